@@ -1,0 +1,222 @@
+"""Array libraries by name: namespace, device, loop, and the way out to NumPy. No other file names an array library."""
+
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_xp.errors import MlpXpError
+from mlp_xp.loops import Array, Scan, eager_scan
+
+DTYPES = ("float64", "float32")
+
+
+class BackendError(MlpXpError):
+    """A backend that is unknown, not installed or not usable here, or a device or dtype that it does not have."""
+
+
+class Backend(NamedTuple):
+    """One array library, opened on one device with one floating-point dtype."""
+
+    name: str
+    version: str
+    xp: Any
+    """The array API namespace: resolved once, handed on as keyword `xp`."""
+    device: Any
+    """A device object of the library, for the `device=` of its creation functions."""
+    dtype: Any
+    """The namespace's float64 or float32."""
+    to_numpy: Callable[[Array], np.ndarray]
+    """The one way out: a host copy of a device array."""
+    scan: Scan
+    """Repeats a training step; see `loops.eager_scan` for the contract."""
+    jit: Callable[..., Callable[..., Any]]
+    """`jit(function, donate=())` compiles a function of arrays where the library can, else returns it as it is. The
+    arguments whose positions `donate` names belong to the function from then on."""
+
+    def asarray(self, array: Any, dtype: Any = None) -> Array:
+        """Copy a host array (NumPy, native byte order) to the device, in its own dtype unless another is given."""
+        return self.xp.asarray(np.ascontiguousarray(array), dtype=dtype, device=self.device, copy=True)
+
+
+def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "float64") -> Backend:
+    """Open an array library.
+
+    name: a key of `BACKENDS`, or `module:namespace` for any other module that implements the array API standard (for
+    example `array_api_compat:numpy`). device: the library's own name of a device (`cuda:1`, `cpu`), or None for its
+    default. dtype: "float64" or "float32", for parameters and arithmetic.
+
+    Raises BackendError, with what to do about it, when the library, the device or the dtype is not to be had.
+    """
+    if dtype not in DTYPES:
+        raise BackendError(f"dtype: {dtype!r} is not known{nearest(dtype, DTYPES)}; choose one of {', '.join(DTYPES)}")
+    if ":" in name:
+        backend = _open_namespace(name, device)
+    elif name in BACKENDS:
+        backend = BACKENDS[name](device)
+    else:
+        known = ", ".join(BACKENDS)
+        raise BackendError(f"backend: {name!r} is not known{nearest(name, BACKENDS)}; choose one of {known}")
+    return backend._replace(dtype=getattr(backend.xp, dtype))
+
+
+def nearest(word: str, known: Sequence[str] | dict[str, Any]) -> str:
+    """`" (did you mean 'numpy'?)"` for the known word closest to a mistyped one, or an empty string."""
+    close = difflib.get_close_matches(word.lower(), list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def installed(name: str) -> bool:
+    """Whether the library of a known backend is installed; says nothing about a GPU."""
+    return importlib.util.find_spec(_MODULES[name]) is not None
+
+
+def _import(name: str, requirement: str) -> ModuleType:
+    try:
+        return importlib.import_module(_MODULES[name])
+    except ModuleNotFoundError as error:
+        if error.name != _MODULES[name]:
+            raise BackendError(
+                f"backend {name}: {_MODULES[name]} is installed but cannot be imported: {error}"
+            ) from None
+        pip = f"{sys.executable} -m pip install {requirement}"
+        raise BackendError(f"backend {name}: {_MODULES[name]} is not installed; install it with: {pip}") from None
+    except ImportError as error:
+        raise BackendError(
+            f"backend {name}: {_MODULES[name]} is installed but cannot be imported: {_line(error)}"
+        ) from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _eager(name: str, library: ModuleType, xp: Any, device: Any, to_numpy: Callable[[Array], np.ndarray]) -> Backend:
+    version = str(getattr(library, "__version__", "unknown"))
+    return Backend(name, version, xp, device, None, to_numpy, partial(eager_scan, xp=xp), _as_it_is)
+
+
+def _as_it_is(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+    return function
+
+
+def _no_device(name: str, device: str, known: Sequence[str]) -> BackendError:
+    return BackendError(f"backend {name}: device {device!r} is not to be had; this library has {', '.join(known)} here")
+
+
+def _open_numpy(device: str | None) -> Backend:
+    import array_api_compat.numpy as xp
+
+    if device not in (None, "cpu"):
+        raise _no_device("numpy", device, ["cpu"])
+    return _eager("numpy", np, xp, "cpu", np.array)
+
+
+def _open_cupy(device: str | None) -> Backend:
+    cupy = _import("cupy", '"cupy-cuda12x[ctk]" (CUDA 12 driver) or "cupy-cuda13x[ctk]" (CUDA 13 driver)')
+    import array_api_compat.cupy as xp
+
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+        known = [f"cuda:{i}" for i in range(count)]
+        wanted = "cuda:0" if device is None else f"cuda:{device}" if device.isdecimal() else device
+        if count and wanted not in known:
+            raise _no_device("cupy", wanted, known)
+        place = cupy.cuda.Device(int(wanted.partition(":")[2]))
+        place.use()
+        # A missing CUDA library shows only at first use, and kernels and cuBLAS come from different ones.
+        probe = cupy.full((2, 2), 0.5)
+        cupy.matmul(probe + 0.5, probe).sum().get()
+    except BackendError:
+        raise
+    except Exception as error:
+        raise BackendError(
+            f"backend cupy: CuPy {cupy.__version__} is installed but finds no usable GPU; tried to count the devices, "
+            f"to add and to multiply two small matrices on one, and got {_line(error)}; check that nvidia-smi shows a "
+            "GPU and that its driver is new enough for this CuPy"
+        ) from None
+    return _eager("cupy", cupy, xp, place, cupy.asnumpy)
+
+
+def _open_torch(device: str | None) -> Backend:
+    torch = _import("torch", "torch")
+    import array_api_compat.torch as xp
+
+    try:
+        place = torch.device("cpu" if device is None else device)
+        torch.ones(2, device=place).sum().item()
+    except Exception as error:
+        known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+        raise BackendError(f"{_no_device('torch', str(device), known)} ({_line(error)[:200]})") from None
+    return _eager("torch", torch, xp, place, lambda x: np.array(x.detach().cpu()))
+
+
+def _open_jax(device: str | None) -> Backend:
+    jax = _import("jax", "jax")
+    # Without this JAX turns every float64 into float32; it must be set before the first array is made.
+    jax.config.update("jax_enable_x64", True)
+    platform, _, index = (device or "").partition(":")
+    try:
+        place = jax.devices(platform or None)[int(index or 0)]
+    except (RuntimeError, ValueError, IndexError):
+        raise _no_device("jax", str(device), [f"{d.platform}:{d.id}" for d in jax.devices()]) from None
+
+    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        return jax.jit(function, donate_argnums=donate)
+
+    return Backend("jax", jax.__version__, jax.numpy, place, None, np.array, jax.lax.scan, jit)
+
+
+def _open_strict(device: str | None) -> Backend:
+    xp = _import("array-api-strict", "array-api-strict")
+    # Its CPU device lets NumPy functions through; any other refuses whatever a GPU would refuse: the better default.
+    try:
+        place = xp.Device(device or "device1")
+    except ValueError:
+        raise _no_device("array-api-strict", str(device), ["CPU_DEVICE", "device1", "device2"]) from None
+    host = xp.Device("CPU_DEVICE")
+    return _eager("array-api-strict", xp, xp, place, lambda x: np.array(xp.asarray(x, device=host)))
+
+
+def _open_namespace(name: str, device: str | None) -> Backend:
+    module, _, attributes = name.partition(":")
+    try:
+        xp: Any = importlib.import_module(module)
+        library = xp
+        for attribute in filter(None, attributes.split(".")):
+            if not hasattr(xp, attribute):
+                importlib.import_module(f"{xp.__name__}.{attribute}")
+            xp = getattr(xp, attribute)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise BackendError(f"backend {name}: no such array namespace can be imported: {_line(error)}") from None
+    missing = [f for f in ("asarray", "astype", "matmul", "take", "tensordot", "float64") if not hasattr(xp, f)]
+    if missing:
+        raise BackendError(
+            f"backend {name}: it does not implement the array API standard: it lacks {', '.join(missing)}"
+        )
+    if device is not None:
+        raise BackendError(f"backend {name}: a device can be chosen only for {', '.join(BACKENDS)}, not {device!r}")
+    return _eager(name, library, xp, None, _copy_to_host)
+
+
+def _copy_to_host(x: Array) -> np.ndarray:
+    try:
+        return np.array(np.from_dlpack(x))
+    except (AttributeError, TypeError, BufferError, RuntimeError):
+        return np.array(x)
+
+
+BACKENDS: dict[str, Callable[[str | None], Backend]] = {
+    "numpy": _open_numpy,
+    "cupy": _open_cupy,
+    "jax": _open_jax,
+    "torch": _open_torch,
+    "array-api-strict": _open_strict,
+}
+_MODULES = {name: name.replace("-", "_") for name in BACKENDS}

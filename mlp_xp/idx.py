@@ -1,0 +1,147 @@
+"""IDX files, the format of MNIST: arrays of unsigned bytes, gzipped or plain, read into host memory."""
+
+import gzip
+import io
+import math
+import os
+import stat
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mlp_xp.errors import MlpXpError
+
+GZIP_MAGIC = b"\x1f\x8b"
+UNSIGNED_BYTE = 0x08
+TYPES = {
+    0x09: "signed bytes",
+    0x0B: "16-bit integers",
+    0x0C: "32-bit integers",
+    0x0D: "32-bit floats",
+    0x0E: "64-bit floats",
+}
+# The format allows 255 dimensions, NumPy 64.
+MAX_RANK = 64
+PIECE = 1 << 20
+
+
+class IdxError(MlpXpError):
+    """A file that cannot be read as IDX."""
+
+
+def read_idx(path: str | os.PathLike[str], *, ndim: int | None = None) -> npt.NDArray[np.uint8]:
+    """Read an IDX file of unsigned bytes, gzipped or plain (told apart by content, not by name).
+
+    The format (http://yann.lecun.com/exdb/mnist/): two zero bytes, the type byte 0x08, the rank as a byte, the size of
+    each dimension as a big-endian uint32, then the values in row-major order, and nothing after them. A gzip file may
+    have several members and trailing zero bytes, as `gzip.open` takes them; its checksums must hold.
+
+    Memory stays in proportion to what the file really holds, and to what its header promises, whichever is less.
+
+    Args:
+        path: the file.
+        ndim: the rank to insist on: 1 for labels, 3 for images (N, rows, columns); None takes any.
+
+    Returns:
+        A writable, C-contiguous uint8 array in [0, 255] of the header's shape; empty where a dimension is zero.
+
+    Raises:
+        IdxError: the file cannot be read, or is not exactly one IDX array of `ndim` dimensions; one line, path first.
+    """
+    try:
+        return _read_file(Path(path), ndim)
+    except (IdxError, OSError, EOFError, zlib.error, MemoryError, ValueError) as error:
+        # The repr keeps a path with line breaks or undecodable bytes printable on one line.
+        raise IdxError(f"{os.fspath(path)!r}: {_fault(error)}") from error
+
+
+def _fault(error: Exception) -> str:
+    match error:
+        case IdxError():
+            return str(error)
+        case EOFError():
+            return "truncated gzip stream: the file ends before the stream does; fetch the file again"
+        case gzip.BadGzipFile() | zlib.error():
+            return f"corrupt gzip stream, or other bytes after it ({error}); fetch the file again"
+        case PermissionError():
+            return "no permission to read it; check the modes of the file and of its directories"
+        case MemoryError():
+            return "too large for the memory of this machine"
+        case OSError(strerror=str(reason)):
+            return f"cannot be read: {reason}"
+        case _:
+            return f"cannot be read: {error}"
+
+
+def _content(rank: int) -> str:
+    content = {1: "labels", 3: "images"}.get(rank, f"values of rank {rank}")
+    return f"{content} (magic number {UNSIGNED_BYTE << 8 | rank})"
+
+
+def _read_file(path: Path, ndim: int | None) -> npt.NDArray[np.uint8]:
+    try:
+        # Asked before the file is opened, since opening a FIFO would wait for a writer.
+        status = path.stat()
+    except FileNotFoundError:
+        raise IdxError(f"no such file; looked for {str(path.absolute())!r}") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise IdxError("is a directory; give the path of a file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise IdxError("is not a regular file; copy its content to one")
+    with path.open("rb") as file:
+        if not file.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC):
+            return _read_array(file, ndim, status.st_size)
+        with gzip.GzipFile(fileobj=file, mode="rb") as stream:
+            return _read_array(stream, ndim, None)
+
+
+def _read_array(stream: io.BufferedIOBase, ndim: int | None, length: int | None) -> npt.NDArray[np.uint8]:
+    """Read a whole stream; `length` is its number of bytes where that is known (None for a gzip stream)."""
+    shape = _read_shape(stream, ndim)
+    count = math.prod(shape)
+    promised = f"the header promises {' x '.join(map(str, shape))} = {count} bytes of data"
+    body = bytearray()
+    if length is not None:
+        found = length - 4 - 4 * len(shape)
+    if length is None or found == count:
+        while len(body) < count and (piece := stream.read(min(PIECE, count - len(body)))):
+            body += piece
+        # This one byte more also takes a gzip stream to its end, where it checks its CRC and length.
+        found = len(body) + len(stream.read(1))
+    if found < count:
+        raise IdxError(f"truncated: {promised}, {found} were found; fetch the file again")
+    if found > count:
+        at_least = "at least " if length is None else ""
+        raise IdxError(f"trailing bytes: {promised}, {at_least}{found} were found; fetch the file again")
+    try:
+        return np.frombuffer(body, dtype=np.uint8).reshape(shape)
+    except ValueError as error:
+        # A zero among the sizes promises no bytes, whatever the others are, but NumPy bounds their product too.
+        raise IdxError(f"{promised}, a shape that NumPy cannot hold ({error}); check how the file was made") from error
+
+
+def _read_shape(stream: io.BufferedIOBase, ndim: int | None) -> tuple[int, ...]:
+    magic = stream.read(4)
+    if not magic:
+        raise IdxError("empty: no IDX header was found; fetch the file again")
+    if magic.startswith(GZIP_MAGIC):
+        raise IdxError("gzipped twice; decompress it once with gunzip")
+    if any(magic[:2]):
+        raise IdxError(f"wrong magic number {magic!r}: an IDX file starts with two zero bytes; check what the file is")
+    if len(magic) < 4:
+        raise IdxError(f"truncated in the header: {len(magic)} of 4 bytes of magic number; fetch the file again")
+    code, rank = magic[2:]
+    if code != UNSIGNED_BYTE:
+        kind = TYPES.get(code, "no known IDX type")
+        raise IdxError(f"wrong magic number {magic!r}: type 0x{code:02x} is {kind}; convert to unsigned bytes (0x08)")
+    if not 1 <= rank <= MAX_RANK:
+        raise IdxError(f"wrong magic number {magic!r}: rank {rank} is not in 1 to {MAX_RANK}; check what the file is")
+    if ndim is not None and rank != ndim:
+        raise IdxError(f"holds {_content(rank)}, {_content(ndim)} were expected; check which file is given for which")
+    sizes = stream.read(4 * rank)
+    if len(sizes) < 4 * rank:
+        raise IdxError(f"truncated in the header: {len(sizes)} of {4 * rank} bytes of sizes; fetch the file again")
+    return struct.unpack(f">{rank}I", sizes)
