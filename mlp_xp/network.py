@@ -49,7 +49,7 @@ def initial_layers(sizes: Sequence[int], random: np.random.RandomState, init: st
     `random` is NumPy's legacy stream, on every backend: its numbers are frozen, and the notebook drew from it.
     """
     return tuple(
-        Layer(random.standard_normal((inputs, outputs)) * INITIALISERS[init](inputs, outputs), np.zeros(outputs))
+        Layer(random.normal(size=(inputs, outputs)) * INITIALISERS[init](inputs, outputs), np.zeros(outputs))
         for inputs, outputs in pairwise(sizes)
     )
 
