@@ -16,7 +16,7 @@ chain rule from the last layer down. With the error e_l = dL/dz_l, shape (B, n_{
 Everything is linear in the error: scaling the error at the output by a factor scales every gradient by it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ class Layer(NamedTuple):
 Network = tuple[Layer, ...]
 
 # The standard deviation of the initial weights of a layer with so many inputs and outputs.
-INITIALISERS = {
+INITIALISERS: dict[str, Callable[[int, int], float]] = {
     "notebook": lambda inputs, outputs: 1.0,
     "glorot": lambda inputs, outputs: (2 / (inputs + outputs)) ** 0.5,  # Glorot and Bengio, 2010, eq. 12
     "he": lambda inputs, outputs: (2 / inputs) ** 0.5,  # He et al., 2015, eq. 10
@@ -49,7 +49,7 @@ def initial_layers(sizes: Sequence[int], random: np.random.RandomState, init: st
     `random` is NumPy's legacy stream, on every backend: its numbers are frozen, and the notebook drew from it.
     """
     return tuple(
-        Layer(random.normal(size=(inputs, outputs)) * INITIALISERS[init](inputs, outputs), np.zeros(outputs))
+        Layer(random.standard_normal((inputs, outputs)) * INITIALISERS[init](inputs, outputs), np.zeros(outputs))
         for inputs, outputs in pairwise(sizes)
     )
 
