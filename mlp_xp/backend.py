@@ -42,7 +42,7 @@ class Backend(NamedTuple):
 
     def asarray(self, array: Any, dtype: Any = None) -> Array:
         """Copy a host array (NumPy, native byte order) to the device, in its own dtype unless another is given."""
-        return self.xp.asarray(np.ascontiguousarray(array), dtype=dtype, device=self.device, copy=True)
+        return self.xp.asarray(np.asarray(array, order="C"), dtype=dtype, device=self.device, copy=True)
 
 
 def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "float64") -> Backend:
@@ -154,7 +154,7 @@ def _open_torch(device: str | None) -> Backend:
     except Exception as error:
         known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise BackendError(f"{_no_device('torch', str(device), known)} ({_line(error)[:200]})") from None
-    return _eager("torch", torch, xp, place, lambda x: np.array(x.detach().cpu()))
+    return _eager("torch", torch, xp, place, lambda x: np.array(x.detach().cpu().numpy()))
 
 
 def _open_jax(device: str | None) -> Backend:
