@@ -1,10 +1,12 @@
-"""Fixtures: every test that takes `backend` or `xp` runs on every backend that is usable here."""
+"""Fixtures and helpers: every test that takes `backend` or `xp` runs on every backend that is usable here."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from notebook import flat, one_hot
 
 from mlp_xp.backend import BACKENDS, Backend, BackendError, installed, open_backend
 from mlp_xp.datasets import MNIST_DIR, Dataset, load_dataset
@@ -82,3 +84,58 @@ def assert_close(actual, expected: np.ndarray, backend: Backend, rtol: float, at
     host = backend.to_numpy(actual)
     assert type(host) is np.ndarray
     np.testing.assert_allclose(host, expected, rtol=rtol, atol=atol)
+
+
+def trajectory_tolerance(steps: int, fan_in: int, dtype: Any = np.float64) -> float:
+    """How far two right computations of one trajectory may be apart after so many steps, for `assert_near`.
+
+    The largest error of a step is that of its longest sum, x W_0 over fan_in terms. Added up in another order, such a
+    sum of terms of order 1 changes by about sqrt(fan_in) eps (Higham and Mary, 2019: rounding errors are as good as
+    independent, so their sum grows with the root). Descent with a modest rate does not amplify a difference, so those
+    of all the steps at worst add up:
+
+        steps * sqrt(fan_in) * eps
+    """
+    return steps * fan_in**0.5 * float(np.finfo(dtype).eps)
+
+
+def assert_near(actual: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    """|actual - expected| <= tolerance * max(1, |expected|), everywhere; both finite.
+
+    Relative alone would be too much to ask of small losses: the loss is the logarithm of a probability near 1 there,
+    which carries an absolute error of eps however small the loss.
+    """
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    assert np.isfinite(actual).all()
+    assert np.isfinite(expected).all()
+    excess = np.abs(actual - expected) / np.maximum(1, np.abs(expected))
+    where = np.unravel_index(int(np.argmax(excess)), excess.shape) if excess.size else ()
+    assert not excess.size or excess[where] <= tolerance, (
+        f"apart by {excess[where]:.3g} at {where}, tolerance {tolerance:.3g}: {actual[where]} is not {expected[where]}"
+    )
+
+
+def synthetic(samples: int = 300, test_samples: int = 100, size: int = 12, classes: int = 10) -> Dataset:
+    """Small images on the host that a network can learn: a random pattern for each class, and noise."""
+    random = np.random.default_rng(samples)
+    patterns = random.integers(0, 128, (classes, size, size))
+
+    def part(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = random.integers(0, classes, count)
+        labels[:classes] = np.arange(classes)[:count]  # every class is there: the notebook counts them by the largest
+        images = patterns[labels] + random.integers(0, 128, (count, size, size))
+        return images.astype(np.uint8), labels.astype(np.uint8)
+
+    return Dataset(*part(samples), *part(test_samples), tuple(str(i) for i in range(classes)))
+
+
+def on_device(dataset: Dataset, backend: Backend) -> Dataset:
+    """The arrays of a data set on the host, copied to the backend's device."""
+    *arrays, class_names = dataset
+    return Dataset(*(backend.asarray(array) for array in arrays), class_names)
+
+
+def notebook_rows(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The training part of a data set on the host as the notebook prepares it: float64 rows and one-hot labels."""
+    return flat(dataset.train_images), one_hot(dataset.train_labels)
