@@ -1,20 +1,16 @@
 """IDX files, the format of MNIST: arrays of unsigned bytes, gzipped or plain, read into host memory."""
 
-import gzip
 import io
 import math
 import os
-import stat
 import struct
-import zlib
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.errors import MlpXpError
+from mlp_xp.reading import GZIP_MAGIC, open_file
 
-GZIP_MAGIC = b"\x1f\x8b"
 UNSIGNED_BYTE = 0x08
 TYPES = {
     0x09: "signed bytes",
@@ -51,51 +47,22 @@ def read_idx(path: str | os.PathLike[str], *, ndim: int | None = None) -> npt.ND
     Raises:
         IdxError: the file cannot be read, or is not exactly one IDX array of `ndim` dimensions; one line, path first.
     """
-    try:
-        return _read_file(Path(path), ndim)
-    except (IdxError, OSError, EOFError, zlib.error, MemoryError, ValueError) as error:
-        # The repr keeps a path with line breaks or undecodable bytes printable on one line.
-        raise IdxError(f"{os.fspath(path)!r}: {_fault(error)}") from error
+    with open_file(path, IdxError) as (stream, length):
+        return _read_array(stream, ndim, length)
 
 
-def _fault(error: Exception) -> str:
-    match error:
-        case IdxError():
-            return str(error)
-        case EOFError():
-            return "truncated gzip stream: the file ends before the stream does; fetch the file again"
-        case gzip.BadGzipFile() | zlib.error():
-            return f"corrupt gzip stream, or other bytes after it ({error}); fetch the file again"
-        case PermissionError():
-            return "no permission to read it; check the modes of the file and of its directories"
-        case MemoryError():
-            return "too large for the memory of this machine"
-        case OSError(strerror=str(reason)):
-            return f"cannot be read: {reason}"
-        case _:
-            return f"cannot be read: {error}"
+def read_idx_shape(path: str | os.PathLike[str], *, ndim: int | None = None) -> tuple[int, ...]:
+    """The shape that the header of an IDX file gives: of its first bytes only, whatever may follow them.
+
+    Takes and raises what `read_idx` does, except that nothing after the header is looked at.
+    """
+    with open_file(path, IdxError) as (stream, _):
+        return _read_shape(stream, ndim)
 
 
 def _content(rank: int) -> str:
     content = {1: "labels", 3: "images"}.get(rank, f"values of rank {rank}")
     return f"{content} (magic number {UNSIGNED_BYTE << 8 | rank})"
-
-
-def _read_file(path: Path, ndim: int | None) -> npt.NDArray[np.uint8]:
-    try:
-        # Asked before the file is opened, since opening a FIFO would wait for a writer.
-        status = path.stat()
-    except FileNotFoundError:
-        raise IdxError(f"no such file; looked for {str(path.absolute())!r}") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise IdxError("is a directory; give the path of a file in it")
-    if not stat.S_ISREG(status.st_mode):
-        raise IdxError("is not a regular file; copy its content to one")
-    with path.open("rb") as file:
-        if not file.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC):
-            return _read_array(file, ndim, status.st_size)
-        with gzip.GzipFile(fileobj=file, mode="rb") as stream:
-            return _read_array(stream, ndim, None)
 
 
 def _read_array(stream: io.BufferedIOBase, ndim: int | None, length: int | None) -> npt.NDArray[np.uint8]:
