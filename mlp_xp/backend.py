@@ -163,8 +163,8 @@ def _open_jax(device: str | None) -> Backend:
     jax.config.update("jax_enable_x64", True)
     platform, _, index = (device or "").partition(":")
     try:
-        place = jax.devices(platform or None)[int(index or 0)]
-    except (RuntimeError, ValueError, IndexError):
+        place = dict(enumerate(jax.devices(platform or None)))[int(index or 0)]
+    except (RuntimeError, ValueError, KeyError):
         raise _no_device("jax", str(device), [f"{d.platform}:{d.id}" for d in jax.devices()]) from None
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
@@ -193,7 +193,7 @@ def _open_namespace(name: str, device: str | None) -> Backend:
             if not hasattr(xp, attribute):
                 importlib.import_module(f"{xp.__name__}.{attribute}")
             xp = getattr(xp, attribute)
-    except (ImportError, ValueError, AttributeError) as error:
+    except Exception as error:  # a stranger's module may raise anything
         raise BackendError(f"backend {name}: no such array namespace can be imported: {_line(error)}") from None
     missing = [f for f in ("asarray", "astype", "matmul", "take", "tensordot", "float64") if not hasattr(xp, f)]
     if missing:

@@ -1,0 +1,361 @@
+"""Opening a backend, the refusals a user may meet, and the way in and out."""
+
+import importlib.machinery
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import on_device, open_or_skip, synthetic
+
+from mlp_xp import backend as backend_module
+from mlp_xp.backend import BACKENDS, BackendError, installed, open_backend
+from mlp_xp.config import TrainConfig
+from mlp_xp.errors import MlpXpError
+from mlp_xp.training import train
+
+MODULES = {"cupy": "cupy", "jax": "jax", "torch": "torch", "array-api-strict": "array_api_strict"}
+
+
+def refusal(*args, **kwargs) -> str:
+    """The message of the refusal, held to what each one owes: one line, and the exit code of bad usage."""
+    with pytest.raises(BackendError) as caught:
+        open_backend(*args, **kwargs)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert isinstance(caught.value, MlpXpError)
+    assert caught.value.exit_code == 2
+    assert caught.value.__cause__ is None
+    return message
+
+
+class Blocker:
+    """Finds nothing for a module and what is in it, as if it were not installed."""
+
+    def __init__(self, name: str, error: Exception | None = None) -> None:
+        self.name, self.error = name, error
+
+    def find_spec(self, name: str, path=None, target=None) -> None:
+        if name.partition(".")[0] == self.name:
+            raise self.error or ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+@pytest.fixture
+def forget(monkeypatch: pytest.MonkeyPatch):
+    """Make a library look as if it had never been imported, until the test ends."""
+
+    def forget_one(name: str) -> None:
+        for module in [m for m in sys.modules if m.partition(".")[0] == name]:
+            monkeypatch.delitem(sys.modules, module)
+
+    return forget_one
+
+
+def test_every_backend_says_what_it_is(backend):
+    assert backend.name in BACKENDS
+    assert backend.version[0].isdecimal()
+    assert backend.dtype == backend.xp.float64
+
+
+def test_float32_is_float32(backend32):
+    assert backend32.dtype == backend32.xp.float32
+    array = backend32.asarray(np.ones(2), backend32.dtype)
+    assert array.dtype == backend32.xp.float32
+    assert backend32.to_numpy(array).dtype == np.float32
+
+
+def test_unknown_names_are_refused_with_the_nearest():
+    message = refusal("nunpy")
+    assert message.startswith("backend: 'nunpy' is not known (did you mean 'numpy'?)")
+    assert all(name in message for name in BACKENDS)
+    assert "did you mean 'torch'" in refusal("pytorch")
+    assert "did you mean 'jax'" in refusal("JAX")
+    assert "did you mean" not in refusal("zzz")
+    assert "''" in refusal("")
+
+
+def test_unknown_dtypes_are_refused_with_the_nearest():
+    message = refusal("numpy", dtype="flaot32")
+    assert message.startswith("dtype: 'flaot32' is not known (did you mean 'float32'?)")
+    assert "float64, float32" in message
+
+
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "cupy"])
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "cpu:x", "cpu:-1"])
+def test_unknown_devices_are_refused_with_those_there_are(name, device):
+    open_or_skip(name)
+    message = refusal(name, device=device)
+    assert message.startswith(f"backend {name}: device {device!r} is not to be had; this library has ")
+    assert "cpu" in message.lower()
+
+
+def test_devices_by_name():
+    assert open_backend("numpy", device="cpu").device == "cpu"
+    assert open_backend("jax", device="cpu:0").device.platform == "cpu"
+    assert open_backend("jax", device="cpu").device == open_backend("jax").device
+    assert str(open_backend("array-api-strict", device="device2").device) == "array_api_strict.Device('device2')"
+    assert str(open_or_skip("torch").device) == "cpu"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "cupy"])
+def test_arrays_are_where_they_were_asked_for(name):
+    backend = open_or_skip(name)
+    array = backend.asarray(np.ones(2))
+    place = array.device
+    assert place == backend.device
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_library_that_is_not_installed_is_told_with_the_pip_line(name, monkeypatch, forget):
+    forget(MODULES[name])
+    monkeypatch.setattr(sys, "meta_path", [Blocker(MODULES[name]), *sys.meta_path])
+    message = refusal(name)
+    requirement = '"cupy-cuda12x[ctk]"' if name == "cupy" else name
+    assert message.startswith(f"backend {name}: {MODULES[name]} is not installed; install it with: ")
+    assert f"{sys.executable} -m pip install {requirement}" in message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'jaxlib'", name="jaxlib"),
+        ImportError("libcudart.so.12: cannot open shared object file\nand a second line"),
+    ],
+)
+def test_a_library_that_is_broken_is_not_called_missing(error, monkeypatch, forget):
+    forget("jax")
+    monkeypatch.setattr(sys, "meta_path", [Blocker("jax", error), *sys.meta_path])
+    message = refusal("jax")
+    assert message.startswith("backend jax: jax is installed but cannot be imported: ")
+    assert str(error).split("\n")[0] in message
+    assert "pip install" not in message
+
+
+def test_installed_asks_without_importing(monkeypatch, forget):
+    assert installed("numpy")
+    assert installed("array-api-strict")
+    forget("torch")
+    monkeypatch.setattr(importlib.machinery.PathFinder, "find_spec", lambda *_: None)
+    assert not installed("torch")
+    assert "torch" not in sys.modules
+
+
+# CuPy: on a machine with a GPU the real one opens, and the fixture `backend` tests it; here it must say why it cannot.
+
+
+class CUDARuntimeError(RuntimeError):
+    """What CuPy raises."""
+
+
+def fake_cupy(monkeypatch: pytest.MonkeyPatch, forget, device_count, use=lambda: None, full=None) -> None:
+    """A CuPy with that much of a GPU, behind a real array_api_compat.cupy import."""
+    forget("cupy")
+    cupy = types.ModuleType("cupy")
+    cupy.__version__ = "14.0.0"  # type: ignore[attr-defined]
+    runtime = types.SimpleNamespace(getDeviceCount=device_count)
+    device = lambda index: types.SimpleNamespace(id=index, use=use)  # noqa: E731
+    cupy.cuda = types.SimpleNamespace(runtime=runtime, Device=device)  # type: ignore[attr-defined]
+    cupy.full = full  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    compat = types.ModuleType("array_api_compat.cupy")
+    monkeypatch.setitem(sys.modules, "array_api_compat.cupy", compat)
+
+
+def raises(error: Exception):
+    def function(*args, **kwargs):
+        raise error
+
+    return function
+
+
+NO_DRIVER = CUDARuntimeError(
+    "cudaErrorInsufficientDriver: CUDA driver version is insufficient\nfor CUDA runtime version"
+)
+
+
+def assert_says_no_gpu(message: str) -> None:
+    assert message.startswith("backend cupy: CuPy ")
+    assert "is installed but finds no usable GPU" in message
+    assert "tried to count the devices, to add and to multiply two small matrices" in message
+    assert "nvidia-smi" in message
+
+
+def test_cupy_without_a_driver_says_so_and_what_was_tried(monkeypatch, forget):
+    fake_cupy(monkeypatch, forget, raises(NO_DRIVER))
+    message = refusal("cupy")
+    assert_says_no_gpu(message)
+    assert "CUDARuntimeError: cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA" in message
+
+
+def test_cupy_with_a_gpu_but_without_its_libraries_says_so(monkeypatch, forget):
+    """CuPy imports and counts devices; the libraries of its kernels are looked for only at first use."""
+    fake_cupy(
+        monkeypatch, forget, lambda: 1, full=raises(ImportError("libnvrtc.so.12: cannot open shared object file"))
+    )
+    message = refusal("cupy")
+    assert_says_no_gpu(message)
+    assert "libnvrtc.so.12" in message
+
+
+def test_cupy_without_devices_says_so(monkeypatch, forget):
+    fake_cupy(monkeypatch, forget, lambda: 0, use=raises(CUDARuntimeError("cudaErrorNoDevice")))
+    assert_says_no_gpu(refusal("cupy"))
+
+
+def test_cupy_names_the_gpus_there_are(monkeypatch, forget):
+    fake_cupy(monkeypatch, forget, lambda: 2)
+    for device in ("cuda:2", "2", "gpu", "cuda:-1"):
+        assert "this library has cuda:0, cuda:1 here" in refusal("cupy", device=device)
+
+
+def test_the_real_cupy_without_a_gpu_says_so():
+    if not installed("cupy"):
+        pytest.skip("cupy is not installed")
+    cupy = pytest.importorskip("cupy")
+    if cupy.is_available():
+        pytest.skip("this machine has a GPU")
+    assert_says_no_gpu(refusal("cupy"))
+
+
+# module:namespace
+
+
+def test_any_namespace_takes_part():
+    for name in ("array_api_compat:numpy", "array_api_compat.numpy:", "numpy:"):
+        backend = open_backend(name, dtype="float32")
+        assert backend.name == name
+        assert backend.dtype == np.float32
+        array = backend.asarray(np.arange(3.0), backend.dtype)
+        assert backend.to_numpy(array).tolist() == [0.0, 1.0, 2.0]
+
+
+def test_any_namespace_takes_part_in_training():
+    config = TrainConfig(epochs=1, hidden=(4,), report_every=100)
+    losses = []
+    for name in ("numpy", "array_api_compat:numpy", "array_api_strict:"):
+        backend = open_backend(name)
+        losses.append([report.loss for report in train(config, on_device(synthetic(100), backend), backend)])
+    assert losses[0] == losses[1] == losses[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("no_such_module:xp", "No module named 'no_such_module'"),
+        ("array_api_compat:nonsense", "No module named 'array_api_compat.nonsense'"),
+        (":numpy", "Empty module name"),
+        (".numpy:", "relative import"),
+        ("numpy:pi", "does not implement the array API standard: it lacks asarray"),
+        ("numpy:ndarray.nonsense", "no such array namespace"),
+        ("raises_on_import:", "RuntimeError: no wish to"),
+        ("math:", "does not implement the array API standard: it lacks asarray"),
+    ],
+)
+def test_namespaces_that_are_none_are_refused(name, why, tmp_path, monkeypatch):
+    (tmp_path / "raises_on_import.py").write_text("raise RuntimeError('no wish to')", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = refusal(name)
+    assert message.startswith(f"backend {name}: ")
+    assert why in message
+
+
+def test_a_device_cannot_be_chosen_for_any_namespace():
+    assert "'cuda:0'" in refusal("array_api_compat:numpy", device="cuda:0")
+
+
+# In and out.
+
+
+ARRAYS = [
+    np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
+    np.arange(6, dtype=np.int64).reshape(2, 3).T,
+    np.arange(10.0)[::-2],
+    np.array([0.1, -0.0, np.inf, 1e-310]),
+    np.float32([[0.1]]),
+    np.array(3.0),
+    np.zeros((0, 3)),
+    np.array([True, False]),
+]
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda a: f"{a.dtype}-{'x'.join(map(str, a.shape))}")
+def test_in_and_out_again(array, backend):
+    device = backend.asarray(array)
+    assert device.shape == array.shape
+    host = backend.to_numpy(device)
+    assert type(host) is np.ndarray
+    assert host.dtype == array.dtype
+    assert host.tobytes() == array.tobytes(), "to the bit: -0.0 is not 0.0"
+
+
+def test_read_only_arrays_come_in(backend):
+    """PyTorch warns when it is made to share one; files read into memory are such arrays."""
+    array = np.frombuffer(b"\x01\x02\x03", np.uint8)
+    assert backend.to_numpy(backend.asarray(array)).tolist() == [1, 2, 3]
+
+
+def test_a_dtype_converts_on_the_way_in(backend):
+    array = backend.asarray(np.array([1, 2], dtype=np.int64), backend.dtype)
+    assert array.dtype == backend.dtype
+
+
+def test_neither_way_shares_memory(backend):
+    host = np.zeros(1000)
+    device = backend.asarray(host)
+    host[:] = 1
+    out = backend.to_numpy(device)
+    assert not out.any()
+    out[:] = 2  # also: what comes out may be written to
+    again = backend.to_numpy(device)
+    assert not again.any()
+    device += 3  # in place where the library has such a thing
+    assert not again.any()
+    assert (host == 1).all()
+
+
+def test_jax_keeps_float64_in_a_fresh_process():
+    """Here some other test may have switched it on; without the switch JAX gives float32 and a warning."""
+    code = (
+        "import numpy as np\n"
+        "from mlp_xp.backend import open_backend\n"
+        "b = open_backend('jax')\n"
+        "a = b.asarray(np.array([0.1]))\n"
+        "print(a.dtype, b.to_numpy(a * a)[0] == 0.1 * 0.1, b.dtype is b.xp.float64)\n"
+    )
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (run.stdout, run.stderr) == ("float64 True True\n", "")
+
+
+def test_array_api_strict_is_as_strict_as_a_gpu():
+    import array_api_strict
+
+    backend = open_backend("array-api-strict")
+    assert backend.device == array_api_strict.Device("device1")
+    array = backend.asarray(np.ones(2))
+    assert array.device == backend.device
+    with pytest.raises(RuntimeError, match="Can't convert array"):
+        np.asarray(array)
+    with pytest.raises(ValueError, match="different devices"):
+        array + array_api_strict.ones(2, dtype=array_api_strict.float64)
+
+
+def test_jit_is_the_function_where_nothing_compiles(backend):
+    function = backend.jit(lambda x: x * 2, donate=(0,))
+    assert backend.to_numpy(function(backend.asarray(np.arange(3.0)))).tolist() == [0.0, 2.0, 4.0]
+
+
+def test_only_one_file_names_a_library():
+    """No other may know which libraries there are; the tests of the rest would not see a branch on a name."""
+    package = Path(backend_module.__file__).parent
+    for path in package.glob("*.py"):
+        if path.name == "backend.py":
+            continue
+        source = path.read_text("utf-8")
+        for line in source.splitlines():
+            code = line.split("#")[0]
+            for library in ("cupy", "jax", "torch", "array_api_strict", "array_api_compat", "array-api-strict"):
+                assert f"import {library}" not in code, f"{path.name}: {line}"
+                assert f"from {library}" not in code, f"{path.name}: {line}"
+                assert f'"{library}"' not in code, f"{path.name}: {line}"
