@@ -170,9 +170,7 @@ def raises(error: Exception):
     return function
 
 
-NO_DRIVER = CUDARuntimeError(
-    "cudaErrorInsufficientDriver: CUDA driver version is insufficient\nfor CUDA runtime version"
-)
+NO_DRIVER = CUDARuntimeError("cudaErrorInsufficientDriver: driver version is insufficient\nfor CUDA runtime version")
 
 
 def assert_says_no_gpu(message: str) -> None:
@@ -186,14 +184,12 @@ def test_cupy_without_a_driver_says_so_and_what_was_tried(monkeypatch, forget):
     fake_cupy(monkeypatch, forget, raises(NO_DRIVER))
     message = refusal("cupy")
     assert_says_no_gpu(message)
-    assert "CUDARuntimeError: cudaErrorInsufficientDriver: CUDA driver version is insufficient for CUDA" in message
+    assert "CUDARuntimeError: cudaErrorInsufficientDriver: driver version is insufficient for CUDA" in message
 
 
 def test_cupy_with_a_gpu_but_without_its_libraries_says_so(monkeypatch, forget):
     """CuPy imports and counts devices; the libraries of its kernels are looked for only at first use."""
-    fake_cupy(
-        monkeypatch, forget, lambda: 1, full=raises(ImportError("libnvrtc.so.12: cannot open shared object file"))
-    )
+    fake_cupy(monkeypatch, forget, lambda: 1, full=raises(ImportError("libnvrtc.so.12: cannot open")))
     message = refusal("cupy")
     assert_says_no_gpu(message)
     assert "libnvrtc.so.12" in message
