@@ -3,13 +3,16 @@
 import difflib
 import importlib
 import importlib.util
+import os
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial, wraps
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from mlp_xp.errors import MlpXpError
 from mlp_xp.loops import Array, Scan, eager_scan
@@ -97,13 +100,39 @@ def _line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def _eager(name: str, library: ModuleType, xp: Any, device: Any, to_numpy: Callable[[Array], np.ndarray]) -> Backend:
+def threads_chosen() -> dict[str, str]:
+    """The environment's variables that set a number of threads, such as OMP_NUM_THREADS.
+
+    Where there are none, eager libraries compute on one thread: for a small network the hand-over between threads costs
+    more than it brings, on a busy machine tens of times more; and the bits do not depend on the number of cores.
+    """
+    return {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")}
+
+
+def _eager(
+    name: str,
+    library: ModuleType,
+    xp: Any,
+    device: Any,
+    to_numpy: Callable[[Array], np.ndarray],
+    one_thread: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Backend:
+    """A backend that does not compile. one_thread: a context in which the library keeps to one thread."""
+
+    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        @wraps(function)
+        def limited(*args: Any) -> Any:
+            with nullcontext() if threads_chosen() else one_thread():
+                return function(*args)
+
+        return limited
+
     version = str(getattr(library, "__version__", "unknown"))
-    return Backend(name, version, xp, device, None, to_numpy, partial(eager_scan, xp=xp), _as_it_is)
+    return Backend(name, version, xp, device, None, to_numpy, partial(eager_scan, xp=xp), jit)
 
 
-def _as_it_is(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-    return function
+def _one_blas_thread() -> Callable[[], AbstractContextManager[Any]]:
+    return partial(ThreadpoolController().limit, limits=1)
 
 
 def _no_device(name: str, device: str, known: Sequence[str]) -> BackendError:
@@ -115,7 +144,7 @@ def _open_numpy(device: str | None) -> Backend:
 
     if device not in (None, "cpu"):
         raise _no_device("numpy", device, ["cpu"])
-    return _eager("numpy", np, xp, "cpu", np.array)
+    return _eager("numpy", np, xp, "cpu", np.array, _one_blas_thread())
 
 
 def _open_cupy(device: str | None) -> Backend:
@@ -154,7 +183,17 @@ def _open_torch(device: str | None) -> Backend:
     except Exception as error:
         known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise BackendError(f"{_no_device('torch', str(device), known)} ({_line(error)[:200]})") from None
-    return _eager("torch", torch, xp, place, lambda x: np.array(x.detach().cpu().numpy()))
+
+    @contextmanager
+    def one_thread() -> Iterator[None]:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+
+    return _eager("torch", torch, xp, place, lambda x: np.array(x.detach().cpu().numpy()), one_thread)
 
 
 def _open_jax(device: str | None) -> Backend:
@@ -181,7 +220,11 @@ def _open_strict(device: str | None) -> Backend:
     except ValueError:
         raise _no_device("array-api-strict", str(device), ["CPU_DEVICE", "device1", "device2"]) from None
     host = xp.Device("CPU_DEVICE")
-    return _eager("array-api-strict", xp, xp, place, lambda x: np.array(xp.asarray(x, device=host)))
+
+    def to_numpy(x: Array) -> np.ndarray:
+        return np.array(xp.asarray(x, device=host))
+
+    return _eager("array-api-strict", xp, xp, place, to_numpy, _one_blas_thread())
 
 
 def _open_namespace(name: str, device: str | None) -> Backend:

@@ -19,10 +19,7 @@ class ConfigError(MlpXpError):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What is trained and how. The defaults are the notebook's.
-
-    Raises ConfigError for a value out of its range.
-    """
+    """What is trained and how. The defaults are the notebook's."""
 
     epochs: int = 5
     """Passes over the training set."""
@@ -51,14 +48,23 @@ class TrainConfig:
     """Of the learning rate: constant, or cosine (down to 0 at the last step)."""
     weight_decay: float = 0.0
     """Factor of the parameters that is added to their gradients."""
+    validation: int = 0
+    """Samples at the end of the training set that are held out: after every epoch the network is tried on them, and the
+    best one is kept."""
+    patience: int = 0
+    """Epochs without a better network on the held-out samples after which training stops; 0: never."""
+    checkpoint_every: int = 0
+    """Samples between two checkpoints of a run; 0: only at the end of every epoch."""
 
     def __post_init__(self) -> None:
-        """Check every field, so that no invalid configuration exists."""
+        """Raise ConfigError for a value out of its range, so that no invalid configuration exists."""
         for name in ("epochs", "batch_size", "report_every"):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for units in self.hidden:
             _check("hidden", units, units >= 1, "at least 1 unit a layer")
-        _check("warm_up_steps", self.warm_up_steps, self.warm_up_steps >= 0, "0 or more")
+        for name in ("warm_up_steps", "validation", "patience", "checkpoint_every"):
+            _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        _check("patience", self.patience, not self.patience or self.validation > 0, "0 without --validation")
         _check("seed", self.seed, 0 <= self.seed < 2**32, "from 0 to 4294967295")
         _check(
             "learning_rate",
@@ -79,13 +85,13 @@ class TrainConfig:
         check_choice("schedule", self.schedule, SCHEDULES)
 
     def check_fits(self, samples: int) -> None:
-        """Raise ConfigError unless a training set of so many samples fills a batch and has the warm-up's sample 1."""
-        _check("batch_size", self.batch_size, self.batch_size <= samples, f"at most the {samples} training samples")
-        needed = 2 if self.warm_up_steps else 1
-        if samples < needed:
-            raise ConfigError(
-                f"warm_up_steps: the warm-up needs sample 1, and the training set has {samples}; set it to 0"
-            )
+        """Raise ConfigError unless so many training samples, less those held out, fill a batch and a warm-up."""
+        _check("validation", self.validation, self.validation < samples, f"below the {samples} training samples")
+        left = samples - self.validation
+        _check("batch_size", self.batch_size, self.batch_size <= left, f"at most the {left} training samples")
+        _check(
+            "warm_up_steps", self.warm_up_steps, not self.warm_up_steps or left > 1, "0 for a single training sample"
+        )
 
 
 def _check(name: str, value: Any, valid: bool, wanted: str) -> None:

@@ -46,7 +46,7 @@ class Report(NamedTuple):
     samples_per_second: float
     """Of training since the last report, without evaluation."""
     network: Network
-    """A copy, for the caller to keep."""
+    """A copy, for the caller to keep. In the closing report the best by validation, where there is one."""
 
 
 class Tally(NamedTuple):
@@ -55,6 +55,14 @@ class Tally(NamedTuple):
     loss: float = 0.0
     samples: int = 0
     seconds: float = 0.0
+
+
+class Best(NamedTuple):
+    """The network that did best on the samples held out, and when."""
+
+    network: Network
+    accuracy: float
+    epoch: int
 
 
 class Progress(NamedTuple):
@@ -66,34 +74,49 @@ class Progress(NamedTuple):
     """Samples of the epoch done."""
     step: int
     """Steps done since the start of training."""
+    reports: int
+    """Reports given since the start of training."""
     seconds: float
     """Since the start of training."""
     state: State
     """Valid until the generator goes on, which donates it to the next step."""
     tally: Tally
+    best: Best | None
+    loss: float
+    """Of the last step."""
     losses: np.ndarray
     """Of the chunk's steps, float64 (n,); empty in the closing progress."""
     report: Report | None
+    checkpoint: bool
+    """Whether this is a place for a checkpoint. (Training can go on from any other place after the warm-up, too.)"""
 
 
-def trajectory(config: TrainConfig, dataset: Dataset, backend: Backend) -> Iterator[Progress]:
+def trajectory(
+    config: TrainConfig, dataset: Dataset, backend: Backend, start: Progress | None = None
+) -> Iterator[Progress]:
     """Train, and yield after every chunk of steps. The losses of all chunks together are the run's loss trajectory.
 
-    The data set's arrays are on the backend's device. The last progress carries the closing report. Raises ConfigError
-    when the data set is too small for the configuration, DivergenceError at the first loss that is not finite.
+    The data set's arrays are on the backend's device. start: where to go on from, with a state on the device that is
+    handed over; on the same backend the rest has the same bits as if training had not been interrupted. The last
+    progress carries the closing report. Raises ConfigError when the data set is too small for the configuration,
+    DivergenceError at the first loss that is not finite.
     """
-    began = time.perf_counter()
-    samples, rows, columns = dataset.train_images.shape
-    config.check_fits(samples)
-    sizes = (rows * columns, *config.hidden, len(dataset.class_names))
+    began = time.perf_counter() - (start.seconds if start else 0.0)
+    config.check_fits(dataset.train_images.shape[0])
+    samples = dataset.train_images.shape[0] - config.validation
+    sizes = layer_sizes(config, dataset)
     state, random = initial_state(config, sizes, backend)
     classes = backend.asarray(np.arange(sizes[-1], dtype=np.uint8))
     run_chunk = make_chunk(config, backend)
     sample_bytes = sizes[0] * backend.xp.finfo(backend.dtype).bits // 8
-    plan = plan_epoch(samples, config.batch_size, sample_bytes, [config.report_every])
+    intervals = [interval for interval in (config.report_every, config.checkpoint_every) if interval]
+    plan = plan_epoch(samples, config.batch_size, sample_bytes, intervals)
     total_steps = config.warm_up_steps + config.epochs * -(-samples // config.batch_size)
+
+    now = start or Progress(
+        WARM_UP_EPOCH, 0, 0, 0, 0.0, state, Tally(), None, float("nan"), np.empty(0), report=None, checkpoint=False
+    )
     order = np.arange(samples)
-    step, tally = 0, Tally()
     for epoch in range(WARM_UP_EPOCH, config.epochs):
         if epoch == WARM_UP_EPOCH:
             chunks = [Chunk(WARM_UP_SAMPLE, 1, 1)] * config.warm_up_steps
@@ -101,11 +124,17 @@ def trajectory(config: TrainConfig, dataset: Dataset, backend: Backend) -> Itera
             chunks = plan
             # As the notebook does: an epoch shuffles the order that the one before it left.
             order = order[random.permutation(samples)]
+        if epoch < now.epoch:
+            continue
+        if _out_of_patience(config, now.best, epoch):
+            break
         for chunk in chunks:
+            if start and epoch == start.epoch and chunk.stop <= start.sample:
+                continue
             started = time.perf_counter()
-            coefficients = step_coefficients(config, chunk, step, total_steps)
+            coefficients = step_coefficients(config, chunk, now.step, total_steps)
             state, device_losses = run_chunk(
-                state,
+                now.state,
                 dataset.train_images,
                 dataset.train_labels,
                 classes,
@@ -114,20 +143,65 @@ def trajectory(config: TrainConfig, dataset: Dataset, backend: Backend) -> Itera
             )
             losses = backend.to_numpy(device_losses).astype(np.float64)
             check_finite(losses, epoch, chunk)
-            step += chunk.steps
             tally = Tally(
-                tally.loss + float(losses.sum()) * chunk.batch_size,
-                tally.samples + chunk.steps * chunk.batch_size,
-                tally.seconds + time.perf_counter() - started,
+                now.tally.loss + float(losses.sum()) * chunk.batch_size,
+                now.tally.samples + chunk.steps * chunk.batch_size,
+                now.tally.seconds + time.perf_counter() - started,
             )
-            report = None
-            sample = hit(chunk, config.report_every)
-            if sample is not None and epoch != WARM_UP_EPOCH:
-                report = make_report(config, dataset, backend, state.network, epoch, sample, losses[-1], began, tally)
-                tally = Tally()
-            yield Progress(epoch, chunk.stop, step, time.perf_counter() - began, state, tally, losses, report)
-    report = make_report(config, dataset, backend, state.network, epoch, samples, losses[-1], began, tally)
-    yield Progress(epoch, samples, step, time.perf_counter() - began, state, tally, np.empty(0), report)
+            now = now._replace(
+                epoch=epoch,
+                sample=chunk.stop,
+                step=now.step + chunk.steps,
+                state=state,
+                tally=tally,
+                losses=losses,
+                loss=float(losses[-1]),
+                report=None,
+                checkpoint=False,
+            )
+            if epoch != WARM_UP_EPOCH:
+                now = _look(now, chunk, config, dataset, backend, began)
+            yield now._replace(seconds=time.perf_counter() - began)
+        if epoch == WARM_UP_EPOCH:
+            now = now._replace(tally=Tally())
+    network = now.best.network if now.best else now.state.network
+    report = make_report(now, network, samples, config, dataset, backend, began)
+    yield now._replace(
+        sample=samples,
+        seconds=report.seconds,
+        losses=np.empty(0),
+        report=report,
+        reports=now.reports + 1,
+        checkpoint=True,
+    )
+
+
+def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:
+    """(n_0, ..., n_L): the pixels of an image, the units of every hidden layer, the classes."""
+    _, rows, columns = dataset.train_images.shape
+    return (rows * columns, *config.hidden, len(dataset.class_names))
+
+
+def _out_of_patience(config: TrainConfig, best: Best | None, epoch: int) -> bool:
+    return bool(config.patience) and best is not None and epoch - best.epoch > config.patience
+
+
+def _look(
+    now: Progress, chunk: Chunk, config: TrainConfig, dataset: Dataset, backend: Backend, began: float
+) -> Progress:
+    """Whatever is due after a chunk: a report, a try on the samples held out, a checkpoint."""
+    samples = dataset.train_images.shape[0] - config.validation
+    sample = hit(chunk, config.report_every)
+    if sample is not None:
+        report = make_report(now, now.state.network, sample, config, dataset, backend, began)
+        now = now._replace(report=report, reports=now.reports + 1, tally=Tally())
+    if chunk.stop == samples and config.validation:
+        held_out = dataset.train_images[samples:, ...], dataset.train_labels[samples:, ...]
+        accuracy = evaluate(now.state.network, *held_out, activation=config.activation, backend=backend).accuracy
+        if now.best is None or accuracy > now.best.accuracy:
+            now = now._replace(best=Best(copy_network(now.state.network, backend), accuracy, now.epoch))
+    due = config.checkpoint_every and hit(chunk, config.checkpoint_every) is not None
+    return now._replace(checkpoint=bool(due) or chunk.stop == samples)
 
 
 def step_coefficients(config: TrainConfig, chunk: Chunk, first_step: int, total_steps: int) -> tuple[np.ndarray, ...]:
@@ -150,36 +224,39 @@ def check_finite(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
 
 
 def make_report(
-    config: TrainConfig,
-    dataset: Dataset,
-    backend: Backend,
-    network: Network,
-    epoch: int,
-    sample: int,
-    loss: float,
-    began: float,
-    tally: Tally,
+    now: Progress, network: Network, sample: int, config: TrainConfig, dataset: Dataset, backend: Backend, began: float
 ) -> Report:
-    """Evaluate the network on the test set and say how training stands."""
+    """Try a network on the test set and say how training stands."""
     test = evaluate(network, dataset.test_images, dataset.test_labels, activation=config.activation, backend=backend)
     return Report(
-        epoch=epoch,
+        epoch=now.epoch,
         sample=sample,
-        loss=float(loss),
+        loss=now.loss,
         accuracy=test.accuracy,
         seconds=time.perf_counter() - began,
-        train_loss=tally.loss / tally.samples,
+        train_loss=now.tally.loss / now.tally.samples if now.tally.samples else now.loss,
         test_loss=test.loss,
-        samples_per_second=tally.samples / tally.seconds,
-        network=tuple(Layer(*(backend.xp.asarray(array, copy=True) for array in layer)) for layer in network),
+        samples_per_second=now.tally.samples / now.tally.seconds if now.tally.samples else 0.0,
+        network=copy_network(network, backend),
     )
 
 
-def train(config: TrainConfig, dataset: Dataset, backend: Backend) -> Iterator[Report]:
+def copy_network(network: Network, backend: Backend) -> Network:
+    """A copy on the device, which no later step changes."""
+    return tuple(Layer(*(backend.xp.asarray(array, copy=True) for array in layer)) for layer in network)
+
+
+def train(config: TrainConfig, dataset: Dataset, backend: Backend, *, bar: bool = False) -> Iterator[Report]:
     """Train, and yield the reports: one at every `report_every` samples, and a closing one with the trained network.
 
-    A generator: draw live, or stop when you like. Raises as `trajectory` does.
+    A generator: draw live, or stop when you like. bar: show a progress bar, in a terminal or a notebook. Raises as
+    `trajectory` does.
     """
-    for progress in trajectory(config, dataset, backend):
+    progresses = trajectory(config, dataset, backend)
+    if bar:
+        from mlp_xp.display import watch
+
+        progresses = watch(progresses, config, dataset)
+    for progress in progresses:
         if progress.report is not None:
             yield progress.report

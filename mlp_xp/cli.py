@@ -1,0 +1,59 @@
+"""What the scripts share: parse the command line, run, and turn every fault into one line and an exit code."""
+
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from mlp_xp.errors import MlpXpError
+
+
+def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some: bool = False) -> Any:
+    """Parse the command line into a dataclass, from whose fields and docstrings help, defaults and types are made.
+
+    some: look only for the options of this dataclass, and leave the others and --help for later. Raises SystemExit(0)
+    after --help, MlpXpError for a command line that does not fit.
+    """
+    import tyro
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            if some:
+                return tyro.cli(kind, args=args, return_unknown_args=True, add_help=False)[0]
+            return tyro.cli(kind, default=tyro.MISSING if default is None else default, args=args)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise MlpXpError(_first_fault(said.getvalue())) from None
+
+
+def _first_fault(box: str) -> str:
+    """The message in the box that the parser draws around it, as one line, with the option that it suggests."""
+    lines = [line.strip(" │╭╮╰╯") for line in box.splitlines()[1:]]
+    rows = " ".join(lines)
+    message = re.split(r"─{3,}", rows)[0].strip().rstrip(".")
+    close = re.search(r"Perhaps you meant: *(--[\w-]+)", rows)
+    hint = f" (did you mean {close[1]}?)" if close else ""
+    return f"{message}{hint}; --help lists what there is"
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run a script's main and exit: 0 or the code that it returns; for an MlpXpError its code, after one line."""
+    try:
+        code = main() or 0
+        sys.stdout.flush()
+    except MlpXpError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)

@@ -1,0 +1,83 @@
+"""What a person sees of a run: what is trained on what, a progress bar, a line a report, a summary."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+from mlp_xp.backend import Backend
+from mlp_xp.config import TrainConfig
+from mlp_xp.datasets import Dataset
+from mlp_xp.settings import Settings
+from mlp_xp.training import Progress, Report, layer_sizes
+
+HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"
+
+
+def count(number: int) -> str:
+    """An integer with its thousands apart, as in 60 000."""
+    return f"{number:,}".replace(",", " ")
+
+
+def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
+    """What is trained, on what and how: three lines."""
+    config = settings.train
+    sizes = layer_sizes(config, dataset)
+    parameters = sum((above + 1) * below for above, below in pairwise(sizes))
+    train, rows, columns = dataset.train_images.shape
+    held_out = f" ({count(config.validation)} held out)" if config.validation else ""
+    warm_up = f", after {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
+    return (
+        f"network  {'-'.join(map(str, sizes))}, {config.activation}, {count(parameters)} parameters, {settings.dtype}\n"
+        f"arrays   {backend.name} {backend.version} on {backend.device}\n"
+        f"data     {settings.data_dir or settings.dataset}: {count(train)} training{held_out} and "
+        f"{count(dataset.test_images.shape[0])} test images of {rows} x {columns}\n"
+        f"training {config.epochs} epochs, batches of {config.batch_size}, {config.optimizer} at "
+        f"{config.learning_rate:g} ({config.schedule}), {config.update_order}{warm_up}"
+    )
+
+
+def report_line(report: Report) -> str:
+    """A report as a row under HEADER."""
+    return (
+        f"{report.epoch:5d} {report.sample:7d} {report.loss:10.5f} {report.accuracy:9.4f} "
+        f"{report.train_loss:10.5f} {report.test_loss:10.5f} {report.samples_per_second:10.0f}"
+    )
+
+
+def summary(report: Report, dataset: Dataset) -> str:
+    """The closing report in a sentence."""
+    return (
+        f"trained in {report.seconds:.1f} s; {100 * report.accuracy:.2f} % of {count(dataset.test_images.shape[0])} "
+        f"test images right, loss {report.test_loss:.4f}"
+    )
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{count(round(task.speed or 0))} samples/s")
+
+
+def watch(
+    progresses: Iterator[Progress], config: TrainConfig, dataset: Dataset, console: Console | None = None
+) -> Iterator[Progress]:
+    """Pass progresses on, with a bar below what is printed meanwhile; without a terminal or notebook just pass on."""
+    console = console or Console()
+    samples = dataset.train_images.shape[0] - config.validation
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        _Speed(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True, disable=not (console.is_terminal or console.is_jupyter)) as bar:
+        task = bar.add_task("warm-up", total=config.epochs * samples)
+        for progress in progresses:
+            epoch = max(progress.epoch, 0)
+            done = epoch * samples + (progress.sample if progress.epoch >= 0 else 0)
+            bar.update(task, completed=done, description=f"epoch {epoch + 1} of {config.epochs}")
+            yield progress

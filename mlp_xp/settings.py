@@ -1,0 +1,91 @@
+"""All settings of a run: what is trained, on which arrays, on which data. Recipes, and settings kept in a file."""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlp_xp.backend import Backend, open_backend
+from mlp_xp.config import ConfigError, TrainConfig, check_choice
+from mlp_xp.errors import MlpXpError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A training configuration, the arrays to train on, and the data."""
+
+    backend: str = "numpy"
+    """numpy, cupy, jax, torch, array-api-strict, or `module:namespace` for another that implements the standard."""
+    device: str | None = None
+    """The library's name of a device, such as cuda:1. By default its own default device."""
+    dtype: str = "float64"
+    """float64 or float32."""
+    dataset: str = "mnist"
+    """mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters; all but mnist are downloaded once."""
+    data_dir: str | None = None
+    """Instead of a data set's name, a folder: four IDX files named as MNIST's, gzipped or not, or CSV files."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def open_backend(self) -> Backend:
+        """Open the backend. Raises BackendError."""
+        return open_backend(self.backend, self.device, self.dtype)
+
+
+# The trajectory depends on these and on the data alone; the rest may change when a run is resumed.
+RECIPES = {
+    "notebook": Settings(),
+}
+
+
+def flatten(settings: Settings) -> dict[str, Any]:
+    """The settings as one flat record, as in config.json and on the command line."""
+    record = dataclasses.asdict(settings)
+    return {**{k: v for k, v in record.items() if k != "train"}, **record["train"]}
+
+
+def unflatten(record: dict[str, Any], where: str) -> Settings:
+    """Settings from a flat record. Raises ConfigError, which names `where` and the field, for a wrong name or type."""
+    outer = {f.name: f for f in dataclasses.fields(Settings) if f.name != "train"}
+    inner = {f.name: f for f in dataclasses.fields(TrainConfig)}
+    for name in record:
+        check_choice(f"{where}: field", name, [*outer, *inner])
+    values = {
+        name: _typed(value, f"{where}: {name}", {**outer, **inner}[name].default) for name, value in record.items()
+    }
+    try:
+        train = TrainConfig(**{name: value for name, value in values.items() if name in inner})
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return Settings(**{name: value for name, value in values.items() if name in outer}, train=train)
+
+
+def _typed(value: Any, name: str, default: Any) -> Any:
+    wanted = str if default is None else type(default)
+    if default is None and value is None:
+        return None
+    if wanted is tuple and isinstance(value, list) and all(type(unit) is int for unit in value):
+        return tuple(value)
+    if wanted is float and type(value) is int:
+        return float(value)
+    if type(value) is not wanted:
+        raise ConfigError(
+            f"{name}: {value!r} is not {'a list of int' if wanted is tuple else f'of type {wanted.__name__}'}"
+        )
+    return value
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings in a run's config.json, or in any JSON file with some of the same fields. Raises MlpXpError."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MlpXpError(f"{str(path)!r}: cannot be read: {error.strerror}; give a saved configuration") from None
+    except ValueError as error:
+        raise MlpXpError(f"{str(path)!r}: is not JSON: {error}; give a saved configuration") from None
+    if not isinstance(record, dict):
+        raise MlpXpError(f"{str(path)!r}: is not a JSON object; give a saved configuration")
+    settings = record.get("settings", record)
+    if not isinstance(settings, dict):
+        raise MlpXpError(f"{str(path)!r}: its field 'settings' is not a JSON object; give a saved configuration")
+    return unflatten(settings, repr(str(path)))

@@ -1,0 +1,179 @@
+"""Train the network: `python scripts/train.py --backend numpy`.
+
+Without options it trains as the notebook does and prints the notebook's numbers. Every run is written to a folder, from
+which `--resume` goes on.
+"""
+
+import contextlib
+import datetime as dt
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from mlp_xp import display, runs
+from mlp_xp.cli import parse, run
+from mlp_xp.config import ConfigError, TrainConfig, check_choice
+from mlp_xp.datasets import load_dataset
+from mlp_xp.errors import MlpXpError
+from mlp_xp.settings import RECIPES, Settings, flatten, read_settings
+from mlp_xp.steps import initial_state
+from mlp_xp.training import Progress, layer_sizes, trajectory
+
+
+@dataclass(frozen=True)
+class Base:
+    """Where the settings come from that the command line does not give."""
+
+    recipe: str = "notebook"
+    """notebook, standard or small: a set of settings to start from; every other option overrides it."""
+    config: Path | None = None
+    """Start from the settings in this file instead: any run's config.json."""
+    resume: Path | None = None
+    """Go on with this run, with its settings; the backend may be another."""
+
+
+@dataclass(frozen=True)
+class Arguments(Settings, Base):
+    """Train a network with hand-written backpropagation on MNIST, on any array library."""
+
+    train: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    run_dir: Path | None = None
+    """Folder of the run. By default runs/<dataset>-<backend>-<date-time>."""
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Replace the run that is in the folder."""
+    tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Write TensorBoard event files into the run folder too."""
+
+    def settings(self) -> Settings:
+        """Without what concerns the command alone."""
+        return Settings(**{name: getattr(self, name) for name in Settings.__dataclass_fields__})
+
+
+class InterruptedTrainingError(MlpXpError):
+    """Training was asked to stop, and did."""
+
+    def __init__(self, message: str, number: int) -> None:
+        """number: of the signal."""
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+def parse_arguments() -> Arguments:
+    """The command line, over the recipe, the file or the run that it names."""
+    base: Base = parse(Base, some=True)
+    if base.resume:
+        settings, _ = runs.read_config(base.resume)
+    elif base.config:
+        settings = read_settings(base.config)
+    else:
+        check_choice("recipe", base.recipe, RECIPES)
+        settings = RECIPES[base.recipe]
+    arguments: Arguments = parse(Arguments, default=Arguments(**vars(settings)))
+    if base.resume:
+        given, kept = flatten(arguments.settings()), flatten(settings)
+        changed = [name for name in kept if given[name] != kept[name] and name not in runs.FREE_SETTINGS]
+        if changed:
+            raise ConfigError(
+                f"--{changed[0].replace('_', '-')}: a resumed run keeps its settings ({kept[changed[0]]!r}, not "
+                f"{given[changed[0]]!r}); leave the option out, or start a new run with --config"
+            )
+    return arguments
+
+
+@contextlib.contextmanager
+def catch_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list instead of stopping at once; a second one does stop at once."""
+    caught: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    """Parse, load, train, and write the run folder."""
+    arguments = parse_arguments()
+    settings = arguments.settings()
+    folder = arguments.resume or arguments.run_dir or runs.default_folder(settings, dt.datetime.now())
+    if not arguments.resume:
+        runs.check_new(folder, arguments.overwrite)
+    console = Console(highlight=False, soft_wrap=True)
+
+    backend = settings.open_backend()
+    dataset = load_dataset(settings.data_dir or settings.dataset, backend)
+    config = settings.train
+    start: Progress | None = None
+    if arguments.resume and (folder / runs.CHECKPOINT).exists():
+        fresh, _ = initial_state(config, layer_sizes(config, dataset), backend)
+        start = runs.load_checkpoint(folder, settings, fresh, backend)
+        runs.truncate_metrics(folder, start.reports)
+    else:
+        config.check_fits(dataset.train_images.shape[0])
+        runs.create_run(folder, settings, backend, dataset)
+    events = open_events(folder, dataset.train_images.shape[0] - config.validation) if arguments.tensorboard else None
+
+    console.print(display.describe(settings, dataset, backend))
+    console.print(f"run      {folder}" + (f", from epoch {start.epoch}, sample {start.sample}" if start else ""))
+    console.print(f"\n{display.HEADER}")
+    with catch_signals() as caught:
+        for progress in display.watch(trajectory(config, dataset, backend, start), config, dataset, console):
+            closing = progress.report is not None and not progress.losses.size
+            if progress.report is not None and not closing:
+                console.print(display.report_line(progress.report))
+                runs.append_metrics(folder, progress.report)
+                if events:
+                    events(runs.metrics_record(progress.report))
+            if progress.checkpoint or (caught and progress.epoch >= 0):
+                network = progress.best.network if progress.best else progress.state.network
+                runs.save_model(folder, network, settings, dataset, backend)
+                runs.save_checkpoint(folder, progress, settings, backend)
+            if caught and not closing:
+                raise InterruptedTrainingError(
+                    f"interrupted in epoch {progress.epoch} after {progress.sample} samples; go on with: "
+                    f"python scripts/train.py --resume {folder}",
+                    caught[0],
+                )
+    assert progress.report is not None
+    runs.write_result(folder, progress.report)
+    console.print(f"\n{display.summary(progress.report, dataset)}")
+
+
+def open_events(folder: Path, samples: int) -> Callable[[dict[str, Any]], None]:
+    """A function that adds a record of metrics to TensorBoard's event files, which are begun anew with those so far."""
+    try:
+        from tensorboard.summary import Writer
+    except ImportError:
+        raise MlpXpError(
+            f"--tensorboard: TensorBoard is not installed; install it with: {sys.executable} -m pip install tensorboard"
+        ) from None
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    writer = Writer(str(folder))
+
+    def add(record: dict[str, Any]) -> None:
+        for name in ("loss", "train_loss", "test_loss", "accuracy", "samples_per_second"):
+            writer.add_scalar(name, record[name], step=record["epoch"] * samples + record["sample"])
+        writer.flush()
+
+    for record in runs.read_metrics(folder):
+        add(record)
+    return add
+
+
+if __name__ == "__main__":
+    run(main)
