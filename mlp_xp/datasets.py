@@ -1,4 +1,4 @@
-"""Data sets: four IDX files in a folder, to `uint8` arrays on a backend's device."""
+"""Data sets, by name or in a folder, as IDX or CSV files, to `uint8` arrays on a backend's device."""
 
 import os
 from pathlib import Path
@@ -6,13 +6,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import Backend
+from mlp_xp.backend import Backend, nearest
+from mlp_xp.csv_data import read_csv, read_csv_shape
+from mlp_xp.downloads import DATASETS, DIGITS, Progress, fetch
 from mlp_xp.errors import MlpXpError
-from mlp_xp.idx import read_idx
+from mlp_xp.idx import read_idx, read_idx_shape
 from mlp_xp.loops import Array
+from mlp_xp.reading import fault
 
 # Beside the package in the repository, so that the command finds it wherever it is started.
 MNIST_DIR = Path(__file__).resolve().parent.parent / "data" / "mnist"
+PARTS = ("train", "t10k")
+CONTENTS = ("images-idx3", "labels-idx1")
+CSV_SUFFIXES = (".csv", ".csv.gz")
+GIVE = "give with --data-dir a folder of four IDX files named as MNIST's or of two CSV files, or a name with --dataset"
+PIECE = 4096
 
 
 class DatasetError(MlpXpError):
@@ -31,61 +39,186 @@ class Dataset(NamedTuple):
     class_names: tuple[str, ...]
 
 
+class Shape(NamedTuple):
+    """What there is to train on."""
+
+    samples: int
+    rows: int
+    columns: int
+
+
+class Files(NamedTuple):
+    """Where a data set's files are, and how they are to be read."""
+
+    train: tuple[Path, ...]
+    """The IDX files of images and of labels, or the one CSV file."""
+    test: tuple[Path, ...]
+    class_names: tuple[str, ...] = DIGITS
+    first_label: int = 0
+    transposed: bool = False
+
+
+def load_dataset(
+    name_or_folder: str | os.PathLike[str] = "mnist",
+    backend: Backend | None = None,
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Load a data set by its name in DATASETS, or from a folder.
+
+    The arrays are `uint8` on the backend's device; without a backend they are NumPy arrays on the host. MNIST comes
+    from the repository where that is there. The others, and MNIST elsewhere, are downloaded once: see
+    `downloads.fetch` for `cache_dir` and `progress`.
+
+    A folder (a path, or a string that is not a name) holds four IDX files named as MNIST's, or `*train*.csv` and
+    `*test*.csv` as `csv_data.read_csv` takes them, all of them gzipped or not, with the labels 0 to 9.
+
+    Raises DatasetError, IdxError, CsvError or DownloadError, which name the file and the fault.
+    """
+    files = _find(name_or_folder, cache_dir, progress)
+    train_images, train_labels = _load(files.train, files, backend)
+    test_images, test_labels = _load(files.test, files, backend)
+    if train_images.shape[1:] != test_images.shape[1:]:
+        raise DatasetError(
+            f"{str(files.test[0])!r}: the test images are {_size(test_images.shape)} pixels, the training images in "
+            f"{files.train[0].name} {_size(train_images.shape)}; one network takes one size"
+        )
+    return Dataset(train_images, train_labels, test_images, test_labels, files.class_names)
+
+
+def dataset_shape(
+    name_or_folder: str | os.PathLike[str] = "mnist",
+    *,
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Shape:
+    """The number of training samples and the size of an image, without loading them: of the headers alone.
+
+    Takes and raises what `load_dataset` does; a data set that must be downloaded is. What it returns is what the
+    headers promise: whether the files keep it shows when they are loaded.
+    """
+    files = _find(name_or_folder, cache_dir, progress)
+    match files.train:
+        case image_file, label_file:
+            samples, rows, columns = read_idx_shape(image_file, ndim=3)
+            _check_counts(files.train, samples, *read_idx_shape(label_file, ndim=1))
+        case _:
+            samples, rows, columns = read_csv_shape(files.train[0])
+    _check_some(files.train, (samples, rows, columns))
+    return Shape(samples, columns, rows) if files.transposed else Shape(samples, rows, columns)
+
+
 def find_file(folder: Path, part: str, content: str) -> Path:
     """The path of one of the four files, `train-images-idx3-ubyte` and so on, gzipped or not.
 
     part: "train" or "t10k". content: "images-idx3" or "labels-idx1". Raises DatasetError when it is not there.
     """
-    name = f"{part}-{content}-ubyte"
-    for path in (folder / f"{name}.gz", folder / name):
-        if path.exists():
-            return path
-    what = "is not a folder" if not folder.is_dir() else "is not there, nor is it without .gz"
-    missing = folder if not folder.is_dir() else folder / f"{name}.gz"
-    raise DatasetError(f"{str(missing)!r}: {what}; give a folder of the four MNIST-like IDX files with --data-dir")
+    names = _names(folder)
+    wanted = f"{part}-{content}-ubyte"
+    for name in (f"{wanted}.gz", wanted):
+        if name in names:
+            return folder / name
+    raise DatasetError(f"{str(folder.absolute() / wanted)!r}: is not there, nor is it with .gz; {GIVE}")
 
 
-def _load_part(folder: Path, part: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    image_file, label_file = find_file(folder, part, "images-idx3"), find_file(folder, part, "labels-idx1")
-    images, labels = read_idx(image_file, ndim=3), read_idx(label_file, ndim=1)
-    if len(images) != len(labels):
+def _find(
+    name_or_folder: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None, progress: Progress | None
+) -> Files:
+    if isinstance(name_or_folder, str) and name_or_folder in DATASETS:
+        if name_or_folder == "mnist" and MNIST_DIR.is_dir():
+            return _find_in(MNIST_DIR)
+        source = DATASETS[name_or_folder]
+        paths = fetch(name_or_folder, cache_dir=cache_dir, progress=progress)
+        return Files(paths[:2], paths[2:], source.class_names, source.first_label, source.transposed)
+    folder = Path(name_or_folder)
+    if isinstance(name_or_folder, str) and len(folder.parts) == 1 and not os.path.lexists(folder):
         raise DatasetError(
-            f"{str(image_file)!r}: has {len(images)} images, {label_file.name} has {len(labels)} labels; they must "
-            "belong together: fetch both again"
+            f"{name_or_folder!r}: is no known data set{nearest(name_or_folder, DATASETS)} and no folder; choose one of "
+            f"{', '.join(DATASETS)}, or give a folder with --data-dir"
         )
-    if not images.size:
+    return _find_in(folder)
+
+
+def _find_in(folder: Path) -> Files:
+    names = _names(folder)
+    if any(name.startswith(tuple(f"{part}-{c}-ubyte" for part in PARTS for c in CONTENTS)) for name in names):
+        train, test = (tuple(find_file(folder, part, content) for content in CONTENTS) for part in PARTS)
+        return Files(train, test)
+    if any(name.lower().endswith(CSV_SUFFIXES) for name in names):
+        return Files((_find_csv(folder, names, "train"),), (_find_csv(folder, names, "test"),))
+    raise DatasetError(
+        f"{str(folder.absolute())!r}: holds neither IDX files named as MNIST's, such as train-images-idx3-ubyte.gz, "
+        f"nor CSV files; {GIVE}"
+    )
+
+
+def _find_csv(folder: Path, names: list[str], part: str) -> Path:
+    found = [name for name in names if part in name.lower() and name.lower().endswith(CSV_SUFFIXES)]
+    if len(found) == 1:
+        return folder / found[0]
+    several = f"holds several CSV files with {part!r} in the name ({', '.join(found)}); keep one of them"
+    none = f"holds no CSV file with {part!r} in the name, such as mnist_{part}.csv; {GIVE}"
+    raise DatasetError(f"{str(folder.absolute())!r}: {several if found else none}")
+
+
+def _names(folder: Path) -> list[str]:
+    """Of what is in a folder, except what is hidden."""
+    try:
+        return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        raise DatasetError(f"{str(folder)!r}: no such folder; looked for {str(folder.absolute())!r}; {GIVE}") from None
+    except NotADirectoryError:
+        raise DatasetError(f"{str(folder)!r}: is not a folder; {GIVE}") from None
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{str(folder)!r}: {fault(error)}") from error
+
+
+def _load(paths: tuple[Path, ...], files: Files, backend: Backend | None) -> tuple[Array, Array]:
+    match paths:
+        case image_file, label_file:
+            images, labels = read_idx(image_file, ndim=3), read_idx(label_file, ndim=1)
+        case _:
+            images, labels = read_csv(paths[0])
+    _check_counts(paths, len(images), len(labels))
+    _check_some(paths, images.shape)
+    first, last = files.first_label, files.first_label + len(files.class_names) - 1
+    outside = (labels < first) | (labels > last)
+    if outside.any():
+        sample = int(np.argmax(outside))
         raise DatasetError(
-            f"{str(image_file)!r}: has no samples (its shape is {images.shape}); give files that have some"
+            f"{str(paths[-1])!r}: label {labels[sample]} of sample {sample} is outside the {len(files.class_names)} "
+            f"classes, {first} to {last}; check which data set it belongs to"
         )
-    if labels.max() >= classes:
-        first = int(np.argmax(labels >= classes))
+    labels -= np.uint8(first)
+    if files.transposed:
+        images = _transpose(images)
+    if backend is None:
+        return images, labels
+    return backend.asarray(images), backend.asarray(labels)
+
+
+def _transpose(images: np.ndarray) -> np.ndarray:
+    """Each image transposed, in the same memory."""
+    count, rows, columns = images.shape
+    turned = images.reshape(count, columns, rows)
+    for start in range(0, count, PIECE):
+        turned[start : start + PIECE] = images[start : start + PIECE].swapaxes(1, 2).copy()
+    return turned
+
+
+def _check_counts(paths: tuple[Path, ...], images: int, labels: int) -> None:
+    if images != labels:
         raise DatasetError(
-            f"{str(label_file)!r}: label {labels[first]} of sample {first} is outside the {classes} classes, "
-            f"0 to {classes - 1}; check which data set it belongs to"
+            f"{str(paths[0])!r}: has {images} images, {paths[-1].name} has {labels} labels; they must belong together: "
+            "fetch both again"
         )
-    return images, labels
 
 
-def load_dataset(folder: str | os.PathLike[str] = MNIST_DIR, backend: Backend | None = None) -> Dataset:
-    """Load a folder with four IDX files named as MNIST's, gzipped or not, with labels 0 to 9.
-
-    The arrays are `uint8` on the backend's device; without a backend they are NumPy arrays on the host. Raises
-    DatasetError or IdxError, which name the file and the fault.
-    """
-    folder = Path(folder)
-    class_names = tuple(str(i) for i in range(10))
-    train_images, train_labels = _load_part(folder, "train", len(class_names))
-    test_images, test_labels = _load_part(folder, "t10k", len(class_names))
-    if train_images.shape[1:] != test_images.shape[1:]:
-        raise DatasetError(
-            f"{str(folder)!r}: the training images are {_size(train_images)} pixels, the test images "
-            f"{_size(test_images)}; one network takes one size"
-        )
-    parts = (train_images, train_labels, test_images, test_labels)
-    if backend is not None:
-        parts = tuple(backend.asarray(part) for part in parts)
-    return Dataset(*parts, class_names)
+def _check_some(paths: tuple[Path, ...], shape: tuple[int, ...]) -> None:
+    if 0 in shape:
+        raise DatasetError(f"{str(paths[0])!r}: has no samples (its shape is {shape}); give files that have some")
 
 
-def _size(images: np.ndarray) -> str:
-    return " x ".join(map(str, images.shape[1:]))
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape[1:]))

@@ -1,0 +1,32 @@
+"""What a person sees of a download: a bar a file, on a terminal or in a notebook; elsewhere nothing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as Bars
+
+from mlp_xp.downloads import Progress
+
+
+@contextmanager
+def show_downloads(console: Console) -> Iterator[Progress]:
+    """Give a `progress` for `load_dataset`, whose bars are drawn inside the `with` block and removed at its end."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    seen = console.is_terminal or console.is_jupyter
+    with Bars(*columns, console=console, transient=True, disable=not seen) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def progress(file: str, done: int, expected: int) -> None:
+            if file not in tasks:
+                tasks[file] = bars.add_task(file)
+            bars.update(tasks[file], completed=done, total=expected or None)
+
+        yield progress
