@@ -1,0 +1,541 @@
+"""Who takes part in scripts/bench.py.
+
+A contestant is a class with `__init__(job)`, which loads the data as its users would and builds the network, and
+
+    samples                   how many n there are to train on
+    shuffle(permutation)      int64 (n,): begin an epoch; the permutation applies to the order of the epoch before
+    train(start, steps)       take that many steps from sample `start` of the epoch on; return the losses (steps,)
+    network()                 the layers as pairs of host arrays, weights (inputs, outputs) and bias (outputs,)
+
+Only `train` is timed. All start from the same weights and see the same samples in the same order.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_xp.backend import BackendError, open_backend
+from mlp_xp.chunks import Chunk, chunk_lengths, cut
+from mlp_xp.config import TrainConfig
+from mlp_xp.datasets import load_dataset
+from mlp_xp.network import initial_layers
+from mlp_xp.steps import initial_state, make_chunk
+from mlp_xp.training import check_finite, step_coefficients
+
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+INPUTS, CLASSES = 784, 10
+LAYERWISE, SIMULTANEOUS = "layerwise", "simultaneous"
+
+
+class Workload(NamedTuple):
+    """What every contestant trains."""
+
+    name: str
+    title: str
+    batch_size: int
+    hidden: tuple[int, ...]
+    dtype: str
+    init: str
+    learning_rate: float
+    steps: int
+    """Of a round."""
+
+
+class Job(NamedTuple):
+    """A contestant, what it is to train, and where."""
+
+    contestant: str
+    workload: Workload
+    threads: int
+    data_dir: str
+
+    @property
+    def dtype(self) -> Any:
+        """The workload's dtype as a NumPy scalar type."""
+        return np.dtype(self.workload.dtype).type
+
+
+class Unavailable(Exception):  # noqa: N818  (no fault)
+    """Why a contestant cannot take part here."""
+
+
+Layers = list[tuple[np.ndarray, np.ndarray]]
+
+
+def initial_network(job: Job) -> tuple[Layers, np.random.RandomState]:
+    """The weights that all begin with, in the workload's dtype, and the stream that the shuffles go on with."""
+    random = np.random.RandomState(0)
+    layers = initial_layers((INPUTS, *job.workload.hidden, CLASSES), random, job.workload.init)
+    return [(weights.astype(job.dtype), bias.astype(job.dtype)) for weights, bias in layers], random
+
+
+def load_rows(job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """The training set as users of other libraries hold it: rows in [0, 1] of the dtype, and labels int64."""
+    dataset = load_dataset(job.data_dir)
+    rows = dataset.train_images.reshape(len(dataset.train_images), -1).astype(job.dtype)
+    rows /= 255
+    return rows, dataset.train_labels.astype(np.int64)
+
+
+def one_hidden_layer(job: Job) -> None:
+    """Raise Unavailable for a workload that a network of one hidden layer cannot train."""
+    if len(job.workload.hidden) != 1:
+        raise Unavailable("written for one hidden layer")
+
+
+class MlpXp:
+    """`mlp_xp`: chunks of steps, as `mlp_xp.training.trajectory` runs them."""
+
+    def __init__(self, job: Job, backend: str, device: str | None, order: str, dtype: str | None = None) -> None:
+        """Load the data, and build the network on a backend."""
+        if backend == "torch":
+            set_torch_threads(job.threads)
+        try:
+            self.backend = open_backend(backend, device, dtype or job.workload.dtype)
+        except BackendError as error:
+            raise Unavailable(str(error)) from None
+        workload = job.workload
+        self.config = TrainConfig(
+            batch_size=workload.batch_size,
+            learning_rate=workload.learning_rate,
+            hidden=tuple(workload.hidden),
+            init=workload.init,
+            update_order=order,
+            warm_up_steps=0,
+            report_every=workload.steps * workload.batch_size,  # so chunks are as long as a run's with such reports
+        )
+        self.dataset = load_dataset(job.data_dir, self.backend)
+        self.samples = self.dataset.train_images.shape[0]
+        self.order = np.arange(self.samples)
+        self.state, _ = initial_state(self.config, (INPUTS, *workload.hidden, CLASSES), self.backend)
+        self.classes = self.backend.asarray(np.arange(CLASSES, dtype=np.uint8))
+        self.run_chunk = make_chunk(self.config, self.backend)
+        sample_bytes = INPUTS * self.backend.xp.finfo(self.backend.dtype).bits // 8
+        self.lengths = chunk_lengths(workload.batch_size, sample_bytes, self.config.report_every)
+
+    def shuffle(self, permutation: np.ndarray) -> None:
+        """Begin an epoch."""
+        self.order = self.order[permutation]
+
+    def train(self, start: int, steps: int) -> np.ndarray:
+        """Cut the steps into chunks, and run them."""
+        backend, batch_size = self.backend, self.config.batch_size
+        parts = []
+        for length in cut(steps, self.lengths):
+            chunk = Chunk(start, length, batch_size)
+            self.state, losses = self.run_chunk(
+                self.state,
+                self.dataset.train_images,
+                self.dataset.train_labels,
+                self.classes,
+                backend.asarray(self.order[chunk.start : chunk.stop].reshape(length, batch_size)),
+                *(backend.asarray(x, backend.dtype) for x in step_coefficients(self.config, chunk, 0, steps)),
+            )
+            parts.append(backend.to_numpy(losses))
+            check_finite(parts[-1], 0, chunk)
+            start = chunk.stop
+        return np.concatenate(parts)
+
+    def network(self) -> Layers:
+        """The layers on the host."""
+        to_numpy = self.backend.to_numpy
+        return [(to_numpy(weights), to_numpy(bias)) for weights, bias in self.state.network]
+
+
+class Notebook:
+    """The notebook's loop in plain NumPy, from the retelling that the tests use as their oracle."""
+
+    def __init__(self, job: Job) -> None:
+        """Load the data as float64, as the notebook does, and build its network."""
+        one_hidden_layer(job)
+        sys.path.append(str(TESTS))
+        import notebook
+
+        data = notebook.load(job.data_dir)
+        self.batch_size = job.workload.batch_size
+        self.model = notebook.Notebook(
+            hidden_size=job.workload.hidden[0], learning_rate=job.workload.learning_rate, dtype=job.dtype
+        )
+        ((self.model.weights_input_hidden, _), (self.model.weights_hidden_output, _)), _ = initial_network(job)
+        self.images = data.train_images.astype(job.dtype, copy=False)
+        self.labels = data.train_labels.astype(job.dtype, copy=False)
+        self.samples = len(self.labels)
+
+    def shuffle(self, permutation: np.ndarray) -> None:
+        """Begin an epoch, with a shuffled copy of everything, as the notebook does."""
+        self.images = self.images[permutation]
+        self.labels = self.labels[permutation]
+
+    def train(self, start: int, steps: int) -> np.ndarray:
+        """Step by step."""
+        losses = np.empty(steps)
+        for step in range(steps):
+            stop = start + self.batch_size
+            loss = self.model.train_step(self.images[start:stop], self.labels[start:stop])
+            losses[step] = loss.mean()
+            start = stop
+        return losses
+
+    def network(self) -> Layers:
+        """The layers."""
+        model = self.model
+        return [
+            (model.weights_input_hidden, model.bias_input_hidden),
+            (model.weights_hidden_output, model.bias_hidden_output),
+        ]
+
+
+class PyTorch:
+    """PyTorch as its users write it: modules, autograd, an optimiser."""
+
+    def __init__(self, job: Job, compiled: bool = False, device: str = "cpu") -> None:
+        """Build the modules, with the weights that all begin with."""
+        torch = set_torch_threads(job.threads)
+        if device != "cpu" and not torch.cuda.is_available():
+            raise Unavailable(f"PyTorch {torch.__version__} finds no usable GPU")
+        nn = torch.nn
+        self.batch_size = job.workload.batch_size
+        layers, _ = initial_network(job)
+        modules: list[Any] = []
+        for weights, bias in layers:
+            linear = nn.Linear(*weights.shape, dtype=getattr(torch, job.workload.dtype))
+            with torch.no_grad():
+                linear.weight.copy_(torch.tensor(weights.T.copy()))
+                linear.bias.copy_(torch.tensor(bias))
+            modules += [linear, nn.Sigmoid()]
+        self.model = nn.Sequential(*modules[:-1]).to(device)
+        self.predict = torch.compile(self.model) if compiled else self.model
+        self.loss = nn.CrossEntropyLoss()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=job.workload.learning_rate)
+        self.images, self.labels = (torch.from_numpy(array).to(device) for array in load_rows(job))
+        self.samples = len(self.labels)
+        self.torch = torch
+
+    def shuffle(self, permutation: np.ndarray) -> None:
+        """Begin an epoch, with a shuffled copy."""
+        order = self.torch.from_numpy(permutation).to(self.images.device)
+        self.images, self.labels = self.images[order], self.labels[order]
+
+    def train(self, start: int, steps: int) -> np.ndarray:
+        """Step by step; the losses leave the device after the last."""
+        losses = []
+        for _ in range(steps):
+            stop = start + self.batch_size
+            self.optimizer.zero_grad()
+            loss = self.loss(self.predict(self.images[start:stop]), self.labels[start:stop])
+            loss.backward()
+            self.optimizer.step()
+            losses.append(loss.detach())
+            start = stop
+        return np.array(self.torch.stack(losses).cpu())
+
+    def network(self) -> Layers:
+        """The layers on the host."""
+        linears = [module for module in self.model if hasattr(module, "weight")]
+        return [(x.weight.detach().cpu().numpy().T, x.bias.detach().cpu().numpy()) for x in linears]
+
+
+def set_torch_threads(threads: int) -> Any:
+    """Import PyTorch, and give it so many threads; its environment variables alone do not suffice in every build."""
+    torch = import_or_unavailable("torch")
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(threads)
+    return torch
+
+
+class ScikitLearn:
+    """scikit-learn's MLPClassifier, a partial fit a batch."""
+
+    def __init__(self, job: Job) -> None:
+        """Build the classifier, and overwrite its weights."""
+        import_or_unavailable("sklearn")
+        from sklearn.neural_network import MLPClassifier
+
+        self.batch_size = job.workload.batch_size
+        self.model = MLPClassifier(
+            hidden_layer_sizes=job.workload.hidden,
+            activation="logistic",
+            solver="sgd",
+            alpha=0,
+            batch_size=self.batch_size,
+            learning_rate_init=job.workload.learning_rate,
+            momentum=0,
+            nesterovs_momentum=False,
+            shuffle=False,
+        )
+        self.images, self.labels = load_rows(job)
+        self.samples = len(self.labels)
+        # The weights are made by the first fit. Its optimiser keeps these arrays, so they are overwritten in place.
+        self.model.partial_fit(self.images[: self.batch_size], self.labels[: self.batch_size], classes=range(CLASSES))
+        layers, _ = initial_network(job)
+        for weights, bias, (first_weights, first_bias) in zip(
+            self.model.coefs_, self.model.intercepts_, layers, strict=True
+        ):
+            weights[...] = first_weights
+            bias[...] = first_bias
+
+    def shuffle(self, permutation: np.ndarray) -> None:
+        """Begin an epoch, with a shuffled copy."""
+        self.images, self.labels = self.images[permutation], self.labels[permutation]
+
+    def train(self, start: int, steps: int) -> np.ndarray:
+        """Step by step."""
+        losses = np.empty(steps)
+        for step in range(steps):
+            stop = start + self.batch_size
+            self.model.partial_fit(self.images[start:stop], self.labels[start:stop])
+            losses[step] = self.model.loss_
+            start = stop
+        return losses
+
+    def network(self) -> Layers:
+        """The layers."""
+        return list(zip(self.model.coefs_, self.model.intercepts_, strict=True))
+
+
+class Keras:
+    """Keras 3 on JAX: a model, and the jitted training step of Keras' own guide to custom loops in JAX.
+
+    `train_on_batch` computes the same and takes ten times as long at batches of one.
+    """
+
+    def __init__(self, job: Job) -> None:
+        """Build the model and its training step."""
+        os.environ["KERAS_BACKEND"] = "jax"
+        jax = import_or_unavailable("jax")
+        jax.config.update("jax_enable_x64", job.workload.dtype == "float64")
+        keras = import_or_unavailable("keras")
+        keras.config.set_floatx(job.workload.dtype)
+        layers, _ = initial_network(job)
+        hidden = [keras.layers.Dense(units, activation="sigmoid") for units in job.workload.hidden]
+        self.model = keras.Sequential([keras.Input((INPUTS,)), *hidden, keras.layers.Dense(CLASSES)])
+        self.model.set_weights([array for layer in layers for array in layer])
+        optimizer = keras.optimizers.SGD(job.workload.learning_rate)
+        optimizer.build(self.model.trainable_variables)
+        cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+        def loss_and_updates(trainable: Any, non_trainable: Any, x: Any, y: Any) -> Any:
+            predictions, non_trainable = self.model.stateless_call(trainable, non_trainable, x, training=True)
+            return cross_entropy(y, predictions), non_trainable
+
+        loss_and_gradient = jax.value_and_grad(loss_and_updates, has_aux=True)
+
+        def train_step(state: Any, x: Any, y: Any) -> Any:
+            trainable, non_trainable, kept = state
+            (loss, non_trainable), gradients = loss_and_gradient(trainable, non_trainable, x, y)
+            trainable, kept = optimizer.stateless_apply(kept, gradients, trainable)
+            return (trainable, non_trainable, kept), loss
+
+        self.train_step = jax.jit(train_step, donate_argnums=0)
+        variables = (self.model.trainable_variables, self.model.non_trainable_variables, optimizer.variables)
+        self.state: Any = tuple([variable.value for variable in part] for part in variables)
+        self.batch_size = job.workload.batch_size
+        self.images, self.labels = load_rows(job)
+        self.samples = len(self.labels)
+
+    def shuffle(self, permutation: np.ndarray) -> None:
+        """Begin an epoch, with a shuffled copy."""
+        self.images, self.labels = self.images[permutation], self.labels[permutation]
+
+    def train(self, start: int, steps: int) -> np.ndarray:
+        """Step by step; the losses leave the device after the last."""
+        losses = []
+        for _ in range(steps):
+            stop = start + self.batch_size
+            self.state, loss = self.train_step(self.state, self.images[start:stop], self.labels[start:stop])
+            losses.append(loss)
+            start = stop
+        return np.array(losses)
+
+    def network(self) -> Layers:
+        """The layers on the host."""
+        arrays = [np.array(array) for array in self.state[0]]
+        return list(zip(arrays[::2], arrays[1::2], strict=True))
+
+
+class Numba:
+    """The machine's limit: the notebook's step as one compiled loop over arrays that fit it. No `fastmath`."""
+
+    def __init__(self, job: Job) -> None:
+        """Compile on the first call."""
+        one_hidden_layer(job)
+        numba = import_or_unavailable("numba")
+        import_or_unavailable("scipy")  # where Numba finds BLAS
+        loop = train_single_samples if job.workload.batch_size == 1 else train_batches
+        self.loop = numba.njit(error_model="numpy")(loop)
+        self.job = job
+        ((self.w0, self.b0), (self.w1, self.b1)), _ = initial_network(job)
+        self.images, self.labels = load_rows(job)
+        self.samples = len(self.labels)
+
+    def shuffle(self, permutation: np.ndarray) -> None:
+        """Begin an epoch, with a shuffled copy."""
+        self.images, self.labels = self.images[permutation], self.labels[permutation]
+
+    def train(self, start: int, steps: int) -> np.ndarray:
+        """All steps in one call."""
+        batch_size = self.job.workload.batch_size
+        stop = start + steps * batch_size
+        losses = np.empty(steps, self.job.dtype)
+        rate, one = self.job.dtype(self.job.workload.learning_rate), self.job.dtype(1)
+        parameters = (self.w0, self.b0, self.w1, self.b1)
+        self.loop(self.images[start:stop], self.labels[start:stop], *parameters, rate, one, losses)
+        return losses
+
+    def network(self) -> Layers:
+        """The layers."""
+        return [(self.w0, self.b0), (self.w1, self.b1)]
+
+
+# For Numba. `one` has the dtype of the arrays: a Python 1 would turn float32 arithmetic into float64.
+
+
+def train_single_samples(
+    x: Any, labels: Any, w0: Any, b0: Any, w1: Any, b1: Any, rate: Any, one: Any, losses: Any
+) -> None:
+    """A step a row of x, with the losses written into `losses`. The number of inputs is a multiple of 4."""
+    inputs, hidden = w0.shape
+    outputs = w1.shape[1]
+    a, error, e = np.empty_like(b0), np.empty_like(b0), np.empty_like(b1)
+    for s in range(x.shape[0]):
+        row = x[s]
+        for j in range(hidden):
+            a[j] = b0[j]
+        # Four rows of weights at once: `a` is loaded and stored a quarter as often.
+        for i in range(0, inputs, 4):
+            x_0, x_1, x_2, x_3 = row[i], row[i + 1], row[i + 2], row[i + 3]
+            w_0, w_1, w_2, w_3 = w0[i], w0[i + 1], w0[i + 2], w0[i + 3]
+            for j in range(hidden):
+                a[j] += (x_0 * w_0[j] + x_1 * w_1[j]) + (x_2 * w_2[j] + x_3 * w_3[j])
+        for j in range(hidden):
+            a[j] = one / (one + np.exp(-a[j]))
+        for k in range(outputs):
+            e[k] = b1[k]
+        for j in range(hidden):
+            for k in range(outputs):
+                e[k] += a[j] * w1[j, k]
+        top = e.max()
+        total = one - one
+        for k in range(outputs):
+            e[k] = np.exp(e[k] - top)
+            total += e[k]
+        for k in range(outputs):
+            e[k] /= total
+        losses[s] = -np.log(e[labels[s]])
+        e[labels[s]] -= one
+        for k in range(outputs):
+            e[k] *= rate
+            b1[k] -= e[k]
+        for j in range(hidden):
+            back = one - one
+            for k in range(outputs):
+                w1[j, k] -= a[j] * e[k]
+                back += w1[j, k] * e[k]
+            error[j] = back * a[j] * (one - a[j])
+            b0[j] -= error[j]
+        for i in range(inputs):
+            x_i, w_i = row[i], w0[i]
+            for j in range(hidden):
+                w_i[j] -= x_i * error[j]
+
+
+def train_batches(x: Any, labels: Any, w0: Any, b0: Any, w1: Any, b1: Any, rate: Any, one: Any, losses: Any) -> None:
+    """A step a batch, BLAS for the matrix products; rows of x and labels belong to `losses.size` batches in turn."""
+    steps = losses.size
+    size = x.shape[0] // steps
+    hidden, outputs = w1.shape
+    a, error, e = (
+        np.empty((size, hidden), x.dtype),
+        np.empty((size, hidden), x.dtype),
+        np.empty((size, outputs), x.dtype),
+    )
+    g0, g1 = np.empty_like(w0), np.empty_like(w1)
+    for step in range(steps):
+        rows = x[step * size : (step + 1) * size]
+        np.dot(rows, w0, a)
+        for s in range(size):
+            for j in range(hidden):
+                a[s, j] = one / (one + np.exp(-(a[s, j] + b0[j])))
+        np.dot(a, w1, e)
+        loss = one - one
+        for s in range(size):
+            label = labels[step * size + s]
+            row = e[s]
+            row += b1
+            top = row.max()
+            total = one - one
+            for k in range(outputs):
+                row[k] = np.exp(row[k] - top)
+                total += row[k]
+            loss -= np.log(row[label] / total)
+            for k in range(outputs):
+                row[k] *= rate / (total * size)
+            row[label] -= rate / size
+        losses[step] = loss / size
+        np.dot(a.T, e, g1)
+        for j in range(hidden):
+            for k in range(outputs):
+                w1[j, k] -= g1[j, k]
+        np.dot(e, w1.T, error)
+        for s in range(size):
+            for k in range(outputs):
+                b1[k] -= e[s, k]
+            for j in range(hidden):
+                error[s, j] *= a[s, j] * (one - a[s, j])
+                b0[j] -= error[s, j]
+        np.dot(rows.T, error, g0)
+        for i in range(w0.shape[0]):
+            for j in range(hidden):
+                w0[i, j] -= g0[i, j]
+
+
+def import_or_unavailable(name: str) -> Any:
+    """The module, or Unavailable with the reason."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise Unavailable(f"{error}; install the bench extra") from None
+
+
+class Contestant(NamedTuple):
+    """How to make one, and which of the two update orders it computes (`mlp_xp.config.UPDATE_ORDERS`)."""
+
+    title: str
+    order: str
+    make: Callable[..., Any]
+    """Called with a job and `arguments`."""
+    arguments: tuple[Any, ...] = ()
+
+
+NOTEBOOK, LIMIT, IDIOMATIC = "notebook", "numba", "pytorch"
+CONTESTANTS = {
+    NOTEBOOK: Contestant("notebook's loop", LAYERWISE, Notebook),
+    "mlp_xp-numpy": Contestant("mlp_xp, NumPy", LAYERWISE, MlpXp, ("numpy", None, LAYERWISE)),
+    "mlp_xp-jax": Contestant("mlp_xp, JAX", LAYERWISE, MlpXp, ("jax", "cpu", LAYERWISE)),
+    "mlp_xp-torch": Contestant("mlp_xp, PyTorch", LAYERWISE, MlpXp, ("torch", "cpu", LAYERWISE)),
+    "mlp_xp-cupy": Contestant("mlp_xp, CuPy", LAYERWISE, MlpXp, ("cupy", None, LAYERWISE)),
+    "mlp_xp-jax-gpu": Contestant("mlp_xp, JAX, GPU", LAYERWISE, MlpXp, ("jax", "gpu", LAYERWISE)),
+    "mlp_xp-torch-gpu": Contestant("mlp_xp, PyTorch, GPU", LAYERWISE, MlpXp, ("torch", "cuda", LAYERWISE)),
+    IDIOMATIC: Contestant("PyTorch", SIMULTANEOUS, PyTorch),
+    "pytorch-compile": Contestant("PyTorch, compiled", SIMULTANEOUS, PyTorch, (True,)),
+    "pytorch-gpu": Contestant("PyTorch, GPU", SIMULTANEOUS, PyTorch, (False, "cuda")),
+    "scikit-learn": Contestant("scikit-learn", SIMULTANEOUS, ScikitLearn),
+    "keras-jax": Contestant("Keras on JAX", SIMULTANEOUS, Keras),
+    LIMIT: Contestant("Numba loop: limit", LAYERWISE, Numba),
+}
+# What each must agree with. In float64 whatever the workload's dtype, and never timed.
+REFERENCES = {
+    order: Contestant(f"reference, {order}", order, MlpXp, ("numpy", None, order, "float64"))
+    for order in (LAYERWISE, SIMULTANEOUS)
+}
+
+
+def make_contestant(job: Job) -> Any:
+    """The contestant of a job. Raises Unavailable."""
+    contestant = (CONTESTANTS | REFERENCES)[job.contestant]
+    return contestant.make(job, *contestant.arguments)

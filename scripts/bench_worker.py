@@ -1,0 +1,89 @@
+"""The process in which one contestant of scripts/bench.py runs, told by its parent when to run a round.
+
+The job is its argument, as JSON; commands come line by line on standard input, answers go as JSON to standard output.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_contestants import Job, Layers, Unavailable, Workload, initial_network, make_contestant
+
+from mlp_xp.backend import open_backend
+from mlp_xp.datasets import load_dataset
+from mlp_xp.metrics import evaluate
+from mlp_xp.network import Layer
+
+CHECK_SAMPLES = 1000
+
+
+def serve(job: Job, commands: Iterable[str], answer: Callable[[dict[str, Any]], None]) -> None:
+    """Make the contestant and say `ready`; then run a round at every `round`, and at `end` say how all went."""
+    try:
+        contestant = make_contestant(job)
+    except Unavailable as reason:
+        answer({"unavailable": str(reason)})
+        return
+    _, random = initial_network(job)
+    contestant.shuffle(random.permutation(contestant.samples))
+    start, samples = 0, job.workload.steps * job.workload.batch_size
+    answer({"ready": True})
+    for command in commands:
+        if command.strip() == "end":
+            peak = peak_bytes()
+            answer({"peak_bytes": peak, "loss": check_loss(job, contestant.network())})
+            return
+        if start + samples > contestant.samples:
+            contestant.shuffle(random.permutation(contestant.samples))
+            start = 0
+        began = time.perf_counter()
+        contestant.train(start, job.workload.steps)
+        answer({"seconds": time.perf_counter() - began})
+        start += samples
+
+
+def check_loss(job: Job, layers: Layers) -> float:
+    """The mean cross-entropy of a network on the first test images, by one function in float64 for all contestants."""
+    backend = open_backend("numpy")
+    dataset = load_dataset(job.data_dir, backend)
+    network = tuple(Layer(weights.astype(np.float64), bias.astype(np.float64)) for weights, bias in layers)
+    images, labels = dataset.test_images[:CHECK_SAMPLES], dataset.test_labels[:CHECK_SAMPLES]
+    return evaluate(network, images, labels, activation="sigmoid", backend=backend).loss
+
+
+def peak_bytes() -> int:
+    """The most memory that this process ever held."""
+    try:
+        # Linux carries ru_maxrss over from the process that started this one; this it does not.
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def pin(threads: int) -> None:
+    """Keep this process to so many processors where the system can: XLA starts as many threads as it may use."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+
+
+def main() -> None:
+    """Serve one job. Whatever a library prints goes to standard error, so that answers stay readable."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    fields = json.loads(sys.argv[1])
+    workload = Workload(**fields["workload"])
+    job = Job(**fields | {"workload": workload._replace(hidden=tuple(workload.hidden))})
+    pin(job.threads)
+    serve(job, sys.stdin, lambda message: print(json.dumps(message), file=answers, flush=True))
+
+
+if __name__ == "__main__":
+    main()
