@@ -161,7 +161,9 @@ def _digest(tensors: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> str:
 def _save(path: Path, tensors: dict[str, np.ndarray], facts: dict[str, str]) -> None:
     from safetensors.numpy import save
 
-    write_whole(path, save(tensors, metadata={**facts, "sha256": _digest(tensors, facts)}))
+    # One entry, since several are written in an order that changes from run to run: equal networks make equal files.
+    record = json.dumps({**facts, "sha256": _digest(tensors, facts)})
+    write_whole(path, save(tensors, metadata={"mlp_xp": record}))
 
 
 def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -169,7 +171,7 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
     try:
         with safe_open(path, framework="np") as file:
-            facts = file.metadata() or {}
+            facts = json.loads((file.metadata() or {}).get("mlp_xp", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise RunError(f"{str(path)!r}: is not there; the run saved none yet: start it over with --overwrite") from None

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,22 @@ class Settings:
         return open_backend(self.backend, self.device, self.dtype)
 
 
-# The trajectory depends on these and on the data alone; the rest may change when a run is resumed.
+# Ways to train, to start from. The two that are not the notebook's do what is usual today.
+_MODERN = TrainConfig(
+    warm_up_steps=0,
+    update_order="simultaneous",
+    activation="relu",
+    init="he",
+    optimizer="momentum",
+    schedule="cosine",
+)
 RECIPES = {
     "notebook": Settings(),
+    "standard": Settings(
+        dtype="float32",
+        train=replace(_MODERN, epochs=10, batch_size=128, hidden=(512, 256), learning_rate=0.05, weight_decay=1e-4),
+    ),
+    "small": Settings(dtype="float32", train=replace(_MODERN, epochs=8, batch_size=32, learning_rate=0.02)),
 }
 
 
