@@ -4,9 +4,10 @@ import csv
 import io
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, TextIO, cast
 
 import numpy as np
 
@@ -38,44 +39,40 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
     Raises CsvError, with the file, the line and the column.
     """
     pixels, labels = bytearray(), bytearray()
-    columns = side = 0
-    with open_file(path, CsvError) as (stream, _):
-        start, pieces = _split(stream)
+    with open_file(path, CsvError) as (stream, _), _as_text(stream) as text:
+        side, pieces = _split(text)
         for piece in pieces:
-            if not columns:
-                columns, side = _square(piece)
-            samples = _parse(piece, columns)
+            samples = _parse(piece, 1 + side * side)
             labels += samples[:, 0].tobytes()
             pixels += samples[:, 1:].tobytes()
-        if not columns:
-            columns, side = _square(start)
     images = np.frombuffer(pixels, dtype=np.uint8).reshape(-1, side, side)
     return images, np.frombuffer(labels, dtype=np.uint8)
 
 
 def read_csv_shape(path: str | os.PathLike[str]) -> tuple[int, int, int]:
     """The shape of the images that `read_csv` would return, from the number of lines and the first of them alone."""
-    with open_file(path, CsvError) as (stream, _):
-        start, pieces = _split(stream)
-        first = next(pieces, None)
-        _, side = _square(start if first is None else first)
-        count = 0 if first is None else len(_filled(first)) + sum(len(_filled(piece)) for piece in pieces)
-    return count, side, side
+    with open_file(path, CsvError) as (stream, _), _as_text(stream) as text:
+        side, pieces = _split(text)
+        return sum(len(_filled(piece)) for piece in pieces), side, side
 
 
-def _split(stream: io.BufferedIOBase) -> tuple[Lines, Iterator[Lines]]:
-    """The first line that is not empty, and all the samples' lines in pieces, none of them without a sample."""
-    text = io.TextIOWrapper(cast(BinaryIO, stream), encoding="utf-8-sig", errors="replace")
-    number, head = 1, text.readline()
-    while head.isspace():
-        number, head = number + 1, text.readline()
-    if not head:
+def _as_text(stream: io.BufferedIOBase) -> TextIO:
+    return io.TextIOWrapper(cast(BinaryIO, stream), encoding="utf-8-sig", errors="replace")
+
+
+def _split(text: TextIO) -> tuple[int, Iterator[Lines]]:
+    """The side of an image, by the first line that is not empty, and the samples' lines in pieces, none without any."""
+    number, line = 1, text.readline()
+    while line.isspace():
+        number, line = number + 1, text.readline()
+    if not line:
         raise CsvError("empty: no sample was found; fetch the file again")
-    start = Lines(number, [head])
-    names = _names(start)
+    start = Lines(number, [line])
+    fields = [field.strip() for field in _fields(line)]
+    side, named = _side(fields, number), _are_names(fields, number)
 
     def pieces() -> Iterator[Lines]:
-        if not names:
+        if not named:
             yield start
         following = number + 1
         while lines := text.readlines(PIECE):
@@ -84,7 +81,7 @@ def _split(stream: io.BufferedIOBase) -> tuple[Lines, Iterator[Lines]]:
                 yield piece
             following += len(lines)
 
-    return start, pieces()
+    return side, pieces()
 
 
 def _filled(piece: Lines) -> list[str]:
@@ -98,15 +95,11 @@ def _fields(line: str) -> list[str]:
         return line.split(",")
 
 
-def _names(start: Lines) -> list[str]:
-    """The names in the first line; none where it is a sample."""
-    fields = [field.strip() for field in _fields(start.lines[0])]
-    # Names differ from one another. The pixels of a faulty first sample do not: there are more of them than levels.
-    if _is_number(fields[0]) or len(set(fields)) < len(fields):
-        return []
+def _are_names(fields: list[str], number: int) -> bool:
     if "label" in (field.lower() for field in fields[1:]):
-        raise CsvError(f"line {start.first}: the column 'label' is not the first; move it there")
-    return fields
+        raise CsvError(f"line {number}: the column 'label' is not the first; move it there")
+    # Names differ from one another. The pixels of a faulty first sample do not: there are more of them than levels.
+    return fields[0][:1].isalpha() and len(set(fields)) == len(fields)
 
 
 def _is_number(field: str) -> bool:
@@ -116,18 +109,17 @@ def _is_number(field: str) -> bool:
         return False
 
 
-def _square(piece: Lines) -> tuple[int, int]:
-    """The number of columns of a line, and the side of the square that the pixels in it make up."""
-    number, line = next(pair for pair in enumerate(piece.lines, piece.first) if not pair[1].isspace())
-    columns = len(_fields(line))
+def _side(fields: list[str], number: int) -> int:
+    """The side of the square image whose label and pixels are the fields of a line."""
+    columns = len(fields)
     side = math.isqrt(columns - 1)
     if side == 0 or side * side != columns - 1:
         hint = "the labels seem to be missing" if math.isqrt(columns) ** 2 == columns > 1 else "check what the file is"
         raise CsvError(
-            f"line {number}: {columns} columns, separated by commas, are a label and {columns - 1} pixels, which "
-            f"make up no square image; {hint}"
+            f"line {number}: {columns} columns, separated by commas, are a label and {columns - 1} pixels, which make "
+            f"up no square image; {hint}"
         )
-    return columns, side
+    return side
 
 
 def _parse(piece: Lines, columns: int) -> np.ndarray:
@@ -155,12 +147,10 @@ def _blame(piece: Lines, columns: int) -> None:
             continue
         fields = _fields(line)
         if len(fields) != columns:
-            raise CsvError(
-                f"line {number}: {len(fields)} columns, the first sample has {columns}; fetch the file again"
-            )
+            raise CsvError(f"line {number}: {len(fields)} columns, the first line has {columns}; fetch the file again")
         for column, field in enumerate(fields, 1):
             value = field.strip()
-            if value.removeprefix("+").isascii() and value.removeprefix("+").isdigit() and float(value) <= 255:
+            if re.fullmatch(r"\+?[0-9]+|-0+", value) and float(value) <= 255:
                 continue
             fault = "is not a number"
             if _is_number(value):
