@@ -104,7 +104,7 @@ def _are_names(fields: list[str], number: int) -> bool:
 
 def _is_number(field: str) -> bool:
     try:
-        return math.isfinite(float(field))
+        return not math.isnan(float(field))
     except ValueError:
         return False
 

@@ -393,17 +393,21 @@ def csv_message(tmp_path: Path, text: str | bytes) -> str:
 
 
 @pytest.mark.parametrize(
-    "field", ["256", "-1", "x", "", "1.5", "7.0", "1e2", "nan", "inf", "0x10", "1_0", "٣", "99999", "9" * 5000, "1 2"]
+    ("fields", "fault"),
+    [
+        (["256", "-1", "-0.5", "99999", "9" * 5000, "inf"], "is outside 0 to 255"),
+        (["1.5", "7.0", "1e2", "1_0", "٣"], "is not a whole number in digits"),
+        (["x", "", " ", "nan", "0x10", "1 2", "\0"], "is not a number"),
+    ],
 )
 @pytest.mark.parametrize("names", ["", "label,a,b,c,d\n\n"], ids=["no names", "names"])
 @pytest.mark.parametrize("column", [1, 5])
-def test_faulty_fields(tmp_path: Path, field: str, names: str, column: int) -> None:
-    line = [3, 1, 1, 1, 1]
-    line[column - 1] = field
-    text = csv_message(tmp_path, f"{names}1,2,3,4,5\n\n{','.join(map(str, line))}\n1,2,3,4,5\n")
-    fault = {"256": "is outside 0 to 255", "-1": "is outside 0 to 255", "99999": "is outside 0 to 255"}.get(field)
-    fault = fault or {"1.5": "is not a whole", "7.0": "is not a whole", "1e2": "is not a whole"}.get(field, "is ")
-    assert text.startswith(f"line {5 if names else 3}, column {column}: {field[:20]!r} {fault}")
+def test_faulty_fields(tmp_path: Path, fields: list[str], fault: str, names: str, column: int) -> None:
+    for field in fields:
+        line = ["3", "1", "1", "1", "1"]
+        line[column - 1] = field
+        text = csv_message(tmp_path, f"{names}1,2,3,4,5\n\n{','.join(line)}\n1,2,3,4,5\n")
+        assert text.startswith(f"line {5 if names else 3}, column {column}: {field[:20]!r} {fault}; ")
 
 
 def test_faulty_first_sample_is_not_taken_for_names(tmp_path: Path) -> None:
@@ -482,7 +486,7 @@ def test_every_edit_of_a_character(tmp_path: Path, text: str) -> None:
         rows = [[label, *image.ravel()] for label, image in zip(labels, images, strict=True)]
         assert rows == (expected or []), edit
         found.append(len(rows))
-    assert 100 < len(found) < len(edits) - 100
+    assert 50 < len(found) < len(edits) - 50
 
 
 def test_only_names(tmp_path: Path) -> None:
