@@ -1,0 +1,213 @@
+"""The update step in both orders, one at a time and in deferred blocks, against the notebook's retelling."""
+
+import notebook
+import numpy as np
+import pytest
+from conftest import assert_near, notebook_rows, on_device, synthetic, trajectory_tolerance
+
+from mlp_xp.backend import Backend
+from mlp_xp.config import UPDATE_ORDERS, TrainConfig
+from mlp_xp.network import Layer
+from mlp_xp.steps import DEFERRED_STEPS, State, can_defer, initial_state, make_block, make_chunk, make_step
+from mlp_xp.training import trajectory
+
+HOST = synthetic(300)
+PIXELS = HOST.train_images[0].size
+HIDDEN, EPOCHS, RATE = 16, 2, 0.05
+
+
+def run(config: TrainConfig, backend: Backend) -> tuple[np.ndarray, list[np.ndarray]]:
+    """All losses of a run, warm-up included, and its parameters at the end."""
+    losses, network = [], None
+    for progress in trajectory(config, on_device(HOST, backend), backend):
+        losses.append(progress.losses)
+        network = progress.report.network if progress.report else network
+    return np.concatenate(losses), [backend.to_numpy(array) for layer in network for array in layer]
+
+
+def retell(config: TrainConfig, dtype) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The same by the notebook's retelling."""
+    images, labels = notebook_rows(HOST)
+    network = notebook.Notebook(
+        input_size=PIXELS,
+        hidden_size=HIDDEN,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+        dtype=dtype,
+        textbook=config.update_order == "simultaneous",
+    )
+    steps = config.epochs * -(-len(images) // config.batch_size)
+    losses = notebook.trajectory(network, images, labels, steps, batch_size=config.batch_size)
+    return np.concatenate(losses), [
+        network.weights_input_hidden,
+        network.bias_input_hidden,
+        network.weights_hidden_output,
+        network.bias_hidden_output,
+    ]
+
+
+def configuration(update_order: str, batch_size: int, **settings) -> TrainConfig:
+    # Two lengths of chunks and 1: fewer to compile where that is done.
+    return TrainConfig(
+        epochs=EPOCHS,
+        batch_size=batch_size,
+        learning_rate=RATE,
+        hidden=(HIDDEN,),
+        seed=5,
+        report_every=300,
+        update_order=update_order,
+        **settings,
+    )
+
+
+def assert_retold(config: TrainConfig, backend: Backend, dtype) -> None:
+    losses, parameters = run(config, backend)
+    expected_losses, expected_parameters = retell(config, dtype)
+    tolerance = trajectory_tolerance(len(losses), PIXELS, dtype)
+    assert_near(losses, expected_losses, tolerance)
+    for actual, expected in zip(parameters, expected_parameters, strict=True):
+        assert actual.dtype == expected.dtype == dtype
+        assert_near(actual, expected, tolerance)
+
+
+# 7 leaves a batch of 6 at the end of an epoch, 299 one of a single sample.
+every_order = pytest.mark.parametrize("update_order", UPDATE_ORDERS)
+every_batch_size = pytest.mark.parametrize("batch_size", [1, 7, 299])
+
+
+@every_order
+@every_batch_size
+def test_trajectories_are_the_notebooks(update_order, batch_size, backend):
+    assert_retold(configuration(update_order, batch_size), backend, np.float64)
+
+
+@every_order
+@every_batch_size
+def test_trajectories_are_the_notebooks_in_float32(update_order, batch_size, backend32):
+    assert_retold(configuration(update_order, batch_size), backend32, np.float32)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_the_tolerance_tells_the_orders_apart(batch_size):
+    """Else the comparisons above would prove less than they seem to."""
+    one, other = (retell(configuration(order, batch_size), np.float64)[0] for order in UPDATE_ORDERS)
+    apart = np.abs(one - other).max()
+    assert apart > 10 * trajectory_tolerance(len(one), PIXELS, np.float32)
+    assert one[-20:].mean() < one[10:30].mean() / 1.25, "it learns"
+
+
+# Deferred blocks.
+
+
+def make_inputs(config: TrainConfig, steps: int, backend: Backend) -> tuple[State, tuple]:
+    """A state, and the inputs of so many steps as `make_step` takes them, with a further first axis."""
+    state, _ = initial_state(config, (PIXELS, *config.hidden, 10), backend)
+    rows, labels = notebook_rows(HOST)
+    rates = np.linspace(1.0, 0.5, steps) * config.learning_rate  # no two alike: a mix-up shows
+    arrays = (rows[:steps, None, :], labels[:steps, None, :], rates, rates)
+    return state, tuple(backend.asarray(array, backend.dtype) for array in arrays)
+
+
+def copied(state: State, backend: Backend) -> State:
+    network = tuple(Layer(*(backend.xp.asarray(array, copy=True) for array in layer)) for layer in state.network)
+    return state._replace(network=network)
+
+
+def flat(state: State, backend: Backend) -> np.ndarray:
+    return np.concatenate([backend.to_numpy(array).ravel() for layer in state.network for array in layer])
+
+
+@pytest.mark.parametrize(
+    ("update_order", "hidden", "activation"),
+    [("layerwise", (HIDDEN,), "sigmoid"), ("simultaneous", (HIDDEN, 8), "tanh"), ("layerwise", (), "sigmoid")],
+)
+def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, activation, backend):
+    config = TrainConfig(hidden=hidden, update_order=update_order, activation=activation, init="glorot")
+    state, inputs = make_inputs(config, DEFERRED_STEPS, backend)
+    step, block = backend.jit(make_step(config, xp=backend.xp)), backend.jit(make_block(config, backend))
+    # What compiles does so anew for every length, and is no other for that: the shortest and the longest will do there.
+    compiles = backend.jit(len) is not len
+    lengths = {1, 2, DEFERRED_STEPS - 1, DEFERRED_STEPS} if compiles else set(range(1, DEFERRED_STEPS + 1))
+    expected, logits = copied(state, backend), []
+    for i in range(DEFERRED_STEPS):
+        expected, row = step(expected, tuple(array[i, ...] for array in inputs))
+        logits.append(backend.to_numpy(row))
+        if i + 1 not in lengths:
+            continue
+        actual, actual_logits = block(copied(state, backend), tuple(array[: i + 1, ...] for array in inputs))
+        tolerance = trajectory_tolerance(i + 1, PIXELS)
+        assert_near(backend.to_numpy(actual_logits), np.stack(logits), tolerance)
+        assert_near(flat(actual, backend), flat(expected, backend), tolerance)
+
+
+def test_a_chunk_of_any_length_is_its_steps_one_by_one(backend):
+    """Blocks and a rest: less than a block, a block, one step more, several blocks and some."""
+    config = configuration("layerwise", 1)
+    dataset = on_device(HOST, backend)
+    step = backend.jit(make_step(config, xp=backend.xp))
+    classes = backend.asarray(np.arange(10, dtype=np.uint8))
+    for steps in (DEFERRED_STEPS - 1, DEFERRED_STEPS, DEFERRED_STEPS + 1, 2 * DEFERRED_STEPS + 7):
+        state, inputs = make_inputs(config, steps, backend)
+        expected, logits = copied(state, backend), []
+        for i in range(steps):
+            expected, row = step(expected, tuple(array[i, ...] for array in inputs))
+            logits.append(backend.to_numpy(row)[0])
+        z = np.stack(logits)
+        expected_losses = np.log(np.exp(z).sum(axis=1)) - z[np.arange(steps), HOST.train_labels[:steps]]
+        order = backend.asarray(np.arange(steps)[:, None])
+        images_and_labels = (dataset.train_images, dataset.train_labels, classes)
+        actual, losses = make_chunk(config, backend)(state, *images_and_labels, order, *inputs[2:])
+        tolerance = trajectory_tolerance(steps, PIXELS)
+        assert_near(backend.to_numpy(losses), expected_losses, tolerance)
+        assert_near(flat(actual, backend), flat(expected, backend), tolerance)
+
+
+def test_only_plain_descent_on_single_samples_is_deferred():
+    """For anything else the rank-one algebra of a block does not hold."""
+    assert can_defer(TrainConfig())
+    assert can_defer(TrainConfig(update_order="simultaneous", hidden=(), schedule="cosine"))
+    assert not can_defer(TrainConfig(batch_size=2))
+    assert not can_defer(TrainConfig(optimizer="momentum"))
+    assert not can_defer(TrainConfig(optimizer="adam"))
+    assert not can_defer(TrainConfig(weight_decay=0.1))
+
+
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 7}, {"batch_size": 7, "optimizer": "adam"}])
+def test_training_changes_nothing_that_the_caller_owns(settings, backend):
+    """Updates are in place, and donated arrays are gone: neither may reach the data set, or a report already given."""
+    config = TrainConfig(epochs=1, hidden=(8,), report_every=100, **settings)
+    dataset = on_device(HOST, backend)
+    reports, then = [], []
+    for progress in trajectory(config, dataset, backend):
+        if progress.report:
+            reports.append(progress.report)
+            then.append([backend.to_numpy(array) for layer in progress.report.network for array in layer])
+            np.testing.assert_array_equal(then[-1][0], backend.to_numpy(progress.state.network[0].weights))
+    for array, original in zip(dataset[:4], HOST[:4], strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(array), original)
+    assert len(reports) == 4
+    for report, arrays in zip(reports, then, strict=True):
+        now = [backend.to_numpy(array) for layer in report.network for array in layer]
+        for array, original in zip(now, arrays, strict=True):
+            np.testing.assert_array_equal(array, original)
+    assert (then[0][0] != then[1][0]).any(), "they would differ if it were one array"
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, backend):
+    """The contract of donation: what comes back is what went in, on libraries whose arrays can be changed."""
+    config = TrainConfig(hidden=(8,), batch_size=batch_size, optimizer=optimizer)
+    state, _ = initial_state(config, (PIXELS, 8, 10), backend)
+    rows, labels = notebook_rows(HOST)
+    batch = tuple(backend.asarray(array[:batch_size]) for array in (rows, labels))
+    before = arrays_of(state)
+    after = arrays_of(make_step(config, xp=backend.xp)(state, (*batch, 0.1, 0.1))[0])
+    probe = changed = backend.asarray(np.zeros(1))
+    changed += 1
+    assert [a is b for a, b in zip(after, before, strict=True)] == [changed is probe] * len(before)
+
+
+def arrays_of(state: State) -> list:
+    layers = [*state.network, *(layer for kept in state.kept for layer in kept)]
+    return [array for layer in layers for array in layer]
