@@ -4,6 +4,7 @@ import difflib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -42,6 +43,11 @@ class Backend(NamedTuple):
     jit: Callable[..., Callable[..., Any]]
     """`jit(function, donate=())` compiles a function of arrays where the library can, else returns it as it is. The
     arguments whose positions `donate` names belong to the function from then on."""
+
+    @property
+    def device_name(self) -> str:
+        """The device as `open_backend` takes it, as far as the library tells."""
+        return re.sub(r"^.*Device\('(.*)'\)$", r"\1", str(self.device))
 
     def asarray(self, array: Any, dtype: Any = None) -> Array:
         """Copy a host array (NumPy, native byte order) to the device, in its own dtype unless another is given."""

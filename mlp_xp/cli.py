@@ -24,7 +24,8 @@ def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some
         with contextlib.redirect_stderr(said):
             if some:
                 return tyro.cli(kind, args=args, return_unknown_args=True, add_help=False)[0]
-            return tyro.cli(kind, default=tyro.MISSING if default is None else default, args=args)
+            given = {} if default is None else {"default": default}
+            return tyro.cli(kind, args=args, config=(tyro.conf.FlagCreatePairsOff,), **given)
     except SystemExit as stop:
         if not stop.code:
             raise

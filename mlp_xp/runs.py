@@ -67,7 +67,7 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
     """Make the folder, remove what an old run left there, and write config.json."""
     record = {
         "settings": flatten(settings),
-        "device": str(backend.device),
+        "device": backend.device_name,
         "versions": {
             "mlp_xp": importlib.metadata.version("mlp_xp"),
             "python": platform.python_version(),

@@ -46,9 +46,9 @@ class Arguments(Settings, Base):
     train: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
     run_dir: Path | None = None
     """Folder of the run. By default runs/<dataset>-<backend>-<date-time>."""
-    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    overwrite: bool = False
     """Replace the run that is in the folder."""
-    tensorboard: tyro.conf.FlagCreatePairsOff[bool] = False
+    tensorboard: bool = False
     """Write TensorBoard event files into the run folder too."""
 
     def settings(self) -> Settings:
@@ -112,7 +112,7 @@ def main() -> None:
     folder = arguments.resume or arguments.run_dir or runs.default_folder(settings, dt.datetime.now())
     if not arguments.resume:
         runs.check_new(folder, arguments.overwrite)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
 
     backend = settings.open_backend()
     dataset = load_dataset(settings.data_dir or settings.dataset, backend)

@@ -1,0 +1,214 @@
+"""One configuration on several backends, compared step by step with NumPy in float64."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from mlp_xp.backend import Backend, open_backend
+from mlp_xp.config import TrainConfig
+from mlp_xp.datasets import Dataset
+from mlp_xp.loops import Array
+from mlp_xp.metrics import predict_logits
+from mlp_xp.network import Network
+from mlp_xp.training import layer_sizes, trajectory
+
+PROBES = 100
+SAFETY = 10
+
+
+class Trajectory(NamedTuple):
+    """All that is compared of one run, on the host."""
+
+    backend: str
+    version: str
+    device: str
+    dtype: str
+    losses: np.ndarray
+    """Of every step from the first of the warm-up on, float64 (steps,)."""
+    probe_steps: np.ndarray
+    """How many steps were done at each look at the probes, int64 (looks,)."""
+    probes: np.ndarray
+    """Logits of the first test images at each look, float64 (looks, PROBES, classes)."""
+    weights: tuple[np.ndarray, ...]
+    """Every array of the network at the end, weights and bias of each layer in turn, float64."""
+    accuracies: tuple[float, ...]
+    """On the test set at every report."""
+    predictions: np.ndarray
+    """Classes of all test images at the end, int64 (n,)."""
+    accuracy: float
+    """On the test set at the end."""
+    seconds: float
+
+
+class Quantity(NamedTuple):
+    """How far one quantity deviates from the reference's, and how far it may."""
+
+    name: str
+    largest: float
+    """Largest relative deviation."""
+    head_room: float
+    """The smallest ratio of tolerance to deviation: below 1 there is a mismatch; infinite where nothing deviates."""
+    first_step: int | None
+    """The first step, from 1, beyond the tolerance."""
+
+
+class Comparison(NamedTuple):
+    """One backend against the reference."""
+
+    trajectory: Trajectory
+    loss: Quantity
+    logits: Quantity
+    weights: Quantity
+    deviations: np.ndarray
+    """Of the losses, float64 (steps,)."""
+    accuracies_differ: int
+    """At how many of the reports the test accuracy is not the same."""
+    predictions_differ: int
+    """For how many test images the class at the end is not the same."""
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Everything that has a tolerance."""
+        return (self.loss, self.logits, self.weights)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether no quantity went beyond its tolerance."""
+        return all(quantity.first_step is None for quantity in self.quantities)
+
+
+def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
+    """The relative deviation that rounding may cause after so many steps (n,): SAFETY eps sqrt(length steps).
+
+    A dot product of `length` terms carries a relative rounding error that is bounded by length * eps, and that grows
+    with sqrt(length) * eps when the errors are independent and of mean zero (Higham and Mary, 2019, A new approach to
+    probabilistic rounding error analysis; their factor lambda, here SAFETY, sets how improbable more is: 10 makes it
+    negligible). Libraries sum in different orders, so a step may set two of them apart by that much; training passes
+    deviations on without amplifying them, so that independent ones add up as sqrt(steps). A different computation shows
+    as a deviation that does not shrink with eps: in float64 it stands out by orders of magnitude.
+
+    length: see `longest_dot_product`.
+    """
+    return SAFETY * float(np.finfo(dtype).eps) * np.sqrt(length * np.asarray(steps, dtype=np.float64))
+
+
+def stop_after(config: TrainConfig, samples: int, steps: int) -> TrainConfig:
+    """The configuration with epochs enough, and a chunk that ends after exactly so many steps beyond the warm-up."""
+    an_epoch = -(-samples // config.batch_size)
+    rest = steps % an_epoch
+    every = (rest - 1) * config.batch_size if rest > 1 else 0
+    return replace(config, epochs=max(1, -(-steps // an_epoch)), checkpoint_every=every)
+
+
+def record(config: TrainConfig, dataset: Dataset, backend: Backend, dtype: str, steps: int) -> Trajectory:
+    """Train for so many steps after the warm-up and keep what is compared.
+
+    dataset: with arrays on the host. Raises as `trajectory` does, ConfigError for fewer than one step.
+    """
+    on_device = dataset._replace(
+        **{name: backend.asarray(getattr(dataset, name)) for name in Dataset._fields if name != "class_names"}
+    )
+    config = stop_after(config, dataset.train_images.shape[0], steps)
+    probed = on_device.test_images[: min(PROBES, dataset.test_images.shape[0]), ...]
+    losses: list[np.ndarray] = []
+    looks: list[tuple[int, np.ndarray]] = []
+    accuracies = []
+
+    def logits(network: Network, images: Array) -> np.ndarray:
+        return backend.to_numpy(predict_logits(network, images, activation=config.activation, backend=backend))
+
+    for progress in trajectory(config, on_device, backend):
+        losses.append(progress.losses)
+        if progress.losses.size:
+            looks.append((progress.step, logits(progress.state.network, probed)))
+            if progress.report:
+                accuracies.append(progress.report.accuracy)
+        if progress.step >= config.warm_up_steps + steps:
+            break
+    predictions = np.argmax(logits(progress.state.network, on_device.test_images), axis=1)
+    return Trajectory(
+        backend.name,
+        backend.version,
+        backend.device_name,
+        dtype,
+        np.concatenate(losses),
+        np.array([step for step, _ in looks]),
+        np.stack([values for _, values in looks]).astype(np.float64),
+        tuple(backend.to_numpy(array).astype(np.float64) for layer in progress.state.network for array in layer),
+        tuple(accuracies),
+        predictions,
+        float(np.mean(predictions == dataset.test_labels)),
+        progress.seconds,
+    )
+
+
+def compare(run: Trajectory, reference: Trajectory, length: int, fixed_tolerance: float | None = None) -> Comparison:
+    """Compare a run with the reference, step by step.
+
+    Losses deviate relative to the reference's, but to 1 where that is smaller: a loss is -log p, and rounding leaves an
+    absolute error in it of the order of eps however small it is. Logits and arrays deviate relative to their largest
+    element. length: as in `tolerance`; fixed_tolerance: instead of that.
+    """
+
+    def allowed(steps: np.ndarray) -> np.ndarray:
+        if fixed_tolerance is not None:
+            return np.full(steps.shape, fixed_tolerance)
+        coarser = max((run.dtype, reference.dtype), key=lambda dtype: np.finfo(dtype).eps)
+        return tolerance(steps, coarser, length)
+
+    def quantity(name: str, deviations: np.ndarray, steps: np.ndarray) -> Quantity:
+        bounds = allowed(steps)
+        beyond = ~(deviations <= bounds)  # so that NaN counts as beyond
+        ratios = bounds[deviations > 0] / deviations[deviations > 0]
+        return Quantity(
+            name,
+            float(np.max(deviations)),
+            float(np.min(ratios)) if ratios.size else math.inf,
+            int(steps[np.argmax(beyond)]) if beyond.any() else None,
+        )
+
+    steps = np.arange(1, len(reference.losses) + 1)
+    deviations = np.abs(run.losses - reference.losses) / np.maximum(1, np.abs(reference.losses))
+    looks, i, j = np.intersect1d(run.probe_steps, reference.probe_steps, return_indices=True)
+    expected = reference.probes[j]
+    probes = np.max(np.abs(run.probes[i] - expected), axis=(1, 2)) / np.max(np.abs(expected), axis=(1, 2))
+    weights = [
+        np.max(np.abs(a - b)) / (np.max(np.abs(b)) or 1) for a, b in zip(run.weights, reference.weights, strict=True)
+    ]
+    return Comparison(
+        run,
+        quantity("loss", deviations, steps),
+        quantity("logits", probes, looks),
+        quantity("weights", np.array([max(weights)]), steps[-1:]),
+        deviations,
+        sum(a != b for a, b in zip(run.accuracies, reference.accuracies, strict=True)),
+        int(np.sum(run.predictions != reference.predictions)),
+    )
+
+
+def longest_dot_product(config: TrainConfig, dataset: Dataset) -> int:
+    """How many terms the longest sum in a step has: the widest layer's inputs, or the batch."""
+    return max(*layer_sizes(config, dataset)[:-1], config.batch_size)
+
+
+def check(
+    config: TrainConfig,
+    dataset: Dataset,
+    backends: Sequence[Backend],
+    dtype: str,
+    steps: int,
+    fixed_tolerance: float | None = None,
+) -> Iterator[Comparison]:
+    """Compare every backend, all opened in `dtype`, with NumPy in float64; first comes the reference, with itself.
+
+    dataset: with arrays on the host. A backend that the project does not know takes part when it is opened by its
+    `module:namespace`.
+    """
+    length = longest_dot_product(config, dataset)
+    reference = record(config, dataset, open_backend("numpy"), "float64", steps)
+    yield compare(reference, reference, length, fixed_tolerance)
+    for backend in backends:
+        yield compare(record(config, dataset, backend, dtype, steps), reference, length, fixed_tolerance)
