@@ -18,9 +18,11 @@ import tyro
 from rich.console import Console
 
 from mlp_xp import display, runs
+from mlp_xp.backend import Backend
 from mlp_xp.cli import parse, run
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
-from mlp_xp.datasets import load_dataset
+from mlp_xp.datasets import Dataset, dataset_shape, load_dataset
+from mlp_xp.download_progress import show_downloads
 from mlp_xp.errors import MlpXpError
 from mlp_xp.settings import RECIPES, Settings, flatten, read_settings
 from mlp_xp.steps import initial_state
@@ -48,6 +50,8 @@ class Arguments(Settings, Base):
     """Folder of the run. By default runs/<dataset>-<backend>-<date-time>."""
     overwrite: bool = False
     """Replace the run that is in the folder."""
+    cache_dir: Path | None = None
+    """Where downloaded data sets are kept. By default MLP_XP_CACHE, or the system's folder for caches."""
     tensorboard: bool = False
     """Write TensorBoard event files into the run folder too."""
 
@@ -113,47 +117,57 @@ def main() -> None:
     if not arguments.resume:
         runs.check_new(folder, arguments.overwrite)
     console = Console(highlight=False, markup=False, soft_wrap=True)
-
     backend = settings.open_backend()
-    dataset = load_dataset(settings.data_dir or settings.dataset, backend)
-    config = settings.train
+    dataset = load(arguments, backend, console)
+
     start: Progress | None = None
     if arguments.resume and (folder / runs.CHECKPOINT).exists():
-        fresh, _ = initial_state(config, layer_sizes(config, dataset), backend)
+        fresh, _ = initial_state(settings.train, layer_sizes(settings.train, dataset), backend)
         start = runs.load_checkpoint(folder, settings, fresh, backend)
         runs.truncate_metrics(folder, start.reports)
     else:
-        config.check_fits(dataset.train_images.shape[0])
         runs.create_run(folder, settings, backend, dataset)
-    events = open_events(folder, dataset.train_images.shape[0] - config.validation) if arguments.tensorboard else None
-
     console.print(display.describe(settings, dataset, backend))
     console.print(f"run      {folder}" + (f", from epoch {start.epoch}, sample {start.sample}" if start else ""))
     console.print(f"\n{display.HEADER}")
+    add_event = open_events(folder) if arguments.tensorboard else None
+
     with catch_signals() as caught:
-        for progress in display.watch(trajectory(config, dataset, backend, start), config, dataset, console):
+        for progress in display.watch(
+            trajectory(settings.train, dataset, backend, start), settings.train, dataset, console
+        ):
             closing = progress.report is not None and not progress.losses.size
             if progress.report is not None and not closing:
                 console.print(display.report_line(progress.report))
                 runs.append_metrics(folder, progress.report)
-                if events:
-                    events(runs.metrics_record(progress.report))
+                if add_event:
+                    add_event(runs.metrics_record(progress.report))
             if progress.checkpoint or (caught and progress.epoch >= 0):
                 network = progress.best.network if progress.best else progress.state.network
                 runs.save_model(folder, network, settings, dataset, backend)
                 runs.save_checkpoint(folder, progress, settings, backend)
             if caught and not closing:
+                place = (
+                    f"epoch {progress.epoch} after {progress.sample} samples" if progress.epoch >= 0 else "the warm-up"
+                )
                 raise InterruptedTrainingError(
-                    f"interrupted in epoch {progress.epoch} after {progress.sample} samples; go on with: "
-                    f"python scripts/train.py --resume {folder}",
-                    caught[0],
+                    f"interrupted in {place}; go on with: python scripts/train.py --resume {folder}", caught[0]
                 )
     assert progress.report is not None
     runs.write_result(folder, progress.report)
     console.print(f"\n{display.summary(progress.report, dataset)}")
 
 
-def open_events(folder: Path, samples: int) -> Callable[[dict[str, Any]], None]:
+def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
+    """The data set on the device, after a look at its size alone."""
+    data = Path(arguments.data_dir) if arguments.data_dir else arguments.dataset
+    with show_downloads(console) as progress:
+        shape = dataset_shape(data, cache_dir=arguments.cache_dir, progress=progress)
+        arguments.train.check_fits(shape.samples)
+        return load_dataset(data, backend, cache_dir=arguments.cache_dir, progress=progress)
+
+
+def open_events(folder: Path) -> Callable[[dict[str, Any]], None]:
     """A function that adds a record of metrics to TensorBoard's event files, which are begun anew with those so far."""
     try:
         from tensorboard.summary import Writer
@@ -164,6 +178,7 @@ def open_events(folder: Path, samples: int) -> Callable[[dict[str, Any]], None]:
     for old in folder.glob("events.out.tfevents.*"):
         old.unlink()
     writer = Writer(str(folder))
+    samples = runs.read_config(folder)[1]["train_samples"]
 
     def add(record: dict[str, Any]) -> None:
         for name in ("loss", "train_loss", "test_loss", "accuracy", "samples_per_second"):
