@@ -8,7 +8,9 @@ from mlp_xp.loops import Array
 def flatten_and_scale(images: Array, /, *, dtype: Any, xp: Any) -> Array:
     """Images of bytes, shape (..., rows, columns), to rows of features in [0, 1], shape (..., rows * columns)."""
     *leading, rows, columns = images.shape
-    return xp.astype(xp.reshape(images, (*leading, rows * columns)), dtype) / 255
+    x = xp.astype(xp.reshape(images, (*leading, rows * columns)), dtype)
+    x /= 255  # in place: with two arrays of a chunk's size malloc hands memory back, and every chunk faults it in anew
+    return x
 
 
 def one_hot(labels: Array, classes: Array, /, *, dtype: Any, xp: Any) -> Array:
