@@ -402,7 +402,11 @@ def csv_message(tmp_path: Path, text: str | bytes) -> str:
 )
 @pytest.mark.parametrize("names", ["", "label,a,b,c,d\n\n"], ids=["no names", "names"])
 @pytest.mark.parametrize("column", [1, 5])
-def test_faulty_fields(tmp_path: Path, fields: list[str], fault: str, names: str, column: int) -> None:
+@pytest.mark.parametrize("piece", [1, 1 << 22])
+def test_faulty_fields(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: list[str], fault: str, names: str, column: int, piece: int
+) -> None:
+    monkeypatch.setattr(csv_data, "PIECE", piece)
     for field in fields:
         line = ["3", "1", "1", "1", "1"]
         line[column - 1] = field

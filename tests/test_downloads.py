@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import logging
 import socket
 import sys
 import threading
@@ -378,10 +379,21 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_nothing_is_printed(
     tmp_path: Path, mirrors: Callable[..., None], dead: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with serve() as server:
-        mirrors(dead, server.url)
-        with show_downloads(Console()) as progress:
-            fetch("kmnist", cache_dir=tmp_path, progress=progress)
+    import pooch
+
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)  # pooch's own writes to whatever stderr was when it was imported
+    pooch.get_logger().addHandler(handler)
+    level = pooch.get_logger().level
+    try:
+        with serve() as server:
+            mirrors(dead, server.url)
+            with show_downloads(Console()) as progress:
+                fetch("kmnist", cache_dir=tmp_path, progress=progress)
+        assert pooch.get_logger().level == level
+    finally:
+        pooch.get_logger().removeHandler(handler)
+    assert said.getvalue() == ""
     assert capfd.readouterr() == ("", "")
 
 
