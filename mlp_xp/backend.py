@@ -49,6 +49,11 @@ class Backend(NamedTuple):
         """The device as `open_backend` takes it, as far as the library tells."""
         return re.sub(r"^.*Device\('(.*)'\)$", r"\1", str(self.device))
 
+    @property
+    def dtype_name(self) -> str:
+        """float64 or float32."""
+        return f"float{self.xp.finfo(self.dtype).bits}"
+
     def asarray(self, array: Any, dtype: Any = None) -> Array:
         """Copy a host array (NumPy, native byte order) to the device, in its own dtype unless another is given."""
         return self.xp.asarray(np.asarray(array, order="C"), dtype=dtype, device=self.device, copy=True)

@@ -37,6 +37,8 @@ class Dataset(NamedTuple):
     test_images: Array
     test_labels: Array
     class_names: tuple[str, ...]
+    name: str = "unnamed"
+    """In DATASETS, or the path of its folder."""
 
 
 class Shape(NamedTuple):
@@ -84,7 +86,9 @@ def load_dataset(
             f"{str(files.test[0])!r}: the test images are {_size(test_images.shape)} pixels, the training images in "
             f"{files.train[0].name} {_size(train_images.shape)}; one network takes one size"
         )
-    return Dataset(train_images, train_labels, test_images, test_labels, files.class_names)
+    known = isinstance(name_or_folder, str) and name_or_folder in DATASETS
+    name = str(name_or_folder) if known else str(Path(name_or_folder).absolute())
+    return Dataset(train_images, train_labels, test_images, test_labels, files.class_names, name)
 
 
 def dataset_shape(

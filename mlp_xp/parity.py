@@ -103,13 +103,13 @@ def stop_after(config: TrainConfig, samples: int, steps: int) -> TrainConfig:
     return replace(config, epochs=max(1, -(-steps // an_epoch)), checkpoint_every=every)
 
 
-def record(config: TrainConfig, dataset: Dataset, backend: Backend, dtype: str, steps: int) -> Trajectory:
+def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Trajectory:
     """Train for so many steps after the warm-up and keep what is compared.
 
     dataset: with arrays on the host. Raises as `trajectory` does, ConfigError for fewer than one step.
     """
     on_device = dataset._replace(
-        **{name: backend.asarray(getattr(dataset, name)) for name in Dataset._fields if name != "class_names"}
+        **{name: backend.asarray(array) for name, array in dataset._asdict().items() if isinstance(array, np.ndarray)}
     )
     config = stop_after(config, dataset.train_images.shape[0], steps)
     probed = on_device.test_images[: min(PROBES, dataset.test_images.shape[0]), ...]
@@ -133,7 +133,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, dtype: str, 
         backend.name,
         backend.version,
         backend.device_name,
-        dtype,
+        backend.dtype_name,
         np.concatenate(losses),
         np.array([step for step, _ in looks]),
         np.stack([values for _, values in looks]).astype(np.float64),
@@ -198,17 +198,16 @@ def check(
     config: TrainConfig,
     dataset: Dataset,
     backends: Sequence[Backend],
-    dtype: str,
     steps: int,
     fixed_tolerance: float | None = None,
 ) -> Iterator[Comparison]:
-    """Compare every backend, all opened in `dtype`, with NumPy in float64; first comes the reference, with itself.
+    """Compare every backend, in the dtype it is opened in, with NumPy in float64; first the reference, with itself.
 
     dataset: with arrays on the host. A backend that the project does not know takes part when it is opened by its
     `module:namespace`.
     """
     length = longest_dot_product(config, dataset)
-    reference = record(config, dataset, open_backend("numpy"), "float64", steps)
+    reference = record(config, dataset, open_backend("numpy"), steps)
     yield compare(reference, reference, length, fixed_tolerance)
     for backend in backends:
-        yield compare(record(config, dataset, backend, dtype, steps), reference, length, fixed_tolerance)
+        yield compare(record(config, dataset, backend, steps), reference, length, fixed_tolerance)

@@ -86,11 +86,17 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
     }
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (CHECKPOINT, MODEL, RESULT, METRICS):
-            (folder / name).unlink(missing_ok=True)
-        for picture in folder.glob("*.png"):
-            picture.unlink()
+    clear(folder)
     write_whole(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def clear(folder: Path) -> None:
+    """Remove whatever a run wrote into its folder, the checkpoint first. Raises FileError."""
+    with file_errors(folder, "remove the old run in"):
+        for name in (CHECKPOINT, MODEL, RESULT, METRICS, CONFIG):
+            (folder / name).unlink(missing_ok=True)
+        for old in (*folder.glob("*.png"), *folder.glob("events.out.tfevents.*")):
+            old.unlink()
 
 
 def read_config(folder: Path) -> tuple[Settings, dict[str, Any]]:

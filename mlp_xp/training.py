@@ -1,4 +1,4 @@
-"""Training, the whole run, as a generator of reports. It prints nothing and writes nothing."""
+"""Training, the whole run, as a generator of progress and reports. It prints nothing and writes nothing."""
 
 import time
 from collections.abc import Iterator
@@ -244,19 +244,3 @@ def make_report(
 def copy_network(network: Network, backend: Backend) -> Network:
     """A copy on the device, which no later step changes."""
     return tuple(Layer(*(backend.xp.asarray(array, copy=True) for array in layer)) for layer in network)
-
-
-def train(config: TrainConfig, dataset: Dataset, backend: Backend, *, bar: bool = False) -> Iterator[Report]:
-    """Train, and yield the reports: one at every `report_every` samples, and a closing one with the trained network.
-
-    A generator: draw live, or stop when you like. bar: show a progress bar, in a terminal or a notebook. Raises as
-    `trajectory` does.
-    """
-    progresses = trajectory(config, dataset, backend)
-    if bar:
-        from mlp_xp.display import watch
-
-        progresses = watch(progresses, config, dataset)
-    for progress in progresses:
-        if progress.report is not None:
-            yield progress.report

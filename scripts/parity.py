@@ -229,7 +229,7 @@ def main() -> int:
     comparisons: list[Comparison] = []
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("numpy", total=1 + len(compared) + arguments.notebook)
-        for comparison in check(config, dataset, compared, arguments.dtype, arguments.steps, arguments.tolerance):
+        for comparison in check(config, dataset, compared, arguments.steps, arguments.tolerance):
             comparisons.append(comparison)
             following = compared[len(comparisons) - 1].name if len(comparisons) <= len(compared) else "notebook"
             bar.update(task, advance=1, description=following)

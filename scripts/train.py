@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import tyro
 from rich.console import Console
 
-from mlp_xp import display, runs
+from mlp_xp import display, runs, trainer
 from mlp_xp.backend import Backend
 from mlp_xp.cli import parse, run
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
@@ -25,8 +24,6 @@ from mlp_xp.datasets import Dataset, dataset_shape, load_dataset
 from mlp_xp.download_progress import show_downloads
 from mlp_xp.errors import MlpXpError
 from mlp_xp.settings import RECIPES, Settings, flatten, read_settings
-from mlp_xp.steps import initial_state
-from mlp_xp.training import Progress, layer_sizes, trajectory
 
 
 @dataclass(frozen=True)
@@ -120,41 +117,28 @@ def main() -> None:
     backend = settings.open_backend()
     dataset = load(arguments, backend, console)
 
-    start: Progress | None = None
-    if arguments.resume and (folder / runs.CHECKPOINT).exists():
-        fresh, _ = initial_state(settings.train, layer_sizes(settings.train, dataset), backend)
-        start = runs.load_checkpoint(folder, settings, fresh, backend)
-        runs.truncate_metrics(folder, start.reports)
-    else:
-        runs.create_run(folder, settings, backend, dataset)
+    if arguments.overwrite and not arguments.resume:
+        runs.clear(folder)
     console.print(display.describe(settings, dataset, backend))
-    console.print(f"run      {folder}" + (f", from epoch {start.epoch}, sample {start.sample}" if start else ""))
-    console.print(f"\n{display.HEADER}")
-    add_event = open_events(folder) if arguments.tensorboard else None
-
+    console.print(f"run      {folder}\n\n{display.HEADER}")
+    write_events = make_event_writer(folder) if arguments.tensorboard else None
     with catch_signals() as caught:
-        for progress in display.watch(
-            trajectory(settings.train, dataset, backend, start), settings.train, dataset, console
-        ):
-            closing = progress.report is not None and not progress.losses.size
+        progresses = trainer.train_in_folder(folder, settings, dataset, backend)
+        for progress in display.watch(progresses, settings.train, dataset, console):
+            closing = not progress.losses.size
             if progress.report is not None and not closing:
                 console.print(display.report_line(progress.report))
-                runs.append_metrics(folder, progress.report)
-                if add_event:
-                    add_event(runs.metrics_record(progress.report))
-            if progress.checkpoint or (caught and progress.epoch >= 0):
-                network = progress.best.network if progress.best else progress.state.network
-                runs.save_model(folder, network, settings, dataset, backend)
-                runs.save_checkpoint(folder, progress, settings, backend)
+                if write_events:
+                    write_events()
             if caught and not closing:
-                place = (
-                    f"epoch {progress.epoch} after {progress.sample} samples" if progress.epoch >= 0 else "the warm-up"
-                )
+                place = "the warm-up"
+                if progress.epoch >= 0:
+                    trainer.save(folder, progress, settings, dataset, backend)
+                    place = f"epoch {progress.epoch}, after {progress.sample} samples"
                 raise InterruptedTrainingError(
                     f"interrupted in {place}; go on with: python scripts/train.py --resume {folder}", caught[0]
                 )
     assert progress.report is not None
-    runs.write_result(folder, progress.report)
     console.print(f"\n{display.summary(progress.report, dataset)}")
 
 
@@ -167,27 +151,31 @@ def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
         return load_dataset(data, backend, cache_dir=arguments.cache_dir, progress=progress)
 
 
-def open_events(folder: Path) -> Callable[[dict[str, Any]], None]:
-    """A function that adds a record of metrics to TensorBoard's event files, which are begun anew with those so far."""
+def make_event_writer(folder: Path) -> Callable[[], None]:
+    """A function that brings TensorBoard's event files up to date with metrics.jsonl, writing them anew at first."""
     try:
         from tensorboard.summary import Writer
     except ImportError:
         raise MlpXpError(
             f"--tensorboard: TensorBoard is not installed; install it with: {sys.executable} -m pip install tensorboard"
         ) from None
-    for old in folder.glob("events.out.tfevents.*"):
-        old.unlink()
-    writer = Writer(str(folder))
-    samples = runs.read_config(folder)[1]["train_samples"]
+    writer, written = None, 0
 
-    def add(record: dict[str, Any]) -> None:
-        for name in ("loss", "train_loss", "test_loss", "accuracy", "samples_per_second"):
-            writer.add_scalar(name, record[name], step=record["epoch"] * samples + record["sample"])
+    def update() -> None:
+        nonlocal writer, written
+        if writer is None:
+            for old in folder.glob("events.out.tfevents.*"):
+                old.unlink()
+            writer = Writer(str(folder))
+        samples = runs.read_config(folder)[1]["train_samples"]
+        records = runs.read_metrics(folder)
+        for record in records[written:]:
+            for name in ("loss", "train_loss", "test_loss", "accuracy", "samples_per_second"):
+                writer.add_scalar(name, record[name], step=record["epoch"] * samples + record["sample"])
         writer.flush()
+        written = len(records)
 
-    for record in runs.read_metrics(folder):
-        add(record)
-    return add
+    return update
 
 
 if __name__ == "__main__":
