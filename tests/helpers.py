@@ -1,0 +1,128 @@
+"""What the tests of the commands share: a small data set as files, and scripts called here or in a process."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+
+from mlp_xp import cli
+from mlp_xp.datasets import Dataset
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+PATIENCE = 60  # seconds, for whatever a process should do at once
+
+
+class Outcome(NamedTuple):
+    """How a script ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def write_idx_folder(folder: Path, dataset: Dataset) -> Path:
+    """The four files of a data set on the host, plain IDX."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in zip(IDX_NAMES, dataset[:4], strict=True):
+        header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+        (folder / name).write_bytes(header + array.tobytes())
+    return folder
+
+
+def load_script(name: str) -> ModuleType:
+    """scripts/NAME.py as a module, once."""
+    key = f"script_{name}"
+    if key not in sys.modules:
+        spec = importlib.util.spec_from_file_location(key, SCRIPTS / f"{name}.py")
+        sys.modules[key] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[key])
+    return sys.modules[key]
+
+
+def call(name: str, *args: Any) -> Outcome:
+    """Run a script's main in this process, as its last line does."""
+    main, out, err = load_script(name).main, io.StringIO(), io.StringIO()
+    argv = [str(SCRIPTS / f"{name}.py"), *map(str, args)]
+    code = 0
+    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            cli.run(main)
+        except SystemExit as stop:
+            code = stop.code
+    return Outcome(code or 0, out.getvalue(), err.getvalue())
+
+
+def start(name: str, *args: Any, **options: Any) -> subprocess.Popen:
+    """Run a script in a process of its own, its output in pipes unless the options say otherwise."""
+    env = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "GITHUB_STEP_SUMMARY")}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+    env = {**env, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
+    return subprocess.Popen([sys.executable, SCRIPTS / f"{name}.py", *map(str, args)], env=env, **options)
+
+
+def finish(process: subprocess.Popen) -> Outcome:
+    """Wait for the end of a process."""
+    with process:
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    return Outcome(process.returncode, out or "", err or "")
+
+
+def wait_until(true: Callable[[], Any], process: subprocess.Popen) -> None:
+    """Wait until something holds, which the running process is to bring about."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert process.poll() is None, f"ended too early: {process.communicate()}"
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.005)
+
+
+def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
+    """The script failed with this code and one line that holds these parts; nothing else was said."""
+    assert outcome.code == code, outcome
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert outcome.err.endswith("\n")
+    assert "Traceback" not in outcome.out + outcome.err
+    for part in parts:
+        assert part in outcome.err
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """All lines of metrics.jsonl, read independently of the package."""
+    text = (folder / "metrics.jsonl").read_text()
+    assert not text or text.endswith("\n"), "a line was cut off"
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def without_times(record: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same in equal runs: all but the clock's readings."""
+    return {name: value for name, value in record.items() if name not in ("seconds", "samples_per_second")}
+
+
+def assert_same_run(folder: Path, expected: Path) -> None:
+    """Two finished runs are the same to the bit."""
+    assert [*map(without_times, metrics(folder))] == [*map(without_times, metrics(expected))]
+    assert (folder / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
+    results = [json.loads((each / "result.json").read_text()) for each in (folder, expected)]
+    assert without_times(results[0]) == without_times(results[1])
+
+
+def arrays_of(network: Any, to_numpy: Callable[[Any], np.ndarray]) -> list[np.ndarray]:
+    """Every array of a network, on the host."""
+    return [to_numpy(array) for layer in network for array in layer]

@@ -1,0 +1,118 @@
+"""Whole files only: the old one or the new one, whatever happens in between."""
+
+import contextlib
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlp_xp.errors import MlpXpError
+from mlp_xp.files import FileError, file_errors, write_whole
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    (tmp_path / "model.bin").write_bytes(b"old")
+    return tmp_path / "model.bin"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_writes_a_new_file_and_replaces_an_old_one(path):
+    write_whole(path, b"new")
+    write_whole(path.with_name("other"), b"")
+    assert path.read_bytes() == b"new"
+    assert path.with_name("other").read_bytes() == b""
+    assert names(path.parent) == ["model.bin", "other"]
+
+
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """The system itself refuses to let any file grow beyond so many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def fail(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace", "pathlib.Path.open"])
+def test_a_full_disk_at_any_step_leaves_the_old_file_and_no_other(step, path, monkeypatch):
+    monkeypatch.setattr(step, fail)
+    with pytest.raises(FileError) as caught:
+        write_whole(path, b"new")
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert names(path.parent) == ["model.bin"]
+    message = str(caught.value)
+    assert message.startswith(f"{str(path)!r}: cannot write: No space left on device; ")
+    assert "\n" not in message
+    assert caught.value.exit_code == 1
+
+
+def test_a_write_that_breaks_off_in_the_middle_leaves_the_old_file(path):
+    """The system takes some of the bytes, then no more."""
+    with largest_file(4), pytest.raises(FileError, match="cannot write: File too large"):
+        write_whole(path, b"new and long")
+    assert path.read_bytes() == b"old"
+    assert names(path.parent) == ["model.bin"]
+
+
+def test_another_fault_in_the_middle_leaves_the_old_file_too(path, monkeypatch):
+    """Ctrl-C while it writes."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, b"new")
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert names(path.parent) == ["model.bin"]
+
+
+def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_it_returns(path, monkeypatch):
+    """In this order, or a loss of power could leave an empty file under the old name."""
+    calls = []
+    fsync, replace = os.fsync, Path.replace
+
+    def watched_fsync(descriptor):
+        calls.append(("fsync", os.fstat(descriptor).st_ino, path.read_bytes()))
+        fsync(descriptor)
+
+    def watched_replace(self, target):
+        calls.append(("replace", self.stat().st_ino, self.read_bytes()))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "replace", watched_replace)
+    write_whole(path, b"new")
+    assert [name for name, _, _ in calls] == ["fsync", "replace", "fsync"]
+    assert [content for _, _, content in calls] == [b"old", b"new", b"new"]
+    assert [inode for _, inode, _ in calls] == [path.stat().st_ino, path.stat().st_ino, path.parent.stat().st_ino]
+
+
+def test_a_folder_that_is_gone_is_one_line(tmp_path):
+    with pytest.raises(FileError, match=r"^'.*/gone/a': cannot write: No such file or directory; ") as caught:
+        write_whole(tmp_path / "gone" / "a", b"")
+    assert "\n" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_only_the_systems_errors_are_turned(tmp_path):
+    assert issubclass(FileError, MlpXpError)
+    with pytest.raises(ZeroDivisionError), file_errors(tmp_path, "read"):
+        _ = 1 / 0
+    with pytest.raises(FileError, match="cannot read: just so"), file_errors(tmp_path, "read"):
+        raise OSError("just so")
