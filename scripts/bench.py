@@ -34,7 +34,6 @@ from mlp_xp.files import write_whole
 
 WORKER = Path(__file__).resolve().with_name("bench_worker.py")
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
-BEGIN, END = "<!-- written by scripts/bench.py: begin -->", "<!-- written by scripts/bench.py: end -->"
 LIBRARIES = ("numpy", "jax", "torch", "cupy-cuda12x", "cupy-cuda13x", "scikit-learn", "keras", "numba")
 
 WORKLOADS = {
@@ -51,7 +50,7 @@ WORKLOADS = {
             (2048, 2048),
             "float32",
             "glorot",
-            0.1,
+            0.01,
             4,
         ),
     )
@@ -208,6 +207,12 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def machine() -> dict[str, Any]:
+    """What the times depend on."""
+    system = f"{platform.system()} {platform.release()}"
+    return {"processor": processor(), "processors": os.cpu_count(), "system": system}
+
+
 def versions() -> dict[str, str]:
     """Of Python and of the contestants' libraries that are installed."""
     found = {"Python": platform.python_version()}
@@ -241,6 +246,16 @@ def check_matplotlib() -> None:
         )
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder for what is written. Raises MlpXpError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MlpXpError(
+            f"--output-dir: {str(folder)!r} cannot be made: {error.strerror}; give a folder that can"
+        ) from None
+
+
 def measure_all(options: Options, console: Console) -> Record:
     """Everything that the options ask for."""
     names = options.workloads or (QUICK if options.quick else tuple(WORKLOADS))
@@ -249,8 +264,8 @@ def measure_all(options: Options, console: Console) -> Record:
     with console.status("") as status:
         for name in names:
             workload = WORKLOADS[name]
-            if options.steps:
-                workload = workload._replace(steps=options.steps)
+            if options.steps or options.quick:
+                workload = workload._replace(steps=options.steps or workload.steps // 2)
             workloads.append(
                 measure(
                     workload,
@@ -263,11 +278,7 @@ def measure_all(options: Options, console: Console) -> Record:
             )
     return {
         "date": dt.date.today().isoformat(),
-        "machine": {
-            "processor": processor(),
-            "processors": os.cpu_count(),
-            "system": f"{platform.system()} {platform.release()}",
-        },
+        "machine": machine(),
         "versions": versions(),
         "threads": options.threads,
         "rounds": rounds,
@@ -287,13 +298,18 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def between_marks(text: str, inside: str) -> str:
-    """A document with what is between BEGIN and END replaced. Raises MlpXpError where these are not."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise MlpXpError(f"--update-docs: {str(DOCUMENT)!r} lacks the lines {BEGIN!r} and {END!r}; put them back")
-    return f"{before}{begin}\n\n{inside.strip()}\n\n{end}{after}"
+def update_document(mark: str, inside: str) -> None:
+    """Replace what is between two marks in docs/performance.md. Raises MlpXpError where these are not."""
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    try:
+        text = DOCUMENT.read_text()
+    except OSError as error:
+        raise MlpXpError(f"--update-docs: {str(DOCUMENT)!r} cannot be read: {error.strerror}") from None
+    before, found, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found or not found_end:
+        raise MlpXpError(f"--update-docs: {str(DOCUMENT)!r} lacks the lines {begin!r} and {end!r}; put them back")
+    write_whole(DOCUMENT, f"{before}{begin}\n\n{inside.strip()}\n\n{end}{after}".encode())
 
 
 def write(folder: Path, record: Record) -> None:
@@ -310,10 +326,7 @@ def main() -> int:
     if options.output_dir or options.update_docs:
         check_matplotlib()
     if options.output_dir:
-        try:
-            options.output_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MlpXpError(f"--output-dir: {str(options.output_dir)!r} cannot be made: {error.strerror}") from None
+        make_folder(options.output_dir)
     console = Console(highlight=False)
     record = read_record(options.record) if options.record else measure_all(options, console)
     console.print(conditions(record) + "\n", style="dim")
@@ -321,7 +334,7 @@ def main() -> int:
     if options.output_dir:
         write(options.output_dir, record)
     if options.update_docs:
-        write_whole(DOCUMENT, between_marks(DOCUMENT.read_text(), markdown(record)).encode())
+        update_document("scripts/bench.py", markdown(record))
         write_whole(DOCUMENT.with_suffix(".png"), draw(record))
     if not any(measured(workload) for workload in record["workloads"]):
         raise MlpXpError("nothing was measured: none of the contestants ran; the reasons are above")

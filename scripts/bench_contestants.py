@@ -244,7 +244,6 @@ def set_torch_threads(threads: int) -> Any:
     """Import PyTorch, and give it so many threads; its environment variables alone do not suffice in every build."""
     torch = import_or_unavailable("torch")
     torch.set_num_threads(threads)
-    torch.set_num_interop_threads(threads)
     return torch
 
 
