@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.backend import Backend, open_backend
-from mlp_xp.config import ConfigError, TrainConfig, check_choice
+from mlp_xp.backend import Backend, nearest, open_backend
+from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.errors import MlpXpError
 
 
@@ -61,11 +61,13 @@ def unflatten(record: dict[str, Any], where: str) -> Settings:
     """Settings from a flat record. Raises ConfigError, which names `where` and the field, for a wrong name or type."""
     outer = {f.name: f for f in dataclasses.fields(Settings) if f.name != "train"}
     inner = {f.name: f for f in dataclasses.fields(TrainConfig)}
+    known = {**outer, **inner}
     for name in record:
-        check_choice(f"{where}: field", name, [*outer, *inner])
-    values = {
-        name: _typed(value, f"{where}: {name}", {**outer, **inner}[name].default) for name, value in record.items()
-    }
+        if name not in known:
+            raise ConfigError(
+                f"{where}: the field {name!r} is not known{nearest(name, known)}; choose one of {', '.join(known)}"
+            )
+    values = {name: _typed(value, f"{where}: {name}", known[name].default) for name, value in record.items()}
     try:
         train = TrainConfig(**{name: value for name, value in values.items() if name in inner})
     except ConfigError as error:
@@ -94,7 +96,7 @@ def read_settings(path: Path) -> Settings:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MlpXpError(f"{str(path)!r}: cannot be read: {error.strerror}; give a saved configuration") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MlpXpError(f"{str(path)!r}: is not JSON: {error}; give a saved configuration") from None
     if not isinstance(record, dict):
         raise MlpXpError(f"{str(path)!r}: is not a JSON object; give a saved configuration")
