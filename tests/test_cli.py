@@ -1,0 +1,128 @@
+"""The command line's frame: parsing, and every fault as one line and an exit code."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+import pytest
+from helpers import assert_one_line, finish, start
+
+from mlp_xp.cli import parse, run
+from mlp_xp.errors import MlpXpError
+from mlp_xp.files import FileError
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Inside."""
+
+    rate: float = 0.5
+    """How fast."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Do something."""
+
+    count: int = 3
+    """How often."""
+    units: tuple[int, ...] = (1,)
+    """How many."""
+    loud: bool = False
+    """Whether one hears it."""
+    inner: Inner = field(default_factory=Inner)
+
+
+def test_parses_what_is_given_over_the_defaults():
+    assert parse(Options, args=[]) == Options()
+    given = parse(Options, args=["--count", "4", "--units", "2", "3", "--loud", "--inner.rate", "1e-3"])
+    assert given == Options(4, (2, 3), True, Inner(1e-3))
+    assert parse(Options, args=["--loud"], default=Options(count=9)) == Options(count=9, loud=True)
+
+
+def test_some_options_can_be_looked_for_first():
+    assert parse(Inner, args=["--count", "4", "--rate", "2", "--help"], some=True) == Inner(2.0)
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (["--cuont", "4"], ["--cuont", "(did you mean --count?)"]),
+        (["--count", "many"], ["--count", "'many'"]),
+        (["--count"], ["--count"]),
+        (["--count", "1.5"], ["--count", "'1.5'"]),
+        (["--units", "1", "two"], ["--units", "two"]),
+        (["--inner.rate", "fast"], ["--inner.rate", "'fast'"]),
+        (["loose"], ["loose"]),
+        (["--", "-x"], ["-x"]),
+        (["--count", "4", "--what-is-this-very-long-option-that-wraps-around-in-a-box-of-eighty-columns", "1"],
+         ["--what-is-this-very-long-option-that-wraps-around-in-a-box-of-eighty-columns"]),
+    ],
+)  # fmt: skip
+def test_a_command_line_that_does_not_fit_is_one_line(args, parts, capsys):
+    with pytest.raises(MlpXpError) as caught:
+        parse(Options, args=args)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert not set(message) & set("│╭╮╰╯─\x1b")
+    assert message.endswith("; --help lists what there is")
+    for part in parts:
+        assert part in message
+    assert caught.value.exit_code == 2
+    assert capsys.readouterr() == ("", "")
+
+
+def test_help_gives_docstrings_defaults_and_types(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(Options, args=["--help"])
+    assert not caught.value.code
+    said = capsys.readouterr().out
+    for part in ("Do something.", "--count", "How often.", "3", "INT", "--loud", "--inner.rate", "How fast."):
+        assert part in said
+    assert "--no-loud" not in said
+
+
+def ended(main, capsys) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    return caught.value.code, capsys.readouterr().err
+
+
+def raising(error):
+    def main():
+        raise error
+
+    return main
+
+
+def test_every_end_has_its_code_and_at_most_one_line(capsys):
+    assert ended(lambda: None, capsys) == (0, "")
+    assert ended(lambda: 1, capsys) == (1, "")
+    assert ended(raising(MlpXpError("no such thing")), capsys) == (2, "error: no such thing\n")
+    assert ended(raising(FileError("disk full")), capsys) == (1, "error: disk full\n")
+    assert ended(raising(KeyboardInterrupt), capsys) == (130, "interrupted\n")
+    with pytest.raises(ZeroDivisionError):  # a defect is no user's fault: it keeps its traceback
+        run(lambda: 1 / 0)
+
+
+def test_a_reader_who_leaves_ends_a_script_quietly():
+    code = "from mlp_xp.cli import run\ndef main():\n    while True: print('more')\nrun(main)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert process.stdout.readline() == "more\n"
+    process.stdout.close()
+    process.stdout = None
+    outcome = finish(process)
+    assert outcome.err == ""
+    assert outcome.code == 141
+
+
+@pytest.mark.parametrize("script", ["train", "parity"])
+def test_scripts_help_and_refuse_in_a_process_of_their_own(script):
+    shown = finish(start(script, "--help"))
+    assert shown.code == 0
+    assert shown.err == ""
+    assert "\x1b" not in shown.out
+    assert "--data-dir" in shown.out
+    assert_one_line(finish(start(script, "--bakcend", "jax")), 2, "--bakcend", "did you mean --backend")
