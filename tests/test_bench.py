@@ -1,0 +1,270 @@
+"""The benchmark: its contestants compute the same, one that does not is found out, and its arithmetic is right."""
+
+import gzip
+import io
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+sys.path.append(str(SCRIPTS))
+
+import bench  # noqa: E402
+import bench_contestants  # noqa: E402
+import bench_report  # noqa: E402
+import notebook  # noqa: E402
+from bench_contestants import CONTESTANTS, Job, Unavailable, Workload  # noqa: E402
+from bench_worker import serve  # noqa: E402
+
+from mlp_xp.errors import MlpXpError  # noqa: E402
+
+SAMPLES, STEPS = 60, 12
+SINGLE = Workload("single", "one sample a step", 1, (16,), "float64", "notebook", 0.5, STEPS)
+BATCHES = Workload("batches", "batches of 5", 5, (16,), "float64", "notebook", 0.5, STEPS)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set in which every class occurs."""
+    random = np.random.default_rng(3)
+    folder = tmp_path_factory.mktemp("data")
+    for part, n in (("train", SAMPLES), ("t10k", 20)):
+        images = random.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        for name, array in (("images-idx3", images), ("labels-idx1", np.arange(n, dtype=np.uint8) % 10)):
+            header = struct.pack(f">{array.ndim + 1}I", 0x800 + array.ndim, *array.shape)
+            with gzip.open(folder / f"{part}-{name}-ubyte.gz", "wb") as file:
+                file.write(header + array.tobytes())
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def keras_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undone after the test; the contestant sets it."""
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+
+
+def by_the_notebook(
+    workload: Workload, folder: Path, permutations: list[np.ndarray], textbook: bool
+) -> tuple[np.ndarray, list]:
+    """The losses of an epoch a permutation, and the network's weights after them: from the tests' oracle."""
+    data = notebook.load(folder)
+    model = notebook.Notebook(hidden_size=workload.hidden[0], learning_rate=workload.learning_rate, textbook=textbook)
+    images, labels = data.train_images, data.train_labels
+    losses = []
+    for permutation in permutations:
+        images, labels = images[permutation], labels[permutation]
+        for start in range(0, workload.steps * workload.batch_size, workload.batch_size):
+            rows = slice(start, start + workload.batch_size)
+            losses.append(model.train_step(images[rows], labels[rows]))
+    return np.array(losses), [model.weights_input_hidden, model.weights_hidden_output]
+
+
+@pytest.mark.filterwarnings("default")  # other libraries' warnings are not ours to mend
+@pytest.mark.parametrize("workload", [SINGLE, BATCHES], ids=lambda workload: workload.name)
+@pytest.mark.parametrize("name", CONTESTANTS)
+def test_contestant_computes_the_losses_of_its_update_order(name: str, workload: Workload, folder: Path) -> None:
+    try:
+        contestant = bench_contestants.make_contestant(Job(name, workload, 1, str(folder)))
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    random = np.random.default_rng(4)
+    permutations = [random.permutation(SAMPLES) for _ in range(2)]
+    losses = []
+    for permutation in permutations:
+        contestant.shuffle(permutation)
+        losses.append(contestant.train(0, STEPS))
+    order = CONTESTANTS[name].order
+    expected, weights = by_the_notebook(workload, folder, permutations, order == bench_contestants.SIMULTANEOUS)
+    other, _ = by_the_notebook(workload, folder, permutations, order == bench_contestants.LAYERWISE)
+    rtol = bench_report.tolerance("float64")
+    assert not np.allclose(expected, other, rtol=1000 * rtol)
+    np.testing.assert_allclose(np.concatenate(losses), expected, rtol=rtol)
+    for (actual, _), wanted in zip(contestant.network(), weights, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=rtol, atol=rtol)
+
+
+def test_worker_answers_and_shuffles_anew_when_an_epoch_is_used_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    class Spy:
+        samples = 60
+
+        def shuffle(self, permutation: np.ndarray) -> None:
+            calls.append(("shuffle", tuple(permutation)))
+
+        def train(self, start: int, steps: int) -> None:
+            calls.append(("train", start, steps))
+
+        def network(self) -> list:
+            return [(np.zeros((784, 10)), np.zeros(10))]
+
+    monkeypatch.setattr("bench_worker.make_contestant", lambda job: Spy())
+    job = Job("notebook", BATCHES._replace(steps=5, hidden=()), 1, str(folder))
+    answers: list[dict] = []
+    serve(job, ["round\n", "round\n", "round\n", "end\n"], answers.append)
+    assert [call[0] for call in calls] == ["shuffle", "train", "train", "shuffle", "train"]
+    assert [call[1:] for call in calls if call[0] == "train"] == [(0, 5), (25, 5), (0, 5)]
+    assert calls[0] != calls[3]
+    assert sorted(calls[0][1]) == list(range(60))
+    assert answers[0] == {"ready": True}
+    assert all(answer["seconds"] >= 0 for answer in answers[1:4])
+    assert answers[4]["peak_bytes"] > 1e6
+    assert answers[4]["loss"] == pytest.approx(np.log(10))
+
+
+@pytest.fixture(scope="module")
+def measured(folder: Path) -> dict:
+    """A tiny record, from real processes; in it one contestant that cannot run and one that is not there."""
+    workload = BATCHES._replace(steps=4, dtype="float32")
+    names = ["notebook", "mlp_xp-numpy", "mlp_xp-torch-gpu"]
+    part = bench.measure(workload, names, rounds=2, data_dir=folder)
+    deep = bench.measure(workload._replace(name="deep", hidden=(8, 8)), names[:2], rounds=1, data_dir=folder)
+    return {
+        "date": "2000-01-01",
+        "machine": bench.machine(),
+        "versions": bench.versions(),
+        "threads": 1,
+        "rounds": 2,
+        "workloads": [part, deep],
+    }
+
+
+def test_record_of_a_tiny_run(measured: dict) -> None:
+    part, deep = measured["workloads"]
+    results = bench_report.measured(part)
+    assert {"notebook", "mlp_xp-numpy"} <= set(results)
+    for result in results.values():
+        assert len(result["round_seconds"]) == 3
+        assert min(result["round_seconds"]) > 0
+        assert result["peak_bytes"] > 1e6
+        assert bench_report.agrees(result, part)
+    assert list(bench_report.measured(deep)) == ["mlp_xp-numpy"]
+    assert {"contestant": "notebook", "unavailable": "written for one hidden layer"} in deep["results"]
+
+
+def test_loss_is_that_of_the_network_after_the_last_step(measured: dict, folder: Path) -> None:
+    part = measured["workloads"][0]
+    random = np.random.RandomState(0)
+    random.randn(784 * 16 + 16 * 10)
+    permutation = random.permutation(SAMPLES)
+    data = notebook.load(folder)
+    model = notebook.Notebook(hidden_size=16, learning_rate=0.5)
+    for start in range(0, 3 * 4 * 5, 5):
+        rows = permutation[start : start + 5]
+        model.train_step(data.train_images[rows], data.train_labels[rows])
+    expected = notebook.cross_entropy_loss(data.test_labels, model.forward(data.test_images).output)
+    assert part["reference_loss"] == {
+        "layerwise": pytest.approx(float(expected), rel=bench_report.tolerance("float64"))
+    }
+
+
+def test_tables_and_picture_show_everyone(measured: dict) -> None:
+    text = bench_report.markdown(measured)
+    for words in ("notebook's loop", "mlp_xp, NumPy", "written for one hidden layer", measured["versions"]["numpy"]):
+        assert words in text
+    console = bench_report.Console(width=80, record=True, file=io.StringIO())
+    bench_report.show(measured, console)
+    shown = console.export_text()
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    pytest.importorskip("matplotlib")
+    assert bench_report.draw(measured).startswith(b"\x89PNG")
+
+
+def result(name: str, seconds: list[float], **others) -> dict:
+    return {"contestant": name, "round_seconds": seconds, "start_seconds": 1, "peak_bytes": 10**9, "loss": 2.0} | others
+
+
+def planted(*results: dict) -> dict:
+    reference_loss = {"layerwise": 2.0, "simultaneous": 3.0}
+    return SINGLE._asdict() | {"name": "one-float64", "results": [*results], "reference_loss": reference_loss}
+
+
+def test_ratio_is_taken_within_rounds() -> None:
+    # The first round is left out; the medians' ratio would be 3 / 2.
+    mine, theirs = result("mlp_xp-jax", [100, 1, 3, 8]), result("notebook", [1, 2, 12, 2])
+    assert bench_report.ratio(mine, theirs) == 0.5
+    assert bench_report.compile_seconds(mine) == 97
+    assert bench_report.step_seconds(mine, planted(mine)) == 3 / STEPS
+
+
+def test_bar_is_met_or_missed() -> None:
+    slow = planted(result("mlp_xp-numpy", [1, 19, 19]), result("notebook", [1, 20, 20], peak_bytes=5 * 10**9))
+    found = bench_report.verdicts({"workloads": [slow]})
+    assert found == [
+        ("one-float64: time, mlp_xp, NumPy ÷ notebook's loop", 0.95, 0.9),
+        ("one-float64: peak memory, mlp_xp, NumPy ÷ notebook's loop", 0.2, 0.25),
+    ]
+
+
+def test_a_contestant_that_computes_something_else_is_flagged(measured: dict, tmp_path: Path) -> None:
+    other_order = result("pytorch", [1, 1], loss=2.0)
+    part = planted(result("notebook", [1, 1]), other_order)
+    assert [bench_report.agrees(x, part) for x in part["results"]] == [True, False]
+    assert "≠" in bench_report.rows(part)[1][-1]
+    assert any("is not the simultaneous reference's 3" in line for line in bench_report.notes(part))
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(measured | {"workloads": [part]}))
+    assert command("--record", path).returncode == 1
+    part["results"].pop()
+    path.write_text(json.dumps(measured | {"workloads": [part]}))
+    assert command("--record", path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "significant", "text"),
+    [(0.0123, 2, "0.012"), (0.997, 2, "1.00"), (7.264, 3, "7.26"), (72.64, 3, "72.6"), (1234.5, 3, "1234")],
+)
+def test_digits(number: float, significant: int, text: str) -> None:
+    assert bench_report.digits(number, significant) == text
+
+
+def test_no_digits_of_what_was_not_measured() -> None:
+    assert bench_report.digits(bench_report.ratio(result("notebook", [1, 1]), None), 2) == "–"
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPTS / "bench.py"), *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--workloads", "one-float63"), ("--workloads", "did you mean 'one-float64'?")),
+        (("--contestants", "numby"), ("--contestants", "did you mean 'numba'?")),
+        (("--rounds", "0"), ("--rounds", "at least 1")),
+        (("--steps", "0"), ("--steps", "at least 1")),
+        (("--record", "nowhere.json"), ("nowhere.json", "--output-dir")),
+        (("--workloads", "batch-1024-deep", "--contestants", "notebook"), ("nothing was measured",)),
+    ],
+)
+def test_faults_are_one_line(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    done = command(*arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert all(word in line for word in words)
+
+
+def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
+    part = bench.measure(SINGLE, ["notebook"], rounds=1, data_dir=tmp_path / "nowhere")
+    assert "nowhere" in part["results"][0]["unavailable"]
+
+
+def test_document_is_updated_between_its_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "performance.md"
+    monkeypatch.setattr(bench, "DOCUMENT", path)
+    path.write_text("before\n<!-- here: begin -->\nold\n<!-- here: end -->\nafter\n")
+    bench.update_document("here", "new\n")
+    assert path.read_text() == "before\n<!-- here: begin -->\n\nnew\n\n<!-- here: end -->\nafter\n"
+    with pytest.raises(MlpXpError, match="elsewhere: begin"):
+        bench.update_document("elsewhere", "new")
