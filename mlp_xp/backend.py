@@ -54,6 +54,7 @@ class Backend(NamedTuple):
         """float64 or float32."""
         return f"float{self.xp.finfo(self.dtype).bits}"
 
+    @np.errstate(over="ignore")  # beyond float32 is inf, without a warning, as on libraries that know no warnings
     def asarray(self, array: Any, dtype: Any = None) -> Array:
         """Copy a host array (NumPy, native byte order) to the device, in its own dtype unless another is given."""
         return self.xp.asarray(np.asarray(array, order="C"), dtype=dtype, device=self.device, copy=True)

@@ -59,6 +59,7 @@ def predict(network: Network, images: Array, *, activation: str = "sigmoid", bac
     return softmax(predict_logits(network, images, activation=activation, backend=backend), xp=backend.xp)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the loss says it when a network is not finite
 def evaluate(network: Network, images: Array, labels: Array, *, activation: str, backend: Backend) -> Evaluation:
     """Loss and accuracy on images of bytes (n, rows, columns) and labels (n,), both on the device."""
     xp = backend.xp

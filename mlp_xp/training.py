@@ -217,9 +217,13 @@ def check_finite(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
     if np.isfinite(losses).all():
         return
     i = int(np.argmin(np.isfinite(losses)))
-    place = f"sample {chunk.start + i * chunk.batch_size} of " + ("the warm-up" if epoch < 0 else f"epoch {epoch}")
-    raise DivergenceError(
-        f"training diverged: the loss at {place} is {losses[i]}; lower --learning-rate or choose another --init"
+    raise _diverged("loss at", chunk.start + i * chunk.batch_size, epoch, losses[i])
+
+
+def _diverged(what: str, sample: int, epoch: int, loss: float) -> DivergenceError:
+    place = f"sample {sample} of " + ("the warm-up" if epoch < 0 else f"epoch {epoch}")
+    return DivergenceError(
+        f"training diverged: the {what} {place} is {loss}; lower --learning-rate or choose another --init"
     )
 
 
@@ -228,6 +232,8 @@ def make_report(
 ) -> Report:
     """Try a network on the test set and say how training stands."""
     test = evaluate(network, dataset.test_images, dataset.test_labels, activation=config.activation, backend=backend)
+    if not np.isfinite(test.loss):  # the last update broke what the losses of the steps before it do not show
+        raise _diverged("test loss after", sample, now.epoch, test.loss)
     return Report(
         epoch=now.epoch,
         sample=sample,

@@ -132,8 +132,8 @@ def synthetic(samples: int = 300, test_samples: int = 100, size: int = 12, class
 
 def on_device(dataset: Dataset, backend: Backend) -> Dataset:
     """The arrays of a data set on the host, copied to the backend's device."""
-    *arrays, class_names = dataset
-    return Dataset(*(backend.asarray(array) for array in arrays), class_names)
+    fields = ("train_images", "train_labels", "test_images", "test_labels")
+    return dataset._replace(**{field: backend.asarray(getattr(dataset, field)) for field in fields})
 
 
 def notebook_rows(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:

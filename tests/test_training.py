@@ -1,0 +1,353 @@
+"""A run as its caller sees it: reports, their places and fields, refusals; and what a chunk may not do on the way."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from conftest import assert_near, on_device, synthetic, trajectory_tolerance
+
+import mlp_xp.steps
+from mlp_xp import train
+from mlp_xp.backend import Backend, open_backend
+from mlp_xp.chunks import Chunk
+from mlp_xp.config import ConfigError, TrainConfig
+from mlp_xp.functional import cross_entropy
+from mlp_xp.steps import initial_state, make_chunk
+from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Progress, check_finite, step_coefficients, trajectory
+
+HOST = synthetic(300)
+PIXELS = HOST.train_images[0].size
+
+# One of each kind of step that there is: deferred or not, and every optimiser.
+STEPS_OF_ALL_KINDS = [
+    {},
+    {"update_order": "simultaneous", "hidden": (6, 5), "activation": "relu"},
+    {"batch_size": 7, "schedule": "cosine", "weight_decay": 0.01},
+    {"batch_size": 7, "optimizer": "momentum"},
+    {"optimizer": "adam", "activation": "tanh"},
+]
+
+
+def configuration(**settings) -> TrainConfig:
+    return TrainConfig(**{"epochs": 2, "hidden": (8,), "report_every": 130, **settings})
+
+
+def run(config: TrainConfig, backend: Backend, host=HOST) -> list[Progress]:
+    return list(trajectory(config, on_device(host, backend), backend))
+
+
+def host_network(report, backend: Backend) -> list[np.ndarray]:
+    return [backend.to_numpy(array) for layer in report.network for array in layer]
+
+
+@pytest.mark.parametrize("settings", STEPS_OF_ALL_KINDS)
+def test_two_runs_give_the_same_bits(settings, backend):
+    one, other = (run(configuration(**settings), backend) for _ in range(2))
+    for a, b in zip(one, other, strict=True):
+        assert a.losses.tobytes() == b.losses.tobytes()
+        assert (a.epoch, a.sample, a.step) == (b.epoch, b.sample, b.step)
+    for a, b in zip(one, other, strict=True):
+        if a.report:
+            timeless = {"seconds": 0.0, "samples_per_second": 0.0, "network": ()}
+            assert a.report._replace(**timeless) == b.report._replace(**timeless)
+            for x, y in zip(host_network(a.report, backend), host_network(b.report, backend), strict=True):
+                assert x.tobytes() == y.tobytes()
+
+
+def test_another_seed_gives_another_run(backend):
+    one, other = (run(configuration(seed=seed), backend)[-1] for seed in (0, 1))
+    assert (host_network(one.report, backend)[0] != host_network(other.report, backend)[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch_size", "report_every", "expected"),
+    [
+        (300, 1, 100, [0, 100, 200]),
+        (300, 1, 130, [0, 130, 260]),  # does not divide the data
+        (300, 1, 299, [0, 299]),
+        (300, 1, 10000, [0]),
+        (300, 7, 100, [0, 100, 200]),  # within batches
+        (300, 7, 298, [0, 298]),  # in the last, partial batch
+        (300, 300, 1, [0]),  # all in one batch, which has one report
+        (20, 8, 3, [0, 9, 18]),
+    ],
+)
+def test_reports_are_where_they_were_asked_for(samples, batch_size, report_every, expected):
+    host, backend = synthetic(samples), open_backend("numpy")
+    config = configuration(batch_size=batch_size, report_every=report_every)
+    reports = list(train(config, on_device(host, backend), backend))
+    places = [(report.epoch, report.sample) for report in reports]
+    assert places == [(0, s) for s in expected] + [(1, s) for s in expected] + [(1, samples)]
+
+
+@pytest.mark.parametrize("settings", STEPS_OF_ALL_KINDS)
+def test_what_reports_say_is_so(settings, backend):
+    """Against plain NumPy: the loss of the report's step, mean losses on both sets, the accuracy, the network's own."""
+    config = configuration(**settings)
+    progresses = run(config, backend)
+    assert all(progress.losses.dtype == np.float64 for progress in progresses)
+    everything = np.concatenate([p.losses for p in progresses if p.epoch != WARM_UP_EPOCH])
+    full, rest = divmod(300, config.batch_size)
+    sizes = np.array(([config.batch_size] * full + [rest] * bool(rest)) * config.epochs)
+    per_epoch = full + bool(rest)
+    reports = [progress.report for progress in progresses if progress.report]
+    since, seconds = 0, 0.0
+    for report in reports:
+        closing = report.sample == 300
+        step = len(everything) - 1 if closing else report.epoch * per_epoch + report.sample // config.batch_size
+        assert report.loss == everything[step]
+        window = slice(since, step + 1)
+        mean = np.average(everything[window], weights=sizes[window])
+        # Only the order of the sums differs.
+        np.testing.assert_allclose(report.train_loss, mean, rtol=len(everything) * np.finfo(float).eps)
+        since = step + 1
+        assert report.seconds > seconds
+        seconds = report.seconds
+        assert report.samples_per_second > 0
+        loss, accuracy = plain_evaluation(host_network(report, backend), config.activation)
+        assert_near(report.test_loss, loss, trajectory_tolerance(1, PIXELS))
+        assert report.accuracy == accuracy
+    assert reports[-1].sample == 300
+    assert reports[-1].epoch == 1
+
+
+def plain_evaluation(arrays: list[np.ndarray], activation: str) -> tuple[float, float]:
+    function = {"sigmoid": lambda z: 1 / (1 + np.exp(-z)), "tanh": np.tanh, "relu": lambda z: np.maximum(z, 0)}
+    a = HOST.test_images.reshape(len(HOST.test_images), -1) / 255
+    layers = list(zip(arrays[::2], arrays[1::2], strict=True))
+    for weights, bias in layers[:-1]:
+        a = function[activation](a @ weights + bias)
+    z = a @ layers[-1][0] + layers[-1][1]
+    z = z - z.max(axis=1, keepdims=True)
+    right = np.arange(len(z)), HOST.test_labels
+    return float(np.mean(np.log(np.exp(z).sum(axis=1)) - z[right])), float((z.argmax(axis=1) == right[1]).mean())
+
+
+def test_progress_counts(backend):
+    progresses = run(configuration(batch_size=7), backend)
+    steps = itertools.accumulate(len(progress.losses) for progress in progresses)
+    assert [progress.step for progress in progresses] == list(steps)
+    assert progresses[-1].step == 10 + 2 * 43
+    assert progresses[-1].losses.size == 0
+    samples = [(progress.epoch, progress.sample) for progress in progresses if progress.epoch != WARM_UP_EPOCH]
+    assert samples == sorted(samples)
+    assert samples[-1] == (1, 300)
+
+
+def test_there_need_be_no_warm_up():
+    backend = open_backend("numpy")
+    progresses = run(configuration(warm_up_steps=0), backend)
+    assert progresses[0].epoch == 0
+    assert progresses[-1].step == 600
+
+
+def test_training_is_lazy():
+    """A generator: nothing is done before it is asked for, and a caller may stop when it likes."""
+    backend = open_backend("numpy")
+    reports = train(configuration(epochs=10**6), on_device(HOST, backend), backend)
+    assert [next(reports).sample for _ in range(4)] == [0, 130, 260, 0]
+    reports.close()
+
+
+@pytest.mark.parametrize(
+    ("samples", "settings", "message"),
+    [
+        (300, {"batch_size": 301}, "--batch-size: 301 is out of range; it must be at most the 300 training samples"),
+        (1, {}, "--warm-up-steps: 10 is out of range; it must be 0 for a single training sample"),
+    ],
+)
+def test_too_little_data_is_refused(samples, settings, message):
+    backend = open_backend("numpy")
+    with pytest.raises(ConfigError) as caught:
+        next(train(configuration(**settings), on_device(synthetic(samples), backend), backend))
+    assert str(caught.value) == message
+    assert caught.value.exit_code == 2
+
+
+def test_a_single_sample_will_do_without_warm_up():
+    assert run(configuration(warm_up_steps=0), open_backend("numpy"), synthetic(1))[-1].step == 2
+
+
+# Divergence. Warnings are errors in this suite: none of these may give one.
+
+DIVERGING = [
+    {"learning_rate": 1e300},
+    {"learning_rate": 1e300, "update_order": "simultaneous", "hidden": (8, 8)},
+    {"learning_rate": 1e300, "batch_size": 7},
+    {"learning_rate": 1e300, "batch_size": 7, "optimizer": "momentum", "weight_decay": 1.0},
+    {"learning_rate": 1e300, "activation": "relu"},
+]
+
+
+@pytest.mark.parametrize("warm_up_steps", [0, 10])
+@pytest.mark.parametrize("settings", DIVERGING)
+def test_divergence_is_told_with_its_place_and_no_warning(settings, warm_up_steps, backend):
+    config = configuration(warm_up_steps=warm_up_steps, epochs=5, **settings)
+    assert_diverges(config, backend)
+
+
+@pytest.mark.parametrize("settings", DIVERGING)
+def test_divergence_in_float32(settings, backend32):
+    assert_diverges(configuration(warm_up_steps=0, epochs=5, **settings), backend32)
+
+
+def assert_diverges(config: TrainConfig, backend: Backend) -> None:
+    good = []
+    with pytest.raises(DivergenceError) as caught:
+        good.extend(progress.losses for progress in trajectory(config, on_device(HOST, backend), backend))
+    done = sum(map(len, good))
+    assert all(np.isfinite(losses).all() for losses in good)
+    assert caught.value.exit_code == 1
+    message = str(caught.value)
+    place = re.fullmatch(
+        r"training diverged: the (loss at|test loss after) sample (\d+) of (the warm-up|epoch (\d+)) is (inf|nan); "
+        r"lower --learning-rate or choose another --init",
+        message,
+    )
+    assert place, message
+    if place[3] == "the warm-up":
+        assert config.warm_up_steps
+        assert place[2] == "1"
+    else:
+        step = int(place[4]) * -(-300 // config.batch_size) + int(place[2]) // config.batch_size
+        assert step + (place[1] == "test loss after") >= done - config.warm_up_steps, "not before what was still good"
+        assert place[1] == "test loss after" or int(place[2]) % config.batch_size == 0
+
+
+@pytest.mark.parametrize(
+    ("losses", "epoch", "chunk", "place"),
+    [
+        ([1.0, np.nan, np.inf], 3, Chunk(100, 3, 7), "the loss at sample 107 of epoch 3 is nan;"),
+        ([np.inf, 1.0], 0, Chunk(0, 2, 1), "the loss at sample 0 of epoch 0 is inf;"),
+        ([1.0, 2.0, -np.inf], 0, Chunk(5, 3, 1), "the loss at sample 7 of epoch 0 is -inf;"),
+        ([np.nan], WARM_UP_EPOCH, Chunk(1, 1, 1), "the loss at sample 1 of the warm-up is nan;"),
+    ],
+)
+def test_the_place_is_that_of_the_first_bad_loss(losses, epoch, chunk, place):
+    with pytest.raises(DivergenceError, match=place):
+        check_finite(np.array(losses), epoch, chunk)
+
+
+def test_an_update_that_breaks_the_network_is_told_though_no_loss_shows_it(backend):
+    """A single step: its loss is from before the update, and there is no other."""
+    config = configuration(learning_rate=1e300, warm_up_steps=0, epochs=1)
+    with pytest.raises(DivergenceError, match=r"the test loss after sample 0 of epoch 0 is (inf|nan); lower"):
+        run(config, backend, synthetic(1))
+
+
+def test_finite_losses_pass():
+    check_finite(np.array([0.0, 1e308, 5.0]), 0, Chunk(0, 3, 1))
+
+
+# Compilations.
+
+
+def test_a_default_run_compiles_three_loops_and_no_more_in_the_next_epoch():
+    """60000 images of 28 x 28 in batches of one, cut as by default; few hidden units, since only shapes count here."""
+    backend = open_backend("jax")
+    config = TrainConfig(epochs=2, hidden=(3,), seed=77)
+    host = synthetic(60000, 100, size=28)
+    counts = {}
+    for progress in trajectory(config, on_device(host, backend), backend):
+        counts[progress.epoch] = make_chunk(config, backend)._cache_size()
+    assert 1 <= counts[0] <= 3
+    assert counts[1] == counts[0]
+
+
+def test_a_partial_batch_and_the_warm_up_add_one_loop_each():
+    backend = open_backend("jax")
+    config = configuration(batch_size=7, seed=78, epochs=3)
+    counts = {}
+    for progress in trajectory(config, on_device(HOST, backend), backend):
+        counts[progress.epoch] = make_chunk(config, backend)._cache_size()
+    assert counts[WARM_UP_EPOCH] == 1
+    assert counts[0] <= 5
+    assert counts[2] == counts[1] == counts[0]
+
+
+# Nothing leaves the device inside a chunk.
+
+
+class LeakError(Exception):
+    """A value left the device."""
+
+
+def leak(*args, **kwargs):
+    raise LeakError
+
+
+# The ways out of an array, by the names that the libraries give them.
+CONVERSIONS = (
+    *("__array__", "__array_interface__", "__dlpack__", "__bool__", "__int__", "__float__", "__complex__"),
+    *("__index__", "__len__", "__iter__", "item", "tolist", "tobytes", "numpy", "cpu", "get"),
+)
+
+
+def close_all_ways_out(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    """The backend, whose arrays cannot be read any more until the test ends; NumPy's cannot be kept from it."""
+    array_type = type(backend.asarray(np.ones(1)))
+    for name in CONVERSIONS:
+        try:
+            if hasattr(array_type, name):
+                monkeypatch.setattr(array_type, name, leak)
+        except (TypeError, AttributeError):  # of a type that is not written in Python
+            continue
+    return backend._replace(to_numpy=leak)
+
+
+def chunk_inputs(config: TrainConfig, backend: Backend) -> tuple:
+    """All that a chunk of 60 steps takes."""
+    dataset = on_device(HOST, backend)
+    state, _ = initial_state(config, (PIXELS, *config.hidden, 10), backend)
+    steps = 60 if config.batch_size == 1 else 30
+    chunk = Chunk(0, steps, config.batch_size)
+    numbers = step_coefficients(config, chunk, 0, steps)
+    order = np.arange(steps * config.batch_size).reshape(steps, config.batch_size)
+    classes = np.arange(10, dtype=np.uint8)
+    arrays = [backend.asarray(classes), backend.asarray(order), *(backend.asarray(n, backend.dtype) for n in numbers)]
+    return state, dataset.train_images, dataset.train_labels, *arrays
+
+
+@pytest.mark.parametrize("settings", STEPS_OF_ALL_KINDS)
+def test_nothing_leaves_the_device_inside_a_chunk(settings, backend, monkeypatch):
+    config = configuration(**settings)
+    inputs = chunk_inputs(config, backend)
+    with monkeypatch.context() as patch:
+        closed = close_all_ways_out(backend, patch)
+        run_chunk = make_chunk.__wrapped__(config, closed)  # not from the cache: that would keep what is closed
+        state, losses = run_chunk(*inputs)
+    assert np.isfinite(backend.to_numpy(losses)).all()
+    assert type(losses) is type(inputs[1])
+    assert all(type(array) is type(inputs[1]) for layer in state.network for array in layer)
+
+
+@pytest.mark.parametrize("way_out", [float, bool, int, np.asarray])
+def test_a_value_that_leaves_a_chunk_is_caught(way_out, backend, monkeypatch):
+    """The test above can fail: the same with a planted leak."""
+    if backend.name in ("numpy", "cupy"):
+        pytest.skip(f"{backend.name} arrays are of a type that cannot be changed")
+
+    def leaking(logits, targets, /, *, xp):
+        way_out(xp.sum(logits))
+        return cross_entropy(logits, targets, xp=xp)
+
+    config = configuration()
+    inputs = chunk_inputs(config, backend)
+    monkeypatch.setattr(mlp_xp.steps, "cross_entropy", leaking)
+    with monkeypatch.context() as patch:
+        run_chunk = make_chunk.__wrapped__(config, close_all_ways_out(backend, patch))
+        with pytest.raises((LeakError, TypeError)):  # a compiler refuses by itself, with a TypeError
+            run_chunk(*inputs)
+
+
+def test_only_losses_leave_the_device_once_a_chunk(backend):
+    taken = []
+
+    def counting(array):
+        taken.append(array.shape)
+        return backend.to_numpy(array)
+
+    watched = backend._replace(to_numpy=counting)
+    progresses = list(trajectory(configuration(), on_device(HOST, backend), watched))
+    assert taken == [progress.losses.shape for progress in progresses[:-1]]
