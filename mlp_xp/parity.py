@@ -13,7 +13,7 @@ from mlp_xp.datasets import Dataset
 from mlp_xp.loops import Array
 from mlp_xp.metrics import predict_logits
 from mlp_xp.network import Network
-from mlp_xp.training import layer_sizes, trajectory
+from mlp_xp.training import DivergenceError, layer_sizes, trajectory
 
 PROBES = 100
 SAFETY = 10
@@ -204,10 +204,14 @@ def check(
     """Compare every backend, in the dtype it is opened in, with NumPy in float64; first the reference, with itself.
 
     dataset: with arrays on the host. A backend that the project does not know takes part when it is opened by its
-    `module:namespace`.
+    `module:namespace`. Raises DivergenceError, with the backend's name, when a loss is not finite.
     """
     length = longest_dot_product(config, dataset)
     reference = record(config, dataset, open_backend("numpy"), steps)
     yield compare(reference, reference, length, fixed_tolerance)
     for backend in backends:
-        yield compare(record(config, dataset, backend, steps), reference, length, fixed_tolerance)
+        try:
+            run = record(config, dataset, backend, steps)
+        except DivergenceError as error:
+            raise DivergenceError(f"{backend.name}: {error}") from None
+        yield compare(run, reference, length, fixed_tolerance)
