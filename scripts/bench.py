@@ -86,8 +86,10 @@ class Options:
     """Measure nothing: show, draw and write this bench.json again."""
 
 
-class WorkerError(Exception):
+class WorkerError(MlpXpError):
     """A contestant's process that ended before its time; the message is the last line that it wrote."""
+
+    exit_code = 1
 
 
 class Worker:
@@ -155,7 +157,8 @@ def measure(
 ) -> Record:
     """Run contestants on a workload: its fields, `reference_loss` by update order, and `results`, one a contestant.
 
-    A result has round_seconds (the first round included), start_seconds, peak_bytes and loss; or `unavailable`.
+    A result has round_seconds (the first round included), start_seconds, peak_bytes and loss; or `unavailable`. Raises
+    MlpXpError when a round is longer than an epoch.
     """
 
     def job(name: str) -> Job:
@@ -175,6 +178,11 @@ def measure(
             if "unavailable" in worker.first:
                 results[name]["unavailable"] = worker.first["unavailable"]
                 continue
+            if workload.steps * workload.batch_size > worker.first["ready"]:
+                raise MlpXpError(
+                    f"--steps: {workload.steps} steps of {workload.batch_size} samples do not fit the "
+                    f"{worker.first['ready']} training samples; a round is at most an epoch"
+                )
             workers[name] = worker
             results[name] |= {"start_seconds": worker.start_seconds, "round_seconds": []}
         for i in range(rounds + 1):

@@ -49,7 +49,7 @@ def workload(batch_size: int, hidden: int, steps: int, dtype: str = "float32") -
 
 
 BATCH_SIZES = {size: workload(size, 64, max(4, 5000 // size)) for size in (1, 4, 16, 64, 256, 1024)}
-WIDTHS = {width: workload(128, width, max(4, 10000 // width)) for width in (16, 64, 256, 1024, 2048)}
+WIDTHS = {width: workload(128, width, min(156, max(4, 10000 // width))) for width in (16, 64, 256, 1024, 2048)}
 SAMPLES = {samples: workload(1, 64, 2500, "float64") for samples in (15_000, 30_000, 60_000, 120_000, 240_000)}
 
 

@@ -24,7 +24,7 @@ CHECK_SAMPLES = 1000
 
 
 def serve(job: Job, commands: Iterable[str], answer: Callable[[dict[str, Any]], None]) -> None:
-    """Make the contestant and say `ready`; then run a round at every `round`, and at `end` say how all went."""
+    """Make the contestant and answer with its number of samples; run a round at `round`; at `end` say how it went."""
     try:
         contestant = make_contestant(job)
     except Unavailable as reason:
@@ -33,7 +33,7 @@ def serve(job: Job, commands: Iterable[str], answer: Callable[[dict[str, Any]], 
     _, random = initial_network(job)
     contestant.shuffle(random.permutation(contestant.samples))
     start, samples = 0, job.workload.steps * job.workload.batch_size
-    answer({"ready": True})
+    answer({"ready": contestant.samples})
     for command in commands:
         if command.strip() == "end":
             peak = peak_bytes()

@@ -113,7 +113,7 @@ def test_worker_answers_and_shuffles_anew_when_an_epoch_is_used_up(
     assert [call[1:] for call in calls if call[0] == "train"] == [(0, 5), (25, 5), (0, 5)]
     assert calls[0] != calls[3]
     assert sorted(calls[0][1]) == list(range(60))
-    assert answers[0] == {"ready": True}
+    assert answers[0] == {"ready": 60}
     assert all(answer["seconds"] >= 0 for answer in answers[1:4])
     assert answers[4]["peak_bytes"] > 1e6
     assert answers[4]["loss"] == pytest.approx(np.log(10))
@@ -258,6 +258,11 @@ def test_faults_are_one_line(arguments: tuple[str, ...], words: tuple[str, ...])
 def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
     part = bench.measure(SINGLE, ["notebook"], rounds=1, data_dir=tmp_path / "nowhere")
     assert "nowhere" in part["results"][0]["unavailable"]
+
+
+def test_a_round_longer_than_an_epoch_is_refused(folder: Path) -> None:
+    with pytest.raises(MlpXpError, match="--steps: 13 steps of 5 samples do not fit the 60"):
+        bench.measure(BATCHES._replace(steps=13), ["mlp_xp-numpy"], rounds=1, data_dir=folder)
 
 
 def test_document_is_updated_between_its_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
