@@ -47,7 +47,8 @@ class Backend(NamedTuple):
     @property
     def device_name(self) -> str:
         """The device as `open_backend` takes it, as far as the library tells."""
-        return re.sub(r"^.*Device\('(.*)'\)$", r"\1", str(self.device))
+        found = re.search(r"Device\('(.*)'\)", str(self.device))  # array-api-strict's
+        return found[1] if found else re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", str(self.device))  # CuPy's
 
     @property
     def dtype_name(self) -> str:

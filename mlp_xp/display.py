@@ -23,20 +23,20 @@ def count(number: int) -> str:
 
 
 def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
-    """What is trained, on what and how: three lines."""
+    """What is trained, on what and how: four lines."""
     config = settings.train
     sizes = layer_sizes(config, dataset)
     parameters = sum((above + 1) * below for above, below in pairwise(sizes))
     train, rows, columns = dataset.train_images.shape
     held_out = f" ({count(config.validation)} held out)" if config.validation else ""
-    warm_up = f", after {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
+    warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
     return (
         f"network  {'-'.join(map(str, sizes))}, {config.activation}, {count(parameters)} parameters, {settings.dtype}\n"
         f"arrays   {backend.name} {backend.version} on {backend.device_name}\n"
         f"data     {settings.data_dir or settings.dataset}: {count(train)} training{held_out} and "
         f"{count(dataset.test_images.shape[0])} test images of {rows} x {columns}\n"
-        f"training {config.epochs} epochs, batches of {config.batch_size}, {config.optimizer} at "
-        f"{config.learning_rate:g} ({config.schedule}), {config.update_order}{warm_up}"
+        f"training {config.epochs} epochs, batches of {config.batch_size}, {config.optimizer} "
+        f"{config.learning_rate:g} {config.schedule}, {config.update_order}{warm_up}"
     )
 
 
