@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from bench_contestants import CONTESTANTS, Job, Workload
+from bench_contestants import CONTESTANTS, VARIANTS, Job, Workload
 from bench_report import Record, agrees, conditions, draw, markdown, measured, show
 from rich.console import Console
 
@@ -195,7 +195,7 @@ def measure(
                     del workers[name]
         for name, worker in workers.items():
             results[name] |= worker.ask("end")
-    orders = sorted({CONTESTANTS[name].order for name in workers})
+    orders = sorted({(CONTESTANTS | VARIANTS)[name].order for name in workers})
     reference_loss = {}
     for order in orders:
         say(f"{workload.name}: reference, {order}")

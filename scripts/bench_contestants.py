@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp import steps as mlp_xp_steps
 from mlp_xp.backend import BackendError, open_backend
 from mlp_xp.chunks import Chunk, chunk_lengths, cut
 from mlp_xp.config import TrainConfig
 from mlp_xp.datasets import load_dataset
 from mlp_xp.network import initial_layers
-from mlp_xp.steps import initial_state, make_chunk
 from mlp_xp.training import check_finite, step_coefficients
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
@@ -89,9 +89,20 @@ def one_hidden_layer(job: Job) -> None:
 
 
 class MlpXp:
-    """`mlp_xp`: chunks of steps, as `mlp_xp.training.trajectory` runs them."""
+    """`mlp_xp`: chunks of steps, as `mlp_xp.training.trajectory` runs them.
 
-    def __init__(self, job: Job, backend: str, device: str | None, order: str, dtype: str | None = None) -> None:
+    direct: write the first weights at every step, as other workloads than single samples do anyway.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        backend: str,
+        device: str | None,
+        order: str,
+        dtype: str | None = None,
+        direct: bool = False,
+    ) -> None:
         """Load the data, and build the network on a backend."""
         if backend == "torch":
             set_torch_threads(job.threads)
@@ -112,9 +123,11 @@ class MlpXp:
         self.dataset = load_dataset(job.data_dir, self.backend)
         self.samples = self.dataset.train_images.shape[0]
         self.order = np.arange(self.samples)
-        self.state, _ = initial_state(self.config, (INPUTS, *workload.hidden, CLASSES), self.backend)
+        self.state, _ = mlp_xp_steps.initial_state(self.config, (INPUTS, *workload.hidden, CLASSES), self.backend)
         self.classes = self.backend.asarray(np.arange(CLASSES, dtype=np.uint8))
-        self.run_chunk = make_chunk(self.config, self.backend)
+        if direct:
+            mlp_xp_steps.can_defer = lambda config: False
+        self.run_chunk = mlp_xp_steps.make_chunk(self.config, self.backend)
         sample_bytes = INPUTS * self.backend.xp.finfo(self.backend.dtype).bits // 8
         self.lengths = chunk_lengths(workload.batch_size, sample_bytes, self.config.report_every)
 
@@ -527,6 +540,13 @@ CONTESTANTS = {
     "keras-jax": Contestant("Keras on JAX", SIMULTANEOUS, Keras),
     LIMIT: Contestant("Numba loop: limit", LAYERWISE, Numba),
 }
+# For scripts/bench_curves.py, to show what deferred updates bring.
+VARIANTS = {
+    "mlp_xp-numpy-direct": Contestant(
+        "mlp_xp, NumPy, direct", LAYERWISE, MlpXp, ("numpy", None, LAYERWISE, None, True)
+    ),
+    "mlp_xp-jax-direct": Contestant("mlp_xp, JAX, direct", LAYERWISE, MlpXp, ("jax", "cpu", LAYERWISE, None, True)),
+}
 # What each must agree with. In float64 whatever the workload's dtype, and never timed.
 REFERENCES = {
     order: Contestant(f"reference, {order}", order, MlpXp, ("numpy", None, order, "float64"))
@@ -536,5 +556,5 @@ REFERENCES = {
 
 def make_contestant(job: Job) -> Any:
     """The contestant of a job. Raises Unavailable."""
-    contestant = (CONTESTANTS | REFERENCES)[job.contestant]
+    contestant = (CONTESTANTS | VARIANTS | REFERENCES)[job.contestant]
     return contestant.make(job, *contestant.arguments)

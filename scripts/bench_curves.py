@@ -1,4 +1,4 @@
-"""How time and memory grow with batch size, width and data: `python scripts/bench_curves.py --output-dir DIR`.
+"""How time and memory depend on batch size, width, data and chunk length: `python scripts/bench_curves.py`.
 
 Runs contestants of scripts/bench.py in the same way, on workloads that differ in one thing at a time.
 """
@@ -7,39 +7,28 @@ import datetime as dt
 import gzip
 import io
 import json
+import math
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tyro
 from bench import DOCUMENT, check_matplotlib, machine, make_folder, measure, update_document, versions
-from bench_contestants import CONTESTANTS, IDIOMATIC, NOTEBOOK, Workload
+from bench_contestants import CONTESTANTS, IDIOMATIC, NOTEBOOK, VARIANTS, Workload
 from bench_report import OURS, REST, THEIRS, Record, conditions, digits, grid, measured, step_seconds
 from rich.console import Console
 from rich.markdown import Markdown
 
 from mlp_xp.cli import parse, run
-from mlp_xp.datasets import load_dataset
+from mlp_xp.datasets import MNIST_DIR, load_dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import write_whole
 
-NAMES = (NOTEBOOK, "mlp_xp-numpy", "mlp_xp-jax", IDIOMATIC)
-STYLES = dict(
-    zip(
-        NAMES,
-        (
-            {"color": THEIRS, "marker": "s"},
-            {"color": OURS, "marker": "o"},
-            {"color": OURS, "marker": "^", "ls": "--"},
-            {"color": REST, "marker": "D"},
-        ),
-        strict=True,
-    )
-)
-PIXELS = 784
+PALE = "#56B4E9"
 
 
 def workload(batch_size: int, hidden: int, steps: int, dtype: str = "float32") -> Workload:
@@ -48,18 +37,63 @@ def workload(batch_size: int, hidden: int, steps: int, dtype: str = "float32") -
     return Workload(title, title, batch_size, (hidden,), dtype, "glorot", 0.01, steps)
 
 
-BATCH_SIZES = {size: workload(size, 64, max(4, 5000 // size)) for size in (1, 4, 16, 64, 256, 1024)}
-WIDTHS = {width: workload(128, width, min(156, max(4, 10000 // width))) for width in (16, 64, 256, 1024, 2048)}
-SAMPLES = {samples: workload(1, 64, 2500, "float64") for samples in (15_000, 30_000, 60_000, 120_000, 240_000)}
+class Series(NamedTuple):
+    """What changes from point to point, what is drawn against it, and who takes part."""
+
+    unit: str
+    value: Callable[[Record, Record], float]
+    """Of a contestant's result and its workload's record."""
+    workloads: dict[int, Workload]
+    names: tuple[str, ...] = (NOTEBOOK, "mlp_xp-numpy", "mlp_xp-jax", IDIOMATIC)
+
+
+def microseconds(result: Record, job: Record) -> float:
+    """Of a step."""
+    return step_seconds(result, job) * 1e6
+
+
+SERIES = {
+    "batch size": Series(
+        "µs a sample",
+        lambda result, job: microseconds(result, job) / int(job["batch_size"]),
+        {size: workload(size, 64, max(4, 5000 // size)) for size in (1, 4, 16, 64, 256, 1024)},
+    ),
+    "hidden units": Series(
+        "µs a step of 128 samples",
+        microseconds,
+        {width: workload(128, width, min(156, max(4, 10000 // width))) for width in (16, 64, 256, 1024, 2048)},
+    ),
+    "training samples": Series(
+        "peak memory in MB, float64",
+        lambda result, job: result["peak_bytes"] / 1e6,
+        {samples: workload(1, 64, 2500, "float64") for samples in (15_000, 30_000, 60_000, 120_000, 240_000)},
+    ),
+    # The bench's contestants make a chunk of a round's steps, as long as it fits.
+    "steps a chunk": Series(
+        "µs a step of one sample, float64",
+        microseconds,
+        {steps: workload(1, 64, steps, "float64") for steps in (1, 10, 100, 1000, 2500)},
+        ("mlp_xp-numpy", "mlp_xp-numpy-direct", "mlp_xp-jax", "mlp_xp-jax-direct"),
+    ),
+}
+STYLES = {
+    NOTEBOOK: {"color": THEIRS, "marker": "s"},
+    "mlp_xp-numpy": {"color": OURS, "marker": "o"},
+    "mlp_xp-numpy-direct": {"color": PALE, "marker": "o", "mfc": "white"},
+    "mlp_xp-jax": {"color": OURS, "marker": "^", "ls": "--"},
+    "mlp_xp-jax-direct": {"color": PALE, "marker": "^", "ls": "--", "mfc": "white"},
+    IDIOMATIC: {"color": REST, "marker": "D"},
+}
+TITLES = {name: contestant.title for name, contestant in (CONTESTANTS | VARIANTS).items()}
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measure how time and memory grow with batch size, width and data."""
+    """Measure how time and memory depend on batch size, width, data and chunk length."""
 
     output_dir: Path | None = None
     """Write curves.json and curves.png here."""
-    rounds: int = 5
+    rounds: int = 7
     """Timed rounds; one more comes before them, for compilation."""
     threads: int = 1
     """Threads of each contestant."""
@@ -84,23 +118,21 @@ def data_folder(folder: Path, samples: int) -> Path:
 
 
 def measure_all(options: Options, console: Console) -> Record:
-    """The three series: {"batch size": {"1": workload record, ...}, ...}."""
-
-    def series(points: dict[int, Workload], folders: dict[int, Path]) -> Iterator[tuple[str, Record]]:
-        for point, job in points.items():
-            data = {"data_dir": folders[point]} if folders else {}
-            yield (
-                str(point),
-                measure(job, NAMES, rounds=options.rounds, threads=options.threads, say=status.update, **data),
-            )
-
+    """`curves`: {"batch size": {"1": workload record, ...}, ...}, and the conditions."""
+    curves: dict[str, dict[str, Record]] = {}
     with console.status("") as status, tempfile.TemporaryDirectory() as place:
-        folders = {samples: data_folder(Path(place) / str(samples), samples) for samples in SAMPLES}
-        curves = {
-            "batch size": dict(series(BATCH_SIZES, {})),
-            "hidden units": dict(series(WIDTHS, {})),
-            "training samples": dict(series(SAMPLES, folders)),
-        }
+        for title, series in SERIES.items():
+            curves[title] = {}
+            for point, job in series.workloads.items():
+                folder = MNIST_DIR if title != "training samples" else data_folder(Path(place) / str(point), point)
+                curves[title][str(point)] = measure(
+                    job,
+                    series.names,
+                    rounds=options.rounds,
+                    threads=options.threads,
+                    data_dir=folder,
+                    say=status.update,
+                )
     return {
         "date": dt.date.today().isoformat(),
         "machine": machine(),
@@ -111,47 +143,42 @@ def measure_all(options: Options, console: Console) -> Record:
     }
 
 
-def lines(record: Record) -> Iterator[tuple[str, str, str, list[tuple[int, float]]]]:
-    """What is drawn: (panel, unit, contestant, points)."""
-    for panel, points in record["curves"].items():
-        for name in NAMES:
-            found = [(int(x), job, measured(job)[name]) for x, job in points.items() if name in measured(job)]
-            if panel == "batch size":
-                yield panel, "µs a sample", name, [(x, step_seconds(y, job) / x * 1e6) for x, job, y in found]
-            elif panel == "hidden units":
-                yield panel, "µs a step, batches of 128", name, [(x, step_seconds(y, job) * 1e6) for x, job, y in found]
-            else:
-                yield panel, "peak memory, MB", name, [(x, y["peak_bytes"] / 1e6) for x, job, y in found]
+def points(record: Record, title: str, name: str) -> dict[int, float]:
+    """What was measured of a contestant in a series."""
+    jobs = {int(point): (job, measured(job)) for point, job in record["curves"][title].items()}
+    return {x: SERIES[title].value(results[name], job) for x, (job, results) in jobs.items() if name in results}
 
 
 def markdown(record: Record) -> str:
-    """A table a panel in Markdown."""
+    """A table a series in Markdown."""
     blocks = [conditions(record)]
-    for panel, points in record["curves"].items():
-        found = [(unit, name, values) for title, unit, name, values in lines(record) if title == panel]
-        cells = [[CONTESTANTS[name].title, *(digits(y, 3) for _, y in values)] for _, name, values in found]
-        blocks.append("\n".join(grid([f"{panel} ({found[0][0]})", *points], cells)))
+    for title, jobs in record["curves"].items():
+        cells = []
+        for name in SERIES[title].names:
+            found = points(record, title, name)
+            cells.append([TITLES[name], *(digits(found.get(int(x), math.nan), 3) for x in jobs)])
+        blocks.append("\n".join(grid([f"{title} ({SERIES[title].unit})", *jobs], cells)))
     return "\n\n".join(blocks)
 
 
 def draw(record: Record) -> bytes:
-    """Three panels on logarithmic axes: a PNG file."""
+    """A panel a series on logarithmic axes: a PNG file."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    panels = dict(zip(record["curves"], figure.subplots(1, 3), strict=True))
-    for panel, unit, name, points in lines(record):
-        ax = panels[panel]
-        ax.plot(*zip(*points, strict=True), label=CONTESTANTS[name].title, **STYLES[name])
-        ax.set(xscale="log", yscale="log", xlabel=panel, title=unit)
-        ticks = [x for x, _ in points]
-        ax.set_xticks(ticks, [f"{x // 1000} k" if x >= 10_000 else str(x) for x in ticks], minor=False)
+    figure = Figure(figsize=(9, 7.5), layout="constrained")
+    for title, ax in zip(record["curves"], figure.subplots(2, 2).flat, strict=True):
+        for name in SERIES[title].names:
+            found = points(record, title, name)
+            ax.plot(list(found), list(found.values()), label=TITLES[name], **STYLES[name])
+        ticks = [int(x) for x in record["curves"][title]]
+        ax.set(xscale="log", yscale="log", xlabel=title)
+        ax.set_title(SERIES[title].unit, loc="left", fontsize=10, fontweight="bold")
+        ax.set_xticks(ticks, [f"{x // 1000} k" if x >= 10_000 else str(x) for x in ticks])
         ax.set_xticks([], minor=True)
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.grid(alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(
-        *panels["batch size"].get_legend_handles_labels(), loc="outside lower center", ncols=len(NAMES), frameon=False
-    )
+        ax.legend(fontsize=8, frameon=False)
     file = io.BytesIO()
     figure.savefig(file, dpi=120)
     return file.getvalue()
