@@ -7,6 +7,8 @@ from pathlib import Path
 
 from mlp_xp.errors import MlpXpError
 
+ASIDE = ".aside"
+
 
 class FileError(MlpXpError):
     """A file or folder that cannot be written or read."""
@@ -28,7 +30,7 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file aside, wait until it is on the disk, then put it in place. Raises FileError."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}{ASIDE}")
     try:
         with file_errors(path, "write"):
             with aside.open("wb") as file:
@@ -44,3 +46,8 @@ def write_whole(path: Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+def left_aside(folder: Path) -> list[Path]:
+    """What `write_whole` left in a folder when its process was killed in the middle."""
+    return [*folder.glob(f".*{ASIDE}")]

@@ -15,7 +15,7 @@ import numpy as np
 from mlp_xp.backend import Backend, threads_chosen
 from mlp_xp.datasets import Dataset
 from mlp_xp.errors import MlpXpError
-from mlp_xp.files import file_errors, write_whole
+from mlp_xp.files import file_errors, left_aside, write_whole
 from mlp_xp.network import Layer, Network
 from mlp_xp.settings import Settings, flatten, read_settings
 from mlp_xp.steps import State
@@ -59,7 +59,7 @@ def check_new(folder: Path, overwrite: bool) -> None:
         raise RunError(
             f"{str(folder)!r}: holds a run already; choose another --run-dir, or replace it with --overwrite"
         )
-    if not is_run and any(folder.iterdir()):
+    if not is_run and {*folder.iterdir()} - {*left_aside(folder)}:
         raise RunError(f"{str(folder)!r}: is neither empty nor a run; choose another --run-dir")
 
 
@@ -80,9 +80,7 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
             **threads_chosen(),
         },
         "machine": f"{platform.system()} {platform.machine()}",
-        "train_samples": dataset.train_images.shape[0] - settings.train.validation,
-        "image_shape": list(dataset.train_images.shape[1:]),
-        "class_names": list(dataset.class_names),
+        **_data_facts(settings, dataset),
     }
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,12 +88,34 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
     write_whole(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode())
 
 
+def _data_facts(settings: Settings, dataset: Dataset) -> dict[str, Any]:
+    return {
+        "train_samples": dataset.train_images.shape[0] - settings.train.validation,
+        "image_shape": list(dataset.train_images.shape[1:]),
+        "class_names": list(dataset.class_names),
+    }
+
+
+def check_data(folder: Path, settings: Settings, dataset: Dataset) -> None:
+    """Raise RunError, which names what differs, for data that are not like those that the run was begun with."""
+    _, record = read_config(folder)
+    for name, value in _data_facts(settings, dataset).items():
+        if record.get(name) != value:
+            raise RunError(
+                f"{str(folder / CONFIG)!r}: the run was begun with {name} {record.get(name)!r}, these data have "
+                f"{value!r}; give the run's own data with --data-dir or --dataset"
+            )
+
+
 def clear(folder: Path) -> None:
-    """Remove whatever a run wrote into its folder, the checkpoint first. Raises FileError."""
+    """Remove whatever a run wrote into its folder, the checkpoint first, but its config.json. Raises FileError.
+
+    That one is only ever replaced: a process that is killed here must not leave a folder without settings.
+    """
     with file_errors(folder, "remove the old run in"):
-        for name in (CHECKPOINT, MODEL, RESULT, METRICS, CONFIG):
+        for name in (CHECKPOINT, MODEL, RESULT, METRICS):
             (folder / name).unlink(missing_ok=True)
-        for old in (*folder.glob("*.png"), *folder.glob("events.out.tfevents.*")):
+        for old in (*folder.glob("*.png"), *folder.glob("events.out.tfevents.*"), *left_aside(folder)):
             old.unlink()
 
 
@@ -138,8 +158,14 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def truncate_metrics(folder: Path, reports: int) -> None:
-    """Keep the first reports of metrics.jsonl, those that a checkpoint knows of. Raises RunError when some lack."""
+    """Keep the first reports of metrics.jsonl, those that a checkpoint knows of. Raises RunError when some lack.
+
+    Also removes what a write that was killed left aside.
+    """
     path = folder / METRICS
+    with file_errors(folder, "tidy"):
+        for old in left_aside(folder):
+            old.unlink()
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     if len(lines) < reports:
         raise RunError(
@@ -181,9 +207,11 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise RunError(f"{str(path)!r}: is not there; the run saved none yet: start it over with --overwrite") from None
-    except (SafetensorError, OSError, ValueError) as error:
+    except OSError as error:
+        raise RunError(f"{str(path)!r}: cannot be read: {error.strerror or error}; mend it, or train again") from None
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise RunError(f"{str(path)!r}: is truncated or altered: {' '.join(str(error).split())}; train again") from None
-    if facts.pop("sha256", None) != _digest(tensors, facts):
+    if not isinstance(facts, dict) or facts.pop("sha256", None) != _digest(tensors, facts):
         raise RunError(f"{str(path)!r}: was altered: its content and its SHA-256 sum differ; train again")
     return tensors, facts
 
@@ -243,6 +271,8 @@ def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Bac
     """
     path = folder / CHECKPOINT
     tensors, facts = _load(path)
+    if not {"settings", "position"} <= {*facts}:
+        raise RunError(f"{str(path)!r}: is not a checkpoint; start the run over with --overwrite")
     saved, wanted = json.loads(facts["settings"]), json.loads(json.dumps(flatten(settings)))
     for name in wanted:
         if name not in FREE_SETTINGS and saved.get(name) != wanted[name]:

@@ -51,6 +51,7 @@ def train_in_folder(folder: Path, settings: Settings, dataset: Dataset, backend:
     """
     start = find_start(folder, settings, dataset, backend)
     if start is None:
+        runs.check_new(folder, overwrite=True)
         runs.create_run(folder, settings, backend, dataset)
     else:
         runs.truncate_metrics(folder, start.reports)
@@ -68,10 +69,11 @@ def train_in_folder(folder: Path, settings: Settings, dataset: Dataset, backend:
 def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> Progress | None:
     """Where the run in the folder stands, its state on the device; None for no run, or one without a checkpoint.
 
-    Raises RunError when the checkpoint there is not one of these settings.
+    Raises RunError when the checkpoint there is not one of these settings and data.
     """
     if not (folder / runs.CHECKPOINT).exists():
         return None
+    runs.check_data(folder, settings, dataset)
     fresh, _ = initial_state(settings.train, layer_sizes(settings.train, dataset), backend)
     return runs.load_checkpoint(folder, settings, fresh, backend)
 

@@ -75,7 +75,7 @@ class Progress(NamedTuple):
     step: int
     """Steps done since the start of training."""
     reports: int
-    """Reports given since the start of training."""
+    """Reports given since the start of training, without the closing one."""
     seconds: float
     """Since the start of training."""
     state: State
@@ -171,7 +171,6 @@ def trajectory(
         seconds=report.seconds,
         losses=np.empty(0),
         report=report,
-        reports=now.reports + 1,
         checkpoint=True,
     )
 
