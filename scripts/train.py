@@ -116,12 +116,12 @@ def main() -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     backend = settings.open_backend()
     dataset = load(arguments, backend, console)
+    write_events = make_event_writer(folder) if arguments.tensorboard else None
 
     if arguments.overwrite and not arguments.resume:
         runs.clear(folder)
     console.print(display.describe(settings, dataset, backend))
     console.print(f"run      {folder}\n\n{display.HEADER}")
-    write_events = make_event_writer(folder) if arguments.tensorboard else None
     with catch_signals() as caught:
         progresses = trainer.train_in_folder(folder, settings, dataset, backend)
         for progress in display.watch(progresses, settings.train, dataset, console):
