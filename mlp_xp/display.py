@@ -42,9 +42,13 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
 
 def report_line(report: Report) -> str:
     """A report as a row under HEADER."""
+    loss, train_loss, test_loss = (
+        f"{value:10.5f}" if value < 1000 else f"{value:10.3e}"
+        for value in (report.loss, report.train_loss, report.test_loss)
+    )
     return (
-        f"{report.epoch:5d} {report.sample:7d} {report.loss:10.5f} {report.accuracy:9.4f} "
-        f"{report.train_loss:10.5f} {report.test_loss:10.5f} {report.samples_per_second:10.0f}"
+        f"{report.epoch:5d} {report.sample:7d} {loss} {report.accuracy:9.4f} "
+        f"{train_loss} {test_loss} {report.samples_per_second:10.0f}"
     )
 
 
