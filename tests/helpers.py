@@ -9,13 +9,14 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
+from conftest import synthetic
 
 from mlp_xp import cli
 from mlp_xp.datasets import Dataset
@@ -126,3 +127,20 @@ def assert_same_run(folder: Path, expected: Path) -> None:
 def arrays_of(network: Any, to_numpy: Callable[[Any], np.ndarray]) -> list[np.ndarray]:
     """Every array of a network, on the host."""
     return [to_numpy(array) for layer in network for array in layer]
+
+
+TINY = synthetic(200, 60, 6)
+"""200 training and 60 test images of 6 x 6."""
+
+
+def small_settings(**changes: Any) -> dict[str, Any]:
+    """Settings of a run on TINY that takes no time, as a flat record; its reports and checkpoints fall anywhere."""
+    return {"epochs": 3, "hidden": [4], "learning_rate": 0.05, "report_every": 50, "checkpoint_every": 70, **changes}
+
+
+def options(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as options of the command line."""
+    words = []
+    for name, value in settings.items():
+        words += [f"--{name.replace('_', '-')}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+    return words
