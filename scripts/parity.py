@@ -25,7 +25,7 @@ from mlp_xp.cli import parse, run
 from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.datasets import Dataset, load_dataset
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.parity import Comparison, Quantity, Trajectory, check, compare, longest_dot_product
+from mlp_xp.parity import Comparison, Quantity, Trajectory, check, compare, longest_dot_product, tolerance
 
 COLUMNS = ("backend", "version", "device", "loss", "logits", "weights", "head-room", "verdict")
 
@@ -207,6 +207,13 @@ def json_record(
     }
 
 
+def allowed(config: TrainConfig, dataset: Dataset, arguments: Arguments, steps: int) -> np.ndarray:
+    """The tolerance at every step."""
+    if arguments.tolerance is not None:
+        return np.full(steps, arguments.tolerance)
+    return tolerance(np.arange(1, steps + 1), arguments.dtype, longest_dot_product(config, dataset))
+
+
 def main() -> int:
     """Parse, train, compare, show."""
     arguments: Arguments = parse(Arguments)
@@ -260,7 +267,9 @@ def main() -> int:
         write_whole(arguments.report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
         write_whole(arguments.report_dir / "parity.md", text.encode())
         draw_deviations(
-            {each.trajectory.backend: each.deviations for each in comparisons[1:]}, arguments.report_dir / "parity.png"
+            {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]},
+            arguments.report_dir / "parity.png",
+            tolerance=allowed(config, dataset, arguments, len(comparisons[0].deviations)),
         )
     if "GITHUB_STEP_SUMMARY" in os.environ:
         path = Path(os.environ["GITHUB_STEP_SUMMARY"])

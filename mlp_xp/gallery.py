@@ -1,0 +1,38 @@
+"""The pictures of a run, drawn from its folder: curves, confusion, mistakes, weights."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mlp_xp import plots, runs
+from mlp_xp.backend import Backend
+from mlp_xp.datasets import Dataset
+from mlp_xp.metrics import confusion_matrix, predict
+
+
+def read_curves(folder: Path) -> plots.Curves:
+    """The reports of a run, to draw. Raises RunError."""
+    _, record = runs.read_config(folder)
+    return plots.Curves(folder.resolve().name, runs.read_metrics(folder), record["train_samples"])
+
+
+def draw_run(folder: Path, dataset: Dataset, backend: Backend) -> list[Path]:
+    """Draw curves.png, confusion.png, mistakes.png and weights.png into a run's folder, and return their paths.
+
+    dataset: with arrays on the backend's device. Raises RunError for a folder without a model, PlotError without
+    Matplotlib, FileError where the folder cannot be written.
+    """
+    model = runs.load_model(folder)
+    images, labels = backend.to_numpy(dataset.test_images), backend.to_numpy(dataset.test_labels)
+    network = runs.to_device(model.network, backend)
+    probabilities = backend.to_numpy(
+        predict(network, dataset.test_images, activation=model.activation, backend=backend)
+    )
+    matrix = confusion_matrix(labels, np.argmax(probabilities, axis=1), len(model.class_names))
+    paths = [folder / f"{name}.png" for name in ("curves", "confusion", "mistakes", "weights")]
+    curves, confusion, mistakes, weights = paths
+    plots.draw_curves([read_curves(folder)], curves)
+    plots.draw_confusion(matrix, model.class_names, confusion)
+    plots.draw_mistakes(images, labels, probabilities, model.class_names, mistakes)
+    plots.draw_weights(model.network[0].weights, model.image_shape, weights)
+    return paths

@@ -1,0 +1,194 @@
+"""Pictures with Matplotlib, as PNG files: curves of runs, confusion, mistakes, weights, deviations between backends."""
+
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mlp_xp.errors import MlpXpError
+from mlp_xp.files import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which people with any kind of colour vision tell apart; without yellow, too pale on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+DPI = 130
+
+
+class PlotError(MlpXpError):
+    """A picture that cannot be drawn."""
+
+
+class Curves(NamedTuple):
+    """The reports of a run, to draw."""
+
+    name: str
+    """For the legend."""
+    records: Sequence[Mapping[str, Any]]
+    """As in metrics.jsonl."""
+    samples: int
+    """In an epoch: a record stands at epoch * samples + sample."""
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of so many inches, apart from all global state. Raises PlotError without Matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        pip = f"{sys.executable} -m pip install matplotlib"
+        raise PlotError(f"pictures need Matplotlib, which is not installed; install it with: {pip}") from None
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def save(figure: "Figure", path: str | Path) -> None:
+    """Write a figure as PNG, whole or not at all. Raises FileError."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    write_whole(Path(path), image.getvalue())
+
+
+def _tidy(axes: Any) -> None:
+    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_curves(runs: Sequence[Curves], path: str | Path) -> None:
+    """Draw losses and accuracy against samples seen, the curves of several runs over one another."""
+    figure = new_figure(8, 6.4)
+    losses, accuracy = figure.subplots(2, 1, sharex=True)
+    for i, (name, records, samples) in enumerate(runs):
+        colour = COLOURS[i % len(COLOURS)]
+        seen = [record["epoch"] * samples + record["sample"] for record in records]
+
+        def values(field: str, records: Sequence[Mapping[str, Any]] = records) -> list[float]:
+            return [record[field] for record in records]
+
+        of = f"{name}: " if len(runs) > 1 else ""
+        losses.plot(
+            seen, values("train_loss"), color=colour, linestyle="--", label=f"{of}training, mean since last report"
+        )
+        losses.plot(seen, values("test_loss"), color=colour, marker="o", markersize=3, label=f"{of}test")
+        accuracy.plot(
+            seen, [100 * value for value in values("accuracy")], color=colour, marker="o", markersize=3, label=name
+        )
+    losses.set(ylabel="cross-entropy loss (nats)", yscale="log")
+    losses.yaxis.set_major_formatter("{x:.3g}")
+    losses.yaxis.set_minor_formatter("")
+    accuracy.set(ylabel="test accuracy (%)", xlabel="training samples seen")
+    accuracy.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", " "))
+    losses.legend(frameon=False, fontsize=8)
+    if len(runs) > 1:
+        accuracy.legend(frameon=False, fontsize=8)
+    last = [(100 * records[-1]["accuracy"], name) for name, records, _ in runs if records]
+    losses.set_title("; ".join(f"{name}: {value:.2f} % at the last report" for value, name in last), fontsize=9)
+    _tidy(losses)
+    _tidy(accuracy)
+    save(figure, path)
+
+
+def draw_confusion(matrix: np.ndarray, class_names: Sequence[str], path: str | Path) -> None:
+    """Draw how often each class (row) was taken for each other (column): int (n, n). Only mistakes are coloured."""
+    classes = len(class_names)
+    size = max(6.0, 0.42 * classes + 2)
+    figure = new_figure(size + 0.8, size)
+    axes = figure.subplots()
+    wrong = matrix.astype(float)
+    np.fill_diagonal(wrong, np.nan)
+    shown = axes.imshow(wrong, cmap="Blues", vmin=0)
+    figure.colorbar(shown, ax=axes, label="images taken for another class", shrink=0.8)
+    darkest = np.nanmax(wrong) if classes > 1 else 0
+    for (row, column), count in np.ndenumerate(matrix):
+        if count:
+            dark = row != column and count > 0.5 * darkest
+            weight = "bold" if row == column else "normal"
+            axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else "black",
+                      fontsize=8 if classes <= 10 else 5.5, fontweight=weight)  # fmt: skip
+    long = max(map(len, class_names)) > 2
+    axes.set_xticks(range(classes), class_names, rotation=45 if long else 0, ha="right" if long else "center")
+    axes.set_yticks(range(classes), class_names)
+    right = np.trace(matrix)
+    axes.set(xlabel="predicted", ylabel="true", title=f"{right} of {matrix.sum()} right ({right / matrix.sum():.2%})")
+    save(figure, path)
+
+
+def draw_mistakes(
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    path: str | Path,
+    *,
+    count: int = 25,
+) -> None:
+    """Draw the wrong answers of which the network was surest, the surest first.
+
+    images: uint8 (n, rows, columns). labels: (n,). probabilities: (n, classes).
+    """
+    predictions = np.argmax(probabilities, axis=1)
+    sureness = np.max(probabilities, axis=1)
+    wrong = np.flatnonzero(predictions != labels)
+    wrong = wrong[np.argsort(-sureness[wrong], kind="stable")][:count]
+    columns = 5
+    rows = max(1, -(-len(wrong) // columns))
+    figure = new_figure(1.75 * columns, 1.95 * rows + 0.5)
+    figure.suptitle(f"the {len(wrong)} most confident of {np.sum(predictions != labels)} mistakes", fontsize=11)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, i in zip(grid.flat, wrong, strict=False):
+        axes.imshow(images[i], cmap="gray_r", vmin=0, vmax=255)
+        axes.set_title(
+            f"is {class_names[labels[i]]}\nsays {class_names[predictions[i]]}, {sureness[i]:.1%}", fontsize=8.5
+        )
+    save(figure, path)
+
+
+def draw_weights(weights: np.ndarray, image_shape: tuple[int, int], path: str | Path, *, most: int = 100) -> None:
+    """Draw the weights of the first layer, (rows * columns, units), as an image a unit: at most so many units."""
+    units = min(weights.shape[1], most)
+    columns = max(1, round(units**0.5))
+    rows = -(-units // columns)
+    figure = new_figure(0.85 * columns + 1.2, 0.85 * rows + 0.7)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    largest = float(np.max(np.abs(weights[:, :units]))) or 1.0
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for i in range(units):
+        image = weights[:, i].reshape(image_shape)
+        grid.flat[i].imshow(image, cmap="PuOr_r", vmin=-largest, vmax=largest)
+    figure.colorbar(grid.flat[0].images[0], ax=grid, label="weight", shrink=0.8)
+    of = (
+        f"the first {units} of {weights.shape[1]} hidden units" if units < weights.shape[1] else f"{units} hidden units"
+    )
+    figure.suptitle(f"weights from the pixels to {of}", fontsize=10)
+    save(figure, path)
+
+
+def draw_deviations(series: Mapping[str, np.ndarray], path: str | Path, *, tolerance: np.ndarray | None = None) -> None:
+    """Draw the deviation of each backend's loss from the reference's, float (steps,), on logarithmic axes.
+
+    Of long runs each point is the largest deviation in a stretch of steps, so that none is hidden; what does not
+    deviate at all is drawn at the lower edge. tolerance: (steps,), drawn too.
+    """
+    figure = new_figure(8, 4.8)
+    axes = figure.subplots()
+    floor = 1e-17
+    for i, (name, deviations) in enumerate(series.items()):
+        edges = np.unique(np.geomspace(1, len(deviations) + 1, 400).astype(int))
+        largest = np.maximum(np.maximum.reduceat(deviations, edges[:-1] - 1), floor)
+        axes.plot(edges[:-1], largest, color=COLOURS[i % len(COLOURS)], linewidth=1.2, label=name)
+    if tolerance is not None:
+        steps = np.arange(1, len(tolerance) + 1)
+        axes.plot(steps, tolerance, color="#777777", linestyle="--", label="tolerance")
+    axes.set(
+        xscale="log", yscale="log", xlabel="step", ylabel="relative deviation of the loss",
+        title="Deviation from NumPy in float64, step by step (0 is drawn at the lower edge)",
+    )  # fmt: skip
+    axes.set_ylim(bottom=floor)
+    axes.legend(frameon=False, fontsize=9)
+    _tidy(axes)
+    save(figure, path)
