@@ -140,6 +140,20 @@ def main() -> None:
                 )
     assert progress.report is not None
     console.print(f"\n{display.summary(progress.report, dataset)}")
+    draw_pictures(folder, dataset, backend, console)
+
+
+def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Console) -> None:
+    """Draw the pictures of the run, or say why there are none: a run without them is whole."""
+    from mlp_xp.gallery import draw_run
+    from mlp_xp.plots import PlotError
+
+    try:
+        paths = draw_run(folder, dataset, backend)
+    except PlotError as error:
+        console.print(f"no pictures: {error}, then: python scripts/plot.py {folder}")
+    else:
+        console.print(f"drawn in {folder}: {', '.join(path.name for path in paths)}")
 
 
 def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
