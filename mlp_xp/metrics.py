@@ -75,3 +75,14 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) 
     """How often a class (row) was taken for another (column): int64 (classes, classes), from host arrays (n,)."""
     pairs = labels.astype(np.int64) * classes + predictions.astype(np.int64)
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def precision_and_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each class, float64 (n,) each, from a confusion matrix (n, n).
+
+    Precision: the share of the images taken for the class that are of it. Recall: the share of its images that are
+    taken for it. NaN where there are no such images.
+    """
+    right = np.diagonal(matrix).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return right / matrix.sum(axis=0), right / matrix.sum(axis=1)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import Backend, threads_chosen
+from mlp_xp.backend import Backend, open_backend, threads_chosen
 from mlp_xp.datasets import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import file_errors, left_aside, write_whole
@@ -241,6 +241,25 @@ def load_model(folder: Path) -> Model:
         )
     except KeyError as error:
         raise RunError(f"{str(folder / MODEL)!r}: lacks {error}; it is not a model of this program") from None
+
+
+def backend_for(folder: Path, name: str, device: str | None = None) -> Backend:
+    """Open a backend to use a run's model with, in the model's dtype. Raises BackendError or RunError."""
+    return open_backend(name, device, load_model(folder).dtype)
+
+
+def data_of(settings: Settings) -> str | Path:
+    """What `load_dataset` takes for a run's data."""
+    return Path(settings.data_dir) if settings.data_dir else settings.dataset
+
+
+def check_classes(model: Model, dataset: Dataset) -> None:
+    """Raise RunError unless the model tells as many classes apart as the data have."""
+    if len(dataset.class_names) != len(model.class_names):
+        raise RunError(
+            f"the run's network tells {len(model.class_names)} classes apart, the data {dataset.name!r} have "
+            f"{len(dataset.class_names)}; give the run's own data with --data-dir"
+        )
 
 
 def to_device(network: Network, backend: Backend) -> Network:

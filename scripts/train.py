@@ -158,7 +158,7 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Con
 
 def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
     """The data set on the device, after a look at its size alone."""
-    data = Path(arguments.data_dir) if arguments.data_dir else arguments.dataset
+    data = runs.data_of(arguments)
     with show_downloads(console) as progress:
         shape = dataset_shape(data, cache_dir=arguments.cache_dir, progress=progress)
         arguments.train.check_fits(shape.samples)

@@ -1,0 +1,48 @@
+"""Draw a run's pictures, or lay the curves of several runs over one another: `python scripts/plot.py RUN_DIR ...`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from mlp_xp import runs
+from mlp_xp.cli import parse, run
+from mlp_xp.datasets import load_dataset
+from mlp_xp.errors import MlpXpError
+from mlp_xp.gallery import draw_run, read_curves
+from mlp_xp.plots import draw_curves
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Draw the pictures of a run into its folder; of several runs, their curves over one another."""
+
+    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders that scripts/train.py made."""
+    output: Path = Path("curves.png")
+    """Where the curves of several runs are drawn."""
+    backend: str = "numpy"
+    """What a single run's network is tried on the test set with."""
+    data_dir: Path | None = None
+    """The folder of a single run's data, if it is not where it was."""
+
+
+def main() -> None:
+    """Parse, draw, say where."""
+    arguments: Arguments = parse(Arguments)
+    if not arguments.run_dirs:
+        raise MlpXpError("RUN_DIR: give at least one folder that scripts/train.py made")
+    if len(arguments.run_dirs) > 1:
+        draw_curves([read_curves(folder) for folder in arguments.run_dirs], arguments.output)
+        print(arguments.output)
+        return
+    (folder,) = arguments.run_dirs
+    settings, _ = runs.read_config(folder)
+    backend = runs.backend_for(folder, arguments.backend)
+    dataset = load_dataset(arguments.data_dir or runs.data_of(settings), backend)
+    for path in draw_run(folder, dataset, backend):
+        print(path)
+
+
+if __name__ == "__main__":
+    run(main)
