@@ -76,6 +76,7 @@ def draw_curves(runs: Sequence[Curves], path: str | Path) -> None:
             seen, [100 * value for value in values("accuracy")], color=colour, marker="o", markersize=3, label=name
         )
     losses.set(ylabel="cross-entropy loss (nats)", yscale="log")
+    losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     losses.yaxis.set_major_formatter("{x:.3g}")
     losses.yaxis.set_minor_formatter("")
     accuracy.set(ylabel="test accuracy (%)", xlabel="training samples seen")
