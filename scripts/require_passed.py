@@ -1,0 +1,50 @@
+"""Fail unless tests ran and every one passed: `python scripts/require_passed.py JUNIT_XML`.
+
+pytest calls a run green whose tests were all skipped, as those for a GPU are where there is none.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import tyro
+
+from mlp_xp.cli import parse, run
+from mlp_xp.errors import MlpXpError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Fail unless tests ran and every one passed: a skipped test shows nothing."""
+
+    junit_xml: tyro.conf.Positional[Path]
+    """What pytest wrote with --junit-xml."""
+
+
+def read_report(junit_xml: Path) -> tuple[int, list[str]]:
+    """How many tests a report tells of, and a line for each that was skipped or failed. Raises MlpXpError."""
+    try:
+        cases = list(ElementTree.fromstring(junit_xml.read_bytes()).iter("testcase"))
+    except (OSError, ElementTree.ParseError) as error:
+        raise MlpXpError(f"{junit_xml}: no report to read ({error}); write one with: pytest --junit-xml=FILE") from None
+    return len(cases), [
+        f"{case.get('classname')}::{case.get('name')}: {fault.tag}: {fault.get('message')}"
+        for case in cases
+        for fault in case
+        if fault.tag in ("skipped", "failure", "error")
+    ]
+
+
+def main() -> int:
+    """Read, count, tell."""
+    arguments: Arguments = parse(Arguments)
+    count, not_passed = read_report(arguments.junit_xml)
+    for line in not_passed:
+        print(f"not passed: {line}", file=sys.stderr)
+    print(f"tests: {count}, not passed: {len(not_passed)}")
+    return 1 if not_passed or not count else 0
+
+
+if __name__ == "__main__":
+    run(main)
