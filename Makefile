@@ -1,38 +1,46 @@
 # `make train` and `make test` do all of their own set-up in .venv; nothing else on the machine is touched.
+# Another Python: `make PYTHON=python3.13 test`. Options for the script or for pytest: `make train ARGS="--epochs 1"`.
 PYTHON ?= python3
 BIN = .venv/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .PHONY: train test lint types check clean
 
-train: .venv/base
-	$(BIN)/python scripts/train.py --backend numpy
+train: .venv/train
+	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
 
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 types: .venv/dev
 	$(BIN)/mypy
 
 check: lint types test
 
+# A venv that failed half-way has a python but no pip, and make would take it for a whole one.
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "mlp_xp needs Python 3.11 or newer; name one with: make PYTHON=python3.13"; exit 1; }
+	@$(PYTHON) -m venv --clear .venv || \
+	  { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 
-.venv/base: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
-	touch $@
+# The files' times say what was installed after the latest change of pyproject.toml.
+.venv/train: .venv/bin/python pyproject.toml
+	$(INSTALL) '.[plots]'
+	@touch $@
 
 .venv/test: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
-	touch $@ .venv/base
+	$(INSTALL) '.[test]'
+	@touch $@ .venv/train
 
 .venv/dev: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@ .venv/test .venv/base
+	$(INSTALL) '.[dev]'
+	@touch $@ .venv/test .venv/train
 
 clean:
 	rm -rf .venv build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -6,7 +6,7 @@ pytest calls a run green whose tests were all skipped, as those for a GPU are wh
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import tyro
 
@@ -25,8 +25,8 @@ class Arguments:
 def read_report(junit_xml: Path) -> tuple[int, list[str]]:
     """How many tests a report tells of, and a line for each that was skipped or failed. Raises MlpXpError."""
     try:
-        cases = list(ElementTree.fromstring(junit_xml.read_bytes()).iter("testcase"))
-    except (OSError, ElementTree.ParseError) as error:
+        cases = list(ET.fromstring(junit_xml.read_bytes()).iter("testcase"))
+    except (OSError, ET.ParseError) as error:
         raise MlpXpError(f"{junit_xml}: no report to read ({error}); write one with: pytest --junit-xml=FILE") from None
     return len(cases), [
         f"{case.get('classname')}::{case.get('name')}: {fault.tag}: {fault.get('message')}"
