@@ -1,0 +1,130 @@
+"""The pictures show the numbers they are given: read back from the figures before these are written."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlp_xp import plots
+from mlp_xp.files import FileError
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list:
+    """Every figure drawn, in order, still with its axes; each is written to its file as always."""
+    drawn: list = []
+    real = plots.save
+
+    def save(figure, path) -> None:
+        drawn.append(figure)
+        real(figure, path)
+
+    monkeypatch.setattr(plots, "save", save)
+    return drawn
+
+
+def records(count: int, start: float) -> list[dict]:
+    return [
+        {"epoch": i // 3, "sample": i % 3 * 100, "train_loss": start / (i + 1), "test_loss": start / (i + 2),
+         "accuracy": i / count}
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def test_curves_stand_at_the_samples_seen_and_lie_over_one_another(figures: list, tmp_path: Path) -> None:
+    one, two = records(6, 2.0), records(4, 1.0)
+    plots.draw_curves([plots.Curves("one", one, 300), plots.Curves("two", two, 1000)], tmp_path / "curves.png")
+    losses, accuracy = figures[0].axes
+    assert [line.get_label() for line in accuracy.lines] == ["one", "two"]
+    np.testing.assert_array_equal(accuracy.lines[0].get_xdata(), [0, 100, 200, 300, 400, 500])
+    np.testing.assert_array_equal(accuracy.lines[1].get_xdata(), [0, 100, 200, 1000])
+    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [100 * record["accuracy"] for record in one])
+    np.testing.assert_allclose(losses.lines[3].get_ydata(), [record["test_loss"] for record in two])
+    assert losses.get_ylabel()
+    assert accuracy.get_xlabel()
+    # Runs are told apart by their colours, in both pictures the same.
+    assert accuracy.lines[0].get_color() == losses.lines[0].get_color() != accuracy.lines[1].get_color()
+
+
+def test_curves_of_a_run_without_reports(tmp_path: Path) -> None:
+    plots.draw_curves([plots.Curves("empty", [], 300)], tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.size[0] > 500
+
+
+def test_confusion_counts_every_pair_and_colours_only_mistakes(figures: list, tmp_path: Path) -> None:
+    matrix = np.array([[50, 3, 0], [1, 40, 9], [0, 0, 60]])
+    plots.draw_confusion(matrix, ["T-shirt/top", "Ankle boot", "Bag"], tmp_path / "confusion.png")
+    axes = figures[0].axes[0]
+    shown = {(text.get_position()[1], text.get_position()[0]): int(text.get_text()) for text in axes.texts}
+    assert shown == {(i, j): count for (i, j), count in np.ndenumerate(matrix) if count}
+    coloured = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
+    assert np.isnan(np.diagonal(coloured)).all()
+    assert coloured[1, 2] == 9
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["T-shirt/top", "Ankle boot", "Bag"]
+    assert axes.get_ylabel() == "true"
+    assert axes.get_title() == "150 of 163 right (92.02%)"
+
+
+def test_mistakes_are_the_surest_wrong_answers(figures: list, tmp_path: Path) -> None:
+    labels = np.array([0, 1, 2, 0, 1])
+    probabilities = np.array([[0.9, 0.1, 0], [0.6, 0.4, 0], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.1, 0.9, 0.0]])
+    images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    plots.draw_mistakes(images, labels, probabilities, "abc", tmp_path / "mistakes.png", count=2)
+    drawn = [axes for axes in figures[0].axes if axes.images]
+    assert [int(axes.images[0].get_array()[0, 0]) for axes in drawn] == [2, 1]
+    assert [axes.get_title() for axes in drawn] == ["is c\nsays b, 80.0%", "is b\nsays a, 60.0%"]
+    assert "2 most confident of 3" in figures[0].get_suptitle()
+
+
+def test_no_mistakes(tmp_path: Path) -> None:
+    plots.draw_mistakes(np.zeros((1, 4, 4), np.uint8), np.array([0]), np.eye(1, 3), "abc", tmp_path / "mistakes.png")
+    assert (tmp_path / "mistakes.png").exists()
+
+
+@pytest.mark.parametrize("units", [1, 10, 64, 512])
+def test_weights_show_each_unit_on_one_scale_about_zero(figures: list, tmp_path: Path, units: int) -> None:
+    weights = np.random.default_rng(3).normal(size=(20, units))
+    plots.draw_weights(weights, (4, 5), tmp_path / "weights.png")
+    drawn = [axes.images[0] for axes in figures[0].axes if axes.images]
+    assert len(drawn) == min(units, 100)
+    for unit, image in enumerate(drawn):
+        np.testing.assert_array_equal(image.get_array(), weights[:, unit].reshape(4, 5))
+        low, high = image.get_clim()
+        assert low == -high
+        assert high == np.max(np.abs(weights[:, :100]))
+
+
+def test_deviations_hide_no_peak(figures: list, tmp_path: Path) -> None:
+    deviations = np.full(5000, 1e-15)
+    deviations[[0, 1234, 4999]] = 1e-3, 1e-9, 1e-6
+    tolerance = np.full(5000, 1e-12)
+    plots.draw_deviations({"jax": deviations, "exact": np.zeros(7)}, tmp_path / "parity.png", tolerance=tolerance)
+    axes = figures[0].axes[0]
+    jax, exact, allowed = axes.lines
+    steps, values = np.array(jax.get_xdata()), np.array(jax.get_ydata())
+    assert values[0] == 1e-3
+    assert values[-1] == 1e-6
+    assert np.sum(values == 1e-9) == 1
+    assert steps[values == 1e-9][0] <= 1235 < steps[np.flatnonzero(values == 1e-9)[0] + 1]
+    assert (np.array(exact.get_ydata()) > 0).all()
+    assert allowed.get_label() == "tolerance"
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "curves.png"
+    path.write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(FileError, match="No space left"):
+            plots.draw_curves([plots.Curves("one", records(3, 1.0), 300)], path)
+    assert path.read_bytes() == b"old"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    with pytest.raises(plots.PlotError, match=r"not installed; install it with: .*pip install matplotlib$"):
+        plots.draw_curves([], tmp_path / "curves.png")

@@ -1,0 +1,163 @@
+"""scripts/evaluate.py, predict.py and plot.py on a real run: what they print is true, and every fault is one line."""
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlp_xp import TrainConfig, load_dataset, open_backend, predict, runs, train
+from mlp_xp.metrics import precision_and_recall
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch on MNIST, batches of 64."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    backend = open_backend("numpy", dtype="float32")
+    config = TrainConfig(epochs=1, batch_size=64, learning_rate=0.1, init="glorot", activation="relu", warm_up_steps=0)
+    for _ in train(config, load_dataset("mnist", backend), backend, run_dir=folder):
+        pass
+    return folder
+
+
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str, *args: object):
+    """Run a script as __main__; its exit code, what it printed, and its errors."""
+    monkeypatch.setattr(sys, "argv", [script, *map(str, args)])
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+    printed = capsys.readouterr()
+    return stop.value.code, printed.out, printed.err
+
+
+def test_evaluate_says_what_numpy_counts(folder, monkeypatch, capsys) -> None:
+    dataset = load_dataset("mnist")
+    model = runs.load_model(folder)
+    x = dataset.test_images.reshape(10000, -1).astype(np.float32) / 255
+    hidden = np.maximum(x @ model.network[0].weights + model.network[0].bias, 0)
+    predictions = np.argmax(hidden @ model.network[1].weights + model.network[1].bias, axis=1)
+    right = predictions == dataset.test_labels
+
+    for backend in ("numpy", "array-api-strict"):
+        code, out, err = call(monkeypatch, capsys, "evaluate.py", folder, "--backend", backend)
+        assert (code, err) == (0, "")
+        assert out.startswith(f"{100 * right.mean():.2f} % of 10 000 test images right, loss 0.")
+        sevens = re.search(r"^7 +(\d+) +([\d.]+) +([\d.]+)$", out, flags=re.MULTILINE)
+        assert sevens
+        assert int(sevens[1]) == np.sum(dataset.test_labels == 7)
+        assert float(sevens[2]) == round(right[predictions == 7].mean(), 4)
+        assert float(sevens[3]) == round(right[dataset.test_labels == 7].mean(), 4)
+        row = re.findall(r"^7 .*$", out, flags=re.MULTILINE)[-1].split()[1:]
+        confused = [int(np.sum(predictions[dataset.test_labels == 7] == i)) for i in range(10)]
+        assert [int(cell.replace(".", "0")) for cell in row] == confused
+        assert max(map(len, out.splitlines())) <= 80
+
+
+def test_precision_and_recall_without_images_of_a_class() -> None:
+    precision, recall = precision_and_recall(np.array([[3, 1, 0], [0, 0, 0], [2, 0, 4]]))
+    np.testing.assert_array_equal(precision, [3 / 5, 0, 1])
+    np.testing.assert_array_equal(recall, [3 / 4, np.nan, 4 / 6])
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with the first three test images, enlarged and dark on light, as PNG."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i, image in enumerate(load_dataset("mnist").test_images[:3]):
+        Image.fromarray(255 - image).resize((280, 280), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+def test_predict_prints_the_three_likeliest_and_json_all(folder, pictures, monkeypatch, capsys) -> None:
+    code, out, err = call(monkeypatch, capsys, "predict.py", folder, pictures, pictures / "0.png")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert [line.split(": ")[1][0] for line in lines] == ["7", "2", "1", "7"]
+    assert all(len(re.findall(r"\d \([\d.]+%\)", line)) == 3 for line in lines)
+
+    code, out, err = call(monkeypatch, capsys, "predict.py", folder, pictures, "--json")
+    assert (code, err) == (0, "")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["class"] for record in records] == ["7", "2", "1"]
+    for record in records:
+        assert abs(sum(record["probabilities"].values()) - 1) < 10 * np.finfo(np.float32).eps
+        assert max(record["probabilities"], key=record["probabilities"].get) == record["class"]
+
+
+def test_predict_shows_what_the_network_saw(folder, pictures, monkeypatch, capsys) -> None:
+    code, out, _ = call(monkeypatch, capsys, "predict.py", folder, pictures / "2.png", "--show")
+    assert code == 0
+    drawn = out.splitlines()[:28]
+    assert max(map(len, drawn)) <= 56
+    ink = np.array([[character != " " for character in line.ljust(56)] for line in drawn])
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    assert rows[-1] - rows[0] + 1 in (19, 20)  # a one fills MNIST's 20 rows
+    assert columns[-1] - columns[0] < 2 * 12
+    assert "1 (" in out.splitlines()[28]
+
+
+def test_plot_draws_one_run_and_lays_several_over_one_another(folder, tmp_path, monkeypatch, capsys) -> None:
+    code, out, err = call(monkeypatch, capsys, "plot.py", folder)
+    assert (code, err) == (0, "")
+    names = ["curves.png", "confusion.png", "mistakes.png", "weights.png"]
+    assert out.splitlines() == [str(folder / name) for name in names]
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in names)
+
+    both = tmp_path / "both.png"
+    code, out, err = call(monkeypatch, capsys, "plot.py", folder, folder, "--output", both)
+    assert (code, out, err) == (0, f"{both}\n", "")
+    assert both.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("script", "args", "message"),
+    [
+        ("evaluate.py", ["nowhere"], "'nowhere': is not a run"),
+        ("plot.py", [], "RUN_DIR: give at least one folder"),
+        ("plot.py", ["nowhere", "nowhere"], "'nowhere': is not a run"),
+        ("predict.py", ["nowhere", "x.png"], "'nowhere': is not a run"),
+        ("predict.py", ["FOLDER"], "pictures: none were given"),
+        ("predict.py", ["FOLDER", "missing.png"], "'missing.png': no such file"),
+        ("evaluate.py", ["FOLDER", "--backend", "nunpy"], "did you mean 'numpy'?"),
+        ("evaluate.py", ["FOLDER", "--data-dir", "nowhere"], "'nowhere': no such folder"),
+    ],
+)
+def test_every_fault_is_one_line(script, args, message, folder, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(monkeypatch, capsys, script, *(folder if arg == "FOLDER" else arg for arg in args))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_a_damaged_model_is_refused(folder, tmp_path, monkeypatch, capsys) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in (runs.CONFIG, runs.MODEL):
+        (copy / name).write_bytes((folder / name).read_bytes())
+    model = bytearray((copy / runs.MODEL).read_bytes())
+    model[-5] ^= 1
+    (copy / runs.MODEL).write_bytes(model)
+    code, _, err = call(monkeypatch, capsys, "evaluate.py", copy)
+    assert code == 2
+    assert "model.safetensors': was altered" in err
+
+
+def test_the_model_predicts_as_the_run_did(folder) -> None:
+    backend = open_backend("numpy", dtype="float32")
+    dataset = load_dataset("mnist", backend)
+    model = runs.load_model(folder)
+    probabilities = predict(
+        runs.to_device(model.network, backend), dataset.test_images, activation=model.activation, backend=backend
+    )
+    accuracy = np.mean(np.argmax(probabilities, axis=1) == dataset.test_labels)
+    assert accuracy == json.loads((folder / runs.RESULT).read_text())["accuracy"]
