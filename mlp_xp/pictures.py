@@ -1,0 +1,299 @@
+"""A person's own pictures of digits or letters, brought to the form that MNIST's images have.
+
+MNIST's makers took black and white scans, fitted them into 20 x 20 pixels with their aspect ratio kept, which left grey
+edges, and put the centre of mass of the ink in the middle of 28 x 28 pixels (LeCun, Bottou, Bengio and Haffner, 1998,
+section III.A). The same is done here, once ink has been told from paper: a picture may be of any size and mode, dark on
+light or light on dark, transparent, or a photo under uneven light.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mlp_xp.errors import MlpXpError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Floats = npt.NDArray[np.float64]
+Bytes = npt.NDArray[np.uint8]
+
+SIZE = 28
+FITTED = 20
+
+# More would not make a digit any finer, unless it fills less than a twenty-fifth of the picture's side.
+LARGEST_SIDE = 500
+# What is within this of the most of the border, from black to white, is paper under even light.
+EVEN = 0.03
+# Ink that differs less from the paper, in the same measure, or in multiples of the paper's noise, is none.
+FAINTEST = 0.05
+NOISE = 4.0
+# A piece with less than this share of all ink is dirt; the dot on an i has several times as much.
+DIRT = 0.02
+# Ink from here on counts for the extent of a digit: less is what JPEG leaves around it.
+EDGE = 0.02
+
+
+class PictureError(MlpXpError):
+    """A file that is no picture, or a picture without ink."""
+
+
+class Pictures(NamedTuple):
+    """Prepared pictures, and the files that they came from."""
+
+    paths: tuple[Path, ...]
+    images: Bytes
+    """uint8 (n, size, size), ink bright on 0, as MNIST."""
+
+
+def read_pictures(paths: Iterable[str | os.PathLike[str]], *, size: int = SIZE, fitted: int = FITTED) -> Pictures:
+    """Prepare picture files, and all picture files in folders (by name, without folders inside), in the order given.
+
+    Raises PictureError for the first that is missing, no picture or blank, for a folder without pictures, for no paths.
+    """
+    files = [file for path in paths for file in _picture_files(Path(path))]
+    if not files:
+        raise PictureError("pictures: none were given; give at least one file or folder")
+    return Pictures(tuple(files), np.stack([prepare_picture(file, size=size, fitted=fitted) for file in files]))
+
+
+def prepare_picture(
+    picture: "str | os.PathLike[str] | Image.Image", *, size: int = SIZE, fitted: int = FITTED
+) -> Bytes:
+    """Bring a picture file, or a Pillow image, to MNIST's form.
+
+    Ink is what differs from paper, and the border of the picture is mostly paper. The ink is scaled so that its longer
+    side has `fitted` pixels, with antialiasing, and moved by whole pixels so that its centre of mass is within half a
+    pixel of pixel (size / 2, size / 2), as in every image of MNIST; less well only where ink would leave the picture.
+
+    Returns uint8 (size, size): paper 0, ink up to 255. Raises PictureError, naming the file and the fault, when it is
+    missing, no picture that Pillow can read, damaged, too large, or without ink.
+    """
+    if not 1 <= fitted <= size:
+        raise PictureError(f"fitted: {fitted} pixels is out of range; it must be from 1 to the size, {size}")
+    name = repr(os.fspath(picture)) if isinstance(picture, (str, os.PathLike)) else "picture"
+    ink = find_ink(_read_grey(picture, name))
+    if ink is None:
+        raise PictureError(f"{name}: has no ink that stands out from its paper; give a picture of one digit or letter")
+    return _centre(_fit(_crop(_without_dirt(ink)), fitted), size)
+
+
+def _pillow() -> ModuleType:
+    try:
+        from PIL import Image
+    except ImportError:
+        requirement = f"{sys.executable} -m pip install pillow"
+        raise PictureError(f"pictures: Pillow is not installed; install it with: {requirement}") from None
+    return Image
+
+
+def _picture_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    pillow = _pillow()
+    suffixes = {suffix for suffix, form in pillow.registered_extensions().items() if form in pillow.OPEN}
+    try:
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes and file.is_file())
+    except OSError as error:
+        raise PictureError(f"{str(path)!r}: cannot be read: {error.strerror}") from None
+    if not files:
+        raise PictureError(f"{str(path)!r}: has no picture files in it; give a folder of PNG or JPEG files")
+    return files
+
+
+def _read_grey(picture: "str | os.PathLike[str] | Image.Image", name: str) -> Floats:
+    """A picture as grey values (rows, columns), 0 black to 1 white: upright, not transparent, not needlessly large."""
+    pillow = _pillow()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Pillow only warns of a picture that takes very much memory, up to twice its limit.
+            warnings.simplefilter("error", pillow.DecompressionBombWarning)
+            if not isinstance(picture, (str, os.PathLike)):
+                return _grey(picture)
+            fault = _no_file(Path(picture))
+            if fault:
+                raise PictureError(f"{name}: {fault}; give a picture file, PNG or JPEG for example")
+            with pillow.open(picture) as opened:
+                return _grey(opened)
+    except PictureError:
+        raise
+    except (pillow.DecompressionBombWarning, pillow.DecompressionBombError):
+        limit = f"{pillow.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
+        raise PictureError(f"{name}: has more than {limit}; make it smaller") from None
+    except pillow.UnidentifiedImageError:
+        raise PictureError(f"{name}: is no picture that Pillow can read; save it as PNG or JPEG") from None
+    except PermissionError:
+        raise PictureError(f"{name}: no permission to read it; check the modes of the file") from None
+    except MemoryError:
+        raise PictureError(f"{name}: is too large for the memory of this machine; make it smaller") from None
+    except Exception as error:
+        # In a damaged file Pillow's decoders raise what they stumble on: OSError, SyntaxError, struct.error and others.
+        fault = " ".join(str(error).split()) or type(error).__name__
+        raise PictureError(f"{name}: is a damaged picture: {fault}; save it again as PNG or JPEG") from None
+
+
+def _no_file(path: Path) -> str:
+    """Why there is no file to read at a path, or an empty string. Asked first: opening a FIFO waits for a writer."""
+    if path.is_file():
+        return ""
+    return "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "no such file"
+
+
+def _grey(image: "Image.Image") -> Floats:
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":
+        # Scanners fill 10, 12 or all of 16 bits, so what is white can be told only from the picture itself.
+        values = np.nan_to_num(np.asarray(image, np.float64))
+        values -= values.min()
+        image = Image.fromarray(np.uint8(values * (255 / max(values.max(), 1e-300))))
+    grey = image.getchannel("L") if image.mode == "LAB" else image.convert("RGB").convert("L")
+    if image.has_transparency_data:
+        alpha = image.convert("RGBA").getchannel("A")
+        grey = Image.composite(grey, Image.new("L", grey.size, _behind(np.asarray(grey), np.asarray(alpha))), alpha)
+    grey.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BOX)
+    return np.asarray(grey, np.float64) / 255
+
+
+def _behind(grey: Bytes, alpha: Bytes) -> int:
+    """The grey to put behind a transparent picture, so that what is drawn on it stands out."""
+    # The edges, less opaque, often have some of the colour of what is behind.
+    drawn = grey[alpha == alpha.max()]
+    most = int(np.median(drawn))
+    # Where both dark and light are opaque, the ink has its own paper, and only what is around that is transparent.
+    if int(drawn.max()) - int(drawn.min()) >= 64:
+        return most
+    return 255 if most < 128 else 0
+
+
+def find_ink(grey: Floats) -> Floats | None:
+    """How much ink there is, 0 to 1, where grey values (rows, columns) are from 0 to 1; None where there is none.
+
+    Paper is what most of the border shows. Ink is what differs from it, to the side, darker or lighter, that differs
+    more; Otsu's threshold (1979) between the two gives the strength of the ink and the noise of the paper.
+    """
+    difference = grey - paper(grey)
+    difference *= np.sign(np.sum(difference * difference**2))
+    if difference.max() <= FAINTEST:
+        return None
+    is_ink = difference > otsu(difference)
+    noise = NOISE * 1.4826 * float(np.median(np.abs(difference[~is_ink])))
+    full = float(np.quantile(difference[is_ink], 0.9))
+    if full <= max(FAINTEST, noise):
+        return None
+    return np.clip((difference - noise) / (full - noise), 0, 1)
+
+
+def paper(grey: Floats) -> Floats:
+    """The brightness of the paper, (rows, columns) or (1, 1), from the border of grey values (rows, columns).
+
+    One value where most of the border has it; else a polynomial of degree 2 in both coordinates, for lamps, shadows and
+    lenses, fitted with least absolute deviations (iteratively reweighted least squares), which ink at the border moves
+    little.
+    """
+    rows, columns = grey.shape
+    width = max(1, round(0.05 * min(rows, columns)))
+    border = np.ones((rows, columns), np.bool_)
+    border[width:-width, width:-width] = False
+    shade = grey[border]
+    most = float(np.median(shade))
+    if np.mean(np.abs(shade - most) <= EVEN) > 0.5 or min(rows, columns) < 8:
+        return np.full((1, 1), most)
+    y, x = np.linspace(-1, 1, rows), np.linspace(-1, 1, columns)
+    at_row, at_column = (indices[:: 1 + shade.size // 1000] for indices in np.nonzero(border))
+    shade = grey[at_row, at_column]
+    powers = [(i, j) for i in range(3) for j in range(3 - i)]
+    terms = np.stack([y[at_row] ** i * x[at_column] ** j for i, j in powers], axis=1)
+    weights = np.ones(len(shade))
+    for _ in range(15):
+        solution = np.linalg.lstsq(terms * weights[:, None], shade * weights, rcond=None)[0]
+        weights = np.maximum(np.abs(shade - terms @ solution), 1e-3) ** -0.5
+    coefficients = np.zeros((3, 3))
+    coefficients[tuple(zip(*powers, strict=True))] = solution
+    return np.polynomial.polynomial.polygrid2d(y, x, coefficients).astype(np.float64)
+
+
+def otsu(values: Floats) -> float:
+    """The threshold that splits values into the two classes with the largest variance between their means (Otsu, 1979).
+
+    The values are not all equal; at least one is above the threshold, and one is not.
+    """
+    counts, edges = np.histogram(values, bins=256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1]
+    above = values.size - below
+    sums = np.cumsum(counts * centres)
+    between = (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2 * below * above
+    return float(edges[1 + np.argmax(between)])
+
+
+def _without_dirt(ink: Floats) -> Floats:
+    """Ink (rows, columns) without the pieces that have hardly any of it: specks would decide what is cropped."""
+    rows, columns = ink.shape
+    # Coarse cells make pieces quick to find, and join those that are broken by a few pixels.
+    cell = -(-max(rows, columns) // 100)
+    padded = np.pad(ink, ((0, -rows % cell), (0, -columns % cell)))
+    cells = padded.reshape(padded.shape[0] // cell, cell, padded.shape[1] // cell, cell)
+    occupied = cells.max(axis=(1, 3)) > 0.25
+    pieces = label(occupied)
+    amounts = np.bincount(pieces.ravel(), weights=cells.sum(axis=(1, 3)).ravel())
+    amounts[0] = 0
+    kept = amounts[pieces] >= min(DIRT * amounts.sum(), amounts.max())
+    # The cells around hold the blur of the edges.
+    kept = _spread(kept & occupied)
+    return ink * np.repeat(np.repeat(kept, cell, axis=0), cell, axis=1)[:rows, :columns]
+
+
+def label(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Number the connected pieces (8 neighbours) of a mask (rows, columns): numbers above 0, 0 outside the mask."""
+    numbers = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
+    while True:
+        spread = np.where(mask, _spread(numbers), 0)
+        if np.array_equal(spread, numbers):
+            return numbers
+        numbers = spread
+
+
+def _spread(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The maximum over each pixel and its 8 neighbours."""
+    padded = np.pad(values, 1)
+    rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
+
+
+def _crop(ink: Floats) -> Floats:
+    rows, columns = np.nonzero(ink >= EDGE)
+    return ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+
+
+def _fit(ink: Floats, side: int) -> Floats:
+    """Scale ink to `side` pixels along its longer side, and stretch it to the full range, 0 to 255."""
+    from PIL import Image
+
+    rows, columns = ink.shape
+    scale = side / max(rows, columns)
+    size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+    fitted = np.asarray(Image.fromarray(ink.astype(np.float32)).resize(size, Image.Resampling.LANCZOS), np.float64)
+    return np.clip(fitted * (255 / fitted.max()), 0, 255)
+
+
+def _centre(ink: Floats, size: int) -> Bytes:
+    """Put ink (rows, columns), 0 to 255, into size x size pixels with its centre of mass in the middle."""
+    canvas = np.zeros((size, size), np.uint8)
+    places = []
+    for axis in (0, 1):
+        amounts = ink.sum(axis=1 - axis)
+        centre = float(amounts @ np.arange(len(amounts)) / amounts.sum())
+        places.append(min(max(round(size / 2 - centre), 0), size - len(amounts)))
+    row, column = places
+    canvas[row : row + ink.shape[0], column : column + ink.shape[1]] = np.rint(ink)
+    return canvas
