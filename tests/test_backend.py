@@ -11,10 +11,10 @@ import pytest
 from conftest import on_device, open_or_skip, synthetic
 
 from mlp_xp import backend as backend_module
+from mlp_xp import train
 from mlp_xp.backend import BACKENDS, BackendError, installed, open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.errors import MlpXpError
-from mlp_xp import train
 
 MODULES = {"cupy": "cupy", "jax": "jax", "torch": "torch", "array-api-strict": "array_api_strict"}
 
