@@ -58,6 +58,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value out of its range, so that no invalid configuration exists."""
+        object.__setattr__(self, "hidden", tuple(self.hidden))  # a list will do; a configuration must be hashable
         for name in ("epochs", "batch_size", "report_every"):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for units in self.hidden:

@@ -1,0 +1,144 @@
+"""Every setting out of its range is refused in one line that names the flag, the value and what is allowed."""
+
+import dataclasses
+import math
+
+import pytest
+
+from mlp_xp.config import ConfigError, TrainConfig
+from mlp_xp.functional import ACTIVATIONS
+from mlp_xp.network import INITIALISERS
+from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
+
+BAD = [
+    ("epochs", 0, "at least 1"),
+    ("epochs", -3, "at least 1"),
+    ("batch_size", 0, "at least 1"),
+    ("report_every", 0, "at least 1"),
+    ("report_every", -10000, "at least 1"),
+    ("warm_up_steps", -1, "0 or more"),
+    ("validation", -1, "0 or more"),
+    ("checkpoint_every", -1, "0 or more"),
+    ("seed", -1, "from 0 to 4294967295"),
+    ("seed", 2**32, "from 0 to 4294967295"),
+    ("learning_rate", 0.0, "a number above 0"),
+    ("learning_rate", -0.01, "a number above 0"),
+    ("learning_rate", math.nan, "a number above 0"),
+    ("learning_rate", math.inf, "a number above 0"),
+    ("weight_decay", -1e-9, "0 or more"),
+    ("weight_decay", math.nan, "0 or more"),
+    ("weight_decay", math.inf, "0 or more"),
+]
+BOUNDS = [
+    ("epochs", 1),
+    ("batch_size", 1),
+    ("report_every", 1),
+    ("warm_up_steps", 0),
+    ("validation", 0),
+    ("checkpoint_every", 0),
+    ("seed", 0),
+    ("seed", 2**32 - 1),
+    ("learning_rate", 5e-324),
+    ("weight_decay", 0.0),
+    ("hidden", ()),
+    ("hidden", (1,)),
+]
+CHOICES = {
+    "update_order": ("layerwise", "simultaneous"),
+    "activation": tuple(ACTIVATIONS),
+    "init": tuple(INITIALISERS),
+    "optimizer": tuple(OPTIMIZERS),
+    "schedule": tuple(SCHEDULES),
+}
+
+
+def refusal(**settings) -> str:
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert caught.value.exit_code == 2
+    return message
+
+
+@pytest.mark.parametrize(("name", "value", "wanted"), BAD)
+def test_numbers_out_of_range_are_refused(name, value, wanted):
+    flag = "--" + name.replace("_", "-")
+    assert refusal(**{name: value}) == f"{flag}: {value} is out of range; it must be {wanted}"
+
+
+@pytest.mark.parametrize(("name", "value"), BOUNDS)
+def test_the_bounds_themselves_are_taken(name, value):
+    assert getattr(TrainConfig(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("hidden", [(0,), (64, 0), (64, -1, 32)])
+def test_layers_have_units(hidden):
+    bad = next(units for units in hidden if units < 1)
+    assert refusal(hidden=hidden) == f"--hidden: {bad} is out of range; it must be at least 1 unit a layer"
+
+
+def test_patience_needs_samples_held_out():
+    assert refusal(patience=-1, validation=10) == "--patience: -1 is out of range; it must be 0 or more"
+    assert refusal(patience=2) == "--patience: 2 is out of range; it must be 0 without --validation"
+    assert TrainConfig(patience=2, validation=10).patience == 2
+
+
+@pytest.mark.parametrize(("name", "choices"), CHOICES.items())
+def test_unknown_names_are_refused_with_the_nearest(name, choices):
+    flag = "--" + name.replace("_", "-")
+    for choice in choices:
+        assert getattr(TrainConfig(**{name: choice}), name) == choice
+        mistyped = choice[:-1]
+        message = refusal(**{name: mistyped})
+        assert message.startswith(f"{flag}: {mistyped!r} is not known (did you mean {choice!r}?); choose one of ")
+        assert message.endswith(", ".join(choices))
+    assert refusal(**{name: "qqqq"}) == f"{flag}: 'qqqq' is not known; choose one of {', '.join(choices)}"
+    assert f"(did you mean {choices[0]!r}?)" in refusal(**{name: choices[0].upper()})
+
+
+def test_every_field_is_tested_here():
+    """A setting that is added shall not go unchecked."""
+    tested = {name for name, *_ in BAD} | {name for name, _ in BOUNDS} | set(CHOICES) | {"patience"}
+    assert tested == {field.name for field in dataclasses.fields(TrainConfig)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "samples", "message"),
+    [
+        ({"batch_size": 101}, 100, "--batch-size: 101 is out of range; it must be at most the 100 training samples"),
+        (
+            {"batch_size": 91, "validation": 10},
+            100,
+            "--batch-size: 91 is out of range; it must be at most the 90 training samples",
+        ),
+        ({"validation": 100}, 100, "--validation: 100 is out of range; it must be below the 100 training samples"),
+        ({}, 1, "--warm-up-steps: 10 is out of range; it must be 0 for a single training sample"),
+    ],
+)
+def test_what_does_not_fit_the_data_is_refused(settings, samples, message):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**settings).check_fits(samples)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("settings", "samples"),
+    [
+        ({"batch_size": 100}, 100),
+        ({"batch_size": 90, "validation": 10}, 100),
+        ({"validation": 98}, 100),
+        ({"validation": 99, "warm_up_steps": 0}, 100),
+        ({"warm_up_steps": 0}, 1),
+    ],
+)
+def test_what_just_fits_is_taken(settings, samples):
+    TrainConfig(**settings).check_fits(samples)
+
+
+def test_a_configuration_cannot_be_changed_and_can_be_a_key():
+    config = TrainConfig()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.epochs = 0  # type: ignore[misc]
+    assert {config: 1}[TrainConfig()] == 1
+    assert {TrainConfig(hidden=[5, 4]): 1}[TrainConfig(hidden=(5, 4))] == 1, "a list of units will do"

@@ -1,0 +1,54 @@
+"""What `import mlp_xp` brings in: quick to import, and usable where next to nothing is installed."""
+
+import subprocess
+import sys
+
+import pytest
+
+import mlp_xp
+
+HEAVY = (
+    *("jax", "jaxlib", "torch", "cupy", "array_api_strict", "array_api_compat.torch", "array_api_compat.cupy"),
+    *("matplotlib", "PIL", "pooch", "rich", "tyro", "safetensors", "tensorboard"),
+)
+
+
+def modules_after(statement: str) -> set[str]:
+    """The modules that a fresh process has imported after a statement."""
+    code = f"import sys\n{statement}\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert run.stderr == ""
+    return set(run.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def imported() -> set[str]:
+    return modules_after("import mlp_xp")
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_importing_brings_in_nothing_heavy(name, imported):
+    assert not {module for module in imported if module == name or module.startswith(f"{name}.")}
+
+
+def test_importing_brings_in_numpy(imported):
+    """So the list above is of this process, and not empty."""
+    assert {"mlp_xp", "mlp_xp.training", "numpy"} <= imported
+
+
+def test_opening_numpy_brings_in_no_other_library():
+    modules = modules_after("from mlp_xp import open_backend\nopen_backend('numpy')")
+    assert "array_api_compat.numpy" in modules
+    assert not modules & {"jax", "torch", "cupy", "array_api_strict"}
+
+
+def test_what_is_promised_is_there():
+    for name in ("open_backend", "load_dataset", "TrainConfig", "train", "predict"):
+        assert name in mlp_xp.__all__
+        assert callable(getattr(mlp_xp, name))
+
+
+def test_the_version_is_that_of_the_distribution():
+    from importlib.metadata import version
+
+    assert mlp_xp.__version__ == version("mlp_xp")

@@ -1,0 +1,161 @@
+"""Evaluation and prediction against plain NumPy, whatever the number of images."""
+
+import numpy as np
+import pytest
+from conftest import assert_close, assert_near, on_device, synthetic, trajectory_tolerance
+
+import mlp_xp.metrics
+from mlp_xp.backend import Backend
+from mlp_xp.errors import MlpXpError
+from mlp_xp.metrics import confusion_matrix, evaluate, predict, predict_logits
+from mlp_xp.network import Layer, Network
+
+SIZE = 12
+PIXELS = SIZE * SIZE
+HOST = synthetic(20, 103, size=SIZE)
+PLAIN = {
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+}
+
+
+def host_layers() -> list[Layer]:
+    random = np.random.default_rng(9)
+    return [Layer(random.normal(size=s) / 4, random.normal(size=s[1])) for s in ((PIXELS, 8), (8, 10))]
+
+
+def network_on(backend: Backend) -> Network:
+    return tuple(Layer(*(backend.asarray(array, backend.dtype) for array in layer)) for layer in host_layers())
+
+
+def plain_logits(images: np.ndarray, activation: str = "sigmoid") -> np.ndarray:
+    first, second = host_layers()
+    x = images.reshape(len(images), -1) / 255
+    return PLAIN[activation](x @ first.weights + first.bias) @ second.weights + second.bias
+
+
+def plain_probabilities(logits: np.ndarray) -> np.ndarray:
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture(params=[1, 7, 50, 103, 10**6])
+def images_at_once(request, monkeypatch) -> int:
+    """Memory for so many images at a time: one, several that do not divide 103, all."""
+    monkeypatch.setattr(mlp_xp.metrics, "CHUNK_BYTES", request.param * PIXELS * 8)
+    return request.param
+
+
+@pytest.mark.parametrize("activation", PLAIN)
+def test_logits_and_probabilities_are_plain_numpy(activation, backend):
+    images = on_device(HOST, backend).test_images
+    logits = plain_logits(HOST.test_images, activation)
+    rounding = trajectory_tolerance(1, PIXELS)
+    actual = predict_logits(network_on(backend), images, activation=activation, backend=backend)
+    assert_close(actual, logits, backend, rtol=rounding, atol=rounding)
+    probabilities = predict(network_on(backend), images, activation=activation, backend=backend)
+    assert_close(probabilities, plain_probabilities(logits), backend, rtol=rounding, atol=rounding)
+    np.testing.assert_allclose(backend.to_numpy(probabilities).sum(axis=1), 1, rtol=rounding)
+
+
+def test_any_number_of_images_at_once_gives_the_same(images_at_once, backend):
+    dataset, network = on_device(HOST, backend), network_on(backend)
+    rounding = trajectory_tolerance(1, PIXELS)
+    logits = predict_logits(network, dataset.test_images, activation="sigmoid", backend=backend)
+    expected = plain_logits(HOST.test_images)
+    assert_close(logits, expected, backend, rtol=rounding, atol=rounding)
+    loss, accuracy = evaluate(network, dataset.test_images, dataset.test_labels, activation="sigmoid", backend=backend)
+    p = plain_probabilities(expected)
+    assert_near(loss, -np.log(p[np.arange(103), HOST.test_labels]).mean(), rounding)
+    assert accuracy == (p.argmax(axis=1) == HOST.test_labels).sum() / 103
+    assert type(loss) is type(accuracy) is float
+
+
+def test_memory_is_bounded(images_at_once, monkeypatch):
+    """No part is above the limit, and the parts are as even as may be."""
+    from mlp_xp.backend import open_backend
+
+    sizes = []
+    backend = open_backend("numpy")
+
+    def recording_forward(activation, backend):
+        def forward(network, images):
+            sizes.append(len(images))
+            return plain_logits(images)
+
+        return forward
+
+    monkeypatch.setattr(mlp_xp.metrics, "_compiled_forward", recording_forward)
+    predict_logits(network_on(backend), HOST.test_images, activation="sigmoid", backend=backend)
+    assert sum(sizes) == 103
+    assert max(sizes) <= images_at_once
+    assert len(sizes) == -(-103 // images_at_once)
+    assert len(set(sizes)) <= 2
+
+
+def test_float32_predicts_in_float32(backend32):
+    images = backend32.asarray(HOST.test_images)
+    rounding = trajectory_tolerance(1, PIXELS, np.float32)
+    logits = predict_logits(network_on(backend32), images, activation="sigmoid", backend=backend32)
+    assert_close(logits, plain_logits(HOST.test_images), backend32, rtol=rounding, atol=rounding)
+
+
+def test_one_image_is_a_batch(backend):
+    image = backend.asarray(HOST.test_images[:1])
+    rounding = trajectory_tolerance(1, PIXELS)
+    expected = plain_probabilities(plain_logits(HOST.test_images[:1]))
+    assert_close(predict(network_on(backend), image, backend=backend), expected, backend, rtol=rounding, atol=rounding)
+
+
+@pytest.mark.parametrize("function", [predict, predict_logits, evaluate])
+def test_images_of_another_size_are_refused(function, backend):
+    images, labels = backend.asarray(np.zeros((3, 10, 11), np.uint8)), backend.asarray(np.zeros(3, np.uint8))
+    arguments = (network_on(backend), images, labels)[: 3 if function is evaluate else 2]
+    with pytest.raises(MlpXpError) as caught:
+        function(*arguments, activation="sigmoid", backend=backend)
+    message = str(caught.value)
+    assert message.startswith("images: 10 x 11 = 110 pixels do not match the network, which takes 144; ")
+    assert "\n" not in message
+    assert caught.value.exit_code == 2
+
+
+def test_no_images_are_refused(backend):
+    images = backend.asarray(np.zeros((0, SIZE, SIZE), np.uint8))
+    with pytest.raises(MlpXpError, match="images: there are none"):
+        predict(network_on(backend), images, backend=backend)
+
+
+def test_prediction_changes_neither_images_nor_network(backend):
+    network, images = network_on(backend), backend.asarray(HOST.test_images)
+    predict(network, images, backend=backend)
+    np.testing.assert_array_equal(backend.to_numpy(images), HOST.test_images)
+    for layer, original in zip(network, host_layers(), strict=True):
+        for array, expected in zip(layer, original, strict=True):
+            np.testing.assert_array_equal(backend.to_numpy(array), expected)
+
+
+def test_a_network_that_is_not_finite_is_evaluated_without_a_warning(backend):
+    """Training looks at the loss; a warning on top would come from within NumPy and help nobody."""
+    first, second = network_on(backend)
+    dataset = on_device(HOST, backend)
+    broken = (Layer(first.weights * np.inf, first.bias), second)
+    labelled = dataset.test_images, dataset.test_labels
+    assert np.isnan(evaluate(broken, *labelled, activation="sigmoid", backend=backend).loss)
+
+
+def test_confusion_matrix_counts_who_is_taken_for_whom():
+    labels, predictions = np.array([0, 0, 1, 3, 3, 3], np.uint8), np.array([0, 1, 1, 0, 0, 3])
+    expected = [[1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [2, 0, 0, 1]]
+    matrix = confusion_matrix(labels, predictions, 4)
+    assert matrix.dtype == np.int64
+    assert matrix.tolist() == expected
+
+
+def test_confusion_matrix_of_many_is_that_of_a_loop(random):
+    """200 classes: the pairs do not fit into the bytes that the labels are."""
+    labels, predictions = random.integers(0, 200, (2, 5000), dtype=np.uint8)
+    expected = np.zeros((200, 200), np.int64)
+    for label, prediction in zip(labels, predictions, strict=True):
+        expected[label, prediction] += 1
+    np.testing.assert_array_equal(confusion_matrix(labels, predictions, 200), expected)
