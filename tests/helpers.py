@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import io
+import itertools
 import json
 import os
 import struct
@@ -144,3 +145,15 @@ def options(settings: Mapping[str, Any]) -> list[str]:
     for name, value in settings.items():
         words += [f"--{name.replace('_', '-')}", *(map(str, value) if isinstance(value, list) else [str(value)])]
     return words
+
+
+def die_at(monkeypatch: Any, module: ModuleType, name: str, calls: int) -> None:
+    """Let a function do its work, and from so many calls on die right after it."""
+    original, counter = getattr(module, name), itertools.count(1)
+
+    def dying(*args: Any) -> None:
+        original(*args)
+        if next(counter) >= calls:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, name, dying)

@@ -106,16 +106,18 @@ def test_every_end_has_its_code_and_at_most_one_line(capsys):
 
 
 def test_a_reader_who_leaves_ends_a_script_quietly():
-    code = "from mlp_xp.cli import run\ndef main():\n    while True: print('more')\nrun(main)"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
-    )
-    assert process.stdout.readline() == "more\n"
-    process.stdout.close()
-    process.stdout = None
-    outcome = finish(process)
-    assert outcome.err == ""
-    assert outcome.code == 141
+    forever = "while True: print('more')"
+    once = "input(); print('more')"  # which only the end flushes
+    for body in (forever, once):
+        code = f"from mlp_xp.cli import run\ndef main():\n    {body}\nrun(main)"
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen([sys.executable, "-c", code], text=True, **pipes)
+        process.stdout.close()
+        process.stdout = None
+        process.stdin.write("\n")
+        outcome = finish(process)
+        assert outcome.err == ""
+        assert outcome.code == 141
 
 
 @pytest.mark.parametrize("script", ["train", "parity"])

@@ -1,8 +1,8 @@
 """Going on with a run: to the same bits, from anywhere, on any backend; and what is no checkpoint of it is refused."""
 
-import itertools
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from helpers import (
     assert_one_line,
     assert_same_run,
     call,
+    die_at,
+    load_script,
     metrics,
     options,
     small_settings,
@@ -167,6 +169,14 @@ def test_goes_on_elsewhere_within_the_parity_tolerance(variant, backend, tmp_pat
 # The command.
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures() -> Iterator[None]:
+    """They take longer than all else, and have their own tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load_script("train"), "draw_pictures", lambda *_: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory) -> Path:
     return write_idx_folder(tmp_path_factory.mktemp("data"), TINY)
@@ -182,18 +192,6 @@ def whole_runs(data_dir, tmp_path_factory) -> dict[str, Path]:
     return {variant: folder / variant for variant in VARIANTS}
 
 
-def die_at(monkeypatch, name: str, calls: int) -> None:
-    """Let a function of `runs` do its work, and from that call on die."""
-    original, counter = getattr(runs, name), itertools.count(1)
-
-    def dying(*args):
-        original(*args)
-        if next(counter) >= calls:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(runs, name, dying)
-
-
 @every_variant
 def test_a_resumed_run_has_the_same_files(variant, data_dir, whole_runs, tmp_path, monkeypatch):
     """Dead right after any write, once after another."""
@@ -201,7 +199,7 @@ def test_a_resumed_run_has_the_same_files(variant, data_dir, whole_runs, tmp_pat
     arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**VARIANTS[variant]))]
     for name, calls in (("append_metrics", 2), ("save_model", 1), ("save_checkpoint", 2), ("append_metrics", 3)):
         with monkeypatch.context() as patch:
-            die_at(patch, name, calls)
+            die_at(patch, runs, name, calls)
             assert_one_line(call("train", *arguments), 130, "interrupted")
         arguments = ["--resume", folder]
     assert len(metrics(folder)) > 3
@@ -224,7 +222,7 @@ def test_a_finished_run_can_be_resumed_and_stays_as_it_is(whole_runs, tmp_path):
 def test_a_run_that_died_before_its_first_checkpoint_starts_over(data_dir, whole_runs, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        die_at(patch, "append_metrics", 1)
+        die_at(patch, runs, "append_metrics", 1)
         arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
         assert call("train", *arguments).code == 130
     assert len(metrics(folder)) == 1
@@ -264,7 +262,7 @@ def test_starting_over_never_leaves_a_folder_without_settings(whole_runs, tmp_pa
 def test_the_backend_may_be_another(whole_runs, data_dir, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        die_at(patch, "save_checkpoint", 3)
+        die_at(patch, runs, "save_checkpoint", 3)
         arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
         assert call("train", *arguments).code == 130
     outcome = call("train", "--resume", folder, "--backend", "array-api-strict", "--device", "device1")

@@ -1,0 +1,682 @@
+"""scripts/train.py as a person uses it: the run folder, what is refused, what is shown, and how it may end."""
+
+import dataclasses
+import errno
+import fcntl
+import itertools
+import json
+import os
+import pty
+import random
+import re
+import resource
+import select
+import shutil
+import signal
+import termios
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import notebook
+import numpy as np
+import pytest
+from conftest import assert_near, notebook_rows, trajectory_tolerance
+from helpers import (
+    PATIENCE,
+    TINY,
+    assert_one_line,
+    assert_same_run,
+    call,
+    die_at,
+    finish,
+    load_script,
+    metrics,
+    options,
+    small_settings,
+    start,
+    wait_until,
+    without_times,
+    write_idx_folder,
+)
+from safetensors.numpy import load_file
+
+from mlp_xp import runs
+from mlp_xp.backend import installed, open_backend
+from mlp_xp.config import TrainConfig
+from mlp_xp.settings import RECIPES, Settings, flatten
+from mlp_xp.trainer import train
+
+CONTROL = re.compile(r"[^\n\x20-\x7e]")  # nothing but printable ASCII and line ends
+METRICS_KEYS = {
+    "epoch", "sample", "loss", "accuracy", "seconds", "train_loss", "test_loss", "samples_per_second",
+}  # fmt: skip
+FOREVER = {"epochs": 10**6, "checkpoint_every": 150}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures() -> Iterator[None]:
+    """They take longer than all else, and have their own tests; a process of its own draws them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load_script("train"), "draw_pictures", lambda *_: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> Path:
+    return write_idx_folder(tmp_path_factory.mktemp("data"), TINY)
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir, tmp_path_factory) -> tuple[Path, str]:
+    """A run that came to its end, and what it printed."""
+    folder = tmp_path_factory.mktemp("finished") / "a" / "run"
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
+    assert (outcome.code, outcome.err) == (0, "")
+    return folder, outcome.out
+
+
+def retold_reports(settings: dict) -> tuple[list[dict], notebook.Notebook]:
+    """The reports of a run on TINY by the notebook's retelling, and its trained network."""
+    rows, labels = notebook_rows(TINY)
+    test_rows, test_labels = notebook.flat(TINY.test_images), notebook.one_hot(TINY.test_labels)
+    network = notebook.Notebook(
+        input_size=36, hidden_size=settings["hidden"][0], learning_rate=settings["learning_rate"]
+    )
+    reports = []
+
+    def report(epoch, sample, loss):
+        output = network.forward(test_rows).output
+        reports.append({
+            "epoch": epoch,
+            "sample": sample,
+            "loss": loss,
+            "accuracy": notebook.verify(output, test_labels),
+            "test_loss": float(-np.log(output[np.arange(len(output)), TINY.test_labels]).mean()),
+        })  # fmt: skip
+
+    steps = settings["epochs"] * len(rows)
+    _, losses = notebook.trajectory(
+        network, rows, labels, steps, on_report=report, report_every=settings["report_every"]
+    )
+    begin = 0
+    for each in reports:
+        end = each["epoch"] * len(rows) + each["sample"] + 1
+        each["train_loss"] = float(losses[begin:end].mean())
+        begin = end
+    return reports, network
+
+
+# The run folder.
+
+
+def test_config_json_holds_all_settings_versions_device_and_threads(finished, data_dir):
+    record = json.loads((finished[0] / "config.json").read_text())
+    config = TrainConfig(**{**small_settings(), "hidden": (4,)})
+    expected = flatten(Settings(data_dir=str(data_dir), train=config))
+    assert record["settings"] == json.loads(json.dumps(expected))
+    assert record["device"] == "cpu"
+    assert record["versions"]["numpy"] == np.__version__
+    assert record["versions"]["array-api-compat"] == version("array-api-compat")
+    assert {"mlp_xp", "python"} <= record["versions"].keys()
+    assert record["threads"]["cpus"] >= 1
+    assert record["train_samples"] == 200
+    assert record["image_shape"] == [6, 6]
+    assert record["class_names"] == [str(i) for i in range(10)]
+
+
+def test_config_json_names_the_library_and_the_threads_that_were_chosen(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    arguments = ["--backend", "array-api-strict", "--data-dir", data_dir, "--run-dir", tmp_path / "run"]
+    assert call("train", *arguments, *options(small_settings(epochs=1))).code == 0
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert record["settings"]["backend"] == "array-api-strict"
+    assert record["versions"]["array-api-strict"] == version("array-api-strict")
+    assert record["device"] == "device1"
+    assert record["threads"]["MKL_NUM_THREADS"] == "1"
+
+
+def test_metrics_jsonl_has_every_report_in_full(finished):
+    folder, _ = finished
+    records = metrics(folder)
+    expected, _ = retold_reports(small_settings())
+    assert [set(record) for record in records] == [METRICS_KEYS] * 12
+    assert [(r["epoch"], r["sample"]) for r in records] == [(r["epoch"], r["sample"]) for r in expected]
+    tolerance = trajectory_tolerance(610, 36)
+    for name in ("loss", "train_loss", "test_loss"):
+        assert_near(np.array([r[name] for r in records]), np.array([r[name] for r in expected]), tolerance)
+    assert [r["accuracy"] for r in records] == [r["accuracy"] for r in expected]
+    seconds = [r["seconds"] for r in records]
+    assert seconds[0] > 0
+    assert seconds == sorted(seconds)
+    assert all(r["samples_per_second"] > 0 for r in records)
+
+
+def test_the_model_and_the_result_are_those_of_the_end(finished):
+    folder, _ = finished
+    _, network = retold_reports(small_settings())
+    tensors = load_file(folder / "model.safetensors")
+    expected = {
+        "network.0.weights": network.weights_input_hidden,
+        "network.0.bias": network.bias_input_hidden,
+        "network.1.weights": network.weights_hidden_output,
+        "network.1.bias": network.bias_hidden_output,
+    }
+    assert set(tensors) == set(expected)
+    for name, array in expected.items():
+        assert_near(tensors[name], array, trajectory_tolerance(610, 36))
+    result = json.loads((folder / "result.json").read_text())
+    assert set(result) == METRICS_KEYS
+    assert (result["epoch"], result["sample"]) == (2, 200)
+    output = network.forward(notebook.flat(TINY.test_images)).output
+    assert result["accuracy"] == notebook.verify(output, notebook.one_hot(TINY.test_labels))
+    assert result["seconds"] >= metrics(folder)[-1]["seconds"]
+
+
+def test_what_is_printed_is_what_was_measured(finished):
+    folder, out = finished
+    lines = out.splitlines()
+    assert f"run      {folder}" in lines
+    assert lines[0] == "network  36-4-10, sigmoid, 198 parameters, float64"
+    assert "numpy" in lines[1]
+    assert "200 training and 60 test images of 6 x 6" in lines[2]
+    rows = lines[lines.index(next(line for line in lines if line.startswith("epoch"))) + 1 :][:12]
+    for row, record in zip(rows, metrics(folder), strict=True):
+        epoch, sample, loss, accuracy, train_loss, test_loss, _ = map(float, row.split())
+        assert (epoch, sample) == (record["epoch"], record["sample"])
+        for shown, name in ((loss, "loss"), (train_loss, "train_loss"), (test_loss, "test_loss")):
+            assert shown == pytest.approx(record[name], abs=5e-6)
+        assert accuracy == pytest.approx(record["accuracy"], abs=5e-5)
+        assert len(row) <= 80
+    result = json.loads((folder / "result.json").read_text())
+    assert f"{100 * result['accuracy']:.2f} % of 60 test images right" in lines[-1]
+
+
+def test_two_runs_give_the_same_bits(finished, data_dir, tmp_path):
+    arguments = ["--data-dir", data_dir, "--run-dir", tmp_path, *options(small_settings())]
+    assert finish(start("train", *arguments)).code == 0
+    assert_same_run(tmp_path, finished[0])
+
+
+def test_the_best_network_by_validation_is_the_model_kept(data_dir, tmp_path, monkeypatch):
+    """With a rate so high that the end is not the best."""
+    held_out = notebook.flat(TINY.train_images[160:])
+
+    def right(tensors: dict) -> float:
+        hidden = notebook.sigmoid(held_out @ tensors["network.0.weights"] + tensors["network.0.bias"])
+        logits = hidden @ tensors["network.1.weights"] + tensors["network.1.bias"]
+        return float((logits.argmax(axis=1) == TINY.train_labels[160:]).mean())
+
+    ends = []
+
+    def watched(*args, save=runs.save_checkpoint):
+        save(*args)
+        ends.append(right(load_file(tmp_path / "run" / "checkpoint.safetensors")))
+
+    monkeypatch.setattr(runs, "save_checkpoint", watched)
+    settings = small_settings(
+        epochs=12, learning_rate=1.0, validation=40, optimizer="momentum", checkpoint_every=0, report_every=200
+    )
+    assert call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(settings)).code == 0
+    assert len(ends) == 13, "one an epoch, and one at the end"
+    assert right(load_file(tmp_path / "run" / "model.safetensors")) == max(ends)
+    assert ends[-1] < max(ends)
+
+
+def test_an_existing_run_is_refused_unless_overwrite_is_given(data_dir, tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["--data-dir", data_dir, "--run-dir", folder]
+    assert call("train", *arguments, *options(small_settings())).code == 0
+    for name in ("curves.png", "events.out.tfevents.1.host"):
+        (folder / name).write_bytes(b"old")
+    (folder / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    again = options(small_settings(epochs=1, hidden=[3]))
+    assert_one_line(call("train", *arguments, *again), 2, repr(str(folder)), "holds a run already", "--overwrite")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+    assert call("train", *arguments, *again, "--overwrite").code == 0
+    assert len(metrics(folder)) == 4, "nothing of the old run is left"
+    assert json.loads((folder / "config.json").read_text())["settings"]["hidden"] == [3]
+    assert load_file(folder / "model.safetensors")["network.0.weights"].shape == (36, 3)
+    assert not (folder / "events.out.tfevents.1.host").exists()
+    assert (folder / "notes.txt").read_text() == "mine"
+    curves = folder / "curves.png"
+    assert not curves.exists() or curves.read_bytes() != b"old"
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_folder_of_something_else_is_refused_even_then(overwrite, data_dir, tmp_path):
+    (tmp_path / "holiday.png").write_bytes(b"dear")
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path, *overwrite, *options(small_settings()))
+    assert_one_line(outcome, 2, repr(str(tmp_path)), "neither empty nor a run")
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.png"]
+    file = tmp_path / "holiday.png"
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", file, *overwrite, *options(small_settings()))
+    assert_one_line(outcome, 2, repr(str(file)), "is not a folder")
+
+
+def test_a_run_that_cannot_begin_leaves_the_old_one(finished, data_dir, tmp_path, monkeypatch):
+    """--overwrite with a fault that shows late: in the data, the backend or an optional library."""
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    for arguments in (
+        ["--data-dir", tmp_path / "none"],
+        ["--data-dir", data_dir, "--batch-size", 201],
+        ["--data-dir", data_dir, "--device", "cuda:7"],
+        ["--data-dir", data_dir, "--tensorboard"],
+    ):
+        monkeypatch.setitem(__import__("sys").modules, "tensorboard.summary", None)
+        assert_one_line(call("train", *arguments, "--run-dir", folder, "--overwrite"), 2)
+        assert_same_run(folder, finished[0])
+
+
+def test_the_default_folder_says_what_when_and_on_what(data_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = call("train", "--data-dir", data_dir, "--backend", "array_api_compat:numpy",
+                   *options(small_settings(epochs=1)))  # fmt: skip
+    assert outcome.code == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert re.fullmatch(rf"{data_dir.name}-array_api_compat-numpy-\d{{8}}-\d{{6}}", folder.name)
+    assert f"run      {folder.relative_to(tmp_path)}" in outcome.out
+    assert len(metrics(folder)) == 4
+
+
+def test_tensorboard_gets_the_same_numbers(data_dir, tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = tmp_path / "run"
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, "--tensorboard"]
+    assert call("train", *arguments, *options(small_settings())).code == 0
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
+    for name in ("loss", "accuracy", "train_loss", "test_loss"):
+        scalars = events.Tensors(name)
+        assert [s.step for s in scalars] == [200 * r["epoch"] + r["sample"] for r in metrics(folder)]
+        values = np.array([s.tensor_proto.float_val for s in scalars])[:, 0]
+        assert values.tolist() == np.float32([r[name] for r in metrics(folder)]).tolist()
+
+
+# Where settings come from.
+
+
+def settings_of(folder: Path) -> dict:
+    return json.loads((folder / "config.json").read_text())["settings"]
+
+
+def test_options_override_the_recipe_and_config_json_has_the_result(data_dir, tmp_path):
+    arguments = ["--recipe", "small", "--epochs", 1, "--hidden", 5, 4, "--seed", 3, "--init", "glorot"]
+    outcome = call("train", *arguments, "--data-dir", data_dir, "--run-dir", tmp_path / "run")
+    assert outcome.code == 0
+    small = RECIPES["small"]
+    train = dataclasses.replace(small.train, epochs=1, hidden=(5, 4), seed=3, init="glorot")
+    expected = flatten(dataclasses.replace(small, data_dir=str(data_dir), train=train))
+    assert settings_of(tmp_path / "run") == json.loads(json.dumps(expected))
+    assert expected["optimizer"] == "momentum"
+    assert expected["dtype"] == "float32"
+
+
+def test_a_saved_configuration_is_a_start(finished, tmp_path):
+    """A run's own file gives the same run again; options come before it; a file may hold a few fields only."""
+    folder, _ = finished
+    again = ["--config", folder / "config.json", "--run-dir"]
+    assert call("train", *again, tmp_path / "again").code == 0
+    assert_same_run(tmp_path / "again", folder)
+    assert call("train", *again, tmp_path / "other", "--epochs", 1, "--seed", 5).code == 0
+    assert settings_of(tmp_path / "other") == {**settings_of(folder), "epochs": 1, "seed": 5}
+
+    some = {"epochs": 1, "hidden": [3], "data_dir": settings_of(folder)["data_dir"]}
+    (tmp_path / "some.json").write_text(json.dumps(some))
+    assert call("train", "--config", tmp_path / "some.json", "--run-dir", tmp_path / "some").code == 0
+    assert settings_of(tmp_path / "some") == {**json.loads(json.dumps(flatten(Settings()))), **some}
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("epochs = 3", ["is not JSON"]),
+        ('{"learing_rate": 1}', ["'learing_rate' is not known", "did you mean 'learning_rate'?"]),
+        ('{"epochs": "many"}', ["epochs: 'many' is not of type int"]),
+        ('{"epochs": -3}', ["--epochs: -3 is out of range"]),
+    ],
+)
+def test_a_wrong_configuration_is_refused_with_its_name(content, parts, tmp_path):
+    (tmp_path / "c.json").write_text(content)
+    outcome = call("train", "--config", tmp_path / "c.json", "--data-dir", tmp_path / "none")
+    assert_one_line(outcome, 2, repr(str(tmp_path / "c.json")), *parts)
+
+
+# What is refused. The folder of data is not there: the value's error comes before anyone looks for it.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--epochs", "0"], ["--epochs: 0", "at least 1"]),
+        (["--batch-size", "-3"], ["--batch-size: -3", "at least 1"]),
+        (["--report-every", "0"], ["--report-every: 0"]),
+        (["--hidden", "64", "0"], ["--hidden: 0", "at least 1 unit"]),
+        (["--seed", "-1"], ["--seed: -1"]),
+        (["--seed", "4294967296"], ["--seed: 4294967296"]),
+        (["--learning-rate", "nan"], ["--learning-rate: nan"]),
+        (["--learning-rate", "inf"], ["--learning-rate: inf"]),
+        (["--learning-rate", "0"], ["--learning-rate: 0.0"]),
+        (["--learning-rate", "fast"], ["--learning-rate", "'fast'"]),
+        (["--weight-decay", "-1"], ["--weight-decay: -1.0"]),
+        (["--epochs", "2.5"], ["--epochs", "'2.5'"]),
+        (["--epochs"], ["--epochs"]),
+        (["--patience", "2"], ["--patience: 2", "without --validation"]),
+        (["--checkpoint-every", "-1"], ["--checkpoint-every: -1"]),
+        (["--optimizer", "adm"], ["--optimizer: 'adm'", "did you mean 'adam'?"]),
+        (["--schedule", "cosin"], ["--schedule: 'cosin'", "did you mean 'cosine'?"]),
+        (["--activation", "sigmod"], ["--activation: 'sigmod'", "did you mean 'sigmoid'?"]),
+        (["--init", "glorott"], ["--init: 'glorott'", "did you mean 'glorot'?"]),
+        (["--update-order", "layers"], ["--update-order: 'layers'", "layerwise"]),
+        (["--recipe", "smal"], ["--recipe: 'smal'", "did you mean 'small'?"]),
+        (["--backend", "nunpy"], ["backend: 'nunpy'", "did you mean 'numpy'?"]),
+        (["--dtype", "float46"], ["dtype: 'float46'", "did you mean 'float64'?"]),
+        (["--device", "cuda:0"], ["numpy: device 'cuda:0'"]),
+        (["--bacth-size", "2"], ["--bacth-size", "did you mean --batch-size?"]),
+        (["something"], ["something"]),
+        (["--config", "none.json"], ["'none.json'", "No such file"]),
+        (["--resume", "none"], ["'none'", "is not a run"]),
+    ],
+)
+def test_wrong_values_are_refused_before_any_data_is_loaded(arguments, parts, tmp_path):
+    nowhere = tmp_path / "nowhere"
+    outcome = call("train", "--data-dir", nowhere, "--run-dir", tmp_path / "run", *arguments)
+    assert_one_line(outcome, 2, *parts)
+    assert "nowhere" not in outcome.err
+    assert outcome.out == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_data_is_refused(tmp_path):
+    nowhere = tmp_path / "nowhere"
+    assert_one_line(call("train", "--data-dir", nowhere, "--run-dir", tmp_path / "run"), 2, repr(str(nowhere)))
+    assert_one_line(call("train", "--data-dir", tmp_path, "--run-dir", tmp_path / "run"), 2, repr(str(tmp_path)))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--batch-size", 201], ["--batch-size: 201", "200 training samples"]),
+        (["--validation", 200], ["--validation: 200"]),
+        (["--batch-size", 190, "--validation", 11], ["--batch-size: 190", "189"]),
+    ],
+)
+def test_what_does_not_fit_the_data_is_refused_before_they_are_loaded(arguments, parts, data_dir, tmp_path):
+    """From the headers alone: the bodies are cut off here."""
+    folder = shutil.copytree(data_dir, tmp_path / "data")
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:16])
+    outcome = call("train", "--data-dir", folder, "--run-dir", tmp_path / "run", *arguments)
+    assert_one_line(outcome, 2, *parts)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(installed("cupy"), reason="cupy is installed here; its own tests are in test_backend.py")
+def test_a_backend_that_is_not_installed_prints_the_line_that_installs_it(data_dir):
+    assert_one_line(call("train", "--backend", "cupy", "--data-dir", data_dir), 2, "-m pip install", "cupy-cuda")
+
+
+def test_a_run_folder_that_cannot_be_made_is_one_line(data_dir, tmp_path):
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "run"
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
+    assert_one_line(call("train", *arguments), 1, repr(str(folder)), "Not a directory")
+
+
+# How it may end.
+
+
+def test_divergence_ends_with_its_place_and_keeps_what_was_reported(data_dir, tmp_path):
+    folder = tmp_path / "run"
+    arguments = options(small_settings(learning_rate=1e200, report_every=1))
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *arguments)
+    assert_one_line(outcome, 1, "diverged", "--learning-rate")
+    sample = int(re.search(r"loss \w+ sample (\d+) of epoch 0 is (nan|inf)", outcome.err)[1])
+    records = metrics(folder)
+    assert [r["sample"] for r in records] == [*range(sample)]
+    assert all(np.isfinite(r["loss"]) for r in records)
+
+
+def running(data_dir: Path, folder: Path, lines: int = 3, **options_of_popen):
+    """Training without end in a process of its own, which has already written some lines of metrics."""
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER))]
+    process = start("train", *arguments, **options_of_popen)
+    path = folder / "metrics.jsonl"
+    wait_until(lambda: path.exists() and path.read_bytes().count(b"\n") >= lines, process)
+    return process
+
+
+def lines_of(folder: Path) -> list[bytes]:
+    return (folder / "metrics.jsonl").read_bytes().split(b"\n")[:-1]
+
+
+def first_reports(count: int) -> list[dict]:
+    """The first reports of a run that nobody stops."""
+    record = small_settings(**FOREVER)
+    reports = train(TrainConfig(**{**record, "hidden": tuple(record["hidden"])}), TINY, open_backend())
+    return [without_times(runs.metrics_record(report)) for report in itertools.islice(reports, count)]
+
+
+def assert_goes_on(folder: Path, monkeypatch) -> None:
+    """All lines are whole and right, and from what was saved training goes on as if nothing had been."""
+    records = [*map(without_times, metrics(folder))]
+    assert records == first_reports(len(records))
+    with monkeypatch.context() as patch:
+        die_at(patch, runs, "append_metrics", 20)
+        assert call("train", "--resume", folder).code == 130
+    saved = json.loads(runs._load(folder / "checkpoint.safetensors")[1]["position"])
+    after = [*map(without_times, metrics(folder))]
+    assert len(after) >= 20
+    assert len(after) > saved["reports"] > 0
+    assert after == first_reports(len(after))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_training_with_everything_saved(number, code, data_dir, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    process = running(data_dir, folder)  # so its metrics can be read while it trains
+    process.send_signal(number)
+    outcome = finish(process)
+    assert_one_line(outcome, code, "interrupted in epoch", f"--resume {folder}")
+    assert not CONTROL.search(outcome.out)
+    place = re.search(r"epoch (\d+), after (\d+) samples", outcome.err)
+    saved = json.loads(runs._load(folder / "checkpoint.safetensors")[1]["position"])
+    assert (saved["epoch"], saved["sample"]) == tuple(map(int, place.groups())), "nothing that was done is lost"
+    assert saved["reports"] == len(metrics(folder))
+    assert_goes_on(folder, monkeypatch)
+
+
+def test_a_signal_in_the_warm_up_ends_training_too(data_dir, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+
+    def interrupted(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(load_script("train").display, "describe", lambda *_: "")
+    monkeypatch.setattr(runs, "create_run", lambda *args, old=runs.create_run: (old(*args), interrupted()))
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
+    assert_one_line(call("train", *arguments), 130, "interrupted in the warm-up", f"--resume {folder}")
+    monkeypatch.undo()
+    assert call("train", "--resume", folder).code == 0
+
+
+def test_a_signal_while_loading_is_one_line_too(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(load_script("train"), "load_dataset", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+    arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run"]
+    outcome = call("train", *arguments)
+    assert (outcome.code, outcome.err) == (130, "interrupted\n")
+
+
+def test_a_reader_who_leaves_ends_training_without_a_word(data_dir, tmp_path, monkeypatch):
+    """As in `python scripts/train.py | head -1`."""
+    folder = tmp_path / "run"
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER))]
+    process = start("train", *arguments)
+    assert process.stdout.readline().startswith("network")
+    process.stdout.close()
+    process.stdout = None
+    outcome = finish(process)
+    assert outcome.err == ""
+    assert outcome.code == 1
+    assert_goes_on(folder, monkeypatch)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(data_dir, tmp_path, monkeypatch):
+    """The system lets no file grow beyond 4000 bytes: metrics.jsonl breaks off in the middle of a line."""
+    folder = tmp_path / "run"
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER, hidden=[2]))]
+    process = start("train", *arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)))
+    outcome = finish(process)
+    assert_one_line(outcome, 1, repr(str(folder / "metrics.jsonl")), "cannot write: File too large", "--resume")
+    lines = lines_of(folder)
+    assert len(lines) > 4
+    assert (folder / "metrics.jsonl").stat().st_size > len(b"\n".join(lines)) + 1, "a line was cut off"
+    with monkeypatch.context() as patch:
+        die_at(patch, runs, "append_metrics", 20)
+        assert call("train", "--resume", folder).code == 130
+    assert [r["sample"] for r in metrics(folder)] == [50 * (i % 4) for i in range(len(metrics(folder)))]
+    assert metrics(folder)[: len(lines) - 4] == [json.loads(line) for line in lines[: len(lines) - 4]]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "model.safetensors", "checkpoint.safetensors", "result.json"])
+def test_whichever_file_finds_the_disk_full_the_run_can_go_on(name, finished, data_dir, tmp_path, monkeypatch):
+    folder, fsync = tmp_path / "run", os.fsync
+
+    def full(descriptor):
+        if name in Path(f"/proc/self/fd/{descriptor}").readlink().name and len(lines_of(folder)) > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        outcome = call("train", *arguments)
+        assert_one_line(outcome, 1, repr(str(folder / name)), "cannot write: No space left on device", "--resume")
+    assert call("train", "--resume", folder).code == 0
+    assert_same_run(folder, finished[0])
+
+
+def test_a_folder_that_goes_away_is_one_line(data_dir, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    process = running(data_dir, folder, lines=8)
+    folder.rename(tmp_path / "away")
+    outcome = finish(process)
+    assert_one_line(outcome, 1, str(folder), "No such file or directory")
+    assert not folder.exists()
+    assert_goes_on(tmp_path / "away", monkeypatch)
+
+
+# On a terminal.
+
+
+def on_a_terminal(*arguments, interrupt_after: bytes = b"") -> tuple[int, bytes]:
+    """Run train.py on a terminal of 80 columns; its exit code and all that it wrote. Ctrl-C once something is shown."""
+    ours, its = pty.openpty()
+    env = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+    process = start("train", *arguments, stdin=its, stdout=its, stderr=its, env=env, start_new_session=True,
+                    preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))  # fmt: skip
+    os.close(its)
+    said, end = b"", time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if select.select([ours], [], [], 1)[0]:
+            try:
+                piece = os.read(ours, 1 << 16)
+            except OSError:  # how Linux says that the other side is closed
+                break
+            if not piece:
+                break
+            said += piece
+        if interrupt_after and interrupt_after in said:
+            os.write(ours, b"\x03")  # what the key sends
+            interrupt_after = b""
+    process.wait(PATIENCE)
+    os.close(ours)
+    return process.returncode, said
+
+
+def test_on_a_terminal_there_is_a_bar_and_lines_that_fit(data_dir, tmp_path):
+    arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings(epochs=6))]
+    code, said = on_a_terminal(*arguments)
+    assert code == 0
+    assert b"\x1b[" in said
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode())
+    bars = [line for line in re.split(r"[\r\n]+", text) if re.search(r"epoch \d+ of 6", line)]
+    assert bars
+    assert any("samples/s" in bar and "%" in bar and re.search(r"\d+:\d\d|-:--", bar) for bar in bars)
+    rows = [line for line in re.split(r"[\r\n]+", text) if re.match(r" +\d+ +\d+ +\d+\.\d{5} ", line)]
+    assert len(rows) == 24
+    assert max(map(len, rows)) <= 80
+    assert "test images right" in text
+
+
+def test_ctrl_c_on_a_terminal_ends_with_one_line(data_dir, tmp_path, monkeypatch):
+    arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings(**FOREVER))]
+    code, said = on_a_terminal(*arguments, interrupt_after=b"    2     150 ")
+    assert code == 130
+    assert said.count(b"error: interrupted in epoch") == 1
+    assert b"Traceback" not in said
+    assert b"\x1b[?25h" in said[said.rindex(b"\x1b[?25l") :], "the cursor is back"
+    assert_goes_on(tmp_path / "run", monkeypatch)
+
+
+def test_piped_output_is_plain(data_dir, tmp_path):
+    arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings())]
+    outcome = finish(start("train", *arguments, env={"TERM": "xterm-256color"}))
+    assert outcome.code == 0
+    assert not CONTROL.search(outcome.out + outcome.err)
+    assert len([line for line in outcome.out.splitlines() if re.match(r" +\d+ +\d+ +\d", line)]) == 12
+    pictures = {"curves.png", "confusion.png", "mistakes.png", "weights.png"}
+    assert pictures <= {path.name for path in (tmp_path / "run").iterdir()}
+
+
+def test_help_has_every_option_with_its_default():
+    shown = call("train", "--help")
+    assert shown.code == 0
+    words = shown.out.split()
+    for name in (
+        *flatten(Settings()),
+        "recipe",
+        "config",
+        "resume",
+        "run_dir",
+        "overwrite",
+        "cache_dir",
+        "tensorboard",
+    ):
+        assert f"--{name.replace('_', '-')}" in words
+    for default in ("numpy)", "float64)", "10000)", "0.01)", "64)", "layerwise)"):
+        assert default in words
+
+
+# Killed.
+
+
+def test_thirty_kills_change_nothing(data_dir, tmp_path):
+    """SIGKILL at random moments, most of them while it trains and writes; each time it is resumed."""
+    settings = small_settings(epochs=60, report_every=40, checkpoint_every=30, optimizer="adam", batch_size=4)
+    arguments = ["--data-dir", data_dir, *options(settings)]
+    assert call("train", *arguments, "--run-dir", tmp_path / "whole").code == 0
+
+    folder, chance = tmp_path / "killed", random.Random(7)
+    arguments += ["--run-dir", folder]
+    places = []
+    for _ in range(30):
+        process = start("train", *arguments)
+        process.stdout.readline()  # it is about to begin
+        time.sleep(chance.uniform(0, 0.2))
+        process.kill()
+        assert finish(process).code == -signal.SIGKILL, "it was not over yet"
+        places.append(len(lines_of(folder)) if (folder / "metrics.jsonl").exists() else 0)
+        if (folder / "config.json").exists():
+            arguments = ["--resume", folder]
+    assert places[-1] > places[0]
+    assert places == sorted(places)
+    assert len(set(places)) > 10
+    assert finish(start("train", *arguments)).code == 0
+    assert_same_run(folder, tmp_path / "whole")
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
