@@ -36,6 +36,8 @@ class Backend(NamedTuple):
     """A device object of the library, for the `device=` of its creation functions."""
     dtype: Any
     """The namespace's float64 or float32."""
+    from_numpy: Callable[[np.ndarray, Any], Array]
+    """A device copy of a contiguous host array, in a dtype or, with None, in its own; `asarray` is more convenient."""
     to_numpy: Callable[[Array], np.ndarray]
     """The one way out: a host copy of a device array."""
     scan: Scan
@@ -58,7 +60,7 @@ class Backend(NamedTuple):
     @np.errstate(over="ignore")  # beyond float32 is inf, without a warning, as on libraries that know no warnings
     def asarray(self, array: Any, dtype: Any = None) -> Array:
         """Copy a host array (NumPy, native byte order) to the device, in its own dtype unless another is given."""
-        return self.xp.asarray(np.asarray(array, order="C"), dtype=dtype, device=self.device, copy=True)
+        return self.from_numpy(np.asarray(array, order="C"), dtype)
 
 
 def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "float64") -> Backend:
@@ -140,8 +142,11 @@ def _eager(
 
         return limited
 
+    def from_numpy(array: np.ndarray, dtype: Any) -> Array:
+        return xp.asarray(array, dtype=dtype, device=device, copy=True)
+
     version = str(getattr(library, "__version__", "unknown"))
-    return Backend(name, version, xp, device, None, to_numpy, partial(eager_scan, xp=xp), jit)
+    return Backend(name, version, xp, device, None, from_numpy, to_numpy, partial(eager_scan, xp=xp), jit)
 
 
 def _one_blas_thread() -> Callable[[], AbstractContextManager[Any]]:
@@ -222,7 +227,11 @@ def _open_jax(device: str | None) -> Backend:
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         return jax.jit(function, donate_argnums=donate)
 
-    return Backend("jax", jax.__version__, jax.numpy, place, None, np.array, jax.lax.scan, jit)
+    def from_numpy(array: np.ndarray, dtype: Any) -> Array:
+        # jax.numpy.asarray takes four times as long, which a chunk of few steps feels.
+        return jax.device_put(np.array(array, dtype=dtype), place)
+
+    return Backend("jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, jax.lax.scan, jit)
 
 
 def _open_strict(device: str | None) -> Backend:
