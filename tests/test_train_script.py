@@ -13,6 +13,7 @@ import resource
 import select
 import shutil
 import signal
+import subprocess
 import termios
 import time
 from collections.abc import Iterator
@@ -455,6 +456,12 @@ def lines_of(folder: Path) -> list[bytes]:
     return (folder / "metrics.jsonl").read_bytes().split(b"\n")[:-1]
 
 
+def read_until(process: subprocess.Popen, beginning: str) -> None:
+    """Read what a process prints, up to a line with this beginning."""
+    while not (line := process.stdout.readline()).startswith(beginning):
+        assert line, process.stderr.read()
+
+
 def first_reports(count: int) -> list[dict]:
     """The first reports of a run that nobody stops."""
     record = small_settings(**FOREVER)
@@ -517,7 +524,7 @@ def test_a_reader_who_leaves_ends_training_without_a_word(data_dir, tmp_path, mo
     folder = tmp_path / "run"
     arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER))]
     process = start("train", *arguments)
-    assert process.stdout.readline().startswith("network")
+    read_until(process, "    0      50")
     process.stdout.close()
     process.stdout = None
     outcome = finish(process)
@@ -657,26 +664,28 @@ def test_help_has_every_option_with_its_default():
 
 
 def test_thirty_kills_change_nothing(data_dir, tmp_path):
-    """SIGKILL at random moments, most of them while it trains and writes; each time it is resumed."""
+    """SIGKILL at random moments while it trains and writes; each time it is resumed."""
     settings = small_settings(epochs=60, report_every=40, checkpoint_every=30, optimizer="adam", batch_size=4)
     arguments = ["--data-dir", data_dir, *options(settings)]
     assert call("train", *arguments, "--run-dir", tmp_path / "whole").code == 0
 
     folder, chance = tmp_path / "killed", random.Random(7)
     arguments += ["--run-dir", folder]
-    places = []
+    reports = 0
     for _ in range(30):
         process = start("train", *arguments)
-        process.stdout.readline()  # it is about to begin
-        time.sleep(chance.uniform(0, 0.2))
+        # By its progress, not by the clock, or a machine's speed would decide which moments there are.
+        read_until(process, "epoch ")
+        for _ in range(chance.randrange(5)):
+            process.stdout.readline()
+        time.sleep(chance.uniform(0, 0.006))
         process.kill()
         assert finish(process).code == -signal.SIGKILL, "it was not over yet"
-        places.append(len(lines_of(folder)) if (folder / "metrics.jsonl").exists() else 0)
         if (folder / "config.json").exists():
             arguments = ["--resume", folder]
-    assert places[-1] > places[0]
-    assert places == sorted(places)
-    assert len(set(places)) > 10
+        if (folder / "metrics.jsonl").exists():
+            reports = max(reports, len(lines_of(folder)))
+    assert reports > 15, "it got on"
     assert finish(start("train", *arguments)).code == 0
     assert_same_run(folder, tmp_path / "whole")
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
