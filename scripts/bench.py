@@ -294,14 +294,15 @@ def measure_all(options: Options, console: Console) -> Record:
     }
 
 
-def read_record(path: Path) -> Record:
-    """A bench.json. Raises MlpXpError when it is none."""
+def read_record(path: Path, key: str, script: str) -> Record:
+    """A record that a script wrote, which has a key. Raises MlpXpError when it is none."""
     try:
         record: Record = json.loads(path.read_text())
-        record["workloads"][0]["results"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        if not isinstance(record, dict) or key not in record:
+            raise ValueError(f"it has no {key}")
+    except (OSError, ValueError) as error:
         raise MlpXpError(
-            f"--record: {str(path)!r} is no record of a benchmark ({error}); give a bench.json that --output-dir wrote"
+            f"--record: {str(path)!r} is no record of {script} ({error}); give a .json file that it wrote"
         ) from None
     return record
 
@@ -336,7 +337,11 @@ def main() -> int:
     if options.output_dir:
         make_folder(options.output_dir)
     console = Console(highlight=False)
-    record = read_record(options.record) if options.record else measure_all(options, console)
+    record = (
+        read_record(options.record, "workloads", "scripts/bench.py")
+        if options.record
+        else measure_all(options, console)
+    )
     console.print(conditions(record) + "\n", style="dim")
     show(record, console)
     if options.output_dir:

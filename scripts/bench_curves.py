@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tyro
-from bench import DOCUMENT, check_matplotlib, machine, make_folder, measure, update_document, versions
+from bench import DOCUMENT, check_matplotlib, machine, make_folder, measure, read_record, update_document, versions
 from bench_contestants import CONTESTANTS, IDIOMATIC, NOTEBOOK, VARIANTS, Workload
 from bench_report import OURS, REST, THEIRS, Record, conditions, digits, grid, measured, step_seconds
 from rich.console import Console
@@ -99,6 +99,8 @@ class Options:
     """Threads of each contestant."""
     update_docs: tyro.conf.FlagCreatePairsOff[bool] = False
     """Put the tables into docs/performance.md and the picture beside it."""
+    record: Path | None = None
+    """Measure nothing: show, draw and write this curves.json again."""
 
 
 def data_folder(folder: Path, samples: int) -> Path:
@@ -195,7 +197,10 @@ def main() -> None:
     if options.output_dir:
         make_folder(options.output_dir)
     console = Console(highlight=False)
-    record = measure_all(options, console)
+    if options.record:
+        record = read_record(options.record, "curves", "scripts/bench_curves.py")
+    else:
+        record = measure_all(options, console)
     console.print(Markdown(markdown(record)))
     if options.output_dir:
         write_whole(options.output_dir / "curves.json", (json.dumps(record, indent=1) + "\n").encode())

@@ -41,6 +41,8 @@ HEADINGS = (
     ("loss", ""),
 )
 
+# Below this ratio of the longest bar to the shortest, a linear axis shows both.
+LINEAR = 10
 # Okabe and Ito's palette, which people of all kinds of colour vision can tell apart.
 OURS, THEIRS, REST, BOUND = "#0072B2", "#E69F00", "#999999", "#009E73"
 
@@ -200,12 +202,12 @@ def grid(headings: list[str], cells: list[list[str]]) -> list[str]:
 
 
 def draw(record: Record) -> bytes:
-    """Bars of the time of a step, a panel a workload, on logarithmic axes: a PNG file."""
+    """Bars of the time of a step, a panel a workload, on logarithmic axes where they differ much: a PNG file."""
     from matplotlib.figure import Figure
 
     panels = [workload for workload in record["workloads"] if measured(workload)]
     heights = [len(measured(workload)) for workload in panels]
-    figure = Figure(figsize=(8, 0.9 * len(panels) + 0.3 * sum(heights)), layout="constrained")
+    figure = Figure(figsize=(8, 0.8 * len(panels) + 0.25 * sum(heights)), layout="constrained")
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for ax, workload in zip(axes, panels, strict=True):
         results = measured(workload)
@@ -214,8 +216,12 @@ def draw(record: Record) -> bytes:
         bars = ax.barh(titles, microseconds, color=[colour(name) for name in results], height=0.75)
         ax.bar_label(bars, labels=[digits(x, 3) for x in microseconds], padding=3, fontsize=9)
         ax.invert_yaxis()
-        ax.set_xscale("log")
-        ax.set_xlim(min(microseconds) / 3, max(microseconds) * 2)
+        if max(microseconds) < LINEAR * min(microseconds):
+            ax.set_xlim(0, max(microseconds) * 1.15)
+        else:
+            ax.set_xscale("log")
+            ax.set_xlim(min(microseconds) / 3, max(microseconds) * 2)
+        ax.xaxis.set_major_formatter("{x:g}")
         ax.set_title(f"{workload['title']}: µs a step", loc="left", fontsize=10, fontweight="bold")
         ax.tick_params(axis="y", length=0, labelsize=9)
         ax.grid(axis="x", alpha=0.3)

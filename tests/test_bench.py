@@ -243,7 +243,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
         (("--contestants", "numby"), ("--contestants", "did you mean 'numba'?")),
         (("--rounds", "0"), ("--rounds", "at least 1")),
         (("--steps", "0"), ("--steps", "at least 1")),
-        (("--record", "nowhere.json"), ("nowhere.json", "--output-dir")),
+        (("--record", "nowhere.json"), ("nowhere.json", "--record", "that it wrote")),
         (("--workloads", "batch-1024-deep", "--contestants", "notebook"), ("nothing was measured",)),
     ],
 )
