@@ -1,6 +1,8 @@
 """The pictures of a run, drawn from its folder: curves, confusion, mistakes, weights."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,16 @@ from mlp_xp.metrics import confusion_matrix, predict
 def read_curves(folder: Path) -> plots.Curves:
     """The reports of a run, to draw. Raises RunError."""
     _, record = runs.read_config(folder)
-    return plots.Curves(folder.resolve().name, runs.read_metrics(folder), record["train_samples"])
+    return plots.Curves(folder.resolve().name, [*runs.read_metrics(folder), *_closing(folder)], record["train_samples"])
+
+
+def _closing(folder: Path) -> list[dict[str, Any]]:
+    """The closing report of a run that came to its end; it has a file of its own."""
+    path = folder / runs.RESULT
+    try:
+        return [json.loads(path.read_bytes())] if path.exists() else []
+    except ValueError as error:
+        raise runs.RunError(f"{str(path)!r}: is damaged: {error}; resume the run") from None
 
 
 def draw_run(folder: Path, dataset: Dataset, backend: Backend) -> list[Path]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which people with any kind of colour vision tell apart; without yellow, too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MARKERS = "osv^DPX"
 DPI = 130
 
 
@@ -57,35 +58,39 @@ def _tidy(axes: Any) -> None:
 
 
 def draw_curves(runs: Sequence[Curves], path: str | Path) -> None:
-    """Draw losses and accuracy against samples seen, the curves of several runs over one another."""
-    figure = new_figure(8, 6.4)
+    """Draw losses and accuracy against samples seen, the curves of several runs over one another.
+
+    The accuracy before the first step is out of sight where there are later ones, which differ by much less.
+    """
+    names = -(-len(runs) // 2)
+    figure = new_figure(8, 6.2 + 0.2 * names)
     losses, accuracy = figure.subplots(2, 1, sharex=True)
+    labels, later = [], []
     for i, (name, records, samples) in enumerate(runs):
-        colour = COLOURS[i % len(COLOURS)]
+        # More runs than colours differ in their markers.
+        look = {"color": COLOURS[i % len(COLOURS)], "linewidth": 1.3}
+        marked = {**look, "marker": MARKERS[i // len(COLOURS) % len(MARKERS)], "markersize": 3.5}
         seen = [record["epoch"] * samples + record["sample"] for record in records]
-
-        def values(field: str, records: Sequence[Mapping[str, Any]] = records) -> list[float]:
-            return [record[field] for record in records]
-
-        of = f"{name}: " if len(runs) > 1 else ""
-        losses.plot(
-            seen, values("train_loss"), color=colour, linestyle="--", label=f"{of}training, mean since last report"
-        )
-        losses.plot(seen, values("test_loss"), color=colour, marker="o", markersize=3, label=f"{of}test")
-        accuracy.plot(
-            seen, [100 * value for value in values("accuracy")], color=colour, marker="o", markersize=3, label=name
-        )
+        share = [100 * record["accuracy"] for record in records]
+        losses.plot(seen, [record["train_loss"] for record in records], linestyle="--", **look)
+        losses.plot(seen, [record["test_loss"] for record in records], **marked)
+        accuracy.plot(seen, share, label=name, **marked)
+        labels.append(f"{name} ({share[-1]:.2f} %)" if share else f"{name} (no report yet)")
+        later += [value for at, value in zip(seen, share, strict=True) if at > 0]
     losses.set(ylabel="cross-entropy loss (nats)", yscale="log")
     losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     losses.yaxis.set_major_formatter("{x:.3g}")
     losses.yaxis.set_minor_formatter("")
     accuracy.set(ylabel="test accuracy (%)", xlabel="training samples seen")
     accuracy.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", " "))
-    losses.legend(frameon=False, fontsize=8)
-    if len(runs) > 1:
-        accuracy.legend(frameon=False, fontsize=8)
-    last = [(100 * records[-1]["accuracy"], name) for name, records, _ in runs if records]
-    losses.set_title("; ".join(f"{name}: {value:.2f} % at the last report" for value, name in last), fontsize=9)
+    if later:
+        margin = 0.05 * (max(later) - min(later)) + 0.5
+        accuracy.set_ylim(min(later) - margin, max(later) + margin)
+    kinds = [losses.plot([], [], color="#555555", linestyle=style)[0] for style in ("--", "-")]
+    losses.legend(kinds, ["training, mean since the last report", "test"], frameon=False, fontsize=9)
+    legend = figure.legend(accuracy.lines, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     _tidy(losses)
     _tidy(accuracy)
     save(figure, path)
@@ -96,18 +101,23 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str], path: str | P
     classes = len(class_names)
     size = max(6.0, 0.42 * classes + 2)
     figure = new_figure(size + 0.8, size)
+    from matplotlib.colors import PowerNorm
+    from matplotlib.ticker import MaxNLocator
+
     axes = figure.subplots()
     wrong = matrix.astype(float)
     np.fill_diagonal(wrong, np.nan)
-    shown = axes.imshow(wrong, cmap="Blues", vmin=0)
-    figure.colorbar(shown, ax=axes, label="images taken for another class", shrink=0.8)
-    darkest = np.nanmax(wrong) if classes > 1 else 0
+    # The square root, so that one frequent mistake does not make all the others look the same.
+    norm = PowerNorm(0.5, vmin=0, vmax=max(1.0, float(np.nanmax(wrong, initial=0))))
+    shown = axes.imshow(wrong, cmap="Blues", norm=norm)
+    whole = MaxNLocator(integer=True)
+    figure.colorbar(shown, ax=axes, label="images taken for another class", shrink=0.8, ticks=whole)
     for (row, column), count in np.ndenumerate(matrix):
         if count:
-            dark = row != column and count > 0.5 * darkest
+            dark = row != column and norm(count) > 0.6
             weight = "bold" if row == column else "normal"
             axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else "black",
-                      fontsize=8 if classes <= 10 else 5.5, fontweight=weight)  # fmt: skip
+                      fontsize=8 if classes <= 10 else 7, fontweight=weight)  # fmt: skip
     long = max(map(len, class_names)) > 2
     axes.set_xticks(range(classes), class_names, rotation=45 if long else 0, ha="right" if long else "center")
     axes.set_yticks(range(classes), class_names)
@@ -153,7 +163,7 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int], path: str | 
     units = min(weights.shape[1], most)
     columns = max(1, round(units**0.5))
     rows = -(-units // columns)
-    figure = new_figure(0.85 * columns + 1.2, 0.85 * rows + 0.7)
+    figure = new_figure(max(3.8, 0.85 * columns + 1.2), max(2.6, 0.85 * rows + 0.7))
     grid = figure.subplots(rows, columns, squeeze=False)
     largest = float(np.max(np.abs(weights[:, :units]))) or 1.0
     for axes in grid.flat:
@@ -162,10 +172,7 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int], path: str | 
         image = weights[:, i].reshape(image_shape)
         grid.flat[i].imshow(image, cmap="PuOr_r", vmin=-largest, vmax=largest)
     figure.colorbar(grid.flat[0].images[0], ax=grid, label="weight", shrink=0.8)
-    of = (
-        f"the first {units} of {weights.shape[1]} hidden units" if units < weights.shape[1] else f"{units} hidden units"
-    )
-    figure.suptitle(f"weights from the pixels to {of}", fontsize=10)
+    figure.suptitle(f"first-layer weights of {units} of {weights.shape[1]} units", fontsize=10)
     save(figure, path)
 
 

@@ -1,13 +1,15 @@
 """The pictures show the numbers they are given: read back from the figures before these are written."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mlp_xp import plots
+from mlp_xp import plots, runs
 from mlp_xp.files import FileError
+from mlp_xp.gallery import read_curves
 
 
 @pytest.fixture
@@ -45,6 +47,39 @@ def test_curves_stand_at_the_samples_seen_and_lie_over_one_another(figures: list
     assert accuracy.get_xlabel()
     # Runs are told apart by their colours, in both pictures the same.
     assert accuracy.lines[0].get_color() == losses.lines[0].get_color() != accuracy.lines[1].get_color()
+
+
+def test_every_run_is_told_apart_and_named_as_it_is(figures: list, tmp_path: Path) -> None:
+    names = ["_hidden", "$not^{maths", *(f"run {i}" for i in range(7))]
+    plots.draw_curves([plots.Curves(name, records(4, 1.0), 300) for name in names], tmp_path / "curves.png")
+    (legend,) = figures[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == [f"{name} (75.00 %)" for name in names]
+    lines = figures[0].axes[1].lines
+    assert len({(line.get_color(), line.get_marker()) for line in lines}) == len(names)
+    # The legend has a place of its own: nothing is drawn over a curve.
+    assert not any(legend.get_window_extent().overlaps(axes.get_tightbbox()) for axes in figures[0].axes)
+
+
+def test_accuracy_is_drawn_to_the_scale_of_trained_networks(figures: list, tmp_path: Path) -> None:
+    run = [
+        {**record, "accuracy": share} for record, share in zip(records(4, 1.0), (0.1, 0.95, 0.97, 0.98), strict=True)
+    ]
+    plots.draw_curves([plots.Curves("one", run, 300)], tmp_path / "curves.png")
+    low, high = figures[0].axes[1].get_ylim()
+    assert 90 < low < 95
+    assert 98 < high < 100
+
+
+def test_curves_end_with_the_closing_report(tmp_path: Path) -> None:
+    (tmp_path / runs.CONFIG).write_text(json.dumps({"settings": {}, "train_samples": 300}))
+    first, last = records(2, 1.0)
+    (tmp_path / runs.METRICS).write_text(json.dumps(first) + "\n")
+    assert read_curves(tmp_path) == (tmp_path.name, [first], 300)
+    (tmp_path / runs.RESULT).write_text(json.dumps(last))
+    assert read_curves(tmp_path) == (tmp_path.name, [first, last], 300)
+    (tmp_path / runs.RESULT).write_text("{")
+    with pytest.raises(runs.RunError, match=r"result\.json': is damaged"):
+        read_curves(tmp_path)
 
 
 def test_curves_of_a_run_without_reports(tmp_path: Path) -> None:
