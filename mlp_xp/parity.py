@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_xp.backend import Backend, open_backend
-from mlp_xp.config import TrainConfig
+from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.datasets import Dataset
 from mlp_xp.loops import Array
 from mlp_xp.metrics import predict_logits
@@ -96,11 +96,14 @@ def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
 
 
 def stop_after(config: TrainConfig, samples: int, steps: int) -> TrainConfig:
-    """The configuration with epochs enough, and a chunk that ends after exactly so many steps beyond the warm-up."""
+    """The configuration with epochs enough, and a chunk that ends after exactly so many steps beyond the warm-up.
+
+    samples: those that are trained on, without what is held out. Nothing stops it earlier.
+    """
     an_epoch = -(-samples // config.batch_size)
     rest = steps % an_epoch
     every = (rest - 1) * config.batch_size if rest > 1 else 0
-    return replace(config, epochs=max(1, -(-steps // an_epoch)), checkpoint_every=every)
+    return replace(config, epochs=max(1, -(-steps // an_epoch)), checkpoint_every=every, patience=0)
 
 
 def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Trajectory:
@@ -111,7 +114,10 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     on_device = dataset._replace(
         **{name: backend.asarray(array) for name, array in dataset._asdict().items() if isinstance(array, np.ndarray)}
     )
-    config = stop_after(config, dataset.train_images.shape[0], steps)
+    if steps < 1:
+        raise ConfigError(f"steps: {steps} is out of range; it must be at least 1")
+    config.check_fits(dataset.train_images.shape[0])
+    config = stop_after(config, dataset.train_images.shape[0] - config.validation, steps)
     probed = on_device.test_images[: min(PROBES, dataset.test_images.shape[0]), ...]
     losses: list[np.ndarray] = []
     looks: list[tuple[int, np.ndarray]] = []
@@ -161,7 +167,8 @@ def compare(run: Trajectory, reference: Trajectory, length: int, fixed_tolerance
 
     def quantity(name: str, deviations: np.ndarray, steps: np.ndarray) -> Quantity:
         bounds = allowed(steps)
-        beyond = ~(deviations <= bounds)  # so that NaN counts as beyond
+        deviations = np.where(np.isnan(deviations), np.inf, deviations)
+        beyond = deviations > bounds
         ratios = bounds[deviations > 0] / deviations[deviations > 0]
         return Quantity(
             name,

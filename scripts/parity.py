@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from mlp_xp.backend import BACKENDS, Backend, BackendError, open_backend, threads_chosen
+from mlp_xp.backend import BACKENDS, DTYPES, Backend, BackendError, open_backend, threads_chosen
 from mlp_xp.cli import parse, run
-from mlp_xp.config import ConfigError, TrainConfig
+from mlp_xp.config import ConfigError, TrainConfig, check_choice
 from mlp_xp.datasets import Dataset, load_dataset
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity import Comparison, Quantity, Trajectory, check, compare, longest_dot_product, tolerance
@@ -140,11 +140,12 @@ def mismatches(comparison: Comparison, config: TrainConfig) -> Iterator[str]:
     """A sentence for every quantity that went beyond its tolerance, naming backend, step and quantity."""
     for quantity in comparison.quantities:
         if quantity.first_step is not None:
+            times = 1 / quantity.head_room if quantity.head_room else math.inf
             after = quantity.first_step - config.warm_up_steps
             place = f"step {after} after the warm-up" if after > 0 else f"step {quantity.first_step} of the warm-up"
             yield (
                 f"{comparison.trajectory.backend}: the {quantity.name} of {place} is the first beyond its tolerance; "
-                f"largest relative deviation {quantity.largest:.2e}, {1 / quantity.head_room:.3g} times what is allowed"
+                f"largest relative deviation {quantity.largest:.2e}, {times:.3g} times what is allowed"
             )
 
 
@@ -221,12 +222,16 @@ def main() -> int:
         raise ConfigError(f"--steps: {arguments.steps} is out of range; it must be at least 1")
     if arguments.tolerance is not None and not arguments.tolerance > 0:
         raise ConfigError(f"--tolerance: {arguments.tolerance} is out of range; it must be above 0")
+    check_choice("dtype", arguments.dtype, DTYPES)
     config = TrainConfig(batch_size=arguments.batch_size, hidden=arguments.hidden)
     backends, unusable = open_backends(arguments)
     # In float64 NumPy on its own is the reference, and would be compared with itself.
     compared = [backend for backend in backends if (backend.name, arguments.dtype) != ("numpy", "float64")]
     if not compared and not arguments.notebook:
-        raise ConfigError("--backends: nothing to compare: NumPy in float64 is the reference; name another backend")
+        reasons = "".join(f" ({reason})" for reason in unusable.values())
+        raise ConfigError(
+            f"--backends: nothing to compare: NumPy in float64 is the reference; name another backend{reasons}"
+        )
     if arguments.report_dir:
         from mlp_xp.plots import draw_deviations
     dataset = load_dataset(arguments.data_dir or "mnist")
@@ -271,8 +276,8 @@ def main() -> int:
             arguments.report_dir / "parity.png",
             tolerance=allowed(config, dataset, arguments, len(comparisons[0].deviations)),
         )
-    if "GITHUB_STEP_SUMMARY" in os.environ:
-        path = Path(os.environ["GITHUB_STEP_SUMMARY"])
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        path = Path(summary)
         with file_errors(path, "write"), path.open("a", encoding="utf-8") as file:
             file.write(f"## Backend parity\n\n{text}\n")
     for fault in faults:
