@@ -501,11 +501,11 @@ def test_a_signal_ends_training_with_everything_saved(number, code, data_dir, tm
 def test_a_signal_in_the_warm_up_ends_training_too(data_dir, tmp_path, monkeypatch):
     folder = tmp_path / "run"
 
-    def interrupted(*args):
-        os.kill(os.getpid(), signal.SIGINT)
+    def create_and_interrupt(*args, create=runs.create_run):
+        create(*args)
+        signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(load_script("train").display, "describe", lambda *_: "")
-    monkeypatch.setattr(runs, "create_run", lambda *args, old=runs.create_run: (old(*args), interrupted()))
+    monkeypatch.setattr(runs, "create_run", create_and_interrupt)
     arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
     assert_one_line(call("train", *arguments), 130, "interrupted in the warm-up", f"--resume {folder}")
     monkeypatch.undo()
@@ -513,7 +513,7 @@ def test_a_signal_in_the_warm_up_ends_training_too(data_dir, tmp_path, monkeypat
 
 
 def test_a_signal_while_loading_is_one_line_too(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(load_script("train"), "load_dataset", lambda *_, **__: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(load_script("train"), "load_dataset", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run"]
     outcome = call("train", *arguments)
     assert (outcome.code, outcome.err) == (130, "interrupted\n")

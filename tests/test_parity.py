@@ -1,0 +1,373 @@
+"""Parity: right computations agree with head-room, and every planted fault is found at its step."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import TINY
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlp_xp.backend import Backend, open_backend
+from mlp_xp.chunks import plan_epoch
+from mlp_xp.config import ConfigError, TrainConfig
+from mlp_xp.network import Layer
+from mlp_xp.parity import (
+    SAFETY,
+    Comparison,
+    Trajectory,
+    check,
+    compare,
+    longest_dot_product,
+    record,
+    stop_after,
+    tolerance,
+)
+from mlp_xp.steps import State
+
+WARM_UP, STEPS = 10, 130
+CONFIG = TrainConfig(hidden=(8,), learning_rate=0.05, report_every=50)
+LENGTH = longest_dot_product(CONFIG, TINY)
+every_batch_size = pytest.mark.parametrize("batch_size", [1, 7])
+
+
+def config_of(batch_size: int) -> TrainConfig:
+    return replace(CONFIG, batch_size=batch_size)
+
+
+def faulty(change: Callable[[Any, Any], tuple[Any, Any]], backend: Backend | None = None) -> Backend:
+    """A backend whose every step is done right, and then changed: `change(carry, logits) -> carry, logits`."""
+    backend = backend or open_backend()
+
+    def scan(step, carry, xs):
+        def changed_step(carry, x):
+            carry, logits = step(carry, x)
+            # A block of deferred steps has logits of three dimensions, and is itself made of steps.
+            return change(carry, logits) if logits.ndim == 2 else (carry, logits)
+
+        return backend.scan(changed_step, carry, xs)
+
+    return backend._replace(name="faulty", scan=scan)
+
+
+def at_step(number: int, change: Callable[[Any, Any], tuple[Any, Any]]) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """Change one step only, counted from 1 with the first of the warm-up."""
+    count = 0
+
+    def counted(carry, logits):
+        nonlocal count
+        count += 1
+        return change(carry, logits) if count == number else (carry, logits)
+
+    return counted
+
+
+def shift_logits(carry, logits):
+    return carry, logits + 1e-7 * (np.arange(10) == 3)
+
+
+def shift_bias(carry, logits):
+    """Of the last layer: 1e-7 in one number, after the step's update."""
+    state, *rest = carry if type(carry) is tuple else (carry,)
+    bias = state.network[-1].bias + 1e-7 * (np.arange(10) == 3)
+    state = State((*state.network[:-1], Layer(state.network[-1].weights, bias)), state.kept)
+    return (state, *rest) if rest else state, logits
+
+
+def only(comparisons: Any) -> Comparison:
+    reference, comparison = comparisons
+    assert reference.agrees
+    assert reference.loss.largest == reference.logits.largest == reference.weights.largest == 0
+    assert reference.loss.head_room == math.inf
+    return comparison
+
+
+def check_one(backend: Backend, config: TrainConfig = CONFIG, steps: int = STEPS, **options: Any) -> Comparison:
+    return only(check(config, TINY, [backend], steps, **options))
+
+
+# Right computations.
+
+
+def assert_agrees(comparison: Comparison, steps: int) -> None:
+    assert comparison.agrees
+    for quantity in comparison.quantities:
+        assert quantity.first_step is None
+        assert quantity.head_room > 1
+        assert quantity.head_room == math.inf or quantity.largest > 0
+    losses = comparison.trajectory.losses
+    assert len(losses) == len(comparison.deviations) == WARM_UP + steps
+    assert losses[-50:].mean() < losses[WARM_UP : WARM_UP + 50].mean(), "it learns"
+
+
+def test_every_backend_agrees_with_head_room(backend):
+    comparison = check_one(backend, CONFIG, 400)
+    assert_agrees(comparison, 400)
+    assert (comparison.trajectory.backend, comparison.trajectory.dtype) == (backend.name, "float64")
+    assert (comparison.accuracies_differ, comparison.predictions_differ) == (0, 0)
+
+
+def test_every_backend_agrees_in_float32_but_only_by_its_own_eps(backend32):
+    config, steps = config_of(7), 120
+    comparison = check_one(backend32, config, steps)
+    assert_agrees(comparison, steps)
+    assert comparison.trajectory.dtype == "float32"
+    reference = record(config, TINY, open_backend(), steps)
+    stricter = compare(comparison.trajectory, reference, LENGTH, float(tolerance(WARM_UP + steps, "float64", LENGTH)))
+    assert stricter.loss.first_step == 1
+    assert not stricter.agrees
+
+
+def test_a_namespace_that_the_project_does_not_know_takes_part():
+    comparison = check_one(open_backend("array_api_compat:numpy"))
+    assert comparison.agrees
+    assert comparison.trajectory.backend == "array_api_compat:numpy"
+
+
+def test_a_faulty_scan_that_changes_nothing_agrees():
+    """Else what is caught below might be the planting, not what is planted."""
+    for batch_size in (1, 7):
+        comparison = check_one(faulty(lambda carry, logits: (carry, logits)), config_of(batch_size))
+        assert [quantity.largest for quantity in comparison.quantities] == [0, 0, 0]
+
+
+# Planted faults.
+
+
+@every_batch_size
+@pytest.mark.parametrize("number", [1, 7, 11, 12, 61, 140])
+def test_1e_7_in_the_logits_of_one_step_is_found_there(number, batch_size):
+    comparison = check_one(faulty(at_step(number, shift_logits)), config_of(batch_size))
+    assert comparison.loss.first_step == number
+    assert 0 < comparison.loss.largest <= 1e-7
+    assert comparison.loss.head_room < 1
+    assert int(np.argmax(comparison.deviations)) == number - 1
+    assert np.count_nonzero(comparison.deviations) == 1, "training itself was not touched"
+    assert comparison.logits.first_step is None
+    assert comparison.weights.first_step is None
+    assert not comparison.agrees
+
+
+@every_batch_size
+@pytest.mark.parametrize("number", [1, 10, 11, 61])
+def test_1e_7_in_one_bias_after_one_step_is_found_in_the_next(number, batch_size):
+    comparison = check_one(faulty(at_step(number, shift_bias)), config_of(batch_size))
+    assert comparison.loss.first_step == number + 1
+    looks = comparison.trajectory.probe_steps
+    assert comparison.logits.first_step == min(looks[looks >= number])
+    assert comparison.weights.first_step == WARM_UP + STEPS
+    assert not comparison.agrees
+
+
+@every_batch_size
+def test_a_fault_in_the_last_step_is_found_in_logits_and_weights(batch_size):
+    """No loss comes after it."""
+    comparison = check_one(faulty(at_step(WARM_UP + STEPS, shift_bias)), config_of(batch_size))
+    assert comparison.loss.first_step is None
+    assert comparison.loss.largest == 0
+    assert comparison.logits.first_step == comparison.weights.first_step == WARM_UP + STEPS
+    assert not comparison.agrees
+
+
+@every_batch_size
+def test_a_swapped_update_order_is_found_in_the_second_step(batch_size):
+    """The first loss knows nothing of updates."""
+    config = config_of(batch_size)
+    reference = record(config, TINY, open_backend(), STEPS)
+    other = record(replace(config, update_order="simultaneous"), TINY, open_backend(), STEPS)
+    comparison = compare(other, reference, LENGTH)
+    assert comparison.loss.first_step == 2
+    assert comparison.weights.first_step == WARM_UP + STEPS
+    assert not comparison.agrees
+
+
+def test_a_float32_cast_is_found_in_the_first_step(backend):
+    """Of the logits, in every step, on every backend; compiled too."""
+    xp = backend.xp
+
+    def cast(carry, logits):
+        return carry, xp.astype(xp.astype(logits, xp.float32), backend.dtype)
+
+    comparison = check_one(faulty(cast, backend), config_of(7), 50)
+    assert comparison.loss.first_step == 1
+    assert comparison.logits.first_step is None, "the network itself was not touched"
+    assert 1e-12 < comparison.loss.largest < 1e-6
+
+
+@pytest.mark.parametrize("number", [5, 40])
+def test_a_float32_cast_of_the_weights_is_found_in_the_next_step(number):
+    def cast(state, logits):
+        network = tuple(Layer(*(array.astype(np.float32).astype(np.float64) for array in layer)) for layer in state[0])
+        return State(network, state[1]), logits
+
+    comparison = check_one(faulty(at_step(number, cast)), config_of(7))
+    assert comparison.loss.first_step == number + 1
+    assert not comparison.agrees
+
+
+@every_batch_size
+def test_a_differing_shuffle_is_found_where_it_begins_to_differ(batch_size):
+    """Two samples have changed places in the first epoch's order, which is replayed here."""
+    config = config_of(batch_size)
+    random = np.random.RandomState(config.seed)
+    random.randn(36, 8)
+    random.randn(8, 10)
+    order = random.permutation(200)
+    first, second = 37, 101
+    assert 1 not in order[[first, second]], "the sample of the warm-up stays"
+    swapped = np.arange(200)
+    swapped[order[[first, second]]] = order[[second, first]]
+    other = TINY._replace(train_images=TINY.train_images[swapped], train_labels=TINY.train_labels[swapped])
+    steps = 200 // batch_size
+    comparison = compare(
+        record(config, other, open_backend(), steps), record(config, TINY, open_backend(), steps), LENGTH
+    )
+    assert comparison.loss.first_step == WARM_UP + first // batch_size + 1
+    assert comparison.weights.first_step == WARM_UP + steps
+
+
+def test_another_seed_is_found_in_the_first_step():
+    other = record(replace(CONFIG, seed=1), TINY, open_backend(), STEPS)
+    assert compare(other, record(CONFIG, TINY, open_backend(), STEPS), LENGTH).loss.first_step == 1
+
+
+# What is recorded.
+
+
+@pytest.mark.parametrize("steps", [1, 2, 28, 29, 30, 31, 57, 58, 59, 90])
+def test_exactly_so_many_steps_are_recorded(steps):
+    """29 steps are an epoch."""
+    trajectory = record(config_of(7), TINY, open_backend(), steps)
+    assert len(trajectory.losses) == WARM_UP + steps
+    assert trajectory.probe_steps[-1] == WARM_UP + steps
+    assert trajectory.probes.shape == (len(trajectory.probe_steps), 60, 10)
+    assert trajectory.predictions.shape == (60,)
+    np.testing.assert_array_equal(trajectory.predictions, trajectory.probes[-1].argmax(axis=1))
+    assert trajectory.accuracy == np.mean(trajectory.predictions == TINY.test_labels)
+    longer = record(config_of(7), TINY, open_backend(), 95)
+    np.testing.assert_array_equal(longer.losses[: WARM_UP + steps], trajectory.losses)
+
+
+def test_samples_held_out_and_patience_change_nothing_of_that():
+    config = replace(config_of(7), validation=60, patience=1, epochs=2)
+    assert len(record(config, TINY, open_backend(), 75).losses) == WARM_UP + 75
+    assert check_one(open_backend("array-api-strict"), config, 75).agrees
+
+
+@given(samples=st.integers(1, 500), batch_size=st.integers(1, 60), steps=st.integers(1, 2000))
+def test_a_chunk_ends_after_any_number_of_steps(samples, batch_size, steps):
+    if batch_size > samples:
+        return
+    config = stop_after(TrainConfig(batch_size=batch_size, report_every=100), samples, steps)
+    intervals = [interval for interval in (config.report_every, config.checkpoint_every) if interval]
+    ends = np.cumsum([chunk.steps for chunk in plan_epoch(samples, batch_size, 8, intervals)])
+    epoch = int(ends[-1])
+    assert (config.epochs - 1) * epoch < steps <= config.epochs * epoch
+    assert (steps - 1) % epoch + 1 in ends
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_no_step_at_all_is_refused(steps):
+    with pytest.raises(ConfigError, match=f"steps: {steps} is out of range"):
+        record(CONFIG, TINY, open_backend(), steps)
+
+
+# How it is compared.
+
+
+def made_up(steps: int = 20, dtype: str = "float64", **changes: Any) -> Trajectory:
+    random = np.random.default_rng(3)
+    values = {
+        "losses": random.uniform(0.001, 5, steps),
+        "probe_steps": np.array([1, 5, steps]),
+        "probes": random.normal(size=(3, 4, 10)),
+        "weights": (random.normal(size=(6, 4)), random.normal(size=4)),
+        "accuracies": (0.1, 0.5, 0.6),
+        "predictions": np.array([1, 2, 3, 4]),
+    }
+    return Trajectory("made up", "1", "cpu", dtype, **{**values, **changes}, accuracy=0.6, seconds=1.0)
+
+
+def test_equal_trajectories_agree_without_deviation():
+    comparison = compare(made_up(), made_up(), 36)
+    assert comparison.agrees
+    assert [q.largest for q in comparison.quantities] == [0, 0, 0]
+    assert [q.head_room for q in comparison.quantities] == [math.inf] * 3
+    assert (comparison.accuracies_differ, comparison.predictions_differ) == (0, 0)
+
+
+@pytest.mark.parametrize(("times", "agrees"), [(0.5, True), (2.0, False)])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_loss_may_deviate_by_so_much_and_no_more(times, agrees, dtype):
+    """Relative to it where it is above 1, else to 1; at step 8, by the coarser dtype of the two."""
+    bound = float(tolerance(8, dtype, 36))
+    for loss in (4.0, 0.01):
+        losses = made_up().losses.copy()
+        losses[7] = loss
+        changed = losses.copy()
+        changed[7] += times * bound * max(1, loss)
+        comparison = compare(made_up(losses=changed, dtype=dtype), made_up(losses=losses), 36)
+        assert comparison.agrees is agrees
+        assert comparison.loss.first_step == (None if agrees else 8)
+        assert comparison.loss.head_room == pytest.approx(1 / times, rel=1e-2)
+        assert comparison.loss.largest == pytest.approx(times * bound, rel=1e-2)
+        assert compare(made_up(losses=changed), made_up(losses=losses), 36, fixed_tolerance=1).agrees
+        assert not compare(made_up(losses=changed), made_up(losses=losses), 36, fixed_tolerance=1e-20).agrees
+
+
+def test_logits_and_weights_deviate_relative_to_their_largest():
+    probes = made_up().probes.copy()
+    probes[1, 2, 3] += 1e-6
+    comparison = compare(made_up(probes=probes), made_up(), 36)
+    assert comparison.logits.first_step == 5
+    assert comparison.logits.largest == pytest.approx(1e-6 / np.abs(made_up().probes[1]).max())
+    assert comparison.weights.first_step is comparison.loss.first_step is None
+    weights, bias = made_up().weights
+    comparison = compare(made_up(weights=(weights, bias + 1e-6)), made_up(), 36)
+    assert comparison.weights.first_step == 20
+    assert comparison.weights.largest == pytest.approx(1e-6 / np.abs(bias).max())
+    assert comparison.logits.first_step is comparison.loss.first_step is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_never_agrees(value):
+    losses, probes, weights = made_up().losses.copy(), made_up().probes.copy(), made_up().weights
+    losses[3] = probes[1, 0, 0] = value
+    for changes, quantity, step in (
+        ({"losses": losses}, "loss", 4),
+        ({"probes": probes}, "logits", 5),
+        ({"weights": (weights[0] * value, weights[1])}, "weights", 20),
+    ):
+        comparison = compare(made_up(**changes), made_up(), 36)
+        assert not comparison.agrees
+        found = getattr(comparison, quantity)
+        assert (found.first_step, found.largest, found.head_room) == (step, math.inf, 0)
+        assert not compare(made_up(**changes), made_up(), 36, fixed_tolerance=1e300).agrees
+
+
+def test_differing_accuracies_and_predictions_are_counted():
+    comparison = compare(made_up(accuracies=(0.1, 0.4, 0.7), predictions=np.array([1, 2, 3, 5])), made_up(), 36)
+    assert (comparison.accuracies_differ, comparison.predictions_differ) == (2, 1)
+
+
+@given(
+    steps=st.integers(1, 10**6), more=st.integers(1, 10**6), length=st.integers(1, 10**5), wider=st.integers(1, 10**5)
+)
+def test_the_tolerance_grows_with_steps_length_and_eps_alone(steps, more, length, wider):
+    allowed = tolerance(np.array([steps, steps + more]), "float64", length)
+    assert allowed.shape == (2,)
+    assert 0 < allowed[0] < allowed[1]
+    assert tolerance(np.array([steps]), "float64", length + wider)[0] > allowed[0]
+    ratio = tolerance(np.array([steps]), "float32", length)[0] / allowed[0]
+    assert ratio == pytest.approx(np.finfo(np.float32).eps / np.finfo(np.float64).eps)
+    assert tolerance(np.array([4 * steps]), "float64", length)[0] == pytest.approx(2 * allowed[0])
+    assert tolerance(np.array([1]), "float64", 1)[0] == SAFETY * np.finfo(np.float64).eps
+
+
+def test_the_longest_sum_is_the_widest_layers_or_the_batchs():
+    assert longest_dot_product(CONFIG, TINY) == 36
+    assert longest_dot_product(replace(CONFIG, hidden=(8, 50, 9)), TINY) == 50
+    assert longest_dot_product(replace(CONFIG, batch_size=99), TINY) == 99

@@ -1,0 +1,285 @@
+"""scripts/parity.py: what it says, writes and returns."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import TINY, assert_one_line, call, finish, start, write_idx_folder
+
+from mlp_xp.backend import BACKENDS, BackendError, installed, open_backend
+from mlp_xp.config import TrainConfig
+from mlp_xp.parity import check
+
+SMALL = ["--steps", "60", "--hidden", "8"]
+LIBRARY = '''
+"""A stranger's array library: NumPy with one step wrong. Batches of one have arrays of one row."""
+import array_api_compat.numpy as numpy
+
+
+class Namespace:
+    def __init__(self, wrong_step):
+        self.wrong_step, self.steps = wrong_step, 0
+
+    def __getattr__(self, name):
+        return getattr(numpy, name)
+
+    def tanh(self, x):
+        y = numpy.tanh(x)
+        if x.shape[0] == 1:
+            self.steps += 1
+            if self.steps == self.wrong_step:
+                y = y + 1e-7
+        return y
+
+
+right, wrong, wrong_in_the_warm_up = Namespace(0), Namespace(10 + 27), Namespace(4)
+'''
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> Path:
+    return write_idx_folder(tmp_path_factory.mktemp("data"), TINY)
+
+
+@pytest.fixture(autouse=True)
+def no_summary(monkeypatch) -> None:
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch) -> str:
+    """The name of an importable module with the namespaces above, which count anew."""
+    (tmp_path / "stranger.py").write_text(LIBRARY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "stranger", raising=False)
+    return "stranger"
+
+
+def parity(data_dir: Path, *arguments: object):
+    return call("parity", "--data-dir", data_dir, *SMALL, *arguments)
+
+
+def table(out: str) -> dict[str, list[str]]:
+    """The rows of the table, by backend."""
+    lines = out.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.split()[:2] == ["backend", "version"])
+    rows = {}
+    for line in lines[first + 1 :]:
+        if ":" in line.split()[0] and line.split()[0].endswith(":"):
+            break
+        rows[line.split()[0]] = line.split()
+    return rows
+
+
+def test_backends_that_agree(data_dir):
+    outcome = parity(data_dir, "--backends", "numpy", "array-api-strict", "array_api_compat:numpy")
+    assert (outcome.code, outcome.err) == (0, "")
+    rows = table(outcome.out)
+    assert [*rows] == ["numpy", "array-api-strict", "array_api_compat:numpy"]
+    assert rows["numpy"][1] == np.__version__
+    assert rows["numpy"][-1] == "reference"
+    assert rows["array-api-strict"][-1] == rows["array_api_compat:numpy"][-1] == "agrees"
+    assert rows["array-api-strict"][2] == "device1"
+    for line in outcome.out.splitlines()[-2:]:
+        assert "differing: predictions 0 of 60" in line
+    assert "\x1b" not in outcome.out
+
+
+def test_what_the_table_says_is_what_the_library_measured(data_dir):
+    """In float32, where something deviates."""
+    outcome = parity(data_dir, "--backends", "numpy", "--dtype", "float32")
+    assert (outcome.code, outcome.err) == (0, "")
+    config = TrainConfig(hidden=(8,))
+    _, comparison = check(config, TINY, [open_backend(dtype="float32")], 60)
+    shown = [line.split() for line in outcome.out.splitlines() if line.startswith("numpy")][1]
+    assert shown[3:6] == [f"{quantity.largest:.1e}" for quantity in comparison.quantities]
+    assert shown[6] == f"{min(quantity.head_room for quantity in comparison.quantities):.3g}"
+    assert f"accuracy {100 * comparison.trajectory.accuracy:.2f} %" in outcome.out
+
+
+def test_a_mismatch_names_backend_step_and_quantity(data_dir, stranger, tmp_path):
+    outcome = parity(data_dir, "--backends", f"{stranger}:right", f"{stranger}:wrong", "--report-dir", tmp_path / "r")
+    assert outcome.code == 1
+    rows = table(outcome.out)
+    assert rows[f"{stranger}:right"][-1] == "agrees"
+    assert rows[f"{stranger}:wrong"][-1] == "DIFFERS"
+    assert rows["numpy"][-1] == "reference"
+    lines = outcome.err.splitlines()
+    assert lines[0].startswith(f"mismatch: {stranger}:wrong: the loss of step 27 after the warm-up is the first beyond")
+    assert all(line.startswith(f"mismatch: {stranger}:wrong: the ") for line in lines)
+    assert [line.split(" the ")[1].split()[0] for line in lines] == ["loss", "logits", "weights"]
+    record = json.loads((tmp_path / "r" / "parity.json").read_text())
+    reference, right, wrong = record["backends"]
+    assert (reference["verdict"], right["verdict"], wrong["verdict"]) == ("reference", "agrees", "DIFFERS")
+    assert wrong["loss"]["first_step"] == 37
+    assert wrong["weights"]["first_step"] == 70
+    assert wrong["loss"]["head_room"] < 1
+    assert right["loss"]["first_step"] is None
+    assert record["mismatches"] == [line.removeprefix("mismatch: ") for line in lines]
+    summary = (tmp_path / "r" / "parity.md").read_text()
+    assert f"**{record['mismatches'][0]}**" in summary
+
+
+def test_a_mismatch_in_the_warm_up_is_named_as_such(data_dir, stranger):
+    outcome = parity(data_dir, "--backends", f"{stranger}:wrong_in_the_warm_up")
+    assert outcome.code == 1
+    assert "the loss of step 4 of the warm-up is the first beyond its tolerance" in outcome.err
+
+
+@pytest.fixture
+def one_usable(monkeypatch) -> None:
+    """Of the backends that the project knows, one is usable besides NumPy, and one is not."""
+
+    def unusable(device):
+        raise BackendError("backend torch: it is broken here; mend it")
+
+    for name in ("jax", "cupy"):
+        monkeypatch.delitem(BACKENDS, name)
+    monkeypatch.setitem(BACKENDS, "torch", unusable)
+
+
+def test_by_default_all_usable_take_part_and_the_others_are_listed(data_dir, one_usable, tmp_path):
+    outcome = parity(data_dir, "--report-dir", tmp_path)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert [*table(outcome.out)][:2] == ["numpy", "array-api-strict"]
+    assert "not run: backend torch: it is broken here; mend it" in outcome.out.splitlines()
+    record = json.loads((tmp_path / "parity.json").read_text())
+    assert record["unusable"] == {"torch": "backend torch: it is broken here; mend it"}
+    assert "- not run: torch: backend torch: it is broken here; mend it\n" in (tmp_path / "parity.md").read_text()
+
+
+def test_one_that_was_asked_for_and_is_not_usable_is_code_2(data_dir, one_usable):
+    for arguments in (["--backends", "array-api-strict", "torch"], ["--device", "torch=cpu"]):
+        assert_one_line(parity(data_dir, *arguments), 2, "backend torch: it is broken here; mend it")
+    assert_one_line(parity(data_dir, "--backends", "nunpy"), 2, "'nunpy'", "did you mean 'numpy'?")
+    assert_one_line(parity(data_dir, "--backends", "no_such_module:xp"), 2, "no_such_module:xp", "can be imported")
+
+
+@pytest.mark.skipif(installed("cupy"), reason="cupy is installed here; its own tests are in test_backend.py")
+def test_cupy_that_was_asked_for_and_is_not_installed_is_code_2(data_dir):
+    assert_one_line(parity(data_dir, "--backends", "numpy", "cupy"), 2, "cupy", "-m pip install")
+
+
+def test_nothing_compared_is_no_success(data_dir, one_usable, monkeypatch):
+    assert_one_line(parity(data_dir, "--backends", "numpy"), 2, "nothing to compare")
+    monkeypatch.delitem(BACKENDS, "array-api-strict")
+    assert_one_line(parity(data_dir), 2, "nothing to compare", "it is broken here; mend it")
+
+
+def test_reports_are_written(data_dir, stranger, tmp_path):
+    folder = tmp_path / "new" / "reports"
+    outcome = parity(data_dir, "--backends", f"{stranger}:right", "array-api-strict", "--report-dir", folder)
+    assert outcome.code == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["parity.json", "parity.md", "parity.png"]
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    record = json.loads((folder / "parity.json").read_text(), parse_constant=refuse)
+    assert record["arguments"]["steps"] == 60
+    assert record["arguments"]["hidden"] == [8]
+    assert record["mismatches"] == []
+    assert [each["backend"] for each in record["backends"]] == ["numpy", f"{stranger}:right", "array-api-strict"]
+    for each in record["backends"]:
+        assert {"version", "device", "dtype", "verdict", "loss", "logits", "weights", "accuracy"} <= each.keys()
+        assert each["loss"]["first_step"] is None
+    text = (folder / "parity.md").read_text()
+    assert "| backend | version | device | loss | logits | weights | head-room | verdict |" in text
+    assert text.count("| agrees |") == 2
+    from PIL import Image
+
+    with Image.open(folder / "parity.png") as picture:
+        assert min(picture.size) > 300
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 10, "something is drawn"
+
+
+def test_the_summary_of_a_job_is_appended(data_dir, tmp_path, monkeypatch):
+    path = tmp_path / "summary.md"
+    path.write_text("# Job\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+    for count in (1, 2):
+        assert parity(data_dir, "--backends", "array_api_compat:numpy").code == 0
+        text = path.read_text()
+        assert text.startswith("# Job\n## Backend parity\n")
+        assert text.count("| array_api_compat:numpy |") == count
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "")
+    assert parity(data_dir, "--backends", "array_api_compat:numpy").code == 0
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
+    outcome = parity(data_dir, "--backends", "array_api_compat:numpy")
+    assert_one_line(outcome, 1, repr(str(tmp_path)), "Is a directory")
+
+
+def test_a_tolerance_that_is_given_is_the_one(data_dir, stranger):
+    wrong = f"{stranger}:wrong"
+    assert parity(data_dir, "--backends", wrong, "--tolerance", "1e-3").code == 0
+    outcome = parity(data_dir, "--backends", "numpy", "--dtype", "float32", "--tolerance", "1e-12")
+    assert outcome.code == 1
+    assert "step 1 of the warm-up" in outcome.err
+
+
+def test_options_reach_the_computation(data_dir, tmp_path):
+    outcome = call(
+        "parity", "--data-dir", data_dir, "--backends", "array-api-strict", "--device", "array-api-strict=CPU_DEVICE",
+        "--batch-size", "7", "--hidden", "5", "4", "--steps", "9", "--report-dir", tmp_path,
+    )  # fmt: skip
+    assert (outcome.code, outcome.err) == (0, "")
+    assert table(outcome.out)["array-api-strict"][2] == "CPU_DEVICE"
+    record = json.loads((tmp_path / "parity.json").read_text())
+    config = TrainConfig(batch_size=7, hidden=(5, 4))
+    (reference,) = check(config, TINY, [], 9)
+    assert record["backends"][0]["accuracy"] == reference.trajectory.accuracy
+
+
+def test_the_notebooks_own_loop_takes_part(data_dir):
+    outcome = parity(data_dir, "--backends", "array_api_compat:numpy", "--notebook")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert table(outcome.out)["notebook"][-1] == "agrees"
+    assert parity(data_dir, "--backends", "numpy", "--notebook").code == 0, "it is something to compare"
+    outcome = call("parity", "--data-dir", data_dir, "--notebook", "--backends", "numpy", "--hidden", "8", "8")
+    assert_one_line(outcome, 2, "--notebook", "one hidden layer")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--steps", "0"], ["--steps: 0", "at least 1"]),
+        (["--tolerance", "-1"], ["--tolerance: -1.0"]),
+        (["--tolerance", "nan"], ["--tolerance: nan"]),
+        (["--batch-size", "0"], ["--batch-size: 0"]),
+        (["--hidden", "0"], ["--hidden: 0"]),
+        (["--dtype", "float16"], ["--dtype: 'float16'", "did you mean"]),
+        (["--device", "jax"], ["--device: 'jax' is not NAME=DEVICE"]),
+        (["--device", "jux=cpu"], ["--device: 'jux=cpu'"]),
+        (["--backends", "numpy", "--device", "jax=cpu"], ["--device: 'jax=cpu'"]),
+        (["--backend", "jax"], ["--backend", "did you mean --backends?"]),
+    ],
+)
+def test_wrong_values_are_refused_before_any_data_is_loaded(arguments, parts, tmp_path):
+    outcome = call("parity", "--data-dir", tmp_path / "nowhere", *arguments)
+    assert_one_line(outcome, 2, *parts)
+    assert "nowhere" not in outcome.err
+
+
+def test_data_that_are_not_there_or_too_few_are_one_line(data_dir, tmp_path):
+    nowhere = tmp_path / "nowhere"
+    assert_one_line(parity(nowhere, "--backends", "array-api-strict"), 2, repr(str(nowhere)))
+    outcome = parity(data_dir, "--backends", "array-api-strict", "--batch-size", "201")
+    assert_one_line(outcome, 2, "--batch-size: 201", "200 training samples")
+
+
+def test_a_report_folder_that_cannot_be_made_is_one_line(data_dir, tmp_path):
+    (tmp_path / "file").write_text("")
+    outcome = parity(data_dir, "--backends", "array_api_compat:numpy", "--report-dir", tmp_path / "file")
+    assert_one_line(outcome, 1, repr(str(tmp_path / "file")))
+
+
+def test_in_a_process_of_its_own(data_dir, tmp_path, stranger):
+    env = {"PYTHONPATH": str(tmp_path)}
+    arguments = ["--data-dir", data_dir, *SMALL, "--backends", f"{stranger}:wrong"]
+    outcome = finish(start("parity", *arguments, env=env))
+    assert outcome.code == 1
+    assert outcome.err.startswith(f"mismatch: {stranger}:wrong: the loss of step 27 after the warm-up")
+    assert "\x1b" not in outcome.out
+    assert "\r" not in outcome.out
