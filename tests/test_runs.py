@@ -1,0 +1,210 @@
+"""The run folder's functions: names, what may be written where, metrics, models."""
+
+import datetime as dt
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import TINY, arrays_of
+
+from mlp_xp import runs
+from mlp_xp.backend import open_backend
+from mlp_xp.config import ConfigError, TrainConfig
+from mlp_xp.errors import MlpXpError
+from mlp_xp.files import FileError
+from mlp_xp.network import Layer
+from mlp_xp.runs import RunError
+from mlp_xp.settings import Settings
+from mlp_xp.trainer import train
+from mlp_xp.training import Report
+
+NOW = dt.datetime(2024, 2, 3, 4, 5, 6)
+CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        (Settings(), "mnist-numpy-20240203-040506"),
+        (Settings(backend="jax", dataset="kmnist"), "kmnist-jax-20240203-040506"),
+        (Settings(data_dir="/some/where/"), "where-numpy-20240203-040506"),
+        (Settings(data_dir=".", backend="a.b:c.d"), f"{Path.cwd().name}-a.b-c.d-20240203-040506"),
+    ],
+)
+def test_the_default_folder_says_data_backend_and_time(settings, name):
+    assert runs.default_folder(settings, NOW) == Path("runs") / name
+
+
+@pytest.fixture(params=["none", "empty", "run", "other", "file", "half"])
+def folder(request, tmp_path) -> tuple[str, Path]:
+    path = tmp_path / "folder"
+    if request.param == "file":
+        path.write_text("")
+    elif request.param != "none":
+        path.mkdir()
+    if request.param == "run":
+        (path / "config.json").write_text("{}")
+    if request.param == "other":
+        (path / "thesis.tex").write_text("mine")
+    if request.param == "half":  # killed while it began
+        (path / ".config.json.77.aside").write_text("{")
+    return request.param, path
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_where_a_new_run_may_be_written(folder, overwrite):
+    kind, path = folder
+    allowed = kind in ("none", "empty", "half") or (kind == "run" and overwrite)
+    if allowed:
+        runs.check_new(path, overwrite)
+    else:
+        with pytest.raises(RunError) as caught:
+            runs.check_new(path, overwrite)
+        assert repr(str(path)) in str(caught.value)
+        assert "--run-dir" in str(caught.value)
+
+
+def finished_run(folder: Path, config: TrainConfig = CONFIG) -> list[Report]:
+    return [*train(config, TINY, open_backend(), run_dir=folder)]
+
+
+def test_the_library_never_clears_a_folder_of_something_else(tmp_path):
+    (tmp_path / "holiday.png").write_bytes(b"dear")
+    with pytest.raises(RunError, match="neither empty nor a run"):
+        finished_run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.png"]
+
+
+def test_the_library_goes_on_with_its_run_and_refuses_another(tmp_path):
+    reports = finished_run(tmp_path)
+    assert [(r.epoch, r.sample) for r in reports] == [(0, 0), (0, 100), (1, 0), (1, 100), (1, 200)]
+    (again,) = finished_run(tmp_path)
+    assert again[:2] == reports[-1][:2]
+    for a, b in zip(arrays_of(again.network, np.array), arrays_of(reports[-1].network, np.array), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(RunError, match="was made with epochs 2"):
+        finished_run(tmp_path, TrainConfig(epochs=3, hidden=(3,), report_every=100))
+
+
+def test_clear_removes_what_a_run_wrote_but_its_settings_and_what_is_the_users(tmp_path):
+    finished_run(tmp_path)
+    for name in ("curves.png", "events.out.tfevents.3", ".model.safetensors.9.aside", "notes.txt"):
+        (tmp_path / name).write_text("")
+    runs.clear(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes.txt"]
+    runs.clear(tmp_path / "none")
+
+
+def a_report(**changes) -> Report:
+    values = {"epoch": 1, "sample": 100, "loss": 0.1 + 0.2, "accuracy": 1 / 3, "seconds": 1.5, "train_loss": math.pi,
+              "test_loss": 5e-324, "samples_per_second": 1e6, "network": ()}  # fmt: skip
+    return Report(**{**values, **changes})
+
+
+def test_metrics_are_appended_in_full_precision(tmp_path):
+    expected = []
+    for epoch in range(3):
+        runs.append_metrics(tmp_path, a_report(epoch=epoch))
+        expected.append({k: v for k, v in a_report(epoch=epoch)._asdict().items() if k != "network"})
+        assert runs.read_metrics(tmp_path) == expected
+        assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == expected
+
+
+def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fsync", lambda _: synced.append((tmp_path / "metrics.jsonl").read_bytes()))
+    runs.append_metrics(tmp_path, a_report())
+    assert synced == [(tmp_path / "metrics.jsonl").read_bytes()]
+    assert synced[0].endswith(b"}\n")
+
+
+def test_metrics_may_be_none_or_cut_off_but_not_damaged(tmp_path):
+    assert runs.read_metrics(tmp_path) == []
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"")
+    assert runs.read_metrics(tmp_path) == []
+    path.write_bytes(b'{"epoch": 0}\n{"epoch": 1}\n{"ep')
+    assert runs.read_metrics(tmp_path) == [{"epoch": 0}, {"epoch": 1}]
+    path.write_bytes(b'{"epoch": 0}\n{"epo\n{"epoch": 1}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl': is damaged: ") as caught:
+        runs.read_metrics(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_metrics_are_cut_back_to_what_a_checkpoint_knows(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"1\n2\n3\n4")
+    (tmp_path / ".checkpoint.safetensors.1.aside").write_text("")
+    with pytest.raises(RunError, match="has 3 reports, the checkpoint knows of 4"):
+        runs.truncate_metrics(tmp_path, 4)
+    runs.truncate_metrics(tmp_path, 2)
+    assert path.read_bytes() == b"1\n2\n"
+    runs.truncate_metrics(tmp_path, 0)
+    assert path.read_bytes() == b""
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+    path.unlink()
+    runs.truncate_metrics(tmp_path, 0)
+    with pytest.raises(RunError, match="has 0 reports"):
+        runs.truncate_metrics(tmp_path, 1)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(RunError, match=r"is not a run: it has no config\.json"):
+            runs.read_config(path)
+        with pytest.raises(RunError, match="is not a run"):
+            runs.load_model(path)
+    (tmp_path / "config.json").write_text('{"settings": {"epoch": 3}}')
+    with pytest.raises(ConfigError, match="did you mean 'epochs'"):
+        runs.read_config(tmp_path)
+
+
+def test_a_model_is_all_that_it_takes_to_use_it(tmp_path):
+    *_, closing = finished_run(tmp_path)
+    model = runs.load_model(tmp_path)
+    assert model.activation == "sigmoid"
+    assert model.dtype == "float64"
+    assert model.image_shape == (6, 6)
+    assert model.class_names == TINY.class_names
+    for a, b in zip(arrays_of(model.network, np.asarray), arrays_of(closing.network, np.array), strict=True):
+        assert a.dtype == np.float64
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_models_network_goes_to_any_device_in_its_dtype(backend32):
+    network = (Layer(np.array([[1.0, 0.1]]), np.array([0.0, 2.0])),)
+    (layer,) = runs.to_device(network, backend32)
+    for array, host in zip(layer, network[0], strict=True):
+        assert array.dtype == backend32.dtype
+        np.testing.assert_array_equal(backend32.to_numpy(array), host.astype(np.float32))
+
+
+def test_a_model_of_another_kind_or_none_is_refused(tmp_path):
+    finished_run(tmp_path)
+    path = tmp_path / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes((tmp_path / "checkpoint.safetensors").read_bytes())
+    with pytest.raises(RunError, match=r"model\.safetensors'.*is not a model"):
+        runs.load_model(tmp_path)
+    for damaged in (content[:-1], content[:100], b"", content[:-1] + bytes([content[-1] ^ 1])):
+        path.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"model\.safetensors'.* altered"):
+            runs.load_model(tmp_path)
+    path.unlink()
+    with pytest.raises(RunError, match=r"model\.safetensors': is not there"):
+        runs.load_model(tmp_path)
+    path.mkdir()
+    with pytest.raises(RunError, match=r"model\.safetensors'"):
+        runs.load_model(tmp_path)
+
+
+def test_what_cannot_be_written_is_a_file_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "run", tmp_path / "file"):
+        with pytest.raises(MlpXpError) as caught:
+            finished_run(path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(FileError, match=r"'.*metrics\.jsonl': cannot write: No such file"):
+        runs.append_metrics(tmp_path / "gone", a_report())
