@@ -2,6 +2,8 @@
 # Another Python: `make PYTHON=python3.13 test`. Options for the script or for pytest: `make train ARGS="--epochs 1"`.
 PYTHON ?= python3
 BIN = .venv/bin
+# A file's tests share what is costly to make, so they stay together.
+PARALLEL = --numprocesses=auto --maxprocesses=4 --dist=loadfile
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .PHONY: train test lint types check clean
@@ -10,7 +12,7 @@ train: .venv/train
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
 
 test: .venv/test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .
