@@ -221,6 +221,7 @@ def test_the_best_network_by_validation_is_the_model_kept(data_dir, tmp_path, mo
     )
     assert call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(settings)).code == 0
     assert len(ends) == 13, "one an epoch, and one at the end"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["train_samples"] == 160
     assert right(load_file(tmp_path / "run" / "model.safetensors")) == max(ends)
     assert ends[-1] < max(ends)
 
@@ -415,6 +416,12 @@ def test_what_does_not_fit_the_data_is_refused_before_they_are_loaded(arguments,
     outcome = call("train", "--data-dir", folder, "--run-dir", tmp_path / "run", *arguments)
     assert_one_line(outcome, 2, *parts)
     assert not (tmp_path / "run").exists()
+
+
+def test_mnist_is_found_wherever_the_command_is_started(tmp_path):
+    outcome = finish(start("train", "--batch-size", 60001, cwd=tmp_path))
+    assert_one_line(outcome, 2, "--batch-size: 60001", "60000 training samples")
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.skipif(installed("cupy"), reason="cupy is installed here; its own tests are in test_backend.py")
