@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,7 +81,7 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
             **threads_chosen(),
         },
         "machine": f"{platform.system()} {platform.machine()}",
-        **_data_facts(settings, dataset),
+        **_data_facts(settings, dataset, backend),
     }
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,18 +89,29 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
     write_whole(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode())
 
 
-def _data_facts(settings: Settings, dataset: Dataset) -> dict[str, Any]:
+def _data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[str, Any]:
     return {
         "train_samples": dataset.train_images.shape[0] - settings.train.validation,
         "image_shape": list(dataset.train_images.shape[1:]),
         "class_names": list(dataset.class_names),
+        "data_crc32": _checksum(dataset, backend),
     }
 
 
-def check_data(folder: Path, settings: Settings, dataset: Dataset) -> None:
+def _checksum(dataset: Dataset, backend: Backend) -> str:
+    """Of all images and labels: enough to tell other data of the same shape. A piece at a time, for memory's sake."""
+    checksum = 0
+    for array in (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels):
+        for start in range(0, array.shape[0], 5000):
+            stop = min(start + 5000, array.shape[0])
+            checksum = zlib.crc32(np.ascontiguousarray(backend.to_numpy(array[start:stop, ...])).data, checksum)
+    return f"{checksum:08x}"
+
+
+def check_data(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> None:
     """Raise RunError, which names what differs, for data that are not like those that the run was begun with."""
     _, record = read_config(folder)
-    for name, value in _data_facts(settings, dataset).items():
+    for name, value in _data_facts(settings, dataset, backend).items():
         if record.get(name) != value:
             raise RunError(
                 f"{str(folder / CONFIG)!r}: the run was begun with {name} {record.get(name)!r}, these data have "

@@ -73,7 +73,7 @@ def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Back
     """
     if not (folder / runs.CHECKPOINT).exists():
         return None
-    runs.check_data(folder, settings, dataset)
+    runs.check_data(folder, settings, dataset, backend)
     fresh, _ = initial_state(settings.train, layer_sizes(settings.train, dataset), backend)
     return runs.load_checkpoint(folder, settings, fresh, backend)
 

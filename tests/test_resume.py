@@ -284,6 +284,10 @@ def test_data_may_have_moved_but_must_be_the_runs(whole_runs, data_dir, tmp_path
         tmp_path / "fewer", TINY._replace(train_images=TINY.train_images[:150], train_labels=TINY.train_labels[:150])
     )
     assert_one_line(call("train", "--resume", folder, "--data-dir", fewer), 2, "train_samples 200", "150")
+    images = TINY.train_images.copy()
+    images[-1, -1, -1] ^= 1
+    other = write_idx_folder(tmp_path / "other", TINY._replace(train_images=images))
+    assert_one_line(call("train", "--resume", folder, "--data-dir", other), 2, "data_crc32")
     smaller = write_idx_folder(
         tmp_path / "smaller",
         TINY._replace(train_images=TINY.train_images[:, 1:, :], test_images=TINY.test_images[:, 1:, :]),
