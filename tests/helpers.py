@@ -67,12 +67,19 @@ def call(name: str, *args: Any) -> Outcome:
     return Outcome(code or 0, out.getvalue(), err.getvalue())
 
 
-def start(name: str, *args: Any, **options: Any) -> subprocess.Popen:
-    """Run a script in a process of its own, its output in pipes unless the options say otherwise."""
+def start(name: str, *args: Any, first: str = "", **options: Any) -> subprocess.Popen:
+    """Run a script in a process of its own, its output in pipes unless the options say otherwise.
+
+    first: Python that the process runs before it becomes the script. (A preexec_fn would fork this process, where
+    threads of JAX may hold a lock.)
+    """
     env = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "GITHUB_STEP_SUMMARY")}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
     env = {**env, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
-    return subprocess.Popen([sys.executable, SCRIPTS / f"{name}.py", *map(str, args)], env=env, **options)
+    command = [sys.executable, str(SCRIPTS / f"{name}.py"), *map(str, args)]
+    if first:
+        command = [sys.executable, "-c", f"import os, sys; {first}; os.execv(sys.argv[1], sys.argv[1:])", *command]
+    return subprocess.Popen(command, env=env, **options)
 
 
 def finish(process: subprocess.Popen) -> Outcome:

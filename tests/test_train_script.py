@@ -2,19 +2,16 @@
 
 import dataclasses
 import errno
-import fcntl
 import itertools
 import json
 import os
 import pty
 import random
 import re
-import resource
 import select
 import shutil
 import signal
 import subprocess
-import termios
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -544,7 +541,8 @@ def test_a_full_disk_is_one_line_and_loses_nothing(data_dir, tmp_path, monkeypat
     """The system lets no file grow beyond 4000 bytes: metrics.jsonl breaks off in the middle of a line."""
     folder = tmp_path / "run"
     arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER, hidden=[2]))]
-    process = start("train", *arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)))
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))"
+    process = start("train", *arguments, first=limit)
     outcome = finish(process)
     assert_one_line(outcome, 1, repr(str(folder / "metrics.jsonl")), "cannot write: File too large", "--resume")
     lines = lines_of(folder)
@@ -592,8 +590,10 @@ def on_a_terminal(*arguments, interrupt_after: bytes = b"") -> tuple[int, bytes]
     """Run train.py on a terminal of 80 columns; its exit code and all that it wrote. Ctrl-C once something is shown."""
     ours, its = pty.openpty()
     env = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
-    process = start("train", *arguments, stdin=its, stdout=its, stderr=its, env=env, start_new_session=True,
-                    preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))  # fmt: skip
+    control = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+    process = start(
+        "train", *arguments, stdin=its, stdout=its, stderr=its, env=env, start_new_session=True, first=control
+    )
     os.close(its)
     said, end = b"", time.monotonic() + PATIENCE
     while time.monotonic() < end:
