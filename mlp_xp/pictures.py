@@ -156,7 +156,7 @@ def _grey(image: "Image.Image") -> Floats:
         values = np.nan_to_num(np.asarray(image, np.float64))
         values -= values.min()
         image = Image.fromarray(np.uint8(values * (255 / max(values.max(), 1e-300))))
-    grey = image.getchannel("L") if image.mode == "LAB" else image.convert("RGB").convert("L")
+    grey = image.convert("RGB").convert("L")
     if image.has_transparency_data:
         alpha = image.convert("RGBA").getchannel("A")
         grey = Image.composite(grey, Image.new("L", grey.size, _behind(np.asarray(grey), np.asarray(alpha))), alpha)

@@ -50,7 +50,7 @@ def test_curves_stand_at_the_samples_seen_and_lie_over_one_another(figures: list
 
 
 def test_every_run_is_told_apart_and_named_as_it_is(figures: list, tmp_path: Path) -> None:
-    names = ["_hidden", "$not^{maths", *(f"run {i}" for i in range(7))]
+    names = ["_hidden", "$not^{maths$", *(f"run {i}" for i in range(7))]
     plots.draw_curves([plots.Curves(name, records(4, 1.0), 300) for name in names], tmp_path / "curves.png")
     (legend,) = figures[0].legends
     assert [text.get_text() for text in legend.get_texts()] == [f"{name} (75.00 %)" for name in names]
