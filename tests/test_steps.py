@@ -82,7 +82,7 @@ def test_trajectories_are_the_notebooks(update_order, batch_size, backend):
 
 
 @every_order
-@every_batch_size
+@pytest.mark.parametrize("batch_size", [1, 7])
 def test_trajectories_are_the_notebooks_in_float32(update_order, batch_size, backend32):
     assert_retold(configuration(update_order, batch_size), backend32, np.float32)
 
@@ -125,9 +125,9 @@ def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, act
     config = TrainConfig(hidden=hidden, update_order=update_order, activation=activation, init="glorot")
     state, inputs = make_inputs(config, DEFERRED_STEPS, backend)
     step, block = backend.jit(make_step(config, xp=backend.xp)), backend.jit(make_block(config, backend))
-    # What compiles does so anew for every length, and is no other for that: the shortest and the longest will do there.
+    # What compiles does so anew for every length, and is no other for that: a short one and the longest will do there.
     compiles = backend.jit(len) is not len
-    lengths = {1, 2, DEFERRED_STEPS - 1, DEFERRED_STEPS} if compiles else set(range(1, DEFERRED_STEPS + 1))
+    lengths = {2, DEFERRED_STEPS} if compiles else set(range(1, DEFERRED_STEPS + 1))
     expected, logits = copied(state, backend), []
     for i in range(DEFERRED_STEPS):
         expected, row = step(expected, tuple(array[i, ...] for array in inputs))
@@ -141,12 +141,12 @@ def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, act
 
 
 def test_a_chunk_of_any_length_is_its_steps_one_by_one(backend):
-    """Blocks and a rest: less than a block, a block, one step more, several blocks and some."""
+    """Blocks and a rest: less than a block, a block, several blocks and some."""
     config = configuration("layerwise", 1)
     dataset = on_device(HOST, backend)
     step = backend.jit(make_step(config, xp=backend.xp))
     classes = backend.asarray(np.arange(10, dtype=np.uint8))
-    for steps in (DEFERRED_STEPS - 1, DEFERRED_STEPS, DEFERRED_STEPS + 1, 2 * DEFERRED_STEPS + 7):
+    for steps in (DEFERRED_STEPS - 1, DEFERRED_STEPS, 2 * DEFERRED_STEPS + 7):
         state, inputs = make_inputs(config, steps, backend)
         expected, logits = copied(state, backend), []
         for i in range(steps):
@@ -172,7 +172,7 @@ def test_only_plain_descent_on_single_samples_is_deferred():
     assert not can_defer(TrainConfig(weight_decay=0.1))
 
 
-@pytest.mark.parametrize("settings", [{}, {"batch_size": 7}, {"batch_size": 7, "optimizer": "adam"}])
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 7, "optimizer": "adam"}])
 def test_training_changes_nothing_that_the_caller_owns(settings, backend):
     """Updates are in place, and donated arrays are gone: neither may reach the data set, or a report already given."""
     config = TrainConfig(epochs=1, hidden=(8,), report_every=100, **settings)
@@ -193,8 +193,7 @@ def test_training_changes_nothing_that_the_caller_owns(settings, backend):
     assert (then[0][0] != then[1][0]).any(), "they would differ if it were one array"
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
-@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize(("batch_size", "optimizer"), [(1, "sgd"), (7, "sgd"), (7, "momentum")])
 def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, backend):
     """The contract of donation: what comes back is what went in, on libraries whose arrays can be changed."""
     config = TrainConfig(hidden=(8,), batch_size=batch_size, optimizer=optimizer)

@@ -55,7 +55,8 @@ def test_two_runs_give_the_same_bits(settings, backend):
                 assert x.tobytes() == y.tobytes()
 
 
-def test_another_seed_gives_another_run(backend):
+def test_another_seed_gives_another_run():
+    backend = open_backend("numpy")
     one, other = (run(configuration(seed=seed), backend)[-1] for seed in (0, 1))
     assert (host_network(one.report, backend)[0] != host_network(other.report, backend)[0]).all()
 
@@ -124,7 +125,8 @@ def plain_evaluation(arrays: list[np.ndarray], activation: str) -> tuple[float, 
     return float(np.mean(np.log(np.exp(z).sum(axis=1)) - z[right])), float((z.argmax(axis=1) == right[1]).mean())
 
 
-def test_progress_counts(backend):
+def test_progress_counts():
+    backend = open_backend("numpy")
     progresses = run(configuration(batch_size=7), backend)
     steps = itertools.accumulate(len(progress.losses) for progress in progresses)
     assert [progress.step for progress in progresses] == list(steps)
@@ -180,14 +182,16 @@ DIVERGING = [
 ]
 
 
-@pytest.mark.parametrize("warm_up_steps", [0, 10])
 @pytest.mark.parametrize("settings", DIVERGING)
-def test_divergence_is_told_with_its_place_and_no_warning(settings, warm_up_steps, backend):
-    config = configuration(warm_up_steps=warm_up_steps, epochs=5, **settings)
-    assert_diverges(config, backend)
+def test_divergence_is_told_with_its_place_and_no_warning(settings, backend):
+    assert_diverges(configuration(warm_up_steps=0, epochs=5, **settings), backend)
 
 
-@pytest.mark.parametrize("settings", DIVERGING)
+def test_divergence_in_the_warm_up(backend):
+    assert_diverges(configuration(learning_rate=1e300), backend)
+
+
+@pytest.mark.parametrize("settings", DIVERGING[::2])
 def test_divergence_in_float32(settings, backend32):
     assert_diverges(configuration(warm_up_steps=0, epochs=5, **settings), backend32)
 
@@ -247,7 +251,9 @@ def test_a_default_run_compiles_three_loops_and_no_more_in_the_next_epoch():
     """60000 images of 28 x 28 in batches of one, cut as by default; few hidden units, since only shapes count here."""
     backend = open_backend("jax")
     config = TrainConfig(epochs=2, hidden=(3,), seed=77)
-    host = synthetic(60000, 100, size=28)
+    images = np.random.default_rng(0).integers(0, 256, (60000, 28, 28), dtype=np.uint8)
+    labels = np.arange(60000, dtype=np.uint8) % 10
+    host = HOST._replace(train_images=images, train_labels=labels, test_images=images[:9], test_labels=labels[:9])
     counts = {}
     for progress in trajectory(config, on_device(host, backend), backend):
         counts[progress.epoch] = make_chunk(config, backend)._cache_size()
