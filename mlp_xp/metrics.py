@@ -1,5 +1,6 @@
 """What a network is worth: its probabilities, loss and accuracy on a set of images, and who is taken for whom."""
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -86,3 +87,8 @@ def precision_and_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     right = np.diagonal(matrix).astype(np.float64)
     with np.errstate(invalid="ignore"):
         return right / matrix.sum(axis=0), right / matrix.sum(axis=1)
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as in `99.9 %`, rounded down: only all of it reads 100.0 %."""
+    return f"{math.floor(1000 * share) / 10:.1f} %"

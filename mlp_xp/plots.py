@@ -10,6 +10,7 @@ import numpy as np
 
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import write_whole
+from mlp_xp.metrics import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,7 +123,9 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str], path: str | P
     axes.set_xticks(range(classes), class_names, rotation=45 if long else 0, ha="right" if long else "center")
     axes.set_yticks(range(classes), class_names)
     right = np.trace(matrix)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{right} of {matrix.sum()} right ({right / matrix.sum():.2%})")
+    axes.set(
+        xlabel="predicted", ylabel="true", title=f"{right} of {matrix.sum()} right ({100 * right / matrix.sum():.2f} %)"
+    )
     save(figure, path)
 
 
@@ -153,7 +156,7 @@ def draw_mistakes(
     for axes, i in zip(grid.flat, wrong, strict=False):
         axes.imshow(images[i], cmap="gray_r", vmin=0, vmax=255)
         axes.set_title(
-            f"is {class_names[labels[i]]}\nsays {class_names[predictions[i]]}, {sureness[i]:.1%}", fontsize=8.5
+            f"is {class_names[labels[i]]}\nsays {class_names[predictions[i]]}, {percent(sureness[i])}", fontsize=8.5
         )
     save(figure, path)
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from mlp_xp import runs
 from mlp_xp.cli import parse, run
-from mlp_xp.metrics import predict
+from mlp_xp.metrics import percent, predict
 from mlp_xp.pictures import PictureError, read_pictures
 
 LIKELIEST = 3
@@ -70,7 +70,7 @@ def main() -> None:
         if arguments.show:
             console.print(drawing(image))
         likeliest = np.argsort(-row, kind="stable")[:LIKELIEST]
-        console.print(f"{path}: " + ", ".join(f"{model.class_names[i]} ({row[i]:.1%})" for i in likeliest))
+        console.print(f"{path}: " + ", ".join(f"{model.class_names[i]} ({percent(row[i])})" for i in likeliest))
 
 
 if __name__ == "__main__":

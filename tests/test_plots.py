@@ -99,7 +99,7 @@ def test_confusion_counts_every_pair_and_colours_only_mistakes(figures: list, tm
     assert coloured[1, 2] == 9
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["T-shirt/top", "Ankle boot", "Bag"]
     assert axes.get_ylabel() == "true"
-    assert axes.get_title() == "150 of 163 right (92.02%)"
+    assert axes.get_title() == "150 of 163 right (92.02 %)"
 
 
 def test_mistakes_are_the_surest_wrong_answers(figures: list, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_mistakes_are_the_surest_wrong_answers(figures: list, tmp_path: Path) ->
     plots.draw_mistakes(images, labels, probabilities, "abc", tmp_path / "mistakes.png", count=2)
     drawn = [axes for axes in figures[0].axes if axes.images]
     assert [int(axes.images[0].get_array()[0, 0]) for axes in drawn] == [2, 1]
-    assert [axes.get_title() for axes in drawn] == ["is c\nsays b, 80.0%", "is b\nsays a, 60.0%"]
+    assert [axes.get_title() for axes in drawn] == ["is c\nsays b, 80.0 %", "is b\nsays a, 60.0 %"]
     assert "2 most confident of 3" in figures[0].get_suptitle()
 
 

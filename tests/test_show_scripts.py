@@ -81,7 +81,7 @@ def test_predict_prints_the_three_likeliest_and_json_all(folder, pictures, monke
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert [line.split(": ")[1][0] for line in lines] == ["7", "2", "1", "7"]
-    assert all(len(re.findall(r"\d \([\d.]+%\)", line)) == 3 for line in lines)
+    assert all(len(re.findall(r"\d \([\d.]+ %\)", line)) == 3 for line in lines)
 
     code, out, err = call(monkeypatch, capsys, "predict.py", folder, pictures, "--json")
     assert (code, err) == (0, "")
