@@ -12,6 +12,7 @@ from mlp_xp import train
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.chunks import Chunk
 from mlp_xp.config import ConfigError, TrainConfig
+from mlp_xp.datasets import Dataset
 from mlp_xp.functional import cross_entropy
 from mlp_xp.steps import initial_state, make_chunk
 from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Progress, check_finite, step_coefficients, trajectory
@@ -113,15 +114,15 @@ def test_what_reports_say_is_so(settings, backend):
     assert reports[-1].epoch == 1
 
 
-def plain_evaluation(arrays: list[np.ndarray], activation: str) -> tuple[float, float]:
+def plain_evaluation(arrays: list[np.ndarray], activation: str, host: Dataset = HOST) -> tuple[float, float]:
     function = {"sigmoid": lambda z: 1 / (1 + np.exp(-z)), "tanh": np.tanh, "relu": lambda z: np.maximum(z, 0)}
-    a = HOST.test_images.reshape(len(HOST.test_images), -1) / 255
+    a = host.test_images.reshape(len(host.test_images), -1) / 255
     layers = list(zip(arrays[::2], arrays[1::2], strict=True))
     for weights, bias in layers[:-1]:
         a = function[activation](a @ weights + bias)
     z = a @ layers[-1][0] + layers[-1][1]
     z = z - z.max(axis=1, keepdims=True)
-    right = np.arange(len(z)), HOST.test_labels
+    right = np.arange(len(z)), host.test_labels
     return float(np.mean(np.log(np.exp(z).sum(axis=1)) - z[right])), float((z.argmax(axis=1) == right[1]).mean())
 
 
@@ -142,6 +143,56 @@ def test_there_need_be_no_warm_up():
     progresses = run(configuration(warm_up_steps=0), backend)
     assert progresses[0].epoch == 0
     assert progresses[-1].step == 600
+
+
+# Samples held out.
+
+
+def held_out_run(backend: Backend, **settings) -> tuple[list[Progress], list[float], list[list[np.ndarray]]]:
+    """A run with 60 of the 300 samples held out, and by plain NumPy their accuracy and the network after each epoch."""
+    config = configuration(validation=60, learning_rate=0.1, report_every=240, **settings)
+    progresses, accuracies, networks = [], [], []
+    for progress in trajectory(config, on_device(HOST, backend), backend):
+        progresses.append(progress)
+        if progress.epoch != WARM_UP_EPOCH and progress.sample == 240 and progress.losses.size:
+            networks.append([backend.to_numpy(array) for layer in progress.state.network for array in layer])
+            held_out = HOST._replace(test_images=HOST.train_images[240:], test_labels=HOST.train_labels[240:])
+            accuracies.append(plain_evaluation(networks[-1], "sigmoid", held_out)[1])
+    return progresses, accuracies, networks
+
+
+def test_the_network_kept_is_the_first_best_on_the_samples_held_out(backend):
+    progresses, accuracies, networks = held_out_run(backend, epochs=9)
+    best = int(np.argmax(accuracies))
+    assert best < 8, "the last is not the best here, or this proves nothing"
+    assert len(accuracies) == 9
+    assert progresses[-1].best.epoch == best
+    assert progresses[-1].best.accuracy == accuracies[best]
+    for array, expected in zip(host_network(progresses[-1].report, backend), networks[best], strict=True):
+        np.testing.assert_array_equal(array, expected)
+    assert progresses[-1].report.sample == 240
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_training_stops_after_so_many_epochs_without_a_better_network(patience):
+    progresses, accuracies, _ = held_out_run(open_backend("numpy"), epochs=40, patience=patience)
+    best = int(np.argmax(accuracies))
+    assert len(accuracies) == best + 1 + patience < 40
+    assert progresses[-1].report.epoch == best + patience
+    for epoch in range(1, len(accuracies)):
+        since = epoch - 1 - int(np.argmax(accuracies[:epoch]))
+        assert since < patience, "not later than it should have"
+
+
+def test_no_step_is_taken_on_a_sample_held_out():
+    """Spoilt labels there change nothing but what is said of them."""
+    backend = open_backend("numpy")
+    spoilt = HOST.train_labels.copy()
+    spoilt[240:] = 0
+    config = configuration(validation=60)
+    one, other = (run(config, backend, host) for host in (HOST, HOST._replace(train_labels=spoilt)))
+    for a, b in zip(one, other, strict=True):
+        assert a.losses.tobytes() == b.losses.tobytes()
 
 
 def test_training_is_lazy():
