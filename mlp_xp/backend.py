@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial, wraps
@@ -260,13 +261,19 @@ def _open_namespace(name: str, device: str | None) -> Backend:
             xp = getattr(xp, attribute)
     except Exception as error:  # a stranger's module may raise anything
         raise BackendError(f"backend {name}: no such array namespace can be imported: {_line(error)}") from None
-    missing = [f for f in ("asarray", "astype", "matmul", "take", "tensordot", "float64") if not hasattr(xp, f)]
+    missing = [f for f in ("asarray", "astype", "concat", "stack", "take", "float64") if not hasattr(xp, f)]
     if missing:
         raise BackendError(
             f"backend {name}: it does not implement the array API standard: it lacks {', '.join(missing)}"
         )
     if device is not None:
         raise BackendError(f"backend {name}: a device can be chosen only for {', '.join(BACKENDS)}, not {device!r}")
+    with warnings.catch_warnings(action="ignore"):
+        made = xp.asarray(np.zeros(1), dtype=xp.float64).dtype
+    if made != xp.float64:  # as JAX, unless it is told otherwise before its first array
+        raise BackendError(
+            f"backend {name}: it makes {made} arrays when asked for float64; set it up for float64 first"
+        )
     return _eager(name, library, xp, None, _copy_to_host)
 
 

@@ -355,3 +355,10 @@ def test_only_one_file_names_a_library():
                 assert f"import {library}" not in code, f"{path.name}: {line}"
                 assert f"from {library}" not in code, f"{path.name}: {line}"
                 assert f'"{library}"' not in code, f"{path.name}: {line}"
+
+
+def test_namespace_that_narrows_float64_is_refused():
+    """JAX in a process where nobody has enabled float64, and so in a process of its own."""
+    program = "from mlp_xp.backend import *\ntry: open_backend('jax:numpy')\nexcept BackendError as e: print(e)"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    assert "makes float32 arrays when asked for float64" in done.stdout
