@@ -41,8 +41,8 @@ WORKLOADS = {
     for workload in (
         Workload("one-float64", "784-64-10, one sample a step, float64", 1, (64,), "float64", "notebook", 0.01, 5000),
         Workload("one-float32", "784-64-10, one sample a step, float32", 1, (64,), "float32", "notebook", 0.01, 5000),
-        Workload("batch-128", "784-64-10, batches of 128, float32", 128, (64,), "float32", "notebook", 0.1, 156),
-        Workload("batch-128-wide", "784-800-10, batches of 128, float32", 128, (800,), "float32", "glorot", 0.1, 39),
+        Workload("batch-128", "784-64-10, batches of 128, float32", 128, (64,), "float32", "notebook", 0.1, 468),
+        Workload("batch-128-wide", "784-800-10, batches of 128, float32", 128, (800,), "float32", "glorot", 0.1, 78),
         Workload(
             "batch-1024-deep",
             "784-2048-2048-10, batches of 1024, float32",
