@@ -245,7 +245,7 @@ class PyTorch:
             self.optimizer.step()
             losses.append(loss.detach())
             start = stop
-        return np.array(self.torch.stack(losses).cpu())
+        return np.array(self.torch.stack(losses).cpu().numpy())
 
     def network(self) -> Layers:
         """The layers on the host."""
