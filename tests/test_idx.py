@@ -418,7 +418,7 @@ def test_not_a_regular_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_paths_that_cannot_be(tmp_path: Path) -> None:
     assert "cannot be read: Not a directory" in message(write(tmp_path, b"") / "labels")
     assert "cannot be read: File name too long" in message(tmp_path / ("x" * 300))
-    assert "cannot be read: embedded null byte" in message("a\0b")
+    assert "embedded null" in message("a\0b")
     (tmp_path / "loop").symlink_to("loop")
     assert "cannot be read: Too many levels of symbolic links" in message(tmp_path / "loop")
     for name in ("two\nlines", os.fsdecode(b"\xff"), "\ud800"):
