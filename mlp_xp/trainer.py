@@ -1,6 +1,7 @@
 """Training with its run folder: files written as it goes, and exact resume from them."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from mlp_xp import runs
@@ -8,6 +9,8 @@ from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.datasets import Dataset
 from mlp_xp.downloads import DATASETS
+from mlp_xp.gallery import draw_run
+from mlp_xp.plots import PlotError
 from mlp_xp.settings import Settings
 from mlp_xp.steps import initial_state
 from mlp_xp.training import Progress, Report, layer_sizes, trajectory
@@ -23,10 +26,11 @@ def train(
 ) -> Iterator[Report]:
     """Train, and yield the reports: one at every `report_every` samples, and a closing one with the trained network.
 
-    A generator: draw live, or stop when you like. run_dir: a folder to write the run to; a run that is there already is
-    gone on with, to the same bits as if it had not been interrupted. bar: show a progress bar, in a terminal or a
-    notebook. Raises ConfigError for a data set too small for the configuration, DivergenceError at the first loss that
-    is not finite, RunError for a folder that holds something else, FileError where it cannot be written.
+    A generator: draw live, or stop when you like. run_dir: a folder to write the run to, its pictures at the end; a run
+    that is there already is gone on with, to the same bits as if it had not been interrupted. bar: show a progress bar,
+    in a terminal or a notebook. Raises ConfigError for a data set too small for the configuration, DivergenceError at
+    the first loss that is not finite, RunError for a folder that holds something else, FileError where it cannot be
+    written.
     """
     if run_dir is None:
         progresses = trajectory(config, dataset, backend)
@@ -39,6 +43,9 @@ def train(
 
         progresses = watch(progresses, config, dataset)
     for progress in progresses:
+        if run_dir is not None and not progress.losses.size:
+            with suppress(PlotError):  # without Matplotlib a run has no pictures, and is whole
+                draw_run(Path(run_dir), dataset, backend)
         if progress.report is not None:
             yield progress.report
 

@@ -37,6 +37,15 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sc
     return stop.value.code, printed.out, printed.err
 
 
+def test_the_library_draws_the_pictures_of_its_run_too(folder) -> None:
+    assert {path.name for path in folder.glob("*.png")} == {
+        "curves.png",
+        "confusion.png",
+        "mistakes.png",
+        "weights.png",
+    }
+
+
 def test_evaluate_says_what_numpy_counts(folder, monkeypatch, capsys) -> None:
     dataset = load_dataset("mnist")
     model = runs.load_model(folder)
