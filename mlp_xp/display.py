@@ -1,5 +1,7 @@
 """What a person sees of a run: what is trained on what, a progress bar, a line a report, a summary."""
 
+import importlib.util
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -70,6 +72,10 @@ def watch(
 ) -> Iterator[Progress]:
     """Pass progresses on, with a bar below what is printed meanwhile; without a terminal or notebook just pass on."""
     console = console or Console()
+    seen = console.is_terminal or console.is_jupyter
+    if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
+        seen = False
+        console.print(f"a progress bar in a notebook needs ipywidgets: {sys.executable} -m pip install ipywidgets")
     samples = dataset.train_images.shape[0] - config.validation
     columns = (
         TextColumn("{task.description}"),
@@ -78,7 +84,7 @@ def watch(
         _Speed(),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=console, transient=True, disable=not (console.is_terminal or console.is_jupyter)) as bar:
+    with Bar(*columns, console=console, transient=True, disable=not seen) as bar:
         task = bar.add_task("warm-up", total=config.epochs * samples)
         for progress in progresses:
             epoch = max(progress.epoch, 0)
