@@ -519,7 +519,12 @@ def test_a_signal_in_the_warm_up_ends_training_too(data_dir, tmp_path, monkeypat
 def test_a_signal_while_loading_is_one_line_too(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(load_script("train"), "load_dataset", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run"]
-    outcome = call("train", *arguments)
+    # Whatever a shell starts in the background ignores SIGINT, these tests too.
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        outcome = call("train", *arguments)
+    finally:
+        signal.signal(signal.SIGINT, old)
     assert (outcome.code, outcome.err) == (130, "interrupted\n")
 
 
