@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlp_xp.chunks import CHUNK_BYTES, Chunk, chunk_lengths, cut, hit, plan_epoch
+from mlp_xp.chunks import (
+    CHUNK_BYTES,
+    ENOUGH_STEPS,
+    LARGEST_CHUNK_BYTES,
+    Chunk,
+    chunk_lengths,
+    cut,
+    hit,
+    plan_epoch,
+)
 from mlp_xp.config import TrainConfig
 
 quick = settings(deadline=None, derandomize=True, database=None, max_examples=300)
@@ -19,7 +28,7 @@ def epochs(draw):
     """(samples, batch_size, sample_bytes, intervals): small, odd, and with samples too large for any chunk."""
     samples = draw(st.integers(1, 3000))
     batch_size = draw(st.one_of(st.integers(1, min(samples, 9)), st.integers(1, samples)))
-    sample_bytes = draw(st.one_of(st.integers(1, 10_000), st.integers(1, 2 * CHUNK_BYTES)))
+    sample_bytes = draw(st.one_of(st.integers(1, 10_000), st.integers(1, 2 * LARGEST_CHUNK_BYTES)))
     intervals = draw(st.lists(st.integers(1, 4000), min_size=1, max_size=3))
     return samples, batch_size, sample_bytes, intervals
 
@@ -59,7 +68,9 @@ def test_a_plan_has_few_shapes(epoch):
 def test_a_chunk_fits_in_its_memory_or_is_one_step(epoch):
     _, _, sample_bytes, _ = epoch
     for chunk in plan_epoch(*epoch):
-        assert chunk.steps == 1 or chunk.steps * chunk.batch_size * sample_bytes <= CHUNK_BYTES
+        size = chunk.steps * chunk.batch_size * sample_bytes
+        few = chunk.steps <= ENOUGH_STEPS and size <= LARGEST_CHUNK_BYTES
+        assert size <= CHUNK_BYTES or few or chunk.steps == 1
 
 
 @quick
@@ -103,7 +114,7 @@ def test_cut_adds_up_with_the_longest_first(steps, lengths):
 
 
 @quick
-@given(st.integers(1, 5000), st.integers(1, 2 * CHUNK_BYTES), st.integers(1, 10**6))
+@given(st.integers(1, 5000), st.integers(1, 2 * LARGEST_CHUNK_BYTES), st.integers(1, 10**6))
 def test_the_lengths_fall_to_one(batch_size, sample_bytes, interval):
     lengths = chunk_lengths(batch_size, sample_bytes, interval)
     assert len(lengths) == 3
@@ -126,6 +137,6 @@ def test_small_and_large_batches_are_both_well_served(batch_size, sample_bytes):
     longest = max(chunk.steps for chunk in plan)
     assert longest > 1
     assert sum(chunk.steps for chunk in plan if chunk.steps == longest) >= 0.8 * sum(chunk.steps for chunk in plan)
-    # Half of the memory is used, unless the reports are closer to one another than that.
-    half = CHUNK_BYTES / 2 / (batch_size * sample_bytes)
+    # Half of the memory, or half of enough steps, is used at least, unless the reports are closer to one another.
+    half = max(CHUNK_BYTES / (batch_size * sample_bytes), ENOUGH_STEPS) / 2
     assert longest >= min(np.floor(half), interval // batch_size)
