@@ -128,7 +128,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
 
     for progress in trajectory(config, on_device, backend):
         losses.append(progress.losses)
-        if progress.losses.size:
+        if not progress.closing:
             looks.append((progress.step, logits(progress.state.network, probed)))
             if progress.report:
                 accuracies.append(progress.report.accuracy)

@@ -43,7 +43,7 @@ def train(
 
         progresses = watch(progresses, config, dataset)
     for progress in progresses:
-        if run_dir is not None and not progress.losses.size:
+        if run_dir is not None and progress.closing:
             with suppress(PlotError):  # without Matplotlib a run has no pictures, and is whole
                 draw_run(Path(run_dir), dataset, backend)
         if progress.report is not None:
@@ -63,12 +63,11 @@ def train_in_folder(folder: Path, settings: Settings, dataset: Dataset, backend:
     else:
         runs.truncate_metrics(folder, start.reports)
     for progress in trajectory(settings.train, dataset, backend, start):
-        closing = not progress.losses.size
-        if progress.report is not None and not closing:
+        if progress.report is not None and not progress.closing:
             runs.append_metrics(folder, progress.report)
         if progress.checkpoint:
             save(folder, progress, settings, dataset, backend)
-        if progress.report is not None and closing:
+        if progress.report is not None and progress.closing:
             runs.write_result(folder, progress.report)
         yield progress
 

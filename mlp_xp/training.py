@@ -90,6 +90,11 @@ class Progress(NamedTuple):
     checkpoint: bool
     """Whether this is a place for a checkpoint. (Training can go on from any other place after the warm-up, too.)"""
 
+    @property
+    def closing(self) -> bool:
+        """Whether this is the last one, which stands for no steps and carries the closing report."""
+        return self.report is not None and not self.losses.size
+
 
 def trajectory(
     config: TrainConfig, dataset: Dataset, backend: Backend, start: Progress | None = None

@@ -125,12 +125,11 @@ def main() -> None:
     with catch_signals() as caught:
         progresses = trainer.train_in_folder(folder, settings, dataset, backend)
         for progress in display.watch(progresses, settings.train, dataset, console):
-            closing = not progress.losses.size
-            if progress.report is not None and not closing:
+            if progress.report is not None and not progress.closing:
                 console.print(display.report_line(progress.report))
                 if write_events:
                     write_events()
-            if caught and not closing:
+            if caught and not progress.closing:
                 place = "the warm-up"
                 if progress.epoch >= 0:
                     trainer.save(folder, progress, settings, dataset, backend)
