@@ -5,7 +5,6 @@ import importlib
 import importlib.util
 import os
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.loops import Array, Scan, eager_scan
 
 DTYPES = ("float64", "float32")
@@ -104,8 +103,7 @@ def _import(name: str, requirement: str) -> ModuleType:
             raise BackendError(
                 f"backend {name}: {_MODULES[name]} is installed but cannot be imported: {error}"
             ) from None
-        pip = f"{sys.executable} -m pip install {requirement}"
-        raise BackendError(f"backend {name}: {_MODULES[name]} is not installed; install it with: {pip}") from None
+        raise BackendError(f"backend {name}: {_MODULES[name]} {not_installed(requirement)}") from None
     except ImportError as error:
         raise BackendError(
             f"backend {name}: {_MODULES[name]} is installed but cannot be imported: {_line(error)}"

@@ -1,7 +1,6 @@
 """What a person sees of a run: what is trained on what, a progress bar, a line a report, a summary."""
 
 import importlib.util
-import sys
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -13,6 +12,7 @@ from rich.text import Text
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.datasets import Dataset
+from mlp_xp.errors import not_installed
 from mlp_xp.settings import Settings
 from mlp_xp.training import Progress, Report, layer_sizes
 
@@ -75,7 +75,7 @@ def watch(
     seen = console.is_terminal or console.is_jupyter
     if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
         seen = False
-        console.print(f"a progress bar in a notebook needs ipywidgets: {sys.executable} -m pip install ipywidgets")
+        console.print(f"a progress bar in a notebook needs ipywidgets, which {not_installed('ipywidgets')}")
     samples = dataset.train_images.shape[0] - config.validation
     columns = (
         TextColumn("{task.description}"),

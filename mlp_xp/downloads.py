@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, not_installed
 
 CACHE_VARIABLE = "MLP_XP_CACHE"
 # Of silence, and for each CHUNK_BYTES: a mirror that is slower is given up.
@@ -192,8 +192,7 @@ def _pooch() -> Any:
     try:
         import pooch
     except ModuleNotFoundError:
-        pip = f"{sys.executable} -m pip install pooch"
-        raise DownloadError(f"downloads need pooch, which is not installed; install it with: {pip}") from None
+        raise DownloadError(f"downloads need pooch, which {not_installed('pooch')}") from None
     return pooch
 
 

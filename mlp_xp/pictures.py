@@ -7,7 +7,6 @@ light or light on dark, transparent, or a photo under uneven light.
 """
 
 import os
-import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, not_installed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -89,8 +88,7 @@ def _pillow() -> ModuleType:
     try:
         from PIL import Image
     except ImportError:
-        requirement = f"{sys.executable} -m pip install pillow"
-        raise PictureError(f"pictures: Pillow is not installed; install it with: {requirement}") from None
+        raise PictureError(f"pictures need Pillow, which {not_installed('pillow')}") from None
     return Image
 
 

@@ -1,14 +1,13 @@
 """Pictures with Matplotlib, as PNG files: curves of runs, confusion, mistakes, weights, deviations between backends."""
 
 import io
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
 from mlp_xp.metrics import percent
 
@@ -41,8 +40,7 @@ def new_figure(width: float, height: float) -> "Figure":
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        pip = f"{sys.executable} -m pip install matplotlib"
-        raise PlotError(f"pictures need Matplotlib, which is not installed; install it with: {pip}") from None
+        raise PlotError(f"pictures need Matplotlib, which {not_installed('matplotlib')}") from None
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 

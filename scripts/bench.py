@@ -29,7 +29,7 @@ from rich.console import Console
 from mlp_xp.backend import nearest
 from mlp_xp.cli import parse, run
 from mlp_xp.datasets import MNIST_DIR
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
 
 WORKER = Path(__file__).resolve().with_name("bench_worker.py")
@@ -249,9 +249,7 @@ def check_options(options: Options) -> None:
 def check_matplotlib() -> None:
     """Raise MlpXpError, before hours of measuring, when the picture could not be drawn."""
     if find_spec("matplotlib") is None:
-        raise MlpXpError(
-            f"--output-dir: Matplotlib is not installed; install it with: {sys.executable} -m pip install matplotlib"
-        )
+        raise MlpXpError(f"--output-dir: Matplotlib {not_installed('matplotlib')}")
 
 
 def make_folder(folder: Path) -> None:

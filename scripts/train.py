@@ -7,7 +7,6 @@ which `--resume` goes on.
 import contextlib
 import datetime as dt
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from mlp_xp.cli import parse, run
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
 from mlp_xp.datasets import Dataset, dataset_shape, load_dataset
 from mlp_xp.download_progress import show_downloads
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.settings import RECIPES, Settings, flatten, read_settings
 
 
@@ -169,9 +168,7 @@ def make_event_writer(folder: Path) -> Callable[[], None]:
     try:
         from tensorboard.summary import Writer
     except ImportError:
-        raise MlpXpError(
-            f"--tensorboard: TensorBoard is not installed; install it with: {sys.executable} -m pip install tensorboard"
-        ) from None
+        raise MlpXpError(f"--tensorboard: TensorBoard {not_installed('tensorboard')}") from None
     writer, written = None, 0
 
     def update() -> None:
