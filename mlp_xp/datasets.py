@@ -8,11 +8,12 @@ import numpy as np
 
 from mlp_xp.backend import Backend, nearest
 from mlp_xp.csv_data import read_csv, read_csv_shape
-from mlp_xp.downloads import DATASETS, DIGITS, Progress, fetch
+from mlp_xp.downloads import Progress, fetch
 from mlp_xp.errors import MlpXpError
 from mlp_xp.idx import read_idx, read_idx_shape
 from mlp_xp.loops import Array
 from mlp_xp.reading import fault
+from mlp_xp.registry import DATASETS, DIGITS
 
 # Beside the package in the repository, so that the command finds it wherever it is started.
 MNIST_DIR = Path(__file__).resolve().parent.parent / "data" / "mnist"

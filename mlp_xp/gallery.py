@@ -8,8 +8,10 @@ import numpy as np
 
 from mlp_xp import plots, runs
 from mlp_xp.backend import Backend
+from mlp_xp.checkpoints import load_model
 from mlp_xp.datasets import Dataset
 from mlp_xp.metrics import confusion_matrix, predict
+from mlp_xp.network import to_device
 
 
 def read_curves(folder: Path) -> plots.Curves:
@@ -33,9 +35,9 @@ def draw_run(folder: Path, dataset: Dataset, backend: Backend) -> list[Path]:
     dataset: with arrays on the backend's device. Raises RunError for a folder without a model, PlotError without
     Matplotlib, FileError where the folder cannot be written.
     """
-    model = runs.load_model(folder)
+    model = load_model(folder)
     images, labels = backend.to_numpy(dataset.test_images), backend.to_numpy(dataset.test_labels)
-    network = runs.to_device(model.network, backend)
+    network = to_device(model.network, backend)
     probabilities = backend.to_numpy(
         predict(network, dataset.test_images, activation=model.activation, backend=backend)
     )

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.backend import Backend
 from mlp_xp.functional import Activation
 from mlp_xp.loops import Array
 
@@ -52,6 +53,16 @@ def initial_layers(sizes: Sequence[int], random: np.random.RandomState, init: st
         Layer(random.standard_normal((inputs, outputs)) * INITIALISERS[init](inputs, outputs), np.zeros(outputs))
         for inputs, outputs in pairwise(sizes)
     )
+
+
+def to_device(network: Network, backend: Backend) -> Network:
+    """Copy a network on the host to a backend's device, in its dtype."""
+    return tuple(Layer(*(backend.asarray(array, backend.dtype) for array in layer)) for layer in network)
+
+
+def copy_network(network: Network, backend: Backend) -> Network:
+    """A copy on the device, which no later step changes."""
+    return tuple(Layer(*(backend.xp.asarray(array, copy=True) for array in layer)) for layer in network)
 
 
 def forward(network: Sequence[Layer], x: Array, /, *, activation: Activation, xp: Any) -> tuple[Array, ...]:

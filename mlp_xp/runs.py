@@ -1,26 +1,22 @@
 """A run is a folder: config.json, metrics.jsonl, model.safetensors, checkpoint.safetensors, and pictures."""
 
 import datetime as dt
-import hashlib
 import importlib.metadata
 import json
 import os
 import platform
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from mlp_xp.backend import Backend, open_backend, threads_chosen
+from mlp_xp.backend import Backend, threads_chosen
 from mlp_xp.datasets import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import file_errors, left_aside, write_whole
-from mlp_xp.network import Layer, Network
 from mlp_xp.settings import Settings, flatten, read_settings
-from mlp_xp.steps import State
-from mlp_xp.training import Best, Progress, Report, Tally
+from mlp_xp.training import Report
 
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
@@ -30,17 +26,6 @@ FREE_SETTINGS = ("backend", "device", "data_dir")
 
 class RunError(MlpXpError):
     """A run folder, a model or a checkpoint that does not fit."""
-
-
-class Model(NamedTuple):
-    """A trained network and what it takes to use it."""
-
-    network: Network
-    """On the host."""
-    activation: str
-    dtype: str
-    image_shape: tuple[int, int]
-    class_names: tuple[str, ...]
 
 
 def default_folder(settings: Settings, now: dt.datetime) -> Path:
@@ -186,158 +171,6 @@ def truncate_metrics(folder: Path, reports: int) -> None:
     write_whole(path, b"".join(line + b"\n" for line in lines[:reports]))
 
 
-def _network_tensors(prefix: str, network: Network, backend: Backend) -> dict[str, np.ndarray]:
-    return {
-        f"{prefix}.{i}.{name}": backend.to_numpy(array)
-        for i, layer in enumerate(network)
-        for name, array in layer._asdict().items()
-    }
-
-
-def _digest(tensors: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(json.dumps(dict(facts), sort_keys=True).encode())
-    for name in sorted(tensors):
-        digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
-        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
-    return digest.hexdigest()
-
-
-def _save(path: Path, tensors: dict[str, np.ndarray], facts: dict[str, str]) -> None:
-    from safetensors.numpy import save
-
-    # One entry, since several are written in an order that changes from run to run: equal networks make equal files.
-    record = json.dumps({**facts, "sha256": _digest(tensors, facts)})
-    write_whole(path, save(tensors, metadata={"mlp_xp": record}))
-
-
-def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as file:
-            facts = json.loads((file.metadata() or {}).get("mlp_xp", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise RunError(f"{str(path)!r}: is not there; the run saved none yet: start it over with --overwrite") from None
-    except OSError as error:
-        raise RunError(f"{str(path)!r}: cannot be read: {error.strerror or error}; mend it, or train again") from None
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise RunError(f"{str(path)!r}: is truncated or altered: {' '.join(str(error).split())}; train again") from None
-    if not isinstance(facts, dict) or facts.pop("sha256", None) != _digest(tensors, facts):
-        raise RunError(f"{str(path)!r}: was altered: its content and its SHA-256 sum differ; train again")
-    return tensors, facts
-
-
-def save_model(folder: Path, network: Network, settings: Settings, dataset: Dataset, backend: Backend) -> None:
-    """Write model.safetensors: the network and what it takes to use it. Raises FileError."""
-    facts = {
-        "activation": settings.train.activation,
-        "dtype": settings.dtype,
-        "image_shape": json.dumps(list(dataset.train_images.shape[1:])),
-        "class_names": json.dumps(list(dataset.class_names)),
-    }
-    _save(folder / MODEL, _network_tensors("network", network, backend), facts)
-
-
-def load_model(folder: Path) -> Model:
-    """The network of a run so far, on the host. Raises RunError."""
-    read_config(folder)
-    tensors, facts = _load(folder / MODEL)
-    try:
-        layers = [
-            Layer(tensors[f"network.{i}.weights"], tensors[f"network.{i}.bias"]) for i in range(len(tensors) // 2)
-        ]
-        rows, columns = json.loads(facts["image_shape"])
-        return Model(
-            tuple(layers), facts["activation"], facts["dtype"], (rows, columns), tuple(json.loads(facts["class_names"]))
-        )
-    except KeyError as error:
-        raise RunError(f"{str(folder / MODEL)!r}: lacks {error}; it is not a model of this program") from None
-
-
-def backend_for(folder: Path, name: str, device: str | None = None) -> Backend:
-    """Open a backend to use a run's model with, in the model's dtype. Raises BackendError or RunError."""
-    return open_backend(name, device, load_model(folder).dtype)
-
-
 def data_of(settings: Settings) -> str | Path:
     """What `load_dataset` takes for a run's data."""
     return Path(settings.data_dir) if settings.data_dir else settings.dataset
-
-
-def check_classes(model: Model, dataset: Dataset) -> None:
-    """Raise RunError unless the model tells as many classes apart as the data have."""
-    if len(dataset.class_names) != len(model.class_names):
-        raise RunError(
-            f"the run's network tells {len(model.class_names)} classes apart, the data {dataset.name!r} have "
-            f"{len(dataset.class_names)}; give the run's own data with --data-dir"
-        )
-
-
-def to_device(network: Network, backend: Backend) -> Network:
-    """Copy a network on the host to a backend's device, in its dtype."""
-    return tuple(Layer(*(backend.asarray(array, backend.dtype) for array in layer)) for layer in network)
-
-
-def save_checkpoint(folder: Path, progress: Progress, settings: Settings, backend: Backend) -> None:
-    """Write checkpoint.safetensors: all that it takes to go on to the same bits. Raises FileError."""
-    network, kept = progress.state
-    tensors = _network_tensors("network", network, backend)
-    for j in range(len(kept[0])):
-        tensors |= _network_tensors(f"kept.{j}", tuple(layers[j] for layers in kept), backend)
-    if progress.best:
-        tensors |= _network_tensors("best", progress.best.network, backend)
-    position = {
-        **{name: getattr(progress, name) for name in ("epoch", "sample", "step", "reports", "seconds", "loss")},
-        "tally": list(progress.tally),
-        "best": [progress.best.accuracy, progress.best.epoch] if progress.best else None,
-    }
-    _save(folder / CHECKPOINT, tensors, {"settings": json.dumps(flatten(settings)), "position": json.dumps(position)})
-
-
-def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Backend) -> Progress:
-    """Where a run stands, its state on the device. Raises RunError, which names what differs from the configuration.
-
-    fresh: a state of the configuration's network at its start, for names and shapes.
-    """
-    path = folder / CHECKPOINT
-    tensors, facts = _load(path)
-    if not {"settings", "position"} <= {*facts}:
-        raise RunError(f"{str(path)!r}: is not a checkpoint; start the run over with --overwrite")
-    saved, wanted = json.loads(facts["settings"]), json.loads(json.dumps(flatten(settings)))
-    for name in wanted:
-        if name not in FREE_SETTINGS and saved.get(name) != wanted[name]:
-            raise RunError(
-                f"{str(path)!r}: was made with {name} {saved.get(name)!r}, the run's configuration says "
-                f"{wanted[name]!r}; resume with the settings of the checkpoint"
-            )
-    position = json.loads(facts["position"])
-
-    def network(prefix: str) -> Network:
-        layers = []
-        for i, layer in enumerate(fresh.network):
-            arrays = []
-            for field, array in layer._asdict().items():
-                name = f"{prefix}.{i}.{field}"
-                if name not in tensors:
-                    raise RunError(f"{str(path)!r}: lacks the array {name}; it does not fit the run's configuration")
-                if tensors[name].shape != tuple(array.shape):
-                    raise RunError(
-                        f"{str(path)!r}: the array {name} has shape {tensors[name].shape}, the run's configuration "
-                        f"makes it {tuple(array.shape)}"
-                    )
-                arrays.append(backend.asarray(tensors[name], backend.dtype))
-            layers.append(Layer(*arrays))
-        return tuple(layers)
-
-    kept = [network(f"kept.{j}") for j in range(len(fresh.kept[0]))]
-    state = State(network("network"), tuple(tuple(each[i] for each in kept) for i in range(len(fresh.network))))
-    return Progress(
-        **{name: position[name] for name in ("epoch", "sample", "step", "reports", "seconds", "loss")},
-        state=state,
-        tally=Tally(*position["tally"]),
-        best=Best(network("best"), *position["best"]) if position["best"] else None,
-        losses=np.empty(0),
-        report=None,
-        checkpoint=False,
-    )

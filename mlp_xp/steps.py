@@ -18,6 +18,7 @@ from mlp_xp.network import (
     forward_above,
     gradient,
     initial_layers,
+    to_device,
 )
 from mlp_xp.optimizers import OPTIMIZERS, Kept, Update
 from mlp_xp.preprocessing import flatten_and_scale, one_hot
@@ -36,8 +37,7 @@ class State(NamedTuple):
 def initial_state(config: TrainConfig, sizes: tuple[int, ...], backend: Backend) -> tuple[State, np.random.RandomState]:
     """A network of layer sizes (n_0, ..., n_L) on the device, and the random stream that the shuffles go on with."""
     random = np.random.RandomState(config.seed)
-    layers = initial_layers(sizes, random, config.init)
-    network = tuple(Layer(*(backend.asarray(array, backend.dtype) for array in layer)) for layer in layers)
+    network = to_device(initial_layers(sizes, random, config.init), backend)
     return State(network, tuple(OPTIMIZERS[config.optimizer].init(layer, xp=backend.xp) for layer in network)), random
 
 

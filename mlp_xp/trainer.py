@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from mlp_xp import runs
+from mlp_xp import checkpoints, runs
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.datasets import Dataset
-from mlp_xp.downloads import DATASETS
 from mlp_xp.gallery import draw_run
 from mlp_xp.plots import PlotError
+from mlp_xp.registry import DATASETS
 from mlp_xp.settings import Settings
 from mlp_xp.steps import initial_state
 from mlp_xp.training import Progress, Report, layer_sizes, trajectory
@@ -81,11 +81,11 @@ def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Back
         return None
     runs.check_data(folder, settings, dataset, backend)
     fresh, _ = initial_state(settings.train, layer_sizes(settings.train, dataset), backend)
-    return runs.load_checkpoint(folder, settings, fresh, backend)
+    return checkpoints.load_checkpoint(folder, settings, fresh, backend)
 
 
 def save(folder: Path, progress: Progress, settings: Settings, dataset: Dataset, backend: Backend) -> None:
     """Write the network so far, the best by validation where there is one, and a checkpoint to go on from."""
     network = progress.best.network if progress.best else progress.state.network
-    runs.save_model(folder, network, settings, dataset, backend)
-    runs.save_checkpoint(folder, progress, settings, backend)
+    checkpoints.save_model(folder, network, settings, dataset, backend)
+    checkpoints.save_checkpoint(folder, progress, settings, backend)

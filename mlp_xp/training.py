@@ -12,7 +12,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.datasets import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import evaluate
-from mlp_xp.network import Layer, Network
+from mlp_xp.network import Network, copy_network
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
 from mlp_xp.steps import State, initial_state, make_chunk
 
@@ -249,8 +249,3 @@ def make_report(
         samples_per_second=now.tally.samples / now.tally.seconds if now.tally.samples else 0.0,
         network=copy_network(network, backend),
     )
-
-
-def copy_network(network: Network, backend: Backend) -> Network:
-    """A copy on the device, which no later step changes."""
-    return tuple(Layer(*(backend.xp.asarray(array, copy=True) for array in layer)) for layer in network)

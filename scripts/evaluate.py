@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from mlp_xp import runs
+from mlp_xp.checkpoints import backend_for, check_classes, load_model
 from mlp_xp.cli import parse, run
 from mlp_xp.datasets import load_dataset
 from mlp_xp.display import count
 from mlp_xp.metrics import confusion_matrix, evaluate, precision_and_recall, predict
+from mlp_xp.network import to_device
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,11 @@ def main() -> None:
     """Parse, evaluate, show."""
     arguments: Arguments = parse(Arguments)
     settings, _ = runs.read_config(arguments.run_dir)
-    model = runs.load_model(arguments.run_dir)
-    backend = runs.backend_for(arguments.run_dir, arguments.backend, arguments.device)
+    model = load_model(arguments.run_dir)
+    backend = backend_for(arguments.run_dir, arguments.backend, arguments.device)
     dataset = load_dataset(arguments.data_dir or runs.data_of(settings), backend)
-    runs.check_classes(model, dataset)
-    network = runs.to_device(model.network, backend)
+    check_classes(model, dataset)
+    network = to_device(model.network, backend)
     images, labels = dataset.test_images, dataset.test_labels
     result = evaluate(network, images, labels, activation=model.activation, backend=backend)
     probabilities = predict(network, images, activation=model.activation, backend=backend)

@@ -6,6 +6,7 @@ from pathlib import Path
 import tyro
 
 from mlp_xp import runs
+from mlp_xp.checkpoints import backend_for
 from mlp_xp.cli import parse, run
 from mlp_xp.datasets import load_dataset
 from mlp_xp.errors import MlpXpError
@@ -38,7 +39,7 @@ def main() -> None:
         return
     (folder,) = arguments.run_dirs
     settings, _ = runs.read_config(folder)
-    backend = runs.backend_for(folder, arguments.backend)
+    backend = backend_for(folder, arguments.backend)
     dataset = load_dataset(arguments.data_dir or runs.data_of(settings), backend)
     for path in draw_run(folder, dataset, backend):
         print(path)

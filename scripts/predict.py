@@ -8,9 +8,10 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from mlp_xp import runs
+from mlp_xp.checkpoints import backend_for, load_model
 from mlp_xp.cli import parse, run
 from mlp_xp.metrics import percent, predict
+from mlp_xp.network import to_device
 from mlp_xp.pictures import PictureError, read_pictures
 
 LIKELIEST = 3
@@ -44,15 +45,15 @@ def drawing(image: np.ndarray) -> str:
 def main() -> None:
     """Parse, prepare, predict, show."""
     arguments: Arguments = parse(Arguments)
-    model = runs.load_model(arguments.run_dir)
+    model = load_model(arguments.run_dir)
     rows, columns = model.image_shape
     if rows != columns:
         raise PictureError(
             f"the run's network takes images of {rows} x {columns}; pictures are brought to squares only"
         )
     pictures = read_pictures(arguments.pictures, size=rows, fitted=round(rows * 20 / 28))
-    backend = runs.backend_for(arguments.run_dir, arguments.backend, arguments.device)
-    network = runs.to_device(model.network, backend)
+    backend = backend_for(arguments.run_dir, arguments.backend, arguments.device)
+    network = to_device(model.network, backend)
     probabilities = backend.to_numpy(
         predict(network, backend.asarray(pictures.images), activation=model.activation, backend=backend)
     )

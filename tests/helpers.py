@@ -154,13 +154,13 @@ def options(settings: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def die_at(monkeypatch: Any, module: ModuleType, name: str, calls: int) -> None:
-    """Let a function do its work, and from so many calls on die right after it."""
-    original, counter = getattr(module, name), itertools.count(1)
+def die_at(monkeypatch: Any, original: Callable[..., Any], calls: int) -> None:
+    """Let a module's function do its work, and from so many calls on die right after it."""
+    counter = itertools.count(1)
 
     def dying(*args: Any) -> None:
         original(*args)
         if next(counter) >= calls:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, name, dying)
+    monkeypatch.setattr(sys.modules[original.__module__], original.__name__, dying)

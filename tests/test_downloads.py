@@ -23,8 +23,9 @@ from mlp_xp import downloads
 from mlp_xp.backend import Backend
 from mlp_xp.datasets import DatasetError, Shape, dataset_shape, load_dataset
 from mlp_xp.download_progress import show_downloads
-from mlp_xp.downloads import DATASETS, IDX_FILES, DownloadError, Source, cache_folder, fetch
+from mlp_xp.downloads import DownloadError, cache_folder, fetch
 from mlp_xp.errors import MlpXpError
+from mlp_xp.registry import DATASETS, IDX_FILES, Source
 
 # For a server that says nothing, long enough for one that does on a busy machine.
 TIMEOUT = 2.0

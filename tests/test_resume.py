@@ -29,12 +29,13 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from mlp_xp import runs
+from mlp_xp import checkpoints, runs
 from mlp_xp.backend import Backend, open_backend
+from mlp_xp.checkpoints import load_checkpoint, save_checkpoint
 from mlp_xp.config import TrainConfig
 from mlp_xp.files import FileError
 from mlp_xp.parity import longest_dot_product, tolerance
-from mlp_xp.runs import RunError, load_checkpoint, save_checkpoint
+from mlp_xp.runs import RunError
 from mlp_xp.settings import Settings
 from mlp_xp.steps import initial_state
 from mlp_xp.training import Progress, layer_sizes, trajectory
@@ -197,9 +198,10 @@ def test_a_resumed_run_has_the_same_files(variant, data_dir, whole_runs, tmp_pat
     """Dead right after any write, once after another."""
     folder, whole = tmp_path / "run", whole_runs[variant]
     arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**VARIANTS[variant]))]
-    for name, calls in (("append_metrics", 2), ("save_model", 1), ("save_checkpoint", 2), ("append_metrics", 3)):
+    writes = ((runs.append_metrics, 2), (checkpoints.save_model, 1), (save_checkpoint, 2), (runs.append_metrics, 3))
+    for write, calls in writes:
         with monkeypatch.context() as patch:
-            die_at(patch, runs, name, calls)
+            die_at(patch, write, calls)
             assert_one_line(call("train", *arguments), 130, "interrupted")
         arguments = ["--resume", folder]
     assert len(metrics(folder)) > 3
@@ -222,7 +224,7 @@ def test_a_finished_run_can_be_resumed_and_stays_as_it_is(whole_runs, tmp_path):
 def test_a_run_that_died_before_its_first_checkpoint_starts_over(data_dir, whole_runs, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        die_at(patch, runs, "append_metrics", 1)
+        die_at(patch, runs.append_metrics, 1)
         arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
         assert call("train", *arguments).code == 130
     assert len(metrics(folder)) == 1
@@ -262,7 +264,7 @@ def test_starting_over_never_leaves_a_folder_without_settings(whole_runs, tmp_pa
 def test_the_backend_may_be_another(whole_runs, data_dir, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        die_at(patch, runs, "save_checkpoint", 3)
+        die_at(patch, save_checkpoint, 3)
         arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
         assert call("train", *arguments).code == 130
     outcome = call("train", "--resume", folder, "--backend", "array-api-strict", "--device", "device1")
@@ -332,9 +334,9 @@ def test_a_configuration_that_was_changed_is_named(whole_runs, tmp_path):
 
 def rewrite(path: Path, change) -> None:
     """Let `change` alter the tensors of a checkpoint, and give it a sum of its own again: no accident, another file."""
-    tensors, facts = runs._load(path)
+    tensors, facts = checkpoints._load(path)
     change(tensors)
-    runs._save(path, tensors, facts)
+    checkpoints._save(path, tensors, facts)
 
 
 def test_arrays_that_lack_or_have_another_shape_are_named(whole_runs, tmp_path):

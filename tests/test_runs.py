@@ -1,4 +1,4 @@
-"""The run folder's functions: names, what may be written where, metrics, models."""
+"""The run folder's functions: names, what may be written where, metrics."""
 
 import datetime as dt
 import json
@@ -14,7 +14,6 @@ from mlp_xp.backend import open_backend
 from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
-from mlp_xp.network import Layer
 from mlp_xp.runs import RunError
 from mlp_xp.settings import Settings
 from mlp_xp.trainer import train
@@ -154,50 +153,9 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "none"):
         with pytest.raises(RunError, match=r"is not a run: it has no config\.json"):
             runs.read_config(path)
-        with pytest.raises(RunError, match="is not a run"):
-            runs.load_model(path)
     (tmp_path / "config.json").write_text('{"settings": {"epoch": 3}}')
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
         runs.read_config(tmp_path)
-
-
-def test_a_model_is_all_that_it_takes_to_use_it(tmp_path):
-    *_, closing = finished_run(tmp_path)
-    model = runs.load_model(tmp_path)
-    assert model.activation == "sigmoid"
-    assert model.dtype == "float64"
-    assert model.image_shape == (6, 6)
-    assert model.class_names == TINY.class_names
-    for a, b in zip(arrays_of(model.network, np.asarray), arrays_of(closing.network, np.array), strict=True):
-        assert a.dtype == np.float64
-        np.testing.assert_array_equal(a, b)
-
-
-def test_a_models_network_goes_to_any_device_in_its_dtype(backend32):
-    network = (Layer(np.array([[1.0, 0.1]]), np.array([0.0, 2.0])),)
-    (layer,) = runs.to_device(network, backend32)
-    for array, host in zip(layer, network[0], strict=True):
-        assert array.dtype == backend32.dtype
-        np.testing.assert_array_equal(backend32.to_numpy(array), host.astype(np.float32))
-
-
-def test_a_model_of_another_kind_or_none_is_refused(tmp_path):
-    finished_run(tmp_path)
-    path = tmp_path / "model.safetensors"
-    content = path.read_bytes()
-    path.write_bytes((tmp_path / "checkpoint.safetensors").read_bytes())
-    with pytest.raises(RunError, match=r"model\.safetensors'.*is not a model"):
-        runs.load_model(tmp_path)
-    for damaged in (content[:-1], content[:100], b"", content[:-1] + bytes([content[-1] ^ 1])):
-        path.write_bytes(damaged)
-        with pytest.raises(RunError, match=r"model\.safetensors'.* altered"):
-            runs.load_model(tmp_path)
-    path.unlink()
-    with pytest.raises(RunError, match=r"model\.safetensors': is not there"):
-        runs.load_model(tmp_path)
-    path.mkdir()
-    with pytest.raises(RunError, match=r"model\.safetensors'"):
-        runs.load_model(tmp_path)
 
 
 def test_what_cannot_be_written_is_a_file_error(tmp_path):

@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, predict, runs, train
+from mlp_xp.checkpoints import load_model
 from mlp_xp.metrics import precision_and_recall
+from mlp_xp.network import to_device
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 
@@ -48,7 +50,7 @@ def test_the_library_draws_the_pictures_of_its_run_too(folder) -> None:
 
 def test_evaluate_says_what_numpy_counts(folder, monkeypatch, capsys) -> None:
     dataset = load_dataset("mnist")
-    model = runs.load_model(folder)
+    model = load_model(folder)
     x = dataset.test_images.reshape(10000, -1).astype(np.float32) / 255
     hidden = np.maximum(x @ model.network[0].weights + model.network[0].bias, 0)
     predictions = np.argmax(hidden @ model.network[1].weights + model.network[1].bias, axis=1)
@@ -164,9 +166,9 @@ def test_a_damaged_model_is_refused(folder, tmp_path, monkeypatch, capsys) -> No
 def test_the_model_predicts_as_the_run_did(folder) -> None:
     backend = open_backend("numpy", dtype="float32")
     dataset = load_dataset("mnist", backend)
-    model = runs.load_model(folder)
+    model = load_model(folder)
     probabilities = predict(
-        runs.to_device(model.network, backend), dataset.test_images, activation=model.activation, backend=backend
+        to_device(model.network, backend), dataset.test_images, activation=model.activation, backend=backend
     )
     accuracy = np.mean(np.argmax(probabilities, axis=1) == dataset.test_labels)
     assert accuracy == json.loads((folder / runs.RESULT).read_text())["accuracy"]

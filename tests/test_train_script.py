@@ -40,7 +40,7 @@ from helpers import (
 )
 from safetensors.numpy import load_file
 
-from mlp_xp import runs
+from mlp_xp import checkpoints, runs
 from mlp_xp.backend import installed, open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.settings import RECIPES, Settings, flatten
@@ -208,11 +208,11 @@ def test_the_best_network_by_validation_is_the_model_kept(data_dir, tmp_path, mo
 
     ends = []
 
-    def watched(*args, save=runs.save_checkpoint):
+    def watched(*args, save=checkpoints.save_checkpoint):
         save(*args)
         ends.append(right(load_file(tmp_path / "run" / "checkpoint.safetensors")))
 
-    monkeypatch.setattr(runs, "save_checkpoint", watched)
+    monkeypatch.setattr(checkpoints, "save_checkpoint", watched)
     settings = small_settings(
         epochs=12, learning_rate=1.0, validation=40, optimizer="momentum", checkpoint_every=0, report_every=200
     )
@@ -478,9 +478,9 @@ def assert_goes_on(folder: Path, monkeypatch) -> None:
     records = [*map(without_times, metrics(folder))]
     assert records == first_reports(len(records))
     with monkeypatch.context() as patch:
-        die_at(patch, runs, "append_metrics", 20)
+        die_at(patch, runs.append_metrics, 20)
         assert call("train", "--resume", folder).code == 130
-    saved = json.loads(runs._load(folder / "checkpoint.safetensors")[1]["position"])
+    saved = json.loads(checkpoints._load(folder / "checkpoint.safetensors")[1]["position"])
     after = [*map(without_times, metrics(folder))]
     assert len(after) >= 20
     assert len(after) > saved["reports"] > 0
@@ -496,7 +496,7 @@ def test_a_signal_ends_training_with_everything_saved(number, code, data_dir, tm
     assert_one_line(outcome, code, "interrupted in epoch", f"--resume {folder}")
     assert not CONTROL.search(outcome.out)
     place = re.search(r"epoch (\d+), after (\d+) samples", outcome.err)
-    saved = json.loads(runs._load(folder / "checkpoint.safetensors")[1]["position"])
+    saved = json.loads(checkpoints._load(folder / "checkpoint.safetensors")[1]["position"])
     assert (saved["epoch"], saved["sample"]) == tuple(map(int, place.groups())), "nothing that was done is lost"
     assert saved["reports"] == len(metrics(folder))
     assert_goes_on(folder, monkeypatch)
@@ -557,7 +557,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(data_dir, tmp_path, monkeypat
     assert len(lines) > 4
     assert (folder / "metrics.jsonl").stat().st_size > len(b"\n".join(lines)) + 1, "a line was cut off"
     with monkeypatch.context() as patch:
-        die_at(patch, runs, "append_metrics", 20)
+        die_at(patch, runs.append_metrics, 20)
         assert call("train", "--resume", folder).code == 130
     assert [r["sample"] for r in metrics(folder)] == [50 * (i % 4) for i in range(len(metrics(folder)))]
     assert metrics(folder)[: len(lines) - 4] == [json.loads(line) for line in lines[: len(lines) - 4]]

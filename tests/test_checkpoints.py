@@ -1,0 +1,58 @@
+"""Models on disk. (What a run goes on from, its checkpoint, is tested in test_resume.py.)"""
+
+import numpy as np
+import pytest
+from helpers import TINY, arrays_of
+
+from mlp_xp.backend import open_backend
+from mlp_xp.checkpoints import load_model
+from mlp_xp.config import TrainConfig
+from mlp_xp.network import Layer, to_device
+from mlp_xp.runs import RunError
+from mlp_xp.trainer import train
+
+CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
+
+
+def test_a_folder_that_is_no_run_has_no_model(tmp_path):
+    with pytest.raises(RunError, match="is not a run"):
+        load_model(tmp_path)
+
+
+def test_a_model_is_all_that_it_takes_to_use_it(tmp_path):
+    *_, closing = train(CONFIG, TINY, open_backend(), run_dir=tmp_path)
+    model = load_model(tmp_path)
+    assert model.activation == "sigmoid"
+    assert model.dtype == "float64"
+    assert model.image_shape == (6, 6)
+    assert model.class_names == TINY.class_names
+    for a, b in zip(arrays_of(model.network, np.asarray), arrays_of(closing.network, np.array), strict=True):
+        assert a.dtype == np.float64
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_models_network_goes_to_any_device_in_its_dtype(backend32):
+    network = (Layer(np.array([[1.0, 0.1]]), np.array([0.0, 2.0])),)
+    (layer,) = to_device(network, backend32)
+    for array, host in zip(layer, network[0], strict=True):
+        assert array.dtype == backend32.dtype
+        np.testing.assert_array_equal(backend32.to_numpy(array), host.astype(np.float32))
+
+
+def test_a_model_of_another_kind_or_none_is_refused(tmp_path):
+    list(train(CONFIG, TINY, open_backend(), run_dir=tmp_path))
+    path = tmp_path / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes((tmp_path / "checkpoint.safetensors").read_bytes())
+    with pytest.raises(RunError, match=r"model\.safetensors'.*is not a model"):
+        load_model(tmp_path)
+    for damaged in (content[:-1], content[:100], b"", content[:-1] + bytes([content[-1] ^ 1])):
+        path.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"model\.safetensors'.* altered"):
+            load_model(tmp_path)
+    path.unlink()
+    with pytest.raises(RunError, match=r"model\.safetensors': is not there"):
+        load_model(tmp_path)
+    path.mkdir()
+    with pytest.raises(RunError, match=r"model\.safetensors'"):
+        load_model(tmp_path)
