@@ -5,6 +5,8 @@ the same weights. The processes stay alive and run their rounds in turn, so that
 the bench extra; contestants that are not installed, or have no GPU here, are listed as not run.
 """
 
+import interrupt  # noqa: F401, I001
+
 import datetime as dt
 import json
 import os

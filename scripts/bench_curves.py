@@ -3,6 +3,8 @@
 Runs contestants of scripts/bench.py in the same way, on workloads that differ in one thing at a time.
 """
 
+import interrupt  # noqa: F401, I001
+
 import datetime as dt
 import gzip
 import io

@@ -1,5 +1,7 @@
 """Try a run's network on the test set: `python scripts/evaluate.py RUN_DIR`."""
 
+import interrupt  # noqa: F401, I001
+
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -4,6 +4,8 @@ Trains one configuration on several array libraries and compares each, step by s
 all agree; 1: a mismatch, named by backend, step and quantity; 2: a backend that was asked for is not usable.
 """
 
+import interrupt  # noqa: F401, I001
+
 import datetime as dt
 import json
 import math

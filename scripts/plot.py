@@ -1,5 +1,7 @@
 """Draw a run's pictures, or lay the curves of several runs over one another: `python scripts/plot.py RUN_DIR ...`."""
 
+import interrupt  # noqa: F401, I001
+
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """Let a run's network read your own pictures: `python scripts/predict.py RUN_DIR picture.png ...`."""
 
+import interrupt  # noqa: F401, I001
+
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,6 +3,8 @@
 pytest calls a run green whose tests were all skipped, as those for a GPU are where there is none.
 """
 
+import interrupt  # noqa: F401, I001
+
 import sys
 from dataclasses import dataclass
 from pathlib import Path

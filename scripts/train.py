@@ -4,6 +4,8 @@ Without options it trains as the notebook does and prints the notebook's numbers
 which `--resume` goes on.
 """
 
+import interrupt  # noqa: F401, I001
+
 import contextlib
 import datetime as dt
 import signal

@@ -8,20 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bench
+import bench_contestants
+import bench_report
+import notebook
 import numpy as np
 import pytest
+from bench_contestants import CONTESTANTS, Job, Unavailable, Workload
+from bench_worker import serve
+from helpers import SCRIPTS
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
-sys.path.append(str(SCRIPTS))
-
-import bench  # noqa: E402
-import bench_contestants  # noqa: E402
-import bench_report  # noqa: E402
-import notebook  # noqa: E402
-from bench_contestants import CONTESTANTS, Job, Unavailable, Workload  # noqa: E402
-from bench_worker import serve  # noqa: E402
-
-from mlp_xp.errors import MlpXpError  # noqa: E402
+from mlp_xp.errors import MlpXpError
 
 SAMPLES, STEPS = 60, 12
 SINGLE = Workload("single", "one sample a step", 1, (16,), "float64", "notebook", 0.5, STEPS)

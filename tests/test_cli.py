@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass, field
 
 import pytest
-from helpers import assert_one_line, finish, start
+from helpers import SCRIPTS, assert_one_line, finish, start
 
 from mlp_xp.cli import parse, run
 from mlp_xp.errors import MlpXpError
@@ -128,3 +128,11 @@ def test_scripts_help_and_refuse_in_a_process_of_their_own(script):
     assert "\x1b" not in shown.out
     assert "--data-dir" in shown.out
     assert_one_line(finish(start(script, "--bakcend", "jax")), 2, "--bakcend", "did you mean --backend")
+
+
+@pytest.mark.parametrize("script", sorted(p.stem for p in SCRIPTS.glob("*.py") if "run(main)" in p.read_text()))
+def test_an_interrupt_while_a_script_still_imports_is_one_line_too(script, tmp_path):
+    """In its first import from elsewhere, which this module takes the place of."""
+    (tmp_path / "tyro.py").write_text("raise KeyboardInterrupt")
+    outcome = finish(start(script, env={"PYTHONPATH": str(tmp_path)}))
+    assert (outcome.code, outcome.out, outcome.err) == (130, "", "interrupted\n")

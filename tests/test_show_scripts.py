@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import SCRIPTS
 from PIL import Image
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, predict, runs, train
 from mlp_xp.checkpoints import load_model
 from mlp_xp.metrics import precision_and_recall
 from mlp_xp.network import to_device
-
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 
 
 @pytest.fixture(scope="module")
