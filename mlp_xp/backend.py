@@ -47,10 +47,14 @@ class Backend(NamedTuple):
     arguments whose positions `donate` names belong to the function from then on."""
 
     @property
-    def device_name(self) -> str:
-        """The device as `open_backend` takes it, as far as the library tells."""
-        found = re.search(r"Device\('(.*)'\)", str(self.device))  # array-api-strict's
-        return found[1] if found else re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", str(self.device))  # CuPy's
+    def device_name(self) -> str | None:
+        """The device as `open_backend` takes it: None for a namespace whose default device is all that is known."""
+        if self.device is None:
+            return None
+        name = str(self.device)
+        name = re.sub(r".*Device\('(.*)'\)", r"\1", name)  # array-api-strict's
+        name = re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's
+        return re.sub(r"TFRT_CPU_(\d+)", r"cpu:\1", name)  # older JAX's
 
     @property
     def dtype_name(self) -> str:

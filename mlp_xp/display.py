@@ -34,7 +34,7 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
     return (
         f"network  {'-'.join(map(str, sizes))}, {config.activation}, {count(parameters)} parameters, {settings.dtype}\n"
-        f"arrays   {backend.name} {backend.version} on {backend.device_name}\n"
+        f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n"
         f"data     {settings.data_dir or settings.dataset}: {count(train)} training{held_out} and "
         f"{count(dataset.test_images.shape[0])} test images of {rows} x {columns}\n"
         f"training {config.epochs} epochs, batches of {config.batch_size}, {config.optimizer} "

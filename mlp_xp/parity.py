@@ -138,7 +138,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     return Trajectory(
         backend.name,
         backend.version,
-        backend.device_name,
+        backend.device_name or "default",
         backend.dtype_name,
         np.concatenate(losses),
         np.array([step for step, _ in looks]),

@@ -91,6 +91,22 @@ def test_unknown_devices_are_refused_with_those_there_are(name, device):
     assert "cpu" in message.lower()
 
 
+@pytest.mark.parametrize("name", [*BACKENDS, "array_api_compat:numpy"])
+def test_the_name_of_a_device_opens_it_again(name):
+    """As a run that the library began is resumed from the command line."""
+    backend = open_or_skip(name)
+    assert open_backend(name, backend.device_name).device == backend.device
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [("TFRT_CPU_1", "cpu:1"), ("<CUDA Device 2>", "cuda:2"), ("array_api_strict.Device('device1')", "device1")],
+)
+def test_names_of_devices_in_other_spellings(device, name):
+    """Of versions and machines that are not at hand."""
+    assert open_backend("numpy")._replace(device=device).device_name == name
+
+
 def test_devices_by_name():
     assert open_backend("numpy", device="cpu").device == "cpu"
     assert open_backend("jax", device="cpu:0").device.platform == "cpu"
