@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-# Of prepared inputs at once: what stays in a processor's cache from their making to their use. On NumPy and PyTorch
-# batches of 128 take 8 % longer with four times as much.
-CHUNK_BYTES = 4 * 2**20
-# Enough to hide what a chunk costs; large batches have them too, as far as this much memory goes.
+# Of prepared inputs at once: what stays in a processor's cache from their making to their use, yet enough steps to hide
+# what a chunk costs. With 16 MB NumPy takes 5 % longer for batches of 128, with 4 MB JAX for single samples.
+CHUNK_BYTES = 6 * 2**20
+# Large batches have this many steps a chunk too, as far as this much memory goes.
 ENOUGH_STEPS = 8
 LARGEST_CHUNK_BYTES = 32 * 2**20
 

@@ -175,9 +175,10 @@ def make_block(config: TrainConfig, backend: Backend) -> Step:
 def make_chunk(config: TrainConfig, backend: Backend) -> Callable[..., tuple[State, Array]]:
     """A function that trains on a chunk of samples, compiled where the backend compiles.
 
-    `chunk(state, images, labels, classes, order, scale, *coefficients) -> state, losses`: images (n, rows, columns) and
-    labels (n,) of the whole training set, classes (n_L,) the labels there are, order (steps, B) int64 the samples of
-    each step, the others (steps,) each; losses (steps,). The state is donated.
+    `chunk(state, images, labels, classes, order, numbers) -> state, losses`: images (n, rows, columns) and labels (n,)
+    of the whole training set, classes (n_L,) the labels there are, order (steps, B) int64 the samples of each step,
+    numbers (k, steps) their scale and coefficients, in one array because each costs a transfer; losses (steps,). The
+    state is donated.
     """
     xp, scan = backend.xp, backend.scan
     deferred = can_defer(config)
@@ -196,7 +197,7 @@ def make_chunk(config: TrainConfig, backend: Backend) -> Callable[..., tuple[Sta
 
     @np.errstate(over="ignore", invalid="ignore")  # whoever runs the chunk checks its losses
     def chunk(
-        state: State, images: Array, labels: Array, classes: Array, order: Array, *numbers: Array
+        state: State, images: Array, labels: Array, classes: Array, order: Array, numbers: Array
     ) -> tuple[State, Array]:
         steps, batch_size = order.shape
         taken = xp.reshape(order, (steps * batch_size,))
@@ -204,7 +205,7 @@ def make_chunk(config: TrainConfig, backend: Backend) -> Callable[..., tuple[Sta
         targets = one_hot(xp.take(labels, taken, axis=0), classes, dtype=backend.dtype, xp=xp)
         x = xp.reshape(x, (steps, batch_size, x.shape[-1]))
         targets = xp.reshape(targets, (steps, batch_size, targets.shape[-1]))
-        xs = (x, targets, *numbers)
+        xs = (x, targets, *(numbers[i, ...] for i in range(numbers.shape[0])))
         state, logits = scan_blocks(state, xs) if deferred else scan(step, state, xs)
         return state, xp.mean(cross_entropy(logits, targets, xp=xp), axis=-1)
 

@@ -144,7 +144,7 @@ def trajectory(
                 dataset.train_labels,
                 classes,
                 backend.asarray(order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)),
-                *(backend.asarray(array, backend.dtype) for array in coefficients),
+                backend.asarray(coefficients, backend.dtype),
             )
             losses = backend.to_numpy(device_losses).astype(np.float64)
             check_finite(losses, epoch, chunk)
@@ -208,12 +208,12 @@ def _look(
     return now._replace(checkpoint=bool(due) or chunk.stop == samples)
 
 
-def step_coefficients(config: TrainConfig, chunk: Chunk, first_step: int, total_steps: int) -> tuple[np.ndarray, ...]:
-    """The optimiser's coefficients for the steps of a chunk, float64 (steps,) each; the first makes the sum a mean."""
+def step_coefficients(config: TrainConfig, chunk: Chunk, first_step: int, total_steps: int) -> np.ndarray:
+    """The optimiser's coefficients for the steps of a chunk, float64 (n, steps); the first makes the sum a mean."""
     steps = np.arange(first_step, first_step + chunk.steps)
     rates = SCHEDULES[config.schedule](config.learning_rate, steps, total_steps)
     scale, *others = OPTIMIZERS[config.optimizer].coefficients(rates, steps)
-    return (scale / chunk.batch_size, *others)
+    return np.stack([scale / chunk.batch_size, *others])
 
 
 def check_finite(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:

@@ -147,7 +147,7 @@ class MlpXp:
                 self.dataset.train_labels,
                 self.classes,
                 backend.asarray(self.order[chunk.start : chunk.stop].reshape(length, batch_size)),
-                *(backend.asarray(x, backend.dtype) for x in step_coefficients(self.config, chunk, 0, steps)),
+                backend.asarray(step_coefficients(self.config, chunk, 0, steps), backend.dtype),
             )
             parts.append(backend.to_numpy(losses))
             check_finite(parts[-1], 0, chunk)

@@ -74,7 +74,7 @@ SERIES = {
     "steps a chunk": Series(
         "µs a step of one sample, float64",
         microseconds,
-        {steps: workload(1, 64, steps, "float64") for steps in (1, 10, 100, 600)},
+        {steps: workload(1, 64, steps, "float64") for steps in (1, 10, 100, 1000)},
         ("mlp_xp-numpy", "mlp_xp-numpy-direct", "mlp_xp-jax", "mlp_xp-jax-direct"),
     ),
 }

@@ -156,7 +156,8 @@ def test_a_chunk_of_any_length_is_its_steps_one_by_one(backend):
         expected_losses = np.log(np.exp(z).sum(axis=1)) - z[np.arange(steps), HOST.train_labels[:steps]]
         order = backend.asarray(np.arange(steps)[:, None])
         images_and_labels = (dataset.train_images, dataset.train_labels, classes)
-        actual, losses = make_chunk(config, backend)(state, *images_and_labels, order, *inputs[2:])
+        numbers = backend.xp.stack(inputs[2:])
+        actual, losses = make_chunk(config, backend)(state, *images_and_labels, order, numbers)
         tolerance = trajectory_tolerance(steps, PIXELS)
         assert_near(backend.to_numpy(losses), expected_losses, tolerance)
         assert_near(flat(actual, backend), flat(expected, backend), tolerance)

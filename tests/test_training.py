@@ -362,7 +362,7 @@ def chunk_inputs(config: TrainConfig, backend: Backend) -> tuple:
     numbers = step_coefficients(config, chunk, 0, steps)
     order = np.arange(steps * config.batch_size).reshape(steps, config.batch_size)
     classes = np.arange(10, dtype=np.uint8)
-    arrays = [backend.asarray(classes), backend.asarray(order), *(backend.asarray(n, backend.dtype) for n in numbers)]
+    arrays = [backend.asarray(classes), backend.asarray(order), backend.asarray(numbers, backend.dtype)]
     return state, dataset.train_images, dataset.train_labels, *arrays
 
 
