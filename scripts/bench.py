@@ -217,10 +217,19 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def machine() -> dict[str, Any]:
-    """What the times depend on."""
-    system = f"{platform.system()} {platform.release()}"
-    return {"processor": processor(), "processors": os.cpu_count(), "system": system}
+def circumstances(*, threads: int, rounds: int) -> Record:
+    """What the times depend on, for the head of a record."""
+    return {
+        "date": dt.date.today().isoformat(),
+        "machine": {
+            "processor": processor(),
+            "processors": os.cpu_count(),
+            "system": f"{platform.system()} {platform.release()}",
+        },
+        "versions": versions(),
+        "threads": threads,
+        "rounds": rounds,
+    }
 
 
 def versions() -> dict[str, str]:
@@ -284,14 +293,7 @@ def measure_all(options: Options, console: Console) -> Record:
                     say=status.update,
                 )
             )
-    return {
-        "date": dt.date.today().isoformat(),
-        "machine": machine(),
-        "versions": versions(),
-        "threads": options.threads,
-        "rounds": rounds,
-        "workloads": workloads,
-    }
+    return {**circumstances(threads=options.threads, rounds=rounds), "workloads": workloads}
 
 
 def read_record(path: Path, key: str, script: str) -> Record:

@@ -5,7 +5,6 @@ Runs contestants of scripts/bench.py in the same way, on workloads that differ i
 
 import interrupt  # noqa: F401, I001
 
-import datetime as dt
 import gzip
 import io
 import json
@@ -19,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tyro
-from bench import DOCUMENT, check_matplotlib, machine, make_folder, measure, read_record, update_document, versions
+from bench import DOCUMENT, check_matplotlib, circumstances, make_folder, measure, read_record, update_document
 from bench_contestants import CONTESTANTS, IDIOMATIC, NOTEBOOK, VARIANTS, Workload
 from bench_report import OURS, REST, THEIRS, Record, conditions, digits, grid, measured, step_seconds
 from rich.console import Console
@@ -137,14 +136,7 @@ def measure_all(options: Options, console: Console) -> Record:
                     data_dir=folder,
                     say=status.update,
                 )
-    return {
-        "date": dt.date.today().isoformat(),
-        "machine": machine(),
-        "versions": versions(),
-        "threads": options.threads,
-        "rounds": options.rounds,
-        "curves": curves,
-    }
+    return {**circumstances(threads=options.threads, rounds=options.rounds), "curves": curves}
 
 
 def points(record: Record, title: str, name: str) -> dict[int, float]:

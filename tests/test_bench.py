@@ -124,11 +124,8 @@ def measured(folder: Path) -> dict:
     part = bench.measure(workload, names, rounds=2, data_dir=folder)
     deep = bench.measure(workload._replace(name="deep", hidden=(8, 8)), names[:2], rounds=1, data_dir=folder)
     return {
+        **bench.circumstances(threads=1, rounds=2),
         "date": "2000-01-01",
-        "machine": bench.machine(),
-        "versions": bench.versions(),
-        "threads": 1,
-        "rounds": 2,
         "workloads": [part, deep],
     }
 
