@@ -19,7 +19,7 @@ LAST = PRINTED.reports[-1]
 STEPS = LAST.epoch * 60000 + LAST.sample + 1
 PIXELS = 28 * 28
 
-# Backends that take so many steps within seconds. The others go on to the end of their first long chunk.
+# Backends that take so many steps within seconds. The others take the first chunks.
 TO_THE_LAST_LINE = {"numpy", "jax"}
 
 
@@ -43,7 +43,7 @@ def run_package(dataset: Dataset, backend: Backend, *, whole: bool) -> Run:
         done += len(progress.losses)
         if progress.report:
             reports.append(package_report(progress.report))
-        if done >= (STEPS + len(PRINTED.warm_up) if whole else 1000):
+        if done >= (STEPS + len(PRINTED.warm_up) if whole else 2500):
             break
     warm_up, losses = np.split(np.concatenate(losses), [len(PRINTED.warm_up)])
     return Run(warm_up, losses, reports)
