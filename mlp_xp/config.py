@@ -1,7 +1,8 @@
 """The settings of a training run: one dataclass, from which the command line, its help and its checks are made."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
 from mlp_xp.backend import nearest
@@ -45,7 +46,7 @@ class TrainConfig:
     optimizer: str = "sgd"
     """sgd, momentum or adam."""
     schedule: str = "constant"
-    """Of the learning rate: constant, or cosine (down to 0 at the last step)."""
+    """Of the learning rate: constant, or cosine (down towards 0, which the step after the last would have)."""
     weight_decay: float = 0.0
     """Factor of the parameters that is added to their gradients."""
     validation: int = 0
@@ -57,8 +58,10 @@ class TrainConfig:
     """Samples between two checkpoints of a run; 0: only at the end of every epoch."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a value out of its range, so that no invalid configuration exists."""
-        object.__setattr__(self, "hidden", tuple(self.hidden))  # a list will do; a configuration must be hashable
+        """Raise ConfigError for a value of another type or out of its range: no invalid configuration exists."""
+        for field in fields(self):
+            value = _typed(field.name, getattr(self, field.name), type(field.default))
+            object.__setattr__(self, field.name, value)
         for name in ("epochs", "batch_size", "report_every"):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         for units in self.hidden:
@@ -93,6 +96,23 @@ class TrainConfig:
         _check(
             "warm_up_steps", self.warm_up_steps, not self.warm_up_steps or left > 1, "0 for a single training sample"
         )
+
+
+def _typed(name: str, value: Any, kind: type) -> Any:
+    """The value as a number, text or tuple of Python's own; a list will do, but a configuration must be hashable."""
+    try:
+        if kind is tuple and not isinstance(value, str):
+            return tuple(_typed(name, unit, int) for unit in value)
+        if kind is int and isinstance(value, Integral):
+            return int(value)
+        if kind is float and isinstance(value, Real):
+            return float(value)
+        if kind is str and isinstance(value, str):
+            return value
+    except (TypeError, OverflowError):
+        pass
+    wanted = {int: "a whole number", float: "a number", str: "a name", tuple: "a list of whole numbers"}[kind]
+    raise ConfigError(f"--{name.replace('_', '-')}: {value!r:.80} is not {wanted}")
 
 
 def _check(name: str, value: Any, valid: bool, wanted: str) -> None:

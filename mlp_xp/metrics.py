@@ -9,6 +9,7 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.chunks import CHUNK_BYTES
+from mlp_xp.config import check_choice
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import ACTIVATIONS, cross_entropy, softmax
 from mlp_xp.loops import Array
@@ -37,8 +38,11 @@ def _compiled_forward(activation: str, backend: Backend) -> Callable[[Network, A
 def predict_logits(network: Network, images: Array, *, activation: str, backend: Backend) -> Array:
     """Logits (n, classes) on the device for images of bytes (n, rows, columns) on the device, in bounded memory.
 
-    Raises MlpXpError when the images' size is not what the network was trained on.
+    Raises MlpXpError for an unknown activation, and for images of another size than the network was trained on.
     """
+    check_choice("activation", activation, ACTIVATIONS)
+    if len(images.shape) != 3:
+        raise MlpXpError(f"images: their shape is {tuple(images.shape)}; give (n, rows, columns), one as image[None]")
     samples, rows, columns = images.shape
     features = network[0].weights.shape[0]
     if rows * columns != features:
@@ -55,8 +59,11 @@ def predict_logits(network: Network, images: Array, *, activation: str, backend:
     return backend.xp.concat(parts, axis=0)
 
 
-def predict(network: Network, images: Array, *, activation: str = "sigmoid", backend: Backend) -> Array:
-    """Class probabilities (n, classes), each row with sum 1, for images of bytes (n, rows, columns) on the device."""
+def predict(network: Network, images: Array, *, activation: str, backend: Backend) -> Array:
+    """Class probabilities (n, classes), each row with sum 1, for images of bytes (n, rows, columns) on the device.
+
+    activation: the one that the network was trained with. Raises as `predict_logits` does.
+    """
     return softmax(predict_logits(network, images, activation=activation, backend=backend), xp=backend.xp)
 
 

@@ -81,7 +81,7 @@ def _typed(value: Any, name: str, default: Any) -> Any:
         return None
     if wanted is tuple and isinstance(value, list) and all(type(unit) is int for unit in value):
         return tuple(value)
-    if wanted is float and type(value) is int:
+    if wanted is float and type(value) is int and abs(value) < 2**53:
         return float(value)
     if type(value) is not wanted:
         raise ConfigError(

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 
 from mlp_xp.config import ConfigError, TrainConfig
@@ -134,6 +135,31 @@ def test_what_does_not_fit_the_data_is_refused(settings, samples, message):
 )
 def test_what_just_fits_is_taken(settings, samples):
     TrainConfig(**settings).check_fits(samples)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("epochs", "3", "a whole number"),
+        ("epochs", 2.5, "a whole number"),
+        ("seed", None, "a whole number"),
+        ("learning_rate", "0.1", "a number"),
+        ("learning_rate", 10**400, "a number"),
+        ("activation", 3, "a name"),
+        ("hidden", 64, "a list of whole numbers"),
+        ("hidden", "64", "a list of whole numbers"),
+        ("hidden", [64.5], "a whole number"),
+    ],
+)
+def test_values_of_another_type_are_refused(name, value, wanted):
+    with pytest.raises(ConfigError, match=rf"^--{name.replace('_', '-')}: .* is not {wanted}$"):
+        TrainConfig(**{name: value})
+
+
+def test_numbers_of_numpy_become_pythons():
+    config = TrainConfig(epochs=np.int64(3), learning_rate=np.float32(0.5), weight_decay=0, hidden=np.array([3, 2]))
+    assert [type(value) for value in (config.epochs, config.learning_rate, config.weight_decay)] == [int, float, float]
+    assert config == TrainConfig(epochs=3, learning_rate=0.5, hidden=(3, 2))
 
 
 def test_a_configuration_cannot_be_changed_and_can_be_a_key():

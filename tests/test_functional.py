@@ -118,6 +118,13 @@ def test_relu_and_its_derivative_at_zero(backend):
     assert_close(derivative, np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0]), backend, rtol=0.0)
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_a_value_that_is_not_a_number_stays_one(name, backend):
+    """Else a network that diverged could go on with a loss that looks like any other."""
+    y = backend.to_numpy(ACTIVATIONS[name].function(device(backend, [math.nan, 1.0]), xp=backend.xp))
+    assert np.isnan(y).tolist() == [True, False]
+
+
 def test_softmax_is_right_to_rounding(backend):
     y = functional.softmax(device(backend, LOGITS), xp=backend.xp)
     # The four exponentials and the quotient: a handful of roundings, each relative, so small values count as well.

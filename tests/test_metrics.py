@@ -105,7 +105,8 @@ def test_one_image_is_a_batch(backend):
     image = backend.asarray(HOST.test_images[:1])
     rounding = trajectory_tolerance(1, PIXELS)
     expected = plain_probabilities(plain_logits(HOST.test_images[:1]))
-    assert_close(predict(network_on(backend), image, backend=backend), expected, backend, rtol=rounding, atol=rounding)
+    probabilities = predict(network_on(backend), image, activation="sigmoid", backend=backend)
+    assert_close(probabilities, expected, backend, rtol=rounding, atol=rounding)
 
 
 @pytest.mark.parametrize("function", [predict, predict_logits, evaluate])
@@ -123,12 +124,24 @@ def test_images_of_another_size_are_refused(function, backend):
 def test_no_images_are_refused(backend):
     images = backend.asarray(np.zeros((0, SIZE, SIZE), np.uint8))
     with pytest.raises(MlpXpError, match="images: there are none"):
-        predict(network_on(backend), images, backend=backend)
+        predict(network_on(backend), images, activation="sigmoid", backend=backend)
+
+
+def test_an_activation_that_is_not_known_is_refused(backend):
+    images = backend.asarray(HOST.test_images)
+    with pytest.raises(MlpXpError, match=r"--activation: 'rleu' is not known \(did you mean 'relu'\?\)"):
+        predict(network_on(backend), images, activation="rleu", backend=backend)
+
+
+def test_a_single_image_without_its_axis_is_refused(backend):
+    image = backend.asarray(HOST.test_images[0])
+    with pytest.raises(MlpXpError, match=r"images: their shape is \(12, 12\); give \(n, rows, columns\)"):
+        predict(network_on(backend), image, activation="sigmoid", backend=backend)
 
 
 def test_prediction_changes_neither_images_nor_network(backend):
     network, images = network_on(backend), backend.asarray(HOST.test_images)
-    predict(network, images, backend=backend)
+    predict(network, images, activation="sigmoid", backend=backend)
     np.testing.assert_array_equal(backend.to_numpy(images), HOST.test_images)
     for layer, original in zip(network, host_layers(), strict=True):
         for array, expected in zip(layer, original, strict=True):
