@@ -57,11 +57,13 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        with path.open("rb"):  # safetensors says of any file that it may not open that it is not there
+            pass
         with safe_open(path, framework="np") as file:
             facts = json.loads((file.metadata() or {}).get("mlp_xp", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise RunError(f"{str(path)!r}: is not there; the run saved none yet: start it over with --overwrite") from None
+        raise RunError(f"{str(path)!r}: is not there; let the run save one: go on with it by --resume") from None
     except OSError as error:
         raise RunError(f"{str(path)!r}: cannot be read: {error.strerror or error}; mend it, or train again") from None
     except (SafetensorError, ValueError, RecursionError) as error:

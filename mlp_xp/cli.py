@@ -42,8 +42,17 @@ def _first_fault(box: str) -> str:
     return f"{message}{hint}; --help lists what there is"
 
 
+def _silence_output() -> None:
+    """Let Python, which flushes its output once more at exit, find no fault with it then."""
+    with contextlib.suppress(OSError):  # an output without a descriptor, as in a test
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def run(main: Callable[[], int | None]) -> None:
-    """Run a script's main and exit: 0 or the code that it returns; for an MlpXpError its code, after one line."""
+    """Run a script's main and exit: 0 or the code that it returns; for an MlpXpError its code, after one line.
+
+    The system's errors about files, and want of memory, are told in one line too.
+    """
     try:
         code = main() or 0
         sys.stdout.flush()
@@ -55,6 +64,15 @@ def run(main: Callable[[], int | None]) -> None:
         code = 130
     except BrokenPipeError:
         # Whoever read the output has seen enough. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence_output()
         code = 141
+    except OSError as error:
+        # What no other place foresaw: a folder that may not be entered, a name too long, a full disk behind the output.
+        place = "the output" if error.filename is None else repr(os.fspath(error.filename))
+        print(f"error: {place}: {error.strerror or error}; mend the file or folder, or name another", file=sys.stderr)
+        _silence_output()
+        code = 1
+    except MemoryError as error:
+        print(f"error: not enough memory: {str(error) or 'for these sizes'}; choose smaller ones", file=sys.stderr)
+        code = 2
     sys.exit(code)

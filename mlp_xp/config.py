@@ -103,9 +103,9 @@ def _typed(name: str, value: Any, kind: type) -> Any:
     try:
         if kind is tuple and not isinstance(value, str):
             return tuple(_typed(name, unit, int) for unit in value)
-        if kind is int and isinstance(value, Integral):
+        if kind is int and isinstance(value, Integral) and not isinstance(value, bool):
             return int(value)
-        if kind is float and isinstance(value, Real):
+        if kind is float and isinstance(value, Real) and not isinstance(value, bool):
             return float(value)
         if kind is str and isinstance(value, str):
             return value

@@ -14,7 +14,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.datasets import Dataset
 from mlp_xp.errors import not_installed
 from mlp_xp.settings import Settings
-from mlp_xp.training import Progress, Report, layer_sizes
+from mlp_xp.training import Best, Progress, Report, layer_sizes
 
 HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"
 
@@ -31,13 +31,14 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     parameters = sum((above + 1) * below for above, below in pairwise(sizes))
     train, rows, columns = dataset.train_images.shape
     held_out = f" ({count(config.validation)} held out)" if config.validation else ""
+    epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
     return (
         f"network  {'-'.join(map(str, sizes))}, {config.activation}, {count(parameters)} parameters, {settings.dtype}\n"
         f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n"
         f"data     {settings.data_dir or settings.dataset}: {count(train)} training{held_out} and "
         f"{count(dataset.test_images.shape[0])} test images of {rows} x {columns}\n"
-        f"training {config.epochs} epochs, batches of {config.batch_size}, {config.optimizer} "
+        f"training {epochs}, batches of {config.batch_size}, {config.optimizer} "
         f"{config.learning_rate:g} {config.schedule}, {config.update_order}{warm_up}"
     )
 
@@ -59,6 +60,15 @@ def summary(report: Report, dataset: Dataset) -> str:
     return (
         f"trained in {report.seconds:.1f} s; {100 * report.accuracy:.2f} % of {count(dataset.test_images.shape[0])} "
         f"test images right, loss {report.test_loss:.4f}"
+    )
+
+
+def kept(best: Best, last_epoch: int, config: TrainConfig) -> str:
+    """Which network was kept by validation, in a sentence."""
+    early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
+    return (
+        f"kept the network of epoch {best.epoch}: {100 * best.accuracy:.2f} % of {count(config.validation)} held-out "
+        f"images right{early}"
     )
 
 

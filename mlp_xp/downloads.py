@@ -71,7 +71,10 @@ def fetch(
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """Where downloads are kept: `cache_dir`, else what MLP_XP_CACHE says, else in the system's folder for caches."""
     chosen = cache_dir or os.environ.get(CACHE_VARIABLE) or _pooch().os_cache("mlp_xp")
-    return Path(chosen).expanduser().absolute()
+    try:
+        return Path(chosen).expanduser().absolute()
+    except RuntimeError:  # ~someone, who has no home here
+        raise DownloadError(f"--cache-dir: {str(chosen)!r} begins with an unknown home; name another") from None
 
 
 def _pooch() -> Any:

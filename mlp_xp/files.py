@@ -30,7 +30,7 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file aside, wait until it is on the disk, then put it in place. Raises FileError."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}{ASIDE}")
+    aside = path.parent / f".{path.name}.{os.getpid()}{ASIDE}"
     try:
         with file_errors(path, "write"):
             with aside.open("wb") as file:

@@ -17,7 +17,14 @@ from mlp_xp.network import to_device
 def read_curves(folder: Path) -> plots.Curves:
     """The reports of a run, to draw. Raises RunError."""
     _, record = runs.read_config(folder)
-    return plots.Curves(folder.resolve().name, [*runs.read_metrics(folder), *_closing(folder)], record["train_samples"])
+    records = [*runs.read_metrics(folder), *_closing(folder)]
+    samples = record.get("train_samples")
+    fields = {"epoch", "sample", "accuracy", "train_loss", "test_loss"}
+    if not isinstance(samples, int) or not all(isinstance(each, dict) and fields <= each.keys() for each in records):
+        raise runs.RunError(
+            f"{str(folder)!r}: its {runs.CONFIG}, {runs.METRICS} or {runs.RESULT} is damaged; train again"
+        )
+    return plots.Curves(folder.resolve().name, records, samples)
 
 
 def _closing(folder: Path) -> list[dict[str, Any]]:
@@ -42,7 +49,7 @@ def draw_run(folder: Path, dataset: Dataset, backend: Backend) -> list[Path]:
         predict(network, dataset.test_images, activation=model.activation, backend=backend)
     )
     matrix = confusion_matrix(labels, np.argmax(probabilities, axis=1), len(model.class_names))
-    paths = [folder / f"{name}.png" for name in ("curves", "confusion", "mistakes", "weights")]
+    paths = [folder / name for name in runs.PICTURES]
     curves, confusion, mistakes, weights = paths
     plots.draw_curves([read_curves(folder)], curves)
     plots.draw_confusion(matrix, model.class_names, confusion)

@@ -1,6 +1,7 @@
 """Pictures with Matplotlib, as PNG files: curves of runs, confusion, mistakes, weights, deviations between backends."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -47,7 +48,9 @@ def new_figure(width: float, height: float) -> "Figure":
 def save(figure: "Figure", path: str | Path) -> None:
     """Write a figure as PNG, whole or not at all. Raises FileError."""
     image = io.BytesIO()
-    figure.savefig(image, format="png")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a run's name may have letters that no font here has
+        figure.savefig(image, format="png")
     write_whole(Path(path), image.getvalue())
 
 

@@ -2,10 +2,12 @@
 
 import datetime as dt
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,9 @@ from mlp_xp.datasets import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import file_errors, left_aside, write_whole
 from mlp_xp.settings import Settings, flatten, read_settings
-from mlp_xp.training import Report
+from mlp_xp.training import Best, Report
 
+PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 # What may differ between a checkpoint and the run that goes on from it: where it computes, not what.
@@ -32,6 +35,24 @@ def default_folder(settings: Settings, now: dt.datetime) -> Path:
     """`runs/<dataset>-<backend>-<date-time>` below the current folder."""
     name = Path(settings.data_dir).resolve().name if settings.data_dir else settings.dataset
     return Path("runs") / f"{name}-{settings.backend.replace(':', '-')}-{now:%Y%m%d-%H%M%S}"
+
+
+def claim_folder(settings: Settings, now: dt.datetime) -> Path:
+    """Make the default folder, or the first of it with -2, -3, ... behind its name that is not there. Raises FileError.
+
+    Two runs that start in the same second have two folders.
+    """
+    wanted = default_folder(settings, now)
+    for number in itertools.count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        with file_errors(folder, "create"):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+        return folder
+    raise AssertionError("there is always a next number")
 
 
 def check_new(folder: Path, overwrite: bool) -> None:
@@ -52,7 +73,7 @@ def check_new(folder: Path, overwrite: bool) -> None:
 def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Dataset) -> None:
     """Make the folder, remove what an old run left there, and write config.json."""
     record = {
-        "settings": flatten(settings),
+        "settings": flatten(replace(settings, data_dir=settings.data_dir and str(Path(settings.data_dir).resolve()))),
         "device": backend.device_name,
         "versions": {
             "mlp_xp": importlib.metadata.version("mlp_xp"),
@@ -110,9 +131,9 @@ def clear(folder: Path) -> None:
     That one is only ever replaced: a process that is killed here must not leave a folder without settings.
     """
     with file_errors(folder, "remove the old run in"):
-        for name in (CHECKPOINT, MODEL, RESULT, METRICS):
+        for name in (CHECKPOINT, MODEL, RESULT, METRICS, *PICTURES):
             (folder / name).unlink(missing_ok=True)
-        for old in (*folder.glob("*.png"), *folder.glob("events.out.tfevents.*"), *left_aside(folder)):
+        for old in (*folder.glob("events.out.tfevents.*"), *left_aside(folder)):
             old.unlink()
 
 
@@ -128,9 +149,15 @@ def metrics_record(report: Report) -> dict[str, Any]:
     return {name: value for name, value in report._asdict().items() if name != "network"}
 
 
-def write_result(folder: Path, closing: Report) -> None:
-    """Write result.json, the closing report of a run that came to its end. Raises FileError."""
-    write_whole(folder / RESULT, (json.dumps(metrics_record(closing), indent=2) + "\n").encode())
+def write_result(folder: Path, closing: Report, best: Best | None) -> None:
+    """Write result.json, the closing report of a run that came to its end. Raises FileError.
+
+    best: the network kept by validation, where there is one; its epoch and accuracy are written too.
+    """
+    record = metrics_record(closing)
+    if best:
+        record |= {"kept_epoch": best.epoch, "validation_accuracy": best.accuracy}
+    write_whole(folder / RESULT, (json.dumps(record, indent=2) + "\n").encode())
 
 
 def append_metrics(folder: Path, report: Report) -> None:

@@ -68,7 +68,7 @@ def train_in_folder(folder: Path, settings: Settings, dataset: Dataset, backend:
         if progress.checkpoint:
             save(folder, progress, settings, dataset, backend)
         if progress.report is not None and progress.closing:
-            runs.write_result(folder, progress.report)
+            runs.write_result(folder, progress.report, progress.best)
         yield progress
 
 

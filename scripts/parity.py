@@ -238,6 +238,9 @@ def main() -> int:
         from mlp_xp.plots import draw_deviations
     dataset = load_dataset(arguments.data_dir or "mnist")
     config.check_fits(dataset.train_images.shape[0])
+    if arguments.report_dir:
+        with file_errors(arguments.report_dir, "create"):
+            arguments.report_dir.mkdir(parents=True, exist_ok=True)
 
     console = Console(highlight=False, markup=False)
     comparisons: list[Comparison] = []
@@ -268,8 +271,6 @@ def main() -> int:
         console.print(f"not run: {reason}", soft_wrap=True)
     text = markdown(comparisons, unusable, arguments, faults)
     if arguments.report_dir:
-        with file_errors(arguments.report_dir, "create"):
-            arguments.report_dir.mkdir(parents=True, exist_ok=True)
         record = json_record(comparisons, unusable, arguments, faults)
         write_whole(arguments.report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
         write_whole(arguments.report_dir / "parity.md", text.encode())

@@ -22,8 +22,8 @@ class Arguments:
 
     run_dirs: tyro.conf.Positional[tuple[Path, ...]]
     """Folders that scripts/train.py made."""
-    output: Path = Path("curves.png")
-    """Where the curves of several runs are drawn."""
+    output: Path | None = None
+    """Where the curves of several runs are drawn, a PNG file. By default curves.png."""
     backend: str = "numpy"
     """What a single run's network is tried on the test set with."""
     data_dir: Path | None = None
@@ -36,9 +36,16 @@ def main() -> None:
     if not arguments.run_dirs:
         raise MlpXpError("RUN_DIR: give at least one folder that scripts/train.py made")
     if len(arguments.run_dirs) > 1:
-        draw_curves([read_curves(folder) for folder in arguments.run_dirs], arguments.output)
-        print(arguments.output)
+        if arguments.data_dir:
+            raise MlpXpError("--data-dir: is for a single run; leave it out: the curves of several need no data")
+        output = arguments.output or Path("curves.png")
+        if output.suffix.lower() != ".png":
+            raise MlpXpError(f"--output: {str(output)!r} is not the name of a PNG file; give one that ends in .png")
+        draw_curves([read_curves(folder) for folder in arguments.run_dirs], output)
+        print(output)
         return
+    if arguments.output:
+        raise MlpXpError("--output: is for the curves of several runs; a single run's pictures go into its own folder")
     (folder,) = arguments.run_dirs
     settings, _ = runs.read_config(folder)
     backend = backend_for(folder, arguments.backend)

@@ -47,6 +47,8 @@ def drawing(image: np.ndarray) -> str:
 def main() -> None:
     """Parse, prepare, predict, show."""
     arguments: Arguments = parse(Arguments)
+    if arguments.json and arguments.show:
+        raise PictureError("--show: a drawing is not JSON; leave out --show or --json")
     model = load_model(arguments.run_dir)
     rows, columns = model.image_shape
     if rows != columns:

@@ -10,8 +10,9 @@ import contextlib
 import datetime as dt
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 
 import tyro
@@ -31,8 +32,8 @@ from mlp_xp.settings import RECIPES, Settings, flatten, read_settings
 class Base:
     """Where the settings come from that the command line does not give."""
 
-    recipe: str = "notebook"
-    """notebook, standard or small: a set of settings to start from; every other option overrides it."""
+    recipe: str | None = None
+    """notebook (by default), standard or small: a set of settings to start from; every other option overrides it."""
     config: Path | None = None
     """Start from the settings in this file instead: any run's config.json."""
     resume: Path | None = None
@@ -70,21 +71,31 @@ class InterruptedTrainingError(MlpXpError):
 def parse_arguments() -> Arguments:
     """The command line, over the recipe, the file or the run that it names."""
     base: Base = parse(Base, some=True)
+    given = [f"--{name}" for name in ("resume", "config", "recipe") if getattr(base, name) is not None]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)}: settings come from one of these; give only one of them")
     if base.resume:
         settings, _ = runs.read_config(base.resume)
     elif base.config:
         settings = read_settings(base.config)
     else:
-        check_choice("recipe", base.recipe, RECIPES)
-        settings = RECIPES[base.recipe]
+        recipe = base.recipe or "notebook"
+        check_choice("recipe", recipe, RECIPES)
+        settings = RECIPES[recipe]
     arguments: Arguments = parse(Arguments, default=Arguments(**vars(settings)))
     if base.resume:
-        given, kept = flatten(arguments.settings()), flatten(settings)
-        changed = [name for name in kept if given[name] != kept[name] and name not in runs.FREE_SETTINGS]
+        for name in ("run_dir", "overwrite"):
+            if getattr(arguments, name):
+                option = f"--{name.replace('_', '-')}"
+                raise ConfigError(f"{option}: a resumed run goes on in its own folder; leave {option} out")
+        if arguments.backend != settings.backend and arguments.device == settings.device:
+            arguments = replace(arguments, device=None)  # the name is another library's
+        wanted, kept = flatten(arguments.settings()), flatten(settings)
+        changed = [name for name in kept if wanted[name] != kept[name] and name not in runs.FREE_SETTINGS]
         if changed:
             raise ConfigError(
                 f"--{changed[0].replace('_', '-')}: a resumed run keeps its settings ({kept[changed[0]]!r}, not "
-                f"{given[changed[0]]!r}); leave the option out, or start a new run with --config"
+                f"{wanted[changed[0]]!r}); leave the option out, or start a new run with --config"
             )
     return arguments
 
@@ -111,15 +122,15 @@ def main() -> None:
     """Parse, load, train, and write the run folder."""
     arguments = parse_arguments()
     settings = arguments.settings()
-    folder = arguments.resume or arguments.run_dir or runs.default_folder(settings, dt.datetime.now())
-    if not arguments.resume:
-        runs.check_new(folder, arguments.overwrite)
+    if arguments.run_dir:
+        runs.check_new(arguments.run_dir, arguments.overwrite)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     backend = settings.open_backend()
     dataset = load(arguments, backend, console)
-    write_events = make_event_writer(folder) if arguments.tensorboard else None
+    write_events = make_event_writer() if arguments.tensorboard else None
+    folder = arguments.resume or arguments.run_dir or runs.claim_folder(settings, dt.datetime.now())
 
-    if arguments.overwrite and not arguments.resume:
+    if arguments.run_dir and arguments.overwrite:
         runs.clear(folder)
     console.print(display.describe(settings, dataset, backend))
     console.print(f"run      {folder}\n\n{display.HEADER}")
@@ -129,17 +140,20 @@ def main() -> None:
             if progress.report is not None and not progress.closing:
                 console.print(display.report_line(progress.report))
                 if write_events:
-                    write_events()
+                    write_events(folder)
             if caught and not progress.closing:
                 place = "the warm-up"
                 if progress.epoch >= 0:
                     trainer.save(folder, progress, settings, dataset, backend)
                     place = f"epoch {progress.epoch}, after {progress.sample} samples"
                 raise InterruptedTrainingError(
-                    f"interrupted in {place}; go on with: python scripts/train.py --resume {folder}", caught[0]
+                    f"interrupted in {place}; go on with: python scripts/train.py --resume {quote(str(folder))}",
+                    caught[0],
                 )
     assert progress.report is not None
     console.print(f"\n{display.summary(progress.report, dataset)}")
+    if progress.best:
+        console.print(display.kept(progress.best, progress.epoch, settings.train))
     draw_pictures(folder, dataset, backend, console)
 
 
@@ -151,7 +165,7 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Con
     try:
         paths = draw_run(folder, dataset, backend)
     except PlotError as error:
-        console.print(f"no pictures: {error}, then: python scripts/plot.py {folder}")
+        console.print(f"no pictures: {error}, then: python scripts/plot.py {quote(str(folder))}")
     else:
         console.print(f"drawn in {folder}: {', '.join(path.name for path in paths)}")
 
@@ -165,15 +179,15 @@ def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
         return load_dataset(data, backend, cache_dir=arguments.cache_dir, progress=progress)
 
 
-def make_event_writer(folder: Path) -> Callable[[], None]:
-    """A function that brings TensorBoard's event files up to date with metrics.jsonl, writing them anew at first."""
+def make_event_writer() -> Callable[[Path], None]:
+    """A function that brings the event files in a run's folder up to date with metrics.jsonl, at first anew."""
     try:
         from tensorboard.summary import Writer
     except ImportError:
         raise MlpXpError(f"--tensorboard: TensorBoard {not_installed('tensorboard')}") from None
     writer, written = None, 0
 
-    def update() -> None:
+    def update(folder: Path) -> None:
         nonlocal writer, written
         if writer is None:
             for old in folder.glob("events.out.tfevents.*"):

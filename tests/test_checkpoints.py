@@ -1,5 +1,9 @@
 """Models on disk. (What a run goes on from, its checkpoint, is tested in test_resume.py.)"""
 
+import errno
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from helpers import TINY, arrays_of
@@ -39,7 +43,7 @@ def test_a_models_network_goes_to_any_device_in_its_dtype(backend32):
         np.testing.assert_array_equal(backend32.to_numpy(array), host.astype(np.float32))
 
 
-def test_a_model_of_another_kind_or_none_is_refused(tmp_path):
+def test_a_model_of_another_kind_or_none_is_refused(tmp_path, monkeypatch):
     list(train(CONFIG, TINY, open_backend(), run_dir=tmp_path))
     path = tmp_path / "model.safetensors"
     content = path.read_bytes()
@@ -53,6 +57,18 @@ def test_a_model_of_another_kind_or_none_is_refused(tmp_path):
     path.unlink()
     with pytest.raises(RunError, match=r"model\.safetensors': is not there"):
         load_model(tmp_path)
+    path.write_bytes(content)
+
+    def forbid(file, *args, original=Path.open, **kwargs):
+        if file == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        return original(file, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", forbid)
+        with pytest.raises(RunError, match=r"model\.safetensors': cannot be read: Permission denied"):
+            load_model(tmp_path)
+    path.unlink()
     path.mkdir()
     with pytest.raises(RunError, match=r"model\.safetensors'"):
         load_model(tmp_path)

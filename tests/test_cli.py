@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from helpers import SCRIPTS, assert_one_line, finish, start
@@ -101,6 +102,14 @@ def test_every_end_has_its_code_and_at_most_one_line(capsys):
     assert ended(raising(MlpXpError("no such thing")), capsys) == (2, "error: no such thing\n")
     assert ended(raising(FileError("disk full")), capsys) == (1, "error: disk full\n")
     assert ended(raising(KeyboardInterrupt), capsys) == (130, "interrupted\n")
+    assert ended(raising(PermissionError(13, "Permission denied", "a/b")), capsys) == (
+        1,
+        "error: 'a/b': Permission denied; mend the file or folder, or name another\n",
+    )
+    assert ended(raising(MemoryError()), capsys) == (
+        2,
+        "error: not enough memory: for these sizes; choose smaller ones\n",
+    )
     with pytest.raises(ZeroDivisionError):  # a defect is no user's fault: it keeps its traceback
         run(lambda: 1 / 0)
 
@@ -128,6 +137,16 @@ def test_scripts_help_and_refuse_in_a_process_of_their_own(script):
     assert "\x1b" not in shown.out
     assert "--data-dir" in shown.out
     assert_one_line(finish(start(script, "--bakcend", "jax")), 2, "--bakcend", "did you mean --backend")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_behind_the_output_is_one_line():
+    code = "from mlp_xp.cli import run\ndef main():\n    print('more')\nrun(main)"
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.Popen([sys.executable, "-c", code], text=True, stdout=full, stderr=subprocess.PIPE)
+        _, err = process.communicate()
+    assert err == "error: the output: No space left on device; mend the file or folder, or name another\n"
+    assert process.returncode == 1
 
 
 @pytest.mark.parametrize("script", sorted(p.stem for p in SCRIPTS.glob("*.py") if "run(main)" in p.read_text()))

@@ -142,6 +142,7 @@ def test_what_just_fits_is_taken(settings, samples):
     [
         ("epochs", "3", "a whole number"),
         ("epochs", 2.5, "a whole number"),
+        ("epochs", True, "a whole number"),
         ("seed", None, "a whole number"),
         ("learning_rate", "0.1", "a number"),
         ("learning_rate", 10**400, "a number"),

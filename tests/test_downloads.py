@@ -375,6 +375,8 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert cache_folder("~/c") == tmp_path / "c"
     monkeypatch.chdir(tmp_path)
     assert cache_folder("d") == tmp_path / "d"
+    with pytest.raises(DownloadError, match="--cache-dir: '~nobody-here/d' begins with an unknown home"):
+        cache_folder("~nobody-here/d")
 
 
 def test_nothing_is_printed(

@@ -80,6 +80,16 @@ def test_curves_end_with_the_closing_report(tmp_path: Path) -> None:
     (tmp_path / runs.RESULT).write_text("{")
     with pytest.raises(runs.RunError, match=r"result\.json': is damaged"):
         read_curves(tmp_path)
+    for name, content in ((runs.RESULT, "3"), (runs.METRICS, '{"epoch": 0}\n'), (runs.CONFIG, '{"settings": {}}')):
+        (tmp_path / runs.RESULT).write_text(json.dumps(last))
+        (tmp_path / name).write_text(content)
+        with pytest.raises(runs.RunError, match=r"metrics\.jsonl or result\.json is damaged"):
+            read_curves(tmp_path)
+
+
+def test_a_run_may_have_a_name_that_no_font_can_draw(tmp_path: Path) -> None:
+    """Warnings are errors in this suite."""
+    plots.draw_curves([plots.Curves("数字", records(4, 1.0), 300)], tmp_path / "curves.png")
 
 
 def test_curves_of_a_run_without_reports(tmp_path: Path) -> None:

@@ -33,11 +33,13 @@ from mlp_xp import checkpoints, runs
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.checkpoints import load_checkpoint, save_checkpoint
 from mlp_xp.config import TrainConfig
+from mlp_xp.datasets import load_dataset
 from mlp_xp.files import FileError
 from mlp_xp.parity import longest_dot_product, tolerance
 from mlp_xp.runs import RunError
 from mlp_xp.settings import Settings
 from mlp_xp.steps import initial_state
+from mlp_xp.trainer import train
 from mlp_xp.training import Progress, layer_sizes, trajectory
 
 # Each optimiser, each schedule, deferred and plain steps, with a network kept by validation and without.
@@ -277,6 +279,20 @@ def test_the_backend_may_be_another(whole_runs, data_dir, tmp_path, monkeypatch)
     assert [r["accuracy"] for r in there] == [r["accuracy"] for r in here]
 
 
+def test_a_device_of_another_backend_is_not_asked_for(data_dir, tmp_path):
+    """A run that the library began names its device, which the next library need not have."""
+    backend = open_backend("jax")
+    dataset = load_dataset(data_dir, backend)
+    record = small_settings(epochs=2)
+    config = TrainConfig(**{**record, "hidden": tuple(record["hidden"])})
+    reports = train(config, dataset, backend, run_dir=tmp_path / "run")
+    for _ in range(5):
+        next(reports)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["device"] == "cpu:0"
+    outcome = call("train", "--resume", tmp_path / "run", "--backend", "numpy")
+    assert (outcome.code, outcome.err) == (0, "")
+
+
 def test_data_may_have_moved_but_must_be_the_runs(whole_runs, data_dir, tmp_path):
     folder = shutil.copytree(whole_runs["sgd"], tmp_path / "run")
     moved = shutil.copytree(data_dir, tmp_path / "moved")
@@ -305,6 +321,8 @@ def test_data_may_have_moved_but_must_be_the_runs(whole_runs, data_dir, tmp_path
         (["--hidden", "4", "4"], ["--hidden", "not (4, 4)"]),
         (["--dtype", "float32"], ["--dtype", "('float64', not 'float32')"]),
         (["--checkpoint-every", "0"], ["--checkpoint-every"]),
+        (["--run-dir", "elsewhere"], ["--run-dir: a resumed run goes on in its own folder"]),
+        (["--overwrite"], ["--overwrite: a resumed run goes on in its own folder"]),
     ],
 )
 def test_a_changed_setting_is_refused(arguments, parts, whole_runs):

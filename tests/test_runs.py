@@ -52,6 +52,19 @@ def folder(request, tmp_path) -> tuple[str, Path]:
     return request.param, path
 
 
+def test_runs_that_start_in_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = [runs.claim_folder(Settings(), NOW) for _ in range(3)]
+    name = "mnist-numpy-20240203-040506"
+    assert folders == [Path("runs") / each for each in (name, f"{name}-2", f"{name}-3")]
+    assert all(folder.is_dir() for folder in folders)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    Path("runs").write_text("")
+    with pytest.raises(FileError, match=f"'runs/{name}': cannot create"):
+        runs.claim_folder(Settings(), NOW)
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_where_a_new_run_may_be_written(folder, overwrite):
     kind, path = folder
@@ -89,10 +102,10 @@ def test_the_library_goes_on_with_its_run_and_refuses_another(tmp_path):
 
 def test_clear_removes_what_a_run_wrote_but_its_settings_and_what_is_the_users(tmp_path):
     finished_run(tmp_path)
-    for name in ("curves.png", "events.out.tfevents.3", ".model.safetensors.9.aside", "notes.txt"):
+    for name in ("curves.png", "events.out.tfevents.3", ".model.safetensors.9.aside", "my_seven.png", "notes.txt"):
         (tmp_path / name).write_text("")
     runs.clear(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "my_seven.png", "notes.txt"]
     runs.clear(tmp_path / "none")
 
 

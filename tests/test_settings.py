@@ -82,6 +82,7 @@ WRONG = [
     ({"epochs": None}, "epochs: None is not of type int"),
     ({"epochs": 0}, "--epochs: 0 is out of range"),
     ({"learning_rate": "fast"}, "learning_rate: 'fast' is not of type float"),
+    ({"learning_rate": 10**400}, "is not of type float"),
     ({"learning_rate": True}, "learning_rate: True is not of type float"),
     ({"learning_rate": float("nan")}, "--learning-rate: nan is out of range"),
     ({"hidden": 64}, "hidden: 64 is not a list of int"),

@@ -127,6 +127,14 @@ def test_plot_draws_one_run_and_lays_several_over_one_another(folder, tmp_path, 
     assert both.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("script", ["evaluate.py", "plot.py", "predict.py", "train.py"])
+def test_a_name_that_is_too_long_is_one_line(script, monkeypatch, capsys) -> None:
+    args = {"predict.py": ["x" * 300, "x.png"], "train.py": ["--resume", "x" * 300]}.get(script, ["x" * 300])
+    code, out, err = call(monkeypatch, capsys, script, *args)
+    assert (code, out) == (1, "")
+    assert re.fullmatch(r"error: 'x+(/config\.json)?': File name too long; .*\n", err)
+
+
 @pytest.mark.parametrize(
     ("script", "args", "message"),
     [
@@ -136,6 +144,11 @@ def test_plot_draws_one_run_and_lays_several_over_one_another(folder, tmp_path, 
         ("predict.py", ["nowhere", "x.png"], "'nowhere': is not a run"),
         ("predict.py", ["FOLDER"], "pictures: none were given"),
         ("predict.py", ["FOLDER", "missing.png"], "'missing.png': no such file"),
+        ("predict.py", ["FOLDER", "x.png", "--json", "--show"], "--show: a drawing is not JSON"),
+        ("plot.py", ["FOLDER", "--output", "x.png"], "--output: is for the curves of several runs"),
+        ("plot.py", ["FOLDER", "FOLDER", "--data-dir", "x"], "--data-dir: is for a single run"),
+        ("plot.py", ["FOLDER", "FOLDER", "--output", "x.jpg"], "'x.jpg' is not the name of a PNG file"),
+        ("plot.py", ["FOLDER", "FOLDER", "--output", "."], "'.' is not the name of a PNG file"),
         ("evaluate.py", ["FOLDER", "--backend", "nunpy"], "did you mean 'numpy'?"),
         ("evaluate.py", ["FOLDER", "--data-dir", "nowhere"], "'nowhere': no such folder"),
     ],

@@ -191,6 +191,15 @@ def test_what_is_printed_is_what_was_measured(finished):
     assert f"{100 * result['accuracy']:.2f} % of 60 test images right" in lines[-1]
 
 
+def test_a_run_finds_its_data_from_any_folder(data_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(data_dir.parent)
+    arguments = ["--data-dir", data_dir.name, "--run-dir", tmp_path / "run", *options(small_settings(epochs=1))]
+    assert call("train", *arguments).code == 0
+    monkeypatch.chdir(tmp_path)
+    outcome = call("evaluate", "run")
+    assert (outcome.code, outcome.err) == (0, "")
+
+
 def test_two_runs_give_the_same_bits(finished, data_dir, tmp_path):
     arguments = ["--data-dir", data_dir, "--run-dir", tmp_path, *options(small_settings())]
     assert finish(start("train", *arguments)).code == 0
@@ -216,11 +225,26 @@ def test_the_best_network_by_validation_is_the_model_kept(data_dir, tmp_path, mo
     settings = small_settings(
         epochs=12, learning_rate=1.0, validation=40, optimizer="momentum", checkpoint_every=0, report_every=200
     )
-    assert call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(settings)).code == 0
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(settings))
+    assert outcome.code == 0
     assert len(ends) == 13, "one an epoch, and one at the end"
     assert json.loads((tmp_path / "run" / "config.json").read_text())["train_samples"] == 160
     assert right(load_file(tmp_path / "run" / "model.safetensors")) == max(ends)
     assert ends[-1] < max(ends)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["kept_epoch"], result["validation_accuracy"]) == (ends.index(max(ends)), max(ends))
+    kept = f"kept the network of epoch {ends.index(max(ends))}: {100 * max(ends):.2f} % of 40 held-out images right\n"
+    assert kept in outcome.out
+
+
+def test_an_early_stop_is_told(data_dir, tmp_path):
+    settings = small_settings(epochs=50, learning_rate=5.0, validation=40, patience=1)
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(settings))
+    assert outcome.code == 0
+    kept, last = re.search(
+        r"kept the network of epoch (\d+): .*; stopped early, after epoch (\d+)\n", outcome.out
+    ).groups()
+    assert int(last) == int(kept) + 1 == metrics(tmp_path / "run")[-1]["epoch"] < 49
 
 
 def test_an_existing_run_is_refused_unless_overwrite_is_given(data_dir, tmp_path):
@@ -378,6 +402,8 @@ def test_a_wrong_configuration_is_refused_with_its_name(content, parts, tmp_path
         (["--bacth-size", "2"], ["--bacth-size", "did you mean --batch-size?"]),
         (["something"], ["something"]),
         (["--config", "none.json"], ["'none.json'", "No such file"]),
+        (["--config", "none.json", "--recipe", "small"], ["--config and --recipe: settings come from one of these"]),
+        (["--resume", "none", "--recipe", "smal"], ["--resume and --recipe: settings come from one of these"]),
         (["--resume", "none"], ["'none'", "is not a run"]),
     ],
 )
