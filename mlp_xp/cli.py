@@ -33,10 +33,14 @@ def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some
 
 
 def _first_fault(box: str) -> str:
-    """The message in the box that the parser draws around it, as one line, with the option that it suggests."""
+    """The message in the box that the parser draws around it, as one line, with the option that it suggests.
+
+    The box is drawn with lines, or with hyphens where the output's encoding has no lines.
+    """
     lines = [line.strip(" │╭╮╰╯") for line in box.splitlines()[1:]]
     rows = " ".join(lines)
-    message = re.split(r"─{3,}", rows)[0].strip().rstrip(".")
+    message = next(filter(None, map(str.strip, re.split(r"[─-]{3,}", rows))), rows).rstrip(".")
+    message = re.sub(r"^Missing from \S+: (\S+) (.*?)\.? \(required\)", r"\1 is missing: \2", message)
     close = re.search(r"Perhaps you meant: *(--[\w-]+)", rows)
     hint = f" (did you mean {close[1]}?)" if close else ""
     return f"{message}{hint}; --help lists what there is"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,16 @@ def _typed(value: Any, name: str, default: Any) -> Any:
         raise ConfigError(
             f"{name}: {value!r} is not {'a list of int' if wanted is tuple else f'of type {wanted.__name__}'}"
         )
+    if wanted is str and not _can_be_a_name(value):
+        raise ConfigError(f"{name}: {value!r} has characters that no name has")
     return value
+
+
+def _can_be_a_name(value: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def read_settings(path: Path) -> Settings:

@@ -4,6 +4,7 @@ import interrupt  # noqa: F401, I001
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -23,7 +24,7 @@ from mlp_xp.network import to_device
 class Arguments:
     """Try a run's network on the test set: loss, accuracy, precision and recall of every class, confusion matrix."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """A folder that scripts/train.py made."""
     backend: str = "numpy"
     """numpy, cupy, jax, torch, array-api-strict, or `module:namespace`; whatever it was trained on."""

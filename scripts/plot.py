@@ -4,6 +4,7 @@ import interrupt  # noqa: F401, I001
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -20,7 +21,7 @@ from mlp_xp.plots import draw_curves
 class Arguments:
     """Draw the pictures of a run into its folder; of several runs, their curves over one another."""
 
-    run_dirs: tyro.conf.Positional[tuple[Path, ...]]
+    run_dirs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN_DIR ...")]
     """Folders that scripts/train.py made."""
     output: Path | None = None
     """Where the curves of several runs are drawn, a PNG file. By default curves.png."""

@@ -5,6 +5,7 @@ import interrupt  # noqa: F401, I001
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -24,9 +25,9 @@ SHADES = " .:-=+*#%@"
 class Arguments:
     """Bring pictures of digits, of any size and colour, to MNIST's form, and print the three likeliest classes."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """A folder that scripts/train.py made."""
-    pictures: tyro.conf.Positional[tuple[Path, ...]]
+    pictures: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PICTURE ...")]
     """Picture files, and folders of them."""
     show: bool = False
     """Show what the network saw: where homemade digits fail, it is here."""

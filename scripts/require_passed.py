@@ -8,6 +8,7 @@ import interrupt  # noqa: F401, I001
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 from xml.etree import ElementTree as ET
 
 import tyro
@@ -20,7 +21,7 @@ from mlp_xp.errors import MlpXpError
 class Arguments:
     """Fail unless tests ran and every one passed: a skipped test shows nothing."""
 
-    junit_xml: tyro.conf.Positional[Path]
+    junit_xml: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="JUNIT_XML")]
     """What pytest wrote with --junit-xml."""
 
 

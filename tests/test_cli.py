@@ -139,6 +139,12 @@ def test_scripts_help_and_refuse_in_a_process_of_their_own(script):
     assert_one_line(finish(start(script, "--bakcend", "jax")), 2, "--bakcend", "did you mean --backend")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_a_wrong_option_is_named_in_every_encoding(encoding):
+    outcome = finish(start("train", "--bacth-size", 2, env={"PYTHONIOENCODING": encoding}))
+    assert outcome.err.startswith("error: Unrecognized options: --bacth-size, 2 (did you mean --batch-size?); --help")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_behind_the_output_is_one_line():
     code = "from mlp_xp.cli import run\ndef main():\n    print('more')\nrun(main)"

@@ -35,13 +35,14 @@ configs = st.builds(
     patience=some,
     checkpoint_every=some,
 )
+names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 settings = st.builds(
     Settings,
-    backend=st.text(max_size=20),
-    device=st.none() | st.text(max_size=5),
+    backend=names,
+    device=st.none() | names,
     dtype=st.sampled_from(["float64", "float32"]),
-    dataset=st.text(max_size=5),
-    data_dir=st.none() | st.text(max_size=20),
+    dataset=names,
+    data_dir=st.none() | names,
     train=configs,
 )
 
@@ -89,6 +90,8 @@ WRONG = [
     ({"hidden": [64.5]}, "hidden: [64.5] is not a list of int"),
     ({"hidden": [True]}, "hidden: [True] is not a list of int"),
     ({"hidden": [64, 0]}, "--hidden: 0 is out of range"),
+    ({"data_dir": "a\0b"}, "data_dir: 'a\\x00b' has characters that no name has"),
+    ({"data_dir": "\ud800"}, "has characters that no name has"),
     ({"device": 3}, "device: 3 is not of type str"),
     ({"backend": ["numpy"]}, "backend: ['numpy'] is not of type str"),
     ({"optimizer": "adan"}, "'adan' is not known (did you mean 'adam'?)"),

@@ -139,6 +139,8 @@ def test_a_name_that_is_too_long_is_one_line(script, monkeypatch, capsys) -> Non
     ("script", "args", "message"),
     [
         ("evaluate.py", ["nowhere"], "'nowhere': is not a run"),
+        ("evaluate.py", [], "error: RUN_DIR is missing: A folder that scripts/train.py made; --help"),
+        ("predict.py", [], "error: RUN_DIR is missing: A folder that scripts/train.py made; --help"),
         ("plot.py", [], "RUN_DIR: give at least one folder"),
         ("plot.py", ["nowhere", "nowhere"], "'nowhere': is not a run"),
         ("predict.py", ["nowhere", "x.png"], "'nowhere': is not a run"),
