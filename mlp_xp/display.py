@@ -2,7 +2,6 @@
 
 import importlib.util
 from collections.abc import Iterator
-from itertools import pairwise
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -13,6 +12,7 @@ from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.datasets import Dataset
 from mlp_xp.errors import not_installed
+from mlp_xp.network import count_parameters
 from mlp_xp.settings import Settings
 from mlp_xp.training import Best, Progress, Report, layer_sizes
 
@@ -28,7 +28,7 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     """What is trained, on what and how: four lines."""
     config = settings.train
     sizes = layer_sizes(config, dataset)
-    parameters = sum((above + 1) * below for above, below in pairwise(sizes))
+    parameters = count_parameters(sizes)
     train, rows, columns = dataset.train_images.shape
     held_out = f" ({count(config.validation)} held out)" if config.validation else ""
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"

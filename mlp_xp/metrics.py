@@ -8,13 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_xp.backend import Backend
-from mlp_xp.chunks import CHUNK_BYTES
 from mlp_xp.config import check_choice
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import ACTIVATIONS, cross_entropy, softmax
 from mlp_xp.loops import Array
 from mlp_xp.network import Network, forward
 from mlp_xp.preprocessing import flatten_and_scale, one_hot
+
+# Of inputs at once.
+PART_BYTES = 6 * 2**20
 
 
 class Evaluation(NamedTuple):
@@ -52,7 +54,7 @@ def predict_logits(network: Network, images: Array, *, activation: str, backend:
         )
     if not samples:
         raise MlpXpError("images: there are none; give at least one")
-    capacity = max(1, CHUNK_BYTES // (features * np.dtype(np.float64).itemsize))
+    capacity = max(1, PART_BYTES // (features * np.dtype(np.float64).itemsize))
     size = -(-samples // -(-samples // capacity))  # equal parts, so that a compiled forward pass is compiled once
     forward_images = _compiled_forward(activation, backend)
     parts = [forward_images(network, images[i : min(i + size, samples), ...]) for i in range(0, samples, size)]

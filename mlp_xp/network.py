@@ -44,6 +44,11 @@ INITIALISERS: dict[str, Callable[[int, int], float]] = {
 }
 
 
+def count_parameters(sizes: Sequence[int]) -> int:
+    """The weights and biases of a network of layer sizes (n_0, ..., n_L)."""
+    return sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
+
+
 def initial_layers(sizes: Sequence[int], random: np.random.RandomState, init: str = "notebook") -> Network:
     """Layers on the host, float64, for sizes (n_0, ..., n_L): normal weights, one draw a layer in order, zero biases.
 

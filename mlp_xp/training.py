@@ -12,7 +12,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.datasets import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import evaluate
-from mlp_xp.network import Network, copy_network
+from mlp_xp.network import Network, copy_network, count_parameters
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
 from mlp_xp.steps import State, initial_state, make_chunk
 
@@ -113,9 +113,8 @@ def trajectory(
     state, random = initial_state(config, sizes, backend)
     classes = backend.asarray(np.arange(sizes[-1], dtype=np.uint8))
     run_chunk = make_chunk(config, backend)
-    sample_bytes = sizes[0] * 8  # of float64, whatever the dtype: all runs of a configuration are cut alike
     intervals = [interval for interval in (config.report_every, config.checkpoint_every) if interval]
-    plan = plan_epoch(samples, config.batch_size, sample_bytes, intervals)
+    plan = plan_epoch(samples, config.batch_size, count_parameters(sizes), intervals)
     total_steps = config.warm_up_steps + config.epochs * -(-samples // config.batch_size)
 
     now = start or Progress(

@@ -282,7 +282,7 @@ def measure_all(options: Options, console: Console) -> Record:
         for name in names:
             workload = WORKLOADS[name]
             if options.steps or options.quick:
-                workload = workload._replace(steps=options.steps or workload.steps // 2)
+                workload = workload._replace(steps=options.steps or workload.steps // 4)
             workloads.append(
                 measure(
                     workload,

@@ -24,7 +24,7 @@ from mlp_xp.backend import BackendError, open_backend
 from mlp_xp.chunks import Chunk, chunk_lengths, cut
 from mlp_xp.config import TrainConfig
 from mlp_xp.datasets import load_dataset
-from mlp_xp.network import initial_layers
+from mlp_xp.network import count_parameters, initial_layers
 from mlp_xp.training import check_finite, step_coefficients
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
@@ -118,18 +118,20 @@ class MlpXp:
             init=workload.init,
             update_order=order,
             warm_up_steps=0,
-            report_every=workload.steps * workload.batch_size,  # so chunks are as long as a run's with such reports
         )
         self.dataset = load_dataset(job.data_dir, self.backend)
         self.samples = self.dataset.train_images.shape[0]
         self.order = np.arange(self.samples)
-        self.state, _ = mlp_xp_steps.initial_state(self.config, (INPUTS, *workload.hidden, CLASSES), self.backend)
+        sizes = (INPUTS, *workload.hidden, CLASSES)
+        self.state, _ = mlp_xp_steps.initial_state(self.config, sizes, self.backend)
         self.classes = self.backend.asarray(np.arange(CLASSES, dtype=np.uint8))
         if direct:
             mlp_xp_steps.can_defer = lambda config: False
         self.run_chunk = mlp_xp_steps.make_chunk(self.config, self.backend)
-        sample_bytes = INPUTS * self.backend.xp.finfo(self.backend.dtype).bits // 8
-        self.lengths = chunk_lengths(workload.batch_size, sample_bytes, self.config.report_every)
+        # As between two reports of a run that are a round apart.
+        self.lengths = chunk_lengths(
+            workload.batch_size, count_parameters(sizes), (workload.steps + 1) * workload.batch_size
+        )
 
     def shuffle(self, permutation: np.ndarray) -> None:
         """Begin an epoch."""

@@ -3,15 +3,13 @@
 import inspect
 import itertools
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlp_xp.chunks import (
-    CHUNK_BYTES,
+    CHUNK_WORK,
     ENOUGH_STEPS,
-    LARGEST_CHUNK_BYTES,
     Chunk,
     chunk_lengths,
     cut,
@@ -19,18 +17,19 @@ from mlp_xp.chunks import (
     plan_epoch,
 )
 from mlp_xp.config import TrainConfig
+from mlp_xp.network import count_parameters
 
 quick = settings(deadline=None, derandomize=True, database=None, max_examples=300)
 
 
 @st.composite
 def epochs(draw):
-    """(samples, batch_size, sample_bytes, intervals): small, odd, and with samples too large for any chunk."""
+    """(samples, batch_size, parameters, intervals): small, odd, and with networks too large for any chunk."""
     samples = draw(st.integers(1, 3000))
     batch_size = draw(st.one_of(st.integers(1, min(samples, 9)), st.integers(1, samples)))
-    sample_bytes = draw(st.one_of(st.integers(1, 10_000), st.integers(1, 2 * LARGEST_CHUNK_BYTES)))
+    parameters = draw(st.one_of(st.integers(1, 10**6), st.integers(1, 2 * CHUNK_WORK)))
     intervals = draw(st.lists(st.integers(1, 4000), min_size=1, max_size=3))
-    return samples, batch_size, sample_bytes, intervals
+    return samples, batch_size, parameters, intervals
 
 
 def steps_of(plan: list[Chunk]) -> list[range]:
@@ -65,12 +64,10 @@ def test_a_plan_has_few_shapes(epoch):
 
 @quick
 @given(epochs())
-def test_a_chunk_fits_in_its_memory_or_is_one_step(epoch):
-    _, _, sample_bytes, _ = epoch
+def test_a_chunk_is_no_longer_than_its_work_allows(epoch):
+    _, _, parameters, _ = epoch
     for chunk in plan_epoch(*epoch):
-        size = chunk.steps * chunk.batch_size * sample_bytes
-        few = chunk.steps <= ENOUGH_STEPS and size <= LARGEST_CHUNK_BYTES
-        assert size <= CHUNK_BYTES or few or chunk.steps == 1
+        assert chunk.steps * chunk.batch_size * parameters <= CHUNK_WORK or chunk.steps <= ENOUGH_STEPS
 
 
 @quick
@@ -114,9 +111,9 @@ def test_cut_adds_up_with_the_longest_first(steps, lengths):
 
 
 @quick
-@given(st.integers(1, 5000), st.integers(1, 2 * LARGEST_CHUNK_BYTES), st.integers(1, 10**6))
-def test_the_lengths_fall_to_one(batch_size, sample_bytes, interval):
-    lengths = chunk_lengths(batch_size, sample_bytes, interval)
+@given(st.integers(1, 5000), st.integers(1, 2 * CHUNK_WORK), st.integers(1, 10**6))
+def test_the_lengths_fall_to_one(batch_size, parameters, interval):
+    lengths = chunk_lengths(batch_size, parameters, interval)
     assert len(lengths) == 3
     assert list(lengths) == sorted(lengths, reverse=True)
     assert lengths[-1] == 1
@@ -125,18 +122,22 @@ def test_the_lengths_fall_to_one(batch_size, sample_bytes, interval):
 def test_reports_are_not_moved_by_other_intervals():
     """A checkpoint every so often, or none, and the reports are at the same samples."""
     for other in (7, 64, 1000):
-        plan = plan_epoch(1000, 8, 784 * 8, [300, other])
+        plan = plan_epoch(1000, 8, 50_890, [300, other])
         assert [hit(chunk, 300) for chunk in plan if hit(chunk, 300) is not None] == [0, 300, 600, 900]
 
 
-@pytest.mark.parametrize(("batch_size", "sample_bytes"), [(1, 784 * 8), (128, 784 * 4), (1024, 784 * 4)])
-def test_small_and_large_batches_are_both_well_served(batch_size, sample_bytes):
-    """At least four of five steps of an epoch of MNIST are in chunks of the longest length, which is no single step."""
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"),
+    [(1, (784, 64, 10)), (32, (784, 64, 10)), (128, (784, 512, 256, 10)), (1024, (784, 2048, 2048, 10))],
+)
+def test_small_and_large_networks_are_both_well_served(batch_size, sizes):
+    """Four of five steps of an epoch of MNIST are in chunks of the longest length, which is long for its work."""
+    parameters = count_parameters(sizes)
     interval = inspect.signature(TrainConfig).parameters["report_every"].default
-    plan = plan_epoch(60000, batch_size, sample_bytes, [interval])
+    plan = plan_epoch(60000, batch_size, parameters, [interval])
     longest = max(chunk.steps for chunk in plan)
-    assert longest > 1
-    assert sum(chunk.steps for chunk in plan if chunk.steps == longest) >= 0.8 * sum(chunk.steps for chunk in plan)
-    # Half of the memory, or half of enough steps, is used at least, unless the reports are closer to one another.
-    half = max(CHUNK_BYTES / (batch_size * sample_bytes), ENOUGH_STEPS) / 2
-    assert longest >= min(np.floor(half), interval // batch_size)
+    steps = sum(chunk.steps for chunk in plan)
+    assert sum(chunk.steps for chunk in plan if chunk.steps == longest) >= 0.8 * steps
+    # Half of the work, or half of enough steps, is used at least, unless the reports are closer to one another.
+    half = max(CHUNK_WORK / (batch_size * parameters), ENOUGH_STEPS) / 2
+    assert longest >= min(half, interval // batch_size - 1)

@@ -43,7 +43,7 @@ def plain_probabilities(logits: np.ndarray) -> np.ndarray:
 @pytest.fixture(params=[1, 7, 50, 103, 10**6])
 def images_at_once(request, monkeypatch) -> int:
     """Memory for so many images at a time: one, several that do not divide 103, all."""
-    monkeypatch.setattr(mlp_xp.metrics, "CHUNK_BYTES", request.param * PIXELS * 8)
+    monkeypatch.setattr(mlp_xp.metrics, "PART_BYTES", request.param * PIXELS * 8)
     return request.param
 
 

@@ -8,7 +8,7 @@ from conftest import assert_near, notebook_rows, on_device, synthetic, trajector
 from mlp_xp.backend import Backend
 from mlp_xp.config import UPDATE_ORDERS, TrainConfig
 from mlp_xp.network import Layer
-from mlp_xp.steps import DEFERRED_STEPS, State, can_defer, initial_state, make_block, make_chunk, make_step
+from mlp_xp.steps import DEFERRED_STEPS, State, can_defer, initial_state, make_chunk, make_deferred_block, make_step
 from mlp_xp.training import trajectory
 
 HOST = synthetic(300)
@@ -124,7 +124,7 @@ def flat(state: State, backend: Backend) -> np.ndarray:
 def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, activation, backend):
     config = TrainConfig(hidden=hidden, update_order=update_order, activation=activation, init="glorot")
     state, inputs = make_inputs(config, DEFERRED_STEPS, backend)
-    step, block = backend.jit(make_step(config, xp=backend.xp)), backend.jit(make_block(config, backend))
+    step, block = backend.jit(make_step(config, xp=backend.xp)), backend.jit(make_deferred_block(config, backend))
     # What compiles does so anew for every length, and is no other for that: a short one and the longest will do there.
     compiles = backend.jit(len) is not len
     lengths = {2, DEFERRED_STEPS} if compiles else set(range(1, DEFERRED_STEPS + 1))
