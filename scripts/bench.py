@@ -59,6 +59,7 @@ WORKLOADS = {
 }
 QUICK = ("one-float64", "one-float32", "batch-128")
 QUICK_ROUNDS = 3
+SLOW_TO_START = ("pytorch-compile",)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Options:
     threads: int = 1
     """Threads of each contestant."""
     quick: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Three of the workloads in three rounds: a first impression."""
+    """Three of the workloads in three short rounds, without PyTorch compiled: a first impression."""
     data_dir: Path = MNIST_DIR
     """Folder of the four IDX files, with pictures of 28 x 28 and 10 classes."""
     output_dir: Path | None = None
@@ -277,6 +278,7 @@ def measure_all(options: Options, console: Console) -> Record:
     """Everything that the options ask for."""
     names = options.workloads or (QUICK if options.quick else tuple(WORKLOADS))
     rounds = min(options.rounds, QUICK_ROUNDS) if options.quick else options.rounds
+    contestants = options.contestants or [name for name in CONTESTANTS if not (options.quick and name in SLOW_TO_START)]
     workloads = []
     with console.status("") as status:
         for name in names:
@@ -286,7 +288,7 @@ def measure_all(options: Options, console: Console) -> Record:
             workloads.append(
                 measure(
                     workload,
-                    options.contestants or tuple(CONTESTANTS),
+                    contestants,
                     rounds=rounds,
                     threads=options.threads,
                     data_dir=options.data_dir,
