@@ -160,6 +160,7 @@ def markdown(record: Record) -> str:
 def draw(record: Record) -> bytes:
     """A panel a series on logarithmic axes: a PNG file."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     figure = Figure(figsize=(9, 7.5), layout="constrained")
     for title, ax in zip(record["curves"], figure.subplots(2, 2).flat, strict=True):
@@ -172,6 +173,7 @@ def draw(record: Record) -> bytes:
         ax.set_xticks(ticks, [f"{x // 1000} k" if x >= 10_000 else str(x) for x in ticks])
         ax.set_xticks([], minor=True)
         ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(LogFormatter())  # where there are few powers of ten; without an exponent
         ax.grid(alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(fontsize=8, frameon=False)
