@@ -35,8 +35,9 @@ def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some
 def _first_fault(box: str) -> str:
     """The message in the box that the parser draws around it, as one line, with the option that it suggests.
 
-    The box is drawn with lines, or with hyphens where the output's encoding has no lines.
+    The box is drawn with lines, or with hyphens where the output's encoding has no lines; on a terminal in colours.
     """
+    box = re.sub(r"\x1b\[[0-9;]*m", "", box)
     lines = [line.strip(" │╭╮╰╯") for line in box.splitlines()[1:]]
     rows = " ".join(lines)
     message = next(filter(None, map(str.strip, re.split(r"[─-]{3,}", rows))), rows).rstrip(".")

@@ -245,11 +245,11 @@ def main() -> int:
     console = Console(highlight=False, markup=False)
     comparisons: list[Comparison] = []
     with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("numpy", total=1 + len(compared) + arguments.notebook)
+        names = ["numpy", *(backend.name for backend in compared), *["notebook"] * arguments.notebook]
+        task = bar.add_task(names[0], total=len(names))
         for comparison in check(config, dataset, compared, arguments.steps, arguments.tolerance):
             comparisons.append(comparison)
-            following = compared[len(comparisons) - 1].name if len(comparisons) <= len(compared) else "notebook"
-            bar.update(task, advance=1, description=following)
+            bar.update(task, advance=1, description=names[min(len(comparisons), len(names) - 1)])
         if arguments.notebook:
             loop = notebook_trajectory(config, dataset, arguments.steps, Path(__file__).parent.parent / "tests")
             length = longest_dot_product(config, dataset)
