@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 from rich.text import Text
 
 from mlp_xp.backend import Backend
@@ -91,7 +92,7 @@ def watch(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
-        _Speed(),
+        _Speed(Column(no_wrap=True)),
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=console, transient=True, disable=not seen) as bar:
