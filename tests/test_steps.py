@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from conftest import assert_near, notebook_rows, on_device, synthetic, trajectory_tolerance
 
+import mlp_xp.steps
 from mlp_xp.backend import Backend
 from mlp_xp.config import UPDATE_ORDERS, TrainConfig
 from mlp_xp.network import Layer
+from mlp_xp.preprocessing import flatten_and_scale
 from mlp_xp.steps import DEFERRED_STEPS, State, can_defer, initial_state, make_chunk, make_deferred_block, make_step
 from mlp_xp.training import trajectory
 
@@ -161,6 +163,23 @@ def test_a_chunk_of_any_length_is_its_steps_one_by_one(backend):
         tolerance = trajectory_tolerance(steps, PIXELS)
         assert_near(backend.to_numpy(losses), expected_losses, tolerance)
         assert_near(flat(actual, backend), flat(expected, backend), tolerance)
+
+
+@pytest.mark.parametrize(("batch_size", "most"), [(1, DEFERRED_STEPS), (4, 20), (30, 30)])
+def test_inputs_are_made_a_block_at_a_time(batch_size, most, backend, monkeypatch):
+    """Whatever a chunk's length: 25 deferred steps, as many others as BLOCK_BYTES holds, or a larger one alone."""
+    made = []
+
+    def counted(images, **others):
+        made.append(images.shape[0])
+        return flatten_and_scale(images, **others)
+
+    monkeypatch.setattr(mlp_xp.steps, "flatten_and_scale", counted)
+    monkeypatch.setattr(mlp_xp.steps, "BLOCK_BYTES", 23 * PIXELS * 8)
+    make_chunk.cache_clear()
+    assert_retold(configuration("layerwise", batch_size), backend, np.float64)
+    make_chunk.cache_clear()
+    assert max(made) == most
 
 
 def test_only_plain_descent_on_single_samples_is_deferred():
