@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 # Samples x parameters. Long enough that what a chunk costs on the host, 0.5 ms at most, is little beside its steps; no
-# longer, because Ctrl-C and the progress bar wait for its end: 0.3 s on NumPy with the default network.
+# longer, because Ctrl-C and the progress bar wait for its end: 0.4 s on NumPy with the default network.
 CHUNK_WORK = 10**9
 # A chunk has this many steps whatever their work: on a GPU large ones are short too.
 ENOUGH_STEPS = 8

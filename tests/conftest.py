@@ -53,6 +53,24 @@ def backend32(request: pytest.FixtureRequest, strict_flags: None) -> Backend:
     return open_or_skip(request.param, "float32")
 
 
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set as four files."""
+    from helpers import TINY, write_idx_folder  # which imports this file
+
+    return write_idx_folder(tmp_path_factory.mktemp("data"), TINY)
+
+
+@pytest.fixture(scope="module")
+def no_pictures() -> Iterator[None]:
+    """They take longer than all else, and have their own tests; a process of its own draws them."""
+    from helpers import load_script
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(load_script("train"), "draw_pictures", lambda *_: None)
+        yield
+
+
 @pytest.fixture
 def xp(backend: Backend):
     """The namespace of each usable backend."""

@@ -6,6 +6,8 @@ import io
 import itertools
 import json
 import os
+import pty
+import select
 import struct
 import subprocess
 import sys
@@ -42,6 +44,14 @@ def write_idx_folder(folder: Path, dataset: Dataset) -> Path:
         header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
         (folder / name).write_bytes(header + array.tobytes())
     return folder
+
+
+def csv_text(images: np.ndarray, labels: np.ndarray, header: bool = True, ending: str = "\n") -> str:
+    """Images and labels as such files are spread: the label first, then the pixels, row by row."""
+    rows, columns = images.shape[1:]
+    lines = [",".join(map(str, (label, *image.ravel()))) for image, label in zip(images, labels, strict=True)]
+    names = ",".join(["label", *(f"{i}x{j}" for i in range(1, rows + 1) for j in range(1, columns + 1))])
+    return "".join(line + ending for line in ([names] if header else []) + lines)
 
 
 def load_script(name: str) -> ModuleType:
@@ -91,6 +101,31 @@ def finish(process: subprocess.Popen) -> Outcome:
             process.kill()
             raise
     return Outcome(process.returncode, out or "", err or "")
+
+
+def on_a_terminal(name: str, *args: Any, interrupt_after: bytes = b"") -> tuple[int, bytes]:
+    """Run a script on a terminal of 80 columns; its exit code and all that it wrote. Ctrl-C once something is shown."""
+    ours, its = pty.openpty()
+    env = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
+    control = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+    process = start(name, *args, stdin=its, stdout=its, stderr=its, env=env, start_new_session=True, first=control)
+    os.close(its)
+    said, end = b"", time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if select.select([ours], [], [], 1)[0]:
+            try:
+                piece = os.read(ours, 1 << 16)
+            except OSError:  # how Linux says that the other side is closed
+                break
+            if not piece:
+                break
+            said += piece
+        if interrupt_after and interrupt_after in said:
+            os.write(ours, b"\x03")  # what the key sends
+            interrupt_after = b""
+    process.wait(PATIENCE)
+    os.close(ours)
+    return process.returncode, said
 
 
 def wait_until(true: Callable[[], Any], process: subprocess.Popen) -> None:

@@ -17,6 +17,7 @@ import pytest
 from bench_contestants import CONTESTANTS, Job, Unavailable, Workload
 from bench_worker import serve
 from helpers import SCRIPTS
+from rich.console import Console
 
 from mlp_xp.errors import MlpXpError
 
@@ -247,6 +248,21 @@ def test_faults_are_one_line(arguments: tuple[str, ...], words: tuple[str, ...])
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
     assert all(word in line for word in words)
+
+
+def test_quick_is_fewer_workloads_rounds_and_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    monkeypatch.setattr(bench, "measure", lambda *args, **options: asked.append((*args, options["rounds"])))
+    console = Console(file=io.StringIO())
+    bench.measure_all(bench.Options(quick=True), console)
+    bench.measure_all(bench.Options(quick=True, contestants=("pytorch-compile",), steps=7), console)
+    assert [workload.name for workload, _, _ in asked] == 2 * ["one-float64", "one-float32", "batch-128"]
+    assert {rounds for _, _, rounds in asked} == {bench.QUICK_ROUNDS}
+    assert all(workload.steps < bench.WORKLOADS[workload.name].steps for workload, _, _ in asked[:3])
+    assert [*asked[0][1]] == [name for name in CONTESTANTS if name != "pytorch-compile"]
+    assert [(workload.steps, names) for workload, names, _ in asked[3:]] == 3 * [(7, ("pytorch-compile",))]
 
 
 def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:

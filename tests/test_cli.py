@@ -1,14 +1,12 @@
 """The command line's frame: parsing, and every fault as one line and an exit code."""
 
-import contextlib
-import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from helpers import SCRIPTS, assert_one_line, finish, start
+from helpers import SCRIPTS, assert_one_line, finish, on_a_terminal, start
 
 from mlp_xp.cli import parse, run
 from mlp_xp.errors import MlpXpError
@@ -75,23 +73,11 @@ def test_a_command_line_that_does_not_fit_is_one_line(args, parts, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_on_a_terminal_too(monkeypatch):
     """Where the parser draws in colours."""
-    import pty
-
-    monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    ours, theirs = pty.openpty()
-    command = [sys.executable, str(SCRIPTS / "train.py"), "--epohcs", "3"]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    said = b""
-    with contextlib.suppress(OSError):  # Linux's end of a terminal
-        while part := os.read(ours, 1000):
-            said += part
-    os.close(ours)
-    assert process.wait() == 2
+    code, said = on_a_terminal("train", "--epohcs", "3")
+    assert code == 2
     line = said.decode().strip()
     assert line.startswith("error: Unrecognized ")
     assert line.endswith(" (did you mean --epochs?); --help lists what there is")

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 
 import pytest
 from helpers import TINY
@@ -83,6 +84,16 @@ def test_everything_is_passed_on_with_a_bar_on_a_terminal_alone(terminal):
         assert "samples/s" in said
     else:
         assert said == ""
+
+
+def test_the_bar_is_one_line_on_a_narrow_terminal():
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=48)
+    for _ in watch(trajectory(CONFIG, TINY, open_backend()), CONFIG, TINY, console):
+        pass
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue()))
+    assert any("100 %" in line for line in lines)
+    assert all(line.startswith(("warm-up", "epoch")) for line in lines if "samples/s" in line)
 
 
 def test_the_bar_is_gone_when_the_caller_stops():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY, assert_one_line, call, finish, start, write_idx_folder
+from helpers import TINY, assert_one_line, call, finish, start
 
 from mlp_xp.backend import BACKENDS, BackendError, installed, open_backend
 from mlp_xp.config import TrainConfig
@@ -36,11 +36,6 @@ class Namespace:
 
 right, wrong, wrong_in_the_warm_up = Namespace(0), Namespace(10 + 27), Namespace(4)
 '''
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory) -> Path:
-    return write_idx_folder(tmp_path_factory.mktemp("data"), TINY)
 
 
 @pytest.fixture(autouse=True)

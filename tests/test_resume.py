@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from helpers import (
     assert_same_run,
     call,
     die_at,
-    load_script,
     metrics,
     options,
     small_settings,
@@ -57,6 +55,7 @@ VARIANTS = {
     },
     "patience": {"batch_size": 3, "epochs": 12, "validation": 30, "patience": 2, "schedule": "cosine"},
 }
+pytestmark = pytest.mark.usefixtures("no_pictures")
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 every_optimizer = pytest.mark.parametrize("variant", ["sgd", "momentum", "adam"])
 
@@ -170,19 +169,6 @@ def test_goes_on_elsewhere_within_the_parity_tolerance(variant, backend, tmp_pat
 
 
 # The command.
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures() -> Iterator[None]:
-    """They take longer than all else, and have their own tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load_script("train"), "draw_pictures", lambda *_: None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory) -> Path:
-    return write_idx_folder(tmp_path_factory.mktemp("data"), TINY)
 
 
 @pytest.fixture(scope="module")

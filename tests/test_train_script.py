@@ -1,19 +1,9 @@
-"""scripts/train.py as a person uses it: the run folder, what is refused, what is shown, and how it may end."""
+"""scripts/train.py as a person uses it: the run folder, what is refused, and what is shown."""
 
 import dataclasses
-import errno
-import itertools
 import json
-import os
-import pty
-import random
 import re
-import select
 import shutil
-import signal
-import subprocess
-import time
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,48 +12,30 @@ import numpy as np
 import pytest
 from conftest import assert_near, notebook_rows, trajectory_tolerance
 from helpers import (
-    PATIENCE,
     TINY,
     assert_one_line,
     assert_same_run,
     call,
-    die_at,
     finish,
-    load_script,
     metrics,
+    on_a_terminal,
     options,
     small_settings,
     start,
-    wait_until,
-    without_times,
-    write_idx_folder,
 )
 from safetensors.numpy import load_file
 
-from mlp_xp import checkpoints, runs
-from mlp_xp.backend import installed, open_backend
+from mlp_xp import checkpoints
+from mlp_xp.backend import installed
 from mlp_xp.config import TrainConfig
 from mlp_xp.settings import RECIPES, Settings, flatten
-from mlp_xp.trainer import train
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 CONTROL = re.compile(r"[^\n\x20-\x7e]")  # nothing but printable ASCII and line ends
 METRICS_KEYS = {
     "epoch", "sample", "loss", "accuracy", "seconds", "train_loss", "test_loss", "samples_per_second",
 }  # fmt: skip
-FOREVER = {"epochs": 10**6, "checkpoint_every": 150}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_pictures() -> Iterator[None]:
-    """They take longer than all else, and have their own tests; a process of its own draws them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load_script("train"), "draw_pictures", lambda *_: None)
-        yield
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory) -> Path:
-    return write_idx_folder(tmp_path_factory.mktemp("data"), TINY)
 
 
 @pytest.fixture(scope="module")
@@ -459,197 +431,12 @@ def test_a_run_folder_that_cannot_be_made_is_one_line(data_dir, tmp_path):
     assert_one_line(call("train", *arguments), 1, repr(str(folder)), "Not a directory")
 
 
-# How it may end.
-
-
-def test_divergence_ends_with_its_place_and_keeps_what_was_reported(data_dir, tmp_path):
-    folder = tmp_path / "run"
-    arguments = options(small_settings(learning_rate=1e200, report_every=1))
-    outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *arguments)
-    assert_one_line(outcome, 1, "diverged", "--learning-rate")
-    sample = int(re.search(r"loss \w+ sample (\d+) of epoch 0 is (nan|inf)", outcome.err)[1])
-    records = metrics(folder)
-    assert [r["sample"] for r in records] == [*range(sample)]
-    assert all(np.isfinite(r["loss"]) for r in records)
-
-
-def running(data_dir: Path, folder: Path, lines: int = 3, **options_of_popen):
-    """Training without end in a process of its own, which has already written some lines of metrics."""
-    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER))]
-    process = start("train", *arguments, **options_of_popen)
-    path = folder / "metrics.jsonl"
-    wait_until(lambda: path.exists() and path.read_bytes().count(b"\n") >= lines, process)
-    return process
-
-
-def lines_of(folder: Path) -> list[bytes]:
-    return (folder / "metrics.jsonl").read_bytes().split(b"\n")[:-1]
-
-
-def read_until(process: subprocess.Popen, beginning: str) -> None:
-    """Read what a process prints, up to a line with this beginning."""
-    while not (line := process.stdout.readline()).startswith(beginning):
-        assert line, process.stderr.read()
-
-
-def first_reports(count: int) -> list[dict]:
-    """The first reports of a run that nobody stops."""
-    record = small_settings(**FOREVER)
-    reports = train(TrainConfig(**{**record, "hidden": tuple(record["hidden"])}), TINY, open_backend())
-    return [without_times(runs.metrics_record(report)) for report in itertools.islice(reports, count)]
-
-
-def assert_goes_on(folder: Path, monkeypatch) -> None:
-    """All lines are whole and right, and from what was saved training goes on as if nothing had been."""
-    records = [*map(without_times, metrics(folder))]
-    assert records == first_reports(len(records))
-    with monkeypatch.context() as patch:
-        die_at(patch, runs.append_metrics, 20)
-        assert call("train", "--resume", folder).code == 130
-    saved = json.loads(checkpoints._load(folder / "checkpoint.safetensors")[1]["position"])
-    after = [*map(without_times, metrics(folder))]
-    assert len(after) >= 20
-    assert len(after) > saved["reports"] > 0
-    assert after == first_reports(len(after))
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_training_with_everything_saved(number, code, data_dir, tmp_path, monkeypatch):
-    folder = tmp_path / "run"
-    process = running(data_dir, folder)  # so its metrics can be read while it trains
-    process.send_signal(number)
-    outcome = finish(process)
-    assert_one_line(outcome, code, "interrupted in epoch", f"--resume {folder}")
-    assert not CONTROL.search(outcome.out)
-    place = re.search(r"epoch (\d+), after (\d+) samples", outcome.err)
-    saved = json.loads(checkpoints._load(folder / "checkpoint.safetensors")[1]["position"])
-    assert (saved["epoch"], saved["sample"]) == tuple(map(int, place.groups())), "nothing that was done is lost"
-    assert saved["reports"] == len(metrics(folder))
-    assert_goes_on(folder, monkeypatch)
-
-
-def test_a_signal_in_the_warm_up_ends_training_too(data_dir, tmp_path, monkeypatch):
-    folder = tmp_path / "run"
-
-    def create_and_interrupt(*args, create=runs.create_run):
-        create(*args)
-        signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(runs, "create_run", create_and_interrupt)
-    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
-    assert_one_line(call("train", *arguments), 130, "interrupted in the warm-up", f"--resume {folder}")
-    monkeypatch.undo()
-    assert call("train", "--resume", folder).code == 0
-
-
-def test_a_signal_while_loading_is_one_line_too(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(load_script("train"), "load_dataset", lambda *_, **__: signal.raise_signal(signal.SIGINT))
-    arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run"]
-    # Whatever a shell starts in the background ignores SIGINT, these tests too.
-    old = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        outcome = call("train", *arguments)
-    finally:
-        signal.signal(signal.SIGINT, old)
-    assert (outcome.code, outcome.err) == (130, "interrupted\n")
-
-
-def test_a_reader_who_leaves_ends_training_without_a_word(data_dir, tmp_path, monkeypatch):
-    """As in `python scripts/train.py | head -1`."""
-    folder = tmp_path / "run"
-    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER))]
-    process = start("train", *arguments)
-    read_until(process, "    0      50")
-    process.stdout.close()
-    process.stdout = None
-    outcome = finish(process)
-    assert outcome.err == ""
-    assert outcome.code == 1
-    assert_goes_on(folder, monkeypatch)
-
-
-def test_a_full_disk_is_one_line_and_loses_nothing(data_dir, tmp_path, monkeypatch):
-    """The system lets no file grow beyond 4110 bytes: metrics.jsonl breaks off in the middle of a line.
-
-    Lines are of 209 to 229 bytes, a few more or less by the times in them: 18 end within 20 bytes of the 4000th.
-    """
-    folder = tmp_path / "run"
-    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER, hidden=[2]))]
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4110, 4110))"
-    process = start("train", *arguments, first=limit)
-    outcome = finish(process)
-    assert_one_line(outcome, 1, repr(str(folder / "metrics.jsonl")), "cannot write: File too large", "--resume")
-    lines = lines_of(folder)
-    assert len(lines) > 4
-    assert (folder / "metrics.jsonl").stat().st_size > len(b"\n".join(lines)) + 1, "a line was cut off"
-    with monkeypatch.context() as patch:
-        die_at(patch, runs.append_metrics, 20)
-        assert call("train", "--resume", folder).code == 130
-    assert [r["sample"] for r in metrics(folder)] == [50 * (i % 4) for i in range(len(metrics(folder)))]
-    assert metrics(folder)[: len(lines) - 4] == [json.loads(line) for line in lines[: len(lines) - 4]]
-
-
-@pytest.mark.parametrize("name", ["metrics.jsonl", "model.safetensors", "checkpoint.safetensors", "result.json"])
-def test_whichever_file_finds_the_disk_full_the_run_can_go_on(name, finished, data_dir, tmp_path, monkeypatch):
-    folder, fsync = tmp_path / "run", os.fsync
-
-    def full(descriptor):
-        if name in Path(f"/proc/self/fd/{descriptor}").readlink().name and len(lines_of(folder)) > 5:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        fsync(descriptor)
-
-    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        outcome = call("train", *arguments)
-        assert_one_line(outcome, 1, repr(str(folder / name)), "cannot write: No space left on device", "--resume")
-    assert call("train", "--resume", folder).code == 0
-    assert_same_run(folder, finished[0])
-
-
-def test_a_folder_that_goes_away_is_one_line(data_dir, tmp_path, monkeypatch):
-    folder = tmp_path / "run"
-    process = running(data_dir, folder, lines=8)
-    folder.rename(tmp_path / "away")
-    outcome = finish(process)
-    assert_one_line(outcome, 1, str(folder), "No such file or directory")
-    assert not folder.exists()
-    assert_goes_on(tmp_path / "away", monkeypatch)
-
-
 # On a terminal.
-
-
-def on_a_terminal(*arguments, interrupt_after: bytes = b"") -> tuple[int, bytes]:
-    """Run train.py on a terminal of 80 columns; its exit code and all that it wrote. Ctrl-C once something is shown."""
-    ours, its = pty.openpty()
-    env = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
-    control = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
-    process = start(
-        "train", *arguments, stdin=its, stdout=its, stderr=its, env=env, start_new_session=True, first=control
-    )
-    os.close(its)
-    said, end = b"", time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if select.select([ours], [], [], 1)[0]:
-            try:
-                piece = os.read(ours, 1 << 16)
-            except OSError:  # how Linux says that the other side is closed
-                break
-            if not piece:
-                break
-            said += piece
-        if interrupt_after and interrupt_after in said:
-            os.write(ours, b"\x03")  # what the key sends
-            interrupt_after = b""
-    process.wait(PATIENCE)
-    os.close(ours)
-    return process.returncode, said
 
 
 def test_on_a_terminal_there_is_a_bar_and_lines_that_fit(data_dir, tmp_path):
     arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings(epochs=6))]
-    code, said = on_a_terminal(*arguments)
+    code, said = on_a_terminal("train", *arguments)
     assert code == 0
     assert b"\x1b[" in said
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode())
@@ -660,16 +447,6 @@ def test_on_a_terminal_there_is_a_bar_and_lines_that_fit(data_dir, tmp_path):
     assert len(rows) == 24
     assert max(map(len, rows)) <= 80
     assert "test images right" in text
-
-
-def test_ctrl_c_on_a_terminal_ends_with_one_line(data_dir, tmp_path, monkeypatch):
-    arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings(**FOREVER))]
-    code, said = on_a_terminal(*arguments, interrupt_after=b"    2     150 ")
-    assert code == 130
-    assert said.count(b"error: interrupted in epoch") == 1
-    assert b"Traceback" not in said
-    assert b"\x1b[?25h" in said[said.rindex(b"\x1b[?25l") :], "the cursor is back"
-    assert_goes_on(tmp_path / "run", monkeypatch)
 
 
 def test_piped_output_is_plain(data_dir, tmp_path):
@@ -699,34 +476,3 @@ def test_help_has_every_option_with_its_default():
         assert f"--{name.replace('_', '-')}" in words
     for default in ("numpy)", "float64)", "10000)", "0.01)", "64)", "layerwise)"):
         assert default in words
-
-
-# Killed.
-
-
-def test_thirty_kills_change_nothing(data_dir, tmp_path):
-    """SIGKILL at random moments while it trains and writes; each time it is resumed."""
-    settings = small_settings(epochs=60, report_every=40, checkpoint_every=30, optimizer="adam", batch_size=4)
-    arguments = ["--data-dir", data_dir, *options(settings)]
-    assert call("train", *arguments, "--run-dir", tmp_path / "whole").code == 0
-
-    folder, chance = tmp_path / "killed", random.Random(7)
-    arguments += ["--run-dir", folder]
-    reports = 0
-    for _ in range(30):
-        process = start("train", *arguments)
-        # By its progress, not by the clock, or a machine's speed would decide which moments there are.
-        read_until(process, "epoch ")
-        for _ in range(chance.randrange(5)):
-            process.stdout.readline()
-        time.sleep(chance.uniform(0, 0.006))
-        process.kill()
-        assert finish(process).code == -signal.SIGKILL, "it was not over yet"
-        if (folder / "config.json").exists():
-            arguments = ["--resume", folder]
-        if (folder / "metrics.jsonl").exists():
-            reports = max(reports, len(lines_of(folder)))
-    assert reports > 15, "it got on"
-    assert finish(start("train", *arguments)).code == 0
-    assert_same_run(folder, tmp_path / "whole")
-    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
