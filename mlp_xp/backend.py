@@ -8,9 +8,10 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial, wraps
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -19,14 +20,19 @@ from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.loops import Array, Scan, eager_scan
 
 DTYPES = ("float64", "float32")
+_opened: "dict[tuple[str, int, str, str], Backend]" = {}
 
 
 class BackendError(MlpXpError):
     """A backend that is unknown, not installed or not usable here, or a device or dtype that it does not have."""
 
 
-class Backend(NamedTuple):
-    """One array library, opened on one device with one floating-point dtype."""
+@dataclass(frozen=True, eq=False)
+class Backend:
+    """One array library, opened on one device with one floating-point dtype.
+
+    Compared and hashed by identity, because what it holds need not be hashable: CuPy's devices are not.
+    """
 
     name: str
     version: str
@@ -74,6 +80,9 @@ def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "f
     example `array_api_compat:numpy`). device: the library's own name of a device (`cuda:1`, `cpu`), or None for its
     default. dtype: "float64" or "float32", for parameters and arithmetic.
 
+    Opening the same namespace on the same device in the same dtype again returns the same object, so that whatever was
+    compiled for it is compiled once.
+
     Raises BackendError, with what to do about it, when the library, the device or the dtype is not to be had.
     """
     if dtype not in DTYPES:
@@ -85,7 +94,9 @@ def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "f
     else:
         known = ", ".join(BACKENDS)
         raise BackendError(f"backend: {name!r} is not known{nearest(name, BACKENDS)}; choose one of {known}")
-    return backend._replace(dtype=getattr(backend.xp, dtype))
+    # The backend in the dictionary holds the namespace, so no other object has its id.
+    key = (name, id(backend.xp), str(backend.device), dtype)
+    return _opened.setdefault(key, replace(backend, dtype=getattr(backend.xp, dtype)))
 
 
 def nearest(word: str, known: Sequence[str] | dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ import importlib.machinery
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +105,7 @@ def test_the_name_of_a_device_opens_it_again(name):
 )
 def test_names_of_devices_in_other_spellings(device, name):
     """Of versions and machines that are not at hand."""
-    assert open_backend("numpy")._replace(device=device).device_name == name
+    assert replace(open_backend("numpy"), device=device).device_name == name
 
 
 def test_devices_by_name():
@@ -378,3 +379,18 @@ def test_namespace_that_narrows_float64_is_refused():
     program = "from mlp_xp.backend import *\ntry: open_backend('jax:numpy')\nexcept BackendError as e: print(e)"
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
     assert "makes float32 arrays when asked for float64" in done.stdout
+
+
+def test_opening_twice_gives_one_backend(backend):
+    """So that what was compiled for it is not compiled again; another dtype or namespace is another backend."""
+    again = open_backend(backend.name, backend.device_name)
+    assert again is backend
+    assert open_backend(backend.name, backend.device_name, "float32") is not backend
+    assert open_backend("array_api_compat:numpy") is not open_backend("numpy")
+
+
+def test_a_backend_is_hashed_by_identity():
+    """What it holds need not be hashable: CuPy's devices are not."""
+    backend = replace(open_backend("numpy"), device=[], dtype=[], xp=[])
+    assert {backend: 1}[backend] == 1
+    assert backend != replace(backend)

@@ -50,7 +50,7 @@ def faulty(change: Callable[[Any, Any], tuple[Any, Any]], backend: Backend | Non
 
         return backend.scan(changed_step, carry, xs)
 
-    return backend._replace(name="faulty", scan=scan)
+    return replace(backend, name="faulty", scan=scan)
 
 
 def at_step(number: int, change: Callable[[Any, Any], tuple[Any, Any]]) -> Callable[[Any, Any], tuple[Any, Any]]:

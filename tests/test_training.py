@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -350,7 +351,7 @@ def close_all_ways_out(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Bac
                 monkeypatch.setattr(array_type, name, leak)
         except (TypeError, AttributeError):  # of a type that is not written in Python
             continue
-    return backend._replace(to_numpy=leak)
+    return replace(backend, to_numpy=leak)
 
 
 def chunk_inputs(config: TrainConfig, backend: Backend) -> tuple:
@@ -405,6 +406,6 @@ def test_only_losses_leave_the_device_once_a_chunk(backend):
         taken.append(array.shape)
         return backend.to_numpy(array)
 
-    watched = backend._replace(to_numpy=counting)
+    watched = replace(backend, to_numpy=counting)
     progresses = list(trajectory(configuration(), on_device(HOST, backend), watched))
     assert taken == [progress.losses.shape for progress in progresses[:-1]]
