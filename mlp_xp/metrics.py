@@ -9,11 +9,11 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import check_choice
+from mlp_xp.dataset import flatten_and_scale, one_hot
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import ACTIVATIONS, cross_entropy, softmax
 from mlp_xp.loops import Array
 from mlp_xp.network import Network, forward
-from mlp_xp.preprocessing import flatten_and_scale, one_hot
 
 # Of inputs at once.
 PART_BYTES = 6 * 2**20

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
+from mlp_xp.dataset import flatten_and_scale, one_hot
 from mlp_xp.functional import ACTIVATIONS, cross_entropy, cross_entropy_derivative
 from mlp_xp.loops import Array, Step
 from mlp_xp.network import (
@@ -22,7 +23,6 @@ from mlp_xp.network import (
     to_device,
 )
 from mlp_xp.optimizers import OPTIMIZERS, Kept, Update
-from mlp_xp.preprocessing import flatten_and_scale, one_hot
 
 # A block is the steps whose inputs are made at once. Of deferred updates: on NumPy any length from 10 to 50 gives the
 # same time within 5 %.

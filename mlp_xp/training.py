@@ -9,7 +9,7 @@ import numpy as np
 from mlp_xp.backend import Backend
 from mlp_xp.chunks import Chunk, hit, plan_epoch
 from mlp_xp.config import TrainConfig
-from mlp_xp.datasets import Dataset
+from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import evaluate
 from mlp_xp.network import Network, copy_network, count_parameters

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from notebook import flat, one_hot
 
 from mlp_xp.backend import BACKENDS, Backend, BackendError, installed, open_backend
-from mlp_xp.datasets import MNIST_DIR, Dataset, load_dataset
+from mlp_xp.data.datasets import MNIST_DIR, load_dataset
+from mlp_xp.dataset import Dataset
+from mlp_xp.parity.notebook import flat, one_hot
 
 NEEDS_GPU = {"cupy"}
 

@@ -1,7 +1,7 @@
 """What the tests of the commands share: a small data set as files, and scripts called here or in a process."""
 
 import contextlib
-import importlib.util
+import importlib
 import io
 import itertools
 import json
@@ -21,8 +21,8 @@ from unittest import mock
 import numpy as np
 from conftest import synthetic
 
-from mlp_xp import cli
-from mlp_xp.datasets import Dataset
+from mlp_xp.commands import command_line
+from mlp_xp.dataset import Dataset
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -55,23 +55,26 @@ def csv_text(images: np.ndarray, labels: np.ndarray, header: bool = True, ending
 
 
 def load_script(name: str) -> ModuleType:
-    """scripts/NAME.py as a module, once."""
-    key = f"script_{name}"
-    if key not in sys.modules:
-        spec = importlib.util.spec_from_file_location(key, SCRIPTS / f"{name}.py")
-        sys.modules[key] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[key])
-    return sys.modules[key]
+    """The module of a command."""
+    return importlib.import_module(f"mlp_xp.commands.{name}")
 
 
 def call(name: str, *args: Any) -> Outcome:
-    """Run a script's main in this process, as its last line does."""
-    main, out, err = load_script(name).main, io.StringIO(), io.StringIO()
-    argv = [str(SCRIPTS / f"{name}.py"), *map(str, args)]
+    """Run a command in this process, as its script does."""
+    return call_main(load_script(name).main, SCRIPTS / f"{name}.py", *args)
+
+
+def call_main(main: Callable[[], int | None], *argv: Any) -> Outcome:
+    """Run a main function in this process, with a command line of its own."""
+    out, err = io.StringIO(), io.StringIO()
     code = 0
-    with mock.patch.object(sys, "argv", argv), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        mock.patch.object(sys, "argv", [*map(str, argv)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         try:
-            cli.run(main)
+            command_line.run(main)
         except SystemExit as stop:
             code = stop.code
     return Outcome(code or 0, out.getvalue(), err.getvalue())

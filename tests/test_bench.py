@@ -8,18 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bench
-import bench_contestants
-import bench_report
-import notebook
 import numpy as np
 import pytest
-from bench_contestants import CONTESTANTS, Job, Unavailable, Workload
-from bench_worker import serve
 from helpers import SCRIPTS
 from rich.console import Console
 
+from mlp_xp.bench import contestants, measure, report
+from mlp_xp.bench.contestants import CONTESTANTS, Job, Unavailable, Workload
+from mlp_xp.bench.worker import serve
+from mlp_xp.commands import bench
 from mlp_xp.errors import MlpXpError
+from mlp_xp.parity import notebook
 
 SAMPLES, STEPS = 60, 12
 SINGLE = Workload("single", "one sample a step", 1, (16,), "float64", "notebook", 0.5, STEPS)
@@ -67,7 +66,7 @@ def by_the_notebook(
 @pytest.mark.parametrize("name", CONTESTANTS)
 def test_contestant_computes_the_losses_of_its_update_order(name: str, workload: Workload, folder: Path) -> None:
     try:
-        contestant = bench_contestants.make_contestant(Job(name, workload, 1, str(folder)))
+        contestant = contestants.make_contestant(Job(name, workload, 1, str(folder)))
     except Unavailable as reason:
         pytest.skip(str(reason))
     random = np.random.default_rng(4)
@@ -77,9 +76,9 @@ def test_contestant_computes_the_losses_of_its_update_order(name: str, workload:
         contestant.shuffle(permutation)
         losses.append(contestant.train(0, STEPS))
     order = CONTESTANTS[name].order
-    expected, weights = by_the_notebook(workload, folder, permutations, order == bench_contestants.SIMULTANEOUS)
-    other, _ = by_the_notebook(workload, folder, permutations, order == bench_contestants.LAYERWISE)
-    rtol = bench_report.tolerance("float64")
+    expected, weights = by_the_notebook(workload, folder, permutations, order == contestants.SIMULTANEOUS)
+    other, _ = by_the_notebook(workload, folder, permutations, order == contestants.LAYERWISE)
+    rtol = report.tolerance("float64")
     assert not np.allclose(expected, other, rtol=1000 * rtol)
     np.testing.assert_allclose(np.concatenate(losses), expected, rtol=rtol)
     for (actual, _), wanted in zip(contestant.network(), weights, strict=True):
@@ -103,7 +102,7 @@ def test_worker_answers_and_shuffles_anew_when_an_epoch_is_used_up(
         def network(self) -> list:
             return [(np.zeros((784, 10)), np.zeros(10))]
 
-    monkeypatch.setattr("bench_worker.make_contestant", lambda job: Spy())
+    monkeypatch.setattr("mlp_xp.bench.worker.make_contestant", lambda job: Spy())
     job = Job("notebook", BATCHES._replace(steps=5, hidden=()), 1, str(folder))
     answers: list[dict] = []
     serve(job, ["round\n", "round\n", "round\n", "end\n"], answers.append)
@@ -122,10 +121,10 @@ def measured(folder: Path) -> dict:
     """A tiny record, from real processes; in it one contestant that cannot run and one that is not there."""
     workload = BATCHES._replace(steps=4, dtype="float32")
     names = ["notebook", "mlp_xp-numpy", "mlp_xp-torch-gpu"]
-    part = bench.measure(workload, names, rounds=2, data_dir=folder)
-    deep = bench.measure(workload._replace(name="deep", hidden=(8, 8)), names[:2], rounds=1, data_dir=folder)
+    part = measure.measure(workload, names, rounds=2, data_dir=folder)
+    deep = measure.measure(workload._replace(name="deep", hidden=(8, 8)), names[:2], rounds=1, data_dir=folder)
     return {
-        **bench.circumstances(threads=1, rounds=2),
+        **measure.circumstances(threads=1, rounds=2),
         "date": "2000-01-01",
         "workloads": [part, deep],
     }
@@ -133,14 +132,14 @@ def measured(folder: Path) -> dict:
 
 def test_record_of_a_tiny_run(measured: dict) -> None:
     part, deep = measured["workloads"]
-    results = bench_report.measured(part)
+    results = report.measured(part)
     assert {"notebook", "mlp_xp-numpy"} <= set(results)
     for result in results.values():
         assert len(result["round_seconds"]) == 3
         assert min(result["round_seconds"]) > 0
         assert result["peak_bytes"] > 1e6
-        assert bench_report.agrees(result, part)
-    assert list(bench_report.measured(deep)) == ["mlp_xp-numpy"]
+        assert report.agrees(result, part)
+    assert list(report.measured(deep)) == ["mlp_xp-numpy"]
     assert {"contestant": "notebook", "unavailable": "written for one hidden layer"} in deep["results"]
 
 
@@ -155,22 +154,20 @@ def test_loss_is_that_of_the_network_after_the_last_step(measured: dict, folder:
         rows = permutation[start : start + 5]
         model.train_step(data.train_images[rows], data.train_labels[rows])
     expected = notebook.cross_entropy_loss(data.test_labels, model.forward(data.test_images).output)
-    assert part["reference_loss"] == {
-        "layerwise": pytest.approx(float(expected), rel=bench_report.tolerance("float64"))
-    }
+    assert part["reference_loss"] == {"layerwise": pytest.approx(float(expected), rel=report.tolerance("float64"))}
 
 
 def test_tables_and_picture_show_everyone(measured: dict) -> None:
-    text = bench_report.markdown(measured)
+    text = report.markdown(measured)
     for words in ("notebook's loop", "mlp_xp, NumPy", "written for one hidden layer", measured["versions"]["numpy"]):
         assert words in text
-    console = bench_report.Console(width=80, record=True, file=io.StringIO())
-    bench_report.show(measured, console)
+    console = report.Console(width=80, record=True, file=io.StringIO())
+    report.show(measured, console)
     shown = console.export_text()
     assert "…" not in shown
     assert max(map(len, shown.splitlines())) <= 80
     pytest.importorskip("matplotlib")
-    assert bench_report.draw(measured).startswith(b"\x89PNG")
+    assert report.draw(measured).startswith(b"\x89PNG")
 
 
 def result(name: str, seconds: list[float], **others) -> dict:
@@ -185,14 +182,14 @@ def planted(*results: dict) -> dict:
 def test_ratio_is_taken_within_rounds() -> None:
     # The first round is left out; the medians' ratio would be 3 / 2.
     mine, theirs = result("mlp_xp-jax", [100, 1, 3, 8]), result("notebook", [1, 2, 12, 2])
-    assert bench_report.ratio(mine, theirs) == 0.5
-    assert bench_report.compile_seconds(mine) == 97
-    assert bench_report.step_seconds(mine, planted(mine)) == 3 / STEPS
+    assert report.ratio(mine, theirs) == 0.5
+    assert report.compile_seconds(mine) == 97
+    assert report.step_seconds(mine, planted(mine)) == 3 / STEPS
 
 
 def test_bar_is_met_or_missed() -> None:
     slow = planted(result("mlp_xp-numpy", [1, 19, 19]), result("notebook", [1, 20, 20], peak_bytes=5 * 10**9))
-    found = bench_report.verdicts({"workloads": [slow]})
+    found = report.verdicts({"workloads": [slow]})
     assert found == [
         ("one-float64: time, mlp_xp, NumPy ÷ notebook's loop", 0.95, 0.9),
         ("one-float64: peak memory, mlp_xp, NumPy ÷ notebook's loop", 0.2, 0.25),
@@ -202,9 +199,9 @@ def test_bar_is_met_or_missed() -> None:
 def test_a_contestant_that_computes_something_else_is_flagged(measured: dict, tmp_path: Path) -> None:
     other_order = result("pytorch", [1, 1], loss=2.0)
     part = planted(result("notebook", [1, 1]), other_order)
-    assert [bench_report.agrees(x, part) for x in part["results"]] == [True, False]
-    assert "≠" in bench_report.rows(part)[1][-1]
-    assert any("is not the simultaneous reference's 3" in line for line in bench_report.notes(part))
+    assert [report.agrees(x, part) for x in part["results"]] == [True, False]
+    assert "≠" in report.rows(part)[1][-1]
+    assert any("is not the simultaneous reference's 3" in line for line in report.notes(part))
     path = tmp_path / "bench.json"
     path.write_text(json.dumps(measured | {"workloads": [part]}))
     assert command("--record", path).returncode == 1
@@ -218,11 +215,11 @@ def test_a_contestant_that_computes_something_else_is_flagged(measured: dict, tm
     [(0.0123, 2, "0.012"), (0.997, 2, "1.00"), (7.264, 3, "7.26"), (72.64, 3, "72.6"), (1234.5, 3, "1234")],
 )
 def test_digits(number: float, significant: int, text: str) -> None:
-    assert bench_report.digits(number, significant) == text
+    assert report.digits(number, significant) == text
 
 
 def test_no_digits_of_what_was_not_measured() -> None:
-    assert bench_report.digits(bench_report.ratio(result("notebook", [1, 1]), None), 2) == "–"
+    assert report.digits(report.ratio(result("notebook", [1, 1]), None), 2) == "–"
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -259,20 +256,20 @@ def test_quick_is_fewer_workloads_rounds_and_steps(
     bench.measure_all(bench.Options(quick=True), console)
     bench.measure_all(bench.Options(quick=True, contestants=("pytorch-compile",), steps=7), console)
     assert [workload.name for workload, _, _ in asked] == 2 * ["one-float64", "one-float32", "batch-128"]
-    assert {rounds for _, _, rounds in asked} == {bench.QUICK_ROUNDS}
-    assert all(workload.steps < bench.WORKLOADS[workload.name].steps for workload, _, _ in asked[:3])
+    assert {rounds for _, _, rounds in asked} == {measure.QUICK_ROUNDS}
+    assert all(workload.steps < measure.WORKLOADS[workload.name].steps for workload, _, _ in asked[:3])
     assert [*asked[0][1]] == [name for name in CONTESTANTS if name != "pytorch-compile"]
     assert [(workload.steps, names) for workload, names, _ in asked[3:]] == 3 * [(7, ("pytorch-compile",))]
 
 
 def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
-    part = bench.measure(SINGLE, ["notebook"], rounds=1, data_dir=tmp_path / "nowhere")
+    part = measure.measure(SINGLE, ["notebook"], rounds=1, data_dir=tmp_path / "nowhere")
     assert "nowhere" in part["results"][0]["unavailable"]
 
 
 def test_a_round_longer_than_an_epoch_is_refused(folder: Path) -> None:
     with pytest.raises(MlpXpError, match="--steps: 13 steps of 5 samples do not fit the 60"):
-        bench.measure(BATCHES._replace(steps=13), ["mlp_xp-numpy"], rounds=1, data_dir=folder)
+        measure.measure(BATCHES._replace(steps=13), ["mlp_xp-numpy"], rounds=1, data_dir=folder)
 
 
 def test_document_is_updated_between_its_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from helpers import TINY, arrays_of
 
+from mlp_xp.api import train
 from mlp_xp.backend import open_backend
-from mlp_xp.checkpoints import load_model
 from mlp_xp.config import TrainConfig
 from mlp_xp.network import Layer, to_device
-from mlp_xp.runs import RunError
-from mlp_xp.trainer import train
+from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.runs.run_folder import RunError
 
 CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
 

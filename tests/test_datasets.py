@@ -13,9 +13,9 @@ import pytest
 from helpers import csv_text
 
 from mlp_xp.backend import Backend
-from mlp_xp.datasets import DATASETS, DatasetError, Shape, dataset_shape, find_file, load_dataset
+from mlp_xp.data.datasets import DATASETS, DatasetError, Shape, dataset_shape, find_file, load_dataset
+from mlp_xp.data.idx import IdxError, read_idx_shape
 from mlp_xp.errors import MlpXpError
-from mlp_xp.idx import IdxError, read_idx_shape
 
 TRAIN, TEST = (
     np.random.default_rng(seed).integers(0, 256, (count, 6, 6), dtype=np.uint8) for seed, count in ((1, 30), (2, 20))

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from mlp_xp.backend import open_backend
 from mlp_xp.config import TrainConfig
-from mlp_xp.display import HEADER, count, describe, report_line, summary, watch
-from mlp_xp.settings import Settings
+from mlp_xp.runs.settings import Settings
+from mlp_xp.show.terminal import HEADER, count, describe, report_line, summary, watch
 from mlp_xp.training import Report, trajectory
 
 CONFIG = TrainConfig(epochs=2, hidden=(5, 4), report_every=50, validation=20, batch_size=3)

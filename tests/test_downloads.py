@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mlp_xp import downloads
 from mlp_xp.backend import Backend
-from mlp_xp.datasets import DatasetError, Shape, dataset_shape, load_dataset
-from mlp_xp.download_progress import show_downloads
-from mlp_xp.downloads import DownloadError, cache_folder, fetch
+from mlp_xp.data import downloads
+from mlp_xp.data.datasets import DatasetError, Shape, dataset_shape, load_dataset
+from mlp_xp.data.downloads import DownloadError, cache_folder, fetch
+from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
 from mlp_xp.errors import MlpXpError
-from mlp_xp.registry import DATASETS, IDX_FILES, Source
+from mlp_xp.show.download_progress import show_downloads
 
 # For a server that says nothing, long enough for one that does on a busy machine.
 TIMEOUT = 2.0
@@ -522,13 +522,13 @@ def test_emnist_of_another_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_mnist_is_taken_from_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlp_xp.datasets.fetch", lambda *_, **__: pytest.fail("downloaded"))
+    monkeypatch.setattr("mlp_xp.data.datasets.fetch", lambda *_, **__: pytest.fail("downloaded"))
     assert dataset_shape(cache_dir=tmp_path) == Shape(60000, 28, 28)
 
 
 def test_mnist_is_downloaded_where_there_is_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checksums = {name: hashlib.sha256(data).hexdigest() for name, data in CONTENT.items()}
-    monkeypatch.setattr("mlp_xp.datasets.MNIST_DIR", tmp_path / "nowhere")
+    monkeypatch.setattr("mlp_xp.data.datasets.MNIST_DIR", tmp_path / "nowhere")
     with serve() as server:
         source = DATASETS["mnist"]._replace(mirrors=(server.url,), checksums=checksums)
         monkeypatch.setitem(DATASETS, "mnist", source)

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from mlp_xp.data.idx import IdxError, read_idx
 from mlp_xp.errors import MlpXpError
-from mlp_xp.idx import IdxError, read_idx
 
 MIB = 1 << 20
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)

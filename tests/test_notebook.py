@@ -2,16 +2,16 @@
 
 from typing import NamedTuple
 
-import notebook
 import numpy as np
 import pytest
 from conftest import assert_near, trajectory_tolerance
-from notebook import PRINTED
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
-from mlp_xp.datasets import Dataset
+from mlp_xp.dataset import Dataset
 from mlp_xp.metrics import predict
+from mlp_xp.parity import notebook
+from mlp_xp.parity.notebook import PRINTED
 from mlp_xp.steps import initial_state
 from mlp_xp.training import Report, trajectory
 

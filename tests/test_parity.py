@@ -15,7 +15,7 @@ from mlp_xp.backend import Backend, open_backend
 from mlp_xp.chunks import plan_epoch
 from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.network import Layer
-from mlp_xp.parity import (
+from mlp_xp.parity.compare import (
     SAFETY,
     Comparison,
     Trajectory,

@@ -10,7 +10,7 @@ from helpers import TINY, assert_one_line, call, finish, start
 
 from mlp_xp.backend import BACKENDS, BackendError, installed, open_backend
 from mlp_xp.config import TrainConfig
-from mlp_xp.parity import check
+from mlp_xp.parity.compare import check
 
 SMALL = ["--steps", "60", "--hidden", "8"]
 LIBRARY = '''

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
+from mlp_xp.api import train
 from mlp_xp.backend import open_backend
-from mlp_xp.datasets import load_dataset
+from mlp_xp.data.datasets import load_dataset
+from mlp_xp.data.pictures import PictureError, find_ink, label, otsu, paper, prepare_picture, read_pictures
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import predict
-from mlp_xp.pictures import PictureError, find_ink, label, otsu, paper, prepare_picture, read_pictures
-from mlp_xp.settings import RECIPES
-from mlp_xp.trainer import train
+from mlp_xp.runs.settings import RECIPES
 
 FONTS = Path(mpl.get_data_path()) / "fonts" / "ttf"
 # Every face for text that matplotlib brings with the digits 0 to 9; not its symbol faces, which have other signs there.

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlp_xp import plots, runs
 from mlp_xp.files import FileError
-from mlp_xp.gallery import read_curves
+from mlp_xp.runs import run_folder
+from mlp_xp.show import plots
+from mlp_xp.show.gallery import read_curves
 
 
 @pytest.fixture
@@ -71,19 +72,23 @@ def test_accuracy_is_drawn_to_the_scale_of_trained_networks(figures: list, tmp_p
 
 
 def test_curves_end_with_the_closing_report(tmp_path: Path) -> None:
-    (tmp_path / runs.CONFIG).write_text(json.dumps({"settings": {}, "train_samples": 300}))
+    (tmp_path / run_folder.CONFIG).write_text(json.dumps({"settings": {}, "train_samples": 300}))
     first, last = records(2, 1.0)
-    (tmp_path / runs.METRICS).write_text(json.dumps(first) + "\n")
+    (tmp_path / run_folder.METRICS).write_text(json.dumps(first) + "\n")
     assert read_curves(tmp_path) == (tmp_path.name, [first], 300)
-    (tmp_path / runs.RESULT).write_text(json.dumps(last))
+    (tmp_path / run_folder.RESULT).write_text(json.dumps(last))
     assert read_curves(tmp_path) == (tmp_path.name, [first, last], 300)
-    (tmp_path / runs.RESULT).write_text("{")
-    with pytest.raises(runs.RunError, match=r"result\.json': is damaged"):
+    (tmp_path / run_folder.RESULT).write_text("{")
+    with pytest.raises(run_folder.RunError, match=r"result\.json': is damaged"):
         read_curves(tmp_path)
-    for name, content in ((runs.RESULT, "3"), (runs.METRICS, '{"epoch": 0}\n'), (runs.CONFIG, '{"settings": {}}')):
-        (tmp_path / runs.RESULT).write_text(json.dumps(last))
+    for name, content in (
+        (run_folder.RESULT, "3"),
+        (run_folder.METRICS, '{"epoch": 0}\n'),
+        (run_folder.CONFIG, '{"settings": {}}'),
+    ):
+        (tmp_path / run_folder.RESULT).write_text(json.dumps(last))
         (tmp_path / name).write_text(content)
-        with pytest.raises(runs.RunError, match=r"metrics\.jsonl or result\.json is damaged"):
+        with pytest.raises(run_folder.RunError, match=r"metrics\.jsonl or result\.json is damaged"):
             read_curves(tmp_path)
 
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from helpers import call
+import require_passed
+from helpers import call_main
 
 pytest_plugins = ["pytester"]
 
@@ -21,7 +22,7 @@ def report(pytester: pytest.Pytester, source: str) -> Path:
 
 
 def test_all_passed(pytester):
-    outcome = call("require_passed", report(pytester, PASSING))
+    outcome = call_main(require_passed.main, "require_passed.py", report(pytester, PASSING))
     assert outcome == (0, "tests: 1, not passed: 0\n", "")
 
 
@@ -35,7 +36,7 @@ def test_all_passed(pytester):
     ],
 )
 def test_one_that_did_not_pass_is_named(source, line, pytester):
-    outcome = call("require_passed", report(pytester, PASSING + source))
+    outcome = call_main(require_passed.main, "require_passed.py", report(pytester, PASSING + source))
     assert outcome.code == 1
     assert outcome.out == "tests: 2, not passed: 1\n"
     assert outcome.err.startswith("not passed: ")
@@ -44,7 +45,11 @@ def test_one_that_did_not_pass_is_named(source, line, pytester):
 
 
 def test_no_tests_are_no_success(pytester):
-    assert call("require_passed", report(pytester, "")) == (1, "tests: 0, not passed: 0\n", "")
+    assert call_main(require_passed.main, "require_passed.py", report(pytester, "")) == (
+        1,
+        "tests: 0, not passed: 0\n",
+        "",
+    )
 
 
 @pytest.mark.parametrize("content", [None, "", "<testsuite>", "1 passed"])
@@ -52,7 +57,7 @@ def test_what_is_no_report_is_one_line(content, tmp_path):
     path = tmp_path / "report.xml"
     if content is not None:
         path.write_text(content)
-    outcome = call("require_passed", path)
+    outcome = call_main(require_passed.main, "require_passed.py", path)
     assert outcome.code == 2
     assert outcome.err.startswith(f"error: {path}: no report to read (")
     assert outcome.err.count("\n") == 1

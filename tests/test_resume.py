@@ -27,17 +27,17 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from mlp_xp import checkpoints, runs
+from mlp_xp.api import train
 from mlp_xp.backend import Backend, open_backend
-from mlp_xp.checkpoints import load_checkpoint, save_checkpoint
 from mlp_xp.config import TrainConfig
-from mlp_xp.datasets import load_dataset
+from mlp_xp.data.datasets import load_dataset
 from mlp_xp.files import FileError
-from mlp_xp.parity import longest_dot_product, tolerance
-from mlp_xp.runs import RunError
-from mlp_xp.settings import Settings
+from mlp_xp.parity.compare import longest_dot_product, tolerance
+from mlp_xp.runs import checkpoints, run_folder
+from mlp_xp.runs.checkpoints import load_checkpoint, save_checkpoint
+from mlp_xp.runs.run_folder import RunError
+from mlp_xp.runs.settings import Settings
 from mlp_xp.steps import initial_state
-from mlp_xp.trainer import train
 from mlp_xp.training import Progress, layer_sizes, trajectory
 
 # Each optimiser, each schedule, deferred and plain steps, with a network kept by validation and without.
@@ -77,7 +77,7 @@ def kept(progress: Progress, backend: Backend) -> dict:
         host["best"] = progress.best[1:]
         arrays += arrays_of(progress.best.network, backend.to_numpy)
     if progress.report:
-        host["report"] = without_times(runs.metrics_record(progress.report))
+        host["report"] = without_times(run_folder.metrics_record(progress.report))
         arrays += arrays_of(progress.report.network, backend.to_numpy)
     host["arrays"] = [(array.dtype.str, array.shape, array.tobytes()) for array in arrays]
     return host
@@ -186,7 +186,12 @@ def test_a_resumed_run_has_the_same_files(variant, data_dir, whole_runs, tmp_pat
     """Dead right after any write, once after another."""
     folder, whole = tmp_path / "run", whole_runs[variant]
     arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**VARIANTS[variant]))]
-    writes = ((runs.append_metrics, 2), (checkpoints.save_model, 1), (save_checkpoint, 2), (runs.append_metrics, 3))
+    writes = (
+        (run_folder.append_metrics, 2),
+        (checkpoints.save_model, 1),
+        (save_checkpoint, 2),
+        (run_folder.append_metrics, 3),
+    )
     for write, calls in writes:
         with monkeypatch.context() as patch:
             die_at(patch, write, calls)
@@ -212,7 +217,7 @@ def test_a_finished_run_can_be_resumed_and_stays_as_it_is(whole_runs, tmp_path):
 def test_a_run_that_died_before_its_first_checkpoint_starts_over(data_dir, whole_runs, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
-        die_at(patch, runs.append_metrics, 1)
+        die_at(patch, run_folder.append_metrics, 1)
         arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
         assert call("train", *arguments).code == 130
     assert len(metrics(folder)) == 1
@@ -242,7 +247,7 @@ def test_starting_over_never_leaves_a_folder_without_settings(whole_runs, tmp_pa
     def full(path, data):
         raise FileError("full")
 
-    monkeypatch.setattr(runs, "write_whole", full)
+    monkeypatch.setattr(run_folder, "write_whole", full)
     assert_one_line(call("train", "--resume", folder), 1, "full")
     monkeypatch.undo()
     assert call("train", "--resume", folder).code == 0

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from helpers import TINY, arrays_of
 
-from mlp_xp import runs
+from mlp_xp.api import train
 from mlp_xp.backend import open_backend
 from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
-from mlp_xp.runs import RunError
-from mlp_xp.settings import Settings
-from mlp_xp.trainer import train
+from mlp_xp.runs import run_folder
+from mlp_xp.runs.run_folder import RunError
+from mlp_xp.runs.settings import Settings
 from mlp_xp.training import Report
 
 NOW = dt.datetime(2024, 2, 3, 4, 5, 6)
@@ -33,7 +33,7 @@ CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
     ],
 )
 def test_the_default_folder_says_data_backend_and_time(settings, name):
-    assert runs.default_folder(settings, NOW) == Path("runs") / name
+    assert run_folder.default_folder(settings, NOW) == Path("runs") / name
 
 
 @pytest.fixture(params=["none", "empty", "run", "other", "file", "half"])
@@ -54,7 +54,7 @@ def folder(request, tmp_path) -> tuple[str, Path]:
 
 def test_runs_that_start_in_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folders = [runs.claim_folder(Settings(), NOW) for _ in range(3)]
+    folders = [run_folder.claim_folder(Settings(), NOW) for _ in range(3)]
     name = "mnist-numpy-20240203-040506"
     assert folders == [Path("runs") / each for each in (name, f"{name}-2", f"{name}-3")]
     assert all(folder.is_dir() for folder in folders)
@@ -62,7 +62,7 @@ def test_runs_that_start_in_the_same_second_have_folders_of_their_own(tmp_path, 
     monkeypatch.chdir(tmp_path / "elsewhere")
     Path("runs").write_text("")
     with pytest.raises(FileError, match=f"'runs/{name}': cannot create"):
-        runs.claim_folder(Settings(), NOW)
+        run_folder.claim_folder(Settings(), NOW)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -70,10 +70,10 @@ def test_where_a_new_run_may_be_written(folder, overwrite):
     kind, path = folder
     allowed = kind in ("none", "empty", "half") or (kind == "run" and overwrite)
     if allowed:
-        runs.check_new(path, overwrite)
+        run_folder.check_new(path, overwrite)
     else:
         with pytest.raises(RunError) as caught:
-            runs.check_new(path, overwrite)
+            run_folder.check_new(path, overwrite)
         assert repr(str(path)) in str(caught.value)
         assert "--run-dir" in str(caught.value)
 
@@ -104,9 +104,9 @@ def test_clear_removes_what_a_run_wrote_but_its_settings_and_what_is_the_users(t
     finished_run(tmp_path)
     for name in ("curves.png", "events.out.tfevents.3", ".model.safetensors.9.aside", "my_seven.png", "notes.txt"):
         (tmp_path / name).write_text("")
-    runs.clear(tmp_path)
+    run_folder.clear(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "my_seven.png", "notes.txt"]
-    runs.clear(tmp_path / "none")
+    run_folder.clear(tmp_path / "none")
 
 
 def a_report(**changes) -> Report:
@@ -118,30 +118,30 @@ def a_report(**changes) -> Report:
 def test_metrics_are_appended_in_full_precision(tmp_path):
     expected = []
     for epoch in range(3):
-        runs.append_metrics(tmp_path, a_report(epoch=epoch))
+        run_folder.append_metrics(tmp_path, a_report(epoch=epoch))
         expected.append({k: v for k, v in a_report(epoch=epoch)._asdict().items() if k != "network"})
-        assert runs.read_metrics(tmp_path) == expected
+        assert run_folder.read_metrics(tmp_path) == expected
         assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == expected
 
 
 def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr("os.fsync", lambda _: synced.append((tmp_path / "metrics.jsonl").read_bytes()))
-    runs.append_metrics(tmp_path, a_report())
+    run_folder.append_metrics(tmp_path, a_report())
     assert synced == [(tmp_path / "metrics.jsonl").read_bytes()]
     assert synced[0].endswith(b"}\n")
 
 
 def test_metrics_may_be_none_or_cut_off_but_not_damaged(tmp_path):
-    assert runs.read_metrics(tmp_path) == []
+    assert run_folder.read_metrics(tmp_path) == []
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b"")
-    assert runs.read_metrics(tmp_path) == []
+    assert run_folder.read_metrics(tmp_path) == []
     path.write_bytes(b'{"epoch": 0}\n{"epoch": 1}\n{"ep')
-    assert runs.read_metrics(tmp_path) == [{"epoch": 0}, {"epoch": 1}]
+    assert run_folder.read_metrics(tmp_path) == [{"epoch": 0}, {"epoch": 1}]
     path.write_bytes(b'{"epoch": 0}\n{"epo\n{"epoch": 1}\n')
     with pytest.raises(RunError, match=r"metrics\.jsonl': is damaged: ") as caught:
-        runs.read_metrics(tmp_path)
+        run_folder.read_metrics(tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -150,25 +150,25 @@ def test_metrics_are_cut_back_to_what_a_checkpoint_knows(tmp_path):
     path.write_bytes(b"1\n2\n3\n4")
     (tmp_path / ".checkpoint.safetensors.1.aside").write_text("")
     with pytest.raises(RunError, match="has 3 reports, the checkpoint knows of 4"):
-        runs.truncate_metrics(tmp_path, 4)
-    runs.truncate_metrics(tmp_path, 2)
+        run_folder.truncate_metrics(tmp_path, 4)
+    run_folder.truncate_metrics(tmp_path, 2)
     assert path.read_bytes() == b"1\n2\n"
-    runs.truncate_metrics(tmp_path, 0)
+    run_folder.truncate_metrics(tmp_path, 0)
     assert path.read_bytes() == b""
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
     path.unlink()
-    runs.truncate_metrics(tmp_path, 0)
+    run_folder.truncate_metrics(tmp_path, 0)
     with pytest.raises(RunError, match="has 0 reports"):
-        runs.truncate_metrics(tmp_path, 1)
+        run_folder.truncate_metrics(tmp_path, 1)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "none"):
         with pytest.raises(RunError, match=r"is not a run: it has no config\.json"):
-            runs.read_config(path)
+            run_folder.read_config(path)
     (tmp_path / "config.json").write_text('{"settings": {"epoch": 3}}')
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
-        runs.read_config(tmp_path)
+        run_folder.read_config(tmp_path)
 
 
 def test_what_cannot_be_written_is_a_file_error(tmp_path):
@@ -178,4 +178,4 @@ def test_what_cannot_be_written_is_a_file_error(tmp_path):
             finished_run(path)
         assert "\n" not in str(caught.value)
     with pytest.raises(FileError, match=r"'.*metrics\.jsonl': cannot write: No such file"):
-        runs.append_metrics(tmp_path / "gone", a_report())
+        run_folder.append_metrics(tmp_path / "gone", a_report())

@@ -12,7 +12,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import ACTIVATIONS
 from mlp_xp.network import INITIALISERS
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
-from mlp_xp.settings import RECIPES, Settings, flatten, read_settings, unflatten
+from mlp_xp.runs.settings import RECIPES, Settings, flatten, read_settings, unflatten
 
 counts = st.integers(1, 10**6)
 some = st.integers(0, 10**6)

@@ -2,19 +2,18 @@
 
 import json
 import re
-import runpy
-import sys
 from pathlib import Path
 
+import helpers
 import numpy as np
 import pytest
-from helpers import SCRIPTS
 from PIL import Image
 
-from mlp_xp import TrainConfig, load_dataset, open_backend, predict, runs, train
-from mlp_xp.checkpoints import load_model
+from mlp_xp import TrainConfig, load_dataset, open_backend, predict, train
 from mlp_xp.metrics import precision_and_recall
 from mlp_xp.network import to_device
+from mlp_xp.runs import run_folder
+from mlp_xp.runs.checkpoints import load_model
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], script: str, *args: object):
     """Run a script as __main__; its exit code, what it printed, and its errors."""
-    monkeypatch.setattr(sys, "argv", [script, *map(str, args)])
     monkeypatch.setenv("COLUMNS", "80")
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(SCRIPTS / script), run_name="__main__")
-    printed = capsys.readouterr()
-    return stop.value.code, printed.out, printed.err
+    return helpers.call(Path(script).stem, *args)
 
 
 def test_the_library_draws_the_pictures_of_its_run_too(folder) -> None:
@@ -167,11 +162,11 @@ def test_every_fault_is_one_line(script, args, message, folder, tmp_path, monkey
 def test_a_damaged_model_is_refused(folder, tmp_path, monkeypatch, capsys) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
-    for name in (runs.CONFIG, runs.MODEL):
+    for name in (run_folder.CONFIG, run_folder.MODEL):
         (copy / name).write_bytes((folder / name).read_bytes())
-    model = bytearray((copy / runs.MODEL).read_bytes())
+    model = bytearray((copy / run_folder.MODEL).read_bytes())
     model[-5] ^= 1
-    (copy / runs.MODEL).write_bytes(model)
+    (copy / run_folder.MODEL).write_bytes(model)
     code, _, err = call(monkeypatch, capsys, "evaluate.py", copy)
     assert code == 2
     assert "model.safetensors': was altered" in err
@@ -185,4 +180,4 @@ def test_the_model_predicts_as_the_run_did(folder) -> None:
         to_device(model.network, backend), dataset.test_images, activation=model.activation, backend=backend
     )
     accuracy = np.mean(np.argmax(probabilities, axis=1) == dataset.test_labels)
-    assert accuracy == json.loads((folder / runs.RESULT).read_text())["accuracy"]
+    assert accuracy == json.loads((folder / run_folder.RESULT).read_text())["accuracy"]

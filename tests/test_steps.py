@@ -1,6 +1,5 @@
 """The update step in both orders, one at a time and in deferred blocks, against the notebook's retelling."""
 
-import notebook
 import numpy as np
 import pytest
 from conftest import assert_near, notebook_rows, on_device, synthetic, trajectory_tolerance
@@ -8,8 +7,9 @@ from conftest import assert_near, notebook_rows, on_device, synthetic, trajector
 import mlp_xp.steps
 from mlp_xp.backend import Backend
 from mlp_xp.config import UPDATE_ORDERS, TrainConfig
+from mlp_xp.dataset import flatten_and_scale
 from mlp_xp.network import Layer
-from mlp_xp.preprocessing import flatten_and_scale
+from mlp_xp.parity import notebook
 from mlp_xp.steps import DEFERRED_STEPS, State, can_defer, initial_state, make_chunk, make_deferred_block, make_step
 from mlp_xp.training import trajectory
 

@@ -30,10 +30,10 @@ from helpers import (
     without_times,
 )
 
-from mlp_xp import checkpoints, runs
+from mlp_xp.api import train
 from mlp_xp.backend import open_backend
 from mlp_xp.config import TrainConfig
-from mlp_xp.trainer import train
+from mlp_xp.runs import checkpoints, run_folder
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -83,7 +83,7 @@ def first_reports(count: int) -> list[dict]:
     """The first reports of a run that nobody stops."""
     record = small_settings(**FOREVER)
     reports = train(TrainConfig(**{**record, "hidden": tuple(record["hidden"])}), TINY, open_backend())
-    return [without_times(runs.metrics_record(report)) for report in itertools.islice(reports, count)]
+    return [without_times(run_folder.metrics_record(report)) for report in itertools.islice(reports, count)]
 
 
 def assert_goes_on(folder: Path, monkeypatch) -> None:
@@ -91,7 +91,7 @@ def assert_goes_on(folder: Path, monkeypatch) -> None:
     records = [*map(without_times, metrics(folder))]
     assert records == first_reports(len(records))
     with monkeypatch.context() as patch:
-        die_at(patch, runs.append_metrics, 20)
+        die_at(patch, run_folder.append_metrics, 20)
         assert call("train", "--resume", folder).code == 130
     saved = json.loads(checkpoints._load(folder / "checkpoint.safetensors")[1]["position"])
     after = [*map(without_times, metrics(folder))]
@@ -118,11 +118,11 @@ def test_a_signal_ends_training_with_everything_saved(number, code, data_dir, tm
 def test_a_signal_in_the_warm_up_ends_training_too(data_dir, tmp_path, monkeypatch):
     folder = tmp_path / "run"
 
-    def create_and_interrupt(*args, create=runs.create_run):
+    def create_and_interrupt(*args, create=run_folder.create_run):
         create(*args)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(runs, "create_run", create_and_interrupt)
+    monkeypatch.setattr(run_folder, "create_run", create_and_interrupt)
     arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
     assert_one_line(call("train", *arguments), 130, "interrupted in the warm-up", f"--resume {folder}")
     monkeypatch.undo()
@@ -180,7 +180,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(data_dir, tmp_path, monkeypat
     assert len(lines) > 4
     assert (folder / "metrics.jsonl").stat().st_size > len(b"\n".join(lines)) + 1, "a line was cut off"
     with monkeypatch.context() as patch:
-        die_at(patch, runs.append_metrics, 20)
+        die_at(patch, run_folder.append_metrics, 20)
         assert call("train", "--resume", folder).code == 130
     assert [r["sample"] for r in metrics(folder)] == [50 * (i % 4) for i in range(len(metrics(folder)))]
     assert metrics(folder)[: len(lines) - 4] == [json.loads(line) for line in lines[: len(lines) - 4]]

@@ -7,7 +7,6 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-import notebook
 import numpy as np
 import pytest
 from conftest import assert_near, notebook_rows, trajectory_tolerance
@@ -25,10 +24,11 @@ from helpers import (
 )
 from safetensors.numpy import load_file
 
-from mlp_xp import checkpoints
 from mlp_xp.backend import installed
 from mlp_xp.config import TrainConfig
-from mlp_xp.settings import RECIPES, Settings, flatten
+from mlp_xp.parity import notebook
+from mlp_xp.runs import checkpoints
+from mlp_xp.runs.settings import RECIPES, Settings, flatten
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

@@ -13,7 +13,7 @@ from mlp_xp import train
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.chunks import Chunk
 from mlp_xp.config import ConfigError, TrainConfig
-from mlp_xp.datasets import Dataset
+from mlp_xp.dataset import Dataset
 from mlp_xp.functional import cross_entropy
 from mlp_xp.steps import initial_state, make_chunk
 from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Progress, check_finite, step_coefficients, trajectory

@@ -6,9 +6,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from bench_contestants import CONTESTANTS, IDIOMATIC, LIMIT, NOTEBOOK, SIMULTANEOUS
 from rich.console import Console
 from rich.table import Table
+
+from mlp_xp.bench.contestants import CONTESTANTS, IDIOMATIC, LIMIT, NOTEBOOK, SIMULTANEOUS
 
 Record = dict[str, Any]
 """As written to bench.json; `bench.measure` makes the part of a workload."""

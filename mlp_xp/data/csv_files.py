@@ -11,8 +11,8 @@ from typing import BinaryIO, NamedTuple, TextIO, cast
 
 import numpy as np
 
+from mlp_xp.data.reading import open_file
 from mlp_xp.errors import MlpXpError
-from mlp_xp.reading import open_file
 
 PIECE = 1 << 22
 

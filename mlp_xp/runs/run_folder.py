@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backend import Backend, threads_chosen
-from mlp_xp.datasets import Dataset
+from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import file_errors, left_aside, write_whole
-from mlp_xp.settings import Settings, flatten, read_settings
+from mlp_xp.runs.settings import Settings, flatten, read_settings
 from mlp_xp.training import Best, Report
 
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png")

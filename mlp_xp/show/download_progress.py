@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
-from mlp_xp.downloads import Progress
+from mlp_xp.data.downloads import Progress
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_xp.backend import Backend, open_backend
-from mlp_xp.datasets import Dataset
+from mlp_xp.dataset import Dataset
 from mlp_xp.files import write_whole
 from mlp_xp.network import Layer, Network
-from mlp_xp.runs import CHECKPOINT, FREE_SETTINGS, MODEL, RunError, read_config
-from mlp_xp.settings import Settings, flatten
+from mlp_xp.runs.run_folder import CHECKPOINT, FREE_SETTINGS, MODEL, RunError, read_config
+from mlp_xp.runs.settings import Settings, flatten
 from mlp_xp.steps import State
 from mlp_xp.training import Best, Progress, Tally
 

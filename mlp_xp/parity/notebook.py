@@ -192,6 +192,7 @@ class Notebook:
         dtype: npt.DTypeLike = np.float64,
         textbook: bool = False,
     ) -> None:
+        """Draw the weights as the notebook does."""
         # A private stream gives the numbers that np.random.seed and np.random.randn give, without touching
         # anybody else's. It is kept, as the shuffles are drawn from where the weights left it.
         self.random = np.random.RandomState(seed)

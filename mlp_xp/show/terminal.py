@@ -11,10 +11,10 @@ from rich.text import Text
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
-from mlp_xp.datasets import Dataset
+from mlp_xp.dataset import Dataset
 from mlp_xp.errors import not_installed
 from mlp_xp.network import count_parameters
-from mlp_xp.settings import Settings
+from mlp_xp.runs.settings import Settings
 from mlp_xp.training import Best, Progress, Report, layer_sizes
 
 HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"

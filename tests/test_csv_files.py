@@ -13,9 +13,9 @@ from helpers import csv_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlp_xp import csv_data
-from mlp_xp.csv_data import CsvError, read_csv, read_csv_shape
-from mlp_xp.idx import read_idx
+from mlp_xp.data import csv_files
+from mlp_xp.data.csv_files import CsvError, read_csv, read_csv_shape
+from mlp_xp.data.idx import read_idx
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (30, 6, 6), dtype=np.uint8)
 LABELS = np.arange(30, dtype=np.uint8) % 10
@@ -36,7 +36,7 @@ def read_text(tmp_path: Path, text: str | bytes) -> tuple[np.ndarray, np.ndarray
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r", "\n\n", "\n \n"])
 @pytest.mark.parametrize("piece", [1, 100, 1 << 22])
 def test_layouts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: bool, ending: str, piece: int) -> None:
-    monkeypatch.setattr(csv_data, "PIECE", piece)
+    monkeypatch.setattr(csv_files, "PIECE", piece)
     text = csv_text(IMAGES, LABELS, header, ending)
     for variant in (
         text,
@@ -103,7 +103,7 @@ def message(tmp_path: Path, text: str | bytes) -> str:
 def test_faulty_fields(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: list[str], fault: str, names: str, column: int, piece: int
 ) -> None:
-    monkeypatch.setattr(csv_data, "PIECE", piece)
+    monkeypatch.setattr(csv_files, "PIECE", piece)
     for field in fields:
         line = ["3", "1", "1", "1", "1"]
         line[column - 1] = field
@@ -203,4 +203,4 @@ def test_mnist_as_csv_in_little_memory(tmp_path: Path, mnist_dir: Path) -> None:
         tracemalloc.stop()
     np.testing.assert_array_equal(read, images)
     np.testing.assert_array_equal(labels, read_idx(mnist_dir / "t10k-labels-idx1-ubyte.gz"))
-    assert peak < 2 * images.nbytes + 4 * csv_data.PIECE
+    assert peak < 2 * images.nbytes + 4 * csv_files.PIECE

@@ -9,10 +9,11 @@ import numpy as np
 
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import ConfigError, TrainConfig
-from mlp_xp.datasets import Dataset
+from mlp_xp.dataset import Dataset
 from mlp_xp.loops import Array
 from mlp_xp.metrics import predict_logits
 from mlp_xp.network import Network
+from mlp_xp.parity import notebook
 from mlp_xp.training import DivergenceError, layer_sizes, trajectory
 
 PROBES = 100
@@ -149,6 +150,43 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
         float(np.mean(predictions == dataset.test_labels)),
         progress.seconds,
     )
+
+
+def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajectory:
+    """The same run in the notebook's own plain NumPy, retold in `parity.notebook`."""
+    if len(config.hidden) != 1:
+        raise ConfigError(f"--notebook: the notebook has one hidden layer, not {len(config.hidden)}")
+    data = notebook.Data(
+        notebook.flat(dataset.train_images),
+        notebook.one_hot(dataset.train_labels),
+        notebook.flat(dataset.test_images),
+        notebook.one_hot(dataset.test_labels),
+    )
+    network = notebook.Notebook(input_size=data.train_images.shape[1], hidden_size=config.hidden[0])
+    accuracies = []
+    warm_up, losses = notebook.trajectory(
+        network,
+        data.train_images,
+        data.train_labels,
+        steps,
+        batch_size=config.batch_size,
+        warm_up=config.warm_up_steps,
+        report_every=config.report_every,
+        on_report=lambda *_: accuracies.append(notebook.accuracy(network, data.test_images, data.test_labels)),
+    )
+    weights = (
+        network.weights_input_hidden,
+        network.bias_input_hidden,
+        network.weights_hidden_output,
+        network.bias_hidden_output,
+    )
+    logits = network.forward(data.test_images).output_input
+    predictions = np.argmax(logits, axis=1)
+    return Trajectory(
+        "notebook", np.__version__, "cpu", "float64", np.concatenate([warm_up, losses]),
+        np.array([config.warm_up_steps + steps]), logits[None, :100], weights, tuple(accuracies), predictions,
+        float(np.mean(predictions == dataset.test_labels)), math.nan,
+    )  # fmt: skip
 
 
 def compare(run: Trajectory, reference: Trajectory, length: int, fixed_tolerance: float | None = None) -> Comparison:

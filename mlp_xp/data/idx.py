@@ -8,8 +8,8 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
+from mlp_xp.data.reading import GZIP_MAGIC, open_file
 from mlp_xp.errors import MlpXpError
-from mlp_xp.reading import GZIP_MAGIC, open_file
 
 UNSIGNED_BYTE = 0x08
 TYPES = {

@@ -7,16 +7,18 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_xp.backend import Backend, nearest
-from mlp_xp.csv_data import read_csv, read_csv_shape
-from mlp_xp.downloads import Progress, fetch
+from mlp_xp.data.csv_files import read_csv, read_csv_shape
+from mlp_xp.data.downloads import Progress, fetch
+from mlp_xp.data.idx import read_idx, read_idx_shape
+from mlp_xp.data.reading import fault
+from mlp_xp.data.registry import DATASETS, DIGITS
+from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
-from mlp_xp.idx import read_idx, read_idx_shape
 from mlp_xp.loops import Array
-from mlp_xp.reading import fault
-from mlp_xp.registry import DATASETS, DIGITS
 
-# Beside the package in the repository, so that the command finds it wherever it is started.
-MNIST_DIR = Path(__file__).resolve().parent.parent / "data" / "mnist"
+_HERE = Path(__file__).resolve().parent
+# Beside this file in an installed package; in a clone, at the top of the repository.
+MNIST_DIR = next((d for d in (_HERE / "mnist", _HERE.parent.parent / "data" / "mnist") if d.is_dir()), _HERE / "mnist")
 PARTS = ("train", "t10k")
 CONTENTS = ("images-idx3", "labels-idx1")
 CSV_SUFFIXES = (".csv", ".csv.gz")
@@ -26,20 +28,6 @@ PIECE = 4096
 
 class DatasetError(MlpXpError):
     """Files that do not make up a data set."""
-
-
-class Dataset(NamedTuple):
-    """A training and a test set. Images stay bytes on the device: 47 MB for MNIST, where float64 takes 376 MB."""
-
-    train_images: Array
-    """uint8 (n, rows, columns) on the device, 0 to 255."""
-    train_labels: Array
-    """uint8 (n,) on the device, each below the number of classes."""
-    test_images: Array
-    test_labels: Array
-    class_names: tuple[str, ...]
-    name: str = "unnamed"
-    """In DATASETS, or the path of its folder."""
 
 
 class Shape(NamedTuple):

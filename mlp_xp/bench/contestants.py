@@ -12,9 +12,7 @@ Only `train` is timed. All start from the same weights and see the same samples 
 
 import importlib
 import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,11 +21,11 @@ from mlp_xp import steps as mlp_xp_steps
 from mlp_xp.backend import BackendError, open_backend
 from mlp_xp.chunks import Chunk, chunk_lengths, cut
 from mlp_xp.config import TrainConfig
-from mlp_xp.datasets import load_dataset
+from mlp_xp.data.datasets import load_dataset
 from mlp_xp.network import count_parameters, initial_layers
+from mlp_xp.parity import notebook
 from mlp_xp.training import check_finite, step_coefficients
 
-TESTS = Path(__file__).resolve().parent.parent / "tests"
 INPUTS, CLASSES = 784, 10
 LAYERWISE, SIMULTANEOUS = "layerwise", "simultaneous"
 
@@ -168,9 +166,6 @@ class Notebook:
     def __init__(self, job: Job) -> None:
         """Load the data as float64, as the notebook does, and build its network."""
         one_hidden_layer(job)
-        sys.path.append(str(TESTS))
-        import notebook
-
         data = notebook.load(job.data_dir)
         self.batch_size = job.workload.batch_size
         self.model = notebook.Notebook(

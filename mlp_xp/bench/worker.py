@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_contestants import Job, Layers, Unavailable, Workload, initial_network, make_contestant
 
 from mlp_xp.backend import open_backend
-from mlp_xp.datasets import load_dataset
+from mlp_xp.bench.contestants import Job, Layers, Unavailable, Workload, initial_network, make_contestant
+from mlp_xp.data.datasets import load_dataset
 from mlp_xp.metrics import evaluate
 from mlp_xp.network import Layer
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mlp_xp.data.registry import DATASETS, Source
 from mlp_xp.errors import MlpXpError, not_installed
-from mlp_xp.registry import DATASETS, Source
 
 CACHE_VARIABLE = "MLP_XP_CACHE"
 # Of silence, and for each CHUNK_BYTES: a mirror that is slower is given up.

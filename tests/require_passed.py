@@ -1,9 +1,7 @@
-"""Fail unless tests ran and every one passed: `python scripts/require_passed.py JUNIT_XML`.
+"""Fail unless tests ran and every one passed: `python tests/require_passed.py JUNIT_XML`.
 
 pytest calls a run green whose tests were all skipped, as those for a GPU are where there is none.
 """
-
-import interrupt  # noqa: F401, I001
 
 import sys
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import tyro
 
-from mlp_xp.cli import parse, run
+from mlp_xp.commands.command_line import parse, run
 from mlp_xp.errors import MlpXpError
 
 

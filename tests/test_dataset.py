@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 from conftest import assert_close
 
-from mlp_xp.preprocessing import flatten_and_scale, one_hot
+from mlp_xp.dataset import flatten_and_scale, one_hot
 
 BYTES = np.arange(256, dtype=np.uint8).reshape(2, 8, 16)
 

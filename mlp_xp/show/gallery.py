@@ -6,34 +6,36 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp import plots, runs
 from mlp_xp.backend import Backend
-from mlp_xp.checkpoints import load_model
-from mlp_xp.datasets import Dataset
+from mlp_xp.dataset import Dataset
 from mlp_xp.metrics import confusion_matrix, predict
 from mlp_xp.network import to_device
+from mlp_xp.runs import run_folder
+from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.show import plots
 
 
 def read_curves(folder: Path) -> plots.Curves:
     """The reports of a run, to draw. Raises RunError."""
-    _, record = runs.read_config(folder)
-    records = [*runs.read_metrics(folder), *_closing(folder)]
+    _, record = run_folder.read_config(folder)
+    records = [*run_folder.read_metrics(folder), *_closing(folder)]
     samples = record.get("train_samples")
     fields = {"epoch", "sample", "accuracy", "train_loss", "test_loss"}
     if not isinstance(samples, int) or not all(isinstance(each, dict) and fields <= each.keys() for each in records):
-        raise runs.RunError(
-            f"{str(folder)!r}: its {runs.CONFIG}, {runs.METRICS} or {runs.RESULT} is damaged; train again"
+        raise run_folder.RunError(
+            f"{str(folder)!r}: its {run_folder.CONFIG}, {run_folder.METRICS} or {run_folder.RESULT} is damaged; "
+            "train again"
         )
     return plots.Curves(folder.resolve().name, records, samples)
 
 
 def _closing(folder: Path) -> list[dict[str, Any]]:
     """The closing report of a run that came to its end; it has a file of its own."""
-    path = folder / runs.RESULT
+    path = folder / run_folder.RESULT
     try:
         return [json.loads(path.read_bytes())] if path.exists() else []
     except ValueError as error:
-        raise runs.RunError(f"{str(path)!r}: is damaged: {error}; resume the run") from None
+        raise run_folder.RunError(f"{str(path)!r}: is damaged: {error}; resume the run") from None
 
 
 def draw_run(folder: Path, dataset: Dataset, backend: Backend) -> list[Path]:
@@ -49,7 +51,7 @@ def draw_run(folder: Path, dataset: Dataset, backend: Backend) -> list[Path]:
         predict(network, dataset.test_images, activation=model.activation, backend=backend)
     )
     matrix = confusion_matrix(labels, np.argmax(probabilities, axis=1), len(model.class_names))
-    paths = [folder / name for name in runs.PICTURES]
+    paths = [folder / name for name in run_folder.PICTURES]
     curves, confusion, mistakes, weights = paths
     plots.draw_curves([read_curves(folder)], curves)
     plots.draw_confusion(matrix, model.class_names, confusion)

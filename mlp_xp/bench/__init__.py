@@ -1,0 +1,1 @@
+"""Time a training step of this package and of what people would use instead."""

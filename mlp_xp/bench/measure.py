@@ -1,0 +1,216 @@
+"""Time contestants on workloads: each in a process of its own, their rounds in turn.
+
+Every contestant runs on the same number of threads, on the same samples in the same order, from the same weights. The
+processes stay alive and run their rounds in turn, so that a disturbance meets all of them.
+"""
+
+import datetime as dt
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing, suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mlp_xp.bench.contestants import CONTESTANTS, VARIANTS, Job, Workload
+from mlp_xp.bench.report import Record
+from mlp_xp.data.datasets import MNIST_DIR
+from mlp_xp.errors import MlpXpError
+
+LIBRARIES = ("numpy", "jax", "torch", "cupy-cuda12x", "cupy-cuda13x", "scikit-learn", "keras", "numba")
+
+
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("one-float64", "784-64-10, one sample a step, float64", 1, (64,), "float64", "notebook", 0.01, 5000),
+        Workload("one-float32", "784-64-10, one sample a step, float32", 1, (64,), "float32", "notebook", 0.01, 5000),
+        Workload("batch-128", "784-64-10, batches of 128, float32", 128, (64,), "float32", "notebook", 0.1, 468),
+        Workload("batch-128-wide", "784-800-10, batches of 128, float32", 128, (800,), "float32", "glorot", 0.1, 78),
+        Workload(
+            "batch-1024-deep",
+            "784-2048-2048-10, batches of 1024, float32",
+            1024,
+            (2048, 2048),
+            "float32",
+            "glorot",
+            0.01,
+            4,
+        ),
+    )
+}
+
+
+QUICK = ("one-float64", "one-float32", "batch-128")
+
+
+QUICK_ROUNDS = 3
+
+
+SLOW_TO_START = ("pytorch-compile",)
+
+
+class WorkerError(MlpXpError):
+    """A contestant's process that ended before its time; the message is the last line that it wrote."""
+
+    exit_code = 1
+
+
+class Worker:
+    """A contestant's process. Close it."""
+
+    def __init__(self, job: Job) -> None:
+        """Start it, and wait until it is ready or has said why it is not."""
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        began = time.perf_counter()
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "mlp_xp.bench.worker",
+                json.dumps(job._asdict() | {"workload": job.workload._asdict()}),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env=os.environ | thread_variables(job.threads),
+        )
+        try:
+            self.first = self.read()
+        except WorkerError:
+            self.close()
+            raise
+        self.start_seconds = time.perf_counter() - began
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.communicate()
+        self.errors.close()
+
+    def read(self) -> dict[str, Any]:
+        """The next answer."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait()
+            self.errors.seek(0)
+            said = self.errors.read().strip().splitlines() or [f"ended with code {self.process.returncode}"]
+            raise WorkerError(said[-1])
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def ask(self, command: str) -> dict[str, Any]:
+        """Give a command and wait for its answer."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # read says why
+            print(command, file=self.process.stdin, flush=True)
+        return self.read()
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """Environment variables by which the libraries' thread pools are sized; NPROC is XLA's."""
+    names = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB", "NUMBA")
+    return {f"{name}_NUM_THREADS": str(threads) for name in names} | {"NPROC": str(threads)}
+
+
+def measure(
+    workload: Workload,
+    names: Iterable[str],
+    *,
+    rounds: int,
+    threads: int = 1,
+    data_dir: Path = MNIST_DIR,
+    say: Callable[[str], None] = lambda text: None,
+) -> Record:
+    """Run contestants on a workload: its fields, `reference_loss` by update order, and `results`, one a contestant.
+
+    A result has round_seconds (the first round included), start_seconds, peak_bytes and loss; or `unavailable`. Raises
+    MlpXpError when a round is longer than an epoch.
+    """
+
+    def job(name: str) -> Job:
+        return Job(name, workload, threads, str(data_dir))
+
+    results: dict[str, Record] = {}
+    with ExitStack() as stack:
+        workers: dict[str, Worker] = {}
+        for name in names:
+            say(f"{workload.name}: starting {name}")
+            results[name] = {"contestant": name}
+            try:
+                worker = stack.enter_context(closing(Worker(job(name))))
+            except WorkerError as error:
+                results[name]["unavailable"] = str(error)
+                continue
+            if "unavailable" in worker.first:
+                results[name]["unavailable"] = worker.first["unavailable"]
+                continue
+            if workload.steps * workload.batch_size > worker.first["ready"]:
+                raise MlpXpError(
+                    f"--steps: {workload.steps} steps of {workload.batch_size} samples do not fit the "
+                    f"{worker.first['ready']} training samples; a round is at most an epoch"
+                )
+            workers[name] = worker
+            results[name] |= {"start_seconds": worker.start_seconds, "round_seconds": []}
+        for i in range(rounds + 1):
+            for name in list(workers):
+                say(f"{workload.name}: round {i} of {rounds}, {name}")
+                try:
+                    results[name]["round_seconds"].append(workers[name].ask("round")["seconds"])
+                except WorkerError as error:
+                    results[name] = {"contestant": name, "unavailable": str(error)}
+                    del workers[name]
+        for name, worker in workers.items():
+            results[name] |= worker.ask("end")
+    orders = sorted({(CONTESTANTS | VARIANTS)[name].order for name in workers})
+    reference_loss = {}
+    for order in orders:
+        say(f"{workload.name}: reference, {order}")
+        with closing(Worker(job(order))) as worker:
+            for _ in range(rounds + 1):
+                worker.ask("round")
+            reference_loss[order] = worker.ask("end")["loss"]
+    return {**workload._asdict(), "reference_loss": reference_loss, "results": list(results.values())}
+
+
+def processor() -> str:
+    """The name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def circumstances(*, threads: int, rounds: int) -> Record:
+    """What the times depend on, for the head of a record."""
+    return {
+        "date": dt.date.today().isoformat(),
+        "machine": {
+            "processor": processor(),
+            "processors": os.cpu_count(),
+            "system": f"{platform.system()} {platform.release()}",
+        },
+        "versions": versions(),
+        "threads": threads,
+        "rounds": rounds,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the contestants' libraries that are installed."""
+    found = {"Python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,167 @@
+"""Time a training step of `mlp_xp` and of what people would use instead: `python scripts/bench.py --quick`.
+
+Every contestant runs in a process of its own, on the same number of threads, on the same samples in the same order from
+the same weights. The processes stay alive and run their rounds in turn, so that a disturbance meets all of them. Needs
+the bench extra; contestants that are not installed, or have no GPU here, are listed as not run.
+"""
+
+import json
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from mlp_xp.backend import nearest
+from mlp_xp.bench.contestants import CONTESTANTS
+from mlp_xp.bench.measure import QUICK, QUICK_ROUNDS, SLOW_TO_START, WORKLOADS, circumstances, measure
+from mlp_xp.bench.report import Record, agrees, conditions, draw, markdown, measured, show
+from mlp_xp.commands.command_line import parse
+from mlp_xp.data.datasets import MNIST_DIR
+from mlp_xp.errors import MlpXpError, not_installed
+from mlp_xp.files import write_whole
+
+DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "performance.md"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Benchmark `mlp_xp` against what people would use instead."""
+
+    workloads: tuple[str, ...] = ()
+    """Which of one-float64, one-float32, batch-128, batch-128-wide, batch-1024-deep; by default all."""
+    contestants: tuple[str, ...] = ()
+    """Which of notebook, mlp_xp-numpy, mlp_xp-jax, mlp_xp-torch, mlp_xp-cupy, mlp_xp-jax-gpu, mlp_xp-torch-gpu,
+    pytorch, pytorch-compile, pytorch-gpu, scikit-learn, keras-jax, numba; by default all."""
+    rounds: int = 11
+    """Timed rounds; one more comes before them, for compilation."""
+    steps: int | None = None
+    """Steps of a round, instead of what each workload has."""
+    threads: int = 1
+    """Threads of each contestant."""
+    quick: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Three of the workloads in three short rounds, without PyTorch compiled: a first impression."""
+    data_dir: Path = MNIST_DIR
+    """Folder of the four IDX files, with pictures of 28 x 28 and 10 classes."""
+    output_dir: Path | None = None
+    """Write bench.json, bench.md and bench.png here."""
+    update_docs: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Put the tables and the picture into docs/performance.md."""
+    record: Path | None = None
+    """Measure nothing: show, draw and write this bench.json again."""
+
+
+def check_options(options: Options) -> None:
+    """Raise MlpXpError for the first option out of its range."""
+    for field, known in (("workloads", WORKLOADS), ("contestants", CONTESTANTS)):
+        for name in getattr(options, field):
+            if name not in known:
+                raise MlpXpError(
+                    f"--{field}: {name!r} is not known{nearest(name, known)}; choose from {', '.join(known)}"
+                )
+    for field in ("rounds", "steps", "threads"):
+        number = getattr(options, field)
+        if number is not None and number < 1:
+            raise MlpXpError(f"--{field}: {number} is out of range; it must be at least 1")
+
+
+def check_matplotlib() -> None:
+    """Raise MlpXpError, before hours of measuring, when the picture could not be drawn."""
+    if find_spec("matplotlib") is None:
+        raise MlpXpError(f"--output-dir: Matplotlib {not_installed('matplotlib')}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder for what is written. Raises MlpXpError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MlpXpError(
+            f"--output-dir: {str(folder)!r} cannot be made: {error.strerror}; give a folder that can"
+        ) from None
+
+
+def measure_all(options: Options, console: Console) -> Record:
+    """Everything that the options ask for."""
+    names = options.workloads or (QUICK if options.quick else tuple(WORKLOADS))
+    rounds = min(options.rounds, QUICK_ROUNDS) if options.quick else options.rounds
+    contestants = options.contestants or [name for name in CONTESTANTS if not (options.quick and name in SLOW_TO_START)]
+    workloads = []
+    with console.status("") as status:
+        for name in names:
+            workload = WORKLOADS[name]
+            if options.steps or options.quick:
+                workload = workload._replace(steps=options.steps or workload.steps // 4)
+            workloads.append(
+                measure(
+                    workload,
+                    contestants,
+                    rounds=rounds,
+                    threads=options.threads,
+                    data_dir=options.data_dir,
+                    say=status.update,
+                )
+            )
+    return {**circumstances(threads=options.threads, rounds=rounds), "workloads": workloads}
+
+
+def read_record(path: Path, key: str, script: str) -> Record:
+    """A record that a script wrote, which has a key. Raises MlpXpError when it is none."""
+    try:
+        record: Record = json.loads(path.read_text())
+        if not isinstance(record, dict) or key not in record:
+            raise ValueError(f"it has no {key}")
+    except (OSError, ValueError) as error:
+        raise MlpXpError(
+            f"--record: {str(path)!r} is no record of {script} ({error}); give a .json file that it wrote"
+        ) from None
+    return record
+
+
+def update_document(mark: str, inside: str) -> None:
+    """Replace what is between two marks in docs/performance.md. Raises MlpXpError where these are not."""
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    try:
+        text = DOCUMENT.read_text()
+    except OSError as error:
+        raise MlpXpError(f"--update-docs: {str(DOCUMENT)!r} cannot be read: {error.strerror}") from None
+    before, found, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not found or not found_end:
+        raise MlpXpError(f"--update-docs: {str(DOCUMENT)!r} lacks the lines {begin!r} and {end!r}; put them back")
+    write_whole(DOCUMENT, f"{before}{begin}\n\n{inside.strip()}\n\n{end}{after}".encode())
+
+
+def write(folder: Path, record: Record) -> None:
+    """Write bench.json, bench.md and bench.png."""
+    write_whole(folder / "bench.json", (json.dumps(record, indent=1) + "\n").encode())
+    write_whole(folder / "bench.md", markdown(record).encode())
+    write_whole(folder / "bench.png", draw(record))
+
+
+def main() -> int:
+    """Measure, show, write. Returns 1 when a contestant computed something else."""
+    options: Options = parse(Options, default=Options())
+    check_options(options)
+    if options.output_dir or options.update_docs:
+        check_matplotlib()
+    if options.output_dir:
+        make_folder(options.output_dir)
+    console = Console(highlight=False)
+    record = (
+        read_record(options.record, "workloads", "scripts/bench.py")
+        if options.record
+        else measure_all(options, console)
+    )
+    console.print(conditions(record) + "\n", style="dim")
+    show(record, console)
+    if options.output_dir:
+        write(options.output_dir, record)
+    if options.update_docs:
+        update_document("scripts/bench.py", markdown(record))
+        write_whole(DOCUMENT.with_suffix(".png"), draw(record))
+    if not any(measured(workload) for workload in record["workloads"]):
+        raise MlpXpError("nothing was measured: none of the contestants ran; the reasons are above")
+    wrong = [x for workload in record["workloads"] for x in measured(workload).values() if not agrees(x, workload)]
+    return 1 if wrong else 0

@@ -1,0 +1,205 @@
+"""How time and memory depend on batch size, width, data and chunk length: `python scripts/bench_curves.py`.
+
+Runs contestants of scripts/bench.py in the same way, on workloads that differ in one thing at a time.
+"""
+
+import gzip
+import io
+import json
+import math
+import struct
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.markdown import Markdown
+
+from mlp_xp.bench.contestants import CONTESTANTS, IDIOMATIC, NOTEBOOK, VARIANTS, Workload
+from mlp_xp.bench.measure import circumstances, measure
+from mlp_xp.bench.report import OURS, REST, THEIRS, Record, conditions, digits, grid, measured, step_seconds
+from mlp_xp.commands.bench import DOCUMENT, check_matplotlib, make_folder, read_record, update_document
+from mlp_xp.commands.command_line import parse
+from mlp_xp.data.datasets import MNIST_DIR, load_dataset
+from mlp_xp.errors import MlpXpError
+from mlp_xp.files import write_whole
+
+PALE = "#56B4E9"
+
+
+def workload(batch_size: int, hidden: int, steps: int, dtype: str = "float32") -> Workload:
+    """One hidden layer, and a learning rate at which no loss overflows."""
+    title = f"784-{hidden}-10, batches of {batch_size}, {dtype}"
+    return Workload(title, title, batch_size, (hidden,), dtype, "glorot", 0.01, steps)
+
+
+class Series(NamedTuple):
+    """What changes from point to point, what is drawn against it, and who takes part."""
+
+    unit: str
+    value: Callable[[Record, Record], float]
+    """Of a contestant's result and its workload's record."""
+    workloads: dict[int, Workload]
+    names: tuple[str, ...] = (NOTEBOOK, "mlp_xp-numpy", "mlp_xp-jax", IDIOMATIC)
+
+
+def microseconds(result: Record, job: Record) -> float:
+    """Of a step."""
+    return step_seconds(result, job) * 1e6
+
+
+SERIES = {
+    "batch size": Series(
+        "µs a sample",
+        lambda result, job: microseconds(result, job) / int(job["batch_size"]),
+        {size: workload(size, 64, max(4, 5000 // size)) for size in (1, 4, 16, 64, 256, 1024)},
+    ),
+    "hidden units": Series(
+        "µs a step of 128 samples",
+        microseconds,
+        {width: workload(128, width, min(156, max(4, 10000 // width))) for width in (16, 64, 256, 1024, 2048)},
+    ),
+    "training samples": Series(
+        "peak memory in MB, float64",
+        lambda result, job: result["peak_bytes"] / 1e6,
+        {samples: workload(1, 64, 2500, "float64") for samples in (15_000, 30_000, 60_000, 120_000, 240_000)},
+    ),
+    # The bench's contestants make a chunk of a round's steps, as long as it fits.
+    "steps a chunk": Series(
+        "µs a step of one sample, float64",
+        microseconds,
+        {steps: workload(1, 64, steps, "float64") for steps in (1, 10, 100, 1000)},
+        ("mlp_xp-numpy", "mlp_xp-numpy-direct", "mlp_xp-jax", "mlp_xp-jax-direct"),
+    ),
+}
+STYLES = {
+    NOTEBOOK: {"color": THEIRS, "marker": "s"},
+    "mlp_xp-numpy": {"color": OURS, "marker": "o"},
+    "mlp_xp-numpy-direct": {"color": PALE, "marker": "o", "mfc": "white"},
+    "mlp_xp-jax": {"color": OURS, "marker": "^", "ls": "--"},
+    "mlp_xp-jax-direct": {"color": PALE, "marker": "^", "ls": "--", "mfc": "white"},
+    IDIOMATIC: {"color": REST, "marker": "D"},
+}
+TITLES = {name: contestant.title for name, contestant in (CONTESTANTS | VARIANTS).items()}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure how time and memory depend on batch size, width, data and chunk length."""
+
+    output_dir: Path | None = None
+    """Write curves.json and curves.png here."""
+    rounds: int = 7
+    """Timed rounds; one more comes before them, for compilation."""
+    threads: int = 1
+    """Threads of each contestant."""
+    update_docs: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Put the tables into docs/performance.md and the picture beside it."""
+    record: Path | None = None
+    """Measure nothing: show, draw and write this curves.json again."""
+
+
+def data_folder(folder: Path, samples: int) -> Path:
+    """IDX files with so many training samples: MNIST's first, or MNIST again and again."""
+    dataset = load_dataset()
+    which = np.arange(samples) % len(dataset.train_labels)
+    folder.mkdir()
+    for part, images, labels in (
+        ("train", dataset.train_images[which], dataset.train_labels[which]),
+        ("t10k", dataset.test_images, dataset.test_labels),
+    ):
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            header = struct.pack(f">{array.ndim + 1}I", 0x800 + array.ndim, *array.shape)
+            with gzip.open(folder / f"{part}-{kind}-ubyte.gz", "wb", compresslevel=1) as file:
+                file.write(header + array.tobytes())
+    return folder
+
+
+def measure_all(options: Options, console: Console) -> Record:
+    """`curves`: {"batch size": {"1": workload record, ...}, ...}, and the conditions."""
+    curves: dict[str, dict[str, Record]] = {}
+    with console.status("") as status, tempfile.TemporaryDirectory() as place:
+        for title, series in SERIES.items():
+            curves[title] = {}
+            for point, job in series.workloads.items():
+                folder = MNIST_DIR if title != "training samples" else data_folder(Path(place) / str(point), point)
+                curves[title][str(point)] = measure(
+                    job,
+                    series.names,
+                    rounds=options.rounds,
+                    threads=options.threads,
+                    data_dir=folder,
+                    say=status.update,
+                )
+    return {**circumstances(threads=options.threads, rounds=options.rounds), "curves": curves}
+
+
+def points(record: Record, title: str, name: str) -> dict[int, float]:
+    """What was measured of a contestant in a series."""
+    jobs = {int(point): (job, measured(job)) for point, job in record["curves"][title].items()}
+    return {x: SERIES[title].value(results[name], job) for x, (job, results) in jobs.items() if name in results}
+
+
+def markdown(record: Record) -> str:
+    """A table a series in Markdown."""
+    blocks = [conditions(record)]
+    for title, jobs in record["curves"].items():
+        cells = []
+        for name in SERIES[title].names:
+            found = points(record, title, name)
+            cells.append([TITLES[name], *(digits(found.get(int(x), math.nan), 3) for x in jobs)])
+        blocks.append("\n".join(grid([f"{title} ({SERIES[title].unit})", *jobs], cells)))
+    return "\n\n".join(blocks)
+
+
+def draw(record: Record) -> bytes:
+    """A panel a series on logarithmic axes: a PNG file."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
+
+    figure = Figure(figsize=(9, 7.5), layout="constrained")
+    for title, ax in zip(record["curves"], figure.subplots(2, 2).flat, strict=True):
+        for name in SERIES[title].names:
+            found = points(record, title, name)
+            ax.plot(list(found), list(found.values()), label=TITLES[name], **STYLES[name])
+        ticks = [int(x) for x in record["curves"][title]]
+        ax.set(xscale="log", yscale="log", xlabel=title)
+        ax.set_title(SERIES[title].unit, loc="left", fontsize=10, fontweight="bold")
+        ax.set_xticks(ticks, [f"{x // 1000} k" if x >= 10_000 else str(x) for x in ticks])
+        ax.set_xticks([], minor=True)
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(LogFormatter())  # where there are few powers of ten; without an exponent
+        ax.grid(alpha=0.3)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.legend(fontsize=8, frameon=False)
+    file = io.BytesIO()
+    figure.savefig(file, dpi=120)
+    return file.getvalue()
+
+
+def main() -> None:
+    """Measure, print the points, write."""
+    options: Options = parse(Options, default=Options())
+    for field in ("rounds", "threads"):
+        if getattr(options, field) < 1:
+            raise MlpXpError(f"--{field}: {getattr(options, field)} is out of range; it must be at least 1")
+    if options.output_dir or options.update_docs:
+        check_matplotlib()
+    if options.output_dir:
+        make_folder(options.output_dir)
+    console = Console(highlight=False)
+    if options.record:
+        record = read_record(options.record, "curves", "scripts/bench_curves.py")
+    else:
+        record = measure_all(options, console)
+    console.print(Markdown(markdown(record)))
+    if options.output_dir:
+        write_whole(options.output_dir / "curves.json", (json.dumps(record, indent=1) + "\n").encode())
+        write_whole(options.output_dir / "curves.png", draw(record))
+    if options.update_docs:
+        update_document("scripts/bench_curves.py", markdown(record))
+        write_whole(DOCUMENT.with_name("performance-curves.png"), draw(record))

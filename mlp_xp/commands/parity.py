@@ -1,0 +1,140 @@
+"""Check that all backends give one trajectory: `python scripts/parity.py`.
+
+Trains one configuration on several array libraries and compares each, step by step, with NumPy in float64. Exit code 0:
+all agree; 1: a mismatch, named by backend, step and quantity; 2: a backend that was asked for is not usable.
+"""
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from mlp_xp.backend import BACKENDS, DTYPES, Backend, BackendError, open_backend
+from mlp_xp.commands.command_line import parse
+from mlp_xp.config import ConfigError, TrainConfig, check_choice
+from mlp_xp.data.datasets import load_dataset
+from mlp_xp.files import file_errors, write_whole
+from mlp_xp.parity.compare import Comparison, check, compare, longest_dot_product, record_notebook
+from mlp_xp.parity.report import COLUMNS, allowed, also, json_record, markdown, mismatches, row
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train one configuration on several array libraries and compare them, step by step, with NumPy in float64."""
+
+    backends: tuple[str, ...] = ()
+    """Names, or `module:namespace` for any other module that implements the standard. By default all usable here."""
+    device: tuple[str, ...] = ()
+    """Devices, each as NAME=DEVICE, such as torch=cuda:0."""
+    steps: int = 1000
+    """Update steps, after the ten of the notebook's warm-up."""
+    dtype: str = "float64"
+    """float64, or float32: it is compared with float64 too, and judged by its own, larger eps."""
+    batch_size: int = 1
+    """Samples a step."""
+    hidden: tuple[int, ...] = (64,)
+    """Units of each hidden layer."""
+    tolerance: float | None = None
+    """A relative deviation to allow at every step, instead of the derived one."""
+    data_dir: Path | None = None
+    """A folder with four IDX files, instead of MNIST."""
+    notebook: bool = False
+    """Compare the notebook's own loop in plain NumPy, too (one hidden layer, batches that divide the data)."""
+    report_dir: Path | None = None
+    """Write parity.json, parity.md and parity.png into this folder."""
+
+
+def open_backends(arguments: Arguments) -> tuple[list[Backend], dict[str, str]]:
+    """The backends that take part, and why others do not. Raises BackendError for one that was asked for."""
+    devices = {}
+    for pair in arguments.device:
+        name, _, device = pair.partition("=")
+        if not device or (name not in (arguments.backends or BACKENDS)):
+            raise ConfigError(f"--device: {pair!r} is not NAME=DEVICE with the name of a backend that takes part")
+        devices[name] = device
+    usable, unusable = [], {}
+    for name in arguments.backends or BACKENDS:
+        try:
+            usable.append(open_backend(name, devices.get(name), arguments.dtype))
+        except BackendError as error:
+            if arguments.backends or name in devices:
+                raise
+            unusable[name] = str(error)
+    return usable, unusable
+
+
+def main() -> int:
+    """Parse, train, compare, show."""
+    arguments: Arguments = parse(Arguments)
+    if arguments.steps < 1:
+        raise ConfigError(f"--steps: {arguments.steps} is out of range; it must be at least 1")
+    if arguments.tolerance is not None and not arguments.tolerance > 0:
+        raise ConfigError(f"--tolerance: {arguments.tolerance} is out of range; it must be above 0")
+    check_choice("dtype", arguments.dtype, DTYPES)
+    config = TrainConfig(batch_size=arguments.batch_size, hidden=arguments.hidden)
+    asked = asdict(arguments)
+    backends, unusable = open_backends(arguments)
+    # In float64 NumPy on its own is the reference, and would be compared with itself.
+    compared = [backend for backend in backends if (backend.name, arguments.dtype) != ("numpy", "float64")]
+    if not compared and not arguments.notebook:
+        reasons = "".join(f" ({reason})" for reason in unusable.values())
+        raise ConfigError(
+            f"--backends: nothing to compare: NumPy in float64 is the reference; name another backend{reasons}"
+        )
+    if arguments.report_dir:
+        from mlp_xp.show.plots import draw_deviations
+    dataset = load_dataset(arguments.data_dir or "mnist")
+    config.check_fits(dataset.train_images.shape[0])
+    if arguments.report_dir:
+        with file_errors(arguments.report_dir, "create"):
+            arguments.report_dir.mkdir(parents=True, exist_ok=True)
+
+    console = Console(highlight=False, markup=False)
+    comparisons: list[Comparison] = []
+    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
+        names = ["numpy", *(backend.name for backend in compared), *["notebook"] * arguments.notebook]
+        task = bar.add_task(names[0], total=len(names))
+        for comparison in check(config, dataset, compared, arguments.steps, arguments.tolerance):
+            comparisons.append(comparison)
+            bar.update(task, advance=1, description=names[min(len(comparisons), len(names) - 1)])
+        if arguments.notebook:
+            loop = record_notebook(config, dataset, arguments.steps)
+            length = longest_dot_product(config, dataset)
+            comparisons.append(compare(loop, comparisons[0].trajectory, length, arguments.tolerance))
+
+    faults = [fault for comparison in comparisons for fault in mismatches(comparison, config)]
+    console.print(
+        f"{arguments.steps} steps, {arguments.dtype}, batches of {arguments.batch_size}: "
+        "largest relative deviations from NumPy in float64",
+        soft_wrap=True,
+    )
+    table = Table(*COLUMNS, box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for i, comparison in enumerate(comparisons):
+        table.add_row(*row(comparison, i))
+    console.print(table)
+    for comparison in comparisons[1:]:
+        console.print(also(comparison), soft_wrap=True)
+    for reason in unusable.values():
+        console.print(f"not run: {reason}", soft_wrap=True)
+    text = markdown(comparisons, unusable, asked, faults)
+    if arguments.report_dir:
+        record = json_record(comparisons, unusable, asked, faults)
+        write_whole(arguments.report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
+        write_whole(arguments.report_dir / "parity.md", text.encode())
+        draw_deviations(
+            {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]},
+            arguments.report_dir / "parity.png",
+            tolerance=allowed(config, dataset, asked, len(comparisons[0].deviations)),
+        )
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        path = Path(summary)
+        with file_errors(path, "write"), path.open("a", encoding="utf-8") as file:
+            file.write(f"## Backend parity\n\n{text}\n")
+    for fault in faults:
+        print(f"mismatch: {fault}", file=sys.stderr)
+    return 1 if faults else 0

@@ -1,0 +1,204 @@
+"""Train the network: `python scripts/train.py --backend numpy`.
+
+Without options it trains as the notebook does and prints the notebook's numbers. Every run is written to a folder, from
+which `--resume` goes on.
+"""
+
+import contextlib
+import datetime as dt
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from shlex import quote
+from types import FrameType
+
+import tyro
+from rich.console import Console
+
+from mlp_xp.backend import Backend
+from mlp_xp.commands.command_line import parse
+from mlp_xp.config import ConfigError, TrainConfig, check_choice
+from mlp_xp.data.datasets import dataset_shape, load_dataset
+from mlp_xp.dataset import Dataset
+from mlp_xp.errors import MlpXpError, not_installed
+from mlp_xp.runs import recording, run_folder
+from mlp_xp.runs.settings import RECIPES, Settings, flatten, read_settings
+from mlp_xp.show import terminal
+from mlp_xp.show.download_progress import show_downloads
+
+
+@dataclass(frozen=True)
+class Base:
+    """Where the settings come from that the command line does not give."""
+
+    recipe: str | None = None
+    """notebook (by default), standard or small: a set of settings to start from; every other option overrides it."""
+    config: Path | None = None
+    """Start from the settings in this file instead: any run's config.json."""
+    resume: Path | None = None
+    """Go on with this run, with its settings; the backend may be another."""
+
+
+@dataclass(frozen=True)
+class Arguments(Settings, Base):
+    """Train a network with hand-written backpropagation on MNIST, on any array library."""
+
+    train: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    run_dir: Path | None = None
+    """Folder of the run. By default runs/<dataset>-<backend>-<date-time>."""
+    overwrite: bool = False
+    """Replace the run that is in the folder."""
+    cache_dir: Path | None = None
+    """Where downloaded data sets are kept. By default MLP_XP_CACHE, or the system's folder for caches."""
+    tensorboard: bool = False
+    """Write TensorBoard event files into the run folder too."""
+
+    def settings(self) -> Settings:
+        """Without what concerns the command alone."""
+        return Settings(**{name: getattr(self, name) for name in Settings.__dataclass_fields__})
+
+
+class InterruptedTrainingError(MlpXpError):
+    """Training was asked to stop, and did."""
+
+    def __init__(self, message: str, number: int) -> None:
+        """number: of the signal."""
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+def parse_arguments() -> Arguments:
+    """The command line, over the recipe, the file or the run that it names."""
+    base: Base = parse(Base, some=True)
+    given = [f"--{name}" for name in ("resume", "config", "recipe") if getattr(base, name) is not None]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)}: settings come from one of these; give only one of them")
+    if base.resume:
+        settings, _ = run_folder.read_config(base.resume)
+    elif base.config:
+        settings = read_settings(base.config)
+    else:
+        recipe = base.recipe or "notebook"
+        check_choice("recipe", recipe, RECIPES)
+        settings = RECIPES[recipe]
+    arguments: Arguments = parse(Arguments, default=Arguments(**vars(settings)))
+    if base.resume:
+        for name in ("run_dir", "overwrite"):
+            if getattr(arguments, name):
+                option = f"--{name.replace('_', '-')}"
+                raise ConfigError(f"{option}: a resumed run goes on in its own folder; leave {option} out")
+        if arguments.backend != settings.backend and arguments.device == settings.device:
+            arguments = replace(arguments, device=None)  # the name is another library's
+        wanted, kept = flatten(arguments.settings()), flatten(settings)
+        changed = [name for name in kept if wanted[name] != kept[name] and name not in run_folder.FREE_SETTINGS]
+        if changed:
+            raise ConfigError(
+                f"--{changed[0].replace('_', '-')}: a resumed run keeps its settings ({kept[changed[0]]!r}, not "
+                f"{wanted[changed[0]]!r}); leave the option out, or start a new run with --config"
+            )
+    return arguments
+
+
+@contextlib.contextmanager
+def catch_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list instead of stopping at once; a second one does stop at once."""
+    caught: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    """Parse, load, train, and write the run folder."""
+    arguments = parse_arguments()
+    settings = arguments.settings()
+    if arguments.run_dir:
+        run_folder.check_new(arguments.run_dir, arguments.overwrite)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    backend = settings.open_backend()
+    dataset = load(arguments, backend, console)
+    write_events = make_event_writer() if arguments.tensorboard else None
+    folder = arguments.resume or arguments.run_dir or run_folder.claim_folder(settings, dt.datetime.now())
+
+    if arguments.run_dir and arguments.overwrite:
+        run_folder.clear(folder)
+    console.print(terminal.describe(settings, dataset, backend))
+    console.print(f"run      {folder}\n\n{terminal.HEADER}")
+    with catch_signals() as caught:
+        progresses = recording.train_in_folder(folder, settings, dataset, backend)
+        for progress in terminal.watch(progresses, settings.train, dataset, console):
+            if progress.report is not None and not progress.closing:
+                console.print(terminal.report_line(progress.report))
+                if write_events:
+                    write_events(folder)
+            if caught and not progress.closing:
+                place = "the warm-up"
+                if progress.epoch >= 0:
+                    recording.save(folder, progress, settings, dataset, backend)
+                    place = f"epoch {progress.epoch}, after {progress.sample} samples"
+                raise InterruptedTrainingError(
+                    f"interrupted in {place}; go on with: python scripts/train.py --resume {quote(str(folder))}",
+                    caught[0],
+                )
+    assert progress.report is not None
+    console.print(f"\n{terminal.summary(progress.report, dataset)}")
+    if progress.best:
+        console.print(terminal.kept(progress.best, progress.epoch, settings.train))
+    draw_pictures(folder, dataset, backend, console)
+
+
+def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Console) -> None:
+    """Draw the pictures of the run, or say why there are none: a run without them is whole."""
+    from mlp_xp.show.gallery import draw_run
+    from mlp_xp.show.plots import PlotError
+
+    try:
+        paths = draw_run(folder, dataset, backend)
+    except PlotError as error:
+        console.print(f"no pictures: {error}, then: python scripts/plot.py {quote(str(folder))}")
+    else:
+        console.print(f"drawn in {folder}: {', '.join(path.name for path in paths)}")
+
+
+def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
+    """The data set on the device, after a look at its size alone."""
+    data = run_folder.data_of(arguments)
+    with show_downloads(console) as progress:
+        shape = dataset_shape(data, cache_dir=arguments.cache_dir, progress=progress)
+        arguments.train.check_fits(shape.samples)
+        return load_dataset(data, backend, cache_dir=arguments.cache_dir, progress=progress)
+
+
+def make_event_writer() -> Callable[[Path], None]:
+    """A function that brings the event files in a run's folder up to date with metrics.jsonl, at first anew."""
+    try:
+        from tensorboard.summary import Writer
+    except ImportError:
+        raise MlpXpError(f"--tensorboard: TensorBoard {not_installed('tensorboard')}") from None
+    writer, written = None, 0
+
+    def update(folder: Path) -> None:
+        nonlocal writer, written
+        if writer is None:
+            for old in folder.glob("events.out.tfevents.*"):
+                old.unlink()
+            writer = Writer(str(folder))
+        samples = run_folder.read_config(folder)[1]["train_samples"]
+        records = run_folder.read_metrics(folder)
+        for record in records[written:]:
+            for name in ("loss", "train_loss", "test_loss", "accuracy", "samples_per_second"):
+                writer.add_scalar(name, record[name], step=record["epoch"] * samples + record["sample"])
+        writer.flush()
+        written = len(records)
+
+    return update

@@ -1,0 +1,1 @@
+"""Compare backends step by step."""

@@ -1,0 +1,119 @@
+"""What a parity check found, for people and for programs: table, sentences, Markdown, JSON."""
+
+import datetime as dt
+import math
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlp_xp.backend import threads_chosen
+from mlp_xp.config import TrainConfig
+from mlp_xp.dataset import Dataset
+from mlp_xp.parity.compare import Comparison, Quantity, longest_dot_product, tolerance
+
+COLUMNS = ("backend", "version", "device", "loss", "logits", "weights", "head-room", "verdict")
+
+
+def verdict(comparison: Comparison, position: int) -> str:
+    """In a word or two."""
+    if not comparison.agrees:
+        return "DIFFERS"
+    return "reference" if position == 0 else "agrees"
+
+
+def row(comparison: Comparison, position: int) -> tuple[str, ...]:
+    """The cells of COLUMNS."""
+    trajectory = comparison.trajectory
+    head_room = min(quantity.head_room for quantity in comparison.quantities)
+    return (
+        trajectory.backend,
+        trajectory.version,
+        trajectory.device,
+        *(f"{quantity.largest:.1e}" if quantity.largest else "0" for quantity in comparison.quantities),
+        "" if math.isinf(head_room) else f"{head_room:.3g} x",
+        verdict(comparison, position),
+    )
+
+
+def mismatches(comparison: Comparison, config: TrainConfig) -> Iterator[str]:
+    """A sentence for every quantity that went beyond its tolerance, naming backend, step and quantity."""
+    for quantity in comparison.quantities:
+        if quantity.first_step is not None:
+            times = 1 / quantity.head_room if quantity.head_room else math.inf
+            after = quantity.first_step - config.warm_up_steps
+            place = f"step {after} after the warm-up" if after > 0 else f"step {quantity.first_step} of the warm-up"
+            yield (
+                f"{comparison.trajectory.backend}: the {quantity.name} of {place} is the first beyond its tolerance; "
+                f"largest relative deviation {quantity.largest:.2e}, {times:.3g} times what is allowed"
+            )
+
+
+def markdown(
+    comparisons: list[Comparison], unusable: dict[str, str], arguments: Mapping[str, Any], faults: list[str]
+) -> str:
+    """The table and what it says, for a page or a job's summary. arguments: of the command."""
+    lines = [
+        "Largest relative deviations from NumPy in float64 over {steps} steps after the warm-up, "
+        "{dtype}, batches of {batch_size}:".format(**arguments),
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + " --- |" * len(COLUMNS),
+        *("| " + " | ".join(row(each, i)) + " |" for i, each in enumerate(comparisons)),
+        "",
+        *(f"- {also(each)}" for each in comparisons[1:]),
+        *(f"- not run: {name}: {reason}" for name, reason in unusable.items()),
+        *(f"- **{fault}**" for fault in faults),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def also(comparison: Comparison) -> str:
+    """What the table has no room for."""
+    trajectory = comparison.trajectory
+    reports = len(trajectory.accuracies)
+    return (
+        f"{trajectory.backend}: accuracy {100 * trajectory.accuracy:.2f} %; differing: predictions "
+        f"{comparison.predictions_differ} of {len(trajectory.predictions)}, "
+        f"accuracies {comparison.accuracies_differ} of {reports} reports"
+    )
+
+
+def json_record(
+    comparisons: list[Comparison], unusable: dict[str, str], arguments: Mapping[str, Any], faults: list[str]
+) -> dict[str, Any]:
+    """Everything but the trajectories themselves."""
+
+    def finite(quantity: Quantity) -> dict[str, Any]:
+        values = quantity._asdict()
+        return {name: None if value == math.inf else value for name, value in values.items()}
+
+    return {
+        "arguments": {name: str(v) if isinstance(v, Path) else v for name, v in arguments.items()},
+        "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "threads": threads_chosen(),
+        "backends": [
+            {
+                **{name: getattr(each.trajectory, name) for name in ("backend", "version", "device", "dtype")},
+                "verdict": verdict(each, i),
+                **{quantity.name: finite(quantity) for quantity in each.quantities},
+                "accuracy": each.trajectory.accuracy,
+                "accuracies_differ": each.accuracies_differ,
+                "predictions_differ": each.predictions_differ,
+                "seconds": None if math.isnan(each.trajectory.seconds) else each.trajectory.seconds,
+            }
+            for i, each in enumerate(comparisons)
+        ],
+        "unusable": unusable,
+        "mismatches": faults,
+    }
+
+
+def allowed(config: TrainConfig, dataset: Dataset, arguments: Mapping[str, Any], steps: int) -> np.ndarray:
+    """The tolerance at every step."""
+    if arguments["tolerance"] is not None:
+        return np.full(steps, arguments["tolerance"])
+    return tolerance(np.arange(1, steps + 1), arguments["dtype"], longest_dot_product(config, dataset))
