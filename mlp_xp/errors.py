@@ -1,12 +1,29 @@
-"""The one root of every error that a user can cause; scripts print its message as one line and exit with its code."""
+"""The one root of every error that a user can cause; commands print its message as one line and exit with its code."""
 
 import sys
 
 
 class MlpXpError(Exception):
-    """A fault in input or usage, told in one line: what is wrong, where, and what to do."""
+    """A fault in input or usage, told in one line: what is wrong, where, and what to do.
+
+    text: the line. setting: the Python name of the argument that is at fault, where it is one argument's fault. The
+    message of the exception starts with it, as in `learning_rate: -1 is out of range`; a front end that names its
+    settings in another way takes `setting` and `text` apart.
+    """
 
     exit_code = 2
+
+    def __init__(self, text: str, *, setting: str | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.setting = setting
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.text}" if self.setting else self.text
+
+    def on_command_line(self) -> str:
+        """The message with the setting named as the option of a command, as in `--learning-rate: -1 is out of range`."""
+        return f"--{self.setting.replace('_', '-')}: {self.text}" if self.setting else self.text
 
 
 def not_installed(requirement: str) -> str:

@@ -111,6 +111,8 @@ def test_every_end_has_its_code_and_at_most_one_line(capsys):
     assert ended(lambda: None, capsys) == (0, "")
     assert ended(lambda: 1, capsys) == (1, "")
     assert ended(raising(MlpXpError("no such thing")), capsys) == (2, "error: no such thing\n")
+    fault = MlpXpError("-1 is out of range", setting="learning_rate")
+    assert ended(raising(fault), capsys) == (2, "error: --learning-rate: -1 is out of range\n")
     assert ended(raising(FileError("disk full")), capsys) == (1, "error: disk full\n")
     assert ended(raising(KeyboardInterrupt), capsys) == (130, "interrupted\n")
     assert ended(raising(PermissionError(13, "Permission denied", "a/b")), capsys) == (

@@ -62,7 +62,7 @@ def run(main: Callable[[], int | None]) -> None:
         code = main() or 0
         sys.stdout.flush()
     except MlpXpError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error.on_command_line()}", file=sys.stderr)
         code = error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
