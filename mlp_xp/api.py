@@ -32,18 +32,18 @@ def train(
     written.
     """
     if run_dir is None:
-        progresses = trajectory(config, dataset, backend)
+        events = trajectory(config, dataset, backend)
     else:
         place = {"dataset": dataset.name} if dataset.name in DATASETS else {"data_dir": dataset.name}
         settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
-        progresses = train_in_folder(Path(run_dir), settings, dataset, backend)
+        events = train_in_folder(Path(run_dir), settings, dataset, backend)
     if bar:
         from mlp_xp.show.terminal import watch
 
-        progresses = watch(progresses, config, dataset)
-    for progress in progresses:
-        if run_dir is not None and progress.closing:
+        events = watch(events, config, dataset)
+    for event in events:
+        if run_dir is not None and event.closing:
             with suppress(PlotError):  # without Matplotlib a run has no pictures, and is whole
                 draw_run(Path(run_dir), dataset, backend)
-        if progress.report is not None:
-            yield progress.report
+        if event.report is not None:
+            yield event.report

@@ -1,6 +1,8 @@
-"""Array libraries by name: namespace, device, loop, and the way out to NumPy. No other file names an array library."""
+"""Array libraries by name: their namespace, device, loop and conversion to NumPy.
 
-import difflib
+No other file of the package names an array library.
+"""
+
 import importlib
 import importlib.util
 import os
@@ -16,8 +18,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from mlp_xp.errors import MlpXpError, not_installed
-from mlp_xp.loops import Array, Scan, eager_scan
+from mlp_xp.errors import MlpXpError, nearest, not_installed
+from mlp_xp.functional import Array
+from mlp_xp.loops import Scan, eager_scan
 
 DTYPES = ("float64", "float32")
 _opened: "dict[tuple[str, int, str, str], Backend]" = {}
@@ -37,24 +40,24 @@ class Backend:
     name: str
     version: str
     xp: Any
-    """The array API namespace: resolved once, handed on as keyword `xp`."""
+    """The array API namespace, which functions take as keyword `xp`."""
     device: Any
-    """A device object of the library, for the `device=` of its creation functions."""
+    """A device object of the library, for the `device` argument of its creation functions."""
     dtype: Any
     """The namespace's float64 or float32."""
     from_numpy: Callable[[np.ndarray, Any], Array]
-    """A device copy of a contiguous host array, in a dtype or, with None, in its own; `asarray` is more convenient."""
+    """`from_numpy(array, dtype)` copies a contiguous host array to the device; None keeps its dtype. See `asarray`."""
     to_numpy: Callable[[Array], np.ndarray]
-    """The one way out: a host copy of a device array."""
+    """Copies a device array to the host. The only way from the device to the host."""
     scan: Scan
     """Repeats a training step; see `loops.eager_scan` for the contract."""
     jit: Callable[..., Callable[..., Any]]
-    """`jit(function, donate=())` compiles a function of arrays where the library can, else returns it as it is. The
-    arguments whose positions `donate` names belong to the function from then on."""
+    """`jit(function, donate=())` returns a function that computes the same: compiled where the library compiles, else
+    run on one thread (see `threads_chosen`). The function may overwrite the arguments at the positions in `donate`."""
 
     @property
     def device_name(self) -> str | None:
-        """The device as `open_backend` takes it: None for a namespace whose default device is all that is known."""
+        """The device's name as `open_backend` takes it; None for a foreign namespace, whose default device is used."""
         if self.device is None:
             return None
         name = str(self.device)
@@ -67,62 +70,53 @@ class Backend:
         """float64 or float32."""
         return f"float{self.xp.finfo(self.dtype).bits}"
 
-    @np.errstate(over="ignore")  # beyond float32 is inf, without a warning, as on libraries that know no warnings
+    @np.errstate(over="ignore")  # a value beyond float32 becomes inf without a warning, as on other libraries
     def asarray(self, array: Any, dtype: Any = None) -> Array:
-        """Copy a host array (NumPy, native byte order) to the device, in its own dtype unless another is given."""
+        """Copy a host array (NumPy, native byte order) to the device. dtype: None keeps the array's own."""
         return self.from_numpy(np.asarray(array, order="C"), dtype)
 
 
 def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "float64") -> Backend:
     """Open an array library.
 
-    name: a key of `BACKENDS`, or `module:namespace` for any other module that implements the array API standard (for
-    example `array_api_compat:numpy`). device: the library's own name of a device (`cuda:1`, `cpu`), or None for its
+    name: a key of `BACKENDS`, or `module:namespace` for any other module that implements the array API standard, for
+    example `array_api_compat:numpy`. device: the library's own name of a device (`cuda:1`, `cpu`), or None for its
     default. dtype: "float64" or "float32", for parameters and arithmetic.
 
-    Opening the same namespace on the same device in the same dtype again returns the same object, so that whatever was
-    compiled for it is compiled once.
+    Opening the same namespace on the same device in the same dtype again returns the same object, so that JAX compiles
+    once.
 
-    Raises BackendError, with what to do about it, when the library, the device or the dtype is not to be had.
+    Raises BackendError, which says what to do, if the library, the device or the dtype is not available.
     """
     if dtype not in DTYPES:
-        raise BackendError(f"dtype: {dtype!r} is not known{nearest(dtype, DTYPES)}; choose one of {', '.join(DTYPES)}")
+        raise BackendError(
+            f"{dtype!r} is not known{nearest(dtype, DTYPES)}; choose one of {', '.join(DTYPES)}", setting="dtype"
+        )
     if ":" in name:
         backend = _open_namespace(name, device)
     elif name in BACKENDS:
         backend = BACKENDS[name](device)
     else:
         known = ", ".join(BACKENDS)
-        raise BackendError(f"backend: {name!r} is not known{nearest(name, BACKENDS)}; choose one of {known}")
+        raise BackendError(f"{name!r} is not known{nearest(name, BACKENDS)}; choose one of {known}", setting="backend")
     # The backend in the dictionary holds the namespace, so no other object has its id.
     key = (name, id(backend.xp), str(backend.device), dtype)
     return _opened.setdefault(key, replace(backend, dtype=getattr(backend.xp, dtype)))
 
 
-def nearest(word: str, known: Sequence[str] | dict[str, Any]) -> str:
-    """`" (did you mean 'numpy'?)"` for the known word closest to a mistyped one, or an empty string."""
-    close = difflib.get_close_matches(word.lower(), list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 def installed(name: str) -> bool:
-    """Whether the library of a known backend is installed; says nothing about a GPU."""
+    """Return whether the library of a known backend is installed. This says nothing about a GPU."""
     return importlib.util.find_spec(_MODULES[name]) is not None
 
 
 def _import(name: str, requirement: str) -> ModuleType:
+    module = _MODULES[name]
     try:
-        return importlib.import_module(_MODULES[name])
-    except ModuleNotFoundError as error:
-        if error.name != _MODULES[name]:
-            raise BackendError(
-                f"backend {name}: {_MODULES[name]} is installed but cannot be imported: {error}"
-            ) from None
-        raise BackendError(f"backend {name}: {_MODULES[name]} {not_installed(requirement)}") from None
+        return importlib.import_module(module)
     except ImportError as error:
-        raise BackendError(
-            f"backend {name}: {_MODULES[name]} is installed but cannot be imported: {_line(error)}"
-        ) from None
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            raise BackendError(f"backend {name}: {module} {not_installed(requirement)}") from error
+        raise BackendError(f"backend {name}: {module} is installed but cannot be imported: {_line(error)}") from error
 
 
 def _line(error: Exception) -> str:
@@ -130,10 +124,10 @@ def _line(error: Exception) -> str:
 
 
 def threads_chosen() -> dict[str, str]:
-    """The environment's variables that set a number of threads, such as OMP_NUM_THREADS.
+    """Return the environment variables that set a number of threads, such as OMP_NUM_THREADS.
 
-    Where there are none, eager libraries compute on one thread: for a small network the hand-over between threads costs
-    more than it brings, on a busy machine tens of times more; and the bits do not depend on the number of cores.
+    Without any, eager libraries compute on one thread. For a small network, passing work between threads costs more
+    than it saves, on a busy machine tens of times more; and one thread gives the same bits on any number of cores.
     """
     return {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")}
 
@@ -146,7 +140,7 @@ def _eager(
     to_numpy: Callable[[Array], np.ndarray],
     one_thread: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Backend:
-    """A backend that does not compile. one_thread: a context in which the library keeps to one thread."""
+    """Make a backend that does not compile. one_thread: a context in which the library uses one thread."""
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         @wraps(function)
@@ -168,7 +162,7 @@ def _one_blas_thread() -> Callable[[], AbstractContextManager[Any]]:
 
 
 def _no_device(name: str, device: str, known: Sequence[str]) -> BackendError:
-    return BackendError(f"backend {name}: device {device!r} is not to be had; this library has {', '.join(known)} here")
+    return BackendError(f"backend {name}: device {device!r} is not available; choose one of {', '.join(known)}")
 
 
 def _open_numpy(device: str | None) -> Backend:
@@ -183,25 +177,29 @@ def _open_cupy(device: str | None) -> Backend:
     cupy = _import("cupy", '"cupy-cuda12x[ctk]" (CUDA 12 driver) or "cupy-cuda13x[ctk]" (CUDA 13 driver)')
     import array_api_compat.cupy as xp
 
+    def unusable(error: Exception) -> BackendError:
+        return BackendError(
+            f"backend cupy: CuPy {cupy.__version__} is installed but finds no usable GPU; tried to count the devices, "
+            f"to add and to multiply two small matrices on one, and got {_line(error)}; check that nvidia-smi shows a "
+            "GPU and that its driver is new enough for this CuPy"
+        )
+
     try:
         count = cupy.cuda.runtime.getDeviceCount()
-        known = [f"cuda:{i}" for i in range(count)]
-        wanted = "cuda:0" if device is None else f"cuda:{device}" if device.isdecimal() else device
-        if count and wanted not in known:
-            raise _no_device("cupy", wanted, known)
+    except RuntimeError as error:  # CuPy derives its CUDA errors from it
+        raise unusable(error) from error
+    known = [f"cuda:{i}" for i in range(count)]
+    wanted = "cuda:0" if device is None else f"cuda:{device}" if device.isdecimal() else device
+    if count and wanted not in known:
+        raise _no_device("cupy", wanted, known)
+    try:
         place = cupy.cuda.Device(int(wanted.partition(":")[2]))
         place.use()
         # A missing CUDA library shows only at first use, and kernels and cuBLAS come from different ones.
         probe = cupy.full((2, 2), 0.5)
         cupy.matmul(probe + 0.5, probe).sum().get()
-    except BackendError:
-        raise
-    except Exception as error:
-        raise BackendError(
-            f"backend cupy: CuPy {cupy.__version__} is installed but finds no usable GPU; tried to count the devices, "
-            f"to add and to multiply two small matrices on one, and got {_line(error)}; check that nvidia-smi shows a "
-            "GPU and that its driver is new enough for this CuPy"
-        ) from None
+    except Exception as error:  # driver, compiler and library loader each have exceptions of their own
+        raise unusable(error) from error
     return _eager("cupy", cupy, xp, place, cupy.asnumpy)
 
 
@@ -212,9 +210,9 @@ def _open_torch(device: str | None) -> Backend:
     try:
         place = torch.device("cpu" if device is None else device)
         torch.ones(2, device=place).sum().item()
-    except Exception as error:
+    except (RuntimeError, AssertionError) as error:  # AssertionError: a build without CUDA
         known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise BackendError(f"{_no_device('torch', str(device), known)} ({_line(error)[:200]})") from None
+        raise BackendError(f"{_no_device('torch', str(device), known)} ({_line(error)[:200]})") from error
 
     @contextmanager
     def one_thread() -> Iterator[None]:
@@ -235,8 +233,8 @@ def _open_jax(device: str | None) -> Backend:
     platform, _, index = (device or "").partition(":")
     try:
         place = dict(enumerate(jax.devices(platform or None)))[int(index or 0)]
-    except (RuntimeError, ValueError, KeyError):
-        raise _no_device("jax", str(device), [f"{d.platform}:{d.id}" for d in jax.devices()]) from None
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise _no_device("jax", str(device), [f"{d.platform}:{d.id}" for d in jax.devices()]) from error
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         return jax.jit(function, donate_argnums=donate)
@@ -250,11 +248,11 @@ def _open_jax(device: str | None) -> Backend:
 
 def _open_strict(device: str | None) -> Backend:
     xp = _import("array-api-strict", "array-api-strict")
-    # Its CPU device lets NumPy functions through; any other refuses whatever a GPU would refuse: the better default.
+    # Its CPU device lets NumPy functions through. Any other refuses them, as a GPU library does: the better default.
     try:
         place = xp.Device(device or "device1")
-    except ValueError:
-        raise _no_device("array-api-strict", str(device), ["CPU_DEVICE", "device1", "device2"]) from None
+    except ValueError as error:
+        raise _no_device("array-api-strict", str(device), ["CPU_DEVICE", "device1", "device2"]) from error
     host = xp.Device("CPU_DEVICE")
 
     def to_numpy(x: Array) -> np.ndarray:
@@ -272,8 +270,8 @@ def _open_namespace(name: str, device: str | None) -> Backend:
             if not hasattr(xp, attribute):
                 importlib.import_module(f"{xp.__name__}.{attribute}")
             xp = getattr(xp, attribute)
-    except Exception as error:  # a stranger's module may raise anything
-        raise BackendError(f"backend {name}: no such array namespace can be imported: {_line(error)}") from None
+    except Exception as error:  # a foreign module may raise anything while it is imported
+        raise BackendError(f"backend {name}: no such array namespace can be imported: {_line(error)}") from error
     missing = [f for f in ("asarray", "astype", "concat", "stack", "take", "float64") if not hasattr(xp, f)]
     if missing:
         raise BackendError(

@@ -1,71 +1,59 @@
-"""How an epoch is cut into chunks of steps. Between two the host may look; inside one nothing leaves the device."""
+"""A chunk of steps as one function of arrays, which a backend may compile as a whole."""
 
-import math
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import lru_cache, partial
 
-# Samples x parameters. Long enough that what a chunk costs on the host, 0.5 ms at most, is little beside its steps; no
-# longer, because Ctrl-C and the progress bar wait for its end: 0.4 s on NumPy with the default network.
-CHUNK_WORK = 10**9
-# A chunk has this many steps whatever their work: on a GPU large ones are short too.
-ENOUGH_STEPS = 8
+import numpy as np
 
+from mlp_xp.backend import Backend
+from mlp_xp.config import TrainConfig
+from mlp_xp.dataset import Prepare, one_hot
+from mlp_xp.deferred import BLOCK_STEPS, can_defer, make_deferred_block
+from mlp_xp.functional import Array
+from mlp_xp.losses import cross_entropy
+from mlp_xp.steps import State, make_step
 
-class Chunk(NamedTuple):
-    """`steps` steps of `batch_size` samples each, from sample `start` of the epoch's order."""
-
-    start: int
-    steps: int
-    batch_size: int
-
-    @property
-    def stop(self) -> int:
-        """The first sample after the chunk."""
-        return self.start + self.steps * self.batch_size
+# Maximum bytes of inputs per block of steps: they stay in a processor core's own cache until their last use.
+BLOCK_BYTES = 2**19
 
 
-def chunk_lengths(batch_size: int, parameters: int, interval: int) -> tuple[int, int, int]:
-    """The three lengths, in steps, that every chunk of full batches has; at most three, so JAX compiles three loops.
+@lru_cache(maxsize=8)
+def make_chunk(config: TrainConfig, backend: Backend, prepare: Prepare) -> Callable[..., tuple[State, Array]]:
+    """Return `chunk(state, images, labels, order, coefficients) -> state, losses`, compiled where the backend compiles.
 
-    The longest divides the steps between two reports (`interval` samples) as evenly as may be into chunks of at most
-    CHUNK_WORK, or of ENOUGH_STEPS where that is more; its square root and 1 make up the rest. batch_size in samples,
-    parameters: as many as the network has.
+    images (n, ...) and labels (n,): the whole training set; `prepare` turns images into features (see `Dataset`).
+    order: int64 (steps, B), the samples of each step. coefficients: (k, steps), the scale and the optimiser's
+    coefficients for each step, in one array because each transfer has its cost. losses: (steps,). The state is donated.
     """
-    capacity = max(ENOUGH_STEPS, CHUNK_WORK // (batch_size * parameters))
-    # One less: the first report comes after an epoch's first step, so the last stretch of the epoch lacks that one.
-    steps = max(1, interval // batch_size - 1)
-    longest = steps // math.ceil(steps / capacity)
-    return longest, math.isqrt(longest), 1
+    xp, scan = backend.xp, backend.scan
+    deferred = can_defer(config)
+    run_block = make_deferred_block(config, backend) if deferred else partial(scan, make_step(config, xp=xp))
 
+    @np.errstate(over="ignore", invalid="ignore")  # the caller checks the losses
+    def chunk(state: State, images: Array, labels: Array, order: Array, coefficients: Array) -> tuple[State, Array]:
+        steps, batch_size = order.shape
+        features, classes = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
+        step_bytes = batch_size * features * xp.finfo(backend.dtype).bits // 8
+        block_steps = BLOCK_STEPS if deferred else max(1, BLOCK_BYTES // step_bytes)
 
-def cut(steps: int, lengths: Iterable[int]) -> Iterator[int]:
-    """Lengths, taken greedily in the order given, that add up to `steps`; the last of `lengths` is 1."""
-    for length in lengths:
-        count, steps = divmod(steps, length)
-        yield from [length] * count
+        def block(state: State, xs: tuple[Array, ...]) -> tuple[State, Array]:
+            samples, *others = xs
+            taken = xp.take(images, xp.reshape(samples, (-1,)), axis=0)
+            x = prepare(taken, dtype=backend.dtype, xp=xp)
+            return run_block(state, (xp.reshape(x, (*samples.shape, features)), *others))
 
+        targets = xp.take(labels, xp.reshape(order, (-1,)), axis=0)
+        targets = one_hot(targets, classes, dtype=backend.dtype, device=backend.device, xp=xp)
+        targets = xp.reshape(targets, (steps, batch_size, classes))
+        xs = (order, targets, *(coefficients[i, ...] for i in range(coefficients.shape[0])))
+        logits = []
+        # All whole blocks in one loop, then the rest as a shorter block.
+        whole = steps - steps % block_steps
+        for start, stop, length in ((0, whole, block_steps), (whole, steps, steps - whole)):
+            if start < stop:
+                blocks = [xp.reshape(x[start:stop, ...], (-1, length, *x.shape[1:])) for x in xs]
+                state, block_logits = scan(block, state, tuple(blocks))
+                logits.append(xp.reshape(block_logits, (stop - start, batch_size, classes)))
+        return state, xp.mean(cross_entropy(xp.concat(logits, axis=0), targets, xp=xp), axis=-1)
 
-def plan_epoch(samples: int, batch_size: int, parameters: int, intervals: Iterable[int]) -> list[Chunk]:
-    """The chunks of an epoch over so many samples.
-
-    For every interval in `intervals`, a chunk ends with the step of each sample 0, interval, 2 interval, ... The plan
-    depends on nothing else, so a resumed run cuts as the uninterrupted one did.
-    """
-    intervals = [*intervals]
-    full = samples // batch_size
-    ends = {sample // batch_size + 1 for interval in intervals for sample in range(0, samples, interval)} | {full}
-    lengths = chunk_lengths(batch_size, parameters, min(intervals))
-    plan, step = [], 0
-    for end in sorted(end for end in ends if end <= full):
-        for steps in cut(end - step, lengths):
-            plan.append(Chunk(step * batch_size, steps, batch_size))
-            step += steps
-    if samples % batch_size:
-        plan.append(Chunk(full * batch_size, 1, samples % batch_size))
-    return plan
-
-
-def hit(chunk: Chunk, interval: int) -> int | None:
-    """The first multiple of `interval` among the samples of the chunk's last step, or None."""
-    sample = -(-(chunk.stop - chunk.batch_size) // interval) * interval
-    return sample if sample < chunk.stop else None
+    return backend.jit(chunk, donate=(0,))

@@ -1,12 +1,32 @@
 """A data set on a device, and what the network sees of it: images flattened and scaled, labels one-hot encoded."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mlp_xp.loops import Array
+from mlp_xp.functional import Array
+
+
+def flatten_and_scale(images: Array, /, *, dtype: Any, xp: Any) -> Array:
+    """Turn images of bytes, shape (..., rows, columns), into features in [0, 1], shape (..., rows * columns)."""
+    *leading, rows, columns = images.shape
+    x = xp.astype(xp.reshape(images, (*leading, rows * columns)), dtype)
+    x /= 255  # in place: a second array of this size makes a training step on NumPy take 2 to 4 % longer
+    return x
+
+
+def one_hot(labels: Array, classes: int, /, *, dtype: Any, device: Any, xp: Any) -> Array:
+    """Turn labels 0 to classes - 1, shape (...), into rows that are 1 at the label and 0 elsewhere, (..., classes).
+
+    By comparison, because assignment by index is not in the standard for integer arrays, and JAX has none at all.
+    """
+    return xp.astype(labels[..., None] == xp.arange(classes, dtype=labels.dtype, device=device), dtype)
+
+
+Prepare = Callable[..., Array]
 
 
 class Dataset(NamedTuple):
-    """A training and a test set. Images stay bytes on the device: 47 MB for MNIST, where float64 takes 376 MB."""
+    """A training set and a test set. Images stay bytes on the device: 47 MB for MNIST, where float64 takes 376 MB."""
 
     train_images: Array
     """uint8 (n, rows, columns) on the device, 0 to 255."""
@@ -16,20 +36,6 @@ class Dataset(NamedTuple):
     test_labels: Array
     class_names: tuple[str, ...]
     name: str = "unnamed"
-    """In DATASETS, or the path of its folder."""
-
-
-def flatten_and_scale(images: Array, /, *, dtype: Any, xp: Any) -> Array:
-    """Images of bytes, shape (..., rows, columns), to rows of features in [0, 1], shape (..., rows * columns)."""
-    *leading, rows, columns = images.shape
-    x = xp.astype(xp.reshape(images, (*leading, rows * columns)), dtype)
-    x /= 255  # in place: a second array of this size makes a training step on NumPy take 2 to 4 % longer
-    return x
-
-
-def one_hot(labels: Array, classes: Array, /, *, dtype: Any, xp: Any) -> Array:
-    """Labels, shape (...), to rows that are 1 at the label's place in `classes`, shape (n,), and 0 elsewhere: (..., n).
-
-    Comparison instead of assignment by index: the standard has no such assignment, and JAX arrays no assignment at all.
-    """
-    return xp.astype(labels[..., None] == classes, dtype)
+    """A key of DATASETS, or the path of the data set's folder."""
+    prepare: Prepare = flatten_and_scale
+    """`prepare(images, dtype=..., xp=...)` turns images (..., rows, columns) into features (..., n_0)."""

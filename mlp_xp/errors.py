@@ -1,6 +1,8 @@
 """The one root of every error that a user can cause; commands print its message as one line and exit with its code."""
 
+import difflib
 import sys
+from collections.abc import Iterable
 
 
 class MlpXpError(Exception):
@@ -22,10 +24,16 @@ class MlpXpError(Exception):
         return f"{self.setting}: {self.text}" if self.setting else self.text
 
     def on_command_line(self) -> str:
-        """The message with the setting named as the option of a command, as in `--learning-rate: -1 is out of range`."""
+        """Return the message with the setting named as an option: `--learning-rate: -1 is out of range`."""
         return f"--{self.setting.replace('_', '-')}: {self.text}" if self.setting else self.text
 
 
 def not_installed(requirement: str) -> str:
     """What to do about a library that is not there, for the end of a message: the command for this very Python."""
     return f"is not installed; install it with: {sys.executable} -m pip install {requirement}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `" (did you mean 'numpy'?)"` for the known word closest to a mistyped one, or an empty string."""
+    close = difflib.get_close_matches(word.lower(), list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

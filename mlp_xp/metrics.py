@@ -1,4 +1,4 @@
-"""What a network is worth: its probabilities, loss and accuracy on a set of images, and who is taken for whom."""
+"""How good a network is: probabilities, loss, accuracy, confusion matrix, precision and recall."""
 
 import math
 from collections.abc import Callable
@@ -9,95 +9,115 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import check_choice
-from mlp_xp.dataset import flatten_and_scale, one_hot
+from mlp_xp.dataset import Prepare, flatten_and_scale, one_hot
 from mlp_xp.errors import MlpXpError
-from mlp_xp.functional import ACTIVATIONS, cross_entropy, softmax
-from mlp_xp.loops import Array
+from mlp_xp.functional import ACTIVATIONS, Array
+from mlp_xp.losses import cross_entropy, softmax
 from mlp_xp.network import Network, forward
+from mlp_xp.plan import ceil_divide
 
-# Of inputs at once.
+# Maximum bytes of inputs per forward pass.
 PART_BYTES = 6 * 2**20
 
 
 class Evaluation(NamedTuple):
-    """A network on a labelled set of images."""
+    """The result of a network on a labelled set of images."""
 
     loss: float
     """Mean cross-entropy, natural logarithm."""
     accuracy: float
-    """The share of images whose likeliest class is their label, in [0, 1]."""
+    """Share of the images whose most probable class is their label, in [0, 1]."""
 
 
 @lru_cache(maxsize=8)
-def _compiled_forward(activation: str, backend: Backend) -> Callable[[Network, Array], Array]:
+def _compiled_forward(activation: str, backend: Backend, prepare: Prepare) -> Callable[[Network, Array], Array]:
     def forward_images(network: Network, images: Array) -> Array:
-        x = flatten_and_scale(images, dtype=network[0].weights.dtype, xp=backend.xp)
+        x = prepare(images, dtype=network[0].weights.dtype, xp=backend.xp)
         return forward(network, x, activation=ACTIVATIONS[activation], xp=backend.xp)[-1]
 
     return backend.jit(forward_images)
 
 
-def predict_logits(network: Network, images: Array, *, activation: str, backend: Backend) -> Array:
-    """Logits (n, classes) on the device for images of bytes (n, rows, columns) on the device, in bounded memory.
+def predict_logits(
+    network: Network, images: Array, *, activation: str, backend: Backend, prepare: Prepare = flatten_and_scale
+) -> Array:
+    """Return the logits (n, classes), on the device, of images of bytes (n, rows, columns) on the device.
 
-    Raises MlpXpError for an unknown activation, and for images of another size than the network was trained on.
+    Works in parts of bounded memory. prepare: the data set's (see `Dataset.prepare`). Raises MlpXpError for an unknown
+    activation, and for images of another size than the network takes.
     """
     check_choice("activation", activation, ACTIVATIONS)
     if len(images.shape) != 3:
-        raise MlpXpError(f"images: their shape is {tuple(images.shape)}; give (n, rows, columns), one as image[None]")
+        raise MlpXpError(f"their shape is {tuple(images.shape)}; give (n, rows, columns)", setting="images")
     samples, rows, columns = images.shape
     features = network[0].weights.shape[0]
     if rows * columns != features:
         raise MlpXpError(
-            f"images: {rows} x {columns} = {rows * columns} pixels do not match the network, which takes {features}; "
-            "give images of the size it was trained on"
+            f"{rows} x {columns} = {rows * columns} pixels do not match the network, which takes {features}; "
+            "give images of the size it was trained on",
+            setting="images",
         )
     if not samples:
-        raise MlpXpError("images: there are none; give at least one")
+        raise MlpXpError("there are none; give at least one", setting="images")
     capacity = max(1, PART_BYTES // (features * np.dtype(np.float64).itemsize))
-    size = -(-samples // -(-samples // capacity))  # equal parts, so that a compiled forward pass is compiled once
-    forward_images = _compiled_forward(activation, backend)
+    # Parts of equal size, so that a compiled forward pass is compiled for at most two sizes.
+    size = ceil_divide(samples, ceil_divide(samples, capacity))
+    forward_images = _compiled_forward(activation, backend, prepare)
     parts = [forward_images(network, images[i : min(i + size, samples), ...]) for i in range(0, samples, size)]
     return backend.xp.concat(parts, axis=0)
 
 
-def predict(network: Network, images: Array, *, activation: str, backend: Backend) -> Array:
-    """Class probabilities (n, classes), each row with sum 1, for images of bytes (n, rows, columns) on the device.
+def predict(
+    network: Network, images: Array, *, activation: str, backend: Backend, prepare: Prepare = flatten_and_scale
+) -> Array:
+    """Return class probabilities (n, classes), each row with sum 1, for images of bytes (n, rows, columns).
 
-    activation: the one that the network was trained with. Raises as `predict_logits` does.
+    The images are on the device, and so is the result. activation: the one that the network was trained with. Raises
+    as `predict_logits` does.
     """
-    return softmax(predict_logits(network, images, activation=activation, backend=backend), xp=backend.xp)
+    logits = predict_logits(network, images, activation=activation, backend=backend, prepare=prepare)
+    return softmax(logits, xp=backend.xp)
 
 
-@np.errstate(over="ignore", invalid="ignore")  # the loss says it when a network is not finite
-def evaluate(network: Network, images: Array, labels: Array, *, activation: str, backend: Backend) -> Evaluation:
-    """Loss and accuracy on images of bytes (n, rows, columns) and labels (n,), both on the device."""
+@np.errstate(over="ignore", invalid="ignore")  # the loss shows when a network is not finite
+def evaluate(
+    network: Network,
+    images: Array,
+    labels: Array,
+    *,
+    activation: str,
+    backend: Backend,
+    prepare: Prepare = flatten_and_scale,
+) -> Evaluation:
+    """Return loss and accuracy on images of bytes (n, rows, columns) and labels (n,), both on the device."""
     xp = backend.xp
-    logits = predict_logits(network, images, activation=activation, backend=backend)
-    classes = xp.arange(logits.shape[1], dtype=labels.dtype, device=backend.device)
-    targets = one_hot(labels, classes, dtype=logits.dtype, xp=xp)
+    logits = predict_logits(network, images, activation=activation, backend=backend, prepare=prepare)
+    targets = one_hot(labels, logits.shape[1], dtype=logits.dtype, device=backend.device, xp=xp)
     loss = xp.mean(cross_entropy(logits, targets, xp=xp))
-    right = xp.astype(xp.argmax(logits, axis=1), xp.int64) == xp.astype(labels, xp.int64)
-    return Evaluation(float(loss), int(xp.sum(xp.astype(right, xp.int64))) / labels.shape[0])
+    correct = xp.astype(xp.argmax(logits, axis=1), xp.int64) == xp.astype(labels, xp.int64)
+    return Evaluation(float(loss), int(xp.sum(xp.astype(correct, xp.int64))) / labels.shape[0])
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """How often a class (row) was taken for another (column): int64 (classes, classes), from host arrays (n,)."""
+    """Return the confusion matrix, int64 (classes, classes), of host arrays (n,).
+
+    Rows: true class; columns: predicted class.
+    """
     pairs = labels.astype(np.int64) * classes + predictions.astype(np.int64)
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 def precision_and_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each class, float64 (n,) each, from a confusion matrix (n, n).
+    """Return precision and recall of each class, float64 (n,) each, from a confusion matrix (n, n).
 
-    Precision: the share of the images taken for the class that are of it. Recall: the share of its images that are
-    taken for it. NaN where there are no such images.
+    Precision: of the images predicted as the class, the share that belongs to it. Recall: of the images that belong to
+    the class, the share predicted as it. NaN where there are no such images.
     """
-    right = np.diagonal(matrix).astype(np.float64)
+    correct = np.diagonal(matrix).astype(np.float64)
     with np.errstate(invalid="ignore"):
-        return right / matrix.sum(axis=0), right / matrix.sum(axis=1)
+        return correct / matrix.sum(axis=0), correct / matrix.sum(axis=1)
 
 
 def percent(share: float) -> str:
-    """A share in [0, 1] as in `99.9 %`, rounded down: only all of it reads 100.0 %."""
+    """Format a share in [0, 1] as in `99.9 %`, rounded down: 100.0 % means all."""
     return f"{math.floor(1000 * share) / 10:.1f} %"

@@ -1,11 +1,17 @@
-"""Optimisers and learning-rate schedules: pure functions over the layers of a network.
+"""Optimisers and learning-rate schedules: pure functions on the layers of a network.
 
-An optimiser is three functions. `init(layer)` makes the arrays that it keeps for a layer. `coefficients(rates, steps)`
-computes on the host, once for a chunk of steps, the numbers that change from step to step: the first of them scales the
-error at the output, and with it every gradient, since backpropagation is linear (so plain gradient descent multiplies
-10 numbers a sample by its rate, not a gradient of 50 000). `make_update(...)` makes `update(layer, gradient, kept,
-*coefficients)`, which takes one layer a step further; layer and kept arrays are donated, and changed in place where the
-library has such a thing.
+An optimiser is three functions.
+
+- `init(layer)` returns the arrays that it keeps for a layer: none, a velocity, or two moments.
+- `coefficients(rates, steps)` computes on the host, once for many steps, the numbers that change from step to step. The
+  first is the scale of the error at the output. Backpropagation is linear in that error, so plain gradient descent puts
+  its learning rate there: this multiplies 10 numbers per sample instead of a gradient of 50 000.
+- `make_update(...)` returns `update(layer, gradient, slots, *coefficients) -> layer, slots`, which changes one layer;
+  `slots` are the arrays from `init`.
+
+Donation: `update` may change the arrays of `layer` and `slots` in place, so the caller must not use them again. An
+in-place operator such as `weights -= g` changes the array on NumPy, CuPy and PyTorch, and makes a new one on JAX; the
+code is right either way because it returns what it computed.
 """
 
 from collections.abc import Callable
@@ -14,25 +20,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.loops import Array
+from mlp_xp.functional import Array
 from mlp_xp.network import Layer
 
 MOMENTUM = 0.9
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba, 2015, algorithm 1
 
-Kept = tuple[Layer, ...]
-Update = Callable[..., tuple[Layer, Kept]]
+Slots = tuple[Layer, ...]
+Update = Callable[..., tuple[Layer, Slots]]
 
 
 class Optimizer(NamedTuple):
-    """See the module's docstring. rates: float64 (n,). steps: int64 (n,), counted from 0."""
+    """An optimiser; see the module's docstring. rates: float64 (n,). steps: int64 (n,), counted from 0."""
 
-    init: Callable[..., Kept]
+    init: Callable[..., Slots]
     coefficients: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]
     make_update: Callable[..., Update]
 
 
-def _zeros(layer: Layer, /, *, count: int, xp: Any) -> Kept:
+def _zeros(layer: Layer, /, *, count: int, xp: Any) -> Slots:
     return tuple(Layer(xp.zeros_like(layer.weights), xp.zeros_like(layer.bias)) for _ in range(count))
 
 
@@ -41,16 +47,19 @@ def _sgd_coefficients(rates: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray,
 
 
 def sgd(*, weight_decay: float, xp: Any) -> Update:
-    """Gradient descent: w - rate (g + weight_decay w); the gradient comes scaled by the rate already."""
+    """Make the update of gradient descent, w - rate (g + weight_decay w).
 
-    def update(layer: Layer, gradient: Layer, kept: Kept, rate: Array, /) -> tuple[Layer, Kept]:
+    The gradient arrives already multiplied by the rate.
+    """
+
+    def update(layer: Layer, gradient: Layer, slots: Slots, rate: Array, /) -> tuple[Layer, Slots]:
         weights, bias = layer
         if weight_decay:
             weights *= 1 - rate * weight_decay
             bias *= 1 - rate * weight_decay
         weights -= gradient.weights
         bias -= gradient.bias
-        return Layer(weights, bias), kept
+        return Layer(weights, bias), slots
 
     return update
 
@@ -60,7 +69,10 @@ def _momentum_coefficients(rates: np.ndarray, steps: np.ndarray) -> tuple[np.nda
 
 
 def momentum(*, weight_decay: float, xp: Any) -> Update:
-    """Gradient descent with a velocity: v = 0.9 v + g, w - rate v (Sutskever et al., 2013, in PyTorch's form)."""
+    """Make the update of gradient descent with momentum: v = 0.9 v + g, then w - rate v.
+
+    Sutskever et al., 2013, in the form that PyTorch uses.
+    """
 
     def update_array(w: Array, g: Array, v: Array, rate: Array) -> tuple[Array, Array]:
         if weight_decay:
@@ -79,7 +91,10 @@ def _adam_coefficients(rates: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray
 
 
 def adam(*, weight_decay: float, xp: Any) -> Update:
-    """Adam (Kingma and Ba, 2015, algorithm 1): rate is alpha / (1 - beta_1^t), correction 1 / sqrt(1 - beta_2^t)."""
+    """Make the update of Adam (Kingma and Ba, 2015, algorithm 1).
+
+    The update's `rate` is alpha / (1 - beta_1^t) and its `correction` 1 / sqrt(1 - beta_2^t).
+    """
 
     def update_array(
         w: Array, g: Array, m: Array, v: Array, rate: Array, correction: Array
@@ -97,11 +112,13 @@ def adam(*, weight_decay: float, xp: Any) -> Update:
 
 
 def _for_layers(update_array: Callable[..., tuple[Array, ...]]) -> Update:
-    def update(layer: Layer, gradient: Layer, kept: Kept, /, *coefficients: Array) -> tuple[Layer, Kept]:
-        weights = update_array(layer.weights, gradient.weights, *(k.weights for k in kept), *coefficients)
-        bias = update_array(layer.bias, gradient.bias, *(k.bias for k in kept), *coefficients)
-        new_layer, *new_kept = map(Layer, weights, bias)
-        return new_layer, tuple(new_kept)
+    """Apply the update of an array to a layer's weights and to its bias."""
+
+    def update(layer: Layer, gradient: Layer, slots: Slots, /, *coefficients: Array) -> tuple[Layer, Slots]:
+        weights = update_array(layer.weights, gradient.weights, *(slot.weights for slot in slots), *coefficients)
+        bias = update_array(layer.bias, gradient.bias, *(slot.bias for slot in slots), *coefficients)
+        new_layer, *new_slots = map(Layer, weights, bias)
+        return new_layer, tuple(new_slots)
 
     return update
 
@@ -114,12 +131,15 @@ OPTIMIZERS = {
 
 
 def constant(rate: float, steps: np.ndarray, total: int) -> np.ndarray:
-    """The same rate at every step: shape (n,), for steps (n,)."""
+    """Return the same rate for every step: float64 (n,) for steps (n,)."""
     return np.full(steps.shape, rate)
 
 
 def cosine(rate: float, steps: np.ndarray, total: int) -> np.ndarray:
-    """rate (1 + cos(pi step / total)) / 2 (Loshchilov and Hutter, 2017, eq. 5, without restarts): shape (n,)."""
+    """Return rate (1 + cos(pi step / total)) / 2, float64 (n,) for steps (n,) of a run of `total` steps.
+
+    Loshchilov and Hutter, 2017, eq. 5, without restarts.
+    """
     return rate * (1 + np.cos(np.pi * steps / total)) / 2
 
 

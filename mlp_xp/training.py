@@ -1,52 +1,57 @@
-"""Training, the whole run, as a generator of progress and reports. It prints nothing and writes nothing."""
+"""A training run as a generator of events. It prints nothing and writes nothing."""
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from mlp_xp.backend import Backend
-from mlp_xp.chunks import Chunk, hit, plan_epoch
+from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
+from mlp_xp.device import copy_network, initial_state
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import evaluate
-from mlp_xp.network import Network, copy_network, count_parameters
+from mlp_xp.network import Network, count_parameters
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
-from mlp_xp.steps import State, initial_state, make_chunk
+from mlp_xp.plan import Chunk, ceil_divide, plan_epoch
+from mlp_xp.steps import State
 
 WARM_UP_SAMPLE = 1
 WARM_UP_EPOCH = -1
 
 
 class DivergenceError(MlpXpError):
-    """A loss that is no longer finite."""
+    """A loss that is not finite."""
 
     exit_code = 1
 
 
 class Report(NamedTuple):
-    """How training stands right after one step."""
+    """Figures about the run right after one step."""
 
     epoch: int
     """From 0."""
     sample: int
-    """The multiple of `report_every` that is among the step's samples, counted in the epoch's order; in the closing
-    report the number of training samples."""
+    """The multiple of `report_every` among the step's samples, counted in the epoch's order. In the closing report, and
+    at the end of an epoch with validation, the number of training samples."""
     loss: float
     """Of the step, before its update."""
     accuracy: float
     """On the test set, after the update."""
     seconds: float
-    """Since the start of training, everything included."""
+    """Since the start of training, including everything."""
     train_loss: float
     """Mean over the samples since the last report."""
     test_loss: float
     samples_per_second: float
     """Of training since the last report, without evaluation."""
     network: Network
-    """A copy, for the caller to keep. In the closing report the best by validation, where there is one."""
+    """A copy on the device. In the closing report the best network by validation, if samples are held out."""
+    validation_accuracy: float | None = None
+    """On the held-out samples, in the report at the end of an epoch; in the closing report the best network's."""
 
 
 class Tally(NamedTuple):
@@ -56,17 +61,25 @@ class Tally(NamedTuple):
     samples: int = 0
     seconds: float = 0.0
 
+    def add(self, losses: np.ndarray, chunk: Chunk, seconds: float) -> "Tally":
+        """Add a chunk that has these losses of its steps and took so long."""
+        return Tally(
+            self.loss + float(losses.sum()) * chunk.batch_size,
+            self.samples + chunk.steps * chunk.batch_size,
+            self.seconds + seconds,
+        )
+
 
 class Best(NamedTuple):
-    """The network that did best on the samples held out, and when."""
+    """The network with the highest accuracy on the held-out samples so far, and its epoch."""
 
     network: Network
     accuracy: float
     epoch: int
 
 
-class Progress(NamedTuple):
-    """Where training stands after a chunk of steps: all that it takes to go on from there, and what the chunk gave."""
+class Position(NamedTuple):
+    """How far a run has come: all that is needed to resume it."""
 
     epoch: int
     """From 0; WARM_UP_EPOCH during the warm-up."""
@@ -78,137 +91,148 @@ class Progress(NamedTuple):
     """Reports given since the start of training, without the closing one."""
     seconds: float
     """Since the start of training."""
-    state: State
-    """Valid until the generator goes on, which donates it to the next step."""
-    tally: Tally
-    best: Best | None
     loss: float
     """Of the last step."""
+    state: State
+    """Valid until the generator continues, which donates it to the next step."""
+    tally: Tally = Tally()
+    best: Best | None = None
+
+
+class Event(NamedTuple):
+    """What `trajectory` yields after every chunk of steps, and once at the end of the run."""
+
+    position: Position
     losses: np.ndarray
-    """Of the chunk's steps, float64 (n,); empty in the closing progress."""
+    """Of the chunk's steps, float64 (n,); empty in the closing event."""
     report: Report | None
     checkpoint: bool
-    """Whether this is a place for a checkpoint. (Training can go on from any other place after the warm-up, too.)"""
-
-    @property
-    def closing(self) -> bool:
-        """Whether this is the last one, which stands for no steps and carries the closing report."""
-        return self.report is not None and not self.losses.size
+    """Whether to save a checkpoint here. (A run can be resumed from any position after the warm-up.)"""
+    closing: bool
+    """Whether the run has ended; the report is then the closing one."""
 
 
 def trajectory(
-    config: TrainConfig, dataset: Dataset, backend: Backend, start: Progress | None = None
-) -> Iterator[Progress]:
-    """Train, and yield after every chunk of steps. The losses of all chunks together are the run's loss trajectory.
+    config: TrainConfig,
+    dataset: Dataset,
+    backend: Backend,
+    start: Position | None = None,
+    *,
+    stop_after: int | None = None,
+) -> Iterator[Event]:
+    """Train, and yield an event after every chunk of steps. All their losses together are the run's loss trajectory.
 
-    The data set's arrays are on the backend's device. start: where to go on from, with a state on the device that is
-    handed over; on the same backend the rest has the same bits as if training had not been interrupted. The last
-    progress carries the closing report. Raises ConfigError when the data set is too small for the configuration,
-    DivergenceError at the first loss that is not finite.
+    dataset: with arrays on the backend's device. start: the position to resume from, with its state on the device; the
+    state is donated. On the same backend the rest then has the same bits as if training had not been interrupted.
+    stop_after: end after so many steps, counted from the first of the warm-up, without a closing event.
+
+    Raises ConfigError for a data set that is too small for the configuration, DivergenceError at the first loss that is
+    not finite.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
     config.check_fits(dataset.train_images.shape[0])
     samples = dataset.train_images.shape[0] - config.validation
+    held_out = dataset.train_images[samples:, ...], dataset.train_labels[samples:, ...]
     sizes = layer_sizes(config, dataset)
     state, random = initial_state(config, sizes, backend)
-    classes = backend.asarray(np.arange(sizes[-1], dtype=np.uint8))
-    run_chunk = make_chunk(config, backend)
-    intervals = [interval for interval in (config.report_every, config.checkpoint_every) if interval]
-    plan = plan_epoch(samples, config.batch_size, count_parameters(sizes), intervals)
-    total_steps = config.warm_up_steps + config.epochs * -(-samples // config.batch_size)
+    total_steps = config.warm_up_steps + config.epochs * ceil_divide(samples, config.batch_size)
+    run_chunk = make_chunk(config, backend, dataset.prepare)
+    evaluate_on = partial(evaluate, activation=config.activation, backend=backend, prepare=dataset.prepare)
 
-    now = start or Progress(
-        WARM_UP_EPOCH, 0, 0, 0, 0.0, state, Tally(), None, float("nan"), np.empty(0), report=None, checkpoint=False
-    )
-    order = np.arange(samples)
-    for epoch in range(WARM_UP_EPOCH, config.epochs):
-        if epoch == WARM_UP_EPOCH:
-            chunks = [Chunk(WARM_UP_SAMPLE, 1, 1)] * config.warm_up_steps
-        else:
-            chunks = plan
-            # As the notebook does: an epoch shuffles the order that the one before it left.
-            order = order[random.permutation(samples)]
-        if epoch < now.epoch:
+    def make_report(position: Position, network: Network, sample: int, validation_accuracy: float | None) -> Report:
+        test = evaluate_on(network, dataset.test_images, dataset.test_labels)
+        if not np.isfinite(test.loss):  # the last update diverged, which the losses of the steps before it do not show
+            raise _diverged("test loss after", sample, position.epoch, test.loss)
+        tally = position.tally
+        return Report(
+            epoch=position.epoch,
+            sample=sample,
+            loss=position.loss,
+            accuracy=test.accuracy,
+            seconds=time.perf_counter() - began,
+            train_loss=tally.loss / tally.samples if tally.samples else position.loss,
+            test_loss=test.loss,
+            samples_per_second=tally.samples / tally.seconds if tally.samples else 0.0,
+            network=copy_network(network, backend),
+            validation_accuracy=validation_accuracy,
+        )
+
+    position = start or Position(WARM_UP_EPOCH, 0, 0, 0, 0.0, float("nan"), state)
+    for epoch, order, chunk in _chunks(config, samples, count_parameters(sizes), random):
+        if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
             continue
-        if _out_of_patience(config, now.best, epoch):
+        if position.best and config.patience and epoch - position.best.epoch > config.patience:
             break
-        for chunk in chunks:
-            if start and epoch == start.epoch and chunk.stop <= start.sample:
-                continue
-            started = time.perf_counter()
-            coefficients = step_coefficients(config, chunk, now.step, total_steps)
-            state, device_losses = run_chunk(
-                now.state,
-                dataset.train_images,
-                dataset.train_labels,
-                classes,
-                backend.asarray(order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)),
-                backend.asarray(coefficients, backend.dtype),
-            )
-            losses = backend.to_numpy(device_losses).astype(np.float64)
-            check_finite(losses, epoch, chunk)
-            tally = Tally(
-                now.tally.loss + float(losses.sum()) * chunk.batch_size,
-                now.tally.samples + chunk.steps * chunk.batch_size,
-                now.tally.seconds + time.perf_counter() - started,
-            )
-            now = now._replace(
-                epoch=epoch,
-                sample=chunk.stop,
-                step=now.step + chunk.steps,
-                state=state,
-                tally=tally,
-                losses=losses,
-                loss=float(losses[-1]),
-                report=None,
-                checkpoint=False,
-            )
-            if epoch != WARM_UP_EPOCH:
-                now = _look(now, chunk, config, dataset, backend, began)
-            yield now._replace(seconds=time.perf_counter() - began)
-        if epoch == WARM_UP_EPOCH:
-            now = now._replace(tally=Tally())
-    network = now.best.network if now.best else now.state.network
-    report = make_report(now, network, samples, config, dataset, backend, began)
-    yield now._replace(
-        sample=samples,
-        seconds=report.seconds,
-        losses=np.empty(0),
-        report=report,
-        checkpoint=True,
-    )
+        if stop_after is not None and position.step + chunk.steps > stop_after:
+            if position.step == stop_after:
+                return
+            chunk = Chunk(chunk.start, stop_after - position.step, chunk.batch_size)
+
+        chunk_began = time.perf_counter()
+        coefficients = step_coefficients(config, chunk, position.step, total_steps)
+        state, device_losses = run_chunk(
+            position.state,
+            dataset.train_images,
+            dataset.train_labels,
+            backend.asarray(order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)),
+            backend.asarray(coefficients, backend.dtype),
+        )
+        losses = backend.to_numpy(device_losses).astype(np.float64)
+        check_finite(losses, epoch, chunk)
+        tally = position.tally.add(losses, chunk, time.perf_counter() - chunk_began)
+        position = position._replace(
+            epoch=epoch,
+            sample=chunk.stop,
+            step=position.step + chunk.steps,
+            loss=float(losses[-1]),
+            state=state,
+            tally=tally if epoch > WARM_UP_EPOCH else Tally(),
+        )
+
+        report = accuracy = None
+        if chunk.validate:
+            accuracy = evaluate_on(state.network, *held_out).accuracy
+            if position.best is None or accuracy > position.best.accuracy:
+                position = position._replace(best=Best(copy_network(state.network, backend), accuracy, epoch))
+        if chunk.report is not None:
+            report = make_report(position, state.network, chunk.report, accuracy)
+            position = position._replace(reports=position.reports + 1, tally=Tally())
+        position = position._replace(seconds=time.perf_counter() - began)
+        yield Event(position, losses, report, chunk.checkpoint, closing=False)
+
+    network, accuracy = position.best[:2] if position.best else (position.state.network, None)
+    report = make_report(position, network, samples, accuracy)
+    position = position._replace(sample=samples, seconds=report.seconds)
+    yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
+
+
+def _chunks(
+    config: TrainConfig, samples: int, parameters: int, random: np.random.RandomState
+) -> Iterator[tuple[int, np.ndarray, Chunk]]:
+    """Yield every chunk of a run with its epoch and the order of the epoch's samples, int64 (n,)."""
+    order = np.arange(samples)
+    for _ in range(config.warm_up_steps):
+        yield WARM_UP_EPOCH, order, Chunk(WARM_UP_SAMPLE, 1, 1)
+    plan = plan_epoch(samples, config, parameters)
+    for epoch in range(config.epochs):
+        # As the notebook does: an epoch shuffles the order that the last one left.
+        order = order[random.permutation(samples)]
+        for chunk in plan:
+            yield epoch, order, chunk
 
 
 def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:
-    """(n_0, ..., n_L): the pixels of an image, the units of every hidden layer, the classes."""
+    """Return (n_0, ..., n_L): the pixels of an image, the units of each hidden layer, the number of classes."""
     _, rows, columns = dataset.train_images.shape
     return (rows * columns, *config.hidden, len(dataset.class_names))
 
 
-def _out_of_patience(config: TrainConfig, best: Best | None, epoch: int) -> bool:
-    return bool(config.patience) and best is not None and epoch - best.epoch > config.patience
-
-
-def _look(
-    now: Progress, chunk: Chunk, config: TrainConfig, dataset: Dataset, backend: Backend, began: float
-) -> Progress:
-    """Whatever is due after a chunk: a report, a try on the samples held out, a checkpoint."""
-    samples = dataset.train_images.shape[0] - config.validation
-    sample = hit(chunk, config.report_every)
-    if sample is not None:
-        report = make_report(now, now.state.network, sample, config, dataset, backend, began)
-        now = now._replace(report=report, reports=now.reports + 1, tally=Tally())
-    if chunk.stop == samples and config.validation:
-        held_out = dataset.train_images[samples:, ...], dataset.train_labels[samples:, ...]
-        accuracy = evaluate(now.state.network, *held_out, activation=config.activation, backend=backend).accuracy
-        if now.best is None or accuracy > now.best.accuracy:
-            now = now._replace(best=Best(copy_network(now.state.network, backend), accuracy, now.epoch))
-    due = config.checkpoint_every and hit(chunk, config.checkpoint_every) is not None
-    return now._replace(checkpoint=bool(due) or chunk.stop == samples)
-
-
 def step_coefficients(config: TrainConfig, chunk: Chunk, first_step: int, total_steps: int) -> np.ndarray:
-    """The optimiser's coefficients for the steps of a chunk, float64 (n, steps); the first makes the sum a mean."""
+    """Return the scale and the optimiser's coefficients for the steps of a chunk, float64 (k, steps).
+
+    The scale includes 1 / B, which makes the gradient of a batch the mean over its samples. first_step: the number of
+    the chunk's first step, from 0 at the start of training.
+    """
     steps = np.arange(first_step, first_step + chunk.steps)
     rates = SCHEDULES[config.schedule](config.learning_rate, steps, total_steps)
     scale, *others = OPTIMIZERS[config.optimizer].coefficients(rates, steps)
@@ -216,7 +240,7 @@ def step_coefficients(config: TrainConfig, chunk: Chunk, first_step: int, total_
 
 
 def check_finite(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
-    """Raise DivergenceError, naming the place, unless all losses of a chunk are finite."""
+    """Raise DivergenceError, which names the first bad sample, unless all losses of a chunk are finite."""
     if np.isfinite(losses).all():
         return
     i = int(np.argmin(np.isfinite(losses)))
@@ -224,27 +248,7 @@ def check_finite(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
 
 
 def _diverged(what: str, sample: int, epoch: int, loss: float) -> DivergenceError:
-    place = f"sample {sample} of " + ("the warm-up" if epoch < 0 else f"epoch {epoch}")
+    place = f"sample {sample} of " + ("the warm-up" if epoch == WARM_UP_EPOCH else f"epoch {epoch}")
     return DivergenceError(
-        f"training diverged: the {what} {place} is {loss}; lower --learning-rate or choose another --init"
-    )
-
-
-def make_report(
-    now: Progress, network: Network, sample: int, config: TrainConfig, dataset: Dataset, backend: Backend, began: float
-) -> Report:
-    """Try a network on the test set and say how training stands."""
-    test = evaluate(network, dataset.test_images, dataset.test_labels, activation=config.activation, backend=backend)
-    if not np.isfinite(test.loss):  # the last update broke what the losses of the steps before it do not show
-        raise _diverged("test loss after", sample, now.epoch, test.loss)
-    return Report(
-        epoch=now.epoch,
-        sample=sample,
-        loss=now.loss,
-        accuracy=test.accuracy,
-        seconds=time.perf_counter() - began,
-        train_loss=now.tally.loss / now.tally.samples if now.tally.samples else now.loss,
-        test_loss=test.loss,
-        samples_per_second=now.tally.samples / now.tally.seconds if now.tally.samples else 0.0,
-        network=copy_network(network, backend),
+        f"training diverged: the {what} {place} is {loss}; lower the learning rate or choose another initialisation"
     )

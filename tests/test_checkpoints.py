@@ -11,7 +11,8 @@ from helpers import TINY, arrays_of
 from mlp_xp.api import train
 from mlp_xp.backend import open_backend
 from mlp_xp.config import TrainConfig
-from mlp_xp.network import Layer, to_device
+from mlp_xp.device import to_device
+from mlp_xp.network import Layer
 from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.run_folder import RunError
 

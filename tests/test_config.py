@@ -64,8 +64,7 @@ def refusal(**settings) -> str:
 
 @pytest.mark.parametrize(("name", "value", "wanted"), BAD)
 def test_numbers_out_of_range_are_refused(name, value, wanted):
-    flag = "--" + name.replace("_", "-")
-    assert refusal(**{name: value}) == f"{flag}: {value} is out of range; it must be {wanted}"
+    assert refusal(**{name: value}) == f"{name}: {value} is out of range; it must be {wanted}"
 
 
 @pytest.mark.parametrize(("name", "value"), BOUNDS)
@@ -76,45 +75,44 @@ def test_the_bounds_themselves_are_taken(name, value):
 @pytest.mark.parametrize("hidden", [(0,), (64, 0), (64, -1, 32)])
 def test_layers_have_units(hidden):
     bad = next(units for units in hidden if units < 1)
-    assert refusal(hidden=hidden) == f"--hidden: {bad} is out of range; it must be at least 1 unit a layer"
+    assert refusal(hidden=hidden) == f"hidden: {bad} is out of range; it must be at least 1 unit per layer"
 
 
 def test_patience_needs_samples_held_out():
-    assert refusal(patience=-1, validation=10) == "--patience: -1 is out of range; it must be 0 or more"
-    assert refusal(patience=2) == "--patience: 2 is out of range; it must be 0 without --validation"
+    assert refusal(patience=-1, validation=10) == "patience: -1 is out of range; it must be 0 or more"
+    assert refusal(patience=2) == "patience: 2 is out of range; it must be 0 unless samples are held out"
     assert TrainConfig(patience=2, validation=10).patience == 2
 
 
 @pytest.mark.parametrize(("name", "choices"), CHOICES.items())
 def test_unknown_names_are_refused_with_the_nearest(name, choices):
-    flag = "--" + name.replace("_", "-")
     for choice in choices:
         assert getattr(TrainConfig(**{name: choice}), name) == choice
         mistyped = choice[:-1]
         message = refusal(**{name: mistyped})
-        assert message.startswith(f"{flag}: {mistyped!r} is not known (did you mean {choice!r}?); choose one of ")
+        assert message.startswith(f"{name}: {mistyped!r} is not known (did you mean {choice!r}?); choose one of ")
         assert message.endswith(", ".join(choices))
-    assert refusal(**{name: "qqqq"}) == f"{flag}: 'qqqq' is not known; choose one of {', '.join(choices)}"
+    assert refusal(**{name: "qqqq"}) == f"{name}: 'qqqq' is not known; choose one of {', '.join(choices)}"
     assert f"(did you mean {choices[0]!r}?)" in refusal(**{name: choices[0].upper()})
 
 
 def test_every_field_is_tested_here():
     """A setting that is added shall not go unchecked."""
-    tested = {name for name, *_ in BAD} | {name for name, _ in BOUNDS} | set(CHOICES) | {"patience"}
+    tested = {name for name, *_ in BAD} | {name for name, _ in BOUNDS} | set(CHOICES) | {"patience", "defer_updates"}
     assert tested == {field.name for field in dataclasses.fields(TrainConfig)}
 
 
 @pytest.mark.parametrize(
     ("settings", "samples", "message"),
     [
-        ({"batch_size": 101}, 100, "--batch-size: 101 is out of range; it must be at most the 100 training samples"),
+        ({"batch_size": 101}, 100, "batch_size: 101 is out of range; it must be at most the 100 training samples"),
         (
             {"batch_size": 91, "validation": 10},
             100,
-            "--batch-size: 91 is out of range; it must be at most the 90 training samples",
+            "batch_size: 91 is out of range; it must be at most the 90 training samples",
         ),
-        ({"validation": 100}, 100, "--validation: 100 is out of range; it must be below the 100 training samples"),
-        ({}, 1, "--warm-up-steps: 10 is out of range; it must be 0 for a single training sample"),
+        ({"validation": 100}, 100, "validation: 100 is out of range; it must be below the 100 training samples"),
+        ({}, 1, "warm_up_steps: 10 is out of range; it must be 0 for a single training sample"),
     ],
 )
 def test_what_does_not_fit_the_data_is_refused(settings, samples, message):
@@ -146,14 +144,15 @@ def test_what_just_fits_is_taken(settings, samples):
         ("seed", None, "a whole number"),
         ("learning_rate", "0.1", "a number"),
         ("learning_rate", 10**400, "a number"),
-        ("activation", 3, "a name"),
+        ("activation", 3, "a string"),
         ("hidden", 64, "a list of whole numbers"),
         ("hidden", "64", "a list of whole numbers"),
         ("hidden", [64.5], "a whole number"),
+        ("defer_updates", 1, "true or false"),
     ],
 )
 def test_values_of_another_type_are_refused(name, value, wanted):
-    with pytest.raises(ConfigError, match=rf"^--{name.replace('_', '-')}: .* is not {wanted}$"):
+    with pytest.raises(ConfigError, match=rf"^{name}: .* is not {wanted}$"):
         TrainConfig(**{name: value})
 
 

@@ -44,12 +44,5 @@ def test_images_are_flattened_row_by_row_and_stay_as_they_were(backend):
 
 def test_one_hot_is_a_row_of_the_identity(backend):
     labels = np.array([[3, 0], [9, 3], [1, 8]], dtype=np.uint8)
-    classes = np.arange(10, dtype=np.uint8)
-    rows = one_hot(backend.asarray(labels), backend.asarray(classes), dtype=backend.dtype, xp=backend.xp)
+    rows = one_hot(backend.asarray(labels), 10, dtype=backend.dtype, device=backend.device, xp=backend.xp)
     assert_close(rows, np.eye(10)[labels], backend, rtol=0.0)
-
-
-def test_one_hot_goes_by_the_classes_given(backend):
-    labels, classes = np.array([7, 2, 5], dtype=np.uint8), np.array([5, 7], dtype=np.uint8)
-    rows = one_hot(backend.asarray(labels), backend.asarray(classes), dtype=backend.dtype, xp=backend.xp)
-    assert_close(rows, np.array([[0.0, 1.0], [0.0, 0.0], [1.0, 0.0]]), backend, rtol=0.0)

@@ -71,11 +71,9 @@ def test_the_end_is_told_in_a_sentence():
 def test_everything_is_passed_on_with_a_bar_on_a_terminal_alone(terminal):
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=80)
-    progresses = trajectory(CONFIG, TINY, open_backend())
-    seen = []
-    for progress in watch(progresses, CONFIG, TINY, console):
-        seen.append((progress.epoch, progress.sample))
-    expected = [(p.epoch, p.sample) for p in trajectory(CONFIG, TINY, open_backend())]
+    events = trajectory(CONFIG, TINY, open_backend())
+    seen = [event.position[:2] for event in watch(events, CONFIG, TINY, console)]
+    expected = [event.position[:2] for event in trajectory(CONFIG, TINY, open_backend())]
     assert seen == expected
     said = file.getvalue()
     if terminal:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import assert_close
 
-from mlp_xp import functional
+from mlp_xp import functional, losses
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.functional import ACTIVATIONS
 
@@ -126,7 +126,7 @@ def test_a_value_that_is_not_a_number_stays_one(name, backend):
 
 
 def test_softmax_is_right_to_rounding(backend):
-    y = functional.softmax(device(backend, LOGITS), xp=backend.xp)
+    y = losses.softmax(device(backend, LOGITS), xp=backend.xp)
     # The four exponentials and the quotient: a handful of roundings, each relative, so small values count as well.
     expected = np.array([exact_softmax(row) for row in LOGITS])
     assert_close(y, expected, backend, rtol=8 * eps(backend), atol=np.finfo(np.float64).tiny)
@@ -134,7 +134,7 @@ def test_softmax_is_right_to_rounding(backend):
 
 
 def test_log_softmax_is_right_to_rounding(backend):
-    y = functional.log_softmax(device(backend, LOGITS), xp=backend.xp)
+    y = losses.log_softmax(device(backend, LOGITS), xp=backend.xp)
     expected = np.array([exact_log_softmax(row) for row in LOGITS])
     assert_close(y, expected, backend, rtol=8 * eps(backend), atol=4 * eps(backend))
     assert (backend.to_numpy(y) <= 0).all()
@@ -146,13 +146,13 @@ def test_float32_is_right_to_rounding(name, backend32):
     targets = np.eye(4)[[0, 3, 2, 1, 0][: len(rows)]]
     if name == "softmax":
         expected = np.array([exact_softmax(row) for row in rows])
-        actual = functional.softmax(device(backend32, rows), xp=backend32.xp)
+        actual = losses.softmax(device(backend32, rows), xp=backend32.xp)
     else:
         expected = np.array([exact_log_softmax(row) for row in rows])
-        actual = functional.log_softmax(device(backend32, rows), xp=backend32.xp)
+        actual = losses.log_softmax(device(backend32, rows), xp=backend32.xp)
         if name == "cross_entropy":
             expected = -(expected * targets).sum(axis=-1)
-            actual = functional.cross_entropy(device(backend32, rows), device(backend32, targets), xp=backend32.xp)
+            actual = losses.cross_entropy(device(backend32, rows), device(backend32, targets), xp=backend32.xp)
     assert_close(actual, expected, backend32, rtol=8 * eps(backend32), atol=4 * eps(backend32))
 
 
@@ -162,42 +162,36 @@ def test_cross_entropy_is_finite_where_the_logarithm_of_softmax_is_not(backend):
         e = np.exp(logits - logits.max(axis=-1, keepdims=True))
         naive = -np.sum(targets * np.log(e / e.sum(axis=-1, keepdims=True)), axis=-1)
     assert np.isnan(naive).any(), "the test's logits are meant to break the naive formula"
-    loss = functional.cross_entropy(device(backend, logits), device(backend, targets), xp=backend.xp)
+    loss = losses.cross_entropy(device(backend, logits), device(backend, targets), xp=backend.xp)
     expected = -(np.array([exact_log_softmax(row) for row in LOGITS]) * targets).sum(axis=-1)
     assert_close(loss, expected, backend, rtol=8 * eps(backend), atol=4 * eps(backend))
     assert (backend.to_numpy(loss) >= 0).all()
-    derivative = functional.cross_entropy_derivative(device(backend, logits), device(backend, targets), xp=backend.xp)
+    derivative = losses.cross_entropy_derivative(device(backend, logits), device(backend, targets), xp=backend.xp)
     assert np.isfinite(backend.to_numpy(derivative)).all()
 
 
 def test_softmax_and_cross_entropy_take_any_leading_shape(backend, random):
     logits, targets = random.normal(size=(2, 3, 5)), np.eye(5)[random.integers(0, 5, (2, 3))]
-    for function in (functional.softmax, functional.log_softmax):
+    for function in (losses.softmax, losses.log_softmax):
         whole = backend.to_numpy(function(device(backend, logits), xp=backend.xp))
         rows = backend.to_numpy(function(device(backend, logits.reshape(6, 5)), xp=backend.xp))
         np.testing.assert_array_equal(whole.reshape(6, 5), rows)
-    assert functional.cross_entropy(device(backend, logits), device(backend, targets), xp=backend.xp).shape == (2, 3)
+    assert losses.cross_entropy(device(backend, logits), device(backend, targets), xp=backend.xp).shape == (2, 3)
 
 
 # Derivatives: each case is a scalar function of an array x, and its gradient as the package computes it.
 
-CASES = ["sigmoid", "tanh", "relu", "softmax", "log_softmax", "cross_entropy"]
+CASES = [*ACTIVATIONS, "cross_entropy"]
 
 
 def scalar_and_gradient(name: str, weights, targets, xp) -> tuple[Callable, Callable]:
     """f(x) = sum(weights * function(x)), so that the gradient with respect to the function's output is `weights`."""
-    function = getattr(functional, name)
-    derivative = getattr(functional, f"{name}_derivative")
     if name == "cross_entropy":
         return (
-            lambda x: xp.sum(function(x, targets, xp=xp)),
-            lambda x: derivative(x, targets, xp=xp),
+            lambda x: xp.sum(losses.cross_entropy(x, targets, xp=xp)),
+            lambda x: losses.cross_entropy_derivative(x, targets, xp=xp),
         )
-    if name in ("softmax", "log_softmax"):
-        return (
-            lambda x: xp.sum(weights * function(x, xp=xp)),
-            lambda x: derivative(function(x, xp=xp), weights, xp=xp),
-        )
+    function, derivative = ACTIVATIONS[name]
     return (
         lambda x: xp.sum(weights * function(x, xp=xp)),
         lambda x: weights * derivative(function(x, xp=xp), xp=xp),

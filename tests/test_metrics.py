@@ -79,7 +79,7 @@ def test_memory_is_bounded(images_at_once, monkeypatch):
     sizes = []
     backend = open_backend("numpy")
 
-    def recording_forward(activation, backend):
+    def recording_forward(activation, backend, prepare):
         def forward(network, images):
             sizes.append(len(images))
             return plain_logits(images)
@@ -129,7 +129,7 @@ def test_no_images_are_refused(backend):
 
 def test_an_activation_that_is_not_known_is_refused(backend):
     images = backend.asarray(HOST.test_images)
-    with pytest.raises(MlpXpError, match=r"--activation: 'rleu' is not known \(did you mean 'relu'\?\)"):
+    with pytest.raises(MlpXpError, match=r"activation: 'rleu' is not known \(did you mean 'relu'\?\)"):
         predict(network_on(backend), images, activation="rleu", backend=backend)
 
 

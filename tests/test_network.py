@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from conftest import assert_close
 
-from mlp_xp import functional
-from mlp_xp.backend import installed, open_backend
+from mlp_xp.backend import Backend, installed, open_backend
+from mlp_xp.config import TrainConfig
 from mlp_xp.functional import ACTIVATIONS
-from mlp_xp.network import INITIALISERS, Layer, backward, forward, gradient, initial_layers
+from mlp_xp.network import INITIALISERS, Layer, error_below, forward, gradient, initial_layers
+from mlp_xp.steps import State, make_step
 
 PLAIN = {
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
@@ -50,13 +51,21 @@ def plain_loss(layers: list[Layer], x: np.ndarray, targets: np.ndarray, activati
 
 
 def gradients(layers, x, targets, activation: str, backend) -> list[Layer]:
-    """What the package computes: a Layer of gradients for each layer, on the device."""
-    xp, function = backend.xp, ACTIVATIONS[activation]
-    network = [Layer(*(backend.asarray(array) for array in layer)) for layer in layers]
-    activations = forward(network, backend.asarray(x), activation=function, xp=xp)
-    error = functional.cross_entropy_derivative(activations[-1], backend.asarray(targets), xp=xp) / x.shape[0]
-    errors = backward(network, activations, error, activation=function, xp=xp)
-    return [gradient(a, e, xp=xp) for a, e in zip(activations[:-1], errors, strict=True)]
+    """What a training step computes: a Layer of gradients for each layer, on the device.
+
+    After one step from 0 the velocity of momentum is the gradient itself.
+    """
+    config = TrainConfig(
+        batch_size=len(x), activation=activation, optimizer="momentum", update_order="simultaneous", hidden=()
+    )
+    state = State(device_layers(layers, backend), tuple((layer,) for layer in device_layers(layers, backend, 0.0)))
+    batch = (backend.asarray(x), backend.asarray(targets), 1 / len(x), 1.0)
+    state, _ = make_step(config, xp=backend.xp)(state, batch)
+    return [velocity for (velocity,) in state.slots]
+
+
+def device_layers(layers: list[Layer], backend: Backend, factor: float = 1.0) -> tuple[Layer, ...]:
+    return tuple(Layer(*(backend.asarray(array * factor) for array in layer)) for layer in layers)
 
 
 def rounding(backend) -> float:
@@ -157,9 +166,9 @@ def test_backward_leaves_the_network_as_it_was(backend):
     device_x = backend.asarray(x)
     outputs = forward(network, device_x, activation=ACTIVATIONS["sigmoid"], xp=backend.xp)
     kept = [backend.to_numpy(output) for output in outputs]
-    errors = backward(network, outputs, outputs[-1], activation=ACTIVATIONS["sigmoid"], xp=backend.xp)
-    for a, e in zip(outputs[:-1], errors, strict=True):
-        gradient(a, e, xp=backend.xp)
+    below = error_below(network[1], outputs[1], outputs[2], activation=ACTIVATIONS["sigmoid"], xp=backend.xp)
+    for a, error in zip(outputs[:-1], (below, outputs[2]), strict=True):
+        gradient(a, error, xp=backend.xp)
     for layer, original in zip(network, layers, strict=True):
         for array, expected in zip(layer, original, strict=True):
             assert_close(array, expected, backend, rtol=0.0)

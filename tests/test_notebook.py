@@ -9,10 +9,10 @@ from conftest import assert_near, trajectory_tolerance
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
+from mlp_xp.device import initial_state
 from mlp_xp.metrics import predict
 from mlp_xp.parity import notebook
 from mlp_xp.parity.notebook import PRINTED
-from mlp_xp.steps import initial_state
 from mlp_xp.training import Report, trajectory
 
 LAST = PRINTED.reports[-1]
@@ -38,11 +38,11 @@ def package_report(report: Report) -> notebook.Report:
 def run_package(dataset: Dataset, backend: Backend, *, whole: bool) -> Run:
     """With default settings, up to the last line that the notebook prints, or over 2500 steps or so."""
     losses, reports, done = [], [], 0
-    for progress in trajectory(TrainConfig(), dataset, backend):
-        losses.append(progress.losses)
-        done += len(progress.losses)
-        if progress.report:
-            reports.append(package_report(progress.report))
+    for event in trajectory(TrainConfig(), dataset, backend):
+        losses.append(event.losses)
+        done += len(event.losses)
+        if event.report:
+            reports.append(package_report(event.report))
         if done >= (STEPS + len(PRINTED.warm_up) if whole else 2500):
             break
     warm_up, losses = np.split(np.concatenate(losses), [len(PRINTED.warm_up)])

@@ -9,11 +9,11 @@ import pytest
 from conftest import assert_near
 
 from mlp_xp.backend import Backend, installed, open_backend
-from mlp_xp.chunks import Chunk
 from mlp_xp.config import TrainConfig
-from mlp_xp.functional import cross_entropy
+from mlp_xp.losses import cross_entropy
 from mlp_xp.network import Layer
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
+from mlp_xp.plan import Chunk
 from mlp_xp.steps import State, make_step
 from mlp_xp.training import step_coefficients
 

@@ -31,14 +31,14 @@ from mlp_xp.api import train
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import load_dataset
+from mlp_xp.device import initial_state
 from mlp_xp.files import FileError
 from mlp_xp.parity.compare import longest_dot_product, tolerance
 from mlp_xp.runs import checkpoints, run_folder
 from mlp_xp.runs.checkpoints import load_checkpoint, save_checkpoint
 from mlp_xp.runs.run_folder import RunError
 from mlp_xp.runs.settings import Settings
-from mlp_xp.steps import initial_state
-from mlp_xp.training import Progress, layer_sizes, trajectory
+from mlp_xp.training import Event, layer_sizes, trajectory
 
 # Each optimiser, each schedule, deferred and plain steps, with a network kept by validation and without.
 VARIANTS = {
@@ -65,20 +65,19 @@ def configuration(variant: str) -> TrainConfig:
     return TrainConfig(**{**record, "hidden": tuple(record["hidden"])})
 
 
-def kept(progress: Progress, backend: Backend) -> dict:
-    """All of a progress that must be the same when it comes again, as host values."""
-    host = {name: getattr(progress, name) for name in ("epoch", "sample", "step", "reports", "loss", "checkpoint")}
-    host["losses"] = progress.losses.tobytes()
-    state = progress.state
-    arrays = [*arrays_of(state.network, backend.to_numpy)]
-    arrays += [a for layer in state.kept for a in arrays_of(layer, backend.to_numpy)]
-    host["tally"] = progress.tally[:2]
-    if progress.best:
-        host["best"] = progress.best[1:]
-        arrays += arrays_of(progress.best.network, backend.to_numpy)
-    if progress.report:
-        host["report"] = without_times(run_folder.metrics_record(progress.report))
-        arrays += arrays_of(progress.report.network, backend.to_numpy)
+def on_host(event: Event, backend: Backend) -> dict:
+    """All of an event that must be the same when it comes again, as host values."""
+    position = event.position
+    host = {name: getattr(position, name) for name in ("epoch", "sample", "step", "reports", "loss")}
+    host |= {"checkpoint": event.checkpoint, "losses": event.losses.tobytes(), "tally": position.tally[:2]}
+    arrays = [*arrays_of(position.state.network, backend.to_numpy)]
+    arrays += [a for slots in position.state.slots for a in arrays_of(slots, backend.to_numpy)]
+    if position.best:
+        host["best"] = position.best[1:]
+        arrays += arrays_of(position.best.network, backend.to_numpy)
+    if event.report:
+        host["report"] = without_times(run_folder.metrics_record(event.report))
+        arrays += arrays_of(event.report.network, backend.to_numpy)
     host["arrays"] = [(array.dtype.str, array.shape, array.tobytes()) for array in arrays]
     return host
 
@@ -87,7 +86,7 @@ def go_on(folder: Path, settings: Settings, backend: Backend) -> list[dict]:
     config, dataset = settings.train, on_device(TINY, backend)
     fresh, _ = initial_state(config, layer_sizes(config, dataset), backend)
     start = load_checkpoint(folder, settings, fresh, backend)
-    return [kept(progress, backend) for progress in trajectory(config, dataset, backend, start)]
+    return [on_host(event, backend) for event in trajectory(config, dataset, backend, start)]
 
 
 @every_optimizer
@@ -104,13 +103,13 @@ def assert_goes_on(variant: str, backend: Backend, tmp_path: Path) -> None:
     config = configuration(variant)
     settings = Settings(backend=backend.name, train=config)
     whole = []
-    for i, progress in enumerate(trajectory(config, on_device(TINY, backend), backend)):
-        if progress.epoch >= 0:
+    for i, event in enumerate(trajectory(config, on_device(TINY, backend), backend)):
+        if event.position.epoch >= 0:
             (tmp_path / str(i)).mkdir()
-            save_checkpoint(tmp_path / str(i), progress, settings, backend)
-        whole.append(kept(progress, backend))
+            save_checkpoint(tmp_path / str(i), event.position, settings, backend)
+        whole.append(on_host(event, backend))
     assert whole[-1]["epoch"] >= 1
-    places = [i for i, progress in enumerate(whole) if progress["epoch"] >= 0]
+    places = [i for i, event in enumerate(whole) if event["epoch"] >= 0]
     middle = [i for i in places if whole[i]["checkpoint"] and 0 < whole[i]["sample"] < 160]
     assert middle, "some checkpoints are in the middle of an epoch"
     if backend.name != "numpy":
@@ -128,7 +127,7 @@ def test_variants_end_as_they_should():
     ends = {}
     for variant in VARIANTS:
         backend = open_backend()
-        ends[variant] = [*trajectory(configuration(variant), TINY, backend)][-1]
+        ends[variant] = [*trajectory(configuration(variant), TINY, backend)][-1].position
     assert ends["sgd"].best is None
     assert ends["adam"].best is not None
     assert ends["patience"].epoch < configuration("patience").epochs - 1, "it ran out of patience"
@@ -141,13 +140,14 @@ def test_goes_on_elsewhere_within_the_parity_tolerance(variant, backend, tmp_pat
     numpy, config = open_backend(), replace(configuration(variant), epochs=3)
     settings = Settings(train=config)
     saved, losses = None, []
-    for progress in trajectory(config, TINY, numpy):
-        if saved is None and progress.epoch == 1 and progress.checkpoint and progress.sample < 160:
-            save_checkpoint(tmp_path, progress, settings, numpy)
-            saved, losses = progress.step, []
-        elif progress.losses.size:
-            losses.append(progress.losses)
-        end = progress
+    for event in trajectory(config, TINY, numpy):
+        position = event.position
+        if saved is None and position.epoch == 1 and event.checkpoint and position.sample < 160:
+            save_checkpoint(tmp_path, position, settings, numpy)
+            saved, losses = position.step, []
+        else:
+            losses.append(event.losses)
+        end = event
     assert saved
 
     dataset = on_device(TINY, backend)
@@ -155,10 +155,10 @@ def test_goes_on_elsewhere_within_the_parity_tolerance(variant, backend, tmp_pat
     start = load_checkpoint(tmp_path, replace(settings, backend=backend.name), fresh, backend)
     assert start.step == saved
     there = []
-    for progress in trajectory(config, dataset, backend, start):
-        there.append(progress.losses)
-        other_end = progress
-    assert other_end.step == end.step
+    for event in trajectory(config, dataset, backend, start):
+        there.append(event.losses)
+        other_end = event
+    assert other_end.position.step == end.position.step
     losses, there = np.concatenate(losses), np.concatenate(there)
     allowed = tolerance(np.arange(1, len(losses) + 1), "float64", longest_dot_product(config, TINY))
     assert (np.abs(there - losses) <= allowed * np.maximum(1, np.abs(losses))).all()
@@ -393,8 +393,8 @@ def checkpoint(tmp_path_factory) -> tuple[Path, bytes, Settings, dict, dict]:
     """A folder to write checkpoints to, and a small one with what it holds, read by the library alone."""
     folder = tmp_path_factory.mktemp("checkpoint")
     backend, settings = open_backend(), Settings(train=TrainConfig(epochs=1, hidden=(2,)))
-    *_, progress = trajectory(settings.train, TINY, backend)
-    save_checkpoint(folder, progress, settings, backend)
+    *_, event = trajectory(settings.train, TINY, backend)
+    save_checkpoint(folder, event.position, settings, backend)
     path = folder / "checkpoint.safetensors"
     return folder, path.read_bytes(), settings, *contents(path)
 

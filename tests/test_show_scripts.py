@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, predict, train
+from mlp_xp.device import to_device
 from mlp_xp.metrics import precision_and_recall
-from mlp_xp.network import to_device
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import load_model
 

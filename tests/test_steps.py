@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 from conftest import assert_near, notebook_rows, on_device, synthetic, trajectory_tolerance
 
-import mlp_xp.steps
+import mlp_xp.chunks
 from mlp_xp.backend import Backend
+from mlp_xp.chunks import make_chunk
 from mlp_xp.config import UPDATE_ORDERS, TrainConfig
-from mlp_xp.dataset import flatten_and_scale
+from mlp_xp.dataset import Dataset, flatten_and_scale
+from mlp_xp.deferred import BLOCK_STEPS, can_defer, make_deferred_block
+from mlp_xp.device import initial_state
 from mlp_xp.network import Layer
 from mlp_xp.parity import notebook
-from mlp_xp.steps import DEFERRED_STEPS, State, can_defer, initial_state, make_chunk, make_deferred_block, make_step
+from mlp_xp.steps import State, make_step
 from mlp_xp.training import trajectory
 
 HOST = synthetic(300)
@@ -18,12 +21,12 @@ PIXELS = HOST.train_images[0].size
 HIDDEN, EPOCHS, RATE = 16, 2, 0.05
 
 
-def run(config: TrainConfig, backend: Backend) -> tuple[np.ndarray, list[np.ndarray]]:
+def run(config: TrainConfig, backend: Backend, host: Dataset = HOST) -> tuple[np.ndarray, list[np.ndarray]]:
     """All losses of a run, warm-up included, and its parameters at the end."""
     losses, network = [], None
-    for progress in trajectory(config, on_device(HOST, backend), backend):
-        losses.append(progress.losses)
-        network = progress.report.network if progress.report else network
+    for event in trajectory(config, on_device(host, backend), backend):
+        losses.append(event.losses)
+        network = event.report.network if event.report else network
     return np.concatenate(losses), [backend.to_numpy(array) for layer in network for array in layer]
 
 
@@ -62,8 +65,8 @@ def configuration(update_order: str, batch_size: int, **settings) -> TrainConfig
     )
 
 
-def assert_retold(config: TrainConfig, backend: Backend, dtype) -> None:
-    losses, parameters = run(config, backend)
+def assert_retold(config: TrainConfig, backend: Backend, dtype, host: Dataset = HOST) -> None:
+    losses, parameters = run(config, backend, host)
     expected_losses, expected_parameters = retell(config, dtype)
     tolerance = trajectory_tolerance(len(losses), PIXELS, dtype)
     assert_near(losses, expected_losses, tolerance)
@@ -81,6 +84,11 @@ every_batch_size = pytest.mark.parametrize("batch_size", [1, 7, 299])
 @every_batch_size
 def test_trajectories_are_the_notebooks(update_order, batch_size, backend):
     assert_retold(configuration(update_order, batch_size), backend, np.float64)
+
+
+@every_order
+def test_undeferred_trajectories_are_the_notebooks(update_order, backend):
+    assert_retold(configuration(update_order, 1, defer_updates=False), backend, np.float64)
 
 
 @every_order
@@ -125,13 +133,13 @@ def flat(state: State, backend: Backend) -> np.ndarray:
 )
 def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, activation, backend):
     config = TrainConfig(hidden=hidden, update_order=update_order, activation=activation, init="glorot")
-    state, inputs = make_inputs(config, DEFERRED_STEPS, backend)
+    state, inputs = make_inputs(config, BLOCK_STEPS, backend)
     step, block = backend.jit(make_step(config, xp=backend.xp)), backend.jit(make_deferred_block(config, backend))
     # What compiles does so anew for every length, and is no other for that: a short one and the longest will do there.
     compiles = backend.jit(len) is not len
-    lengths = {2, DEFERRED_STEPS} if compiles else set(range(1, DEFERRED_STEPS + 1))
+    lengths = {2, BLOCK_STEPS} if compiles else set(range(1, BLOCK_STEPS + 1))
     expected, logits = copied(state, backend), []
-    for i in range(DEFERRED_STEPS):
+    for i in range(BLOCK_STEPS):
         expected, row = step(expected, tuple(array[i, ...] for array in inputs))
         logits.append(backend.to_numpy(row))
         if i + 1 not in lengths:
@@ -147,8 +155,7 @@ def test_a_chunk_of_any_length_is_its_steps_one_by_one(backend):
     config = configuration("layerwise", 1)
     dataset = on_device(HOST, backend)
     step = backend.jit(make_step(config, xp=backend.xp))
-    classes = backend.asarray(np.arange(10, dtype=np.uint8))
-    for steps in (DEFERRED_STEPS - 1, DEFERRED_STEPS, 2 * DEFERRED_STEPS + 7):
+    for steps in (BLOCK_STEPS - 1, BLOCK_STEPS, 2 * BLOCK_STEPS + 7):
         state, inputs = make_inputs(config, steps, backend)
         expected, logits = copied(state, backend), []
         for i in range(steps):
@@ -157,28 +164,26 @@ def test_a_chunk_of_any_length_is_its_steps_one_by_one(backend):
         z = np.stack(logits)
         expected_losses = np.log(np.exp(z).sum(axis=1)) - z[np.arange(steps), HOST.train_labels[:steps]]
         order = backend.asarray(np.arange(steps)[:, None])
-        images_and_labels = (dataset.train_images, dataset.train_labels, classes)
+        images_and_labels = (dataset.train_images, dataset.train_labels)
         numbers = backend.xp.stack(inputs[2:])
-        actual, losses = make_chunk(config, backend)(state, *images_and_labels, order, numbers)
+        actual, losses = make_chunk(config, backend, dataset.prepare)(state, *images_and_labels, order, numbers)
         tolerance = trajectory_tolerance(steps, PIXELS)
         assert_near(backend.to_numpy(losses), expected_losses, tolerance)
         assert_near(flat(actual, backend), flat(expected, backend), tolerance)
 
 
-@pytest.mark.parametrize(("batch_size", "most"), [(1, DEFERRED_STEPS), (4, 20), (30, 30)])
+@pytest.mark.parametrize(("batch_size", "most"), [(1, BLOCK_STEPS), (4, 20), (30, 30)])
 def test_inputs_are_made_a_block_at_a_time(batch_size, most, backend, monkeypatch):
     """Whatever a chunk's length: 25 deferred steps, as many others as BLOCK_BYTES holds, or a larger one alone."""
     made = []
 
     def counted(images, **others):
-        made.append(images.shape[0])
+        if images.shape[0] != len(HOST.test_images):  # those are evaluated as a whole
+            made.append(images.shape[0])
         return flatten_and_scale(images, **others)
 
-    monkeypatch.setattr(mlp_xp.steps, "flatten_and_scale", counted)
-    monkeypatch.setattr(mlp_xp.steps, "BLOCK_BYTES", 23 * PIXELS * 8)
-    make_chunk.cache_clear()
-    assert_retold(configuration("layerwise", batch_size), backend, np.float64)
-    make_chunk.cache_clear()
+    monkeypatch.setattr(mlp_xp.chunks, "BLOCK_BYTES", 23 * PIXELS * 8)
+    assert_retold(configuration("layerwise", batch_size), backend, np.float64, HOST._replace(prepare=counted))
     assert max(made) == most
 
 
@@ -190,6 +195,7 @@ def test_only_plain_descent_on_single_samples_is_deferred():
     assert not can_defer(TrainConfig(optimizer="momentum"))
     assert not can_defer(TrainConfig(optimizer="adam"))
     assert not can_defer(TrainConfig(weight_decay=0.1))
+    assert not can_defer(TrainConfig(defer_updates=False))
 
 
 @pytest.mark.parametrize("settings", [{}, {"batch_size": 7, "optimizer": "adam"}])
@@ -198,11 +204,11 @@ def test_training_changes_nothing_that_the_caller_owns(settings, backend):
     config = TrainConfig(epochs=1, hidden=(8,), report_every=100, **settings)
     dataset = on_device(HOST, backend)
     reports, then = [], []
-    for progress in trajectory(config, dataset, backend):
-        if progress.report:
-            reports.append(progress.report)
-            then.append([backend.to_numpy(array) for layer in progress.report.network for array in layer])
-            np.testing.assert_array_equal(then[-1][0], backend.to_numpy(progress.state.network[0].weights))
+    for event in trajectory(config, dataset, backend):
+        if event.report:
+            reports.append(event.report)
+            then.append([backend.to_numpy(array) for layer in event.report.network for array in layer])
+            np.testing.assert_array_equal(then[-1][0], backend.to_numpy(event.position.state.network[0].weights))
     for array, original in zip(dataset[:4], HOST[:4], strict=True):
         np.testing.assert_array_equal(backend.to_numpy(array), original)
     assert len(reports) == 4
@@ -228,5 +234,5 @@ def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, ba
 
 
 def arrays_of(state: State) -> list:
-    layers = [*state.network, *(layer for kept in state.kept for layer in kept)]
+    layers = [*state.network, *(layer for slots in state.slots for layer in slots)]
     return [array for layer in layers for array in layer]

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from conftest import assert_near, on_device, synthetic, trajectory_tolerance
 
-import mlp_xp.steps
+import mlp_xp.chunks
 from mlp_xp import train
 from mlp_xp.backend import Backend, open_backend
-from mlp_xp.chunks import Chunk
+from mlp_xp.chunks import make_chunk
 from mlp_xp.config import ConfigError, TrainConfig
-from mlp_xp.dataset import Dataset
-from mlp_xp.functional import cross_entropy
-from mlp_xp.steps import initial_state, make_chunk
-from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Progress, check_finite, step_coefficients, trajectory
+from mlp_xp.dataset import Dataset, flatten_and_scale
+from mlp_xp.device import initial_state
+from mlp_xp.losses import cross_entropy
+from mlp_xp.plan import Chunk
+from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Event, check_finite, step_coefficients, trajectory
 
 HOST = synthetic(300)
 PIXELS = HOST.train_images[0].size
@@ -35,7 +36,7 @@ def configuration(**settings) -> TrainConfig:
     return TrainConfig(**{"epochs": 2, "hidden": (8,), "report_every": 130, **settings})
 
 
-def run(config: TrainConfig, backend: Backend, host=HOST) -> list[Progress]:
+def run(config: TrainConfig, backend: Backend, host=HOST) -> list[Event]:
     return list(trajectory(config, on_device(host, backend), backend))
 
 
@@ -48,7 +49,7 @@ def test_two_runs_give_the_same_bits(settings, backend):
     one, other = (run(configuration(**settings), backend) for _ in range(2))
     for a, b in zip(one, other, strict=True):
         assert a.losses.tobytes() == b.losses.tobytes()
-        assert (a.epoch, a.sample, a.step) == (b.epoch, b.sample, b.step)
+        assert a.position[:3] == b.position[:3]
     for a, b in zip(one, other, strict=True):
         if a.report:
             timeless = {"seconds": 0.0, "samples_per_second": 0.0, "network": ()}
@@ -88,13 +89,13 @@ def test_reports_are_where_they_were_asked_for(samples, batch_size, report_every
 def test_what_reports_say_is_so(settings, backend):
     """Against plain NumPy: the loss of the report's step, mean losses on both sets, the accuracy, the network's own."""
     config = configuration(**settings)
-    progresses = run(config, backend)
-    assert all(progress.losses.dtype == np.float64 for progress in progresses)
-    everything = np.concatenate([p.losses for p in progresses if p.epoch != WARM_UP_EPOCH])
+    events = run(config, backend)
+    assert all(event.losses.dtype == np.float64 for event in events)
+    everything = np.concatenate([event.losses for event in events if event.position.epoch != WARM_UP_EPOCH])
     full, rest = divmod(300, config.batch_size)
     sizes = np.array(([config.batch_size] * full + [rest] * bool(rest)) * config.epochs)
     per_epoch = full + bool(rest)
-    reports = [progress.report for progress in progresses if progress.report]
+    reports = [event.report for event in events if event.report]
     since, seconds = 0, 0.0
     for report in reports:
         closing = report.sample == 300
@@ -127,59 +128,61 @@ def plain_evaluation(arrays: list[np.ndarray], activation: str, host: Dataset = 
     return float(np.mean(np.log(np.exp(z).sum(axis=1)) - z[right])), float((z.argmax(axis=1) == right[1]).mean())
 
 
-def test_progress_counts():
+def test_positions_count():
     backend = open_backend("numpy")
-    progresses = run(configuration(batch_size=7), backend)
-    steps = itertools.accumulate(len(progress.losses) for progress in progresses)
-    assert [progress.step for progress in progresses] == list(steps)
-    assert progresses[-1].step == 10 + 2 * 43
-    assert progresses[-1].losses.size == 0
-    samples = [(progress.epoch, progress.sample) for progress in progresses if progress.epoch != WARM_UP_EPOCH]
+    events = run(configuration(batch_size=7), backend)
+    steps = itertools.accumulate(len(event.losses) for event in events)
+    assert [event.position.step for event in events] == list(steps)
+    assert events[-1].position.step == 10 + 2 * 43
+    assert events[-1].losses.size == 0
+    samples = [
+        (event.position.epoch, event.position.sample) for event in events if event.position.epoch != WARM_UP_EPOCH
+    ]
     assert samples == sorted(samples)
     assert samples[-1] == (1, 300)
 
 
 def test_there_need_be_no_warm_up():
     backend = open_backend("numpy")
-    progresses = run(configuration(warm_up_steps=0), backend)
-    assert progresses[0].epoch == 0
-    assert progresses[-1].step == 600
+    events = run(configuration(warm_up_steps=0), backend)
+    assert events[0].position.epoch == 0
+    assert events[-1].position.step == 600
 
 
 # Samples held out.
 
 
-def held_out_run(backend: Backend, **settings) -> tuple[list[Progress], list[float], list[list[np.ndarray]]]:
+def held_out_run(backend: Backend, **settings) -> tuple[list[Event], list[float], list[list[np.ndarray]]]:
     """A run with 60 of the 300 samples held out, and by plain NumPy their accuracy and the network after each epoch."""
     config = configuration(validation=60, learning_rate=0.1, report_every=240, **settings)
-    progresses, accuracies, networks = [], [], []
-    for progress in trajectory(config, on_device(HOST, backend), backend):
-        progresses.append(progress)
-        if progress.epoch != WARM_UP_EPOCH and progress.sample == 240 and progress.losses.size:
-            networks.append([backend.to_numpy(array) for layer in progress.state.network for array in layer])
+    events, accuracies, networks = [], [], []
+    for event in trajectory(config, on_device(HOST, backend), backend):
+        events.append(event)
+        if event.position.epoch != WARM_UP_EPOCH and event.position.sample == 240 and event.losses.size:
+            networks.append([backend.to_numpy(array) for layer in event.position.state.network for array in layer])
             held_out = HOST._replace(test_images=HOST.train_images[240:], test_labels=HOST.train_labels[240:])
             accuracies.append(plain_evaluation(networks[-1], "sigmoid", held_out)[1])
-    return progresses, accuracies, networks
+    return events, accuracies, networks
 
 
 def test_the_network_kept_is_the_first_best_on_the_samples_held_out(backend):
-    progresses, accuracies, networks = held_out_run(backend, epochs=9)
+    events, accuracies, networks = held_out_run(backend, epochs=9)
     best = int(np.argmax(accuracies))
     assert best < 8, "the last is not the best here, or this proves nothing"
     assert len(accuracies) == 9
-    assert progresses[-1].best.epoch == best
-    assert progresses[-1].best.accuracy == accuracies[best]
-    for array, expected in zip(host_network(progresses[-1].report, backend), networks[best], strict=True):
+    assert events[-1].position.best.epoch == best
+    assert events[-1].position.best.accuracy == accuracies[best]
+    for array, expected in zip(host_network(events[-1].report, backend), networks[best], strict=True):
         np.testing.assert_array_equal(array, expected)
-    assert progresses[-1].report.sample == 240
+    assert events[-1].report.sample == 240
 
 
 @pytest.mark.parametrize("patience", [1, 2])
 def test_training_stops_after_so_many_epochs_without_a_better_network(patience):
-    progresses, accuracies, _ = held_out_run(open_backend("numpy"), epochs=40, patience=patience)
+    events, accuracies, _ = held_out_run(open_backend("numpy"), epochs=40, patience=patience)
     best = int(np.argmax(accuracies))
     assert len(accuracies) == best + 1 + patience < 40
-    assert progresses[-1].report.epoch == best + patience
+    assert events[-1].report.epoch == best + patience
     for epoch in range(1, len(accuracies)):
         since = epoch - 1 - int(np.argmax(accuracies[:epoch]))
         assert since < patience, "not later than it should have"
@@ -207,8 +210,8 @@ def test_training_is_lazy():
 @pytest.mark.parametrize(
     ("samples", "settings", "message"),
     [
-        (300, {"batch_size": 301}, "--batch-size: 301 is out of range; it must be at most the 300 training samples"),
-        (1, {}, "--warm-up-steps: 10 is out of range; it must be 0 for a single training sample"),
+        (300, {"batch_size": 301}, "batch_size: 301 is out of range; it must be at most the 300 training samples"),
+        (1, {}, "warm_up_steps: 10 is out of range; it must be 0 for a single training sample"),
     ],
 )
 def test_too_little_data_is_refused(samples, settings, message):
@@ -220,7 +223,7 @@ def test_too_little_data_is_refused(samples, settings, message):
 
 
 def test_a_single_sample_will_do_without_warm_up():
-    assert run(configuration(warm_up_steps=0), open_backend("numpy"), synthetic(1))[-1].step == 2
+    assert run(configuration(warm_up_steps=0), open_backend("numpy"), synthetic(1))[-1].position.step == 2
 
 
 # Divergence. Warnings are errors in this suite: none of these may give one.
@@ -251,14 +254,14 @@ def test_divergence_in_float32(settings, backend32):
 def assert_diverges(config: TrainConfig, backend: Backend) -> None:
     good = []
     with pytest.raises(DivergenceError) as caught:
-        good.extend(progress.losses for progress in trajectory(config, on_device(HOST, backend), backend))
+        good.extend(event.losses for event in trajectory(config, on_device(HOST, backend), backend))
     done = sum(map(len, good))
     assert all(np.isfinite(losses).all() for losses in good)
     assert caught.value.exit_code == 1
     message = str(caught.value)
     place = re.fullmatch(
         r"training diverged: the (loss at|test loss after) sample (\d+) of (the warm-up|epoch (\d+)) is (inf|nan); "
-        r"lower --learning-rate or choose another --init",
+        r"lower the learning rate or choose another initialisation",
         message,
     )
     assert place, message
@@ -307,8 +310,8 @@ def test_a_default_run_compiles_three_loops_and_no_more_in_the_next_epoch():
     labels = np.arange(60000, dtype=np.uint8) % 10
     host = HOST._replace(train_images=images, train_labels=labels, test_images=images[:9], test_labels=labels[:9])
     counts = {}
-    for progress in trajectory(config, on_device(host, backend), backend):
-        counts[progress.epoch] = make_chunk(config, backend)._cache_size()
+    for event in trajectory(config, on_device(host, backend), backend):
+        counts[event.position.epoch] = make_chunk(config, backend, flatten_and_scale)._cache_size()
     assert 1 <= counts[0] <= 3
     assert counts[1] == counts[0]
 
@@ -317,8 +320,8 @@ def test_a_partial_batch_and_the_warm_up_add_one_loop_each():
     backend = open_backend("jax")
     config = configuration(batch_size=7, seed=78, epochs=3)
     counts = {}
-    for progress in trajectory(config, on_device(HOST, backend), backend):
-        counts[progress.epoch] = make_chunk(config, backend)._cache_size()
+    for event in trajectory(config, on_device(HOST, backend), backend):
+        counts[event.position.epoch] = make_chunk(config, backend, flatten_and_scale)._cache_size()
     assert counts[WARM_UP_EPOCH] == 1
     assert counts[0] <= 5
     assert counts[2] == counts[1] == counts[0]
@@ -362,8 +365,7 @@ def chunk_inputs(config: TrainConfig, backend: Backend) -> tuple:
     chunk = Chunk(0, steps, config.batch_size)
     numbers = step_coefficients(config, chunk, 0, steps)
     order = np.arange(steps * config.batch_size).reshape(steps, config.batch_size)
-    classes = np.arange(10, dtype=np.uint8)
-    arrays = [backend.asarray(classes), backend.asarray(order), backend.asarray(numbers, backend.dtype)]
+    arrays = [backend.asarray(order), backend.asarray(numbers, backend.dtype)]
     return state, dataset.train_images, dataset.train_labels, *arrays
 
 
@@ -373,7 +375,9 @@ def test_nothing_leaves_the_device_inside_a_chunk(settings, backend, monkeypatch
     inputs = chunk_inputs(config, backend)
     with monkeypatch.context() as patch:
         closed = close_all_ways_out(backend, patch)
-        run_chunk = make_chunk.__wrapped__(config, closed)  # not from the cache: that would keep what is closed
+        run_chunk = make_chunk.__wrapped__(
+            config, closed, flatten_and_scale
+        )  # not from the cache: that would keep what is closed
         state, losses = run_chunk(*inputs)
     assert np.isfinite(backend.to_numpy(losses)).all()
     assert type(losses) is type(inputs[1])
@@ -392,9 +396,9 @@ def test_a_value_that_leaves_a_chunk_is_caught(way_out, backend, monkeypatch):
 
     config = configuration()
     inputs = chunk_inputs(config, backend)
-    monkeypatch.setattr(mlp_xp.steps, "cross_entropy", leaking)
+    monkeypatch.setattr(mlp_xp.chunks, "cross_entropy", leaking)
     with monkeypatch.context() as patch:
-        run_chunk = make_chunk.__wrapped__(config, close_all_ways_out(backend, patch))
+        run_chunk = make_chunk.__wrapped__(config, close_all_ways_out(backend, patch), flatten_and_scale)
         with pytest.raises((LeakError, TypeError)):  # a compiler refuses by itself, with a TypeError
             run_chunk(*inputs)
 
@@ -407,5 +411,5 @@ def test_only_losses_leave_the_device_once_a_chunk(backend):
         return backend.to_numpy(array)
 
     watched = replace(backend, to_numpy=counting)
-    progresses = list(trajectory(configuration(), on_device(HOST, backend), watched))
-    assert taken == [progress.losses.shape for progress in progresses[:-1]]
+    events = list(trajectory(configuration(), on_device(HOST, backend), watched))
+    assert taken == [event.losses.shape for event in events[:-1]]

@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp import steps as mlp_xp_steps
 from mlp_xp.backend import BackendError, open_backend
-from mlp_xp.chunks import Chunk, chunk_lengths, cut
+from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import load_dataset
+from mlp_xp.device import initial_state
 from mlp_xp.network import count_parameters, initial_layers
 from mlp_xp.parity import notebook
+from mlp_xp.plan import Chunk, chunk_lengths, cut
 from mlp_xp.training import check_finite, step_coefficients
 
 INPUTS, CLASSES = 784, 10
@@ -116,16 +117,14 @@ class MlpXp:
             init=workload.init,
             update_order=order,
             warm_up_steps=0,
+            defer_updates=not direct,
         )
         self.dataset = load_dataset(job.data_dir, self.backend)
         self.samples = self.dataset.train_images.shape[0]
         self.order = np.arange(self.samples)
         sizes = (INPUTS, *workload.hidden, CLASSES)
-        self.state, _ = mlp_xp_steps.initial_state(self.config, sizes, self.backend)
-        self.classes = self.backend.asarray(np.arange(CLASSES, dtype=np.uint8))
-        if direct:
-            mlp_xp_steps.can_defer = lambda config: False
-        self.run_chunk = mlp_xp_steps.make_chunk(self.config, self.backend)
+        self.state, _ = initial_state(self.config, sizes, self.backend)
+        self.run_chunk = make_chunk(self.config, self.backend, self.dataset.prepare)
         # As between two reports of a run that are a round apart.
         self.lengths = chunk_lengths(
             workload.batch_size, count_parameters(sizes), (workload.steps + 1) * workload.batch_size
@@ -145,7 +144,6 @@ class MlpXp:
                 self.state,
                 self.dataset.train_images,
                 self.dataset.train_labels,
-                self.classes,
                 backend.asarray(self.order[chunk.start : chunk.stop].reshape(length, batch_size)),
                 backend.asarray(step_coefficients(self.config, chunk, 0, steps), backend.dtype),
             )

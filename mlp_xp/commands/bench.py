@@ -13,13 +13,12 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from mlp_xp.backend import nearest
 from mlp_xp.bench.contestants import CONTESTANTS
 from mlp_xp.bench.measure import QUICK, QUICK_ROUNDS, SLOW_TO_START, WORKLOADS, circumstances, measure
 from mlp_xp.bench.report import Record, agrees, conditions, draw, markdown, measured, show
 from mlp_xp.commands.command_line import parse
 from mlp_xp.data.datasets import MNIST_DIR
-from mlp_xp.errors import MlpXpError, not_installed
+from mlp_xp.errors import MlpXpError, nearest, not_installed
 from mlp_xp.files import write_whole
 
 DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "performance.md"

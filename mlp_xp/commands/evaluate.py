@@ -11,8 +11,8 @@ from rich.table import Table
 
 from mlp_xp.commands.command_line import parse
 from mlp_xp.data.datasets import load_dataset
+from mlp_xp.device import to_device
 from mlp_xp.metrics import confusion_matrix, evaluate, precision_and_recall, predict
-from mlp_xp.network import to_device
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import backend_for, check_classes, load_model
 from mlp_xp.show.terminal import count

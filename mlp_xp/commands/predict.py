@@ -11,8 +11,8 @@ from rich.console import Console
 
 from mlp_xp.commands.command_line import parse
 from mlp_xp.data.pictures import PictureError, read_pictures
+from mlp_xp.device import to_device
 from mlp_xp.metrics import percent, predict
-from mlp_xp.network import to_device
 from mlp_xp.runs.checkpoints import backend_for, load_model
 
 LIKELIEST = 3

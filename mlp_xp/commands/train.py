@@ -135,25 +135,26 @@ def main() -> None:
     console.print(terminal.describe(settings, dataset, backend))
     console.print(f"run      {folder}\n\n{terminal.HEADER}")
     with catch_signals() as caught:
-        progresses = recording.train_in_folder(folder, settings, dataset, backend)
-        for progress in terminal.watch(progresses, settings.train, dataset, console):
-            if progress.report is not None and not progress.closing:
-                console.print(terminal.report_line(progress.report))
+        events = recording.train_in_folder(folder, settings, dataset, backend)
+        for event in terminal.watch(events, settings.train, dataset, console):
+            position = event.position
+            if event.report is not None and not event.closing:
+                console.print(terminal.report_line(event.report))
                 if write_events:
                     write_events(folder)
-            if caught and not progress.closing:
+            if caught and not event.closing:
                 place = "the warm-up"
-                if progress.epoch >= 0:
-                    recording.save(folder, progress, settings, dataset, backend)
-                    place = f"epoch {progress.epoch}, after {progress.sample} samples"
+                if position.epoch >= 0:
+                    recording.save(folder, position, settings, dataset, backend)
+                    place = f"epoch {position.epoch}, after {position.sample} samples"
                 raise InterruptedTrainingError(
                     f"interrupted in {place}; go on with: python scripts/train.py --resume {quote(str(folder))}",
                     caught[0],
                 )
-    assert progress.report is not None
-    console.print(f"\n{terminal.summary(progress.report, dataset)}")
-    if progress.best:
-        console.print(terminal.kept(progress.best, progress.epoch, settings.train))
+    assert event.report is not None
+    console.print(f"\n{terminal.summary(event.report, dataset)}")
+    if position.best:
+        console.print(terminal.kept(position.best, position.epoch, settings.train))
     draw_pictures(folder, dataset, backend, console)
 
 

@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import Backend, nearest
+from mlp_xp.backend import Backend
 from mlp_xp.data.csv_files import read_csv, read_csv_shape
 from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.idx import read_idx, read_idx_shape
 from mlp_xp.data.reading import fault
 from mlp_xp.data.registry import DATASETS, DIGITS
 from mlp_xp.dataset import Dataset
-from mlp_xp.errors import MlpXpError
-from mlp_xp.loops import Array
+from mlp_xp.errors import MlpXpError, nearest
+from mlp_xp.functional import Array
 
 _HERE = Path(__file__).resolve().parent
 # Beside this file in an installed package; in a clone, at the top of the repository.

@@ -10,10 +10,11 @@ import numpy as np
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.dataset import Dataset
-from mlp_xp.loops import Array
+from mlp_xp.functional import Array
 from mlp_xp.metrics import predict_logits
 from mlp_xp.network import Network
 from mlp_xp.parity import notebook
+from mlp_xp.plan import ceil_divide
 from mlp_xp.training import DivergenceError, layer_sizes, trajectory
 
 PROBES = 100
@@ -96,17 +97,6 @@ def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
     return SAFETY * float(np.finfo(dtype).eps) * np.sqrt(length * np.asarray(steps, dtype=np.float64))
 
 
-def stop_after(config: TrainConfig, samples: int, steps: int) -> TrainConfig:
-    """The configuration with epochs enough, and a chunk that ends after exactly so many steps beyond the warm-up.
-
-    samples: those that are trained on, without what is held out. Nothing stops it earlier.
-    """
-    an_epoch = -(-samples // config.batch_size)
-    rest = steps % an_epoch
-    every = (rest - 1) * config.batch_size if rest > 1 else 0
-    return replace(config, epochs=max(1, -(-steps // an_epoch)), checkpoint_every=every, patience=0)
-
-
 def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Trajectory:
     """Train for so many steps after the warm-up and keep what is compared.
 
@@ -118,7 +108,9 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     if steps < 1:
         raise ConfigError(f"steps: {steps} is out of range; it must be at least 1")
     config.check_fits(dataset.train_images.shape[0])
-    config = stop_after(config, dataset.train_images.shape[0] - config.validation, steps)
+    # As many epochs as the steps need, whatever the configuration says.
+    epoch_steps = ceil_divide(dataset.train_images.shape[0] - config.validation, config.batch_size)
+    config = replace(config, epochs=ceil_divide(steps, epoch_steps), patience=0)
     probed = on_device.test_images[: min(PROBES, dataset.test_images.shape[0]), ...]
     losses: list[np.ndarray] = []
     looks: list[tuple[int, np.ndarray]] = []
@@ -127,15 +119,15 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     def logits(network: Network, images: Array) -> np.ndarray:
         return backend.to_numpy(predict_logits(network, images, activation=config.activation, backend=backend))
 
-    for progress in trajectory(config, on_device, backend):
-        losses.append(progress.losses)
-        if not progress.closing:
-            looks.append((progress.step, logits(progress.state.network, probed)))
-            if progress.report:
-                accuracies.append(progress.report.accuracy)
-        if progress.step >= config.warm_up_steps + steps:
+    for event in trajectory(config, on_device, backend, stop_after=config.warm_up_steps + steps):
+        if event.closing:
             break
-    predictions = np.argmax(logits(progress.state.network, on_device.test_images), axis=1)
+        losses.append(event.losses)
+        network = event.position.state.network
+        looks.append((event.position.step, logits(network, probed)))
+        if event.report:
+            accuracies.append(event.report.accuracy)
+    predictions = np.argmax(logits(network, on_device.test_images), axis=1)
     return Trajectory(
         backend.name,
         backend.version,
@@ -144,11 +136,11 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
         np.concatenate(losses),
         np.array([step for step, _ in looks]),
         np.stack([values for _, values in looks]).astype(np.float64),
-        tuple(backend.to_numpy(array).astype(np.float64) for layer in progress.state.network for array in layer),
+        tuple(backend.to_numpy(array).astype(np.float64) for layer in network for array in layer),
         tuple(accuracies),
         predictions,
         float(np.mean(predictions == dataset.test_labels)),
-        progress.seconds,
+        event.position.seconds,
     )
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,9 +13,9 @@ from mlp_xp.dataset import Dataset
 from mlp_xp.files import write_whole
 from mlp_xp.network import Layer, Network
 from mlp_xp.runs.run_folder import CHECKPOINT, FREE_SETTINGS, MODEL, RunError, read_config
-from mlp_xp.runs.settings import Settings, flatten
+from mlp_xp.runs.settings import Settings, flatten, unflatten
 from mlp_xp.steps import State
-from mlp_xp.training import Best, Progress, Tally
+from mlp_xp.training import Best, Position, Tally
 
 
 class Model(NamedTuple):
@@ -114,39 +114,49 @@ def check_classes(model: Model, dataset: Dataset) -> None:
         )
 
 
-def save_checkpoint(folder: Path, progress: Progress, settings: Settings, backend: Backend) -> None:
-    """Write checkpoint.safetensors: all that it takes to go on to the same bits. Raises FileError."""
-    network, kept = progress.state
+NUMBERS = ("epoch", "sample", "step", "reports", "seconds", "loss")
+
+
+def _as_json(settings: Settings) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(json.dumps(flatten(settings)))
+    return record
+
+
+def save_checkpoint(folder: Path, position: Position, settings: Settings, backend: Backend) -> None:
+    """Write checkpoint.safetensors, all that is needed to resume to the same bits. Raises FileError."""
+    network, slots = position.state
     tensors = _network_tensors("network", network, backend)
-    for j in range(len(kept[0])):
-        tensors |= _network_tensors(f"kept.{j}", tuple(layers[j] for layers in kept), backend)
-    if progress.best:
-        tensors |= _network_tensors("best", progress.best.network, backend)
-    position = {
-        **{name: getattr(progress, name) for name in ("epoch", "sample", "step", "reports", "seconds", "loss")},
-        "tally": list(progress.tally),
-        "best": [progress.best.accuracy, progress.best.epoch] if progress.best else None,
+    for j in range(len(slots[0])):
+        tensors |= _network_tensors(f"kept.{j}", tuple(layer_slots[j] for layer_slots in slots), backend)
+    if position.best:
+        tensors |= _network_tensors("best", position.best.network, backend)
+    record = {
+        **{name: getattr(position, name) for name in NUMBERS},
+        "tally": list(position.tally),
+        "best": [position.best.accuracy, position.best.epoch] if position.best else None,
     }
-    _save(folder / CHECKPOINT, tensors, {"settings": json.dumps(flatten(settings)), "position": json.dumps(position)})
+    _save(folder / CHECKPOINT, tensors, {"settings": json.dumps(flatten(settings)), "position": json.dumps(record)})
 
 
-def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Backend) -> Progress:
-    """Where a run stands, its state on the device. Raises RunError, which names what differs from the configuration.
+def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Backend) -> Position:
+    """Read a run's position, with its state on the device. Raises RunError, which names what differs from the settings.
 
-    fresh: a state of the configuration's network at its start, for names and shapes.
+    fresh: a state of the settings' network, for names and shapes.
     """
     path = folder / CHECKPOINT
     tensors, facts = _load(path)
     if not {"settings", "position"} <= {*facts}:
         raise RunError(f"{str(path)!r}: is not a checkpoint; start the run over with --overwrite")
-    saved, wanted = json.loads(facts["settings"]), json.loads(json.dumps(flatten(settings)))
+    # Settings that were added since the checkpoint was written have their defaults.
+    saved = _as_json(unflatten(json.loads(facts["settings"]), repr(str(path))))
+    wanted = _as_json(settings)
     for name in wanted:
-        if name not in FREE_SETTINGS and saved.get(name) != wanted[name]:
+        if name not in FREE_SETTINGS and saved[name] != wanted[name]:
             raise RunError(
-                f"{str(path)!r}: was made with {name} {saved.get(name)!r}, the run's configuration says "
+                f"{str(path)!r}: was made with {name} {saved[name]!r}, the run's configuration says "
                 f"{wanted[name]!r}; resume with the settings of the checkpoint"
             )
-    position = json.loads(facts["position"])
+    record = json.loads(facts["position"])
 
     def network(prefix: str) -> Network:
         layers = []
@@ -165,14 +175,10 @@ def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Bac
             layers.append(Layer(*arrays))
         return tuple(layers)
 
-    kept = [network(f"kept.{j}") for j in range(len(fresh.kept[0]))]
-    state = State(network("network"), tuple(tuple(each[i] for each in kept) for i in range(len(fresh.network))))
-    return Progress(
-        **{name: position[name] for name in ("epoch", "sample", "step", "reports", "seconds", "loss")},
-        state=state,
-        tally=Tally(*position["tally"]),
-        best=Best(network("best"), *position["best"]) if position["best"] else None,
-        losses=np.empty(0),
-        report=None,
-        checkpoint=False,
+    slots = [network(f"kept.{j}") for j in range(len(fresh.slots[0]))]
+    return Position(
+        **{name: record[name] for name in NUMBERS},
+        state=State(network("network"), tuple(tuple(each[i] for each in slots) for i in range(len(fresh.network)))),
+        tally=Tally(*record["tally"]),
+        best=Best(network("best"), *record["best"]) if record["best"] else None,
     )

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from mlp_xp.backend import Backend
 from mlp_xp.dataset import Dataset
+from mlp_xp.device import initial_state
 from mlp_xp.runs import checkpoints, run_folder
 from mlp_xp.runs.settings import Settings
-from mlp_xp.steps import initial_state
-from mlp_xp.training import Progress, layer_sizes, trajectory
+from mlp_xp.training import Event, Position, layer_sizes, trajectory
 
 
-def train_in_folder(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> Iterator[Progress]:
+def train_in_folder(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> Iterator[Event]:
     """Train from where the run in the folder stands, or from the start of a new one; yield as `trajectory` does.
 
     Reports and checkpoints are on the disk before they are yielded, the closing report in a file of its own. Raises as
@@ -23,17 +23,17 @@ def train_in_folder(folder: Path, settings: Settings, dataset: Dataset, backend:
         run_folder.create_run(folder, settings, backend, dataset)
     else:
         run_folder.truncate_metrics(folder, start.reports)
-    for progress in trajectory(settings.train, dataset, backend, start):
-        if progress.report is not None and not progress.closing:
-            run_folder.append_metrics(folder, progress.report)
-        if progress.checkpoint:
-            save(folder, progress, settings, dataset, backend)
-        if progress.report is not None and progress.closing:
-            run_folder.write_result(folder, progress.report, progress.best)
-        yield progress
+    for event in trajectory(settings.train, dataset, backend, start):
+        if event.report is not None and not event.closing:
+            run_folder.append_metrics(folder, event.report)
+        if event.checkpoint:
+            save(folder, event.position, settings, dataset, backend)
+        if event.report is not None and event.closing:
+            run_folder.write_result(folder, event.report, event.position.best)
+        yield event
 
 
-def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> Progress | None:
+def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> Position | None:
     """Where the run in the folder stands, its state on the device; None for no run, or one without a checkpoint.
 
     Raises RunError when the checkpoint there is not one of these settings and data.
@@ -45,8 +45,8 @@ def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Back
     return checkpoints.load_checkpoint(folder, settings, fresh, backend)
 
 
-def save(folder: Path, progress: Progress, settings: Settings, dataset: Dataset, backend: Backend) -> None:
-    """Write the network so far, the best by validation where there is one, and a checkpoint to go on from."""
-    network = progress.best.network if progress.best else progress.state.network
+def save(folder: Path, position: Position, settings: Settings, dataset: Dataset, backend: Backend) -> None:
+    """Write a checkpoint, and the model: the best network by validation, or the current one without validation."""
+    network = position.best.network if position.best else position.state.network
     checkpoints.save_model(folder, network, settings, dataset, backend)
-    checkpoints.save_checkpoint(folder, progress, settings, backend)
+    checkpoints.save_checkpoint(folder, position, settings, backend)

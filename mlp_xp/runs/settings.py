@@ -7,9 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.backend import Backend, nearest, open_backend
-from mlp_xp.config import ConfigError, TrainConfig
-from mlp_xp.errors import MlpXpError
+from mlp_xp.backend import Backend, open_backend
+from mlp_xp.config import ConfigError, TrainConfig, check_type
+from mlp_xp.errors import MlpXpError, nearest
+
+
+def _can_be_a_name(value: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,16 @@ class Settings:
     data_dir: str | None = None
     """Instead of a data set's name, a folder: four IDX files named as MNIST's, gzipped or not, or CSV files."""
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a name that is not a string, or has characters that no name has."""
+        for name in ("backend", "device", "dtype", "dataset", "data_dir"):
+            value = getattr(self, name)
+            if value is None and name in ("device", "data_dir"):
+                continue
+            check_type(name, value, str)
+            if not _can_be_a_name(value):
+                raise ConfigError(f"{value!r} has characters that no name has", setting=name)
 
     def open_backend(self) -> Backend:
         """Open the backend. Raises BackendError."""
@@ -59,45 +76,19 @@ def flatten(settings: Settings) -> dict[str, Any]:
 
 
 def unflatten(record: dict[str, Any], where: str) -> Settings:
-    """Settings from a flat record. Raises ConfigError, which names `where` and the field, for a wrong name or type."""
-    outer = {f.name: f for f in dataclasses.fields(Settings) if f.name != "train"}
-    inner = {f.name: f for f in dataclasses.fields(TrainConfig)}
-    known = {**outer, **inner}
+    """Return the settings of a flat record. Raises ConfigError, which names `where` and the wrong field."""
+    known = flatten(Settings())
+    inner = {f.name for f in dataclasses.fields(TrainConfig)}
     for name in record:
         if name not in known:
             raise ConfigError(
                 f"{where}: the field {name!r} is not known{nearest(name, known)}; choose one of {', '.join(known)}"
             )
-    values = {name: _typed(value, f"{where}: {name}", known[name].default) for name, value in record.items()}
     try:
-        train = TrainConfig(**{name: value for name, value in values.items() if name in inner})
+        train = TrainConfig(**{name: value for name, value in record.items() if name in inner})
+        return Settings(**{name: value for name, value in record.items() if name not in inner}, train=train)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    return Settings(**{name: value for name, value in values.items() if name in outer}, train=train)
-
-
-def _typed(value: Any, name: str, default: Any) -> Any:
-    wanted = str if default is None else type(default)
-    if default is None and value is None:
-        return None
-    if wanted is tuple and isinstance(value, list) and all(type(unit) is int for unit in value):
-        return tuple(value)
-    if wanted is float and type(value) is int and abs(value) < 2**53:
-        return float(value)
-    if type(value) is not wanted:
-        raise ConfigError(
-            f"{name}: {value!r} is not {'a list of int' if wanted is tuple else f'of type {wanted.__name__}'}"
-        )
-    if wanted is str and not _can_be_a_name(value):
-        raise ConfigError(f"{name}: {value!r} has characters that no name has")
-    return value
-
-
-def _can_be_a_name(value: str) -> bool:
-    try:
-        return b"\0" not in os.fsencode(value)
-    except UnicodeEncodeError:
-        return False
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def read_settings(path: Path) -> Settings:

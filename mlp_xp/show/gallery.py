@@ -8,8 +8,8 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.dataset import Dataset
+from mlp_xp.device import to_device
 from mlp_xp.metrics import confusion_matrix, predict
-from mlp_xp.network import to_device
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.show import plots

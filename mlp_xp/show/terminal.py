@@ -15,7 +15,7 @@ from mlp_xp.dataset import Dataset
 from mlp_xp.errors import not_installed
 from mlp_xp.network import count_parameters
 from mlp_xp.runs.settings import Settings
-from mlp_xp.training import Best, Progress, Report, layer_sizes
+from mlp_xp.training import Best, Event, Report, layer_sizes
 
 HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"
 
@@ -79,9 +79,9 @@ class _Speed(ProgressColumn):
 
 
 def watch(
-    progresses: Iterator[Progress], config: TrainConfig, dataset: Dataset, console: Console | None = None
-) -> Iterator[Progress]:
-    """Pass progresses on, with a bar below what is printed meanwhile; without a terminal or notebook just pass on."""
+    events: Iterator[Event], config: TrainConfig, dataset: Dataset, console: Console | None = None
+) -> Iterator[Event]:
+    """Pass events on, with a progress bar below what is printed meanwhile if there is a terminal or a notebook."""
     console = console or Console()
     seen = console.is_terminal or console.is_jupyter
     if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
@@ -97,8 +97,9 @@ def watch(
     )
     with Bar(*columns, console=console, transient=True, disable=not seen) as bar:
         task = bar.add_task("warm-up", total=config.epochs * samples)
-        for progress in progresses:
-            epoch = max(progress.epoch, 0)
-            done = epoch * samples + (progress.sample if progress.epoch >= 0 else 0)
+        for event in events:
+            position = event.position
+            epoch = max(position.epoch, 0)
+            done = epoch * samples + (position.sample if position.epoch >= 0 else 0)
             bar.update(task, completed=done, description=f"epoch {epoch + 1} of {config.epochs}")
-            yield progress
+            yield event

@@ -1,35 +1,40 @@
 """Any epoch is cut whole, in order, into few lengths, at the reports, within memory."""
 
-import inspect
 import itertools
+import math
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlp_xp.chunks import (
+from mlp_xp.config import TrainConfig
+from mlp_xp.network import count_parameters
+from mlp_xp.plan import (
     CHUNK_WORK,
     ENOUGH_STEPS,
     Chunk,
+    ceil_divide,
     chunk_lengths,
     cut,
-    hit,
     plan_epoch,
 )
-from mlp_xp.config import TrainConfig
-from mlp_xp.network import count_parameters
 
 quick = settings(deadline=None, derandomize=True, database=None, max_examples=300)
 
 
 @st.composite
 def epochs(draw):
-    """(samples, batch_size, parameters, intervals): small, odd, and with networks too large for any chunk."""
+    """(samples, config, parameters): small, odd, and with networks too large for any chunk."""
     samples = draw(st.integers(1, 3000))
-    batch_size = draw(st.one_of(st.integers(1, min(samples, 9)), st.integers(1, samples)))
+    config = TrainConfig(
+        batch_size=draw(st.one_of(st.integers(1, min(samples, 9)), st.integers(1, samples))),
+        report_every=draw(st.integers(1, 4000)),
+        checkpoint_every=draw(st.integers(0, 4000)),
+        validation=draw(st.sampled_from([0, 5])),
+    )
     parameters = draw(st.one_of(st.integers(1, 10**6), st.integers(1, 2 * CHUNK_WORK)))
-    intervals = draw(st.lists(st.integers(1, 4000), min_size=1, max_size=3))
-    return samples, batch_size, parameters, intervals
+    return samples, config, parameters
 
 
 def steps_of(plan: list[Chunk]) -> list[range]:
@@ -44,57 +49,62 @@ def steps_of(plan: list[Chunk]) -> list[range]:
 @quick
 @given(epochs())
 def test_a_plan_covers_the_epoch_once_in_order(epoch):
-    samples, batch_size, _, _ = epoch
+    samples, config, _ = epoch
     steps = steps_of(plan_epoch(*epoch))
     assert [sample for step in steps for sample in step] == list(range(samples))
-    assert all(len(step) == batch_size for step in steps[:-1])
-    assert len(steps[-1]) == (samples % batch_size or batch_size)
+    assert all(len(step) == config.batch_size for step in steps[:-1])
+    assert len(steps[-1]) == (samples % config.batch_size or config.batch_size)
 
 
 @quick
 @given(epochs())
 def test_a_plan_has_few_shapes(epoch):
     """At most three for full batches and one for the rest: each is a compilation on a backend that compiles."""
-    _, batch_size, _, _ = epoch
+    _, config, _ = epoch
     plan = plan_epoch(*epoch)
-    assert len({chunk.steps for chunk in plan if chunk.batch_size == batch_size}) <= 3
+    assert len({chunk.steps for chunk in plan if chunk.batch_size == config.batch_size}) <= 3
     assert all(chunk.steps >= 1 for chunk in plan)
-    assert [chunk.steps for chunk in plan if chunk.batch_size != batch_size] in ([], [1])
+    assert [chunk.steps for chunk in plan if chunk.batch_size != config.batch_size] in ([], [1])
 
 
 @quick
 @given(epochs())
 def test_a_chunk_is_no_longer_than_its_work_allows(epoch):
-    _, _, parameters, _ = epoch
+    _, _, parameters = epoch
     for chunk in plan_epoch(*epoch):
         assert chunk.steps * chunk.batch_size * parameters <= CHUNK_WORK or chunk.steps <= ENOUGH_STEPS
 
 
-@quick
-@given(epochs())
-def test_every_report_ends_a_chunk(epoch):
-    samples, _, _, intervals = epoch
-    last = {s for chunk in plan_epoch(*epoch) for s in range(chunk.stop - chunk.batch_size, chunk.stop)}
-    for interval in intervals:
-        assert last.issuperset(range(0, samples, interval))
+def multiples(steps: list[range], interval: int) -> list[tuple[int, int]]:
+    """By counting: the number of every step that contains multiples of the interval, and the first of these."""
+    found = [(i, next((sample for sample in step if sample % interval == 0), None)) for i, step in enumerate(steps)]
+    return [(i, sample) for i, sample in found if sample is not None]
 
 
 @quick
 @given(epochs())
-def test_hits_are_the_first_multiple_in_each_step_that_has_one(epoch):
+def test_what_follows_a_chunk_is_what_counting_finds(epoch):
+    samples, config, _ = epoch
     plan = plan_epoch(*epoch)
-    for interval in epoch[3]:
-        expected = [next((s for s in step if s % interval == 0), None) for step in steps_of(plan)]
-        hits = [hit(chunk, interval) for chunk in plan]
-        assert [sample for sample in hits if sample is not None] == [s for s in expected if s is not None]
+    last_steps = [step - 1 for step in itertools.accumulate(chunk.steps for chunk in plan)]
+    end = last_steps[-1]
+    reports = [(step, chunk.report) for step, chunk in zip(last_steps, plan, strict=True) if chunk.report is not None]
+    expected = multiples(steps_of(plan), config.report_every)
+    if config.validation and end not in dict(expected):
+        expected.append((end, samples))
+    assert reports == expected
+    checkpoints = {step for step, chunk in zip(last_steps, plan, strict=True) if chunk.checkpoint}
+    wanted = multiples(steps_of(plan), config.checkpoint_every) if config.checkpoint_every else []
+    assert checkpoints == {step for step, _ in wanted} | {end}
+    assert [step for step, chunk in zip(last_steps, plan, strict=True) if chunk.validate] == (
+        [end] if config.validation else []
+    )
 
 
 @quick
-@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 500), st.integers(1, 500))
-def test_hit_is_what_counting_finds(start, steps, batch_size, interval):
-    chunk = Chunk(start, steps, batch_size)
-    last = range(chunk.stop - batch_size, chunk.stop)
-    assert hit(chunk, interval) == next((sample for sample in last if sample % interval == 0), None)
+@given(st.integers(0, 10**6), st.integers(1, 10**6))
+def test_ceil_divide_is_the_exact_quotient_rounded_up(a, b):
+    assert ceil_divide(a, b) == math.ceil(Fraction(a, b))
 
 
 @quick
@@ -119,11 +129,17 @@ def test_the_lengths_fall_to_one(batch_size, parameters, interval):
     assert lengths[-1] == 1
 
 
-def test_reports_are_not_moved_by_other_intervals():
+def test_reports_are_not_moved_by_checkpoints():
     """A checkpoint every so often, or none, and the reports are at the same samples."""
-    for other in (7, 64, 1000):
-        plan = plan_epoch(1000, 8, 50_890, [300, other])
-        assert [hit(chunk, 300) for chunk in plan if hit(chunk, 300) is not None] == [0, 300, 600, 900]
+    for other in (0, 7, 64, 1000):
+        plan = plan_epoch(1000, TrainConfig(batch_size=8, report_every=300, checkpoint_every=other), 50_890)
+        assert [chunk.report for chunk in plan if chunk.report is not None] == [0, 300, 600, 900]
+
+
+@pytest.mark.parametrize(("samples", "report_every"), [(300, 10_000), (1, 1)])
+def test_reports_further_apart_than_an_epoch_leave_its_chunks_long(samples, report_every):
+    plan = plan_epoch(samples, TrainConfig(report_every=report_every), 50_890)
+    assert len(plan) <= 2
 
 
 @pytest.mark.parametrize(
@@ -133,8 +149,9 @@ def test_reports_are_not_moved_by_other_intervals():
 def test_small_and_large_networks_are_both_well_served(batch_size, sizes):
     """Four of five steps of an epoch of MNIST are in chunks of the longest length, which is long for its work."""
     parameters = count_parameters(sizes)
-    interval = inspect.signature(TrainConfig).parameters["report_every"].default
-    plan = plan_epoch(60000, batch_size, parameters, [interval])
+    config = TrainConfig(batch_size=batch_size)
+    interval = config.report_every
+    plan = plan_epoch(60000, config, parameters)
     longest = max(chunk.steps for chunk in plan)
     steps = sum(chunk.steps for chunk in plan)
     assert sum(chunk.steps for chunk in plan if chunk.steps == longest) >= 0.8 * steps

@@ -1,0 +1,29 @@
+"""Networks and training state on a device."""
+
+import numpy as np
+
+from mlp_xp.backend import Backend
+from mlp_xp.config import TrainConfig
+from mlp_xp.network import Layer, Network, initial_layers
+from mlp_xp.optimizers import OPTIMIZERS
+from mlp_xp.steps import State
+
+
+def to_device(network: Network, backend: Backend) -> Network:
+    """Copy a network on the host to the backend's device, in the backend's dtype."""
+    return tuple(Layer(*(backend.asarray(array, backend.dtype) for array in layer)) for layer in network)
+
+
+def copy_network(network: Network, backend: Backend) -> Network:
+    """Copy a network on the device. Later steps, which may work in place, do not change the copy."""
+    return tuple(Layer(*(backend.xp.asarray(array, copy=True) for array in layer)) for layer in network)
+
+
+def initial_state(config: TrainConfig, sizes: tuple[int, ...], backend: Backend) -> tuple[State, np.random.RandomState]:
+    """Return the state before the first step, for layer sizes (n_0, ..., n_L), and the random generator.
+
+    The generator has drawn the weights; the shuffles of the epochs continue its stream.
+    """
+    random = np.random.RandomState(config.seed)
+    network = to_device(initial_layers(sizes, random, config.init), backend)
+    return State(network, tuple(OPTIMIZERS[config.optimizer].init(layer, xp=backend.xp) for layer in network)), random
