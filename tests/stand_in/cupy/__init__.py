@@ -21,6 +21,7 @@ from cupy._array import (
     ndarray,
     of_array,
     of_arrays,
+    operand,
     register,
     unwrap,
     wrap,
@@ -77,7 +78,7 @@ rint sign signbit sin sinh sqrt square subtract tan tanh true_divide trunc
 _OF_ARRAY = """
 all amax amin any argmax argmin argsort broadcast_to clip count_nonzero cross cumprod cumsum diagonal diff dot
 empty_like expand_dims flip full_like imag isin max mean median min moveaxis ones_like outer prod ravel real repeat reshape
-roll searchsorted sort squeeze std sum swapaxes take_along_axis tensordot tile trace transpose tril triu var zeros_like
+roll round searchsorted sort squeeze std sum swapaxes take_along_axis tensordot tile trace transpose tril triu var zeros_like
 """
 _OF_ARRAYS = "column_stack concatenate hstack stack vstack"
 _CREATORS = "arange empty eye full identity linspace ones tri zeros"
@@ -109,21 +110,11 @@ def where(condition, x=None, y=None):
 
     The condition is an array; x and y may be scalars.
     """
+    if type(condition) is not ndarray:
+        raise TypeError(f"Unsupported type {type(condition)}")
     if x is None or y is None:
         return nonzero(condition)
-    return _choose(condition, x, y)
-
-
-_choose = of_array(lambda condition, x, y: np.where(condition, x, y))
-
-
-@register
-def round(a, decimals=0, out=None):
-    """To so many decimals, halves to even (cupy/_math/rounding.py, `round`)."""
-    return _round(a, decimals)
-
-
-_round = of_array(np.round)
+    return wrap(np.where(operand(condition), operand(x), operand(y)))
 
 
 @register

@@ -11,6 +11,14 @@ from cupy.cuda.device import Device
 
 # By name, as NumPy's protocols look them up (cupy/_core/core.pyx, `__array_ufunc__` and `__array_function__`).
 _functions: dict[str, Callable[..., Any]] = {}
+COMPARISONS = {
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+}
 
 
 def wrap(result: Any) -> Any:
@@ -63,7 +71,8 @@ def operand(argument: Any) -> Any:
 
 def register(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let NumPy's function of the same name find it when it meets a device array."""
-    return _functions.setdefault(function.__name__, function)
+    _functions[function.__name__] = function
+    return function
 
 
 def elementwise(ufunc: np.ufunc) -> Callable[..., Any]:
@@ -266,15 +275,15 @@ class ndarray:  # noqa: N801
     # NumPy's functions on device arrays.
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """NumPy's ufunc is CuPy's of the same name, which refuses NumPy's arrays (`_ndarray_base.__array_ufunc__`).
-
-        CuPy lets an array of NumPy's without dimensions through in comparisons, a workaround; the stand-in does not.
-        """
+        """NumPy's ufunc is CuPy's of the same name, which refuses NumPy's arrays (`_ndarray_base.__array_ufunc__`)."""
         function = _functions.get(ufunc.__name__)
         if method != "__call__" or function is None:
             return NotImplemented
         if "out" in kwargs:
             (kwargs["out"],) = kwargs["out"]
+        if ufunc in COMPARISONS.values():
+            # Where a scalar of NumPy's is compared with an array, NumPy hands on an array without dimensions.
+            inputs = tuple(x.item() if isinstance(x, np.ndarray) and not x.ndim else x for x in inputs)
         return function(*inputs, **kwargs)
 
     def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
@@ -406,14 +415,7 @@ def _set_comparison(name: str, ufunc: np.ufunc) -> None:
     setattr(ndarray, f"__{name}__", compare)
 
 
-for _name, _ufunc in {
-    "eq": np.equal,
-    "ne": np.not_equal,
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-}.items():
+for _name, _ufunc in COMPARISONS.items():
     _set_comparison(_name, _ufunc)
 ndarray.__hash__ = None  # type: ignore[assignment]
 
