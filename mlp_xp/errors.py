@@ -14,15 +14,17 @@ class MlpXpError(Exception):
     exit_code = 2
 
     def __init__(self, text: str, *, setting: str | None = None) -> None:
+        """Keep the text and the setting apart, so that each front end can name the setting in its own way."""
         super().__init__(text)
         self.text = text
         self.setting = setting
 
     def __str__(self) -> str:
+        """The message with the setting named as the argument that it is in Python."""
         return f"{self.setting}: {self.text}" if self.setting else self.text
 
     def on_command_line(self) -> str:
-        """The message with the setting named as the option of a command, as in `--learning-rate: -1 is out of range`."""
+        """The message with the setting named as a command's option, as in `--learning-rate: -1 is out of range`."""
         return f"--{self.setting.replace('_', '-')}: {self.text}" if self.setting else self.text
 
 
