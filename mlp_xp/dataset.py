@@ -18,6 +18,14 @@ class Dataset(NamedTuple):
     name: str = "unnamed"
     """In DATASETS, or the path of its folder."""
 
+    def __repr__(self) -> str:
+        """Its name and sizes: the images would fill pages."""
+        train, *size = self.train_images.shape
+        return (
+            f"Dataset({self.name!r}, {train} training and {self.test_images.shape[0]} test images of "
+            f"{' x '.join(map(str, size))}, {len(self.class_names)} classes)"
+        )
+
 
 def flatten_and_scale(images: Array, /, *, dtype: Any, xp: Any) -> Array:
     """Images of bytes, shape (..., rows, columns), to rows of features in [0, 1], shape (..., rows * columns)."""

@@ -90,6 +90,11 @@ class Progress(NamedTuple):
     checkpoint: bool
     """Whether this is a place for a checkpoint. (Training can go on from any other place after the warm-up, too.)"""
 
+    def __repr__(self) -> str:
+        """Where training stands, without the losses of the chunk and the state."""
+        names = ("epoch", "sample", "step", "reports", "seconds", "loss", "best", "report", "checkpoint")
+        return f"Progress({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
     @property
     def closing(self) -> bool:
         """Whether this is the last one, which stands for no steps and carries the closing report."""
