@@ -57,8 +57,8 @@ def main() -> int:
     rows, columns = model.image_shape
     if rows != columns:
         raise MlpXpError(f"the run's network takes images of {rows} x {columns}; pictures are brought to squares only")
-    pictures = read_pictures(arguments.pictures, size=rows, fitted=round(rows * 20 / 28))
     backend = backend_for(arguments.run_dir, arguments.backend, arguments.device)
+    pictures = read_pictures(arguments.pictures, size=rows, fitted=round(rows * 20 / 28))
     network = to_device(model.network, backend)
     if pictures.paths:
         images = backend.asarray(pictures.images)
