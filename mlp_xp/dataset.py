@@ -39,3 +39,10 @@ class Dataset(NamedTuple):
     """A key of DATASETS, or the path of the data set's folder."""
     prepare: Prepare = flatten_and_scale
     """`prepare(images, dtype=..., xp=...)` turns images (..., rows, columns) into features (..., n_0)."""
+
+    def __repr__(self) -> str:
+        train, *size = self.train_images.shape
+        return (
+            f"Dataset({self.name!r}, {train} training and {self.test_images.shape[0]} test images of "
+            f"{' x '.join(map(str, size))}, {len(self.class_names)} classes)"
+        )

@@ -16,11 +16,13 @@ class MlpXpError(Exception):
     exit_code = 2
 
     def __init__(self, text: str, *, setting: str | None = None) -> None:
+        """Keep the text and the setting apart, so that each front end can name the setting in its own way."""
         super().__init__(text)
         self.text = text
         self.setting = setting
 
     def __str__(self) -> str:
+        """The message with the setting named as the argument that it is in Python."""
         return f"{self.setting}: {self.text}" if self.setting else self.text
 
     def on_command_line(self) -> str:

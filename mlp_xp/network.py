@@ -33,6 +33,12 @@ class Layer(NamedTuple):
     bias: Array
     """(outputs,)."""
 
+    def __repr__(self) -> str:
+        """Its shape and dtype, as in `Layer(784 x 64 float64)`: the numbers would fill pages."""
+        if not hasattr(self.weights, "dtype"):
+            return f"Layer(weights={self.weights!r}, bias={self.bias!r})"
+        return f"Layer({' x '.join(map(str, self.weights.shape))} {str(self.weights.dtype).rpartition('.')[2]})"
+
 
 Network = tuple[Layer, ...]
 

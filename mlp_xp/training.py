@@ -111,6 +111,11 @@ class Event(NamedTuple):
     closing: bool
     """Whether the run has ended; the report is then the closing one."""
 
+    def __repr__(self) -> str:
+        names = ("epoch", "sample", "step", "seconds", "loss", "best")
+        position = ", ".join(f"{name}={getattr(self.position, name)!r}" for name in names)
+        return f"Event({position}, report={self.report!r}, checkpoint={self.checkpoint}, closing={self.closing})"
+
 
 def trajectory(
     config: TrainConfig,

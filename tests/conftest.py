@@ -14,6 +14,8 @@ from mlp_xp.data.datasets import MNIST_DIR, load_dataset
 from mlp_xp.dataset import Dataset
 from mlp_xp.parity.notebook import flat, one_hot
 
+pytest_plugins = ["skip_summary"]
+
 NEEDS_GPU = {"cupy"}
 
 

@@ -343,6 +343,46 @@ def test_files_that_are_refused(make, fault: str, tmp_path: Path) -> None:
     assert one_line(error, path)
 
 
+def test_what_pillow_said_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "7.png"
+    draw("7").save(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(PictureError, match="is a damaged picture") as error:
+        prepare_picture(path)
+    assert isinstance(error.value.__cause__, OSError)
+    assert str(error.value.__cause__) in str(error.value)
+
+
+@pytest.mark.parametrize("place", ["mlp_xp.data.pictures._grey", "PIL.ImageOps.exif_transpose", "PIL.Image.open"])
+@pytest.mark.parametrize("defect", [AttributeError, TypeError, NameError, AssertionError])
+def test_a_defect_is_no_damage(place: str, defect: type[Exception], tmp_path: Path, monkeypatch) -> None:
+    """Neither in this package nor in how it calls Pillow: it keeps its traceback."""
+    path = tmp_path / "7.png"
+    draw("7").save(path)
+
+    def broken(*args, **kwargs):
+        raise defect("planted")
+
+    monkeypatch.setattr(place, broken)
+    with pytest.raises(defect, match="planted"):
+        prepare_picture(path)
+    with pytest.raises(defect, match="planted"):
+        read_pictures([path])
+
+
+@pytest.mark.parametrize("defect", [ValueError, OSError, RuntimeError])
+def test_after_decoding_nothing_is_the_files_fault(defect: type[Exception], tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "7.png"
+    draw("7").save(path)
+
+    def broken(*args, **kwargs):
+        raise defect("planted")
+
+    monkeypatch.setattr("mlp_xp.data.pictures._grey", broken)
+    with pytest.raises(defect, match="planted"):
+        prepare_picture(path)
+
+
 def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "7.png"
     draw("7").save(path)
@@ -353,13 +393,28 @@ def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert one_line(error, path)
 
 
-@settings(max_examples=150, deadline=None)
-@given(data=st.data(), form=st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]))
+FORMS = {
+    "PNG": ("1", "L", "P", "RGB", "RGBA"),
+    "JPEG": ("L", "RGB", "CMYK"),
+    "GIF": ("L", "P"),
+    "BMP": ("1", "P", "RGB"),
+    "TIFF": ("1", "L", "RGB", "I", "F"),
+    "WEBP": ("RGB", "RGBA"),
+    "PPM": ("1", "RGB"),
+    "DDS": ("RGB", "RGBA"),
+}
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), form=st.sampled_from(sorted(FORMS)), turned=st.booleans())
 def test_damaged_files_give_a_picture_or_one_line(
-    data: st.DataObject, form: str, tmp_path_factory: pytest.TempPathFactory
+    data: st.DataObject, form: str, turned: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = io.BytesIO()
-    draw("5", height=24).save(file, form)
+    exif = Image.Exif()
+    if turned:
+        exif[0x0112] = 6
+    draw("5", height=24).convert(data.draw(st.sampled_from(FORMS[form]))).save(file, form, exif=exif)
     content = bytearray(file.getvalue())
     for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=3)):
         content[place] = data.draw(st.integers(0, 255))
@@ -397,12 +452,34 @@ def test_files_and_folders_in_order(tmp_path: Path) -> None:
     assert np.array_equal(pictures.images[3], prepare_picture(draw("3")))
 
 
-def test_nothing_to_read(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match="none were given"):
-        read_pictures([])
-    with pytest.raises(PictureError, match="has no picture files in it") as error:
-        read_pictures([tmp_path])
-    assert one_line(error, tmp_path)
+def test_a_fault_hides_no_other_picture(tmp_path: Path) -> None:
+    folder, empty = tmp_path / "digits", tmp_path / "empty"
+    folder.mkdir()
+    empty.mkdir()
+    for digit in "13":
+        draw(digit).save(folder / f"{digit}.png")
+    (folder / "2.png").write_bytes((folder / "3.png").read_bytes()[:100])
+    long = tmp_path / ("x" * 300)
+    pictures = read_pictures([tmp_path / "gone.png", folder, empty, long, folder / "3.png"])
+    assert [path.name for path in pictures.paths] == ["1.png", "3.png", "3.png"]
+    assert np.array_equal(pictures.images[1], prepare_picture(draw("3")))
+    said = [(str(path), part) for path, part in (
+        (tmp_path / "gone.png", "no such file"),
+        (folder / "2.png", "is a damaged picture"),
+        (empty, "has no picture files in it"),
+        (long, "cannot be read: File name too long"),
+    )]  # fmt: skip
+    assert len(pictures.faults) == len(said)
+    for fault, (path, part) in zip(pictures.faults, said, strict=True):
+        assert str(fault).startswith(f"{path!r}: {part}")
+        assert "\n" not in str(fault)
+
+
+@pytest.mark.parametrize("paths", [[], ["gone.png"]])
+def test_nothing_to_read(paths: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures = read_pictures(paths)
+    assert (pictures.paths, pictures.images.shape, len(pictures.faults)) == ((), (0, 28, 28), len(paths))
 
 
 # What it is for: a network trained on MNIST knows them.

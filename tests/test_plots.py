@@ -1,6 +1,9 @@
-"""The pictures show the numbers they are given: read back from the figures before these are written."""
+"""The pictures show the numbers they are given: read back from the figures."""
 
+import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +16,6 @@ from mlp_xp.show import plots
 from mlp_xp.show.gallery import read_curves
 
 
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list:
-    """Every figure drawn, in order, still with its axes; each is written to its file as always."""
-    drawn: list = []
-    real = plots.save
-
-    def save(figure, path) -> None:
-        drawn.append(figure)
-        real(figure, path)
-
-    monkeypatch.setattr(plots, "save", save)
-    return drawn
-
-
 def records(count: int, start: float) -> list[dict]:
     return [
         {"epoch": i // 3, "sample": i % 3 * 100, "train_loss": start / (i + 1), "test_loss": start / (i + 2),
@@ -35,10 +24,10 @@ def records(count: int, start: float) -> list[dict]:
     ]  # fmt: skip
 
 
-def test_curves_stand_at_the_samples_seen_and_lie_over_one_another(figures: list, tmp_path: Path) -> None:
+def test_curves_stand_at_the_samples_seen_and_lie_over_one_another() -> None:
     one, two = records(6, 2.0), records(4, 1.0)
-    plots.draw_curves([plots.Curves("one", one, 300), plots.Curves("two", two, 1000)], tmp_path / "curves.png")
-    losses, accuracy = figures[0].axes
+    figure = plots.draw_curves([plots.Curves("one", one, 300), plots.Curves("two", two, 1000)])
+    losses, accuracy = figure.axes
     assert [line.get_label() for line in accuracy.lines] == ["one", "two"]
     np.testing.assert_array_equal(accuracy.lines[0].get_xdata(), [0, 100, 200, 300, 400, 500])
     np.testing.assert_array_equal(accuracy.lines[1].get_xdata(), [0, 100, 200, 1000])
@@ -50,23 +39,24 @@ def test_curves_stand_at_the_samples_seen_and_lie_over_one_another(figures: list
     assert accuracy.lines[0].get_color() == losses.lines[0].get_color() != accuracy.lines[1].get_color()
 
 
-def test_every_run_is_told_apart_and_named_as_it_is(figures: list, tmp_path: Path) -> None:
+def test_every_run_is_told_apart_and_named_as_it_is() -> None:
     names = ["_hidden", "$not^{maths$", *(f"run {i}" for i in range(7))]
-    plots.draw_curves([plots.Curves(name, records(4, 1.0), 300) for name in names], tmp_path / "curves.png")
-    (legend,) = figures[0].legends
+    figure = plots.draw_curves([plots.Curves(name, records(4, 1.0), 300) for name in names])
+    figure.png()  # which is where the layout is made
+    (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [f"{name} (75.00 %)" for name in names]
-    lines = figures[0].axes[1].lines
+    lines = figure.axes[1].lines
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == len(names)
     # The legend has a place of its own: nothing is drawn over a curve.
-    assert not any(legend.get_window_extent().overlaps(axes.get_tightbbox()) for axes in figures[0].axes)
+    assert not any(legend.get_window_extent().overlaps(axes.get_tightbbox()) for axes in figure.axes)
 
 
-def test_accuracy_is_drawn_to_the_scale_of_trained_networks(figures: list, tmp_path: Path) -> None:
+def test_accuracy_is_drawn_to_the_scale_of_trained_networks() -> None:
     run = [
         {**record, "accuracy": share} for record, share in zip(records(4, 1.0), (0.1, 0.95, 0.97, 0.98), strict=True)
     ]
-    plots.draw_curves([plots.Curves("one", run, 300)], tmp_path / "curves.png")
-    low, high = figures[0].axes[1].get_ylim()
+    figure = plots.draw_curves([plots.Curves("one", run, 300)])
+    low, high = figure.axes[1].get_ylim()
     assert 90 < low < 95
     assert 98 < high < 100
 
@@ -92,21 +82,21 @@ def test_curves_end_with_the_closing_report(tmp_path: Path) -> None:
             read_curves(tmp_path)
 
 
-def test_a_run_may_have_a_name_that_no_font_can_draw(tmp_path: Path) -> None:
+def test_a_run_may_have_a_name_that_no_font_can_draw() -> None:
     """Warnings are errors in this suite."""
-    plots.draw_curves([plots.Curves("数字", records(4, 1.0), 300)], tmp_path / "curves.png")
+    assert plots.draw_curves([plots.Curves("数字", records(4, 1.0), 300)]).png().startswith(b"\x89PNG")
 
 
-def test_curves_of_a_run_without_reports(tmp_path: Path) -> None:
-    plots.draw_curves([plots.Curves("empty", [], 300)], tmp_path / "curves.png")
-    with Image.open(tmp_path / "curves.png") as picture:
+def test_curves_of_a_run_without_reports() -> None:
+    figure = plots.draw_curves([plots.Curves("empty", [], 300)])
+    with Image.open(io.BytesIO(figure.png())) as picture:
         assert picture.size[0] > 500
 
 
-def test_confusion_counts_every_pair_and_colours_only_mistakes(figures: list, tmp_path: Path) -> None:
+def test_confusion_counts_every_pair_and_colours_only_mistakes() -> None:
     matrix = np.array([[50, 3, 0], [1, 40, 9], [0, 0, 60]])
-    plots.draw_confusion(matrix, ["T-shirt/top", "Ankle boot", "Bag"], tmp_path / "confusion.png")
-    axes = figures[0].axes[0]
+    figure = plots.draw_confusion(matrix, ["T-shirt/top", "Ankle boot", "Bag"])
+    axes = figure.axes[0]
     shown = {(text.get_position()[1], text.get_position()[0]): int(text.get_text()) for text in axes.texts}
     assert shown == {(i, j): count for (i, j), count in np.ndenumerate(matrix) if count}
     coloured = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
@@ -117,27 +107,27 @@ def test_confusion_counts_every_pair_and_colours_only_mistakes(figures: list, tm
     assert axes.get_title() == "150 of 163 right (92.02 %)"
 
 
-def test_mistakes_are_the_surest_wrong_answers(figures: list, tmp_path: Path) -> None:
+def test_mistakes_are_the_surest_wrong_answers() -> None:
     labels = np.array([0, 1, 2, 0, 1])
     probabilities = np.array([[0.9, 0.1, 0], [0.6, 0.4, 0], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.1, 0.9, 0.0]])
     images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
-    plots.draw_mistakes(images, labels, probabilities, "abc", tmp_path / "mistakes.png", count=2)
-    drawn = [axes for axes in figures[0].axes if axes.images]
+    figure = plots.draw_mistakes(images, labels, probabilities, "abc", count=2)
+    drawn = [axes for axes in figure.axes if axes.images]
     assert [int(axes.images[0].get_array()[0, 0]) for axes in drawn] == [2, 1]
     assert [axes.get_title() for axes in drawn] == ["is c\nsays b, 80.0 %", "is b\nsays a, 60.0 %"]
-    assert "2 most confident of 3" in figures[0].get_suptitle()
+    assert "2 most confident of 3" in figure.get_suptitle()
 
 
-def test_no_mistakes(tmp_path: Path) -> None:
-    plots.draw_mistakes(np.zeros((1, 4, 4), np.uint8), np.array([0]), np.eye(1, 3), "abc", tmp_path / "mistakes.png")
-    assert (tmp_path / "mistakes.png").exists()
+def test_no_mistakes() -> None:
+    figure = plots.draw_mistakes(np.zeros((1, 4, 4), np.uint8), np.array([0]), np.eye(1, 3), "abc")
+    assert figure.png().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("units", [1, 10, 64, 512])
-def test_weights_show_each_unit_on_one_scale_about_zero(figures: list, tmp_path: Path, units: int) -> None:
+def test_weights_show_each_unit_on_one_scale_about_zero(units: int) -> None:
     weights = np.random.default_rng(3).normal(size=(20, units))
-    plots.draw_weights(weights, (4, 5), tmp_path / "weights.png")
-    drawn = [axes.images[0] for axes in figures[0].axes if axes.images]
+    figure = plots.draw_weights(weights, (4, 5))
+    drawn = [axes.images[0] for axes in figure.axes if axes.images]
     assert len(drawn) == min(units, 100)
     for unit, image in enumerate(drawn):
         np.testing.assert_array_equal(image.get_array(), weights[:, unit].reshape(4, 5))
@@ -146,12 +136,12 @@ def test_weights_show_each_unit_on_one_scale_about_zero(figures: list, tmp_path:
         assert high == np.max(np.abs(weights[:, :100]))
 
 
-def test_deviations_hide_no_peak(figures: list, tmp_path: Path) -> None:
+def test_deviations_hide_no_peak() -> None:
     deviations = np.full(5000, 1e-15)
     deviations[[0, 1234, 4999]] = 1e-3, 1e-9, 1e-6
     tolerance = np.full(5000, 1e-12)
-    plots.draw_deviations({"jax": deviations, "exact": np.zeros(7)}, tmp_path / "parity.png", tolerance=tolerance)
-    axes = figures[0].axes[0]
+    figure = plots.draw_deviations({"jax": deviations, "exact": np.zeros(7)}, tolerance=tolerance)
+    axes = figure.axes[0]
     jax, exact, allowed = axes.lines
     steps, values = np.array(jax.get_xdata()), np.array(jax.get_ydata())
     assert values[0] == 1e-3
@@ -169,12 +159,32 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, mon
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(FileError, match="No space left"):
-            plots.draw_curves([plots.Curves("one", records(3, 1.0), 300)], path)
+            plots.save(plots.draw_curves([plots.Curves("one", records(3, 1.0), 300)]), path)
     assert path.read_bytes() == b"old"
     assert [*tmp_path.iterdir()] == [path]
 
 
-def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "mlp_xp.show.figure", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(plots.PlotError, match=r"not installed; install it with: .*pip install matplotlib$"):
-        plots.draw_curves([], tmp_path / "curves.png")
+        plots.draw_curves([])
+
+
+def test_a_notebook_shows_a_figure_and_pyplot_knows_nothing_of_it() -> None:
+    """`display` of IPython takes `_repr_png_`; pyplot need not even be imported."""
+    code = """
+import sys
+from mlp_xp.show import plots
+figure = plots.draw_curves([plots.Curves("one", [], 300)])
+assert figure._repr_png_().startswith(bytes([0x89]) + b"PNG")
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_saving_writes_what_a_notebook_shows(tmp_path: Path) -> None:
+    one, two = (plots.draw_weights(np.ones((20, 4)), (4, 5)) for _ in range(2))
+    plots.save(one, str(tmp_path / "weights.png"))
+    with Image.open(tmp_path / "weights.png") as saved, Image.open(io.BytesIO(two._repr_png_())) as shown:
+        assert np.array_equal(np.asarray(saved), np.asarray(shown))

@@ -155,8 +155,9 @@ def measure(
                 continue
             if workload.steps * workload.batch_size > worker.first["ready"]:
                 raise MlpXpError(
-                    f"--steps: {workload.steps} steps of {workload.batch_size} samples do not fit the "
-                    f"{worker.first['ready']} training samples; a round is at most an epoch"
+                    f"{workload.steps} steps of {workload.batch_size} samples do not fit the "
+                    f"{worker.first['ready']} training samples; a round is at most an epoch",
+                    setting="steps",
                 )
             workers[name] = worker
             results[name] |= {"start_seconds": worker.start_seconds, "round_seconds": []}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mlp_xp.bench.contestants import CONTESTANTS, IDIOMATIC, LIMIT, NOTEBOOK, SIMULTANEOUS
 
@@ -175,7 +176,7 @@ def show(record: Record, console: Console) -> None:
         for title in ("measured", "at most", ""):
             table.add_column(title, justify="right")
         for what, value, bar in found:
-            table.add_row(what, digits(value, 2), f"{bar:g}", "met" if value <= bar else "[red]missed[/red]")
+            table.add_row(what, digits(value, 2), f"{bar:g}", "met" if value <= bar else Text("missed", style="red"))
         console.print(table)
     console.print("† updates all layers at once; the others layer by layer, as the notebook", style="dim")
 

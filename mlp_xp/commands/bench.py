@@ -20,6 +20,7 @@ from mlp_xp.commands.command_line import parse
 from mlp_xp.data.datasets import MNIST_DIR
 from mlp_xp.errors import MlpXpError, nearest, not_installed
 from mlp_xp.files import write_whole
+from mlp_xp.show.terminal import plain_console
 
 DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "performance.md"
 
@@ -147,7 +148,7 @@ def main() -> int:
         check_matplotlib()
     if options.output_dir:
         make_folder(options.output_dir)
-    console = Console(highlight=False)
+    console = plain_console()
     record = (
         read_record(options.record, "workloads", "scripts/bench.py")
         if options.record

@@ -27,6 +27,7 @@ from mlp_xp.commands.command_line import parse
 from mlp_xp.data.datasets import MNIST_DIR, load_dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import write_whole
+from mlp_xp.show.terminal import plain_console
 
 PALE = "#56B4E9"
 
@@ -191,7 +192,7 @@ def main() -> None:
         check_matplotlib()
     if options.output_dir:
         make_folder(options.output_dir)
-    console = Console(highlight=False)
+    console = plain_console()
     if options.record:
         record = read_record(options.record, "curves", "scripts/bench_curves.py")
     else:

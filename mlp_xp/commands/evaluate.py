@@ -1,21 +1,24 @@
 """Try a run's network on the test set: `python scripts/evaluate.py RUN_DIR`."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.console import Console
+from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 
 from mlp_xp.commands.command_line import parse
-from mlp_xp.data.datasets import load_dataset
+from mlp_xp.commands.data import load_data
 from mlp_xp.device import to_device
 from mlp_xp.metrics import confusion_matrix, evaluate, precision_and_recall, predict
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import backend_for, check_classes, load_model
-from mlp_xp.show.terminal import count
+from mlp_xp.show.terminal import count, plain_console, say
+
+NAME_WIDTH = 16
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Arguments:
     """The library's name of a device, such as cuda:1."""
     data_dir: Path | None = None
     """A folder of other data, or of the run's own if it is not where it was."""
+    cache_dir: Path | None = None
+    """Where downloaded data sets are kept. By default MLP_XP_CACHE, or the system's folder for caches."""
 
 
 def main() -> None:
@@ -38,7 +43,8 @@ def main() -> None:
     settings, _ = run_folder.read_config(arguments.run_dir)
     model = load_model(arguments.run_dir)
     backend = backend_for(arguments.run_dir, arguments.backend, arguments.device)
-    dataset = load_dataset(arguments.data_dir or run_folder.data_of(settings), backend)
+    data = arguments.data_dir or run_folder.data_of(settings)
+    dataset = load_data(data, backend, cache_dir=arguments.cache_dir)
     check_classes(model, dataset)
     network = to_device(model.network, backend)
     images, labels = dataset.test_images, dataset.test_labels
@@ -47,20 +53,60 @@ def main() -> None:
     predictions = np.argmax(backend.to_numpy(probabilities), axis=1)
     matrix = confusion_matrix(backend.to_numpy(labels), predictions, len(model.class_names))
 
-    console = Console(highlight=False, markup=False)
-    console.print(
-        f"{100 * result.accuracy:.2f} % of {count(len(predictions))} test images right, loss {result.loss:.4f}\n"
+    console = plain_console()
+    say(
+        console,
+        f"{100 * result.accuracy:.2f} % of {count(len(predictions))} test images right, loss {result.loss:.4f}\n",
     )
-    table = Table("class", "images", "precision", "recall", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    console.print(class_table(matrix, model.class_names))
+    absent = [name for name, images_of in zip(model.class_names, matrix.sum(axis=1), strict=True) if not images_of]
+    if absent:
+        say(console, f"\nno test images of: {', '.join(absent)}")
+    say(console, "\nconfusion: a row a true class, a column a predicted one")
+    for line in confusion_lines(matrix, model.class_names, console.width):
+        console.print(line, soft_wrap=True)
+
+
+def class_table(matrix: np.ndarray, class_names: Sequence[str]) -> Table:
+    """Precision and recall of each class with images, from a confusion matrix (n, n).
+
+    The precision is a dash for a class that no image was taken for.
+    """
+    table = Table(box=None, pad_edge=False)
+    table.add_column("class", no_wrap=True)
+    for heading in ("images", "precision", "recall"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     precision, recall = precision_and_recall(matrix)
-    for name, images_of, p, r in zip(model.class_names, matrix.sum(axis=1), precision, recall, strict=True):
-        table.add_row(name, str(images_of), f"{p:.4f}", f"{r:.4f}")
-    console.print(table)
-    console.print("\nconfusion: a row a true class, a column a predicted one")
-    width = max(4, len(str(matrix.max())) + 1)
-    names = [f"{name[: width - 1]:>{width}}" for name in model.class_names]
-    console.print(" " * 6 + "".join(names), soft_wrap=True)
-    for name, row in zip(model.class_names, matrix, strict=True):
-        console.print(f"{name[:6]:<6}" + "".join(f"{value or '.':>{width}}" for value in row), soft_wrap=True)
+    for name, images_of, p, r in zip(class_names, matrix.sum(axis=1), precision, recall, strict=True):
+        if images_of:
+            table.add_row(name, str(images_of), "-" if np.isnan(p) else f"{p:.4f}", f"{r:.4f}")
+    return table
+
+
+def confusion_lines(matrix: np.ndarray, class_names: Sequence[str], width: int) -> Iterator[str]:
+    """A confusion matrix (n, n) as lines of at most `width` cells, in several blocks of columns where one is too wide.
+
+    A class without images has no row, and no column either where no image was taken for it. Long names are cut, those
+    above the columns to as few characters as tell them apart.
+    """
+    rows: list[int] = np.flatnonzero(matrix.sum(axis=1)).tolist()
+    columns: list[int] = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)).tolist()
+    longest = max(cell_len(class_names[i]) for i in columns)
+    cut = max(3, len(str(matrix.max())))
+    while cut < min(longest, NAME_WIDTH) and len({class_names[i][:cut] for i in columns}) < len(columns):
+        cut += 1
+    label = min(longest, NAME_WIDTH) + 1
+    in_block = max(1, (width - label) // (cut + 1))
+    for start in range(0, len(columns), in_block):
+        block = columns[start : start + in_block]
+        if start:
+            yield ""
+        yield " " * label + "".join(f" {_right(class_names[j], cut)}" for j in block)
+        for i in rows:
+            yield set_cell_size(class_names[i], label) + "".join(f" {matrix[i, j] or '.':>{cut}}" for j in block)
+
+
+def _right(name: str, width: int) -> str:
+    """A name of exactly so many cells, to the right."""
+    missing = width - cell_len(name)
+    return " " * missing + name if missing >= 0 else set_cell_size(name, width)

@@ -10,17 +10,18 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
 from mlp_xp.backend import BACKENDS, DTYPES, Backend, BackendError, open_backend
 from mlp_xp.commands.command_line import parse
+from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
-from mlp_xp.data.datasets import load_dataset
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, check, compare, longest_dot_product, record_notebook
 from mlp_xp.parity.report import COLUMNS, allowed, also, json_record, markdown, mismatches, row
+from mlp_xp.show.terminal import plain_console, say
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,17 @@ def main() -> int:
             f"--backends: nothing to compare: NumPy in float64 is the reference; name another backend{reasons}"
         )
     if arguments.report_dir:
-        from mlp_xp.show.plots import draw_deviations
-    dataset = load_dataset(arguments.data_dir or "mnist")
+        from mlp_xp.show.plots import draw_deviations, save
+    dataset = load_data(arguments.data_dir or "mnist")
     config.check_fits(dataset.train_images.shape[0])
     if arguments.report_dir:
         with file_errors(arguments.report_dir, "create"):
             arguments.report_dir.mkdir(parents=True, exist_ok=True)
 
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     comparisons: list[Comparison] = []
-    with Bar(console=console, transient=True, disable=not console.is_terminal) as bar:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         names = ["numpy", *(backend.name for backend in compared), *["notebook"] * arguments.notebook]
         task = bar.add_task(names[0], total=len(names))
         for comparison in check(config, dataset, compared, arguments.steps, arguments.tolerance):
@@ -108,29 +110,32 @@ def main() -> int:
             comparisons.append(compare(loop, comparisons[0].trajectory, length, arguments.tolerance))
 
     faults = [fault for comparison in comparisons for fault in mismatches(comparison, config)]
-    console.print(
+    say(
+        console,
         f"{arguments.steps} steps, {arguments.dtype}, batches of {arguments.batch_size}: "
         "largest relative deviations from NumPy in float64",
-        soft_wrap=True,
     )
-    table = Table(*COLUMNS, box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in COLUMNS:
+        # Numbers keep their width; names, versions and devices are cut where they are long, and are whole below.
+        table.add_column(heading, no_wrap=True, min_width=0 if heading in COLUMNS[:3] else len(heading))
     for i, comparison in enumerate(comparisons):
         table.add_row(*row(comparison, i))
     console.print(table)
     for comparison in comparisons[1:]:
-        console.print(also(comparison), soft_wrap=True)
+        say(console, also(comparison))
     for reason in unusable.values():
-        console.print(f"not run: {reason}", soft_wrap=True)
+        say(console, f"not run: {reason}")
     text = markdown(comparisons, unusable, asked, faults)
     if arguments.report_dir:
         record = json_record(comparisons, unusable, asked, faults)
         write_whole(arguments.report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
         write_whole(arguments.report_dir / "parity.md", text.encode())
-        draw_deviations(
+        figure = draw_deviations(
             {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]},
-            arguments.report_dir / "parity.png",
             tolerance=allowed(config, dataset, asked, len(comparisons[0].deviations)),
         )
+        save(figure, arguments.report_dir / "parity.png")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         path = Path(summary)
         with file_errors(path, "write"), path.open("a", encoding="utf-8") as file:

@@ -1,5 +1,6 @@
 """Draw a run's pictures, or lay the curves of several runs over one another: `python scripts/plot.py RUN_DIR ...`."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -7,12 +8,12 @@ from typing import Annotated
 import tyro
 
 from mlp_xp.commands.command_line import parse
-from mlp_xp.data.datasets import load_dataset
+from mlp_xp.commands.data import load_data
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import backend_for
 from mlp_xp.show.gallery import draw_run, read_curves
-from mlp_xp.show.plots import draw_curves
+from mlp_xp.show.plots import draw_curves, save
 
 
 @dataclass(frozen=True)
@@ -27,27 +28,47 @@ class Arguments:
     """What a single run's network is tried on the test set with."""
     data_dir: Path | None = None
     """The folder of a single run's data, if it is not where it was."""
+    cache_dir: Path | None = None
+    """Where downloaded data sets are kept. By default MLP_XP_CACHE, or the system's folder for caches."""
 
 
-def main() -> None:
-    """Parse, draw, say where."""
+def main() -> int:
+    """Parse, draw, say where. Returns 1 when one of several runs could not be read, after the others are drawn."""
     arguments: Arguments = parse(Arguments)
     if not arguments.run_dirs:
         raise MlpXpError("RUN_DIR: give at least one folder that scripts/train.py made")
     if len(arguments.run_dirs) > 1:
-        if arguments.data_dir:
-            raise MlpXpError("--data-dir: is for a single run; leave it out: the curves of several need no data")
-        output = arguments.output or Path("curves.png")
-        if output.suffix.lower() != ".png":
-            raise MlpXpError(f"--output: {str(output)!r} is not the name of a PNG file; give one that ends in .png")
-        draw_curves([read_curves(folder) for folder in arguments.run_dirs], output)
-        print(output)
-        return
+        return draw_several(arguments)
     if arguments.output:
-        raise MlpXpError("--output: is for the curves of several runs; a single run's pictures go into its own folder")
+        raise MlpXpError(
+            "is for the curves of several runs; a single run's pictures go into its own folder", setting="output"
+        )
     (folder,) = arguments.run_dirs
     settings, _ = run_folder.read_config(folder)
     backend = backend_for(folder, arguments.backend)
-    dataset = load_dataset(arguments.data_dir or run_folder.data_of(settings), backend)
+    data = arguments.data_dir or run_folder.data_of(settings)
+    dataset = load_data(data, backend, cache_dir=arguments.cache_dir)
     for path in draw_run(folder, dataset, backend):
         print(path)
+    return 0
+
+
+def draw_several(arguments: Arguments) -> int:
+    """Draw the curves of the runs that can be read, and tell the faults of the others."""
+    if arguments.data_dir:
+        raise MlpXpError("is for a single run; leave it out: the curves of several need no data", setting="data_dir")
+    output = arguments.output or Path("curves.png")
+    if output.suffix.lower() != ".png":
+        raise MlpXpError(f"{str(output)!r} is not the name of a PNG file; give one that ends in .png", setting="output")
+    runs, faults = [], []
+    for folder in arguments.run_dirs:
+        try:
+            runs.append(read_curves(folder))
+        except (MlpXpError, OSError) as error:
+            faults.append(error)
+    if runs:
+        save(draw_curves(runs), output)
+        print(output, flush=True)
+    for fault in faults:
+        print(f"error: {fault}", file=sys.stderr)
+    return 1 if faults else 0

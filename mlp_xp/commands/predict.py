@@ -1,19 +1,22 @@
 """Let a run's network read your own pictures: `python scripts/predict.py RUN_DIR picture.png ...`."""
 
 import json
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.console import Console
 
 from mlp_xp.commands.command_line import parse
-from mlp_xp.data.pictures import PictureError, read_pictures
+from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.device import to_device
+from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import percent, predict
 from mlp_xp.runs.checkpoints import backend_for, load_model
+from mlp_xp.show.terminal import GLUE, plain_console, say
 
 LIKELIEST = 3
 SHADES = " .:-=+*#%@"
@@ -43,35 +46,43 @@ def drawing(image: np.ndarray) -> str:
     return "\n".join("".join(SHADES[shade] * 2 for shade in row).rstrip() for row in shades)
 
 
-def main() -> None:
-    """Parse, prepare, predict, show."""
+def main() -> int:
+    """Parse, prepare, predict, show. Returns 1 when a picture could not be read, after the others are shown."""
     arguments: Arguments = parse(Arguments)
+    if not arguments.pictures:
+        raise MlpXpError("PICTURE: give at least one picture file, or a folder of them")
     if arguments.json and arguments.show:
-        raise PictureError("--show: a drawing is not JSON; leave out --show or --json")
+        raise MlpXpError("a drawing is not JSON; leave out --show or --json", setting="show")
     model = load_model(arguments.run_dir)
     rows, columns = model.image_shape
     if rows != columns:
-        raise PictureError(
-            f"the run's network takes images of {rows} x {columns}; pictures are brought to squares only"
-        )
-    pictures = read_pictures(arguments.pictures, size=rows, fitted=round(rows * 20 / 28))
+        raise MlpXpError(f"the run's network takes images of {rows} x {columns}; pictures are brought to squares only")
     backend = backend_for(arguments.run_dir, arguments.backend, arguments.device)
+    pictures = read_pictures(arguments.pictures, size=rows, fitted=round(rows * 20 / 28))
     network = to_device(model.network, backend)
-    probabilities = backend.to_numpy(
-        predict(network, backend.asarray(pictures.images), activation=model.activation, backend=backend)
-    )
+    if pictures.paths:
+        images = backend.asarray(pictures.images)
+        probabilities = backend.to_numpy(predict(network, images, activation=model.activation, backend=backend))
+        show(arguments, model.class_names, pictures, probabilities.astype(float))
+    sys.stdout.flush()  # before what follows on the other stream
+    for fault in pictures.faults:
+        print(f"error: {fault}", file=sys.stderr)
+    return 1 if pictures.faults else 0
 
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    for path, image, row in zip(pictures.paths, pictures.images, probabilities.astype(float), strict=True):
+
+def show(arguments: Arguments, class_names: Sequence[str], pictures: Pictures, probabilities: np.ndarray) -> None:
+    """Print what the network says of each picture: probabilities, float (n, classes)."""
+    console = plain_console()
+    for path, image, row in zip(pictures.paths, pictures.images, probabilities, strict=True):
         if arguments.json:
-            by_class = dict(zip(model.class_names, row.tolist(), strict=True))
+            by_class = dict(zip(class_names, row.tolist(), strict=True))
             print(
-                json.dumps(
-                    {"picture": str(path), "class": model.class_names[np.argmax(row)], "probabilities": by_class}
-                )
+                json.dumps({"picture": str(path), "class": class_names[int(np.argmax(row))], "probabilities": by_class})
             )
             continue
         if arguments.show:
-            console.print(drawing(image))
-        likeliest = np.argsort(-row, kind="stable")[:LIKELIEST]
-        console.print(f"{path}: " + ", ".join(f"{model.class_names[i]} ({percent(row[i])})" for i in likeliest))
+            console.print(drawing(image), soft_wrap=True)
+        order = np.argsort(-row, kind="stable")[:LIKELIEST].tolist()
+        # As few line breaks as the terminal's width asks for, and none inside an answer.
+        answers = ", ".join(f"{class_names[i]} ({percent(row[i])})".replace(" ", GLUE) for i in order)
+        say(console, f"{path}: {answers}")

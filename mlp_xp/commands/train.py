@@ -18,8 +18,8 @@ from rich.console import Console
 
 from mlp_xp.backend import Backend
 from mlp_xp.commands.command_line import parse
+from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
-from mlp_xp.data.datasets import dataset_shape, load_dataset
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.runs import recording, run_folder
@@ -124,7 +124,7 @@ def main() -> None:
     settings = arguments.settings()
     if arguments.run_dir:
         run_folder.check_new(arguments.run_dir, arguments.overwrite)
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = terminal.plain_console()
     backend = settings.open_backend()
     dataset = load(arguments, backend, console)
     write_events = make_event_writer() if arguments.tensorboard else None
@@ -132,14 +132,14 @@ def main() -> None:
 
     if arguments.run_dir and arguments.overwrite:
         run_folder.clear(folder)
-    console.print(terminal.describe(settings, dataset, backend))
-    console.print(f"run      {folder}\n\n{terminal.HEADER}")
+    terminal.say(console, f"{terminal.describe(settings, dataset, backend)}\nrun      {folder}\n", indent=9)
+    console.print(terminal.header(settings.train), soft_wrap=True)
     with catch_signals() as caught:
         events = recording.train_in_folder(folder, settings, dataset, backend)
         for event in terminal.watch(events, settings.train, dataset, console):
             position = event.position
             if event.report is not None and not event.closing:
-                console.print(terminal.report_line(event.report))
+                console.print(terminal.report_line(event.report), soft_wrap=True)
                 if write_events:
                     write_events(folder)
             if caught and not event.closing:
@@ -152,9 +152,9 @@ def main() -> None:
                     caught[0],
                 )
     assert event.report is not None
-    console.print(f"\n{terminal.summary(event.report, dataset)}")
+    terminal.say(console, f"\n{terminal.summary(event.report, dataset)}")
     if position.best:
-        console.print(terminal.kept(position.best, position.epoch, settings.train))
+        terminal.say(console, terminal.kept(position.best, position.epoch, settings.train))
     draw_pictures(folder, dataset, backend, console)
 
 
@@ -166,18 +166,23 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Con
     try:
         paths = draw_run(folder, dataset, backend)
     except PlotError as error:
-        console.print(f"no pictures: {error}, then: python scripts/plot.py {quote(str(folder))}")
+        terminal.say(console, f"no pictures: {error}, then: python scripts/plot.py {quote(str(folder))}")
     else:
-        console.print(f"drawn in {folder}: {', '.join(path.name for path in paths)}")
+        terminal.say(console, f"drawn in {folder}: {', '.join(path.name for path in paths)}")
 
 
 def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
-    """The data set on the device, after a look at its size alone."""
-    data = run_folder.data_of(arguments)
+    """The data set on the device, checked against the settings before anything is written."""
     with show_downloads(console) as progress:
-        shape = dataset_shape(data, cache_dir=arguments.cache_dir, progress=progress)
-        arguments.train.check_fits(shape.samples)
-        return load_dataset(data, backend, cache_dir=arguments.cache_dir, progress=progress)
+        dataset = load_data(
+            run_folder.data_of(arguments),
+            backend,
+            option="data_dir" if arguments.data_dir else "dataset",
+            cache_dir=arguments.cache_dir,
+            progress=progress,
+        )
+    arguments.train.check_fits(dataset.train_images.shape[0])
+    return dataset
 
 
 def make_event_writer() -> Callable[[Path], None]:

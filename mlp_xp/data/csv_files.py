@@ -49,13 +49,6 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
     return images, np.frombuffer(labels, dtype=np.uint8)
 
 
-def read_csv_shape(path: str | os.PathLike[str]) -> tuple[int, int, int]:
-    """The shape of the images that `read_csv` would return, from the number of lines and the first of them alone."""
-    with open_file(path, CsvError) as (stream, _), _as_text(stream) as text:
-        side, pieces = _split(text)
-        return sum(len(_filled(piece)) for piece in pieces), side, side
-
-
 def _as_text(stream: io.BufferedIOBase) -> TextIO:
     return io.TextIOWrapper(cast(BinaryIO, stream), encoding="utf-8-sig", errors="replace")
 

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_xp.backend import Backend
-from mlp_xp.data.csv_files import read_csv, read_csv_shape
+from mlp_xp.data.csv_files import read_csv
 from mlp_xp.data.downloads import Progress, fetch
-from mlp_xp.data.idx import read_idx, read_idx_shape
+from mlp_xp.data.idx import read_idx
 from mlp_xp.data.reading import fault
 from mlp_xp.data.registry import DATASETS, DIGITS
 from mlp_xp.dataset import Dataset
@@ -22,20 +22,14 @@ MNIST_DIR = next((d for d in (_HERE / "mnist", _HERE.parent.parent / "data" / "m
 PARTS = ("train", "t10k")
 CONTENTS = ("images-idx3", "labels-idx1")
 CSV_SUFFIXES = (".csv", ".csv.gz")
-GIVE = "give with --data-dir a folder of four IDX files named as MNIST's or of two CSV files, or a name with --dataset"
+GIVE = "give a folder of four IDX files named as MNIST's or of two CSV files, or the name of a data set"
+# The argument of `load_dataset` that these faults are about.
+SETTING = "name_or_folder"
 PIECE = 4096
 
 
 class DatasetError(MlpXpError):
     """Files that do not make up a data set."""
-
-
-class Shape(NamedTuple):
-    """What there is to train on."""
-
-    samples: int
-    rows: int
-    columns: int
 
 
 class Files(NamedTuple):
@@ -63,9 +57,10 @@ def load_dataset(
     `downloads.fetch` for `cache_dir` and `progress`.
 
     A folder (a path, or a string that is not a name) holds four IDX files named as MNIST's, or `*train*.csv` and
-    `*test*.csv` as `csv_data.read_csv` takes them, all of them gzipped or not, with the labels 0 to 9.
+    `*test*.csv` as `csv_files.read_csv` takes them, all of them gzipped or not, with the labels 0 to 9.
 
-    Raises DatasetError, IdxError, CsvError or DownloadError, which name the file and the fault.
+    Raises DatasetError, IdxError, CsvError or DownloadError, which name the file and the fault. Where no data set is
+    found at all, `setting` of the error is "name_or_folder".
     """
     files = _find(name_or_folder, cache_dir, progress)
     train_images, train_labels = _load(files.train, files, backend)
@@ -80,28 +75,6 @@ def load_dataset(
     return Dataset(train_images, train_labels, test_images, test_labels, files.class_names, name)
 
 
-def dataset_shape(
-    name_or_folder: str | os.PathLike[str] = "mnist",
-    *,
-    cache_dir: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
-) -> Shape:
-    """The number of training samples and the size of an image, without loading them: of the headers alone.
-
-    Takes and raises what `load_dataset` does; a data set that must be downloaded is. What it returns is what the
-    headers promise: whether the files keep it shows when they are loaded.
-    """
-    files = _find(name_or_folder, cache_dir, progress)
-    match files.train:
-        case image_file, label_file:
-            samples, rows, columns = read_idx_shape(image_file, ndim=3)
-            _check_counts(files.train, samples, *read_idx_shape(label_file, ndim=1))
-        case _:
-            samples, rows, columns = read_csv_shape(files.train[0])
-    _check_some(files.train, (samples, rows, columns))
-    return Shape(samples, columns, rows) if files.transposed else Shape(samples, rows, columns)
-
-
 def find_file(folder: Path, part: str, content: str) -> Path:
     """The path of one of the four files, `train-images-idx3-ubyte` and so on, gzipped or not.
 
@@ -112,7 +85,9 @@ def find_file(folder: Path, part: str, content: str) -> Path:
     for name in (f"{wanted}.gz", wanted):
         if name in names:
             return folder / name
-    raise DatasetError(f"{str(folder.absolute() / wanted)!r}: is not there, nor is it with .gz; {GIVE}")
+    raise DatasetError(
+        f"{str(folder.absolute() / wanted)!r}: is not there, nor is it with .gz; {GIVE}", setting=SETTING
+    )
 
 
 def _find(
@@ -128,7 +103,8 @@ def _find(
     if isinstance(name_or_folder, str) and len(folder.parts) == 1 and not os.path.lexists(folder):
         raise DatasetError(
             f"{name_or_folder!r}: is no known data set{nearest(name_or_folder, DATASETS)} and no folder; choose one of "
-            f"{', '.join(DATASETS)}, or give a folder with --data-dir"
+            f"{', '.join(DATASETS)}, or give the path of a folder",
+            setting=SETTING,
         )
     return _find_in(folder)
 
@@ -142,7 +118,8 @@ def _find_in(folder: Path) -> Files:
         return Files((_find_csv(folder, names, "train"),), (_find_csv(folder, names, "test"),))
     raise DatasetError(
         f"{str(folder.absolute())!r}: holds neither IDX files named as MNIST's, such as train-images-idx3-ubyte.gz, "
-        f"nor CSV files; {GIVE}"
+        f"nor CSV files; {GIVE}",
+        setting=SETTING,
     )
 
 
@@ -152,19 +129,21 @@ def _find_csv(folder: Path, names: list[str], part: str) -> Path:
         return folder / found[0]
     several = f"holds several CSV files with {part!r} in the name ({', '.join(found)}); keep one of them"
     none = f"holds no CSV file with {part!r} in the name, such as mnist_{part}.csv; {GIVE}"
-    raise DatasetError(f"{str(folder.absolute())!r}: {several if found else none}")
+    raise DatasetError(f"{str(folder.absolute())!r}: {several if found else none}", setting=SETTING)
 
 
 def _names(folder: Path) -> list[str]:
     """Of what is in a folder, except what is hidden."""
     try:
         return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    except FileNotFoundError:
-        raise DatasetError(f"{str(folder)!r}: no such folder; looked for {str(folder.absolute())!r}; {GIVE}") from None
-    except NotADirectoryError:
-        raise DatasetError(f"{str(folder)!r}: is not a folder; {GIVE}") from None
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{str(folder)!r}: {fault(error)}") from error
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{str(folder)!r}: no such folder; looked for {str(folder.absolute())!r}; {GIVE}", setting=SETTING
+        ) from error
+    except NotADirectoryError as error:
+        raise DatasetError(f"{str(folder)!r}: is not a folder; {GIVE}", setting=SETTING) from error
+    except (OSError, ValueError) as error:  # ValueError for a name with characters that no file has
+        raise DatasetError(f"{str(folder)!r}: {fault(error)}", setting=SETTING) from error
 
 
 def _load(paths: tuple[Path, ...], files: Files, backend: Backend | None) -> tuple[Array, Array]:

@@ -5,6 +5,7 @@ import shutil
 import sys
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,14 +56,11 @@ def fetch(
         elif not all(file.is_file() for file in files):
             _fetch_all(name, source, folder, progress, timeout)
             _extract(folder / source.archive, files)
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise DownloadError(
-            f"{name}: {str(folder / str(source.archive))!r} is not the archive it should be: {error}"
-        ) from error
     except OSError as error:
         raise DownloadError(
-            f"{name}: the cache folder {str(folder)!r} cannot be used: {error.strerror or error}; "
-            f"name another with --cache-dir or {CACHE_VARIABLE}"
+            f"{str(folder)!r} cannot be used for {name}: {error.strerror or error}; name another folder, or set "
+            f"{CACHE_VARIABLE}",
+            setting="cache_dir",
         ) from error
     train_images, train_labels, test_images, test_labels = files
     return train_images, train_labels, test_images, test_labels
@@ -73,15 +71,18 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     chosen = cache_dir or os.environ.get(CACHE_VARIABLE) or _pooch().os_cache("mlp_xp")
     try:
         return Path(chosen).expanduser().absolute()
-    except RuntimeError:  # ~someone, who has no home here
-        raise DownloadError(f"--cache-dir: {str(chosen)!r} begins with an unknown home; name another") from None
+    except RuntimeError as error:  # ~someone, who has no home here
+        raise DownloadError(
+            f"{str(chosen)!r} begins with an unknown home; name another folder, or set {CACHE_VARIABLE}",
+            setting="cache_dir",
+        ) from error
 
 
 def _pooch() -> Any:
     try:
         import pooch
-    except ModuleNotFoundError:
-        raise DownloadError(f"downloads need pooch, which {not_installed('pooch')}") from None
+    except ModuleNotFoundError as error:
+        raise DownloadError(f"downloads need pooch, which {not_installed('pooch')}") from error
     return pooch
 
 
@@ -104,6 +105,8 @@ def _fetch_all(name: str, source: Source, folder: Path, progress: Progress | Non
                     pooch.retrieve(mirror + file, f"sha256:{checksum}", file, folder, downloader=downloader)
                 break
             except (RequestException, ConnectionError, TimeoutError, ValueError, SlowMirrorError) as error:
+                if type(error) is ValueError and "does not match the known hash" not in str(error):
+                    raise  # a defect: this is how pooch tells of a wrong checksum, and of nothing else
                 faults.append(f"{mirror}{file}: {_cause(error, timeout)}")
                 # For the next file the others come first: a dead mirror is waited for once, not four times.
                 mirrors.append(mirrors.pop(mirrors.index(mirror)))
@@ -112,7 +115,7 @@ def _fetch_all(name: str, source: Source, folder: Path, progress: Progress | Non
             raise DownloadError(
                 f"{name}: cannot be downloaded: {'; '.join(faults)}; check the network, or put "
                 f"{', '.join(source.checksums)} from {source.home} into {str(folder)!r} by hand{there}, or give a "
-                "folder of your own with --data-dir"
+                "folder of your own data"
             )
 
 
@@ -176,12 +179,17 @@ class _Watch:
 
 
 def _extract(archive: Path, files: list[Path]) -> None:
-    with zipfile.ZipFile(archive) as members:
-        for file in files:
-            aside = file.with_name(f".{file.name}.{os.getpid()}")
-            try:
-                with members.open(f"gzip/{file.name}") as packed, aside.open("wb") as copy:
-                    shutil.copyfileobj(packed, copy)
-                aside.replace(file)
-            finally:
-                aside.unlink(missing_ok=True)
+    """Unpack the folder `gzip` of an archive. Raises DownloadError for one without it, or a damaged one."""
+    try:
+        with zipfile.ZipFile(archive) as members:
+            packed = [members.getinfo(f"gzip/{file.name}") for file in files]
+            for member, file in zip(packed, files, strict=True):
+                aside = file.with_name(f".{file.name}.{os.getpid()}")
+                try:
+                    with members.open(member) as stream, aside.open("wb") as copy:
+                        shutil.copyfileobj(stream, copy)
+                    aside.replace(file)
+                finally:
+                    aside.unlink(missing_ok=True)
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:  # KeyError: of getinfo
+        raise DownloadError(f"{str(archive)!r}: is not the archive it should be: {error}; fetch it again") from error

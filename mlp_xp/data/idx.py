@@ -51,15 +51,6 @@ def read_idx(path: str | os.PathLike[str], *, ndim: int | None = None) -> npt.ND
         return _read_array(stream, ndim, length)
 
 
-def read_idx_shape(path: str | os.PathLike[str], *, ndim: int | None = None) -> tuple[int, ...]:
-    """The shape that the header of an IDX file gives: of its first bytes only, whatever may follow them.
-
-    Takes and raises what `read_idx` does, except that nothing after the header is looked at.
-    """
-    with open_file(path, IdxError) as (stream, _):
-        return _read_shape(stream, ndim)
-
-
 def _content(rank: int) -> str:
     content = {1: "labels", 3: "images"}.get(rank, f"values of rank {rank}")
     return f"{content} (magic number {UNSIGNED_BYTE << 8 | rank})"

@@ -7,7 +7,9 @@ light or light on dark, transparent, or a photo under uneven light.
 """
 
 import os
+import struct
 import warnings
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +38,9 @@ FAINTEST = 0.05
 NOISE = 4.0
 # A piece with less than this share of all ink is dirt; the dot on an i has several times as much.
 DIRT = 0.02
+# What Pillow's decoders raise in a damaged file: OSError for most, SyntaxError (PNG, Exif), ValueError (PPM, DDS),
+# RuntimeError (AVIF), ZeroDivisionError (DDS in Pillow 10), and what the parsers below them meet.
+DAMAGE = (OSError, SyntaxError, ValueError, RuntimeError, ZeroDivisionError, EOFError, struct.error, zlib.error)
 # Ink from here on counts for the extent of a digit: less is what JPEG leaves around it.
 EDGE = 0.02
 
@@ -50,17 +55,34 @@ class Pictures(NamedTuple):
     paths: tuple[Path, ...]
     images: Bytes
     """uint8 (n, size, size), ink bright on 0, as MNIST."""
+    faults: tuple[PictureError, ...]
+    """Of the files and folders that are left out."""
 
 
 def read_pictures(paths: Iterable[str | os.PathLike[str]], *, size: int = SIZE, fitted: int = FITTED) -> Pictures:
     """Prepare picture files, and all picture files in folders (by name, without folders inside), in the order given.
 
-    Raises PictureError for the first that is missing, no picture or blank, for a folder without pictures, for no paths.
+    A file that is missing, no picture or blank, and a folder without pictures, hide none of the others: they are left
+    out, and told in `faults`. Raises PictureError where pictures cannot be read at all.
     """
-    files = [file for path in paths for file in _picture_files(Path(path))]
-    if not files:
-        raise PictureError("pictures: none were given; give at least one file or folder")
-    return Pictures(tuple(files), np.stack([prepare_picture(file, size=size, fitted=fitted) for file in files]))
+    _pillow()
+    check_fitted(size, fitted)
+    files: list[Path] = []
+    images: list[Bytes] = []
+    faults: list[PictureError] = []
+    for path in paths:
+        try:
+            found = _picture_files(Path(path))
+        except PictureError as error:
+            faults.append(error)
+            continue
+        for file in found:
+            try:
+                images.append(prepare_picture(file, size=size, fitted=fitted))
+                files.append(file)
+            except PictureError as error:
+                faults.append(error)
+    return Pictures(tuple(files), np.array(images, np.uint8).reshape(-1, size, size), tuple(faults))
 
 
 def prepare_picture(
@@ -75,8 +97,7 @@ def prepare_picture(
     Returns uint8 (size, size): paper 0, ink up to 255. Raises PictureError, naming the file and the fault, when it is
     missing, no picture that Pillow can read, damaged, too large, or without ink.
     """
-    if not 1 <= fitted <= size:
-        raise PictureError(f"fitted: {fitted} pixels is out of range; it must be from 1 to the size, {size}")
+    check_fitted(size, fitted)
     name = repr(os.fspath(picture)) if isinstance(picture, (str, os.PathLike)) else "picture"
     ink = find_ink(_read_grey(picture, name))
     if ink is None:
@@ -84,23 +105,29 @@ def prepare_picture(
     return _centre(_fit(_crop(_without_dirt(ink)), fitted), size)
 
 
+def check_fitted(size: int, fitted: int) -> None:
+    """Raise PictureError unless `fitted` pixels fit into `size`."""
+    if not 1 <= fitted <= size:
+        raise PictureError(f"{fitted} pixels is out of range; it must be from 1 to the size, {size}", setting="fitted")
+
+
 def _pillow() -> ModuleType:
     try:
         from PIL import Image
-    except ImportError:
-        raise PictureError(f"pictures need Pillow, which {not_installed('pillow')}") from None
+    except ImportError as error:
+        raise PictureError(f"pictures need Pillow, which {not_installed('pillow')}") from error
     return Image
 
 
 def _picture_files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
     pillow = _pillow()
     suffixes = {suffix for suffix, form in pillow.registered_extensions().items() if form in pillow.OPEN}
     try:
+        if not path.is_dir():
+            return [path]
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes and file.is_file())
     except OSError as error:
-        raise PictureError(f"{str(path)!r}: cannot be read: {error.strerror}") from None
+        raise PictureError(f"{str(path)!r}: cannot be read: {error.strerror}") from error
     if not files:
         raise PictureError(f"{str(path)!r}: has no picture files in it; give a folder of PNG or JPEG files")
     return files
@@ -108,34 +135,41 @@ def _picture_files(path: Path) -> list[Path]:
 
 def _read_grey(picture: "str | os.PathLike[str] | Image.Image", name: str) -> Floats:
     """A picture as grey values (rows, columns), 0 black to 1 white: upright, not transparent, not needlessly large."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is odd in a file and can be read all the same
+        try:
+            return _grey(_decode(picture, name))
+        except MemoryError as error:
+            raise PictureError(f"{name}: is too large for the memory of this machine; make it smaller") from error
+
+
+def _decode(picture: "str | os.PathLike[str] | Image.Image", name: str) -> "Image.Image":
+    """A picture in memory, upright. Only Pillow's own calls are inside, so that what they raise is the file's fault."""
     pillow = _pillow()
+    from PIL import ImageOps
+
+    # Pillow only warns of a picture that takes very much memory, up to twice its limit.
+    warnings.simplefilter("error", pillow.DecompressionBombWarning)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # Pillow only warns of a picture that takes very much memory, up to twice its limit.
-            warnings.simplefilter("error", pillow.DecompressionBombWarning)
-            if not isinstance(picture, (str, os.PathLike)):
-                return _grey(picture)
-            fault = _no_file(Path(picture))
-            if fault:
-                raise PictureError(f"{name}: {fault}; give a picture file, PNG or JPEG for example")
+        if not isinstance(picture, (str, os.PathLike)):
+            return ImageOps.exif_transpose(picture)
+        fault = _no_file(Path(picture))
+        if not fault:
             with pillow.open(picture) as opened:
-                return _grey(opened)
-    except PictureError:
-        raise
-    except (pillow.DecompressionBombWarning, pillow.DecompressionBombError):
+                return ImageOps.exif_transpose(opened)
+    except (pillow.DecompressionBombWarning, pillow.DecompressionBombError) as error:
         limit = f"{pillow.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
-        raise PictureError(f"{name}: has more than {limit}; make it smaller") from None
-    except pillow.UnidentifiedImageError:
-        raise PictureError(f"{name}: is no picture that Pillow can read; save it as PNG or JPEG") from None
-    except PermissionError:
-        raise PictureError(f"{name}: no permission to read it; check the modes of the file") from None
-    except MemoryError:
-        raise PictureError(f"{name}: is too large for the memory of this machine; make it smaller") from None
-    except Exception as error:
-        # In a damaged file Pillow's decoders raise what they stumble on: OSError, SyntaxError, struct.error and others.
+        raise PictureError(f"{name}: has more than {limit}; make it smaller") from error
+    except pillow.UnidentifiedImageError as error:
+        raise PictureError(f"{name}: is no picture that Pillow can read; save it as PNG or JPEG") from error
+    except PermissionError as error:
+        raise PictureError(f"{name}: no permission to read it; check the modes of the file") from error
+    except DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of a decoder
+            raise PictureError(f"{name}: cannot be read: {error.strerror}; mend the file or folder") from error
         fault = " ".join(str(error).split()) or type(error).__name__
-        raise PictureError(f"{name}: is a damaged picture: {fault}; save it again as PNG or JPEG") from None
+        raise PictureError(f"{name}: is a damaged picture: {fault}; save it again as PNG or JPEG") from error
+    raise PictureError(f"{name}: {fault}; give a picture file, PNG or JPEG for example")
 
 
 def _no_file(path: Path) -> str:
@@ -146,9 +180,8 @@ def _no_file(path: Path) -> str:
 
 
 def _grey(image: "Image.Image") -> Floats:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":
         # Scanners fill 10, 12 or all of 16 bits, so what is white can be told only from the picture itself.
         values = np.nan_to_num(np.asarray(image, np.float64))

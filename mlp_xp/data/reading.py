@@ -30,12 +30,12 @@ def open_file(path: str | os.PathLike[str], error_type: type[MlpXpError]) -> Ite
 
     Whatever fails inside the `with` block, of opening, reading, decompressing or what the block itself finds wrong,
     leaves it as an `error_type` with one line, the path first. The block raises its own finds as `error_type` without
-    the path.
+    the path. Any other exception is a defect and passes.
     """
     try:
         with _open(Path(path), error_type) as opened:
             yield opened
-    except (error_type, OSError, EOFError, zlib.error, MemoryError, ValueError) as error:
+    except (error_type, OSError, EOFError, zlib.error, MemoryError) as error:
         # The repr keeps a path with line breaks or undecodable bytes printable on one line.
         raise error_type(f"{os.fspath(path)!r}: {fault(error)}") from error
 
@@ -45,8 +45,10 @@ def _open(path: Path, error_type: type[MlpXpError]) -> Iterator[Opened]:
     try:
         # Asked before the file is opened, since opening a FIFO would wait for a writer.
         status = path.stat()
-    except FileNotFoundError:
-        raise error_type(f"no such file; looked for {str(path.absolute())!r}") from None
+    except FileNotFoundError as error:
+        raise error_type(f"no such file; looked for {str(path.absolute())!r}") from error
+    except ValueError as error:  # a name with characters that no file has
+        raise error_type(fault(error)) from error
     if stat.S_ISDIR(status.st_mode):
         raise error_type("is a directory; give the path of a file in it")
     if not stat.S_ISREG(status.st_mode):

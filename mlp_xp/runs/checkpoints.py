@@ -84,8 +84,9 @@ def save_model(folder: Path, network: Network, settings: Settings, dataset: Data
     _save(folder / MODEL, _network_tensors("network", network, backend), facts)
 
 
-def load_model(folder: Path) -> Model:
+def load_model(folder: str | Path) -> Model:
     """The network of a run so far, on the host. Raises RunError."""
+    folder = Path(folder)
     read_config(folder)
     tensors, facts = _load(folder / MODEL)
     try:
@@ -100,7 +101,7 @@ def load_model(folder: Path) -> Model:
         raise RunError(f"{str(folder / MODEL)!r}: lacks {error}; it is not a model of this program") from None
 
 
-def backend_for(folder: Path, name: str, device: str | None = None) -> Backend:
+def backend_for(folder: str | Path, name: str, device: str | None = None) -> Backend:
     """Open a backend to use a run's model with, in the model's dtype. Raises BackendError or RunError."""
     return open_backend(name, device, load_model(folder).dtype)
 

@@ -137,8 +137,9 @@ def clear(folder: Path) -> None:
             old.unlink()
 
 
-def read_config(folder: Path) -> tuple[Settings, dict[str, Any]]:
+def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
     """A run's settings, and the whole record in its config.json. Raises MlpXpError for a folder that is no run."""
+    folder = Path(folder)
     if not (folder / CONFIG).is_file():
         raise RunError(f"{str(folder)!r}: is not a run: it has no {CONFIG}; give a folder that scripts/train.py made")
     return read_settings(folder / CONFIG), json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -169,9 +170,9 @@ def append_metrics(folder: Path, report: Report) -> None:
         os.fsync(file.fileno())
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
+def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     """The reports of a run, oldest first. A last line that was cut off is left out; none is not an error."""
-    path = folder / METRICS
+    path = Path(folder) / METRICS
     if not path.exists():
         return []
     lines = path.read_bytes().split(b"\n")[:-1]

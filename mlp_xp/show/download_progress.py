@@ -14,7 +14,7 @@ from mlp_xp.data.downloads import Progress
 def show_downloads(console: Console) -> Iterator[Progress]:
     """Give a `progress` for `load_dataset`, whose bars are drawn inside the `with` block and removed at its end."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),

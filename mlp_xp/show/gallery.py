@@ -15,8 +15,9 @@ from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.show import plots
 
 
-def read_curves(folder: Path) -> plots.Curves:
+def read_curves(folder: str | Path) -> plots.Curves:
     """The reports of a run, to draw. Raises RunError."""
+    folder = Path(folder)
     _, record = run_folder.read_config(folder)
     records = [*run_folder.read_metrics(folder), *_closing(folder)]
     samples = record.get("train_samples")
@@ -35,15 +36,16 @@ def _closing(folder: Path) -> list[dict[str, Any]]:
     try:
         return [json.loads(path.read_bytes())] if path.exists() else []
     except ValueError as error:
-        raise run_folder.RunError(f"{str(path)!r}: is damaged: {error}; resume the run") from None
+        raise run_folder.RunError(f"{str(path)!r}: is damaged: {error}; resume the run") from error
 
 
-def draw_run(folder: Path, dataset: Dataset, backend: Backend) -> list[Path]:
+def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Path]:
     """Draw curves.png, confusion.png, mistakes.png and weights.png into a run's folder, and return their paths.
 
     dataset: with arrays on the backend's device. Raises RunError for a folder without a model, PlotError without
     Matplotlib, FileError where the folder cannot be written.
     """
+    folder = Path(folder)
     model = load_model(folder)
     images, labels = backend.to_numpy(dataset.test_images), backend.to_numpy(dataset.test_labels)
     network = to_device(model.network, backend)
@@ -53,8 +55,8 @@ def draw_run(folder: Path, dataset: Dataset, backend: Backend) -> list[Path]:
     matrix = confusion_matrix(labels, np.argmax(probabilities, axis=1), len(model.class_names))
     paths = [folder / name for name in run_folder.PICTURES]
     curves, confusion, mistakes, weights = paths
-    plots.draw_curves([read_curves(folder)], curves)
-    plots.draw_confusion(matrix, model.class_names, confusion)
-    plots.draw_mistakes(images, labels, probabilities, model.class_names, mistakes)
-    plots.draw_weights(model.network[0].weights, model.image_shape, weights)
+    plots.save(plots.draw_curves([read_curves(folder)]), curves)
+    plots.save(plots.draw_confusion(matrix, model.class_names), confusion)
+    plots.save(plots.draw_mistakes(images, labels, probabilities, model.class_names), mistakes)
+    plots.save(plots.draw_weights(model.network[0].weights, model.image_shape), weights)
     return paths

@@ -1,7 +1,8 @@
-"""Pictures with Matplotlib, as PNG files: curves of runs, confusion, mistakes, weights, deviations between backends."""
+"""Figures with Matplotlib: curves of runs, confusion, mistakes, weights, deviations between backends.
 
-import io
-import warnings
+Each function returns a figure, which a notebook shows and `save` writes. None touches pyplot or other global state.
+"""
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,7 @@ from mlp_xp.files import write_whole
 from mlp_xp.metrics import percent
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from mlp_xp.show.figure import Picture
 
 # Okabe and Ito's colours, which people with any kind of colour vision tell apart; without yellow, too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -36,22 +37,18 @@ class Curves(NamedTuple):
     """In an epoch: a record stands at epoch * samples + sample."""
 
 
-def new_figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Picture":
     """An empty figure of so many inches, apart from all global state. Raises PlotError without Matplotlib."""
     try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise PlotError(f"pictures need Matplotlib, which {not_installed('matplotlib')}") from None
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+        from mlp_xp.show.figure import Picture
+    except ImportError as error:
+        raise PlotError(f"pictures need Matplotlib, which {not_installed('matplotlib')}") from error
+    return Picture(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
-def save(figure: "Figure", path: str | Path) -> None:
-    """Write a figure as PNG, whole or not at all. Raises FileError."""
-    image = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # a run's name may have letters that no font here has
-        figure.savefig(image, format="png")
-    write_whole(Path(path), image.getvalue())
+def save(figure: "Picture", path: str | Path) -> None:
+    """Write a figure as a PNG file, whole or not at all. Raises FileError."""
+    write_whole(Path(path), figure.png())
 
 
 def _tidy(axes: Any) -> None:
@@ -59,7 +56,7 @@ def _tidy(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_curves(runs: Sequence[Curves], path: str | Path) -> None:
+def draw_curves(runs: Sequence[Curves]) -> "Picture":
     """Draw losses and accuracy against samples seen, the curves of several runs over one another.
 
     The accuracy before the first step is out of sight where there are later ones, which differ by much less.
@@ -95,10 +92,10 @@ def draw_curves(runs: Sequence[Curves], path: str | Path) -> None:
         text.set_parse_math(False)
     _tidy(losses)
     _tidy(accuracy)
-    save(figure, path)
+    return figure
 
 
-def draw_confusion(matrix: np.ndarray, class_names: Sequence[str], path: str | Path) -> None:
+def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
     """Draw how often each class (row) was taken for each other (column): int (n, n). Only mistakes are coloured."""
     classes = len(class_names)
     size = max(6.0, 0.42 * classes + 2)
@@ -127,7 +124,7 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str], path: str | P
     axes.set(
         xlabel="predicted", ylabel="true", title=f"{right} of {matrix.sum()} right ({100 * right / matrix.sum():.2f} %)"
     )
-    save(figure, path)
+    return figure
 
 
 def draw_mistakes(
@@ -135,10 +132,9 @@ def draw_mistakes(
     labels: np.ndarray,
     probabilities: np.ndarray,
     class_names: Sequence[str],
-    path: str | Path,
     *,
     count: int = 25,
-) -> None:
+) -> "Picture":
     """Draw the wrong answers of which the network was surest, the surest first.
 
     images: uint8 (n, rows, columns). labels: (n,). probabilities: (n, classes).
@@ -159,10 +155,10 @@ def draw_mistakes(
         axes.set_title(
             f"is {class_names[labels[i]]}\nsays {class_names[predictions[i]]}, {percent(sureness[i])}", fontsize=8.5
         )
-    save(figure, path)
+    return figure
 
 
-def draw_weights(weights: np.ndarray, image_shape: tuple[int, int], path: str | Path, *, most: int = 100) -> None:
+def draw_weights(weights: np.ndarray, image_shape: tuple[int, int], *, most: int = 100) -> "Picture":
     """Draw the weights of the first layer, (rows * columns, units), as an image a unit: at most so many units."""
     units = min(weights.shape[1], most)
     columns = max(1, round(units**0.5))
@@ -177,10 +173,10 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int], path: str | 
         grid.flat[i].imshow(image, cmap="PuOr_r", vmin=-largest, vmax=largest)
     figure.colorbar(grid.flat[0].images[0], ax=grid, label="weight", shrink=0.8)
     figure.suptitle(f"first-layer weights of {units} of {weights.shape[1]} units", fontsize=10)
-    save(figure, path)
+    return figure
 
 
-def draw_deviations(series: Mapping[str, np.ndarray], path: str | Path, *, tolerance: np.ndarray | None = None) -> None:
+def draw_deviations(series: Mapping[str, np.ndarray], *, tolerance: np.ndarray | None = None) -> "Picture":
     """Draw the deviation of each backend's loss from the reference's, float (steps,), on logarithmic axes.
 
     Of long runs each point is the largest deviation in a stretch of steps, so that none is hidden; what does not
@@ -203,4 +199,4 @@ def draw_deviations(series: Mapping[str, np.ndarray], path: str | Path, *, toler
     axes.set_ylim(bottom=floor)
     axes.legend(frameon=False, fontsize=9)
     _tidy(axes)
-    save(figure, path)
+    return figure

@@ -2,7 +2,9 @@
 
 import importlib.util
 from collections.abc import Iterator
+from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -18,6 +20,28 @@ from mlp_xp.runs.settings import Settings
 from mlp_xp.training import Best, Event, Report, layer_sizes
 
 HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"
+HELD_OUT = "  held out"
+# Stands for a space at which `say` breaks no line: of Unicode's private use area, so that no text has it.
+GLUE = "\ue000"
+
+
+def plain_console(**options: Any) -> Console:
+    """A console that prints text as it is: no markup, no `:names:` of emoji, no colours of its own."""
+    return Console(highlight=False, markup=False, emoji=False, **options)
+
+
+def say(console: Console, text: str, indent: int = 2) -> None:
+    """Print text. On a terminal its lines are broken between words where they are too long, the rest indented.
+
+    Elsewhere they stay whole, for a program to read; so does a word, such as a path, that is longer than a line.
+    """
+    for line in text.split("\n"):
+        pieces = [line]
+        if console.is_terminal and cell_len(line) > console.width:
+            wrapped = Text(line).wrap(console, console.width - indent, overflow="ignore")
+            pieces = [piece.plain.rstrip() for piece in wrapped]
+        for i, piece in enumerate(pieces):
+            console.print(Text(" " * indent * (i > 0) + piece.replace(GLUE, " ")), soft_wrap=True)
 
 
 def count(number: int) -> str:
@@ -44,15 +68,22 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     )
 
 
+def header(config: TrainConfig) -> str:
+    """The names of the columns of a training's table."""
+    return HEADER + HELD_OUT * bool(config.validation)
+
+
 def report_line(report: Report) -> str:
-    """A report as a row under HEADER."""
+    """A report as a row under the header; the last column is empty where no accuracy on held-out samples is known."""
     loss, train_loss, test_loss = (
         f"{value:10.5f}" if value < 1000 else f"{value:10.3e}"
         for value in (report.loss, report.train_loss, report.test_loss)
     )
+    validation_accuracy = getattr(report, "validation_accuracy", None)
+    held_out = "" if validation_accuracy is None else f" {validation_accuracy:9.4f}"
     return (
         f"{report.epoch:5d} {report.sample:7d} {loss} {report.accuracy:9.4f} "
-        f"{train_loss} {test_loss} {report.samples_per_second:10.0f}"
+        f"{train_loss} {test_loss} {report.samples_per_second:10.0f}{held_out}"
     )
 
 
@@ -82,14 +113,14 @@ def watch(
     events: Iterator[Event], config: TrainConfig, dataset: Dataset, console: Console | None = None
 ) -> Iterator[Event]:
     """Pass events on, with a progress bar below what is printed meanwhile if there is a terminal or a notebook."""
-    console = console or Console()
+    console = console or plain_console()
     seen = console.is_terminal or console.is_jupyter
     if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
         seen = False
-        console.print(f"a progress bar in a notebook needs ipywidgets, which {not_installed('ipywidgets')}")
+        say(console, f"a progress bar in a notebook needs ipywidgets, which {not_installed('ipywidgets')}")
     samples = dataset.train_images.shape[0] - config.validation
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
         _Speed(Column(no_wrap=True)),
