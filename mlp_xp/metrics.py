@@ -9,7 +9,7 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import check_choice
-from mlp_xp.dataset import flatten_and_scale, one_hot
+from mlp_xp.dataset import check_images, flatten_and_scale, one_hot
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import ACTIVATIONS, cross_entropy, softmax
 from mlp_xp.loops import Array
@@ -40,11 +40,11 @@ def _compiled_forward(activation: str, backend: Backend) -> Callable[[Network, A
 def predict_logits(network: Network, images: Array, *, activation: str, backend: Backend) -> Array:
     """Logits (n, classes) on the device for images of bytes (n, rows, columns) on the device, in bounded memory.
 
-    Raises MlpXpError for an unknown activation, and for images of another size than the network was trained on.
+    Raises MlpXpError for an unknown activation, for images that are not uint8 or not on the backend's device, and for
+    images of another size than the network was trained on.
     """
     check_choice("activation", activation, ACTIVATIONS)
-    if len(images.shape) != 3:
-        raise MlpXpError(f"images: their shape is {tuple(images.shape)}; give (n, rows, columns), one as image[None]")
+    check_images(images, backend)
     samples, rows, columns = images.shape
     features = network[0].weights.shape[0]
     if rows * columns != features:

@@ -9,7 +9,7 @@ import numpy as np
 from mlp_xp.backend import Backend
 from mlp_xp.chunks import Chunk, hit, plan_epoch
 from mlp_xp.config import TrainConfig
-from mlp_xp.dataset import Dataset
+from mlp_xp.dataset import Dataset, check_dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import evaluate
 from mlp_xp.network import Network, copy_network, count_parameters
@@ -107,6 +107,7 @@ def trajectory(
     DivergenceError at the first loss that is not finite.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
+    check_dataset(dataset, backend)
     config.check_fits(dataset.train_images.shape[0])
     samples = dataset.train_images.shape[0] - config.validation
     sizes = layer_sizes(config, dataset)

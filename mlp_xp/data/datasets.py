@@ -12,8 +12,7 @@ from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.idx import read_idx, read_idx_shape
 from mlp_xp.data.reading import fault
 from mlp_xp.data.registry import DATASETS, DIGITS
-from mlp_xp.dataset import Dataset
-from mlp_xp.errors import MlpXpError
+from mlp_xp.dataset import Dataset, DatasetError
 from mlp_xp.loops import Array
 
 _HERE = Path(__file__).resolve().parent
@@ -24,10 +23,6 @@ CONTENTS = ("images-idx3", "labels-idx1")
 CSV_SUFFIXES = (".csv", ".csv.gz")
 GIVE = "give with --data-dir a folder of four IDX files named as MNIST's or of two CSV files, or a name with --dataset"
 PIECE = 4096
-
-
-class DatasetError(MlpXpError):
-    """Files that do not make up a data set."""
 
 
 class Shape(NamedTuple):
