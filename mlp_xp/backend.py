@@ -49,8 +49,9 @@ class Backend:
     scan: Scan
     """Repeats a training step; see `loops.eager_scan` for the contract."""
     jit: Callable[..., Callable[..., Any]]
-    """`jit(function, donate=())` compiles a function of arrays where the library can, else returns it as it is. The
-    arguments whose positions `donate` names belong to the function from then on."""
+    """`jit(function, donate=())` compiles a function of arrays where the library can; else it returns one that calls
+    the function on a single thread, unless the environment chooses otherwise (see `threads_chosen`). The arguments
+    whose positions `donate` names belong to the function from then on."""
 
     @property
     def device_name(self) -> str | None:
