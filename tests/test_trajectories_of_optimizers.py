@@ -169,7 +169,9 @@ def torch_run(config: TrainConfig) -> Run:
         optimizer.step()
         if config.schedule == "cosine":
             scheduler.step()
-    return Run(np.array(losses), flat([[each.weight.detach().numpy().T, each.bias.detach().numpy()] for each in linears]))
+    return Run(
+        np.array(losses), flat([[each.weight.detach().numpy().T, each.bias.detach().numpy()] for each in linears])
+    )
 
 
 @cache
@@ -240,8 +242,9 @@ def test_whole_runs_are_those_of_optax(name, backend):
 
 
 @pytest.mark.parametrize("name", ["sgd, one sample a step", "momentum", "adam"])
-def test_resumed_runs_are_those_of_the_formulas(name, backend, tmp_path):
+def test_resumed_runs_are_those_of_the_formulas(name, backend, tmp_path, monkeypatch):
     """Stopped in the second epoch after a checkpoint within it, and then gone on with from the folder."""
+    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])  # pictures take longer than the run
     config, dataset = configuration(name), on_device(HOST, backend)
     reports = train(config, dataset, backend, run_dir=tmp_path)
     first = []
