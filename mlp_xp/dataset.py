@@ -31,7 +31,7 @@ class Dataset(NamedTuple):
     train_images: Array
     """uint8 (n, rows, columns) on the device, 0 to 255."""
     train_labels: Array
-    """uint8 (n,) on the device, each below the number of classes."""
+    """Integers (n,) on the device, uint8 from `load_dataset`; each below the number of classes."""
     test_images: Array
     test_labels: Array
     class_names: tuple[str, ...]

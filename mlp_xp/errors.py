@@ -30,6 +30,10 @@ class MlpXpError(Exception):
         return f"--{self.setting.replace('_', '-')}: {self.text}" if self.setting else self.text
 
 
+class MlpXpWarning(UserWarning):
+    """Something that runs, but probably not as intended; commands print its message as one line and go on."""
+
+
 def not_installed(requirement: str) -> str:
     """What to do about a library that is not there, for the end of a message: the command for this very Python."""
     return f"is not installed; install it with: {sys.executable} -m pip install {requirement}"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_xp.backend import Backend
+from mlp_xp.checks import check_images
 from mlp_xp.config import check_choice
 from mlp_xp.dataset import Prepare, flatten_and_scale, one_hot
 from mlp_xp.errors import MlpXpError
@@ -44,11 +45,11 @@ def predict_logits(
     """Return the logits (n, classes), on the device, of images of bytes (n, rows, columns) on the device.
 
     Works in parts of bounded memory. prepare: the data set's (see `Dataset.prepare`). Raises MlpXpError for an unknown
-    activation, and for images of another size than the network takes.
+    activation, for images that are not uint8 or not on the backend's device, and for images of another size than the
+    network takes.
     """
     check_choice("activation", activation, ACTIVATIONS)
-    if len(images.shape) != 3:
-        raise MlpXpError(f"their shape is {tuple(images.shape)}; give (n, rows, columns)", setting="images")
+    check_images(images, backend)
     samples, rows, columns = images.shape
     features = network[0].weights.shape[0]
     if rows * columns != features:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_xp.backend import Backend
+from mlp_xp.checks import check_dataset
 from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
@@ -131,10 +132,11 @@ def trajectory(
     state is donated. On the same backend the rest then has the same bits as if training had not been interrupted.
     stop_after: end after so many steps, counted from the first of the warm-up, without a closing event.
 
-    Raises ConfigError for a data set that is too small for the configuration, DivergenceError at the first loss that is
-    not finite.
+    Raises DatasetError for data that cannot be trained on (see `checks`), ConfigError for a data set that is too small
+    for the configuration, DivergenceError at the first loss that is not finite.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
+    check_dataset(dataset, backend)
     config.check_fits(dataset.train_images.shape[0])
     samples = dataset.train_images.shape[0] - config.validation
     held_out = dataset.train_images[samples:, ...], dataset.train_labels[samples:, ...]

@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from conftest import backend_params, on_device, open_or_skip, pytest_collection_modifyitems, synthetic
 
-import mlp_xp.steps
+import mlp_xp.chunks
 from mlp_xp.backend import BACKENDS, Backend, BackendError, open_backend
+from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
-from mlp_xp.functional import cross_entropy
-from mlp_xp.steps import make_chunk
-from mlp_xp.training import Progress, trajectory
+from mlp_xp.losses import cross_entropy
+from mlp_xp.training import Event, trajectory
 
 HOST = np.arange(6.0).reshape(2, 3)
 stand_in_only = pytest.mark.parametrize("cupy", [cupy_stand_in.NAME], indirect=True)
@@ -113,7 +113,10 @@ def test_the_way_in_copies(cupy):
     assert cupy.asarray([arrays[0][1, 2], arrays[0][0, 1]]).tolist() == [5.0, 1.0]
 
 
-OPERATORS = [getattr(operator, name) for name in "add sub mul truediv matmul eq ne lt le gt ge floordiv mod pow".split()]
+OPERATORS = [
+    getattr(operator, name)
+    for name in ["add", "sub", "mul", "truediv", "matmul", "eq", "ne", "lt", "le", "gt", "ge", "floordiv", "mod", "pow"]
+]
 
 
 @pytest.mark.parametrize("operate", OPERATORS, ids=lambda f: f.__name__)
@@ -357,7 +360,7 @@ FAULTS: dict[str, tuple[Callable[[Any, Any], Any], str, str]] = {
 }
 
 
-def train(backend: Backend) -> list[Progress]:
+def train(backend: Backend) -> list[Event]:
     config = TrainConfig(epochs=1, hidden=(4,), report_every=50)
     return list(trajectory(config, on_device(synthetic(60), backend), backend))
 
@@ -379,7 +382,7 @@ def test_a_fault_inside_a_chunk_is_found(fault, forgetful, monkeypatch):
         done.append(plant(logits, xp))
         return cross_entropy(logits, targets, xp=xp)
 
-    monkeypatch.setattr(mlp_xp.steps, "cross_entropy", faulty)
+    monkeypatch.setattr(mlp_xp.chunks, "cross_entropy", faulty)
     with pytest.raises((TypeError, RuntimeError), match=re.escape(message)) as caught:
         train(open_or_skip(cupy_stand_in.NAME))
     assert caught.typename == error
@@ -398,7 +401,7 @@ def test_between_chunks_the_host_may_look():
         look(array)
     assert bool(array[0] == 1), "the end of a chunk, by an error too, ends the ban"
     assert backend.to_numpy(backend.jit(lambda x: x + 1)(array)).tolist() == [2, 2]
-    assert [progress.closing for progress in train(backend)][-1]
+    assert [event.closing for event in train(backend)][-1]
 
 
 # It is opened as CuPy is, and leaves no trace.

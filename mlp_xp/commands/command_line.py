@@ -5,10 +5,11 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 
 
 def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some: bool = False) -> Any:
@@ -53,13 +54,31 @@ def _silence_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+@contextlib.contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Print the package's own warnings as one line each on stderr, once; leave all others to Python."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", MlpXpWarning)
+        show = warnings.showwarning
+
+        def show_line(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
+            if issubclass(category, MlpXpWarning):
+                print(f"warning: {message}", file=sys.stderr)
+            else:
+                show(message, category, *place, **others)
+
+        warnings.showwarning = show_line
+        yield
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Run a script's main and exit: 0 or the code that it returns; for an MlpXpError its code, after one line.
 
-    The system's errors about files, and want of memory, are told in one line too.
+    The system's errors about files, want of memory and the package's warnings are told in one line too.
     """
     try:
-        code = main() or 0
+        with _warnings_as_lines():
+            code = main() or 0
         sys.stdout.flush()
     except MlpXpError as error:
         print(f"error: {error.on_command_line()}", file=sys.stderr)

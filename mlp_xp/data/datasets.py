@@ -7,13 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_xp.backend import Backend
+from mlp_xp.checks import DatasetError
 from mlp_xp.data.csv_files import read_csv
 from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.idx import read_idx
 from mlp_xp.data.reading import fault
 from mlp_xp.data.registry import DATASETS, DIGITS
 from mlp_xp.dataset import Dataset
-from mlp_xp.errors import MlpXpError, nearest
+from mlp_xp.errors import nearest
 from mlp_xp.functional import Array
 
 _HERE = Path(__file__).resolve().parent
@@ -26,10 +27,6 @@ GIVE = "give a folder of four IDX files named as MNIST's or of two CSV files, or
 # The argument of `load_dataset` that these faults are about.
 SETTING = "name_or_folder"
 PIECE = 4096
-
-
-class DatasetError(MlpXpError):
-    """Files that do not make up a data set."""
 
 
 class Files(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backend import Backend, threads_chosen
+from mlp_xp.checks import check_arrays
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import file_errors, left_aside, write_whole
@@ -96,6 +97,7 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
 
 
 def _data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[str, Any]:
+    check_arrays(dataset, backend)  # before the folder is made: training, which checks all, begins after it
     return {
         "train_samples": dataset.train_images.shape[0] - settings.train.validation,
         "image_shape": list(dataset.train_images.shape[1:]),
