@@ -89,7 +89,7 @@ def test_unknown_dtypes_are_refused_with_the_nearest():
 def test_unknown_devices_are_refused_with_those_there_are(name, device):
     open_or_skip(name)
     message = refusal(name, device=device)
-    assert message.startswith(f"backend {name}: device {device!r} is not to be had; this library has ")
+    assert message.startswith(f"backend {name}: device {device!r} is not available; choose one of ")
     assert "cpu" in message.lower()
 
 

@@ -134,5 +134,5 @@ def test_a_device_that_there_is_not(data_dir, tmp_path):
     outcome = run(
         "train", "--backend", "cupy", "--device", "cuda:1", "--data-dir", data_dir, "--run-dir", tmp_path / "r"
     )
-    assert_one_line(outcome, 2, "backend cupy: device 'cuda:1' is not to be had; this library has cuda:0 here")
+    assert_one_line(outcome, 2, "backend cupy: device 'cuda:1' is not available; choose one of cuda:0")
     assert not (tmp_path / "r").exists()
