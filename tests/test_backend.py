@@ -221,7 +221,7 @@ def test_cupy_without_devices_says_so(monkeypatch, forget):
 def test_cupy_names_the_gpus_there_are(monkeypatch, forget):
     fake_cupy(monkeypatch, forget, lambda: 2)
     for device in ("cuda:2", "2", "gpu", "cuda:-1"):
-        assert "this library has cuda:0, cuda:1 here" in refusal("cupy", device=device)
+        assert "choose one of cuda:0, cuda:1" in refusal("cupy", device=device)
 
 
 def test_the_real_cupy_without_a_gpu_says_so():
