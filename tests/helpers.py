@@ -8,7 +8,6 @@ import json
 import os
 import pty
 import select
-import struct
 import subprocess
 import sys
 import time
@@ -19,13 +18,10 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
-from conftest import synthetic
 
 from mlp_xp.commands import command_line
-from mlp_xp.dataset import Dataset
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
-IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 PATIENCE = 60  # seconds, for whatever a process should do at once
 
 
@@ -35,23 +31,6 @@ class Outcome(NamedTuple):
     code: int
     out: str
     err: str
-
-
-def write_idx_folder(folder: Path, dataset: Dataset) -> Path:
-    """The four files of a data set on the host, plain IDX."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, array in zip(IDX_NAMES, dataset[:4], strict=True):
-        header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-        (folder / name).write_bytes(header + array.tobytes())
-    return folder
-
-
-def csv_text(images: np.ndarray, labels: np.ndarray, header: bool = True, ending: str = "\n") -> str:
-    """Images and labels as such files are spread: the label first, then the pixels, row by row."""
-    rows, columns = images.shape[1:]
-    lines = [",".join(map(str, (label, *image.ravel()))) for image, label in zip(images, labels, strict=True)]
-    names = ",".join(["label", *(f"{i}x{j}" for i in range(1, rows + 1) for j in range(1, columns + 1))])
-    return "".join(line + ending for line in ([names] if header else []) + lines)
 
 
 def load_script(name: str) -> ModuleType:
@@ -173,10 +152,6 @@ def assert_same_run(folder: Path, expected: Path) -> None:
 def arrays_of(network: Any, to_numpy: Callable[[Any], np.ndarray]) -> list[np.ndarray]:
     """Every array of a network, on the host."""
     return [to_numpy(array) for layer in network for array in layer]
-
-
-TINY = synthetic(200, 60, 6)
-"""200 training and 60 test images of 6 x 6."""
 
 
 def small_settings(**changes: Any) -> dict[str, Any]:

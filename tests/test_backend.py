@@ -10,7 +10,8 @@ from pathlib import Path
 import cupy_stand_in
 import numpy as np
 import pytest
-from conftest import on_device, open_or_skip, synthetic
+from backends import open_or_skip
+from data_sets import on_device, synthetic
 
 from mlp_xp import backend as backend_module
 from mlp_xp import train

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY, arrays_of
+from data_sets import TINY
+from helpers import arrays_of
 
 from mlp_xp.api import train
 from mlp_xp.backend import open_backend

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import csv_text
+from data_sets import csv_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import numpy as np
-from conftest import assert_close
+from numerics import assert_close
 
 from mlp_xp.dataset import flatten_and_scale, one_hot
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import csv_text
+from data_sets import csv_text
 
 from mlp_xp.backend import Backend
 from mlp_xp.data.datasets import DATASETS, DatasetError, find_file, load_dataset

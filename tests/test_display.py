@@ -5,7 +5,7 @@ import math
 import re
 
 import pytest
-from helpers import TINY
+from data_sets import TINY
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console

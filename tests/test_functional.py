@@ -9,7 +9,7 @@ from decimal import Decimal
 import jax
 import numpy as np
 import pytest
-from conftest import assert_close
+from numerics import assert_close
 
 from mlp_xp import functional, losses
 from mlp_xp.backend import Backend, open_backend

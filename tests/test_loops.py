@@ -6,7 +6,7 @@ import warnings
 import jax
 import numpy as np
 import pytest
-from conftest import assert_close
+from numerics import assert_close
 
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.loops import eager_scan

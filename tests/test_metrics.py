@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import assert_close, assert_near, on_device, synthetic, trajectory_tolerance
+from data_sets import on_device, synthetic
+from numerics import assert_close, assert_near, trajectory_tolerance
 
 import mlp_xp.metrics
 from mlp_xp.backend import Backend

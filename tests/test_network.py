@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import assert_close
+from numerics import assert_close
 
 from mlp_xp.backend import Backend, installed, open_backend
 from mlp_xp.config import TrainConfig

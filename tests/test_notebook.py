@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import assert_near, trajectory_tolerance
+from numerics import assert_near, trajectory_tolerance
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import assert_near
+from numerics import assert_near
 
 from mlp_xp.backend import Backend, installed, open_backend
 from mlp_xp.config import TrainConfig

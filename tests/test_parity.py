@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import TINY
+from data_sets import TINY
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY, assert_one_line, call, finish, start
+from data_sets import TINY
+from helpers import assert_one_line, call, finish, start
 
 from mlp_xp.backend import BACKENDS, BackendError, installed, open_backend
 from mlp_xp.config import TrainConfig

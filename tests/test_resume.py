@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import on_device
+from data_sets import TINY, on_device, write_idx_folder
 from helpers import (
-    TINY,
     arrays_of,
     assert_one_line,
     assert_same_run,
@@ -19,7 +18,6 @@ from helpers import (
     options,
     small_settings,
     without_times,
-    write_idx_folder,
 )
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import on_device, open_or_skip, synthetic
+from backends import open_or_skip
+from data_sets import on_device, synthetic
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlp_xp import TrainConfig, open_backend, predict, train

@@ -17,7 +17,9 @@ import array_api_compat
 import cupy_stand_in
 import numpy as np
 import pytest
-from conftest import backend_params, on_device, open_or_skip, pytest_collection_modifyitems, synthetic
+from backends import backend_params, open_or_skip
+from conftest import pytest_collection_modifyitems
+from data_sets import on_device, synthetic
 
 import mlp_xp.chunks
 from mlp_xp.backend import BACKENDS, Backend, BackendError, open_backend

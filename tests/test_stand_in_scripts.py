@@ -11,7 +11,8 @@ import cupy_stand_in
 import helpers
 import numpy as np
 import pytest
-from helpers import TINY, Outcome, assert_one_line, assert_same_run, metrics, options, small_settings
+from data_sets import TINY
+from helpers import Outcome, assert_one_line, assert_same_run, metrics, options, small_settings
 from PIL import Image
 
 from mlp_xp.api import train

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import assert_near, notebook_rows, on_device, synthetic, trajectory_tolerance
+from data_sets import notebook_rows, on_device, synthetic
+from numerics import assert_near, trajectory_tolerance
 
 import mlp_xp.chunks
 from mlp_xp.backend import Backend

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_sets import TINY
 from helpers import (
-    TINY,
     assert_one_line,
     assert_same_run,
     call,

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import assert_near, notebook_rows, trajectory_tolerance
+from data_sets import TINY, notebook_rows
 from helpers import (
-    TINY,
     assert_one_line,
     assert_same_run,
     call,
@@ -22,6 +21,7 @@ from helpers import (
     small_settings,
     start,
 )
+from numerics import assert_near, trajectory_tolerance
 from safetensors.numpy import load_file
 
 from mlp_xp.backend import installed

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import assert_near, on_device, synthetic, trajectory_tolerance
+from data_sets import on_device, synthetic
+from numerics import assert_near, trajectory_tolerance
 
 import mlp_xp.chunks
 from mlp_xp import train

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import assert_near, on_device, synthetic, trajectory_tolerance
+from data_sets import on_device, synthetic
+from numerics import assert_near, trajectory_tolerance
 
 from mlp_xp import TrainConfig, train
 from mlp_xp.backend import Backend, installed, open_backend

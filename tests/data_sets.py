@@ -1,0 +1,58 @@
+"""Small data sets, in memory and as files."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from mlp_xp.backend import Backend
+from mlp_xp.dataset import Dataset
+from mlp_xp.parity.notebook import flat, one_hot
+
+IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+def synthetic(samples: int = 300, test_samples: int = 100, size: int = 12, classes: int = 10) -> Dataset:
+    """Small images on the host that a network can learn: a random pattern for each class, and noise."""
+    random = np.random.default_rng(samples)
+    patterns = random.integers(0, 128, (classes, size, size))
+
+    def part(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = random.integers(0, classes, count)
+        labels[:classes] = np.arange(classes)[:count]  # every class is there: the notebook counts them by the largest
+        images = patterns[labels] + random.integers(0, 128, (count, size, size))
+        return images.astype(np.uint8), labels.astype(np.uint8)
+
+    return Dataset(*part(samples), *part(test_samples), tuple(str(i) for i in range(classes)))
+
+
+def on_device(dataset: Dataset, backend: Backend) -> Dataset:
+    """The arrays of a data set on the host, copied to the backend's device."""
+    fields = ("train_images", "train_labels", "test_images", "test_labels")
+    return dataset._replace(**{field: backend.asarray(getattr(dataset, field)) for field in fields})
+
+
+def notebook_rows(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """The training part of a data set on the host as the notebook prepares it: float64 rows and one-hot labels."""
+    return flat(dataset.train_images), one_hot(dataset.train_labels)
+
+
+TINY = synthetic(200, 60, 6)
+"""200 training and 60 test images of 6 x 6."""
+
+
+def write_idx_folder(folder: Path, dataset: Dataset) -> Path:
+    """The four files of a data set on the host, plain IDX."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in zip(IDX_NAMES, dataset[:4], strict=True):
+        header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+        (folder / name).write_bytes(header + array.tobytes())
+    return folder
+
+
+def csv_text(images: np.ndarray, labels: np.ndarray, header: bool = True, ending: str = "\n") -> str:
+    """Images and labels as such files are spread: the label first, then the pixels, row by row."""
+    rows, columns = images.shape[1:]
+    lines = [",".join(map(str, (label, *image.ravel()))) for image, label in zip(images, labels, strict=True)]
+    names = ",".join(["label", *(f"{i}x{j}" for i in range(1, rows + 1) for j in range(1, columns + 1))])
+    return "".join(line + ending for line in ([names] if header else []) + lines)
