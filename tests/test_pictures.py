@@ -353,7 +353,7 @@ def test_what_pillow_said_is_kept(tmp_path: Path) -> None:
     assert str(error.value.__cause__) in str(error.value)
 
 
-@pytest.mark.parametrize("place", ["mlp_xp.data.pictures._grey", "PIL.ImageOps.exif_transpose", "PIL.Image.open"])
+@pytest.mark.parametrize("place", ["mlp_xp.data.pictures.grey", "PIL.ImageOps.exif_transpose", "PIL.Image.open"])
 @pytest.mark.parametrize("defect", [AttributeError, TypeError, NameError, AssertionError])
 def test_a_defect_is_no_damage(place: str, defect: type[Exception], tmp_path: Path, monkeypatch) -> None:
     """Neither in this package nor in how it calls Pillow: it keeps its traceback."""
@@ -378,7 +378,7 @@ def test_after_decoding_nothing_is_the_files_fault(defect: type[Exception], tmp_
     def broken(*args, **kwargs):
         raise defect("planted")
 
-    monkeypatch.setattr("mlp_xp.data.pictures._grey", broken)
+    monkeypatch.setattr("mlp_xp.data.pictures.grey", broken)
     with pytest.raises(defect, match="planted"):
         prepare_picture(path)
 

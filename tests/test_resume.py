@@ -341,9 +341,9 @@ def test_a_configuration_that_was_changed_is_named(whole_runs, tmp_path):
 
 def rewrite(path: Path, change) -> None:
     """Let `change` alter the tensors of a checkpoint, and give it a sum of its own again: no accident, another file."""
-    tensors, facts = checkpoints._load(path)
+    tensors, facts = checkpoints.read_tensors(path)
     change(tensors)
-    checkpoints._save(path, tensors, facts)
+    checkpoints.write_tensors(path, tensors, facts)
 
 
 def test_arrays_that_lack_or_have_another_shape_are_named(whole_runs, tmp_path):

@@ -93,7 +93,7 @@ def assert_goes_on(folder: Path, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         die_at(patch, run_folder.append_metrics, 20)
         assert call("train", "--resume", folder).code == 130
-    saved = json.loads(checkpoints._load(folder / "checkpoint.safetensors")[1]["position"])
+    saved = json.loads(checkpoints.read_tensors(folder / "checkpoint.safetensors")[1]["position"])
     after = [*map(without_times, metrics(folder))]
     assert len(after) >= 20
     assert len(after) > saved["reports"] > 0
@@ -109,7 +109,7 @@ def test_a_signal_ends_training_with_everything_saved(number, code, data_dir, tm
     assert_one_line(outcome, code, "interrupted in epoch", f"--resume {folder}")
     assert not CONTROL.search(outcome.out)
     place = re.search(r"epoch (\d+), after (\d+) samples", outcome.err)
-    saved = json.loads(checkpoints._load(folder / "checkpoint.safetensors")[1]["position"])
+    saved = json.loads(checkpoints.read_tensors(folder / "checkpoint.safetensors")[1]["position"])
     assert (saved["epoch"], saved["sample"]) == tuple(map(int, place.groups())), "nothing that was done is lost"
     assert saved["reports"] == len(metrics(folder))
     assert_goes_on(folder, monkeypatch)
@@ -130,7 +130,7 @@ def test_a_signal_in_the_warm_up_ends_training_too(data_dir, tmp_path, monkeypat
 
 
 def test_a_signal_while_loading_is_one_line_too(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(load_script("train"), "load_dataset", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(load_script("train"), "load_data", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run"]
     # Whatever a shell starts in the background ignores SIGINT, these tests too.
     old = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -138,7 +138,7 @@ def _read_grey(picture: "str | os.PathLike[str] | Image.Image", name: str) -> Fl
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is odd in a file and can be read all the same
         try:
-            return _grey(_decode(picture, name))
+            return grey(_decode(picture, name))
         except MemoryError as error:
             raise PictureError(f"{name}: is too large for the memory of this machine; make it smaller") from error
 
@@ -179,7 +179,8 @@ def _no_file(path: Path) -> str:
     return "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "no such file"
 
 
-def _grey(image: "Image.Image") -> Floats:
+def grey(image: "Image.Image") -> Floats:
+    """Return the grey levels of an image, from 0 (black) to 1 (white), float64 (rows, columns), in bounded size."""
     from PIL import Image
 
     if image.mode[0] in "IF":

@@ -45,7 +45,8 @@ def _digest(tensors: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
-def _save(path: Path, tensors: dict[str, np.ndarray], facts: dict[str, str]) -> None:
+def write_tensors(path: Path, tensors: dict[str, np.ndarray], facts: dict[str, str]) -> None:
+    """Write tensors and facts to a safetensors file, with a checksum. Raises FileError."""
     from safetensors.numpy import save
 
     # One entry, since several are written in an order that changes from run to run: equal networks make equal files.
@@ -53,7 +54,8 @@ def _save(path: Path, tensors: dict[str, np.ndarray], facts: dict[str, str]) -> 
     write_whole(path, save(tensors, metadata={"mlp_xp": record}))
 
 
-def _load(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read tensors and facts from a file of `write_tensors`. Raises RunError where it is missing or altered."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -81,14 +83,14 @@ def save_model(folder: Path, network: Network, settings: Settings, dataset: Data
         "image_shape": json.dumps(list(dataset.train_images.shape[1:])),
         "class_names": json.dumps(list(dataset.class_names)),
     }
-    _save(folder / MODEL, _network_tensors("network", network, backend), facts)
+    write_tensors(folder / MODEL, _network_tensors("network", network, backend), facts)
 
 
 def load_model(folder: str | Path) -> Model:
     """The network of a run so far, on the host. Raises RunError."""
     folder = Path(folder)
     read_config(folder)
-    tensors, facts = _load(folder / MODEL)
+    tensors, facts = read_tensors(folder / MODEL)
     try:
         layers = [
             Layer(tensors[f"network.{i}.weights"], tensors[f"network.{i}.bias"]) for i in range(len(tensors) // 2)
@@ -136,7 +138,9 @@ def save_checkpoint(folder: Path, position: Position, settings: Settings, backen
         "tally": list(position.tally),
         "best": [position.best.accuracy, position.best.epoch] if position.best else None,
     }
-    _save(folder / CHECKPOINT, tensors, {"settings": json.dumps(flatten(settings)), "position": json.dumps(record)})
+    write_tensors(
+        folder / CHECKPOINT, tensors, {"settings": json.dumps(flatten(settings)), "position": json.dumps(record)}
+    )
 
 
 def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Backend) -> Position:
@@ -145,7 +149,7 @@ def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Bac
     fresh: a state of the settings' network, for names and shapes.
     """
     path = folder / CHECKPOINT
-    tensors, facts = _load(path)
+    tensors, facts = read_tensors(path)
     if not {"settings", "position"} <= {*facts}:
         raise RunError(f"{str(path)!r}: is not a checkpoint; start the run over with --overwrite")
     # Settings that were added since the checkpoint was written have their defaults.
