@@ -1,4 +1,4 @@
-"""The stand-in for CuPy (tests/stand_in/cupy) as a backend of the tests: in sys.modules for as long as a test needs it."""
+"""The stand-in for CuPy (tests/stand_in/cupy) as a backend of the tests, in sys.modules while a test needs it."""
 
 import sys
 from collections.abc import Callable, Iterator

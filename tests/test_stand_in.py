@@ -113,7 +113,10 @@ def test_the_way_in_copies(cupy):
     assert cupy.asarray([arrays[0][1, 2], arrays[0][0, 1]]).tolist() == [5.0, 1.0]
 
 
-OPERATORS = [getattr(operator, name) for name in "add sub mul truediv matmul eq ne lt le gt ge floordiv mod pow".split()]
+OPERATORS = [
+    *(operator.add, operator.sub, operator.mul, operator.truediv, operator.matmul, operator.floordiv, operator.mod),
+    *(operator.pow, operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge),
+]
 
 
 @pytest.mark.parametrize("operate", OPERATORS, ids=lambda f: f.__name__)

@@ -131,6 +131,8 @@ def test_bench(tmp_path):
 
 
 def test_a_device_that_there_is_not(data_dir, tmp_path):
-    outcome = run("train", "--backend", "cupy", "--device", "cuda:1", "--data-dir", data_dir, "--run-dir", tmp_path / "r")
+    outcome = run(
+        "train", "--backend", "cupy", "--device", "cuda:1", "--data-dir", data_dir, "--run-dir", tmp_path / "r"
+    )
     assert_one_line(outcome, 2, "backend cupy: device 'cuda:1' is not to be had; this library has cuda:0 here")
     assert not (tmp_path / "r").exists()
