@@ -3,8 +3,7 @@
 It exists because array-api-strict and JAX's compiler refuse only a part of what CuPy refuses. The rules are looked up
 in CuPy's sources and tests, which the docstrings name: a device that cannot be hashed, no implicit conversion to NumPy,
 no operation with arrays of NumPy's, arrays of 0 dimensions where NumPy gives scalars, index arrays that wrap around,
-no floating-point warnings, and the switch that forbids the host to look at values (`allow_synchronize`, in CuPy
-`cupyx.allow_synchronize`).
+no floating-point warnings, and a switch that forbids the host to look at values (`cupy._sync.allow_synchronize`).
 
 It has what `array_api_compat.cupy` takes from CuPy and what the array API standard has, and no more: a name that is
 missing here is an AttributeError. What it cannot show: a GPU's rounding, its speed, its kernels and libraries, its
@@ -28,7 +27,6 @@ from cupy._array import (
     unwrap,
     wrap,
 )
-from cupy._sync import DeviceSynchronized, allow_synchronize
 
 __version__ = "14.2.0+stand-in"
 
@@ -56,8 +54,6 @@ iinfo inf int8 int16 int32 int64 integer intp isdtype issubdtype nan newaxis num
 uint8 uint16 uint32 uint64 unsignedinteger
 """
 __all__ = [
-    "DeviceSynchronized",
-    "allow_synchronize",
     "array",
     "asarray",
     "asnumpy",
@@ -93,7 +89,7 @@ unique = of_array(np.unique, synchronizes=True)
 
 
 @register
-def take(a, indices, axis=None, out=None):
+def take(a, indices, axis=None):
     """Elements along an axis; indices out of range wrap around (cupy/_core/_routines_indexing.pyx, `_take`)."""
     host = unwrap(a)
     if type(a) is not ndarray:
@@ -127,7 +123,7 @@ def meshgrid(*arrays, **kwargs):
 
 
 def result_type(*arrays_and_dtypes):
-    """The dtype of an operation (cupy/_util or numpy's own: cupy/_core/_dtype.pyx, `result_type`)."""
+    """The dtype of an operation (cupy/__init__.py, `result_type`)."""
     return np.result_type(*map(unwrap, arrays_and_dtypes))
 
 

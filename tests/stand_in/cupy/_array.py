@@ -217,7 +217,10 @@ class ndarray:  # noqa: N801
 
     @shape.setter
     def shape(self, shape: tuple[int, ...]) -> None:
-        self._host = self._host.reshape(shape, copy=False)
+        reshaped = self._host.reshape(shape)
+        if self.size and not np.shares_memory(reshaped, self._host):
+            raise AttributeError("incompatible shape")
+        self._host = reshaped
 
     # To the host.
 
