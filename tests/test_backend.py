@@ -343,7 +343,7 @@ def test_jax_keeps_float64_in_a_fresh_process():
     assert (run.stdout, run.stderr) == ("float64 True True\n", "")
 
 
-def test_array_api_strict_is_as_strict_as_a_gpu():
+def test_array_api_strict_keeps_its_arrays_on_its_device():
     import array_api_strict
 
     backend = open_backend("array-api-strict")

@@ -22,7 +22,7 @@ from conftest import pytest_collection_modifyitems
 from data_sets import on_device, synthetic
 
 import mlp_xp.chunks
-from mlp_xp.backend import BACKENDS, Backend, BackendError, open_backend
+from mlp_xp.backend import BACKENDS, Backend, BackendError, installed, open_backend
 from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
 from mlp_xp.losses import cross_entropy
@@ -52,7 +52,7 @@ def x(cupy: types.ModuleType) -> Any:
 # Devices.
 
 
-def test_devices_compare_by_index_and_have_no_hash(cupy):
+def check_devices(cupy: types.ModuleType) -> None:
     device = cupy.cuda.Device(0)
     assert cupy.cuda.Device is cupy.cuda.device.Device
     assert (int(device), repr(device)) == (0, "<CUDA Device 0>")
@@ -61,11 +61,16 @@ def test_devices_compare_by_index_and_have_no_hash(cupy):
     assert device < cupy.cuda.Device(1)
     assert device != 0
     assert cupy.cuda.Device(device) == device
-    for key in (device, cupy.zeros(1)):
-        with pytest.raises(TypeError, match="unhashable"):
-            hash(key)
-        with pytest.raises(TypeError, match="unhashable"):
-            functools.lru_cache(id)(key)
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(device)
+    with pytest.raises(TypeError, match="unhashable"):
+        functools.lru_cache(id)(device)
+
+
+def test_devices_compare_by_index_and_have_no_hash(cupy):
+    check_devices(cupy)
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(cupy.zeros(1))
 
 
 def test_the_current_device_is_where_arrays_are_made(cupy):
@@ -116,8 +121,8 @@ def test_the_way_in_copies(cupy):
 
 
 OPERATORS = [
-    getattr(operator, name)
-    for name in ["add", "sub", "mul", "truediv", "matmul", "eq", "ne", "lt", "le", "gt", "ge", "floordiv", "mod", "pow"]
+    *(operator.add, operator.sub, operator.mul, operator.truediv, operator.matmul, operator.floordiv, operator.mod),
+    *(operator.pow, operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge),
 ]
 
 
@@ -396,10 +401,10 @@ def test_a_fault_inside_a_chunk_is_found(fault, forgetful, monkeypatch):
 def test_between_chunks_the_host_may_look():
     backend = open_or_skip(cupy_stand_in.NAME)
     with cupy_stand_in.installed():
-        import cupy
+        from cupy._sync import DeviceSynchronized
     array = backend.asarray(np.ones(2))
     look = backend.jit(lambda x: bool(x[0] == 1))
-    with pytest.raises(cupy.DeviceSynchronized):
+    with pytest.raises(DeviceSynchronized):
         look(array)
     assert bool(array[0] == 1), "the end of a chunk, by an error too, ends the ban"
     assert backend.to_numpy(backend.jit(lambda x: x + 1)(array)).tolist() == [2, 2]
@@ -458,6 +463,40 @@ def test_a_test_on_it_finds_it_and_no_other_does(param):
     there = "stand_in" in str(getattr(sys.modules.get("cupy"), "__file__", ""))
     assert there is (param == cupy_stand_in.NAME)
     assert ("cupy" in vars(package)) is ("array_api_compat.cupy" in sys.modules)
+
+
+# What the real CuPy shows without a GPU.
+
+
+def names_of(cupy: types.ModuleType) -> dict[str, set[str]]:
+    """All that may be used of it, by what has it."""
+    parts = {"cupy": cupy, "linalg": cupy.linalg, "fft": cupy.fft}
+    names = {name: {*part.__all__} if hasattr(part, "__all__") else {*dir(part)} for name, part in parts.items()}
+    return names | {"ndarray": {*dir(cupy.ndarray)}, "Device": {*dir(cupy.cuda.Device)}}
+
+
+def test_it_has_no_name_that_the_real_cupy_has_not():
+    """Else a function or a conversion that works here is missing on a GPU."""
+    if not installed("cupy"):
+        pytest.skip("cupy is not installed")
+    with cupy_stand_in.installed():
+        ours = names_of(sys.modules["cupy"])
+    theirs = names_of(pytest.importorskip("cupy"))
+    pythons = {*dir(Python)} | {"_host", "_entered"}
+    assert {part: names - theirs[part] - pythons for part, names in ours.items()} == {part: set() for part in ours}
+
+
+class Python:
+    """What every class has."""
+
+
+def test_the_real_cupys_devices_are_as_the_stand_ins():
+    if not installed("cupy"):
+        pytest.skip("cupy is not installed")
+    cupy = pytest.importorskip("cupy")
+    assert "+stand-in" not in cupy.__version__
+    check_devices(cupy)
+    assert cupy.ndarray.__hash__ is None
 
 
 # It never passes for a GPU.

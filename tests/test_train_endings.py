@@ -53,7 +53,7 @@ def test_divergence_ends_with_its_place_and_keeps_what_was_reported(data_dir, tm
     folder = tmp_path / "run"
     arguments = options(small_settings(learning_rate=1e200, report_every=1))
     outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *arguments)
-    assert_one_line(outcome, 1, "diverged", "--learning-rate")
+    assert_one_line(outcome, 1, "diverged", "lower the learning rate")
     sample = int(re.search(r"loss \w+ sample (\d+) of epoch 0 is (nan|inf)", outcome.err)[1])
     records = metrics(folder)
     assert [r["sample"] for r in records] == [*range(sample)]

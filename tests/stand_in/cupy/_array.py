@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+
 from cupy._sync import declare_synchronize
 from cupy.cuda.device import Device
 
@@ -22,7 +23,7 @@ COMPARISONS = {
 
 
 def wrap(result: Any) -> Any:
-    """NumPy's arrays and scalars, and tuples of them, as device arrays: what NumPy gives as a scalar has 0 dimensions."""
+    """NumPy's arrays and scalars, and tuples of them, as device arrays; a scalar becomes an array of 0 dimensions."""
     if isinstance(result, np.ndarray | np.generic):
         array = ndarray.__new__(ndarray)
         array._host = np.asarray(result)
@@ -216,7 +217,10 @@ class ndarray:  # noqa: N801
 
     @shape.setter
     def shape(self, shape: tuple[int, ...]) -> None:
-        self._host = self._host.reshape(shape, copy=False)
+        reshaped = self._host.reshape(shape)
+        if self.size and not np.shares_memory(reshaped, self._host):
+            raise AttributeError("incompatible shape")
+        self._host = reshaped
 
     # To the host.
 
@@ -349,7 +353,10 @@ class ndarray:  # noqa: N801
 
 
 def _method(name: str) -> Callable[..., Any]:
-    return lambda self, *args, **kwargs: _functions[name](self, *args, **kwargs)
+    def method(self: ndarray, *args: Any, **kwargs: Any) -> Any:
+        return _functions[name](self, *args, **kwargs)
+
+    return method
 
 
 METHODS = "all any argmax argmin argsort cumprod cumsum dot max mean min nonzero prod squeeze std sum swapaxes take var"
