@@ -299,6 +299,8 @@ def test_a_prediction_can_be_compiled(backend):
     expected = backend.to_numpy(function(images))
     rtol = 8 * np.finfo(float).eps  # a compiler may fuse the few operations after the product
     np.testing.assert_allclose(backend.to_numpy(backend.jit(function)(images)), expected, rtol=rtol)
+    with_images = backend.jit(lambda network: predict(network, images, activation="sigmoid", backend=backend))
+    np.testing.assert_allclose(backend.to_numpy(with_images(network)), expected, rtol=rtol)
     with pytest.raises(DatasetError, match="images: their dtype is float64"):
         backend.jit(function)(backend.asarray(HOST.test_images / 255))
 
@@ -352,10 +354,14 @@ def test_the_train_command_prints_one_line_for_dark_images(dark_folder, no_pictu
 
 
 def test_other_warnings_are_left_to_python(monkeypatch):
-    """Which makes them errors here."""
-    monkeypatch.setattr("mlp_xp.commands.plot.parse", lambda *_: warnings.warn("another", UserWarning, stacklevel=1))
-    with pytest.raises(UserWarning, match="another"):
-        call("plot")
+    def warn(*args: Any) -> None:
+        warnings.warn("another", UserWarning, stacklevel=1)
+        raise MlpXpError("enough")
+
+    monkeypatch.setattr("mlp_xp.commands.plot.parse", warn)
+    with pytest.warns(UserWarning, match="another"):
+        outcome = call("plot")
+    assert outcome.err == "error: enough\n"
 
 
 def test_a_process_prints_the_line_too(dark_folder, tmp_path):
