@@ -111,7 +111,6 @@ def test_samples_per_second_are_samples_over_seconds_of_training(batch_size, clo
             since, chunks = done, 0
         clock.now += 100  # whatever the caller does meanwhile is no training
     assert len(rates) == 7
-    assert len(set(rates)) > 2, "they differ, or the comparison would prove less"
 
 
 def test_seconds_go_on_where_the_run_was_left(clock, tmp_path):
@@ -290,7 +289,7 @@ def test_threads_are_left_as_the_environment_chooses_them(name, two_threads, mon
 
 
 @eager
-def test_a_prediction_runs_on_one_thread(name, two_threads):
+def test_whatever_goes_through_jit_runs_on_one_thread(name, two_threads):
     backend, counts = open_or_skip(name), []
 
     def function(x: Any) -> Any:
