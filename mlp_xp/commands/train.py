@@ -42,7 +42,7 @@ class Base:
 
 @dataclass(frozen=True)
 class Arguments(Settings, Base):
-    """Train a network with hand-written backpropagation on MNIST, on any array library."""
+    """Train a network with hand-written backpropagation, on any array library."""
 
     train: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
     run_dir: Path | None = None
