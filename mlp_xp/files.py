@@ -24,8 +24,8 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
     except OSError as error:
         raise FileError(
             f"{str(path)!r}: cannot {doing}: {error.strerror or error}; what was saved before is whole: "
-            "make room or mend the folder, then try again (a training goes on with --resume)"
-        ) from None
+            "make room or mend the folder, then try again (a training can be gone on with)"
+        ) from error
 
 
 def write_whole(path: Path, data: bytes) -> None:

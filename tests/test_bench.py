@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import re
 import struct
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from mlp_xp.bench.worker import serve
 from mlp_xp.commands import bench
 from mlp_xp.errors import MlpXpError
 from mlp_xp.parity import notebook
+from mlp_xp.show.terminal import plain_console
 
 SAMPLES, STEPS = 60, 12
 SINGLE = Workload("single", "one sample a step", 1, (16,), "float64", "notebook", 0.5, STEPS)
@@ -194,6 +196,22 @@ def test_bar_is_met_or_missed() -> None:
         ("one-float64: time, mlp_xp, NumPy ÷ notebook's loop", 0.95, 0.9),
         ("one-float64: peak memory, mlp_xp, NumPy ÷ notebook's loop", 0.2, 0.25),
     ]
+
+
+def test_reasons_and_verdicts_are_text_as_it_is() -> None:
+    odd = "[red]no[/red] :x: module"
+    part = planted(
+        result("mlp_xp-numpy", [1, 19, 19]),
+        result("notebook", [1, 20, 20], peak_bytes=5 * 10**9),
+        {"contestant": "numba", "unavailable": odd},
+    )
+    console = plain_console(width=80, file=io.StringIO())
+    report.show({"workloads": [part | {"title": odd}]}, console)
+    shown = console.file.getvalue()
+    assert shown.splitlines()[0].strip() == odd
+    assert f": {odd}\n" in shown
+    assert re.search(r"0\.95 +0\.9 +missed", shown)
+    assert re.search(r"0\.20 +0\.25 +met", shown)
 
 
 def test_a_contestant_that_computes_something_else_is_flagged(measured: dict, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from types import SimpleNamespace
 
 import pytest
 from data_sets import TINY
@@ -13,7 +14,7 @@ from rich.console import Console
 from mlp_xp.backend import open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.runs.settings import Settings
-from mlp_xp.show.terminal import HEADER, count, describe, report_line, summary, watch
+from mlp_xp.show.terminal import HEADER, count, describe, header, report_line, summary, watch
 from mlp_xp.training import Report, trajectory
 
 CONFIG = TrainConfig(epochs=2, hidden=(5, 4), report_every=50, validation=20, batch_size=3)
@@ -47,6 +48,20 @@ def test_numbers_stand_under_their_names():
     assert [HEADER.index(name) + len(name) for name in ("epoch", "sample", "loss", "accuracy", "mean loss")] == [
         row.index(number) + len(number) for number in ("    3", "40000", "0.50000", "0.2500", "0.75000")
     ]
+
+
+@given(accuracy=st.floats(0, 1))
+def test_accuracy_on_held_out_samples_has_a_column_where_there_are_some(accuracy):
+    report = Report(3, 40000, 0.5, 0.25, 1.0, 0.75, 0.125, 9000.0, network=())
+    tried = SimpleNamespace(**{**report._asdict(), "validation_accuracy": accuracy})
+    assert header(CONFIG).startswith(HEADER)
+    assert len(header(CONFIG)) <= 80
+    row = report_line(tried)
+    assert row.startswith(report_line(report))
+    assert row.split()[-1] == f"{accuracy:.4f}"
+    assert len(row) == len(header(CONFIG)), "it ends under its name"
+    assert header(CONFIG).endswith("  held out")
+    assert header(TrainConfig()) == HEADER
 
 
 def test_what_is_trained_is_described():

@@ -424,6 +424,16 @@ def test_progress_on_a_terminal(tmp_path: Path, mirrors: Callable[..., None]) ->
         assert name in console.file.getvalue()
 
 
+def test_a_defect_in_what_is_told_is_no_wrong_checksum(tmp_path: Path, mirrors: Callable[..., None]) -> None:
+    def progress(*values: object) -> None:
+        raise ValueError("planted")
+
+    with serve() as server:
+        mirrors(server.url)
+        with pytest.raises(ValueError, match="planted"):
+            fetch("kmnist", cache_dir=tmp_path, progress=progress)
+
+
 # Data sets that were downloaded.
 
 

@@ -20,6 +20,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mlp_xp.data.idx import IdxError, read_idx
+from mlp_xp.data.reading import open_file
 from mlp_xp.errors import MlpXpError
 
 MIB = 1 << 20
@@ -460,3 +461,19 @@ def test_no_permission(tmp_path: Path) -> None:
     finally:
         os.seteuid(user)
     assert "no permission to read it; check the modes" in text
+
+
+@pytest.mark.parametrize("defect", [AttributeError, TypeError, ValueError, IndexError])
+def test_a_defect_while_reading_is_no_fault_of_the_file(defect: type[Exception], tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"something")
+    with pytest.raises(defect, match="planted"), open_file(tmp_path / "file", IdxError):
+        raise defect("planted")
+
+
+@pytest.mark.parametrize("damage", [OSError(5, "Input/output error"), EOFError(), zlib.error("invalid"), MemoryError()])
+def test_damage_keeps_its_cause(damage: Exception, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"something")
+    with pytest.raises(IdxError) as caught, open_file(tmp_path / "file", IdxError):
+        raise damage
+    assert caught.value.__cause__ is damage
+    assert str(caught.value).startswith(f"{str(tmp_path / 'file')!r}: ")

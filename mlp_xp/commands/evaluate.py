@@ -23,7 +23,7 @@ NAME_WIDTH = 16
 
 @dataclass(frozen=True)
 class Arguments:
-    """Try a run's network on the test set: loss, accuracy, precision and recall of every class, confusion matrix."""
+    """Try a run's network on the test set: accuracy, what each class is taken for."""
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """A folder that scripts/train.py made."""
@@ -93,7 +93,7 @@ def confusion_lines(matrix: np.ndarray, class_names: Sequence[str], width: int) 
     columns: list[int] = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)).tolist()
     longest = max(cell_len(class_names[i]) for i in columns)
     cut = max(3, len(str(matrix.max())))
-    while cut < min(longest, NAME_WIDTH) and len({class_names[i][:cut] for i in columns}) < len(columns):
+    while cut < min(longest, NAME_WIDTH) and len({set_cell_size(class_names[i], cut) for i in columns}) < len(columns):
         cut += 1
     label = min(longest, NAME_WIDTH) + 1
     in_block = max(1, (width - label) // (cut + 1))

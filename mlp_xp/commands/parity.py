@@ -10,8 +10,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+from rich.progress import TextColumn
 from rich.table import Table
 
 from mlp_xp.backend import BACKENDS, DTYPES, Backend, BackendError, open_backend
@@ -26,7 +26,7 @@ from mlp_xp.show.terminal import plain_console, say
 
 @dataclass(frozen=True)
 class Arguments:
-    """Train one configuration on several array libraries and compare them, step by step, with NumPy in float64."""
+    """Train on several array libraries and compare each, step by step, with NumPy."""
 
     backends: tuple[str, ...] = ()
     """Names, or `module:namespace` for any other module that implements the standard. By default all usable here."""
@@ -97,7 +97,7 @@ def main() -> int:
 
     console = plain_console()
     comparisons: list[Comparison] = []
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), *Bar.get_default_columns()[1:])
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         names = ["numpy", *(backend.name for backend in compared), *["notebook"] * arguments.notebook]
         task = bar.add_task(names[0], total=len(names))
@@ -117,8 +117,8 @@ def main() -> int:
     )
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in COLUMNS:
-        # Numbers keep their width; names, versions and devices are cut where they are long, and are whole below.
-        table.add_column(heading, no_wrap=True, min_width=0 if heading in COLUMNS[:3] else len(heading))
+        # Names, versions and devices are cut where all has no room; numbers are not.
+        table.add_column(heading, no_wrap=heading not in ("backend", "version", "device"))
     for i, comparison in enumerate(comparisons):
         table.add_row(*row(comparison, i))
     console.print(table)

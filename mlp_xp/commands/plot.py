@@ -18,7 +18,7 @@ from mlp_xp.show.plots import draw_curves, save
 
 @dataclass(frozen=True)
 class Arguments:
-    """Draw the pictures of a run into its folder; of several runs, their curves over one another."""
+    """Draw the pictures of a run into its folder, or the curves of several runs."""
 
     run_dirs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN_DIR ...")]
     """Folders that scripts/train.py made."""

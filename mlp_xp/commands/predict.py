@@ -24,7 +24,7 @@ SHADES = " .:-=+*#%@"
 
 @dataclass(frozen=True)
 class Arguments:
-    """Bring pictures of digits, of any size and colour, to MNIST's form, and print the three likeliest classes."""
+    """Let a run's network read pictures of digits, and print the likeliest classes."""
 
     run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
     """A folder that scripts/train.py made."""

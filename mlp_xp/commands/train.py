@@ -42,7 +42,7 @@ class Base:
 
 @dataclass(frozen=True)
 class Arguments(Settings, Base):
-    """Train a network with hand-written backpropagation on MNIST, on any array library."""
+    """Train a network with hand-written backpropagation, on any array library."""
 
     train: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
     run_dir: Path | None = None
@@ -202,8 +202,9 @@ def make_event_writer() -> Callable[[Path], None]:
         samples = run_folder.read_config(folder)[1]["train_samples"]
         records = run_folder.read_metrics(folder)
         for record in records[written:]:
-            for name in ("loss", "train_loss", "test_loss", "accuracy", "samples_per_second"):
-                writer.add_scalar(name, record[name], step=record["epoch"] * samples + record["sample"])
+            for name in ("loss", "train_loss", "test_loss", "accuracy", "samples_per_second", "validation_accuracy"):
+                if record.get(name) is not None:
+                    writer.add_scalar(name, record[name], step=record["epoch"] * samples + record["sample"])
         writer.flush()
         written = len(records)
 

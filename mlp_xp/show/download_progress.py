@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 
 from mlp_xp.data.downloads import Progress
 
@@ -16,8 +17,8 @@ def show_downloads(console: Console) -> Iterator[Progress]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        DownloadColumn(table_column=Column(no_wrap=True)),
+        TransferSpeedColumn(Column(no_wrap=True)),
         TimeRemainingColumn(),
     )
     seen = console.is_terminal or console.is_jupyter

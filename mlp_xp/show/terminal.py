@@ -1,10 +1,10 @@
 """What a person sees of a run: what is trained on what, a progress bar, a line a report, a summary."""
 
 import importlib.util
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -37,11 +37,12 @@ def say(console: Console, text: str, indent: int = 2) -> None:
     """
     for line in text.split("\n"):
         pieces = [line]
-        if console.is_terminal and cell_len(line) > console.width:
-            wrapped = Text(line).wrap(console, console.width - indent, overflow="ignore")
-            pieces = [piece.plain.rstrip() for piece in wrapped]
-        for i, piece in enumerate(pieces):
-            console.print(Text(" " * indent * (i > 0) + piece.replace(GLUE, " ")), soft_wrap=True)
+        if console.is_terminal and len(line) > console.width:
+            pieces = textwrap.wrap(
+                line, console.width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+            )
+        for piece in pieces:
+            console.print(piece.replace(GLUE, " "), soft_wrap=True)
 
 
 def count(number: int) -> str:
