@@ -1,9 +1,11 @@
 """Fixtures and helpers: every test that takes `backend` or `xp` runs on every backend that is usable here."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import cupy_stand_in
 import numpy as np
 import pytest
 
@@ -16,12 +18,19 @@ NEEDS_GPU = {"cupy"}
 
 
 def backend_params() -> list:
-    """One parameter a backend; what must be installed for the tests to mean something is never skipped."""
-    return [pytest.param(name, marks=[pytest.mark.gpu] if name in NEEDS_GPU else [], id=name) for name in BACKENDS]
+    """One parameter a backend; what must be installed for the tests to mean something is never skipped.
+
+    The stand-in for CuPy comes last and is never marked `gpu`: what runs on it has not run on a GPU.
+    """
+    names = [pytest.param(name, marks=[pytest.mark.gpu] if name in NEEDS_GPU else [], id=name) for name in BACKENDS]
+    return [*names, pytest.param(cupy_stand_in.NAME, id=cupy_stand_in.NAME)]
 
 
 def open_or_skip(name: str, dtype: str = "float64") -> Backend:
     """Open a backend, or skip the test with the reason that a user would read."""
+    if name == cupy_stand_in.NAME:
+        with cupy_stand_in.installed():
+            return open_backend("cupy", dtype=dtype)
     if name in ("torch", "cupy") and not installed(name):
         pytest.skip(f"{name} is not installed")
     try:
@@ -30,6 +39,16 @@ def open_or_skip(name: str, dtype: str = "float64") -> Backend:
         if name in NEEDS_GPU:
             pytest.skip(str(error))
         raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """A test on the stand-in finds it where CuPy would be, however it opens its backend; every other test does not."""
+    callspec = getattr(item, "callspec", None)
+    params = callspec.params.values() if callspec else ()
+    stands_in = any(isinstance(param, str) and param == cupy_stand_in.NAME for param in params)
+    with cupy_stand_in.installed() if stands_in else nullcontext():
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,153 @@
+"""A stand-in for CuPy: NumPy behind an array class that has CuPy's rules. For tests; it shows nothing about a GPU.
+
+It exists because array-api-strict and JAX's compiler refuse only a part of what CuPy refuses. The rules are looked up in
+CuPy 14's sources and tests, which the docstrings name: a device that cannot be hashed, no implicit conversion to NumPy,
+no operation with arrays of NumPy's, arrays of 0 dimensions where NumPy gives scalars, index arrays that wrap around, no
+floating-point warnings, and the switch that forbids the host to look at values (`allow_synchronize`, in CuPy `cupyx`'s).
+
+It has what `array_api_compat.cupy` takes from CuPy and what the array API standard has, and no more: a name that is
+missing here is an AttributeError. What it cannot show: a GPU's rounding, its speed, its kernels and libraries, its
+asynchrony, and several devices.
+"""
+
+import numpy as np
+from cupy import cuda, fft, linalg
+from cupy._array import (
+    array,
+    asarray,
+    asnumpy,
+    creator,
+    elementwise,
+    ndarray,
+    of_array,
+    of_arrays,
+    register,
+    unwrap,
+    wrap,
+)
+from cupy._sync import DeviceSynchronized, allow_synchronize
+from numpy import (
+    bool_,
+    broadcast_shapes,
+    can_cast,
+    complex64,
+    complex128,
+    complexfloating,
+    dtype,
+    e,
+    finfo,
+    float16,
+    float32,
+    float64,
+    floating,
+    iinfo,
+    inf,
+    int8,
+    int16,
+    int32,
+    int64,
+    integer,
+    intp,
+    isdtype,
+    issubdtype,
+    nan,
+    newaxis,
+    number,
+    pi,
+    promote_types,
+    signedinteger,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+    unsignedinteger,
+)
+
+__version__ = "14.2.0+stand-in"
+
+# cupy/_core/_ufuncs.py, cupy/_math, cupy/_logic, cupy/_binary.
+_ELEMENTWISE = """
+abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or bitwise_xor ceil conj
+conjugate copysign cos cosh divide equal exp expm1 floor floor_divide fmax fmin fmod greater greater_equal hypot invert
+isfinite isinf isnan left_shift less less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or
+logical_xor matmul maximum minimum mod multiply negative nextafter not_equal positive power reciprocal remainder right_shift
+rint sign signbit sin sinh sqrt square subtract tan tanh true_divide trunc
+"""
+# cupy/_math, cupy/_statistics, cupy/_sorting, cupy/_manipulation, cupy/_indexing, cupy/_creation.
+_OF_ARRAY = """
+all amax amin any argmax argmin argsort broadcast_to clip count_nonzero cross cumprod cumsum diagonal diff dot
+empty_like expand_dims flip full_like imag isin max mean median min moveaxis ones_like outer prod ravel real repeat reshape
+roll searchsorted sort squeeze std sum swapaxes take_along_axis tensordot tile trace transpose tril triu var zeros_like
+"""
+_OF_ARRAYS = "column_stack concatenate hstack stack vstack"
+_CREATORS = "arange empty eye full identity linspace ones tri zeros"
+
+for _name in _ELEMENTWISE.split():
+    globals()[_name] = elementwise(getattr(np, _name))
+for _name in _OF_ARRAY.split():
+    globals()[_name] = of_array(getattr(np, _name))
+for _name in _OF_ARRAYS.split():
+    globals()[_name] = of_arrays(getattr(np, _name))
+for _name in _CREATORS.split():
+    globals()[_name] = creator(getattr(np, _name))
+nonzero = of_array(np.nonzero, synchronizes=True)
+unique = of_array(np.unique, synchronizes=True)
+
+
+@register
+def take(a, indices, axis=None, out=None):
+    """Elements along an axis; indices out of range wrap around (cupy/_core/_routines_indexing.pyx, `_take`)."""
+    host = unwrap(a)
+    if type(a) is not ndarray:
+        raise TypeError(f"Unsupported type {type(a)}")
+    return wrap(np.take(host, unwrap(indices), axis=axis, mode="wrap"))
+
+
+@register
+def where(condition, x=None, y=None):
+    """Elements of x where the condition is true, else of y (cupy/_sorting/search.py, `where`).
+
+    The condition is an array; x and y may be scalars.
+    """
+    if x is None or y is None:
+        return nonzero(condition)
+    return _choose(condition, x, y)
+
+
+_choose = of_array(lambda condition, x, y: np.where(condition, x, y))
+
+
+@register
+def round(a, decimals=0, out=None):
+    """To so many decimals, halves to even (cupy/_math/rounding.py, `round`)."""
+    return _round(a, decimals)
+
+
+_round = of_array(np.round)
+
+
+@register
+def broadcast_arrays(*arrays):
+    """Views of one shape (cupy/_manipulation/dims.py, `broadcast_arrays`)."""
+    return list(map(wrap, np.broadcast_arrays(*map(unwrap, arrays))))
+
+
+@register
+def meshgrid(*arrays, **kwargs):
+    """Coordinates from the axes' (cupy/_creation/ranges.py, `meshgrid`)."""
+    return list(map(wrap, np.meshgrid(*map(unwrap, arrays), **kwargs)))
+
+
+def result_type(*arrays_and_dtypes):
+    """The dtype of an operation (cupy/_util or numpy's own: cupy/_core/_dtype.pyx, `result_type`)."""
+    return np.result_type(*map(unwrap, arrays_and_dtypes))
+
+
+def shares_memory(a, b):
+    """Whether two arrays have an element in common (cupy/_misc/memory_ranges.py, `shares_memory`)."""
+    return np.shares_memory(unwrap(a), unwrap(b))
+
+
+def is_available():
+    """Whether there is a device (cupy/__init__.py, `is_available`)."""
+    return cuda.is_available()

@@ -1,0 +1,421 @@
+"""The array class, and how a NumPy function becomes a function of its arrays."""
+
+import functools
+import numbers
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from cupy._sync import declare_synchronize
+from cupy.cuda.device import Device
+
+# By name, as NumPy's protocols look them up (cupy/_core/core.pyx, `__array_ufunc__` and `__array_function__`).
+_functions: dict[str, Callable[..., Any]] = {}
+
+
+def wrap(result: Any) -> Any:
+    """NumPy's arrays and scalars, and tuples of them, as device arrays: what NumPy gives as a scalar has 0 dimensions."""
+    if isinstance(result, np.ndarray | np.generic):
+        array = ndarray.__new__(ndarray)
+        array._host = np.asarray(result)
+        return array
+    if isinstance(result, tuple | list):
+        return type(result)(map(wrap, result)) if type(result) in (tuple, list) else tuple(map(wrap, result))
+    return result
+
+
+def refuse_host_array(argument: Any) -> None:
+    """Raise TypeError for an array of NumPy's.
+
+    CuPy raises it in elementwise functions (cupy/_core/_kernel.pyx, `_preprocess_arg`, by way of `CScalar` in
+    cupy/_core/_scalar.pyx; tests/cupy_tests/core_tests/test_ndarray_ufunc.py, `test_binary_op_mixed`) and wherever
+    Cython declares the argument an array, as in `stack` and `matmul`. Some functions, as `sum` and `reshape`, call the
+    method of whatever they get and so compute on the host, and indexing with a host array copies it to the device: both
+    are what the stand-in is to find, so it is stricter there, and refuses.
+    """
+    if isinstance(argument, np.ndarray):
+        raise TypeError(f"Unsupported type {type(argument)}")
+
+
+def is_scalar(argument: Any) -> bool:
+    """Whether it is a number of Python's or NumPy's: these are accepted (cupy/_core/_scalar.pyx, `scalar_type_set`)."""
+    return isinstance(argument, numbers.Number | np.number | np.bool_)
+
+
+def unwrap(argument: Any) -> Any:
+    """The host's array behind a device array, also in lists and tuples; all else but NumPy's arrays as it is."""
+    if type(argument) is ndarray:
+        return argument._host
+    if isinstance(argument, list | tuple):
+        return type(argument)(map(unwrap, argument))
+    refuse_host_array(argument)
+    return argument
+
+
+def operand(argument: Any) -> Any:
+    """An argument of an elementwise function: an array or a scalar, and nothing else (`_preprocess_arg`)."""
+    if type(argument) is ndarray:
+        return argument._host
+    if not is_scalar(argument):
+        raise TypeError(f"Unsupported type {type(argument)}")
+    return argument
+
+
+def register(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let NumPy's function of the same name find it when it meets a device array."""
+    return _functions.setdefault(function.__name__, function)
+
+
+def elementwise(ufunc: np.ufunc) -> Callable[..., Any]:
+    """A ufunc on the device. NumPy's rules for dtypes are CuPy's (NEP 50; core_tests/test_nep50_examples.py).
+
+    A GPU has no floating-point warnings.
+    """
+
+    def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
+        if out is not None:
+            kwargs["out"] = operand(out)
+        with np.errstate(all="ignore"):
+            result = ufunc(*map(operand, args), **kwargs)
+        return wrap(result) if out is None else out
+
+    call.__name__ = call.__qualname__ = ufunc.__name__
+    return register(call)
+
+
+def of_array(function: Callable[..., Any], synchronizes: bool = False) -> Callable[..., Any]:
+    """A function whose first argument is an array. synchronizes: its result's shape depends on values."""
+
+    @functools.wraps(function)
+    def call(array: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(array) is not ndarray:
+            raise TypeError(f"Unsupported type {type(array)}")
+        if synchronizes:
+            declare_synchronize(function.__name__)
+        with np.errstate(all="ignore"):
+            return wrap(function(array._host, *map(unwrap, args), **{name: unwrap(v) for name, v in kwargs.items()}))
+
+    return register(call)
+
+
+def of_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function whose first argument is a sequence of arrays (cupy/_manipulation/join.py: "Only cupy arrays")."""
+
+    @functools.wraps(function)
+    def call(arrays: Any, *args: Any, **kwargs: Any) -> Any:
+        for array in arrays:
+            if type(array) is not ndarray:
+                raise TypeError(f"Only cupy arrays can be concatenated, not {type(array)}")
+        return wrap(function([array._host for array in arrays], *map(unwrap, args), **kwargs))
+
+    return register(call)
+
+
+def creator(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes an array from numbers and shapes; never from an array of NumPy's."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return wrap(function(*map(unwrap, args), **{name: unwrap(value) for name, value in kwargs.items()}))
+
+    return call
+
+
+def array(
+    obj: Any, dtype: Any = None, copy: bool | None = True, order: str = "K", subok: bool = False, ndmin: int = 0
+) -> "ndarray":
+    """A device array from a device array, or a copy of what is on the host (cupy/_core/core.pyx, `array`).
+
+    copy=False keeps a device array that has the dtype already. Raises ValueError for a dtype that a GPU has not.
+    """
+    if type(obj) is ndarray:
+        return obj.astype(obj.dtype if dtype is None else dtype, copy=bool(copy))
+    if isinstance(obj, list | tuple) and any(type(item) is ndarray for item in obj):
+        return _functions["stack"](obj).astype(dtype or obj[0].dtype, copy=False)
+    host = np.array(obj, dtype=dtype, order=order, ndmin=ndmin)
+    if host.dtype.kind not in "?biufc":
+        raise ValueError(f"Unsupported dtype {host.dtype}")
+    return wrap(host.astype(host.dtype.newbyteorder("="), copy=False))
+
+
+def asarray(a: Any, dtype: Any = None, order: str | None = None) -> "ndarray":
+    """As `array`, and without a copy of what is on the device already (cupy/_creation/from_data.py, `asarray`)."""
+    return array(a, dtype, copy=False, order=order or "K")
+
+
+def asnumpy(a: Any) -> np.ndarray:
+    """The way out to the host, always a copy (cupy/__init__.py, `asnumpy`)."""
+    return a.get() if type(a) is ndarray else np.asarray(a)
+
+
+def wrapped_index(shape: tuple[int, ...], index: Any) -> tuple[Any, ...]:
+    """An index for the host's array, with which the result is an array of the host's, never a scalar.
+
+    An index array's elements wrap around where they are out of range (cupy/_core/core.pyx, `ndarray.__getitem__`); a
+    number out of range raises IndexError. A boolean array needs to know how many are true, on the host
+    (cupy/_core/_routines_indexing.pyx, `_ndarray_argwhere`: "synchronize!").
+    """
+    parts = list(index) if isinstance(index, tuple) else [index]
+    used = sum(part is not None and part is not Ellipsis for part in parts)
+    axis, advanced, result = 0, False, []
+    for part in parts:
+        refuse_host_array(part)
+        if type(part) is ndarray:
+            advanced = True
+            if part.dtype.kind == "b":
+                declare_synchronize("a boolean index")
+                result.append(part._host)
+                axis += part.ndim
+                continue
+            part = part._host % shape[axis] if part.dtype.kind in "iu" else part._host
+        result.append(part)
+        axis += len(shape) - used if part is Ellipsis else part is not None
+    return tuple(result) if advanced or any(part is Ellipsis for part in result) else (*result, Ellipsis)
+
+
+class ndarray:  # noqa: N801
+    """An array on the device (cupy/_core/core.pyx, `_ndarray_base`): NumPy's, with CuPy's manners.
+
+    Its values reach the host by `get`, `asnumpy`, `item`, `tolist`, and by `bool`, `int`, `float` and `complex` of one
+    element; nothing else turns it into anything of NumPy's. It has no `__index__`.
+    """
+
+    __slots__ = ("_host",)
+    __array_priority__ = 100
+
+    def __init__(self, shape: Any, dtype: Any = float) -> None:
+        """Uninitialised memory."""
+        self._host = np.empty(shape, dtype)
+
+    # What it is.
+
+    dtype = property(lambda self: self._host.dtype)
+    ndim = property(lambda self: self._host.ndim)
+    size = property(lambda self: self._host.size)
+    itemsize = property(lambda self: self._host.itemsize)
+    nbytes = property(lambda self: self._host.nbytes)
+    strides = property(lambda self: self._host.strides)
+    flags = property(lambda self: self._host.flags)
+    device = property(lambda self: Device(0))
+    T = property(lambda self: wrap(self._host.T))
+    mT = property(lambda self: wrap(self._host.mT))  # noqa: N815
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes; set, it reshapes without a copy."""
+        return self._host.shape
+
+    @shape.setter
+    def shape(self, shape: tuple[int, ...]) -> None:
+        self._host = self._host.reshape(shape, copy=False)
+
+    # To the host.
+
+    def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> np.ndarray:
+        """A copy on the host (`_ndarray_base.get`)."""
+        declare_synchronize("ndarray.get")
+        return np.array(self._host, order=order)
+
+    def item(self) -> Any:
+        """The only element, as a number of Python's (`_ndarray_base.item`)."""
+        return self.get().item()
+
+    def tolist(self) -> Any:
+        """Lists of numbers of Python's (`_ndarray_base.tolist`)."""
+        return self.get().tolist()
+
+    def __bool__(self) -> bool:
+        return bool(self.get())
+
+    def __int__(self) -> int:
+        return int(self.get())
+
+    def __float__(self) -> float:
+        return float(self.get())
+
+    def __complex__(self) -> complex:
+        return complex(self.get())
+
+    def __repr__(self) -> str:
+        return repr(self.get())
+
+    def __str__(self) -> str:
+        return str(self.get())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.get(), spec)
+
+    def __reduce__(self) -> Any:
+        return array, (self.get(),)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        """No implicit way to the host (`_ndarray_base.__array__`, and core_tests/test_ndarray.py, `TestNumpyArray`)."""
+        raise TypeError(
+            "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array "
+            "explicitly."
+        )
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """A CUDA device (`_ndarray_base.__dlpack_device__`)."""
+        return 2, 0
+
+    def __dlpack__(self, **_: Any) -> Any:
+        """CuPy exports memory of the device, which no library can take that has no GPU."""
+        raise BufferError("Unsupported device in DLTensor.")
+
+    # NumPy's functions on device arrays.
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """NumPy's ufunc is CuPy's of the same name, which refuses NumPy's arrays (`_ndarray_base.__array_ufunc__`).
+
+        CuPy lets an array of NumPy's without dimensions through in comparisons, a workaround; the stand-in does not.
+        """
+        function = _functions.get(ufunc.__name__)
+        if method != "__call__" or function is None:
+            return NotImplemented
+        if "out" in kwargs:
+            (kwargs["out"],) = kwargs["out"]
+        return function(*inputs, **kwargs)
+
+    def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
+        """NumPy's function is CuPy's of the same name (`_ndarray_base.__array_function__`)."""
+        function = _functions.get(func.__name__)
+        return NotImplemented if function is None else function(*args, **kwargs)
+
+    # Elements.
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    def __iter__(self) -> Iterator["ndarray"]:
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d array")
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Any) -> "ndarray":
+        """A view for numbers, slices, None and Ellipsis, of 0 dimensions for one element (`_simple_getitem`)."""
+        return wrap(self._host[wrapped_index(self.shape, index)])
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._host[wrapped_index(self.shape, index)] = operand(value)
+
+    # Copies and views.
+
+    def astype(self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True) -> Any:
+        """A copy in a dtype; with copy=False the array itself where it has the dtype (`_ndarray_base.astype`)."""
+        if not copy and np.dtype(dtype) == self.dtype:
+            return self
+        with np.errstate(all="ignore"):
+            return wrap(self._host.astype(dtype, order=order))
+
+    def copy(self, order: str = "C") -> "ndarray":
+        """A copy on the device."""
+        return wrap(self._host.copy(order))
+
+    def __copy__(self) -> "ndarray":
+        return self.copy()
+
+    def __deepcopy__(self, _: Any) -> "ndarray":
+        return self.copy()
+
+    def view(self) -> "ndarray":
+        """Another array on the same memory."""
+        return wrap(self._host.view())
+
+    def reshape(self, *shape: Any) -> "ndarray":
+        """A view where that is possible."""
+        return wrap(self._host.reshape(*shape))
+
+    def transpose(self, *axes: Any) -> "ndarray":
+        """A view with the axes in another order."""
+        return wrap(self._host.transpose(*axes))
+
+    def ravel(self) -> "ndarray":
+        """One axis; a view where that is possible."""
+        return wrap(self._host.ravel())
+
+    def fill(self, value: Any) -> None:
+        """Set all elements to a number."""
+        self._host.fill(operand(value))
+
+
+def _method(name: str) -> Callable[..., Any]:
+    return lambda self, *args, **kwargs: _functions[name](self, *args, **kwargs)
+
+
+METHODS = "all any argmax argmin argsort cumprod cumsum dot max mean min nonzero prod squeeze std sum swapaxes take var"
+for _name in METHODS.split():
+    setattr(ndarray, _name, _method(_name))
+
+
+def _set_operators(name: str, ufunc: np.ufunc) -> None:
+    """The three forms of an operator: x + y, y + x where y has none for x, and x += y.
+
+    `_ndarray_base.__add__` and its siblings compute with arrays and scalars, and leave the rest to NumPy's protocol,
+    which ends in TypeError for NumPy's arrays.
+    """
+    function = elementwise(ufunc)
+
+    def forward(self: ndarray, other: Any) -> Any:
+        refuse_host_array(other)
+        return function(self, other) if type(other) is ndarray or is_scalar(other) else NotImplemented
+
+    def backward(self: ndarray, other: Any) -> Any:
+        refuse_host_array(other)
+        return function(other, self) if is_scalar(other) else NotImplemented
+
+    def in_place(self: ndarray, other: Any) -> Any:
+        # As `_ndarray_base.__iadd__`: a result that needs a cast beyond "same_kind", as of floats into integers, raises
+        # TypeError (cupy/_core/_dtype.pyx, `_raise_if_invalid_cast`).
+        with np.errstate(all="ignore"):
+            ufunc(self._host, operand(other), out=self._host, casting="same_kind")
+        return self
+
+    setattr(ndarray, f"__{name}__", forward)
+    setattr(ndarray, f"__r{name}__", backward)
+    if name not in ("matmul", "divmod"):  # which CuPy's class has not in place
+        setattr(ndarray, f"__i{name}__", in_place)
+
+
+for _name, _ufunc in {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "truediv": np.true_divide,
+    "floordiv": np.floor_divide,
+    "mod": np.remainder,
+    "pow": np.power,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "lshift": np.left_shift,
+    "rshift": np.right_shift,
+    "matmul": np.matmul,
+    "divmod": np.divmod,
+}.items():
+    _set_operators(_name, _ufunc)
+
+
+def _set_comparison(name: str, ufunc: np.ufunc) -> None:
+    function = elementwise(ufunc)
+
+    def compare(self: ndarray, other: Any) -> Any:
+        refuse_host_array(other)
+        return function(self, other) if type(other) is ndarray or is_scalar(other) else NotImplemented
+
+    setattr(ndarray, f"__{name}__", compare)
+
+
+for _name, _ufunc in {
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+}.items():
+    _set_comparison(_name, _ufunc)
+ndarray.__hash__ = None  # type: ignore[assignment]
+
+for _name, _ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}.items():
+    setattr(ndarray, f"__{_name}__", functools.partialmethod(elementwise(_ufunc)))

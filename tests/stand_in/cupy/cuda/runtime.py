@@ -1,0 +1,33 @@
+"""What of the CUDA runtime is asked for (cupy_backends/cuda/api/runtime.pyx)."""
+
+COUNT = 1
+_current = 0
+
+
+class CUDARuntimeError(RuntimeError):
+    """An error of the CUDA runtime (runtime.pyx, `CUDARuntimeError`)."""
+
+
+def getDeviceCount() -> int:  # noqa: N802
+    """How many devices there are."""
+    return COUNT
+
+
+def getDevice() -> int:  # noqa: N802
+    """The index of the current device."""
+    return _current
+
+
+def setDevice(index: int) -> None:  # noqa: N802
+    """Make a device the current one. Raises CUDARuntimeError for one that there is not."""
+    global _current  # noqa: PLW0603
+    if not 0 <= index < COUNT:
+        raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+    _current = index
+
+
+def getDeviceProperties(index: int) -> dict[str, bytes]:  # noqa: N802
+    """The name of a device, as bytes: CuPy gives all of cudaDeviceProp."""
+    if not 0 <= index < COUNT:
+        raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+    return {"name": b"stand-in: NumPy on the CPU"}
