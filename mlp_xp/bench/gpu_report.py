@@ -55,7 +55,7 @@ def document(record: Record, pictures: dict[str, str]) -> str:
         lines += ["Written by `make gpu`.", ""]
     card = record["card"]
     facts = [card["name"], card["driver"], card["cuda"] or "unknown", card["memory"], record["date"]]
-    lines += [*grid(["card", "driver", "CUDA of the driver", "memory", "date"], [facts]), ""]
+    lines += [*table(["card", "driver", "CUDA of the driver", "memory", "date"], [facts]), ""]
     libraries = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     lines += [f"{record['machine']}. {libraries}.", ""]
     cells = [
@@ -63,16 +63,27 @@ def document(record: Record, pictures: dict[str, str]) -> str:
         for each in record["libraries"]
         if "unseen" not in each
     ]
-    lines += [*grid(["library", "version", "device", "which it names"], cells), ""]
+    lines += [*table(["library", "version", "device", "which it names"], cells), ""]
     cells = [
         [part["title"], part["status"], f"{part['seconds']:.0f}" if "seconds" in part else "–"]
         for part in record["parts"]
     ]
-    lines += ["## Results", "", *grid(["part", "result", "seconds"], cells), ""]
+    lines += ["## Results", "", *table(["part", "result", "seconds"], cells), ""]
     gaps = missing(record)
     lines += ["## Still missing", "", *([f"- {gap}" for gap in gaps] or ["Nothing."]), ""]
     lines += tests_section(record) + parity_section(record, pictures) + bench_section(record, pictures)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def table(headings: list[str], cells: list[list[str]]) -> list[str]:
+    """A Markdown table of words, line by line."""
+    lines = [headings, ["---"] * len(headings), *cells]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def label(record: Record) -> list[str]:
+    """What a section of a dry run begins with."""
+    return [f"**{STAND_IN.name}.**", ""] if record["dry_run"] else []
 
 
 def missing(record: Record) -> list[str]:
@@ -96,8 +107,9 @@ def tests_section(record: Record) -> list[str]:
     part = record["parts"][0]
     if part["status"] == NOT_RUN:
         return []
-    selection = "the tests of the stand-in in one file" if record["dry_run"] else "`python -m pytest -m gpu`"
-    lines = ["## GPU tests", "", f"{selection}: {part.get('summary') or 'they did not come to an end'}.", ""]
+    dry_run = "Tests on the stand-in", "Those of one file"
+    heading, selection = dry_run if record["dry_run"] else ("GPU tests", "`python -m pytest -m gpu`")
+    lines = [f"## {heading}", "", f"{selection}: {part.get('summary') or 'they did not come to an end'}.", ""]
     if part.get("not_passed"):
         lines += [*(f"- {line}" for line in part["not_passed"][:20]), ""]
         more = len(part["not_passed"]) - 20
@@ -116,7 +128,7 @@ def parity_section(record: Record, pictures: dict[str, str]) -> list[str]:
         for result in results.values():
             rows += [list(row) for row in result["rows"][bool(rows) :]]  # the reference once
         steps = next(iter(results.values()))["steps"]
-        lines += [f"### {case.title}: {steps} steps after the warm-up", "", *grid(list(COLUMNS), rows), ""]
+        lines += [f"### {case.title}: {steps} steps after the warm-up", "", *table(list(COLUMNS), rows), ""]
         lines += [f"- {result['also']}" for result in results.values() if "also" in result]
         lines += [f"- **{fault}**" for result in results.values() for fault in result["faults"]]
         lines += [""]
@@ -127,14 +139,14 @@ def parity_section(record: Record, pictures: dict[str, str]) -> list[str]:
     intro = (
         "Largest relative deviations from NumPy in float64 on the processor, as explained in [parity.md](parity.md)."
     )
-    return ["## Parity", "", intro, "", PRECISION, "", *lines]
+    return ["## Parity", "", *label(record), intro, "", PRECISION, "", *lines]
 
 
 def bench_section(record: Record, pictures: dict[str, str]) -> list[str]:
     """A table a workload."""
     if not record["workloads"]:
         return []
-    lines = ["## Time of a step", "", TIMES, "", conditions(record["bench"]), ""]
+    lines = ["## Time of a step", "", *label(record), TIMES, "", conditions(record["bench"]), ""]
     if "bench" in pictures:
         lines += [f"![Time of a training step, by workload and contestant]({pictures['bench']})", ""]
     for workload in record["workloads"]:
@@ -171,9 +183,10 @@ def draw_pictures(record: Record, folder: Path, prefix: str) -> dict[str, str]:
         if found:
             pictures[case.name] = f"{prefix}-parity-{case.name}.png"
             tolerance = np.array(next(iter(found.values()))["tolerance"])
-            series = {name: np.array(result["deviations"]) for name, result in found.items()}
+            word = f"{STAND_IN.name}: " if record["dry_run"] else ""
+            series = {word + name: np.array(result["deviations"]) for name, result in found.items()}
             draw_deviations(series, folder / pictures[case.name], tolerance=tolerance)
     if any(measured(workload) for workload in record["workloads"]):
         pictures["bench"] = f"{prefix}-bench.png"
-        write_whole(folder / pictures["bench"], draw(record))
+        write_whole(folder / pictures["bench"], draw(record, STAND_IN.name if record["dry_run"] else None))
     return pictures

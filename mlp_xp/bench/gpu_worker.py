@@ -39,8 +39,8 @@ CASES = tuple(
     Case(f"{name}-{dtype}", f"{title}, {dtype}", dtype, batch_size, steps)
     for dtype in ("float64", "float32")
     for name, title, batch_size, steps in (
-        ("one", "one sample a step, 2000 steps", 1, 2000),
-        ("batch-128", "batches of 128, an epoch", 128, None),
+        ("one", "one sample a step", 1, 2000),
+        ("batch-128", "batches of 128", 128, None),
     )
 )
 
