@@ -9,12 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cupy_stand_in
 import numpy as np
 import pytest
-from helpers import SCRIPTS, assert_one_line, call, finish, start, synthetic, write_idx_folder
+from helpers import SCRIPTS, assert_one_line, call, finish, start, synthetic, wait_until, write_idx_folder
 
 from mlp_xp.bench import gpu, gpu_report, gpu_worker
 from mlp_xp.bench.card import Card, CardError, choose_cuda, find_card
@@ -404,12 +405,39 @@ def test_stand_in_is_never_taken_for_cupy(smi, tmp_path):
         "CUDA_VISIBLE_DEVICES": "99",  # there is none of this number, should there be a real card
         "PYTHONPATH": os.pathsep.join([str(cupy_stand_in.FOLDER), os.environ.get("PYTHONPATH", "")]),
     }
-    outcome = finish(start("gpu", "--no-install", "--output-dir", tmp_path / "out", env=env))
+    try:
+        outcome = finish(start("gpu", "--no-install", "--limit", "1", "--output-dir", tmp_path / "out", env=env))
+        assert DOCUMENT.read_bytes() == before
+    finally:
+        DOCUMENT.write_bytes(before)
     assert outcome.code == 2, outcome
     assert outcome.err.count("\n") == 1
     assert "none of cupy, jax, torch sees the card" in outcome.err
     assert "belongs to no installed distribution of CuPy" in outcome.err
-    assert DOCUMENT.read_bytes() == before
+
+
+@pytest.mark.skipif(
+    not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="the system does not tell a process's children"
+)
+def test_a_command_that_is_told_to_end_ends_its_part(tmp_path):
+    """SIGTERM, as a cancelled job sends it."""
+    arguments = ["--stand-in", cupy_stand_in.FOLDER, "--output-dir", tmp_path / "out"]
+    process = start("gpu", *arguments)
+    log = tmp_path / "out" / "look-cupy.log"
+    wait_until(lambda: log.exists() and log.read_text(), process)
+    (child,) = children(process.pid)
+    own = Path(f"/proc/{child}/cmdline")
+    wait_until(lambda: b"gpu_worker" in own.read_bytes(), process)
+    time.sleep(0.5)  # until the command waits for it
+    process.terminate()
+    outcome = finish(process)
+    assert outcome.code == 143, outcome
+    assert not Path(f"/proc/{child}").exists()
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, of Linux."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_what_a_distribution_installed_is_known():

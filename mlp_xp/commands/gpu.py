@@ -6,6 +6,10 @@ limit. Exit code 0: all passed; 1: a part failed or did not end in time; 2: no u
 
 import datetime as dt
 import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,9 +83,25 @@ def write(plan: Plan, record: Record) -> Path:
     return path
 
 
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit, so that the part that is running is ended too, as by an interrupt."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main() -> int:
-    """Look who sees the card, run all parts, write after each. Returns 1 unless all that could run passed."""
+    """Run everything. Returns 1 unless all that could run passed."""
     options: Options = parse(Options, default=Options())
+    with ended_by_sigterm():
+        return run_all(options)
+
+
+def run_all(options: Options) -> int:
+    """Look who sees the card, run all parts, write after each. The exit code."""
     card = STAND_IN if options.stand_in else the_card()
     plan = make_plan(options)
     print(f"card: {card.name}", flush=True)
