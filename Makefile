@@ -4,15 +4,22 @@ PYTHON ?= python3
 BIN = .venv/bin
 # A file's tests share what is costly to make, so they stay together.
 PARALLEL = --numprocesses=auto --maxprocesses=4 --dist=loadfile
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: train test lint types check clean
+# `make gpu` goes by the driver for CUDA 12 or 13, and installs into .venv-gpu. INSTALL=no runs with PYTHON as it is.
+CUDA =
+INSTALL = yes
+
+.PHONY: train test gpu lint types check clean
 
 train: .venv/train
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
 
 test: .venv/test
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+gpu:
+	@$(PYTHON) scripts/gpu.py $(if $(CUDA),--cuda $(CUDA)) $(if $(filter no,$(INSTALL)),--no-install) $(ARGS)
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -34,16 +41,16 @@ check: lint types test
 
 # The files' times say what was installed after the latest change of pyproject.toml.
 .venv/train: .venv/bin/python pyproject.toml
-	$(INSTALL) '.[plots]'
+	$(PIP_INSTALL) '.[plots]'
 	@touch $@
 
 .venv/test: .venv/bin/python pyproject.toml
-	$(INSTALL) '.[test]'
+	$(PIP_INSTALL) '.[test]'
 	@touch $@ .venv/train
 
 .venv/dev: .venv/bin/python pyproject.toml
-	$(INSTALL) '.[dev]'
+	$(PIP_INSTALL) '.[dev]'
 	@touch $@ .venv/test .venv/train
 
 clean:
-	rm -rf .venv build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf .venv .venv-gpu build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache

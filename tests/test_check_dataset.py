@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import on_device, open_or_skip, synthetic
-from helpers import call, csv_text, finish, options, small_settings, start
+from backends import open_or_skip
+from data_sets import csv_text, on_device, synthetic
+from helpers import call, finish, options, small_settings, start
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, predict, train
 from mlp_xp.backend import Backend
-from mlp_xp.dataset import Dataset, DatasetError, DatasetWarning, check_dataset, check_images, library_of
+from mlp_xp.checks import DatasetError, DatasetWarning, check_dataset, check_images, library_of
+from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.network import Layer
 

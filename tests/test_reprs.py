@@ -1,7 +1,7 @@
 """In a notebook the last value of a cell is shown: a line or two, whatever is in it, on every backend."""
 
 import numpy as np
-from conftest import on_device, synthetic
+from data_sets import on_device, synthetic
 
 from mlp_xp import TrainConfig, train
 from mlp_xp.backend import Backend

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY, call, on_a_terminal, options, small_settings, write_idx_folder
+from data_sets import TINY, write_idx_folder
+from helpers import call, on_a_terminal, options, small_settings
 from PIL import Image
 from rich.cells import cell_len
 

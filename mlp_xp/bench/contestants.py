@@ -201,8 +201,12 @@ class Notebook:
 class PyTorch:
     """PyTorch as its users write it: modules, autograd, an optimiser."""
 
-    def __init__(self, job: Job, compiled: bool = False, device: str = "cpu") -> None:
-        """Build the modules, with the weights that all begin with."""
+    def __init__(self, job: Job, compile_mode: str | None = None, device: str = "cpu") -> None:
+        """Build the modules, with the weights that all begin with.
+
+        compile_mode: of `torch.compile`; "reduce-overhead" replays forward and backward pass as CUDA graphs. None does
+        not compile.
+        """
         torch = set_torch_threads(job.threads)
         if device != "cpu" and not torch.cuda.is_available():
             raise Unavailable(f"PyTorch {torch.__version__} finds no usable GPU")
@@ -217,7 +221,7 @@ class PyTorch:
                 linear.bias.copy_(torch.tensor(bias))
             modules += [linear, nn.Sigmoid()]
         self.model = nn.Sequential(*modules[:-1]).to(device)
-        self.predict = torch.compile(self.model) if compiled else self.model
+        self.predict = torch.compile(self.model, mode=compile_mode) if compile_mode else self.model
         self.loss = nn.CrossEntropyLoss()
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=job.workload.learning_rate)
         self.images, self.labels = (torch.from_numpy(array).to(device) for array in load_rows(job))
@@ -228,6 +232,8 @@ class PyTorch:
         """Begin an epoch, with a shuffled copy."""
         order = self.torch.from_numpy(permutation).to(self.images.device)
         self.images, self.labels = self.images[order], self.labels[order]
+        if self.images.is_cuda:
+            self.torch.cuda.synchronize()  # else the next round, which is timed, would wait for the copy
 
     def train(self, start: int, steps: int) -> np.ndarray:
         """Step by step; the losses leave the device after the last."""
@@ -517,6 +523,8 @@ class Contestant(NamedTuple):
     make: Callable[..., Any]
     """Called with a job and `arguments`."""
     arguments: tuple[Any, ...] = ()
+    gpu: bool = False
+    """Whether it computes on a GPU."""
 
 
 NOTEBOOK, LIMIT, IDIOMATIC = "notebook", "numba", "pytorch"
@@ -525,12 +533,13 @@ CONTESTANTS = {
     "mlp_xp-numpy": Contestant("mlp_xp, NumPy", LAYERWISE, MlpXp, ("numpy", None, LAYERWISE)),
     "mlp_xp-jax": Contestant("mlp_xp, JAX", LAYERWISE, MlpXp, ("jax", "cpu", LAYERWISE)),
     "mlp_xp-torch": Contestant("mlp_xp, PyTorch", LAYERWISE, MlpXp, ("torch", "cpu", LAYERWISE)),
-    "mlp_xp-cupy": Contestant("mlp_xp, CuPy", LAYERWISE, MlpXp, ("cupy", None, LAYERWISE)),
-    "mlp_xp-jax-gpu": Contestant("mlp_xp, JAX, GPU", LAYERWISE, MlpXp, ("jax", "gpu", LAYERWISE)),
-    "mlp_xp-torch-gpu": Contestant("mlp_xp, PyTorch, GPU", LAYERWISE, MlpXp, ("torch", "cuda", LAYERWISE)),
+    "mlp_xp-cupy": Contestant("mlp_xp, CuPy", LAYERWISE, MlpXp, ("cupy", None, LAYERWISE), True),
+    "mlp_xp-jax-gpu": Contestant("mlp_xp, JAX, GPU", LAYERWISE, MlpXp, ("jax", "gpu", LAYERWISE), True),
+    "mlp_xp-torch-gpu": Contestant("mlp_xp, PyTorch, GPU", LAYERWISE, MlpXp, ("torch", "cuda", LAYERWISE), True),
     IDIOMATIC: Contestant("PyTorch", SIMULTANEOUS, PyTorch),
-    "pytorch-compile": Contestant("PyTorch, compiled", SIMULTANEOUS, PyTorch, (True,)),
-    "pytorch-gpu": Contestant("PyTorch, GPU", SIMULTANEOUS, PyTorch, (False, "cuda")),
+    "pytorch-compile": Contestant("PyTorch, compiled", SIMULTANEOUS, PyTorch, ("default",)),
+    "pytorch-gpu": Contestant("PyTorch, GPU", SIMULTANEOUS, PyTorch, (None, "cuda"), True),
+    "pytorch-gpu-graphs": Contestant("PyTorch, CUDA graphs", SIMULTANEOUS, PyTorch, ("reduce-overhead", "cuda"), True),
     "scikit-learn": Contestant("scikit-learn", SIMULTANEOUS, ScikitLearn),
     "keras-jax": Contestant("Keras on JAX", SIMULTANEOUS, Keras),
     LIMIT: Contestant("Numba loop: limit", LAYERWISE, Numba),

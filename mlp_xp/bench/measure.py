@@ -47,13 +47,44 @@ WORKLOADS = {
 }
 
 
+# For `make gpu`. A round is a few tens of milliseconds on a large card where it is a second on a processor, so that
+# the steps differ from those of the same networks above.
+GPU_WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload(
+            "gpu-one-float64", "784-64-10, one sample a step, float64", 1, (64,), "float64", "notebook", 0.01, 2000
+        ),
+        Workload(
+            "gpu-one-float32", "784-64-10, one sample a step, float32", 1, (64,), "float32", "notebook", 0.01, 2000
+        ),
+        Workload("gpu-batch-128", "784-64-10, batches of 128, float32", 128, (64,), "float32", "notebook", 0.1, 468),
+        Workload("gpu-batch-1024", "784-64-10, batches of 1024, float32", 1024, (64,), "float32", "notebook", 0.1, 58),
+        Workload(
+            "gpu-batch-1024-deep",
+            "784-2048-2048-10, batches of 1024, float32",
+            1024,
+            (2048, 2048),
+            "float32",
+            "glorot",
+            0.01,
+            20,
+        ),
+    )
+}
+
+
 QUICK = ("one-float64", "one-float32", "batch-128")
 
 
 QUICK_ROUNDS = 3
 
 
-SLOW_TO_START = ("pytorch-compile",)
+SLOW_TO_START = ("pytorch-compile", "pytorch-gpu-graphs")
+
+
+# From so many elements of a layer's outputs on, the references compute on all processors: they are not timed.
+MANY_ELEMENTS = 2**20
 
 
 class WorkerError(MlpXpError):
@@ -175,11 +206,17 @@ def measure(
     reference_loss = {}
     for order in orders:
         say(f"{workload.name}: reference, {order}")
-        with closing(Worker(job(order))) as worker:
+        with closing(Worker(job(order)._replace(threads=reference_threads(workload, threads)))) as worker:
             for _ in range(rounds + 1):
                 worker.ask("round")
             reference_loss[order] = worker.ask("end")["loss"]
     return {**workload._asdict(), "reference_loss": reference_loss, "results": list(results.values())}
+
+
+def reference_threads(workload: Workload, threads: int) -> int:
+    """How many threads compute the references, which are not timed: all processors for a large workload."""
+    many = workload.batch_size * max(workload.hidden, default=1) >= MANY_ELEMENTS
+    return max(threads, os.cpu_count() or 1) if many else threads
 
 
 def processor() -> str:

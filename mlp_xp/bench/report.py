@@ -203,13 +203,18 @@ def grid(headings: list[str], cells: list[list[str]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
-def draw(record: Record) -> bytes:
-    """Bars of the time of a step, a panel a workload, on logarithmic axes where they differ much: a PNG file."""
+def draw(record: Record, title: str | None = None) -> bytes:
+    """Bars of the time of a step, a panel a workload, on logarithmic axes where they differ much: a PNG file.
+
+    title: of the whole picture.
+    """
     from matplotlib.figure import Figure
 
     panels = [workload for workload in record["workloads"] if measured(workload)]
     heights = [len(measured(workload)) for workload in panels]
     figure = Figure(figsize=(8, 0.8 * len(panels) + 0.25 * sum(heights)), layout="constrained")
+    if title:
+        figure.suptitle(title)
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for ax, workload in zip(axes, panels, strict=True):
         results = measured(workload)

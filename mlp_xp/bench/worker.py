@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backend import open_backend
-from mlp_xp.bench.contestants import Job, Layers, Unavailable, Workload, initial_network, make_contestant
+from mlp_xp.bench.contestants import CONTESTANTS, Job, Layers, Unavailable, Workload, initial_network, make_contestant
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.metrics import evaluate
 from mlp_xp.network import Layer
@@ -81,7 +81,9 @@ def main() -> None:
     fields = json.loads(sys.argv[1])
     workload = Workload(**fields["workload"])
     job = Job(**fields | {"workload": workload._replace(hidden=tuple(workload.hidden))})
-    pin(job.threads)
+    # PyTorch runs the backward pass on a GPU from a second thread, and its users do not pin it.
+    if not (job.contestant in CONTESTANTS and CONTESTANTS[job.contestant].gpu):
+        pin(job.threads)
     serve(job, sys.stdin, lambda message: print(json.dumps(message), file=answers, flush=True))
 
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "parity": "check that all backends give the same trajectory",
     "bench": "time a training step against other libraries",
     "bench-curves": "time and memory against batch size, width, data and chunk length",
+    "gpu": "tests, parity check and benchmark on an NVIDIA card, written to docs/gpu.md",
 }
 
 

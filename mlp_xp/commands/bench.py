@@ -14,7 +14,15 @@ import tyro
 from rich.console import Console
 
 from mlp_xp.bench.contestants import CONTESTANTS
-from mlp_xp.bench.measure import QUICK, QUICK_ROUNDS, SLOW_TO_START, WORKLOADS, circumstances, measure
+from mlp_xp.bench.measure import (
+    GPU_WORKLOADS,
+    QUICK,
+    QUICK_ROUNDS,
+    SLOW_TO_START,
+    WORKLOADS,
+    circumstances,
+    measure,
+)
 from mlp_xp.bench.report import Record, agrees, conditions, draw, markdown, measured, show
 from mlp_xp.commands.command_line import parse
 from mlp_xp.data.datasets import MNIST_DIR
@@ -30,10 +38,11 @@ class Options:
     """Benchmark `mlp_xp` against what people would use instead."""
 
     workloads: tuple[str, ...] = ()
-    """Which of one-float64, one-float32, batch-128, batch-128-wide, batch-1024-deep; by default all."""
+    """Which of one-float64, one-float32, batch-128, batch-128-wide, batch-1024-deep; by default all. `make gpu`
+    runs gpu-one-float64, gpu-one-float32, gpu-batch-128, gpu-batch-1024, gpu-batch-1024-deep."""
     contestants: tuple[str, ...] = ()
     """Which of notebook, mlp_xp-numpy, mlp_xp-jax, mlp_xp-torch, mlp_xp-cupy, mlp_xp-jax-gpu, mlp_xp-torch-gpu,
-    pytorch, pytorch-compile, pytorch-gpu, scikit-learn, keras-jax, numba; by default all."""
+    pytorch, pytorch-compile, pytorch-gpu, pytorch-gpu-graphs, scikit-learn, keras-jax, numba; by default all."""
     rounds: int = 11
     """Timed rounds; one more comes before them, for compilation."""
     steps: int | None = None
@@ -54,7 +63,7 @@ class Options:
 
 def check_options(options: Options) -> None:
     """Raise MlpXpError for the first option out of its range."""
-    for field, known in (("workloads", WORKLOADS), ("contestants", CONTESTANTS)):
+    for field, known in (("workloads", WORKLOADS | GPU_WORKLOADS), ("contestants", CONTESTANTS)):
         for name in getattr(options, field):
             if name not in known:
                 raise MlpXpError(
@@ -90,7 +99,7 @@ def measure_all(options: Options, console: Console) -> Record:
     workloads = []
     with console.status("") as status:
         for name in names:
-            workload = WORKLOADS[name]
+            workload = (WORKLOADS | GPU_WORKLOADS)[name]
             if options.steps or options.quick:
                 workload = workload._replace(steps=options.steps or workload.steps // 4)
             workloads.append(
