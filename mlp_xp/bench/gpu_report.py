@@ -23,7 +23,7 @@ from mlp_xp.bench.report import (
 )
 from mlp_xp.files import write_whole
 from mlp_xp.parity.report import COLUMNS
-from mlp_xp.show.plots import draw_deviations
+from mlp_xp.show.plots import draw_deviations, save
 
 EAGER, GRAPHS = "pytorch-gpu", "pytorch-gpu-graphs"
 HEADINGS = ["contestant", "step µs", "÷ PyTorch, GPU", "÷ PyTorch, CUDA graphs", "start s", "first s", "loss"]
@@ -185,7 +185,7 @@ def draw_pictures(record: Record, folder: Path, prefix: str) -> dict[str, str]:
             tolerance = np.array(next(iter(found.values()))["tolerance"])
             word = f"{STAND_IN.name}: " if record["dry_run"] else ""
             series = {word + name: np.array(result["deviations"]) for name, result in found.items()}
-            draw_deviations(series, folder / pictures[case.name], tolerance=tolerance)
+            save(draw_deviations(series, tolerance=tolerance), folder / pictures[case.name])
     if any(measured(workload) for workload in record["workloads"]):
         pictures["bench"] = f"{prefix}-bench.png"
         write_whole(folder / pictures["bench"], draw(record, STAND_IN.name if record["dry_run"] else None))
