@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 
 from mlp_xp.backend import nearest
@@ -40,13 +39,13 @@ class Options:
     """Steps of a round, instead of what each workload has."""
     threads: int = 1
     """Threads of each contestant."""
-    quick: tyro.conf.FlagCreatePairsOff[bool] = False
+    quick: bool = False
     """Three of the workloads in three short rounds, without PyTorch compiled: a first impression."""
     data_dir: Path = MNIST_DIR
     """Folder of the four IDX files, with pictures of 28 x 28 and 10 classes."""
     output_dir: Path | None = None
     """Write bench.json, bench.md and bench.png here."""
-    update_docs: tyro.conf.FlagCreatePairsOff[bool] = False
+    update_docs: bool = False
     """Put the tables and the picture into docs/performance.md."""
     record: Path | None = None
     """Measure nothing: show, draw and write this bench.json again."""

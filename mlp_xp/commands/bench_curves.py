@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 
@@ -97,7 +96,7 @@ class Options:
     """Timed rounds; one more comes before them, for compilation."""
     threads: int = 1
     """Threads of each contestant."""
-    update_docs: tyro.conf.FlagCreatePairsOff[bool] = False
+    update_docs: bool = False
     """Put the tables into docs/performance.md and the picture beside it."""
     record: Path | None = None
     """Measure nothing: show, draw and write this curves.json again."""

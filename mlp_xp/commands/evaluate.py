@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from mlp_xp.commands.command_line import parse
+from mlp_xp.commands.command_line import Positional, parse
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.metrics import confusion_matrix, evaluate, precision_and_recall, predict
 from mlp_xp.network import to_device
@@ -22,7 +21,7 @@ from mlp_xp.show.terminal import count
 class Arguments:
     """Try a run's network on the test set: loss, accuracy, precision and recall of every class, confusion matrix."""
 
-    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
+    run_dir: Annotated[Path, Positional("RUN_DIR")]
     """A folder that scripts/train.py made."""
     backend: str = "numpy"
     """numpy, cupy, jax, torch, array-api-strict, or `module:namespace`; whatever it was trained on."""

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import tyro
 from rich.console import Console
 
-from mlp_xp.commands.command_line import parse
+from mlp_xp.commands.command_line import Positional, parse
 from mlp_xp.data.pictures import PictureError, read_pictures
 from mlp_xp.metrics import percent, predict
 from mlp_xp.network import to_device
@@ -23,9 +22,9 @@ SHADES = " .:-=+*#%@"
 class Arguments:
     """Bring pictures of digits, of any size and colour, to MNIST's form, and print the three likeliest classes."""
 
-    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
+    run_dir: Annotated[Path, Positional("RUN_DIR")]
     """A folder that scripts/train.py made."""
-    pictures: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PICTURE ...")]
+    pictures: Annotated[tuple[Path, ...], Positional("PICTURE")]
     """Picture files, and folders of them."""
     show: bool = False
     """Show what the network saw: where homemade digits fail, it is here."""

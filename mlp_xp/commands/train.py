@@ -13,11 +13,10 @@ from pathlib import Path
 from shlex import quote
 from types import FrameType
 
-import tyro
 from rich.console import Console
 
 from mlp_xp.backend import Backend
-from mlp_xp.commands.command_line import parse
+from mlp_xp.commands.command_line import called, parse
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
 from mlp_xp.data.datasets import dataset_shape, load_dataset
 from mlp_xp.dataset import Dataset
@@ -44,7 +43,7 @@ class Base:
 class Arguments(Settings, Base):
     """Train a network with hand-written backpropagation on MNIST, on any array library."""
 
-    train: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
     run_dir: Path | None = None
     """Folder of the run. By default runs/<dataset>-<backend>-<date-time>."""
     overwrite: bool = False
@@ -147,7 +146,7 @@ def main() -> None:
                     recording.save(folder, progress, settings, dataset, backend)
                     place = f"epoch {progress.epoch}, after {progress.sample} samples"
                 raise InterruptedTrainingError(
-                    f"interrupted in {place}; go on with: python scripts/train.py --resume {quote(str(folder))}",
+                    f"interrupted in {place}; go on with: {called('train')} --resume {quote(str(folder))}",
                     caught[0],
                 )
     assert progress.report is not None
@@ -165,7 +164,7 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Con
     try:
         paths = draw_run(folder, dataset, backend)
     except PlotError as error:
-        console.print(f"no pictures: {error}, then: python scripts/plot.py {quote(str(folder))}")
+        console.print(f"no pictures: {error}, then: {called('plot')} {quote(str(folder))}")
     else:
         console.print(f"drawn in {folder}: {', '.join(path.name for path in paths)}")
 
