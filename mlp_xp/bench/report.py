@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mlp_xp.bench.contestants import CONTESTANTS, IDIOMATIC, LIMIT, NOTEBOOK, SIMULTANEOUS
+from mlp_xp.bench.contestants import IDIOMATIC, LIMIT, NOTEBOOK, SIMULTANEOUS, contestant_of
 
 Record = dict[str, Any]
 """As written to bench.json; `bench.measure` makes the part of a workload."""
@@ -74,7 +74,7 @@ def tolerance(dtype: str) -> float:
 
 def agrees(result: Record, workload: Record) -> bool:
     """Whether a contestant ended where the reference of its update order did, in all that rounding allows."""
-    expected = workload["reference_loss"][CONTESTANTS[result["contestant"]].order]
+    expected = workload["reference_loss"][contestant_of(result["contestant"]).order]
     return bool(abs(result["loss"] - expected) <= tolerance(workload["dtype"]) * abs(expected))
 
 
@@ -88,7 +88,7 @@ def rows(workload: Record) -> list[list[str]]:
     results = measured(workload)
     table = []
     for name, result in results.items():
-        contestant = CONTESTANTS[name]
+        contestant = contestant_of(name)
         table.append(
             [
                 contestant.title + (" †" if contestant.order == SIMULTANEOUS else ""),
@@ -117,15 +117,15 @@ def notes(workload: Record) -> list[str]:
     lines = [f"loss after {steps} steps, on the first test images; must be: {losses}"]
     for name, result in measured(workload).items():
         if not agrees(result, workload):
-            order = CONTESTANTS[name].order
+            order = contestant_of(name).order
             lines.append(
-                f"≠ {CONTESTANTS[name].title}: loss {result['loss']:.8g} is not the {order} reference's "
+                f"≠ {contestant_of(name).title}: loss {result['loss']:.8g} is not the {order} reference's "
                 f"{workload['reference_loss'][order]:.8g}: it computes something else"
             )
     for result in workload["results"]:
         if "unavailable" in result:
             lines.append(
-                f"not run: {CONTESTANTS[result['contestant']].title}: {result['unavailable'].partition(';')[0]}"
+                f"not run: {contestant_of(result['contestant']).title}: {result['unavailable'].partition(';')[0]}"
             )
     return lines
 
@@ -141,7 +141,9 @@ def verdicts(record: Record) -> list[tuple[str, float, float]]:
                 continue
             mine, theirs = results[contestant], results[other]
             value = ratio(mine, theirs) if kind == "time" else mine["peak_bytes"] / theirs["peak_bytes"]
-            found.append((f"{name}: {kind}, {CONTESTANTS[contestant].title} ÷ {CONTESTANTS[other].title}", value, bar))
+            found.append(
+                (f"{name}: {kind}, {contestant_of(contestant).title} ÷ {contestant_of(other).title}", value, bar)
+            )
     return found
 
 
@@ -213,7 +215,7 @@ def draw(record: Record) -> bytes:
     for ax, workload in zip(axes, panels, strict=True):
         results = measured(workload)
         microseconds = [step_seconds(result, workload) * 1e6 for result in results.values()]
-        titles = [CONTESTANTS[name].title for name in results]
+        titles = [contestant_of(name).title for name in results]
         bars = ax.barh(titles, microseconds, color=[colour(name) for name in results], height=0.75)
         ax.bar_label(bars, labels=[digits(x, 3) for x in microseconds], padding=3, fontsize=9)
         ax.invert_yaxis()
