@@ -284,7 +284,7 @@ def test_backends_take_part_beside_the_contestants(
     asked: dict, names: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taking_part = []
-    monkeypatch.setattr(bench, "measure", lambda workload, names, **options: taking_part.append(names))
+    monkeypatch.setattr(bench, "measure", lambda workload, names, **options: taking_part.append([*names]))
     bench.measure_all(bench.Options(workloads=("one-float64",), **asked), Console(file=io.StringIO()))
     assert taking_part == [names]
 

@@ -62,9 +62,9 @@ def check_options(options: Options) -> None:
                 )
     for name in options.backends:
         if ":" not in name and f"{OURS}{name}" not in CONTESTANTS:
-            known = [known for known in BACKENDS if f"{OURS}{known}" in CONTESTANTS]
+            usual = [backend for backend in BACKENDS if f"{OURS}{backend}" in CONTESTANTS]
             raise MlpXpError(
-                f"--backends: {name!r} is not known{nearest(name, known)}; choose from {', '.join(known)}, or give "
+                f"--backends: {name!r} is not known{nearest(name, usual)}; choose from {', '.join(usual)}, or give "
                 "module:namespace"
             )
     for field in ("rounds", "steps", "threads"):
@@ -94,8 +94,8 @@ def measure_all(options: Options, console: Console) -> Record:
     names = options.workloads or (QUICK if options.quick else tuple(WORKLOADS))
     rounds = min(options.rounds, QUICK_ROUNDS) if options.quick else options.rounds
     everyone = [name for name in CONTESTANTS if not (options.quick and name in SLOW_TO_START)]
-    contestants = options.contestants or ([NOTEBOOK] if options.backends else everyone)
-    contestants = [*dict.fromkeys([*contestants, *(f"{OURS}{name}" for name in options.backends)])]
+    asked = options.contestants or ([NOTEBOOK] if options.backends else everyone)
+    contestants = tuple(dict.fromkeys([*asked, *(f"{OURS}{name}" for name in options.backends)]))
     workloads = []
     with console.status("") as status:
         for name in names:
