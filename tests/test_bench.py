@@ -297,6 +297,11 @@ def test_a_foreign_namespace_is_measured_and_judged(folder: Path) -> None:
     assert name == names[0]
     assert report.agrees(result, part)
     assert any("not run: mlp_xp, no_such_module:xp: " in line for line in report.notes(part))
+    console = report.Console(width=80, record=True, file=io.StringIO())
+    report.show({"workloads": [part]}, console)
+    shown = console.export_text()
+    assert "…" not in shown
+    assert f"{result['loss']:.4f}" in shown
 
 
 def test_document_is_updated_between_its_marks(tmp_path: Path) -> None:

@@ -163,7 +163,8 @@ def show(record: Record, console: Console) -> None:
     for workload in record["workloads"]:
         table = Table(box=None, padding=(0, 1), pad_edge=False, title=workload["title"], title_justify="left")
         for i, heading in enumerate(HEADINGS):
-            table.add_column("\n".join(heading), justify="right" if i else "left", no_wrap=True)
+            # A long namespace is folded, so that no number is cut.
+            table.add_column("\n".join(heading), justify="right" if i else "left", no_wrap=i > 0, overflow="fold")
         for row in rows(workload):
             table.add_row(*row, style="bold" if row[0].startswith("mlp_xp") else "red" if "≠" in row[-1] else None)
         console.print(table)
