@@ -10,7 +10,8 @@ def start(command: str) -> None:
     except ModuleNotFoundError as error:
         if error.name != "mlp_xp":
             raise
-        sys.exit(f"error: mlp_xp is not installed for {sys.executable}; type: {install_command()}")
+        print(f"error: mlp_xp is not installed for {sys.executable}; type: {install_command()}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -56,7 +56,7 @@ class Installed:
     def run(self, command: str, *parts: str, code: int = 0) -> str:
         """Run a command; what it wrote, in which these parts are. A fault is one line. Ends the program otherwise."""
         print(f"{command}", flush=True)
-        words = [str(self.bin / command.split()[0]), *command.split()[1:]]
+        words = [str(self.bin / command.split(maxsplit=1)[0]), *command.split()[1:]]
         return self.check(words, parts, code)
 
     def check(self, words: list[str], parts: tuple[str, ...], code: int = 0) -> str:

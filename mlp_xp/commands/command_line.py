@@ -187,9 +187,9 @@ def _converter(option: Option) -> Callable[[str], Any]:
             return tuple(
                 option.kind(part) for part in (word.split(",") if not issubclass(option.kind, Path) else [word])
             )
-        except ValueError:
+        except ValueError as error:
             form = f"numbers such as {example} 32" if option.several else f"{wanted} such as {example}"
-            raise argparse.ArgumentTypeError(f"{word!r} is not {form}") from None
+            raise argparse.ArgumentTypeError(f"{word!r} is not {form}") from error
 
     return convert
 
