@@ -10,7 +10,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 CUDA =
 INSTALL = yes
 
-.PHONY: train test gpu lint types check clean
+.PHONY: train test gpu lint types check dist smoke clean
 
 train: .venv/train
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
@@ -26,11 +26,23 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 
 types: .venv/dev
 	$(BIN)/mypy
 
 check: lint types test
+
+# The sdist from the repository, the wheel from the sdist.
+dist: .venv/dist
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+
+# The wheel in a fresh environment, outside this folder.
+smoke: dist
+	$(BIN)/python tests/smoke.py dist/*.whl
 
 # A venv that failed half-way has a python but no pip, and make would take it for a whole one.
 .venv/bin/python:
@@ -46,6 +58,10 @@ check: lint types test
 
 .venv/test: .venv/bin/python pyproject.toml
 	$(PIP_INSTALL) '.[test]'
+	@touch $@ .venv/train
+
+.venv/dist: .venv/bin/python pyproject.toml
+	$(PIP_INSTALL) '.[dist]'
 	@touch $@ .venv/train
 
 .venv/dev: .venv/bin/python pyproject.toml

@@ -1,10 +1,35 @@
 """A teaching notebook's MNIST network, written once against the Python array API standard."""
 
-from mlp_xp.api import train
-from mlp_xp.backend import open_backend
-from mlp_xp.config import TrainConfig
-from mlp_xp.data.datasets import load_dataset
-from mlp_xp.metrics import predict
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlp_xp.api import train
+    from mlp_xp.backend import open_backend
+    from mlp_xp.config import TrainConfig
+    from mlp_xp.data.datasets import load_dataset
+    from mlp_xp.metrics import predict
 
 __version__ = "0.1.0"
 __all__ = ["TrainConfig", "load_dataset", "open_backend", "predict", "train"]
+
+# Imported when they are first asked for (PEP 562), so that the version, the help and an error about a missing library
+# need none of the libraries below them.
+_HOMES = {
+    "TrainConfig": "mlp_xp.config",
+    "load_dataset": "mlp_xp.data.datasets",
+    "open_backend": "mlp_xp.backend",
+    "predict": "mlp_xp.metrics",
+    "train": "mlp_xp.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Annotated
 from xml.etree import ElementTree as ET
 
-import tyro
-
-from mlp_xp.commands.command_line import parse, run
+from mlp_xp.commands.command_line import Positional, parse, run
 from mlp_xp.errors import MlpXpError
 
 
@@ -19,7 +17,7 @@ from mlp_xp.errors import MlpXpError
 class Arguments:
     """Fail unless tests ran and every one passed: a skipped test shows nothing."""
 
-    junit_xml: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="JUNIT_XML")]
+    junit_xml: Annotated[Path, Positional("JUNIT_XML")]
     """What pytest wrote with --junit-xml."""
 
 

@@ -251,6 +251,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     [
         (("--workloads", "one-float63"), ("--workloads", "did you mean 'one-float64'?")),
         (("--contestants", "numby"), ("--contestants", "did you mean 'numba'?")),
+        (("--backends", "numyp"), ("--backends", "did you mean 'numpy'?", "module:namespace")),
         (("--rounds", "0"), ("--rounds", "at least 1")),
         (("--steps", "0"), ("--steps", "at least 1")),
         (("--record", "nowhere.json"), ("nowhere.json", "--record", "that it wrote")),
@@ -290,11 +291,41 @@ def test_a_round_longer_than_an_epoch_is_refused(folder: Path) -> None:
         measure.measure(BATCHES._replace(steps=13), ["mlp_xp-numpy"], rounds=1, data_dir=folder)
 
 
-def test_document_is_updated_between_its_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        ({"backends": ("my_lib:xp", "numpy")}, ["notebook", "mlp_xp-my_lib:xp", "mlp_xp-numpy"]),
+        ({"backends": ("my_lib:xp",), "contestants": ("numba",)}, ["numba", "mlp_xp-my_lib:xp"]),
+    ],
+)
+def test_backends_take_part_beside_the_contestants(
+    asked: dict, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taking_part = []
+    monkeypatch.setattr(bench, "measure", lambda workload, names, **options: taking_part.append([*names]))
+    bench.measure_all(bench.Options(workloads=("one-float64",), **asked), Console(file=io.StringIO()))
+    assert taking_part == [names]
+
+
+def test_a_foreign_namespace_is_measured_and_judged(folder: Path) -> None:
+    names = ["mlp_xp-array_api_compat:numpy", "mlp_xp-no_such_module:xp"]
+    part = measure.measure(BATCHES, names, rounds=1, data_dir=folder)
+    (name, result), *others = report.measured(part).items()
+    assert not others
+    assert name == names[0]
+    assert report.agrees(result, part)
+    assert any("not run: mlp_xp, no_such_module:xp: " in line for line in report.notes(part))
+    console = report.Console(width=80, record=True, file=io.StringIO())
+    report.show({"workloads": [part]}, console)
+    shown = console.export_text()
+    assert "…" not in shown
+    assert f"{result['loss']:.4f}" in shown
+
+
+def test_document_is_updated_between_its_marks(tmp_path: Path) -> None:
     path = tmp_path / "performance.md"
-    monkeypatch.setattr(bench, "DOCUMENT", path)
     path.write_text("before\n<!-- here: begin -->\nold\n<!-- here: end -->\nafter\n")
-    bench.update_document("here", "new\n")
+    bench.update_document(path, "here", "new\n")
     assert path.read_text() == "before\n<!-- here: begin -->\n\nnew\n\n<!-- here: end -->\nafter\n"
     with pytest.raises(MlpXpError, match="elsewhere: begin"):
-        bench.update_document("elsewhere", "new")
+        bench.update_document(path, "elsewhere", "new")

@@ -4,11 +4,13 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from helpers import SCRIPTS, assert_one_line, finish, on_a_terminal, start
 
-from mlp_xp.commands.command_line import parse, run
+from mlp_xp.commands.command_line import Positional, parse, run
+from mlp_xp.config import TrainConfig
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 
@@ -36,9 +38,52 @@ class Options:
 
 def test_parses_what_is_given_over_the_defaults():
     assert parse(Options, args=[]) == Options()
-    given = parse(Options, args=["--count", "4", "--units", "2", "3", "--loud", "--inner.rate", "1e-3"])
+    given = parse(Options, args=["--count", "4", "--units", "2", "3", "--loud", "--rate", "1e-3"])
     assert given == Options(4, (2, 3), True, Inner(1e-3))
     assert parse(Options, args=["--loud"], default=Options(count=9)) == Options(count=9, loud=True)
+
+
+def test_numbers_with_commas_between_are_several_numbers():
+    assert parse(Options, args=["--units", "2,3", "4"]).units == (2, 3, 4)
+    assert parse(Options, args=["--units"]).units == ()
+
+
+@dataclass(frozen=True)
+class WithPlaces(Options):
+    """Do something with files."""
+
+    place: Annotated[Path, Positional("PLACE")] = field(kw_only=True)
+    """Where."""
+    files: Annotated[tuple[Path, ...], Positional("FILE")] = field(kw_only=True)
+    """What."""
+
+
+def test_options_may_stand_anywhere_between_the_places():
+    for args in (["--loud", "a", "b,c", "d"], ["a", "--loud", "b,c", "d"], ["a", "b,c", "--loud", "d"]):
+        given = parse(WithPlaces, args=args)
+        assert (given.place, given.files, given.loud) == (Path("a"), (Path("b,c"), Path("d")), True)
+    with pytest.raises(MlpXpError, match=r"^PLACE is missing: Where; --help"):
+        parse(WithPlaces, args=["--loud"])
+
+
+@pytest.mark.parametrize(
+    ("word", "option"),
+    [
+        ("--lr", "--learning-rate"),
+        ("--learning_rate", "--learning-rate"),
+        ("--bs", "--batch-size"),
+        ("--epoch", "--epochs"),
+        ("-e", "--epochs"),
+        ("--layers", "--hidden"),
+        ("--units", "--hidden"),
+        ("--lr-schedule", "--schedule"),
+        ("--optim", "--optimizer"),
+        ("--actvation", "--activation"),
+    ],
+)
+def test_the_usual_other_names_suggest_the_right_option(word, option):
+    with pytest.raises(MlpXpError, match=rf"^{word}: is not known here \(did you mean {option}\?\)"):
+        parse(TrainConfig, args=[word, "1"])
 
 
 def test_some_options_can_be_looked_for_first():
@@ -49,11 +94,15 @@ def test_some_options_can_be_looked_for_first():
     ("args", "parts"),
     [
         (["--cuont", "4"], ["--cuont", "(did you mean --count?)"]),
+        (["--cuont=4"], ["--cuont: ", "(did you mean --count?)"]),
+        (["--cou", "4"], ["--cou: ", "(did you mean --count?)"]),
+        (["-x"], ["-x: "]),
         (["--count", "many"], ["--count", "'many'"]),
         (["--count"], ["--count"]),
         (["--count", "1.5"], ["--count", "'1.5'"]),
         (["--units", "1", "two"], ["--units", "two"]),
-        (["--inner.rate", "fast"], ["--inner.rate", "'fast'"]),
+        (["--rate", "fast"], ["--rate", "'fast'", "0.01"]),
+        (["--units", "1,two"], ["--units", "'1,two'", "such as 64 32"]),
         (["loose"], ["loose"]),
         (["--", "-x"], ["-x"]),
         (["--count", "4", "--what-is-this-very-long-option-that-wraps-around-in-a-box-of-eighty-columns", "1"],
@@ -79,7 +128,7 @@ def test_on_a_terminal_too(monkeypatch):
     code, said = on_a_terminal("train", "--epohcs", "3")
     assert code == 2
     line = said.decode().strip()
-    assert line.startswith("error: Unrecognized ")
+    assert line.startswith("error: --epohcs: ")
     assert line.endswith(" (did you mean --epochs?); --help lists what there is")
     assert not set(line) & set("\n│╭╮╰╯─\x1b")
 
@@ -89,7 +138,19 @@ def test_help_gives_docstrings_defaults_and_types(capsys):
         parse(Options, args=["--help"])
     assert not caught.value.code
     said = capsys.readouterr().out
-    for part in ("Do something.", "--count", "How often.", "3", "INT", "--loud", "--inner.rate", "How fast."):
+    for part in (
+        "Do something.",
+        "--count",
+        "How often.",
+        "3",
+        "INT",
+        "--loud",
+        "--rate",
+        "How fast.",
+        "FLOAT",
+        "--debug",
+        "--version",
+    ):
         assert part in said
     assert "--no-loud" not in said
 
@@ -119,12 +180,40 @@ def test_every_end_has_its_code_and_at_most_one_line(capsys):
         1,
         "error: 'a/b': Permission denied; mend the file or folder, or name another\n",
     )
+    assert ended(raising(ModuleNotFoundError("no", name="numpy.linalg")), capsys)[0] == 2
     assert ended(raising(MemoryError()), capsys) == (
         2,
         "error: not enough memory: for these sizes; choose smaller ones\n",
     )
-    with pytest.raises(ZeroDivisionError):  # a defect is no user's fault: it keeps its traceback
-        run(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError(),
+        FileNotFoundError(2, "No such file or directory", "a/b"),
+        OSError(9, "Bad file descriptor"),
+        ModuleNotFoundError("no", name="mlp_xp.nowhere"),
+    ],
+)
+def test_a_defect_is_no_users_fault_and_keeps_its_traceback(error):
+    with pytest.raises(type(error)):
+        run(raising(error))
+
+
+def test_debug_shows_the_traceback_with_the_causes_that_are_hidden(monkeypatch, capsys):
+    def main():
+        try:
+            raise ValueError("the reason")
+        except ValueError:
+            raise MlpXpError("no such thing") from None
+
+    monkeypatch.setattr(sys, "argv", ["mlp-xp", "--debug"])
+    code, said = ended(main, capsys)
+    assert code == 2
+    assert said.startswith("Traceback")
+    assert "ValueError: the reason" in said
+    assert said.endswith("\nerror: no such thing\n")
 
 
 def test_a_reader_who_leaves_ends_a_script_quietly():
@@ -155,7 +244,7 @@ def test_scripts_help_and_refuse_in_a_process_of_their_own(script):
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_a_wrong_option_is_named_in_every_encoding(encoding):
     outcome = finish(start("train", "--bacth-size", 2, env={"PYTHONIOENCODING": encoding}))
-    assert outcome.err.startswith("error: Unrecognized options: --bacth-size, 2 (did you mean --batch-size?); --help")
+    assert outcome.err.startswith("error: --bacth-size: is not known here (did you mean --batch-size?); --help")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -171,6 +260,6 @@ def test_a_full_disk_behind_the_output_is_one_line():
 @pytest.mark.parametrize("script", sorted(p.stem for p in SCRIPTS.glob("*.py") if p.stem != "start"))
 def test_an_interrupt_while_a_script_still_imports_is_one_line_too(script, tmp_path):
     """In its first import from elsewhere, which this module takes the place of."""
-    (tmp_path / "tyro.py").write_text("raise KeyboardInterrupt")
+    (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt")
     outcome = finish(start(script, env={"PYTHONPATH": str(tmp_path)}))
     assert (outcome.code, outcome.out, outcome.err) == (130, "", "interrupted\n")

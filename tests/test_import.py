@@ -9,7 +9,7 @@ import mlp_xp
 
 HEAVY = (
     *("jax", "jaxlib", "torch", "cupy", "array_api_strict", "array_api_compat.torch", "array_api_compat.cupy"),
-    *("matplotlib", "PIL", "pooch", "rich", "tyro", "safetensors", "tensorboard"),
+    *("matplotlib", "PIL", "pooch", "rich", "docstring_parser", "shtab", "safetensors", "tensorboard"),
 )
 
 
@@ -23,7 +23,7 @@ def modules_after(statement: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def imported() -> set[str]:
-    return modules_after("import mlp_xp")
+    return modules_after("from mlp_xp import *")
 
 
 @pytest.mark.parametrize("name", HEAVY)
@@ -31,7 +31,15 @@ def test_importing_brings_in_nothing_heavy(name, imported):
     assert not {module for module in imported if module == name or module.startswith(f"{name}.")}
 
 
-def test_importing_brings_in_numpy(imported):
+@pytest.mark.parametrize("statement", ["import mlp_xp", "import mlp_xp.commands"])
+def test_the_bare_package_and_the_frame_of_the_commands_bring_in_no_library(statement):
+    """So the version, the help and whatever goes wrong with an import come at once."""
+    modules = modules_after(statement)
+    assert "mlp_xp" in modules
+    assert not {module.partition(".")[0] for module in modules} & {"numpy", "array_api_compat", *HEAVY}
+
+
+def test_asking_for_the_names_brings_in_numpy(imported):
     """So the list above is of this process, and not empty."""
     assert {"mlp_xp", "mlp_xp.training", "numpy"} <= imported
 
@@ -45,7 +53,10 @@ def test_opening_numpy_brings_in_no_other_library():
 def test_what_is_promised_is_there():
     for name in ("open_backend", "load_dataset", "TrainConfig", "train", "predict"):
         assert name in mlp_xp.__all__
+        assert name in dir(mlp_xp)
         assert callable(getattr(mlp_xp, name))
+    with pytest.raises(AttributeError, match="'mlp_xp' has no attribute 'tarin'"):
+        mlp_xp.tarin  # noqa: B018
 
 
 def test_the_version_is_that_of_the_distribution():

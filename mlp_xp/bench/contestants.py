@@ -558,7 +558,18 @@ REFERENCES = {
 }
 
 
+OURS = "mlp_xp-"
+
+
+def contestant_of(name: str) -> Contestant:
+    """By its name; `mlp_xp-module:namespace` is `mlp_xp` on any namespace of the array API standard."""
+    backend = name.removeprefix(OURS)
+    if name.startswith(OURS) and ":" in backend:
+        return Contestant(f"mlp_xp, {backend}", LAYERWISE, MlpXp, (backend, None, LAYERWISE))
+    return (CONTESTANTS | VARIANTS | REFERENCES)[name]
+
+
 def make_contestant(job: Job) -> Any:
     """The contestant of a job. Raises Unavailable."""
-    contestant = (CONTESTANTS | VARIANTS | REFERENCES)[job.contestant]
+    contestant = contestant_of(job.contestant)
     return contestant.make(job, *contestant.arguments)

@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.bench.contestants import CONTESTANTS, VARIANTS, Job, Workload
+from mlp_xp.bench.contestants import Job, Workload, contestant_of
 from mlp_xp.bench.report import Record
 from mlp_xp.data.datasets import MNIST_DIR
 from mlp_xp.errors import MlpXpError
@@ -202,7 +202,7 @@ def measure(
                     del workers[name]
         for name, worker in workers.items():
             results[name] |= worker.ask("end")
-    orders = sorted({(CONTESTANTS | VARIANTS)[name].order for name in workers})
+    orders = sorted({contestant_of(name).order for name in workers})
     reference_loss = {}
     for order in orders:
         say(f"{workload.name}: reference, {order}")

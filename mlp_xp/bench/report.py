@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mlp_xp.bench.contestants import CONTESTANTS, IDIOMATIC, LIMIT, NOTEBOOK, SIMULTANEOUS
+from mlp_xp.bench.contestants import IDIOMATIC, LIMIT, NOTEBOOK, SIMULTANEOUS, contestant_of
 
 Record = dict[str, Any]
 """As written to bench.json; `bench.measure` makes the part of a workload."""
@@ -75,7 +75,7 @@ def tolerance(dtype: str) -> float:
 
 def agrees(result: Record, workload: Record) -> bool:
     """Whether a contestant ended where the reference of its update order did, in all that rounding allows."""
-    expected = workload["reference_loss"][CONTESTANTS[result["contestant"]].order]
+    expected = workload["reference_loss"][contestant_of(result["contestant"]).order]
     return bool(abs(result["loss"] - expected) <= tolerance(workload["dtype"]) * abs(expected))
 
 
@@ -89,7 +89,7 @@ def rows(workload: Record) -> list[list[str]]:
     results = measured(workload)
     table = []
     for name, result in results.items():
-        contestant = CONTESTANTS[name]
+        contestant = contestant_of(name)
         table.append(
             [
                 contestant.title + (" †" if contestant.order == SIMULTANEOUS else ""),
@@ -118,15 +118,15 @@ def notes(workload: Record) -> list[str]:
     lines = [f"loss after {steps} steps, on the first test images; must be: {losses}"]
     for name, result in measured(workload).items():
         if not agrees(result, workload):
-            order = CONTESTANTS[name].order
+            order = contestant_of(name).order
             lines.append(
-                f"≠ {CONTESTANTS[name].title}: loss {result['loss']:.8g} is not the {order} reference's "
+                f"≠ {contestant_of(name).title}: loss {result['loss']:.8g} is not the {order} reference's "
                 f"{workload['reference_loss'][order]:.8g}: it computes something else"
             )
     for result in workload["results"]:
         if "unavailable" in result:
             lines.append(
-                f"not run: {CONTESTANTS[result['contestant']].title}: {result['unavailable'].partition(';')[0]}"
+                f"not run: {contestant_of(result['contestant']).title}: {result['unavailable'].partition(';')[0]}"
             )
     return lines
 
@@ -142,7 +142,9 @@ def verdicts(record: Record) -> list[tuple[str, float, float]]:
                 continue
             mine, theirs = results[contestant], results[other]
             value = ratio(mine, theirs) if kind == "time" else mine["peak_bytes"] / theirs["peak_bytes"]
-            found.append((f"{name}: {kind}, {CONTESTANTS[contestant].title} ÷ {CONTESTANTS[other].title}", value, bar))
+            found.append(
+                (f"{name}: {kind}, {contestant_of(contestant).title} ÷ {contestant_of(other).title}", value, bar)
+            )
     return found
 
 
@@ -162,7 +164,8 @@ def show(record: Record, console: Console) -> None:
     for workload in record["workloads"]:
         table = Table(box=None, padding=(0, 1), pad_edge=False, title=workload["title"], title_justify="left")
         for i, heading in enumerate(HEADINGS):
-            table.add_column("\n".join(heading), justify="right" if i else "left", no_wrap=True)
+            # A long namespace is folded, so that no number is cut.
+            table.add_column("\n".join(heading), justify="right" if i else "left", no_wrap=i > 0, overflow="fold")
         for row in rows(workload):
             table.add_row(*row, style="bold" if row[0].startswith("mlp_xp") else "red" if "≠" in row[-1] else None)
         console.print(table)
@@ -219,7 +222,7 @@ def draw(record: Record, title: str | None = None) -> bytes:
     for ax, workload in zip(axes, panels, strict=True):
         results = measured(workload)
         microseconds = [step_seconds(result, workload) * 1e6 for result in results.values()]
-        titles = [CONTESTANTS[name].title for name in results]
+        titles = [contestant_of(name).title for name in results]
         bars = ax.barh(titles, microseconds, color=[colour(name) for name in results], height=0.75)
         ax.bar_label(bars, labels=[digits(x, 3) for x in microseconds], padding=3, fontsize=9)
         ax.invert_yaxis()

@@ -1,28 +1,92 @@
-"""The commands: parse, call, show. `python -m mlp_xp`, `mlp-xp` and the scripts all come here."""
+"""The commands: parse, call, show. `mlp-xp`, `python -m mlp_xp` and the scripts all come here.
 
+What is heavy is imported inside `run`, so that an interrupt or a missing library ends in one line from the start.
+"""
+
+import argparse
+import difflib
 import importlib
 import sys
+from pathlib import Path
+from typing import Any
 
-from mlp_xp.commands.command_line import run
+from mlp_xp import __version__
+from mlp_xp.commands.command_line import HELP, UsageError, add_options, run
+from mlp_xp.errors import MlpXpError, not_installed
 
+# What each does, and the dataclass in its module that has its options.
 COMMANDS = {
-    "train": "train the network",
-    "evaluate": "evaluate a run on the test set",
-    "predict": "classify your own pictures",
-    "plot": "draw the pictures of a run, or the curves of several",
-    "parity": "check that all backends give the same trajectory",
-    "bench": "time a training step against other libraries",
-    "bench-curves": "time and memory against batch size, width, data and chunk length",
-    "gpu": "tests, parity check and benchmark on an NVIDIA card, written to docs/gpu.md",
+    "train": ("train the network", "Arguments"),
+    "evaluate": ("evaluate a run on the test set", "Arguments"),
+    "predict": ("classify your own pictures", "Arguments"),
+    "plot": ("draw the pictures of a run, or the curves of several", "Arguments"),
+    "parity": ("check that all backends give the same trajectory", "Arguments"),
+    "bench": ("time a training step against other libraries", "Options"),
+    "bench-curves": ("time and memory against batch size, width, data and chunk length", "Options"),
+    "gpu": ("tests, parity check and benchmark on an NVIDIA card, written to docs/gpu.md", "Options"),
 }
+OTHERS = {"completion": "print the completion script of a shell: bash, zsh or tcsh", "--version": "print the version"}
+FOOTER = "mlp-xp COMMAND --help lists the options of a command; --debug shows the traceback of a fault."
+SHELLS = ("bash", "zsh", "tcsh")
 
 
-def main() -> None:
-    """Run the command that the first argument names, and exit."""
-    name, *arguments = sys.argv[1:] or ["--help"]
-    if name not in COMMANDS:
-        rows = "\n".join(f"  {command:13} {text}" for command, text in COMMANDS.items())
-        print(f"usage: mlp-xp COMMAND [OPTIONS]\n\n{rows}")
-        sys.exit(0 if name in ("-h", "--help") else 2)
-    sys.argv = [f"{sys.argv[0]} {name}", *arguments]
-    run(importlib.import_module(f"mlp_xp.commands.{name.replace('-', '_')}").main)
+def main(name: str | None = None) -> None:
+    """Run a command and exit.
+
+    name: the command whose script this process is; without one the first argument names it.
+    """
+    if name is not None:
+        run(lambda: load(name))
+    if Path(sys.argv[0]).name == "__main__.py":
+        sys.argv[0] = "python -m mlp_xp"
+    run(choose)
+
+
+def load(name: str) -> int | None:
+    """Import a command, and run it with this process' arguments."""
+    command: int | None = module_of(name).main()
+    return command
+
+
+def module_of(name: str) -> Any:
+    """The module of a command."""
+    return importlib.import_module(f"mlp_xp.commands.{name.replace('-', '_')}")
+
+
+def choose() -> int | None:
+    """Run what the first argument names."""
+    first, *arguments = sys.argv[1:] or ["--help"]
+    if first in COMMANDS:
+        sys.argv = [f"{sys.argv[0]} {first}", *arguments]
+        return load(first)
+    if first == "completion":
+        print(completion(arguments))
+    elif first == "--version":
+        print(f"mlp-xp {__version__}")
+    elif first in ("-h", "--help"):
+        rows = {**{name: text for name, (text, _) in COMMANDS.items()}, **OTHERS}
+        lines = "\n".join(f"  {name:13} {text}" for name, text in rows.items())
+        print(f"usage: {Path(sys.argv[0]).name} COMMAND [OPTIONS]\n\n{lines}\n\n{FOOTER}")
+    else:
+        near = difflib.get_close_matches(first, [*COMMANDS, *OTHERS], n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise UsageError(f"{first}: is not a command{hint}; {HELP}")
+    return None
+
+
+def completion(arguments: list[str]) -> str:
+    """The script that completes all commands and their options in a shell. Raises UsageError for an unknown shell."""
+    if len(arguments) != 1 or arguments[0] not in SHELLS:
+        raise UsageError(f"completion: give one of {', '.join(SHELLS)}")
+    try:
+        import shtab
+    except ModuleNotFoundError as error:
+        raise MlpXpError(f"completion: shtab {not_installed('shtab')}") from error
+    parser = argparse.ArgumentParser(prog="mlp-xp")
+    parser.add_argument("--version", action="store_true", help="Show the version and exit.")
+    commands = parser.add_subparsers()
+    for name, (text, options) in COMMANDS.items():
+        kind = getattr(module_of(name), options)
+        add_options(commands.add_parser(name, help=text), kind, complete=shtab.FILE)
+    commands.add_parser("completion", help=OTHERS["completion"]).add_argument("shell", choices=SHELLS)
+    return str(shtab.complete(parser, shell=arguments[0]))

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 
-from mlp_xp.bench.contestants import CONTESTANTS
+from mlp_xp.backend import BACKENDS
+from mlp_xp.bench.contestants import CONTESTANTS, NOTEBOOK, OURS
 from mlp_xp.bench.measure import (
     GPU_WORKLOADS,
     QUICK,
@@ -30,8 +30,6 @@ from mlp_xp.errors import MlpXpError, nearest, not_installed
 from mlp_xp.files import write_whole
 from mlp_xp.show.terminal import plain_console
 
-DOCUMENT = Path(__file__).resolve().parent.parent.parent / "docs" / "performance.md"
-
 
 @dataclass(frozen=True)
 class Options:
@@ -43,20 +41,23 @@ class Options:
     contestants: tuple[str, ...] = ()
     """Which of notebook, mlp_xp-numpy, mlp_xp-jax, mlp_xp-torch, mlp_xp-cupy, mlp_xp-jax-gpu, mlp_xp-torch-gpu,
     pytorch, pytorch-compile, pytorch-gpu, pytorch-gpu-graphs, scikit-learn, keras-jax, numba; by default all."""
+    backends: tuple[str, ...] = ()
+    """mlp_xp on these backends takes part, too: names, or `module:namespace` for any other module that implements the
+    array API standard. Without --contestants, only these and the notebook's loop take part."""
     rounds: int = 11
     """Timed rounds; one more comes before them, for compilation."""
     steps: int | None = None
     """Steps of a round, instead of what each workload has."""
     threads: int = 1
     """Threads of each contestant."""
-    quick: tyro.conf.FlagCreatePairsOff[bool] = False
+    quick: bool = False
     """Three of the workloads in three short rounds, without PyTorch compiled: a first impression."""
     data_dir: Path = MNIST_DIR
     """Folder of the four IDX files, with pictures of 28 x 28 and 10 classes."""
     output_dir: Path | None = None
     """Write bench.json, bench.md and bench.png here."""
-    update_docs: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Put the tables and the picture into docs/performance.md."""
+    update_docs: Path | None = None
+    """Put the tables into this Markdown file, such as docs/performance.md, and the picture beside it."""
     record: Path | None = None
     """Measure nothing: show, draw and write this bench.json again."""
 
@@ -69,6 +70,13 @@ def check_options(options: Options) -> None:
                 raise MlpXpError(
                     f"--{field}: {name!r} is not known{nearest(name, known)}; choose from {', '.join(known)}"
                 )
+    for name in options.backends:
+        if ":" not in name and f"{OURS}{name}" not in CONTESTANTS:
+            usual = [backend for backend in BACKENDS if f"{OURS}{backend}" in CONTESTANTS]
+            raise MlpXpError(
+                f"--backends: {name!r} is not known{nearest(name, usual)}; choose from {', '.join(usual)}, or give "
+                "module:namespace"
+            )
     for field in ("rounds", "steps", "threads"):
         number = getattr(options, field)
         if number is not None and number < 1:
@@ -95,7 +103,9 @@ def measure_all(options: Options, console: Console) -> Record:
     """Everything that the options ask for."""
     names = options.workloads or (QUICK if options.quick else tuple(WORKLOADS))
     rounds = min(options.rounds, QUICK_ROUNDS) if options.quick else options.rounds
-    contestants = options.contestants or [name for name in CONTESTANTS if not (options.quick and name in SLOW_TO_START)]
+    everyone = [name for name in CONTESTANTS if not (options.quick and name in SLOW_TO_START)]
+    asked = options.contestants or ([NOTEBOOK] if options.backends else everyone)
+    contestants = tuple(dict.fromkeys([*asked, *(f"{OURS}{name}" for name in options.backends)]))
     workloads = []
     with console.status("") as status:
         for name in names:
@@ -128,18 +138,20 @@ def read_record(path: Path, key: str, script: str) -> Record:
     return record
 
 
-def update_document(mark: str, inside: str) -> None:
-    """Replace what is between two marks in docs/performance.md. Raises MlpXpError where these are not."""
+def update_document(path: Path, mark: str, inside: str) -> None:
+    """Replace what is between two marks in a Markdown file. Raises MlpXpError where these are not."""
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     try:
-        text = DOCUMENT.read_text()
+        text = path.read_text()
     except OSError as error:
-        raise MlpXpError(f"--update-docs: {str(DOCUMENT)!r} cannot be read: {error.strerror}") from None
+        raise MlpXpError(
+            f"--update-docs: {str(path)!r} cannot be read: {error.strerror}; give a file that can"
+        ) from error
     before, found, rest = text.partition(begin)
     _, found_end, after = rest.partition(end)
     if not found or not found_end:
-        raise MlpXpError(f"--update-docs: {str(DOCUMENT)!r} lacks the lines {begin!r} and {end!r}; put them back")
-    write_whole(DOCUMENT, f"{before}{begin}\n\n{inside.strip()}\n\n{end}{after}".encode())
+        raise MlpXpError(f"--update-docs: {str(path)!r} lacks the lines {begin!r} and {end!r}; put them back")
+    write_whole(path, f"{before}{begin}\n\n{inside.strip()}\n\n{end}{after}".encode())
 
 
 def write(folder: Path, record: Record) -> None:
@@ -168,8 +180,8 @@ def main() -> int:
     if options.output_dir:
         write(options.output_dir, record)
     if options.update_docs:
-        update_document("scripts/bench.py", markdown(record))
-        write_whole(DOCUMENT.with_suffix(".png"), draw(record))
+        update_document(options.update_docs, "scripts/bench.py", markdown(record))
+        write_whole(options.update_docs.with_suffix(".png"), draw(record))
     if not any(measured(workload) for workload in record["workloads"]):
         raise MlpXpError("nothing was measured: none of the contestants ran; the reasons are above")
     wrong = [x for workload in record["workloads"] for x in measured(workload).values() if not agrees(x, workload)]

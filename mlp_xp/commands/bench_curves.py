@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.markdown import Markdown
 
 from mlp_xp.bench.contestants import CONTESTANTS, IDIOMATIC, NOTEBOOK, VARIANTS, Workload
 from mlp_xp.bench.measure import circumstances, measure
 from mlp_xp.bench.report import OURS, REST, THEIRS, Record, conditions, digits, grid, measured, step_seconds
-from mlp_xp.commands.bench import DOCUMENT, check_matplotlib, make_folder, read_record, update_document
+from mlp_xp.commands.bench import check_matplotlib, make_folder, read_record, update_document
 from mlp_xp.commands.command_line import parse
 from mlp_xp.data.datasets import MNIST_DIR, load_dataset
 from mlp_xp.errors import MlpXpError
@@ -98,8 +97,8 @@ class Options:
     """Timed rounds; one more comes before them, for compilation."""
     threads: int = 1
     """Threads of each contestant."""
-    update_docs: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Put the tables into docs/performance.md and the picture beside it."""
+    update_docs: Path | None = None
+    """Put the tables into this Markdown file, such as docs/performance.md, and the picture beside it."""
     record: Path | None = None
     """Measure nothing: show, draw and write this curves.json again."""
 
@@ -202,5 +201,5 @@ def main() -> None:
         write_whole(options.output_dir / "curves.json", (json.dumps(record, indent=1) + "\n").encode())
         write_whole(options.output_dir / "curves.png", draw(record))
     if options.update_docs:
-        update_document("scripts/bench_curves.py", markdown(record))
-        write_whole(DOCUMENT.with_name("performance-curves.png"), draw(record))
+        update_document(options.update_docs, "scripts/bench_curves.py", markdown(record))
+        write_whole(options.update_docs.with_name(f"{options.update_docs.stem}-curves.png"), draw(record))

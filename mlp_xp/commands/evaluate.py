@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import tyro
 from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 
-from mlp_xp.commands.command_line import parse
+from mlp_xp.commands.command_line import Positional, parse
 from mlp_xp.commands.data import load_data
 from mlp_xp.device import to_device
 from mlp_xp.metrics import confusion_matrix, evaluate, precision_and_recall, predict
@@ -25,7 +24,7 @@ NAME_WIDTH = 16
 class Arguments:
     """Try a run's network on the test set: accuracy, what each class is taken for."""
 
-    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
+    run_dir: Annotated[Path, Positional("RUN_DIR")]
     """A folder that scripts/train.py made."""
     backend: str = "numpy"
     """numpy, cupy, jax, torch, array-api-strict, or `module:namespace`; whatever it was trained on."""

@@ -88,7 +88,9 @@ def main() -> int:
             f"--backends: nothing to compare: NumPy in float64 is the reference; name another backend{reasons}"
         )
     if arguments.report_dir:
-        from mlp_xp.show.plots import draw_deviations, save
+        from mlp_xp.show.plots import draw_deviations, new_figure, save
+
+        new_figure(1, 1)  # where Matplotlib is not installed, it says so before an hour of training
     dataset = load_data(arguments.data_dir or "mnist")
     config.check_fits(dataset.train_images.shape[0])
     if arguments.report_dir:

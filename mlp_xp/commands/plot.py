@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
-from mlp_xp.commands.command_line import parse
+from mlp_xp.commands.command_line import Positional, parse
 from mlp_xp.commands.data import load_data
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs import run_folder
@@ -20,7 +18,7 @@ from mlp_xp.show.plots import draw_curves, save
 class Arguments:
     """Draw the pictures of a run into its folder, or the curves of several runs."""
 
-    run_dirs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN_DIR ...")]
+    run_dirs: Annotated[tuple[Path, ...], Positional("RUN_DIR")]
     """Folders that scripts/train.py made."""
     output: Path | None = None
     """Where the curves of several runs are drawn, a PNG file. By default curves.png."""

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import tyro
 
-from mlp_xp.commands.command_line import parse
+from mlp_xp.commands.command_line import Positional, parse
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.device import to_device
 from mlp_xp.errors import MlpXpError
@@ -26,9 +25,9 @@ SHADES = " .:-=+*#%@"
 class Arguments:
     """Let a run's network read pictures of digits, and print the likeliest classes."""
 
-    run_dir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN_DIR")]
+    run_dir: Annotated[Path, Positional("RUN_DIR")]
     """A folder that scripts/train.py made."""
-    pictures: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PICTURE ...")]
+    pictures: Annotated[tuple[Path, ...], Positional("PICTURE")]
     """Picture files, and folders of them."""
     show: bool = False
     """Show what the network saw: where homemade digits fail, it is here."""

@@ -13,11 +13,10 @@ from pathlib import Path
 from shlex import quote
 from types import FrameType
 
-import tyro
 from rich.console import Console
 
 from mlp_xp.backend import Backend
-from mlp_xp.commands.command_line import parse
+from mlp_xp.commands.command_line import called, parse
 from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
 from mlp_xp.dataset import Dataset
@@ -44,7 +43,7 @@ class Base:
 class Arguments(Settings, Base):
     """Train a network with hand-written backpropagation, on any array library."""
 
-    train: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
     run_dir: Path | None = None
     """Folder of the run. By default runs/<dataset>-<backend>-<date-time>."""
     overwrite: bool = False
@@ -148,7 +147,7 @@ def main() -> None:
                     recording.save(folder, position, settings, dataset, backend)
                     place = f"epoch {position.epoch}, after {position.sample} samples"
                 raise InterruptedTrainingError(
-                    f"interrupted in {place}; go on with: python scripts/train.py --resume {quote(str(folder))}",
+                    f"interrupted in {place}; go on with: {called('train')} --resume {quote(str(folder))}",
                     caught[0],
                 )
     assert event.report is not None
@@ -166,7 +165,7 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Con
     try:
         paths = draw_run(folder, dataset, backend)
     except PlotError as error:
-        terminal.say(console, f"no pictures: {error}, then: python scripts/plot.py {quote(str(folder))}")
+        terminal.say(console, f"no pictures: {error}, then: {called('plot')} {quote(str(folder))}")
     else:
         terminal.say(console, f"drawn in {folder}: {', '.join(path.name for path in paths)}")
 
