@@ -15,6 +15,7 @@ import inspect
 import os
 import shlex
 import sys
+import textwrap
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -48,6 +49,13 @@ SYSTEM_FAULTS = {
 
 class UsageError(MlpXpError):
     """A command line that does not fit."""
+
+
+class WholeWords(argparse.RawDescriptionHelpFormatter):
+    """Help whose lines break at spaces only: argparse also breaks names such as `array-api-strict` at their hyphens."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 class Positional(NamedTuple):
@@ -118,7 +126,7 @@ def add_options(
     """
     options = list(_options(kind, default))
     parser.description = inspect.getdoc(kind)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.formatter_class = WholeWords
     parser.usage = " ".join(["%(prog)s", *(option.metavar for option in options if option.metavar), "[OPTIONS]"])
     for option in options:
         settings: dict[str, Any] = {"default": option.default, "help": _help(option)}
