@@ -99,7 +99,7 @@ def test_the_bar_of_a_download_is_one_line(file, width):
 
 # Lines.
 
-LONG = f"a word /a/path/that/has/no/space/{'x' * 60}: 7 (99.8 %), and [red] more -- words, emnist-letters-with-hyphens, 1"
+LONG = f"a word /path/without/space/{'x' * 60}: 7 (99.8 %), and [red] more -- words, emnist-letters-with-hyphens, 1"
 
 
 @pytest.mark.parametrize("width", range(30, 60, 3))
