@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from start import start
+
 ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "mlp_xp" / "bench" / "card.py"
 VENV = ROOT / ".venv-gpu"
@@ -71,16 +73,25 @@ def fail(message: str) -> NoReturn:
 
 
 def main() -> None:
-    """Check the card, install, and become `mlp-xp gpu`."""
+    """Check the card, install, and run the command."""
     if sys.version_info < (3, 11):  # noqa: UP036  (nothing has checked it yet)
         fail("mlp_xp needs Python 3.11 or newer; name one with: make PYTHON=python3.13 gpu")
     options, others = arguments()
     dry_run = any(word.split("=")[0] == "--stand-in" for word in others)
     cuda = None if dry_run else check_card(options.cuda)
-    python = Path(sys.executable) if cuda is None or options.no_install else install(cuda)
+    if cuda and not options.no_install:
+        python = install(cuda)
+        os.execv(python, [str(python), __file__, "--no-install", "--cuda", str(cuda), *others])
+    # For a Python that has all but this package; its processes find it by the variable.
+    sys.path.insert(0, str(ROOT))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    os.execv(python, [str(python), "-m", "mlp_xp", "gpu", *others])
+    sys.argv[1:] = others
+    start("gpu")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
