@@ -54,7 +54,7 @@ class Installed:
         subprocess.run(command, check=True, env=self.env)
 
     def run(self, command: str, *parts: str, code: int = 0) -> str:
-        """Run a command; what it wrote, in which these parts are. A fault is one line. Ends the program otherwise."""
+        """Run a command and return its output. Exit unless the code is right, the parts are in it and errors are one line."""
         print(f"{command}", flush=True)
         words = [str(self.bin / command.split(maxsplit=1)[0]), *command.split()[1:]]
         return self.check(words, parts, code)
@@ -72,7 +72,7 @@ class Installed:
 
 
 def main() -> None:
-    """Install, run, and stop at the first command that does not do what it should."""
+    """Install, run, and stop at the first command whose result is wrong."""
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
         sys.exit("usage: python tests/smoke.py WHEEL")
     wheel = Path(sys.argv[1]).resolve()
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def without_extras(installed: Installed, version: str) -> None:
-    """What works without Matplotlib and Pillow works, and the rest says what to install."""
+    """Run what needs no extra, and check that the rest says what to install."""
     run = installed.run
     module = installed.check([str(installed.bin / "python"), "-c", "import mlp_xp; print(mlp_xp.__file__)"], ())
     assert Path(module.strip()).is_relative_to(installed.bin.parent), module
@@ -112,6 +112,7 @@ def without_extras(installed: Installed, version: str) -> None:
         "mlp-xp bench --quick --workloads one-float64 --rounds 1 --steps 5 --backends array_api_compat:numpy",
         *("notebook's loop", "array_api_compat"),
     )
+    run("mlp-xp parity", "nothing to compare", "pip install jax", code=2)
     run("mlp-xp plot a", "pip install matplotlib", code=2)
     run("mlp-xp predict a one.png", "pip install pillow", code=2)
     run("mlp-xp parity --backends array_api_compat:numpy --report-dir p", "pip install matplotlib", code=2)
@@ -123,7 +124,7 @@ def without_extras(installed: Installed, version: str) -> None:
 
 
 def with_plots(installed: Installed) -> None:
-    """All that draws, and all that reads pictures."""
+    """Run what draws, and what reads pictures."""
     run = installed.run
     run(f"mlp-xp train {' '.join(RUN)} --run-dir b", "drawn in b: curves.png")
     run("mlp-xp plot a", "a/curves.png")

@@ -178,7 +178,7 @@ def test_every_end_has_its_code_and_at_most_one_line(capsys):
     assert ended(raising(KeyboardInterrupt), capsys) == (130, "interrupted\n")
     assert ended(raising(PermissionError(13, "Permission denied", "a/b")), capsys) == (
         1,
-        "error: 'a/b': Permission denied; mend the file or folder, or name another\n",
+        "error: 'a/b': Permission denied; fix the file or folder, or name another\n",
     )
     assert ended(raising(ModuleNotFoundError("no", name="numpy.linalg")), capsys)[0] == 2
     assert ended(raising(MemoryError()), capsys) == (
@@ -253,7 +253,7 @@ def test_a_full_disk_behind_the_output_is_one_line():
     with Path("/dev/full").open("w") as full:
         process = subprocess.Popen([sys.executable, "-c", code], text=True, stdout=full, stderr=subprocess.PIPE)
         _, err = process.communicate()
-    assert err == "error: the output: No space left on device; mend the file or folder, or name another\n"
+    assert err == "error: the output: No space left on device; fix the file or folder, or name another\n"
     assert process.returncode == 1
 
 

@@ -40,7 +40,8 @@ OTHER_NAMES = {
     "wd": "weight-decay",
 }
 WANTED = {int: ("a whole number", "64"), float: ("a number", "0.01")}
-# What the system, and not a defect of ours, is the reason of: no space, no permission, no more of something.
+# Errors caused by the machine: no space, no permission, a limit reached. Any other OSError that gets this far is a
+# defect, because whatever reads or writes a file reports a missing or wrong one itself.
 SYSTEM_FAULTS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
     *(errno.ELOOP, errno.EMFILE, errno.ENFILE),
@@ -48,7 +49,7 @@ SYSTEM_FAULTS = {
 
 
 class UsageError(MlpXpError):
-    """A command line that does not fit."""
+    """A command line that cannot be parsed."""
 
 
 class WholeWords(argparse.RawDescriptionHelpFormatter):
@@ -82,7 +83,7 @@ class Option(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """What a person types, or the name of what a person types."""
+        """The option, or the metavar of a positional argument, as the help and the errors name it."""
         return self.metavar or f"--{self.name.replace('_', '-')}"
 
 
@@ -92,7 +93,7 @@ def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some
     kind: a dataclass with fields of type int, float, str, Path or bool, tuples of any length of these, or None beside
     one of these. The fields of a dataclass in it become options too. default: an instance that gives the defaults.
     some: look only for the options of this dataclass, and leave the others and --help for later. Raises SystemExit(0)
-    after --help and --version, UsageError for a command line that does not fit.
+    after --help and --version, UsageError for a command line that cannot be parsed.
     """
     parser = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, add_help=not some)
     parser.allow_abbrev = parser.exit_on_error = False
@@ -222,7 +223,7 @@ def _suggestion(word: str, options: list[Option]) -> str:
 
 
 def _silence_output() -> None:
-    """Let Python, which flushes its output once more at exit, find no fault with it then."""
+    """Discard the rest of the output: Python flushes it once more at exit, and would report the same error again."""
     with contextlib.suppress(OSError):  # an output without a descriptor, as in a test
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -247,8 +248,8 @@ def _warnings_as_lines() -> Iterator[None]:
 def run(main: Callable[[], int | None]) -> None:
     """Run a command's main and exit: 0 or the code that it returns; for an MlpXpError its code, after one line.
 
-    A missing library, a lack of memory, the package's warnings, and the SYSTEM_FAULTS that no other place has turned
-    into an MlpXpError are told in one line too. Every other exception is a defect and keeps its traceback. With
+    A missing library, running out of memory, the package's warnings, and the SYSTEM_FAULTS that no other place turned
+    into an MlpXpError are reported in one line, too. Every other exception is a defect and keeps its traceback. With
     --debug, each line comes after its traceback, with all causes.
     """
     try:
@@ -270,7 +271,7 @@ def run(main: Callable[[], int | None]) -> None:
         print("interrupted", file=sys.stderr)
         code = 130
     except BrokenPipeError:
-        # Whoever read the output has seen enough. Python would complain once more when it flushes at exit.
+        # The reader of the output closed it, as `head` does.
         _silence_output()
         code = 141
     except OSError as error:
@@ -278,7 +279,7 @@ def run(main: Callable[[], int | None]) -> None:
             raise
         _show_traceback(error)
         place = "the output" if error.filename is None else repr(os.fspath(error.filename))
-        print(f"error: {place}: {error.strerror or error}; mend the file or folder, or name another", file=sys.stderr)
+        print(f"error: {place}: {error.strerror or error}; fix the file or folder, or name another", file=sys.stderr)
         _silence_output()
         code = 1
     except MemoryError as error:
@@ -295,7 +296,7 @@ def _requirement(module: str) -> str:
 
 
 def called(name: str) -> str:
-    """What a person types for another command, in the way in which this one was called."""
+    """How to call another command in the same way as this one: as a script, `mlp-xp` or `python -m mlp_xp`."""
     program = Path(sys.argv[0])
     if program.suffix == ".py":
         return f"python {shlex.quote(str(program.with_name(f'{name}.py')))}"
