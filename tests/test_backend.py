@@ -30,7 +30,7 @@ def refusal(*args, **kwargs) -> str:
     assert "\n" not in message
     assert isinstance(caught.value, MlpXpError)
     assert caught.value.exit_code == 2
-    assert caught.value.__cause__ is None
+    assert caught.value.__cause__ is caught.value.__context__, "the cause is not hidden"
     return message
 
 
