@@ -24,8 +24,12 @@ _open_cupy = BACKENDS["cupy"]
 
 
 def _taken_out() -> dict[str, ModuleType]:
-    """Every module of CuPy's and of array-api-compat's wrapper of it, no longer in sys.modules."""
-    names = [name for name in sys.modules if f"{name}.".startswith(("cupy.", "array_api_compat.cupy."))]
+    """Every module of CuPy's and of array-api-compat's wrapper of it, no longer in sys.modules.
+
+    With those of CuPy's other packages, which import parts of cupy when something looks at them, as `inspect` does.
+    """
+    packages = ("cupy.", "cupyx.", "cupy_backends.", "array_api_compat.cupy.")
+    names = [name for name in sys.modules if f"{name}.".startswith(packages)]
     return {name: sys.modules.pop(name) for name in names}
 
 

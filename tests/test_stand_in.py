@@ -431,8 +431,8 @@ def test_it_is_opened_by_the_real_opener_through_the_real_wrapper():
 def test_the_real_cupy_is_put_back(fails, monkeypatch):
     """Whatever was there before: here a module that is told apart, and the package's own attribute."""
     real, wrapper = types.ModuleType("cupy"), types.ModuleType("array_api_compat.cupy")
-    monkeypatch.setitem(sys.modules, "cupy", real)
-    monkeypatch.setitem(sys.modules, "cupy.cuda", real)
+    for name in ("cupy", "cupy.cuda", "cupyx", "cupy_backends"):
+        monkeypatch.setitem(sys.modules, name, real)
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", wrapper)
     monkeypatch.setattr(array_api_compat, "cupy", wrapper, raising=False)
     before = ({**sys.modules}, [*sys.path], BACKENDS["cupy"])
@@ -443,6 +443,7 @@ def test_the_real_cupy_is_put_back(fails, monkeypatch):
             assert cupy is not real
             assert array_api_compat.cupy is not wrapper
             assert sys.modules["cupy.cuda"] is cupy.cuda
+            assert not {"cupyx", "cupy_backends"} & {*sys.modules}, "they import parts of cupy when they are looked at"
             with cupy_stand_in.installed():
                 assert sys.modules["cupy"] is cupy
             assert sys.modules["cupy"] is cupy
@@ -454,6 +455,16 @@ def test_the_real_cupy_is_put_back(fails, monkeypatch):
     assert not [name for name in {*sys.modules} - {*before[0]} if "cupy" in name]
     assert array_api_compat.cupy is wrapper
     assert ([*sys.path], BACKENDS["cupy"]) == before[1:]
+
+
+def test_nothing_is_left_where_nothing_was(monkeypatch):
+    for name in [name for name in sys.modules if "cupy" in name.split(".")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(array_api_compat, "cupy", raising=False)
+    with cupy_stand_in.installed():
+        assert array_api_compat.cupy is open_backend("cupy").xp
+    assert not hasattr(array_api_compat, "cupy")
+    assert not [name for name in sys.modules if "cupy" in name.split(".")]
 
 
 @pytest.mark.parametrize("param", [cupy_stand_in.NAME, "numpy"])
