@@ -4,22 +4,34 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlp_xp.api import train
+    from mlp_xp.api import evaluate_run, plot_run, predict_pictures, train
     from mlp_xp.backend import open_backend
     from mlp_xp.config import TrainConfig
     from mlp_xp.data.datasets import load_dataset
     from mlp_xp.metrics import predict
 
 __version__ = "0.1.0"
-__all__ = ["TrainConfig", "load_dataset", "open_backend", "predict", "train"]
+__all__ = [
+    "TrainConfig",
+    "evaluate_run",
+    "load_dataset",
+    "open_backend",
+    "plot_run",
+    "predict",
+    "predict_pictures",
+    "train",
+]
 
 # Imported when they are first asked for (PEP 562), so that the version, the help and an error about a missing library
 # need none of the libraries below them.
 _HOMES = {
     "TrainConfig": "mlp_xp.config",
+    "evaluate_run": "mlp_xp.api",
     "load_dataset": "mlp_xp.data.datasets",
     "open_backend": "mlp_xp.backend",
+    "plot_run": "mlp_xp.api",
     "predict": "mlp_xp.metrics",
+    "predict_pictures": "mlp_xp.api",
     "train": "mlp_xp.api",
 }
 

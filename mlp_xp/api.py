@@ -1,13 +1,23 @@
-"""What a command does, as one call."""
+"""What the commands do, as one call each. `parity.compare.check` and `bench.measure.measure` are such calls as well."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
+from mlp_xp.data.datasets import load_dataset
+from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.dataset import Dataset
+from mlp_xp.device import to_device
+from mlp_xp.errors import MlpXpError
+from mlp_xp.metrics import Evaluation, confusion_matrix, evaluate, predict
+from mlp_xp.runs import run_folder
+from mlp_xp.runs.checkpoints import backend_for, check_classes, load_model
 from mlp_xp.runs.recording import train_in_folder
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.gallery import draw_run
@@ -23,13 +33,15 @@ def train(
     run_dir: str | Path | None = None,
     bar: bool = False,
 ) -> Iterator[Report]:
-    """Train, and yield the reports: one at every `report_every` samples, and a closing one with the trained network.
+    """Train, and yield a report every `report_every` samples and a closing one with the trained network.
 
-    A generator: draw live, or stop when you like. run_dir: a folder to write the run to, its pictures at the end; a run
-    that is there already is gone on with, to the same bits as if it had not been interrupted. bar: show a progress bar,
-    in a terminal or a notebook. Raises ConfigError for a data set too small for the configuration, DivergenceError at
-    the first loss that is not finite, RunError for a folder that holds something else, FileError where it cannot be
-    written.
+    This is a generator: draw the reports as they come, or stop at any time. dataset: with arrays on the backend's
+    device. run_dir: a folder to write the run to, with its pictures at the end; an existing run is resumed, to the same
+    bits as if it had not been interrupted. bar: show a progress bar, in a terminal or a notebook.
+
+    Raises DatasetError for data that cannot be trained on, ConfigError for a data set too small for the configuration,
+    DivergenceError at the first loss that is not finite, RunError for a folder that holds something else, FileError for
+    a folder that cannot be written.
     """
     if run_dir is None:
         events = trajectory(config, dataset, backend)
@@ -43,7 +55,94 @@ def train(
         events = watch(events, config, dataset)
     for event in events:
         if run_dir is not None and event.closing:
-            with suppress(PlotError):  # without Matplotlib a run has no pictures, and is whole
+            with suppress(PlotError):  # without Matplotlib a run has no pictures, but is complete
                 draw_run(Path(run_dir), dataset, backend)
         if event.report is not None:
             yield event.report
+
+
+class RunEvaluation(NamedTuple):
+    """A run's network on a test set."""
+
+    result: Evaluation
+    matrix: np.ndarray
+    """Confusion matrix, int64 (classes, classes). Rows: true class; columns: predicted class."""
+    class_names: tuple[str, ...]
+
+
+def evaluate_run(
+    run_dir: str | Path,
+    backend: str = "numpy",
+    device: str | None = None,
+    *,
+    data: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+) -> RunEvaluation:
+    """Evaluate a run's network on the test set of its data, or of other data.
+
+    backend, device: as `open_backend` takes them. data, cache_dir: as `load_dataset` takes them; by default the run's
+    own data. Raises BackendError, RunError, and what `load_dataset` raises.
+    """
+    model = load_model(run_dir)
+    opened = backend_for(Path(run_dir), backend, device)
+    dataset = _data_of(run_dir, opened, data, cache_dir)
+    check_classes(model, dataset)
+    network = to_device(model.network, opened)
+    images, labels = dataset.test_images, dataset.test_labels
+    result = evaluate(network, images, labels, activation=model.activation, backend=opened)
+    probabilities = predict(network, images, activation=model.activation, backend=opened)
+    predictions = np.argmax(opened.to_numpy(probabilities), axis=1)
+    matrix = confusion_matrix(opened.to_numpy(labels), predictions, len(model.class_names))
+    return RunEvaluation(result, matrix, model.class_names)
+
+
+class PicturePredictions(NamedTuple):
+    """What a run's network says about pictures."""
+
+    pictures: Pictures
+    """The pictures as the network sees them, and the faults of those that cannot be read."""
+    probabilities: np.ndarray
+    """float (n, classes), a row for each of `pictures.paths`."""
+    class_names: tuple[str, ...]
+
+
+def predict_pictures(
+    run_dir: str | Path, pictures: Sequence[str | Path], backend: str = "numpy", device: str | None = None
+) -> PicturePredictions:
+    """Predict the classes of picture files, and of those in folders, by a run's network.
+
+    A file that cannot be read does not stop the others; see `Pictures.faults`. Raises BackendError, RunError, and
+    MlpXpError where the network takes images that are not square.
+    """
+    model = load_model(run_dir)
+    rows, columns = model.image_shape
+    if rows != columns:
+        raise MlpXpError(f"the run's network takes images of {rows} x {columns}; pictures are made square only")
+    opened = backend_for(Path(run_dir), backend, device)
+    read = read_pictures([Path(picture) for picture in pictures], size=rows, fitted=round(rows * 20 / 28))
+    probabilities = np.empty((0, len(model.class_names)))
+    if read.paths:
+        network, images = to_device(model.network, opened), opened.asarray(read.images)
+        device_probabilities = predict(network, images, activation=model.activation, backend=opened)
+        probabilities = opened.to_numpy(device_probabilities).astype(float)
+    return PicturePredictions(read, probabilities, model.class_names)
+
+
+def plot_run(
+    run_dir: str | Path,
+    backend: str = "numpy",
+    *,
+    data: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+) -> list[Path]:
+    """Draw the pictures of a run into its folder, and return their paths.
+
+    Takes and raises what `evaluate_run` does; also PlotError without Matplotlib, and FileError.
+    """
+    opened = backend_for(Path(run_dir), backend)
+    return draw_run(run_dir, _data_of(run_dir, opened, data, cache_dir), opened)
+
+
+def _data_of(run_dir: str | Path, backend: Backend, data: str | Path | None, cache_dir: str | Path | None) -> Dataset:
+    settings, _ = run_folder.read_config(Path(run_dir))
+    return load_dataset(data or run_folder.data_of(settings), backend, cache_dir=cache_dir)

@@ -1,6 +1,8 @@
 """The data of a command."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mlp_xp.data.datasets import SETTING, load_dataset
@@ -8,11 +10,18 @@ from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 
 
-def load_data(name_or_folder: str | os.PathLike[str], *args: Any, option: str = "data_dir", **kwargs: Any) -> Dataset:
-    """`load_dataset`, where a fault in its first argument is one in the option that this comes from."""
+@contextmanager
+def naming_option(option: str = "data_dir") -> Iterator[None]:
+    """Name the option that the data come from in faults of the first argument of `load_dataset`."""
     try:
-        return load_dataset(name_or_folder, *args, **kwargs)
+        yield
     except MlpXpError as error:
         if error.setting == SETTING:
             error.setting = option
         raise
+
+
+def load_data(name_or_folder: str | os.PathLike[str], *args: Any, option: str = "data_dir", **kwargs: Any) -> Dataset:
+    """Call `load_dataset`, with faults of its first argument named after an option."""
+    with naming_option(option):
+        return load_dataset(name_or_folder, *args, **kwargs)

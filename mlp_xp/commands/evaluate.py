@@ -9,12 +9,10 @@ import numpy as np
 from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 
+from mlp_xp.api import evaluate_run
 from mlp_xp.commands.command_line import Positional, parse
-from mlp_xp.commands.data import load_data
-from mlp_xp.device import to_device
-from mlp_xp.metrics import confusion_matrix, evaluate, precision_and_recall, predict
-from mlp_xp.runs import run_folder
-from mlp_xp.runs.checkpoints import backend_for, check_classes, load_model
+from mlp_xp.commands.data import naming_option
+from mlp_xp.metrics import precision_and_recall
 from mlp_xp.show.terminal import count, plain_console, say
 
 NAME_WIDTH = 16
@@ -39,30 +37,25 @@ class Arguments:
 def main() -> None:
     """Parse, evaluate, show."""
     arguments: Arguments = parse(Arguments)
-    settings, _ = run_folder.read_config(arguments.run_dir)
-    model = load_model(arguments.run_dir)
-    backend = backend_for(arguments.run_dir, arguments.backend, arguments.device)
-    data = arguments.data_dir or run_folder.data_of(settings)
-    dataset = load_data(data, backend, cache_dir=arguments.cache_dir)
-    check_classes(model, dataset)
-    network = to_device(model.network, backend)
-    images, labels = dataset.test_images, dataset.test_labels
-    result = evaluate(network, images, labels, activation=model.activation, backend=backend)
-    probabilities = predict(network, images, activation=model.activation, backend=backend)
-    predictions = np.argmax(backend.to_numpy(probabilities), axis=1)
-    matrix = confusion_matrix(backend.to_numpy(labels), predictions, len(model.class_names))
-
+    with naming_option():
+        result, matrix, class_names = evaluate_run(
+            arguments.run_dir,
+            arguments.backend,
+            arguments.device,
+            data=arguments.data_dir,
+            cache_dir=arguments.cache_dir,
+        )
     console = plain_console()
     say(
         console,
-        f"{100 * result.accuracy:.2f} % of {count(len(predictions))} test images right, loss {result.loss:.4f}\n",
+        f"{100 * result.accuracy:.2f} % of {count(int(matrix.sum()))} test images right, loss {result.loss:.4f}\n",
     )
-    console.print(class_table(matrix, model.class_names))
-    absent = [name for name, images_of in zip(model.class_names, matrix.sum(axis=1), strict=True) if not images_of]
+    console.print(class_table(matrix, class_names))
+    absent = [name for name, images_of in zip(class_names, matrix.sum(axis=1), strict=True) if not images_of]
     if absent:
         say(console, f"\nno test images of: {', '.join(absent)}")
     say(console, "\nconfusion: a row a true class, a column a predicted one")
-    for line in confusion_lines(matrix, model.class_names, console.width):
+    for line in confusion_lines(matrix, class_names, console.width):
         console.print(line, soft_wrap=True)
 
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from mlp_xp.api import plot_run
 from mlp_xp.commands.command_line import Positional, parse
-from mlp_xp.commands.data import load_data
+from mlp_xp.commands.data import naming_option
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs import run_folder
-from mlp_xp.runs.checkpoints import backend_for
-from mlp_xp.show.gallery import draw_run, read_curves
+from mlp_xp.show.gallery import read_curves
 from mlp_xp.show.plots import draw_curves, save
 
 
@@ -42,11 +41,9 @@ def main() -> int:
             "is for the curves of several runs; a single run's pictures go into its own folder", setting="output"
         )
     (folder,) = arguments.run_dirs
-    settings, _ = run_folder.read_config(folder)
-    backend = backend_for(folder, arguments.backend)
-    data = arguments.data_dir or run_folder.data_of(settings)
-    dataset = load_data(data, backend, cache_dir=arguments.cache_dir)
-    for path in draw_run(folder, dataset, backend):
+    with naming_option():
+        paths = plot_run(folder, arguments.backend, data=arguments.data_dir, cache_dir=arguments.cache_dir)
+    for path in paths:
         print(path)
     return 0
 

@@ -9,12 +9,11 @@ from typing import Annotated
 
 import numpy as np
 
+from mlp_xp.api import predict_pictures
 from mlp_xp.commands.command_line import Positional, parse
-from mlp_xp.data.pictures import Pictures, read_pictures
-from mlp_xp.device import to_device
+from mlp_xp.data.pictures import Pictures
 from mlp_xp.errors import MlpXpError
-from mlp_xp.metrics import percent, predict
-from mlp_xp.runs.checkpoints import backend_for, load_model
+from mlp_xp.metrics import percent
 from mlp_xp.show.terminal import GLUE, plain_console, say
 
 LIKELIEST = 3
@@ -52,17 +51,10 @@ def main() -> int:
         raise MlpXpError("PICTURE: give at least one picture file, or a folder of them")
     if arguments.json and arguments.show:
         raise MlpXpError("a drawing is not JSON; leave out --show or --json", setting="show")
-    model = load_model(arguments.run_dir)
-    rows, columns = model.image_shape
-    if rows != columns:
-        raise MlpXpError(f"the run's network takes images of {rows} x {columns}; pictures are brought to squares only")
-    backend = backend_for(arguments.run_dir, arguments.backend, arguments.device)
-    pictures = read_pictures(arguments.pictures, size=rows, fitted=round(rows * 20 / 28))
-    network = to_device(model.network, backend)
-    if pictures.paths:
-        images = backend.asarray(pictures.images)
-        probabilities = backend.to_numpy(predict(network, images, activation=model.activation, backend=backend))
-        show(arguments, model.class_names, pictures, probabilities.astype(float))
+    pictures, probabilities, class_names = predict_pictures(
+        arguments.run_dir, arguments.pictures, arguments.backend, arguments.device
+    )
+    show(arguments, class_names, pictures, probabilities)
     sys.stdout.flush()  # before what follows on the other stream
     for fault in pictures.faults:
         print(f"error: {fault}", file=sys.stderr)

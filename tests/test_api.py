@@ -1,0 +1,67 @@
+"""One call for what each command does, against plain NumPy."""
+
+import numpy as np
+import pytest
+from data_sets import TINY, write_idx_folder
+from PIL import Image
+
+from mlp_xp import TrainConfig, evaluate_run, load_dataset, open_backend, plot_run, predict_pictures, train
+from mlp_xp.errors import MlpXpError
+from mlp_xp.runs.checkpoints import load_model
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """A small run, as its folder's name."""
+    folder = tmp_path_factory.mktemp("api")
+    backend = open_backend()
+    dataset = load_dataset(write_idx_folder(folder / "data", TINY), backend)
+    config = TrainConfig(epochs=2, hidden=(8,), learning_rate=0.1, init="glorot")
+    for _ in train(config, dataset, backend, run_dir=folder / "run"):
+        pass
+    return str(folder / "run")
+
+
+def plain_logits(run_dir: str, images: np.ndarray) -> np.ndarray:
+    (first, second) = load_model(run_dir).network
+    hidden = 1 / (1 + np.exp(-(images.reshape(len(images), -1) / 255 @ first.weights + first.bias)))
+    return hidden @ second.weights + second.bias
+
+
+@pytest.mark.parametrize("name", ["numpy", "jax", "array-api-strict"])
+def test_evaluate_run_counts_what_numpy_counts(run_dir, name):
+    result, matrix, class_names = evaluate_run(run_dir, name)
+    predictions = plain_logits(run_dir, TINY.test_images).argmax(axis=1)
+    expected = np.zeros((10, 10), int)
+    np.add.at(expected, (TINY.test_labels, predictions), 1)
+    assert matrix.tolist() == expected.tolist()
+    assert result.accuracy == np.trace(expected) / len(predictions)
+    assert class_names == tuple("0123456789")
+
+
+def test_evaluate_run_takes_other_data(run_dir, tmp_path):
+    other = TINY._replace(test_images=TINY.train_images[:7], test_labels=TINY.train_labels[:7])
+    assert evaluate_run(run_dir, data=write_idx_folder(tmp_path, other)).matrix.sum() == 7
+    with pytest.raises(MlpXpError, match="name_or_folder: 'nowhere'"):
+        evaluate_run(run_dir, data="nowhere/at/all/nowhere".rpartition("/")[2])
+
+
+def test_predict_pictures_goes_on_after_a_bad_file(run_dir, tmp_path):
+    Image.fromarray(np.uint8(255 - 255 * np.eye(40, 30))).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    pictures, probabilities, class_names = predict_pictures(run_dir, [str(tmp_path)])
+    assert [path.name for path in pictures.paths] == ["a.png"]
+    assert len(pictures.faults) == 1
+    z = plain_logits(run_dir, pictures.images)
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(probabilities, e / e.sum(axis=1, keepdims=True), rtol=1000 * np.finfo(float).eps)
+    assert probabilities.shape == (1, len(class_names))
+
+
+def test_plot_run_draws_again(run_dir):
+    paths = plot_run(run_dir)
+    before = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.unlink()
+    assert plot_run(run_dir) == paths
+    assert [path.read_bytes() for path in paths] == before
