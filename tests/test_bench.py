@@ -286,7 +286,7 @@ def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
 
 
 def test_a_round_longer_than_an_epoch_is_refused(folder: Path) -> None:
-    with pytest.raises(MlpXpError, match="--steps: 13 steps of 5 samples do not fit the 60"):
+    with pytest.raises(MlpXpError, match="steps: 13 steps of 5 samples do not fit the 60"):
         measure.measure(BATCHES._replace(steps=13), ["mlp_xp-numpy"], rounds=1, data_dir=folder)
 
 
