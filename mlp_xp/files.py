@@ -24,7 +24,7 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
     except OSError as error:
         raise FileError(
             f"{str(path)!r}: cannot {doing}: {error.strerror or error}; what was saved before is whole: "
-            "make room or mend the folder, then try again (a training can be gone on with)"
+            "make room or mend the folder, then try again"
         ) from error
 
 

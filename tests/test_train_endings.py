@@ -175,7 +175,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(data_dir, tmp_path, monkeypat
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4110, 4110))"
     process = start("train", *arguments, first=limit)
     outcome = finish(process)
-    assert_one_line(outcome, 1, repr(str(folder / "metrics.jsonl")), "cannot write: File too large", "--resume")
+    assert_one_line(
+        outcome, 1, repr(str(folder / "metrics.jsonl")), "cannot write: File too large", f" --resume {folder}\n"
+    )
     lines = lines_of(folder)
     assert len(lines) > 4
     assert (folder / "metrics.jsonl").stat().st_size > len(b"\n".join(lines)) + 1, "a line was cut off"
@@ -199,7 +201,9 @@ def test_whichever_file_finds_the_disk_full_the_run_can_go_on(name, whole_run, d
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         outcome = call("train", *arguments)
-        assert_one_line(outcome, 1, repr(str(folder / name)), "cannot write: No space left on device", "--resume")
+        assert_one_line(
+            outcome, 1, repr(str(folder / name)), "cannot write: No space left on device", f" --resume {folder}\n"
+        )
     assert call("train", "--resume", folder).code == 0
     assert_same_run(folder, whole_run)
 

@@ -21,6 +21,7 @@ from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError, not_installed
+from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.settings import RECIPES, Settings, flatten, read_settings
 from mlp_xp.show import terminal
@@ -117,6 +118,17 @@ def catch_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def tell_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Add to the fault of a file how to go on with the run in the folder."""
+    try:
+        yield
+    except FileError as error:
+        if (folder / run_folder.CONFIG).exists():
+            error.text += f", with: {called('train')} --resume {quote(str(folder))}"
+        raise
+
+
 def main() -> None:
     """Parse, load, train, and write the run folder."""
     arguments = parse_arguments()
@@ -133,7 +145,7 @@ def main() -> None:
         run_folder.clear(folder)
     terminal.say(console, f"{terminal.describe(settings, dataset, backend)}\nrun      {folder}\n", indent=9)
     console.print(terminal.header(settings.train), soft_wrap=True)
-    with catch_signals() as caught:
+    with catch_signals() as caught, tell_how_to_go_on(folder):
         events = recording.train_in_folder(folder, settings, dataset, backend)
         for event in terminal.watch(events, settings.train, dataset, console):
             position = event.position

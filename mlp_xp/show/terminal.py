@@ -80,8 +80,7 @@ def report_line(report: Report) -> str:
         f"{value:10.5f}" if value < 1000 else f"{value:10.3e}"
         for value in (report.loss, report.train_loss, report.test_loss)
     )
-    validation_accuracy = getattr(report, "validation_accuracy", None)
-    held_out = "" if validation_accuracy is None else f" {validation_accuracy:9.4f}"
+    held_out = "" if report.validation_accuracy is None else f" {report.validation_accuracy:9.4f}"
     return (
         f"{report.epoch:5d} {report.sample:7d} {loss} {report.accuracy:9.4f} "
         f"{train_loss} {test_loss} {report.samples_per_second:10.0f}{held_out}"
