@@ -1,4 +1,4 @@
-"""The data of a command."""
+"""Load the data set of a command."""
 
 import os
 from typing import Any
@@ -9,7 +9,7 @@ from mlp_xp.errors import MlpXpError
 
 
 def load_data(name_or_folder: str | os.PathLike[str], *args: Any, option: str = "data_dir", **kwargs: Any) -> Dataset:
-    """`load_dataset`, where a fault in its first argument is one in the option that this comes from."""
+    """Call `load_dataset`. An error in its first argument names the command-line option that the argument came from."""
     try:
         return load_dataset(name_or_folder, *args, **kwargs)
     except MlpXpError as error:
