@@ -1,4 +1,4 @@
-"""What a command does, as one call."""
+"""Train with one function call, optionally with a run folder and a progress bar."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,13 +23,13 @@ def train(
     run_dir: str | Path | None = None,
     bar: bool = False,
 ) -> Iterator[Report]:
-    """Train, and yield the reports: one at every `report_every` samples, and a closing one with the trained network.
+    """Train, and yield the reports: one every `report_every` samples, and a closing one with the trained network.
 
-    A generator: draw live, or stop when you like. run_dir: a folder to write the run to, its pictures at the end; a run
-    that is there already is gone on with, to the same bits as if it had not been interrupted. bar: show a progress bar,
-    in a terminal or a notebook. Raises ConfigError for a data set too small for the configuration, DivergenceError at
-    the first loss that is not finite, RunError for a folder that holds something else, FileError where it cannot be
-    written.
+    This is a generator, so you can draw while it trains, or stop early. run_dir: folder to write the run to, with its
+    pictures at the end. An existing run in the folder is resumed; the result is bit for bit the same as without the
+    interruption. bar: show a progress bar in a terminal or a notebook. Raises ConfigError if the data set is too small
+    for the configuration, DivergenceError at the first loss that is not finite, RunError if the folder contains
+    something else, and FileError if it cannot be written.
     """
     if run_dir is None:
         events = trajectory(config, dataset, backend)
@@ -43,7 +43,7 @@ def train(
         events = watch(events, config, dataset)
     for event in events:
         if run_dir is not None and event.closing:
-            with suppress(PlotError):  # without Matplotlib a run has no pictures, and is whole
+            with suppress(PlotError):  # without Matplotlib a run has no pictures, but is complete
                 draw_run(Path(run_dir), dataset, backend)
         if event.report is not None:
             yield event.report
