@@ -90,7 +90,8 @@ def check_arrays(dataset: Dataset, backend: Backend) -> None:
     sizes = [" x ".join(map(str, images.shape[1:])) for images in (dataset.train_images, dataset.test_images)]
     if sizes[0] != sizes[1]:
         raise DatasetError(
-            f"test_images: they are {sizes[1]} pixels, the training images {sizes[0]}; all must have one size"
+            f"test_images: they are {sizes[1]} pixels, the training images {sizes[0]}; "
+            "give images that all have the same size"
         )
     if not 1 <= len(dataset.class_names) <= MOST_CLASSES:
         raise DatasetError(f"class_names: there are {len(dataset.class_names)}; give 1 to {MOST_CLASSES}")

@@ -183,7 +183,7 @@ def test_every_end_has_its_code_and_at_most_one_line(capsys):
     assert ended(raising(ModuleNotFoundError("no", name="numpy.linalg")), capsys)[0] == 2
     assert ended(raising(MemoryError()), capsys) == (
         2,
-        "error: out of memory: for these sizes; choose smaller sizes\n",
+        "error: out of memory: the sizes are too large; choose smaller sizes\n",
     )
 
 

@@ -40,8 +40,8 @@ OTHER_NAMES = {
     "wd": "weight-decay",
 }
 WANTED = {int: ("a whole number", "64"), float: ("a number", "0.01")}
-# Errors caused by the machine: no space, no permission, a limit reached. Any other OSError that reaches
-# `run` is a bug, because the code that reads or writes a file reports a missing or invalid file itself.
+# Errors caused by the machine: no space, no permission, a limit reached. Any other OSError that reaches `run` is
+# a bug, because the code that reads or writes a file reports a missing or invalid file itself.
 SYSTEM_FAULTS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
     *(errno.ELOOP, errno.EMFILE, errno.ENFILE),
@@ -285,7 +285,7 @@ def run(main: Callable[[], int | None]) -> None:
         code = 1
     except MemoryError as error:
         _show_traceback(error)
-        print(f"error: out of memory: {str(error) or 'for these sizes'}; choose smaller sizes", file=sys.stderr)
+        print(f"error: out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes", file=sys.stderr)
         code = 2
     sys.exit(code)
 

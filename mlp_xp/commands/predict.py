@@ -23,7 +23,7 @@ SHADES = " .:-=+*#%@"
 
 @dataclass(frozen=True)
 class Arguments:
-    """Classify pictures with the network of a run; print the likeliest classes."""
+    """Classify pictures with the network of a run; print the most probable classes."""
 
     run_dir: Annotated[Path, Positional("RUN_DIR")]
     """A folder that scripts/train.py made."""

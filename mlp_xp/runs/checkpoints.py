@@ -171,7 +171,7 @@ def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Bac
             for field, array in layer._asdict().items():
                 name = f"{prefix}.{i}.{field}"
                 if name not in tensors:
-                    raise RunError(f"{str(path)!r}: has no array {name}; it does not match the run's configuration")
+                    raise RunError(f"{str(path)!r}: has no array {name} for the run's configuration; train again")
                 if tensors[name].shape != tuple(array.shape):
                     raise RunError(
                         f"{str(path)!r}: the array {name} has shape {tensors[name].shape}, but the run's "

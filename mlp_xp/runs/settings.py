@@ -24,7 +24,7 @@ class Settings:
     """A training configuration, a backend and a data set."""
 
     backend: str = "numpy"
-    """numpy, cupy, jax, torch, array-api-strict, or `module:namespace` for another that implements the standard."""
+    """numpy, cupy, jax, torch, array-api-strict, or `module:namespace` for another array API library."""
     device: str | None = None
     """The device, in the library's notation, such as cuda:1. By default the library's default device."""
     dtype: str = "float64"
