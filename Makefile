@@ -1,12 +1,13 @@
-# `make train` and `make test` do all of their own set-up in .venv; nothing else on the machine is touched.
-# Another Python: `make PYTHON=python3.13 test`. Options for the script or for pytest: `make train ARGS="--epochs 1"`.
+# `make train` and `make test` install what they need into .venv and change nothing else on the machine.
+# To use another Python: `make PYTHON=python3.13 test`. To pass options to the script or to pytest:
+# `make train ARGS="--epochs 1"`.
 PYTHON ?= python3
 BIN = .venv/bin
-# A file's tests share what is costly to make, so they stay together.
+# Tests in one file share expensive fixtures, so one process runs all of them.
 PARALLEL = --numprocesses=auto --maxprocesses=4 --dist=loadfile
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
-# `make gpu` goes by the driver for CUDA 12 or 13, and installs into .venv-gpu. INSTALL=no runs with PYTHON as it is.
+# `make gpu` selects CUDA 12 or 13 by the driver and installs into .venv-gpu. INSTALL=no uses PYTHON as it is.
 CUDA =
 INSTALL = yes
 
@@ -33,25 +34,25 @@ types: .venv/dev
 
 check: lint types test
 
-# The sdist from the repository, the wheel from the sdist.
+# Builds the sdist from the repository, and the wheel from the sdist.
 dist: .venv/dist
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
 
-# The wheel in a fresh environment, outside this folder.
+# Tests the wheel in a fresh environment, outside this folder.
 smoke: dist
 	$(BIN)/python tests/smoke.py dist/*.whl
 
-# A venv that failed half-way has a python but no pip, and make would take it for a whole one.
+# A venv whose creation failed may have a python but no pip. It is removed, because make would take it as complete.
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "mlp_xp needs Python 3.11 or newer; name one with: make PYTHON=python3.13"; exit 1; }
+	  { echo "mlp_xp needs Python 3.11 or newer; choose one with: make PYTHON=python3.13"; exit 1; }
 	@$(PYTHON) -m venv --clear .venv || \
-	  { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	  { rm -rf .venv; echo "$(PYTHON) cannot create a virtual environment (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 
-# The files' times say what was installed after the latest change of pyproject.toml.
+# The modification times of these files show what was installed since the last change of pyproject.toml.
 .venv/train: .venv/bin/python pyproject.toml
 	$(PIP_INSTALL) '.[plots]'
 	@touch $@

@@ -117,7 +117,10 @@ def predict_pictures(
     model = load_model(run_dir)
     rows, columns = model.image_shape
     if rows != columns:
-        raise MlpXpError(f"the run's network takes images of {rows} x {columns}; pictures are made square only")
+        raise MlpXpError(
+            f"the run's network takes images of {rows} x {columns}, but pictures are converted to squares only; use a "
+            "run with square images"
+        )
     opened = backend_for(Path(run_dir), backend, device)
     read = read_pictures([Path(picture) for picture in pictures], size=rows, fitted=round(rows * 20 / 28))
     probabilities = np.empty((0, len(model.class_names)))

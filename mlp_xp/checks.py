@@ -1,7 +1,7 @@
-"""What a data set must be like to be trained on. Each fault is told in one line before the first step.
+"""Checks of a data set before the first training step. Each error is reported in one line.
 
-Whatever is refused here would otherwise fail inside the array library, or train to a wrong result without a word: a
-label outside the classes has an all-zero target, and images that are scaled already would be divided by 255 once more.
+What is rejected here would otherwise fail inside the array library, or give a wrong result silently: a label outside
+the classes gives an all-zero target, and images that are already scaled would be divided by 255 again.
 """
 
 import warnings
@@ -16,28 +16,28 @@ from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.functional import Array
 
-# Labels are bytes in the files.
+# A label is one byte in the files.
 MOST_CLASSES = 256
-# Below it no pixel has its highest bit set, so the images have at most 7 bits. Whatever has fewer than 8 bits stays
-# below it (4 bits: 15, scikit-learn's digits: 16), and images of 8 bits reach it with any bright stroke.
+# If all pixels are below this value, no pixel uses the highest bit. Images with fewer than 8 bits always stay below it
+# (4 bits: 15, scikit-learn's digits: 16); 8-bit images reach it with any bright stroke.
 DIM = 128
 INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
 
 
 class DatasetError(MlpXpError):
-    """Files or arrays that do not make up a data set."""
+    """Files or arrays that do not form a valid data set."""
 
 
 class DatasetWarning(MlpXpWarning):
-    """A data set that can be trained on, but that probably does not hold what it should."""
+    """A data set that can be used for training, but is probably not what was intended."""
 
 
 def check_dataset(dataset: Dataset, backend: Backend) -> None:
-    """Raise DatasetError unless a data set can be trained on; warn if its images are too dark to be on a scale to 255.
+    """Raise DatasetError unless a data set can be used for training; warn if its images are too dark.
 
-    Beyond what `check_arrays` asks for, labels must lie in 0, ..., classes - 1. Gives a DatasetWarning when the largest
-    pixel of the training set is below 128. Takes one pass over the training images and all labels, on the device; six
-    numbers come to the host.
+    In addition to the requirements of `check_arrays`, labels must be in 0, ..., classes - 1. Gives a DatasetWarning if
+    the largest pixel of the training set is below 128. Makes one pass over the training images and all labels on the
+    device, and copies six numbers to the host.
     """
     check_arrays(dataset, backend)
     extremes = _compiled_extremes(backend)(dataset.train_images, dataset.train_labels, dataset.test_labels)
@@ -60,11 +60,11 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
 
 
 def check_arrays(dataset: Dataset, backend: Backend) -> None:
-    """Raise DatasetError unless the arrays of a data set are of the form that `Dataset` documents.
+    """Raise DatasetError unless the arrays of a data set have the form that `Dataset` documents.
 
-    They must belong to the backend's library and be on its device; images are uint8 (n, rows, columns) with n >= 1, of
-    one size in both parts; labels are integers (n,), as many as images; there are 1 to 256 classes. Nothing is read
-    from the device.
+    The arrays must belong to the backend's library and be on its device. Images are uint8 (n, rows, columns) with
+    n >= 1 and the same size in both parts; labels are integers (n,), one per image; there are 1 to 256 classes. Nothing
+    is read from the device.
     """
     for name, array in zip(Dataset._fields[:4], dataset[:4], strict=True):
         if wrong := _not_of(array, backend):
@@ -90,7 +90,8 @@ def check_arrays(dataset: Dataset, backend: Backend) -> None:
     sizes = [" x ".join(map(str, images.shape[1:])) for images in (dataset.train_images, dataset.test_images)]
     if sizes[0] != sizes[1]:
         raise DatasetError(
-            f"test_images: they are {sizes[1]} pixels, the training images {sizes[0]}; one network takes one size"
+            f"test_images: they are {sizes[1]} pixels, the training images {sizes[0]}; "
+            "give images that all have the same size"
         )
     if not 1 <= len(dataset.class_names) <= MOST_CLASSES:
         raise DatasetError(f"class_names: there are {len(dataset.class_names)}; give 1 to {MOST_CLASSES}")
@@ -99,8 +100,8 @@ def check_arrays(dataset: Dataset, backend: Backend) -> None:
 def check_images(images: Array, backend: Backend) -> None:
     """Raise DatasetError unless images are uint8 (n, rows, columns), of the backend's library and on its device.
 
-    Only the dtype is judged, never the values: floating-point images may be scaled to [0, 1] already, or not. Nothing
-    is read from the device, so this may run inside a compiled function.
+    Checks only the dtype, never the values: the values of floating-point images do not show whether they are scaled to
+    [0, 1]. Nothing is read from the device, so this may run inside a compiled function.
     """
     if wrong := _not_of(images, backend):
         raise DatasetError(
@@ -110,9 +111,9 @@ def check_images(images: Array, backend: Backend) -> None:
 
 
 def library_of(array: Any) -> str:
-    """The name of the library that an array belongs to, such as numpy: its namespace's, else its type's module's.
+    """Return the name of an array's library, such as numpy: from its namespace, or else from the module of its type.
 
-    For a type of Python's own, such as list, it is the name of the type.
+    For a built-in type, such as list, return the name of the type.
     """
     module = type(array).__module__.partition(".")[0]
     return _namespace_name(array) or (type(array).__name__ if module == "builtins" else module)
@@ -124,11 +125,11 @@ def _namespace_name(array: Any) -> str:
 
 
 def _not_of(array: Any, backend: Backend) -> tuple[str, str] | None:
-    """What an array is and what the backend is, where they do not match; None where the backend can use the array.
+    """Return a description of the array and one of the backend if they do not match; None if they match.
 
-    Compared with an array that the backend makes, since neither a namespace nor a device object tells what arrays
-    belong to it: a foreign namespace may share its arrays with another, `cuda` stands for `cuda:0`. In a compiled
-    function arrays are of another type, which has the same namespace, and their device may be unknown.
+    The array is compared with one that the backend creates, because a namespace or a device object alone does not show
+    which arrays belong to it: two namespaces may share an array type, and `cuda` means `cuda:0`. In a compiled function
+    arrays have another type with the same namespace, and their device may be unknown.
     """
     own = backend.asarray(np.zeros(1, np.uint8))
     name = _namespace_name(own)
@@ -156,11 +157,11 @@ def _dtype_name(array: Array) -> str:
 
 @lru_cache(maxsize=8)
 def _compiled_extremes(backend: Backend) -> Callable[..., tuple[Array, ...]]:
-    """The smallest and largest element of images and of any number of arrays of labels, as arrays () on the device."""
+    """Return a function that finds the minimum and maximum of images and labels, as arrays () on the device."""
     xp = backend.xp
 
     def extremes(images: Array, *labels: Array) -> tuple[Array, ...]:
-        # Some libraries store unsigned integers wider than a byte but have no reductions for them.
+        # Some libraries have unsigned integers wider than a byte, but no reductions for them.
         arrays = (images, *(xp.astype(array, xp.int64) for array in labels))
         return tuple(find(array) for array in arrays for find in (xp.min, xp.max))
 

@@ -1,4 +1,4 @@
-"""The one root of every error that a user can cause; commands print its message as one line and exit with its code."""
+"""The base class of all errors that a user can cause. Commands print the message as one line and exit with its code."""
 
 import difflib
 import sys
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 
 class MlpXpError(Exception):
-    """A fault in input or usage, told in one line: what is wrong, where, and what to do.
+    """An error in input or usage, reported in one line: what is wrong, where, and what to do.
 
-    text: the line. setting: the Python name of the argument that is at fault, where it is one argument's fault. The
-    message of the exception starts with it, as in `learning_rate: -1 is out of range`; a front end that names its
-    settings in another way takes `setting` and `text` apart.
+    text: the line. setting: the Python name of the wrong argument, if a single argument is wrong. The message of the
+    exception starts with this name, as in `learning_rate: -1 is out of range`. A front end that uses other names for
+    the settings reads `setting` and `text` separately.
     """
 
     exit_code = 2
@@ -22,7 +22,7 @@ class MlpXpError(Exception):
         self.setting = setting
 
     def __str__(self) -> str:
-        """The message with the setting named as the argument that it is in Python."""
+        """Return the message with the Python name of the setting."""
         return f"{self.setting}: {self.text}" if self.setting else self.text
 
     def on_command_line(self) -> str:
@@ -31,11 +31,11 @@ class MlpXpError(Exception):
 
 
 class MlpXpWarning(UserWarning):
-    """Something that runs, but probably not as intended; commands print its message as one line and go on."""
+    """Something that runs, but probably not as intended. Commands print the message as one line and continue."""
 
 
 def not_installed(requirement: str) -> str:
-    """What to do about a library that is not there, for the end of a message: the command for this very Python."""
+    """Return the end of a message about a missing library, with the install command for the running Python."""
     return f"is not installed; install it with: {sys.executable} -m pip install {requirement}"
 
 

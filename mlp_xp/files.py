@@ -1,4 +1,4 @@
-"""Writing files so that at any moment either the old whole one or the new whole one is there."""
+"""Atomic file writes: at any time the old or the new file is there, and it is complete."""
 
 import contextlib
 import os
@@ -18,18 +18,18 @@ class FileError(MlpXpError):
 
 @contextlib.contextmanager
 def file_errors(path: Path, doing: str) -> Iterator[None]:
-    """Turn the system's error about a file into one line that names the file."""
+    """Turn an OSError into a FileError, one line that names the file. doing: the verb in its message."""
     try:
         yield
     except OSError as error:
         raise FileError(
-            f"{str(path)!r}: cannot {doing}: {error.strerror or error}; what was saved before is whole: "
-            "make room or mend the folder, then try again"
+            f"{str(path)!r}: cannot {doing}: {error.strerror or error}; files saved earlier are intact; "
+            "free some space or fix the folder, then try again"
         ) from error
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file aside, wait until it is on the disk, then put it in place. Raises FileError."""
+    """Write a temporary file, wait until it is on disk, then rename it to `path`. Raises FileError."""
     aside = path.parent / f".{path.name}.{os.getpid()}{ASIDE}"
     try:
         with file_errors(path, "write"):
@@ -40,7 +40,7 @@ def write_whole(path: Path, data: bytes) -> None:
             aside.replace(path)
             folder = os.open(path.parent, os.O_RDONLY)
             try:
-                os.fsync(folder)  # the new name too
+                os.fsync(folder)  # the rename must be on disk too
             finally:
                 os.close(folder)
     finally:
@@ -49,5 +49,5 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def left_aside(folder: Path) -> list[Path]:
-    """What `write_whole` left in a folder when its process was killed in the middle."""
+    """Return the temporary files in a folder that `write_whole` leaves if its process is killed."""
     return [*folder.glob(f".*{ASIDE}")]

@@ -1,4 +1,4 @@
-"""Time a training step against other libraries: `python scripts/bench.py --quick`."""
+"""Compare the time of a training step with other libraries: `python scripts/bench.py --quick`."""
 
 from start import start
 

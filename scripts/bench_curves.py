@@ -1,4 +1,4 @@
-"""Time against batch size, width, data and chunk length: `python scripts/bench_curves.py`."""
+"""Measure time and memory against batch size, width, data and chunk length: `python scripts/bench_curves.py`."""
 
 from start import start
 

@@ -1,16 +1,17 @@
-"""Start a command from a script: every fault before it runs ends in one line."""
+"""Start a command from a script, and report errors before it runs in one line."""
 
 import sys
 
 
 def start(command: str) -> None:
-    """Run a command with this process' arguments, and exit."""
+    """Run a command with the arguments of this process, and exit."""
     try:
         from mlp_xp.commands import main
     except ModuleNotFoundError as error:
         if error.name != "mlp_xp":
             raise
-        print(f"error: mlp_xp is not installed for {sys.executable}; type: {install_command()}", file=sys.stderr)
+        message = f"mlp_xp is not installed for {sys.executable}; install it with: {install_command()}"
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -19,7 +20,7 @@ def start(command: str) -> None:
 
 
 def install_command() -> str:
-    """What installs this clone for this Python."""
+    """Return the command that installs this clone for this Python."""
     import shlex
     from pathlib import Path
 

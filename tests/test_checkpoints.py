@@ -57,7 +57,7 @@ def test_a_model_of_another_kind_or_none_is_refused(tmp_path, monkeypatch):
         with pytest.raises(RunError, match=r"model\.safetensors'.* altered"):
             load_model(tmp_path)
     path.unlink()
-    with pytest.raises(RunError, match=r"model\.safetensors': is not there"):
+    with pytest.raises(RunError, match=r"model\.safetensors': does not exist"):
         load_model(tmp_path)
     path.write_bytes(content)
 

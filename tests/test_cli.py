@@ -82,7 +82,7 @@ def test_options_may_stand_anywhere_between_the_places():
     ],
 )
 def test_the_usual_other_names_suggest_the_right_option(word, option):
-    with pytest.raises(MlpXpError, match=rf"^{word}: is not known here \(did you mean {option}\?\)"):
+    with pytest.raises(MlpXpError, match=rf"^{word}: unknown argument \(did you mean {option}\?\)"):
         parse(TrainConfig, args=[word, "1"])
 
 
@@ -115,7 +115,7 @@ def test_a_command_line_that_does_not_fit_is_one_line(args, parts, capsys):
     message = str(caught.value)
     assert "\n" not in message
     assert not set(message) & set("│╭╮╰╯─\x1b")
-    assert message.endswith("; --help lists what there is")
+    assert message.endswith("; --help lists all options")
     for part in parts:
         assert part in message
     assert caught.value.exit_code == 2
@@ -129,7 +129,7 @@ def test_on_a_terminal_too(monkeypatch):
     assert code == 2
     line = said.decode().strip()
     assert line.startswith("error: --epohcs: ")
-    assert line.endswith(" (did you mean --epochs?); --help lists what there is")
+    assert line.endswith(" (did you mean --epochs?); --help lists all options")
     assert not set(line) & set("\n│╭╮╰╯─\x1b")
 
 
@@ -178,12 +178,12 @@ def test_every_end_has_its_code_and_at_most_one_line(capsys):
     assert ended(raising(KeyboardInterrupt), capsys) == (130, "interrupted\n")
     assert ended(raising(PermissionError(13, "Permission denied", "a/b")), capsys) == (
         1,
-        "error: 'a/b': Permission denied; fix the file or folder, or name another\n",
+        "error: 'a/b': Permission denied; fix the file or folder, or use another one\n",
     )
     assert ended(raising(ModuleNotFoundError("no", name="numpy.linalg")), capsys)[0] == 2
     assert ended(raising(MemoryError()), capsys) == (
         2,
-        "error: not enough memory: for these sizes; choose smaller ones\n",
+        "error: out of memory: the sizes are too large; choose smaller sizes\n",
     )
 
 
@@ -244,7 +244,7 @@ def test_scripts_help_and_refuse_in_a_process_of_their_own(script):
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_a_wrong_option_is_named_in_every_encoding(encoding):
     outcome = finish(start("train", "--bacth-size", 2, env={"PYTHONIOENCODING": encoding}))
-    assert outcome.err.startswith("error: --bacth-size: is not known here (did you mean --batch-size?); --help")
+    assert outcome.err.startswith("error: --bacth-size: unknown argument (did you mean --batch-size?); --help")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -253,7 +253,7 @@ def test_a_full_disk_behind_the_output_is_one_line():
     with Path("/dev/full").open("w") as full:
         process = subprocess.Popen([sys.executable, "-c", code], text=True, stdout=full, stderr=subprocess.PIPE)
         _, err = process.communicate()
-    assert err == "error: the output: No space left on device; fix the file or folder, or name another\n"
+    assert err == "error: the output: No space left on device; fix the file or folder, or use another one\n"
     assert process.returncode == 1
 
 

@@ -310,8 +310,8 @@ def test_data_may_have_moved_but_must_be_the_runs(whole_runs, data_dir, tmp_path
         (["--hidden", "4", "4"], ["--hidden", "not (4, 4)"]),
         (["--dtype", "float32"], ["--dtype", "('float64', not 'float32')"]),
         (["--checkpoint-every", "0"], ["--checkpoint-every"]),
-        (["--run-dir", "elsewhere"], ["--run-dir: a resumed run goes on in its own folder"]),
-        (["--overwrite"], ["--overwrite: a resumed run goes on in its own folder"]),
+        (["--run-dir", "elsewhere"], ["--run-dir: a resumed run stays in its own folder"]),
+        (["--overwrite"], ["--overwrite: a resumed run stays in its own folder"]),
     ],
 )
 def test_a_changed_setting_is_refused(arguments, parts, whole_runs):
@@ -354,7 +354,7 @@ def test_arrays_that_lack_or_have_another_shape_are_named(whole_runs, tmp_path):
         tensors["network.0.weights"] = np.zeros((36, 7))
 
     for change, parts in (
-        (lack, ["lacks the array kept.0.1.bias"]),
+        (lack, ["has no array kept.0.1.bias"]),
         (widen, ["network.0.weights has shape (36, 7)", "(36, 4)"]),
     ):
         folder = shutil.copytree(whole_runs["momentum"], tmp_path / change.__name__)

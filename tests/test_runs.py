@@ -150,7 +150,7 @@ def test_metrics_are_cut_back_to_what_a_checkpoint_knows(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b"1\n2\n3\n4")
     (tmp_path / ".checkpoint.safetensors.1.aside").write_text("")
-    with pytest.raises(RunError, match="has 3 reports, the checkpoint knows of 4"):
+    with pytest.raises(RunError, match="has 3 reports, the checkpoint expects 4"):
         run_folder.truncate_metrics(tmp_path, 4)
     run_folder.truncate_metrics(tmp_path, 2)
     assert path.read_bytes() == b"1\n2\n"

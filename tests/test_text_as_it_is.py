@@ -60,7 +60,7 @@ def test_names_of_backends(data_dir, tmp_path, monkeypatch):
 def test_names_of_classes(odd_run):
     outcome = call("evaluate", odd_run)
     assert (outcome.code, outcome.err) == (0, "")
-    first, second = (outcome.out.split(part)[1] for part in ("recall\n", "predicted one\n"))
+    first, second = (outcome.out.split(part)[1] for part in ("recall\n", "predicted class)\n"))
     for lines in (first.splitlines(), second.splitlines()[1:]):
         assert lines[1].startswith(":x:  ")
         assert lines[2].startswith("[red]  ")

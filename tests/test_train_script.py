@@ -228,7 +228,7 @@ def test_an_existing_run_is_refused_unless_overwrite_is_given(data_dir, tmp_path
     (folder / "notes.txt").write_text("mine")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     again = options(small_settings(epochs=1, hidden=[3]))
-    assert_one_line(call("train", *arguments, *again), 2, repr(str(folder)), "holds a run already", "--overwrite")
+    assert_one_line(call("train", *arguments, *again), 2, repr(str(folder)), "already contains a run", "--overwrite")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
     assert call("train", *arguments, *again, "--overwrite").code == 0
@@ -374,8 +374,8 @@ def test_a_wrong_configuration_is_refused_with_its_name(content, parts, tmp_path
         (["--bacth-size", "2"], ["--bacth-size", "did you mean --batch-size?"]),
         (["something"], ["something"]),
         (["--config", "none.json"], ["'none.json'", "No such file"]),
-        (["--config", "none.json", "--recipe", "small"], ["--config and --recipe: settings come from one of these"]),
-        (["--resume", "none", "--recipe", "smal"], ["--resume and --recipe: settings come from one of these"]),
+        (["--config", "none.json", "--recipe", "small"], ["--config and --recipe: settings come from one source"]),
+        (["--resume", "none", "--recipe", "smal"], ["--resume and --recipe: settings come from one source"]),
         (["--resume", "none"], ["'none'", "is not a run"]),
     ],
 )

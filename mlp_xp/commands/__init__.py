@@ -1,6 +1,7 @@
-"""The commands: parse, call, show. `mlp-xp`, `python -m mlp_xp` and the scripts all come here.
+"""The entry point of all commands: `mlp-xp`, `python -m mlp_xp` and the scripts.
 
-What is heavy is imported inside `run`, so that an interrupt or a missing library ends in one line from the start.
+Each command is imported inside `run`, so that an interrupt or a missing library during its imports is also reported in
+one line.
 """
 
 import argparse
@@ -11,29 +12,29 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp import __version__
-from mlp_xp.commands.command_line import HELP, UsageError, add_options, run
+from mlp_xp.commands.command_line import UsageError, add_options, run
 from mlp_xp.errors import MlpXpError, not_installed
 
-# What each does, and the dataclass in its module that has its options.
+# The help text of each command, and the name of the dataclass in its module that defines its options.
 COMMANDS = {
     "train": ("train the network", "Arguments"),
     "evaluate": ("evaluate a run on the test set", "Arguments"),
-    "predict": ("classify your own pictures", "Arguments"),
-    "plot": ("draw the pictures of a run, or the curves of several", "Arguments"),
+    "predict": ("classify your own pictures with a trained network", "Arguments"),
+    "plot": ("draw the pictures of a run, or the curves of several runs", "Arguments"),
     "parity": ("check that all backends give the same trajectory", "Arguments"),
-    "bench": ("time a training step against other libraries", "Options"),
-    "bench-curves": ("time and memory against batch size, width, data and chunk length", "Options"),
-    "gpu": ("tests, parity check and benchmark on an NVIDIA card, written to docs/gpu.md", "Options"),
+    "bench": ("compare the time of a training step with other libraries", "Options"),
+    "bench-curves": ("measure time and memory against batch size, width, data and chunk length", "Options"),
+    "gpu": ("run tests, parity check and benchmark on an NVIDIA GPU; write docs/gpu.md", "Options"),
 }
 OTHERS = {"completion": "print the completion script of a shell: bash, zsh or tcsh", "--version": "print the version"}
-FOOTER = "mlp-xp COMMAND --help lists the options of a command; --debug shows the traceback of a fault."
+FOOTER = "mlp-xp COMMAND --help lists the options of a command; --debug shows the traceback of an error."
 SHELLS = ("bash", "zsh", "tcsh")
 
 
 def main(name: str | None = None) -> None:
     """Run a command and exit.
 
-    name: the command whose script this process is; without one the first argument names it.
+    name: the command to run. Without it, the first command-line argument names the command.
     """
     if name is not None:
         run(lambda: load(name))
@@ -43,18 +44,18 @@ def main(name: str | None = None) -> None:
 
 
 def load(name: str) -> int | None:
-    """Import a command, and run it with this process' arguments."""
+    """Import a command, run it with the arguments of this process, and return its exit code."""
     command: int | None = module_of(name).main()
     return command
 
 
 def module_of(name: str) -> Any:
-    """The module of a command."""
+    """Return the module of a command."""
     return importlib.import_module(f"mlp_xp.commands.{name.replace('-', '_')}")
 
 
 def choose() -> int | None:
-    """Run what the first argument names."""
+    """Run the command that the first argument names. Raises UsageError for an unknown command."""
     first, *arguments = sys.argv[1:] or ["--help"]
     if first in COMMANDS:
         sys.argv = [f"{sys.argv[0]} {first}", *arguments]
@@ -70,12 +71,12 @@ def choose() -> int | None:
     else:
         near = difflib.get_close_matches(first, [*COMMANDS, *OTHERS], n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UsageError(f"{first}: is not a command{hint}; {HELP}")
+        raise UsageError(f"{first}: is not a command{hint}; --help lists all commands")
     return None
 
 
 def completion(arguments: list[str]) -> str:
-    """The script that completes all commands and their options in a shell. Raises UsageError for an unknown shell."""
+    """Return the completion script of a shell for all commands and options. Raises UsageError for an unknown shell."""
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         raise UsageError(f"completion: give one of {', '.join(SHELLS)}")
     try:

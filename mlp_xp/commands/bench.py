@@ -1,8 +1,9 @@
-"""Time a training step of `mlp_xp` and of what people would use instead: `python scripts/bench.py --quick`.
+"""Compare the time of a training step of `mlp_xp` with other libraries: `python scripts/bench.py --quick`.
 
-Every contestant runs in a process of its own, on the same number of threads, on the same samples in the same order from
-the same weights. The processes stay alive and run their rounds in turn, so that a disturbance meets all of them. Needs
-the bench extra; contestants that are not installed, or have no GPU here, are listed as not run.
+Every contestant runs in its own process, with the same number of threads, the same initial weights and the same
+samples in the same order. The processes stay alive and run their rounds in turn, so that a disturbance affects all of
+them. The benchmark needs the bench extra. Contestants that are not installed, or that need a GPU where none is
+available, are listed as not run.
 """
 
 import json
@@ -33,37 +34,38 @@ from mlp_xp.show.terminal import plain_console
 
 @dataclass(frozen=True)
 class Options:
-    """Benchmark `mlp_xp` against what people would use instead."""
+    """Compare the time of a training step of `mlp_xp` with other libraries."""
 
     workloads: tuple[str, ...] = ()
-    """Which of one-float64, one-float32, batch-128, batch-128-wide, batch-1024-deep; by default all. `make gpu`
-    runs gpu-one-float64, gpu-one-float32, gpu-batch-128, gpu-batch-1024, gpu-batch-1024-deep."""
+    """Workloads to run: one-float64, one-float32, batch-128, batch-128-wide, batch-1024-deep; by default all of these.
+    `make gpu` runs gpu-one-float64, gpu-one-float32, gpu-batch-128, gpu-batch-1024, gpu-batch-1024-deep."""
     contestants: tuple[str, ...] = ()
-    """Which of notebook, mlp_xp-numpy, mlp_xp-jax, mlp_xp-torch, mlp_xp-cupy, mlp_xp-jax-gpu, mlp_xp-torch-gpu,
-    pytorch, pytorch-compile, pytorch-gpu, pytorch-gpu-graphs, scikit-learn, keras-jax, numba; by default all."""
+    """Contestants to run: notebook, mlp_xp-numpy, mlp_xp-jax, mlp_xp-torch, mlp_xp-cupy, mlp_xp-jax-gpu,
+    mlp_xp-torch-gpu, pytorch, pytorch-compile, pytorch-gpu, pytorch-gpu-graphs, scikit-learn, keras-jax, numba; by
+    default all."""
     backends: tuple[str, ...] = ()
-    """mlp_xp on these backends takes part, too: names, or `module:namespace` for any other module that implements the
-    array API standard. Without --contestants, only these and the notebook's loop take part."""
+    """Also run mlp_xp on these backends: names, or `module:namespace` for any other module that implements the array
+    API standard. Without --contestants, only these and the notebook's loop run."""
     rounds: int = 11
-    """Timed rounds; one more comes before them, for compilation."""
+    """Timed rounds, after one extra round for compilation."""
     steps: int | None = None
-    """Steps of a round, instead of what each workload has."""
+    """Steps per round, instead of the number defined by each workload."""
     threads: int = 1
-    """Threads of each contestant."""
+    """Threads per contestant."""
     quick: bool = False
-    """Three of the workloads in three short rounds, without PyTorch compiled: a first impression."""
+    """Run three workloads in three short rounds, without compiled PyTorch, for a first impression."""
     data_dir: Path = MNIST_DIR
-    """Folder of the four IDX files, with pictures of 28 x 28 and 10 classes."""
+    """Folder with four IDX files: images of 28 x 28 pixels, 10 classes."""
     output_dir: Path | None = None
-    """Write bench.json, bench.md and bench.png here."""
+    """Write bench.json, bench.md and bench.png to this folder."""
     update_docs: Path | None = None
-    """Put the tables into this Markdown file, such as docs/performance.md, and the picture beside it."""
+    """Write the tables into this Markdown file, such as docs/performance.md, and the picture next to it."""
     record: Path | None = None
-    """Measure nothing: show, draw and write this bench.json again."""
+    """Measure nothing; show, draw and write this bench.json again."""
 
 
 def check_options(options: Options) -> None:
-    """Raise MlpXpError for the first option out of its range."""
+    """Raise MlpXpError for the first option that is out of range."""
     for field, known in (("workloads", WORKLOADS | GPU_WORKLOADS), ("contestants", CONTESTANTS)):
         for name in getattr(options, field):
             if name not in known:
@@ -84,23 +86,23 @@ def check_options(options: Options) -> None:
 
 
 def check_matplotlib() -> None:
-    """Raise MlpXpError, before hours of measuring, when the picture could not be drawn."""
+    """Raise MlpXpError if Matplotlib is not installed, before hours of measuring."""
     if find_spec("matplotlib") is None:
         raise MlpXpError(f"--output-dir: Matplotlib {not_installed('matplotlib')}")
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder for what is written. Raises MlpXpError."""
+    """Create the output folder. Raises MlpXpError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MlpXpError(
-            f"--output-dir: {str(folder)!r} cannot be made: {error.strerror}; give a folder that can"
+            f"--output-dir: {str(folder)!r} cannot be created: {error.strerror}; give another folder"
         ) from None
 
 
 def measure_all(options: Options, console: Console) -> Record:
-    """Everything that the options ask for."""
+    """Run the benchmark that the options describe, and return its record."""
     names = options.workloads or (QUICK if options.quick else tuple(WORKLOADS))
     rounds = min(options.rounds, QUICK_ROUNDS) if options.quick else options.rounds
     everyone = [name for name in CONTESTANTS if not (options.quick and name in SLOW_TO_START)]
@@ -126,31 +128,29 @@ def measure_all(options: Options, console: Console) -> Record:
 
 
 def read_record(path: Path, key: str, script: str) -> Record:
-    """A record that a script wrote, which has a key. Raises MlpXpError when it is none."""
+    """Read a record that a script wrote. Raises MlpXpError if it cannot be read or does not have the key."""
     try:
         record: Record = json.loads(path.read_text())
         if not isinstance(record, dict) or key not in record:
             raise ValueError(f"it has no {key}")
     except (OSError, ValueError) as error:
         raise MlpXpError(
-            f"--record: {str(path)!r} is no record of {script} ({error}); give a .json file that it wrote"
+            f"--record: {str(path)!r} is not a record of {script} ({error}); give a .json file that it wrote"
         ) from None
     return record
 
 
 def update_document(path: Path, mark: str, inside: str) -> None:
-    """Replace what is between two marks in a Markdown file. Raises MlpXpError where these are not."""
+    """Replace the text between two marks in a Markdown file. Raises MlpXpError if the file or a mark is missing."""
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     try:
         text = path.read_text()
     except OSError as error:
-        raise MlpXpError(
-            f"--update-docs: {str(path)!r} cannot be read: {error.strerror}; give a file that can"
-        ) from error
+        raise MlpXpError(f"--update-docs: {str(path)!r} cannot be read: {error.strerror}; give another file") from error
     before, found, rest = text.partition(begin)
     _, found_end, after = rest.partition(end)
     if not found or not found_end:
-        raise MlpXpError(f"--update-docs: {str(path)!r} lacks the lines {begin!r} and {end!r}; put them back")
+        raise MlpXpError(f"--update-docs: {str(path)!r} does not have the lines {begin!r} and {end!r}; add them")
     write_whole(path, f"{before}{begin}\n\n{inside.strip()}\n\n{end}{after}".encode())
 
 
@@ -162,7 +162,7 @@ def write(folder: Path, record: Record) -> None:
 
 
 def main() -> int:
-    """Measure, show, write. Returns 1 when a contestant computed something else."""
+    """Measure, show and write. Return 1 if a contestant ended at a different loss."""
     options: Options = parse(Options, default=Options())
     check_options(options)
     if options.output_dir or options.update_docs:
@@ -183,6 +183,6 @@ def main() -> int:
         update_document(options.update_docs, "scripts/bench.py", markdown(record))
         write_whole(options.update_docs.with_suffix(".png"), draw(record))
     if not any(measured(workload) for workload in record["workloads"]):
-        raise MlpXpError("nothing was measured: none of the contestants ran; the reasons are above")
+        raise MlpXpError("nothing was measured: no contestant ran; see the reasons above")
     wrong = [x for workload in record["workloads"] for x in measured(workload).values() if not agrees(x, workload)]
     return 1 if wrong else 0

@@ -1,6 +1,6 @@
-"""How time and memory depend on batch size, width, data and chunk length: `python scripts/bench_curves.py`.
+"""Measure time and memory against batch size, width, data and chunk length: `python scripts/bench_curves.py`.
 
-Runs contestants of scripts/bench.py in the same way, on workloads that differ in one thing at a time.
+It runs contestants of scripts/bench.py in the same way, on workloads that differ in one parameter at a time.
 """
 
 import gzip
@@ -32,34 +32,34 @@ PALE = "#56B4E9"
 
 
 def workload(batch_size: int, hidden: int, steps: int, dtype: str = "float32") -> Workload:
-    """One hidden layer, and a learning rate at which no loss overflows."""
+    """Return a workload with one hidden layer, and a learning rate at which no loss overflows."""
     title = f"784-{hidden}-10, batches of {batch_size}, {dtype}"
     return Workload(title, title, batch_size, (hidden,), dtype, "glorot", 0.01, steps)
 
 
 class Series(NamedTuple):
-    """What changes from point to point, what is drawn against it, and who takes part."""
+    """The workloads of one panel, the quantity that is drawn, and the contestants."""
 
     unit: str
     value: Callable[[Record, Record], float]
-    """Of a contestant's result and its workload's record."""
+    """The quantity, from a contestant's result and its workload's record."""
     workloads: dict[int, Workload]
     names: tuple[str, ...] = (NOTEBOOK, "mlp_xp-numpy", "mlp_xp-jax", IDIOMATIC)
 
 
 def microseconds(result: Record, job: Record) -> float:
-    """Of a step."""
+    """Return the time of a step in microseconds."""
     return step_seconds(result, job) * 1e6
 
 
 SERIES = {
     "batch size": Series(
-        "µs a sample",
+        "µs per sample",
         lambda result, job: microseconds(result, job) / int(job["batch_size"]),
         {size: workload(size, 64, max(4, 5000 // size)) for size in (1, 4, 16, 64, 256, 1024)},
     ),
     "hidden units": Series(
-        "µs a step of 128 samples",
+        "µs per step of 128 samples",
         microseconds,
         {width: workload(128, width, min(156, max(4, 10000 // width))) for width in (16, 64, 256, 1024, 2048)},
     ),
@@ -68,9 +68,9 @@ SERIES = {
         lambda result, job: result["peak_bytes"] / 1e6,
         {samples: workload(1, 64, 2500, "float64") for samples in (15_000, 30_000, 60_000, 120_000, 240_000)},
     ),
-    # The bench's contestants make a chunk of a round's steps, as long as it fits.
+    # A contestant runs a round as one chunk where that fits, so the steps of a round set the length of the chunk.
     "steps a chunk": Series(
-        "µs a step of one sample, float64",
+        "µs per step of one sample, float64",
         microseconds,
         {steps: workload(1, 64, steps, "float64") for steps in (1, 10, 100, 1000)},
         ("mlp_xp-numpy", "mlp_xp-numpy-direct", "mlp_xp-jax", "mlp_xp-jax-direct"),
@@ -89,22 +89,22 @@ TITLES = {name: contestant.title for name, contestant in (CONTESTANTS | VARIANTS
 
 @dataclass(frozen=True)
 class Options:
-    """Measure how time and memory depend on batch size, width, data and chunk length."""
+    """Measure time and memory against batch size, width, data and chunk length."""
 
     output_dir: Path | None = None
-    """Write curves.json and curves.png here."""
+    """Write curves.json and curves.png to this folder."""
     rounds: int = 7
-    """Timed rounds; one more comes before them, for compilation."""
+    """Timed rounds, after one extra round for compilation."""
     threads: int = 1
-    """Threads of each contestant."""
+    """Threads per contestant."""
     update_docs: Path | None = None
-    """Put the tables into this Markdown file, such as docs/performance.md, and the picture beside it."""
+    """Write the tables into this Markdown file, such as docs/performance.md, and the picture next to it."""
     record: Path | None = None
-    """Measure nothing: show, draw and write this curves.json again."""
+    """Measure nothing; show, draw and write this curves.json again."""
 
 
 def data_folder(folder: Path, samples: int) -> Path:
-    """IDX files with so many training samples: MNIST's first, or MNIST again and again."""
+    """Write IDX files with `samples` training samples, taken from MNIST in order and repeated. Return the folder."""
     dataset = load_dataset()
     which = np.arange(samples) % len(dataset.train_labels)
     folder.mkdir()
@@ -120,7 +120,7 @@ def data_folder(folder: Path, samples: int) -> Path:
 
 
 def measure_all(options: Options, console: Console) -> Record:
-    """`curves`: {"batch size": {"1": workload record, ...}, ...}, and the conditions."""
+    """Measure all series. Return the conditions and `curves`: {"batch size": {"1": workload record, ...}, ...}."""
     curves: dict[str, dict[str, Record]] = {}
     with console.status("") as status, tempfile.TemporaryDirectory() as place:
         for title, series in SERIES.items():
@@ -139,13 +139,13 @@ def measure_all(options: Options, console: Console) -> Record:
 
 
 def points(record: Record, title: str, name: str) -> dict[int, float]:
-    """What was measured of a contestant in a series."""
+    """Return the values of a contestant in a series, by point."""
     jobs = {int(point): (job, measured(job)) for point, job in record["curves"][title].items()}
     return {x: SERIES[title].value(results[name], job) for x, (job, results) in jobs.items() if name in results}
 
 
 def markdown(record: Record) -> str:
-    """A table a series in Markdown."""
+    """Return one Markdown table per series."""
     blocks = [conditions(record)]
     for title, jobs in record["curves"].items():
         cells = []
@@ -157,7 +157,7 @@ def markdown(record: Record) -> str:
 
 
 def draw(record: Record) -> bytes:
-    """A panel a series on logarithmic axes: a PNG file."""
+    """Draw one panel per series on logarithmic axes, and return it as a PNG file."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogFormatter
 
@@ -172,7 +172,7 @@ def draw(record: Record) -> bytes:
         ax.set_xticks(ticks, [f"{x // 1000} k" if x >= 10_000 else str(x) for x in ticks])
         ax.set_xticks([], minor=True)
         ax.yaxis.set_major_formatter("{x:g}")
-        ax.yaxis.set_minor_formatter(LogFormatter())  # where there are few powers of ten; without an exponent
+        ax.yaxis.set_minor_formatter(LogFormatter())  # for axes with few powers of ten; without exponents
         ax.grid(alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(fontsize=8, frameon=False)
@@ -182,7 +182,7 @@ def draw(record: Record) -> bytes:
 
 
 def main() -> None:
-    """Measure, print the points, write."""
+    """Measure, print the tables, and write the files."""
     options: Options = parse(Options, default=Options())
     for field in ("rounds", "threads"):
         if getattr(options, field) < 1:

@@ -1,9 +1,9 @@
-"""The frame of every command: parse the command line, run, and turn each fault into one line and an exit code.
+"""Parse a command line into a dataclass, run a command, and report each error as one line with an exit code.
 
-The parser is argparse, filled from a dataclass, because its interface gives what one line needs: `ArgumentError` holds
-the option and the fault, and `parse_known_intermixed_args` returns the words that it does not know. Libraries that make
-a parser from a dataclass print their errors as a box of several lines and keep the parts private. Abbreviated options
-are refused, so that a new option never changes what an old command line means.
+The parser is argparse, filled from a dataclass. argparse gives public access to the parts of a one-line error message:
+`ArgumentError` holds the option and the error, and `parse_known_intermixed_args` returns the unknown words. Libraries
+that build a parser from a dataclass print errors as a box of several lines, and the parts are private. Abbreviated
+options are rejected, so that a new option cannot change the meaning of an existing command line.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hi
 from mlp_xp import __version__
 from mlp_xp.errors import MlpXpError, MlpXpWarning, not_installed
 
-HELP = "--help lists what there is"
-# Names that other programs give to options of ours.
+HELP = "--help lists all options"
+# Names that other programs use for our options.
 OTHER_NAMES = {
     "b": "batch-size",
     "bs": "batch-size",
@@ -40,8 +40,8 @@ OTHER_NAMES = {
     "wd": "weight-decay",
 }
 WANTED = {int: ("a whole number", "64"), float: ("a number", "0.01")}
-# Errors caused by the machine: no space, no permission, a limit reached. Any other OSError that gets this far is a
-# defect, because whatever reads or writes a file reports a missing or wrong one itself.
+# Errors caused by the machine: no space, no permission, a limit reached. Any other OSError that reaches `run` is
+# a bug, because the code that reads or writes a file reports a missing or invalid file itself.
 SYSTEM_FAULTS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
     *(errno.ELOOP, errno.EMFILE, errno.ENFILE),
@@ -49,51 +49,51 @@ SYSTEM_FAULTS = {
 
 
 class UsageError(MlpXpError):
-    """A command line that cannot be parsed."""
+    """An invalid command line."""
 
 
 class WholeWords(argparse.RawDescriptionHelpFormatter):
-    """Help whose lines break at spaces only: argparse also breaks names such as `array-api-strict` at their hyphens."""
+    """Help that breaks lines only at spaces: argparse also breaks names such as `array-api-strict` at the hyphens."""
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return textwrap.wrap(text, width, break_on_hyphens=False)
 
 
 class Positional(NamedTuple):
-    """Marks a field as an argument without an option's name: `Annotated[Path, Positional("RUN_DIR")]`."""
+    """Mark a field as a positional argument: `Annotated[Path, Positional("RUN_DIR")]`."""
 
     metavar: str
 
 
 class Option(NamedTuple):
-    """A field of a dataclass as an argument of a command."""
+    """A field of a dataclass as a command-line argument."""
 
     name: str
     """The field's name."""
     kind: type
     """The type of one value."""
     several: bool
-    """Whether it takes any number of values: a tuple."""
+    """Whether the field is a tuple, so that the argument takes any number of values."""
     metavar: str | None
-    """For a positional argument, what the help calls it."""
+    """Name of a positional argument in the help; None for an option."""
     default: Any
-    """MISSING for a required one."""
+    """The default value; MISSING for a required argument."""
     text: str
-    """The field's docstring."""
+    """The field's docstring, used as help text."""
 
     @property
     def shown(self) -> str:
-        """The option, or the metavar of a positional argument, as the help and the errors name it."""
+        """The name in help and errors: the option, or the metavar of a positional argument."""
         return self.metavar or f"--{self.name.replace('_', '-')}"
 
 
 def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some: bool = False) -> Any:
-    """Parse the command line into a dataclass, from whose fields and docstrings help, defaults and types are made.
+    """Parse the command line into a dataclass. Its fields and their docstrings define types, defaults and help.
 
-    kind: a dataclass with fields of type int, float, str, Path or bool, tuples of any length of these, or None beside
-    one of these. The fields of a dataclass in it become options too. default: an instance that gives the defaults.
-    some: look only for the options of this dataclass, and leave the others and --help for later. Raises SystemExit(0)
-    after --help and --version, UsageError for a command line that cannot be parsed.
+    kind: a dataclass whose fields are int, float, str, Path or bool, tuples of any length of one of these, or one of
+    these or None. The fields of a nested dataclass become options too. default: an instance that gives the defaults.
+    some: parse only the options of this dataclass, and ignore all others, including --help. Raises SystemExit(0) after
+    --help and --version, and UsageError for an invalid command line.
     """
     parser = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, add_help=not some)
     parser.allow_abbrev = parser.exit_on_error = False
@@ -104,9 +104,9 @@ def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some
         raise UsageError(f"{error.argument_name}: {error.message}; {HELP}") from error
     words = [word for word in unknown if word != "--"]
     if words and not some:
-        # The values of an unknown option are unknown words too.
+        # The values of an unknown option are unknown words too, so name the option.
         word = next((word for word in words if word.startswith("-")), words[0]).partition("=")[0]
-        raise UsageError(f"{word}: is not known here{_suggestion(word, options)}; {HELP}")
+        raise UsageError(f"{word}: unknown argument{_suggestion(word, options)}; {HELP}")
     values = {}
     for option in options:
         value = getattr(known, option.name)
@@ -121,9 +121,9 @@ def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some
 def add_options(
     parser: argparse.ArgumentParser, kind: Any, default: Any = None, *, common: bool = True, complete: Any = None
 ) -> list[Option]:
-    """Give a parser the fields of a dataclass, and describe them.
+    """Add the fields of a dataclass to a parser, and return their descriptions.
 
-    common: add what every command has, too. complete: how a shell completes paths, as shtab takes it.
+    common: also add --debug and --version. complete: how a shell completes paths, in the form that shtab expects.
     """
     options = list(_options(kind, default))
     parser.description = inspect.getdoc(kind)
@@ -138,22 +138,23 @@ def add_options(
             if option.several:
                 settings["nargs"] = "*"
             elif option.metavar:
-                settings["nargs"] = "?"  # so that `parse` says what is missing, and what it is
+                settings["nargs"] = "?"  # `parse` reports a missing argument, with its help text
         action = parser.add_argument(option.name if option.metavar else option.shown, **settings)
         if issubclass(option.kind, Path):
             action.complete = complete  # type: ignore[attr-defined]
     if common:
-        parser.add_argument("--debug", action="store_true", help="On a fault show the traceback too, with all causes.")
+        text = "On an error, also show the traceback with all causes."
+        parser.add_argument("--debug", action="store_true", help=text)
         parser.add_argument("--version", action="version", version=f"mlp-xp {__version__}")
     return options
 
 
 def _options(kind: Any, default: Any) -> Iterator[Option]:
-    """The fields of a dataclass, and those of the dataclasses in it, in their order."""
+    """Yield the fields of a dataclass and of nested dataclasses, in order."""
     from docstring_parser import parse_from_object
 
     hints = get_type_hints(kind, include_extras=True)
-    # A docstring's paragraphs are lines of one help text. A class's own docstrings come before those that it inherits.
+    # A docstring of several lines becomes one line of help. A class's own docstrings replace the inherited ones.
     texts = {
         each.arg_name: " ".join((each.description or "").split())
         for parent in reversed(kind.__mro__[:-1])
@@ -180,14 +181,14 @@ def _default(field: "dataclasses.Field[Any]") -> Any:
 
 
 def _build(kind: Any, values: dict[str, Any]) -> Any:
-    """An instance of a dataclass from the values of its fields and of those of the dataclasses in it."""
+    """Build an instance of a dataclass, including nested dataclasses, from the values of all fields."""
     hints = get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]
     return kind(**{n: _build(hints[n], values) if dataclasses.is_dataclass(hints[n]) else values[n] for n in names})
 
 
 def _converter(option: Option) -> Callable[[str], Any]:
-    """From a word to a value; for a field of several values, to a tuple, since 64,32 is written for 64 32 too."""
+    """Return a function from a word to a value, or to a tuple for a field of several values: 64,32 means 64 32."""
     wanted, example = WANTED.get(option.kind, ("", ""))
 
     def convert(word: str) -> Any:
@@ -198,7 +199,7 @@ def _converter(option: Option) -> Callable[[str], Any]:
                 option.kind(part) for part in (word.split(",") if not issubclass(option.kind, Path) else [word])
             )
         except ValueError as error:
-            form = f"numbers such as {example} 32" if option.several else f"{wanted} such as {example}"
+            form = f"a list of numbers such as {example} 32" if option.several else f"{wanted} such as {example}"
             raise argparse.ArgumentTypeError(f"{word!r} is not {form}") from error
 
     return convert
@@ -211,7 +212,7 @@ def _help(option: Option) -> str:
 
 
 def _suggestion(word: str, options: list[Option]) -> str:
-    """`" (did you mean --epochs?)"` for the option closest to a word, or an empty string."""
+    """Return `" (did you mean --epochs?)"` for the option closest to a word, or an empty string."""
     bare = word.lstrip("-").replace("_", "-").lower()
     known = [option.shown.removeprefix("--") for option in options if not option.metavar]
     if not word.startswith("-"):
@@ -223,14 +224,14 @@ def _suggestion(word: str, options: list[Option]) -> str:
 
 
 def _silence_output() -> None:
-    """Discard the rest of the output: Python flushes it once more at exit, and would report the same error again."""
-    with contextlib.suppress(OSError):  # an output without a descriptor, as in a test
+    """Discard the rest of the output, because Python flushes it again at exit and would report the same error again."""
+    with contextlib.suppress(OSError):  # captured output, as in a test, has no file descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
 def _warnings_as_lines() -> Iterator[None]:
-    """Print the package's own warnings as one line each on stderr, once; leave all others to Python."""
+    """Print each of the package's own warnings once, as one line on stderr; leave all others to Python."""
     with warnings.catch_warnings():
         warnings.simplefilter("default", MlpXpWarning)
         show = warnings.showwarning
@@ -246,11 +247,11 @@ def _warnings_as_lines() -> Iterator[None]:
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run a command's main and exit: 0 or the code that it returns; for an MlpXpError its code, after one line.
+    """Run a command's main function and exit with the code that it returns, or 0 for None.
 
-    A missing library, running out of memory, the package's warnings, and the SYSTEM_FAULTS that no other place turned
-    into an MlpXpError are reported in one line, too. Every other exception is a defect and keeps its traceback. With
-    --debug, each line comes after its traceback, with all causes.
+    An MlpXpError is printed as one line and gives its own exit code. A missing library, running out of memory, the
+    package's warnings, and SYSTEM_FAULTS that were not turned into an MlpXpError are also reported in one line. Every
+    other exception is a bug and keeps its traceback. With --debug, the traceback with all causes is printed first.
     """
     try:
         with _warnings_as_lines():
@@ -271,7 +272,7 @@ def run(main: Callable[[], int | None]) -> None:
         print("interrupted", file=sys.stderr)
         code = 130
     except BrokenPipeError:
-        # The reader of the output closed it, as `head` does.
+        # The reader of the output has closed the pipe, as `head` does.
         _silence_output()
         code = 141
     except OSError as error:
@@ -279,24 +280,24 @@ def run(main: Callable[[], int | None]) -> None:
             raise
         _show_traceback(error)
         place = "the output" if error.filename is None else repr(os.fspath(error.filename))
-        print(f"error: {place}: {error.strerror or error}; fix the file or folder, or name another", file=sys.stderr)
+        print(f"error: {place}: {error.strerror or error}; fix the file or folder, or use another one", file=sys.stderr)
         _silence_output()
         code = 1
     except MemoryError as error:
         _show_traceback(error)
-        print(f"error: not enough memory: {str(error) or 'for these sizes'}; choose smaller ones", file=sys.stderr)
+        print(f"error: out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes", file=sys.stderr)
         code = 2
     sys.exit(code)
 
 
 def _requirement(module: str) -> str:
-    """What pip installs for a missing module: in a clone the package with all that it needs, else the module."""
+    """Return what pip must install for a missing module: in a clone this package, elsewhere the module."""
     clone = Path(__file__).resolve().parent.parent.parent
     return f"-e {shlex.quote(str(clone))}" if (clone / "pyproject.toml").exists() else module.partition(".")[0]
 
 
 def called(name: str) -> str:
-    """How to call another command in the same way as this one: as a script, `mlp-xp` or `python -m mlp_xp`."""
+    """Return the command line of another command, started like this one: script, `mlp-xp` or `python -m mlp_xp`."""
     program = Path(sys.argv[0])
     if program.suffix == ".py":
         return f"python {shlex.quote(str(program.with_name(f'{name}.py')))}"
@@ -304,7 +305,7 @@ def called(name: str) -> str:
 
 
 def _show_traceback(error: BaseException) -> None:
-    """With --debug: the traceback of an exception, causes that `from None` hides included."""
+    """With --debug, print the traceback of an exception, including causes that `from None` hides."""
     if "--debug" not in sys.argv:
         return
     link: BaseException | None = error

@@ -1,4 +1,4 @@
-"""The data of a command."""
+"""Load the data set of a command."""
 
 import os
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from mlp_xp.errors import MlpXpError
 
 @contextmanager
 def naming_option(option: str = "data_dir") -> Iterator[None]:
-    """Name the option that the data come from in faults of the first argument of `load_dataset`."""
+    """In errors about the first argument of `load_dataset`, name the command-line option that it came from."""
     try:
         yield
     except MlpXpError as error:

@@ -1,4 +1,4 @@
-"""Try a run's network on the test set: `python scripts/evaluate.py RUN_DIR`."""
+"""Evaluate a run's network on the test set: `python scripts/evaluate.py RUN_DIR`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,22 +20,22 @@ NAME_WIDTH = 16
 
 @dataclass(frozen=True)
 class Arguments:
-    """Try a run's network on the test set: accuracy, what each class is taken for."""
+    """Evaluate a run's network on the test set, in total and for each class."""
 
     run_dir: Annotated[Path, Positional("RUN_DIR")]
     """A folder that scripts/train.py made."""
     backend: str = "numpy"
-    """numpy, cupy, jax, torch, array-api-strict, or `module:namespace`; whatever it was trained on."""
+    """numpy, cupy, jax, torch, array-api-strict, or `module:namespace`, independent of the one used for training."""
     device: str | None = None
-    """The library's name of a device, such as cuda:1."""
+    """The device, in the library's notation, such as cuda:1."""
     data_dir: Path | None = None
-    """A folder of other data, or of the run's own if it is not where it was."""
+    """Folder with other data, or with the run's own data if it has moved."""
     cache_dir: Path | None = None
-    """Where downloaded data sets are kept. By default MLP_XP_CACHE, or the system's folder for caches."""
+    """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
 
 
 def main() -> None:
-    """Parse, evaluate, show."""
+    """Parse the command line, evaluate the network, and print the results."""
     arguments: Arguments = parse(Arguments)
     with naming_option():
         result, matrix, class_names = evaluate_run(
@@ -54,15 +54,15 @@ def main() -> None:
     absent = [name for name, images_of in zip(class_names, matrix.sum(axis=1), strict=True) if not images_of]
     if absent:
         say(console, f"\nno test images of: {', '.join(absent)}")
-    say(console, "\nconfusion: a row a true class, a column a predicted one")
+    say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
     for line in confusion_lines(matrix, class_names, console.width):
         console.print(line, soft_wrap=True)
 
 
 def class_table(matrix: np.ndarray, class_names: Sequence[str]) -> Table:
-    """Precision and recall of each class with images, from a confusion matrix (n, n).
+    """Return a table of precision and recall for each class with images, from a confusion matrix (n, n).
 
-    The precision is a dash for a class that no image was taken for.
+    The precision of a class that was never predicted is a dash.
     """
     table = Table(box=None, pad_edge=False)
     table.add_column("class", no_wrap=True)
@@ -76,10 +76,10 @@ def class_table(matrix: np.ndarray, class_names: Sequence[str]) -> Table:
 
 
 def confusion_lines(matrix: np.ndarray, class_names: Sequence[str], width: int) -> Iterator[str]:
-    """A confusion matrix (n, n) as lines of at most `width` cells, in several blocks of columns where one is too wide.
+    """Yield a confusion matrix (n, n) as lines of at most `width` cells, in several blocks of columns if needed.
 
-    A class without images has no row, and no column either where no image was taken for it. Long names are cut, those
-    above the columns to as few characters as tell them apart.
+    A class without images has no row, and it has a column only if it was predicted. Long names are cut; the names above
+    the columns are cut to the shortest length at which they still differ.
     """
     rows: list[int] = np.flatnonzero(matrix.sum(axis=1)).tolist()
     columns: list[int] = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)).tolist()
@@ -99,6 +99,6 @@ def confusion_lines(matrix: np.ndarray, class_names: Sequence[str], width: int) 
 
 
 def _right(name: str, width: int) -> str:
-    """A name of exactly so many cells, to the right."""
+    """Return a name aligned to the right, padded or cut to exactly `width` cells."""
     missing = width - cell_len(name)
     return " " * missing + name if missing >= 0 else set_cell_size(name, width)

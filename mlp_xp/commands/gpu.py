@@ -1,7 +1,8 @@
-"""Run everything there is to check on an NVIDIA card, and write docs/gpu.md: `make gpu`, which installs what it needs.
+"""Run all GPU checks on an NVIDIA card and write docs/gpu.md: `make gpu`, which installs the dependencies.
 
-GPU tests, the parity check on every library that sees the card, and the benchmark; each part in a process with a time
-limit. Exit code 0: all passed; 1: a part failed or did not end in time; 2: no usable GPU, or bad usage.
+The checks are the GPU tests, the parity check on every library that sees the card, and the benchmark. Each part runs
+in its own process with a time limit. Exit code 0: all passed; 1: a part failed or did not finish in time; 2: no usable
+GPU, or a usage error.
 """
 
 import datetime as dt
@@ -25,37 +26,37 @@ DOCUMENT = ROOT / "docs" / "gpu.md"
 
 
 class GpuError(MlpXpError):
-    """No usable GPU, or an option that does not fit."""
+    """No usable GPU, or an invalid option."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """GPU tests, parity check and benchmark on an NVIDIA card, written to docs/gpu.md."""
+    """Run GPU tests, parity check and benchmark on an NVIDIA card, and write docs/gpu.md."""
 
     limit: float = LIMIT
-    """Seconds that a part may take before it is killed and recorded as unfinished."""
+    """Time limit of each part in seconds. A part that takes longer is killed and recorded as unfinished."""
     output_dir: Path | None = None
-    """A new folder for logs and records; by default in runs/."""
+    """New folder for logs and records; by default in runs/."""
     data_dir: Path | None = None
-    """Folder of the four IDX files, with pictures of 28 x 28 and 10 classes, instead of MNIST."""
+    """Folder with four IDX files instead of MNIST: images of 28 x 28 pixels, 10 classes."""
     stand_in: Path | None = None
-    """Dry run without a GPU: a folder with a package named cupy that stands in for CuPy. Its document is written to the
-    output folder, says that it is a dry run, and docs/gpu.md stays as it is."""
+    """Dry run without a GPU: a folder with a package named cupy that replaces CuPy. The document is written to the
+    output folder and says that it is a dry run; docs/gpu.md does not change."""
 
 
 def make_plan(options: Options) -> Plan:
-    """Check the options, and make the output folder. Raises MlpXpError."""
+    """Check the options and create the output folder. Raises MlpXpError."""
     if not options.limit > 0:
         raise GpuError(f"--limit: {options.limit} is out of range; it must be above 0")
     if options.stand_in and not (options.stand_in / "cupy" / "__init__.py").is_file():
-        raise GpuError(f"--stand-in: {str(options.stand_in)!r} has no package cupy; give the folder that has it")
+        raise GpuError(f"--stand-in: {str(options.stand_in)!r} has no package cupy; give the folder that contains it")
     check_matplotlib()
     kind = "gpu-dry-run" if options.stand_in else "gpu"
     folder = options.output_dir or ROOT / "runs" / f"{kind}-{dt.datetime.now():%Y%m%d-%H%M%S}"
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):  # whose files would be taken for this run's
-            raise GpuError(f"--output-dir: {str(folder)!r} is not empty; name a new folder")
+        if any(folder.iterdir()):  # old files would be mistaken for files of this run
+            raise GpuError(f"--output-dir: {str(folder)!r} is not empty; give a new folder")
     return Plan(
         folder.resolve(),
         options.limit,
@@ -65,7 +66,7 @@ def make_plan(options: Options) -> Plan:
 
 
 def the_card() -> Card:
-    """The machine's card. Raises GpuError."""
+    """Return the card of this machine. Raises GpuError if no card is usable."""
     try:
         return find_card()
     except CardError as error:
@@ -73,7 +74,7 @@ def the_card() -> Card:
 
 
 def write(plan: Plan, record: Record) -> Path:
-    """Write record, document and pictures; where the document is. A dry run writes to its own folder alone."""
+    """Write record, document and pictures, and return the document's path. A dry run writes only to its own folder."""
     from mlp_xp.bench.gpu_report import document, draw_pictures
 
     path, prefix = (plan.folder / "dry-run.md", "dry-run") if plan.dry_run else (DOCUMENT, "gpu")
@@ -85,7 +86,7 @@ def write(plan: Plan, record: Record) -> Path:
 
 @contextmanager
 def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit, so that the part that is running is ended too, as by an interrupt."""
+    """Make SIGTERM raise SystemExit, so that the running part is also stopped, as by an interrupt."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         yield
@@ -94,14 +95,14 @@ def ended_by_sigterm() -> Iterator[None]:
 
 
 def main() -> int:
-    """Run everything. Returns 1 unless all that could run passed."""
+    """Run all parts. Return 1 unless every part that could run passed."""
     options: Options = parse(Options, default=Options())
     with ended_by_sigterm():
         return run_all(options)
 
 
 def run_all(options: Options) -> int:
-    """Look who sees the card, run all parts, write after each. The exit code."""
+    """Find the libraries that see the card, run all parts, write after each part, and return the exit code."""
     card = STAND_IN if options.stand_in else the_card()
     plan = make_plan(options)
     print(f"card: {card.name}", flush=True)
@@ -120,6 +121,6 @@ def run_all(options: Options) -> int:
 
 
 def acceptable(part: Record, libraries: list[Record]) -> bool:
-    """Whether a part passed, or is the parity check of a library other than CuPy that does not see the card."""
+    """Return whether a part passed, or is the parity check of a library other than CuPy that does not see the card."""
     unseen = [f"parity-{each['name']}" for each in libraries if "unseen" in each and each["name"] != "cupy"]
     return part["status"] == PASSED or (part["status"] == NOT_RUN and part["name"] in unseen)

@@ -1,7 +1,7 @@
-"""Check that all backends give one trajectory: `python scripts/parity.py`.
+"""Check that all backends give the same trajectory: `python scripts/parity.py`.
 
-Trains one configuration on several array libraries and compares each, step by step, with NumPy in float64. Exit code 0:
-all agree; 1: a mismatch, named by backend, step and quantity; 2: a backend that was asked for is not usable.
+It trains one configuration on several array libraries and compares each, step by step, with NumPy in float64. Exit code
+0: all agree; 1: a mismatch, reported with backend, step and quantity; 2: a requested backend is not usable.
 """
 
 import json
@@ -29,34 +29,37 @@ class Arguments:
     """Train on several array libraries and compare each, step by step, with NumPy."""
 
     backends: tuple[str, ...] = ()
-    """Names, or `module:namespace` for any other module that implements the standard. By default all usable here."""
+    """Names, or `module:namespace` for any other module that implements the standard. By default all usable ones."""
     device: tuple[str, ...] = ()
     """Devices, each as NAME=DEVICE, such as torch=cuda:0."""
     steps: int = 1000
-    """Update steps, after the ten of the notebook's warm-up."""
+    """Update steps, after the ten steps of the notebook's warm-up."""
     dtype: str = "float64"
-    """float64, or float32: it is compared with float64 too, and judged by its own, larger eps."""
+    """float64 or float32. Both are compared with float64; for float32 the tolerance follows from its larger eps."""
     batch_size: int = 1
-    """Samples a step."""
+    """Samples per step."""
     hidden: tuple[int, ...] = (64,)
     """Units of each hidden layer."""
     tolerance: float | None = None
-    """A relative deviation to allow at every step, instead of the derived one."""
+    """Relative deviation to allow at every step, instead of the derived tolerance."""
     data_dir: Path | None = None
-    """A folder with four IDX files, instead of MNIST."""
+    """Folder with four IDX files, instead of MNIST."""
     notebook: bool = False
-    """Compare the notebook's own loop in plain NumPy, too (one hidden layer, batches that divide the data)."""
+    """Also compare the notebook's own loop in plain NumPy (one hidden layer; batches must divide the data)."""
     report_dir: Path | None = None
-    """Write parity.json, parity.md and parity.png into this folder."""
+    """Write parity.json, parity.md and parity.png to this folder."""
 
 
 def open_backends(arguments: Arguments) -> tuple[list[Backend], dict[str, str]]:
-    """The backends that take part, and why others do not. Raises BackendError for one that was asked for."""
+    """Open the backends. Return the usable ones, and the reason for each one that is not usable.
+
+    Raises BackendError if a backend that was requested by name or device is not usable.
+    """
     devices = {}
     for pair in arguments.device:
         name, _, device = pair.partition("=")
         if not device or (name not in (arguments.backends or BACKENDS)):
-            raise ConfigError(f"--device: {pair!r} is not NAME=DEVICE with the name of a backend that takes part")
+            raise ConfigError(f"--device: {pair!r} is not NAME=DEVICE; NAME must be one of the compared backends")
         devices[name] = device
     usable, unusable = [], {}
     for name in arguments.backends or BACKENDS:
@@ -70,7 +73,7 @@ def open_backends(arguments: Arguments) -> tuple[list[Backend], dict[str, str]]:
 
 
 def main() -> int:
-    """Parse, train, compare, show."""
+    """Parse the command line, train, compare, and print the results. Return 1 if a backend does not agree."""
     arguments: Arguments = parse(Arguments)
     if arguments.steps < 1:
         raise ConfigError(f"--steps: {arguments.steps} is out of range; it must be at least 1")
@@ -80,7 +83,7 @@ def main() -> int:
     config = TrainConfig(batch_size=arguments.batch_size, hidden=arguments.hidden)
     asked = asdict(arguments)
     backends, unusable = open_backends(arguments)
-    # In float64 NumPy on its own is the reference, and would be compared with itself.
+    # NumPy in float64 is the reference; it is not compared with itself.
     compared = [backend for backend in backends if (backend.name, arguments.dtype) != ("numpy", "float64")]
     if not compared and not arguments.notebook:
         reasons = "".join(f" ({reason})" for reason in unusable.values())
@@ -90,7 +93,7 @@ def main() -> int:
     if arguments.report_dir:
         from mlp_xp.show.plots import draw_deviations, new_figure, save
 
-        new_figure(1, 1)  # where Matplotlib is not installed, it says so before an hour of training
+        new_figure(1, 1)  # raises an error now, not after an hour of training, if Matplotlib is not installed
     dataset = load_data(arguments.data_dir or "mnist")
     config.check_fits(dataset.train_images.shape[0])
     if arguments.report_dir:
@@ -119,7 +122,7 @@ def main() -> int:
     )
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in COLUMNS:
-        # Names, versions and devices are cut where all has no room; numbers are not.
+        # If the table is too wide, names, versions and devices are cut, but never numbers.
         table.add_column(heading, no_wrap=heading not in ("backend", "version", "device"))
     for i, comparison in enumerate(comparisons):
         table.add_row(*row(comparison, i))

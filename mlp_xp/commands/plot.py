@@ -1,4 +1,4 @@
-"""Draw a run's pictures, or lay the curves of several runs over one another: `python scripts/plot.py RUN_DIR ...`."""
+"""Draw the pictures of a run, or the curves of several runs in one figure: `python scripts/plot.py RUN_DIR ...`."""
 
 import sys
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ class Arguments:
     run_dirs: Annotated[tuple[Path, ...], Positional("RUN_DIR")]
     """Folders that scripts/train.py made."""
     output: Path | None = None
-    """Where the curves of several runs are drawn, a PNG file. By default curves.png."""
+    """PNG file for the curves of several runs. By default curves.png."""
     backend: str = "numpy"
-    """What a single run's network is tried on the test set with."""
+    """Backend that evaluates the network of a single run on the test set."""
     data_dir: Path | None = None
-    """The folder of a single run's data, if it is not where it was."""
+    """Folder with the data of a single run, if it has moved."""
     cache_dir: Path | None = None
-    """Where downloaded data sets are kept. By default MLP_XP_CACHE, or the system's folder for caches."""
+    """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
 
 
 def main() -> int:
-    """Parse, draw, say where. Returns 1 when one of several runs could not be read, after the others are drawn."""
+    """Draw the pictures and print their paths. Return 1 if one of several runs cannot be read; the others are drawn."""
     arguments: Arguments = parse(Arguments)
     if not arguments.run_dirs:
         raise MlpXpError("RUN_DIR: give at least one folder that scripts/train.py made")
@@ -38,7 +38,8 @@ def main() -> int:
         return draw_several(arguments)
     if arguments.output:
         raise MlpXpError(
-            "is for the curves of several runs; a single run's pictures go into its own folder", setting="output"
+            "is for the curves of several runs; leave it out: the pictures of a single run are written to its folder",
+            setting="output",
         )
     (folder,) = arguments.run_dirs
     with naming_option():
@@ -49,9 +50,9 @@ def main() -> int:
 
 
 def draw_several(arguments: Arguments) -> int:
-    """Draw the curves of the runs that can be read, and tell the faults of the others."""
+    """Draw the curves of the runs that can be read, print the errors of the others, and return the exit code."""
     if arguments.data_dir:
-        raise MlpXpError("is for a single run; leave it out: the curves of several need no data", setting="data_dir")
+        raise MlpXpError("is for a single run; leave it out: curves of several runs need no data", setting="data_dir")
     output = arguments.output or Path("curves.png")
     if output.suffix.lower() != ".png":
         raise MlpXpError(f"{str(output)!r} is not the name of a PNG file; give one that ends in .png", setting="output")

@@ -1,4 +1,4 @@
-"""Let a run's network read your own pictures: `python scripts/predict.py RUN_DIR picture.png ...`."""
+"""Classify your own pictures with the network of a run: `python scripts/predict.py RUN_DIR picture.png ...`."""
 
 import json
 import sys
@@ -22,30 +22,30 @@ SHADES = " .:-=+*#%@"
 
 @dataclass(frozen=True)
 class Arguments:
-    """Let a run's network read pictures of digits, and print the likeliest classes."""
+    """Classify pictures with the network of a run; print the most probable classes."""
 
     run_dir: Annotated[Path, Positional("RUN_DIR")]
     """A folder that scripts/train.py made."""
     pictures: Annotated[tuple[Path, ...], Positional("PICTURE")]
-    """Picture files, and folders of them."""
+    """Picture files, or folders of picture files."""
     show: bool = False
-    """Show what the network saw: where homemade digits fail, it is here."""
+    """Print each picture as the network sees it. Look at this first if the network gets a picture wrong."""
     json: bool = False
-    """Print one JSON object a picture, with the probabilities of all classes."""
+    """Print one JSON object per picture, with the probabilities of all classes."""
     backend: str = "numpy"
     """numpy, cupy, jax, torch, array-api-strict, or `module:namespace`."""
     device: str | None = None
-    """The library's name of a device, such as cuda:1."""
+    """The device, in the library's notation, such as cuda:1."""
 
 
 def drawing(image: np.ndarray) -> str:
-    """An image, uint8 (rows, columns), in characters: two a pixel, since they are twice as high as wide."""
+    """Return an image, uint8 (rows, columns), as text. A pixel is two characters wide, to look square."""
     shades = image.astype(int) * (len(SHADES) - 1) // 255
     return "\n".join("".join(SHADES[shade] * 2 for shade in row).rstrip() for row in shades)
 
 
 def main() -> int:
-    """Parse, prepare, predict, show. Returns 1 when a picture could not be read, after the others are shown."""
+    """Classify the pictures and print the results. Return 1 if a picture cannot be read; the others are classified."""
     arguments: Arguments = parse(Arguments)
     if not arguments.pictures:
         raise MlpXpError("PICTURE: give at least one picture file, or a folder of them")
@@ -55,14 +55,14 @@ def main() -> int:
         arguments.run_dir, arguments.pictures, arguments.backend, arguments.device
     )
     show(arguments, class_names, pictures, probabilities)
-    sys.stdout.flush()  # before what follows on the other stream
+    sys.stdout.flush()  # the errors, on stderr, must come last
     for fault in pictures.faults:
         print(f"error: {fault}", file=sys.stderr)
     return 1 if pictures.faults else 0
 
 
 def show(arguments: Arguments, class_names: Sequence[str], pictures: Pictures, probabilities: np.ndarray) -> None:
-    """Print what the network says of each picture: probabilities, float (n, classes)."""
+    """Print the classes of each picture. probabilities: float (n, classes)."""
     console = plain_console()
     for path, image, row in zip(pictures.paths, pictures.images, probabilities, strict=True):
         if arguments.json:
@@ -74,6 +74,6 @@ def show(arguments: Arguments, class_names: Sequence[str], pictures: Pictures, p
         if arguments.show:
             console.print(drawing(image), soft_wrap=True)
         order = np.argsort(-row, kind="stable")[:LIKELIEST].tolist()
-        # As few line breaks as the terminal's width asks for, and none inside an answer.
+        # Lines break only where the terminal is too narrow, and never inside an answer.
         answers = ", ".join(f"{class_names[i]} ({percent(row[i])})".replace(" ", GLUE) for i in order)
         say(console, f"{path}: {answers}")

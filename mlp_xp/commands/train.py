@@ -1,7 +1,7 @@
 """Train the network: `python scripts/train.py --backend numpy`.
 
-Without options it trains as the notebook does and prints the notebook's numbers. Every run is written to a folder, from
-which `--resume` goes on.
+Without options it trains as the notebook does and prints the notebook's numbers. Every run is written to a folder, and
+`--resume` resumes it from there.
 """
 
 import contextlib
@@ -30,14 +30,14 @@ from mlp_xp.show.download_progress import show_downloads
 
 @dataclass(frozen=True)
 class Base:
-    """Where the settings come from that the command line does not give."""
+    """The source of the settings that the command line does not give."""
 
     recipe: str | None = None
-    """notebook (by default), standard or small: a set of settings to start from; every other option overrides it."""
+    """Set of settings to start from: notebook (default), standard or small. All other options override it."""
     config: Path | None = None
-    """Start from the settings in this file instead: any run's config.json."""
+    """Start from the settings in this file instead, such as the config.json of a run."""
     resume: Path | None = None
-    """Go on with this run, with its settings; the backend may be another."""
+    """Resume this run with its settings. The backend may be a different one."""
 
 
 @dataclass(frozen=True)
@@ -48,32 +48,32 @@ class Arguments(Settings, Base):
     run_dir: Path | None = None
     """Folder of the run. By default runs/<dataset>-<backend>-<date-time>."""
     overwrite: bool = False
-    """Replace the run that is in the folder."""
+    """Replace an existing run in the folder."""
     cache_dir: Path | None = None
-    """Where downloaded data sets are kept. By default MLP_XP_CACHE, or the system's folder for caches."""
+    """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
     tensorboard: bool = False
-    """Write TensorBoard event files into the run folder too."""
+    """Also write TensorBoard event files to the run folder."""
 
     def settings(self) -> Settings:
-        """Without what concerns the command alone."""
+        """Return the settings, without the options that only this command has."""
         return Settings(**{name: getattr(self, name) for name in Settings.__dataclass_fields__})
 
 
 class InterruptedTrainingError(MlpXpError):
-    """Training was asked to stop, and did."""
+    """A signal stopped the training."""
 
     def __init__(self, message: str, number: int) -> None:
-        """number: of the signal."""
+        """Set the exit code from the number of the signal."""
         super().__init__(message)
         self.exit_code = 128 + number
 
 
 def parse_arguments() -> Arguments:
-    """The command line, over the recipe, the file or the run that it names."""
+    """Parse the command line. Its options override the settings of the recipe, file or run that it names."""
     base: Base = parse(Base, some=True)
     given = [f"--{name}" for name in ("resume", "config", "recipe") if getattr(base, name) is not None]
     if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)}: settings come from one of these; give only one of them")
+        raise ConfigError(f"{' and '.join(given)}: settings come from one source; give only one of these options")
     if base.resume:
         settings, _ = run_folder.read_config(base.resume)
     elif base.config:
@@ -87,9 +87,9 @@ def parse_arguments() -> Arguments:
         for name in ("run_dir", "overwrite"):
             if getattr(arguments, name):
                 option = f"--{name.replace('_', '-')}"
-                raise ConfigError(f"{option}: a resumed run goes on in its own folder; leave {option} out")
+                raise ConfigError(f"{option}: a resumed run stays in its own folder; leave {option} out")
         if arguments.backend != settings.backend and arguments.device == settings.device:
-            arguments = replace(arguments, device=None)  # the name is another library's
+            arguments = replace(arguments, device=None)  # the saved device name belongs to another library
         wanted, kept = flatten(arguments.settings()), flatten(settings)
         changed = [name for name in kept if wanted[name] != kept[name] and name not in run_folder.FREE_SETTINGS]
         if changed:
@@ -102,7 +102,7 @@ def parse_arguments() -> Arguments:
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list instead of stopping at once; a second one does stop at once."""
+    """Collect SIGINT and SIGTERM in a list instead of stopping. A second signal stops at once."""
     caught: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -130,7 +130,7 @@ def tell_how_to_go_on(folder: Path) -> Iterator[None]:
 
 
 def main() -> None:
-    """Parse, load, train, and write the run folder."""
+    """Parse the command line, load the data, train, and write the run folder."""
     arguments = parse_arguments()
     settings = arguments.settings()
     if arguments.run_dir:
@@ -159,7 +159,7 @@ def main() -> None:
                     recording.save(folder, position, settings, dataset, backend)
                     place = f"epoch {position.epoch}, after {position.sample} samples"
                 raise InterruptedTrainingError(
-                    f"interrupted in {place}; go on with: {called('train')} --resume {quote(str(folder))}",
+                    f"interrupted in {place}; resume with: {called('train')} --resume {quote(str(folder))}",
                     caught[0],
                 )
     assert event.report is not None
@@ -170,7 +170,7 @@ def main() -> None:
 
 
 def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Console) -> None:
-    """Draw the pictures of the run, or say why there are none: a run without them is whole."""
+    """Draw the pictures of the run, or print why they cannot be drawn. A run without pictures is complete."""
     from mlp_xp.show.gallery import draw_run
     from mlp_xp.show.plots import PlotError
 
@@ -183,7 +183,7 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Con
 
 
 def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
-    """The data set on the device, checked against the settings before anything is written."""
+    """Load the data set to the device, and check it against the settings before anything is written."""
     with show_downloads(console) as progress:
         dataset = load_data(
             run_folder.data_of(arguments),
@@ -197,7 +197,7 @@ def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
 
 
 def make_event_writer() -> Callable[[Path], None]:
-    """A function that brings the event files in a run's folder up to date with metrics.jsonl, at first anew."""
+    """Return a function that writes new reports from metrics.jsonl to event files. Its first call deletes old ones."""
     try:
         from tensorboard.summary import Writer
     except ImportError:

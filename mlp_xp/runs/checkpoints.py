@@ -1,4 +1,4 @@
-"""Models and checkpoints on disk: tensors in safetensors files, which hold no code, with facts and a checksum."""
+"""Models and checkpoints on disk: safetensors files, which contain no code, with metadata and a checksum."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from mlp_xp.training import Best, Position, Tally
 
 
 class Model(NamedTuple):
-    """A trained network and what it takes to use it."""
+    """A trained network and what is needed to use it."""
 
     network: Network
     """On the host."""
@@ -46,37 +46,37 @@ def _digest(tensors: Mapping[str, np.ndarray], facts: Mapping[str, str]) -> str:
 
 
 def write_tensors(path: Path, tensors: dict[str, np.ndarray], facts: dict[str, str]) -> None:
-    """Write tensors and facts to a safetensors file, with a checksum. Raises FileError."""
+    """Write tensors and metadata (`facts`) to a safetensors file, with a checksum. Raises FileError."""
     from safetensors.numpy import save
 
-    # One entry, since several are written in an order that changes from run to run: equal networks make equal files.
+    # A single entry, because the order of several entries differs from run to run; equal networks give equal files.
     record = json.dumps({**facts, "sha256": _digest(tensors, facts)})
     write_whole(path, save(tensors, metadata={"mlp_xp": record}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read tensors and facts from a file of `write_tensors`. Raises RunError where it is missing or altered."""
+    """Read tensors and metadata from a file of `write_tensors`. Raises RunError if the file is missing or altered."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with path.open("rb"):  # safetensors says of any file that it may not open that it is not there
+        with path.open("rb"):  # safetensors reports any file that it cannot open as missing
             pass
         with safe_open(path, framework="np") as file:
             facts = json.loads((file.metadata() or {}).get("mlp_xp", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
-        raise RunError(f"{str(path)!r}: is not there; let the run save one: go on with it by --resume") from None
+        raise RunError(f"{str(path)!r}: does not exist; resume the run with --resume to save one") from None
     except OSError as error:
-        raise RunError(f"{str(path)!r}: cannot be read: {error.strerror or error}; mend it, or train again") from None
+        raise RunError(f"{str(path)!r}: cannot be read: {error.strerror or error}; fix it, or train again") from None
     except (SafetensorError, ValueError, RecursionError) as error:
         raise RunError(f"{str(path)!r}: is truncated or altered: {' '.join(str(error).split())}; train again") from None
     if not isinstance(facts, dict) or facts.pop("sha256", None) != _digest(tensors, facts):
-        raise RunError(f"{str(path)!r}: was altered: its content and its SHA-256 sum differ; train again")
+        raise RunError(f"{str(path)!r}: was altered: its content does not match its SHA-256 sum; train again")
     return tensors, facts
 
 
 def save_model(folder: Path, network: Network, settings: Settings, dataset: Dataset, backend: Backend) -> None:
-    """Write model.safetensors: the network and what it takes to use it. Raises FileError."""
+    """Write model.safetensors: the network and what is needed to use it. Raises FileError."""
     facts = {
         "activation": settings.train.activation,
         "dtype": settings.dtype,
@@ -87,7 +87,7 @@ def save_model(folder: Path, network: Network, settings: Settings, dataset: Data
 
 
 def load_model(folder: str | Path) -> Model:
-    """The network of a run so far, on the host. Raises RunError."""
+    """Read the last saved network of a run, on the host. Raises RunError."""
     folder = Path(folder)
     read_config(folder)
     tensors, facts = read_tensors(folder / MODEL)
@@ -100,19 +100,19 @@ def load_model(folder: str | Path) -> Model:
             tuple(layers), facts["activation"], facts["dtype"], (rows, columns), tuple(json.loads(facts["class_names"]))
         )
     except KeyError as error:
-        raise RunError(f"{str(folder / MODEL)!r}: lacks {error}; it is not a model of this program") from None
+        raise RunError(f"{str(folder / MODEL)!r}: is not a model of mlp_xp: it has no {error}; train again") from None
 
 
 def backend_for(folder: str | Path, name: str, device: str | None = None) -> Backend:
-    """Open a backend to use a run's model with, in the model's dtype. Raises BackendError or RunError."""
+    """Open a backend for a run's model, with the model's dtype. Raises BackendError or RunError."""
     return open_backend(name, device, load_model(folder).dtype)
 
 
 def check_classes(model: Model, dataset: Dataset) -> None:
-    """Raise RunError unless the model tells as many classes apart as the data have."""
+    """Raise RunError unless the model and the data set have the same number of classes."""
     if len(dataset.class_names) != len(model.class_names):
         raise RunError(
-            f"the run's network tells {len(model.class_names)} classes apart, the data {dataset.name!r} have "
+            f"the run's network has {len(model.class_names)} classes, but the data {dataset.name!r} have "
             f"{len(dataset.class_names)}; give the run's own data with --data-dir"
         )
 
@@ -126,7 +126,7 @@ def _as_json(settings: Settings) -> dict[str, Any]:
 
 
 def save_checkpoint(folder: Path, position: Position, settings: Settings, backend: Backend) -> None:
-    """Write checkpoint.safetensors, all that is needed to resume to the same bits. Raises FileError."""
+    """Write checkpoint.safetensors, from which a run can be resumed bit for bit. Raises FileError."""
     network, slots = position.state
     tensors = _network_tensors("network", network, backend)
     for j in range(len(slots[0])):
@@ -144,21 +144,22 @@ def save_checkpoint(folder: Path, position: Position, settings: Settings, backen
 
 
 def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Backend) -> Position:
-    """Read a run's position, with its state on the device. Raises RunError, which names what differs from the settings.
+    """Read the position of a run, with its state on the device.
 
-    fresh: a state of the settings' network, for names and shapes.
+    fresh: a new state of the settings' network, which gives the expected names and shapes. Raises RunError if the
+    checkpoint is damaged or does not match the settings; the message names the difference.
     """
     path = folder / CHECKPOINT
     tensors, facts = read_tensors(path)
     if not {"settings", "position"} <= {*facts}:
-        raise RunError(f"{str(path)!r}: is not a checkpoint; start the run over with --overwrite")
-    # Settings that were added since the checkpoint was written have their defaults.
+        raise RunError(f"{str(path)!r}: is not a checkpoint; start the run again with --overwrite")
+    # A setting that is newer than the checkpoint gets its default.
     saved = _as_json(unflatten(json.loads(facts["settings"]), repr(str(path))))
     wanted = _as_json(settings)
     for name in wanted:
         if name not in FREE_SETTINGS and saved[name] != wanted[name]:
             raise RunError(
-                f"{str(path)!r}: was made with {name} {saved[name]!r}, the run's configuration says "
+                f"{str(path)!r}: was made with {name} {saved[name]!r}, but the run's configuration has "
                 f"{wanted[name]!r}; resume with the settings of the checkpoint"
             )
     record = json.loads(facts["position"])
@@ -170,11 +171,11 @@ def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Bac
             for field, array in layer._asdict().items():
                 name = f"{prefix}.{i}.{field}"
                 if name not in tensors:
-                    raise RunError(f"{str(path)!r}: lacks the array {name}; it does not fit the run's configuration")
+                    raise RunError(f"{str(path)!r}: has no array {name} for the run's configuration; train again")
                 if tensors[name].shape != tuple(array.shape):
                     raise RunError(
-                        f"{str(path)!r}: the array {name} has shape {tensors[name].shape}, the run's configuration "
-                        f"makes it {tuple(array.shape)}"
+                        f"{str(path)!r}: the array {name} has shape {tensors[name].shape}, but the run's "
+                        f"configuration requires {tuple(array.shape)}; use the configuration of the checkpoint"
                     )
                 arrays.append(backend.asarray(tensors[name], backend.dtype))
             layers.append(Layer(*arrays))

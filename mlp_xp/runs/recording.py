@@ -1,4 +1,4 @@
-"""Training with its run folder: files written as it goes, and exact resume from them."""
+"""Training that writes a run folder, and exact resume from it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +12,10 @@ from mlp_xp.training import Event, Position, layer_sizes, trajectory
 
 
 def train_in_folder(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> Iterator[Event]:
-    """Train from where the run in the folder stands, or from the start of a new one; yield as `trajectory` does.
+    """Resume the run in the folder, or start a new one, and yield the events of `trajectory`.
 
-    Reports and checkpoints are on the disk before they are yielded, the closing report in a file of its own. Raises as
-    `mlp_xp.train` does.
+    Reports and checkpoints are written to disk before they are yielded; the closing report has its own file. Raises the
+    same errors as `mlp_xp.train`.
     """
     start = find_start(folder, settings, dataset, backend)
     if start is None:
@@ -34,9 +34,9 @@ def train_in_folder(folder: Path, settings: Settings, dataset: Dataset, backend:
 
 
 def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> Position | None:
-    """Where the run in the folder stands, its state on the device; None for no run, or one without a checkpoint.
+    """Return the position of the run in the folder, with its state on the device, or None if there is no checkpoint.
 
-    Raises RunError when the checkpoint there is not one of these settings and data.
+    Raises RunError if the checkpoint does not match the settings and the data.
     """
     if not (folder / run_folder.CHECKPOINT).exists():
         return None
@@ -46,7 +46,7 @@ def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Back
 
 
 def save(folder: Path, position: Position, settings: Settings, dataset: Dataset, backend: Backend) -> None:
-    """Write a checkpoint, and the model: the best network by validation, or the current one without validation."""
+    """Write a checkpoint and the model: the best network on the validation set, or else the current network."""
     network = position.best.network if position.best else position.state.network
     checkpoints.save_model(folder, network, settings, dataset, backend)
     checkpoints.save_checkpoint(folder, position, settings, backend)

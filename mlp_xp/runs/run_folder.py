@@ -1,4 +1,4 @@
-"""A run is a folder: config.json, metrics.jsonl, model.safetensors, checkpoint.safetensors, and pictures."""
+"""The folder of a run: config.json, metrics.jsonl, model.safetensors, checkpoint.safetensors, and pictures."""
 
 import datetime as dt
 import importlib.metadata
@@ -24,24 +24,24 @@ from mlp_xp.training import Best, Report
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
-# What may differ between a checkpoint and the run that goes on from it: where it computes, not what.
+# Settings that may change when a run is resumed: they decide where it computes, not what.
 FREE_SETTINGS = ("backend", "device", "data_dir")
 
 
 class RunError(MlpXpError):
-    """A run folder, a model or a checkpoint that does not fit."""
+    """A run folder, a model or a checkpoint that cannot be used."""
 
 
 def default_folder(settings: Settings, now: dt.datetime) -> Path:
-    """`runs/<dataset>-<backend>-<date-time>` below the current folder."""
+    """Return `runs/<dataset>-<backend>-<date-time>`, relative to the current folder."""
     name = Path(settings.data_dir).resolve().name if settings.data_dir else settings.dataset
     return Path("runs") / f"{name}-{settings.backend.replace(':', '-')}-{now:%Y%m%d-%H%M%S}"
 
 
 def claim_folder(settings: Settings, now: dt.datetime) -> Path:
-    """Make the default folder, or the first of it with -2, -3, ... behind its name that is not there. Raises FileError.
+    """Create the default folder and return it. If it exists, append -2, -3, ... to its name. Raises FileError.
 
-    Two runs that start in the same second have two folders.
+    Two runs that start in the same second get two folders.
     """
     wanted = default_folder(settings, now)
     for number in itertools.count(1):
@@ -53,7 +53,7 @@ def claim_folder(settings: Settings, now: dt.datetime) -> Path:
             except FileExistsError:
                 continue
         return folder
-    raise AssertionError("there is always a next number")
+    raise AssertionError("itertools.count never ends")
 
 
 def check_new(folder: Path, overwrite: bool) -> None:
@@ -65,14 +65,14 @@ def check_new(folder: Path, overwrite: bool) -> None:
     is_run = (folder / CONFIG).exists()
     if is_run and not overwrite:
         raise RunError(
-            f"{str(folder)!r}: holds a run already; choose another --run-dir, or replace it with --overwrite"
+            f"{str(folder)!r}: already contains a run; choose another --run-dir, or replace the run with --overwrite"
         )
     if not is_run and {*folder.iterdir()} - {*left_aside(folder)}:
         raise RunError(f"{str(folder)!r}: is neither empty nor a run; choose another --run-dir")
 
 
 def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Dataset) -> None:
-    """Make the folder, remove what an old run left there, and write config.json."""
+    """Create the folder, remove the files of an old run, and write config.json. Raises FileError."""
     record = {
         "settings": flatten(replace(settings, data_dir=settings.data_dir and str(Path(settings.data_dir).resolve()))),
         "device": backend.device_name,
@@ -97,7 +97,7 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
 
 
 def _data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[str, Any]:
-    check_arrays(dataset, backend)  # before the folder is made: training, which checks all, begins after it
+    check_arrays(dataset, backend)  # before the folder is created; the full check at the start of training comes later
     return {
         "train_samples": dataset.train_images.shape[0] - settings.train.validation,
         "image_shape": list(dataset.train_images.shape[1:]),
@@ -107,7 +107,7 @@ def _data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[
 
 
 def _checksum(dataset: Dataset, backend: Backend) -> str:
-    """Of all images and labels: enough to tell other data of the same shape. A piece at a time, for memory's sake."""
+    """Return a checksum of images and labels, to detect other data of the same shape; in pieces, to save memory."""
     checksum = 0
     for array in (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels):
         for start in range(0, array.shape[0], 5000):
@@ -117,20 +117,20 @@ def _checksum(dataset: Dataset, backend: Backend) -> str:
 
 
 def check_data(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> None:
-    """Raise RunError, which names what differs, for data that are not like those that the run was begun with."""
+    """Raise RunError if the data differ from the data that the run started with; the message names the difference."""
     _, record = read_config(folder)
     for name, value in _data_facts(settings, dataset, backend).items():
         if record.get(name) != value:
             raise RunError(
-                f"{str(folder / CONFIG)!r}: the run was begun with {name} {record.get(name)!r}, these data have "
+                f"{str(folder / CONFIG)!r}: the run started with {name} {record.get(name)!r}, but these data have "
                 f"{value!r}; give the run's own data with --data-dir or --dataset"
             )
 
 
 def clear(folder: Path) -> None:
-    """Remove whatever a run wrote into its folder, the checkpoint first, but its config.json. Raises FileError.
+    """Remove all files of a run except config.json, the checkpoint first. Raises FileError.
 
-    That one is only ever replaced: a process that is killed here must not leave a folder without settings.
+    config.json is only replaced, never removed: a process that is killed here must not leave a folder without settings.
     """
     with file_errors(folder, "remove the old run in"):
         for name in (CHECKPOINT, MODEL, RESULT, METRICS, *PICTURES):
@@ -140,7 +140,7 @@ def clear(folder: Path) -> None:
 
 
 def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
-    """A run's settings, and the whole record in its config.json. Raises MlpXpError for a folder that is no run."""
+    """Return a run's settings and the whole record in its config.json. Raises MlpXpError if the folder is not a run."""
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
         raise RunError(f"{str(folder)!r}: is not a run: it has no {CONFIG}; give a folder that scripts/train.py made")
@@ -148,14 +148,14 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
-    """A report as the object that stands for it in metrics.jsonl: every field but the network."""
+    """Return a report as its record in metrics.jsonl: every field except the network."""
     return {name: value for name, value in report._asdict().items() if name != "network"}
 
 
 def write_result(folder: Path, closing: Report, best: Best | None) -> None:
-    """Write result.json, the closing report of a run that came to its end. Raises FileError.
+    """Write result.json, the closing report of a finished run. Raises FileError.
 
-    best: the network kept by validation, where there is one; its epoch and accuracy are written too.
+    best: the network selected by validation, or None; its epoch and accuracy are written too.
     """
     record = metrics_record(closing)
     if best:
@@ -164,7 +164,7 @@ def write_result(folder: Path, closing: Report, best: Best | None) -> None:
 
 
 def append_metrics(folder: Path, report: Report) -> None:
-    """Add a line to metrics.jsonl, and wait until it is on the disk. Raises FileError."""
+    """Append one line to metrics.jsonl, and wait until it is on disk. Raises FileError."""
     line = json.dumps(metrics_record(report)) + "\n"
     with file_errors(folder / METRICS, "write"), (folder / METRICS).open("a", encoding="utf-8") as file:
         file.write(line)
@@ -173,7 +173,7 @@ def append_metrics(folder: Path, report: Report) -> None:
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
-    """The reports of a run, oldest first. A last line that was cut off is left out; none is not an error."""
+    """Return the reports of a run, oldest first. An incomplete last line is ignored. A missing file gives []."""
     path = Path(folder) / METRICS
     if not path.exists():
         return []
@@ -185,22 +185,22 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def truncate_metrics(folder: Path, reports: int) -> None:
-    """Keep the first reports of metrics.jsonl, those that a checkpoint knows of. Raises RunError when some lack.
+    """Keep the first `reports` lines of metrics.jsonl, those written before the checkpoint.
 
-    Also removes what a write that was killed left aside.
+    Also removes temporary files of an interrupted write. Raises RunError if reports are missing, and FileError.
     """
     path = folder / METRICS
-    with file_errors(folder, "tidy"):
+    with file_errors(folder, "remove temporary files in"):
         for old in left_aside(folder):
             old.unlink()
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     if len(lines) < reports:
         raise RunError(
-            f"{str(path)!r}: has {len(lines)} reports, the checkpoint knows of {reports}; train again with --overwrite"
+            f"{str(path)!r}: has {len(lines)} reports, the checkpoint expects {reports}; train again with --overwrite"
         )
     write_whole(path, b"".join(line + b"\n" for line in lines[:reports]))
 
 
 def data_of(settings: Settings) -> str | Path:
-    """What `load_dataset` takes for a run's data."""
+    """Return the name or folder of a run's data, as `load_dataset` takes it."""
     return Path(settings.data_dir) if settings.data_dir else settings.dataset

@@ -1,4 +1,4 @@
-"""All settings of a run: what is trained, on which arrays, on which data. Recipes, and settings kept in a file."""
+"""All settings of a run: training configuration, backend and data. Also recipes, and settings in a file."""
 
 import dataclasses
 import json
@@ -21,36 +21,36 @@ def _can_be_a_name(value: str) -> bool:
 
 @dataclass(frozen=True)
 class Settings:
-    """A training configuration, the arrays to train on, and the data."""
+    """A training configuration, a backend and a data set."""
 
     backend: str = "numpy"
-    """numpy, cupy, jax, torch, array-api-strict, or `module:namespace` for another that implements the standard."""
+    """numpy, cupy, jax, torch, array-api-strict, or `module:namespace` for another array API library."""
     device: str | None = None
-    """The library's name of a device, such as cuda:1. By default its own default device."""
+    """The device, in the library's notation, such as cuda:1. By default the library's default device."""
     dtype: str = "float64"
     """float64 or float32."""
     dataset: str = "mnist"
     """mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters; all but mnist are downloaded once."""
     data_dir: str | None = None
-    """Instead of a data set's name, a folder: four IDX files named as MNIST's, gzipped or not, or CSV files."""
+    """Folder to use instead of a named data set: four IDX files named as MNIST's, gzipped or not, or CSV files."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a name that is not a string, or has characters that no name has."""
+        """Raise ConfigError for a name that is not a string, or contains invalid characters."""
         for name in ("backend", "device", "dtype", "dataset", "data_dir"):
             value = getattr(self, name)
             if value is None and name in ("device", "data_dir"):
                 continue
             check_type(name, value, str)
             if not _can_be_a_name(value):
-                raise ConfigError(f"{value!r} has characters that no name has", setting=name)
+                raise ConfigError(f"{value!r} contains characters that are not valid in a name", setting=name)
 
     def open_backend(self) -> Backend:
         """Open the backend. Raises BackendError."""
         return open_backend(self.backend, self.device, self.dtype)
 
 
-# Ways to train, to start from. The two that are not the notebook's do what is usual today.
+# Sets of settings to start from. Except for the notebook's, they use what is common today.
 _MODERN = TrainConfig(
     warm_up_steps=0,
     update_order="simultaneous",
@@ -70,7 +70,7 @@ RECIPES = {
 
 
 def flatten(settings: Settings) -> dict[str, Any]:
-    """The settings as one flat record, as in config.json and on the command line."""
+    """Return the settings as one flat record, as in config.json and on the command line."""
     record = dataclasses.asdict(settings)
     return {**{k: v for k, v in record.items() if k != "train"}, **record["train"]}
 
@@ -92,7 +92,7 @@ def unflatten(record: dict[str, Any], where: str) -> Settings:
 
 
 def read_settings(path: Path) -> Settings:
-    """The settings in a run's config.json, or in any JSON file with some of the same fields. Raises MlpXpError."""
+    """Read the settings in a run's config.json, or in any JSON file with some of these fields. Raises MlpXpError."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
