@@ -54,7 +54,10 @@ class Installed:
         subprocess.run(command, check=True, env=self.env)
 
     def run(self, command: str, *parts: str, code: int = 0) -> str:
-        """Run a command and return its output. Exit unless the code is right, the parts are in it and errors are one line."""
+        """Run a command and return its standard output.
+
+        Exits unless the exit code is `code`, the output contains all parts, and a usage error is one line.
+        """
         print(f"{command}", flush=True)
         words = [str(self.bin / command.split(maxsplit=1)[0]), *command.split()[1:]]
         return self.check(words, parts, code)
