@@ -44,9 +44,7 @@ def find_card() -> Card:
     rows = _ask("--query-gpu=name,driver_version,memory.total", "--format=csv,noheader", *which).splitlines()
     fields = [field.strip() for field in rows[0].split(",")] if rows else []
     if len(fields) != 3:
-        raise CardError(
-            f"no usable GPU: nvidia-smi does not list a card but {rows[:1]}; check that `nvidia-smi` shows one"
-        )
+        raise CardError(f"no usable GPU: nvidia-smi lists no card, only {rows[:1]}; check that `nvidia-smi` shows one")
     # "CUDA Version: 12.8" in the header of the table; some drivers put a word between the two.
     found = re.search(r"CUDA\b[A-Za-z ]*\bVersion\s*:\s*(\d+\.\d+)", _ask())
     name, driver, memory = fields
