@@ -118,7 +118,7 @@ def wait_until(true: Callable[[], Any], process: subprocess.Popen) -> None:
     end = time.monotonic() + PATIENCE
     while not true():
         assert process.poll() is None, f"ended too early: {process.communicate()}"
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.005)
 
 

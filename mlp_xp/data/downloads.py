@@ -129,7 +129,7 @@ def _cause(error: Exception, timeout: float) -> str:
     if isinstance(error, HTTPError) and error.response is not None:
         return f"HTTP status {error.response.status_code}"
     if isinstance(error, ChunkedEncodingError):
-        return "the transfer broke off"
+        return "the connection was lost during the transfer"
     if isinstance(error, ValueError) and not isinstance(error, RequestException):
         return "wrong checksum"
     reasons = [link.strerror for link in chain if isinstance(link, OSError) and link.strerror]

@@ -111,7 +111,7 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
     norm = PowerNorm(0.5, vmin=0, vmax=max(1.0, float(np.nanmax(wrong, initial=0))))
     shown = axes.imshow(wrong, cmap="Blues", norm=norm)
     whole = MaxNLocator(integer=True)
-    figure.colorbar(shown, ax=axes, label="images taken for another class", shrink=0.8, ticks=whole)
+    figure.colorbar(shown, ax=axes, label="misclassified images", shrink=0.8, ticks=whole)
     for (row, column), count in np.ndenumerate(matrix):
         if count:
             dark = row != column and norm(count) > 0.6
