@@ -1,4 +1,4 @@
-"""The backends that the tests run on."""
+"""The backends for the tests."""
 
 import cupy_stand_in
 import pytest
@@ -9,16 +9,16 @@ NEEDS_GPU = {"cupy"}
 
 
 def backend_params() -> list:
-    """One parameter a backend; what must be installed for the tests to mean something is never skipped.
+    """Return one parameter per backend.
 
-    The stand-in for CuPy comes last and is never marked `gpu`: what runs on it has not run on a GPU.
+    The stand-in for CuPy comes last and is never marked `gpu`, because a test on it does not run on a GPU.
     """
     names = [pytest.param(name, marks=[pytest.mark.gpu] if name in NEEDS_GPU else [], id=name) for name in BACKENDS]
     return [*names, pytest.param(cupy_stand_in.NAME, id=cupy_stand_in.NAME)]
 
 
 def open_or_skip(name: str, dtype: str = "float64") -> Backend:
-    """Open a backend, or skip the test with the reason that a user would read."""
+    """Open a backend. Skip the test, with the user's error message, if an optional backend is not available."""
     if name == cupy_stand_in.NAME:
         with cupy_stand_in.installed():
             return open_backend("cupy", dtype=dtype)

@@ -1,4 +1,4 @@
-"""Fixtures and helpers: every test that takes `backend` or `xp` runs on every backend that is usable here."""
+"""Fixtures and hooks. A test with the fixture `backend` or `xp` runs on every usable backend."""
 
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
@@ -21,7 +21,7 @@ pytest_plugins = ["skip_summary"]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test on the stand-in that counted as one on a GPU would be a false proof: then nothing runs."""
+    """Run nothing if a test on the stand-in is marked `gpu`: it would wrongly count as a test on a GPU."""
     for item in items:
         if cupy_stand_in.NAME in item.nodeid and item.get_closest_marker("gpu"):
             raise pytest.UsageError(f"{item.nodeid}: runs on the stand-in for CuPy; do not mark it gpu")
@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """A test on the stand-in finds it where CuPy would be, however it opens its backend; every other test does not."""
+    """Install the stand-in as cupy for tests on it, and only for these."""
     callspec = getattr(item, "callspec", None)
     params = callspec.params.values() if callspec else ()
     stands_in = any(isinstance(param, str) and param == cupy_stand_in.NAME for param in params)
@@ -39,7 +39,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @pytest.fixture(scope="session", autouse=True)
 def strict_flags() -> None:
-    """array-api-strict without all that the standard makes optional: what runs so, runs anywhere."""
+    """Disable all optional parts of the standard in array-api-strict, so that code that passes runs anywhere."""
     import array_api_strict
 
     array_api_strict.set_array_api_strict_flags(
@@ -49,13 +49,13 @@ def strict_flags() -> None:
 
 @pytest.fixture(scope="session", params=backend_params())
 def backend(request: pytest.FixtureRequest, strict_flags: None) -> Backend:
-    """Each usable backend, in float64."""
+    """Each usable backend in float64."""
     return open_or_skip(request.param)
 
 
 @pytest.fixture(scope="session", params=backend_params())
 def backend32(request: pytest.FixtureRequest, strict_flags: None) -> Backend:
-    """Each usable backend, in float32."""
+    """Each usable backend in float32."""
     return open_or_skip(request.param, "float32")
 
 
@@ -67,7 +67,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def no_pictures() -> Iterator[None]:
-    """They take longer than all else, and have their own tests; a process of its own draws them."""
+    """Training without pictures, which take long and have their own tests; has no effect on other processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(load_script("train"), "draw_pictures", lambda *_: None)
         yield
@@ -93,5 +93,5 @@ def mnist(backend: Backend) -> Dataset:
 
 @pytest.fixture
 def random() -> Iterator[np.random.Generator]:
-    """Seeded anew for every test."""
+    """A random generator with the same seed for every test."""
     return np.random.default_rng(20)

@@ -1,4 +1,4 @@
-"""The stand-in for CuPy (tests/stand_in/cupy) as a backend of the tests, in sys.modules while a test needs it."""
+"""The stand-in for CuPy (tests/stand_in/cupy) as a test backend, in sys.modules only while a test needs it."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -15,18 +15,18 @@ from threadpoolctl import threadpool_limits
 from mlp_xp.backend import BACKENDS, Backend
 
 NAME = "cupy-stand-in"
-"""Its parameter of the fixture `backend`. The backend's own name is cupy."""
+"""Its parameter for the fixture `backend`. The backend's own name is cupy."""
 FOLDER = Path(__file__).resolve().parent / "stand_in"
-"""For PYTHONPATH: a process started with it takes the stand-in for CuPy."""
+"""A process with this folder on PYTHONPATH imports the stand-in as cupy."""
 
 _modules: dict[str, ModuleType] = {}
 _open_cupy = BACKENDS["cupy"]
 
 
 def _taken_out() -> dict[str, ModuleType]:
-    """Every module of CuPy's and of array-api-compat's wrapper of it, no longer in sys.modules.
+    """Remove the modules of CuPy and of its array-api-compat wrapper from sys.modules, and return them.
 
-    With those of CuPy's other packages, which import parts of cupy when something looks at them, as `inspect` does.
+    The other packages of CuPy go with them: they import parts of cupy when something looks at them, as `inspect` does.
     """
     packages = ("cupy.", "cupyx.", "cupy_backends.", "array_api_compat.cupy.")
     names = [name for name in sys.modules if f"{name}.".startswith(packages)]
@@ -34,7 +34,7 @@ def _taken_out() -> dict[str, ModuleType]:
 
 
 def _put_in(modules: dict[str, ModuleType]) -> None:
-    """`import array_api_compat.cupy as xp` reads the package's attribute, so that it must change with sys.modules."""
+    """Put modules into sys.modules, and set the package attribute that `import array_api_compat.cupy as xp` reads."""
     sys.modules.update(modules)
     vars(array_api_compat).pop("cupy", None)
     if "array_api_compat.cupy" in modules:
@@ -42,7 +42,7 @@ def _put_in(modules: dict[str, ModuleType]) -> None:
 
 
 def _open_stand_in(device: str | None) -> Backend:
-    """What `open_backend` opens for cupy: the real `_open_cupy`, and no look at a value inside a compiled function."""
+    """Open the backend with the real `_open_cupy`, but forbid reading values in compiled functions."""
     from cupy._sync import allow_synchronize
 
     backend = _open_cupy(device)
@@ -52,7 +52,7 @@ def _open_stand_in(device: str | None) -> Backend:
 
         @wraps(function)
         def on_device(*args: Any) -> Any:
-            # On one thread, as on the other NumPy backends: two on a busy machine take many times longer.
+            # On one thread, like the other NumPy backends: two threads on a busy machine take many times longer.
             with allow_synchronize(False), threadpool_limits(limits=1):
                 return compiled(*args)
 
@@ -63,9 +63,9 @@ def _open_stand_in(device: str | None) -> Backend:
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """Take the stand-in for CuPy, and put the real one back, or nothing where it is not installed or imported.
+    """Use the stand-in as cupy, and restore the previous modules at the end.
 
-    A backend that was opened here holds its namespace and works on afterwards. May be nested.
+    A backend opened here keeps its namespace and still works afterwards. May be nested.
     """
     before, opener = _taken_out(), BACKENDS["cupy"]
     _put_in(_modules)

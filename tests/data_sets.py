@@ -13,13 +13,14 @@ IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-
 
 
 def synthetic(samples: int = 300, test_samples: int = 100, size: int = 12, classes: int = 10) -> Dataset:
-    """Small images on the host that a network can learn: a random pattern for each class, and noise."""
+    """Return small host images that a network can learn: a random pattern for each class, plus noise."""
     random = np.random.default_rng(samples)
     patterns = random.integers(0, 128, (classes, size, size))
 
     def part(count: int) -> tuple[np.ndarray, np.ndarray]:
         labels = random.integers(0, classes, count)
-        labels[:classes] = np.arange(classes)[:count]  # every class is there: the notebook counts them by the largest
+        # Every class occurs, because the notebook takes the number of classes from the largest label.
+        labels[:classes] = np.arange(classes)[:count]
         images = patterns[labels] + random.integers(0, 128, (count, size, size))
         return images.astype(np.uint8), labels.astype(np.uint8)
 
@@ -27,13 +28,13 @@ def synthetic(samples: int = 300, test_samples: int = 100, size: int = 12, class
 
 
 def on_device(dataset: Dataset, backend: Backend) -> Dataset:
-    """The arrays of a data set on the host, copied to the backend's device."""
+    """Copy the arrays of a data set from the host to the backend's device."""
     fields = ("train_images", "train_labels", "test_images", "test_labels")
     return dataset._replace(**{field: backend.asarray(getattr(dataset, field)) for field in fields})
 
 
 def notebook_rows(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """The training part of a data set on the host as the notebook prepares it: float64 rows and one-hot labels."""
+    """Return the training data in the notebook's form, on the host: float64 rows and one-hot labels."""
     return flat(dataset.train_images), one_hot(dataset.train_labels)
 
 
@@ -42,7 +43,7 @@ TINY = synthetic(200, 60, 6)
 
 
 def write_idx_folder(folder: Path, dataset: Dataset) -> Path:
-    """The four files of a data set on the host, plain IDX."""
+    """Write the four files of a host data set as plain IDX, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in zip(IDX_NAMES, dataset[:4], strict=True):
         header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
@@ -51,7 +52,7 @@ def write_idx_folder(folder: Path, dataset: Dataset) -> Path:
 
 
 def csv_text(images: np.ndarray, labels: np.ndarray, header: bool = True, ending: str = "\n") -> str:
-    """Images and labels as such files are spread: the label first, then the pixels, row by row."""
+    """Return images and labels as CSV: the label first, then the pixels, row by row."""
     rows, columns = images.shape[1:]
     lines = [",".join(map(str, (label, *image.ravel()))) for image, label in zip(images, labels, strict=True)]
     names = ",".join(["label", *(f"{i}x{j}" for i in range(1, rows + 1) for j in range(1, columns + 1))])

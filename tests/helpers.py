@@ -1,4 +1,4 @@
-"""What the tests of the commands share: a small data set as files, and scripts called here or in a process."""
+"""Helpers for tests of the commands, which run in this process or in a separate one."""
 
 import contextlib
 import importlib
@@ -22,11 +22,11 @@ import numpy as np
 from mlp_xp.commands import command_line
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
-PATIENCE = 60  # seconds, for whatever a process should do at once
+PATIENCE = 60  # seconds, for what a process should do at once
 
 
 class Outcome(NamedTuple):
-    """How a script ended."""
+    """The exit code and output of a script."""
 
     code: int
     out: str
@@ -34,17 +34,17 @@ class Outcome(NamedTuple):
 
 
 def load_script(name: str) -> ModuleType:
-    """The module of a command."""
+    """Return the module of a command."""
     return importlib.import_module(f"mlp_xp.commands.{name}")
 
 
 def call(name: str, *args: Any) -> Outcome:
-    """Run a command in this process, as its script does."""
+    """Run a command in this process, like its script."""
     return call_main(load_script(name).main, SCRIPTS / f"{name}.py", *args)
 
 
 def call_main(main: Callable[[], int | None], *argv: Any) -> Outcome:
-    """Run a main function in this process, with a command line of its own."""
+    """Run a main function in this process with the given command line."""
     out, err = io.StringIO(), io.StringIO()
     code = 0
     with (
@@ -60,10 +60,10 @@ def call_main(main: Callable[[], int | None], *argv: Any) -> Outcome:
 
 
 def start(name: str, *args: Any, first: str = "", **options: Any) -> subprocess.Popen:
-    """Run a script in a process of its own, its output in pipes unless the options say otherwise.
+    """Start a script in a separate process, with its output in pipes unless the options say otherwise.
 
-    first: Python that the process runs before it becomes the script. (A preexec_fn would fork this process, where
-    threads of JAX may hold a lock.)
+    first: Python code that the process runs before the script. (A preexec_fn would fork this process, in which threads
+    of JAX may hold a lock.)
     """
     env = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "GITHUB_STEP_SUMMARY")}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
@@ -75,7 +75,7 @@ def start(name: str, *args: Any, first: str = "", **options: Any) -> subprocess.
 
 
 def finish(process: subprocess.Popen) -> Outcome:
-    """Wait for the end of a process."""
+    """Wait for a process to end, and return its outcome."""
     with process:
         try:
             out, err = process.communicate(timeout=PATIENCE)
@@ -86,7 +86,10 @@ def finish(process: subprocess.Popen) -> Outcome:
 
 
 def on_a_terminal(name: str, *args: Any, interrupt_after: bytes = b"") -> tuple[int, bytes]:
-    """Run a script on a terminal of 80 columns; its exit code and all that it wrote. Ctrl-C once something is shown."""
+    """Run a script on a terminal of 80 columns. Return its exit code and its output.
+
+    interrupt_after: press Ctrl-C when the output contains this.
+    """
     ours, its = pty.openpty()
     env = {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"}
     control = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
@@ -97,13 +100,13 @@ def on_a_terminal(name: str, *args: Any, interrupt_after: bytes = b"") -> tuple[
         if select.select([ours], [], [], 1)[0]:
             try:
                 piece = os.read(ours, 1 << 16)
-            except OSError:  # how Linux says that the other side is closed
+            except OSError:  # on Linux: the other side is closed
                 break
             if not piece:
                 break
             said += piece
         if interrupt_after and interrupt_after in said:
-            os.write(ours, b"\x03")  # what the key sends
+            os.write(ours, b"\x03")  # Ctrl-C
             interrupt_after = b""
     process.wait(PATIENCE)
     os.close(ours)
@@ -111,16 +114,16 @@ def on_a_terminal(name: str, *args: Any, interrupt_after: bytes = b"") -> tuple[
 
 
 def wait_until(true: Callable[[], Any], process: subprocess.Popen) -> None:
-    """Wait until something holds, which the running process is to bring about."""
+    """Wait until a condition is true, while the process runs."""
     end = time.monotonic() + PATIENCE
     while not true():
         assert process.poll() is None, f"ended too early: {process.communicate()}"
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.005)
 
 
 def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
-    """The script failed with this code and one line that holds these parts; nothing else was said."""
+    """Assert that a script failed with this code and a single line on standard error that contains all parts."""
     assert outcome.code == code, outcome
     assert outcome.err.count("\n") == 1, outcome.err
     assert outcome.err.endswith("\n")
@@ -130,19 +133,19 @@ def assert_one_line(outcome: Outcome, code: int, *parts: str) -> None:
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
-    """All lines of metrics.jsonl, read independently of the package."""
+    """Return all records of metrics.jsonl, read without the package."""
     text = (folder / "metrics.jsonl").read_text()
     assert not text or text.endswith("\n"), "a line was cut off"
     return [json.loads(line) for line in text.splitlines()]
 
 
 def without_times(record: dict[str, Any]) -> dict[str, Any]:
-    """What must be the same in equal runs: all but the clock's readings."""
+    """Return a record without times, which differ between equal runs."""
     return {name: value for name, value in record.items() if name not in ("seconds", "samples_per_second")}
 
 
 def assert_same_run(folder: Path, expected: Path) -> None:
-    """Two finished runs are the same to the bit."""
+    """Assert that two finished runs are identical, bit by bit."""
     assert [*map(without_times, metrics(folder))] == [*map(without_times, metrics(expected))]
     assert (folder / "model.safetensors").read_bytes() == (expected / "model.safetensors").read_bytes()
     results = [json.loads((each / "result.json").read_text()) for each in (folder, expected)]
@@ -150,17 +153,17 @@ def assert_same_run(folder: Path, expected: Path) -> None:
 
 
 def arrays_of(network: Any, to_numpy: Callable[[Any], np.ndarray]) -> list[np.ndarray]:
-    """Every array of a network, on the host."""
+    """Return all arrays of a network on the host."""
     return [to_numpy(array) for layer in network for array in layer]
 
 
 def small_settings(**changes: Any) -> dict[str, Any]:
-    """Settings of a run on TINY that takes no time, as a flat record; its reports and checkpoints fall anywhere."""
+    """Return settings of a very short run on TINY, as a flat record; reports and checkpoints are at odd places."""
     return {"epochs": 3, "hidden": [4], "learning_rate": 0.05, "report_every": 50, "checkpoint_every": 70, **changes}
 
 
 def options(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as options of the command line."""
+    """Return settings as command line options."""
     words = []
     for name, value in settings.items():
         words += [f"--{name.replace('_', '-')}", *(map(str, value) if isinstance(value, list) else [str(value)])]
@@ -168,7 +171,7 @@ def options(settings: Mapping[str, Any]) -> list[str]:
 
 
 def die_at(monkeypatch: Any, original: Callable[..., Any], calls: int) -> None:
-    """Let a module's function do its work, and from so many calls on die right after it."""
+    """Patch a module's function to raise KeyboardInterrupt after its work, from call number `calls` on."""
     counter = itertools.count(1)
 
     def dying(*args: Any) -> None:

@@ -1,4 +1,4 @@
-"""Comparisons of arrays, with tolerances that are derived."""
+"""Compare arrays with derived tolerances."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ from mlp_xp.backend import Backend
 
 
 def assert_close(actual, expected: np.ndarray, backend: Backend, rtol: float, atol: float = 0.0) -> None:
-    """Compare namespace, dtype, shape and device first, then values with those of an array on the host."""
+    """Compare namespace, dtype, shape and device, then the values with those of a host array."""
     assert actual.dtype == backend.dtype
     xpx_testing.assert_close(actual, backend.asarray(expected, backend.dtype), rtol=rtol, atol=atol)
 
 
 def trajectory_tolerance(steps: int, fan_in: int, dtype: Any = np.float64) -> float:
-    """How far two right computations of one trajectory may be apart after so many steps, for `assert_near`.
+    """Return how far two correct computations of a trajectory may differ after `steps` steps, for `assert_near`.
 
-    The largest error of a step is that of its longest sum, x W_0 over fan_in terms. Added up in another order, such a
-    sum of terms of order 1 changes by about sqrt(fan_in) eps (Higham and Mary, 2019: rounding errors are as good as
-    independent, so their sum grows with the root). Descent with a modest rate does not amplify a difference, so those
-    of all the steps at worst add up:
+    The largest error of a step is that of its longest sum, x W_0 over fan_in terms. In another order of summation, such
+    a sum of terms of order 1 changes by about sqrt(fan_in) eps (Higham and Mary, 2019: rounding errors are practically
+    independent, so their sum grows with the square root). Descent with a moderate rate does not amplify differences, so
+    in the worst case those of all steps add up:
 
         steps * sqrt(fan_in) * eps
     """
@@ -28,10 +28,10 @@ def trajectory_tolerance(steps: int, fan_in: int, dtype: Any = np.float64) -> fl
 
 
 def assert_near(actual: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
-    """|actual - expected| <= tolerance * max(1, |expected|), everywhere; both finite.
+    """Assert that |actual - expected| <= tolerance * max(1, |expected|) everywhere, and that both are finite.
 
-    Relative alone would be too much to ask of small losses: the loss is the logarithm of a probability near 1 there,
-    which carries an absolute error of eps however small the loss.
+    A purely relative tolerance would be too strict for small losses: a small loss is the logarithm of a probability
+    near 1, with an absolute error of eps.
     """
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert actual.shape == expected.shape
@@ -40,5 +40,5 @@ def assert_near(actual: np.ndarray, expected: np.ndarray, tolerance: float) -> N
     excess = np.abs(actual - expected) / np.maximum(1, np.abs(expected))
     where = np.unravel_index(int(np.argmax(excess)), excess.shape) if excess.size else ()
     assert not excess.size or excess[where] <= tolerance, (
-        f"apart by {excess[where]:.3g} at {where}, tolerance {tolerance:.3g}: {actual[where]} is not {expected[where]}"
+        f"deviation {excess[where]:.3g} at {where}, tolerance {tolerance:.3g}: {actual[where]} is not {expected[where]}"
     )

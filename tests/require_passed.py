@@ -1,6 +1,6 @@
 """Fail unless tests ran and every one passed: `python tests/require_passed.py JUNIT_XML`.
 
-pytest calls a run green whose tests were all skipped, as those for a GPU are where there is none.
+pytest exits with 0 even if all tests were skipped, as happens to the GPU tests on a machine without a GPU.
 """
 
 import sys
@@ -18,15 +18,17 @@ class Arguments:
     """Fail unless tests ran and every one passed: a skipped test shows nothing."""
 
     junit_xml: Annotated[Path, Positional("JUNIT_XML")]
-    """What pytest wrote with --junit-xml."""
+    """The report that pytest wrote with --junit-xml."""
 
 
 def read_report(junit_xml: Path) -> tuple[int, list[str]]:
-    """How many tests a report tells of, and a line for each that was skipped or failed. Raises MlpXpError."""
+    """Return the number of tests, and a line for each that was skipped or failed. Raises MlpXpError."""
     try:
         cases = list(ET.fromstring(junit_xml.read_bytes()).iter("testcase"))
     except (OSError, ET.ParseError) as error:
-        raise MlpXpError(f"{junit_xml}: no report to read ({error}); write one with: pytest --junit-xml=FILE") from None
+        raise MlpXpError(
+            f"{junit_xml}: cannot read the report ({error}); write one with: pytest --junit-xml=FILE"
+        ) from None
     return len(cases), [
         f"{case.get('classname')}::{case.get('name')}: {fault.tag}: {fault.get('message')}"
         for case in cases
@@ -36,7 +38,7 @@ def read_report(junit_xml: Path) -> tuple[int, list[str]]:
 
 
 def main() -> int:
-    """Read, count, tell."""
+    """Print the tests that did not pass. Returns 1 if there are any, or no tests at all."""
     arguments: Arguments = parse(Arguments)
     count, not_passed = read_report(arguments.junit_xml)
     for line in not_passed:

@@ -1,4 +1,4 @@
-"""A plugin of pytest: at the end, how many tests were skipped for each reason, instead of a line for every place."""
+"""A pytest plugin that prints at the end how many tests were skipped for each reason."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.hookimpl
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the reasons, the most frequent first."""
+    """Print the reasons, most frequent first."""
     reasons: Counter[str] = Counter()
     for report in terminalreporter.getreports("skipped"):
         _, _, reason = report.longrepr

@@ -1,7 +1,7 @@
-"""The built wheel as a person uses it, in a fresh environment, outside the repository: `python tests/smoke.py WHEEL`.
+"""Test the built wheel in a fresh environment outside the repository: `python tests/smoke.py WHEEL`.
 
-Needs pip's downloads, so it is no test of pytest's; `make smoke` builds the wheel and runs it. First without any extra,
-then with `plots`: every command works, or says in one line what to install. While they run, nothing reaches a network.
+It is not a pytest test because pip needs the network; `make smoke` builds the wheel and runs it. First without extras,
+then with `plots`, every command must work or say in one line what to install. The commands run without network access.
 """
 
 import json
@@ -28,7 +28,7 @@ print("trained")
 
 
 def write_png(path: Path) -> None:
-    """A vertical stroke of 28 x 28, in greys."""
+    """Write a greyscale picture of 28 x 28 pixels with a vertical stroke."""
     rows = b"".join(b"\0" + bytes(255 * (x in (13, 14) and 5 < y < 22) for x in range(28)) for y in range(28))
     chunks = ((b"IHDR", struct.pack(">2I5B", 28, 28, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     packed = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
@@ -39,7 +39,7 @@ class Installed:
     """A fresh environment, and a folder outside the repository in which its commands run."""
 
     def __init__(self, place: Path) -> None:
-        """Make the environment."""
+        """Create the environment."""
         venv.create(place / "venv", with_pip=True)
         self.bin, self.folder = place / "venv" / "bin", place / "work"
         self.folder.mkdir()
@@ -54,13 +54,16 @@ class Installed:
         subprocess.run(command, check=True, env=self.env)
 
     def run(self, command: str, *parts: str, code: int = 0) -> str:
-        """Run a command and return its output. Exit unless the code is right, the parts are in it and errors are one line."""
+        """Run a command and return its standard output.
+
+        Exits unless the exit code is `code`, the output contains all parts, and a usage error is one line.
+        """
         print(f"{command}", flush=True)
         words = [str(self.bin / command.split(maxsplit=1)[0]), *command.split()[1:]]
         return self.check(words, parts, code)
 
     def check(self, words: list[str], parts: tuple[str, ...], code: int = 0) -> str:
-        """Run words, as `run` does."""
+        """Run a command given as a list of words, like `run`."""
         done = subprocess.run(
             words, cwd=self.folder, env=self.env | self.offline, capture_output=True, text=True, check=False
         )
@@ -72,7 +75,7 @@ class Installed:
 
 
 def main() -> None:
-    """Install, run, and stop at the first command whose result is wrong."""
+    """Install and run, and stop at the first command with a wrong result."""
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
         sys.exit("usage: python tests/smoke.py WHEEL")
     wheel = Path(sys.argv[1]).resolve()
@@ -86,11 +89,11 @@ def main() -> None:
         print("-- with plots", flush=True)
         installed.install(f"{wheel}[plots]")
         with_plots(installed)
-    print("all as it should be")
+    print("all commands passed")
 
 
 def without_extras(installed: Installed, version: str) -> None:
-    """Run what needs no extra, and check that the rest says what to install."""
+    """Run what needs no extra, and check that the other commands say what to install."""
     run = installed.run
     module = installed.check([str(installed.bin / "python"), "-c", "import mlp_xp; print(mlp_xp.__file__)"], ())
     assert Path(module.strip()).is_relative_to(installed.bin.parent), module
@@ -124,7 +127,7 @@ def without_extras(installed: Installed, version: str) -> None:
 
 
 def with_plots(installed: Installed) -> None:
-    """Run what draws, and what reads pictures."""
+    """Run the commands that draw or read pictures."""
     run = installed.run
     run(f"mlp-xp train {' '.join(RUN)} --run-dir b", "drawn in b: curves.png")
     run("mlp-xp plot a", "a/curves.png")

@@ -1,4 +1,4 @@
-"""Models on disk. (What a run goes on from, its checkpoint, is tested in test_resume.py.)"""
+"""Models on disk. Checkpoints are tested in test_resume.py."""
 
 import errno
 import os

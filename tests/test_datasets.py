@@ -129,7 +129,7 @@ def test_the_repository_has_mnist(mnist_dir: Path) -> None:
 def test_a_missing_file(tmp_path: Path, name: str) -> None:
     (write_idx(tmp_path) / f"{name}.gz").unlink()
     text = message(tmp_path)
-    assert text.startswith(f"{str(tmp_path / name)!r}: is not there, nor is it with .gz; give a folder of four")
+    assert text.startswith(f"{str(tmp_path / name)!r}: not found, with or without .gz; give a folder with four")
 
 
 def test_nothing_to_load(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_nothing_to_load(tmp_path: Path) -> None:
         load_dataset(tmp_path)
     assert caught.value.on_command_line().startswith("--name-or-folder: ")
     text = message(tmp_path)
-    assert text.startswith(f"{str(tmp_path)!r}: holds neither IDX files named as MNIST's")
+    assert text.startswith(f"{str(tmp_path)!r}: has neither IDX files named like MNIST's")
     assert text.endswith(
-        "; give a folder of four IDX files named as MNIST's or of two CSV files, or the name of a data set"
+        "; give a folder with four IDX files named like MNIST's or two CSV files, or the name of a data set"
     )
     (tmp_path / "file").write_bytes(b"")
     assert "is not a folder" in message(tmp_path / "file")
@@ -159,7 +159,7 @@ def test_relative_folder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.M
 def test_a_mistyped_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, meant: str) -> None:
     monkeypatch.chdir(tmp_path)
     text = message(name)
-    assert f"{name!r}: is no known data set (did you mean {meant!r}?) and no folder; choose one of" in text
+    assert f"{name!r}: is neither a known data set (did you mean {meant!r}?) nor a folder; choose one of" in text
     assert ", ".join(DATASETS) in text
 
 
@@ -173,7 +173,7 @@ def test_names_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n
 def test_images_and_labels_that_differ_in_number(tmp_path: Path) -> None:
     text = message(write_idx(tmp_path, train_labels_idx1_ubyte=TRAIN_LABELS[:29]))
     images = str(tmp_path / "train-images-idx3-ubyte.gz")
-    assert text.startswith(f"{images!r}: has 30 images, train-labels-idx1-ubyte.gz has 29 labels; they must belong")
+    assert text.startswith(f"{images!r}: has 30 images, train-labels-idx1-ubyte.gz has 29 labels; the numbers must be")
     text = message(write_idx(tmp_path, t10k_images_idx3_ubyte=TEST[:1]))
     assert "t10k-images-idx3-ubyte.gz': has 1 images, t10k-labels-idx1-ubyte.gz has 20 labels" in text
 
@@ -207,12 +207,12 @@ def test_images_without_pixels(tmp_path: Path) -> None:
 def test_training_and_test_images_that_differ_in_size(tmp_path: Path) -> None:
     text = message(write_idx(tmp_path, t10k_images_idx3_ubyte=TEST.reshape(20, 4, 9)))
     assert "t10k-images-idx3-ubyte.gz': the test images are 4 x 9 pixels" in text
-    assert "the training images in train-images-idx3-ubyte.gz 6 x 6" in text
+    assert "the training images in train-images-idx3-ubyte.gz are 6 x 6" in text
 
 
 def test_labels_for_images_and_the_reverse(tmp_path: Path) -> None:
-    assert "holds labels (magic number 2049)" in message(write_idx(tmp_path, train_images_idx3_ubyte=TRAIN_LABELS))
-    assert "holds images (magic number 2051)" in message(write_idx(tmp_path, train_labels_idx1_ubyte=TRAIN))
+    assert "has labels (magic number 2049)" in message(write_idx(tmp_path, train_images_idx3_ubyte=TRAIN_LABELS))
+    assert "has images (magic number 2051)" in message(write_idx(tmp_path, train_labels_idx1_ubyte=TRAIN))
 
 
 def test_a_directory_in_place_of_a_file(tmp_path: Path) -> None:
@@ -294,12 +294,12 @@ def test_csv_labels_outside_the_classes(tmp_path: Path) -> None:
 
 def test_csv_files_that_differ_in_size(tmp_path: Path) -> None:
     text = message(write_csv(tmp_path, test="1,1,2,3,4\n"))
-    assert "mnist_test.csv': the test images are 2 x 2 pixels, the training images in mnist_train.csv 6 x 6" in text
+    assert "mnist_test.csv': the test images are 2 x 2 pixels, the training images in mnist_train.csv are 6 x 6" in text
 
 
 def test_which_csv_files(tmp_path: Path) -> None:
     (write_csv(tmp_path) / "mnist_test.csv").unlink()
-    assert "holds no CSV file with 'test' in the name, such as mnist_test.csv; give" in message(tmp_path)
+    assert "has no CSV file with 'test' in the name, such as mnist_test.csv; give" in message(tmp_path)
     write_csv(tmp_path)
     (tmp_path / "train.csv").write_text("")
     text = message(tmp_path)

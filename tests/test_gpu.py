@@ -109,7 +109,7 @@ def nothing_said(smi: Path) -> None:
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (no_program, "there is no nvidia-smi"),
+        (no_program, "nvidia-smi is not installed"),
         (broken_driver, "couldn't communicate with the NVIDIA driver"),
         (no_devices, "No devices were found"),
         (nothing_said, "lists no card"),
@@ -260,7 +260,7 @@ def test_part_is_killed_at_its_limit_with_all_that_it_has_started(tmp_path, monk
     assert_free(lock)
     assert gpu.judge(Part("x", "x", commands, None), codes, log) == {
         "status": UNFINISHED,
-        "reason": "killed at its time limit; it had said last: held",
+        "reason": "killed at its time limit; last output: held",
     }
 
 
@@ -339,8 +339,8 @@ def test_a_part_that_fails_or_hangs_leaves_the_others_theirs(tmp_path, monkeypat
         "- jax does not see the card: no CUDA plugin",
         "- GPU tests: failed: exit code 1: tests: 7, not passed: 1",
         "- not passed: t::x: failure: wrong",
-        "- parity, cupy: unfinished: killed at its time limit; it had said last: second case",
-        "without a result: mlp_xp-cupy, mlp_xp-torch-gpu",
+        "- parity, cupy: unfinished: killed at its time limit; last output: second case",
+        "no result for: mlp_xp-cupy, mlp_xp-torch-gpu",
         "![Deviation of each loss from NumPy in float64, one sample a step, float64](gpu-parity-one-float64.png)",
     ):
         assert words in text
@@ -354,7 +354,7 @@ def test_parity_that_was_cut_short_is_no_success(tmp_path, monkeypatch):
     assert call("gpu", "--output-dir", tmp_path / "out").code == 1
     parts = {part["name"]: part for part in json.loads((tmp_path / "out" / "gpu.json").read_text())["parts"]}
     assert parts["tests"]["status"] == PASSED
-    assert parts["parity-cupy"]["reason"] == "without a result: batch-128-float64, one-float32, batch-128-float32"
+    assert parts["parity-cupy"]["reason"] == "no result for: batch-128-float64, one-float32, batch-128-float32"
 
 
 def test_all_passed_is_code_0_though_jax_does_not_see_the_card():
@@ -514,7 +514,7 @@ def test_dry_run_runs_every_part(dry_run):
 
 def test_dry_run_claims_no_gpu(dry_run):
     text = (dry_run / "dry-run.md").read_text()
-    assert text.startswith("# Dry run: stand-in, not a GPU\n\nNo GPU took part")
+    assert text.startswith("# Dry run: stand-in, not a GPU\n\nNo GPU was used")
     assert "| stand-in, not a GPU | none | none | none |" in text
     assert text.count("**stand-in, not a GPU.**") == 2  # parity and benchmark begin with it
     assert "NVIDIA" not in text

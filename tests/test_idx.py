@@ -363,10 +363,10 @@ def test_trailing_bytes(tmp_path: Path) -> None:
 
 def test_another_rank(tmp_path: Path) -> None:
     labels, images = write(tmp_path, encode(LABELS), "labels"), write(tmp_path, encode(IMAGES), "images")
-    assert "labels (magic number 2049), images (magic number 2051) were expected" in message(labels, ndim=3)
-    assert "images (magic number 2051), labels (magic number 2049) were expected" in message(images, ndim=1)
+    assert "labels (magic number 2049), not images (magic number 2051) as expected" in message(labels, ndim=3)
+    assert "images (magic number 2051), not labels (magic number 2049) as expected" in message(images, ndim=1)
     square = write(tmp_path, encode(IMAGES[0]), "square")
-    assert "values of rank 2 (magic number 2050), images (magic number 2051) were expected" in message(square, ndim=3)
+    assert "values of rank 2 (magic number 2050), not images (magic number 2051) as expected" in message(square, ndim=3)
 
 
 def test_faults_of_the_gzip_stream(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_mismatch_names_backend_step_and_quantity(data_dir, stranger, tmp_path
     assert rows[f"{stranger}:wrong"][-1] == "DIFFERS"
     assert rows["numpy"][-1] == "reference"
     lines = outcome.err.splitlines()
-    assert lines[0].startswith(f"mismatch: {stranger}:wrong: the loss of step 27 after the warm-up is the first beyond")
+    assert lines[0].startswith(f"mismatch: {stranger}:wrong: the loss of step 27 after the warm-up is the first above")
     assert all(line.startswith(f"mismatch: {stranger}:wrong: the ") for line in lines)
     assert [line.split(" the ")[1].split()[0] for line in lines] == ["loss", "logits", "weights"]
     record = json.loads((tmp_path / "r" / "parity.json").read_text())
@@ -121,7 +121,7 @@ def test_a_mismatch_names_backend_step_and_quantity(data_dir, stranger, tmp_path
 def test_a_mismatch_in_the_warm_up_is_named_as_such(data_dir, stranger):
     outcome = parity(data_dir, "--backends", f"{stranger}:wrong_in_the_warm_up")
     assert outcome.code == 1
-    assert "the loss of step 4 of the warm-up is the first beyond its tolerance" in outcome.err
+    assert "the loss of step 4 of the warm-up is the first above its tolerance" in outcome.err
 
 
 @pytest.fixture

@@ -328,10 +328,10 @@ def one_line(error: pytest.ExceptionInfo[MlpXpError], path: Path) -> bool:
     ("make", "fault"),
     [
         (lambda path: None, "no such file"),
-        (lambda path: path.write_bytes(b""), "is no picture that Pillow can read"),
-        (lambda path: path.write_text("not a picture"), "is no picture that Pillow can read"),
+        (lambda path: path.write_bytes(b""), "is not a picture that Pillow can read"),
+        (lambda path: path.write_text("not a picture"), "is not a picture that Pillow can read"),
         (lambda path: path.mkdir(), "is a folder"),
-        (os.mkfifo, "is no regular file"),
+        (os.mkfifo, "is not a regular file"),
         (lambda path: Image.new("L", (28, 28), 255).save(path), "has no ink"),
     ],
 )
@@ -466,7 +466,7 @@ def test_a_fault_hides_no_other_picture(tmp_path: Path) -> None:
     said = [(str(path), part) for path, part in (
         (tmp_path / "gone.png", "no such file"),
         (folder / "2.png", "is a damaged picture"),
-        (empty, "has no picture files in it"),
+        (empty, "contains no picture files"),
         (long, "cannot be read: File name too long"),
     )]  # fmt: skip
     assert len(pictures.faults) == len(said)

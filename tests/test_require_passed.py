@@ -59,5 +59,5 @@ def test_what_is_no_report_is_one_line(content, tmp_path):
         path.write_text(content)
     outcome = call_main(require_passed.main, "require_passed.py", path)
     assert outcome.code == 2
-    assert outcome.err.startswith(f"error: {path}: no report to read (")
+    assert outcome.err.startswith(f"error: {path}: cannot read the report (")
     assert outcome.err.count("\n") == 1

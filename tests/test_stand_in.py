@@ -358,12 +358,12 @@ FAULTS: dict[str, tuple[Callable[[Any, Any], Any], str, str]] = {
     "a comparison as a bool": (
         lambda logits, xp: "zero" if xp.sum(logits) == 0 else "other",
         "DeviceSynchronized",
-        "the host looks at a value on the device while that is forbidden",
+        "the host reads a value on the device while that is forbidden",
     ),
-    "float": (lambda logits, xp: float(xp.sum(logits)), "DeviceSynchronized", "the host looks at a value"),
-    "get": (lambda logits, xp: getattr(logits, "get", lambda: 0)(), "DeviceSynchronized", "the host looks at a value"),
+    "float": (lambda logits, xp: float(xp.sum(logits)), "DeviceSynchronized", "the host reads a value"),
+    "get": (lambda logits, xp: getattr(logits, "get", lambda: 0)(), "DeviceSynchronized", "the host reads a value"),
     "a boolean index": (lambda logits, xp: logits[logits > 0], "DeviceSynchronized", "a boolean index: the host"),
-    "print": (lambda logits, xp: f"{logits}", "DeviceSynchronized", "the host looks at a value"),
+    "print": (lambda logits, xp: f"{logits}", "DeviceSynchronized", "the host reads a value"),
 }
 
 

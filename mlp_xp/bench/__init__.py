@@ -1,1 +1,1 @@
-"""Time a training step of this package and of what people would use instead."""
+"""Measure the time of a training step with this package and with its alternatives."""

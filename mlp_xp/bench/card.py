@@ -1,6 +1,7 @@
-"""The NVIDIA card of this machine, as nvidia-smi tells it.
+"""Find the NVIDIA card of this machine with nvidia-smi.
 
-Standard library only, and no import of the package: `scripts/gpu.py` runs this file before anything is installed.
+This file uses only the standard library and does not import the package, because `scripts/gpu.py` runs it before
+anything is installed.
 """
 
 import os
@@ -10,58 +11,59 @@ import subprocess
 from typing import NamedTuple
 
 CUDA_RELEASES = (12, 13)
-"""The major versions of CUDA that CuPy, JAX and PyTorch are built for."""
+"""The major versions of CUDA for which CuPy, JAX and PyTorch are built."""
 PATIENCE = 60
-"""Seconds; nvidia-smi hangs with some broken drivers."""
+"""Time limit in seconds, because nvidia-smi hangs with some broken drivers."""
 
 
 class CardError(Exception):
-    """Why no NVIDIA card is usable, in one line, and what to do."""
+    """No NVIDIA card is usable; the message is one line and says why and what to do."""
 
 
 class Card(NamedTuple):
-    """The first card that programs see."""
+    """The first card that is visible to programs."""
 
     name: str
     driver: str
     memory: str
     cuda: str
-    """The newest CUDA that the driver supports, such as "12.8"; empty where nvidia-smi does not tell."""
+    """The newest CUDA that the driver supports, such as "12.8"; empty if nvidia-smi does not report it."""
 
 
 def find_card() -> Card:
-    """Ask nvidia-smi. Raises CardError."""
+    """Return the first visible card, from nvidia-smi. Raises CardError if no card is usable."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1"):
-        raise CardError(f"no usable GPU: CUDA_VISIBLE_DEVICES is {visible!r}, which hides every card; unset it")
+        raise CardError(f"no usable GPU: CUDA_VISIBLE_DEVICES is {visible!r}, which hides all cards; unset it")
     if shutil.which("nvidia-smi") is None:
         raise CardError(
-            "no usable GPU: there is no nvidia-smi; install the NVIDIA driver on a machine with such a card"
+            "no usable GPU: nvidia-smi is not installed; install the NVIDIA driver on a machine with an NVIDIA card"
         )
     first = (visible or "").split(",")[0].strip()
     which = [f"--id={first}"] if first.isdecimal() or first.startswith("GPU-") else []
     rows = _ask("--query-gpu=name,driver_version,memory.total", "--format=csv,noheader", *which).splitlines()
     fields = [field.strip() for field in rows[0].split(",")] if rows else []
     if len(fields) != 3:
-        raise CardError(f"no usable GPU: nvidia-smi lists no card but {rows[:1]}; check that `nvidia-smi` shows one")
-    # "CUDA Version: 12.8" in the head of the table; some drivers put a word between the two.
+        raise CardError(f"no usable GPU: nvidia-smi lists no card, only {rows[:1]}; check that `nvidia-smi` shows one")
+    # "CUDA Version: 12.8" in the header of the table; some drivers put a word between the two.
     found = re.search(r"CUDA\b[A-Za-z ]*\bVersion\s*:\s*(\d+\.\d+)", _ask())
     name, driver, memory = fields
     return Card(name, driver, memory, found[1] if found else "")
 
 
 def choose_cuda(card: Card, wanted: str | None = None) -> int:
-    """The major version of CUDA whose libraries to install: what is wanted, or what the driver supports.
+    """Return the major version of the CUDA libraries to install: `wanted`, or the newest that the driver supports.
 
-    A driver runs libraries of its own CUDA's major version and of earlier ones. Raises CardError.
+    A driver runs libraries of its own major version of CUDA and of earlier ones. Raises CardError if `wanted` is
+    unknown, or if the driver is too old or its version unknown.
     """
     known = " or ".join(f"CUDA={release}" for release in CUDA_RELEASES)
     if wanted is not None and wanted not in map(str, CUDA_RELEASES):
-        raise CardError(f"CUDA: {wanted!r} is not known; give {known}, or nothing, to go by the driver")
+        raise CardError(f"CUDA: {wanted!r} is not known; give {known}, or nothing to use the driver's version")
     newest = int(card.cuda.partition(".")[0]) if card.cuda else None
     if newest is None:
         if wanted is None:
-            raise CardError(f"nvidia-smi does not tell which CUDA driver {card.driver} supports; give {known}")
+            raise CardError(f"nvidia-smi does not report which CUDA driver {card.driver} supports; give {known}")
         return int(wanted)
     least = int(wanted) if wanted else CUDA_RELEASES[0]
     if newest < least:
@@ -78,5 +80,5 @@ def _ask(*arguments: str) -> str:
         raise CardError(f"no usable GPU: nvidia-smi does not work: {error}") from error
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines() or [f"it ended with code {done.returncode}"]
-        raise CardError(f"no usable GPU: nvidia-smi says: {said[0]}")
+        raise CardError(f"no usable GPU: nvidia-smi failed: {said[0]}")
     return done.stdout.strip()

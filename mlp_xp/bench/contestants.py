@@ -1,13 +1,13 @@
-"""Who takes part in scripts/bench.py.
+"""The contestants of scripts/bench.py.
 
-A contestant is a class with `__init__(job)`, which loads the data as its users would and builds the network, and
+A contestant is a class with `__init__(job)`, which loads the data like a typical user and builds the network, and
 
-    samples                   how many n there are to train on
-    shuffle(permutation)      int64 (n,): begin an epoch; the permutation applies to the order of the epoch before
-    train(start, steps)       take that many steps from sample `start` of the epoch on; return the losses (steps,)
-    network()                 the layers as pairs of host arrays, weights (inputs, outputs) and bias (outputs,)
+    samples                   the number of training samples, n
+    shuffle(permutation)      start an epoch; the permutation, int64 (n,), applies to the order of the previous epoch
+    train(start, steps)       take `steps` steps, starting at sample `start` of the epoch; return the losses (steps,)
+    network()                 return the layers as pairs of host arrays, weights (inputs, outputs) and bias (outputs,)
 
-Only `train` is timed. All start from the same weights and see the same samples in the same order.
+Only `train` is timed. All contestants start from the same weights and see the same samples in the same order.
 """
 
 import importlib
@@ -32,7 +32,7 @@ LAYERWISE, SIMULTANEOUS = "layerwise", "simultaneous"
 
 
 class Workload(NamedTuple):
-    """What every contestant trains."""
+    """What every contestant trains: a network, a batch size and the number of steps."""
 
     name: str
     title: str
@@ -42,11 +42,11 @@ class Workload(NamedTuple):
     init: str
     learning_rate: float
     steps: int
-    """Of a round."""
+    """The number of steps in a round."""
 
 
 class Job(NamedTuple):
-    """A contestant, what it is to train, and where."""
+    """A contestant, its workload, its threads and the data folder."""
 
     contestant: str
     workload: Workload
@@ -59,22 +59,22 @@ class Job(NamedTuple):
         return np.dtype(self.workload.dtype).type
 
 
-class Unavailable(Exception):  # noqa: N818  (no fault)
-    """Why a contestant cannot take part here."""
+class Unavailable(Exception):  # noqa: N818  (not an error)
+    """The reason why a contestant cannot run on this machine."""
 
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 
 
 def initial_network(job: Job) -> tuple[Layers, np.random.RandomState]:
-    """The weights that all begin with, in the workload's dtype, and the stream that the shuffles go on with."""
+    """Return the initial layers in the workload's dtype, and the random generator, which then shuffles."""
     random = np.random.RandomState(0)
     layers = initial_layers((INPUTS, *job.workload.hidden, CLASSES), random, job.workload.init)
     return [(weights.astype(job.dtype), bias.astype(job.dtype)) for weights, bias in layers], random
 
 
 def load_rows(job: Job) -> tuple[np.ndarray, np.ndarray]:
-    """The training set as users of other libraries hold it: rows in [0, 1] of the dtype, and labels int64."""
+    """Return the training set in the usual form of other libraries: rows in [0, 1] of the dtype, and int64 labels."""
     dataset = load_dataset(job.data_dir)
     rows = dataset.train_images.reshape(len(dataset.train_images), -1).astype(job.dtype)
     rows /= 255
@@ -82,15 +82,15 @@ def load_rows(job: Job) -> tuple[np.ndarray, np.ndarray]:
 
 
 def one_hidden_layer(job: Job) -> None:
-    """Raise Unavailable for a workload that a network of one hidden layer cannot train."""
+    """Raise Unavailable unless the workload's network has one hidden layer."""
     if len(job.workload.hidden) != 1:
         raise Unavailable("written for one hidden layer")
 
 
 class MlpXp:
-    """`mlp_xp`: chunks of steps, as `mlp_xp.training.trajectory` runs them.
+    """`mlp_xp`, which runs steps in chunks like `mlp_xp.training.trajectory`.
 
-    direct: write the first weights at every step, as other workloads than single samples do anyway.
+    direct: update the first weights at every step, as is always done for larger batches.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class MlpXp:
         dtype: str | None = None,
         direct: bool = False,
     ) -> None:
-        """Load the data, and build the network on a backend."""
+        """Load the data and build the network on a backend."""
         if backend == "torch":
             set_torch_threads(job.threads)
         try:
@@ -125,17 +125,17 @@ class MlpXp:
         sizes = (INPUTS, *workload.hidden, CLASSES)
         self.state, _ = initial_state(self.config, sizes, self.backend)
         self.run_chunk = make_chunk(self.config, self.backend, self.dataset.prepare)
-        # As between two reports of a run that are a round apart.
+        # As in a run with one report per round.
         self.lengths = chunk_lengths(
             workload.batch_size, count_parameters(sizes), (workload.steps + 1) * workload.batch_size
         )
 
     def shuffle(self, permutation: np.ndarray) -> None:
-        """Begin an epoch."""
+        """Start an epoch."""
         self.order = self.order[permutation]
 
     def train(self, start: int, steps: int) -> np.ndarray:
-        """Cut the steps into chunks, and run them."""
+        """Run the steps in chunks."""
         backend, batch_size = self.backend, self.config.batch_size
         parts = []
         for length in cut(steps, self.lengths):
@@ -153,16 +153,16 @@ class MlpXp:
         return np.concatenate(parts)
 
     def network(self) -> Layers:
-        """The layers on the host."""
+        """Return the layers on the host."""
         to_numpy = self.backend.to_numpy
         return [(to_numpy(weights), to_numpy(bias)) for weights, bias in self.state.network]
 
 
 class Notebook:
-    """The notebook's loop in plain NumPy, from the retelling that the tests use as their oracle."""
+    """The notebook's loop in plain NumPy, from `parity.notebook`, the reference of the tests."""
 
     def __init__(self, job: Job) -> None:
-        """Load the data as float64, as the notebook does, and build its network."""
+        """Load the data as float64, like the notebook, and build its network."""
         one_hidden_layer(job)
         data = notebook.load(job.data_dir)
         self.batch_size = job.workload.batch_size
@@ -175,12 +175,12 @@ class Notebook:
         self.samples = len(self.labels)
 
     def shuffle(self, permutation: np.ndarray) -> None:
-        """Begin an epoch, with a shuffled copy of everything, as the notebook does."""
+        """Start an epoch with a shuffled copy of all data, like the notebook."""
         self.images = self.images[permutation]
         self.labels = self.labels[permutation]
 
     def train(self, start: int, steps: int) -> np.ndarray:
-        """Step by step."""
+        """Take the steps one by one."""
         losses = np.empty(steps)
         for step in range(steps):
             stop = start + self.batch_size
@@ -190,7 +190,7 @@ class Notebook:
         return losses
 
     def network(self) -> Layers:
-        """The layers."""
+        """Return the layers."""
         model = self.model
         return [
             (model.weights_input_hidden, model.bias_input_hidden),
@@ -199,13 +199,13 @@ class Notebook:
 
 
 class PyTorch:
-    """PyTorch as its users write it: modules, autograd, an optimiser."""
+    """PyTorch as it is usually written: modules, autograd, an optimiser."""
 
     def __init__(self, job: Job, compile_mode: str | None = None, device: str = "cpu") -> None:
-        """Build the modules, with the weights that all begin with.
+        """Build the modules with the common initial weights.
 
-        compile_mode: of `torch.compile`; "reduce-overhead" replays forward and backward pass as CUDA graphs. None does
-        not compile.
+        compile_mode: the mode of `torch.compile`; "reduce-overhead" replays forward and backward pass as CUDA graphs.
+        With None the model is not compiled.
         """
         torch = set_torch_threads(job.threads)
         if device != "cpu" and not torch.cuda.is_available():
@@ -229,14 +229,14 @@ class PyTorch:
         self.torch = torch
 
     def shuffle(self, permutation: np.ndarray) -> None:
-        """Begin an epoch, with a shuffled copy."""
+        """Start an epoch with a shuffled copy."""
         order = self.torch.from_numpy(permutation).to(self.images.device)
         self.images, self.labels = self.images[order], self.labels[order]
         if self.images.is_cuda:
-            self.torch.cuda.synchronize()  # else the next round, which is timed, would wait for the copy
+            self.torch.cuda.synchronize()  # otherwise the next timed round would include the copy
 
     def train(self, start: int, steps: int) -> np.ndarray:
-        """Step by step; the losses leave the device after the last."""
+        """Take the steps one by one; copy the losses to the host after the last step."""
         losses = []
         for _ in range(steps):
             stop = start + self.batch_size
@@ -249,23 +249,23 @@ class PyTorch:
         return np.array(self.torch.stack(losses).cpu().numpy())
 
     def network(self) -> Layers:
-        """The layers on the host."""
+        """Return the layers on the host."""
         linears = [module for module in self.model if hasattr(module, "weight")]
         return [(x.weight.detach().cpu().numpy().T, x.bias.detach().cpu().numpy()) for x in linears]
 
 
 def set_torch_threads(threads: int) -> Any:
-    """Import PyTorch, and give it so many threads; its environment variables alone do not suffice in every build."""
+    """Import PyTorch and set its number of threads: its environment variables are not enough in every build."""
     torch = import_or_unavailable("torch")
     torch.set_num_threads(threads)
     return torch
 
 
 class ScikitLearn:
-    """scikit-learn's MLPClassifier, a partial fit a batch."""
+    """scikit-learn's MLPClassifier, with one partial fit per batch."""
 
     def __init__(self, job: Job) -> None:
-        """Build the classifier, and overwrite its weights."""
+        """Build the classifier and overwrite its weights."""
         import_or_unavailable("sklearn")
         from sklearn.neural_network import MLPClassifier
 
@@ -283,7 +283,7 @@ class ScikitLearn:
         )
         self.images, self.labels = load_rows(job)
         self.samples = len(self.labels)
-        # The weights are made by the first fit. Its optimiser keeps these arrays, so they are overwritten in place.
+        # The first fit creates the weights. The optimiser keeps these arrays, so they are overwritten in place.
         self.model.partial_fit(self.images[: self.batch_size], self.labels[: self.batch_size], classes=range(CLASSES))
         layers, _ = initial_network(job)
         for weights, bias, (first_weights, first_bias) in zip(
@@ -293,11 +293,11 @@ class ScikitLearn:
             bias[...] = first_bias
 
     def shuffle(self, permutation: np.ndarray) -> None:
-        """Begin an epoch, with a shuffled copy."""
+        """Start an epoch with a shuffled copy."""
         self.images, self.labels = self.images[permutation], self.labels[permutation]
 
     def train(self, start: int, steps: int) -> np.ndarray:
-        """Step by step."""
+        """Take the steps one by one."""
         losses = np.empty(steps)
         for step in range(steps):
             stop = start + self.batch_size
@@ -307,14 +307,14 @@ class ScikitLearn:
         return losses
 
     def network(self) -> Layers:
-        """The layers."""
+        """Return the layers."""
         return list(zip(self.model.coefs_, self.model.intercepts_, strict=True))
 
 
 class Keras:
-    """Keras 3 on JAX: a model, and the jitted training step of Keras' own guide to custom loops in JAX.
+    """Keras 3 on JAX: a model and the jitted training step from Keras' guide to custom training loops in JAX.
 
-    `train_on_batch` computes the same and takes ten times as long at batches of one.
+    `train_on_batch` computes the same and takes ten times as long with batches of one.
     """
 
     def __init__(self, job: Job) -> None:
@@ -352,11 +352,11 @@ class Keras:
         self.samples = len(self.labels)
 
     def shuffle(self, permutation: np.ndarray) -> None:
-        """Begin an epoch, with a shuffled copy."""
+        """Start an epoch with a shuffled copy."""
         self.images, self.labels = self.images[permutation], self.labels[permutation]
 
     def train(self, start: int, steps: int) -> np.ndarray:
-        """Step by step; the losses leave the device after the last."""
+        """Take the steps one by one; copy the losses to the host after the last step."""
         losses = []
         for _ in range(steps):
             stop = start + self.batch_size
@@ -366,19 +366,19 @@ class Keras:
         return np.array(losses)
 
     def network(self) -> Layers:
-        """The layers on the host."""
+        """Return the layers on the host."""
         arrays = [np.array(array) for array in self.state[0]]
         return list(zip(arrays[::2], arrays[1::2], strict=True))
 
 
 class Numba:
-    """The machine's limit: the notebook's step as one compiled loop over arrays that fit it. No `fastmath`."""
+    """The limit of the machine: the notebook's step as one compiled loop. Without `fastmath`."""
 
     def __init__(self, job: Job) -> None:
-        """Compile on the first call."""
+        """Prepare the loop, which Numba compiles on the first call."""
         one_hidden_layer(job)
         numba = import_or_unavailable("numba")
-        import_or_unavailable("scipy")  # where Numba finds BLAS
+        import_or_unavailable("scipy")  # Numba takes BLAS from SciPy
         loop = train_single_samples if job.workload.batch_size == 1 else train_batches
         self.loop = numba.njit(error_model="numpy")(loop)
         self.job = job
@@ -387,11 +387,11 @@ class Numba:
         self.samples = len(self.labels)
 
     def shuffle(self, permutation: np.ndarray) -> None:
-        """Begin an epoch, with a shuffled copy."""
+        """Start an epoch with a shuffled copy."""
         self.images, self.labels = self.images[permutation], self.labels[permutation]
 
     def train(self, start: int, steps: int) -> np.ndarray:
-        """All steps in one call."""
+        """Take all steps in one call."""
         batch_size = self.job.workload.batch_size
         stop = start + steps * batch_size
         losses = np.empty(steps, self.job.dtype)
@@ -401,17 +401,17 @@ class Numba:
         return losses
 
     def network(self) -> Layers:
-        """The layers."""
+        """Return the layers."""
         return [(self.w0, self.b0), (self.w1, self.b1)]
 
 
-# For Numba. `one` has the dtype of the arrays: a Python 1 would turn float32 arithmetic into float64.
+# For Numba. `one` has the dtype of the arrays, because a Python 1 would make float32 arithmetic float64.
 
 
 def train_single_samples(
     x: Any, labels: Any, w0: Any, b0: Any, w1: Any, b1: Any, rate: Any, one: Any, losses: Any
 ) -> None:
-    """A step a row of x, with the losses written into `losses`. The number of inputs is a multiple of 4."""
+    """Take one step per row of x and write the losses into `losses`. The number of inputs is a multiple of 4."""
     inputs, hidden = w0.shape
     outputs = w1.shape[1]
     a, error, e = np.empty_like(b0), np.empty_like(b0), np.empty_like(b1)
@@ -419,7 +419,7 @@ def train_single_samples(
         row = x[s]
         for j in range(hidden):
             a[j] = b0[j]
-        # Four rows of weights at once: `a` is loaded and stored a quarter as often.
+        # Four rows of weights per pass, so that `a` is loaded and stored a quarter as often.
         for i in range(0, inputs, 4):
             x_0, x_1, x_2, x_3 = row[i], row[i + 1], row[i + 2], row[i + 3]
             w_0, w_1, w_2, w_3 = w0[i], w0[i + 1], w0[i + 2], w0[i + 3]
@@ -458,7 +458,7 @@ def train_single_samples(
 
 
 def train_batches(x: Any, labels: Any, w0: Any, b0: Any, w1: Any, b1: Any, rate: Any, one: Any, losses: Any) -> None:
-    """A step a batch, BLAS for the matrix products; rows of x and labels belong to `losses.size` batches in turn."""
+    """Take one step per batch, with BLAS for matrix products. x and labels hold `losses.size` batches in order."""
     steps = losses.size
     size = x.shape[0] // steps
     hidden, outputs = w1.shape
@@ -508,7 +508,7 @@ def train_batches(x: Any, labels: Any, w0: Any, b0: Any, w1: Any, b1: Any, rate:
 
 
 def import_or_unavailable(name: str) -> Any:
-    """The module, or Unavailable with the reason."""
+    """Return the module. Raises Unavailable with the reason."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -516,7 +516,7 @@ def import_or_unavailable(name: str) -> Any:
 
 
 class Contestant(NamedTuple):
-    """How to make one, and which of the two update orders it computes (`mlp_xp.config.UPDATE_ORDERS`)."""
+    """How to create a contestant, and its update order (one of `mlp_xp.config.UPDATE_ORDERS`)."""
 
     title: str
     order: str
@@ -544,14 +544,14 @@ CONTESTANTS = {
     "keras-jax": Contestant("Keras on JAX", SIMULTANEOUS, Keras),
     LIMIT: Contestant("Numba loop: limit", LAYERWISE, Numba),
 }
-# For scripts/bench_curves.py, to show what deferred updates bring.
+# For scripts/bench_curves.py, to show the effect of deferred updates.
 VARIANTS = {
     "mlp_xp-numpy-direct": Contestant(
         "mlp_xp, NumPy, direct", LAYERWISE, MlpXp, ("numpy", None, LAYERWISE, None, True)
     ),
     "mlp_xp-jax-direct": Contestant("mlp_xp, JAX, direct", LAYERWISE, MlpXp, ("jax", "cpu", LAYERWISE, None, True)),
 }
-# What each must agree with. In float64 whatever the workload's dtype, and never timed.
+# Each contestant must agree with one of these. They use float64 for every workload and are not timed.
 REFERENCES = {
     order: Contestant(f"reference, {order}", order, MlpXp, ("numpy", None, order, "float64"))
     for order in (LAYERWISE, SIMULTANEOUS)
@@ -562,7 +562,7 @@ OURS = "mlp_xp-"
 
 
 def contestant_of(name: str) -> Contestant:
-    """By its name; `mlp_xp-module:namespace` is `mlp_xp` on any namespace of the array API standard."""
+    """Return a contestant by name; `mlp_xp-module:namespace` runs `mlp_xp` on any array API namespace."""
     backend = name.removeprefix(OURS)
     if name.startswith(OURS) and ":" in backend:
         return Contestant(f"mlp_xp, {backend}", LAYERWISE, MlpXp, (backend, None, LAYERWISE))
@@ -570,6 +570,6 @@ def contestant_of(name: str) -> Contestant:
 
 
 def make_contestant(job: Job) -> Any:
-    """The contestant of a job. Raises Unavailable."""
+    """Create the contestant of a job. Raises Unavailable."""
     contestant = contestant_of(job.contestant)
     return contestant.make(job, *contestant.arguments)

@@ -1,4 +1,4 @@
-"""What `make gpu` runs: parts, each a process with a time limit, so that none can take the others' results with it."""
+"""The parts of `make gpu`: separate processes with time limits, so that a failed part does not affect the others."""
 
 import contextlib
 import datetime as dt
@@ -21,13 +21,13 @@ from mlp_xp.bench.report import Record
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LIMIT = 480
-"""Seconds that a part may take."""
+"""Time limit of a part, in seconds."""
 LOOK_LIMIT = 120
-"""Seconds that a library may take to open the card."""
+"""Time limit for a library to open the card, in seconds."""
 ROUNDS = 7
 STAND_IN = Card("stand-in, not a GPU", "none", "none", "none")
 
-# A contestant of the benchmark takes part where its library sees the card.
+# A contestant of the benchmark runs if its library sees the card.
 CONTESTANTS = {
     "cupy": ("mlp_xp-cupy",),
     "jax": ("mlp_xp-jax-gpu",),
@@ -38,52 +38,52 @@ LIBRARIES = tuple(CONTESTANTS)
 PASSED, FAILED, UNFINISHED, NOT_RUN = "passed", "failed", "unfinished", "not run"
 
 ENVIRONMENT = {
-    # Several processes share the card, of which JAX would take three quarters at its first operation.
+    # Several processes share the card; by default JAX reserves three quarters of its memory.
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-    # No TF32, whose products of float32 have ten bits: JAX uses it by default on recent cards, PyTorch and CuPy do not
-    # unless they are told to, as some containers do.
+    # No TF32, which multiplies float32 with ten bits. JAX uses it by default on recent cards; PyTorch and CuPy use it
+    # only if it is enabled, which some containers do.
     "JAX_DEFAULT_MATMUL_PRECISION": "highest",
     "CUPY_TF32": "0",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "0",
     "NVIDIA_TF32_OVERRIDE": "0",
-    # Card 0 is then the one that nvidia-smi names first.
+    # Card 0 is then the first card in nvidia-smi.
     "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
 }
 
 
 class DryRun(NamedTuple):
-    """A run of everything on a stand-in for CuPy, for a machine without a GPU. It is labelled so wherever it writes."""
+    """A run of all parts on a stand-in for CuPy, without a GPU. All of its output is labelled as such."""
 
     folder: Path
-    """In which a package named cupy stands in for CuPy."""
+    """A folder with a package named cupy that replaces CuPy."""
     steps: int = 3
-    """At most so many steps of the parity check, and of a round."""
+    """The largest number of steps in the parity check and in a round."""
     tests: tuple[str, ...] = ("tests/test_functional.py", "-k", "cupy-stand-in")
-    """Substitute for `-m gpu`, which would find nothing that runs."""
+    """Used instead of `-m gpu`, which would skip all tests."""
 
 
 class Plan(NamedTuple):
-    """What to run, and where to write it."""
+    """What to run, and where to write the results."""
 
     folder: Path
     limit: float = LIMIT
     data_dir: Path | None = None
-    """Instead of MNIST."""
+    """The data to use instead of MNIST."""
     dry_run: DryRun | None = None
 
 
 class Part(NamedTuple):
-    """A part of the run: commands in turn, which share the time limit."""
+    """A part of the run: commands that run in order and share the time limit."""
 
     name: str
     title: str
     commands: tuple[tuple[str, ...], ...]
     needs: str | None
-    """The library that must see the card."""
+    """The library that must see the card, if any."""
 
 
 def environment(plan: Plan) -> dict[str, str]:
-    """The environment of all processes."""
+    """Return the environment variables of all processes."""
     paths = [str(plan.dry_run.folder)] if plan.dry_run else []
     paths += [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(paths)}
@@ -92,9 +92,9 @@ def environment(plan: Plan) -> dict[str, str]:
 def run_part(
     commands: tuple[tuple[str, ...], ...], log: Path, limit: float, env: Mapping[str, str]
 ) -> list[int | None]:
-    """Run commands in turn, their output in a file. Their exit codes; None for one that was killed at the limit.
+    """Run commands in order, with their output in a file. Return exit codes; None if killed at the time limit.
 
-    Whatever the killed one has started is killed too. An interrupt kills it and is passed on.
+    The processes that a killed command has started are killed too. An interrupt kills the command and is re-raised.
     """
     codes: list[int | None] = []
     end = time.monotonic() + limit
@@ -119,7 +119,7 @@ def run_part(
 
 
 def look(plan: Plan) -> list[Record]:
-    """Which libraries see the card: `name`, and what `gpu_worker.look` answers."""
+    """Return for each library its `name` and the result of `gpu_worker.look`: whether it sees the card."""
     found = []
     for name in LIBRARIES:
         log = plan.folder / f"look-{name}.log"
@@ -128,13 +128,13 @@ def look(plan: Plan) -> list[Record]:
         answer = read_json(plan.folder / f"look-{name}.json")
         if answer is None:
             how = f"took more than {LOOK_LIMIT} s" if codes == [None] else f"ended with code {codes[0]}"
-            answer = {"unseen": f"the process that was to open it {how}: {last_line(log)}"}
+            answer = {"unseen": f"the process that opens it {how}: {last_line(log)}"}
         found.append({"name": name, **answer})
     return found
 
 
 def parts(plan: Plan, libraries: list[Record]) -> list[Part]:
-    """Everything there is to run, in order."""
+    """Return all parts, in order."""
     python = sys.executable
     report = str(plan.folder / "tests.xml")
     selection = plan.dry_run.tests if plan.dry_run else ("-m", "gpu")
@@ -165,12 +165,12 @@ def parts(plan: Plan, libraries: list[Record]) -> list[Part]:
 
 
 def seen(libraries: list[Record]) -> list[str]:
-    """The names of the libraries that see the card."""
+    """Return the names of the libraries that see the card."""
     return [library["name"] for library in libraries if "unseen" not in library]
 
 
 def worker(plan: Plan, task: str, **others: Any) -> tuple[str, ...]:
-    """The command of a task of `gpu_worker`."""
+    """Return the command for a task of `gpu_worker`."""
     return (
         sys.executable,
         "-m",
@@ -180,7 +180,7 @@ def worker(plan: Plan, task: str, **others: Any) -> tuple[str, ...]:
 
 
 def begin(plan: Plan, card: Card, libraries: list[Record]) -> Record:
-    """The record of a run of which no part has run yet."""
+    """Return the record of a run before its first part."""
     return {
         "dry_run": plan.dry_run is not None,
         "card": (STAND_IN if plan.dry_run else card)._asdict(),
@@ -190,7 +190,7 @@ def begin(plan: Plan, card: Card, libraries: list[Record]) -> Record:
         "libraries": libraries,
         "limit": plan.limit,
         "parts": [
-            {"name": part.name, "title": part.title, "status": NOT_RUN, "reason": "its turn did not come"}
+            {"name": part.name, "title": part.title, "status": NOT_RUN, "reason": "the run ended before it"}
             for part in parts(plan, libraries)
         ],
         "parity": {},
@@ -199,12 +199,12 @@ def begin(plan: Plan, card: Card, libraries: list[Record]) -> Record:
 
 
 def own_versions(plan: Plan, found: dict[str, str]) -> dict[str, str]:
-    """The versions of what takes part: in a dry run not that of an installed CuPy, for which the stand-in stands."""
+    """Return the versions of what is used: in a dry run without CuPy, which the stand-in replaces."""
     return {name: version for name, version in found.items() if not (plan.dry_run and name.startswith("cupy"))}
 
 
 def run(plan: Plan, record: Record, say: Callable[[str], None]) -> Iterator[Part]:
-    """Run all parts and complete the record; yield after each. What is recorded of a part is not changed again."""
+    """Run all parts, add their results to the record, and yield after each. A part's results do not change later."""
     libraries = record["libraries"]
     env = environment(plan)
     for i, part in enumerate(parts(plan, libraries)):
@@ -224,9 +224,9 @@ def run(plan: Plan, record: Record, say: Callable[[str], None]) -> Iterator[Part
 
 
 def judge(part: Part, codes: list[int | None], log: Path) -> Record:
-    """The status of a part that has run, and why it is not `passed`."""
+    """Return the status of a part that has run, with the reason if it is not `passed`."""
     if None in codes:
-        return {"status": UNFINISHED, "reason": f"killed at its time limit; it had said last: {last_line(log)}"}
+        return {"status": UNFINISHED, "reason": f"killed at its time limit; last output: {last_line(log)}"}
     if any(codes):
         code = next(code for code in codes if code)
         return {"status": FAILED, "reason": f"exit code {code}: {last_line(log)}"}
@@ -234,7 +234,7 @@ def judge(part: Part, codes: list[int | None], log: Path) -> Record:
 
 
 def collect(plan: Plan, part: Part, record: Record, entry: Record) -> None:
-    """Put what a part has written into the record; a part that passed without its results has failed."""
+    """Add the results of a part to the record. A part that passed without results is set to failed."""
     if part.name == "tests":
         lines = log_lines(plan.folder / "tests.log")
         entry["summary"] = next((line for line in reversed(lines) if line.startswith("tests: ")), None)
@@ -255,11 +255,11 @@ def collect(plan: Plan, part: Part, record: Record, entry: Record) -> None:
         ours = [each for name in seen(record["libraries"]) for each in CONTESTANTS[name] if each.startswith("mlp_xp")]
         missing = [name for name in ours if name not in ran]
     if entry["status"] == PASSED and missing:
-        entry |= {"status": FAILED, "reason": f"without a result: {', '.join(missing)}"}
+        entry |= {"status": FAILED, "reason": f"no result for: {', '.join(missing)}"}
 
 
 def read_json(path: Path) -> Any:
-    """What a process has written, or None where it has not."""
+    """Return the content of a JSON file, or None if it does not exist."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
@@ -267,7 +267,7 @@ def read_json(path: Path) -> Any:
 
 
 def log_lines(log: Path) -> list[str]:
-    """The lines of a part's output that say something."""
+    """Return the non-empty lines of a part's output."""
     try:
         return [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     except FileNotFoundError:
@@ -275,5 +275,5 @@ def log_lines(log: Path) -> list[str]:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a part's output, of a length that fits a table."""
+    """Return the last line of a part's output, shortened for a table."""
     return (log_lines(log) or [""])[-1][:300]

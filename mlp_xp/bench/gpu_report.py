@@ -1,4 +1,4 @@
-"""The document that `make gpu` writes, from its record."""
+"""Create the document of `make gpu` from its record."""
 
 from pathlib import Path
 from typing import Any
@@ -29,26 +29,26 @@ EAGER, GRAPHS = "pytorch-gpu", "pytorch-gpu-graphs"
 HEADINGS = ["contestant", "step µs", "÷ PyTorch, GPU", "÷ PyTorch, CUDA graphs", "start s", "first s", "loss"]
 
 NOT_YET = "# On a GPU\n\nNot run yet.\n"
-"""The document before its first run."""
+"""The document before the first run."""
 
 PRECISION = """\
-TF32 is off: with it, products of float32 matrices have ten bits. JAX uses it by default on recent cards (it is run with
-`JAX_DEFAULT_MATMUL_PRECISION=highest`); PyTorch and CuPy use it only where they are told to."""
+TF32 is off, because it computes products of float32 matrices with ten bits. JAX uses TF32 by default on recent cards
+(here it runs with `JAX_DEFAULT_MATMUL_PRECISION=highest`); PyTorch and CuPy use it only if it is enabled."""
 
 TIMES = """\
-Every round ends with the losses on the host. They are the last to be computed, so that a round's time holds all of its
-work, though the libraries launch it asynchronously. PyTorch is used as its users write it, on the same card: modules,
-autograd, an optimiser; with CUDA graphs by `torch.compile(mode="reduce-overhead")`. **start** is from the start of the
-process to the first step, **first** how much longer the first round took than the others: compilation, mostly."""
+Every round ends when the losses are on the host. They are computed last, so that the time of a round includes all of
+its work, although the libraries launch it asynchronously. PyTorch runs on the same card and is used as usual: modules,
+autograd, an optimiser; with CUDA graphs by `torch.compile(mode="reduce-overhead")`. **start** is the time from the
+start of the process to the first step; **first** is the extra time of the first round, mostly compilation."""
 
 
 def document(record: Record, pictures: dict[str, str]) -> str:
-    """The whole document. pictures: file names by the case of the parity check, and by "bench"."""
+    """Return the whole document. pictures: file names, with the names of parity cases and "bench" as keys."""
     dry_run = record["dry_run"]
     lines = [f"# Dry run: {STAND_IN.name}" if dry_run else "# On a GPU", ""]
     if dry_run:
         lines += [
-            "No GPU took part: NumPy stood in for CuPy, for a few steps. This shows that the command runs, no more.",
+            "No GPU was used: NumPy replaced CuPy, for a few steps. This only shows that the command runs.",
             "",
         ]
     else:
@@ -63,7 +63,7 @@ def document(record: Record, pictures: dict[str, str]) -> str:
         for each in record["libraries"]
         if "unseen" not in each
     ]
-    lines += [*table(["library", "version", "device", "which it names"], cells), ""]
+    lines += [*table(["library", "version", "device", "name of the card"], cells), ""]
     cells = [
         [part["title"], part["status"], f"{part['seconds']:.0f}" if "seconds" in part else "–"]
         for part in record["parts"]
@@ -76,18 +76,18 @@ def document(record: Record, pictures: dict[str, str]) -> str:
 
 
 def table(headings: list[str], cells: list[list[str]]) -> list[str]:
-    """A Markdown table of words, line by line."""
+    """Return the lines of a Markdown table."""
     lines = [headings, ["---"] * len(headings), *cells]
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
 def label(record: Record) -> list[str]:
-    """What a section of a dry run begins with."""
+    """Return the first lines of a section: a label in a dry run, else nothing."""
     return [f"**{STAND_IN.name}.**", ""] if record["dry_run"] else []
 
 
 def missing(record: Record) -> list[str]:
-    """A sentence for everything that was not run, did not end or did not pass."""
+    """Return one line for everything that did not run, did not finish or did not pass."""
     found = [
         f"{each['name']} does not see the card: {each['unseen']}" for each in record["libraries"] if "unseen" in each
     ]
@@ -103,13 +103,13 @@ def missing(record: Record) -> list[str]:
 
 
 def tests_section(record: Record) -> list[str]:
-    """How many tests ran."""
+    """Return the section with the number of tests."""
     part = record["parts"][0]
     if part["status"] == NOT_RUN:
         return []
-    dry_run = "Tests on the stand-in", "Those of one file"
+    dry_run = "Tests on the stand-in", "One file"
     heading, selection = dry_run if record["dry_run"] else ("GPU tests", "`python -m pytest -m gpu`")
-    lines = [f"## {heading}", "", f"{selection}: {part.get('summary') or 'they did not come to an end'}.", ""]
+    lines = [f"## {heading}", "", f"{selection}: {part.get('summary') or 'they did not finish'}.", ""]
     if part.get("not_passed"):
         lines += [*(f"- {line}" for line in part["not_passed"][:20]), ""]
         more = len(part["not_passed"]) - 20
@@ -118,7 +118,7 @@ def tests_section(record: Record) -> list[str]:
 
 
 def parity_section(record: Record, pictures: dict[str, str]) -> list[str]:
-    """A table a case, all libraries in it."""
+    """Return the parity section: one table per case, with all libraries."""
     lines = []
     for case in CASES:
         results = {name: found[case.name] for name, found in record["parity"].items() if case.name in found}
@@ -143,7 +143,7 @@ def parity_section(record: Record, pictures: dict[str, str]) -> list[str]:
 
 
 def bench_section(record: Record, pictures: dict[str, str]) -> list[str]:
-    """A table a workload."""
+    """Return the benchmark section: one table per workload."""
     if not record["workloads"]:
         return []
     lines = ["## Time of a step", "", *label(record), TIMES, "", conditions(record["bench"]), ""]
@@ -152,11 +152,11 @@ def bench_section(record: Record, pictures: dict[str, str]) -> list[str]:
     for workload in record["workloads"]:
         lines += [f"### {workload['title']}: time of a step", "", *grid(HEADINGS, bench_rows(workload)), ""]
         lines += [*(f"- {line}" for line in notes(workload)), ""]
-    return [*lines, "† updates all layers at once; the others layer by layer, as the notebook.", ""]
+    return [*lines, "† updates all layers at once; the others update layer by layer, like the notebook.", ""]
 
 
 def bench_rows(workload: Record) -> list[list[str]]:
-    """The cells under HEADINGS, a row for each contestant that ran."""
+    """Return the cells under HEADINGS: one row per contestant that ran."""
     results = measured(workload)
     return [
         [
@@ -172,7 +172,7 @@ def bench_rows(workload: Record) -> list[list[str]]:
 
 
 def draw_pictures(record: Record, folder: Path, prefix: str) -> dict[str, str]:
-    """Draw what there is, into files whose names begin with the prefix: file names by case, and by "bench"."""
+    """Draw the available results into files that start with the prefix. Return their names by case, and by "bench"."""
     pictures = {}
     for case in CASES:
         found: dict[str, Any] = {

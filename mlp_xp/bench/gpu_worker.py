@@ -1,7 +1,7 @@
-"""The processes of `make gpu` that open a library on the card: one looks, the other runs the parity check.
+"""The processes of `make gpu` that open a library on the card, for a first look or for the parity check.
 
-`python -m mlp_xp.bench.gpu_worker JSON`, with `task`, `library` and what else the task takes. Answers go to files, so
-that what was finished is kept when the process is killed or crashes.
+Usage: `python -m mlp_xp.bench.gpu_worker JSON`, with `task`, `library` and the arguments of the task. Results are
+written to files, so that finished results are kept if the process is killed or crashes.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from mlp_xp.parity.report import allowed, also, json_record, mismatches, row
 from mlp_xp.training import DivergenceError
 
 DEVICE = "cuda:0"
-"""As every library's backend takes it."""
+"""The device name, which every library's backend accepts."""
 
 
 class Case(NamedTuple):
@@ -32,7 +32,7 @@ class Case(NamedTuple):
     dtype: str
     batch_size: int
     steps: int | None
-    """None: an epoch."""
+    """None for an epoch."""
 
 
 CASES = tuple(
@@ -46,9 +46,9 @@ CASES = tuple(
 
 
 def look(library: str, stand_in: bool) -> dict[str, Any]:
-    """What a library sees: `version`, `device` and `card`, as it names them; or `unseen`, with the reason.
+    """Return the `version`, `device` and `card` that a library reports; or `unseen` with the reason.
 
-    stand_in: what is imported as CuPy need not be CuPy.
+    stand_in: whether the module cupy may be something other than CuPy.
     """
     try:
         backend = open_backend(library, DEVICE)
@@ -56,12 +56,12 @@ def look(library: str, stand_in: bool) -> dict[str, Any]:
         return {"unseen": str(error)}
     if not stand_in and library == "cupy" and not of_a_distribution("cupy"):
         place = importlib.import_module("cupy").__file__
-        return {"unseen": f"{place} belongs to no installed distribution of CuPy; take its folder off PYTHONPATH"}
+        return {"unseen": f"{place} belongs to no installed distribution of CuPy; remove its folder from PYTHONPATH"}
     return {"version": backend.version, "device": backend.device_name, "card": card_name(library, backend)}
 
 
 def of_a_distribution(module: str) -> bool:
-    """Whether the file that an imported module comes from was put there by an installed distribution."""
+    """Return whether the file of an imported module belongs to an installed distribution."""
     file = Path(str(importlib.import_module(module).__file__)).resolve()
     names = importlib.metadata.packages_distributions().get(module, [])
     files = [(each, path) for each in map(importlib.metadata.distribution, names) for path in each.files or []]
@@ -69,7 +69,7 @@ def of_a_distribution(module: str) -> bool:
 
 
 def card_name(library: str, backend: Backend) -> str:
-    """The card, as a library names it."""
+    """Return the name of the card that a library reports."""
     module = importlib.import_module(library)
     if library == "cupy":
         return str(module.cuda.runtime.getDeviceProperties(int(backend.device))["name"].decode())
@@ -81,8 +81,8 @@ def card_name(library: str, backend: Backend) -> str:
 def compare_case(library: str, case: Case, data_dir: str | None, steps: int | None) -> dict[str, Any]:
     """Compare a library on the card with NumPy in float64.
 
-    Returns `rows` for the columns of `parity.report`, and `faults`, a sentence each; unless the loss stopped being
-    finite also `also`, `deviations` and `tolerance` of every step, and `record`. steps: at most so many.
+    Returns `steps`, `rows` for the columns of `parity.report`, and `faults`, one line each; if all losses are finite
+    also `also`, `deviations` and `tolerance` of every step, and `record`. steps: the largest number of steps.
     """
     dataset = load_dataset(data_dir or "mnist")
     config = replace(TrainConfig(), batch_size=case.batch_size)
@@ -108,7 +108,7 @@ def compare_case(library: str, case: Case, data_dir: str | None, steps: int | No
 
 
 def main() -> int:
-    """Do one task. Returns 1 when a library does not agree."""
+    """Do one task. Returns 1 if a library does not agree."""
     asked = json.loads(sys.argv[1])
     folder, library = Path(asked["folder"]), asked["library"]
     if asked["task"] == "look":
@@ -125,7 +125,7 @@ def main() -> int:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a file that is there as a whole or not at all."""
+    """Write a JSON file completely or not at all."""
     write_whole(path, (json.dumps(content) + "\n").encode())
 
 

@@ -1,7 +1,7 @@
-"""Time contestants on workloads: each in a process of its own, their rounds in turn.
+"""Time contestants on workloads, each in its own process, with interleaved rounds.
 
-Every contestant runs on the same number of threads, on the same samples in the same order, from the same weights. The
-processes stay alive and run their rounds in turn, so that a disturbance meets all of them.
+Every contestant uses the same number of threads, the same samples in the same order, and the same initial weights. The
+processes stay alive and run their rounds in turn, so that a disturbance of the machine affects all of them.
 """
 
 import datetime as dt
@@ -47,8 +47,8 @@ WORKLOADS = {
 }
 
 
-# For `make gpu`. A round is a few tens of milliseconds on a large card where it is a second on a processor, so that
-# the steps differ from those of the same networks above.
+# For `make gpu`. The numbers of steps differ from those above for the same networks, because a round that takes a
+# second on a processor takes a few tens of milliseconds on a large card.
 GPU_WORKLOADS = {
     workload.name: workload
     for workload in (
@@ -83,21 +83,21 @@ QUICK_ROUNDS = 3
 SLOW_TO_START = ("pytorch-compile", "pytorch-gpu-graphs")
 
 
-# From so many elements of a layer's outputs on, the references compute on all processors: they are not timed.
+# From this number of elements in a layer's outputs on, the references, which are not timed, use all processors.
 MANY_ELEMENTS = 2**20
 
 
 class WorkerError(MlpXpError):
-    """A contestant's process that ended before its time; the message is the last line that it wrote."""
+    """A contestant's process that ended too early; the message is its last line of output."""
 
     exit_code = 1
 
 
 class Worker:
-    """A contestant's process. Close it."""
+    """A contestant's process. Must be closed."""
 
     def __init__(self, job: Job) -> None:
-        """Start it, and wait until it is ready or has said why it is not."""
+        """Start the process and wait until it is ready or reports why it is not."""
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         began = time.perf_counter()
         self.process = subprocess.Popen(
@@ -127,7 +127,7 @@ class Worker:
         self.errors.close()
 
     def read(self) -> dict[str, Any]:
-        """The next answer."""
+        """Return the next answer."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -139,15 +139,15 @@ class Worker:
         return answer
 
     def ask(self, command: str) -> dict[str, Any]:
-        """Give a command and wait for its answer."""
+        """Send a command and return its answer."""
         assert self.process.stdin is not None
-        with suppress(BrokenPipeError):  # read says why
+        with suppress(BrokenPipeError):  # read raises the error
             print(command, file=self.process.stdin, flush=True)
         return self.read()
 
 
 def thread_variables(threads: int) -> dict[str, str]:
-    """Environment variables by which the libraries' thread pools are sized; NPROC is XLA's."""
+    """Return environment variables that set the sizes of the libraries' thread pools; NPROC is for XLA."""
     names = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB", "NUMBA")
     return {f"{name}_NUM_THREADS": str(threads) for name in names} | {"NPROC": str(threads)}
 
@@ -161,10 +161,10 @@ def measure(
     data_dir: Path = MNIST_DIR,
     say: Callable[[str], None] = lambda text: None,
 ) -> Record:
-    """Run contestants on a workload: its fields, `reference_loss` by update order, and `results`, one a contestant.
+    """Run contestants on a workload. Return its fields, `reference_loss` by update order, and a list `results`.
 
-    A result has round_seconds (the first round included), start_seconds, peak_bytes and loss; or `unavailable`. Raises
-    MlpXpError when a round is longer than an epoch.
+    There is one result per contestant. It has round_seconds (the first round included), start_seconds, peak_bytes and
+    loss; or `unavailable` with the reason. Raises MlpXpError if a round is longer than an epoch.
     """
 
     def job(name: str) -> Job:
@@ -187,7 +187,7 @@ def measure(
             if workload.steps * workload.batch_size > worker.first["ready"]:
                 raise MlpXpError(
                     f"{workload.steps} steps of {workload.batch_size} samples do not fit the "
-                    f"{worker.first['ready']} training samples; a round is at most an epoch",
+                    f"{worker.first['ready']} training samples; a round is at most one epoch",
                     setting="steps",
                 )
             workers[name] = worker
@@ -214,13 +214,13 @@ def measure(
 
 
 def reference_threads(workload: Workload, threads: int) -> int:
-    """How many threads compute the references, which are not timed: all processors for a large workload."""
+    """Return the number of threads for the references: all processors for a large workload."""
     many = workload.batch_size * max(workload.hidden, default=1) >= MANY_ELEMENTS
     return max(threads, os.cpu_count() or 1) if many else threads
 
 
 def processor() -> str:
-    """The name of the processor."""
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -229,7 +229,7 @@ def processor() -> str:
 
 
 def circumstances(*, threads: int, rounds: int) -> Record:
-    """What the times depend on, for the head of a record."""
+    """Return what the times depend on: date, machine, versions, threads, rounds."""
     return {
         "date": dt.date.today().isoformat(),
         "machine": {
@@ -244,7 +244,7 @@ def circumstances(*, threads: int, rounds: int) -> Record:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the contestants' libraries that are installed."""
+    """Return the versions of Python and of the installed libraries."""
     found = {"Python": platform.python_version()}
     for library in LIBRARIES:
         try:

@@ -1,4 +1,4 @@
-"""What scripts/bench.py measured, for people: ratios and verdicts from a record, tables, a picture."""
+"""Report the measurements of scripts/bench.py: ratios and verdicts, tables, a picture."""
 
 import io
 import math
@@ -13,9 +13,9 @@ from rich.text import Text
 from mlp_xp.bench.contestants import IDIOMATIC, LIMIT, NOTEBOOK, SIMULTANEOUS, contestant_of
 
 Record = dict[str, Any]
-"""As written to bench.json; `bench.measure` makes the part of a workload."""
+"""The content of bench.json; `bench.measure` creates the part of a workload."""
 
-# (workload, contestant, against whom, at most this ratio of the time of a step)
+# (workload, contestant, compared with, largest allowed ratio of the times of a step)
 BARS = (
     ("one-float64", "mlp_xp-numpy", NOTEBOOK, 0.9),
     ("one-float32", "mlp_xp-numpy", NOTEBOOK, 1.0),
@@ -43,25 +43,25 @@ HEADINGS = (
     ("loss", ""),
 )
 
-# Below this ratio of the longest bar to the shortest, a linear axis shows both.
+# Below this ratio of the longest to the shortest bar, the axis is linear.
 LINEAR = 10
-# Okabe and Ito's palette, which people of all kinds of colour vision can tell apart.
+# Okabe and Ito's colours, distinct for every kind of colour vision.
 OURS, THEIRS, REST, BOUND = "#0072B2", "#E69F00", "#999999", "#009E73"
 
 
 def step_seconds(result: Record, workload: Record) -> float:
-    """The median time of a step, without the first round."""
+    """Return the median time of a step, without the first round."""
     return median(result["round_seconds"][1:]) / int(workload["steps"])
 
 
 def compile_seconds(result: Record) -> float:
-    """What the first round took longer than the others: compilation, mostly."""
+    """Return the extra time of the first round, mostly compilation."""
     first, *others = result["round_seconds"]
     return max(0.0, first - median(others))
 
 
 def ratio(result: Record, other: Record | None) -> float:
-    """The median of the ratios within a round, where both met the same disturbances; NaN where there is no other."""
+    """Return the median of the ratios within each round, which share disturbances; NaN if `other` is None."""
     if other is None:
         return math.nan
     pairs = zip(result["round_seconds"][1:], other["round_seconds"][1:], strict=True)
@@ -69,23 +69,23 @@ def ratio(result: Record, other: Record | None) -> float:
 
 
 def tolerance(dtype: str) -> float:
-    """The relative difference of two losses that may be rounding: 4 sqrt(eps), as SciPy and array-api-extra take it."""
+    """Return the relative difference of two losses due to rounding: 4 sqrt(eps), as in SciPy and array-api-extra."""
     return float(4 * np.sqrt(np.finfo(dtype).eps))
 
 
 def agrees(result: Record, workload: Record) -> bool:
-    """Whether a contestant ended where the reference of its update order did, in all that rounding allows."""
+    """Return whether the final loss is that of the reference with the same update order, within rounding."""
     expected = workload["reference_loss"][contestant_of(result["contestant"]).order]
     return bool(abs(result["loss"] - expected) <= tolerance(workload["dtype"]) * abs(expected))
 
 
 def measured(workload: Record) -> dict[str, Record]:
-    """The results of those that ran, by name."""
+    """Return the results of the contestants that ran, by name."""
     return {result["contestant"]: result for result in workload["results"] if "loss" in result}
 
 
 def rows(workload: Record) -> list[list[str]]:
-    """The cells under HEADINGS, a row for each that ran."""
+    """Return the cells under HEADINGS: one row per contestant that ran."""
     results = measured(workload)
     table = []
     for name, result in results.items():
@@ -105,17 +105,17 @@ def rows(workload: Record) -> list[list[str]]:
 
 
 def digits(number: float, significant: int) -> str:
-    """A positive number with so many significant digits, or all of its integer part; a dash for NaN."""
+    """Format a positive number with n significant digits, or its whole integer part; a dash for NaN."""
     if math.isnan(number):
         return "–"
     return f"{number:.{max(0, significant - 1 - math.floor(math.log10(number)))}f}"
 
 
 def notes(workload: Record) -> list[str]:
-    """What must be said below a table: the references, who differs from them, and who did not run, with reasons."""
+    """Return the notes below a table: the reference losses, who differs from them, and who did not run and why."""
     losses = ", ".join(f"{order} {loss:.4f}" for order, loss in workload["reference_loss"].items())
     steps = max((len(x.get("round_seconds", ())) for x in workload["results"]), default=0) * int(workload["steps"])
-    lines = [f"loss after {steps} steps, on the first test images; must be: {losses}"]
+    lines = [f"loss after {steps} steps, on the first test images; expected: {losses}"]
     for name, result in measured(workload).items():
         if not agrees(result, workload):
             order = contestant_of(name).order
@@ -132,7 +132,7 @@ def notes(workload: Record) -> list[str]:
 
 
 def verdicts(record: Record) -> list[tuple[str, float, float]]:
-    """What is compared, the ratio measured and the bar, for every bar whose two contestants ran."""
+    """Return a description, the measured ratio and the bar, for every bar whose two contestants ran."""
     workloads = {workload["name"]: workload for workload in record["workloads"]}
     found = []
     for kind, bars in (("time", BARS), ("peak memory", (MEMORY_BAR,))):
@@ -149,22 +149,22 @@ def verdicts(record: Record) -> list[tuple[str, float, float]]:
 
 
 def conditions(record: Record) -> str:
-    """Where and how a record was measured, in two sentences."""
+    """Describe in two sentences where and how a record was measured."""
     machine, versions = record["machine"], record["versions"]
     threads = f"{record['threads']} thread" + ("s" if record["threads"] > 1 else "")
     libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
-        f"{machine['processor']}, {machine['processors']} processors, {machine['system']}; {threads} a contestant, "
+        f"{machine['processor']}, {machine['processors']} processors, {machine['system']}; {threads} per contestant, "
         f"median of {record['rounds']} interleaved rounds, {record['date']}. {libraries}."
     )
 
 
 def show(record: Record, console: Console) -> None:
-    """Print the tables, within 80 columns."""
+    """Print the tables within 80 columns."""
     for workload in record["workloads"]:
         table = Table(box=None, padding=(0, 1), pad_edge=False, title=workload["title"], title_justify="left")
         for i, heading in enumerate(HEADINGS):
-            # A long namespace is folded, so that no number is cut.
+            # A long namespace is folded, so that no number is truncated.
             table.add_column("\n".join(heading), justify="right" if i else "left", no_wrap=i > 0, overflow="fold")
         for row in rows(workload):
             table.add_row(*row, style="bold" if row[0].startswith("mlp_xp") else "red" if "≠" in row[-1] else None)
@@ -181,16 +181,16 @@ def show(record: Record, console: Console) -> None:
         for what, value, bar in found:
             table.add_row(what, digits(value, 2), f"{bar:g}", "met" if value <= bar else Text("missed", style="red"))
         console.print(table)
-    console.print("† updates all layers at once; the others layer by layer, as the notebook", style="dim")
+    console.print("† updates all layers at once; the others update layer by layer, like the notebook", style="dim")
 
 
 def markdown(record: Record) -> str:
-    """The tables in Markdown."""
+    """Return the tables in Markdown."""
     lines = [conditions(record), ""]
     for workload in record["workloads"]:
         lines += [f"### {workload['title']}", "", *grid([" ".join(x).strip() for x in HEADINGS], rows(workload)), ""]
         lines += [*(f"- {line}" for line in notes(workload)), ""]
-    lines += ["† updates all layers at once; the others layer by layer, as the notebook.", ""]
+    lines += ["† updates all layers at once; the others update layer by layer, like the notebook.", ""]
     found = [
         [what, digits(value, 2), f"{bar:g}", "met" if value <= bar else "**missed**"]
         for what, value, bar in verdicts(record)
@@ -201,15 +201,15 @@ def markdown(record: Record) -> str:
 
 
 def grid(headings: list[str], cells: list[list[str]]) -> list[str]:
-    """A Markdown table, line by line; all columns but the first to the right."""
+    """Return the lines of a Markdown table; all columns but the first are right-aligned."""
     lines = [headings, ["---"] + ["---:"] * (len(headings) - 1), *cells]
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
 def draw(record: Record, title: str | None = None) -> bytes:
-    """Bars of the time of a step, a panel a workload, on logarithmic axes where they differ much: a PNG file.
+    """Draw the time of a step as bars, one panel per workload, and return a PNG file.
 
-    title: of the whole picture.
+    Axes are logarithmic if the times differ by a factor of LINEAR or more. title: the title of the whole picture.
     """
     from matplotlib.figure import Figure
 
@@ -232,7 +232,7 @@ def draw(record: Record, title: str | None = None) -> bytes:
             ax.set_xscale("log")
             ax.set_xlim(min(microseconds) / 3, max(microseconds) * 2)
         ax.xaxis.set_major_formatter("{x:g}")
-        ax.set_title(f"{workload['title']}: µs a step", loc="left", fontsize=10, fontweight="bold")
+        ax.set_title(f"{workload['title']}: µs per step", loc="left", fontsize=10, fontweight="bold")
         ax.tick_params(axis="y", length=0, labelsize=9)
         ax.grid(axis="x", alpha=0.3)
         ax.set_axisbelow(True)
@@ -243,5 +243,5 @@ def draw(record: Record, title: str | None = None) -> bytes:
 
 
 def colour(name: str) -> str:
-    """Of a contestant's bar: ours, the notebook, the limit, the rest."""
+    """Return the colour of a contestant's bar."""
     return OURS if name.startswith("mlp_xp") else {NOTEBOOK: THEIRS, LIMIT: BOUND}.get(name, REST)

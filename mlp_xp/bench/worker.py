@@ -1,6 +1,7 @@
-"""The process in which one contestant of scripts/bench.py runs, told by its parent when to run a round.
+"""The process of one contestant of scripts/bench.py, which runs a round on request.
 
-The job is its argument, as JSON; commands come line by line on standard input, answers go as JSON to standard output.
+The argument is the job as JSON. Commands are read from standard input, one per line; answers are written to standard
+output as JSON.
 """
 
 import json
@@ -24,7 +25,7 @@ CHECK_SAMPLES = 1000
 
 
 def serve(job: Job, commands: Iterable[str], answer: Callable[[dict[str, Any]], None]) -> None:
-    """Make the contestant and answer with its number of samples; run a round at `round`; at `end` say how it went."""
+    """Create the contestant and send its number of samples; run a round on `round`; send the results on `end`."""
     try:
         contestant = make_contestant(job)
     except Unavailable as reason:
@@ -49,7 +50,7 @@ def serve(job: Job, commands: Iterable[str], answer: Callable[[dict[str, Any]], 
 
 
 def check_loss(job: Job, layers: Layers) -> float:
-    """The mean cross-entropy of a network on the first test images, by one function in float64 for all contestants."""
+    """Return the mean cross-entropy on the first test images, in float64, the same way for all contestants."""
     backend = open_backend("numpy")
     dataset = load_dataset(job.data_dir, backend)
     network = tuple(Layer(weights.astype(np.float64), bias.astype(np.float64)) for weights, bias in layers)
@@ -58,9 +59,9 @@ def check_loss(job: Job, layers: Layers) -> float:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process ever held."""
+    """Return the peak memory of this process."""
     try:
-        # Linux carries ru_maxrss over from the process that started this one; this it does not.
+        # On Linux, ru_maxrss includes the peak of the process that started this one; VmHWM does not.
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     except (OSError, IndexError):
@@ -69,19 +70,19 @@ def peak_bytes() -> int:
 
 
 def pin(threads: int) -> None:
-    """Keep this process to so many processors where the system can: XLA starts as many threads as it may use."""
+    """Restrict this process to `threads` processors if the system can: XLA starts one thread per usable processor."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
 
 
 def main() -> None:
-    """Serve one job. Whatever a library prints goes to standard error, so that answers stay readable."""
+    """Serve one job. Output of libraries goes to standard error, so that it does not mix with answers."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     fields = json.loads(sys.argv[1])
     workload = Workload(**fields["workload"])
     job = Job(**fields | {"workload": workload._replace(hidden=tuple(workload.hidden))})
-    # PyTorch runs the backward pass on a GPU from a second thread, and its users do not pin it.
+    # PyTorch runs the backward pass on a GPU from a second thread, and usually nobody pins it.
     if not (job.contestant in CONTESTANTS and CONTESTANTS[job.contestant].gpu):
         pin(job.threads)
     serve(job, sys.stdin, lambda message: print(json.dumps(message), file=answers, flush=True))

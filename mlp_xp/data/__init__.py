@@ -1,1 +1,1 @@
-"""Data sets: files, folders and downloads to a `Dataset`; pictures prepared as MNIST's were."""
+"""Load a `Dataset` from files, folders and downloads, and prepare pictures as MNIST's were prepared."""

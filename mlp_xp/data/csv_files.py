@@ -1,4 +1,4 @@
-"""CSV files with the label first, as many MNIST-like sets are spread: a sample a line, parsed in pieces to bytes."""
+"""CSV files with one sample per line and the label first, a common form of MNIST-like data sets."""
 
 import csv
 import io
@@ -25,18 +25,18 @@ class Lines(NamedTuple):
     """Consecutive lines of a file."""
 
     first: int
-    """The number of the first of them, from 1."""
+    """The number of the first line, counted from 1."""
     lines: list[str]
 
 
 def read_csv(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Read a CSV file, gzipped or plain: a line a sample, its label and then the pixels of a square image, row by row.
+    """Read a CSV file of labelled images, gzipped or plain.
 
-    All values are whole numbers from 0 to 255, separated by commas, and may be quoted. A first line of names is left
-    out; so are empty lines.
+    Each line holds one sample: the label, then the pixels of a square image, row by row. All values are whole numbers
+    from 0 to 255, separated by commas, and may be quoted. A header line and empty lines are skipped.
 
-    Returns the images, uint8 (n, side, side), and the labels, uint8 (n,); n may be 0 if there is a line of names.
-    Raises CsvError, with the file, the line and the column.
+    Returns the images, uint8 (n, side, side), and the labels, uint8 (n,); n may be 0 if there is a header line.
+    Raises CsvError, which names the file, the line and the column.
     """
     pixels, labels = bytearray(), bytearray()
     with open_file(path, CsvError) as (stream, _), _as_text(stream) as text:
@@ -54,7 +54,7 @@ def _as_text(stream: io.BufferedIOBase) -> TextIO:
 
 
 def _split(text: TextIO) -> tuple[int, Iterator[Lines]]:
-    """The side of an image, by the first line that is not empty, and the samples' lines in pieces, none without any."""
+    """Return the side of an image, from the first non-empty line, and the samples' lines in non-empty pieces."""
     number, line = 1, text.readline()
     while line.isspace():
         number, line = number + 1, text.readline()
@@ -91,7 +91,7 @@ def _fields(line: str) -> list[str]:
 def _are_names(fields: list[str], number: int) -> bool:
     if "label" in (field.lower() for field in fields[1:]):
         raise CsvError(f"line {number}: the column 'label' is not the first; move it there")
-    # Names differ from one another. The pixels of a faulty first sample do not: there are more of them than levels.
+    # The names in a header all differ. The fields of a faulty first sample do not: it has more pixels than grey levels.
     return fields[0][:1].isalpha() and len(set(fields)) == len(fields)
 
 
@@ -103,33 +103,33 @@ def _is_number(field: str) -> bool:
 
 
 def _side(fields: list[str], number: int) -> int:
-    """The side of the square image whose label and pixels are the fields of a line."""
+    """Return the side of the square image in a line's fields, label first."""
     columns = len(fields)
     side = math.isqrt(columns - 1)
     if side == 0 or side * side != columns - 1:
-        hint = "the labels seem to be missing" if math.isqrt(columns) ** 2 == columns > 1 else "check what the file is"
+        hint = "the labels seem to be missing" if math.isqrt(columns) ** 2 == columns > 1 else "check the file"
         raise CsvError(
-            f"line {number}: {columns} columns, separated by commas, are a label and {columns - 1} pixels, which make "
-            f"up no square image; {hint}"
+            f"line {number}: {columns} columns, separated by commas, are a label and {columns - 1} pixels, which do "
+            f"not make a square image; {hint}"
         )
     return side
 
 
 def _parse(piece: Lines, columns: int) -> np.ndarray:
-    """The samples, label first, uint8 (n, columns)."""
+    """Return the samples, label first, uint8 (n, columns)."""
     lines = _filled(piece)
     try:
         with warnings.catch_warnings():
-            # An older NumPy only warns when it cuts a fraction off.
+            # Older NumPy versions only warn when they truncate a fraction.
             warnings.simplefilter("error", DeprecationWarning)
-            # Not uint8, for which an older NumPy takes 256 as 0.
+            # Not uint8: older NumPy versions read 256 as 0.
             samples = np.loadtxt(lines, dtype=np.int16, delimiter=",", comments=None, quotechar='"', ndmin=2)
     except (ValueError, DeprecationWarning) as error:
         _blame(piece, columns)
         raise CsvError(f"from line {piece.first} on: {error}; check how the file was made") from error
     if samples.shape != (len(lines), columns) or samples.min() < 0 or samples.max() > 255:
         _blame(piece, columns)
-        raise CsvError(f"from line {piece.first} on: quotes that do not close; check how the file was made")
+        raise CsvError(f"from line {piece.first} on: unclosed quotes; check how the file was made")
     return samples.astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""Data sets, by name or in a folder, as IDX or CSV files, to `uint8` arrays on a backend's device."""
+"""Load data sets, by name or from a folder of IDX or CSV files, as `uint8` arrays on a backend's device."""
 
 import os
 from pathlib import Path
@@ -18,22 +18,22 @@ from mlp_xp.errors import nearest
 from mlp_xp.functional import Array
 
 _HERE = Path(__file__).resolve().parent
-# Beside this file in an installed package; in a clone, at the top of the repository.
+# Next to this file in an installed package; at the top of the repository in a clone.
 MNIST_DIR = next((d for d in (_HERE / "mnist", _HERE.parent.parent / "data" / "mnist") if d.is_dir()), _HERE / "mnist")
 PARTS = ("train", "t10k")
 CONTENTS = ("images-idx3", "labels-idx1")
 CSV_SUFFIXES = (".csv", ".csv.gz")
-GIVE = "give a folder of four IDX files named as MNIST's or of two CSV files, or the name of a data set"
-# The argument of `load_dataset` that these faults are about.
+GIVE = "give a folder with four IDX files named like MNIST's or two CSV files, or the name of a data set"
+# The argument of `load_dataset` that the errors are about.
 SETTING = "name_or_folder"
 PIECE = 4096
 
 
 class Files(NamedTuple):
-    """Where a data set's files are, and how they are to be read."""
+    """Where a data set's files are, and how to read them."""
 
     train: tuple[Path, ...]
-    """The IDX files of images and of labels, or the one CSV file."""
+    """The IDX files of images and labels, or one CSV file."""
     test: tuple[Path, ...]
     class_names: tuple[str, ...] = DIGITS
     first_label: int = 0
@@ -49,15 +49,15 @@ def load_dataset(
 ) -> Dataset:
     """Load a data set by its name in DATASETS, or from a folder.
 
-    The arrays are `uint8` on the backend's device; without a backend they are NumPy arrays on the host. MNIST comes
-    from the repository where that is there. The others, and MNIST elsewhere, are downloaded once: see
-    `downloads.fetch` for `cache_dir` and `progress`.
+    The arrays are `uint8` on the backend's device; without a backend they are NumPy arrays on the host. MNIST is
+    read from the package or the repository if it is there. Other data sets are downloaded once; see `downloads.fetch`
+    for `cache_dir` and `progress`.
 
-    A folder (a path, or a string that is not a name) holds four IDX files named as MNIST's, or `*train*.csv` and
-    `*test*.csv` as `csv_files.read_csv` takes them, all of them gzipped or not, with the labels 0 to 9.
+    A folder (a path, or a string that is not a name) holds four IDX files named like MNIST's, or `*train*.csv` and
+    `*test*.csv` in the format of `csv_files.read_csv`. All files may be gzipped. The labels are 0 to 9.
 
-    Raises DatasetError, IdxError, CsvError or DownloadError, which name the file and the fault. Where no data set is
-    found at all, `setting` of the error is "name_or_folder".
+    Raises DatasetError, IdxError, CsvError or DownloadError, which name the file and the fault. If no data set is
+    found, the error's `setting` is "name_or_folder".
     """
     files = _find(name_or_folder, cache_dir, progress)
     train_images, train_labels = _load(files.train, files, backend)
@@ -65,7 +65,7 @@ def load_dataset(
     if train_images.shape[1:] != test_images.shape[1:]:
         raise DatasetError(
             f"{str(files.test[0])!r}: the test images are {_size(test_images.shape)} pixels, the training images in "
-            f"{files.train[0].name} {_size(train_images.shape)}; one network takes one size"
+            f"{files.train[0].name} are {_size(train_images.shape)}; all images must have the same size"
         )
     known = isinstance(name_or_folder, str) and name_or_folder in DATASETS
     name = str(name_or_folder) if known else str(Path(name_or_folder).absolute())
@@ -73,18 +73,16 @@ def load_dataset(
 
 
 def find_file(folder: Path, part: str, content: str) -> Path:
-    """The path of one of the four files, `train-images-idx3-ubyte` and so on, gzipped or not.
+    """Return the path of one of the four files, such as `train-images-idx3-ubyte`, gzipped or not.
 
-    part: "train" or "t10k". content: "images-idx3" or "labels-idx1". Raises DatasetError when it is not there.
+    part: "train" or "t10k". content: "images-idx3" or "labels-idx1". Raises DatasetError if there is no such file.
     """
     names = _names(folder)
     wanted = f"{part}-{content}-ubyte"
     for name in (f"{wanted}.gz", wanted):
         if name in names:
             return folder / name
-    raise DatasetError(
-        f"{str(folder.absolute() / wanted)!r}: is not there, nor is it with .gz; {GIVE}", setting=SETTING
-    )
+    raise DatasetError(f"{str(folder.absolute() / wanted)!r}: not found, with or without .gz; {GIVE}", setting=SETTING)
 
 
 def _find(
@@ -99,8 +97,8 @@ def _find(
     folder = Path(name_or_folder)
     if isinstance(name_or_folder, str) and len(folder.parts) == 1 and not os.path.lexists(folder):
         raise DatasetError(
-            f"{name_or_folder!r}: is no known data set{nearest(name_or_folder, DATASETS)} and no folder; choose one of "
-            f"{', '.join(DATASETS)}, or give the path of a folder",
+            f"{name_or_folder!r}: is neither a known data set{nearest(name_or_folder, DATASETS)} nor a folder; choose "
+            f"one of {', '.join(DATASETS)}, or give the path of a folder",
             setting=SETTING,
         )
     return _find_in(folder)
@@ -114,7 +112,7 @@ def _find_in(folder: Path) -> Files:
     if any(name.lower().endswith(CSV_SUFFIXES) for name in names):
         return Files((_find_csv(folder, names, "train"),), (_find_csv(folder, names, "test"),))
     raise DatasetError(
-        f"{str(folder.absolute())!r}: holds neither IDX files named as MNIST's, such as train-images-idx3-ubyte.gz, "
+        f"{str(folder.absolute())!r}: has neither IDX files named like MNIST's, such as train-images-idx3-ubyte.gz, "
         f"nor CSV files; {GIVE}",
         setting=SETTING,
     )
@@ -124,13 +122,13 @@ def _find_csv(folder: Path, names: list[str], part: str) -> Path:
     found = [name for name in names if part in name.lower() and name.lower().endswith(CSV_SUFFIXES)]
     if len(found) == 1:
         return folder / found[0]
-    several = f"holds several CSV files with {part!r} in the name ({', '.join(found)}); keep one of them"
-    none = f"holds no CSV file with {part!r} in the name, such as mnist_{part}.csv; {GIVE}"
+    several = f"has several CSV files with {part!r} in the name ({', '.join(found)}); keep one of them"
+    none = f"has no CSV file with {part!r} in the name, such as mnist_{part}.csv; {GIVE}"
     raise DatasetError(f"{str(folder.absolute())!r}: {several if found else none}", setting=SETTING)
 
 
 def _names(folder: Path) -> list[str]:
-    """Of what is in a folder, except what is hidden."""
+    """Return the names of what is in a folder, without hidden files."""
     try:
         return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     except FileNotFoundError as error:
@@ -139,7 +137,7 @@ def _names(folder: Path) -> list[str]:
         ) from error
     except NotADirectoryError as error:
         raise DatasetError(f"{str(folder)!r}: is not a folder; {GIVE}", setting=SETTING) from error
-    except (OSError, ValueError) as error:  # ValueError for a name with characters that no file has
+    except (OSError, ValueError) as error:  # ValueError: the name has characters that a path cannot have
         raise DatasetError(f"{str(folder)!r}: {fault(error)}", setting=SETTING) from error
 
 
@@ -157,7 +155,7 @@ def _load(paths: tuple[Path, ...], files: Files, backend: Backend | None) -> tup
         sample = int(np.argmax(outside))
         raise DatasetError(
             f"{str(paths[-1])!r}: label {labels[sample]} of sample {sample} is outside the {len(files.class_names)} "
-            f"classes, {first} to {last}; check which data set it belongs to"
+            f"classes, {first} to {last}; check that the file belongs to this data set"
         )
     labels -= np.uint8(first)
     if files.transposed:
@@ -168,7 +166,7 @@ def _load(paths: tuple[Path, ...], files: Files, backend: Backend | None) -> tup
 
 
 def _transpose(images: np.ndarray) -> np.ndarray:
-    """Each image transposed, in the same memory."""
+    """Transpose each image in place."""
     count, rows, columns = images.shape
     turned = images.reshape(count, columns, rows)
     for start in range(0, count, PIECE):
@@ -179,14 +177,14 @@ def _transpose(images: np.ndarray) -> np.ndarray:
 def _check_counts(paths: tuple[Path, ...], images: int, labels: int) -> None:
     if images != labels:
         raise DatasetError(
-            f"{str(paths[0])!r}: has {images} images, {paths[-1].name} has {labels} labels; they must belong together: "
-            "fetch both again"
+            f"{str(paths[0])!r}: has {images} images, {paths[-1].name} has {labels} labels; the numbers must be equal: "
+            "fetch both files again"
         )
 
 
 def _check_some(paths: tuple[Path, ...], shape: tuple[int, ...]) -> None:
     if 0 in shape:
-        raise DatasetError(f"{str(paths[0])!r}: has no samples (its shape is {shape}); give files that have some")
+        raise DatasetError(f"{str(paths[0])!r}: has no samples (its shape is {shape}); give a file with samples")
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -1,4 +1,4 @@
-"""The files of a data set that others publish, downloaded and verified, in a cache folder."""
+"""Download the files of a published data set into a cache folder, and verify them."""
 
 import os
 import shutil
@@ -15,20 +15,20 @@ from mlp_xp.data.registry import DATASETS, Source
 from mlp_xp.errors import MlpXpError, not_installed
 
 CACHE_VARIABLE = "MLP_XP_CACHE"
-# Of silence, and for each CHUNK_BYTES: a mirror that is slower is given up.
+# Without any data, or for one chunk of CHUNK_BYTES; the next mirror is then tried.
 TIMEOUT_SECONDS = 20.0
 CHUNK_BYTES = 1 << 13
 
 Progress = Callable[[str, int, int], None]
-"""Told, while a file comes in, its name, the bytes that are here and the bytes expected (0 where not known)."""
+"""Called during a download with the file's name, the bytes received and the bytes expected (0 if unknown)."""
 
 
 class DownloadError(MlpXpError):
-    """Files of a data set that cannot be had, from no mirror, or cannot be kept."""
+    """Files of a data set that cannot be downloaded from any mirror, or cannot be stored."""
 
 
 class SlowMirrorError(Exception):
-    """A mirror that sends next to nothing."""
+    """A mirror that sends data too slowly."""
 
 
 def fetch(
@@ -38,14 +38,14 @@ def fetch(
     progress: Progress | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> tuple[Path, Path, Path, Path]:
-    """The four files of a data set in DATASETS, from the cache folder or else from the first mirror that gives them.
+    """Return the four files of a data set in DATASETS, from the cache folder or the first mirror that has them.
 
-    Each file is put in place once it is whole and its checksum is right; until then whatever was there stays. What is
-    there with the right checksum is taken without any network. The four files of an archive are checked as the archive
-    is, and then taken as they are.
+    A file in the cache with the right checksum is used without network access. A downloaded file replaces an old one
+    only when it is complete and its checksum is right. The checksum of an archive is checked when it is downloaded; the
+    four files extracted from it are then used as they are.
 
-    cache_dir: by default what the variable MLP_XP_CACHE says, else the system's folder for caches. timeout: the seconds
-    of silence after which a mirror is given up. Raises DownloadError, which names each mirror and what was wrong there.
+    cache_dir: by default the environment variable MLP_XP_CACHE, else the system's cache folder. timeout: seconds
+    without data after which the next mirror is tried. Raises DownloadError, which names each mirror and its fault.
     """
     source = DATASETS[name]
     try:
@@ -67,13 +67,13 @@ def fetch(
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Where downloads are kept: `cache_dir`, else what MLP_XP_CACHE says, else in the system's folder for caches."""
+    """Return the folder of downloads: `cache_dir`, else MLP_XP_CACHE, else one in the system's cache folder."""
     chosen = cache_dir or os.environ.get(CACHE_VARIABLE) or _pooch().os_cache("mlp_xp")
     try:
         return Path(chosen).expanduser().absolute()
-    except RuntimeError as error:  # ~someone, who has no home here
+    except RuntimeError as error:  # ~name, where no such user exists
         raise DownloadError(
-            f"{str(chosen)!r} begins with an unknown home; name another folder, or set {CACHE_VARIABLE}",
+            f"{str(chosen)!r} starts with the home of an unknown user; name another folder, or set {CACHE_VARIABLE}",
             setting="cache_dir",
         ) from error
 
@@ -98,7 +98,7 @@ def _fetch_all(name: str, source: Source, folder: Path, progress: Progress | Non
                 progressbar=_Watch(file, progress, timeout),
                 chunk_size=CHUNK_BYTES,
                 timeout=timeout,
-                headers={"Accept-Encoding": "identity"},  # a server that gzips what is gzipped would change the file
+                headers={"Accept-Encoding": "identity"},  # a server that compresses again would change the file
             )
             try:
                 with _quiet(pooch):
@@ -106,12 +106,12 @@ def _fetch_all(name: str, source: Source, folder: Path, progress: Progress | Non
                 break
             except (RequestException, ConnectionError, TimeoutError, ValueError, SlowMirrorError) as error:
                 if type(error) is ValueError and "does not match the known hash" not in str(error):
-                    raise  # a defect: this is how pooch tells of a wrong checksum, and of nothing else
+                    raise  # a defect: pooch reports only wrong checksums this way
                 faults.append(f"{mirror}{file}: {_cause(error, timeout)}")
-                # For the next file the others come first: a dead mirror is waited for once, not four times.
+                # The next file starts with the other mirrors, so that a dead mirror costs one timeout, not four.
                 mirrors.append(mirrors.pop(mirrors.index(mirror)))
         else:
-            there = f" (the {file} that is there has a wrong checksum)" if (folder / file).exists() else ""
+            there = f" (the existing {file} has a wrong checksum)" if (folder / file).exists() else ""
             raise DownloadError(
                 f"{name}: cannot be downloaded: {'; '.join(faults)}; check the network, or put "
                 f"{', '.join(source.checksums)} from {source.home} into {str(folder)!r} by hand{there}, or give a "
@@ -129,7 +129,7 @@ def _cause(error: Exception, timeout: float) -> str:
     if isinstance(error, HTTPError) and error.response is not None:
         return f"HTTP status {error.response.status_code}"
     if isinstance(error, ChunkedEncodingError):
-        return "the transfer broke off"
+        return "the connection was lost during the transfer"
     if isinstance(error, ValueError) and not isinstance(error, RequestException):
         return "wrong checksum"
     reasons = [link.strerror for link in chain if isinstance(link, OSError) and link.strerror]
@@ -154,7 +154,7 @@ def _quiet(pooch: Any) -> Iterator[None]:
 
 
 class _Watch:
-    """A progress bar as pooch drives one: it tells `progress`, and gives up a slow mirror."""
+    """A progress bar in the form that pooch expects. It calls `progress` and raises SlowMirrorError."""
 
     def __init__(self, file: str, progress: Progress | None, timeout: float) -> None:
         self.file, self.progress, self.timeout = file, progress, timeout
@@ -166,7 +166,7 @@ class _Watch:
         self.since = time.monotonic()
 
     def update(self, count: int) -> None:
-        # The timeout of a socket restarts with every byte, so a mirror that drips would never meet it.
+        # A socket's timeout restarts with every byte, so a mirror that sends single bytes would never reach it.
         if time.monotonic() - self.since > self.timeout:
             raise SlowMirrorError
         self.done = min(self.done + count, self.total or sys.maxsize)
@@ -179,7 +179,7 @@ class _Watch:
 
 
 def _extract(archive: Path, files: list[Path]) -> None:
-    """Unpack the folder `gzip` of an archive. Raises DownloadError for one without it, or a damaged one."""
+    """Extract files from the folder `gzip` of an archive. Raises DownloadError if they are missing or damaged."""
     try:
         with zipfile.ZipFile(archive) as members:
             packed = [members.getinfo(f"gzip/{file.name}") for file in files]
@@ -191,5 +191,5 @@ def _extract(archive: Path, files: list[Path]) -> None:
                     aside.replace(file)
                 finally:
                     aside.unlink(missing_ok=True)
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:  # KeyError: of getinfo
-        raise DownloadError(f"{str(archive)!r}: is not the archive it should be: {error}; fetch it again") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:  # KeyError: from getinfo
+        raise DownloadError(f"{str(archive)!r}: is not the expected archive: {error}; fetch it again") from error

@@ -1,9 +1,9 @@
-"""A person's own pictures of digits or letters, brought to the form that MNIST's images have.
+"""Convert a user's pictures of digits or letters to the form of MNIST's images.
 
-MNIST's makers took black and white scans, fitted them into 20 x 20 pixels with their aspect ratio kept, which left grey
+The authors of MNIST scaled black and white scans to fit into 20 x 20 pixels, keeping the aspect ratio, which left grey
 edges, and put the centre of mass of the ink in the middle of 28 x 28 pixels (LeCun, Bottou, Bengio and Haffner, 1998,
-section III.A). The same is done here, once ink has been told from paper: a picture may be of any size and mode, dark on
-light or light on dark, transparent, or a photo under uneven light.
+section III.A). This module first separates ink from paper and then does the same. A picture may have any size and mode;
+it may be dark on light or light on dark, transparent, or a photo under uneven light.
 """
 
 import os
@@ -29,41 +29,41 @@ Bytes = npt.NDArray[np.uint8]
 SIZE = 28
 FITTED = 20
 
-# More would not make a digit any finer, unless it fills less than a twenty-fifth of the picture's side.
+# More pixels do not improve a digit, unless it fills less than 1/25 of the picture's side.
 LARGEST_SIDE = 500
-# What is within this of the most of the border, from black to white, is paper under even light.
+# On the scale from black (0) to white (1): border pixels this close to the median show paper under even light.
 EVEN = 0.03
-# Ink that differs less from the paper, in the same measure, or in multiples of the paper's noise, is none.
+# Ink must differ from the paper by more than this, on the same scale, and by more than NOISE times the paper's noise.
 FAINTEST = 0.05
 NOISE = 4.0
-# A piece with less than this share of all ink is dirt; the dot on an i has several times as much.
+# A piece with less than this share of all ink is dirt; the dot on an i has several times more.
 DIRT = 0.02
-# What Pillow's decoders raise in a damaged file: OSError for most, SyntaxError (PNG, Exif), ValueError (PPM, DDS),
-# RuntimeError (AVIF), ZeroDivisionError (DDS in Pillow 10), and what the parsers below them meet.
+# What Pillow's decoders raise for a damaged file: mostly OSError, also SyntaxError (PNG, Exif), ValueError (PPM, DDS),
+# RuntimeError (AVIF), ZeroDivisionError (DDS in Pillow 10), and the errors of the parsers that they use.
 DAMAGE = (OSError, SyntaxError, ValueError, RuntimeError, ZeroDivisionError, EOFError, struct.error, zlib.error)
-# Ink from here on counts for the extent of a digit: less is what JPEG leaves around it.
+# Fainter ink does not count for a digit's extent: JPEG leaves such traces around it.
 EDGE = 0.02
 
 
 class PictureError(MlpXpError):
-    """A file that is no picture, or a picture without ink."""
+    """A file that is not a picture, or a picture without ink."""
 
 
 class Pictures(NamedTuple):
-    """Prepared pictures, and the files that they came from."""
+    """Prepared pictures, and the files that they come from."""
 
     paths: tuple[Path, ...]
     images: Bytes
-    """uint8 (n, size, size), ink bright on 0, as MNIST."""
+    """uint8 (n, size, size), bright ink on 0, as in MNIST."""
     faults: tuple[PictureError, ...]
-    """Of the files and folders that are left out."""
+    """The errors of the files and folders that were skipped."""
 
 
 def read_pictures(paths: Iterable[str | os.PathLike[str]], *, size: int = SIZE, fitted: int = FITTED) -> Pictures:
-    """Prepare picture files, and all picture files in folders (by name, without folders inside), in the order given.
+    """Prepare picture files, and all picture files in folders (by name, not in subfolders), in the given order.
 
-    A file that is missing, no picture or blank, and a folder without pictures, hide none of the others: they are left
-    out, and told in `faults`. Raises PictureError where pictures cannot be read at all.
+    A file that is missing, blank or not a picture, and a folder without pictures, are skipped and reported in `faults`.
+    Raises PictureError if no picture can be read at all, for example without Pillow.
     """
     _pillow()
     check_fitted(size, fitted)
@@ -88,20 +88,20 @@ def read_pictures(paths: Iterable[str | os.PathLike[str]], *, size: int = SIZE, 
 def prepare_picture(
     picture: "str | os.PathLike[str] | Image.Image", *, size: int = SIZE, fitted: int = FITTED
 ) -> Bytes:
-    """Bring a picture file, or a Pillow image, to MNIST's form.
+    """Convert a picture file, or a Pillow image, to the form of MNIST's images.
 
-    Ink is what differs from paper, and the border of the picture is mostly paper. The ink is scaled so that its longer
-    side has `fitted` pixels, with antialiasing, and moved by whole pixels so that its centre of mass is within half a
-    pixel of pixel (size / 2, size / 2), as in every image of MNIST; less well only where ink would leave the picture.
+    Ink is what differs from paper, and the border of the picture is mostly paper. The ink is scaled with antialiasing
+    so that its longer side has `fitted` pixels. It is then moved by whole pixels so that its centre of mass is within
+    half a pixel of pixel (size / 2, size / 2), as in every image of MNIST, or as close as the picture's edges allow.
 
-    Returns uint8 (size, size): paper 0, ink up to 255. Raises PictureError, naming the file and the fault, when it is
-    missing, no picture that Pillow can read, damaged, too large, or without ink.
+    Returns uint8 (size, size): paper 0, ink up to 255. Raises PictureError, which names the file and the fault, if the
+    file is missing, not readable by Pillow, damaged, too large, or without ink.
     """
     check_fitted(size, fitted)
     name = repr(os.fspath(picture)) if isinstance(picture, (str, os.PathLike)) else "picture"
     ink = find_ink(_read_grey(picture, name))
     if ink is None:
-        raise PictureError(f"{name}: has no ink that stands out from its paper; give a picture of one digit or letter")
+        raise PictureError(f"{name}: has no ink that stands out from the paper; give a picture of one digit or letter")
     return _centre(_fit(_crop(_without_dirt(ink)), fitted), size)
 
 
@@ -129,14 +129,14 @@ def _picture_files(path: Path) -> list[Path]:
     except OSError as error:
         raise PictureError(f"{str(path)!r}: cannot be read: {error.strerror}") from error
     if not files:
-        raise PictureError(f"{str(path)!r}: has no picture files in it; give a folder of PNG or JPEG files")
+        raise PictureError(f"{str(path)!r}: contains no picture files; give a folder of PNG or JPEG files")
     return files
 
 
 def _read_grey(picture: "str | os.PathLike[str] | Image.Image", name: str) -> Floats:
-    """A picture as grey values (rows, columns), 0 black to 1 white: upright, not transparent, not needlessly large."""
+    """Read grey values (rows, columns) from 0, black, to 1, white: upright, opaque, at most LARGEST_SIDE on a side."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what is odd in a file and can be read all the same
+        warnings.simplefilter("ignore")  # about oddities in a file that can still be read
         try:
             return grey(_decode(picture, name))
         except MemoryError as error:
@@ -144,11 +144,11 @@ def _read_grey(picture: "str | os.PathLike[str] | Image.Image", name: str) -> Fl
 
 
 def _decode(picture: "str | os.PathLike[str] | Image.Image", name: str) -> "Image.Image":
-    """A picture in memory, upright. Only Pillow's own calls are inside, so that what they raise is the file's fault."""
+    """Decode a picture and turn it upright. Only Pillow's calls are in the try block: an error is the file's fault."""
     pillow = _pillow()
     from PIL import ImageOps
 
-    # Pillow only warns of a picture that takes very much memory, up to twice its limit.
+    # Pillow only warns about a very large picture, up to twice its limit.
     warnings.simplefilter("error", pillow.DecompressionBombWarning)
     try:
         if not isinstance(picture, (str, os.PathLike)):
@@ -161,30 +161,30 @@ def _decode(picture: "str | os.PathLike[str] | Image.Image", name: str) -> "Imag
         limit = f"{pillow.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
         raise PictureError(f"{name}: has more than {limit}; make it smaller") from error
     except pillow.UnidentifiedImageError as error:
-        raise PictureError(f"{name}: is no picture that Pillow can read; save it as PNG or JPEG") from error
+        raise PictureError(f"{name}: is not a picture that Pillow can read; save it as PNG or JPEG") from error
     except PermissionError as error:
         raise PictureError(f"{name}: no permission to read it; check the modes of the file") from error
     except DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of a decoder
-            raise PictureError(f"{name}: cannot be read: {error.strerror}; mend the file or folder") from error
+        if isinstance(error, OSError) and error.errno is not None:  # from the system, not from a decoder
+            raise PictureError(f"{name}: cannot be read: {error.strerror}; fix the file or folder") from error
         fault = " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"{name}: is a damaged picture: {fault}; save it again as PNG or JPEG") from error
     raise PictureError(f"{name}: {fault}; give a picture file, PNG or JPEG for example")
 
 
 def _no_file(path: Path) -> str:
-    """Why there is no file to read at a path, or an empty string. Asked first: opening a FIFO waits for a writer."""
+    """Return why a path is not a regular file, or "". Checked before opening, as opening a FIFO waits for a writer."""
     if path.is_file():
         return ""
-    return "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "no such file"
+    return "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "no such file"
 
 
 def grey(image: "Image.Image") -> Floats:
-    """Return the grey levels of an image, from 0 (black) to 1 (white), float64 (rows, columns), in bounded size."""
+    """Return grey levels from 0, black, to 1, white: float64 (rows, columns), each at most LARGEST_SIDE."""
     from PIL import Image
 
     if image.mode[0] in "IF":
-        # Scanners fill 10, 12 or all of 16 bits, so what is white can be told only from the picture itself.
+        # Scanners use 10, 12 or 16 bits, so the value of white is known only from the picture itself.
         values = np.nan_to_num(np.asarray(image, np.float64))
         values -= values.min()
         image = Image.fromarray(np.uint8(values * (255 / max(values.max(), 1e-300))))
@@ -197,21 +197,21 @@ def grey(image: "Image.Image") -> Floats:
 
 
 def _behind(grey: Bytes, alpha: Bytes) -> int:
-    """The grey to put behind a transparent picture, so that what is drawn on it stands out."""
-    # The edges, less opaque, often have some of the colour of what is behind.
+    """Return a background grey for a transparent picture, so that the drawing stands out."""
+    # Only the most opaque pixels: edges often contain some of the background colour.
     drawn = grey[alpha == alpha.max()]
     most = int(np.median(drawn))
-    # Where both dark and light are opaque, the ink has its own paper, and only what is around that is transparent.
+    # If both dark and light pixels are opaque, the paper is opaque too, and only its surroundings are transparent.
     if int(drawn.max()) - int(drawn.min()) >= 64:
         return most
     return 255 if most < 128 else 0
 
 
 def find_ink(grey: Floats) -> Floats | None:
-    """How much ink there is, 0 to 1, where grey values (rows, columns) are from 0 to 1; None where there is none.
+    """Return the amount of ink, 0 to 1, at each of the grey values (rows, columns), 0 to 1; None if there is no ink.
 
-    Paper is what most of the border shows. Ink is what differs from it, to the side, darker or lighter, that differs
-    more; Otsu's threshold (1979) between the two gives the strength of the ink and the noise of the paper.
+    Paper is what most of the border shows. Ink is either darker or lighter than paper: whichever differs more. Otsu's
+    threshold (1979) separates the two and gives the strength of the ink and the noise of the paper.
     """
     difference = grey - paper(grey)
     difference *= np.sign(np.sum(difference * difference**2))
@@ -226,11 +226,11 @@ def find_ink(grey: Floats) -> Floats | None:
 
 
 def paper(grey: Floats) -> Floats:
-    """The brightness of the paper, (rows, columns) or (1, 1), from the border of grey values (rows, columns).
+    """Return the brightness of the paper, (rows, columns) or (1, 1), from the border of grey values (rows, columns).
 
-    One value where most of the border has it; else a polynomial of degree 2 in both coordinates, for lamps, shadows and
-    lenses, fitted with least absolute deviations (iteratively reweighted least squares), which ink at the border moves
-    little.
+    It is one value if most of the border has it. Otherwise it is a polynomial of degree 2 in both coordinates, to model
+    lamps, shadows and lenses. It is fitted with least absolute deviations (iteratively reweighted least squares), which
+    ink at the border changes little.
     """
     rows, columns = grey.shape
     width = max(1, round(0.05 * min(rows, columns)))
@@ -255,9 +255,9 @@ def paper(grey: Floats) -> Floats:
 
 
 def otsu(values: Floats) -> float:
-    """The threshold that splits values into the two classes with the largest variance between their means (Otsu, 1979).
+    """Return the threshold between the two classes with the largest variance between their means (Otsu, 1979).
 
-    The values are not all equal; at least one is above the threshold, and one is not.
+    The values must not all be equal. At least one value is above the threshold, and one is not.
     """
     counts, edges = np.histogram(values, bins=256)
     centres = (edges[:-1] + edges[1:]) / 2
@@ -269,9 +269,9 @@ def otsu(values: Floats) -> float:
 
 
 def _without_dirt(ink: Floats) -> Floats:
-    """Ink (rows, columns) without the pieces that have hardly any of it: specks would decide what is cropped."""
+    """Return ink (rows, columns) without pieces that have very little of it, which would change the crop."""
     rows, columns = ink.shape
-    # Coarse cells make pieces quick to find, and join those that are broken by a few pixels.
+    # Coarse cells make it fast to find pieces, and join pieces that are a few pixels apart.
     cell = -(-max(rows, columns) // 100)
     padded = np.pad(ink, ((0, -rows % cell), (0, -columns % cell)))
     cells = padded.reshape(padded.shape[0] // cell, cell, padded.shape[1] // cell, cell)
@@ -280,13 +280,13 @@ def _without_dirt(ink: Floats) -> Floats:
     amounts = np.bincount(pieces.ravel(), weights=cells.sum(axis=(1, 3)).ravel())
     amounts[0] = 0
     kept = amounts[pieces] >= min(DIRT * amounts.sum(), amounts.max())
-    # The cells around hold the blur of the edges.
+    # The neighbouring cells contain the blurred edges.
     kept = _spread(kept & occupied)
     return ink * np.repeat(np.repeat(kept, cell, axis=0), cell, axis=1)[:rows, :columns]
 
 
 def label(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Number the connected pieces (8 neighbours) of a mask (rows, columns): numbers above 0, 0 outside the mask."""
+    """Number the connected pieces (8 neighbours) of a mask (rows, columns), from above 0; 0 outside the mask."""
     numbers = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
     while True:
         spread = np.where(mask, _spread(numbers), 0)
@@ -296,7 +296,7 @@ def label(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
 
 
 def _spread(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The maximum over each pixel and its 8 neighbours."""
+    """Return the maximum over each pixel and its 8 neighbours."""
     padded = np.pad(values, 1)
     rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
     return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
@@ -319,7 +319,7 @@ def _fit(ink: Floats, side: int) -> Floats:
 
 
 def _centre(ink: Floats, size: int) -> Bytes:
-    """Put ink (rows, columns), 0 to 255, into size x size pixels with its centre of mass in the middle."""
+    """Put ink (rows, columns), 0 to 255, into size x size pixels, with its centre of mass in the middle."""
     canvas = np.zeros((size, size), np.uint8)
     places = []
     for axis in (0, 1):

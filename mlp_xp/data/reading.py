@@ -1,4 +1,4 @@
-"""Files to read, plain or gzipped: opened by content, and every way that reading can fail told in one line."""
+"""Open files for reading, gzipped or plain, and report every read error in one line."""
 
 import gzip
 import io
@@ -21,38 +21,38 @@ class Opened(NamedTuple):
     stream: io.BufferedIOBase
     """Its content, decompressed."""
     length: int | None
-    """The number of bytes in it where that is known: None for a gzip stream."""
+    """The number of bytes in the stream; None for a gzip stream, where it is not known."""
 
 
 @contextmanager
 def open_file(path: str | os.PathLike[str], error_type: type[MlpXpError]) -> Iterator[Opened]:
-    """Open a regular file, gzipped or plain (told apart by content, not by name), and close it again.
+    """Open a regular file, gzipped or plain (detected by content, not by name), and close it at the end.
 
-    Whatever fails inside the `with` block, of opening, reading, decompressing or what the block itself finds wrong,
-    leaves it as an `error_type` with one line, the path first. The block raises its own finds as `error_type` without
-    the path. Any other exception is a defect and passes.
+    Errors in opening, reading and decompressing are raised as `error_type` with one line that starts with the path.
+    An `error_type` raised in the `with` block gets the path in front too. Any other exception is a defect and is not
+    caught.
     """
     try:
         with _open(Path(path), error_type) as opened:
             yield opened
     except (error_type, OSError, EOFError, zlib.error, MemoryError) as error:
-        # The repr keeps a path with line breaks or undecodable bytes printable on one line.
+        # The repr of a path with line breaks or undecodable bytes is printable, on one line.
         raise error_type(f"{os.fspath(path)!r}: {fault(error)}") from error
 
 
 @contextmanager
 def _open(path: Path, error_type: type[MlpXpError]) -> Iterator[Opened]:
     try:
-        # Asked before the file is opened, since opening a FIFO would wait for a writer.
+        # Checked before opening, because opening a FIFO would wait for a writer.
         status = path.stat()
     except FileNotFoundError as error:
         raise error_type(f"no such file; looked for {str(path.absolute())!r}") from error
-    except ValueError as error:  # a name with characters that no file has
+    except ValueError as error:  # the name has characters that a path cannot have
         raise error_type(fault(error)) from error
     if stat.S_ISDIR(status.st_mode):
         raise error_type("is a directory; give the path of a file in it")
     if not stat.S_ISREG(status.st_mode):
-        raise error_type("is not a regular file; copy its content to one")
+        raise error_type("is not a regular file; copy its content to a regular file")
     with path.open("rb") as file:
         if not file.peek(len(GZIP_MAGIC)).startswith(GZIP_MAGIC):
             yield Opened(file, status.st_size)
@@ -62,7 +62,7 @@ def _open(path: Path, error_type: type[MlpXpError]) -> Iterator[Opened]:
 
 
 def fault(error: Exception) -> str:
-    """What went wrong with a file, and what to do, for the part of a message after the path; one line."""
+    """Return what is wrong with a file and what to do, in one line, to follow the path in a message."""
     match error:
         case MlpXpError():
             return str(error)

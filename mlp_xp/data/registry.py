@@ -1,4 +1,4 @@
-"""Data sets by name: what is in them, where their files are, and the checksums of these."""
+"""The known data sets: their names, classes, files, mirrors and checksums."""
 
 from typing import NamedTuple
 
@@ -13,21 +13,21 @@ LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 class Source(NamedTuple):
-    """A data set that others publish."""
+    """A published data set."""
 
     class_names: tuple[str, ...]
     home: str
-    """Where its authors describe it."""
+    """The page where its authors describe it."""
     mirrors: tuple[str, ...]
-    """Addresses that end in a slash, each with all the files, the best first."""
+    """URLs that end in a slash, each with all the files; the best mirror comes first."""
     checksums: dict[str, str]
     """The SHA-256 of each file to download."""
     folder: str
-    """In the cache folder, its own."""
+    """Its folder inside the cache folder."""
     files: tuple[str, str, str, str] = IDX_FILES
-    """Training images and labels, test images and labels: as downloaded, or in the archive's folder `gzip`."""
+    """Training images and labels, test images and labels: downloaded, or in the archive's folder `gzip`."""
     archive: str | None = None
-    """The one file to download where the four are in a ZIP archive."""
+    """The ZIP archive to download if the four files are in one."""
     first_label: int = 0
     """The label of the first class."""
     transposed: bool = False
@@ -59,7 +59,7 @@ def _checksums(*sums: str) -> dict[str, str]:
 
 
 # The checksums are those that TensorFlow Datasets records for the same files (tensorflow_datasets/url_checksums);
-# MNIST's are those of the files in data/mnist too.
+# MNIST's are also those of the files in data/mnist.
 DATASETS: dict[str, Source] = {
     "mnist": Source(
         DIGITS,
@@ -103,7 +103,7 @@ DATASETS: dict[str, Source] = {
     "kmnist": Source(
         ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         "https://github.com/rois-codh/kmnist",
-        # The only host that is known to have them; either scheme.
+        # The only known host, with either scheme.
         ("https://codh.rois.ac.jp/kmnist/dataset/kmnist/", "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),
         _checksums(
             "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",

@@ -1,4 +1,4 @@
-"""One configuration on several backends, compared step by step with NumPy in float64."""
+"""Compare several backends, step by step, with NumPy in float64."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,75 +22,75 @@ SAFETY = 10
 
 
 class Trajectory(NamedTuple):
-    """All that is compared of one run, on the host."""
+    """The data of one run that is compared, on the host."""
 
     backend: str
     version: str
     device: str
     dtype: str
     losses: np.ndarray
-    """Of every step from the first of the warm-up on, float64 (steps,)."""
+    """The loss of every step, warm-up included, float64 (steps,)."""
     probe_steps: np.ndarray
-    """How many steps were done at each look at the probes, int64 (looks,)."""
+    """The number of steps done when the logits in `probes` were recorded, int64 (looks,)."""
     probes: np.ndarray
-    """Logits of the first test images at each look, float64 (looks, PROBES, classes)."""
+    """Logits of the first test images after `probe_steps` steps, float64 (looks, PROBES, classes)."""
     weights: tuple[np.ndarray, ...]
-    """Every array of the network at the end, weights and bias of each layer in turn, float64."""
+    """The final weights and bias of each layer, in order, float64."""
     accuracies: tuple[float, ...]
-    """On the test set at every report."""
+    """Test accuracy at every report."""
     predictions: np.ndarray
-    """Classes of all test images at the end, int64 (n,)."""
+    """Final predictions for all test images, int64 (n,)."""
     accuracy: float
-    """On the test set at the end."""
+    """Final test accuracy."""
     seconds: float
 
 
 class Quantity(NamedTuple):
-    """How far one quantity deviates from the reference's, and how far it may."""
+    """The deviation of one quantity from the reference, compared with the tolerance."""
 
     name: str
     largest: float
     """Largest relative deviation."""
     head_room: float
-    """The smallest ratio of tolerance to deviation: below 1 there is a mismatch; infinite where nothing deviates."""
+    """The smallest ratio of tolerance to deviation. Below 1 is a mismatch; without deviation it is infinite."""
     first_step: int | None
-    """The first step, from 1, beyond the tolerance."""
+    """The first step, counted from 1, with a deviation above the tolerance; None if there is none."""
 
 
 class Comparison(NamedTuple):
-    """One backend against the reference."""
+    """The comparison of one backend with the reference."""
 
     trajectory: Trajectory
     loss: Quantity
     logits: Quantity
     weights: Quantity
     deviations: np.ndarray
-    """Of the losses, float64 (steps,)."""
+    """Relative deviations of the losses, float64 (steps,)."""
     accuracies_differ: int
-    """At how many of the reports the test accuracy is not the same."""
+    """The number of reports with a different test accuracy."""
     predictions_differ: int
-    """For how many test images the class at the end is not the same."""
+    """The number of test images with a different final prediction."""
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
-        """Everything that has a tolerance."""
+        """The quantities that have a tolerance."""
         return (self.loss, self.logits, self.weights)
 
     @property
     def agrees(self) -> bool:
-        """Whether no quantity went beyond its tolerance."""
+        """Whether every quantity is within its tolerance."""
         return all(quantity.first_step is None for quantity in self.quantities)
 
 
 def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
-    """The relative deviation that rounding may cause after so many steps (n,): SAFETY eps sqrt(length steps).
+    """Return the relative deviation that rounding may cause after `steps` (n,): SAFETY eps sqrt(length steps).
 
-    A dot product of `length` terms carries a relative rounding error that is bounded by length * eps, and that grows
-    with sqrt(length) * eps when the errors are independent and of mean zero (Higham and Mary, 2019, A new approach to
-    probabilistic rounding error analysis; their factor lambda, here SAFETY, sets how improbable more is: 10 makes it
-    negligible). Libraries sum in different orders, so a step may set two of them apart by that much; training passes
-    deviations on without amplifying them, so that independent ones add up as sqrt(steps). A different computation shows
-    as a deviation that does not shrink with eps: in float64 it stands out by orders of magnitude.
+    The relative rounding error of a dot product of `length` terms is at most length * eps. It grows with
+    sqrt(length) * eps if the errors are independent with mean zero (Higham and Mary, 2019, A new approach to
+    probabilistic rounding error analysis; their factor lambda, here SAFETY, sets the probability of a larger error: 10
+    makes it negligible). Libraries sum in different orders, so one step may cause that deviation between two of them.
+    Training does not amplify deviations, so independent deviations add up as sqrt(steps). A different computation gives
+    a deviation that does not shrink with eps: in float64 it is larger by orders of magnitude.
 
     length: see `longest_dot_product`.
     """
@@ -98,9 +98,9 @@ def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
 
 
 def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Trajectory:
-    """Train for so many steps after the warm-up and keep what is compared.
+    """Train for `steps` steps after the warm-up and record the data to compare.
 
-    dataset: with arrays on the host. Raises as `trajectory` does, ConfigError for fewer than one step.
+    dataset: arrays on the host. Raises ConfigError for fewer than one step, and what `trajectory` raises.
     """
     on_device = dataset._replace(
         **{name: backend.asarray(array) for name, array in dataset._asdict().items() if isinstance(array, np.ndarray)}
@@ -108,7 +108,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     if steps < 1:
         raise ConfigError(f"steps: {steps} is out of range; it must be at least 1")
     config.check_fits(dataset.train_images.shape[0])
-    # As many epochs as the steps need, whatever the configuration says.
+    # The number of epochs follows from the steps, not from the configuration.
     epoch_steps = ceil_divide(dataset.train_images.shape[0] - config.validation, config.batch_size)
     config = replace(config, epochs=ceil_divide(steps, epoch_steps), patience=0)
     probed = on_device.test_images[: min(PROBES, dataset.test_images.shape[0]), ...]
@@ -145,7 +145,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
 
 
 def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajectory:
-    """The same run in the notebook's own plain NumPy, retold in `parity.notebook`."""
+    """Record the same run with the notebook's plain NumPy code in `parity.notebook`."""
     if len(config.hidden) != 1:
         raise ConfigError(f"--notebook: the notebook has one hidden layer, not {len(config.hidden)}")
     data = notebook.Data(
@@ -184,9 +184,9 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
 def compare(run: Trajectory, reference: Trajectory, length: int, fixed_tolerance: float | None = None) -> Comparison:
     """Compare a run with the reference, step by step.
 
-    Losses deviate relative to the reference's, but to 1 where that is smaller: a loss is -log p, and rounding leaves an
-    absolute error in it of the order of eps however small it is. Logits and arrays deviate relative to their largest
-    element. length: as in `tolerance`; fixed_tolerance: instead of that.
+    The deviation of a loss is relative to the reference loss, or to 1 if that is larger: a loss is -log p, so that its
+    rounding error is of the order of eps even if the loss is small. Deviations of logits and weights are relative to
+    the largest element. length: as in `tolerance`. fixed_tolerance: replaces `tolerance`.
     """
 
     def allowed(steps: np.ndarray) -> np.ndarray:
@@ -227,7 +227,7 @@ def compare(run: Trajectory, reference: Trajectory, length: int, fixed_tolerance
 
 
 def longest_dot_product(config: TrainConfig, dataset: Dataset) -> int:
-    """How many terms the longest sum in a step has: the widest layer's inputs, or the batch."""
+    """Return the number of terms of the longest sum in a step: the largest number of inputs, or the batch size."""
     return max(*layer_sizes(config, dataset)[:-1], config.batch_size)
 
 
@@ -238,10 +238,10 @@ def check(
     steps: int,
     fixed_tolerance: float | None = None,
 ) -> Iterator[Comparison]:
-    """Compare every backend, in the dtype it is opened in, with NumPy in float64; first the reference, with itself.
+    """Compare every backend, in its own dtype, with NumPy in float64; first the reference with itself.
 
-    dataset: with arrays on the host. A backend that the project does not know takes part when it is opened by its
-    `module:namespace`. Raises DivergenceError, with the backend's name, when a loss is not finite.
+    dataset: arrays on the host. Any array library can be compared if it is opened as `module:namespace`. Raises
+    DivergenceError, with the backend's name, if a loss is not finite.
     """
     length = longest_dot_product(config, dataset)
     reference = record(config, dataset, open_backend("numpy"), steps)

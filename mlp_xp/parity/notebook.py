@@ -1,9 +1,8 @@
-"""The notebook, retold in plain NumPy: the oracle of the tests and the baseline of the benchmark.
+"""The notebook's code in plain NumPy: the reference of the tests and the baseline of the benchmark.
 
-Everything a step computes is computed here as the notebook computes it, operation for operation and in
-its order, odd spots included, so that both the numbers and the time of a step are the notebook's own. Only
-its global variables have become attributes. Run as a script, with the data folder as the argument, it
-prints what the notebook prints.
+Every step performs the notebook's operations, in the notebook's order, oddities included, so that both the
+numbers and the time of a step are the notebook's. Only its global variables are attributes here. Run as a
+script, with the data folder as the argument, it prints what the notebook prints.
 """
 
 import gzip
@@ -21,7 +20,7 @@ Scalar = np.floating[Any]
 
 
 class Data(NamedTuple):
-    """The images as rows of numbers in [0, 1], the labels one-hot."""
+    """Images as rows of numbers in [0, 1], and one-hot labels."""
 
     train_images: npt.NDArray[np.float64]
     train_labels: npt.NDArray[np.float64]
@@ -30,7 +29,7 @@ class Data(NamedTuple):
 
 
 class Layers(NamedTuple):
-    """What a forward pass returns: the input and the output of both layers."""
+    """The result of a forward pass: the input and output of both layers."""
 
     hidden_input: Array
     hidden_output: Array
@@ -39,10 +38,10 @@ class Layers(NamedTuple):
 
 
 class Report(NamedTuple):
-    """One report of the training loop: the loss of that step, and the test accuracy right after it."""
+    """One report of the training loop: the loss of a step, and the test accuracy after it."""
 
     epoch: int
-    sample: int  # the index of the sample, in the order of its epoch
+    sample: int  # the index of the sample in the shuffled epoch
     loss: float
     accuracy: float
 
@@ -55,7 +54,7 @@ class Printed(NamedTuple):
     reports: tuple[Report, ...]  # losses printed in full, accuracies exact
 
 
-# The copy of the notebook breaks off within epoch 2; the rest of the five epochs is not known from it.
+# The output in the copy of the notebook ends in epoch 2; the rest of the five epochs is unknown.
 PRINTED: Final = Printed(
     first_output=(
         2.68663086e-08,
@@ -102,7 +101,7 @@ PRINTED: Final = Printed(
 
 
 def read(path: str | Path) -> npt.NDArray[np.uint8]:
-    """Read one gzipped IDX file of bytes, whatever its number of dimensions."""
+    """Read one gzipped IDX file of bytes with any number of dimensions."""
     with gzip.open(path, "rb") as file:
         content = file.read()
     (magic,) = struct.unpack_from(">I", content)
@@ -114,14 +113,14 @@ def read(path: str | Path) -> npt.NDArray[np.uint8]:
 
 
 def one_hot(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Turn digits into rows with a single one."""
+    """Convert digits to one-hot rows."""
     rows = np.zeros((labels.size, int(labels.max()) + 1))
     rows[np.arange(labels.size), labels] = 1
     return rows
 
 
 def flat(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """Turn pictures of bytes into rows of numbers in [0, 1]."""
+    """Convert images of bytes to rows of numbers in [0, 1]."""
     rows: npt.NDArray[np.float64] = images.reshape(images.shape[0], -1) / 255
     return rows
 
@@ -137,34 +136,34 @@ def load(folder: str | Path) -> Data:
     )
 
 
-# The small functions below stay functions, though some are one operation: their calls are part of a step's cost.
+# These functions are kept even if they are one operation, because their calls are part of the time of a step.
 
 
 def sigmoid(x: Array) -> Array:
-    """Activate the hidden layer."""
+    """Return the activation of the hidden layer."""
     return 1 / (1 + np.exp(-x))
 
 
 def softmax(x: Array) -> Array:
-    """Activate the output layer."""
+    """Return the activation of the output layer."""
     exp_x = np.exp(x - np.max(x, axis=1, keepdims=True))
     out: Array = exp_x / np.sum(exp_x, axis=1, keepdims=True)
     return out
 
 
 def cross_entropy_loss(y: Array, y_hat: Array) -> Scalar:
-    """Return the mean loss of a batch; not a number once any probability is so small that it is stored as zero."""
+    """Return the mean loss of a batch; NaN if any probability underflows to zero."""
     loss: Scalar = -np.sum(y * np.log(y_hat)) / y.shape[0]
     return loss
 
 
 def sigmoid_derivative(x: Array) -> Array:
-    """Return the sigmoid's derivative, given the sigmoid's output."""
+    """Return the derivative of the sigmoid, given the output of the sigmoid."""
     return x * (1 - x)
 
 
 def softmax_and_cross_entropy_derivative(y: Array, y_hat: Array) -> Array:
-    """Return the derivative of the loss (summed, not averaged) by the input of the softmax."""
+    """Return the derivative of the loss (sum, not mean) with respect to the input of the softmax."""
     return y_hat - y
 
 
@@ -175,10 +174,10 @@ def matrix_derivative(x: Array, delta: Array) -> Array:
 
 
 class Notebook:
-    """The notebook's network: its parameters, and the stream of random numbers it also shuffles from.
+    """The notebook's network: its parameters, and the random number generator that also shuffles.
 
-    The defaults are the notebook's. With `textbook` the hidden error goes back through the output weights as
-    they were in the forward pass; the notebook has updated them by then.
+    The defaults are the notebook's. With `textbook` the hidden error is computed with the output weights of the
+    forward pass; the notebook has already updated them at that point.
     """
 
     def __init__(
@@ -192,12 +191,12 @@ class Notebook:
         dtype: npt.DTypeLike = np.float64,
         textbook: bool = False,
     ) -> None:
-        """Draw the weights as the notebook does."""
-        # A private stream gives the numbers that np.random.seed and np.random.randn give, without touching
-        # anybody else's. It is kept, as the shuffles are drawn from where the weights left it.
+        """Draw the weights like the notebook."""
+        # A private generator gives the same numbers as np.random.seed and np.random.randn without changing the
+        # global state. It is kept because the shuffles continue its sequence.
         self.random = np.random.RandomState(seed)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
-        self.learning_rate = float(learning_rate)  # a Python number: it never widens an array of float32
+        self.learning_rate = float(learning_rate)  # a Python number, which does not promote float32 arrays
         self.textbook = textbook
         self.weights_input_hidden: Array = self.random.randn(input_size, hidden_size).astype(self.dtype)
         self.weights_hidden_output: Array = self.random.randn(hidden_size, output_size).astype(self.dtype)
@@ -205,7 +204,7 @@ class Notebook:
         self.bias_hidden_output: Array = np.zeros(output_size, self.dtype)
 
     def forward(self, x: Array) -> Layers:
-        """Run a batch of rows, of the network's own dtype, through both layers."""
+        """Run a batch of rows, in the network's dtype, through both layers."""
         hidden_input: Array = np.dot(x, self.weights_input_hidden) + self.bias_input_hidden
         hidden_output = sigmoid(hidden_input)
         output_input: Array = np.dot(hidden_output, self.weights_hidden_output) + self.bias_hidden_output
@@ -213,14 +212,14 @@ class Notebook:
         return Layers(hidden_input, hidden_output, output_input, output)
 
     def train_step(self, x: Array, y: Array) -> Scalar:
-        """Take one step, changing the parameters in place, and return the loss from before it.
+        """Take one step, update the parameters in place, and return the loss before the update.
 
-        The notebook only ever takes steps of one row. On more, the gradient is that of the mean loss.
+        The notebook only takes steps on one row. For more rows, the gradient is that of the mean loss.
         """
         _, hidden_output, _, output = self.forward(x)
         loss = cross_entropy_loss(y, output)
         single = x.shape[0] == 1
-        # The updates below are in place: only a copy still holds the weights of the forward pass afterwards.
+        # A copy keeps the weights of the forward pass, because the updates below are in place.
         weights_for_error = self.weights_hidden_output.copy() if self.textbook else self.weights_hidden_output
 
         delta_hidden_output = softmax_and_cross_entropy_derivative(y, output)
@@ -229,13 +228,13 @@ class Notebook:
         weights_hidden_output_gradient = matrix_derivative(hidden_output, delta_hidden_output)
         self.weights_hidden_output -= self.learning_rate * weights_hidden_output_gradient
         if single:
-            # The notebook works out the same difference anew, and its squeeze only fits a single row.
+            # The notebook computes the same difference again, and its squeeze only works for a single row.
             bias_hidden_output_gradient = softmax_and_cross_entropy_derivative(y, output)
             self.bias_hidden_output -= self.learning_rate * bias_hidden_output_gradient.squeeze()
         else:
             self.bias_hidden_output -= self.learning_rate * delta_hidden_output.sum(axis=0)
 
-        # Unless told otherwise, these are the output weights just updated: so does the notebook.
+        # By default these are the updated output weights, as in the notebook.
         delta_input_hidden = np.dot(delta_hidden_output, weights_for_error.T) * sigmoid_derivative(hidden_output)
         weights_input_hidden_gradient = matrix_derivative(x, delta_input_hidden)
         self.weights_input_hidden -= self.learning_rate * weights_input_hidden_gradient
@@ -245,14 +244,14 @@ class Notebook:
 
 
 def verify(predicted: Array, labels: Array) -> float:
-    """Return the share of rows with their largest number in the right place."""
+    """Return the fraction of rows whose largest number is in the right place."""
     pred_label = np.argmax(predicted, axis=1)
     verify_label = np.argmax(labels, axis=1)
     return float(np.sum(pred_label == verify_label) / verify_label.size)
 
 
 def accuracy(network: Notebook, images: Array, labels: Array) -> float:
-    """Return the share of images the network gets right, all of them in one batch."""
+    """Return the accuracy of the network on images, computed in one batch."""
     return verify(network.forward(images.astype(network.dtype, copy=False)).output, labels)
 
 
@@ -267,12 +266,12 @@ def trajectory(
     on_report: Callable[[int, int, float], None] | None = None,
     report_every: int = 10000,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Train as the notebook does, and return the losses of the warm-up and those of the steps after it.
+    """Train like the notebook, and return the losses of the warm-up and of the steps after it.
 
-    The warm-up is steps on sample 1 alone, whatever the batch size. Then come as many epochs as the steps need,
-    each shuffled first; the last batch of an epoch may be short. `on_report` is called with the epoch, the
-    index of the batch's first sample, and the loss, right after every step whose index is a multiple of
-    `report_every`. The network passed in ends up trained; the data stays as it was.
+    The warm-up consists of steps on sample 1 only, for any batch size. Epochs follow until all steps are done.
+    Each epoch is shuffled first, and its last batch may be short. `on_report` is called with the epoch, the index
+    of the batch's first sample, and the loss, after every step whose index is a multiple of `report_every`. The
+    network is trained in place; the data is not changed.
     """
     images = images.astype(network.dtype, copy=False)
     labels = labels.astype(network.dtype, copy=False)
@@ -286,13 +285,13 @@ def trajectory(
 
     step = epoch = 0
     while step < steps:
-        # The order is applied to data already in the order of the epoch before: the orders compose.
+        # The permutation applies to the order of the previous epoch.
         shuffle_index = network.random.permutation(count)
         images = images[shuffle_index]
         labels = labels[shuffle_index]
         for index in range(0, count, batch_size)[: steps - step]:
             loss = network.train_step(images[index : index + batch_size], labels[index : index + batch_size])
-            loss = loss.mean()  # changes nothing, but the notebook spends the time
+            loss = loss.mean()  # without effect, but part of the notebook's time
             losses[step] = loss
             step += 1
             if index % report_every == 0 and on_report is not None:
@@ -302,7 +301,7 @@ def trajectory(
 
 
 def main() -> None:
-    """Run all five epochs on the data in the folder given, and print the notebook's lines."""
+    """Train for five epochs on the data in the given folder, and print the notebook's lines."""
     data = load(sys.argv[1])
     network = Notebook()
     print(network.forward(data.train_images[0:1]).output)
@@ -311,8 +310,8 @@ def main() -> None:
         print(f"epoch: {epoch}, index: {index}, loss: {loss}")
         print(f"accuracy: {accuracy(network, data.test_images, data.test_labels)}", flush=True)
 
-    # Asked for no steps at all it only warms up; the loop then goes on without a warm-up, so that the lines
-    # come in the notebook's order.
+    # With 0 steps there is only the warm-up. The second call continues without a warm-up, so that the lines are
+    # in the notebook's order.
     for loss in trajectory(network, data.train_images, data.train_labels, 0)[0]:
         print(loss)
     steps = 5 * data.train_images.shape[0]

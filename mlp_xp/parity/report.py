@@ -1,4 +1,4 @@
-"""What a parity check found, for people and for programs: table, sentences, Markdown, JSON."""
+"""Report the results of a parity check: as a table, sentences, Markdown and JSON."""
 
 import datetime as dt
 import math
@@ -18,14 +18,14 @@ COLUMNS = ("backend", "version", "device", "loss", "logits", "weights", "head-ro
 
 
 def verdict(comparison: Comparison, position: int) -> str:
-    """In a word or two."""
+    """Return the verdict in one word."""
     if not comparison.agrees:
         return "DIFFERS"
     return "reference" if position == 0 else "agrees"
 
 
 def row(comparison: Comparison, position: int) -> tuple[str, ...]:
-    """The cells of COLUMNS."""
+    """Return the table cells for COLUMNS."""
     trajectory = comparison.trajectory
     head_room = min(quantity.head_room for quantity in comparison.quantities)
     return (
@@ -39,14 +39,14 @@ def row(comparison: Comparison, position: int) -> tuple[str, ...]:
 
 
 def mismatches(comparison: Comparison, config: TrainConfig) -> Iterator[str]:
-    """A sentence for every quantity that went beyond its tolerance, naming backend, step and quantity."""
+    """Yield one line, with backend, step and quantity, for every quantity above its tolerance."""
     for quantity in comparison.quantities:
         if quantity.first_step is not None:
             times = 1 / quantity.head_room if quantity.head_room else math.inf
             after = quantity.first_step - config.warm_up_steps
             place = f"step {after} after the warm-up" if after > 0 else f"step {quantity.first_step} of the warm-up"
             yield (
-                f"{comparison.trajectory.backend}: the {quantity.name} of {place} is the first beyond its tolerance; "
+                f"{comparison.trajectory.backend}: the {quantity.name} of {place} is the first above its tolerance; "
                 f"largest relative deviation {quantity.largest:.2e}, {times:.3g} times what is allowed"
             )
 
@@ -54,7 +54,7 @@ def mismatches(comparison: Comparison, config: TrainConfig) -> Iterator[str]:
 def markdown(
     comparisons: list[Comparison], unusable: dict[str, str], arguments: Mapping[str, Any], faults: list[str]
 ) -> str:
-    """The table and what it says, for a page or a job's summary. arguments: of the command."""
+    """Return the table and notes in Markdown, for a page or a CI summary. arguments: the command's arguments."""
     lines = [
         "Largest relative deviations from NumPy in float64 over {steps} steps after the warm-up, "
         "{dtype}, batches of {batch_size}:".format(**arguments),
@@ -71,7 +71,7 @@ def markdown(
 
 
 def also(comparison: Comparison) -> str:
-    """What the table has no room for."""
+    """Return the results that are not in the table, in one line."""
     trajectory = comparison.trajectory
     reports = len(trajectory.accuracies)
     return (
@@ -84,7 +84,7 @@ def also(comparison: Comparison) -> str:
 def json_record(
     comparisons: list[Comparison], unusable: dict[str, str], arguments: Mapping[str, Any], faults: list[str]
 ) -> dict[str, Any]:
-    """Everything but the trajectories themselves."""
+    """Return all results as JSON data, without the trajectories."""
 
     def finite(quantity: Quantity) -> dict[str, Any]:
         values = quantity._asdict()
@@ -113,7 +113,7 @@ def json_record(
 
 
 def allowed(config: TrainConfig, dataset: Dataset, arguments: Mapping[str, Any], steps: int) -> np.ndarray:
-    """The tolerance at every step."""
+    """Return the tolerance at every step, (steps,)."""
     if arguments["tolerance"] is not None:
         return np.full(steps, arguments["tolerance"])
     return tolerance(np.arange(1, steps + 1), arguments["dtype"], longest_dot_product(config, dataset))

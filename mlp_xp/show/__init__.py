@@ -1,1 +1,1 @@
-"""What a person sees of a run: terminal output, progress, plots."""
+"""Show runs: terminal output, progress bars, plots."""

@@ -1,4 +1,4 @@
-"""What a person sees of a download: a bar a file, on a terminal or in a notebook; elsewhere nothing."""
+"""Show the progress of downloads: one bar per file, on a terminal or in a notebook; nothing elsewhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from mlp_xp.data.downloads import Progress
 
 @contextmanager
 def show_downloads(console: Console) -> Iterator[Progress]:
-    """Give a `progress` for `load_dataset`, whose bars are drawn inside the `with` block and removed at its end."""
+    """Yield a `progress` for `load_dataset`. Its bars are drawn in the `with` block and removed at its end."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -1,4 +1,7 @@
-"""A Matplotlib figure that a notebook shows by itself. Imported where one is drawn: Matplotlib takes long to import."""
+"""A Matplotlib figure that a notebook displays.
+
+Import this module only where a figure is drawn, because Matplotlib takes long to import.
+"""
 
 import io
 import warnings
@@ -7,17 +10,17 @@ from matplotlib.figure import Figure
 
 
 class Picture(Figure):
-    """A figure apart from pyplot and all of its state, as PNG in a file or in a notebook."""
+    """A figure without pyplot and its state, for a PNG file or a notebook."""
 
     def png(self) -> bytes:
-        """The content of a PNG file."""
+        """Return the content of a PNG file."""
         file = io.BytesIO()
         with warnings.catch_warnings():
-            # A run's name may have letters that no font here has.
+            # A run's name may contain letters that no installed font has.
             warnings.filterwarnings("ignore", "Glyph", UserWarning)
             self.savefig(file, format="png")
         return file.getvalue()
 
     def _repr_png_(self) -> bytes:
-        """For a notebook, which shows the last value of a cell. It shows other figures only when pyplot is there."""
+        """Return a PNG for a notebook, which displays a plain `Figure` only if pyplot is imported."""
         return self.png()

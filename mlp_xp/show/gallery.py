@@ -1,4 +1,4 @@
-"""The pictures of a run, drawn from its folder: curves, confusion, mistakes, weights."""
+"""Draw the pictures of a run from its folder: curves, confusion matrix, mistakes, weights."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from mlp_xp.show import plots
 
 
 def read_curves(folder: str | Path) -> plots.Curves:
-    """The reports of a run, to draw. Raises RunError."""
+    """Return the reports of a run for `draw_curves`. Raises RunError if its files are missing or damaged."""
     folder = Path(folder)
     _, record = run_folder.read_config(folder)
     records = [*run_folder.read_metrics(folder), *_closing(folder)]
@@ -31,7 +31,7 @@ def read_curves(folder: str | Path) -> plots.Curves:
 
 
 def _closing(folder: Path) -> list[dict[str, Any]]:
-    """The closing report of a run that came to its end; it has a file of its own."""
+    """Return the closing report, which is in its own file; an empty list if the run is unfinished."""
     path = folder / run_folder.RESULT
     try:
         return [json.loads(path.read_bytes())] if path.exists() else []
@@ -42,8 +42,8 @@ def _closing(folder: Path) -> list[dict[str, Any]]:
 def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Path]:
     """Draw curves.png, confusion.png, mistakes.png and weights.png into a run's folder, and return their paths.
 
-    dataset: with arrays on the backend's device. Raises RunError for a folder without a model, PlotError without
-    Matplotlib, FileError where the folder cannot be written.
+    dataset: arrays on the backend's device. Raises RunError if the folder has no model, PlotError if Matplotlib is not
+    installed, and FileError if the folder cannot be written.
     """
     folder = Path(folder)
     model = load_model(folder)

@@ -1,6 +1,7 @@
-"""Figures with Matplotlib: curves of runs, confusion, mistakes, weights, deviations between backends.
+"""Draw figures with Matplotlib: curves of runs, confusion, mistakes, weights, deviations between backends.
 
-Each function returns a figure, which a notebook shows and `save` writes. None touches pyplot or other global state.
+Each function returns a figure, which a notebook displays and `save` writes. No function uses pyplot or other global
+state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from mlp_xp.metrics import percent
 if TYPE_CHECKING:
     from mlp_xp.show.figure import Picture
 
-# Okabe and Ito's colours, which people with any kind of colour vision tell apart; without yellow, too pale on white.
+# Okabe and Ito's colours, distinct for every kind of colour vision; without yellow, which is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osv^DPX"
 DPI = 130
@@ -27,18 +28,18 @@ class PlotError(MlpXpError):
 
 
 class Curves(NamedTuple):
-    """The reports of a run, to draw."""
+    """The reports of a run, for `draw_curves`."""
 
     name: str
-    """For the legend."""
+    """The name in the legend."""
     records: Sequence[Mapping[str, Any]]
-    """As in metrics.jsonl."""
+    """Reports as in metrics.jsonl."""
     samples: int
-    """In an epoch: a record stands at epoch * samples + sample."""
+    """Training samples per epoch: a record is drawn at epoch * samples + sample."""
 
 
 def new_figure(width: float, height: float) -> "Picture":
-    """An empty figure of so many inches, apart from all global state. Raises PlotError without Matplotlib."""
+    """Return an empty figure, its size in inches. Raises PlotError if Matplotlib is not installed."""
     try:
         from mlp_xp.show.figure import Picture
     except ImportError as error:
@@ -47,7 +48,7 @@ def new_figure(width: float, height: float) -> "Picture":
 
 
 def save(figure: "Picture", path: str | Path) -> None:
-    """Write a figure as a PNG file, whole or not at all. Raises FileError."""
+    """Write a figure to a PNG file, completely or not at all. Raises FileError."""
     write_whole(Path(path), figure.png())
 
 
@@ -57,16 +58,16 @@ def _tidy(axes: Any) -> None:
 
 
 def draw_curves(runs: Sequence[Curves]) -> "Picture":
-    """Draw losses and accuracy against samples seen, the curves of several runs over one another.
+    """Draw losses and accuracy against samples seen, with the curves of all runs in the same axes.
 
-    The accuracy before the first step is out of sight where there are later ones, which differ by much less.
+    If there are later reports, the axis does not include the accuracy before training, which is far below them.
     """
     names = -(-len(runs) // 2)
     figure = new_figure(8, 6.2 + 0.2 * names)
     losses, accuracy = figure.subplots(2, 1, sharex=True)
     labels, later = [], []
     for i, (name, records, samples) in enumerate(runs):
-        # More runs than colours differ in their markers.
+        # Runs with the same colour have different markers.
         look = {"color": COLOURS[i % len(COLOURS)], "linewidth": 1.3}
         marked = {**look, "marker": MARKERS[i // len(COLOURS) % len(MARKERS)], "markersize": 3.5}
         seen = [record["epoch"] * samples + record["sample"] for record in records]
@@ -96,7 +97,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
 
 
 def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
-    """Draw how often each class (row) was taken for each other (column): int (n, n). Only mistakes are coloured."""
+    """Draw a confusion matrix, int (n, n). Rows: true class; columns: predicted class. Only mistakes are coloured."""
     classes = len(class_names)
     size = max(6.0, 0.42 * classes + 2)
     figure = new_figure(size + 0.8, size)
@@ -106,11 +107,11 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
     axes = figure.subplots()
     wrong = matrix.astype(float)
     np.fill_diagonal(wrong, np.nan)
-    # The square root, so that one frequent mistake does not make all the others look the same.
+    # A square root scale, so that one frequent mistake does not make all others look the same.
     norm = PowerNorm(0.5, vmin=0, vmax=max(1.0, float(np.nanmax(wrong, initial=0))))
     shown = axes.imshow(wrong, cmap="Blues", norm=norm)
     whole = MaxNLocator(integer=True)
-    figure.colorbar(shown, ax=axes, label="images taken for another class", shrink=0.8, ticks=whole)
+    figure.colorbar(shown, ax=axes, label="misclassified images", shrink=0.8, ticks=whole)
     for (row, column), count in np.ndenumerate(matrix):
         if count:
             dark = row != column and norm(count) > 0.6
@@ -135,7 +136,7 @@ def draw_mistakes(
     *,
     count: int = 25,
 ) -> "Picture":
-    """Draw the wrong answers of which the network was surest, the surest first.
+    """Draw the wrong predictions with the highest probabilities, the highest first.
 
     images: uint8 (n, rows, columns). labels: (n,). probabilities: (n, classes).
     """
@@ -159,7 +160,7 @@ def draw_mistakes(
 
 
 def draw_weights(weights: np.ndarray, image_shape: tuple[int, int], *, most: int = 100) -> "Picture":
-    """Draw the weights of the first layer, (rows * columns, units), as an image a unit: at most so many units."""
+    """Draw first-layer weights, (rows * columns, units), as one image per unit, for at most `most` units."""
     units = min(weights.shape[1], most)
     columns = max(1, round(units**0.5))
     rows = -(-units // columns)
@@ -179,8 +180,8 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int], *, most: int
 def draw_deviations(series: Mapping[str, np.ndarray], *, tolerance: np.ndarray | None = None) -> "Picture":
     """Draw the deviation of each backend's loss from the reference's, float (steps,), on logarithmic axes.
 
-    Of long runs each point is the largest deviation in a stretch of steps, so that none is hidden; what does not
-    deviate at all is drawn at the lower edge. tolerance: (steps,), drawn too.
+    In long runs each point is the largest deviation in a range of steps, so that no large deviation is hidden. A
+    deviation of 0 is drawn at the lower edge. tolerance: (steps,), also drawn.
     """
     figure = new_figure(8, 4.8)
     axes = figure.subplots()

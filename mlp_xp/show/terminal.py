@@ -1,4 +1,4 @@
-"""What a person sees of a run: what is trained on what, a progress bar, a line a report, a summary."""
+"""Show a training run on the terminal: its settings, a progress bar, one line per report, a summary."""
 
 import importlib.util
 import textwrap
@@ -21,19 +21,20 @@ from mlp_xp.training import Best, Event, Report, layer_sizes
 
 HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"
 HELD_OUT = "  held out"
-# Stands for a space at which `say` breaks no line: of Unicode's private use area, so that no text has it.
+# A space at which `say` does not break lines. From Unicode's private use area, so that no text contains it.
 GLUE = "\ue000"
 
 
 def plain_console(**options: Any) -> Console:
-    """A console that prints text as it is: no markup, no `:names:` of emoji, no colours of its own."""
+    """Return a console that prints text unchanged: no markup, no `:emoji:` names, no highlighting."""
     return Console(highlight=False, markup=False, emoji=False, **options)
 
 
 def say(console: Console, text: str, indent: int = 2) -> None:
-    """Print text. On a terminal its lines are broken between words where they are too long, the rest indented.
+    """Print text. On a terminal, long lines are broken between words and continued with an indent.
 
-    Elsewhere they stay whole, for a program to read; so does a word, such as a path, that is longer than a line.
+    Elsewhere lines are not broken, so that programs can read them. A word longer than a line, such as a path, is never
+    broken.
     """
     for line in text.split("\n"):
         pieces = [line]
@@ -46,12 +47,12 @@ def say(console: Console, text: str, indent: int = 2) -> None:
 
 
 def count(number: int) -> str:
-    """An integer with its thousands apart, as in 60 000."""
+    """Format an integer with spaces between thousands, as in 60 000."""
     return f"{number:,}".replace(",", " ")
 
 
 def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
-    """What is trained, on what and how: four lines."""
+    """Describe the network, backend, data and training of a run in four lines."""
     config = settings.train
     sizes = layer_sizes(config, dataset)
     parameters = count_parameters(sizes)
@@ -70,12 +71,12 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
 
 
 def header(config: TrainConfig) -> str:
-    """The names of the columns of a training's table."""
+    """Return the column names of the table of reports."""
     return HEADER + HELD_OUT * bool(config.validation)
 
 
 def report_line(report: Report) -> str:
-    """A report as a row under the header; the last column is empty where no accuracy on held-out samples is known."""
+    """Format a report as a row under the header; without a held-out accuracy the last column is empty."""
     loss, train_loss, test_loss = (
         f"{value:10.5f}" if value < 1000 else f"{value:10.3e}"
         for value in (report.loss, report.train_loss, report.test_loss)
@@ -88,7 +89,7 @@ def report_line(report: Report) -> str:
 
 
 def summary(report: Report, dataset: Dataset) -> str:
-    """The closing report in a sentence."""
+    """Describe the closing report in one line."""
     return (
         f"trained in {report.seconds:.1f} s; {100 * report.accuracy:.2f} % of {count(dataset.test_images.shape[0])} "
         f"test images right, loss {report.test_loss:.4f}"
@@ -96,7 +97,7 @@ def summary(report: Report, dataset: Dataset) -> str:
 
 
 def kept(best: Best, last_epoch: int, config: TrainConfig) -> str:
-    """Which network was kept by validation, in a sentence."""
+    """Describe in one line which network validation selected."""
     early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
     return (
         f"kept the network of epoch {best.epoch}: {100 * best.accuracy:.2f} % of {count(config.validation)} held-out "
@@ -112,7 +113,7 @@ class _Speed(ProgressColumn):
 def watch(
     events: Iterator[Event], config: TrainConfig, dataset: Dataset, console: Console | None = None
 ) -> Iterator[Event]:
-    """Pass events on, with a progress bar below what is printed meanwhile if there is a terminal or a notebook."""
+    """Yield the events, with a progress bar below the other output on a terminal or in a notebook."""
     console = console or plain_console()
     seen = console.is_terminal or console.is_jupyter
     if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:

@@ -1,13 +1,12 @@
-"""A stand-in for CuPy: NumPy behind an array class that has CuPy's rules. For tests; it shows nothing about a GPU.
+"""A stand-in for CuPy: NumPy behind an array class with CuPy's rules. For tests only; it shows nothing about a GPU.
 
-It exists because array-api-strict and JAX's compiler refuse only a part of what CuPy refuses. The rules are looked up
-in CuPy's sources and tests, which the docstrings name: a device that cannot be hashed, no implicit conversion to NumPy,
-no operation with arrays of NumPy's, arrays of 0 dimensions where NumPy gives scalars, index arrays that wrap around,
-no floating-point warnings, and a switch that forbids the host to look at values (`cupy._sync.allow_synchronize`).
+It exists because array-api-strict and JAX's compiler reject only some of what CuPy rejects. The rules come from CuPy's
+sources and tests, which the docstrings name: a device that cannot be hashed, no implicit conversion to NumPy, no
+operations with NumPy arrays, 0-dimensional arrays where NumPy returns scalars, index arrays that wrap around, no
+floating-point warnings, and a switch that forbids the host to read values (`cupy._sync.allow_synchronize`).
 
-It has what `array_api_compat.cupy` takes from CuPy and what the array API standard has, and no more: a name that is
-missing here is an AttributeError. What it cannot show: a GPU's rounding, its speed, its kernels and libraries, its
-asynchrony, and several devices.
+It has only what `array_api_compat.cupy` uses from CuPy and what is in the array API standard; any other name raises
+AttributeError. It cannot show a GPU's rounding, speed, kernels, libraries, asynchrony, or several devices.
 """
 
 import numpy as np
@@ -47,7 +46,7 @@ var zeros_like
 """
 _OF_ARRAYS = "column_stack concatenate hstack stack vstack"
 _CREATORS = "arange empty eye full identity linspace ones tri zeros"
-# What cupy/__init__.py takes from NumPy as it is.
+# What cupy/__init__.py imports from NumPy unchanged.
 _NUMPYS = """
 bool_ broadcast_shapes can_cast complex64 complex128 complexfloating dtype e finfo float16 float32 float64 floating
 iinfo inf int8 int16 int32 int64 integer intp isdtype issubdtype nan newaxis number pi promote_types signedinteger
@@ -90,7 +89,7 @@ unique = of_array(np.unique, synchronizes=True)
 
 @register
 def take(a, indices, axis=None):
-    """Elements along an axis; indices out of range wrap around (cupy/_core/_routines_indexing.pyx, `_take`)."""
+    """Return elements along an axis; indices out of range wrap around (cupy/_core/_routines_indexing.pyx, `_take`)."""
     host = unwrap(a)
     if type(a) is not ndarray:
         raise TypeError(f"Unsupported type {type(a)}")
@@ -99,9 +98,9 @@ def take(a, indices, axis=None):
 
 @register
 def where(condition, x=None, y=None):
-    """Elements of x where the condition is true, else of y (cupy/_sorting/search.py, `where`).
+    """Return elements of x where the condition is true, else of y (cupy/_sorting/search.py, `where`).
 
-    The condition is an array; x and y may be scalars.
+    The condition must be an array; x and y may be scalars.
     """
     if type(condition) is not ndarray:
         raise TypeError(f"Unsupported type {type(condition)}")
@@ -112,26 +111,26 @@ def where(condition, x=None, y=None):
 
 @register
 def broadcast_arrays(*arrays):
-    """Views of one shape (cupy/_manipulation/dims.py, `broadcast_arrays`)."""
+    """Return views with a common shape (cupy/_manipulation/dims.py, `broadcast_arrays`)."""
     return list(map(wrap, np.broadcast_arrays(*map(unwrap, arrays))))
 
 
 @register
 def meshgrid(*arrays, **kwargs):
-    """Coordinates from the axes' (cupy/_creation/ranges.py, `meshgrid`)."""
+    """Return coordinate arrays from coordinate vectors (cupy/_creation/ranges.py, `meshgrid`)."""
     return list(map(wrap, np.meshgrid(*map(unwrap, arrays), **kwargs)))
 
 
 def result_type(*arrays_and_dtypes):
-    """The dtype of an operation (cupy/__init__.py, `result_type`)."""
+    """Return the dtype of an operation (cupy/__init__.py, `result_type`)."""
     return np.result_type(*map(unwrap, arrays_and_dtypes))
 
 
 def shares_memory(a, b):
-    """Whether two arrays have an element in common (cupy/_misc/memory_ranges.py, `shares_memory`)."""
+    """Return whether two arrays share an element (cupy/_misc/memory_ranges.py, `shares_memory`)."""
     return np.shares_memory(unwrap(a), unwrap(b))
 
 
 def is_available():
-    """Whether there is a device (cupy/__init__.py, `is_available`)."""
+    """Return whether there is a device (cupy/__init__.py, `is_available`)."""
     return cuda.is_available()

@@ -1,4 +1,4 @@
-"""The array class, and how a NumPy function becomes a function of its arrays."""
+"""The array class, and wrappers that apply NumPy functions to its arrays."""
 
 import functools
 import numbers
@@ -10,7 +10,7 @@ import numpy as np
 from cupy._sync import declare_synchronize
 from cupy.cuda.device import Device
 
-# By name, as NumPy's protocols look them up (cupy/_core/core.pyx, `__array_ufunc__` and `__array_function__`).
+# NumPy's protocols find functions by name (cupy/_core/core.pyx, `__array_ufunc__` and `__array_function__`).
 _functions: dict[str, Callable[..., Any]] = {}
 COMPARISONS = {
     "eq": np.equal,
@@ -23,7 +23,7 @@ COMPARISONS = {
 
 
 def wrap(result: Any) -> Any:
-    """NumPy's arrays and scalars, and tuples of them, as device arrays; a scalar becomes an array of 0 dimensions."""
+    """Convert NumPy arrays and scalars, also in tuples, to device arrays; a scalar becomes a 0-dimensional array."""
     if isinstance(result, np.ndarray | np.generic):
         array = ndarray.__new__(ndarray)
         array._host = np.asarray(result)
@@ -34,25 +34,28 @@ def wrap(result: Any) -> Any:
 
 
 def refuse_host_array(argument: Any) -> None:
-    """Raise TypeError for an array of NumPy's.
+    """Raise TypeError for a NumPy array.
 
-    CuPy raises it in elementwise functions (cupy/_core/_kernel.pyx, `_preprocess_arg`, by way of `CScalar` in
-    cupy/_core/_scalar.pyx; tests/cupy_tests/core_tests/test_ndarray_ufunc.py, `test_binary_op_mixed`) and wherever
-    Cython declares the argument an array, as in `stack` and `matmul`. Some functions, as `sum` and `reshape`, call the
-    method of whatever they get and so compute on the host, and indexing with a host array copies it to the device: both
-    are what the stand-in is to find, so it is stricter there, and refuses.
+    CuPy raises it in elementwise functions (cupy/_core/_kernel.pyx, `_preprocess_arg`, through `CScalar` in
+    cupy/_core/_scalar.pyx; tests/cupy_tests/core_tests/test_ndarray_ufunc.py, `test_binary_op_mixed`) and where Cython
+    declares the argument as an array, as in `stack` and `matmul`. The stand-in is stricter in two cases that it is
+    meant to detect: some functions, such as `sum` and `reshape`, call the argument's own method and so compute on the
+    host, and indexing with a host array copies it to the device.
     """
     if isinstance(argument, np.ndarray):
         raise TypeError(f"Unsupported type {type(argument)}")
 
 
 def is_scalar(argument: Any) -> bool:
-    """Whether it is a number of Python's or NumPy's: these are accepted (cupy/_core/_scalar.pyx, `scalar_type_set`)."""
+    """Return whether it is a Python or NumPy number, which CuPy accepts (cupy/_core/_scalar.pyx, `scalar_type_set`)."""
     return isinstance(argument, numbers.Number | np.number | np.bool_)
 
 
 def unwrap(argument: Any) -> Any:
-    """The host's array behind a device array, also in lists and tuples; all else but NumPy's arrays as it is."""
+    """Return the host array of a device array, also in lists and tuples, and other arguments unchanged.
+
+    Raises TypeError for a NumPy array.
+    """
     if type(argument) is ndarray:
         return argument._host
     if isinstance(argument, list | tuple):
@@ -62,7 +65,7 @@ def unwrap(argument: Any) -> Any:
 
 
 def operand(argument: Any) -> Any:
-    """An argument of an elementwise function: an array or a scalar, and nothing else (`_preprocess_arg`)."""
+    """Return an operand of an elementwise function, which must be an array or a scalar (`_preprocess_arg`)."""
     if type(argument) is ndarray:
         return argument._host
     if not is_scalar(argument):
@@ -71,15 +74,15 @@ def operand(argument: Any) -> Any:
 
 
 def register(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let NumPy's function of the same name find it when it meets a device array."""
+    """Register the implementation of the NumPy function of the same name for device arrays."""
     _functions[function.__name__] = function
     return function
 
 
 def elementwise(ufunc: np.ufunc) -> Callable[..., Any]:
-    """A ufunc on the device. NumPy's rules for dtypes are CuPy's (NEP 50; core_tests/test_nep50_examples.py).
+    """Return a ufunc for device arrays. CuPy has NumPy's dtype rules (NEP 50; core_tests/test_nep50_examples.py).
 
-    A GPU has no floating-point warnings.
+    A GPU gives no floating-point warnings.
     """
 
     def call(*args: Any, out: Any = None, **kwargs: Any) -> Any:
@@ -94,7 +97,7 @@ def elementwise(ufunc: np.ufunc) -> Callable[..., Any]:
 
 
 def of_array(function: Callable[..., Any], synchronizes: bool = False) -> Callable[..., Any]:
-    """A function whose first argument is an array. synchronizes: its result's shape depends on values."""
+    """Return a function of a device array. synchronizes: the shape of the result depends on values."""
 
     @functools.wraps(function)
     def call(array: Any, *args: Any, **kwargs: Any) -> Any:
@@ -109,7 +112,7 @@ def of_array(function: Callable[..., Any], synchronizes: bool = False) -> Callab
 
 
 def of_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function whose first argument is a sequence of arrays (cupy/_manipulation/join.py: "Only cupy arrays")."""
+    """Return a function of a sequence of arrays (cupy/_manipulation/join.py: "Only cupy arrays")."""
 
     @functools.wraps(function)
     def call(arrays: Any, *args: Any, **kwargs: Any) -> Any:
@@ -122,7 +125,7 @@ def of_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def creator(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that makes an array from numbers and shapes; never from an array of NumPy's."""
+    """Return a function that creates an array from numbers and shapes, never from a NumPy array."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -134,9 +137,10 @@ def creator(function: Callable[..., Any]) -> Callable[..., Any]:
 def array(
     obj: Any, dtype: Any = None, copy: bool | None = True, order: str = "K", subok: bool = False, ndmin: int = 0
 ) -> "ndarray":
-    """A device array from a device array, or a copy of what is on the host (cupy/_core/core.pyx, `array`).
+    """Return a device array from a device array, or a copy of host data (cupy/_core/core.pyx, `array`).
 
-    copy=False keeps a device array that has the dtype already. Raises ValueError for a dtype that a GPU has not.
+    With copy=False, a device array of the same dtype is returned itself. Raises ValueError for a dtype that CuPy does
+    not support.
     """
     if type(obj) is ndarray:
         return obj.astype(obj.dtype if dtype is None else dtype, copy=bool(copy))
@@ -149,20 +153,20 @@ def array(
 
 
 def asarray(a: Any, dtype: Any = None, order: str | None = None) -> "ndarray":
-    """As `array`, and without a copy of what is on the device already (cupy/_creation/from_data.py, `asarray`)."""
+    """Like `array`, but do not copy a device array (cupy/_creation/from_data.py, `asarray`)."""
     return array(a, dtype, copy=False, order=order or "K")
 
 
 def asnumpy(a: Any) -> np.ndarray:
-    """The way out to the host, always a copy (cupy/__init__.py, `asnumpy`)."""
+    """Copy an array to the host (cupy/__init__.py, `asnumpy`)."""
     return a.get() if type(a) is ndarray else np.asarray(a)
 
 
 def wrapped_index(shape: tuple[int, ...], index: Any) -> tuple[Any, ...]:
-    """An index for the host's array, with which the result is an array of the host's, never a scalar.
+    """Return an index for the host array that gives an array, never a scalar.
 
-    An index array's elements wrap around where they are out of range (cupy/_core/core.pyx, `ndarray.__getitem__`); a
-    number out of range raises IndexError. A boolean array needs to know how many are true, on the host
+    Elements of an index array wrap around if they are out of range (cupy/_core/core.pyx, `ndarray.__getitem__`); a
+    number out of range raises IndexError. With a boolean array, the host must know how many elements are true
     (cupy/_core/_routines_indexing.pyx, `_ndarray_argwhere`: "synchronize!").
     """
     parts = list(index) if isinstance(index, tuple) else [index]
@@ -184,20 +188,20 @@ def wrapped_index(shape: tuple[int, ...], index: Any) -> tuple[Any, ...]:
 
 
 class ndarray:  # noqa: N801
-    """An array on the device (cupy/_core/core.pyx, `_ndarray_base`): NumPy's, with CuPy's manners.
+    """An array on the device (cupy/_core/core.pyx, `_ndarray_base`): a NumPy array with CuPy's rules.
 
-    Its values reach the host by `get`, `asnumpy`, `item`, `tolist`, and by `bool`, `int`, `float` and `complex` of one
-    element; nothing else turns it into anything of NumPy's. It has no `__index__`.
+    Values reach the host only through `get`, `asnumpy`, `item`, `tolist`, and through `bool`, `int`, `float` and
+    `complex` of one element. There is no `__index__`.
     """
 
     __slots__ = ("_host",)
     __array_priority__ = 100
 
     def __init__(self, shape: Any, dtype: Any = float) -> None:
-        """Uninitialised memory."""
+        """Create an array of uninitialised memory."""
         self._host = np.empty(shape, dtype)
 
-    # What it is.
+    # Attributes.
 
     dtype = property(lambda self: self._host.dtype)
     ndim = property(lambda self: self._host.ndim)
@@ -212,7 +216,7 @@ class ndarray:  # noqa: N801
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The lengths of the axes; set, it reshapes without a copy."""
+        """The lengths of the axes; assigning a shape reshapes the array without a copy."""
         return self._host.shape
 
     @shape.setter
@@ -222,19 +226,19 @@ class ndarray:  # noqa: N801
             raise AttributeError("incompatible shape")
         self._host = reshaped
 
-    # To the host.
+    # Copies to the host.
 
     def get(self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True) -> np.ndarray:
-        """A copy on the host (`_ndarray_base.get`)."""
+        """Return a copy on the host (`_ndarray_base.get`)."""
         declare_synchronize("ndarray.get")
         return np.array(self._host, order=order)
 
     def item(self) -> Any:
-        """The only element, as a number of Python's (`_ndarray_base.item`)."""
+        """Return the only element as a Python number (`_ndarray_base.item`)."""
         return self.get().item()
 
     def tolist(self) -> Any:
-        """Lists of numbers of Python's (`_ndarray_base.tolist`)."""
+        """Return nested lists of Python numbers (`_ndarray_base.tolist`)."""
         return self.get().tolist()
 
     def __bool__(self) -> bool:
@@ -262,36 +266,36 @@ class ndarray:  # noqa: N801
         return array, (self.get(),)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        """No implicit way to the host (`_ndarray_base.__array__`, and core_tests/test_ndarray.py, `TestNumpyArray`)."""
+        """Reject implicit conversion (`_ndarray_base.__array__`, and core_tests/test_ndarray.py, `TestNumpyArray`)."""
         raise TypeError(
             "Implicit conversion to a NumPy array is not allowed. Please use `.get()` to construct a NumPy array "
             "explicitly."
         )
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        """A CUDA device (`_ndarray_base.__dlpack_device__`)."""
+        """Return a CUDA device (`_ndarray_base.__dlpack_device__`)."""
         return 2, 0
 
     def __dlpack__(self, **_: Any) -> Any:
-        """CuPy exports memory of the device, which no library can take that has no GPU."""
+        """Raise BufferError: CuPy exports device memory, which a library without a GPU cannot import."""
         raise BufferError("Unsupported device in DLTensor.")
 
     # NumPy's functions on device arrays.
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """NumPy's ufunc is CuPy's of the same name, which refuses NumPy's arrays (`_ndarray_base.__array_ufunc__`)."""
+        """Call CuPy's ufunc of the same name, which rejects NumPy arrays (`_ndarray_base.__array_ufunc__`)."""
         function = _functions.get(ufunc.__name__)
         if method != "__call__" or function is None:
             return NotImplemented
         if "out" in kwargs:
             (kwargs["out"],) = kwargs["out"]
         if ufunc in COMPARISONS.values():
-            # Where a scalar of NumPy's is compared with an array, NumPy hands on an array without dimensions.
+            # When a NumPy scalar is compared with an array, NumPy passes a 0-dimensional array.
             inputs = tuple(x.item() if isinstance(x, np.ndarray) and not x.ndim else x for x in inputs)
         return function(*inputs, **kwargs)
 
     def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
-        """NumPy's function is CuPy's of the same name (`_ndarray_base.__array_function__`)."""
+        """Call CuPy's function of the same name (`_ndarray_base.__array_function__`)."""
         function = _functions.get(func.__name__)
         return NotImplemented if function is None else function(*args, **kwargs)
 
@@ -306,7 +310,7 @@ class ndarray:  # noqa: N801
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Any) -> "ndarray":
-        """A view for numbers, slices, None and Ellipsis, of 0 dimensions for one element (`_simple_getitem`)."""
+        """Return a view for numbers, slices, None and Ellipsis, 0-dimensional for one element (`_simple_getitem`)."""
         return wrap(self._host[wrapped_index(self.shape, index)])
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -315,14 +319,14 @@ class ndarray:  # noqa: N801
     # Copies and views.
 
     def astype(self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True) -> Any:
-        """A copy in a dtype; with copy=False the array itself where it has the dtype (`_ndarray_base.astype`)."""
+        """Return a copy in a dtype; with copy=False the array itself if it has the dtype (`_ndarray_base.astype`)."""
         if not copy and np.dtype(dtype) == self.dtype:
             return self
         with np.errstate(all="ignore"):
             return wrap(self._host.astype(dtype, order=order))
 
     def copy(self, order: str = "C") -> "ndarray":
-        """A copy on the device."""
+        """Return a copy on the device."""
         return wrap(self._host.copy(order))
 
     def __copy__(self) -> "ndarray":
@@ -332,19 +336,19 @@ class ndarray:  # noqa: N801
         return self.copy()
 
     def view(self) -> "ndarray":
-        """Another array on the same memory."""
+        """Return a view of the same memory."""
         return wrap(self._host.view())
 
     def reshape(self, *shape: Any) -> "ndarray":
-        """A view where that is possible."""
+        """Return a view if possible."""
         return wrap(self._host.reshape(*shape))
 
     def transpose(self, *axes: Any) -> "ndarray":
-        """A view with the axes in another order."""
+        """Return a view with permuted axes."""
         return wrap(self._host.transpose(*axes))
 
     def ravel(self) -> "ndarray":
-        """One axis; a view where that is possible."""
+        """Return a 1-dimensional array, a view if possible."""
         return wrap(self._host.ravel())
 
     def fill(self, value: Any) -> None:
@@ -365,10 +369,10 @@ for _name in METHODS.split():
 
 
 def _set_operators(name: str, ufunc: np.ufunc) -> None:
-    """The three forms of an operator: x + y, y + x where y has none for x, and x += y.
+    """Define the three methods of an operator: x + y, the reflected y + x, and x += y.
 
-    `_ndarray_base.__add__` and its siblings compute with arrays and scalars, and leave the rest to NumPy's protocol,
-    which ends in TypeError for NumPy's arrays.
+    `_ndarray_base.__add__` and similar methods accept arrays and scalars, and leave everything else to NumPy's
+    protocol, which raises TypeError for NumPy arrays.
     """
     function = elementwise(ufunc)
 
@@ -381,15 +385,15 @@ def _set_operators(name: str, ufunc: np.ufunc) -> None:
         return function(other, self) if is_scalar(other) else NotImplemented
 
     def in_place(self: ndarray, other: Any) -> Any:
-        # As `_ndarray_base.__iadd__`: a result that needs a cast beyond "same_kind", as of floats into integers, raises
-        # TypeError (cupy/_core/_dtype.pyx, `_raise_if_invalid_cast`).
+        # As in `_ndarray_base.__iadd__`, a cast that is not "same_kind", such as float to integer, raises TypeError
+        # (cupy/_core/_dtype.pyx, `_raise_if_invalid_cast`).
         with np.errstate(all="ignore"):
             ufunc(self._host, operand(other), out=self._host, casting="same_kind")
         return self
 
     setattr(ndarray, f"__{name}__", forward)
     setattr(ndarray, f"__r{name}__", backward)
-    if name not in ("matmul", "divmod"):  # which CuPy's class has not in place
+    if name not in ("matmul", "divmod"):  # CuPy's class has no in-place form of these
         setattr(ndarray, f"__i{name}__", in_place)
 
 

@@ -1,9 +1,9 @@
-"""Whether the host may look at the device's values now.
+"""A switch that allows or forbids the host to read the device's values.
 
-CuPy has such a switch of its own: `cupyx.allow_synchronize(False)` makes `ndarray.get`, and with it whatever copies a
-value to the host, raise `DeviceSynchronized` (cupy/_core/syncdetect.py; `ndarray.get` in cupy/_core/core.pyx declares
-it; tests/cupy_tests/core_tests/test_syncdetect.py). It is deprecated there, because it cannot see what other libraries
-do. NumPy does nothing behind the stand-in's back, so here it sees everything.
+CuPy has the same switch: with `cupyx.allow_synchronize(False)`, `ndarray.get` and everything else that copies a value
+to the host raise `DeviceSynchronized` (cupy/_core/syncdetect.py; `ndarray.get` in cupy/_core/core.pyx declares it;
+tests/cupy_tests/core_tests/test_syncdetect.py). CuPy deprecated it because it does not detect what other libraries do.
+The stand-in detects every access, because its arrays are the only way to the values.
 """
 
 import threading
@@ -14,12 +14,12 @@ _thread = threading.local()
 
 
 class DeviceSynchronized(RuntimeError):  # noqa: N818
-    """A look at the device's values while that is forbidden (cupy/_core/syncdetect.py, `DeviceSynchronized`)."""
+    """The host read a device value while that is forbidden (cupy/_core/syncdetect.py, `DeviceSynchronized`)."""
 
 
 @contextmanager
 def allow_synchronize(allow: bool) -> Iterator[None]:
-    """Allow or forbid the host to look at the device's values, in this thread (syncdetect.py, `allow_synchronize`)."""
+    """Allow or forbid the host to read device values in this thread (syncdetect.py, `allow_synchronize`)."""
     before = getattr(_thread, "allowed", True)
     _thread.allowed = allow
     try:
@@ -29,6 +29,6 @@ def allow_synchronize(allow: bool) -> Iterator[None]:
 
 
 def declare_synchronize(what: str) -> None:
-    """Raise DeviceSynchronized where it is forbidden (cupy/_core/syncdetect.py, `_declare_synchronize`)."""
+    """Raise DeviceSynchronized if reading is forbidden (cupy/_core/syncdetect.py, `_declare_synchronize`)."""
     if not getattr(_thread, "allowed", True):
-        raise DeviceSynchronized(f"{what}: the host looks at a value on the device while that is forbidden")
+        raise DeviceSynchronized(f"{what}: the host reads a value on the device while that is forbidden")

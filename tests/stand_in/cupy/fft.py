@@ -1,4 +1,4 @@
-"""What `array_api_compat.cupy.fft` takes from cupy.fft (cupy/fft/__init__.py)."""
+"""The functions that `array_api_compat.cupy.fft` uses from cupy.fft (cupy/fft/__init__.py)."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What `array_api_compat.cupy.linalg` takes from cupy.linalg (cupy/linalg/__init__.py)."""
+"""The functions that `array_api_compat.cupy.linalg` uses from cupy.linalg (cupy/linalg/__init__.py)."""
 
 import numpy as np
 

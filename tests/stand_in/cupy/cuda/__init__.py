@@ -1,4 +1,4 @@
-"""One device, which is the CPU (cupy/cuda/__init__.py)."""
+"""A single device, which is the CPU (cupy/cuda/__init__.py)."""
 
 from cupy.cuda import device, runtime
 from cupy.cuda.device import Device
@@ -7,5 +7,5 @@ __all__ = ["Device", "device", "is_available", "runtime"]
 
 
 def is_available() -> bool:
-    """Whether there is a device: there is the stand-in's (cupy/cuda/__init__.py, `is_available`)."""
+    """Return whether there is a device (cupy/cuda/__init__.py, `is_available`)."""
     return runtime.getDeviceCount() > 0

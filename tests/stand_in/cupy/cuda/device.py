@@ -8,13 +8,13 @@ from cupy.cuda import runtime
 class Device:
     """A device by its index (cupy/cuda/device.pyx, `Device`).
 
-    Compared by index, among devices alone, and unhashable: CuPy's class defines comparisons and no hash
-    (`Device.__richcmp__`; tests/cupy_tests/cuda_tests/test_device.py, `TestDeviceComparison`), so that no device can be
-    a key of a dictionary or an argument of a function behind `functools.lru_cache`.
+    Devices are compared by index, only with other devices, and are not hashable: CuPy's class defines comparisons but
+    no hash (`Device.__richcmp__`; tests/cupy_tests/cuda_tests/test_device.py, `TestDeviceComparison`). So a device
+    cannot be a dictionary key or an argument of a function with `functools.lru_cache`.
     """
 
     def __init__(self, device: Any = None) -> None:
-        """By index or by another device; None is the current one. An index that there is not raises at first use."""
+        """Create from an index or a device; None is the current device. An invalid index raises at first use."""
         self.id = runtime.getDevice() if device is None else int(device)
         self._entered: list[int] = []
 
@@ -33,11 +33,11 @@ class Device:
         return self.id < other.id if isinstance(other, Device) else NotImplemented
 
     def use(self) -> None:
-        """Make it the current device."""
+        """Make this the current device."""
         runtime.setDevice(self.id)
 
     def synchronize(self) -> None:
-        """Wait until the device has done all; here it always has."""
+        """Wait for the device; here it has always finished."""
 
     def __enter__(self) -> "Device":
         self._entered.append(runtime.getDevice())

@@ -1,4 +1,4 @@
-"""What of the CUDA runtime is asked for (cupy_backends/cuda/api/runtime.pyx)."""
+"""The part of the CUDA runtime that is used (cupy_backends/cuda/api/runtime.pyx)."""
 
 COUNT = 1
 _current = 0
@@ -9,17 +9,17 @@ class CUDARuntimeError(RuntimeError):
 
 
 def getDeviceCount() -> int:  # noqa: N802
-    """How many devices there are."""
+    """Return the number of devices."""
     return COUNT
 
 
 def getDevice() -> int:  # noqa: N802
-    """The index of the current device."""
+    """Return the index of the current device."""
     return _current
 
 
 def setDevice(index: int) -> None:  # noqa: N802
-    """Make a device the current one. Raises CUDARuntimeError for one that there is not."""
+    """Make a device the current one. Raises CUDARuntimeError if it does not exist."""
     global _current  # noqa: PLW0603
     if not 0 <= index < COUNT:
         raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
@@ -27,7 +27,7 @@ def setDevice(index: int) -> None:  # noqa: N802
 
 
 def getDeviceProperties(index: int) -> dict[str, bytes]:  # noqa: N802
-    """The name of a device, as bytes: CuPy gives all of cudaDeviceProp."""
+    """Return the name of a device as bytes; CuPy returns all of cudaDeviceProp."""
     if not 0 <= index < COUNT:
         raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
     return {"name": b"stand-in: NumPy on the CPU"}
