@@ -161,8 +161,9 @@ def _compiled_extremes(backend: Backend) -> Callable[..., tuple[Array, ...]]:
     xp = backend.xp
 
     def extremes(images: Array, *labels: Array) -> tuple[Array, ...]:
-        # Some libraries have unsigned integers wider than a byte, but no reductions for them.
-        arrays = (images, *(xp.astype(array, xp.int64) for array in labels))
+        # Some libraries have unsigned integers wider than a byte, but no reductions for them. Bytes are not converted:
+        # with the conversion JAX takes 0.3 s to compile this, without it 0.01 s.
+        arrays = (images, *(each if each.dtype == xp.uint8 else xp.astype(each, xp.int64) for each in labels))
         return tuple(find(array) for array in arrays for find in (xp.min, xp.max))
 
     return backend.jit(extremes)
