@@ -14,14 +14,14 @@ from rich.console import Console
 from mlp_xp.backend import open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.runs.settings import Settings
-from mlp_xp.show.terminal import HEADER, count, describe, header, report_line, summary, watch
+from mlp_xp.show.terminal import HEADER, describe, header, report_line, summary, thousands, watch
 from mlp_xp.training import Report, trajectory
 
 CONFIG = TrainConfig(epochs=2, hidden=(5, 4), report_every=50, validation=20, batch_size=3)
 
 
 def test_counts_have_their_thousands_apart():
-    assert [count(n) for n in (0, 999, 1000, 60000, 1234567)] == ["0", "999", "1 000", "60 000", "1 234 567"]
+    assert [thousands(n) for n in (0, 999, 1000, 60000, 1234567)] == ["0", "999", "1 000", "60 000", "1 234 567"]
 
 
 losses = st.floats(0, 1e308)

@@ -76,7 +76,7 @@ def test_where_a_new_run_may_be_written(folder, overwrite):
         with pytest.raises(RunError) as caught:
             run_folder.check_new(path, overwrite)
         assert repr(str(path)) in str(caught.value)
-        assert "--run-dir" in str(caught.value)
+        assert caught.value.setting == "run_dir"
 
 
 def finished_run(folder: Path, config: TrainConfig = CONFIG) -> list[Report]:

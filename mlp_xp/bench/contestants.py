@@ -108,7 +108,7 @@ class MlpXp:
         try:
             self.backend = open_backend(backend, device, dtype or job.workload.dtype)
         except BackendError as error:
-            raise Unavailable(str(error)) from None
+            raise Unavailable(str(error)) from error
         workload = job.workload
         self.config = TrainConfig(
             batch_size=workload.batch_size,
@@ -512,7 +512,7 @@ def import_or_unavailable(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise Unavailable(f"{error}; install the bench extra") from None
+        raise Unavailable(f"{error}; install the bench extra") from error
 
 
 class Contestant(NamedTuple):

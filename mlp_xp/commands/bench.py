@@ -98,7 +98,7 @@ def make_folder(folder: Path) -> None:
     except OSError as error:
         raise MlpXpError(
             f"--output-dir: {str(folder)!r} cannot be created: {error.strerror}; give another folder"
-        ) from None
+        ) from error
 
 
 def measure_all(options: Options, console: Console) -> Record:
@@ -136,7 +136,7 @@ def read_record(path: Path, key: str, script: str) -> Record:
     except (OSError, ValueError) as error:
         raise MlpXpError(
             f"--record: {str(path)!r} is not a record of {script} ({error}); give a .json file that it wrote"
-        ) from None
+        ) from error
     return record
 
 

@@ -13,7 +13,7 @@ from mlp_xp.api import evaluate_run
 from mlp_xp.commands.command_line import Positional, parse
 from mlp_xp.commands.data import naming_option
 from mlp_xp.metrics import precision_and_recall
-from mlp_xp.show.terminal import count, plain_console, say
+from mlp_xp.show.terminal import plain_console, say, thousands
 
 NAME_WIDTH = 16
 
@@ -48,7 +48,7 @@ def main() -> None:
     console = plain_console()
     say(
         console,
-        f"{100 * result.accuracy:.2f} % of {count(int(matrix.sum()))} test images right, loss {result.loss:.4f}\n",
+        f"{100 * result.accuracy:.2f} % of {thousands(int(matrix.sum()))} test images right, loss {result.loss:.4f}\n",
     )
     console.print(class_table(matrix, class_names))
     absent = [name for name, images_of in zip(class_names, matrix.sum(axis=1), strict=True) if not images_of]

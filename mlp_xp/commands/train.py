@@ -165,7 +165,7 @@ def main() -> None:
     assert event.report is not None
     terminal.say(console, f"\n{terminal.summary(event.report, dataset)}")
     if position.best:
-        terminal.say(console, terminal.kept(position.best, position.epoch, settings.train))
+        terminal.say(console, terminal.selected(position.best, position.epoch, settings.train))
     draw_pictures(folder, dataset, backend, console)
 
 
@@ -200,8 +200,8 @@ def make_event_writer() -> Callable[[Path], None]:
     """Return a function that writes new reports from metrics.jsonl to event files. Its first call deletes old ones."""
     try:
         from tensorboard.summary import Writer
-    except ImportError:
-        raise MlpXpError(f"--tensorboard: TensorBoard {not_installed('tensorboard')}") from None
+    except ImportError as error:
+        raise MlpXpError(f"--tensorboard: TensorBoard {not_installed('tensorboard')}") from error
     writer, written = None, 0
 
     def update(folder: Path) -> None:

@@ -147,7 +147,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
 def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajectory:
     """Record the same run with the notebook's plain NumPy code in `parity.notebook`."""
     if len(config.hidden) != 1:
-        raise ConfigError(f"--notebook: the notebook has one hidden layer, not {len(config.hidden)}")
+        raise ConfigError(f"the notebook has one hidden layer, not {len(config.hidden)}", setting="hidden")
     data = notebook.Data(
         notebook.flat(dataset.train_images),
         notebook.one_hot(dataset.train_labels),
@@ -250,5 +250,5 @@ def check(
         try:
             run = record(config, dataset, backend, steps)
         except DivergenceError as error:
-            raise DivergenceError(f"{backend.name}: {error}") from None
+            raise DivergenceError(f"{backend.name}: {error}") from error
         yield compare(run, reference, length, fixed_tolerance)

@@ -64,12 +64,14 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         with safe_open(path, framework="np") as file:
             facts = json.loads((file.metadata() or {}).get("mlp_xp", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise RunError(f"{str(path)!r}: does not exist; resume the run with --resume to save one") from None
+    except FileNotFoundError as error:
+        raise RunError(f"{str(path)!r}: does not exist; resume the run to save one") from error
     except OSError as error:
-        raise RunError(f"{str(path)!r}: cannot be read: {error.strerror or error}; fix it, or train again") from None
+        raise RunError(f"{str(path)!r}: cannot be read: {error.strerror or error}; fix it, or train again") from error
     except (SafetensorError, ValueError, RecursionError) as error:
-        raise RunError(f"{str(path)!r}: is truncated or altered: {' '.join(str(error).split())}; train again") from None
+        raise RunError(
+            f"{str(path)!r}: is truncated or altered: {' '.join(str(error).split())}; train again"
+        ) from error
     if not isinstance(facts, dict) or facts.pop("sha256", None) != _digest(tensors, facts):
         raise RunError(f"{str(path)!r}: was altered: its content does not match its SHA-256 sum; train again")
     return tensors, facts
@@ -100,7 +102,7 @@ def load_model(folder: str | Path) -> Model:
             tuple(layers), facts["activation"], facts["dtype"], (rows, columns), tuple(json.loads(facts["class_names"]))
         )
     except KeyError as error:
-        raise RunError(f"{str(folder / MODEL)!r}: is not a model of mlp_xp: it has no {error}; train again") from None
+        raise RunError(f"{str(folder / MODEL)!r}: is not a model of mlp_xp: it has no {error}; train again") from error
 
 
 def backend_for(folder: str | Path, name: str, device: str | None = None) -> Backend:
@@ -113,7 +115,7 @@ def check_classes(model: Model, dataset: Dataset) -> None:
     if len(dataset.class_names) != len(model.class_names):
         raise RunError(
             f"the run's network has {len(model.class_names)} classes, but the data {dataset.name!r} have "
-            f"{len(dataset.class_names)}; give the run's own data with --data-dir"
+            f"{len(dataset.class_names)}; give the run's own data"
         )
 
 
@@ -152,7 +154,7 @@ def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Bac
     path = folder / CHECKPOINT
     tensors, facts = read_tensors(path)
     if not {"settings", "position"} <= {*facts}:
-        raise RunError(f"{str(path)!r}: is not a checkpoint; start the run again with --overwrite")
+        raise RunError(f"{str(path)!r}: is not a checkpoint; start the run again")
     # A setting that is newer than the checkpoint gets its default.
     saved = _as_json(unflatten(json.loads(facts["settings"]), repr(str(path))))
     wanted = _as_json(settings)

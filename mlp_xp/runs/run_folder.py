@@ -61,14 +61,14 @@ def check_new(folder: Path, overwrite: bool) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise RunError(f"{str(folder)!r}: is not a folder; choose another --run-dir")
+        raise RunError(f"{str(folder)!r} is not a folder; choose another", setting="run_dir")
     is_run = (folder / CONFIG).exists()
     if is_run and not overwrite:
         raise RunError(
-            f"{str(folder)!r}: already contains a run; choose another --run-dir, or replace the run with --overwrite"
+            f"{str(folder)!r} already contains a run; choose another folder, or overwrite the run", setting="run_dir"
         )
     if not is_run and {*folder.iterdir()} - {*left_aside(folder)}:
-        raise RunError(f"{str(folder)!r}: is neither empty nor a run; choose another --run-dir")
+        raise RunError(f"{str(folder)!r} is neither empty nor a run; choose another folder", setting="run_dir")
 
 
 def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Dataset) -> None:
@@ -123,7 +123,7 @@ def check_data(folder: Path, settings: Settings, dataset: Dataset, backend: Back
         if record.get(name) != value:
             raise RunError(
                 f"{str(folder / CONFIG)!r}: the run started with {name} {record.get(name)!r}, but these data have "
-                f"{value!r}; give the run's own data with --data-dir or --dataset"
+                f"{value!r}; give the run's own data"
             )
 
 
@@ -181,7 +181,7 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in lines]
     except ValueError as error:
-        raise RunError(f"{str(path)!r}: is damaged: {error}; train again") from None
+        raise RunError(f"{str(path)!r}: is damaged: {error}; train again") from error
 
 
 def truncate_metrics(folder: Path, reports: int) -> None:
@@ -196,7 +196,7 @@ def truncate_metrics(folder: Path, reports: int) -> None:
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     if len(lines) < reports:
         raise RunError(
-            f"{str(path)!r}: has {len(lines)} reports, the checkpoint expects {reports}; train again with --overwrite"
+            f"{str(path)!r}: has {len(lines)} reports, the checkpoint expects {reports}; start the run again"
         )
     write_whole(path, b"".join(line + b"\n" for line in lines[:reports]))
 

@@ -96,9 +96,9 @@ def read_settings(path: Path) -> Settings:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise MlpXpError(f"{str(path)!r}: cannot be read: {error.strerror}; give a saved configuration") from None
+        raise MlpXpError(f"{str(path)!r}: cannot be read: {error.strerror}; give a saved configuration") from error
     except (ValueError, RecursionError) as error:
-        raise MlpXpError(f"{str(path)!r}: is not JSON: {error}; give a saved configuration") from None
+        raise MlpXpError(f"{str(path)!r}: is not JSON: {error}; give a saved configuration") from error
     if not isinstance(record, dict):
         raise MlpXpError(f"{str(path)!r}: is not a JSON object; give a saved configuration")
     settings = record.get("settings", record)

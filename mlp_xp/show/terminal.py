@@ -46,7 +46,7 @@ def say(console: Console, text: str, indent: int = 2) -> None:
             console.print(piece.replace(GLUE, " "), soft_wrap=True)
 
 
-def count(number: int) -> str:
+def thousands(number: int) -> str:
     """Format an integer with spaces between thousands, as in 60 000."""
     return f"{number:,}".replace(",", " ")
 
@@ -55,16 +55,16 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     """Describe the network, backend, data and training of a run in four lines."""
     config = settings.train
     sizes = layer_sizes(config, dataset)
-    parameters = count_parameters(sizes)
+    parameters = thousands(count_parameters(sizes))
     train, rows, columns = dataset.train_images.shape
-    held_out = f" ({count(config.validation)} held out)" if config.validation else ""
+    held_out = f" ({thousands(config.validation)} held out)" if config.validation else ""
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
     return (
-        f"network  {'-'.join(map(str, sizes))}, {config.activation}, {count(parameters)} parameters, {settings.dtype}\n"
+        f"network  {'-'.join(map(str, sizes))}, {config.activation}, {parameters} parameters, {settings.dtype}\n"
         f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n"
-        f"data     {settings.data_dir or settings.dataset}: {count(train)} training{held_out} and "
-        f"{count(dataset.test_images.shape[0])} test images of {rows} x {columns}\n"
+        f"data     {settings.data_dir or settings.dataset}: {thousands(train)} training{held_out} and "
+        f"{thousands(dataset.test_images.shape[0])} test images of {rows} x {columns}\n"
         f"training {epochs}, batches of {config.batch_size}, {config.optimizer} "
         f"{config.learning_rate:g} {config.schedule}, {config.update_order}{warm_up}"
     )
@@ -90,24 +90,22 @@ def report_line(report: Report) -> str:
 
 def summary(report: Report, dataset: Dataset) -> str:
     """Describe the closing report in one line."""
-    return (
-        f"trained in {report.seconds:.1f} s; {100 * report.accuracy:.2f} % of {count(dataset.test_images.shape[0])} "
-        f"test images right, loss {report.test_loss:.4f}"
-    )
+    images = thousands(dataset.test_images.shape[0])
+    return f"trained in {report.seconds:.1f} s; {100 * report.accuracy:.2f} % of {images} test images right, loss {report.test_loss:.4f}"
 
 
-def kept(best: Best, last_epoch: int, config: TrainConfig) -> str:
+def selected(best: Best, last_epoch: int, config: TrainConfig) -> str:
     """Describe in one line which network validation selected."""
     early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
+    images = thousands(config.validation)
     return (
-        f"kept the network of epoch {best.epoch}: {100 * best.accuracy:.2f} % of {count(config.validation)} held-out "
-        f"images right{early}"
+        f"kept the network of epoch {best.epoch}: {100 * best.accuracy:.2f} % of {images} held-out images right{early}"
     )
 
 
 class _Speed(ProgressColumn):
     def render(self, task: Task) -> Text:
-        return Text(f"{count(round(task.speed or 0))} samples/s")
+        return Text(f"{thousands(round(task.speed or 0))} samples/s")
 
 
 def watch(
