@@ -90,8 +90,9 @@ def report_line(report: Report) -> str:
 
 def summary(report: Report, dataset: Dataset) -> str:
     """Describe the closing report in one line."""
-    images = thousands(dataset.test_images.shape[0])
-    return f"trained in {report.seconds:.1f} s; {100 * report.accuracy:.2f} % of {images} test images right, loss {report.test_loss:.4f}"
+    images, percentage = thousands(dataset.test_images.shape[0]), f"{100 * report.accuracy:.2f} %"
+    result = f"{percentage} of {images} test images right, loss {report.test_loss:.4f}"
+    return f"trained in {report.seconds:.1f} s; {result}"
 
 
 def selected(best: Best, last_epoch: int, config: TrainConfig) -> str:
