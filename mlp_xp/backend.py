@@ -248,7 +248,7 @@ def _open_jax(device: str | None) -> Backend:
 
 def _open_strict(device: str | None) -> Backend:
     xp = _import("array-api-strict", "array-api-strict")
-    # Its CPU device lets NumPy functions through. Any other refuses them, as a GPU library does: the better default.
+    # Its CPU device lets NumPy functions through. Any other refuses them, as a GPU library does.
     try:
         place = xp.Device(device or "device1")
     except ValueError as error:

@@ -3,7 +3,6 @@
 import io
 import math
 import re
-from types import SimpleNamespace
 
 import pytest
 from data_sets import TINY
@@ -53,7 +52,7 @@ def test_numbers_stand_under_their_names():
 @given(accuracy=st.floats(0, 1))
 def test_accuracy_on_held_out_samples_has_a_column_where_there_are_some(accuracy):
     report = Report(3, 40000, 0.5, 0.25, 1.0, 0.75, 0.125, 9000.0, network=())
-    tried = SimpleNamespace(**{**report._asdict(), "validation_accuracy": accuracy})
+    tried = report._replace(validation_accuracy=accuracy)
     assert header(CONFIG).startswith(HEADER)
     assert len(header(CONFIG)) <= 80
     row = report_line(tried)

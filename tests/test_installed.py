@@ -128,6 +128,7 @@ def test_completion_refuses_in_one_line(monkeypatch):
 
 def test_parity_says_before_it_trains_that_it_cannot_draw(data_dir, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "mlp_xp.show.figure", raising=False)
     arguments = ["--backends", "array_api_compat:numpy", "--data-dir", data_dir, "--report-dir", tmp_path / "report"]
     assert_one_line(call("parity", *arguments), 2, "-m pip install matplotlib")
     assert not (tmp_path / "report").exists()

@@ -234,7 +234,7 @@ def test_the_notebooks_own_loop_takes_part(data_dir):
     assert table(outcome.out)["notebook"][-1] == "agrees"
     assert parity(data_dir, "--backends", "numpy", "--notebook").code == 0, "it is something to compare"
     outcome = call("parity", "--data-dir", data_dir, "--notebook", "--backends", "numpy", "--hidden", "8", "8")
-    assert_one_line(outcome, 2, "--notebook", "one hidden layer")
+    assert_one_line(outcome, 2, "--hidden", "one hidden layer")
 
 
 @pytest.mark.parametrize(

@@ -119,8 +119,9 @@ def a_report(**changes) -> Report:
 def test_metrics_are_appended_in_full_precision(tmp_path):
     expected = []
     for epoch in range(3):
-        run_folder.append_metrics(tmp_path, a_report(epoch=epoch))
-        expected.append({k: v for k, v in a_report(epoch=epoch)._asdict().items() if k != "network"})
+        report = a_report(epoch=epoch)._replace(validation_accuracy=[None, 0.25, 0.1 + 0.2][epoch])
+        run_folder.append_metrics(tmp_path, report)
+        expected.append({k: v for k, v in report._asdict().items() if k != "network" and v is not None})
         assert run_folder.read_metrics(tmp_path) == expected
         assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == expected
 

@@ -254,7 +254,7 @@ def test_predict_says_when_no_picture_is_left(odd_run, pictures):
 
 
 def test_a_defect_in_reading_keeps_its_traceback(odd_run, pictures, monkeypatch):
-    monkeypatch.setattr("mlp_xp.data.pictures._grey", lambda image: image.planted)
+    monkeypatch.setattr("mlp_xp.data.pictures.grey", lambda image: image.planted)
     with pytest.raises(AttributeError, match="planted"):
         call("predict", odd_run, pictures)
 

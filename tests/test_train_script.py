@@ -331,8 +331,8 @@ def test_a_saved_configuration_is_a_start(finished, tmp_path):
     [
         ("epochs = 3", ["is not JSON"]),
         ('{"learing_rate": 1}', ["'learing_rate' is not known", "did you mean 'learning_rate'?"]),
-        ('{"epochs": "many"}', ["epochs: 'many' is not of type int"]),
-        ('{"epochs": -3}', ["--epochs: -3 is out of range"]),
+        ('{"epochs": "many"}', ["epochs: 'many' is not a whole number"]),
+        ('{"epochs": -3}', ["epochs: -3 is out of range"]),
     ],
 )
 def test_a_wrong_configuration_is_refused_with_its_name(content, parts, tmp_path):
@@ -360,7 +360,7 @@ def test_a_wrong_configuration_is_refused_with_its_name(content, parts, tmp_path
         (["--weight-decay", "-1"], ["--weight-decay: -1.0"]),
         (["--epochs", "2.5"], ["--epochs", "'2.5'"]),
         (["--epochs"], ["--epochs"]),
-        (["--patience", "2"], ["--patience: 2", "without --validation"]),
+        (["--patience", "2"], ["--patience: 2", "unless samples are held out"]),
         (["--checkpoint-every", "-1"], ["--checkpoint-every: -1"]),
         (["--optimizer", "adm"], ["--optimizer: 'adm'", "did you mean 'adam'?"]),
         (["--schedule", "cosin"], ["--schedule: 'cosin'", "did you mean 'cosine'?"]),
@@ -459,7 +459,7 @@ def test_piped_output_is_plain(data_dir, tmp_path):
 def test_help_has_every_option_with_its_default():
     shown = call("train", "--help")
     assert shown.code == 0
-    words = shown.out.split()
+    words = shown.out.replace(",", " ").split()
     for name in (
         *flatten(Settings()),
         "recipe",

@@ -134,7 +134,12 @@ def main() -> None:
     arguments = parse_arguments()
     settings = arguments.settings()
     if arguments.run_dir:
-        run_folder.check_new(arguments.run_dir, arguments.overwrite)
+        try:
+            run_folder.check_new(arguments.run_dir, arguments.overwrite)
+        except run_folder.RunError as error:
+            if (arguments.run_dir / run_folder.CONFIG).exists():
+                error.text += " with --overwrite"
+            raise
     console = terminal.plain_console()
     backend = settings.open_backend()
     dataset = load(arguments, backend, console)

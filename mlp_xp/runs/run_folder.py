@@ -148,8 +148,14 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
-    """Return a report as its record in metrics.jsonl: every field except the network."""
-    return {name: value for name, value in report._asdict().items() if name != "network"}
+    """Return a report as its record in metrics.jsonl: every field except the network.
+
+    The accuracy on held-out samples is left out where there are none.
+    """
+    record = {name: value for name, value in report._asdict().items() if name != "network"}
+    if record["validation_accuracy"] is None:
+        del record["validation_accuracy"]
+    return record
 
 
 def write_result(folder: Path, closing: Report, best: Best | None) -> None:
@@ -159,7 +165,7 @@ def write_result(folder: Path, closing: Report, best: Best | None) -> None:
     """
     record = metrics_record(closing)
     if best:
-        record |= {"kept_epoch": best.epoch, "validation_accuracy": best.accuracy}
+        record["kept_epoch"] = best.epoch
     write_whole(folder / RESULT, (json.dumps(record, indent=2) + "\n").encode())
 
 
