@@ -23,14 +23,14 @@ def test_reports_and_networks(backend: Backend) -> None:
     assert len(text) < 400
 
 
-def test_progress(backend: Backend) -> None:
+def test_events(backend: Backend) -> None:
     *_, last = trajectory(CONFIG, on_device(DATA, backend), backend)
     text = repr(last)
-    assert text.startswith("Progress(epoch=0, sample=280, step=290, ")
+    assert text.startswith("Event(epoch=0, sample=280, step=290, ")
     assert NETWORK in text
     assert len(text) < 1000
     assert "array" not in text
-    assert len(repr(last.state)) < 1000
+    assert len(repr(last.position.state)) < 1000
 
 
 def test_data(backend: Backend) -> None:
