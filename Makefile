@@ -18,7 +18,7 @@ train: .venv/train
 test: .venv/test
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
-# The core with a thousand small faults, one at a time: which does no test notice? `make mutants ARGS="mlp_xp.plan.*"`.
+# The core with two thousand small faults, one at a time: which does no test notice? `make mutants ARGS="mlp_xp.plan.*"`.
 mutants: .venv/mutation
 	$(BIN)/python tests/mutants.py $(ARGS)
 

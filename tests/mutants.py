@@ -1,7 +1,7 @@
 """Mutation testing of the core with mutmut: `python tests/mutants.py [MUTANTS...]`, as in `mlp_xp.plan.*`.
 
-A mutant is the core with one small change, such as `+` for `-`; it is killed if a test fails. `make mutants` runs all of
-them, which takes long, so this is no test of pytest's. It prints a table; then, in build/mutation, `mutmut results`
+A mutant is the core with one small change, such as `+` for `-`; it is killed if a test fails. `make mutants` runs all
+of them, which takes long, so this is no test of pytest's. It prints a table; then, in build/mutation, `mutmut results`
 names the survivors and `mutmut show NAME` gives the change. docs/mutants.md says what they are.
 """
 
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import libcst as cst
@@ -58,7 +59,7 @@ def copy() -> None:
 
 
 def table(results: str) -> str:
-    """A line for each module, from the output of `mutmut results`, whose lines are `module.function__mutmut_1: state`."""
+    """A line for each module, from the output of `mutmut results`, lines such as `module.f__mutmut_1: killed`."""
     counts: dict[str, Counter[str]] = {}
     for name, state in re.findall(r"^\s*mlp_xp\.(\S+)\.x\S+: (.+)$", results, re.MULTILINE):
         counts.setdefault(name, Counter())[state] += 1
@@ -71,10 +72,18 @@ def table(results: str) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first: most mutants fall to any test. (This module is a plugin of pytest there; see pyproject.toml.)"""
+    """Quick tests first: most mutants fall to any test. (This module is a plugin of pytest, by pyproject.toml.)"""
     stats = Path("mutmut-stats.json")
     seconds = json.loads(stats.read_text())["duration_by_test"] if stats.exists() else {}
     items.sort(key=lambda item: seconds.get(item.nodeid, 0.0))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_pictures_at_all() -> Iterator[None]:
+    """They are not of the core, and take longer than all else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlp_xp.api.draw_run", lambda *_: [])
+        yield
 
 
 def main() -> int:
@@ -82,10 +91,9 @@ def main() -> int:
     copy()
     env = {**os.environ, "MLP_XP_TEST_BACKENDS": "numpy", "OMP_NUM_THREADS": "1"}
     mutmut = shutil.which("mutmut", path=str(Path(sys.executable).parent)) or "mutmut"
-    code = subprocess.run([mutmut, "run", *sys.argv[1:]], cwd=COPY, env=env).returncode
-    results = subprocess.run([mutmut, "results", "--all", "true"], cwd=COPY, env=env, text=True, capture_output=True)
-    print(table(results.stdout))
-    return code or results.returncode
+    code = subprocess.run([mutmut, "run", *sys.argv[1:]], check=False, cwd=COPY, env=env).returncode
+    print(table(subprocess.check_output([mutmut, "results", "--all", "true"], cwd=COPY, env=env, text=True)))
+    return code
 
 
 if __name__ == "__main__":
