@@ -11,13 +11,17 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 CUDA =
 INSTALL = yes
 
-.PHONY: train test gpu lint types check dist smoke clean
+.PHONY: train test mutants gpu lint types check dist smoke clean
 
 train: .venv/train
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
 
 test: .venv/test
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+# The core with two thousand small faults, one at a time: which does no test notice? `make mutants ARGS="mlp_xp.plan.*"`.
+mutants: .venv/mutation
+	$(BIN)/python tests/mutants.py $(ARGS)
 
 gpu:
 	@$(PYTHON) scripts/gpu.py $(if $(CUDA),--cuda $(CUDA)) $(if $(filter no,$(INSTALL)),--no-install) $(ARGS)
@@ -61,6 +65,10 @@ smoke: dist
 .venv/test: .venv/bin/python pyproject.toml
 	$(PIP_INSTALL) '.[test]'
 	@touch $@ .venv/train
+
+.venv/mutation: .venv/bin/python pyproject.toml
+	$(PIP_INSTALL) '.[mutation]'
+	@touch $@ .venv/test .venv/train
 
 .venv/dist: .venv/bin/python pyproject.toml
 	$(PIP_INSTALL) '.[dist]'

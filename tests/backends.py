@@ -1,11 +1,15 @@
 """The backends for the tests."""
 
+import os
+
 import cupy_stand_in
 import pytest
 
 from mlp_xp.backend import BACKENDS, Backend, BackendError, installed, open_backend
 
 NEEDS_GPU = {"cupy"}
+# Names, separated by spaces; empty: all backends. Mutation testing sets it, since it runs the tests a thousand times.
+ONLY = os.environ.get("MLP_XP_TEST_BACKENDS", "").split()
 
 
 def backend_params() -> list:
@@ -14,7 +18,8 @@ def backend_params() -> list:
     The stand-in for CuPy comes last and is never marked `gpu`, because a test on it does not run on a GPU.
     """
     names = [pytest.param(name, marks=[pytest.mark.gpu] if name in NEEDS_GPU else [], id=name) for name in BACKENDS]
-    return [*names, pytest.param(cupy_stand_in.NAME, id=cupy_stand_in.NAME)]
+    params = [*names, pytest.param(cupy_stand_in.NAME, id=cupy_stand_in.NAME)]
+    return [param for param in params if not ONLY or param.id in ONLY]
 
 
 def open_or_skip(name: str, dtype: str = "float64") -> Backend:

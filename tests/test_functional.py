@@ -95,6 +95,12 @@ def test_activations_are_right_to_rounding_in_float32(name, backend32):
     assert_close(actual, expected, backend32, rtol=4 * eps(backend32), atol=atol)
 
 
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_what_is_float32_stays_float32(name, backend32):
+    y = ACTIVATIONS[name].function(device(backend32, [-1.0, 0.0, 2.0]), xp=backend32.xp)
+    assert y.dtype == ACTIVATIONS[name].derivative(y, xp=backend32.xp).dtype == backend32.dtype
+
+
 @pytest.mark.parametrize("name", ["sigmoid", "tanh"])
 def test_no_input_overflows(name, backend):
     """Warnings are errors in this suite; said again here, so that the test means it by itself."""

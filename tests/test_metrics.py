@@ -97,6 +97,21 @@ def test_float32_predicts_in_float32(backend32):
     assert_close(logits, plain_logits(HOST.test_images), backend32, rtol=rounding, atol=rounding)
 
 
+def test_a_data_set_of_its_own_preparation_is_seen_through_it(backend):
+    """Dark on light: the network sees what it would of the images the other way round."""
+
+    def inverted(images, **others):
+        return 1 - flatten_and_scale(images, **others)
+
+    network, dataset, rounding = network_on(backend), on_device(HOST, backend), trajectory_tolerance(1, PIXELS)
+    settings = {"activation": "sigmoid", "backend": backend, "prepare": inverted}
+    p = plain_probabilities(plain_logits(255 - HOST.test_images))
+    assert_close(predict(network, dataset.test_images, **settings), p, backend, rtol=rounding, atol=rounding)
+    loss, accuracy = evaluate(network, dataset.test_images, dataset.test_labels, **settings)
+    assert_near(loss, -np.log(p[np.arange(103), HOST.test_labels]).mean(), rounding)
+    assert accuracy == (p.argmax(axis=1) == HOST.test_labels).sum() / 103
+
+
 def test_one_image_is_a_batch(backend):
     image = backend.asarray(HOST.test_images[:1])
     rounding = trajectory_tolerance(1, PIXELS)

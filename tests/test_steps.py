@@ -212,6 +212,26 @@ def test_only_plain_descent_on_single_samples_is_deferred():
     assert not can_defer(TrainConfig(defer_updates=False))
 
 
+@pytest.mark.parametrize("settings", [{}, {"defer_updates": False}, {"batch_size": 7}])
+def test_updates_are_deferred_where_they_can_be(settings, backend, monkeypatch):
+    """The numbers do not tell, since they are the same to rounding; only the time would."""
+    made = []
+
+    def recording(*args):
+        made.append(args)
+        return make_deferred_block(*args)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("single steps where a block is due")
+
+    config = configuration("layerwise", **{"batch_size": 1, **settings})
+    monkeypatch.setattr(mlp_xp.chunks, "make_deferred_block", recording)
+    if can_defer(config):
+        monkeypatch.setattr(mlp_xp.chunks, "make_step", refuse)
+    make_chunk.__wrapped__(config, backend, flatten_and_scale)
+    assert made == [(config, backend)] * can_defer(config)
+
+
 @pytest.mark.parametrize("settings", [{}, {"batch_size": 7, "optimizer": "adam"}])
 def test_training_changes_nothing_that_the_caller_owns(settings, backend):
     """Updates are in place, and donated arrays are gone: neither may reach the data set, or a report already given."""

@@ -150,6 +150,29 @@ def test_there_need_be_no_warm_up():
     assert events[-1].position.step == 600
 
 
+@pytest.mark.parametrize("steps", [0, 1, 10, 11, 30, 45, 46, 80, 95])
+def test_a_run_may_end_after_any_number_of_steps(steps):
+    """10 steps of warm-up and 43 an epoch, of 7 samples: within chunks, at their ends, before and after reports."""
+    backend, config = open_backend("numpy"), configuration(batch_size=7)
+    whole = run(config, backend)
+    events = list(trajectory(config, on_device(HOST, backend), backend, stop_after=steps))
+    losses = np.concatenate([[], *(event.losses for event in events)])
+    assert_near(losses, np.concatenate([event.losses for event in whole])[:steps], trajectory_tolerance(96, PIXELS))
+    assert not any(event.closing for event in events)
+    assert [event.position.step for event in events[-1:]] == [steps] * bool(steps)
+    # What is due after a step is done where the run comes to that step, and never before.
+    for kind in ("report", "checkpoint"):
+        wanted = [e.position.step for e in whole[:-1] if getattr(e, kind) and e.position.step <= steps]
+        assert [e.position.step for e in events if getattr(e, kind)] == wanted
+
+
+def test_a_run_that_is_over_before_is_closed_as_ever():
+    backend, config = open_backend("numpy"), configuration(batch_size=7)
+    *_, last = trajectory(config, on_device(HOST, backend), backend, stop_after=97)
+    assert last.closing
+    assert last.position.step == 96
+
+
 # Samples held out.
 
 
