@@ -41,6 +41,14 @@ def open_or_skip(name: str, dtype: str = "float64") -> Backend:
         raise
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test on the stand-in that counted as one on a GPU would be a false proof: then nothing runs."""
+    for item in items:
+        if cupy_stand_in.NAME in item.nodeid and item.get_closest_marker("gpu"):
+            raise pytest.UsageError(f"{item.nodeid}: runs on the stand-in for CuPy; do not mark it gpu")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
     """A test on the stand-in finds it where CuPy would be, however it opens its backend; every other test does not."""

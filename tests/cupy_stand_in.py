@@ -1,4 +1,4 @@
-"""The stand-in for CuPy (tests/stand_in/cupy) as a backend of the tests: in sys.modules for as long as a test needs it."""
+"""The stand-in for CuPy (tests/stand_in/cupy) as a backend of the tests, in sys.modules while a test needs it."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def _put_in(modules: dict[str, ModuleType]) -> None:
 
 def _open_stand_in(device: str | None) -> Backend:
     """What `open_backend` opens for cupy: the real `_open_cupy`, and no look at a value inside a compiled function."""
-    import cupy
+    from cupy._sync import allow_synchronize
 
     backend = _open_cupy(device)
 
@@ -49,7 +49,7 @@ def _open_stand_in(device: str | None) -> Backend:
         @wraps(function)
         def on_device(*args: Any) -> Any:
             # On one thread, as on the other NumPy backends: two on a busy machine take many times longer.
-            with cupy.allow_synchronize(False), threadpool_limits(limits=1):
+            with allow_synchronize(False), threadpool_limits(limits=1):
                 return compiled(*args)
 
         return on_device

@@ -383,7 +383,7 @@ def test_nothing_leaves_the_device_inside_a_chunk(settings, backend, monkeypatch
 @pytest.mark.parametrize("way_out", [float, bool, int, np.asarray])
 def test_a_value_that_leaves_a_chunk_is_caught(way_out, backend, monkeypatch):
     """The test above can fail: the same with a planted leak."""
-    if backend.name in ("numpy", "cupy"):
+    if backend.name in ("numpy", "cupy") and "stand-in" not in backend.version:
         pytest.skip(f"{backend.name} arrays are of a type that cannot be changed")
 
     def leaking(logits, targets, /, *, xp):

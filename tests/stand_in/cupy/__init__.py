@@ -1,9 +1,9 @@
 """A stand-in for CuPy: NumPy behind an array class that has CuPy's rules. For tests; it shows nothing about a GPU.
 
-It exists because array-api-strict and JAX's compiler refuse only a part of what CuPy refuses. The rules are looked up in
-CuPy 14's sources and tests, which the docstrings name: a device that cannot be hashed, no implicit conversion to NumPy,
-no operation with arrays of NumPy's, arrays of 0 dimensions where NumPy gives scalars, index arrays that wrap around, no
-floating-point warnings, and the switch that forbids the host to look at values (`allow_synchronize`, in CuPy `cupyx`'s).
+It exists because array-api-strict and JAX's compiler refuse only a part of what CuPy refuses. The rules are looked up
+in CuPy's sources and tests, which the docstrings name: a device that cannot be hashed, no implicit conversion to NumPy,
+no operation with arrays of NumPy's, arrays of 0 dimensions where NumPy gives scalars, index arrays that wrap around,
+no floating-point warnings, and a switch that forbids the host to look at values (`cupy._sync.allow_synchronize`).
 
 It has what `array_api_compat.cupy` takes from CuPy and what the array API standard has, and no more: a name that is
 missing here is an AttributeError. What it cannot show: a GPU's rounding, its speed, its kernels and libraries, its
@@ -11,6 +11,7 @@ asynchrony, and several devices.
 """
 
 import numpy as np
+
 from cupy import cuda, fft, linalg
 from cupy._array import (
     array,
@@ -21,46 +22,10 @@ from cupy._array import (
     ndarray,
     of_array,
     of_arrays,
+    operand,
     register,
     unwrap,
     wrap,
-)
-from cupy._sync import DeviceSynchronized, allow_synchronize
-from numpy import (
-    bool_,
-    broadcast_shapes,
-    can_cast,
-    complex64,
-    complex128,
-    complexfloating,
-    dtype,
-    e,
-    finfo,
-    float16,
-    float32,
-    float64,
-    floating,
-    iinfo,
-    inf,
-    int8,
-    int16,
-    int32,
-    int64,
-    integer,
-    intp,
-    isdtype,
-    issubdtype,
-    nan,
-    newaxis,
-    number,
-    pi,
-    promote_types,
-    signedinteger,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
-    unsignedinteger,
 )
 
 __version__ = "14.2.0+stand-in"
@@ -68,19 +33,46 @@ __version__ = "14.2.0+stand-in"
 # cupy/_core/_ufuncs.py, cupy/_math, cupy/_logic, cupy/_binary.
 _ELEMENTWISE = """
 abs absolute add arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or bitwise_xor ceil conj
-conjugate copysign cos cosh divide equal exp expm1 floor floor_divide fmax fmin fmod greater greater_equal hypot invert
-isfinite isinf isnan left_shift less less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or
-logical_xor matmul maximum minimum mod multiply negative nextafter not_equal positive power reciprocal remainder right_shift
-rint sign signbit sin sinh sqrt square subtract tan tanh true_divide trunc
+conjugate copysign cos cosh divide equal exp expm1 floor floor_divide fmax fmin fmod greater greater_equal hypot
+invert isfinite isinf isnan left_shift less less_equal log log10 log1p log2 logaddexp logical_and logical_not
+logical_or logical_xor matmul maximum minimum mod multiply negative nextafter not_equal positive power reciprocal
+remainder right_shift rint sign signbit sin sinh sqrt square subtract tan tanh true_divide trunc
 """
 # cupy/_math, cupy/_statistics, cupy/_sorting, cupy/_manipulation, cupy/_indexing, cupy/_creation.
 _OF_ARRAY = """
 all amax amin any argmax argmin argsort broadcast_to clip count_nonzero cross cumprod cumsum diagonal diff dot
-empty_like expand_dims flip full_like imag isin max mean median min moveaxis ones_like outer prod ravel real repeat reshape
-roll searchsorted sort squeeze std sum swapaxes take_along_axis tensordot tile trace transpose tril triu var zeros_like
+empty_like expand_dims flip full_like imag isin max mean median min moveaxis ones_like outer prod ravel real repeat
+reshape roll round searchsorted sort squeeze std sum swapaxes take_along_axis tensordot tile trace transpose tril triu
+var zeros_like
 """
 _OF_ARRAYS = "column_stack concatenate hstack stack vstack"
 _CREATORS = "arange empty eye full identity linspace ones tri zeros"
+# What cupy/__init__.py takes from NumPy as it is.
+_NUMPYS = """
+bool_ broadcast_shapes can_cast complex64 complex128 complexfloating dtype e finfo float16 float32 float64 floating
+iinfo inf int8 int16 int32 int64 integer intp isdtype issubdtype nan newaxis number pi promote_types signedinteger
+uint8 uint16 uint32 uint64 unsignedinteger
+"""
+__all__ = [
+    "array",
+    "asarray",
+    "asnumpy",
+    "broadcast_arrays",
+    "cuda",
+    "fft",
+    "is_available",
+    "linalg",
+    "meshgrid",
+    "ndarray",
+    "nonzero",
+    "result_type",
+    "shares_memory",
+    "take",
+    "unique",
+    "where",
+]
+for _names in (_ELEMENTWISE, _OF_ARRAY, _OF_ARRAYS, _CREATORS, _NUMPYS):
+    __all__.extend(_names.split())
 
 for _name in _ELEMENTWISE.split():
     globals()[_name] = elementwise(getattr(np, _name))
@@ -90,12 +82,14 @@ for _name in _OF_ARRAYS.split():
     globals()[_name] = of_arrays(getattr(np, _name))
 for _name in _CREATORS.split():
     globals()[_name] = creator(getattr(np, _name))
+for _name in _NUMPYS.split():
+    globals()[_name] = getattr(np, _name)
 nonzero = of_array(np.nonzero, synchronizes=True)
 unique = of_array(np.unique, synchronizes=True)
 
 
 @register
-def take(a, indices, axis=None, out=None):
+def take(a, indices, axis=None):
     """Elements along an axis; indices out of range wrap around (cupy/_core/_routines_indexing.pyx, `_take`)."""
     host = unwrap(a)
     if type(a) is not ndarray:
@@ -109,21 +103,11 @@ def where(condition, x=None, y=None):
 
     The condition is an array; x and y may be scalars.
     """
+    if type(condition) is not ndarray:
+        raise TypeError(f"Unsupported type {type(condition)}")
     if x is None or y is None:
         return nonzero(condition)
-    return _choose(condition, x, y)
-
-
-_choose = of_array(lambda condition, x, y: np.where(condition, x, y))
-
-
-@register
-def round(a, decimals=0, out=None):
-    """To so many decimals, halves to even (cupy/_math/rounding.py, `round`)."""
-    return _round(a, decimals)
-
-
-_round = of_array(np.round)
+    return wrap(np.where(operand(condition), operand(x), operand(y)))
 
 
 @register
@@ -139,7 +123,7 @@ def meshgrid(*arrays, **kwargs):
 
 
 def result_type(*arrays_and_dtypes):
-    """The dtype of an operation (cupy/_util or numpy's own: cupy/_core/_dtype.pyx, `result_type`)."""
+    """The dtype of an operation (cupy/__init__.py, `result_type`)."""
     return np.result_type(*map(unwrap, arrays_and_dtypes))
 
 

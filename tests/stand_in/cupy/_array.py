@@ -6,15 +6,24 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+
 from cupy._sync import declare_synchronize
 from cupy.cuda.device import Device
 
 # By name, as NumPy's protocols look them up (cupy/_core/core.pyx, `__array_ufunc__` and `__array_function__`).
 _functions: dict[str, Callable[..., Any]] = {}
+COMPARISONS = {
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+}
 
 
 def wrap(result: Any) -> Any:
-    """NumPy's arrays and scalars, and tuples of them, as device arrays: what NumPy gives as a scalar has 0 dimensions."""
+    """NumPy's arrays and scalars, and tuples of them, as device arrays; a scalar becomes an array of 0 dimensions."""
     if isinstance(result, np.ndarray | np.generic):
         array = ndarray.__new__(ndarray)
         array._host = np.asarray(result)
@@ -63,7 +72,8 @@ def operand(argument: Any) -> Any:
 
 def register(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let NumPy's function of the same name find it when it meets a device array."""
-    return _functions.setdefault(function.__name__, function)
+    _functions[function.__name__] = function
+    return function
 
 
 def elementwise(ufunc: np.ufunc) -> Callable[..., Any]:
@@ -207,7 +217,10 @@ class ndarray:  # noqa: N801
 
     @shape.setter
     def shape(self, shape: tuple[int, ...]) -> None:
-        self._host = self._host.reshape(shape, copy=False)
+        reshaped = self._host.reshape(shape)
+        if self.size and not np.shares_memory(reshaped, self._host):
+            raise AttributeError("incompatible shape")
+        self._host = reshaped
 
     # To the host.
 
@@ -266,15 +279,15 @@ class ndarray:  # noqa: N801
     # NumPy's functions on device arrays.
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """NumPy's ufunc is CuPy's of the same name, which refuses NumPy's arrays (`_ndarray_base.__array_ufunc__`).
-
-        CuPy lets an array of NumPy's without dimensions through in comparisons, a workaround; the stand-in does not.
-        """
+        """NumPy's ufunc is CuPy's of the same name, which refuses NumPy's arrays (`_ndarray_base.__array_ufunc__`)."""
         function = _functions.get(ufunc.__name__)
         if method != "__call__" or function is None:
             return NotImplemented
         if "out" in kwargs:
             (kwargs["out"],) = kwargs["out"]
+        if ufunc in COMPARISONS.values():
+            # Where a scalar of NumPy's is compared with an array, NumPy hands on an array without dimensions.
+            inputs = tuple(x.item() if isinstance(x, np.ndarray) and not x.ndim else x for x in inputs)
         return function(*inputs, **kwargs)
 
     def __array_function__(self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
@@ -340,7 +353,10 @@ class ndarray:  # noqa: N801
 
 
 def _method(name: str) -> Callable[..., Any]:
-    return lambda self, *args, **kwargs: _functions[name](self, *args, **kwargs)
+    def method(self: ndarray, *args: Any, **kwargs: Any) -> Any:
+        return _functions[name](self, *args, **kwargs)
+
+    return method
 
 
 METHODS = "all any argmax argmin argsort cumprod cumsum dot max mean min nonzero prod squeeze std sum swapaxes take var"
@@ -406,14 +422,7 @@ def _set_comparison(name: str, ufunc: np.ufunc) -> None:
     setattr(ndarray, f"__{name}__", compare)
 
 
-for _name, _ufunc in {
-    "eq": np.equal,
-    "ne": np.not_equal,
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-}.items():
+for _name, _ufunc in COMPARISONS.items():
     _set_comparison(_name, _ufunc)
 ndarray.__hash__ = None  # type: ignore[assignment]
 

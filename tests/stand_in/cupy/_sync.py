@@ -13,13 +13,13 @@ from contextlib import contextmanager
 _thread = threading.local()
 
 
-class DeviceSynchronized(RuntimeError):
+class DeviceSynchronized(RuntimeError):  # noqa: N818
     """A look at the device's values while that is forbidden (cupy/_core/syncdetect.py, `DeviceSynchronized`)."""
 
 
 @contextmanager
 def allow_synchronize(allow: bool) -> Iterator[None]:
-    """Allow or forbid that the host looks at the device's values, in this thread (syncdetect.py, `allow_synchronize`)."""
+    """Allow or forbid the host to look at the device's values, in this thread (syncdetect.py, `allow_synchronize`)."""
     before = getattr(_thread, "allowed", True)
     _thread.allowed = allow
     try:

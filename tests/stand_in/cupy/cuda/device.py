@@ -27,6 +27,8 @@ class Device:
     def __eq__(self, other: object) -> bool:
         return self.id == other.id if isinstance(other, Device) else NotImplemented
 
+    __hash__ = None  # type: ignore[assignment]
+
     def __lt__(self, other: object) -> bool:
         return self.id < other.id if isinstance(other, Device) else NotImplemented
 
