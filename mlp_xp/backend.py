@@ -230,6 +230,9 @@ def _open_jax(device: str | None) -> Backend:
     jax = _import("jax", "jax")
     # Without this JAX turns every float64 into float32; it must be set before the first array is made.
     jax.config.update("jax_enable_x64", True)
+    if jax.config.jax_default_matmul_precision is None:
+        # On a GPU the default may be TF32, whose products have 10 bits: less than float32 promises.
+        jax.config.update("jax_default_matmul_precision", "highest")
     platform, _, index = (device or "").partition(":")
     try:
         place = dict(enumerate(jax.devices(platform or None)))[int(index or 0)]

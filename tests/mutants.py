@@ -72,7 +72,7 @@ def table(results: str) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first: most mutants fall to any test. (This module is a plugin of pytest, by pyproject.toml.)"""
+    """Run quick tests first, because most mutants fail any test; pyproject.toml makes this module a pytest plugin."""
     stats = Path("mutmut-stats.json")
     seconds = json.loads(stats.read_text())["duration_by_test"] if stats.exists() else {}
     items.sort(key=lambda item: seconds.get(item.nodeid, 0.0))

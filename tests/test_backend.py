@@ -1,6 +1,7 @@
 """Opening a backend, the refusals a user may meet, and the way in and out."""
 
 import importlib.machinery
+import os
 import subprocess
 import sys
 import types
@@ -396,3 +397,13 @@ def test_a_backend_is_hashed_by_identity():
     backend = replace(open_backend("numpy"), device=[], dtype=[], xp=[])
     assert {backend: 1}[backend] == 1
     assert backend != replace(backend)
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "highest"), ("tensorfloat32", "tensorfloat32")])
+def test_jax_multiplies_in_full_precision_unless_told_otherwise(chosen, expected):
+    """On a GPU its default for float32 may be TF32, with 10 bits. In a fresh process, because the setting is global."""
+    code = "import jax, mlp_xp\nmlp_xp.open_backend('jax')\nprint(jax.config.jax_default_matmul_precision)"
+    env = {name: value for name, value in os.environ.items() if name != "JAX_DEFAULT_MATMUL_PRECISION"}
+    env |= {"JAX_DEFAULT_MATMUL_PRECISION": chosen} if chosen else {}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert run.stdout.strip() == expected
