@@ -90,6 +90,5 @@ def test_a_model_for_other_classes_than_the_datas_is_refused():
         with pytest.raises(RunError) as caught:
             check_classes(model, TINY._replace(class_names=names, name="mine"))
         assert str(caught.value) == (
-            f"the run's network tells 3 classes apart, the data 'mine' have {len(names)}; "
-            "give the run's own data with --data-dir"
+            f"the run's network has 3 classes, but the data 'mine' have {len(names)}; give the run's own data"
         )
