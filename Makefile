@@ -72,7 +72,7 @@ smoke: dist
 
 .venv/dist: .venv/bin/python pyproject.toml
 	$(PIP_INSTALL) '.[dist]'
-	@touch $@ .venv/train
+	@touch $@
 
 .venv/dev: .venv/bin/python pyproject.toml
 	$(PIP_INSTALL) '.[dev]'

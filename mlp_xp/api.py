@@ -46,7 +46,9 @@ def train(
     if run_dir is None:
         events = trajectory(config, dataset, backend)
     else:
-        place = {"dataset": dataset.name} if dataset.name in DATASETS else {"data_dir": dataset.name}
+        # Data in memory have no place, which the run's record then says.
+        in_memory = dataset.name == Dataset._field_defaults["name"]
+        place = {"dataset" if in_memory or dataset.name in DATASETS else "data_dir": dataset.name}
         settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
         events = train_in_folder(Path(run_dir), settings, dataset, backend)
     if bar:
@@ -75,13 +77,14 @@ def evaluate_run(
     backend: str = "numpy",
     device: str | None = None,
     *,
-    data: str | Path | None = None,
+    data: str | Path | Dataset | None = None,
     cache_dir: str | Path | None = None,
 ) -> RunEvaluation:
     """Evaluate a run's network on the test set of its data, or of other data.
 
-    backend, device: as `open_backend` takes them. data, cache_dir: as `load_dataset` takes them; by default the run's
-    own data. Raises BackendError, RunError, and what `load_dataset` raises.
+    backend, device: as `open_backend` takes them. data, cache_dir: as `load_dataset` takes them, by default the run's
+    own data; or a Dataset with arrays on the backend's device. Raises BackendError, RunError, and what `load_dataset`
+    raises.
     """
     model = load_model(run_dir)
     opened = backend_for(Path(run_dir), backend, device)
@@ -89,8 +92,8 @@ def evaluate_run(
     check_classes(model, dataset)
     network = to_device(model.network, opened)
     images, labels = dataset.test_images, dataset.test_labels
-    result = evaluate(network, images, labels, activation=model.activation, backend=opened)
-    probabilities = predict(network, images, activation=model.activation, backend=opened)
+    result = evaluate(network, images, labels, activation=model.activation, backend=opened, prepare=dataset.prepare)
+    probabilities = predict(network, images, activation=model.activation, backend=opened, prepare=dataset.prepare)
     predictions = np.argmax(opened.to_numpy(probabilities), axis=1)
     matrix = confusion_matrix(opened.to_numpy(labels), predictions, len(model.class_names))
     return RunEvaluation(result, matrix, model.class_names)
@@ -135,7 +138,7 @@ def plot_run(
     run_dir: str | Path,
     backend: str = "numpy",
     *,
-    data: str | Path | None = None,
+    data: str | Path | Dataset | None = None,
     cache_dir: str | Path | None = None,
 ) -> list[Path]:
     """Draw the pictures of a run into its folder, and return their paths.
@@ -146,6 +149,10 @@ def plot_run(
     return draw_run(run_dir, _data_of(run_dir, opened, data, cache_dir), opened)
 
 
-def _data_of(run_dir: str | Path, backend: Backend, data: str | Path | None, cache_dir: str | Path | None) -> Dataset:
+def _data_of(
+    run_dir: str | Path, backend: Backend, data: str | Path | Dataset | None, cache_dir: str | Path | None
+) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
     settings, _ = run_folder.read_config(Path(run_dir))
     return load_dataset(data or run_folder.data_of(settings), backend, cache_dir=cache_dir)

@@ -1,6 +1,6 @@
 """Array libraries by name: their namespace, device, loop and conversion to NumPy.
 
-No other file of the package names an array library.
+No other file of the core names an array library.
 """
 
 import importlib
@@ -54,6 +54,9 @@ class Backend:
     jit: Callable[..., Callable[..., Any]]
     """`jit(function, donate=())` returns a function that computes the same: compiled where the library compiles, else
     run on one thread (see `threads_chosen`). The function may overwrite the arguments at the positions in `donate`."""
+
+    def __repr__(self) -> str:
+        return f"Backend({self.name!r}, {self.version}, {self.device_name or 'default device'}, {self.dtype_name})"
 
     @property
     def device_name(self) -> str | None:

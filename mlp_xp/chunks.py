@@ -37,7 +37,7 @@ def make_chunk(config: TrainConfig, backend: Backend, prepare: Prepare) -> Calla
         block_steps = BLOCK_STEPS if deferred else max(1, BLOCK_BYTES // step_bytes)
 
         def block(state: State, xs: tuple[Array, ...]) -> tuple[State, Array]:
-            samples, *others = xs
+            samples, *others = xs  # samples (K, B) of K steps; targets (K, B, n_L); each coefficient (K,)
             taken = xp.take(images, xp.reshape(samples, (-1,)), axis=0)
             x = prepare(taken, dtype=backend.dtype, xp=xp)
             return run_block(state, (xp.reshape(x, (*samples.shape, features)), *others))
@@ -51,6 +51,7 @@ def make_chunk(config: TrainConfig, backend: Backend, prepare: Prepare) -> Calla
         whole = steps - steps % block_steps
         for start, stop, length in ((0, whole, block_steps), (whole, steps, steps - whole)):
             if start < stop:
+                # (steps, ...) becomes (blocks, length, ...): scan over blocks of steps, each of which scans its steps.
                 blocks = [xp.reshape(x[start:stop, ...], (-1, length, *x.shape[1:])) for x in xs]
                 state, block_logits = scan(block, state, tuple(blocks))
                 logits.append(xp.reshape(block_logits, (stop - start, batch_size, classes)))

@@ -37,7 +37,8 @@ class TrainConfig:
     report_every: int = 10000
     """Samples between two reports. The first sample of an epoch has one."""
     warm_up_steps: int = 10
-    """Steps on sample 1 alone before the first epoch. The notebook takes ten, and its numbers depend on them."""
+    """Steps on the training image with index 1 alone, before the first epoch. The notebook takes ten, and its numbers
+    depend on them."""
     update_order: str = "layerwise"
     """layerwise (the notebook): update a layer before the error passes down through it. simultaneous (textbooks): all
     gradients at the same weights."""
@@ -59,7 +60,8 @@ class TrainConfig:
     checkpoint_every: int = 0
     """Samples between two checkpoints of a run; 0: only at the end of every epoch."""
     defer_updates: bool = True
-    """Take single-sample steps of plain gradient descent in blocks: faster, and the same numbers to rounding."""
+    """Use the faster algorithm of `deferred` for single-sample steps of plain gradient descent. The numbers are the
+    same up to rounding."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -93,7 +95,7 @@ class TrainConfig:
 
 
 def check_type(name: str, value: Any, kind: type) -> Any:
-    """Return a value as a plain Python `kind`: int, float, bool, str, or tuple of int, for which a list will do.
+    """Return a value as a plain Python `kind`: int, float, bool, str, or a tuple of int (from a tuple or a list).
 
     NumPy's numbers are accepted, and whole numbers where a float is wanted. Raises ConfigError.
     """

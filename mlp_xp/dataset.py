@@ -38,7 +38,8 @@ class Dataset(NamedTuple):
     name: str = "unnamed"
     """A key of DATASETS, or the path of the data set's folder."""
     prepare: Prepare = flatten_and_scale
-    """`prepare(images, dtype=..., xp=...)` turns images (..., rows, columns) into features (..., n_0)."""
+    """`prepare(images, dtype=..., xp=...)` turns images (..., rows, columns) into features (..., rows * columns).
+    Not stored in run folders, which accept only the default."""
 
     def __repr__(self) -> str:
         train, *size = self.train_images.shape

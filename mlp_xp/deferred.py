@@ -44,6 +44,7 @@ def make_deferred_block(config: TrainConfig, backend: Backend) -> Step:
 
     def step(carry: tuple[State, Array], batch: tuple[Array, ...]) -> tuple[tuple[State, Array], Array]:
         state, errors = carry  # row j of errors (K, n_1) is e_j, or 0 for a step that is still to come
+        # product (1, n_1): x W_0 at the block's start. overlap (1, K): x times all K inputs. place (K, 1): 1 at row i.
         product, overlap, place, targets, scale, *coefficients = batch
         layers, slots = list(state.network), list(state.slots)
         (weights, bias), *above = layers

@@ -8,7 +8,8 @@ Conventions of the whole package, used here for the first time:
   `@`) need no `xp`.
 
 A function takes an array of any shape and returns one of the same shape and dtype. A derivative takes the *output* y of
-its function instead of the input x, because backpropagation has the output at hand.
+its function instead of the input x, because backpropagation has the output at hand. Some functions do not need `xp`;
+they take it so that all have the same signature.
 """
 
 from collections.abc import Callable
@@ -20,8 +21,8 @@ Array = Any  # The standard has no published static type for arrays yet.
 def sigmoid(x: Array, /, *, xp: Any) -> Array:
     """Return 1 / (1 + exp(-x)), in [0, 1].
 
-    Computed as (1 + tanh(x / 2)) / 2, which does not overflow for any x. The error is within eps of 1, not of the
-    result: in float64 the result is 0 below x = -37.
+    Computed as (1 + tanh(x / 2)) / 2, which does not overflow for any x. The absolute error is a few eps, so small
+    results have a large relative error; in float64 the result is 0 below about x = -38.
     """
     return 0.5 * xp.tanh(0.5 * x) + 0.5
 

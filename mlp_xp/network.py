@@ -13,7 +13,8 @@ the chain rule from the last layer to the first. The error of layer l is e_l = d
     bias           dL/db_l = sum_s e_l[s]     because dz_l[s, j] / db_l[j] = 1
     layer below    e_{l-1} = (e_l W_l^T) * f'(z_{l-1})           because dz_l[s, j] / da_l[s, i] = W_l[i, j]
 
-All of this is linear in the error: multiplying the last error by a factor multiplies every gradient by it.
+All of this is linear in the error: multiplying the last error by a factor multiplies every gradient by it. The
+optimisers use this.
 """
 
 from collections.abc import Callable, Sequence
@@ -84,7 +85,7 @@ def forward(network: Sequence[Layer], x: Array, /, *, activation: Activation, xp
 def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:
     """Return a layer's gradient, Layer(a^T e, sum of e), from its input a (B, n_l) and its error e (B, n_{l+1})."""
     if error.shape[0] == 1:
-        # One sample: nothing to sum. On NumPy a.T @ error takes twice the time of this product of the same numbers.
+        # One sample: nothing to sum, and (n_l, 1) * (1, n_{l+1}) is the outer product. NumPy takes half the time of @.
         return Layer(a.T * error, error[0, ...])
     return Layer(a.T @ error, xp.sum(error, axis=0))
 

@@ -43,7 +43,7 @@ def _zeros(layer: Layer, /, *, count: int, xp: Any) -> Slots:
 
 
 def _sgd_coefficients(rates: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, ...]:
-    return rates, rates
+    return rates, rates  # the scale of the error, and the rate for weight decay
 
 
 def sgd(*, weight_decay: float, xp: Any) -> Update:

@@ -36,8 +36,8 @@ class Report(NamedTuple):
     epoch: int
     """From 0."""
     sample: int
-    """The multiple of `report_every` among the step's samples, counted in the epoch's order. In the closing report, and
-    at the end of an epoch with validation, the number of training samples."""
+    """The sample number of the report: a multiple of `report_every` among the step's samples, counted in the epoch's
+    order. In the closing report, and at the end of an epoch with validation, the number of training samples."""
     loss: float
     """Of the step, before its update."""
     accuracy: float
@@ -56,7 +56,7 @@ class Report(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """Sums over the samples since the last report."""
+    """Sums over the samples since the last report before the current chunk."""
 
     loss: float = 0.0
     samples: int = 0
@@ -130,7 +130,7 @@ def trajectory(
 
     dataset: with arrays on the backend's device. start: the position to resume from, with its state on the device; the
     state is donated. On the same backend the rest then has the same bits as if training had not been interrupted.
-    stop_after: end after so many steps, counted from the first of the warm-up, without a closing event.
+    stop_after: end after this many steps, warm-up included; without a closing event if the run is longer.
 
     Raises DatasetError for data that cannot be trained on (see `checks`), ConfigError for a data set that is too small
     for the configuration, DivergenceError at the first loss that is not finite.
@@ -157,17 +157,22 @@ def trajectory(
             loss=position.loss,
             accuracy=test.accuracy,
             seconds=time.perf_counter() - began,
-            train_loss=tally.loss / tally.samples if tally.samples else position.loss,
+            train_loss=tally.loss / tally.samples,
             test_loss=test.loss,
-            samples_per_second=tally.samples / tally.seconds if tally.samples else 0.0,
+            samples_per_second=tally.samples / tally.seconds,
             network=copy_network(network, backend),
             validation_accuracy=validation_accuracy,
         )
 
+    # A resumed run has its own state, and needs only the random generator of the initial one.
     position = start or Position(WARM_UP_EPOCH, 0, 0, 0, 0.0, float("nan"), state)
+    new_tally = True
     for epoch, order, chunk in _chunks(config, samples, count_parameters(sizes), random):
+        # A new tally begins after a report, and after the warm-up, which does not count.
+        tally = Tally() if new_tally else position.tally
+        new_tally = chunk.report is not None or epoch == WARM_UP_EPOCH
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
-            continue
+            continue  # done before the run was resumed
         if position.best and config.patience and epoch - position.best.epoch > config.patience:
             break
         if stop_after is not None and position.step + chunk.steps > stop_after:
@@ -186,14 +191,13 @@ def trajectory(
         )
         losses = backend.to_numpy(device_losses).astype(np.float64)
         check_finite(losses, epoch, chunk)
-        tally = position.tally.add(losses, chunk, time.perf_counter() - chunk_began)
         position = position._replace(
             epoch=epoch,
             sample=chunk.stop,
             step=position.step + chunk.steps,
             loss=float(losses[-1]),
             state=state,
-            tally=tally if epoch > WARM_UP_EPOCH else Tally(),
+            tally=tally.add(losses, chunk, time.perf_counter() - chunk_began),
         )
 
         report = accuracy = None
@@ -203,7 +207,7 @@ def trajectory(
                 position = position._replace(best=Best(copy_network(state.network, backend), accuracy, epoch))
         if chunk.report is not None:
             report = make_report(position, state.network, chunk.report, accuracy)
-            position = position._replace(reports=position.reports + 1, tally=Tally())
+            position = position._replace(reports=position.reports + 1)
         position = position._replace(seconds=time.perf_counter() - began)
         yield Event(position, losses, report, chunk.checkpoint, closing=False)
 

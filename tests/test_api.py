@@ -6,6 +6,7 @@ from data_sets import TINY, write_idx_folder
 from PIL import Image
 
 from mlp_xp import TrainConfig, evaluate_run, load_dataset, open_backend, plot_run, predict_pictures, train
+from mlp_xp.dataset import flatten_and_scale
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import load_model
 
@@ -44,6 +45,22 @@ def test_evaluate_run_takes_other_data(run_dir, tmp_path):
     assert evaluate_run(run_dir, data=write_idx_folder(tmp_path, other)).matrix.sum() == 7
     with pytest.raises(MlpXpError, match="name_or_folder: 'nowhere'"):
         evaluate_run(run_dir, data="nowhere/at/all/nowhere".rpartition("/")[2])
+
+
+def test_a_run_on_data_in_memory_is_evaluated_with_them(tmp_path):
+    backend = open_backend()
+    for _ in train(TrainConfig(epochs=1, hidden=(4,)), TINY, backend, run_dir=tmp_path / "run"):
+        pass
+    assert evaluate_run(tmp_path / "run", data=TINY).matrix.sum() == len(TINY.test_labels)
+    with pytest.raises(MlpXpError, match="'unnamed': is neither a known data set"):
+        evaluate_run(tmp_path / "run")
+
+
+def test_a_run_folder_refuses_what_it_cannot_store(tmp_path):
+    inverted = TINY._replace(prepare=lambda images, **how: 1 - flatten_and_scale(images, **how))
+    with pytest.raises(MlpXpError, match="prepare"):
+        next(train(TrainConfig(epochs=1, hidden=(4,)), inverted, open_backend(), run_dir=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_predict_pictures_goes_on_after_a_bad_file(run_dir, tmp_path):

@@ -91,7 +91,7 @@ def test_everything_is_passed_on_with_a_bar_on_a_terminal_alone(terminal):
     assert seen == expected
     said = file.getvalue()
     if terminal:
-        assert "epoch 2 of 2" in said
+        assert "epoch 1, 2 of 2" in said
         assert "100 %" in said
         assert "samples/s" in said
     else:

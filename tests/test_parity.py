@@ -22,6 +22,7 @@ from mlp_xp.parity.compare import (
     compare,
     longest_dot_product,
     record,
+    record_notebook,
     tolerance,
 )
 from mlp_xp.steps import State
@@ -230,6 +231,25 @@ def test_a_differing_shuffle_is_found_where_it_begins_to_differ(batch_size):
 def test_another_seed_is_found_in_the_first_step():
     other = record(replace(CONFIG, seed=1), TINY, open_backend(), STEPS)
     assert compare(other, record(CONFIG, TINY, open_backend(), STEPS), LENGTH).loss.first_step == 1
+
+
+# The notebook's own loop.
+
+
+@pytest.mark.parametrize("update_order", ["layerwise", "simultaneous"])
+def test_the_notebooks_loop_takes_the_rate_the_seed_and_the_order(update_order):
+    config = replace(CONFIG, learning_rate=0.02, seed=3, update_order=update_order)
+    notebook_run = record_notebook(config, TINY, STEPS)
+    assert compare(notebook_run, record(config, TINY, open_backend(), STEPS), LENGTH).agrees
+    assert not compare(notebook_run, record(CONFIG, TINY, open_backend(), STEPS), LENGTH).agrees
+
+
+@pytest.mark.parametrize(
+    "settings", [{"activation": "relu"}, {"init": "he"}, {"optimizer": "adam"}, {"schedule": "cosine"}, {"hidden": ()}]
+)
+def test_the_notebooks_loop_refuses_what_the_notebook_does_not_have(settings):
+    with pytest.raises(ConfigError, match="the notebook has"):
+        record_notebook(replace(CONFIG, **settings), TINY, STEPS)
 
 
 # What is recorded.

@@ -161,7 +161,7 @@ def test_a_reader_who_leaves_ends_training_without_a_word(data_dir, tmp_path, mo
     process.stdout = None
     outcome = finish(process)
     assert outcome.err == ""
-    assert outcome.code == 1
+    assert outcome.code == 141
     assert_goes_on(folder, monkeypatch)
 
 

@@ -212,6 +212,16 @@ def test_training_stops_after_so_many_epochs_without_a_better_network(patience):
         assert since < patience, "not later than it should have"
 
 
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 7}, {"report_every": 100}])
+def test_the_closing_report_has_the_means_of_the_last_stretch(settings):
+    """The end of the last epoch has a report of its own, at the same step, with the same network or not."""
+    backend = open_backend("numpy")
+    *_, last, closing = run(configuration(validation=60, **settings), backend)
+    assert last.report.validation_accuracy is not None
+    assert closing.report.train_loss == last.report.train_loss
+    assert closing.report.samples_per_second == last.report.samples_per_second > 0
+
+
 def test_no_step_is_taken_on_a_sample_held_out():
     """Spoilt labels there change nothing but what is said of them."""
     backend = open_backend("numpy")

@@ -18,6 +18,7 @@ from mlp_xp.data.datasets import load_dataset
 from mlp_xp.files import write_whole
 from mlp_xp.parity.compare import check
 from mlp_xp.parity.report import allowed, also, json_record, mismatches, row
+from mlp_xp.plan import ceil_divide
 from mlp_xp.training import DivergenceError
 
 DEVICE = "cuda:0"
@@ -86,7 +87,7 @@ def compare_case(library: str, case: Case, data_dir: str | None, steps: int | No
     """
     dataset = load_dataset(data_dir or "mnist")
     config = replace(TrainConfig(), batch_size=case.batch_size)
-    number = case.steps or -(-dataset.train_images.shape[0] // case.batch_size)
+    number = case.steps or ceil_divide(dataset.train_images.shape[0], case.batch_size)
     number = min(number, steps) if steps else number
     arguments = {"steps": number, "dtype": case.dtype, "batch_size": case.batch_size, "tolerance": None}
     backend = open_backend(library, DEVICE, case.dtype)

@@ -181,7 +181,8 @@ def show(record: Record, console: Console) -> None:
         for what, value, bar in found:
             table.add_row(what, digits(value, 2), f"{bar:g}", "met" if value <= bar else Text("missed", style="red"))
         console.print(table)
-    console.print("† updates all layers at once; the others update layer by layer, like the notebook", style="dim")
+    if any("†" in cell for workload in record["workloads"] for row in rows(workload) for cell in row[:1]):
+        console.print("† updates all layers at once; the others update layer by layer, like the notebook", style="dim")
 
 
 def markdown(record: Record) -> str:

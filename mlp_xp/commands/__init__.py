@@ -23,11 +23,11 @@ COMMANDS = {
     "plot": ("draw the pictures of a run, or the curves of several runs", "Arguments"),
     "parity": ("check that all backends give the same trajectory", "Arguments"),
     "bench": ("compare the time of a training step with other libraries", "Options"),
-    "bench-curves": ("measure time and memory against batch size, width, data and chunk length", "Options"),
-    "gpu": ("run tests, parity check and benchmark on an NVIDIA GPU; write docs/gpu.md", "Options"),
+    "bench-curves": ("measure time and memory against batch size, width and data", "Options"),
+    "gpu": ("run tests, parity check and benchmark on an NVIDIA GPU", "Options"),
 }
 OTHERS = {"completion": "print the completion script of a shell: bash, zsh or tcsh", "--version": "print the version"}
-FOOTER = "mlp-xp COMMAND --help lists the options of a command; --debug shows the traceback of an error."
+FOOTER = "COMMAND --help lists its options, COMMAND --debug shows tracebacks."
 SHELLS = ("bash", "zsh", "tcsh")
 
 
@@ -77,6 +77,8 @@ def choose() -> int | None:
 
 def completion(arguments: list[str]) -> str:
     """Return the completion script of a shell for all commands and options. Raises UsageError for an unknown shell."""
+    if arguments in (["-h"], ["--help"]):
+        return f"usage: mlp-xp completion SHELL\n\n{OTHERS['completion']}"
     if len(arguments) != 1 or arguments[0] not in SHELLS:
         raise UsageError(f"completion: give one of {', '.join(SHELLS)}")
     try:

@@ -28,7 +28,7 @@ from mlp_xp.bench.report import Record, agrees, conditions, draw, markdown, meas
 from mlp_xp.commands.command_line import parse
 from mlp_xp.data.datasets import MNIST_DIR
 from mlp_xp.errors import MlpXpError, nearest, not_installed
-from mlp_xp.files import write_whole
+from mlp_xp.files import file_errors, write_whole
 from mlp_xp.show.terminal import plain_console
 
 
@@ -88,17 +88,13 @@ def check_options(options: Options) -> None:
 def check_matplotlib() -> None:
     """Raise MlpXpError if Matplotlib is not installed, before hours of measuring."""
     if find_spec("matplotlib") is None:
-        raise MlpXpError(f"--output-dir: Matplotlib {not_installed('matplotlib')}")
+        raise MlpXpError(f"the pictures need Matplotlib, which {not_installed('matplotlib')}")
 
 
 def make_folder(folder: Path) -> None:
-    """Create the output folder. Raises MlpXpError if that fails."""
-    try:
+    """Create the output folder. Raises FileError if that fails."""
+    with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MlpXpError(
-            f"--output-dir: {str(folder)!r} cannot be created: {error.strerror}; give another folder"
-        ) from error
 
 
 def measure_all(options: Options, console: Console) -> Record:

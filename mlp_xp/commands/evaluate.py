@@ -23,7 +23,7 @@ class Arguments:
     """Evaluate a run's network on the test set, in total and for each class."""
 
     run_dir: Annotated[Path, Positional("RUN_DIR")]
-    """A folder that scripts/train.py made."""
+    """The folder of a training run."""
     backend: str = "numpy"
     """numpy, cupy, jax, torch, array-api-strict, or `module:namespace`, independent of the one used for training."""
     device: str | None = None

@@ -46,6 +46,8 @@ class Options:
 
 def make_plan(options: Options) -> Plan:
     """Check the options and create the output folder. Raises MlpXpError."""
+    if not (ROOT / "tests").is_dir():
+        raise GpuError("this command runs the tests of the repository; run `make gpu` in a clone")
     if not options.limit > 0:
         raise GpuError(f"--limit: {options.limit} is out of range; it must be above 0")
     if options.stand_in and not (options.stand_in / "cupy" / "__init__.py").is_file():

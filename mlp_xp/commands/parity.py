@@ -76,9 +76,9 @@ def main() -> int:
     """Parse the command line, train, compare, and print the results. Return 1 if a backend does not agree."""
     arguments: Arguments = parse(Arguments)
     if arguments.steps < 1:
-        raise ConfigError(f"--steps: {arguments.steps} is out of range; it must be at least 1")
+        raise ConfigError(f"{arguments.steps} is out of range; it must be at least 1", setting="steps")
     if arguments.tolerance is not None and not arguments.tolerance > 0:
-        raise ConfigError(f"--tolerance: {arguments.tolerance} is out of range; it must be above 0")
+        raise ConfigError(f"{arguments.tolerance} is out of range; it must be above 0", setting="tolerance")
     check_choice("dtype", arguments.dtype, DTYPES)
     config = TrainConfig(batch_size=arguments.batch_size, hidden=arguments.hidden)
     asked = asdict(arguments)
@@ -86,9 +86,12 @@ def main() -> int:
     # NumPy in float64 is the reference; it is not compared with itself.
     compared = [backend for backend in backends if (backend.name, arguments.dtype) != ("numpy", "float64")]
     if not compared and not arguments.notebook:
-        reasons = "".join(f" ({reason})" for reason in unusable.values())
+        for reason in unusable.values():
+            say(plain_console(), f"not run: {reason}")
         raise ConfigError(
-            f"--backends: nothing to compare: NumPy in float64 is the reference; name another backend{reasons}"
+            "nothing to compare with the reference, NumPy in float64; install another library, such as "
+            f"{', '.join(unusable) or 'jax'}, or name another backend",
+            setting="backends",
         )
     if arguments.report_dir:
         from mlp_xp.show.plots import draw_deviations, new_figure, save

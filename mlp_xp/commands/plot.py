@@ -18,7 +18,7 @@ class Arguments:
     """Draw the pictures of a run into its folder, or the curves of several runs."""
 
     run_dirs: Annotated[tuple[Path, ...], Positional("RUN_DIR")]
-    """Folders that scripts/train.py made."""
+    """Folders of training runs."""
     output: Path | None = None
     """PNG file for the curves of several runs. By default curves.png."""
     backend: str = "numpy"
@@ -33,7 +33,7 @@ def main() -> int:
     """Draw the pictures and print their paths. Return 1 if one of several runs cannot be read; the others are drawn."""
     arguments: Arguments = parse(Arguments)
     if not arguments.run_dirs:
-        raise MlpXpError("RUN_DIR: give at least one folder that scripts/train.py made")
+        raise MlpXpError("RUN_DIR: give at least one folder of a training run")
     if len(arguments.run_dirs) > 1:
         return draw_several(arguments)
     if arguments.output:

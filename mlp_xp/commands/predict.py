@@ -25,7 +25,7 @@ class Arguments:
     """Classify pictures with the network of a run; print the most probable classes."""
 
     run_dir: Annotated[Path, Positional("RUN_DIR")]
-    """A folder that scripts/train.py made."""
+    """The folder of a training run."""
     pictures: Annotated[tuple[Path, ...], Positional("PICTURE")]
     """Picture files, or folders of picture files."""
     show: bool = False

@@ -182,7 +182,8 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Con
     try:
         paths = draw_run(folder, dataset, backend)
     except PlotError as error:
-        terminal.say(console, f"no pictures: {error}, then: {called('plot')} {quote(str(folder))}")
+        command = f"{called('plot')} {quote(str(folder))}".replace(" ", terminal.GLUE)
+        terminal.say(console, f"no pictures: {error}, then: {command}")
     else:
         terminal.say(console, f"drawn in {folder}: {', '.join(path.name for path in paths)}")
 

@@ -106,7 +106,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
         **{name: backend.asarray(array) for name, array in dataset._asdict().items() if isinstance(array, np.ndarray)}
     )
     if steps < 1:
-        raise ConfigError(f"steps: {steps} is out of range; it must be at least 1")
+        raise ConfigError(f"{steps} is out of range; it must be at least 1", setting="steps")
     config.check_fits(dataset.train_images.shape[0])
     # The number of epochs follows from the steps, not from the configuration.
     epoch_steps = ceil_divide(dataset.train_images.shape[0] - config.validation, config.batch_size)
@@ -117,7 +117,9 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     accuracies = []
 
     def logits(network: Network, images: Array) -> np.ndarray:
-        return backend.to_numpy(predict_logits(network, images, activation=config.activation, backend=backend))
+        return backend.to_numpy(
+            predict_logits(network, images, activation=config.activation, backend=backend, prepare=dataset.prepare)
+        )
 
     for event in trajectory(config, on_device, backend, stop_after=config.warm_up_steps + steps):
         if event.closing:
@@ -145,16 +147,29 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
 
 
 def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajectory:
-    """Record the same run with the notebook's plain NumPy code in `parity.notebook`."""
+    """Record the same run with the notebook's plain NumPy code in `parity.notebook`.
+
+    Raises ConfigError for a setting that the notebook does not have.
+    """
     if len(config.hidden) != 1:
         raise ConfigError(f"the notebook has one hidden layer, not {len(config.hidden)}", setting="hidden")
+    for name in ("activation", "init", "optimizer", "schedule", "weight_decay"):
+        if (value := getattr(config, name)) != (own := getattr(TrainConfig(), name)):
+            raise ConfigError(f"the notebook has {own!r}, not {value!r}", setting=name)
     data = notebook.Data(
         notebook.flat(dataset.train_images),
         notebook.one_hot(dataset.train_labels),
         notebook.flat(dataset.test_images),
         notebook.one_hot(dataset.test_labels),
     )
-    network = notebook.Notebook(input_size=data.train_images.shape[1], hidden_size=config.hidden[0])
+    network = notebook.Notebook(
+        input_size=data.train_images.shape[1],
+        hidden_size=config.hidden[0],
+        output_size=len(dataset.class_names),
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+        textbook=config.update_order == "simultaneous",
+    )
     accuracies = []
     warm_up, losses = notebook.trajectory(
         network,
@@ -176,7 +191,7 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     predictions = np.argmax(logits, axis=1)
     return Trajectory(
         "notebook", np.__version__, "cpu", "float64", np.concatenate([warm_up, losses]),
-        np.array([config.warm_up_steps + steps]), logits[None, :100], weights, tuple(accuracies), predictions,
+        np.array([config.warm_up_steps + steps]), logits[None, :PROBES], weights, tuple(accuracies), predictions,
         float(np.mean(predictions == dataset.test_labels)), math.nan,
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlp_xp.backend import Backend
-from mlp_xp.dataset import Dataset
+from mlp_xp.dataset import Dataset, flatten_and_scale
 from mlp_xp.device import initial_state
 from mlp_xp.runs import checkpoints, run_folder
 from mlp_xp.runs.settings import Settings
@@ -17,6 +17,8 @@ def train_in_folder(folder: Path, settings: Settings, dataset: Dataset, backend:
     Reports and checkpoints are written to disk before they are yielded; the closing report has its own file. Raises the
     same errors as `mlp_xp.train`.
     """
+    if dataset.prepare is not flatten_and_scale:
+        raise run_folder.RunError("the data set has a prepare function of its own, which a run folder cannot store")
     start = find_start(folder, settings, dataset, backend)
     if start is None:
         run_folder.check_new(folder, overwrite=True)

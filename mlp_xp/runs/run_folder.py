@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mlp_xp import __version__
 from mlp_xp.backend import Backend, threads_chosen
 from mlp_xp.checks import check_arrays
 from mlp_xp.dataset import Dataset
@@ -77,7 +78,7 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
         "settings": flatten(replace(settings, data_dir=settings.data_dir and str(Path(settings.data_dir).resolve()))),
         "device": backend.device_name,
         "versions": {
-            "mlp_xp": importlib.metadata.version("mlp_xp"),
+            "mlp_xp": __version__,
             "python": platform.python_version(),
             "numpy": np.__version__,
             "array-api-compat": importlib.metadata.version("array-api-compat"),
@@ -143,7 +144,7 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
     """Return a run's settings and the whole record in its config.json. Raises MlpXpError if the folder is not a run."""
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
-        raise RunError(f"{str(folder)!r}: is not a run: it has no {CONFIG}; give a folder that scripts/train.py made")
+        raise RunError(f"{str(folder)!r}: is not a run: it has no {CONFIG}; give the folder of a training run")
     return read_settings(folder / CONFIG), json.loads((folder / CONFIG).read_text(encoding="utf-8"))
 
 

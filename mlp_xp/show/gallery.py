@@ -50,7 +50,7 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Pat
     images, labels = backend.to_numpy(dataset.test_images), backend.to_numpy(dataset.test_labels)
     network = to_device(model.network, backend)
     probabilities = backend.to_numpy(
-        predict(network, dataset.test_images, activation=model.activation, backend=backend)
+        predict(network, dataset.test_images, activation=model.activation, backend=backend, prepare=dataset.prepare)
     )
     matrix = confusion_matrix(labels, np.argmax(probabilities, axis=1), len(model.class_names))
     paths = [folder / name for name in run_folder.PICTURES]

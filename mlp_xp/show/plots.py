@@ -13,6 +13,7 @@ import numpy as np
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
 from mlp_xp.metrics import percent
+from mlp_xp.plan import ceil_divide
 
 if TYPE_CHECKING:
     from mlp_xp.show.figure import Picture
@@ -62,7 +63,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
 
     If there are later reports, the axis does not include the accuracy before training, which is far below them.
     """
-    names = -(-len(runs) // 2)
+    names = ceil_divide(len(runs), 2)
     figure = new_figure(8, 6.2 + 0.2 * names)
     losses, accuracy = figure.subplots(2, 1, sharex=True)
     labels, later = [], []
@@ -145,7 +146,7 @@ def draw_mistakes(
     wrong = np.flatnonzero(predictions != labels)
     wrong = wrong[np.argsort(-sureness[wrong], kind="stable")][:count]
     columns = 5
-    rows = max(1, -(-len(wrong) // columns))
+    rows = max(1, ceil_divide(len(wrong), columns))
     figure = new_figure(1.75 * columns, 1.95 * rows + 0.5)
     figure.suptitle(f"the {len(wrong)} most confident of {np.sum(predictions != labels)} mistakes", fontsize=11)
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -163,7 +164,7 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int], *, most: int
     """Draw first-layer weights, (rows * columns, units), as one image per unit, for at most `most` units."""
     units = min(weights.shape[1], most)
     columns = max(1, round(units**0.5))
-    rows = -(-units // columns)
+    rows = ceil_divide(units, columns)
     figure = new_figure(max(3.8, 0.85 * columns + 1.2), max(2.6, 0.85 * rows + 0.7))
     grid = figure.subplots(rows, columns, squeeze=False)
     largest = float(np.max(np.abs(weights[:, :units]))) or 1.0

@@ -25,9 +25,15 @@ HELD_OUT = "  held out"
 GLUE = "\ue000"
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave a closed pipe to the command, which ends with the exit code for it; rich would exit with 1."""
+        raise  # noqa: PLE0704  (rich calls this while it handles the BrokenPipeError)
+
+
 def plain_console(**options: Any) -> Console:
     """Return a console that prints text unchanged: no markup, no `:emoji:` names, no highlighting."""
-    return Console(highlight=False, markup=False, emoji=False, **options)
+    return _Console(highlight=False, markup=False, emoji=False, **options)
 
 
 def say(console: Console, text: str, indent: int = 2) -> None:
@@ -132,5 +138,5 @@ def watch(
             position = event.position
             epoch = max(position.epoch, 0)
             done = epoch * samples + (position.sample if position.epoch >= 0 else 0)
-            bar.update(task, completed=done, description=f"epoch {epoch + 1} of {config.epochs}")
+            bar.update(task, completed=done, description=f"epoch {epoch}, {epoch + 1} of {config.epochs}")
             yield event
