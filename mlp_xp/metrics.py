@@ -90,8 +90,17 @@ def evaluate(
     backend: Backend,
     prepare: Prepare = flatten_and_scale,
 ) -> Evaluation:
-    """Return loss and accuracy on images of bytes (n, rows, columns) and labels (n,), both on the device."""
+    """Return loss and accuracy on images of bytes (n, rows, columns) and labels (n,), both on the device.
+
+    The labels must lie in 0, ..., classes - 1; `checks` checks this before training. Raises as `predict_logits` does,
+    and MlpXpError for labels of another shape.
+    """
     xp = backend.xp
+    if tuple(labels.shape) != (images.shape[0],):
+        raise MlpXpError(
+            f"their shape is {tuple(labels.shape)}, but there are {images.shape[0]} images; give one label per image",
+            setting="labels",
+        )
     logits = predict_logits(network, images, activation=activation, backend=backend, prepare=prepare)
     targets = one_hot(labels, logits.shape[1], dtype=logits.dtype, device=backend.device, xp=xp)
     loss = xp.mean(cross_entropy(logits, targets, xp=xp))

@@ -213,7 +213,7 @@ def trajectory(
 
     network, accuracy = position.best[:2] if position.best else (position.state.network, None)
     report = make_report(position, network, samples, accuracy)
-    position = position._replace(sample=samples, seconds=report.seconds)
+    position = position._replace(seconds=report.seconds)
     yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
 
 

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from data_sets import TINY
 from helpers import arrays_of
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from mlp_xp.api import train
 from mlp_xp.backend import open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.device import to_device
 from mlp_xp.network import Layer
-from mlp_xp.runs.checkpoints import Model, backend_for, check_classes, load_model
+from mlp_xp.runs.checkpoints import Model, backend_for, check_classes, load_model, read_tensors, write_tensors
 from mlp_xp.runs.run_folder import RunError
 
 CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
@@ -92,3 +94,29 @@ def test_a_model_for_other_classes_than_the_datas_is_refused():
         assert str(caught.value) == (
             f"the run's network has 3 classes, but the data 'mine' have {len(names)}; give the run's own data"
         )
+
+
+def swapped(tensors: dict) -> dict:
+    return {"a": tensors["b"], "b": tensors["a"]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        swapped,
+        lambda tensors: {"a": tensors["a"], "c": tensors["b"]},
+        lambda tensors: {**tensors, "a": tensors["a"].reshape(2, 1)},
+        lambda tensors: {**tensors, "a": tensors["a"].view(np.int64)},
+    ],
+)
+def test_the_sum_covers_names_shapes_and_dtypes(change, tmp_path):
+    """The same bytes under other names, in another shape or of another dtype are another file."""
+    tensors = {"a": np.array([1.0, 2.0]), "b": np.array([3.0, 4.0])}
+    path = tmp_path / "some.safetensors"
+    write_tensors(path, tensors, {})
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    assert read_tensors(path)[0].keys() == tensors.keys()
+    path.write_bytes(save({name: np.ascontiguousarray(each) for name, each in change(tensors).items()}, metadata))
+    with pytest.raises(RunError, match="was altered"):
+        read_tensors(path)

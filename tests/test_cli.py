@@ -264,3 +264,10 @@ def test_an_interrupt_while_a_script_still_imports_is_one_line_too(script, tmp_p
     arguments = ["--stand-in", "nowhere"] if script == "gpu" else []  # it would look for a card before it imports
     outcome = finish(start(script, *arguments, env={"PYTHONPATH": str(tmp_path)}))
     assert (outcome.code, outcome.out, outcome.err) == (130, "", "interrupted\n")
+
+
+def test_an_output_that_is_closed_from_the_start_is_no_fault():
+    """As in `mlp-xp --version >&-`: Python then has no sys.stdout."""
+    outcome = finish(start("train", "--version", first="os.close(1)"))
+    assert outcome.code == 0
+    assert "Traceback" not in outcome.err

@@ -201,6 +201,8 @@ def test_script_installs_for_the_driver_and_goes_on_there(smi, monkeypatch):
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_hands_its_variables_on(monkeypatch):
     monkeypatch.setenv("CUDA", "/usr/local/cuda")  # as module systems set it
+    for name in ("MAKEFLAGS", "MAKELEVEL"):  # of the make that runs the tests
+        monkeypatch.delenv(name, raising=False)
     for given, words in (
         ((), "python3 scripts/gpu.py"),
         (
@@ -319,7 +321,10 @@ def test_a_part_that_fails_or_hangs_leaves_the_others_theirs(tmp_path, monkeypat
     codes = {
         "tests": "print('not passed: t::x: failure: wrong'); print('tests: 7, not passed: 1'); raise SystemExit(1)",
         "parity-cupy": "print('second case', flush=True); import time; time.sleep(600)",
+        # The document of an earlier run stays until this one has ended.
+        "parity-torch": f"import pathlib; assert pathlib.Path({str(tmp_path / 'gpu.md')!r}).read_text() == 'old'",
     }
+    (tmp_path / "gpu.md").write_text("old")
     on_a_card(monkeypatch, tmp_path, codes)
     outcome = call("gpu", "--output-dir", tmp_path / "out", "--limit", "10")
     assert outcome.code == 1, outcome

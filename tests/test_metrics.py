@@ -9,7 +9,7 @@ import mlp_xp.metrics
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.dataset import flatten_and_scale
 from mlp_xp.errors import MlpXpError
-from mlp_xp.metrics import confusion_matrix, evaluate, predict, predict_logits
+from mlp_xp.metrics import confusion_matrix, evaluate, percent, predict, predict_logits
 from mlp_xp.network import Layer, Network
 
 SIZE = 12
@@ -183,3 +183,19 @@ def test_confusion_matrix_of_many_is_that_of_a_loop(random):
     for label, prediction in zip(labels, predictions, strict=True):
         expected[label, prediction] += 1
     np.testing.assert_array_equal(confusion_matrix(labels, predictions, 200), expected)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0, "0.0 %"), (0.9999999, "99.9 %"), (1, "100.0 %"), (0.12999, "12.9 %"), (1 / 3, "33.3 %")]
+)
+def test_only_all_is_a_hundred_percent(share, text):
+    assert percent(share) == text
+
+
+@pytest.mark.parametrize("change", [lambda labels: labels[:1], lambda labels: labels[:, None]])
+def test_labels_of_another_shape_are_refused(change, backend):
+    """They would broadcast: an accuracy of 7 is possible."""
+    dataset = on_device(HOST, backend)
+    labels = backend.asarray(change(HOST.test_labels))
+    with pytest.raises(MlpXpError, match=r"labels: their shape is .* there are 103 images"):
+        evaluate(network_on(backend), dataset.test_images, labels, activation="sigmoid", backend=backend)

@@ -35,7 +35,7 @@ configs = st.builds(
     patience=some,
     checkpoint_every=some,
 )
-names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
 settings = st.builds(
     Settings,
     backend=names,
@@ -92,6 +92,8 @@ WRONG = [
     ({"hidden": [64, 0]}, "hidden: 0 is out of range"),
     ({"data_dir": "a\0b"}, "data_dir: 'a\\x00b' contains characters that are not valid in a name"),
     ({"data_dir": "\ud800"}, "contains characters that are not valid in a name"),
+    ({"data_dir": ""}, "data_dir: is an empty string"),
+    ({"backend": ""}, "backend: is an empty string"),
     ({"device": 3}, "device: 3 is not a string"),
     ({"backend": ["numpy"]}, "backend: ['numpy'] is not a string"),
     ({"optimizer": "adan"}, "'adan' is not known (did you mean 'adam'?)"),

@@ -134,8 +134,8 @@ def test_a_name_that_is_too_long_is_one_line(script, monkeypatch, capsys) -> Non
     ("script", "args", "message"),
     [
         ("evaluate.py", ["nowhere"], "'nowhere': is not a run"),
-        ("evaluate.py", [], "error: RUN_DIR is missing: A folder that scripts/train.py made; --help"),
-        ("predict.py", [], "error: RUN_DIR is missing: A folder that scripts/train.py made; --help"),
+        ("evaluate.py", [], "error: RUN_DIR is missing: The folder of a training run; --help"),
+        ("predict.py", [], "error: RUN_DIR is missing: The folder of a training run; --help"),
         ("plot.py", [], "RUN_DIR: give at least one folder"),
         ("predict.py", ["nowhere", "x.png"], "'nowhere': is not a run"),
         ("predict.py", ["FOLDER"], "PICTURE: give at least one picture file"),

@@ -367,6 +367,8 @@ def test_a_wrong_configuration_is_refused_with_its_name(content, parts, tmp_path
         (["--activation", "sigmod"], ["--activation: 'sigmod'", "did you mean 'sigmoid'?"]),
         (["--init", "glorott"], ["--init: 'glorott'", "did you mean 'glorot'?"]),
         (["--update-order", "layers"], ["--update-order: 'layers'", "layerwise"]),
+        (["--recipe", ""], ["--recipe: '' is not known"]),
+        (["--dataset", ""], ["--dataset: is an empty string"]),
         (["--recipe", "smal"], ["--recipe: 'smal'", "did you mean 'small'?"]),
         (["--backend", "nunpy"], ["backend: 'nunpy'", "did you mean 'numpy'?"]),
         (["--dtype", "float46"], ["dtype: 'float46'", "did you mean 'float64'?"]),

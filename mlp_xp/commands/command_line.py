@@ -256,7 +256,8 @@ def run(main: Callable[[], int | None]) -> None:
     try:
         with _warnings_as_lines():
             code = main() or 0
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where it was closed before Python started
+            sys.stdout.flush()
     except MlpXpError as error:
         _show_traceback(error)
         print(f"error: {error.on_command_line()}", file=sys.stderr)

@@ -75,14 +75,14 @@ def the_card() -> Card:
         raise GpuError(str(error)) from error
 
 
-def write(plan: Plan, record: Record) -> Path:
-    """Write record, document and pictures, and return the document's path. A dry run writes only to its own folder."""
+def write(plan: Plan, record: Record, *, publish: bool = False) -> Path:
+    """Write record, document and pictures to the output folder, or to publish to docs/; return the document's path."""
     from mlp_xp.bench.gpu_report import document, draw_pictures
 
-    path, prefix = (plan.folder / "dry-run.md", "dry-run") if plan.dry_run else (DOCUMENT, "gpu")
+    name = "dry-run" if plan.dry_run else "gpu"
     write_whole(plan.folder / "gpu.json", (json.dumps(record, indent=1) + "\n").encode())
-    pictures = draw_pictures(record, path.parent, prefix)
-    write_whole(path, document(record, pictures).encode())
+    path = (DOCUMENT.parent if publish else plan.folder) / f"{name}.md"
+    write_whole(path, document(record, draw_pictures(record, path.parent, name)).encode())
     return path
 
 
@@ -104,7 +104,7 @@ def main() -> int:
 
 
 def run_all(options: Options) -> int:
-    """Find the libraries that see the card, run all parts, write after each part, and return the exit code."""
+    """Find the libraries that see the card, run all parts, publish the document, and return the exit code."""
     card = STAND_IN if options.stand_in else the_card()
     plan = make_plan(options)
     print(f"card: {card.name}", flush=True)
@@ -118,6 +118,8 @@ def run_all(options: Options) -> int:
     path = write(plan, record)
     for _ in run(plan, record, lambda line: print(line, flush=True)):
         write(plan, record)
+    if not plan.dry_run:  # at the end only: a run that was stopped must not replace the results of a complete one
+        path = write(plan, record, publish=True)
     print(f"written: {path}; logs and records: {plan.folder}")
     return 0 if all(acceptable(part, libraries) for part in record["parts"]) else 1
 

@@ -79,7 +79,7 @@ def parse_arguments() -> Arguments:
     elif base.config:
         settings = read_settings(base.config)
     else:
-        recipe = base.recipe or "notebook"
+        recipe = "notebook" if base.recipe is None else base.recipe
         check_choice("recipe", recipe, RECIPES)
         settings = RECIPES[recipe]
     arguments: Arguments = parse(Arguments, default=Arguments(**vars(settings)))

@@ -42,6 +42,8 @@ class Settings:
             if value is None and name in ("device", "data_dir"):
                 continue
             check_type(name, value, str)
+            if not value:
+                raise ConfigError("is an empty string; give a name or leave it out", setting=name)
             if not _can_be_a_name(value):
                 raise ConfigError(f"{value!r} contains characters that are not valid in a name", setting=name)
 
