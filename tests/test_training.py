@@ -17,6 +17,7 @@ from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.dataset import Dataset, flatten_and_scale
 from mlp_xp.device import initial_state
 from mlp_xp.losses import cross_entropy
+from mlp_xp.network import Layer
 from mlp_xp.plan import Chunk
 from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Event, check_finite, step_coefficients, trajectory
 
@@ -437,3 +438,17 @@ def test_only_losses_leave_the_device_once_a_chunk(backend):
     watched = replace(backend, to_numpy=counting)
     events = list(trajectory(configuration(), on_device(HOST, backend), watched))
     assert taken == [event.losses.shape for event in events[:-1]]
+
+
+@pytest.mark.parametrize("top", [1.7e308, np.inf])
+@pytest.mark.parametrize("settings", [{}, {"defer_updates": False}])
+def test_a_chunk_ends_without_a_warning_whatever_its_losses(top, settings, backend):
+    """The logits are the biases, and the difference of two of them is beyond float64."""
+    config = configuration(hidden=(), **settings)
+    state, images, labels, order, numbers = chunk_inputs(config, backend)
+    bias = np.full(10, -1.7e308)
+    bias[3] = top
+    (layer,) = state.network
+    state = state._replace(network=(Layer(layer.weights * 0, backend.asarray(bias, backend.dtype)),))
+    _, losses = make_chunk(config, backend, flatten_and_scale)(state, images, labels, order, numbers * 0)
+    assert not np.isfinite(backend.to_numpy(losses)).any()
