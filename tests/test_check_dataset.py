@@ -97,6 +97,12 @@ def test_what_load_dataset_gives_passes(mnist, backend):
     check_dataset(mnist, backend)
 
 
+@pytest.mark.parametrize("dtype", [*np.typecodes["AllInteger"]])
+def test_labels_of_every_integer_dtype_pass(dtype):
+    labels = {name: getattr(HOST, name).astype(dtype) for name in ("train_labels", "test_labels")}
+    check_dataset(HOST._replace(**labels), open_backend("numpy"))
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.int64])
 def test_labels_may_be_integers_of_any_width(dtype, backend):
     wide = HOST._replace(train_labels=HOST.train_labels.astype(dtype), test_labels=HOST.test_labels.astype(dtype))
