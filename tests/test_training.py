@@ -158,6 +158,7 @@ def test_positions_count():
     assert [event.position.step for event in events] == list(steps)
     assert events[-1].position.step == 10 + 2 * 43
     assert events[-1].losses.size == 0
+    assert [event.closing for event in events] == [False] * (len(events) - 1) + [True]
     samples = [
         (event.position.epoch, event.position.sample) for event in events if event.position.epoch != WARM_UP_EPOCH
     ]
