@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from data_sets import TINY
 from helpers import arrays_of
+from safetensors.numpy import save_file
 
 from mlp_xp.api import train
 from mlp_xp.backend import open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.device import to_device
 from mlp_xp.network import Layer
-from mlp_xp.runs.checkpoints import Model, backend_for, check_classes, load_model
+from mlp_xp.runs.checkpoints import Model, backend_for, check_classes, load_model, read_tensors
 from mlp_xp.runs.run_folder import RunError
 
 CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
@@ -93,3 +94,9 @@ def test_a_model_for_other_classes_than_the_datas_is_refused():
             f"the run's network tells 3 classes apart, the data 'mine' have {len(names)}; "
             "give the run's own data with --data-dir"
         )
+
+
+def test_a_file_of_another_program_has_no_checksum(tmp_path):
+    save_file({"network.0.weights": np.zeros((2, 2))}, tmp_path / "model.safetensors")
+    with pytest.raises(RunError, match="was altered: its content and its SHA-256 sum differ"):
+        read_tensors(tmp_path / "model.safetensors")
