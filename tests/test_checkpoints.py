@@ -1,6 +1,7 @@
 """Models on disk. (What a run goes on from, its checkpoint, is tested in test_resume.py.)"""
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from data_sets import TINY
 from helpers import arrays_of
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mlp_xp.api import train
@@ -15,7 +17,7 @@ from mlp_xp.backend import open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.device import to_device
 from mlp_xp.network import Layer
-from mlp_xp.runs.checkpoints import Model, backend_for, check_classes, load_model, read_tensors
+from mlp_xp.runs.checkpoints import Model, backend_for, check_classes, load_model, read_tensors, write_tensors
 from mlp_xp.runs.run_folder import RunError
 
 CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
@@ -100,3 +102,23 @@ def test_a_file_of_another_program_has_no_checksum(tmp_path):
     save_file({"network.0.weights": np.zeros((2, 2))}, tmp_path / "model.safetensors")
     with pytest.raises(RunError, match="was altered: its content and its SHA-256 sum differ"):
         read_tensors(tmp_path / "model.safetensors")
+
+
+def test_what_is_wrong_with_a_file_is_told_in_the_librarys_words(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"half")
+    with pytest.raises(SafetensorError) as its, safe_open(path, framework="np"):
+        pass
+    with pytest.raises(RunError) as ours:
+        read_tensors(path)
+    assert str(ours.value) == f"{str(path)!r}: is truncated or altered: {its.value}; train again"
+
+
+def test_the_order_of_facts_does_not_count(tmp_path):
+    """It is no part of the content, and another JSON library may write another."""
+    path, tensors, facts = tmp_path / "x", {"a": np.arange(3.0)}, {"one": "1", "two": "2", "three": "3"}
+    write_tensors(path, tensors, facts)
+    with safe_open(path, framework="np") as file:
+        record = json.loads(file.metadata()["mlp_xp"])
+    save_file(tensors, path, metadata={"mlp_xp": json.dumps(dict(reversed(record.items())))})
+    assert read_tensors(path)[1] == facts
