@@ -301,8 +301,9 @@ def test_a_library_like_cupy_is_checked():
     assert "arrays are numpy arrays (train_images), the backend is like_cupy: " in refusal(check_dataset, HOST, backend)
     wrong = HOST._replace(train_labels=HOST.train_labels + np.uint8(1))
     assert "train_labels: they range from 1 to 10" in refusal(check_dataset, on_device(wrong, backend), backend)
-    wrong = HOST._replace(test_labels=HOST.test_labels / 2)  # compared with dtypes that this library does not have
-    assert "test_labels: their dtype is float64; " in refusal(check_dataset, on_device(wrong, backend), backend)
+    # Compared with dtypes that this library does not have.
+    wrong = HOST._replace(test_labels=HOST.test_labels.astype(np.float32))
+    assert "test_labels: their dtype is float32; " in refusal(check_dataset, on_device(wrong, backend), backend)
     message = refusal(check_dataset, on_device(HOST, backend), open_backend("numpy"))
     assert "arrays are like_cupy arrays (train_images), the backend is numpy: " in message
 

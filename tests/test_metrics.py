@@ -127,14 +127,15 @@ def test_images_of_another_size_are_refused(function, backend):
     with pytest.raises(MlpXpError) as caught:
         function(*arguments, activation="sigmoid", backend=backend)
     assert str(caught.value) == (
-        "images: 10 x 11 = 110 pixels do not match the network, which takes 144; give images of the size it was trained on"
+        "images: 10 x 11 = 110 pixels do not match the network, which takes 144; "
+        "give images of the size it was trained on"
     )
     assert caught.value.exit_code == 2
 
 
 def test_no_images_are_refused(backend):
     images = backend.asarray(np.zeros((0, SIZE, SIZE), np.uint8))
-    with pytest.raises(MlpXpError, match="^images: there are none; give at least one$"):
+    with pytest.raises(MlpXpError, match=r"^images: there are none; give at least one$"):
         predict(network_on(backend), images, activation="sigmoid", backend=backend)
 
 
