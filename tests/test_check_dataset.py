@@ -92,9 +92,51 @@ def test_what_would_train_to_nonsense_is_refused(fault, backend):
     assert refusal(next, train(CONFIG, dataset, backend)) == message
 
 
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (
+            "label above",
+            "train_labels: they range from 0 to 10, outside the 10 classes, 0 to 9; number the classes from 0, and "
+            "give each a name in class_names",
+        ),
+        ("no classes", "class_names: there are 0; give 1 to 256"),
+        ("float labels", "train_labels: their dtype is float64; give class numbers as integers, such as uint8"),
+        ("one-hot labels", "train_labels: their shape is (60, 10); give (n,), one number per image"),
+        ("fewer labels", "train_labels: there are 59 for 60 images; give one label per image"),
+        ("flat images", "train_images: their shape is (60, 36); give (n, rows, columns), one as image[None]"),
+        (
+            "scaled images",
+            "train_images: their dtype is float64; give bytes (uint8) from 0 to 255, which are scaled to [0, 1] here",
+        ),
+        ("other size", "test_images: they are 5 x 6 pixels, the training images 6 x 6; one network takes one size"),
+        ("no images", "test_images: there are none (their shape is (0, 6, 6)); give some"),
+    ],
+)
+def test_what_is_told_is_what_is_wrong_where_and_what_to_do(fault, message):
+    assert refusal(check_dataset, HOST._replace(**FAULTS[fault][0]), open_backend("numpy")) == message
+
+
+def test_what_is_told_of_other_arrays():
+    backend, images = open_backend("numpy"), HOST.train_images.tolist()
+    assert refusal(check_dataset, HOST._replace(train_images=images), backend) == (
+        "the data set's arrays are list arrays (train_images), the backend is numpy: load it with "
+        "load_dataset(..., backend), or copy each array with backend.asarray"
+    )
+    assert refusal(check_images, images, backend) == (
+        "images: they are list arrays, the backend is numpy: copy them with backend.asarray(images)"
+    )
+
+
 def test_what_load_dataset_gives_passes(mnist, backend):
     """MNIST's brightest pixel is 255: no warning either, since warnings are errors here."""
     check_dataset(mnist, backend)
+
+
+@pytest.mark.parametrize("dtype", [*np.typecodes["AllInteger"]])
+def test_labels_of_every_integer_dtype_pass(dtype):
+    labels = {name: getattr(HOST, name).astype(dtype) for name in ("train_labels", "test_labels")}
+    check_dataset(HOST._replace(**labels), open_backend("numpy"))
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int64])
@@ -259,6 +301,9 @@ def test_a_library_like_cupy_is_checked():
     assert "arrays are numpy arrays (train_images), the backend is like_cupy: " in refusal(check_dataset, HOST, backend)
     wrong = HOST._replace(train_labels=HOST.train_labels + np.uint8(1))
     assert "train_labels: they range from 1 to 10" in refusal(check_dataset, on_device(wrong, backend), backend)
+    # Compared with dtypes that this library does not have.
+    wrong = HOST._replace(test_labels=HOST.test_labels.astype(np.float32))
+    assert "test_labels: their dtype is float32; " in refusal(check_dataset, on_device(wrong, backend), backend)
     message = refusal(check_dataset, on_device(HOST, backend), open_backend("numpy"))
     assert "arrays are like_cupy arrays (train_images), the backend is numpy: " in message
 
@@ -328,6 +373,21 @@ def test_images_that_are_too_dark_are_warned_of_once_a_run(brightest, backend):
     with pytest.warns(MlpXpWarning) as caught:
         assert len([*train(CONFIG, dataset, backend)]) == 4
     assert [str(each.message) for each in caught] == [message]
+
+
+def test_what_is_told_of_dark_images():
+    with pytest.warns(DatasetWarning) as caught:
+        check_dataset(darkened(16), open_backend("numpy"))
+    assert str(caught[0].message) == (
+        "train_images: the pixels range from 0 to 16, where 0 to 255 is expected: the network sees values of at most "
+        "0.063 and learns slowly or badly; rescale all images so that the largest pixel is 255"
+    )
+
+
+def test_a_warning_of_dark_images_points_at_the_caller():
+    with pytest.warns(DatasetWarning) as caught:
+        check_dataset(darkened(16), open_backend("numpy"))
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize("brightest", [128, 200, 255])

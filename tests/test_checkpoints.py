@@ -1,6 +1,7 @@
 """Models on disk. Checkpoints are tested in test_resume.py."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 from data_sets import TINY
 from helpers import arrays_of
-from safetensors import safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save, save_file
 
 from mlp_xp.api import train
 from mlp_xp.backend import open_backend
@@ -120,3 +121,29 @@ def test_the_sum_covers_names_shapes_and_dtypes(change, tmp_path):
     path.write_bytes(save({name: np.ascontiguousarray(each) for name, each in change(tensors).items()}, metadata))
     with pytest.raises(RunError, match="was altered"):
         read_tensors(path)
+
+
+def test_a_file_of_another_program_has_no_checksum(tmp_path):
+    save_file({"network.0.weights": np.zeros((2, 2))}, tmp_path / "model.safetensors")
+    with pytest.raises(RunError, match="was altered: its content does not match its SHA-256 sum"):
+        read_tensors(tmp_path / "model.safetensors")
+
+
+def test_what_is_wrong_with_a_file_is_told_in_the_librarys_words(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"half")
+    with pytest.raises(SafetensorError) as its, safe_open(path, framework="np"):
+        pass
+    with pytest.raises(RunError) as ours:
+        read_tensors(path)
+    assert str(ours.value) == f"{str(path)!r}: is truncated or altered: {its.value}; train again"
+
+
+def test_the_order_of_facts_does_not_count(tmp_path):
+    """It is no part of the content, and another JSON library may write another."""
+    path, tensors, facts = tmp_path / "x", {"a": np.arange(3.0)}, {"one": "1", "two": "2", "three": "3"}
+    write_tensors(path, tensors, facts)
+    with safe_open(path, framework="np") as file:
+        record = json.loads(file.metadata()["mlp_xp"])
+    save_file(tensors, path, metadata={"mlp_xp": json.dumps(dict(reversed(record.items())))})
+    assert read_tensors(path)[1] == facts

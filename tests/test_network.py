@@ -10,7 +10,7 @@ from numerics import assert_close
 from mlp_xp.backend import Backend, installed, open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.functional import ACTIVATIONS
-from mlp_xp.network import INITIALISERS, Layer, error_below, forward, gradient, initial_layers
+from mlp_xp.network import INITIALISERS, Layer, count_parameters, error_below, forward, gradient, initial_layers
 from mlp_xp.steps import State, make_step
 
 PLAIN = {
@@ -208,3 +208,9 @@ def test_initial_layers_have_the_published_spread(init):
 def test_initial_layers_differ_by_seed():
     first, second = (initial_layers((3, 2), np.random.RandomState(seed))[0].weights for seed in (0, 1))
     assert (first != second).all()
+
+
+@pytest.mark.parametrize("sizes", [(784, 64, 10), *SIZES.values()])
+def test_parameters_are_counted(sizes):
+    layers = initial_layers(sizes, np.random.RandomState(0))
+    assert count_parameters(sizes) == sum(array.size for layer in layers for array in layer)

@@ -31,7 +31,7 @@ def epochs(draw):
         batch_size=draw(st.one_of(st.integers(1, min(samples, 9)), st.integers(1, samples))),
         report_every=draw(st.integers(1, 4000)),
         checkpoint_every=draw(st.integers(0, 4000)),
-        validation=draw(st.sampled_from([0, 5])),
+        validation=draw(st.sampled_from([0, 1, 5])),
     )
     parameters = draw(st.one_of(st.integers(1, 10**6), st.integers(1, 2 * CHUNK_WORK)))
     return samples, config, parameters
@@ -136,10 +136,21 @@ def test_reports_are_not_moved_by_checkpoints():
         assert [chunk.report for chunk in plan if chunk.report is not None] == [0, 300, 600, 900]
 
 
-@pytest.mark.parametrize(("samples", "report_every"), [(300, 10_000), (1, 1)])
-def test_reports_further_apart_than_an_epoch_leave_its_chunks_long(samples, report_every):
-    plan = plan_epoch(samples, TrainConfig(report_every=report_every), 50_890)
-    assert len(plan) <= 2
+@pytest.mark.parametrize(
+    ("samples", "report_every", "checkpoint_every"),
+    [(300, 10_000, 0), (300, 10_000, 400), (300, 400, 10_000), (1, 1, 1)],
+)
+def test_reports_further_apart_than_an_epoch_leave_its_chunks_long(samples, report_every, checkpoint_every):
+    config = TrainConfig(report_every=report_every, checkpoint_every=checkpoint_every)
+    assert len(plan_epoch(samples, config, 50_890)) <= 2
+
+
+@pytest.mark.parametrize(("report_every", "checkpoint_every"), [(10_000, 1000), (1000, 10_000)])
+def test_what_lies_between_two_checkpoints_is_few_chunks(report_every, checkpoint_every):
+    """A stretch of 1000 steps, whose work is less than a chunk may have, is cut in two at most."""
+    config = TrainConfig(report_every=report_every, checkpoint_every=checkpoint_every)
+    assert CHUNK_WORK > 1000 * 50_890
+    assert len(plan_epoch(10_000, config, 50_890)) <= 1 + 2 * 10
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,14 @@ from safetensors.numpy import save_file
 
 from mlp_xp.api import train
 from mlp_xp.backend import Backend, open_backend
-from mlp_xp.config import TrainConfig
+from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.device import initial_state
 from mlp_xp.files import FileError
 from mlp_xp.parity.compare import longest_dot_product, tolerance
 from mlp_xp.runs import checkpoints, run_folder
 from mlp_xp.runs.checkpoints import load_checkpoint, save_checkpoint
+from mlp_xp.runs.recording import train_in_folder
 from mlp_xp.runs.run_folder import RunError
 from mlp_xp.runs.settings import Settings
 from mlp_xp.training import Event, layer_sizes, trajectory
@@ -118,6 +119,27 @@ def assert_goes_on(variant: str, backend: Backend, tmp_path: Path) -> None:
             assert rest == whole[i + 1 :]
         else:  # it was over: all that is left to say is said again
             assert rest == whole[-1:]
+
+
+def test_a_finished_run_is_saved_as_it_ended(tmp_path):
+    """Its closing report takes time, too, which a run that is gone on with begins after."""
+    settings, backend = Settings(train=configuration("sgd")), open_backend()
+    *_, end = train_in_folder(tmp_path, settings, TINY, backend)
+    fresh, _ = initial_state(settings.train, layer_sizes(settings.train, TINY), backend)
+    assert load_checkpoint(tmp_path, settings, fresh, backend).seconds == end.position.seconds == end.report.seconds
+
+
+def test_a_checkpoint_with_settings_that_are_not_known_is_named(tmp_path):
+    """As one of a later version would have them."""
+    settings, backend = Settings(train=configuration("sgd")), open_backend()
+    *_, end = train_in_folder(tmp_path, settings, TINY, backend)
+    path = tmp_path / "checkpoint.safetensors"
+    tensors, facts = checkpoints.read_tensors(path)
+    record = {**json.loads(facts["settings"]), "dropout": 0.5}
+    checkpoints.write_tensors(path, tensors, {**facts, "settings": json.dumps(record)})
+    with pytest.raises(ConfigError) as caught:
+        load_checkpoint(tmp_path, settings, end.position.state, backend)
+    assert str(caught.value).startswith(f"{str(path)!r}: the field 'dropout' is not known")
 
 
 def test_variants_end_as_they_should():

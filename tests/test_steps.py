@@ -6,7 +6,7 @@ from data_sets import notebook_rows, on_device, synthetic
 from numerics import assert_near, trajectory_tolerance
 
 import mlp_xp.chunks
-from mlp_xp.backend import Backend
+from mlp_xp.backend import Backend, open_backend
 from mlp_xp.chunks import make_chunk
 from mlp_xp.config import UPDATE_ORDERS, TrainConfig
 from mlp_xp.dataset import Dataset, flatten_and_scale
@@ -265,6 +265,16 @@ def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, ba
     probe = changed = backend.asarray(np.zeros(1))
     changed += 1
     assert [a is b for a, b in zip(after, before, strict=True)] == [changed is probe] * len(before)
+
+
+def test_a_chunk_gives_its_arrays_away_where_the_library_can():
+    """Only then is the memory of the old state free for the new one."""
+    backend, config = open_backend("jax"), configuration("layerwise", 7)
+    dataset, (state, _) = on_device(HOST, backend), initial_state(config, (PIXELS, HIDDEN, 10), backend)
+    order, numbers = backend.asarray(np.arange(14).reshape(2, 7)), backend.asarray(np.full((2, 2), 0.1))
+    make_chunk(config, backend, flatten_and_scale)(state, dataset.train_images, dataset.train_labels, order, numbers)
+    assert all(array.is_deleted() for array in arrays_of(state))
+    assert not any(array.is_deleted() for array in (*dataset[:4], order, numbers))
 
 
 def arrays_of(state: State) -> list:

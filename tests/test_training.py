@@ -17,6 +17,7 @@ from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.dataset import Dataset, flatten_and_scale
 from mlp_xp.device import initial_state
 from mlp_xp.losses import cross_entropy
+from mlp_xp.network import Layer
 from mlp_xp.plan import Chunk
 from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Event, check_finite, step_coefficients, trajectory
 
@@ -129,6 +130,27 @@ def plain_evaluation(arrays: list[np.ndarray], activation: str, host: Dataset = 
     return float(np.mean(np.log(np.exp(z).sum(axis=1)) - z[right])), float((z.argmax(axis=1) == right[1]).mean())
 
 
+def test_a_data_set_of_its_own_preparation_is_trained_and_tested_through_it(backend):
+    """Dark on light: the run is that of the images the other way round."""
+
+    def inverted(images, **others):
+        return 1 - flatten_and_scale(images, **others)
+
+    config = configuration(validation=60)
+    turned = HOST._replace(train_images=255 - HOST.train_images, test_images=255 - HOST.test_images)
+    one, other = (run(config, backend, host) for host in (HOST._replace(prepare=inverted), turned))
+    tolerance = trajectory_tolerance(490, PIXELS)
+    assert [event.losses.size for event in one] == [event.losses.size for event in other]
+    for a, b in zip(one, other, strict=True):
+        assert_near(a.losses, b.losses, tolerance)
+        if b.report:
+            assert_near(a.report.test_loss, b.report.test_loss, tolerance)
+            assert (a.report.accuracy, a.report.validation_accuracy) == (
+                b.report.accuracy,
+                b.report.validation_accuracy,
+            )
+
+
 def test_positions_count():
     backend = open_backend("numpy")
     events = run(configuration(batch_size=7), backend)
@@ -136,6 +158,7 @@ def test_positions_count():
     assert [event.position.step for event in events] == list(steps)
     assert events[-1].position.step == 10 + 2 * 43
     assert events[-1].losses.size == 0
+    assert [event.closing for event in events] == [False] * (len(events) - 1) + [True]
     samples = [
         (event.position.epoch, event.position.sample) for event in events if event.position.epoch != WARM_UP_EPOCH
     ]
@@ -199,6 +222,19 @@ def test_the_network_kept_is_the_first_best_on_the_samples_held_out(backend):
     for array, expected in zip(host_network(events[-1].report, backend), networks[best], strict=True):
         np.testing.assert_array_equal(array, expected)
     assert events[-1].report.sample == 240
+
+
+def test_reports_give_the_accuracy_on_the_samples_held_out_at_the_end_of_an_epoch(backend):
+    """And the closing one the best network's; it has no step of its own since the last report, so no new mean."""
+    events, accuracies, _ = held_out_run(backend, epochs=3)
+    reports = [event.report for event in events if event.report]
+    *others, closing = reports
+    assert [(report.epoch, report.sample) for report in others] == [(e, s) for e in range(3) for s in (0, 240)]
+    expected = [accuracies[report.epoch] if report.sample == 240 else None for report in others]
+    assert [report.validation_accuracy for report in others] == expected
+    assert closing.validation_accuracy == max(accuracies)
+    assert closing.loss == closing.train_loss == others[-1].loss
+    assert closing.samples_per_second == 0
 
 
 @pytest.mark.parametrize("patience", [1, 2])
@@ -447,3 +483,17 @@ def test_only_losses_leave_the_device_once_a_chunk(backend):
     watched = replace(backend, to_numpy=counting)
     events = list(trajectory(configuration(), on_device(HOST, backend), watched))
     assert taken == [event.losses.shape for event in events[:-1]]
+
+
+@pytest.mark.parametrize("top", [1.7e308, np.inf])
+@pytest.mark.parametrize("settings", [{}, {"defer_updates": False}])
+def test_a_chunk_ends_without_a_warning_whatever_its_losses(top, settings, backend):
+    """The logits are the biases, and the difference of two of them is beyond float64."""
+    config = configuration(hidden=(), **settings)
+    state, images, labels, order, numbers = chunk_inputs(config, backend)
+    bias = np.full(10, -1.7e308)
+    bias[3] = top
+    (layer,) = state.network
+    state = state._replace(network=(Layer(layer.weights * 0, backend.asarray(bias, backend.dtype)),))
+    _, losses = make_chunk(config, backend, flatten_and_scale)(state, images, labels, order, numbers * 0)
+    assert not np.isfinite(backend.to_numpy(losses)).any()
