@@ -109,7 +109,10 @@ def test_what_would_train_to_nonsense_is_refused(fault, backend):
             "scaled images",
             "train_images: their dtype is float64; give bytes (uint8) from 0 to 255, which are scaled to [0, 1] here",
         ),
-        ("other size", "test_images: they are 5 x 6 pixels, the training images 6 x 6; give images that all have the same size"),
+        (
+            "other size",
+            "test_images: they are 5 x 6 pixels, the training images 6 x 6; give images that all have the same size",
+        ),
         ("no images", "test_images: there are none (their shape is (0, 6, 6)); give some"),
     ],
 )

@@ -127,10 +127,10 @@ def test_on_a_terminal_too(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     code, said = on_a_terminal("train", "--epohcs", "3")
     assert code == 2
-    line = said.decode().strip()
-    assert line.startswith("error: --epohcs: ")
-    assert line.endswith(" (did you mean --epochs?); --help lists all options")
-    assert not set(line) & set("\n│╭╮╰╯─\x1b")
+    lines = said.decode().strip().splitlines()
+    assert max(map(len, lines)) <= 80, "broken between words"
+    line = " ".join(map(str.strip, lines))
+    assert line == "error: --epohcs: unknown argument (did you mean --epochs?); --help lists all options"
 
 
 def test_help_gives_docstrings_defaults_and_types(capsys):

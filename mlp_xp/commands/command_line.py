@@ -14,6 +14,7 @@ import errno
 import inspect
 import os
 import shlex
+import shutil
 import sys
 import textwrap
 import traceback
@@ -246,6 +247,15 @@ def _warnings_as_lines() -> Iterator[None]:
         yield
 
 
+def print_error(text: str) -> None:
+    """Print an error as one line on stderr. A terminal shows it as several lines, broken between words."""
+    line = f"error: {text}"
+    if sys.stderr is not None and sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        line = textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    print(line, file=sys.stderr)
+
+
 def run(main: Callable[[], int | None]) -> None:
     """Run a command's main function and exit with the code that it returns, or 0 for None.
 
@@ -260,13 +270,13 @@ def run(main: Callable[[], int | None]) -> None:
             sys.stdout.flush()
     except MlpXpError as error:
         _show_traceback(error)
-        print(f"error: {error.on_command_line()}", file=sys.stderr)
+        print_error(f"{error.on_command_line()}")
         code = error.exit_code
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "mlp_xp":
             raise
         _show_traceback(error)
-        print(f"error: {error.name} {not_installed(_requirement(error.name))}", file=sys.stderr)
+        print_error(f"{error.name} {not_installed(_requirement(error.name))}")
         code = 2
     except KeyboardInterrupt as error:
         _show_traceback(error)
@@ -281,12 +291,12 @@ def run(main: Callable[[], int | None]) -> None:
             raise
         _show_traceback(error)
         place = "the output" if error.filename is None else repr(os.fspath(error.filename))
-        print(f"error: {place}: {error.strerror or error}; fix the file or folder, or use another one", file=sys.stderr)
+        print_error(f"{place}: {error.strerror or error}; fix the file or folder, or use another one")
         _silence_output()
         code = 1
     except MemoryError as error:
         _show_traceback(error)
-        print(f"error: out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes", file=sys.stderr)
+        print_error(f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes")
         code = 2
     sys.exit(code)
 

@@ -1,12 +1,11 @@
 """Draw the pictures of a run, or the curves of several runs in one figure: `python scripts/plot.py RUN_DIR ...`."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from mlp_xp.api import plot_run
-from mlp_xp.commands.command_line import Positional, parse
+from mlp_xp.commands.command_line import Positional, parse, print_error
 from mlp_xp.commands.data import naming_option
 from mlp_xp.errors import MlpXpError
 from mlp_xp.show.gallery import read_curves
@@ -66,5 +65,5 @@ def draw_several(arguments: Arguments) -> int:
         save(draw_curves(runs), output)
         print(output, flush=True)
     for fault in faults:
-        print(f"error: {fault}", file=sys.stderr)
+        print_error(str(fault))
     return 1 if faults else 0

@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 
 from mlp_xp.api import predict_pictures
-from mlp_xp.commands.command_line import Positional, parse
+from mlp_xp.commands.command_line import Positional, parse, print_error
 from mlp_xp.data.pictures import Pictures
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import percent
@@ -57,7 +57,7 @@ def main() -> int:
     show(arguments, class_names, pictures, probabilities)
     sys.stdout.flush()  # the errors, on stderr, must come last
     for fault in pictures.faults:
-        print(f"error: {fault}", file=sys.stderr)
+        print_error(str(fault))
     return 1 if pictures.faults else 0
 
 
