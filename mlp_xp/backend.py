@@ -246,7 +246,7 @@ def _open_jax(device: str | None) -> Backend:
         return jax.jit(function, donate_argnums=donate)
 
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
-        # jax.numpy.asarray takes four times as long, which a chunk of few steps feels.
+        # jax.numpy.asarray takes four times as long, which is noticeable in a short chunk.
         return jax.device_put(np.array(array, dtype=dtype), place)
 
     return Backend("jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, jax.lax.scan, jit)

@@ -45,7 +45,7 @@ def find_card() -> Card:
     fields = [field.strip() for field in rows[0].split(",")] if rows else []
     if len(fields) != 3:
         raise CardError(f"no usable GPU: nvidia-smi lists no card, only {rows[:1]}; check that `nvidia-smi` shows one")
-    # "CUDA Version: 12.8" in the header of the table; some drivers put a word between the two.
+    # "CUDA Version: 12.8" in the header of the table; some drivers put a word between CUDA and Version.
     found = re.search(r"CUDA\b[A-Za-z ]*\bVersion\s*:\s*(\d+\.\d+)", _ask())
     name, driver, memory = fields
     return Card(name, driver, memory, found[1] if found else "")

@@ -75,9 +75,9 @@ def also(comparison: Comparison) -> str:
     trajectory = comparison.trajectory
     reports = len(trajectory.accuracies)
     return (
-        f"{trajectory.backend}: accuracy {100 * trajectory.accuracy:.2f} %; differing: predictions "
-        f"{comparison.predictions_differ} of {len(trajectory.predictions)}, "
-        f"accuracies {comparison.accuracies_differ} of {reports} reports"
+        f"{trajectory.backend}: accuracy {100 * trajectory.accuracy:.2f} %; "
+        f"{comparison.predictions_differ} of {len(trajectory.predictions)} predictions and "
+        f"{comparison.accuracies_differ} of {reports} reported accuracies differ"
     )
 
 
