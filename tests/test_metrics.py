@@ -9,7 +9,7 @@ import mlp_xp.metrics
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.dataset import flatten_and_scale
 from mlp_xp.errors import MlpXpError
-from mlp_xp.metrics import confusion_matrix, evaluate, predict, predict_logits
+from mlp_xp.metrics import confusion_matrix, evaluate, percent, predict, predict_logits
 from mlp_xp.network import Layer, Network
 
 SIZE = 12
@@ -184,3 +184,19 @@ def test_confusion_matrix_of_many_is_that_of_a_loop(random):
     for label, prediction in zip(labels, predictions, strict=True):
         expected[label, prediction] += 1
     np.testing.assert_array_equal(confusion_matrix(labels, predictions, 200), expected)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.0, "0.0 %"),
+        (1 / 3, "33.3 %"),
+        (2 / 3, "66.6 %"),
+        (0.25, "25.0 %"),
+        (9999 / 10000, "99.9 %"),
+        (1.0, "100.0 %"),
+    ],
+)
+def test_percentages_are_rounded_down(share, text):
+    """Only all is 100.0 %."""
+    assert percent(share) == text
