@@ -19,6 +19,8 @@ def backend_params() -> list:
     """
     names = [pytest.param(name, marks=[pytest.mark.gpu] if name in NEEDS_GPU else [], id=name) for name in BACKENDS]
     params = [*names, pytest.param(cupy_stand_in.NAME, id=cupy_stand_in.NAME)]
+    if unknown := {*ONLY} - {param.id for param in params}:
+        raise pytest.UsageError(f"MLP_XP_TEST_BACKENDS: {', '.join(sorted(unknown))}: no such backend")
     return [param for param in params if not ONLY or param.id in ONLY]
 
 

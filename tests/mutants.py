@@ -63,7 +63,7 @@ def table(results: str) -> str:
     counts: dict[str, Counter[str]] = {}
     for name, state in re.findall(r"^\s*mlp_xp\.(\S+)\.x\S+: (.+)$", results, re.MULTILINE):
         counts.setdefault(name, Counter())[state] += 1
-    counts["all"] = sum(counts.values(), Counter())
+    counts = {**dict(sorted(counts.items())), "all": sum(counts.values(), Counter())}
     lines = ["| module | mutants | killed | timeout | survived | other |", "| --- | ---: | ---: | ---: | ---: | --- |"]
     for name, count in counts.items():
         other = ", ".join(f"{state} {n}" for state, n in sorted(count.items()) if state not in STATES)

@@ -317,6 +317,20 @@ def test_library_of_names_the_library(backend):
     assert library_of([1, 2]) == "list"
 
 
+@pytest.mark.parametrize(
+    ("namespace", "library"),
+    [({}, "like_cupy"), ({"__name__": "fast.arrays.xp"}, "fast"), ({"__name__": "one"}, "one")],
+)
+def test_library_of_names_the_package_of_the_namespace_or_else_of_the_type(namespace, library):
+    class Spaced(Opaque):
+        __module__ = "like_cupy.core"
+
+        def __array_namespace__(self) -> object:
+            return SimpleNamespace(**namespace)
+
+    assert library_of(Spaced(np.ones(2), Place(0))) == library
+
+
 # Images to predict.
 
 
