@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlp_xp.api import evaluate_run, plot_run, predict_pictures, train
+    from mlp_xp.api import evaluate_run, plot_curves, plot_run, predict_pictures, train
     from mlp_xp.backend import open_backend
     from mlp_xp.config import TrainConfig
     from mlp_xp.data.datasets import load_dataset
@@ -16,6 +16,7 @@ __all__ = [
     "evaluate_run",
     "load_dataset",
     "open_backend",
+    "plot_curves",
     "plot_run",
     "predict",
     "predict_pictures",
@@ -29,6 +30,7 @@ _HOMES = {
     "evaluate_run": "mlp_xp.api",
     "load_dataset": "mlp_xp.data.datasets",
     "open_backend": "mlp_xp.backend",
+    "plot_curves": "mlp_xp.api",
     "plot_run": "mlp_xp.api",
     "predict": "mlp_xp.metrics",
     "predict_pictures": "mlp_xp.api",

@@ -20,8 +20,8 @@ from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import backend_for, check_classes, load_model
 from mlp_xp.runs.recording import train_in_folder
 from mlp_xp.runs.settings import Settings
-from mlp_xp.show.gallery import draw_run
-from mlp_xp.show.plots import PlotError
+from mlp_xp.show.gallery import draw_run, read_curves
+from mlp_xp.show.plots import PlotError, draw_curves, save
 from mlp_xp.training import Report, trajectory
 
 
@@ -147,6 +147,15 @@ def plot_run(
     """
     opened = backend_for(Path(run_dir), backend)
     return draw_run(run_dir, _data_of(run_dir, opened, data, cache_dir), opened)
+
+
+def plot_curves(run_dirs: Sequence[str | Path], output: str | Path) -> Path:
+    """Draw the curves of several runs into one PNG file, and return its path.
+
+    Raises RunError, PlotError without Matplotlib, and FileError.
+    """
+    save(draw_curves([read_curves(run_dir) for run_dir in run_dirs]), output)
+    return Path(output)
 
 
 def _data_of(

@@ -5,7 +5,16 @@ import pytest
 from data_sets import TINY, write_idx_folder
 from PIL import Image
 
-from mlp_xp import TrainConfig, evaluate_run, load_dataset, open_backend, plot_run, predict_pictures, train
+from mlp_xp import (
+    TrainConfig,
+    evaluate_run,
+    load_dataset,
+    open_backend,
+    plot_curves,
+    plot_run,
+    predict_pictures,
+    train,
+)
 from mlp_xp.dataset import flatten_and_scale
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import load_model
@@ -82,3 +91,11 @@ def test_plot_run_draws_again(run_dir):
         path.unlink()
     assert plot_run(run_dir) == paths
     assert [path.read_bytes() for path in paths] == before
+
+
+def test_plot_curves_draws_several_runs(run_dir, tmp_path):
+    alone = plot_curves([run_dir], str(tmp_path / "one.png")).read_bytes()
+    both = plot_curves([run_dir, run_dir], tmp_path / "both.png").read_bytes()
+    assert alone.startswith(b"\x89PNG")
+    assert both.startswith(b"\x89PNG")
+    assert both != alone
