@@ -36,8 +36,8 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
     """Raise DatasetError unless a data set can be used for training; warn if its images are too dark.
 
     In addition to the requirements of `check_arrays`, labels must be in 0, ..., classes - 1. Gives a DatasetWarning if
-    the largest pixel of the training set is below 128. Makes one pass over the training images and all labels on the
-    device, and copies six numbers to the host.
+    the largest pixel of the training set is below 128, or if all labels of a large training set are equal. Makes one
+    pass over the training images and all labels on the device, and copies six numbers to the host.
     """
     check_arrays(dataset, backend)
     extremes = _compiled_extremes(backend)(dataset.train_images, dataset.train_labels, dataset.test_labels)
@@ -49,6 +49,12 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
                 f"{name}: they range from {lowest} to {highest}, outside the {classes} classes, 0 to {classes - 1}; "
                 "number the classes from 0, and give each a name in class_names"
             )
+    if classes > 1 and labels[0] == labels[1] and dataset.train_labels.shape[0] >= 10 * classes:
+        warnings.warn(
+            f"train_labels: all are {labels[0]}, of {classes} classes; check where the labels are read from",
+            DatasetWarning,
+            stacklevel=2,
+        )
     if brightest < DIM:
         warnings.warn(
             f"train_images: the pixels range from {darkest} to {brightest}, where 0 to 255 is expected: the network "

@@ -454,3 +454,15 @@ def test_the_library_warns_of_dark_files(dark_folder, backend):
     dataset = load_dataset(dark_folder, backend)
     with pytest.warns(DatasetWarning, match="from 0 to 16"):
         next(train(CONFIG, dataset, backend))
+
+
+def test_labels_that_are_all_equal_are_warned_of(backend):
+    """As of a file whose labels are in another column. A few samples may well be of one class."""
+    host = synthetic(120, 20, 6)
+    dataset = on_device(host._replace(train_labels=np.full_like(host.train_labels, 3)), backend)
+    with pytest.warns(DatasetWarning, match="train_labels: all are 3, of 10 classes"):
+        check_dataset(dataset, backend)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        few = {"train_images": dataset.train_images[:99, ...], "train_labels": dataset.train_labels[:99, ...]}
+        check_dataset(dataset._replace(**few), backend)

@@ -202,3 +202,13 @@ def test_mnist_as_csv_in_little_memory(tmp_path: Path, mnist_dir: Path) -> None:
     np.testing.assert_array_equal(read, images)
     np.testing.assert_array_equal(labels, read_idx(mnist_dir / "t10k-labels-idx1-ubyte.gz"))
     assert peak < 2 * images.nbytes + 4 * csv_files.PIECE
+
+
+def test_column_numbers_are_a_header(tmp_path):
+    """As pandas writes them; for small images they could all be pixels."""
+    images, labels = np.arange(2 * 16, dtype=np.uint8).reshape(2, 4, 4), np.array([7, 8], np.uint8)
+    path = tmp_path / "train.csv"
+    path.write_text(",".join(map(str, range(17))) + "\n" + csv_text(images, labels, header=False))
+    read_images, read_labels = read_csv(path)
+    np.testing.assert_array_equal(read_images, images)
+    np.testing.assert_array_equal(read_labels, labels)

@@ -91,6 +91,8 @@ def _fields(line: str) -> list[str]:
 def _are_names(fields: list[str], number: int) -> bool:
     if "label" in (field.lower() for field in fields[1:]):
         raise CsvError(f"line {number}: the column 'label' is not the first; move it there")
+    if fields == [str(i) for i in range(len(fields))] and len(fields) > 2:  # column numbers, as pandas writes them
+        return True
     # The names in a header all differ. The fields of a faulty first sample do not: it has more pixels than grey levels.
     return fields[0][:1].isalpha() and len(set(fields)) == len(fields)
 
