@@ -83,7 +83,7 @@ def evaluate_run(
     """Evaluate a run's network on the test set of its data, or of other data.
 
     backend, device: as `open_backend` takes them. data, cache_dir: as `load_dataset` takes them, by default the run's
-    own data, which must not have changed; or a Dataset with arrays on the backend's device. Raises BackendError,
+    own data; or a Dataset with arrays on the backend's device. Raises BackendError,
     RunError, and what `load_dataset` raises.
     """
     model = load_model(run_dir)
@@ -164,8 +164,4 @@ def _data_of(
     if isinstance(data, Dataset):
         return data
     settings, _ = run_folder.read_config(Path(run_dir))
-    if data is not None:
-        return load_dataset(data, backend, cache_dir=cache_dir)
-    dataset = load_dataset(run_folder.data_of(settings), backend, cache_dir=cache_dir)
-    run_folder.check_data(Path(run_dir), settings, dataset, backend)
-    return dataset
+    return load_dataset(data or run_folder.data_of(settings), backend, cache_dir=cache_dir)
