@@ -83,7 +83,7 @@ def evaluate_run(
     """Evaluate a run's network on the test set of its data, or of other data.
 
     backend, device: as `open_backend` takes them. data, cache_dir: as `load_dataset` takes them, by default the run's
-    own data; or a Dataset with arrays on the backend's device. Raises BackendError,
+    own data, which must not have changed; or a Dataset with arrays on the backend's device. Raises BackendError,
     RunError, and what `load_dataset` raises.
     """
     model = load_model(run_dir)
@@ -164,4 +164,7 @@ def _data_of(
     if isinstance(data, Dataset):
         return data
     settings, _ = run_folder.read_config(Path(run_dir))
-    return load_dataset(data or run_folder.data_of(settings), backend, cache_dir=cache_dir)
+    dataset = load_dataset(data or run_folder.data_of(settings), backend, cache_dir=cache_dir)
+    if data is None:
+        run_folder.check_own_data(Path(run_dir), dataset, backend)
+    return dataset

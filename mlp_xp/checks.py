@@ -85,7 +85,8 @@ def check_arrays(dataset: Dataset, backend: Backend) -> None:
             raise DatasetError(f"{part}_images: there are none (their shape is {tuple(images.shape)}); give some")
         if len(labels.shape) != 1:
             raise DatasetError(f"{part}_labels: their shape is {tuple(labels.shape)}; give (n,), one number per image")
-        if not any(labels.dtype == getattr(backend.xp, name, None) for name in INTEGERS):
+        known = [getattr(backend.xp, name) for name in INTEGERS if hasattr(backend.xp, name)]
+        if not any(labels.dtype == dtype for dtype in known):  # NumPy's float64 equals None, so no default
             raise DatasetError(
                 f"{part}_labels: their dtype is {_dtype_name(labels)}; give class numbers as integers, such as uint8"
             )

@@ -175,9 +175,9 @@ def trajectory(
             continue  # done before the run was resumed
         if position.best and config.patience and epoch - position.best.epoch > config.patience:
             break
+        if position.step == stop_after:
+            return
         if stop_after is not None and position.step + chunk.steps > stop_after:
-            if position.step == stop_after:
-                return
             chunk = Chunk(chunk.start, stop_after - position.step, chunk.batch_size)
 
         chunk_began = time.perf_counter()
@@ -211,6 +211,8 @@ def trajectory(
         position = position._replace(seconds=time.perf_counter() - began)
         yield Event(position, losses, report, chunk.checkpoint, closing=False)
 
+    if stop_after is not None and position.step < total_steps and position.step == stop_after:
+        return  # the last chunk was cut
     network, accuracy = position.best[:2] if position.best else (position.state.network, None)
     report = make_report(position, network, samples, accuracy)
     position = position._replace(seconds=report.seconds)

@@ -99,3 +99,15 @@ def test_plot_curves_draws_several_runs(run_dir, tmp_path):
     assert alone.startswith(b"\x89PNG")
     assert both.startswith(b"\x89PNG")
     assert both != alone
+
+
+def test_a_runs_own_data_must_not_have_changed(tmp_path):
+    data = write_idx_folder(tmp_path / "data", TINY)
+    backend = open_backend()
+    for _ in train(TrainConfig(epochs=1, hidden=(4,)), load_dataset(data, backend), backend, run_dir=tmp_path / "run"):
+        pass
+    assert evaluate_run(tmp_path / "run").matrix.sum() == len(TINY.test_labels)
+    write_idx_folder(data, TINY._replace(test_labels=TINY.test_labels[::-1].copy()))
+    with pytest.raises(MlpXpError, match="the data have changed since the run"):
+        evaluate_run(tmp_path / "run")
+    assert evaluate_run(tmp_path / "run", data=data).matrix.sum() == len(TINY.test_labels)

@@ -466,3 +466,12 @@ def test_labels_that_are_all_equal_are_warned_of(backend):
         warnings.simplefilter("error")
         few = {"train_images": dataset.train_images[:99, ...], "train_labels": dataset.train_labels[:99, ...]}
         check_dataset(dataset._replace(**few), backend)
+
+
+def test_float_labels_are_refused_where_a_library_lacks_an_integer_dtype():
+    """NumPy's float64 dtype is equal to None, the usual stand-in for what is missing."""
+    backend = open_backend()
+    poor = SimpleNamespace(**{name: getattr(backend.xp, name) for name in dir(backend.xp) if name != "uint16"})
+    floats = HOST._replace(train_labels=HOST.train_labels.astype(np.float64))
+    with pytest.raises(DatasetError, match="train_labels: their dtype is float64"):
+        check_dataset(floats, replace(backend, xp=poor))

@@ -498,3 +498,12 @@ def test_a_chunk_ends_without_a_warning_whatever_its_losses(top, settings, backe
     state = state._replace(network=(Layer(layer.weights * 0, backend.asarray(bias, backend.dtype)),))
     _, losses = make_chunk(config, backend, flatten_and_scale)(state, images, labels, order, numbers * 0)
     assert not np.isfinite(backend.to_numpy(losses)).any()
+
+
+@pytest.mark.parametrize(("steps", "closes"), [(10, False), (560, False), (609, False), (610, True), (9999, True)])
+def test_only_a_run_that_ended_closes(steps, closes):
+    """610 steps are the whole run; 560 and 609 cut its last chunk."""
+    config, backend = configuration(report_every=100), open_backend("numpy")
+    events = list(trajectory(config, on_device(HOST, backend), backend, stop_after=steps))
+    assert events[-1].closing == closes
+    assert events[-1].position.step == min(steps, 610)

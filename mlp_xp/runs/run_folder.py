@@ -128,6 +128,17 @@ def check_data(folder: Path, settings: Settings, dataset: Dataset, backend: Back
             )
 
 
+def check_own_data(folder: Path, dataset: Dataset, backend: Backend) -> None:
+    """Raise RunError if the images or labels differ from those that the run started with."""
+    _, record = read_config(folder)
+    found = _checksum(dataset, backend)
+    if record.get("data_crc32", found) != found:
+        raise RunError(
+            f"{str(folder / CONFIG)!r}: the data have changed since the run (data_crc32 {record['data_crc32']!r}, now "
+            f"{found!r}); to use them anyway, give their folder"
+        )
+
+
 def clear(folder: Path) -> None:
     """Remove all files of a run except config.json, the checkpoint first. Raises FileError.
 
