@@ -12,7 +12,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.dataset import Dataset
+from mlp_xp.dataset import UNNAMED, Dataset
 from mlp_xp.device import to_device
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import Evaluation, confusion_matrix, evaluate, predict
@@ -46,9 +46,7 @@ def train(
     if run_dir is None:
         events = trajectory(config, dataset, backend)
     else:
-        # Data in memory have no place, which the run's record then says.
-        in_memory = dataset.name == Dataset._field_defaults["name"]
-        place = {"dataset" if in_memory or dataset.name in DATASETS else "data_dir": dataset.name}
+        place = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
         settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
         events = train_in_folder(Path(run_dir), settings, dataset, backend)
     if bar:
@@ -166,5 +164,5 @@ def _data_of(
     settings, _ = run_folder.read_config(Path(run_dir))
     dataset = load_dataset(data or run_folder.data_of(settings), backend, cache_dir=cache_dir)
     if data is None:
-        run_folder.check_own_data(Path(run_dir), dataset, backend)
+        run_folder.check_data(Path(run_dir), {"data_crc32": run_folder.checksum(dataset, backend)})
     return dataset

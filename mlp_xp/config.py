@@ -56,7 +56,7 @@ class TrainConfig:
     """Samples at the end of the training set to hold out. The network is evaluated on them after every epoch, and the
     best one is kept."""
     patience: int = 0
-    """Stop after so many epochs without a better network on the held-out samples; 0: never."""
+    """Stop after this many epochs without a better network on the held-out samples; 0: never."""
     checkpoint_every: int = 0
     """Samples between two checkpoints of a run; 0: only at the end of every epoch."""
     defer_updates: bool = True

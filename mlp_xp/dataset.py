@@ -25,6 +25,9 @@ def one_hot(labels: Array, classes: int, /, *, dtype: Any, device: Any, xp: Any)
 Prepare = Callable[..., Array]
 
 
+UNNAMED = "unnamed"
+
+
 class Dataset(NamedTuple):
     """A training set and a test set. Images stay bytes on the device: 47 MB for MNIST, where float64 takes 376 MB."""
 
@@ -35,8 +38,8 @@ class Dataset(NamedTuple):
     test_images: Array
     test_labels: Array
     class_names: tuple[str, ...]
-    name: str = "unnamed"
-    """A key of DATASETS, or the path of the data set's folder."""
+    name: str = UNNAMED
+    """A key of DATASETS, or the path of the data set's folder; UNNAMED for data in memory."""
     prepare: Prepare = flatten_and_scale
     """`prepare(images, dtype=..., xp=...)` turns images (..., rows, columns) into features (..., rows * columns).
     Not stored in run folders, which accept only the default."""

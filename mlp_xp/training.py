@@ -175,10 +175,12 @@ def trajectory(
             continue  # done before the run was resumed
         if position.best and config.patience and epoch - position.best.epoch > config.patience:
             break
-        if position.step == stop_after:
+        if stop_after is not None and position.step >= stop_after:
             return
-        if stop_after is not None and position.step + chunk.steps > stop_after:
-            chunk = Chunk(chunk.start, stop_after - position.step, chunk.batch_size)
+        steps = chunk.steps if stop_after is None else min(chunk.steps, stop_after - position.step)
+        is_cut = steps < chunk.steps
+        if is_cut:
+            chunk = Chunk(chunk.start, steps, chunk.batch_size)
 
         chunk_began = time.perf_counter()
         coefficients = step_coefficients(config, chunk, position.step, total_steps)
@@ -210,9 +212,9 @@ def trajectory(
             position = position._replace(reports=position.reports + 1)
         position = position._replace(seconds=time.perf_counter() - began)
         yield Event(position, losses, report, chunk.checkpoint, closing=False)
+        if is_cut:
+            return
 
-    if stop_after is not None and position.step < total_steps and position.step == stop_after:
-        return  # the last chunk was cut
     network, accuracy = position.best[:2] if position.best else (position.state.network, None)
     report = make_report(position, network, samples, accuracy)
     position = position._replace(seconds=report.seconds)

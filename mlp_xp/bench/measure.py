@@ -25,7 +25,6 @@ from mlp_xp.errors import MlpXpError
 
 LIBRARIES = ("numpy", "jax", "torch", "cupy-cuda12x", "cupy-cuda13x", "scikit-learn", "keras", "numba")
 
-
 WORKLOADS = {
     workload.name: workload
     for workload in (
@@ -52,34 +51,16 @@ WORKLOADS = {
 GPU_WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload(
-            "gpu-one-float64", "784-64-10, one sample a step, float64", 1, (64,), "float64", "notebook", 0.01, 2000
-        ),
-        Workload(
-            "gpu-one-float32", "784-64-10, one sample a step, float32", 1, (64,), "float32", "notebook", 0.01, 2000
-        ),
-        Workload("gpu-batch-128", "784-64-10, batches of 128, float32", 128, (64,), "float32", "notebook", 0.1, 468),
+        WORKLOADS["one-float64"]._replace(name="gpu-one-float64", steps=2000),
+        WORKLOADS["one-float32"]._replace(name="gpu-one-float32", steps=2000),
+        WORKLOADS["batch-128"]._replace(name="gpu-batch-128"),
         Workload("gpu-batch-1024", "784-64-10, batches of 1024, float32", 1024, (64,), "float32", "notebook", 0.1, 58),
-        Workload(
-            "gpu-batch-1024-deep",
-            "784-2048-2048-10, batches of 1024, float32",
-            1024,
-            (2048, 2048),
-            "float32",
-            "glorot",
-            0.01,
-            20,
-        ),
+        WORKLOADS["batch-1024-deep"]._replace(name="gpu-batch-1024-deep", steps=20),
     )
 }
 
-
 QUICK = ("one-float64", "one-float32", "batch-128")
-
-
 QUICK_ROUNDS = 3
-
-
 SLOW_TO_START = ("pytorch-compile", "pytorch-gpu-graphs")
 
 

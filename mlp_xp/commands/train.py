@@ -119,8 +119,8 @@ def catch_signals() -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
-def tell_how_to_go_on(folder: Path) -> Iterator[None]:
-    """Add to the fault of a file how to go on with the run in the folder."""
+def resume_hint(folder: Path) -> Iterator[None]:
+    """Add the command that resumes the run in the folder to the error of a file."""
     try:
         yield
     except FileError as error:
@@ -150,7 +150,7 @@ def main() -> None:
         run_folder.clear(folder)
     terminal.say(console, f"{terminal.describe(settings, dataset, backend)}\nrun      {folder}\n", indent=9)
     console.print(terminal.header(settings.train), soft_wrap=True)
-    with catch_signals() as caught, tell_how_to_go_on(folder):
+    with catch_signals() as caught, resume_hint(folder):
         events = recording.train_in_folder(folder, settings, dataset, backend)
         for event in terminal.watch(events, settings.train, dataset, console):
             position = event.position

@@ -42,7 +42,7 @@ def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Back
     """
     if not (folder / run_folder.CHECKPOINT).exists():
         return None
-    run_folder.check_data(folder, settings, dataset, backend)
+    run_folder.check_data(folder, run_folder.data_facts(settings, dataset, backend))
     fresh, _ = initial_state(settings.train, layer_sizes(settings.train, dataset), backend)
     return checkpoints.load_checkpoint(folder, settings, fresh, backend)
 

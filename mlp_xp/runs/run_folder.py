@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import zlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
             **threads_chosen(),
         },
         "machine": f"{platform.system()} {platform.machine()}",
-        **_data_facts(settings, dataset, backend),
+        **data_facts(settings, dataset, backend),
     }
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,17 +98,18 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
     write_whole(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode())
 
 
-def _data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[str, Any]:
+def data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[str, Any]:
+    """Return the facts about the data that config.json records and a resumed run must have."""
     check_arrays(dataset, backend)  # before the folder is created; the full check at the start of training comes later
     return {
         "train_samples": dataset.train_images.shape[0] - settings.train.validation,
         "image_shape": list(dataset.train_images.shape[1:]),
         "class_names": list(dataset.class_names),
-        "data_crc32": _checksum(dataset, backend),
+        "data_crc32": checksum(dataset, backend),
     }
 
 
-def _checksum(dataset: Dataset, backend: Backend) -> str:
+def checksum(dataset: Dataset, backend: Backend) -> str:
     """Return a checksum of images and labels, to detect other data of the same shape; in pieces, to save memory."""
     checksum = 0
     for array in (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels):
@@ -117,26 +119,15 @@ def _checksum(dataset: Dataset, backend: Backend) -> str:
     return f"{checksum:08x}"
 
 
-def check_data(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> None:
-    """Raise RunError if the data differ from the data that the run started with; the message names the difference."""
+def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Raise RunError if facts about the data differ from those that the run started with; the message names one."""
     _, record = read_config(folder)
-    for name, value in _data_facts(settings, dataset, backend).items():
+    for name, value in facts.items():
         if record.get(name) != value:
             raise RunError(
                 f"{str(folder / CONFIG)!r}: the run started with {name} {record.get(name)!r}, but these data have "
                 f"{value!r}; give the run's own data"
             )
-
-
-def check_own_data(folder: Path, dataset: Dataset, backend: Backend) -> None:
-    """Raise RunError if the images or labels differ from those that the run started with."""
-    _, record = read_config(folder)
-    found = _checksum(dataset, backend)
-    if record.get("data_crc32", found) != found:
-        raise RunError(
-            f"{str(folder / CONFIG)!r}: the data have changed since the run (data_crc32 {record['data_crc32']!r}, now "
-            f"{found!r}); to use them anyway, give their folder"
-        )
 
 
 def clear(folder: Path) -> None:
