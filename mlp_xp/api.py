@@ -43,20 +43,21 @@ def train(
     DivergenceError at the first loss that is not finite, RunError for a folder that holds something else, FileError for
     a folder that cannot be written.
     """
+    run_dir = None if run_dir is None else _path(run_dir)
     if run_dir is None:
         events = trajectory(config, dataset, backend)
     else:
         place = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
         settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
-        events = train_in_folder(Path(run_dir), settings, dataset, backend)
+        events = train_in_folder(run_dir, settings, dataset, backend)
     if bar:
         from mlp_xp.show.terminal import watch
 
         events = watch(events, config, dataset)
     for event in events:
         if run_dir is not None and event.closing:
-            with suppress(PlotError):  # without Matplotlib a run has no pictures, but is complete
-                draw_run(Path(run_dir), dataset, backend)
+            with suppress(PlotError):  # without Matplotlib or space a run has no pictures, but is complete
+                draw_run(run_dir, dataset, backend)
         if event.report is not None:
             yield event.report
 
@@ -84,8 +85,9 @@ def evaluate_run(
     own data, which must not have changed; or a Dataset with arrays on the backend's device. Raises BackendError,
     RunError, and what `load_dataset` raises.
     """
+    run_dir = _path(run_dir)
     model = load_model(run_dir)
-    opened = backend_for(Path(run_dir), backend, device)
+    opened = backend_for(run_dir, backend, device)
     dataset = _data_of(run_dir, opened, data, cache_dir)
     check_classes(model, dataset)
     network = to_device(model.network, opened)
@@ -115,6 +117,7 @@ def predict_pictures(
     A file that cannot be read does not stop the others; see `Pictures.faults`. Raises BackendError, RunError, and
     MlpXpError where the network takes images that are not square.
     """
+    run_dir = _path(run_dir)
     model = load_model(run_dir)
     rows, columns = model.image_shape
     if rows != columns:
@@ -122,8 +125,8 @@ def predict_pictures(
             f"the run's network takes images of {rows} x {columns}, but pictures are converted to squares only; use a "
             "run with square images"
         )
-    opened = backend_for(Path(run_dir), backend, device)
-    read = read_pictures([Path(picture) for picture in pictures], size=rows, fitted=round(rows * 20 / 28))
+    opened = backend_for(run_dir, backend, device)
+    read = read_pictures([_path(picture, "pictures") for picture in pictures], size=rows, fitted=round(rows * 20 / 28))
     probabilities = np.empty((0, len(model.class_names)))
     if read.paths:
         network, images = to_device(model.network, opened), opened.asarray(read.images)
@@ -143,7 +146,8 @@ def plot_run(
 
     Takes and raises what `evaluate_run` does; also PlotError without Matplotlib, and FileError.
     """
-    opened = backend_for(Path(run_dir), backend)
+    run_dir = _path(run_dir)
+    opened = backend_for(run_dir, backend)
     return draw_run(run_dir, _data_of(run_dir, opened, data, cache_dir), opened)
 
 
@@ -152,17 +156,25 @@ def plot_curves(run_dirs: Sequence[str | Path], output: str | Path) -> Path:
 
     Raises RunError, PlotError without Matplotlib, and FileError.
     """
-    save(draw_curves([read_curves(run_dir) for run_dir in run_dirs]), output)
-    return Path(output)
+    output = _path(output, "output")
+    save(draw_curves([read_curves(_path(run_dir, "run_dirs")) for run_dir in run_dirs]), output)
+    return output
+
+
+def _path(given: str | Path, setting: str = "run_dir") -> Path:
+    """Return a path. Raises MlpXpError for an empty string, which would be the current folder."""
+    if given == "":
+        raise MlpXpError("is empty; give a path", setting=setting)
+    return Path(given)
 
 
 def _data_of(
-    run_dir: str | Path, backend: Backend, data: str | Path | Dataset | None, cache_dir: str | Path | None
+    run_dir: Path, backend: Backend, data: str | Path | Dataset | None, cache_dir: str | Path | None
 ) -> Dataset:
     if isinstance(data, Dataset):
         return data
-    settings, _ = run_folder.read_config(Path(run_dir))
-    dataset = load_dataset(data or run_folder.data_of(settings), backend, cache_dir=cache_dir)
+    settings, _ = run_folder.read_config(run_dir)
+    dataset = load_dataset(run_folder.data_of(settings) if data is None else data, backend, cache_dir=cache_dir)
     if data is None:
-        run_folder.check_data(Path(run_dir), {"data_crc32": run_folder.checksum(dataset, backend)})
+        run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, backend)})
     return dataset

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from start import start
+from start import end, start
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "mlp_xp" / "bench" / "card.py"
@@ -22,14 +22,19 @@ VENV = ROOT / ".venv-gpu"
 
 def arguments() -> tuple[argparse.Namespace, list[str]]:
     """Return the options of this script, and the other arguments, which are for `mlp-xp gpu`."""
+    from mlp_xp import __version__
+    from mlp_xp.commands.command_line import WholeWords
+
     parser = argparse.ArgumentParser(
         prog="scripts/gpu.py",
+        formatter_class=WholeWords,
         description="Run GPU tests, parity check and benchmark on an NVIDIA card, and write docs/gpu.md.",
         epilog="For all other options, see `python -m mlp_xp gpu --help`.",
         allow_abbrev=False,
     )
     parser.add_argument("--cuda", help="CUDA version to install for: 12 or 13; by default the version of the driver")
     parser.add_argument("--no-install", action="store_true", help="install nothing, and run with this Python")
+    parser.add_argument("--version", action="version", version=f"mlp-xp {__version__}", help="show the version")
     return parser.parse_known_args()
 
 
@@ -66,14 +71,11 @@ def run(*command: str | Path) -> int:
 
 def fail(message: str) -> NoReturn:
     """Print one line and exit with code 2."""
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    end(f"error: {message}", 2)
 
 
 def main() -> None:
     """Check the card, install the dependencies, and run the command."""
-    if sys.version_info < (3, 11):  # noqa: UP036  (nothing has checked it yet)
-        fail("mlp_xp needs Python 3.11 or newer; choose one with: make PYTHON=python3.13 gpu")
     options, others = arguments()
     dry_run = any(word.split("=")[0] == "--stand-in" for word in others)
     cuda = None if dry_run else check_card(options.cuda)
@@ -81,15 +83,15 @@ def main() -> None:
         python = install(cuda)
         os.execv(python, [str(python), __file__, "--no-install", "--cuda", str(cuda), *others])
     # This Python may have all dependencies but not this package; child processes find it through PYTHONPATH.
-    sys.path.insert(0, str(ROOT))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     sys.argv[1:] = others
     start("gpu")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    if sys.version_info < (3, 11):  # noqa: UP036  (nothing has checked it yet)
+        fail("mlp_xp needs Python 3.11 or newer; choose one with: make PYTHON=python3.13 gpu")
+    sys.path.insert(0, str(ROOT))
+    from mlp_xp.commands.command_line import run as run_and_exit
+
+    run_and_exit(main)

@@ -1,6 +1,7 @@
 """Start a command from a script, and report errors before it runs in one line."""
 
 import sys
+from typing import NoReturn
 
 
 def start(command: str) -> None:
@@ -11,12 +12,17 @@ def start(command: str) -> None:
         if error.name != "mlp_xp":
             raise
         message = f"mlp_xp is not installed for {sys.executable}; install it with: {install_command()}"
-        print(f"error: {message}", file=sys.stderr)
-        sys.exit(2)
+        end(f"error: {message}", 2)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        end("interrupted", 130)
     main(command)
+
+
+def end(line: str, code: int) -> NoReturn:
+    """Print a line on stderr, unless the caller has closed it, and exit. `print` would take the standard output."""
+    if sys.stderr is not None:
+        print(line, file=sys.stderr)
+    sys.exit(code)
 
 
 def install_command() -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mlp_xp.bench.contestants import IDIOMATIC, LIMIT, NOTEBOOK, SIMULTANEOUS, contestant_of
+from mlp_xp.show.plots import drawing
 
 Record = dict[str, Any]
 """The content of bench.json; `bench.measure` creates the part of a workload."""
@@ -207,10 +208,11 @@ def grid(headings: list[str], cells: list[list[str]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
+@drawing()
 def draw(record: Record, title: str | None = None) -> bytes:
     """Draw the time of a step as bars, one panel per workload, and return a PNG file.
 
-    Axes are logarithmic if the times differ by a factor of LINEAR or more. title: the title of the whole picture.
+    Axes are logarithmic if the times differ by a factor of LINEAR or more. title: the title of the whole picture. Raises PlotError.
     """
     from matplotlib.figure import Figure
 
@@ -239,7 +241,7 @@ def draw(record: Record, title: str | None = None) -> bytes:
         ax.set_axisbelow(True)
         ax.spines[["top", "right", "left"]].set_visible(False)
     file = io.BytesIO()
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=120, format="png", backend="agg")
     return file.getvalue()
 
 

@@ -8,7 +8,6 @@ available, are listed as not run.
 
 import json
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -27,8 +26,9 @@ from mlp_xp.bench.measure import (
 from mlp_xp.bench.report import Record, agrees, conditions, draw, markdown, measured, show
 from mlp_xp.commands.command_line import parse
 from mlp_xp.data.datasets import MNIST_DIR
-from mlp_xp.errors import MlpXpError, nearest, not_installed
+from mlp_xp.errors import MlpXpError, nearest
 from mlp_xp.files import file_errors, write_whole
+from mlp_xp.show.plots import import_matplotlib
 from mlp_xp.show.terminal import plain_console
 
 
@@ -86,15 +86,19 @@ def check_options(options: Options) -> None:
 
 
 def check_matplotlib() -> None:
-    """Raise MlpXpError if Matplotlib is not installed, before hours of measuring."""
-    if find_spec("matplotlib") is None:
-        raise MlpXpError(f"the pictures need Matplotlib, which {not_installed('matplotlib')}")
+    """Raise PlotError if Matplotlib is not installed or cannot be imported, before hours of measuring."""
+    import_matplotlib()
 
 
 def make_folder(folder: Path) -> None:
     """Create the output folder. Raises FileError if that fails."""
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def widen(console: Console) -> None:
+    """Print tables for 80 columns in a narrower terminal too. It breaks their lines, which loses no numbers."""
+    console.width = max(console.width, 80)
 
 
 def measure_all(options: Options, console: Console) -> Record:
@@ -126,7 +130,7 @@ def measure_all(options: Options, console: Console) -> Record:
 def read_record(path: Path, key: str, script: str) -> Record:
     """Read a record that a script wrote. Raises MlpXpError if it cannot be read or does not have the key."""
     try:
-        record: Record = json.loads(path.read_text())
+        record: Record = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(record, dict) or key not in record:
             raise ValueError(f"it has no {key}")
     except (OSError, ValueError) as error:
@@ -140,20 +144,21 @@ def update_document(path: Path, mark: str, inside: str) -> None:
     """Replace the text between two marks in a Markdown file. Raises MlpXpError if the file or a mark is missing."""
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     try:
-        text = path.read_text()
-    except OSError as error:
-        raise MlpXpError(f"--update-docs: {str(path)!r} cannot be read: {error.strerror}; give another file") from error
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MlpXpError(f"--update-docs: {str(path)!r} cannot be read: {reason}; give another file") from error
     before, found, rest = text.partition(begin)
     _, found_end, after = rest.partition(end)
     if not found or not found_end:
         raise MlpXpError(f"--update-docs: {str(path)!r} does not have the lines {begin!r} and {end!r}; add them")
-    write_whole(path, f"{before}{begin}\n\n{inside.strip()}\n\n{end}{after}".encode())
+    write_whole(path, f"{before}{begin}\n\n{inside.strip()}\n\n{end}{after}".encode(errors="backslashreplace"))
 
 
 def write(folder: Path, record: Record) -> None:
     """Write bench.json, bench.md and bench.png."""
     write_whole(folder / "bench.json", (json.dumps(record, indent=1) + "\n").encode())
-    write_whole(folder / "bench.md", markdown(record).encode())
+    write_whole(folder / "bench.md", markdown(record).encode(errors="backslashreplace"))
     write_whole(folder / "bench.png", draw(record))
 
 
@@ -171,13 +176,16 @@ def main() -> int:
         if options.record
         else measure_all(options, console)
     )
-    console.print(conditions(record) + "\n", style="dim")
-    show(record, console)
-    if options.output_dir:
-        write(options.output_dir, record)
-    if options.update_docs:
-        update_document(options.update_docs, "scripts/bench.py", markdown(record))
-        write_whole(options.update_docs.with_suffix(".png"), draw(record))
+    widen(console)
+    try:
+        console.print(conditions(record) + "\n", style="dim")
+        show(record, console)
+    finally:  # also if nobody reads the output any more: the work is done
+        if options.output_dir:
+            write(options.output_dir, record)
+        if options.update_docs:
+            update_document(options.update_docs, "scripts/bench.py", markdown(record))
+            write_whole(options.update_docs.with_suffix(".png"), draw(record))
     if not any(measured(workload) for workload in record["workloads"]):
         raise MlpXpError("nothing was measured: no contestant ran; see the reasons above")
     wrong = [x for workload in record["workloads"] for x in measured(workload).values() if not agrees(x, workload)]

@@ -21,11 +21,12 @@ from rich.markdown import Markdown
 from mlp_xp.bench.contestants import CONTESTANTS, IDIOMATIC, NOTEBOOK, VARIANTS, Workload
 from mlp_xp.bench.measure import circumstances, measure
 from mlp_xp.bench.report import OURS, REST, THEIRS, Record, conditions, digits, grid, measured, step_seconds
-from mlp_xp.commands.bench import check_matplotlib, make_folder, read_record, update_document
+from mlp_xp.commands.bench import check_matplotlib, make_folder, read_record, update_document, widen
 from mlp_xp.commands.command_line import parse
 from mlp_xp.data.datasets import MNIST_DIR, load_dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import write_whole
+from mlp_xp.show.plots import drawing
 from mlp_xp.show.terminal import plain_console
 
 PALE = "#56B4E9"
@@ -156,8 +157,9 @@ def markdown(record: Record) -> str:
     return "\n\n".join(blocks)
 
 
+@drawing()
 def draw(record: Record) -> bytes:
-    """Draw one panel per series on logarithmic axes, and return it as a PNG file."""
+    """Draw one panel per series on logarithmic axes, and return it as a PNG file. Raises PlotError."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogFormatter
 
@@ -177,7 +179,7 @@ def draw(record: Record) -> bytes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(fontsize=8, frameon=False)
     file = io.BytesIO()
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=120, format="png", backend="agg")
     return file.getvalue()
 
 
@@ -196,10 +198,13 @@ def main() -> None:
         record = read_record(options.record, "curves", "scripts/bench_curves.py")
     else:
         record = measure_all(options, console)
-    console.print(Markdown(markdown(record)))
-    if options.output_dir:
-        write_whole(options.output_dir / "curves.json", (json.dumps(record, indent=1) + "\n").encode())
-        write_whole(options.output_dir / "curves.png", draw(record))
-    if options.update_docs:
-        update_document(options.update_docs, "scripts/bench_curves.py", markdown(record))
-        write_whole(options.update_docs.with_name(f"{options.update_docs.stem}-curves.png"), draw(record))
+    widen(console)
+    try:
+        console.print(Markdown(markdown(record)))
+    finally:  # also if nobody reads the output any more: the work is done
+        if options.output_dir:
+            write_whole(options.output_dir / "curves.json", (json.dumps(record, indent=1) + "\n").encode())
+            write_whole(options.output_dir / "curves.png", draw(record))
+        if options.update_docs:
+            update_document(options.update_docs, "scripts/bench_curves.py", markdown(record))
+            write_whole(options.update_docs.with_name(f"{options.update_docs.stem}-curves.png"), draw(record))

@@ -14,7 +14,6 @@ import errno
 import inspect
 import os
 import shlex
-import shutil
 import sys
 import textwrap
 import traceback
@@ -26,6 +25,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hi
 
 from mlp_xp import __version__
 from mlp_xp.errors import MlpXpError, MlpXpWarning, not_installed
+from mlp_xp.show.width import terminal_width
 
 HELP = "--help lists all options"
 # Names that other programs use for our options.
@@ -40,6 +40,8 @@ OTHER_NAMES = {
     "units": "hidden",
     "wd": "weight-decay",
 }
+# Characters of a wrong word in an error.
+LONGEST = 60
 WANTED = {int: ("a whole number", "64"), float: ("a number", "0.01")}
 # Errors caused by the machine: no space, no permission, a limit reached. Any other OSError that reaches `run` is
 # a bug, because the code that reads or writes a file reports a missing or invalid file itself.
@@ -55,6 +57,10 @@ class UsageError(MlpXpError):
 
 class WholeWords(argparse.RawDescriptionHelpFormatter):
     """Help that breaks lines only at spaces: argparse also breaks names such as `array-api-strict` at the hyphens."""
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        """Use the width of all other output; argparse never ends in a terminal of one column."""
+        super().__init__(prog, **{"width": terminal_width() - 2, **options})
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return textwrap.wrap(text, width, break_on_hyphens=False)
@@ -189,21 +195,30 @@ def _build(kind: Any, values: dict[str, Any]) -> Any:
 
 
 def _converter(option: Option) -> Callable[[str], Any]:
-    """Return a function from a word to a value, or to a tuple for a field of several values: 64,32 means 64 32."""
+    """Return a function from a word to a value, or to a tuple for a field of several values: 64,32 means 64 32.
+
+    An empty word is refused: as a path it would mean the current folder, and it is usually a shell's unset variable.
+    """
     wanted, example = WANTED.get(option.kind, ("", ""))
+    thing = "path" if issubclass(option.kind, Path) else "value"
 
     def convert(word: str) -> Any:
+        parts = word.split(",") if option.several and not issubclass(option.kind, Path) else [word]
+        if not word or (option.kind is str and not all(parts)):
+            where = "is empty" if not word else f"{word!r} has an empty part"
+            raise argparse.ArgumentTypeError(f"{where}; give a {thing} or leave it out")
         try:
-            if not option.several:
-                return option.kind(word)
-            return tuple(
-                option.kind(part) for part in (word.split(",") if not issubclass(option.kind, Path) else [word])
-            )
-        except ValueError as error:
+            values = tuple(option.kind(part) for part in parts)
+        except (ValueError, OverflowError) as error:  # also for more digits than Python converts
             form = f"a list of numbers such as {example} 32" if option.several else f"{wanted} such as {example}"
-            raise argparse.ArgumentTypeError(f"{word!r} is not {form}") from error
+            raise argparse.ArgumentTypeError(f"{_shortened(word)} is not {form}") from error
+        return values if option.several else values[0]
 
     return convert
+
+
+def _shortened(word: str) -> str:
+    return repr(word) if len(word) <= LONGEST else f"{word[:LONGEST]!r}... ({len(word)} characters)"
 
 
 def _help(option: Option) -> str:
@@ -224,10 +239,43 @@ def _suggestion(word: str, options: list[Option]) -> str:
     return f" (did you mean --{found[0]}?)" if found else ""
 
 
+def _open_streams() -> None:
+    """Make standard input, output and error usable where the caller has closed them, and for every character.
+
+    A closed one becomes the null device, also as a file descriptor: the next file that is opened would get its number,
+    and what a library writes to the standard output would end up in that file. A character that the encoding of the
+    output lacks, and a byte of a file's name that is no character, is printed as an escape such as \\xe9.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+        stream = getattr(sys, name)
+        if stream is None:
+            # Python closes no such stream at its end; a warning about that would be a line of output.
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: PTH123, SIM115
+        elif mode == "w" and hasattr(stream, "reconfigure"):  # not so where a test captures the output
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flush_output() -> None:
+    """Write out standard output and error. Raises OSError, such as BrokenPipeError."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+
+
 def _silence_output() -> None:
-    """Discard the rest of the output, because Python flushes it again at exit and would report the same error again."""
-    with contextlib.suppress(OSError):  # captured output, as in a test, has no file descriptor
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Discard output that cannot be written: Python would flush it again at exit, and report the same error again."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError):  # captured output, as in a test, has no file descriptor
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager
@@ -250,9 +298,8 @@ def _warnings_as_lines() -> Iterator[None]:
 def print_error(text: str) -> None:
     """Print an error as one line on stderr. A terminal shows it as several lines, broken between words."""
     line = f"error: {text}"
-    if sys.stderr is not None and sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns
-        line = textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    if sys.stderr.isatty():
+        line = textwrap.fill(line, terminal_width(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     print(line, file=sys.stderr)
 
 
@@ -262,43 +309,74 @@ def run(main: Callable[[], int | None]) -> None:
     An MlpXpError is printed as one line and gives its own exit code. A missing library, running out of memory, the
     package's warnings, and SYSTEM_FAULTS that were not turned into an MlpXpError are also reported in one line. Every
     other exception is a bug and keeps its traceback. With --debug, the traceback with all causes is printed first.
+
+    If the reader of the output or of the errors has closed the pipe, as `head` does, the code is 141 and nothing more
+    is printed. Output that the caller has closed, as in `>&-`, is discarded.
     """
+    _open_streams()
+    try:
+        code = _end(main)
+        _flush_output()
+    except BrokenPipeError:
+        code = 141
+    except OSError as error:
+        if error.errno not in SYSTEM_FAULTS:
+            raise
+        code = 1  # the errors cannot be printed, because their file is on a full disk
+    finally:
+        _silence_output()
+    sys.exit(code)
+
+
+def _end(main: Callable[[], int | None]) -> Any:
+    """Run a command's main function, print the error that ends it, and return the exit code."""
     try:
         with _warnings_as_lines():
             code = main() or 0
-        if sys.stdout is not None:  # None where it was closed before Python started
-            sys.stdout.flush()
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # after --help and --version
+        return stop.code
     except MlpXpError as error:
         _show_traceback(error)
         print_error(f"{error.on_command_line()}")
-        code = error.exit_code
+        return error.exit_code
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "mlp_xp":
             raise
         _show_traceback(error)
         print_error(f"{error.name} {not_installed(_requirement(error.name))}")
-        code = 2
+        return 2
     except KeyboardInterrupt as error:
         _show_traceback(error)
         print("interrupted", file=sys.stderr)
-        code = 130
+        return 130
     except BrokenPipeError:
-        # The reader of the output has closed the pipe, as `head` does.
-        _silence_output()
-        code = 141
+        raise
     except OSError as error:
-        if error.errno not in SYSTEM_FAULTS:
+        if isinstance(error, FileNotFoundError) and _is_lost():
+            reason = "the current folder has been deleted; change to another one, or give absolute paths"
+        elif error.errno in SYSTEM_FAULTS:
+            place = "the output" if error.filename is None else repr(os.fspath(error.filename))
+            reason = f"{place}: {error.strerror or error}; fix the file or folder, or use another one"
+        else:
             raise
         _show_traceback(error)
-        place = "the output" if error.filename is None else repr(os.fspath(error.filename))
-        print_error(f"{place}: {error.strerror or error}; fix the file or folder, or use another one")
-        _silence_output()
-        code = 1
+        print_error(reason)
+        return 1
     except MemoryError as error:
         _show_traceback(error)
         print_error(f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes")
-        code = 2
-    sys.exit(code)
+        return 2
+
+
+def _is_lost() -> bool:
+    """Return whether the current folder has been deleted, so that no relative path can be made absolute."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _requirement(module: str) -> str:

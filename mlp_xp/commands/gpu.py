@@ -20,7 +20,8 @@ from mlp_xp.bench.report import Record
 from mlp_xp.commands.bench import check_matplotlib
 from mlp_xp.commands.command_line import parse
 from mlp_xp.errors import MlpXpError
-from mlp_xp.files import file_errors, write_whole
+from mlp_xp.files import FileError, file_errors, write_whole
+from mlp_xp.show.plots import PlotError
 
 DOCUMENT = ROOT / "docs" / "gpu.md"
 
@@ -82,7 +83,12 @@ def write(plan: Plan, record: Record, *, publish: bool = False) -> Path:
     name = "dry-run" if plan.dry_run else "gpu"
     write_whole(plan.folder / "gpu.json", (json.dumps(record, indent=1) + "\n").encode())
     path = (DOCUMENT.parent if publish else plan.folder) / f"{name}.md"
-    write_whole(path, document(record, draw_pictures(record, path.parent, name)).encode())
+    try:
+        pictures = draw_pictures(record, path.parent, name)
+    except (PlotError, FileError) as error:  # the results of an hour must not be lost with them
+        pictures = {}
+        print(f"no pictures: {error}", flush=True)
+    write_whole(path, document(record, pictures).encode(errors="backslashreplace"))
     return path
 
 
@@ -116,8 +122,12 @@ def run_all(options: Options) -> int:
         print(f"{each['name']}: {each.get('unseen') or each['card']}", flush=True)
     record = begin(plan, card, libraries)
     path = write(plan, record)
-    for _ in run(plan, record, lambda line: print(line, flush=True)):
+    try:
+        for _ in run(plan, record, lambda line: print(line, flush=True)):
+            write(plan, record)
+    except BrokenPipeError:  # raised by the line that reports the end of a part, whose results are in the record
         write(plan, record)
+        raise
     if not plan.dry_run:  # at the end only: a run that was stopped must not replace the results of a complete one
         path = write(plan, record, publish=True)
     print(f"written: {path}; logs and records: {plan.folder}")

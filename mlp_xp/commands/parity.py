@@ -7,9 +7,11 @@ It trains one configuration on several array libraries and compares each, step b
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TextColumn
 from rich.table import Table
@@ -21,7 +23,10 @@ from mlp_xp.config import ConfigError, TrainConfig, check_choice
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, check, compare, longest_dot_product, record_notebook
 from mlp_xp.parity.report import COLUMNS, allowed, also, json_record, markdown, mismatches, row
-from mlp_xp.show.terminal import plain_console, say
+from mlp_xp.show.terminal import GLUE, plain_console, say
+
+# Columns in which the numbers of the table leave room for names.
+TABLE_WIDTH = 72
 
 
 @dataclass(frozen=True)
@@ -118,36 +123,49 @@ def main() -> int:
             comparisons.append(compare(loop, comparisons[0].trajectory, length, arguments.tolerance))
 
     faults = [fault for comparison in comparisons for fault in mismatches(comparison, config)]
-    say(
-        console,
-        f"{arguments.steps} steps, {arguments.dtype}, batches of {arguments.batch_size}: "
-        "largest relative deviations from NumPy in float64",
-    )
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in COLUMNS:
-        # If the table is too wide, names, versions and devices are cut, but never numbers.
-        table.add_column(heading, no_wrap=heading not in ("backend", "version", "device"))
-    for i, comparison in enumerate(comparisons):
-        table.add_row(*row(comparison, i))
-    console.print(table)
+    try:
+        say(
+            console,
+            f"{arguments.steps} steps, {arguments.dtype}, batches of {arguments.batch_size}: "
+            "largest relative deviations from NumPy in float64",
+        )
+        show(comparisons, console)
+        for reason in unusable.values():
+            say(console, f"not run: {reason}")
+        for fault in faults:
+            print(f"mismatch: {fault}", file=sys.stderr)
+    finally:  # also if nobody reads the output any more: the work is done
+        text = markdown(comparisons, unusable, asked, faults)
+        if arguments.report_dir:
+            record = json_record(comparisons, unusable, asked, faults)
+            write_whole(arguments.report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
+            write_whole(arguments.report_dir / "parity.md", text.encode(errors="backslashreplace"))
+            figure = draw_deviations(
+                {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]},
+                tolerance=allowed(config, dataset, asked, len(comparisons[0].deviations)),
+            )
+            save(figure, arguments.report_dir / "parity.png")
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            path = Path(summary)
+            with file_errors(path, "write"), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"## Backend parity\n\n{text}\n")
+    return 1 if faults else 0
+
+
+def show(comparisons: Sequence[Comparison], console: Console) -> None:
+    """Print a table of the deviations, or in a narrow terminal a paragraph for each backend; then the accuracies."""
+    if console.width < TABLE_WIDTH:
+        for i, comparison in enumerate(comparisons):
+            name, *cells = row(comparison, i)
+            pairs = [f"{heading} {cell}" for heading, cell in zip(COLUMNS[1:], cells, strict=True) if cell]
+            say(console, f"{name}: {', '.join(pair.replace(' ', GLUE) for pair in pairs)}")
+    else:
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for heading in COLUMNS:
+            # If the table is too wide, names, versions and devices are cut, but never numbers.
+            table.add_column(heading, no_wrap=heading not in ("backend", "version", "device"))
+        for i, comparison in enumerate(comparisons):
+            table.add_row(*row(comparison, i))
+        console.print(table)
     for comparison in comparisons[1:]:
         say(console, also(comparison))
-    for reason in unusable.values():
-        say(console, f"not run: {reason}")
-    text = markdown(comparisons, unusable, asked, faults)
-    if arguments.report_dir:
-        record = json_record(comparisons, unusable, asked, faults)
-        write_whole(arguments.report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
-        write_whole(arguments.report_dir / "parity.md", text.encode())
-        figure = draw_deviations(
-            {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]},
-            tolerance=allowed(config, dataset, asked, len(comparisons[0].deviations)),
-        )
-        save(figure, arguments.report_dir / "parity.png")
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        path = Path(summary)
-        with file_errors(path, "write"), path.open("a", encoding="utf-8") as file:
-            file.write(f"## Backend parity\n\n{text}\n")
-    for fault in faults:
-        print(f"mismatch: {fault}", file=sys.stderr)
-    return 1 if faults else 0

@@ -88,6 +88,8 @@ def find_file(folder: Path, part: str, content: str) -> Path:
 def _find(
     name_or_folder: str | os.PathLike[str], cache_dir: str | os.PathLike[str] | None, progress: Progress | None
 ) -> Files:
+    if name_or_folder == "":  # as a path it would be the current folder
+        raise DatasetError("is empty; give the name of a data set, or the path of a folder", setting=SETTING)
     if isinstance(name_or_folder, str) and name_or_folder in DATASETS:
         if name_or_folder == "mnist" and MNIST_DIR.is_dir():
             return _find_in(MNIST_DIR)

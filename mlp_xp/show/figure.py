@@ -6,6 +6,7 @@ Import this module only where a figure is drawn, because Matplotlib takes long t
 import io
 import warnings
 
+from matplotlib import style
 from matplotlib.figure import Figure
 
 
@@ -13,12 +14,12 @@ class Picture(Figure):
     """A figure without pyplot and its state, for a PNG file or a notebook."""
 
     def png(self) -> bytes:
-        """Return the content of a PNG file."""
+        """Return the content of a PNG file, drawn with Agg in Matplotlib's own style, whatever the caller has set."""
         file = io.BytesIO()
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), style.context("default"):
             # A run's name may contain letters that no installed font has.
             warnings.filterwarnings("ignore", "Glyph", UserWarning)
-            self.savefig(file, format="png")
+            self.savefig(file, format="png", backend="agg")
         return file.getvalue()
 
     def _repr_png_(self) -> bytes:

@@ -9,6 +9,7 @@ import numpy as np
 from mlp_xp.backend import Backend
 from mlp_xp.dataset import Dataset
 from mlp_xp.device import to_device
+from mlp_xp.files import FileError
 from mlp_xp.metrics import confusion_matrix, predict
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import load_model
@@ -42,8 +43,8 @@ def _closing(folder: Path) -> list[dict[str, Any]]:
 def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Path]:
     """Draw curves.png, confusion.png, mistakes.png and weights.png into a run's folder, and return their paths.
 
-    dataset: arrays on the backend's device. Raises RunError if the folder has no model, PlotError if Matplotlib is not
-    installed, and FileError if the folder cannot be written.
+    dataset: arrays on the backend's device. Raises RunError if the folder has no model, and PlotError if Matplotlib is
+    not installed or broken, or the folder cannot be written: the run itself is complete and intact.
     """
     folder = Path(folder)
     model = load_model(folder)
@@ -55,8 +56,12 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Pat
     matrix = confusion_matrix(labels, np.argmax(probabilities, axis=1), len(model.class_names))
     paths = [folder / name for name in run_folder.PICTURES]
     curves, confusion, mistakes, weights = paths
-    plots.save(plots.draw_curves([read_curves(folder)]), curves)
-    plots.save(plots.draw_confusion(matrix, model.class_names), confusion)
-    plots.save(plots.draw_mistakes(images, labels, probabilities, model.class_names), mistakes)
-    plots.save(plots.draw_weights(model.network[0].weights, model.image_shape), weights)
+    try:
+        plots.save(plots.draw_curves([read_curves(folder)]), curves)
+        plots.save(plots.draw_confusion(matrix, model.class_names), confusion)
+        plots.save(plots.draw_mistakes(images, labels, probabilities, model.class_names), mistakes)
+        plots.save(plots.draw_weights(model.network[0].weights, model.image_shape), weights)
+    except FileError as error:
+        reason = error.text.partition(";")[0]
+        raise plots.PlotError(f"{reason}; the run is complete; free some space or fix the folder") from error
     return paths

@@ -1,10 +1,15 @@
 """Draw figures with Matplotlib: curves of runs, confusion, mistakes, weights, deviations between backends.
 
 Each function returns a figure, which a notebook displays and `save` writes. No function uses pyplot or other global
-state.
+state, and the caller's Matplotlib settings have no effect. Each raises PlotError for what a machine can cause: a
+missing or broken Matplotlib, an invalid setting that it reads when it is imported, or too little memory. Any other
+exception is a bug and keeps its traceback.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,10 +27,13 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osv^DPX"
 DPI = 130
+NAMES = {"matplotlib": ("Matplotlib", "matplotlib"), "PIL": ("Pillow", "pillow")}
 
 
 class PlotError(MlpXpError):
-    """A picture that cannot be drawn."""
+    """A picture that cannot be drawn. The text ends with what to do. exit_code: 2 if a library is missing, else 1."""
+
+    exit_code = 1
 
 
 class Curves(NamedTuple):
@@ -39,18 +47,83 @@ class Curves(NamedTuple):
     """Training samples per epoch: a record is drawn at epoch * samples + sample."""
 
 
+def _import_figure() -> Any:
+    """Return the module `figure`. Raises PlotError if Matplotlib is not installed or cannot be imported."""
+    try:
+        return import_module("mlp_xp.show.figure")
+    except ModuleNotFoundError as error:
+        module = (error.name or "matplotlib").partition(".")[0]
+        name, requirement = NAMES.get(module, (module, module))
+        missing = PlotError(f"pictures need {name}, which {not_installed(requirement)}")
+        missing.exit_code = 2
+        raise missing from error
+    except Exception as error:
+        # Matplotlib reads a file of settings and a variable when it is imported, and raises what they make it raise.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PlotError(
+            f"Matplotlib cannot be imported ({reason[:200]}); fix its settings, or install it again"
+        ) from error
+
+
+def import_matplotlib() -> Any:
+    """Return the module `figure`, without MPLBACKEND if Matplotlib does not accept its value. Raises PlotError.
+
+    A process that a notebook starts inherits the notebook's MPLBACKEND, which may name a package that is not there.
+    """
+    try:
+        return _import_figure()
+    except PlotError:
+        # Only after a failure: where Matplotlib accepts the value, the caller's own figures need it.
+        value = os.environ.pop("MPLBACKEND", None)
+        if value is None:
+            raise
+        try:
+            return _import_figure()
+        finally:
+            os.environ["MPLBACKEND"] = value
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Use Matplotlib's own style in the `with` block or the decorated function, and restore the caller's at its end.
+
+    With a caller's settings, such as `text.usetex`, a picture may look wrong or need a program that is not there.
+    Raises PlotError for the errors that the machine causes.
+    """
+    import_matplotlib()
+    from matplotlib import style
+
+    try:
+        with style.context("default"):
+            yield
+    except (OSError, MemoryError, ImportError) as error:
+        reason = " ".join(f"{error}".split()) or "out of memory"
+        raise PlotError(f"pictures cannot be drawn: {reason}; fix that, or install Matplotlib again") from error
+
+
 def new_figure(width: float, height: float) -> "Picture":
     """Return an empty figure, its size in inches. Raises PlotError if Matplotlib is not installed."""
-    try:
-        from mlp_xp.show.figure import Picture
-    except ImportError as error:
-        raise PlotError(f"pictures need Matplotlib, which {not_installed('matplotlib')}") from error
-    return Picture(figsize=(width, height), dpi=DPI, layout="constrained")
+    figure: Picture = import_matplotlib().Picture(figsize=(width, height), dpi=DPI, layout="constrained")
+    return figure
 
 
 def save(figure: "Picture", path: str | Path) -> None:
-    """Write a figure to a PNG file, completely or not at all. Raises FileError."""
-    write_whole(Path(path), figure.png())
+    """Write a figure to a PNG file, completely or not at all. Raises PlotError and FileError."""
+    with drawing():
+        png = figure.png()
+    write_whole(Path(path), png)
+
+
+def _label(text: str) -> str:
+    """Return a name as Matplotlib draws it unchanged: without mathematics, and with bytes that are no letters escaped.
+
+    A folder's name may have such bytes, and Matplotlib refuses them.
+    """
+    return _visible(text).replace("$", r"\$")
+
+
+def _visible(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _tidy(axes: Any) -> None:
@@ -58,6 +131,7 @@ def _tidy(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+@drawing()
 def draw_curves(runs: Sequence[Curves]) -> "Picture":
     """Draw losses and accuracy against samples seen, with the curves of all runs in the same axes.
 
@@ -68,6 +142,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     losses, accuracy = figure.subplots(2, 1, sharex=True)
     labels, later = [], []
     for i, (name, records, samples) in enumerate(runs):
+        name = _visible(name)
         # Runs with the same colour have different markers.
         look = {"color": COLOURS[i % len(COLOURS)], "linewidth": 1.3}
         marked = {**look, "marker": MARKERS[i // len(COLOURS) % len(MARKERS)], "markersize": 3.5}
@@ -97,6 +172,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     return figure
 
 
+@drawing()
 def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
     """Draw a confusion matrix, int (n, n). Rows: true class; columns: predicted class. Only mistakes are coloured."""
     classes = len(class_names)
@@ -120,8 +196,9 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
             axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else "black",
                       fontsize=8 if classes <= 10 else 7, fontweight=weight)  # fmt: skip
     long = max(map(len, class_names)) > 2
-    axes.set_xticks(range(classes), class_names, rotation=45 if long else 0, ha="right" if long else "center")
-    axes.set_yticks(range(classes), class_names)
+    names = [*map(_label, class_names)]
+    axes.set_xticks(range(classes), names, rotation=45 if long else 0, ha="right" if long else "center")
+    axes.set_yticks(range(classes), names)
     right = np.trace(matrix)
     axes.set(
         xlabel="predicted", ylabel="true", title=f"{right} of {matrix.sum()} right ({100 * right / matrix.sum():.2f} %)"
@@ -129,6 +206,7 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
     return figure
 
 
+@drawing()
 def draw_mistakes(
     images: np.ndarray,
     labels: np.ndarray,
@@ -154,12 +232,12 @@ def draw_mistakes(
         axes.set_axis_off()
     for axes, i in zip(grid.flat, wrong, strict=False):
         axes.imshow(images[i], cmap="gray_r", vmin=0, vmax=255)
-        axes.set_title(
-            f"is {class_names[labels[i]]}\nsays {class_names[predictions[i]]}, {percent(sureness[i])}", fontsize=8.5
-        )
+        truth, answer = _label(class_names[labels[i]]), _label(class_names[predictions[i]])
+        axes.set_title(f"is {truth}\nsays {answer}, {percent(sureness[i])}", fontsize=8.5)
     return figure
 
 
+@drawing()
 def draw_weights(weights: np.ndarray, image_shape: tuple[int, int], *, most: int = 100) -> "Picture":
     """Draw first-layer weights, (rows * columns, units), as one image per unit, for at most `most` units."""
     units = min(weights.shape[1], most)
@@ -178,6 +256,7 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, int], *, most: int
     return figure
 
 
+@drawing()
 def draw_deviations(series: Mapping[str, np.ndarray], *, tolerance: np.ndarray | None = None) -> "Picture":
     """Draw the deviation of each backend's loss from the reference's, float (steps,), on logarithmic axes.
 
@@ -190,7 +269,7 @@ def draw_deviations(series: Mapping[str, np.ndarray], *, tolerance: np.ndarray |
     for i, (name, deviations) in enumerate(series.items()):
         edges = np.unique(np.geomspace(1, len(deviations) + 1, 400).astype(int))
         largest = np.maximum(np.maximum.reduceat(deviations, edges[:-1] - 1), floor)
-        axes.plot(edges[:-1], largest, color=COLOURS[i % len(COLOURS)], linewidth=1.2, label=name)
+        axes.plot(edges[:-1], largest, color=COLOURS[i % len(COLOURS)], linewidth=1.2, label=_label(name))
     if tolerance is not None:
         steps = np.arange(1, len(tolerance) + 1)
         axes.plot(steps, tolerance, color="#777777", linestyle="--", label="tolerance")
