@@ -23,9 +23,9 @@ VENV = ROOT / ".venv-gpu"
 def arguments() -> tuple[argparse.Namespace, list[str]]:
     """Return the options of this script, and the other arguments, which are for `mlp-xp gpu`."""
     from mlp_xp import __version__
-    from mlp_xp.commands.command_line import WholeWords
+    from mlp_xp.commands.command_line import Parser, WholeWords
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="scripts/gpu.py",
         formatter_class=WholeWords,
         description="Run GPU tests, parity check and benchmark on an NVIDIA card, and write docs/gpu.md.",

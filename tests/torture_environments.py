@@ -191,8 +191,10 @@ def main() -> int:
             prepare(place / "first", name)
         odd = [each for each in environments(place) if not asked or any(word in each.name for word in asked)]
         # The names matter only where something is encoded.
-        pairs = [(each, name) for each in odd for name in names
-                 if name == "plain" or any(word in each.name for word in ("usual", "ENCODING", "LC_ALL", "file names"))]  # fmt: skip
+        encode = ("usual", "ENCODING", "LC_ALL", "file names")
+        pairs = [
+            (each, name) for each in odd for name in names if name == "plain" or any(x in each.name for x in encode)
+        ]
         count, faults = 0, 0
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for found in pool.map(lambda pair: attack(place, *pair), pairs):

@@ -212,7 +212,8 @@ def grid(headings: list[str], cells: list[list[str]]) -> list[str]:
 def draw(record: Record, title: str | None = None) -> bytes:
     """Draw the time of a step as bars, one panel per workload, and return a PNG file.
 
-    Axes are logarithmic if the times differ by a factor of LINEAR or more. title: the title of the whole picture. Raises PlotError.
+    Axes are logarithmic if the times differ by a factor of LINEAR or more. title: the title of the whole picture.
+    Raises PlotError.
     """
     from matplotlib.figure import Figure
 

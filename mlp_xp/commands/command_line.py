@@ -55,7 +55,7 @@ class UsageError(MlpXpError):
     """An invalid command line."""
 
 
-class WholeWords(argparse.RawDescriptionHelpFormatter):
+class WholeWords(argparse.HelpFormatter):
     """Help that breaks lines only at spaces: argparse also breaks names such as `array-api-strict` at the hyphens."""
 
     def __init__(self, prog: str, **options: Any) -> None:
@@ -64,6 +64,16 @@ class WholeWords(argparse.RawDescriptionHelpFormatter):
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return textwrap.wrap(text, width, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join("\n".join(self._split_lines(line, width)) for line in text.splitlines())
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that does not hide that its help cannot be printed."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stderr).write(message)
 
 
 class Positional(NamedTuple):
@@ -102,7 +112,7 @@ def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some
     some: parse only the options of this dataclass, and ignore all others, including --help. Raises SystemExit(0) after
     --help and --version, and UsageError for an invalid command line.
     """
-    parser = argparse.ArgumentParser(prog=Path(sys.argv[0]).name, add_help=not some)
+    parser = Parser(prog=Path(sys.argv[0]).name, add_help=not some)
     parser.allow_abbrev = parser.exit_on_error = False
     options = add_options(parser, kind, default, common=not some)
     try:
@@ -240,11 +250,11 @@ def _suggestion(word: str, options: list[Option]) -> str:
 
 
 def _open_streams() -> None:
-    """Make standard input, output and error usable where the caller has closed them, and for every character.
+    r"""Make standard input, output and error usable where the caller has closed them, and for every character.
 
     A closed one becomes the null device, also as a file descriptor: the next file that is opened would get its number,
     and what a library writes to the standard output would end up in that file. A character that the encoding of the
-    output lacks, and a byte of a file's name that is no character, is printed as an escape such as \\xe9.
+    output lacks, and a byte of a file's name that is no character, is printed as an escape such as \xe9.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -257,7 +267,7 @@ def _open_streams() -> None:
         stream = getattr(sys, name)
         if stream is None:
             # Python closes no such stream at its end; a warning about that would be a line of output.
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: PTH123, SIM115
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
         elif mode == "w" and hasattr(stream, "reconfigure"):  # not so where a test captures the output
             stream.reconfigure(errors="backslashreplace")
 
@@ -299,7 +309,9 @@ def print_error(text: str) -> None:
     """Print an error as one line on stderr. A terminal shows it as several lines, broken between words."""
     line = f"error: {text}"
     if sys.stderr.isatty():
-        line = textwrap.fill(line, terminal_width(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+        line = textwrap.fill(
+            line, terminal_width(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
     print(line, file=sys.stderr)
 
 

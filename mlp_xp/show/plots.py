@@ -7,6 +7,7 @@ exception is a bug and keeps its traceback.
 """
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -77,6 +78,9 @@ def import_matplotlib() -> Any:
         value = os.environ.pop("MPLBACKEND", None)
         if value is None:
             raise
+        if "matplotlib" not in sys.modules:  # its parts, which stay after a failed import, would not find it again
+            for name in [name for name in sys.modules if name.startswith("matplotlib.")]:
+                del sys.modules[name]
         try:
             return _import_figure()
         finally:
