@@ -144,7 +144,7 @@ def plot_run(
 ) -> list[Path]:
     """Draw the pictures of a run into its folder, and return their paths.
 
-    Takes and raises what `evaluate_run` does; also PlotError without Matplotlib, and FileError.
+    Takes and raises what `evaluate_run` does; also PlotError without Matplotlib, or if the folder cannot be written.
     """
     run_dir = _path(run_dir)
     opened = backend_for(run_dir, backend)

@@ -210,13 +210,15 @@ def _converter(option: Option) -> Callable[[str], Any]:
     An empty word is refused: as a path it would mean the current folder, and it is usually a shell's unset variable.
     """
     wanted, example = WANTED.get(option.kind, ("", ""))
-    thing = "path" if issubclass(option.kind, Path) else "value"
+    remedy = (
+        f"give a {'path' if issubclass(option.kind, Path) else 'value'}{'' if option.metavar else ' or leave it out'}"
+    )
 
     def convert(word: str) -> Any:
         parts = word.split(",") if option.several and not issubclass(option.kind, Path) else [word]
         if not word or (option.kind is str and not all(parts)):
             where = "is empty" if not word else f"{word!r} has an empty part"
-            raise argparse.ArgumentTypeError(f"{where}; give a {thing} or leave it out")
+            raise argparse.ArgumentTypeError(f"{where}; {remedy}")
         try:
             values = tuple(option.kind(part) for part in parts)
         except (ValueError, OverflowError) as error:  # also for more digits than Python converts
