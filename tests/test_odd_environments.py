@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import matplotlib as mpl
 import numpy as np
@@ -194,7 +195,14 @@ def test_a_broken_matplotlib_costs_no_run(no_plots, data_dir, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), MemoryError(), ImportError("libfreetype"), FileError("'x': full")]
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        MemoryError(),
+        ImportError("libfreetype"),
+        RuntimeError("font"),
+        FileError("'x': full"),
+    ],
 )
 def test_a_picture_that_fails_costs_no_run(error, data_dir, tmp_path, monkeypatch):
     def fail(*args: object, **options: object) -> None:
@@ -213,6 +221,13 @@ def test_a_picture_that_fails_costs_no_run(error, data_dir, tmp_path, monkeypatc
     dataset = load_dataset(data_dir)
     *_, closing = train(TrainConfig(epochs=1, hidden=(4,)), dataset, open_backend(), run_dir=tmp_path / "two")
     assert 0 <= closing.accuracy <= 1
+
+
+def test_memory_that_is_out_before_a_picture_costs_no_run(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlp_xp.show.gallery.predict", mock.Mock(side_effect=MemoryError))
+    outcome = call("train", *small("--data-dir", data_dir, "--run-dir", tmp_path / "run"))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines()[-1].startswith("no pictures: out of memory")
 
 
 def test_a_defect_in_a_picture_keeps_its_traceback(data_dir, monkeypatch):

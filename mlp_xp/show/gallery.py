@@ -46,7 +46,16 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Pat
     dataset: arrays on the backend's device. Raises RunError if the folder has no model, and PlotError if Matplotlib is
     not installed or broken, or the folder cannot be written: the run itself is complete and intact.
     """
-    folder = Path(folder)
+    try:
+        return _draw(Path(folder), dataset, backend)
+    except FileError as error:
+        reason = error.text.partition("; files saved earlier")[0]
+        raise plots.PlotError(f"{reason}; the run is complete; free some space or fix the folder") from error
+    except MemoryError as error:
+        raise plots.PlotError(f"out of memory: {error}; the run is complete; close other programs") from error
+
+
+def _draw(folder: Path, dataset: Dataset, backend: Backend) -> list[Path]:
     model = load_model(folder)
     images, labels = backend.to_numpy(dataset.test_images), backend.to_numpy(dataset.test_labels)
     network = to_device(model.network, backend)
@@ -56,12 +65,8 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Pat
     matrix = confusion_matrix(labels, np.argmax(probabilities, axis=1), len(model.class_names))
     paths = [folder / name for name in run_folder.PICTURES]
     curves, confusion, mistakes, weights = paths
-    try:
-        plots.save(plots.draw_curves([read_curves(folder)]), curves)
-        plots.save(plots.draw_confusion(matrix, model.class_names), confusion)
-        plots.save(plots.draw_mistakes(images, labels, probabilities, model.class_names), mistakes)
-        plots.save(plots.draw_weights(model.network[0].weights, model.image_shape), weights)
-    except FileError as error:
-        reason = error.text.partition(";")[0]
-        raise plots.PlotError(f"{reason}; the run is complete; free some space or fix the folder") from error
+    plots.save(plots.draw_curves([read_curves(folder)]), curves)
+    plots.save(plots.draw_confusion(matrix, model.class_names), confusion)
+    plots.save(plots.draw_mistakes(images, labels, probabilities, model.class_names), mistakes)
+    plots.save(plots.draw_weights(model.network[0].weights, model.image_shape), weights)
     return paths

@@ -100,7 +100,7 @@ def drawing() -> Iterator[None]:
     try:
         with style.context("default"):
             yield
-    except (OSError, MemoryError, ImportError) as error:
+    except (OSError, MemoryError, ImportError, RuntimeError) as error:  # RuntimeError: from the font library
         reason = " ".join(f"{error}".split()) or "out of memory"
         raise PlotError(f"pictures cannot be drawn: {reason}; fix that, or install Matplotlib again") from error
 
