@@ -34,6 +34,11 @@ class MlpXpWarning(UserWarning):
     """Something that runs, but probably not as intended. Commands print the message as one line and continue."""
 
 
+def printable(text: str) -> str:
+    """Return text with the characters that control a terminal, and others that it cannot show, written as escapes."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def not_installed(requirement: str) -> str:
     """Return the end of a message about a missing library, with the install command for the running Python."""
     return f"is not installed; install it with: {sys.executable} -m pip install {requirement}"

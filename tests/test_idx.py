@@ -430,7 +430,7 @@ def test_paths_that_cannot_be(tmp_path: Path) -> None:
     ("error", "fault"),
     [
         (PermissionError(errno.EACCES, "Permission denied"), "no permission to read it; check the modes"),
-        (FileNotFoundError(errno.ENOENT, "No such file or directory"), "cannot be read: No such file"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), "no such file; looked for"),
         (OSError(errno.EIO, "Input/output error"), "cannot be read: Input/output error"),
         (OSError("odd"), "cannot be read: odd"),
         (MemoryError(), "too large for the memory of this machine"),
@@ -443,7 +443,7 @@ def test_faults_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, e
         raise error
 
     path = write(tmp_path, encode(LABELS))
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert fault in message(path)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,8 @@ def test_accuracy_is_drawn_to_the_scale_of_trained_networks() -> None:
 
 def test_curves_end_with_the_closing_report(tmp_path: Path) -> None:
     (tmp_path / run_folder.CONFIG).write_text(json.dumps({"settings": {}, "train_samples": 300}))
-    first, last = records(2, 1.0)
+    rest = {"loss": 1.0, "seconds": 1.0, "samples_per_second": 100.0}
+    first, last = ({**record, **rest} for record in records(2, 1.0))
     (tmp_path / run_folder.METRICS).write_text(json.dumps(first) + "\n")
     assert read_curves(tmp_path) == (tmp_path.name, [first], 300)
     (tmp_path / run_folder.RESULT).write_text(json.dumps(last))
@@ -71,14 +73,14 @@ def test_curves_end_with_the_closing_report(tmp_path: Path) -> None:
     (tmp_path / run_folder.RESULT).write_text("{")
     with pytest.raises(run_folder.RunError, match=r"result\.json': is damaged"):
         read_curves(tmp_path)
-    for name, content in (
-        (run_folder.RESULT, "3"),
-        (run_folder.METRICS, '{"epoch": 0}\n'),
-        (run_folder.CONFIG, '{"settings": {}}'),
+    for name, content, message in (
+        (run_folder.RESULT, "3", "': is damaged: 3 is not a JSON object"),
+        (run_folder.METRICS, '{"epoch": 0}\n', "', line 1: is damaged: it has no field 'sample'"),
+        (run_folder.CONFIG, '{"settings": {}}', "': is damaged: it has no field 'train_samples'"),
     ):
         (tmp_path / run_folder.RESULT).write_text(json.dumps(last))
         (tmp_path / name).write_text(content)
-        with pytest.raises(run_folder.RunError, match=r"metrics\.jsonl or result\.json is damaged"):
+        with pytest.raises(run_folder.RunError, match=re.escape(name + message)):
             read_curves(tmp_path)
 
 

@@ -139,10 +139,12 @@ def test_metrics_may_be_none_or_cut_off_but_not_damaged(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b"")
     assert run_folder.read_metrics(tmp_path) == []
-    path.write_bytes(b'{"epoch": 0}\n{"epoch": 1}\n{"ep')
-    assert run_folder.read_metrics(tmp_path) == [{"epoch": 0}, {"epoch": 1}]
-    path.write_bytes(b'{"epoch": 0}\n{"epo\n{"epoch": 1}\n')
-    with pytest.raises(RunError, match=r"metrics\.jsonl': is damaged: ") as caught:
+    records = [run_folder.metrics_record(a_report(epoch=epoch)) for epoch in range(2)]
+    first, second = (json.dumps(record).encode() for record in records)
+    path.write_bytes(first + b"\n" + second + b'\n{"ep')
+    assert run_folder.read_metrics(tmp_path) == records
+    path.write_bytes(first + b'\n{"epo\n' + second + b"\n")
+    with pytest.raises(RunError, match=r"metrics\.jsonl', line 2: is damaged: ") as caught:
         run_folder.read_metrics(tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -28,8 +28,11 @@ from mlp_xp.commands.command_line import parse
 from mlp_xp.data.datasets import MNIST_DIR
 from mlp_xp.errors import MlpXpError, nearest
 from mlp_xp.files import file_errors, write_whole
+from mlp_xp.regular import read_fault, read_regular
 from mlp_xp.show.plots import import_matplotlib
 from mlp_xp.show.terminal import plain_console
+
+LARGEST_RECORD = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def measure_all(options: Options, console: Console) -> Record:
 def read_record(path: Path, key: str, script: str) -> Record:
     """Read a record that a script wrote. Raises MlpXpError if it cannot be read or does not have the key."""
     try:
-        record: Record = json.loads(path.read_text(encoding="utf-8"))
+        record: Record = json.loads(read_regular(path, LARGEST_RECORD))
         if not isinstance(record, dict) or key not in record:
             raise ValueError(f"it has no {key}")
     except (OSError, ValueError) as error:
@@ -144,10 +147,9 @@ def update_document(path: Path, mark: str, inside: str) -> None:
     """Replace the text between two marks in a Markdown file. Raises MlpXpError if the file or a mark is missing."""
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, LARGEST_RECORD).decode()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise MlpXpError(f"--update-docs: {str(path)!r} cannot be read: {reason}; give another file") from error
+        raise MlpXpError(f"--update-docs: {str(path)!r}: {read_fault(error)}; give another file") from error
     before, found, rest = text.partition(begin)
     _, found_end, after = rest.partition(end)
     if not found or not found_end:

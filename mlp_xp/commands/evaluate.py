@@ -12,6 +12,7 @@ from rich.table import Table
 from mlp_xp.api import evaluate_run
 from mlp_xp.commands.command_line import Positional, parse
 from mlp_xp.commands.data import naming_option
+from mlp_xp.errors import printable
 from mlp_xp.metrics import precision_and_recall
 from mlp_xp.show.terminal import plain_console, say, thousands
 
@@ -45,6 +46,7 @@ def main() -> None:
             data=arguments.data_dir,
             cache_dir=arguments.cache_dir,
         )
+    class_names = tuple(map(printable, class_names))  # from a file that may be anybody's
     console = plain_console()
     say(
         console,

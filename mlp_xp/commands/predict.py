@@ -12,7 +12,7 @@ import numpy as np
 from mlp_xp.api import predict_pictures
 from mlp_xp.commands.command_line import Positional, parse, print_error
 from mlp_xp.data.pictures import Pictures
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.metrics import percent
 from mlp_xp.show.terminal import GLUE, plain_console, say
 
@@ -75,5 +75,5 @@ def show(arguments: Arguments, class_names: Sequence[str], pictures: Pictures, p
             console.print(drawing(image), soft_wrap=True)
         order = np.argsort(-row, kind="stable")[:LIKELIEST].tolist()
         # Lines break only where the terminal is too narrow, and never inside an answer.
-        answers = ", ".join(f"{class_names[i]} ({percent(row[i])})".replace(" ", GLUE) for i in order)
-        say(console, f"{path}: {answers}")
+        answers = ", ".join(f"{printable(class_names[i])} ({percent(row[i])})".replace(" ", GLUE) for i in order)
+        say(console, f"{printable(str(path))}: {answers}")

@@ -23,7 +23,7 @@ from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
-from mlp_xp.runs.settings import RECIPES, Settings, flatten, read_settings
+from mlp_xp.runs.settings import RECIPES, Settings, check_foreign, flatten, read_settings
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 
@@ -38,6 +38,14 @@ class Base:
     """Start from the settings in this file instead, such as the config.json of a run."""
     resume: Path | None = None
     """Resume this run with its settings. The backend may be a different one."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the command line itself names."""
+
+    backend: str | None = None
+    """The backend, unless it comes from a recipe, a file or a run."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,9 @@ def parse_arguments() -> Arguments:
         check_choice("recipe", recipe, RECIPES)
         settings = RECIPES[recipe]
     arguments: Arguments = parse(Arguments, default=Arguments(**vars(settings)))
+    if source := base.resume or base.config:
+        named: Named = parse(Named, some=True)
+        check_foreign(arguments, named.backend, repr(str(source)))
     if base.resume:
         for name in ("run_dir", "overwrite"):
             if getattr(arguments, name):

@@ -14,7 +14,10 @@ import numpy as np
 from mlp_xp.data.reading import open_file
 from mlp_xp.errors import MlpXpError
 
-PIECE = 1 << 22
+PIECE = 1 << 20
+# Limits on a file: characters in a line (an image of 1000 x 1000 pixels has 4 million), and all its characters
+# (EMNIST by class, the largest of its kind, has 1.7 thousand million).
+LONGEST_LINE, LARGEST_FILE = 1 << 23, 1 << 34
 
 
 class CsvError(MlpXpError):
@@ -33,7 +36,9 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
     """Read a CSV file of labelled images, gzipped or plain.
 
     Each line holds one sample: the label, then the pixels of a square image, row by row. All values are whole numbers
-    from 0 to 255, separated by commas, and may be quoted. A header line and empty lines are skipped.
+    from 0 to 255, separated by commas, and may be quoted. A header line and empty lines are skipped. A line has at most
+    LONGEST_LINE characters and a file LARGEST_FILE; for gzip streams see `reading.open_file`. Memory use is about half
+    the size of the text, and at most 20 times PIECE more.
 
     Returns the images, uint8 (n, side, side), and the labels, uint8 (n,); n may be 0 if there is a header line.
     Raises CsvError, which names the file, the line and the column.
@@ -55,30 +60,57 @@ def _as_text(stream: io.BufferedIOBase) -> TextIO:
 
 def _split(text: TextIO) -> tuple[int, Iterator[Lines]]:
     """Return the side of an image, from the first non-empty line, and the samples' lines in non-empty pieces."""
-    number, line = 1, text.readline()
-    while line.isspace():
-        number, line = number + 1, text.readline()
-    if not line:
+    pieces = _pieces(text)
+    piece = next(pieces, None)
+    if piece is None:
         raise CsvError("empty: no sample was found; fetch the file again")
-    start = Lines(number, [line])
-    fields = [field.strip() for field in _fields(line)]
+    skipped = next(i for i, line in enumerate(piece.lines) if _is_filled(line))
+    number = piece.first + skipped
+    fields = [field.strip() for field in _fields(piece.lines[skipped])]
     side, named = _side(fields, number), _are_names(fields, number)
+    start = Lines(number + named, piece.lines[skipped + named :])
 
-    def pieces() -> Iterator[Lines]:
-        if not named:
+    def samples() -> Iterator[Lines]:
+        if _filled(start):
             yield start
-        following = number + 1
-        while lines := text.readlines(PIECE):
-            piece = Lines(following, lines)
-            if _filled(piece):
-                yield piece
-            following += len(lines)
+        yield from pieces
 
-    return side, pieces()
+    return side, samples()
+
+
+def _pieces(text: TextIO) -> Iterator[Lines]:
+    """Yield the lines of a text, without their line breaks, in pieces that are not all empty."""
+    number, rest, total = 1, "", 0
+    while piece := text.read(PIECE):
+        total += len(piece)
+        if total > LARGEST_FILE:
+            raise CsvError(f"has more than {LARGEST_FILE} characters, the limit; divide the file")
+        # Not splitlines, which also breaks lines at characters that are no line breaks in a file.
+        *lines, rest = (rest + piece).split("\n")
+        del piece  # the largest of what would else be kept until the samples in it are parsed
+        if lines and len(longest := max(lines, key=len)) > LONGEST_LINE:
+            _check_length(longest, number + lines.index(longest))
+        number += len(lines)
+        _check_length(rest, number)
+        if any(map(_is_filled, lines)):
+            yield Lines(number - len(lines), lines)
+    if _is_filled(rest):
+        yield Lines(number, [rest])
+
+
+def _check_length(line: str, number: int) -> None:
+    if len(line) > LONGEST_LINE:
+        raise CsvError(
+            f"line {number}: has more than {LONGEST_LINE} characters, the limit; check how the file was made"
+        )
+
+
+def _is_filled(line: str) -> bool:
+    return bool(line) and not line.isspace()
 
 
 def _filled(piece: Lines) -> list[str]:
-    return [line for line in piece.lines if not line.isspace()]
+    return [*filter(_is_filled, piece.lines)]
 
 
 def _fields(line: str) -> list[str]:
@@ -138,7 +170,7 @@ def _parse(piece: Lines, columns: int) -> np.ndarray:
 def _blame(piece: Lines, columns: int) -> None:
     """Raise CsvError for the first fault in lines that are known to have one."""
     for number, line in enumerate(piece.lines, piece.first):
-        if line.isspace():
+        if not _is_filled(line):
             continue
         fields = _fields(line)
         if len(fields) != columns:

@@ -1,6 +1,7 @@
 """Load data sets, by name or from a folder of IDX or CSV files, as `uint8` arrays on a backend's device."""
 
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from mlp_xp.checks import DatasetError
 from mlp_xp.data.csv_files import read_csv
 from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.idx import read_idx
-from mlp_xp.data.reading import fault
+from mlp_xp.data.reading import fault, open_file
 from mlp_xp.data.registry import DATASETS, DIGITS
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import nearest
@@ -23,10 +24,13 @@ MNIST_DIR = next((d for d in (_HERE / "mnist", _HERE.parent.parent / "data" / "m
 PARTS = ("train", "t10k")
 CONTENTS = ("images-idx3", "labels-idx1")
 CSV_SUFFIXES = (".csv", ".csv.gz")
+# A CSV file is for training or for testing if its name has one of these words, between characters that are no letters.
+WORDS = {"train": ("train",), "test": ("test", "t10k")}
 GIVE = "give a folder with four IDX files named like MNIST's or two CSV files, or the name of a data set"
 # The argument of `load_dataset` that the errors are about.
 SETTING = "name_or_folder"
 PIECE = 4096
+COMPARED = 1 << 16
 
 
 class Files(NamedTuple):
@@ -53,8 +57,10 @@ def load_dataset(
     read from the package or the repository if it is there. Other data sets are downloaded once; see `downloads.fetch`
     for `cache_dir` and `progress`.
 
-    A folder (a path, or a string that is not a name) holds four IDX files named like MNIST's, or `*train*.csv` and
-    `*test*.csv` in the format of `csv_files.read_csv`. All files may be gzipped. The labels are 0 to 9.
+    A folder (a path, or a string that is not a name) holds four IDX files named like MNIST's, or two CSV files in the
+    format of `csv_files.read_csv`: one with the word `train` in its name, one with `test` or `t10k` (`mnist_train.csv`,
+    but not `latest.csv`). All files may be gzipped; if a file is there both gzipped and plain, both must have the same
+    content. The labels are 0 to 9. A test set that is the training set is rejected: its accuracy would mean nothing.
 
     Raises DatasetError, IdxError, CsvError or DownloadError, which name the file and the fault. If no data set is
     found, the error's `setting` is "name_or_folder".
@@ -67,6 +73,11 @@ def load_dataset(
             f"{str(files.test[0])!r}: the test images are {_size(test_images.shape)} pixels, the training images in "
             f"{files.train[0].name} are {_size(train_images.shape)}; all images must have the same size"
         )
+    if train_images.shape == test_images.shape and _equal(train_images, test_images, backend):
+        raise DatasetError(
+            f"{str(files.test[0])!r}: has the same images as {files.train[0].name}: testing on the training set says "
+            "nothing about other images; give a test set of its own"
+        )
     known = isinstance(name_or_folder, str) and name_or_folder in DATASETS
     name = str(name_or_folder) if known else str(Path(name_or_folder).absolute())
     return Dataset(train_images, train_labels, test_images, test_labels, files.class_names, name)
@@ -75,13 +86,14 @@ def load_dataset(
 def find_file(folder: Path, part: str, content: str) -> Path:
     """Return the path of one of the four files, such as `train-images-idx3-ubyte`, gzipped or not.
 
-    part: "train" or "t10k". content: "images-idx3" or "labels-idx1". Raises DatasetError if there is no such file.
+    part: "train" or "t10k". content: "images-idx3" or "labels-idx1". Raises DatasetError if there is no such file, or
+    if it is there gzipped and plain, with different contents.
     """
     names = _names(folder)
     wanted = f"{part}-{content}-ubyte"
-    for name in (f"{wanted}.gz", wanted):
-        if name in names:
-            return folder / name
+    found = [folder / name for name in (f"{wanted}.gz", wanted) if name in names]
+    if found:
+        return _one_of(found)
     raise DatasetError(f"{str(folder.absolute() / wanted)!r}: not found, with or without .gz; {GIVE}", setting=SETTING)
 
 
@@ -108,10 +120,28 @@ def _find(
 
 def _find_in(folder: Path) -> Files:
     names = _names(folder)
-    if any(name.startswith(tuple(f"{part}-{c}-ubyte" for part in PARTS for c in CONTENTS)) for name in names):
+    tables = {part: [name for name in names if _is_csv(name) and _has_word(name, part)] for part in WORDS}
+    idx = [name for name in names if name.startswith(tuple(f"{part}-{c}-ubyte" for part in PARTS for c in CONTENTS))]
+    if idx:
+        others = (
+            tables["train"] + tables["test"] + [name for name in names if re.match("test-(images|labels)-idx", name)]
+        )
+        if others:
+            raise DatasetError(
+                f"{str(folder.absolute())!r}: has two data sets: {idx[0]!r} and others, and {others[0]!r}; keep one of "
+                "them in this folder",
+                setting=SETTING,
+            )
         train, test = (tuple(find_file(folder, part, content) for content in CONTENTS) for part in PARTS)
         return Files(train, test)
-    if any(name.lower().endswith(CSV_SUFFIXES) for name in names):
+    if any(map(_is_csv, names)):
+        both = [name for name in tables["train"] if name in tables["test"]]
+        if both:
+            raise DatasetError(
+                f"{str(folder.absolute())!r}: the name {both[0]!r} has both 'train' and 'test' in it; name each file "
+                "after one of them, such as mnist_train.csv",
+                setting=SETTING,
+            )
         return Files((_find_csv(folder, names, "train"),), (_find_csv(folder, names, "test"),))
     raise DatasetError(
         f"{str(folder.absolute())!r}: has neither IDX files named like MNIST's, such as train-images-idx3-ubyte.gz, "
@@ -120,13 +150,53 @@ def _find_in(folder: Path) -> Files:
     )
 
 
+def _is_csv(name: str) -> bool:
+    return name.lower().endswith(CSV_SUFFIXES)
+
+
+def _has_word(name: str, part: str) -> bool:
+    return re.search(rf"(?<![^\W\d_])({'|'.join(WORDS[part])})(?![^\W\d_])", name.lower()) is not None
+
+
 def _find_csv(folder: Path, names: list[str], part: str) -> Path:
-    found = [name for name in names if part in name.lower() and name.lower().endswith(CSV_SUFFIXES)]
-    if len(found) == 1:
-        return folder / found[0]
+    tables = [name for name in names if _is_csv(name)]
+    found = [name for name in tables if _has_word(name, part)]
+    if len({name.removesuffix(".gz") for name in found}) == 1:
+        return _one_of([folder / name for name in found])
     several = f"has several CSV files with {part!r} in the name ({', '.join(found)}); keep one of them"
-    none = f"has no CSV file with {part!r} in the name, such as mnist_{part}.csv; {GIVE}"
+    none = f"has no CSV file with the word {part!r} in its name, such as mnist_{part}.csv, but {_some(tables)}; {GIVE}"
     raise DatasetError(f"{str(folder.absolute())!r}: {several if found else none}", setting=SETTING)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(map(repr, names[:3]))}{more}"
+
+
+def _one_of(paths: list[Path]) -> Path:
+    """Return the first of a file's forms, gzipped and plain. Raises DatasetError if their contents differ."""
+    first = paths[0]
+    for other in paths[1:]:
+        if not _same_content(first, other):
+            raise DatasetError(
+                f"{str(first)!r}: has another content than {other.name!r} beside it, so it is unclear which is meant; "
+                "keep one of them"
+            )
+    return first
+
+
+def _same_content(first: Path, other: Path) -> bool:
+    with open_file(first, DatasetError) as (one, _), open_file(other, DatasetError) as (two, _):
+        while (piece := one.read(COMPARED)) == two.read(COMPARED):
+            if not piece:
+                return True
+    return False
+
+
+def _equal(one: Array, other: Array, backend: Backend | None) -> bool:
+    xp = np if backend is None else backend.xp
+    starts = range(0, one.shape[0], PIECE)  # in pieces, because nearly always the first one differs
+    return all(bool(xp.all(one[i : i + PIECE, ...] == other[i : i + PIECE, ...])) for i in starts)
 
 
 def _names(folder: Path) -> list[str]:

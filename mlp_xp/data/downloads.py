@@ -13,11 +13,14 @@ from typing import Any
 
 from mlp_xp.data.registry import DATASETS, Source
 from mlp_xp.errors import MlpXpError, not_installed
+from mlp_xp.regular import open_regular
 
 CACHE_VARIABLE = "MLP_XP_CACHE"
 # Without any data, or for one chunk of CHUNK_BYTES; the next mirror is then tried.
 TIMEOUT_SECONDS = 20.0
 CHUNK_BYTES = 1 << 13
+# The most that is read of a file whose size is not announced. The largest of the data sets' files has 0.6 GB.
+LARGEST_FILE = 1 << 32
 
 Progress = Callable[[str, int, int], None]
 """Called during a download with the file's name, the bytes received and the bytes expected (0 if unknown)."""
@@ -29,6 +32,10 @@ class DownloadError(MlpXpError):
 
 class SlowMirrorError(Exception):
     """A mirror that sends data too slowly."""
+
+
+class EndlessFileError(Exception):
+    """A mirror that sends more than it announced, or more than LARGEST_FILE."""
 
 
 def fetch(
@@ -51,6 +58,7 @@ def fetch(
     try:
         folder = cache_folder(cache_dir) / source.folder
         files = [folder / file for file in source.files]
+        _check_regular([folder / file for file in source.checksums] + files)
         if source.archive is None:
             _fetch_all(name, source, folder, progress, timeout)
         elif not all(file.is_file() for file in files):
@@ -76,6 +84,13 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
             f"{str(chosen)!r} starts with the home of an unknown user; name another folder, or set {CACHE_VARIABLE}",
             setting="cache_dir",
         ) from error
+
+
+def _check_regular(paths: list[Path]) -> None:
+    """Raise OSError for a FIFO or device in the cache, which pooch would wait for. A missing file is fetched."""
+    for path in paths:
+        if path.exists():
+            open_regular(path).close()
 
 
 def _pooch() -> Any:
@@ -104,7 +119,14 @@ def _fetch_all(name: str, source: Source, folder: Path, progress: Progress | Non
                 with _quiet(pooch):
                     pooch.retrieve(mirror + file, f"sha256:{checksum}", file, folder, downloader=downloader)
                 break
-            except (RequestException, ConnectionError, TimeoutError, ValueError, SlowMirrorError) as error:
+            except (
+                RequestException,
+                ConnectionError,
+                TimeoutError,
+                ValueError,
+                SlowMirrorError,
+                EndlessFileError,
+            ) as error:
                 if type(error) is ValueError and "does not match the known hash" not in str(error):
                     raise  # a defect: pooch reports only wrong checksums this way
                 faults.append(f"{mirror}{file}: {_cause(error, timeout)}")
@@ -126,6 +148,8 @@ def _cause(error: Exception, timeout: float) -> str:
     chain = list(_chain(error))
     if any(isinstance(link, SlowMirrorError | TimeoutError) for link in chain):
         return f"too slow: gave up after {timeout:g} s"
+    if isinstance(error, EndlessFileError):
+        return "it sends more than it announced"
     if isinstance(error, HTTPError) and error.response is not None:
         return f"HTTP status {error.response.status_code}"
     if isinstance(error, ChunkedEncodingError):
@@ -162,13 +186,17 @@ class _Watch:
         self.reset()
 
     def reset(self) -> None:
-        self.done = 0
+        self.done = self.received = 0
         self.since = time.monotonic()
 
     def update(self, count: int) -> None:
         # A socket's timeout restarts with every byte, so a mirror that sends single bytes would never reach it.
         if time.monotonic() - self.since > self.timeout:
             raise SlowMirrorError
+        # A mirror that compresses, in spite of the request, can send more. pooch counts the last chunk as a full one.
+        self.received += count
+        if self.received > (self.total or LARGEST_FILE) + CHUNK_BYTES:
+            raise EndlessFileError
         self.done = min(self.done + count, self.total or sys.maxsize)
         if self.progress is not None:
             self.progress(self.file, self.done, self.total)

@@ -11,6 +11,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.errors import MlpXpError, not_installed
+from mlp_xp.regular import UnfitFileError, open_regular, read_fault
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,6 +43,10 @@ DIRT = 0.02
 # What Pillow's decoders raise for a damaged file: mostly OSError, also SyntaxError (PNG, Exif), ValueError (PPM, DDS),
 # RuntimeError (AVIF), ZeroDivisionError (DDS in Pillow 10), and the errors of the parsers that they use.
 DAMAGE = (OSError, SyntaxError, ValueError, RuntimeError, ZeroDivisionError, EOFError, struct.error, zlib.error)
+# In a folder, and as the content of a file, these are no pictures: Pillow runs Ghostscript, a program, to draw EPS.
+EXECUTED = ("EPS",)
+# Bytes of a file. Some decoders read all of it at once.
+LARGEST_FILE = 1 << 28
 # Fainter ink does not count for a digit's extent: JPEG leaves such traces around it.
 EDGE = 0.02
 
@@ -121,7 +127,8 @@ def _pillow() -> ModuleType:
 
 def _picture_files(path: Path) -> list[Path]:
     pillow = _pillow()
-    suffixes = {suffix for suffix, form in pillow.registered_extensions().items() if form in pillow.OPEN}
+    known = _formats()
+    suffixes = {suffix for suffix, form in pillow.registered_extensions().items() if form in known}
     try:
         if not path.is_dir():
             return [path]
@@ -153,30 +160,46 @@ def _decode(picture: "str | os.PathLike[str] | Image.Image", name: str) -> "Imag
     try:
         if not isinstance(picture, (str, os.PathLike)):
             return ImageOps.exif_transpose(picture)
-        fault = _no_file(Path(picture))
-        if not fault:
-            with pillow.open(picture) as opened:
-                return ImageOps.exif_transpose(opened)
+        with _open(picture, name) as file, pillow.open(file, formats=_formats()) as opened:
+            return ImageOps.exif_transpose(opened)
     except (pillow.DecompressionBombWarning, pillow.DecompressionBombError) as error:
         limit = f"{pillow.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
         raise PictureError(f"{name}: has more than {limit}; make it smaller") from error
     except pillow.UnidentifiedImageError as error:
         raise PictureError(f"{name}: is not a picture that Pillow can read; save it as PNG or JPEG") from error
-    except PermissionError as error:
-        raise PictureError(f"{name}: no permission to read it; check the modes of the file") from error
     except DAMAGE as error:
         if isinstance(error, OSError) and error.errno is not None:  # from the system, not from a decoder
             raise PictureError(f"{name}: cannot be read: {error.strerror}; fix the file or folder") from error
         fault = " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"{name}: is a damaged picture: {fault}; save it again as PNG or JPEG") from error
+
+
+def _open(path: str | os.PathLike[str], name: str) -> BufferedReader:
+    try:
+        file = open_regular(path)
+        if os.fstat(file.fileno()).st_size <= LARGEST_FILE:
+            return file
+        file.close()
+        fault = f"has more than {LARGEST_FILE >> 20} MiB"
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: characters that no path can have
+        fault = "no such file"
+    except IsADirectoryError:
+        fault = "is a folder"
+    except UnfitFileError as error:
+        fault = read_fault(error).partition(";")[0]
+    except PermissionError as error:
+        raise PictureError(f"{name}: no permission to read it; check the modes of the file") from error
+    except OSError as error:
+        raise PictureError(f"{name}: {read_fault(error)}; fix the file or folder") from error
     raise PictureError(f"{name}: {fault}; give a picture file, PNG or JPEG for example")
 
 
-def _no_file(path: Path) -> str:
-    """Return why a path is not a regular file, or "". Checked before opening, as opening a FIFO waits for a writer."""
-    if path.is_file():
-        return ""
-    return "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "no such file"
+def _formats() -> list[str]:
+    """Return Pillow's formats, the common ones first."""
+    pillow = _pillow()
+    pillow.preinit()
+    pillow.init()
+    return [form for form in pillow.ID if form not in EXECUTED]
 
 
 def grey(image: "Image.Image") -> Floats:

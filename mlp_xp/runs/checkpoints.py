@@ -1,21 +1,40 @@
 """Models and checkpoints on disk: safetensors files, which contain no code, with metadata and a checksum."""
 
+import errno
 import hashlib
+import itertools
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import Backend, open_backend
+from mlp_xp.backend import DTYPES, Backend, open_backend
 from mlp_xp.dataset import Dataset
 from mlp_xp.files import write_whole
+from mlp_xp.functional import ACTIVATIONS
 from mlp_xp.network import Layer, Network
-from mlp_xp.runs.run_folder import CHECKPOINT, FREE_SETTINGS, MODEL, RunError, read_config
+from mlp_xp.regular import UnfitFileError, open_regular, read_fault
+from mlp_xp.runs import records
+from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, FREE_SETTINGS, MODEL, read_config
 from mlp_xp.runs.settings import Settings, flatten, unflatten
 from mlp_xp.steps import State
 from mlp_xp.training import Best, Position, Tally
+
+REMEDY = "train again"
+ALTERED = "is truncated or altered"
+TENSOR_DTYPES = ("F64", "F32")
+# Limits on the size of a file, in bytes, and of its header: names, shapes and metadata.
+FILE_LIMIT, HEADER_LIMIT = 1 << 34, 1 << 24
+MODEL_FACTS: records.Schema = {
+    "activation": records.choice(ACTIVATIONS),
+    "dtype": records.choice(DTYPES),
+    "image_shape": records.IMAGE_SHAPE,
+    "class_names": records.CLASS_NAMES,
+}
 
 
 class Model(NamedTuple):
@@ -55,26 +74,57 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], facts: dict[str, s
 
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read tensors and metadata from a file of `write_tensors`. Raises RunError if the file is missing or altered."""
+    """Read tensors, float64 or float32, and metadata from a file of `write_tensors`.
+
+    Raises RunError if the file is missing, altered or not a regular file, or larger than HEADER_LIMIT or FILE_LIMIT.
+    """
     from safetensors import SafetensorError, safe_open
 
+    where = repr(str(path))
     try:
-        with path.open("rb"):  # safetensors reports any file that it cannot open as missing
-            pass
+        _check_sizes(path)  # safetensors reports any file that it cannot open as missing, and waits for a FIFO
         with safe_open(path, framework="np") as file:
-            facts = json.loads((file.metadata() or {}).get("mlp_xp", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = [*file.keys()]
+            for name in names:
+                dtype = file.get_slice(name).get_dtype()
+                if dtype not in TENSOR_DTYPES:
+                    raise RunError(
+                        f"{where}: {records.shortened(name)} is an array of {dtype}, not of floats; {REMEDY}"
+                    )
+            facts = records.parse((file.metadata() or {}).get("mlp_xp", "{}"), where, REMEDY, wrong=ALTERED)
+            tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError as error:
-        raise RunError(f"{str(path)!r}: does not exist; resume the run to save one") from error
+        raise RunError(f"{where}: does not exist; resume the run to save one") from error
     except OSError as error:
-        raise RunError(f"{str(path)!r}: cannot be read: {error.strerror or error}; fix it, or train again") from error
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise RunError(
-            f"{str(path)!r}: is truncated or altered: {' '.join(str(error).split())}; train again"
-        ) from error
+        raise RunError(f"{where}: {read_fault(error)}; fix it, or train again") from error
+    except MemoryError as error:
+        raise RunError(f"{where}: is too large for the memory of this machine; {REMEDY}") from error
+    except (SafetensorError, ValueError) as error:
+        raise RunError(f"{where}: {ALTERED}: {' '.join(str(error).split())}; {REMEDY}") from error
     if not isinstance(facts, dict) or facts.pop("sha256", None) != _digest(tensors, facts):
-        raise RunError(f"{str(path)!r}: was altered: its content does not match its SHA-256 sum; train again")
-    return tensors, facts
+        raise RunError(f"{where}: was altered: its content does not match its SHA-256 sum; {REMEDY}")
+    return tensors, records.check_fields(facts, dict.fromkeys(facts, records.text(HEADER_LIMIT)), where, REMEDY)
+
+
+def _check_sizes(path: Path) -> None:
+    """Check the size of the file and of its header, which starts with its own size. Raises OSError."""
+    with open_regular(path) as file:
+        start, size = file.read(8), os.fstat(file.fileno()).st_size
+    if size > FILE_LIMIT or int.from_bytes(start, "little") > HEADER_LIMIT < size:
+        limit = f"{FILE_LIMIT} bytes, or {HEADER_LIMIT} of them in its header"
+        raise UnfitFileError(errno.EFBIG, f"has more than {limit}, the limit for such a file")
+
+
+def not_finite(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """Return the name of the first array (host, floats) with a value that is not finite; None if all are finite."""
+    return next((name for name, array in arrays.items() if not np.isfinite(array).all()), None)
+
+
+def _check_finite(arrays: Mapping[str, np.ndarray], path: Path) -> None:
+    if name := not_finite(arrays):
+        raise RunError(
+            f"{str(path)!r}: the array {name} has values that are not finite: its training diverged; {REMEDY}"
+        )
 
 
 def save_model(folder: Path, network: Network, settings: Settings, dataset: Dataset, backend: Backend) -> None:
@@ -89,20 +139,69 @@ def save_model(folder: Path, network: Network, settings: Settings, dataset: Data
 
 
 def load_model(folder: str | Path) -> Model:
-    """Read the last saved network of a run, on the host. Raises RunError."""
+    """Read the last saved network of a run, on the host.
+
+    Raises RunError unless its arrays are finite, fit together, and fit the image shape, the class names and the run's
+    config.json.
+    """
     folder = Path(folder)
-    read_config(folder)
-    tensors, facts = read_tensors(folder / MODEL)
-    try:
-        layers = [
-            Layer(tensors[f"network.{i}.weights"], tensors[f"network.{i}.bias"]) for i in range(len(tensors) // 2)
-        ]
-        rows, columns = json.loads(facts["image_shape"])
-        return Model(
-            tuple(layers), facts["activation"], facts["dtype"], (rows, columns), tuple(json.loads(facts["class_names"]))
+    settings, record = read_config(folder)
+    path = folder / MODEL
+    tensors, facts = read_tensors(path)
+    where = repr(str(path))
+    missing = [name for name in MODEL_FACTS if name not in facts]
+    if missing or not tensors:
+        lacks = f"it has no {missing[0]!r}" if missing else "it has no arrays"
+        raise RunError(f"{where}: is not a model of mlp_xp: {lacks}; {REMEDY}")
+    values = {
+        **facts,
+        "image_shape": records.parse(facts["image_shape"], f"{where}, image_shape", REMEDY),
+        "class_names": records.parse(facts["class_names"], f"{where}, class_names", REMEDY),
+    }
+    records.check_fields(values, MODEL_FACTS, where, REMEDY)
+    for name, saved, wanted in (
+        ("activation", values["activation"], settings.train.activation),
+        ("dtype", values["dtype"], settings.dtype),
+        *((name, values[name], record.get(name, values[name])) for name in ("image_shape", "class_names")),
+    ):
+        if saved != wanted:
+            raise RunError(
+                f"{where}: was made with {name} {records.shortened(saved)}, but {CONFIG} has "
+                f"{records.shortened(wanted)}; restore the files of one run, or train again"
+            )
+    rows, columns = values["image_shape"]
+    sizes = (rows * columns, *settings.train.hidden, len(values["class_names"]))
+    expected = {
+        f"network.{i}.{field}": shape
+        for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes))
+        for field, shape in (("weights", (inputs, outputs)), ("bias", (outputs,)))
+    }
+    _check_arrays(tensors, expected, settings.dtype, path)
+    layers = (Layer(tensors[f"network.{i}.weights"], tensors[f"network.{i}.bias"]) for i in range(len(sizes) - 1))
+    return Model(tuple(layers), values["activation"], values["dtype"], (rows, columns), tuple(values["class_names"]))
+
+
+def _check_arrays(
+    tensors: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]], dtype: str, path: Path
+) -> None:
+    """Raise RunError unless the tensors have the expected names and shapes, the dtype, and finite values."""
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise RunError(f"{str(path)!r}: has no array {name} for the run's configuration; {REMEDY}")
+        if tensors[name].shape != shape:
+            raise RunError(
+                f"{str(path)!r}: the array {name} has shape {tensors[name].shape}, but the run's configuration "
+                f"requires {shape}; use the configuration that it was made with, or train again"
+            )
+        if tensors[name].dtype != dtype:
+            raise RunError(
+                f"{str(path)!r}: the array {name} is {tensors[name].dtype}, but the run's dtype is {dtype}; {REMEDY}"
+            )
+    if more := [name for name in tensors if name not in expected]:
+        raise RunError(
+            f"{str(path)!r}: has an array {records.shortened(more[0])}, which the configuration does not; {REMEDY}"
         )
-    except KeyError as error:
-        raise RunError(f"{str(folder / MODEL)!r}: is not a model of mlp_xp: it has no {error}; train again") from error
+    _check_finite(tensors, path)
 
 
 def backend_for(folder: str | Path, name: str, device: str | None = None) -> Backend:
@@ -151,42 +250,43 @@ def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Bac
     fresh: a new state of the settings' network, which gives the expected names and shapes. Raises RunError if the
     checkpoint is damaged or does not match the settings; the message names the difference.
     """
-    path = folder / CHECKPOINT
+    path, where = folder / CHECKPOINT, repr(str(folder / CHECKPOINT))
     tensors, facts = read_tensors(path)
     if not {"settings", "position"} <= {*facts}:
-        raise RunError(f"{str(path)!r}: is not a checkpoint; start the run again")
+        raise RunError(f"{where}: is not a checkpoint; start the run again")
     # A setting that is newer than the checkpoint gets its default.
-    saved = _as_json(unflatten(json.loads(facts["settings"]), repr(str(path))))
+    record = records.check_fields(records.parse(facts["settings"], f"{where}, settings", REMEDY), {}, where, REMEDY)
+    saved = _as_json(unflatten(record, where))
     wanted = _as_json(settings)
     for name in wanted:
         if name not in FREE_SETTINGS and saved[name] != wanted[name]:
             raise RunError(
-                f"{str(path)!r}: was made with {name} {saved[name]!r}, but the run's configuration has "
-                f"{wanted[name]!r}; resume with the settings of the checkpoint"
+                f"{where}: was made with {name} {records.shortened(saved[name])}, but the run's configuration has "
+                f"{records.shortened(wanted[name])}; resume with the settings of the checkpoint"
             )
-    record = json.loads(facts["position"])
+    schema = {**records.POSITION, "epoch": records.whole(0, settings.train.epochs - 1)}
+    record = records.parse(facts["position"], f"{where}, position", REMEDY)
+    record = records.check_fields(record, schema, where, REMEDY)
+    tally, best = record["tally"], record["best"]
+    networks = ["network", *(f"kept.{j}" for j in range(len(fresh.slots[0]))), *(["best"] if best else [])]
+    expected = {
+        f"{prefix}.{i}.{field}": tuple(array.shape)
+        for prefix in networks
+        for i, layer in enumerate(fresh.network)
+        for field, array in layer._asdict().items()
+    }
+    _check_arrays(tensors, expected, settings.dtype, path)
 
     def network(prefix: str) -> Network:
-        layers = []
-        for i, layer in enumerate(fresh.network):
-            arrays = []
-            for field, array in layer._asdict().items():
-                name = f"{prefix}.{i}.{field}"
-                if name not in tensors:
-                    raise RunError(f"{str(path)!r}: has no array {name} for the run's configuration; train again")
-                if tensors[name].shape != tuple(array.shape):
-                    raise RunError(
-                        f"{str(path)!r}: the array {name} has shape {tensors[name].shape}, but the run's "
-                        f"configuration requires {tuple(array.shape)}; use the configuration of the checkpoint"
-                    )
-                arrays.append(backend.asarray(tensors[name], backend.dtype))
-            layers.append(Layer(*arrays))
-        return tuple(layers)
+        def on_device(i: int, field: str) -> Any:
+            return backend.asarray(tensors[f"{prefix}.{i}.{field}"], backend.dtype)
+
+        return tuple(Layer(*(on_device(i, field) for field in Layer._fields)) for i in range(len(fresh.network)))
 
     slots = [network(f"kept.{j}") for j in range(len(fresh.slots[0]))]
     return Position(
         **{name: record[name] for name in NUMBERS},
         state=State(network("network"), tuple(tuple(each[i] for each in slots) for i in range(len(fresh.network)))),
-        tally=Tally(*record["tally"]),
-        best=Best(network("best"), *record["best"]) if record["best"] else None,
+        tally=Tally(*tally),
+        best=Best(network("best"), *best) if best else None,
     )

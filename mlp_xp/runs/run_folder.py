@@ -18,9 +18,10 @@ from mlp_xp import __version__
 from mlp_xp.backend import Backend, threads_chosen
 from mlp_xp.checks import check_arrays
 from mlp_xp.dataset import Dataset
-from mlp_xp.errors import MlpXpError
 from mlp_xp.files import file_errors, left_aside, write_whole
-from mlp_xp.runs.settings import Settings, flatten, read_settings
+from mlp_xp.runs import records
+from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
+from mlp_xp.runs.settings import Settings, flatten, parse_settings
 from mlp_xp.training import Best, Report
 
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png")
@@ -30,13 +31,9 @@ MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 FREE_SETTINGS = ("backend", "device", "data_dir")
 
 
-class RunError(MlpXpError):
-    """A run folder, a model or a checkpoint that cannot be used."""
-
-
 def default_folder(settings: Settings, now: dt.datetime) -> Path:
     """Return `runs/<dataset>-<backend>-<date-time>`, relative to the current folder."""
-    name = Path(settings.data_dir).resolve().name if settings.data_dir else settings.dataset
+    name = Path(settings.data_dir or settings.dataset).resolve().name  # a data set's name may be the path of a folder
     return Path("runs") / f"{name}-{settings.backend.replace(':', '-')}-{now:%Y%m%d-%H%M%S}"
 
 
@@ -145,9 +142,9 @@ def clear(folder: Path) -> None:
 def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
     """Return a run's settings and the whole record in its config.json. Raises MlpXpError if the folder is not a run."""
     folder = Path(folder)
-    if not (folder / CONFIG).is_file():
+    if not (folder / CONFIG).exists():
         raise RunError(f"{str(folder)!r}: is not a run: it has no {CONFIG}; give the folder of a training run")
-    return read_settings(folder / CONFIG), json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    return parse_settings(folder / CONFIG)
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
@@ -182,15 +179,14 @@ def append_metrics(folder: Path, report: Report) -> None:
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
-    """Return the reports of a run, oldest first. An incomplete last line is ignored. A missing file gives []."""
+    """Return the reports of a run, oldest first. An incomplete last line is ignored. A missing file gives [].
+
+    Raises RunError, which names the line and the field, for what is not a report; see `records.REPORT`.
+    """
     path = Path(folder) / METRICS
-    if not path.exists():
+    if not os.path.lexists(path):
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise RunError(f"{str(path)!r}: is damaged: {error}; train again") from error
+    return records.read_reports(path, "train again")
 
 
 def truncate_metrics(folder: Path, reports: int) -> None:
@@ -202,12 +198,12 @@ def truncate_metrics(folder: Path, reports: int) -> None:
     with file_errors(folder, "remove temporary files in"):
         for old in left_aside(folder):
             old.unlink()
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    lines = [*records.read_lines(path, "start the run again")] if os.path.lexists(path) else []
     if len(lines) < reports:
         raise RunError(
             f"{str(path)!r}: has {len(lines)} reports, the checkpoint expects {reports}; start the run again"
         )
-    write_whole(path, b"".join(line + b"\n" for line in lines[:reports]))
+    write_whole(path, b"".join(lines[:reports]))
 
 
 def data_of(settings: Settings) -> str | Path:

@@ -1,15 +1,16 @@
 """All settings of a run: training configuration, backend and data. Also recipes, and settings in a file."""
 
 import dataclasses
-import json
 import os
+import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import ConfigError, TrainConfig, check_type
-from mlp_xp.errors import MlpXpError, nearest
+from mlp_xp.errors import nearest
+from mlp_xp.runs import records
 
 
 def _can_be_a_name(value: str) -> bool:
@@ -84,7 +85,8 @@ def unflatten(record: dict[str, Any], where: str) -> Settings:
     for name in record:
         if name not in known:
             raise ConfigError(
-                f"{where}: the field {name!r} is not known{nearest(name, known)}; choose one of {', '.join(known)}"
+                f"{where}: the field {records.shortened(name)} is not known{nearest(name[:99], known)}; choose one of "
+                f"{', '.join(known)}"
             )
     try:
         train = TrainConfig(**{name: value for name, value in record.items() if name in inner})
@@ -95,15 +97,32 @@ def unflatten(record: dict[str, Any], where: str) -> Settings:
 
 def read_settings(path: Path) -> Settings:
     """Read the settings in a run's config.json, or in any JSON file with some of these fields. Raises MlpXpError."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MlpXpError(f"{str(path)!r}: cannot be read: {error.strerror}; give a saved configuration") from error
-    except (ValueError, RecursionError) as error:
-        raise MlpXpError(f"{str(path)!r}: is not JSON: {error}; give a saved configuration") from error
+    return parse_settings(path)[0]
+
+
+def parse_settings(path: Path) -> tuple[Settings, dict[str, Any]]:
+    """Return the settings in a JSON file and the file's whole record, whose fields are checked. Raises MlpXpError."""
+    where, advice = repr(str(path)), "give a saved configuration"
+    record = records.read_json(path, advice)
     if not isinstance(record, dict):
-        raise MlpXpError(f"{str(path)!r}: is not a JSON object; give a saved configuration")
+        raise records.RunError(f"{where}: is not a JSON object; {advice}")
     settings = record.get("settings", record)
     if not isinstance(settings, dict):
-        raise MlpXpError(f"{str(path)!r}: its field 'settings' is not a JSON object; give a saved configuration")
-    return unflatten(settings, repr(str(path)))
+        raise records.RunError(f"{where}: its field 'settings' is not a JSON object; {advice}")
+    if settings is not record:
+        records.check_fields(record, records.CONFIG_FIELDS, where, advice)
+    return unflatten(settings, where), record
+
+
+def check_foreign(settings: Settings, named: str | None, where: str) -> None:
+    """Raise ConfigError if settings from a file name a foreign backend that the user has not named too.
+
+    named: the backend that the user gave, or None. To open a foreign backend is to import a module, which may run any
+    code; a file, which may come from anybody, must not decide that alone.
+    """
+    if ":" in settings.backend and named is None:
+        raise ConfigError(
+            f"{where} wants the module {settings.backend!r}, which is imported only if you name it too: give "
+            f"--backend {shlex.quote(settings.backend)} to allow it, or another backend",
+            setting="backend",
+        )

@@ -1,6 +1,6 @@
 """Draw the pictures of a run from its folder: curves, confusion matrix, mistakes, weights."""
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from mlp_xp.dataset import Dataset
 from mlp_xp.device import to_device
 from mlp_xp.files import FileError
 from mlp_xp.metrics import confusion_matrix, predict
-from mlp_xp.runs import run_folder
+from mlp_xp.runs import records, run_folder
 from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
 
 
@@ -20,24 +21,19 @@ def read_curves(folder: str | Path) -> plots.Curves:
     """Return the reports of a run for `draw_curves`. Raises RunError if its files are missing or damaged."""
     folder = Path(folder)
     _, record = run_folder.read_config(folder)
-    records = [*run_folder.read_metrics(folder), *_closing(folder)]
-    samples = record.get("train_samples")
-    fields = {"epoch", "sample", "accuracy", "train_loss", "test_loss"}
-    if not isinstance(samples, int) or not all(isinstance(each, dict) and fields <= each.keys() for each in records):
-        raise run_folder.RunError(
-            f"{str(folder)!r}: its {run_folder.CONFIG}, {run_folder.METRICS} or {run_folder.RESULT} is damaged; "
-            "train again"
-        )
-    return plots.Curves(folder.resolve().name, records, samples)
+    if "train_samples" not in record:
+        raise RunError(f"{str(folder / run_folder.CONFIG)!r}: is damaged: it has no field 'train_samples'; train again")
+    reports = [*run_folder.read_metrics(folder), *_closing(folder)]
+    return plots.Curves(folder.resolve().name, reports, record["train_samples"])
 
 
 def _closing(folder: Path) -> list[dict[str, Any]]:
     """Return the closing report, which is in its own file; an empty list if the run is unfinished."""
-    path = folder / run_folder.RESULT
-    try:
-        return [json.loads(path.read_bytes())] if path.exists() else []
-    except ValueError as error:
-        raise run_folder.RunError(f"{str(path)!r}: is damaged: {error}; resume the run") from error
+    path, advice = folder / run_folder.RESULT, "resume the run"
+    if not os.path.lexists(path):
+        return []
+    record = records.read_json(path, advice, wrong="is damaged")
+    return [records.check_fields(record, records.REPORT, repr(str(path)), advice)]
 
 
 def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Path]:

@@ -16,7 +16,7 @@ from rich.text import Text
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
-from mlp_xp.errors import not_installed
+from mlp_xp.errors import not_installed, printable
 from mlp_xp.network import count_parameters
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.width import COLUMNS, terminal_size
@@ -88,7 +88,7 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     return (
         f"network  {'-'.join(map(str, sizes))}, {config.activation}, {parameters} parameters, {settings.dtype}\n"
         f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n"
-        f"data     {settings.data_dir or settings.dataset}: {thousands(train)} training{held_out} and "
+        f"data     {printable(settings.data_dir or settings.dataset)}: {thousands(train)} training{held_out} and "
         f"{thousands(dataset.test_images.shape[0])} test images of {rows} x {columns}\n"
         f"training {epochs}, batches of {config.batch_size}, {config.optimizer} "
         f"{config.learning_rate:g} {config.schedule}, {config.update_order}{warm_up}"
