@@ -299,7 +299,10 @@ def test_csv_files_that_differ_in_size(tmp_path: Path) -> None:
 
 def test_which_csv_files(tmp_path: Path) -> None:
     (write_csv(tmp_path) / "mnist_test.csv").unlink()
-    assert "has no CSV file with 'test' in the name, such as mnist_test.csv; give" in message(tmp_path)
+    assert (
+        "has no CSV file with the word 'test' in its name, such as mnist_test.csv, but 'mnist_train.csv'; give"
+        in message(tmp_path)
+    )
     write_csv(tmp_path)
     (tmp_path / "train.csv").write_text("")
     text = message(tmp_path)

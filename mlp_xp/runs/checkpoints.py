@@ -1,11 +1,12 @@
 """Models and checkpoints on disk: safetensors files, which contain no code, with metadata and a checksum."""
 
+import contextlib
 import errno
 import hashlib
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,21 +79,32 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
     Raises RunError if the file is missing, altered or not a regular file, or larger than HEADER_LIMIT or FILE_LIMIT.
     """
+    with _opened(path) as (file, facts):
+        names = [*file.keys()]
+        for name in names:
+            dtype = file.get_slice(name).get_dtype()
+            if dtype not in TENSOR_DTYPES:
+                shown = records.shortened(name)
+                raise RunError(f"{str(path)!r}: {shown} is an array of {dtype}, not of floats; {REMEDY}")
+        tensors = {name: file.get_tensor(name) for name in names}
+    if facts.pop("sha256", None) != _digest(tensors, facts):
+        raise RunError(f"{str(path)!r}: was altered: its content does not match its SHA-256 sum; {REMEDY}")
+    return tensors, records.check_fields(
+        facts, dict.fromkeys(facts, records.text(HEADER_LIMIT)), repr(str(path)), REMEDY
+    )
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Open a safetensors file, and give its metadata too, which are not yet checked. Raises RunError."""
     from safetensors import SafetensorError, safe_open
 
     where = repr(str(path))
     try:
         _check_sizes(path)  # safetensors reports any file that it cannot open as missing, and waits for a FIFO
         with safe_open(path, framework="np") as file:
-            names = [*file.keys()]
-            for name in names:
-                dtype = file.get_slice(name).get_dtype()
-                if dtype not in TENSOR_DTYPES:
-                    raise RunError(
-                        f"{where}: {records.shortened(name)} is an array of {dtype}, not of floats; {REMEDY}"
-                    )
             facts = records.parse((file.metadata() or {}).get("mlp_xp", "{}"), where, REMEDY, wrong=ALTERED)
-            tensors = {name: file.get_tensor(name) for name in names}
+            yield file, facts if isinstance(facts, dict) else {}
     except FileNotFoundError as error:
         raise RunError(f"{where}: does not exist; resume the run to save one") from error
     except OSError as error:
@@ -101,9 +113,6 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise RunError(f"{where}: is too large for the memory of this machine; {REMEDY}") from error
     except (SafetensorError, ValueError) as error:
         raise RunError(f"{where}: {ALTERED}: {' '.join(str(error).split())}; {REMEDY}") from error
-    if not isinstance(facts, dict) or facts.pop("sha256", None) != _digest(tensors, facts):
-        raise RunError(f"{where}: was altered: its content does not match its SHA-256 sum; {REMEDY}")
-    return tensors, records.check_fields(facts, dict.fromkeys(facts, records.text(HEADER_LIMIT)), where, REMEDY)
 
 
 def _check_sizes(path: Path) -> None:
@@ -244,6 +253,32 @@ def save_checkpoint(folder: Path, position: Position, settings: Settings, backen
     )
 
 
+def check_settings(folder: Path, settings: Settings) -> None:
+    """Raise RunError unless the run's checkpoint was made with these settings. Only its metadata are read.
+
+    For use before a network of the settings' size is made: they may come from anybody's config.json.
+    """
+    path = folder / CHECKPOINT
+    with _opened(path) as (_, facts):
+        if not isinstance(facts.get("settings"), str):
+            raise RunError(f"{str(path)!r}: is altered or is not a checkpoint; start the run again")
+        _check_settings(facts["settings"], settings, path)
+
+
+def _check_settings(saved_settings: str, settings: Settings, path: Path) -> None:
+    where = repr(str(path))
+    record = records.parse(saved_settings, f"{where}, settings", REMEDY)
+    # A setting that is newer than the checkpoint gets its default.
+    saved = _as_json(unflatten(records.check_fields(record, {}, where, REMEDY), where))
+    wanted = _as_json(settings)
+    for name in wanted:
+        if name not in FREE_SETTINGS and saved[name] != wanted[name]:
+            raise RunError(
+                f"{where}: was made with {name} {records.shortened(saved[name])}, but the run's configuration has "
+                f"{records.shortened(wanted[name])}; resume with the settings of the checkpoint"
+            )
+
+
 def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Backend) -> Position:
     """Read the position of a run, with its state on the device.
 
@@ -254,16 +289,7 @@ def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Bac
     tensors, facts = read_tensors(path)
     if not {"settings", "position"} <= {*facts}:
         raise RunError(f"{where}: is not a checkpoint; start the run again")
-    # A setting that is newer than the checkpoint gets its default.
-    record = records.check_fields(records.parse(facts["settings"], f"{where}, settings", REMEDY), {}, where, REMEDY)
-    saved = _as_json(unflatten(record, where))
-    wanted = _as_json(settings)
-    for name in wanted:
-        if name not in FREE_SETTINGS and saved[name] != wanted[name]:
-            raise RunError(
-                f"{where}: was made with {name} {records.shortened(saved[name])}, but the run's configuration has "
-                f"{records.shortened(wanted[name])}; resume with the settings of the checkpoint"
-            )
+    _check_settings(facts["settings"], settings, path)
     schema = {**records.POSITION, "epoch": records.whole(0, settings.train.epochs - 1)}
     record = records.parse(facts["position"], f"{where}, position", REMEDY)
     record = records.check_fields(record, schema, where, REMEDY)

@@ -43,6 +43,7 @@ def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Back
     if not (folder / run_folder.CHECKPOINT).exists():
         return None
     run_folder.check_data(folder, run_folder.data_facts(settings, dataset, backend))
+    checkpoints.check_settings(folder, settings)  # before a network of their size is made
     fresh, _ = initial_state(settings.train, layer_sizes(settings.train, dataset), backend)
     return checkpoints.load_checkpoint(folder, settings, fresh, backend)
 
