@@ -313,3 +313,116 @@ def test_csv_directory(tmp_path: Path) -> None:
     (write_csv(tmp_path) / "mnist_train.csv").unlink()
     (tmp_path / "mnist_train.csv").mkdir()
     assert "mnist_train.csv': is a directory" in message(tmp_path)
+
+
+# Nonsense that must not pass.
+
+
+@pytest.mark.parametrize(
+    ("names", "part"),
+    [
+        (["latest_train.csv"], "test"),
+        (["latest.csv", "train.csv"], "test"),
+        (["contest.csv", "train.csv"], "test"),
+        (["testing.csv", "train.csv"], "test"),
+        (["trains.csv", "test.csv"], "train"),
+        (["strain.csv", "test.csv"], "train"),
+        (["a.csv", "b.csv", "c.csv", "d.csv"], "train"),
+    ],
+)
+def test_train_and_test_are_whole_words(tmp_path: Path, names: list[str], part: str) -> None:
+    for name in names:
+        (tmp_path / name).write_text(csv_text(TRAIN, TRAIN_LABELS))
+    text = message(tmp_path)
+    assert f"has no CSV file with the word {part!r} in its name, such as mnist_{part}.csv, but 'a" in text or all(
+        repr(name) in text for name in names
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train.csv", "t10k.csv"),
+        ("TRAIN.CSV", "Test.Csv"),
+        ("my-train-1.csv", "my.test.2.csv"),
+        ("train2.csv", "latest_test.csv"),
+        ("latest_train_1.csv", "1test1.csv"),
+    ],
+)
+def test_words_between_anything_but_letters(tmp_path: Path, train: str, test: str) -> None:
+    (tmp_path / train).write_text(csv_text(TRAIN, TRAIN_LABELS))
+    (tmp_path / test).write_text(csv_text(TEST, TEST_LABELS))
+    dataset = load_dataset(tmp_path)
+    np.testing.assert_array_equal(dataset.train_images, TRAIN)
+    np.testing.assert_array_equal(dataset.test_images, TEST)
+
+
+@pytest.mark.parametrize("name", ["train_test.csv", "test-of-train.csv"])
+def test_a_name_with_both_words(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(csv_text(TRAIN, TRAIN_LABELS))
+    assert f"the name {name!r} has both 'train' and 'test' in it" in message(tmp_path)
+
+
+def test_several_files_to_test_on(tmp_path: Path) -> None:
+    (write_csv(tmp_path) / "t10k.csv").write_text(csv_text(TEST, TEST_LABELS))
+    assert "several CSV files with 'test' in the name (mnist_test.csv, t10k.csv)" in message(tmp_path)
+    (tmp_path / "t10k.csv").rename(tmp_path / "MNIST_TEST.CSV")
+    assert "several CSV files with 'test' in the name (MNIST_TEST.CSV, mnist_test.csv)" in message(tmp_path)
+
+
+def test_two_data_sets_in_a_folder(tmp_path: Path) -> None:
+    write_csv(write_idx(tmp_path))
+    assert "has two data sets: 't10k-images-idx3-ubyte.gz' and others, and 'mnist_train.csv'" in message(tmp_path)
+    for name in ("mnist_train.csv", "mnist_test.csv"):
+        (tmp_path / name).unlink()
+    (tmp_path / "test-images-idx3-ubyte").write_bytes(idx(TEST[::-1]))
+    assert "has two data sets: 't10k-images-idx3-ubyte.gz' and others, and 'test-images-idx3-ubyte'" in message(
+        tmp_path
+    )
+
+
+@pytest.mark.parametrize("kind", ["idx", "csv"])
+def test_a_file_gzipped_and_plain(tmp_path: Path, kind: str) -> None:
+    """One of them is read if they are the same, and none if they are not."""
+    if kind == "idx":
+        plain, other = write_idx(tmp_path) / "t10k-images-idx3-ubyte", idx(TEST[::-1])
+        plain.write_bytes(idx(TEST))
+        packed = plain.with_name(f"{plain.name}.gz")
+    else:
+        plain, other = write_csv(tmp_path) / "mnist_test.csv", csv_text(TEST[::-1], TEST_LABELS).encode()
+        packed = plain.with_name(f"{plain.name}.gz")
+        packed.write_bytes(gzip.compress(plain.read_bytes()))
+    np.testing.assert_array_equal(load_dataset(tmp_path).test_images, TEST)
+    for content in (other, plain.read_bytes() + b"\n", plain.read_bytes()[:-1]):
+        packed.write_bytes(gzip.compress(content))
+        text = message(tmp_path)
+        assert "has another content than " in text
+        assert repr(plain.name) in text or repr(packed.name) in text
+        assert str(tmp_path) in text
+    packed.write_bytes(b"\x1f\x8bnonsense")
+    assert packed.name in message(tmp_path)
+
+
+def test_testing_on_the_training_set(tmp_path: Path, backend: Backend) -> None:
+    """By a copy, a link, or another name: its accuracy would be praised for nothing."""
+    (tmp_path / "train.csv").write_text(csv_text(TRAIN, TRAIN_LABELS))
+    (tmp_path / "test.csv").symlink_to("train.csv")
+    assert "test.csv': has the same images as train.csv: testing on the training set says" in message(tmp_path)
+    (tmp_path / "test.csv").unlink()
+    (tmp_path / "test.csv").write_text(csv_text(TRAIN, TRAIN_LABELS, header=False, ending="\r\n"))
+    with pytest.raises(DatasetError, match="has the same images as train"):
+        load_dataset(tmp_path, backend)
+    other = TRAIN.copy()
+    other[-1, -1, -1] ^= 1
+    (tmp_path / "test.csv").write_text(csv_text(other, TRAIN_LABELS))
+    load_dataset(tmp_path, backend)
+
+
+def test_links_that_lead_nowhere(tmp_path: Path) -> None:
+    for target, fault in (("mnist_train.csv", "Too many levels of symbolic links"), ("gone", "no such file")):
+        (write_csv(tmp_path) / "mnist_train.csv").unlink()
+        (tmp_path / "mnist_train.csv").symlink_to(target)
+        assert fault in message(tmp_path)
+        (tmp_path / "mnist_train.csv").unlink()
+    (tmp_path / "loop").symlink_to("loop")
+    assert "Too many levels of symbolic links" in message(tmp_path / "loop")

@@ -85,9 +85,13 @@ def _pieces(text: TextIO) -> Iterator[Lines]:
         total += len(piece)
         if total > LARGEST_FILE:
             raise CsvError(f"has more than {LARGEST_FILE} characters, the limit; divide the file")
+        whole, rest = rest + piece, ""
+        if whole.isspace():
+            number += whole.count("\n")
+            continue
         # Not splitlines, which also breaks lines at characters that are no line breaks in a file.
-        *lines, rest = (rest + piece).split("\n")
-        del piece  # the largest of what would else be kept until the samples in it are parsed
+        *lines, rest = whole.split("\n")
+        del piece, whole  # or they would be kept until the samples in them are parsed
         if lines and len(longest := max(lines, key=len)) > LONGEST_LINE:
             _check_length(longest, number + lines.index(longest))
         number += len(lines)

@@ -195,8 +195,9 @@ def _same_content(first: Path, other: Path) -> bool:
 
 def _equal(one: Array, other: Array, backend: Backend | None) -> bool:
     xp = np if backend is None else backend.xp
-    starts = range(0, one.shape[0], PIECE)  # in pieces, because nearly always the first one differs
-    return all(bool(xp.all(one[i : i + PIECE, ...] == other[i : i + PIECE, ...])) for i in starts)
+    n = one.shape[0]
+    pieces = (slice(i, min(i + PIECE, n)) for i in range(0, n, PIECE))  # because nearly always the first one differs
+    return all(bool(xp.all(one[piece, ...] == other[piece, ...])) for piece in pieces)
 
 
 def _names(folder: Path) -> list[str]:

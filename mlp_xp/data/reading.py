@@ -16,7 +16,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 # A gzip stream may expand to MODEST bytes, or else to EXPANSION times the size of its file. The format allows 1032
 # times, which is a few bytes repeated; MNIST expands to 5 times as IDX and to 7 times as CSV.
 MODEST = 1 << 26
-EXPANSION = 100
+EXPANSION = 50
 
 
 class Opened(NamedTuple):

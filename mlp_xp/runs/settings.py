@@ -82,12 +82,14 @@ def unflatten(record: dict[str, Any], where: str) -> Settings:
     """Return the settings of a flat record. Raises ConfigError, which names `where` and the wrong field."""
     known = flatten(Settings())
     inner = {f.name for f in dataclasses.fields(TrainConfig)}
-    for name in record:
+    for name, value in record.items():
         if name not in known:
             raise ConfigError(
                 f"{where}: the field {records.shortened(name)} is not known{nearest(name[:99], known)}; choose one of "
                 f"{', '.join(known)}"
             )
+        if isinstance(value, dict):  # else taken for a list of its keys
+            raise ConfigError(f"{where}: {name}: {records.shortened(value)} is an object; give a plain value")
     try:
         train = TrainConfig(**{name: value for name, value in record.items() if name in inner})
         return Settings(**{name: value for name, value in record.items() if name not in inner}, train=train)
