@@ -85,9 +85,10 @@ def _pieces(text: TextIO) -> Iterator[Lines]:
         total += len(piece)
         if total > LARGEST_FILE:
             raise CsvError(f"has more than {LARGEST_FILE} characters, the limit; divide the file")
-        whole, rest = rest + piece, ""
+        whole = rest + piece
         if whole.isspace():
-            number += whole.count("\n")
+            number, rest = number + whole.count("\n"), whole.rpartition("\n")[2]
+            _check_length(rest, number)
             continue
         # Not splitlines, which also breaks lines at characters that are no line breaks in a file.
         *lines, rest = whole.split("\n")
