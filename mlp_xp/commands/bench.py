@@ -149,7 +149,8 @@ def update_document(path: Path, mark: str, inside: str) -> None:
     try:
         text = read_regular(path, LARGEST_RECORD).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise MlpXpError(f"--update-docs: {str(path)!r}: {read_fault(error)}; give another file") from error
+        reason = read_fault(error) if isinstance(error, OSError) else f"cannot be read: {error}"
+        raise MlpXpError(f"--update-docs: {str(path)!r}: {reason}; give another file") from error
     before, found, rest = text.partition(begin)
     _, found_end, after = rest.partition(end)
     if not found or not found_end:
