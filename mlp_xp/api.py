@@ -1,7 +1,7 @@
 """What the commands do, as one call each. `parity.compare.check` and `bench.measure.measure` are such calls as well."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +18,11 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import Evaluation, confusion_matrix, evaluate, predict
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import backend_for, check_classes, load_model
-from mlp_xp.runs.recording import train_in_folder
+from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.gallery import draw_run, read_curves
 from mlp_xp.show.plots import PlotError, draw_curves, save
-from mlp_xp.training import Report, trajectory
+from mlp_xp.training import Event, Report, trajectory
 
 
 def train(
@@ -37,29 +37,36 @@ def train(
 
     This is a generator: draw the reports as they come, or stop at any time. dataset: with arrays on the backend's
     device. run_dir: a folder to write the run to, with its pictures at the end; an existing run is resumed, to the same
-    bits as if it had not been interrupted. bar: show a progress bar, in a terminal or a notebook.
+    bits as if it had not been interrupted. No other run can use the folder until the generator ends or is closed. bar:
+    show a progress bar, in a terminal or a notebook.
 
     Raises DatasetError for data that cannot be trained on, ConfigError for a data set too small for the configuration,
-    DivergenceError at the first loss that is not finite, RunError for a folder that holds something else, FileError for
-    a folder that cannot be written.
+    DivergenceError at the first loss that is not finite, or before a report or a checkpoint of a network that is not,
+    RunError for a folder that is in use, or holds something else or a run with other settings, FileError for a folder
+    that cannot be written.
     """
     run_dir = None if run_dir is None else _path(run_dir)
-    if run_dir is None:
-        events = trajectory(config, dataset, backend)
-    else:
-        place = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
-        settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
-        events = train_in_folder(run_dir, settings, dataset, backend)
-    if bar:
-        from mlp_xp.show.terminal import watch
+    with ExitStack() as held:
+        events: Iterator[Event]
+        if run_dir is None:
+            events = trajectory(config, dataset, backend)
+        else:
+            place = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
+            settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
+            check_run(settings, dataset, backend)
+            held.enter_context(open_folder(run_dir, existing=True))
+            recorded = train_in_folder(run_dir, settings, dataset, backend)
+            events = held.enter_context(closing(recorded))
+        if bar:
+            from mlp_xp.show.terminal import watch
 
-        events = watch(events, config, dataset)
-    for event in events:
-        if run_dir is not None and event.closing:
-            with suppress(PlotError):  # without Matplotlib or space a run has no pictures, but is complete
-                draw_run(run_dir, dataset, backend)
-        if event.report is not None:
-            yield event.report
+            events = watch(events, config, dataset)
+        for event in events:
+            if run_dir is not None and event.closing:
+                with suppress(PlotError):  # without Matplotlib or space a run has no pictures, but is complete
+                    draw_run(run_dir, dataset, backend)
+            if event.report is not None:
+                yield event.report
 
 
 class RunEvaluation(NamedTuple):

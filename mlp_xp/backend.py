@@ -8,7 +8,7 @@ import importlib.util
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial, wraps
@@ -54,6 +54,9 @@ class Backend:
     jit: Callable[..., Callable[..., Any]]
     """`jit(function, donate=())` returns a function that computes the same: compiled where the library compiles, else
     run on one thread (see `threads_chosen`). The function may overwrite the arguments at the positions in `donate`."""
+    threads: Callable[[Mapping[str, Any]], str] = lambda facts: ""
+    """Describes the threads that the library computes on, as in "1 thread", from the number of `cpus` and the variables
+    of `threads_chosen`; equal where the threads are. Empty if the host's threads do not matter."""
 
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, {self.version}, {self.device_name or 'default device'}, {self.dtype_name})"
@@ -135,6 +138,17 @@ def threads_chosen() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")}
 
 
+def _by_variables(facts: Mapping[str, Any]) -> str:
+    chosen = {name: value for name, value in facts.items() if name.endswith("_NUM_THREADS")}
+    if {*chosen.values()} <= {"1"}:
+        return "1 thread"
+    return ", ".join(f"{name}={value}" for name, value in sorted(chosen.items()))
+
+
+def _by_cpus(facts: Mapping[str, Any]) -> str:
+    return f"{facts.get('cpus', 'an unknown number of')} CPUs"
+
+
 def _eager(
     name: str,
     library: ModuleType,
@@ -142,6 +156,7 @@ def _eager(
     device: Any,
     to_numpy: Callable[[Array], np.ndarray],
     one_thread: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    threads: Callable[[Mapping[str, Any]], str] = _by_variables,
 ) -> Backend:
     """Make a backend that does not compile. one_thread: a context in which the library uses one thread."""
 
@@ -157,7 +172,7 @@ def _eager(
         return xp.asarray(array, dtype=dtype, device=device, copy=True)
 
     version = str(getattr(library, "__version__", "unknown"))
-    return Backend(name, version, xp, device, None, from_numpy, to_numpy, partial(eager_scan, xp=xp), jit)
+    return Backend(name, version, xp, device, None, from_numpy, to_numpy, partial(eager_scan, xp=xp), jit, threads)
 
 
 def _one_blas_thread() -> Callable[[], AbstractContextManager[Any]]:
@@ -203,7 +218,7 @@ def _open_cupy(device: str | None) -> Backend:
         cupy.matmul(probe + 0.5, probe).sum().get()
     except Exception as error:  # driver, compiler and library loader each have exceptions of their own
         raise unusable(error) from error
-    return _eager("cupy", cupy, xp, place, cupy.asnumpy)
+    return _eager("cupy", cupy, xp, place, cupy.asnumpy, threads=lambda facts: "")
 
 
 def _open_torch(device: str | None) -> Backend:
@@ -249,7 +264,8 @@ def _open_jax(device: str | None) -> Backend:
         # jax.numpy.asarray takes four times as long, which is noticeable in a short chunk.
         return jax.device_put(np.array(array, dtype=dtype), place)
 
-    return Backend("jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, jax.lax.scan, jit)
+    threads = _by_cpus if place.platform == "cpu" else lambda facts: ""
+    return Backend("jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, jax.lax.scan, jit, threads)
 
 
 def _open_strict(device: str | None) -> Backend:
@@ -291,7 +307,9 @@ def _open_namespace(name: str, device: str | None) -> Backend:
         raise BackendError(
             f"backend {name}: it makes {made} arrays when asked for float64; set it up for float64 first"
         )
-    return _eager(name, library, xp, None, _copy_to_host)
+    return _eager(
+        name, library, xp, None, _copy_to_host, threads=lambda facts: f"{_by_cpus(facts)}, {_by_variables(facts)}"
+    )
 
 
 def _copy_to_host(x: Array) -> np.ndarray:

@@ -23,8 +23,8 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise FileError(
-            f"{str(path)!r}: cannot {doing}: {error.strerror or error}; files saved earlier are intact; "
-            "free some space or fix the folder, then try again"
+            f"{str(path)!r}: cannot {doing}: {error.strerror or error}; free some space or fix the folder, then try "
+            "again"
         ) from error
 
 
@@ -38,14 +38,19 @@ def write_whole(path: Path, data: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(path)
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)  # the rename must be on disk too
-            finally:
-                os.close(folder)
+            sync(path.parent)  # the rename must be on disk too
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+def sync(folder: Path) -> None:
+    """Wait until the names in a folder are on disk. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def left_aside(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """A training run as a generator of events. It prints nothing and writes nothing."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ WARM_UP_EPOCH = -1
 
 
 class DivergenceError(MlpXpError):
-    """A loss that is not finite."""
+    """A loss, or a number of the network or its optimiser state, that is not finite."""
 
     exit_code = 1
 
@@ -125,19 +125,21 @@ def trajectory(
     start: Position | None = None,
     *,
     stop_after: int | None = None,
+    checked: bool = False,
 ) -> Iterator[Event]:
     """Train, and yield an event after every chunk of steps. All their losses together are the run's loss trajectory.
 
     dataset: with arrays on the backend's device. start: the position to resume from, with its state on the device; the
     state is donated. On the same backend the rest then has the same bits as if training had not been interrupted.
-    stop_after: end after this many steps, warm-up included; without a closing event if the run is longer.
+    stop_after: end after this many steps, warm-up included; without a closing event if the run is longer. checked:
+    whether `check_trainable` has been called already.
 
-    Raises DatasetError for data that cannot be trained on (see `checks`), ConfigError for a data set that is too small
-    for the configuration, DivergenceError at the first loss that is not finite.
+    Raises what `check_trainable` does, and DivergenceError at the first loss that is not finite, and before a report or
+    a new best network if the state is not finite.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
-    check_dataset(dataset, backend)
-    config.check_fits(dataset.train_images.shape[0])
+    if not checked:
+        check_trainable(config, dataset, backend)
     samples = dataset.train_images.shape[0] - config.validation
     held_out = dataset.train_images[samples:, ...], dataset.train_labels[samples:, ...]
     sizes = layer_sizes(config, dataset)
@@ -147,9 +149,10 @@ def trajectory(
     evaluate_on = partial(evaluate, activation=config.activation, backend=backend, prepare=dataset.prepare)
 
     def make_report(position: Position, network: Network, sample: int, validation_accuracy: float | None) -> Report:
+        check_state(position, backend)
         test = evaluate_on(network, dataset.test_images, dataset.test_labels)
         if not np.isfinite(test.loss):  # the last update diverged, which the losses of the steps before it do not show
-            raise _diverged("test loss after", sample, position.epoch, test.loss)
+            raise _diverged(f"test loss after sample {sample}", position.epoch, test.loss)
         tally = position.tally
         return Report(
             epoch=position.epoch,
@@ -204,6 +207,7 @@ def trajectory(
 
         report = accuracy = None
         if chunk.validate:
+            check_state(position, backend)
             accuracy = evaluate_on(state.network, *held_out).accuracy
             if position.best is None or accuracy > position.best.accuracy:
                 position = position._replace(best=Best(copy_network(state.network, backend), accuracy, epoch))
@@ -219,6 +223,12 @@ def trajectory(
     report = make_report(position, network, samples, accuracy)
     position = position._replace(seconds=report.seconds)
     yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
+
+
+def check_trainable(config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
+    """Raise DatasetError for data that cannot be trained on (see `checks`), and ConfigError if there are too few."""
+    check_dataset(dataset, backend)
+    config.check_fits(dataset.train_images.shape[0])
 
 
 def _chunks(
@@ -259,11 +269,26 @@ def check_finite(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
     if np.isfinite(losses).all():
         return
     i = int(np.argmin(np.isfinite(losses)))
-    raise _diverged("loss at", chunk.start + i * chunk.batch_size, epoch, losses[i])
+    raise _diverged(f"loss at sample {chunk.start + i * chunk.batch_size}", epoch, losses[i])
 
 
-def _diverged(what: str, sample: int, epoch: int, loss: float) -> DivergenceError:
-    place = f"sample {sample} of " + ("the warm-up" if epoch == WARM_UP_EPOCH else f"epoch {epoch}")
+def is_finite(arrays: Iterable[np.ndarray]) -> bool:
+    """Return whether all values of host arrays of floats are finite."""
+    return all(np.isfinite(array).all() for array in arrays)
+
+
+def check_state(position: Position, backend: Backend) -> None:
+    """Raise DivergenceError unless the network and the optimiser state are finite.
+
+    An update can overflow without a trace in any loss: a saturated unit has a finite output, whatever its weights.
+    """
+    layers = [*position.state.network, *(slot for slots in position.state.slots for slot in slots)]
+    if not is_finite(backend.to_numpy(array) for layer in layers for array in layer):
+        raise _diverged(f"network or optimiser state after {position.sample} samples", position.epoch, "not finite")
+
+
+def _diverged(what: str, epoch: int, value: object) -> DivergenceError:
+    place = "the warm-up" if epoch == WARM_UP_EPOCH else f"epoch {epoch}"
     return DivergenceError(
-        f"training diverged: the {what} {place} is {loss}; lower the learning rate or choose another initialisation"
+        f"training diverged: the {what} of {place} is {value}; lower the learning rate or choose another initialisation"
     )

@@ -16,16 +16,18 @@ from types import FrameType
 from rich.console import Console
 
 from mlp_xp.backend import Backend
-from mlp_xp.commands.command_line import called, parse
+from mlp_xp.commands.command_line import _silence_output, called, parse
 from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError, not_installed
-from mlp_xp.files import FileError
-from mlp_xp.runs import recording, run_folder
+from mlp_xp.runs import recording, replacing, run_folder
 from mlp_xp.runs.settings import RECIPES, Settings, check_foreign, flatten, read_settings
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
+from mlp_xp.training import WARM_UP_EPOCH
+
+BROKEN_PIPE = 128 + 13  # as of a program that SIGPIPE ends
 
 
 @dataclass(frozen=True)
@@ -68,21 +70,26 @@ class Arguments(Settings, Base):
 
 
 class InterruptedTrainingError(MlpXpError):
-    """A signal stopped the training."""
+    """A signal, or an output that cannot be written, stopped the training."""
 
-    def __init__(self, message: str, number: int) -> None:
-        """Set the exit code from the number of the signal."""
+    def __init__(self, message: str, exit_code: int) -> None:
+        """Set the exit code, which says what stopped the training."""
         super().__init__(message)
-        self.exit_code = 128 + number
+        self.exit_code = exit_code
 
 
-def parse_arguments() -> Arguments:
-    """Parse the command line. Its options override the settings of the recipe, file or run that it names."""
+def parse_arguments(held: contextlib.ExitStack) -> Arguments:
+    """Parse the command line. Its options override the settings of the recipe, file or run that it names.
+
+    held: keeps the folder of the run to resume, which is claimed before anything in it is read.
+    """
     base: Base = parse(Base, some=True)
     given = [f"--{name}" for name in ("resume", "config", "recipe") if getattr(base, name) is not None]
     if len(given) > 1:
         raise ConfigError(f"{' and '.join(given)}: settings come from one source; give only one of these options")
     if base.resume:
+        if (base.resume / run_folder.CONFIG).exists():
+            held.enter_context(recording.open_folder(base.resume, existing=True))
         settings, _ = run_folder.read_config(base.resume)
     elif base.config:
         settings = read_settings(base.config)
@@ -111,81 +118,134 @@ def parse_arguments() -> Arguments:
     return arguments
 
 
-@contextlib.contextmanager
-def catch_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list instead of stopping. A second signal stops at once."""
-    caught: list[int] = []
+class Stop:
+    """Why training is to stop at the next chunk: the first signal, or else the first error of the output."""
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        if caught:
+    def __init__(self) -> None:
+        self.signal = 0
+        self.error: OSError | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.signal or self.error)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Keep the number of a signal. A second signal stops at once."""
+        if self.signal:
             raise KeyboardInterrupt
-        caught.append(number)
+        self.signal = number
 
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    @contextlib.contextmanager
+    def printing(self) -> Iterator[None]:
+        """Keep an error of the output, such as a pipe that its reader closed, and discard all further output."""
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error
+            _silence_output()
+
+    def error_at(self, place: str) -> InterruptedTrainingError:
+        """Return the error that ends the command. place: where training stopped and what to do."""
+        if self.signal or self.error is None:
+            return InterruptedTrainingError(f"interrupted {place}", 128 + self.signal)
+        if isinstance(self.error, BrokenPipeError):
+            return InterruptedTrainingError(f"the reader of the output closed the pipe {place}", BROKEN_PIPE)
+        reason = self.error.strerror or self.error
+        return InterruptedTrainingError(f"the output cannot be written ({reason}) {place}", 1)
+
+
+@contextlib.contextmanager
+def catch_signals(stop: Stop) -> Iterator[None]:
+    """Note SIGINT, SIGTERM and SIGHUP instead of ending at once. SIGHUP stays ignored where it is, as under nohup."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    old = {number: signal.signal(number, stop.handle) for number in numbers}
     try:
-        yield caught
+        yield
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)
 
 
-@contextlib.contextmanager
-def resume_hint(folder: Path) -> Iterator[None]:
-    """Add the command that resumes the run in the folder to the error of a file."""
+def main() -> None:
+    """Parse the command line, load the data, train, and write the run folder."""
+    with contextlib.ExitStack() as held:
+        arguments = parse_arguments(held)
+        settings = arguments.settings()
+        if arguments.run_dir and arguments.run_dir.exists():
+            claim(arguments, held)
+        console = terminal.plain_console()
+        backend = settings.open_backend()
+        dataset = load(arguments, backend, console)
+        recording.check_run(settings, dataset, backend)
+        write_events = make_event_writer() if arguments.tensorboard else None
+        if arguments.resume:
+            folder = arguments.resume
+        elif arguments.run_dir:
+            folder = arguments.run_dir
+            if not folder.exists():
+                claim(arguments, held)
+        else:
+            folder = run_folder.claim_folder(settings, dt.datetime.now())
+            held.enter_context(recording.open_folder(folder, existing=False))
+        train(folder, settings, dataset, backend, console, overwrite=arguments.overwrite, write_events=write_events)
+
+
+def claim(arguments: Arguments, held: contextlib.ExitStack) -> None:
+    """Claim the folder that --run-dir names, until the command ends. Raises RunError and FileError."""
+    assert arguments.run_dir
     try:
-        yield
-    except FileError as error:
-        if (folder / run_folder.CONFIG).exists():
-            error.text += f", with: {called('train')} --resume {quote(str(folder))}"
+        held.enter_context(recording.open_folder(arguments.run_dir, existing=arguments.overwrite))
+    except run_folder.RunError as error:
+        if error.setting and (arguments.run_dir / run_folder.CONFIG).exists():
+            error.text += " with --overwrite"
         raise
 
 
-def main() -> None:
-    """Parse the command line, load the data, train, and write the run folder."""
-    arguments = parse_arguments()
-    settings = arguments.settings()
-    if arguments.run_dir:
-        try:
-            run_folder.check_new(arguments.run_dir, arguments.overwrite)
-        except run_folder.RunError as error:
-            if (arguments.run_dir / run_folder.CONFIG).exists():
-                error.text += " with --overwrite"
-            raise
-    console = terminal.plain_console()
-    backend = settings.open_backend()
-    dataset = load(arguments, backend, console)
-    write_events = make_event_writer() if arguments.tensorboard else None
-    folder = arguments.resume or arguments.run_dir or run_folder.claim_folder(settings, dt.datetime.now())
-
-    if arguments.run_dir and arguments.overwrite:
-        run_folder.clear(folder)
-    terminal.say(console, f"{terminal.describe(settings, dataset, backend)}\nrun      {folder}\n", indent=9)
-    console.print(terminal.header(settings.train), soft_wrap=True)
-    with catch_signals() as caught, resume_hint(folder):
-        events = recording.train_in_folder(folder, settings, dataset, backend)
-        for event in terminal.watch(events, settings.train, dataset, console):
-            position = event.position
-            if event.report is not None and not event.closing:
-                console.print(terminal.report_line(event.report), soft_wrap=True)
-                if write_events:
+def train(
+    folder: Path,
+    settings: Settings,
+    dataset: Dataset,
+    backend: Backend,
+    console: Console,
+    *,
+    overwrite: bool,
+    write_events: Callable[[Path], None] | None,
+) -> None:
+    """Train in a folder that this process holds, and show it. A signal or a closed output saves and stops the run."""
+    stop = Stop()
+    resume = f"; resume with: {called('train')} --resume {quote(str(folder))}"
+    with stop.printing():
+        terminal.say(console, f"{terminal.describe(settings, dataset, backend)}\nrun      {folder}\n", indent=9)
+        console.print(terminal.header(settings.train), soft_wrap=True)
+    with catch_signals(stop):
+        events = recording.train_in_folder(
+            folder, settings, dataset, backend, overwrite=overwrite, save_now=lambda: bool(stop), resume_hint=resume
+        )
+        with contextlib.closing(events):
+            for event in terminal.watch(events, settings.train, dataset, console):
+                position = event.position
+                if event.report is not None and not event.closing:
+                    with stop.printing():
+                        console.print(terminal.report_line(event.report), soft_wrap=True)
+                # A new run that is to replace an old one has no event files before it does.
+                if event.report is not None and write_events and replacing.current(folder) == folder:
                     write_events(folder)
-            if caught and not event.closing:
-                place = "the warm-up"
-                if position.epoch >= 0:
-                    recording.save(folder, position, settings, dataset, backend)
-                    place = f"epoch {position.epoch}, after {position.sample} samples"
-                raise InterruptedTrainingError(
-                    f"interrupted in {place}; resume with: {called('train')} --resume {quote(str(folder))}",
-                    caught[0],
-                )
+                if stop and event.checkpoint and not event.closing:
+                    raise stop.error_at(f"in epoch {position.epoch}, after {position.sample} samples{resume}")
+                if stop.signal and position.epoch == WARM_UP_EPOCH:
+                    raise stop.error_at(f"in the warm-up; {recording.what_is_kept(folder)}; start the training again")
     assert event.report is not None
-    terminal.say(console, f"\n{terminal.summary(event.report, dataset)}")
-    if position.best:
-        terminal.say(console, terminal.selected(position.best, position.epoch, settings.train))
-    draw_pictures(folder, dataset, backend, console)
+    with stop.printing():
+        terminal.say(console, f"\n{terminal.summary(event.report, dataset)}")
+        if position.best:
+            terminal.say(console, terminal.selected(position.best, position.epoch, settings.train))
+    draw_pictures(folder, dataset, backend, console, stop)
+    if stop.error:
+        raise stop.error_at(f"after the end of the training; the run in {str(folder)!r} is complete")
 
 
-def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Console) -> None:
+def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Console, stop: Stop) -> None:
     """Draw the pictures of the run, or print why they cannot be drawn. A run without pictures is complete."""
     from mlp_xp.show.gallery import draw_run
     from mlp_xp.show.plots import PlotError
@@ -194,9 +254,11 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Con
         paths = draw_run(folder, dataset, backend)
     except PlotError as error:
         command = f"{called('plot')} {quote(str(folder))}".replace(" ", terminal.GLUE)
-        terminal.say(console, f"no pictures: {error}, then: {command}")
+        text = f"no pictures: {error}, then: {command}"
     else:
-        terminal.say(console, f"drawn in {folder}: {', '.join(path.name for path in paths)}")
+        text = f"drawn in {folder}: {', '.join(path.name for path in paths)}"
+    with stop.printing():
+        terminal.say(console, text)
 
 
 def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:

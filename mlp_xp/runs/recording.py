@@ -1,55 +1,129 @@
 """Training that writes a run folder, and exact resume from it."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from mlp_xp.backend import Backend
 from mlp_xp.dataset import Dataset, flatten_and_scale
 from mlp_xp.device import initial_state
-from mlp_xp.runs import checkpoints, run_folder
+from mlp_xp.errors import MlpXpError
+from mlp_xp.files import FileError, file_errors
+from mlp_xp.runs import checkpoints, replacing, run_folder
+from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings
-from mlp_xp.training import Event, Position, layer_sizes, trajectory
+from mlp_xp.training import WARM_UP_EPOCH, Event, Position, check_state, check_trainable, layer_sizes, trajectory
 
 
-def train_in_folder(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> Iterator[Event]:
-    """Resume the run in the folder, or start a new one, and yield the events of `trajectory`.
-
-    Reports and checkpoints are written to disk before they are yielded; the closing report has its own file. Raises the
-    same errors as `mlp_xp.train`.
-    """
+def check_run(settings: Settings, dataset: Dataset, backend: Backend) -> None:
+    """Raise RunError, DatasetError or ConfigError for a run that cannot begin; before its folder is created."""
     if dataset.prepare is not flatten_and_scale:
         raise run_folder.RunError("the data set has a prepare function of its own, which a run folder cannot store")
-    start = find_start(folder, settings, dataset, backend)
-    if start is None:
-        run_folder.check_new(folder, overwrite=True)
-        run_folder.create_run(folder, settings, backend, dataset)
-    else:
-        run_folder.truncate_metrics(folder, start.reports)
-    for event in trajectory(settings.train, dataset, backend, start):
-        if event.report is not None and not event.closing:
-            run_folder.append_metrics(folder, event.report)
-        if event.checkpoint:
-            save(folder, event.position, settings, dataset, backend)
-        if event.report is not None and event.closing:
-            run_folder.write_result(folder, event.report, event.position.best)
-        yield event
+    check_trainable(settings.train, dataset, backend)
+
+
+@contextlib.contextmanager
+def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
+    """Create the folder of a run if needed, and hold its lock. existing: whether it may contain a run already.
+
+    What a killed process left in the folder is completed or undone. Raises RunError for a folder that is in use, or
+    contains something else, and FileError.
+    """
+    run_folder.check_new(folder, existing)  # before the lock writes to a folder of something else
+    with file_errors(folder, "create"):
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        replacing.settle(folder)
+        run_folder.check_new(folder, existing)  # what counts is what is there now
+        yield
+
+
+def train_in_folder(
+    folder: Path,
+    settings: Settings,
+    dataset: Dataset,
+    backend: Backend,
+    *,
+    overwrite: bool = False,
+    save_now: Callable[[], bool] = lambda: False,
+    resume_hint: str = "",
+) -> Generator[Event, None, None]:
+    """Resume the run in the folder, or start a new one, and yield the events of `trajectory`.
+
+    The caller has called `check_run`, and holds the folder by `open_folder`. Reports and checkpoints are written to
+    disk before they are yielded; the closing report has its own file. overwrite: start a new run, which replaces one in
+    the folder at its first checkpoint; until then the old run is untouched. save_now: asked after every chunk whether
+    to save a checkpoint there, wherever the run can be resumed from; the event then says that one was saved.
+    resume_hint: appended to the message of an error after which the run can be resumed.
+
+    Raises the same errors as `mlp_xp.train`. The message says which checkpoint is kept.
+    """
+    is_run = (folder / run_folder.CONFIG).exists()
+    start = None if overwrite or not is_run else find_start(folder, settings, dataset, backend)
+    try:
+        if start is None:
+            place = replacing.begin(folder) if overwrite and is_run else folder
+            run_folder.create_run(place, settings, backend, dataset)
+        else:
+            run_folder.truncate_metrics(folder, start.reports)
+        for event in trajectory(settings.train, dataset, backend, start, checked=True):
+            position = event.position
+            if event.report is not None and not event.closing:
+                run_folder.append_metrics(replacing.current(folder), event.report)
+            if event.checkpoint or (save_now() and position.epoch != WARM_UP_EPOCH):
+                save(folder, position, settings, dataset, backend)
+                event = event._replace(checkpoint=True)
+            if event.report is not None and event.closing:
+                run_folder.write_result(folder, event.report, position.best)
+            yield event
+    except MlpXpError as error:
+        kept = what_is_kept(folder)
+        error.text += f"; {kept}" + resume_hint * (isinstance(error, FileError) and kept.endswith("is kept"))
+        raise
+    finally:
+        replacing.give_up(folder)
 
 
 def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> Position | None:
-    """Return the position of the run in the folder, with its state on the device, or None if there is no checkpoint.
+    """Return the position of the run in the folder, with its state on the device, or None if it has no checkpoint yet.
 
-    Raises RunError if the checkpoint does not match the settings and the data.
+    Raises RunError if the run has other settings or data, or its checkpoint is damaged or lost. Gives an MlpXpWarning
+    if it was started with another number of threads.
     """
+    run_folder.check_resumable(folder, settings)
+    run_folder.check_data(folder, run_folder.data_facts(settings, dataset, backend))
     if not (folder / run_folder.CHECKPOINT).exists():
         return None
-    run_folder.check_data(folder, run_folder.data_facts(settings, dataset, backend))
     checkpoints.check_settings(folder, settings)  # before a network of their size is made
+    run_folder.warn_of_threads(folder, backend)
     fresh, _ = initial_state(settings.train, layer_sizes(settings.train, dataset), backend)
     return checkpoints.load_checkpoint(folder, settings, fresh, backend)
 
 
 def save(folder: Path, position: Position, settings: Settings, dataset: Dataset, backend: Backend) -> None:
-    """Write a checkpoint and the model: the best network on the validation set, or else the current network."""
+    """Write a checkpoint and the model: the best network on the validation set, or else the current network.
+
+    The first one of a run that replaces another puts it in place. Raises FileError, and DivergenceError instead of
+    saving a state that is not finite.
+    """
+    check_state(position, backend)
     network = position.best.network if position.best else position.state.network
-    checkpoints.save_model(folder, network, settings, dataset, backend)
-    checkpoints.save_checkpoint(folder, position, settings, backend)
+    place = replacing.current(folder)
+    # The checkpoint first: so a run that has a model but no checkpoint has lost it.
+    checkpoints.save_checkpoint(place, position, settings, backend)
+    checkpoints.save_model(place, network, settings, dataset, backend)
+    if place != folder:
+        replacing.put_in_place(folder)
+
+
+def what_is_kept(folder: Path) -> str:
+    """Say what is in a run's folder after an error."""
+    if replacing.current(folder) != folder:
+        return f"the old run in {str(folder)!r} is as it was"
+    if not (folder / run_folder.CHECKPOINT).exists():
+        return "no checkpoint was saved yet"
+    try:
+        position = checkpoints.read_position(folder)
+    except MlpXpError as error:
+        return f"the checkpoint cannot be read: {error}"
+    return f"the checkpoint of epoch {position['epoch']}, after {position['sample']} samples, is kept"

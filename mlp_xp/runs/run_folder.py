@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import platform
+import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +19,7 @@ from mlp_xp import __version__
 from mlp_xp.backend import Backend, threads_chosen
 from mlp_xp.checks import check_arrays
 from mlp_xp.dataset import Dataset
+from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import file_errors, left_aside, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
@@ -27,6 +29,8 @@ from mlp_xp.training import Best, Report
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
+# The lock and who holds it, see `lock`; a run that is to replace the one in the folder, see `replacing`.
+LOCK, HOLDER, NEW, READY = ".lock", ".holder", ".new", ".ready"
 # Settings that may change when a run is resumed: they decide where it computes, not what.
 FREE_SETTINGS = ("backend", "device", "data_dir")
 
@@ -56,7 +60,7 @@ def claim_folder(settings: Settings, now: dt.datetime) -> Path:
 
 
 def check_new(folder: Path, overwrite: bool) -> None:
-    """Raise RunError unless a new run may be written to the folder."""
+    """Raise RunError unless a run may be written to the folder. overwrite: whether it may contain a run already."""
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -66,12 +70,16 @@ def check_new(folder: Path, overwrite: bool) -> None:
         raise RunError(
             f"{str(folder)!r} already contains a run; choose another folder, or overwrite the run", setting="run_dir"
         )
-    if not is_run and {*folder.iterdir()} - {*left_aside(folder)}:
+    ours = {*left_aside(folder), *(folder / name for name in (LOCK, HOLDER, NEW, READY))}
+    if not is_run and {*folder.iterdir()} - ours:
         raise RunError(f"{str(folder)!r} is neither empty nor a run; choose another folder", setting="run_dir")
 
 
 def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Dataset) -> None:
-    """Create the folder, remove the files of an old run, and write config.json. Raises FileError."""
+    """Create the folder, remove all files of a run that has not come to a checkpoint, and write config.json. FileError.
+
+    The folder's lock must be held.
+    """
     record = {
         "settings": flatten(replace(settings, data_dir=settings.data_dir and str(Path(settings.data_dir).resolve()))),
         "device": backend.device_name,
@@ -82,10 +90,7 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
             "array-api-compat": importlib.metadata.version("array-api-compat"),
             backend.name: backend.version,
         },
-        "threads": {
-            "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-            **threads_chosen(),
-        },
+        "threads": threads(),
         "machine": f"{platform.system()} {platform.machine()}",
         **data_facts(settings, dataset, backend),
     }
@@ -93,6 +98,28 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
         folder.mkdir(parents=True, exist_ok=True)
     clear(folder)
     write_whole(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def threads() -> dict[str, Any]:
+    """Return the facts that decide on how many threads a library computes, as config.json records them."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"cpus": cpus, **threads_chosen()}
+
+
+def warn_of_threads(folder: Path, backend: Backend) -> None:
+    """Give an MlpXpWarning if a resumed run computes on another number of threads, which changes the last bits.
+
+    With another library the bits change anyway, and nothing is said.
+    """
+    settings, record = read_config(folder)
+    before, now = (backend.threads(each) for each in (record.get("threads", {}), threads()))
+    if settings.backend == backend.name and before != now:
+        warnings.warn(
+            f"{str(folder)!r}: the run was started with {before} and is resumed with {now}, so the last digits of its "
+            "numbers may differ from those of an uninterrupted run",
+            MlpXpWarning,
+            stacklevel=3,
+        )
 
 
 def data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[str, Any]:
@@ -114,6 +141,24 @@ def checksum(dataset: Dataset, backend: Backend) -> str:
             stop = min(start + 5000, array.shape[0])
             checksum = zlib.crc32(np.ascontiguousarray(backend.to_numpy(array[start:stop, ...])).data, checksum)
     return f"{checksum:08x}"
+
+
+def check_resumable(folder: Path, settings: Settings) -> None:
+    """Raise RunError if the run in the folder has other settings, or has lost its checkpoint."""
+    kept, _ = read_config(folder)
+    saved, wanted = (json.loads(json.dumps(flatten(each))) for each in (kept, settings))
+    for name in wanted:
+        if name not in FREE_SETTINGS and saved[name] != wanted[name]:
+            raise RunError(
+                f"{str(folder / CONFIG)!r}: the run was made with {name} {saved[name]!r}, but the configuration has "
+                f"{wanted[name]!r}; resume with the settings of the run, or use another folder"
+            )
+    for name in (RESULT, MODEL):
+        if (folder / name).exists() and not (folder / CHECKPOINT).exists():
+            raise RunError(
+                f"{str(folder)!r}: the run has {name} but no {CHECKPOINT}, so it cannot be resumed, and starting it "
+                f"over would destroy it; restore {CHECKPOINT}, or train in another folder"
+            )
 
 
 def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -142,7 +187,12 @@ def clear(folder: Path) -> None:
 def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
     """Return a run's settings and the whole record in its config.json. Raises MlpXpError if the folder is not a run."""
     folder = Path(folder)
-    if not (folder / CONFIG).exists():
+    if (folder / READY).is_dir():
+        raise RunError(
+            f"{str(folder)!r}: a run here is being replaced by a new one; if that was interrupted, resume the run to "
+            "complete it"
+        )
+    if not (folder / CONFIG).is_file():
         raise RunError(f"{str(folder)!r}: is not a run: it has no {CONFIG}; give the folder of a training run")
     return parse_settings(folder / CONFIG)
 

@@ -1,0 +1,82 @@
+"""One run at a time may write to a folder. The system drops the lock when the process ends, however it ends."""
+
+import contextlib
+import errno
+import os
+import platform
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlp_xp.errors import MlpXpWarning
+from mlp_xp.files import file_errors
+from mlp_xp.runs.run_folder import HOLDER, LOCK, RunError
+
+# The answers of a file system that has no locks, such as a network mount without its lock service.
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of an existing folder, or raise RunError at once, which names the process and host that hold it.
+
+    Two runs in one process, or in two of its threads, are also refused. Raises FileError if the folder cannot be
+    written. Where the file system has no locks, gives an MlpXpWarning and holds none. On NFS the lock is valid between
+    hosts, unless the folder is mounted with `nolock` or `local_lock`.
+
+    The lock leaves nothing in the folder. Two small files remain after a kill, and do no harm.
+    """
+    from filelock import FileLock, Timeout
+
+    # A new object for each call: one shared object would admit a second run in this process. No `fallback_to_soft`:
+    # it would be a lock that remains after a kill.
+    path = folder / LOCK
+    lock = FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
+    with file_errors(path, "lock"):
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise RunError(
+                f"{str(folder)!r}: is in use by {_holder(folder)}; wait until it ends, or choose another folder"
+            ) from error
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+                raise
+            warnings.warn(
+                f"{str(folder)!r}: its file system has no file locks ({getattr(error, 'strerror', None) or error}), so "
+                "a second run in this folder is not refused; do not start one",
+                MlpXpWarning,
+                stacklevel=3,
+            )
+    ours = path.stat() if lock.is_locked else None
+    try:
+        with file_errors(folder / HOLDER, "write"):
+            (folder / HOLDER).write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")
+        yield
+    finally:
+        try:
+            # While the lock is held: filelock does not admit whoever opened this file before it lost its name. If the
+            # folder was moved away meanwhile, another run may hold a lock of the same name, which must stay.
+            with contextlib.suppress(OSError):
+                if ours is None or os.path.samestat(path.stat(), ours):
+                    (folder / HOLDER).unlink(missing_ok=True)
+                    path.unlink()
+        finally:
+            lock.release()
+
+
+def _holder(folder: Path) -> str:
+    """Name the process that holds a lock, if its file names a process that may be alive.
+
+    The file can be missing, or left by a killed process, for the moment in which a new holder has not written it yet.
+    """
+    unknown = "another process"
+    try:
+        number, host = (folder / HOLDER).read_text(encoding="utf-8").split()
+        if host == platform.node():
+            os.kill(int(number), 0)
+    except PermissionError:
+        pass  # it is alive and belongs to another user
+    except (OSError, ValueError, OverflowError):
+        return unknown
+    return f"process {number} on {host}" + " (this process)" * (number == str(os.getpid()))

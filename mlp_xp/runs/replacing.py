@@ -1,0 +1,73 @@
+"""Replace a run by another one in the same folder: whenever the process is killed, one of the two is whole.
+
+The order of the operations:
+
+1. The new run is written to `.new` in the run's folder. Nothing of the old run is touched.
+2. When the new run has its first checkpoint and model, `.new` is renamed to `.ready`. This one operation decides.
+3. The files that only the old run has are removed: result, pictures, event files.
+4. The files in `.ready` are moved into the folder, each over the one of the old run.
+5. `.ready`, now empty, is removed.
+
+A process that is killed before step 2 leaves the old run as it was: the next command removes `.new`. A process that is
+killed later leaves `.ready`: the next command does steps 3 to 5, which may be repeated from any point on, because until
+step 5 is done the new run writes nothing but what step 4 moves. In between, `read_config` refuses the folder. Both need
+the folder's lock.
+"""
+
+import shutil
+from pathlib import Path
+
+from mlp_xp.files import file_errors, sync
+from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, METRICS, MODEL, NEW, PICTURES, READY, RESULT
+
+
+def current(folder: Path) -> Path:
+    """Return where the files of the running run are: `.new` while it is to replace an old run, or else the folder."""
+    return folder / NEW if (folder / NEW).is_dir() else folder
+
+
+def begin(folder: Path) -> Path:
+    """Return an empty folder for a run that is to replace the one in `folder`. Raises FileError."""
+    with file_errors(folder / NEW, "create"):
+        (folder / NEW).mkdir()
+    return folder / NEW
+
+
+def put_in_place(folder: Path) -> None:
+    """Replace the old run by the new one, which has its first checkpoint and model. Raises FileError."""
+    new = folder / NEW
+    with file_errors(folder, "replace the run in"):
+        (new / METRICS).touch()  # or the old run's would stay
+        sync(new)
+        new.rename(folder / READY)
+        sync(folder)
+    _finish(folder)
+
+
+def _finish(folder: Path) -> None:
+    ready = folder / READY
+    with file_errors(folder, "replace the run in"):
+        for name in (RESULT, *PICTURES):
+            (folder / name).unlink(missing_ok=True)
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        for name in (CHECKPOINT, MODEL, METRICS, CONFIG):
+            if (ready / name).exists():
+                (ready / name).replace(folder / name)
+        sync(folder)
+        shutil.rmtree(ready)  # not rmdir: a killed write may have left a temporary file
+        sync(folder)
+
+
+def give_up(folder: Path) -> None:
+    """Remove a new run that has no checkpoint yet. Raises FileError."""
+    if (folder / NEW).is_dir():
+        with file_errors(folder / NEW, "remove"):
+            shutil.rmtree(folder / NEW)
+
+
+def settle(folder: Path) -> None:
+    """Complete or undo the replacement that a killed process has left in the folder. Raises FileError."""
+    if (folder / READY).is_dir():
+        _finish(folder)
+    give_up(folder)
