@@ -172,32 +172,29 @@ def main() -> None:
     with contextlib.ExitStack() as held:
         arguments = parse_arguments(held)
         settings = arguments.settings()
-        if arguments.run_dir and arguments.run_dir.exists():
-            claim(arguments, held)
+        folder = arguments.resume or arguments.run_dir
+        # A folder that is there is claimed before the data are loaded, a new one is created after all checks.
+        is_new = folder is None or not folder.exists()
+        if arguments.run_dir and not is_new:
+            claim(arguments.run_dir, arguments.overwrite, held)
         console = terminal.plain_console()
         backend = settings.open_backend()
         dataset = load(arguments, backend, console)
         recording.check_run(settings, dataset, backend)
         write_events = make_event_writer() if arguments.tensorboard else None
-        if arguments.resume:
-            folder = arguments.resume
-        elif arguments.run_dir:
-            folder = arguments.run_dir
-            if not folder.exists():
-                claim(arguments, held)
-        else:
-            folder = run_folder.claim_folder(settings, dt.datetime.now())
-            held.enter_context(recording.open_folder(folder, existing=False))
+        if is_new:
+            folder = folder or run_folder.claim_folder(settings, dt.datetime.now())
+            claim(folder, bool(arguments.run_dir) and arguments.overwrite, held)
+        assert folder is not None
         train(folder, settings, dataset, backend, console, overwrite=arguments.overwrite, write_events=write_events)
 
 
-def claim(arguments: Arguments, held: contextlib.ExitStack) -> None:
-    """Claim the folder that --run-dir names, until the command ends. Raises RunError and FileError."""
-    assert arguments.run_dir
+def claim(folder: Path, overwrite: bool, held: contextlib.ExitStack) -> None:
+    """Claim the folder of a new run until the command ends. Raises RunError and FileError."""
     try:
-        held.enter_context(recording.open_folder(arguments.run_dir, existing=arguments.overwrite))
+        held.enter_context(recording.open_folder(folder, existing=overwrite))
     except run_folder.RunError as error:
-        if error.setting and (arguments.run_dir / run_folder.CONFIG).exists():
+        if error.setting and (folder / run_folder.CONFIG).exists():
             error.text += " with --overwrite"
         raise
 

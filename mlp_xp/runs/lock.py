@@ -73,6 +73,8 @@ def _holder(folder: Path) -> str:
     unknown = "another process"
     try:
         number, host = (folder / HOLDER).read_text(encoding="utf-8").split()
+        if not number.isdecimal() or not host.isprintable():
+            return unknown
         if host == platform.node():
             os.kill(int(number), 0)
     except PermissionError:

@@ -29,12 +29,12 @@ def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
     What a killed process left in the folder is completed or undone. Raises RunError for a folder that is in use, or
     contains something else, and FileError.
     """
-    run_folder.check_new(folder, existing)  # before the lock writes to a folder of something else
+    run_folder.check_new(folder, overwrite=True)  # before the lock writes to a folder of something else
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
         replacing.settle(folder)
-        run_folder.check_new(folder, existing)  # what counts is what is there now
+        run_folder.check_new(folder, overwrite=existing)
         yield
 
 
