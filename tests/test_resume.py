@@ -1,6 +1,7 @@
 """Going on with a run: to the same bits, from anywhere, on any backend; and what is no checkpoint of it is refused."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -302,6 +303,61 @@ def test_a_device_of_another_backend_is_not_asked_for(data_dir, tmp_path):
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["device"] == "cpu:0"
     outcome = call("train", "--resume", tmp_path / "run", "--backend", "numpy")
     assert (outcome.code, outcome.err) == (0, "")
+
+
+@pytest.fixture
+def no_threads_chosen(monkeypatch):
+    for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("no_threads_chosen")
+@pytest.mark.parametrize(
+    ("recorded", "variables", "told"),
+    [
+        ({}, {}, ""),
+        ({"cpus": 777}, {}, ""),
+        ({}, {"OMP_NUM_THREADS": "1"}, ""),
+        ({"OPENBLAS_NUM_THREADS": "1"}, {"OMP_NUM_THREADS": "1"}, ""),
+        ({"OMP_NUM_THREADS": "4"}, {"OMP_NUM_THREADS": "4"}, ""),
+        ({"OMP_NUM_THREADS": "4"}, {}, "started with OMP_NUM_THREADS=4 and is resumed with 1 thread,"),
+        ({}, {"OMP_NUM_THREADS": "2"}, "started with 1 thread and is resumed with OMP_NUM_THREADS=2,"),
+    ],
+)
+def test_other_threads_are_told_where_they_matter(recorded, variables, told, whole_runs, tmp_path, monkeypatch):
+    folder = shutil.copytree(whole_runs["sgd"], tmp_path / "run")
+    change_threads(folder, recorded)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    outcome = call("train", "--resume", folder)
+    assert outcome.code == 0
+    if told:
+        assert outcome.err.startswith(f"warning: {str(folder)!r}: the run was {told}")
+    assert outcome.err.count("\n") == bool(told)
+    other = call("train", "--resume", folder, "--backend", "array-api-strict")
+    assert (other.code, other.err) == (0, ""), "another library has other bits anyway"
+
+
+def change_threads(folder: Path, recorded: dict) -> None:
+    """Let the run have been started under such facts, and no variables but those."""
+    record = json.loads((folder / "config.json").read_text())
+    record["threads"] = {"cpus": record["threads"]["cpus"], **recorded}
+    (folder / "config.json").write_text(json.dumps(record))
+
+
+@pytest.mark.usefixtures("no_threads_chosen")
+def test_another_number_of_cpus_is_told_of_a_library_that_uses_them_all(data_dir, tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, "--backend", "jax", "--device", "cpu"]
+    assert call("train", *arguments, *options(small_settings(epochs=1))).code == 0
+    outcome = call("train", "--resume", folder)
+    assert (outcome.code, outcome.err) == (0, "")
+    cpus = json.loads((folder / "config.json").read_text())["threads"]["cpus"]
+    change_threads(folder, {"cpus": 777})
+    outcome = call("train", "--resume", folder)
+    assert outcome.code == 0
+    assert outcome.err.count("\n") == 1
+    assert f"was started with 777 CPUs and is resumed with {cpus} CPUs," in outcome.err
 
 
 def test_data_may_have_moved_but_must_be_the_runs(whole_runs, data_dir, tmp_path):

@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import os
+import pty
 import random
 import re
 import signal
@@ -29,6 +30,7 @@ from helpers import (
     wait_until,
     without_times,
 )
+from safetensors.numpy import load_file
 
 from mlp_xp.api import train
 from mlp_xp.backend import open_backend
@@ -51,13 +53,36 @@ def whole_run(data_dir, tmp_path_factory) -> Path:
 
 def test_divergence_ends_with_its_place_and_keeps_what_was_reported(data_dir, tmp_path):
     folder = tmp_path / "run"
-    arguments = options(small_settings(learning_rate=1e200, report_every=1))
+    arguments = options(small_settings(learning_rate=1e50, weight_decay=1.0, report_every=1, warm_up_steps=0))
     outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *arguments)
-    assert_one_line(outcome, 1, "diverged", "lower the learning rate")
-    sample = int(re.search(r"loss \w+ sample (\d+) of epoch 0 is (nan|inf)", outcome.err)[1])
+    assert_one_line(outcome, 1, "diverged", "lower the learning rate", "no checkpoint was saved yet")
+    pattern = r"(?:state after (\d+) samples|loss (?:at|after) sample (\d+)) of epoch 0 is (nan|inf|not finite)"
+    samples, place, _ = re.search(pattern, outcome.err).groups()
+    sample = int(samples) - 1 if samples else int(place)
     records = metrics(folder)
+    assert sample > 1
     assert [r["sample"] for r in records] == [*range(sample)]
     assert all(np.isfinite(r["loss"]) for r in records)
+
+
+def test_a_network_that_is_not_finite_replaces_no_checkpoint(data_dir, tmp_path):
+    """Its losses are finite: the last update overflows."""
+    folder = tmp_path / "run"
+    overflowing = small_settings(
+        learning_rate=1e21, batch_size=100, init="he", hidden=[16], dtype="float32", update_order="simultaneous",
+        warm_up_steps=0, checkpoint_every=100, report_every=200,
+    )  # fmt: skip
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(overflowing))
+    for _ in range(2):
+        assert_one_line(
+            outcome, 1, "the network or optimiser state after 200 samples of epoch 0 is not finite",
+            "the checkpoint of epoch 0, after 100 samples, is kept\n",
+        )  # fmt: skip
+        for name in ("model.safetensors", "checkpoint.safetensors"):
+            tensors = load_file(folder / name)
+            assert all(np.isfinite(array).all() for array in tensors.values())
+        assert not (folder / "result.json").exists()
+        outcome = call("train", "--resume", folder)
 
 
 def running(data_dir: Path, folder: Path, lines: int = 3, **options_of_popen):
@@ -100,7 +125,7 @@ def assert_goes_on(folder: Path, monkeypatch) -> None:
     assert after == first_reports(len(after))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_training_with_everything_saved(number, code, data_dir, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     process = running(data_dir, folder)  # so its metrics can be read while it trains
@@ -124,7 +149,9 @@ def test_a_signal_in_the_warm_up_ends_training_too(data_dir, tmp_path, monkeypat
 
     monkeypatch.setattr(run_folder, "create_run", create_and_interrupt)
     arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
-    assert_one_line(call("train", *arguments), 130, "interrupted in the warm-up", f"--resume {folder}")
+    outcome = call("train", *arguments)
+    assert_one_line(outcome, 130, "interrupted in the warm-up; no checkpoint was saved yet; start the training again")
+    assert "--resume" not in outcome.err
     monkeypatch.undo()
     assert call("train", "--resume", folder).code == 0
 
@@ -151,18 +178,95 @@ def test_ctrl_c_on_a_terminal_ends_with_one_line(data_dir, tmp_path, monkeypatch
     assert_goes_on(tmp_path / "run", monkeypatch)
 
 
-def test_a_reader_who_leaves_ends_training_without_a_word(data_dir, tmp_path, monkeypatch):
+def test_a_hang_up_is_ignored_where_it_was_ignored_before(data_dir, tmp_path):
+    """As under nohup."""
+    ignore = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    process = running(data_dir, tmp_path / "run", first=ignore)
+    process.send_signal(signal.SIGHUP)
+    lines = len(lines_of(tmp_path / "run"))
+    wait_until(lambda: len(lines_of(tmp_path / "run")) > lines + 3, process)
+    process.send_signal(signal.SIGTERM)
+    assert_one_line(finish(process), 143, "interrupted in epoch")
+
+
+def test_a_terminal_that_goes_away_ends_training_with_everything_saved(data_dir, tmp_path, monkeypatch):
+    ours, its = pty.openpty()
+    folder = tmp_path / "run"
+    control = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER))]
+    process = start("train", *arguments, stdin=its, stdout=its, start_new_session=True, first=control)
+    os.close(its)
+    said = b""
+    while b"    0     150 " not in said:
+        said += os.read(ours, 1 << 16)
+    os.close(ours)
+    assert_one_line(finish(process), 129, "interrupted in epoch", f"--resume {folder}")
+    assert_goes_on(folder, monkeypatch)
+
+
+@pytest.mark.parametrize("line", ["network", "run ", "epoch ", "    0       0", "    0      50"])
+def test_a_reader_who_leaves_ends_training_with_everything_saved(line, data_dir, tmp_path, monkeypatch):
     """As in `python scripts/train.py | head -1`."""
     folder = tmp_path / "run"
     arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER))]
     process = start("train", *arguments)
-    read_until(process, "    0      50")
+    read_until(process, line)
     process.stdout.close()
     process.stdout = None
     outcome = finish(process)
-    assert outcome.err == ""
-    assert outcome.code == 141
+    assert_one_line(outcome, 141, "the reader of the output closed the pipe in epoch", f"--resume {folder}\n")
+    place = re.search(r"epoch (\d+), after (\d+) samples", outcome.err)
+    saved = json.loads(checkpoints.read_tensors(folder / "checkpoint.safetensors")[1]["position"])
+    assert (saved["epoch"], saved["sample"]) == tuple(map(int, place.groups()))
     assert_goes_on(folder, monkeypatch)
+
+
+def test_a_pipe_that_breaks_after_training_loses_nothing(whole_run, data_dir, tmp_path):
+    """The last line is that of the pictures, which are drawn although nobody reads it."""
+    folder = tmp_path / "run"
+    process = start("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
+    read_until(process, "trained in")
+    process.stdout.close()
+    process.stdout = None
+    assert_one_line(finish(process), 141, "closed the pipe after the end", f"the run in {str(folder)!r} is complete")
+    assert_same_run(folder, whole_run)
+    assert (folder / "weights.png").exists()
+
+
+def test_without_an_output_training_ends_as_with_one(whole_run, data_dir, tmp_path):
+    """As in `python scripts/train.py >&-`."""
+    folder = tmp_path / "run"
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
+    outcome = finish(start("train", *arguments, stdout=None, first="os.close(1)"))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert_same_run(folder, whole_run)
+    assert (folder / "weights.png").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_an_output_on_a_full_disk_ends_training_with_everything_saved(data_dir, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    with Path("/dev/full").open("w") as full:
+        arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER))]
+        outcome = finish(start("train", *arguments, stdout=full))
+    assert_one_line(
+        outcome, 1, "the output cannot be written (No space left on device) in epoch", f"--resume {folder}\n"
+    )
+    assert_goes_on(folder, monkeypatch)
+
+
+def test_no_resume_command_where_nothing_was_saved(data_dir, tmp_path, monkeypatch):
+    folder, fsync = tmp_path / "run", os.fsync
+
+    def full(descriptor):
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "metrics.jsonl":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
+    assert_one_line(outcome, 1, "cannot write: No space left on device", "no checkpoint was saved yet\n")
+    assert "intact" not in outcome.err
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(data_dir, tmp_path, monkeypatch):

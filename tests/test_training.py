@@ -19,7 +19,16 @@ from mlp_xp.device import initial_state
 from mlp_xp.losses import cross_entropy
 from mlp_xp.network import Layer
 from mlp_xp.plan import Chunk
-from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Event, check_finite, step_coefficients, trajectory
+from mlp_xp.training import (
+    WARM_UP_EPOCH,
+    DivergenceError,
+    Event,
+    Position,
+    check_finite,
+    layer_sizes,
+    step_coefficients,
+    trajectory,
+)
 
 HOST = synthetic(300)
 PIXELS = HOST.train_images[0].size
@@ -331,7 +340,8 @@ def assert_diverges(config: TrainConfig, backend: Backend) -> None:
     assert caught.value.exit_code == 1
     message = str(caught.value)
     place = re.fullmatch(
-        r"training diverged: the (loss at|test loss after) sample (\d+) of (the warm-up|epoch (\d+)) is (inf|nan); "
+        r"training diverged: the (loss at|test loss after|network or optimiser state after) "
+        r"(?:sample )?(\d+)(?: samples)? of (the warm-up|epoch (\d+)) is (inf|nan|not finite); "
         r"lower the learning rate or choose another initialisation",
         message,
     )
@@ -341,8 +351,9 @@ def assert_diverges(config: TrainConfig, backend: Backend) -> None:
         assert place[2] == "1"
     else:
         step = int(place[4]) * -(-300 // config.batch_size) + int(place[2]) // config.batch_size
-        assert step + (place[1] == "test loss after") >= done - config.warm_up_steps, "not before what was still good"
-        assert place[1] == "test loss after" or int(place[2]) % config.batch_size == 0
+        after = place[1].endswith("after")
+        assert step + after >= done - config.warm_up_steps, "not before what was still good"
+        assert after or int(place[2]) % config.batch_size == 0
 
 
 @pytest.mark.parametrize(
@@ -362,8 +373,31 @@ def test_the_place_is_that_of_the_first_bad_loss(losses, epoch, chunk, place):
 def test_an_update_that_breaks_the_network_is_told_though_no_loss_shows_it(backend):
     """A single step: its loss is from before the update, and there is no other."""
     config = configuration(learning_rate=1e300, warm_up_steps=0, epochs=1)
-    with pytest.raises(DivergenceError, match=r"the test loss after sample 0 of epoch 0 is (inf|nan); lower"):
+    with pytest.raises(DivergenceError, match=r"state after 1 samples of epoch 0 is not finite; lower"):
         run(config, backend, synthetic(1))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_no_report_is_given_of_a_state_that_is_not_finite_though_every_loss_is(optimizer, backend):
+    """A saturated unit is 1 whatever its weights, and an infinite second moment of Adam stops its parameter."""
+    config = configuration(optimizer=optimizer, warm_up_steps=0, epochs=1, report_every=10**6, defer_updates=False)
+    bright = HOST._replace(train_images=HOST.train_images.copy(), test_images=HOST.test_images.copy())
+    for images in (bright.train_images, bright.test_images):
+        images[:, 0, 0] = 7
+    state, _ = initial_state(config, layer_sizes(config, bright), backend)
+    layers = state.network if optimizer == "sgd" else state.slots[0][1:]
+    weights = backend.to_numpy(layers[0].weights)
+    weights[0, 0] = np.inf
+    wrong = layers[0]._replace(weights=backend.asarray(weights, backend.dtype))
+    if optimizer == "sgd":
+        state = state._replace(network=(wrong, *state.network[1:]))
+    else:
+        state = state._replace(slots=((state.slots[0][0], wrong), *state.slots[1:]))
+    start = Position(WARM_UP_EPOCH, 0, 0, 0, 0.0, float("nan"), state)
+    losses = []
+    with pytest.raises(DivergenceError, match=r"state after 1 samples of epoch 0 is not finite"):
+        losses.extend(event.losses for event in trajectory(config, on_device(bright, backend), backend, start))
+    assert not losses
 
 
 def test_finite_losses_pass():

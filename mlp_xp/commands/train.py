@@ -25,7 +25,7 @@ from mlp_xp.runs import recording, replacing, run_folder
 from mlp_xp.runs.settings import RECIPES, Settings, check_foreign, flatten, read_settings
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
-from mlp_xp.training import WARM_UP_EPOCH
+from mlp_xp.training import WARM_UP_EPOCH, Event
 
 BROKEN_PIPE = 128 + 13  # as of a program that SIGPIPE ends
 
@@ -215,28 +215,42 @@ def train(
     with stop.printing():
         terminal.say(console, f"{terminal.describe(settings, dataset, backend)}\nrun      {folder}\n", indent=9)
         console.print(terminal.header(settings.train), soft_wrap=True)
+
+    def show(event: Event) -> None:
+        if event.report is None:
+            return
+        if not event.closing:
+            with stop.printing():
+                console.print(terminal.report_line(event.report), soft_wrap=True)
+        # A new run that is to replace an old one has no event files before it does.
+        if write_events and replacing.current(folder) == folder:
+            write_events(folder)
+
+    def stop_at(event: Event) -> None:
+        epoch, sample = event.position[:2]
+        if stop and event.checkpoint and not event.closing:
+            raise stop.error_at(f"in epoch {epoch}, after {sample} samples{resume}")
+        if stop.signal and epoch == WARM_UP_EPOCH:
+            raise stop.error_at(f"in the warm-up; {recording.what_is_kept(folder)}; start the training again")
+
     with catch_signals(stop):
         events = recording.train_in_folder(
             folder, settings, dataset, backend, overwrite=overwrite, save_now=lambda: bool(stop), resume_hint=resume
         )
         with contextlib.closing(events):
-            for event in terminal.watch(events, settings.train, dataset, console):
-                position = event.position
-                if event.report is not None and not event.closing:
-                    with stop.printing():
-                        console.print(terminal.report_line(event.report), soft_wrap=True)
-                # A new run that is to replace an old one has no event files before it does.
-                if event.report is not None and write_events and replacing.current(folder) == folder:
-                    write_events(folder)
-                if stop and event.checkpoint and not event.closing:
-                    raise stop.error_at(f"in epoch {position.epoch}, after {position.sample} samples{resume}")
-                if stop.signal and position.epoch == WARM_UP_EPOCH:
-                    raise stop.error_at(f"in the warm-up; {recording.what_is_kept(folder)}; start the training again")
+            watched = terminal.watch(events, settings.train, dataset, console)
+            try:
+                for event in watched:
+                    show(event)
+                    stop_at(event)
+            finally:
+                with stop.printing():  # the progress bar is removed, if its terminal is still there
+                    watched.close()
     assert event.report is not None
     with stop.printing():
         terminal.say(console, f"\n{terminal.summary(event.report, dataset)}")
-        if position.best:
-            terminal.say(console, terminal.selected(position.best, position.epoch, settings.train))
+        if event.position.best:
+            terminal.say(console, terminal.selected(event.position.best, event.position.epoch, settings.train))
     draw_pictures(folder, dataset, backend, console, stop)
     if stop.error:
         raise stop.error_at(f"after the end of the training; the run in {str(folder)!r} is complete")

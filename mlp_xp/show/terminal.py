@@ -4,7 +4,7 @@ import importlib.util
 import os
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -136,7 +136,7 @@ class _Speed(ProgressColumn):
 
 def watch(
     events: Iterator[Event], config: TrainConfig, dataset: Dataset, console: Console | None = None
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Yield the events, with a progress bar below the other output on a terminal or in a notebook."""
     console = console or plain_console()
     seen = console.is_terminal or console.is_jupyter
