@@ -1,8 +1,8 @@
 """A training run as a generator of events. It prints nothing and writes nothing."""
 
 import time
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.device import copy_network, initial_state
 from mlp_xp.errors import MlpXpError
+from mlp_xp.functional import Array
 from mlp_xp.metrics import evaluate
 from mlp_xp.network import Network, count_parameters
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
@@ -272,19 +273,25 @@ def check_finite(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
     raise _diverged(f"loss at sample {chunk.start + i * chunk.batch_size}", epoch, losses[i])
 
 
-def is_finite(arrays: Iterable[np.ndarray]) -> bool:
-    """Return whether all values of host arrays of floats are finite."""
-    return all(np.isfinite(array).all() for array in arrays)
-
-
 def check_state(position: Position, backend: Backend) -> None:
-    """Raise DivergenceError unless the network and the optimiser state are finite.
+    """Raise DivergenceError unless the network and the optimiser state are finite. Reads one value from the device.
 
     An update can overflow without a trace in any loss: a saturated unit has a finite output, whatever its weights.
     """
     layers = [*position.state.network, *(slot for slots in position.state.slots for slot in slots)]
-    if not is_finite(backend.to_numpy(array) for layer in layers for array in layer):
-        raise _diverged(f"network or optimiser state after {position.sample} samples", position.epoch, "not finite")
+    if not bool(_compiled_is_finite(backend)([array for layer in layers for array in layer])):
+        what = f"network or optimiser state after {position.sample} samples"
+        raise _diverged(what, position.epoch, "not finite")
+
+
+@lru_cache(maxsize=8)
+def _compiled_is_finite(backend: Backend) -> Callable[[list[Array]], Array]:
+    xp = backend.xp
+
+    def is_finite(arrays: list[Array]) -> Array:
+        return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
+
+    return backend.jit(is_finite)
 
 
 def _diverged(what: str, epoch: int, value: object) -> DivergenceError:
