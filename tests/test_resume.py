@@ -263,7 +263,8 @@ def test_a_run_that_died_while_it_was_being_made_can_be_made_again(data_dir, tmp
 def test_starting_over_never_leaves_a_folder_without_settings(whole_runs, tmp_path, monkeypatch):
     """Else a kill in that moment would lose what is to be trained."""
     folder = shutil.copytree(whole_runs["sgd"], tmp_path / "run")
-    (folder / "checkpoint.safetensors").unlink()
+    for name in ("checkpoint.safetensors", "model.safetensors", "result.json"):
+        (folder / name).unlink()
 
     def full(path, data):
         raise FileError("full")
@@ -300,6 +301,7 @@ def test_a_device_of_another_backend_is_not_asked_for(data_dir, tmp_path):
     reports = train(config, dataset, backend, run_dir=tmp_path / "run")
     for _ in range(5):
         next(reports)
+    reports.close()
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["device"] == "cpu:0"
     outcome = call("train", "--resume", tmp_path / "run", "--backend", "numpy")
     assert (outcome.code, outcome.err) == (0, "")

@@ -55,7 +55,9 @@ def test_divergence_ends_with_its_place_and_keeps_what_was_reported(data_dir, tm
     folder = tmp_path / "run"
     arguments = options(small_settings(learning_rate=1e50, weight_decay=1.0, report_every=1, warm_up_steps=0))
     outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *arguments)
-    assert_one_line(outcome, 1, "diverged", "lower the learning rate", "no checkpoint was saved yet")
+    assert_one_line(
+        outcome, 1, "diverged", "lower the learning rate", "the checkpoint of epoch 0, after 1 samples, is kept"
+    )
     pattern = r"(?:state after (\d+) samples|loss (?:at|after) sample (\d+)) of epoch 0 is (nan|inf|not finite)"
     samples, place, _ = re.search(pattern, outcome.err).groups()
     sample = int(samples) - 1 if samples else int(place)
