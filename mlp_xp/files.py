@@ -53,6 +53,18 @@ def sync(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path, *, exist_ok: bool = True) -> None:
+    """Create a folder and its missing parents, each of which is then on disk. Raises OSError.
+
+    Without waiting for the parent, a power failure can take away the folder with everything that was saved in it.
+    """
+    if not folder.parent.is_dir():
+        make_folder(folder.parent)
+    if not folder.is_dir() or not exist_ok:
+        folder.mkdir(exist_ok=exist_ok)
+        sync(folder.parent)
+
+
 def left_aside(folder: Path) -> list[Path]:
     """Return the temporary files in a folder that `write_whole` leaves if its process is killed."""
     return [*folder.glob(f".*{ASIDE}")]

@@ -279,7 +279,7 @@ def check_state(position: Position, backend: Backend) -> None:
     An update can overflow without a trace in any loss: a saturated unit has a finite output, whatever its weights.
     """
     layers = [*position.state.network, *(slot for slots in position.state.slots for slot in slots)]
-    if not bool(_compiled_is_finite(backend)([array for layer in layers for array in layer])):
+    if not backend.to_numpy(_compiled_is_finite(backend)([array for layer in layers for array in layer])):
         what = f"network or optimiser state after {position.sample} samples"
         raise _diverged(what, position.epoch, "not finite")
 

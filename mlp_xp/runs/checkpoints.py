@@ -279,20 +279,30 @@ def _check_settings(saved_settings: str, settings: Settings, path: Path) -> None
             )
 
 
+def read_position(folder: Path) -> dict[str, Any]:
+    """Return where the run's checkpoint was saved: its epoch, samples and more. Raises RunError."""
+    _, facts = read_tensors(folder / CHECKPOINT)
+    return _parse_position(facts, folder / CHECKPOINT)
+
+
+def _parse_position(facts: Mapping[str, str], path: Path, last_epoch: int = records.LARGEST) -> dict[str, Any]:
+    where = repr(str(path))
+    if not {"settings", "position"} <= {*facts}:
+        raise RunError(f"{where}: is not a checkpoint; start the run again")
+    schema = {**records.POSITION, "epoch": records.whole(0, last_epoch)}
+    return records.check_fields(records.parse(facts["position"], f"{where}, position", REMEDY), schema, where, REMEDY)
+
+
 def load_checkpoint(folder: Path, settings: Settings, fresh: State, backend: Backend) -> Position:
     """Read the position of a run, with its state on the device.
 
     fresh: a new state of the settings' network, which gives the expected names and shapes. Raises RunError if the
     checkpoint is damaged or does not match the settings; the message names the difference.
     """
-    path, where = folder / CHECKPOINT, repr(str(folder / CHECKPOINT))
+    path = folder / CHECKPOINT
     tensors, facts = read_tensors(path)
-    if not {"settings", "position"} <= {*facts}:
-        raise RunError(f"{where}: is not a checkpoint; start the run again")
+    record = _parse_position(facts, path, last_epoch=settings.train.epochs - 1)
     _check_settings(facts["settings"], settings, path)
-    schema = {**records.POSITION, "epoch": records.whole(0, settings.train.epochs - 1)}
-    record = records.parse(facts["position"], f"{where}, position", REMEDY)
-    record = records.check_fields(record, schema, where, REMEDY)
     tally, best = record["tally"], record["best"]
     networks = ["network", *(f"kept.{j}" for j in range(len(fresh.slots[0]))), *(["best"] if best else [])]
     expected = {

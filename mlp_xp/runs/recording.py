@@ -8,7 +8,7 @@ from mlp_xp.backend import Backend
 from mlp_xp.dataset import Dataset, flatten_and_scale
 from mlp_xp.device import initial_state
 from mlp_xp.errors import MlpXpError
-from mlp_xp.files import FileError, file_errors
+from mlp_xp.files import FileError, file_errors, make_folder
 from mlp_xp.runs import checkpoints, replacing, run_folder
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings
@@ -31,7 +31,7 @@ def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
     """
     run_folder.check_new(folder, overwrite=True)  # before the lock writes to a folder of something else
     with file_errors(folder, "create"):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     with locked(folder):
         replacing.settle(folder)
         run_folder.check_new(folder, overwrite=existing)

@@ -20,7 +20,7 @@ from mlp_xp.backend import Backend, threads_chosen
 from mlp_xp.checks import check_arrays
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.files import file_errors, left_aside, write_whole
+from mlp_xp.files import file_errors, left_aside, make_folder, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
 from mlp_xp.runs.settings import Settings, flatten, parse_settings
@@ -50,9 +50,8 @@ def claim_folder(settings: Settings, now: dt.datetime) -> Path:
     for number in itertools.count(1):
         folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         with file_errors(folder, "create"):
-            folder.parent.mkdir(parents=True, exist_ok=True)
             try:
-                folder.mkdir()
+                make_folder(folder, exist_ok=False)
             except FileExistsError:
                 continue
         return folder
@@ -76,9 +75,9 @@ def check_new(folder: Path, overwrite: bool) -> None:
 
 
 def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Dataset) -> None:
-    """Create the folder, remove all files of a run that has not come to a checkpoint, and write config.json. FileError.
+    """Remove all files of a run that has not come to a checkpoint, and write config.json. Raises FileError.
 
-    The folder's lock must be held.
+    The folder must exist, and its lock must be held.
     """
     record = {
         "settings": flatten(replace(settings, data_dir=settings.data_dir and str(Path(settings.data_dir).resolve()))),
@@ -94,8 +93,6 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
         "machine": f"{platform.system()} {platform.machine()}",
         **data_facts(settings, dataset, backend),
     }
-    with file_errors(folder, "create"):
-        folder.mkdir(parents=True, exist_ok=True)
     clear(folder)
     write_whole(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode())
 
