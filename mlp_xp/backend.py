@@ -7,11 +7,12 @@ import importlib
 import importlib.util
 import os
 import re
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial, wraps
+from functools import lru_cache, partial, wraps
 from types import ModuleType
 from typing import Any
 
@@ -23,11 +24,26 @@ from mlp_xp.functional import Array
 from mlp_xp.loops import Scan, eager_scan
 
 DTYPES = ("float64", "float32")
+# Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
+OUT_OF_MEMORY = ("resource_exhausted", "out of memory", "not enough memory", "can't allocate memory")
+LONGEST_LINE = 200  # characters of a library's message that are shown
 _opened: "dict[tuple[str, int, str, str], Backend]" = {}
 
 
 class BackendError(MlpXpError):
     """A backend that is unknown, not installed or not usable here, or a device or dtype that it does not have."""
+
+
+class BackendFailure(MlpXpError):  # noqa: N818
+    """An array library that failed while it computed or copied: its own error, in one line."""
+
+    exit_code = 3
+
+
+class BackendOutOfMemory(BackendFailure):
+    """An array library that could not allocate memory."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +73,10 @@ class Backend:
     threads: Callable[[Mapping[str, Any]], str] = lambda facts: ""
     """Describes the threads that the library computes on, as in "1 thread", from the number of `cpus` and the variables
     of `threads_chosen`; equal where the threads are. Empty if the host's threads do not matter."""
+    memory_available: Callable[[], int | None] = lambda: None
+    """Returns the bytes that can still be allocated on the device; None if it uses the host's memory or is unknown."""
+    errors: tuple[type[Exception], ...] = (MemoryError,)
+    """What the library raises if it fails through no fault of the caller. See `reported`."""
 
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, {self.version}, {self.device_name or 'default device'}, {self.dtype_name})"
@@ -76,6 +96,25 @@ class Backend:
         """float64 or float32."""
         return f"float{self.xp.finfo(self.dtype).bits}"
 
+    def reported(self, function: Callable[..., Any], doing: str = "") -> Callable[..., Any]:
+        """Return the function, with `errors` of the library turned into BackendFailure or BackendOutOfMemory.
+
+        doing: what the function does, for the message; by default its name. `open_backend` applies this to `from_numpy`
+        and `to_numpy`, and to all functions from `jit`.
+        """
+        doing = doing or getattr(function, "__name__", "a function").replace("_", " ")
+
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except self.errors as error:
+                if isinstance(error, MlpXpError):  # a foreign namespace may raise anything, so all is caught
+                    raise
+                raise _failure(self.name, doing, error) from error
+
+        return call
+
     @np.errstate(over="ignore")  # a value beyond float32 becomes inf without a warning, as on other libraries
     def asarray(self, array: Any, dtype: Any = None) -> Array:
         """Copy a host array (NumPy, native byte order) to the device. dtype: None keeps the array's own."""
@@ -92,6 +131,11 @@ def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "f
     Opening the same namespace on the same device in the same dtype again returns the same object, so that JAX compiles
     once.
 
+    Several Python threads may train at once. A process that has used PyTorch or JAX must not be forked: their threads
+    do not exist in the child, which waits for them forever. Start worker processes with
+    `multiprocessing.get_context("spawn")`. An unknown flag in XLA_FLAGS makes JAX end the process, with a line that
+    names the flag; no exception is raised.
+
     Raises BackendError, which says what to do, if the library, the device or the dtype is not available.
     """
     if dtype not in DTYPES:
@@ -107,7 +151,28 @@ def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "f
         raise BackendError(f"{name!r} is not known{nearest(name, BACKENDS)}; choose one of {known}", setting="backend")
     # The backend in the dictionary holds the namespace, so no other object has its id.
     key = (name, id(backend.xp), str(backend.device), dtype)
-    return _opened.setdefault(key, replace(backend, dtype=getattr(backend.xp, dtype)))
+    if key not in _opened:
+        _opened.setdefault(key, _with_reports(replace(backend, dtype=getattr(backend.xp, dtype))))
+    return _opened[key]
+
+
+def _with_reports(backend: Backend) -> Backend:
+    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        return backend.reported(backend.jit(function, donate))
+
+    return replace(
+        backend,
+        from_numpy=backend.reported(backend.from_numpy, "a transfer to the device"),
+        to_numpy=backend.reported(backend.to_numpy, "a transfer to the host"),
+        jit=jit,
+    )
+
+
+def _failure(name: str, doing: str, error: Exception) -> BackendFailure:
+    said = _line(error)
+    if isinstance(error, MemoryError) or any(words in said.lower() for words in OUT_OF_MEMORY):
+        return BackendOutOfMemory(f"out of memory: backend {name}, in {doing}: {said}; choose smaller sizes")
+    return BackendFailure(f"backend {name}: failed in {doing}: {said}; try another backend or device")
 
 
 def installed(name: str) -> bool:
@@ -126,7 +191,9 @@ def _import(name: str, requirement: str) -> ModuleType:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    """Return the type and the message of an exception as one line; of a long message its beginning."""
+    line = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..."
 
 
 def threads_chosen() -> dict[str, str]:
@@ -155,15 +222,20 @@ def _eager(
     xp: Any,
     device: Any,
     to_numpy: Callable[[Array], np.ndarray],
-    one_thread: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    one_thread: AbstractContextManager[Any] | None = None,
     threads: Callable[[Mapping[str, Any]], str] = _by_variables,
+    **others: Any,
 ) -> Backend:
-    """Make a backend that does not compile. one_thread: a context in which the library uses one thread."""
+    """Make a backend that does not compile.
+
+    one_thread: a context in which the library uses one thread. others: fields of Backend that have a default.
+    """
+    one_thread = one_thread or nullcontext()
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         @wraps(function)
         def limited(*args: Any) -> Any:
-            with nullcontext() if threads_chosen() else one_thread():
+            with nullcontext() if threads_chosen() else one_thread:
                 return function(*args)
 
         return limited
@@ -172,11 +244,58 @@ def _eager(
         return xp.asarray(array, dtype=dtype, device=device, copy=True)
 
     version = str(getattr(library, "__version__", "unknown"))
-    return Backend(name, version, xp, device, None, from_numpy, to_numpy, partial(eager_scan, xp=xp), jit, threads)
+    return Backend(name, version, xp, device, None, from_numpy, to_numpy, partial(eager_scan, xp=xp), jit, threads, **others)
 
 
-def _one_blas_thread() -> Callable[[], AbstractContextManager[Any]]:
-    return partial(ThreadpoolController().limit, limits=1)
+class _OneThread:
+    """A context in which libraries compute on one thread. Several Python threads may be in it at once.
+
+    BLAS libraries and PyTorch have one number for the whole process, so only the last Python thread that leaves
+    restores it. OpenMP has a number for each Python thread, so each sets and restores its own. The numbers restored are
+    those from before the first entered.
+
+    shared, own: objects with `get_num_threads()` and `set_num_threads(number)`, such as threadpoolctl's controllers.
+    """
+
+    def __init__(self, shared: Sequence[Any], own: Sequence[Any]) -> None:
+        self._libraries = [*shared, *own]
+        self._shared = len(shared)
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before: list[int] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = [library.get_num_threads() for library in self._libraries]
+            self._inside += 1
+            for library in self._libraries:
+                _set_threads(library, 1)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            first = self._shared if self._inside else 0
+            for library, number in zip(self._libraries[first:], self._before[first:], strict=True):
+                _set_threads(library, number)
+
+
+def _set_threads(library: Any, number: int) -> None:
+    # Newer versions of threadpoolctl let only one Python thread set the number of OpenBLAS, until that is cleared, and
+    # ignore the others. Here the lock of _OneThread sees to the order.
+    release = getattr(library, "clear_controlling_thread", lambda force: None)
+    release(force=True)
+    library.set_num_threads(number)
+    release(force=True)
+
+
+def _openmp() -> Sequence[Any]:
+    return ThreadpoolController().select(user_api="openmp").lib_controllers
+
+
+@lru_cache(maxsize=1)  # of all backends together, because they share the libraries
+def _one_blas_thread() -> _OneThread:
+    return _OneThread(ThreadpoolController().select(user_api="blas").lib_controllers, _openmp())
 
 
 def _no_device(name: str, device: str, known: Sequence[str]) -> BackendError:
@@ -218,7 +337,22 @@ def _open_cupy(device: str | None) -> Backend:
         cupy.matmul(probe + 0.5, probe).sum().get()
     except Exception as error:  # driver, compiler and library loader each have exceptions of their own
         raise unusable(error) from error
-    return _eager("cupy", cupy, xp, place, cupy.asnumpy, threads=lambda facts: "")
+
+    def memory_available() -> int:
+        free, _ = place.mem_info
+        return int(free) + int(cupy.get_default_memory_pool().free_bytes())
+
+    # CuPy derives all errors of CUDA and its libraries from RuntimeError.
+    errors = (RuntimeError, MemoryError)
+    facts: dict[str, Any] = {"threads": lambda facts: "", "memory_available": memory_available, "errors": errors}
+    return _eager("cupy", cupy, xp, place, cupy.asnumpy, **facts)
+
+
+@lru_cache(maxsize=1)
+def _one_torch_thread() -> _OneThread:
+    import torch
+
+    return _OneThread([torch], _openmp())
 
 
 def _open_torch(device: str | None) -> Backend:
@@ -230,18 +364,22 @@ def _open_torch(device: str | None) -> Backend:
         torch.ones(2, device=place).sum().item()
     except (RuntimeError, AssertionError) as error:  # AssertionError: a build without CUDA
         known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise BackendError(f"{_no_device('torch', str(device), known)} ({_line(error)[:200]})") from error
+        raise BackendError(f"{_no_device('torch', str(device), known)} ({_line(error)})") from error
 
-    @contextmanager
-    def one_thread() -> Iterator[None]:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
+    def memory_available() -> int | None:
+        if place.type != "cuda":
+            return None
+        free, _ = torch.cuda.mem_get_info(place)
+        return int(free + torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place))
 
-    return _eager("torch", torch, xp, place, lambda x: np.array(x.detach().cpu().numpy()), one_thread)
+    def to_numpy(x: Array) -> np.ndarray:
+        return np.array(x.detach().cpu().numpy())
+
+    # PyTorch has no type of its own for most errors.
+    errors = (RuntimeError, MemoryError)
+    return _eager(
+        "torch", torch, xp, place, to_numpy, _one_torch_thread(), memory_available=memory_available, errors=errors
+    )
 
 
 def _open_jax(device: str | None) -> Backend:
@@ -253,9 +391,21 @@ def _open_jax(device: str | None) -> Backend:
         jax.config.update("jax_default_matmul_precision", "highest")
     platform, _, index = (device or "").partition(":")
     try:
+        known = [f"{each.platform}:{each.id}" for each in jax.devices()]
+    except Exception as error:  # a RuntimeError, or an AssertionError for a platform without its plugin
+        chosen = os.environ.get("JAX_PLATFORMS")
+        advice = "run it in another process" if chosen is None else f"JAX_PLATFORMS is {chosen!r}; unset it"
+        raise BackendError(
+            f"backend jax: JAX {jax.__version__} is installed but cannot start: {_line(error)}; {advice}"
+        ) from error
+    try:
         place = dict(enumerate(jax.devices(platform or None)))[int(index or 0)]
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise _no_device("jax", str(device), [f"{d.platform}:{d.id}" for d in jax.devices()]) from error
+    except (RuntimeError, ValueError, KeyError, AssertionError) as error:
+        raise _no_device("jax", str(device), known) from error
+
+    def memory_available() -> int | None:
+        stats = place.memory_stats() or {}
+        return stats["bytes_limit"] - stats["bytes_in_use"] if {"bytes_limit", "bytes_in_use"} <= {*stats} else None
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         return jax.jit(function, donate_argnums=donate)
@@ -264,8 +414,10 @@ def _open_jax(device: str | None) -> Backend:
         # jax.numpy.asarray takes four times as long, which is noticeable in a short chunk.
         return jax.device_put(np.array(array, dtype=dtype), place)
 
+    xp, scan, errors = jax.numpy, jax.lax.scan, (jax.errors.JaxRuntimeError, MemoryError)
     threads = _by_cpus if place.platform == "cpu" else lambda facts: ""
-    return Backend("jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, jax.lax.scan, jit, threads)
+    places = xp, place, None, from_numpy, np.array
+    return Backend("jax", jax.__version__, *places, scan, jit, threads, memory_available, errors)
 
 
 def _open_strict(device: str | None) -> Backend:
@@ -307,9 +459,10 @@ def _open_namespace(name: str, device: str | None) -> Backend:
         raise BackendError(
             f"backend {name}: it makes {made} arrays when asked for float64; set it up for float64 first"
         )
-    return _eager(
-        name, library, xp, None, _copy_to_host, threads=lambda facts: f"{_by_cpus(facts)}, {_by_variables(facts)}"
-    )
+    def threads(facts: Mapping[str, Any]) -> str:
+        return f"{_by_cpus(facts)}, {_by_variables(facts)}"
+
+    return _eager(name, library, xp, None, _copy_to_host, threads=threads, errors=(Exception,))
 
 
 def _copy_to_host(x: Array) -> np.ndarray:

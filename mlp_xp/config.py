@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlp_xp.errors import MlpXpError, nearest
 from mlp_xp.functional import ACTIVATIONS
@@ -11,17 +11,51 @@ from mlp_xp.network import INITIALISERS
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
 
 UPDATE_ORDERS = ("layerwise", "simultaneous")
+LONGEST_BITS = 100  # of an integer that an error message writes out
 
 
 class ConfigError(MlpXpError):
     """A setting of the wrong type or out of its range."""
 
 
+class Range(NamedTuple):
+    """The numbers that a setting may have."""
+
+    least: float
+    most: float
+
+
+# Whole numbers below 2**31 fit every integer type of every library, and the product of two of them, such as the steps
+# of a run, fits an int64.
+MOST = 2**31 - 1
+RANGES = {
+    "epochs": Range(1, MOST),
+    "batch_size": Range(1, MOST),
+    # A smaller rate, divided by the batch size, would be 0 in float32, and nothing would be learned; a larger one would
+    # make Adam's coefficients infinite in float64. What is too large for float32 alone diverges, which is reported.
+    "learning_rate": Range(1e-30, 1e300),
+    "hidden": Range(1, MOST),
+    "seed": Range(0, 2**32 - 1),
+    "report_every": Range(1, MOST),
+    "warm_up_steps": Range(0, MOST),
+    # Enters a step as a Python number, which PyTorch refuses if float32 cannot hold it.
+    "weight_decay": Range(0, 1e30),
+    "validation": Range(0, MOST),
+    "patience": Range(0, MOST),
+    "checkpoint_every": Range(0, MOST),
+    # Options of the commands alone.
+    "steps": Range(1, MOST),
+    "rounds": Range(1, MOST),
+    "threads": Range(1, MOST),
+}
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """What is trained and how. The defaults are the notebook's.
 
-    Raises ConfigError for a value of the wrong type or out of range, so that no invalid configuration exists.
+    Raises ConfigError for a value of the wrong type or out of range, so that no invalid configuration exists. Whole
+    numbers are at most 2**31 - 1; the other ranges are in `RANGES`.
     """
 
     epochs: int = 5
@@ -29,11 +63,12 @@ class TrainConfig:
     batch_size: int = 1
     """Samples per step; the gradient is their mean. The last batch of an epoch may be smaller."""
     learning_rate: float = 0.01
-    """Factor of the gradient in an update."""
+    """Factor of the gradient in an update, from 1e-30 to 1e300."""
     hidden: tuple[int, ...] = (64,)
     """Units of each hidden layer."""
     seed: int = 0
-    """Seed of NumPy's RandomState, which draws the initial weights and the shuffles on every backend."""
+    """Seed of NumPy's RandomState, from 0 to 2**32 - 1. It draws the initial weights and the shuffles on every
+    backend."""
     report_every: int = 10000
     """Samples between two reports. The first sample of an epoch has one."""
     warm_up_steps: int = 10
@@ -51,7 +86,7 @@ class TrainConfig:
     schedule: str = "constant"
     """Learning-rate schedule: constant, or cosine, which falls to 0 at the end of training."""
     weight_decay: float = 0.0
-    """Factor of the parameters that is added to their gradients."""
+    """Factor of the parameters that is added to their gradients, from 0 to 1e30."""
     validation: int = 0
     """Samples at the end of the training set to hold out. The network is evaluated on them after every epoch, and the
     best one is kept."""
@@ -67,17 +102,9 @@ class TrainConfig:
         for field in fields(self):
             value = check_type(field.name, getattr(self, field.name), type(field.default))
             object.__setattr__(self, field.name, value)
-        for name in ("epochs", "batch_size", "report_every"):
-            _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        for units in self.hidden:
-            _check("hidden", units, units >= 1, "at least 1 unit per layer")
-        for name in ("warm_up_steps", "validation", "patience", "checkpoint_every"):
-            _check(name, getattr(self, name), getattr(self, name) >= 0, "0 or more")
+        for name in RANGES.keys() & vars(self).keys():
+            check_range(name, getattr(self, name))
         _check("patience", self.patience, not self.patience or self.validation > 0, "0 unless samples are held out")
-        _check("seed", self.seed, 0 <= self.seed < 2**32, "from 0 to 4294967295")
-        rate, decay = self.learning_rate, self.weight_decay
-        _check("learning_rate", rate, math.isfinite(rate) and rate > 0, "a number above 0")
-        _check("weight_decay", decay, math.isfinite(decay) and decay >= 0, "0 or more")
         check_choice("update_order", self.update_order, UPDATE_ORDERS)
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("init", self.init, INITIALISERS)
@@ -113,12 +140,27 @@ def check_type(name: str, value: Any, kind: type) -> Any:
     except (TypeError, OverflowError):  # not iterable, or too large for a float
         pass
     wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
-    raise ConfigError(f"{value!r:.80} is not {wanted.get(kind, 'a list of whole numbers')}", setting=name)
+    raise ConfigError(f"{_shown(value)} is not {wanted.get(kind, 'a list of whole numbers')}", setting=name)
+
+
+def check_range(name: str, value: float | tuple[int, ...]) -> None:
+    """Raise ConfigError unless a number, or each of several, is in the range that `RANGES` has under the name."""
+    least, most = RANGES[name]
+    for number in value if isinstance(value, tuple) else (value,):
+        wanted = f"at most {most}" if number > most else f"at least {least}"
+        _check(name, number, least <= number <= most, wanted)  # NaN is in no range
 
 
 def _check(name: str, value: Any, valid: bool, wanted: str) -> None:
     if not valid:
-        raise ConfigError(f"{value} is out of range; it must be {wanted}", setting=name)
+        raise ConfigError(f"{_shown(value)} is out of range; it must be {wanted}", setting=name)
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a short text. Python itself refuses to write an integer of more than 4300 digits."""
+    if isinstance(value, int) and value.bit_length() > LONGEST_BITS:
+        return f"{'-' if value < 0 else ''}10**{int(value.bit_length() * math.log10(2))} or so"
+    return f"{value!r:.80}"
 
 
 def check_choice(name: str, value: str, choices: Any) -> None:

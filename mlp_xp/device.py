@@ -1,5 +1,7 @@
 """Networks and training state on a device."""
 
+from functools import partial
+
 import numpy as np
 
 from mlp_xp.backend import Backend
@@ -16,7 +18,8 @@ def to_device(network: Network, backend: Backend) -> Network:
 
 def copy_network(network: Network, backend: Backend) -> Network:
     """Copy a network on the device. Later steps, which may work in place, do not change the copy."""
-    return tuple(Layer(*(backend.xp.asarray(array, copy=True) for array in layer)) for layer in network)
+    copy = backend.reported(partial(backend.xp.asarray, copy=True), "a copy of the network")
+    return tuple(Layer(*map(copy, layer)) for layer in network)
 
 
 def initial_state(config: TrainConfig, sizes: tuple[int, ...], backend: Backend) -> tuple[State, np.random.RandomState]:
@@ -26,4 +29,5 @@ def initial_state(config: TrainConfig, sizes: tuple[int, ...], backend: Backend)
     """
     random = np.random.RandomState(config.seed)
     network = to_device(initial_layers(sizes, random, config.init), backend)
-    return State(network, tuple(OPTIMIZERS[config.optimizer].init(layer, xp=backend.xp) for layer in network)), random
+    init = backend.reported(OPTIMIZERS[config.optimizer].init, "the state of the optimiser")
+    return State(network, tuple(init(layer, xp=backend.xp) for layer in network)), random

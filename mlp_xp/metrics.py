@@ -32,11 +32,11 @@ class Evaluation(NamedTuple):
 
 @lru_cache(maxsize=8)
 def _compiled_forward(activation: str, backend: Backend, prepare: Prepare) -> Callable[[Network, Array], Array]:
-    def forward_images(network: Network, images: Array) -> Array:
+    def evaluation(network: Network, images: Array) -> Array:
         x = prepare(images, dtype=network[0].weights.dtype, xp=backend.xp)
         return forward(network, x, activation=ACTIVATIONS[activation], xp=backend.xp)[-1]
 
-    return backend.jit(forward_images)
+    return backend.jit(evaluation)
 
 
 def predict_logits(
@@ -95,13 +95,17 @@ def evaluate(
     The labels must lie in 0, ..., classes - 1; `checks` checks this before training. Raises as `predict_logits` does,
     and MlpXpError for labels of another shape.
     """
-    xp = backend.xp
     if tuple(labels.shape) != (images.shape[0],):
         raise MlpXpError(
             f"their shape is {tuple(labels.shape)}, but there are {images.shape[0]} images; give one label per image",
             setting="labels",
         )
     logits = predict_logits(network, images, activation=activation, backend=backend, prepare=prepare)
+    return backend.reported(_score, "an evaluation")(logits, labels, backend)
+
+
+def _score(logits: Array, labels: Array, backend: Backend) -> Evaluation:
+    xp = backend.xp
     targets = one_hot(labels, logits.shape[1], dtype=logits.dtype, device=backend.device, xp=xp)
     loss = xp.mean(cross_entropy(logits, targets, xp=xp))
     correct = xp.astype(xp.argmax(logits, axis=1), xp.int64) == xp.astype(labels, xp.int64)

@@ -20,7 +20,7 @@ configs = st.builds(
     TrainConfig,
     epochs=counts,
     batch_size=counts,
-    learning_rate=st.floats(0, 1e10, exclude_min=True),
+    learning_rate=st.floats(1e-30, 1e10),
     hidden=st.lists(st.integers(1, 5000), max_size=4).map(tuple),
     seed=st.integers(0, 2**32 - 1),
     report_every=counts,

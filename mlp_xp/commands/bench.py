@@ -25,6 +25,7 @@ from mlp_xp.bench.measure import (
 )
 from mlp_xp.bench.report import Record, agrees, conditions, draw, markdown, measured, show
 from mlp_xp.commands.command_line import parse
+from mlp_xp.config import check_range
 from mlp_xp.data.datasets import MNIST_DIR
 from mlp_xp.errors import MlpXpError, nearest
 from mlp_xp.files import file_errors, write_whole
@@ -83,9 +84,8 @@ def check_options(options: Options) -> None:
                 "module:namespace"
             )
     for field in ("rounds", "steps", "threads"):
-        number = getattr(options, field)
-        if number is not None and number < 1:
-            raise MlpXpError(f"--{field}: {number} is out of range; it must be at least 1")
+        if (number := getattr(options, field)) is not None:
+            check_range(field, number)
 
 
 def check_matplotlib() -> None:

@@ -23,8 +23,8 @@ from mlp_xp.bench.measure import circumstances, measure
 from mlp_xp.bench.report import OURS, REST, THEIRS, Record, conditions, digits, grid, measured, step_seconds
 from mlp_xp.commands.bench import check_matplotlib, make_folder, read_record, update_document, widen
 from mlp_xp.commands.command_line import parse
+from mlp_xp.config import check_range
 from mlp_xp.data.datasets import MNIST_DIR, load_dataset
-from mlp_xp.errors import MlpXpError
 from mlp_xp.files import write_whole
 from mlp_xp.show.plots import drawing
 from mlp_xp.show.terminal import plain_console
@@ -187,8 +187,7 @@ def main() -> None:
     """Measure, print the tables, and write the files."""
     options: Options = parse(Options, default=Options())
     for field in ("rounds", "threads"):
-        if getattr(options, field) < 1:
-            raise MlpXpError(f"--{field}: {getattr(options, field)} is out of range; it must be at least 1")
+        check_range(field, getattr(options, field))
     if options.output_dir or options.update_docs:
         check_matplotlib()
     if options.output_dir:

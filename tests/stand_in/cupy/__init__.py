@@ -131,6 +131,19 @@ def shares_memory(a, b):
     return np.shares_memory(unwrap(a), unwrap(b))
 
 
+class MemoryPool:
+    """Memory that CuPy keeps after an array is freed (cupy/cuda/memory.pyx, `MemoryPool`); here there is none."""
+
+    def free_bytes(self):
+        """Return the bytes that are kept and not in use."""
+        return 0
+
+
+def get_default_memory_pool():
+    """Return the memory pool (cupy/__init__.py, `get_default_memory_pool`)."""
+    return MemoryPool()
+
+
 def is_available():
     """Return whether there is a device (cupy/__init__.py, `is_available`)."""
     return cuda.is_available()

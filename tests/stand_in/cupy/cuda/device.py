@@ -36,6 +36,11 @@ class Device:
         """Make this the current device."""
         runtime.setDevice(self.id)
 
+    @property
+    def mem_info(self) -> tuple[int, int]:
+        """Free and total memory in bytes (cupy/cuda/device.pyx, `Device.mem_info`)."""
+        return runtime.memGetInfo()
+
     def synchronize(self) -> None:
         """Wait for the device; here it has always finished."""
 

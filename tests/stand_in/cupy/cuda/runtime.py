@@ -1,6 +1,7 @@
 """The part of the CUDA runtime that is used (cupy_backends/cuda/api/runtime.pyx)."""
 
 COUNT = 1
+FREE = 2**33
 _current = 0
 
 
@@ -24,6 +25,11 @@ def setDevice(index: int) -> None:  # noqa: N802
     if not 0 <= index < COUNT:
         raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
     _current = index
+
+
+def memGetInfo() -> tuple[int, int]:  # noqa: N802
+    """Return the free and the total memory of the current device in bytes."""
+    return FREE, FREE
 
 
 def getDeviceProperties(index: int) -> dict[str, bytes]:  # noqa: N802
