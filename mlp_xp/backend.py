@@ -414,10 +414,11 @@ def _open_jax(device: str | None) -> Backend:
         # jax.numpy.asarray takes four times as long, which is noticeable in a short chunk.
         return jax.device_put(np.array(array, dtype=dtype), place)
 
-    xp, scan, errors = jax.numpy, jax.lax.scan, (jax.errors.JaxRuntimeError, MemoryError)
-    threads = _by_cpus if place.platform == "cpu" else lambda facts: ""
-    places = xp, place, None, from_numpy, np.array
-    return Backend("jax", jax.__version__, *places, scan, jit, threads, memory_available, errors)
+    return Backend(
+        "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, jax.lax.scan, jit,
+        threads=_by_cpus if place.platform == "cpu" else lambda facts: "",
+        memory_available=memory_available, errors=(jax.errors.JaxRuntimeError, MemoryError),
+    )  # fmt: skip
 
 
 def _open_strict(device: str | None) -> Backend:

@@ -17,6 +17,11 @@ from mlp_xp.steps import State, make_step
 BLOCK_BYTES = 2**19
 
 
+def steps_per_block(config: TrainConfig, batch_size: int, features: int, itemsize: int) -> int:
+    """Return the number of steps whose inputs, of `itemsize` bytes each, are gathered at once."""
+    return BLOCK_STEPS if can_defer(config) else max(1, BLOCK_BYTES // (batch_size * features * itemsize))
+
+
 @lru_cache(maxsize=8)
 def make_chunk(config: TrainConfig, backend: Backend, prepare: Prepare) -> Callable[..., tuple[State, Array]]:
     """Return `chunk(state, images, labels, order, coefficients) -> state, losses`, compiled where the backend compiles.
@@ -26,15 +31,13 @@ def make_chunk(config: TrainConfig, backend: Backend, prepare: Prepare) -> Calla
     coefficients for each step, in one array because each transfer has its cost. losses: (steps,). The state is donated.
     """
     xp, scan = backend.xp, backend.scan
-    deferred = can_defer(config)
-    run_block = make_deferred_block(config, backend) if deferred else partial(scan, make_step(config, xp=xp))
+    run_block = make_deferred_block(config, backend) if can_defer(config) else partial(scan, make_step(config, xp=xp))
 
     @np.errstate(over="ignore", invalid="ignore")  # the caller checks the losses
     def chunk(state: State, images: Array, labels: Array, order: Array, coefficients: Array) -> tuple[State, Array]:
         steps, batch_size = order.shape
         features, classes = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
-        step_bytes = batch_size * features * xp.finfo(backend.dtype).bits // 8
-        block_steps = BLOCK_STEPS if deferred else max(1, BLOCK_BYTES // step_bytes)
+        block_steps = steps_per_block(config, batch_size, features, xp.finfo(backend.dtype).bits // 8)
 
         def block(state: State, xs: tuple[Array, ...]) -> tuple[State, Array]:
             samples, *others = xs  # samples (K, B) of K steps; targets (K, B, n_L); each coefficient (K,)

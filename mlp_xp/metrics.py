@@ -39,6 +39,13 @@ def _compiled_forward(activation: str, backend: Backend, prepare: Prepare) -> Ca
     return backend.jit(evaluation)
 
 
+def images_per_part(samples: int, features: int) -> int:
+    """Return the number of images that go through the network at once, of `samples` images."""
+    capacity = max(1, PART_BYTES // (features * np.dtype(np.float64).itemsize))
+    # Parts of equal size, so that a compiled forward pass is compiled for at most two sizes.
+    return ceil_divide(samples, ceil_divide(samples, capacity))
+
+
 def predict_logits(
     network: Network, images: Array, *, activation: str, backend: Backend, prepare: Prepare = flatten_and_scale
 ) -> Array:
@@ -60,9 +67,7 @@ def predict_logits(
         )
     if not samples:
         raise MlpXpError("there are none; give at least one", setting="images")
-    capacity = max(1, PART_BYTES // (features * np.dtype(np.float64).itemsize))
-    # Parts of equal size, so that a compiled forward pass is compiled for at most two sizes.
-    size = ceil_divide(samples, ceil_divide(samples, capacity))
+    size = images_per_part(samples, features)
     forward_images = _compiled_forward(activation, backend, prepare)
     parts = [forward_images(network, images[i : min(i + size, samples), ...]) for i in range(0, samples, size)]
     return backend.xp.concat(parts, axis=0)

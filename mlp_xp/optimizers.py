@@ -36,6 +36,8 @@ class Optimizer(NamedTuple):
     init: Callable[..., Slots]
     coefficients: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]
     make_update: Callable[..., Update]
+    slots: int
+    """The number of arrays that `init` makes for each array of a layer."""
 
 
 def _zeros(layer: Layer, /, *, count: int, xp: Any) -> Slots:
@@ -124,9 +126,9 @@ def _for_layers(update_array: Callable[..., tuple[Array, ...]]) -> Update:
 
 
 OPTIMIZERS = {
-    "sgd": Optimizer(partial(_zeros, count=0), _sgd_coefficients, sgd),
-    "momentum": Optimizer(partial(_zeros, count=1), _momentum_coefficients, momentum),
-    "adam": Optimizer(partial(_zeros, count=2), _adam_coefficients, adam),
+    "sgd": Optimizer(partial(_zeros, count=0), _sgd_coefficients, sgd, slots=0),
+    "momentum": Optimizer(partial(_zeros, count=1), _momentum_coefficients, momentum, slots=1),
+    "adam": Optimizer(partial(_zeros, count=2), _adam_coefficients, adam, slots=2),
 }
 
 

@@ -15,6 +15,7 @@ from mlp_xp.dataset import Dataset
 from mlp_xp.device import copy_network, initial_state
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Array
+from mlp_xp.memory import check_memory
 from mlp_xp.metrics import evaluate
 from mlp_xp.network import Network, count_parameters
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
@@ -135,8 +136,8 @@ def trajectory(
     stop_after: end after this many steps, warm-up included; without a closing event if the run is longer. checked:
     whether `check_trainable` has been called already.
 
-    Raises what `check_trainable` does, and DivergenceError at the first loss that is not finite, and before a report or
-    a new best network if the state is not finite.
+    Raises what `check_trainable` does, DivergenceError at the first loss that is not finite, and before a report or a
+    new best network if the state is not finite, and BackendFailure where the array library fails.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
     if not checked:
@@ -226,10 +227,15 @@ def trajectory(
     yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
 
 
-def check_trainable(config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
-    """Raise DatasetError for data that cannot be trained on (see `checks`), and ConfigError if there are too few."""
+def check_trainable(config: TrainConfig, dataset: Dataset, backend: Backend, *, saves: bool = False) -> None:
+    """Raise DatasetError for data that cannot be trained on (see `checks`), ConfigError if there are too few.
+
+    Raises NotEnoughMemoryError if training needs more memory than is available. saves: whether the run is saved, which
+    needs memory too.
+    """
     check_dataset(dataset, backend)
     config.check_fits(dataset.train_images.shape[0])
+    check_memory(config, layer_sizes(config, dataset), dataset, backend, saves=saves)
 
 
 def _chunks(

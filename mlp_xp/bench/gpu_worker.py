@@ -16,7 +16,7 @@ from mlp_xp.backend import Backend, BackendError, open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.files import write_whole
-from mlp_xp.parity.compare import check
+from mlp_xp.parity.compare import Comparison, Failure, check
 from mlp_xp.parity.report import allowed, also, json_record, mismatches, row
 from mlp_xp.plan import ceil_divide
 from mlp_xp.training import DivergenceError
@@ -92,11 +92,14 @@ def compare_case(library: str, case: Case, data_dir: str | None, steps: int | No
     arguments = {"steps": number, "dtype": case.dtype, "batch_size": case.batch_size, "tolerance": None}
     backend = open_backend(library, DEVICE, case.dtype)
     try:
-        comparisons = list(check(config, dataset, [backend], number))
+        reference, found = check(config, dataset, [backend], number)
     except DivergenceError as error:
         return {"steps": number, "rows": [], "faults": [str(error)]}
+    if isinstance(found, Failure):
+        return {"steps": number, "rows": [], "faults": [found.reason]}
+    assert isinstance(reference, Comparison)
+    comparisons = [reference, found]
     faults = [fault for comparison in comparisons for fault in mismatches(comparison, config)]
-    _, found = comparisons
     return {
         "steps": number,
         "rows": [row(comparison, i) for i, comparison in enumerate(comparisons)],
@@ -104,7 +107,7 @@ def compare_case(library: str, case: Case, data_dir: str | None, steps: int | No
         "faults": faults,
         "deviations": found.deviations.tolist(),
         "tolerance": allowed(config, dataset, arguments, len(found.deviations)).tolist(),
-        "record": json_record(comparisons, {}, arguments, faults),
+        "record": json_record(comparisons, [], {}, arguments, faults),
     }
 
 

@@ -280,7 +280,7 @@ def _flush_output() -> None:
         stream.flush()
 
 
-def _silence_output() -> None:
+def silence_output() -> None:
     """Discard output that cannot be written: Python would flush it again at exit, and report the same error again."""
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -338,7 +338,7 @@ def run(main: Callable[[], int | None]) -> None:
             raise
         code = 1  # the errors cannot be printed, because their file is on a full disk
     finally:
-        _silence_output()
+        silence_output()
     sys.exit(code)
 
 

@@ -1,7 +1,8 @@
 """Check that all backends give the same trajectory: `python scripts/parity.py`.
 
 It trains one configuration on several array libraries and compares each, step by step, with NumPy in float64. Exit code
-0: all agree; 1: a mismatch, reported with backend, step and quantity; 2: a requested backend is not usable.
+0: all agree; 1: a mismatch, reported with backend, step and quantity; else 3: a backend failed; else 2: a requested
+backend is not usable. The other backends are compared in any case.
 """
 
 import json
@@ -17,12 +18,21 @@ from rich.progress import TextColumn
 from rich.table import Table
 
 from mlp_xp.backend import BACKENDS, DTYPES, Backend, BackendError, open_backend
-from mlp_xp.commands.command_line import parse
+from mlp_xp.commands.command_line import parse, print_error
 from mlp_xp.commands.data import load_data
-from mlp_xp.config import ConfigError, TrainConfig, check_choice
+from mlp_xp.config import ConfigError, TrainConfig, check_choice, check_range
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.parity.compare import Comparison, check, compare, longest_dot_product, record_notebook
-from mlp_xp.parity.report import COLUMNS, allowed, also, json_record, markdown, mismatches, row
+from mlp_xp.parity.compare import Comparison, Failure, check, compare, longest_dot_product, record_notebook
+from mlp_xp.parity.report import (
+    COLUMNS,
+    allowed,
+    also,
+    json_record,
+    markdown,
+    mismatches,
+    row,
+    rows_without_numbers,
+)
 from mlp_xp.show.terminal import GLUE, plain_console, say
 
 # Columns in which the numbers of the table leave room for names.
@@ -55,10 +65,11 @@ class Arguments:
     """Write parity.json, parity.md and parity.png to this folder."""
 
 
-def open_backends(arguments: Arguments) -> tuple[list[Backend], dict[str, str]]:
-    """Open the backends. Return the usable ones, and the reason for each one that is not usable.
+def open_backends(arguments: Arguments) -> tuple[list[Backend], dict[str, str], list[BackendError]]:
+    """Open the backends. Return the usable ones, and by name the reason for each one that is not usable.
 
-    Raises BackendError if a backend that was requested by name or device is not usable.
+    The third value are the errors of those that were requested by name or device. Raises BackendError for a name that is
+    not known.
     """
     devices = {}
     for pair in arguments.device:
@@ -66,31 +77,36 @@ def open_backends(arguments: Arguments) -> tuple[list[Backend], dict[str, str]]:
         if not device or (name not in (arguments.backends or BACKENDS)):
             raise ConfigError(f"--device: {pair!r} is not NAME=DEVICE; NAME must be one of the compared backends")
         devices[name] = device
-    usable, unusable = [], {}
+    usable: list[Backend] = []
+    unusable: dict[str, str] = {}
+    missed: list[BackendError] = []
     for name in arguments.backends or BACKENDS:
         try:
             usable.append(open_backend(name, devices.get(name), arguments.dtype))
         except BackendError as error:
-            if arguments.backends or name in devices:
+            if error.setting:
                 raise
+            if arguments.backends or name in devices:
+                missed.append(error)
             unusable[name] = str(error)
-    return usable, unusable
+    return usable, unusable, missed
 
 
 def main() -> int:
     """Parse the command line, train, compare, and print the results. Return 1 if a backend does not agree."""
     arguments: Arguments = parse(Arguments)
-    if arguments.steps < 1:
-        raise ConfigError(f"{arguments.steps} is out of range; it must be at least 1", setting="steps")
+    check_range("steps", arguments.steps)
     if arguments.tolerance is not None and not arguments.tolerance > 0:
         raise ConfigError(f"{arguments.tolerance} is out of range; it must be above 0", setting="tolerance")
     check_choice("dtype", arguments.dtype, DTYPES)
     config = TrainConfig(batch_size=arguments.batch_size, hidden=arguments.hidden)
     asked = asdict(arguments)
-    backends, unusable = open_backends(arguments)
+    backends, unusable, missed = open_backends(arguments)
     # NumPy in float64 is the reference; it is not compared with itself.
     compared = [backend for backend in backends if (backend.name, arguments.dtype) != ("numpy", "float64")]
     if not compared and not arguments.notebook:
+        if missed:
+            raise missed[0]
         for reason in unusable.values():
             say(plain_console(), f"not run: {reason}")
         raise ConfigError(
@@ -110,13 +126,17 @@ def main() -> int:
 
     console = plain_console()
     comparisons: list[Comparison] = []
+    failures: list[Failure] = []
     columns = (TextColumn("{task.description}", markup=False), *Bar.get_default_columns()[1:])
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         names = ["numpy", *(backend.name for backend in compared), *["notebook"] * arguments.notebook]
         task = bar.add_task(names[0], total=len(names))
-        for comparison in check(config, dataset, compared, arguments.steps, arguments.tolerance):
-            comparisons.append(comparison)
-            bar.update(task, advance=1, description=names[min(len(comparisons), len(names) - 1)])
+        for done, result in enumerate(check(config, dataset, compared, arguments.steps, arguments.tolerance), 1):
+            if isinstance(result, Failure):
+                failures.append(result)
+            else:
+                comparisons.append(result)
+            bar.update(task, advance=1, description=names[min(done, len(names) - 1)])
         if arguments.notebook:
             loop = record_notebook(config, dataset, arguments.steps)
             length = longest_dot_product(config, dataset)
@@ -129,15 +149,19 @@ def main() -> int:
             f"{arguments.steps} steps, {arguments.dtype}, batches of {arguments.batch_size}: "
             "largest relative deviations from NumPy in float64",
         )
-        show(comparisons, console)
+        show(comparisons, rows_without_numbers(failures, unusable), console)
+        for failure in failures:
+            say(console, f"failed: {failure.reason}")
         for reason in unusable.values():
             say(console, f"not run: {reason}")
         for fault in faults:
             print(f"mismatch: {fault}", file=sys.stderr)
+        for reason in [*(failure.reason for failure in failures), *missed]:
+            print_error(str(reason))
     finally:  # also if nobody reads the output any more: the work is done
-        text = markdown(comparisons, unusable, asked, faults)
+        text = markdown(comparisons, failures, unusable, asked, faults)
         if arguments.report_dir:
-            record = json_record(comparisons, unusable, asked, faults)
+            record = json_record(comparisons, failures, unusable, asked, faults)
             write_whole(arguments.report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
             write_whole(arguments.report_dir / "parity.md", text.encode(errors="backslashreplace"))
             figure = draw_deviations(
@@ -149,14 +173,17 @@ def main() -> int:
             path = Path(summary)
             with file_errors(path, "write"), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"## Backend parity\n\n{text}\n")
-    return 1 if faults else 0
+    return 1 if faults else 3 if failures else 2 if missed else 0
 
 
-def show(comparisons: Sequence[Comparison], console: Console) -> None:
-    """Print a table of the deviations, or in a narrow terminal a paragraph for each backend; then the accuracies."""
+def show(comparisons: Sequence[Comparison], others: Sequence[Sequence[str]], console: Console) -> None:
+    """Print a table of the deviations, or in a narrow terminal a paragraph for each backend; then the accuracies.
+
+    others: rows of the table for backends that failed or were not run.
+    """
+    rows = [*(row(comparison, i) for i, comparison in enumerate(comparisons)), *others]
     if console.width < TABLE_WIDTH:
-        for i, comparison in enumerate(comparisons):
-            name, *cells = row(comparison, i)
+        for name, *cells in rows:
             pairs = [f"{heading} {cell}" for heading, cell in zip(COLUMNS[1:], cells, strict=True) if cell]
             say(console, f"{name}: {', '.join(pair.replace(' ', GLUE) for pair in pairs)}")
     else:
@@ -164,8 +191,8 @@ def show(comparisons: Sequence[Comparison], console: Console) -> None:
         for heading in COLUMNS:
             # If the table is too wide, names, versions and devices are cut, but never numbers.
             table.add_column(heading, no_wrap=heading not in ("backend", "version", "device"))
-        for i, comparison in enumerate(comparisons):
-            table.add_row(*row(comparison, i))
+        for cells in rows:
+            table.add_row(*cells)
         console.print(table)
     for comparison in comparisons[1:]:
         say(console, also(comparison))

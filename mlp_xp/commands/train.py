@@ -16,7 +16,7 @@ from types import FrameType
 from rich.console import Console
 
 from mlp_xp.backend import Backend
-from mlp_xp.commands.command_line import _silence_output, called, parse
+from mlp_xp.commands.command_line import silence_output, called, parse
 from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
 from mlp_xp.dataset import Dataset
@@ -141,7 +141,7 @@ class Stop:
             yield
         except OSError as error:
             self.error = self.error or error
-            _silence_output()
+            silence_output()
 
     def error_at(self, place: str) -> InterruptedTrainingError:
         """Return the error that ends the command. place: where training stopped and what to do."""

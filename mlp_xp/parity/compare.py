@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import Backend, open_backend
-from mlp_xp.config import ConfigError, TrainConfig
+from mlp_xp.backend import Backend, BackendFailure, open_backend
+from mlp_xp.config import ConfigError, TrainConfig, check_range
 from mlp_xp.dataset import Dataset
+from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Array
 from mlp_xp.metrics import predict_logits
 from mlp_xp.network import Network
@@ -82,6 +83,17 @@ class Comparison(NamedTuple):
         return all(quantity.first_step is None for quantity in self.quantities)
 
 
+class Failure(NamedTuple):
+    """A backend that failed, so that there is nothing to compare."""
+
+    backend: str
+    version: str
+    device: str
+    dtype: str
+    reason: str
+    """In one line, with the backend's name."""
+
+
 def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
     """Return the relative deviation that rounding may cause after `steps` (n,): SAFETY eps sqrt(length steps).
 
@@ -105,8 +117,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     on_device = dataset._replace(
         **{name: backend.asarray(array) for name, array in dataset._asdict().items() if isinstance(array, np.ndarray)}
     )
-    if steps < 1:
-        raise ConfigError(f"{steps} is out of range; it must be at least 1", setting="steps")
+    check_range("steps", steps)
     config.check_fits(dataset.train_images.shape[0])
     # The number of epochs follows from the steps, not from the configuration.
     epoch_steps = ceil_divide(dataset.train_images.shape[0] - config.validation, config.batch_size)
@@ -252,18 +263,31 @@ def check(
     backends: Sequence[Backend],
     steps: int,
     fixed_tolerance: float | None = None,
-) -> Iterator[Comparison]:
+) -> Iterator[Comparison | Failure]:
     """Compare every backend, in its own dtype, with NumPy in float64; first the reference with itself.
 
-    dataset: arrays on the host. Any array library can be compared if it is opened as `module:namespace`. Raises
-    DivergenceError, with the backend's name, if a loss is not finite.
+    dataset: arrays on the host. Any array library can be compared if it is opened as `module:namespace`. A backend that
+    fails, or has a loss that is not finite where the reference is finite, gives a Failure. Raises what `record` raises
+    for the reference, such as DivergenceError.
     """
     length = longest_dot_product(config, dataset)
     reference = record(config, dataset, open_backend("numpy"), steps)
     yield compare(reference, reference, length, fixed_tolerance)
+
+    def compare_one(backend: Backend) -> Comparison:
+        return compare(record(config, dataset, backend, steps), reference, length, fixed_tolerance)
+
     for backend in backends:
         try:
-            run = record(config, dataset, backend, steps)
-        except DivergenceError as error:
-            raise DivergenceError(f"{backend.name}: {error}") from error
-        yield compare(run, reference, length, fixed_tolerance)
+            # A foreign namespace may also fail at what is done with the arrays that it returned.
+            result: Comparison | Failure = backend.reported(compare_one, "a comparison")(backend)
+        except MlpXpError as error:
+            reason = error.text
+            if isinstance(error, DivergenceError):
+                what, _, _ = reason.partition(";")  # the advice is of no use: with the same settings NumPy is fine
+                reason = f"{what}, where the reference is finite"
+            if not isinstance(error, BackendFailure):
+                reason = f"backend {backend.name}: {reason}"
+            place = backend.device_name or "default"
+            result = Failure(backend.name, backend.version, place, backend.dtype_name, reason)
+        yield result

@@ -12,7 +12,7 @@ import numpy as np
 from mlp_xp.backend import threads_chosen
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
-from mlp_xp.parity.compare import Comparison, Quantity, longest_dot_product, tolerance
+from mlp_xp.parity.compare import Comparison, Failure, Quantity, longest_dot_product, tolerance
 
 COLUMNS = ("backend", "version", "device", "loss", "logits", "weights", "head-room", "verdict")
 
@@ -38,6 +38,14 @@ def row(comparison: Comparison, position: int) -> tuple[str, ...]:
     )
 
 
+def rows_without_numbers(failures: list[Failure], unusable: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    """Yield the table cells of backends that failed, and of those that cannot be used."""
+    for failure in failures:
+        yield (failure.backend, failure.version, failure.device, *[""] * 4, "FAILED")
+    for name in unusable:
+        yield (name, *[""] * 6, "not run")
+
+
 def mismatches(comparison: Comparison, config: TrainConfig) -> Iterator[str]:
     """Yield one line, with backend, step and quantity, for every quantity above its tolerance."""
     for quantity in comparison.quantities:
@@ -52,7 +60,11 @@ def mismatches(comparison: Comparison, config: TrainConfig) -> Iterator[str]:
 
 
 def markdown(
-    comparisons: list[Comparison], unusable: dict[str, str], arguments: Mapping[str, Any], faults: list[str]
+    comparisons: list[Comparison],
+    failures: list[Failure],
+    unusable: dict[str, str],
+    arguments: Mapping[str, Any],
+    faults: list[str],
 ) -> str:
     """Return the table and notes in Markdown, for a page or a CI summary. arguments: the command's arguments."""
     lines = [
@@ -62,8 +74,10 @@ def markdown(
         "| " + " | ".join(COLUMNS) + " |",
         "|" + " --- |" * len(COLUMNS),
         *("| " + " | ".join(row(each, i)) + " |" for i, each in enumerate(comparisons)),
+        *("| " + " | ".join(cells) + " |" for cells in rows_without_numbers(failures, unusable)),
         "",
         *(f"- {also(each)}" for each in comparisons[1:]),
+        *(f"- **failed: {failure.reason}**" for failure in failures),
         *(f"- not run: {name}: {reason}" for name, reason in unusable.items()),
         *(f"- **{fault}**" for fault in faults),
     ]
@@ -82,7 +96,11 @@ def also(comparison: Comparison) -> str:
 
 
 def json_record(
-    comparisons: list[Comparison], unusable: dict[str, str], arguments: Mapping[str, Any], faults: list[str]
+    comparisons: list[Comparison],
+    failures: list[Failure],
+    unusable: dict[str, str],
+    arguments: Mapping[str, Any],
+    faults: list[str],
 ) -> dict[str, Any]:
     """Return all results as JSON data, without the trajectories."""
 
@@ -107,6 +125,7 @@ def json_record(
             }
             for i, each in enumerate(comparisons)
         ],
+        "failures": [failure._asdict() for failure in failures],
         "unusable": unusable,
         "mismatches": faults,
     }

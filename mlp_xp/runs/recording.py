@@ -19,7 +19,7 @@ def check_run(settings: Settings, dataset: Dataset, backend: Backend) -> None:
     """Raise RunError, DatasetError or ConfigError for a run that cannot begin; before its folder is created."""
     if dataset.prepare is not flatten_and_scale:
         raise run_folder.RunError("the data set has a prepare function of its own, which a run folder cannot store")
-    check_trainable(settings.train, dataset, backend)
+    check_trainable(settings.train, dataset, backend, saves=True)
 
 
 @contextlib.contextmanager
