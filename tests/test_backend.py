@@ -235,6 +235,41 @@ def test_the_real_cupy_without_a_gpu_says_so():
     assert_says_no_gpu(refusal("cupy"))
 
 
+# JAX, which starts only when it is first asked for its devices, and reads the environment then.
+
+
+OPEN_JAX = """
+from mlp_xp.backend import BackendError, open_backend
+try:
+    print("opened", open_backend("jax").device_name)
+except BackendError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"JAX_PLATFORMS": "nonsense"}, "RuntimeError: Unable to initialize backend 'nonsense'"),
+        ({"JAX_PLATFORMS": "cuda"}, "backend jax: JAX "),
+        ({"JAX_PLATFORMS": ""}, "opened "),
+        ({"CUDA_VISIBLE_DEVICES": "nonsense"}, "opened "),
+    ],
+)
+def test_jax_that_cannot_start_says_so_in_one_line(environment, expected):
+    import jax
+
+    if expected != "RuntimeError" and any(device.platform != "cpu" for device in jax.devices()):
+        pytest.skip("this machine has a GPU")
+    code = [sys.executable, "-c", OPEN_JAX]
+    run = subprocess.run(code, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+    assert run.stdout.count("\n") == 1
+    assert expected in run.stdout
+    if not expected.startswith("opened"):
+        assert run.stdout.startswith("backend jax: JAX ")
+        assert run.stdout.endswith(f"; JAX_PLATFORMS is {environment['JAX_PLATFORMS']!r}; unset it\n")
+
+
 # module:namespace
 
 

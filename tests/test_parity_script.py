@@ -35,7 +35,22 @@ class Namespace:
         return y
 
 
+class Failing(Namespace):
+    def tanh(self, x):
+        self.steps += 1
+        if self.steps == self.wrong_step:
+            raise OSError("lost the device")
+        return numpy.tanh(x)
+
+
+class Nan(Failing):
+    def tanh(self, x):
+        self.steps += 1
+        return numpy.tanh(x) * (float("nan") if self.steps >= self.wrong_step else 1)
+
+
 right, wrong, wrong_in_the_warm_up = Namespace(0), Namespace(10 + 27), Namespace(4)
+failing, diverging = Failing(20), Nan(20)
 '''
 
 
@@ -118,6 +133,40 @@ def test_a_mismatch_names_backend_step_and_quantity(data_dir, stranger, tmp_path
     assert f"**{record['mismatches'][0]}**" in summary
 
 
+def test_a_backend_that_fails_leaves_the_others_their_rows_and_the_report(data_dir, stranger, tmp_path):
+    names = [f"{stranger}:{name}" for name in ("failing", "right", "diverging")]
+    outcome = parity(data_dir, "--backends", *names, "no_such_module:xp", "--report-dir", tmp_path / "r")
+    assert outcome.code == 3
+    rows = table(outcome.out)
+    assert [rows[name][-1] for name in names] == ["FAILED", "agrees", "FAILED"]
+    assert rows["no_such_module:xp"][-2:] == ["not", "run"]
+    failing, diverging, missing = outcome.err.splitlines()
+    assert failing.startswith(f"error: backend {names[0]}: failed in evaluation: OSError: lost the device; ")
+    assert diverging.startswith(f"error: backend {names[2]}: training diverged: the loss at sample ")
+    assert diverging.endswith("is nan, where the reference is finite")
+    assert missing.startswith("error: backend no_such_module:xp: no such array namespace")
+    assert "learning rate" not in outcome.err + outcome.out
+    record = json.loads((tmp_path / "r" / "parity.json").read_text())
+    assert [each["backend"] for each in record["backends"]] == ["numpy", names[1]]
+    assert [each["backend"] for each in record["failures"]] == [names[0], names[2]]
+    assert record["failures"][0]["reason"] == failing.removeprefix("error: ")
+    assert [*record["unusable"]] == ["no_such_module:xp"]
+    text = (tmp_path / "r" / "parity.md").read_text()
+    assert text.count("| FAILED |") == 2
+    assert "- **failed: backend stranger:failing: failed in evaluation" in text
+
+
+def test_a_failure_alone_has_a_report_too(data_dir, stranger, tmp_path):
+    assert parity(data_dir, "--backends", f"{stranger}:failing", "--report-dir", tmp_path).code == 3
+    assert sorted(path.name for path in tmp_path.glob("parity.*")) == ["parity.json", "parity.md", "parity.png"]
+
+
+def test_a_mismatch_counts_more_than_a_failure(data_dir, stranger):
+    outcome = parity(data_dir, "--backends", f"{stranger}:wrong", f"{stranger}:failing")
+    assert outcome.code == 1
+    assert [line.split(":")[0] for line in outcome.err.splitlines()] == ["mismatch"] * 3 + ["error"]
+
+
 def test_a_mismatch_in_the_warm_up_is_named_as_such(data_dir, stranger):
     outcome = parity(data_dir, "--backends", f"{stranger}:wrong_in_the_warm_up")
     assert outcome.code == 1
@@ -146,9 +195,14 @@ def test_by_default_all_usable_take_part_and_the_others_are_listed(data_dir, one
     assert "- not run: torch: backend torch: it is broken here; mend it\n" in (tmp_path / "parity.md").read_text()
 
 
-def test_one_that_was_asked_for_and_is_not_usable_is_code_2(data_dir, one_usable):
+def test_one_that_was_asked_for_and_is_not_usable_is_code_2_and_the_others_are_compared(data_dir, one_usable):
     for arguments in (["--backends", "array-api-strict", "torch"], ["--device", "torch=cpu"]):
-        assert_one_line(parity(data_dir, *arguments), 2, "backend torch: it is broken here; mend it")
+        outcome = parity(data_dir, *arguments)
+        assert_one_line(outcome, 2, "error: backend torch: it is broken here; mend it")
+        rows = table(outcome.out)
+        assert rows["array-api-strict"][-1] == "agrees"
+        assert rows["torch"] == ["torch", "not", "run"]
+    assert_one_line(parity(data_dir, "--backends", "torch"), 2, "error: backend torch: it is broken here; mend it")
     assert_one_line(parity(data_dir, "--backends", "nunpy"), 2, "'nunpy'", "did you mean 'numpy'?")
     assert_one_line(parity(data_dir, "--backends", "no_such_module:xp"), 2, "no_such_module:xp", "can be imported")
 

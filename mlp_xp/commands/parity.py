@@ -68,8 +68,8 @@ class Arguments:
 def open_backends(arguments: Arguments) -> tuple[list[Backend], dict[str, str], list[BackendError]]:
     """Open the backends. Return the usable ones, and by name the reason for each one that is not usable.
 
-    The third value are the errors of those that were requested by name or device. Raises BackendError for a name that is
-    not known.
+    The third value are the errors of those that were requested by name or device. Raises BackendError for a name that
+    is not known.
     """
     devices = {}
     for pair in arguments.device:
