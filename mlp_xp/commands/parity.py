@@ -150,14 +150,14 @@ def main() -> int:
             "largest relative deviations from NumPy in float64",
         )
         show(comparisons, rows_without_numbers(failures, unusable), console)
-        for failure in failures:
-            say(console, f"failed: {failure.reason}")
+        refused = [*map(str, missed)]
         for reason in unusable.values():
-            say(console, f"not run: {reason}")
+            if reason not in refused:
+                say(console, f"not run: {reason}")
         for fault in faults:
             print(f"mismatch: {fault}", file=sys.stderr)
-        for reason in [*(failure.reason for failure in failures), *missed]:
-            print_error(str(reason))
+        for reason in [*(failure.reason for failure in failures), *refused]:
+            print_error(reason)
     finally:  # also if nobody reads the output any more: the work is done
         text = markdown(comparisons, failures, unusable, asked, faults)
         if arguments.report_dir:
