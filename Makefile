@@ -11,7 +11,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 CUDA =
 INSTALL = yes
 
-.PHONY: train test mutants gpu lint types check dist smoke clean
+.PHONY: train test mutants torture gpu lint types check dist smoke clean
 
 train: .venv/train
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
@@ -22,6 +22,11 @@ test: .venv/test
 # The core with two thousand small faults, one at a time: which does no test notice? `make mutants ARGS="mlp_xp.plan.*"`.
 mutants: .venv/mutation
 	$(BIN)/python tests/mutants.py $(ARGS)
+
+# Kills, faults of the disk, loss of power, two processes in one folder, altered files: docs/reliability.md. About 20
+# minutes; `make torture ARGS="--minutes 60"`, `make torture ARGS="kills --backends numpy"`.
+torture: .venv/test
+	$(BIN)/python tests/torture.py $(ARGS)
 
 gpu:
 	@$(PYTHON) scripts/gpu.py $(if $(CUDA),--cuda $(CUDA)) $(if $(filter no,$(INSTALL)),--no-install) $(ARGS)

@@ -95,7 +95,17 @@ def start_part(part: str, backend: str, options: argparse.Namespace, minutes: fl
     """Run one part in a process of its own: a library that has started threads cannot be forked."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "part.json"
-        words = [sys.executable, __file__, part, "--backends", backend, "--minutes", str(minutes), "--report", str(path)]
+        words = [
+            sys.executable,
+            __file__,
+            part,
+            "--backends",
+            backend,
+            "--minutes",
+            str(minutes),
+            "--report",
+            str(path),
+        ]
         words += ["--rounds", str(options.rounds), "--seed", str(options.seed), "--keep", str(options.keep)]
         words += ["--only", options.only, "--plant", options.plant]
         code = subprocess.run(words, check=False, env={**os.environ, "TORTURE_PART": "1"}).returncode
@@ -189,7 +199,9 @@ def main() -> int:
         unavailable = ""
     except UnavailableError as error:
         unavailable = str(error)
-    jobs = [(part, name) for part in parts for name in (backends[:1] if part in ON_NUMPY or part in PROGRAMS else backends)]
+    jobs = [
+        (part, name) for part in parts for name in (backends[:1] if part in ON_NUMPY or part in PROGRAMS else backends)
+    ]
     records = []
     if os.environ.get("TORTURE_PART"):
         records = [run_part(*jobs[0], options, options.minutes)]
@@ -199,10 +211,19 @@ def main() -> int:
             weights = [PARTS[p] / len([1 for q, _ in jobs if q == p]) for p, _ in jobs[i:]]
             minutes = max(0.05, left * weights[0] / sum(weights))
             print(f"{part} on {backend}, at most {minutes:.1f} minutes", flush=True)
-            if part in PROGRAMS:
+            if part not in PROGRAMS and not unavailable and len(jobs) == 1:
+                record = run_part(part, backend, options, minutes)
+            elif part in PROGRAMS:
                 record = start_program(part, options, minutes)
             elif unavailable:
-                record = {"part": part, "backend": backend, "seconds": 0, "skipped": unavailable, "counts": {}, "faults": []}
+                record = {
+                    "part": part,
+                    "backend": backend,
+                    "seconds": 0,
+                    "skipped": unavailable,
+                    "counts": {},
+                    "faults": [],
+                }
             else:
                 record = start_part(part, backend, options, minutes)
             records.append(record)

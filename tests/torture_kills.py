@@ -67,7 +67,9 @@ def wrong_end(how: str, at: int, outcome: Outcome, finished: bool) -> str:
     if how in ("KILL", "TORN", "time"):
         return "" if outcome.code in (0, -signal.SIGKILL) else f"exit code {outcome.code}: {outcome.err.strip()}"
     if how == "pipe":
-        return "" if outcome.code in (0, 141) else f"a broken pipe gives exit code {outcome.code}: {outcome.err.strip()}"
+        return (
+            "" if outcome.code in (0, 141) else f"a broken pipe gives exit code {outcome.code}: {outcome.err.strip()}"
+        )
     number = SIGNALS[how]
     allowed = {0, 128 + number}
     if at < STARTED or finished:
@@ -75,15 +77,18 @@ def wrong_end(how: str, at: int, outcome: Outcome, finished: bool) -> str:
     return "" if outcome.code in allowed else f"SIG{how} gives exit code {outcome.code}: {outcome.err.strip()}"
 
 
-def sequence(session: Session, rng: random.Random, settings: dict[str, Any], calls: int, folder: Path) -> str:
+def sequence(
+    session: Session, rng: random.Random, settings: dict[str, Any], calls: int, folder: Path, expected: Path
+) -> str:
     """Stop and resume a run until it ends. Return what is wrong."""
     counts = session.counts
     place = ""
     for stops in range(1, STOPS + 1):
         before = progress(folder)
         how, at, outcome = stop_once(session, rng, go_on(session, settings, folder), calls)
-        if outcome.code == 0 and how != "time":
-            break
+        if outcome.code == 0:
+            wrong = differs(folder, expected)
+            return wrong and f"{how}: exit code 0, but {wrong}"
         counts["stops"] += 1
         counts[f"stops by {how}"] += 1
         place = f"stop {stops}, {how}{f' at call {at}' if at else ''}: "
@@ -113,7 +118,7 @@ def main(session: Session) -> None:
         expected, calls = reference(session, settings)
         for _ in range(SEQUENCES):
             shutil.rmtree(folder, ignore_errors=True)
-            wrong = sequence(session, rng, settings, calls, folder)
+            wrong = sequence(session, rng, settings, calls, folder, expected)
             wrong = wrong or differs(folder, expected)
             session.counts["runs compared"] += 1
             if wrong:

@@ -1,8 +1,8 @@
 """Two processes in one folder: one trains, the other is refused, and the result is the undisturbed one.
 
-In a round of the first kind the first process is stopped (SIGSTOP) before its call 1, 2, 3, ...; a second one then tries
-the same folder. If the first has begun to write the run, the second must be refused: exit code 2, one line that names
-the process and its machine. Then the first is continued, or killed; after that a third gets the folder at once. In a
+In a round of the first kind the first process is stopped (SIGSTOP) before its call 1, 2, 3, ...; a second one then
+tries the same folder. If the first has begun to write the run, the second must be refused: exit code 2, one line that
+names the process and its machine. Then the first is continued, or killed; after that a third gets the folder at once. In a
 round of the second kind three processes start after random delays.
 """
 
@@ -38,6 +38,7 @@ from torture_process import (
 )
 
 FILES = {"config.json", "metrics.jsonl", "model.safetensors", "checkpoint.safetensors", "result.json"}
+STRIDE = 7
 # What the first process does and what the second one.
 COMBINATIONS = (
     ("new", "new"),
@@ -59,7 +60,7 @@ def words_of(session: Session, command: str, scene: Scene, folder: Path) -> list
 def touched(log: Path, folder: Path) -> set[str]:
     """Return the files of the run that a process has written, replaced or removed, from the log of its calls."""
     paths = {path for call in read_log(log) if call.op in "WRUT" for path in (call.one, call.two) if path}
-    return {Path(path).name for path in paths if Path(path).parent == folder} & FILES
+    return {Path(path).name for path in paths if Path(path).is_relative_to(folder)} & FILES
 
 
 def wrong_refusal(outcome: Outcome, pids: set[int]) -> str:
@@ -103,6 +104,8 @@ def stopped_round(session: Session, scene: Scene, folder: Path, pair: tuple[str,
     elif second.code == 2 and has_begun:
         # A new run is also refused because there is one.
         plain = pair[1] == "new" and "already contains a run" in second.err
+        # One that has ended takes its name away before the lock.
+        plain = plain or (finished(log, folder) and "in use by another process" in second.err)
         wrong = wrong or (unlike_an_error(second, 2) if plain else wrong_refusal(second, {first.pid}))
     is_killed = at % 2 == 0
     os.kill(first.pid, signal.SIGKILL if is_killed else signal.SIGCONT)
@@ -131,8 +134,10 @@ def race(session: Session, scene: Scene, folder: Path, commands: list[str], rng:
     session.counts["processes refused in a race"] += sum(outcome.code == 2 for outcome in outcomes)
     for command, outcome in zip(commands, outcomes, strict=True):
         if outcome.code == 2:
-            is_new = "already contains a run" in outcome.err or "is not a run" in outcome.err
-            wrong = unlike_an_error(outcome, 2) if is_new else wrong_refusal(outcome, pids)
+            # The holder may not have written its number yet, and a new run is also refused because there is one.
+            known = ("already contains a run", "is not a run", "in use by another process")
+            is_plain = any(text in outcome.err for text in known)
+            wrong = unlike_an_error(outcome, 2) if is_plain else wrong_refusal(outcome, pids)
         else:
             wrong = "" if outcome.code == 0 and TRACEBACK not in outcome.err else f"code {outcome.code}: {outcome.err}"
         if wrong:
@@ -150,16 +155,17 @@ def rounds(session: Session) -> Iterator[tuple[int, str, str, int]]:
         yield 0, first, second, int(at)
         return
     number = 0
-    for first, second in COMBINATIONS:
-        for at in itertools.count(1):
+    # Every STRIDE-th call of all combinations, then those between: a short time sees something of each.
+    for offset, (first, second) in itertools.product(range(1, STRIDE + 1), COMBINATIONS):
+        for at in itertools.count(offset, STRIDE):
             number += 1
             yield number, first, second, at
             if number % 4 == 0:
                 yield number, "race", "race", number
-            if session.counts[f"passed {first} {second}"]:
+            if session.counts[f"passed {first} {second} {offset}"]:
                 break
-    for number in itertools.count(number + 1):
-        yield number, "race", "race", number
+    for more in itertools.count(number + 1):
+        yield more, "race", "race", more
 
 
 def main(session: Session) -> None:
@@ -187,8 +193,8 @@ def main(session: Session) -> None:
         else:
             was_stopped, wrong = stopped_round(session, scene, folder, (first, second), at)
             if not was_stopped:
-                session.counts[f"passed {first} {second}"] = at
-                session.counts["combinations finished"] += 1
+                session.counts[f"passed {first} {second} {(at - 1) % STRIDE + 1}"] = at
+                session.counts["passes finished"] += 1
         session.counts["rounds"] += 1
         if wrong:
             report(session, "pairs", wrong, folder, f"{first}:{second}:{at}")

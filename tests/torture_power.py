@@ -1,7 +1,7 @@
 """Loss of power: what a disk may hold when the computer stops, rebuilt from the log of a run's calls.
 
 The model is a strict reading of POSIX, as SQLite's crash tests have it: what is written to a file is on the disk after
-fsync of the file; a new, renamed or removed name is on the disk after fsync of its folder. Whatever was not synchronised
+its fsync; a new, renamed or removed name is on the disk after fsync of its folder. Whatever was not synchronised
 may be there or not: names one by one, a file's bytes as they were before, cut off anywhere, or as zeros. For every call
 of a run, states are drawn from these and given to the checks of torture_calls.py.
 """
@@ -12,13 +12,14 @@ import random
 import shutil
 import struct
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torture_calls import Scene, holds, make_scene
 from torture_process import (
     Session,
     differs,
     go_on,
+    is_replaced,
     not_whole,
     preload,
     progress,
@@ -140,8 +141,8 @@ class Disk:
         """Return the bytes of a file that the disk may hold."""
         if file.now == file.safe or how == "nothing":
             return file.safe
-        # What was safe and is still there in the current bytes stays: appending does not endanger it.
-        kept = len(os.path.commonprefix([file.safe, file.now]))
+        # Appending does not endanger what was safe, but writing over it does.
+        kept = len(file.safe) if file.now.startswith(file.safe) else 0
         if how == "names":
             return file.now[:kept]
         if how == "zeros":
@@ -176,13 +177,18 @@ def write_state(root: Path, state: dict[str, bytes | None]) -> None:
             path.write_bytes(data)
 
 
-def wrong_state(session: Session, scene: Scene, folder: Path, reached: int) -> str:
-    """Return what is wrong with a state, and with what comes of it. reached: the step of the last whole checkpoint."""
+def wrong_state(session: Session, scene: Scene, folder: Path, reached: int, has_ended: bool) -> str:
+    """Return what is wrong with a state, and with what comes of it.
+
+    reached: the step of the last saved checkpoint. has_ended: whether the process had ended, with exit code 0.
+    """
     if wrong := not_whole(folder):
         return wrong
+    if has_ended and (wrong := differs(folder, scene.expected)):
+        return f"the run had ended, but the disk does not have it: {wrong}"
     if progress(folder) < reached:
         return f"the checkpoint of step {reached} was complete, but the disk has that of step {progress(folder)}"
-    if scene.old and not holds(folder, scene.old) and progress(folder) < 0:
+    if scene.old and not holds(folder, scene.old) and not is_replaced(folder) and progress(folder) < 0:
         return "neither the old run nor a checkpoint of the new one is left"
     outcome = run(session, "train", *go_on(session, scene.settings, folder))
     if outcome.code:
@@ -216,14 +222,17 @@ def main(session: Session) -> None:
                         return
                     rng = random.Random(f"{session.seed}-{name}-{i}-{how}-{turn}")
                     state = disk.after_a_loss(rng, how)
-                    digest = hashlib.sha256(repr((name, reached, sorted(state.items()))).encode()).digest()
+                    digest = hashlib.sha256(
+                        repr((name, reached, i == len(calls), sorted(state.items()))).encode()
+                    ).digest()
                     session.counts["rounds"] += 1
                     if digest in seen:
                         continue
                     seen.add(digest)
                     session.counts["different states"] += 1
                     write_state(folder.parent, state)
-                    if wrong := wrong_state(session, scene, folder, reached):
+                    wrong = wrong_state(session, scene, folder, reached, has_ended=i == len(calls))
+                    if wrong:
                         write_state(folder.parent, state)
                         report(session, "power", wrong, folder.parent, f"{name}:{i}:{how}:{turn}")
         session.counts["turns finished"] += 1
@@ -237,13 +246,14 @@ def from_folder(start: Path, root: Path) -> Disk:
 
 
 def reached_by(disk: Disk, call: Call, folder: Path, reached: int, scene: Scene) -> int:
-    """Return the step of the newest checkpoint that is certain to be on the disk: its name was synchronised."""
-    file = disk.safe.get(str(folder / "checkpoint.safetensors"))
-    if call.op != "F" or file is None or scene.old:
+    """Return the step of the newest checkpoint that is saved: the program has gone on to another file after it."""
+    file = disk.names.get(str(folder / "checkpoint.safetensors"))
+    if call.op != "O" or file is None or scene.old:
         return reached
     aside = folder.parent / "look"
-    aside.mkdir(exist_ok=True)
-    (aside / "checkpoint.safetensors").write_bytes(file.safe)
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    (aside / "checkpoint.safetensors").write_bytes(file.now)
     step = progress(aside)
     shutil.rmtree(aside)
     return max(reached, step)

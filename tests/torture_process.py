@@ -73,7 +73,9 @@ class Session(NamedTuple):
     faults: list[Fault]
 
     def goes_on(self) -> bool:
-        """Return whether there is time for another round."""
+        """Return whether there is time for another round. A planted fault need be found once only."""
+        if self.plant and self.faults:
+            return False
         return time.monotonic() < self.end and not (self.rounds and self.counts["rounds"] >= self.rounds)
 
 
@@ -129,18 +131,19 @@ def with_shim(cache: Path) -> None:
 def preload(backend: str, pictures: bool = False) -> None:
     """Import what a training process needs, and start none of its threads."""
     sys.argv = sys.argv[:1]
-    for name in ("train", "evaluate"):
-        importlib.import_module(f"mlp_xp.commands.{name}")
+    from mlp_xp.commands import command_line, evaluate, train  # noqa: F401
+
     for name in ("safetensors.numpy", "array_api_compat.numpy", "docstring_parser", "charset_normalizer"):
         importlib.import_module(name)
     # The parser reads the source of the options, which takes as long as a run; here for all processes.
-    sys.modules["mlp_xp.commands.train"].parse_arguments()
+    for kind in (train.Base, train.Arguments):
+        command_line.parse(kind)
     for name in {"jax": ["jax", "jax.numpy"], "torch": ["torch", "array_api_compat.torch"]}.get(backend, []):
         importlib.import_module(name)
     if pictures:
         importlib.import_module("mlp_xp.show.gallery")
         importlib.import_module("matplotlib.backends.backend_agg")
-    threads = len(os.listdir("/proc/self/task"))
+    threads = len([*Path("/proc/self/task").iterdir()])
     if threads > 1 and backend == "numpy":
         raise UnavailableError(f"this process has {threads} threads and cannot be forked")
 
@@ -343,7 +346,7 @@ def not_whole(folder: Path) -> str:
     from mlp_xp.runs import checkpoints, run_folder
 
     try:
-        if not folder.exists():
+        if not folder.exists() or is_replaced(folder):
             return ""
         if not (folder / "config.json").exists():
             held = {path.name for path in folder.iterdir()} & {"model.safetensors", "checkpoint.safetensors"}
@@ -357,8 +360,6 @@ def not_whole(folder: Path) -> str:
             expected = json.loads(facts["position"])["reports"]
             if reports < expected:
                 return f"metrics.jsonl has {reports} reports, the checkpoint expects {expected}"
-            if not (folder / "model.safetensors").exists():
-                return "a checkpoint without a model"
         if (folder / "result.json").exists():
             json.loads((folder / "result.json").read_text())
             if not (folder / "checkpoint.safetensors").exists():
@@ -371,6 +372,11 @@ def not_whole(folder: Path) -> str:
     except (MlpXpError, ValueError, OSError) as error:
         return f"not whole: {error}"
     return ""
+
+
+def is_replaced(folder: Path) -> bool:
+    """Return whether a new run was about to take the place of an old one. Until that is done, the folder is refused."""
+    return (folder / ".ready").is_dir()
 
 
 def progress(folder: Path) -> int:
@@ -408,7 +414,7 @@ def evaluates(session: Session, folder: Path) -> str:
     outcome = run(session, "evaluate", folder, "--data-dir", make_data(session))
     if outcome.code == 0:
         return ""
-    if (folder / "model.safetensors").exists() and (folder / "config.json").exists():
+    if (folder / "model.safetensors").exists() and (folder / "config.json").exists() and not is_replaced(folder):
         return f"evaluate fails on a saved model: {outcome.err.strip()}"
     return unlike_an_error(outcome, 2)
 
