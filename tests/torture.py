@@ -24,7 +24,7 @@ from torture_process import ROOT, Session, UnavailableError, session_space, with
 # The share of the time of each part. Parts end earlier when all is done.
 PARTS = {"kills": 6, "calls": 5, "power": 4, "disks": 1, "pairs": 3, "files": 1, "environments": 1}
 BACKENDS = ("numpy", "jax", "torch")
-# What other helpers provide: each has a main() that returns an exit code, and takes the arguments given here.
+# Parts that are programs of their own: they print their counts in the last line, and end with 1 if they find a fault.
 PROGRAMS = {"files": "torture_files", "environments": "torture_environments"}
 ON_NUMPY = ("calls", "power", "disks", "pairs")
 """Parts whose result does not depend on the array library."""
@@ -123,12 +123,20 @@ def start_program(part: str, options: argparse.Namespace, minutes: float) -> dic
     if not path.exists():
         return {**record, "seconds": 0, "skipped": f"there is no {path.name}"}
     began = time.monotonic()
-    words = [sys.executable, str(path)]
+    words = [str(60 * minutes), str(options.seed)] if part == "files" else []
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    code = subprocess.run(words, check=False, env=env).returncode
-    if code:
-        record["faults"] = [{"what": f"exit code {code}", "command": f"python tests/{path.name}", "kept": ""}]
-    return {**record, "seconds": round(time.monotonic() - began, 1)}
+    env.pop("LD_PRELOAD", None)
+    last = ""
+    command = [sys.executable, str(path), *words]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, errors="replace") as process:
+        assert process.stdout
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            last = line.strip()
+    if process.returncode:
+        what = f"exit code {process.returncode}: {last}"
+        record["faults"] = [{"what": what, "command": " ".join(["python", f"tests/{path.name}", *words]), "kept": ""}]
+    return {**record, "seconds": round(time.monotonic() - began, 1), "summary": last}
 
 
 def facts(options: argparse.Namespace) -> dict[str, Any]:
@@ -162,7 +170,7 @@ def table(record: dict[str, Any]) -> str:
     for part in record["parts"]:
         counts = {name: n for name, n in part["counts"].items() if name not in ("rounds", "faults")}
         text = part["skipped"] and f"skipped: {part['skipped']}"
-        text = text or ", ".join(f"{name} {n}" for name, n in counts.items())
+        text = text or part.get("summary") or ", ".join(f"{name} {n}" for name, n in counts.items())
         lines.append(
             f"| {part['part']} | {part['backend']} | {part['seconds']:.0f} | {part['counts'].get('rounds', '')} "
             f"| {text} | {len(part['faults'])} |"

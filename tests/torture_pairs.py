@@ -2,8 +2,8 @@
 
 In a round of the first kind the first process is stopped (SIGSTOP) before its call 1, 2, 3, ...; a second one then
 tries the same folder. If the first has begun to write the run, the second must be refused: exit code 2, one line that
-names the process and its machine. Then the first is continued, or killed; after that a third gets the folder at once. In a
-round of the second kind three processes start after random delays.
+names the process and its machine. Then the first is continued, or killed; after that a third gets the folder at once.
+In a round of the second kind three processes start after random delays.
 """
 
 import itertools
