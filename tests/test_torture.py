@@ -41,6 +41,13 @@ def test_finds_no_fault(part, rounds, tmp_path):
     assert record["faults"] == []
 
 
+@pytest.mark.parametrize(("part", "only"), [("calls", "overwrite:9:kill"), ("pairs", "resume:overwrite:12")])
+def test_finds_no_fault_in_replacing_a_run(part, only, tmp_path):
+    record = run(tmp_path, part, "--only", only, code=0)
+    assert record["counts"]["rounds"] == 1
+    assert record["faults"] == []
+
+
 @pytest.mark.parametrize(
     ("part", "plant", "arguments", "found"),
     [
