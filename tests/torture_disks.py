@@ -31,6 +31,7 @@ from torture_process import (
 )
 
 NEW_NAMESPACE, PRIVATE, REMOUNT = 0x20000, (1 << 18) | (1 << 14), 32
+DETACH = 2
 ENOUGH = 64 << 20
 
 
@@ -56,11 +57,20 @@ def used(root: Path) -> int:
 
 
 def main(session: Session) -> None:
-    """Run rounds until the time is over."""
+    """Mount a small file system where that is permitted, and attack."""
     preload(session.backend)
     root = session.space / "root"
     root.mkdir(exist_ok=True)
     resize = mount_small(root)
+    try:
+        attack(session, root, resize)
+    finally:
+        if resize:
+            ctypes.CDLL(None).umount2(os.fsencode(root), DETACH)  # a mounted folder cannot be removed
+
+
+def attack(session: Session, root: Path, resize: Callable[[int], None] | None) -> None:
+    """Run rounds until the time is over. resize: sets the size of the root's file system, if that is possible."""
     if not resize:
         session.counts["tmpfs not permitted"] = 1
         print("disks: a tmpfs may not be mounted here, so only RLIMIT_FSIZE is tested", flush=True)
