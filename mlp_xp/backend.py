@@ -244,7 +244,8 @@ def _eager(
         return xp.asarray(array, dtype=dtype, device=device, copy=True)
 
     version = str(getattr(library, "__version__", "unknown"))
-    return Backend(name, version, xp, device, None, from_numpy, to_numpy, partial(eager_scan, xp=xp), jit, threads, **others)
+    scan = partial(eager_scan, xp=xp)
+    return Backend(name, version, xp, device, None, from_numpy, to_numpy, scan, jit, threads, **others)
 
 
 class _OneThread:
@@ -460,6 +461,7 @@ def _open_namespace(name: str, device: str | None) -> Backend:
         raise BackendError(
             f"backend {name}: it makes {made} arrays when asked for float64; set it up for float64 first"
         )
+
     def threads(facts: Mapping[str, Any]) -> str:
         return f"{_by_cpus(facts)}, {_by_variables(facts)}"
 

@@ -8,7 +8,7 @@ backend is not usable. The other backends are compared in any case.
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -176,12 +176,12 @@ def main() -> int:
     return 1 if faults else 3 if failures else 2 if missed else 0
 
 
-def show(comparisons: Sequence[Comparison], others: Sequence[Sequence[str]], console: Console) -> None:
+def show(comparisons: Sequence[Comparison], others: Iterable[tuple[str, ...]], console: Console) -> None:
     """Print a table of the deviations, or in a narrow terminal a paragraph for each backend; then the accuracies.
 
     others: rows of the table for backends that failed or were not run.
     """
-    rows = [*(row(comparison, i) for i, comparison in enumerate(comparisons)), *others]
+    rows: list[Sequence[str]] = [*(row(comparison, i) for i, comparison in enumerate(comparisons)), *others]
     if console.width < TABLE_WIDTH:
         for name, *cells in rows:
             pairs = [f"{heading} {cell}" for heading, cell in zip(COLUMNS[1:], cells, strict=True) if cell]
@@ -191,8 +191,8 @@ def show(comparisons: Sequence[Comparison], others: Sequence[Sequence[str]], con
         for heading in COLUMNS:
             # If the table is too wide, names, versions and devices are cut, but never numbers.
             table.add_column(heading, no_wrap=heading not in ("backend", "version", "device"))
-        for cells in rows:
-            table.add_row(*cells)
+        for each in rows:
+            table.add_row(*each)
         console.print(table)
     for comparison in comparisons[1:]:
         say(console, also(comparison))

@@ -16,7 +16,7 @@ from types import FrameType
 from rich.console import Console
 
 from mlp_xp.backend import Backend
-from mlp_xp.commands.command_line import silence_output, called, parse
+from mlp_xp.commands.command_line import called, parse, silence_output
 from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
 from mlp_xp.dataset import Dataset
