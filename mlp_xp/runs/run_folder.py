@@ -50,6 +50,7 @@ def claim_folder(settings: Settings, now: dt.datetime) -> Path:
     for number in itertools.count(1):
         folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         with file_errors(folder, "create"):
+            make_folder(folder.parent)
             try:
                 make_folder(folder, exist_ok=False)
             except FileExistsError:
