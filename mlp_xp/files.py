@@ -58,7 +58,7 @@ def make_folder(folder: Path, *, exist_ok: bool = True) -> None:
 
     Without waiting for the parent, a power failure can take away the folder with everything that was saved in it.
     """
-    if not folder.parent.is_dir():
+    if not folder.parent.exists():
         make_folder(folder.parent)
     if not folder.is_dir() or not exist_ok:
         folder.mkdir(exist_ok=exist_ok)

@@ -476,8 +476,8 @@ def test_settings_of_nonsense_in_a_checkpoint_are_refused(content: str, copy: Pa
 
 
 def test_a_network_larger_than_the_checkpoints_is_refused_before_it_is_made(copy: Path) -> None:
-    change_settings(copy, hidden=[10**6] * 2)
-    assert_one_line(call("train", "--resume", copy), 2, "hidden [4]", "[1000000, 1000000]")
+    change_settings(copy, hidden=[3000] * 2)
+    assert_one_line(call("train", "--resume", copy), 2, "hidden [4]", "[3000, 3000]")
 
 
 def test_a_header_beyond_its_limit(tmp_path: Path) -> None:

@@ -185,13 +185,13 @@ def clear(folder: Path) -> None:
 def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
     """Return a run's settings and the whole record in its config.json. Raises MlpXpError if the folder is not a run."""
     folder = Path(folder)
+    if not (folder / CONFIG).exists():
+        raise RunError(f"{str(folder)!r}: is not a run: it has no {CONFIG}; give the folder of a training run")
     if (folder / READY).is_dir():
         raise RunError(
             f"{str(folder)!r}: a run here is being replaced by a new one; if that was interrupted, resume the run to "
             "complete it"
         )
-    if not (folder / CONFIG).is_file():
-        raise RunError(f"{str(folder)!r}: is not a run: it has no {CONFIG}; give the folder of a training run")
     return parse_settings(folder / CONFIG)
 
 
