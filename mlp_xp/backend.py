@@ -172,7 +172,9 @@ def _failure(name: str, doing: str, error: Exception) -> BackendFailure:
     said = _line(error)
     if isinstance(error, MemoryError) or any(words in said.lower() for words in OUT_OF_MEMORY):
         return BackendOutOfMemory(f"out of memory: backend {name}, in {doing}: {said}; choose smaller sizes")
-    return BackendFailure(f"backend {name}: failed in {doing}: {said}; try another backend or device")
+    return BackendFailure(
+        f"backend {name}: failed in {doing}: {said}; try another backend or device, or see more with --debug"
+    )
 
 
 def installed(name: str) -> bool:

@@ -102,8 +102,9 @@ class TrainConfig:
         for field in fields(self):
             value = check_type(field.name, getattr(self, field.name), type(field.default))
             object.__setattr__(self, field.name, value)
-        for name in RANGES.keys() & vars(self).keys():
-            check_range(name, getattr(self, name))
+        for name in vars(self):
+            if name in RANGES:
+                check_range(name, getattr(self, name))
         _check("patience", self.patience, not self.patience or self.validation > 0, "0 unless samples are held out")
         check_choice("update_order", self.update_order, UPDATE_ORDERS)
         check_choice("activation", self.activation, ACTIVATIONS)

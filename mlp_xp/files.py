@@ -1,6 +1,7 @@
 """Atomic file writes: at any time the old or the new file is there, and it is complete."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,10 +46,20 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Wait until the names in a folder are on disk. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Wait until the names in a folder are on disk. Raises OSError.
+
+    Does nothing where that cannot be had: in a folder that may be written but not read, and on file systems that refuse
+    it for folders.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 

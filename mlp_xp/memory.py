@@ -188,6 +188,7 @@ def _limits_of_machine(root: Path) -> Iterator[Limit]:
             if limit != "max":
                 stat = _table(folder / "memory.stat")
                 cache = sum(stat.get(f"{names[2]}{kind}_file", 0) for kind in ("active", "inactive"))
+                cache += stat.get("slab_reclaimable", 0)
                 yield Limit(max(0, int(limit) - int(used) + cache) + swap, "control group")
 
 

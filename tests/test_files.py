@@ -4,13 +4,14 @@ import contextlib
 import errno
 import os
 import resource
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mlp_xp.errors import MlpXpError
-from mlp_xp.files import FileError, file_errors, write_whole
+from mlp_xp.files import FileError, file_errors, make_folder, sync, write_whole
 
 
 @pytest.fixture
@@ -116,3 +117,25 @@ def test_only_the_systems_errors_are_turned(tmp_path):
         _ = 1 / 0
     with pytest.raises(FileError, match="cannot read: just so"), file_errors(tmp_path, "read"):
         raise OSError("just so")
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF, errno.ENOTSUP])
+def test_a_file_system_that_cannot_sync_folders_can_be_used(number, tmp_path, monkeypatch):
+    def refuse(descriptor, sync=os.fsync):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    write_whole(tmp_path / "file", b"content")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_another_error_of_a_sync_is_reported(tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="error"):
+        sync(tmp_path)

@@ -350,3 +350,36 @@ def test_thirty_kills_change_nothing(data_dir, tmp_path):
     assert finish(start("train", *arguments)).code == 0
     assert_same_run(folder, tmp_path / "whole")
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal here")
+@pytest.mark.parametrize("numbers", [(1, 1), (15, 1), (15, 15)])
+def test_a_second_signal_but_ctrl_c_does_not_keep_the_run_from_being_saved(numbers, data_dir, tmp_path, monkeypatch):
+    """A terminal that closes may send SIGHUP twice, and a batch system SIGTERM and SIGHUP."""
+
+    def append_and_interrupt(*args, append=run_folder.append_metrics):
+        append(*args)
+        for number in numbers:
+            signal.raise_signal(number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "append_metrics", append_and_interrupt)
+        outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", "--epochs", "1")
+    assert_one_line(outcome, 128 + numbers[0], "interrupted in epoch 0", "--resume")
+    assert (tmp_path / "run" / run_folder.CHECKPOINT).exists()
+
+
+def test_an_ignored_signal_stays_ignored(data_dir, tmp_path, monkeypatch):
+    """A background job of a shell script has SIGINT ignored."""
+
+    def append_and_interrupt(*args, append=run_folder.append_metrics):
+        append(*args)
+        signal.raise_signal(signal.SIGINT)
+
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(run_folder, "append_metrics", append_and_interrupt)
+            assert call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", "--epochs", "1").code == 0
+    finally:
+        signal.signal(signal.SIGINT, old)

@@ -129,10 +129,13 @@ class Stop:
         return bool(self.signal or self.error)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Keep the number of a signal. A second signal stops at once."""
-        if self.signal:
+        """Keep the number of the first signal. Another SIGINT stops at once.
+
+        Other signals do not: a terminal that closes may send SIGHUP twice, and a batch system SIGTERM and SIGHUP.
+        """
+        if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal = number
+        self.signal = self.signal or number
 
     @contextlib.contextmanager
     def printing(self) -> Iterator[None]:
@@ -155,10 +158,13 @@ class Stop:
 
 @contextlib.contextmanager
 def catch_signals(stop: Stop) -> Iterator[None]:
-    """Note SIGINT, SIGTERM and SIGHUP instead of ending at once. SIGHUP stays ignored where it is, as under nohup."""
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
+    """Note SIGINT, SIGTERM and SIGHUP instead of ending at once.
+
+    One that is ignored stays so: SIGHUP under nohup, and SIGINT in a background job of a shell script.
+    """
+    names = (name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+    numbers = [signal.Signals[name] for name in names]
+    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     old = {number: signal.signal(number, stop.handle) for number in numbers}
     try:
         yield
@@ -228,10 +234,13 @@ def train(
 
     def stop_at(event: Event) -> None:
         epoch, sample = event.position[:2]
-        if stop and event.checkpoint and not event.closing:
-            raise stop.error_at(f"in epoch {epoch}, after {sample} samples{resume}")
-        if stop.signal and epoch == WARM_UP_EPOCH:
-            raise stop.error_at(f"in the warm-up; {recording.what_is_kept(folder)}; start the training again")
+        if not stop or event.closing:
+            return
+        place = "in the warm-up" if epoch == WARM_UP_EPOCH else f"in epoch {epoch}, after {sample} samples"
+        if event.checkpoint:
+            raise stop.error_at(f"{place}{resume}")
+        if (stop.signal and epoch == WARM_UP_EPOCH) or replacing.current(folder) != folder:
+            raise stop.error_at(f"{place}; {recording.what_is_kept(folder)}; start the training again")
 
     with catch_signals(stop):
         events = recording.train_in_folder(

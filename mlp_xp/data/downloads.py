@@ -149,7 +149,7 @@ def _cause(error: Exception, timeout: float) -> str:
     if any(isinstance(link, SlowMirrorError | TimeoutError) for link in chain):
         return f"too slow: gave up after {timeout:g} s"
     if isinstance(error, EndlessFileError):
-        return "it sends more than it announced"
+        return "it sends more than it announced, or than any file of a data set has"
     if isinstance(error, HTTPError) and error.response is not None:
         return f"HTTP status {error.response.status_code}"
     if isinstance(error, ChunkedEncodingError):

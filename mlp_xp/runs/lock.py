@@ -48,8 +48,9 @@ def locked(folder: Path) -> Iterator[None]:
                 MlpXpWarning,
                 stacklevel=3,
             )
-    ours = path.stat() if lock.is_locked else None
+    ours = None
     try:
+        ours = path.stat() if lock.is_locked else None
         with file_errors(folder / HOLDER, "write"):
             (folder / HOLDER).write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")
         yield

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from mlp_xp.backend import Backend
+from mlp_xp.backend import Backend, BackendFailure
 from mlp_xp.dataset import Dataset, flatten_and_scale
 from mlp_xp.device import initial_state
 from mlp_xp.errors import MlpXpError
@@ -52,9 +52,10 @@ def train_in_folder(
 
     The caller has called `check_run`, and holds the folder by `open_folder`. Reports and checkpoints are written to
     disk before they are yielded; the closing report has its own file. overwrite: start a new run, which replaces one in
-    the folder at its first checkpoint; until then the old run is untouched. save_now: asked after every chunk whether
-    to save a checkpoint there, wherever the run can be resumed from; the event then says that one was saved.
-    resume_hint: appended to the message of an error after which the run can be resumed.
+    the folder at its first checkpoint of its own; until then the old run is untouched. save_now: asked after every
+    chunk, but the warm-up and what is to replace an old run, whether to save a checkpoint there; the event then says
+    that one was saved. resume_hint: appended to the message of an error of a file or the array library after which the
+    run can be resumed.
 
     Raises the same errors as `mlp_xp.train`. The message says which checkpoint is kept.
     """
@@ -70,7 +71,9 @@ def train_in_folder(
             position = event.position
             if event.report is not None and not event.closing:
                 run_folder.append_metrics(replacing.current(folder), event.report)
-            if event.checkpoint or (save_now() and position.epoch != WARM_UP_EPOCH):
+            # Who stops a run that is to replace another may have started it by mistake.
+            may_save = position.epoch != WARM_UP_EPOCH and replacing.current(folder) == folder
+            if event.checkpoint or (may_save and save_now()):
                 save(folder, position, settings, dataset, backend)
                 event = event._replace(checkpoint=True)
             if event.report is not None and event.closing:
@@ -78,10 +81,12 @@ def train_in_folder(
             yield event
     except MlpXpError as error:
         kept = what_is_kept(folder)
-        error.text += f"; {kept}" + resume_hint * (isinstance(error, FileError) and kept.endswith("is kept"))
+        can_resume = isinstance(error, FileError | BackendFailure) and kept.endswith("is kept")
+        error.text += f"; {kept}" + resume_hint * can_resume
         raise
     finally:
-        replacing.give_up(folder)
+        with contextlib.suppress(FileError):  # the next command removes it, and the first error is the cause
+            replacing.give_up(folder)
 
 
 def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> Position | None:
@@ -120,6 +125,8 @@ def what_is_kept(folder: Path) -> str:
     """Say what is in a run's folder after an error."""
     if replacing.current(folder) != folder:
         return f"the old run in {str(folder)!r} is as it was"
+    if replacing.is_decided(folder):
+        return f"the new run in {str(folder)!r} has its first checkpoint, and the next training there puts it in place"
     if not (folder / run_folder.CHECKPOINT).exists():
         return "no checkpoint was saved yet"
     try:

@@ -26,6 +26,11 @@ def current(folder: Path) -> Path:
     return folder / NEW if (folder / NEW).is_dir() else folder
 
 
+def is_decided(folder: Path) -> bool:
+    """Return whether a new run has its first checkpoint, but is not completely in place."""
+    return (folder / READY).is_dir()
+
+
 def begin(folder: Path) -> Path:
     """Return an empty folder for a run that is to replace the one in `folder`. Raises FileError."""
     with file_errors(folder / NEW, "create"):
@@ -68,6 +73,6 @@ def give_up(folder: Path) -> None:
 
 def settle(folder: Path) -> None:
     """Complete or undo the replacement that a killed process has left in the folder. Raises FileError."""
-    if (folder / READY).is_dir():
+    if is_decided(folder):
         _finish(folder)
     give_up(folder)

@@ -45,8 +45,7 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Pat
     try:
         return _draw(Path(folder), dataset, backend)
     except FileError as error:
-        reason = error.text.partition("; files saved earlier")[0]
-        raise plots.PlotError(f"{reason}; the run is complete; free some space or fix the folder") from error
+        raise plots.PlotError(f"the run is complete, but {error.text.removesuffix(', then try again')}") from error
     except MemoryError as error:
         raise plots.PlotError(f"out of memory: {error}; the run is complete; close other programs") from error
 
