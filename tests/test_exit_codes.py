@@ -239,7 +239,7 @@ run(main)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_errors_on_a_full_disk():
     with Path("/dev/full").open("w") as full:
-        assert finish(start("train", "--epohcs", stderr=full)) == (1, "", "")
+        assert finish(start("train", "--epohcs", stderr=full)) == (2, "", "")
 
 
 def test_a_current_folder_that_is_gone_is_one_line(tmp_path):

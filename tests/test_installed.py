@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -91,7 +92,19 @@ def test_debug_shows_the_place_of_a_fault(tmp_path):
 )
 def test_what_to_type_next_is_in_the_way_in_which_one_began(program, other, monkeypatch):
     monkeypatch.setattr(sys, "argv", [program])
+    monkeypatch.setattr(shutil, "which", {"python": sys.executable}.get)
     assert called("plot") == other
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_what_to_type_next_names_another_python_by_its_path(below, monkeypatch, tmp_path):
+    """As after `make train`, where `python` is the system's."""
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/python")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "a b" / "bin" / "python"))
+    monkeypatch.chdir(tmp_path if below else "/")
+    monkeypatch.setattr(sys, "argv", ["scripts/train.py"])
+    place = "a b/bin/python" if below else str(tmp_path / "a b" / "bin" / "python").lstrip("/")
+    assert called("plot") == f"'{place}' scripts/plot.py"
 
 
 @pytest.mark.parametrize(

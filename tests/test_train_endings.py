@@ -152,8 +152,8 @@ def test_a_signal_in_the_warm_up_ends_training_too(data_dir, tmp_path, monkeypat
     monkeypatch.setattr(run_folder, "create_run", create_and_interrupt)
     arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
     outcome = call("train", *arguments)
-    assert_one_line(outcome, 130, "interrupted in the warm-up; no checkpoint was saved yet; start the training again")
-    assert "--resume" not in outcome.err
+    assert_one_line(outcome, 130, "interrupted in the warm-up; no checkpoint was saved yet; --resume starts")
+    assert "resume with" not in outcome.err
     monkeypatch.undo()
     assert call("train", "--resume", folder).code == 0
 
@@ -267,7 +267,8 @@ def test_no_resume_command_where_nothing_was_saved(data_dir, tmp_path, monkeypat
 
     monkeypatch.setattr(os, "fsync", full)
     outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
-    assert_one_line(outcome, 1, "cannot write: No space left on device", "no checkpoint was saved yet\n")
+    assert_one_line(outcome, 1, "cannot write: No space left on device", "no checkpoint was saved yet; --resume starts")
+    assert "resume with" not in outcome.err
     assert "intact" not in outcome.err
 
 

@@ -14,6 +14,7 @@ import errno
 import inspect
 import os
 import shlex
+import shutil
 import sys
 import textwrap
 import traceback
@@ -24,7 +25,7 @@ from types import NoneType
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from mlp_xp import __version__
-from mlp_xp.errors import MlpXpError, MlpXpWarning, not_installed
+from mlp_xp.errors import MlpXpError, MlpXpWarning, not_installed, printable
 from mlp_xp.show.width import terminal_width
 
 HELP = "--help lists all options"
@@ -42,6 +43,8 @@ OTHER_NAMES = {
 }
 # Characters of a wrong word in an error.
 LONGEST = 60
+# Characters of a whole number: Python refuses to convert more digits.
+LONGEST_INTEGER = 4300
 WANTED = {int: ("a whole number", "64"), float: ("a number", "0.01")}
 # Errors caused by the machine: no space, no permission, a limit reached. Any other OSError that reaches `run` is
 # a bug, because the code that reads or writes a file reports a missing or invalid file itself.
@@ -223,6 +226,8 @@ def _converter(option: Option) -> Callable[[str], Any]:
             values = tuple(option.kind(part) for part in parts)
         except (ValueError, OverflowError) as error:  # also for more digits than Python converts
             form = f"a list of numbers such as {example} 32" if option.several else f"{wanted} such as {example}"
+            if option.kind is int and len(word) > LONGEST_INTEGER:
+                form = f"a whole number of at most {LONGEST_INTEGER} characters"
             raise argparse.ArgumentTypeError(f"{_shortened(word)} is not {form}") from error
         return values if option.several else values[0]
 
@@ -308,13 +313,16 @@ def _warnings_as_lines() -> Iterator[None]:
 
 
 def print_error(text: str) -> None:
-    """Print an error as one line on stderr. A terminal shows it as several lines, broken between words."""
-    line = f"error: {text}"
-    if sys.stderr.isatty():
-        line = textwrap.fill(
-            line, terminal_width(), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-        )
-    print(line, file=sys.stderr)
+    """Print an error as one line on stderr, if it can be written; the exit code says the same. Raises BrokenPipeError.
+
+    The line is not wrapped, so that a command in it can be copied from a terminal.
+    """
+    try:
+        print(f"error: {printable(text)}", file=sys.stderr)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        silence_output()
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -403,8 +411,24 @@ def called(name: str) -> str:
     """Return the command line of another command, started like this one: script, `mlp-xp` or `python -m mlp_xp`."""
     program = Path(sys.argv[0])
     if program.suffix == ".py":
-        return f"python {shlex.quote(str(program.with_name(f'{name}.py')))}"
-    return f"{program.name.rpartition(' ')[0]} {name}"
+        return f"{_python()} {shlex.quote(str(program.with_name(f'{name}.py')))}"
+    start = program.name.rpartition(" ")[0]
+    return f"{start.replace('python', _python(), 1) if start.startswith('python ') else start} {name}"
+
+
+def _python() -> str:
+    """Return the running Python as the caller can type it: `python` if that is the same one, or else its path."""
+    if shutil.which("python") == sys.executable:
+        return "python"
+    python = Path(sys.executable)
+    with contextlib.suppress(ValueError, OSError):
+        python = python.relative_to(Path.cwd())
+    return shlex.quote(str(python))
+
+
+def as_argument(path: Path) -> str:
+    """Return a path as a word of a command line, which is not taken as an option."""
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
 def _show_traceback(error: BaseException) -> None:

@@ -6,17 +6,19 @@ Without options it trains as the notebook does and prints the notebook's numbers
 
 import contextlib
 import datetime as dt
+import errno
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from shlex import quote
 from types import FrameType
 
 from rich.console import Console
 
 from mlp_xp.backend import Backend
-from mlp_xp.commands.command_line import called, parse, silence_output
+from mlp_xp.commands.command_line import as_argument, called, parse, silence_output
 from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
 from mlp_xp.dataset import Dataset
@@ -28,6 +30,9 @@ from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.training import WARM_UP_EPOCH, Event
 
 BROKEN_PIPE = 128 + 13  # as of a program that SIGPIPE ends
+CLOSED_TERMINAL = 128 + 1  # as of a program that SIGHUP ends
+# Seconds after which a second Ctrl-C does not wait for the end of the chunk.
+PATIENCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -122,20 +127,23 @@ class Stop:
     """Why training is to stop at the next chunk: the first signal, or else the first error of the output."""
 
     def __init__(self) -> None:
-        self.signal = 0
+        self.signal, self.since = 0, 0.0
+        self.on_terminal = sys.stdout.isatty()
         self.error: OSError | None = None
 
     def __bool__(self) -> bool:
         return bool(self.signal or self.error)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Keep the number of the first signal. Another SIGINT stops at once.
+        """Keep the number of the first signal. SIGINT after PATIENCE seconds stops at once, without saving.
 
-        Other signals do not: a terminal that closes may send SIGHUP twice, and a batch system SIGTERM and SIGHUP.
+        Other signals do not, and not SIGINT at the same time: a terminal that closes may send SIGHUP twice, a batch
+        system SIGTERM and SIGHUP, and people press Ctrl-C twice.
         """
-        if self.signal and number == signal.SIGINT:
+        if self.signal and number == signal.SIGINT and time.monotonic() > self.since + PATIENCE:
             raise KeyboardInterrupt
-        self.signal = self.signal or number
+        if not self.signal:
+            self.signal, self.since = number, time.monotonic()
 
     @contextlib.contextmanager
     def printing(self) -> Iterator[None]:
@@ -152,6 +160,8 @@ class Stop:
             return InterruptedTrainingError(f"interrupted {place}", 128 + self.signal)
         if isinstance(self.error, BrokenPipeError):
             return InterruptedTrainingError(f"the reader of the output closed the pipe {place}", BROKEN_PIPE)
+        if self.error.errno == errno.EIO and self.on_terminal:
+            return InterruptedTrainingError(f"the terminal was closed {place}", CLOSED_TERMINAL)
         reason = self.error.strerror or self.error
         return InterruptedTrainingError(f"the output cannot be written ({reason}) {place}", 1)
 
@@ -217,7 +227,8 @@ def train(
 ) -> None:
     """Train in a folder that this process holds, and show it. A signal or a closed output saves and stops the run."""
     stop = Stop()
-    resume = f"; resume with: {called('train')} --resume {quote(str(folder))}"
+    command = f"{called('train')} --resume {as_argument(folder)}"
+    resume = f"; resume with: {command}"
     with stop.printing():
         terminal.say(console, f"{terminal.describe(settings, dataset, backend)}\nrun      {folder}\n", indent=9)
         console.print(terminal.header(settings.train), soft_wrap=True)
@@ -240,7 +251,7 @@ def train(
         if event.checkpoint:
             raise stop.error_at(f"{place}{resume}")
         if (stop.signal and epoch == WARM_UP_EPOCH) or replacing.current(folder) != folder:
-            raise stop.error_at(f"{place}; {recording.what_is_kept(folder)}; start the training again")
+            raise stop.error_at(f"{place}; {recording.what_is_kept(folder)}")
 
     with catch_signals(stop):
         events = recording.train_in_folder(
@@ -273,7 +284,7 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Con
     try:
         paths = draw_run(folder, dataset, backend)
     except PlotError as error:
-        command = f"{called('plot')} {quote(str(folder))}".replace(" ", terminal.GLUE)
+        command = f"{called('plot')} {as_argument(folder)}".replace(" ", terminal.GLUE)
         text = f"no pictures: {error}, then: {command}"
     else:
         text = f"drawn in {folder}: {', '.join(path.name for path in paths)}"

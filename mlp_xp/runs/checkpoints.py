@@ -106,7 +106,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
             facts = records.parse((file.metadata() or {}).get("mlp_xp", "{}"), where, REMEDY, wrong=ALTERED)
             yield file, facts if isinstance(facts, dict) else {}
     except FileNotFoundError as error:
-        raise RunError(f"{where}: does not exist; resume the run to save one") from error
+        raise RunError(
+            f"{where}: does not exist: the run has no checkpoint yet; wait for one if it is training, or resume it"
+        ) from error
     except OSError as error:
         raise RunError(f"{where}: {read_fault(error)}; fix it, or train again") from error
     except MemoryError as error:

@@ -128,7 +128,8 @@ def what_is_kept(folder: Path) -> str:
     if replacing.is_decided(folder):
         return f"the new run in {str(folder)!r} has its first checkpoint, and the next training there puts it in place"
     if not (folder / run_folder.CHECKPOINT).exists():
-        return "no checkpoint was saved yet"
+        is_run = (folder / run_folder.CONFIG).exists()
+        return f"no checkpoint was saved yet{'; --resume starts the run from its beginning' * is_run}"
     try:
         position = checkpoints.read_position(folder)
     except MlpXpError as error:

@@ -15,8 +15,10 @@ the folder's lock.
 """
 
 import shutil
+import warnings
 from pathlib import Path
 
+from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import file_errors, sync
 from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, METRICS, MODEL, NEW, PICTURES, READY, RESULT
 
@@ -75,4 +77,11 @@ def settle(folder: Path) -> None:
     """Complete or undo the replacement that a killed process has left in the folder. Raises FileError."""
     if is_decided(folder):
         _finish(folder)
+    if current(folder) != folder:
+        warnings.warn(
+            f"{str(folder)!r}: a new run that was to replace this one was stopped before its first checkpoint; it is "
+            "removed, and the old run is as it was",
+            MlpXpWarning,
+            stacklevel=2,
+        )
     give_up(folder)
