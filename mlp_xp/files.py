@@ -34,7 +34,9 @@ def write_whole(path: Path, data: bytes) -> None:
     aside = path.parent / f".{path.name}.{os.getpid()}{ASIDE}"
     try:
         with file_errors(path, "write"):
-            with aside.open("wb") as file:
+            # Never through a link that is there under this name, in a folder that may come from anybody.
+            aside.unlink(missing_ok=True)
+            with aside.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

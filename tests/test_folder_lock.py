@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -249,3 +250,26 @@ def test_the_lock_makes_no_folder_look_like_something_else(data_dir, tmp_path):
     assert call("train", "--data-dir", data_dir, "--run-dir", tmp_path, *options(small_settings())).code == 0
     assert not [*tmp_path.glob(".*")]
     assert len(metrics(tmp_path)) == 12
+
+
+@pytest.mark.parametrize("kind", ["link", "FIFO", "link to a device", "folder"])
+def test_a_strange_holder_file_neither_waits_nor_changes_another_file(kind, tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    holder = folder / run_folder.HOLDER
+    if kind == "FIFO":
+        os.mkfifo(holder)
+    elif kind == "folder":
+        holder.mkdir()
+    else:
+        holder.symlink_to(tmp_path / "victim" if kind == "link" else "/dev/zero")
+    if kind == "folder":
+        with pytest.raises(FileError, match="holder"), locked(folder):
+            pass
+    else:
+        with locked(folder):
+            assert stat.S_ISREG(holder.lstat().st_mode)
+            with pytest.raises(RunError, match=rf"in use by process {os.getpid()}"), locked(folder):
+                pass
+    assert (tmp_path / "victim").read_text() == "precious"

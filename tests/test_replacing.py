@@ -326,3 +326,53 @@ def test_overwrite_where_nothing_is_writes_a_run(old, data_dir, tmp_path):
     assert (outcome.code, outcome.err) == (0, "")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["hidden"] == [3]
     assert replacing.current(tmp_path / "run") == tmp_path / "run"
+
+
+# Folders from anybody's hand.
+
+
+@pytest.mark.parametrize("name", [".new", ".ready"])
+@pytest.mark.parametrize("kind", ["link to a folder", "link to itself", "dead link", "file", "something else in it"])
+def test_what_has_the_name_of_a_replacement_but_is_none_is_refused(name, kind, old, data_dir, tmp_path):
+    folder, other = shutil.copytree(old, tmp_path / "run"), shutil.copytree(old, tmp_path / "other")
+    place = folder / name
+    if kind == "file":
+        place.write_text("precious")
+    elif kind == "something else in it":
+        place.mkdir()
+        (place / "precious").write_text("precious")
+    else:
+        place.symlink_to({"link to a folder": other, "link to itself": ".", "dead link": "nowhere"}[kind])
+    before = {path.name: path.lstat().st_mtime_ns for path in folder.iterdir()}
+    for arguments in (["--resume", folder], overwriting(data_dir, folder)):
+        assert_one_line(call("train", *arguments), 2, name, "move it away")
+    assert {path.name: path.lstat().st_mtime_ns for path in folder.iterdir()} == before
+    assert files(other) == files(old)
+
+
+def test_an_empty_ready_folder_costs_no_result(old, tmp_path):
+    folder = shutil.copytree(old, tmp_path / "run")
+    (folder / ".ready").mkdir()
+    assert call("train", "--resume", folder).code == 0
+    assert (folder / "result.json").exists()
+    assert not (folder / ".ready").exists()
+
+
+@pytest.mark.parametrize("config", ['{"architectures": ["Bert"]}', "not JSON"])
+def test_a_folder_of_another_program_is_not_overwritten(config, data_dir, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(config)
+    (tmp_path / "run" / "model.safetensors").write_text("precious")
+    assert_one_line(call("train", *overwriting(data_dir, tmp_path / "run")), 2, "config.json")
+    assert (tmp_path / "run" / "config.json").read_text() == config
+    assert (tmp_path / "run" / "model.safetensors").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["curves.png", "result.json", "model.safetensors", "metrics.jsonl"])
+def test_a_folder_in_place_of_a_file_is_found_before_anything_is_replaced(name, old, data_dir, tmp_path):
+    folder = shutil.copytree(old, tmp_path / "run")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+    before = {path.name: path.lstat().st_mtime_ns for path in folder.iterdir()}
+    assert_one_line(call("train", *overwriting(data_dir, folder)), 2, name, "is a folder")
+    assert {path.name: path.lstat().st_mtime_ns for path in folder.iterdir()} == before

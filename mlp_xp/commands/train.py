@@ -23,6 +23,7 @@ from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError, not_installed
+from mlp_xp.files import file_errors
 from mlp_xp.runs import recording, replacing, run_folder
 from mlp_xp.runs.settings import RECIPES, Settings, check_foreign, flatten, read_settings
 from mlp_xp.show import terminal
@@ -317,8 +318,9 @@ def make_event_writer() -> Callable[[Path], None]:
     def update(folder: Path) -> None:
         nonlocal writer, written
         if writer is None:
-            for old in folder.glob("events.out.tfevents.*"):
-                old.unlink()
+            with file_errors(folder, "remove old event files in"):
+                for old in run_folder.event_files(folder):
+                    old.unlink()
             writer = Writer(str(folder))
         samples = run_folder.read_config(folder)[1]["train_samples"]
         records = run_folder.read_metrics(folder)

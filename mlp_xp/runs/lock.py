@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.files import file_errors
+from mlp_xp.files import file_errors, write_whole
+from mlp_xp.regular import read_regular
 from mlp_xp.runs.run_folder import HOLDER, LOCK, RunError
 
 # The answers of a file system that has no locks, such as a network mount without its lock service.
+HOLDER_LIMIT = 300
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
@@ -51,8 +53,7 @@ def locked(folder: Path) -> Iterator[None]:
     ours = None
     try:
         ours = path.stat() if lock.is_locked else None
-        with file_errors(folder / HOLDER, "write"):
-            (folder / HOLDER).write_text(f"{os.getpid()} {platform.node()}\n", encoding="utf-8")
+        write_whole(folder / HOLDER, f"{os.getpid()} {platform.node()}\n".encode())
         yield
     finally:
         try:
@@ -73,7 +74,7 @@ def _holder(folder: Path) -> str:
     """
     unknown = "another process"
     try:
-        number, host = (folder / HOLDER).read_text(encoding="utf-8").split()
+        number, host = read_regular(folder / HOLDER, HOLDER_LIMIT).decode().split()
         if not number.isdecimal() or not host.isprintable():
             return unknown
         if host == platform.node():

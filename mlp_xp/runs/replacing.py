@@ -19,8 +19,8 @@ import warnings
 from pathlib import Path
 
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.files import file_errors, sync
-from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, METRICS, MODEL, NEW, PICTURES, READY, RESULT
+from mlp_xp.files import ASIDE, file_errors, sync
+from mlp_xp.runs.run_folder import METRICS, NEW, PICTURES, READY, RESULT, RUN_FILES, RunError, event_files
 
 
 def current(folder: Path) -> Path:
@@ -34,7 +34,13 @@ def is_decided(folder: Path) -> bool:
 
 
 def begin(folder: Path) -> Path:
-    """Return an empty folder for a run that is to replace the one in `folder`. Raises FileError."""
+    """Return an empty folder for a run that is to replace the one in `folder`.
+
+    Raises FileError, and RunError if a folder has the name of a file that is to be replaced.
+    """
+    for name in (*RUN_FILES, RESULT, *PICTURES):
+        if (folder / name).is_dir() and not (folder / name).is_symlink():
+            raise RunError(f"{str(folder / name)!r}: is a folder, which cannot be replaced by a file; move it away")
     with file_errors(folder / NEW, "create"):
         (folder / NEW).mkdir()
     return folder / NEW
@@ -54,13 +60,12 @@ def put_in_place(folder: Path) -> None:
 def _finish(folder: Path) -> None:
     ready = folder / READY
     with file_errors(folder, "replace the run in"):
-        for name in (RESULT, *PICTURES):
-            (folder / name).unlink(missing_ok=True)
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()
-        for name in (CHECKPOINT, MODEL, METRICS, CONFIG):
-            if (ready / name).exists():
-                (ready / name).replace(folder / name)
+        left = [name for name in RUN_FILES if (ready / name).exists()]
+        if left:  # or else all were moved, after the next line had been done
+            for old in (*(folder / name for name in (RESULT, *PICTURES)), *event_files(folder)):
+                old.unlink(missing_ok=True)
+        for name in left:
+            (ready / name).replace(folder / name)
         sync(folder)
         shutil.rmtree(ready)  # not rmdir: a killed write may have left a temporary file
         sync(folder)
@@ -74,7 +79,13 @@ def give_up(folder: Path) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Complete or undo the replacement that a killed process has left in the folder. Raises FileError."""
+    """Complete or undo the replacement that a killed process has left in the folder.
+
+    Raises FileError, and RunError for a folder of these names with something else in it.
+    """
+    for place in (folder / NEW, folder / READY):
+        if place.exists() or place.is_symlink():
+            _check_origin(place)
     if is_decided(folder):
         _finish(folder)
     if current(folder) != folder:
@@ -85,3 +96,15 @@ def settle(folder: Path) -> None:
             stacklevel=2,
         )
     give_up(folder)
+
+
+def _check_origin(place: Path) -> None:
+    """Raise RunError unless a folder may be removed or moved from: the run's folder may come from anybody."""
+    if place.is_symlink() or not place.is_dir():
+        raise RunError(f"{str(place)!r}: is not a folder of mlp_xp; move it away, or choose another folder")
+    with file_errors(place, "read"):
+        others = {path.name for path in place.iterdir() if not path.name.endswith(ASIDE)} - {*RUN_FILES}
+    if others:
+        raise RunError(
+            f"{str(place)!r}: contains {min(others)!r}, which is not of mlp_xp; move it away, or choose another folder"
+        )

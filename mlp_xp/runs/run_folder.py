@@ -20,15 +20,17 @@ from mlp_xp.backend import Backend, threads_chosen
 from mlp_xp.checks import check_arrays
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.files import file_errors, left_aside, make_folder, write_whole
+from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
-from mlp_xp.runs.settings import Settings, flatten, parse_settings
+from mlp_xp.runs.settings import Settings, flatten, parse_settings, read_settings
 from mlp_xp.training import Best, Report
 
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
+# In the order in which a new run's files are put over those of an old one.
+RUN_FILES = (CHECKPOINT, MODEL, METRICS, CONFIG)
 # The lock and who holds it, see `lock`; a run that is to replace the one in the folder, see `replacing`.
 LOCK, HOLDER, NEW, READY = ".lock", ".holder", ".new", ".ready"
 # Settings that may change when a run is resumed: they decide where it computes, not what.
@@ -60,19 +62,30 @@ def claim_folder(settings: Settings, now: dt.datetime) -> Path:
 
 
 def check_new(folder: Path, overwrite: bool) -> None:
-    """Raise RunError unless a run may be written to the folder. overwrite: whether it may contain a run already."""
+    """Raise RunError unless a run may be written to the folder. overwrite: whether it may contain a run already.
+
+    A folder that other programs use too, with a config.json of their own, is refused.
+    """
     if not folder.exists():
         return
     if not folder.is_dir():
         raise RunError(f"{str(folder)!r} is not a folder; choose another", setting="run_dir")
-    is_run = (folder / CONFIG).exists()
-    if is_run and not overwrite:
+    # One look, because a run that starts there at the same time changes what is there.
+    with file_errors(folder, "read"):
+        names = {path.name for path in folder.iterdir()}
+    if CONFIG in names and not overwrite:
         raise RunError(
             f"{str(folder)!r} already contains a run; choose another folder, or overwrite the run", setting="run_dir"
         )
-    ours = {*left_aside(folder), *(folder / name for name in (LOCK, HOLDER, NEW, READY))}
-    if not is_run and {*folder.iterdir()} - ours:
+    if CONFIG in names:
+        read_settings(folder / CONFIG)
+    elif {name for name in names if not name.endswith(ASIDE)} - {LOCK, HOLDER, NEW, READY}:
         raise RunError(f"{str(folder)!r} is neither empty nor a run; choose another folder", setting="run_dir")
+
+
+def event_files(folder: Path) -> list[Path]:
+    """Return the TensorBoard event files in a folder."""
+    return [path for path in folder.glob("events.out.tfevents.*") if not path.is_dir()]
 
 
 def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Dataset) -> None:
@@ -178,7 +191,7 @@ def clear(folder: Path) -> None:
     with file_errors(folder, "remove the old run in"):
         for name in (CHECKPOINT, MODEL, RESULT, METRICS, *PICTURES):
             (folder / name).unlink(missing_ok=True)
-        for old in (*folder.glob("events.out.tfevents.*"), *left_aside(folder)):
+        for old in (*event_files(folder), *left_aside(folder)):
             old.unlink()
 
 
