@@ -2,7 +2,8 @@
 
 It trains one configuration on several array libraries and compares each, step by step, with NumPy in float64. Exit code
 0: all agree; 1: a mismatch, reported with backend, step and quantity; else 3: a backend failed; else 2: a requested
-backend is not usable. The other backends are compared in any case.
+backend is not usable. The other backends are compared in any case. With --trace, it reports the first single operation
+that deviates instead.
 """
 
 import json
@@ -20,6 +21,7 @@ from rich.table import Table
 from mlp_xp.backend import BACKENDS, DTYPES, Backend, BackendError, open_backend
 from mlp_xp.commands.command_line import parse, print_error
 from mlp_xp.commands.data import load_data
+from mlp_xp.commands.trace import to_trace, trace_backends, trace_command
 from mlp_xp.config import ConfigError, TrainConfig, check_choice, check_range
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, Failure, check, compare, longest_dot_product, record_notebook
@@ -62,7 +64,9 @@ class Arguments:
     notebook: bool = False
     """Also compare the notebook's own loop in plain NumPy (one hidden layer; batches must divide the data)."""
     report_dir: Path | None = None
-    """Write parity.json, parity.md and parity.png to this folder."""
+    """Write parity.json, parity.md and parity.png to this folder; with --trace, the reproducers."""
+    trace: bool = False
+    """Compare every single operation with NumPy, from the same inputs, and report the first one that deviates."""
 
 
 def open_backends(arguments: Arguments) -> tuple[list[Backend], dict[str, str], list[BackendError]]:
@@ -102,6 +106,20 @@ def main() -> int:
     config = TrainConfig(batch_size=arguments.batch_size, hidden=arguments.hidden)
     asked = asdict(arguments)
     backends, unusable, missed = open_backends(arguments)
+    if arguments.trace:
+        for setting in ("notebook", "tolerance"):
+            if asked[setting]:
+                raise ConfigError("it has no meaning with --trace", setting=setting)
+        if missed and not backends:
+            raise missed[0]
+        dataset = load_data(arguments.data_dir or "mnist")
+        code = trace_backends(config, dataset, backends, arguments.steps, arguments.report_dir)
+        for reason in unusable.values():
+            if reason not in map(str, missed):
+                say(plain_console(), f"not run: {reason}")
+        for error in missed:
+            print_error(str(error))
+        return code or (2 if missed else 0)
     # NumPy in float64 is the reference; it is not compared with itself.
     compared = [backend for backend in backends if (backend.name, arguments.dtype) != ("numpy", "float64")]
     if not compared and not arguments.notebook:
@@ -154,6 +172,8 @@ def main() -> int:
         for reason in unusable.values():
             if reason not in refused:
                 say(console, f"not run: {reason}")
+        for name, steps in to_trace(comparisons, failures, backends, config, arguments.steps):
+            say(console, f"to find the first operation that deviates: {trace_command(name, steps, asked)}")
         for fault in faults:
             print(f"mismatch: {fault}", file=sys.stderr)
         for reason in [*(failure.reason for failure in failures), *refused]:

@@ -1,0 +1,136 @@
+"""What `parity --trace` prints, and the command line that asks for it."""
+
+import re
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from mlp_xp.backend import Backend
+from mlp_xp.commands.command_line import called, print_error
+from mlp_xp.config import TrainConfig
+from mlp_xp.dataset import Dataset
+from mlp_xp.parity.compare import Comparison, Failure
+from mlp_xp.parity.reproducer import write_reproducer
+from mlp_xp.parity.trace import Operation, Tracer, expression, trace
+from mlp_xp.show.terminal import plain_console, say
+
+FOLDER = Path("reproducers")
+# Columns in which the tables fit.
+TABLE_WIDTH = 80
+COLUMNS = ("operation", "calls", "in a step", "deviation in eps", "/ bound", "deviate", "time", "MB")
+
+
+def trace_backends(
+    config: TrainConfig, dataset: Dataset, backends: Sequence[Backend], steps: int, folder: Path | None
+) -> int:
+    """Trace a run on each backend, and print the results. folder: for the reproducers; FOLDER if None.
+
+    Returns 1 if an operation deviates, 3 if none does but a library raises (2: it is out of memory), else 0.
+    """
+    console = plain_console()
+    codes = []
+    for backend in backends:
+        run = trace(config, dataset, backend, steps)
+        where = f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}"
+        say(console, f"{where}, {backend.dtype_name}: {run.calls} operations in {run.steps} steps, warm-up included")
+        if run.last_step:
+            say(console, f"the {len(run.last_step)} operations of the last step:")
+            _print_table(console, [(str(each.number), str(each), each.place) for each in run.last_step])
+        _print_table(console, _rows(run), COLUMNS)
+        if run.first:
+            name = re.sub(r"\W+", "-", f"{backend.name}-{backend.dtype_name}-{run.first.name}")
+            made = write_reproducer(backend, run.first, (folder or FOLDER) / name)
+            shows = "shows it in a process of its own" if made.shows else "does NOT show it in a process of its own"
+            say(console, f"reproducer: python {shlex.quote(str(made.script))} {shows}: {made.said}")
+            for other in (totals.first for totals in run.totals.values()):
+                if other and other is not run.first:
+                    say(console, f"also deviates: {deviation_line(backend, other)}")
+            print(f"deviates: {deviation_line(backend, run.first)}", file=sys.stderr)
+        if run.failure:
+            print_error(getattr(run.failure, "text", f"backend {backend.name}: {run.failure!r}"))
+        codes.append(1 if run.first else getattr(run.failure, "exit_code", 0))
+    return 1 if 1 in codes else max(codes)
+
+
+def deviation_line(backend: Backend, operation: Operation) -> str:
+    """Return the line about an operation that deviates."""
+    return (
+        f"{backend.name}: operation {operation.number}, {operation.when}: {operation} on "
+        f"{', '.join(dict.fromkeys(operation.devices)) or 'the host'} {operation.what}; called at {operation.place}: "
+        f"{operation.source}"
+    )
+
+
+def to_trace(
+    comparisons: Sequence[Comparison],
+    failures: Sequence[Failure],
+    backends: Sequence[Backend],
+    config: TrainConfig,
+    steps: int,
+) -> Iterator[tuple[str, int]]:
+    """Yield the name of each backend that deviates or fails, and the number of steps that show it."""
+    names = [backend.name for backend in backends]  # the notebook's loop is none
+    for comparison in comparisons:
+        firsts = [quantity.first_step for quantity in comparison.quantities if quantity.first_step is not None]
+        if firsts and comparison.trajectory.backend in names:
+            yield comparison.trajectory.backend, max(1, min(firsts) - config.warm_up_steps)
+    for failure in failures:
+        yield failure.backend, steps
+
+
+def trace_command(name: str, steps: int, arguments: Mapping[str, Any]) -> str:
+    """Return the command that traces a backend. arguments: those of `parity`."""
+    words = ["--trace", "--backends", name, "--steps", steps, "--dtype", arguments["dtype"]]
+    words += ["--batch-size", arguments["batch_size"], "--hidden", *arguments["hidden"]]
+    words += [word for pair in arguments["device"] if pair.startswith(f"{name}=") for word in ("--device", pair)]
+    words += ["--data-dir", arguments["data_dir"]] if arguments["data_dir"] else []
+    return f"{called('parity')} {shlex.join(map(str, words))}"
+
+
+def _rows(run: Tracer) -> list[tuple[str, ...]]:
+    """Return the cells for COLUMNS of each operation, the one that takes the longest first."""
+    in_step = Counter(operation.name for operation in run.last_step)
+    seconds = sum(totals.seconds for totals in run.totals.values()) or 1.0
+    return [
+        (
+            _shown(name),
+            str(totals.calls),
+            str(in_step[name]),
+            f"{totals.deviation:.3g}",
+            f"{totals.used:.2g}" if totals.used else "",
+            str(totals.deviating or ""),
+            f"{100 * totals.seconds / seconds:.1f} %",
+            f"{totals.bytes / 1e6:.1f}",
+        )
+        for name, totals in sorted(run.totals.items(), key=lambda item: -item[1].seconds)
+    ]
+
+
+def _print_table(console: Console, rows: list[tuple[str, ...]], headings: tuple[str, ...] = ()) -> None:
+    """Print a table, or in a narrow terminal a paragraph for each row."""
+    if console.width < TABLE_WIDTH:
+        for name, *cells in rows:
+            pairs = zip(headings[1:] or ("",) * len(cells), cells, strict=True)
+            say(console, f"{name}: {', '.join(f'{heading} {cell}'.strip() for heading, cell in pairs if cell)}")
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(headings))
+    for i in range(len(rows[0])):
+        right = headings and i
+        table.add_column(headings[i] if headings else "", no_wrap=bool(right), justify="right" if right else "left")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _shown(name: str) -> str:
+    """Return an operation's name as in source: `a @ b`, `a[...]`, `a.T`, or the name of a function."""
+    a, b = np.zeros(1), np.zeros(2)
+    text = expression(name, (a, ... if name == "getitem" else b), {}, lambda x: "a" if x is a else "b")
+    return name if text.startswith("xp.") else text

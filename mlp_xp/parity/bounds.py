@@ -1,0 +1,173 @@
+"""How far the result of a single operation may be from NumPy's: all bounds, and where they come from.
+
+NumPy repeats an operation on host copies of the same inputs, so that errors do not accumulate. Let eps be the spacing
+of the dtype's numbers at 1 and u = eps / 2 its unit roundoff. A deviation is |result - reference| / (eps * scale):
+
+| operations (`x -= y` counts as `x - y`) | scale | bound in eps |
+| --- | --- | --- |
+| + - * / sqrt exp log tanh and so on | abs(reference) | ULPS of the operation + 1 |
+| sum, mean, matmul of n terms | the same operation on absolute values | (gamma_(n+1) + gamma'_(n+1)) / eps |
+| all others: they select, compare, convert or move | abs(reference) | 0 |
+
+- ULPS are the largest errors that the OpenCL C specification allows a conforming device (section "Relative Error as
+  ULPs"). They are what independent vendors of processors and GPUs agreed on. One ulp of a number x is at most eps * x.
+- The reference is computed in the next wider dtype: float64 for float32, long double for float64. Where long double is
+  not wider, as on some ARM machines, the reference has an error of its own, which the added 1 covers.
+- gamma_n = n u / (1 - n u) bounds the error of a sum of n rounded terms in any order (Higham, Accuracy and Stability of
+  Numerical Algorithms, 2002, eq. 3.2 and 3.13). One more rounding is the division of a mean. gamma' is the same for the
+  reference. Only a matrix product in float64 has a reference in float64, because NumPy has no fast wider one.
+- A library may treat subnormal numbers as zero, as XLA does on a CPU. Below the smallest normal number, per term, no
+  deviation counts; a deviation beyond its bound is judged again with subnormal inputs set to zero.
+- Shape and dtype must be NumPy's. The standard leaves only the integer dtype of argmax to the library, and what min,
+  max and argmax make of a NaN.
+- Integers and booleans have eps = scale = 1: they must be equal, and a deviation is their difference.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ULPS = {
+    **{"add": 0.5, "sub": 0.5, "mul": 0.5, "truediv": 2.5, "pow": 16.0, "square": 0.5, "sqrt": 3.0},
+    **{"exp": 3.0, "expm1": 3.0, "log": 3.0, "log1p": 2.0, "tanh": 5.0},
+}
+SUMS = {"sum", "mean", "matmul"}
+EXACT = {
+    *("lt", "le", "gt", "ge", "eq", "ne", "neg", "getitem", "T", "float", "int", "bool", "from_numpy", "asarray"),
+    *("arange", "argmax", "astype", "concat", "max", "min", "reshape", "stack", "take", "where", "zeros_like"),
+    *("abs", "all", "any", "broadcast_to", "expand_dims", "full", "isfinite", "isnan", "maximum", "minimum", "ones"),
+    *("ones_like", "permute_dims", "sign", "squeeze", "zeros"),
+}
+INPLACE = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv"}
+KNOWN = {*ULPS, *SUMS, *EXACT, *INPLACE}
+
+
+class Verdict(NamedTuple):
+    """The result of an operation compared with NumPy's."""
+
+    deviation: float = 0.0
+    """In eps, at the element that is furthest beyond its bound or nearest to it."""
+    bound: float = 0.0
+    """In eps."""
+    at: tuple[int, ...] = ()
+    """Index of that element."""
+    values: tuple[float, float] = (0.0, 0.0)
+    """The result and the reference at that element."""
+    problem: str = ""
+    """What is wrong besides values, such as the shape, in words; empty if nothing is."""
+
+    @property
+    def deviates(self) -> bool:
+        """Whether the operation is beyond its bound."""
+        return bool(self.problem) or not self.deviation <= self.bound
+
+
+class Reference(NamedTuple):
+    """NumPy's result; arrays of one shape, and the rest as in the module's docstring."""
+
+    value: np.ndarray
+    scale: np.ndarray
+    eps: float
+    bound: float
+    floor: float
+    """Deviations below this are those of subnormal numbers."""
+
+    def deviations(self, result: np.ndarray) -> np.ndarray:
+        """Return the deviation of each element in eps; infinite where one is not finite and the other differs."""
+        same = (result == self.value) | (np.isnan(result) & np.isnan(self.value))
+        # A result beyond the largest number of the narrower dtype is inf, which the wider reference is not.
+        same |= result == self.value.astype(result.dtype)
+        beyond = np.abs(result - self.value) - self.floor
+        in_eps = np.where(beyond > 0, beyond / (self.eps * self.scale), np.where(np.isnan(beyond), np.inf, 0))
+        return np.where(same, 0, np.where(np.isnan(in_eps), np.inf, in_eps))
+
+
+def check(
+    name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], result: np.ndarray
+) -> Verdict:
+    """Compare the result of an operation, a host array, with `function(*args, **kwargs)` of NumPy.
+
+    name: one of KNOWN. args, kwargs: host arrays, NumPy dtypes and Python values. The arguments are not changed.
+    """
+    with np.errstate(all="ignore"):
+        try:
+            expected = expect(name, function, args, kwargs)
+        except (TypeError, ValueError, IndexError) as error:
+            return Verdict(problem=f"returns something where NumPy raises {type(error).__name__}: {error}")
+        if result.shape != expected.shape:
+            return Verdict(problem=f"has shape {result.shape} instead of {expected.shape}")
+        any_integer = name == "argmax" and result.dtype.kind in "iu"
+        if result.dtype != expected.dtype and not any_integer:
+            return Verdict(problem=f"is {result.dtype} instead of {expected.dtype}")
+        if np.array_equal(result, expected):
+            return Verdict()
+        if name in ("max", "min", "argmax") and np.isnan(args[0]).any():
+            return Verdict()
+        reference = refer(name, function, args, kwargs, expected)
+        deviations = reference.deviations(result)
+        if (deviations > reference.bound).any() and any(map(_has_subnormal, args)):
+            flushed = tuple(map(_flush, args))
+            expected = expect(name, function, flushed, kwargs)
+            other = refer(name, function, flushed, kwargs, expected).deviations(result)
+            deviations = np.minimum(deviations, other)
+        index = tuple(map(int, np.unravel_index(np.argmax(deviations), deviations.shape)))
+        values = float(result[index]), float(reference.value[index])
+        return Verdict(float(deviations[index]), reference.bound, index, values)
+
+
+def expect(name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> np.ndarray:
+    """Return NumPy's result in the dtype of the inputs, which are not changed."""
+    return np.asarray(function(*((args[0].copy(), *args[1:]) if name in INPLACE else args), **kwargs))
+
+
+def allowed_deviation(
+    name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> np.ndarray:
+    """Return the absolute deviation that is allowed for each element of the result of an operation, float64."""
+    with np.errstate(all="ignore"):
+        reference = refer(name, function, args, kwargs, expect(name, function, args, kwargs))
+        return (reference.eps * reference.bound * reference.scale + reference.floor).astype(np.float64)
+
+
+def refer(
+    name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], expected: np.ndarray
+) -> Reference:
+    """Return the reference for an operation. expected: NumPy's result in the dtype of the inputs."""
+    kind, dtype = INPLACE.get(name, name), expected.dtype
+    if dtype.kind != "f":
+        value = expected.astype(np.float64)
+        return Reference(value, np.ones_like(value), 1.0, 0.0, 0.0)
+    eps, tiny = float(np.finfo(dtype).eps), float(np.finfo(dtype).smallest_normal)
+    if kind not in ULPS and kind not in SUMS:
+        return Reference(expected, np.abs(expected), eps, 0.0, tiny)
+    wide = np.float64 if dtype == np.float32 or kind == "matmul" else np.longdouble
+
+    def widened(x: Any) -> Any:
+        if isinstance(x, float):  # becomes a number of the array's dtype first, as the standard says
+            return wide(dtype.type(x))
+        return x.astype(wide) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+
+    wider = tuple(map(widened, args))
+    value = np.asarray(function(*wider, **kwargs))
+    if kind in ULPS:
+        return Reference(value, np.abs(value), eps, ULPS[kind] + 1, tiny)
+    terms = args[0].shape[-1] if kind == "matmul" else args[0].size // max(1, expected.size)
+    scale = np.asarray(function(*map(np.abs, wider), **kwargs))
+    bound = (gamma(terms + 1, eps / 2) + gamma(terms + 1, float(np.finfo(wide).eps) / 2)) / eps
+    return Reference(value, scale, eps, bound, terms * tiny)
+
+
+def gamma(n: int, u: float) -> float:
+    """Return Higham's gamma_n = n u / (1 - n u)."""
+    return n * u / (1 - n * u)
+
+
+def _has_subnormal(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f" and bool((_flush(x) != x).any())
+
+
+def _flush(x: Any) -> Any:
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+        return x
+    return np.where(np.abs(x) < np.finfo(x.dtype).smallest_normal, 0, x).astype(x.dtype)

@@ -1,0 +1,135 @@
+"""Write a folder that shows a deviation with NumPy and the library alone: the inputs, and a script of ten lines."""
+
+import importlib.util
+import io
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mlp_xp.backend import Backend
+from mlp_xp.files import file_errors, write_whole
+from mlp_xp.parity.bounds import allowed_deviation, expect
+from mlp_xp.parity.trace import INPLACE, Operation, expression
+
+# How a script gets the namespace of a known backend, with the settings that `backend` makes: first the library's own,
+# which has most functions, then the one that `backend` uses.
+IMPORTS = {
+    "numpy": ["import numpy as xp", "import array_api_compat.numpy as xp"],
+    "cupy": ["import cupy as xp", "import array_api_compat.cupy as xp"],
+    "torch": ["import torch as xp", "import array_api_compat.torch as xp"],
+    "jax": ["import jax; jax.config.update('jax_enable_x64', True); import jax.numpy as xp"],
+    "array-api-strict": ["import array_api_strict as xp"],
+}
+SCRIPT = '''\
+"""{title}"""
+import sys, numpy as np
+{imports}
+def call(xp, {names}):
+    {body}
+*inputs, allowed = np.load(__file__.replace("reproduce.py", "inputs.npz")).values()
+result = {to_numpy}(call(xp, *(xp.asarray(x.copy(), dtype=getattr(xp, x.dtype.name)) for x in inputs)))
+expected = np.asarray(call(np, *(x.astype("float64") if x.dtype.kind == "f" else x for x in inputs)))
+close = result.shape == expected.shape and np.all((result == expected) | (abs(result - 1.0 * expected) <= allowed))
+print(result.dtype, result.shape, result.ravel()[{at}], "NumPy:", {dtype!r}, expected.shape, expected.ravel()[{at}])
+sys.exit(0 if close and result.dtype == {dtype!r} else "DEVIATES")
+'''
+PATIENCE = 300  # seconds, for a process that imports a library
+
+
+class Reproducer(NamedTuple):
+    """A folder with `reproduce.py` and `inputs.npz`."""
+
+    script: Path
+    shows: bool
+    """Whether the script showed the deviation in a process of its own."""
+    said: str
+    """What it printed, in one line."""
+
+
+def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Reproducer:
+    """Write the reproducer of an operation that deviates, run it, and return whether it shows the deviation.
+
+    Of several ways to import the library, the first that shows it is kept, or else the last. The script uses the
+    library's default device. Raises FileError if the folder cannot be written.
+    """
+    inputs: dict[str, np.ndarray] = {}
+
+    def word(x: np.ndarray) -> str:
+        name = f"{'abcdefghijklmnopqrstuvwxyz'[len(inputs) % 26]}{len(inputs) // 26 or ''}"
+        inputs[name] = x
+        return name
+
+    if operation.verdict.problem.startswith("returns"):
+        return Reproducer(folder / "reproduce.py", False, "none written, because NumPy has no result to compare with")
+    name, args, kwargs, problem = operation.name, operation.args, operation.kwargs, operation.verdict.problem
+    text = expression(name, args, kwargs, word)
+    body = f"{text}; return a" if name in INPLACE else f"return {text}"
+    allowed = np.asarray(0.0) if problem else allowed_deviation(name, operation.reference, args, kwargs)
+    if problem.startswith("changes"):
+        changed = [*inputs][int(problem.split()[-1]) - 1]
+        body, dtype = f"{text}; return {changed}", inputs[changed].dtype
+    else:
+        dtype = expect(name, operation.reference, args, kwargs).dtype if problem else operation.result.dtype
+    shape = operation.result.shape
+    fields = {
+        "title": f"{backend.name} {backend.version}: {operation} {operation.what}".replace("\\", "/").replace('"', "'"),
+        "names": ", ".join(inputs),
+        "body": body,
+        "to_numpy": "xp.asnumpy" if backend.name == "cupy" else "np.asarray",
+        "dtype": dtype.name,
+        "at": 0 if problem else int(np.ravel_multi_index(operation.verdict.at, shape)) if shape else 0,
+    }
+    file = io.BytesIO()
+    np.savez(file, **inputs, allowed=allowed)  # type: ignore[arg-type]
+    with file_errors(folder, "create"):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "inputs.npz", file.getvalue())
+    script = folder / "reproduce.py"
+    for imports in _imports(backend, name):
+        write_whole(script, SCRIPT.format(imports=imports, **fields).encode())
+        deviates, said = _run(script)
+        # A function of the library's own may have another meaning, and deviate in another way.
+        shows = deviates and said.startswith(f"{operation.result.dtype} {shape} ")
+        if shows:
+            break
+    return Reproducer(script, shows, said)
+
+
+def _run(script: Path) -> tuple[bool, str]:
+    try:
+        command = [sys.executable, str(script)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return False, f"no result after {PATIENCE} s"
+    last = done.stderr.strip().rpartition("\n")[2]
+    return last == "DEVIATES", f"{done.stdout.strip()} {last}".strip()
+
+
+def _imports(backend: Backend, function: str) -> list[str]:
+    """Return lines that import the namespace of a backend as `xp`, the ones to try first."""
+    if backend.name in IMPORTS:
+        return IMPORTS[backend.name]
+    module, _, attributes = backend.name.partition(":")
+    parent, _, last = f"{module}.{attributes}".rpartition(".") if attributes else ("", "", "")
+    line = f"import {module} as xp"
+    if parent in sys.modules:
+        line = f"from {parent} import {last}{' as xp' * (last != 'xp')}"
+    elif attributes:
+        line = f"import {module}; xp = {module}.{attributes}"
+    # The namespace may only adapt a library that has this function itself.
+    own = getattr(getattr(backend.xp, function, None), "__module__", None) or ""
+    adapted = own != module and hasattr(sys.modules.get(own), "asarray")
+    return [*([_found(own, f"import {own} as xp")] if adapted else []), _found(module, line)]
+
+
+def _found(module: str, line: str) -> str:
+    """Return a line that imports a module, so that it works in any process."""
+    spec = importlib.util.find_spec(module.partition(".")[0])
+    places = [*(spec.submodule_search_locations or []), spec.origin or ""] if spec else [""]
+    folder = str(Path(places[0]).resolve().parent)
+    installed = {str(Path(path).resolve()) for path in sysconfig.get_paths().values()}
+    return line if folder in installed else f"sys.path.append({folder!r}); {line}"

@@ -1,0 +1,446 @@
+"""Trace a run: find the first operation of an array library that deviates from NumPy's.
+
+`tracing(backend)` returns a backend whose arrays are of the class `Traced`. All that is done with them, functions and
+operators alike, is done by the library under test and by NumPy, from the same inputs, and compared (see `bounds`). The
+code of the package runs unchanged on such a backend: eagerly, also where the library compiles. `trace` does this for a
+whole training run, with reports and evaluation.
+"""
+
+import contextlib
+import linecache
+import operator
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import array_api_compat.numpy as numpy_xp
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from mlp_xp.backend import Backend, BackendFailure, threads_chosen
+from mlp_xp.config import TrainConfig
+from mlp_xp.dataset import Dataset
+from mlp_xp.errors import MlpXpError
+from mlp_xp.functional import Array
+from mlp_xp.loops import Carry, eager_scan
+from mlp_xp.parity.bounds import KNOWN, Verdict, check
+from mlp_xp.parity.compare import record
+
+PACKAGE = Path(__file__).resolve().parent.parent
+# Files that call operations only on behalf of others: this one, `Backend.asarray`, and NumPy's errstate around it.
+_GO_BETWEENS = (__file__, str(PACKAGE / "backend.py"), str(Path(np.__file__).parent), contextlib.__file__)
+# A chunk scans blocks of steps, each of which scans its steps (see `chunks`).
+STEP_DEPTH = 2
+BINARY = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "matmul": "@", "pow": "**"}
+INPLACE = {"iadd": "+=", "isub": "-=", "imul": "*=", "itruediv": "/="}
+COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+SYMBOLS = BINARY | INPLACE | COMPARISONS
+CONVERSIONS = {"float", "int", "bool"}
+DTYPES = ("float64", "float32", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+# They read or write as much as they return, or nothing where they return a view.
+SELECTIONS = {"getitem", "take", "T", "reshape"}
+
+
+class LibraryError(BackendFailure):
+    """An operation that raises in the library under test."""
+
+
+class MissingError(LibraryError, AttributeError):
+    """A function that the namespace under test does not have. An AttributeError, so that `hasattr` is right."""
+
+
+class Operation(NamedTuple):
+    """One operation of the run. Arrays are host copies from before the operation; dtypes are NumPy's."""
+
+    number: int
+    """From 1."""
+    in_step: bool
+    """Whether it is part of a step, or between steps: preparation of a block of steps, loss, evaluation."""
+    when: str
+    """The step in words, counted from 1 with the first of the warm-up."""
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    devices: tuple[str, ...]
+    """Of the arrays among the arguments, in order."""
+    place: str
+    """The line of our source that called it, as `file:line`."""
+    source: str
+    """The text of that line."""
+    reference: Callable[..., Any]
+    """NumPy's operation."""
+    result: np.ndarray = np.empty(0)
+    """A host copy."""
+    verdict: Verdict = Verdict()
+
+    def __str__(self) -> str:
+        """Return the operation with shapes and dtypes, as in `xp.tanh(float64 (1, 64))`."""
+        return expression(self.name, self.args, self.kwargs, lambda x: f"{x.dtype} {tuple(x.shape)}")
+
+    @property
+    def what(self) -> str:
+        """The deviation in words."""
+        if self.verdict.problem:
+            return self.verdict.problem
+        deviation, bound, at, (got, expected), _ = self.verdict
+        return (
+            f"deviates by {deviation:.3g} eps at {[*at]}, where {bound:.3g} are allowed: "
+            f"{got!r} instead of {expected!r}"
+        )
+
+
+@dataclass
+class Totals:
+    """All calls of one operation."""
+
+    calls: int = 0
+    deviating: int = 0
+    deviation: float = 0.0
+    """Largest, in eps."""
+    used: float = 0.0
+    """Largest share of its bound that a deviation took."""
+    seconds: float = 0.0
+    """Of the library, without the first call for each shape, in which JAX compiles."""
+    bytes: int = 0
+    """Of arguments and results; for selections twice the result."""
+    first: Operation | None = None
+    """The first call beyond its bound."""
+
+
+class Traced:
+    """An array of the library under test."""
+
+    __slots__ = ("_tracer", "array")
+    __array_ufunc__ = None  # NumPy's scalars leave operators to this class
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, array: Array, tracer: "Tracer") -> None:
+        self.array, self._tracer = array, tracer
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        return self._tracer.xp
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        raise TypeError("a traced array becomes a NumPy array only by Backend.to_numpy")
+
+    def __getattr__(self, name: str) -> Any:
+        """Return shape, dtype, device and so on, as the library has them."""
+        if name == "T":
+            return self._tracer.call("T", operator.attrgetter("T"), None, (self,))
+        # `__array_interface__` and the like would let NumPy in.
+        if name.startswith("_") or (callable(value := getattr(self.array, name)) and not isinstance(value, type)):
+            raise AttributeError(f"{name} is a method or private, which not every library has; use a function of xp")
+        return value
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._tracer.call("getitem", operator.getitem, None, (self, key))
+
+    def __neg__(self) -> Any:
+        return self._tracer.call("neg", operator.neg, None, (self,))
+
+    def __abs__(self) -> Any:
+        return self._tracer.call("abs", operator.abs, None, (self,))
+
+    def __float__(self) -> float:
+        return float(self._tracer.call("float", float, None, (self,)))
+
+    def __int__(self) -> int:
+        return int(self._tracer.call("int", int, None, (self,)))
+
+    def __bool__(self) -> bool:
+        return bool(self._tracer.call("bool", bool, None, (self,)))
+
+
+def _add_operators() -> None:
+    for name in SYMBOLS:
+
+        def call(self: Traced, other: Any, name: str = name) -> Any:
+            return self._tracer.call(name, getattr(operator, name), None, (self, other))
+
+        def call_reflected(self: Traced, other: Any, name: str = name) -> Any:
+            return self._tracer.call(name, getattr(operator, name), None, (other, self))
+
+        setattr(Traced, f"__{name}__", call)
+        if name in BINARY:
+            setattr(Traced, f"__r{name}__", call_reflected)
+
+
+_add_operators()
+
+
+class Namespace:
+    """The namespace of the library under test, with recording functions."""
+
+    def __init__(self, tracer: "Tracer") -> None:
+        self._tracer = tracer
+
+    def __getattr__(self, name: str) -> Any:
+        tracer = self._tracer
+        xp = tracer.backend.xp
+        try:
+            function = getattr(xp, name)
+        except AttributeError as error:
+            if name.startswith("_"):
+                raise
+            raise MissingError(f"backend {tracer.backend.name}: it lacks {name}, called at {_place()[0]}") from error
+        if name in DTYPES or not callable(function):
+            return function
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if name in KNOWN:
+                return tracer.call(name, function, getattr(numpy_xp, name), args, kwargs)
+            if any(isinstance(x, Traced) for x in (*args, *kwargs.values())):
+                raise MlpXpError(f"xp.{name}, called at {_place()[0]}, has no bound; add it to mlp_xp/parity/bounds.py")
+            return function(*args, **kwargs)  # about dtypes, such as finfo
+
+        self.__dict__[name] = call
+        return call
+
+
+@dataclass
+class Tracer:
+    """Calls the operations of a backend, compares each with NumPy's, and keeps what was found."""
+
+    backend: Backend
+    warm_up: int = 0
+    """Steps of the warm-up, which are named as such."""
+    totals: dict[str, Totals] = field(default_factory=dict)
+    """By the name of the operation."""
+    last_step: list[Operation] = field(default_factory=list)
+    """The operations of the last step, in order."""
+    first: Operation | None = None
+    """The first operation beyond its bound."""
+    failure: Exception | None = None
+    """What ended the run early."""
+    steps: int = 0
+    """Number of steps begun, warm-up included."""
+    calls: int = 0
+    """Number of operations."""
+
+    def __post_init__(self) -> None:
+        self.xp = Namespace(self)
+        self._depth, self._in_step = 0, False
+        self._signatures: set[str] = set()
+
+    def call(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        reference: Callable[..., Any] | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Call an operation of the library, and check it. reference: NumPy's, if it is another function.
+
+        Raises LibraryError if the library raises.
+        """
+        kwargs = kwargs or {}
+        place, source = _place()
+        self.calls += 1
+        operation = Operation(
+            self.calls, self._in_step, self._when(), name, args, kwargs, (), place, source, reference or function
+        )
+        operands: list[tuple[Traced, np.ndarray]] = []
+        to_numpy = self.backend.to_numpy
+
+        def on_host(x: Any) -> Any:
+            if not isinstance(x, Traced):
+                return self._numpy_dtype(x)
+            operands.append((x, to_numpy(x.array)))
+            return operands[-1][1]
+
+        try:
+            operation = operation._replace(
+                args=_map(on_host, args),
+                kwargs={key: _map(on_host, value) for key, value in kwargs.items() if key != "device"},
+                devices=tuple(str(getattr(x.array, "device", "unknown device")) for x, _ in operands),
+            )
+            own_args, own_kwargs = _map(_own, args), {key: _map(_own, value) for key, value in kwargs.items()}
+            began = time.perf_counter()
+            result = function(*own_args, **own_kwargs)
+            called = time.perf_counter()
+            is_array = hasattr(result, "shape") and hasattr(result, "dtype")
+            host_result = to_numpy(result) if is_array else np.asarray(result)
+            ready = time.perf_counter()
+            if is_array:
+                to_numpy(result)
+            # Of a library that computes later, the first copy waits for the result, and the second does not.
+            seconds = max(called - began, ready - began - (time.perf_counter() - ready))
+            changed = [
+                i
+                for i, (x, before) in enumerate(operands, 1)
+                if not (name in INPLACE and x.array is result) and not _equal(before, to_numpy(x.array))
+            ]
+        except Exception as error:  # a library may raise anything
+            # `Backend.to_numpy` and `from_numpy` report the library's own error as the cause.
+            cause = error.__cause__ if isinstance(error, BackendFailure) and error.__cause__ else error
+            said = " ".join(f"{type(cause).__name__}: {cause}".split())
+            raise LibraryError(
+                f"backend {self.backend.name}: operation {self.calls}, {operation.when}, {operation} at {place} "
+                f"raised {said}"
+            ) from error
+        if not is_array and name not in CONVERSIONS:
+            verdict = Verdict(problem=f"is a {type(result).__name__}, not an array")
+        elif changed:
+            verdict = Verdict(problem=f"changes its argument {changed[0]}")
+        else:
+            verdict = check(name, operation.reference, operation.args, operation.kwargs, host_result)
+        self._add(operation._replace(result=host_result, verdict=verdict), seconds)
+        if not is_array:
+            return result
+        # An operator that works in place returns the array that it changed.
+        return next((x for x, _ in operands if x.array is result), Traced(result, self))
+
+    def from_numpy(self, array: np.ndarray, dtype: Any) -> Any:
+        """Copy a host array to the device, as `Backend.from_numpy`."""
+        return self.call("from_numpy", self.backend.from_numpy, np.array, (array, dtype))
+
+    def to_numpy(self, x: Any) -> np.ndarray:
+        """Copy an array to the host. It is not checked, because this is what everything is checked with."""
+        return self.backend.to_numpy(_own(x))
+
+    def scan(self, step: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...]) -> tuple[Carry, Any]:
+        """Scan eagerly, and count the steps."""
+
+        def counted(carry: Carry, x: tuple[Array, ...]) -> tuple[Carry, Array]:
+            if self._depth == STEP_DEPTH:
+                self.steps, self._in_step, self.last_step = self.steps + 1, True, []
+            try:
+                return step(carry, x)
+            finally:
+                self._in_step = False
+
+        self._depth += 1
+        try:
+            return eager_scan(counted, carry, xs, xp=self.xp)
+        finally:
+            self._depth -= 1
+
+    def _when(self) -> str:
+        if not self.steps:
+            return "before the first step"
+        after = self.steps - self.warm_up
+        relative = "" if not self.warm_up else f" ({after} after the warm-up)" if after > 0 else " (of the warm-up)"
+        return f"{'in' if self._in_step else 'after'} step {self.steps}{relative}"
+
+    def _numpy_dtype(self, x: Any) -> Any:
+        """Return NumPy's dtype for a dtype of the library, and anything else as it is."""
+        if x is None or isinstance(x, (bool, int, float, slice, np.ndarray)) or x is Ellipsis:
+            return x
+        own = ((name, getattr(self.backend.xp, name, None)) for name in DTYPES)
+        return next((np.dtype(name) for name, dtype in own if dtype is not None and dtype == x), x)
+
+    def _add(self, operation: Operation, seconds: float) -> None:
+        verdict, name = operation.verdict, operation.name
+        totals = self.totals.setdefault(name, Totals())
+        totals.calls += 1
+        arrays = [*_arrays(operation.args), *_arrays([*operation.kwargs.values()]), operation.result]
+        size: int = operation.result.nbytes
+        totals.bytes += 2 * size if name in SELECTIONS else sum(array.nbytes for array in arrays)
+        signature = f"{name}{[(array.shape, array.dtype.char) for array in arrays]}"
+        if signature in self._signatures:
+            totals.seconds += seconds
+        self._signatures.add(signature)
+        if not verdict.problem:
+            totals.deviation = max(totals.deviation, verdict.deviation)
+            if verdict.bound:
+                totals.used = max(totals.used, verdict.deviation / verdict.bound)
+        if verdict.deviates:
+            totals.deviating += 1
+            totals.first = totals.first or operation
+            self.first = self.first or operation
+        if operation.in_step:
+            self.last_step.append(operation)
+
+
+def tracing(backend: Backend, warm_up: int = 0) -> tuple[Backend, Tracer]:
+    """Return a backend that computes as the given one, operation by operation, and the tracer that checks it.
+
+    warm_up: the number of steps that are named steps of the warm-up.
+    """
+    tracer = Tracer(backend, warm_up)
+    traced = replace(
+        backend,
+        xp=tracer.xp,
+        from_numpy=tracer.from_numpy,
+        to_numpy=tracer.to_numpy,
+        scan=tracer.scan,
+        jit=lambda function, donate=(): function,
+    )
+    return traced, tracer
+
+
+def trace(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Tracer:
+    """Train for `steps` steps after the warm-up, as `compare.record` does, and check every operation.
+
+    dataset: arrays on the host. If the library raises, the tracer has the BackendFailure as its `failure`, and after an
+    operation that deviates any other exception. Raises what `record` raises, if no operation deviated before.
+    """
+    traced, tracer = tracing(backend, config.warm_up_steps)
+    try:
+        with contextlib.nullcontext() if threads_chosen() else threadpool_limits(1):
+            record(config, dataset, traced, steps)
+    except Exception as error:
+        if tracer.first is None and not isinstance(error, BackendFailure):
+            raise
+        tracer.failure = error
+    return tracer
+
+
+def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any], str]) -> str:
+    """Return an operation as Python source, such as `a -= b` or `xp.astype(a, xp.float32)`; `word` names an array."""
+
+    def text(x: Any) -> str:
+        if isinstance(x, (np.ndarray, Traced)):
+            return word(x)
+        if isinstance(x, np.dtype):
+            return f"xp.{x.name}"
+        if isinstance(x, slice):
+            return ":".join("" if i is None else str(i) for i in (x.start, x.stop))
+        if isinstance(x, (tuple, list)):
+            words = ", ".join(map(text, x)) + "," * (isinstance(x, tuple) and len(x) == 1)
+            return f"({words})" if isinstance(x, tuple) else f"[{words}]"
+        return "..." if x is Ellipsis else repr(x)
+
+    if name in SYMBOLS:
+        return f"{text(args[0])} {SYMBOLS[name]} {text(args[1])}"
+    if name == "getitem":
+        return f"{text(args[0])}[{', '.join(map(text, args[1])) if isinstance(args[1], tuple) else text(args[1])}]"
+    if name in ("neg", "T"):
+        return f"-{text(args[0])}" if name == "neg" else f"{text(args[0])}.T"
+    if name in CONVERSIONS:
+        return f"{name}({text(args[0])})"
+    words = [*map(text, args), *(f"{key}={text(value)}" for key, value in kwargs.items())]
+    return f"xp.{'asarray' if name == 'from_numpy' else name}({', '.join(words)})"
+
+
+def _place() -> tuple[str, str]:
+    """Return the line that called an operation, as `file:line`, and its text."""
+    frame = sys._getframe(2)
+    while frame.f_code.co_filename.startswith(_GO_BETWEENS) and frame.f_back is not None:
+        frame = frame.f_back
+    name, line = frame.f_code.co_filename, frame.f_lineno
+    return f"{name.removeprefix(f'{PACKAGE.parent}/')}:{line}", linecache.getline(name, line).strip()
+
+
+def _map(function: Callable[[Any], Any], tree: Any) -> Any:
+    return type(tree)([_map(function, x) for x in tree]) if type(tree) in (tuple, list) else function(tree)
+
+
+def _arrays(tree: Any) -> Iterator[np.ndarray]:
+    for x in tree:
+        if isinstance(x, (tuple, list)):
+            yield from _arrays(x)
+        elif isinstance(x, np.ndarray):
+            yield x
+
+
+def _own(x: Any) -> Any:
+    return x.array if isinstance(x, Traced) else x
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    return np.array_equal(a, b) or a.tobytes() == b.tobytes()

@@ -1,0 +1,649 @@
+"""Trace: a healthy library gives no report, and every planted fault is named with its operation and its step."""
+
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import array_api_compat.numpy as numpy_xp
+import numpy as np
+import pytest
+from data_sets import TINY
+from helpers import assert_one_line, call
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mlp_xp
+from mlp_xp.backend import BACKENDS, Backend, BackendError, open_backend
+from mlp_xp.config import TrainConfig
+from mlp_xp.loops import eager_scan
+from mlp_xp.parity import bounds
+from mlp_xp.parity.bounds import EXACT, KNOWN, SUMS, ULPS, check, gamma
+from mlp_xp.parity.compare import record
+from mlp_xp.parity.reproducer import write_reproducer
+from mlp_xp.parity.trace import LibraryError, Tracer, trace, tracing
+from mlp_xp.training import DivergenceError
+
+CONFIG = TrainConfig(hidden=(8,), report_every=50)
+PACKAGE = Path(mlp_xp.__file__).parent
+
+
+def assert_healthy(run: Tracer) -> None:
+    first = run.first and (str(run.first), run.first.what, run.first.place)
+    assert (first, run.failure) == (None, None)
+    assert sum(totals.deviating for totals in run.totals.values()) == 0
+    assert all(totals.used <= 1 for totals in run.totals.values())
+
+
+# A healthy library.
+
+
+def test_every_backend_is_healthy(backend):
+    run = trace(replace(CONFIG, warm_up_steps=1), TINY, backend, 26)
+    assert_healthy(run)
+    assert run.steps == 27
+    assert sum(totals.calls for totals in run.totals.values()) == run.calls
+    assert {"tanh", "matmul", "isub", "getitem", "argmax", "mean", "take", "float", "from_numpy"} <= run.totals.keys()
+
+
+def test_every_backend_is_healthy_in_float32(backend32):
+    run = trace(replace(CONFIG, warm_up_steps=0, batch_size=7), TINY, backend32, 5)
+    assert_healthy(run)
+    assert run.totals["matmul"].bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("activation", "optimizer", "update_order", "batch_size"),
+    [
+        ("sigmoid", "sgd", "simultaneous", 1),
+        ("sigmoid", "momentum", "layerwise", 7),
+        ("sigmoid", "adam", "simultaneous", 128),
+        ("tanh", "sgd", "layerwise", 128),
+        ("tanh", "momentum", "simultaneous", 1),
+        ("tanh", "adam", "layerwise", 7),
+        ("relu", "sgd", "simultaneous", 7),
+        ("relu", "momentum", "layerwise", 128),
+        ("relu", "adam", "simultaneous", 1),
+    ],
+)
+@pytest.mark.parametrize(("name", "dtype"), [("numpy", "float32"), ("array-api-strict", "float64")])
+def test_every_configuration_is_healthy(name, activation, optimizer, update_order, batch_size, dtype):
+    config = replace(
+        CONFIG, hidden=(8, 5), init="glorot", activation=activation, optimizer=optimizer, update_order=update_order,
+        batch_size=batch_size, weight_decay=1e-3, schedule="cosine", warm_up_steps=2, validation=40,
+    )  # fmt: skip
+    assert_healthy(trace(config, TINY, open_backend(name, dtype=dtype), 12))
+
+
+def test_a_traced_run_has_the_same_bits(backend):
+    """Eager libraries take the same operations; JAX's compiler does not."""
+    if backend.name == "jax":
+        pytest.skip("compiled, it rounds differently")
+    config = replace(CONFIG, warm_up_steps=2)
+    traced = record(config, TINY, tracing(backend)[0], 27)
+    np.testing.assert_array_equal(traced.losses, record(config, TINY, backend, 27).losses)
+
+
+def test_a_step_is_listed_with_all_its_operations():
+    """Of a network without hidden layers, in batches of 2, with the operations counted by hand in the source."""
+    run = trace(TrainConfig(hidden=(), batch_size=2), TINY, open_backend(), 3)
+    names = [operation.name for operation in run.last_step]
+    # forward; softmax; error; gradient; update
+    assert names == [
+        *("matmul", "add", "max", "sub", "exp", "sum", "truediv", "sub", "mul", "T", "matmul", "sum", "isub", "isub"),
+    ]
+    assert str(run.last_step[0]) == "float64 (2, 36) @ float64 (36, 10)"
+    assert str(run.last_step[2]) == "xp.max(float64 (2, 10), axis=-1, keepdims=True)"
+    numbers = [operation.number for operation in run.last_step]
+    assert numbers == [*range(numbers[0], numbers[0] + len(names))]
+    for operation in run.last_step:
+        file, _, line = operation.place.partition(":")
+        text = (PACKAGE.parent / file).read_text().splitlines()[int(line) - 1].strip()
+        assert operation.source == text
+    assert "xp.max(" in run.last_step[2].source
+    assert run.totals["exp"].calls >= 13
+    assert run.totals["sub"].bytes > 0
+
+
+def test_every_function_of_the_source_has_a_bound():
+    used = {
+        name
+        for path in PACKAGE.glob("*.py")
+        for name in re.findall(r"\bxp\.([a-z]\w*)\(", path.read_text(encoding="utf-8"))
+    }
+    assert {"tanh", "sum", "take", "astype"} <= used
+    assert used - KNOWN == {"finfo", "from_dlpack", "Device"} & used
+    assert not (EXACT & ULPS.keys()) | (EXACT & SUMS)
+
+
+def test_a_function_without_a_bound_is_refused():
+    traced, _ = tracing(open_backend())
+    with pytest.raises(mlp_xp.errors.MlpXpError, match=r"xp\.cos, called at .*test_trace.py:\d+, has no bound"):
+        traced.xp.cos(traced.asarray(np.ones(2)))
+
+
+def test_arrays_leave_the_library_only_by_to_numpy():
+    traced, _ = tracing(open_backend())
+    x = traced.asarray(np.ones(2))
+    for convert in (np.asarray, np.sum):
+        with pytest.raises(TypeError):
+            convert(x)
+    with pytest.raises(AttributeError, match="method"):
+        x.sum()
+    np.testing.assert_array_equal(traced.to_numpy(np.float64(2) * x), [2, 2])
+
+
+# Planted faults.
+
+
+class Array(np.ndarray):
+    """An array of the library below."""
+
+    library: "Library"
+
+    def __matmul__(self, other):
+        return type(self).library.operator("matmul", np.ndarray.__matmul__, self, other)
+
+    def __isub__(self, other):
+        return type(self).library.operator("isub", np.ndarray.__isub__, self, other)
+
+
+class Library:
+    """NumPy with one function or operator changed at some of its calls, counted from 1."""
+
+    def __init__(self, name: str, change: Callable[..., Any], when: Callable[[int], bool]) -> None:
+        self.name, self.change, self.when, self.calls = name, change, when, 0
+        self.step, self.in_step, self.struck = 0, False, ""
+        self.array = type("Array", (Array,), {"library": self})
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(numpy_xp, name)
+        return (
+            (lambda *args, **kwargs: self.operator(name, function, *args, **kwargs)) if name == self.name else function
+        )
+
+    def asarray(self, x: Any, /, **kwargs: Any) -> Any:
+        return numpy_xp.asarray(x, **kwargs).view(self.array)
+
+    def operator(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if name != self.name:
+            return function(*args, **kwargs)
+        self.calls += 1
+        if self.when(self.calls):
+            before = args[0].copy()
+            result = self.change(function, *args, **kwargs)
+            right = function(before, *args[1:], **kwargs)
+            same = np.shape(result) == right.shape and np.array_equal(result, right)
+            if not self.struck and not (same and (np.array_equal(args[0], before) or args[0] is result)):
+                self.struck = f"{'in' if self.in_step else 'after'} step {self.step} "
+            return result
+        return function(*args, **kwargs)
+
+    def scan(self, step: Callable[..., Any], carry: Any, xs: Any) -> Any:
+        """Count the steps: only they take features, which are floats; blocks of steps take the order, integers."""
+
+        def counted(carry: Any, x: Any) -> Any:
+            self.in_step = xs[0].dtype.kind == "f"
+            self.step += self.in_step
+            result = step(carry, x)
+            self.in_step = False
+            return result
+
+        return eager_scan(counted, carry, xs, xp=self)
+
+    def backend(self, dtype: str = "float64") -> Backend:
+        return replace(
+            open_backend(dtype=dtype), name="faulty", xp=self, scan=self.scan,
+            from_numpy=lambda array, dtype: self.asarray(array, dtype=dtype, copy=True),
+        )  # fmt: skip
+
+
+def off_by(function, *args, **kwargs):
+    return function(*args, **kwargs) + 1e-9
+
+
+def rounded(function, *args, **kwargs):
+    return function(*args, **kwargs).astype(np.float32).astype(np.float64)
+
+
+def wrong(function, *args, **kwargs):
+    return numpy_xp.argmin(*args, **kwargs)
+
+
+def without_keepdims(function, x, /, axis, keepdims=False):
+    return function(x, axis=axis)
+
+
+def as_float32(function, *args, **kwargs):
+    return np.asarray(function(*args, **kwargs), dtype=np.float32)
+
+
+def unwritten(function, x, other):
+    return x
+
+
+def scribbling(function, x):
+    y = function(x)
+    x += 1
+    return y
+
+
+def as_float(function, *args, **kwargs):
+    return float(np.max(function(*args, **kwargs)))
+
+
+FAULTS = {
+    "tanh off by 1e-9": ("tanh", off_by, lambda n: n == 29, 60, "deviates by", "functional.py"),
+    "tanh always off": ("tanh", off_by, lambda n: True, 20, "deviates by", "functional.py"),
+    "matmul in float32 at call 5000": ("matmul", rounded, lambda n: n == 5000, 1700, "deviates by", ".py"),
+    "argmax wrong once": ("argmax", wrong, lambda n: n == 2, 60, "instead of", "metrics.py"),
+    "max without keepdims": (
+        "max",
+        without_keepdims,
+        lambda n: n > 3,
+        20,
+        "has shape (1,) instead of (1, 1)",
+        "losses",
+    ),
+    "sum in float32": ("sum", as_float32, lambda n: n == 30, 60, "is float32 instead of float64", "losses.py"),
+    "-= does not write": ("isub", unwritten, lambda n: n == 77, 60, "deviates by", "optimizers.py"),
+    "exp changes its input": ("exp", scribbling, lambda n: n == 12, 60, "changes its argument 1", "losses.py"),
+    "exp returns a float": ("exp", as_float, lambda n: n == 12, 60, "is a float, not an array", "losses.py"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_with_its_operation_and_its_step(fault):
+    """In which step it strikes is counted by the faulty library itself, in a run without the tracer."""
+    name, change, when, steps, what, file = FAULTS[fault]
+    config = replace(CONFIG, warm_up_steps=2)
+    untraced = Library(name, change, when)
+    try:
+        record(config, TINY, untraced.backend(), steps)
+    except (ValueError, TypeError, AttributeError):
+        assert untraced.struck, "only after the fault"
+    assert untraced.struck, "the fault changes nothing"
+    run = trace(config, TINY, Library(name, change, when).backend(), steps)
+    assert run.first is not None
+    assert run.first.name == name
+    assert run.first.when.startswith(untraced.struck)
+    assert what in run.first.what
+    assert file in run.first.place
+    assert run.first.devices[0] == "cpu"
+    assert run.totals[name].deviating >= 1
+    assert all(totals.deviating == 0 for other, totals in run.totals.items() if other != name)
+
+
+def test_an_unchanged_library_is_healthy():
+    """Else the planting itself would be what is found above."""
+    for name in ("tanh", "matmul", "isub"):
+        assert_healthy(trace(CONFIG, TINY, Library(name, off_by, lambda n: False).backend(), 20))
+
+
+def test_the_deviation_is_measured_from_the_same_inputs():
+    """A tanh that is always off by 1e-9 is off by as much at the end as at the start."""
+    run = trace(CONFIG, TINY, Library("tanh", lambda f, x: f(x) * (1 + 1e-9), lambda n: True).backend(), 60)
+    assert run.totals["tanh"].deviation == pytest.approx(1e-9 / np.finfo(np.float64).eps, rel=0.01)
+    assert run.first.verdict.deviation == pytest.approx(run.totals["tanh"].deviation, rel=0.01)
+    got, expected = run.first.verdict.values
+    assert got == pytest.approx(expected * (1 + 1e-9), rel=1e-15)
+
+
+def test_a_library_that_raises_is_one_line_with_code_3():
+    def lost(function, x):
+        raise RuntimeError("device lost\n  badly")
+
+    run = trace(replace(CONFIG, warm_up_steps=2), TINY, Library("exp", lost, lambda n: n == 1).backend(), 20)
+    assert run.first is None
+    assert isinstance(run.failure, LibraryError)
+    assert run.failure.exit_code == 3
+    assert re.fullmatch(
+        r"backend faulty: operation \d+, in step 1 \(of the warm-up\), xp\.exp\(float64 \(1, 10\)\) at "
+        r"mlp_xp/losses\.py:\d+ raised RuntimeError: device lost badly",
+        str(run.failure),
+    )
+
+
+def test_a_library_that_lacks_a_function_is_one_line_with_code_3():
+    class Lacking(Library):
+        def __getattr__(self, name):
+            if name == "take":
+                raise AttributeError(name)
+            return super().__getattr__(name)
+
+    run = trace(CONFIG, TINY, Lacking("exp", off_by, lambda n: False).backend(), 2)
+    assert isinstance(run.failure, LibraryError)
+    assert re.fullmatch(r"backend faulty: it lacks take, called at mlp_xp/chunks\.py:\d+", str(run.failure))
+
+
+def test_what_fails_after_a_deviation_does_not_hide_it():
+    run = trace(replace(CONFIG, batch_size=7), TINY, Library("max", without_keepdims, lambda n: n > 3).backend(), 20)
+    assert run.first.name == "max"
+    assert isinstance(run.failure, LibraryError)
+    run = trace(CONFIG, TINY, Library("exp", lambda f, x: f(x) * math.nan, lambda n: n > 40).backend(), 60)
+    assert run.first.name == "exp"
+    assert isinstance(run.failure, DivergenceError)
+
+
+def test_a_run_that_diverges_by_itself_raises():
+    with pytest.raises(DivergenceError):
+        trace(replace(CONFIG, learning_rate=1e300), TINY, open_backend(), 20)
+
+
+# Bounds.
+
+
+def verdict_of(name: str, result: Any, *args: Any, **kwargs: Any) -> bounds.Verdict:
+    function = getattr(numpy_xp, name, None) or getattr(__import__("operator"), name)
+    return check(name, function, args, kwargs, np.asarray(result))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", [*ULPS, "iadd"])
+def test_an_elementwise_operation_may_deviate_by_its_ulps_and_no_more(name, dtype):
+    x, y = np.array([0.3, 1.7, 2.9], dtype), np.array([0.9, 0.2, 1.1], dtype)
+    args = (x, y) if name in ("add", "sub", "mul", "truediv", "pow", "iadd") else (x,)
+    function = getattr(np, name, None) or getattr(__import__("operator"), name)
+    right = np.asarray(function(*(each.copy() for each in args)))
+    assert not verdict_of(name, right, *args).deviates
+    for ulps, deviates in ((0 if name in ("add", "sub", "mul", "square", "iadd") else 1, False), (40, True)):
+        result = right.copy()
+        result[1] += ulps * np.spacing(right[1])
+        verdict = verdict_of(name, result, *args)
+        assert verdict.deviates is deviates
+        if ulps:
+            assert verdict.at == (1,)
+    np.testing.assert_array_equal(x, np.array([0.3, 1.7, 2.9], dtype), err_msg="the inputs are not changed")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 400))
+def test_a_sum_in_any_order_is_within_its_bound(dtype, seed, n):
+    """The error bound is Higham's: a sum in the worst of orders stays below it, one of half the digits does not."""
+    random = np.random.default_rng(seed)
+    x = (random.normal(size=(2, n)) * 10 ** random.uniform(-6, 6, (2, n))).astype(dtype)
+    one_by_one = np.zeros(2, dtype)
+    for i in np.argsort(random.random(n)):
+        one_by_one += x[:, i]
+    assert not verdict_of("sum", one_by_one, x, axis=1).deviates
+    assert not verdict_of("matmul", one_by_one, x, np.ones(n, dtype)).deviates
+    assert not verdict_of("mean", one_by_one / dtype_number(dtype, n), x, axis=1).deviates
+    scale = np.abs(x.astype(np.float64)).sum(axis=1)
+    far = (one_by_one + 4 * gamma(n + 1, np.finfo(dtype).eps) * scale).astype(dtype)
+    for name, args in (("sum", (x,)), ("matmul", (x, np.ones(n, dtype)))):
+        verdict = verdict_of(name, far, *args, **({"axis": 1} if name == "sum" else {}))
+        assert verdict.deviates
+        assert verdict.bound >= n / 2
+
+
+def dtype_number(dtype: str, n: int) -> Any:
+    return np.dtype(dtype).type(n)
+
+
+def test_gamma_is_highams():
+    assert gamma(1, 2.0**-53) == pytest.approx(2.0**-53)
+    assert gamma(1000, 2.0**-24) == pytest.approx(1000 * 2.0**-24 / (1 - 1000 * 2.0**-24), rel=1e-15)
+
+
+def test_all_other_operations_are_exact():
+    x = np.array([1.0, 2.0, 3.0])
+    assert not verdict_of("concat", [1.0, 2, 3, 1, 2, 3], [x, x]).deviates
+    assert verdict_of("concat", [1.0, 2, 3, 1, 2, np.nextafter(3, 4)], [x, x]).at == (5,)
+    assert verdict_of("take", x, x, np.array([0, 1, 1]), axis=0).deviates
+    assert verdict_of("astype", x.astype(np.float32).astype(np.float64), x + 0.1, np.dtype("float64")).deviates
+    assert verdict_of("lt", [True, True, False], x, 2.0).deviates
+    assert not verdict_of("lt", [True, False, False], x, 2.0).deviates
+    assert verdict_of("sum", 7, np.array([1, 2, 3]), axis=0).deviates
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_beyond_every_bound(value):
+    for name in ("tanh", "exp", "sqrt"):
+        verdict = verdict_of(name, [value, math.nan], np.array([0.5, math.nan]))
+        assert verdict.deviates
+        assert (verdict.deviation, verdict.at) == (math.inf, (0,))
+    assert verdict_of("sum", value, np.ones(3), axis=0).deviates
+    assert not verdict_of("exp", [math.inf], np.array([1e5])).deviates
+    assert not verdict_of("exp", np.array([math.inf], np.float32), np.array([100], np.float32)).deviates
+
+
+def test_a_python_float_becomes_a_number_of_the_arrays_dtype_first():
+    x = np.array([1.7, 2.3], np.float32)
+    assert verdict_of("mul", np.float32(0.9) * x, 0.9, x) == bounds.Verdict()
+    verdict = verdict_of("mul", (0.9 * x.astype(np.float64) * (1 + 3e-7)).astype(np.float32), 0.9, x)
+    assert verdict.deviates
+    assert verdict.values[1] == float(np.float32(0.9)) * float(x[verdict.at])
+
+
+def test_subnormal_numbers_may_be_zero_and_normal_ones_not():
+    tiny = np.finfo(np.float64).smallest_normal
+    small, normal = np.array([tiny / 8, 1.0]), np.array([tiny * 8, 1.0])
+    assert not verdict_of("gt", [False, True], small, 0.0).deviates
+    assert verdict_of("gt", [False, True], normal, 0.0).deviates
+    assert not verdict_of("sqrt", [0.0, 1.0], small).deviates
+    assert verdict_of("sqrt", [0.0, 1.0], normal).deviates
+    assert not verdict_of("mul", [0.0, 1e10], small, 1e10).deviates
+    assert verdict_of("mul", [0.0, 1e10], normal, 1e10).deviates
+
+
+def test_only_the_integer_dtype_of_argmax_is_free():
+    x = np.array([[1.0, 3, 3], [5, 2, 1]])
+    for dtype in (np.int32, np.int64, np.uint32):
+        assert not verdict_of("argmax", np.array([1, 0], dtype), x, axis=1).deviates
+    assert verdict_of("argmax", np.array([2, 0]), x, axis=1).deviates, "the first of equals, says the standard"
+    assert verdict_of("argmax", np.array([1.0, 0.0]), x, axis=1).problem == "is float64 instead of int64"
+    assert verdict_of("eq", np.array([1, 0, 0]), x[0], 1.0).problem == "is int64 instead of bool"
+
+
+# The command, and the reproducer.
+
+
+LIBRARY = """
+import array_api_compat.numpy as numpy
+
+
+class Namespace:
+    def __init__(self, **functions):
+        self.__dict__.update(functions)
+
+    def __getattr__(self, name):
+        return getattr(numpy, name)
+
+
+def lost(x):
+    raise RuntimeError("device lost")
+
+
+class Sometimes:
+    calls = 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return numpy.tanh(x) + 1e-9 * (self.calls == 20)
+
+
+right = Namespace()
+wrong = Namespace(tanh=lambda x: numpy.tanh(x) + 1e-9)
+wrong_twice = Namespace(tanh=wrong.tanh, mean=lambda x, **k: numpy.asarray(numpy.mean(x, **k), dtype=numpy.float32))
+narrow = Namespace(max=lambda x, axis=None, keepdims=False: numpy.max(x, axis=axis))
+raising = Namespace(exp=lost)
+sometimes = Namespace(tanh=Sometimes())
+"""
+CORE = """
+from array_api_compat.numpy import *
+
+
+def tanh(x):
+    return (exp(x) - exp(-x)) / (exp(x) + exp(-x)) + 1e-9
+"""
+
+
+@pytest.fixture
+def stranger(tmp_path, monkeypatch) -> str:
+    """The name of an importable module with the namespaces above."""
+    (tmp_path / "strange_library.py").write_text(LIBRARY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "strange_library", raising=False)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return "strange_library"
+
+
+def traced(data_dir: Path, *arguments: Any):
+    return call("parity", "--data-dir", data_dir, "--hidden", "8", "--steps", "20", "--trace", *arguments)
+
+
+def test_the_command_on_libraries_that_are_healthy(data_dir, stranger):
+    outcome = traced(data_dir, "--backends", "numpy", f"{stranger}:right")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "on cpu, float64: " in outcome.out
+    assert outcome.out.count("the 30 operations of the last step:") == 2
+    rows = [line.split() for line in outcome.out.splitlines()]
+    assert ["xp.tanh(float64", "(1,", "8))", "mlp_xp/functional.py:27"] in [row[1:] for row in rows]
+    assert {"tanh", "argmax", "astype"} <= {row[0] for row in rows if row}
+    assert "reproducer" not in outcome.out
+    assert not Path("reproducers").exists()
+
+
+def test_the_command_names_the_operation_and_offers_a_reproducer_that_was_run(data_dir, stranger):
+    outcome = traced(data_dir, "--backends", f"{stranger}:wrong")
+    assert_one_line(outcome, 1, f"deviates: {stranger}:wrong: operation ", ", in step 1 (of the warm-up): ",
+                    "xp.tanh(float64 (1, 8)) on cpu deviates by ", " eps at [0, ", "where 6 are allowed",
+                    "called at mlp_xp/functional.py:27: return 0.5 * xp.tanh(0.5 * x) + 0.5")  # fmt: skip
+    script = Path("reproducers") / "strange_library-wrong-float64-tanh" / "reproduce.py"
+    assert f"reproducer: python {script} shows it in a process of its own: " in outcome.out
+    text = script.read_text()
+    assert "mlp_xp" not in text
+    assert len(text.splitlines()) <= 12
+    done = subprocess.run([sys.executable, str(script)], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "DEVIATES\n")
+    healthy = text.replace("import wrong as xp", "import right as xp")
+    assert healthy != text
+    script.write_text(healthy)
+    done = subprocess.run([sys.executable, str(script)], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_reproducer_needs_the_library_alone_where_the_namespace_only_adapts_it(data_dir, stranger, tmp_path):
+    (tmp_path / "strange_core.py").write_text(CORE)
+    (tmp_path / "strange_adapter.py").write_text(
+        f"import strange_core, {stranger}\nxp = {stranger}.Namespace(tanh=strange_core.tanh)\n"
+    )
+    outcome = traced(data_dir, "--backends", "strange_adapter:xp")
+    assert outcome.code == 1
+    assert "reproduce.py shows it" in outcome.out
+    text = Path("reproducers/strange_adapter-xp-float64-tanh/reproduce.py").read_text()
+    assert "import strange_core as xp\n" in text
+    assert "import strange_adapter" not in text
+
+
+def test_a_reproducer_of_a_shape(data_dir, stranger, tmp_path):
+    outcome = traced(data_dir, "--backends", f"{stranger}:narrow", "--report-dir", tmp_path / "new")
+    assert outcome.code == 1
+    deviates, failed = outcome.err.splitlines()
+    assert "has shape (1,) instead of (1, 1)" in deviates
+    assert failed.startswith(f"error: backend {stranger}:narrow: operation ")
+    assert " raised ValueError: operands could not be broadcast" in failed
+    script = tmp_path / "new" / "strange_library-narrow-float64-max" / "reproduce.py"
+    assert f"reproducer: python {script} shows it" in outcome.out
+
+
+def test_a_reproducer_that_does_not_show_it_says_so(data_dir, stranger):
+    outcome = traced(data_dir, "--backends", f"{stranger}:sometimes")
+    assert outcome.code == 1
+    assert "reproduce.py does NOT show it in a process of its own: float64 (60, 8) " in outcome.out
+    assert "DEVIATES" not in outcome.out
+    assert "in step" not in outcome.err
+
+
+def test_a_library_that_raises_is_code_3(data_dir, stranger):
+    outcome = traced(data_dir, "--backends", f"{stranger}:raising")
+    assert_one_line(outcome, 3, f"error: backend {stranger}:raising: operation ", " xp.exp(float64 (1, 10)) at "
+                    "mlp_xp/losses.py:", "raised RuntimeError: device lost")  # fmt: skip
+    assert traced(data_dir, "--backends", f"{stranger}:raising", f"{stranger}:wrong").code == 1
+
+
+def test_in_a_narrow_terminal_no_number_is_cut(data_dir, stranger, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    narrow = traced(data_dir, "--backends", "numpy").out
+    monkeypatch.setenv("COLUMNS", "120")
+    wide = traced(data_dir, "--backends", "numpy").out
+    (row,) = [line.split() for line in wide.splitlines() if line.startswith("argmax ")]
+    (line,) = [line for line in narrow.splitlines() if line.startswith("argmax: ")]
+    assert line.startswith(f"argmax: calls {row[1]}, in a step {row[2]}, deviation in eps {row[3]}, time ")
+    assert "\u2026" not in narrow + wide
+    assert " float64 (1, 10)[0, ...] " in wide
+    assert ": float64 (1, 10)[0, ...], mlp_xp/network.py:" in narrow
+
+
+def test_other_operations_that_deviate_follow(data_dir, stranger):
+    outcome = traced(data_dir, "--backends", f"{stranger}:wrong_twice")
+    assert_one_line(outcome, 1, "xp.tanh(float64 (1, 8)) on cpu deviates by")
+    (line,) = [line for line in outcome.out.splitlines() if line.startswith("also deviates: ")]
+    assert "xp.mean(float64 (1, 1), axis=-1) on cpu is float32 instead of float64" in line
+
+
+def test_by_default_all_usable_are_traced_and_the_others_are_listed(data_dir, stranger, monkeypatch):
+    def unusable(device):
+        raise BackendError("backend torch: it is broken here; mend it")
+
+    for name in ("jax", "cupy"):
+        monkeypatch.delitem(BACKENDS, name)
+    monkeypatch.setitem(BACKENDS, "torch", unusable)
+    outcome = traced(data_dir)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.endswith("\nnot run: backend torch: it is broken here; mend it\n")
+    assert "array-api-strict" in outcome.out
+    outcome = traced(data_dir, "--backends", "torch", "numpy")
+    assert_one_line(outcome, 2, "error: backend torch: it is broken here; mend it")
+    assert "on cpu, float64: " in outcome.out, "the others are traced all the same"
+    assert_one_line(traced(data_dir, "--backends", "torch"), 2, "error: backend torch: it is broken here; mend it")
+
+
+def test_in_float32_and_in_batches(data_dir, stranger):
+    arguments = ["--dtype", "float32", "--batch-size", "7"]
+    assert traced(data_dir, "--backends", f"{stranger}:right", *arguments).code == 0
+    outcome = call("parity", "--data-dir", data_dir, "--trace", *arguments, "--tolerance", "1", "--steps", "2")
+    assert_one_line(outcome, 2, "--tolerance: it has no meaning with --trace")
+
+
+def test_parity_names_the_command_that_traces(data_dir, stranger):
+    arguments = ["--data-dir", str(data_dir), "--hidden", "8", "--steps", "20", "--batch-size", "7"]
+    outcome = call("parity", *arguments, "--backends", f"{stranger}:right", f"{stranger}:wrong")
+    assert outcome.code == 1
+    (line,) = [line for line in outcome.out.splitlines() if "--trace" in line]
+    prefix, _, words = line.partition(": python ")
+    assert prefix == "to find the first operation that deviates"
+    script, *words = words.split()
+    assert script.endswith("parity.py")
+    assert words[:5] == ["--trace", "--backends", f"{stranger}:wrong", "--steps", "1"]
+    outcome = call("parity", *words)
+    assert outcome.code == 1
+    assert "xp.tanh(float64 (1, 8))" in outcome.err, "the warm-up is on single samples"
+    assert "--trace" not in call("parity", *arguments, "--backends", f"{stranger}:right").out
+    outcome = call("parity", *arguments, "--backends", f"{stranger}:raising")
+    assert outcome.code == 3
+    assert f" --trace --backends {stranger}:raising --steps 20 " in outcome.out
+
+
+@pytest.mark.parametrize("name", ["jax", "torch", "array-api-strict"])
+def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
+    """The deviation is made up, so the library must be found not to show it.
+
+    PyTorch's own max returns two arrays: that it differs must not count.
+    """
+    if name == "torch":
+        pytest.importorskip("torch")
+    backend = open_backend(name, dtype="float32")
+    traced_backend, tracer = tracing(backend)
+    x = traced_backend.asarray(np.ones((2, 3), np.float32))
+    tracer._in_step = True
+    traced_backend.xp.max(x, axis=-1, keepdims=True)
+    made_up = tracer.last_step[0]._replace(verdict=bounds.Verdict(9, 1, (0, 0), (1, 2)))
+    made = write_reproducer(backend, made_up, tmp_path)
+    assert not made.shows
+    assert made.said == "float32 (2, 1) 1.0 NumPy: float32 (2, 1) 1.0"
