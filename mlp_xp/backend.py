@@ -20,8 +20,10 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from mlp_xp.errors import MlpXpError, nearest, not_installed
+from mlp_xp.foreign import copy_to_host, exists, find, hooks, materialised, version_of
 from mlp_xp.functional import Array
 from mlp_xp.loops import Scan, eager_scan
+from mlp_xp.requirements import required_names
 
 DTYPES = ("float64", "float32")
 # Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
@@ -125,7 +127,8 @@ def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "f
     """Open an array library.
 
     name: a key of `BACKENDS`, or `module:namespace` for any other module that implements the array API standard, for
-    example `array_api_compat:numpy`. device: the library's own name of a device (`cuda:1`, `cpu`), or None for its
+    example `array_api_compat:numpy`, or an entry point of the group `mlp_xp.backends`; either is a namespace or a hook
+    (see docs/libraries.md). device: the library's own name of a device (`cuda:1`, `cpu`), or None for its
     default. dtype: "float64" or "float32", for parameters and arithmetic.
 
     Opening the same namespace on the same device in the same dtype again returns the same object, so that JAX compiles
@@ -142,18 +145,32 @@ def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "f
         raise BackendError(
             f"{dtype!r} is not known{nearest(dtype, DTYPES)}; choose one of {', '.join(DTYPES)}", setting="dtype"
         )
-    if ":" in name:
-        backend = _open_namespace(name, device)
-    elif name in BACKENDS:
+    if name in BACKENDS:
         backend = BACKENDS[name](device)
+    elif ":" in name or name in (entry_points := hooks()):
+        backend = _open_namespace(name, device, dtype)
     else:
-        known = ", ".join(BACKENDS)
-        raise BackendError(f"{name!r} is not known{nearest(name, BACKENDS)}; choose one of {known}", setting="backend")
+        known = [*BACKENDS, *entry_points]
+        module = name.partition(".")[0]
+        hint = f" (did you mean '{name}:'?)" if module and exists(module) else nearest(name, known)
+        raise BackendError(f"{name!r} is not known{hint}; choose one of {', '.join(known)}", setting="backend")
     # The backend in the dictionary holds the namespace, so no other object has its id.
     key = (name, id(backend.xp), str(backend.device), dtype)
     if key not in _opened:
         _opened.setdefault(key, _with_reports(replace(backend, dtype=getattr(backend.xp, dtype))))
     return _opened[key]
+
+
+def open_namespace(namespace: Any, dtype: str = "float64", name: str | None = None) -> Backend:
+    """Open an array namespace, or a hook for one (see docs/libraries.md), that is not known by a name.
+
+    dtype: as in `open_backend`. name: what messages call it; by default its own. Raises BackendError for a namespace
+    that lacks something, or that does not return a NumPy array as it was given.
+    """
+    # Not the `__name__` of any other object: one that passes on what it lacks would have another's.
+    own = namespace.__name__ if isinstance(namespace, ModuleType | type) else type(namespace).__name__
+    backend = _open_found(name or own, namespace, dtype)
+    return _with_reports(replace(backend, dtype=getattr(backend.xp, dtype)))
 
 
 def _with_reports(backend: Backend) -> Backend:
@@ -233,6 +250,7 @@ def _eager(
     one_thread: a context in which the library uses one thread. others: fields of Backend that have a default.
     """
     one_thread = one_thread or nullcontext()
+    place = {} if device is None else {"device": device}  # not every library has the keyword
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         @wraps(function)
@@ -243,7 +261,7 @@ def _eager(
         return limited
 
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
-        return xp.asarray(array, dtype=dtype, device=device, copy=True)
+        return xp.asarray(array, dtype=dtype, copy=True, **place)
 
     version = str(getattr(library, "__version__", "unknown"))
     scan = partial(eager_scan, xp=xp)
@@ -439,42 +457,51 @@ def _open_strict(device: str | None) -> Backend:
     return _eager("array-api-strict", xp, xp, place, to_numpy, _one_blas_thread())
 
 
-def _open_namespace(name: str, device: str | None) -> Backend:
-    module, _, attributes = name.partition(":")
+def _open_namespace(name: str, device: str | None, dtype: str) -> Backend:
+    """Open `module:namespace` or the entry point of that name: a namespace, or a hook, which has one as `xp`."""
     try:
-        xp: Any = importlib.import_module(module)
-        library = xp
-        for attribute in filter(None, attributes.split(".")):
-            if not hasattr(xp, attribute):
-                importlib.import_module(f"{xp.__name__}.{attribute}")
-            xp = getattr(xp, attribute)
+        hook = find(name)
     except Exception as error:  # a foreign module may raise anything while it is imported
         raise BackendError(f"backend {name}: no such array namespace can be imported: {_line(error)}") from error
-    missing = [f for f in ("asarray", "astype", "concat", "stack", "take", "float64") if not hasattr(xp, f)]
-    if missing:
-        raise BackendError(
-            f"backend {name}: it does not implement the array API standard: it lacks {', '.join(missing)}"
-        )
     if device is not None:
         raise BackendError(f"backend {name}: a device can be chosen only for {', '.join(BACKENDS)}, not {device!r}")
-    with warnings.catch_warnings(action="ignore"):
-        made = xp.asarray(np.zeros(1), dtype=xp.float64).dtype
-    if made != xp.float64:  # as JAX, unless it is told otherwise before its first array
+    return _open_found(name, hook, dtype)
+
+
+def _open_found(name: str, hook: Any, dtype: str) -> Backend:
+    is_hook = hasattr(hook, "xp") and not hasattr(hook, "asarray")
+    xp = hook.xp if is_hook else hook
+    if missing := [each for each in (*required_names(), dtype) if not hasattr(xp, each)]:
         raise BackendError(
-            f"backend {name}: it makes {made} arrays when asked for float64; set it up for float64 first"
+            f"backend {name}: it does not implement the array API standard: it lacks {', '.join(missing)}"
         )
 
     def threads(facts: Mapping[str, Any]) -> str:
         return f"{_by_cpus(facts)}, {_by_variables(facts)}"
 
-    return _eager(name, library, xp, None, _copy_to_host, threads=threads, errors=(Exception,))
-
-
-def _copy_to_host(x: Array) -> np.ndarray:
-    try:
-        return np.array(np.from_dlpack(x))
-    except (AttributeError, TypeError, BufferError, RuntimeError):
-        return np.array(x)
+    to_numpy = getattr(hook, "to_numpy", copy_to_host) if is_hook else copy_to_host
+    backend = _eager(name, xp, xp, None, to_numpy, threads=threads, errors=(Exception,))
+    backend = replace(backend, version=version_of(name, xp))
+    if is_hook and hasattr(hook, "materialise"):
+        backend = replace(backend, jit=partial(materialised, backend.jit, hook.materialise))
+    for sample, wanted in ((np.array([0, 255], "uint8"), "uint8"), (np.array([0.5, -1.5], dtype), dtype)):
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                array = backend.asarray(sample, getattr(xp, dtype) if wanted == dtype else None)
+                made, back = array.dtype, backend.to_numpy(array)
+        except Exception as error:  # a foreign library may raise anything
+            raise BackendError(
+                f"backend {name}: a NumPy array of {wanted} cannot be copied to it and back: {_line(error)}"
+            ) from error
+        if made != getattr(xp, wanted):  # as JAX, unless it is told otherwise before its first array
+            remedy = "; set it up for float64 first, or use float32" if wanted == "float64" else ""
+            raise BackendError(f"backend {name}: it makes a {made} array of a {wanted} one{remedy}")
+        if back.dtype != wanted or not np.array_equal(back, sample):
+            raise BackendError(
+                f"backend {name}: {sample.tolist()} of {wanted}, copied to it and back, is {back!r:.80}; "
+                "give it a hook with to_numpy"
+            )
+    return backend
 
 
 BACKENDS: dict[str, Callable[[str | None], Backend]] = {

@@ -47,6 +47,7 @@ RANGES = {
     "steps": Range(1, MOST),
     "rounds": Range(1, MOST),
     "threads": Range(1, MOST),
+    "test_samples": Range(1, MOST),
 }
 
 

@@ -19,7 +19,8 @@ def one_hot(labels: Array, classes: int, /, *, dtype: Any, device: Any, xp: Any)
 
     By comparison, because assignment by index is not in the standard for integer arrays, and JAX has none at all.
     """
-    return xp.astype(labels[..., None] == xp.arange(classes, dtype=labels.dtype, device=device), dtype)
+    place = {} if device is None else {"device": device}  # not every library has the keyword
+    return xp.astype(labels[..., None] == xp.arange(classes, dtype=labels.dtype, **place), dtype)
 
 
 Prepare = Callable[..., Array]

@@ -7,6 +7,7 @@ import sys
 import types
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import cupy_stand_in
 import numpy as np
@@ -19,6 +20,7 @@ from mlp_xp import train
 from mlp_xp.backend import BACKENDS, BackendError, installed, open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.errors import MlpXpError
+from mlp_xp.foreign import copy_to_host
 
 MODULES = {"cupy": "cupy", "jax": "jax", "torch": "torch", "array-api-strict": "array_api_strict"}
 
@@ -298,10 +300,13 @@ def test_any_namespace_takes_part_in_training():
         ("array_api_compat:nonsense", "No module named 'array_api_compat.nonsense'"),
         (":numpy", "Empty module name"),
         (".numpy:", "relative import"),
-        ("numpy:pi", "does not implement the array API standard: it lacks asarray"),
+        (
+            "numpy:pi",
+            "does not implement the array API standard: it lacks all, arange, argmax, asarray, astype, concat",
+        ),
         ("numpy:ndarray.nonsense", "no such array namespace"),
         ("raises_on_import:", "RuntimeError: no wish to"),
-        ("math:", "does not implement the array API standard: it lacks asarray"),
+        ("math:", "does not implement the array API standard: it lacks all, arange"),
     ],
 )
 def test_namespaces_that_are_none_are_refused(name, why, tmp_path, monkeypatch):
@@ -314,6 +319,230 @@ def test_namespaces_that_are_none_are_refused(name, why, tmp_path, monkeypatch):
 
 def test_a_device_cannot_be_chosen_for_any_namespace():
     assert "'cuda:0'" in refusal("array_api_compat:numpy", device="cuda:0")
+
+
+# Strangers with habits of their own.
+
+
+STRANGERS = '''
+"""Namespaces like NumPy's, each with a habit of a real library."""
+import array_api_compat.numpy as numpy
+
+
+class Namespace:
+    """Without the names that are given, and with others instead."""
+
+    def __init__(self, *lacks, **has):
+        self.lacks = lacks
+        self.__dict__.update(has)
+
+    def __getattr__(self, name):
+        if name in self.lacks:
+            raise AttributeError(name)
+        return getattr(numpy, name)
+
+
+def asarray(x, dtype=None, copy=None):
+    return numpy.asarray(x, dtype=dtype, copy=copy)
+
+
+def arange(stop, dtype=None):
+    return numpy.arange(stop, dtype=dtype)
+
+
+class Boxed:
+    """An array that NumPy knows nothing of."""
+
+    def __init__(self, value):
+        self.value, self.dtype, self.shape = value, value.dtype, value.shape
+
+
+def boxed(x, dtype=None, copy=None):
+    return Boxed(numpy.asarray(x, dtype=dtype, copy=copy))
+
+
+def fails(*args, **kwargs):
+    raise RuntimeError("no array\\ntoday")
+
+
+without_device = Namespace(asarray=asarray, arange=arange)
+only_float32 = Namespace("float64")
+without_two = Namespace("tanh", "take")
+boxes = Namespace(asarray=boxed)
+failing = Namespace(asarray=fails)
+widening = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype or "float64"))
+inexact = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype) * (3 if dtype else 1))
+
+
+class Hook:
+    xp = boxes
+
+    @staticmethod
+    def to_numpy(x):
+        return x.value.copy()
+'''
+
+
+@pytest.fixture
+def strangers(tmp_path, monkeypatch, forget):
+    """A module `habits` in the current folder, which is not on Python's path."""
+    (tmp_path / "habits.py").write_text(STRANGERS, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    yield "habits"
+    forget("habits")
+
+
+def test_a_module_of_the_current_folder_is_found_and_the_path_stays_as_it_was(strangers):
+    before = [*sys.path]
+    assert open_backend("habits:without_device").name == "habits:without_device"
+    assert sys.path == before
+    assert "did you mean 'habits:'?" in refusal("habits")
+    assert sys.path == before
+
+
+@pytest.mark.parametrize("name", ["array_api_compat.numpy", "json"])
+def test_a_module_without_a_colon_is_told_how_to_spell_it(name):
+    assert f"{name!r} is not known (did you mean '{name}:'?)" in refusal(name)
+
+
+def test_a_namespace_without_the_device_keyword_trains(strangers):
+    losses = []
+    for name in ("numpy", "habits:without_device"):
+        backend = open_backend(name)
+        config = TrainConfig(epochs=1, hidden=(4,), report_every=100)
+        losses.append([report.loss for report in train(config, on_device(synthetic(100), backend), backend)])
+    assert losses[0] == losses[1]
+
+
+def test_a_namespace_of_float32_alone_is_usable_with_float32(strangers):
+    assert open_backend("habits:only_float32", dtype="float32").dtype_name == "float32"
+    assert "it lacks float64" in refusal("habits:only_float32")
+
+
+def test_jax_by_its_namespace_in_float32_needs_no_setting():
+    program = (
+        "import numpy as np\n"
+        "from mlp_xp.backend import open_backend\n"
+        "b = open_backend('jax.numpy:', dtype='float32')\n"
+        "print(b.dtype_name, b.to_numpy(b.asarray(np.ones(2), b.dtype)))\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "float32 [1. 1.]\n"
+
+
+def test_all_missing_functions_are_named_in_one_line(strangers):
+    assert refusal("habits:without_two").endswith("it lacks take, tanh")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("failing", "cannot be copied to it and back: RuntimeError: no array today"),
+        ("widening", "it makes a float64 array of a uint8 one"),
+        ("inexact", "[0.5, -1.5] of float64, copied to it and back, is array([ 1.5, -4.5])"),
+        ("boxes", "NumPy cannot read a habits.Boxed; give it a hook with to_numpy"),
+    ],
+)
+def test_a_namespace_that_does_not_return_what_it_is_given_is_refused(name, why, strangers):
+    assert why in refusal(f"habits:{name}")
+
+
+def test_a_hook_says_how_its_arrays_come_back(strangers):
+    backend = open_backend("habits:Hook")
+    assert backend.to_numpy(backend.asarray(np.arange(3))).tolist() == [0, 1, 2]
+
+
+class OnAnotherDevice:
+    """As dpnp's arrays: DLPack only where a copy to the CPU is asked for."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __dlpack_device__(self):
+        return (14, 0)
+
+    def __dlpack__(self, *, dl_device=None, **options):
+        if dl_device is None:
+            raise self.error
+        return np.arange(3.0).__dlpack__(dl_device=dl_device, **options)
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError("implicit conversion")
+
+
+@pytest.mark.parametrize("error", [BufferError("device"), ValueError("version"), NotImplementedError("later")])
+def test_arrays_of_another_device_come_back_by_dlpack(error):
+    host = copy_to_host(OnAnotherDevice(error))
+    assert host.tolist() == [0, 1, 2]
+    host[0] = 5  # it is a copy, and may be written to
+
+
+class OldStrict:
+    """As array-api-strict's arrays up to 2022.12: DLPack of an older version of the standard."""
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    def __dlpack__(self, **options):
+        raise ValueError("max_version")
+
+    def __array__(self, *args, **kwargs):
+        return np.arange(3.0)
+
+
+def test_without_usable_dlpack_numpys_own_way_is_taken():
+    assert copy_to_host(OldStrict()).tolist() == [0, 1, 2]
+
+
+class Pair(NamedTuple):
+    one: object
+    two: object
+
+
+def test_a_lazy_library_computes_all_arrays_of_a_result_at_once(tmp_path, monkeypatch, forget):
+    """As dask.persist does: otherwise its graph grows from the first step to the last."""
+    (tmp_path / "lazy.py").write_text(
+        "import array_api_compat.numpy as xp\ncalls = []\n"
+        "def materialise(*arrays):\n    calls.append(len(arrays))\n    return [x + 1 for x in arrays]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    backend = open_backend("lazy:")
+    function = backend.jit(lambda x: (Pair((x, 2 * x), 3 * x), 4 * x))
+    result = function(backend.asarray(np.arange(3.0)))
+    assert isinstance(result[0], Pair)
+    assert [array.tolist() for array in (*result[0].one, result[0].two, result[1])] == [
+        [1 + factor * i for i in range(3)] for factor in (1, 2, 3, 4)
+    ]
+    assert sys.modules["lazy"].calls == [4]
+    config = TrainConfig(epochs=1, hidden=(4,), report_every=100)
+    assert train(config, on_device(synthetic(100), backend), backend) is not None
+    forget("lazy")
+
+
+@pytest.fixture
+def installed_package(tmp_path, monkeypatch, forget):
+    """A package `far` with a version in its metadata only, and an entry point for this package."""
+    (tmp_path / "far_arrays.py").write_text("from array_api_compat.numpy import *\n")
+    info = tmp_path / "far-4.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: far\nVersion: 4.2\n")
+    (info / "top_level.txt").write_text("far_arrays\n")
+    (info / "entry_points.txt").write_text("[mlp_xp.backends]\nfar = far_arrays\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    forget("far_arrays")
+
+
+def test_the_version_of_a_stranger_is_its_packages(installed_package):
+    assert open_backend("far_arrays:").version == "4.2"
+
+
+def test_an_entry_point_is_a_backend_by_name(installed_package):
+    backend = open_backend("far")
+    assert (backend.name, backend.version, backend.xp.__name__) == ("far", "4.2", "far_arrays")
+    message = refusal("zzz")
+    assert message.endswith(", far")
+    assert all(name in message for name in BACKENDS)
 
 
 # In and out.
@@ -416,7 +645,7 @@ def test_namespace_that_narrows_float64_is_refused():
     """JAX in a process where nobody has enabled float64, and so in a process of its own."""
     program = "from mlp_xp.backend import *\ntry: open_backend('jax:numpy')\nexcept BackendError as e: print(e)"
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
-    assert "makes float32 arrays when asked for float64" in done.stdout
+    assert "makes a float32 array of a float64 one" in done.stdout
 
 
 def test_opening_twice_gives_one_backend(backend):

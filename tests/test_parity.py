@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import TINY
+from data_sets import TINY, synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -291,7 +291,11 @@ def made_up(steps: int = 20, dtype: str = "float64", **changes: Any) -> Trajecto
         "probe_steps": np.array([1, 5, steps]),
         "probes": random.normal(size=(3, 4, 10)),
         "weights": (random.normal(size=(6, 4)), random.normal(size=4)),
-        "accuracies": (0.1, 0.5, 0.6),
+        "report_steps": np.array([1, 5, 15]),
+        "accuracies": (0.25, 0.5, 0.75),
+        "test_losses": (2.5, 1.5, 0.5),
+        "margins": np.array([[0.1, 0.2, 0.3, 0.4]] * 3),
+        "logits": np.eye(4, 10, 1) + random.uniform(0, 0.1, (4, 10)),
         "predictions": np.array([1, 2, 3, 4]),
     }
     return Trajectory("made up", "1", "cpu", dtype, **{**values, **changes}, accuracy=0.6, seconds=1.0)
@@ -355,8 +359,119 @@ def test_what_is_not_finite_never_agrees(value):
 
 
 def test_differing_accuracies_and_predictions_are_counted():
-    comparison = compare(made_up(accuracies=(0.1, 0.4, 0.7), predictions=np.array([1, 2, 3, 5])), made_up(), 36)
+    comparison = compare(made_up(accuracies=(0.25, 0.25, 1.0), predictions=np.array([1, 2, 3, 5])), made_up(), 36)
     assert (comparison.accuracies_differ, comparison.predictions_differ) == (2, 1)
+
+
+def test_a_prediction_may_change_only_where_two_logits_are_close():
+    bound = float(tolerance(20, "float64", 36))
+    flipped = made_up().predictions.copy()
+    flipped[2] = 9
+    assert compare(made_up(predictions=flipped), made_up(), 36).predictions == ("predictions", 1, 0, 20)
+    for margin, agrees in ((1.9, True), (2.1, False)):
+        logits = made_up().logits.copy()
+        logits[2, 9] = logits[2, 3] - margin * bound * logits.max()
+        comparison = compare(made_up(predictions=flipped, logits=logits), made_up(logits=logits), 36)
+        assert comparison.agrees is agrees
+        assert comparison.predictions.first_step == (None if agrees else 20)
+
+
+def test_an_accuracy_may_change_by_as_many_images_as_have_two_close_logits():
+    bound = float(tolerance(5, "float64", 36))
+    changed = (0.25, 1.0, 0.75)  # of four images, two more are right at step 5
+    assert compare(made_up(accuracies=changed), made_up(), 36).accuracy == ("test accuracy", 2, 0, 5)
+    for close, agrees in (([1.9, 1.9], True), ([1.9, 2.1], False)):
+        margins = made_up().margins.copy()
+        margins[1, :2] = np.array(close) * bound
+        comparison = compare(made_up(accuracies=changed), made_up(margins=margins), 36)
+        assert comparison.agrees is agrees
+        assert comparison.accuracy.largest == (0 if agrees else 1)
+    nothing = (math.nan,) * 3
+    assert not compare(made_up(accuracies=nothing), made_up(), 36).agrees
+
+
+@pytest.mark.parametrize(("times", "agrees"), [(0.5, True), (2.0, False)])
+def test_a_test_loss_may_deviate_as_a_mean_over_the_test_images(times, agrees):
+    """Four images are fewer than the 36 terms of a step's longest sum; without either, one of 100."""
+    for length, terms in ((36, 36), (1, 4)):
+        losses = (2.5, 1.5 * (1 + times * float(tolerance(5, "float64", terms))), 0.5)
+        comparison = compare(made_up(test_losses=losses), made_up(), length)
+        assert comparison.agrees is agrees
+        assert comparison.test_loss.first_step == (None if agrees else 5)
+
+
+def test_the_logits_of_every_test_image_count():
+    logits = made_up().logits.copy()
+    logits[3, 0] += 1e-6
+    comparison = compare(made_up(logits=logits), made_up(), 36)
+    assert comparison.logits.first_step == 20
+    assert comparison.logits.largest == pytest.approx(1e-6 / np.abs(made_up().logits).max())
+
+
+# Namespaces that are wrong in evaluation alone. The first once agreed with an accuracy of 5.84 % instead of 37.50 %.
+
+
+class Wrong:
+    """NumPy's namespace with one function replaced."""
+
+    def __init__(self, **functions: Any) -> None:
+        self.__dict__.update(functions)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(open_backend().xp, name)
+
+
+class Negating(np.ndarray):
+    """Products of more than 100 rows have the wrong sign: no training step and none of the first 100 images."""
+
+    def __matmul__(self, other):
+        product = np.asarray(self) @ np.asarray(other)
+        return (-product if product.shape[0] > 100 else product).view(Negating)
+
+
+def negated() -> Backend:
+    numpy = open_backend()
+    xp = Wrong(
+        astype=lambda x, dtype: np.asarray(x).astype(dtype).view(Negating if dtype == np.float64 else np.ndarray)
+    )
+    return replace(numpy, name="negated", xp=xp)
+
+
+def wrong_argmax() -> Backend:
+    return replace(open_backend(), name="argmax", xp=Wrong(argmax=lambda x, axis: np.argmin(x, axis=axis)))
+
+
+def half_evaluation() -> Backend:
+    """The logits of evaluations of more than 100 images are rounded to float16; what training joins has three axes."""
+
+    def concat(arrays, axis):
+        joined = np.concatenate(arrays, axis=axis)
+        return joined.astype(np.float16).astype(np.float64) if joined.ndim == 2 and len(joined) > 100 else joined
+
+    return replace(open_backend(), name="half", xp=Wrong(concat=concat))
+
+
+EVALUATED = replace(CONFIG, batch_size=7)
+MANY = synthetic(200, 300, 6)
+
+
+@pytest.mark.parametrize(
+    ("make", "found", "unseen"),
+    [
+        (negated, ("logits", "test_loss", "accuracy", "predictions"), ("loss", "weights")),
+        (wrong_argmax, ("accuracy", "predictions"), ("loss", "logits", "weights", "test_loss")),
+        (half_evaluation, ("logits", "test_loss"), ("loss", "weights")),
+    ],
+)
+def test_what_is_wrong_in_evaluation_alone_is_found(make, found, unseen):
+    comparison = only(check(EVALUATED, MANY, [make()], 60))
+    assert not comparison.agrees
+    assert {name for name in found if getattr(comparison, name).first_step is None} == set()
+    assert {name for name in unseen if getattr(comparison, name).first_step is not None} == set()
+
+
+def test_the_wrong_namespaces_are_right_without_their_fault():
+    assert check_one(replace(open_backend(), name="right", xp=Wrong())).agrees
 
 
 @given(

@@ -284,7 +284,8 @@ def test_options_reach_the_computation(data_dir, tmp_path):
     assert record["backends"][0]["accuracy"] == reference.trajectory.accuracy
 
 
-def test_the_notebooks_own_loop_takes_part(data_dir):
+def test_the_notebooks_own_loop_takes_part(data_dir, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     outcome = parity(data_dir, "--backends", "array_api_compat:numpy", "--notebook")
     assert (outcome.code, outcome.err) == (0, "")
     assert table(outcome.out)["notebook"][-1] == "agrees"

@@ -9,8 +9,8 @@ that deviates instead.
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -23,8 +23,10 @@ from mlp_xp.commands.command_line import parse, print_error
 from mlp_xp.commands.data import load_data
 from mlp_xp.commands.trace import to_trace, trace_backends, trace_command
 from mlp_xp.config import ConfigError, TrainConfig, check_choice, check_range
+from mlp_xp.dataset import Dataset
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, Failure, check, compare, longest_dot_product, record_notebook
+from mlp_xp.parity.junit import junit_xml
 from mlp_xp.parity.report import (
     COLUMNS,
     allowed,
@@ -35,14 +37,21 @@ from mlp_xp.parity.report import (
     row,
     rows_without_numbers,
 )
+from mlp_xp.parity.requirements import lines
+from mlp_xp.runs.settings import RECIPES
 from mlp_xp.show.terminal import GLUE, plain_console, say
-
-# Columns in which the numbers of the table leave room for names.
-TABLE_WIDTH = 72
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Base:
+    """The source of the settings that the command line does not give."""
+
+    recipe: str | None = None
+    """Set of training settings and dtype to start from: notebook (default), standard or small."""
+
+
+@dataclass(frozen=True)
+class Arguments(Base):
     """Train on several array libraries and compare each, step by step, with NumPy."""
 
     backends: tuple[str, ...] = ()
@@ -53,20 +62,34 @@ class Arguments:
     """Update steps, after the ten steps of the notebook's warm-up."""
     dtype: str = "float64"
     """float64 or float32. Both are compared with float64; for float32 the tolerance follows from its larger eps."""
-    batch_size: int = 1
-    """Samples per step."""
-    hidden: tuple[int, ...] = (64,)
-    """Units of each hidden layer."""
+    train: TrainConfig = field(default_factory=TrainConfig)
     tolerance: float | None = None
     """Relative deviation to allow at every step, instead of the derived tolerance."""
     data_dir: Path | None = None
     """Folder with four IDX files, instead of MNIST."""
+    test_samples: int | None = None
+    """Evaluate on so many test images, the first ones, instead of all."""
     notebook: bool = False
     """Also compare the notebook's own loop in plain NumPy (one hidden layer; batches must divide the data)."""
     report_dir: Path | None = None
     """Write parity.json, parity.md and parity.png to this folder; with --trace, the reproducers."""
     trace: bool = False
     """Compare every single operation with NumPy, from the same inputs, and report the first one that deviates."""
+    junit: Path | None = None
+    """Write the result to this file as JUnit XML, one test per backend."""
+    requirements: bool = False
+    """Only print what is asked of an array library: functions, dtypes, attributes and operators, with their places."""
+
+
+def parse_arguments() -> Arguments:
+    """Parse the command line. Its options override the settings of the recipe that it names."""
+    recipe = parse(Base, some=True).recipe or "notebook"
+    check_choice("recipe", recipe, RECIPES)
+    preset = Arguments(train=RECIPES[recipe].train, dtype=RECIPES[recipe].dtype)
+    arguments: Arguments = parse(Arguments, default=preset)
+    if arguments.train.epochs != preset.train.epochs:
+        raise ConfigError("the check runs for a number of steps; give --steps instead", setting="epochs")
+    return arguments
 
 
 def open_backends(arguments: Arguments) -> tuple[list[Backend], dict[str, str], list[BackendError]]:
@@ -98,27 +121,28 @@ def open_backends(arguments: Arguments) -> tuple[list[Backend], dict[str, str], 
 
 def main() -> int:
     """Parse the command line, train, compare, and print the results. Return 1 if a backend does not agree."""
-    arguments: Arguments = parse(Arguments)
+    arguments = parse_arguments()
+    if arguments.requirements:
+        print(*lines(), sep="\n")
+        return 0
     check_range("steps", arguments.steps)
     if arguments.tolerance is not None and not arguments.tolerance > 0:
         raise ConfigError(f"{arguments.tolerance} is out of range; it must be above 0", setting="tolerance")
     check_choice("dtype", arguments.dtype, DTYPES)
-    config = TrainConfig(batch_size=arguments.batch_size, hidden=arguments.hidden)
+    config = arguments.train
     asked = asdict(arguments)
+    asked |= asked.pop("train")
     backends, unusable, missed = open_backends(arguments)
+    refused = [*map(str, missed)]
+    not_run = [reason for reason in unusable.values() if reason not in refused]
     if arguments.trace:
-        for setting in ("notebook", "tolerance"):
+        for setting in ("notebook", "tolerance", "junit"):
             if asked[setting]:
                 raise ConfigError("it has no meaning with --trace", setting=setting)
         if missed and not backends:
             raise missed[0]
-        dataset = load_data(arguments.data_dir or "mnist")
-        code = trace_backends(config, dataset, backends, arguments.steps, arguments.report_dir)
-        for reason in unusable.values():
-            if reason not in map(str, missed):
-                say(plain_console(), f"not run: {reason}")
-        for error in missed:
-            print_error(str(error))
+        code = trace_backends(config, load(arguments), backends, arguments.steps, arguments.report_dir)
+        print_missing(not_run, refused)
         return code or (2 if missed else 0)
     # NumPy in float64 is the reference; it is not compared with itself.
     compared = [backend for backend in backends if (backend.name, arguments.dtype) != ("numpy", "float64")]
@@ -136,8 +160,7 @@ def main() -> int:
         from mlp_xp.show.plots import draw_deviations, new_figure, save
 
         new_figure(1, 1)  # raises an error now, not after an hour of training, if Matplotlib is not installed
-    dataset = load_data(arguments.data_dir or "mnist")
-    config.check_fits(dataset.train_images.shape[0])
+    dataset = load(arguments)
     if arguments.report_dir:
         with file_errors(arguments.report_dir, "create"):
             arguments.report_dir.mkdir(parents=True, exist_ok=True)
@@ -164,24 +187,22 @@ def main() -> int:
     try:
         say(
             console,
-            f"{arguments.steps} steps, {arguments.dtype}, batches of {arguments.batch_size}: "
+            f"{arguments.steps} steps, {arguments.dtype}, batches of {config.batch_size}: "
             "largest relative deviations from NumPy in float64",
         )
-        show(comparisons, rows_without_numbers(failures, unusable), console)
-        refused = [*map(str, missed)]
-        for reason in unusable.values():
-            if reason not in refused:
-                say(console, f"not run: {reason}")
+        rows = [row(comparison, i) for i, comparison in enumerate(comparisons)]
+        show([*rows, *rows_without_numbers(failures, unusable)], console)
+        for comparison in comparisons[1:]:
+            say(console, also(comparison))
         for name, steps in to_trace(comparisons, failures, backends, config, arguments.steps):
             say(console, f"to find the first operation that deviates: {trace_command(name, steps, asked)}")
         for fault in faults:
             print(f"mismatch: {fault}", file=sys.stderr)
-        for reason in [*(failure.reason for failure in failures), *refused]:
-            print_error(reason)
+        print_missing(not_run, [*(failure.reason for failure in failures), *refused])
     finally:  # also if nobody reads the output any more: the work is done
         text = markdown(comparisons, failures, unusable, asked, faults)
+        record = json_record(comparisons, failures, unusable, asked, faults)
         if arguments.report_dir:
-            record = json_record(comparisons, failures, unusable, asked, faults)
             write_whole(arguments.report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
             write_whole(arguments.report_dir / "parity.md", text.encode(errors="backslashreplace"))
             figure = draw_deviations(
@@ -189,6 +210,8 @@ def main() -> int:
                 tolerance=allowed(config, dataset, asked, len(comparisons[0].deviations)),
             )
             save(figure, arguments.report_dir / "parity.png")
+        if arguments.junit:
+            write_whole(arguments.junit, junit_xml(record))
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
             path = Path(summary)
             with file_errors(path, "write"), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
@@ -196,23 +219,36 @@ def main() -> int:
     return 1 if faults else 3 if failures else 2 if missed else 0
 
 
-def show(comparisons: Sequence[Comparison], others: Iterable[tuple[str, ...]], console: Console) -> None:
-    """Print a table of the deviations, or in a narrow terminal a paragraph for each backend; then the accuracies.
+def load(arguments: Arguments) -> Dataset:
+    """Load the data set on the host, with as many test images as wanted, and check it against the settings."""
+    dataset = load_data(arguments.data_dir or "mnist")
+    arguments.train.check_fits(dataset.train_images.shape[0])
+    if arguments.test_samples is None:
+        return dataset
+    check_range("test_samples", arguments.test_samples)
+    images, labels = (each[: arguments.test_samples] for each in (dataset.test_images, dataset.test_labels))
+    return dataset._replace(test_images=images, test_labels=labels)
 
-    others: rows of the table for backends that failed or were not run.
-    """
-    rows: list[Sequence[str]] = [*(row(comparison, i) for i, comparison in enumerate(comparisons)), *others]
-    if console.width < TABLE_WIDTH:
+
+def print_missing(not_run: Sequence[str], errors: Sequence[str]) -> None:
+    """Print why backends were not run, and as errors why those that were asked for failed or could not be opened."""
+    for reason in not_run:
+        say(plain_console(), f"not run: {reason}")
+    for reason in errors:
+        print_error(reason)
+
+
+def show(rows: Sequence[Sequence[str]], console: Console) -> None:
+    """Print a table of the deviations, or a paragraph for each backend where the table is wider than the terminal."""
+    widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
+    if sum(widths) + len(widths) > console.width:
         for name, *cells in rows:
             pairs = [f"{heading} {cell}" for heading, cell in zip(COLUMNS[1:], cells, strict=True) if cell]
             say(console, f"{name}: {', '.join(pair.replace(' ', GLUE) for pair in pairs)}")
-    else:
-        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-        for heading in COLUMNS:
-            # If the table is too wide, names, versions and devices are cut, but never numbers.
-            table.add_column(heading, no_wrap=heading not in ("backend", "version", "device"))
-        for each in rows:
-            table.add_row(*each)
-        console.print(table)
-    for comparison in comparisons[1:]:
-        say(console, also(comparison))
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in COLUMNS:
+        table.add_column(heading, no_wrap=True)
+    for each in rows:
+        table.add_row(*each)
+    console.print(table)

@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def to_trace(
     """Yield the name of each backend that deviates or fails, and the number of steps that show it."""
     names = [backend.name for backend in backends]  # the notebook's loop is none
     for comparison in comparisons:
-        firsts = [quantity.first_step for quantity in comparison.quantities if quantity.first_step is not None]
+        firsts = [quantity.first_step for quantity in comparison.all_quantities if quantity.first_step is not None]
         if firsts and comparison.trajectory.backend in names:
             yield comparison.trajectory.backend, max(1, min(firsts) - config.warm_up_steps)
     for failure in failures:
@@ -88,9 +89,15 @@ def to_trace(
 def trace_command(name: str, steps: int, arguments: Mapping[str, Any]) -> str:
     """Return the command that traces a backend. arguments: those of `parity`."""
     words = ["--trace", "--backends", name, "--steps", steps, "--dtype", arguments["dtype"]]
-    words += ["--batch-size", arguments["batch_size"], "--hidden", *arguments["hidden"]]
+    for setting, default in {**asdict(TrainConfig()), "data_dir": None, "test_samples": None}.items():
+        value, option = arguments[setting], f"--{setting.replace('_', '-')}"
+        if setting == "epochs" or value == default:  # epochs come from a recipe, and the steps replace them
+            continue
+        if isinstance(value, bool):
+            words += [option if value else option.replace("--", "--no-", 1)]
+        else:
+            words += [option, *(value if isinstance(value, tuple) else [value])]
     words += [word for pair in arguments["device"] if pair.startswith(f"{name}=") for word in ("--device", pair)]
-    words += ["--data-dir", arguments["data_dir"]] if arguments["data_dir"] else []
     return f"{called('parity')} {shlex.join(map(str, words))}"
 
 

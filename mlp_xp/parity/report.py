@@ -4,15 +4,17 @@ import datetime as dt
 import math
 import platform
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mlp_xp import __version__
 from mlp_xp.backend import threads_chosen
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
-from mlp_xp.parity.compare import Comparison, Failure, Quantity, longest_dot_product, tolerance
+from mlp_xp.parity.compare import Comparison, Failure, Quantity, amplification, longest_dot_product, tolerance
 
 COLUMNS = ("backend", "version", "device", "loss", "logits", "weights", "head-room", "verdict")
 
@@ -27,7 +29,7 @@ def verdict(comparison: Comparison, position: int) -> str:
 def row(comparison: Comparison, position: int) -> tuple[str, ...]:
     """Return the table cells for COLUMNS."""
     trajectory = comparison.trajectory
-    head_room = min(quantity.head_room for quantity in comparison.quantities)
+    head_room = min(quantity.head_room for quantity in comparison.all_quantities)
     return (
         trajectory.backend,
         trajectory.version,
@@ -48,15 +50,22 @@ def rows_without_numbers(failures: list[Failure], unusable: Mapping[str, str]) -
 
 def mismatches(comparison: Comparison, config: TrainConfig) -> Iterator[str]:
     """Yield one line, with backend, step and quantity, for every quantity above its tolerance."""
-    for quantity in comparison.quantities:
+    for quantity in comparison.all_quantities:
         if quantity.first_step is not None:
             times = 1 / quantity.head_room if quantity.head_room else math.inf
             after = quantity.first_step - config.warm_up_steps
             place = f"step {after} after the warm-up" if after > 0 else f"step {quantity.first_step} of the warm-up"
-            yield (
-                f"{comparison.trajectory.backend}: the {quantity.name} of {place} is the first above its tolerance; "
-                f"largest relative deviation {quantity.largest:.2e}, {times:.3g} times what is allowed"
-            )
+            name, images = comparison.trajectory.backend, len(comparison.trajectory.predictions)
+            count = f"{quantity.largest:.0f} of {images} test images"
+            if quantity is comparison.predictions:
+                yield f"{name}: the predictions after {place} differ for {count}, where the logits leave no doubt"
+            elif quantity is comparison.accuracy:
+                yield f"{name}: the test accuracy after {place} differs by {count} more than can be in doubt"
+            else:
+                yield (
+                    f"{name}: the {quantity.name} of {place} is the first above its tolerance; "
+                    f"largest relative deviation {quantity.largest:.2e}, {times:.3g} times what is allowed"
+                )
 
 
 def markdown(
@@ -88,10 +97,11 @@ def also(comparison: Comparison) -> str:
     """Return the results that are not in the table, in one line."""
     trajectory = comparison.trajectory
     reports = len(trajectory.accuracies)
+    speed = "" if math.isnan(trajectory.microseconds) else f"; {trajectory.microseconds:.0f} µs per step"
     return (
         f"{trajectory.backend}: accuracy {100 * trajectory.accuracy:.2f} %; "
         f"{comparison.predictions_differ} of {len(trajectory.predictions)} predictions and "
-        f"{comparison.accuracies_differ} of {reports} reported accuracies differ"
+        f"{comparison.accuracies_differ} of {reports} reported accuracies differ{speed}"
     )
 
 
@@ -111,17 +121,29 @@ def json_record(
     return {
         "arguments": {name: str(v) if isinstance(v, Path) else v for name, v in arguments.items()},
         "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "mlp_xp": __version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "array-api-compat": version("array-api-compat"),
+        },
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "threads": threads_chosen(),
         "backends": [
             {
                 **{name: getattr(each.trajectory, name) for name in ("backend", "version", "device", "dtype")},
                 "verdict": verdict(each, i),
-                **{quantity.name: finite(quantity) for quantity in each.quantities},
+                "mismatches": [fault for fault in faults if fault.startswith(f"{each.trajectory.backend}: ")]
+                if i
+                else [],
+                **{quantity.name.replace(" ", "_"): finite(quantity) for quantity in each.all_quantities},
                 "accuracy": each.trajectory.accuracy,
                 "accuracies_differ": each.accuracies_differ,
                 "predictions_differ": each.predictions_differ,
-                "seconds": None if math.isnan(each.trajectory.seconds) else each.trajectory.seconds,
+                **{
+                    name: None if math.isnan(value := getattr(each.trajectory, name)) else value
+                    for name in ("seconds", "microseconds")
+                },
             }
             for i, each in enumerate(comparisons)
         ],
@@ -135,4 +157,5 @@ def allowed(config: TrainConfig, dataset: Dataset, arguments: Mapping[str, Any],
     """Return the tolerance at every step, (steps,)."""
     if arguments["tolerance"] is not None:
         return np.full(steps, arguments["tolerance"])
-    return tolerance(np.arange(1, steps + 1), arguments["dtype"], longest_dot_product(config, dataset))
+    steps_done = np.arange(1, steps + 1)
+    return amplification(config) * tolerance(steps_done, arguments["dtype"], longest_dot_product(config, dataset))

@@ -10,6 +10,7 @@ from typing import Any
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import ConfigError, TrainConfig, check_type
 from mlp_xp.errors import nearest
+from mlp_xp.foreign import hooks
 from mlp_xp.runs import records
 
 
@@ -122,7 +123,7 @@ def check_foreign(settings: Settings, named: str | None, where: str) -> None:
     named: the backend that the user gave, or None. To open a foreign backend is to import a module, which may run any
     code; a file, which may come from anybody, must not decide that alone.
     """
-    if ":" in settings.backend and named is None:
+    if (":" in settings.backend or settings.backend in hooks()) and named is None:
         raise ConfigError(
             f"{where} wants the module {settings.backend!r}, which is imported only if you name it too: give "
             f"--backend {shlex.quote(settings.backend)} to allow it, or another backend",

@@ -1,0 +1,47 @@
+"""PaddlePaddle: its functions under the names and with the keywords of the standard."""
+
+import numpy as np
+import paddle
+
+
+class Namespace:
+    """Paddle under the names of the standard."""
+
+    __name__ = "paddle"
+
+    def __getattr__(self, name):
+        """Return what paddle has."""
+        return getattr(paddle, name)
+
+    def asarray(self, x, *, dtype=None, copy=None):
+        """Make a tensor from a NumPy array, or copy one."""
+        return paddle.to_tensor(x, dtype=dtype) if isinstance(x, np.ndarray) else x.clone()
+
+    def astype(self, x, dtype):
+        """Convert a tensor."""
+        return x.astype(dtype)
+
+    def take(self, x, indices, *, axis):
+        """Take rows by number; of bytes by way of int32."""
+        if x.dtype == paddle.uint8:
+            return paddle.index_select(x.astype("int32"), indices, axis=axis).astype("uint8")
+        return paddle.index_select(x, indices, axis=axis)
+
+    def concat(self, arrays, *, axis=0):
+        """Join tensors."""
+        return paddle.concat(list(arrays), axis=axis)
+
+    def sum(self, x, *, axis=None, keepdims=False):
+        """Add along an axis."""
+        return paddle.sum(x, axis=axis, keepdim=keepdims)
+
+    def max(self, x, *, axis=None, keepdims=False):
+        """Return the largest; of bytes by way of int32."""
+        return paddle.max(x if x.dtype != paddle.uint8 else x.astype("int32"), axis=axis, keepdim=keepdims)
+
+    def min(self, x):
+        """Return the smallest; of bytes by way of int32."""
+        return paddle.min(x if x.dtype != paddle.uint8 else x.astype("int32"))
+
+
+xp = Namespace()

@@ -1,0 +1,54 @@
+"""The parity check as an assertion, for the tests of an array library."""
+
+from typing import Any
+
+from mlp_xp.backend import Backend, open_backend, open_namespace
+from mlp_xp.config import TrainConfig
+from mlp_xp.data.datasets import load_dataset
+from mlp_xp.dataset import Dataset
+from mlp_xp.parity.compare import Comparison, check
+from mlp_xp.parity.report import also, mismatches
+
+# Enough images for reports in which every class occurs.
+TRAINING_IMAGES, TEST_IMAGES = 2000, 500
+
+
+def assert_parity(
+    library: Any,
+    *,
+    dtype: str = "float64",
+    steps: int = 200,
+    config: TrainConfig | None = None,
+    dataset: Dataset | None = None,
+) -> None:
+    """Train on an array library and on NumPy, and raise AssertionError unless every step agrees.
+
+    library: an array namespace, a hook (see docs/libraries.md), a name for `open_backend` such as "my_library:xp", or
+    a backend, which has its own dtype. dtype: float64 or float32. steps: at least 1, after the warm-up. config: by
+    default the notebook's network, with batches of one. dataset: arrays on the host; by default the first images of
+    MNIST.
+
+    The error names each quantity that deviates and its first step, or the library's own error. Raises BackendError for
+    a library that lacks something, and ConfigError for settings that do not fit the data.
+    """
+    __tracebackhide__ = True  # pytest shows the caller's line
+    if isinstance(library, Backend):
+        backend = library
+    else:
+        backend = open_backend(library, None, dtype) if isinstance(library, str) else open_namespace(library, dtype)
+    config = config or TrainConfig(report_every=100)
+    dataset = dataset or first_images(TRAINING_IMAGES, TEST_IMAGES)
+    _, result = check(config, dataset, [backend], steps)
+    if not isinstance(result, Comparison):
+        raise AssertionError(result.reason)
+    if not result.agrees:
+        raise AssertionError("\n".join([*mismatches(result, config), also(result)]))
+
+
+def first_images(training: int, test: int) -> Dataset:
+    """Return the first images of MNIST, on the host."""
+    mnist = load_dataset()
+    return mnist._replace(
+        train_images=mnist.train_images[:training], train_labels=mnist.train_labels[:training],
+        test_images=mnist.test_images[:test], test_labels=mnist.test_labels[:test],
+    )  # fmt: skip
