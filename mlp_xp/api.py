@@ -13,11 +13,10 @@ from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.dataset import UNNAMED, Dataset
-from mlp_xp.device import to_device
 from mlp_xp.errors import MlpXpError
-from mlp_xp.metrics import Evaluation, confusion_matrix, evaluate, predict
+from mlp_xp.metrics import Evaluation, confusion_matrix
 from mlp_xp.runs import run_folder
-from mlp_xp.runs.checkpoints import backend_for, check_classes, load_model
+from mlp_xp.runs.checkpoints import backend_for, check_classes, evaluation_of, load_model, probabilities_of
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.gallery import draw_run, read_curves
@@ -90,19 +89,17 @@ def evaluate_run(
 
     backend, device: as `open_backend` takes them. data, cache_dir: as `load_dataset` takes them, by default the run's
     own data, which must not have changed; or a Dataset with arrays on the backend's device. Raises BackendError,
-    RunError, and what `load_dataset` raises.
+    RunError, also if the network's outputs are not finite, and what `load_dataset` raises.
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
     opened = backend_for(run_dir, backend, device)
     dataset = _data_of(run_dir, opened, data, cache_dir)
     check_classes(model, dataset)
-    network = to_device(model.network, opened)
-    images, labels = dataset.test_images, dataset.test_labels
-    result = evaluate(network, images, labels, activation=model.activation, backend=opened, prepare=dataset.prepare)
-    probabilities = predict(network, images, activation=model.activation, backend=opened, prepare=dataset.prepare)
-    predictions = np.argmax(opened.to_numpy(probabilities), axis=1)
-    matrix = confusion_matrix(opened.to_numpy(labels), predictions, len(model.class_names))
+    result = evaluation_of(run_dir, model, dataset, opened)
+    probabilities = probabilities_of(run_dir, model, dataset.test_images, opened, dataset.prepare)
+    predictions = np.argmax(probabilities, axis=1)
+    matrix = confusion_matrix(opened.to_numpy(dataset.test_labels), predictions, len(model.class_names))
     return RunEvaluation(result, matrix, model.class_names)
 
 
@@ -121,8 +118,8 @@ def predict_pictures(
 ) -> PicturePredictions:
     """Predict the classes of picture files, and of those in folders, by a run's network.
 
-    A file that cannot be read does not stop the others; see `Pictures.faults`. Raises BackendError, RunError, and
-    MlpXpError where the network takes images that are not square.
+    A file that cannot be read does not stop the others; see `Pictures.faults`. Raises BackendError, RunError, also if
+    the network's outputs are not finite, and MlpXpError where the network takes images that are not square.
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
@@ -136,9 +133,7 @@ def predict_pictures(
     read = read_pictures([_path(picture, "pictures") for picture in pictures], size=rows, fitted=round(rows * 20 / 28))
     probabilities = np.empty((0, len(model.class_names)))
     if read.paths:
-        network, images = to_device(model.network, opened), opened.asarray(read.images)
-        device_probabilities = predict(network, images, activation=model.activation, backend=opened)
-        probabilities = opened.to_numpy(device_probabilities).astype(float)
+        probabilities = probabilities_of(run_dir, model, opened.asarray(read.images), opened).astype(float)
     return PicturePredictions(read, probabilities, model.class_names)
 
 

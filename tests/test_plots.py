@@ -40,6 +40,13 @@ def test_curves_stand_at_the_samples_seen_and_lie_over_one_another() -> None:
     assert accuracy.lines[0].get_color() == losses.lines[0].get_color() != accuracy.lines[1].get_color()
 
 
+@pytest.mark.parametrize("loss", [1e300, 1.7e308, 5e-324])
+def test_losses_close_to_the_largest_number_are_drawn_without_warnings(loss: float, tmp_path: Path) -> None:
+    """Warnings are errors here. The axis of a logarithm ends beyond its numbers."""
+    reports = [{**each, "train_loss": loss} for each in records(4, 1.0)]
+    plots.save(plots.draw_curves([plots.Curves("one", reports, 300)]), tmp_path / "a.png")
+
+
 def test_every_run_is_told_apart_and_named_as_it_is() -> None:
     names = ["_hidden", "$not^{maths$", *(f"run {i}" for i in range(7))]
     figure = plots.draw_curves([plots.Curves(name, records(4, 1.0), 300) for name in names])

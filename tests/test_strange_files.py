@@ -23,7 +23,7 @@ from helpers import PATIENCE, Outcome, assert_one_line, call, finish, start
 from PIL import Image
 from safetensors.numpy import save
 
-from mlp_xp.api import train
+from mlp_xp.api import evaluate_run, plot_run, predict_pictures, train
 from mlp_xp.backend import open_backend
 from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.data.csv_files import CsvError, read_csv
@@ -444,6 +444,31 @@ def test_a_diverged_model_is_used_by_nothing(copy: Path, tmp_path: Path) -> None
         assert_one_line(call(*command), 2, "the array network.1.bias has values that are not finite")
     assert not_finite({"a": np.ones(3), "b": np.array([1.0, np.inf]), "c": np.array([np.nan])}) == "b"
     assert not_finite({"a": np.ones((0, 3)), "b": np.array(1.0, np.float32)}) is None
+
+
+def test_a_model_whose_outputs_are_not_finite_is_used_by_nothing(copy: Path, tmp_path: Path) -> None:
+    """Its weights are finite, but their products are not."""
+    huge = {"network.0.weights": np.full((36, 4), 1e307), "network.1.weights": np.full((4, 10), 1e308)}
+    huge["network.1.weights"][:, ::2] *= -1
+    altered(copy / "model.safetensors", lambda t: {**t, **huge})
+    change_settings(copy, activation="relu")
+    altered(copy / "model.safetensors", lambda t: t, activation="relu")
+    picture = tmp_path / "b.png"
+    Image.fromarray(np.pad(np.full((5, 5), 255, np.uint8), 9)).save(picture)
+    for command in (["evaluate", copy], ["predict", copy, picture], ["predict", copy, picture, "--json"], ["plot", copy]):
+        outcome = call(*command)
+        assert_one_line(outcome, 2, "model.safetensors", "its outputs are not finite", "lower learning rate")
+        assert not outcome.out
+    for use in (evaluate_run, plot_run, lambda folder: predict_pictures(folder, [picture])):
+        with pytest.raises(RunError, match="outputs are not finite"):
+            use(copy)
+
+
+def test_a_model_whose_loss_is_not_finite_is_not_evaluated(copy: Path) -> None:
+    """Its outputs are finite, but they differ by more than the largest number."""
+    biases = np.where(np.arange(10) % 2, 1.7e308, -1.7e308)
+    altered(copy / "model.safetensors", lambda t: {**t, "network.1.bias": biases})
+    assert_one_line(call("evaluate", copy), 2, "model.safetensors", "its outputs are not finite")
 
 
 POSITIONS = {

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backend import DTYPES, Backend, open_backend
-from mlp_xp.dataset import Dataset
+from mlp_xp.dataset import Dataset, Prepare, flatten_and_scale
+from mlp_xp.device import to_device
 from mlp_xp.files import write_whole
-from mlp_xp.functional import ACTIVATIONS
+from mlp_xp.functional import ACTIVATIONS, Array
+from mlp_xp.metrics import Evaluation, evaluate, predict
 from mlp_xp.network import Layer, Network
 from mlp_xp.regular import UnfitFileError, open_regular, read_fault
 from mlp_xp.runs import records
@@ -218,6 +220,40 @@ def _check_arrays(
 def backend_for(folder: str | Path, name: str, device: str | None = None) -> Backend:
     """Open a backend for a run's model, with the model's dtype. Raises BackendError or RunError."""
     return open_backend(name, device, load_model(folder).dtype)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # what is not finite is refused below
+def probabilities_of(
+    folder: str | Path, model: Model, images: Array, backend: Backend, prepare: Prepare = flatten_and_scale
+) -> np.ndarray:
+    """Return the class probabilities, on the host (n, classes), of images on the device, as `metrics.predict` does.
+
+    Raises RunError if they are not finite: those of a network whose weights are finite but too large.
+    """
+    network = to_device(model.network, backend)
+    probabilities = predict(network, images, activation=model.activation, backend=backend, prepare=prepare)
+    on_host = backend.to_numpy(probabilities)
+    _check_outputs(folder, on_host)
+    return on_host
+
+
+def evaluation_of(folder: str | Path, model: Model, dataset: Dataset, backend: Backend) -> Evaluation:
+    """Return loss and accuracy on the test set, as `metrics.evaluate` does. Raises RunError if the loss is not finite.
+
+    dataset: arrays on the backend's device.
+    """
+    network, images, labels = to_device(model.network, backend), dataset.test_images, dataset.test_labels
+    result = evaluate(network, images, labels, activation=model.activation, backend=backend, prepare=dataset.prepare)
+    _check_outputs(folder, np.array(result.loss))
+    return result
+
+
+def _check_outputs(folder: str | Path, values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        raise RunError(
+            f"{str(Path(folder) / MODEL)!r}: its outputs are not finite: the training diverged; train again with a "
+            "lower learning rate"
+        )
 
 
 def check_classes(model: Model, dataset: Dataset) -> None:

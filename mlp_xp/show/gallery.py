@@ -8,11 +8,10 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.dataset import Dataset
-from mlp_xp.device import to_device
 from mlp_xp.files import FileError
-from mlp_xp.metrics import confusion_matrix, predict
+from mlp_xp.metrics import confusion_matrix
 from mlp_xp.runs import records, run_folder
-from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.runs.checkpoints import load_model, probabilities_of
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
 
@@ -39,7 +38,8 @@ def _closing(folder: Path) -> list[dict[str, Any]]:
 def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Path]:
     """Draw curves.png, confusion.png, mistakes.png and weights.png into a run's folder, and return their paths.
 
-    dataset: arrays on the backend's device. Raises RunError if the folder has no model, and PlotError if Matplotlib is
+    dataset: arrays on the backend's device. Raises RunError if the folder has no model, or one whose
+    outputs are not finite, and PlotError if Matplotlib is
     not installed or broken, or the folder cannot be written: the run itself is complete and intact.
     """
     try:
@@ -53,10 +53,7 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Pat
 def _draw(folder: Path, dataset: Dataset, backend: Backend) -> list[Path]:
     model = load_model(folder)
     images, labels = backend.to_numpy(dataset.test_images), backend.to_numpy(dataset.test_labels)
-    network = to_device(model.network, backend)
-    probabilities = backend.to_numpy(
-        predict(network, dataset.test_images, activation=model.activation, backend=backend, prepare=dataset.prepare)
-    )
+    probabilities = probabilities_of(folder, model, dataset.test_images, backend, dataset.prepare)
     matrix = confusion_matrix(labels, np.argmax(probabilities, axis=1), len(model.class_names))
     paths = [folder / name for name in run_folder.PICTURES]
     curves, confusion, mistakes, weights = paths

@@ -98,7 +98,8 @@ def drawing() -> Iterator[None]:
     from matplotlib import style
 
     try:
-        with style.context("default"):
+        # Matplotlib computes limits and ticks beyond the data, which overflow where a loss is close to the largest number.
+        with style.context("default"), np.errstate(over="ignore", invalid="ignore"):
             yield
     except (OSError, MemoryError, ImportError, RuntimeError) as error:  # RuntimeError: from the font library
         reason = " ".join(f"{error}".split()) or "out of memory"
