@@ -21,7 +21,7 @@ class UnfitFileError(OSError):
 def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     """Open a regular file, or a link to one, for reading bytes.
 
-    Raises UnfitFileError for a FIFO, socket or device, and any other OSError that opening raises, such as
+    Raises UnfitFileError for a FIFO, socket or device, or a file that waits for data, and any other OSError that opening raises, such as
     IsADirectoryError; ValueError for a path with characters that no path can have. Never waits for another process.
     """
     # Before opening, because opening a device may have an effect; and after it, because the path may have changed.
@@ -29,6 +29,7 @@ def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         _check(os.fstat(descriptor).st_mode, path)
+        _check_ready(descriptor, path)
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
@@ -48,6 +49,20 @@ def read_fault(error: OSError) -> str:
     """Return why a file cannot be read, to follow its name in a message."""
     reason = error.strerror or str(error)
     return reason if isinstance(error, UnfitFileError) else f"cannot be read: {reason}"
+
+
+def _check_ready(descriptor: int, path: str | os.PathLike[str]) -> None:
+    """Raise UnfitFileError for a file that has nothing to read yet, such as /proc/kmsg, which looks regular.
+
+    Python would read None from it, not bytes.
+    """
+    try:
+        os.read(descriptor, 1)
+    except BlockingIOError as error:
+        raise UnfitFileError(
+            error.errno, "has nothing to read yet, so it is no ordinary file; copy its content to one", os.fspath(path)
+        ) from error
+    os.lseek(descriptor, 0, os.SEEK_SET)
 
 
 def _check(mode: int, path: str | os.PathLike[str]) -> None:

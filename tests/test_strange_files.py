@@ -111,6 +111,28 @@ def test_a_link_to_a_regular_file_is_one(tmp_path: Path) -> None:
         read_regular(tmp_path / "link", 6)
 
 
+def test_a_file_that_waits_for_data_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like /proc/kmsg, it looks regular; here it is a pipe that nobody has written to."""
+    (tmp_path / "kmsg.png").write_bytes(b"")
+    original, read_end, write_end = os.open, *os.pipe()
+
+    def opened(path: Any, *args: Any, **options: Any) -> int:
+        if path != tmp_path / "kmsg.png":
+            return original(path, *args, **options)
+        descriptor = os.dup(read_end)
+        os.set_blocking(descriptor, False)
+        return descriptor
+
+    monkeypatch.setattr(os, "open", opened)
+    monkeypatch.setattr("mlp_xp.regular._check", lambda mode, path: None)
+    with pytest.raises(UnfitFileError, match="has nothing to read yet"):
+        read_regular(tmp_path / "kmsg.png", 9)
+    with pytest.raises(PictureError, match="has nothing to read yet"):
+        prepare_picture(tmp_path / "kmsg.png")
+    os.close(read_end)
+    os.close(write_end)
+
+
 @pytest.mark.parametrize(
     ("name", "command"),
     [
