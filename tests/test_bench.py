@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import SCRIPTS
+from helpers import SCRIPTS, assert_one_line, call
 from rich.console import Console
 
 from mlp_xp.bench import contestants, measure, report
@@ -329,3 +329,23 @@ def test_document_is_updated_between_its_marks(tmp_path: Path) -> None:
     assert path.read_text() == "before\n<!-- here: begin -->\n\nnew\n\n<!-- here: end -->\nafter\n"
     with pytest.raises(MlpXpError, match="elsewhere: begin"):
         bench.update_document(path, "elsewhere", "new")
+
+
+@pytest.mark.parametrize("name", ["bench", "bench_curves"])
+@pytest.mark.parametrize(
+    "content",
+    ['{"workloads":[]}', '{"workloads":{}}', '{"workloads":[1]}', '{"workloads":[{}]}', '{"curves":[{}]}',
+     '{"curves":{"a":{}}}', '{"curves":3}', '{"workloads":3}', "[" * 100_000, "[]", "\xff"],
+)  # fmt: skip
+def test_what_is_no_record_is_one_line(name: str, content: str, tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_bytes(content.encode("latin-1"))
+    assert_one_line(call(name, "--record", path), 2, "--record", repr(str(path)), "is not a record of scripts/")
+
+
+@pytest.mark.parametrize("name", ["bench", "bench_curves"])
+def test_a_document_is_checked_before_measuring(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"mlp_xp.commands.{name}.measure_all", lambda *_: pytest.fail("it measured"))
+    assert_one_line(call(name, "--update-docs", tmp_path / "no.md"), 2, "--update-docs", "no.md")
+    (tmp_path / "a.md").write_text("# Nothing\n")
+    assert_one_line(call(name, "--update-docs", tmp_path / "a.md"), 2, "does not have the lines")

@@ -1,6 +1,7 @@
 """scripts/parity.py: what it says, writes and returns."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -261,6 +262,17 @@ def test_the_summary_of_a_job_is_appended(data_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
     outcome = parity(data_dir, "--backends", "array_api_compat:numpy")
     assert_one_line(outcome, 1, repr(str(tmp_path)), "Is a directory")
+
+
+def test_a_summary_that_is_a_fifo_is_refused(data_dir, tmp_path, monkeypatch):
+    """Opening it would wait for a reader, which here is there, so that nothing waits."""
+    os.mkfifo(tmp_path / "fifo")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "fifo"))
+    outcome = parity(data_dir, "--backends", "array_api_compat:numpy")
+    assert_one_line(outcome, 1, repr(str(tmp_path / "fifo")), "is not a regular file")
+    assert not os.read(reader, 9)
+    os.close(reader)
 
 
 def test_a_tolerance_that_is_given_is_the_one(data_dir, stranger):

@@ -7,6 +7,8 @@ available, are listed as not run.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from mlp_xp.config import check_range
 from mlp_xp.data.datasets import MNIST_DIR
 from mlp_xp.errors import MlpXpError, nearest
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.regular import read_fault, read_regular
+from mlp_xp.regular import UnfitFileError, read_fault, read_regular
 from mlp_xp.show.plots import import_matplotlib
 from mlp_xp.show.terminal import plain_console
 
@@ -132,19 +134,37 @@ def measure_all(options: Options, console: Console) -> Record:
 
 def read_record(path: Path, key: str, script: str) -> Record:
     """Read a record that a script wrote. Raises MlpXpError if it cannot be read or does not have the key."""
-    try:
+    with whole_record(path, script):
         record: Record = json.loads(read_regular(path, LARGEST_RECORD))
-        if not isinstance(record, dict) or key not in record:
+        if not isinstance(record, dict) or not record.get(key):
             raise ValueError(f"it has no {key}")
-    except (OSError, ValueError) as error:
+        return record
+
+
+@contextmanager
+def whole_record(path: Path | None, script: str) -> Iterator[None]:
+    """Raise MlpXpError for what goes wrong in the `with` block because a record that was read has not all it should.
+
+    path: where the record was read; None for one that was just measured, of which every error is a bug.
+    """
+    try:
+        yield
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        if path is None or isinstance(error, MlpXpError | BrokenPipeError):
+            raise
+        if isinstance(error, OSError) and error.filename is None and not isinstance(error, UnfitFileError):
+            raise
+        reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
         raise MlpXpError(
-            f"--record: {str(path)!r} is not a record of {script} ({error}); give a .json file that it wrote"
+            f"--record: {str(path)!r} is not a record of {script} ({reason}); give a .json file that it wrote"
         ) from error
-    return record
 
 
-def update_document(path: Path, mark: str, inside: str) -> None:
-    """Replace the text between two marks in a Markdown file. Raises MlpXpError if the file or a mark is missing."""
+def check_document(path: Path, mark: str) -> tuple[str, str]:
+    """Return the text before and after what two marks in a Markdown file enclose, with the marks.
+
+    Raises MlpXpError if the file or a mark is missing.
+    """
     begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
     try:
         text = read_regular(path, LARGEST_RECORD).decode()
@@ -155,14 +175,21 @@ def update_document(path: Path, mark: str, inside: str) -> None:
     _, found_end, after = rest.partition(end)
     if not found or not found_end:
         raise MlpXpError(f"--update-docs: {str(path)!r} does not have the lines {begin!r} and {end!r}; add them")
-    write_whole(path, f"{before}{begin}\n\n{inside.strip()}\n\n{end}{after}".encode(errors="backslashreplace"))
+    return f"{before}{begin}", f"{end}{after}"
+
+
+def update_document(path: Path, mark: str, inside: str) -> None:
+    """Replace the text between two marks in a Markdown file. Raises MlpXpError if the file or a mark is missing."""
+    before, after = check_document(path, mark)
+    write_whole(path, f"{before}\n\n{inside.strip()}\n\n{after}".encode(errors="backslashreplace"))
 
 
 def write(folder: Path, record: Record) -> None:
     """Write bench.json, bench.md and bench.png."""
+    text, picture = markdown(record), draw(record)  # before a file is replaced: a record that was read may be damaged
     write_whole(folder / "bench.json", (json.dumps(record, indent=1) + "\n").encode())
-    write_whole(folder / "bench.md", markdown(record).encode(errors="backslashreplace"))
-    write_whole(folder / "bench.png", draw(record))
+    write_whole(folder / "bench.md", text.encode(errors="backslashreplace"))
+    write_whole(folder / "bench.png", picture)
 
 
 def main() -> int:
@@ -171,6 +198,8 @@ def main() -> int:
     check_options(options)
     if options.output_dir or options.update_docs:
         check_matplotlib()
+    if options.update_docs:
+        check_document(options.update_docs, "scripts/bench.py")
     if options.output_dir:
         make_folder(options.output_dir)
     console = plain_console()
@@ -180,6 +209,12 @@ def main() -> int:
         else measure_all(options, console)
     )
     widen(console)
+    with whole_record(options.record, "scripts/bench.py"):
+        return report(options, record, console)
+
+
+def report(options: Options, record: Record, console: Console) -> int:
+    """Print and write a record, and return the exit code."""
     try:
         console.print(conditions(record) + "\n", style="dim")
         show(record, console)

@@ -21,7 +21,15 @@ from rich.markdown import Markdown
 from mlp_xp.bench.contestants import CONTESTANTS, IDIOMATIC, NOTEBOOK, VARIANTS, Workload
 from mlp_xp.bench.measure import circumstances, measure
 from mlp_xp.bench.report import OURS, REST, THEIRS, Record, conditions, digits, grid, measured, step_seconds
-from mlp_xp.commands.bench import check_matplotlib, make_folder, read_record, update_document, widen
+from mlp_xp.commands.bench import (
+    check_document,
+    check_matplotlib,
+    make_folder,
+    read_record,
+    update_document,
+    whole_record,
+    widen,
+)
 from mlp_xp.commands.command_line import parse
 from mlp_xp.config import check_range
 from mlp_xp.data.datasets import MNIST_DIR, load_dataset
@@ -190,6 +198,8 @@ def main() -> None:
         check_range(field, getattr(options, field))
     if options.output_dir or options.update_docs:
         check_matplotlib()
+    if options.update_docs:
+        check_document(options.update_docs, "scripts/bench_curves.py")
     if options.output_dir:
         make_folder(options.output_dir)
     console = plain_console()
@@ -198,12 +208,19 @@ def main() -> None:
     else:
         record = measure_all(options, console)
     widen(console)
+    with whole_record(options.record, "scripts/bench_curves.py"):
+        report(options, record, console)
+
+
+def report(options: Options, record: Record, console: Console) -> None:
+    """Print and write a record."""
     try:
         console.print(Markdown(markdown(record)))
     finally:  # also if nobody reads the output any more: the work is done
         if options.output_dir:
+            picture = draw(record)  # before a file is replaced: a record that was read may be damaged
             write_whole(options.output_dir / "curves.json", (json.dumps(record, indent=1) + "\n").encode())
-            write_whole(options.output_dir / "curves.png", draw(record))
+            write_whole(options.output_dir / "curves.png", picture)
         if options.update_docs:
             update_document(options.update_docs, "scripts/bench_curves.py", markdown(record))
             write_whole(options.update_docs.with_name(f"{options.update_docs.stem}-curves.png"), draw(record))

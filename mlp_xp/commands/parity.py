@@ -24,7 +24,7 @@ from mlp_xp.commands.data import load_data
 from mlp_xp.commands.trace import to_trace, trace_backends, trace_command
 from mlp_xp.config import ConfigError, TrainConfig, check_choice, check_range
 from mlp_xp.dataset import Dataset
-from mlp_xp.files import file_errors, write_whole
+from mlp_xp.files import FileError, file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, Failure, check, compare, longest_dot_product, record_notebook
 from mlp_xp.parity.junit import junit_xml
 from mlp_xp.parity.report import (
@@ -214,6 +214,8 @@ def main() -> int:
             write_whole(arguments.junit, junit_xml(record))
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
             path = Path(summary)
+            if path.exists() and not path.is_dir() and not path.is_file():
+                raise FileError(f"{summary!r}: is not a regular file; set GITHUB_STEP_SUMMARY to one, or unset it")
             with file_errors(path, "write"), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 file.write(f"## Backend parity\n\n{text}\n")
     return 1 if faults else 3 if failures else 2 if missed else 0
