@@ -495,12 +495,13 @@ def test_a_model_whose_loss_is_not_finite_is_not_evaluated(copy: Path) -> None:
 
 POSITIONS = {
     "epoch": [None, -1, 1, 2**60, 1.5, "0", True],
-    "sample": [None, -1, 2**60, 1.5, []],
-    "step": [None, 0, 1.5, "1"],
-    "reports": [None, -1, 2**60, {}],
-    "seconds": [None, -1, float("nan"), float("inf"), "1"],
-    "loss": [None, float("nan"), "1", 10**400],
-    "tally": [None, [], [1, 2], [1, 2, 3, 4], ["a", 1, 1], [1, 1.5, 1], {}],
+    "sample": [None, -1, 2**60, 1.5, [], 0, 7, 199, 201, 2**53],
+    "step": [None, 0, 1.5, "1", 1, 209, 2**53],
+    "reports": [None, -1, 2**60, {}, 0, 1, 3, 2**53],
+    "seconds": [None, -1, float("nan"), float("inf"), "1", 1e308],
+    "loss": [None, float("nan"), "1", 10**400, -1],
+    "tally": [None, [], [1, 2], [1, 2, 3, 4], ["a", 1, 1], [1, 1.5, 1], {}, [1, 0, 1], [1, 2**53, 1], [-1, 99, 1],
+              [1, 99, 1e308]],
     "best": [[], [1], [2, 0], ["a", 0], {}, 1, [0.5, 0]],
 }
 
