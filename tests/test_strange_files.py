@@ -477,7 +477,7 @@ def test_a_model_whose_outputs_are_not_finite_is_used_by_nothing(copy: Path, tmp
     altered(copy / "model.safetensors", lambda t: t, activation="relu")
     picture = tmp_path / "b.png"
     Image.fromarray(np.pad(np.full((5, 5), 255, np.uint8), 9)).save(picture)
-    for command in (["evaluate", copy], ["predict", copy, picture], ["predict", copy, picture, "--json"], ["plot", copy]):
+    for command in (["evaluate", copy], ["predict", copy, picture, "--json"], ["plot", copy]):
         outcome = call(*command)
         assert_one_line(outcome, 2, "model.safetensors", "its outputs are not finite", "lower learning rate")
         assert not outcome.out
@@ -500,8 +500,19 @@ POSITIONS = {
     "reports": [None, -1, 2**60, {}, 0, 1, 3, 2**53],
     "seconds": [None, -1, float("nan"), float("inf"), "1", 1e308],
     "loss": [None, float("nan"), "1", 10**400, -1],
-    "tally": [None, [], [1, 2], [1, 2, 3, 4], ["a", 1, 1], [1, 1.5, 1], {}, [1, 0, 1], [1, 2**53, 1], [-1, 99, 1],
-              [1, 99, 1e308]],
+    "tally": [
+        None,
+        [],
+        [1, 2],
+        [1, 2, 3, 4],
+        ["a", 1, 1],
+        [1, 1.5, 1],
+        {},
+        [1, 0, 1],
+        [1, 2**53, 1],
+        [-1, 99, 1],
+        [1, 99, 1e308],
+    ],
     "best": [[], [1], [2, 0], ["a", 0], {}, 1, [0.5, 0]],
 }
 

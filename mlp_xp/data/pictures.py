@@ -33,6 +33,10 @@ FITTED = 20
 
 # More pixels do not improve a digit, unless it fills less than 1/25 of the picture's side.
 LARGEST_SIDE = 500
+# Pixels of a file, and of its longer side: decoding and converting it then takes less than 1 GB.
+LARGEST_PICTURE, LONGEST_PICTURE = 30_000_000, 65_500
+# Pixels that are converted at once.
+PIECE = 1 << 20
 # On the scale from black (0) to white (1): border pixels this close to the median show paper under even light.
 EVEN = 0.03
 # Ink must differ from the paper by more than this, on the same scale, and by more than NOISE times the paper's noise.
@@ -159,8 +163,10 @@ def _decode(picture: "str | os.PathLike[str] | Image.Image", name: str) -> "Imag
     warnings.simplefilter("error", pillow.DecompressionBombWarning)
     try:
         if not isinstance(picture, (str, os.PathLike)):
+            _check_size(picture, name)
             return ImageOps.exif_transpose(picture)
         with _open(picture, name) as file, pillow.open(file, formats=_formats()) as opened:
+            _check_size(opened, name)  # before its pixels are decoded
             return ImageOps.exif_transpose(opened)
     except (pillow.DecompressionBombWarning, pillow.DecompressionBombError) as error:
         limit = f"{pillow.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
@@ -172,6 +178,13 @@ def _decode(picture: "str | os.PathLike[str] | Image.Image", name: str) -> "Imag
             raise PictureError(f"{name}: cannot be read: {error.strerror}; fix the file or folder") from error
         fault = " ".join(str(error).split()) or type(error).__name__
         raise PictureError(f"{name}: is a damaged picture: {fault}; save it again as PNG or JPEG") from error
+
+
+def _check_size(picture: "Image.Image", name: str) -> None:
+    width, height = picture.size
+    if width * height > LARGEST_PICTURE or max(width, height) > LONGEST_PICTURE:
+        limit = f"{LARGEST_PICTURE // 10**6} million pixels, or {LONGEST_PICTURE} on a side"
+        raise PictureError(f"{name}: has {width} x {height} pixels, more than {limit}; make it smaller")
 
 
 def _open(path: str | os.PathLike[str], name: str) -> BufferedReader:
@@ -208,15 +221,28 @@ def grey(image: "Image.Image") -> Floats:
 
     if image.mode[0] in "IF":
         # Scanners use 10, 12 or 16 bits, so the value of white is known only from the picture itself.
-        values = np.nan_to_num(np.asarray(image, np.float64))
-        values -= values.min()
-        image = Image.fromarray(np.uint8(values * (255 / max(values.max(), 1e-300))))
+        image = Image.fromarray(_stretched(np.asarray(image)))
     grey = image.convert("RGB").convert("L")
     if image.has_transparency_data:
         alpha = image.convert("RGBA").getchannel("A")
         grey = Image.composite(grey, Image.new("L", grey.size, _behind(np.asarray(grey), np.asarray(alpha))), alpha)
     grey.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BOX)
     return np.asarray(grey, np.float64) / 255
+
+
+def _stretched(values: npt.NDArray[Any]) -> Bytes:
+    """Map values (rows, columns) to 0, ..., 255, the smallest to 0. By pieces: as float64 all of it is very large."""
+    flat, result = np.ascontiguousarray(values).reshape(-1), np.empty(values.size, np.uint8)
+
+    def piece(start: int) -> Floats:
+        return np.nan_to_num(flat[start : start + PIECE].astype(np.float64))
+
+    starts = range(0, values.size, PIECE)
+    low = min(float(piece(start).min()) for start in starts)
+    scale = 255 / max(*(float((piece(start) - low).max()) for start in starts), 1e-300)
+    for start in starts:
+        result[start : start + PIECE] = (piece(start) - low) * scale
+    return result.reshape(values.shape)
 
 
 def _behind(grey: Bytes, alpha: Bytes) -> int:

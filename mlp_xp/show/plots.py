@@ -98,7 +98,7 @@ def drawing() -> Iterator[None]:
     from matplotlib import style
 
     try:
-        # Matplotlib computes limits and ticks beyond the data, which overflow where a loss is close to the largest number.
+        # Matplotlib computes limits and ticks beyond the data, which overflow for the largest losses.
         with style.context("default"), np.errstate(over="ignore", invalid="ignore"):
             yield
     except (OSError, MemoryError, ImportError, RuntimeError) as error:  # RuntimeError: from the font library
