@@ -23,10 +23,13 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise FileError(
+        fault = FileError(
             f"{str(path)!r}: cannot {doing}: {error.strerror or error}; free some space or fix the folder, then try "
             "again"
-        ) from error
+        )
+        if error.errno == errno.ENAMETOOLONG:
+            fault.exit_code = 2  # not the machine's fault, but the input's
+        raise fault from error
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -13,6 +13,7 @@ import difflib
 import errno
 import inspect
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -43,6 +44,8 @@ OTHER_NAMES = {
 }
 # Characters of a wrong word in an error.
 LONGEST = 60
+# What is cut in a line on stderr: more than a file system takes as a name or as a path, and a line of such paths.
+LONG_NAME, LONG_PATH, LONG_LINE = (re.compile(p, re.S) for p in ("[^ /]{270,}", "[^ ]{4200,}", ".{20000,}"))
 # Characters of a whole number: Python refuses to convert more digits.
 LONGEST_INTEGER = 4300
 WANTED = {int: ("a whole number", "64"), float: ("a number", "0.01")}
@@ -118,6 +121,7 @@ def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some
     parser = Parser(prog=Path(sys.argv[0]).name, add_help=not some)
     parser.allow_abbrev = parser.exit_on_error = False
     options = add_options(parser, kind, default, common=not some)
+    _refuse_end_of_options(sys.argv[1:] if args is None else args, options)
     try:
         known, unknown = parser.parse_known_intermixed_args(args)
     except argparse.ArgumentError as error:
@@ -136,6 +140,15 @@ def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some
             value = tuple(each for part in value for each in part)
         values[option.name] = value
     return _build(kind, values)
+
+
+def _refuse_end_of_options(args: list[str], options: list[Option]) -> None:
+    """Raise UsageError for `--name=--`, of which Python's argparse makes an empty list, whatever the option's type."""
+    names = {option.shown for option in options if not option.metavar}
+    for word in args[: args.index("--")] if "--" in args else args:
+        name, _, value = word.partition("=")
+        if value == "--" and name in names:
+            raise UsageError(f"{name}: '--' is not a value; give one or leave the option out; {HELP}")
 
 
 def add_options(
@@ -241,7 +254,7 @@ def _shortened(word: str) -> str:
 def _help(option: Option) -> str:
     default = " ".join(map(str, option.default)) if option.several and option.default else option.default
     nothing = option.metavar or any(default is each for each in (None, False, (), dataclasses.MISSING))
-    return (option.text + ("" if nothing else f" (default: {default})")).replace("%", "%%")
+    return (option.text + ("" if nothing else f" (default: {printable(str(default))})")).replace("%", "%%")
 
 
 def _suggestion(word: str, options: list[Option]) -> str:
@@ -304,7 +317,7 @@ def _warnings_as_lines() -> Iterator[None]:
 
         def show_line(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
             if issubclass(category, MlpXpWarning):
-                print(f"warning: {message}", file=sys.stderr)
+                print_line("warning", str(message))
             else:
                 show(message, category, *place, **others)
 
@@ -312,13 +325,26 @@ def _warnings_as_lines() -> Iterator[None]:
         yield
 
 
-def print_error(text: str) -> None:
-    """Print an error as one line on stderr, if it can be written; the exit code says the same. Raises BrokenPipeError.
+def _without_long_words(text: str) -> str:
+    """Return text with long words cut in the middle. A path that a file system takes is left whole, to be copied."""
+    for long, most in ((LONG_NAME, 200), (LONG_PATH, 200), (LONG_LINE, 2000)):
+        text = long.sub(lambda found, most=most: f"{found[0][: most - 40]}...{found[0][-40:]}", text)  # type: ignore[misc]
+    return text
 
-    The line is not wrapped, so that a command in it can be copied from a terminal.
+
+def print_error(text: str) -> None:
+    """Print an error as `print_line` does."""
+    print_line("error", text)
+
+
+def print_line(kind: str, text: str) -> None:
+    """Print `kind: text` as one line on stderr, if it can be written. Raises BrokenPipeError.
+
+    The line is not wrapped, so that a command in it can be copied from a terminal. Words that are too long for a path
+    are cut, and control characters are shown as escapes.
     """
     try:
-        print(f"error: {printable(text)}", file=sys.stderr)
+        print(f"{kind}: {printable(_without_long_words(text))}", file=sys.stderr)
     except BrokenPipeError:
         raise
     except OSError:
@@ -385,7 +411,7 @@ def _end(main: Callable[[], int | None]) -> Any:
             raise
         _show_traceback(error)
         print_error(reason)
-        return 1
+        return 2 if error.errno == errno.ENAMETOOLONG else 1
     except MemoryError as error:
         _show_traceback(error)
         print_error(f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes")

@@ -8,7 +8,6 @@ that deviates instead.
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,7 +18,7 @@ from rich.progress import TextColumn
 from rich.table import Table
 
 from mlp_xp.backend import BACKENDS, DTYPES, Backend, BackendError, open_backend
-from mlp_xp.commands.command_line import parse, print_error
+from mlp_xp.commands.command_line import parse, print_error, print_line
 from mlp_xp.commands.data import load_data
 from mlp_xp.commands.trace import to_trace, trace_backends, trace_command
 from mlp_xp.config import ConfigError, TrainConfig, check_choice, check_range
@@ -197,7 +196,7 @@ def main() -> int:
         for name, steps in to_trace(comparisons, failures, backends, config, arguments.steps):
             say(console, f"to find the first operation that deviates: {trace_command(name, steps, asked)}")
         for fault in faults:
-            print(f"mismatch: {fault}", file=sys.stderr)
+            print_line("mismatch", fault)
         print_missing(not_run, [*(failure.reason for failure in failures), *refused])
     finally:  # also if nobody reads the output any more: the work is done
         text = markdown(comparisons, failures, unusable, asked, faults)

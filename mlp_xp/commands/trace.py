@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mlp_xp.backend import Backend
-from mlp_xp.commands.command_line import called, print_error
+from mlp_xp.commands.command_line import called, print_error, print_line
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.parity.compare import Comparison, Failure
@@ -53,7 +52,7 @@ def trace_backends(
             for other in (totals.first for totals in run.totals.values()):
                 if other and other is not run.first:
                     say(console, f"also deviates: {deviation_line(backend, other)}")
-            print(f"deviates: {deviation_line(backend, run.first)}", file=sys.stderr)
+            print_line("deviates", deviation_line(backend, run.first))
         if run.failure:
             print_error(getattr(run.failure, "text", f"backend {backend.name}: {run.failure!r}"))
         codes.append(1 if run.first else getattr(run.failure, "exit_code", 0))
