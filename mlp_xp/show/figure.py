@@ -19,6 +19,8 @@ class Picture(Figure):
         with warnings.catch_warnings(), style.context("default"):
             # A run's name may contain letters that no installed font has.
             warnings.filterwarnings("ignore", "Glyph", UserWarning)
+            # Long names may leave no room for the axes.
+            warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
             self.savefig(file, format="png", backend="agg")
         return file.getvalue()
 

@@ -6,6 +6,7 @@ missing or broken Matplotlib, an invalid setting that it reads when it is import
 exception is a bug and keeps its traceback.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osv^DPX"
 DPI = 130
+LONGEST_NAME = 60  # characters that are drawn
 NAMES = {"matplotlib": ("Matplotlib", "matplotlib"), "PIL": ("Pillow", "pillow")}
 
 
@@ -50,6 +52,10 @@ class Curves(NamedTuple):
 
 def _import_figure() -> Any:
     """Return the module `figure`. Raises PlotError if Matplotlib is not installed or cannot be imported."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    # A folder of settings that cannot be written, or a line that it does not know, is no matter of a picture.
+    logger.setLevel(logging.ERROR)
     try:
         return import_module("mlp_xp.show.figure")
     except ModuleNotFoundError as error:
@@ -64,6 +70,8 @@ def _import_figure() -> Any:
         raise PlotError(
             f"Matplotlib cannot be imported ({reason[:200]}); fix its settings, or install it again"
         ) from error
+    finally:
+        logger.setLevel(level)
 
 
 def import_matplotlib() -> Any:
@@ -128,6 +136,7 @@ def _label(text: str) -> str:
 
 
 def _visible(text: str) -> str:
+    text = text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME // 2]}...{text[-LONGEST_NAME // 2 :]}"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
