@@ -1,5 +1,6 @@
 """What the commands do, as one call each. `parity.compare.check` and `bench.measure.measure` are such calls as well."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from mlp_xp.metrics import Evaluation, confusion_matrix
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import backend_for, check_classes, evaluation_of, load_model, probabilities_of
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
-from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.settings import Settings, can_be_a_name
 from mlp_xp.show.gallery import draw_run, read_curves
 from mlp_xp.show.plots import PlotError, draw_curves, save
 from mlp_xp.training import Event, Report, trajectory
@@ -164,9 +165,13 @@ def plot_curves(run_dirs: Sequence[str | Path], output: str | Path) -> Path:
 
 
 def _path(given: str | Path, setting: str = "run_dir") -> Path:
-    """Return a path. Raises MlpXpError for an empty string, which would be the current folder."""
+    """Return a path. Raises MlpXpError for what is none, and an empty string, which would be the current folder."""
     if given == "":
         raise MlpXpError("is empty; give a path", setting=setting)
+    if not isinstance(given, str | os.PathLike) or isinstance(os.fspath(given), bytes):
+        raise MlpXpError(f"{given!r:.80} is not a path; give a string or a Path", setting=setting)
+    if not can_be_a_name(os.fspath(given)):
+        raise MlpXpError(f"{os.fspath(given)!r:.80} has characters that are not valid in a path", setting=setting)
     return Path(given)
 
 

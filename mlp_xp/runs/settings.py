@@ -14,7 +14,8 @@ from mlp_xp.foreign import hooks
 from mlp_xp.runs import records
 
 
-def _can_be_a_name(value: str) -> bool:
+def can_be_a_name(value: str) -> bool:
+    """Return whether a file can have the name: it has no NUL, and only characters that file systems can encode."""
     try:
         return b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:
@@ -46,7 +47,7 @@ class Settings:
             check_type(name, value, str)
             if not value:
                 raise ConfigError("is an empty string; give a name or leave it out", setting=name)
-            if not _can_be_a_name(value):
+            if not can_be_a_name(value):
                 raise ConfigError(f"{value!r} contains characters that are not valid in a name", setting=name)
 
     def open_backend(self) -> Backend:
@@ -100,12 +101,17 @@ def unflatten(record: dict[str, Any], where: str) -> Settings:
 
 def read_settings(path: Path) -> Settings:
     """Read the settings in a run's config.json, or in any JSON file with some of these fields. Raises MlpXpError."""
-    return parse_settings(path)[0]
+    return parse_settings(path, "give a saved configuration")[0]
 
 
-def parse_settings(path: Path) -> tuple[Settings, dict[str, Any]]:
-    """Return the settings in a JSON file and the file's whole record, whose fields are checked. Raises MlpXpError."""
-    where, advice = repr(str(path)), "give a saved configuration"
+def parse_settings(
+    path: Path, advice: str = "restore it from a copy, or train again"
+) -> tuple[Settings, dict[str, Any]]:
+    """Return the settings in a JSON file and the file's whole record, whose fields are checked. Raises MlpXpError.
+
+    advice: what to do about a damaged file; by default about a run's.
+    """
+    where = repr(str(path))
     record = records.read_json(path, advice)
     if not isinstance(record, dict):
         raise records.RunError(f"{where}: is not a JSON object; {advice}")
