@@ -106,7 +106,12 @@ class TrainConfig:
         for name in vars(self):
             if name in RANGES:
                 check_range(name, getattr(self, name))
-        _check("patience", self.patience, not self.patience or self.validation > 0, "0 unless samples are held out")
+        _check(
+            "patience",
+            self.patience,
+            not self.patience or self.validation > 0,
+            "0 unless samples are held out with validation",
+        )
         check_choice("update_order", self.update_order, UPDATE_ORDERS)
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("init", self.init, INITIALISERS)
@@ -150,7 +155,9 @@ def check_range(name: str, value: float | tuple[int, ...]) -> None:
     least, most = RANGES[name]
     for number in value if isinstance(value, tuple) else (value,):
         wanted = f"at most {most}" if number > most else f"at least {least}"
-        _check(name, number, least <= number <= most, wanted)  # NaN is in no range
+        if number != number:
+            raise ConfigError(f"nan is not a number; it must be {wanted}", setting=name)
+        _check(name, number, least <= number <= most, wanted)
 
 
 def _check(name: str, value: Any, valid: bool, wanted: str) -> None:

@@ -80,7 +80,9 @@ def test_layers_have_units(hidden):
 
 def test_patience_needs_samples_held_out():
     assert refusal(patience=-1, validation=10) == "patience: -1 is out of range; it must be at least 0"
-    assert refusal(patience=2) == "patience: 2 is out of range; it must be 0 unless samples are held out"
+    assert (
+        refusal(patience=2) == "patience: 2 is out of range; it must be 0 unless samples are held out with validation"
+    )
     assert TrainConfig(patience=2, validation=10).patience == 2
 
 
