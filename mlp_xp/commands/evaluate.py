@@ -38,7 +38,7 @@ class Arguments:
 def main() -> None:
     """Parse the command line, evaluate the network, and print the results."""
     arguments: Arguments = parse(Arguments)
-    with naming_option():
+    with naming_option(run=None if arguments.data_dir else arguments.run_dir):
         result, matrix, class_names = evaluate_run(
             arguments.run_dir,
             arguments.backend,

@@ -41,7 +41,7 @@ def main() -> int:
             setting="output",
         )
     (folder,) = arguments.run_dirs
-    with naming_option():
+    with naming_option(run=None if arguments.data_dir else folder):
         paths = plot_run(folder, arguments.backend, data=arguments.data_dir, cache_dir=arguments.cache_dir)
     for path in paths:
         print(path)

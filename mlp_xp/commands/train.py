@@ -21,7 +21,8 @@ from mlp_xp.backend import Backend
 from mlp_xp.commands.command_line import as_argument, called, parse, silence_output
 from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
-from mlp_xp.dataset import Dataset
+from mlp_xp.data.registry import DATASETS
+from mlp_xp.dataset import UNNAMED, Dataset
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import file_errors
 from mlp_xp.runs import recording, replacing, run_folder
@@ -54,6 +55,8 @@ class Named:
 
     backend: str | None = None
     """The backend, unless it comes from a recipe, a file or a run."""
+    data_dir: Path | None = None
+    """The folder of the data, likewise."""
 
 
 @dataclass(frozen=True)
@@ -295,11 +298,15 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Con
 
 def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
     """Load the data set to the device, and check it against the settings before anything is written."""
+    if arguments.data_dir and arguments.dataset != UNNAMED:
+        check_choice("dataset", arguments.dataset, DATASETS)
+    given = parse(Named, some=True).data_dir
     with show_downloads(console) as progress:
         dataset = load_data(
             run_folder.data_of(arguments),
             backend,
             option="data_dir" if arguments.data_dir else "dataset",
+            run=None if given else arguments.resume,
             cache_dir=arguments.cache_dir,
             progress=progress,
         )
