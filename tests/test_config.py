@@ -64,7 +64,8 @@ def refusal(**settings) -> str:
 
 @pytest.mark.parametrize(("name", "value", "wanted"), BAD)
 def test_numbers_out_of_range_are_refused(name, value, wanted):
-    assert refusal(**{name: value}) == f"{name}: {value} is out of range; it must be {wanted}"
+    reason = "is not a number" if value != value else "is out of range"
+    assert refusal(**{name: value}) == f"{name}: {value} {reason}; it must be {wanted}"
 
 
 @pytest.mark.parametrize(("name", "value"), BOUNDS)

@@ -84,7 +84,7 @@ def test_real_numbers_train_diverge_or_are_refused_in_one_line(name, text, data_
         if least <= value <= most:
             assert (outcome.code, outcome.err) == (0, "")
         else:
-            assert_one_line(outcome, 2, f"error: {option}: ", "is out of range; it must be at ")
+            assert_one_line(outcome, 2, f"error: {option}: ", "; it must be at ")
             assert not folder.exists()
             with pytest.raises(ConfigError):
                 TrainConfig(**{name: value})

@@ -63,11 +63,6 @@ def test_no_option_takes_the_end_of_options(command, option):
         assert str(caught.value).endswith(HELP)
 
 
-def test_the_end_of_options_still_ends_them():
-    kind = KINDS["plot"]
-    assert parse(kind, args=["--output", "a.png", "--", "-x"]).run_dirs == (Path("-x"),)
-
-
 @pytest.mark.parametrize(
     ("command", "words"),
     [("train", ["--resume=--"]), ("train", ["--hidden=--"]), ("plot", ["x", "y", "--output=--"]),

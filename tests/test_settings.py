@@ -85,7 +85,7 @@ WRONG = [
     ({"learning_rate": "fast"}, "learning_rate: 'fast' is not a number"),
     ({"learning_rate": 10**400}, "is not a number"),
     ({"learning_rate": True}, "learning_rate: True is not a number"),
-    ({"learning_rate": float("nan")}, "learning_rate: nan is out of range"),
+    ({"learning_rate": float("nan")}, "learning_rate: nan is not a number"),
     ({"hidden": 64}, "hidden: 64 is not a list of whole numbers"),
     ({"hidden": [64.5]}, "hidden: 64.5 is not a whole number"),
     ({"hidden": [True]}, "hidden: True is not a whole number"),
