@@ -21,8 +21,9 @@ class UnfitFileError(OSError):
 def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     """Open a regular file, or a link to one, for reading bytes.
 
-    Raises UnfitFileError for a FIFO, socket or device, or a file that waits for data, and any other OSError that opening
-    raises, such as IsADirectoryError; ValueError for a path with characters that no path can have. Never waits for another process.
+    Raises UnfitFileError for a FIFO, socket or device, or a file that waits for data, and any other OSError that
+    opening raises, such as IsADirectoryError; ValueError for a path with characters that no path can have. Never waits
+    for another process.
     """
     # Before opening, because opening a device may have an effect; and after it, because the path may have changed.
     _check(Path(path).stat().st_mode, path)

@@ -149,8 +149,9 @@ def check_position(folder: Path, position: Position, settings: Settings, dataset
     loss, tallied, seconds = position.tally
     if tallied != since:
         refuse("tally", list(position.tally), f"{since} samples have followed the last report there")
-    if loss < 0 or position.loss < 0:
-        refuse(*(("tally", list(position.tally)) if loss < 0 else ("loss", position.loss)), "no loss is below 0")
+    for name, value in (("tally", loss), ("loss", position.loss)):
+        if value < 0:
+            refuse(name, value, "no loss is below 0")
     for name, value in (("tally", seconds), ("seconds", position.seconds)):
         if value > LONGEST_SECONDS:
             refuse(name, value, f"no run takes more than {LONGEST_SECONDS:g} seconds")
