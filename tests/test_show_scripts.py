@@ -126,7 +126,7 @@ def test_plot_draws_one_run_and_lays_several_over_one_another(folder, tmp_path, 
 def test_a_name_that_is_too_long_is_one_line(script, monkeypatch, capsys) -> None:
     args = {"predict.py": ["x" * 300, "x.png"], "train.py": ["--resume", "x" * 300]}.get(script, ["x" * 300])
     code, out, err = call(monkeypatch, capsys, script, *args)
-    assert (code, out) == (1, "")
+    assert (code, out) == (2, "")
     assert re.fullmatch(r"error: 'x+(/config\.json)?': File name too long; .*\n", err)
 
 
