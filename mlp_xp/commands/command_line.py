@@ -45,7 +45,7 @@ OTHER_NAMES = {
 # Characters of a wrong word in an error.
 LONGEST = 60
 # What is cut in a line on stderr: more than a file system takes as a name or as a path, and a line of such paths.
-LONG_NAME, LONG_PATH, LONG_LINE = (re.compile(p, re.S) for p in ("[^ /]{270,}", "[^ ]{4200,}", ".{20000,}"))
+LONG_NAME, LONG_PATH, LONG_LINE = (re.compile(p, re.S) for p in ("[^ /]{320,}", "[^ ]{4200,}", ".{20000,}"))
 # Characters of a whole number: Python refuses to convert more digits.
 LONGEST_INTEGER = 4300
 WANTED = {int: ("a whole number", "64"), float: ("a number", "0.01")}
