@@ -34,7 +34,7 @@ FITTED = 20
 # More pixels do not improve a digit, unless it fills less than 1/25 of the picture's side.
 LARGEST_SIDE = 500
 # Pixels of a file, and of its longer side: decoding and converting it then takes less than 1 GB.
-LARGEST_PICTURE, LONGEST_PICTURE = 30_000_000, 65_500
+LARGEST_PICTURE, LONGEST_PICTURE = 50_000_000, 65_500
 # Pixels that are converted at once.
 PIECE = 1 << 20
 # On the scale from black (0) to white (1): border pixels this close to the median show paper under even light.
