@@ -358,7 +358,7 @@ def test_an_empty_ready_folder_costs_no_result(old, tmp_path):
     assert not (folder / ".ready").exists()
 
 
-@pytest.mark.parametrize("config", ['{"architectures": ["Bert"]}', "not JSON"])
+@pytest.mark.parametrize("config", ["{}", '{"architectures": ["Bert"]}', "not JSON"])
 def test_a_folder_of_another_program_is_not_overwritten(config, data_dir, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(config)

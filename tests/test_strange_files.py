@@ -583,7 +583,7 @@ def test_a_module_that_only_a_file_names_is_not_imported(copy: Path, evil: Path,
 def test_a_module_is_imported_if_the_user_names_it_too(copy: Path, evil: Path) -> None:
     change_settings(copy, backend="evil:x")
     outcome = call("train", "--resume", copy, "--backend", "evil:x")
-    assert_one_line(outcome, 2, "it does not implement the array API standard")
+    assert_one_line(outcome, 2, "backend evil:x: ")
     assert evil.exists()
     assert call("train", "--resume", copy, "--backend", "numpy").code == 0
     with pytest.raises(ConfigError, match=r"backend: 'file' wants the module 'a:b'"):

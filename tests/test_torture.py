@@ -51,7 +51,7 @@ def test_finds_no_fault_in_replacing_a_run(part, only, tmp_path):
 @pytest.mark.parametrize(
     ("part", "plant", "arguments", "found"),
     [
-        ("kills", "skip-steps", ["--rounds", 3], "metrics.jsonl"),
+        ("kills", "skip-steps", ["--rounds", 3], "no chunk of the run's epochs ends there"),
         ("calls", "in-place", ["--rounds", 60], "not whole"),
         ("calls", "swallow", ["--only", "new:30:ENOSPC+"], "exit code 0, but"),
         ("power", "no-sync", ["--rounds", 300], "was complete"),

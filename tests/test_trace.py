@@ -616,9 +616,9 @@ def test_parity_names_the_command_that_traces(data_dir, stranger):
     outcome = call("parity", *arguments, "--backends", f"{stranger}:right", f"{stranger}:wrong")
     assert outcome.code == 1
     (line,) = [line for line in outcome.out.splitlines() if "--trace" in line]
-    prefix, _, words = line.partition(": python ")
+    prefix, _, words = line.partition(": ")
     assert prefix == "to find the first operation that deviates"
-    script, *words = words.split()
+    _, script, *words = words.split()
     assert script.endswith("parity.py")
     assert words[:5] == ["--trace", "--backends", f"{stranger}:wrong", "--steps", "1"]
     outcome = call("parity", *words)

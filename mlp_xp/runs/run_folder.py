@@ -23,7 +23,7 @@ from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
-from mlp_xp.runs.settings import Settings, flatten, parse_settings, read_settings
+from mlp_xp.runs.settings import Settings, flatten, parse_settings
 from mlp_xp.training import Best, Report
 
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png")
@@ -78,7 +78,9 @@ def check_new(folder: Path, overwrite: bool) -> None:
             f"{str(folder)!r} already contains a run; choose another folder, or overwrite the run", setting="run_dir"
         )
     if CONFIG in names:
-        read_settings(folder / CONFIG)
+        _, record = parse_settings(folder / CONFIG)
+        if "settings" not in record:
+            raise RunError(f"{str(folder / CONFIG)!r}: is not of a run; choose another folder", setting="run_dir")
     elif {name for name in names if not name.endswith(ASIDE)} - {LOCK, HOLDER, NEW, READY}:
         raise RunError(f"{str(folder)!r} is neither empty nor a run; choose another folder", setting="run_dir")
 
