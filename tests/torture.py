@@ -199,6 +199,7 @@ def update_document(path: Path, text: str) -> None:
 def main() -> int:
     """Run the parts. Return 1 if a fault was found."""
     options = parse(sys.argv[1:])
+    circumstances = facts(options)  # before a part changes sys.argv
     backends = options.backends or [name for name in BACKENDS if installed(name)]
     parts = options.parts or [*PARTS]
     options.keep.mkdir(parents=True, exist_ok=True)
@@ -235,7 +236,7 @@ def main() -> int:
             else:
                 record = start_part(part, backend, options, minutes)
             records.append(record)
-    whole = {**facts(options), "parts": records}
+    whole = {**circumstances, "parts": records}
     if options.report:
         options.report.write_text(json.dumps(whole, indent=2) + "\n")
     if options.update_docs:
