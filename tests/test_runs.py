@@ -3,6 +3,8 @@
 import datetime as dt
 import json
 import math
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +47,7 @@ def folder(request, tmp_path) -> tuple[str, Path]:
     elif request.param != "none":
         path.mkdir()
     if request.param == "run":
-        (path / "config.json").write_text("{}")
+        (path / "config.json").write_text('{"settings": {}}')
     if request.param == "other":
         (path / "thesis.tex").write_text("mine")
     if request.param == "half":  # killed while it began
@@ -127,11 +129,19 @@ def test_metrics_are_appended_in_full_precision(tmp_path):
 
 
 def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
+    """And at the first line the name of the file, or a checkpoint could outlast the reports that it counts."""
     synced = []
-    monkeypatch.setattr("os.fsync", lambda _: synced.append((tmp_path / "metrics.jsonl").read_bytes()))
+
+    def record(descriptor):
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), (tmp_path / "metrics.jsonl").read_bytes()))
+
+    monkeypatch.setattr("os.fsync", record)
     run_folder.append_metrics(tmp_path, a_report())
-    assert synced == [(tmp_path / "metrics.jsonl").read_bytes()]
-    assert synced[0].endswith(b"}\n")
+    first = (tmp_path / "metrics.jsonl").read_bytes()
+    assert first.endswith(b"}\n")
+    assert synced == [(False, first), (True, first)]
+    run_folder.append_metrics(tmp_path, a_report())
+    assert synced[2:] == [(False, (tmp_path / "metrics.jsonl").read_bytes())]
 
 
 def test_metrics_may_be_none_or_cut_off_but_not_damaged(tmp_path):

@@ -20,7 +20,7 @@ from mlp_xp.backend import Backend, threads_chosen
 from mlp_xp.checks import check_arrays
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, write_whole
+from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
 from mlp_xp.runs.settings import Settings, flatten, parse_settings
@@ -235,10 +235,14 @@ def write_result(folder: Path, closing: Report, best: Best | None) -> None:
 def append_metrics(folder: Path, report: Report) -> None:
     """Append one line to metrics.jsonl, and wait until it is on disk. Raises FileError."""
     line = json.dumps(metrics_record(report)) + "\n"
-    with file_errors(folder / METRICS, "write"), (folder / METRICS).open("a", encoding="utf-8") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
+    with file_errors(folder / METRICS, "write"):
+        is_new = not (folder / METRICS).exists()
+        with (folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        if is_new:
+            sync(folder)  # or a checkpoint could outlast the reports that it counts
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
