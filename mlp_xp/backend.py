@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import os
 import re
-import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,13 +16,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from mlp_xp.errors import MlpXpError, nearest, not_installed
 from mlp_xp.foreign import copy_to_host, exists, find, hooks, materialised, version_of
 from mlp_xp.functional import Array
 from mlp_xp.loops import Scan, eager_scan
 from mlp_xp.requirements import required_names
+from mlp_xp.threads import OneThread, by_cpus, by_variables, one_blas_thread, openmp, threads_chosen
 
 DTYPES = ("float64", "float32")
 # Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
@@ -215,26 +214,6 @@ def _line(error: Exception) -> str:
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..."
 
 
-def threads_chosen() -> dict[str, str]:
-    """Return the environment variables that set a number of threads, such as OMP_NUM_THREADS.
-
-    Without any, eager libraries compute on one thread. For a small network, passing work between threads costs more
-    than it saves, on a busy machine tens of times more; and one thread gives the same bits on any number of cores.
-    """
-    return {name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")}
-
-
-def _by_variables(facts: Mapping[str, Any]) -> str:
-    chosen = {name: value for name, value in facts.items() if name.endswith("_NUM_THREADS")}
-    if {*chosen.values()} <= {"1"}:
-        return "1 thread"
-    return ", ".join(f"{name}={value}" for name, value in sorted(chosen.items()))
-
-
-def _by_cpus(facts: Mapping[str, Any]) -> str:
-    return f"{facts.get('cpus', 'an unknown number of')} CPUs"
-
-
 def _eager(
     name: str,
     library: ModuleType,
@@ -242,7 +221,7 @@ def _eager(
     device: Any,
     to_numpy: Callable[[Array], np.ndarray],
     one_thread: AbstractContextManager[Any] | None = None,
-    threads: Callable[[Mapping[str, Any]], str] = _by_variables,
+    threads: Callable[[Mapping[str, Any]], str] = by_variables,
     **others: Any,
 ) -> Backend:
     """Make a backend that does not compile.
@@ -268,57 +247,6 @@ def _eager(
     return Backend(name, version, xp, device, None, from_numpy, to_numpy, scan, jit, threads, **others)
 
 
-class _OneThread:
-    """A context in which libraries compute on one thread. Several Python threads may be in it at once.
-
-    BLAS libraries and PyTorch have one number for the whole process, so only the last Python thread that leaves
-    restores it. OpenMP has a number for each Python thread, so each sets and restores its own. The numbers restored are
-    those from before the first entered.
-
-    shared, own: objects with `get_num_threads()` and `set_num_threads(number)`, such as threadpoolctl's controllers.
-    """
-
-    def __init__(self, shared: Sequence[Any], own: Sequence[Any]) -> None:
-        self._libraries = [*shared, *own]
-        self._shared = len(shared)
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before: list[int] = []
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._before = [library.get_num_threads() for library in self._libraries]
-            self._inside += 1
-            for library in self._libraries:
-                _set_threads(library, 1)
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            first = self._shared if self._inside else 0
-            for library, number in zip(self._libraries[first:], self._before[first:], strict=True):
-                _set_threads(library, number)
-
-
-def _set_threads(library: Any, number: int) -> None:
-    # Newer versions of threadpoolctl let only one Python thread set the number of OpenBLAS, until that is cleared, and
-    # ignore the others. Here the lock of _OneThread sees to the order.
-    release = getattr(library, "clear_controlling_thread", lambda force: None)
-    release(force=True)
-    library.set_num_threads(number)
-    release(force=True)
-
-
-def _openmp() -> Sequence[Any]:
-    return ThreadpoolController().select(user_api="openmp").lib_controllers
-
-
-@lru_cache(maxsize=1)  # of all backends together, because they share the libraries
-def _one_blas_thread() -> _OneThread:
-    return _OneThread(ThreadpoolController().select(user_api="blas").lib_controllers, _openmp())
-
-
 def _no_device(name: str, device: str, known: Sequence[str]) -> BackendError:
     return BackendError(f"backend {name}: device {device!r} is not available; choose one of {', '.join(known)}")
 
@@ -328,7 +256,7 @@ def _open_numpy(device: str | None) -> Backend:
 
     if device not in (None, "cpu"):
         raise _no_device("numpy", device, ["cpu"])
-    return _eager("numpy", np, xp, "cpu", np.array, _one_blas_thread())
+    return _eager("numpy", np, xp, "cpu", np.array, one_blas_thread())
 
 
 def _open_cupy(device: str | None) -> Backend:
@@ -370,10 +298,10 @@ def _open_cupy(device: str | None) -> Backend:
 
 
 @lru_cache(maxsize=1)
-def _one_torch_thread() -> _OneThread:
+def _one_torch_thread() -> OneThread:
     import torch
 
-    return _OneThread([torch], _openmp())
+    return OneThread([torch], openmp())
 
 
 def _open_torch(device: str | None) -> Backend:
@@ -437,7 +365,7 @@ def _open_jax(device: str | None) -> Backend:
 
     return Backend(
         "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, jax.lax.scan, jit,
-        threads=_by_cpus if place.platform == "cpu" else lambda facts: "",
+        threads=by_cpus if place.platform == "cpu" else lambda facts: "",
         memory_available=memory_available, errors=(jax.errors.JaxRuntimeError, MemoryError),
     )  # fmt: skip
 
@@ -454,7 +382,7 @@ def _open_strict(device: str | None) -> Backend:
     def to_numpy(x: Array) -> np.ndarray:
         return np.array(xp.asarray(x, device=host))
 
-    return _eager("array-api-strict", xp, xp, place, to_numpy, _one_blas_thread())
+    return _eager("array-api-strict", xp, xp, place, to_numpy, one_blas_thread())
 
 
 def _open_namespace(name: str, device: str | None, dtype: str) -> Backend:
@@ -477,7 +405,7 @@ def _open_found(name: str, hook: Any, dtype: str) -> Backend:
         )
 
     def threads(facts: Mapping[str, Any]) -> str:
-        return f"{_by_cpus(facts)}, {_by_variables(facts)}"
+        return f"{by_cpus(facts)}, {by_variables(facts)}"
 
     to_numpy = getattr(hook, "to_numpy", copy_to_host) if is_hook else copy_to_host
     backend = _eager(name, xp, xp, None, to_numpy, threads=threads, errors=(Exception,))

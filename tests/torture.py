@@ -123,7 +123,7 @@ def start_program(part: str, options: argparse.Namespace, minutes: float) -> dic
     if not path.exists():
         return {**record, "seconds": 0, "skipped": f"there is no {path.name}"}
     began = time.monotonic()
-    words = [str(60 * minutes), str(options.seed)] if part == "files" else []
+    words = [str(60 * minutes), *([str(options.seed)] if part == "files" else [])]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     env.pop("LD_PRELOAD", None)
     last = ""

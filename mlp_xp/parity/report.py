@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from mlp_xp import __version__
-from mlp_xp.backend import threads_chosen
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.parity.compare import Comparison, Failure, Quantity, amplification, longest_dot_product, tolerance
+from mlp_xp.threads import threads_chosen
 
 COLUMNS = ("backend", "version", "device", "loss", "logits", "weights", "head-room", "verdict")
 

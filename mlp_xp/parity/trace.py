@@ -20,7 +20,7 @@ import array_api_compat.numpy as numpy_xp
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from mlp_xp.backend import Backend, BackendFailure, threads_chosen
+from mlp_xp.backend import Backend, BackendFailure
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
@@ -28,6 +28,7 @@ from mlp_xp.functional import Array
 from mlp_xp.loops import Carry, eager_scan
 from mlp_xp.parity.bounds import KNOWN, Verdict, check
 from mlp_xp.parity.compare import record
+from mlp_xp.threads import threads_chosen
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # Files that call operations only on behalf of others: this one, `Backend.asarray`, and NumPy's errstate around it.

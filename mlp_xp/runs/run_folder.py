@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp import __version__
-from mlp_xp.backend import Backend, threads_chosen
+from mlp_xp.backend import Backend
 from mlp_xp.checks import check_arrays
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpWarning
@@ -24,6 +24,7 @@ from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, writ
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
 from mlp_xp.runs.settings import Settings, flatten, parse_settings
+from mlp_xp.threads import threads_chosen
 from mlp_xp.training import Best, Report
 
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png")
