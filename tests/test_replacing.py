@@ -332,7 +332,9 @@ def test_overwrite_where_nothing_is_writes_a_run(old, data_dir, tmp_path):
 
 
 @pytest.mark.parametrize("name", [".new", ".ready"])
-@pytest.mark.parametrize("kind", ["link to a folder", "link to itself", "dead link", "file", "something else in it"])
+@pytest.mark.parametrize(
+    "kind", ["link to a folder", "link to a new run", "link to itself", "dead link", "file", "something else in it"]
+)
 def test_what_has_the_name_of_a_replacement_but_is_none_is_refused(name, kind, old, data_dir, tmp_path):
     folder, other = shutil.copytree(old, tmp_path / "run"), shutil.copytree(old, tmp_path / "other")
     place = folder / name
@@ -342,7 +344,12 @@ def test_what_has_the_name_of_a_replacement_but_is_none_is_refused(name, kind, o
         place.mkdir()
         (place / "precious").write_text("precious")
     else:
-        place.symlink_to({"link to a folder": other, "link to itself": ".", "dead link": "nowhere"}[kind])
+        new = tmp_path / "new"
+        new.mkdir()
+        for file in run_folder.RUN_FILES:
+            shutil.copy(old / file, new)
+        targets = {"link to a folder": other, "link to a new run": new, "link to itself": ".", "dead link": "nowhere"}
+        place.symlink_to(targets[kind])
     before = {path.name: path.lstat().st_mtime_ns for path in folder.iterdir()}
     for arguments in (["--resume", folder], overwriting(data_dir, folder)):
         assert_one_line(call("train", *arguments), 2, name, "move it away")
