@@ -78,7 +78,12 @@ def openmp() -> Sequence[Any]:
     return ThreadpoolController().select(user_api="openmp").lib_controllers
 
 
+def one_thread() -> OneThread:
+    """Return a context in which the BLAS and OpenMP libraries that are loaded now compute on one thread."""
+    return OneThread(ThreadpoolController().select(user_api="blas").lib_controllers, openmp())
+
+
 @lru_cache(maxsize=1)  # of all backends together, because they share the libraries
 def one_blas_thread() -> OneThread:
-    """Return the context in which the BLAS and OpenMP libraries that are loaded compute on one thread."""
-    return OneThread(ThreadpoolController().select(user_api="blas").lib_controllers, openmp())
+    """Return the same context at each call, with the libraries that were loaded at the first."""
+    return one_thread()

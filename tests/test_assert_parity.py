@@ -15,7 +15,6 @@ from data_sets import TINY
 from helpers import SCRIPTS, assert_one_line, call
 
 from mlp_xp import TrainConfig, open_backend
-from mlp_xp.config import ConfigError
 from mlp_xp.parity import assert_parity
 from mlp_xp.parity.junit import junit_xml
 from mlp_xp.parity.testing import first_images
@@ -219,14 +218,3 @@ def test_the_action_runs_a_command_that_there_is():
 def test_the_backend_that_is_given_is_the_one_that_runs():
     with pytest.raises(AssertionError, match=r"^numpy: "):
         assert_parity(replace(open_backend(), xp=Namespace(tanh=inexact)), config=CONFIG, dataset=TINY, steps=5)
-
-
-def test_adam_amplifies_rounding_and_has_a_tolerance_of_its_own():
-    """It divides by the size of a gradient. PyTorch was told to differ from NumPy, and so was NumPy in float32."""
-    config = replace(CONFIG, optimizer="adam", batch_size=16)
-    for name in ("jax", "array-api-strict"):
-        assert_parity(open_backend(name), config=config, dataset=TINY, steps=60)
-    with pytest.raises(AssertionError):
-        assert_parity(Namespace(sqrt=lambda x: numpy.sqrt(x) * 1.001), config=config, dataset=TINY, steps=60)
-    with pytest.raises(ConfigError, match="optimizer: rounding may change adam's weights in float32 by any amount"):
-        assert_parity(Namespace(), dtype="float32", config=config, dataset=TINY, steps=60)

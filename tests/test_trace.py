@@ -25,7 +25,7 @@ from mlp_xp.parity import bounds
 from mlp_xp.parity.bounds import EXACT, KNOWN, SUMS, ULPS, check, gamma
 from mlp_xp.parity.compare import record
 from mlp_xp.parity.reproducer import write_reproducer
-from mlp_xp.parity.trace import LibraryError, Tracer, trace, tracing
+from mlp_xp.parity.trace import LibraryError, Tracer, trace, tracing, train_and_evaluate
 from mlp_xp.training import DivergenceError
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
@@ -263,7 +263,7 @@ def test_a_fault_is_named_with_its_operation_and_its_step(fault):
     config = replace(CONFIG, warm_up_steps=2)
     untraced = Library(name, change, when)
     try:
-        record(config, TINY, untraced.backend(), steps)
+        train_and_evaluate(config, TINY, untraced.backend(), steps)
     except (ValueError, TypeError, AttributeError):
         assert untraced.struck, "only after the fault"
     assert untraced.struck, "the fault changes nothing"

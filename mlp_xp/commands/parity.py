@@ -7,6 +7,7 @@ that deviates instead.
 """
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,7 +29,7 @@ from mlp_xp.parity.compare import Comparison, Failure, check, compare, longest_d
 from mlp_xp.parity.junit import junit_xml
 from mlp_xp.parity.report import (
     COLUMNS,
-    allowed,
+    about_rounding,
     also,
     json_record,
     markdown,
@@ -125,8 +126,8 @@ def main() -> int:
         print(*lines(), sep="\n")
         return 0
     check_range("steps", arguments.steps)
-    if arguments.tolerance is not None and not arguments.tolerance > 0:
-        raise ConfigError(f"{arguments.tolerance} is out of range; it must be above 0", setting="tolerance")
+    if arguments.tolerance is not None and not 0 < arguments.tolerance < math.inf:
+        raise ConfigError(f"{arguments.tolerance} is out of range; it must be finite and above 0", setting="tolerance")
     check_choice("dtype", arguments.dtype, DTYPES)
     config = arguments.train
     asked = asdict(arguments)
@@ -183,6 +184,7 @@ def main() -> int:
             comparisons.append(compare(loop, comparisons[0].trajectory, length, arguments.tolerance))
 
     faults = [fault for comparison in comparisons for fault in mismatches(comparison, config)]
+    note = about_rounding(comparisons[-1], config)
     try:
         say(
             console,
@@ -193,20 +195,22 @@ def main() -> int:
         show([*rows, *rows_without_numbers(failures, unusable)], console)
         for comparison in comparisons[1:]:
             say(console, also(comparison))
+        if note:
+            say(console, note)
         for name, steps in to_trace(comparisons, failures, backends, config, arguments.steps):
             say(console, f"to find the first operation that deviates: {trace_command(name, steps, asked)}")
         for fault in faults:
             print_line("mismatch", fault)
         print_missing(not_run, [*(failure.reason for failure in failures), *refused])
     finally:  # also if nobody reads the output any more: the work is done
-        text = markdown(comparisons, failures, unusable, asked, faults)
+        text = markdown(comparisons, failures, unusable, asked, faults, note)
         record = json_record(comparisons, failures, unusable, asked, faults)
         if arguments.report_dir:
             write_whole(arguments.report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
             write_whole(arguments.report_dir / "parity.md", text.encode(errors="backslashreplace"))
             figure = draw_deviations(
                 {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]},
-                tolerance=allowed(config, dataset, asked, len(comparisons[0].deviations)),
+                tolerance=comparisons[-1].allowed,
             )
             save(figure, arguments.report_dir / "parity.png")
         if arguments.junit:

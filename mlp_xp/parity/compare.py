@@ -14,13 +14,14 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Array
 from mlp_xp.metrics import predict_logits
 from mlp_xp.network import Network
-from mlp_xp.optimizers import EPSILON
 from mlp_xp.parity import notebook
+from mlp_xp.parity.rounding import amplifies, rounding_at_random
 from mlp_xp.plan import ceil_divide
-from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Report, Tally, layer_sizes, trajectory
+from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Event, Report, Tally, layer_sizes, trajectory
 
 PROBES = 100
 SAFETY = 10
+ROUNDING_RUNS = 3  # as many as stochastic arithmetic usually takes
 
 
 class Trajectory(NamedTuple):
@@ -84,6 +85,10 @@ class Comparison(NamedTuple):
     """Its deviation is the number of test images whose prediction changed although it may not."""
     deviations: np.ndarray
     """Relative deviations of the losses, float64 (steps,)."""
+    allowed: np.ndarray
+    """What is allowed for them, float64 (steps,)."""
+    amplified: bool
+    """Whether that is more than the derived tolerance somewhere, because the optimiser amplifies rounding."""
     accuracies_differ: int
     """The number of reports with a different test accuracy."""
     predictions_differ: int
@@ -131,8 +136,8 @@ def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
     return SAFETY * float(np.finfo(dtype).eps) * np.sqrt(length * np.asarray(steps, dtype=np.float64))
 
 
-def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Trajectory:
-    """Train for `steps` steps after the warm-up and record the data to compare.
+def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> tuple[Dataset, Iterator[Event]]:
+    """Return the data set on the device, and the events of a training run of `steps` steps after the warm-up.
 
     dataset: arrays on the host. Raises ConfigError for fewer than one step, and what `trajectory` raises.
     """
@@ -144,6 +149,16 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     # The number of epochs follows from the steps, not from the configuration.
     epoch_steps = ceil_divide(dataset.train_images.shape[0] - config.validation, config.batch_size)
     config = replace(config, epochs=ceil_divide(steps, epoch_steps), patience=0)
+    events = trajectory(config, on_device, backend, stop_after=config.warm_up_steps + steps)
+    return on_device, (event for event in events if not event.closing)
+
+
+def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Trajectory:
+    """Train for `steps` steps after the warm-up and record the data to compare.
+
+    dataset: arrays on the host. Raises ConfigError for fewer than one step, and what `trajectory` raises.
+    """
+    on_device, events = start(config, dataset, backend, steps)
     probed = on_device.test_images[: min(PROBES, dataset.test_images.shape[0]), ...]
     losses: list[np.ndarray] = []
     looks: list[tuple[int, np.ndarray]] = []
@@ -155,9 +170,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     def logits(network: Network, images: Array) -> Array:
         return predict_logits(network, images, activation=config.activation, backend=backend, prepare=dataset.prepare)
 
-    for event in trajectory(config, on_device, backend, stop_after=config.warm_up_steps + steps):
-        if event.closing:
-            break
+    for event in events:
         losses.append(event.losses)
         chunks.append((len(event.losses), event.position.tally.seconds - tally.seconds))
         tally = Tally() if event.report or event.position.epoch == WARM_UP_EPOCH else event.position.tally
@@ -278,75 +291,93 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     )  # fmt: skip
 
 
+class Deviations(NamedTuple):
+    """The relative deviations of a run from the reference, each as the steps of its values, and the values."""
+
+    loss: tuple[np.ndarray, np.ndarray]
+    logits: tuple[np.ndarray, np.ndarray]
+    weights: tuple[np.ndarray, np.ndarray]
+    test_loss: tuple[np.ndarray, np.ndarray]
+
+
+def measure(run: Trajectory, reference: Trajectory) -> Deviations:
+    """Return the deviations of a run from the reference; infinite where they are not finite.
+
+    The deviation of a loss is relative to the reference loss, or to 1 if that is larger: a loss is -log p, so that its
+    rounding error is of the order of eps even if the loss is small. Deviations of logits and weights are relative to
+    the largest element.
+    """
+
+    def of_losses(losses: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        return np.abs(losses - expected) / np.maximum(1, np.abs(expected))
+
+    def of_arrays(array: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        return np.max(np.abs(array - expected)) / (np.max(np.abs(expected)) or 1)
+
+    steps = np.arange(1, len(reference.losses) + 1)
+    looks, i, j = np.intersect1d(run.probe_steps, reference.probe_steps, return_indices=True)
+    logits = [*map(of_arrays, run.probes[i], reference.probes[j]), of_arrays(run.logits, reference.logits)]
+    weights = max(map(of_arrays, run.weights, reference.weights))
+    tested = min(len(run.test_losses), len(reference.test_losses))
+    test_losses = of_losses(np.array(run.test_losses[:tested]), np.array(reference.test_losses[:tested]))
+    found = (
+        (steps, of_losses(run.losses, reference.losses)),
+        (np.append(looks, steps[-1]), np.array(logits)),
+        (steps[-1:], np.array([weights])),
+        (reference.report_steps[:tested], test_losses),
+    )
+    return Deviations(*((at, np.where(np.isnan(values), np.inf, values)) for at, values in found))
+
+
 def compare(
     run: Trajectory,
     reference: Trajectory,
     length: int,
     fixed_tolerance: float | None = None,
-    amplified: float = 1.0,
+    amplified: np.ndarray | None = None,
 ) -> Comparison:
     """Compare a run with the reference, step by step.
 
-    The deviation of a loss is relative to the reference loss, or to 1 if that is larger: a loss is -log p, so that its
-    rounding error is of the order of eps even if the loss is small. Deviations of logits and weights are relative to
-    the largest element. The test loss is a mean over the test images, and so also a sum of that length. A prediction
-    may differ only for an image in `close_calls`, and an accuracy by the number of these. length: as in `tolerance`.
-    fixed_tolerance: replaces `tolerance`. amplified: see `amplification`.
+    See `measure` for the deviations. The test loss is a mean over the test images, and so also a sum of that length. A
+    prediction may differ only for an image in `close_calls`, and an accuracy by the number of these. length: as in
+    `tolerance`. fixed_tolerance: replaces `tolerance`. amplified: multiplies it after each step, see `amplification`.
     """
+    found, images = measure(run, reference), len(reference.predictions)
+    coarser = max((run.dtype, reference.dtype), key=lambda dtype: np.finfo(dtype).eps)
 
-    def allowed(steps: np.ndarray, terms: int = length) -> np.ndarray:
+    def allowed(name: str, steps: np.ndarray) -> np.ndarray:
         if fixed_tolerance is not None:
             return np.full(steps.shape, fixed_tolerance)
-        coarser = max((run.dtype, reference.dtype), key=lambda dtype: np.finfo(dtype).eps)
-        return amplified * tolerance(steps, coarser, terms)
+        derived = tolerance(steps, coarser, max(length, images) if name == "test_loss" else length)
+        return derived if amplified is None else amplified[steps - 1] * derived
 
-    def quantity(name: str, deviations: np.ndarray, steps: np.ndarray, terms: int = length) -> Quantity:
-        if not len(deviations):
-            return Quantity(name, 0.0, math.inf, None)
-        bounds = allowed(steps, terms)
-        deviations = np.where(np.isnan(deviations), np.inf, deviations)
+    def quantity(name: str) -> Quantity:
+        steps, deviations = getattr(found, name)
+        bounds = allowed(name, steps)
         beyond = deviations > bounds
         with np.errstate(over="ignore"):  # a large tolerance that was given
             ratios = bounds[deviations > 0] / deviations[deviations > 0]
         return Quantity(
-            name,
-            float(np.max(deviations)),
-            float(np.min(ratios)) if ratios.size else math.inf,
+            name.replace("_", " "),
+            float(np.max(deviations, initial=0)),
+            float(np.min(ratios, initial=math.inf)),
             int(steps[np.argmax(beyond)]) if beyond.any() else None,
         )
 
-    steps = np.arange(1, len(reference.losses) + 1)
-    deviations = np.abs(run.losses - reference.losses) / np.maximum(1, np.abs(reference.losses))
-    looks, i, j = np.intersect1d(run.probe_steps, reference.probe_steps, return_indices=True)
-    expected = reference.probes[j]
-    probes = np.max(np.abs(run.probes[i] - expected), axis=(1, 2)) / np.max(np.abs(expected), axis=(1, 2))
-    weights = [
-        np.max(np.abs(a - b)) / (np.max(np.abs(b)) or 1) for a, b in zip(run.weights, reference.weights, strict=True)
-    ]
-    last = np.max(np.abs(run.logits - reference.logits)) / (np.max(np.abs(reference.logits)) or 1)
-    images = len(reference.predictions)
-    tested = min(len(run.test_losses), len(reference.test_losses))
-    run_losses, test_losses = np.array(run.test_losses[:tested]), np.array(reference.test_losses[:tested])
-    reports = reference.report_steps
-    close = close_calls(reference.margins, allowed(reports)[:, None]).sum(axis=1)
+    reports, last = reference.report_steps, found.loss[0][-1:]
+    close = close_calls(reference.margins, allowed("logits", reports)[:, None]).sum(axis=1)
     moved = np.abs(np.rint(images * (np.array(run.accuracies) - np.array(reference.accuracies))))
     flipped = (run.predictions != reference.predictions) & ~close_calls(
-        relative_margins(reference.logits), allowed(steps[-1:])
+        relative_margins(reference.logits), allowed("logits", last)
     )
     return Comparison(
         run,
-        quantity("loss", deviations, steps),
-        quantity("logits", np.append(probes, last), np.append(looks, steps[-1])),
-        quantity("weights", np.array([max(weights)]), steps[-1:]),
-        quantity(
-            "test loss",
-            np.abs(run_losses - test_losses) / np.maximum(1, np.abs(test_losses)),
-            reports[:tested],
-            max(length, images),
-        ),
+        *map(quantity, Deviations._fields),
         _count("test accuracy", moved - close, reports),
-        _count("predictions", np.array([flipped.sum()]), steps[-1:]),
-        deviations,
+        _count("predictions", np.array([flipped.sum()]), last),
+        found.loss[1],
+        allowed("loss", found.loss[0]),
+        amplified is not None and bool(np.any(amplified > 1)),
         sum(a != b for a, b in zip(run.accuracies, reference.accuracies, strict=True)),
         int(np.sum(run.predictions != reference.predictions)),
     )
@@ -363,12 +394,26 @@ def _count(name: str, beyond: np.ndarray, steps: np.ndarray) -> Quantity:
     )
 
 
-def amplification(config: TrainConfig) -> float:
-    """Return by how much an optimiser may amplify the rounding of a gradient, compared with gradient descent.
+def amplification(config: TrainConfig, dataset: Dataset, dtype: str, reference: Trajectory, length: int) -> np.ndarray:
+    """Return the factor, at least 1, by which the run amplifies rounding errors up to each step: float64 (steps,).
 
-    Adam's update is rate m / (sqrt(v) + EPSILON), whose derivative by the gradient is at most rate / EPSILON.
+    It is SAFETY times the largest ratio, so far and in any quantity, of what runs of NumPy with random rounding deviate
+    from the reference to what `tolerance` allows. Raises ConfigError if rounding alone makes such a run diverge.
     """
-    return max(1.0, config.learning_rate / EPSILON) if config.optimizer == "adam" else 1.0
+    factors, images = np.ones(len(reference.losses)), len(reference.predictions)
+    for seed in range(ROUNDING_RUNS):
+        try:
+            run = record(config, dataset, rounding_at_random(dtype, seed), steps=len(factors) - config.warm_up_steps)
+        except DivergenceError as error:
+            raise ConfigError(
+                f"rounding alone makes {config.optimizer} diverge in {dtype}, so that nothing can be compared; use "
+                "fewer steps, a lower learning rate, or float64",
+                setting="optimizer",
+            ) from error
+        for name, (steps, values) in measure(run, reference)._asdict().items():
+            derived = tolerance(steps, dtype, max(length, images) if name == "test_loss" else length)
+            np.maximum.at(factors, steps - 1, SAFETY * values / derived)
+    return np.maximum.accumulate(factors)
 
 
 def longest_dot_product(config: TrainConfig, dataset: Dataset) -> int:
@@ -390,19 +435,16 @@ def check(
     for the reference, such as DivergenceError.
     """
     length = longest_dot_product(config, dataset)
-    amplified = amplification(config)
-    for backend in backends if fixed_tolerance is None and amplified > 1 else ():
-        if amplified * tolerance(np.array(steps), backend.dtype_name, length) >= 1:
-            raise ConfigError(
-                f"rounding may change {config.optimizer}'s weights in {backend.dtype_name} by any amount; use float64, "
-                "another optimiser, or a tolerance of your own",
-                setting="optimizer",
-            )
     reference = record(config, dataset, open_backend("numpy"), steps)
-    yield compare(reference, reference, length, fixed_tolerance, amplified)
+    yield compare(reference, reference, length, fixed_tolerance)
+    amplified: dict[str, np.ndarray] = {}
+    if fixed_tolerance is None and amplifies(config):
+        dtypes = {backend.dtype_name for backend in backends}
+        amplified = {dtype: amplification(config, dataset, dtype, reference, length) for dtype in dtypes}
 
     def compare_one(backend: Backend) -> Comparison:
-        return compare(record(config, dataset, backend, steps), reference, length, fixed_tolerance, amplified)
+        run = record(config, dataset, backend, steps)
+        return compare(run, reference, length, fixed_tolerance, amplified.get(backend.dtype_name))
 
     for backend in backends:
         try:

@@ -12,8 +12,7 @@ import numpy as np
 
 from mlp_xp import __version__
 from mlp_xp.config import TrainConfig
-from mlp_xp.dataset import Dataset
-from mlp_xp.parity.compare import Comparison, Failure, Quantity, amplification, longest_dot_product, tolerance
+from mlp_xp.parity.compare import SAFETY, Comparison, Failure, Quantity
 from mlp_xp.threads import threads_chosen
 
 COLUMNS = ("backend", "version", "device", "loss", "logits", "weights", "head-room", "verdict")
@@ -74,6 +73,7 @@ def markdown(
     unusable: dict[str, str],
     arguments: Mapping[str, Any],
     faults: list[str],
+    note: str = "",
 ) -> str:
     """Return the table and notes in Markdown, for a page or a CI summary. arguments: the command's arguments."""
     lines = [
@@ -86,6 +86,7 @@ def markdown(
         *("| " + " | ".join(cells) + " |" for cells in rows_without_numbers(failures, unusable)),
         "",
         *(f"- {also(each)}" for each in comparisons[1:]),
+        *([f"- {note}"] if note else []),
         *(f"- **failed: {failure.reason}**" for failure in failures),
         *(f"- not run: {name}: {reason}" for name, reason in unusable.items()),
         *(f"- **{fault}**" for fault in faults),
@@ -103,6 +104,20 @@ def also(comparison: Comparison) -> str:
         f"{comparison.predictions_differ} of {len(trajectory.predictions)} predictions and "
         f"{comparison.accuracies_differ} of {reports} reported accuracies differ{speed}"
     )
+
+
+def about_rounding(comparison: Comparison, config: TrainConfig) -> str:
+    """Return what is allowed where the optimiser amplifies rounding, in one line; empty where it does not."""
+    if not comparison.amplified:
+        return ""
+    said = (
+        f"{config.optimizer} amplifies rounding: allowed are {SAFETY} times the deviations of NumPy with random "
+        f"rounding, up to {comparison.allowed[-1]:.1e} for a loss"
+    )
+    if comparison.allowed[-1] < 1:
+        return said
+    steps = int(np.argmax(comparison.allowed >= 1))
+    return f"{said}, which proves nothing from step {steps + 1} on, warm-up included"
 
 
 def json_record(
@@ -151,11 +166,3 @@ def json_record(
         "unusable": unusable,
         "mismatches": faults,
     }
-
-
-def allowed(config: TrainConfig, dataset: Dataset, arguments: Mapping[str, Any], steps: int) -> np.ndarray:
-    """Return the tolerance at every step, (steps,)."""
-    if arguments["tolerance"] is not None:
-        return np.full(steps, arguments["tolerance"])
-    steps_done = np.arange(1, steps + 1)
-    return amplification(config) * tolerance(steps_done, arguments["dtype"], longest_dot_product(config, dataset))

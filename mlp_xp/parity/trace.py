@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import array_api_compat.numpy as numpy_xp
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from mlp_xp.backend import Backend, BackendFailure
 from mlp_xp.config import TrainConfig
@@ -26,9 +25,10 @@ from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Array
 from mlp_xp.loops import Carry, eager_scan
+from mlp_xp.metrics import evaluate
 from mlp_xp.parity.bounds import KNOWN, Verdict, check
-from mlp_xp.parity.compare import record
-from mlp_xp.threads import threads_chosen
+from mlp_xp.parity.compare import start
+from mlp_xp.threads import one_thread, threads_chosen
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # Files that call operations only on behalf of others: this one, `Backend.asarray`, and NumPy's errstate around it.
@@ -114,12 +114,15 @@ class Totals:
 class Traced:
     """An array of the library under test."""
 
-    __slots__ = ("_tracer", "array")
+    __slots__ = ("_tracer", "array", "host", "writes")
     __array_ufunc__ = None  # NumPy's scalars leave operators to this class
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, array: Array, tracer: "Tracer") -> None:
         self.array, self._tracer = array, tracer
+        self.host: np.ndarray | None = None
+        """A copy on the host, up to date unless the tracer has counted more `writes` since."""
+        self.writes = 0
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
         return self._tracer.xp
@@ -224,7 +227,12 @@ class Tracer:
     def __post_init__(self) -> None:
         self.xp = Namespace(self)
         self._depth, self._in_step = 0, False
-        self._signatures: set[str] = set()
+        # Operations that work in place. Each may change other arrays too, which share memory with the one it changes.
+        self._writes = 0
+        # By the signature of a call: how long it takes to copy a result that is ready.
+        self._copy_seconds: dict[Any, float] = {}
+        xp = self.backend.xp
+        self._dtypes = [(np.dtype(name), getattr(xp, name)) for name in DTYPES if hasattr(xp, name)]
 
     def call(
         self,
@@ -245,12 +253,11 @@ class Tracer:
             self.calls, self._in_step, self._when(), name, args, kwargs, (), place, source, reference or function
         )
         operands: list[tuple[Traced, np.ndarray]] = []
-        to_numpy = self.backend.to_numpy
 
         def on_host(x: Any) -> Any:
             if not isinstance(x, Traced):
                 return self._numpy_dtype(x)
-            operands.append((x, to_numpy(x.array)))
+            operands.append((x, self._host_copy(x)))
             return operands[-1][1]
 
         try:
@@ -264,17 +271,15 @@ class Tracer:
             result = function(*own_args, **own_kwargs)
             called = time.perf_counter()
             is_array = hasattr(result, "shape") and hasattr(result, "dtype")
-            host_result = to_numpy(result) if is_array else np.asarray(result)
+            host_result = self.backend.to_numpy(result) if is_array else np.asarray(result)
             ready = time.perf_counter()
-            if is_array:
-                to_numpy(result)
-            # Of a library that computes later, the first copy waits for the result, and the second does not.
-            seconds = max(called - began, ready - began - (time.perf_counter() - ready))
+            seconds = self._seconds(operation, result if is_array else None, host_result, began, called, ready)
             changed = [
                 i
                 for i, (x, before) in enumerate(operands, 1)
-                if not (name in INPLACE and x.array is result) and not _equal(before, to_numpy(x.array))
+                if not (name in INPLACE and x.array is result) and not _equal(before, self._host_copy(x, anew=True))
             ]
+            self._writes += name in INPLACE or bool(changed)
         except Exception as error:  # a library may raise anything
             # `Backend.to_numpy` and `from_numpy` report the library's own error as the cause.
             cause = error.__cause__ if isinstance(error, BackendFailure) and error.__cause__ else error
@@ -293,7 +298,33 @@ class Tracer:
         if not is_array:
             return result
         # An operator that works in place returns the array that it changed.
-        return next((x for x, _ in operands if x.array is result), Traced(result, self))
+        traced = next((x for x, _ in operands if x.array is result), Traced(result, self))
+        traced.host, traced.writes = host_result, self._writes
+        return traced
+
+    def _host_copy(self, x: Traced, anew: bool = False) -> np.ndarray:
+        """Return a copy of an array on the host: the last one if nothing has been written since, unless `anew`."""
+        if anew or x.host is None or x.writes != self._writes:
+            x.host, x.writes = self.backend.to_numpy(x.array), self._writes
+        return x.host
+
+    def _seconds(
+        self, operation: Operation, result: Any, host: np.ndarray, began: float, called: float, ready: float
+    ) -> float:
+        """Return how long the library took for an operation; 0 for its first call with these shapes and dtypes.
+
+        Of a library that computes later, the copy to the host waits for the result. How long the copy itself takes is
+        measured once for each signature, with a second copy.
+        """
+        arrays = (*_arrays(operation.args), *_arrays([*operation.kwargs.values()]), host)
+        signature = (operation.name, *[(array.shape, array.dtype) for array in arrays])
+        if (copy_seconds := self._copy_seconds.get(signature)) is not None:
+            return max(called - began, ready - began - copy_seconds)
+        copied = time.perf_counter()
+        if result is not None:
+            self.backend.to_numpy(result)
+        self._copy_seconds[signature] = time.perf_counter() - copied
+        return 0.0
 
     def from_numpy(self, array: np.ndarray, dtype: Any) -> Any:
         """Copy a host array to the device, as `Backend.from_numpy`."""
@@ -331,8 +362,7 @@ class Tracer:
         """Return NumPy's dtype for a dtype of the library, and anything else as it is."""
         if x is None or isinstance(x, (bool, int, float, slice, np.ndarray)) or x is Ellipsis:
             return x
-        own = ((name, getattr(self.backend.xp, name, None)) for name in DTYPES)
-        return next((np.dtype(name) for name, dtype in own if dtype is not None and dtype == x), x)
+        return next((dtype for dtype, own in self._dtypes if own == x), x)
 
     def _add(self, operation: Operation, seconds: float) -> None:
         verdict, name = operation.verdict, operation.name
@@ -341,10 +371,7 @@ class Tracer:
         arrays = [*_arrays(operation.args), *_arrays([*operation.kwargs.values()]), operation.result]
         size: int = operation.result.nbytes
         totals.bytes += 2 * size if name in SELECTIONS else sum(array.nbytes for array in arrays)
-        signature = f"{name}{[(array.shape, array.dtype.char) for array in arrays]}"
-        if signature in self._signatures:
-            totals.seconds += seconds
-        self._signatures.add(signature)
+        totals.seconds += seconds
         if not verdict.problem:
             totals.deviation = max(totals.deviation, verdict.deviation)
             if verdict.bound:
@@ -375,20 +402,29 @@ def tracing(backend: Backend, warm_up: int = 0) -> tuple[Backend, Tracer]:
 
 
 def trace(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Tracer:
-    """Train for `steps` steps after the warm-up, as `compare.record` does, and check every operation.
+    """Train and evaluate, as `train_and_evaluate` does, and check every operation.
 
     dataset: arrays on the host. If the library raises, the tracer has the BackendFailure as its `failure`, and after an
-    operation that deviates any other exception. Raises what `record` raises, if no operation deviated before.
+    operation that deviates any other exception. Raises what `compare.start` raises, if no operation deviated before.
     """
     traced, tracer = tracing(backend, config.warm_up_steps)
     try:
-        with contextlib.nullcontext() if threads_chosen() else threadpool_limits(1):
-            record(config, dataset, traced, steps)
+        with contextlib.nullcontext() if threads_chosen() else one_thread():
+            train_and_evaluate(config, dataset, traced, steps)
     except Exception as error:
         if tracer.first is None and not isinstance(error, BackendFailure):
             raise
         tracer.failure = error
     return tracer
+
+
+def train_and_evaluate(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> None:
+    """Train for `steps` steps after the warm-up, with reports, and evaluate the network on the test set."""
+    on_device, events = start(config, dataset, backend, steps)
+    for event in events:
+        network = event.position.state.network
+    test = on_device.test_images, on_device.test_labels
+    evaluate(network, *test, activation=config.activation, backend=backend, prepare=dataset.prepare)
 
 
 def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any], str]) -> str:

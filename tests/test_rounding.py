@@ -1,0 +1,171 @@
+"""Optimisers that amplify rounding: healthy libraries agree, and faults of the size of 1e-9 are found all the same."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from data_sets import TINY
+from helpers import assert_one_line, call
+
+from mlp_xp.backend import Backend, open_backend
+from mlp_xp.config import ConfigError, TrainConfig
+from mlp_xp.parity import compare as compare_module
+from mlp_xp.parity.compare import Comparison, amplification, check, longest_dot_product, record, tolerance
+from mlp_xp.parity.rounding import BOUNDS, amplifies, rounding_at_random
+
+ADAM = TrainConfig(hidden=(8,), optimizer="adam", learning_rate=0.01, report_every=50)
+
+
+class Namespace:
+    """NumPy's, with other functions."""
+
+    def __init__(self, **functions: Any) -> None:
+        self.__dict__.update(functions)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(open_backend().xp, name)
+
+
+class Reordered(np.ndarray):
+    """An array whose matrix products are summed from the last term to the first."""
+
+    def __matmul__(self, other: Any) -> Any:
+        return (np.asarray(self)[..., ::-1] @ np.asarray(other)[::-1]).view(Reordered)
+
+
+def reordered(dtype: str = "float64") -> Backend:
+    return replace(
+        open_backend(dtype=dtype), name="reordered",
+        from_numpy=lambda array, dtype: np.array(array, dtype=dtype).view(Reordered),
+    )  # fmt: skip
+
+
+def faulty(dtype: str = "float64", **functions: Any) -> Backend:
+    return replace(open_backend(dtype=dtype), name="faulty", xp=Namespace(**functions))
+
+
+def compared(backend: Backend, config: TrainConfig = ADAM, steps: int = 60) -> Comparison:
+    _, result = check(config, TINY, [backend], steps)
+    assert isinstance(result, Comparison), result
+    return result
+
+
+def firsts(comparison: Comparison) -> list[int]:
+    return [quantity.first_step for quantity in comparison.all_quantities if quantity.first_step is not None]
+
+
+@pytest.mark.parametrize(("optimizer", "expected"), [("sgd", False), ("momentum", False), ("adam", True)])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+def test_only_an_update_that_is_not_linear_amplifies(optimizer, expected, weight_decay):
+    assert amplifies(replace(ADAM, optimizer=optimizer, weight_decay=weight_decay)) is expected
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
+def test_the_others_keep_the_derived_tolerance(optimizer):
+    config = replace(ADAM, optimizer=optimizer)
+    comparison = compared(reordered(), config, 50)
+    steps = np.arange(1, 61)
+    np.testing.assert_array_equal(comparison.allowed, tolerance(steps, "float64", longest_dot_product(config, TINY)))
+    assert not comparison.amplified
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("hidden", [(8,), (12, 8)])
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_another_order_of_summation_agrees_and_a_fault_does_not(batch_size, activation, hidden, dtype):
+    """The fault is relative: 1e-9 in float64, 1e-3 in float32."""
+    config = replace(ADAM, hidden=hidden, activation=activation, batch_size=batch_size)
+    off = 1e-9 if dtype == "float64" else 1e-3
+    name, function = ("tanh", np.tanh) if activation == "sigmoid" else ("exp", np.exp)
+    healthy = compared(reordered(dtype), config)
+    assert healthy.agrees, [quantity for quantity in healthy.all_quantities if quantity.first_step]
+    assert min(quantity.head_room for quantity in healthy.all_quantities) > 1
+    found = compared(faulty(dtype, **{name: lambda x: function(x) * (1 + off * (x < -0.5))}), config)
+    assert not found.agrees
+    assert min(firsts(found)) <= 20
+
+
+def test_every_backend_agrees(backend):
+    assert compared(backend).agrees
+    assert compared(backend, replace(ADAM, batch_size=16)).agrees
+
+
+def test_a_wrong_sqrt_is_found():
+    """Adam alone uses it, so the first loss is right."""
+    found = compared(faulty(sqrt=lambda x: np.sqrt(x) * (1 + 1e-9)))
+    assert not found.agrees
+    assert 2 <= min(firsts(found)) <= 5
+
+
+def test_what_is_allowed_grows_with_what_rounding_does():
+    reference = record(ADAM, TINY, open_backend(), 100)
+    factors = amplification(ADAM, TINY, "float64", reference, 36)
+    assert factors.shape == (110,)
+    assert (np.diff(factors) >= 0).all()
+    assert factors[0] == 1
+    np.testing.assert_array_equal(factors, amplification(ADAM, TINY, "float64", reference, 36), "it can be repeated")
+    comparison = compared(reordered(), ADAM, 100)
+    np.testing.assert_allclose(comparison.allowed, factors * tolerance(np.arange(1, 111), "float64", 36), rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_random_rounding_has_the_size_of_rounding(dtype):
+    """Within the bounds of single operations, both ways, and not at all where an operation is exact."""
+    backend, eps = rounding_at_random(dtype), np.finfo(dtype).eps
+    values = np.random.default_rng(1).uniform(0.5, 2, (300, 50))
+    x = backend.asarray(values, backend.dtype)
+    plain = np.asarray(x).view(np.ndarray)
+    for ufunc in (np.tanh, np.exp, np.sqrt):
+        errors = (ufunc(x).view(np.ndarray).astype(np.float64) / ufunc(plain.astype(np.float64)) - 1) / eps
+        assert 1 < np.abs(errors).max() <= BOUNDS[ufunc] + 1
+        assert abs(errors.mean()) < 0.1
+    product = (x @ x.T).view(np.ndarray).astype(np.float64) / (
+        plain.astype(np.float64) @ plain.T.astype(np.float64)
+    ) - 1
+    assert 0.1 < np.abs(product / eps).max() < 50
+    for result, exact in ((np.maximum(x, 1), np.maximum(plain, 1)), (-x, -plain), (x > 1, plain > 1), (x.T, plain.T)):
+        np.testing.assert_array_equal(result.view(np.ndarray), exact)
+    np.testing.assert_array_equal(x.view(np.ndarray), plain, "arguments are not changed")
+    y = x
+    x -= x
+    assert x is y
+    assert not np.asarray(x).any(), "0 is exact"
+
+
+def test_random_rounding_trains_as_numpy_does():
+    """It is the same function: where nothing is amplified, it agrees like any library."""
+    for dtype in ("float64", "float32"):
+        comparison = compared(rounding_at_random(dtype), replace(ADAM, optimizer="sgd", batch_size=7), 100)
+        assert comparison.agrees
+        assert comparison.loss.largest > 0
+
+
+def test_a_run_that_rounding_alone_ends_is_refused(monkeypatch):
+    def diverging(dtype: str, seed: int) -> Backend:
+        return faulty(dtype, tanh=lambda x: x * np.inf)
+
+    monkeypatch.setattr(compare_module, "rounding_at_random", diverging)
+    with pytest.raises(ConfigError, match="optimizer: rounding alone makes adam diverge in float32"):
+        [*check(ADAM, TINY, [open_backend(dtype="float32")], 20)]
+
+
+def test_the_command_says_in_one_line_what_is_allowed(data_dir, tmp_path):
+    arguments = ["parity", "--data-dir", data_dir, "--hidden", "8", "--backends", "array_api_compat:numpy"]
+    arguments += ["--report-dir", tmp_path / "report"]
+    outcome = call(*arguments, "--steps", "20", "--optimizer", "adam")
+    assert (outcome.code, outcome.err) == (0, "")
+    (line,) = [line for line in outcome.out.splitlines() if line.startswith("adam amplifies rounding: ")]
+    assert "allowed are 10 times the deviations of NumPy with random rounding, up to" in line
+    assert line in (tmp_path / "report" / "parity.md").read_text()
+    long = call(*arguments, "--steps", "200", "--optimizer", "adam", "--dtype", "float32", "--learning-rate", "0.1").out
+    assert "which proves nothing from step" in long
+    assert "amplifies" not in call(*arguments, "--steps", "20").out
+    assert "amplifies" not in call(*arguments, "--steps", "20", "--optimizer", "adam", "--tolerance", "1").out
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "0", "-1", "-inf", "1e999"])
+def test_a_tolerance_that_nothing_can_exceed_is_refused(value, data_dir):
+    outcome = call("parity", "--data-dir", data_dir, "--backends", "array_api_compat:numpy", f"--tolerance={value}")
+    assert_one_line(outcome, 2, "--tolerance: ")
