@@ -78,6 +78,11 @@ class Backend:
     """Returns the bytes that can still be allocated on the device; None if it uses the host's memory or is unknown."""
     errors: tuple[type[Exception], ...] = (MemoryError,)
     """What the library raises if it fails through no fault of the caller. See `reported`."""
+    imports: tuple[str, ...] = ()
+    """Lines of Python that import the namespace as `xp` in a script of its own, with the device and the settings made
+    here: first the library's own namespace, which has most functions, then the one used here. Empty for others."""
+    copy_source: str = "np.asarray"
+    """The function, as Python source, with which such a script copies an array to the host."""
 
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, {self.version}, {self.device_name or 'default device'}, {self.dtype_name})"
@@ -256,7 +261,8 @@ def _open_numpy(device: str | None) -> Backend:
 
     if device not in (None, "cpu"):
         raise _no_device("numpy", device, ["cpu"])
-    return _eager("numpy", np, xp, "cpu", np.array, one_blas_thread())
+    imports = ("import numpy as xp", "import array_api_compat.numpy as xp")
+    return _eager("numpy", np, xp, "cpu", np.array, one_blas_thread(), imports=imports)
 
 
 def _open_cupy(device: str | None) -> Backend:
@@ -294,7 +300,11 @@ def _open_cupy(device: str | None) -> Backend:
     # CuPy derives all errors of CUDA and its libraries from RuntimeError.
     errors = (RuntimeError, MemoryError)
     facts: dict[str, Any] = {"threads": lambda facts: "", "memory_available": memory_available, "errors": errors}
-    return _eager("cupy", cupy, xp, place, cupy.asnumpy, **facts)
+    use = f"; xp.cuda.Device({place.id}).use()" if place.id else ""
+    return _eager(
+        "cupy", cupy, xp, place, cupy.asnumpy, **facts,
+        imports=(f"import cupy as xp{use}", f"import array_api_compat.cupy as xp{use}"), copy_source="xp.asnumpy",
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -326,9 +336,12 @@ def _open_torch(device: str | None) -> Backend:
 
     # PyTorch has no type of its own for most errors.
     errors = (RuntimeError, MemoryError)
+    use = "" if place.type == "cpu" else f"; xp.set_default_device({str(place)!r})"
     return _eager(
-        "torch", torch, xp, place, to_numpy, _one_torch_thread(), memory_available=memory_available, errors=errors
-    )
+        "torch", torch, xp, place, to_numpy, _one_torch_thread(), memory_available=memory_available, errors=errors,
+        imports=(f"import torch as xp{use}", f"import torch, array_api_compat.torch as xp{use.replace('xp', 'torch')}"),
+        copy_source="(lambda x: np.asarray(x.cpu() if hasattr(x, 'cpu') else x))" if use else "np.asarray",
+    )  # fmt: skip
 
 
 def _open_jax(device: str | None) -> Backend:
@@ -363,10 +376,15 @@ def _open_jax(device: str | None) -> Backend:
         # jax.numpy.asarray takes four times as long, which is noticeable in a short chunk.
         return jax.device_put(np.array(array, dtype=dtype), place)
 
+    use = ""
+    if device is not None:
+        number = jax.devices(platform or None).index(place)
+        use = f"; jax.config.update('jax_default_device', jax.devices({platform or None!r})[{number}])"
     return Backend(
         "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, jax.lax.scan, jit,
         threads=by_cpus if place.platform == "cpu" else lambda facts: "",
         memory_available=memory_available, errors=(jax.errors.JaxRuntimeError, MemoryError),
+        imports=(f"import jax; jax.config.update('jax_enable_x64', True){use}; import jax.numpy as xp",),
     )  # fmt: skip
 
 
@@ -382,7 +400,9 @@ def _open_strict(device: str | None) -> Backend:
     def to_numpy(x: Array) -> np.ndarray:
         return np.array(xp.asarray(x, device=host))
 
-    return _eager("array-api-strict", xp, xp, place, to_numpy, one_blas_thread())
+    # In a script on its CPU device, which computes the same and which NumPy can read.
+    imports = ("import array_api_strict as xp",)
+    return _eager("array-api-strict", xp, xp, place, to_numpy, one_blas_thread(), imports=imports)
 
 
 def _open_namespace(name: str, device: str | None, dtype: str) -> Backend:

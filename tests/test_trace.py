@@ -4,7 +4,6 @@ import math
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,16 @@ from data_sets import TINY
 from helpers import assert_one_line, call
 from hypothesis import given
 from hypothesis import strategies as st
+from planted import FAULTS, HEADER, Library, off_by, planted, without_keepdims
 
 import mlp_xp
-from mlp_xp.backend import BACKENDS, Backend, BackendError, open_backend
+from mlp_xp.backend import BACKENDS, BackendError, open_backend
 from mlp_xp.config import TrainConfig
-from mlp_xp.loops import eager_scan
 from mlp_xp.parity import bounds
 from mlp_xp.parity.bounds import EXACT, KNOWN, SUMS, ULPS, check, gamma
 from mlp_xp.parity.compare import record
 from mlp_xp.parity.reproducer import write_reproducer
-from mlp_xp.parity.trace import LibraryError, Tracer, trace, tracing, train_and_evaluate
+from mlp_xp.parity.trace import LibraryError, Tracer, trace, tracing
 from mlp_xp.training import DivergenceError
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
@@ -116,7 +115,7 @@ def test_every_function_of_the_source_has_a_bound():
         for name in re.findall(r"\bxp\.([a-z]\w*)\(", path.read_text(encoding="utf-8"))
     }
     assert {"tanh", "sum", "take", "astype"} <= used
-    assert used - KNOWN == {"finfo", "from_dlpack", "Device"} & used
+    assert used - KNOWN == {"finfo", "from_dlpack", "Device", "set_default_device"} & used
     assert not (EXACT & ULPS.keys()) | (EXACT & SUMS)
 
 
@@ -140,142 +139,30 @@ def test_arrays_leave_the_library_only_by_to_numpy():
 # Planted faults.
 
 
-class Array(np.ndarray):
-    """An array of the library below."""
-
-    library: "Library"
-
-    def __matmul__(self, other):
-        return type(self).library.operator("matmul", np.ndarray.__matmul__, self, other)
-
-    def __isub__(self, other):
-        return type(self).library.operator("isub", np.ndarray.__isub__, self, other)
-
-
-class Library:
-    """NumPy with one function or operator changed at some of its calls, counted from 1."""
-
-    def __init__(self, name: str, change: Callable[..., Any], when: Callable[[int], bool]) -> None:
-        self.name, self.change, self.when, self.calls = name, change, when, 0
-        self.step, self.in_step, self.struck = 0, False, ""
-        self.array = type("Array", (Array,), {"library": self})
-
-    def __getattr__(self, name: str) -> Any:
-        function = getattr(numpy_xp, name)
-        return (
-            (lambda *args, **kwargs: self.operator(name, function, *args, **kwargs)) if name == self.name else function
-        )
-
-    def asarray(self, x: Any, /, **kwargs: Any) -> Any:
-        return numpy_xp.asarray(x, **kwargs).view(self.array)
-
-    def operator(self, name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if name != self.name:
-            return function(*args, **kwargs)
-        self.calls += 1
-        if self.when(self.calls):
-            before = args[0].copy()
-            result = self.change(function, *args, **kwargs)
-            right = function(before, *args[1:], **kwargs)
-            same = np.shape(result) == right.shape and np.array_equal(result, right)
-            if not self.struck and not (same and (np.array_equal(args[0], before) or args[0] is result)):
-                self.struck = f"{'in' if self.in_step else 'after'} step {self.step} "
-            return result
-        return function(*args, **kwargs)
-
-    def scan(self, step: Callable[..., Any], carry: Any, xs: Any) -> Any:
-        """Count the steps: only they take features, which are floats; blocks of steps take the order, integers."""
-
-        def counted(carry: Any, x: Any) -> Any:
-            self.in_step = xs[0].dtype.kind == "f"
-            self.step += self.in_step
-            result = step(carry, x)
-            self.in_step = False
-            return result
-
-        return eager_scan(counted, carry, xs, xp=self)
-
-    def backend(self, dtype: str = "float64") -> Backend:
-        return replace(
-            open_backend(dtype=dtype), name="faulty", xp=self, scan=self.scan,
-            from_numpy=lambda array, dtype: self.asarray(array, dtype=dtype, copy=True),
-        )  # fmt: skip
-
-
-def off_by(function, *args, **kwargs):
-    return function(*args, **kwargs) + 1e-9
-
-
-def rounded(function, *args, **kwargs):
-    return function(*args, **kwargs).astype(np.float32).astype(np.float64)
-
-
-def wrong(function, *args, **kwargs):
-    return numpy_xp.argmin(*args, **kwargs)
-
-
-def without_keepdims(function, x, /, axis, keepdims=False):
-    return function(x, axis=axis)
-
-
-def as_float32(function, *args, **kwargs):
-    return np.asarray(function(*args, **kwargs), dtype=np.float32)
-
-
-def unwritten(function, x, other):
-    return x
-
-
-def scribbling(function, x):
-    y = function(x)
-    x += 1
-    return y
-
-
-def as_float(function, *args, **kwargs):
-    return float(np.max(function(*args, **kwargs)))
-
-
-FAULTS = {
-    "tanh off by 1e-9": ("tanh", off_by, lambda n: n == 29, 60, "deviates by", "functional.py"),
-    "tanh always off": ("tanh", off_by, lambda n: True, 20, "deviates by", "functional.py"),
-    "matmul in float32 at call 5000": ("matmul", rounded, lambda n: n == 5000, 1700, "deviates by", ".py"),
-    "argmax wrong once": ("argmax", wrong, lambda n: n == 2, 60, "instead of", "metrics.py"),
-    "max without keepdims": (
-        "max",
-        without_keepdims,
-        lambda n: n > 3,
-        20,
-        "has shape (1,) instead of (1, 1)",
-        "losses",
-    ),
-    "sum in float32": ("sum", as_float32, lambda n: n == 30, 60, "is float32 instead of float64", "losses.py"),
-    "-= does not write": ("isub", unwritten, lambda n: n == 77, 60, "deviates by", "optimizers.py"),
-    "exp changes its input": ("exp", scribbling, lambda n: n == 12, 60, "changes its argument 1", "losses.py"),
-    "exp returns a float": ("exp", as_float, lambda n: n == 12, 60, "is a float, not an array", "losses.py"),
-}
-
-
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_named_with_its_operation_and_its_step(fault):
     """In which step it strikes is counted by the faulty library itself, in a run without the tracer."""
-    name, change, when, steps, what, file = FAULTS[fault]
-    config = replace(CONFIG, warm_up_steps=2)
-    untraced = Library(name, change, when)
-    try:
-        train_and_evaluate(config, TINY, untraced.backend(), steps)
-    except (ValueError, TypeError, AttributeError):
-        assert untraced.struck, "only after the fault"
-    assert untraced.struck, "the fault changes nothing"
-    run = trace(config, TINY, Library(name, change, when).backend(), steps)
+    name, _, _, _, what, file = FAULTS[fault]
+    struck, run = planted(fault)
+    assert struck, "the fault changes nothing"
     assert run.first is not None
     assert run.first.name == name
-    assert run.first.when.startswith(untraced.struck)
+    assert run.first.when.startswith(f"{struck} ")
     assert what in run.first.what
     assert file in run.first.place
     assert run.first.devices[0] == "cpu"
     assert run.totals[name].deviating >= 1
     assert all(totals.deviating == 0 for other, totals in run.totals.items() if other != name)
+
+
+def test_the_table_of_planted_faults_has_a_row_for_each():
+    """The rest of the table is written by `python tests/planted.py --update-docs docs/parity.md`."""
+    text = (PACKAGE.parent / "docs" / "parity.md").read_text()
+    rows = text[text.index(HEADER[0]) :].partition("\n\n")[0].splitlines()[2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [*FAULTS]
+    for row, (name, *_) in zip(rows, FAULTS.values(), strict=True):
+        _, planted_in, operation, found_in, _, verdict = row.strip("| ").split(" | ")
+        assert (operation.strip("`"), found_in, verdict) == (name, planted_in, "found")
 
 
 def test_an_unchanged_library_is_healthy():
@@ -463,7 +350,7 @@ class Sometimes:
 
     def __call__(self, x):
         self.calls += 1
-        return numpy.tanh(x) + 1e-9 * (self.calls == 20)
+        return numpy.tanh(x) + 1e-9 * (self.calls == 12)
 
 
 right = Namespace()
@@ -646,4 +533,34 @@ def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
     made_up = tracer.last_step[0]._replace(verdict=bounds.Verdict(9, 1, (0, 0), (1, 2)))
     made = write_reproducer(backend, made_up, tmp_path)
     assert not made.shows
+    assert made.said == "float32 (2, 1) 1.0 NumPy: float32 (2, 1) 1.0"
+
+
+def test_no_library_is_named_in_the_reproducers_source():
+    text = (PACKAGE / "parity" / "reproducer.py").read_text()
+    assert [name for name in ("cupy", "torch", "jax", "array_api", "array-api") if name in text] == []
+
+
+@pytest.mark.parametrize(("name", "device", "line"), [
+    ("torch", "meta", "import torch as xp; xp.set_default_device('meta')"),
+    ("torch", None, "import torch as xp"),
+    ("jax", "cpu:0", "jax.config.update('jax_default_device', jax.devices('cpu')[0]); import jax.numpy as xp"),
+])  # fmt: skip
+def test_a_reproducer_uses_the_device_of_the_run(name, device, line, monkeypatch):
+    if name == "torch":
+        torch = pytest.importorskip("torch")
+        monkeypatch.setattr(torch.Tensor, "item", lambda x: 2.0)  # meta tensors have no values; opening reads one
+    assert line in open_backend(name, device).imports[0]
+    assert ("set_default" in open_backend(name, device).imports[0]) is (device == "meta")
+
+
+def test_a_reproducer_on_a_chosen_device_runs(tmp_path):
+    backend = open_backend("jax", "cpu:0", "float32")
+    traced_backend, tracer = tracing(backend)
+    x = traced_backend.asarray(np.ones((2, 3), np.float32))
+    tracer._in_step = True
+    traced_backend.xp.max(x, axis=-1, keepdims=True)
+    made_up = tracer.last_step[0]._replace(verdict=bounds.Verdict(9, 1, (0, 0), (1, 2)))
+    made = write_reproducer(backend, made_up, tmp_path)
+    assert "jax_default_device" in made.script.read_text()
     assert made.said == "float32 (2, 1) 1.0 NumPy: float32 (2, 1) 1.0"

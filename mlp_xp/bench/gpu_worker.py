@@ -17,7 +17,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.files import write_whole
 from mlp_xp.parity.compare import Comparison, Failure, check
-from mlp_xp.parity.report import allowed, also, json_record, mismatches, row
+from mlp_xp.parity.report import also, json_record, mismatches, row
 from mlp_xp.plan import ceil_divide
 from mlp_xp.training import DivergenceError
 
@@ -106,7 +106,7 @@ def compare_case(library: str, case: Case, data_dir: str | None, steps: int | No
         "also": also(found),
         "faults": faults,
         "deviations": found.deviations.tolist(),
-        "tolerance": allowed(config, dataset, arguments, len(found.deviations)).tolist(),
+        "tolerance": found.allowed.tolist(),
         "record": json_record(comparisons, [], {}, arguments, faults),
     }
 

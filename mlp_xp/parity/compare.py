@@ -329,6 +329,11 @@ def measure(run: Trajectory, reference: Trajectory) -> Deviations:
     return Deviations(*((at, np.where(np.isnan(values), np.inf, values)) for at, values in found))
 
 
+def updates_before(name: str, steps: np.ndarray) -> np.ndarray:
+    """Return after how many updates a quantity of these steps is computed: a loss comes before the step's own."""
+    return steps - 1 if name == "loss" else steps
+
+
 def compare(
     run: Trajectory,
     reference: Trajectory,
@@ -340,7 +345,7 @@ def compare(
 
     See `measure` for the deviations. The test loss is a mean over the test images, and so also a sum of that length. A
     prediction may differ only for an image in `close_calls`, and an accuracy by the number of these. length: as in
-    `tolerance`. fixed_tolerance: replaces `tolerance`. amplified: multiplies it after each step, see `amplification`.
+    `tolerance`. fixed_tolerance: replaces `tolerance`. amplified: factors of it, see `amplification`.
     """
     found, images = measure(run, reference), len(reference.predictions)
     coarser = max((run.dtype, reference.dtype), key=lambda dtype: np.finfo(dtype).eps)
@@ -349,7 +354,7 @@ def compare(
         if fixed_tolerance is not None:
             return np.full(steps.shape, fixed_tolerance)
         derived = tolerance(steps, coarser, max(length, images) if name == "test_loss" else length)
-        return derived if amplified is None else amplified[steps - 1] * derived
+        return derived if amplified is None else amplified[updates_before(name, steps)] * derived
 
     def quantity(name: str) -> Quantity:
         steps, deviations = getattr(found, name)
@@ -372,7 +377,10 @@ def compare(
     )
     return Comparison(
         run,
-        *map(quantity, Deviations._fields),
+        quantity("loss"),
+        quantity("logits"),
+        quantity("weights"),
+        quantity("test_loss"),
         _count("test accuracy", moved - close, reports),
         _count("predictions", np.array([flipped.sum()]), last),
         found.loss[1],
@@ -395,15 +403,16 @@ def _count(name: str, beyond: np.ndarray, steps: np.ndarray) -> Quantity:
 
 
 def amplification(config: TrainConfig, dataset: Dataset, dtype: str, reference: Trajectory, length: int) -> np.ndarray:
-    """Return the factor, at least 1, by which the run amplifies rounding errors up to each step: float64 (steps,).
+    """Return the factors, at least 1, by which 0, 1, ... updates amplify rounding errors: float64 (steps + 1,).
 
     It is SAFETY times the largest ratio, so far and in any quantity, of what runs of NumPy with random rounding deviate
     from the reference to what `tolerance` allows. Raises ConfigError if rounding alone makes such a run diverge.
     """
-    factors, images = np.ones(len(reference.losses)), len(reference.predictions)
+    total, images = len(reference.losses), len(reference.predictions)
+    factors = np.ones(total + 1)
     for seed in range(ROUNDING_RUNS):
         try:
-            run = record(config, dataset, rounding_at_random(dtype, seed), steps=len(factors) - config.warm_up_steps)
+            run = record(config, dataset, rounding_at_random(dtype, seed), total - config.warm_up_steps)
         except DivergenceError as error:
             raise ConfigError(
                 f"rounding alone makes {config.optimizer} diverge in {dtype}, so that nothing can be compared; use "
@@ -412,7 +421,7 @@ def amplification(config: TrainConfig, dataset: Dataset, dtype: str, reference: 
             ) from error
         for name, (steps, values) in measure(run, reference)._asdict().items():
             derived = tolerance(steps, dtype, max(length, images) if name == "test_loss" else length)
-            np.maximum.at(factors, steps - 1, SAFETY * values / derived)
+            np.maximum.at(factors, updates_before(name, steps), SAFETY * values / derived)
     return np.maximum.accumulate(factors)
 
 

@@ -15,15 +15,6 @@ from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.bounds import allowed_deviation, expect
 from mlp_xp.parity.trace import INPLACE, Operation, expression
 
-# How a script gets the namespace of a known backend, with the settings that `backend` makes: first the library's own,
-# which has most functions, then the one that `backend` uses.
-IMPORTS = {
-    "numpy": ["import numpy as xp", "import array_api_compat.numpy as xp"],
-    "cupy": ["import cupy as xp", "import array_api_compat.cupy as xp"],
-    "torch": ["import torch as xp", "import array_api_compat.torch as xp"],
-    "jax": ["import jax; jax.config.update('jax_enable_x64', True); import jax.numpy as xp"],
-    "array-api-strict": ["import array_api_strict as xp"],
-}
 SCRIPT = '''\
 """{title}"""
 import sys, numpy as np
@@ -54,7 +45,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
     """Write the reproducer of an operation that deviates, run it, and return whether it shows the deviation.
 
     Of several ways to import the library, the first that shows it is kept, or else the last. The script uses the
-    library's default device. Raises FileError if the folder cannot be written.
+    backend's device, of a foreign namespace the default one. Raises FileError if the folder cannot be written.
     """
     inputs: dict[str, np.ndarray] = {}
 
@@ -79,7 +70,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
         "title": f"{backend.name} {backend.version}: {operation} {operation.what}".replace("\\", "/").replace('"', "'"),
         "names": ", ".join(inputs),
         "body": body,
-        "to_numpy": "xp.asnumpy" if backend.name == "cupy" else "np.asarray",
+        "to_numpy": backend.copy_source,
         "dtype": dtype.name,
         "at": 0 if problem else int(np.ravel_multi_index(operation.verdict.at, shape)) if shape else 0,
     }
@@ -111,8 +102,8 @@ def _run(script: Path) -> tuple[bool, str]:
 
 def _imports(backend: Backend, function: str) -> list[str]:
     """Return lines that import the namespace of a backend as `xp`, the ones to try first."""
-    if backend.name in IMPORTS:
-        return IMPORTS[backend.name]
+    if backend.imports:
+        return [*backend.imports]
     module, _, attributes = backend.name.partition(":")
     parent, _, last = f"{module}.{attributes}".rpartition(".") if attributes else ("", "", "")
     line = f"import {module} as xp"

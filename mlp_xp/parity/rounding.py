@@ -16,9 +16,10 @@ The derivation, from the bounds by which `bounds` judges single operations:
 - what selects, compares, converts or moves is exact, and stays so.
 
 `compare.amplification` takes the largest deviation of a few such runs so far, in any quantity and in units of the
-derived tolerance, and a library is allowed SAFETY times as much, if that is more than the derived tolerance. So the allowance is small before the optimiser has amplified anything: a library that computes another
-function is found in the first steps, by the derived tolerance. A fault that first strikes when the allowance has grown
-must be larger than the allowance to be found. Nothing here depends on the library under test, or on its result.
+derived tolerance, and a library is allowed SAFETY times as much, if that is more than the derived tolerance. So the
+allowance is small before the optimiser has amplified anything: a library that computes another function is found in the
+first steps, by the derived tolerance. A fault that first strikes when the allowance has grown must be larger than the
+allowance to be found. Nothing here depends on the library under test, or on its result.
 """
 
 from dataclasses import replace
