@@ -377,9 +377,9 @@ def _open_jax(device: str | None) -> Backend:
         return jax.device_put(np.array(array, dtype=dtype), place)
 
     use = ""
-    if device is not None:
-        number = jax.devices(platform or None).index(place)
-        use = f"; jax.config.update('jax_default_device', jax.devices({platform or None!r})[{number}])"
+    if place != jax.devices()[0]:
+        number = jax.devices(place.platform).index(place)
+        use = f"; jax.config.update('jax_default_device', jax.devices({place.platform!r})[{number}])"
     return Backend(
         "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, jax.lax.scan, jit,
         threads=by_cpus if place.platform == "cpu" else lambda facts: "",

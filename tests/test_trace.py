@@ -1,6 +1,7 @@
 """Trace: a healthy library gives no report, and every planted fault is named with its operation and its step."""
 
 import math
+import os
 import re
 import subprocess
 import sys
@@ -541,26 +542,43 @@ def test_no_library_is_named_in_the_reproducers_source():
     assert [name for name in ("cupy", "torch", "jax", "array_api", "array-api") if name in text] == []
 
 
-@pytest.mark.parametrize(("name", "device", "line"), [
-    ("torch", "meta", "import torch as xp; xp.set_default_device('meta')"),
-    ("torch", None, "import torch as xp"),
-    ("jax", "cpu:0", "jax.config.update('jax_default_device', jax.devices('cpu')[0]); import jax.numpy as xp"),
-])  # fmt: skip
-def test_a_reproducer_uses_the_device_of_the_run(name, device, line, monkeypatch):
-    if name == "torch":
-        torch = pytest.importorskip("torch")
-        monkeypatch.setattr(torch.Tensor, "item", lambda x: 2.0)  # meta tensors have no values; opening reads one
-    assert line in open_backend(name, device).imports[0]
-    assert ("set_default" in open_backend(name, device).imports[0]) is (device == "meta")
+def test_a_reproducer_uses_the_device_of_the_run(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.Tensor, "item", lambda x: 2.0)  # meta tensors have no values; opening reads one
+    assert open_backend("torch", "meta").imports[0] == "import torch as xp; xp.set_default_device('meta')"
+    assert open_backend("torch").imports[0] == "import torch as xp"
 
 
-def test_a_reproducer_on_a_chosen_device_runs(tmp_path):
-    backend = open_backend("jax", "cpu:0", "float32")
-    traced_backend, tracer = tracing(backend)
-    x = traced_backend.asarray(np.ones((2, 3), np.float32))
-    tracer._in_step = True
-    traced_backend.xp.max(x, axis=-1, keepdims=True)
-    made_up = tracer.last_step[0]._replace(verdict=bounds.Verdict(9, 1, (0, 0), (1, 2)))
-    made = write_reproducer(backend, made_up, tmp_path)
-    assert "jax_default_device" in made.script.read_text()
-    assert made.said == "float32 (2, 1) 1.0 NumPy: float32 (2, 1) 1.0"
+MADE_UP = """
+import sys
+from pathlib import Path
+import numpy as np
+from mlp_xp import open_backend
+from mlp_xp.parity.bounds import Verdict
+from mlp_xp.parity.reproducer import write_reproducer
+from mlp_xp.parity.trace import tracing
+
+backend = open_backend("jax", "cpu:1", "float32")
+traced, tracer = tracing(backend)
+x = traced.asarray(np.ones((2, 3), np.float32))
+tracer._in_step = True
+traced.xp.max(x, axis=-1, keepdims=True)
+operation = tracer.last_step[0]._replace(verdict=Verdict(9, 1, (0, 0), (1, 2)))
+made = write_reproducer(backend, operation, Path(sys.argv[1]))
+script = made.script.read_text().replace("result = ", "print(xp.zeros(1).devices()); result = ")
+made.script.write_text(script)
+print(operation.devices, made.said)
+"""
+
+
+def test_a_reproducer_on_the_second_device_runs_there(tmp_path):
+    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+
+    def run(*words: Any) -> str:
+        command = [sys.executable, *map(str, words)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=env, cwd=PACKAGE.parent)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "float32 (2, 1) 1.0 NumPy: float32 (2, 1) 1.0" in run("-c", MADE_UP, tmp_path)
+    assert "id=1" in run(tmp_path / "reproduce.py")
