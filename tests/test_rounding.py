@@ -122,7 +122,7 @@ def test_random_rounding_has_the_size_of_rounding(dtype):
     for ufunc in (np.tanh, np.exp, np.sqrt):
         errors = (ufunc(x).view(np.ndarray).astype(np.float64) / ufunc(plain.astype(np.float64)) - 1) / eps
         assert 1 < np.abs(errors).max() <= BOUNDS[ufunc] + 2  # and NumPy's own
-        assert abs(errors.mean()) < 0.1
+        assert abs(errors.mean()) < 0.3
     product = (x @ x.T).view(np.ndarray).astype(np.float64) / (
         plain.astype(np.float64) @ plain.T.astype(np.float64)
     ) - 1
