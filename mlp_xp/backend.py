@@ -7,11 +7,13 @@ import importlib
 import importlib.util
 import os
 import re
+import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial, wraps
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -194,8 +196,19 @@ def _failure(name: str, doing: str, error: Exception) -> BackendFailure:
     if isinstance(error, MemoryError) or any(words in said.lower() for words in OUT_OF_MEMORY):
         return BackendOutOfMemory(f"out of memory: backend {name}, in {doing}: {said}; choose smaller sizes")
     return BackendFailure(
-        f"backend {name}: failed in {doing}: {said}; try another backend or device, or see more with --debug"
+        f"backend {name}: failed in {doing}{_place(error)}: {said}; try another backend or device, or see more with "
+        "--debug"
     )
+
+
+def _place(error: Exception) -> str:
+    """Return the line of the package that called the library, as `, at file:line (source)`, if there is one."""
+    package = Path(__file__).parent
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        # This file and `foreign` call a library only on behalf of others.
+        if package in Path(frame.filename).parents and Path(frame.filename).stem not in ("backend", "foreign"):
+            return f", at {Path(frame.filename).relative_to(package.parent).as_posix()}:{frame.lineno} ({frame.line})"
+    return ""
 
 
 def installed(name: str) -> bool:

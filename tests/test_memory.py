@@ -243,5 +243,5 @@ def test_an_evaluation_that_fails_is_named():
     def prepare(images: object, *, dtype: object, xp: object) -> None:
         raise OSError("lost the device")
 
-    with pytest.raises(BackendFailure, match=r"failed in \w+: OSError: lost the device"):
+    with pytest.raises(BackendFailure, match=r"failed in \w+, at mlp_xp/\w+\.py:\d+ \(.*\): OSError: lost the device"):
         list(trajectory(SHORT, dataset._replace(prepare=prepare), backend))

@@ -21,7 +21,7 @@ from rich.table import Table
 from mlp_xp.backend import BACKENDS, DTYPES, Backend, BackendError, open_backend
 from mlp_xp.commands.command_line import parse, print_error, print_line
 from mlp_xp.commands.data import load_data
-from mlp_xp.commands.trace import to_trace, trace_backends, trace_command
+from mlp_xp.commands.trace import deviation, to_trace, trace_backends, trace_command
 from mlp_xp.config import ConfigError, TrainConfig, check_choice, check_range
 from mlp_xp.dataset import Dataset
 from mlp_xp.files import FileError, file_errors, write_whole
@@ -174,6 +174,9 @@ def main() -> int:
         task = bar.add_task(names[0], total=len(names))
         for done, result in enumerate(check(config, dataset, compared, arguments.steps, arguments.tolerance), 1):
             if isinstance(result, Failure):
+                if result.diverged:
+                    found = deviation(config, dataset, compared[done - 2], arguments.steps)
+                    result = result._replace(reason=f"{result.reason}{found}")
                 failures.append(result)
             else:
                 comparisons.append(result)

@@ -22,6 +22,8 @@ from mlp_xp.parity.trace import Operation, Tracer, expression, trace
 from mlp_xp.show.terminal import plain_console, say
 
 FOLDER = Path("reproducers")
+# As many steps as a few seconds are enough for.
+FIRST_STEPS = 300
 # Columns in which the tables fit.
 TABLE_WIDTH = 80
 COLUMNS = ("operation", "calls", "in a step", "deviation in eps", "/ bound", "deviate", "time", "MB")
@@ -66,6 +68,12 @@ def deviation_line(backend: Backend, operation: Operation) -> str:
         f"{', '.join(dict.fromkeys(operation.devices)) or 'the host'} {operation.what}; called at {operation.place}: "
         f"{operation.source}"
     )
+
+
+def deviation(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> str:
+    """Trace the first steps, and return what deviates as the end of a line; empty if nothing does."""
+    run = trace(config, dataset, backend, min(steps, FIRST_STEPS))
+    return f"; traced again, {deviation_line(backend, run.first)}" if run.first else ""
 
 
 def to_trace(

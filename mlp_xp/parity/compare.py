@@ -119,6 +119,8 @@ class Failure(NamedTuple):
     dtype: str
     reason: str
     """In one line, with the backend's name."""
+    diverged: bool = False
+    """Whether it computed something that is not finite, where the reference is; else it raised an error."""
 
 
 def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
@@ -461,11 +463,12 @@ def check(
             result: Comparison | Failure = backend.reported(compare_one, "a comparison")(backend)
         except MlpXpError as error:
             reason = error.text
-            if isinstance(error, DivergenceError):
+            diverged = isinstance(error, DivergenceError)
+            if diverged:
                 what, _, _ = reason.partition(";")  # the advice is of no use: with the same settings NumPy is fine
                 reason = f"{what}, where the reference is finite"
             if not isinstance(error, BackendFailure):
                 reason = f"backend {backend.name}: {reason}"
             place = backend.device_name or "default"
-            result = Failure(backend.name, backend.version, place, backend.dtype_name, reason)
+            result = Failure(backend.name, backend.version, place, backend.dtype_name, reason, diverged)
         yield result
