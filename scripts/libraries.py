@@ -1,9 +1,11 @@
 """Run the parity check on many array libraries: `python scripts/libraries.py --update-docs docs/libraries.md`.
 
 Each library of scripts/libraries.toml is installed, together with a wheel of this clone, into a virtual environment of
-its own in a temporary folder. The check runs there in float64 and in float32, on a part of MNIST. Libraries with the
-same requirements share an environment, which is deleted before the next one is made. Exit code 0: the table is
-complete, whatever is in it; 2: a usage error. Uses the standard library and pip only.
+its own in a temporary folder. There libraries_worker.py checks it in float64 and in float32, on a part of MNIST, and
+traces what does not agree. Libraries with the same requirements share an environment, which is deleted before the next
+one is made. With --update-docs, the page is written after each library, and reproducers are kept in the folder
+`reproducers` beside it. Exit code 0: the table is complete, whatever is in it; 2: a usage error. Uses the standard
+library and pip only.
 """
 
 import argparse
@@ -19,6 +21,8 @@ import struct
 import subprocess
 import sys
 import tempfile
+import textwrap
+import time
 import tomllib
 from itertools import groupby
 from pathlib import Path
@@ -27,7 +31,8 @@ from typing import Any, NamedTuple, NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 DTYPES = ("float64", "float32")
 BEGIN, END = "<!-- libraries: begin -->", "<!-- libraries: end -->"
-COLUMNS = ("library", "version", "`--backends`", *DTYPES, "µs per step", "times NumPy", "measured")
+COLUMNS = ("library", "version", "`--backends`", "steps", *DTYPES, "cause", "µs per step", "times NumPy", "measured")
+HOOKS = ROOT / "docs" / "hooks"
 # Enough for every class, and less than a megabyte: an evaluation takes no time, and Cubed takes no larger array.
 PARTS = {"train": 1000, "t10k": 200}
 
@@ -37,10 +42,12 @@ class Outcome(NamedTuple):
 
     verdict: str
     """One word, and the head-room where it agrees."""
-    cause: str
-    """Of anything but agreement; else empty."""
-    microseconds: tuple[float, float] | None
-    """Per step, of the library and of NumPy in the same process; None if it did not run to the end."""
+    cause: str = ""
+    """Of anything but agreement, in a few words; empty if it is not known."""
+    note: str = ""
+    """The same in full; empty only where it agrees."""
+    speed: tuple[float, float] | None = None
+    """Microseconds of a step, and the ratio to NumPy's; None if it did not run to the end."""
 
 
 def arguments() -> argparse.Namespace:
@@ -49,8 +56,10 @@ def arguments() -> argparse.Namespace:
         prog="scripts/libraries.py", description="Run the parity check on many array libraries.", allow_abbrev=False
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="libraries of libraries.toml; by default all")
-    parser.add_argument("--steps", type=int, default=200, help="steps of each check (default: 200)")
-    parser.add_argument("--timeout", type=int, default=120, help="seconds of each check (default: 120)")
+    parser.add_argument(
+        "--steps", type=int, default=200, help="steps of each check (default: 200; slow ones have fewer)"
+    )
+    parser.add_argument("--timeout", type=int, default=300, help="seconds of each check (default: 300)")
     parser.add_argument("--update-docs", type=Path, metavar="FILE", help="replace the rows in the table of this page")
     return parser.parse_args()
 
@@ -69,8 +78,10 @@ def main() -> None:
     chosen = [each for each in libraries if not options.names or each["name"] in options.names]
     rows: dict[str, str] = {}
     notes: dict[str, list[str]] = {}
+    began = time.time(), busy_seconds()
     with tempfile.TemporaryDirectory(prefix="mlp-xp-libraries-") as folder:
         data = write_part(Path(folder))
+        kept = options.update_docs.resolve().parent / "reproducers" if options.update_docs else Path(folder) / "kept"
         command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(ROOT)]
         subprocess.run(command, check=True)
         wheel = next(Path(folder).glob("*.whl"))
@@ -80,20 +91,21 @@ def main() -> None:
             failure, versions = install(venv, wheel, same[0]["requires"])
             for library in same:
                 print(f"{library['name']} ...", file=sys.stderr, flush=True)
-                outcomes = [failure] * len(DTYPES) if failure else check(library, venv, data, options)
+                environment = {name: value.format(venv=venv) for name, value in library.get("env", {}).items()}
+                library = {**library, "steps": library.get("steps", options.steps), "env": environment}
+                if failure:
+                    outcomes = [failure for _ in DTYPES]
+                else:
+                    outcomes = check(library, python(venv), data, kept, options.timeout)
                 name = library["name"]
                 rows[name] = row(library, versions, outcomes)
-                notes[name] = [
-                    f"- {name}, {dtype}: {each.cause}"
-                    for dtype, each in zip(DTYPES, outcomes, strict=True)
-                    if each.cause
-                ]
+                notes[name] = list_notes(name, outcomes)
                 print(rows[name], *notes[name], sep="\n", file=sys.stderr, flush=True)
+                if options.update_docs:
+                    update(options.update_docs, {**rows}, {**notes}, known, others_share(*began))
             shutil.rmtree(venv, ignore_errors=True)
-    if options.update_docs:
-        update(options.update_docs, rows, notes, known)
-    else:
-        print(page(rows, notes, known))
+    if not options.update_docs:
+        print(page(rows, notes, known, others_share(*began)))
 
 
 def fail(text: str) -> NoReturn:
@@ -123,11 +135,11 @@ def install(venv: Path, wheel: Path, requires: list[str]) -> tuple[Outcome | Non
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     pip = [python(venv), "-m", "pip", "--disable-pip-version-check"]
     done = subprocess.run(
-        [*pip, "install", "--quiet", f"{wheel}[plots]", *requires], capture_output=True, text=True, check=False
+        [*pip, "install", "--quiet", str(wheel), *requires], capture_output=True, text=True, check=False
     )
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")] or [done.stderr]
-        return Outcome("not installed", one_line(errors[-1].removeprefix("ERROR:")), None), ""
+        return Outcome("not installed", note=one_line(errors[-1].removeprefix("ERROR:"))), ""
     listed = subprocess.run([*pip, "list", "--format", "json"], capture_output=True, text=True, check=True)
     found = {normal(each["name"]): each["version"] for each in json.loads(listed.stdout)}
     return None, ", ".join(found.get(normal(each), "") for each in requires)
@@ -143,28 +155,33 @@ def python(venv: Path) -> str:
     return str(venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
 
 
-def check(library: dict[str, Any], venv: Path, data: Path, options: argparse.Namespace) -> list[Outcome]:
-    """Run the parity check in each dtype."""
+def check(
+    library: dict[str, Any], interpreter: str, data: Path, kept: Path, timeout: float, hooks: Path = HOOKS
+) -> list[Outcome]:
+    """Check a library in each dtype, in the folder of the hooks. Reproducers go to folders in `kept`."""
     outcomes = []
     for dtype in DTYPES:
-        report = data.parent / "report"
-        shutil.rmtree(report, ignore_errors=True)
+        folder = kept / re.sub(r"\W+", "-", f"{library['name']} {dtype}").lower()
+        shutil.rmtree(folder, ignore_errors=True)
+        target = data.parent / "result.json"
+        target.unlink(missing_ok=True)
+        worker = Path(__file__).with_name("libraries_worker.py")
         command = [
-            python(venv), "-m", "mlp_xp", "parity", "--backends", library["backend"], "--dtype", dtype,
-            "--steps", str(options.steps), "--report-every", "50", "--data-dir", str(data), "--report-dir", str(report),
+            interpreter, str(worker), library["backend"], dtype, str(library["steps"]), str(data), str(folder),
+            str(target),
         ]  # fmt: skip
-        env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "GITHUB_STEP_SUMMARY")}
-        env |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        env |= {name: value.format(venv=venv) for name, value in library.get("env", {}).items()}
-        code, errors = run(command, env, options.timeout)
-        outcomes.append(judge(library["backend"], code, errors, report / "parity.json", options))
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        env |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **library["env"]}
+        code, errors = run(command, env, timeout, hooks)
+        result = json.loads(target.read_text("utf-8")) if target.exists() else {}
+        outcomes.append(judge(library, dtype, code, errors, result, timeout, folder.name))
     return outcomes
 
 
-def run(command: list[str], env: dict[str, str], timeout: int) -> tuple[int | None, str]:
-    """Run a command in the folder of the hooks. Return its exit code, None if it took too long, and its errors."""
+def run(command: list[str], env: dict[str, str], timeout: float, folder: Path) -> tuple[int | None, str]:
+    """Run a command in a folder. Return its exit code, None if it took too long, and its errors."""
     with subprocess.Popen(
-        command, env=env, cwd=ROOT / "docs" / "hooks", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        command, env=env, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     ) as process:  # fmt: skip
         try:
@@ -175,58 +192,101 @@ def run(command: list[str], env: dict[str, str], timeout: int) -> tuple[int | No
         return process.returncode, errors
 
 
-def judge(backend: str, code: int | None, errors: str, path: Path, options: argparse.Namespace) -> Outcome:
-    """Return the outcome of a check from its exit code, its errors and its report."""
+def judge(
+    library: dict[str, Any], dtype: str, code: int | None, errors: str, result: dict[str, Any], timeout: float,
+    folder: str,
+) -> Outcome:  # fmt: skip
+    """Return the outcome of a check from how the worker ended and what it wrote. folder: the reproducer's name."""
     lines = [line for line in errors.splitlines() if line.strip()]
-    if code is None:
-        return Outcome("too slow", f"{options.steps} steps take more than {options.timeout} s", None)
-    if code in (0, 1) and path.exists():
-        record = json.loads(path.read_text("utf-8"))
-        numpy, *others = record["backends"]
-        if others:
-            own = others[-1]
-            times = own.get("microseconds"), numpy.get("microseconds")
-            speed = None if None in times else times
-            if code == 0:
-                rooms = [own[name]["head_room"] for name in ("loss", "logits", "weights")]
-                room = min((each for each in rooms if each is not None), default=None)
-                return Outcome("agrees" + (f", {room:.3g} x" if room else ", equal"), "", speed)
-            return Outcome("differs", one_line("; ".join(record["mismatches"]).replace(f"{backend}: ", "")), speed)
-    if code == 2:
-        cause = next((line for line in lines if line.startswith("error: ")), lines[-1] if lines else "no message")
-        return Outcome("refused", one_line(cause.removeprefix("error: ").replace(f"backend {backend}: ", "")), None)
-    told = [line for line in lines if line.startswith("error: ")]
-    raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
-    return Outcome("fails", one_line((told or raised or lines or [f"exit code {code}"])[-1]), None)
+    too_slow = f"{library['steps']} steps take more than {timeout:.0f} s"
+    if not result:
+        if code is None:
+            return Outcome("too slow", note=f"{too_slow}.")
+        raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
+        return Outcome("fails", note=f"{one_line((raised or lines or [f'exit code {code}'])[-1])}.")
+    verdict, speed = result["verdict"], (result["microseconds"], result["ratio"])
+    measured = None if None in speed else speed
+    if verdict == "agrees":
+        room = f", {result['head_room']:.3g} x" if result["head_room"] else ", equal"
+        return Outcome(verdict + room, speed=measured)
+    if not result["deviation"]:
+        ended = f"; no trace: {too_slow}" if code is None else f"; no trace: {one_line(lines[-1])}" if code else ""
+        return Outcome(verdict, note=f"{one_line(result['said'])}{ended}.", speed=measured)
+    operation = result["operation"]
+    of_hook = result["whose"] == library["backend"].partition(":")[0] and result["whose"].endswith("_hook")
+    cause = f"{'our hook' if of_hook else 'the library'}'s own" + (f", in `{operation}`" if operation else "")
+    cause = library.get("because", {}).get(operation, cause)
+    note = f"{cause}: `` {one_line(result['deviation'])} ``."
+    if result["reproducer"]:
+        words = " ".join([*(f"{name}={value}" for name, value in library["env"].items()), "python"])
+        path = f"reproducers/{folder}/reproduce.py"
+        note += f" Alone, `{words}` [{path}]({path}) printed: `` {one_line(result['reproducer'])} ``."
+    return Outcome(verdict, cause, note, measured)
 
 
-def one_line(text: str, length: int = 400) -> str:
-    """Return a text for one line of Markdown, without the folders of this machine."""
-    text = " ".join(text.split()).replace("|", "/").replace(str(ROOT), ".")
-    text = re.sub(r"\S*mlp-xp-libraries-\w+/", "", text)
-    return text if len(text) <= length else f"{text[:length]}..."
+def list_notes(name: str, outcomes: list[Outcome]) -> list[str]:
+    """Return the list items about a library, one for all dtypes with the same note."""
+    notes = {each.note: "" for each in outcomes if each.note}
+    for note in notes:
+        dtypes = [dtype for dtype, each in zip(DTYPES, outcomes, strict=True) if each.note == note]
+        notes[note] = f"- {name}, {' and '.join(dtypes)}: {note}"
+    return [*notes.values()]
+
+
+def one_line(text: str, length: int = 500) -> str:
+    """Return a text for one line of Markdown, without the folders of this machine; of a long one whole words."""
+    text = text.replace("|", "/").replace(str(ROOT), ".").strip().removesuffix(".")
+    return textwrap.shorten(re.sub(r"\S*mlp-xp-libraries-\w+/", "", text), length, placeholder=" ...")
+
+
+def busy_seconds() -> float | None:
+    """Return the seconds that the machine's processors have worked, but for this process and its children."""
+    try:
+        user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
+    except OSError:
+        return None
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
+
+
+def others_share(began: float, busy: float | None) -> str:
+    """Return in words how much other work ran on the machine; empty if that is not known."""
+    now = busy_seconds()
+    if busy is None or now is None:
+        return ""
+    return f", where other work took {(now - busy) / (time.time() - began):.1f} cores"
 
 
 def row(library: dict[str, Any], versions: str, outcomes: list[Outcome]) -> str:
     """Return a row of the table, in Markdown."""
-    speed = next((each.microseconds for each in outcomes if each.microseconds), None)
-    times = (f"{speed[0]:.0f}", f"{speed[0] / speed[1]:.2g}") if speed else ("", "")
+    speed = next((each.speed for each in outcomes if each.speed), None)
+    times = (f"{speed[0]:.0f}", f"{speed[1]:.2g}" if speed[1] < 100 else f"{speed[1]:.0f}") if speed else ("", "")
+    causes = "; ".join(dict.fromkeys(each.cause for each in outcomes if each.cause))
     today = dt.datetime.now(dt.UTC).date().isoformat()
-    cells = (library["name"], versions, f"`{library['backend']}`", *(each.verdict for each in outcomes), *times, today)
+    cells = (
+        library["name"], versions, f"`{library['backend']}`", str(library["steps"]),
+        *(each.verdict for each in outcomes), causes, *times, today,
+    )  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
 
-def page(rows: dict[str, str], notes: dict[str, list[str]], order: list[str]) -> str:
+def page(rows: dict[str, str], notes: dict[str, list[str]], order: list[str], beside: str = "") -> str:
     """Return the table and the causes, in the order of libraries.toml."""
     names = [name for name in order if name in rows]
     causes = [note for name in names for note in notes[name]]
     head = [f"| {' | '.join(COLUMNS)} |", "|" + " --- |" * len(COLUMNS)]
-    place = f"Measured with Python {platform.python_version()} on {os.cpu_count()} cores, {platform.machine()}, by"
+    place = f"Measured with Python {platform.python_version()} on {os.cpu_count()} cores, {processor()}{beside}, by"
     command = "`python scripts/libraries.py --update-docs docs/libraries.md`:"
     return "\n".join([f"{place} {command}", "", *head, *(rows[name] for name in names), "", *causes])
 
 
-def update(path: Path, rows: dict[str, str], notes: dict[str, list[str]], order: list[str]) -> None:
+def processor() -> str:
+    """Return the processor's name, or else its architecture."""
+    path = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", path.read_text("utf-8")) if path.exists() else None
+    return found[1] if found else platform.machine()
+
+
+def update(path: Path, rows: dict[str, str], notes: dict[str, list[str]], order: list[str], beside: str = "") -> None:
     """Replace the rows and causes of the libraries that were checked in a page, and keep those of the others."""
     text = path.read_text("utf-8")
     before, _, rest = text.partition(BEGIN)
@@ -237,7 +297,7 @@ def update(path: Path, rows: dict[str, str], notes: dict[str, list[str]], order:
             rows[name] = line
             notes[name] = [each for each in old.splitlines() if re.match(rf"- {re.escape(name)}, float", each)]
     temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(f"{before}{BEGIN}\n\n{page(rows, notes, order)}\n\n{END}{after}", "utf-8")
+    temporary.write_text(f"{before}{BEGIN}\n\n{page(rows, notes, order, beside)}\n\n{END}{after}", "utf-8")
     temporary.replace(path)
 
 

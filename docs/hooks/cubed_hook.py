@@ -1,13 +1,20 @@
-"""Cubed: lazy, and an operation must be told how much memory it may take."""
+"""Cubed: lazy, and made for arrays that fill many computers.
+
+Every operation of a step is a task, whose result is stored. Here it is stored in memory, not compressed, and tasks
+run one after the other in this process.
+"""
 
 import cubed
 import cubed.array_api
+from zarr.storage import MemoryStore
 
-SPEC = cubed.Spec(allowed_mem="1GB")
+SPEC = cubed.Spec(
+    allowed_mem="1GB", intermediate_store=MemoryStore(), executor_name="single-threaded", zarr_compressor=None
+)
 
 
 class Namespace:
-    """cubed.array_api, where every new array has the memory limit."""
+    """cubed.array_api, where every new array has the specification."""
 
     __name__ = "cubed.array_api"
 

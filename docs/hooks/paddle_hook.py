@@ -17,6 +17,10 @@ class Namespace:
         """Make a tensor from a NumPy array, or copy one."""
         return paddle.to_tensor(x, dtype=dtype) if isinstance(x, np.ndarray) else x.clone()
 
+    def arange(self, stop, *, dtype=None):
+        """Count from 0; in bytes by way of int64."""
+        return paddle.arange(stop, dtype="int64").astype(dtype) if dtype is not None else paddle.arange(stop)
+
     def astype(self, x, dtype):
         """Convert a tensor."""
         return x.astype(dtype)
@@ -37,11 +41,13 @@ class Namespace:
 
     def max(self, x, *, axis=None, keepdims=False):
         """Return the largest; of bytes by way of int32."""
-        return paddle.max(x if x.dtype != paddle.uint8 else x.astype("int32"), axis=axis, keepdim=keepdims)
+        if x.dtype == paddle.uint8:
+            return paddle.max(x.astype("int32"), axis=axis, keepdim=keepdims).astype("uint8")
+        return paddle.max(x, axis=axis, keepdim=keepdims)
 
     def min(self, x):
         """Return the smallest; of bytes by way of int32."""
-        return paddle.min(x if x.dtype != paddle.uint8 else x.astype("int32"))
+        return paddle.min(x.astype("int32")).astype("uint8") if x.dtype == paddle.uint8 else paddle.min(x)
 
 
 xp = Namespace()
