@@ -72,7 +72,7 @@ def main(name: str, dtype: str, steps: int, data: Path, folder: Path, target: Pa
         keep(Result("refused", error.text.replace(f"backend {name}: ", "")))
         return
     dataset = load_data(data)
-    config = TrainConfig(report_every=min(50, max(2, steps // 4)))
+    config = TrainConfig(report_every=min(50, max(3, steps // 4)))
     # In float64 a second NumPy is compared too, under another name.
     _, outcome = check(config, dataset, [backend], steps)
     if isinstance(outcome, Failure):

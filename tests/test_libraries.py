@@ -1,12 +1,13 @@
-"""scripts/libraries.py: its list, how it reads a check, and what it does to the page. The checks take too long here."""
+"""scripts/libraries.py: its list, how it reads a check, and what it does to the page; the worker on planted libraries.
 
-import argparse
-import json
+The real libraries take too long here.
+"""
+
+import re
 import subprocess
 import sys
 import tomllib
 from importlib import util
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,12 @@ from mlp_xp.commands.data import load_data
 ROOT = SCRIPTS.parent
 DOCS = ROOT / "docs" / "libraries.md"
 LIBRARIES = tomllib.loads((SCRIPTS / "libraries.toml").read_text("utf-8"))["library"]
-OPTIONS = argparse.Namespace(steps=200, timeout=300)
+REPRODUCERS = ROOT / "docs" / "reproducers"
+LIBRARY = {"name": "X", "backend": "x_hook:", "steps": 200, "env": {"A": "1"}}
+RESULT = {
+    "verdict": "differs", "said": "the loss", "head_room": None, "microseconds": 50.0, "ratio": 2.5,
+    "operation": "", "deviation": "", "whose": "", "reproducer": "",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -31,19 +37,48 @@ def script():
 def test_the_list_is_complete_and_its_hooks_are_there():
     names = [each["name"] for each in LIBRARIES]
     assert len({*names}) == len(names) >= 20
+    required, optional = {"name", "requires", "backend"}, {"env", "steps", "because"}
     for each in LIBRARIES:
-        assert {"name", "requires", "backend"} <= {*each} <= {"name", "requires", "backend", "env"}
+        assert required <= {*each} <= required | optional
         module = each["backend"].partition(":")[0]
         if module.endswith("_hook"):
             assert (ROOT / "docs" / "hooks" / f"{module}.py").is_file()
 
 
+def cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
 def test_every_library_is_a_row_of_the_page_once(script):
-    rows = [line for line in DOCS.read_text("utf-8").splitlines() if line.startswith("| ")]
+    rows = [cells(line) for line in DOCS.read_text("utf-8").splitlines() if line.startswith("| ")]
     for each in LIBRARIES:
-        mine = [row for row in rows if row.startswith(f"| {each['name']} |")]
-        assert len(mine) == 1, each["name"]
-        assert f"`{each['backend']}`" in mine[0]
+        (mine,) = [row for row in rows if row[0] == each["name"]]
+        row = dict(zip(script.COLUMNS, mine, strict=True))
+        assert row["`--backends`"] == f"`{each['backend']}`"
+        assert row["steps"] == str(each.get("steps", 200))
+
+
+def test_the_page_gives_a_cause_for_all_that_does_not_agree(script):
+    table = DOCS.read_text("utf-8").partition(script.BEGIN)[2].partition(script.END)[0]
+    notes = [line for line in table.splitlines() if line.startswith("- ")]
+    for row in [cells(line) for line in table.splitlines() if line.startswith("| ")][2:]:
+        verdicts = dict(zip(script.COLUMNS, row, strict=True))
+        for dtype in script.DTYPES:
+            about = re.compile(rf"- {re.escape(row[0])}, [^:]*{dtype}")
+            mine = [note for note in notes if about.match(note)]
+            assert len(mine) == (not verdicts[dtype].startswith("agrees")), row
+            if verdicts[dtype] in ("differs", "fails"):
+                assert verdicts["cause"]
+                assert re.search(r"operation \d+, .* at mlp_xp/\w+\.py:\d+", mine[0])
+    assert "..." not in "".join(notes).replace("`...`", "")  # a message that is cut
+
+
+def test_the_reproducers_of_the_page_are_kept_and_no_others():
+    linked = {*re.findall(r"\]\((reproducers/[^)]+)\)", DOCS.read_text("utf-8"))}
+    assert linked == {path.relative_to(DOCS.parent).as_posix() for path in REPRODUCERS.glob("*/reproduce.py")}
+    for script in REPRODUCERS.glob("*/reproduce.py"):
+        assert "sys.path.append('" not in script.read_text("utf-8")  # a folder of the machine that wrote it
+        assert (script.parent / "inputs.npz").stat().st_size <= 10_000
 
 
 def test_the_part_of_the_data_is_a_data_set(script, tmp_path):
@@ -53,26 +88,104 @@ def test_the_part_of_the_data_is_a_data_set(script, tmp_path):
     np.testing.assert_array_equal(dataset.test_labels, whole.test_labels[:200])
 
 
-def report(path: Path, room: float | None, mismatches: list[str]) -> Path:
-    quantities = {name: {"head_room": room} for name in ("loss", "logits", "weights")}
-    backends = [{"microseconds": 50.0}, {"microseconds": 100.0, **quantities}]
-    path.write_text(json.dumps({"backends": backends, "mismatches": mismatches}))
-    return path
+def test_the_outcome_of_a_check(script):
+    def judge(code: int | None, errors: str = "", **result: object):
+        return script.judge(LIBRARY, "float64", code, errors, RESULT | result if result else {}, 300, "x-float64")
 
-
-def test_the_outcome_of_a_check(script, tmp_path):
-    path = tmp_path / "parity.json"
-    judge = script.judge
-    assert judge("x:", None, "", path, OPTIONS)[:2] == ("too slow", "200 steps take more than 300 s")
-    assert judge("x:", 0, "", report(path, 92.55, []), OPTIONS) == ("agrees, 92.5 x", "", (100.0, 50.0))
-    assert judge("x:", 0, "", report(path, None, []), OPTIONS).verdict == "agrees, equal"
-    assert judge("x:", 1, "", report(path, 0.1, ["x:: the loss"]), OPTIONS) == ("differs", "the loss", (100.0, 50.0))
-    path.unlink()
-    error = "warning: w\nerror: backend x:: it lacks | take\n"
-    assert judge("x:", 2, error, path, OPTIONS)[:2] == ("refused", "it lacks / take")
+    assert judge(None)[:3] == ("too slow", "", "200 steps take more than 300 s.")
+    assert judge(0, verdict="agrees", head_room=92.55) == ("agrees, 92.5 x", "", "", (50.0, 2.5))
+    assert judge(0, verdict="agrees", microseconds=None) == ("agrees, equal", "", "", None)
+    assert judge(0, verdict="refused", said="it lacks | take", ratio=None) == ("refused", "", "it lacks / take.", None)
     error = "Traceback\n  File\npkg.SomeError: first\nsecond\n"
-    assert judge("x:", 1, error, path, OPTIONS)[:2] == ("fails", "pkg.SomeError: first")
-    assert judge("x:", -11, "", path, OPTIONS)[:2] == ("fails", "exit code -11")
+    assert judge(1, error)[:3] == ("fails", "", "pkg.SomeError: first.")
+    assert judge(-11)[:3] == ("fails", "", "exit code -11.")
+    assert judge(None, said="the loss").note == "the loss; no trace: 200 steps take more than 300 s."
+    assert judge(1, error, said="the loss").note == "the loss; no trace: second."
+
+
+def test_the_cause_of_a_deviation(script):
+    def judge(library=LIBRARY, **result: str):
+        given = RESULT | {"operation": "sum", "deviation": "operation 1, xp.sum"} | result
+        return script.judge(library, "float64", 0, "", given, 300, "x-float64")
+
+    assert judge(whose="numpy").cause == "the library's own, in `sum`"
+    assert judge(operation="").cause == "the library's own"
+    assert judge(whose="x_hook").cause == "our hook's own, in `sum`"
+    assert judge(LIBRARY | {"because": {"sum": "the standard's"}}).cause == "the standard's"
+    assert judge(LIBRARY | {"because": {"exp": "the standard's"}}).cause == "the library's own, in `sum`"
+    path = "reproducers/x-float64/reproduce.py"
+    assert judge(reproducer="1 DEVIATES").note == (
+        "the library's own, in `sum`: `` operation 1, xp.sum ``. "
+        f"Alone, `A=1 python` [{path}]({path}) printed: `` 1 DEVIATES ``."
+    )
+
+
+def test_one_note_for_both_dtypes(script):
+    same, other = script.Outcome("fails", note="a."), script.Outcome("fails", note="b.")
+    assert script.list_notes("X", [same, same]) == ["- X, float64 and float32: a."]
+    assert script.list_notes("X", [same, other]) == ["- X, float64: a.", "- X, float32: b."]
+    assert script.list_notes("X", [script.Outcome("agrees, equal"), other]) == ["- X, float32: b."]
+
+
+def test_a_long_message_is_cut_between_words(script):
+    assert script.one_line("ab cd ef|gh", length=10) == "ab cd ..."
+
+
+PLANTED = """
+import array_api_compat.numpy as numpy
+
+
+class Namespace:
+    def __getattr__(self, name):
+        return getattr(numpy, name)
+
+    {method}
+
+
+xp = Namespace()
+"""
+FAULTS = {
+    "deviates": "def tanh(self, x): return numpy.tanh(x) * (1 + numpy.asarray(1e-9, dtype=x.dtype))",
+    "raises": "def take(self, x, i, axis): raise ValueError('no such axis')",
+    "lacks": "def __getattr__(self, name): return getattr(numpy, {'take': 'nothing'}.get(name, name))",
+    "healthy": "",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_worker_finds_the_cause_in_a_planted_library(script, tmp_path, fault):
+    hooks, kept = tmp_path / "docs" / "hooks", tmp_path / "docs" / "reproducers"
+    hooks.mkdir(parents=True)
+    (hooks / "planted_hook.py").write_text(PLANTED.format(method=FAULTS[fault]))
+    library = {
+        "name": "Planted library", "backend": "planted_hook:", "steps": 12, "env": {"PYTHONPATH": str(ROOT)},
+    }  # fmt: skip
+    in_64, in_32 = script.check(library, sys.executable, script.write_part(tmp_path), kept, 120, hooks)
+    if fault == "healthy":
+        assert in_64.verdict == "agrees, equal"
+    elif fault == "lacks":
+        assert in_64 == in_32 == ("refused", "", "it does not implement the array API standard: it lacks take.", None)
+    elif fault == "raises":
+        assert in_64.verdict == in_32.verdict == "fails"
+        assert in_64.cause == "our hook's own, in `take`"
+        assert re.search(r"xp\.take\(.* at mlp_xp/\w+\.py:\d+ raised ValueError: no such axis ``\.$", in_64.note)
+    else:
+        assert in_64[:2] == ("differs", "our hook's own, in `tanh`")
+        assert "xp.tanh(float64 (1, 64)) on " in in_64.note
+        assert "called at mlp_xp/functional.py:" in in_64.note
+        assert in_64.note.endswith(" DEVIATES ``.")
+    assert (in_64.speed is None) == (fault in ("lacks", "raises"))
+    if fault in ("healthy", "deviates"):
+        assert in_32.verdict.startswith("agrees, ")  # 1e-9 is below float32's eps
+    if fault != "deviates":
+        assert not kept.exists()
+        return
+    folder = kept / "planted-library-float64"
+    assert [*kept.iterdir()] == [folder]
+    assert str(tmp_path) not in (folder / "reproduce.py").read_text()
+    moved = tmp_path.rename(tmp_path.with_name(f"{tmp_path.name}-moved")) / folder.relative_to(tmp_path)
+    done = subprocess.run([sys.executable, moved / "reproduce.py"], capture_output=True, text=True, check=False)
+    assert done.stderr == "DEVIATES\n"
 
 
 def test_the_page_keeps_the_rows_of_libraries_that_were_not_checked(script, tmp_path):
@@ -93,7 +206,7 @@ def test_the_page_keeps_the_rows_of_libraries_that_were_not_checked(script, tmp_
 def test_a_process_that_takes_too_long_is_ended_with_its_children(script):
     command = [sys.executable, "-c", "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()'])"]
     reader = f"import os; r, w = os.pipe(); os.dup2(r, 0); os.set_inheritable(0, True); exec({command[2]!r})"
-    assert script.run([sys.executable, "-c", reader], {}, 1) == (None, "")
+    assert script.run([sys.executable, "-c", reader], {}, 1, ROOT) == (None, "")
 
 
 @pytest.mark.parametrize(
