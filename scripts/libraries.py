@@ -189,6 +189,9 @@ def run(command: list[str], env: dict[str, str], timeout: float, folder: Path) -
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # a library may have processes of its own
             return None, process.communicate()[1]
+        except BaseException:  # Ctrl-C does not reach a session of its own
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
         return process.returncode, errors
 
 
@@ -207,7 +210,7 @@ def judge(
     verdict, speed = result["verdict"], (result["microseconds"], result["ratio"])
     measured = None if None in speed else speed
     if verdict == "agrees":
-        room = f", {result['head_room']:.3g} x" if result["head_room"] else ", equal"
+        room = f", {figure(result['head_room'], 3)} x" if result["head_room"] else ", equal"
         return Outcome(verdict + room, speed=measured)
     if not result["deviation"]:
         ended = f"; no trace: {too_slow}" if code is None else f"; no trace: {one_line(lines[-1])}" if code else ""
@@ -239,6 +242,11 @@ def one_line(text: str, length: int = 500) -> str:
     return textwrap.shorten(re.sub(r"\S*mlp-xp-libraries-\w+/", "", text), length, placeholder=" ...")
 
 
+def figure(number: float, digits: int) -> str:
+    """Return a number with so many digits, or more where it has more before the point."""
+    return f"{number:.{digits}g}" if number < 10**digits else f"{number:.0f}"
+
+
 def busy_seconds() -> float | None:
     """Return the seconds that the machine's processors have worked, but for this process and its children."""
     try:
@@ -259,7 +267,7 @@ def others_share(began: float, busy: float | None) -> str:
 def row(library: dict[str, Any], versions: str, outcomes: list[Outcome]) -> str:
     """Return a row of the table, in Markdown."""
     speed = next((each.speed for each in outcomes if each.speed), None)
-    times = (f"{speed[0]:.0f}", f"{speed[1]:.2g}" if speed[1] < 100 else f"{speed[1]:.0f}") if speed else ("", "")
+    times = (f"{speed[0]:.0f}", figure(speed[1], 2)) if speed else ("", "")
     causes = "; ".join(dict.fromkeys(each.cause for each in outcomes if each.cause))
     today = dt.datetime.now(dt.UTC).date().isoformat()
     cells = (

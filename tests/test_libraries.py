@@ -94,6 +94,7 @@ def test_the_outcome_of_a_check(script):
 
     assert judge(None)[:3] == ("too slow", "", "200 steps take more than 300 s.")
     assert judge(0, verdict="agrees", head_room=92.55) == ("agrees, 92.5 x", "", "", (50.0, 2.5))
+    assert judge(0, verdict="agrees", head_room=3215.8).verdict == "agrees, 3216 x"
     assert judge(0, verdict="agrees", microseconds=None) == ("agrees, equal", "", "", None)
     assert judge(0, verdict="refused", said="it lacks | take", ratio=None) == ("refused", "", "it lacks / take.", None)
     error = "Traceback\n  File\npkg.SomeError: first\nsecond\n"
@@ -150,6 +151,21 @@ FAULTS = {
     "lacks": "def __getattr__(self, name): return getattr(numpy, {'take': 'nothing'}.get(name, name))",
     "healthy": "",
 }
+
+
+def test_a_reproducer_is_content_with_a_library_that_was_repaired(script, tmp_path):
+    hooks, kept = tmp_path / "docs" / "hooks", tmp_path / "docs" / "reproducers"
+    hooks.mkdir(parents=True)
+    module = hooks / "planted_hook.py"
+    module.write_text(PLANTED.format(method="def tanh(self, x): return numpy.astype(numpy.tanh(x), numpy.float32)"))
+    library = {"name": "X", "backend": "planted_hook:", "steps": 12, "env": {"PYTHONPATH": str(ROOT)}}
+    in_64, in_32 = script.check(library, sys.executable, script.write_part(tmp_path), kept, 120, hooks)
+    assert "xp.tanh(float64 (1, 64)) on cpu is float32 instead of float64" in in_64.note
+    assert in_32.verdict.startswith("agrees")
+    command = [sys.executable, kept / "x-float64" / "reproduce.py"]
+    assert subprocess.run(command, capture_output=True, text=True, check=False).stderr == "DEVIATES\n"
+    module.write_text(PLANTED.format(method="def tanh(self, x): return numpy.tanh(x) * (1 + 2**-52)"))  # 1 ulp
+    assert subprocess.run(command, capture_output=True, text=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("fault", FAULTS)
