@@ -6,7 +6,6 @@ for all of it leaves what is known. REPRODUCER is the folder for the script that
 """
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -127,22 +126,20 @@ def step_times(config: TrainConfig, dataset: Dataset, backend: Backend) -> Itera
 
 
 def explain(result: Result, backend: Backend, run: Tracer, folder: Path) -> None:
-    """Add the first operation that deviates or raises to a result, and the reproducer of one that deviates."""
+    """Add the first operation that deviates or raises to a result, and its reproducer."""
+    operation = run.first or run.raised
     if run.first:
-        result.operation = run.first.name
         result.deviation = deviation_line(backend, run.first).removeprefix(f"{backend.name}: ")
     elif run.failure:
         result.deviation = getattr(run.failure, "text", repr(run.failure)).removeprefix(f"backend {backend.name}: ")
-        # As in "operation 31, in step 1, xp.reshape(int64 (1, 1), (-1,)) at ...".
-        found = re.match(r"operation \d+, [^,]+, xp\.(\w+)\(", result.deviation)
-        result.operation = found[1] if found else ""
-    result.whose = str(getattr(getattr(backend.xp, result.operation, None), "__module__", None) or "")
-    if run.first is None:
+    if operation is None:
         return
+    result.operation = operation.name
+    result.whose = str(getattr(getattr(backend.xp, operation.name, None), "__module__", None) or "")
     hook = find(backend.name) if ":" in backend.name else None
     if getattr(hook, "xp", None) is backend.xp and hook is not backend.xp:  # where a script finds the namespace
         backend = replace(backend, name=f"{backend.name.partition(':')[0]}:xp")
-    made = write_reproducer(backend, run.first, folder)
+    made = write_reproducer(backend, operation, folder)
     if not made.shows or (folder / "inputs.npz").stat().st_size > SMALL:
         shutil.rmtree(folder, ignore_errors=True)
         return

@@ -440,6 +440,17 @@ def test_a_reproducer_of_a_shape(data_dir, stranger, tmp_path):
     assert f"reproducer: python {script} shows it" in outcome.out
 
 
+def test_a_reproducer_of_an_operation_that_raises(data_dir, stranger):
+    outcome = traced(data_dir, "--backends", f"{stranger}:raising")
+    assert outcome.code == 3
+    script = Path("reproducers") / "strange_library-raising-float64-exp" / "reproduce.py"
+    said = f"reproducer: python {script} shows it in a process of its own: RuntimeError: device lost"
+    assert said in " ".join(outcome.out.split())
+    script.write_text(script.read_text().replace("import raising as xp", "import right as xp"))
+    done = subprocess.run([sys.executable, str(script)], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_reproducer_that_does_not_show_it_says_so(data_dir, stranger):
     outcome = traced(data_dir, "--backends", f"{stranger}:sometimes")
     assert outcome.code == 1

@@ -46,11 +46,12 @@ def trace_backends(
             say(console, f"the {len(run.last_step)} operations of the last step:")
             _print_table(console, [(str(each.number), str(each), each.place) for each in run.last_step])
         _print_table(console, _rows(run), COLUMNS)
-        if run.first:
-            name = re.sub(r"\W+", "-", f"{backend.name}-{backend.dtype_name}-{run.first.name}")
-            made = write_reproducer(backend, run.first, (folder or FOLDER) / name)
+        for operation in filter(None, (run.first, run.raised)):
+            name = re.sub(r"\W+", "-", f"{backend.name}-{backend.dtype_name}-{operation.name}")
+            made = write_reproducer(backend, operation, (folder or FOLDER) / name)
             shows = "shows it in a process of its own" if made.shows else "does NOT show it in a process of its own"
             say(console, f"reproducer: python {shlex.quote(str(made.script))} {shows}: {made.said}")
+        if run.first:
             for other in (totals.first for totals in run.totals.values()):
                 if other and other is not run.first:
                     say(console, f"also deviates: {deviation_line(backend, other)}")

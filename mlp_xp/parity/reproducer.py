@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import re
 import subprocess
 import sys
 import sysconfig
@@ -42,7 +43,7 @@ class Reproducer(NamedTuple):
 
 
 def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Reproducer:
-    """Write the reproducer of an operation that deviates, run it, and return whether it shows the deviation.
+    """Write the reproducer of an operation that deviates or raised, run it, and return whether it shows that.
 
     Of several ways to import the library, the first that shows it is kept, or else the last. The script uses the
     backend's device, of a foreign namespace the default one. Raises FileError if the folder cannot be written.
@@ -54,9 +55,11 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
         inputs[name] = x
         return name
 
-    if operation.verdict.problem.startswith("returns"):
-        return Reproducer(folder / "reproduce.py", False, "none written, because NumPy has no result to compare with")
     name, args, kwargs, problem = operation.name, operation.args, operation.kwargs, operation.verdict.problem
+    try:
+        expected = expect(name, operation.reference, args, kwargs)
+    except Exception:  # whatever NumPy raises
+        return Reproducer(folder / "reproduce.py", False, "none written, because NumPy has no result to compare with")
     text = expression(name, args, kwargs, word)
     body = f"{text}; return a" if name in INPLACE else f"return {text}"
     changes = problem.startswith("changes")
@@ -66,7 +69,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
         changed = [*inputs][int(problem.split()[-1]) - 1]
         body, dtype = f"{text}; return {changed}", inputs[changed].dtype
     else:
-        dtype = expect(name, operation.reference, args, kwargs).dtype if problem else operation.result.dtype
+        dtype = expected.dtype if problem else operation.result.dtype
     shape = operation.result.shape
     fields = {
         "title": f"{backend.name} {backend.version}: {operation} {operation.what}".replace("\\", "/").replace('"', "'"),
@@ -84,22 +87,27 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
     script = folder / "reproduce.py"
     for imports in _imports(backend, name):
         write_whole(script, SCRIPT.format(imports=imports, **fields).encode())
-        deviates, said = _run(script)
+        said, errors = _run(script)
+        last = errors.strip().rpartition("\n")[2]
         # A function of the library's own may have another meaning, and deviate in another way.
-        shows = deviates and said.startswith(f"{operation.result.dtype} {shape} ")
+        shows = last == "DEVIATES" and said.startswith(f"{operation.result.dtype} {shape} ")
+        if problem.startswith("raised"):
+            kind = problem.split()[1].removesuffix(":")
+            found = re.search(rf"^(\w+\.)*{re.escape(kind)}\b.*", errors, re.MULTILINE)
+            shows, last = found is not None, found[0] if found else last
         if shows:
             break
-    return Reproducer(script, shows, said)
+    return Reproducer(script, shows, f"{said} {last}".strip())
 
 
-def _run(script: Path) -> tuple[bool, str]:
+def _run(script: Path) -> tuple[str, str]:
+    """Run a script, and return what it printed, and its errors."""
     try:
         command = [sys.executable, str(script)]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
-        return False, f"no result after {PATIENCE} s"
-    last = done.stderr.strip().rpartition("\n")[2]
-    return last == "DEVIATES", f"{done.stdout.strip()} {last}".strip()
+        return f"no result after {PATIENCE} s", ""
+    return done.stdout.strip(), done.stderr
 
 
 def _imports(backend: Backend, function: str) -> list[str]:

@@ -219,6 +219,8 @@ class Tracer:
     """The first operation beyond its bound."""
     failure: Exception | None = None
     """What ended the run early."""
+    raised: Operation | None = None
+    """The operation that did, if the library raised in one."""
     steps: int = 0
     """Number of steps begun, warm-up included."""
     calls: int = 0
@@ -284,6 +286,8 @@ class Tracer:
             # `Backend.to_numpy` and `from_numpy` report the library's own error as the cause.
             cause = error.__cause__ if isinstance(error, BackendFailure) and error.__cause__ else error
             said = " ".join(f"{type(cause).__name__}: {cause}".split())
+            if operation.args is not args:  # else an argument could not be read
+                self.raised = operation._replace(verdict=Verdict(problem=f"raised {said}"))
             raise LibraryError(
                 f"backend {self.backend.name}: operation {self.calls}, {operation.when}, {operation} at {place} "
                 f"raised {said}"
