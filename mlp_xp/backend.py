@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.errors import MlpXpError, nearest, not_installed
+from mlp_xp.errors import MlpXpError, described, nearest, not_installed
 from mlp_xp.foreign import copy_to_host, exists, find, hooks, materialised, version_of
 from mlp_xp.functional import Array
 from mlp_xp.loops import Scan, eager_scan
@@ -29,6 +29,7 @@ from mlp_xp.threads import OneThread, by_cpus, by_variables, one_blas_thread, op
 DTYPES = ("float64", "float32")
 # Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
 OUT_OF_MEMORY = ("resource_exhausted", "out of memory", "not enough memory", "can't allocate memory")
+ADVICE = "; try another backend or device, or see more with --debug"
 LONGEST_LINE = 200  # characters of a library's message that are shown
 _opened: "dict[tuple[str, int, str, str], Backend]" = {}
 
@@ -78,11 +79,13 @@ class Backend:
     of `threads_chosen`; equal where the threads are. Empty if the host's threads do not matter."""
     memory_available: Callable[[], int | None] = lambda: None
     """Returns the bytes that can still be allocated on the device; None if it uses the host's memory or is unknown."""
-    errors: tuple[type[Exception], ...] = (MemoryError,)
+    errors: tuple[type[BaseException], ...] = (MemoryError,)
     """What the library raises if it fails through no fault of the caller. See `reported`."""
     imports: tuple[str, ...] = ()
     """Lines of Python that import the namespace as `xp` in a script of its own, with the device and the settings made
     here: first the library's own namespace, which has most functions, then the one used here. Empty for others."""
+    dtype_name: str = "float64"
+    """float64 or float32: the one that was asked for, not what `finfo` of a foreign namespace says."""
     copy_source: str = "np.asarray"
     """The function, as Python source, with which such a script copies an array to the host."""
 
@@ -98,11 +101,6 @@ class Backend:
         name = re.sub(r".*Device\('(.*)'\)", r"\1", name)  # array-api-strict's
         name = re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's
         return re.sub(r"TFRT_CPU_(\d+)", r"cpu:\1", name)  # older JAX's
-
-    @property
-    def dtype_name(self) -> str:
-        """float64 or float32."""
-        return f"float{self.xp.finfo(self.dtype).bits}"
 
     def reported(self, function: Callable[..., Any], doing: str = "") -> Callable[..., Any]:
         """Return the function, with `errors` of the library turned into BackendFailure or BackendOutOfMemory.
@@ -147,10 +145,7 @@ def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "f
 
     Raises BackendError, which says what to do, if the library, the device or the dtype is not available.
     """
-    if dtype not in DTYPES:
-        raise BackendError(
-            f"{dtype!r} is not known{nearest(dtype, DTYPES)}; choose one of {', '.join(DTYPES)}", setting="dtype"
-        )
+    _check_dtype(dtype)
     if name in BACKENDS:
         backend = BACKENDS[name](device)
     elif ":" in name or name in (entry_points := hooks()):
@@ -163,8 +158,14 @@ def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "f
     # The backend in the dictionary holds the namespace, so no other object has its id.
     key = (name, id(backend.xp), str(backend.device), dtype)
     if key not in _opened:
-        _opened.setdefault(key, _with_reports(replace(backend, dtype=getattr(backend.xp, dtype))))
+        _opened.setdefault(key, _with_reports(_with_dtype(backend, dtype)))
     return _opened[key]
+
+
+def _check_dtype(dtype: str) -> None:
+    if dtype not in DTYPES:
+        near = nearest(dtype, DTYPES) if isinstance(dtype, str) else ""
+        raise BackendError(f"{dtype!r} is not known{near}; choose one of {', '.join(DTYPES)}", setting="dtype")
 
 
 def open_namespace(namespace: Any, dtype: str = "float64", name: str | None = None) -> Backend:
@@ -173,10 +174,15 @@ def open_namespace(namespace: Any, dtype: str = "float64", name: str | None = No
     dtype: as in `open_backend`. name: what messages call it; by default its own. Raises BackendError for a namespace
     that lacks something, or that does not return a NumPy array as it was given.
     """
+    _check_dtype(dtype)
     # Not the `__name__` of any other object: one that passes on what it lacks would have another's.
     own = namespace.__name__ if isinstance(namespace, ModuleType | type) else type(namespace).__name__
     backend = _open_found(name or own, namespace, dtype)
-    return _with_reports(replace(backend, dtype=getattr(backend.xp, dtype)))
+    return _with_reports(_with_dtype(backend, dtype))
+
+
+def _with_dtype(backend: Backend, name: str) -> Backend:
+    return replace(backend, dtype=getattr(backend.xp, name), dtype_name=name)
 
 
 def _with_reports(backend: Backend) -> Backend:
@@ -191,17 +197,14 @@ def _with_reports(backend: Backend) -> Backend:
     )
 
 
-def _failure(name: str, doing: str, error: Exception) -> BackendFailure:
+def _failure(name: str, doing: str, error: BaseException) -> BackendFailure:
     said = _line(error)
     if isinstance(error, MemoryError) or any(words in said.lower() for words in OUT_OF_MEMORY):
         return BackendOutOfMemory(f"out of memory: backend {name}, in {doing}: {said}; choose smaller sizes")
-    return BackendFailure(
-        f"backend {name}: failed in {doing}{_place(error)}: {said}; try another backend or device, or see more with "
-        "--debug"
-    )
+    return BackendFailure(f"backend {name}: failed in {doing}{_place(error)}: {said}{ADVICE}")
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Return the line of the package that called the library, as `, at file:line (source)`, if there is one."""
     package = Path(__file__).parent
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -226,9 +229,9 @@ def _import(name: str, requirement: str) -> ModuleType:
         raise BackendError(f"backend {name}: {module} is installed but cannot be imported: {_line(error)}") from error
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     """Return the type and the message of an exception as one line; of a long message its beginning."""
-    line = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    line = described(error)
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..."
 
 
@@ -422,7 +425,7 @@ def _open_namespace(name: str, device: str | None, dtype: str) -> Backend:
     """Open `module:namespace` or the entry point of that name: a namespace, or a hook, which has one as `xp`."""
     try:
         hook = find(name)
-    except Exception as error:  # a foreign module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # a foreign module may raise anything while it is imported
         raise BackendError(f"backend {name}: no such array namespace can be imported: {_line(error)}") from error
     if device is not None:
         raise BackendError(f"backend {name}: a device can be chosen only for {', '.join(BACKENDS)}, not {device!r}")
@@ -430,6 +433,15 @@ def _open_namespace(name: str, device: str | None, dtype: str) -> Backend:
 
 
 def _open_found(name: str, hook: Any, dtype: str) -> Backend:
+    try:
+        return _open_any(name, hook, dtype)
+    except MlpXpError:
+        raise
+    except Exception as error:  # a foreign object may raise anything when it is asked what it has
+        raise BackendError(f"backend {name}: it cannot be opened: {_line(error)}") from error
+
+
+def _open_any(name: str, hook: Any, dtype: str) -> Backend:
     is_hook = hasattr(hook, "xp") and not hasattr(hook, "asarray")
     xp = hook.xp if is_hook else hook
     if missing := [each for each in (*required_names(), dtype) if not hasattr(xp, each)]:
@@ -441,8 +453,10 @@ def _open_found(name: str, hook: Any, dtype: str) -> Backend:
         return f"{by_cpus(facts)}, {by_variables(facts)}"
 
     to_numpy = getattr(hook, "to_numpy", copy_to_host) if is_hook else copy_to_host
-    backend = _eager(name, xp, xp, None, to_numpy, threads=threads, errors=(Exception,))
-    backend = replace(backend, version=version_of(name, xp))
+    # SystemExit too: a library that ends the process must not look like success.
+    backend = _eager(name, xp, xp, None, to_numpy, threads=threads, errors=(Exception, SystemExit))
+    version = str(getattr(hook, "version", "")) if is_hook else ""
+    backend = replace(backend, version=" ".join((version or version_of(name, xp)).split()))
     if is_hook and hasattr(hook, "materialise"):
         backend = replace(backend, jit=partial(materialised, backend.jit, hook.materialise))
     for sample, wanted in ((np.array([0, 255], "uint8"), "uint8"), (np.array([0.5, -1.5], dtype), dtype)):
@@ -452,7 +466,8 @@ def _open_found(name: str, hook: Any, dtype: str) -> Backend:
                 made, back = array.dtype, backend.to_numpy(array)
         except Exception as error:  # a foreign library may raise anything
             raise BackendError(
-                f"backend {name}: a NumPy array of {wanted} cannot be copied to it and back: {_line(error)}"
+                f"backend {name}: a NumPy array of {wanted} cannot be copied to it and back: {_line(error)}; a hook "
+                "with to_numpy may help (see docs/libraries.md)"
             ) from error
         if made != getattr(xp, wanted):  # as JAX, unless it is told otherwise before its first array
             remedy = "; set it up for float64 first, or use float32" if wanted == "float64" else ""

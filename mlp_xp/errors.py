@@ -44,6 +44,15 @@ def not_installed(requirement: str) -> str:
     return f"is not installed; install it with: {sys.executable} -m pip install {requirement}"
 
 
+def described(error: BaseException) -> str:
+    """Return the type and the message of an exception in one line; another library's may raise when it is read."""
+    try:
+        message = str(error)
+    except Exception:
+        message = "its message cannot be read"
+    return " ".join(f"{type(error).__name__}: {message}".split()).removesuffix(":")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `" (did you mean 'numpy'?)"` for the known word closest to a mistyped one, or an empty string."""
     close = difflib.get_close_matches(word.lower(), list(known), n=1)

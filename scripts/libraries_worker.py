@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,6 @@ from mlp_xp.commands.trace import deviation_line, to_trace
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.files import write_whole
-from mlp_xp.foreign import find
 from mlp_xp.parity.compare import Failure, check
 from mlp_xp.parity.report import mismatches
 from mlp_xp.parity.reproducer import write_reproducer
@@ -77,8 +76,7 @@ def main(name: str, dtype: str, steps: int, data: Path, folder: Path, target: Pa
     if isinstance(outcome, Failure):
         result = Result("fails", outcome.reason.replace(f"backend {name}: ", ""))
     else:
-        rooms = [quantity.head_room for quantity in outcome.quantities]
-        room = min(rooms) if np.isfinite(min(rooms)) else None
+        room = outcome.head_room if np.isfinite(outcome.head_room) else None
         faults = [fault.removeprefix(f"{name}: ") for fault in mismatches(outcome, config)]
         result = Result("differs", faults[0]) if faults else Result("agrees", head_room=room)
         keep(result)
@@ -136,9 +134,6 @@ def explain(result: Result, backend: Backend, run: Tracer, folder: Path) -> None
         return
     result.operation = operation.name
     result.whose = str(getattr(getattr(backend.xp, operation.name, None), "__module__", None) or "")
-    hook = find(backend.name) if ":" in backend.name else None
-    if getattr(hook, "xp", None) is backend.xp and hook is not backend.xp:  # where a script finds the namespace
-        backend = replace(backend, name=f"{backend.name.partition(':')[0]}:xp")
     made = write_reproducer(backend, operation, folder)
     if not made.shows or (folder / "inputs.npz").stat().st_size > SMALL:
         shutil.rmtree(folder, ignore_errors=True)

@@ -18,6 +18,7 @@ from mlp_xp.parity.compare import check
 SMALL = ["--steps", "60", "--hidden", "8"]
 LIBRARY = '''
 """A stranger's array library: NumPy with one step wrong. Batches of one have arrays of one row."""
+import sys
 import array_api_compat.numpy as numpy
 
 
@@ -51,6 +52,22 @@ class Nan(Failing):
         return numpy.tanh(x) * (float("nan") if self.steps >= self.wrong_step else 1)
 
 
+class Exiting(Namespace):
+    def tanh(self, x):
+        sys.exit(0)
+
+
+class Liar(Namespace):
+    """Says that float64 has 32 bits, which would widen the tolerance."""
+
+    def finfo(self, dtype):
+        return numpy.finfo(numpy.float32)
+
+    def tanh(self, x):
+        return numpy.tanh(x) * (1 + 1e-6)
+
+
+exiting, liar = Exiting(0), Liar(0)
 right, wrong, wrong_in_the_warm_up = Namespace(0), Namespace(10 + 27), Namespace(4)
 failing, diverging = Failing(20), Nan(20)
 '''
@@ -161,6 +178,23 @@ def test_a_backend_that_fails_leaves_the_others_their_rows_and_the_report(data_d
     text = (tmp_path / "r" / "parity.md").read_text()
     assert text.count("| FAILED |") == 2
     assert "- **failed: backend stranger:failing: failed in evaluation" in text
+
+
+def test_a_library_that_ends_the_process_is_no_success(data_dir, stranger, tmp_path):
+    names = [f"{stranger}:exiting", f"{stranger}:right"]
+    outcome = parity(data_dir, "--backends", *names, "--junit", tmp_path / "parity.xml")
+    assert_one_line(outcome, 3, f"error: backend {names[0]}: failed in ", ", at mlp_xp/", ": SystemExit: 0")
+    assert table(outcome.out)[names[1]][-1] == "agrees"
+    assert "SystemExit" in (tmp_path / "parity.xml").read_text()
+    (tmp_path / "leaver.py").write_text("import sys; sys.exit(0)")
+    outcome = parity(data_dir, "--backends", "leaver:")
+    assert_one_line(outcome, 2, "error: backend leaver:: no such array namespace can be imported: SystemExit: 0")
+
+
+def test_a_library_does_not_choose_its_tolerance(data_dir, stranger):
+    outcome = parity(data_dir, "--backends", f"{stranger}:liar")
+    assert outcome.code == 1
+    assert table(outcome.out)[f"{stranger}:liar"][-1] == "DIFFERS"
 
 
 def test_a_failure_alone_has_a_report_too(data_dir, stranger, tmp_path):

@@ -1,5 +1,7 @@
 """Optimisers that amplify rounding: healthy libraries agree, and faults of the size of 1e-9 are found all the same."""
 
+import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +14,11 @@ from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.parity import compare as compare_module
 from mlp_xp.parity.compare import Comparison, amplification, check, longest_dot_product, record, tolerance
-from mlp_xp.parity.rounding import BOUNDS, amplifies, rounding_at_random
+from mlp_xp.parity.rounding import BOUNDS, rounding_at_random
 
+AMPLIFYING = TrainConfig(
+    hidden=(8,), learning_rate=0.3, optimizer="momentum", activation="tanh", batch_size=16, report_every=50
+)
 ADAM = TrainConfig(hidden=(8,), optimizer="adam", learning_rate=0.01, report_every=50)
 
 
@@ -55,14 +60,8 @@ def firsts(comparison: Comparison) -> list[int]:
     return [quantity.first_step for quantity in comparison.all_quantities if quantity.first_step is not None]
 
 
-@pytest.mark.parametrize(("optimizer", "expected"), [("sgd", False), ("momentum", False), ("adam", True)])
-@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
-def test_only_an_update_that_is_not_linear_amplifies(optimizer, expected, weight_decay):
-    assert amplifies(replace(ADAM, optimizer=optimizer, weight_decay=weight_decay)) is expected
-
-
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
-def test_the_others_keep_the_derived_tolerance(optimizer):
+def test_what_agrees_keeps_the_derived_tolerance(optimizer):
     config = replace(ADAM, optimizer=optimizer)
     comparison = compared(reordered(), config, 50)
     steps = np.arange(1, 61)
@@ -100,16 +99,21 @@ def test_a_wrong_sqrt_is_found():
 
 
 def test_what_is_allowed_grows_with_what_rounding_does():
-    reference = record(ADAM, TINY, open_backend(), 100)
-    factors = amplification(ADAM, TINY, "float64", reference, 36)
-    assert factors.shape == (111,)
+    reference = record(AMPLIFYING, TINY, open_backend(), 200)
+    factors = amplification(AMPLIFYING, TINY, "float64", reference, 36)
+    assert factors.shape == (211,)
     assert (np.diff(factors) >= 0).all()
     assert factors[0] == 1
-    np.testing.assert_array_equal(factors, amplification(ADAM, TINY, "float64", reference, 36), "it can be repeated")
-    comparison = compared(reordered(), ADAM, 100)
+    assert factors[-1] > 1e6
+    again = amplification(AMPLIFYING, TINY, "float64", reference, 36)
+    np.testing.assert_array_equal(factors, again, "it can be repeated")
+    comparison = compared(reordered(), AMPLIFYING, 200)
+    assert comparison.amplified
     np.testing.assert_allclose(
-        comparison.allowed, factors[:-1] * tolerance(np.arange(1, 111), "float64", 36), rtol=1e-14
+        comparison.allowed, factors[:-1] * tolerance(np.arange(1, 211), "float64", 36), rtol=1e-14
     )
+    assert comparison.compared_steps == 210
+    assert compared(reordered("float32"), AMPLIFYING, 200).compared_steps < 210
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -122,7 +126,8 @@ def test_random_rounding_has_the_size_of_rounding(dtype):
     for ufunc in (np.tanh, np.exp, np.sqrt):
         errors = (ufunc(x).view(np.ndarray).astype(np.float64) / ufunc(plain.astype(np.float64)) - 1) / eps
         assert 1 < np.abs(errors).max() <= BOUNDS[ufunc] + 2  # and NumPy's own
-        assert abs(errors.mean()) < 0.3
+        # NumPy's own errors included, of which those of exp in float32 have a mean of -0.06.
+        assert abs(errors.mean()) < 0.1
     product = (x @ x.T).view(np.ndarray).astype(np.float64) / (
         plain.astype(np.float64) @ plain.T.astype(np.float64)
     ) - 1
@@ -149,25 +154,70 @@ def test_a_run_that_rounding_alone_ends_is_refused(monkeypatch):
         return faulty(dtype, tanh=lambda x: x * np.inf)
 
     monkeypatch.setattr(compare_module, "rounding_at_random", diverging)
-    with pytest.raises(ConfigError, match="optimizer: rounding alone makes adam diverge in float32"):
-        [*check(ADAM, TINY, [open_backend(dtype="float32")], 20)]
+    with pytest.raises(ConfigError, match="dtype: rounding alone makes this training diverge in float32"):
+        [*check(AMPLIFYING, TINY, [open_backend(dtype="float32")], 200)]
 
 
 def test_the_command_says_in_one_line_what_is_allowed(data_dir, tmp_path):
-    arguments = ["parity", "--data-dir", data_dir, "--hidden", "8", "--backends", "array_api_compat:numpy"]
-    arguments += ["--report-dir", tmp_path / "report"]
-    outcome = call(*arguments, "--steps", "20", "--optimizer", "adam")
+    arguments = ["parity", "--data-dir", data_dir, "--hidden", "8", "--backends", "array-api-strict"]
+    amplifying = ["--optimizer", "momentum", "--activation", "tanh", "--batch-size", "16", "--dtype", "float32"]
+    report = ["--report-dir", tmp_path / "report", "--junit", tmp_path / "junit.xml"]
+    outcome = call(*arguments, *amplifying, "--steps", "200", "--learning-rate", "0.3", *report)
     assert (outcome.code, outcome.err) == (0, "")
-    (line,) = [line for line in outcome.out.splitlines() if line.startswith("adam amplifies rounding: ")]
-    assert "allowed are 10 times the deviations of NumPy with random rounding, up to" in line
-    assert line in (tmp_path / "report" / "parity.md").read_text()
-    long = call(*arguments, "--steps", "200", "--optimizer", "adam", "--dtype", "float32", "--learning-rate", "0.1").out
-    assert "which proves nothing from step" in long
+    text = " ".join(outcome.out.split())
+    said = re.search(
+        r"this training amplifies rounding, by more than the derived tolerance for array-api-strict: allowed are 10 "
+        r"times the deviations of NumPy with random rounding, up to \S+ for a loss, which proves nothing from step "
+        r"(\d+) on, warm-up included",
+        text,
+    )
+    assert said, text
+    assert said[0] in (tmp_path / "report" / "parity.md").read_text()
+    _, record = json.loads((tmp_path / "report" / "parity.json").read_text())["backends"]
+    assert (record["amplified"], record["compared_steps"]) == (True, int(said[1]) - 1)
+    assert f"up to step {int(said[1]) - 1}</system-out>" in (tmp_path / "junit.xml").read_text()
     assert "amplifies" not in call(*arguments, "--steps", "20").out
-    assert "amplifies" not in call(*arguments, "--steps", "20", "--optimizer", "adam", "--tolerance", "1").out
+    outcome = call(*arguments, *amplifying, "--steps", "200", "--learning-rate", "0.3", "--tolerance", "1e-30")
+    assert outcome.code == 1
+    assert "amplifies" not in outcome.out
 
 
 @pytest.mark.parametrize("value", ["inf", "nan", "0", "-1", "-inf", "1e999"])
 def test_a_tolerance_that_nothing_can_exceed_is_refused(value, data_dir):
     outcome = call("parity", "--data-dir", data_dir, "--backends", "array_api_compat:numpy", f"--tolerance={value}")
     assert_one_line(outcome, 2, "--tolerance: ")
+
+
+def test_a_large_array_has_other_errors_at_every_call():
+    x = rounding_at_random("float32").asarray(np.ones((1100, 1000)), np.float32)
+    first, second = (np.asarray(x * 3).view(np.ndarray) for _ in range(2))
+    assert np.mean(first != second) > 0.5
+    assert len(np.unique(first)) > 2
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrainConfig(hidden=(8,), learning_rate=1.0),
+        AMPLIFYING,
+        replace(AMPLIFYING, learning_rate=1.0),
+        TrainConfig(hidden=(8,), learning_rate=0.1, activation="relu", init="he", optimizer="momentum"),
+        replace(ADAM, learning_rate=0.1),
+    ],
+    ids=["sgd", "momentum", "high", "relu", "adam"],
+)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_rate_that_amplifies_rounding_is_no_fault_of_the_library(config, dtype):
+    """Some of these exceed the derived tolerance, which holds where training passes deviations on as they are."""
+    for backend in (reordered(dtype), open_backend("array-api-strict", dtype=dtype), open_backend("jax", dtype=dtype)):
+        comparison = compared(backend, config, 200)
+        assert comparison.agrees, backend
+    found = compared(faulty(dtype, exp=lambda x: np.exp(x) * (1 + 1e5 * np.finfo(dtype).eps * (x < -0.5))), config, 200)
+    assert not found.agrees
+    assert min(firsts(found)) <= 30
+
+
+def test_a_nan_in_any_array_is_a_deviation():
+    reference = record(ADAM, TINY, open_backend(), 5)
+    last = (*reference.weights[:-1], np.full_like(reference.weights[-1], np.nan))
+    assert compare_module.measure(reference._replace(weights=last), reference).weights[1] == np.inf

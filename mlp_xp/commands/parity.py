@@ -187,7 +187,7 @@ def main() -> int:
             comparisons.append(compare(loop, comparisons[0].trajectory, length, arguments.tolerance))
 
     faults = [fault for comparison in comparisons for fault in mismatches(comparison, config)]
-    note = about_rounding(comparisons[-1], config)
+    note = about_rounding(comparisons)
     try:
         say(
             console,
@@ -213,7 +213,7 @@ def main() -> int:
             write_whole(arguments.report_dir / "parity.md", text.encode(errors="backslashreplace"))
             figure = draw_deviations(
                 {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]},
-                tolerance=comparisons[-1].allowed,
+                tolerance=max((each.allowed for each in comparisons[1:]), key=lambda allowed: float(allowed[-1])),
             )
             save(figure, arguments.report_dir / "parity.png")
         if arguments.junit:

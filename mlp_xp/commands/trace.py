@@ -16,10 +16,12 @@ from mlp_xp.backend import Backend
 from mlp_xp.commands.command_line import called, print_error, print_line
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
+from mlp_xp.errors import described
 from mlp_xp.parity.compare import Comparison, Failure
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.trace import Operation, Tracer, expression, trace
 from mlp_xp.show.terminal import plain_console, say
+from mlp_xp.training import DivergenceError
 
 FOLDER = Path("reproducers")
 # As many steps as a few seconds are enough for.
@@ -46,7 +48,7 @@ def trace_backends(
             say(console, f"the {len(run.last_step)} operations of the last step:")
             _print_table(console, [(str(each.number), str(each), each.place) for each in run.last_step])
         _print_table(console, _rows(run), COLUMNS)
-        for operation in filter(None, (run.first, run.raised)):
+        if operation := run.first or run.raised:
             name = re.sub(r"\W+", "-", f"{backend.name}-{backend.dtype_name}-{operation.name}")
             made = write_reproducer(backend, operation, (folder or FOLDER) / name)
             shows = "shows it in a process of its own" if made.shows else "does NOT show it in a process of its own"
@@ -56,8 +58,12 @@ def trace_backends(
                 if other and other is not run.first:
                     say(console, f"also deviates: {deviation_line(backend, other)}")
             print_line("deviates", deviation_line(backend, run.first))
+        elif not run.failure:
+            say(console, "no operation deviates")
         if run.failure:
-            print_error(getattr(run.failure, "text", f"backend {backend.name}: {run.failure!r}"))
+            # The advice about a run that diverges is of no use to a library that computed something wrong.
+            said = getattr(run.failure, "text", f"backend {backend.name}: {described(run.failure)}")
+            print_error(said.partition(";")[0] if isinstance(run.failure, DivergenceError) else said)
         codes.append(1 if run.first else getattr(run.failure, "exit_code", 0))
     return 1 if 1 in codes else max(codes)
 

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import Backend, BackendFailure, open_backend
+from mlp_xp.backend import ADVICE, Backend, BackendFailure, open_backend
 from mlp_xp.config import ConfigError, TrainConfig, check_range
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
@@ -15,13 +16,15 @@ from mlp_xp.functional import Array
 from mlp_xp.metrics import predict_logits
 from mlp_xp.network import Network
 from mlp_xp.parity import notebook
-from mlp_xp.parity.rounding import amplifies, rounding_at_random
+from mlp_xp.parity.rounding import rounding_at_random
 from mlp_xp.plan import ceil_divide
 from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Event, Report, Tally, layer_sizes, trajectory
 
 PROBES = 100
 SAFETY = 10
-ROUNDING_RUNS = 3  # as many as stochastic arithmetic usually takes
+# Runs with random rounding, as many as stochastic arithmetic usually takes, and how many times their deviation is
+# allowed.
+ROUNDING_RUNS, MARGIN = 3, 10
 
 
 class Trajectory(NamedTuple):
@@ -88,7 +91,7 @@ class Comparison(NamedTuple):
     allowed: np.ndarray
     """What is allowed for them, float64 (steps,)."""
     amplified: bool
-    """Whether that is more than the derived tolerance somewhere, because the optimiser amplifies rounding."""
+    """Whether that is more than the derived tolerance somewhere, because this training amplifies rounding."""
     accuracies_differ: int
     """The number of reports with a different test accuracy."""
     predictions_differ: int
@@ -103,6 +106,16 @@ class Comparison(NamedTuple):
     def all_quantities(self) -> tuple[Quantity, ...]:
         """Everything that must be within its tolerance."""
         return (*self.quantities, self.test_loss, self.accuracy, self.predictions)
+
+    @property
+    def head_room(self) -> float:
+        """The smallest ratio of tolerance to deviation of all quantities; infinite without deviation."""
+        return min(quantity.head_room for quantity in self.all_quantities)
+
+    @property
+    def compared_steps(self) -> int:
+        """The number of steps, warm-up included, up to which less than 1 is allowed: beyond, nothing is proved."""
+        return int(np.argmax(self.allowed >= 1)) if (self.allowed >= 1).any() else len(self.allowed)
 
     @property
     def agrees(self) -> bool:
@@ -126,12 +139,13 @@ class Failure(NamedTuple):
 def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
     """Return the relative deviation that rounding may cause after `steps` (n,): SAFETY eps sqrt(length steps).
 
-    The relative rounding error of a dot product of `length` terms is at most length * eps. It grows with
-    sqrt(length) * eps if the errors are independent with mean zero (Higham and Mary, 2019, A new approach to
-    probabilistic rounding error analysis; their factor lambda, here SAFETY, sets the probability of a larger error: 10
-    makes it negligible). Libraries sum in different orders, so one step may cause that deviation between two of them.
-    Training does not amplify deviations, so independent deviations add up as sqrt(steps). A different computation gives
-    a deviation that does not shrink with eps: in float64 it is larger by orders of magnitude.
+    The rounding error of a dot product of `length` terms, relative to the sum of their absolute values, is at most
+    length * eps. It grows with sqrt(length) * eps if the errors are independent with mean zero (Higham and Mary, 2019,
+    A new approach to probabilistic rounding error analysis; their factor lambda, here SAFETY, sets the probability of a
+    larger error: 10 makes it negligible). Libraries sum in different orders, so one step may cause that deviation
+    between two of them. Where training neither amplifies nor damps deviations, independent ones add up as sqrt(steps).
+    A different computation gives a deviation that does not shrink with eps: in float64 it is larger by orders of
+    magnitude. Where training amplifies deviations, as with a high learning rate, see `amplification`.
 
     length: see `longest_dot_product`.
     """
@@ -305,21 +319,23 @@ class Deviations(NamedTuple):
 def measure(run: Trajectory, reference: Trajectory) -> Deviations:
     """Return the deviations of a run from the reference; infinite where they are not finite.
 
-    The deviation of a loss is relative to the reference loss, or to 1 if that is larger: a loss is -log p, so that its
-    rounding error is of the order of eps even if the loss is small. Deviations of logits and weights are relative to
-    the largest element.
+    The deviation of a loss is relative to the reference loss, or to 1 if that is larger: a loss is -log p of the
+    logits, whose rounding errors do not shrink with it. Deviations of logits and weights are relative to the largest
+    element.
     """
 
     def of_losses(losses: np.ndarray, expected: np.ndarray) -> np.ndarray:
         return np.abs(losses - expected) / np.maximum(1, np.abs(expected))
 
     def of_arrays(array: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        if array.shape != expected.shape:
+            return np.asarray(np.inf)
         return np.max(np.abs(array - expected)) / (np.max(np.abs(expected)) or 1)
 
     steps = np.arange(1, len(reference.losses) + 1)
     looks, i, j = np.intersect1d(run.probe_steps, reference.probe_steps, return_indices=True)
     logits = [*map(of_arrays, run.probes[i], reference.probes[j]), of_arrays(run.logits, reference.logits)]
-    weights = max(map(of_arrays, run.weights, reference.weights))
+    weights = np.max([*map(of_arrays, run.weights, reference.weights)])  # NaN if any is, unlike Python's max
     tested = min(len(run.test_losses), len(reference.test_losses))
     test_losses = of_losses(np.array(run.test_losses[:tested]), np.array(reference.test_losses[:tested]))
     found = (
@@ -407,8 +423,9 @@ def _count(name: str, beyond: np.ndarray, steps: np.ndarray) -> Quantity:
 def amplification(config: TrainConfig, dataset: Dataset, dtype: str, reference: Trajectory, length: int) -> np.ndarray:
     """Return the factors, at least 1, by which 0, 1, ... updates amplify rounding errors: float64 (steps + 1,).
 
-    It is SAFETY times the largest ratio, so far and in any quantity, of what runs of NumPy with random rounding deviate
-    from the reference to what `tolerance` allows. Raises ConfigError if rounding alone makes such a run diverge.
+    They are MARGIN times the largest ratio, so far and in any quantity, of what runs of NumPy with random rounding (see
+    `rounding`) deviate from the reference to what `tolerance` allows. Raises ConfigError if rounding alone makes such a
+    run diverge.
     """
     total, images = len(reference.losses), len(reference.predictions)
     factors = np.ones(total + 1)
@@ -417,13 +434,13 @@ def amplification(config: TrainConfig, dataset: Dataset, dtype: str, reference: 
             run = record(config, dataset, rounding_at_random(dtype, seed), total - config.warm_up_steps)
         except DivergenceError as error:
             raise ConfigError(
-                f"rounding alone makes {config.optimizer} diverge in {dtype}, so that nothing can be compared; use "
-                "fewer steps, a lower learning rate, or float64",
-                setting="optimizer",
+                f"rounding alone makes this training diverge in {dtype}, so that nothing can be compared; use fewer "
+                "steps, a lower learning rate, or float64",
+                setting="dtype",
             ) from error
         for name, (steps, values) in measure(run, reference)._asdict().items():
             derived = tolerance(steps, dtype, max(length, images) if name == "test_loss" else length)
-            np.maximum.at(factors, updates_before(name, steps), SAFETY * values / derived)
+            np.maximum.at(factors, updates_before(name, steps), MARGIN * values / derived)
     return np.maximum.accumulate(factors)
 
 
@@ -442,29 +459,45 @@ def check(
     """Compare every backend, in its own dtype, with NumPy in float64; first the reference with itself.
 
     dataset: arrays on the host. Any array library can be compared if it is opened as `module:namespace`. A backend that
-    fails, or has a loss that is not finite where the reference is finite, gives a Failure. Raises what `record` raises
-    for the reference, such as DivergenceError.
+    fails, or has a loss that is not finite where the reference is finite, gives a Failure. One that deviates by more
+    than the derived tolerance is compared again with what rounding does to this training (see `amplification`). Raises
+    what `record` raises for the reference, such as DivergenceError, and what `amplification` does.
     """
     length = longest_dot_product(config, dataset)
     reference = record(config, dataset, open_backend("numpy"), steps)
     yield compare(reference, reference, length, fixed_tolerance)
-    amplified: dict[str, np.ndarray] = {}
-    if fixed_tolerance is None and amplifies(config):
-        dtypes = {backend.dtype_name for backend in backends}
-        amplified = {dtype: amplification(config, dataset, dtype, reference, length) for dtype in dtypes}
+
+    @cache
+    def amplified(dtype: str) -> np.ndarray:
+        return amplification(config, dataset, dtype, reference, length)
 
     def compare_one(backend: Backend) -> Comparison:
         run = record(config, dataset, backend, steps)
-        return compare(run, reference, length, fixed_tolerance, amplified.get(backend.dtype_name))
+        result = compare(run, reference, length, fixed_tolerance)
+        if result.agrees or fixed_tolerance is not None:
+            return result
+        result = compare(run, reference, length, None, amplified(backend.dtype_name))
+        if result.agrees and result.compared_steps <= config.warm_up_steps:
+            raise ConfigError(
+                f"rounding alone changes this training so much that in {backend.dtype_name} nothing can be compared "
+                f"from step {result.compared_steps + 1} on; use a lower learning rate, or float64",
+                setting="dtype",
+            )
+        return result
 
     for backend in backends:
         try:
             # A foreign namespace may also fail at what is done with the arrays that it returned.
             result: Comparison | Failure = backend.reported(compare_one, "a comparison")(backend)
+        except ConfigError:
+            raise
         except MlpXpError as error:
-            reason = error.text
+            # The advice is of no use: NumPy is the other backend.
+            reason = error.text.removesuffix(ADVICE)
             diverged = isinstance(error, DivergenceError)
             if diverged:
+                if fixed_tolerance is None:
+                    amplified(backend.dtype_name)  # raises an error if rounding alone makes the training diverge
                 what, _, _ = reason.partition(";")  # the advice is of no use: with the same settings NumPy is fine
                 reason = f"{what}, where the reference is finite"
             if not isinstance(error, BackendFailure):

@@ -28,6 +28,9 @@ def junit_xml(record: Mapping[str, Any]) -> bytes:
 
     for each in record["backends"][1:]:
         test = case(each["backend"], each["seconds"])
+        if each["amplified"]:
+            text = f"compared with what rounding does to this training, up to step {each['compared_steps']}"
+            ET.SubElement(test, "system-out").text = text
         if each["mismatches"]:
             outcome(test, "failure", each["mismatches"][0], "\n".join(each["mismatches"]))
     for each in record["failures"]:

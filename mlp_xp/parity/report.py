@@ -3,7 +3,7 @@
 import datetime as dt
 import math
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,26 @@ import numpy as np
 
 from mlp_xp import __version__
 from mlp_xp.config import TrainConfig
-from mlp_xp.parity.compare import SAFETY, Comparison, Failure, Quantity
+from mlp_xp.parity.compare import MARGIN, Comparison, Failure, Quantity
 from mlp_xp.threads import threads_chosen
 
 COLUMNS = ("backend", "version", "device", "loss", "logits", "weights", "head-room", "verdict")
 
 
 def verdict(comparison: Comparison, position: int) -> str:
-    """Return the verdict in one word."""
+    """Return the verdict in a word, or, where rounding changes everything later, in a few."""
     if not comparison.agrees:
         return "DIFFERS"
-    return "reference" if position == 0 else "agrees"
+    if position == 0:
+        return "reference"
+    steps = comparison.compared_steps
+    return "agrees" if steps == len(comparison.allowed) else f"agrees to step {steps}"
 
 
 def row(comparison: Comparison, position: int) -> tuple[str, ...]:
     """Return the table cells for COLUMNS."""
     trajectory = comparison.trajectory
-    head_room = min(quantity.head_room for quantity in comparison.all_quantities)
+    head_room = comparison.head_room
     return (
         trajectory.backend,
         trajectory.version,
@@ -106,18 +109,19 @@ def also(comparison: Comparison) -> str:
     )
 
 
-def about_rounding(comparison: Comparison, config: TrainConfig) -> str:
-    """Return what is allowed where the optimiser amplifies rounding, in one line; empty where it does not."""
-    if not comparison.amplified:
+def about_rounding(comparisons: Sequence[Comparison]) -> str:
+    """Return what is allowed where training amplifies rounding, in one line; empty where it does not."""
+    amplified = [each for each in comparisons if each.amplified]
+    if not amplified:
         return ""
+    first, names = amplified[0], ", ".join(each.trajectory.backend for each in amplified)
     said = (
-        f"{config.optimizer} amplifies rounding: allowed are {SAFETY} times the deviations of NumPy with random "
-        f"rounding, up to {comparison.allowed[-1]:.1e} for a loss"
+        f"this training amplifies rounding, by more than the derived tolerance for {names}: allowed are {MARGIN} times "
+        f"the deviations of NumPy with random rounding, up to {first.allowed[-1]:.1e} for a loss"
     )
-    if comparison.allowed[-1] < 1:
+    if first.compared_steps == len(first.allowed):
         return said
-    steps = int(np.argmax(comparison.allowed >= 1))
-    return f"{said}, which proves nothing from step {steps + 1} on, warm-up included"
+    return f"{said}, which proves nothing from step {first.compared_steps + 1} on, warm-up included"
 
 
 def json_record(
@@ -152,6 +156,8 @@ def json_record(
                 if i
                 else [],
                 **{quantity.name.replace(" ", "_"): finite(quantity) for quantity in each.all_quantities},
+                "amplified": each.amplified,
+                "compared_steps": each.compared_steps,
                 "accuracy": each.trajectory.accuracy,
                 "accuracies_differ": each.accuracies_differ,
                 "predictions_differ": each.predictions_differ,

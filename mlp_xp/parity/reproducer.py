@@ -7,12 +7,15 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 
 from mlp_xp.backend import Backend
+from mlp_xp.errors import printable
 from mlp_xp.files import file_errors, write_whole
+from mlp_xp.foreign import find, hooks
 from mlp_xp.parity.bounds import allowed_deviation, expect
 from mlp_xp.parity.trace import INPLACE, Operation, expression
 
@@ -25,10 +28,11 @@ def call(xp, {names}):
 *inputs, allowed = np.load(__file__.replace("reproduce.py", "inputs.npz")).values()
 result = {to_numpy}(call(xp, *(xp.asarray(x.copy(), dtype=getattr(xp, x.dtype.name)) for x in inputs)))
 expected = np.asarray(call(np, *(x.astype("float64") if x.dtype.kind == "f" else x for x in inputs)))
-close = result.shape == expected.shape and np.all((result == expected) | (abs(result - 1.0 * expected) <= allowed))
+close = result.shape == expected.shape and np.allclose(result, 1.0 * expected, 0, allowed, equal_nan=True)
 print(result.dtype, result.shape, result.ravel()[{at}], "NumPy:", {dtype!r}, expected.shape, expected.ravel()[{at}])
 sys.exit(0 if close and result.dtype == {dtype!r} else "DEVIATES")
 '''
+WORDS = 8  # of an error's message, which must be the same
 PATIENCE = 300  # seconds, for a process that imports a library
 
 
@@ -67,15 +71,19 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
     allowed = np.asarray(0.0) if changes else allowed_deviation(name, operation.reference, args, kwargs)
     if changes:
         changed = [*inputs][int(problem.split()[-1]) - 1]
-        body, dtype = f"{text}; return {changed}", inputs[changed].dtype
+        body, shown = f"{text}; return {changed}", inputs[changed]
     else:
-        dtype = expected.dtype if problem else operation.result.dtype
+        shown = operation.result
+    dtype = expected.dtype if problem and not changes else shown.dtype
     shape = operation.result.shape
+    lines, copy_source = _imports(backend, name)
     fields = {
-        "title": f"{backend.name} {backend.version}: {operation} {operation.what}".replace("\\", "/").replace('"', "'"),
+        "title": printable(f"{backend.name} {backend.version}: {operation} {operation.what}")
+        .replace("\\", "/")
+        .replace('"', "'"),
         "names": ", ".join(inputs),
         "body": body,
-        "to_numpy": backend.copy_source,
+        "to_numpy": copy_source,
         "dtype": dtype.name,
         "at": 0 if problem else int(np.ravel_multi_index(operation.verdict.at, shape)) if shape else 0,
     }
@@ -85,19 +93,25 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
         folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "inputs.npz", file.getvalue())
     script = folder / "reproduce.py"
-    for imports in _imports(backend, name):
-        write_whole(script, SCRIPT.format(imports=imports, **fields).encode())
+    for imports in lines:
+        write_whole(script, SCRIPT.format(imports=imports, **fields).encode(errors="backslashreplace"))
         said, errors = _run(script)
         last = errors.strip().rpartition("\n")[2]
         # A function of the library's own may have another meaning, and deviate in another way.
-        shows = last == "DEVIATES" and said.startswith(f"{operation.result.dtype} {shape} ")
+        shows = last == "DEVIATES" and said.startswith(f"{shown.dtype} {shown.shape} ")
         if problem.startswith("raised"):
-            kind = problem.split()[1].removesuffix(":")
+            kind, _, message = problem.removeprefix("raised ").partition(":")
             found = re.search(rf"^(\w+\.)*{re.escape(kind)}\b.*", errors, re.MULTILINE)
-            shows, last = found is not None, found[0] if found else last
+            last = found[0] if found else last
+            # The same error, but for the addresses of objects.
+            shows = found is not None and _words(message)[:WORDS] == _words(last.partition(":")[2])[:WORDS]
         if shows:
             break
     return Reproducer(script, shows, f"{said} {last}".strip())
+
+
+def _words(message: str) -> list[str]:
+    return re.sub(r"0x[0-9a-f]+", "", message).split()
 
 
 def _run(script: Path) -> tuple[str, str]:
@@ -110,21 +124,29 @@ def _run(script: Path) -> tuple[str, str]:
     return done.stdout.strip(), done.stderr
 
 
-def _imports(backend: Backend, function: str) -> list[str]:
-    """Return lines that import the namespace of a backend as `xp`, the ones to try first."""
+def _imports(backend: Backend, function: str) -> tuple[list[str], str]:
+    """Return lines that import the namespace of a backend as `xp`, the ones to try first, and a function to NumPy."""
     if backend.imports:
-        return [*backend.imports]
-    module, _, attributes = backend.name.partition(":")
+        return [*backend.imports], backend.copy_source
+    name = backend.name if ":" in backend.name else hooks()[backend.name].value
+    module, _, attributes = name.partition(":")
+    hook = find(name)
+    if hook is not backend.xp:
+        attributes = f"{attributes}.xp".lstrip(".")
+    copy_source = f"{hook.__name__}.to_numpy" if isinstance(hook, ModuleType) and hasattr(hook, "to_numpy") else ""
     parent, _, last = f"{module}.{attributes}".rpartition(".") if attributes else ("", "", "")
     line = f"import {module} as xp"
     if parent in sys.modules:
         line = f"from {parent} import {last}{' as xp' * (last != 'xp')}"
     elif attributes:
         line = f"import {module}; xp = {module}.{attributes}"
+    if copy_source:
+        return [_found(module, f"import {hook.__name__}; {line}")], copy_source
     # The namespace may only adapt a library that has this function itself.
     own = getattr(getattr(backend.xp, function, None), "__module__", None) or ""
     adapted = own != module and hasattr(sys.modules.get(own), "asarray")
-    return [*([_found(own, f"import {own} as xp")] if adapted else []), _found(module, line)]
+    lines = [*([_found(own, f"import {own} as xp")] if adapted else []), _found(module, line)]
+    return lines, backend.copy_source
 
 
 def _found(module: str, line: str) -> str:

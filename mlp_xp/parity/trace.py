@@ -22,7 +22,7 @@ import numpy as np
 from mlp_xp.backend import Backend, BackendFailure
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, described
 from mlp_xp.functional import Array
 from mlp_xp.loops import Carry, eager_scan
 from mlp_xp.metrics import evaluate
@@ -255,11 +255,15 @@ class Tracer:
             self.calls, self._in_step, self._when(), name, args, kwargs, (), place, source, reference or function
         )
         operands: list[tuple[Traced, np.ndarray]] = []
+        stale: list[int] = []
 
         def on_host(x: Any) -> Any:
             if not isinstance(x, Traced):
                 return self._numpy_dtype(x)
+            before = x.host
             operands.append((x, self._host_copy(x)))
+            if before is not None and not _equal(before, operands[-1][1]):
+                stale.append(len(operands))
             return operands[-1][1]
 
         try:
@@ -279,13 +283,16 @@ class Tracer:
             changed = [
                 i
                 for i, (x, before) in enumerate(operands, 1)
-                if not (name in INPLACE and x.array is result) and not _equal(before, self._host_copy(x, anew=True))
+                if not (name in INPLACE and x.array is result)
+                and not _equal(before, self._host_copy(x, anew=True))
+                # It may return a new object for the memory that it has changed.
+                and not (name in INPLACE and i == 1 and _equal(host_result, self._host_copy(x)))
             ]
             self._writes += name in INPLACE or bool(changed)
-        except Exception as error:  # a library may raise anything
+        except (Exception, SystemExit) as error:  # a library may raise anything
             # `Backend.to_numpy` and `from_numpy` report the library's own error as the cause.
             cause = error.__cause__ if isinstance(error, BackendFailure) and error.__cause__ else error
-            said = " ".join(f"{type(cause).__name__}: {cause}".split())
+            said = described(cause)
             if operation.args is not args:  # else an argument could not be read
                 self.raised = operation._replace(verdict=Verdict(problem=f"raised {said}"))
             raise LibraryError(
@@ -294,6 +301,8 @@ class Tracer:
             ) from error
         if not is_array and name not in CONVERSIONS:
             verdict = Verdict(problem=f"is a {type(result).__name__}, not an array")
+        elif stale:
+            verdict = Verdict(problem=f"has argument {stale[0]} changed since its last use, by another operation")
         elif changed:
             verdict = Verdict(problem=f"changes its argument {changed[0]}")
         else:
