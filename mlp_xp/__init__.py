@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mlp_xp.config import TrainConfig
     from mlp_xp.data.datasets import load_dataset
     from mlp_xp.metrics import predict
+    from mlp_xp.sweep import sweep
 
 __version__ = "0.1.0"
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "plot_run",
     "predict",
     "predict_pictures",
+    "sweep",
     "train",
 ]
 
@@ -34,6 +36,7 @@ _HOMES = {
     "plot_run": "mlp_xp.api",
     "predict": "mlp_xp.metrics",
     "predict_pictures": "mlp_xp.api",
+    "sweep": "mlp_xp.sweep",
     "train": "mlp_xp.api",
 }
 

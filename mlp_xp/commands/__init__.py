@@ -18,6 +18,7 @@ from mlp_xp.errors import MlpXpError, not_installed
 # The help text of each command, and the name of the dataclass in its module that defines its options.
 COMMANDS = {
     "train": ("train the network", "Arguments"),
+    "sweep": ("train many networks: every combination of settings, or samples", "Arguments"),
     "evaluate": ("evaluate a run on the test set", "Arguments"),
     "predict": ("classify your own pictures with a trained network", "Arguments"),
     "plot": ("draw the pictures of a run, or the curves of several runs", "Arguments"),

@@ -18,9 +18,13 @@ HOLDER_LIMIT = 300
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
+class InUseError(RunError):
+    """A folder that another process, or another run of this one, holds."""
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of an existing folder, or raise RunError at once, which names the process and host that hold it.
+    """Hold the lock of an existing folder, or raise InUseError at once, which names the process and host that hold it.
 
     Two runs in one process, or in two of its threads, are also refused. Raises FileError if the folder cannot be
     written. Where the file system has no locks, gives an MlpXpWarning and holds none. On NFS the lock is valid between
@@ -38,7 +42,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout as error:
-            raise RunError(
+            raise InUseError(
                 f"{str(folder)!r}: is in use by {_holder(folder)}; wait until it ends, or choose another folder"
             ) from error
         except (OSError, NotImplementedError) as error:
