@@ -137,8 +137,7 @@ def read_endings(folder: str | Path, file: str = FAILURES) -> dict[str, dict[str
 
 def write_endings(folder: Path, endings: dict[str, dict[str, str]], file: str = FAILURES) -> None:
     """Write the records of the members that failed, or of those in another file. Raises FileError."""
-    if endings or (folder / file).exists():
-        write_whole(folder / file, (json.dumps(dict(sorted(endings.items())), indent=1) + "\n").encode())
+    write_whole(folder / file, (json.dumps(dict(sorted(endings.items())), indent=1) + "\n").encode())
 
 
 def run_of(folder: str | Path, name: str) -> Path:

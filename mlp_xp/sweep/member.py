@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -21,6 +22,9 @@ from mlp_xp.runs.settings import Settings
 from mlp_xp.sweep.folder import FAILED, FINISHED, INTERRUPTED, PRUNED_STATE, read_result
 from mlp_xp.training import WARM_UP_EPOCH
 
+# Held while a member is trained. It has no effect between processes, and none on other machines.
+_training = threading.Lock()
+_followed: set[int] = set()
 # Seconds that a member's folder may be in use by a process of a sweep that was killed, which stops at its next chunk.
 PATIENCE = 60.0
 
@@ -75,6 +79,9 @@ def train_member(task: Task, *arrays: np.ndarray) -> Ending:
     """
     began = time.perf_counter()
     with contextlib.ExitStack() as held:
+        if task.stop_file is not None:
+            _follow(task.driver)
+            held.enter_context(_training)
         notes: list[warnings.WarningMessage] = []
         if task.folder is not None:  # elsewhere several threads may be here, and the filters belong to all of them
             notes = held.enter_context(warnings.catch_warnings(record=True)) or []
@@ -124,6 +131,21 @@ def _train(task: Task, folder: Path, arrays: tuple[np.ndarray, ...]) -> Ending:
             if accuracy is not None and epoch < config.epochs - 1 and prune(epoch, accuracy):
                 return Ending(task.name, PRUNED_STATE, error="Pruned", reason=f"pruned after epoch {epoch}")
     raise AssertionError("a run ends with a closing event")
+
+
+def _follow(driver: int) -> None:
+    """End this process when the one that runs the sweep is gone: joblib would let it wait for work for minutes."""
+    if driver == os.getpid() or driver in _followed:
+        return
+    _followed.add(driver)
+
+    def watch() -> None:
+        while os.getppid() == driver:
+            time.sleep(0.2)
+        with _training:  # until the member is saved
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _stopped(task: Task) -> bool:

@@ -37,6 +37,8 @@ from mlp_xp.threads import threads_chosen
 ON_HOST, ON_DEVICE = 100 << 20, 512 << 20
 # Seconds between two writes of the records of failures, and between two looks at whether to stop.
 SAVE_EVERY, LOOK_EVERY = 1.0, 0.1
+# Seconds after which a process without work ends.
+IDLE = 10
 KILLED = (
     "its process was killed, the second time while no other member was running; probably it needs more memory than "
     "there is"
@@ -119,6 +121,7 @@ class _Sweep:
         self.trials = Trials(folder, plan) if plan.kind == OPTUNA else None
         self.members = {member.name: member for member in (self.trials.members() if self.trials else members)}
         self.endings = {file: places.read_endings(folder, file) for file in (places.FAILURES, places.PRUNED)}
+        self._written = {file: dict(endings) for file, endings in self.endings.items()}
         if how.retry_failed:
             self.endings[places.FAILURES] = {}
         self.fault: Ending | None = None
@@ -212,9 +215,11 @@ class _Sweep:
             sync(run.parent)
 
     def save(self) -> None:
-        """Write the records of failures."""
+        """Write the records of failures that have changed."""
         for file, endings in self.endings.items():
-            places.write_endings(self.folder, endings, file)
+            if endings != self._written[file]:
+                places.write_endings(self.folder, endings, file)
+                self._written[file] = dict(endings)
         self._saved = time.monotonic()
 
 
@@ -348,7 +353,9 @@ def _in_processes(work: Work, width: int) -> Iterator[Ending]:
     # than `width` have work.
     number = max(2, width)
     with joblib.parallel_config(backend="loky", n_jobs=number, inner_max_num_threads=threads):
-        parallel = joblib.Parallel(batch_size=1, pre_dispatch=width, return_as="generator_unordered")
+        parallel = joblib.Parallel(
+            batch_size=1, pre_dispatch=width, return_as="generator_unordered", idle_worker_timeout=IDLE
+        )
         with _signals_blocked():
             endings = parallel(joblib.delayed(train_member)(task, *arrays) for task, arrays in work)
     with contextlib.closing(endings):

@@ -31,7 +31,7 @@ class Trials:
             study_name="sweep",
             direction="maximize",
             load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(),
+            pruner=optuna.pruners.MedianPruner(n_warmup_steps=1),
         )
         # Not the same random numbers again in a sweep that goes on.
         self._study.sampler = optuna.samplers.TPESampler(seed=plan.seed + len(self._study.get_trials(deepcopy=False)))
