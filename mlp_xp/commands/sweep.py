@@ -75,7 +75,7 @@ class StopAtOnce(Stop):
     def handle(self, number: int, frame: FrameType | None) -> None:
         """End the command."""
         super().handle(number, frame)
-        raise self.error_at(f"; what is done is kept, and {ON}")
+        raise self.error_at(f"before the end; what is done is kept, and {ON}")
 
 
 class Standing:

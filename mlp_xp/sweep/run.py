@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import multiprocessing.resource_tracker
 import os
 import shutil
 import signal
@@ -371,6 +372,11 @@ def _signals_blocked() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    from joblib.externals.loky.backend import resource_tracker
+
+    # Started now, because their start unblocks the signals.
+    multiprocessing.resource_tracker.ensure_running()
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
