@@ -51,7 +51,7 @@ def cluster(tmp_path) -> Iterator[Cluster]:
 def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(cluster, data_dir, tmp_path):
     folder = tmp_path / "s"
     words = ["--hidden", "4", "5,3", "--learning-rate", "0.05", "1e200", "--seed", "0..1", "--cluster", cluster.address]
-    process = start("sweep", *arguments(data_dir, folder, *words, epochs=20))
+    process = start("sweep", *arguments(data_dir, folder, *words, epochs=10))
     wait_until(lambda: [*folder.glob("members/*/result.json")], process)
     cluster.workers[0].send_signal(signal.SIGKILL)
     outcome = finish(process)
@@ -62,14 +62,14 @@ def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(cluster, data
     assert not [path for path in (folder / "members").iterdir() if path.name.startswith(".")]
 
     before = state_of_files(folder)
-    again = call("sweep", *arguments(data_dir, folder, *words, epochs=20))
+    again = call("sweep", *arguments(data_dir, folder, *words, epochs=10))
     assert again.code == 1, again
     assert state_of_files(folder) == before
 
 
 def test_a_member_that_was_interrupted_here_goes_on_there(cluster, data_dir, tmp_path):
     folder = tmp_path / "s"
-    words = arguments(data_dir, folder, "--hidden", 4, epochs=20)
+    words = arguments(data_dir, folder, "--hidden", 4, epochs=10)
     process = start("sweep", *words, start_new_session=True, stdout=subprocess.DEVNULL)
     wait_until((run_of(folder, "0000") / "checkpoint.safetensors").exists, process)
     os.killpg(process.pid, signal.SIGTERM)

@@ -1,6 +1,7 @@
 """Run tasks on a cluster, through joblib's own back ends for Dask and Ray."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -107,9 +108,16 @@ def _ray(place: str) -> Iterator[tuple[Start, int]]:
         ray.shutdown()
 
 
+def quiet_joblib() -> None:
+    """Ignore joblib's warnings about what is meant here: processes that are replaced, and tasks that are cancelled."""
+    for text in ("A worker stopped while some jobs", r"\d+ tasks (which were still|have been successfully)"):
+        warnings.filterwarnings("ignore", text, UserWarning)
+
+
 def _endings(work: Work, lost: tuple[type[BaseException], ...], backend: str, **options: Any) -> Iterator[Ending]:
     import joblib
 
+    quiet_joblib()
     with joblib.parallel_config(backend=backend, **options):
         # All at once, for the number of workers may grow.
         parallel = joblib.Parallel(n_jobs=-1, batch_size=1, pre_dispatch="all", return_as="generator_unordered")

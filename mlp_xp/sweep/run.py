@@ -25,7 +25,7 @@ from mlp_xp.runs import run_folder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
 from mlp_xp.sweep import folder as places
-from mlp_xp.sweep.cluster import MOST_LOSSES, ClusterError, Start, Work, WorkersLostError, connect
+from mlp_xp.sweep.cluster import MOST_LOSSES, ClusterError, Start, Work, WorkersLostError, connect, quiet_joblib
 from mlp_xp.sweep.data import Sources, load_sources, map_sources
 from mlp_xp.sweep.grid import OPTUNA, Member, Plan, examples, settings_of
 from mlp_xp.sweep.member import Ending, Task, train_member
@@ -346,8 +346,7 @@ def _noted(work: Work, running: dict[str, tuple[Task, tuple[np.ndarray, ...]]]) 
 def _in_processes(work: Work, width: int) -> Iterator[Ending]:
     import joblib
 
-    # A process that has grown is replaced, which is as it should be.
-    warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+    quiet_joblib()
     chosen = {*threads_chosen().values()}
     threads = int(chosen.pop()) if len(chosen) == 1 else None if chosen else 1
     # At least two, because joblib takes a single one as none: a member would then be trained in this process. No more
