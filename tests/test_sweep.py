@@ -312,7 +312,7 @@ def test_every_library_gives_the_bits_of_train(data_dir, tmp_path):
     backends = ["array-api-strict", "jax"] + ["torch"] * installed("torch")
     for name in backends:
         open_or_skip(name)
-    outcome = call("sweep", *arguments(data_dir, tmp_path / "s", "--hidden", 4, "--backend", *backends))
+    outcome = call("sweep", *arguments(data_dir, tmp_path / "s", "--hidden", 4, "--backend", *backends, epochs=1))
     assert outcome.code == 0, outcome
     assert_as_trained(tmp_path / "s", data_dir, tmp_path, *(f"{i:04d}" for i in range(len(backends))))
 
@@ -496,7 +496,7 @@ def test_a_terminal_of_80_columns_shows_how_far_it_is(data_dir, tmp_path):
 
 def test_optuna_chooses_and_prunes_and_goes_on_after_a_kill(data_dir, tmp_path):
     pytest.importorskip("optuna")
-    folder, total = tmp_path / "s", 12
+    folder, total = tmp_path / "s", 9
     words = ["--hidden", "2..16", "--learning-rate", "0.0001..1", "--optuna", total]
     settings = {**LONG, "epochs": 6, "validation": 60}
     process = start(
