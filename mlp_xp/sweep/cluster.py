@@ -1,6 +1,7 @@
 """Run tasks on a cluster, through joblib's own back ends for Dask and Ray."""
 
 import contextlib
+import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -16,6 +17,8 @@ from mlp_xp.sweep.member import Ending, Task, train_member
 TIMEOUT = 10
 # How often all workers may be lost without a member that has ended in between.
 MOST_LOSSES = 3
+# Members for each of Ray's processes that are given to it at a time.
+ROUND = 4
 SCHEMES = ("dask", "ray")
 Work = Iterable[tuple[Task, tuple[np.ndarray, ...]]]
 Start = Callable[[Work, list[np.ndarray]], Iterator[Ending]]
@@ -94,16 +97,22 @@ def _ray(place: str) -> Iterator[tuple[Start, int]]:
     except ModuleNotFoundError as error:
         raise ClusterError(f"Ray {not_installed('ray')}", setting="cluster") from error
     try:
-        ray.init(f"ray://{place}", log_to_driver=False)
+        with warnings.catch_warnings(action="ignore"):  # the line below says it
+            ray.init(f"ray://{place}", logging_level="ERROR")
     except (ConnectionError, OSError, RuntimeError) as error:
         raise ClusterError(f"no Ray cluster answers at {place!r:.80}; check the address", setting="cluster") from error
     register_ray()
+    number = int(ray.cluster_resources().get("CPU", 1))
 
     def start(work: Work, arrays: list[np.ndarray]) -> Iterator[Ending]:
-        return _endings(work, (ray.exceptions.RayError,), "ray")
+        # Ray's back end returns results only when all tasks are done: so that not all is lost by an interruption, it
+        # gets few at a time.
+        work = iter(work)
+        while group := [*itertools.islice(work, ROUND * number)]:
+            yield from _endings(group, (ray.exceptions.RayError,), "ray", return_as="list")
 
     try:
-        yield start, int(ray.cluster_resources().get("CPU", 1))
+        yield start, number
     finally:
         ray.shutdown()
 
@@ -114,16 +123,22 @@ def quiet_joblib() -> None:
         warnings.filterwarnings("ignore", text, UserWarning)
 
 
-def _endings(work: Work, lost: tuple[type[BaseException], ...], backend: str, **options: Any) -> Iterator[Ending]:
+def _endings(
+    work: Work,
+    lost: tuple[type[BaseException], ...],
+    backend: str,
+    return_as: str = "generator_unordered",
+    **options: Any,
+) -> Iterator[Ending]:
     import joblib
 
     quiet_joblib()
-    with joblib.parallel_config(backend=backend, **options):
-        # All at once, for the number of workers may grow.
-        parallel = joblib.Parallel(n_jobs=-1, batch_size=1, pre_dispatch="all", return_as="generator_unordered")
-        endings = parallel(joblib.delayed(train_member)(task, *arrays) for task, arrays in work)
     try:
-        with contextlib.closing(endings):
+        with joblib.parallel_config(backend=backend, **options):
+            # All at once, for the number of workers may grow.
+            parallel = joblib.Parallel(n_jobs=-1, batch_size=1, pre_dispatch="all", return_as=return_as)
+            endings = parallel(joblib.delayed(train_member)(task, *arrays) for task, arrays in work)
+        with contextlib.closing(endings) if hasattr(endings, "close") else contextlib.nullcontext():
             yield from endings
     except lost as error:
         raise WorkersLostError(str(error)) from error
