@@ -88,16 +88,19 @@ def throughput(epochs: int, jobs: int) -> None:
     """Print the times of 16 runs, and their ratios."""
     members = len(RATES) * len(SEEDS)
     words = [*GRID, "--epochs", str(epochs)]
-    times = {
-        f"sweep, {jobs} at once": sweep(*words, "--jobs", str(jobs)),
-        "sweep, 1 at once": sweep(*words, "--jobs", "1"),
-        "train, one after another": commands(epochs),
-        f"scikit-learn under joblib, {jobs} at once": scikit_learn(epochs, jobs),
-    }
-    first = next(iter(times.values()))
-    print(f"{members} members of the recipe small with {epochs} epochs; load {os.getloadavg()[0]:.1f} at the end")
-    for name, seconds in times.items():
-        print(f"{name:40} {seconds:7.1f} s {60 * members / seconds:7.1f} runs/min {seconds / first:6.2f} x the first")
+    print(f"{members} members of the recipe small with {epochs} epochs; load {os.getloadavg()[0]:.1f} at the start")
+    first = 0.0
+    for name, measure in (
+        (f"sweep, {jobs} at once", lambda: sweep(*words, "--jobs", str(jobs))),
+        ("sweep, 1 at once", lambda: sweep(*words, "--jobs", "1")),
+        ("train, one after another", lambda: commands(epochs)),
+        (f"scikit-learn under joblib, {jobs} at once", lambda: scikit_learn(epochs, jobs)),
+    ):
+        seconds = measure()
+        first = first or seconds
+        rate = 60 * members / seconds
+        print(f"{name:40} {seconds:7.1f} s {rate:7.1f} runs/min {seconds / first:6.2f} x the first", flush=True)
+    print(f"load {os.getloadavg()[0]:.1f} at the end")
 
 
 def descendants(pid: int) -> Iterator[int]:
@@ -142,7 +145,7 @@ def scale(members: int) -> None:
     """Print the time of each part of a sweep with many members."""
 
     def timed(what: str, seconds: float, number: int) -> None:
-        print(f"{what:50} {number:6d} members {seconds:7.2f} s {1e3 * seconds / number:8.3f} ms each")
+        print(f"{what:50} {number:6d} members {seconds:7.2f} s {1e3 * seconds / number:8.3f} ms each", flush=True)
 
     words = ["--recipe", "small", "--epochs", "1", "--hidden", "4", "--batch-size", "128", "--report-every", "60000"]
     base = sweep(*words, "--seed", "0..1")

@@ -92,16 +92,18 @@ def _dask(place: str) -> Iterator[tuple[Start, int]]:
 @contextlib.contextmanager
 def _ray(place: str) -> Iterator[tuple[Start, int]]:
     try:
-        import ray
-        from ray.util.joblib import register_ray
+        import ray as library
+        from ray.util import joblib as back_end
     except ModuleNotFoundError as error:
         raise ClusterError(f"Ray {not_installed('ray')}", setting="cluster") from error
+    ray: Any = library
+    register: Any = back_end.register_ray
     try:
         with warnings.catch_warnings(action="ignore"):  # the line below says it
             ray.init(f"ray://{place}", logging_level="ERROR")
     except (ConnectionError, OSError, RuntimeError) as error:
         raise ClusterError(f"no Ray cluster answers at {place!r:.80}; check the address", setting="cluster") from error
-    register_ray()
+    register()
     number = int(ray.cluster_resources().get("CPU", 1))
 
     def start(work: Work, arrays: list[np.ndarray]) -> Iterator[Ending]:
