@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,16 @@ def fit(images: object, labels: object, rate: float, seed: int, epochs: int) -> 
 
     warnings.simplefilter("ignore", ConvergenceWarning)
     # Momentum without Nesterov's change, no decay, no early end.
-    same = {"solver": "sgd", "nesterovs_momentum": False, "alpha": 0, "tol": 0, "n_iter_no_change": epochs}
-    network = MLPClassifier((64,), batch_size=32, learning_rate_init=rate, random_state=seed, max_iter=epochs, **same)
+    same: dict[str, Any] = {
+        "solver": "sgd",
+        "nesterovs_momentum": False,
+        "alpha": 0,
+        "tol": 0,
+        "n_iter_no_change": epochs,
+    }
+    network: Any = MLPClassifier(
+        (64,), batch_size=32, learning_rate_init=rate, random_state=seed, max_iter=epochs, **same
+    )
     network.fit(images, labels)
 
 
@@ -90,12 +98,13 @@ def throughput(epochs: int, jobs: int) -> None:
     words = [*GRID, "--epochs", str(epochs)]
     print(f"{members} members of the recipe small with {epochs} epochs; load {os.getloadavg()[0]:.1f} at the start")
     first = 0.0
-    for name, measure in (
+    measures: list[tuple[str, Callable[[], float]]] = [
         (f"sweep, {jobs} at once", lambda: sweep(*words, "--jobs", str(jobs))),
         ("sweep, 1 at once", lambda: sweep(*words, "--jobs", "1")),
         ("train, one after another", lambda: commands(epochs)),
         (f"scikit-learn under joblib, {jobs} at once", lambda: scikit_learn(epochs, jobs)),
-    ):
+    ]
+    for name, measure in measures:
         seconds = measure()
         first = first or seconds
         rate = 60 * members / seconds

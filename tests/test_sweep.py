@@ -12,6 +12,7 @@ from pathlib import Path
 from subprocess import DEVNULL
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from backends import open_or_skip
 from helpers import (
@@ -448,6 +449,19 @@ def test_a_disk_that_cannot_be_written_ends_the_command_and_fails_no_member(data
     assert_one_line(outcome, 1, "cannot write: File too large", "the same command goes on")
     assert read_endings(folder) == {}
     assert finish(start("sweep", *arguments(data_dir, folder, *words[2:], **wide))).code == 0
+
+
+def test_the_memory_of_the_data_is_shared_where_the_library_can(backend):
+    array = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    shared = backend.shared(array)
+    assert np.array_equal(backend.to_numpy(shared), array)
+    array[0, 0] = 9
+    assert (backend.to_numpy(shared)[0, 0] == 9) == (backend.share is not None)
+
+
+def test_numpy_and_pytorch_share():
+    assert open_or_skip("numpy").share
+    assert open_or_skip("torch").share
 
 
 def test_members_share_a_device_up_to_a_bound(monkeypatch, data_dir):
