@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import Backend
+from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.pictures import Pictures, read_pictures
@@ -17,10 +17,11 @@ from mlp_xp.dataset import UNNAMED, Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import Evaluation, confusion_matrix
 from mlp_xp.runs import run_folder
-from mlp_xp.runs.checkpoints import backend_for, check_classes, evaluation_of, load_model, probabilities_of
+from mlp_xp.runs.checkpoints import Model, backend_for, check_classes, evaluation_of, load_model, probabilities_of
+from mlp_xp.runs.ensembles import Mean, check_same_data, load_models, log_probabilities, members_of
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
 from mlp_xp.runs.settings import Settings, can_be_a_name
-from mlp_xp.show.gallery import draw_run, read_curves
+from mlp_xp.show.gallery import draw_run, read_curves, told_apart
 from mlp_xp.show.plots import PlotError, draw_curves, save
 from mlp_xp.training import Event, Report, trajectory
 
@@ -104,6 +105,49 @@ def evaluate_run(
     return RunEvaluation(result, matrix, model.class_names)
 
 
+class EnsembleEvaluation(NamedTuple):
+    """Several runs' networks on a test set, and their ensemble."""
+
+    ensemble: RunEvaluation
+    """Of the mean of the networks' probabilities."""
+    run_dirs: tuple[Path, ...]
+    """Of the runs; of a sweep, its finished members."""
+    runs: tuple[Evaluation, ...]
+    """What each run's network does alone."""
+
+
+def evaluate_ensemble(
+    run_dirs: Sequence[str | Path],
+    backend: str = "numpy",
+    device: str | None = None,
+    *,
+    data: str | Path | Dataset | None = None,
+    cache_dir: str | Path | None = None,
+) -> EnsembleEvaluation:
+    """Evaluate the mean of the probabilities of several runs' networks on the test set of their data, or of other data.
+
+    run_dirs: folders of runs, or of sweeps, of which all finished members take part. The others are as for
+    `evaluate_run`, which also says what is raised; RunError also for runs with other images or classes, or without
+    `data` trained on other data.
+    """
+    folders = members_of(_paths(run_dirs))
+    models = load_models(folders)
+    if data is None:
+        check_same_data(folders)
+    mean, runs, dataset = Mean(), [], None
+    for folder, model in zip(folders, models, strict=True):
+        opened = open_backend(backend, device, model.dtype)
+        if dataset is None:
+            dataset = _data_of(folder, opened, data, cache_dir)
+            check_classes(model, dataset)
+        mean.add(log_probabilities(folder, model, dataset.test_images, opened, dataset.prepare))
+        runs.append(evaluation_of(folder, model, dataset, opened))
+    assert dataset is not None
+    labels, class_names = opened.to_numpy(dataset.test_labels), models[0].class_names
+    matrix = confusion_matrix(labels, np.argmax(mean.probabilities(), axis=1), len(class_names))
+    return EnsembleEvaluation(RunEvaluation(mean.evaluation(labels), matrix, class_names), tuple(folders), tuple(runs))
+
+
 class PicturePredictions(NamedTuple):
     """What a run's network says about pictures."""
 
@@ -124,18 +168,67 @@ def predict_pictures(
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
+    _check_square(model)
+    opened = backend_for(run_dir, backend, device)
+    read = _pictures_for(model, pictures)
+    probabilities = np.empty((0, len(model.class_names)))
+    if read.paths:
+        probabilities = probabilities_of(run_dir, model, opened.asarray(read.images), opened).astype(float)
+    return PicturePredictions(read, probabilities, model.class_names)
+
+
+class EnsemblePredictions(NamedTuple):
+    """What several runs' networks, and their ensemble, say about pictures."""
+
+    pictures: Pictures
+    """The pictures as the networks see them, and the faults of those that cannot be read."""
+    probabilities: np.ndarray
+    """Of the ensemble: the mean of those of the runs, float64 (n, classes)."""
+    class_names: tuple[str, ...]
+    run_dirs: tuple[Path, ...]
+    """Of the runs; of a sweep, its finished members."""
+    of_runs: np.ndarray
+    """Of each run, float64 (runs, n, classes)."""
+
+
+def predict_ensemble(
+    run_dirs: Sequence[str | Path], pictures: Sequence[str | Path], backend: str = "numpy", device: str | None = None
+) -> EnsemblePredictions:
+    """Predict the classes of picture files by the mean of the probabilities of several runs' networks.
+
+    run_dirs: as for `evaluate_ensemble`. pictures, backend, device: as for `predict_pictures`, which also says what is
+    raised; RunError also for runs with other images or classes.
+    """
+    folders = members_of(_paths(run_dirs))
+    models = load_models(folders)
+    _check_square(models[0])
+    # A wrong backend or device is found before the pictures are read.
+    backends = {model.dtype: open_backend(backend, device, model.dtype) for model in models}
+    read = _pictures_for(models[0], pictures)
+    class_names = models[0].class_names
+    mean, of_runs = Mean(), np.empty((len(models), len(read.paths), len(class_names)))
+    for i, (folder, model) in enumerate(zip(folders, models, strict=True)):
+        if read.paths:
+            opened = backends[model.dtype]
+            logarithms = log_probabilities(folder, model, opened.asarray(read.images), opened)
+            of_runs[i] = np.exp(logarithms)
+            mean.add(logarithms)
+    probabilities = mean.probabilities() if read.paths else np.empty((0, len(class_names)))
+    return EnsemblePredictions(read, probabilities, class_names, tuple(folders), of_runs)
+
+
+def _check_square(model: Model) -> None:
     rows, columns = model.image_shape
     if rows != columns:
         raise MlpXpError(
             f"the run's network takes images of {rows} x {columns}, but pictures are converted to squares only; use a "
             "run with square images"
         )
-    opened = backend_for(run_dir, backend, device)
-    read = read_pictures([_path(picture, "pictures") for picture in pictures], size=rows, fitted=round(rows * 20 / 28))
-    probabilities = np.empty((0, len(model.class_names)))
-    if read.paths:
-        probabilities = probabilities_of(run_dir, model, opened.asarray(read.images), opened).astype(float)
-    return PicturePredictions(read, probabilities, model.class_names)
+
+
+def _pictures_for(model: Model, pictures: Sequence[str | Path]) -> Pictures:
+    size = model.image_shape[0]
+    return read_pictures([_path(picture, "pictures") for picture in pictures], size=size, fitted=round(size * 20 / 28))
 
 
 def plot_run(
@@ -155,12 +248,12 @@ def plot_run(
 
 
 def plot_curves(run_dirs: Sequence[str | Path], output: str | Path) -> Path:
-    """Draw the curves of several runs into one PNG file, and return its path.
+    """Draw the curves of several runs into one PNG file, each named by the settings that it alone has; return its path.
 
     Raises RunError, PlotError without Matplotlib, and FileError.
     """
-    output = _path(output, "output")
-    save(draw_curves([read_curves(_path(run_dir, "run_dirs")) for run_dir in run_dirs]), output)
+    output, folders = _path(output, "output"), [_path(run_dir, "run_dirs") for run_dir in run_dirs]
+    save(draw_curves(told_apart([read_curves(folder) for folder in folders], folders)), output)
     return output
 
 
@@ -173,6 +266,13 @@ def _path(given: str | Path, setting: str = "run_dir") -> Path:
     if not can_be_a_name(os.fspath(given)):
         raise MlpXpError(f"{os.fspath(given)!r:.80} has characters that are not valid in a path", setting=setting)
     return Path(given)
+
+
+def _paths(given: Sequence[str | Path]) -> list[Path]:
+    """Return paths. Raises MlpXpError for a single one in place of several, and for none."""
+    if isinstance(given, str | os.PathLike) or not given:
+        raise MlpXpError(f"{given!r:.80} is not a list of folders; give one or more in a list", setting="run_dirs")
+    return [_path(each, "run_dirs") for each in given]
 
 
 def _data_of(
