@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mlp_xp.commands.command_line import Positional, UsageError, parse, print_error
-from mlp_xp.errors import MlpXpError, printable
+from mlp_xp.errors import printable
 from mlp_xp.runs.table import (
     FAILED,
     FINISHED,
@@ -78,15 +78,9 @@ def main() -> int:
         raise UsageError("--sort: settings are ranked by their held-out samples; leave it out, or leave out --summary")
     if arguments.sort:
         check_column(arguments.sort, "sort")
-    rows = select_rows([], arguments.where)  # a wrong condition is found before any run is read
-    faults: list[str] = []
-    for folder in arguments.folders or (DEFAULT,):
-        try:
-            rows += find_runs([folder])
-        except MlpXpError as error:
-            if len(arguments.folders) < 2:
-                raise
-            faults.append(str(error))
+    select_rows([], arguments.where)  # a wrong condition is found before any run is read
+    rows, without_runs = find_runs(arguments.folders or (DEFAULT,))
+    faults = [*map(str, without_runs)]
     faults += [row.reason for row in rows if row.state == UNREADABLE]
     found, rows = len(rows), select_rows(rows, arguments.where)
     rows = sort_rows(rows, arguments.sort) if arguments.sort else rows

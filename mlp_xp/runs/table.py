@@ -5,6 +5,7 @@ import json
 import operator
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,28 +76,44 @@ class Row(NamedTuple):
     """When the run's last record was written: the modification time of the file."""
 
 
-def find_runs(folders: Iterable[Path]) -> list[Row]:
+def find_runs(folders: Sequence[Path]) -> tuple[list[Row], list[RunError]]:
     """Return a row for each run in some folders, each a run, a sweep, or a folder that contains such folders.
 
-    Raises RunError, which names the folder, for one that contains no run. A damaged run is a row with its reason.
+    A folder that is given twice counts once. A damaged run is a row with its reason. The second value has an error for
+    each folder without a run; if none has any, the first of these is raised.
     """
-    rows: list[Row] = []
+    sources: dict[Path, list[Row]] = {}
+    faults = []
     for folder in folders:
+        try:
+            sources |= _sources(folder)
+        except RunError as error:
+            faults.append(error)
+    if faults and not sources:
+        raise faults[0]
+    rows: list[Row] = []
+    for source, found_rows in sources.items():
+        # The members of two sweeps have the same names.
+        prefix = f"{source.resolve().name}/" if is_sweep(source) and len(sources) > 1 else ""
+        rows += [row._replace(name=prefix + row.name) if row.folder != source else row for row in found_rows]
+    names = Counter(row.name for row in rows)
+    return [row._replace(name=str(row.folder)) if names[row.name] > 1 else row for row in rows], faults
+
+
+def _sources(folder: Path) -> dict[Path, list[Row]]:
+    """Return the runs in a folder, by the folder of the run or the sweep. Raises RunError if there are none."""
+    try:
         if not folder.is_dir():
-            raise RunError(f"{str(folder)!r}: no such folder; give a training run, or a folder of runs")
-        found = _rows_of(folder)
-        if not found:
-            try:
-                inside = sorted(each for each in folder.iterdir() if each.is_dir())
-            except OSError as error:
-                raise RunError(
-                    f"{str(folder)!r}: cannot be read: {error.strerror}; fix the folder, or give another"
-                ) from error
-            found = [row for each in inside for row in _rows_of(each)]
-        if not found:
-            raise RunError(f"{str(folder)!r}: contains no runs; give a training run, or a folder of runs")
-        rows += found
-    return rows
+            fault = "is not a folder" if folder.exists() else "no such folder"
+            raise RunError(f"{str(folder)!r}: {fault}; give a training run, or a folder of runs")
+        inside = [folder] if is_run(folder) or is_sweep(folder) else sorted(folder.iterdir())
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(f"{str(folder)!r}: cannot be read: {reason}; fix the folder, or give another") from error
+    found = {each: rows for each in inside if (rows := _rows_of(each))}
+    if not found:
+        raise RunError(f"{str(folder)!r}: contains no runs; give a training run, or a folder of runs")
+    return found
 
 
 def _rows_of(folder: Path) -> list[Row]:

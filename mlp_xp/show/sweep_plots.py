@@ -186,7 +186,8 @@ def draw_heat_map(settings: Sequence[Setting], *, held_out: bool) -> "Picture":
     shown_map = axes.imshow(means, cmap="cividis", origin="lower", aspect="auto")
     figure.colorbar(shown_map, ax=axes, label=accuracy_label(held_out))
     known_means = means[~np.isnan(means)]
-    lowest, span = known_means.min(initial=100), np.ptp(known_means) or 1
+    lowest = known_means.min(initial=100)
+    span = known_means.max(initial=lowest) - lowest or 1
     for (row, column), mean in np.ndenumerate(means):
         known = not math.isnan(mean)
         dark = known and (mean - lowest) / span < 0.55
