@@ -121,7 +121,7 @@ def test_members_of_a_sweep_have_the_states_of_the_sweep(tmp_path):
     assert [row.state for row in rows.values()] == ["finished", "failed", "failed", "not run", "pruned"]
     assert [row.reason for row in rows.values()] == ["", "the loss is nan", "out of memory", "", "pruned in epoch 1"]
     assert [row.settings["seed"] for row in rows.values()] == [0, 1, 2, 3, 4]
-    assert table.varied(folder) == ["learning_rate", "seed"]
+    assert table.sweep_rows(folder)[1] == ["learning_rate", "seed"]
     # Found in a folder above, together with another: told apart by the names of the sweeps.
     write_sweep(tmp_path / "t", members[:1], [{}])
     assert "t/0000" in by_name(tmp_path)

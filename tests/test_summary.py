@@ -200,7 +200,7 @@ def test_an_unfinished_run_does_not_count(tmp_path):
     folder = a_sweep(tmp_path / "s", without=[0])
     reports = [a_report(0, 500, validation_accuracy=1.0)]
     write_run(folder / "members" / "0000", {"learning_rate": 0.01, "seed": 0}, reports)
-    assert table.sweep_rows(folder)[0].validation_accuracy == 1.0
+    assert table.sweep_rows(folder)[0][0].validation_accuracy == 1.0
     group = summary_of(folder).groups[-1]
     assert group.results["validation_accuracy"].n == SEEDS - 1
     assert group.results["validation_accuracy"].mean < 0.5

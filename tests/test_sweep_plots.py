@@ -77,6 +77,20 @@ def test_a_band_ends_with_the_shortest_run_and_single_runs_have_none() -> None:
     assert figure.axes[1].get_ylabel() == "test accuracy (%)"
 
 
+def test_of_two_reports_at_one_place_the_first_counts() -> None:
+    """The end of an epoch and the start of the next are one place; the latter's training loss is of a single batch.
+
+    The closing report stands where the last epoch ends, but with held-out samples it is of the best network.
+    """
+    run = curves([1, 2, 3, 4], [0.5, 0.6, 0.7, 0.6])
+    start = {**run.records[0], "epoch": 1, "sample": 0, "train_loss": 99}
+    closing = {**run.records[3], "train_loss": 98, "validation_accuracy": 0.9}
+    given = Setting("x", {}, [0.5], [run._replace(records=[*run.records[:2], start, *run.records[2:], closing])])
+    losses, accuracy = sweep_plots.draw_bands([given], held_out=True).axes
+    assert losses.lines[0].get_ydata().tolist() == [1, 2, 3, 4]
+    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [30, 30])
+
+
 def test_of_many_settings_the_first_are_drawn_and_the_title_says_so() -> None:
     title = sweep_plots.draw_bands(settings(), held_out=True, ranked=True).axes[0].get_title()
     assert "the best 5 of 6 settings" in title

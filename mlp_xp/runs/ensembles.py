@@ -24,7 +24,9 @@ def members_of(folders: Sequence[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for folder in folders:
-        members = [row.folder for row in sweep_rows(folder) if row.state == FINISHED] if is_sweep(folder) else [folder]
+        members = (
+            [row.folder for row in sweep_rows(folder)[0] if row.state == FINISHED] if is_sweep(folder) else [folder]
+        )
         if not members:
             raise RunError(f"{str(folder)!r}: no member of this sweep has finished; start the sweep again")
         found += members

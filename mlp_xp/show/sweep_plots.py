@@ -107,11 +107,16 @@ def draw_bands(settings: Sequence[Setting], *, held_out: bool, ranked: bool = Fa
 def _stacked(curves: Sequence[Curves], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the samples seen (n,) and the values (runs, n) of a quantity, up to the end of the shortest curve.
 
-    The closing report is left out: with held-out samples it is of the best network, not of the last.
+    Of two reports at the same place the first counts. The other is that of the first sample of the next epoch, whose
+    training loss is of one batch if the first was at the end of an epoch; or the closing one, which with held-out
+    samples is of the best network, not of the last.
     """
     tables = []
     for _, records, samples in curves:
-        table = {record["epoch"] * samples + record["sample"]: record[name] for record in records if name in record}
+        table: dict[int, float] = {}
+        for record in records:
+            if name in record:
+                table.setdefault(record["epoch"] * samples + record["sample"], record[name])
         tables.append(table)
     common = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
     return np.array(common), np.array([[table[at] for at in common] for table in tables]).reshape(len(tables), -1)

@@ -20,7 +20,7 @@ import numpy as np
 
 from mlp_xp import __version__
 from mlp_xp.files import write_whole
-from mlp_xp.runs.table import FAILED, FINISHED, RESULTS, TEST_COLUMNS, Row, differing, shown, sweep_rows, varied, words
+from mlp_xp.runs.table import FAILED, FINISHED, RESULTS, TEST_COLUMNS, Row, differing, shown, sweep_rows, words
 from mlp_xp.sweep.intervals import FEWEST, LEVEL, RESAMPLES, Spread, spread
 
 CSV, JSON = "summary.csv", "summary.json"
@@ -124,7 +124,7 @@ def _order(group: Group) -> tuple[bool, bool, float]:
 
 def summary_of(sweep_dir: Path) -> Summary:
     """Return the summary of a sweep. Raises MlpXpError if its index is missing or damaged."""
-    return summarise(sweep_rows(sweep_dir), varied(sweep_dir))
+    return summarise(*sweep_rows(sweep_dir))
 
 
 def write_summary(sweep_dir: Path) -> list[Path]:
