@@ -208,6 +208,16 @@ def test_an_unfinished_run_does_not_count(tmp_path):
     assert next(line for line in lines_of(folder) if line["name"] == "0000")["validation_accuracy"] == ""
 
 
+def test_losses_close_to_the_largest_number_are_left_out(tmp_path):
+    """Warnings are errors here, and the sum of two such numbers is infinite."""
+    results = [{"validation_accuracy": 0.5, "train_loss": 1.7e308, "test_loss": 1e200}] * 6
+    folder = write_sweep(tmp_path / "s", [{"seed": seed} for seed in range(6)], results)
+    write_summary(folder)
+    setting = lines_of(folder)[0]
+    assert (setting["train_loss"], setting["test_loss"], setting["validation_accuracy"]) == ("", "", "0.5")
+    assert call("runs", folder, "--summary").code == 0
+
+
 def test_a_sweep_of_which_nothing_has_run(tmp_path):
     folder = a_sweep(tmp_path / "s", without=range(3 * SEEDS))
     write_summary(folder)

@@ -234,11 +234,9 @@ def show_summary(summary: Summary, console: Console) -> None:
         say(console, "settings with failed runs come last, because the runs that did not fail are no fair sample")
     if summary.ranked:
         best = summary.groups[0]
-        said = (
-            f"{_percents(best.results['test_accuracy'])} of the test images right, "
-            f"loss {best.results['test_loss'].mean:.4f}"
-        )
-        say(console, f"best: {printable(best.name)}: {said}")
+        loss = f", loss {best.results['test_loss'].mean:.4f}" if "test_loss" in best.results else ""
+        right = f"{_percents(best.results['test_accuracy'])} of the test images right"
+        say(console, f"best: {printable(best.name)}: {right}{loss}")
 
 
 def _has(summary: Summary, quantity: str) -> bool:

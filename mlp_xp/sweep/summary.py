@@ -26,6 +26,7 @@ from mlp_xp.sweep.intervals import FEWEST, LEVEL, RESAMPLES, Spread, spread
 CSV, JSON = "summary.csv", "summary.json"
 RANKED_BY = "validation_accuracy"
 SEED = "seed"
+LARGEST = 1e150
 DATA = ("dataset", "data_dir")
 ALL = "all runs"  # the name of the setting where nothing varies but the seed
 QUANTITIES = (RANKED_BY, "train_loss", *TEST_COLUMNS)
@@ -41,7 +42,7 @@ class Group(NamedTuple):
     """What varies, without the seed."""
     members: tuple[Row, ...]
     results: dict[str, Spread]
-    """By quantity, over the finished members; empty if there are none, or if some have no such result."""
+    """By quantity, over the finished members; without those that some of them lack."""
     rank: int | None = None
     """From 1, if the settings are ranked and the setting has a finished member."""
 
@@ -95,7 +96,8 @@ def _group(settings: dict[str, Any], members: Sequence[Row]) -> Group:
     results = {}
     for quantity in QUANTITIES:
         values = [getattr(row, quantity) for row in members if row.state == FINISHED]
-        if values and None not in values:
+        # The squares of larger numbers, of runs that have all but diverged, are infinite.
+        if values and all(value is not None and abs(value) < LARGEST for value in values):
             results[quantity] = spread(values)
     name = ", ".join(f"{words(name)} {shown(value)}" for name, value in settings.items())
     return Group(name or ALL, settings, tuple(members), results)
