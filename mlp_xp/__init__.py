@@ -11,13 +11,13 @@ if TYPE_CHECKING:
         plot_run,
         predict_ensemble,
         predict_pictures,
+        sweep,
         train,
     )
     from mlp_xp.backend import open_backend
     from mlp_xp.config import TrainConfig
     from mlp_xp.data.datasets import load_dataset
     from mlp_xp.metrics import predict
-    from mlp_xp.sweep import sweep
 
 __version__ = "0.1.0"
 __all__ = [
@@ -48,7 +48,7 @@ _HOMES = {
     "predict": "mlp_xp.metrics",
     "predict_ensemble": "mlp_xp.api",
     "predict_pictures": "mlp_xp.api",
-    "sweep": "mlp_xp.sweep",
+    "sweep": "mlp_xp.api",
     "train": "mlp_xp.api",
 }
 

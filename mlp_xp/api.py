@@ -1,15 +1,15 @@
 """What the commands do, as one call each. `parity.compare.check` and `bench.measure.measure` are such calls as well."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_xp.backend import Backend, open_backend
-from mlp_xp.config import TrainConfig
+from mlp_xp.config import TrainConfig, check_choice
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
@@ -20,9 +20,13 @@ from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import Model, backend_for, check_classes, evaluation_of, load_model, probabilities_of
 from mlp_xp.runs.ensembles import Mean, check_same_data, load_models, log_probabilities, members_of
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
-from mlp_xp.runs.settings import Settings, can_be_a_name
+from mlp_xp.runs.settings import RECIPES, Settings, can_be_a_name
 from mlp_xp.show.gallery import draw_run, read_curves, told_apart
 from mlp_xp.show.plots import PlotError, draw_curves, save
+from mlp_xp.sweeps.folder import default_folder
+from mlp_xp.sweeps.grid import make_plan
+from mlp_xp.sweeps.member import Ending
+from mlp_xp.sweeps.run import How, run
 from mlp_xp.training import Event, Report, trajectory
 
 
@@ -255,6 +259,49 @@ def plot_curves(run_dirs: Sequence[str | Path], output: str | Path) -> Path:
     output, folders = _path(output, "output"), [_path(run_dir, "run_dirs") for run_dir in run_dirs]
     save(draw_curves(told_apart([read_curves(folder) for folder in folders], folders)), output)
     return output
+
+
+def sweep(
+    values: Mapping[str, Any],
+    base: Settings | str | None = None,
+    *,
+    sweep_dir: str | Path | None = None,
+    random: int | None = None,
+    optuna: int | None = None,
+    sampling_seed: int = 0,
+    jobs: int | None = None,
+    device_memory: float | None = None,
+    cluster: str | None = None,
+    cache_dir: str | Path | None = None,
+    retry_failed: bool = False,
+    pictures: bool = False,
+) -> Iterator[Ending]:
+    """Train many networks, and yield how each run ends, in the order in which they do.
+
+    values: for each setting its values, as in `{"seed": range(8), "learning_rate": [0.01, 0.1], "hidden": [64, (512,
+    256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained. random:
+    instead draw so many; optuna: instead let Optuna choose so many by their accuracy on held-out samples, and end bad
+    ones early. sampling_seed: of either. base: all other settings, or the name of a recipe.
+
+    sweep_dir: the folder of the sweep, by default one below `runs` that depends on the settings. Members that have
+    ended there are not trained again: their endings come first. If the generator is closed or its process is killed,
+    the same call goes on later. jobs: processes at once, by default one for each core, each with one thread.
+    device_memory: GiB of a device that they may use together. cluster: the address of a Dask or Ray cluster, such as
+    dask://host:8786. cache_dir: as for `load_dataset`. retry_failed: train failed members again. pictures: draw those
+    of every run.
+
+    In a script, call this below `if __name__ == "__main__":` where the platform needs that to start processes.
+
+    Raises ConfigError, DatasetError, BackendError or ClusterError before anything is written, RunError for a folder
+    that is in use or belongs to something else, and FileError.
+    """
+    if isinstance(base, str):
+        check_choice("base", base, RECIPES)
+        base = RECIPES[base]
+    plan = make_plan(base or Settings(), values, samples=random, trials=optuna, seed=sampling_seed)
+    folder = default_folder(plan) if sweep_dir is None else _path(sweep_dir, "sweep_dir")
+    cache = None if cache_dir is None else _path(cache_dir, "cache_dir")
+    yield from run(plan, folder, How(jobs, device_memory, cluster, cache, retry_failed, pictures))
 
 
 def _path(given: str | Path, setting: str = "run_dir") -> Path:

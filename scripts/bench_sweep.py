@@ -20,8 +20,8 @@ from typing import Any
 
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.runs.settings import RECIPES
-from mlp_xp.sweep import folder as places
-from mlp_xp.sweep.grid import make_plan
+from mlp_xp.sweeps import folder as places
+from mlp_xp.sweeps.grid import make_plan
 
 RATES, SEEDS = (0.01, 0.02, 0.03, 0.05), range(4)
 GRID = ["--recipe", "small", "--learning-rate", *map(str, RATES), "--seed", f"{SEEDS[0]}..{SEEDS[-1]}"]
@@ -192,7 +192,7 @@ def scale(members: int) -> None:
             for member in plan.members:
                 places.read_result(places.run_of(folder, member.name))
             timed("all results read", time.perf_counter() - began, number)
-            from mlp_xp.sweep.summary import write_summary
+            from mlp_xp.sweeps.summary import write_summary
 
             began = time.perf_counter()
             if write_summary(folder):

@@ -15,8 +15,8 @@ from helpers import assert_one_line, call
 from run_folders import a_report, write_run, write_sweep
 
 from mlp_xp.runs import table
-from mlp_xp.sweep.intervals import FEWEST, interval, spread, t_distribution, t_quantile
-from mlp_xp.sweep.summary import summarise, summary_of, write_summary
+from mlp_xp.sweeps.intervals import FEWEST, interval, spread, t_distribution, t_quantile
+from mlp_xp.sweeps.summary import summarise, summary_of, write_summary
 
 SEEDS = 6
 

@@ -35,9 +35,9 @@ from mlp_xp.backend import BackendError, installed
 from mlp_xp.config import ConfigError
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings, read_settings
-from mlp_xp.sweep import run as running
-from mlp_xp.sweep.folder import read_endings, read_index, run_of
-from mlp_xp.sweep.grid import MOST_MEMBERS, make_plan
+from mlp_xp.sweeps import run as running
+from mlp_xp.sweeps.folder import read_endings, read_index, run_of
+from mlp_xp.sweeps.grid import MOST_MEMBERS, make_plan
 
 pytest.importorskip("joblib")
 SMALL = {name: value for name, value in small_settings().items() if name != "hidden"}

@@ -14,7 +14,7 @@ import pytest
 from helpers import PATIENCE, assert_one_line, call, finish, start, wait_until
 from test_sweep import GOOD, arguments, assert_as_trained, run_of, state_of_files
 
-from mlp_xp.sweep.folder import read_endings
+from mlp_xp.sweeps.folder import read_endings
 
 pytest.importorskip("distributed")
 
@@ -92,7 +92,7 @@ def test_ctrl_c_ends_the_command_and_keeps_what_is_done(cluster, data_dir, tmp_p
 
 
 def test_a_cluster_that_does_not_answer_is_refused_before_anything_is_written(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr("mlp_xp.sweep.cluster.TIMEOUT", 1)
+    monkeypatch.setattr("mlp_xp.sweeps.cluster.TIMEOUT", 1)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # nobody listens there
         address = f"dask://127.0.0.1:{taken.getsockname()[1]}"

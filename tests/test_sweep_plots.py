@@ -15,7 +15,7 @@ from PIL import Image
 from mlp_xp.show import plots, sweep_plots
 from mlp_xp.show.plots import Curves, PlotError
 from mlp_xp.show.sweep_plots import Setting
-from mlp_xp.sweep.pictures import draw_sweep
+from mlp_xp.sweeps.pictures import draw_sweep
 
 RATES, UNITS = (0.01, 0.1, 1.0), ([8], [64])
 
@@ -216,7 +216,7 @@ def test_a_sweep_that_cannot_be_drawn_is_one_line(tmp_path) -> None:
 
 def test_only_the_curves_that_are_drawn_are_read(tmp_path, monkeypatch) -> None:
     """Those of thousands of members take long to read."""
-    import mlp_xp.sweep.pictures as pictures
+    import mlp_xp.sweeps.pictures as pictures
 
     members = [{"learning_rate": 0.1 * (i + 1)} for i in range(8)]
     folder = write_sweep(tmp_path / "s", members, [{"validation_accuracy": i / 10} for i in range(8)])

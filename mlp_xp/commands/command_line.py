@@ -283,7 +283,7 @@ def _swept_converter(option: Option) -> Callable[[str], Any]:
     one = _converter(option)
 
     def convert(word: str) -> Any:
-        from mlp_xp.sweep.grid import DOTS, parse_span
+        from mlp_xp.sweeps.grid import DOTS, parse_span
 
         if option.kind is bool:
             if word not in ("true", "false"):

@@ -11,7 +11,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.table import is_sweep
 from mlp_xp.show.gallery import read_curves, told_apart
 from mlp_xp.show.plots import draw_curves, save
-from mlp_xp.sweep.pictures import draw_sweep
+from mlp_xp.sweeps.pictures import draw_sweep
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ from mlp_xp.runs.table import (
     words,
 )
 from mlp_xp.show.terminal import GLUE, plain_console, say
-from mlp_xp.sweep.intervals import FEWEST, LEVEL, Spread
-from mlp_xp.sweep.summary import RANKED_BY, Group, Summary, as_csv, as_json, summarise
+from mlp_xp.sweeps.intervals import FEWEST, LEVEL, Spread
+from mlp_xp.sweeps.summary import RANKED_BY, Group, Summary, as_csv, as_json, summarise
 
 DEFAULT = Path("runs")
 HEADS = {

@@ -17,17 +17,21 @@ from rich.progress import Progress as Bar
 from rich.progress import TextColumn
 from rich.table import Column
 
-from mlp_xp.commands.command_line import Swept, as_argument, parse
+from mlp_xp.commands.command_line import Swept, parse
+from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.train import Source, Stop, catch_signals, settings_from
 from mlp_xp.runs.settings import Settings, check_foreign
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
-from mlp_xp.sweep.folder import FAILED, FINISHED, INTERRUPTED, MEMBERS, default_folder
-from mlp_xp.sweep.grid import GRID, OPTUNA, Plan, Span, described, make_plan, shown
-from mlp_xp.sweep.member import Ending
-from mlp_xp.sweep.run import How, run
+from mlp_xp.show.plots import PlotError
+from mlp_xp.sweeps.folder import FAILED, FINISHED, INTERRUPTED, default_folder
+from mlp_xp.sweeps.grid import GRID, OPTUNA, Plan, Span, described, make_plan, shown
+from mlp_xp.sweeps.member import Ending
+from mlp_xp.sweeps.pictures import draw_sweep
+from mlp_xp.sweeps.run import How, run
+from mlp_xp.sweeps.summary import summary_of
 
-HEADER = "member  state     accuracy  train loss  held out  seconds  settings"
+HEADER = "member  state     train loss  held out  seconds  settings"
 ON = "the same command goes on"
 MANY = 10  # values of a setting that are listed
 
@@ -85,14 +89,15 @@ class Standing:
         self.count, self.began = count, time.monotonic()
         self.states: Counter[str] = Counter()
         self.now = self.width = 0
-        self.best: Ending | None = None
+        self.best = "", -1.0
 
     def add(self, ending: Ending) -> None:
         """Count a member that has ended."""
         self.states[ending.state] += 1
         self.now += not ending.earlier
-        if ending.result and (self.best is None or rank(ending) > rank(self.best)):
-            self.best = ending
+        accuracy = held_out(ending)
+        if accuracy is not None and accuracy > self.best[1]:
+            self.best = ending.name, accuracy
 
     @property
     def done(self) -> int:
@@ -107,29 +112,18 @@ class Standing:
             f"{min(self.width, left)} running",
             f"{self.states[FAILED]} failed",
         ]
-        if self.best:
-            parts.append(f"best {self.best.name}: {figure(self.best)}")
+        name, accuracy = self.best
+        if name:
+            parts.append(f"best {name}: held out {100 * accuracy:.2f} %")
         if self.now:
             seconds = (time.monotonic() - self.began) / self.now * left
             parts.append(f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left")
         return ", ".join(parts)
 
 
-def rank(ending: Ending) -> float:
-    """Return what the best member has most of: accuracy on held-out samples, or else minus the training loss.
-
-    Never the test accuracy: the best of many would be no estimate for other images.
-    """
-    assert ending.result
-    accuracy = ending.result.get("validation_accuracy")
-    return float(-ending.result["train_loss"] if accuracy is None else accuracy)
-
-
-def figure(ending: Ending) -> str:
-    """Return what members are compared by, as text."""
-    assert ending.result
-    accuracy = ending.result.get("validation_accuracy")
-    return f"train loss {ending.result['train_loss']:.4f}" if accuracy is None else f"held out {100 * accuracy:.2f} %"
+def held_out(ending: Ending) -> float | None:
+    """Return the accuracy on held-out samples, which alone says what is best (see `sweeps.summary`); None without."""
+    return ending.result.get("validation_accuracy") if ending.result else None
 
 
 def main() -> int:
@@ -176,7 +170,15 @@ def show(plan: Plan, folder: Path, how: How) -> int:
                     say(member_line(ending))
     if stop:
         raise stop.error_at(f"after {standing.done} of {plan.total} members; {ON}")
-    say(f"\n{closing(standing, folder)}")
+    say(f"\n{closing(standing)}\n")
+    if standing.states[FINISHED]:
+        with stop.printing():
+            show_summary(summary_of(folder), console)
+        try:
+            drawn = draw_sweep(folder)
+            say(f"drawn    {', '.join(path.name for path in drawn)}")
+        except PlotError as error:  # the results are complete without pictures
+            say(f"not drawn: {error.text}")
     return 1 if standing.states[FAILED] else 0
 
 
@@ -194,26 +196,19 @@ def describe(plan: Plan) -> str:
 
 def member_line(ending: Ending) -> str:
     """Format how a member has ended as a row under the header."""
-    cells = ["", "", ""]
-    if ending.result:
-        held_out = ending.result.get("validation_accuracy")
-        cells = [f"{ending.result['accuracy']:.4f}", f"{ending.result['train_loss']:.5f}"]
-        cells.append("" if held_out is None else f"{held_out:.4f}")
+    accuracy = held_out(ending)
+    loss = f"{ending.result['train_loss']:.5f}" if ending.result else ""
     reason = f"; {ending.reason}" if ending.reason else ""
-    figures = f"{cells[0]:>8} {cells[1]:>11} {cells[2]:>9} {ending.seconds:8.1f}"
+    figures = f"{loss:>11} {'' if accuracy is None else f'{accuracy:.4f}':>9} {ending.seconds:8.1f}"
     return f"{ending.name:>6}  {ending.state:9}{figures}  {described(ending.settings)}{reason}"
 
 
-def closing(standing: Standing, folder: Path) -> str:
+def closing(standing: Standing) -> str:
     """Describe a sweep that has ended."""
     others = [f"{number} {state}" for state, number in standing.states.items() if state != FINISHED]
     earlier = standing.done - standing.now
     text = f"{standing.states[FINISHED]} of {standing.count} members finished" + "".join(f", {each}" for each in others)
-    text += f" ({earlier} of all before this command)" * bool(earlier)
-    if standing.best:
-        text += f"\nbest: member {standing.best.name}, {figure(standing.best)}, with "
-        text += f"{described(standing.best.settings)}; {as_argument(folder / MEMBERS / standing.best.name)}"
-    return text
+    return text + f" ({earlier} of all before this command)" * bool(earlier)
 
 
 def watch(endings: Iterator[Ending], standing: Standing, console: Console) -> Generator[Ending, None, None]:

@@ -11,7 +11,7 @@ import numpy as np
 from mlp_xp import __version__
 from mlp_xp.config import ConfigError
 from mlp_xp.errors import MlpXpError, not_installed
-from mlp_xp.sweep.member import Ending, Task, train_member
+from mlp_xp.sweeps.member import Ending, Task, train_member
 
 # Seconds to wait for the scheduler, and then for its first worker.
 TIMEOUT = 10

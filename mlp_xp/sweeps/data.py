@@ -13,7 +13,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.files import file_errors, make_folder
 from mlp_xp.runs.run_folder import data_of
 from mlp_xp.runs.settings import Settings
-from mlp_xp.sweep.folder import DATA
+from mlp_xp.sweeps.folder import DATA
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 

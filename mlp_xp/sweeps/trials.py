@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp.errors import MlpXpError, not_installed
-from mlp_xp.sweep.folder import STUDY
-from mlp_xp.sweep.grid import DIGITS, Member, Plan, Span, as_value, is_by_ratio, shown
+from mlp_xp.sweeps.folder import STUDY
+from mlp_xp.sweeps.grid import DIGITS, Member, Plan, Span, as_value, is_by_ratio, shown
 
 
 class Trials:

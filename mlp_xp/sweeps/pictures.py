@@ -7,7 +7,7 @@ from mlp_xp.runs.table import FINISHED
 from mlp_xp.show import sweep_plots
 from mlp_xp.show.gallery import read_curves
 from mlp_xp.show.plots import Curves, PlotError, save
-from mlp_xp.sweep.summary import RANKED_BY, Group, summary_of
+from mlp_xp.sweeps.summary import RANKED_BY, Group, summary_of
 
 CURVES, SETTINGS, HEAT_MAP = "curves.png", "settings.png", "heatmap.png"
 

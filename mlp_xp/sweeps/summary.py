@@ -21,7 +21,7 @@ import numpy as np
 from mlp_xp import __version__
 from mlp_xp.files import write_whole
 from mlp_xp.runs.table import FAILED, FINISHED, RESULTS, TEST_COLUMNS, Row, differing, shown, sweep_rows, words
-from mlp_xp.sweep.intervals import FEWEST, LEVEL, RESAMPLES, Spread, spread
+from mlp_xp.sweeps.intervals import FEWEST, LEVEL, RESAMPLES, Spread, spread
 
 CSV, JSON = "summary.csv", "summary.json"
 RANKED_BY = "validation_accuracy"

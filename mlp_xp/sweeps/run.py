@@ -24,13 +24,13 @@ from mlp_xp.memory import host_limit, in_units, training_memory
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
-from mlp_xp.sweep import folder as places
-from mlp_xp.sweep.cluster import MOST_LOSSES, ClusterError, Start, Work, WorkersLostError, connect, quiet_joblib
-from mlp_xp.sweep.data import Sources, load_sources, map_sources
-from mlp_xp.sweep.grid import OPTUNA, Member, Plan, examples, settings_of
-from mlp_xp.sweep.member import Ending, Task, train_member
-from mlp_xp.sweep.summary import write_summary
-from mlp_xp.sweep.trials import Trials
+from mlp_xp.sweeps import folder as places
+from mlp_xp.sweeps.cluster import MOST_LOSSES, ClusterError, Start, Work, WorkersLostError, connect, quiet_joblib
+from mlp_xp.sweeps.data import Sources, load_sources, map_sources
+from mlp_xp.sweeps.grid import OPTUNA, Member, Plan, examples, settings_of
+from mlp_xp.sweeps.member import Ending, Task, train_member
+from mlp_xp.sweeps.summary import write_summary
+from mlp_xp.sweeps.trials import Trials
 from mlp_xp.threads import threads_chosen
 
 # Bytes that a process takes in addition to what `training_memory` counts, which is a lower bound: on the host the

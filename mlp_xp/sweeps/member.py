@@ -19,7 +19,7 @@ from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.lock import InUseError
 from mlp_xp.runs.settings import Settings
-from mlp_xp.sweep.folder import FAILED, FINISHED, INTERRUPTED, PRUNED_STATE, read_result
+from mlp_xp.sweeps.folder import FAILED, FINISHED, INTERRUPTED, PRUNED_STATE, read_result
 from mlp_xp.training import WARM_UP_EPOCH
 
 # Held while a member is trained. It has no effect between processes, and none on other machines.

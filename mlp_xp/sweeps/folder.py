@@ -21,7 +21,7 @@ from mlp_xp.runs import records, run_folder
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings, flatten, unflatten
-from mlp_xp.sweep.grid import GRID, OPTUNA, RANDOM, Member, Plan, Span, settings_of, shown
+from mlp_xp.sweeps.grid import GRID, OPTUNA, RANDOM, Member, Plan, Span, settings_of, shown
 
 FORMAT = 1
 INDEX, MEMBERS, FAILURES, PRUNED = "sweep.json", "members", "failures.json", "pruned.json"
