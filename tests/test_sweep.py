@@ -225,8 +225,12 @@ def test_a_pipe_gets_one_line_for_each_member(whole):
     assert outcome.err == ""
 
 
+ANEW = {"summary.csv", "summary.json", "curves.png", "settings.png", "heatmap.png"}
+
+
 def state_of_files(folder: Path) -> dict:
-    paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("summary")]
+    """Of all files but those that every command writes anew."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in ANEW]
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
 
 
@@ -368,7 +372,7 @@ def test_a_sweep_that_is_killed_at_random_ends_in_the_same_bits(whom, data_dir, 
     now = finished(folder)
     assert {path: now[path] for path in done} == done
     assert_as_trained(folder, data_dir, trained_long, *ALL)
-    assert {path.name for path in folder.iterdir()} - {"summary.csv", "summary.json"} == {"sweep.json", "members"}
+    assert {path.name for path in folder.iterdir()} - ANEW == {"sweep.json", "members"}
 
 
 @pytest.fixture(scope="module")
