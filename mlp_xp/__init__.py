@@ -4,7 +4,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlp_xp.api import evaluate_run, plot_curves, plot_run, predict_pictures, train
+    from mlp_xp.api import (
+        evaluate_ensemble,
+        evaluate_run,
+        plot_curves,
+        plot_run,
+        predict_ensemble,
+        predict_pictures,
+        sweep,
+        train,
+    )
     from mlp_xp.backend import open_backend
     from mlp_xp.config import TrainConfig
     from mlp_xp.data.datasets import load_dataset
@@ -13,13 +22,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "TrainConfig",
+    "evaluate_ensemble",
     "evaluate_run",
     "load_dataset",
     "open_backend",
     "plot_curves",
     "plot_run",
     "predict",
+    "predict_ensemble",
     "predict_pictures",
+    "sweep",
     "train",
 ]
 
@@ -27,13 +39,16 @@ __all__ = [
 # need none of the libraries below them.
 _HOMES = {
     "TrainConfig": "mlp_xp.config",
+    "evaluate_ensemble": "mlp_xp.api",
     "evaluate_run": "mlp_xp.api",
     "load_dataset": "mlp_xp.data.datasets",
     "open_backend": "mlp_xp.backend",
     "plot_curves": "mlp_xp.api",
     "plot_run": "mlp_xp.api",
     "predict": "mlp_xp.metrics",
+    "predict_ensemble": "mlp_xp.api",
     "predict_pictures": "mlp_xp.api",
+    "sweep": "mlp_xp.api",
     "train": "mlp_xp.api",
 }
 

@@ -1,15 +1,15 @@
 """What the commands do, as one call each. `parity.compare.check` and `bench.measure.measure` are such calls as well."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import Backend
-from mlp_xp.config import TrainConfig
+from mlp_xp.backend import Backend, open_backend
+from mlp_xp.config import TrainConfig, check_choice
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
@@ -17,11 +17,16 @@ from mlp_xp.dataset import UNNAMED, Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import Evaluation, confusion_matrix
 from mlp_xp.runs import run_folder
-from mlp_xp.runs.checkpoints import backend_for, check_classes, evaluation_of, load_model, probabilities_of
+from mlp_xp.runs.checkpoints import Model, backend_for, check_classes, evaluation_of, load_model, probabilities_of
+from mlp_xp.runs.ensembles import Mean, check_same_data, load_models, log_probabilities, members_of
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
-from mlp_xp.runs.settings import Settings, can_be_a_name
-from mlp_xp.show.gallery import draw_run, read_curves
+from mlp_xp.runs.settings import RECIPES, Settings, can_be_a_name
+from mlp_xp.show.gallery import draw_run, read_curves, told_apart
 from mlp_xp.show.plots import PlotError, draw_curves, save
+from mlp_xp.sweeps.folder import default_folder
+from mlp_xp.sweeps.grid import make_plan
+from mlp_xp.sweeps.member import Ending
+from mlp_xp.sweeps.run import How, run
 from mlp_xp.training import Event, Report, trajectory
 
 
@@ -104,6 +109,49 @@ def evaluate_run(
     return RunEvaluation(result, matrix, model.class_names)
 
 
+class EnsembleEvaluation(NamedTuple):
+    """Several runs' networks on a test set, and their ensemble."""
+
+    ensemble: RunEvaluation
+    """Of the mean of the networks' probabilities."""
+    run_dirs: tuple[Path, ...]
+    """Of the runs; of a sweep, its finished members."""
+    runs: tuple[Evaluation, ...]
+    """What each run's network does alone."""
+
+
+def evaluate_ensemble(
+    run_dirs: Sequence[str | Path],
+    backend: str = "numpy",
+    device: str | None = None,
+    *,
+    data: str | Path | Dataset | None = None,
+    cache_dir: str | Path | None = None,
+) -> EnsembleEvaluation:
+    """Evaluate the mean of the probabilities of several runs' networks on the test set of their data, or of other data.
+
+    run_dirs: folders of runs, or of sweeps, of which all finished members take part. The others are as for
+    `evaluate_run`, which also says what is raised; RunError also for runs with other images or classes, or without
+    `data` trained on other data.
+    """
+    folders = members_of(_paths(run_dirs))
+    models = load_models(folders)
+    if data is None:
+        check_same_data(folders)
+    mean, runs, dataset = Mean(), [], None
+    for folder, model in zip(folders, models, strict=True):
+        opened = open_backend(backend, device, model.dtype)
+        if dataset is None:
+            dataset = _data_of(folder, opened, data, cache_dir)
+            check_classes(model, dataset)
+        mean.add(log_probabilities(folder, model, dataset.test_images, opened, dataset.prepare))
+        runs.append(evaluation_of(folder, model, dataset, opened))
+    assert dataset is not None
+    labels, class_names = opened.to_numpy(dataset.test_labels), models[0].class_names
+    matrix = confusion_matrix(labels, np.argmax(mean.probabilities(), axis=1), len(class_names))
+    return EnsembleEvaluation(RunEvaluation(mean.evaluation(labels), matrix, class_names), tuple(folders), tuple(runs))
+
+
 class PicturePredictions(NamedTuple):
     """What a run's network says about pictures."""
 
@@ -124,18 +172,67 @@ def predict_pictures(
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
+    _check_square(model)
+    opened = backend_for(run_dir, backend, device)
+    read = _pictures_for(model, pictures)
+    probabilities = np.empty((0, len(model.class_names)))
+    if read.paths:
+        probabilities = probabilities_of(run_dir, model, opened.asarray(read.images), opened).astype(float)
+    return PicturePredictions(read, probabilities, model.class_names)
+
+
+class EnsemblePredictions(NamedTuple):
+    """What several runs' networks, and their ensemble, say about pictures."""
+
+    pictures: Pictures
+    """The pictures as the networks see them, and the faults of those that cannot be read."""
+    probabilities: np.ndarray
+    """Of the ensemble: the mean of those of the runs, float64 (n, classes)."""
+    class_names: tuple[str, ...]
+    run_dirs: tuple[Path, ...]
+    """Of the runs; of a sweep, its finished members."""
+    of_runs: np.ndarray
+    """Of each run, float64 (runs, n, classes)."""
+
+
+def predict_ensemble(
+    run_dirs: Sequence[str | Path], pictures: Sequence[str | Path], backend: str = "numpy", device: str | None = None
+) -> EnsemblePredictions:
+    """Predict the classes of picture files by the mean of the probabilities of several runs' networks.
+
+    run_dirs: as for `evaluate_ensemble`. pictures, backend, device: as for `predict_pictures`, which also says what is
+    raised; RunError also for runs with other images or classes.
+    """
+    folders = members_of(_paths(run_dirs))
+    models = load_models(folders)
+    _check_square(models[0])
+    # A wrong backend or device is found before the pictures are read.
+    backends = {model.dtype: open_backend(backend, device, model.dtype) for model in models}
+    read = _pictures_for(models[0], pictures)
+    class_names = models[0].class_names
+    mean, of_runs = Mean(), np.empty((len(models), len(read.paths), len(class_names)))
+    for i, (folder, model) in enumerate(zip(folders, models, strict=True)):
+        if read.paths:
+            opened = backends[model.dtype]
+            logarithms = log_probabilities(folder, model, opened.asarray(read.images), opened)
+            of_runs[i] = np.exp(logarithms)
+            mean.add(logarithms)
+    probabilities = mean.probabilities() if read.paths else np.empty((0, len(class_names)))
+    return EnsemblePredictions(read, probabilities, class_names, tuple(folders), of_runs)
+
+
+def _check_square(model: Model) -> None:
     rows, columns = model.image_shape
     if rows != columns:
         raise MlpXpError(
             f"the run's network takes images of {rows} x {columns}, but pictures are converted to squares only; use a "
             "run with square images"
         )
-    opened = backend_for(run_dir, backend, device)
-    read = read_pictures([_path(picture, "pictures") for picture in pictures], size=rows, fitted=round(rows * 20 / 28))
-    probabilities = np.empty((0, len(model.class_names)))
-    if read.paths:
-        probabilities = probabilities_of(run_dir, model, opened.asarray(read.images), opened).astype(float)
-    return PicturePredictions(read, probabilities, model.class_names)
+
+
+def _pictures_for(model: Model, pictures: Sequence[str | Path]) -> Pictures:
+    size = model.image_shape[0]
+    return read_pictures([_path(picture, "pictures") for picture in pictures], size=size, fitted=round(size * 20 / 28))
 
 
 def plot_run(
@@ -155,13 +252,56 @@ def plot_run(
 
 
 def plot_curves(run_dirs: Sequence[str | Path], output: str | Path) -> Path:
-    """Draw the curves of several runs into one PNG file, and return its path.
+    """Draw the curves of several runs into one PNG file, each named by the settings that it alone has; return its path.
 
     Raises RunError, PlotError without Matplotlib, and FileError.
     """
-    output = _path(output, "output")
-    save(draw_curves([read_curves(_path(run_dir, "run_dirs")) for run_dir in run_dirs]), output)
+    output, folders = _path(output, "output"), [_path(run_dir, "run_dirs") for run_dir in run_dirs]
+    save(draw_curves(told_apart([read_curves(folder) for folder in folders], folders)), output)
     return output
+
+
+def sweep(
+    values: Mapping[str, Any],
+    base: Settings | str | None = None,
+    *,
+    sweep_dir: str | Path | None = None,
+    random: int | None = None,
+    optuna: int | None = None,
+    sampling_seed: int = 0,
+    jobs: int | None = None,
+    device_memory: float | None = None,
+    cluster: str | None = None,
+    cache_dir: str | Path | None = None,
+    retry_failed: bool = False,
+    pictures: bool = False,
+) -> Iterator[Ending]:
+    """Train many networks, and yield how each run ends, in the order in which they do.
+
+    values: for each setting its values, as in `{"seed": range(8), "learning_rate": [0.01, 0.1], "hidden": [64, (512,
+    256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained. random:
+    instead draw so many; optuna: instead let Optuna choose so many by their accuracy on held-out samples, and end bad
+    ones early. sampling_seed: of either. base: all other settings, or the name of a recipe.
+
+    sweep_dir: the folder of the sweep, by default one below `runs` that depends on the settings. Members that have
+    ended there are not trained again: their endings come first. If the generator is closed or its process is killed,
+    the same call goes on later. jobs: processes at once, by default one for each core, each with one thread.
+    device_memory: GiB of a device that they may use together. cluster: the address of a Dask or Ray cluster, such as
+    dask://host:8786. cache_dir: as for `load_dataset`. retry_failed: train failed members again. pictures: draw those
+    of every run.
+
+    In a script, call this below `if __name__ == "__main__":` where the platform needs that to start processes.
+
+    Raises ConfigError, DatasetError, BackendError or ClusterError before anything is written, RunError for a folder
+    that is in use or belongs to something else, and FileError.
+    """
+    if isinstance(base, str):
+        check_choice("base", base, RECIPES)
+        base = RECIPES[base]
+    plan = make_plan(base or Settings(), values, samples=random, trials=optuna, seed=sampling_seed)
+    folder = default_folder(plan) if sweep_dir is None else _path(sweep_dir, "sweep_dir")
+    cache = None if cache_dir is None else _path(cache_dir, "cache_dir")
+    yield from run(plan, folder, How(jobs, device_memory, cluster, cache, retry_failed, pictures))
 
 
 def _path(given: str | Path, setting: str = "run_dir") -> Path:
@@ -173,6 +313,13 @@ def _path(given: str | Path, setting: str = "run_dir") -> Path:
     if not can_be_a_name(os.fspath(given)):
         raise MlpXpError(f"{os.fspath(given)!r:.80} has characters that are not valid in a path", setting=setting)
     return Path(given)
+
+
+def _paths(given: Sequence[str | Path]) -> list[Path]:
+    """Return paths. Raises MlpXpError for a single one in place of several, and for none."""
+    if isinstance(given, str | os.PathLike) or not given:
+        raise MlpXpError(f"{given!r:.80} is not a list of folders; give one or more in a list", setting="run_dirs")
+    return [_path(each, "run_dirs") for each in given]
 
 
 def _data_of(

@@ -79,6 +79,8 @@ class Backend:
     of `threads_chosen`; equal where the threads are. Empty if the host's threads do not matter."""
     memory_available: Callable[[], int | None] = lambda: None
     """Returns the bytes that can still be allocated on the device; None if it uses the host's memory or is unknown."""
+    share: Callable[[np.ndarray], Array] | None = None
+    """Returns a writable host array as an array on the device, in the same memory; None where that cannot be had."""
     errors: tuple[type[BaseException], ...] = (MemoryError,)
     """What the library raises if it fails through no fault of the caller. See `reported`."""
     imports: tuple[str, ...] = ()
@@ -125,6 +127,15 @@ class Backend:
     def asarray(self, array: Any, dtype: Any = None) -> Array:
         """Copy a host array (NumPy, native byte order) to the device. dtype: None keeps the array's own."""
         return self.from_numpy(np.asarray(array, order="C"), dtype)
+
+    def shared(self, array: np.ndarray) -> Array:
+        """Return a writable host array on the device: the same memory where the library can, or else a copy."""
+        return self.asarray(array) if self.share is None else self.share(array)
+
+
+def let_processes_share_devices() -> None:
+    """Let this process and those that it starts share a device: by default JAX takes most of the memory of a GPU."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "float64") -> Backend:
@@ -278,7 +289,7 @@ def _open_numpy(device: str | None) -> Backend:
     if device not in (None, "cpu"):
         raise _no_device("numpy", device, ["cpu"])
     imports = ("import numpy as xp", "import array_api_compat.numpy as xp")
-    return _eager("numpy", np, xp, "cpu", np.array, one_blas_thread(), imports=imports)
+    return _eager("numpy", np, xp, "cpu", np.array, one_blas_thread(), share=np.asarray, imports=imports)
 
 
 def _open_cupy(device: str | None) -> Backend:
@@ -351,13 +362,18 @@ def _open_torch(device: str | None) -> Backend:
         return np.array(x.detach().cpu().numpy())
 
     # PyTorch has no type of its own for most errors.
-    errors = (RuntimeError, MemoryError)
     use = "" if place.type == "cpu" else f"; xp.set_default_device({str(place)!r})"
-    return _eager(
-        "torch", torch, xp, place, to_numpy, _one_torch_thread(), memory_available=memory_available, errors=errors,
-        imports=(f"import torch as xp{use}", f"import torch, array_api_compat.torch as xp{use.replace('xp', 'torch')}"),
-        copy_source="(lambda x: np.asarray(x.cpu() if hasattr(x, 'cpu') else x))" if use else "np.asarray",
-    )  # fmt: skip
+    facts: dict[str, Any] = {
+        "memory_available": memory_available,
+        "errors": (RuntimeError, MemoryError),
+        "imports": (
+            f"import torch as xp{use}", f"import torch, array_api_compat.torch as xp{use.replace('xp', 'torch')}",
+        ),
+        "copy_source": "(lambda x: np.asarray(x.cpu() if hasattr(x, 'cpu') else x))" if use else "np.asarray",
+    }  # fmt: skip
+    if place.type == "cpu":
+        facts["share"] = torch.from_numpy
+    return _eager("torch", torch, xp, place, to_numpy, _one_torch_thread(), **facts)
 
 
 def _open_jax(device: str | None) -> Backend:

@@ -1,7 +1,7 @@
 """The settings of a training run: one dataclass, from which the command line, its help and its checks are made."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -11,6 +11,11 @@ from mlp_xp.network import INITIALISERS
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
 
 UPDATE_ORDERS = ("layerwise", "simultaneous")
+# Settings that change no step: they decide about its arguments, or about what is done between steps.
+OUTSIDE_STEPS = (
+    *("epochs", "learning_rate", "hidden", "seed", "report_every", "warm_up_steps", "init", "schedule", "validation"),
+    *("patience", "checkpoint_every"),
+)
 LONGEST_BITS = 100  # of an integer that an error message writes out
 
 
@@ -117,6 +122,14 @@ class TrainConfig:
         check_choice("init", self.init, INITIALISERS)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
+
+    def of_steps(self) -> "TrainConfig":
+        """Return the settings on which a step depends; all others have their defaults.
+
+        So runs that differ only in the others, such as the seed and the learning rate, share compiled code.
+        """
+        defaults: dict[str, Any] = {each.name: each.default for each in fields(self) if each.name in OUTSIDE_STEPS}
+        return replace(self, **defaults)
 
     def check_fits(self, samples: int) -> None:
         """Raise ConfigError unless `samples` training samples are enough for validation, a batch and the warm-up."""

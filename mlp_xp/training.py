@@ -147,7 +147,7 @@ def trajectory(
     sizes = layer_sizes(config, dataset)
     state, random = initial_state(config, sizes, backend)
     total_steps = config.warm_up_steps + config.epochs * ceil_divide(samples, config.batch_size)
-    run_chunk = make_chunk(config, backend, dataset.prepare)
+    run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare)
     evaluate_on = partial(evaluate, activation=config.activation, backend=backend, prepare=dataset.prepare)
 
     def make_report(position: Position, network: Network, sample: int, validation_accuracy: float | None) -> Report:

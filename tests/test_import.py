@@ -10,6 +10,7 @@ import mlp_xp
 HEAVY = (
     *("jax", "jaxlib", "torch", "cupy", "array_api_strict", "array_api_compat.torch", "array_api_compat.cupy"),
     *("matplotlib", "PIL", "pooch", "rich", "docstring_parser", "shtab", "safetensors", "tensorboard"),
+    *("joblib", "optuna", "distributed"),
 )
 
 

@@ -410,26 +410,51 @@ def test_finite_losses_pass():
 def test_a_default_run_compiles_three_loops_and_no_more_in_the_next_epoch():
     """60000 images of 28 x 28 in batches of one, cut as by default; few hidden units, since only shapes count here."""
     backend = open_backend("jax")
-    config = TrainConfig(epochs=2, hidden=(3,), seed=77)
+    make_chunk.cache_clear()
+    config = TrainConfig(epochs=2, hidden=(3,))
     images = np.random.default_rng(0).integers(0, 256, (60000, 28, 28), dtype=np.uint8)
     labels = np.arange(60000, dtype=np.uint8) % 10
     host = HOST._replace(train_images=images, train_labels=labels, test_images=images[:9], test_labels=labels[:9])
     counts = {}
     for event in trajectory(config, on_device(host, backend), backend):
-        counts[event.position.epoch] = make_chunk(config, backend, flatten_and_scale).__wrapped__._cache_size()
+        counts[event.position.epoch] = make_chunk(
+            config.of_steps(), backend, flatten_and_scale
+        ).__wrapped__._cache_size()
     assert 1 <= counts[0] <= 3
     assert counts[1] == counts[0]
 
 
 def test_a_partial_batch_and_the_warm_up_add_one_loop_each():
     backend = open_backend("jax")
-    config = configuration(batch_size=7, seed=78, epochs=3)
+    make_chunk.cache_clear()
+    config = configuration(batch_size=7, epochs=3)
     counts = {}
     for event in trajectory(config, on_device(HOST, backend), backend):
-        counts[event.position.epoch] = make_chunk(config, backend, flatten_and_scale).__wrapped__._cache_size()
+        counts[event.position.epoch] = make_chunk(
+            config.of_steps(), backend, flatten_and_scale
+        ).__wrapped__._cache_size()
     assert counts[WARM_UP_EPOCH] == 1
     assert counts[0] <= 5
     assert counts[2] == counts[1] == counts[0]
+
+
+def test_runs_of_the_same_steps_share_what_is_compiled():
+    backend = open_backend("jax")
+    make_chunk.cache_clear()
+    config = configuration(batch_size=7, epochs=1)
+    sizes = []
+    others = {"seed": 9, "learning_rate": 0.3, "init": "he", "schedule": "cosine", "validation": 7, "epochs": 2}
+    for each in (
+        config,
+        replace(config, **others, report_every=config.report_every),
+        replace(config, activation="relu"),
+    ):
+        losses = np.concatenate([event.losses for event in trajectory(each, on_device(HOST, backend), backend)])
+        numpy = open_backend()
+        expected = np.concatenate([event.losses for event in trajectory(each, on_device(HOST, numpy), numpy)])
+        np.testing.assert_allclose(losses, expected, rtol=1e-9)
+        sizes.append(make_chunk.cache_info().currsize)
+    assert sizes == [2, 2, 4]  # one for each of the two backends, and again for another activation
 
 
 # Nothing leaves the device inside a chunk.

@@ -18,9 +18,11 @@ from mlp_xp.errors import MlpXpError, not_installed
 # The help text of each command, and the name of the dataclass in its module that defines its options.
 COMMANDS = {
     "train": ("train the network", "Arguments"),
-    "evaluate": ("evaluate a run on the test set", "Arguments"),
-    "predict": ("classify your own pictures with a trained network", "Arguments"),
-    "plot": ("draw the pictures of a run, or the curves of several runs", "Arguments"),
+    "sweep": ("train many networks: every combination of settings, or samples", "Arguments"),
+    "evaluate": ("evaluate a run, or an ensemble of several, on the test set", "Arguments"),
+    "predict": ("classify your own pictures with a trained network, or an ensemble", "Arguments"),
+    "plot": ("draw the pictures of a run or a sweep, or the curves of several runs", "Arguments"),
+    "runs": ("compare runs in a table, or their settings over all seeds", "Arguments"),
     "parity": ("check that all backends give the same trajectory", "Arguments"),
     "bench": ("compare the time of a training step with other libraries", "Options"),
     "bench-curves": ("measure time and memory against batch size, width and data", "Options"),

@@ -72,7 +72,7 @@ class WholeWords(argparse.HelpFormatter):
         return textwrap.wrap(text, width, break_on_hyphens=False)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "\n".join("\n".join(self._split_lines(line, width)) for line in text.splitlines())
+        return "\n".join("\n".join(self._split_lines(" ".join(part.split()), width)) for part in text.split("\n\n"))
 
 
 class Parser(argparse.ArgumentParser):
@@ -86,6 +86,16 @@ class Positional(NamedTuple):
     """Mark a field as a positional argument: `Annotated[Path, Positional("RUN_DIR")]`."""
 
     metavar: str
+
+
+class Swept(NamedTuple):
+    """Mark a field as the values of another dataclass's options: `Annotated[Any, Swept(Settings)]`.
+
+    Each of these options takes any number of values and ranges such as 0..31. The field is a dictionary of those that
+    were given, each a tuple of values and of `sweep.grid.Span`.
+    """
+
+    kind: type
 
 
 class Option(NamedTuple):
@@ -103,6 +113,8 @@ class Option(NamedTuple):
     """The default value; MISSING for a required argument."""
     text: str
     """The field's docstring, used as help text."""
+    swept: bool = False
+    """Whether the option is one of a field marked `Swept`."""
 
     @property
     def shown(self) -> str:
@@ -136,7 +148,9 @@ def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some
         value = getattr(known, option.name)
         if value is dataclasses.MISSING:
             raise UsageError(f"{option.shown} is missing: {option.text.rstrip('.')}; {HELP}")
-        if option.several and isinstance(value, list):
+        if option.swept:
+            value = None if value is None else tuple(each for part in value for each in part)
+        elif option.several and isinstance(value, list):
             value = tuple(each for part in value for each in part)
         values[option.name] = value
     return _build(kind, values)
@@ -164,7 +178,14 @@ def add_options(
     parser.usage = " ".join(["%(prog)s", *(option.metavar for option in options if option.metavar), "[OPTIONS]"])
     for option in options:
         settings: dict[str, Any] = {"default": option.default, "help": _help(option)}
-        if option.kind is bool:
+        if option.swept:
+            settings |= {
+                "default": None,
+                "nargs": "+",
+                "type": _swept_converter(option),
+                "metavar": option.kind.__name__.upper(),
+            }
+        elif option.kind is bool:
             settings["action"] = argparse.BooleanOptionalAction if option.default is True else "store_true"
         else:
             settings |= {"type": _converter(option), "metavar": option.metavar or option.kind.__name__.upper()}
@@ -198,6 +219,9 @@ def _options(kind: Any, default: Any) -> Iterator[Option]:
         hint, metavar = hints[field.name], None
         if get_origin(hint) is Annotated:
             hint, mark = get_args(hint)
+            if isinstance(mark, Swept):
+                yield from (option._replace(swept=True) for option in _options(mark.kind, preset))
+                continue
             metavar = mark.metavar
         if dataclasses.is_dataclass(hint):
             yield from _options(hint, None if preset is dataclasses.MISSING else preset)
@@ -215,9 +239,16 @@ def _default(field: "dataclasses.Field[Any]") -> Any:
 
 def _build(kind: Any, values: dict[str, Any]) -> Any:
     """Build an instance of a dataclass, including nested dataclasses, from the values of all fields."""
-    hints = get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(kind)]
-    return kind(**{n: _build(hints[n], values) if dataclasses.is_dataclass(hints[n]) else values[n] for n in names})
+    hints = get_type_hints(kind, include_extras=True)
+
+    def value_of(name: str) -> Any:
+        mark = get_args(hints[name])[1] if get_origin(hints[name]) is Annotated else None
+        if isinstance(mark, Swept):
+            names = [option.name for option in _options(mark.kind, None)]
+            return {each: values[each] for each in names if values[each] is not None}
+        return _build(hints[name], values) if dataclasses.is_dataclass(hints[name]) else values[name]
+
+    return kind(**{field.name: value_of(field.name) for field in dataclasses.fields(kind)})
 
 
 def _converter(option: Option) -> Callable[[str], Any]:
@@ -243,6 +274,27 @@ def _converter(option: Option) -> Callable[[str], Any]:
                 form = f"a whole number of at most {LONGEST_INTEGER} characters"
             raise argparse.ArgumentTypeError(f"{_shortened(word)} is not {form}") from error
         return values if option.several else values[0]
+
+    return convert
+
+
+def _swept_converter(option: Option) -> Callable[[str], Any]:
+    """Return a function from a word to the values that it stands for: one of them, or a span as in 0..31."""
+    one = _converter(option)
+
+    def convert(word: str) -> Any:
+        from mlp_xp.sweeps.grid import DOTS, parse_span
+
+        if option.kind is bool:
+            if word not in ("true", "false"):
+                raise argparse.ArgumentTypeError(f"{_shortened(word)} is neither true nor false")
+            return (word == "true",)
+        if DOTS in word and option.kind in (int, float):
+            try:
+                return (parse_span(word, option.kind is int),)
+            except MlpXpError as error:
+                raise argparse.ArgumentTypeError(str(error)) from error
+        return (one(word),)
 
     return convert
 

@@ -1,4 +1,4 @@
-"""Evaluate a run's network on the test set: `python scripts/evaluate.py RUN_DIR`."""
+"""Evaluate a run's network, or an ensemble of several, on the test set: `python scripts/evaluate.py RUN_DIR ...`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,17 @@ from typing import Annotated
 
 import numpy as np
 from rich.cells import cell_len, set_cell_size
+from rich.console import Console
 from rich.table import Table
 
-from mlp_xp.api import evaluate_run
-from mlp_xp.commands.command_line import Positional, parse
+from mlp_xp.api import EnsembleEvaluation, evaluate_ensemble, evaluate_run
+from mlp_xp.commands.command_line import HELP, Positional, UsageError, parse
 from mlp_xp.commands.data import naming_option
+from mlp_xp.commands.runs import print_table
 from mlp_xp.errors import printable
 from mlp_xp.metrics import precision_and_recall
+from mlp_xp.runs.ensembles import members_of
+from mlp_xp.runs.table import is_sweep, labels, read_row
 from mlp_xp.show.terminal import plain_console, say, thousands
 
 NAME_WIDTH = 16
@@ -21,10 +25,13 @@ NAME_WIDTH = 16
 
 @dataclass(frozen=True)
 class Arguments:
-    """Evaluate a run's network on the test set, in total and for each class."""
+    """Evaluate a run's network on the test set, in total and for each class.
 
-    run_dir: Annotated[Path, Positional("RUN_DIR")]
-    """The folder of a training run."""
+    Of several runs, or a sweep, evaluate each, and the ensemble, whose probabilities are the mean of theirs.
+    """
+
+    run_dirs: Annotated[tuple[Path, ...], Positional("RUN_DIR")]
+    """The folder of a training run; or several, or the folder of a sweep."""
     backend: str = "numpy"
     """numpy, cupy, jax, torch, array-api-strict, or `module:namespace`, independent of the one used for training."""
     device: str | None = None
@@ -38,20 +45,26 @@ class Arguments:
 def main() -> None:
     """Parse the command line, evaluate the network, and print the results."""
     arguments: Arguments = parse(Arguments)
-    with naming_option(run=None if arguments.data_dir else arguments.run_dir):
-        result, matrix, class_names = evaluate_run(
-            arguments.run_dir,
-            arguments.backend,
-            arguments.device,
-            data=arguments.data_dir,
-            cache_dir=arguments.cache_dir,
-        )
+    if not arguments.run_dirs:
+        raise UsageError(f"RUN_DIR is missing: The folder of a training run; {HELP}")
+    first, console = arguments.run_dirs[0], plain_console()
+    where = (arguments.backend, arguments.device)
+    several = len(arguments.run_dirs) > 1 or is_sweep(first)
+    with naming_option(run=None if arguments.data_dir else members_of([first])[0]):
+        if several:
+            evaluation = evaluate_ensemble(
+                arguments.run_dirs, *where, data=arguments.data_dir, cache_dir=arguments.cache_dir
+            )
+            result, matrix, class_names = evaluation.ensemble
+        else:
+            result, matrix, class_names = evaluate_run(
+                first, *where, data=arguments.data_dir, cache_dir=arguments.cache_dir
+            )
+    if several:
+        show_runs(evaluation, console)
     class_names = tuple(map(printable, class_names))  # from a file that may be anybody's
-    console = plain_console()
-    say(
-        console,
-        f"{100 * result.accuracy:.2f} % of {thousands(int(matrix.sum()))} test images right, loss {result.loss:.4f}\n",
-    )
+    images = thousands(int(matrix.sum()))
+    say(console, f"{100 * result.accuracy:.2f} % of {images} test images right, loss {result.loss:.4f}\n")
     console.print(class_table(matrix, class_names))
     absent = [name for name, images_of in zip(class_names, matrix.sum(axis=1), strict=True) if not images_of]
     if absent:
@@ -59,6 +72,18 @@ def main() -> None:
     say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
     for line in confusion_lines(matrix, class_names, console.width):
         console.print(line, soft_wrap=True)
+
+
+def show_runs(evaluation: EnsembleEvaluation, console: Console) -> None:
+    """Print a table of what each run's network, and their ensemble, does."""
+    names = map(printable, labels([read_row(folder) for folder in evaluation.run_dirs]))
+    results = [*evaluation.runs, evaluation.ensemble.result]
+    rows = [
+        [name, f"{100 * result.accuracy:.2f}", f"{result.loss:.4f}"]
+        for name, result in zip([*names, f"ensemble of {len(evaluation.runs)}"], results, strict=True)
+    ]
+    print_table(["run", "test %", "loss"], rows, [True, False, False], console)
+    say(console, "\nthe ensemble:")
 
 
 def class_table(matrix: np.ndarray, class_names: Sequence[str]) -> Table:

@@ -1,4 +1,4 @@
-"""Draw the pictures of a run, or the curves of several runs in one figure: `python scripts/plot.py RUN_DIR ...`."""
+"""Draw the pictures of a run or a sweep, or the curves of several runs: `python scripts/plot.py RUN_DIR ...`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +8,18 @@ from mlp_xp.api import plot_run
 from mlp_xp.commands.command_line import Positional, parse, print_error
 from mlp_xp.commands.data import naming_option
 from mlp_xp.errors import MlpXpError
-from mlp_xp.show.gallery import read_curves
+from mlp_xp.runs.table import is_sweep
+from mlp_xp.show.gallery import read_curves, told_apart
 from mlp_xp.show.plots import draw_curves, save
+from mlp_xp.sweeps.pictures import draw_sweep
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Draw the pictures of a run into its folder, or the curves of several runs."""
+    """Draw the pictures of a run or a sweep into its folder, or the curves of several runs in one figure."""
 
     run_dirs: Annotated[tuple[Path, ...], Positional("RUN_DIR")]
-    """Folders of training runs."""
+    """Folders of training runs, or one of a sweep."""
     output: Path | None = None
     """PNG file for the curves of several runs. By default curves.png."""
     backend: str = "numpy"
@@ -41,6 +43,11 @@ def main() -> int:
             setting="output",
         )
     (folder,) = arguments.run_dirs
+    if is_sweep(folder):
+        if arguments.data_dir:
+            raise MlpXpError("is for a single run; leave it out: a sweep's pictures need no data", setting="data_dir")
+        print(*draw_sweep(folder), sep="\n")
+        return 0
     with naming_option(run=None if arguments.data_dir else folder):
         paths = plot_run(folder, arguments.backend, data=arguments.data_dir, cache_dir=arguments.cache_dir)
     for path in paths:
@@ -55,14 +62,15 @@ def draw_several(arguments: Arguments) -> int:
     output = arguments.output or Path("curves.png")
     if output.suffix.lower() != ".png":
         raise MlpXpError(f"{str(output)!r} is not the name of a PNG file; give one that ends in .png", setting="output")
-    runs, faults = [], []
+    runs, folders, faults = [], [], []
     for folder in arguments.run_dirs:
         try:
             runs.append(read_curves(folder))
+            folders.append(folder)
         except (MlpXpError, OSError) as error:
             faults.append(error)
     if runs:
-        save(draw_curves(runs), output)
+        save(draw_curves(told_apart(runs, folders)), output)
         print(output, flush=True)
     for fault in faults:
         print_error(str(fault))

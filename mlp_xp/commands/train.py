@@ -38,13 +38,19 @@ PATIENCE = 1.0
 
 
 @dataclass(frozen=True)
-class Base:
+class Source:
     """The source of the settings that the command line does not give."""
 
     recipe: str | None = None
     """Set of settings to start from: notebook (default), standard or small. All other options override it."""
     config: Path | None = None
     """Start from the settings in this file instead, such as the config.json of a run."""
+
+
+@dataclass(frozen=True)
+class Base(Source):
+    """A source of settings that may be a run."""
+
     resume: Path | None = None
     """Resume this run with its settings. The backend may be a different one."""
 
@@ -100,12 +106,8 @@ def parse_arguments(held: contextlib.ExitStack) -> Arguments:
         if (base.resume / run_folder.CONFIG).exists():
             held.enter_context(recording.open_folder(base.resume, existing=True))
         settings, _ = run_folder.read_config(base.resume)
-    elif base.config:
-        settings = read_settings(base.config)
     else:
-        recipe = "notebook" if base.recipe is None else base.recipe
-        check_choice("recipe", recipe, RECIPES)
-        settings = RECIPES[recipe]
+        settings = settings_from(base)
     arguments: Arguments = parse(Arguments, default=Arguments(**vars(settings)))
     if source := base.resume or base.config:
         named: Named = parse(Named, some=True)
@@ -125,6 +127,15 @@ def parse_arguments(held: contextlib.ExitStack) -> Arguments:
                 f"{wanted[changed[0]]!r}); leave the option out, or start a new run with --config"
             )
     return arguments
+
+
+def settings_from(source: Source) -> Settings:
+    """Return the settings of a file, or else of a recipe. Raises MlpXpError."""
+    if source.config:
+        return read_settings(source.config)
+    recipe = "notebook" if source.recipe is None else source.recipe
+    check_choice("recipe", recipe, RECIPES)
+    return RECIPES[recipe]
 
 
 class Stop:

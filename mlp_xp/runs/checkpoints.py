@@ -233,7 +233,7 @@ def probabilities_of(
     network = to_device(model.network, backend)
     probabilities = predict(network, images, activation=model.activation, backend=backend, prepare=prepare)
     on_host = backend.to_numpy(probabilities)
-    _check_outputs(folder, on_host)
+    check_outputs(folder, on_host)
     return on_host
 
 
@@ -244,11 +244,12 @@ def evaluation_of(folder: str | Path, model: Model, dataset: Dataset, backend: B
     """
     network, images, labels = to_device(model.network, backend), dataset.test_images, dataset.test_labels
     result = evaluate(network, images, labels, activation=model.activation, backend=backend, prepare=dataset.prepare)
-    _check_outputs(folder, np.array(result.loss))
+    check_outputs(folder, np.array(result.loss))
     return result
 
 
-def _check_outputs(folder: str | Path, values: np.ndarray) -> None:
+def check_outputs(folder: str | Path, values: np.ndarray) -> None:
+    """Raise RunError if values that a run's network gives (host, floats) are not finite."""
     if not np.isfinite(values).all():
         raise RunError(
             f"{str(Path(folder) / MODEL)!r}: its outputs are not finite: the training diverged; train again with a "

@@ -13,14 +13,19 @@ from mlp_xp.files import file_errors, write_whole
 from mlp_xp.regular import read_regular
 from mlp_xp.runs.run_folder import HOLDER, LOCK, RunError
 
-# The answers of a file system that has no locks, such as a network mount without its lock service.
 HOLDER_LIMIT = 300
+UNKNOWN = "another process"
+# The answers of a file system that has no locks, such as a network mount without its lock service.
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+
+
+class InUseError(RunError):
+    """A folder that another process, or another run of this one, holds."""
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of an existing folder, or raise RunError at once, which names the process and host that hold it.
+    """Hold the lock of an existing folder, or raise InUseError at once, which names the process and host that hold it.
 
     Two runs in one process, or in two of its threads, are also refused. Raises FileError if the folder cannot be
     written. Where the file system has no locks, gives an MlpXpWarning and holds none. On NFS the lock is valid between
@@ -38,7 +43,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout as error:
-            raise RunError(
+            raise InUseError(
                 f"{str(folder)!r}: is in use by {_holder(folder)}; wait until it ends, or choose another folder"
             ) from error
         except (OSError, NotImplementedError) as error:
@@ -67,20 +72,28 @@ def locked(folder: Path) -> Iterator[None]:
             lock.release()
 
 
+def holder(folder: Path) -> str | None:
+    """Name the process that trains in a folder, without touching its lock; None if no process is known to do so.
+
+    A process of another host that was killed counts as alive, because nothing here can tell.
+    """
+    name = _holder(folder) if (folder / LOCK).exists() else UNKNOWN
+    return None if name == UNKNOWN else name
+
+
 def _holder(folder: Path) -> str:
     """Name the process that holds a lock, if its file names a process that may be alive.
 
     The file can be missing, or left by a killed process, for the moment in which a new holder has not written it yet.
     """
-    unknown = "another process"
     try:
         number, host = read_regular(folder / HOLDER, HOLDER_LIMIT).decode().split()
         if not number.isdecimal() or not host.isprintable():
-            return unknown
+            return UNKNOWN
         if host == platform.node():
             os.kill(int(number), 0)
     except PermissionError:
         pass  # it is alive and belongs to another user
     except (OSError, ValueError, OverflowError):
-        return unknown
+        return UNKNOWN
     return f"process {number} on {host}" + " (this process)" * (number == str(os.getpid()))

@@ -1,8 +1,7 @@
 """Draw the pictures of a run from its folder: curves, confusion matrix, mistakes, weights."""
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from mlp_xp.backend import Backend
 from mlp_xp.dataset import Dataset
 from mlp_xp.files import FileError
 from mlp_xp.metrics import confusion_matrix
-from mlp_xp.runs import records, run_folder
+from mlp_xp.runs import run_folder, table
 from mlp_xp.runs.checkpoints import load_model, probabilities_of
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
@@ -22,17 +21,15 @@ def read_curves(folder: str | Path) -> plots.Curves:
     _, record = run_folder.read_config(folder)
     if "train_samples" not in record:
         raise RunError(f"{str(folder / run_folder.CONFIG)!r}: is damaged: it has no field 'train_samples'; train again")
-    reports = [*run_folder.read_metrics(folder), *_closing(folder)]
+    closing = table.read_result(folder)
+    reports = [*run_folder.read_metrics(folder), *([closing] if closing else [])]
     return plots.Curves(folder.resolve().name, reports, record["train_samples"])
 
 
-def _closing(folder: Path) -> list[dict[str, Any]]:
-    """Return the closing report, which is in its own file; an empty list if the run is unfinished."""
-    path, advice = folder / run_folder.RESULT, "resume the run"
-    if not os.path.lexists(path):
-        return []
-    record = records.read_json(path, advice, wrong="is damaged")
-    return [records.check_fields(record, records.REPORT, repr(str(path)), advice)]
+def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[plots.Curves]:
+    """Return the curves of several runs, each named by the settings in which its run differs from the others."""
+    names = table.labels([table.read_row(folder) for folder in folders])
+    return [each._replace(name=name) for each, name in zip(curves, names, strict=True)]
 
 
 def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Path]:

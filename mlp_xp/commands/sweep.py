@@ -1,0 +1,221 @@
+"""Train many networks: `python scripts/sweep.py --seed 0..7 --learning-rate 0.01 0.1 --recipe small`.
+
+Every member is a run in a folder of its own, as `train` writes it. The same command goes on with what is not done.
+"""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+from rich.console import Console
+from rich.progress import Progress as Bar
+from rich.progress import TextColumn
+from rich.table import Column
+
+from mlp_xp.commands.command_line import Swept, parse
+from mlp_xp.commands.runs import show_summary
+from mlp_xp.commands.train import Source, Stop, catch_signals, settings_from
+from mlp_xp.runs.settings import Settings, check_foreign
+from mlp_xp.show import terminal
+from mlp_xp.show.download_progress import show_downloads
+from mlp_xp.show.plots import PlotError
+from mlp_xp.sweeps.folder import FAILED, FINISHED, INTERRUPTED, default_folder
+from mlp_xp.sweeps.grid import GRID, OPTUNA, Plan, Span, described, make_plan, shown
+from mlp_xp.sweeps.member import Ending
+from mlp_xp.sweeps.pictures import draw_sweep
+from mlp_xp.sweeps.run import How, run
+from mlp_xp.sweeps.summary import summary_of
+
+HEADER = "member  state     train loss  held out  seconds  settings"
+ON = "the same command goes on"
+MANY = 10  # values of a setting that are listed
+
+
+@dataclass(frozen=True)
+class Arguments(Source):
+    """Train a network for every combination of settings, several at once.
+
+    Every setting of `train` takes several values. A range such as 0..31 stands for all whole numbers in it. --hidden
+    64 256 is two values, of one layer each; --hidden 512,256 64 is two values, of two layers and of one.
+
+    The same command again goes on with the members that are not done. If a member fails, the others go on, and the exit
+    code is 1.
+    """
+
+    values: Annotated[Any, Swept(Settings)] = None
+    sweep_dir: Path | None = None
+    """Folder of the sweep. By default one below runs that depends on the settings."""
+    random: int | None = None
+    """Draw so many members at random instead of taking all combinations. A range, then also one of fractions such as
+    0.001..0.1, is sampled from: log-uniformly for learning-rate, weight-decay, batch-size and hidden if it starts above
+    0, and uniformly for all others."""
+    optuna: int | None = None
+    """Let Optuna choose so many members by the accuracy on held-out samples, and end bad ones early. Ranges are as for
+    --random. Needs --validation."""
+    sampling_seed: int = 0
+    """Seed of --random and --optuna."""
+    jobs: int | None = None
+    """Processes at once, each with one thread. By default one for each core, or as many as the memory admits."""
+    device_memory: float | None = None
+    """GiB of a GPU that all processes together may use. By default what is available."""
+    cluster: str | None = None
+    """Train on a cluster instead, such as dask://host:8786."""
+    retry_failed: bool = False
+    """Train members again that have failed."""
+    pictures: bool = False
+    """Draw the pictures of every run."""
+    cache_dir: Path | None = None
+    """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
+
+
+class StopAtOnce(Stop):
+    """Of a sweep on a cluster, whose members cannot be asked to save."""
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """End the command."""
+        super().handle(number, frame)
+        raise self.error_at(f"before the end; what is done is kept, and {ON}")
+
+
+class Standing:
+    """How far a sweep has come."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.began = count, time.monotonic()
+        self.states: Counter[str] = Counter()
+        self.now = self.width = 0
+        self.best = "", -1.0
+
+    def add(self, ending: Ending) -> None:
+        """Count a member that has ended."""
+        self.states[ending.state] += 1
+        self.now += not ending.earlier
+        accuracy = held_out(ending)
+        if accuracy is not None and accuracy > self.best[1]:
+            self.best = ending.name, accuracy
+
+    @property
+    def done(self) -> int:
+        """The number of members that have ended."""
+        return self.states.total() - self.states[INTERRUPTED]
+
+    def line(self) -> str:
+        """Return the numbers of members that are done, running and failed, the best one, and the time left."""
+        left = self.count - self.done
+        parts = [
+            f"{self.done} of {self.count} done",
+            f"{min(self.width, left)} running",
+            f"{self.states[FAILED]} failed",
+        ]
+        name, accuracy = self.best
+        if name:
+            parts.append(f"best {name}: held out {100 * accuracy:.2f} %")
+        if self.now:
+            seconds = (time.monotonic() - self.began) / self.now * left
+            parts.append(f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left")
+        return ", ".join(parts)
+
+
+def held_out(ending: Ending) -> float | None:
+    """Return the accuracy on held-out samples, which alone says what is best (see `sweeps.summary`); None without."""
+    return ending.result.get("validation_accuracy") if ending.result else None
+
+
+def main() -> int:
+    """Parse the command line, train the members, and show them. Returns 1 if a member failed."""
+    source: Source = parse(Source, some=True)
+    base = settings_from(source)
+    arguments: Arguments = parse(Arguments, default=Arguments(values=base))
+    if source.config:
+        named = arguments.values.get("backend")
+        for backend in named or (base.backend,):
+            check_foreign(Settings(backend=backend), named and backend, repr(str(source.config)))
+    plan = make_plan(
+        base, arguments.values, samples=arguments.random, trials=arguments.optuna, seed=arguments.sampling_seed
+    )
+    folder = arguments.sweep_dir or default_folder(plan)
+    how = How(**{name: getattr(arguments, name) for name in How._fields})
+    return show(plan, folder, how)
+
+
+def show(plan: Plan, folder: Path, how: How) -> int:
+    """Train the members and show how each one ends. Returns 1 if a member failed."""
+    console = terminal.plain_console()
+    stop, standing = StopAtOnce() if how.cluster else Stop(), Standing(plan.total)
+
+    def say(line: str) -> None:
+        with stop.printing():
+            terminal.say(console, line)
+
+    def opened(width: int) -> None:
+        standing.width = width
+        say(
+            f"at once  {width} of them{f', on {how.cluster}' if how.cluster else ', in processes of one thread each'}\n"
+        )
+        if not console.is_terminal:
+            say(HEADER)
+
+    say(f"{describe(plan)}\nsweep    {folder}")
+    with catch_signals(stop), show_downloads(console) as progress:
+        endings = run(plan, folder, how, stop=lambda: bool(stop), say=say, opened=opened, progress=progress)
+        with contextlib.closing(endings), contextlib.closing(watch(endings, standing, console)) as watched:
+            for ending in watched:
+                standing.add(ending)
+                if not ending.earlier and (not console.is_terminal or ending.state == FAILED):
+                    say(member_line(ending))
+    if stop:
+        raise stop.error_at(f"after {standing.done} of {plan.total} members; {ON}")
+    say(f"\n{closing(standing)}\n")
+    if standing.states[FINISHED]:
+        with stop.printing():
+            show_summary(summary_of(folder), console)
+        try:
+            drawn = draw_sweep(folder)
+            say(f"drawn    {', '.join(path.name for path in drawn)}")
+        except PlotError as error:  # the results are complete without pictures
+            say(f"not drawn: {error.text}")
+    return 1 if standing.states[FAILED] else 0
+
+
+def describe(plan: Plan) -> str:
+    """Describe what varies in a sweep, and the number of its members."""
+    kinds = {GRID: "all combinations", OPTUNA: "chosen by Optuna"}
+    lines = [f"members  {terminal.thousands(plan.total)}, {kinds.get(plan.kind, 'drawn at random')}"]
+    for name, values in plan.options.items():
+        texts = [str(values)] if isinstance(values, Span) else [*map(shown, values)]
+        if len(texts) > MANY:
+            texts = [*texts[: MANY - 2], "...", texts[-1]]
+        lines.append(f"         {name.replace('_', '-')}: {' '.join(texts)}")
+    return "\n".join(lines)
+
+
+def member_line(ending: Ending) -> str:
+    """Format how a member has ended as a row under the header."""
+    accuracy = held_out(ending)
+    loss = f"{ending.result['train_loss']:.5f}" if ending.result else ""
+    reason = f"; {ending.reason}" if ending.reason else ""
+    figures = f"{loss:>11} {'' if accuracy is None else f'{accuracy:.4f}':>9} {ending.seconds:8.1f}"
+    return f"{ending.name:>6}  {ending.state:9}{figures}  {described(ending.settings)}{reason}"
+
+
+def closing(standing: Standing) -> str:
+    """Describe a sweep that has ended."""
+    others = [f"{number} {state}" for state, number in standing.states.items() if state != FINISHED]
+    earlier = standing.done - standing.now
+    text = f"{standing.states[FINISHED]} of {standing.count} members finished" + "".join(f", {each}" for each in others)
+    return text + f" ({earlier} of all before this command)" * bool(earlier)
+
+
+def watch(endings: Iterator[Ending], standing: Standing, console: Console) -> Generator[Ending, None, None]:
+    """Yield the endings, with a line on a terminal that says how far the sweep is."""
+    column = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
+    with Bar(column, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("")
+        for ending in endings:
+            yield ending
+            bar.update(task, description=standing.line())

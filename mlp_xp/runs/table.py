@@ -1,0 +1,356 @@
+"""Several runs as the rows of a table: their settings, results and states, and what tells them apart."""
+
+import datetime as dt
+import json
+import operator
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlp_xp.errors import MlpXpError, nearest
+from mlp_xp.regular import read_fault, read_regular
+from mlp_xp.runs import records
+from mlp_xp.runs.lock import holder
+from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import CONFIG, METRICS, RESULT, read_config, read_metrics
+from mlp_xp.runs.settings import Settings, flatten, unflatten
+
+SWEEP, MEMBERS = "sweep.json", "members"
+FINISHED, INTERRUPTED, IN_USE, FAILED, NOT_RUN = "finished", "interrupted", "in use", "failed", "not run"
+PRUNED = "pruned"
+# The files of a sweep that say why members have not finished, and the state of these.
+ENDINGS = {"failures.json": FAILED, "pruned.json": PRUNED}
+SWEEP_LIMIT = 1 << 27  # bytes of one of its files
+UNREADABLE = "unreadable"
+RESULTS = ("validation_accuracy", "test_accuracy", "train_loss", "test_loss")
+TEST_COLUMNS = ("test_accuracy", "test_loss")
+COLUMNS = ("name", "state", *RESULTS, "seconds", "date")
+# Of these the highest is the best, so that a sorted table starts with it.
+DESCENDING = ("validation_accuracy",)
+COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "!=": operator.ne,
+    "<=": operator.le,
+    ">=": operator.ge,
+    "=": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+CONDITION = re.compile(r"\s*([A-Za-z_-]+)\s*(!=|<=|>=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
+SWEEP_ADVICE = "restore it from a copy, or start the sweep again"
+SWEEP_FIELDS: records.Schema = {
+    "settings": records.Kind("an object", lambda value: isinstance(value, dict)),
+    "members": records.Kind("a list of objects", lambda value: isinstance(value, list)),
+}
+MEMBER_FIELDS: records.Schema = {
+    "name": records.Kind(
+        "a file's name", lambda value: isinstance(value, str) and value not in ("", ".", "..") and "/" not in value
+    ),
+    "settings": records.Kind("an object", lambda value: isinstance(value, dict)),
+}
+
+
+class Row(NamedTuple):
+    """A run as a row of a table."""
+
+    name: str
+    """The folder's name; of a member of a sweep, its name there."""
+    folder: Path
+    settings: Mapping[str, Any]
+    """All settings, flat, as in config.json; of a member that has not begun, those in sweep.json; empty if they cannot
+    be read."""
+    state: str
+    """finished; interrupted: without a result, but perhaps with reports; in use: a process trains it; failed, pruned
+    and not run: of members of a sweep; unreadable: missing or damaged files."""
+    reason: str = ""
+    """Of a failed or unreadable run: the error. Of one in use: who uses it."""
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None
+    train_loss: float | None = None
+    test_loss: float | None = None
+    seconds: float | None = None
+    """Of training. The results and the time of an unfinished run are those of its last report."""
+    date: dt.datetime | None = None
+    """When the run's last record was written: the modification time of the file."""
+
+
+def find_runs(folders: Sequence[Path]) -> tuple[list[Row], list[RunError]]:
+    """Return a row for each run in some folders, each a run, a sweep, or a folder that contains such folders.
+
+    A folder that is given twice counts once. A damaged run is a row with its reason. The second value has an error for
+    each folder without a run; if none has any, the first of these is raised.
+    """
+    sources: dict[Path, list[Row]] = {}
+    faults = []
+    for folder in folders:
+        try:
+            sources |= _sources(folder)
+        except RunError as error:
+            faults.append(error)
+    if faults and not sources:
+        raise faults[0]
+    rows: list[Row] = []
+    for source, found_rows in sources.items():
+        # The members of two sweeps have the same names.
+        prefix = f"{source.resolve().name}/" if is_sweep(source) and len(sources) > 1 else ""
+        rows += [row._replace(name=prefix + row.name) if row.folder != source else row for row in found_rows]
+    names = Counter(row.name for row in rows)
+    return [row._replace(name=str(row.folder)) if names[row.name] > 1 else row for row in rows], faults
+
+
+def _sources(folder: Path) -> dict[Path, list[Row]]:
+    """Return the runs in a folder, by the folder of the run or the sweep. Raises RunError if there are none."""
+    try:
+        if not folder.is_dir():
+            fault = "is not a folder" if folder.exists() else "no such folder"
+            raise RunError(f"{str(folder)!r}: {fault}; give a training run, or a folder of runs")
+        inside = [folder] if is_run(folder) or is_sweep(folder) else sorted(folder.iterdir())
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(f"{str(folder)!r}: cannot be read: {reason}; fix the folder, or give another") from error
+    found = {each: rows for each in inside if (rows := _rows_of(each))}
+    if not found:
+        raise RunError(f"{str(folder)!r}: contains no runs; give a training run, or a folder of runs")
+    return found
+
+
+def _rows_of(folder: Path) -> list[Row]:
+    if is_sweep(folder):
+        try:
+            return sweep_rows(folder)[0]
+        except MlpXpError as error:
+            return [Row(folder.name, folder, {}, UNREADABLE, str(error))]
+    return [read_row(folder)] if is_run(folder) else []
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is that of a run, perhaps a damaged one."""
+    return os.path.lexists(folder / CONFIG)
+
+
+def is_sweep(folder: Path) -> bool:
+    """Return whether a folder is that of a sweep, perhaps a damaged one."""
+    return os.path.lexists(folder / SWEEP)
+
+
+def read_row(folder: Path, name: str | None = None) -> Row:
+    """Return a run's row. A run that is missing or damaged is a row too, with the error as its reason."""
+    row = Row(folder.resolve().name if name is None else name, folder, {}, UNREADABLE)
+    try:
+        settings, _ = read_config(folder)
+        row = row._replace(settings=_plain(settings))
+        written = folder / (RESULT if os.path.lexists(folder / RESULT) else METRICS)
+        report = _last_report(folder)
+        if report:
+            row = row._replace(
+                validation_accuracy=report.get("validation_accuracy"),
+                test_accuracy=report["accuracy"],
+                train_loss=report["train_loss"],
+                test_loss=report["test_loss"],
+                seconds=report["seconds"],
+            )
+        path = written if written.exists() else folder / CONFIG
+        row = row._replace(date=dt.datetime.fromtimestamp(path.stat().st_mtime).astimezone())
+        user = holder(folder)
+    except MlpXpError as error:
+        return row._replace(reason=str(error))
+    except OSError as error:
+        return row._replace(reason=f"{str(folder)!r}: cannot be read: {error.strerror or error}; fix the folder")
+    if user:
+        return row._replace(state=IN_USE, reason=f"in use by {user}")
+    return row._replace(state=FINISHED if written.name == RESULT else INTERRUPTED)
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """Return settings as `flatten` does and JSON has them; faster, for thousands of runs."""
+    record = {name: value for name, value in vars(settings).items() if name != "train"} | vars(settings.train)
+    return {name: [*value] if isinstance(value, tuple) else value for name, value in record.items()}
+
+
+def _last_report(folder: Path) -> dict[str, Any] | None:
+    result = read_result(folder)
+    return result or next(iter(read_metrics(folder)[-1:]), None)
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Return the closing report of a run, which is in its own file; None if it is unfinished. Raises RunError."""
+    path, advice = folder / RESULT, "resume the run"
+    if not os.path.lexists(path):
+        return None
+    record = records.read_json(path, advice, wrong="is damaged")
+    return records.check_fields(record, records.REPORT, repr(str(path)), advice)
+
+
+def read_sweep(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the settings that all members of a sweep share, and by name the settings of each that vary.
+
+    Raises MlpXpError if sweep.json is missing or damaged.
+    """
+    path = folder / SWEEP
+    where = repr(str(path))
+    record = records.check_fields(_read_sweep_file(path), SWEEP_FIELDS, where, SWEEP_ADVICE)
+    members = {}
+    for member in record["members"]:
+        records.check_fields(member, MEMBER_FIELDS, where, SWEEP_ADVICE)
+        unflatten({**record["settings"], **member["settings"]}, f"{where}, member {member['name']!r}")
+        members[member["name"]] = member["settings"]
+    return record["settings"], members
+
+
+def _read_sweep_file(path: Path) -> Any:
+    try:
+        content = read_regular(path, SWEEP_LIMIT)
+    except OSError as error:
+        raise RunError(f"{str(path)!r}: {read_fault(error)}; {SWEEP_ADVICE}") from error
+    return records.parse(content, repr(str(path)), SWEEP_ADVICE)
+
+
+def sweep_rows(folder: Path) -> tuple[list[Row], list[str]]:
+    """Return a row for each member of a sweep, whether it has run or not, and the settings that vary.
+
+    The rows are in the sweep's order, the settings in that of the command line. Raises MlpXpError.
+    """
+    common, members = read_sweep(folder)
+    endings: dict[str, tuple[str, str]] = {}
+    for file, state in ENDINGS.items():
+        if os.path.lexists(path := folder / file):
+            found = records.check_fields(_read_sweep_file(path), {}, repr(str(path)), SWEEP_ADVICE)
+            for name, ending in found.items():
+                reason = ending.get("reason", "") if isinstance(ending, dict) else ending
+                endings[name] = state, str(reason)
+    rows = []
+    for name, settings in members.items():
+        member = folder / MEMBERS / name
+        row = Row(name, member, {}, NOT_RUN)
+        if os.path.lexists(member / CONFIG):
+            row = read_row(member, name)
+        if not row.settings:
+            row = row._replace(settings={**common, **settings})
+        if name in endings and row.state not in (FINISHED, IN_USE):
+            state, reason = endings[name]
+            row = row._replace(state=state, reason=reason)
+        rows.append(row)
+    varied = {name for settings in members.values() for name in settings}
+    return rows, [name for name in flatten(Settings()) if name in varied]
+
+
+def differing(rows: Sequence[Row]) -> list[str]:
+    """Return the settings in which rows differ, in the order of the command line."""
+    known = [row.settings for row in rows]
+    return [name for name in flatten(Settings()) if len({json.dumps(each[name]) for each in known if name in each}) > 1]
+
+
+def words(name: str) -> str:
+    """Return the name of a setting or a column as words: learning_rate is `learning rate`."""
+    return name.replace("_", " ")
+
+
+def shown(value: Any) -> str:
+    """Return the value of a setting as text: a list as on the command line, and a float without needless digits."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    return "none" if value is None else str(value)
+
+
+def labels(rows: Sequence[Row]) -> list[str]:
+    """Return a name for each row that says in which settings it differs from the others: `learning rate 0.1, seed 3`.
+
+    Rows that no setting tells apart have their folders' names too, and unreadable ones only these.
+    """
+    names = differing(rows)
+    found = [
+        ", ".join(f"{words(name)} {shown(row.settings[name])}" for name in names if name in row.settings)
+        for row in rows
+    ]
+    return [
+        f"{label} ({row.name})" if label and found.count(label) > 1 else label or row.name
+        for label, row in zip(found, rows, strict=True)
+    ]
+
+
+def value_of(row: Row, column: str) -> Any:
+    """Return the value of a setting or of one of COLUMNS; None where the row has none."""
+    return getattr(row, column) if column in COLUMNS else row.settings.get(column)
+
+
+def check_column(name: str, option: str) -> str:
+    """Return the name of a setting or column, with `_` for `-`. option: for errors.
+
+    Raises MlpXpError for an unknown one, and for results on the test set, by which runs are never chosen.
+    """
+    column = name.strip().replace("-", "_").lower()
+    known = [*COLUMNS, *flatten(Settings())]
+    if column not in known:
+        raise MlpXpError(
+            f"{name!r:.80} is not a column{nearest(column, known)}; choose one of {', '.join(known)}", setting=option
+        )
+    if column in TEST_COLUMNS:
+        raise MlpXpError(
+            f"{column}: the run that is chosen because it is the best on the test set looks better there than it is on "
+            "new data; hold out samples with --validation and use validation_accuracy",
+            setting=option,
+        )
+    return column
+
+
+def sort_rows(rows: Sequence[Row], column: str) -> list[Row]:
+    """Return rows sorted by a setting or column: accuracies from the highest, all else from the lowest.
+
+    Rows without a value come last; rows with equal values keep their order. Raises what `check_column` raises.
+    """
+    column = check_column(column, "sort")
+    values = {id(row): value_of(row, column) for row in rows}
+    present = [row for row in rows if values[id(row)] is not None]
+    ordered = sorted(present, key=lambda row: values[id(row)], reverse=column in DESCENDING)
+    return [*ordered, *(row for row in rows if values[id(row)] is None)]
+
+
+def select_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
+    """Return the rows that meet all conditions, such as `optimizer=adam`, `learning_rate<0.1`, `hidden=512,256`.
+
+    A row without a value meets only `!=`. Raises MlpXpError for a condition that cannot be read.
+    """
+    tests = [_condition(text) for text in conditions]
+    return [row for row in rows if all(test(row) for test in tests)]
+
+
+def _condition(text: str) -> Callable[[Row], bool]:
+    found = CONDITION.fullmatch(text)
+    if not found or not found[3]:
+        raise MlpXpError(
+            f"{text!r:.80} is not a condition; give one such as optimizer=adam or 'learning_rate<0.1'", setting="where"
+        )
+    column, sign = check_column(found[1], "where"), found[2].replace("==", "=")
+    default = flatten(Settings()).get(column)
+    wanted: Any = found[3]
+    form = "a number"
+    try:
+        if wanted == "none":
+            pass
+        elif isinstance(default, bool):
+            form = "yes or no"
+            wanted = {"yes": True, "true": True, "no": False, "false": False}[wanted.lower()]
+        elif isinstance(default, tuple):
+            form = "a list of whole numbers such as 512,256"
+            wanted = [int(part) for part in wanted.split(",")]
+        elif isinstance(default, int | float) or column in (*RESULTS, "seconds"):
+            wanted = float(wanted)
+    except (ValueError, KeyError) as error:
+        raise MlpXpError(f"{text!r:.80}: {found[3]!r:.60} is not {form}", setting="where") from error
+    compare = COMPARISONS[sign]
+
+    def test(row: Row) -> bool:
+        value = value_of(row, column)
+        if column == "date" and value is not None:
+            value = f"{value:%Y-%m-%d %H:%M}"[: len(wanted)]  # a day is as good as a minute
+        if value is None or wanted == "none":
+            return (sign == "=") == (value is None and wanted == "none") and sign in ("=", "!=")
+        return compare(value, wanted)
+
+    return test

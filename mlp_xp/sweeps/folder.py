@@ -1,0 +1,232 @@
+"""The folder of a sweep: sweep.json, the runs in members/, and the records of those that failed or were pruned.
+
+sweep.json      the plan and all members, written whole before the first one starts
+members/NAME/   the run of a member, as `mlp-xp train` writes it
+failures.json   {name: {"error": class, "reason": line}} of the members that failed
+pruned.json     likewise, of the trials that Optuna stopped early
+optuna.db       Optuna's own storage
+.data/          the data sets as plain arrays, which all processes map; removed at the end
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlp_xp.files import ASIDE, file_errors, make_folder, write_whole
+from mlp_xp.regular import read_fault, read_regular
+from mlp_xp.runs import records, run_folder
+from mlp_xp.runs.lock import locked
+from mlp_xp.runs.records import RunError
+from mlp_xp.runs.settings import Settings, flatten, unflatten
+from mlp_xp.sweeps.grid import GRID, OPTUNA, RANDOM, Member, Plan, Span, settings_of, shown
+
+FORMAT = 1
+INDEX, MEMBERS, FAILURES, PRUNED = "sweep.json", "members", "failures.json", "pruned.json"
+STUDY, DATA, STOP = "optuna.db", ".data", ".stop"
+# Of a member.
+FINISHED, FAILED, PRUNED_STATE, INTERRUPTED, WAITING = "finished", "failed", "pruned", "interrupted", "waiting"
+LIMIT = 1 << 27  # bytes of a file: of the most members, with long values
+ADVICE = "restore it from a copy, or start the sweep in another folder"
+FIELDS: records.Schema = {
+    "format": records.whole(FORMAT, FORMAT),
+    "kind": records.choice((GRID, RANDOM, OPTUNA)),
+    "count": records.whole(),
+    "seed": records.whole(),
+}
+
+
+class Index(NamedTuple):
+    """The content of sweep.json."""
+
+    kind: str
+    """"grid", "random" or "optuna"."""
+    total: int
+    """Number of members when all have been chosen."""
+    seed: int
+    """Of the sampling."""
+    options: dict[str, Any]
+    """The settings that vary: {"values": [...]} or {"from": a, "to": b}."""
+    base: Settings
+    """The settings that do not vary."""
+    members: tuple[Member, ...]
+
+    def settings(self, member: Member) -> Settings:
+        """Return all settings of a member."""
+        return settings_of(self.base, member.settings)
+
+
+def record_of(plan: Plan) -> dict[str, Any]:
+    """Return a plan as in sweep.json, without the members."""
+    options = {
+        name: {"from": values.first, "to": values.last} if isinstance(values, Span) else {"values": values}
+        for name, values in plan.options.items()
+    }
+    record = {
+        "format": FORMAT,
+        "kind": plan.kind,
+        "count": plan.total,
+        "seed": plan.seed,
+        "settings": flatten(plan.base),
+        "options": options,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(record))
+    return plain
+
+
+def default_folder(plan: Plan) -> Path:
+    """Return `runs/sweep-<dataset>-<backend>-<digest>`; the same plan has the same folder, so that it can go on."""
+    digest = hashlib.sha256(json.dumps(record_of(plan), sort_keys=True).encode()).hexdigest()[:8]
+    base = plan.base
+    name = Path(base.data_dir or base.dataset).resolve().name
+    return Path("runs") / f"sweep-{name}-{base.backend.replace(':', '-')}-{digest}"
+
+
+def write_index(folder: Path, plan: Plan, members: tuple[Member, ...]) -> None:
+    """Write sweep.json. Raises FileError."""
+    record = {**record_of(plan), "members": [{"name": name, "settings": settings} for name, settings in members]}
+    write_whole(folder / INDEX, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def read_index(folder: str | Path) -> Index:
+    """Return the content of sweep.json. Raises RunError if the folder is not a sweep's, or the file is damaged."""
+    path = Path(folder) / INDEX
+    if not path.exists():
+        raise RunError(f"{str(folder)!r}: is not a sweep: it has no {INDEX}; give the folder of a sweep")
+    record = _read(path)
+    where = repr(str(path))
+    records.check_fields(record, FIELDS, where, ADVICE)
+    listed, options, settings = (record.get(name) for name in ("members", "options", "settings"))
+    if not isinstance(listed, list) or not isinstance(options, dict) or not isinstance(settings, dict):
+        raise RunError(f"{where}: its members, options or settings are missing; {ADVICE}")
+    base = unflatten(settings, where)
+    members = []
+    for number, each in enumerate(listed):
+        name, changes = (each.get("name"), each.get("settings")) if isinstance(each, dict) else (None, None)
+        if name != f"{number:04d}" or not isinstance(changes, dict):
+            raise RunError(f"{where}: member {number} is damaged; {ADVICE}")
+        settings_of_member = flatten(unflatten({**settings, **changes}, f"{where}, member {name}"))
+        members.append(Member(name, {field: settings_of_member[field] for field in changes}))
+    return Index(record["kind"], record["count"], record["seed"], options, base, tuple(members))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = read_regular(path, LIMIT)
+    except OSError as error:
+        raise RunError(f"{str(path)!r}: {read_fault(error)}; {ADVICE}") from error
+    record = records.parse(content, repr(str(path)), ADVICE, wrong="is not JSON")
+    if not isinstance(record, dict):
+        raise RunError(f"{str(path)!r}: is not a JSON object; {ADVICE}")
+    return record
+
+
+def read_endings(folder: str | Path, file: str = FAILURES) -> dict[str, dict[str, str]]:
+    """Return the records of the members that failed, or of those in another file (PRUNED), by name. Raises RunError."""
+    path = Path(folder) / file
+    if not path.exists():
+        return {}
+    found = _read(path)
+    for name, each in found.items():
+        if not isinstance(each, dict) or not all(isinstance(each.get(field), str) for field in ("error", "reason")):
+            raise RunError(f"{str(path)!r}: the record of member {records.shortened(name)} is damaged; {ADVICE}")
+    return found
+
+
+def write_endings(folder: Path, endings: dict[str, dict[str, str]], file: str = FAILURES) -> None:
+    """Write the records of the members that failed, or of those in another file. Raises FileError."""
+    write_whole(folder / file, (json.dumps(dict(sorted(endings.items())), indent=1) + "\n").encode())
+
+
+def run_of(folder: str | Path, name: str) -> Path:
+    """Return the run folder of a member."""
+    return Path(folder) / MEMBERS / name
+
+
+def is_finished(folder: str | Path, name: str) -> bool:
+    """Return whether a member has ended: result.json is the last file of a run."""
+    return (run_of(folder, name) / run_folder.RESULT).exists()
+
+
+def read_result(run: Path) -> dict[str, Any]:
+    """Return the closing report of a finished member's run. Raises RunError."""
+    path, advice = run / run_folder.RESULT, "remove the member's folder to train it again"
+    return records.check_fields(records.read_json(path, advice), records.REPORT, repr(str(path)), advice)
+
+
+def state_of(folder: str | Path, name: str, failures: dict[str, Any], pruned: dict[str, Any]) -> str:
+    """Return FINISHED, FAILED, PRUNED_STATE, INTERRUPTED or WAITING. failures, pruned: see `read_endings`."""
+    if is_finished(folder, name):
+        return FINISHED
+    if name in failures:
+        return FAILED
+    if name in pruned:
+        return PRUNED_STATE
+    return INTERRUPTED if (run_of(folder, name) / run_folder.CONFIG).exists() else WAITING
+
+
+@contextlib.contextmanager
+def open_sweep(folder: Path, plan: Plan) -> Iterator[Index]:
+    """Create the folder of a sweep with its index, or check that it has this plan; hold its lock.
+
+    Raises RunError for a folder that is in use, or belongs to another sweep or to something else, and FileError.
+    """
+    _check_new(folder)
+    with file_errors(folder, "create"):
+        make_folder(folder)
+    with locked(folder):
+        _check_new(folder)
+        if (folder / INDEX).exists():
+            _check_same(folder, plan)
+        else:
+            write_index(folder, plan, plan.members)
+        with file_errors(folder / MEMBERS, "create"):
+            make_folder(folder / MEMBERS)
+            (folder / STOP).unlink(missing_ok=True)
+        yield read_index(folder)
+
+
+def _check_new(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise RunError(f"{str(folder)!r} is not a folder; choose another", setting="sweep_dir")
+    with file_errors(folder, "read"):
+        names = {path.name for path in folder.iterdir() if not path.name.endswith(ASIDE)}
+    if INDEX not in names and names - {run_folder.LOCK, run_folder.HOLDER}:
+        raise RunError(f"{str(folder)!r} is neither empty nor a sweep; choose another folder", setting="sweep_dir")
+
+
+def _check_same(folder: Path, plan: Plan) -> None:
+    """Raise RunError, which names what differs, if the folder belongs to another sweep."""
+    saved, wanted = _read(folder / INDEX), record_of(plan)
+    where = f"{str(folder)!r} belongs to another sweep"
+    advice = "give the same options as before, or choose another folder"
+    for name in ("format", "kind", "options", "settings", "count", "seed"):
+        old, new = saved.get(name), wanted[name]
+        if isinstance(old, dict) and isinstance(new, dict):
+            field = next((each for each in {**old, **new} if old.get(each) != new.get(each)), None)
+            if field is not None:
+                before, now = _shown(old, field), _shown(new, field)
+                raise RunError(f"{where}: {field} was {before}, and is now {now}; {advice}", setting="sweep_dir")
+        elif old != new:
+            raise RunError(f"{where}: {name} was {old}, and is now {new}; {advice}", setting="sweep_dir")
+
+
+def _shown(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if name not in fields:
+        return "not varied"
+    if isinstance(value, dict):
+        return " ".join(map(shown, value["values"])) if "values" in value else f"{value.get('from')}..{value.get('to')}"
+    return shown(value)
+
+
+def forget_data(folder: Path) -> None:
+    """Remove the mapped data."""
+    with contextlib.suppress(OSError):
+        for path in (folder / DATA).iterdir():
+            path.unlink()
+        (folder / DATA).rmdir()

@@ -1,0 +1,282 @@
+"""The members of a sweep: the grid of all given values, or samples from it. Nothing here reads or writes a file.
+
+A setting has values, or a span such as 0..31. A span of whole numbers in a grid stands for each of them; any other is
+sampled from.
+"""
+
+import itertools
+import math
+import os
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, NamedTuple
+
+from mlp_xp.config import ConfigError, TrainConfig
+from mlp_xp.runs.settings import Settings, flatten
+
+GRID, RANDOM, OPTUNA = "grid", "random", "optuna"
+# A sweep's index is one file, and names all members.
+MOST_MEMBERS = 100_000
+# Settings that act by their ratio: a span of these is sampled log-uniformly, unless it starts at 0.
+BY_RATIO = ("learning_rate", "weight_decay", "batch_size", "hidden")
+DIGITS = 4  # significant digits of a sampled number, to keep tables legible
+DOTS = ".."
+DEFAULTS = flatten(Settings())
+INNER = {field.name for field in fields(TrainConfig)}
+
+
+class Span(NamedTuple):
+    """The numbers from `first` to `last`, both included."""
+
+    first: float
+    last: float
+    whole: bool
+    """Whether only whole numbers are meant."""
+
+    def __str__(self) -> str:
+        return f"{self.first}{DOTS}{self.last}"
+
+
+class Member(NamedTuple):
+    """One run of a sweep."""
+
+    name: str
+    """The name of its folder."""
+    settings: dict[str, Any]
+    """The settings that vary in the sweep."""
+
+
+class Plan(NamedTuple):
+    """What a sweep is to do."""
+
+    kind: str
+    """GRID, RANDOM or OPTUNA."""
+    base: Settings
+    """The settings that do not vary."""
+    options: dict[str, tuple[Any, ...] | Span]
+    """The settings that vary: their values, or the span that they are sampled from."""
+    total: int
+    """Number of members."""
+    seed: int
+    """Of the sampling; 0 for a grid."""
+    members: tuple[Member, ...]
+    """All members of a grid or of random samples; none for Optuna, which chooses each by the results before it."""
+
+
+def parse_span(word: str, whole: bool) -> Span:
+    """Return the span that a word such as `0..31` means. whole: of whole numbers. Raises ConfigError."""
+    first, _, last = word.partition(DOTS)
+    kind = int if whole else float
+    try:
+        span = Span(kind(first), kind(last), whole)
+    except ValueError as error:
+        example = "0..31" if whole else "0.001..0.1"
+        raise ConfigError(f"{word!r:.80} is not a range of {'whole ' * whole}numbers such as {example}") from error
+    if not -math.inf < span.first < span.last < math.inf:
+        raise ConfigError(f"the range {word!r:.80} is empty; give the smaller number first, as in 0{DOTS}31")
+    return span
+
+
+def make_plan(
+    base: Settings,
+    given: Mapping[str, Any],
+    *,
+    samples: int | None = None,
+    trials: int | None = None,
+    seed: int = 0,
+) -> Plan:
+    """Return the plan of a sweep. Every member is checked: its settings alone, not yet with its data.
+
+    given: for each setting a sequence of values, in which words such as "0..31" are spans, or a single value. Of
+    `hidden`, a value is a number, for one layer, or a tuple. samples: draw so many members at random instead of taking
+    all combinations. trials: let Optuna choose so many members. seed: of the sampling. Raises ConfigError, which names
+    the setting, and the member if only some fail.
+    """
+    if samples is not None and trials is not None:
+        raise ConfigError(
+            "members are either drawn at random or chosen by Optuna; leave one of both out", setting="random"
+        )
+    for name, number in (("random", samples), ("optuna", trials)):
+        if number is not None and not 1 <= number <= MOST_MEMBERS:
+            raise ConfigError(f"{number} is out of range; it must be from 1 to {MOST_MEMBERS}", setting=name)
+    options: dict[str, tuple[Any, ...] | Span] = {}
+    for name, value in given.items():
+        if name not in DEFAULTS:
+            raise ConfigError(f"is not a setting of a run; choose from {', '.join(DEFAULTS)}", setting=name)
+        options[name] = _read(name, value, sampled=samples is not None or trials is not None)
+    fixed = {name: values[0] for name, values in options.items() if not isinstance(values, Span) and len(values) == 1}
+    options = {name: values for name, values in options.items() if name not in fixed}
+    base = settings_of(base, fixed)
+    if base.data_dir:
+        base = replace(base, data_dir=os.path.abspath(base.data_dir))  # noqa: PTH100  (the name may be a link's)
+    if trials is not None:
+        plan = Plan(OPTUNA, base, options, trials, seed, ())
+        if not options:
+            raise ConfigError(
+                "no setting has several values or a range, so there is nothing to choose", setting="optuna"
+            )
+        for settings in _corners(options):
+            _check(base, settings, "a trial")
+            if settings_of(base, settings).train.validation == 0:
+                raise ConfigError(
+                    "0 held-out samples, but Optuna chooses by the accuracy on them; hold some out",
+                    setting="validation",
+                )
+        return plan
+    found = _sample(options, samples, seed) if samples is not None else _product(options)
+    members = tuple(Member(f"{i:04d}", settings) for i, settings in enumerate(found))
+    for member in members:
+        _check(base, member.settings, f"member {member.name}")
+    return Plan(RANDOM if samples is not None else GRID, base, options, len(members), seed * bool(samples), members)
+
+
+def examples(plan: Plan) -> Iterator[tuple[str, Settings]]:
+    """Yield the settings of all members, each with a text that names it; of Optuna's, of the extreme ones."""
+    for settings in [m.settings for m in plan.members] or _corners(plan.options):
+        yield f" (in a member with {described(settings)})" if settings else "", settings_of(plan.base, settings)
+
+
+def settings_of(base: Settings, changes: Mapping[str, Any]) -> Settings:
+    """Return settings with some of them changed. Raises ConfigError."""
+    inner = {name: value for name, value in changes.items() if name in INNER}
+    outer = {name: value for name, value in changes.items() if name not in INNER}
+    return replace(base, **outer, train=replace(base.train, **inner))
+
+
+def shown(value: Any) -> str:
+    """Return a value as it is given on the command line: layers as 512,256."""
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def described(settings: Mapping[str, Any]) -> str:
+    """Return settings as text: `seed 3, learning_rate 0.1`."""
+    return ", ".join(f"{name} {shown(value)}" for name, value in settings.items())
+
+
+def _check(base: Settings, settings: Mapping[str, Any], what: str) -> None:
+    try:
+        settings_of(base, settings)
+    except ConfigError as error:
+        if settings:
+            error.text += f" (in {what}: {described(settings)})"
+        raise
+
+
+def _read(name: str, value: Any, *, sampled: bool) -> tuple[Any, ...] | Span:
+    """Return the values of a setting, or the span to sample from."""
+    default = DEFAULTS[name]
+    kind = int if isinstance(default, tuple) else type(default)
+    several = isinstance(value, Sequence) and not isinstance(value, str | bytes | Span)
+    if several and len(value) > MOST_MEMBERS:
+        raise ConfigError(f"has {len(value)} values, more than {MOST_MEMBERS}", setting=name)
+    parts = [_part(name, each, kind) for each in (value if several else [value])]
+    if sampled and len(parts) == 1 and isinstance(parts[0], Span):
+        return parts[0]
+    values: list[Any] = []
+    for part in parts:
+        if isinstance(part, Span) and not part.whole:
+            raise ConfigError(
+                f"the range {part} is to be sampled from: give it alone, with a number of samples or of trials",
+                setting=name,
+            )
+        if isinstance(part, Span):
+            if part.last - part.first >= MOST_MEMBERS:
+                raise ConfigError(f"the range {part} has more than {MOST_MEMBERS} numbers", setting=name)
+            values += range(int(part.first), int(part.last) + 1)
+        else:
+            values.append(part)
+    if name == "data_dir":
+        values = [os.path.abspath(each) for each in values]  # noqa: PTH100
+    if isinstance(default, tuple):  # 64 means one layer of 64 units
+        values = [(each,) if isinstance(each, int) else tuple(each) for each in values]
+    seen = set()
+    for each in values:
+        if each in seen:
+            raise ConfigError(f"{shown(each)} is given twice", setting=name)
+        seen.add(each)
+    if not values:
+        raise ConfigError("has no value; give one or leave it out", setting=name)
+    return tuple(values)
+
+
+def _part(name: str, value: Any, kind: type) -> Any:
+    """Return a single value, or a span."""
+    if not isinstance(value, str) or DOTS not in value or kind not in (int, float):
+        return value
+    try:
+        return parse_span(value, kind is int)
+    except ConfigError as error:
+        error.setting = name
+        raise
+
+
+def _product(options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    count = math.prod(len(values) for values in options.values())
+    if count > MOST_MEMBERS:
+        raise ConfigError(f"the grid has {count} members, more than {MOST_MEMBERS}; give fewer values")
+    return (dict(zip(options, values, strict=True)) for values in itertools.product(*options.values()))
+
+
+def _corners(options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield every value, and both ends of every span, with the first ones of the others."""
+    ends = {name: _ends(name, values) for name, values in options.items()}
+    first = {name: values[0] for name, values in ends.items()}
+    for name, values in ends.items():
+        for value in values:
+            yield {**first, name: value}
+
+
+def _ends(name: str, values: tuple[Any, ...] | Span) -> Sequence[Any]:
+    if not isinstance(values, Span):
+        return values
+    return [as_value(name, end) for end in (values.first, values.last)]
+
+
+def as_value(name: str, number: float) -> Any:
+    """Return a number of a span as the value of a setting: for `hidden`, one layer."""
+    return (number,) if isinstance(DEFAULTS[name], tuple) else number
+
+
+def _sample(options: Mapping[str, Any], count: int, seed: int) -> list[dict[str, Any]]:
+    """Return different members, with each setting drawn independently of the others."""
+    sizes = [math.inf if isinstance(v, Span) and not v.whole else _size(v) for v in options.values()]
+    if math.prod(sizes) < count:
+        raise ConfigError(
+            f"{count} different members are wanted, but there are only {math.prod(sizes)} combinations",
+            setting="random",
+        )
+    generator = random.Random(seed)
+    found: dict[str, dict[str, Any]] = {}
+    for _ in range(1000 * count):
+        settings = {name: _draw(name, values, generator) for name, values in options.items()}
+        found.setdefault(repr(settings), settings)
+        if len(found) == count:
+            return [*found.values()]
+    raise ConfigError(
+        f"{count} different members are wanted, but only {len(found)} were found in {1000 * count} draws; take fewer, "
+        "or a grid",
+        setting="random",
+    )
+
+
+def _size(values: tuple[Any, ...] | Span) -> int:
+    return int(values.last - values.first) + 1 if isinstance(values, Span) else len(values)
+
+
+def is_by_ratio(name: str, span: Span) -> bool:
+    """Return whether a span of a setting is sampled log-uniformly."""
+    return name in BY_RATIO and span.first > 0
+
+
+def _draw(name: str, values: tuple[Any, ...] | Span, generator: random.Random) -> Any:
+    if not isinstance(values, Span):
+        return generator.choice(values)
+    if is_by_ratio(name, values):
+        drawn = math.exp(generator.uniform(math.log(values.first), math.log(values.last)))
+    elif values.whole:
+        return as_value(name, generator.randint(int(values.first), int(values.last)))
+    else:
+        drawn = generator.uniform(values.first, values.last)
+    rounded = round(drawn) if values.whole else float(f"{drawn:.{DIGITS}g}")
+    return as_value(name, min(max(rounded, values.first), values.last))

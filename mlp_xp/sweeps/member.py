@@ -1,0 +1,194 @@
+"""Train one member of a sweep, in a process of its own on this machine or on another one."""
+
+import contextlib
+import os
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_xp.backend import Backend
+from mlp_xp.dataset import Dataset
+from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.files import FileError
+from mlp_xp.runs import recording, run_folder
+from mlp_xp.runs.lock import InUseError
+from mlp_xp.runs.settings import Settings
+from mlp_xp.sweeps.folder import FAILED, FINISHED, INTERRUPTED, PRUNED_STATE, read_result
+from mlp_xp.training import WARM_UP_EPOCH
+
+# Held while a member is trained. It has no effect between processes, and none on other machines.
+_training = threading.Lock()
+_followed: set[int] = set()
+# Seconds that a member's folder may be in use by a process of a sweep that was killed, which stops at its next chunk.
+PATIENCE = 60.0
+
+
+class Task(NamedTuple):
+    """What a process is to do."""
+
+    name: str
+    settings: Settings
+    folder: Path | None
+    """The run folder; None on another machine, where it is a temporary one whose files are returned."""
+    class_names: tuple[str, ...]
+    data_name: str
+    driver: int = 0
+    """The process that runs the sweep: without it, a member of its machine saves and stops."""
+    stop_file: Path | None = None
+    """Where this file exists, a member saves and stops."""
+    pictures: bool = False
+    trial: Any = None
+    """Optuna's trial, which may prune the run."""
+    files: dict[str, bytes] = {}  # noqa: RUF012  (never changed)
+    """Of an interrupted run that is resumed on another machine."""
+
+
+class Ending(NamedTuple):
+    """How a member ended."""
+
+    name: str
+    state: str
+    """FINISHED, FAILED, PRUNED_STATE, or INTERRUPTED after a request to stop."""
+    result: dict[str, Any] | None = None
+    """The record in result.json of a finished member."""
+    error: str = ""
+    """The class of the error of a failed member."""
+    reason: str = ""
+    """Why it failed or was pruned, as one line."""
+    files: dict[str, bytes] = {}  # noqa: RUF012  (never changed)
+    """By name, from another machine."""
+    notes: tuple[str, ...] = ()
+    """Warnings."""
+    seconds: float = 0.0
+    settings: dict[str, Any] = {}  # noqa: RUF012  (never changed)
+    """The settings that vary; filled in by the process that runs the sweep."""
+    earlier: bool = False
+    """Whether it had ended before this call."""
+
+
+def train_member(task: Task, *arrays: np.ndarray) -> Ending:
+    """Train, or resume, one member. arrays: the four of its data set, on the host.
+
+    An error of the input, of the array library or of the memory is an ending; any other exception is a bug.
+    """
+    began = time.perf_counter()
+    with contextlib.ExitStack() as held:
+        if task.stop_file is not None:
+            _follow(task.driver)
+            held.enter_context(_training)
+        notes: list[warnings.WarningMessage] = []
+        if task.folder is not None:  # elsewhere several threads may be here, and the filters belong to all of them
+            notes = held.enter_context(warnings.catch_warnings(record=True)) or []
+            warnings.simplefilter("always", MlpXpWarning)
+        folder = task.folder
+        if folder is None:
+            folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="mlp-xp-"))) / task.name
+            folder.mkdir()
+            for name, content in task.files.items():
+                (folder / name).write_bytes(content)
+        try:
+            ending = _train(task, folder, arrays)
+        except (MlpXpError, MemoryError) as error:
+            reason = str(error) if isinstance(error, MlpXpError) else f"out of memory: {error}"
+            reason = reason.removesuffix(f"; {recording.what_is_kept(folder)}")
+            # A disk that is full is no property of the member: the same command goes on when there is space.
+            passing = task.folder is not None and isinstance(error, FileError | InUseError)
+            ending = Ending(task.name, INTERRUPTED if passing else FAILED, error=type(error).__name__, reason=reason)
+        files = {path.name: path.read_bytes() for path in folder.iterdir()} if task.folder is None else {}
+    texts = tuple(str(note.message) for note in notes if issubclass(note.category, MlpXpWarning))
+    return ending._replace(files=files, notes=texts, seconds=time.perf_counter() - began)
+
+
+def _train(task: Task, folder: Path, arrays: tuple[np.ndarray, ...]) -> Ending:
+    settings, config = task.settings, task.settings.train
+    if _stopped(task):
+        return Ending(task.name, INTERRUPTED)
+    backend = settings.open_backend()
+    dataset = _dataset(task, arrays, backend)
+    recording.check_run(settings, dataset, backend)
+    with contextlib.ExitStack() as held:
+        _claim(task, folder, held)
+        if (folder / run_folder.RESULT).exists():  # a process of a killed sweep has just ended it
+            return Ending(task.name, FINISHED, read_result(folder))
+        events = recording.train_in_folder(folder, settings, dataset, backend, save_now=lambda: _stopped(task))
+        held.enter_context(contextlib.closing(events))
+        prune = _pruner(task.trial)
+        for event in events:
+            report, epoch = event.report, event.position.epoch
+            if event.closing:
+                if task.pictures:
+                    _draw(folder, dataset, backend)
+                return Ending(task.name, FINISHED, read_result(folder))
+            if (event.checkpoint or epoch == WARM_UP_EPOCH) and _stopped(task):
+                return Ending(task.name, INTERRUPTED)
+            accuracy = report.validation_accuracy if report is not None else None
+            if accuracy is not None and epoch < config.epochs - 1 and prune(epoch, accuracy):
+                return Ending(task.name, PRUNED_STATE, error="Pruned", reason=f"pruned after epoch {epoch}")
+    raise AssertionError("a run ends with a closing event")
+
+
+def _follow(driver: int) -> None:
+    """End this process when the one that runs the sweep is gone: joblib would let it wait for work for minutes."""
+    if driver == os.getpid() or driver in _followed:
+        return
+    _followed.add(driver)
+
+    def watch() -> None:
+        while os.getppid() == driver:
+            time.sleep(0.2)
+        with _training:  # until the member is saved
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _stopped(task: Task) -> bool:
+    if task.stop_file is None:
+        return False
+    return task.driver not in (os.getppid(), os.getpid()) or task.stop_file.exists()
+
+
+def _dataset(task: Task, arrays: tuple[np.ndarray, ...], backend: Backend) -> Dataset:
+    # Arrays from another process may be read-only, and are not shared with others anyway.
+    to_device: Callable[[np.ndarray], Any] = backend.asarray if task.folder is None else backend.shared
+    images, labels, test_images, test_labels = (to_device(np.asarray(array)) for array in arrays)
+    return Dataset(images, labels, test_images, test_labels, task.class_names, task.data_name)
+
+
+def _claim(task: Task, folder: Path, held: contextlib.ExitStack) -> None:
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            held.enter_context(recording.open_folder(folder, existing=True))
+        except InUseError:
+            if time.monotonic() > end or _stopped(task):
+                raise
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _pruner(trial: Any) -> Callable[[int, float], bool]:
+    if trial is None:
+        return lambda epoch, accuracy: False
+
+    def prune(epoch: int, accuracy: float) -> bool:
+        with warnings.catch_warnings(action="ignore"):  # a resumed run reports some epochs again
+            trial.report(accuracy, epoch)
+        return bool(trial.should_prune())
+
+    return prune
+
+
+def _draw(folder: Path, dataset: Dataset, backend: Backend) -> None:
+    from mlp_xp.show.gallery import draw_run
+    from mlp_xp.show.plots import PlotError
+
+    with contextlib.suppress(PlotError):  # a run without pictures is complete
+        draw_run(folder, dataset, backend)

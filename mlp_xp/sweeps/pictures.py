@@ -1,0 +1,50 @@
+"""Draw the pictures of a sweep into its folder: curves with bands, accuracy against each setting, a heat map."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlp_xp.runs.table import FINISHED
+from mlp_xp.show import sweep_plots
+from mlp_xp.show.gallery import read_curves
+from mlp_xp.show.plots import Curves, PlotError, save
+from mlp_xp.sweeps.summary import RANKED_BY, Group, summary_of
+
+CURVES, SETTINGS, HEAT_MAP = "curves.png", "settings.png", "heatmap.png"
+
+
+def draw_sweep(sweep_dir: Path) -> list[Path]:
+    """Draw curves.png, settings.png and heatmap.png into a sweep's folder, and return the paths of those drawn.
+
+    settings.png needs a setting that varies besides the seed, heatmap.png two, with most pairs of their values. Raises
+    PlotError without Matplotlib or a finished member, RunError and FileError.
+    """
+    summary = summary_of(sweep_dir)
+    groups = [group for group in summary.groups if group.results]
+    if not groups:
+        raise PlotError(
+            f"{str(sweep_dir)!r}: no member has finished, so there is nothing to draw; start the sweep again"
+        )
+    held_out = all(RANKED_BY in group.results for group in groups)
+    # The curves of only so many are drawn, and those of thousands take long to read.
+    settings = [
+        _setting(group, held_out, _curves(group) if i < sweep_plots.MOST_BANDS else ())
+        for i, group in enumerate(groups)
+    ]
+    figures = {CURVES: sweep_plots.draw_bands(settings, held_out=held_out, ranked=summary.ranked)}
+    if groups[0].settings:
+        figures[SETTINGS] = sweep_plots.draw_settings(settings, held_out=held_out)
+    if sweep_plots.can_draw_heat_map(settings):
+        figures[HEAT_MAP] = sweep_plots.draw_heat_map(settings, held_out=held_out)
+    for name, figure in figures.items():
+        save(figure, sweep_dir / name)
+    return [sweep_dir / name for name in figures]
+
+
+def _setting(group: Group, held_out: bool, curves: Sequence[Curves]) -> sweep_plots.Setting:
+    quantity = RANKED_BY if held_out else "test_accuracy"
+    accuracies = [getattr(row, quantity) for row in group.members if row.state == FINISHED]
+    return sweep_plots.Setting(group.name, group.settings, accuracies, curves)
+
+
+def _curves(group: Group) -> list[Curves]:
+    return [read_curves(row.folder) for row in group.members if row.state == FINISHED]

@@ -1,0 +1,415 @@
+"""Train all members of a sweep in processes of this machine, or on a cluster."""
+
+import contextlib
+import itertools
+import multiprocessing.resource_tracker
+import os
+import shutil
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_xp.backend import let_processes_share_devices
+from mlp_xp.config import ConfigError
+from mlp_xp.errors import MlpXpError, MlpXpWarning, not_installed
+from mlp_xp.files import FileError, file_errors, make_folder, sync, write_whole
+from mlp_xp.memory import host_limit, in_units, training_memory
+from mlp_xp.runs import run_folder
+from mlp_xp.runs.records import RunError
+from mlp_xp.runs.settings import Settings
+from mlp_xp.sweeps import folder as places
+from mlp_xp.sweeps.cluster import MOST_LOSSES, ClusterError, Start, Work, WorkersLostError, connect, quiet_joblib
+from mlp_xp.sweeps.data import Sources, load_sources, map_sources
+from mlp_xp.sweeps.grid import OPTUNA, Member, Plan, examples, settings_of
+from mlp_xp.sweeps.member import Ending, Task, train_member
+from mlp_xp.sweeps.summary import write_summary
+from mlp_xp.sweeps.trials import Trials
+from mlp_xp.threads import threads_chosen
+
+# Bytes that a process takes in addition to what `training_memory` counts, which is a lower bound: on the host the
+# interpreter and the libraries, on a device its context and the libraries there. Neither was measured on a GPU.
+ON_HOST, ON_DEVICE = 100 << 20, 512 << 20
+# Seconds between two writes of the records of failures, and between two looks at whether to stop.
+SAVE_EVERY, LOOK_EVERY = 1.0, 0.1
+# Seconds after which a process without work ends.
+IDLE = 10
+KILLED = (
+    "its process was killed, the second time while no other member was running; probably it needs more memory than "
+    "there is"
+)
+
+
+class How(NamedTuple):
+    """How to run a sweep; this changes no result."""
+
+    jobs: int | None = None
+    """Processes at once; by default one for each core."""
+    device_memory: float | None = None
+    """GiB of a device that all processes together may use; by default what is available."""
+    cluster: str | None = None
+    """Address of a cluster, such as dask://host:8786."""
+    cache_dir: Path | None = None
+    """Folder for downloaded data sets, as for `load_dataset`."""
+    retry_failed: bool = False
+    """Train failed members again."""
+    pictures: bool = False
+    """Draw the pictures of each member's run."""
+
+
+def run(
+    plan: Plan,
+    folder: Path,
+    how: How = How(),  # noqa: B008  (never changed)
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda line: None,
+    opened: Callable[[int], None] = lambda width: None,
+    progress: Any = None,
+) -> Generator[Ending, None, None]:
+    """Train the members that have not ended, and yield how each one ends; first those that had ended before.
+
+    stop: asked several times a second whether to save all members and stop. say: called with lines about the sweep as a
+    whole. opened: called with the number of members that are trained at once. progress: of downloads, as for
+    `load_dataset`.
+
+    Raises the errors of the plan's data and backends before anything is written, RunError for a folder that is in use
+    or belongs to something else, FileError if a file cannot be written, and ClusterError.
+    """
+    _check(plan, how)
+    sources = load_sources(examples(plan), how.cache_dir, progress)
+    with contextlib.ExitStack() as held:
+        start = None
+        if how.cluster:
+            start, width = held.enter_context(connect(how.cluster))
+        else:
+            width = processes(plan, sources, how, say)
+        index = held.enter_context(places.open_sweep(folder, plan))
+        sweep = _Sweep(plan, folder, how, index.members)
+        opened(width)
+        try:
+            yield from sweep.earlier()
+            if start:
+                endings = _on_cluster(sweep.tasks(sources, stop), start, sources, say, stop)
+            else:
+                held.callback(places.forget_data, folder)
+                sources = map_sources(folder, sources)
+                held.enter_context(_stop_file(folder / places.STOP, lambda: stop() or bool(sweep.fault)))
+                endings = _on_this_machine(sweep.tasks(sources, stop), width, say)
+            with contextlib.closing(endings):
+                for ending in endings:
+                    yield sweep.note(ending)
+        finally:
+            sweep.save()
+        if paths := write_summary(folder):
+            say(f"written: {', '.join(map(str, paths))}")
+        if sweep.fault:
+            kind = FileError if sweep.fault.error == FileError.__name__ else RunError
+            raise kind(f"member {sweep.fault.name}: {sweep.fault.reason}; then the same command goes on")
+
+
+class _Sweep:
+    """What is known about the members of a running sweep."""
+
+    def __init__(self, plan: Plan, folder: Path, how: How, members: tuple[Member, ...]) -> None:
+        self.plan, self.folder, self.how = plan, folder, how
+        self.trials = Trials(folder, plan) if plan.kind == OPTUNA else None
+        self.members = {member.name: member for member in (self.trials.members() if self.trials else members)}
+        self.endings = {file: places.read_endings(folder, file) for file in (places.FAILURES, places.PRUNED)}
+        self._written = {file: dict(endings) for file, endings in self.endings.items()}
+        if how.retry_failed:
+            self.endings[places.FAILURES] = {}
+        self.fault: Ending | None = None
+        self._saved = time.monotonic()
+
+    def earlier(self) -> Iterator[Ending]:
+        """Yield the members that have ended before, and tell Optuna what a killed process did not."""
+        for member in self.members.values():
+            ending = self._ended(member)
+            if ending is not None:
+                if self.trials:
+                    self._tell(ending)
+                yield ending
+
+    def _ended(self, member: Member) -> Ending | None:
+        facts: dict[str, Any] = {"settings": member.settings, "earlier": True}
+        if places.is_finished(self.folder, member.name):
+            result = places.read_result(places.run_of(self.folder, member.name))
+            return Ending(member.name, places.FINISHED, result, **facts)
+        for file, state in ((places.FAILURES, places.FAILED), (places.PRUNED, places.PRUNED_STATE)):
+            if member.name in self.endings[file]:
+                record = self.endings[file][member.name]
+                return Ending(member.name, state, error=record["error"], reason=record["reason"], **facts)
+        return None
+
+    def tasks(self, sources: Sources, stop: Callable[[], bool]) -> Iterator[tuple[Task, tuple[np.ndarray, ...]]]:
+        """Yield what is left to do, until `stop`."""
+        for member in self._left():
+            if stop() or self.fault:
+                return
+            settings = settings_of(self.plan.base, member.settings)
+            source = sources[run_folder.data_of(settings)]
+            run = places.run_of(self.folder, member.name)
+            task = Task(member.name, settings, None, source.class_names, source.name, pictures=self.how.pictures)
+            if self.how.cluster:
+                found = [path for path in (run / name for name in run_folder.RUN_FILES) if path.exists()]
+                task = task._replace(files={path.name: path.read_bytes() for path in found})
+            else:
+                task = task._replace(folder=run, driver=os.getpid(), stop_file=self.folder / places.STOP)
+            if self.trials:
+                task = task._replace(trial=self.trials.trial(member))
+            yield task, source.arrays
+
+    def _left(self) -> Iterator[Member]:
+        yield from [member for member in self.members.values() if self._ended(member) is None]
+        while self.trials and len(self.members) < self.plan.total:
+            member = self.trials.ask()
+            settings_of(self.plan.base, member.settings)
+            self.members[member.name] = member
+            places.write_index(self.folder, self.plan, tuple(self.members.values()))
+            yield member
+
+    def note(self, ending: Ending) -> Ending:
+        """Record how a member has ended."""
+        ending = ending._replace(settings=self.members[ending.name].settings)
+        for note in ending.notes:
+            warnings.warn(note, MlpXpWarning, stacklevel=2)
+        if ending.files:
+            self._receive(ending)
+        file = {places.FAILED: places.FAILURES, places.PRUNED_STATE: places.PRUNED}.get(ending.state)
+        if file:
+            self.endings[file][ending.name] = {"error": ending.error, "reason": ending.reason}
+            if time.monotonic() > self._saved + SAVE_EVERY:  # a failure that is lost by a kill happens again
+                self.save()
+        if ending.state == places.INTERRUPTED and ending.reason:
+            self.fault = self.fault or ending
+        if self.trials:
+            self._tell(ending)
+        return ending._replace(files={}, notes=())
+
+    def _tell(self, ending: Ending) -> None:
+        assert self.trials
+        accuracy = ending.result["validation_accuracy"] if ending.result else None
+        if ending.state != places.INTERRUPTED:
+            self.trials.tell(self.members[ending.name], accuracy, pruned=ending.state == places.PRUNED_STATE)
+
+    def _receive(self, ending: Ending) -> None:
+        """Put the files of a run from another machine in place, as a whole. Raises FileError."""
+        run = places.run_of(self.folder, ending.name)
+        aside = run.with_name(f".{ending.name}")
+        if places.is_finished(self.folder, ending.name):
+            return
+        with file_errors(run, "write"):
+            shutil.rmtree(aside, ignore_errors=True)
+            make_folder(aside)
+            for name in (*run_folder.RUN_FILES, run_folder.RESULT, *run_folder.PICTURES):
+                if name in ending.files:
+                    write_whole(aside / name, ending.files[name])
+            shutil.rmtree(run, ignore_errors=True)  # it has less of the same run
+            aside.rename(run)
+            sync(run.parent)
+
+    def save(self) -> None:
+        """Write the records of failures that have changed."""
+        for file, endings in self.endings.items():
+            if endings != self._written[file]:
+                places.write_endings(self.folder, endings, file)
+                self._written[file] = dict(endings)
+        self._saved = time.monotonic()
+
+
+def _check(plan: Plan, how: How) -> None:
+    """Raise MlpXpError for what contradicts itself, or lacks a library."""
+    try:
+        import joblib  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MlpXpError(f"joblib, which runs the members, {not_installed('joblib')}") from error
+    if how.jobs is not None and how.jobs < 1:
+        raise ConfigError(f"{how.jobs} is out of range; it must be at least 1", setting="jobs")
+    if how.device_memory is not None and not how.device_memory > 0:
+        raise ConfigError(f"{how.device_memory} is out of range; it must be above 0", setting="device_memory")
+    if how.cluster and plan.kind == OPTUNA:
+        raise ConfigError("Optuna's trials run on this machine only; leave out one of both", setting="cluster")
+    for name in ("jobs", "device_memory"):
+        if how.cluster and getattr(how, name) is not None:
+            raise ConfigError("a cluster has its own number of processes; leave this out", setting=name)
+
+
+def processes(plan: Plan, sources: Sources, how: How, say: Callable[[str], None]) -> int:
+    """Return how many members to train at once: one for each core, or as many as the memory admits.
+
+    Opens the backends. Raises BackendError, which names the member.
+    """
+    let_processes_share_devices()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jobs = how.jobs or cores
+    needs: dict[Any, int] = {}
+    for place, settings in examples(plan):
+        # What changes neither the memory nor the backend.
+        config = replace(settings.train, seed=0, learning_rate=1.0, weight_decay=0.0, activation="relu")
+        key = replace(settings, train=config)
+        if key not in needs:
+            needs[key] = 0
+            try:
+                jobs = min(jobs, _admitted(settings, sources, how, say, jobs))
+            except MlpXpError as error:
+                error.text += place
+                raise
+    return jobs
+
+
+def _admitted(settings: Settings, sources: Sources, how: How, say: Callable[[str], None], wanted: int) -> int:
+    """Return how many members with these settings fit into the memory at once, at least 1; say why it is less."""
+    backend, source = settings.open_backend(), sources[run_folder.data_of(settings)]
+    shape = source.arrays[0].shape
+    sizes = (shape[1] * shape[2], *settings.train.hidden, len(source.class_names))
+    itemsize = backend.xp.finfo(backend.dtype).bits // 8
+    need = training_memory(settings.train, sizes, shape[0], len(source.arrays[2]), itemsize, saves=True)
+    available = backend.memory_available()
+    if available is None:
+        limit = host_limit()
+        bound, each, where = limit and limit.available, need.together + ON_HOST, limit and limit.name
+    else:
+        each = need.device + sum(array.nbytes for array in source.arrays) + ON_DEVICE
+        bound = available if how.device_memory is None else int(how.device_memory * 2**30)
+        where = f"the device {backend.device_name}"
+    admitted = wanted if bound is None else max(1, bound // each)
+    if admitted < wanted:
+        members = "1 member" if admitted == 1 else f"{admitted} members"
+        say(f"memory   {in_units(bound or 0)} of {where} admit {members} of about {in_units(each)} at once")
+    return int(admitted)
+
+
+@contextlib.contextmanager
+def _stop_file(path: Path, stop: Callable[[], bool]) -> Iterator[None]:
+    """Create a file, which all processes look for, when it is time to stop."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(LOOK_EVERY):
+            if stop():
+                with contextlib.suppress(OSError):
+                    path.touch()
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _on_this_machine(work: Work, width: int, say: Callable[[str], None]) -> Generator[Ending, None, None]:
+    """Train members in `width` processes at once.
+
+    If a process is killed, such as by the system when memory is short, joblib ends the others too. All members that
+    may have been running are then trained one at a time, after the rest; one whose process is killed again has failed.
+    """
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    suspects: list[tuple[Task, tuple[np.ndarray, ...]]] = []
+    while True:
+        running: dict[str, tuple[Task, tuple[np.ndarray, ...]]] = {}
+        try:
+            for ending in _in_processes(_noted(work, running), width):
+                del running[ending.name]
+                yield ending
+            break
+        except TerminatedWorkerError:
+            left = [*running.values()]
+            suspects += left[:width]
+            work = itertools.chain(left[width:], work)
+            say("a process was killed; the members that were running go on later, one at a time")
+    for each in suspects:
+        try:
+            yield from _in_processes([each], 1)
+        except TerminatedWorkerError:
+            yield Ending(each[0].name, places.FAILED, error="Killed", reason=KILLED)
+
+
+def _noted(work: Work, running: dict[str, tuple[Task, tuple[np.ndarray, ...]]]) -> Work:
+    for each in work:
+        running[each[0].name] = each
+        yield each
+
+
+def _in_processes(work: Work, width: int) -> Iterator[Ending]:
+    import joblib
+
+    quiet_joblib()
+    chosen = {*threads_chosen().values()}
+    threads = int(chosen.pop()) if len(chosen) == 1 else None if chosen else 1
+    # At least two, because joblib takes a single one as none: a member would then be trained in this process. No more
+    # than `width` have work.
+    number = max(2, width)
+    with joblib.parallel_config(backend="loky", n_jobs=number, inner_max_num_threads=threads):
+        parallel = joblib.Parallel(
+            batch_size=1, pre_dispatch=width, return_as="generator_unordered", idle_worker_timeout=IDLE
+        )
+        with _signals_blocked():
+            endings = parallel(joblib.delayed(train_member)(task, *arrays) for task, arrays in work)
+    with contextlib.closing(endings):
+        yield from endings
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Block the signals that stop a sweep; processes that start meanwhile never get them.
+
+    A terminal sends Ctrl-C to all processes. This one handles it, and the others look for the file that says so.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from joblib.externals.loky.backend import resource_tracker
+
+    # Started now, because their start unblocks the signals.
+    multiprocessing.resource_tracker.ensure_running()
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _on_cluster(
+    work: Work,
+    start: Start,
+    sources: Sources,
+    say: Callable[[str], None],
+    stop: Callable[[], bool],
+) -> Generator[Ending, None, None]:
+    """Train members on a cluster, and those again that it has lost."""
+    arrays = [array for source in sources.values() for array in source.arrays]
+    losses = 0
+    while True:
+        running: dict[str, tuple[Task, tuple[np.ndarray, ...]]] = {}
+        try:
+            for ending in start(_noted(work, running), arrays):
+                del running[ending.name]
+                losses = 0
+                yield ending
+                if stop():
+                    return
+            return
+        except WorkersLostError as error:
+            losses += 1
+            if losses == MOST_LOSSES:
+                raise ClusterError(
+                    f"the cluster has lost its workers {losses} times with no member done in between ({error}); when "
+                    "it is well, the same command goes on",
+                    setting="cluster",
+                ) from error
+            work = itertools.chain([*running.values()], work)
+            say("workers were lost; their members start again elsewhere")

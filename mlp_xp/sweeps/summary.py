@@ -1,0 +1,223 @@
+"""What comes out of a sweep: its settings, each over all seeds, ranked by held-out samples; summary.csv and .json.
+
+A setting is all that varies in the sweep but the seed. It is ranked by its mean accuracy on the held-out samples, and
+never by the test set: the best of many on the test set looks better there than it is on new data. So the figures of the
+test set are given for the best setting alone, which they played no part in choosing. Without held-out samples there is
+nothing to rank by: the loss on the training samples would prefer whatever fits them most closely, and most of all what
+overfits. Then no setting is called the best, and the test figures of all are given.
+"""
+
+import csv
+import datetime as dt
+import io
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_xp import __version__
+from mlp_xp.files import write_whole
+from mlp_xp.runs.table import FAILED, FINISHED, RESULTS, TEST_COLUMNS, Row, differing, shown, sweep_rows, words
+from mlp_xp.sweeps.intervals import FEWEST, LEVEL, RESAMPLES, Spread, spread
+
+CSV, JSON = "summary.csv", "summary.json"
+RANKED_BY = "validation_accuracy"
+SEED = "seed"
+LARGEST = 1e150
+DATA = ("dataset", "data_dir")
+ALL = "all runs"  # the name of the setting where nothing varies but the seed
+QUANTITIES = (RANKED_BY, "train_loss", *TEST_COLUMNS)
+STATISTICS = ("", "_sd", "_low", "_high")
+
+
+class Group(NamedTuple):
+    """The runs of one setting, which differ in their seeds."""
+
+    name: str
+    """What tells the setting from the others, such as `learning rate 0.1, hidden 64`."""
+    settings: dict[str, Any]
+    """What varies, without the seed."""
+    members: tuple[Row, ...]
+    results: dict[str, Spread]
+    """By quantity, over the finished members; without those that some of them lack."""
+    rank: int | None = None
+    """From 1, if the settings are ranked and the setting has a finished member."""
+
+    @property
+    def finished(self) -> int:
+        """The number of finished members."""
+        return sum(row.state == FINISHED for row in self.members)
+
+
+class Summary(NamedTuple):
+    """The settings of several runs, each over its seeds."""
+
+    varied: tuple[str, ...]
+    """The settings that vary, with the seed."""
+    rows: tuple[Row, ...]
+    """The runs, in the order in which they were given."""
+    groups: tuple[Group, ...]
+    """The settings; if they are ranked, the best first."""
+    ranked: bool
+    note: str
+    """By what they are ranked, or why they are not."""
+
+    @property
+    def tested(self) -> tuple[Group, ...]:
+        """The settings whose results on the test set are given: the best one, or all if they are not ranked."""
+        return self.groups[:1] if self.ranked else self.groups
+
+
+def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summary:
+    """Summarise runs by their settings. names: the settings that vary; by default all in which the runs differ.
+
+    A setting with failed members comes after those without: what remains of it, the members that did not diverge, is no
+    fair sample. Members that have not run yet are merely missing. Runs whose settings cannot be read are in no group.
+    """
+    names = differing(rows) if names is None else names
+    keys = [name for name in names if name != SEED]
+    members: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.settings:
+            members.setdefault(json.dumps([row.settings.get(name) for name in keys]), []).append(row)
+    groups = [_group({name: each[0].settings.get(name) for name in keys}, each) for each in members.values()]
+    why = _why_not_ranked(groups, keys)
+    if not why:
+        groups.sort(key=_order)
+        groups = [each._replace(rank=i if each.results else None) for i, each in enumerate(groups, 1)]
+    note = f"not ranked: {why}" if why else "ranked by the mean accuracy on the held-out samples, never by the test set"
+    return Summary(tuple(names), tuple(rows), tuple(groups), not why, note)
+
+
+def _group(settings: dict[str, Any], members: Sequence[Row]) -> Group:
+    results = {}
+    for quantity in QUANTITIES:
+        values = [getattr(row, quantity) for row in members if row.state == FINISHED]
+        # The squares of larger numbers, of runs that have all but diverged, are infinite.
+        if values and all(value is not None and abs(value) < LARGEST for value in values):
+            results[quantity] = spread(values)
+    name = ", ".join(f"{words(name)} {shown(value)}" for name, value in settings.items())
+    return Group(name or ALL, settings, tuple(members), results)
+
+
+def _why_not_ranked(groups: Sequence[Group], names: Sequence[str]) -> str:
+    """Return why settings cannot be ranked, or an empty string."""
+    finished = [group for group in groups if group.results]
+    if not finished:
+        return "no run has finished"
+    if len(groups) == 1:
+        return "there is one setting only"
+    if other := [name for name in DATA if name in names]:
+        return f"the settings differ in {words(other[0])}, and results on different data do not compare"
+    if missing := [group for group in finished if RANKED_BY not in group.results]:
+        none = "no samples were held out" if missing == finished else "some settings hold no samples out"
+        return f"{none}, and the best on the test set would look better there than on new data; use --validation"
+    return ""
+
+
+def _order(group: Group) -> tuple[bool, bool, float]:
+    if not group.results:
+        return True, True, 0.0
+    return False, any(row.state == FAILED for row in group.members), -group.results[RANKED_BY].mean
+
+
+def summary_of(sweep_dir: Path) -> Summary:
+    """Return the summary of a sweep. Raises MlpXpError if its index is missing or damaged."""
+    return summarise(*sweep_rows(sweep_dir))
+
+
+def write_summary(sweep_dir: Path) -> list[Path]:
+    """Write summary.csv and summary.json into a sweep's folder, and return their paths. Raises RunError and FileError.
+
+    summary.csv depends on the results of the members alone, so it is the same wherever and in whatever order they ran.
+    Times, dates and reasons of failures, which name folders, are in summary.json.
+    """
+    summary = summary_of(sweep_dir)
+    paths = [sweep_dir / CSV, sweep_dir / JSON]
+    write_whole(paths[0], as_csv(summary).encode("utf-8", "backslashreplace"))
+    write_whole(paths[1], (json.dumps(as_json(summary), indent=2) + "\n").encode())
+    return paths
+
+
+def as_csv(summary: Summary) -> str:
+    """Return a summary as CSV: a line for each setting, best first, then one for each run.
+
+    The results of a setting are means, with the standard deviation (`_sd`) and the interval of the mean (`_low`,
+    `_high`). Those on the test set are only there for the settings in `Summary.tested`.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    heads = [f"{quantity}{end}" for quantity in QUANTITIES for end in STATISTICS]
+    writer.writerow(["kind", "rank", "name", *summary.varied, "state", "runs", "finished", *heads])
+    for group in summary.groups:
+        cells: list[Any] = []
+        for quantity in QUANTITIES:
+            found = group.results.get(quantity) if _is_given(summary, group, quantity) else None
+            cells += ["" if each is None else repr(each) for each in found[1:]] if found else [""] * len(STATISTICS)
+        values = [shown(group.settings[name]) if name in group.settings else "" for name in summary.varied]
+        counts = [len(group.members), group.finished]
+        writer.writerow(["setting", group.rank or "", group.name, *values, "", *counts, *cells])
+    for row, its_group in _with_groups(summary):
+        cells = []
+        for quantity in QUANTITIES:
+            given = row.state == FINISHED and _is_given(summary, its_group, quantity)
+            value = getattr(row, quantity) if given else None
+            cells += ["" if value is None else repr(value), "", "", ""]
+        values = [shown(row.settings[name]) if name in row.settings else "" for name in summary.varied]
+        writer.writerow(["run", "", row.name, *values, row.state, "", "", *cells])
+    return file.getvalue()
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """Return a summary as a JSON object, with times, dates, reasons of failures and versions."""
+    return {
+        "format": 1,
+        "written": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "versions": {"mlp_xp": __version__, "python": platform.python_version(), "numpy": np.__version__},
+        "interval": {
+            "of": "the mean over seeds",
+            "level": LEVEL,
+            "method": "bootstrap, expanded percentile",
+            "resamples": RESAMPLES,
+            "fewest_runs": FEWEST,
+        },
+        "ranked_by": RANKED_BY if summary.ranked else None,
+        "note": summary.note,
+        "varied": list(summary.varied),
+        "settings": [
+            {
+                "rank": group.rank,
+                "name": group.name,
+                "settings": group.settings,
+                "runs": len(group.members),
+                "finished": group.finished,
+                **{q: found._asdict() for q, found in group.results.items() if _is_given(summary, group, q)},
+            }
+            for group in summary.groups
+        ],
+        "runs": [
+            {
+                "name": row.name,
+                "settings": {name: row.settings[name] for name in summary.varied if name in row.settings},
+                "state": row.state,
+                "reason": row.reason or None,
+                **{q: getattr(row, q) for q in RESULTS if row.state == FINISHED and _is_given(summary, group, q)},
+                "seconds": row.seconds,
+                "date": row.date and row.date.isoformat(timespec="seconds"),
+            }
+            for row, group in _with_groups(summary)
+        ],
+    }
+
+
+def _with_groups(summary: Summary) -> list[tuple[Row, Group | None]]:
+    groups = {id(row): group for group in summary.groups for row in group.members}
+    return [(row, groups.get(id(row))) for row in summary.rows]
+
+
+def _is_given(summary: Summary, group: Group | None, quantity: str) -> bool:
+    return quantity not in TEST_COLUMNS or any(group is each for each in summary.tested)

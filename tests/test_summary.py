@@ -1,0 +1,282 @@
+"""The summary of a sweep: its figures against `statistics` and simulation, its order against the rules."""
+
+import csv
+import io
+import json
+import math
+import os
+import platform
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import assert_one_line, call
+from run_folders import a_report, write_run, write_sweep
+
+from mlp_xp.runs import table
+from mlp_xp.sweeps.intervals import FEWEST, interval, spread, t_distribution, t_quantile
+from mlp_xp.sweeps.summary import summarise, summary_of, write_summary
+
+SEEDS = 6
+
+
+def density(t: np.ndarray, freedom: int) -> np.ndarray:
+    """Student's t, from its definition."""
+    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
+    return scale * (1 + t**2 / freedom) ** (-(freedom + 1) / 2)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 7, 8, 31, 100])
+def test_students_t_is_the_integral_of_its_density(freedom):
+    for t in (0.0, 0.3, 2.5, 9.0):
+        places = np.linspace(0, t, 20001)
+        area = np.trapezoid(density(places, freedom), places)
+        assert math.isclose(t_distribution(t, freedom), 0.5 + area, abs_tol=1e-7)
+    assert math.isclose(t_distribution(t_quantile(0.975, freedom), freedom), 0.975, rel_tol=1e-13)
+
+
+def test_the_quantiles_of_students_t_are_those_of_the_tables():
+    found = [round(t_quantile(0.975, freedom), 3) for freedom in (1, 2, 4, 7, 10, 30)]
+    assert found == [12.706, 4.303, 2.776, 2.365, 2.228, 2.042]
+
+
+@pytest.mark.parametrize(("n", "least"), [(5, 0.91), (8, 0.93)])
+def test_the_interval_contains_the_mean_as_often_as_it_says(n, least, random):
+    """Of normal values; the plain percentile interval does so in 84 and 87 % of the cases."""
+    trials = 600
+    inside = 0
+    for values in random.normal(0.97, 0.004, (trials, n)).tolist():
+        low, high = interval(values)
+        inside += low <= 0.97 <= high
+    error = math.sqrt(0.95 * 0.05 / trials)
+    assert least - 2 * error <= inside / trials <= 0.95 + 3 * error
+
+
+def test_the_interval_follows_the_quantiles_of_the_bootstrap():
+    """With n = 8, alpha' = Phi(-2.3646 sqrt(8/7)) = 0.5738 %; the means are enumerated by a generator of its own."""
+    values = np.array([0.1, 0.2, 0.25, 0.3, 0.32, 0.4, 0.5, 0.9])
+    random = np.random.Generator(np.random.MT19937(5))
+    means = np.array([random.choice(values, 8).mean() for _ in range(40000)])
+    low, high = interval(values.tolist())
+    assert math.isclose(low, np.quantile(means, 0.005738), abs_tol=0.01)
+    assert math.isclose(high, np.quantile(means, 1 - 0.005738), abs_tol=0.02)
+
+
+def test_mean_and_deviation_are_those_of_statistics(random):
+    for n in (1, 2, FEWEST - 1, FEWEST, 300):
+        values = random.uniform(0.9, 1, n).tolist()
+        found = spread(values)
+        assert found.n == n
+        assert math.isclose(found.mean, statistics.fmean(values), rel_tol=1e-11)
+        if n > 1:
+            assert math.isclose(found.sd, statistics.stdev(values), rel_tol=1e-11)
+        assert (found.sd is None) == (n == 1)
+        assert (found.low is None) == (found.high is None) == (n < FEWEST)
+        assert spread(values[::-1]) == found  # the order of the runs has no effect
+        if n >= FEWEST:
+            assert min(values) <= found.low <= found.mean <= found.high <= max(values)
+    assert spread([0.97] * 7)[1:] == (0.97, 0.0, 0.97, 0.97)
+
+
+def a_sweep(folder: Path, *, held_out: bool = True, **changes) -> Path:
+    """A sweep of 3 learning rates by SEEDS seeds. The best on held-out samples is the worst on the test set."""
+    random = np.random.default_rng(3)
+    members = [{"learning_rate": rate, "seed": seed} for rate in (0.01, 0.1, 0.3) for seed in range(SEEDS)]
+    results = []
+    for member in members:
+        good = {0.01: 0.2, 0.1: 0.6, 0.3: 0.4}[member["learning_rate"]] + random.uniform(0, 0.1)
+        result = {"accuracy": 1 - good, "train_loss": 3 - good, "test_loss": good, "seconds": random.uniform(1, 9)}
+        results.append({**result, "validation_accuracy": good} if held_out else result)
+    for index in changes.pop("without", ()):
+        results[index] = None
+    return write_sweep(folder, members, results, **changes)
+
+
+def lines_of(folder: Path) -> list[dict[str, str]]:
+    return [*csv.DictReader(io.StringIO((folder / "summary.csv").read_text()))]
+
+
+def results_of(folder: Path, name: str, rate: float) -> list[float]:
+    """Results as the files have them."""
+    index = json.loads((folder / "sweep.json").read_text())
+    found = [each["name"] for each in index["members"] if each["settings"]["learning_rate"] == rate]
+    paths = [folder / "members" / each / "result.json" for each in found]
+    return [json.loads(path.read_text())[name] for path in paths if path.exists()]
+
+
+def test_each_setting_has_the_figures_of_its_members(tmp_path):
+    folder = a_sweep(tmp_path / "s")
+    assert write_summary(folder) == [folder / "summary.csv", folder / "summary.json"]
+    settings = [line for line in lines_of(folder) if line["kind"] == "setting"]
+    assert [(line["rank"], line["learning_rate"]) for line in settings] == [("1", "0.1"), ("2", "0.3"), ("3", "0.01")]
+    for line in settings:
+        assert (line["runs"], line["finished"], line["seed"]) == (str(SEEDS), str(SEEDS), "")
+        for column in ("validation_accuracy", "train_loss"):
+            values = results_of(folder, column, float(line["learning_rate"]))
+            assert math.isclose(float(line[column]), statistics.fmean(values), rel_tol=1e-11)
+            assert math.isclose(float(line[f"{column}_sd"]), np.std(values, ddof=1), rel_tol=1e-9)
+            low, high = float(line[f"{column}_low"]), float(line[f"{column}_high"])
+            half = 2.571 * np.std(values, ddof=1) / math.sqrt(SEEDS)  # the t interval, to which it is close
+            assert 0.6 * half < (high - low) / 2 < 1.2 * half
+    record = json.loads((folder / "summary.json").read_text())
+    assert [each["settings"] for each in record["settings"]] == [{"learning_rate": rate} for rate in (0.1, 0.3, 0.01)]
+    assert record["settings"][0]["validation_accuracy"]["mean"] == float(settings[0]["validation_accuracy"])
+    assert record["ranked_by"] == "validation_accuracy"
+
+
+def test_each_member_has_a_line_in_the_order_of_the_sweep(tmp_path):
+    folder = a_sweep(tmp_path / "s")
+    write_summary(folder)
+    runs = [line for line in lines_of(folder) if line["kind"] == "run"]
+    assert [line["name"] for line in runs] == [f"{i:04d}" for i in range(3 * SEEDS)]
+    for line in runs:
+        result = json.loads((folder / "members" / line["name"] / "result.json").read_text())
+        assert float(line["validation_accuracy"]) == result["validation_accuracy"]
+        assert float(line["train_loss"]) == result["train_loss"]
+        assert line["test_accuracy"] == ("" if float(line["learning_rate"]) != 0.1 else repr(result["accuracy"]))
+
+
+def test_the_test_set_never_ranks_and_its_figures_are_those_of_the_best_alone(tmp_path):
+    """In this sweep the best setting by the test set is the worst by the held-out samples."""
+    folder = a_sweep(tmp_path / "s")
+    write_summary(folder)
+    tested = [line for line in lines_of(folder) if line["test_accuracy"] or line["test_loss"]]
+    assert {line["learning_rate"] for line in tested} == {"0.1"}
+    record = json.loads((folder / "summary.json").read_text())
+    assert ["test_accuracy" in each for each in record["settings"]] == [True, False, False]
+    assert sum("test_accuracy" in each for each in record["runs"]) == SEEDS
+    out = call("runs", folder, "--summary").out
+    best = statistics.fmean(results_of(folder, "accuracy", 0.1))
+    assert f"best: learning rate 0.1: {100 * best:.2f} % (s.d. " in out
+    assert out.count("of the test images right") == 1
+    assert "never by the test set" in out
+
+
+def test_without_held_out_samples_nothing_is_ranked_and_the_reason_is_given(tmp_path):
+    folder = a_sweep(tmp_path / "s", held_out=False)
+    write_summary(folder)
+    settings = [line for line in lines_of(folder) if line["kind"] == "setting"]
+    assert [line["learning_rate"] for line in settings] == ["0.01", "0.1", "0.3"]  # as given
+    assert {line["rank"] for line in settings} == {""}
+    assert all(line["test_accuracy"] for line in settings)
+    record = json.loads((folder / "summary.json").read_text())
+    assert record["ranked_by"] is None
+    out = call("runs", folder, "--summary").out
+    assert "not ranked: no samples were held out, and the best on the test set would look better there" in out
+    assert "best:" not in out
+    assert "rank " not in out
+
+
+def test_settings_on_different_data_are_not_ranked(tmp_path):
+    members = [{"dataset": name, "seed": seed} for name in ("mnist", "kmnist") for seed in range(2)]
+    folder = write_sweep(tmp_path / "s", members, [{"validation_accuracy": 0.5}] * 4)
+    assert "differ in dataset" in summary_of(folder).note
+    mixed = [{"validation": count} for count in (0, 100)]
+    folder = write_sweep(tmp_path / "t", mixed, [{}, {"validation_accuracy": 0.5}])
+    assert "some settings hold no samples out" in summary_of(folder).note
+    folder = write_sweep(tmp_path / "u", [{"seed": 1}, {"seed": 2}], [{"validation_accuracy": 0.5}] * 2)
+    assert "one setting only" in summary_of(folder).note
+    assert summary_of(folder).groups[0].name == "all runs"
+
+
+def test_a_setting_with_failed_members_comes_after_those_without(tmp_path):
+    folder = a_sweep(tmp_path / "s", without=[SEEDS, 0], failures={f"{SEEDS:04d}": {"reason": "the loss is nan"}})
+    summary = summary_of(folder)
+    assert [each.settings["learning_rate"] for each in summary.groups] == [0.3, 0.01, 0.1]
+    assert [(len(each.members), each.finished) for each in summary.groups] == [(6, 6), (6, 5), (6, 5)]
+    write_summary(folder)
+    states = {line["name"]: line["state"] for line in lines_of(folder) if line["kind"] == "run"}
+    assert (states["0000"], states[f"{SEEDS:04d}"], states["0001"]) == ("not run", "failed", "finished")
+    runs = json.loads((folder / "summary.json").read_text())["runs"]
+    assert runs[SEEDS]["reason"] == "the loss is nan"
+    out = call("runs", folder, "--summary").out
+    assert "2 of 18 runs are not finished" in out
+    assert "settings with failed runs come last" in out
+
+
+def test_an_unfinished_run_does_not_count(tmp_path):
+    """Its last report may even have the accuracy on held-out samples."""
+    folder = a_sweep(tmp_path / "s", without=[0])
+    reports = [a_report(0, 500, validation_accuracy=1.0)]
+    write_run(folder / "members" / "0000", {"learning_rate": 0.01, "seed": 0}, reports)
+    assert table.sweep_rows(folder)[0][0].validation_accuracy == 1.0
+    group = summary_of(folder).groups[-1]
+    assert group.results["validation_accuracy"].n == SEEDS - 1
+    assert group.results["validation_accuracy"].mean < 0.5
+    write_summary(folder)
+    assert next(line for line in lines_of(folder) if line["name"] == "0000")["validation_accuracy"] == ""
+
+
+def test_losses_close_to_the_largest_number_are_left_out(tmp_path):
+    """Warnings are errors here, and the sum of two such numbers is infinite."""
+    results = [{"validation_accuracy": 0.5, "train_loss": 1.7e308, "test_loss": 1e200}] * 6
+    folder = write_sweep(tmp_path / "s", [{"seed": seed} for seed in range(6)], results)
+    write_summary(folder)
+    setting = lines_of(folder)[0]
+    assert (setting["train_loss"], setting["test_loss"], setting["validation_accuracy"]) == ("", "", "0.5")
+    assert call("runs", folder, "--summary").code == 0
+
+
+def test_a_sweep_of_which_nothing_has_run(tmp_path):
+    folder = a_sweep(tmp_path / "s", without=range(3 * SEEDS))
+    write_summary(folder)
+    assert [line["finished"] for line in lines_of(folder)[:3]] == ["0"] * 3
+    out = call("runs", folder, "--summary").out
+    assert "not ranked: no run has finished" in out
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path, monkeypatch):
+    """Wherever and whenever the members ran: so a cluster that lost a worker ends in the same summary.csv."""
+    one, other = a_sweep(tmp_path / "one"), a_sweep(tmp_path / "other")
+    write_summary(one)
+    for i, path in enumerate(sorted(other.glob("members/*/result.json"), reverse=True)):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "seconds": 100.0 + i, "samples_per_second": 3.0}))
+        os.utime(path, (1e9 + i, 1e9 + i))
+    monkeypatch.setattr(platform, "node", lambda: "elsewhere")
+    write_summary(other)
+    assert (one / "summary.csv").read_bytes() == (other / "summary.csv").read_bytes()
+    runs = json.loads((other / "summary.json").read_text())["runs"]
+    assert runs[-1]["seconds"] == 100.0
+    write_summary(one)
+    assert (one / "summary.csv").read_bytes() == (other / "summary.csv").read_bytes()
+
+
+def test_any_runs_can_be_summarised(tmp_path):
+    for i in range(4):
+        result = {"accuracy": 0.9, "validation_accuracy": 0.9 + i / 100}
+        write_run(tmp_path / "runs" / f"r{i}", {"seed": i, "hidden": [4 + i % 2]}, [], result)
+    write_run(tmp_path / "runs" / "x", {"hidden": [7]}, [], {})
+    (tmp_path / "runs" / "x" / "config.json").write_text("{")
+    rows, _ = table.find_runs([tmp_path / "runs"])
+    summary = summarise(rows)
+    assert [(each.name, each.finished) for each in summary.groups] == [("hidden 5", 2), ("hidden 4", 2)]
+    outcome = call("runs", tmp_path / "runs", "--summary")
+    assert_one_line(outcome, 1, "is not JSON")
+    assert "an interval needs 5 finished runs of a setting or more" in outcome.out
+    listed = [*csv.DictReader(io.StringIO(call("runs", tmp_path / "runs", "--summary", "--csv").out))]
+    assert [line["kind"] for line in listed] == ["setting"] * 2 + ["run"] * 5
+    assert json.loads(call("runs", tmp_path / "runs", "--summary", "--json").out)["ranked_by"] == "validation_accuracy"
+
+
+def test_the_summary_is_at_most_as_wide_as_the_terminal(tmp_path, monkeypatch):
+    folder = a_sweep(tmp_path / "s")
+    monkeypatch.setenv("COLUMNS", "80")
+    table_lines = call("runs", folder, "--summary").out.partition("\n\n")[0].splitlines()
+    assert max(map(len, table_lines)) <= 80
+    assert len(table_lines) in (4, 5)
+    monkeypatch.setenv("COLUMNS", "40")
+    assert call("runs", folder, "--summary").out.startswith("1: learning rate 0.1, runs 6, held out % 6")
+
+
+def test_a_summary_that_cannot_be_written_is_one_line_and_keeps_the_old_one(tmp_path, monkeypatch):
+    from mlp_xp.files import FileError
+
+    folder = a_sweep(tmp_path / "s")
+    write_summary(folder)
+    before = (folder / "summary.csv").read_bytes()
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(FileError, match=r"summary\.csv': cannot write: No space left"):
+        write_summary(folder)
+    assert (folder / "summary.csv").read_bytes() == before
