@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlp_xp.data import tables
-from mlp_xp.data.tables import Table, TableError, read_table
+from mlp_xp.data.tables import Table, TableError, column_names, read_table
 
 IRIS = "length,width,kind\n5.1,3.5,setosa\n7.0,3.2,versicolor\n6.3,3.3,virginica\n"
 FUZZ = settings(
@@ -148,6 +148,20 @@ def test_whatever_the_standard_library_writes(
 
 
 # What is read: Parquet.
+
+
+def test_names_of_columns(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("\n" + IRIS)
+    assert column_names(tmp_path / "t.csv") == ("length", "width", "kind")
+    assert column_names(write_parquet(tmp_path / "t.parquet", {"x": ["text"], "kind": [1]})) == ("x", "kind")
+    for content, fault in (
+        (b"", "empty: no header"),
+        (b"1.5,2.5\n", "all names of columns are numbers"),
+        (b"PAR1", "is"),
+    ):
+        (tmp_path / "t.csv").write_bytes(content)
+        with pytest.raises(TableError, match=fault):
+            column_names(tmp_path / "t.csv")
 
 
 def write_parquet(path: Path, columns: dict[str, Any], **options: Any) -> Path:

@@ -13,6 +13,7 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple, NoReturn, cast
 
 import numpy as np
@@ -83,10 +84,18 @@ def read_table(path: str | os.PathLike[str], label: str | None = None) -> Table:
     with open_file(path, TableError) as (stream, length):
         if length is not None and cast(io.BufferedReader, stream).peek(4).startswith(PARQUET_MAGIC):
             return _read_parquet(stream, length, label)
-        with io.TextIOWrapper(
-            cast(BinaryIO, stream), encoding="utf-8-sig", errors="surrogateescape", newline=""
-        ) as text:
+        with _as_text(stream) as text:
             return _read_csv(text, label)
+
+
+def column_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the names of all columns of a table that `read_table` reads. Raises TableError."""
+    with open_file(path, TableError) as (stream, length):
+        if length is not None and cast(io.BufferedReader, stream).peek(4).startswith(PARQUET_MAGIC):
+            with _parquet(stream) as file:
+                return tuple(file.schema_arrow.names)
+        with _as_text(stream) as text:
+            return tuple(_header(_records(csv.reader(_lines(text), strict=True, skipinitialspace=True)))[1])
 
 
 # Both formats.
@@ -135,14 +144,23 @@ def _is_text(name: str, example: str) -> str:
 # CSV.
 
 
-def _read_csv(text: io.TextIOWrapper, label: str | None) -> Table:
-    reader = csv.reader(_lines(text), strict=True, skipinitialspace=True)
-    records = _records(reader)
+def _as_text(stream: io.BufferedIOBase) -> io.TextIOWrapper:
+    return io.TextIOWrapper(cast(BinaryIO, stream), encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _header(records: Iterator[tuple[int, list[str]]]) -> tuple[int, list[str]]:
+    """Return the number of the first line that is not empty, and the names in it."""
     number, names = next(records, (0, []))
     if not number:
         raise TableError("empty: no header was found; give a table with the names of its columns in the first line")
     names = [name.strip() for name in names]
     _check_names(names, number)
+    return number, names
+
+
+def _read_csv(text: io.TextIOWrapper, label: str | None) -> Table:
+    records = _records(csv.reader(_lines(text), strict=True, skipinitialspace=True))
+    number, names = _header(records)
     columns = _columns(names, label, f"line {number}: ")
     lines, values, labels = array("q"), bytearray(), _Labels()
     flags: list[int] | None = None
@@ -335,19 +353,17 @@ def _check_label(text: str, where: str) -> None:
 # Parquet.
 
 
-def _read_parquet(stream: io.BufferedIOBase, length: int, label: str | None) -> Table:
+@contextmanager
+def _parquet(stream: io.BufferedIOBase, **options: Any) -> Iterator[Any]:
+    """Open a Parquet file. A fault in it, also in the `with` block, is a TableError."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
         raise TableError(f"Parquet needs pyarrow, which {not_installed('pyarrow')}") from error
     try:
-        with pq.ParquetFile(cast(BinaryIO, stream)) as file:
-            columns = _check_parquet(file, length, label)
-            texts = [] if label is None or not _is_string(file.schema_arrow.field(columns.label).type) else [label]
-            # Else a short file could repeat a long label without limit.
-            with pq.ParquetFile(cast(BinaryIO, stream), metadata=file.metadata, read_dictionary=texts) as again:
-                return _read_batches(again, columns)
+        with pq.ParquetFile(cast(BinaryIO, stream), **options) as file:
+            yield file
     except MemoryError:
         raise
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -355,6 +371,15 @@ def _read_parquet(stream: io.BufferedIOBase, length: int, label: str | None) -> 
             raise
         fault = printable(" ".join(str(error).split())[:200]) or type(error).__name__
         raise TableError(f"is a damaged Parquet file: {fault}; write it again") from error
+
+
+def _read_parquet(stream: io.BufferedIOBase, length: int, label: str | None) -> Table:
+    with _parquet(stream) as file:
+        columns = _check_parquet(file, length, label)
+        texts = [] if label is None or not _is_string(file.schema_arrow.field(columns.label).type) else [label]
+        # Else a short file could repeat a long label without limit.
+        with _parquet(stream, metadata=file.metadata, read_dictionary=texts) as again:
+            return _read_batches(again, columns)
 
 
 def _check_parquet(file: Any, length: int, label: str | None) -> _Columns:
