@@ -13,7 +13,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.dataset import UNNAMED, Dataset
+from mlp_xp.dataset import UNNAMED, Dataset, described
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import Evaluation, confusion_matrix
 from mlp_xp.runs import run_folder
@@ -73,8 +73,8 @@ class RunEvaluation(NamedTuple):
     """A run's network on a test set."""
 
     result: Evaluation
-    matrix: np.ndarray
-    """Confusion matrix, int64 (classes, classes). Rows: true class; columns: predicted class."""
+    matrix: np.ndarray | None
+    """Confusion matrix, int64 (classes, classes). Rows: true class; columns: predicted class. None for other tasks."""
     class_names: tuple[str, ...]
 
 
@@ -86,11 +86,12 @@ def evaluate_run(
     data: str | Path | Dataset | None = None,
     cache_dir: str | Path | None = None,
 ) -> RunEvaluation:
-    """Evaluate a run's network on the test set of its data, or of other data.
+    """Evaluate a run's network on the test set of its data, or of other data, prepared as the run's inputs were.
 
     backend, device: as `open_backend` takes them. data, cache_dir: as `load_dataset` takes them, by default the run's
-    own data, which must not have changed; or a Dataset with arrays on the backend's device. Raises BackendError,
-    RunError, also if the network's outputs are not finite, and what `load_dataset` raises.
+    own data, which must not have changed; or a Dataset with arrays on the backend's device, which must be given if the
+    run's own data were in memory. Raises BackendError, RunError, also if the network's outputs are not finite, and what
+    `load_dataset` raises.
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
@@ -98,7 +99,9 @@ def evaluate_run(
     dataset = _data_of(run_dir, opened, data, cache_dir)
     check_classes(model, dataset)
     result = evaluation_of(run_dir, model, dataset, opened)
-    probabilities = probabilities_of(run_dir, model, dataset.test_images, opened, dataset.prepare)
+    if model.task != "classes":
+        return RunEvaluation(result, None, model.class_names)
+    probabilities = probabilities_of(run_dir, model, dataset.test_images, opened)
     predictions = np.argmax(probabilities, axis=1)
     matrix = confusion_matrix(opened.to_numpy(dataset.test_labels), predictions, len(model.class_names))
     return RunEvaluation(result, matrix, model.class_names)
@@ -124,11 +127,11 @@ def predict_pictures(
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
-    rows, columns = model.image_shape
-    if rows != columns:
+    rows, *others = model.image_shape
+    if others != [rows] or model.task != "classes" or model.preparation != "bytes":
         raise MlpXpError(
-            f"the run's network takes images of {rows} x {columns}, but pictures are converted to squares only; use a "
-            "run with square images"
+            f"the run's network takes {described(model.image_shape)}, but pictures are converted to squares only; "
+            "use a run with square images"
         )
     opened = backend_for(run_dir, backend, device)
     read = read_pictures([_path(picture, "pictures") for picture in pictures], size=rows, fitted=round(rows * 20 / 28))
@@ -181,6 +184,12 @@ def _data_of(
     if isinstance(data, Dataset):
         return data
     settings, _ = run_folder.read_config(run_dir)
+    if data is None and run_folder.data_of(settings) == UNNAMED:
+        raise MlpXpError(
+            f"{str(run_dir)!r}: the run's data were in memory; give them again as a Dataset, from load_dataset or "
+            "Dataset.from_arrays",
+            setting="data",
+        )
     dataset = load_dataset(run_folder.data_of(settings) if data is None else data, backend, cache_dir=cache_dir)
     if data is None:
         run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, backend)})

@@ -18,7 +18,7 @@ import numpy as np
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.functional import ACTIVATIONS, Array
-from mlp_xp.losses import cross_entropy_derivative
+from mlp_xp.losses import LOSSES, Loss
 from mlp_xp.network import Layer, forward
 from mlp_xp.steps import State, Step, make_update_and_descend
 
@@ -31,7 +31,7 @@ def can_defer(config: TrainConfig) -> bool:
     return config.defer_updates and config.batch_size == 1 and config.optimizer == "sgd" and not config.weight_decay
 
 
-def make_deferred_block(config: TrainConfig, backend: Backend) -> Step:
+def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSSES["classes"]) -> Step:
     """Return `block(state, batch) -> state, logits`, which takes K <= BLOCK_STEPS steps.
 
     batch and logits are those of the step from `steps.make_step` with a further first axis of length K. The state is
@@ -51,7 +51,7 @@ def make_deferred_block(config: TrainConfig, backend: Backend) -> Step:
         z = product - overlap @ errors + bias
         # The layers above the first are a network of their own, whose input is the first layer's output.
         inputs = forward(above, activation.function(z, xp=xp), activation=activation, xp=xp) if above else (z,)
-        error = scale * cross_entropy_derivative(inputs[-1], targets, xp=xp)
+        error = scale * loss.derivative(inputs[-1], targets, xp=xp)
         for i in reversed(range(1, len(layers))):
             layers[i], slots[i], error = update_and_descend(layers[i], slots[i], inputs[i - 1], error, coefficients)
         bias -= error[0, ...]

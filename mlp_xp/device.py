@@ -1,4 +1,4 @@
-"""Networks and training state on a device."""
+"""Networks, data sets and training state on a device."""
 
 from functools import partial
 
@@ -6,6 +6,8 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
+from mlp_xp.dataset import Dataset
+from mlp_xp.functional import Array
 from mlp_xp.network import Layer, Network, initial_layers
 from mlp_xp.optimizers import OPTIMIZERS
 from mlp_xp.steps import State
@@ -14,6 +16,19 @@ from mlp_xp.steps import State
 def to_device(network: Network, backend: Backend) -> Network:
     """Copy a network on the host to the backend's device, in the backend's dtype."""
     return tuple(Layer(*(backend.asarray(array, backend.dtype) for array in layer)) for layer in network)
+
+
+def place_dataset(dataset: Dataset, backend: Backend) -> Dataset:
+    """Copy a data set from the host to the backend's device, its floats in the backend's dtype."""
+
+    def place(array: np.ndarray | None) -> Array | None:
+        return array if array is None else backend.asarray(array, backend.dtype if array.dtype.kind == "f" else None)
+
+    prepare = dataset.prepare._replace(fitted=tuple(map(place, dataset.prepare.fitted)))
+    images, labels, test_images, test_labels = map(place, dataset[:4])
+    return dataset._replace(
+        train_images=images, train_labels=labels, test_images=test_images, test_labels=test_labels, prepare=prepare
+    )
 
 
 def copy_network(network: Network, backend: Backend) -> Network:

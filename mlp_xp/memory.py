@@ -58,7 +58,7 @@ def check_memory(
         config,
         sizes,
         dataset.train_images.shape[0],
-        dataset.test_images.shape[0],
+        0 if dataset.test_images is None else dataset.test_images.shape[0],
         backend.xp.finfo(backend.dtype).bits // 8,
         saves=saves,
     )
@@ -118,7 +118,7 @@ def training_memory(
     chunk = copy + itemsize * numbers
 
     evaluated = max(test_samples, config.validation)
-    part = images_per_part(evaluated, features) * max(a + b for a, b in pairwise(sizes))
+    part = images_per_part(evaluated, features) * max(a + b for a, b in pairwise(sizes)) if evaluated else 0
     evaluation = itemsize * max(part, 2 * evaluated * classes)
 
     device = state + max(chunk, evaluation)

@@ -5,10 +5,11 @@ Notation, for a batch of B samples. The inputs are a_0 = x, shape (B, n_0). Laye
 
     z_l = a_l W_l + b_l            a_{l+1} = f(z_l), where f is the activation; the last z are the logits.
 
-The loss L is the mean cross-entropy of softmax(logits). Backpropagation (Rumelhart, Hinton and Williams, 1986) applies
-the chain rule from the last layer to the first. The error of layer l is e_l = dL/dz_l, shape (B, n_{l+1}):
+The loss L is the mean over the samples of one of `losses.LOSSES`, each of which has a link. Backpropagation
+(Rumelhart, Hinton and Williams, 1986) applies the chain rule from the last layer to the first. The error of layer l is
+e_l = dL/dz_l, shape (B, n_{l+1}):
 
-    last layer     e = (softmax(logits) - targets) / B           (`losses.cross_entropy_derivative`)
+    last layer     e = (link(logits) - targets) / B              (derived in `losses`)
     weights        dL/dW_l = a_l^T e_l        because dz_l[s, j] / dW_l[i, j] = a_l[s, i]
     bias           dL/db_l = sum_s e_l[s]     because dz_l[s, j] / db_l[j] = 1
     layer below    e_{l-1} = (e_l W_l^T) * f'(z_{l-1})           because dz_l[s, j] / da_l[s, i] = W_l[i, j]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from mlp_xp.config import TrainConfig
 from mlp_xp.functional import ACTIVATIONS, Array
-from mlp_xp.losses import cross_entropy_derivative
+from mlp_xp.losses import LOSSES, Loss
 from mlp_xp.network import Layer, Network, error_below, forward, gradient
 from mlp_xp.optimizers import OPTIMIZERS, Slots
 
@@ -21,11 +21,12 @@ class State(NamedTuple):
 Step = Callable[[State, tuple[Array, ...]], tuple[State, Array]]
 
 
-def make_step(config: TrainConfig, *, xp: Any) -> Step:
+def make_step(config: TrainConfig, loss: Loss = LOSSES["classes"], *, xp: Any) -> Step:
     """Return `step(state, (x, targets, scale, *coefficients)) -> state, logits`.
 
-    x: inputs (B, n_0). targets: one-hot labels (B, n_L). scale: the error at the output is multiplied by it; it
-    includes 1 / B. coefficients: see `optimizers`. logits: (B, n_L), from before the update. The state is donated.
+    x: inputs (B, n_0). targets: (B, n_L), for classes one-hot labels. scale: the error at the output is multiplied by
+    it; it includes 1 / B. coefficients: see `optimizers`. logits: (B, n_L), from before the update. The state is
+    donated.
     """
     activation = ACTIVATIONS[config.activation]
     update = OPTIMIZERS[config.optimizer].make_update(weight_decay=config.weight_decay, xp=xp)
@@ -35,7 +36,7 @@ def make_step(config: TrainConfig, *, xp: Any) -> Step:
         x, targets, scale, *coefficients = batch
         layers, slots = list(state.network), list(state.slots)
         *inputs, logits = forward(layers, x, activation=activation, xp=xp)
-        error = scale * cross_entropy_derivative(logits, targets, xp=xp)
+        error = scale * loss.derivative(logits, targets, xp=xp)
         for i in reversed(range(1, len(layers))):
             layers[i], slots[i], error = update_and_descend(layers[i], slots[i], inputs[i], error, coefficients)
         layers[0], slots[0] = update(layers[0], gradient(x, error, xp=xp), slots[0], *coefficients)

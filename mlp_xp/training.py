@@ -1,5 +1,6 @@
 """A training run as a generator of events. It prints nothing and writes nothing."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
@@ -16,7 +17,7 @@ from mlp_xp.device import copy_network, initial_state
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Array
 from mlp_xp.memory import check_memory
-from mlp_xp.metrics import evaluate
+from mlp_xp.metrics import Evaluation, evaluate
 from mlp_xp.network import Network, count_parameters
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
 from mlp_xp.plan import Chunk, ceil_divide, plan_epoch
@@ -42,19 +43,27 @@ class Report(NamedTuple):
     order. In the closing report, and at the end of an epoch with validation, the number of training samples."""
     loss: float
     """Of the step, before its update."""
-    accuracy: float
-    """On the test set, after the update."""
+    accuracy: float | None
+    """On the test set, after the update; None without a test set, and for regression."""
     seconds: float
     """Since the start of training, including everything."""
     train_loss: float
     """Mean over the samples since the last report."""
-    test_loss: float
+    test_loss: float | None
+    """None without a test set."""
     samples_per_second: float
     """Of training since the last report, without evaluation."""
     network: Network
     """A copy on the device. In the closing report the best network by validation, if samples are held out."""
     validation_accuracy: float | None = None
     """On the held-out samples, in the report at the end of an epoch; in the closing report the best network's."""
+    validation_r2: float | None = None
+    """For regression instead of the accuracy."""
+    label_accuracy: float | None = None
+    """On the test set, for several labels at once. This and the next two: see `metrics.Evaluation`."""
+    r2: float | None = None
+    """On the test set, for regression."""
+    rmse: float | None = None
 
 
 class Tally(NamedTuple):
@@ -74,7 +83,7 @@ class Tally(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The network with the highest accuracy on the held-out samples so far, and its epoch."""
+    """The network with the highest accuracy, or R² for regression, on the held-out samples so far, and its epoch."""
 
     network: Network
     accuracy: float
@@ -147,26 +156,34 @@ def trajectory(
     sizes = layer_sizes(config, dataset)
     state, random = initial_state(config, sizes, backend)
     total_steps = config.warm_up_steps + config.epochs * ceil_divide(samples, config.batch_size)
-    run_chunk = make_chunk(config, backend, dataset.prepare)
-    evaluate_on = partial(evaluate, activation=config.activation, backend=backend, prepare=dataset.prepare)
+    run_chunk = make_chunk(config, backend, dataset.prepare.function, dataset.task)
+    evaluate_on = partial(
+        evaluate, activation=config.activation, backend=backend, prepare=dataset.prepare, task=dataset.task
+    )
 
-    def make_report(position: Position, network: Network, sample: int, validation_accuracy: float | None) -> Report:
+    def make_report(position: Position, network: Network, sample: int, score: float | None) -> Report:
         check_state(position, backend)
-        test = evaluate_on(network, dataset.test_images, dataset.test_labels)
-        if not np.isfinite(test.loss):  # the last update diverged, which the losses of the steps before it do not show
-            raise _diverged(f"test loss after sample {sample}", position.epoch, test.loss)
+        test: Evaluation | None = None
+        if dataset.test_images is not None:
+            test = evaluate_on(network, dataset.test_images, dataset.test_labels)
+            if not np.isfinite(test.loss):  # the last update diverged, which no loss of the steps before it shows
+                raise _diverged(f"test loss after sample {sample}", position.epoch, test.loss)
         tally = position.tally
         return Report(
             epoch=position.epoch,
             sample=sample,
             loss=position.loss,
-            accuracy=test.accuracy,
+            accuracy=test and test.accuracy,
             seconds=time.perf_counter() - began,
             train_loss=tally.loss / tally.samples,
-            test_loss=test.loss,
+            test_loss=test and test.loss,
             samples_per_second=tally.samples / tally.seconds,
             network=copy_network(network, backend),
-            validation_accuracy=validation_accuracy,
+            validation_accuracy=None if dataset.task == "regression" else score,
+            validation_r2=score if dataset.task == "regression" else None,
+            label_accuracy=test and test.label_accuracy,
+            r2=test and test.r2,
+            rmse=test and test.rmse,
         )
 
     # A resumed run has its own state, and needs only the random generator of the initial one.
@@ -195,6 +212,7 @@ def trajectory(
             dataset.train_labels,
             backend.asarray(order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)),
             backend.asarray(coefficients, backend.dtype),
+            dataset.prepare.fitted,
         )
         losses = backend.to_numpy(device_losses).astype(np.float64)
         check_finite(losses, epoch, chunk)
@@ -207,22 +225,22 @@ def trajectory(
             tally=tally.add(losses, chunk, time.perf_counter() - chunk_began),
         )
 
-        report = accuracy = None
+        report = score = None
         if chunk.validate:
             check_state(position, backend)
-            accuracy = evaluate_on(state.network, *held_out).accuracy
-            if position.best is None or accuracy > position.best.accuracy:
-                position = position._replace(best=Best(copy_network(state.network, backend), accuracy, epoch))
+            score = evaluate_on(state.network, *held_out).score
+            if position.best is None or score > position.best.accuracy:
+                position = position._replace(best=Best(copy_network(state.network, backend), score, epoch))
         if chunk.report is not None:
-            report = make_report(position, state.network, chunk.report, accuracy)
+            report = make_report(position, state.network, chunk.report, score)
             position = position._replace(reports=position.reports + 1)
         position = position._replace(seconds=time.perf_counter() - began)
         yield Event(position, losses, report, chunk.checkpoint, closing=False)
         if is_cut:
             return
 
-    network, accuracy = position.best[:2] if position.best else (position.state.network, None)
-    report = make_report(position, network, samples, accuracy)
+    network, score = position.best[:2] if position.best else (position.state.network, None)
+    report = make_report(position, network, samples, score)
     position = position._replace(seconds=report.seconds)
     yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
 
@@ -254,9 +272,11 @@ def _chunks(
 
 
 def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:
-    """Return (n_0, ..., n_L): the pixels of an image, the units of each hidden layer, the number of classes."""
-    _, rows, columns = dataset.train_images.shape
-    return (rows * columns, *config.hidden, len(dataset.class_names))
+    """Return (n_0, ..., n_L): the pixels of an image, the units of each hidden layer, the number of classes.
+
+    Or, for other data, the numbers of features and of outputs.
+    """
+    return (math.prod(dataset.train_images.shape[1:]), *config.hidden, len(dataset.class_names))
 
 
 def step_coefficients(config: TrainConfig, chunk: Chunk, first_step: int, total_steps: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from rich.table import Table
 from mlp_xp.api import evaluate_run
 from mlp_xp.commands.command_line import Positional, parse
 from mlp_xp.commands.data import naming_option
-from mlp_xp.errors import printable
+from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.metrics import precision_and_recall
 from mlp_xp.show.terminal import plain_console, say, thousands
 
@@ -46,6 +46,8 @@ def main() -> None:
             data=arguments.data_dir,
             cache_dir=arguments.cache_dir,
         )
+    if matrix is None or result.accuracy is None:
+        raise MlpXpError("the run's network has no classes; evaluate it with evaluate_run in Python")
     class_names = tuple(map(printable, class_names))  # from a file that may be anybody's
     console = plain_console()
     say(

@@ -235,7 +235,7 @@ def train(
     resume = f"; resume with: {command}"
     with stop.printing():
         terminal.say(console, f"{terminal.describe(settings, dataset, backend)}\nrun      {folder}\n", indent=9)
-        console.print(terminal.header(settings.train), soft_wrap=True)
+        console.print(terminal.header(settings.train, dataset.task), soft_wrap=True)
 
     def show(event: Event) -> None:
         if event.report is None:
@@ -274,7 +274,9 @@ def train(
     with stop.printing():
         terminal.say(console, f"\n{terminal.summary(event.report, dataset)}")
         if event.position.best:
-            terminal.say(console, terminal.selected(event.position.best, event.position.epoch, settings.train))
+            terminal.say(
+                console, terminal.selected(event.position.best, event.position.epoch, settings.train, dataset.task)
+            )
     draw_pictures(folder, dataset, backend, console, stop)
     if stop.error:
         raise stop.error_at(f"after the end of the training; the run in {str(folder)!r} is complete")
@@ -332,7 +334,7 @@ def make_event_writer() -> Callable[[Path], None]:
         samples = run_folder.read_config(folder)[1]["train_samples"]
         records = run_folder.read_metrics(folder)
         for record in records[written:]:
-            for name in ("loss", "train_loss", "test_loss", "accuracy", "samples_per_second", "validation_accuracy"):
+            for name in record.keys() - {"epoch", "sample", "seconds"}:
                 if record.get(name) is not None:
                     writer.add_scalar(name, record[name], step=record["epoch"] * samples + record["sample"])
         writer.flush()

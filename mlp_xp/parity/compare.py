@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_xp.backend import Backend, BackendFailure, open_backend
+from mlp_xp.checks import DatasetError
 from mlp_xp.config import ConfigError, TrainConfig, check_range
 from mlp_xp.dataset import Dataset
+from mlp_xp.device import place_dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Array
 from mlp_xp.metrics import predict_logits
@@ -136,9 +138,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
 
     dataset: arrays on the host. Raises ConfigError for fewer than one step, and what `trajectory` raises.
     """
-    on_device = dataset._replace(
-        **{name: backend.asarray(array) for name, array in dataset._asdict().items() if isinstance(array, np.ndarray)}
-    )
+    on_device = place_dataset(dataset, backend)
     check_range("steps", steps)
     config.check_fits(dataset.train_images.shape[0])
     # The number of epochs follows from the steps, not from the configuration.
@@ -153,7 +153,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     tally = Tally()
 
     def logits(network: Network, images: Array) -> Array:
-        return predict_logits(network, images, activation=config.activation, backend=backend, prepare=dataset.prepare)
+        return predict_logits(network, images, activation=config.activation, backend=backend, prepare=on_device.prepare)
 
     for event in trajectory(config, on_device, backend, stop_after=config.warm_up_steps + steps):
         if event.closing:
@@ -178,8 +178,8 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
         np.stack([values for _, values in looks]).astype(np.float64),
         tuple(backend.to_numpy(array).astype(np.float64) for layer in network for array in layer),
         np.array([step for step, _ in reports], np.int64),
-        tuple(report.accuracy for _, report in reports),
-        tuple(report.test_loss for _, report in reports),
+        tuple(report.accuracy or 0.0 for _, report in reports),
+        tuple(report.test_loss or 0.0 for _, report in reports),
         np.array(margins).reshape(len(reports), len(predictions)),
         backend.to_numpy(last_logits).astype(np.float64),
         predictions,
@@ -389,6 +389,8 @@ def check(
     fails, or has a loss that is not finite where the reference is finite, gives a Failure. Raises what `record` raises
     for the reference, such as DivergenceError.
     """
+    if dataset.task != "classes" or dataset.test_images is None:
+        raise DatasetError("the parity check compares predicted classes of a test set; give data with both")
     length = longest_dot_product(config, dataset)
     amplified = amplification(config)
     for backend in backends if fixed_tolerance is None and amplified > 1 else ():

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,16 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backend import DTYPES, Backend, open_backend
-from mlp_xp.dataset import Dataset, Prepare, flatten_and_scale
+from mlp_xp.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.device import to_device
 from mlp_xp.files import write_whole
 from mlp_xp.functional import ACTIVATIONS, Array
+from mlp_xp.losses import LOSSES
 from mlp_xp.metrics import Evaluation, evaluate, predict
 from mlp_xp.network import Layer, Network
 from mlp_xp.regular import UnfitFileError, open_regular, read_fault
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, FREE_SETTINGS, MODEL, read_config
+from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, FREE_SETTINGS, MODEL, preparation_of, read_config
 from mlp_xp.runs.settings import Settings, flatten, unflatten
 from mlp_xp.steps import State
 from mlp_xp.training import Best, Position, Tally
@@ -37,7 +39,12 @@ MODEL_FACTS: records.Schema = {
     "dtype": records.choice(DTYPES),
     "image_shape": records.IMAGE_SHAPE,
     "class_names": records.CLASS_NAMES,
+    "task": records.choice(LOSSES),
+    "preparation": records.choice(PREPARATIONS),
 }
+# What the fitted arrays of a preparation are called, and what a model has that is older than these two facts.
+FITTED = {"bytes": (), "standardize": ("shift", "scale"), "unchanged": ()}
+DEFAULTS = {"task": "classes", "preparation": "bytes"}
 
 
 class Model(NamedTuple):
@@ -47,8 +54,19 @@ class Model(NamedTuple):
     """On the host."""
     activation: str
     dtype: str
-    image_shape: tuple[int, int]
+    image_shape: tuple[int, ...]
+    """The shape of one input."""
     class_names: tuple[str, ...]
+    task: str = "classes"
+    preparation: str = "bytes"
+    """A key of PREPARATIONS."""
+    fitted: tuple[np.ndarray, ...] = ()
+    """The preparation's arrays, (features,) each, on the host."""
+
+    def prepare(self, backend: Backend) -> Preparation:
+        """Return the preparation of inputs, with its arrays on the backend's device."""
+        fitted = tuple(backend.asarray(array, backend.dtype) for array in self.fitted)
+        return Preparation(PREPARATIONS[self.preparation], fitted)
 
 
 def _network_tensors(prefix: str, network: Network, backend: Backend) -> dict[str, np.ndarray]:
@@ -147,8 +165,13 @@ def save_model(folder: Path, network: Network, settings: Settings, dataset: Data
         "dtype": settings.dtype,
         "image_shape": json.dumps(list(dataset.train_images.shape[1:])),
         "class_names": json.dumps(list(dataset.class_names)),
+        "task": dataset.task,
+        "preparation": preparation_of(dataset),
     }
-    write_tensors(folder / MODEL, _network_tensors("network", network, backend), facts)
+    tensors = _network_tensors("network", network, backend)
+    names = FITTED[facts["preparation"]]
+    tensors |= {name: backend.to_numpy(array) for name, array in zip(names, dataset.prepare.fitted, strict=True)}
+    write_tensors(folder / MODEL, tensors, facts)
 
 
 def load_model(folder: str | Path) -> Model:
@@ -162,6 +185,7 @@ def load_model(folder: str | Path) -> Model:
     path = folder / MODEL
     tensors, facts = read_tensors(path)
     where = repr(str(path))
+    facts = {**DEFAULTS, **facts}
     missing = [name for name in MODEL_FACTS if name not in facts]
     if missing or not tensors:
         lacks = f"it has no {missing[0]!r}" if missing else "it has no arrays"
@@ -175,23 +199,34 @@ def load_model(folder: str | Path) -> Model:
     for name, saved, wanted in (
         ("activation", values["activation"], settings.train.activation),
         ("dtype", values["dtype"], settings.dtype),
-        *((name, values[name], record.get(name, values[name])) for name in ("image_shape", "class_names")),
+        *((name, values[name], record.get(name, values[name])) for name in ("image_shape", "class_names", *DEFAULTS)),
     ):
         if saved != wanted:
             raise RunError(
                 f"{where}: was made with {name} {records.shortened(saved)}, but {CONFIG} has "
                 f"{records.shortened(wanted)}; restore the files of one run, or train again"
             )
-    rows, columns = values["image_shape"]
-    sizes = (rows * columns, *settings.train.hidden, len(values["class_names"]))
+    features = math.prod(values["image_shape"])
+    sizes = (features, *settings.train.hidden, len(values["class_names"]))
     expected = {
         f"network.{i}.{field}": shape
         for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes))
         for field, shape in (("weights", (inputs, outputs)), ("bias", (outputs,)))
     }
+    fitted = FITTED[values["preparation"]]
+    expected |= dict.fromkeys(fitted, (features,))
     _check_arrays(tensors, expected, settings.dtype, path)
     layers = (Layer(tensors[f"network.{i}.weights"], tensors[f"network.{i}.bias"]) for i in range(len(sizes) - 1))
-    return Model(tuple(layers), values["activation"], values["dtype"], (rows, columns), tuple(values["class_names"]))
+    return Model(
+        tuple(layers),
+        values["activation"],
+        values["dtype"],
+        tuple(values["image_shape"]),
+        tuple(values["class_names"]),
+        values["task"],
+        values["preparation"],
+        tuple(tensors[name] for name in fitted),
+    )
 
 
 def _check_arrays(
@@ -223,15 +258,20 @@ def backend_for(folder: str | Path, name: str, device: str | None = None) -> Bac
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what is not finite is refused below
-def probabilities_of(
-    folder: str | Path, model: Model, images: Array, backend: Backend, prepare: Prepare = flatten_and_scale
-) -> np.ndarray:
-    """Return the class probabilities, on the host (n, classes), of images on the device, as `metrics.predict` does.
+def probabilities_of(folder: str | Path, model: Model, images: Array, backend: Backend) -> np.ndarray:
+    """Return predictions, on the host (n, outputs), of images on the device, as `metrics.predict` does.
 
     Raises RunError if they are not finite: those of a network whose weights are finite but too large.
     """
     network = to_device(model.network, backend)
-    probabilities = predict(network, images, activation=model.activation, backend=backend, prepare=prepare)
+    probabilities = predict(
+        network,
+        images,
+        activation=model.activation,
+        backend=backend,
+        prepare=model.prepare(backend),
+        task=model.task,
+    )
     on_host = backend.to_numpy(probabilities)
     _check_outputs(folder, on_host)
     return on_host
@@ -240,10 +280,20 @@ def probabilities_of(
 def evaluation_of(folder: str | Path, model: Model, dataset: Dataset, backend: Backend) -> Evaluation:
     """Return loss and accuracy on the test set, as `metrics.evaluate` does. Raises RunError if the loss is not finite.
 
-    dataset: arrays on the backend's device.
+    dataset: arrays on the backend's device. Its inputs are prepared as the model's training inputs were.
     """
+    if dataset.test_images is None:
+        raise RunError(f"the data {dataset.name!r} have no test set; give data with one")
     network, images, labels = to_device(model.network, backend), dataset.test_images, dataset.test_labels
-    result = evaluate(network, images, labels, activation=model.activation, backend=backend, prepare=dataset.prepare)
+    result = evaluate(
+        network,
+        images,
+        labels,
+        activation=model.activation,
+        backend=backend,
+        prepare=model.prepare(backend),
+        task=model.task,
+    )
     _check_outputs(folder, np.array(result.loss))
     return result
 
@@ -257,7 +307,12 @@ def _check_outputs(folder: str | Path, values: np.ndarray) -> None:
 
 
 def check_classes(model: Model, dataset: Dataset) -> None:
-    """Raise RunError unless the model and the data set have the same number of classes."""
+    """Raise RunError unless the model and the data set have the same task and the same number of classes."""
+    if dataset.task != model.task:
+        raise RunError(
+            f"the run's network is for {model.task}, but the data {dataset.name!r} are for {dataset.task}; give the "
+            "run's own data"
+        )
     if len(dataset.class_names) != len(model.class_names):
         raise RunError(
             f"the run's network has {len(model.class_names)} classes, but the data {dataset.name!r} have "

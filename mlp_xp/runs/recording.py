@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from mlp_xp.backend import Backend, BackendFailure
-from mlp_xp.dataset import Dataset, flatten_and_scale
+from mlp_xp.dataset import Dataset
 from mlp_xp.device import initial_state
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError, file_errors, make_folder
@@ -19,8 +19,7 @@ from mlp_xp.training import WARM_UP_EPOCH, Event, Position, check_state, check_t
 
 def check_run(settings: Settings, dataset: Dataset, backend: Backend) -> None:
     """Raise RunError, DatasetError or ConfigError for a run that cannot begin; before its folder is created."""
-    if dataset.prepare is not flatten_and_scale:
-        raise run_folder.RunError("the data set has a prepare function of its own, which a run folder cannot store")
+    run_folder.preparation_of(dataset)
     check_trainable(settings.train, dataset, backend, saves=True)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from mlp_xp import __version__
 from mlp_xp.backend import Backend
 from mlp_xp.checks import check_arrays
-from mlp_xp.dataset import Dataset
+from mlp_xp.dataset import PREPARATIONS, Dataset
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
@@ -143,14 +143,24 @@ def data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[s
         "train_samples": dataset.train_images.shape[0] - settings.train.validation,
         "image_shape": list(dataset.train_images.shape[1:]),
         "class_names": list(dataset.class_names),
+        "task": dataset.task,
+        "preparation": preparation_of(dataset),
         "data_crc32": checksum(dataset, backend),
     }
+
+
+def preparation_of(dataset: Dataset) -> str:
+    """Return the name of the data set's preparation, a key of PREPARATIONS. Raises RunError for one of your own."""
+    for name, function in PREPARATIONS.items():
+        if dataset.prepare.function is function:
+            return name
+    raise RunError("the data set has a prepare function of its own, which a run folder cannot store")
 
 
 def checksum(dataset: Dataset, backend: Backend) -> str:
     """Return a checksum of images and labels, to detect other data of the same shape; in pieces, to save memory."""
     checksum = 0
-    for array in (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels):
+    for array in (array for array in dataset[:4] if array is not None):
         for start in range(0, array.shape[0], 5000):
             stop = min(start + 5000, array.shape[0])
             checksum = zlib.crc32(np.ascontiguousarray(backend.to_numpy(array[start:stop, ...])).data, checksum)
@@ -178,6 +188,7 @@ def check_resumable(folder: Path, settings: Settings) -> None:
 def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
     """Raise RunError if facts about the data differ from those that the run started with; the message names one."""
     _, record = read_config(folder)
+    record = {"task": "classes", "preparation": "bytes", **record}  # which older runs do not say
     for name, value in facts.items():
         if record.get(name) != value:
             raise RunError(
@@ -212,14 +223,8 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
-    """Return a report as its record in metrics.jsonl: every field except the network.
-
-    The accuracy on held-out samples is left out where there are none.
-    """
-    record = {name: value for name, value in report._asdict().items() if name != "network"}
-    if record["validation_accuracy"] is None:
-        del record["validation_accuracy"]
-    return record
+    """Return a report as its record in metrics.jsonl: every field that has a value, except the network."""
+    return {name: value for name, value in report._asdict().items() if name != "network" and value is not None}
 
 
 def write_result(folder: Path, closing: Report, best: Best | None) -> None:
