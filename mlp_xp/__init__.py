@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlp_xp.api import evaluate_run, plot_curves, plot_run, predict_pictures, train
+    from mlp_xp.api import evaluate_run, plot_curves, plot_run, predict_pictures, predict_table, train
     from mlp_xp.backend import open_backend
     from mlp_xp.config import TrainConfig
     from mlp_xp.data.datasets import load_dataset
@@ -20,6 +20,7 @@ __all__ = [
     "plot_run",
     "predict",
     "predict_pictures",
+    "predict_table",
     "train",
 ]
 
@@ -34,6 +35,7 @@ _HOMES = {
     "plot_run": "mlp_xp.api",
     "predict": "mlp_xp.metrics",
     "predict_pictures": "mlp_xp.api",
+    "predict_table": "mlp_xp.api",
     "train": "mlp_xp.api",
 }
 

@@ -4,20 +4,23 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.arrays import read_features
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import load_dataset
+from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.dataset import UNNAMED, Dataset, described
+from mlp_xp.data.tables import read_table
+from mlp_xp.dataset import UNNAMED, Dataset, Origin, described
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import Evaluation, confusion_matrix
 from mlp_xp.runs import run_folder
-from mlp_xp.runs.checkpoints import backend_for, check_classes, evaluation_of, load_model, probabilities_of
+from mlp_xp.runs.checkpoints import Model, backend_for, check_classes, evaluation_of, load_model, probabilities_of
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
 from mlp_xp.runs.settings import Settings, can_be_a_name
 from mlp_xp.show.gallery import draw_run, read_curves
@@ -51,7 +54,8 @@ def train(
         if run_dir is None:
             events = trajectory(config, dataset, backend)
         else:
-            place = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
+            place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
+            place |= dataset.origin._asdict()
             settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
             check_run(settings, dataset, backend)
             held.enter_context(open_folder(run_dir, existing=True))
@@ -122,11 +126,18 @@ def predict_pictures(
 ) -> PicturePredictions:
     """Predict the classes of picture files, and of those in folders, by a run's network.
 
-    A file that cannot be read does not stop the others; see `Pictures.faults`. Raises BackendError, RunError, also if
+    Pictures are read as the run's own were if it was trained on a folder of pictures, and else prepared as MNIST's. A
+    file that cannot be read does not stop the others; see `Pictures.faults`. Raises BackendError, RunError, also if
     the network's outputs are not finite, and MlpXpError where the network takes images that are not square.
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
+    paths = [_path(picture, "pictures") for picture in pictures]
+    if model.inputs == "pictures":
+        opened = backend_for(run_dir, backend, device)
+        resize = run_folder.read_config(run_dir)[0].picture_size is not None
+        read = read_pictures_like(paths, model.image_shape, resize=resize)
+        return PicturePredictions(read, _outputs(run_dir, model, read.images, opened), model.class_names)
     rows, *others = model.image_shape
     if others != [rows] or model.task != "classes" or model.preparation != "bytes":
         raise MlpXpError(
@@ -134,11 +145,45 @@ def predict_pictures(
             "use a run with square images"
         )
     opened = backend_for(run_dir, backend, device)
-    read = read_pictures([_path(picture, "pictures") for picture in pictures], size=rows, fitted=round(rows * 20 / 28))
-    probabilities = np.empty((0, len(model.class_names)))
-    if read.paths:
-        probabilities = probabilities_of(run_dir, model, opened.asarray(read.images), opened).astype(float)
-    return PicturePredictions(read, probabilities, model.class_names)
+    read = read_pictures(paths, size=rows, fitted=round(rows * 20 / 28))
+    return PicturePredictions(read, _outputs(run_dir, model, read.images, opened), model.class_names)
+
+
+def _outputs(run_dir: Path, model: Model, inputs: np.ndarray, backend: Backend) -> np.ndarray:
+    """Return the network's outputs, float (n, outputs), for inputs on the host; n may be 0."""
+    if not len(inputs):
+        return np.empty((0, len(model.class_names)))
+    return probabilities_of(run_dir, model, read_features("inputs", inputs, backend), backend).astype(float)
+
+
+class TablePredictions(NamedTuple):
+    """What a run's network says about the rows of a table."""
+
+    outputs: np.ndarray
+    """float (n, outputs), finite: probabilities of the classes or labels, or the numbers of a regression."""
+    class_names: tuple[str, ...]
+    """The names of the outputs."""
+    task: str
+
+
+def predict_table(
+    run_dir: str | Path, table: str | Path, backend: str = "numpy", device: str | None = None
+) -> TablePredictions:
+    """Predict from the rows of a table, a file as `tables.read_table` reads, by the network of a run on tables.
+
+    The table needs the columns of the training data, in any order; others, such as the label's, are ignored. Raises
+    BackendError, RunError, TableError, and MlpXpError where the network was not trained on a table.
+    """
+    run_dir = _path(run_dir)
+    model = load_model(run_dir)
+    if model.inputs != "columns":
+        raise MlpXpError(
+            f"{str(run_dir)!r}: the run's network takes {described(model.image_shape)}, which are not from a table; "
+            "use a run that was trained on one"
+        )
+    opened = backend_for(run_dir, backend, device)
+    features = read_table(_path(table, "table"), features=model.feature_names).features
+    return TablePredictions(_outputs(run_dir, model, features, opened), model.class_names, model.task)
 
 
 def plot_run(
@@ -190,7 +235,9 @@ def _data_of(
             "Dataset.from_arrays",
             setting="data",
         )
-    dataset = load_dataset(run_folder.data_of(settings) if data is None else data, backend, cache_dir=cache_dir)
+    place = run_folder.data_of(settings) if data is None else data
+    origin = Origin() if place in DATASETS else settings.origin
+    dataset = load_dataset(place, backend, cache_dir=cache_dir, **origin._asdict())
     if data is None:
         run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, backend)})
     return dataset

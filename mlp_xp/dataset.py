@@ -62,6 +62,16 @@ def encode(labels: Array, outputs: int, /, *, task: str, dtype: Any, device: Any
 UNNAMED = "unnamed"
 
 
+class Origin(NamedTuple):
+    """How `load_dataset` reads your own files, so that a run can read them again."""
+
+    label: str | None = None
+    test_fraction: float = 0.2
+    split_seed: int = 0
+    picture_size: int | None = None
+    task: str | None = None
+
+
 class Dataset(NamedTuple):
     """A training set and, unless it is None, a test set. `from_arrays` makes one of your own arrays.
 
@@ -86,6 +96,13 @@ class Dataset(NamedTuple):
     """From inputs to features."""
     task: str = "classes"
     """A key of `losses.LOSSES`: classes (each sample has one), labels (each sample may have several), or regression."""
+    origin: Origin = Origin()
+    """The arguments of `load_dataset` for your own files."""
+    inputs: str = "arrays"
+    """What `predict` reads: pictures as they are, columns of a table, or arrays, for which pictures are prepared as
+    MNIST's were."""
+    feature_names: tuple[str, ...] = ()
+    """Of the columns of a table."""
 
     @staticmethod
     def from_arrays(

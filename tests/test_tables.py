@@ -472,3 +472,22 @@ def test_damaged_parquet(tmp_path: Path, compression: str) -> None:
                 texts.append(str(error))
     assert len(texts) > 100
     assert all(text.isprintable() for text in texts)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_chosen_columns_in_their_order(tmp_path: Path, suffix: str) -> None:
+    columns = {"text": ["?", "?"], "b": [1.0, 2.0], "a.b": [5.0, 6.0], "a": [True, False], "kind": ["x", "y"]}
+    path = tmp_path / f"t.{suffix}"
+    if suffix == "csv":
+        path.write_text("\n".join(",".join(map(str, row)) for row in [columns, *zip(*columns.values(), strict=True)]))
+    else:
+        write_parquet(path, columns)
+    table = read_table(path, "kind", features=["a", "b", "a.b"])
+    check(table)
+    assert table.features.tolist() == [[1, 1, 5], [0, 2, 6]]
+    assert table.feature_names == ("a", "b", "a.b")
+    assert read_table(path, features=["b"]).features.tolist() == [[1], [2]]
+    with pytest.raises(
+        TableError, match=r"has no column 'c', which the training data have; its columns are 'text', 'b'"
+    ):
+        read_table(path, features=["b", "c"])

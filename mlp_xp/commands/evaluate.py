@@ -30,7 +30,7 @@ class Arguments:
     device: str | None = None
     """The device, in the library's notation, such as cuda:1."""
     data_dir: Path | None = None
-    """Folder with other data, or with the run's own data if it has moved."""
+    """Other data, read as the run's own (label, test fraction), or the run's own data if they have moved."""
     cache_dir: Path | None = None
     """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
 

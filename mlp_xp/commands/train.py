@@ -311,6 +311,7 @@ def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
             run=None if given else arguments.resume,
             cache_dir=arguments.cache_dir,
             progress=progress,
+            **arguments.origin._asdict(),
         )
     arguments.train.check_fits(dataset.train_images.shape[0])
     return dataset

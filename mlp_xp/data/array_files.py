@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.checks import DatasetWarning
+from mlp_xp.arrays import DatasetWarning
 from mlp_xp.data.reading import EXPANSION, MODEST, fault, open_file
 from mlp_xp.errors import MlpXpError, printable
 

@@ -2,14 +2,15 @@
 
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.checks import DatasetWarning
-from mlp_xp.data.pictures import PictureError, decode, picture_suffixes
+from mlp_xp.arrays import DatasetWarning
+from mlp_xp.data.pictures import PictureError, Pictures, decode, find_pictures, picture_suffixes
 from mlp_xp.data.reading import fault
 from mlp_xp.errors import nearest
 
@@ -159,6 +160,30 @@ def _warn(folder: Path, unused: list[Path]) -> None:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     text = f"{str(folder)!r}: not used, because they are in no class or no pictures: {', '.join(names[:LISTED])}{more}"
     warnings.warn(text, DatasetWarning, stacklevel=3)
+
+
+def read_pictures_like(paths: Iterable[str | os.PathLike[str]], shape: tuple[int, ...], *, resize: bool) -> Pictures:
+    """Read picture files, and those in folders, as images uint8 of a shape, (rows, columns) or (rows, columns, 3).
+
+    resize: whether pictures of another size are resized; else they are faults, and so are pictures in colour where the
+    shape is of grey ones. A picture that cannot be read is skipped and reported in `faults`.
+    """
+    found, faults = find_pictures(paths)
+    files, images = [], []
+    for path in found:
+        try:
+            image = read_image(path, (shape[0], shape[1]) if resize else None)
+            if image.shape[:2] != shape[:2]:
+                wanted = f"{shape[1]} x {shape[0]}"
+                raise PictureError(f"{str(path)!r}: has {_size(image)} pixels, not {wanted}; resize it")
+            if image.ndim > len(shape):
+                raise PictureError(f"{str(path)!r}: is in colour, and the training pictures are grey; make it grey")
+        except PictureError as error:
+            faults.append(error)
+            continue
+        files.append(path)
+        images.append(np.broadcast_to(image[..., None], shape) if image.ndim < len(shape) else image)
+    return Pictures(tuple(files), np.array(images, np.uint8).reshape(-1, *shape), tuple(faults))
 
 
 def _read(paths: list[Path], size: tuple[int, int] | None) -> Bytes:

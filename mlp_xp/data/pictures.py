@@ -95,6 +95,22 @@ def read_pictures(paths: Iterable[str | os.PathLike[str]], *, size: int = SIZE, 
     return Pictures(tuple(files), np.array(images, np.uint8).reshape(-1, size, size), tuple(faults))
 
 
+def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[PictureError]]:
+    """Return picture files, and all picture files in folders, and the faults of paths and folders without any.
+
+    Raises PictureError without Pillow.
+    """
+    _pillow()
+    files: list[Path] = []
+    faults: list[PictureError] = []
+    for path in paths:
+        try:
+            files += _picture_files(Path(path))
+        except PictureError as error:
+            faults.append(error)
+    return files, faults
+
+
 def prepare_picture(
     picture: "str | os.PathLike[str] | Image.Image", *, size: int = SIZE, fitted: int = FITTED
 ) -> Bytes:

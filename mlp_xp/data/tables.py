@@ -34,6 +34,8 @@ FLAGS = {"true": "1", "false": "0"}
 MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "#n/a", "<na>", "nat"}
 WHOLE = re.compile(r"[+-]?[0-9]+")
 FILL = "fill it in, or leave out the row or the column"
+# Limits on the columns, whose names are in the header of a model: their number, and the characters of all names.
+MOST_COLUMNS, MOST_CHARACTERS = 1 << 16, 1 << 21
 # How many names of columns a message lists.
 LISTED = 12
 
@@ -61,17 +63,18 @@ class _Columns(NamedTuple):
     names: list[str]
     label: int | None
     """The position of the label's column."""
-
-    @property
-    def features(self) -> list[int]:
-        return [i for i in range(len(self.names)) if i != self.label]
+    features: list[int]
+    """The positions of the features' columns."""
 
 
-def read_table(path: str | os.PathLike[str], label: str | None = None) -> Table:
+def read_table(
+    path: str | os.PathLike[str], label: str | None = None, *, features: Sequence[str] | None = None
+) -> Table:
     """Read a table with a header: CSV, gzipped or plain, or Parquet (detected by content, not by name).
 
-    label: the name of the column with the labels; None to read a table without labels. All other columns are features
-    and hold finite numbers or booleans, which become 1 and 0. A CSV file is text in UTF-8 with commas between the
+    label: the name of the column with the labels; None to read a table without labels. features: the names of the
+    columns of features, in this order; other columns are ignored. By default all columns but the label. They hold
+    finite numbers or booleans, which become 1 and 0. A CSV file is text in UTF-8 with commas between the
     columns and a point in decimals; fields may be quoted as in RFC 4180, and empty lines are skipped. Its labels are
     int64 if all are whole numbers of at most 18 digits, float64 if all are numbers, else strings; those of a Parquet
     file have the type of its column, booleans as strings.
@@ -83,9 +86,9 @@ def read_table(path: str | os.PathLike[str], label: str | None = None) -> Table:
     """
     with open_file(path, TableError) as (stream, length):
         if length is not None and cast(io.BufferedReader, stream).peek(4).startswith(PARQUET_MAGIC):
-            return _read_parquet(stream, length, label)
+            return _read_parquet(stream, length, label, features)
         with _as_text(stream) as text:
-            return _read_csv(text, label)
+            return _read_csv(text, label, features)
 
 
 def column_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -101,25 +104,36 @@ def column_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
 # Both formats.
 
 
-def _columns(names: Sequence[str], label: str | None, header: str) -> _Columns:
+def _columns(names: Sequence[str], label: str | None, features: Sequence[str] | None, header: str) -> _Columns:
     """Check the names of the columns. header: where they are, for messages."""
+    characters = sum(map(len, names))
+    if len(names) > MOST_COLUMNS or characters > MOST_CHARACTERS:
+        raise TableError(
+            f"{header}there are {len(names)} columns, whose names have {characters} characters; the limits are "
+            f"{MOST_COLUMNS} and {MOST_CHARACTERS}: leave out columns, or save the values as .npz"
+        )
     repeated = next((name for name, count in Counter(names).items() if count > 1 and name), None)
     if repeated is not None:
         first, second = [i for i, name in enumerate(names, 1) if name == repeated][:2]
         raise TableError(f"{header}columns {first} and {second} are both named {_short(repeated)}; rename one of them")
     for number, name in enumerate(names, 1):
-        if name == "" or re.fullmatch("__index_level_[0-9]+__", name):
+        if features is None and (name == "" or re.fullmatch("__index_level_[0-9]+__", name)):
             fault = "has no name" if name == "" else f"is {name!r}"
             raise TableError(
                 f"{header}column {number} {fault}; name it, or leave it out if it is a row number (in pandas, write "
                 "with index=False)"
             )
-    position = None
-    if label is not None:
-        if label not in names:
-            raise TableError(f"has no column {_short(label)}{nearest(label, names)}; choose one of {_some(names)}")
-        position = [*names].index(label)
-    columns = _Columns([*names], position)
+    for name in features or ():
+        if name not in names:
+            raise TableError(
+                f"has no column {_short(name)}{nearest(name, names)}, which the training data have; its columns are "
+                f"{_some(names)}"
+            )
+    if label is not None and label not in names:
+        raise TableError(f"has no column {_short(label)}{nearest(label, names)}; choose one of {_some(names)}")
+    places = {name: i for i, name in enumerate(names)}
+    chosen = [name for name in names if name != label] if features is None else features
+    columns = _Columns([*names], None if label is None else places[label], [places[name] for name in chosen])
     if not columns.features:
         raise TableError(f"{header}there is no column but the label's; give a table with features")
     return columns
@@ -158,15 +172,16 @@ def _header(records: Iterator[tuple[int, list[str]]]) -> tuple[int, list[str]]:
     return number, names
 
 
-def _read_csv(text: io.TextIOWrapper, label: str | None) -> Table:
+def _read_csv(text: io.TextIOWrapper, label: str | None, features: Sequence[str] | None) -> Table:
     records = _records(csv.reader(_lines(text), strict=True, skipinitialspace=True))
     number, names = _header(records)
-    columns = _columns(names, label, f"line {number}: ")
+    columns = _columns(names, label, features, f"line {number}: ")
     lines, values, labels = array("q"), bytearray(), _Labels()
     flags: list[int] | None = None
     while piece := [*itertools.islice(records, max(1, PIECE // len(names)))]:
         if flags is None:
-            flags = [i for i in columns.features if piece[0][1][i].strip().lower() in FLAGS]
+            first = [piece[0][1][i] for i in columns.features]
+            flags = [place for place, field in enumerate(first) if field.strip().lower() in FLAGS]
         lines.extend(line for line, _ in piece)
         values += _numbers(piece, columns, flags, first=not values).tobytes()
         if columns.label is not None:
@@ -244,15 +259,13 @@ def _check_names(names: list[str], number: int) -> None:
 
 
 def _numbers(piece: list[tuple[int, list[str]]], columns: _Columns, flags: list[int], *, first: bool) -> Floats:
-    """Return the features of records, (n, features). flags: the columns of booleans. first: none came before."""
-    features, label = [], columns.label
+    """Return the features of records, (n, features). flags: the features that are booleans. first: none came before."""
+    features = []
     try:
         for _, record in piece:
-            fields = [*record]
-            for i in flags:
-                fields[i] = FLAGS.get(fields[i].strip().lower(), "")
-            if label is not None:
-                del fields[label]
+            fields = [record[i] for i in columns.features]
+            for place in flags:
+                fields[place] = FLAGS.get(fields[place].strip().lower(), "")
             joined = "".join(fields)
             if "_" in joined or not joined.isascii():  # which `float` takes, as in 1_000
                 raise ValueError
@@ -267,14 +280,15 @@ def _numbers(piece: list[tuple[int, list[str]]], columns: _Columns, flags: list[
 
 def _blame(piece: list[tuple[int, list[str]]], columns: _Columns, flags: list[int], first: bool) -> NoReturn:
     """Raise TableError for the first fault in records that are known to have one."""
+    booleans = {columns.features[place] for place in flags}
     line, column, field = next(
-        (line, i, record[i]) for line, record in piece for i in columns.features if _fault(record[i], i in flags)
+        (line, i, record[i]) for line, record in piece for i in columns.features if _fault(record[i], i in booleans)
     )
     name = columns.names[column]
     filled = [each for each in (record[column].strip() for _, record in piece) if each.lower() not in MISSING]
     if first and filled and not any(_is_number(each) or each.lower() in FLAGS for each in filled):
         raise TableError(f"line {line}: {_is_text(name, filled[0])}")
-    raise TableError(f"line {line}, column {_short(name)}: {_fault(field, column in flags)}")
+    raise TableError(f"line {line}, column {_short(name)}: {_fault(field, column in booleans)}")
 
 
 def _fault(field: str, flag: bool) -> str | None:
@@ -373,19 +387,19 @@ def _parquet(stream: io.BufferedIOBase, **options: Any) -> Iterator[Any]:
         raise TableError(f"is a damaged Parquet file: {fault}; write it again") from error
 
 
-def _read_parquet(stream: io.BufferedIOBase, length: int, label: str | None) -> Table:
+def _read_parquet(stream: io.BufferedIOBase, length: int, label: str | None, features: Sequence[str] | None) -> Table:
     with _parquet(stream) as file:
-        columns = _check_parquet(file, length, label)
+        columns = _check_parquet(file, length, label, features)
         texts = [] if label is None or not _is_string(file.schema_arrow.field(columns.label).type) else [label]
         # Else a short file could repeat a long label without limit.
         with _parquet(stream, metadata=file.metadata, read_dictionary=texts) as again:
             return _read_batches(again, columns)
 
 
-def _check_parquet(file: Any, length: int, label: str | None) -> _Columns:
+def _check_parquet(file: Any, length: int, label: str | None, features: Sequence[str] | None) -> _Columns:
     """Check a Parquet file before its values are read. length: the number of its bytes."""
     names, rows = file.schema_arrow.names, file.metadata.num_rows
-    columns = _columns(names, label, "")
+    columns = _columns(names, label, features, "")
     if not rows:
         raise TableError("there are no rows; give a table with rows")
     if rows * len(names) > max(MODEST, EXPANSION * length):
@@ -402,20 +416,21 @@ def _read_batches(file: Any, columns: _Columns) -> Table:
     import pyarrow as pa
 
     values, labels, rows = bytearray(), [], 0
-    for batch in file.iter_batches(batch_size=max(1, PIECE // len(columns.names))):
-        piece = np.empty((batch.num_rows, len(columns.features)))
-        for target, i in enumerate(columns.features):
-            piece[:, target] = _column(batch.column(i), columns.names[i], rows + 1)
+    wanted = [columns.names[i] for i in columns.features]
+    label = None if columns.label is None else columns.names[columns.label]
+    chosen = wanted if label is None else [*wanted, label]
+    for batch in file.iter_batches(batch_size=max(1, PIECE // len(columns.names)), columns=chosen):
+        piece = np.empty((batch.num_rows, len(wanted)))
+        for target, name in enumerate(wanted):
+            piece[:, target] = _column(batch.column(name), name, rows + 1)
         values += piece.tobytes()
-        if columns.label is not None:
-            labels.append(_parquet_labels(batch.column(columns.label), columns.names[columns.label], rows + 1))
+        if label is not None:
+            labels.append(_parquet_labels(batch.column(label), label, rows + 1))
         rows += batch.num_rows
     if rows != file.metadata.num_rows:
         raise pa.ArrowInvalid(f"its header promises {file.metadata.num_rows} rows, {rows} were found")
     features = np.frombuffer(values, np.float64).reshape(rows, -1)
-    return Table(
-        features, np.concatenate(labels) if labels else None, tuple(columns.names[i] for i in columns.features)
-    )
+    return Table(features, np.concatenate(labels) if labels else None, tuple(wanted))
 
 
 def _is_string(kind: Any) -> bool:

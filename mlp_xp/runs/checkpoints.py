@@ -34,6 +34,7 @@ ALTERED = "is truncated or altered"
 TENSOR_DTYPES = ("F64", "F32")
 # Limits on the size of a file, in bytes, and of its header: names, shapes and metadata.
 FILE_LIMIT, HEADER_LIMIT = 1 << 34, 1 << 24
+INPUTS = ("arrays", "pictures", "columns")
 MODEL_FACTS: records.Schema = {
     "activation": records.choice(ACTIVATIONS),
     "dtype": records.choice(DTYPES),
@@ -41,10 +42,12 @@ MODEL_FACTS: records.Schema = {
     "class_names": records.CLASS_NAMES,
     "task": records.choice(LOSSES),
     "preparation": records.choice(PREPARATIONS),
+    "inputs": records.choice(INPUTS),
+    "feature_names": records.sequence(records.text(1 << 21), 0, 1 << 16),
 }
-# What the fitted arrays of a preparation are called, and what a model has that is older than these two facts.
+# What the fitted arrays of a preparation are called, and what a model has that is older than these facts.
 FITTED = {"bytes": (), "standardize": ("shift", "scale"), "unchanged": ()}
-DEFAULTS = {"task": "classes", "preparation": "bytes"}
+DEFAULTS = {"task": "classes", "preparation": "bytes", "inputs": "arrays", "feature_names": "[]"}
 
 
 class Model(NamedTuple):
@@ -62,6 +65,9 @@ class Model(NamedTuple):
     """A key of PREPARATIONS."""
     fitted: tuple[np.ndarray, ...] = ()
     """The preparation's arrays, (features,) each, on the host."""
+    inputs: str = "arrays"
+    feature_names: tuple[str, ...] = ()
+    """As in the `Dataset` that it was trained on."""
 
     def prepare(self, backend: Backend) -> Preparation:
         """Return the preparation of inputs, with its arrays on the backend's device."""
@@ -167,6 +173,8 @@ def save_model(folder: Path, network: Network, settings: Settings, dataset: Data
         "class_names": json.dumps(list(dataset.class_names)),
         "task": dataset.task,
         "preparation": preparation_of(dataset),
+        "inputs": dataset.inputs,
+        "feature_names": json.dumps(list(dataset.feature_names)),
     }
     tensors = _network_tensors("network", network, backend)
     names = FITTED[facts["preparation"]]
@@ -194,6 +202,7 @@ def load_model(folder: str | Path) -> Model:
         **facts,
         "image_shape": records.parse(facts["image_shape"], f"{where}, image_shape", REMEDY),
         "class_names": records.parse(facts["class_names"], f"{where}, class_names", REMEDY),
+        "feature_names": records.parse(facts["feature_names"], f"{where}, feature_names", REMEDY),
     }
     records.check_fields(values, MODEL_FACTS, where, REMEDY)
     for name, saved, wanted in (
@@ -207,6 +216,11 @@ def load_model(folder: str | Path) -> Model:
                 f"{records.shortened(wanted)}; restore the files of one run, or train again"
             )
     features = math.prod(values["image_shape"])
+    if values["inputs"] == "columns" and len(values["feature_names"]) != features:
+        raise RunError(
+            f"{where}: has {len(values['feature_names'])} names for {features} columns; restore it from a copy, or "
+            f"{REMEDY}"
+        )
     sizes = (features, *settings.train.hidden, len(values["class_names"]))
     expected = {
         f"network.{i}.{field}": shape
@@ -226,6 +240,8 @@ def load_model(folder: str | Path) -> Model:
         values["task"],
         values["preparation"],
         tuple(tensors[name] for name in fitted),
+        values["inputs"],
+        tuple(values["feature_names"]),
     )
 
 
@@ -307,7 +323,10 @@ def _check_outputs(folder: str | Path, values: np.ndarray) -> None:
 
 
 def check_classes(model: Model, dataset: Dataset) -> None:
-    """Raise RunError unless the model and the data set have the same task and the same number of classes."""
+    """Raise RunError unless the model and the data set have the same task and the same number of classes.
+
+    Where both are tables, or both pictures, the names of their classes and columns must be the same too.
+    """
     if dataset.task != model.task:
         raise RunError(
             f"the run's network is for {model.task}, but the data {dataset.name!r} are for {dataset.task}; give the "
@@ -318,6 +337,15 @@ def check_classes(model: Model, dataset: Dataset) -> None:
             f"the run's network has {len(model.class_names)} classes, but the data {dataset.name!r} have "
             f"{len(dataset.class_names)}; give the run's own data"
         )
+    if "arrays" in (model.inputs, dataset.inputs):  # whose classes and features may have no names of their own
+        return
+    for name in ("inputs", "feature_names", "class_names"):
+        ours, others = getattr(model, name), getattr(dataset, name)
+        if ours != others:
+            raise RunError(
+                f"the run's network has the {name} {records.shortened(ours)}, but the data {dataset.name!r} have "
+                f"{records.shortened(others)}; give data with the same, in the same order"
+            )
 
 
 NUMBERS = ("epoch", "sample", "step", "reports", "seconds", "loss")

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp.backend import Backend, open_backend
+from mlp_xp.checks import DatasetError
 from mlp_xp.config import ConfigError, TrainConfig, check_type
+from mlp_xp.data.own import check_origin
+from mlp_xp.dataset import Origin
 from mlp_xp.errors import nearest
 from mlp_xp.foreign import hooks
 from mlp_xp.runs import records
@@ -35,20 +38,43 @@ class Settings:
     dataset: str = "mnist"
     """mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters; all but mnist are downloaded once."""
     data_dir: str | None = None
-    """Folder to use instead of a named data set: four IDX files named as MNIST's, gzipped or not, or CSV files."""
+    """Your own data instead of a named data set: a table with a header (CSV, Parquet), a .npz archive, or a folder with
+    pictures for each class, with two tables, .npy files, or IDX or CSV files like MNIST's."""
+    label: str | None = None
+    """Column with the labels, where --data-dir has tables with a header."""
+    test_fraction: float = 0.2
+    """Share of the samples to test on, below 1, where --data-dir has no test set of its own. 0: no test."""
+    split_seed: int = 0
+    """Seed of the shuffle that selects these samples, from 0 to 2**32 - 1."""
+    picture_size: int | None = None
+    """Pixels on a side to resize the pictures in --data-dir to. By default they must have one size."""
+    task: str | None = None
+    """classes, labels or regression. By default regression where the labels in --data-dir are numbers with fractions,
+    labels where there are several for each sample, and else classes."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a name that is not a string, or contains invalid characters."""
-        for name in ("backend", "device", "dtype", "dataset", "data_dir"):
+        """Raise ConfigError for a value of the wrong type or out of range, or a name with invalid characters."""
+        for name, kind in (("test_fraction", float), ("split_seed", int)):
+            object.__setattr__(self, name, check_type(name, getattr(self, name), kind))
+        try:
+            check_origin(self.origin)
+        except DatasetError as error:
+            raise ConfigError(error.text, setting=error.setting) from error
+        for name in ("backend", "device", "dtype", "dataset", "data_dir", "label"):
             value = getattr(self, name)
-            if value is None and name in ("device", "data_dir"):
+            if value is None and name in ("device", "data_dir", "label"):
                 continue
             check_type(name, value, str)
             if not value:
                 raise ConfigError("is an empty string; give a name or leave it out", setting=name)
             if not can_be_a_name(value):
                 raise ConfigError(f"{value!r} contains characters that are not valid in a name", setting=name)
+
+    @property
+    def origin(self) -> Origin:
+        """How `load_dataset` reads the data."""
+        return Origin(*(getattr(self, name) for name in Origin._fields))
 
     def open_backend(self) -> Backend:
         """Open the backend. Raises BackendError."""
