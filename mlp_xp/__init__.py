@@ -8,11 +8,17 @@ if TYPE_CHECKING:
     from mlp_xp.backend import open_backend
     from mlp_xp.config import TrainConfig
     from mlp_xp.data.datasets import load_dataset
+    from mlp_xp.dataset import Dataset
+    from mlp_xp.functional import Activation
+    from mlp_xp.gradient_check import check_gradient
     from mlp_xp.metrics import predict
 
 __version__ = "0.1.0"
 __all__ = [
+    "Activation",
+    "Dataset",
     "TrainConfig",
+    "check_gradient",
     "evaluate_run",
     "load_dataset",
     "open_backend",
@@ -27,7 +33,10 @@ __all__ = [
 # Imported when they are first asked for (PEP 562), so that the version, the help and an error about a missing library
 # need none of the libraries below them.
 _HOMES = {
+    "Activation": "mlp_xp.functional",
+    "Dataset": "mlp_xp.dataset",
     "TrainConfig": "mlp_xp.config",
+    "check_gradient": "mlp_xp.gradient_check",
     "evaluate_run": "mlp_xp.api",
     "load_dataset": "mlp_xp.data.datasets",
     "open_backend": "mlp_xp.backend",

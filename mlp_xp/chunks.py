@@ -26,11 +26,12 @@ def steps_per_block(config: TrainConfig, batch_size: int, features: int, itemsiz
 def make_chunk(
     config: TrainConfig, backend: Backend, prepare: Prepare, task: str = "classes"
 ) -> Callable[..., tuple[State, Array]]:
-    """Return `chunk(state, images, labels, order, coefficients, fitted=()) -> state, losses`, compiled if possible.
+    """Return `chunk(state, images, labels, order, coefficients, fitted=(), masks=()) -> state, losses`, compiled.
 
     images, labels: the whole training set. prepare, fitted: see `Preparation`. task: see `Dataset`. order: int64
     (steps, B), the samples of each step. coefficients: (k, steps), the scale and the optimiser's coefficients for each
-    step, in one array because each transfer has its cost. losses: (steps,). The state is donated.
+    step, in one array because each transfer has its cost. masks: from `dropout.draw_masks`, alone in a tuple, with
+    dropout. losses: (steps,). The state is donated.
     """
     xp, scan = backend.xp, backend.scan
     loss = LOSSES[task]
@@ -47,6 +48,7 @@ def make_chunk(
         order: Array,
         coefficients: Array,
         fitted: tuple[Array, ...] = (),
+        masks: tuple[Array, ...] = (),
     ) -> tuple[State, Array]:
         steps, batch_size = order.shape
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
@@ -61,7 +63,7 @@ def make_chunk(
         targets = xp.take(labels, xp.reshape(order, (-1,)), axis=0)
         targets = encode(targets, outputs, task=task, dtype=backend.dtype, device=backend.device, xp=xp)
         targets = xp.reshape(targets, (steps, batch_size, outputs))
-        xs = (order, targets, *(coefficients[i, ...] for i in range(coefficients.shape[0])))
+        xs = (order, targets, *masks, *(coefficients[i, ...] for i in range(coefficients.shape[0])))
         logits = []
         # All whole blocks in one loop, then the rest as a shorter block.
         whole = steps - steps % block_steps

@@ -22,7 +22,7 @@ A loss is a sum over the outputs; training and evaluation take the mean over the
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mlp_xp.functional import Array, relu, sigmoid
+from mlp_xp.functional import Array, identity, relu, sigmoid
 
 
 def softmax(x: Array, /, *, xp: Any) -> Array:
@@ -64,11 +64,6 @@ def half_squared_error(outputs: Array, targets: Array, /, *, xp: Any) -> Array:
     """Return sum_i (z_i - t_i)^2 / 2: outputs and targets (..., n) to losses (...)."""
     error = outputs - targets
     return 0.5 * xp.sum(error * error, axis=-1)
-
-
-def identity(x: Array, /, *, xp: Any) -> Array:
-    """Return x."""
-    return x
 
 
 class Loss(NamedTuple):

@@ -9,10 +9,10 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.checks import check_images
-from mlp_xp.config import check_choice
+from mlp_xp.config import check_activation
 from mlp_xp.dataset import BYTES, Preparation, Prepare, encode
 from mlp_xp.errors import MlpXpError
-from mlp_xp.functional import ACTIVATIONS, Array
+from mlp_xp.functional import Activation, Array, find_activation
 from mlp_xp.losses import LOSSES
 from mlp_xp.network import Network, forward
 from mlp_xp.plan import ceil_divide
@@ -46,11 +46,11 @@ class Evaluation(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _compiled_forward(activation: str, backend: Backend, prepare: Prepare) -> Callable[..., Array]:
+def _compiled_forward(activation: str | Activation, backend: Backend, prepare: Prepare) -> Callable[..., Array]:
     def evaluation(network: Network, images: Array, fitted: tuple[Array, ...]) -> Array:
         x = prepare(images, *fitted, dtype=network[0].weights.dtype, xp=backend.xp)
         x = backend.xp.reshape(x, (images.shape[0], network[0].weights.shape[0]))
-        return forward(network, x, activation=ACTIVATIONS[activation], xp=backend.xp)[-1]
+        return forward(network, x, activation=find_activation(activation), xp=backend.xp)[-1]
 
     return backend.jit(evaluation)
 
@@ -63,7 +63,7 @@ def images_per_part(samples: int, features: int) -> int:
 
 
 def predict_logits(
-    network: Network, images: Array, *, activation: str, backend: Backend, prepare: Preparation = BYTES
+    network: Network, images: Array, *, activation: str | Activation, backend: Backend, prepare: Preparation = BYTES
 ) -> Array:
     """Return the outputs (n, outputs) of the last layer, on the device: for classes the logits.
 
@@ -71,7 +71,7 @@ def predict_logits(
     bounded memory. Raises MlpXpError for an unknown activation, for images of another dtype or not on the backend's
     device, and for images of another size than the network takes.
     """
-    check_choice("activation", activation, ACTIVATIONS)
+    check_activation(activation)
     check_images(images, backend, prepare)
     samples, *shape = images.shape
     features = network[0].weights.shape[0]
@@ -93,7 +93,7 @@ def predict(
     network: Network,
     images: Array,
     *,
-    activation: str,
+    activation: str | Activation,
     backend: Backend,
     prepare: Preparation = BYTES,
     task: str = "classes",
@@ -113,7 +113,7 @@ def evaluate(
     images: Array,
     labels: Array,
     *,
-    activation: str,
+    activation: str | Activation,
     backend: Backend,
     prepare: Preparation = BYTES,
     task: str = "classes",

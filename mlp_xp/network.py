@@ -14,6 +14,8 @@ e_l = dL/dz_l, shape (B, n_{l+1}):
     bias           dL/db_l = sum_s e_l[s]     because dz_l[s, j] / db_l[j] = 1
     layer below    e_{l-1} = (e_l W_l^T) * f'(z_{l-1})           because dz_l[s, j] / da_l[s, i] = W_l[i, j]
 
+With dropout, a_{l+1} = f(z_l) * mask, and so e_{l-1} is multiplied by the mask of a_l too.
+
 All of this is linear in the error: multiplying the last error by a factor multiplies every gradient by it. The
 optimisers use this.
 """
@@ -70,17 +72,40 @@ def initial_layers(sizes: Sequence[int], random: np.random.RandomState, init: st
     )
 
 
+class Pass(NamedTuple):
+    """A forward pass: what backpropagation needs of it."""
+
+    inputs: list[Array]
+    """Of each layer: x, a_1, ..., a_{L-1}."""
+    seen: list[Array]
+    """Of each hidden layer, what the derivative of its activation takes: f(z), which often is the next input, or z."""
+    logits: Array
+    """(B, n_L)."""
+
+
 def forward(network: Sequence[Layer], x: Array, /, *, activation: Activation, xp: Any) -> tuple[Array, ...]:
     """Compute the forward pass for inputs x, shape (B, n_0).
 
     Returns (x, a_1, ..., a_{L-1}, logits): element l is the input of layer l, the last one is the logits (B, n_L).
     """
-    inputs = [x]
-    for layer in network[:-1]:
-        z = inputs[-1] @ layer.weights + layer.bias
-        inputs.append(activation.function(z, xp=xp))
-    logits = inputs[-1] @ network[-1].weights + network[-1].bias
+    inputs, _, logits = forward_pass(network, x, activation=activation, xp=xp)
     return (*inputs, logits)
+
+
+def forward_pass(
+    network: Sequence[Layer], x: Array, /, *, activation: Activation, masks: Sequence[Array] = (), xp: Any
+) -> Pass:
+    """Compute the forward pass for inputs x, shape (B, n_0), and keep what backpropagation needs.
+
+    masks: what each hidden layer is multiplied by, (B, n_{l+1}), for dropout; empty for none.
+    """
+    inputs, seen = [x], []
+    for i, layer in enumerate(network[:-1]):
+        z = inputs[-1] @ layer.weights + layer.bias
+        y = activation.function(z, xp=xp)
+        seen.append(z if activation.of == "input" else y)
+        inputs.append(y * masks[i] if masks else y)
+    return Pass(inputs, seen, inputs[-1] @ network[-1].weights + network[-1].bias)
 
 
 def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:
@@ -91,10 +116,29 @@ def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:
     return Layer(a.T @ error, xp.sum(error, axis=0))
 
 
-def error_below(layer: Layer, a: Array, error: Array, /, *, activation: Activation, xp: Any) -> Array:
+def error_below(layer: Layer, seen: Array, error: Array, /, *, activation: Activation, xp: Any) -> Array:
     """Return the error of the layer below, (e W^T) * f'(z), shape (B, n_l).
 
-    a: the layer's input, shape (B, n_l), which is the output of the layer below. error: the layer's error e, shape
-    (B, n_{l+1}).
+    seen: of the layer below, see `Pass`, shape (B, n_l). error: the layer's error e, shape (B, n_{l+1}).
     """
-    return (error @ layer.weights.T) * activation.derivative(a, xp=xp)
+    return (error @ layer.weights.T) * activation.derivative(seen, xp=xp)
+
+
+def backward(
+    network: Sequence[Layer],
+    forwards: Pass,
+    error: Array,
+    /,
+    *,
+    activation: Activation,
+    masks: Sequence[Array] = (),
+    xp: Any,
+) -> list[Layer]:
+    """Return the gradients of all layers, from a forward pass and the error of the last layer (B, n_L)."""
+    gradients = [gradient(forwards.inputs[-1], error, xp=xp)]
+    for i in reversed(range(1, len(network))):
+        error = error_below(network[i], forwards.seen[i - 1], error, activation=activation, xp=xp)
+        if masks:
+            error = error * masks[i - 1]
+        gradients.append(gradient(forwards.inputs[i - 1], error, xp=xp))
+    return gradients[::-1]

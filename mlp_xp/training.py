@@ -14,6 +14,7 @@ from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.device import copy_network, initial_state
+from mlp_xp.dropout import draw_masks
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Array
 from mlp_xp.memory import check_memory
@@ -206,6 +207,9 @@ def trajectory(
 
         chunk_began = time.perf_counter()
         coefficients = step_coefficients(config, chunk, position.step, total_steps)
+        masks: tuple[Array, ...] = ()
+        if config.dropout:
+            masks = (backend.asarray(draw_masks(config, chunk.steps, chunk.batch_size, position.step)),)
         state, device_losses = run_chunk(
             position.state,
             dataset.train_images,
@@ -213,6 +217,7 @@ def trajectory(
             backend.asarray(order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)),
             backend.asarray(coefficients, backend.dtype),
             dataset.prepare.fitted,
+            masks,
         )
         losses = backend.to_numpy(device_losses).astype(np.float64)
         check_finite(losses, epoch, chunk)
@@ -287,7 +292,7 @@ def step_coefficients(config: TrainConfig, chunk: Chunk, first_step: int, total_
     """
     steps = np.arange(first_step, first_step + chunk.steps)
     rates = SCHEDULES[config.schedule](config.learning_rate, steps, total_steps)
-    scale, *others = OPTIMIZERS[config.optimizer].coefficients(rates, steps)
+    scale, *others = OPTIMIZERS[config.optimizer].coefficients(rates, steps, config.hyperparameters)
     return np.stack([scale / chunk.batch_size, *others])
 
 

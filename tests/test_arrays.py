@@ -1,6 +1,7 @@
 """Data sets of your own arrays: what is taken, what is refused, and what a model of them predicts."""
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,7 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "small share": ((X, CLASSES, 0.001), {}, "test: 0.001 of 60 rows leaves one part empty; give a share"),
     "no share": ((X, CLASSES, "half"), {}, "test: 'half' of 60 rows leaves one part empty; give a share"),
     "test part": ((X, CLASSES, (X,)), {}, "test: it has 1 parts; give the test set as (X, y)"),
-    "test class": ((X, CLASSES, (X, ["a"] * 59 + ["d"])), {}, "y of the test set: row 59 is 'd', which is none of the"),
+    "test class": ((X, CLASSES, (X, ["a"] * 59 + ["d"])), {}, "y of the test set: row 59 is 'd', which is none of "),
     "test kind": (
         (X, CLASSES, (X, [1] * 60)),
         {},
@@ -127,7 +128,6 @@ def test_arrays_of_the_device_are_not_copied_to_the_host(backend: Backend):
     """Only sums over rows are, and the labels."""
     taken = []
     device = backend.asarray(X), backend.asarray(LABELS)
-    from dataclasses import replace
 
     def counting(array):
         taken.append(tuple(array.shape))
@@ -331,8 +331,6 @@ def test_all_backends_train_the_same(task, backend: Backend):
 def test_a_run_goes_on_to_the_same_bits_and_is_drawn(task, test, tmp_path, monkeypatch):
     backend = open_backend()
     dataset = Dataset.from_arrays(X, TARGETS[task], test)
-    from dataclasses import replace
-
     config = replace(CONFIG, validation=10, hidden=(5, 4))
     *_, expected = train(config, dataset, backend, run_dir=tmp_path / "whole")
     first = train(config, dataset, backend, run_dir=tmp_path / "cut")
@@ -389,7 +387,7 @@ def test_what_a_data_set_of_your_own_making_must_have():
         ({"train_labels": good.train_labels.astype(np.float32)}, "train_labels: their dtype is float32; give the back"),
         (
             {"train_labels": good.train_labels[:, :1]},
-            r"train_labels: their shape is \(60, 1\); give \(n, 2\), as class",
+            r"train_labels: their shape is \(60, 1\); give \(n, 2\), as cla",
         ),
         ({"train_images": good.train_images.astype(np.float32)}, "train_images: their dtype is float32; give float64"),
         ({"train_images": changed(X, (1, 1), np.nan)}, "train_images: it has values that are not finite; remove the"),

@@ -136,11 +136,11 @@ def test_a_checkpoint_with_settings_that_are_not_known_is_named(tmp_path):
     *_, end = train_in_folder(tmp_path, settings, TINY, backend)
     path = tmp_path / "checkpoint.safetensors"
     tensors, facts = checkpoints.read_tensors(path)
-    record = {**json.loads(facts["settings"]), "dropout": 0.5}
+    record = {**json.loads(facts["settings"]), "input_noise": 0.5}
     checkpoints.write_tensors(path, tensors, {**facts, "settings": json.dumps(record)})
     with pytest.raises(ConfigError) as caught:
         load_checkpoint(tmp_path, settings, end.position.state, backend)
-    assert str(caught.value).startswith(f"{str(path)!r}: the field 'dropout' is not known")
+    assert str(caught.value).startswith(f"{str(path)!r}: the field 'input_noise' is not known")
 
 
 def test_variants_end_as_they_should():

@@ -34,6 +34,9 @@ configs = st.builds(
     validation=counts,
     patience=some,
     checkpoint_every=some,
+    momentum=st.floats(0, 0.999999),
+    epsilon=st.floats(1e-30, 1e30),
+    decay_bias=st.booleans(),
 )
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
 settings = st.builds(

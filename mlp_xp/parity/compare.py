@@ -16,7 +16,6 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Array
 from mlp_xp.metrics import predict_logits
 from mlp_xp.network import Network
-from mlp_xp.optimizers import EPSILON
 from mlp_xp.parity import notebook
 from mlp_xp.plan import ceil_divide
 from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Report, Tally, layer_sizes, trajectory
@@ -227,7 +226,7 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     """
     if len(config.hidden) != 1:
         raise ConfigError(f"the notebook has one hidden layer, not {len(config.hidden)}", setting="hidden")
-    for name in ("activation", "init", "optimizer", "schedule", "weight_decay"):
+    for name in ("activation", "init", "optimizer", "schedule", "weight_decay", "clip_norm", "dropout"):
         if (value := getattr(config, name)) != (own := getattr(TrainConfig(), name)):
             raise ConfigError(f"the notebook has {own!r}, not {value!r}", setting=name)
     data = notebook.Data(
@@ -366,9 +365,9 @@ def _count(name: str, beyond: np.ndarray, steps: np.ndarray) -> Quantity:
 def amplification(config: TrainConfig) -> float:
     """Return by how much an optimiser may amplify the rounding of a gradient, compared with gradient descent.
 
-    Adam's update is rate m / (sqrt(v) + EPSILON), whose derivative by the gradient is at most rate / EPSILON.
+    Adam's update is rate m / (sqrt(v) + epsilon), whose derivative by the gradient is at most rate / epsilon.
     """
-    return max(1.0, config.learning_rate / EPSILON) if config.optimizer == "adam" else 1.0
+    return max(1.0, config.learning_rate / config.epsilon) if config.optimizer in ("adam", "adamw") else 1.0
 
 
 def longest_dot_product(config: TrainConfig, dataset: Dataset) -> int:

@@ -167,7 +167,7 @@ def _check_finite(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 def save_model(folder: Path, network: Network, settings: Settings, dataset: Dataset, backend: Backend) -> None:
     """Write model.safetensors: the network and what is needed to use it. Raises FileError."""
     facts = {
-        "activation": settings.train.activation,
+        "activation": str(settings.train.activation),
         "dtype": settings.dtype,
         "image_shape": json.dumps(list(dataset.train_images.shape[1:])),
         "class_names": json.dumps(list(dataset.class_names)),

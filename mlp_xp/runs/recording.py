@@ -20,6 +20,8 @@ from mlp_xp.training import WARM_UP_EPOCH, Event, Position, check_state, check_t
 def check_run(settings: Settings, dataset: Dataset, backend: Backend) -> None:
     """Raise RunError, DatasetError or ConfigError for a run that cannot begin; before its folder is created."""
     run_folder.preparation_of(dataset)
+    if not isinstance(settings.train.activation, str):
+        raise run_folder.RunError("the activation is a pair of functions, which a run folder cannot store; name one")
     check_trainable(settings.train, dataset, backend, saves=True)
 
 
