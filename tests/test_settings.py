@@ -46,6 +46,11 @@ settings = st.builds(
     dtype=st.sampled_from(["float64", "float32"]),
     dataset=names,
     data_dir=st.none() | names,
+    label=st.none() | names,
+    test_fraction=st.floats(0, 1, exclude_max=True),
+    split_seed=st.integers(0, 2**32 - 1),
+    picture_size=st.none() | st.integers(1, 2048),
+    task=st.none() | st.sampled_from(["classes", "labels", "regression"]),
     train=configs,
 )
 
