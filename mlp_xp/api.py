@@ -40,8 +40,9 @@ def train(
 
     This is a generator: draw the reports as they come, or stop at any time. dataset: with arrays on the backend's
     device. run_dir: a folder to write the run to, with its pictures at the end; an existing run is resumed, to the same
-    bits as if it had not been interrupted. No other run can use the folder until the generator ends or is closed. bar:
-    show a progress bar, in a terminal or a notebook.
+    bits as if it had not been interrupted. With a constant schedule, the configuration may have more epochs than a
+    finished run: it is then trained longer, to the same bits as if it had had them from the start. No other run can use
+    the folder until the generator ends or is closed. bar: show a progress bar, in a terminal or a notebook.
 
     Raises DatasetError for data that cannot be trained on, ConfigError for a data set too small for the configuration,
     DivergenceError at the first loss that is not finite, or before a report or a checkpoint of a network that is not,

@@ -26,8 +26,8 @@ from mlp_xp.network import Layer, Network
 from mlp_xp.regular import UnfitFileError, open_regular, read_fault
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, FREE_SETTINGS, MODEL, preparation_of, read_config
-from mlp_xp.runs.settings import Settings, flatten, unflatten
+from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, MODEL, preparation_of, read_config
+from mlp_xp.runs.settings import Settings, first_change, flatten, unflatten
 from mlp_xp.steps import State
 from mlp_xp.training import Best, Position, Tally
 
@@ -413,11 +413,6 @@ def check_classes(model: Model, dataset: Dataset) -> None:
 NUMBERS = ("epoch", "sample", "step", "reports", "seconds", "loss")
 
 
-def _as_json(settings: Settings) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(json.dumps(flatten(settings)))
-    return record
-
-
 def save_checkpoint(folder: Path, position: Position, settings: Settings, backend: Backend) -> None:
     """Write checkpoint.safetensors, from which a run can be resumed bit for bit. Raises FileError."""
     network, slots = position.state
@@ -437,7 +432,7 @@ def save_checkpoint(folder: Path, position: Position, settings: Settings, backen
 
 
 def check_settings(folder: Path, settings: Settings) -> None:
-    """Raise RunError unless the run's checkpoint was made with these settings. Only its metadata are read.
+    """Raise RunError unless the run's checkpoint fits these settings, epochs included. Only its metadata are read.
 
     For use before a network of the settings' size is made: they may come from anybody's config.json.
     """
@@ -446,20 +441,25 @@ def check_settings(folder: Path, settings: Settings) -> None:
         if not isinstance(facts.get("settings"), str):
             raise RunError(f"{str(path)!r}: is altered or is not a checkpoint; start the run again")
         _check_settings(facts["settings"], settings, path)
+        done = _parse_position(facts, path)["epoch"] + 1
+    if done > settings.train.epochs:
+        raise RunError(
+            f"{settings.train.epochs} is too few: the run in {str(folder)!r} has already come to epoch {done}; give at "
+            "least as many, or start a new run",
+            setting="epochs",
+        )
 
 
 def _check_settings(saved_settings: str, settings: Settings, path: Path) -> None:
     where = repr(str(path))
     record = records.parse(saved_settings, f"{where}, settings", REMEDY)
     # A setting that is newer than the checkpoint gets its default.
-    saved = _as_json(unflatten(records.check_fields(record, {}, where, REMEDY), where))
-    wanted = _as_json(settings)
-    for name in wanted:
-        if name not in FREE_SETTINGS and saved[name] != wanted[name]:
-            raise RunError(
-                f"{where}: was made with {name} {records.shortened(saved[name])}, but the run's configuration has "
-                f"{records.shortened(wanted[name])}; resume with the settings of the checkpoint"
-            )
+    saved = unflatten(records.check_fields(record, {}, where, REMEDY), where)
+    if change := first_change(saved, settings):
+        raise RunError(
+            f"{where}: was made with {change.name} {records.shortened(change.saved)}, but the run's configuration has "
+            f"{records.shortened(change.wanted)}{change.reason}; resume with the settings of the checkpoint"
+        )
 
 
 def read_position(folder: Path) -> dict[str, Any]:
