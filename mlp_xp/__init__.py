@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlp_xp.api import evaluate_run, plot_curves, plot_run, predict_pictures, predict_table, train
+    from mlp_xp.api import evaluate_run, load_run, plot_curves, plot_run, predict_pictures, predict_table, train
     from mlp_xp.backend import open_backend
     from mlp_xp.config import TrainConfig
     from mlp_xp.data.datasets import load_dataset
@@ -12,15 +12,18 @@ if TYPE_CHECKING:
     from mlp_xp.functional import Activation
     from mlp_xp.gradient_check import check_gradient
     from mlp_xp.metrics import predict
+    from mlp_xp.runs.checkpoints import Model
 
 __version__ = "0.1.0"
 __all__ = [
     "Activation",
     "Dataset",
+    "Model",
     "TrainConfig",
     "check_gradient",
     "evaluate_run",
     "load_dataset",
+    "load_run",
     "open_backend",
     "plot_curves",
     "plot_run",
@@ -35,10 +38,12 @@ __all__ = [
 _HOMES = {
     "Activation": "mlp_xp.functional",
     "Dataset": "mlp_xp.dataset",
+    "Model": "mlp_xp.runs.checkpoints",
     "TrainConfig": "mlp_xp.config",
     "check_gradient": "mlp_xp.gradient_check",
     "evaluate_run": "mlp_xp.api",
     "load_dataset": "mlp_xp.data.datasets",
+    "load_run": "mlp_xp.api",
     "open_backend": "mlp_xp.backend",
     "plot_curves": "mlp_xp.api",
     "plot_run": "mlp_xp.api",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.arrays import read_features
-from mlp_xp.backend import Backend
+from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.picture_folders import read_pictures_like
@@ -20,7 +20,7 @@ from mlp_xp.dataset import UNNAMED, Dataset, Origin, described
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import Evaluation, confusion_matrix
 from mlp_xp.runs import run_folder
-from mlp_xp.runs.checkpoints import Model, backend_for, check_classes, evaluation_of, load_model, probabilities_of
+from mlp_xp.runs.checkpoints import Model, check_classes, evaluation_of, load_model
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
 from mlp_xp.runs.settings import Settings, can_be_a_name
 from mlp_xp.show.gallery import draw_run, read_curves
@@ -40,8 +40,9 @@ def train(
 
     This is a generator: draw the reports as they come, or stop at any time. dataset: with arrays on the backend's
     device. run_dir: a folder to write the run to, with its pictures at the end; an existing run is resumed, to the same
-    bits as if it had not been interrupted. No other run can use the folder until the generator ends or is closed. bar:
-    show a progress bar, in a terminal or a notebook.
+    bits as if it had not been interrupted. With a constant schedule, the configuration may have more epochs than a
+    finished run: it is then trained longer, to the same bits as if it had had them from the start. No other run can use
+    the folder until the generator ends or is closed. bar: show a progress bar, in a terminal or a notebook.
 
     Raises DatasetError for data that cannot be trained on, ConfigError for a data set too small for the configuration,
     DivergenceError at the first loss that is not finite, or before a report or a checkpoint of a network that is not,
@@ -73,6 +74,14 @@ def train(
                 yield event.report
 
 
+def load_run(run_dir: str | Path) -> Model:
+    """Read the trained network of a run's folder, which predicts from arrays of any library: see `Model.predict`.
+
+    Raises RunError for what is no run, has no model yet, or whose model is damaged or not of its config.json.
+    """
+    return load_model(_path(run_dir))
+
+
 class RunEvaluation(NamedTuple):
     """A run's network on a test set."""
 
@@ -99,13 +108,13 @@ def evaluate_run(
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
-    opened = backend_for(run_dir, backend, device)
+    opened = open_backend(backend, device, model.dtype)
     dataset = _data_of(run_dir, opened, data, cache_dir)
     check_classes(model, dataset)
-    result = evaluation_of(run_dir, model, dataset, opened)
+    result = evaluation_of(model, dataset, opened)
     if model.task != "classes":
         return RunEvaluation(result, None, model.class_names)
-    probabilities = probabilities_of(run_dir, model, dataset.test_images, opened)
+    probabilities = opened.to_numpy(model.outputs(dataset.test_images, opened))
     predictions = np.argmax(probabilities, axis=1)
     matrix = confusion_matrix(opened.to_numpy(dataset.test_labels), predictions, len(model.class_names))
     return RunEvaluation(result, matrix, model.class_names)
@@ -134,26 +143,26 @@ def predict_pictures(
     model = load_model(run_dir)
     paths = [_path(picture, "pictures") for picture in pictures]
     if model.inputs == "pictures":
-        opened = backend_for(run_dir, backend, device)
+        opened = open_backend(backend, device, model.dtype)
         resize = run_folder.read_config(run_dir)[0].picture_size is not None
         read = read_pictures_like(paths, model.image_shape, resize=resize)
-        return PicturePredictions(read, _outputs(run_dir, model, read.images, opened), model.class_names)
+        return PicturePredictions(read, _outputs(model, read.images, opened), model.class_names)
     rows, *others = model.image_shape
     if others != [rows] or model.task != "classes" or model.preparation != "bytes":
         raise MlpXpError(
             f"the run's network takes {described(model.image_shape)}, but pictures are converted to squares only; "
             "use a run with square images"
         )
-    opened = backend_for(run_dir, backend, device)
+    opened = open_backend(backend, device, model.dtype)
     read = read_pictures(paths, size=rows, fitted=round(rows * 20 / 28))
-    return PicturePredictions(read, _outputs(run_dir, model, read.images, opened), model.class_names)
+    return PicturePredictions(read, _outputs(model, read.images, opened), model.class_names)
 
 
-def _outputs(run_dir: Path, model: Model, inputs: np.ndarray, backend: Backend) -> np.ndarray:
+def _outputs(model: Model, inputs: np.ndarray, backend: Backend) -> np.ndarray:
     """Return the network's outputs, float (n, outputs), for inputs on the host; n may be 0."""
     if not len(inputs):
         return np.empty((0, len(model.class_names)))
-    return probabilities_of(run_dir, model, read_features("inputs", inputs, backend), backend).astype(float)
+    return backend.to_numpy(model.outputs(read_features("inputs", inputs, backend), backend)).astype(float)
 
 
 class TablePredictions(NamedTuple):
@@ -181,9 +190,9 @@ def predict_table(
             f"{str(run_dir)!r}: the run's network takes {described(model.image_shape)}, which are not from a table; "
             "use a run that was trained on one"
         )
-    opened = backend_for(run_dir, backend, device)
+    opened = open_backend(backend, device, model.dtype)
     features = read_table(_path(table, "table"), features=model.feature_names).features
-    return TablePredictions(_outputs(run_dir, model, features, opened), model.class_names, model.task)
+    return TablePredictions(_outputs(model, features, opened), model.class_names, model.task)
 
 
 def plot_run(
@@ -198,7 +207,7 @@ def plot_run(
     Takes and raises what `evaluate_run` does; also PlotError without Matplotlib, or if the folder cannot be written.
     """
     run_dir = _path(run_dir)
-    opened = backend_for(run_dir, backend)
+    opened = open_backend(backend, dtype=run_folder.read_config(run_dir)[0].dtype)
     return draw_run(run_dir, _data_of(run_dir, opened, data, cache_dir), opened)
 
 

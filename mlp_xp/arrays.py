@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import Backend
+from mlp_xp.backend import Backend, open_library
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.functional import Array
 
@@ -123,6 +123,47 @@ def read_features(what: str, X: Any, backend: Backend) -> Array:
         reason = f"too large for {backend.dtype_name}" if np.isfinite(given) else "no finite number"
         raise DatasetError(f"{what}: row {bad[0]}, {_column(bad[1:])} is {given}, {reason}; remove or replace it")
     return x
+
+
+def backend_of(X: Any, dtype: str) -> Backend:
+    """Open the library of an array on its device; NumPy for lists and what else NumPy reads. Raises BackendError."""
+    namespace = getattr(X, "__array_namespace__", None)
+    return open_library(library_of(X), namespace and namespace(), getattr(X, "device", None), dtype)
+
+
+def read_inputs(X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequence[str], backend: Backend) -> Array:
+    """Return inputs for a trained network, (n, *shape) on the device, of an array there, or of what NumPy reads.
+
+    is_bytes: whether the network was trained on bytes; whole numbers from 0 to 255 are taken too. Else as
+    `read_features`. columns: the names of the features, or none. Raises DatasetError for a shape, dtype or range that
+    does not fit, for what is not finite, and for a table whose columns have other names or another order.
+    """
+    names = [str(name) for name in getattr(X, "columns", ())]
+    if names and columns and names != [*columns]:
+        wrong = next((pair for pair in zip(names, columns, strict=False) if pair[0] != pair[1]), None)
+        reason = f"{wrong[0]!r:.60} is where {wrong[1]!r:.60} was" if wrong else f"{len(names)} are not {len(columns)}"
+        raise DatasetError(f"X: its columns are not those of the training data: {reason}; give the same, in that order")
+    if not_of(X, backend):
+        X = on_host("X", X, backend)
+    given = tuple(X.shape)
+    if given[1:] != shape or not given:
+        one = "; one sample is X[None, ...]" if given == shape else ""
+        wanted = ", ".join(map(str, ("n", *shape)))
+        raise DatasetError(f"X: its shape is {given}, but the network was trained on ({wanted}); give that{one}")
+    if not is_bytes:
+        return read_features("X", X, backend)
+    name, xp = dtype_name(X), np if isinstance(X, np.ndarray) else backend.xp
+    if name not in INTEGERS:
+        raise DatasetError(
+            f"X: its dtype is {name}, but the network was trained on bytes; give whole numbers from 0 to 255, as uint8"
+        )
+    if name != "uint8":
+        X = X if name == "int64" else xp.astype(X, xp.int64)
+        for value in (int(xp.min(X)), int(xp.max(X))) if 0 not in given else ():
+            if not 0 <= value <= 255:
+                raise DatasetError(f"X: it has the value {value}, but the network was trained on bytes, 0 to 255")
+        X = xp.astype(X, xp.uint8)
+    return read_features("X", X, backend)
 
 
 def on_host(what: str, values: Any, backend: Backend) -> np.ndarray:

@@ -87,10 +87,7 @@ class Backend:
         """The device's name as `open_backend` takes it; None for a foreign namespace, whose default device is used."""
         if self.device is None:
             return None
-        name = str(self.device)
-        name = re.sub(r".*Device\('(.*)'\)", r"\1", name)  # array-api-strict's
-        name = re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's
-        return re.sub(r"TFRT_CPU_(\d+)", r"cpu:\1", name)  # older JAX's
+        return name_of(self.device)
 
     @property
     def dtype_name(self) -> str:
@@ -157,6 +154,30 @@ def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "f
     key = (name, id(backend.xp), str(backend.device), dtype)
     if key not in _opened:
         _opened.setdefault(key, _with_reports(replace(backend, dtype=getattr(backend.xp, dtype))))
+    return _opened[key]
+
+
+def name_of(device: Any) -> str:
+    """Return the name of a library's device object, as `open_backend` takes it."""
+    name = re.sub(r".*Device\('(.*)'\)", r"\1", str(device))  # array-api-strict's
+    name = re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's
+    return re.sub(r"TFRT_CPU_(\d+)", r"cpu:\1", name)  # older JAX's
+
+
+def open_library(module: str, namespace: Any, device: Any, dtype: str) -> Backend:
+    """Open the library of an array: by its top module's name if it is known, or else by the array's own namespace.
+
+    namespace: None for what is no array; NumPy is opened for it. device: the array's, a device object. Opening the same
+    library again returns the same object. Raises BackendError.
+    """
+    for name, known in _MODULES.items():
+        if module == known:
+            return open_backend(name, None if device is None else name_of(device), dtype)
+    if namespace is None:
+        return open_backend("numpy", dtype=dtype)
+    key = (module, id(namespace), "", dtype)
+    if key not in _opened:
+        _opened.setdefault(key, open_namespace(namespace, dtype, module))
     return _opened[key]
 
 

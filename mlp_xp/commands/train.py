@@ -25,8 +25,8 @@ from mlp_xp.data.registry import DATASETS
 from mlp_xp.dataset import UNNAMED, Dataset
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import file_errors
-from mlp_xp.runs import recording, replacing, run_folder
-from mlp_xp.runs.settings import RECIPES, Settings, check_foreign, flatten, read_settings
+from mlp_xp.runs import checkpoints, recording, replacing, run_folder
+from mlp_xp.runs.settings import RECIPES, Settings, check_foreign, first_change, read_settings
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.training import WARM_UP_EPOCH, Event
@@ -46,7 +46,8 @@ class Base:
     config: Path | None = None
     """Start from the settings in this file instead, such as the config.json of a run."""
     resume: Path | None = None
-    """Resume this run with its settings. The backend may be a different one."""
+    """Resume this run with its settings. The backend may be a different one. With a constant schedule, --epochs trains
+    a finished run longer."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,14 @@ def parse_arguments(held: contextlib.ExitStack) -> Arguments:
                 raise ConfigError(f"{option}: a resumed run stays in its own folder; leave {option} out")
         if arguments.backend != settings.backend and arguments.device == settings.device:
             arguments = replace(arguments, device=None)  # the saved device name belongs to another library
-        wanted, kept = flatten(arguments.settings()), flatten(settings)
-        changed = [name for name in kept if wanted[name] != kept[name] and name not in run_folder.FREE_SETTINGS]
-        if changed:
+        if change := first_change(settings, arguments.settings()):
             raise ConfigError(
-                f"--{changed[0].replace('_', '-')}: a resumed run keeps its settings ({kept[changed[0]]!r}, not "
-                f"{wanted[changed[0]]!r}); leave the option out, or start a new run with --config"
+                f"a resumed run keeps its settings ({change.saved!r}, not {change.wanted!r}{change.reason}); leave the "
+                "option out, or start a new run with --config",
+                setting=change.name,
             )
+        if (base.resume / run_folder.CHECKPOINT).exists():
+            checkpoints.check_settings(base.resume, arguments.settings())  # before the data are loaded
     return arguments
 
 

@@ -69,6 +69,7 @@ def train_in_folder(
             place = replacing.begin(folder) if overwrite and is_run else folder
             run_folder.create_run(place, settings, backend, dataset)
         else:
+            run_folder.begin_segment(folder, settings, start)
             run_folder.truncate_metrics(folder, start.reports)
         for event in trajectory(settings.train, dataset, backend, start, checked=True):
             position = event.position

@@ -23,9 +23,9 @@ from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
-from mlp_xp.runs.settings import Settings, flatten, parse_settings
+from mlp_xp.runs.settings import Settings, first_change, flatten, parse_settings
 from mlp_xp.threads import threads_chosen
-from mlp_xp.training import Best, Report
+from mlp_xp.training import Best, Position, Report
 
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
@@ -34,8 +34,6 @@ MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 RUN_FILES = (CHECKPOINT, MODEL, METRICS, CONFIG)
 # The lock and who holds it, see `lock`; a run that is to replace the one in the folder, see `replacing`.
 LOCK, HOLDER, NEW, READY = ".lock", ".holder", ".new", ".ready"
-# Settings that may change when a run is resumed: they decide where it computes, not what.
-FREE_SETTINGS = ("backend", "device", "data_dir")
 
 
 def default_folder(settings: Settings, now: dt.datetime) -> Path:
@@ -170,19 +168,38 @@ def checksum(dataset: Dataset, backend: Backend) -> str:
 def check_resumable(folder: Path, settings: Settings) -> None:
     """Raise RunError if the run in the folder has other settings, or has lost its checkpoint."""
     kept, _ = read_config(folder)
-    saved, wanted = (json.loads(json.dumps(flatten(each))) for each in (kept, settings))
-    for name in wanted:
-        if name not in FREE_SETTINGS and saved[name] != wanted[name]:
-            raise RunError(
-                f"{str(folder / CONFIG)!r}: the run was made with {name} {saved[name]!r}, but the configuration has "
-                f"{wanted[name]!r}; resume with the settings of the run, or use another folder"
-            )
+    if change := first_change(kept, settings):
+        raise RunError(
+            f"{str(folder / CONFIG)!r}: the run was made with {change.name} {change.saved!r}, but the configuration "
+            f"has {change.wanted!r}{change.reason}; resume with the settings of the run, or use another folder"
+        )
     for name in (RESULT, MODEL):
         if (folder / name).exists() and not (folder / CHECKPOINT).exists():
             raise RunError(
                 f"{str(folder)!r}: the run has {name} but no {CHECKPOINT}, so it cannot be resumed, and starting it "
                 f"over would destroy it; restore {CHECKPOINT}, or train in another folder"
             )
+
+
+def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
+    """Give a run the number of epochs in the settings, and keep the old one and its result in config.json.
+
+    Removes what is of the shorter run if there is more to do: config.json decides, so it is replaced first. Raises
+    RunError and FileError.
+    """
+    kept, record = read_config(folder)
+    epochs = settings.train.epochs
+    if kept.train.epochs != epochs:
+        old: dict[str, Any] = {"epochs": kept.train.epochs}
+        if (folder / RESULT).exists():
+            old["result"] = records.read_json(folder / RESULT, "delete it", wrong="is damaged")
+        record["segments"] = [*record.get("segments", []), old]
+        record["settings"]["epochs"] = epochs
+        write_whole(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode())
+    if position.epoch < epochs - 1:
+        with file_errors(folder, "remove the old result in"):
+            for name in (RESULT, *PICTURES):
+                (folder / name).unlink(missing_ok=True)
 
 
 def check_data(folder: Path, facts: Mapping[str, Any]) -> None:

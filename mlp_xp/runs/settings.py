@@ -1,11 +1,12 @@
 """All settings of a run: training configuration, backend and data. Also recipes, and settings in a file."""
 
 import dataclasses
+import json
 import os
 import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.checks import DatasetError
@@ -104,6 +105,35 @@ def flatten(settings: Settings) -> dict[str, Any]:
     """Return the settings as one flat record, as in config.json and on the command line."""
     record = dataclasses.asdict(settings)
     return {**{k: v for k, v in record.items() if k != "train"}, **record["train"]}
+
+
+# Settings that may change when a run is resumed: they decide where it computes, not what.
+FREE_SETTINGS = ("backend", "device", "data_dir")
+
+
+class Change(NamedTuple):
+    """A setting that a resumed run must keep, but does not have any more. Values as JSON has them."""
+
+    name: str
+    saved: Any
+    wanted: Any
+    reason: str = ""
+
+
+def first_change(saved: Settings, wanted: Settings) -> Change | None:
+    """Return the first setting that differs and must not, or None.
+
+    The number of epochs may differ where no step depends on it: the run then becomes a longer or a shorter one.
+    """
+    before, now = (json.loads(json.dumps(flatten(each))) for each in (saved, wanted))
+    for name in now:
+        if name in FREE_SETTINGS or before[name] == now[name]:
+            continue
+        if name == "epochs" and saved.train.schedule == "constant":
+            continue
+        reason = f"; the schedule {saved.train.schedule} depends on them, from the first step" * (name == "epochs")
+        return Change(name, before[name], now[name], reason)
+    return None
 
 
 def unflatten(record: dict[str, Any], where: str) -> Settings:

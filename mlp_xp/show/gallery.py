@@ -12,7 +12,7 @@ from mlp_xp.dataset import Dataset
 from mlp_xp.files import FileError
 from mlp_xp.metrics import confusion_matrix
 from mlp_xp.runs import records, run_folder
-from mlp_xp.runs.checkpoints import load_model, probabilities_of
+from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
 
@@ -68,7 +68,7 @@ def _figures(folder: Path, dataset: Dataset, backend: Backend) -> Iterator[Any]:
     has_classes = dataset.test_images is not None and model.task == "classes"
     if has_classes:
         images, labels = backend.to_numpy(dataset.test_images), backend.to_numpy(dataset.test_labels)
-        probabilities = probabilities_of(folder, model, dataset.test_images, backend)
+        probabilities = backend.to_numpy(model.outputs(dataset.test_images, backend))
         matrix = confusion_matrix(labels, np.argmax(probabilities, axis=1), len(names))
     yield plots.draw_curves([read_curves(folder)])
     yield plots.draw_confusion(matrix, names) if has_classes else None
