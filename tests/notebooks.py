@@ -1,4 +1,4 @@
-"""Execute the notebooks of docs/, and write them with their new outputs: `make notebooks`, for some with ARGS="NAME ...".
+"""Execute the notebooks of docs/, all or some, and write them with their new outputs: `make notebooks`.
 
 test_docs.py executes them as well, and compares the outputs with those that are stored.
 """
@@ -113,7 +113,8 @@ def _text(cell: NotebookNode) -> str:
         elif output.output_type == "error":
             parts.append(f"[error] {output.ename}: {output.evalue}")
         else:
-            parts += [f"[{kind}] {'' if kind.startswith('image') else data}" for kind, data in sorted(output.data.items())]
+            data = sorted(output.data.items())
+            parts += [f"[{kind}] {'' if kind.startswith('image') else text}" for kind, text in data]
     return "\n".join(parts)
 
 

@@ -13,8 +13,7 @@ pytest.importorskip("ipykernel", reason="needs ipykernel, in the extra `test`")
 import nbformat
 from notebooks import NOTEBOOKS, clean, differences, execute, read, same_text
 
-# What a notebook needs beyond the extra `plots`.
-NEEDS = {"tour": ["jax"], "own_data": ["PIL"], "estimator": ["sklearn", "jax"]}
+NEEDS = {"tour": ["jax"], "own_data": ["PIL"], "estimator": ["mlp_xp.estimator", "jax"]}
 MOST_BYTES = 300_000  # of a notebook's pictures
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
