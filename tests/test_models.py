@@ -31,11 +31,13 @@ CONFIG = TrainConfig(epochs=2, hidden=(4,), learning_rate=0.05, init="glorot", r
 def runs(tmp_path_factory):
     """A run for each task, one on images of bytes, and one in float32."""
     folder = tmp_path_factory.mktemp("models")
-    for task, y in TARGETS.items():
-        list(train(CONFIG, Dataset.from_arrays(X, y), open_backend(), run_dir=folder / task))
-    list(train(CONFIG, TINY, open_backend(), run_dir=folder / "bytes"))
-    single = open_backend(dtype="float32")
-    list(train(CONFIG, Dataset.from_arrays(X, X[:, 0] * 2.5, backend=single), single, run_dir=folder / "single"))
+    numpy, single = open_backend(), open_backend(dtype="float32")
+    data = {task: Dataset.from_arrays(X, y) for task, y in TARGETS.items()} | {"bytes": TINY}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlp_xp.api.draw_run", lambda *_: [])  # pictures take long
+        for name, dataset in data.items():
+            list(train(CONFIG, dataset, numpy, run_dir=folder / name))
+        list(train(CONFIG, Dataset.from_arrays(X, X[:, 0] * 2.5, backend=single), single, run_dir=folder / "single"))
     return folder
 
 
