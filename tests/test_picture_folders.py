@@ -235,7 +235,9 @@ def test_faulty_pictures(tmp_path: Path) -> None:
 def test_pictures_of_several_sizes(tmp_path: Path) -> None:
     fill(tmp_path, "a/1.png", "b/1.png")
     save(tmp_path / "b/2.png", GREY.T.copy())
-    assert message(tmp_path).startswith("'b/2.png': has 3 x 4 pixels, 'a/1.png' has 4 x 3; resize the pictures to one")
+    assert message(tmp_path).startswith(
+        "'b/2.png': has 3 x 4 pixels, 'a/1.png' has 4 x 3; resize the pictures to one size, as --picture-size does"
+    )
 
 
 def test_folders_of_another_form(tmp_path: Path) -> None:

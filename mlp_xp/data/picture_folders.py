@@ -196,7 +196,7 @@ def _read(paths: list[Path], size: tuple[int, int] | None) -> Bytes:
             if images and image.shape[:2] != images[0].shape[:2]:
                 raise PictureError(
                     f"{str(path)!r}: has {_size(image)} pixels, {str(paths[0])!r} has {_size(images[0])}; resize the "
-                    "pictures to one size"
+                    "pictures to one size, as --picture-size does"
                 )
             total += image.size
             if total > LARGEST_SET:
