@@ -100,6 +100,15 @@ def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs, m
     assert max(transferred) == 1, "single values alone are copied to the host"
 
 
+@pytest.mark.parametrize("device", ["CPU_DEVICE", "device2"])
+def test_the_computation_is_where_the_array_is(device, runs):
+    """On these devices only if all arrays are: array-api-strict refuses to mix them."""
+    backend = open_backend("array-api-strict", device)
+    predicted = load_run(runs / "classes").predict(backend.asarray(X))
+    assert predicted.device == backend.device
+    assert backend.to_numpy(predicted).tolist() == formula(load_run(runs / "classes"), standard(X)).argmax(1).tolist()
+
+
 def test_lists_and_everything_that_numpy_reads_give_numpy_arrays(runs):
     model = load_run(runs / "classes")
     wanted = [NAMES[i] for i in formula(model, standard(X)).argmax(axis=1)]

@@ -35,7 +35,9 @@ def source(data_dir, tmp_path_factory, no_pictures):
 
 
 def start(data_dir: Path, source: Path, folder: Path, backend: str = "numpy") -> list[Any]:
-    settings = options(small_settings(epochs=2, seed=5, optimizer="adam", batch_size=8))
+    settings = options(
+        small_settings(epochs=2, seed=5, optimizer="adam", batch_size=20, report_every=100, checkpoint_every=0)
+    )
     return ["--data-dir", data_dir, "--start-from", source, "--run-dir", folder, "--backend", backend, *settings]
 
 
@@ -71,7 +73,7 @@ def test_killed_it_is_resumed_without_the_other_run(backend, source, data_dir, t
     other = shutil.copytree(source, tmp_path / "other")
     outcome = call("train", *start(data_dir, other, tmp_path / "whole", backend))
     assert (outcome.code, outcome.err) == (0, "")
-    assert f"\nweights  first those of {other}\n" in outcome.out
+    assert f"\nweights  taken from {other}\n" in outcome.out
     with monkeypatch.context() as patch:
         die_at(patch, run_folder.append_metrics, 4)
         assert call("train", *start(data_dir, other, tmp_path / "run", backend)).code == 130

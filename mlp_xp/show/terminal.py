@@ -88,7 +88,7 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     held_out = f" ({thousands(config.validation)} held out)" if config.validation else ""
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
-    start_from = f"\nweights  first those of {printable(settings.start_from)}" if settings.start_from else ""
+    start_from = f"\nweights  taken from {printable(settings.start_from)}" if settings.start_from else ""
     return (
         f"network  {'-'.join(map(str, sizes))}, {config.activation}, {parameters} parameters, {settings.dtype}\n"
         f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n"
