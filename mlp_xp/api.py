@@ -23,6 +23,7 @@ from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import Model, check_classes, evaluation_of, load_model
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
 from mlp_xp.runs.settings import Settings, can_be_a_name
+from mlp_xp.runs.sources import read_source
 from mlp_xp.show.gallery import draw_run, read_curves
 from mlp_xp.show.plots import PlotError, draw_curves, save
 from mlp_xp.training import Event, Report, trajectory
@@ -34,6 +35,7 @@ def train(
     backend: Backend,
     *,
     run_dir: str | Path | None = None,
+    start_from: str | Path | None = None,
     bar: bool = False,
 ) -> Iterator[Report]:
     """Train, and yield a report every `report_every` samples and a closing one with the trained network.
@@ -42,7 +44,9 @@ def train(
     device. run_dir: a folder to write the run to, with its pictures at the end; an existing run is resumed, to the same
     bits as if it had not been interrupted. With a constant schedule, the configuration may have more epochs than a
     finished run: it is then trained longer, to the same bits as if it had had them from the start. No other run can use
-    the folder until the generator ends or is closed. bar: show a progress bar, in a terminal or a notebook.
+    the folder until the generator ends or is closed. start_from: the folder of a run whose trained weights to begin
+    with; it must have the same hidden layers, and its output layer is not taken if the outputs have other names. Until
+    the first checkpoint a resume needs this run too. bar: show a progress bar, in a terminal or a notebook.
 
     Raises DatasetError for data that cannot be trained on, ConfigError for a data set too small for the configuration,
     DivergenceError at the first loss that is not finite, or before a report or a checkpoint of a network that is not,
@@ -50,15 +54,17 @@ def train(
     that cannot be written.
     """
     run_dir = None if run_dir is None else _path(run_dir)
+    start_from = None if start_from is None else str(_path(start_from, "start_from"))
     with ExitStack() as held:
         events: Iterator[Event]
         if run_dir is None:
-            events = trajectory(config, dataset, backend)
+            trained = read_source(start_from, config, dataset).trained
+            events = trajectory(config, dataset, backend, trained=trained)
         else:
             place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
-            place |= dataset.origin._asdict()
+            place |= {**dataset.origin._asdict(), "start_from": start_from}
             settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
-            check_run(settings, dataset, backend)
+            check_run(settings, dataset, backend, run_dir)
             held.enter_context(open_folder(run_dir, existing=True))
             recorded = train_in_folder(run_dir, settings, dataset, backend)
             events = held.enter_context(closing(recorded))

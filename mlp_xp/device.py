@@ -37,12 +37,16 @@ def copy_network(network: Network, backend: Backend) -> Network:
     return tuple(Layer(*map(copy, layer)) for layer in network)
 
 
-def initial_state(config: TrainConfig, sizes: tuple[int, ...], backend: Backend) -> tuple[State, np.random.RandomState]:
+def initial_state(
+    config: TrainConfig, sizes: tuple[int, ...], backend: Backend, trained: Network = ()
+) -> tuple[State, np.random.RandomState]:
     """Return the state before the first step, for layer sizes (n_0, ..., n_L), and the random generator.
 
-    The generator has drawn the weights; the shuffles of the epochs continue its stream.
+    The generator has drawn the weights; the shuffles of the epochs continue its stream. trained: layers on the host
+    that replace the first ones of those drawn, which does not change the stream.
     """
     random = np.random.RandomState(config.seed)
-    network = to_device(initial_layers(sizes, random, config.init), backend)
+    drawn = initial_layers(sizes, random, config.init)
+    network = to_device((*trained, *drawn[len(trained) :]), backend)
     init = backend.reported(OPTIMIZERS[config.optimizer].init, "the state of the optimiser")
     return State(network, tuple(init(layer, xp=backend.xp) for layer in network)), random

@@ -62,13 +62,14 @@ def sgd(settings: Hyperparameters, *, xp: Any) -> Update:
 
     The gradient arrives already multiplied by the rate.
     """
+    weight_decay, decay_bias = settings.weight_decay, settings.decay_bias
 
     def update(layer: Layer, gradient: Layer, slots: Slots, rate: Array, /) -> tuple[Layer, Slots]:
         weights, bias = layer
-        if settings.weight_decay:
-            weights *= 1 - rate * settings.weight_decay
-            if settings.decay_bias:
-                bias *= 1 - rate * settings.weight_decay
+        if weight_decay:
+            weights *= 1 - rate * weight_decay
+            if decay_bias:
+                bias *= 1 - rate * weight_decay
         weights -= gradient.weights
         bias -= gradient.bias
         return Layer(weights, bias), slots

@@ -138,13 +138,15 @@ def trajectory(
     *,
     stop_after: int | None = None,
     checked: bool = False,
+    trained: Network = (),
 ) -> Iterator[Event]:
     """Train, and yield an event after every chunk of steps. All their losses together are the run's loss trajectory.
 
     dataset: with arrays on the backend's device. start: the position to resume from, with its state on the device; the
     state is donated. On the same backend the rest then has the same bits as if training had not been interrupted.
     stop_after: end after this many steps, warm-up included; without a closing event if the run is longer. checked:
-    whether `check_trainable` has been called already.
+    whether `check_trainable` has been called already. trained: layers on the host to begin with, instead of the first
+    ones of those that the seed draws.
 
     Raises what `check_trainable` does, DivergenceError at the first loss that is not finite, and before a report or a
     new best network if the state is not finite, and BackendFailure where the array library fails.
@@ -155,7 +157,7 @@ def trajectory(
     samples = dataset.train_images.shape[0] - config.validation
     held_out = dataset.train_images[samples:, ...], dataset.train_labels[samples:, ...]
     sizes = layer_sizes(config, dataset)
-    state, random = initial_state(config, sizes, backend)
+    state, random = initial_state(config, sizes, backend, trained)
     total_steps = config.warm_up_steps + config.epochs * ceil_divide(samples, config.batch_size)
     run_chunk = make_chunk(config, backend, dataset.prepare.function, dataset.task)
     evaluate_on = partial(

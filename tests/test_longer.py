@@ -21,6 +21,8 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 VARIANTS: dict[str, dict[str, Any]] = {
     "sgd": {},
     "adam": {"optimizer": "adam", "batch_size": 16, "validation": 40, "weight_decay": 0.01, "dropout": 0.2},
+    # Few chunks of different lengths, each of which takes seconds to compile.
+    "few": {"optimizer": "momentum", "batch_size": 20, "report_every": 200, "checkpoint_every": 0},
 }
 SHORT, LONG = 2, 4
 
@@ -53,7 +55,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize(("variant", "backend"), [("sgd", "numpy"), ("adam", "numpy"), ("adam", "jax")])
+@pytest.mark.parametrize(("variant", "backend"), [("sgd", "numpy"), ("adam", "numpy"), ("few", "jax")])
 def test_a_finished_run_goes_on_to_the_same_bits(variant, backend, runs, tmp_path):
     short = runs(variant, backend, SHORT)
     folder = shutil.copytree(short, tmp_path / "run")
@@ -103,6 +105,11 @@ def test_killed_in_the_extension_it_is_resumed(place, runs, tmp_path, monkeypatc
             die_at(patch, getattr(run_folder, place), 5 if place == "append_metrics" else 1)
         assert call("train", "--resume", folder, "--epochs", LONG).code == 130
     assert (folder / "result.json").exists() == (place in ("between", "write_result"))
+    if place == "between":
+        with monkeypatch.context() as patch:
+            die_at(patch, run_folder.append_metrics, 5)
+            assert call("train", "--resume", folder).code == 130
+        assert not (folder / "result.json").exists(), "that of the shorter run is removed by the next resume"
     assert call("train", "--resume", folder).code == 0
     assert_same_run(folder, runs("adam", "numpy", LONG))
     assert [segment["epochs"] for segment in record_of(folder)["segments"]] == [SHORT]

@@ -73,10 +73,10 @@ def test_gradients_are_those_of_pytorch(task, activation, masks, backend: Backen
     network = [Layer(*map(backend.asarray, layer)) for layer in NETWORK]
     x, targets, *on = map(backend.asarray, (X, TARGETS[task], *masks))
     how: dict[str, Any] = {"activation": ACTIVATIONS[activation], "masks": on, "xp": backend.xp}
-    forwards = forward_pass(network, x, **how)
-    loss = backend.xp.mean(LOSSES[task].loss(forwards.logits, targets, xp=backend.xp))
-    error = LOSSES[task].derivative(forwards.logits, targets, xp=backend.xp) / 6
-    gradients = [array for layer in backward(network, forwards, error, **how) for array in layer]
+    inputs, seen, logits = forward_pass(network, x, **how)
+    loss = backend.xp.mean(LOSSES[task].loss(logits, targets, xp=backend.xp))
+    error = LOSSES[task].derivative(logits, targets, xp=backend.xp) / 6
+    gradients = [array for layer in backward(network, inputs, seen, error, **how) for array in layer]
     expected = torch_gradients(task, activation, masks)
     for one, other in zip([loss, *gradients], expected, strict=True):
         assert_near(backend.to_numpy(one), other, TOLERANCE)
@@ -270,7 +270,8 @@ def test_dropout_of_a_layer_switches_deferred_updates_off():
     assert not can_defer(replace(plain, clip_norm=0.1, update_order="simultaneous"))
 
 
-def test_a_run_with_dropout_goes_on_to_the_same_bits(tmp_path):
+def test_a_run_with_dropout_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])  # pictures take a second each
     backend = open_backend()
     config = replace(DROPPED, checkpoint_every=40, epochs=3, clip_norm=1.0, optimizer="adamw", activation="gelu")
     *_, expected = train(config, HOST, backend, run_dir=tmp_path / "whole")

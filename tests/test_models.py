@@ -31,11 +31,13 @@ CONFIG = TrainConfig(epochs=2, hidden=(4,), learning_rate=0.05, init="glorot", r
 def runs(tmp_path_factory):
     """A run for each task, one on images of bytes, and one in float32."""
     folder = tmp_path_factory.mktemp("models")
-    for task, y in TARGETS.items():
-        list(train(CONFIG, Dataset.from_arrays(X, y), open_backend(), run_dir=folder / task))
-    list(train(CONFIG, TINY, open_backend(), run_dir=folder / "bytes"))
-    single = open_backend(dtype="float32")
-    list(train(CONFIG, Dataset.from_arrays(X, X[:, 0] * 2.5, backend=single), single, run_dir=folder / "single"))
+    numpy, single = open_backend(), open_backend(dtype="float32")
+    data = {task: Dataset.from_arrays(X, y) for task, y in TARGETS.items()} | {"bytes": TINY}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlp_xp.api.draw_run", lambda *_: [])  # pictures take long
+        for name, dataset in data.items():
+            list(train(CONFIG, dataset, numpy, run_dir=folder / name))
+        list(train(CONFIG, Dataset.from_arrays(X, X[:, 0] * 2.5, backend=single), single, run_dir=folder / "single"))
     return folder
 
 
@@ -96,6 +98,15 @@ def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs, m
         numbers = expected.argmax(axis=1)
         assert on_host.tolist() == (np.array(NAMES)[numbers] if backend.name == "numpy" else numbers).tolist()
     assert max(transferred) == 1, "single values alone are copied to the host"
+
+
+@pytest.mark.parametrize("device", ["CPU_DEVICE", "device2"])
+def test_the_computation_is_where_the_array_is(device, runs):
+    """On these devices only if all arrays are: array-api-strict refuses to mix them."""
+    backend = open_backend("array-api-strict", device)
+    predicted = load_run(runs / "classes").predict(backend.asarray(X))
+    assert predicted.device == backend.device
+    assert backend.to_numpy(predicted).tolist() == formula(load_run(runs / "classes"), standard(X)).argmax(1).tolist()
 
 
 def test_lists_and_everything_that_numpy_reads_give_numpy_arrays(runs):

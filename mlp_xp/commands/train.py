@@ -202,7 +202,7 @@ def main() -> None:
         console = terminal.plain_console()
         backend = settings.open_backend()
         dataset = load(arguments, backend, console)
-        recording.check_run(settings, dataset, backend)
+        recording.check_run(settings, dataset, backend, arguments.resume)
         write_events = make_event_writer() if arguments.tensorboard else None
         if is_new:
             folder = folder or run_folder.claim_folder(settings, dt.datetime.now())

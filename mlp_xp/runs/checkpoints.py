@@ -15,7 +15,7 @@ import numpy as np
 
 from mlp_xp.arrays import backend_of, read_inputs
 from mlp_xp.backend import DTYPES, Backend
-from mlp_xp.dataset import PREPARATIONS, Dataset, Preparation
+from mlp_xp.dataset import PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.device import to_device
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import write_whole
@@ -84,6 +84,13 @@ class Model(NamedTuple):
         if not os.path.lexists(path):
             raise RunError(f"{str(path)!r}: does not exist; give the {MODEL} of a run")
         return _read_model(Path(path))
+
+    def __repr__(self) -> str:
+        many = f"{len(self.class_names)} {'outputs' if self.task == 'regression' else self.task}"
+        return (
+            f"Model({self.source!r}, network={self.network!r}, activation={self.activation!r}, "
+            f"{described(self.image_shape)}, {many})"
+        )
 
     def predict(self, X: Any, /) -> Array:
         """Predict from inputs X, (n, ...) as the network was trained on: NumPy arrays, lists, or a library's arrays.

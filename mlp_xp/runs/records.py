@@ -127,6 +127,7 @@ CONFIG_FIELDS: Schema = {
         "task": choice(LOSSES),
         "preparation": choice(PREPARATIONS),
         "data_crc32": text(8),
+        "start_from_sha256": text(64),
         "segments": sequence(Kind("an object", lambda value: isinstance(value, dict)), 0, 1 << 16),
     }.items()
 }

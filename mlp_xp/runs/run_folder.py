@@ -89,13 +89,17 @@ def event_files(folder: Path) -> list[Path]:
     return [path for path in folder.glob("events.out.tfevents.*") if not path.is_dir()]
 
 
-def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Dataset) -> None:
+def create_run(
+    folder: Path, settings: Settings, backend: Backend, dataset: Dataset, start_from_sha256: str | None = None
+) -> None:
     """Remove all files of a run that has not come to a checkpoint, and write config.json. Raises FileError.
 
-    The folder must exist, and its lock must be held.
+    The folder must exist, and its lock must be held. start_from_sha256: the checksum of the model that the run begins
+    with, if any.
     """
+    data_dir, start_from = _absolute(settings.data_dir), _absolute(settings.start_from)
     record = {
-        "settings": flatten(replace(settings, data_dir=settings.data_dir and str(Path(settings.data_dir).resolve()))),
+        "settings": flatten(replace(settings, data_dir=data_dir, start_from=start_from)),
         "device": backend.device_name,
         "versions": {
             "mlp_xp": __version__,
@@ -107,9 +111,31 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
         "threads": threads(),
         "machine": f"{platform.system()} {platform.machine()}",
         **data_facts(settings, dataset, backend),
+        **({"start_from_sha256": start_from_sha256} if start_from_sha256 else {}),
     }
     clear(folder)
     write_whole(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def _absolute(path: str | None) -> str | None:
+    return path and str(Path(path).resolve())
+
+
+def starts_as_recorded(folder: Path, settings: Settings) -> bool:
+    """Return whether the settings name the run that the one in the folder began with, by its path."""
+    return _absolute(read_config(folder)[0].start_from) == _absolute(settings.start_from)
+
+
+def check_source(folder: Path, sha256: str | None) -> None:
+    """Raise RunError unless a model with this checksum is what the run in the folder began with; None for no model."""
+    settings, record = read_config(folder)
+    if record.get("start_from_sha256") != sha256:
+        before = f"the weights of {settings.start_from!r}" if settings.start_from else "weights drawn by its seed"
+        raise RunError(
+            f"{str(folder / CONFIG)!r}: the run began with {before}, and these are others; give the same ones, or use "
+            "another folder",
+            setting="start_from",
+        )
 
 
 def threads() -> dict[str, Any]:

@@ -52,6 +52,9 @@ class Settings:
     task: str | None = None
     """classes, labels or regression. By default regression where the labels in --data-dir are numbers with fractions,
     labels where there are several for each sample, and else classes."""
+    start_from: str | None = None
+    """Begin with the trained weights of this run, which needs the same hidden layers. If the classes are others, the
+    output layer is drawn as for a new run. Inputs are prepared as the new data require."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
@@ -62,9 +65,9 @@ class Settings:
             check_origin(self.origin)
         except DatasetError as error:
             raise ConfigError(error.text, setting=error.setting) from error
-        for name in ("backend", "device", "dtype", "dataset", "data_dir", "label"):
+        for name in ("backend", "device", "dtype", "dataset", "data_dir", "label", "start_from"):
             value = getattr(self, name)
-            if value is None and name in ("device", "data_dir", "label"):
+            if value is None and name in ("device", "data_dir", "label", "start_from"):
                 continue
             check_type(name, value, str)
             if not value:
@@ -107,8 +110,8 @@ def flatten(settings: Settings) -> dict[str, Any]:
     return {**{k: v for k, v in record.items() if k != "train"}, **record["train"]}
 
 
-# Settings that may change when a run is resumed: they decide where it computes, not what.
-FREE_SETTINGS = ("backend", "device", "data_dir")
+# Settings that may change when a run is resumed: they decide where it computes and reads, not what.
+FREE_SETTINGS = ("backend", "device", "data_dir", "start_from")
 
 
 class Change(NamedTuple):

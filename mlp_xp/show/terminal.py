@@ -79,7 +79,7 @@ def thousands(number: int) -> str:
 
 
 def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
-    """Describe the network, backend, data and training of a run in four lines."""
+    """Describe the network, backend, data and training of a run in four lines, or five."""
     config = settings.train
     sizes = layer_sizes(config, dataset)
     parameters = thousands(count_parameters(sizes))
@@ -88,13 +88,14 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     held_out = f" ({thousands(config.validation)} held out)" if config.validation else ""
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
+    start_from = f"\nweights  taken from {printable(settings.start_from)}" if settings.start_from else ""
     return (
         f"network  {'-'.join(map(str, sizes))}, {config.activation}, {parameters} parameters, {settings.dtype}\n"
         f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n"
         f"data     {printable(settings.data_dir or settings.dataset)}: {thousands(train)} training{held_out} and "
         f"{thousands(test) if test else 'no'} test {described(shape)}\n"
         f"training {epochs}, batches of {config.batch_size}, {config.optimizer} "
-        f"{config.learning_rate:g} {config.schedule}, {config.update_order}{warm_up}"
+        f"{config.learning_rate:g} {config.schedule}, {config.update_order}{warm_up}{start_from}"
     )
 
 
