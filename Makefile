@@ -11,13 +11,17 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 CUDA =
 INSTALL = yes
 
-.PHONY: train test mutants torture gpu lint types check dist smoke clean
+.PHONY: train test notebooks mutants torture gpu lint types check dist smoke clean
 
 train: .venv/train
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
 
 test: .venv/test
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+# Executes docs/*.ipynb and writes their outputs, which `make test` compares.
+notebooks: .venv/test
+	$(BIN)/python tests/notebooks.py $(ARGS)
 
 # The core with two thousand small faults, one at a time: which does no test notice? `make mutants ARGS="mlp_xp.plan.*"`.
 mutants: .venv/mutation

@@ -7,30 +7,42 @@ if TYPE_CHECKING:
     from mlp_xp.api import (
         evaluate_ensemble,
         evaluate_run,
+        load_run,
         plot_curves,
         plot_run,
         predict_ensemble,
         predict_pictures,
+        predict_table,
         sweep,
         train,
     )
     from mlp_xp.backend import open_backend
     from mlp_xp.config import TrainConfig
     from mlp_xp.data.datasets import load_dataset
+    from mlp_xp.dataset import Dataset
+    from mlp_xp.functional import Activation
+    from mlp_xp.gradient_check import check_gradient
     from mlp_xp.metrics import predict
+    from mlp_xp.runs.checkpoints import Model
 
 __version__ = "0.1.0"
 __all__ = [
+    "Activation",
+    "Dataset",
+    "Model",
     "TrainConfig",
+    "check_gradient",
     "evaluate_ensemble",
     "evaluate_run",
     "load_dataset",
+    "load_run",
     "open_backend",
     "plot_curves",
     "plot_run",
     "predict",
     "predict_ensemble",
     "predict_pictures",
+    "predict_table",
     "sweep",
     "train",
 ]
@@ -38,10 +50,15 @@ __all__ = [
 # Imported when they are first asked for (PEP 562), so that the version, the help and an error about a missing library
 # need none of the libraries below them.
 _HOMES = {
+    "Activation": "mlp_xp.functional",
+    "Dataset": "mlp_xp.dataset",
+    "Model": "mlp_xp.runs.checkpoints",
     "TrainConfig": "mlp_xp.config",
     "evaluate_ensemble": "mlp_xp.api",
+    "check_gradient": "mlp_xp.gradient_check",
     "evaluate_run": "mlp_xp.api",
     "load_dataset": "mlp_xp.data.datasets",
+    "load_run": "mlp_xp.api",
     "open_backend": "mlp_xp.backend",
     "plot_curves": "mlp_xp.api",
     "plot_run": "mlp_xp.api",
@@ -49,6 +66,7 @@ _HOMES = {
     "predict_ensemble": "mlp_xp.api",
     "predict_pictures": "mlp_xp.api",
     "sweep": "mlp_xp.api",
+    "predict_table": "mlp_xp.api",
     "train": "mlp_xp.api",
 }
 

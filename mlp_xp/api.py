@@ -8,19 +8,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.arrays import read_features
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import TrainConfig, check_choice
 from mlp_xp.data.datasets import load_dataset
+from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.dataset import UNNAMED, Dataset
+from mlp_xp.data.tables import read_table
+from mlp_xp.dataset import UNNAMED, Dataset, Origin, described
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import Evaluation, confusion_matrix
 from mlp_xp.runs import run_folder
-from mlp_xp.runs.checkpoints import Model, backend_for, check_classes, evaluation_of, load_model, probabilities_of
+from mlp_xp.runs.checkpoints import Model, check_classes, evaluation_of, load_model
 from mlp_xp.runs.ensembles import Mean, check_same_data, load_models, log_probabilities, members_of
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
 from mlp_xp.runs.settings import RECIPES, Settings, can_be_a_name
+from mlp_xp.runs.sources import read_source
 from mlp_xp.show.gallery import draw_run, read_curves, told_apart
 from mlp_xp.show.plots import PlotError, draw_curves, save
 from mlp_xp.sweeps.folder import default_folder
@@ -36,14 +40,18 @@ def train(
     backend: Backend,
     *,
     run_dir: str | Path | None = None,
+    start_from: str | Path | None = None,
     bar: bool = False,
 ) -> Iterator[Report]:
     """Train, and yield a report every `report_every` samples and a closing one with the trained network.
 
     This is a generator: draw the reports as they come, or stop at any time. dataset: with arrays on the backend's
     device. run_dir: a folder to write the run to, with its pictures at the end; an existing run is resumed, to the same
-    bits as if it had not been interrupted. No other run can use the folder until the generator ends or is closed. bar:
-    show a progress bar, in a terminal or a notebook.
+    bits as if it had not been interrupted. With a constant schedule, the configuration may have more epochs than a
+    finished run: it is then trained longer, to the same bits as if it had had them from the start. No other run can use
+    the folder until the generator ends or is closed. start_from: the folder of a run whose trained weights to begin
+    with; it must have the same hidden layers, and its output layer is not taken if the outputs have other names. Until
+    the first checkpoint a resume needs this run too. bar: show a progress bar, in a terminal or a notebook.
 
     Raises DatasetError for data that cannot be trained on, ConfigError for a data set too small for the configuration,
     DivergenceError at the first loss that is not finite, or before a report or a checkpoint of a network that is not,
@@ -51,14 +59,17 @@ def train(
     that cannot be written.
     """
     run_dir = None if run_dir is None else _path(run_dir)
+    start_from = None if start_from is None else str(_path(start_from, "start_from"))
     with ExitStack() as held:
         events: Iterator[Event]
         if run_dir is None:
-            events = trajectory(config, dataset, backend)
+            trained = read_source(start_from, config, dataset).trained
+            events = trajectory(config, dataset, backend, trained=trained)
         else:
-            place = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
+            place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
+            place |= {**dataset.origin._asdict(), "start_from": start_from}
             settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
-            check_run(settings, dataset, backend)
+            check_run(settings, dataset, backend, run_dir)
             held.enter_context(open_folder(run_dir, existing=True))
             recorded = train_in_folder(run_dir, settings, dataset, backend)
             events = held.enter_context(closing(recorded))
@@ -74,12 +85,20 @@ def train(
                 yield event.report
 
 
+def load_run(run_dir: str | Path) -> Model:
+    """Read the trained network of a run's folder, which predicts from arrays of any library: see `Model.predict`.
+
+    Raises RunError for what is no run, has no model yet, or whose model is damaged or not of its config.json.
+    """
+    return load_model(_path(run_dir))
+
+
 class RunEvaluation(NamedTuple):
     """A run's network on a test set."""
 
     result: Evaluation
-    matrix: np.ndarray
-    """Confusion matrix, int64 (classes, classes). Rows: true class; columns: predicted class."""
+    matrix: np.ndarray | None
+    """Confusion matrix, int64 (classes, classes). Rows: true class; columns: predicted class. None for other tasks."""
     class_names: tuple[str, ...]
 
 
@@ -91,19 +110,22 @@ def evaluate_run(
     data: str | Path | Dataset | None = None,
     cache_dir: str | Path | None = None,
 ) -> RunEvaluation:
-    """Evaluate a run's network on the test set of its data, or of other data.
+    """Evaluate a run's network on the test set of its data, or of other data, prepared as the run's inputs were.
 
     backend, device: as `open_backend` takes them. data, cache_dir: as `load_dataset` takes them, by default the run's
-    own data, which must not have changed; or a Dataset with arrays on the backend's device. Raises BackendError,
-    RunError, also if the network's outputs are not finite, and what `load_dataset` raises.
+    own data, which must not have changed; or a Dataset with arrays on the backend's device, which must be given if the
+    run's own data were in memory. Raises BackendError, RunError, also if the network's outputs are not finite, and what
+    `load_dataset` raises.
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
-    opened = backend_for(run_dir, backend, device)
+    opened = open_backend(backend, device, model.dtype)
     dataset = _data_of(run_dir, opened, data, cache_dir)
     check_classes(model, dataset)
-    result = evaluation_of(run_dir, model, dataset, opened)
-    probabilities = probabilities_of(run_dir, model, dataset.test_images, opened, dataset.prepare)
+    result = evaluation_of(model, dataset, opened)
+    if model.task != "classes":
+        return RunEvaluation(result, None, model.class_names)
+    probabilities = opened.to_numpy(model.outputs(dataset.test_images, opened))
     predictions = np.argmax(probabilities, axis=1)
     matrix = confusion_matrix(opened.to_numpy(dataset.test_labels), predictions, len(model.class_names))
     return RunEvaluation(result, matrix, model.class_names)
@@ -144,8 +166,8 @@ def evaluate_ensemble(
         if dataset is None:
             dataset = _data_of(folder, opened, data, cache_dir)
             check_classes(model, dataset)
-        mean.add(log_probabilities(folder, model, dataset.test_images, opened, dataset.prepare))
-        runs.append(evaluation_of(folder, model, dataset, opened))
+        runs.append(evaluation_of(model, dataset, opened))
+        mean.add(log_probabilities(model, dataset.test_images, opened))
     assert dataset is not None
     labels, class_names = opened.to_numpy(dataset.test_labels), models[0].class_names
     matrix = confusion_matrix(labels, np.argmax(mean.probabilities(), axis=1), len(class_names))
@@ -167,18 +189,15 @@ def predict_pictures(
 ) -> PicturePredictions:
     """Predict the classes of picture files, and of those in folders, by a run's network.
 
-    A file that cannot be read does not stop the others; see `Pictures.faults`. Raises BackendError, RunError, also if
+    Pictures are read as the run's own were if it was trained on a folder of pictures, and else prepared as MNIST's. A
+    file that cannot be read does not stop the others; see `Pictures.faults`. Raises BackendError, RunError, also if
     the network's outputs are not finite, and MlpXpError where the network takes images that are not square.
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
-    _check_square(model)
-    opened = backend_for(run_dir, backend, device)
-    read = _pictures_for(model, pictures)
-    probabilities = np.empty((0, len(model.class_names)))
-    if read.paths:
-        probabilities = probabilities_of(run_dir, model, opened.asarray(read.images), opened).astype(float)
-    return PicturePredictions(read, probabilities, model.class_names)
+    opened = open_backend(backend, device, model.dtype)
+    read = _pictures_for(run_dir, model, pictures)
+    return PicturePredictions(read, _outputs(model, read.images, opened), model.class_names)
 
 
 class EnsemblePredictions(NamedTuple):
@@ -205,34 +224,71 @@ def predict_ensemble(
     """
     folders = members_of(_paths(run_dirs))
     models = load_models(folders)
-    _check_square(models[0])
     # A wrong backend or device is found before the pictures are read.
     backends = {model.dtype: open_backend(backend, device, model.dtype) for model in models}
-    read = _pictures_for(models[0], pictures)
+    read = _pictures_for(folders[0], models[0], pictures)
     class_names = models[0].class_names
     mean, of_runs = Mean(), np.empty((len(models), len(read.paths), len(class_names)))
-    for i, (folder, model) in enumerate(zip(folders, models, strict=True)):
+    for i, model in enumerate(models):
         if read.paths:
             opened = backends[model.dtype]
-            logarithms = log_probabilities(folder, model, opened.asarray(read.images), opened)
+            logarithms = log_probabilities(model, read_features("inputs", read.images, opened), opened)
             of_runs[i] = np.exp(logarithms)
             mean.add(logarithms)
     probabilities = mean.probabilities() if read.paths else np.empty((0, len(class_names)))
     return EnsemblePredictions(read, probabilities, class_names, tuple(folders), of_runs)
 
 
-def _check_square(model: Model) -> None:
-    rows, columns = model.image_shape
-    if rows != columns:
+def _pictures_for(run_dir: Path, model: Model, pictures: Sequence[str | Path]) -> Pictures:
+    """Read pictures as the run's own were, or prepare them as MNIST's. Raises MlpXpError if they cannot fit."""
+    paths = [_path(picture, "pictures") for picture in pictures]
+    if model.inputs == "pictures":
+        resize = run_folder.read_config(run_dir)[0].picture_size is not None
+        return read_pictures_like(paths, model.image_shape, resize=resize)
+    rows, *others = model.image_shape
+    if others != [rows] or model.task != "classes" or model.preparation != "bytes":
         raise MlpXpError(
-            f"the run's network takes images of {rows} x {columns}, but pictures are converted to squares only; use a "
-            "run with square images"
+            f"the run's network takes {described(model.image_shape)}, but pictures are converted to squares only; "
+            "use a run with square images"
         )
+    return read_pictures(paths, size=rows, fitted=round(rows * 20 / 28))
 
 
-def _pictures_for(model: Model, pictures: Sequence[str | Path]) -> Pictures:
-    size = model.image_shape[0]
-    return read_pictures([_path(picture, "pictures") for picture in pictures], size=size, fitted=round(size * 20 / 28))
+def _outputs(model: Model, inputs: np.ndarray, backend: Backend) -> np.ndarray:
+    """Return the network's outputs, float (n, outputs), for inputs on the host; n may be 0."""
+    if not len(inputs):
+        return np.empty((0, len(model.class_names)))
+    return backend.to_numpy(model.outputs(read_features("inputs", inputs, backend), backend)).astype(float)
+
+
+class TablePredictions(NamedTuple):
+    """What a run's network says about the rows of a table."""
+
+    outputs: np.ndarray
+    """float (n, outputs), finite: probabilities of the classes or labels, or the numbers of a regression."""
+    class_names: tuple[str, ...]
+    """The names of the outputs."""
+    task: str
+
+
+def predict_table(
+    run_dir: str | Path, table: str | Path, backend: str = "numpy", device: str | None = None
+) -> TablePredictions:
+    """Predict from the rows of a table, a file as `tables.read_table` reads, by the network of a run on tables.
+
+    The table needs the columns of the training data, in any order; others, such as the label's, are ignored. Raises
+    BackendError, RunError, TableError, and MlpXpError where the network was not trained on a table.
+    """
+    run_dir = _path(run_dir)
+    model = load_model(run_dir)
+    if model.inputs != "columns":
+        raise MlpXpError(
+            f"{str(run_dir)!r}: the run's network takes {described(model.image_shape)}, which are not from a table; "
+            "use a run that was trained on one"
+        )
+    opened = open_backend(backend, device, model.dtype)
+    features = read_table(_path(table, "table"), features=model.feature_names).features
+    return TablePredictions(_outputs(model, features, opened), model.class_names, model.task)
 
 
 def plot_run(
@@ -247,7 +303,7 @@ def plot_run(
     Takes and raises what `evaluate_run` does; also PlotError without Matplotlib, or if the folder cannot be written.
     """
     run_dir = _path(run_dir)
-    opened = backend_for(run_dir, backend)
+    opened = open_backend(backend, dtype=run_folder.read_config(run_dir)[0].dtype)
     return draw_run(run_dir, _data_of(run_dir, opened, data, cache_dir), opened)
 
 
@@ -328,7 +384,15 @@ def _data_of(
     if isinstance(data, Dataset):
         return data
     settings, _ = run_folder.read_config(run_dir)
-    dataset = load_dataset(run_folder.data_of(settings) if data is None else data, backend, cache_dir=cache_dir)
+    if data is None and run_folder.data_of(settings) == UNNAMED:
+        raise MlpXpError(
+            f"{str(run_dir)!r}: the run's data were in memory; give them again as a Dataset, from load_dataset or "
+            "Dataset.from_arrays",
+            setting="data",
+        )
+    place = run_folder.data_of(settings) if data is None else data
+    origin = Origin() if place in DATASETS else settings.origin
+    dataset = load_dataset(place, backend, cache_dir=cache_dir, **origin._asdict())
     if data is None:
         run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, backend)})
     return dataset

@@ -99,10 +99,7 @@ class Backend:
         """The device's name as `open_backend` takes it; None for a foreign namespace, whose default device is used."""
         if self.device is None:
             return None
-        name = str(self.device)
-        name = re.sub(r".*Device\('(.*)'\)", r"\1", name)  # array-api-strict's
-        name = re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's
-        return re.sub(r"TFRT_CPU_(\d+)", r"cpu:\1", name)  # older JAX's
+        return name_of(self.device)
 
     def reported(self, function: Callable[..., Any], doing: str = "") -> Callable[..., Any]:
         """Return the function, with `errors` of the library turned into BackendFailure or BackendOutOfMemory.
@@ -177,6 +174,30 @@ def _check_dtype(dtype: str) -> None:
     if dtype not in DTYPES:
         near = nearest(dtype, DTYPES) if isinstance(dtype, str) else ""
         raise BackendError(f"{dtype!r} is not known{near}; choose one of {', '.join(DTYPES)}", setting="dtype")
+
+
+def name_of(device: Any) -> str:
+    """Return the name of a library's device object, as `open_backend` takes it."""
+    name = re.sub(r".*Device\('(.*)'\)", r"\1", str(device))  # array-api-strict's
+    name = re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's
+    return re.sub(r"TFRT_CPU_(\d+)", r"cpu:\1", name)  # older JAX's
+
+
+def open_library(module: str, namespace: Any, device: Any, dtype: str) -> Backend:
+    """Open the library of an array: by its top module's name if it is known, or else by the array's own namespace.
+
+    namespace: None for what is no array; NumPy is opened for it. device: the array's, a device object. Opening the same
+    library again returns the same object. Raises BackendError.
+    """
+    for name, known in _MODULES.items():
+        if module == known:
+            return open_backend(name, None if device is None else name_of(device), dtype)
+    if namespace is None:
+        return open_backend("numpy", dtype=dtype)
+    key = (module, id(namespace), "", dtype)
+    if key not in _opened:
+        _opened.setdefault(key, open_namespace(namespace, dtype, module))
+    return _opened[key]
 
 
 def open_namespace(namespace: Any, dtype: str = "float64", name: str | None = None) -> Backend:

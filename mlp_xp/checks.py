@@ -4,62 +4,74 @@ What is rejected here would otherwise fail inside the array library, or give a w
 the classes gives an all-zero target, and images that are already scaled would be divided by 255 again.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
+from mlp_xp.arrays import INTEGERS, DatasetWarning, dtype_name, not_of
+from mlp_xp.arrays import DatasetError as DatasetError  # noqa: PLC0414  (part of this module too)
+from mlp_xp.arrays import library_of as library_of  # noqa: PLC0414
 from mlp_xp.backend import Backend
-from mlp_xp.dataset import Dataset
-from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.dataset import BYTES, Dataset, Preparation, flatten_and_scale
 from mlp_xp.functional import Array
+from mlp_xp.losses import LOSSES
 
-# A label is one byte in the files.
-MOST_CLASSES = 256
+MOST_CLASSES = 2**16
 # If all pixels are below this value, no pixel uses the highest bit. Images with fewer than 8 bits always stay below it
 # (4 bits: 15, scikit-learn's digits: 16); 8-bit images reach it with any bright stroke.
 DIM = 128
-INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
-
-
-class DatasetError(MlpXpError):
-    """Files or arrays that do not form a valid data set."""
-
-
-class DatasetWarning(MlpXpWarning):
-    """A data set that can be used for training, but is probably not what was intended."""
 
 
 def check_dataset(dataset: Dataset, backend: Backend) -> None:
     """Raise DatasetError unless a data set can be used for training; warn if its images are too dark.
 
-    In addition to the requirements of `check_arrays`, labels must be in 0, ..., classes - 1. Gives a DatasetWarning if
-    the largest pixel of the training set is below 128, or if all labels of a large training set are equal. Makes one
-    pass over the training images and all labels on the device, and copies six numbers to the host.
+    In addition to the requirements of `check_arrays`, class labels must be in 0, ..., classes - 1, other labels 0 or 1,
+    and floats finite. Gives a DatasetWarning if the largest byte of the training images is below 128, or if all class
+    labels of a large training set are equal. Makes one pass over the training inputs and all labels on the device, and
+    copies a few numbers to the host.
     """
     check_arrays(dataset, backend)
-    extremes = _compiled_extremes(backend)(dataset.train_images, dataset.train_labels, dataset.test_labels)
-    darkest, brightest, *labels = map(int, extremes)
+    arrays = _arrays_of(dataset)
+    if dataset.train_images.dtype == backend.xp.uint8:
+        arrays.pop("test_images", None)  # no byte is wrong
+    found = iter(_compiled_extremes(backend)(*arrays.values()))
+    extremes = {}
+    for name, array in arrays.items():
+        number = float if array.dtype == backend.dtype else int
+        extremes[name] = number(next(found)), number(next(found))
+    if bad := [name for name, range_ in extremes.items() if not all(map(math.isfinite, range_))]:
+        raise DatasetError(f"{bad[0]}: it has values that are not finite; remove the samples with NaN and infinity")
     classes = len(dataset.class_names)
-    for name, (lowest, highest) in zip(("train_labels", "test_labels"), (labels[:2], labels[2:]), strict=True):
-        if lowest < 0 or highest >= classes:
+    for name in ("train_labels", "test_labels"):
+        lowest, highest = extremes.get(name, extremes["train_labels"])
+        if dataset.task == "classes" and (lowest < 0 or highest >= classes):
             raise DatasetError(
-                f"{name}: they range from {lowest} to {highest}, outside the {classes} classes, 0 to {classes - 1}; "
-                "number the classes from 0, and give each a name in class_names"
+                f"{name}: they range from {lowest} to {highest}, outside the {classes} classes, 0 to "
+                f"{classes - 1}; number the classes from 0, and give each a name in class_names"
             )
-    if classes > 1 and labels[0] == labels[1] and dataset.train_labels.shape[0] >= 10 * classes:
+        if dataset.task == "labels" and (lowest < 0 or highest > 1):
+            raise DatasetError(f"{name}: they range from {lowest} to {highest}; a label is 0 or 1")
+    lowest, highest = extremes["train_labels"]
+    if (
+        dataset.task == "classes"
+        and classes > 1
+        and lowest == highest
+        and dataset.train_labels.shape[0] >= 10 * classes
+    ):
         warnings.warn(
-            f"train_labels: all are {labels[0]}, of {classes} classes; check where the labels are read from",
+            f"train_labels: all are {lowest}, of {classes} classes; check where the labels are read from",
             DatasetWarning,
             stacklevel=2,
         )
-    if brightest < DIM:
+    darkest, brightest = extremes["train_images"]
+    if dataset.prepare == BYTES and brightest < DIM:
         warnings.warn(
-            f"train_images: the pixels range from {darkest} to {brightest}, where 0 to 255 is expected: the network "
-            f"sees values of at most {brightest / 255:.2g} and learns slowly or badly; rescale all images so that the "
-            "largest pixel is 255",
+            f"train_images: the pixels range from {darkest} to {brightest}, where 0 to 255 is expected: the "
+            f"network sees values of at most {brightest / 255:.2g} and learns slowly or badly; rescale all images so "
+            "that the largest pixel is 255",
             DatasetWarning,
             stacklevel=2,
         )
@@ -68,98 +80,91 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
 def check_arrays(dataset: Dataset, backend: Backend) -> None:
     """Raise DatasetError unless the arrays of a data set have the form that `Dataset` documents.
 
-    The arrays must belong to the backend's library and be on its device. Images are uint8 (n, rows, columns) with
-    n >= 1 and the same size in both parts; labels are integers (n,), one per image; there are 1 to 256 classes. Nothing
-    is read from the device.
+    The arrays must belong to the backend's library and be on its device. Inputs are (n, ...) with n >= 1 and the same
+    size in both parts; there is one label per input, and 1 to 65536 classes or outputs. Nothing is read from the
+    device.
     """
-    for name, array in zip(Dataset._fields[:4], dataset[:4], strict=True):
-        if wrong := _not_of(array, backend):
+    arrays = _arrays_of(dataset)
+    if ("test_images" in arrays) is not ("test_labels" in arrays):
+        raise DatasetError("test_images, test_labels: one of them is None; give both, or None for both")
+    for name, array in arrays.items():
+        if wrong := not_of(array, backend):
             raise DatasetError(
                 f"the data set's arrays are {wrong[0]} ({name}), the backend is {wrong[1]}: load it with "
                 "load_dataset(..., backend), or copy each array with backend.asarray"
             )
-    for part in ("train", "test"):
+    for part in ("train", "test") if dataset.test_images is not None else ("train",):
         images, labels = getattr(dataset, f"{part}_images"), getattr(dataset, f"{part}_labels")
-        _check_images(f"{part}_images", images, backend)
+        _check_images(f"{part}_images", images, backend, dataset.prepare)
         if 0 in images.shape:
             raise DatasetError(f"{part}_images: there are none (their shape is {tuple(images.shape)}); give some")
-        if len(labels.shape) != 1:
-            raise DatasetError(f"{part}_labels: their shape is {tuple(labels.shape)}; give (n,), one number per image")
-        known = [getattr(backend.xp, name) for name in INTEGERS if hasattr(backend.xp, name)]
-        if not any(labels.dtype == dtype for dtype in known):  # NumPy's float64 equals None, so no default
-            raise DatasetError(
-                f"{part}_labels: their dtype is {_dtype_name(labels)}; give class numbers as integers, such as uint8"
-            )
+        _check_labels(f"{part}_labels", labels, dataset, backend)
         if labels.shape[0] != images.shape[0]:
             raise DatasetError(
                 f"{part}_labels: there are {labels.shape[0]} for {images.shape[0]} images; give one label per image"
             )
-    sizes = [" x ".join(map(str, images.shape[1:])) for images in (dataset.train_images, dataset.test_images)]
-    if sizes[0] != sizes[1]:
+    sizes = [" x ".join(map(str, arrays[name].shape[1:])) for name in ("train_images", "test_images") if name in arrays]
+    if sizes[0] != sizes[-1]:
         raise DatasetError(
             f"test_images: they are {sizes[1]} pixels, the training images {sizes[0]}; "
             "give images that all have the same size"
         )
-    if not 1 <= len(dataset.class_names) <= MOST_CLASSES:
-        raise DatasetError(f"class_names: there are {len(dataset.class_names)}; give 1 to {MOST_CLASSES}")
 
 
-def check_images(images: Array, backend: Backend) -> None:
-    """Raise DatasetError unless images are uint8 (n, rows, columns), of the backend's library and on its device.
+def _arrays_of(dataset: Dataset) -> dict[str, Array]:
+    return {name: array for name, array in zip(Dataset._fields[:4], dataset[:4], strict=True) if array is not None}
+
+
+def _check_labels(name: str, labels: Array, dataset: Dataset, backend: Backend) -> None:
+    xp, outputs = backend.xp, len(dataset.class_names)
+    if dataset.task not in LOSSES:
+        raise DatasetError(f"task: {dataset.task!r} is not known; choose one of {', '.join(LOSSES)}")
+    if not 1 <= outputs <= MOST_CLASSES:
+        raise DatasetError(f"class_names: there are {outputs}; give 1 to {MOST_CLASSES}")
+    if dataset.task == "classes" and len(labels.shape) != 1:
+        raise DatasetError(f"{name}: their shape is {tuple(labels.shape)}; give (n,), one number per image")
+    if dataset.task != "classes" and tuple(labels.shape[1:]) != (outputs,):
+        raise DatasetError(f"{name}: their shape is {tuple(labels.shape)}; give (n, {outputs}), as class_names has")
+    known = [getattr(xp, each) for each in INTEGERS if hasattr(xp, each)]
+    if dataset.task == "regression" and labels.dtype != backend.dtype:
+        raise DatasetError(f"{name}: their dtype is {dtype_name(labels)}; give the backend's, {backend.dtype_name}")
+    if dataset.task != "regression" and not any(labels.dtype == dtype for dtype in known):
+        # NumPy's float64 equals None, so there is no default.
+        raise DatasetError(
+            f"{name}: their dtype is {dtype_name(labels)}; give class numbers as integers, such as uint8"
+        )
+    if dataset.task == "classes" and outputs - 1 > np.iinfo(dtype_name(labels)).max:
+        raise DatasetError(f"{name}: {outputs} classes do not fit into {dtype_name(labels)}; give wider integers")
+
+
+def check_images(images: Array, backend: Backend, prepare: Preparation = BYTES) -> None:
+    """Raise DatasetError unless inputs are of the backend's library, on its device, and such as `prepare` takes.
+
+    With BYTES these are uint8 images (n, rows, columns[, channels]), else uint8 or the backend's floats (n, ...).
 
     Checks only the dtype, never the values: the values of floating-point images do not show whether they are scaled to
     [0, 1]. Nothing is read from the device, so this may run inside a compiled function.
     """
-    if wrong := _not_of(images, backend):
+    if wrong := not_of(images, backend):
         raise DatasetError(
             f"images: they are {wrong[0]}, the backend is {wrong[1]}: copy them with backend.asarray(images)"
         )
-    _check_images("images", images, backend)
+    _check_images("images", images, backend, prepare)
 
 
-def library_of(array: Any) -> str:
-    """Return the name of an array's library, such as numpy: from its namespace, or else from the module of its type.
-
-    For a built-in type, such as list, return the name of the type.
-    """
-    module = type(array).__module__.partition(".")[0]
-    return _namespace_name(array) or (type(array).__name__ if module == "builtins" else module)
-
-
-def _namespace_name(array: Any) -> str:
-    namespace = getattr(array, "__array_namespace__", None)
-    return getattr(namespace(), "__name__", "").partition(".")[0] if namespace else ""
-
-
-def _not_of(array: Any, backend: Backend) -> tuple[str, str] | None:
-    """Return a description of the array and one of the backend if they do not match; None if they match.
-
-    The array is compared with one that the backend creates, because a namespace or a device object alone does not show
-    which arrays belong to it: two namespaces may share an array type, and `cuda` means `cuda:0`. In a compiled function
-    arrays have another type with the same namespace, and their device may be unknown.
-    """
-    own = backend.asarray(np.zeros(1, np.uint8))
-    name = _namespace_name(own)
-    if not isinstance(array, type(own)) and not (name and _namespace_name(array) == name):
-        return f"{library_of(array)} arrays", backend.name
-    place, wanted = getattr(array, "device", None), getattr(own, "device", None)
-    if place is not None and wanted is not None and place != wanted:
-        return f"on {place}", f"on {wanted}"
-    return None
-
-
-def _check_images(name: str, images: Array, backend: Backend) -> None:
-    if len(images.shape) != 3:
-        raise DatasetError(f"{name}: their shape is {tuple(images.shape)}; give (n, rows, columns), one as image[None]")
-    if images.dtype != backend.xp.uint8:
+def _check_images(name: str, images: Array, backend: Backend, prepare: Preparation) -> None:
+    of_bytes, shape = prepare.function is flatten_and_scale, tuple(images.shape)
+    if of_bytes and len(shape) not in (3, 4):
+        raise DatasetError(f"{name}: their shape is {shape}; give (n, rows, columns), one as image[None]")
+    if len(shape) < 2:
+        raise DatasetError(f"{name}: their shape is {shape}; give (n, features), one as sample[None]")
+    if of_bytes and images.dtype != backend.xp.uint8:
         raise DatasetError(
-            f"{name}: their dtype is {_dtype_name(images)}; give bytes (uint8) from 0 to 255, which are scaled to "
+            f"{name}: their dtype is {dtype_name(images)}; give bytes (uint8) from 0 to 255, which are scaled to "
             "[0, 1] here"
         )
-
-
-def _dtype_name(array: Array) -> str:
-    return str(array.dtype).rpartition(".")[2]
+    if images.dtype != backend.xp.uint8 and images.dtype != backend.dtype:
+        raise DatasetError(f"{name}: their dtype is {dtype_name(images)}; give {backend.dtype_name} or bytes (uint8)")
 
 
 @lru_cache(maxsize=8)
@@ -170,7 +175,8 @@ def _compiled_extremes(backend: Backend) -> Callable[..., tuple[Array, ...]]:
     def extremes(images: Array, *labels: Array) -> tuple[Array, ...]:
         # Some libraries have unsigned integers wider than a byte, but no reductions for them. Bytes are not converted:
         # with the conversion JAX takes 0.3 s to compile this, without it 0.01 s.
-        arrays = (images, *(each if each.dtype == xp.uint8 else xp.astype(each, xp.int64) for each in labels))
+        kept = (xp.uint8, backend.dtype)
+        arrays = (images, *(x if any(x.dtype == each for each in kept) else xp.astype(x, xp.int64) for x in labels))
         return tuple(find(array) for array in arrays for find in (xp.min, xp.max))
 
     return backend.jit(extremes)

@@ -6,9 +6,9 @@ from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 from mlp_xp.errors import MlpXpError, nearest
-from mlp_xp.functional import ACTIVATIONS
+from mlp_xp.functional import ACTIVATIONS, Activation
 from mlp_xp.network import INITIALISERS
-from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
+from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES, Hyperparameters
 
 UPDATE_ORDERS = ("layerwise", "simultaneous")
 # Settings that change no step: they decide about its arguments, or about what is done between steps.
@@ -33,6 +33,8 @@ class Range(NamedTuple):
 # Whole numbers below 2**31 fit every integer type of every library, and the product of two of them, such as the steps
 # of a run, fits an int64.
 MOST = 2**31 - 1
+# Averages over all steps so far would never forget the first one at 1, and in float32 a factor nearer to 1 is 1.
+BELOW_ONE = 0.999999
 RANGES = {
     "epochs": Range(1, MOST),
     "batch_size": Range(1, MOST),
@@ -45,6 +47,12 @@ RANGES = {
     "warm_up_steps": Range(0, MOST),
     # Enters a step as a Python number, which PyTorch refuses if float32 cannot hold it.
     "weight_decay": Range(0, 1e30),
+    "momentum": Range(0, BELOW_ONE),
+    "beta_1": Range(0, BELOW_ONE),
+    "beta_2": Range(0, BELOW_ONE),
+    "epsilon": Range(1e-30, 1e30),
+    "dropout": Range(0, BELOW_ONE),
+    "clip_norm": Range(0, 1e30),
     "validation": Range(0, MOST),
     "patience": Range(0, MOST),
     "checkpoint_every": Range(0, MOST),
@@ -83,16 +91,35 @@ class TrainConfig:
     update_order: str = "layerwise"
     """layerwise (the notebook): update a layer before the error passes down through it. simultaneous (textbooks): all
     gradients at the same weights."""
-    activation: str = "sigmoid"
-    """Activation of the hidden layers: sigmoid, tanh or relu."""
+    activation: str | Activation = "sigmoid"
+    """Activation of the hidden layers: sigmoid, tanh, relu, gelu or identity. In Python also an Activation, a pair of
+    functions of your own, which a run folder cannot store."""
     init: str = "notebook"
     """Standard deviation of the initial weights: notebook (1), glorot or he."""
     optimizer: str = "sgd"
-    """sgd, momentum or adam."""
+    """sgd, momentum, adam or adamw."""
     schedule: str = "constant"
     """Learning-rate schedule: constant, or cosine, which falls to 0 at the end of training."""
     weight_decay: float = 0.0
-    """Factor of the parameters that is added to their gradients, from 0 to 1e30."""
+    """Factor of the parameters that is added to their gradients, from 0 to 1e30; adamw subtracts the parameters times
+    this and the learning rate instead."""
+    decay_bias: bool = True
+    """Whether weight decay applies to biases too."""
+    momentum: float = 0.9
+    """Of the optimizer momentum: share of the velocity that a step keeps, from 0 to 0.999999."""
+    nesterov: bool = False
+    """Use Nesterov's momentum, with the optimizer momentum."""
+    beta_1: float = 0.9
+    """Of adam and adamw: share of the mean gradient that a step keeps, from 0 to 0.999999."""
+    beta_2: float = 0.999
+    """Of adam and adamw: share of the mean squared gradient that a step keeps, from 0 to 0.999999."""
+    epsilon: float = 1e-8
+    """Of adam and adamw: added to the root of the mean squared gradient, from 1e-30 to 1e30."""
+    dropout: float = 0.0
+    """Probability with which a step ignores each hidden unit of each sample, from 0 to 0.999999."""
+    clip_norm: float = 0.0
+    """Largest norm of the gradient of all parameters together, from 0 to 1e30; a longer gradient is scaled down to it.
+    0: no limit. Needs the simultaneous update order."""
     validation: int = 0
     """Samples at the end of the training set to hold out. The network is evaluated on them after every epoch, and the
     best one is kept."""
@@ -106,6 +133,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for field in fields(self):
+            if isinstance(getattr(self, field.name), Activation) and field.name == "activation":
+                continue
             value = check_type(field.name, getattr(self, field.name), type(field.default))
             object.__setattr__(self, field.name, value)
         for name in vars(self):
@@ -117,8 +146,14 @@ class TrainConfig:
             not self.patience or self.validation > 0,
             "0 unless samples are held out with validation",
         )
+        if self.nesterov and self.optimizer != "momentum":
+            raise ConfigError(f"needs the optimizer momentum, not {self.optimizer}", setting="nesterov")
+        if self.clip_norm and self.update_order != "simultaneous":
+            raise ConfigError(
+                "needs all gradients before any update; choose the update order simultaneous", setting="clip_norm"
+            )
         check_choice("update_order", self.update_order, UPDATE_ORDERS)
-        check_choice("activation", self.activation, ACTIVATIONS)
+        check_activation(self.activation)
         check_choice("init", self.init, INITIALISERS)
         check_choice("optimizer", self.optimizer, OPTIMIZERS)
         check_choice("schedule", self.schedule, SCHEDULES)
@@ -130,6 +165,11 @@ class TrainConfig:
         """
         defaults: dict[str, Any] = {each.name: each.default for each in fields(self) if each.name in OUTSIDE_STEPS}
         return replace(self, **defaults)
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """The settings of the optimiser."""
+        return Hyperparameters(*(getattr(self, name) for name in Hyperparameters._fields))
 
     def check_fits(self, samples: int) -> None:
         """Raise ConfigError unless `samples` training samples are enough for validation, a batch and the warm-up."""
@@ -191,3 +231,9 @@ def check_choice(name: str, value: str, choices: Any) -> None:
         raise ConfigError(
             f"{value!r} is not known{nearest(value, choices)}; choose one of {', '.join(choices)}", setting=name
         )
+
+
+def check_activation(activation: str | Activation) -> None:
+    """Raise ConfigError for an unknown name of an activation."""
+    if not isinstance(activation, Activation):
+        check_choice("activation", activation, ACTIVATIONS)

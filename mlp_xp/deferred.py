@@ -17,9 +17,9 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
-from mlp_xp.functional import ACTIVATIONS, Array
-from mlp_xp.losses import cross_entropy_derivative
-from mlp_xp.network import Layer, forward
+from mlp_xp.functional import Array, find_activation
+from mlp_xp.losses import LOSSES, Loss
+from mlp_xp.network import Layer, forward_pass
 from mlp_xp.steps import State, Step, make_update_and_descend
 
 # Steps per block. On NumPy any length from 10 to 50 takes the same time within 5 %.
@@ -28,18 +28,20 @@ BLOCK_STEPS = 25
 
 def can_defer(config: TrainConfig) -> bool:
     """Return whether updates can be deferred: plain gradient descent on single samples, and not switched off."""
-    return config.defer_updates and config.batch_size == 1 and config.optimizer == "sgd" and not config.weight_decay
+    plain = config.optimizer == "sgd" and not (config.weight_decay or config.clip_norm or config.dropout)
+    return config.defer_updates and config.batch_size == 1 and plain
 
 
-def make_deferred_block(config: TrainConfig, backend: Backend) -> Step:
+def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSSES["classes"]) -> Step:
     """Return `block(state, batch) -> state, logits`, which takes K <= BLOCK_STEPS steps.
 
     batch and logits are those of the step from `steps.make_step` with a further first axis of length K. The state is
     donated.
     """
     xp, scan = backend.xp, backend.scan
-    activation = ACTIVATIONS[config.activation]
+    activation = find_activation(config.activation)
     update_and_descend = make_update_and_descend(config, xp=xp)
+    of_input, derivative = activation.of == "input", loss.derivative
     identity = backend.asarray(np.eye(BLOCK_STEPS), backend.dtype)
 
     def step(carry: tuple[State, Array], batch: tuple[Array, ...]) -> tuple[tuple[State, Array], Array]:
@@ -49,15 +51,22 @@ def make_deferred_block(config: TrainConfig, backend: Backend) -> Step:
         layers, slots = list(state.network), list(state.slots)
         (weights, bias), *above = layers
         z = product - overlap @ errors + bias
-        # The layers above the first are a network of their own, whose input is the first layer's output.
-        inputs = forward(above, activation.function(z, xp=xp), activation=activation, xp=xp) if above else (z,)
-        error = scale * cross_entropy_derivative(inputs[-1], targets, xp=xp)
+        if above:
+            # The layers above the first are a network of their own, whose input is the first layer's output.
+            y = activation.function(z, xp=xp)
+            inputs, seen, logits = forward_pass(above, y, activation=activation, xp=xp)
+            seen.insert(0, z if of_input else y)
+        else:
+            inputs, seen, logits = list[Array](), list[Array](), z
+        error = scale * derivative(logits, targets, xp=xp)
         for i in reversed(range(1, len(layers))):
-            layers[i], slots[i], error = update_and_descend(layers[i], slots[i], inputs[i - 1], error, coefficients)
+            layers[i], slots[i], error = update_and_descend(
+                layers[i], slots[i], inputs[i - 1], seen[i - 1], error, coefficients
+            )
         bias -= error[0, ...]
         layers[0] = Layer(weights, bias)
         errors += place * error  # sets row i, which was 0: JAX has no assignment by index
-        return (State(tuple(layers), tuple(slots)), errors), inputs[-1]
+        return (State(tuple(layers), tuple(slots)), errors), logits
 
     def block(state: State, batch: tuple[Array, ...]) -> tuple[State, Array]:
         x, *others = batch

@@ -1,11 +1,28 @@
-"""The loss: cross-entropy with softmax, computed from the logits, and its derivative.
+"""The losses, one for each kind of task, and their common derivative.
 
-Arrays have shape (..., n), where n is the number of classes; softmax and cross-entropy run along the last axis.
+Each is a pair: a loss of the network's last outputs z (for classes called logits) and the targets t, both of shape
+(..., n), and the link, which turns z into predictions p. Along the last axis,
+
+    classes       t one-hot                       p = softmax(z)     L = -sum_i t_i log p_i        (cross-entropy)
+    labels        t_i is 0 or 1, independently    p_i = sigmoid(z_i) L = -sum_i t_i log p_i + (1 - t_i) log(1 - p_i)
+    regression    t_i any number                  p = z              L = sum_i (z_i - t_i)^2 / 2
+
+These are the canonical links, with which all three have the same derivative (Bishop, Pattern Recognition and Machine
+Learning, 2006, section 4.3.6). L is -sum_i t_i z_i + A(z) + a term without z, and p is the gradient of A:
+
+    classes       log p_i = z_i - log sum_j exp(z_j), and sum_i t_i = 1:    A = log sum_j exp(z_j)
+    labels        log p_i = z_i - log(1 + exp(z_i)) and log(1 - p_i) = -log(1 + exp(z_i)):  A = sum_i log(1 + exp(z_i))
+    regression    A = sum_i z_i^2 / 2
+
+    dL/dz_i = dA/dz_i - t_i = p_i - t_i
+
+A loss is a sum over the outputs; training and evaluation take the mean over the samples.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from mlp_xp.functional import Array
+from mlp_xp.functional import Array, identity, relu, sigmoid
 
 
 def softmax(x: Array, /, *, xp: Any) -> Array:
@@ -34,9 +51,35 @@ def cross_entropy(logits: Array, targets: Array, /, *, xp: Any) -> Array:
     return -xp.sum(targets * log_softmax(logits, xp=xp), axis=-1)
 
 
-def cross_entropy_derivative(logits: Array, targets: Array, /, *, xp: Any) -> Array:
-    """Return d cross_entropy / d logits = softmax(logits) - targets, shape (..., n).
+def binary_cross_entropy(logits: Array, targets: Array, /, *, xp: Any) -> Array:
+    """Return -sum_i t_i log p_i + (1 - t_i) log(1 - p_i), p = sigmoid(logits): logits and targets (..., n) to (...).
 
-    Valid for targets that sum to 1 (Bishop, Pattern Recognition and Machine Learning, 2006, eq. 4.109).
+    Computed as max(z, 0) - z t + log(1 + exp(-|z|)), which neither overflows nor loses small losses.
     """
-    return softmax(logits, xp=xp) - targets
+    positive = relu(logits, xp=xp)
+    return xp.sum(positive - logits * targets + xp.log1p(xp.exp(-xp.abs(logits))), axis=-1)
+
+
+def half_squared_error(outputs: Array, targets: Array, /, *, xp: Any) -> Array:
+    """Return sum_i (z_i - t_i)^2 / 2: outputs and targets (..., n) to losses (...)."""
+    error = outputs - targets
+    return 0.5 * xp.sum(error * error, axis=-1)
+
+
+class Loss(NamedTuple):
+    """A loss of the network's last outputs, and the link from these to predictions."""
+
+    loss: Callable[..., Array]
+    link: Callable[..., Array]
+
+    def derivative(self, outputs: Array, targets: Array, /, *, xp: Any) -> Array:
+        """Return d loss / d outputs = link(outputs) - targets, shape (..., n). For classes, targets must sum to 1."""
+        return self.link(outputs, xp=xp) - targets
+
+
+# By the task of a data set.
+LOSSES = {
+    "classes": Loss(cross_entropy, softmax),
+    "labels": Loss(binary_cross_entropy, sigmoid),
+    "regression": Loss(half_squared_error, identity),
+}

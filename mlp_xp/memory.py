@@ -58,7 +58,7 @@ def check_memory(
         config,
         sizes,
         dataset.train_images.shape[0],
-        dataset.test_images.shape[0],
+        0 if dataset.test_images is None else dataset.test_images.shape[0],
         backend.xp.finfo(backend.dtype).bits // 8,
         saves=saves,
     )
@@ -89,7 +89,8 @@ def training_memory(
         state       s P (1 + k), and s P for the best network if samples are held out
         chunk       state + s P (the copy in the last report) + 2 s steps B C (targets and logits of all its steps)
                     + s steps B n_0 (inputs of the steps of a block) + s B (n_1 + ... + n_{L-1}) (one step's hidden
-                    layers) + the largest gradient that is the result of a matrix product
+                    layers) + the largest gradient that is the result of a matrix product; with dropout + a byte per
+                    step, sample and hidden unit
         evaluation  state + s images (n_l + n_{l+1}), the largest input and output of a layer for one part of the
                     images, or 2 s C (targets and logits) for all of them
 
@@ -115,10 +116,11 @@ def training_memory(
         weights = weights[:1] if can_defer(config) else []
     numbers = 2 * steps * batch * classes + gathered * batch * features + batch * sum(hidden) + max(weights, default=0)
     copy = network if len(plan) > 1 else 0
-    chunk = copy + itemsize * numbers
+    masks = steps * batch * sum(hidden) if config.dropout else 0
+    chunk = copy + itemsize * numbers + masks
 
     evaluated = max(test_samples, config.validation)
-    part = images_per_part(evaluated, features) * max(a + b for a, b in pairwise(sizes))
+    part = images_per_part(evaluated, features) * max(a + b for a, b in pairwise(sizes)) if evaluated else 0
     evaluation = itemsize * max(part, 2 * evaluated * classes)
 
     device = state + max(chunk, evaluation)

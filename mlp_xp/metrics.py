@@ -1,4 +1,4 @@
-"""How good a network is: probabilities, loss, accuracy, confusion matrix, precision and recall."""
+"""How good a network is: predictions, loss, accuracy or R², confusion matrix, precision and recall."""
 
 import math
 from collections.abc import Callable
@@ -9,11 +9,11 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.checks import check_images
-from mlp_xp.config import check_choice
-from mlp_xp.dataset import Prepare, flatten_and_scale, one_hot
+from mlp_xp.config import check_activation
+from mlp_xp.dataset import BYTES, Preparation, Prepare, encode
 from mlp_xp.errors import MlpXpError
-from mlp_xp.functional import ACTIVATIONS, Array
-from mlp_xp.losses import cross_entropy, softmax
+from mlp_xp.functional import Activation, Array, find_activation
+from mlp_xp.losses import LOSSES
 from mlp_xp.network import Network, forward
 from mlp_xp.plan import ceil_divide
 
@@ -22,19 +22,35 @@ PART_BYTES = 6 * 2**20
 
 
 class Evaluation(NamedTuple):
-    """The result of a network on a labelled set of images."""
+    """The result of a network on a set of samples with labels. Figures of other tasks are None."""
 
     loss: float
-    """Mean cross-entropy, natural logarithm."""
-    accuracy: float
-    """Share of the images whose most probable class is their label, in [0, 1]."""
+    """Mean over the samples; see `losses`."""
+    accuracy: float | None = None
+    """Classes: share of the samples whose most probable class is their label. Labels: share of the samples that have
+    all their labels right, with the threshold 1/2. In [0, 1]."""
+    label_accuracy: float | None = None
+    """Labels: share of all labels that are right, in [0, 1]."""
+    r2: float | None = None
+    """Regression: the coefficient of determination R² = 1 - sum (t - p)² / sum (t - mean t)², mean over the outputs, at
+    most 1. An output whose t are all equal counts as 1 if it is exact, else as 0."""
+    rmse: float | None = None
+    """Regression: the root of the mean squared error, mean over the outputs."""
+
+    @property
+    def score(self) -> float:
+        """The accuracy, or R² for regression: the higher, the better."""
+        score = self.r2 if self.accuracy is None else self.accuracy
+        assert score is not None
+        return score
 
 
 @lru_cache(maxsize=8)
-def _compiled_forward(activation: str, backend: Backend, prepare: Prepare) -> Callable[[Network, Array], Array]:
-    def evaluation(network: Network, images: Array) -> Array:
-        x = prepare(images, dtype=network[0].weights.dtype, xp=backend.xp)
-        return forward(network, x, activation=ACTIVATIONS[activation], xp=backend.xp)[-1]
+def _compiled_forward(activation: str | Activation, backend: Backend, prepare: Prepare) -> Callable[..., Array]:
+    def evaluation(network: Network, images: Array, fitted: tuple[Array, ...]) -> Array:
+        x = prepare(images, *fitted, dtype=network[0].weights.dtype, xp=backend.xp)
+        x = backend.xp.reshape(x, (images.shape[0], network[0].weights.shape[0]))
+        return forward(network, x, activation=find_activation(activation), xp=backend.xp)[-1]
 
     return backend.jit(evaluation)
 
@@ -47,42 +63,48 @@ def images_per_part(samples: int, features: int) -> int:
 
 
 def predict_logits(
-    network: Network, images: Array, *, activation: str, backend: Backend, prepare: Prepare = flatten_and_scale
+    network: Network, images: Array, *, activation: str | Activation, backend: Backend, prepare: Preparation = BYTES
 ) -> Array:
-    """Return the logits (n, classes), on the device, of images of bytes (n, rows, columns) on the device.
+    """Return the outputs (n, outputs) of the last layer, on the device: for classes the logits.
 
-    Works in parts of bounded memory. prepare: the data set's (see `Dataset.prepare`). Raises MlpXpError for an unknown
-    activation, for images that are not uint8 or not on the backend's device, and for images of another size than the
-    network takes.
+    images: bytes (n, rows, columns), or what else `prepare`, the data set's, takes; on the device. Works in parts of
+    bounded memory. Raises MlpXpError for an unknown activation, for images of another dtype or not on the backend's
+    device, and for images of another size than the network takes.
     """
-    check_choice("activation", activation, ACTIVATIONS)
-    check_images(images, backend)
-    samples, rows, columns = images.shape
+    check_activation(activation)
+    check_images(images, backend, prepare)
+    samples, *shape = images.shape
     features = network[0].weights.shape[0]
-    if rows * columns != features:
+    if math.prod(shape) != features:
+        product = " x ".join(map(str, shape)) + f" = {math.prod(shape)} pixels" if len(shape) > 1 else f"{shape[0]}"
         raise MlpXpError(
-            f"{rows} x {columns} = {rows * columns} pixels do not match the network, which takes {features}; "
-            "give images of the size it was trained on",
+            f"{product} do not match the network, which takes {features}; give images of the size it was trained on",
             setting="images",
         )
     if not samples:
         raise MlpXpError("there are none; give at least one", setting="images")
     size = images_per_part(samples, features)
-    forward_images = _compiled_forward(activation, backend, prepare)
-    parts = [forward_images(network, images[i : min(i + size, samples), ...]) for i in range(0, samples, size)]
+    run = _compiled_forward(activation, backend, prepare.function)
+    parts = [run(network, images[i : min(i + size, samples), ...], prepare.fitted) for i in range(0, samples, size)]
     return backend.xp.concat(parts, axis=0)
 
 
 def predict(
-    network: Network, images: Array, *, activation: str, backend: Backend, prepare: Prepare = flatten_and_scale
+    network: Network,
+    images: Array,
+    *,
+    activation: str | Activation,
+    backend: Backend,
+    prepare: Preparation = BYTES,
+    task: str = "classes",
 ) -> Array:
-    """Return class probabilities (n, classes), each row with sum 1, for images of bytes (n, rows, columns).
+    """Return predictions (n, outputs) on the device, for images (or other inputs, see `predict_logits`) on it.
 
-    The images are on the device, and so is the result. activation: the one that the network was trained with. Raises
-    as `predict_logits` does.
+    classes: probabilities, each row with sum 1. labels: the probability of each label. regression: numbers.
+    activation, prepare, task: those that the network was trained with. Raises as `predict_logits` does.
     """
     logits = predict_logits(network, images, activation=activation, backend=backend, prepare=prepare)
-    return softmax(logits, xp=backend.xp)
+    return LOSSES[task].link(logits, xp=backend.xp)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the loss shows when a network is not finite
@@ -91,30 +113,51 @@ def evaluate(
     images: Array,
     labels: Array,
     *,
-    activation: str,
+    activation: str | Activation,
     backend: Backend,
-    prepare: Prepare = flatten_and_scale,
+    prepare: Preparation = BYTES,
+    task: str = "classes",
 ) -> Evaluation:
-    """Return loss and accuracy on images of bytes (n, rows, columns) and labels (n,), both on the device.
+    """Return loss and figures on images (n, ...), see `predict_logits`, and labels, see `Dataset`; on the device.
 
-    The labels must lie in 0, ..., classes - 1; `checks` checks this before training. Raises as `predict_logits` does,
+    Class labels must lie in 0, ..., classes - 1; `checks` checks this before training. Raises as `predict_logits` does,
     and MlpXpError for labels of another shape.
     """
-    if tuple(labels.shape) != (images.shape[0],):
+    wanted = (images.shape[0],) if task == "classes" else (images.shape[0], network[-1].bias.shape[0])
+    if tuple(labels.shape) != wanted:
         raise MlpXpError(
             f"their shape is {tuple(labels.shape)}, but there are {images.shape[0]} images; give one label per image",
             setting="labels",
         )
     logits = predict_logits(network, images, activation=activation, backend=backend, prepare=prepare)
-    return backend.reported(_score, "an evaluation")(logits, labels, backend)
+    return backend.reported(_score, "an evaluation")(logits, labels, task, backend)
 
 
-def _score(logits: Array, labels: Array, backend: Backend) -> Evaluation:
-    xp = backend.xp
-    targets = one_hot(labels, logits.shape[1], dtype=logits.dtype, device=backend.device, xp=xp)
-    loss = xp.mean(cross_entropy(logits, targets, xp=xp))
+def _score(logits: Array, labels: Array, task: str, backend: Backend) -> Evaluation:
+    xp, (samples, outputs) = backend.xp, logits.shape
+    targets = encode(labels, outputs, task=task, dtype=logits.dtype, device=backend.device, xp=xp)
+    loss = float(xp.mean(LOSSES[task].loss(logits, targets, xp=xp)))
+    if task == "regression":
+        return Evaluation(loss, None, None, *_r2_and_rmse(logits, targets, backend))
+    if task == "labels":
+        right = (logits > 0) == (targets > 0)
+        shares = (_count(xp.all(right, axis=1), backend) / samples, _count(right, backend) / (samples * outputs))
+        return Evaluation(loss, *shares)
     correct = xp.astype(xp.argmax(logits, axis=1), xp.int64) == xp.astype(labels, xp.int64)
-    return Evaluation(float(loss), int(xp.sum(xp.astype(correct, xp.int64))) / labels.shape[0])
+    return Evaluation(loss, _count(correct, backend) / samples)
+
+
+def _count(which: Array, backend: Backend) -> int:
+    return int(backend.xp.sum(backend.xp.astype(which, backend.xp.int64)))
+
+
+def _r2_and_rmse(outputs: Array, targets: Array, backend: Backend) -> tuple[float, float]:
+    xp = backend.xp
+    error, centred = outputs - targets, targets - xp.mean(targets, axis=0)
+    residual, total = (backend.to_numpy(xp.sum(x * x, axis=0)).astype(np.float64) for x in (error, centred))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2 = np.where(total > 0, 1 - residual / total, residual == 0)
+    return float(np.mean(r2)), float(np.mean(np.sqrt(residual / outputs.shape[0])))
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:

@@ -5,13 +5,16 @@ Notation, for a batch of B samples. The inputs are a_0 = x, shape (B, n_0). Laye
 
     z_l = a_l W_l + b_l            a_{l+1} = f(z_l), where f is the activation; the last z are the logits.
 
-The loss L is the mean cross-entropy of softmax(logits). Backpropagation (Rumelhart, Hinton and Williams, 1986) applies
-the chain rule from the last layer to the first. The error of layer l is e_l = dL/dz_l, shape (B, n_{l+1}):
+The loss L is the mean over the samples of one of `losses.LOSSES`, each of which has a link. Backpropagation
+(Rumelhart, Hinton and Williams, 1986) applies the chain rule from the last layer to the first. The error of layer l is
+e_l = dL/dz_l, shape (B, n_{l+1}):
 
-    last layer     e = (softmax(logits) - targets) / B           (`losses.cross_entropy_derivative`)
+    last layer     e = (link(logits) - targets) / B              (derived in `losses`)
     weights        dL/dW_l = a_l^T e_l        because dz_l[s, j] / dW_l[i, j] = a_l[s, i]
     bias           dL/db_l = sum_s e_l[s]     because dz_l[s, j] / db_l[j] = 1
     layer below    e_{l-1} = (e_l W_l^T) * f'(z_{l-1})           because dz_l[s, j] / da_l[s, i] = W_l[i, j]
+
+With dropout, a_{l+1} = f(z_l) * mask, and so e_{l-1} is multiplied by the mask of a_l too.
 
 All of this is linear in the error: multiplying the last error by a factor multiplies every gradient by it. The
 optimisers use this.
@@ -74,12 +77,26 @@ def forward(network: Sequence[Layer], x: Array, /, *, activation: Activation, xp
 
     Returns (x, a_1, ..., a_{L-1}, logits): element l is the input of layer l, the last one is the logits (B, n_L).
     """
-    inputs = [x]
-    for layer in network[:-1]:
-        z = inputs[-1] @ layer.weights + layer.bias
-        inputs.append(activation.function(z, xp=xp))
-    logits = inputs[-1] @ network[-1].weights + network[-1].bias
+    inputs, _, logits = forward_pass(network, x, activation=activation, xp=xp)
     return (*inputs, logits)
+
+
+def forward_pass(
+    network: Sequence[Layer], x: Array, /, *, activation: Activation, masks: Sequence[Array] = (), xp: Any
+) -> tuple[list[Array], list[Array], Array]:
+    """Compute the forward pass for inputs x, shape (B, n_0), and keep what backpropagation needs.
+
+    Returns the inputs [x, a_1, ..., a_{L-1}] of the layers; for each hidden layer what the derivative of its activation
+    takes, which is f(z), or else z; and the logits (B, n_L). masks: what each hidden layer is multiplied by,
+    (B, n_{l+1}), for dropout; empty for none.
+    """
+    inputs, seen = [x], []
+    for i, layer in enumerate(network[:-1]):
+        z = inputs[-1] @ layer.weights + layer.bias
+        y = activation.function(z, xp=xp)
+        seen.append(z if activation.of == "input" else y)
+        inputs.append(y * masks[i] if masks else y)
+    return inputs, seen, inputs[-1] @ network[-1].weights + network[-1].bias
 
 
 def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:
@@ -90,10 +107,30 @@ def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:
     return Layer(a.T @ error, xp.sum(error, axis=0))
 
 
-def error_below(layer: Layer, a: Array, error: Array, /, *, activation: Activation, xp: Any) -> Array:
+def error_below(layer: Layer, seen: Array, error: Array, /, *, activation: Activation, xp: Any) -> Array:
     """Return the error of the layer below, (e W^T) * f'(z), shape (B, n_l).
 
-    a: the layer's input, shape (B, n_l), which is the output of the layer below. error: the layer's error e, shape
-    (B, n_{l+1}).
+    seen: of the layer below, see `forward_pass`, shape (B, n_l). error: the layer's error e, shape (B, n_{l+1}).
     """
-    return (error @ layer.weights.T) * activation.derivative(a, xp=xp)
+    return (error @ layer.weights.T) * activation.derivative(seen, xp=xp)
+
+
+def backward(
+    network: Sequence[Layer],
+    inputs: Sequence[Array],
+    seen: Sequence[Array],
+    error: Array,
+    /,
+    *,
+    activation: Activation,
+    masks: Sequence[Array] = (),
+    xp: Any,
+) -> list[Layer]:
+    """Return the gradients of all layers, from what `forward_pass` keeps and the error of the last layer (B, n_L)."""
+    gradients = [gradient(inputs[-1], error, xp=xp)]
+    for i in reversed(range(1, len(network))):
+        error = error_below(network[i], seen[i - 1], error, activation=activation, xp=xp)
+        if masks:
+            error = error * masks[i - 1]
+        gradients.append(gradient(inputs[i - 1], error, xp=xp))
+    return gradients[::-1]

@@ -3,18 +3,18 @@
 An optimiser is three functions.
 
 - `init(layer)` returns the arrays that it keeps for a layer: none, a velocity, or two moments.
-- `coefficients(rates, steps)` computes on the host, once for many steps, the numbers that change from step to step. The
-  first is the scale of the error at the output. Backpropagation is linear in that error, so plain gradient descent puts
-  its learning rate there: this multiplies 10 numbers per sample instead of a gradient of 50 000.
-- `make_update(...)` returns `update(layer, gradient, slots, *coefficients) -> layer, slots`, which changes one layer;
-  `slots` are the arrays from `init`.
+- `coefficients(rates, steps, settings)` computes on the host, once for many steps, the numbers that change from step to
+  step. The first is the scale of the error at the output. Backpropagation is linear in that error, so plain gradient
+  descent puts its learning rate there: this multiplies 10 numbers per sample instead of a gradient of 50 000.
+- `make_update(settings, xp=...)` returns `update(layer, gradient, slots, *coefficients) -> layer, slots`, which changes
+  one layer; `slots` are the arrays from `init`.
 
 Donation: `update` may change the arrays of `layer` and `slots` in place, so the caller must not use them again. An
 in-place operator such as `weights -= g` changes the array on NumPy, CuPy and PyTorch, and makes a new one on JAX; the
 code is right either way because it returns what it computed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,18 +23,27 @@ import numpy as np
 from mlp_xp.functional import Array
 from mlp_xp.network import Layer
 
-MOMENTUM = 0.9
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba, 2015, algorithm 1
-
 Slots = tuple[Layer, ...]
 Update = Callable[..., tuple[Layer, Slots]]
+
+
+class Hyperparameters(NamedTuple):
+    """The settings of the optimisers; each uses some of them. `TrainConfig` documents them and their ranges."""
+
+    weight_decay: float = 0.0
+    decay_bias: bool = True
+    momentum: float = 0.9
+    nesterov: bool = False
+    beta_1: float = 0.9  # Kingma and Ba, 2015, algorithm 1
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
 
 
 class Optimizer(NamedTuple):
     """An optimiser; see the module's docstring. rates: float64 (n,). steps: int64 (n,), counted from 0."""
 
     init: Callable[..., Slots]
-    coefficients: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]
+    coefficients: Callable[[np.ndarray, np.ndarray, Hyperparameters], tuple[np.ndarray, ...]]
     make_update: Callable[..., Update]
     slots: int
     """The number of arrays that `init` makes for each array of a layer."""
@@ -44,21 +53,23 @@ def _zeros(layer: Layer, /, *, count: int, xp: Any) -> Slots:
     return tuple(Layer(xp.zeros_like(layer.weights), xp.zeros_like(layer.bias)) for _ in range(count))
 
 
-def _sgd_coefficients(rates: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, ...]:
+def _sgd_coefficients(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
     return rates, rates  # the scale of the error, and the rate for weight decay
 
 
-def sgd(*, weight_decay: float, xp: Any) -> Update:
+def sgd(settings: Hyperparameters, *, xp: Any) -> Update:
     """Make the update of gradient descent, w - rate (g + weight_decay w).
 
     The gradient arrives already multiplied by the rate.
     """
+    weight_decay, decay_bias = settings.weight_decay, settings.decay_bias
 
     def update(layer: Layer, gradient: Layer, slots: Slots, rate: Array, /) -> tuple[Layer, Slots]:
         weights, bias = layer
         if weight_decay:
             weights *= 1 - rate * weight_decay
-            bias *= 1 - rate * weight_decay
+            if decay_bias:
+                bias *= 1 - rate * weight_decay
         weights -= gradient.weights
         bias -= gradient.bias
         return Layer(weights, bias), slots
@@ -66,59 +77,69 @@ def sgd(*, weight_decay: float, xp: Any) -> Update:
     return update
 
 
-def _momentum_coefficients(rates: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, ...]:
+def _momentum_coefficients(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
     return np.ones_like(rates), rates
 
 
-def momentum(*, weight_decay: float, xp: Any) -> Update:
-    """Make the update of gradient descent with momentum: v = 0.9 v + g, then w - rate v.
+def momentum(settings: Hyperparameters, *, xp: Any) -> Update:
+    """Make the update of gradient descent with momentum m: v = m v + g, then w - rate v, or w - rate (g + m v).
 
-    Sutskever et al., 2013, in the form that PyTorch uses.
+    The latter is Nesterov's. Sutskever et al., 2013, in the form that PyTorch uses.
     """
 
-    def update_array(w: Array, g: Array, v: Array, rate: Array) -> tuple[Array, Array]:
+    def update_array(w: Array, g: Array, v: Array, rate: Array, *, weight_decay: float) -> tuple[Array, Array]:
         if weight_decay:
             g = g + weight_decay * w
-        v *= MOMENTUM
+        v *= settings.momentum
         v += g
-        w -= rate * v
+        w -= rate * (g + settings.momentum * v if settings.nesterov else v)
         return w, v
 
-    return _for_layers(update_array)
+    return _for_layers(update_array, settings)
 
 
-def _adam_coefficients(rates: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, ...]:
+def _adam_coefficients(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
     t = steps + 1
-    return np.ones_like(rates), rates / (1 - BETA_1**t), 1 / np.sqrt(1 - BETA_2**t)
+    return np.ones_like(rates), rates / (1 - settings.beta_1**t), 1 / np.sqrt(1 - settings.beta_2**t)
 
 
-def adam(*, weight_decay: float, xp: Any) -> Update:
-    """Make the update of Adam (Kingma and Ba, 2015, algorithm 1).
+def _adamw_coefficients(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
+    return *_adam_coefficients(rates, steps, settings), rates
 
-    The update's `rate` is alpha / (1 - beta_1^t) and its `correction` 1 / sqrt(1 - beta_2^t).
+
+def adam(settings: Hyperparameters, *, xp: Any) -> Update:
+    """Make the update of Adam (Kingma and Ba, 2015, algorithm 1), or of AdamW (Loshchilov and Hutter, 2019).
+
+    The update's `rate` is alpha / (1 - beta_1^t) and its `correction` 1 / sqrt(1 - beta_2^t). AdamW has a third
+    coefficient, alpha: it multiplies w by 1 - alpha weight_decay, where Adam adds weight_decay w to the gradient.
     """
+    beta_1, beta_2, epsilon = settings.beta_1, settings.beta_2, settings.epsilon
 
     def update_array(
-        w: Array, g: Array, m: Array, v: Array, rate: Array, correction: Array
+        w: Array, g: Array, m: Array, v: Array, rate: Array, correction: Array, *alpha: Array, weight_decay: float
     ) -> tuple[Array, Array, Array]:
-        if weight_decay:
+        if weight_decay and alpha:
+            w *= 1 - alpha[0] * weight_decay
+        elif weight_decay:
             g = g + weight_decay * w
-        m *= BETA_1
-        m += (1 - BETA_1) * g
-        v *= BETA_2
-        v += (1 - BETA_2) * (g * g)
-        w -= rate * (m / (xp.sqrt(v) * correction + EPSILON))
+        m *= beta_1
+        m += (1 - beta_1) * g
+        v *= beta_2
+        v += (1 - beta_2) * (g * g)
+        w -= rate * (m / (xp.sqrt(v) * correction + epsilon))
         return w, m, v
 
-    return _for_layers(update_array)
+    return _for_layers(update_array, settings)
 
 
-def _for_layers(update_array: Callable[..., tuple[Array, ...]]) -> Update:
+def _for_layers(update_array: Callable[..., tuple[Array, ...]], settings: Hyperparameters) -> Update:
     """Apply the update of an array to a layer's weights and to its bias."""
+    on_weights = partial(update_array, weight_decay=settings.weight_decay)
+    on_bias = partial(update_array, weight_decay=settings.weight_decay if settings.decay_bias else 0.0)
 
     def update(layer: Layer, gradient: Layer, slots: Slots, /, *coefficients: Array) -> tuple[Layer, Slots]:
-        weights = update_array(layer.weights, gradient.weights, *(slot.weights for slot in slots), *coefficients)
-        bias = update_array(layer.bias, gradient.bias, *(slot.bias for slot in slots), *coefficients)
+        weights = on_weights(layer.weights, gradient.weights, *(slot.weights for slot in slots), *coefficients)
+        bias = on_bias(layer.bias, gradient.bias, *(slot.bias for slot in slots), *coefficients)
         new_layer, *new_slots = map(Layer, weights, bias)
         return new_layer, tuple(new_slots)
 
@@ -129,7 +150,18 @@ OPTIMIZERS = {
     "sgd": Optimizer(partial(_zeros, count=0), _sgd_coefficients, sgd, slots=0),
     "momentum": Optimizer(partial(_zeros, count=1), _momentum_coefficients, momentum, slots=1),
     "adam": Optimizer(partial(_zeros, count=2), _adam_coefficients, adam, slots=2),
+    "adamw": Optimizer(partial(_zeros, count=2), _adamw_coefficients, adam, slots=2),
 }
+
+
+def clip_by_norm(gradients: Sequence[Layer], limit: Array, /, *, xp: Any) -> list[Layer]:
+    """Return the gradients of all layers, multiplied by limit / norm if their common norm is above the limit, ().
+
+    Pascanu, Mikolov and Bengio, 2013, algorithm 1.
+    """
+    norm = xp.sqrt(sum(xp.sum(array * array) for gradient in gradients for array in gradient))
+    factor = limit / xp.where(norm > limit, norm, limit)
+    return [Layer(factor * gradient.weights, factor * gradient.bias) for gradient in gradients]
 
 
 def constant(rate: float, steps: np.ndarray, total: int) -> np.ndarray:

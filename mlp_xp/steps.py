@@ -1,13 +1,14 @@
 """The training step: forward pass, backpropagation and update for one batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from mlp_xp.config import TrainConfig
-from mlp_xp.functional import ACTIVATIONS, Array
-from mlp_xp.losses import cross_entropy_derivative
-from mlp_xp.network import Layer, Network, error_below, forward, gradient
-from mlp_xp.optimizers import OPTIMIZERS, Slots
+from mlp_xp.dropout import scaled_masks
+from mlp_xp.functional import Array, find_activation
+from mlp_xp.losses import LOSSES, Loss
+from mlp_xp.network import Layer, Network, backward, error_below, forward_pass, gradient
+from mlp_xp.optimizers import OPTIMIZERS, Slots, clip_by_norm
 
 
 class State(NamedTuple):
@@ -21,23 +22,40 @@ class State(NamedTuple):
 Step = Callable[[State, tuple[Array, ...]], tuple[State, Array]]
 
 
-def make_step(config: TrainConfig, *, xp: Any) -> Step:
+def make_step(config: TrainConfig, loss: Loss = LOSSES["classes"], *, xp: Any) -> Step:
     """Return `step(state, (x, targets, scale, *coefficients)) -> state, logits`.
 
-    x: inputs (B, n_0). targets: one-hot labels (B, n_L). scale: the error at the output is multiplied by it; it
-    includes 1 / B. coefficients: see `optimizers`. logits: (B, n_L), from before the update. The state is donated.
+    x: inputs (B, n_0). targets: (B, n_L), for classes one-hot labels. scale: the error at the output is multiplied by
+    it; it includes 1 / B. coefficients: see `optimizers`. With dropout, the bytes of `dropout.draw_masks` for this step
+    come before the scale. logits: (B, n_L), from before the update. The state is donated.
     """
-    activation = ACTIVATIONS[config.activation]
-    update = OPTIMIZERS[config.optimizer].make_update(weight_decay=config.weight_decay, xp=xp)
+    activation = find_activation(config.activation)
+    update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)
     update_and_descend = make_update_and_descend(config, xp=xp)
+    dropout, clip_norm, derivative = config.dropout, config.clip_norm, loss.derivative
 
     def step(state: State, batch: tuple[Array, ...]) -> tuple[State, Array]:
-        x, targets, scale, *coefficients = batch
+        masks: list[Array] = []
+        if dropout:
+            x, targets, kept, scale, *coefficients = batch
+            masks = scaled_masks(kept, config, x.dtype, xp=xp)
+        else:
+            x, targets, scale, *coefficients = batch
         layers, slots = list(state.network), list(state.slots)
-        *inputs, logits = forward(layers, x, activation=activation, xp=xp)
-        error = scale * cross_entropy_derivative(logits, targets, xp=xp)
+        inputs, seen, logits = forward_pass(layers, x, activation=activation, masks=masks, xp=xp)
+        error = scale * derivative(logits, targets, xp=xp)
+        if clip_norm:
+            gradients = backward(layers, inputs, seen, error, activation=activation, masks=masks, xp=xp)
+            # The scale includes what the optimiser multiplies the error by, and so does the norm.
+            gradients = clip_by_norm(gradients, clip_norm * x.shape[0] * scale, xp=xp)
+            pairs = [update(*each, *coefficients) for each in zip(layers, gradients, slots, strict=True)]
+            return State(tuple(layer for layer, _ in pairs), tuple(slot for _, slot in pairs)), logits
         for i in reversed(range(1, len(layers))):
-            layers[i], slots[i], error = update_and_descend(layers[i], slots[i], inputs[i], error, coefficients)
+            layers[i], slots[i], error = update_and_descend(
+                layers[i], slots[i], inputs[i], seen[i - 1], error, coefficients
+            )
+            if masks:
+                error = error * masks[i - 1]
         layers[0], slots[0] = update(layers[0], gradient(x, error, xp=xp), slots[0], *coefficients)
         return State(tuple(layers), tuple(slots)), logits
 
@@ -45,25 +63,25 @@ def make_step(config: TrainConfig, *, xp: Any) -> Step:
 
 
 def make_update_and_descend(config: TrainConfig, *, xp: Any) -> Callable[..., tuple[Layer, Slots, Array]]:
-    """Return `update_and_descend(layer, slots, a, error, coefficients) -> layer, slots, error of the layer below`.
+    """Return `update_and_descend(layer, slots, a, seen, error, coefficients) -> layer, slots, error below`.
 
-    It updates a layer above the first from its input a (B, n_l) and its error (B, n_{l+1}). The notebook ("layerwise")
-    sends the error down through the *updated* weights, textbooks ("simultaneous") through those of the forward pass.
-    Only the latter is gradient descent in the strict sense.
+    It updates a layer above the first from its input a (B, n_l) and its error (B, n_{l+1}); `seen` is of the layer
+    below, see `forward_pass`. The notebook ("layerwise") sends the error down through the *updated* weights, textbooks
+    ("simultaneous") through those of the forward pass. Only the latter is gradient descent in the strict sense.
     """
-    activation = ACTIVATIONS[config.activation]
-    update = OPTIMIZERS[config.optimizer].make_update(weight_decay=config.weight_decay, xp=xp)
+    activation = find_activation(config.activation)
+    update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)
 
     def layerwise(
-        layer: Layer, slots: Slots, a: Array, error: Array, coefficients: list[Array]
+        layer: Layer, slots: Slots, a: Array, seen: Array, error: Array, coefficients: Sequence[Array]
     ) -> tuple[Layer, Slots, Array]:
         layer, slots = update(layer, gradient(a, error, xp=xp), slots, *coefficients)
-        return layer, slots, error_below(layer, a, error, activation=activation, xp=xp)
+        return layer, slots, error_below(layer, seen, error, activation=activation, xp=xp)
 
     def simultaneous(
-        layer: Layer, slots: Slots, a: Array, error: Array, coefficients: list[Array]
+        layer: Layer, slots: Slots, a: Array, seen: Array, error: Array, coefficients: Sequence[Array]
     ) -> tuple[Layer, Slots, Array]:
-        below = error_below(layer, a, error, activation=activation, xp=xp)
+        below = error_below(layer, seen, error, activation=activation, xp=xp)
         layer, slots = update(layer, gradient(a, error, xp=xp), slots, *coefficients)
         return layer, slots, below
 

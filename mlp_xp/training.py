@@ -1,5 +1,6 @@
 """A training run as a generator of events. It prints nothing and writes nothing."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
@@ -13,10 +14,11 @@ from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.device import copy_network, initial_state
+from mlp_xp.dropout import draw_masks
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Array
 from mlp_xp.memory import check_memory
-from mlp_xp.metrics import evaluate
+from mlp_xp.metrics import Evaluation, evaluate
 from mlp_xp.network import Network, count_parameters
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
 from mlp_xp.plan import Chunk, ceil_divide, plan_epoch
@@ -42,19 +44,27 @@ class Report(NamedTuple):
     order. In the closing report, and at the end of an epoch with validation, the number of training samples."""
     loss: float
     """Of the step, before its update."""
-    accuracy: float
-    """On the test set, after the update."""
+    accuracy: float | None
+    """On the test set, after the update; None without a test set, and for regression."""
     seconds: float
     """Since the start of training, including everything."""
     train_loss: float
     """Mean over the samples since the last report."""
-    test_loss: float
+    test_loss: float | None
+    """None without a test set."""
     samples_per_second: float
     """Of training since the last report, without evaluation."""
     network: Network
     """A copy on the device. In the closing report the best network by validation, if samples are held out."""
     validation_accuracy: float | None = None
     """On the held-out samples, in the report at the end of an epoch; in the closing report the best network's."""
+    validation_r2: float | None = None
+    """For regression instead of the accuracy."""
+    label_accuracy: float | None = None
+    """On the test set, for several labels at once. This and the next two: see `metrics.Evaluation`."""
+    r2: float | None = None
+    """On the test set, for regression."""
+    rmse: float | None = None
 
 
 class Tally(NamedTuple):
@@ -74,7 +84,7 @@ class Tally(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The network with the highest accuracy on the held-out samples so far, and its epoch."""
+    """The network with the highest accuracy, or R² for regression, on the held-out samples so far, and its epoch."""
 
     network: Network
     accuracy: float
@@ -128,13 +138,15 @@ def trajectory(
     *,
     stop_after: int | None = None,
     checked: bool = False,
+    trained: Network = (),
 ) -> Iterator[Event]:
     """Train, and yield an event after every chunk of steps. All their losses together are the run's loss trajectory.
 
     dataset: with arrays on the backend's device. start: the position to resume from, with its state on the device; the
     state is donated. On the same backend the rest then has the same bits as if training had not been interrupted.
     stop_after: end after this many steps, warm-up included; without a closing event if the run is longer. checked:
-    whether `check_trainable` has been called already.
+    whether `check_trainable` has been called already. trained: layers on the host to begin with, instead of the first
+    ones of those that the seed draws.
 
     Raises what `check_trainable` does, DivergenceError at the first loss that is not finite, and before a report or a
     new best network if the state is not finite, and BackendFailure where the array library fails.
@@ -145,28 +157,36 @@ def trajectory(
     samples = dataset.train_images.shape[0] - config.validation
     held_out = dataset.train_images[samples:, ...], dataset.train_labels[samples:, ...]
     sizes = layer_sizes(config, dataset)
-    state, random = initial_state(config, sizes, backend)
+    state, random = initial_state(config, sizes, backend, trained)
     total_steps = config.warm_up_steps + config.epochs * ceil_divide(samples, config.batch_size)
-    run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare)
-    evaluate_on = partial(evaluate, activation=config.activation, backend=backend, prepare=dataset.prepare)
+    run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, dataset.task)
+    evaluate_on = partial(
+        evaluate, activation=config.activation, backend=backend, prepare=dataset.prepare, task=dataset.task
+    )
 
-    def make_report(position: Position, network: Network, sample: int, validation_accuracy: float | None) -> Report:
+    def make_report(position: Position, network: Network, sample: int, score: float | None) -> Report:
         check_state(position, backend)
-        test = evaluate_on(network, dataset.test_images, dataset.test_labels)
-        if not np.isfinite(test.loss):  # the last update diverged, which the losses of the steps before it do not show
-            raise _diverged(f"test loss after sample {sample}", position.epoch, test.loss)
+        test: Evaluation | None = None
+        if dataset.test_images is not None:
+            test = evaluate_on(network, dataset.test_images, dataset.test_labels)
+            if not np.isfinite(test.loss):  # the last update diverged, which no loss of the steps before it shows
+                raise _diverged(f"test loss after sample {sample}", position.epoch, test.loss)
         tally = position.tally
         return Report(
             epoch=position.epoch,
             sample=sample,
             loss=position.loss,
-            accuracy=test.accuracy,
+            accuracy=test and test.accuracy,
             seconds=time.perf_counter() - began,
             train_loss=tally.loss / tally.samples,
-            test_loss=test.loss,
+            test_loss=test and test.loss,
             samples_per_second=tally.samples / tally.seconds,
             network=copy_network(network, backend),
-            validation_accuracy=validation_accuracy,
+            validation_accuracy=None if dataset.task == "regression" else score,
+            validation_r2=score if dataset.task == "regression" else None,
+            label_accuracy=test and test.label_accuracy,
+            r2=test and test.r2,
+            rmse=test and test.rmse,
         )
 
     # A resumed run has its own state, and needs only the random generator of the initial one.
@@ -189,12 +209,17 @@ def trajectory(
 
         chunk_began = time.perf_counter()
         coefficients = step_coefficients(config, chunk, position.step, total_steps)
+        masks: tuple[Array, ...] = ()
+        if config.dropout:
+            masks = (backend.asarray(draw_masks(config, chunk.steps, chunk.batch_size, position.step)),)
         state, device_losses = run_chunk(
             position.state,
             dataset.train_images,
             dataset.train_labels,
             backend.asarray(order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)),
             backend.asarray(coefficients, backend.dtype),
+            dataset.prepare.fitted,
+            masks,
         )
         losses = backend.to_numpy(device_losses).astype(np.float64)
         check_finite(losses, epoch, chunk)
@@ -207,22 +232,22 @@ def trajectory(
             tally=tally.add(losses, chunk, time.perf_counter() - chunk_began),
         )
 
-        report = accuracy = None
+        report = score = None
         if chunk.validate:
             check_state(position, backend)
-            accuracy = evaluate_on(state.network, *held_out).accuracy
-            if position.best is None or accuracy > position.best.accuracy:
-                position = position._replace(best=Best(copy_network(state.network, backend), accuracy, epoch))
+            score = evaluate_on(state.network, *held_out).score
+            if position.best is None or score > position.best.accuracy:
+                position = position._replace(best=Best(copy_network(state.network, backend), score, epoch))
         if chunk.report is not None:
-            report = make_report(position, state.network, chunk.report, accuracy)
+            report = make_report(position, state.network, chunk.report, score)
             position = position._replace(reports=position.reports + 1)
         position = position._replace(seconds=time.perf_counter() - began)
         yield Event(position, losses, report, chunk.checkpoint, closing=False)
         if is_cut:
             return
 
-    network, accuracy = position.best[:2] if position.best else (position.state.network, None)
-    report = make_report(position, network, samples, accuracy)
+    network, score = position.best[:2] if position.best else (position.state.network, None)
+    report = make_report(position, network, samples, score)
     position = position._replace(seconds=report.seconds)
     yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
 
@@ -254,9 +279,11 @@ def _chunks(
 
 
 def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:
-    """Return (n_0, ..., n_L): the pixels of an image, the units of each hidden layer, the number of classes."""
-    _, rows, columns = dataset.train_images.shape
-    return (rows * columns, *config.hidden, len(dataset.class_names))
+    """Return (n_0, ..., n_L): the pixels of an image, the units of each hidden layer, the number of classes.
+
+    Or, for other data, the numbers of features and of outputs.
+    """
+    return (math.prod(dataset.train_images.shape[1:]), *config.hidden, len(dataset.class_names))
 
 
 def step_coefficients(config: TrainConfig, chunk: Chunk, first_step: int, total_steps: int) -> np.ndarray:
@@ -267,7 +294,7 @@ def step_coefficients(config: TrainConfig, chunk: Chunk, first_step: int, total_
     """
     steps = np.arange(first_step, first_step + chunk.steps)
     rates = SCHEDULES[config.schedule](config.learning_rate, steps, total_steps)
-    scale, *others = OPTIMIZERS[config.optimizer].coefficients(rates, steps)
+    scale, *others = OPTIMIZERS[config.optimizer].coefficients(rates, steps, config.hyperparameters)
     return np.stack([scale / chunk.batch_size, *others])
 
 

@@ -30,7 +30,10 @@ def synthetic(samples: int = 300, test_samples: int = 100, size: int = 12, class
 def on_device(dataset: Dataset, backend: Backend) -> Dataset:
     """Copy the arrays of a data set from the host to the backend's device."""
     fields = ("train_images", "train_labels", "test_images", "test_labels")
-    return dataset._replace(**{field: backend.asarray(getattr(dataset, field)) for field in fields})
+    arrays = {field: getattr(dataset, field) for field in fields}
+    return dataset._replace(
+        **{name: array if array is None else backend.asarray(array) for name, array in arrays.items()}
+    )
 
 
 def notebook_rows(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:

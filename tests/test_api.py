@@ -15,7 +15,7 @@ from mlp_xp import (
     predict_pictures,
     train,
 )
-from mlp_xp.dataset import flatten_and_scale
+from mlp_xp.dataset import Preparation, flatten_and_scale
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import load_model
 
@@ -61,12 +61,12 @@ def test_a_run_on_data_in_memory_is_evaluated_with_them(tmp_path):
     for _ in train(TrainConfig(epochs=1, hidden=(4,)), TINY, backend, run_dir=tmp_path / "run"):
         pass
     assert evaluate_run(tmp_path / "run", data=TINY).matrix.sum() == len(TINY.test_labels)
-    with pytest.raises(MlpXpError, match="'unnamed': is neither a known data set"):
+    with pytest.raises(MlpXpError, match=r"^data: .*run': the run's data were in memory; give them again"):
         evaluate_run(tmp_path / "run")
 
 
 def test_a_run_folder_refuses_what_it_cannot_store(tmp_path):
-    inverted = TINY._replace(prepare=lambda images, **how: 1 - flatten_and_scale(images, **how))
+    inverted = TINY._replace(prepare=Preparation(lambda images, **how: 1 - flatten_and_scale(images, **how)))
     with pytest.raises(MlpXpError, match="prepare"):
         next(train(TrainConfig(epochs=1, hidden=(4,)), inverted, open_backend(), run_dir=tmp_path / "run"))
     assert not (tmp_path / "run").exists()

@@ -50,8 +50,8 @@ FAULTS = {
         {"class_names": ("a", "b")},
         "train_labels: they range from 0 to 9, outside the 2 classes, 0 to ",
     ),
-    "no classes": ({"class_names": ()}, "class_names: there are 0; give 1 to 256"),
-    "many classes": ({"class_names": ("a",) * 257}, "class_names: there are 257; give 1 to 256"),
+    "no classes": ({"class_names": ()}, "class_names: there are 0; give 1 to 65536"),
+    "many classes": ({"class_names": ("a",) * 65537}, "class_names: there are 65537; give 1 to 65536"),
     "float labels": ({"train_labels": HOST.train_labels.astype(float)}, "train_labels: their dtype is float64; give "),
     "float32 labels": ({"test_labels": HOST.test_labels.astype(np.float32)}, "test_labels: their dtype is float32; "),
     "truth labels": ({"train_labels": HOST.train_labels > 4}, "train_labels: their dtype is bool; give class numbers"),
@@ -65,8 +65,18 @@ FAULTS = {
     ),
     "coloured images": (
         {"test_images": HOST.test_images[..., None]},
-        "test_images: their shape is (20, 6, 6, 1); give",
+        "test_images: they are 6 x 6 x 1 pixels, the training images 6 x 6; give images that all have the same size",
     ),
+    "more dimensions": (
+        {"test_images": HOST.test_images[..., None, None]},
+        "test_images: their shape is (20, 6, 6, 1, 1); give (n, rows, columns)",
+    ),
+    "narrow labels": (
+        {"class_names": ("a",) * 257},
+        "train_labels: 257 classes do not fit into uint8; give wider integers",
+    ),
+    "test labels alone": ({"test_images": None}, "test_images, test_labels: one of them is None; give both, or None"),
+    "unknown task": ({"task": "label"}, "task: 'label' is not known; choose one of classes, labels, regression"),
     "scaled images": ({"train_images": HOST.train_images / 255}, "train_images: their dtype is float64; give bytes"),
     "float images": ({"train_images": HOST.train_images * 1.0}, "train_images: their dtype is float64; give bytes"),
     "wide images": (
@@ -100,7 +110,7 @@ def test_what_would_train_to_nonsense_is_refused(fault, backend):
             "train_labels: they range from 0 to 10, outside the 10 classes, 0 to 9; number the classes from 0, and "
             "give each a name in class_names",
         ),
-        ("no classes", "class_names: there are 0; give 1 to 256"),
+        ("no classes", "class_names: there are 0; give 1 to 65536"),
         ("float labels", "train_labels: their dtype is float64; give class numbers as integers, such as uint8"),
         ("one-hot labels", "train_labels: their shape is (60, 10); give (n,), one number per image"),
         ("fewer labels", "train_labels: there are 59 for 60 images; give one label per image"),

@@ -16,7 +16,7 @@ from mlp_xp.backend import open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.device import to_device
 from mlp_xp.network import Layer
-from mlp_xp.runs.checkpoints import Model, backend_for, check_classes, load_model, read_tensors, write_tensors
+from mlp_xp.runs.checkpoints import Model, check_classes, load_model, read_tensors, write_tensors
 from mlp_xp.runs.run_folder import RunError
 
 CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
@@ -76,13 +76,6 @@ def test_a_model_of_another_kind_or_none_is_refused(tmp_path, monkeypatch):
     path.mkdir()
     with pytest.raises(RunError, match=r"model\.safetensors'"):
         load_model(tmp_path)
-
-
-def test_a_model_is_used_in_its_dtype_on_the_backend_and_device_asked_for(tmp_path):
-    list(train(CONFIG, TINY, open_backend(dtype="float32"), run_dir=tmp_path))
-    backend = backend_for(tmp_path, "array-api-strict", "device2")
-    assert (backend.name, backend.device_name, backend.dtype_name) == ("array-api-strict", "device2", "float32")
-    assert backend_for(tmp_path, "numpy").dtype_name == "float32"
 
 
 def test_a_model_for_other_classes_than_the_datas_is_refused():

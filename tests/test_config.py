@@ -29,6 +29,13 @@ BAD = [
     ("weight_decay", -1e-9, "at least 0"),
     ("weight_decay", math.nan, "at least 0"),
     ("weight_decay", math.inf, "at most 1e+30"),
+    ("momentum", -0.1, "at least 0"),
+    ("momentum", 1.0, "at most 0.999999"),
+    ("beta_1", 1.0, "at most 0.999999"),
+    ("beta_2", math.nan, "at least 0"),
+    ("epsilon", 0.0, "at least 1e-30"),
+    ("clip_norm", -1.0, "at least 0"),
+    ("dropout", 1.0, "at most 0.999999"),
 ]
 BOUNDS = [
     ("epochs", 1),
@@ -41,6 +48,12 @@ BOUNDS = [
     ("seed", 2**32 - 1),
     ("learning_rate", 1e-30),
     ("weight_decay", 0.0),
+    ("momentum", 0.0),
+    ("beta_1", 0.0),
+    ("beta_2", 0.999999),
+    ("epsilon", 1e-30),
+    ("clip_norm", 0.0),
+    ("dropout", 0.999999),
     ("hidden", ()),
     ("hidden", (1,)),
 ]
@@ -87,11 +100,19 @@ def test_patience_needs_samples_held_out():
     assert TrainConfig(patience=2, validation=10).patience == 2
 
 
+def test_settings_that_need_another():
+    assert refusal(nesterov=True) == "nesterov: needs the optimizer momentum, not sgd"
+    assert TrainConfig(nesterov=True, optimizer="momentum").nesterov
+    message = "clip_norm: needs all gradients before any update; choose the update order simultaneous"
+    assert refusal(clip_norm=1.0) == message
+    assert TrainConfig(clip_norm=1.0, update_order="simultaneous").clip_norm == 1
+
+
 @pytest.mark.parametrize(("name", "choices"), CHOICES.items())
 def test_unknown_names_are_refused_with_the_nearest(name, choices):
     for choice in choices:
         assert getattr(TrainConfig(**{name: choice}), name) == choice
-        mistyped = choice[:-1]
+        mistyped = choice[:-1] if choice[:-1] not in choices else f"{choice}e"
         message = refusal(**{name: mistyped})
         assert message.startswith(f"{name}: {mistyped!r} is not known (did you mean {choice!r}?); choose one of ")
         assert message.endswith(", ".join(choices))
@@ -101,7 +122,8 @@ def test_unknown_names_are_refused_with_the_nearest(name, choices):
 
 def test_every_field_is_tested_here():
     """A setting that is added shall not go unchecked."""
-    tested = {name for name, *_ in BAD} | {name for name, _ in BOUNDS} | set(CHOICES) | {"patience", "defer_updates"}
+    tested = {name for name, *_ in BAD} | {name for name, _ in BOUNDS} | set(CHOICES)
+    tested |= {"patience", "defer_updates", "nesterov", "decay_bias"}
     assert tested == {field.name for field in dataclasses.fields(TrainConfig)}
 
 

@@ -139,10 +139,11 @@ def test_nothing_to_load(tmp_path: Path) -> None:
     text = message(tmp_path)
     assert text.startswith(f"{str(tmp_path)!r}: has neither IDX files named like MNIST's")
     assert text.endswith(
-        "; give a folder with four IDX files named like MNIST's or two CSV files, or the name of a data set"
+        "; give a folder with four IDX files named like MNIST's or two CSV files, or one of pictures for each class, "
+        "or a table, or the name of a data set"
     )
     (tmp_path / "file").write_bytes(b"")
-    assert "is not a folder" in message(tmp_path / "file")
+    assert "empty: no header was found" in message(tmp_path / "file")
     assert f"no such folder; looked for {str(tmp_path / 'gone')!r}" in message(tmp_path / "gone")
 
 

@@ -14,6 +14,7 @@ from helpers import assert_one_line, call, finish, start
 from mlp_xp import train
 from mlp_xp.backend import BackendFailure, BackendOutOfMemory, open_backend
 from mlp_xp.config import TrainConfig
+from mlp_xp.dataset import Preparation
 from mlp_xp.memory import Limit, NotEnoughMemoryError, check_memory, host_limit, in_units, training_memory
 from mlp_xp.network import count_parameters
 from mlp_xp.training import layer_sizes, trajectory
@@ -206,7 +207,7 @@ def test_memory_that_runs_out_in_the_middle_is_one_line(data_dir, tmp_path, monk
     def greedy(*_: object, **__: object) -> None:
         np.empty(2**62, dtype=np.uint8)
 
-    monkeypatch.setattr(mlp_xp.chunks, "cross_entropy", greedy)
+    monkeypatch.setitem(mlp_xp.chunks.LOSSES, "classes", mlp_xp.chunks.LOSSES["classes"]._replace(loss=greedy))
     mlp_xp.chunks.make_chunk.cache_clear()
     try:
         outcome = call("train", "--data-dir", data_dir, "--hidden", 4, "--run-dir", tmp_path / "run")
@@ -244,4 +245,4 @@ def test_an_evaluation_that_fails_is_named():
         raise OSError("lost the device")
 
     with pytest.raises(BackendFailure, match=r"failed in \w+, at mlp_xp/\w+\.py:\d+ \(.*\): OSError: lost the device"):
-        list(trajectory(SHORT, dataset._replace(prepare=prepare), backend))
+        list(trajectory(SHORT, dataset._replace(prepare=Preparation(prepare)), backend))

@@ -7,7 +7,7 @@ from numerics import assert_close, assert_near, trajectory_tolerance
 
 import mlp_xp.metrics
 from mlp_xp.backend import Backend, open_backend
-from mlp_xp.dataset import flatten_and_scale
+from mlp_xp.dataset import Preparation, flatten_and_scale
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import confusion_matrix, evaluate, percent, predict, predict_logits
 from mlp_xp.network import Layer, Network
@@ -67,7 +67,10 @@ def test_any_number_of_images_at_once_gives_the_same(images_at_once, backend):
     logits = predict_logits(network, dataset.test_images, activation="sigmoid", backend=backend)
     expected = plain_logits(HOST.test_images)
     assert_close(logits, expected, backend, rtol=rounding, atol=rounding)
-    loss, accuracy = evaluate(network, dataset.test_images, dataset.test_labels, activation="sigmoid", backend=backend)
+    result = evaluate(network, dataset.test_images, dataset.test_labels, activation="sigmoid", backend=backend)
+    loss, accuracy, *others = result
+    assert others == [None, None, None]
+    assert result.score == accuracy
     p = plain_probabilities(expected)
     assert_near(loss, -np.log(p[np.arange(103), HOST.test_labels]).mean(), rounding)
     assert accuracy == (p.argmax(axis=1) == HOST.test_labels).sum() / 103
@@ -83,7 +86,9 @@ def test_memory_is_bounded(images_at_once):
         return flatten_and_scale(images, **others)
 
     backend = open_backend("numpy")
-    predict_logits(network_on(backend), HOST.test_images, activation="sigmoid", backend=backend, prepare=counted)
+    predict_logits(
+        network_on(backend), HOST.test_images, activation="sigmoid", backend=backend, prepare=Preparation(counted)
+    )
     assert sum(sizes) == 103
     assert max(sizes) <= images_at_once
     assert len(sizes) == -(-103 // images_at_once)
@@ -104,10 +109,10 @@ def test_a_data_set_of_its_own_preparation_is_seen_through_it(backend):
         return 1 - flatten_and_scale(images, **others)
 
     network, dataset, rounding = network_on(backend), on_device(HOST, backend), trajectory_tolerance(1, PIXELS)
-    settings = {"activation": "sigmoid", "backend": backend, "prepare": inverted}
+    settings = {"activation": "sigmoid", "backend": backend, "prepare": Preparation(inverted)}
     p = plain_probabilities(plain_logits(255 - HOST.test_images))
     assert_close(predict(network, dataset.test_images, **settings), p, backend, rtol=rounding, atol=rounding)
-    loss, accuracy = evaluate(network, dataset.test_images, dataset.test_labels, **settings)
+    loss, accuracy, *_ = evaluate(network, dataset.test_images, dataset.test_labels, **settings)
     assert_near(loss, -np.log(p[np.arange(103), HOST.test_labels]).mean(), rounding)
     assert accuracy == (p.argmax(axis=1) == HOST.test_labels).sum() / 103
 

@@ -17,6 +17,8 @@ PLAIN = {
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
     "tanh": np.tanh,
     "relu": lambda z: np.maximum(z, 0),
+    "gelu": lambda z: 0.5 * z * (1 + np.tanh((2 / np.pi) ** 0.5 * (z + 0.044715 * z**3))),
+    "identity": lambda z: z,
 }
 SIZES = {0: (6, 4), 1: (6, 5, 4), 3: (6, 5, 3, 5, 4)}  # by the number of hidden layers
 
@@ -118,7 +120,13 @@ def test_backward_is_the_autograd_of_jax(activation, hidden, batch_size):
 
     layers, x, targets = make_case(hidden, batch_size)
     backend = open_backend("jax")
-    functions = {"sigmoid": jax.nn.sigmoid, "tanh": jax.numpy.tanh, "relu": jax.nn.relu}
+    functions = {
+        "sigmoid": jax.nn.sigmoid,
+        "tanh": jax.numpy.tanh,
+        "relu": jax.nn.relu,
+        "gelu": jax.nn.gelu,
+        "identity": lambda z: z,
+    }
 
     def loss(network):
         a = x
@@ -142,7 +150,13 @@ def test_backward_is_the_autograd_of_pytorch(activation, hidden, batch_size):
 
     layers, x, targets = make_case(hidden, batch_size)
     backend = open_backend("torch")
-    modules = {"sigmoid": torch.nn.Sigmoid, "tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
+    modules = {
+        "sigmoid": torch.nn.Sigmoid,
+        "tanh": torch.nn.Tanh,
+        "relu": torch.nn.ReLU,
+        "gelu": functools.partial(torch.nn.GELU, "tanh"),
+        "identity": torch.nn.Identity,
+    }
     stack = []
     for layer in layers:
         linear = torch.nn.Linear(*layer.weights.shape, dtype=torch.float64)

@@ -224,7 +224,7 @@ def test_a_picture_that_fails_costs_no_run(error, data_dir, tmp_path, monkeypatc
 
 
 def test_memory_that_is_out_before_a_picture_costs_no_run(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr("mlp_xp.show.gallery.probabilities_of", mock.Mock(side_effect=MemoryError))
+    monkeypatch.setattr("mlp_xp.runs.checkpoints.Model.outputs", mock.Mock(side_effect=MemoryError))
     outcome = call("train", *small("--data-dir", data_dir, "--run-dir", tmp_path / "run"))
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.splitlines()[-1].startswith("no pictures: out of memory")

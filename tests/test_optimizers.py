@@ -1,5 +1,6 @@
 """Whole trajectories of every optimiser and schedule: against the published formulas, `torch.optim` and optax."""
 
+from dataclasses import replace
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -24,7 +25,22 @@ TOLERANCE = 1e-10  # promised to users
 RATES = {"sgd": 0.1, "momentum": 0.05, "adam": 0.01}
 
 COMBINATIONS = [(0.0, "constant"), (0.01, "constant"), (0.0, "cosine"), (0.01, "cosine")]
-every_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS)
+every_optimizer = pytest.mark.parametrize("optimizer", RATES)
+# Each changes what the one before it in the same optimiser does not.
+VARIANTS = {
+    "momentum 0.5": {"optimizer": "momentum", "momentum": 0.5},
+    "nesterov": {"optimizer": "momentum", "nesterov": True, "momentum": 0.8, "weight_decay": 0.01},
+    "betas": {"optimizer": "adam", "beta_1": 0.7, "beta_2": 0.95, "epsilon": 1e-3},
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.5, "beta_1": 0.8, "schedule": "cosine"},
+    "adamw, weights": {"optimizer": "adamw", "weight_decay": 0.5, "beta_1": 0.8, "decay_bias": False},
+    "adam, weights": {"optimizer": "adam", "weight_decay": 0.05, "decay_bias": False},
+    "momentum, weights": {"optimizer": "momentum", "weight_decay": 0.05, "decay_bias": False},
+    "sgd, weights": {"optimizer": "sgd", "weight_decay": 0.05, "decay_bias": False},
+    "sgd, clipped": {"optimizer": "sgd", "clip_norm": 0.3, "schedule": "cosine", "weight_decay": 0.01},
+    "momentum, clipped": {"optimizer": "momentum", "clip_norm": 0.3},
+    "adam, clipped": {"optimizer": "adam", "clip_norm": 0.3, "epsilon": 1e-2},
+}
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
 every_combination = pytest.mark.parametrize(("weight_decay", "schedule"), COMBINATIONS)
 # On the other backends the steps are the same functions: what each adds to them is seen in two as well as in four.
 first_and_last_combination = pytest.mark.parametrize(("weight_decay", "schedule"), COMBINATIONS[::3])
@@ -138,11 +154,17 @@ def torch_trajectory(config: TrainConfig) -> Trajectory:
             linear.weight.copy_(torch.tensor(layer.weights.T))
             linear.bias.copy_(torch.tensor(layer.bias))
     model = torch.nn.Sequential(first, torch.nn.Sigmoid(), second)
-    settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    if config.optimizer == "adam":
-        optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), **settings)
+    no_decay = [] if config.decay_bias else [first.bias, second.bias]
+    decay = [p for p in model.parameters() if not any(p is other for other in no_decay)]
+    groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
+    settings = {"lr": config.learning_rate}
+    optimizer: torch.optim.Optimizer
+    if config.optimizer in ("adam", "adamw"):
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+        optimizer = kind(groups, betas=(config.beta_1, config.beta_2), eps=config.epsilon, **settings)
     else:
-        optimizer = torch.optim.SGD(model.parameters(), momentum=0.9 * (config.optimizer == "momentum"), **settings)
+        factor = config.momentum * (config.optimizer == "momentum")
+        optimizer = torch.optim.SGD(groups, momentum=factor, nesterov=config.nesterov, **settings)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=STEPS)
     losses = np.empty(STEPS)
     labels = torch.tensor(case.targets.argmax(axis=-1))
@@ -151,6 +173,11 @@ def torch_trajectory(config: TrainConfig) -> Trajectory:
         loss = torch.nn.functional.cross_entropy(model(x), labels[i])
         loss.backward()
         losses[i] = loss.item()
+        if config.clip_norm:
+            # PyTorch's own adds 1e-6 to the norm, which is more than the tolerance here.
+            norm = torch.cat([p.grad.ravel() for p in model.parameters()]).norm()
+            for p in model.parameters():
+                p.grad *= min(1, config.clip_norm / norm.item())
         optimizer.step()
         if config.schedule == "cosine":
             scheduler.step()
@@ -165,13 +192,20 @@ def optax_trajectory(config: TrainConfig) -> Trajectory:
 
     case = make_case()
     rate = config.learning_rate
+    decayed = [Layer(True, config.decay_bias) for _ in case.layers]
     schedule = optax.cosine_decay_schedule(rate, STEPS) if config.schedule == "cosine" else rate
     optimizer = {
         "sgd": optax.sgd(schedule),
-        "momentum": optax.sgd(schedule, momentum=0.9),
-        "adam": optax.adam(schedule),
+        "momentum": optax.sgd(schedule, momentum=config.momentum, nesterov=config.nesterov),
+        "adam": optax.adam(schedule, config.beta_1, config.beta_2, config.epsilon),
+        "adamw": optax.adamw(
+            schedule, config.beta_1, config.beta_2, config.epsilon, weight_decay=config.weight_decay, mask=decayed
+        ),
     }[config.optimizer]
-    optimizer = optax.chain(optax.add_decayed_weights(config.weight_decay), optimizer)
+    if config.optimizer != "adamw":
+        optimizer = optax.chain(optax.add_decayed_weights(config.weight_decay, mask=decayed), optimizer)
+    if config.clip_norm:
+        optimizer = optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
 
     def loss(layers, x, targets):
         first, second = layers
@@ -229,11 +263,54 @@ def test_trajectories_are_those_of_optax(optimizer, weight_decay, schedule):
     assert_agree(package_trajectory(config, open_backend("jax")), optax_trajectory(config))
 
 
+def variant_configuration(variant: str) -> TrainConfig:
+    settings = VARIANTS[variant]
+    optimizer = str(settings["optimizer"])
+    return replace(configuration(optimizer.removesuffix("w"), 0.0, "constant"), **settings)
+
+
+@every_variant
+def test_hyperparameters_are_those_of_pytorch(variant, backend):
+    if not installed("torch"):
+        pytest.skip("torch is not installed")
+    config = variant_configuration(variant)
+    assert_agree(package_trajectory(config, backend), torch_trajectory(config))
+
+
+@every_variant
+def test_hyperparameters_are_those_of_optax(variant):
+    pytest.importorskip("optax")
+    config = variant_configuration(variant)
+    assert_agree(package_trajectory(config, open_backend("jax")), optax_trajectory(config))
+
+
+def test_every_optimiser_is_compared():
+    assert {*OPTIMIZERS} == {*RATES} | {str(settings["optimizer"]) for settings in VARIANTS.values()}
+
+
+@every_variant
+def test_the_hyperparameters_make_a_difference(variant):
+    """Each of them alone, and clipping clips some steps but not all."""
+    config, backend = variant_configuration(variant), open_backend("numpy")
+    one = package_trajectory(config, backend)
+    for name in {*VARIANTS[variant]} - {"optimizer", "schedule"}:
+        other = package_trajectory(replace(config, **{name: getattr(TrainConfig(), name)}), backend)
+        assert np.abs(one.parameters - other.parameters).max() > 1e-4, name
+
+
+def test_a_short_gradient_is_not_clipped(backend):
+    """To the bit: its factor is 1."""
+    config = configuration("adam", 0.0, "constant")
+    one, other = (package_trajectory(each, backend) for each in (config, replace(config, clip_norm=1e6)))
+    np.testing.assert_array_equal(one.losses, other.losses)
+    np.testing.assert_array_equal(one.parameters, other.parameters)
+
+
 def test_the_settings_make_a_difference():
     """Else the comparisons above would prove less than they seem to."""
     ends = [
         formula_trajectory(configuration(optimizer, weight_decay, schedule))
-        for optimizer in OPTIMIZERS
+        for optimizer in RATES
         for weight_decay, schedule in COMBINATIONS
     ]
     for i, one in enumerate(ends):
@@ -256,7 +333,7 @@ def test_schedules_begin_at_the_rate_and_cosine_ends_at_nothing():
 def test_what_is_kept_starts_at_zero_and_shaped_as_the_layer(optimizer, backend):
     layer = Layer(backend.asarray(np.ones((3, 2))), backend.asarray(np.ones(2)))
     kept = OPTIMIZERS[optimizer].init(layer, xp=backend.xp)
-    assert len(kept) == {"sgd": 0, "momentum": 1, "adam": 2}[optimizer]
+    assert len(kept) == {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}[optimizer]
     for arrays in kept:
         assert [array.shape for array in arrays] == [(3, 2), (2,)]
         assert not any(backend.to_numpy(array).any() for array in arrays)

@@ -99,8 +99,8 @@ def test_the_library_goes_on_with_its_run_and_refuses_another(tmp_path):
     assert again[:2] == reports[-1][:2]
     for a, b in zip(arrays_of(again.network, np.array), arrays_of(reports[-1].network, np.array), strict=True):
         np.testing.assert_array_equal(a, b)
-    with pytest.raises(RunError, match="was made with epochs 2"):
-        finished_run(tmp_path, TrainConfig(epochs=3, hidden=(3,), report_every=100))
+    with pytest.raises(RunError, match="was made with seed 0"):
+        finished_run(tmp_path, TrainConfig(epochs=2, seed=3, hidden=(3,), report_every=100))
 
 
 def test_clear_removes_what_a_run_wrote_but_its_settings_and_what_is_the_users(tmp_path):

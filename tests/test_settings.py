@@ -34,6 +34,9 @@ configs = st.builds(
     validation=counts,
     patience=some,
     checkpoint_every=some,
+    momentum=st.floats(0, 0.999999),
+    epsilon=st.floats(1e-30, 1e30),
+    decay_bias=st.booleans(),
 )
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
 settings = st.builds(
@@ -43,6 +46,11 @@ settings = st.builds(
     dtype=st.sampled_from(["float64", "float32"]),
     dataset=names,
     data_dir=st.none() | names,
+    label=st.none() | names,
+    test_fraction=st.floats(0, 1, exclude_max=True),
+    split_seed=st.integers(0, 2**32 - 1),
+    picture_size=st.none() | st.integers(1, 2048),
+    task=st.none() | st.sampled_from(["classes", "labels", "regression"]),
     train=configs,
 )
 

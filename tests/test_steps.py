@@ -9,9 +9,10 @@ import mlp_xp.chunks
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.chunks import make_chunk
 from mlp_xp.config import UPDATE_ORDERS, TrainConfig
-from mlp_xp.dataset import Dataset, flatten_and_scale
+from mlp_xp.dataset import Dataset, Preparation, flatten_and_scale
 from mlp_xp.deferred import BLOCK_STEPS, can_defer, make_deferred_block
 from mlp_xp.device import initial_state
+from mlp_xp.losses import LOSSES
 from mlp_xp.network import Layer
 from mlp_xp.parity import notebook
 from mlp_xp.steps import State, make_step
@@ -180,7 +181,9 @@ def test_a_chunk_of_any_length_is_its_steps_one_by_one(backend):
         order = backend.asarray(np.arange(steps)[:, None])
         images_and_labels = (dataset.train_images, dataset.train_labels)
         numbers = backend.xp.stack(inputs[2:])
-        actual, losses = make_chunk(config, backend, dataset.prepare)(state, *images_and_labels, order, numbers)
+        actual, losses = make_chunk(config, backend, dataset.prepare.function)(
+            state, *images_and_labels, order, numbers
+        )
         tolerance = trajectory_tolerance(steps, PIXELS)
         assert_near(backend.to_numpy(losses), expected_losses, tolerance)
         assert_near(flat(actual, backend), flat(expected, backend), tolerance)
@@ -197,7 +200,9 @@ def test_inputs_are_made_a_block_at_a_time(batch_size, most, backend, monkeypatc
         return flatten_and_scale(images, **others)
 
     monkeypatch.setattr(mlp_xp.chunks, "BLOCK_BYTES", 23 * PIXELS * 8)
-    assert_retold(configuration("layerwise", batch_size), backend, np.float64, HOST._replace(prepare=counted))
+    assert_retold(
+        configuration("layerwise", batch_size), backend, np.float64, HOST._replace(prepare=Preparation(counted))
+    )
     assert max(made) == most
 
 
@@ -229,7 +234,7 @@ def test_updates_are_deferred_where_they_can_be(settings, backend, monkeypatch):
     if can_defer(config):
         monkeypatch.setattr(mlp_xp.chunks, "make_step", refuse)
     make_chunk.__wrapped__(config, backend, flatten_and_scale)
-    assert made == [(config, backend)] * can_defer(config)
+    assert made == [(config, backend, LOSSES["classes"])] * can_defer(config)
 
 
 @pytest.mark.parametrize("settings", [{}, {"batch_size": 7, "optimizer": "adam"}])

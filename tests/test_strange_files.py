@@ -365,7 +365,7 @@ def test_a_file_beyond_its_limit_is_not_read(copy: Path, monkeypatch: pytest.Mon
 
 CONFIG_VALUES = {
     "train_samples": [None, 0, -1, 1.5, True, "200", [200], 2**60],
-    "image_shape": [None, [], [6], [6, 6, 6], [0, 6], [6, -6], [6.0, 6], ["6", "6"], {"6": 6}, "66", [10**6, 6]],
+    "image_shape": [None, [], [0], [6, 6, 6, 6], [0, 6], [6, -6], [6.0, 6], ["6", "6"], {"6": 6}, "66", [10**8, 6]],
     "class_names": [None, [], "ab", [1, 2], [None], ["x" * 2000], {"a": 1}],
     "data_crc32": [None, 3, "x" * 99, []],
     "versions": [None, [], {"numpy": 2}],

@@ -14,7 +14,7 @@ from mlp_xp import train
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.chunks import make_chunk
 from mlp_xp.config import ConfigError, TrainConfig
-from mlp_xp.dataset import Dataset, flatten_and_scale
+from mlp_xp.dataset import Dataset, Preparation, flatten_and_scale
 from mlp_xp.device import initial_state
 from mlp_xp.losses import cross_entropy
 from mlp_xp.network import Layer
@@ -147,7 +147,7 @@ def test_a_data_set_of_its_own_preparation_is_trained_and_tested_through_it(back
 
     config = configuration(validation=60)
     turned = HOST._replace(train_images=255 - HOST.train_images, test_images=255 - HOST.test_images)
-    one, other = (run(config, backend, host) for host in (HOST._replace(prepare=inverted), turned))
+    one, other = (run(config, backend, host) for host in (HOST._replace(prepare=Preparation(inverted)), turned))
     tolerance = trajectory_tolerance(490, PIXELS)
     assert [event.losses.size for event in one] == [event.losses.size for event in other]
     for a, b in zip(one, other, strict=True):
@@ -418,7 +418,7 @@ def test_a_default_run_compiles_three_loops_and_no_more_in_the_next_epoch():
     counts = {}
     for event in trajectory(config, on_device(host, backend), backend):
         counts[event.position.epoch] = make_chunk(
-            config.of_steps(), backend, flatten_and_scale
+            config.of_steps(), backend, flatten_and_scale, "classes"
         ).__wrapped__._cache_size()
     assert 1 <= counts[0] <= 3
     assert counts[1] == counts[0]
@@ -431,7 +431,7 @@ def test_a_partial_batch_and_the_warm_up_add_one_loop_each():
     counts = {}
     for event in trajectory(config, on_device(HOST, backend), backend):
         counts[event.position.epoch] = make_chunk(
-            config.of_steps(), backend, flatten_and_scale
+            config.of_steps(), backend, flatten_and_scale, "classes"
         ).__wrapped__._cache_size()
     assert counts[WARM_UP_EPOCH] == 1
     assert counts[0] <= 5
@@ -526,7 +526,7 @@ def test_a_value_that_leaves_a_chunk_is_caught(way_out, backend, monkeypatch):
 
     config = configuration()
     inputs = chunk_inputs(config, backend)
-    monkeypatch.setattr(mlp_xp.chunks, "cross_entropy", leaking)
+    monkeypatch.setitem(mlp_xp.chunks.LOSSES, "classes", mlp_xp.chunks.LOSSES["classes"]._replace(loss=leaking))
     with monkeypatch.context() as patch:
         run_chunk = make_chunk.__wrapped__(config, close_all_ways_out(backend, patch), flatten_and_scale)
         with pytest.raises((LeakError, TypeError)):  # a compiler refuses by itself, with a TypeError

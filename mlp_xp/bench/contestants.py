@@ -124,7 +124,7 @@ class MlpXp:
         self.order = np.arange(self.samples)
         sizes = (INPUTS, *workload.hidden, CLASSES)
         self.state, _ = initial_state(self.config, sizes, self.backend)
-        self.run_chunk = make_chunk(self.config, self.backend, self.dataset.prepare)
+        self.run_chunk = make_chunk(self.config, self.backend, self.dataset.prepare.function)
         # As in a run with one report per round.
         self.lengths = chunk_lengths(
             workload.batch_size, count_parameters(sizes), (workload.steps + 1) * workload.batch_size

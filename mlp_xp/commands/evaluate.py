@@ -14,7 +14,7 @@ from mlp_xp.api import EnsembleEvaluation, evaluate_ensemble, evaluate_run
 from mlp_xp.commands.command_line import HELP, Positional, UsageError, parse
 from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.runs import print_table
-from mlp_xp.errors import printable
+from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.metrics import precision_and_recall
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.table import is_sweep, labels, read_row
@@ -37,7 +37,7 @@ class Arguments:
     device: str | None = None
     """The device, in the library's notation, such as cuda:1."""
     data_dir: Path | None = None
-    """Folder with other data, or with the run's own data if it has moved."""
+    """Other data, read as the run's own (label, test fraction), or the run's own data if they have moved."""
     cache_dir: Path | None = None
     """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
 
@@ -60,6 +60,8 @@ def main() -> None:
             result, matrix, class_names = evaluate_run(
                 first, *where, data=arguments.data_dir, cache_dir=arguments.cache_dir
             )
+    if matrix is None or result.accuracy is None:
+        raise MlpXpError("the run's network has no classes; evaluate it with evaluate_run in Python")
     if several:
         show_runs(evaluation, console)
     class_names = tuple(map(printable, class_names))  # from a file that may be anybody's
@@ -79,7 +81,7 @@ def show_runs(evaluation: EnsembleEvaluation, console: Console) -> None:
     names = map(printable, labels([read_row(folder) for folder in evaluation.run_dirs]))
     results = [*evaluation.runs, evaluation.ensemble.result]
     rows = [
-        [name, f"{100 * result.accuracy:.2f}", f"{result.loss:.4f}"]
+        [name, f"{100 * result.score:.2f}", f"{result.loss:.4f}"]
         for name, result in zip([*names, f"ensemble of {len(evaluation.runs)}"], results, strict=True)
     ]
     print_table(["run", "test %", "loss"], rows, [True, False, False], console)

@@ -1,21 +1,22 @@
-"""Classify your own pictures with the network of a run: `python scripts/predict.py RUN_DIR picture.png ...`.
+"""Predict from your own pictures, or a table, with the network of a run: `python scripts/predict.py RUN a.png ...`.
 
 Several runs, or a sweep, before the pictures answer as an ensemble.
 """
 
+import csv
 import itertools
 import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.api import predict_ensemble, predict_pictures
+from mlp_xp.api import predict_ensemble, predict_pictures, predict_table
 from mlp_xp.commands.command_line import Positional, parse, print_error
-from mlp_xp.data.pictures import Pictures
+from mlp_xp.data.own import is_table
 from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.metrics import percent
 from mlp_xp.runs.table import is_run, is_sweep, labels, read_row
@@ -27,7 +28,7 @@ SHADES = " .:-=+*#%@"
 
 @dataclass(frozen=True)
 class Arguments:
-    """Classify pictures with the network of a run; print the most probable classes.
+    """Classify pictures, or the rows of a table, with the network of a run; print the most probable classes.
 
     Further runs before the pictures, or a sweep, make an ensemble, whose probabilities are the mean of those of its
     runs.
@@ -35,81 +36,140 @@ class Arguments:
 
     run_dir: Annotated[Path, Positional("RUN_DIR")]
     """The folder of a training run."""
-    pictures: Annotated[tuple[Path, ...], Positional("PICTURE")]
-    """Picture files, or folders of picture files."""
+    inputs: Annotated[tuple[Path, ...], Positional("PICTURE")]
+    """Picture files, or folders of picture files; or a table (CSV, Parquet) with the columns of the run's data."""
     show: bool = False
     """Print each picture as the network sees it. Look at this first if the network gets a picture wrong."""
     json: bool = False
-    """Print one JSON object per picture, with the probabilities of all classes; of an ensemble, of its runs too."""
+    """Print one JSON object per picture or row, with the probabilities of all classes; of an ensemble, of its runs
+    too."""
+    csv: bool = False
+    """Print a table in CSV, with a line per picture or row, and the probabilities of all classes."""
     backend: str = "numpy"
     """numpy, cupy, jax, torch, array-api-strict, or `module:namespace`."""
     device: str | None = None
     """The device, in the library's notation, such as cuda:1."""
 
 
+class Predictions(NamedTuple):
+    """What to print about each picture or row."""
+
+    kind: str
+    """picture or row."""
+    names: Sequence[str | int]
+    outputs: np.ndarray
+    """float (n, outputs)."""
+    class_names: Sequence[str]
+    task: str
+    images: np.ndarray | None
+    """uint8 (n, rows, columns[, 3])."""
+    members: Sequence["Member"] = ()
+    """Of an ensemble."""
+
+
+class Member(NamedTuple):
+    """A run of an ensemble."""
+
+    folder: Path
+    name: str
+    outputs: np.ndarray
+    """float (n, outputs)."""
+
+
 def drawing(image: np.ndarray) -> str:
-    """Return an image, uint8 (rows, columns), as text. A pixel is two characters wide, to look square."""
-    shades = image.astype(int) * (len(SHADES) - 1) // 255
+    """Return an image, uint8 (rows, columns[, 3]), as text. A pixel is two characters wide, to look square."""
+    grey = image.astype(int) if image.ndim == 2 else image.mean(axis=2).astype(int)
+    shades = grey * (len(SHADES) - 1) // 255
     return "\n".join("".join(SHADES[shade] * 2 for shade in row).rstrip() for row in shades)
 
 
 def main() -> int:
-    """Classify the pictures and print the results. Return 1 if a picture cannot be read; the others are classified."""
+    """Predict and print the results. Return 1 if a picture cannot be read; the others are classified."""
     arguments: Arguments = parse(Arguments)
-    if arguments.json and arguments.show:
-        raise MlpXpError("a drawing is not JSON; leave out --show or --json", setting="show")
-    others = tuple(itertools.takewhile(lambda path: is_run(path) or is_sweep(path), arguments.pictures))
-    runs, files = (arguments.run_dir, *others), arguments.pictures[len(others) :]
+    others = tuple(itertools.takewhile(lambda path: is_run(path) or is_sweep(path), arguments.inputs))
+    runs, files = (arguments.run_dir, *others), arguments.inputs[len(others) :]
     if not files:
-        raise MlpXpError("PICTURE: give at least one picture file, or a folder of them")
-    if others or is_sweep(arguments.run_dir):
+        raise MlpXpError("PICTURE: give at least one picture file, a folder of them, or a table")
+    for one, other, reason in (
+        ("show", "json", "a drawing is not JSON"),
+        ("show", "csv", "a drawing is not CSV"),
+        ("csv", "json", "CSV is not JSON"),
+    ):
+        if getattr(arguments, one) and getattr(arguments, other):
+            raise MlpXpError(f"{reason}; leave out --{one} or --{other}", setting=one)
+    several = bool(others) or is_sweep(arguments.run_dir)
+    if tables := [path for path in files if is_table(path.name)]:
+        if several:
+            raise MlpXpError(f"{str(tables[0])!r}: an ensemble classifies pictures only; give one run")
+        return predict_rows(arguments, files)
+    members: list[Member] = []
+    if several:
         pictures, probabilities, class_names, folders, of_runs = predict_ensemble(
             runs, files, arguments.backend, arguments.device
         )
+        members = [*map(Member, folders, labels([read_row(folder) for folder in folders]), of_runs)]
     else:
         pictures, probabilities, class_names = predict_pictures(
             arguments.run_dir, files, arguments.backend, arguments.device
         )
-        folders, of_runs = (), np.empty((0, *probabilities.shape))
-    show(arguments, class_names, pictures, probabilities, folders, of_runs)
+    paths = [str(path) for path in pictures.paths]
+    show(arguments, Predictions("picture", paths, probabilities, class_names, "classes", pictures.images, members))
     sys.stdout.flush()  # the errors, on stderr, must come last
     for fault in pictures.faults:
         print_error(str(fault))
     return 1 if pictures.faults else 0
 
 
-def show(
-    arguments: Arguments,
-    class_names: Sequence[str],
-    pictures: Pictures,
-    probabilities: np.ndarray,
-    folders: Sequence[Path],
-    of_runs: np.ndarray,
-) -> None:
-    """Print the classes of each picture. probabilities: float (n, classes).
+def predict_rows(arguments: Arguments, files: Sequence[Path]) -> int:
+    """Predict from the rows of a table and print the results."""
+    table = files[0]
+    if len(files) > 1:
+        raise MlpXpError(f"PICTURE: {str(table)!r} is a table; give it alone")
+    if arguments.show:
+        raise MlpXpError("a table has no pictures; leave it out", setting="show")
+    outputs, class_names, task = predict_table(arguments.run_dir, table, arguments.backend, arguments.device)
+    show(arguments, Predictions("row", range(1, len(outputs) + 1), outputs, class_names, task, None))
+    return 0
 
-    folders, of_runs: the runs of an ensemble, and their probabilities, float (runs, n, classes); else empty.
-    """
-    console, names = plain_console(), labels([read_row(folder) for folder in folders])
-    for i, (path, image, row) in enumerate(zip(pictures.paths, pictures.images, probabilities, strict=True)):
-        rows = [*zip(folders, names, of_runs[:, i], strict=True)]
+
+def show(arguments: Arguments, predictions: Predictions) -> None:
+    """Print predictions in the form that the arguments ask for."""
+    kind, names, outputs, class_names, task, images, members = predictions
+    if arguments.csv:
+        by_class = ["class"] if task == "classes" else []
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow([kind, *by_class, *class_names])
+        for name, row in zip(names, outputs, strict=True):
+            likeliest = [class_names[int(np.argmax(row))]] if by_class else []
+            writer.writerow([name, *likeliest, *row.tolist()])
+        return
+    console = plain_console()
+    for i, (name, row) in enumerate(zip(names, outputs, strict=True)):
         if arguments.json:
-            runs = [{"run": str(folder), **_by_class(each, class_names)} for folder, _, each in rows]
-            print(json.dumps({"picture": str(path), **_by_class(row, class_names), **({"runs": runs} if runs else {})}))
+            runs = [{"run": str(each.folder), **_record(each.outputs[i], class_names, task)} for each in members]
+            print(json.dumps({kind: name, **_record(row, class_names, task), **({"runs": runs} if runs else {})}))
             continue
-        if arguments.show:
-            console.print(drawing(image), soft_wrap=True)
-        say(console, f"{printable(str(path))}: {_answers(row, class_names, LIKELIEST)}")
-        for _, name, each in rows:
-            say(console, f"  {printable(name)}: {_answers(each, class_names, 1)}", indent=4)
+        if arguments.show and images is not None:
+            console.print(drawing(images[i]), soft_wrap=True)
+        shown = printable(name) if isinstance(name, str) else f"{kind} {name}"
+        say(console, f"{shown}: {_answers(row, class_names, task, LIKELIEST)}")
+        for each in members:
+            say(console, f"  {printable(each.name)}: {_answers(each.outputs[i], class_names, task, 1)}", indent=4)
 
 
-def _by_class(row: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
-    by_class = dict(zip(class_names, row.tolist(), strict=True))
-    return {"class": class_names[int(np.argmax(row))], "probabilities": by_class}
+def _record(row: np.ndarray, class_names: Sequence[str], task: str) -> dict[str, Any]:
+    by_name = dict(zip(class_names, row.tolist(), strict=True))
+    if task == "classes":
+        return {"class": class_names[int(np.argmax(row))], "probabilities": by_name}
+    return {"outputs" if task == "regression" else "probabilities": by_name}
 
 
-def _answers(row: np.ndarray, class_names: Sequence[str], count: int) -> str:
-    """Return the most probable classes. Lines break only where the terminal is too narrow, never inside an answer."""
-    order = np.argsort(-row, kind="stable")[:count].tolist()
-    return ", ".join(f"{printable(class_names[i])} ({percent(row[i])})".replace(" ", GLUE) for i in order)
+def _answers(row: np.ndarray, class_names: Sequence[str], task: str, count: int) -> str:
+    """Return the most probable classes, or all outputs of another task.
+
+    Lines break only where the terminal is too narrow, never inside an answer.
+    """
+    order = np.argsort(-row, kind="stable")[:count].tolist() if task == "classes" else range(len(row))
+    values = (f"{row[i]:.6g}" if task == "regression" else percent(row[i]) for i in order)
+    answers = (f"{printable(class_names[i])} ({value})" for i, value in zip(order, values, strict=True))
+    return ", ".join(answer.replace(" ", GLUE) for answer in answers)

@@ -25,8 +25,8 @@ from mlp_xp.data.registry import DATASETS
 from mlp_xp.dataset import UNNAMED, Dataset
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import file_errors
-from mlp_xp.runs import recording, replacing, run_folder
-from mlp_xp.runs.settings import RECIPES, Settings, check_foreign, flatten, read_settings
+from mlp_xp.runs import checkpoints, recording, replacing, run_folder
+from mlp_xp.runs.settings import RECIPES, Settings, check_foreign, first_change, read_settings
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.training import WARM_UP_EPOCH, Event
@@ -52,7 +52,8 @@ class Base(Source):
     """A source of settings that may be a run."""
 
     resume: Path | None = None
-    """Resume this run with its settings. The backend may be a different one."""
+    """Resume this run with its settings. The backend may be a different one. With a constant schedule, --epochs trains
+    a finished run longer."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,14 @@ def parse_arguments(held: contextlib.ExitStack) -> Arguments:
                 raise ConfigError(f"{option}: a resumed run stays in its own folder; leave {option} out")
         if arguments.backend != settings.backend and arguments.device == settings.device:
             arguments = replace(arguments, device=None)  # the saved device name belongs to another library
-        wanted, kept = flatten(arguments.settings()), flatten(settings)
-        changed = [name for name in kept if wanted[name] != kept[name] and name not in run_folder.FREE_SETTINGS]
-        if changed:
+        if change := first_change(settings, arguments.settings()):
             raise ConfigError(
-                f"--{changed[0].replace('_', '-')}: a resumed run keeps its settings ({kept[changed[0]]!r}, not "
-                f"{wanted[changed[0]]!r}); leave the option out, or start a new run with --config"
+                f"a resumed run keeps its settings ({change.saved!r}, not {change.wanted!r}{change.reason}); leave the "
+                "option out, or start a new run with --config",
+                setting=change.name,
             )
+        if (base.resume / run_folder.CHECKPOINT).exists():
+            checkpoints.check_settings(base.resume, arguments.settings())  # before the data are loaded
     return arguments
 
 
@@ -211,7 +213,7 @@ def main() -> None:
         console = terminal.plain_console()
         backend = settings.open_backend()
         dataset = load(arguments, backend, console)
-        recording.check_run(settings, dataset, backend)
+        recording.check_run(settings, dataset, backend, arguments.resume)
         write_events = make_event_writer() if arguments.tensorboard else None
         if is_new:
             folder = folder or run_folder.claim_folder(settings, dt.datetime.now())
@@ -246,7 +248,7 @@ def train(
     resume = f"; resume with: {command}"
     with stop.printing():
         terminal.say(console, f"{terminal.describe(settings, dataset, backend)}\nrun      {folder}\n", indent=9)
-        console.print(terminal.header(settings.train), soft_wrap=True)
+        console.print(terminal.header(settings.train, dataset.task), soft_wrap=True)
 
     def show(event: Event) -> None:
         if event.report is None:
@@ -285,7 +287,9 @@ def train(
     with stop.printing():
         terminal.say(console, f"\n{terminal.summary(event.report, dataset)}")
         if event.position.best:
-            terminal.say(console, terminal.selected(event.position.best, event.position.epoch, settings.train))
+            terminal.say(
+                console, terminal.selected(event.position.best, event.position.epoch, settings.train, dataset.task)
+            )
     draw_pictures(folder, dataset, backend, console, stop)
     if stop.error:
         raise stop.error_at(f"after the end of the training; the run in {str(folder)!r} is complete")
@@ -320,6 +324,7 @@ def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
             run=None if given else arguments.resume,
             cache_dir=arguments.cache_dir,
             progress=progress,
+            **arguments.origin._asdict(),
         )
     arguments.train.check_fits(dataset.train_images.shape[0])
     return dataset
@@ -343,7 +348,7 @@ def make_event_writer() -> Callable[[Path], None]:
         samples = run_folder.read_config(folder)[1]["train_samples"]
         records = run_folder.read_metrics(folder)
         for record in records[written:]:
-            for name in ("loss", "train_loss", "test_loss", "accuracy", "samples_per_second", "validation_accuracy"):
+            for name in record.keys() - {"epoch", "sample", "seconds"}:
                 if record.get(name) is not None:
                     writer.add_scalar(name, record[name], step=record["epoch"] * samples + record["sample"])
         writer.flush()

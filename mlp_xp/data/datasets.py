@@ -1,4 +1,4 @@
-"""Load data sets, by name or from a folder of IDX or CSV files, as `uint8` arrays on a backend's device."""
+"""Load data sets on a backend's device: by name, from files like MNIST's, or from your own files."""
 
 import os
 import re
@@ -7,14 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlp_xp.arrays import guess_task
 from mlp_xp.backend import Backend
 from mlp_xp.checks import DatasetError
-from mlp_xp.data.csv_files import read_csv
+from mlp_xp.data.csv_files import CsvError, read_csv
 from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.idx import read_idx
+from mlp_xp.data.own import check_origin, has_word, is_table, read_own_data, visible_names
 from mlp_xp.data.reading import fault, open_file
 from mlp_xp.data.registry import DATASETS, DIGITS
-from mlp_xp.dataset import Dataset
+from mlp_xp.dataset import Dataset, Origin
 from mlp_xp.errors import nearest
 from mlp_xp.functional import Array
 
@@ -24,9 +26,11 @@ MNIST_DIR = next((d for d in (_HERE / "mnist", _HERE.parent.parent / "data" / "m
 PARTS = ("train", "t10k")
 CONTENTS = ("images-idx3", "labels-idx1")
 CSV_SUFFIXES = (".csv", ".csv.gz")
-# A CSV file is for training or for testing if its name has one of these words, between characters that are no letters.
-WORDS = {"train": ("train",), "test": ("test", "t10k")}
-GIVE = "give a folder with four IDX files named like MNIST's or two CSV files, or the name of a data set"
+GIVE = (
+    "give a folder with four IDX files named like MNIST's or two CSV files, or one of pictures for each class, or a "
+    "table, or the name of a data set"
+)
+NO_TEST = "testing on the training set says nothing about other images; give a test set of its own"
 # The argument of `load_dataset` that the errors are about.
 SETTING = "name_or_folder"
 PIECE = 4096
@@ -50,21 +54,41 @@ def load_dataset(
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
+    label: str | None = None,
+    test_fraction: float = 0.2,
+    split_seed: int = 0,
+    picture_size: int | None = None,
+    task: str | None = None,
 ) -> Dataset:
-    """Load a data set by its name in DATASETS, or from a folder.
+    """Load a data set by its name in DATASETS, or your own from a file or folder.
 
-    The arrays are `uint8` on the backend's device; without a backend they are NumPy arrays on the host. MNIST is
-    read from the package or the repository if it is there. Other data sets are downloaded once; see `downloads.fetch`
-    for `cache_dir` and `progress`.
+    The arrays are on the backend's device; without a backend they are NumPy arrays on the host. MNIST is read from the
+    package or the repository if it is there. Other data sets are downloaded once; see `downloads.fetch` for `cache_dir`
+    and `progress`.
 
-    A folder (a path, or a string that is not a name) holds four IDX files named like MNIST's, or two CSV files in the
-    format of `csv_files.read_csv`: one with the word `train` in its name, one with `test` or `t10k` (`mnist_train.csv`,
-    but not `latest.csv`). All files may be gzipped; if a file is there both gzipped and plain, both must have the same
-    content. The labels are 0 to 9. A test set that is the training set is rejected: its accuracy would mean nothing.
+    A folder (a path, or a string that is not a name) may hold data like MNIST's: four IDX files with its names, or two
+    CSV files in the format of `csv_files.read_csv`: one with the word `train` in its name, one with `test` or `t10k`
+    (`mnist_train.csv`, but not `latest.csv`). All files may be gzipped; if a file is there both gzipped and plain, both
+    must have the same content. The labels are 0 to 9, the images `uint8`.
 
-    Raises DatasetError, IdxError, CsvError or DownloadError, which name the file and the fault. If no data set is
-    found, the error's `setting` is "name_or_folder".
+    Otherwise it is your own data, which `own.read_own_data` reads and `Dataset.from_arrays` makes a data set of: a
+    table with a header, a .npz archive, or a folder of pictures, tables or .npy files. label: the column of a table
+    that has the labels; without it a folder of CSV files is taken for one like MNIST's. test_fraction: the share of
+    the samples, at least 0 (no test set) and below 1, that a shuffle with `split_seed` selects for testing, where the
+    files have no test set; classes are not balanced. picture_size: the side of a square to resize pictures to. task:
+    as for `Dataset.from_arrays`.
+
+    A test set that is the training set is rejected: its accuracy would mean nothing. Raises DatasetError, or the error
+    of a reader or a download, which name the file and the fault. If no data set is found, the error's `setting` is
+    "name_or_folder".
     """
+    origin = Origin(label, test_fraction, split_seed, picture_size, task)
+    check_origin(origin)
+    if _is_own(name_or_folder, origin):
+        return _load_own(Path(name_or_folder), backend, origin)
+    for name in ("label", "picture_size", "task"):
+        if getattr(origin, name) is not None and (name_or_folder in DATASETS or Path(name_or_folder).exists()):
+            raise DatasetError(f"{str(name_or_folder)!r} has no data of your own; leave it out", setting=name)
     files = _find(name_or_folder, cache_dir, progress)
     train_images, train_labels = _load(files.train, files, backend)
     test_images, test_labels = _load(files.test, files, backend)
@@ -74,13 +98,49 @@ def load_dataset(
             f"{files.train[0].name} are {_size(train_images.shape)}; all images must have the same size"
         )
     if train_images.shape == test_images.shape and _equal(train_images, test_images, backend):
-        raise DatasetError(
-            f"{str(files.test[0])!r}: has the same images as {files.train[0].name}: testing on the training set says "
-            "nothing about other images; give a test set of its own"
-        )
+        raise DatasetError(f"{str(files.test[0])!r}: has the same images as {files.train[0].name}: {NO_TEST}")
     known = isinstance(name_or_folder, str) and name_or_folder in DATASETS
     name = str(name_or_folder) if known else str(Path(name_or_folder).absolute())
     return Dataset(train_images, train_labels, test_images, test_labels, files.class_names, name)
+
+
+def _is_own(name_or_folder: str | os.PathLike[str], origin: Origin) -> bool:
+    """Return whether a file or folder has your own data, not data like MNIST's, or none."""
+    if isinstance(name_or_folder, str) and (name_or_folder in DATASETS or not name_or_folder):
+        return False
+    path = Path(name_or_folder)
+    try:
+        if not path.is_dir():
+            return os.path.lexists(path)
+    except (OSError, ValueError):  # reported when it is read
+        return False
+    names = _names(path)
+    if any(map(_is_idx, names)) or (origin.label is None and any(map(_is_csv, names))):
+        return False
+    return any(is_table(name) or name.lower().endswith(".npy") or (path / name).is_dir() for name in names)
+
+
+def _load_own(path: Path, backend: Backend | None, origin: Origin) -> Dataset:
+    data = read_own_data(path, label=origin.label, picture_size=origin.picture_size)
+    test = data.test or origin.test_fraction or None
+    task = origin.task or guess_task(data.train[1])
+    names = [origin.label] if origin.label and task == "regression" else data.class_names
+    try:
+        dataset = Dataset.from_arrays(
+            *data.train, test, backend=backend, task=task, class_names=names, seed=origin.split_seed
+        )
+    except DatasetError as error:
+        if error.setting == "test" and data.test is None:
+            error.setting = "test_fraction"
+        if error.setting in ("test_fraction", "task"):
+            raise
+        raise DatasetError(f"{str(path)!r}: {error}") from error
+    train, test = dataset.train_images, dataset.test_images
+    if test is not None and train.shape == test.shape and _equal(train, test, backend):
+        raise DatasetError(f"{str(path)!r}: its test set is its training set: {NO_TEST}")
+    return dataset._replace(
+        name=str(path.absolute()), origin=origin, inputs=data.inputs, feature_names=data.feature_names or ()
+    )
 
 
 def find_file(folder: Path, part: str, content: str) -> Path:
@@ -120,8 +180,8 @@ def _find(
 
 def _find_in(folder: Path) -> Files:
     names = _names(folder)
-    tables = {part: [name for name in names if _is_csv(name) and _has_word(name, part)] for part in WORDS}
-    idx = [name for name in names if name.startswith(tuple(f"{part}-{c}-ubyte" for part in PARTS for c in CONTENTS))]
+    tables = {part: [name for name in names if _is_csv(name) and has_word(name, part)] for part in ("train", "test")}
+    idx = [name for name in names if _is_idx(name)]
     if idx:
         others = (
             tables["train"] + tables["test"] + [name for name in names if re.match("test-(images|labels)-idx", name)]
@@ -154,13 +214,13 @@ def _is_csv(name: str) -> bool:
     return name.lower().endswith(CSV_SUFFIXES)
 
 
-def _has_word(name: str, part: str) -> bool:
-    return re.search(rf"(?<![^\W\d_])({'|'.join(WORDS[part])})(?![^\W\d_])", name.lower()) is not None
+def _is_idx(name: str) -> bool:
+    return name.startswith(tuple(f"{part}-{content}-ubyte" for part in PARTS for content in CONTENTS))
 
 
 def _find_csv(folder: Path, names: list[str], part: str) -> Path:
     tables = [name for name in names if _is_csv(name)]
-    found = [name for name in tables if _has_word(name, part)]
+    found = [name for name in tables if has_word(name, part)]
     if len({name.removesuffix(".gz") for name in found}) == 1:
         return _one_of([folder / name for name in found])
     several = f"has several CSV files with {part!r} in the name ({', '.join(found)}); keep one of them"
@@ -203,7 +263,7 @@ def _equal(one: Array, other: Array, backend: Backend | None) -> bool:
 def _names(folder: Path) -> list[str]:
     """Return the names of what is in a folder, without hidden files."""
     try:
-        return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        return visible_names(folder)
     except FileNotFoundError as error:
         raise DatasetError(
             f"{str(folder)!r}: no such folder; looked for {str(folder.absolute())!r}; {GIVE}", setting=SETTING
@@ -219,7 +279,10 @@ def _load(paths: tuple[Path, ...], files: Files, backend: Backend | None) -> tup
         case image_file, label_file:
             images, labels = read_idx(image_file, ndim=3), read_idx(label_file, ndim=1)
         case _:
-            images, labels = read_csv(paths[0])
+            try:
+                images, labels = read_csv(paths[0])
+            except CsvError as error:
+                raise CsvError(f"{error}; or name the column of the labels, if it is a table with a header") from error
     _check_counts(paths, len(images), len(labels))
     _check_some(paths, images.shape)
     first, last = files.first_label, files.first_label + len(files.class_names) - 1

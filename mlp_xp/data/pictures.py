@@ -95,6 +95,22 @@ def read_pictures(paths: Iterable[str | os.PathLike[str]], *, size: int = SIZE, 
     return Pictures(tuple(files), np.array(images, np.uint8).reshape(-1, size, size), tuple(faults))
 
 
+def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[PictureError]]:
+    """Return picture files, and all picture files in folders, and the faults of paths and folders without any.
+
+    Raises PictureError without Pillow.
+    """
+    _pillow()
+    files: list[Path] = []
+    faults: list[PictureError] = []
+    for path in paths:
+        try:
+            files += _picture_files(Path(path))
+        except PictureError as error:
+            faults.append(error)
+    return files, faults
+
+
 def prepare_picture(
     picture: "str | os.PathLike[str] | Image.Image", *, size: int = SIZE, fitted: int = FITTED
 ) -> Bytes:
@@ -130,9 +146,7 @@ def _pillow() -> ModuleType:
 
 
 def _picture_files(path: Path) -> list[Path]:
-    pillow = _pillow()
-    known = _formats()
-    suffixes = {suffix for suffix, form in pillow.registered_extensions().items() if form in known}
+    suffixes = picture_suffixes()
     try:
         if not path.is_dir():
             return [path]
@@ -144,18 +158,28 @@ def _picture_files(path: Path) -> list[Path]:
     return files
 
 
+def picture_suffixes() -> set[str]:
+    """Return the ends of the names of files that may be pictures, such as .png. Raises PictureError without Pillow."""
+    known = _formats()
+    return {suffix for suffix, form in _pillow().registered_extensions().items() if form in known}
+
+
 def _read_grey(picture: "str | os.PathLike[str] | Image.Image", name: str) -> Floats:
     """Read grey values (rows, columns) from 0, black, to 1, white: upright, opaque, at most LARGEST_SIDE on a side."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about oddities in a file that can still be read
         try:
-            return grey(_decode(picture, name))
+            return grey(decode(picture, name))
         except MemoryError as error:
             raise PictureError(f"{name}: is too large for the memory of this machine; make it smaller") from error
 
 
-def _decode(picture: "str | os.PathLike[str] | Image.Image", name: str) -> "Image.Image":
-    """Decode a picture and turn it upright. Only Pillow's calls are in the try block: an error is the file's fault."""
+def decode(picture: "str | os.PathLike[str] | Image.Image", name: str) -> "Image.Image":
+    """Decode a picture and turn it upright. name: of the picture, in PictureError.
+
+    To be called with warnings caught: it changes their filters. Only Pillow's calls are in the try block, so that an
+    error there is the file's fault.
+    """
     pillow = _pillow()
     from PIL import ImageOps
 

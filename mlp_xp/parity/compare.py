@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_xp.backend import ADVICE, Backend, BackendFailure, open_backend
+from mlp_xp.checks import DatasetError
 from mlp_xp.config import ConfigError, TrainConfig, check_range
 from mlp_xp.dataset import Dataset
+from mlp_xp.device import place_dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Array
 from mlp_xp.metrics import predict_logits
@@ -157,9 +159,7 @@ def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -
 
     dataset: arrays on the host. Raises ConfigError for fewer than one step, and what `trajectory` raises.
     """
-    on_device = dataset._replace(
-        **{name: backend.asarray(array) for name, array in dataset._asdict().items() if isinstance(array, np.ndarray)}
-    )
+    on_device = place_dataset(dataset, backend)
     check_range("steps", steps)
     config.check_fits(dataset.train_images.shape[0])
     # The number of epochs follows from the steps, not from the configuration.
@@ -184,7 +184,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     tally = Tally()
 
     def logits(network: Network, images: Array) -> Array:
-        return predict_logits(network, images, activation=config.activation, backend=backend, prepare=dataset.prepare)
+        return predict_logits(network, images, activation=config.activation, backend=backend, prepare=on_device.prepare)
 
     for event in events:
         losses.append(event.losses)
@@ -207,8 +207,8 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
         np.stack([values for _, values in looks]).astype(np.float64),
         tuple(backend.to_numpy(array).astype(np.float64) for layer in network for array in layer),
         np.array([step for step, _ in reports], np.int64),
-        tuple(report.accuracy for _, report in reports),
-        tuple(report.test_loss for _, report in reports),
+        tuple(report.accuracy or 0.0 for _, report in reports),
+        tuple(report.test_loss or 0.0 for _, report in reports),
         np.array(margins).reshape(len(reports), len(predictions)),
         backend.to_numpy(last_logits).astype(np.float64),
         predictions,
@@ -256,7 +256,7 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     """
     if len(config.hidden) != 1:
         raise ConfigError(f"the notebook has one hidden layer, not {len(config.hidden)}", setting="hidden")
-    for name in ("activation", "init", "optimizer", "schedule", "weight_decay"):
+    for name in ("activation", "init", "optimizer", "schedule", "weight_decay", "clip_norm", "dropout"):
         if (value := getattr(config, name)) != (own := getattr(TrainConfig(), name)):
             raise ConfigError(f"the notebook has {own!r}, not {value!r}", setting=name)
     data = notebook.Data(
@@ -463,6 +463,8 @@ def check(
     than the derived tolerance is compared again with what rounding does to this training (see `amplification`). Raises
     what `record` raises for the reference, such as DivergenceError, and what `amplification` does.
     """
+    if dataset.task != "classes" or dataset.test_images is None:
+        raise DatasetError("the parity check compares predicted classes of a test set; give data with both")
     length = longest_dot_product(config, dataset)
     reference = record(config, dataset, open_backend("numpy"), steps)
     yield compare(reference, reference, length, fixed_tolerance)

@@ -145,8 +145,9 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Compare(self, node: ast.Compare) -> None:
-        if self.is_array(node):
-            self.use("operators", SIGNS[type(node.ops[0]).__name__], node)
+        sign = SIGNS.get(type(node.ops[0]).__name__)  # not for `is` and `in`, which ask nothing of an array
+        if sign and self.is_array(node):
+            self.use("operators", sign, node)
         self.generic_visit(node)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,18 +13,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import DTYPES, Backend, open_backend
-from mlp_xp.dataset import Dataset, Prepare, flatten_and_scale
+from mlp_xp.arrays import backend_of, read_inputs
+from mlp_xp.backend import DTYPES, Backend
+from mlp_xp.dataset import PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.device import to_device
+from mlp_xp.errors import MlpXpError
 from mlp_xp.files import write_whole
 from mlp_xp.functional import ACTIVATIONS, Array
+from mlp_xp.losses import LOSSES
 from mlp_xp.metrics import Evaluation, evaluate, predict
 from mlp_xp.network import Layer, Network
 from mlp_xp.regular import UnfitFileError, open_regular, read_fault
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, FREE_SETTINGS, MODEL, read_config
-from mlp_xp.runs.settings import Settings, flatten, unflatten
+from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, MODEL, preparation_of, read_config
+from mlp_xp.runs.settings import Settings, first_change, flatten, unflatten
 from mlp_xp.steps import State
 from mlp_xp.training import Best, Position, Tally
 
@@ -32,23 +36,122 @@ ALTERED = "is truncated or altered"
 TENSOR_DTYPES = ("F64", "F32")
 # Limits on the size of a file, in bytes, and of its header: names, shapes and metadata.
 FILE_LIMIT, HEADER_LIMIT = 1 << 34, 1 << 24
+INPUTS = ("arrays", "pictures", "columns")
 MODEL_FACTS: records.Schema = {
     "activation": records.choice(ACTIVATIONS),
     "dtype": records.choice(DTYPES),
     "image_shape": records.IMAGE_SHAPE,
     "class_names": records.CLASS_NAMES,
+    "task": records.choice(LOSSES),
+    "preparation": records.choice(PREPARATIONS),
+    "inputs": records.choice(INPUTS),
+    "feature_names": records.sequence(records.text(1 << 21), 0, 1 << 16),
 }
+# What the fitted arrays of a preparation are called, and what a model has that is older than these facts.
+FITTED = {"bytes": (), "standardize": ("shift", "scale"), "unchanged": ()}
+DEFAULTS = {"task": "classes", "preparation": "bytes", "inputs": "arrays", "feature_names": "[]"}
 
 
 class Model(NamedTuple):
-    """A trained network and what is needed to use it."""
+    """A trained network and what is needed to use it: `mlp_xp.load_run` and `load` read one from its file."""
 
     network: Network
     """On the host."""
     activation: str
     dtype: str
-    image_shape: tuple[int, int]
+    image_shape: tuple[int, ...]
+    """The shape of one input."""
     class_names: tuple[str, ...]
+    task: str = "classes"
+    preparation: str = "bytes"
+    """A key of PREPARATIONS."""
+    fitted: tuple[np.ndarray, ...] = ()
+    """The preparation's arrays, (features,) each, on the host."""
+    inputs: str = "arrays"
+    feature_names: tuple[str, ...] = ()
+    """As in the `Dataset` that it was trained on."""
+    source: str = MODEL
+    """The file that it was read from."""
+    sha256: str = ""
+    """The checksum in this file: of all above."""
+
+    @staticmethod
+    def load(path: str | Path) -> "Model":
+        """Read a model from a model.safetensors alone; `load_run` compares it with its run's settings too.
+
+        Raises RunError for what is no model, is damaged, or has arrays that do not fit together or are not finite.
+        """
+        if not os.path.lexists(path):
+            raise RunError(f"{str(path)!r}: does not exist; give the {MODEL} of a run")
+        return _read_model(Path(path))
+
+    def __repr__(self) -> str:
+        many = f"{len(self.class_names)} {'outputs' if self.task == 'regression' else self.task}"
+        return (
+            f"Model({self.source!r}, network={self.network!r}, activation={self.activation!r}, "
+            f"{described(self.image_shape)}, {many})"
+        )
+
+    def predict(self, X: Any, /) -> Array:
+        """Predict from inputs X, (n, ...) as the network was trained on: NumPy arrays, lists, or a library's arrays.
+
+        A library's array must be of one that `open_backend` knows, or have a namespace of the standard. The computation
+        is on its device, in the model's dtype, and so is the result; all else is read by NumPy, for a NumPy array.
+
+        classes: the name of each sample's class, (n,); for other arrays than NumPy's, which have no text, its number,
+        int64: `class_names[number]` is the name. labels: 0 or 1, int64 (n, labels). regression: numbers (n, outputs),
+        or (n,) for a single output.
+
+        Raises DatasetError for a shape, dtype or range that does not fit, or a value that is not finite, RunError for
+        outputs that are not finite, and BackendError.
+        """
+        outputs, backend = self._outputs_for(X)
+        xp = backend.xp
+        if self.task == "regression":
+            return outputs[:, 0] if len(self.class_names) == 1 else outputs
+        if self.task == "labels":
+            return xp.astype(outputs > 0.5, xp.int64)
+        numbers = xp.astype(xp.argmax(outputs, axis=1), xp.int64)
+        return np.array(self.class_names)[numbers] if isinstance(numbers, np.ndarray) else numbers
+
+    def predict_proba(self, X: Any, /) -> Array:
+        """Return the probabilities of the classes, or of each label, (n, outputs), from inputs as `predict` takes them.
+
+        The columns are in the order of `class_names`. Raises as `predict` does, and MlpXpError for a regression.
+        """
+        if self.task == "regression":
+            raise MlpXpError("a regression has no probabilities; call predict for its numbers")
+        return self._outputs_for(X)[0]
+
+    def _outputs_for(self, X: Any) -> tuple[Array, Backend]:
+        backend = backend_of(X, self.dtype)
+        is_bytes = self.preparation == "bytes"
+        inputs = read_inputs(X, self.image_shape, is_bytes, self.feature_names, backend)
+        return self.outputs(inputs, backend), backend
+
+    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is refused below
+    def outputs(self, inputs: Array, backend: Backend) -> Array:
+        """Return predictions (n, outputs) on the device, as `metrics.predict` does, of inputs there.
+
+        Raises RunError if they are not finite: those of a network whose weights are finite but too large.
+        """
+        network, prepare = to_device(self.network, backend), self.prepare(backend)
+        outputs = predict(network, inputs, activation=self.activation, backend=backend, prepare=prepare, task=self.task)
+        self.check_outputs(bool(backend.to_numpy(backend.xp.all(backend.xp.isfinite(outputs)))))
+        return outputs
+
+    def check_outputs(self, finite: bool) -> None:
+        """Raise RunError unless the outputs are finite."""
+        if not finite:
+            raise RunError(
+                f"{self.source!r}: its outputs are not finite: the training diverged; train again with a lower "
+                "learning rate"
+            )
+
+    def prepare(self, backend: Backend) -> Preparation:
+        """Return the preparation of inputs, with its arrays on the backend's device."""
+        fitted = tuple(backend.asarray(array, backend.dtype) for array in self.fitted)
+        return Preparation(PREPARATIONS[self.preparation], fitted)
 
 
 def _network_tensors(prefix: str, network: Network, backend: Backend) -> dict[str, np.ndarray]:
@@ -81,6 +184,12 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
     Raises RunError if the file is missing, altered or not a regular file, or larger than HEADER_LIMIT or FILE_LIMIT.
     """
+    tensors, facts, _ = _read_checked(path)
+    return tensors, facts
+
+
+def _read_checked(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str], str]:
+    """Read tensors, metadata and their checksum. Raises RunError."""
     with _opened(path) as (file, facts):
         names = [*file.keys()]
         for name in names:
@@ -89,11 +198,11 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
                 shown = records.shortened(name)
                 raise RunError(f"{str(path)!r}: {shown} is an array of {dtype}, not of floats; {REMEDY}")
         tensors = {name: file.get_tensor(name) for name in names}
-    if facts.pop("sha256", None) != _digest(tensors, facts):
+    sha256 = facts.pop("sha256", None)
+    if sha256 != _digest(tensors, facts):
         raise RunError(f"{str(path)!r}: was altered: its content does not match its SHA-256 sum; {REMEDY}")
-    return tensors, records.check_fields(
-        facts, dict.fromkeys(facts, records.text(HEADER_LIMIT)), repr(str(path)), REMEDY
-    )
+    schema = dict.fromkeys(facts, records.text(HEADER_LIMIT))
+    return tensors, records.check_fields(facts, schema, repr(str(path)), REMEDY), sha256
 
 
 @contextlib.contextmanager
@@ -143,12 +252,19 @@ def _check_finite(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 def save_model(folder: Path, network: Network, settings: Settings, dataset: Dataset, backend: Backend) -> None:
     """Write model.safetensors: the network and what is needed to use it. Raises FileError."""
     facts = {
-        "activation": settings.train.activation,
+        "activation": str(settings.train.activation),
         "dtype": settings.dtype,
         "image_shape": json.dumps(list(dataset.train_images.shape[1:])),
         "class_names": json.dumps(list(dataset.class_names)),
+        "task": dataset.task,
+        "preparation": preparation_of(dataset),
+        "inputs": dataset.inputs,
+        "feature_names": json.dumps(list(dataset.feature_names)),
     }
-    write_tensors(folder / MODEL, _network_tensors("network", network, backend), facts)
+    tensors = _network_tensors("network", network, backend)
+    names = FITTED[facts["preparation"]]
+    tensors |= {name: backend.to_numpy(array) for name, array in zip(names, dataset.prepare.fitted, strict=True)}
+    write_tensors(folder / MODEL, tensors, facts)
 
 
 def load_model(folder: str | Path) -> Model:
@@ -157,41 +273,78 @@ def load_model(folder: str | Path) -> Model:
     Raises RunError unless its arrays are finite, fit together, and fit the image shape, the class names and the run's
     config.json.
     """
-    folder = Path(folder)
-    settings, record = read_config(folder)
-    path = folder / MODEL
-    tensors, facts = read_tensors(path)
+    return _read_model(Path(folder) / MODEL, read_config(folder))
+
+
+def _read_model(path: Path, run: tuple[Settings, Mapping[str, Any]] | None = None) -> Model:
+    """Read a model; if the settings and the record of its run are given, compare it with them. Raises RunError."""
+    tensors, facts, sha256 = _read_checked(path)
     where = repr(str(path))
+    facts = {**DEFAULTS, **facts}
     missing = [name for name in MODEL_FACTS if name not in facts]
     if missing or not tensors:
         lacks = f"it has no {missing[0]!r}" if missing else "it has no arrays"
         raise RunError(f"{where}: is not a model of mlp_xp: {lacks}; {REMEDY}")
     values = {
         **facts,
-        "image_shape": records.parse(facts["image_shape"], f"{where}, image_shape", REMEDY),
-        "class_names": records.parse(facts["class_names"], f"{where}, class_names", REMEDY),
+        **{
+            name: records.parse(facts[name], f"{where}, {name}", REMEDY)
+            for name in ("image_shape", "class_names", "feature_names")
+        },
     }
     records.check_fields(values, MODEL_FACTS, where, REMEDY)
-    for name, saved, wanted in (
-        ("activation", values["activation"], settings.train.activation),
-        ("dtype", values["dtype"], settings.dtype),
-        *((name, values[name], record.get(name, values[name])) for name in ("image_shape", "class_names")),
-    ):
-        if saved != wanted:
-            raise RunError(
-                f"{where}: was made with {name} {records.shortened(saved)}, but {CONFIG} has "
-                f"{records.shortened(wanted)}; restore the files of one run, or train again"
-            )
-    rows, columns = values["image_shape"]
-    sizes = (rows * columns, *settings.train.hidden, len(values["class_names"]))
+    if run:
+        settings, record = run
+        for name, saved, wanted in (
+            ("activation", values["activation"], settings.train.activation),
+            ("dtype", values["dtype"], settings.dtype),
+            *(
+                (name, values[name], record.get(name, values[name]))
+                for name in ("image_shape", "class_names", *DEFAULTS)
+            ),
+        ):
+            if saved != wanted:
+                raise RunError(
+                    f"{where}: was made with {name} {records.shortened(saved)}, but {CONFIG} has "
+                    f"{records.shortened(wanted)}; restore the files of one run, or train again"
+                )
+    features = math.prod(values["image_shape"])
+    if values["inputs"] == "columns" and len(values["feature_names"]) != features:
+        raise RunError(
+            f"{where}: has {len(values['feature_names'])} names for {features} columns; restore it from a copy, or "
+            f"{REMEDY}"
+        )
+    hidden = run[0].train.hidden if run else _hidden_sizes(tensors)
+    sizes = (features, *hidden, len(values["class_names"]))
     expected = {
         f"network.{i}.{field}": shape
         for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes))
         for field, shape in (("weights", (inputs, outputs)), ("bias", (outputs,)))
     }
-    _check_arrays(tensors, expected, settings.dtype, path)
+    fitted = FITTED[values["preparation"]]
+    expected |= dict.fromkeys(fitted, (features,))
+    _check_arrays(tensors, expected, values["dtype"], path)
     layers = (Layer(tensors[f"network.{i}.weights"], tensors[f"network.{i}.bias"]) for i in range(len(sizes) - 1))
-    return Model(tuple(layers), values["activation"], values["dtype"], (rows, columns), tuple(values["class_names"]))
+    return Model(
+        tuple(layers),
+        values["activation"],
+        values["dtype"],
+        tuple(values["image_shape"]),
+        tuple(values["class_names"]),
+        values["task"],
+        values["preparation"],
+        tuple(tensors[name] for name in fitted),
+        values["inputs"],
+        tuple(values["feature_names"]),
+        str(path),
+        sha256,
+    )
+
+
+def _hidden_sizes(tensors: Mapping[str, np.ndarray]) -> tuple[int, ...]:
+    """Return the units of each hidden layer: of all layers that follow each other but the last."""
+    biases = itertools.takewhile(lambda name: name in tensors, (f"network.{i}.bias" for i in itertools.count()))
+    return tuple(tensors[name].size for name in biases)[:-1]
 
 
 def _check_arrays(
@@ -217,61 +370,54 @@ def _check_arrays(
     _check_finite(tensors, path)
 
 
-def backend_for(folder: str | Path, name: str, device: str | None = None) -> Backend:
-    """Open a backend for a run's model, with the model's dtype. Raises BackendError or RunError."""
-    return open_backend(name, device, load_model(folder).dtype)
-
-
-@np.errstate(over="ignore", invalid="ignore")  # what is not finite is refused below
-def probabilities_of(
-    folder: str | Path, model: Model, images: Array, backend: Backend, prepare: Prepare = flatten_and_scale
-) -> np.ndarray:
-    """Return the class probabilities, on the host (n, classes), of images on the device, as `metrics.predict` does.
-
-    Raises RunError if they are not finite: those of a network whose weights are finite but too large.
-    """
-    network = to_device(model.network, backend)
-    probabilities = predict(network, images, activation=model.activation, backend=backend, prepare=prepare)
-    on_host = backend.to_numpy(probabilities)
-    check_outputs(folder, on_host)
-    return on_host
-
-
-def evaluation_of(folder: str | Path, model: Model, dataset: Dataset, backend: Backend) -> Evaluation:
+def evaluation_of(model: Model, dataset: Dataset, backend: Backend) -> Evaluation:
     """Return loss and accuracy on the test set, as `metrics.evaluate` does. Raises RunError if the loss is not finite.
 
-    dataset: arrays on the backend's device.
+    dataset: arrays on the backend's device. Its inputs are prepared as the model's training inputs were.
     """
+    if dataset.test_images is None:
+        raise RunError(f"the data {dataset.name!r} have no test set; give data with one")
     network, images, labels = to_device(model.network, backend), dataset.test_images, dataset.test_labels
-    result = evaluate(network, images, labels, activation=model.activation, backend=backend, prepare=dataset.prepare)
-    check_outputs(folder, np.array(result.loss))
+    result = evaluate(
+        network,
+        images,
+        labels,
+        activation=model.activation,
+        backend=backend,
+        prepare=model.prepare(backend),
+        task=model.task,
+    )
+    model.check_outputs(math.isfinite(result.loss))
     return result
 
 
-def check_outputs(folder: str | Path, values: np.ndarray) -> None:
-    """Raise RunError if values that a run's network gives (host, floats) are not finite."""
-    if not np.isfinite(values).all():
-        raise RunError(
-            f"{str(Path(folder) / MODEL)!r}: its outputs are not finite: the training diverged; train again with a "
-            "lower learning rate"
-        )
-
-
 def check_classes(model: Model, dataset: Dataset) -> None:
-    """Raise RunError unless the model and the data set have the same number of classes."""
+    """Raise RunError unless the model and the data set have the same task and the same number of classes.
+
+    Where both are tables, or both pictures, the names of their classes and columns must be the same too.
+    """
+    if dataset.task != model.task:
+        raise RunError(
+            f"the run's network is for {model.task}, but the data {dataset.name!r} are for {dataset.task}; give the "
+            "run's own data"
+        )
     if len(dataset.class_names) != len(model.class_names):
         raise RunError(
             f"the run's network has {len(model.class_names)} classes, but the data {dataset.name!r} have "
             f"{len(dataset.class_names)}; give the run's own data"
         )
+    if "arrays" in (model.inputs, dataset.inputs):  # whose classes and features may have no names of their own
+        return
+    for name in ("inputs", "feature_names", "class_names"):
+        ours, others = getattr(model, name), getattr(dataset, name)
+        if ours != others:
+            raise RunError(
+                f"the run's network has the {name} {records.shortened(ours)}, but the data {dataset.name!r} have "
+                f"{records.shortened(others)}; give data with the same, in the same order"
+            )
 
 
 NUMBERS = ("epoch", "sample", "step", "reports", "seconds", "loss")
-
-
-def _as_json(settings: Settings) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(json.dumps(flatten(settings)))
-    return record
 
 
 def save_checkpoint(folder: Path, position: Position, settings: Settings, backend: Backend) -> None:
@@ -293,7 +439,7 @@ def save_checkpoint(folder: Path, position: Position, settings: Settings, backen
 
 
 def check_settings(folder: Path, settings: Settings) -> None:
-    """Raise RunError unless the run's checkpoint was made with these settings. Only its metadata are read.
+    """Raise RunError unless the run's checkpoint fits these settings, epochs included. Only its metadata are read.
 
     For use before a network of the settings' size is made: they may come from anybody's config.json.
     """
@@ -302,20 +448,25 @@ def check_settings(folder: Path, settings: Settings) -> None:
         if not isinstance(facts.get("settings"), str):
             raise RunError(f"{str(path)!r}: is altered or is not a checkpoint; start the run again")
         _check_settings(facts["settings"], settings, path)
+        done = _parse_position(facts, path)["epoch"] + 1
+    if done > settings.train.epochs:
+        raise RunError(
+            f"{settings.train.epochs} is too few: the run in {str(folder)!r} has already come to epoch {done}; give at "
+            "least as many, or start a new run",
+            setting="epochs",
+        )
 
 
 def _check_settings(saved_settings: str, settings: Settings, path: Path) -> None:
     where = repr(str(path))
     record = records.parse(saved_settings, f"{where}, settings", REMEDY)
     # A setting that is newer than the checkpoint gets its default.
-    saved = _as_json(unflatten(records.check_fields(record, {}, where, REMEDY), where))
-    wanted = _as_json(settings)
-    for name in wanted:
-        if name not in FREE_SETTINGS and saved[name] != wanted[name]:
-            raise RunError(
-                f"{where}: was made with {name} {records.shortened(saved[name])}, but the run's configuration has "
-                f"{records.shortened(wanted[name])}; resume with the settings of the checkpoint"
-            )
+    saved = unflatten(records.check_fields(record, {}, where, REMEDY), where)
+    if change := first_change(saved, settings):
+        raise RunError(
+            f"{where}: was made with {change.name} {records.shortened(change.saved)}, but the run's configuration has "
+            f"{records.shortened(change.wanted)}{change.reason}; resume with the settings of the checkpoint"
+        )
 
 
 def read_position(folder: Path) -> dict[str, Any]:

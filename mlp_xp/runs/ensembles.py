@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from mlp_xp.backend import Backend
-from mlp_xp.dataset import Prepare, flatten_and_scale
 from mlp_xp.device import to_device
 from mlp_xp.functional import Array
 from mlp_xp.losses import log_softmax
 from mlp_xp.metrics import Evaluation, predict_logits
-from mlp_xp.runs.checkpoints import Model, check_outputs, load_model
+from mlp_xp.runs.checkpoints import Model, load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import read_config
 from mlp_xp.runs.table import FINISHED, is_sweep, sweep_rows
@@ -37,6 +36,11 @@ def load_models(folders: Sequence[Path]) -> list[Model]:
     """Read the networks of several runs. Raises RunError if one cannot be read, or they do not fit together."""
     models = [load_model(folder) for folder in folders]
     for folder, model in zip(folders, models, strict=True):
+        if model.task != "classes":
+            raise RunError(
+                f"{str(folder)!r}: its network is for {model.task}, but an ensemble averages probabilities of classes; "
+                "give runs with classes"
+            )
         for name, one, first in (
             ("images of", *(" x ".join(map(str, each.image_shape)) for each in (model, models[0]))),
             ("the classes", *(", ".join(each.class_names) for each in (model, models[0]))),
@@ -64,18 +68,16 @@ def check_same_data(folders: Sequence[Path]) -> None:
             )
 
 
-def log_probabilities(
-    folder: Path, model: Model, images: Array, backend: Backend, prepare: Prepare = flatten_and_scale
-) -> np.ndarray:
+def log_probabilities(model: Model, inputs: Array, backend: Backend) -> np.ndarray:
     """Return the logarithms of a network's class probabilities, float64 (n, classes), on the host.
 
-    images: bytes (n, rows, columns) on the device. They are taken from the logits, so that a probability of 1e-300 is
-    not 0, which would make the loss infinite. Raises RunError if the outputs are not finite.
+    inputs: on the device, as the network was trained on. They are taken from the logits, so that a probability of
+    1e-300 is not 0, which would make the loss infinite. Raises RunError if the outputs are not finite.
     """
-    network = to_device(model.network, backend)
-    logits = predict_logits(network, images, activation=model.activation, backend=backend, prepare=prepare)
+    network, prepare = to_device(model.network, backend), model.prepare(backend)
+    logits = predict_logits(network, inputs, activation=model.activation, backend=backend, prepare=prepare)
     on_host = backend.to_numpy(logits).astype(np.float64)
-    check_outputs(folder, on_host)
+    model.check_outputs(bool(np.isfinite(on_host).all()))
     return log_softmax(on_host, xp=np)
 
 

@@ -12,7 +12,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlp_xp.dataset import PREPARATIONS
 from mlp_xp.errors import MlpXpError
+from mlp_xp.losses import LOSSES
 from mlp_xp.regular import open_regular, read_fault, read_regular
 
 # Limits on the files, in bytes: of a file with one record, of a line of metrics.jsonl, and of all its lines.
@@ -98,7 +100,7 @@ def _is_tally(value: Any) -> bool:
 
 
 def _is_best(value: Any) -> bool:
-    return isinstance(value, list) and _each(value, number(0, 1), whole())
+    return isinstance(value, list) and _each(value, number(high=1), whole())
 
 
 def _each(values: list[Any], *kinds: Kind) -> bool:
@@ -108,7 +110,8 @@ def _each(values: list[Any], *kinds: Kind) -> bool:
 NULL = Kind("null", lambda value: value is None)
 Schema = Mapping[str, Kind]
 
-IMAGE_SHAPE = sequence(whole(1, 1 << 16), 2, 2)
+# Of one sample, as stored: the rows and columns of an image, and its channels, or the number of features.
+IMAGE_SHAPE = sequence(whole(1, 1 << 24), 1, 3)
 CLASS_NAMES = sequence(text(1000), 1, 1 << 16)
 # config.json without its settings. All is optional, because `--config` and the comparison of data take what is there.
 CONFIG_FIELDS: Schema = {
@@ -121,7 +124,11 @@ CONFIG_FIELDS: Schema = {
         "train_samples": whole(1),
         "image_shape": IMAGE_SHAPE,
         "class_names": CLASS_NAMES,
+        "task": choice(LOSSES),
+        "preparation": choice(PREPARATIONS),
         "data_crc32": text(8),
+        "start_from_sha256": text(64),
+        "segments": sequence(Kind("an object", lambda value: isinstance(value, dict)), 0, 1 << 16),
     }.items()
 }
 # A line of metrics.jsonl, and result.json.
@@ -129,12 +136,16 @@ REPORT: Schema = {
     "epoch": whole(),
     "sample": whole(),
     "loss": number(),
-    "accuracy": number(0, 1),
+    "accuracy": optional(number(0, 1)),
     "seconds": number(0),
     "train_loss": number(),
-    "test_loss": number(),
+    "test_loss": optional(number()),
     "samples_per_second": number(0),
     "validation_accuracy": optional(number(0, 1)),
+    "validation_r2": optional(number(high=1)),
+    "label_accuracy": optional(number(0, 1)),
+    "r2": optional(number(high=1)),
+    "rmse": optional(number(0)),
     "kept_epoch": optional(whole()),
 }
 # The position in checkpoint.safetensors.
@@ -146,7 +157,7 @@ POSITION: Schema = {
     "seconds": number(0),
     "loss": number(),
     "tally": Kind("a list of a loss, a number of samples, and seconds", _is_tally),
-    "best": either(NULL, Kind("a list of an accuracy and an epoch", _is_best)),
+    "best": either(NULL, Kind("a list of an accuracy (or R²) and an epoch", _is_best)),
 }
 
 

@@ -18,14 +18,14 @@ import numpy as np
 from mlp_xp import __version__
 from mlp_xp.backend import Backend
 from mlp_xp.checks import check_arrays
-from mlp_xp.dataset import Dataset
+from mlp_xp.dataset import PREPARATIONS, Dataset
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
-from mlp_xp.runs.settings import Settings, flatten, parse_settings
+from mlp_xp.runs.settings import Settings, first_change, flatten, parse_settings
 from mlp_xp.threads import threads_chosen
-from mlp_xp.training import Best, Report
+from mlp_xp.training import Best, Position, Report
 
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
@@ -34,8 +34,6 @@ MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 RUN_FILES = (CHECKPOINT, MODEL, METRICS, CONFIG)
 # The lock and who holds it, see `lock`; a run that is to replace the one in the folder, see `replacing`.
 LOCK, HOLDER, NEW, READY = ".lock", ".holder", ".new", ".ready"
-# Settings that may change when a run is resumed: they decide where it computes, not what.
-FREE_SETTINGS = ("backend", "device", "data_dir")
 
 
 def default_folder(settings: Settings, now: dt.datetime) -> Path:
@@ -91,13 +89,17 @@ def event_files(folder: Path) -> list[Path]:
     return [path for path in folder.glob("events.out.tfevents.*") if not path.is_dir()]
 
 
-def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Dataset) -> None:
+def create_run(
+    folder: Path, settings: Settings, backend: Backend, dataset: Dataset, start_from_sha256: str | None = None
+) -> None:
     """Remove all files of a run that has not come to a checkpoint, and write config.json. Raises FileError.
 
-    The folder must exist, and its lock must be held.
+    The folder must exist, and its lock must be held. start_from_sha256: the checksum of the model that the run begins
+    with, if any.
     """
+    data_dir, start_from = _absolute(settings.data_dir), _absolute(settings.start_from)
     record = {
-        "settings": flatten(replace(settings, data_dir=settings.data_dir and str(Path(settings.data_dir).resolve()))),
+        "settings": flatten(replace(settings, data_dir=data_dir, start_from=start_from)),
         "device": backend.device_name,
         "versions": {
             "mlp_xp": __version__,
@@ -109,9 +111,31 @@ def create_run(folder: Path, settings: Settings, backend: Backend, dataset: Data
         "threads": threads(),
         "machine": f"{platform.system()} {platform.machine()}",
         **data_facts(settings, dataset, backend),
+        **({"start_from_sha256": start_from_sha256} if start_from_sha256 else {}),
     }
     clear(folder)
     write_whole(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode())
+
+
+def _absolute(path: str | None) -> str | None:
+    return path and str(Path(path).resolve())
+
+
+def starts_as_recorded(folder: Path, settings: Settings) -> bool:
+    """Return whether the settings name the run that the one in the folder began with, by its path."""
+    return _absolute(read_config(folder)[0].start_from) == _absolute(settings.start_from)
+
+
+def check_source(folder: Path, sha256: str | None) -> None:
+    """Raise RunError unless a model with this checksum is what the run in the folder began with; None for no model."""
+    settings, record = read_config(folder)
+    if record.get("start_from_sha256") != sha256:
+        before = f"the weights of {settings.start_from!r}" if settings.start_from else "weights drawn by its seed"
+        raise RunError(
+            f"{str(folder / CONFIG)!r}: the run began with {before}, and these are others; give the same ones, or use "
+            "another folder",
+            setting="start_from",
+        )
 
 
 def threads() -> dict[str, Any]:
@@ -143,14 +167,24 @@ def data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[s
         "train_samples": dataset.train_images.shape[0] - settings.train.validation,
         "image_shape": list(dataset.train_images.shape[1:]),
         "class_names": list(dataset.class_names),
+        "task": dataset.task,
+        "preparation": preparation_of(dataset),
         "data_crc32": checksum(dataset, backend),
     }
+
+
+def preparation_of(dataset: Dataset) -> str:
+    """Return the name of the data set's preparation, a key of PREPARATIONS. Raises RunError for one of your own."""
+    for name, function in PREPARATIONS.items():
+        if dataset.prepare.function is function:
+            return name
+    raise RunError("the data set has a prepare function of its own, which a run folder cannot store")
 
 
 def checksum(dataset: Dataset, backend: Backend) -> str:
     """Return a checksum of images and labels, to detect other data of the same shape; in pieces, to save memory."""
     checksum = 0
-    for array in (dataset.train_images, dataset.train_labels, dataset.test_images, dataset.test_labels):
+    for array in (array for array in dataset[:4] if array is not None):
         for start in range(0, array.shape[0], 5000):
             stop = min(start + 5000, array.shape[0])
             checksum = zlib.crc32(np.ascontiguousarray(backend.to_numpy(array[start:stop, ...])).data, checksum)
@@ -160,13 +194,11 @@ def checksum(dataset: Dataset, backend: Backend) -> str:
 def check_resumable(folder: Path, settings: Settings) -> None:
     """Raise RunError if the run in the folder has other settings, or has lost its checkpoint."""
     kept, _ = read_config(folder)
-    saved, wanted = (json.loads(json.dumps(flatten(each))) for each in (kept, settings))
-    for name in wanted:
-        if name not in FREE_SETTINGS and saved[name] != wanted[name]:
-            raise RunError(
-                f"{str(folder / CONFIG)!r}: the run was made with {name} {saved[name]!r}, but the configuration has "
-                f"{wanted[name]!r}; resume with the settings of the run, or use another folder"
-            )
+    if change := first_change(kept, settings):
+        raise RunError(
+            f"{str(folder / CONFIG)!r}: the run was made with {change.name} {change.saved!r}, but the configuration "
+            f"has {change.wanted!r}{change.reason}; resume with the settings of the run, or use another folder"
+        )
     for name in (RESULT, MODEL):
         if (folder / name).exists() and not (folder / CHECKPOINT).exists():
             raise RunError(
@@ -175,9 +207,31 @@ def check_resumable(folder: Path, settings: Settings) -> None:
             )
 
 
+def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
+    """Give a run the number of epochs in the settings, and keep the old one and its result in config.json.
+
+    Removes what is of the shorter run if there is more to do: config.json decides, so it is replaced first. Raises
+    RunError and FileError.
+    """
+    kept, record = read_config(folder)
+    epochs = settings.train.epochs
+    if kept.train.epochs != epochs:
+        old: dict[str, Any] = {"epochs": kept.train.epochs}
+        if (folder / RESULT).exists():
+            old["result"] = records.read_json(folder / RESULT, "delete it", wrong="is damaged")
+        record["segments"] = [*record.get("segments", []), old]
+        record["settings"]["epochs"] = epochs
+        write_whole(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode())
+    if position.epoch < epochs - 1:
+        with file_errors(folder, "remove the old result in"):
+            for name in (RESULT, *PICTURES):
+                (folder / name).unlink(missing_ok=True)
+
+
 def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
     """Raise RunError if facts about the data differ from those that the run started with; the message names one."""
     _, record = read_config(folder)
+    record = {"task": "classes", "preparation": "bytes", **record}  # which older runs do not say
     for name, value in facts.items():
         if record.get(name) != value:
             raise RunError(
@@ -212,14 +266,8 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
-    """Return a report as its record in metrics.jsonl: every field except the network.
-
-    The accuracy on held-out samples is left out where there are none.
-    """
-    record = {name: value for name, value in report._asdict().items() if name != "network"}
-    if record["validation_accuracy"] is None:
-        del record["validation_accuracy"]
-    return record
+    """Return a report as its record in metrics.jsonl: every field that has a value, except the network."""
+    return {name: value for name, value in report._asdict().items() if name != "network" and value is not None}
 
 
 def write_result(folder: Path, closing: Report, best: Best | None) -> None:

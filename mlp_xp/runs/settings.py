@@ -1,14 +1,18 @@
 """All settings of a run: training configuration, backend and data. Also recipes, and settings in a file."""
 
 import dataclasses
+import json
 import os
 import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlp_xp.backend import Backend, open_backend
+from mlp_xp.checks import DatasetError
 from mlp_xp.config import ConfigError, TrainConfig, check_type
+from mlp_xp.data.own import check_origin
+from mlp_xp.dataset import Origin
 from mlp_xp.errors import nearest
 from mlp_xp.foreign import hooks
 from mlp_xp.runs import records
@@ -35,20 +39,46 @@ class Settings:
     dataset: str = "mnist"
     """mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters; all but mnist are downloaded once."""
     data_dir: str | None = None
-    """Folder to use instead of a named data set: four IDX files named as MNIST's, gzipped or not, or CSV files."""
+    """Your own data instead of a named data set: a table with a header (CSV, Parquet), a .npz archive, or a folder with
+    pictures for each class, with two tables, .npy files, or IDX or CSV files like MNIST's."""
+    label: str | None = None
+    """Column with the labels, where --data-dir has tables with a header."""
+    test_fraction: float = 0.2
+    """Share of the samples to test on, below 1, where --data-dir has no test set of its own. 0: no test."""
+    split_seed: int = 0
+    """Seed of the shuffle that selects these samples, from 0 to 2**32 - 1."""
+    picture_size: int | None = None
+    """Pixels on a side to resize the pictures in --data-dir to. By default they must have one size."""
+    task: str | None = None
+    """classes, labels or regression. By default regression where the labels in --data-dir are numbers with fractions,
+    labels where there are several for each sample, and else classes."""
+    start_from: str | None = None
+    """Begin with the trained weights of this run, which needs the same hidden layers. If the classes are others, the
+    output layer is drawn as for a new run. Inputs are prepared as the new data require."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a name that is not a string, or contains invalid characters."""
-        for name in ("backend", "device", "dtype", "dataset", "data_dir"):
+        """Raise ConfigError for a value of the wrong type or out of range, or a name with invalid characters."""
+        for name, kind in (("test_fraction", float), ("split_seed", int)):
+            object.__setattr__(self, name, check_type(name, getattr(self, name), kind))
+        try:
+            check_origin(self.origin)
+        except DatasetError as error:
+            raise ConfigError(error.text, setting=error.setting) from error
+        for name in ("backend", "device", "dtype", "dataset", "data_dir", "label", "start_from"):
             value = getattr(self, name)
-            if value is None and name in ("device", "data_dir"):
+            if value is None and name in ("device", "data_dir", "label", "start_from"):
                 continue
             check_type(name, value, str)
             if not value:
                 raise ConfigError("is an empty string; give a name or leave it out", setting=name)
             if not can_be_a_name(value):
                 raise ConfigError(f"{value!r} contains characters that are not valid in a name", setting=name)
+
+    @property
+    def origin(self) -> Origin:
+        """How `load_dataset` reads the data."""
+        return Origin(*(getattr(self, name) for name in Origin._fields))
 
     def open_backend(self) -> Backend:
         """Open the backend. Raises BackendError."""
@@ -78,6 +108,35 @@ def flatten(settings: Settings) -> dict[str, Any]:
     """Return the settings as one flat record, as in config.json and on the command line."""
     record = dataclasses.asdict(settings)
     return {**{k: v for k, v in record.items() if k != "train"}, **record["train"]}
+
+
+# Settings that may change when a run is resumed: they decide where it computes and reads, not what.
+FREE_SETTINGS = ("backend", "device", "data_dir", "start_from")
+
+
+class Change(NamedTuple):
+    """A setting that a resumed run must keep, but does not have any more. Values as JSON has them."""
+
+    name: str
+    saved: Any
+    wanted: Any
+    reason: str = ""
+
+
+def first_change(saved: Settings, wanted: Settings) -> Change | None:
+    """Return the first setting that differs and must not, or None.
+
+    The number of epochs may differ where no step depends on it: the run then becomes a longer or a shorter one.
+    """
+    before, now = (json.loads(json.dumps(flatten(each))) for each in (saved, wanted))
+    for name in now:
+        if name in FREE_SETTINGS or before[name] == now[name]:
+            continue
+        if name == "epochs" and saved.train.schedule == "constant":
+            continue
+        reason = f"; the schedule {saved.train.schedule} depends on them, from the first step" * (name == "epochs")
+        return Change(name, before[name], now[name], reason)
+    return None
 
 
 def unflatten(record: dict[str, Any], where: str) -> Settings:

@@ -1,7 +1,8 @@
 """Draw the pictures of a run from its folder: curves, confusion matrix, mistakes, weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from mlp_xp.dataset import Dataset
 from mlp_xp.files import FileError
 from mlp_xp.metrics import confusion_matrix
 from mlp_xp.runs import run_folder, table
-from mlp_xp.runs.checkpoints import load_model, probabilities_of
+from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
 
@@ -35,9 +36,10 @@ def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[
 def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Path]:
     """Draw curves.png, confusion.png, mistakes.png and weights.png into a run's folder, and return their paths.
 
-    dataset: arrays on the backend's device. Raises RunError if the folder has no model, or one whose
-    outputs are not finite, and PlotError if Matplotlib is
-    not installed or broken, or the folder cannot be written: the run itself is complete and intact.
+    Those that do not fit the data are left out: confusion.png and mistakes.png need classes and a test set, and
+    mistakes.png and weights.png images of one channel. dataset: arrays on the backend's device. Raises RunError if the
+    folder has no model, or one whose outputs are not finite, and PlotError if Matplotlib is not installed or broken, or
+    the folder cannot be written: the run itself is complete and intact.
     """
     try:
         return _draw(Path(folder), dataset, backend)
@@ -48,14 +50,24 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Pat
 
 
 def _draw(folder: Path, dataset: Dataset, backend: Backend) -> list[Path]:
-    model = load_model(folder)
-    images, labels = backend.to_numpy(dataset.test_images), backend.to_numpy(dataset.test_labels)
-    probabilities = probabilities_of(folder, model, dataset.test_images, backend, dataset.prepare)
-    matrix = confusion_matrix(labels, np.argmax(probabilities, axis=1), len(model.class_names))
-    paths = [folder / name for name in run_folder.PICTURES]
-    curves, confusion, mistakes, weights = paths
-    plots.save(plots.draw_curves([read_curves(folder)]), curves)
-    plots.save(plots.draw_confusion(matrix, model.class_names), confusion)
-    plots.save(plots.draw_mistakes(images, labels, probabilities, model.class_names), mistakes)
-    plots.save(plots.draw_weights(model.network[0].weights, model.image_shape), weights)
+    paths = []
+    for name, figure in zip(run_folder.PICTURES, _figures(folder, dataset, backend), strict=True):
+        if figure is not None:
+            plots.save(figure, folder / name)
+            paths.append(folder / name)
     return paths
+
+
+def _figures(folder: Path, dataset: Dataset, backend: Backend) -> Iterator[Any]:
+    """Yield the figures of PICTURES, or None for one that does not fit the data; each when the last one is written."""
+    model = load_model(folder)
+    names, is_image = model.class_names, len(model.image_shape) == 2
+    has_classes = dataset.test_images is not None and model.task == "classes"
+    if has_classes:
+        images, labels = backend.to_numpy(dataset.test_images), backend.to_numpy(dataset.test_labels)
+        probabilities = backend.to_numpy(model.outputs(dataset.test_images, backend))
+        matrix = confusion_matrix(labels, np.argmax(probabilities, axis=1), len(names))
+    yield plots.draw_curves([read_curves(folder)])
+    yield plots.draw_confusion(matrix, names) if has_classes else None
+    yield plots.draw_mistakes(images, labels, probabilities, names) if has_classes and is_image else None
+    yield plots.draw_weights(model.network[0].weights, model.image_shape) if is_image else None

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osv^DPX"
 DPI = 130
+# What is drawn of a report, the first that a run has, and its name.
+SCORES = {
+    "accuracy": "test accuracy",
+    "r2": "test R²",
+    "validation_accuracy": "held-out accuracy",
+    "validation_r2": "held-out R²",
+}
 LONGEST_NAME = 60  # characters that are drawn
 NAMES = {"matplotlib": ("Matplotlib", "matplotlib"), "PIL": ("Pillow", "pillow")}
 
@@ -147,31 +154,39 @@ def _tidy(axes: Any) -> None:
 
 @drawing()
 def draw_curves(runs: Sequence[Curves]) -> "Picture":
-    """Draw losses and accuracy against samples seen, with the curves of all runs in the same axes.
+    """Draw losses and accuracy (or R²) against samples seen, with the curves of all runs in the same axes.
+
+    The accuracy is that on the test set, or else on the held-out samples.
 
     If there are later reports, the axis does not include the accuracy before training, which is far below them.
     """
     names = ceil_divide(len(runs), 2)
     figure = new_figure(8, 6.2 + 0.2 * names)
     losses, accuracy = figure.subplots(2, 1, sharex=True)
-    labels, later = [], []
+    labels, later, kinds_of_score = [], [], []
     for i, (name, records, samples) in enumerate(runs):
         name = _visible(name)
         # Runs with the same colour have different markers.
         look = {"color": COLOURS[i % len(COLOURS)], "linewidth": 1.3}
         marked = {**look, "marker": MARKERS[i // len(COLOURS) % len(MARKERS)], "markersize": 3.5}
         seen = [record["epoch"] * samples + record["sample"] for record in records]
-        share = [100 * record["accuracy"] for record in records]
+        kind = next((kind for kind in SCORES if any(kind in record for record in records)), "accuracy")
+        kinds_of_score.append(SCORES[kind])
+        scored = [(at, 100 * record[kind]) for at, record in zip(seen, records, strict=True) if kind in record]
+        share = [value for _, value in scored]
         losses.plot(seen, [record["train_loss"] for record in records], linestyle="--", **look)
-        losses.plot(seen, [record["test_loss"] for record in records], **marked)
-        accuracy.plot(seen, share, label=name, **marked)
-        labels.append(f"{name} ({share[-1]:.2f} %)" if share else f"{name} (no report yet)")
-        later += [value for at, value in zip(seen, share, strict=True) if at > 0]
-    losses.set(ylabel="cross-entropy loss (nats)", yscale="log")
+        losses.plot(seen, [record.get("test_loss", np.nan) for record in records], **marked)
+        accuracy.plot([at for at, _ in scored], share, label=name, **marked)
+        labels.append(
+            f"{name} ({share[-1]:.2f} %)" if share else f"{name} (no {SCORES[kind] if seen else 'report'} yet)"
+        )
+        later += [value for at, value in scored if at > 0]
+    losses.set(ylabel="loss" if "R²" in "".join(kinds_of_score) else "cross-entropy loss (nats)", yscale="log")
     losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     losses.yaxis.set_major_formatter("{x:.3g}")
     losses.yaxis.set_minor_formatter("")
-    accuracy.set(ylabel="test accuracy (%)", xlabel="training samples seen")
+    wanted = " or ".join(dict.fromkeys(kinds_of_score)) or SCORES["accuracy"]
+    accuracy.set(ylabel=f"{wanted} (%)", xlabel="training samples seen")
     accuracy.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", " "))
     if later:
         margin = 0.05 * (max(later) - min(later)) + 0.5
@@ -231,8 +246,10 @@ def draw_mistakes(
 ) -> "Picture":
     """Draw the wrong predictions with the highest probabilities, the highest first.
 
-    images: uint8 (n, rows, columns). labels: (n,). probabilities: (n, classes).
+    images: (n, rows, columns), uint8 from white, 0, to black, 255; floats from the least to the largest of all. labels:
+    (n,). probabilities: (n, classes).
     """
+    darkest, brightest = (0, 255) if images.dtype == np.uint8 else (images.min(), images.max())
     predictions = np.argmax(probabilities, axis=1)
     sureness = np.max(probabilities, axis=1)
     wrong = np.flatnonzero(predictions != labels)
@@ -245,14 +262,14 @@ def draw_mistakes(
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, i in zip(grid.flat, wrong, strict=False):
-        axes.imshow(images[i], cmap="gray_r", vmin=0, vmax=255)
+        axes.imshow(images[i], cmap="gray_r", vmin=darkest, vmax=brightest)
         truth, answer = _label(class_names[labels[i]]), _label(class_names[predictions[i]])
         axes.set_title(f"is {truth}\nsays {answer}, {percent(sureness[i])}", fontsize=8.5)
     return figure
 
 
 @drawing()
-def draw_weights(weights: np.ndarray, image_shape: tuple[int, int], *, most: int = 100) -> "Picture":
+def draw_weights(weights: np.ndarray, image_shape: tuple[int, ...], *, most: int = 100) -> "Picture":
     """Draw first-layer weights, (rows * columns, units), as one image per unit, for at most `most` units."""
     units = min(weights.shape[1], most)
     columns = max(1, round(units**0.5))

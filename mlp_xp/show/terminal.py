@@ -4,7 +4,7 @@ import importlib.util
 import os
 import textwrap
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,14 +15,16 @@ from rich.text import Text
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
-from mlp_xp.dataset import Dataset
+from mlp_xp.dataset import Dataset, described
 from mlp_xp.errors import not_installed, printable
+from mlp_xp.metrics import Evaluation
 from mlp_xp.network import count_parameters
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.width import COLUMNS, terminal_size
 from mlp_xp.training import Best, Event, Report, layer_sizes
 
 HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"
+R2 = "      R²"  # instead of the accuracy, for regression
 HELD_OUT = "  held out"
 # A space at which `say` does not break lines. From Unicode's private use area, so that no text contains it.
 GLUE = "\ue000"
@@ -77,53 +79,74 @@ def thousands(number: int) -> str:
 
 
 def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
-    """Describe the network, backend, data and training of a run in four lines."""
+    """Describe the network, backend, data and training of a run in four lines, or five."""
     config = settings.train
     sizes = layer_sizes(config, dataset)
     parameters = thousands(count_parameters(sizes))
-    train, rows, columns = dataset.train_images.shape
+    train, *shape = dataset.train_images.shape
+    test = 0 if dataset.test_images is None else dataset.test_images.shape[0]
     held_out = f" ({thousands(config.validation)} held out)" if config.validation else ""
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
+    start_from = f"\nweights  taken from {printable(settings.start_from)}" if settings.start_from else ""
     return (
         f"network  {'-'.join(map(str, sizes))}, {config.activation}, {parameters} parameters, {settings.dtype}\n"
         f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n"
         f"data     {printable(settings.data_dir or settings.dataset)}: {thousands(train)} training{held_out} and "
-        f"{thousands(dataset.test_images.shape[0])} test images of {rows} x {columns}\n"
+        f"{thousands(test) if test else 'no'} test {described(shape)}\n"
         f"training {epochs}, batches of {config.batch_size}, {config.optimizer} "
-        f"{config.learning_rate:g} {config.schedule}, {config.update_order}{warm_up}"
+        f"{config.learning_rate:g} {config.schedule}, {config.update_order}{warm_up}{start_from}"
     )
 
 
-def header(config: TrainConfig) -> str:
+def header(config: TrainConfig, task: str = "classes") -> str:
     """Return the column names of the table of reports."""
-    return HEADER + HELD_OUT * bool(config.validation)
+    names = HEADER.replace("accuracy", R2) if task == "regression" else HEADER
+    return names + HELD_OUT * bool(config.validation)
 
 
 def report_line(report: Report) -> str:
-    """Format a report as a row under the header; without a held-out accuracy the last column is empty."""
+    """Format a report as a row under the header. Figures that it lacks are dashes, or empty at the end of the row."""
     loss, train_loss, test_loss = (
-        f"{value:10.5f}" if value < 1000 else f"{value:10.3e}"
+        f"{'-':>10}" if value is None else f"{value:10.5f}" if value < 1000 else f"{value:10.3e}"
         for value in (report.loss, report.train_loss, report.test_loss)
     )
-    held_out = "" if report.validation_accuracy is None else f" {report.validation_accuracy:9.4f}"
+    score = report.r2 if report.accuracy is None else report.accuracy
+    validation = report.validation_r2 if report.validation_accuracy is None else report.validation_accuracy
+    shown = f"{'-':>9}" if score is None else f"{score:9.4f}"
+    held_out = "" if validation is None else f" {validation:9.4f}"
     return (
-        f"{report.epoch:5d} {report.sample:7d} {loss} {report.accuracy:9.4f} "
+        f"{report.epoch:5d} {report.sample:7d} {loss} {shown} "
         f"{train_loss} {test_loss} {report.samples_per_second:10.0f}{held_out}"
     )
 
 
 def summary(report: Report, dataset: Dataset) -> str:
     """Describe the closing report in one line."""
-    images, percentage = thousands(dataset.test_images.shape[0]), f"{100 * report.accuracy:.2f} %"
-    result = f"{percentage} of {images} test images right, loss {report.test_loss:.4f}"
+    if report.test_loss is None:
+        result = f"training loss {report.train_loss:.4f}; there is no test set"
+    else:
+        figures = Evaluation(report.test_loss, report.accuracy, report.label_accuracy, report.r2, report.rmse)
+        result = described_result(figures, dataset.test_images.shape[0], dataset.test_images.shape[1:])
     return f"trained in {report.seconds:.1f} s; {result}"
 
 
-def selected(best: Best, last_epoch: int, config: TrainConfig) -> str:
+def described_result(result: Evaluation, samples: int, shape: Sequence[int]) -> str:
+    """Describe the figures of a test set of so many samples, each of this shape."""
+    if result.accuracy is None:
+        return f"R² {result.r2:.4f}, root mean squared error {result.rmse:.4g} on {thousands(samples)} test samples"
+    text = f"{100 * result.accuracy:.2f} % of {thousands(samples)} test {described(shape).split()[0]} right"
+    if result.label_accuracy is not None:
+        text += f" in all labels, {100 * result.label_accuracy:.2f} % of the labels"
+    return f"{text}, loss {result.loss:.4f}"
+
+
+def selected(best: Best, last_epoch: int, config: TrainConfig, task: str = "classes") -> str:
     """Describe in one line which network validation selected."""
     early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
     images = thousands(config.validation)
+    if task == "regression":
+        return f"kept the network of epoch {best.epoch}: R² {best.accuracy:.4f} on {images} held-out samples{early}"
     return (
         f"kept the network of epoch {best.epoch}: {100 * best.accuracy:.2f} % of {images} held-out images right{early}"
     )

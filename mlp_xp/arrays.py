@@ -1,0 +1,378 @@
+"""Your own arrays as the parts of a data set: features, targets, task, test set, standardisation.
+
+Everything that would train to nonsense is refused here, with its row and column: NaN, a single class, other lengths.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_xp.backend import Backend, open_library
+from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.functional import Array
+
+INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
+FLOATS = ("float16", "bfloat16", "float32", "float64", "float128", "longdouble")
+TASKS = ("classes", "labels", "regression")
+# Rows that are looked at together.
+PIECE = 4096
+SHOWN = 5  # names in a message
+
+
+class DatasetError(MlpXpError):
+    """Files or arrays that do not form a valid data set."""
+
+
+class DatasetWarning(MlpXpWarning):
+    """A data set that can be used for training, but is probably not what was intended."""
+
+
+class Arrays(NamedTuple):
+    """What a data set is made of; arrays on the device."""
+
+    train: tuple[Array, Array]
+    test: tuple[Array | None, Array | None]
+    names: tuple[str, ...]
+    task: str
+    preparation: str
+    """bytes, standardize or unchanged."""
+    fitted: tuple[Array, ...]
+
+
+def read_arrays(
+    X: Any,
+    y: Any,
+    test: float | tuple[Any, Any] | None,
+    backend: Backend,
+    task: str | None,
+    class_names: Sequence[str] | None,
+    standardize: bool | None,
+    seed: int,
+) -> Arrays:
+    """Read the arguments of `Dataset.from_arrays`, which documents them. Raises DatasetError."""
+    xp = backend.xp
+    features, raw = read_features("X", X, backend), on_host("y", y, backend)
+    task = guess_task(raw) if task is None else task
+    if task not in TASKS:
+        raise DatasetError(f"{task!r} is not known; choose one of {', '.join(TASKS)}", setting="task")
+    if task == "classes":
+        values, names = read_classes(raw, class_names)
+        read_labels = partial(number_classes, values=values)
+    else:
+        read_labels = partial(read_columns, task=task)
+        names = _column_names(raw, class_names)
+    labels = read_labels("y", raw)
+    _check_lengths("X", features, labels)
+    test_features: Array | None = None
+    test_labels: np.ndarray | None = None
+    if isinstance(test, tuple | list):
+        if len(test) != 2:
+            raise DatasetError(f"it has {len(test)} parts; give the test set as (X, y)", setting="test")
+        test_features = read_features("X of the test set", test[0], backend)
+        test_labels = read_labels("y of the test set", on_host("y of the test set", test[1], backend))
+        _check_lengths("X of the test set", test_features, test_labels)
+        _check_like(features, test_features, labels, test_labels)
+    elif test is not None:
+        count = _share(test, features.shape[0])
+        order = np.random.RandomState(seed).permutation(features.shape[0])
+        chosen, left = (backend.asarray(part.astype(np.int64)) for part in (order[:count], order[count:]))
+        test_features, features = (xp.take(features, each, axis=0) for each in (chosen, left))
+        test_labels, labels = labels[order[:count]], labels[order[count:]]
+    _check_labels(labels, names, task)
+    is_image = features.dtype == xp.uint8 and len(features.shape) > 2
+    preparation = (
+        "bytes" if standardize is None and is_image else "unchanged" if standardize is False else "standardize"
+    )
+    fitted = fit_standardization(features, backend) if preparation == "standardize" else ()
+    dtype = backend.dtype if task == "regression" else None
+    train, held = (None if each is None else backend.asarray(each, dtype) for each in (labels, test_labels))
+    return Arrays((features, train), (test_features, held), names, task, preparation, fitted)
+
+
+def read_features(what: str, X: Any, backend: Backend) -> Array:
+    """Return features (n, ...) on the device: uint8 as it is, everything else as the backend's floats.
+
+    what: the name in errors. Raises DatasetError for what is no array of finite numbers, (n, features) or images.
+    """
+    if isinstance(X, np.ndarray) or not_of(X, backend):
+        X = on_host(what, X, backend)
+        _check_numbers(what, X)
+        shape, name = X.shape, X.dtype.name
+        with np.errstate(over="ignore"):  # reported below
+            x = backend.asarray(X if name == "uint8" else X.astype(backend.dtype_name))
+    else:
+        shape, name = tuple(X.shape), dtype_name(X)
+        if name not in (*INTEGERS, *FLOATS, "bool"):
+            raise DatasetError(f"{what}: its dtype is {name}; give integers or floats")
+        x = X if name == "uint8" else backend.xp.astype(X, backend.dtype)
+    if not 2 <= len(shape) <= 4:
+        one = "; one feature is X[:, None]" if len(shape) == 1 else ""
+        raise DatasetError(
+            f"{what}: its shape is {shape}; give (n, features) or images (n, rows, columns[, channels]){one}"
+        )
+    if 0 in shape:
+        raise DatasetError(f"{what}: it has no values (its shape is {shape}); give some")
+    xp = backend.xp
+    if name != "uint8" and not backend.to_numpy(xp.all(xp.isfinite(x))):
+        bad = np.argwhere(~np.isfinite(backend.to_numpy(x)))[0]
+        given = on_host(what, X, backend)[tuple(bad)]
+        reason = f"too large for {backend.dtype_name}" if np.isfinite(given) else "no finite number"
+        raise DatasetError(f"{what}: row {bad[0]}, {_column(bad[1:])} is {given}, {reason}; remove or replace it")
+    return x
+
+
+def backend_of(X: Any, dtype: str) -> Backend:
+    """Open the library of an array on its device; NumPy for lists and what else NumPy reads. Raises BackendError."""
+    namespace = getattr(X, "__array_namespace__", None)
+    return open_library(library_of(X), namespace and namespace(), getattr(X, "device", None), dtype)
+
+
+def read_inputs(X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequence[str], backend: Backend) -> Array:
+    """Return inputs for a trained network, (n, *shape) on the device, of an array there, or of what NumPy reads.
+
+    is_bytes: whether the network was trained on bytes; whole numbers from 0 to 255 are taken too. Else as
+    `read_features`. columns: the names of the features, or none. Raises DatasetError for a shape, dtype or range that
+    does not fit, for what is not finite, and for a table whose columns have other names or another order.
+    """
+    names = [str(name) for name in getattr(X, "columns", ())]
+    if names and columns and names != [*columns]:
+        wrong = next((pair for pair in zip(names, columns, strict=False) if pair[0] != pair[1]), None)
+        reason = f"{wrong[0]!r:.60} is where {wrong[1]!r:.60} was" if wrong else f"{len(names)} are not {len(columns)}"
+        raise DatasetError(f"X: its columns are not those of the training data: {reason}; give the same, in that order")
+    if not_of(X, backend):
+        X = on_host("X", X, backend)
+    given = tuple(X.shape)
+    if given[1:] != shape or not given:
+        one = "; one sample is X[None, ...]" if given == shape else ""
+        wanted = ", ".join(map(str, ("n", *shape)))
+        raise DatasetError(f"X: its shape is {given}, but the network was trained on ({wanted}); give that{one}")
+    if not is_bytes:
+        return read_features("X", X, backend)
+    name, xp = dtype_name(X), np if isinstance(X, np.ndarray) else backend.xp
+    if name not in INTEGERS:
+        raise DatasetError(
+            f"X: its dtype is {name}, but the network was trained on bytes; give whole numbers from 0 to 255, as uint8"
+        )
+    if name != "uint8":
+        X = X if name == "int64" else xp.astype(X, xp.int64)
+        for value in (int(xp.min(X)), int(xp.max(X))) if 0 not in given else ():
+            if not 0 <= value <= 255:
+                raise DatasetError(f"X: it has the value {value}, but the network was trained on bytes, 0 to 255")
+        X = xp.astype(X, xp.uint8)
+    return read_features("X", X, backend)
+
+
+def on_host(what: str, values: Any, backend: Backend) -> np.ndarray:
+    """Return a host array of lists, a NumPy array, or an array of the backend. Raises DatasetError."""
+    try:
+        is_host = isinstance(values, np.ndarray) or not_of(values, backend)
+        array = np.asarray(values) if is_host else backend.to_numpy(values)
+    except (ValueError, TypeError, RuntimeError) as error:  # rows of several lengths, or another library's array
+        reason = " ".join(str(error).split())[:200]
+        raise DatasetError(f"{what}: cannot be read as an array ({reason}); give rows of one length") from error
+    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.reshape(-1)):
+        return array.astype(np.str_)  # as pandas has strings
+    return array
+
+
+def _check_numbers(what: str, X: np.ndarray) -> None:
+    if X.dtype.kind not in "biuf":
+        reason = "; encode text as numbers first" if X.dtype.kind in "OUS" else ""
+        raise DatasetError(f"{what}: its dtype is {X.dtype}; give integers or floats{reason}")
+
+
+def _column(index: Sequence[int]) -> str:
+    return f"column {index[0]}" if len(index) == 1 else f"pixel ({', '.join(map(str, index))})"
+
+
+def guess_task(y: np.ndarray) -> str:
+    """Return the task that labels on the host stand for: see `Dataset.from_arrays`."""
+    if y.dtype.kind == "f":
+        return "regression"
+    return "labels" if y.ndim == 2 else "classes"
+
+
+def read_classes(y: np.ndarray, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the value of each class, sorted unless they are named, and their names. Raises DatasetError."""
+    if y.ndim != 1 or y.dtype.kind not in "biufUS":
+        raise DatasetError(
+            f"y: its shape is {y.shape} and its dtype {y.dtype}; give the class of each sample, (n,), as an integer or "
+            "a string"
+        )
+    if y.dtype.kind == "f":
+        _check_finite_labels("y", y)
+    if class_names is None:
+        values = np.unique(y)
+        return values, tuple(value.decode() if isinstance(value, bytes) else str(value) for value in values.tolist())
+    names = tuple(map(str, class_names))
+    if len(set(names)) < len(names):
+        raise DatasetError("a name is there twice; give each class a name of its own", setting="class_names")
+    return np.array(names) if y.dtype.kind in "US" else np.arange(len(names)), names
+
+
+def number_classes(what: str, y: np.ndarray, *, values: np.ndarray) -> np.ndarray:
+    """Return the number of each sample's class, uint8, or int32 for more than 256 classes. Raises DatasetError."""
+    if y.ndim != 1 or (y.dtype.kind in "US") != (values.dtype.kind in "US"):
+        raise DatasetError(f"{what}: its shape is {y.shape}, its dtype {y.dtype}; give classes as in the training set")
+    if y.dtype.kind == "S" and values.dtype.kind == "U":
+        y = y.astype(np.str_)
+    order = np.argsort(values, kind="stable")
+    places = np.minimum(np.searchsorted(values, y, sorter=order), len(values) - 1)
+    numbers = order[places]
+    if (wrong := values[numbers] != y).any():
+        row = int(np.argmax(wrong))
+        raise DatasetError(
+            f"{what}: row {row} is {y[row].item()!r}, which is none of the {len(values)} classes; they are "
+            f"{_some([value.item() for value in values])}"
+        )
+    return numbers.astype(np.uint8 if len(values) <= 256 else np.int32)
+
+
+def read_columns(what: str, y: np.ndarray, *, task: str) -> np.ndarray:
+    """Return labels 0 or 1, uint8, or numbers to predict, float64: (n, outputs) each. Raises DatasetError."""
+    _check_numbers(what, y)
+    if y.ndim not in (1, 2) or 0 in y.shape:
+        raise DatasetError(f"{what}: its shape is {y.shape}; give (n,) or (n, outputs)")
+    y = y.reshape(y.shape[0], -1)
+    _check_finite_labels(what, y)
+    if task == "regression":
+        return y.astype(np.float64)
+    if (wrong := (y != 0) & (y != 1)).any():
+        row, column = map(int, np.argwhere(wrong)[0])
+        raise DatasetError(
+            f'{what}: row {row}, column {column} is {y[row, column]}, where a label is 0 or 1; give task="regression" '
+            "to predict numbers"
+        )
+    return y.astype(np.uint8)
+
+
+def _check_finite_labels(what: str, y: np.ndarray) -> None:
+    if not np.isfinite(y).all():
+        bad = np.argwhere(~np.isfinite(y))[0]
+        column = f", column {bad[1]}" if len(bad) > 1 else ""
+        raise DatasetError(f"{what}: row {bad[0]}{column} is {y[tuple(bad)]}, no finite number; remove the row")
+
+
+def _column_names(y: np.ndarray, class_names: Sequence[str] | None) -> tuple[str, ...]:
+    columns = y.shape[1] if y.ndim == 2 else 1
+    names = tuple(map(str, range(columns) if class_names is None else class_names))
+    if len(names) != columns:
+        raise DatasetError(f"there are {len(names)} for {columns} columns of y; give one each", setting="class_names")
+    return names
+
+
+def _check_lengths(what: str, features: Array, labels: np.ndarray) -> None:
+    if features.shape[0] != labels.shape[0]:
+        raise DatasetError(
+            f"{what}: it has {features.shape[0]} rows, but there are {labels.shape[0]} labels; give one for each row"
+        )
+
+
+def _check_like(features: Array, test_features: Array, labels: np.ndarray, test_labels: np.ndarray) -> None:
+    ours = tuple(features.shape[1:]), features.dtype, labels.shape[1:]
+    others = tuple(test_features.shape[1:]), test_features.dtype, test_labels.shape[1:]
+    if ours != others:
+        raise DatasetError(
+            f"a row of the test set has shape {others[0]}, dtype {dtype_name(test_features)} and labels {others[2]}, "
+            f"one of the training set {ours[0]}, {dtype_name(features)} and {ours[2]}; give the same",
+            setting="test",
+        )
+
+
+def _share(test: Any, rows: int) -> int:
+    try:
+        share = float(test)
+    except (TypeError, ValueError):
+        share = float("nan")
+    count = round(share * rows) if 0 < share < 1 else 0
+    if not 0 < count < rows:
+        raise DatasetError(
+            f"{test!r:.80} of {rows} rows leaves one part empty; give a share above 0 and below 1, or (X, y)",
+            setting="test",
+        )
+    return count
+
+
+def _check_labels(labels: np.ndarray, names: Sequence[str], task: str) -> None:
+    if task == "classes":
+        counts = np.bincount(labels, minlength=len(names))
+        if (counts > 0).sum() < 2:
+            only = names[int(labels[0])]
+            raise DatasetError(f"y: all {len(labels)} rows are of the class {only!r}; give at least two classes")
+        if missing := [name for name, count in zip(names, counts, strict=True) if not count]:
+            _warn(f"y: no training sample is of the class {_some(missing)}; a network cannot learn it")
+    elif constant := [name for name, same in zip(names, (labels == labels[0]).all(axis=0), strict=True) if same]:
+        _warn(f"y: the output {_some(constant)} is the same in all rows; check where the labels are read from")
+
+
+def fit_standardization(features: Array, backend: Backend) -> tuple[Array, Array]:
+    """Return mean and standard deviation of each feature, (features,) each, on the device; 1 for a constant one.
+
+    Reads sums of PIECE rows from the device, so the same in float32 to some 1e-6. Warns of constant features.
+    """
+    xp, (rows, *shape) = backend.xp, features.shape
+    flat = xp.reshape(features, (rows, math.prod(shape)))
+
+    def sums(reduce: Callable[..., Array], shift: Array) -> np.ndarray:
+        pieces = (flat[i : min(i + PIECE, rows), ...] for i in range(0, rows, PIECE))
+        return np.stack([backend.to_numpy(reduce(xp.astype(piece, backend.dtype) - shift)) for piece in pieces])
+
+    zero = backend.asarray(np.zeros(flat.shape[1]), backend.dtype)
+    mean = sums(lambda x: xp.sum(x, axis=0), zero).astype(np.float64).sum(axis=0) / rows
+    shift = backend.asarray(mean, backend.dtype)
+    variance = sums(lambda x: xp.sum(x * x, axis=0), shift).astype(np.float64).sum(axis=0) / rows
+    least, most = sums(lambda x: xp.min(x, axis=0), zero), sums(lambda x: xp.max(x, axis=0), zero)
+    constant = least.min(axis=0) == most.max(axis=0)
+    if constant.any():
+        names = [_column([*map(int, np.unravel_index(i, shape))]) for i in np.flatnonzero(constant).tolist()]
+        _warn(f"X: {_some(names, quote=False)}: the same value in all training samples, from which nothing is learned")
+    return shift, backend.asarray(np.where(constant, 1.0, np.sqrt(variance)), backend.dtype)
+
+
+def _some(values: Sequence[Any], quote: bool = True) -> str:
+    shown = ", ".join(f"{value!r:.60}" if quote else str(value) for value in values[:SHOWN])
+    return shown + (f" and {len(values) - SHOWN} more" if len(values) > SHOWN else "")
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, DatasetWarning, stacklevel=4)
+
+
+def library_of(array: Any) -> str:
+    """Return the name of an array's library, such as numpy: from its namespace, or else from the module of its type.
+
+    For a built-in type, such as list, return the name of the type.
+    """
+    module = type(array).__module__.partition(".")[0]
+    return _namespace_name(array) or (type(array).__name__ if module == "builtins" else module)
+
+
+def _namespace_name(array: Any) -> str:
+    namespace = getattr(array, "__array_namespace__", None)
+    return getattr(namespace(), "__name__", "").partition(".")[0] if namespace else ""
+
+
+def not_of(array: Any, backend: Backend) -> tuple[str, str] | None:
+    """Return a description of the array and one of the backend if they do not match; None if they match.
+
+    The array is compared with one that the backend creates, because a namespace or a device object alone does not show
+    which arrays belong to it: two namespaces may share an array type, and `cuda` means `cuda:0`. In a compiled function
+    arrays have another type with the same namespace, and their device may be unknown.
+    """
+    own = backend.asarray(np.zeros(1, np.uint8))
+    name = _namespace_name(own)
+    if not isinstance(array, type(own)) and not (name and _namespace_name(array) == name):
+        return f"{library_of(array)} arrays", backend.name
+    place, wanted = getattr(array, "device", None), getattr(own, "device", None)
+    if place is not None and wanted is not None and place != wanted:
+        return f"on {place}", f"on {wanted}"
+    return None
+
+
+def dtype_name(array: Array) -> str:
+    """Return the name of an array's dtype, such as float64."""
+    return str(array.dtype).rpartition(".")[2]

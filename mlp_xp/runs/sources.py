@@ -1,0 +1,50 @@
+"""The trained weights of another run, which a new run begins with."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from mlp_xp.config import TrainConfig
+from mlp_xp.dataset import Dataset
+from mlp_xp.network import Network
+from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.runs.records import RunError, shortened
+from mlp_xp.training import layer_sizes
+
+
+class Source(NamedTuple):
+    """What a run begins with."""
+
+    trained: Network = ()
+    """On the host: all layers, or all but the output layer where the outputs are others."""
+    sha256: str | None = None
+    """The checksum of the model that they come from."""
+
+
+def read_source(start_from: str | Path | None, config: TrainConfig, dataset: Dataset) -> Source:
+    """Return the layers of another run for a run with this configuration and these data; none for None.
+
+    The output layer is not taken if the task or the names of its outputs differ. Raises RunError for what is no run
+    with a model, or one with other inputs, hidden layers or another activation.
+    """
+    if start_from is None:
+        return Source()
+    try:
+        model = load_model(start_from)
+    except RunError as error:
+        raise RunError(error.text, setting="start_from") from error
+    sizes = layer_sizes(config, dataset)
+    hidden = [layer.bias.size for layer in model.network[:-1]]
+    same = (model.task, model.class_names) == (dataset.task, dataset.class_names)
+    for name, theirs, ours in (
+        ("inputs", model.network[0].weights.shape[0], sizes[0]),
+        ("columns", model.feature_names or dataset.feature_names, dataset.feature_names or model.feature_names),
+        ("hidden layers", hidden, [*config.hidden]),
+        ("activation", model.activation, config.activation if isinstance(config.activation, str) else model.activation),
+    ):
+        if theirs != ours:
+            raise RunError(
+                f"the network of {str(start_from)!r} has {name} {shortened(theirs)}, but the new run has "
+                f"{shortened(ours)}; give it the same",
+                setting="start_from",
+            )
+    return Source(model.network if same else model.network[:-1], model.sha256)

@@ -1,0 +1,429 @@
+"""Your own files as data sets: the same arrays and figures as in memory, runs that read them again, and faults."""
+
+import csv
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_one_line, call
+from PIL import Image
+
+from mlp_xp.api import evaluate_run, predict_table, train
+from mlp_xp.arrays import DatasetWarning
+from mlp_xp.backend import Backend, open_backend
+from mlp_xp.config import TrainConfig
+from mlp_xp.data.datasets import load_dataset
+from mlp_xp.dataset import Dataset, Origin
+from mlp_xp.errors import MlpXpError
+from mlp_xp.runs.settings import Settings
+
+RANDOM = np.random.default_rng(7)
+NAMES = np.array(["ant", "bee", "cat"])
+LABELS = np.arange(90) % 3
+TABLE = RANDOM.normal(size=(90, 4)) + LABELS[:, None] * [1, -1, 0, 2]
+IMAGES = (RANDOM.integers(0, 90, (90, 5, 6)) + 80 * (np.arange(30).reshape(5, 6) % 3 == LABELS[:, None, None])).astype(
+    np.uint8
+)
+
+
+def write_csv(path: Path, features: np.ndarray, labels: Any, names: Any = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(names or (f"x{i}" for i in range(features.shape[1]))), "kind"])
+        writer.writerows([*row, label] for row, label in zip(features.tolist(), labels, strict=True))
+    return path
+
+
+def write_parquet(path: Path, features: np.ndarray, labels: Any) -> Path:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table({**{f"x{i}": column for i, column in enumerate(features.T)}, "kind": [*labels]}), path)
+    return path
+
+
+def write_npz(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:
+    np.savez_compressed(path, X=features, y=labels)
+    return path
+
+
+def write_npy(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    np.save(path / "X.npy", features)
+    np.save(path / "y.npy", labels)
+    return path
+
+
+def write_pictures(path: Path, images: np.ndarray, labels: Any) -> Path:
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (path / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path / str(label) / f"{number:05}.png")
+    return path
+
+
+WRITERS = {".csv": write_csv, ".parquet": write_parquet, ".npz": write_npz, "": write_npy}
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def assert_same(one: Dataset, other: Dataset, backend: Backend) -> None:
+    """All that a training sees is the same, bit for bit."""
+    for name in ARRAYS:
+        mine, others = getattr(one, name), getattr(other, name)
+        assert (mine is None) == (others is None)
+        if mine is not None:
+            assert mine.dtype == others.dtype
+            np.testing.assert_array_equal(backend.to_numpy(mine), backend.to_numpy(others))
+    for mine, others in zip(one.prepare.fitted, other.prepare.fitted, strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(mine), backend.to_numpy(others))
+    assert one.prepare.function is other.prepare.function
+    assert (one.class_names, one.task) == (other.class_names, other.task)
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_arrays_are_those_of_memory(tmp_path: Path, backend: Backend, suffix: str) -> None:
+    path = WRITERS[suffix](tmp_path / f"data{suffix}", TABLE, NAMES[LABELS])
+    label = "kind" if suffix in (".csv", ".parquet") else None
+    loaded = load_dataset(path, backend, label=label, test_fraction=0.3, split_seed=5)
+    assert_same(loaded, Dataset.from_arrays(TABLE, NAMES[LABELS], 0.3, backend=backend, seed=5), backend)
+    assert (loaded.name, loaded.origin) == (str(path), Origin(label, 0.3, 5))
+    whole = load_dataset(path, backend, label=label, test_fraction=0)
+    assert_same(whole, Dataset.from_arrays(TABLE, NAMES[LABELS], backend=backend), backend)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_are_those_of_memory(tmp_path: Path, backend: Backend, channels: int) -> None:
+    images = IMAGES if channels == 1 else np.stack([IMAGES, 255 - IMAGES, IMAGES // 2], axis=-1)
+    path = write_pictures(tmp_path / "data", images, NAMES[LABELS])
+    order = np.argsort(LABELS, kind="stable")
+    expected = Dataset.from_arrays(images[order], LABELS[order], 0.2, backend=backend, class_names=NAMES.tolist())
+    assert_same(load_dataset(path, backend), expected, backend)
+
+
+def test_parts_of_pictures_and_another_size(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train", IMAGES[:60], NAMES[LABELS[:60]])
+    write_pictures(tmp_path / "test", IMAGES[60:], NAMES[LABELS[60:]])
+    assert load_dataset(tmp_path).test_images.shape == (30, 5, 6)
+    assert load_dataset(tmp_path, picture_size=4).test_images.shape == (30, 4, 4)
+
+
+def test_two_tables(tmp_path: Path) -> None:
+    write_csv(tmp_path / "my-train.csv", TABLE[:60], NAMES[LABELS[:60]])
+    # The columns may be in another order.
+    write_csv(tmp_path / "my-test.csv", TABLE[60:, ::-1], NAMES[LABELS[60:]], ["x3", "x2", "x1", "x0"])
+    loaded = load_dataset(tmp_path, label="kind")
+    expected = Dataset.from_arrays(TABLE[:60], NAMES[LABELS[:60]], (TABLE[60:], NAMES[LABELS[60:]]))
+    assert_same(loaded, expected, open_backend())
+
+
+@pytest.mark.parametrize(("task", "values"), [(None, "regression"), ("classes", "classes")])
+def test_numbers_as_labels(tmp_path: Path, task: str | None, values: str) -> None:
+    path = write_csv(tmp_path / "t.csv", TABLE, LABELS + 0.5)
+    assert load_dataset(path, label="kind", task=task).task == values
+
+
+# The data sets of scikit-learn, through the command line.
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    record = json.loads((folder / "result.json").read_text())
+    return {name: record[name] for name in ("loss", "train_loss", "test_loss", "accuracy")}
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
+def test_data_sets_of_scikit_learn(tmp_path: Path, name: str) -> None:
+    data = getattr(pytest.importorskip("sklearn.datasets"), f"load_{name}")()
+    X, y = data.data, data.target_names[data.target].astype(str)
+    files = [
+        (write_csv(tmp_path / "t.csv", X, y), X, y, "kind"),
+        (write_parquet(tmp_path / "t.parquet", X, y), X, y, "kind"),
+        (write_npz(tmp_path / "t.npz", X, data.target), X, data.target, None),
+    ]
+    if name == "digits":
+        images = (data.images * (255 / 16)).astype(np.uint8)
+        order = np.argsort(data.target, kind="stable")
+        files.append((write_pictures(tmp_path / "t", images, data.target), images[order], data.target[order], None))
+    config = TrainConfig(epochs=8, batch_size=4, warm_up_steps=0, learning_rate=0.02, activation="relu", init="he")
+    options = ("--epochs", 8, "--batch-size", 4, "--warm-up-steps", 0, "--learning-rate", 0.02)
+    for path, features, labels, label in files:
+        column = ("--label", label) if label else ()
+        run = tmp_path / f"run{path.suffix}"
+        outcome = call(
+            "train", "--data-dir", path, *column, *options, "--activation", "relu", "--init", "he", "--run-dir", run
+        )
+        assert (outcome.code, [line for line in outcome.err.splitlines() if "same value" not in line]) == (0, [])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DatasetWarning)  # three pixels of the digits are always 0
+            *_, report = train(config, Dataset.from_arrays(features, labels, 0.2), open_backend())
+        assert figures(run) == {name: getattr(report, name) for name in figures(run)}
+        assert report.accuracy > 0.85
+
+
+# Runs find their data again.
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS])
+    options = ("--label", "kind", "--test-fraction", 0.25, "--split-seed", 3, "--epochs", 2, "--report-every", 20)
+    assert call("train", "--data-dir", "t.csv", *options, "--run-dir", "run")[::2] == (0, "")
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+    assert {name: settings[name] for name in Origin._fields} == {
+        **Origin._field_defaults,
+        **{"label": "kind", "test_fraction": 0.25, "split_seed": 3},
+    }
+    for command in ("evaluate", "plot"):
+        outcome = call(command, "run")
+        assert (outcome.code, outcome.err) == (0, "")
+    shown = call("evaluate", "run").out
+    assert "right" in shown
+    config = tmp_path / "run" / "config.json"
+    again = call("train", "--config", config, "--run-dir", "again")
+    assert (again.code, again.err) == (0, "")
+    assert figures(tmp_path / "again") == figures(tmp_path / "run")
+    (tmp_path / "t.csv").rename(tmp_path / "moved.csv")
+    assert_one_line(call("evaluate", "run"), 2, "the run's data are not where it says")
+    assert (
+        call("evaluate", "run", "--data-dir", "moved.csv").out
+        == call("evaluate", "again", "--data-dir", "moved.csv").out
+    )
+    write_csv(tmp_path / "t.csv", TABLE + 1, NAMES[LABELS])
+    assert_one_line(call("evaluate", "run"), 2, "data_crc32")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS])
+    dataset = load_dataset(path, label="kind", split_seed=9)
+    config = TrainConfig(epochs=3, report_every=20)
+    for number, _ in enumerate(train(config, dataset, open_backend(), run_dir=tmp_path / "run")):
+        if number == 5:
+            break
+    outcome = call("train", "--resume", tmp_path / "run", "--label", "x0")
+    assert_one_line(outcome, 2, "--label: a resumed run keeps its settings")
+    assert call("train", "--resume", tmp_path / "run")[::2] == (0, "")
+    *_, report = train(config, dataset, open_backend())
+    assert figures(tmp_path / "run") == {name: getattr(report, name) for name in figures(tmp_path / "run")}
+    result = evaluate_run(tmp_path / "run").result
+    assert (result.loss, result.accuracy) == (report.test_loss, report.accuracy)
+
+
+# Predictions.
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs on a table, on numbers in it, on grey pictures and on resized ones in colour."""
+    place = tmp_path_factory.mktemp("runs")
+    write_csv(place / "table.csv", TABLE, NAMES[LABELS])
+    write_csv(place / "numbers.csv", TABLE[:, :3], TABLE[:, 3] * 2)
+    write_pictures(place / "grey", IMAGES, NAMES[LABELS])
+    write_pictures(place / "colour", np.stack([IMAGES] * 2 + [IMAGES[:, ::-1]], axis=-1), NAMES[LABELS])
+    config = TrainConfig(epochs=2, batch_size=8, activation="relu", init="he", update_order="simultaneous")
+    for name, options in (
+        ("table.csv", {"label": "kind"}),
+        ("numbers.csv", {"label": "kind"}),
+        ("grey", {}),
+        ("colour", {"picture_size": 5}),
+    ):
+        dataset = load_dataset(place / name, test_fraction=0.3, **options)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mlp_xp.api.draw_run", lambda *_: None)  # which takes a second
+            list(train(config, dataset, open_backend(), run_dir=place / f"run-{name}"))
+    return place
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(text.splitlines()))
+
+
+def test_predictions_of_a_table_are_those_of_the_evaluation(runs: Path, tmp_path: Path, backend: Backend) -> None:
+    """The rows of the test set, with the columns in another order, and others between them."""
+    order = np.random.RandomState(0).permutation(90)[:27]
+    columns = {"id": [f"n{i}" for i in order], **{f"x{i}": TABLE[order, i].tolist() for i in (2, 0, 3, 1)}}
+    path = tmp_path / "test.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *zip(*columns.values(), strict=True)])
+    run = runs / "run-table.csv"
+    outcome = call("predict", run, path, "--csv", "--backend", backend.name)
+    assert (outcome.code, outcome.err) == (0, "")
+    rows = rows_of(outcome.out)
+    assert [row["row"] for row in rows] == [str(i) for i in range(1, 28)]
+    right = np.mean([row["class"] == NAMES[LABELS[i]] for row, i in zip(rows, order, strict=True)])
+    assert right == pytest.approx(evaluate_run(run).result.accuracy)
+    outputs = predict_table(run, path, backend.name).outputs
+    np.testing.assert_array_equal([[float(row[name]) for name in NAMES] for row in rows], outputs)
+    np.testing.assert_allclose(outputs.sum(axis=1), 1)
+    objects = [
+        json.loads(line) for line in call("predict", run, path, "--json", "--backend", backend.name).out.splitlines()
+    ]
+    assert [each["class"] for each in objects] == [row["class"] for row in rows]
+    np.testing.assert_array_equal([[*each["probabilities"].values()] for each in objects], outputs)
+    assert call("predict", run, path).out.startswith("row 1: ")
+
+
+def test_predictions_of_numbers(runs: Path) -> None:
+    run, path = runs / "run-numbers.csv", runs / "numbers.csv"
+    outputs = predict_table(run, path).outputs
+    assert outputs.shape == (90, 1)
+    assert [json.loads(line) for line in call("predict", run, path, "--json").out.splitlines()] == [
+        {"row": i, "outputs": {"kind": value}} for i, (value,) in enumerate(outputs.tolist(), 1)
+    ]
+    assert call("predict", run, path, "--csv").out.startswith(f"row,kind\n1,{outputs[0, 0].item()!r}\n")
+    assert call("predict", run, path).out.splitlines()[0] == f"row 1: kind ({outputs[0, 0]:.6g})"
+
+
+@pytest.mark.parametrize(("name", "size"), [("grey", None), ("colour", 5)])
+def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: str, size: int | None) -> None:
+    """Pictures are read as for the training: neither centred nor inverted."""
+    dataset = load_dataset(runs / name, test_fraction=0.3, picture_size=size)
+    run = runs / f"run-{name}"
+    found = rows_of(call("predict", run, *(runs / name / each for each in NAMES), "--csv").out)
+    assert [Path(row["picture"]).parent.name for row in found] == sorted(NAMES[LABELS])
+    order = np.random.RandomState(0).permutation(90)[:27]
+    right = np.mean([found[i]["class"] == Path(found[i]["picture"]).parent.name for i in order])
+    assert right == pytest.approx(evaluate_run(run, data=dataset).result.accuracy)
+    assert call("predict", run, runs / name / "ant", "--show").code == 0
+
+
+def test_grey_pictures_for_a_network_of_coloured_ones(runs: Path) -> None:
+    outcome = call("predict", runs / "run-colour", runs / "grey" / "ant")
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_pictures_that_do_not_fit_are_faults(runs: Path, tmp_path: Path) -> None:
+    Image.fromarray(IMAGES[0].T.copy()).save(tmp_path / "turned.png")
+    Image.new("RGB", (6, 5), "red").save(tmp_path / "red.png")
+    Image.fromarray(IMAGES[0]).save(tmp_path / "good.png")
+    outcome = call("predict", runs / "run-grey", tmp_path)
+    assert outcome.code == 1
+    assert outcome.out.startswith(f"{tmp_path / 'good.png'}: ")
+    assert outcome.err.splitlines() == [
+        f"error: {str(tmp_path / 'red.png')!r}: is in colour, and the training pictures are grey; make it grey",
+        f"error: {str(tmp_path / 'turned.png')!r}: has 5 x 6 pixels, not 6 x 5; resize it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["run-table.csv", "numbers.csv"], "'numbers.csv': has no column 'x3', which the training data have; its"),
+        (["run-grey", "table.csv"], "'run-grey': the run's network takes images of 5 x 6, which are not from a table"),
+        (["run-table.csv", "table.csv", "grey/ant"], "PICTURE: 'table.csv' is a table; give it alone"),
+        (["run-table.csv", "table.csv", "--show"], "--show: a table has no pictures; leave it out"),
+        (["run-table.csv", "table.csv", "--csv", "--json"], "--csv: CSV is not JSON; leave out --csv or --json"),
+        (["run-table.csv", "grey/ant"], "the run's network takes samples of 4 features, but pictures are converted"),
+        (["run-table.csv"], "PICTURE: give at least one picture file, a folder of them, or a table"),
+        (["run-table.csv", "none.csv"], "'none.csv': no such file"),
+    ],
+)
+def test_faults_of_predictions(runs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], fault: str) -> None:
+    monkeypatch.chdir(runs)
+    assert_one_line(call("predict", *arguments), 2, fault)
+
+
+def test_other_data_must_have_the_same_columns_and_classes(runs: Path, tmp_path: Path) -> None:
+    """Else columns in another order, or other classes in the same number, would be evaluated to nonsense."""
+    run = runs / "run-table.csv"
+    same = write_csv(tmp_path / "same.csv", TABLE + 0.1, NAMES[LABELS])
+    assert call("evaluate", run, "--data-dir", same).code == 0
+    turned = write_csv(tmp_path / "turned.csv", TABLE[:, ::-1], NAMES[LABELS], ["x3", "x2", "x1", "x0"])
+    assert_one_line(call("evaluate", run, "--data-dir", turned), 2, "the run's network has the feature_names ('x0',")
+    dogs = write_csv(tmp_path / "dogs.csv", TABLE, np.array(["ant", "bee", "dog"])[LABELS])
+    assert_one_line(call("evaluate", run, "--data-dir", dogs), 2, "the run's network has the class_names ('ant',")
+
+
+# What is refused.
+
+
+def broken(place: Path) -> None:
+    write_csv(place / "nan.csv", np.where(TABLE[3, 2] == TABLE, np.nan, TABLE), NAMES[LABELS])
+    write_csv(place / "one-class.csv", TABLE, ["ant"] * 90)
+    write_csv(place / "good.csv", TABLE, NAMES[LABELS])
+    write_npz(place / "good.npz", TABLE, LABELS)
+    write_npy(place / "arrays", TABLE, LABELS)
+    write_pictures(place / "pictures", IMAGES, NAMES[LABELS])
+    write_pictures(place / "bad-picture", IMAGES, NAMES[LABELS])
+    (place / "bad-picture" / "bee" / "00001.png").write_bytes(b"?")
+    write_csv(place / "lacking" / "train.csv", TABLE, NAMES[LABELS])
+    write_csv(place / "lacking" / "test.csv", TABLE[:, :3], NAMES[LABELS])
+    write_csv(place / "other" / "train.csv", TABLE, NAMES[LABELS])
+    write_csv(place / "other" / "test.csv", TABLE + 1, np.where(LABELS == 2, "dog", NAMES[LABELS]))
+    write_csv(place / "same" / "train.csv", TABLE, NAMES[LABELS])
+    write_csv(place / "same" / "test.csv", TABLE, NAMES[LABELS])
+    write_csv(place / "untitled" / "a.csv", TABLE, NAMES[LABELS])
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("files")
+    broken(place)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "fault"),
+    [
+        ("nan.csv", ["--label", "kind"], "'nan.csv': line 5, column 'x2': there is no value, but 'nan'; fill it in"),
+        ("one-class.csv", ["--label", "kind"], "'one-class.csv': y: all 72 rows are of the class 'ant'; give at least"),
+        (
+            "good.csv",
+            [],
+            "--label: 'good.csv' needs the name of the column with the labels: 'x0', 'x1', 'x2', 'x3'",
+        ),
+        ("good.csv", ["--label", "kinds"], "'good.csv': has no column 'kinds' (did you mean 'kind'?); choose one of"),
+        ("good.csv", ["--label", ""], "--label: "),
+        ("good.csv", ["--label", "kind", "--test-fraction", "1"], "--test-fraction: 1.0 is not valid; it must be at"),
+        ("good.csv", ["--label", "kind", "--test-fraction", "nan"], "--test-fraction: nan is not valid; it must be at"),
+        (
+            "good.csv",
+            ["--label", "kind", "--test-fraction", "0.001"],
+            "--test-fraction: 0.001 of 90 rows leaves one",
+        ),
+        (
+            "good.csv",
+            ["--label", "kind", "--split-seed", "-1"],
+            "--split-seed: -1 is not valid; it must be a whole",
+        ),
+        (
+            "good.csv",
+            ["--label", "kind", "--picture-size", "9"],
+            "--picture-size: 'good.csv' has no pictures; leave",
+        ),
+        ("good.csv", ["--label", "kind", "--task", "class"], "--task: 'class' is not valid; it must be one of classes"),
+        ("good.csv", ["--label", "kind", "--task", "regression"], "'good.csv': y: its dtype is <U3; give integers or"),
+        ("good.npz", ["--label", "kind"], "--label: 'good.npz' is no table, so it has no column 'kind'; leave it out"),
+        ("arrays", ["--label", "kind"], "--label: 'arrays' is no table, so it has no column 'kind'; leave it out"),
+        ("arrays/X.npy", [], "'arrays/X.npy': is one array; give a folder with X.npy and y.npy, or a .npz archive"),
+        ("pictures", ["--label", "kind"], "--label: 'pictures' is no table, so it has no column 'kind'; leave it out"),
+        ("pictures", ["--picture-size", "0"], "--picture-size: 0 is not valid; it must be a whole number from 1 to 20"),
+        ("bad-picture", [], "'bad-picture/bee/00001.png': is not a picture that Pillow can read"),
+        (
+            "lacking",
+            ["--label", "kind"],
+            "'lacking/test.csv': has no column 'x3', which the training data have; its",
+        ),
+        ("other", ["--label", "kind"], "'other': y of the test set: row 2 is 'dog', which is none of the 3 classes"),
+        ("same", ["--label", "kind"], "'same': its test set is its training set: testing on the training set says not"),
+        ("same", [], "or name the column of the labels, if it is a table with a header"),
+        ("untitled", ["--label", "kind"], "'untitled': has no tables with the word 'train' in the name, but 'a.csv'"),
+        (None, ["--label", "kind"], "--label: 'mnist' has no data of your own; leave it out"),
+    ],
+)
+def test_faults(files: Path, monkeypatch: pytest.MonkeyPatch, path: str | None, options: list[str], fault: str) -> None:
+    monkeypatch.chdir(files)
+    outcome = call("train", *(["--data-dir", path] if path else []), *options, "--run-dir", "run")
+    assert_one_line(outcome, 2, fault)
+    assert not (files / "run").exists()
+
+
+@pytest.mark.parametrize("name", Origin._fields)
+@pytest.mark.parametrize("value", [[], "", -1, True, 1j, float("nan")])
+def test_settings_in_a_file_are_checked(tmp_path: Path, name: str, value: Any) -> None:
+    with pytest.raises(MlpXpError, match=f"^{name}: "):
+        Settings(**{name: value})
+    with pytest.raises(MlpXpError, match=f"^{name}: "):
+        load_dataset(tmp_path, **{name: value})
