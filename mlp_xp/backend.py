@@ -16,6 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
+from array_api_compat import device as device_of
 
 from mlp_xp.errors import MlpXpError, nearest, not_installed
 from mlp_xp.foreign import copy_to_host, exists, find, hooks, materialised, version_of
@@ -85,12 +87,7 @@ class Backend:
     @property
     def device_name(self) -> str | None:
         """The device's name as `open_backend` takes it; None for a foreign namespace, whose default device is used."""
-        if self.device is None:
-            return None
-        name = str(self.device)
-        name = re.sub(r".*Device\('(.*)'\)", r"\1", name)  # array-api-strict's
-        name = re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's
-        return re.sub(r"TFRT_CPU_(\d+)", r"cpu:\1", name)  # older JAX's
+        return None if self.device is None else _device_name(self.device)
 
     @property
     def dtype_name(self) -> str:
@@ -160,6 +157,19 @@ def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "f
     return _opened[key]
 
 
+def open_backend_of(array: Array, dtype: str = "float64") -> Backend:
+    """Open the library that an array belongs to, on the array's device. dtype: as in `open_backend`.
+
+    A namespace that is not in `BACKENDS` is opened as by `open_namespace`. Raises BackendError as these two do.
+    """
+    namespace = array_namespace(array)
+    module = namespace.__name__.removeprefix("array_api_compat.").partition(".")[0]
+    names = {_MODULES[name]: name for name in BACKENDS}
+    if module not in names:
+        return open_namespace(namespace, dtype)
+    return open_backend(names[module], _device_name(device_of(array)), dtype)
+
+
 def open_namespace(namespace: Any, dtype: str = "float64", name: str | None = None) -> Backend:
     """Open an array namespace, or a hook for one (see docs/libraries.md), that is not known by a name.
 
@@ -196,6 +206,13 @@ def _failure(name: str, doing: str, error: Exception) -> BackendFailure:
 def installed(name: str) -> bool:
     """Return whether the library of a known backend is installed. This says nothing about a GPU."""
     return importlib.util.find_spec(_MODULES[name]) is not None
+
+
+def _device_name(device: Any) -> str:
+    name = str(device)
+    name = re.sub(r".*Device\('(.*)'\)", r"\1", name)  # array-api-strict's
+    name = re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's
+    return re.sub(r"TFRT_CPU_(\d+)", r"cpu:\1", name)  # older JAX's
 
 
 def _import(name: str, requirement: str) -> ModuleType:
