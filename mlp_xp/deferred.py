@@ -19,7 +19,7 @@ from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.functional import Array, find_activation
 from mlp_xp.losses import LOSSES, Loss
-from mlp_xp.network import Layer, Pass, forward_pass
+from mlp_xp.network import Layer, forward_pass
 from mlp_xp.steps import State, Step, make_update_and_descend
 
 # Steps per block. On NumPy any length from 10 to 50 takes the same time within 5 %.
@@ -50,12 +50,13 @@ def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSS
         layers, slots = list(state.network), list(state.slots)
         (weights, bias), *above = layers
         z = product - overlap @ errors + bias
-        inputs, seen, logits = Pass([], [], z)
         if above:
             # The layers above the first are a network of their own, whose input is the first layer's output.
             y = activation.function(z, xp=xp)
             inputs, seen, logits = forward_pass(above, y, activation=activation, xp=xp)
-            seen = [z if activation.of == "input" else y, *seen]
+            seen.insert(0, z if activation.of == "input" else y)
+        else:
+            inputs, seen, logits = list[Array](), list[Array](), z
         error = scale * loss.derivative(logits, targets, xp=xp)
         for i in reversed(range(1, len(layers))):
             layers[i], slots[i], error = update_and_descend(

@@ -12,11 +12,8 @@ its function instead of the input x, because backpropagation has the output at h
 it, as for GELU, it takes the input. Some functions do not need `xp`; they take it so that all have the same signature.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
-
-GELU_SCALE = (2 / math.pi) ** 0.5
 
 Array = Any  # The standard has no published static type for arrays yet.
 
@@ -53,6 +50,9 @@ def relu(x: Array, /, *, xp: Any) -> Array:
 def relu_derivative(y: Array, /, *, xp: Any) -> Array:
     """Return 1 where y = relu(x) is above 0, else 0. At x = 0 the derivative is taken as 0, as in PyTorch and JAX."""
     return xp.astype(y > 0, y.dtype)
+
+
+GELU_SCALE = (2 / 3.141592653589793) ** 0.5
 
 
 def gelu(x: Array, /, *, xp: Any) -> Array:

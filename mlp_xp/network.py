@@ -72,17 +72,6 @@ def initial_layers(sizes: Sequence[int], random: np.random.RandomState, init: st
     )
 
 
-class Pass(NamedTuple):
-    """A forward pass: what backpropagation needs of it."""
-
-    inputs: list[Array]
-    """Of each layer: x, a_1, ..., a_{L-1}."""
-    seen: list[Array]
-    """Of each hidden layer, what the derivative of its activation takes: f(z), which often is the next input, or z."""
-    logits: Array
-    """(B, n_L)."""
-
-
 def forward(network: Sequence[Layer], x: Array, /, *, activation: Activation, xp: Any) -> tuple[Array, ...]:
     """Compute the forward pass for inputs x, shape (B, n_0).
 
@@ -94,10 +83,12 @@ def forward(network: Sequence[Layer], x: Array, /, *, activation: Activation, xp
 
 def forward_pass(
     network: Sequence[Layer], x: Array, /, *, activation: Activation, masks: Sequence[Array] = (), xp: Any
-) -> Pass:
+) -> tuple[list[Array], list[Array], Array]:
     """Compute the forward pass for inputs x, shape (B, n_0), and keep what backpropagation needs.
 
-    masks: what each hidden layer is multiplied by, (B, n_{l+1}), for dropout; empty for none.
+    Returns the inputs [x, a_1, ..., a_{L-1}] of the layers; for each hidden layer what the derivative of its activation
+    takes, which is f(z), or else z; and the logits (B, n_L). masks: what each hidden layer is multiplied by,
+    (B, n_{l+1}), for dropout; empty for none.
     """
     inputs, seen = [x], []
     for i, layer in enumerate(network[:-1]):
@@ -105,7 +96,7 @@ def forward_pass(
         y = activation.function(z, xp=xp)
         seen.append(z if activation.of == "input" else y)
         inputs.append(y * masks[i] if masks else y)
-    return Pass(inputs, seen, inputs[-1] @ network[-1].weights + network[-1].bias)
+    return inputs, seen, inputs[-1] @ network[-1].weights + network[-1].bias
 
 
 def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:
@@ -119,14 +110,15 @@ def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:
 def error_below(layer: Layer, seen: Array, error: Array, /, *, activation: Activation, xp: Any) -> Array:
     """Return the error of the layer below, (e W^T) * f'(z), shape (B, n_l).
 
-    seen: of the layer below, see `Pass`, shape (B, n_l). error: the layer's error e, shape (B, n_{l+1}).
+    seen: of the layer below, see `forward_pass`, shape (B, n_l). error: the layer's error e, shape (B, n_{l+1}).
     """
     return (error @ layer.weights.T) * activation.derivative(seen, xp=xp)
 
 
 def backward(
     network: Sequence[Layer],
-    forwards: Pass,
+    inputs: Sequence[Array],
+    seen: Sequence[Array],
     error: Array,
     /,
     *,
@@ -134,11 +126,11 @@ def backward(
     masks: Sequence[Array] = (),
     xp: Any,
 ) -> list[Layer]:
-    """Return the gradients of all layers, from a forward pass and the error of the last layer (B, n_L)."""
-    gradients = [gradient(forwards.inputs[-1], error, xp=xp)]
+    """Return the gradients of all layers, from what `forward_pass` keeps and the error of the last layer (B, n_L)."""
+    gradients = [gradient(inputs[-1], error, xp=xp)]
     for i in reversed(range(1, len(network))):
-        error = error_below(network[i], forwards.seen[i - 1], error, activation=activation, xp=xp)
+        error = error_below(network[i], seen[i - 1], error, activation=activation, xp=xp)
         if masks:
             error = error * masks[i - 1]
-        gradients.append(gradient(forwards.inputs[i - 1], error, xp=xp))
+        gradients.append(gradient(inputs[i - 1], error, xp=xp))
     return gradients[::-1]

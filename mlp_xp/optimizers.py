@@ -67,12 +67,13 @@ def sgd(settings: Hyperparameters, *, xp: Any) -> Update:
 
     The gradient arrives already multiplied by the rate.
     """
+    weight_decay, decay_bias = settings.weight_decay, settings.decay_bias
 
     def update(layer: Layer, gradient: Layer, slots: Slots, decay: Array, /) -> tuple[Layer, Slots]:
         weights, bias = layer
-        if settings.weight_decay:
+        if weight_decay:
             weights *= 1 - decay
-            if settings.decay_bias:
+            if decay_bias:
                 bias *= 1 - decay
         weights -= gradient.weights
         bias -= gradient.bias

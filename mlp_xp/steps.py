@@ -42,11 +42,10 @@ def make_step(config: TrainConfig, loss: Loss = LOSSES["classes"], *, xp: Any) -
         else:
             x, targets, scale, *coefficients = batch
         layers, slots = list(state.network), list(state.slots)
-        forwards = forward_pass(layers, x, activation=activation, masks=masks, xp=xp)
-        inputs, seen, logits = forwards
+        inputs, seen, logits = forward_pass(layers, x, activation=activation, masks=masks, xp=xp)
         error = scale * loss.derivative(logits, targets, xp=xp)
         if config.clip_norm:
-            gradients = backward(layers, forwards, error, activation=activation, masks=masks, xp=xp)
+            gradients = backward(layers, inputs, seen, error, activation=activation, masks=masks, xp=xp)
             # The scale includes what the optimiser multiplies the error by, and so does the norm.
             gradients = clip_by_norm(gradients, config.clip_norm * x.shape[0] * scale, xp=xp)
             pairs = [update(*each, *coefficients) for each in zip(layers, gradients, slots, strict=True)]
@@ -67,7 +66,7 @@ def make_update_and_descend(config: TrainConfig, *, xp: Any) -> Callable[..., tu
     """Return `update_and_descend(layer, slots, a, seen, error, coefficients) -> layer, slots, error below`.
 
     It updates a layer above the first from its input a (B, n_l) and its error (B, n_{l+1}); `seen` is of the layer
-    below, see `network.Pass`. The notebook ("layerwise") sends the error down through the *updated* weights, textbooks
+    below, see `forward_pass`. The notebook ("layerwise") sends the error down through the *updated* weights, textbooks
     ("simultaneous") through those of the forward pass. Only the latter is gradient descent in the strict sense.
     """
     activation = find_activation(config.activation)

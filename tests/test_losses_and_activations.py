@@ -73,10 +73,10 @@ def test_gradients_are_those_of_pytorch(task, activation, masks, backend: Backen
     network = [Layer(*map(backend.asarray, layer)) for layer in NETWORK]
     x, targets, *on = map(backend.asarray, (X, TARGETS[task], *masks))
     how: dict[str, Any] = {"activation": ACTIVATIONS[activation], "masks": on, "xp": backend.xp}
-    forwards = forward_pass(network, x, **how)
-    loss = backend.xp.mean(LOSSES[task].loss(forwards.logits, targets, xp=backend.xp))
-    error = LOSSES[task].derivative(forwards.logits, targets, xp=backend.xp) / 6
-    gradients = [array for layer in backward(network, forwards, error, **how) for array in layer]
+    inputs, seen, logits = forward_pass(network, x, **how)
+    loss = backend.xp.mean(LOSSES[task].loss(logits, targets, xp=backend.xp))
+    error = LOSSES[task].derivative(logits, targets, xp=backend.xp) / 6
+    gradients = [array for layer in backward(network, inputs, seen, error, **how) for array in layer]
     expected = torch_gradients(task, activation, masks)
     for one, other in zip([loss, *gradients], expected, strict=True):
         assert_near(backend.to_numpy(one), other, TOLERANCE)
