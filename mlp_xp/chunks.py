@@ -27,7 +27,8 @@ def with_norm(step: Step, *, xp: Any) -> Step:
     """Return the step with its logits as one row, (B n_L + 1,), that ends with the sum of all squared weights."""
 
     def step_with_norm(state: State, batch: tuple[Array, ...]) -> tuple[State, Array]:
-        squares = sum(xp.sum(layer.weights * layer.weights) for layer in state.network)  # before the update
+        flat = [xp.reshape(layer.weights, (-1,)) for layer in state.network]  # before the update
+        squares = sum(weights @ weights for weights in flat)
         state, logits = step(state, batch)
         return state, xp.concat([xp.reshape(logits, (-1,)), xp.reshape(squares, (1,))])
 

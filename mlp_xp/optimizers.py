@@ -131,11 +131,20 @@ def adam(settings: Hyperparameters, *, decoupled: bool = False, xp: Any) -> Upda
             w *= 1 - decay[0]
         elif decay:
             g = g + decay[0] * w
+        # w -= rate m / (sqrt(v) correction + epsilon), in place where it can be: on NumPy, that takes two thirds of the
+        # time, because every new array of this size costs as much as the arithmetic in it.
         m *= beta_1
         m += (1 - beta_1) * g
+        square = g * g
+        square *= 1 - beta_2
         v *= beta_2
-        v += (1 - beta_2) * (g * g)
-        w -= rate * (m / (xp.sqrt(v) * correction + epsilon))
+        v += square
+        root = xp.sqrt(v)
+        root *= correction
+        root += epsilon
+        change = m / root
+        change *= rate
+        w -= change
         return w, m, v
 
     return _for_layers(update_array, settings)
