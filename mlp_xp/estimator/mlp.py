@@ -2,6 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -23,9 +24,18 @@ from mlp_xp.backend import DTYPES, Backend
 from mlp_xp.dataset import Preparation, unchanged
 from mlp_xp.device import copy_network, to_device
 from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, make_config, make_epoch
-from mlp_xp.estimator.places import as_plain, check_features, choose_backend, is_foreign, to_host, transfer
-from mlp_xp.functional import Array
-from mlp_xp.losses import LOSSES
+from mlp_xp.estimator.places import (
+    all_finite,
+    as_plain,
+    check_features,
+    choose_backend,
+    compiled,
+    is_foreign,
+    to_host,
+    transfer,
+)
+from mlp_xp.functional import Array, sigmoid
+from mlp_xp.losses import LOSSES, binary_cross_entropy, log_softmax, softmax
 from mlp_xp.metrics import predict_logits
 from mlp_xp.network import Layer, Network
 from mlp_xp.optimizers import OPTIMIZERS as CORE_OPTIMIZERS
@@ -36,6 +46,29 @@ FACTORS = {"logistic": 2.0}
 FACTOR = 6.0
 LEAST_RATE = 1e-6  # at which learning_rate="adaptive" gives up
 ARRAYS = ("coefs_", "intercepts_", "_slots")
+
+
+Link = Callable[..., Array]
+
+
+def _both(logits: Array, /, *, xp: Any) -> Array:
+    """Return logits (n, 2) of two classes, which have one output, (n, 1), and others as they are."""
+    return xp.concat([-logits, logits], axis=1) if logits.shape[1] == 1 else logits
+
+
+def label_probabilities(logits: Array, /, *, xp: Any) -> Array:
+    """Return sigmoid(z), (n, outputs), or sigmoid(-z) and sigmoid(z), (n, 2), for one output."""
+    return sigmoid(_both(logits, xp=xp), xp=xp)
+
+
+def log_label_probabilities(logits: Array, /, *, xp: Any) -> Array:
+    """Return the logarithms of `label_probabilities`: minus the loss of each output if its label is 1."""
+    z = _both(logits, xp=xp)[..., None]
+    return -binary_cross_entropy(z, xp.ones_like(z), xp=xp)
+
+
+PROBABILITIES = {"classes": softmax, "labels": label_probabilities}
+LOG_PROBABILITIES = {"classes": log_softmax, "labels": log_label_probabilities}
 
 
 class _MLP(BaseEstimator, ABC):
@@ -123,7 +156,7 @@ class _MLP(BaseEstimator, ABC):
         network, slots = self._train(
             state, transfer(X, backend, backend.dtype, copy=False), y, sample_weight, backend, incremental
         )
-        if not all(bool(backend.xp.all(backend.xp.isfinite(array))) for layer in network for array in layer):
+        if not bool(compiled(all_finite, backend)([array for layer in network for array in layer])):
             raise ValueError(
                 "training diverged: the weights are not finite; scale the features, or lower learning_rate_init"
             )
@@ -279,14 +312,17 @@ class _MLP(BaseEstimator, ABC):
             print(f"No improvement by tol={self.tol:f} in {self.n_iter_no_change} epochs in a row. Stopping.")
         return True
 
-    def _predictions(self, X: Array, network: Network, backend: Backend) -> Array:
-        """Return probabilities, or for regression numbers, (n, outputs) on the backend's device."""
+    def _predictions(self, X: Array, network: Network, backend: Backend, link: Link | None = None) -> Array:
+        """Return probabilities, or for regression numbers, (n, outputs) on the backend's device.
+
+        link: another function of the outputs of the last layer.
+        """
         logits = predict_logits(
             network, X, activation=ACTIVATIONS[self.activation], backend=backend, prepare=Preparation(unchanged)
         )
-        return LOSSES[self._task].link(logits, xp=backend.xp)
+        return compiled(link or LOSSES[self._task].link, backend)(logits)
 
-    def _outputs(self, X: Any, method: str) -> tuple[Array, Array, Backend]:
+    def _outputs(self, X: Any, method: str, link: Link | None = None) -> tuple[Array, Array, Backend]:
         """Return predictions (n, outputs) with the backend on which they are, after X as checked."""
         check_is_fitted(self)
         self._check_library(X, method)
@@ -297,7 +333,7 @@ class _MLP(BaseEstimator, ABC):
             X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         backend = choose_backend(X, self.backend, self.device, self.dtype)
         network = to_device(tuple(map(Layer, as_plain(self.coefs_), as_plain(self.intercepts_))), backend)
-        return X, self._predictions(transfer(X, backend, backend.dtype, copy=False), network, backend), backend
+        return X, self._predictions(transfer(X, backend, backend.dtype, copy=False), network, backend, link), backend
 
     def _check_library(self, X: Any, method: str) -> None:
         """Raise ValueError for X of another library than in training, where scikit-learn's array_api_dispatch is on.
@@ -417,22 +453,17 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of the classes in `classes_`, or of each of several labels, (n, classes)."""
-        X, outputs, backend = self._outputs(X, "predict_proba")
-        return self._like(self._both(outputs, backend), backend, X)
+        X, outputs, backend = self._outputs(X, "predict_proba", PROBABILITIES[self._task])
+        return self._like(outputs, backend, X)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithms of `predict_proba`."""
-        X, outputs, backend = self._outputs(X, "predict_log_proba")
-        with np.errstate(divide="ignore"):
-            return self._like(backend.xp.log(self._both(outputs, backend)), backend, X)
+        """Return the logarithms of `predict_proba`, which are finite even where a probability underflows to 0."""
+        X, outputs, backend = self._outputs(X, "predict_log_proba", LOG_PROBABILITIES[self._task])
+        return self._like(outputs, backend, X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy: the share of samples that have their class, or all their labels, right."""
         return float(accuracy_score(to_host(y), to_host(self.predict(X)), sample_weight=to_host(sample_weight)))
-
-    def _both(self, outputs: Array, backend: Backend) -> Array:
-        """Return a column for each class, where two classes have one output."""
-        return backend.xp.concat([1 - outputs, outputs], axis=1) if outputs.shape[1] == 1 else outputs
 
     def _labels(self, outputs: Array, backend: Backend) -> np.ndarray:
         host = backend.to_numpy(outputs)

@@ -1,5 +1,7 @@
 """Where arrays live: which library and device an input belongs to, and the way from one to another."""
 
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,17 @@ def transfer(array: Array, backend: Backend, dtype: Any = None, *, copy: bool = 
     return backend.asarray(array if is_numpy_array(array) else source.to_numpy(array), dtype)
 
 
+@lru_cache(maxsize=16)
+def compiled(function: Callable[..., Array], backend: Backend) -> Callable[..., Array]:
+    """Return the function without its keyword xp, compiled where the library compiles: op by op takes JAX longer."""
+    return backend.jit(partial(function, xp=backend.xp))
+
+
+def all_finite(arrays: list[Array], /, *, xp: Any) -> Array:
+    """Return whether all numbers of the arrays are finite, ()."""
+    return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
+
+
 def check_features(X: Array) -> None:
     """Raise ValueError unless X, of another library than NumPy, is a matrix of finite real numbers."""
     xp = array_namespace(X)
@@ -50,7 +63,7 @@ def check_features(X: Array) -> None:
         raise ValueError(f"X has shape {tuple(X.shape)}; there must be at least one sample and one feature")
     if xp.isdtype(X.dtype, "complex floating"):
         raise ValueError("Complex data not supported: X must be real")
-    if xp.isdtype(X.dtype, "real floating") and not bool(xp.all(xp.isfinite(X))):
+    if xp.isdtype(X.dtype, "real floating") and not bool(compiled(all_finite, open_backend_of(X))([X])):
         raise ValueError("X contains NaN or infinity; remove or impute them")
 
 
