@@ -41,6 +41,7 @@ def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSS
     xp, scan = backend.xp, backend.scan
     activation = find_activation(config.activation)
     update_and_descend = make_update_and_descend(config, xp=xp)
+    of_input, derivative = activation.of == "input", loss.derivative
     identity = backend.asarray(np.eye(BLOCK_STEPS), backend.dtype)
 
     def step(carry: tuple[State, Array], batch: tuple[Array, ...]) -> tuple[tuple[State, Array], Array]:
@@ -54,10 +55,10 @@ def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSS
             # The layers above the first are a network of their own, whose input is the first layer's output.
             y = activation.function(z, xp=xp)
             inputs, seen, logits = forward_pass(above, y, activation=activation, xp=xp)
-            seen.insert(0, z if activation.of == "input" else y)
+            seen.insert(0, z if of_input else y)
         else:
             inputs, seen, logits = list[Array](), list[Array](), z
-        error = scale * loss.derivative(logits, targets, xp=xp)
+        error = scale * derivative(logits, targets, xp=xp)
         for i in reversed(range(1, len(layers))):
             layers[i], slots[i], error = update_and_descend(
                 layers[i], slots[i], inputs[i - 1], seen[i - 1], error, coefficients

@@ -33,21 +33,22 @@ def make_step(config: TrainConfig, loss: Loss = LOSSES["classes"], *, xp: Any) -
     activation = find_activation(config.activation)
     update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)
     update_and_descend = make_update_and_descend(config, xp=xp)
+    dropout, clip_norm, derivative = config.dropout, config.clip_norm, loss.derivative
 
     def step(state: State, batch: tuple[Array, ...]) -> tuple[State, Array]:
         masks: list[Array] = []
-        if config.dropout:
+        if dropout:
             x, targets, kept, scale, *coefficients = batch
             masks = scaled_masks(kept, config, x.dtype, xp=xp)
         else:
             x, targets, scale, *coefficients = batch
         layers, slots = list(state.network), list(state.slots)
         inputs, seen, logits = forward_pass(layers, x, activation=activation, masks=masks, xp=xp)
-        error = scale * loss.derivative(logits, targets, xp=xp)
-        if config.clip_norm:
+        error = scale * derivative(logits, targets, xp=xp)
+        if clip_norm:
             gradients = backward(layers, inputs, seen, error, activation=activation, masks=masks, xp=xp)
             # The scale includes what the optimiser multiplies the error by, and so does the norm.
-            gradients = clip_by_norm(gradients, config.clip_norm * x.shape[0] * scale, xp=xp)
+            gradients = clip_by_norm(gradients, clip_norm * x.shape[0] * scale, xp=xp)
             pairs = [update(*each, *coefficients) for each in zip(layers, gradients, slots, strict=True)]
             return State(tuple(layer for layer, _ in pairs), tuple(slot for _, slot in pairs)), logits
         for i in reversed(range(1, len(layers))):

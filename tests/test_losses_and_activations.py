@@ -270,7 +270,8 @@ def test_dropout_of_a_layer_switches_deferred_updates_off():
     assert not can_defer(replace(plain, clip_norm=0.1, update_order="simultaneous"))
 
 
-def test_a_run_with_dropout_goes_on_to_the_same_bits(tmp_path):
+def test_a_run_with_dropout_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])  # pictures take a second each
     backend = open_backend()
     config = replace(DROPPED, checkpoint_every=40, epochs=3, clip_norm=1.0, optimizer="adamw", activation="gelu")
     *_, expected = train(config, HOST, backend, run_dir=tmp_path / "whole")
