@@ -24,7 +24,7 @@ def standardize(inputs: Array, shift: Array, scale: Array, /, *, dtype: Any, xp:
 
 def unchanged(inputs: Array, /, *, dtype: Any, xp: Any) -> Array:
     """Turn inputs into features of the dtype with the same values."""
-    return xp.astype(inputs, dtype, copy=False)
+    return xp.astype(inputs, dtype)
 
 
 Prepare = Callable[..., Array]

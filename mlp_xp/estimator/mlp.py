@@ -21,9 +21,9 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from mlp_xp.backend import DTYPES, Backend
-from mlp_xp.dataset import Preparation, unchanged
+from mlp_xp.dataset import Preparation
 from mlp_xp.device import copy_network, to_device
-from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, make_config, make_epoch
+from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, as_they_are, make_config, make_epoch
 from mlp_xp.estimator.places import (
     all_finite,
     as_plain,
@@ -318,7 +318,7 @@ class _MLP(BaseEstimator, ABC):
         link: another function of the outputs of the last layer.
         """
         logits = predict_logits(
-            network, X, activation=ACTIVATIONS[self.activation], backend=backend, prepare=Preparation(unchanged)
+            network, X, activation=ACTIVATIONS[self.activation], backend=backend, prepare=Preparation(as_they_are)
         )
         return compiled(link or LOSSES[self._task].link, backend)(logits)
 
