@@ -487,15 +487,16 @@ class MLPClassifier(ClassifierMixin, _MLP):
             self._label_binarizer = LabelBinarizer().fit(y)
             self.classes_ = self._label_binarizer.classes_
         else:
-            classes = {*unique_labels(y)}
+            given = unique_labels(y)
+            classes = {*given}
             if self.warm_start and classes != {*self.classes_}:
                 raise ValueError(
                     "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
-                    f"Previously got {self.classes_}, `y` has {sorted(classes)}"
+                    f"Previously got {self.classes_}, `y` has {given}"
                 )
             if not classes <= {*self.classes_}:
                 raise ValueError(
-                    f"`y` has classes not in `self.classes_`: it has {sorted(classes)}, not {self.classes_}"
+                    f"`y` has classes not in `self.classes_`: it has {given}, not {self.classes_}"
                 )
         several = self._label_binarizer.y_type_ == "multiclass"
         self.out_activation_ = "softmax" if several else "logistic"
