@@ -3,6 +3,7 @@
 import pickle
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 import joblib
+from joblib.externals.loky import get_reusable_executor
 from sklearn import config_context, neural_network
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
@@ -144,6 +146,16 @@ def test_class_weights_are_sample_weights() -> None:
         MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
 
 
+@pytest.fixture
+def own_workers() -> Iterator[None]:
+    """New worker processes: those of another library would grow, and joblib stops workers that do."""
+    yield
+    get_reusable_executor().shutdown(wait=True)
+
+
+# joblib's thread gives this warning, and would end if it were an error: then the test would wait forever.
+@pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given to the executor")
+@pytest.mark.usefixtures("own_workers")
 @pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
 def test_scikit_learns_tools(library: str) -> None:
     xp = pytest.importorskip({"jax": "jax.numpy"}.get(library, library))

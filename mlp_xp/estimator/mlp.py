@@ -22,7 +22,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from mlp_xp.backend import DTYPES, Backend
 from mlp_xp.dataset import Preparation
-from mlp_xp.device import copy_network, to_device
+from mlp_xp.device import copy_network
 from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, as_they_are, make_config, make_epoch
 from mlp_xp.estimator.places import (
     all_finite,
@@ -148,10 +148,7 @@ class _MLP(BaseEstimator, ABC):
         if not incremental or not hasattr(self, "_slots"):
             self._rate, self._steps = float(self.learning_rate_init), 0
             self._slots = []
-        network = tuple(
-            Layer(*(transfer(array, backend, backend.dtype) for array in pair))
-            for pair in zip(self.coefs_, self.intercepts_, strict=True)
-        )
+        network = self._network(backend, copy=True)
         state = State(network, self._slots_on(network, backend))
         network, slots = self._train(
             state, transfer(X, backend, backend.dtype, copy=False), y, sample_weight, backend, incremental
@@ -213,6 +210,11 @@ class _MLP(BaseEstimator, ABC):
         bound = np.sqrt(FACTORS.get(self.activation, FACTOR) / (inputs + outputs))
         weights = self._random_state.uniform(-bound, bound, (inputs, outputs))
         return weights, self._random_state.uniform(-bound, bound, outputs)
+
+    def _network(self, backend: Backend, *, copy: bool) -> Network:
+        """Return the network on the backend. copy: see `transfer`; training changes its arrays."""
+        pairs = zip(self.coefs_, self.intercepts_, strict=True)
+        return tuple(Layer(*(transfer(array, backend, backend.dtype, copy=copy) for array in pair)) for pair in pairs)
 
     def _slots_on(self, network: Network, backend: Backend) -> tuple[Any, ...]:
         """Return the state of the optimiser: the one that the last call of partial_fit or fit left, or zeros."""
@@ -332,7 +334,7 @@ class _MLP(BaseEstimator, ABC):
         else:
             X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         backend = choose_backend(X, self.backend, self.device, self.dtype)
-        network = to_device(tuple(map(Layer, as_plain(self.coefs_), as_plain(self.intercepts_))), backend)
+        network = self._network(backend, copy=False)
         return X, self._predictions(transfer(X, backend, backend.dtype, copy=False), network, backend, link), backend
 
     def _check_library(self, X: Any, method: str) -> None:
@@ -495,9 +497,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
                     f"Previously got {self.classes_}, `y` has {given}"
                 )
             if not classes <= {*self.classes_}:
-                raise ValueError(
-                    f"`y` has classes not in `self.classes_`: it has {given}, not {self.classes_}"
-                )
+                raise ValueError(f"`y` has classes not in `self.classes_`: it has {given}, not {self.classes_}")
         several = self._label_binarizer.y_type_ == "multiclass"
         self.out_activation_ = "softmax" if several else "logistic"
         return self._label_binarizer.transform(y).astype(np.uint8)
