@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import Backend, open_library
+from mlp_xp.backend import Backend, open_backend, open_backend_of
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.functional import Array
 
@@ -127,8 +127,10 @@ def read_features(what: str, X: Any, backend: Backend) -> Array:
 
 def backend_of(X: Any, dtype: str) -> Backend:
     """Open the library of an array on its device; NumPy for lists and what else NumPy reads. Raises BackendError."""
-    namespace = getattr(X, "__array_namespace__", None)
-    return open_library(library_of(X), namespace and namespace(), getattr(X, "device", None), dtype)
+    try:
+        return open_backend_of(X, dtype)
+    except TypeError:  # it has no namespace
+        return open_backend("numpy", dtype=dtype)
 
 
 def read_inputs(X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequence[str], backend: Backend) -> Array:

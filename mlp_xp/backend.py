@@ -18,6 +18,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
+from array_api_compat import device as device_of
 
 from mlp_xp.errors import MlpXpError, described, nearest, not_installed
 from mlp_xp.foreign import copy_to_host, exists, find, hooks, materialised, version_of
@@ -97,9 +99,7 @@ class Backend:
     @property
     def device_name(self) -> str | None:
         """The device's name as `open_backend` takes it; None for a foreign namespace, whose default device is used."""
-        if self.device is None:
-            return None
-        return name_of(self.device)
+        return None if self.device is None else name_of(self.device)
 
     def reported(self, function: Callable[..., Any], doing: str = "") -> Callable[..., Any]:
         """Return the function, with `errors` of the library turned into BackendFailure or BackendOutOfMemory.
@@ -183,17 +183,17 @@ def name_of(device: Any) -> str:
     return re.sub(r"TFRT_CPU_(\d+)", r"cpu:\1", name)  # older JAX's
 
 
-def open_library(module: str, namespace: Any, device: Any, dtype: str) -> Backend:
-    """Open the library of an array: by its top module's name if it is known, or else by the array's own namespace.
+def open_backend_of(array: Array, dtype: str = "float64") -> Backend:
+    """Open the library that an array belongs to, on the array's device. dtype: as in `open_backend`.
 
-    namespace: None for what is no array; NumPy is opened for it. device: the array's, a device object. Opening the same
-    library again returns the same object. Raises BackendError.
+    A namespace that is not in `BACKENDS` is opened as by `open_namespace`. Opening the same library again returns the
+    same object. Raises BackendError as these two do, and TypeError for what is no array of the standard.
     """
-    for name, known in _MODULES.items():
-        if module == known:
-            return open_backend(name, None if device is None else name_of(device), dtype)
-    if namespace is None:
-        return open_backend("numpy", dtype=dtype)
+    namespace = array_namespace(array)
+    module = namespace.__name__.removeprefix("array_api_compat.").partition(".")[0]
+    names = {_MODULES[name]: name for name in BACKENDS}
+    if module in names:
+        return open_backend(names[module], name_of(device_of(array)), dtype)
     key = (module, id(namespace), "", dtype)
     if key not in _opened:
         _opened.setdefault(key, open_namespace(namespace, dtype, module))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from mlp_xp.dataset import Prepare, encode
 from mlp_xp.deferred import BLOCK_STEPS, can_defer, make_deferred_block
 from mlp_xp.functional import Array
 from mlp_xp.losses import LOSSES
-from mlp_xp.steps import State, make_step
+from mlp_xp.steps import State, Step, make_step
 
 # Maximum bytes of inputs per block of steps: they stay in a processor core's own cache until their last use.
 BLOCK_BYTES = 2**19
@@ -22,23 +23,41 @@ def steps_per_block(config: TrainConfig, batch_size: int, features: int, itemsiz
     return BLOCK_STEPS if can_defer(config) else max(1, BLOCK_BYTES // (batch_size * features * itemsize))
 
 
+def with_norm(step: Step, *, xp: Any) -> Step:
+    """Return the step with its logits as one row, (B n_L + 1,), that ends with the sum of all squared weights."""
+
+    def step_with_norm(state: State, batch: tuple[Array, ...]) -> tuple[State, Array]:
+        flat = [xp.reshape(layer.weights, (-1,)) for layer in state.network]  # before the update
+        squares = sum(weights @ weights for weights in flat)
+        state, logits = step(state, batch)
+        return state, xp.concat([xp.reshape(logits, (-1,)), xp.reshape(squares, (1,))])
+
+    return step_with_norm
+
+
 @lru_cache(maxsize=8)
 def make_chunk(
-    config: TrainConfig, backend: Backend, prepare: Prepare, task: str = "classes"
+    config: TrainConfig, backend: Backend, prepare: Prepare, task: str = "classes", *, penalised: bool = False
 ) -> Callable[..., tuple[State, Array]]:
-    """Return `chunk(state, images, labels, order, coefficients, fitted=(), masks=()) -> state, losses`, compiled.
+    """Return a compiled `chunk(state, images, labels, order, coefficients, ...) -> state, losses`.
+
+    Further arguments, in this order: fitted=(), masks=(), weights=(), penalties=().
 
     images, labels: the whole training set. prepare, fitted: see `Preparation`. task: see `Dataset`. order: int64
     (steps, B), the samples of each step. coefficients: (k, steps), the scale and the optimiser's coefficients for each
     step, in one array because each transfer has its cost. masks: from `dropout.draw_masks`, alone in a tuple, with
-    dropout. losses: (steps,). The state is donated.
+    dropout. weights: of the samples of each step, (steps, B), alone in a tuple, if they have weights. penalised:
+    whether to add to each loss half the sum of all squared weights of the network, times the step's number in
+    `penalties`, (steps,), alone in a tuple; the gradient of this is weight decay. losses: (steps,). The state is
+    donated.
     """
     xp, scan = backend.xp, backend.scan
     loss = LOSSES[task]
-    if can_defer(config):
+    if can_defer(config) and not penalised:
         run_block = make_deferred_block(config, backend, loss)
     else:
-        run_block = partial(scan, make_step(config, loss, xp=xp))
+        step = make_step(config, loss, xp=xp)
+        run_block = partial(scan, with_norm(step, xp=xp) if penalised else step)
 
     @np.errstate(over="ignore", invalid="ignore")  # the caller checks the losses
     def chunk(
@@ -49,6 +68,8 @@ def make_chunk(
         coefficients: Array,
         fitted: tuple[Array, ...] = (),
         masks: tuple[Array, ...] = (),
+        weights: tuple[Array, ...] = (),
+        penalties: tuple[Array, ...] = (),
     ) -> tuple[State, Array]:
         steps, batch_size = order.shape
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
@@ -63,16 +84,27 @@ def make_chunk(
         targets = xp.take(labels, xp.reshape(order, (-1,)), axis=0)
         targets = encode(targets, outputs, task=task, dtype=backend.dtype, device=backend.device, xp=xp)
         targets = xp.reshape(targets, (steps, batch_size, outputs))
-        xs = (order, targets, *masks, *(coefficients[i, ...] for i in range(coefficients.shape[0])))
-        logits = []
+        scale, *others = (coefficients[i, ...] for i in range(coefficients.shape[0]))
+        for weight in weights:
+            scale = xp.reshape(scale, (steps, 1, 1)) * xp.reshape(weight, (steps, batch_size, 1))
+        xs = (order, targets, *masks, scale, *others)
+        rows = []
         # All whole blocks in one loop, then the rest as a shorter block.
         whole = steps - steps % block_steps
         for start, stop, length in ((0, whole, block_steps), (whole, steps, steps - whole)):
             if start < stop:
                 # (steps, ...) becomes (blocks, length, ...): scan over blocks of steps, each of which scans its steps.
                 blocks = [xp.reshape(x[start:stop, ...], (-1, length, *x.shape[1:])) for x in xs]
-                state, block_logits = scan(block, state, tuple(blocks))
-                logits.append(xp.reshape(block_logits, (stop - start, batch_size, outputs)))
-        return state, xp.mean(loss.loss(xp.concat(logits, axis=0), targets, xp=xp), axis=-1)
+                state, block_rows = scan(block, state, tuple(blocks))
+                rows.append(xp.reshape(block_rows, (stop - start, -1)))
+        row = xp.concat(rows, axis=0)
+        logits = xp.reshape(row[:, : batch_size * outputs], (steps, batch_size, outputs))
+        losses = loss.loss(logits, targets, xp=xp)
+        for weight in weights:
+            losses = losses * weight
+        losses = xp.mean(losses, axis=-1)
+        for penalty in penalties:
+            losses = losses + 0.5 * penalty * row[:, -1]
+        return state, losses
 
     return backend.jit(chunk, donate=(0,))

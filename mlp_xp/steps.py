@@ -26,8 +26,9 @@ def make_step(config: TrainConfig, loss: Loss = LOSSES["classes"], *, xp: Any) -
     """Return `step(state, (x, targets, scale, *coefficients)) -> state, logits`.
 
     x: inputs (B, n_0). targets: (B, n_L), for classes one-hot labels. scale: the error at the output is multiplied by
-    it; it includes 1 / B. coefficients: see `optimizers`. With dropout, the bytes of `dropout.draw_masks` for this step
-    come before the scale. logits: (B, n_L), from before the update. The state is donated.
+    it; it includes 1 / B, and is (B, 1) for samples with weights, without clip_norm. coefficients: see `optimizers`.
+    With dropout, the bytes of `dropout.draw_masks` for this step come before the scale. logits: (B, n_L), from
+    before the update. The state is donated.
     """
     activation = find_activation(config.activation)
     update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)

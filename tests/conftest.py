@@ -1,5 +1,6 @@
 """Fixtures and hooks. A test with the fixture `backend` or `xp` runs on every usable backend."""
 
+import os
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,6 +16,8 @@ from helpers import load_script
 from mlp_xp.backend import Backend
 from mlp_xp.data.datasets import MNIST_DIR, load_dataset
 from mlp_xp.dataset import Dataset
+
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before SciPy is imported: scikit-learn asks for it
 
 pytest_plugins = ["skip_summary"]
 

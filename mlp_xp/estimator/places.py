@@ -1,0 +1,72 @@
+"""Where arrays live: which library and device an input belongs to, and the way from one to another."""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
+
+from mlp_xp.backend import Backend, open_backend, open_backend_of
+from mlp_xp.functional import Array
+
+
+def is_foreign(array: Any) -> bool:
+    """Return whether this is an array of another library than NumPy. Lists and tables, which become NumPy, are not."""
+    return is_array_api_obj(array) and not is_numpy_array(array)
+
+
+def to_host(array: Any) -> Any:
+    """Return an array of another library as a NumPy array, and anything else as it is."""
+    return open_backend_of(array).to_numpy(array) if is_foreign(array) else array
+
+
+def choose_backend(X: Array, name: str | None, device: str | None, dtype: str | None) -> Backend:
+    """Open the backend that computes with X: X's own library, device and dtype, unless they are given.
+
+    Everything but float32 becomes float64. Raises BackendError as `open_backend` does.
+    """
+    dtype = dtype or ("float32" if str(X.dtype).endswith("float32") else "float64")
+    if name is None and device is None:
+        return open_backend_of(X, dtype)
+    return open_backend(name or open_backend_of(X, dtype).name, device, dtype)
+
+
+def transfer(array: Array, backend: Backend, dtype: Any = None, *, copy: bool = True) -> Array:
+    """Return an array of any library on the backend's device. dtype: None keeps the array's own.
+
+    copy: whether to copy an array that is there already.
+    """
+    source = open_backend_of(array)
+    if (source.name, source.device_name) == (backend.name, backend.device_name):
+        return backend.xp.astype(array, dtype or array.dtype, copy=copy)
+    return backend.asarray(array if is_numpy_array(array) else source.to_numpy(array), dtype)
+
+
+@lru_cache(maxsize=16)
+def compiled(function: Callable[..., Array], backend: Backend) -> Callable[..., Array]:
+    """Return the function without its keyword xp, compiled where the library compiles: op by op takes JAX longer."""
+    return backend.jit(partial(function, xp=backend.xp))
+
+
+def all_finite(arrays: list[Array], /, *, xp: Any) -> Array:
+    """Return whether all numbers of the arrays are finite, ()."""
+    return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
+
+
+def check_features(X: Array) -> None:
+    """Raise ValueError unless X, of another library than NumPy, is a matrix of finite real numbers."""
+    xp = array_namespace(X)
+    if len(X.shape) != 2:
+        raise ValueError(f"X has shape {tuple(X.shape)}; it must have two axes, (samples, features)")
+    if 0 in X.shape:
+        raise ValueError(f"X has shape {tuple(X.shape)}; there must be at least one sample and one feature")
+    if xp.isdtype(X.dtype, "complex floating"):
+        raise ValueError("Complex data not supported: X must be real")
+    if xp.isdtype(X.dtype, "real floating") and not bool(compiled(all_finite, open_backend_of(X))([X])):
+        raise ValueError("X contains NaN or infinity; remove or impute them")
+
+
+def as_plain(arrays: list[Array]) -> list[np.ndarray]:
+    """Return arrays of any library as NumPy arrays."""
+    return [to_host(array) for array in arrays]
