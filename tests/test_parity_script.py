@@ -161,8 +161,8 @@ def test_a_backend_that_fails_leaves_the_others_their_rows_and_the_report(data_d
     assert rows["no_such_module:xp"][-2:] == ["not", "run"]
     failing, diverging, missing = outcome.err.splitlines()
     place = r"mlp_xp/functional\.py:\d+ \(return 0\.5 \* xp\.tanh\(0\.5 \* x\) \+ 0\.5\)"
-    said = rf"error: backend {names[0]}: failed in evaluation, at {place}: OSError: lost the device; "
-    assert re.match(said, failing), failing
+    said = rf"error: backend {names[0]}: failed in evaluation, at {place}: OSError: lost the device"
+    assert re.fullmatch(said, failing), failing
     assert diverging.startswith(f"error: backend {names[2]}: training diverged: the loss at sample ")
     assert "is nan, where the reference is finite; traced again, stranger:diverging: operation " in diverging
     assert ": xp.tanh(float64 (1, 8)) on " in diverging

@@ -213,7 +213,7 @@ def main() -> int:
             write_whole(arguments.report_dir / "parity.md", text.encode(errors="backslashreplace"))
             figure = draw_deviations(
                 {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]},
-                tolerance=max((each.allowed for each in comparisons[1:]), key=lambda allowed: float(allowed[-1])),
+                tolerance=max((each.allowed for each in comparisons), key=lambda allowed: float(allowed[-1])),
             )
             save(figure, arguments.report_dir / "parity.png")
         if arguments.junit:
