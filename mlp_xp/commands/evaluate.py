@@ -9,19 +9,20 @@ import numpy as np
 from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 
-from mlp_xp.api import evaluate_run
+from mlp_xp.api import evaluate_run, load_run
 from mlp_xp.commands.command_line import Positional, parse
 from mlp_xp.commands.data import naming_option
-from mlp_xp.errors import MlpXpError, printable
-from mlp_xp.metrics import precision_and_recall
-from mlp_xp.show.terminal import plain_console, say, thousands
+from mlp_xp.dataset import described
+from mlp_xp.errors import printable
+from mlp_xp.metrics import Evaluation, precision_and_recall
+from mlp_xp.show.terminal import described_result, plain_console, say
 
 NAME_WIDTH = 16
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Evaluate a run's network on the test set, in total and for each class."""
+    """Evaluate a run's network on the test set, in total and for each class, label or output."""
 
     run_dir: Annotated[Path, Positional("RUN_DIR")]
     """The folder of a training run."""
@@ -46,36 +47,53 @@ def main() -> None:
             data=arguments.data_dir,
             cache_dir=arguments.cache_dir,
         )
-    if matrix is None or result.accuracy is None:
-        raise MlpXpError("the run's network has no classes; evaluate it with evaluate_run in Python")
     class_names = tuple(map(printable, class_names))  # from a file that may be anybody's
-    console = plain_console()
-    say(
-        console,
-        f"{100 * result.accuracy:.2f} % of {thousands(int(matrix.sum()))} test images right, loss {result.loss:.4f}\n",
-    )
-    console.print(class_table(matrix, class_names))
+    console, shape = plain_console(), load_run(arguments.run_dir).image_shape
+    say(console, f"{described_result(result, shape)}\n")
+    if matrix is None:
+        console.print(output_table(result, class_names))
+        return
+    inputs = described(shape).split()[0]  # images or samples
+    console.print(class_table(matrix, class_names, inputs))
     absent = [name for name, images_of in zip(class_names, matrix.sum(axis=1), strict=True) if not images_of]
     if absent:
-        say(console, f"\nno test images of: {', '.join(absent)}")
+        say(console, f"\nno test {inputs} of: {', '.join(absent)}")
     say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
     for line in confusion_lines(matrix, class_names, console.width):
         console.print(line, soft_wrap=True)
 
 
-def class_table(matrix: np.ndarray, class_names: Sequence[str]) -> Table:
+def class_table(matrix: np.ndarray, class_names: Sequence[str], inputs: str = "images") -> Table:
     """Return a table of precision and recall for each class with images, from a confusion matrix (n, n).
 
-    The precision of a class that was never predicted is a dash.
+    The precision of a class that was never predicted is a dash. inputs: images, or what else is classified.
     """
-    table = Table(box=None, pad_edge=False)
-    table.add_column("class", no_wrap=True)
-    for heading in ("images", "precision", "recall"):
-        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    table = _table("class", inputs, "precision", "recall")
     precision, recall = precision_and_recall(matrix)
     for name, images_of, p, r in zip(class_names, matrix.sum(axis=1), precision, recall, strict=True):
         if images_of:
             table.add_row(name, str(images_of), "-" if np.isnan(p) else f"{p:.4f}", f"{r:.4f}")
+    return table
+
+
+def output_table(result: Evaluation, names: Sequence[str]) -> Table:
+    """Return a table of the accuracy of each label, or of R² and the root mean squared error of each output."""
+    if result.label_accuracies:
+        table = _table("label", "accuracy")
+        for name, accuracy in zip(names, result.label_accuracies, strict=True):
+            table.add_row(name, f"{accuracy:.4f}")
+        return table
+    table = _table("output", "R²", "RMSE")
+    for name, r2, rmse in zip(names, result.r2s, result.rmses, strict=True):
+        table.add_row(name, f"{r2:.4f}", f"{rmse:.4g}")
+    return table
+
+
+def _table(first: str, *headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     return table
 
 

@@ -23,7 +23,7 @@ SHADES = " .:-=+*#%@"
 
 @dataclass(frozen=True)
 class Arguments:
-    """Classify pictures, or the rows of a table, with the network of a run; print the most probable classes."""
+    """Predict classes, labels or numbers from pictures, or from the rows of a table, with the network of a run."""
 
     run_dir: Annotated[Path, Positional("RUN_DIR")]
     """The folder of a training run."""
@@ -32,9 +32,10 @@ class Arguments:
     show: bool = False
     """Print each picture as the network sees it. Look at this first if the network gets a picture wrong."""
     json: bool = False
-    """Print one JSON object per picture or row, with the probabilities of all classes."""
+    """Print one JSON object per picture or row, with the probabilities of all classes or labels, or the numbers."""
     csv: bool = False
-    """Print a table in CSV, with a line per picture or row, and the probabilities of all classes."""
+    """Print a table in CSV, with a line per picture or row, and the probabilities of all classes or labels, or the
+    numbers."""
     backend: str = "numpy"
     """numpy, cupy, jax, torch, array-api-strict, or `module:namespace`."""
     device: str | None = None
@@ -112,7 +113,9 @@ def show(arguments: Arguments, predictions: Predictions) -> None:
     console = plain_console()
     for i, (name, row) in enumerate(zip(names, outputs, strict=True)):
         if arguments.json:
-            found = {"class": likeliest[i]} if likeliest else {}
+            found: dict[str, str | list[str]] = {"class": likeliest[i]} if likeliest else {}
+            if task == "labels":
+                found = {"labels": [name for name, share in zip(class_names, row, strict=True) if share > 0.5]}
             values = "outputs" if task == "regression" else "probabilities"
             by_name = dict(zip(class_names, row.tolist(), strict=True))
             print(json.dumps({kind: name, **found, values: by_name}))
