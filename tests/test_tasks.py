@@ -267,6 +267,15 @@ def test_curves_end_where_training_did_and_a_circle_marks_the_kept_network() -> 
     assert figure.legends[0].get_texts()[0].get_text() == "a (90.00 %, of epoch 1)"
 
 
+@pytest.mark.parametrize("test", [None, 0.25])
+def test_curves_of_reports_in_memory(test: float | None) -> None:
+    """A Report has None for the figures of other tasks, which a file leaves out."""
+    reports = train(TrainConfig(epochs=2, validation=20), Dataset.from_arrays(X, NUMBERS / 9, test), open_backend())
+    run = plots.Curves("a", [report._asdict() for report in reports], 100, "regression")
+    _, score = plots.draw_curves([run]).axes
+    assert score.get_ylabel() == ("held-out R²" if test is None else "test R²")
+
+
 def test_r2_far_below_zero_leaves_room_for_the_rest() -> None:
     reports = [
         {"epoch": i, "sample": 100, "train_loss": 1.0, "test_loss": 1.0, "r2": r2}

@@ -164,6 +164,12 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     R² below 0. A circle marks the network that validation kept.
     """
     names = ceil_divide(len(runs), 2)
+    runs = [  # a Report has None where its record has nothing
+        run._replace(
+            records=[{key: value for key, value in record.items() if value is not None} for record in run.records]
+        )
+        for run in runs
+    ]
     has_score = not any(run.records for run in runs) or any(
         kind in each for run in runs for each in run.records for kind in SCORES
     )
@@ -248,7 +254,7 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
     norm = PowerNorm(0.5, vmin=0, vmax=max(1.0, float(np.nanmax(wrong, initial=0))))
     shown = axes.imshow(wrong, cmap="Blues", norm=norm)
     whole = MaxNLocator(integer=True)
-    figure.colorbar(shown, ax=axes, label="misclassified images", shrink=0.8, ticks=whole)
+    figure.colorbar(shown, ax=axes, label="misclassified", shrink=0.8, ticks=whole)
     for (row, column), count in np.ndenumerate(matrix):
         if count:
             dark = row != column and norm(count) > 0.6
