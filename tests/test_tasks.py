@@ -209,7 +209,7 @@ def test_predictions_against_true_numbers(outputs: int, panels: int) -> None:
         np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[low, low], [high, high]])
         assert axes.get_title() == rf"\$x_{i}: R² {r2s[i]:.4f}"
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("true", "predicted")
-    assert ("of the first 6 of 9 outputs" in figure.get_suptitle()) == (outputs == 9)
+    assert ("the first 6 of 9 outputs" in figure.get_suptitle()) == (outputs == 9)
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, -1e150, 1e150])

@@ -136,16 +136,16 @@ def save(figure: "Picture", path: str | Path) -> None:
     write_whole(Path(path), png)
 
 
-def _label(text: str) -> str:
+def _label(text: str, most: int = LONGEST_NAME) -> str:
     """Return a name as Matplotlib draws it unchanged: without mathematics, and with bytes that are no letters escaped.
 
     A folder's name may have such bytes, and Matplotlib refuses them.
     """
-    return _visible(text).replace("$", r"\$")
+    return _visible(text, most).replace("$", r"\$")
 
 
-def _visible(text: str) -> str:
-    text = text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME // 2]}...{text[-LONGEST_NAME // 2 :]}"
+def _visible(text: str, most: int = LONGEST_NAME) -> str:
+    text = text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -346,13 +346,13 @@ def draw_predictions(
         low, high = min(ends), max(ends)
         margin = 0.04 * (high - low) or max(abs(low), 1.0) * 0.04
         limits = low - margin, high + margin
-        axes.plot(limits, limits, color="#777777", linewidth=1, linestyle="--", zorder=1)
+        axes.plot(limits, limits, color=COLOURS[1], linewidth=1.2, linestyle="--", zorder=3)
         axes.scatter(true[:, i], predicted[:, i], color=COLOURS[0], zorder=2, **look)
         axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="true", ylabel="predicted")
-        axes.set_title(f"{_label(names[i])}: R² {r2s[i]:.4f}", fontsize=10)
+        axes.set_title(f"{_label(names[i], 24)}: R² {r2s[i]:.4f}", fontsize=10)
         axes.locator_params(nbins=6)
         _tidy(axes)
-    left_out = f", of the first {outputs} of {len(names)} outputs" if outputs < len(names) else ""
+    left_out = f"; the first {outputs} of {len(names)} outputs" if outputs < len(names) else ""
     figure.suptitle(f"{len(true)} test samples{left_out}", fontsize=11)
     return figure
 
@@ -391,6 +391,7 @@ def draw_labels(
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     _tidy(axes)
     axes.grid(visible=False, axis="y")
+    axes.set_axisbelow(True)
     return figure
 
 
