@@ -52,10 +52,15 @@ def read_arrays(
     class_names: Sequence[str] | None,
     standardize: bool | None,
     seed: int,
+    feature_names: Sequence[str],
 ) -> Arrays:
     """Read the arguments of `Dataset.from_arrays`, which documents them. Raises DatasetError."""
     xp = backend.xp
     features, raw = read_features("X", X, backend), on_host("y", y, backend)
+    if feature_names and len(feature_names) != (count := math.prod(features.shape[1:])):
+        raise DatasetError(
+            f"there are {len(feature_names)} for {count} features; give one each", setting="feature_names"
+        )
     task = guess_task(raw) if task is None else task
     if task not in TASKS:
         raise DatasetError(f"{task!r} is not known; choose one of {', '.join(TASKS)}", setting="task")
@@ -87,7 +92,7 @@ def read_arrays(
     preparation = (
         "bytes" if standardize is None and is_image else "unchanged" if standardize is False else "standardize"
     )
-    fitted = fit_standardization(features, backend) if preparation == "standardize" else ()
+    fitted = fit_standardization(features, backend, feature_names) if preparation == "standardize" else ()
     dtype = backend.dtype if task == "regression" else None
     train, held = (None if each is None else backend.asarray(each, dtype) for each in (labels, test_labels))
     return Arrays((features, train), (test_features, held), names, task, preparation, fitted)
@@ -311,10 +316,11 @@ def _check_labels(labels: np.ndarray, names: Sequence[str], task: str) -> None:
         _warn(f"y: the output {_some(constant)} is the same in all rows; check where the labels are read from")
 
 
-def fit_standardization(features: Array, backend: Backend) -> tuple[Array, Array]:
+def fit_standardization(features: Array, backend: Backend, names: Sequence[str] = ()) -> tuple[Array, Array]:
     """Return mean and standard deviation of each feature, (features,) each, on the device; 1 for a constant one.
 
-    Reads sums of PIECE rows from the device, so the same in float32 to some 1e-6. Warns of constant features.
+    Reads sums of PIECE rows from the device, so the same in float32 to some 1e-6. Warns of constant features, by
+    their names if there are any.
     """
     xp, (rows, *shape) = backend.xp, features.shape
     flat = xp.reshape(features, (rows, math.prod(shape)))
@@ -330,8 +336,11 @@ def fit_standardization(features: Array, backend: Backend) -> tuple[Array, Array
     least, most = sums(lambda x: xp.min(x, axis=0), zero), sums(lambda x: xp.max(x, axis=0), zero)
     constant = least.min(axis=0) == most.max(axis=0)
     if constant.any():
-        names = [_column([*map(int, np.unravel_index(i, shape))]) for i in np.flatnonzero(constant).tolist()]
-        _warn(f"X: {_some(names, quote=False)}: the same value in all training samples, from which nothing is learned")
+        which = [
+            f"column {names[i]!r:.60}" if names else _column([*map(int, np.unravel_index(i, shape))])
+            for i in np.flatnonzero(constant).tolist()
+        ]
+        _warn(f"X: {_some(which, quote=False)}: the same value in all training samples, from which nothing is learned")
     return shift, backend.asarray(np.where(constant, 1.0, np.sqrt(variance)), backend.dtype)
 
 

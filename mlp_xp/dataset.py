@@ -60,6 +60,7 @@ def encode(labels: Array, outputs: int, /, *, task: str, dtype: Any, device: Any
 
 
 UNNAMED = "unnamed"
+MOST_NAMES = 2**16  # of features that a model file can store
 
 
 class Origin(NamedTuple):
@@ -115,6 +116,7 @@ class Dataset(NamedTuple):
         class_names: Sequence[str] | None = None,
         standardize: bool | None = None,
         seed: int = 0,
+        feature_names: Sequence[str] | None = None,
     ) -> "Dataset":
         """Make a data set of features X and labels y, which may be NumPy arrays, lists, or on the backend's device.
 
@@ -129,15 +131,18 @@ class Dataset(NamedTuple):
         numbers, a name for each column. By default the distinct values in `y`, sorted, or the numbers of the columns.
         standardize: whether to subtract each feature's mean over the training set and divide by its standard
         deviation. By default all but images of bytes are, which are divided by 255. False: the features as they are.
-        backend: by default NumPy in float64.
+        backend: by default NumPy in float64. feature_names: of the columns of X, for warnings and `Model.predict`; by
+        default those of a table of pandas or another library that has `columns`.
 
         Bytes stay bytes on the device; everything else becomes the backend's floats. Raises DatasetError, which names
         the row and column of a value that is NaN or infinite, for arrays that do not fit together, and for a single
         class. Gives a DatasetWarning that names features which are constant, which a network cannot use.
         """
-        read = read_arrays(X, y, test, backend or open_backend(), task, class_names, standardize, seed)
+        features = getattr(X, "columns", ()) if feature_names is None else feature_names
+        columns = tuple(map(str, features)) if len(features) <= MOST_NAMES else ()
+        read = read_arrays(X, y, test, backend or open_backend(), task, class_names, standardize, seed, columns)
         prepare = Preparation(PREPARATIONS[read.preparation], read.fitted)
-        return Dataset(*read.train, *read.test, read.names, UNNAMED, prepare, read.task)
+        return Dataset(*read.train, *read.test, read.names, UNNAMED, prepare, read.task, feature_names=columns)
 
     def __repr__(self) -> str:
         count, *shape = self.train_images.shape

@@ -36,6 +36,13 @@ class Evaluation(NamedTuple):
     most 1. An output whose t are all equal counts as 1 if it is exact, else as 0."""
     rmse: float | None = None
     """Regression: the root of the mean squared error, mean over the outputs."""
+    label_accuracies: tuple[float, ...] = ()
+    """Labels: the accuracy of each label alone. Their mean is `label_accuracy`."""
+    r2s: tuple[float, ...] = ()
+    """Regression: R² of each output alone."""
+    rmses: tuple[float, ...] = ()
+    samples: int = 0
+    """How many there are."""
 
     @property
     def score(self) -> float:
@@ -138,26 +145,30 @@ def _score(logits: Array, labels: Array, task: str, backend: Backend) -> Evaluat
     targets = encode(labels, outputs, task=task, dtype=logits.dtype, device=backend.device, xp=xp)
     loss = float(xp.mean(LOSSES[task].loss(logits, targets, xp=xp)))
     if task == "regression":
-        return Evaluation(loss, None, None, *_r2_and_rmse(logits, targets, backend))
+        r2, rmse = _r2_and_rmse(logits, targets, backend)
+        means = float(np.mean(r2)), float(np.mean(rmse))
+        return Evaluation(loss, None, None, *means, r2s=tuple(r2.tolist()), rmses=tuple(rmse.tolist()), samples=samples)
     if task == "labels":
         right = (logits > 0) == (targets > 0)
-        shares = (_count(xp.all(right, axis=1), backend) / samples, _count(right, backend) / (samples * outputs))
-        return Evaluation(loss, *shares)
+        counts = backend.to_numpy(xp.sum(xp.astype(right, xp.int64), axis=0))
+        shares = _count(xp.all(right, axis=1), backend) / samples, int(counts.sum()) / (samples * outputs)
+        return Evaluation(loss, *shares, label_accuracies=tuple((counts / samples).tolist()), samples=samples)
     correct = xp.astype(xp.argmax(logits, axis=1), xp.int64) == xp.astype(labels, xp.int64)
-    return Evaluation(loss, _count(correct, backend) / samples)
+    return Evaluation(loss, _count(correct, backend) / samples, samples=samples)
 
 
 def _count(which: Array, backend: Backend) -> int:
     return int(backend.xp.sum(backend.xp.astype(which, backend.xp.int64)))
 
 
-def _r2_and_rmse(outputs: Array, targets: Array, backend: Backend) -> tuple[float, float]:
+def _r2_and_rmse(outputs: Array, targets: Array, backend: Backend) -> tuple[np.ndarray, np.ndarray]:
+    """Return R² and RMSE of each output, float64 (outputs,) each, on the host."""
     xp = backend.xp
     error, centred = outputs - targets, targets - xp.mean(targets, axis=0)
     residual, total = (backend.to_numpy(xp.sum(x * x, axis=0)).astype(np.float64) for x in (error, centred))
     with np.errstate(divide="ignore", invalid="ignore"):
         r2 = np.where(total > 0, 1 - residual / total, residual == 0)
-    return float(np.mean(r2)), float(np.mean(np.sqrt(residual / outputs.shape[0])))
+    return r2, np.sqrt(residual / outputs.shape[0])
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:

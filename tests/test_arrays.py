@@ -345,7 +345,8 @@ def test_a_run_goes_on_to_the_same_bits_and_is_drawn(task, test, tmp_path, monke
     for one, other in zip(arrays_of(last.network, np.array), arrays_of(expected.network, np.array), strict=True):
         np.testing.assert_array_equal(one, other)
     names = [path.name for path in plot_run(tmp_path / "cut", data=dataset)]
-    assert names == ["curves.png"] + ["confusion.png"] * (task == "classes" and test is not None)
+    of_task = {"classes": "confusion.png", "labels": "labels.png", "regression": "predictions.png"}[task]
+    assert names == ["curves.png"] + [of_task] * (test is not None)
     for record in read_metrics(tmp_path / "cut"):
         assert ("test_loss" in record) == (test is not None)
         assert ("accuracy" in record) == (test is not None and task != "regression")

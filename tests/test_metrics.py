@@ -9,7 +9,7 @@ import mlp_xp.metrics
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.dataset import Preparation, flatten_and_scale
 from mlp_xp.errors import MlpXpError
-from mlp_xp.metrics import confusion_matrix, evaluate, percent, predict, predict_logits
+from mlp_xp.metrics import Evaluation, confusion_matrix, evaluate, percent, predict, predict_logits
 from mlp_xp.network import Layer, Network
 
 SIZE = 12
@@ -68,8 +68,8 @@ def test_any_number_of_images_at_once_gives_the_same(images_at_once, backend):
     expected = plain_logits(HOST.test_images)
     assert_close(logits, expected, backend, rtol=rounding, atol=rounding)
     result = evaluate(network, dataset.test_images, dataset.test_labels, activation="sigmoid", backend=backend)
-    loss, accuracy, *others = result
-    assert others == [None, None, None]
+    loss, accuracy = result[:2]
+    assert result == Evaluation(loss, accuracy, samples=103)
     assert result.score == accuracy
     p = plain_probabilities(expected)
     assert_near(loss, -np.log(p[np.arange(103), HOST.test_labels]).mean(), rounding)

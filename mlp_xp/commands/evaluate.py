@@ -10,22 +10,23 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
-from mlp_xp.api import EnsembleEvaluation, evaluate_ensemble, evaluate_run
+from mlp_xp.api import EnsembleEvaluation, evaluate_ensemble, evaluate_run, load_run
 from mlp_xp.commands.command_line import HELP, Positional, UsageError, parse
 from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.runs import print_table
-from mlp_xp.errors import MlpXpError, printable
-from mlp_xp.metrics import precision_and_recall
+from mlp_xp.dataset import described
+from mlp_xp.errors import printable
+from mlp_xp.metrics import Evaluation, precision_and_recall
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.table import is_sweep, labels, read_row
-from mlp_xp.show.terminal import plain_console, say, thousands
+from mlp_xp.show.terminal import described_result, plain_console, say
 
 NAME_WIDTH = 16
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Evaluate a run's network on the test set, in total and for each class.
+    """Evaluate a run's network on the test set, in total and for each class, label or output.
 
     Of several runs, or a sweep, evaluate each, and the ensemble, whose probabilities are the mean of theirs.
     """
@@ -50,7 +51,8 @@ def main() -> None:
     first, console = arguments.run_dirs[0], plain_console()
     where = (arguments.backend, arguments.device)
     several = len(arguments.run_dirs) > 1 or is_sweep(first)
-    with naming_option(run=None if arguments.data_dir else members_of([first])[0]):
+    member = members_of([first])[0]
+    with naming_option(run=None if arguments.data_dir else member):
         if several:
             evaluation = evaluate_ensemble(
                 arguments.run_dirs, *where, data=arguments.data_dir, cache_dir=arguments.cache_dir
@@ -60,17 +62,19 @@ def main() -> None:
             result, matrix, class_names = evaluate_run(
                 first, *where, data=arguments.data_dir, cache_dir=arguments.cache_dir
             )
-    if matrix is None or result.accuracy is None:
-        raise MlpXpError("the run's network has no classes; evaluate it with evaluate_run in Python")
     if several:
         show_runs(evaluation, console)
     class_names = tuple(map(printable, class_names))  # from a file that may be anybody's
-    images = thousands(int(matrix.sum()))
-    say(console, f"{100 * result.accuracy:.2f} % of {images} test images right, loss {result.loss:.4f}\n")
-    console.print(class_table(matrix, class_names))
+    shape = load_run(member).image_shape
+    say(console, f"{described_result(result, shape)}\n")
+    if matrix is None:
+        console.print(output_table(result, class_names))
+        return
+    inputs = described(shape).split()[0]  # images or samples
+    console.print(class_table(matrix, class_names, inputs))
     absent = [name for name, images_of in zip(class_names, matrix.sum(axis=1), strict=True) if not images_of]
     if absent:
-        say(console, f"\nno test images of: {', '.join(absent)}")
+        say(console, f"\nno test {inputs} of: {', '.join(absent)}")
     say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
     for line in confusion_lines(matrix, class_names, console.width):
         console.print(line, soft_wrap=True)
@@ -88,19 +92,37 @@ def show_runs(evaluation: EnsembleEvaluation, console: Console) -> None:
     say(console, "\nthe ensemble:")
 
 
-def class_table(matrix: np.ndarray, class_names: Sequence[str]) -> Table:
+def class_table(matrix: np.ndarray, class_names: Sequence[str], inputs: str = "images") -> Table:
     """Return a table of precision and recall for each class with images, from a confusion matrix (n, n).
 
-    The precision of a class that was never predicted is a dash.
+    The precision of a class that was never predicted is a dash. inputs: images, or what else is classified.
     """
-    table = Table(box=None, pad_edge=False)
-    table.add_column("class", no_wrap=True)
-    for heading in ("images", "precision", "recall"):
-        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    table = _table("class", inputs, "precision", "recall")
     precision, recall = precision_and_recall(matrix)
     for name, images_of, p, r in zip(class_names, matrix.sum(axis=1), precision, recall, strict=True):
         if images_of:
             table.add_row(name, str(images_of), "-" if np.isnan(p) else f"{p:.4f}", f"{r:.4f}")
+    return table
+
+
+def output_table(result: Evaluation, names: Sequence[str]) -> Table:
+    """Return a table of the accuracy of each label, or of R² and the root mean squared error of each output."""
+    if result.label_accuracies:
+        table = _table("label", "accuracy")
+        for name, accuracy in zip(names, result.label_accuracies, strict=True):
+            table.add_row(name, f"{accuracy:.4f}")
+        return table
+    table = _table("output", "R²", "RMSE")
+    for name, r2, rmse in zip(names, result.r2s, result.rmses, strict=True):
+        table.add_row(name, f"{r2:.4f}", f"{rmse:.4g}")
+    return table
+
+
+def _table(first: str, *headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
     return table
 
 

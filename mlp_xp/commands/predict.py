@@ -28,7 +28,7 @@ SHADES = " .:-=+*#%@"
 
 @dataclass(frozen=True)
 class Arguments:
-    """Classify pictures, or the rows of a table, with the network of a run; print the most probable classes.
+    """Predict classes, labels or numbers from pictures, or from the rows of a table, with the network of a run.
 
     Further runs before the pictures, or a sweep, make an ensemble, whose probabilities are the mean of those of its
     runs.
@@ -41,10 +41,11 @@ class Arguments:
     show: bool = False
     """Print each picture as the network sees it. Look at this first if the network gets a picture wrong."""
     json: bool = False
-    """Print one JSON object per picture or row, with the probabilities of all classes; of an ensemble, of its runs
-    too."""
+    """Print one JSON object per picture or row, with the probabilities of all classes or labels, or the numbers; of an
+    ensemble, of its runs too."""
     csv: bool = False
-    """Print a table in CSV, with a line per picture or row, and the probabilities of all classes."""
+    """Print a table in CSV, with a line per picture or row, and the probabilities of all classes or labels, or the
+    numbers."""
     backend: str = "numpy"
     """numpy, cupy, jax, torch, array-api-strict, or `module:namespace`."""
     device: str | None = None
@@ -161,7 +162,9 @@ def _record(row: np.ndarray, class_names: Sequence[str], task: str) -> dict[str,
     by_name = dict(zip(class_names, row.tolist(), strict=True))
     if task == "classes":
         return {"class": class_names[int(np.argmax(row))], "probabilities": by_name}
-    return {"outputs" if task == "regression" else "probabilities": by_name}
+    if task == "labels":
+        return {"labels": [name for name, share in by_name.items() if share > 0.5], "probabilities": by_name}
+    return {"outputs": by_name}
 
 
 def _answers(row: np.ndarray, class_names: Sequence[str], task: str, count: int) -> str:

@@ -287,9 +287,8 @@ def train(
     with stop.printing():
         terminal.say(console, f"\n{terminal.summary(event.report, dataset)}")
         if event.position.best:
-            terminal.say(
-                console, terminal.selected(event.position.best, event.position.epoch, settings.train, dataset.task)
-            )
+            best, epoch = event.position.best, event.position.epoch
+            terminal.say(console, terminal.selected(best, epoch, settings.train, dataset))
     draw_pictures(folder, dataset, backend, console, stop)
     if stop.error:
         raise stop.error_at(f"after the end of the training; the run in {str(folder)!r} is complete")

@@ -124,10 +124,16 @@ def _load_own(path: Path, backend: Backend | None, origin: Origin) -> Dataset:
     data = read_own_data(path, label=origin.label, picture_size=origin.picture_size)
     test = data.test or origin.test_fraction or None
     task = origin.task or guess_task(data.train[1])
-    names = [origin.label] if origin.label and task == "regression" else data.class_names
+    names = [origin.label] if origin.label and task != "classes" else data.class_names
     try:
         dataset = Dataset.from_arrays(
-            *data.train, test, backend=backend, task=task, class_names=names, seed=origin.split_seed
+            *data.train,
+            test,
+            backend=backend,
+            task=task,
+            class_names=names,
+            seed=origin.split_seed,
+            feature_names=data.feature_names,
         )
     except DatasetError as error:
         if error.setting == "test" and data.test is None:
@@ -138,9 +144,7 @@ def _load_own(path: Path, backend: Backend | None, origin: Origin) -> Dataset:
     train, test = dataset.train_images, dataset.test_images
     if test is not None and train.shape == test.shape and _equal(train, test, backend):
         raise DatasetError(f"{str(path)!r}: its test set is its training set: {NO_TEST}")
-    return dataset._replace(
-        name=str(path.absolute()), origin=origin, inputs=data.inputs, feature_names=data.feature_names or ()
-    )
+    return dataset._replace(name=str(path.absolute()), origin=origin, inputs=data.inputs)
 
 
 def find_file(folder: Path, part: str, content: str) -> Path:

@@ -103,4 +103,5 @@ class Mean:
         """Return loss and accuracy for labels, integers (n,)."""
         logarithms = self._sums - np.log(self.count)
         loss = -float(np.mean(logarithms[np.arange(len(labels)), labels]))
-        return Evaluation(loss, float(np.mean(np.argmax(logarithms, axis=1) == labels)))
+        accuracy = float(np.mean(np.argmax(logarithms, axis=1) == labels))
+        return Evaluation(loss, accuracy, samples=len(labels))

@@ -27,7 +27,7 @@ from mlp_xp.runs.settings import Settings, first_change, flatten, parse_settings
 from mlp_xp.threads import threads_chosen
 from mlp_xp.training import Best, Position, Report
 
-PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png")
+PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png", "predictions.png", "labels.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 # In the order in which a new run's files are put over those of an old one.

@@ -1,4 +1,4 @@
-"""Draw the pictures of a run from its folder: curves, confusion matrix, mistakes, weights."""
+"""Draw the pictures of a run from its folder: curves, confusion matrix, mistakes, weights, predictions, labels."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from mlp_xp.dataset import Dataset
 from mlp_xp.files import FileError
 from mlp_xp.metrics import confusion_matrix
 from mlp_xp.runs import run_folder, table
-from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.runs.checkpoints import evaluation_of, load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
 
@@ -24,7 +24,7 @@ def read_curves(folder: str | Path) -> plots.Curves:
         raise RunError(f"{str(folder / run_folder.CONFIG)!r}: is damaged: it has no field 'train_samples'; train again")
     closing = table.read_result(folder)
     reports = [*run_folder.read_metrics(folder), *([closing] if closing else [])]
-    return plots.Curves(folder.resolve().name, reports, record["train_samples"])
+    return plots.Curves(folder.resolve().name, reports, record["train_samples"], record.get("task", "classes"))
 
 
 def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[plots.Curves]:
@@ -34,10 +34,11 @@ def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[
 
 
 def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Path]:
-    """Draw curves.png, confusion.png, mistakes.png and weights.png into a run's folder, and return their paths.
+    """Draw the pictures of PICTURES into a run's folder, and return their paths.
 
-    Those that do not fit the data are left out: confusion.png and mistakes.png need classes and a test set, and
-    mistakes.png and weights.png images of one channel. dataset: arrays on the backend's device. Raises RunError if the
+    Those that do not fit the data are left out. With a test set, there are confusion.png and mistakes.png for classes,
+    predictions.png for regression, and labels.png for labels; mistakes.png and weights.png need images of one channel.
+    dataset: arrays on the backend's device. Raises RunError if the
     folder has no model, or one whose outputs are not finite, and PlotError if Matplotlib is not installed or broken, or
     the folder cannot be written: the run itself is complete and intact.
     """
@@ -62,12 +63,20 @@ def _figures(folder: Path, dataset: Dataset, backend: Backend) -> Iterator[Any]:
     """Yield the figures of PICTURES, or None for one that does not fit the data; each when the last one is written."""
     model = load_model(folder)
     names, is_image = model.class_names, len(model.image_shape) == 2
-    has_classes = dataset.test_images is not None and model.task == "classes"
-    if has_classes:
+    task = None if dataset.test_images is None else model.task
+    has_classes = task == "classes"
+    if task is not None:
         images, labels = backend.to_numpy(dataset.test_images), backend.to_numpy(dataset.test_labels)
-        probabilities = backend.to_numpy(model.outputs(dataset.test_images, backend))
-        matrix = confusion_matrix(labels, np.argmax(probabilities, axis=1), len(names))
+        outputs = backend.to_numpy(model.outputs(dataset.test_images, backend))
+    if has_classes:
+        matrix = confusion_matrix(labels, np.argmax(outputs, axis=1), len(names))
+    elif task is not None:
+        result = evaluation_of(model, dataset, backend)
     yield plots.draw_curves([read_curves(folder)])
     yield plots.draw_confusion(matrix, names) if has_classes else None
-    yield plots.draw_mistakes(images, labels, probabilities, names) if has_classes and is_image else None
+    yield plots.draw_mistakes(images, labels, outputs, names) if has_classes and is_image else None
     yield plots.draw_weights(model.network[0].weights, model.image_shape) if is_image else None
+    yield plots.draw_predictions(labels, outputs, result.r2s, names) if task == "regression" else None
+    share = np.mean(labels, axis=0, dtype=np.float64) if task == "labels" else np.empty(0)
+    commoner = np.maximum(share, 1 - share).tolist()
+    yield plots.draw_labels(result.label_accuracies, commoner, names) if task == "labels" else None

@@ -1,4 +1,4 @@
-"""Draw figures with Matplotlib: curves of runs, confusion, mistakes, weights, deviations between backends.
+"""Draw figures with Matplotlib: curves of runs, confusion, mistakes, weights, predictions, labels, deviations.
 
 Each function returns a figure, which a notebook displays and `save` writes. No function uses pyplot or other global
 state, and the caller's Matplotlib settings have no effect. Each raises PlotError for what a machine can cause: a
@@ -36,6 +36,7 @@ SCORES = {
     "validation_accuracy": "held-out accuracy",
     "validation_r2": "held-out R²",
 }
+LOSS_NAMES = {"regression": "half squared error"}  # of other tasks: cross-entropy
 LONGEST_NAME = 60  # characters that are drawn
 NAMES = {"matplotlib": ("Matplotlib", "matplotlib"), "PIL": ("Pillow", "pillow")}
 
@@ -55,6 +56,7 @@ class Curves(NamedTuple):
     """Reports as in metrics.jsonl."""
     samples: int
     """Training samples per epoch: a record is drawn at epoch * samples + sample."""
+    task: str = "classes"
 
 
 def _import_figure() -> Any:
@@ -134,16 +136,16 @@ def save(figure: "Picture", path: str | Path) -> None:
     write_whole(Path(path), png)
 
 
-def _label(text: str) -> str:
+def _label(text: str, most: int = LONGEST_NAME) -> str:
     """Return a name as Matplotlib draws it unchanged: without mathematics, and with bytes that are no letters escaped.
 
     A folder's name may have such bytes, and Matplotlib refuses them.
     """
-    return _visible(text).replace("$", r"\$")
+    return _visible(text, most).replace("$", r"\$")
 
 
-def _visible(text: str) -> str:
-    text = text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME // 2]}...{text[-LONGEST_NAME // 2 :]}"
+def _visible(text: str, most: int = LONGEST_NAME) -> str:
+    text = text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -156,48 +158,83 @@ def _tidy(axes: Any) -> None:
 def draw_curves(runs: Sequence[Curves]) -> "Picture":
     """Draw losses and accuracy (or R²) against samples seen, with the curves of all runs in the same axes.
 
-    The accuracy is that on the test set, or else on the held-out samples.
+    The accuracy is that on the test set, or else on the held-out samples; without either, only losses are drawn.
 
-    If there are later reports, the axis does not include the accuracy before training, which is far below them.
+    If there are later reports, the axis does not include the accuracy before training, which is far below them, nor an
+    R² below 0. A circle marks the network that validation kept.
     """
     names = ceil_divide(len(runs), 2)
-    figure = new_figure(8, 6.2 + 0.2 * names)
-    losses, accuracy = figure.subplots(2, 1, sharex=True)
-    labels, later, kinds_of_score = [], [], []
-    for i, (name, records, samples) in enumerate(runs):
-        name = _visible(name)
+    runs = [  # a Report has None where its record has nothing
+        run._replace(
+            records=[{key: value for key, value in record.items() if value is not None} for record in run.records]
+        )
+        for run in runs
+    ]
+    has_score = not any(run.records for run in runs) or any(
+        kind in each for run in runs for each in run.records for kind in SCORES
+    )
+    figure = new_figure(8, (6.2 if has_score else 3.8) + 0.2 * names)
+    panels = figure.subplots(1 + has_score, 1, sharex=True, squeeze=False)[:, 0]
+    losses, accuracy = panels[0], panels[-1]
+    percents = not runs or any(run.task != "regression" for run in runs)
+    labels, later, kinds_of_score, handles, kept_points = [], [], [], [], []
+    for i, (name, records, samples, task) in enumerate(runs):
+        name, last = _visible(name), records[-1] if records else {}
+        kept = last.get("kept_epoch")
+        if kept is not None and len(records) > 1:
+            # The figures of the end of the kept epoch again, which would be a jump at the end of the training.
+            records = records[:-1]
         # Runs with the same colour have different markers.
         look = {"color": COLOURS[i % len(COLOURS)], "linewidth": 1.3}
         marked = {**look, "marker": MARKERS[i // len(COLOURS) % len(MARKERS)], "markersize": 3.5}
         seen = [record["epoch"] * samples + record["sample"] for record in records]
-        kind = next((kind for kind in SCORES if any(kind in record for record in records)), "accuracy")
+        kind = next(
+            (kind for kind in SCORES if any(kind in record for record in records)),
+            "r2" if task == "regression" else "accuracy",
+        )
         kinds_of_score.append(SCORES[kind])
-        scored = [(at, 100 * record[kind]) for at, record in zip(seen, records, strict=True) if kind in record]
+        scale = 100 if percents else 1
+        if kept is not None and kind in last:
+            circle = {"marker": "o", "markersize": 10, "fillstyle": "none", "color": look["color"]}
+            kept_points.append(((kept + 1) * samples, scale * last[kind], circle))
+        scored = [(at, scale * record[kind]) for at, record in zip(seen, records, strict=True) if kind in record]
         share = [value for _, value in scored]
         losses.plot(seen, [record["train_loss"] for record in records], linestyle="--", **look)
-        losses.plot(seen, [record.get("test_loss", np.nan) for record in records], **marked)
-        accuracy.plot([at for at, _ in scored], share, label=name, **marked)
-        labels.append(
-            f"{name} ({share[-1]:.2f} %)" if share else f"{name} (no {SCORES[kind] if seen else 'report'} yet)"
-        )
+        handles += losses.plot(seen, [record.get("test_loss", np.nan) for record in records], **marked)
+        if has_score:
+            accuracy.plot([at for at, _ in scored], share, label=name, **marked)
+        shown = f"no {SCORES[kind] if has_score else 'test set'}" if seen else "no report yet"
+        if share:
+            final = scale * last.get(kind, share[-1] / scale)
+            shown = f"{final:.2f} %" if percents else f"{final:.4f}"
+            shown += "" if kept is None else f", of epoch {kept}"
+        labels.append(f"{name} ({shown})")
         later += [value for at, value in scored if at > 0]
-    losses.set(ylabel="loss" if "R²" in "".join(kinds_of_score) else "cross-entropy loss (nats)", yscale="log")
+    for at, value, circle in kept_points:
+        accuracy.plot(at, value, **circle)
+    of_losses = {LOSS_NAMES.get(run.task, "cross-entropy loss (nats)") for run in runs}
+    losses.set(ylabel="loss" if len(of_losses) > 1 else "".join(of_losses), yscale="log")
     losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     losses.yaxis.set_major_formatter("{x:.3g}")
     losses.yaxis.set_minor_formatter("")
     wanted = " or ".join(dict.fromkeys(kinds_of_score)) or SCORES["accuracy"]
-    accuracy.set(ylabel=f"{wanted} (%)", xlabel="training samples seen")
+    if has_score:
+        accuracy.set(ylabel=f"{wanted} (%)" if percents else wanted)
+    accuracy.set(xlabel="training samples seen")
     accuracy.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", " "))
     if later:
-        margin = 0.05 * (max(later) - min(later)) + 0.5
-        accuracy.set_ylim(min(later) - margin, max(later) + margin)
-    kinds = [losses.plot([], [], color="#555555", linestyle=style)[0] for style in ("--", "-")]
-    losses.legend(kinds, ["training, mean since the last report", "test"], frameon=False, fontsize=9)
-    legend = figure.legend(accuracy.lines, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+        highest = max(later)
+        lowest = min(later) if percents or highest < 0 else max(min(later), 0)
+        margin = 0.05 * (highest - lowest) + (0.5 if percents else 0.005)
+        accuracy.set_ylim(lowest - margin, highest + margin)
+    has_test = not any(run.records for run in runs) or any("test_loss" in each for run in runs for each in run.records)
+    kinds = [losses.plot([], [], color="#555555", linestyle=style)[0] for style in ("--", "-")[: 1 + has_test]]
+    losses.legend(kinds, ["training, mean since the last report", "test"][: 1 + has_test], frameon=False, fontsize=9)
+    legend = figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     for text in legend.get_texts():
         text.set_parse_math(False)
-    _tidy(losses)
-    _tidy(accuracy)
+    for axes in panels:
+        _tidy(axes)
     return figure
 
 
@@ -217,7 +254,7 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
     norm = PowerNorm(0.5, vmin=0, vmax=max(1.0, float(np.nanmax(wrong, initial=0))))
     shown = axes.imshow(wrong, cmap="Blues", norm=norm)
     whole = MaxNLocator(integer=True)
-    figure.colorbar(shown, ax=axes, label="misclassified images", shrink=0.8, ticks=whole)
+    figure.colorbar(shown, ax=axes, label="misclassified", shrink=0.8, ticks=whole)
     for (row, column), count in np.ndenumerate(matrix):
         if count:
             dark = row != column and norm(count) > 0.6
@@ -284,6 +321,77 @@ def draw_weights(weights: np.ndarray, image_shape: tuple[int, ...], *, most: int
         grid.flat[i].imshow(image, cmap="PuOr_r", vmin=-largest, vmax=largest)
     figure.colorbar(grid.flat[0].images[0], ax=grid, label="weight", shrink=0.8)
     figure.suptitle(f"first-layer weights of {units} of {weights.shape[1]} units", fontsize=10)
+    return figure
+
+
+@drawing()
+def draw_predictions(
+    true: np.ndarray, predicted: np.ndarray, r2s: Sequence[float], names: Sequence[str], *, most: int = 6
+) -> "Picture":
+    """Draw predicted against true numbers, (n, outputs) each, with a panel for each of at most `most` outputs.
+
+    r2s: of each output. A perfect prediction lies on the diagonal.
+    """
+    outputs = min(len(names), most)
+    columns = min(outputs, 3)
+    rows = ceil_divide(outputs, columns)
+    figure = new_figure(3.6 * columns + 0.6, 3.7 * rows + 0.4)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[outputs:]:
+        axes.set_axis_off()
+    # The more points, the fainter each: 20 000 of them still show where most are.
+    look = {"s": 14, "alpha": float(np.clip(20 / len(true) ** 0.5, 0.05, 0.8)), "linewidths": 0}
+    for i, axes in zip(range(outputs), grid.flat, strict=False):
+        ends = [float(end(values[:, i])) for end in (np.min, np.max) for values in (true, predicted)]
+        low, high = min(ends), max(ends)
+        margin = 0.04 * (high - low) or max(abs(low), 1.0) * 0.04
+        limits = low - margin, high + margin
+        axes.plot(limits, limits, color=COLOURS[1], linewidth=1.2, linestyle="--", zorder=3)
+        axes.scatter(true[:, i], predicted[:, i], color=COLOURS[0], zorder=2, **look)
+        axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="true", ylabel="predicted")
+        axes.set_title(f"{_label(names[i], 24)}: R² {r2s[i]:.4f}", fontsize=10)
+        axes.locator_params(nbins=6)
+        _tidy(axes)
+    left_out = f"; the first {outputs} of {len(names)} outputs" if outputs < len(names) else ""
+    figure.suptitle(f"{len(true)} test samples{left_out}", fontsize=11)
+    return figure
+
+
+@drawing()
+def draw_labels(
+    accuracies: Sequence[float], commoner: Sequence[float], names: Sequence[str], *, most: int = 40
+) -> "Picture":
+    """Draw the accuracy of each label in [0, 1] as a bar, for at most `most` labels, the least accurate.
+
+    commoner: the accuracy of always saying the commoner of 0 and 1, drawn as a mark on the bar.
+    """
+    chosen = sorted(np.argsort(accuracies, kind="stable")[:most].tolist())
+    figure = new_figure(7, 1.6 + 0.28 * len(chosen))
+    axes = figure.subplots()
+    places = range(len(chosen))
+    shares = [100 * accuracies[i] for i in chosen]
+    axes.barh(places, shares, color=COLOURS[4], height=0.7, label="the network")
+    marks = [100 * commoner[i] for i in chosen]
+    look: dict[str, Any] = {
+        "color": "black",
+        "marker": "|",
+        "markersize": 11,
+        "markeredgewidth": 2,
+        "linestyle": "none",
+    }
+    axes.plot(marks, places, label="always the commoner of 0 and 1", **look)
+    for place, share in zip(places, shares, strict=True):
+        axes.text(101, place, f"{share:.2f}", va="center", fontsize=8)
+    axes.set_yticks(places, [_label(names[i]) for i in chosen], fontsize=9)
+    axes.set(xlim=(0, 112), xlabel="test samples with the label right (%)")
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_ylim(len(chosen) - 0.5, -0.5)
+    which = f"the least accurate {len(chosen)} of {len(names)} labels" if len(chosen) < len(names) else "each label"
+    axes.set_title(f"{which}; mean {100 * float(np.mean(accuracies)):.2f} %", fontsize=10)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    _tidy(axes)
+    axes.grid(visible=False, axis="y")
+    axes.set_axisbelow(True)
     return figure
 
 

@@ -126,13 +126,15 @@ def summary(report: Report, dataset: Dataset) -> str:
     if report.test_loss is None:
         result = f"training loss {report.train_loss:.4f}; there is no test set"
     else:
-        figures = Evaluation(report.test_loss, report.accuracy, report.label_accuracy, report.r2, report.rmse)
-        result = described_result(figures, dataset.test_images.shape[0], dataset.test_images.shape[1:])
+        samples, *shape = dataset.test_images.shape
+        figures = report.accuracy, report.label_accuracy, report.r2, report.rmse
+        result = described_result(Evaluation(report.test_loss, *figures, samples=samples), shape)
     return f"trained in {report.seconds:.1f} s; {result}"
 
 
-def described_result(result: Evaluation, samples: int, shape: Sequence[int]) -> str:
-    """Describe the figures of a test set of so many samples, each of this shape."""
+def described_result(result: Evaluation, shape: Sequence[int]) -> str:
+    """Describe the figures of a test set whose samples have this shape each."""
+    samples = result.samples
     if result.accuracy is None:
         return f"R² {result.r2:.4f}, root mean squared error {result.rmse:.4g} on {thousands(samples)} test samples"
     text = f"{100 * result.accuracy:.2f} % of {thousands(samples)} test {described(shape).split()[0]} right"
@@ -141,15 +143,14 @@ def described_result(result: Evaluation, samples: int, shape: Sequence[int]) -> 
     return f"{text}, loss {result.loss:.4f}"
 
 
-def selected(best: Best, last_epoch: int, config: TrainConfig, task: str = "classes") -> str:
+def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset) -> str:
     """Describe in one line which network validation selected."""
     early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
-    images = thousands(config.validation)
-    if task == "regression":
-        return f"kept the network of epoch {best.epoch}: R² {best.accuracy:.4f} on {images} held-out samples{early}"
-    return (
-        f"kept the network of epoch {best.epoch}: {100 * best.accuracy:.2f} % of {images} held-out images right{early}"
-    )
+    held_out = f"{thousands(config.validation)} held-out {described(dataset.train_images.shape[1:]).split()[0]}"
+    if dataset.task == "regression":
+        return f"kept the network of epoch {best.epoch}: R² {best.accuracy:.4f} on {held_out}{early}"
+    labels = " in all labels" if dataset.task == "labels" else ""
+    return f"kept the network of epoch {best.epoch}: {100 * best.accuracy:.2f} % of {held_out} right{labels}{early}"
 
 
 class _Speed(ProgressColumn):
