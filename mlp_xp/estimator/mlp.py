@@ -455,11 +455,13 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of the classes in `classes_`, or of each of several labels, (n, classes)."""
+        check_is_fitted(self)
         X, outputs, backend = self._outputs(X, "predict_proba", PROBABILITIES[self._task])
         return self._like(outputs, backend, X)
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithms of `predict_proba`, which are finite even where a probability underflows to 0."""
+        check_is_fitted(self)
         X, outputs, backend = self._outputs(X, "predict_log_proba", LOG_PROBABILITIES[self._task])
         return self._like(outputs, backend, X)
 
