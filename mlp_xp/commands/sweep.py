@@ -76,10 +76,24 @@ class Arguments(Source):
 class StopAtOnce(Stop):
     """Of a sweep on a cluster, whose members cannot be asked to save."""
 
+    waits = False
+
     def handle(self, number: int, frame: FrameType | None) -> None:
         """End the command."""
         super().handle(number, frame)
-        raise self.error_at(f"before the end; what is done is kept, and {ON}")
+        if not self.waits:
+            raise self.error_at(f"before the end; what is done is kept, and {ON}")
+
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Let a signal wait for the end of the block."""
+        self.waits, before = True, self.signal
+        try:
+            yield
+        finally:
+            self.waits = False
+        if self.signal and not before:
+            raise self.error_at(f"before the end; what is done is kept, and {ON}")
 
 
 class Standing:
@@ -162,7 +176,10 @@ def show(plan: Plan, folder: Path, how: How) -> int:
 
     say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), show_downloads(console) as progress:
-        endings = run(plan, folder, how, stop=lambda: bool(stop), say=say, opened=opened, progress=progress)
+        whole = stop.held_back if isinstance(stop, StopAtOnce) else contextlib.nullcontext
+        endings = run(
+            plan, folder, how, stop=lambda: bool(stop), say=say, opened=opened, whole=whole, progress=progress
+        )
         with contextlib.closing(endings), contextlib.closing(watch(endings, standing, console)) as watched:
             for ending in watched:
                 standing.add(ending)

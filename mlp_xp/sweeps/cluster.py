@@ -105,18 +105,25 @@ def _ray(place: str) -> Iterator[tuple[Start, int]]:
         raise ClusterError(f"no Ray cluster answers at {place!r:.80}; check the address", setting="cluster") from error
     register()
     number = int(ray.cluster_resources().get("CPU", 1))
+    lost = ray_losses(ray.exceptions)
 
     def start(work: Work, arrays: list[np.ndarray]) -> Iterator[Ending]:
         # Ray's back end returns results only when all tasks are done: so that not all is lost by an interruption, it
         # gets few at a time.
         work = iter(work)
         while group := [*itertools.islice(work, ROUND * number)]:
-            yield from _endings(group, (ray.exceptions.RayError,), "ray", return_as="list")
+            yield from _endings(group, lost, "ray", return_as="list")
 
     try:
         yield start, number
     finally:
         ray.shutdown()
+
+
+def ray_losses(errors: Any) -> tuple[type[BaseException], ...]:
+    """Return Ray's exceptions for a lost worker. Their common base class is also that of an error in a member."""
+    names = ("RayActorError", "WorkerCrashedError", "NodeDiedError", "ObjectLostError", "OutOfMemoryError")
+    return tuple(getattr(errors, name) for name in (*names, "LocalRayletDiedError", "RaySystemError"))
 
 
 def quiet_joblib() -> None:
