@@ -265,6 +265,17 @@ def test_a_sweep_of_the_library_is_checked_when_it_is_called(data_dir, tmp_path)
     assert not (tmp_path / "s").exists()
 
 
+def test_the_library_takes_the_settings_of_training_alone(data_dir, tmp_path):
+    import mlp_xp
+
+    with pytest.raises(mlp_xp.errors.MlpXpError, match=r"base: .* is neither Settings nor a TrainConfig"):
+        mlp_xp.sweep({"seed": [1, 2]}, {"epochs": 1})
+    config = mlp_xp.TrainConfig(epochs=1, hidden=(4,), batch_size=50)
+    values = {"seed": [1, 2], "data_dir": [str(data_dir)]}
+    assert [each.state for each in mlp_xp.sweep(values, config, sweep_dir=tmp_path / "s")] == ["finished"] * 2
+    assert read_index(tmp_path / "s").base.train == config
+
+
 def test_the_callers_environment_stays_as_it_is(done, data_dir, monkeypatch):
     monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
     before = dict(os.environ)
