@@ -254,7 +254,7 @@ def test_the_same_command_repeats_nothing(whole, data_dir):
     before = state_of_files(folder)
     again = call("sweep", *arguments(data_dir, folder, *WORDS))
     assert again.code == 1, again
-    assert "8 of all before this command" in again.out
+    assert "8 of them before this command" in again.out
     assert state_of_files(folder) == before
 
 
@@ -263,7 +263,7 @@ def test_failed_members_are_tried_again_on_request(whole, data_dir):
     before = state_of_files(folder / "members" / GOOD[0])
     again = call("sweep", *arguments(data_dir, folder, *WORDS, "--retry-failed"))
     assert again.code == 1, again
-    assert "4 of all before this command" in again.out
+    assert "4 of them before this command" in again.out
     assert {*read_endings(folder)} == {*BAD}
     assert state_of_files(folder / "members" / GOOD[0]) == before
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import assert_same_run, call
+from helpers import assert_one_line, assert_same_run, call
 from test_sweep import SMALL, TOO_FAST, arguments, run_of
 
 from mlp_xp.commands.sweep import StopAtOnce
@@ -158,7 +158,7 @@ def test_a_run_that_was_received_but_not_put_in_place_is_kept(done, data_dir):
     (done / "members" / ".0001" / "result.json").unlink()
     outcome = call("sweep", *arguments(data_dir, done, "--hidden", 4, "--seed", "0..1"))
     assert outcome.code == 0, outcome
-    assert "2 of all before this command" in outcome.out
+    assert "2 of them before this command" in outcome.out
     assert (run_of(done, "0000") / "result.json").read_bytes() == result
     assert sorted(path.name for path in (done / "members").iterdir()) == ["0000", "0001"]
 
@@ -282,3 +282,51 @@ def test_the_callers_environment_stays_as_it_is(done, data_dir, monkeypatch):
     assert call("sweep", *arguments(data_dir, done.with_name("t"), "--hidden", 4, "--seed", "0..1")).code == 0
     assert dict(os.environ) == before
     assert_same_run(run_of(done, "0000"), run_of(done.with_name("t"), "0000"))
+
+
+@pytest.mark.parametrize("content", [b"garbage" * 1000, b""])
+def test_a_damaged_study_is_one_line(content, trials, plan, data_dir, tmp_path):
+    folder = tmp_path / "s"
+    places.write_index(folder, plan, (trials.ask(),))
+    (folder / places.STUDY).write_bytes(content)
+    assert_one_line(go_on(folder, data_dir), 2, "optuna.db", "restore it from a copy")
+
+
+@pytest.mark.parametrize("file", ["result.json", "config.json"])
+def test_a_damaged_member_stops_no_other_and_is_no_success(file, done, data_dir):
+    (run_of(done, "0000") / file).write_text("{")
+    shutil.rmtree(run_of(done, "0001"))
+    outcome = call("sweep", *arguments(data_dir, done, "--hidden", 4, "--seed", "0..1"))
+    assert outcome.code == 1, outcome
+    assert f"{file}': is " in outcome.out + outcome.err
+    assert (run_of(done, "0001") / "result.json").exists()
+    assert (run_of(done, "0000") / file).read_text() == "{"
+
+
+def test_damaged_reports_of_a_member_cost_only_the_pictures(done, data_dir):
+    pytest.importorskip("matplotlib")
+    (run_of(done, "0000") / "metrics.jsonl").write_text("{\n")
+    outcome = call("sweep", *arguments(data_dir, done, "--hidden", 4, "--seed", "0..1"))
+    assert outcome.code == 0, outcome
+    assert "not drawn: " in outcome.out
+    assert "metrics.jsonl" in outcome.out
+
+
+def test_a_member_whose_files_are_damaged_says_what_to_do(done, data_dir):
+    run = run_of(done, "0000")
+    (run / "result.json").unlink()
+    (run / "checkpoint.safetensors").write_bytes(b"damaged")
+    words = arguments(data_dir, done, "--hidden", 4, "--seed", "0..1")
+    outcome = call("sweep", *words)
+    assert outcome.code == 1, outcome
+    assert f"remove {str(run)!r} and give --retry-failed" in read_endings(done)["0000"]["reason"]
+    shutil.rmtree(run)
+    assert call("sweep", *words, "--retry-failed").code == 0
+
+
+def test_no_more_processes_are_started_than_members_are_left(done, data_dir, monkeypatch):
+    shutil.rmtree(run_of(done, "0001"))
+    widths = []
+    monkeypatch.setattr(running, "_in_processes", lambda work, width: widths.append(width) or iter(()))
+    call("sweep", *arguments(data_dir, done, "--hidden", 4, "--seed", "0..1", "--jobs", 30))
+    assert widths == [1]

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from mlp_xp.commands.command_line import Positional, UsageError, Whole, parse, print_error
+from mlp_xp.commands.command_line import Condition, Positional, UsageError, parse, print_error
 from mlp_xp.errors import printable
 from mlp_xp.runs.table import (
     FINISHED,
@@ -58,7 +58,7 @@ class Arguments:
     sort: str | None = None
     """Sort by this column or setting, such as validation_accuracy, train_loss, seconds, date, learning_rate. Not by
     results on the test set."""
-    where: tuple[Whole, ...] = ()
+    where: tuple[Condition, ...] = ()
     """Only runs that meet these conditions, such as optimizer=adam 'learning_rate<0.1' state=finished."""
     summary: bool = False
     """One row per setting: mean, standard deviation and interval over its seeds."""

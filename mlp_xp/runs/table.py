@@ -62,8 +62,8 @@ class Row(NamedTuple):
     """All settings, flat, as in config.json; of a member that has not begun, those in sweep.json; empty if they cannot
     be read."""
     state: str
-    """finished: with a result; interrupted: without a result, but perhaps with reports; in use: a process trains it; failed, pruned
-    and not run: of members of a sweep; unreadable: missing or damaged files."""
+    """finished: with a result; interrupted: without a result, but perhaps with reports; in use: a process trains it;
+    failed, pruned and not run: of members of a sweep; unreadable: missing or damaged files."""
     reason: str = ""
     """Of a failed or unreadable run: the error. Of one in use: who uses it."""
     validation_accuracy: float | None = None

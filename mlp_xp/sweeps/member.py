@@ -18,6 +18,7 @@ from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError, file_errors
 from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.lock import InUseError
+from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
 from mlp_xp.sweeps.folder import FAILED, FINISHED, INTERRUPTED, PRUNED_STATE, read_result
 from mlp_xp.training import WARM_UP_EPOCH
@@ -97,6 +98,8 @@ def train_member(task: Task, *arrays: np.ndarray) -> Ending:
                 reason = reason.removesuffix(f"; {recording.what_is_kept(folder)}")
             # A disk that is full is no property of the member: the same command goes on when there is space.
             passing = isinstance(error, FileError | InUseError)
+            if type(error) is RunError and task.folder is not None:  # what is damaged fails again
+                reason += f"; to train it anew, remove {str(folder)!r} and give --retry-failed"
             ending = Ending(task.name, INTERRUPTED if passing else FAILED, error=type(error).__name__, reason=reason)
         if task.folder is None and folder is not None:
             files = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -95,9 +95,11 @@ def run(
             width = processes(plan, sources, how, say)
         index = held.enter_context(places.open_sweep(folder, plan))
         sweep = _Sweep(plan, folder, how, index.members)
+        earlier = [*sweep.earlier()]
+        width = max(1, min(width, plan.total - len(earlier)))
         opened(width)
         try:
-            yield from sweep.earlier()
+            yield from earlier
             if start:
                 endings = _on_cluster(sweep.tasks(sources, stop), start, sources, say, stop)
             else:
@@ -134,6 +136,7 @@ class _Sweep:
         if how.retry_failed:
             self.endings[places.FAILURES] = {}
         self.fault: Ending | None = None
+        self._earlier: set[str] = set()
         self._saved = time.monotonic()
 
     def earlier(self) -> Iterator[Ending]:
@@ -141,6 +144,7 @@ class _Sweep:
         for member in self.members.values():
             ending = self._ended(member)
             if ending is not None:
+                self._earlier.add(member.name)
                 if self.trials:
                     self._tell(ending)
                 yield ending
@@ -148,7 +152,10 @@ class _Sweep:
     def _ended(self, member: Member) -> Ending | None:
         facts: dict[str, Any] = {"settings": member.settings, "earlier": True}
         if places.is_finished(self.folder, member.name):
-            result = places.read_result(places.run_of(self.folder, member.name))
+            try:
+                result = places.read_result(places.run_of(self.folder, member.name))
+            except RunError as error:  # it is no success, but stops no other member
+                return Ending(member.name, places.FAILED, error=type(error).__name__, reason=str(error), **facts)
             return Ending(member.name, places.FINISHED, result, **facts)
         for file, state in ((places.FAILURES, places.FAILED), (places.PRUNED, places.PRUNED_STATE)):
             if member.name in self.endings[file]:
@@ -188,7 +195,7 @@ class _Sweep:
                 return {path.name: path.read_bytes() for path in found}
 
     def _left(self) -> Iterator[Member]:
-        yield from [member for member in self.members.values() if self._ended(member) is None]
+        yield from [member for member in self.members.values() if member.name not in self._earlier]
         while self.trials and len(self.members) < self.plan.total:
             member = self.trials.ask()
             settings_of(self.plan.base, member.settings)

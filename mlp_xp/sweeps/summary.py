@@ -76,7 +76,8 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
     """Summarise runs by their settings. names: the settings that vary; by default all in which the runs differ.
 
     A setting with failed or pruned members comes after those without: what remains of it, the members that did not
-    diverge or were better than most, is no fair sample. Members that have not run yet are merely missing. Runs whose settings cannot be read are in no group.
+    diverge or were better than most, is no fair sample. Members that have not run yet are merely missing. Runs whose
+    settings cannot be read are in no group.
     """
     names = differing(rows) if names is None else names
     keys = [name for name in names if name != SEED]

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.runs.records import RunError
-from mlp_xp.sweeps.folder import INDEX, PRUNED_STATE, STUDY
+from mlp_xp.sweeps.folder import ADVICE, INDEX, PRUNED_STATE, STUDY
 from mlp_xp.sweeps.grid import DIGITS, Member, Plan, Span, as_value, is_by_ratio, shown
 
 # Of a trial that repeats another one, which had failed: its number. Optuna never changes a trial that has ended.
@@ -26,22 +26,28 @@ class Trials:
             import optuna
         except ModuleNotFoundError as error:
             raise MlpXpError(f"Optuna {not_installed('optuna')}", setting="optuna") from error
+        from sqlalchemy.exc import SQLAlchemyError
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna, self._plan, self._folder = optuna, plan, folder
         # Several processes write to it; each waits for the others.
         wait = {"connect_args": {"timeout": 60}}
-        storage = optuna.storages.RDBStorage(f"sqlite:///{(folder / STUDY).resolve()}", engine_kwargs=wait)
-        self._study = optuna.create_study(
-            storage=storage,
-            study_name="sweep",
-            direction="maximize",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(n_warmup_steps=1),
-        )
-        for trial in self._study.get_trials(deepcopy=False):
-            # Optuna stores a trial, and then each of its parameters; a kill in between leaves it without some.
-            if not self._is_whole(trial) and not trial.state.is_finished():
-                self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        try:
+            storage = optuna.storages.RDBStorage(f"sqlite:///{(folder / STUDY).resolve()}", engine_kwargs=wait)
+            self._study = optuna.create_study(
+                storage=storage,
+                study_name="sweep",
+                direction="maximize",
+                load_if_exists=True,
+                pruner=optuna.pruners.MedianPruner(n_warmup_steps=1),
+            )
+            for trial in self._study.get_trials(deepcopy=False):
+                # Optuna stores a trial, and then each of its parameters; a kill in between leaves it without some.
+                if not self._is_whole(trial) and not trial.state.is_finished():
+                    self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+            reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            raise RunError(f"{str(folder / STUDY)!r}: cannot be used: {reason}; {ADVICE}") from error
         # Not the same random numbers again in a sweep that goes on.
         self._study.sampler = optuna.samplers.TPESampler(seed=plan.seed + len(self._study.get_trials(deepcopy=False)))
 
@@ -52,10 +58,7 @@ class Trials:
         """
         found = tuple(Member(f"{i:04d}", self._settings(each.params)) for i, each in enumerate(self._trials()))
         if found[: len(known)] != known:
-            raise RunError(
-                f"{str(self._folder / STUDY)!r} does not have the trials in {INDEX}; restore it from a copy, or start "
-                "the sweep in another folder"
-            )
+            raise RunError(f"{str(self._folder / STUDY)!r} does not have the trials in {INDEX}; {ADVICE}")
         return found
 
     def ask(self) -> Member:
