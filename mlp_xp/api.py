@@ -30,7 +30,7 @@ from mlp_xp.show.plots import PlotError, draw_curves, save
 from mlp_xp.sweeps.folder import default_folder
 from mlp_xp.sweeps.grid import make_plan
 from mlp_xp.sweeps.member import Ending
-from mlp_xp.sweeps.run import How, run
+from mlp_xp.sweeps.run import How, check, run
 from mlp_xp.training import Event, Report, trajectory
 
 
@@ -319,7 +319,7 @@ def plot_curves(run_dirs: Sequence[str | Path], output: str | Path) -> Path:
 
 def sweep(
     values: Mapping[str, Any],
-    base: Settings | str | None = None,
+    base: Settings | TrainConfig | str | None = None,
     *,
     sweep_dir: str | Path | None = None,
     random: int | None = None,
@@ -332,12 +332,13 @@ def sweep(
     retry_failed: bool = False,
     pictures: bool = False,
 ) -> Iterator[Ending]:
-    """Train many networks, and yield how each run ends, in the order in which they do.
+    """Return a generator that trains many networks, and yields how each run ends, in the order in which they do.
 
     values: for each setting its values, as in `{"seed": range(8), "learning_rate": [0.01, 0.1], "hidden": [64, (512,
     256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained. random:
     instead draw so many; optuna: instead let Optuna choose so many by their accuracy on held-out samples, and end bad
-    ones early. sampling_seed: of either. base: all other settings, or the name of a recipe.
+    ones early. sampling_seed: of either. base: all other settings, or those of training
+    alone, or the name of a recipe. The summary is written at the end, pictures are not: `plot` draws them.
 
     sweep_dir: the folder of the sweep, by default one below `runs` that depends on the settings. Members that have
     ended there are not trained again: their endings come first. If the generator is closed or its process is killed,
@@ -346,18 +347,25 @@ def sweep(
     dask://host:8786. cache_dir: as for `load_dataset`. retry_failed: train failed members again. pictures: draw those
     of every run.
 
+    Nothing is trained, read or written before the first ending is asked for; only the settings are checked at once.
+
     In a script, call this below `if __name__ == "__main__":` where the platform needs that to start processes.
 
-    Raises ConfigError, DatasetError, BackendError or ClusterError before anything is written, RunError for a folder
-    that is in use or belongs to something else, and FileError.
+    Raises ConfigError; the generator raises DatasetError, BackendError or ClusterError before anything is written,
+    RunError for a folder that is in use or belongs to something else, and FileError.
     """
     if isinstance(base, str):
         check_choice("base", base, RECIPES)
         base = RECIPES[base]
-    plan = make_plan(base or Settings(), values, samples=random, trials=optuna, seed=sampling_seed)
+    base = Settings() if base is None else Settings(train=base) if isinstance(base, TrainConfig) else base
+    if not isinstance(base, Settings):
+        raise MlpXpError(f"{base!r:.80} is neither Settings nor a TrainConfig nor a recipe's name", setting="base")
+    plan = make_plan(base, values, samples=random, trials=optuna, seed=sampling_seed)
     folder = default_folder(plan) if sweep_dir is None else _path(sweep_dir, "sweep_dir")
     cache = None if cache_dir is None else _path(cache_dir, "cache_dir")
-    yield from run(plan, folder, How(jobs, device_memory, cluster, cache, retry_failed, pictures))
+    how = How(jobs, device_memory, cluster, cache, retry_failed, pictures)
+    check(plan, how)
+    return run(plan, folder, how)
 
 
 def _path(given: str | Path, setting: str = "run_dir") -> Path:

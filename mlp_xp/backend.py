@@ -9,8 +9,8 @@ import os
 import re
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial, wraps
 from pathlib import Path
@@ -130,9 +130,17 @@ class Backend:
         return self.asarray(array) if self.share is None else self.share(array)
 
 
-def let_processes_share_devices() -> None:
+@contextmanager
+def processes_share_devices() -> Iterator[None]:
     """Let this process and those that it starts share a device: by default JAX takes most of the memory of a GPU."""
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    name = "XLA_PYTHON_CLIENT_PREALLOCATE"
+    given = name in os.environ
+    os.environ.setdefault(name, "false")
+    try:
+        yield
+    finally:
+        if not given:
+            os.environ.pop(name, None)
 
 
 def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "float64") -> Backend:

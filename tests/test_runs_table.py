@@ -110,6 +110,18 @@ def test_a_run_in_use_is_shown_as_that_and_its_lock_is_not_touched(runs):
     assert by_name(runs)["d"].state == "interrupted"
 
 
+def test_a_finished_run_is_finished_whoever_holds_its_folder(runs):
+    """Such as a process of another host that was killed right after it, of which nothing here can tell."""
+    (runs / "a" / ".lock").write_text("")
+    (runs / "a" / ".holder").write_text("17 another-host\n")
+    assert by_name(runs)["a"].state == "finished"
+
+
+def test_runs_with_several_layers_can_be_selected(runs):
+    outcome = call("runs", runs, "--where", "hidden=32,16", "state=finished", "--csv")
+    assert [line.split(",")[0] for line in outcome.out.splitlines()[1:]] == ["c"], outcome
+
+
 def test_members_of_a_sweep_have_the_states_of_the_sweep(tmp_path):
     members = [{"seed": i, "learning_rate": 0.5} for i in range(5)]
     failures = {"0001": {"error": "DivergenceError", "reason": "the loss is nan"}, "0002": "out of memory"}

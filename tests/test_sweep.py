@@ -32,12 +32,12 @@ from hypothesis import strategies as st
 
 import mlp_xp
 from mlp_xp.backend import BackendError, installed
-from mlp_xp.config import ConfigError
+from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings, read_settings
 from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.folder import read_endings, read_index, run_of
-from mlp_xp.sweeps.grid import MOST_MEMBERS, make_plan
+from mlp_xp.sweeps.grid import MOST_MEMBERS, examples, make_plan, parse_span
 
 pytest.importorskip("joblib")
 SMALL = {name: value for name, value in small_settings().items() if name != "hidden"}
@@ -168,6 +168,21 @@ def test_bad_input_is_refused_before_anything_is_written(words, parts, tmp_path,
     assert not (tmp_path / "s").exists()
 
 
+def test_the_largest_trial_that_optuna_may_choose_is_checked():
+    """Its memory depends on several settings together."""
+    values = {"hidden": "8..4096", "batch_size": [16, 8192], "seed": "0..9"}
+    plan = make_plan(replace(Settings(), train=TrainConfig(validation=100)), values, trials=3)
+    checked = [settings.train for _, settings in examples(plan)]
+    assert any((each.hidden, each.batch_size) == ((4096,), 8192) for each in checked)
+
+
+@pytest.mark.parametrize("word", ["5..5", "1..inf", "nan..1"])
+def test_what_is_wrong_with_a_range_is_said(word):
+    wrong = {"5..5": "has only one number; give 5 alone", "1..inf": "is not finite", "nan..1": "is not finite"}[word]
+    with pytest.raises(ConfigError, match=wrong):
+        parse_span(word, whole=word == "5..5")
+
+
 def test_values_of_the_library_are_checked_too():
     for values, setting in (({"sed": [1]}, "sed"), ({"seed": []}, "seed"), ({"seed": ["x"]}, "seed")):
         with pytest.raises(ConfigError) as caught:
@@ -239,7 +254,7 @@ def test_the_same_command_repeats_nothing(whole, data_dir):
     before = state_of_files(folder)
     again = call("sweep", *arguments(data_dir, folder, *WORDS))
     assert again.code == 1, again
-    assert "8 of all before this command" in again.out
+    assert "8 of them before this command" in again.out
     assert state_of_files(folder) == before
 
 
@@ -248,7 +263,7 @@ def test_failed_members_are_tried_again_on_request(whole, data_dir):
     before = state_of_files(folder / "members" / GOOD[0])
     again = call("sweep", *arguments(data_dir, folder, *WORDS, "--retry-failed"))
     assert again.code == 1, again
-    assert "4 of all before this command" in again.out
+    assert "4 of them before this command" in again.out
     assert {*read_endings(folder)} == {*BAD}
     assert state_of_files(folder / "members" / GOOD[0]) == before
 

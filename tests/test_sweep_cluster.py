@@ -23,6 +23,7 @@ class Cluster(NamedTuple):
     """A scheduler and its workers."""
 
     address: str
+    scheduler: subprocess.Popen
     workers: tuple[subprocess.Popen, ...]
 
 
@@ -41,7 +42,7 @@ def cluster(tmp_path) -> Iterator[Cluster]:
             command = [sys.executable, "-m", "dask", "worker", *common, "--nthreads", "1", "--no-nanny"]
             processes.append(subprocess.Popen(command, **quiet))
         address = json.loads(file.read_text())["address"].replace("tcp", "dask")
-        yield Cluster(address, tuple(processes[1:]))
+        yield Cluster(address, processes[0], tuple(processes[1:]))
     finally:
         for process in processes:
             process.kill()
@@ -89,6 +90,18 @@ def test_ctrl_c_ends_the_command_and_keeps_what_is_done(cluster, data_dir, tmp_p
         finish(process), 130, "interrupted before the end; what is done is kept, and the same command goes on"
     )
     assert_as_trained(folder, data_dir, tmp_path / "trained", "0000")
+
+
+def test_without_its_scheduler_the_command_ends_and_trains_nothing_here(cluster, data_dir, tmp_path):
+    folder = tmp_path / "s"
+    words = ["--hidden", 4, "--seed", "0..1", "--epochs", 5, 1_000_000, "--cluster", cluster.address]
+    process = start("sweep", *arguments(data_dir, folder, *words, epochs=None))
+    wait_until((run_of(folder, "0000") / "result.json").exists, process)
+    cluster.workers[0].kill()
+    cluster.scheduler.kill()
+    outcome = finish(process)
+    assert_one_line(outcome, 2, "--cluster: ", "the same command goes on")
+    assert not [path for path in (folder / "members").glob("*/config.json") if path.parent.name in ("0002", "0003")]
 
 
 def test_a_cluster_that_does_not_answer_is_refused_before_anything_is_written(data_dir, tmp_path, monkeypatch):

@@ -251,6 +251,12 @@ def _build(kind: Any, values: dict[str, Any]) -> Any:
     return kind(**{field.name: value_of(field.name) for field in dataclasses.fields(kind)})
 
 
+class Condition(str):
+    """A word such as `hidden=512,256`, which is not split at its commas."""
+
+    __slots__ = ()
+
+
 def _converter(option: Option) -> Callable[[str], Any]:
     """Return a function from a word to a value, or to a tuple for a field of several values: 64,32 means 64 32.
 
@@ -262,7 +268,7 @@ def _converter(option: Option) -> Callable[[str], Any]:
     )
 
     def convert(word: str) -> Any:
-        parts = word.split(",") if option.several and not issubclass(option.kind, Path) else [word]
+        parts = word.split(",") if option.several and not issubclass(option.kind, Path | Condition) else [word]
         if not word or (option.kind is str and not all(parts)):
             where = "is empty" if not word else f"{word!r} has an empty part"
             raise argparse.ArgumentTypeError(f"{where}; {remedy}")

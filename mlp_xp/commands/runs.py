@@ -16,10 +16,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from mlp_xp.commands.command_line import Positional, UsageError, parse, print_error
+from mlp_xp.commands.command_line import Condition, Positional, UsageError, parse, print_error
 from mlp_xp.errors import printable
 from mlp_xp.runs.table import (
-    FAILED,
     FINISHED,
     RESULTS,
     UNREADABLE,
@@ -34,7 +33,7 @@ from mlp_xp.runs.table import (
 )
 from mlp_xp.show.terminal import GLUE, plain_console, say
 from mlp_xp.sweeps.intervals import FEWEST, LEVEL, Spread
-from mlp_xp.sweeps.summary import RANKED_BY, Group, Summary, as_csv, as_json, summarise
+from mlp_xp.sweeps.summary import ENDED_EARLY, RANKED_BY, Group, Summary, as_csv, as_json, summarise
 
 DEFAULT = Path("runs")
 HEADS = {
@@ -59,7 +58,7 @@ class Arguments:
     sort: str | None = None
     """Sort by this column or setting, such as validation_accuracy, train_loss, seconds, date, learning_rate. Not by
     results on the test set."""
-    where: tuple[str, ...] = ()
+    where: tuple[Condition, ...] = ()
     """Only runs that meet these conditions, such as optimizer=adam 'learning_rate<0.1' state=finished."""
     summary: bool = False
     """One row per setting: mean, standard deviation and interval over its seeds."""
@@ -230,13 +229,13 @@ def show_summary(summary: Summary, console: Console) -> None:
         say(console, f"an interval needs {FEWEST} finished runs of a setting or more")
     if unfinished := [row for row in summary.rows if row.state != FINISHED]:
         say(console, f"{len(unfinished)} of {len(summary.rows)} runs are not finished, and do not count")
-    if summary.ranked and any(row.state == FAILED for row in summary.rows):
-        say(console, "settings with failed runs come last, because the runs that did not fail are no fair sample")
-    if summary.ranked:
-        best = summary.groups[0]
-        loss = f", loss {best.results['test_loss'].mean:.4f}" if "test_loss" in best.results else ""
-        right = f"{_percents(best.results['test_accuracy'])} of the test images right"
-        say(console, f"best: {printable(best.name)}: {right}{loss}")
+    if summary.ranked and any(row.state in ENDED_EARLY for row in summary.rows):
+        say(console, "settings with failed or pruned runs come last, because the others are no fair sample")
+    for group in summary.tested:
+        if "test_accuracy" in group.results:
+            loss = f", loss {group.results['test_loss'].mean:.4f}" if "test_loss" in group.results else ""
+            right = f"{_percents(group.results['test_accuracy'])} of the test images right"
+            say(console, f"{'best: ' if summary.ranked else ''}{printable(group.name)}: {right}{loss}")
 
 
 def _has(summary: Summary, quantity: str) -> bool:

@@ -17,10 +17,12 @@ from rich.progress import Progress as Bar
 from rich.progress import TextColumn
 from rich.table import Column
 
-from mlp_xp.commands.command_line import Swept, parse
+from mlp_xp.commands.command_line import Swept, parse, print_error
 from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.train import Source, Stop, catch_signals, settings_from
+from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings, check_foreign
+from mlp_xp.runs.table import UNREADABLE
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.plots import PlotError
@@ -76,10 +78,24 @@ class Arguments(Source):
 class StopAtOnce(Stop):
     """Of a sweep on a cluster, whose members cannot be asked to save."""
 
+    waits = False
+
     def handle(self, number: int, frame: FrameType | None) -> None:
         """End the command."""
         super().handle(number, frame)
-        raise self.error_at(f"before the end; what is done is kept, and {ON}")
+        if not self.waits:
+            raise self.error_at(f"before the end; what is done is kept, and {ON}")
+
+    @contextlib.contextmanager
+    def held_back(self) -> Iterator[None]:
+        """Let a signal wait for the end of the block."""
+        self.waits, before = True, self.signal
+        try:
+            yield
+        finally:
+            self.waits = False
+        if self.signal and not before:
+            raise self.error_at(f"before the end; what is done is kept, and {ON}")
 
 
 class Standing:
@@ -162,7 +178,10 @@ def show(plan: Plan, folder: Path, how: How) -> int:
 
     say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), show_downloads(console) as progress:
-        endings = run(plan, folder, how, stop=lambda: bool(stop), say=say, opened=opened, progress=progress)
+        whole = stop.held_back if isinstance(stop, StopAtOnce) else contextlib.nullcontext
+        endings = run(
+            plan, folder, how, stop=lambda: bool(stop), say=say, opened=opened, whole=whole, progress=progress
+        )
         with contextlib.closing(endings), contextlib.closing(watch(endings, standing, console)) as watched:
             for ending in watched:
                 standing.add(ending)
@@ -171,15 +190,19 @@ def show(plan: Plan, folder: Path, how: How) -> int:
     if stop:
         raise stop.error_at(f"after {standing.done} of {plan.total} members; {ON}")
     say(f"\n{closing(standing)}\n")
+    summary = summary_of(folder)
     if standing.states[FINISHED]:
         with stop.printing():
-            show_summary(summary_of(folder), console)
+            show_summary(summary, console)
         try:
-            drawn = draw_sweep(folder)
-            say(f"drawn    {', '.join(path.name for path in drawn)}")
-        except PlotError as error:  # the results are complete without pictures
+            drawn = draw_sweep(folder, summary)
+            say(f"drawn    {', '.join(map(str, drawn))}")
+        except (PlotError, RunError) as error:  # the results are complete without pictures
             say(f"not drawn: {error.text}")
-    return 1 if standing.states[FAILED] else 0
+    faults = [row.reason for row in summary.rows if row.state == UNREADABLE]
+    for fault in faults:
+        print_error(fault)
+    return 1 if standing.states[FAILED] or faults else 0
 
 
 def describe(plan: Plan) -> str:
@@ -208,7 +231,7 @@ def closing(standing: Standing) -> str:
     others = [f"{number} {state}" for state, number in standing.states.items() if state != FINISHED]
     earlier = standing.done - standing.now
     text = f"{standing.states[FINISHED]} of {standing.count} members finished" + "".join(f", {each}" for each in others)
-    return text + f" ({earlier} of all before this command)" * bool(earlier)
+    return text + f" ({earlier} of them before this command)" * bool(earlier)
 
 
 def watch(endings: Iterator[Ending], standing: Standing, console: Console) -> Generator[Ending, None, None]:

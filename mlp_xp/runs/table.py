@@ -62,8 +62,8 @@ class Row(NamedTuple):
     """All settings, flat, as in config.json; of a member that has not begun, those in sweep.json; empty if they cannot
     be read."""
     state: str
-    """finished; interrupted: without a result, but perhaps with reports; in use: a process trains it; failed, pruned
-    and not run: of members of a sweep; unreadable: missing or damaged files."""
+    """finished: with a result; interrupted: without a result, but perhaps with reports; in use: a process trains it;
+    failed, pruned and not run: of members of a sweep; unreadable: missing or damaged files."""
     reason: str = ""
     """Of a failed or unreadable run: the error. Of one in use: who uses it."""
     validation_accuracy: float | None = None
@@ -158,9 +158,9 @@ def read_row(folder: Path, name: str | None = None) -> Row:
         return row._replace(reason=str(error))
     except OSError as error:
         return row._replace(reason=f"{str(folder)!r}: cannot be read: {error.strerror or error}; fix the folder")
-    if user:
-        return row._replace(state=IN_USE, reason=f"in use by {user}")
-    return row._replace(state=FINISHED if written.name == RESULT else INTERRUPTED)
+    if written.name == RESULT:  # whoever holds the folder: perhaps a process of another host that was killed
+        return row._replace(state=FINISHED)
+    return row._replace(state=IN_USE, reason=f"in use by {user}") if user else row._replace(state=INTERRUPTED)
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

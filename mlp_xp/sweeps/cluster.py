@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -56,6 +57,9 @@ def _dask(place: str) -> Iterator[tuple[Start, int]]:
     except ModuleNotFoundError as error:
         raise ClusterError(f"Dask {not_installed('dask[distributed]')}", setting="cluster") from error
     with contextlib.ExitStack() as held:
+        log = logging.getLogger("distributed.client")
+        held.callback(log.setLevel, log.level)
+        log.setLevel(logging.CRITICAL)  # a scheduler that is gone is told in a line of our own
         try:
             connection: Any = distributed.Client
             client = held.enter_context(connection(f"tcp://{place}", timeout=TIMEOUT, set_as_default=False))
@@ -84,6 +88,15 @@ def _dask(place: str) -> Iterator[tuple[Start, int]]:
         lost = (distributed.scheduler.KilledWorker, distributed.CancelledError, distributed.comm.core.CommClosedError)
 
         def start(work: Work, arrays: list[np.ndarray]) -> Iterator[Ending]:
+            # Without a worker joblib would train the members in this process.
+            try:
+                client.wait_for_workers(1, timeout=TIMEOUT)
+            except (OSError, TimeoutError, RuntimeError, ValueError, *lost) as error:
+                raise ClusterError(
+                    f"the Dask scheduler at {place!r:.80} is gone, or its last worker; when the cluster is well, the "
+                    "same command goes on",
+                    setting="cluster",
+                ) from error
             return _endings(work, lost, "dask", client=client, scatter=arrays)
 
         yield start, sum(client.ncores().values())
@@ -105,18 +118,25 @@ def _ray(place: str) -> Iterator[tuple[Start, int]]:
         raise ClusterError(f"no Ray cluster answers at {place!r:.80}; check the address", setting="cluster") from error
     register()
     number = int(ray.cluster_resources().get("CPU", 1))
+    lost = ray_losses(ray.exceptions)
 
     def start(work: Work, arrays: list[np.ndarray]) -> Iterator[Ending]:
         # Ray's back end returns results only when all tasks are done: so that not all is lost by an interruption, it
         # gets few at a time.
         work = iter(work)
         while group := [*itertools.islice(work, ROUND * number)]:
-            yield from _endings(group, (ray.exceptions.RayError,), "ray", return_as="list")
+            yield from _endings(group, lost, "ray", return_as="list")
 
     try:
         yield start, number
     finally:
         ray.shutdown()
+
+
+def ray_losses(errors: Any) -> tuple[type[BaseException], ...]:
+    """Return Ray's exceptions for a lost worker. Their common base class is also that of an error in a member."""
+    names = ("RayActorError", "WorkerCrashedError", "NodeDiedError", "ObjectLostError", "OutOfMemoryError")
+    return tuple(getattr(errors, name) for name in (*names, "LocalRayletDiedError", "RaySystemError"))
 
 
 def quiet_joblib() -> None:
@@ -136,10 +156,13 @@ def _endings(
 
     quiet_joblib()
     try:
-        with joblib.parallel_config(backend=backend, **options):
-            # All at once, for the number of workers may grow.
-            parallel = joblib.Parallel(n_jobs=-1, batch_size=1, pre_dispatch="all", return_as=return_as)
-            endings = parallel(joblib.delayed(train_member)(task, *arrays) for task, arrays in work)
+        try:
+            with joblib.parallel_config(backend=backend, **options):
+                # All at once, for the number of workers may grow.
+                parallel = joblib.Parallel(n_jobs=-1, batch_size=1, pre_dispatch="all", return_as=return_as)
+                endings = parallel(joblib.delayed(train_member)(task, *arrays) for task, arrays in work)
+        except OSError as error:  # of the connection, when the data are sent
+            raise WorkersLostError(str(error)) from error
         with contextlib.closing(endings) if hasattr(endings, "close") else contextlib.nullcontext():
             yield from endings
     except lost as error:

@@ -11,11 +11,12 @@ optuna.db       Optuna's own storage
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.files import ASIDE, file_errors, make_folder, write_whole
+from mlp_xp.files import ASIDE, file_errors, make_folder, sync, write_whole
 from mlp_xp.regular import read_fault, read_regular
 from mlp_xp.runs import records, run_folder
 from mlp_xp.runs.lock import locked
@@ -27,7 +28,7 @@ FORMAT = 1
 INDEX, MEMBERS, FAILURES, PRUNED = "sweep.json", "members", "failures.json", "pruned.json"
 STUDY, DATA, STOP = "optuna.db", ".data", ".stop"
 # Of a member.
-FINISHED, FAILED, PRUNED_STATE, INTERRUPTED, WAITING = "finished", "failed", "pruned", "interrupted", "waiting"
+FINISHED, FAILED, PRUNED_STATE, INTERRUPTED = "finished", "failed", "pruned", "interrupted"
 LIMIT = 1 << 27  # bytes of a file: of the most members, with long values
 ADVICE = "restore it from a copy, or start the sweep in another folder"
 FIELDS: records.Schema = {
@@ -150,21 +151,38 @@ def is_finished(folder: str | Path, name: str) -> bool:
     return (run_of(folder, name) / run_folder.RESULT).exists()
 
 
+def adopt(folder: Path) -> None:
+    """Put runs in place that a killed command had received from other machines, and remove incomplete ones.
+
+    Raises FileError.
+    """
+    with file_errors(folder / MEMBERS, "read"):
+        for path in (folder / MEMBERS).glob(".*"):
+            name = path.name[1:]
+            if name.isdecimal() and path.is_dir() and not path.is_symlink():
+                if (path / run_folder.RESULT).exists() and not is_finished(folder, name):
+                    put_in_place(folder, name)
+                else:
+                    shutil.rmtree(path)
+
+
+def aside_of(folder: Path, name: str) -> Path:
+    """Return where a run that another machine sends is written, before it is put in place."""
+    return run_of(folder, name).with_name(f".{name}")
+
+
+def put_in_place(folder: Path, name: str) -> None:
+    """Replace what is there of a run by the whole one beside it. Raises OSError."""
+    run = run_of(folder, name)
+    shutil.rmtree(run, ignore_errors=True)  # it has less of the same run
+    aside_of(folder, name).rename(run)
+    sync(run.parent)
+
+
 def read_result(run: Path) -> dict[str, Any]:
     """Return the closing report of a finished member's run. Raises RunError."""
     path, advice = run / run_folder.RESULT, "remove the member's folder to train it again"
     return records.check_fields(records.read_json(path, advice), records.REPORT, repr(str(path)), advice)
-
-
-def state_of(folder: str | Path, name: str, failures: dict[str, Any], pruned: dict[str, Any]) -> str:
-    """Return FINISHED, FAILED, PRUNED_STATE, INTERRUPTED or WAITING. failures, pruned: see `read_endings`."""
-    if is_finished(folder, name):
-        return FINISHED
-    if name in failures:
-        return FAILED
-    if name in pruned:
-        return PRUNED_STATE
-    return INTERRUPTED if (run_of(folder, name) / run_folder.CONFIG).exists() else WAITING
 
 
 @contextlib.contextmanager
@@ -185,6 +203,7 @@ def open_sweep(folder: Path, plan: Plan) -> Iterator[Index]:
         with file_errors(folder / MEMBERS, "create"):
             make_folder(folder / MEMBERS)
             (folder / STOP).unlink(missing_ok=True)
+        adopt(folder)
         yield read_index(folder)
 
 

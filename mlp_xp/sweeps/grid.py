@@ -73,7 +73,11 @@ def parse_span(word: str, whole: bool) -> Span:
     except ValueError as error:
         example = "0..31" if whole else "0.001..0.1"
         raise ConfigError(f"{word!r:.80} is not a range of {'whole ' * whole}numbers such as {example}") from error
-    if not -math.inf < span.first < span.last < math.inf:
+    if not (math.isfinite(span.first) and math.isfinite(span.last)):
+        raise ConfigError(f"the range {word!r:.80} is not finite; give two numbers, as in 0.001{DOTS}0.1")
+    if span.first == span.last:
+        raise ConfigError(f"the range {word!r:.80} has only one number; give {first!s:.40} alone")
+    if span.first > span.last:
         raise ConfigError(f"the range {word!r:.80} is empty; give the smaller number first, as in 0{DOTS}31")
     return span
 
@@ -219,12 +223,20 @@ def _product(options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _corners(options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield every value, and both ends of every span, with the first ones of the others."""
+    """Yield every value, and both ends of every span, with the first ones of the others; then the largest together."""
     ends = {name: _ends(name, values) for name, values in options.items()}
     first = {name: values[0] for name, values in ends.items()}
     for name, values in ends.items():
         for value in values:
             yield {**first, name: value}
+    yield {name: _largest(values) for name, values in ends.items()}
+
+
+def _largest(values: Sequence[Any]) -> Any:
+    """Return the largest number or layers; the first of other values."""
+    if all(isinstance(value, tuple) for value in values):
+        return max(values, key=sum)
+    return max(values) if all(isinstance(value, int | float) for value in values) else values[0]
 
 
 def _ends(name: str, values: tuple[Any, ...] | Span) -> Sequence[Any]:

@@ -15,9 +15,10 @@ import numpy as np
 from mlp_xp.backend import Backend
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError, MlpXpWarning
-from mlp_xp.files import FileError
+from mlp_xp.files import FileError, file_errors
 from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.lock import InUseError
+from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
 from mlp_xp.sweeps.folder import FAILED, FINISHED, INTERRUPTED, PRUNED_STATE, read_result
 from mlp_xp.training import WARM_UP_EPOCH
@@ -86,23 +87,34 @@ def train_member(task: Task, *arrays: np.ndarray) -> Ending:
         if task.folder is not None:  # elsewhere several threads may be here, and the filters belong to all of them
             notes = held.enter_context(warnings.catch_warnings(record=True)) or []
             warnings.simplefilter("always", MlpXpWarning)
-        folder = task.folder
-        if folder is None:
-            folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="mlp-xp-"))) / task.name
-            folder.mkdir()
-            for name, content in task.files.items():
-                (folder / name).write_bytes(content)
+        folder, files = task.folder, {}
         try:
+            if folder is None:
+                folder = _unpack(task, held)
             ending = _train(task, folder, arrays)
         except (MlpXpError, MemoryError) as error:
             reason = str(error) if isinstance(error, MlpXpError) else f"out of memory: {error}"
-            reason = reason.removesuffix(f"; {recording.what_is_kept(folder)}")
+            if folder is not None:
+                reason = reason.removesuffix(f"; {recording.what_is_kept(folder)}")
             # A disk that is full is no property of the member: the same command goes on when there is space.
-            passing = task.folder is not None and isinstance(error, FileError | InUseError)
+            passing = isinstance(error, FileError | InUseError)
+            if type(error) is RunError and task.folder is not None:  # what is damaged fails again
+                reason += f"; to train it anew, remove {str(folder)!r} and give --retry-failed"
             ending = Ending(task.name, INTERRUPTED if passing else FAILED, error=type(error).__name__, reason=reason)
-        files = {path.name: path.read_bytes() for path in folder.iterdir()} if task.folder is None else {}
+        if task.folder is None and folder is not None:
+            files = {path.name: path.read_bytes() for path in folder.iterdir()}
     texts = tuple(str(note.message) for note in notes if issubclass(note.category, MlpXpWarning))
     return ending._replace(files=files, notes=texts, seconds=time.perf_counter() - began)
+
+
+def _unpack(task: Task, held: contextlib.ExitStack) -> Path:
+    """Return the run folder of a member on another machine. Raises FileError."""
+    with file_errors(Path(tempfile.gettempdir()), "write"):
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="mlp-xp-"))) / task.name
+        folder.mkdir()
+        for name, content in task.files.items():
+            (folder / name).write_bytes(content)
+    return folder
 
 
 def _train(task: Task, folder: Path, arrays: tuple[np.ndarray, ...]) -> Ending:
@@ -113,7 +125,7 @@ def _train(task: Task, folder: Path, arrays: tuple[np.ndarray, ...]) -> Ending:
     dataset = _dataset(task, arrays, backend)
     recording.check_run(settings, dataset, backend)
     with contextlib.ExitStack() as held:
-        _claim(task, folder, held)
+        claim(held, lambda: recording.open_folder(folder, existing=True), lambda: _stopped(task))
         if (folder / run_folder.RESULT).exists():  # a process of a killed sweep has just ended it
             return Ending(task.name, FINISHED, read_result(folder))
         events = recording.train_in_folder(folder, settings, dataset, backend, save_now=lambda: _stopped(task))
@@ -161,13 +173,21 @@ def _dataset(task: Task, arrays: tuple[np.ndarray, ...], backend: Backend) -> Da
     return Dataset(images, labels, test_images, test_labels, task.class_names, task.data_name)
 
 
-def _claim(task: Task, folder: Path, held: contextlib.ExitStack) -> None:
+def claim(
+    held: contextlib.ExitStack,
+    lock: Callable[[], contextlib.AbstractContextManager[Any]],
+    stopped: Callable[[], bool] = lambda: False,
+) -> None:
+    """Hold the lock of a member's folder, for which a process of a sweep that was killed may keep us waiting.
+
+    Raises InUseError.
+    """
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            held.enter_context(recording.open_folder(folder, existing=True))
+            held.enter_context(lock())
         except InUseError:
-            if time.monotonic() > end or _stopped(task):
+            if time.monotonic() > end or stopped():
                 raise
             time.sleep(0.1)
         else:

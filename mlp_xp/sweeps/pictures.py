@@ -7,18 +7,19 @@ from mlp_xp.runs.table import FINISHED
 from mlp_xp.show import sweep_plots
 from mlp_xp.show.gallery import read_curves
 from mlp_xp.show.plots import Curves, PlotError, save
-from mlp_xp.sweeps.summary import RANKED_BY, Group, summary_of
+from mlp_xp.sweeps.summary import RANKED_BY, Group, Summary, summary_of
 
 CURVES, SETTINGS, HEAT_MAP = "curves.png", "settings.png", "heatmap.png"
 
 
-def draw_sweep(sweep_dir: Path) -> list[Path]:
+def draw_sweep(sweep_dir: Path, summary: Summary | None = None) -> list[Path]:
     """Draw curves.png, settings.png and heatmap.png into a sweep's folder, and return the paths of those drawn.
 
-    settings.png needs a setting that varies besides the seed, heatmap.png two, with most pairs of their values. Raises
-    PlotError without Matplotlib or a finished member, RunError and FileError.
+    summary: that of the sweep, if it has been read already. settings.png needs a setting that varies besides the seed,
+    heatmap.png two, with most pairs of their values. Raises PlotError without Matplotlib or a finished member, RunError
+    and FileError.
     """
-    summary = summary_of(sweep_dir)
+    summary = summary or summary_of(sweep_dir)
     groups = [group for group in summary.groups if group.results]
     if not groups:
         raise PlotError(

@@ -16,19 +16,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import let_processes_share_devices
+from mlp_xp.backend import processes_share_devices
 from mlp_xp.config import ConfigError
 from mlp_xp.errors import MlpXpError, MlpXpWarning, not_installed
-from mlp_xp.files import FileError, file_errors, make_folder, sync, write_whole
+from mlp_xp.files import FileError, file_errors, make_folder, write_whole
 from mlp_xp.memory import host_limit, in_units, training_memory
 from mlp_xp.runs import run_folder
+from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.cluster import MOST_LOSSES, ClusterError, Start, Work, WorkersLostError, connect, quiet_joblib
 from mlp_xp.sweeps.data import Sources, load_sources, map_sources
 from mlp_xp.sweeps.grid import OPTUNA, Member, Plan, examples, settings_of
-from mlp_xp.sweeps.member import Ending, Task, train_member
+from mlp_xp.sweeps.member import Ending, Task, claim, train_member
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
 from mlp_xp.threads import threads_chosen
@@ -71,30 +72,34 @@ def run(
     stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda line: None,
     opened: Callable[[int], None] = lambda width: None,
+    whole: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     progress: Any = None,
 ) -> Generator[Ending, None, None]:
     """Train the members that have not ended, and yield how each one ends; first those that had ended before.
 
     stop: asked several times a second whether to save all members and stop. say: called with lines about the sweep as a
-    whole. opened: called with the number of members that are trained at once. progress: of downloads, as for
-    `load_dataset`.
+    whole. opened: called with the number of members that are trained at once. whole: a context in which endings are
+    recorded, so that no signal ends the command meanwhile. progress: of downloads, as for `load_dataset`.
 
     Raises the errors of the plan's data and backends before anything is written, RunError for a folder that is in use
     or belongs to something else, FileError if a file cannot be written, and ClusterError.
     """
-    _check(plan, how)
+    check(plan, how)
     sources = load_sources(examples(plan), how.cache_dir, progress)
     with contextlib.ExitStack() as held:
         start = None
         if how.cluster:
             start, width = held.enter_context(connect(how.cluster))
         else:
+            held.enter_context(processes_share_devices())
             width = processes(plan, sources, how, say)
         index = held.enter_context(places.open_sweep(folder, plan))
         sweep = _Sweep(plan, folder, how, index.members)
+        earlier = [*sweep.earlier()]
+        width = max(1, min(width, plan.total - len(earlier)))
         opened(width)
         try:
-            yield from sweep.earlier()
+            yield from earlier
             if start:
                 endings = _on_cluster(sweep.tasks(sources, stop), start, sources, say, stop)
             else:
@@ -104,11 +109,13 @@ def run(
                 endings = _on_this_machine(sweep.tasks(sources, stop), width, say)
             with contextlib.closing(endings):
                 for ending in endings:
-                    yield sweep.note(ending)
+                    with whole():
+                        noted = sweep.note(ending)
+                    yield noted
         finally:
-            sweep.save()
-        if paths := write_summary(folder):
-            say(f"written: {', '.join(map(str, paths))}")
+            with whole():
+                sweep.save()
+        say(f"written: {', '.join(map(str, write_summary(folder)))}")
         if sweep.fault:
             kind = FileError if sweep.fault.error == FileError.__name__ else RunError
             raise kind(f"member {sweep.fault.name}: {sweep.fault.reason}; then the same command goes on")
@@ -120,12 +127,16 @@ class _Sweep:
     def __init__(self, plan: Plan, folder: Path, how: How, members: tuple[Member, ...]) -> None:
         self.plan, self.folder, self.how = plan, folder, how
         self.trials = Trials(folder, plan) if plan.kind == OPTUNA else None
-        self.members = {member.name: member for member in (self.trials.members() if self.trials else members)}
+        begun = self.trials.members(members) if self.trials else members
+        if begun != members:
+            places.write_index(folder, plan, begun)
+        self.members = {member.name: member for member in begun}
         self.endings = {file: places.read_endings(folder, file) for file in (places.FAILURES, places.PRUNED)}
         self._written = {file: dict(endings) for file, endings in self.endings.items()}
         if how.retry_failed:
             self.endings[places.FAILURES] = {}
         self.fault: Ending | None = None
+        self._earlier: set[str] = set()
         self._saved = time.monotonic()
 
     def earlier(self) -> Iterator[Ending]:
@@ -133,6 +144,7 @@ class _Sweep:
         for member in self.members.values():
             ending = self._ended(member)
             if ending is not None:
+                self._earlier.add(member.name)
                 if self.trials:
                     self._tell(ending)
                 yield ending
@@ -140,12 +152,19 @@ class _Sweep:
     def _ended(self, member: Member) -> Ending | None:
         facts: dict[str, Any] = {"settings": member.settings, "earlier": True}
         if places.is_finished(self.folder, member.name):
-            result = places.read_result(places.run_of(self.folder, member.name))
+            try:
+                result = places.read_result(places.run_of(self.folder, member.name))
+            except RunError as error:  # it is no success, but stops no other member
+                return Ending(member.name, places.FAILED, error=type(error).__name__, reason=str(error), **facts)
             return Ending(member.name, places.FINISHED, result, **facts)
         for file, state in ((places.FAILURES, places.FAILED), (places.PRUNED, places.PRUNED_STATE)):
             if member.name in self.endings[file]:
                 record = self.endings[file][member.name]
                 return Ending(member.name, state, error=record["error"], reason=record["reason"], **facts)
+        if self.trials and self.trials.is_pruned(member):
+            reason = "pruned before a command was killed"
+            self.endings[places.PRUNED][member.name] = {"error": "Pruned", "reason": reason}
+            return Ending(member.name, places.PRUNED_STATE, error="Pruned", reason=reason, **facts)
         return None
 
     def tasks(self, sources: Sources, stop: Callable[[], bool]) -> Iterator[tuple[Task, tuple[np.ndarray, ...]]]:
@@ -158,16 +177,25 @@ class _Sweep:
             run = places.run_of(self.folder, member.name)
             task = Task(member.name, settings, None, source.class_names, source.name, pictures=self.how.pictures)
             if self.how.cluster:
-                found = [path for path in (run / name for name in run_folder.RUN_FILES) if path.exists()]
-                task = task._replace(files={path.name: path.read_bytes() for path in found})
+                task = task._replace(files=self._files_of(run))
             else:
                 task = task._replace(folder=run, driver=os.getpid(), stop_file=self.folder / places.STOP)
             if self.trials:
                 task = task._replace(trial=self.trials.trial(member))
             yield task, source.arrays
 
+    def _files_of(self, run: Path) -> dict[str, bytes]:
+        """Read what there is of a run. Raises InUseError and FileError."""
+        with contextlib.ExitStack() as held:
+            if not run.exists():
+                return {}
+            claim(held, lambda: locked(run))
+            with file_errors(run, "read"):
+                found = [path for path in (run / name for name in run_folder.RUN_FILES) if path.exists()]
+                return {path.name: path.read_bytes() for path in found}
+
     def _left(self) -> Iterator[Member]:
-        yield from [member for member in self.members.values() if self._ended(member) is None]
+        yield from [member for member in self.members.values() if member.name not in self._earlier]
         while self.trials and len(self.members) < self.plan.total:
             member = self.trials.ask()
             settings_of(self.plan.base, member.settings)
@@ -185,7 +213,8 @@ class _Sweep:
         file = {places.FAILED: places.FAILURES, places.PRUNED_STATE: places.PRUNED}.get(ending.state)
         if file:
             self.endings[file][ending.name] = {"error": ending.error, "reason": ending.reason}
-            if time.monotonic() > self._saved + SAVE_EVERY:  # a failure that is lost by a kill happens again
+            # A failure that is lost by a kill happens again. One that Optuna has been told of cannot.
+            if self.trials or time.monotonic() > self._saved + SAVE_EVERY:
                 self.save()
         if ending.state == places.INTERRUPTED and ending.reason:
             self.fault = self.fault or ending
@@ -201,19 +230,20 @@ class _Sweep:
 
     def _receive(self, ending: Ending) -> None:
         """Put the files of a run from another machine in place, as a whole. Raises FileError."""
-        run = places.run_of(self.folder, ending.name)
-        aside = run.with_name(f".{ending.name}")
-        if places.is_finished(self.folder, ending.name):
-            return
-        with file_errors(run, "write"):
-            shutil.rmtree(aside, ignore_errors=True)
-            make_folder(aside)
-            for name in (*run_folder.RUN_FILES, run_folder.RESULT, *run_folder.PICTURES):
-                if name in ending.files:
-                    write_whole(aside / name, ending.files[name])
-            shutil.rmtree(run, ignore_errors=True)  # it has less of the same run
-            aside.rename(run)
-            sync(run.parent)
+        run, aside = places.run_of(self.folder, ending.name), places.aside_of(self.folder, ending.name)
+        with contextlib.ExitStack() as held:
+            if run.exists():
+                claim(held, lambda: locked(run))
+            if places.is_finished(self.folder, ending.name):
+                return
+            with file_errors(run, "write"):
+                shutil.rmtree(aside, ignore_errors=True)
+                make_folder(aside)
+                # The result is the last, because with it the run is whole.
+                for name in (*run_folder.RUN_FILES, *run_folder.PICTURES, run_folder.RESULT):
+                    if name in ending.files:
+                        write_whole(aside / name, ending.files[name])
+                places.put_in_place(self.folder, ending.name)
 
     def save(self) -> None:
         """Write the records of failures that have changed."""
@@ -224,7 +254,7 @@ class _Sweep:
         self._saved = time.monotonic()
 
 
-def _check(plan: Plan, how: How) -> None:
+def check(plan: Plan, how: How) -> None:
     """Raise MlpXpError for what contradicts itself, or lacks a library."""
     try:
         import joblib  # noqa: F401
@@ -246,7 +276,6 @@ def processes(plan: Plan, sources: Sources, how: How, say: Callable[[str], None]
 
     Opens the backends. Raises BackendError, which names the member.
     """
-    let_processes_share_devices()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jobs = how.jobs or cores
     needs: dict[Any, int] = {}
@@ -312,8 +341,9 @@ def _stop_file(path: Path, stop: Callable[[], bool]) -> Iterator[None]:
 def _on_this_machine(work: Work, width: int, say: Callable[[str], None]) -> Generator[Ending, None, None]:
     """Train members in `width` processes at once.
 
-    If a process is killed, such as by the system when memory is short, joblib ends the others too. All members that
-    may have been running are then trained one at a time, after the rest; one whose process is killed again has failed.
+    If a process is killed, such as by the system when memory is short, joblib ends the others too. All members whose
+    endings have not come back are then trained one at a time, after the rest: those that have ended say so at once, and
+    one whose process is killed again has failed.
     """
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
@@ -326,9 +356,7 @@ def _on_this_machine(work: Work, width: int, say: Callable[[str], None]) -> Gene
                 yield ending
             break
         except TerminatedWorkerError:
-            left = [*running.values()]
-            suspects += left[:width]
-            work = itertools.chain(left[width:], work)
+            suspects += running.values()
             say("a process was killed; the members that were running go on later, one at a time")
     for each in suspects:
         try:

@@ -20,7 +20,7 @@ import numpy as np
 
 from mlp_xp import __version__
 from mlp_xp.files import write_whole
-from mlp_xp.runs.table import FAILED, FINISHED, RESULTS, TEST_COLUMNS, Row, differing, shown, sweep_rows, words
+from mlp_xp.runs.table import FAILED, FINISHED, PRUNED, RESULTS, TEST_COLUMNS, Row, differing, shown, sweep_rows, words
 from mlp_xp.sweeps.intervals import FEWEST, LEVEL, RESAMPLES, Spread, spread
 
 CSV, JSON = "summary.csv", "summary.json"
@@ -28,6 +28,7 @@ RANKED_BY = "validation_accuracy"
 SEED = "seed"
 LARGEST = 1e150
 DATA = ("dataset", "data_dir")
+ENDED_EARLY = (FAILED, PRUNED)
 ALL = "all runs"  # the name of the setting where nothing varies but the seed
 QUANTITIES = (RANKED_BY, "train_loss", *TEST_COLUMNS)
 STATISTICS = ("", "_sd", "_low", "_high")
@@ -74,8 +75,9 @@ class Summary(NamedTuple):
 def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summary:
     """Summarise runs by their settings. names: the settings that vary; by default all in which the runs differ.
 
-    A setting with failed members comes after those without: what remains of it, the members that did not diverge, is no
-    fair sample. Members that have not run yet are merely missing. Runs whose settings cannot be read are in no group.
+    A setting with failed or pruned members comes after those without: what remains of it, the members that did not
+    diverge or were better than most, is no fair sample. Members that have not run yet are merely missing. Runs whose
+    settings cannot be read are in no group.
     """
     names = differing(rows) if names is None else names
     keys = [name for name in names if name != SEED]
@@ -115,13 +117,15 @@ def _why_not_ranked(groups: Sequence[Group], names: Sequence[str]) -> str:
     if missing := [group for group in finished if RANKED_BY not in group.results]:
         none = "no samples were held out" if missing == finished else "some settings hold no samples out"
         return f"{none}, and the best on the test set would look better there than on new data; use --validation"
+    if "validation" in names:
+        return "the settings differ in validation, and results on different held-out samples do not compare"
     return ""
 
 
 def _order(group: Group) -> tuple[bool, bool, float]:
     if not group.results:
         return True, True, 0.0
-    return False, any(row.state == FAILED for row in group.members), -group.results[RANKED_BY].mean
+    return False, any(row.state in ENDED_EARLY for row in group.members), -group.results[RANKED_BY].mean
 
 
 def summary_of(sweep_dir: Path) -> Summary:

@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp.errors import MlpXpError, not_installed
-from mlp_xp.sweeps.folder import STUDY
+from mlp_xp.runs.records import RunError
+from mlp_xp.sweeps.folder import ADVICE, INDEX, PRUNED_STATE, STUDY
 from mlp_xp.sweeps.grid import DIGITS, Member, Plan, Span, as_value, is_by_ratio, shown
+
+# Of a trial that repeats another one, which had failed: its number. Optuna never changes a trial that has ended.
+REPEATS = "repeats"
 
 
 class Trials:
-    """Optuna's study in the folder of a sweep. Member number i is trial number i. The folder's lock must be held.
+    """Optuna's study in the folder of a sweep. The folder's lock must be held.
 
-    Raises MlpXpError if Optuna is not installed.
+    Member number i is the i-th trial, without those that repeat another one and those that lack parameters. Raises
+    MlpXpError if Optuna is not installed.
     """
 
     def __init__(self, folder: Path, plan: Plan) -> None:
@@ -21,43 +26,84 @@ class Trials:
             import optuna
         except ModuleNotFoundError as error:
             raise MlpXpError(f"Optuna {not_installed('optuna')}", setting="optuna") from error
+        from sqlalchemy.exc import SQLAlchemyError
+
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._optuna, self._plan = optuna, plan
+        self._optuna, self._plan, self._folder = optuna, plan, folder
         # Several processes write to it; each waits for the others.
         wait = {"connect_args": {"timeout": 60}}
-        storage = optuna.storages.RDBStorage(f"sqlite:///{(folder / STUDY).resolve()}", engine_kwargs=wait)
-        self._study = optuna.create_study(
-            storage=storage,
-            study_name="sweep",
-            direction="maximize",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(n_warmup_steps=1),
-        )
+        try:
+            storage = optuna.storages.RDBStorage(f"sqlite:///{(folder / STUDY).resolve()}", engine_kwargs=wait)
+            self._study = optuna.create_study(
+                storage=storage,
+                study_name="sweep",
+                direction="maximize",
+                load_if_exists=True,
+                pruner=optuna.pruners.MedianPruner(n_warmup_steps=1),
+            )
+            for trial in self._study.get_trials(deepcopy=False):
+                # Optuna stores a trial, and then each of its parameters; a kill in between leaves it without some.
+                if not self._is_whole(trial) and not trial.state.is_finished():
+                    self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        except (SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+            reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            raise RunError(f"{str(folder / STUDY)!r}: cannot be used: {reason}; {ADVICE}") from error
         # Not the same random numbers again in a sweep that goes on.
         self._study.sampler = optuna.samplers.TPESampler(seed=plan.seed + len(self._study.get_trials(deepcopy=False)))
 
-    def members(self) -> tuple[Member, ...]:
-        """Return the members of all trials that have begun."""
-        return tuple(self._member(trial) for trial in self._study.get_trials(deepcopy=False))
+    def members(self, known: tuple[Member, ...] = ()) -> tuple[Member, ...]:
+        """Return the members of all trials that have begun. known: the first of them.
+
+        Raises RunError if the study has others.
+        """
+        found = tuple(Member(f"{i:04d}", self._settings(each.params)) for i, each in enumerate(self._trials()))
+        if found[: len(known)] != known:
+            raise RunError(f"{str(self._folder / STUDY)!r} does not have the trials in {INDEX}; {ADVICE}")
+        return found
 
     def ask(self) -> Member:
         """Begin another trial."""
         with warnings.catch_warnings(action="ignore"):  # about experimental features
-            return self._member(self._study.ask(self._distributions()))
+            trial = self._study.ask(self._distributions())
+        return Member(f"{len(self._trials()) - 1:04d}", self._settings(trial.params))
 
     def trial(self, member: Member) -> Any:
-        """Return the trial of a member, which can be sent to another process."""
-        found = self._study.get_trials(deepcopy=False)[int(member.name)]
-        return self._optuna.trial.Trial(self._study, found._trial_id)
+        """Return the trial of a member, which can be sent to another process; None if it has ended."""
+        found = self._trials()[int(member.name)]
+        return None if found.state.is_finished() else self._optuna.trial.Trial(self._study, found._trial_id)
+
+    def is_pruned(self, member: Member) -> bool:
+        """Return whether the trial of a member has been pruned."""
+        return bool(self._trials()[int(member.name)].state.name.lower() == PRUNED_STATE)
 
     def tell(self, member: Member, accuracy: float | None, *, pruned: bool = False) -> None:
-        """End a trial, unless it has ended: with the accuracy on held-out samples; None if it failed or was pruned."""
-        states = self._optuna.trial.TrialState
-        state = None if accuracy is not None else states.PRUNED if pruned else states.FAIL
-        self._study.tell(int(member.name), accuracy, state=state, skip_if_finished=True)
+        """End a trial: with the accuracy on held-out samples; None if it failed or was pruned.
 
-    def _member(self, trial: Any) -> Member:
-        return Member(f"{trial.number:04d}", self._settings(trial.params))
+        An accuracy of a trial that has ended without one is stored once, as that of another trial.
+        """
+        states = self._optuna.trial.TrialState
+        trial = self._trials()[int(member.name)]
+        if not trial.state.is_finished():
+            state = None if accuracy is not None else states.PRUNED if pruned else states.FAIL
+            self._study.tell(trial.number, accuracy, state=state)
+        elif accuracy is not None and trial.state != states.COMPLETE:
+            others = self._study.get_trials(deepcopy=False)
+            if not any(other.user_attrs.get(REPEATS) == trial.number for other in others):
+                new = self._optuna.trial.create_trial(
+                    value=accuracy,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    user_attrs={REPEATS: trial.number},
+                )
+                self._study.add_trial(new)
+
+    def _trials(self) -> list[Any]:
+        """Return the trials of members, in their order."""
+        found = self._study.get_trials(deepcopy=False)
+        return [trial for trial in found if REPEATS not in trial.user_attrs and self._is_whole(trial)]
+
+    def _is_whole(self, trial: Any) -> bool:
+        return self._plan.options.keys() <= trial.params.keys()
 
     def _settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
         settings = {}
