@@ -557,3 +557,28 @@ def test_optuna_chooses_and_prunes_and_goes_on_after_a_kill(data_dir, tmp_path):
     assert {f"{t.number:04d}": t.value for t in trials if t.state.name == "COMPLETE"} == accuracies
     assert {f"{t.number:04d}" for t in trials if t.state.name == "PRUNED"} == {*pruned}
     assert_as_trained(folder, data_dir, tmp_path / "t", *done[:2])
+
+
+@pytest.mark.parametrize("test_fraction", [0.25, 0])
+def test_members_train_on_your_own_table_with_the_bits_of_train(tmp_path, test_fraction):
+    rng = np.random.default_rng(0)
+    features, kinds = rng.normal(size=(80, 3)), rng.integers(0, 2, 80)
+    lines = ["a,b,c,kind", *(f"{a},{b},{c},{'xy'[kind]}" for (a, b, c), kind in zip(features, kinds, strict=True))]
+    table = tmp_path / "own.csv"
+    table.write_text("\n".join(lines))
+    words = ["--data-dir", table, "--label", "kind", "--recipe", "small", "--epochs", 1, "--hidden", 4]
+    words += ["--test-fraction", test_fraction, "--validation", 10]
+    outcome = call("sweep", *words, "--seed", 0, 1, "--sweep-dir", tmp_path / "s", "--jobs", 1)
+    assert outcome.code == 0, outcome
+    assert call("train", *words, "--seed", 1, "--run-dir", tmp_path / "r").code == 0
+    model = "model.safetensors"
+    assert (tmp_path / "s" / "members" / "0001" / model).read_bytes() == (tmp_path / "r" / model).read_bytes()
+
+
+def test_a_regression_is_refused(tmp_path):
+    table = tmp_path / "own.csv"
+    table.write_text("a,b\n" + "\n".join(f"{i / 7},{i / 3}" for i in range(40)))
+    words = ["--data-dir", table, "--label", "b", "--task", "regression", "--epochs", 1, "--seed", 0, 1]
+    outcome = call("sweep", *words, "--sweep-dir", tmp_path / "s")
+    assert_one_line(outcome, 2, "a sweep compares accuracies, which a regression does not have")
+    assert not (tmp_path / "s").exists()

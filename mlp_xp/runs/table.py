@@ -146,9 +146,9 @@ def read_row(folder: Path, name: str | None = None) -> Row:
         if report:
             row = row._replace(
                 validation_accuracy=report.get("validation_accuracy"),
-                test_accuracy=report["accuracy"],
+                test_accuracy=report.get("accuracy"),
                 train_loss=report["train_loss"],
-                test_loss=report["test_loss"],
+                test_loss=report.get("test_loss"),
                 seconds=report["seconds"],
             )
         path = written if written.exists() else folder / CONFIG

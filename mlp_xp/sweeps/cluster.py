@@ -21,7 +21,7 @@ MOST_LOSSES = 3
 # Members for each of Ray's processes that are given to it at a time.
 ROUND = 4
 SCHEMES = ("dask", "ray")
-Work = Iterable[tuple[Task, tuple[np.ndarray, ...]]]
+Work = Iterable[tuple[Task, tuple[Any, ...]]]
 Start = Callable[[Work, list[np.ndarray]], Iterator[Ending]]
 
 

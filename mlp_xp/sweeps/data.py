@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backend import open_backend
-from mlp_xp.checks import check_dataset
+from mlp_xp.checks import DatasetError, check_dataset
 from mlp_xp.data.datasets import SETTING, load_dataset
+from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import file_errors, make_folder
 from mlp_xp.runs.run_folder import data_of
@@ -21,13 +22,19 @@ ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 class Source(NamedTuple):
     """A data set of some members."""
 
-    arrays: tuple[np.ndarray, ...]
-    """Those named by ARRAYS, on the host."""
-    class_names: tuple[str, ...]
-    name: str
+    arrays: tuple[Any, ...]
+    """Those named by ARRAYS, on the host; None for a test set that there is not."""
+    facts: Dataset
+    """The same data set without its arrays."""
 
 
 Sources = dict[Any, Source]
+
+
+def key_of(settings: Settings) -> Any:
+    """Return the key of the data set of a member."""
+    # The floats of your own files have the member's dtype from the start, as in `train`.
+    return (data_of(settings), *((settings.origin, settings.dtype) if settings.data_dir else ()))
 
 
 def load_sources(settings: Iterable[tuple[str, Settings]], cache_dir: Path | None, progress: Any = None) -> Sources:
@@ -37,12 +44,21 @@ def load_sources(settings: Iterable[tuple[str, Settings]], cache_dir: Path | Non
     """
     sources: Sources = {}
     for place, each in settings:
-        key = data_of(each)
+        key, numpy = key_of(each), open_backend("numpy", dtype=each.dtype)
         try:
             if key not in sources:
-                data = load_dataset(key, cache_dir=cache_dir, progress=progress)
-                check_dataset(data, open_backend("numpy"))
-                sources[key] = Source(tuple(getattr(data, name) for name in ARRAYS), data.class_names, data.name)
+                origin = each.origin._asdict() if each.data_dir else {}
+                data = load_dataset(key[0], numpy, cache_dir=cache_dir, progress=progress, **origin)
+                check_dataset(data, numpy)
+                if data.task == "regression":
+                    raise DatasetError(
+                        f"{data.name!r}: a sweep compares accuracies, which a regression does not have; train its runs "
+                        "one by one",
+                        setting=SETTING,
+                    )
+                without: dict[str, Any] = dict.fromkeys(ARRAYS)
+                arrays = tuple(getattr(data, name) for name in ARRAYS)
+                sources[key] = Source(arrays, data._replace(**without))
             each.train.check_fits(len(sources[key].arrays[0]))
         except MlpXpError as error:
             if error.setting == SETTING:
@@ -62,8 +78,11 @@ def map_sources(folder: Path, sources: Sources) -> Sources:
     with file_errors(place, "write"):
         make_folder(place)
         for number, (key, source) in enumerate(sources.items()):
-            arrays = []
+            arrays: list[Any] = []
             for name, array in zip(ARRAYS, source.arrays, strict=True):
+                if array is None:
+                    arrays.append(None)
+                    continue
                 path = place / f"{number}-{name}.npy"
                 path.unlink(missing_ok=True)  # a process of a killed sweep may still have it mapped
                 np.save(path, array)

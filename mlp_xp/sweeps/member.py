@@ -20,6 +20,7 @@ from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.lock import InUseError
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
+from mlp_xp.sweeps.data import ARRAYS
 from mlp_xp.sweeps.folder import FAILED, FINISHED, INTERRUPTED, PRUNED_STATE, read_result
 from mlp_xp.training import WARM_UP_EPOCH
 
@@ -37,8 +38,8 @@ class Task(NamedTuple):
     settings: Settings
     folder: Path | None
     """The run folder; None on another machine, where it is a temporary one whose files are returned."""
-    class_names: tuple[str, ...]
-    data_name: str
+    data: Dataset
+    """Without its arrays."""
     driver: int = 0
     """The process that runs the sweep: without it, a member of its machine saves and stops."""
     stop_file: Path | None = None
@@ -73,7 +74,7 @@ class Ending(NamedTuple):
     """Whether it had ended before this call."""
 
 
-def train_member(task: Task, *arrays: np.ndarray) -> Ending:
+def train_member(task: Task, *arrays: np.ndarray | None) -> Ending:
     """Train, or resume, one member. arrays: the four of its data set, on the host.
 
     An error of the input, of the array library or of the memory is an ending; any other exception is a bug.
@@ -117,7 +118,7 @@ def _unpack(task: Task, held: contextlib.ExitStack) -> Path:
     return folder
 
 
-def _train(task: Task, folder: Path, arrays: tuple[np.ndarray, ...]) -> Ending:
+def _train(task: Task, folder: Path, arrays: tuple[np.ndarray | None, ...]) -> Ending:
     settings, config = task.settings, task.settings.train
     if _stopped(task):
         return Ending(task.name, INTERRUPTED)
@@ -166,11 +167,13 @@ def _stopped(task: Task) -> bool:
     return task.driver not in (os.getppid(), os.getpid()) or task.stop_file.exists()
 
 
-def _dataset(task: Task, arrays: tuple[np.ndarray, ...], backend: Backend) -> Dataset:
+def _dataset(task: Task, arrays: tuple[np.ndarray | None, ...], backend: Backend) -> Dataset:
     # Arrays from another process may be read-only, and are not shared with others anyway.
-    to_device: Callable[[np.ndarray], Any] = backend.asarray if task.folder is None else backend.shared
-    images, labels, test_images, test_labels = (to_device(np.asarray(array)) for array in arrays)
-    return Dataset(images, labels, test_images, test_labels, task.class_names, task.data_name)
+    copy: Callable[[np.ndarray], Any] = backend.asarray if task.folder is None else backend.shared
+    placed = [None if array is None else copy(np.asarray(array)) for array in arrays]
+    on_device: dict[str, Any] = dict(zip(ARRAYS, placed, strict=True))
+    fitted = tuple(map(backend.asarray, task.data.prepare.fitted))
+    return task.data._replace(**on_device, prepare=task.data.prepare._replace(fitted=fitted))
 
 
 def claim(

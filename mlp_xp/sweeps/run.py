@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 import multiprocessing.resource_tracker
 import os
 import shutil
@@ -14,8 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from mlp_xp.backend import processes_share_devices
 from mlp_xp.config import ConfigError
 from mlp_xp.errors import MlpXpError, MlpXpWarning, not_installed
@@ -27,7 +26,7 @@ from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.cluster import MOST_LOSSES, ClusterError, Start, Work, WorkersLostError, connect, quiet_joblib
-from mlp_xp.sweeps.data import Sources, load_sources, map_sources
+from mlp_xp.sweeps.data import Sources, key_of, load_sources, map_sources
 from mlp_xp.sweeps.grid import OPTUNA, Member, Plan, examples, settings_of
 from mlp_xp.sweeps.member import Ending, Task, claim, train_member
 from mlp_xp.sweeps.summary import write_summary
@@ -167,15 +166,15 @@ class _Sweep:
             return Ending(member.name, places.PRUNED_STATE, error="Pruned", reason=reason, **facts)
         return None
 
-    def tasks(self, sources: Sources, stop: Callable[[], bool]) -> Iterator[tuple[Task, tuple[np.ndarray, ...]]]:
+    def tasks(self, sources: Sources, stop: Callable[[], bool]) -> Iterator[tuple[Task, tuple[Any, ...]]]:
         """Yield what is left to do, until `stop`."""
         for member in self._left():
             if stop() or self.fault:
                 return
             settings = settings_of(self.plan.base, member.settings)
-            source = sources[run_folder.data_of(settings)]
+            source = sources[key_of(settings)]
             run = places.run_of(self.folder, member.name)
-            task = Task(member.name, settings, None, source.class_names, source.name, pictures=self.how.pictures)
+            task = Task(member.name, settings, None, source.facts, pictures=self.how.pictures)
             if self.how.cluster:
                 task = task._replace(files=self._files_of(run))
             else:
@@ -295,17 +294,18 @@ def processes(plan: Plan, sources: Sources, how: How, say: Callable[[str], None]
 
 def _admitted(settings: Settings, sources: Sources, how: How, say: Callable[[str], None], wanted: int) -> int:
     """Return how many members with these settings fit into the memory at once, at least 1; say why it is less."""
-    backend, source = settings.open_backend(), sources[run_folder.data_of(settings)]
-    shape = source.arrays[0].shape
-    sizes = (shape[1] * shape[2], *settings.train.hidden, len(source.class_names))
-    itemsize = backend.xp.finfo(backend.dtype).bits // 8
-    need = training_memory(settings.train, sizes, shape[0], len(source.arrays[2]), itemsize, saves=True)
+    backend, source = settings.open_backend(), sources[key_of(settings)]
+    arrays = [array for array in source.arrays if array is not None]
+    samples, *shape = arrays[0].shape
+    sizes = (math.prod(shape), *settings.train.hidden, len(source.facts.class_names))
+    tested, itemsize = len(arrays[2]) if len(arrays) > 2 else 0, backend.xp.finfo(backend.dtype).bits // 8
+    need = training_memory(settings.train, sizes, samples, tested, itemsize, saves=True)
     available = backend.memory_available()
     if available is None:
         limit = host_limit()
         bound, each, where = limit and limit.available, need.together + ON_HOST, limit and limit.name
     else:
-        each = need.device + sum(array.nbytes for array in source.arrays) + ON_DEVICE
+        each = need.device + sum(array.nbytes for array in arrays) + ON_DEVICE
         bound = available if how.device_memory is None else int(how.device_memory * 2**30)
         where = f"the device {backend.device_name}"
     admitted = wanted if bound is None else max(1, bound // each)
@@ -347,9 +347,9 @@ def _on_this_machine(work: Work, width: int, say: Callable[[str], None]) -> Gene
     """
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    suspects: list[tuple[Task, tuple[np.ndarray, ...]]] = []
+    suspects: list[tuple[Task, tuple[Any, ...]]] = []
     while True:
-        running: dict[str, tuple[Task, tuple[np.ndarray, ...]]] = {}
+        running: dict[str, tuple[Task, tuple[Any, ...]]] = {}
         try:
             for ending in _in_processes(_noted(work, running), width):
                 del running[ending.name]
@@ -365,7 +365,7 @@ def _on_this_machine(work: Work, width: int, say: Callable[[str], None]) -> Gene
             yield Ending(each[0].name, places.FAILED, error="Killed", reason=KILLED)
 
 
-def _noted(work: Work, running: dict[str, tuple[Task, tuple[np.ndarray, ...]]]) -> Work:
+def _noted(work: Work, running: dict[str, tuple[Task, tuple[Any, ...]]]) -> Work:
     for each in work:
         running[each[0].name] = each
         yield each
@@ -419,10 +419,10 @@ def _on_cluster(
     stop: Callable[[], bool],
 ) -> Generator[Ending, None, None]:
     """Train members on a cluster, and those again that it has lost."""
-    arrays = [array for source in sources.values() for array in source.arrays]
+    arrays = [array for source in sources.values() for array in source.arrays if array is not None]
     losses = 0
     while True:
-        running: dict[str, tuple[Task, tuple[np.ndarray, ...]]] = {}
+        running: dict[str, tuple[Task, tuple[Any, ...]]] = {}
         try:
             for ending in start(_noted(work, running), arrays):
                 del running[ending.name]
