@@ -60,7 +60,7 @@ class Arguments(Source):
     """Let Optuna choose so many members by the accuracy on held-out samples, and end bad ones early. Ranges are as for
     --random. Needs --validation."""
     sampling_seed: int = 0
-    """Seed of --random and --optuna."""
+    """Seed of --random and --optuna. What Optuna chooses also depends on which members end first, unless --jobs is 1."""
     jobs: int | None = None
     """Processes at once, each with one thread. By default one for each core, or as many as the memory admits."""
     device_memory: float | None = None
