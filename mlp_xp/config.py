@@ -11,7 +11,7 @@ from mlp_xp.network import INITIALISERS
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES, Hyperparameters
 
 UPDATE_ORDERS = ("layerwise", "simultaneous")
-# Settings that change no step: they decide about its arguments, or about what is done between steps.
+# Settings that the compiled step does not read: they decide about its arguments, or about what is done between steps.
 OUTSIDE_STEPS = (
     *("epochs", "learning_rate", "hidden", "seed", "report_every", "warm_up_steps", "init", "schedule", "validation"),
     *("patience", "checkpoint_every"),

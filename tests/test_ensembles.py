@@ -83,6 +83,10 @@ def test_one_run_or_the_same_twice_is_that_run(runs):
         np.testing.assert_allclose(evaluation.ensemble.result.loss, alone.result.loss, rtol=1e-12)
 
 
+def test_a_run_that_is_given_twice_counts_once(runs):
+    assert evaluate_ensemble([runs[0], runs[1], runs[0]], "numpy").run_dirs == (runs[0], runs[1])
+
+
 def test_a_network_that_is_certain_and_wrong_leaves_the_loss_finite(runs, tmp_path):
     """Its probability of the true class underflows to 0, also in float64; that of the mean may not count as 0."""
     from mlp_xp.runs.ensembles import Mean

@@ -262,6 +262,13 @@ def test_csv_and_json_have_all_numbers_in_full(runs):
     assert records[-1]["validation_accuracy"] == 0.92
 
 
+def test_csv_has_no_characters_that_control_a_terminal(tmp_path):
+    write_run(tmp_path / "a\x1b[31m", {}, [], {})
+    outcome = call("runs", tmp_path / "a\x1b[31m", "--csv")
+    assert "\x1b" not in outcome.out
+    assert "a\\x1b[31m" in outcome.out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import time
 from dataclasses import replace
@@ -518,6 +519,7 @@ def test_a_terminal_of_80_columns_shows_how_far_it_is(data_dir, tmp_path):
     code, said = on_a_terminal("sweep", *arguments(data_dir, tmp_path / "s", *LONG_WORDS, **LONG, validation=40))
     assert code == 0, said
     text = said.decode()
+    assert re.search(r"0 of 4 done, [1-9]\d* running", text), text  # before the first has ended
     assert "of 4 done, " in text
     assert "best 000" in text
     assert ": held out " in text

@@ -91,6 +91,24 @@ def test_of_two_reports_at_one_place_the_first_counts() -> None:
     np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [30, 30])
 
 
+def test_a_curve_of_one_point_is_visible() -> None:
+    """The accuracy on held-out samples of a run of one epoch."""
+    for count in (1, 2):
+        given = Setting("x", {}, [0.5] * count, [curves([1, 2], [0.5, 0.6])] * count)
+        losses, accuracy = sweep_plots.draw_bands([given], held_out=True).axes
+        assert len(accuracy.lines[0].get_xdata()) == 1
+        assert accuracy.lines[0].get_marker() == "o"
+        assert losses.lines[0].get_marker() == "None"
+
+
+def test_a_sweep_beside_a_run_is_refused_and_nothing_is_drawn(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = write_sweep(tmp_path / "s", [{"seed": 1}, {"seed": 2}], [{}, {}])
+    outcome = call("plot", folder, folder / "members" / "0001")
+    assert_one_line(outcome, 2, f"{str(folder)!r}: is a sweep", "give it alone")
+    assert not (tmp_path / "curves.png").exists()
+
+
 def test_of_many_settings_the_first_are_drawn_and_the_title_says_so() -> None:
     title = sweep_plots.draw_bands(settings(), held_out=True, ranked=True).axes[0].get_title()
     assert "the best 5 of 6 settings" in title

@@ -62,6 +62,9 @@ def draw_several(arguments: Arguments) -> int:
     output = arguments.output or Path("curves.png")
     if output.suffix.lower() != ".png":
         raise MlpXpError(f"{str(output)!r} is not the name of a PNG file; give one that ends in .png", setting="output")
+    for folder in arguments.run_dirs:
+        if is_sweep(folder):
+            raise MlpXpError(f"{str(folder)!r}: is a sweep, which has pictures of its own; give it alone")
     runs, folders, faults = [], [], []
     for folder in arguments.run_dirs:
         try:

@@ -120,10 +120,11 @@ def csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
     names = differing(rows)
     yield ["name", "folder", "state", *names, *RESULTS, "seconds", "date", "reason"]
     for row in rows:
-        settings = [shown(row.settings[name]) if name in row.settings else "" for name in names]
+        settings = [printable(shown(row.settings[name])) if name in row.settings else "" for name in names]
         results = ["" if value is None else repr(value) for value in (*(getattr(row, q) for q in RESULTS), row.seconds)]
         date = row.date.isoformat(timespec="seconds") if row.date else ""
-        yield [row.name, row.folder, row.state, *settings, *results, date, row.reason]
+        texts = map(printable, (row.name, str(row.folder), row.state))
+        yield [*texts, *settings, *results, date, printable(row.reason)]
 
 
 def show_runs(rows: Sequence[Row], console: Console) -> None:

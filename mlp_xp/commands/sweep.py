@@ -14,8 +14,9 @@ from typing import Annotated, Any
 
 from rich.console import Console
 from rich.progress import Progress as Bar
-from rich.progress import TextColumn
+from rich.progress import ProgressColumn
 from rich.table import Column
+from rich.text import Text
 
 from mlp_xp.commands.command_line import Swept, parse, print_error
 from mlp_xp.commands.runs import show_summary
@@ -60,7 +61,8 @@ class Arguments(Source):
     """Let Optuna choose so many members by the accuracy on held-out samples, and end bad ones early. Ranges are as for
     --random. Needs --validation."""
     sampling_seed: int = 0
-    """Seed of --random and --optuna."""
+    """Seed of --random and --optuna. What Optuna chooses also depends on the order in which members end, unless --jobs
+    is 1."""
     jobs: int | None = None
     """Processes at once, each with one thread. By default one for each core, or as many as the memory admits."""
     device_memory: float | None = None
@@ -135,6 +137,18 @@ class Standing:
             seconds = (time.monotonic() - self.began) / self.now * left
             parts.append(f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left")
         return ", ".join(parts)
+
+
+class Line(ProgressColumn):
+    """The line on a terminal."""
+
+    def __init__(self, standing: Standing) -> None:
+        self.standing = standing
+        super().__init__(Column(no_wrap=True))
+
+    def render(self, task: Any) -> Text:
+        """Return what the standing is now."""
+        return Text(self.standing.line())
 
 
 def held_out(ending: Ending) -> float | None:
@@ -236,9 +250,6 @@ def closing(standing: Standing) -> str:
 
 def watch(endings: Iterator[Ending], standing: Standing, console: Console) -> Generator[Ending, None, None]:
     """Yield the endings, with a line on a terminal that says how far the sweep is."""
-    column = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
-    with Bar(column, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("")
-        for ending in endings:
-            yield ending
-            bar.update(task, description=standing.line())
+    with Bar(Line(standing), console=console, transient=True, disable=not console.is_terminal) as bar:
+        bar.add_task("")
+        yield from endings

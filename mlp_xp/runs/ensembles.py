@@ -19,17 +19,19 @@ from mlp_xp.runs.table import FINISHED, is_sweep, sweep_rows
 def members_of(folders: Sequence[Path]) -> list[Path]:
     """Return the folders of runs among some folders, and of the finished members of sweeps among them.
 
-    Raises RunError for a sweep without a finished member, and MlpXpError for one whose index is damaged.
+    A run that is given twice counts once. Raises RunError for a sweep without a finished member, and MlpXpError for one
+    whose index is damaged.
     """
-    found: list[Path] = []
+    found: dict[Path, Path] = {}
     for folder in folders:
         members = (
             [row.folder for row in sweep_rows(folder)[0] if row.state == FINISHED] if is_sweep(folder) else [folder]
         )
         if not members:
             raise RunError(f"{str(folder)!r}: no member of this sweep has finished; start the sweep again")
-        found += members
-    return found
+        for member in members:
+            found.setdefault(member.resolve(), member)
+    return [*found.values()]
 
 
 def load_models(folders: Sequence[Path]) -> list[Model]:

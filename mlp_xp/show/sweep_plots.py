@@ -70,7 +70,8 @@ def draw_bands(settings: Sequence[Setting], *, held_out: bool, ranked: bool = Fa
             if not len(seen):
                 continue
             values = factor * values
-            (line,) = axes.plot(seen, values.mean(axis=0), label=_visible(setting.name), **look)
+            marker = "o" if len(seen) == 1 else None  # a line of one point is invisible
+            (line,) = axes.plot(seen, values.mean(axis=0), label=_visible(setting.name), marker=marker, **look)
             if len(values) > 1:
                 low, high = values.min(axis=0), values.max(axis=0)
                 axes.fill_between(

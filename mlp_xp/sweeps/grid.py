@@ -181,7 +181,7 @@ def _read(name: str, value: Any, *, sampled: bool) -> tuple[Any, ...] | Span:
     for part in parts:
         if isinstance(part, Span) and not part.whole:
             raise ConfigError(
-                f"the range {part} is to be sampled from: give it alone, with a number of samples or of trials",
+                f"the range {part} is to be sampled from: give it alone, and random or optuna with a number of members",
                 setting=name,
             )
         if isinstance(part, Span):
