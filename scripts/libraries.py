@@ -218,7 +218,6 @@ def judge(
     operation = result["operation"]
     of_hook = result["whose"] == library["backend"].partition(":")[0] and result["whose"].endswith("_hook")
     cause = f"{'our hook' if of_hook else 'the library'}'s own" + (f", in `{operation}`" if operation else "")
-    cause = library.get("because", {}).get(operation, cause)
     note = f"{cause}: `` {one_line(result['deviation'])} ``."
     if result["reproducer"]:
         words = " ".join([*(f"{name}={value}" for name, value in library["env"].items()), "python"])
