@@ -57,7 +57,7 @@ class Arguments(Source):
     random: int | None = None
     """Draw so many members at random instead of taking all combinations. A range, then also one of fractions such as
     0.001..0.1, is sampled from: log-uniformly for learning-rate, weight-decay, batch-size and hidden if it starts above
-    0, and uniformly for all others."""
+    0, and uniformly for all others, the seed too."""
     optuna: int | None = None
     """Let Optuna choose so many members by the accuracy on held-out samples, and end bad ones early. Ranges are as for
     --random. Needs --validation."""
