@@ -20,18 +20,13 @@ from typing import Any
 
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.runs.settings import RECIPES
+from mlp_xp.runs.sweep_index import read_result
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.grid import make_plan
 
 RATES, SEEDS = (0.01, 0.02, 0.03, 0.05), range(4)
 GRID = ["--recipe", "small", "--learning-rate", *map(str, RATES), "--seed", f"{SEEDS[0]}..{SEEDS[-1]}"]
 SCRIPT = Path(__file__).resolve().with_name("sweep.py")
-
-
-def run_sweep(folder: Path, *words: str) -> None:
-    """Run a sweep in a folder."""
-    command = [sys.executable, str(SCRIPT), *words, "--sweep-dir", str(folder)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def sweep(*words: str) -> float:
@@ -190,13 +185,13 @@ def scale(members: int) -> None:
             make_members(folder, number)
             began = time.perf_counter()
             for member in plan.members:
-                places.read_result(places.run_of(folder, member.name))
+                read_result(places.run_of(folder, member.name))
             timed("all results read", time.perf_counter() - began, number)
             from mlp_xp.sweeps.summary import write_summary
 
             began = time.perf_counter()
-            if write_summary(folder):
-                timed("summary", time.perf_counter() - began, number)
+            write_summary(folder)
+            timed("summary", time.perf_counter() - began, number)
     import joblib
 
     def tasks(name: str, pre_dispatch: str) -> None:

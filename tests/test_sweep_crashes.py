@@ -13,6 +13,7 @@ from test_sweep import SMALL, TOO_FAST, arguments, run_of
 
 from mlp_xp.commands.sweep import StopAtOnce
 from mlp_xp.commands.train import InterruptedTrainingError, catch_signals
+from mlp_xp.runs import sweep_index
 from mlp_xp.runs.lock import InUseError, locked
 from mlp_xp.runs.settings import Settings
 from mlp_xp.sweeps import folder as places
@@ -66,7 +67,7 @@ def test_a_pruning_that_only_optuna_knows_is_not_repeated(trials, plan, data_dir
     trials.tell(member, None, pruned=True)
     outcome = go_on(folder, data_dir)
     assert outcome.code == 0, outcome
-    assert {*read_endings(folder, places.PRUNED)} == {"0000"}
+    assert {*read_endings(folder, sweep_index.PRUNINGS)} == {"0000"}
     assert not run_of(folder, "0000").exists()
     assert (run_of(folder, "0001") / "result.json").exists()
 
@@ -139,7 +140,7 @@ def test_a_record_is_on_disk_before_optuna_learns_of_it(plan, tmp_path, trials):
     asked = trials.ask(), trials.ask()
     sweep = running._Sweep(plan, folder, running.How(), asked)
     for member in asked:
-        sweep.note(members.Ending(member.name, places.FAILED, error="E", reason="r"))
+        sweep.note(members.Ending(member.name, sweep_index.FAILED, error="E", reason="r"))
     assert {*read_endings(folder)} == {"0000", "0001"}
 
 
@@ -170,7 +171,7 @@ def test_a_run_that_is_received_replaces_no_folder_in_use(done, monkeypatch):
     plan = make_plan(index.base, {"seed": [0, 1]})
     sweep = running._Sweep(plan, done, running.How(cluster="dask://h:1"), index.members)
     monkeypatch.setattr(members, "PATIENCE", 0.0)
-    ending = members.Ending("0000", places.FINISHED, files=files)
+    ending = members.Ending("0000", sweep_index.FINISHED, files=files)
     sources = running.load_sources([("", plan.base)], None)
     with locked(run_of(done, "0000")):
         with pytest.raises(InUseError):
@@ -214,13 +215,13 @@ def test_a_worker_whose_disk_is_full_fails_no_member(what, data_dir, monkeypatch
 
     monkeypatch.setattr(*{"mkdir": ("tempfile.mkdtemp", full), "write": ("os.fsync", full)}[what])
     ending = members.train_member(task, *arrays)
-    assert ending.state == places.INTERRUPTED
+    assert ending.state == sweep_index.INTERRUPTED
     assert "No space left on device" in ending.reason
 
 
 def test_a_member_of_a_worker_that_diverges_has_failed(data_dir):
     task, arrays = a_task(data_dir, learning_rate=float(TOO_FAST))
-    assert members.train_member(task, *arrays).state == places.FAILED
+    assert members.train_member(task, *arrays).state == sweep_index.FAILED
 
 
 def test_a_bug_in_a_member_is_no_lost_worker():
@@ -243,7 +244,7 @@ def test_all_that_may_have_been_running_when_a_process_was_killed_are_suspects(m
         if width == 1:
             [(task, _)] = work
             calls.append(task.name)
-            yield members.Ending(task.name, places.FINISHED)
+            yield members.Ending(task.name, sweep_index.FINISHED)
             return
         if len([*zip(range(3), work, strict=False)]) == 3:
             raise TerminatedWorkerError

@@ -101,6 +101,20 @@ def test_a_curve_of_one_point_is_visible() -> None:
         assert losses.lines[0].get_marker() == "None"
 
 
+@pytest.mark.parametrize("largest", [1, 5, 1e3, 1e9, 1e40])
+def test_the_axis_of_the_losses_has_numbers(largest) -> None:
+    """Also where one setting has all but diverged."""
+    given = [
+        Setting(name, {}, [0.5], [curves([end, end / 2], [0.5, 0.6])]) for name, end in (("a", 0.4), ("b", largest))
+    ]
+    figure = sweep_plots.draw_bands(given, held_out=True)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    low, high = axes.get_ylim()
+    shown = [tick for tick in axes.yaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+    assert len([tick for tick in shown if tick.label1.get_text()]) >= 2
+
+
 def test_a_sweep_beside_a_run_is_refused_and_nothing_is_drawn(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     folder = write_sweep(tmp_path / "s", [{"seed": 1}, {"seed": 2}], [{}, {}])

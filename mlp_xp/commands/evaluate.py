@@ -18,7 +18,8 @@ from mlp_xp.dataset import described
 from mlp_xp.errors import printable
 from mlp_xp.metrics import Evaluation, precision_and_recall
 from mlp_xp.runs.ensembles import members_of
-from mlp_xp.runs.table import is_sweep, labels, read_row
+from mlp_xp.runs.sweep_index import is_sweep
+from mlp_xp.runs.table import labels, read_row
 from mlp_xp.show.terminal import described_result, plain_console, say
 
 NAME_WIDTH = 16

@@ -8,7 +8,7 @@ from mlp_xp.api import plot_run
 from mlp_xp.commands.command_line import Positional, parse, print_error
 from mlp_xp.commands.data import naming_option
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.table import is_sweep
+from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.show.gallery import read_curves, told_apart
 from mlp_xp.show.plots import draw_curves, save
 from mlp_xp.sweeps.pictures import draw_sweep

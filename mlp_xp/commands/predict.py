@@ -19,7 +19,8 @@ from mlp_xp.commands.command_line import Positional, parse, print_error
 from mlp_xp.data.own import is_table
 from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.metrics import percent
-from mlp_xp.runs.table import is_run, is_sweep, labels, read_row
+from mlp_xp.runs.sweep_index import is_sweep
+from mlp_xp.runs.table import is_run, labels, read_row
 from mlp_xp.show.terminal import GLUE, plain_console, say
 
 LIKELIEST = 3

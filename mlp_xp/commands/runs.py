@@ -18,8 +18,8 @@ from rich.table import Table
 
 from mlp_xp.commands.command_line import Condition, Positional, UsageError, parse, print_error
 from mlp_xp.errors import printable
+from mlp_xp.runs.sweep_index import FINISHED
 from mlp_xp.runs.table import (
-    FINISHED,
     RESULTS,
     UNREADABLE,
     Row,

@@ -23,11 +23,12 @@ from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.train import Source, Stop, catch_signals, settings_from
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings, check_foreign
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED
 from mlp_xp.runs.table import UNREADABLE
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.plots import PlotError
-from mlp_xp.sweeps.folder import FAILED, FINISHED, INTERRUPTED, default_folder
+from mlp_xp.sweeps.folder import default_folder
 from mlp_xp.sweeps.grid import GRID, OPTUNA, Plan, Span, described, make_plan, shown
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
@@ -56,7 +57,7 @@ class Arguments(Source):
     random: int | None = None
     """Draw so many members at random instead of taking all combinations. A range, then also one of fractions such as
     0.001..0.1, is sampled from: log-uniformly for learning-rate, weight-decay, batch-size and hidden if it starts above
-    0, and uniformly for all others."""
+    0, and uniformly for all others, the seed too."""
     optuna: int | None = None
     """Let Optuna choose so many members by the accuracy on held-out samples, and end bad ones early. Ranges are as for
     --random. Needs --validation."""

@@ -13,7 +13,8 @@ from mlp_xp.metrics import Evaluation, predict_logits
 from mlp_xp.runs.checkpoints import Model, load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import read_config
-from mlp_xp.runs.table import FINISHED, is_sweep, sweep_rows
+from mlp_xp.runs.sweep_index import FINISHED, is_sweep
+from mlp_xp.runs.table import sweep_rows
 
 
 def members_of(folders: Sequence[Path]) -> list[Path]:

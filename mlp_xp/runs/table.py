@@ -11,20 +11,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp.errors import MlpXpError, nearest
-from mlp_xp.regular import read_fault, read_regular
 from mlp_xp.runs import records
 from mlp_xp.runs.lock import holder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import CONFIG, METRICS, RESULT, read_config, read_metrics
 from mlp_xp.runs.settings import Settings, flatten, unflatten
+from mlp_xp.runs.sweep_index import (
+    ADVICE,
+    ENDINGS,
+    FINISHED,
+    INDEX,
+    INTERRUPTED,
+    MEMBERS,
+    is_sweep,
+    read_file,
+    read_result,
+)
 
-SWEEP, MEMBERS = "sweep.json", "members"
-FINISHED, INTERRUPTED, IN_USE, FAILED, NOT_RUN = "finished", "interrupted", "in use", "failed", "not run"
-PRUNED = "pruned"
-# The files of a sweep that say why members have not finished, and the state of these.
-ENDINGS = {"failures.json": FAILED, "pruned.json": PRUNED}
-SWEEP_LIMIT = 1 << 27  # bytes of one of its files
-UNREADABLE = "unreadable"
+IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
 RESULTS = ("validation_accuracy", "test_accuracy", "train_loss", "test_loss")
 TEST_COLUMNS = ("test_accuracy", "test_loss")
 COLUMNS = ("name", "state", *RESULTS, "seconds", "date")
@@ -39,7 +43,6 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
 }
 CONDITION = re.compile(r"\s*([A-Za-z_-]+)\s*(!=|<=|>=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
-SWEEP_ADVICE = "restore it from a copy, or start the sweep again"
 SWEEP_FIELDS: records.Schema = {
     "settings": records.Kind("an object", lambda value: isinstance(value, dict)),
     "members": records.Kind("a list of objects", lambda value: isinstance(value, list)),
@@ -130,11 +133,6 @@ def is_run(folder: Path) -> bool:
     return os.path.lexists(folder / CONFIG)
 
 
-def is_sweep(folder: Path) -> bool:
-    """Return whether a folder is that of a sweep, perhaps a damaged one."""
-    return os.path.lexists(folder / SWEEP)
-
-
 def read_row(folder: Path, name: str | None = None) -> Row:
     """Return a run's row. A run that is missing or damaged is a row too, with the error as its reason."""
     row = Row(folder.resolve().name if name is None else name, folder, {}, UNREADABLE)
@@ -174,37 +172,20 @@ def _last_report(folder: Path) -> dict[str, Any] | None:
     return result or next(iter(read_metrics(folder)[-1:]), None)
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """Return the closing report of a run, which is in its own file; None if it is unfinished. Raises RunError."""
-    path, advice = folder / RESULT, "resume the run"
-    if not os.path.lexists(path):
-        return None
-    record = records.read_json(path, advice, wrong="is damaged")
-    return records.check_fields(record, records.REPORT, repr(str(path)), advice)
-
-
 def read_sweep(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Return the settings that all members of a sweep share, and by name the settings of each that vary.
 
     Raises MlpXpError if sweep.json is missing or damaged.
     """
-    path = folder / SWEEP
+    path = folder / INDEX
     where = repr(str(path))
-    record = records.check_fields(_read_sweep_file(path), SWEEP_FIELDS, where, SWEEP_ADVICE)
+    record = records.check_fields(read_file(path), SWEEP_FIELDS, where, ADVICE)
     members = {}
     for member in record["members"]:
-        records.check_fields(member, MEMBER_FIELDS, where, SWEEP_ADVICE)
+        records.check_fields(member, MEMBER_FIELDS, where, ADVICE)
         unflatten({**record["settings"], **member["settings"]}, f"{where}, member {member['name']!r}")
         members[member["name"]] = member["settings"]
     return record["settings"], members
-
-
-def _read_sweep_file(path: Path) -> Any:
-    try:
-        content = read_regular(path, SWEEP_LIMIT)
-    except OSError as error:
-        raise RunError(f"{str(path)!r}: {read_fault(error)}; {SWEEP_ADVICE}") from error
-    return records.parse(content, repr(str(path)), SWEEP_ADVICE)
 
 
 def sweep_rows(folder: Path) -> tuple[list[Row], list[str]]:
@@ -216,8 +197,7 @@ def sweep_rows(folder: Path) -> tuple[list[Row], list[str]]:
     endings: dict[str, tuple[str, str]] = {}
     for file, state in ENDINGS.items():
         if os.path.lexists(path := folder / file):
-            found = records.check_fields(_read_sweep_file(path), {}, repr(str(path)), SWEEP_ADVICE)
-            for name, ending in found.items():
+            for name, ending in read_file(path).items():
                 reason = ending.get("reason", "") if isinstance(ending, dict) else ending
                 endings[name] = state, str(reason)
     rows = []

@@ -10,7 +10,7 @@ from mlp_xp.backend import Backend
 from mlp_xp.dataset import Dataset
 from mlp_xp.files import FileError
 from mlp_xp.metrics import confusion_matrix
-from mlp_xp.runs import run_folder, table
+from mlp_xp.runs import run_folder, sweep_index, table
 from mlp_xp.runs.checkpoints import evaluation_of, load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
@@ -22,7 +22,7 @@ def read_curves(folder: str | Path) -> plots.Curves:
     _, record = run_folder.read_config(folder)
     if "train_samples" not in record:
         raise RunError(f"{str(folder / run_folder.CONFIG)!r}: is damaged: it has no field 'train_samples'; train again")
-    closing = table.read_result(folder)
+    closing = sweep_index.read_result(folder)
     reports = [*run_folder.read_metrics(folder), *([closing] if closing else [])]
     return plots.Curves(folder.resolve().name, reports, record["train_samples"], record.get("task", "classes"))
 

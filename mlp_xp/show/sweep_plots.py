@@ -17,6 +17,8 @@ from mlp_xp.show.plots import COLOURS, MARKERS, Curves, _tidy, _visible, drawing
 if TYPE_CHECKING:
     from mlp_xp.show.figure import Picture
 
+# From this ratio on, an axis of losses has powers of ten only.
+WIDE = 1e4
 MOST_BANDS = 5  # more of them on top of one another cannot be told apart
 MOST_LINES = len(COLOURS)
 LINES = ("-", "--", ":", "-.")
@@ -81,7 +83,9 @@ def draw_bands(settings: Sequence[Setting], *, held_out: bool, ranked: bool = Fa
                 lines.append(line)
                 later += values[:, seen > 0].ravel().tolist()
     losses.set(ylabel="training loss (nats)", yscale="log")
-    losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+    low, high = losses.get_ylim()
+    if high / low < WIDE:  # Matplotlib labels nothing at all where there is no room for these
+        losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     losses.yaxis.set_major_formatter("{x:.3g}")
     losses.yaxis.set_minor_formatter("")
     accuracy.set(ylabel=ACCURACIES[quantity], xlabel="training samples seen")

@@ -1,9 +1,7 @@
 """The folder of a sweep: sweep.json, the runs in members/, and the records of those that failed or were pruned.
 
-sweep.json      the plan and all members, written whole before the first one starts
-members/NAME/   the run of a member, as `mlp-xp train` writes it
-failures.json   {name: {"error": class, "reason": line}} of the members that failed
-pruned.json     likewise, of the trials that Optuna stopped early
+In addition to what `runs.sweep_index` names:
+
 optuna.db       Optuna's own storage
 .data/          the data sets as plain arrays, which all processes map; removed at the end
 """
@@ -17,20 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp.files import ASIDE, file_errors, make_folder, sync, write_whole
-from mlp_xp.regular import read_fault, read_regular
 from mlp_xp.runs import records, run_folder
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings, flatten, unflatten
+from mlp_xp.runs.sweep_index import ADVICE, FAILURES, INDEX, MEMBERS, read_file
 from mlp_xp.sweeps.grid import GRID, OPTUNA, RANDOM, Member, Plan, Span, settings_of, shown
 
 FORMAT = 1
-INDEX, MEMBERS, FAILURES, PRUNED = "sweep.json", "members", "failures.json", "pruned.json"
 STUDY, DATA, STOP = "optuna.db", ".data", ".stop"
-# Of a member.
-FINISHED, FAILED, PRUNED_STATE, INTERRUPTED = "finished", "failed", "pruned", "interrupted"
-LIMIT = 1 << 27  # bytes of a file: of the most members, with long values
-ADVICE = "restore it from a copy, or start the sweep in another folder"
 FIELDS: records.Schema = {
     "format": records.whole(FORMAT, FORMAT),
     "kind": records.choice((GRID, RANDOM, OPTUNA)),
@@ -96,7 +89,7 @@ def read_index(folder: str | Path) -> Index:
     path = Path(folder) / INDEX
     if not path.exists():
         raise RunError(f"{str(folder)!r}: is not a sweep: it has no {INDEX}; give the folder of a sweep")
-    record = _read(path)
+    record = read_file(path)
     where = repr(str(path))
     records.check_fields(record, FIELDS, where, ADVICE)
     listed, options, settings = (record.get(name) for name in ("members", "options", "settings"))
@@ -113,23 +106,12 @@ def read_index(folder: str | Path) -> Index:
     return Index(record["kind"], record["count"], record["seed"], options, base, tuple(members))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = read_regular(path, LIMIT)
-    except OSError as error:
-        raise RunError(f"{str(path)!r}: {read_fault(error)}; {ADVICE}") from error
-    record = records.parse(content, repr(str(path)), ADVICE, wrong="is not JSON")
-    if not isinstance(record, dict):
-        raise RunError(f"{str(path)!r}: is not a JSON object; {ADVICE}")
-    return record
-
-
 def read_endings(folder: str | Path, file: str = FAILURES) -> dict[str, dict[str, str]]:
-    """Return the records of the members that failed, or of those in another file (PRUNED), by name. Raises RunError."""
+    """Return the records of the members that failed, or of those in PRUNINGS, by name. Raises RunError."""
     path = Path(folder) / file
     if not path.exists():
         return {}
-    found = _read(path)
+    found = read_file(path)
     for name, each in found.items():
         if not isinstance(each, dict) or not all(isinstance(each.get(field), str) for field in ("error", "reason")):
             raise RunError(f"{str(path)!r}: the record of member {records.shortened(name)} is damaged; {ADVICE}")
@@ -179,12 +161,6 @@ def put_in_place(folder: Path, name: str) -> None:
     sync(run.parent)
 
 
-def read_result(run: Path) -> dict[str, Any]:
-    """Return the closing report of a finished member's run. Raises RunError."""
-    path, advice = run / run_folder.RESULT, "remove the member's folder to train it again"
-    return records.check_fields(records.read_json(path, advice), records.REPORT, repr(str(path)), advice)
-
-
 @contextlib.contextmanager
 def open_sweep(folder: Path, plan: Plan) -> Iterator[Index]:
     """Create the folder of a sweep with its index, or check that it has this plan; hold its lock.
@@ -220,7 +196,7 @@ def _check_new(folder: Path) -> None:
 
 def _check_same(folder: Path, plan: Plan) -> None:
     """Raise RunError, which names what differs, if the folder belongs to another sweep."""
-    saved, wanted = _read(folder / INDEX), record_of(plan)
+    saved, wanted = read_file(folder / INDEX), record_of(plan)
     where = f"{str(folder)!r} belongs to another sweep"
     advice = "give the same options as before, or choose another folder"
     for name in ("format", "kind", "options", "settings", "count", "seed"):

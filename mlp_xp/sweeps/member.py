@@ -20,8 +20,8 @@ from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.lock import InUseError
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED, PRUNED, read_result
 from mlp_xp.sweeps.data import ARRAYS
-from mlp_xp.sweeps.folder import FAILED, FINISHED, INTERRUPTED, PRUNED_STATE, read_result
 from mlp_xp.training import WARM_UP_EPOCH
 
 # Held while a member is trained. It has no effect between processes, and none on other machines.
@@ -56,7 +56,7 @@ class Ending(NamedTuple):
 
     name: str
     state: str
-    """FINISHED, FAILED, PRUNED_STATE, or INTERRUPTED after a request to stop."""
+    """FINISHED, FAILED, PRUNED, or INTERRUPTED after a request to stop."""
     result: dict[str, Any] | None = None
     """The record in result.json of a finished member."""
     error: str = ""
@@ -142,7 +142,7 @@ def _train(task: Task, folder: Path, arrays: tuple[np.ndarray | None, ...]) -> E
                 return Ending(task.name, INTERRUPTED)
             accuracy = report.validation_accuracy if report is not None else None
             if accuracy is not None and epoch < config.epochs - 1 and prune(epoch, accuracy):
-                return Ending(task.name, PRUNED_STATE, error="Pruned", reason=f"pruned after epoch {epoch}")
+                return Ending(task.name, PRUNED, error="Pruned", reason=f"pruned after epoch {epoch}")
     raise AssertionError("a run ends with a closing event")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlp_xp.runs.table import FINISHED
+from mlp_xp.runs.sweep_index import FINISHED
 from mlp_xp.show import sweep_plots
 from mlp_xp.show.gallery import read_curves
 from mlp_xp.show.plots import Curves, PlotError, save

@@ -20,7 +20,7 @@ from mlp_xp.config import ConfigError
 from mlp_xp.errors import MlpXpError, MlpXpWarning, not_installed
 from mlp_xp.files import FileError, file_errors, make_folder, write_whole
 from mlp_xp.memory import host_limit, in_units, training_memory
-from mlp_xp.runs import run_folder
+from mlp_xp.runs import run_folder, sweep_index
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
@@ -38,6 +38,7 @@ from mlp_xp.threads import threads_chosen
 ON_HOST, ON_DEVICE = 100 << 20, 512 << 20
 # Seconds between two writes of the records of failures, and between two looks at whether to stop.
 SAVE_EVERY, LOOK_EVERY = 1.0, 0.1
+AGAIN = "remove the member's folder to train it again"
 # Seconds after which a process without work ends.
 IDLE = 10
 KILLED = (
@@ -130,10 +131,10 @@ class _Sweep:
         if begun != members:
             places.write_index(folder, plan, begun)
         self.members = {member.name: member for member in begun}
-        self.endings = {file: places.read_endings(folder, file) for file in (places.FAILURES, places.PRUNED)}
+        self.endings = {file: places.read_endings(folder, file) for file in sweep_index.ENDINGS}
         self._written = {file: dict(endings) for file, endings in self.endings.items()}
         if how.retry_failed:
-            self.endings[places.FAILURES] = {}
+            self.endings[sweep_index.FAILURES] = {}
         self.fault: Ending | None = None
         self._earlier: set[str] = set()
         self._saved = time.monotonic()
@@ -152,18 +153,18 @@ class _Sweep:
         facts: dict[str, Any] = {"settings": member.settings, "earlier": True}
         if places.is_finished(self.folder, member.name):
             try:
-                result = places.read_result(places.run_of(self.folder, member.name))
+                result = sweep_index.read_result(places.run_of(self.folder, member.name), AGAIN)
             except RunError as error:  # it is no success, but stops no other member
-                return Ending(member.name, places.FAILED, error=type(error).__name__, reason=str(error), **facts)
-            return Ending(member.name, places.FINISHED, result, **facts)
-        for file, state in ((places.FAILURES, places.FAILED), (places.PRUNED, places.PRUNED_STATE)):
+                return Ending(member.name, sweep_index.FAILED, error=type(error).__name__, reason=str(error), **facts)
+            return Ending(member.name, sweep_index.FINISHED, result, **facts)
+        for file, state in sweep_index.ENDINGS.items():
             if member.name in self.endings[file]:
                 record = self.endings[file][member.name]
                 return Ending(member.name, state, error=record["error"], reason=record["reason"], **facts)
         if self.trials and self.trials.is_pruned(member):
             reason = "pruned before a command was killed"
-            self.endings[places.PRUNED][member.name] = {"error": "Pruned", "reason": reason}
-            return Ending(member.name, places.PRUNED_STATE, error="Pruned", reason=reason, **facts)
+            self.endings[sweep_index.PRUNINGS][member.name] = {"error": "Pruned", "reason": reason}
+            return Ending(member.name, sweep_index.PRUNED, error="Pruned", reason=reason, **facts)
         return None
 
     def tasks(self, sources: Sources, stop: Callable[[], bool]) -> Iterator[tuple[Task, tuple[Any, ...]]]:
@@ -209,13 +210,13 @@ class _Sweep:
             warnings.warn(note, MlpXpWarning, stacklevel=2)
         if ending.files:
             self._receive(ending)
-        file = {places.FAILED: places.FAILURES, places.PRUNED_STATE: places.PRUNED}.get(ending.state)
+        file = {sweep_index.FAILED: sweep_index.FAILURES, sweep_index.PRUNED: sweep_index.PRUNINGS}.get(ending.state)
         if file:
             self.endings[file][ending.name] = {"error": ending.error, "reason": ending.reason}
             # A failure that is lost by a kill happens again. One that Optuna has been told of cannot.
             if self.trials or time.monotonic() > self._saved + SAVE_EVERY:
                 self.save()
-        if ending.state == places.INTERRUPTED and ending.reason:
+        if ending.state == sweep_index.INTERRUPTED and ending.reason:
             self.fault = self.fault or ending
         if self.trials:
             self._tell(ending)
@@ -224,8 +225,8 @@ class _Sweep:
     def _tell(self, ending: Ending) -> None:
         assert self.trials
         accuracy = ending.result["validation_accuracy"] if ending.result else None
-        if ending.state != places.INTERRUPTED:
-            self.trials.tell(self.members[ending.name], accuracy, pruned=ending.state == places.PRUNED_STATE)
+        if ending.state != sweep_index.INTERRUPTED:
+            self.trials.tell(self.members[ending.name], accuracy, pruned=ending.state == sweep_index.PRUNED)
 
     def _receive(self, ending: Ending) -> None:
         """Put the files of a run from another machine in place, as a whole. Raises FileError."""
@@ -362,7 +363,7 @@ def _on_this_machine(work: Work, width: int, say: Callable[[str], None]) -> Gene
         try:
             yield from _in_processes([each], 1)
         except TerminatedWorkerError:
-            yield Ending(each[0].name, places.FAILED, error="Killed", reason=KILLED)
+            yield Ending(each[0].name, sweep_index.FAILED, error="Killed", reason=KILLED)
 
 
 def _noted(work: Work, running: dict[str, tuple[Task, tuple[Any, ...]]]) -> Work:

@@ -20,7 +20,8 @@ import numpy as np
 
 from mlp_xp import __version__
 from mlp_xp.files import write_whole
-from mlp_xp.runs.table import FAILED, FINISHED, PRUNED, RESULTS, TEST_COLUMNS, Row, differing, shown, sweep_rows, words
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, PRUNED
+from mlp_xp.runs.table import RESULTS, TEST_COLUMNS, Row, differing, shown, sweep_rows, words
 from mlp_xp.sweeps.intervals import FEWEST, LEVEL, RESAMPLES, Spread, spread
 
 CSV, JSON = "summary.csv", "summary.json"

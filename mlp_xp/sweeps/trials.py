@@ -7,7 +7,8 @@ from typing import Any
 
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.runs.records import RunError
-from mlp_xp.sweeps.folder import ADVICE, INDEX, PRUNED_STATE, STUDY
+from mlp_xp.runs.sweep_index import ADVICE, INDEX, PRUNED
+from mlp_xp.sweeps.folder import STUDY
 from mlp_xp.sweeps.grid import DIGITS, Member, Plan, Span, as_value, is_by_ratio, shown
 
 # Of a trial that repeats another one, which had failed: its number. Optuna never changes a trial that has ended.
@@ -74,7 +75,7 @@ class Trials:
 
     def is_pruned(self, member: Member) -> bool:
         """Return whether the trial of a member has been pruned."""
-        return bool(self._trials()[int(member.name)].state.name.lower() == PRUNED_STATE)
+        return bool(self._trials()[int(member.name)].state.name.lower() == PRUNED)
 
     def tell(self, member: Member, accuracy: float | None, *, pruned: bool = False) -> None:
         """End a trial: with the accuracy on held-out samples; None if it failed or was pruned.
