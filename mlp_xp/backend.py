@@ -197,7 +197,9 @@ def open_backend_of(array: Array, dtype: str = "float64") -> Backend:
     A namespace that is not in `BACKENDS` is opened as by `open_namespace`. Opening the same library again returns the
     same object. Raises BackendError as these two do, and TypeError for what is no array of the standard.
     """
-    namespace = array_namespace(array)
+    # The array's own first: array_api_compat takes a subclass of NumPy's array for NumPy's.
+    own = getattr(array, "__array_namespace__", None)
+    namespace = array_namespace(array) if own is None else own()
     module = namespace.__name__.removeprefix("array_api_compat.").partition(".")[0]
     names = {_MODULES[name]: name for name in BACKENDS}
     if module in names:

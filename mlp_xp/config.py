@@ -13,7 +13,7 @@ from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES, Hyperparameters
 UPDATE_ORDERS = ("layerwise", "simultaneous")
 # Settings that the compiled step does not read: they decide about its arguments, or about what is done between steps.
 OUTSIDE_STEPS = (
-    *("epochs", "learning_rate", "hidden", "seed", "report_every", "warm_up_steps", "init", "schedule", "validation"),
+    *("epochs", "learning_rate", "seed", "report_every", "warm_up_steps", "init", "schedule", "validation"),
     *("patience", "checkpoint_every"),
 )
 LONGEST_BITS = 100  # of an integer that an error message writes out

@@ -286,6 +286,7 @@ def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:
     return (math.prod(dataset.train_images.shape[1:]), *config.hidden, len(dataset.class_names))
 
 
+@np.errstate(over="ignore")  # of a rate and a decay at the ends of their ranges; the losses show it
 def step_coefficients(config: TrainConfig, chunk: Chunk, first_step: int, total_steps: int) -> np.ndarray:
     """Return the scale and the optimiser's coefficients for the steps of a chunk, float64 (k, steps).
 

@@ -379,7 +379,7 @@ def test_no_new_compilation_for_data_of_the_same_shape():
     for factor in (1, 2, 3):
         for _ in train(CONFIG, Dataset.from_arrays(X * factor, CLASSES, 0.25, backend=backend), backend):
             pass
-        chunk = make_chunk(CONFIG, backend, standardize, "classes")
+        chunk = make_chunk(CONFIG.of_steps(), backend, standardize, "classes")
         sizes.append(chunk.__wrapped__._cache_size())
     assert sizes[0] == sizes[1] == sizes[2] > 0
 
@@ -436,12 +436,13 @@ NEWER = {"decay_bias", "momentum", "nesterov", "beta_1", "beta_2", "epsilon", "c
 def make_older(folder: Path) -> None:
     """Remove from a run's files what the version before this one did not write."""
     record = json.loads((folder / "config.json").read_text())
-    for name in ("task", "preparation"):
-        del record[name]
+    for name in ("task", "preparation", "inputs", "feature_names"):
+        record.pop(name, None)
     record["settings"] = {name: value for name, value in record["settings"].items() if name not in NEWER}
     (folder / "config.json").write_text(json.dumps(record))
     tensors, facts = read_tensors(folder / "model.safetensors")
-    assert {*facts} == {"activation", "dtype", "image_shape", "class_names", "task", "preparation"}
+    new = {"task", "preparation", "inputs", "feature_names"}
+    assert {*facts} == {"activation", "dtype", "image_shape", "class_names"} | new
     write_tensors(folder / "model.safetensors", tensors, {k: v for k, v in facts.items() if k not in DEFAULTS})
     tensors, facts = read_tensors(folder / "checkpoint.safetensors")
     facts["settings"] = json.dumps({k: v for k, v in json.loads(facts["settings"]).items() if k not in NEWER})

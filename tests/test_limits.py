@@ -112,7 +112,7 @@ def test_the_bounds_themselves_are_taken():
     for name, (least, most) in RANGES.items():
         if name in TrainConfig.__dataclass_fields__:
             for value in (least, most):
-                others = {"validation": 1} if name == "patience" else {}
+                others = {"patience": {"validation": 1}, "clip_norm": {"update_order": "simultaneous"}}.get(name, {})
                 TrainConfig(**{name: (value,) if name == "hidden" else value}, **others)
     for name in (*WHOLE, *REAL):
         assert name in RANGES

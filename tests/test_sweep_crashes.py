@@ -203,7 +203,7 @@ def test_a_signal_waits_until_a_run_is_in_place():
 def a_task(data_dir: Path, **changes: object) -> tuple[members.Task, tuple[np.ndarray, ...]]:
     settings = settings_of(Settings(data_dir=str(data_dir)), {**SMALL, "hidden": (4,), **changes})
     source = next(iter(running.load_sources([("", settings)], None).values()))
-    return members.Task("0000", settings, None, source.class_names, source.name), source.arrays
+    return members.Task("0000", settings, None, source.facts), source.arrays
 
 
 @pytest.mark.parametrize("what", ["mkdir", "write"])
