@@ -221,3 +221,10 @@ def test_a_nan_in_any_array_is_a_deviation():
     reference = record(ADAM, TINY, open_backend(), 5)
     last = (*reference.weights[:-1], np.full_like(reference.weights[-1], np.nan))
     assert compare_module.measure(reference._replace(weights=last), reference).weights[1] == np.inf
+
+
+def test_a_comparison_that_proves_nothing_after_the_warm_up_is_refused(monkeypatch):
+    """With a larger margin a short run is as bad as one with a far higher rate."""
+    monkeypatch.setattr(compare_module, "MARGIN", 1e9)
+    with pytest.raises(ConfigError, match=r"^dtype: rounding alone changes this training so much that in float32 "):
+        [*check(AMPLIFYING, TINY, [reordered("float32")], 200)]
