@@ -92,6 +92,8 @@ class Backend:
     """float64 or float32: the one that was asked for, not what `finfo` of a foreign namespace says."""
     copy_source: str = "np.asarray"
     """The function, as Python source, with which such a script copies an array to the host."""
+    compiles: bool = False
+    """Whether `jit` compiles a function as a whole, so that operations on small arrays cost little."""
 
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, {self.version}, {self.device_name or 'default device'}, {self.dtype_name})"
@@ -446,7 +448,7 @@ def _open_jax(device: str | None) -> Backend:
     return Backend(
         "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, jax.lax.scan, jit,
         threads=by_cpus if place.platform == "cpu" else lambda facts: "",
-        memory_available=memory_available, errors=(jax.errors.JaxRuntimeError, MemoryError),
+        compiles=True, memory_available=memory_available, errors=(jax.errors.JaxRuntimeError, MemoryError),
         imports=(f"import jax; jax.config.update('jax_enable_x64', True){use}; import jax.numpy as xp",),
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ import numpy as np
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Prepare, encode
-from mlp_xp.deferred import BLOCK_STEPS, can_defer, make_deferred_block
+from mlp_xp.deferred import BLOCK_SAMPLES, can_defer, make_deferred_block
 from mlp_xp.functional import Array
 from mlp_xp.losses import LOSSES
 from mlp_xp.steps import State, Step, make_step
@@ -18,9 +18,12 @@ from mlp_xp.steps import State, Step, make_step
 BLOCK_BYTES = 2**19
 
 
-def steps_per_block(config: TrainConfig, batch_size: int, features: int, itemsize: int) -> int:
-    """Return the number of steps whose inputs, of `itemsize` bytes each, are gathered at once."""
-    return BLOCK_STEPS if can_defer(config) else max(1, BLOCK_BYTES // (batch_size * features * itemsize))
+def steps_per_block(
+    config: TrainConfig, batch_size: int, features: int, itemsize: int, *, compiles: bool = False
+) -> int:
+    """Return the number of steps whose inputs, of `itemsize` bytes each, are gathered at once. See `can_defer`."""
+    samples = BLOCK_SAMPLES if can_defer(config, compiles=compiles) else BLOCK_BYTES // (features * itemsize)
+    return max(1, samples // batch_size)
 
 
 def with_norm(step: Step, *, xp: Any) -> Step:
@@ -53,7 +56,7 @@ def make_chunk(
     """
     xp, scan = backend.xp, backend.scan
     loss = LOSSES[task]
-    if can_defer(config) and not penalised:
+    if can_defer(config, compiles=backend.compiles) and not penalised:
         run_block = make_deferred_block(config, backend, loss)
     else:
         step = make_step(config, loss, xp=xp)
@@ -73,7 +76,8 @@ def make_chunk(
     ) -> tuple[State, Array]:
         steps, batch_size = order.shape
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
-        block_steps = steps_per_block(config, batch_size, features, xp.finfo(backend.dtype).bits // 8)
+        itemsize = xp.finfo(backend.dtype).bits // 8
+        block_steps = steps_per_block(config, batch_size, features, itemsize, compiles=backend.compiles)
 
         def block(state: State, xs: tuple[Array, ...]) -> tuple[State, Array]:
             samples, *others = xs  # samples (K, B) of K steps; targets (K, B, n_L); each coefficient (K,)

@@ -10,7 +10,7 @@ from mlp_xp.backend import Backend, open_backend
 from mlp_xp.chunks import make_chunk
 from mlp_xp.config import UPDATE_ORDERS, TrainConfig
 from mlp_xp.dataset import Dataset, Preparation, flatten_and_scale
-from mlp_xp.deferred import BLOCK_STEPS, can_defer, make_deferred_block
+from mlp_xp.deferred import BLOCK_SAMPLES, LARGEST_BATCH, can_defer, make_deferred_block
 from mlp_xp.device import initial_state
 from mlp_xp.losses import LOSSES
 from mlp_xp.network import Layer
@@ -111,12 +111,14 @@ def test_the_tolerance_tells_the_orders_apart(batch_size):
 # Deferred blocks.
 
 
-def make_inputs(config: TrainConfig, steps: int, backend: Backend) -> tuple[State, tuple]:
+def make_inputs(config: TrainConfig, steps: int, backend: Backend, batch_size: int = 1) -> tuple[State, tuple]:
     """A state, and the inputs of so many steps as `make_step` takes them, with a further first axis."""
     state, _ = initial_state(config, (PIXELS, *config.hidden, 10), backend)
     rows, labels = notebook_rows(HOST)
     rates = np.linspace(1.0, 0.5, steps) * config.learning_rate  # no two alike: a mix-up shows
-    arrays = (rows[:steps, None, :], labels[:steps, None, :], rates, rates)
+    samples = steps * batch_size
+    x, targets = (array[:samples].reshape(steps, batch_size, -1) for array in (rows, labels))
+    arrays = (x, targets, rates / batch_size, rates)
     return state, tuple(backend.asarray(array, backend.dtype) for array in arrays)
 
 
@@ -143,18 +145,29 @@ def flat(state: State, backend: Backend) -> np.ndarray:
     return np.concatenate([backend.to_numpy(array).ravel() for layer in state.network for array in layer])
 
 
+def test_a_backend_says_whether_it_compiles(backend):
+    assert backend.compiles == compiles(backend)
+
+
 @pytest.mark.parametrize(
-    ("update_order", "hidden", "activation"),
-    [("layerwise", (HIDDEN,), "sigmoid"), ("simultaneous", (HIDDEN, 8), "tanh"), ("layerwise", (), "sigmoid")],
+    ("update_order", "hidden", "activation", "batch_size"),
+    [
+        ("layerwise", (HIDDEN,), "sigmoid", 1),
+        ("simultaneous", (HIDDEN, 8), "tanh", 1),
+        ("layerwise", (), "sigmoid", 1),
+        ("layerwise", (HIDDEN,), "sigmoid", LARGEST_BATCH),
+        ("simultaneous", (HIDDEN, 8), "tanh", 2),
+    ],
 )
-def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, activation, backend):
+def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, activation, batch_size, backend):
     config = TrainConfig(hidden=hidden, update_order=update_order, activation=activation, init="glorot")
-    state, inputs = make_inputs(config, BLOCK_STEPS, backend)
+    longest = BLOCK_SAMPLES // batch_size
+    state, inputs = make_inputs(config, longest, backend, batch_size)
     step, block = backend.jit(make_step(config, xp=backend.xp)), backend.jit(make_deferred_block(config, backend))
     # What compiles does so anew for every length, and is no other for that: a short one and the longest will do there.
-    lengths = {2, BLOCK_STEPS} if compiles(backend) else set(range(1, BLOCK_STEPS + 1))
+    lengths = {2, longest} if compiles(backend) else set(range(1, longest + 1))
     expected, logits = copied(state, backend), []
-    for i in range(BLOCK_STEPS):
+    for i in range(longest):
         expected, row = step(expected, tuple(array[i, ...] for array in inputs))
         logits.append(backend.to_numpy(row))
         if i + 1 not in lengths:
@@ -170,7 +183,7 @@ def test_a_chunk_of_any_length_is_its_steps_one_by_one(backend):
     config = configuration("layerwise", 1)
     dataset = on_device(HOST, backend)
     step = backend.jit(make_step(config, xp=backend.xp))
-    for steps in (BLOCK_STEPS - 1, BLOCK_STEPS, 2 * BLOCK_STEPS + 7):
+    for steps in (BLOCK_SAMPLES - 1, BLOCK_SAMPLES, 2 * BLOCK_SAMPLES + 7):
         state, inputs = make_inputs(config, steps, backend)
         expected, logits = copied(state, backend), []
         for i in range(steps):
@@ -189,10 +202,11 @@ def test_a_chunk_of_any_length_is_its_steps_one_by_one(backend):
         assert_near(flat(actual, backend), flat(expected, backend), tolerance)
 
 
-@pytest.mark.parametrize(("batch_size", "most"), [(1, BLOCK_STEPS), (4, 20), (30, 30)])
+@pytest.mark.parametrize(("batch_size", "most"), [(1, BLOCK_SAMPLES), (4, 20), (30, 30)])
 def test_inputs_are_made_a_block_at_a_time(batch_size, most, backend, monkeypatch):
-    """Whatever a chunk's length: 25 deferred steps, as many others as BLOCK_BYTES holds, or a larger one alone."""
+    """Whatever a chunk's length: 25 samples if deferred, as many others as BLOCK_BYTES holds, or a larger step alone."""
     made = []
+    most = 24 if backend.compiles and batch_size == 4 else most
 
     def counted(images, **others):
         if images.shape[0] != len(HOST.test_images):  # those are evaluated as a whole
@@ -206,18 +220,21 @@ def test_inputs_are_made_a_block_at_a_time(batch_size, most, backend, monkeypatc
     assert max(made) == most
 
 
-def test_only_plain_descent_on_single_samples_is_deferred():
-    """For anything else the rank-one algebra of a block does not hold."""
+def test_only_plain_descent_on_few_samples_is_deferred():
+    """For anything else the low-rank algebra of a block does not hold, or does not pay."""
     assert can_defer(TrainConfig())
     assert can_defer(TrainConfig(update_order="simultaneous", hidden=(), schedule="cosine"))
     assert not can_defer(TrainConfig(batch_size=2))
+    assert can_defer(TrainConfig(batch_size=LARGEST_BATCH), compiles=True)
+    assert not can_defer(TrainConfig(batch_size=LARGEST_BATCH + 1), compiles=True)
+    assert not can_defer(TrainConfig(optimizer="momentum"), compiles=True)
     assert not can_defer(TrainConfig(optimizer="momentum"))
     assert not can_defer(TrainConfig(optimizer="adam"))
     assert not can_defer(TrainConfig(weight_decay=0.1))
     assert not can_defer(TrainConfig(defer_updates=False))
 
 
-@pytest.mark.parametrize("settings", [{}, {"defer_updates": False}, {"batch_size": 7}])
+@pytest.mark.parametrize("settings", [{}, {"defer_updates": False}, {"batch_size": 7}, {"batch_size": 9}])
 def test_updates_are_deferred_where_they_can_be(settings, backend, monkeypatch):
     """The numbers do not tell, since they are the same to rounding; only the time would."""
     made = []
@@ -231,10 +248,11 @@ def test_updates_are_deferred_where_they_can_be(settings, backend, monkeypatch):
 
     config = configuration("layerwise", **{"batch_size": 1, **settings})
     monkeypatch.setattr(mlp_xp.chunks, "make_deferred_block", recording)
-    if can_defer(config):
+    defers = can_defer(config, compiles=backend.compiles)
+    if defers:
         monkeypatch.setattr(mlp_xp.chunks, "make_step", refuse)
     make_chunk.__wrapped__(config, backend, flatten_and_scale)
-    assert made == [(config, backend, LOSSES["classes"])] * can_defer(config)
+    assert made == [(config, backend, LOSSES["classes"])] * defers
 
 
 @pytest.mark.parametrize("settings", [{}, {"batch_size": 7, "optimizer": "adam"}])
