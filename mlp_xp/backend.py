@@ -24,7 +24,7 @@ from array_api_compat import device as device_of
 from mlp_xp.errors import MlpXpError, described, nearest, not_installed
 from mlp_xp.foreign import copy_to_host, exists, find, hooks, materialised, version_of
 from mlp_xp.functional import Array
-from mlp_xp.loops import Scan, eager_scan
+from mlp_xp.loops import Rows, Scan, eager_scan, rows_of
 from mlp_xp.requirements import required_names
 from mlp_xp.threads import OneThread, by_cpus, by_variables, one_blas_thread, openmp, threads_chosen
 
@@ -287,11 +287,13 @@ def _eager(
     to_numpy: Callable[[Array], np.ndarray],
     one_thread: AbstractContextManager[Any] | None = None,
     threads: Callable[[Mapping[str, Any]], str] = by_variables,
+    rows: Rows = rows_of,
     **others: Any,
 ) -> Backend:
     """Make a backend that does not compile.
 
-    one_thread: a context in which the library uses one thread. others: fields of Backend that have a default.
+    one_thread: a context in which the library uses one thread. rows: see `eager_scan`. others: fields of Backend that
+    have a default.
     """
     one_thread = one_thread or nullcontext()
     place = {} if device is None else {"device": device}  # not every library has the keyword
@@ -308,7 +310,7 @@ def _eager(
         return xp.asarray(array, dtype=dtype, copy=True, **place)
 
     version = str(getattr(library, "__version__", "unknown"))
-    scan = partial(eager_scan, xp=xp)
+    scan = partial(eager_scan, xp=xp, rows=rows)
     return Backend(name, version, xp, device, None, from_numpy, to_numpy, scan, jit, threads, **others)
 
 
@@ -406,7 +408,7 @@ def _open_torch(device: str | None) -> Backend:
     }  # fmt: skip
     if place.type == "cpu":
         facts["share"] = torch.from_numpy
-    return _eager("torch", torch, xp, place, to_numpy, _one_torch_thread(), **facts)
+    return _eager("torch", torch, xp, place, to_numpy, _one_torch_thread(), rows=torch.unbind, **facts)
 
 
 def _open_jax(device: str | None) -> Backend:

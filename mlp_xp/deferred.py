@@ -9,7 +9,8 @@ of writing all of W_0 at each step, keep the errors e and write W_0 once per blo
     W_0 before step i = W_0 - sum_{j<i} x_j^T e_j,   so   x_i W_0 becomes [X W_0]_i - sum_{j<i} [X X^T]_ij e_j
 
 The products X W_0 and X X^T of all K B samples, and X^T E at the end, are fast matrix products; a step is left with
-arrays of K B rows. (Known as delayed updates in quantum Monte Carlo, McDaniel et al., 2017; LAPACK's blocked
+arrays of K B rows. The bias is the weight of a further input that is always 1: it adds b_0 to each row of X W_0, and 1
+to each element of X X^T. (Known as delayed updates in quantum Monte Carlo, McDaniel et al., 2017; LAPACK's blocked
 Householder transformations use the same idea.)
 """
 
@@ -19,22 +20,24 @@ from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.functional import Array, find_activation
 from mlp_xp.losses import LOSSES, Loss
-from mlp_xp.network import Layer, forward_pass, gradient
+from mlp_xp.network import Layer, forward_pass
 from mlp_xp.steps import State, Step, make_update_and_descend
 
 # Samples per block. On NumPy any number from 10 to 50 takes the same time within 5 %.
 BLOCK_SAMPLES = 25
-# The largest batch for which it is faster, compiled. Without compilation the small operations cost more than is saved.
+# The largest batches for which it is faster. Without compilation the small operations soon cost more than is saved.
 LARGEST_BATCH = 8
+LARGEST_EAGER_BATCH = 2
 
 
 def can_defer(config: TrainConfig, *, compiles: bool = False) -> bool:
     """Return whether updates can be deferred: plain gradient descent on a few samples, and not switched off.
 
-    compiles: whether the backend compiles. Without, only steps on single samples are deferred.
+    compiles: whether the backend compiles.
     """
     plain = config.optimizer == "sgd" and not (config.weight_decay or config.clip_norm or config.dropout)
-    return config.defer_updates and config.batch_size <= (LARGEST_BATCH if compiles else 1) and plain
+    largest = LARGEST_BATCH if compiles else LARGEST_EAGER_BATCH
+    return config.defer_updates and config.batch_size <= largest and plain
 
 
 def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSSES["classes"]) -> Step:
@@ -50,44 +53,45 @@ def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSS
     identity = backend.asarray(np.eye(BLOCK_SAMPLES), backend.dtype)
 
     def step(carry: tuple[State, Array], batch: tuple[Array, ...]) -> tuple[tuple[State, Array], Array]:
-        state, errors = carry  # errors (K B, n_1): one row for each sample, 0 for those of steps that are still to come
-        # product (B, n_1): x W_0 at the block's start. overlap (B, K B): x times all inputs of the block.
-        # place (B, K B): for each sample of the step 1 at its row of errors.
+        # The layers above the first are a network of their own, whose input is the first layer's output.
+        # errors (K B, n_1): one row for each sample of the block, 0 for those of steps that are still to come.
+        (above, above_slots), errors = carry
+        # product (B, n_1): x W_0 + b_0 at the block's start. overlap (B, K B): x times all inputs of the block.
+        # place (K B, B): 1 at the row and the column of each sample of the step.
         product, overlap, place, targets, scale, *coefficients = batch
-        layers, slots = list(state.network), list(state.slots)
-        (weights, bias), *above = layers
-        z = product - overlap @ errors + bias
-        if above:
-            # The layers above the first are a network of their own, whose input is the first layer's output.
+        layers, slots = list(above), list(above_slots)
+        z = product - overlap @ errors
+        if layers:
             y = activation.function(z, xp=xp)
-            inputs, seen, logits = forward_pass(above, y, activation=activation, xp=xp)
+            inputs, seen, logits = forward_pass(layers, y, activation=activation, xp=xp)
             seen.insert(0, z if of_input else y)
         else:
             inputs, seen, logits = list[Array](), list[Array](), z
         error = scale * derivative(logits, targets, xp=xp)
-        for i in reversed(range(1, len(layers))):
+        for i in reversed(range(len(layers))):
             layers[i], slots[i], error = update_and_descend(
-                layers[i], slots[i], inputs[i - 1], seen[i - 1], error, coefficients
+                layers[i], slots[i], inputs[i], seen[i], error, coefficients
             )
-        change = gradient(place, error, xp=xp)
-        errors += change.weights  # sets the rows of the step, which were 0: JAX has no assignment by index
-        bias -= change.bias
-        layers[0] = Layer(weights, bias)
+        # Sets the rows of the step, which were 0: JAX has no assignment by index. On one sample, @ takes longer.
+        errors += place * error if error.shape[0] == 1 else place @ error
         return (State(tuple(layers), tuple(slots)), errors), logits
 
     def block(state: State, batch: tuple[Array, ...]) -> tuple[State, Array]:
         x, *others = batch
         steps, batch_size, features = x.shape
         samples = steps * batch_size
+        (weights, bias), *above = state.network
+        first_slots, *above_slots = state.slots
         rows = xp.reshape(x, (samples, features))
-        products = rows @ state.network[0].weights
-        overlaps = xp.reshape(rows @ rows.T, (steps, batch_size, samples))
-        places = xp.reshape(identity[:samples, :samples], (steps, batch_size, samples))
+        products = rows @ weights + bias
+        overlaps = xp.reshape(rows @ rows.T + 1, (steps, batch_size, samples))
+        places = xp.reshape(identity[:samples, :samples], (samples, steps, batch_size))
         errors = xp.zeros_like(products)
         products = xp.reshape(products, (steps, batch_size, products.shape[1]))
-        (state, errors), logits = scan(step, (state, errors), (products, overlaps, places, *others))
-        (weights, bias), *above = state.network
+        xs = (products, overlaps, xp.permute_dims(places, (1, 0, 2)), *others)
+        (new, errors), logits = scan(step, (State(tuple(above), tuple(above_slots)), errors), xs)
         weights -= rows.T @ errors
-        return State((Layer(weights, bias), *above), state.slots), logits
+        bias -= xp.sum(errors, axis=0)
+        return State((Layer(weights, bias), *new.network), (first_slots, *new.slots)), logits
 
     return block

@@ -10,7 +10,7 @@ from mlp_xp.backend import Backend, open_backend
 from mlp_xp.chunks import make_chunk
 from mlp_xp.config import UPDATE_ORDERS, TrainConfig
 from mlp_xp.dataset import Dataset, Preparation, flatten_and_scale
-from mlp_xp.deferred import BLOCK_SAMPLES, LARGEST_BATCH, can_defer, make_deferred_block
+from mlp_xp.deferred import BLOCK_SAMPLES, LARGEST_BATCH, LARGEST_EAGER_BATCH, can_defer, make_deferred_block
 from mlp_xp.device import initial_state
 from mlp_xp.losses import LOSSES
 from mlp_xp.network import Layer
@@ -224,7 +224,8 @@ def test_only_plain_descent_on_few_samples_is_deferred():
     """For anything else the low-rank algebra of a block does not hold, or does not pay."""
     assert can_defer(TrainConfig())
     assert can_defer(TrainConfig(update_order="simultaneous", hidden=(), schedule="cosine"))
-    assert not can_defer(TrainConfig(batch_size=2))
+    assert can_defer(TrainConfig(batch_size=LARGEST_EAGER_BATCH))
+    assert not can_defer(TrainConfig(batch_size=LARGEST_EAGER_BATCH + 1))
     assert can_defer(TrainConfig(batch_size=LARGEST_BATCH), compiles=True)
     assert not can_defer(TrainConfig(batch_size=LARGEST_BATCH + 1), compiles=True)
     assert not can_defer(TrainConfig(optimizer="momentum"), compiles=True)
