@@ -204,7 +204,7 @@ def test_a_chunk_of_any_length_is_its_steps_one_by_one(backend):
 
 @pytest.mark.parametrize(("batch_size", "most"), [(1, BLOCK_SAMPLES), (4, 20), (30, 30)])
 def test_inputs_are_made_a_block_at_a_time(batch_size, most, backend, monkeypatch):
-    """Whatever a chunk's length: 25 samples if deferred, as many others as BLOCK_BYTES holds, or a larger step alone."""
+    """Whatever a chunk's length: 25 samples if deferred, others as BLOCK_BYTES holds, or a larger step alone."""
     made = []
     most = 24 if backend.compiles and batch_size == 4 else most
 
