@@ -128,7 +128,7 @@ class TrainConfig:
     checkpoint_every: int = 0
     """Samples between two checkpoints of a run; 0: only at the end of every epoch."""
     defer_updates: bool = True
-    """Use the faster algorithm of `deferred` for single-sample steps of plain gradient descent. The numbers are the
+    """Use the faster algorithm of `deferred` for plain gradient descent on a few samples a step. The numbers are the
     same up to rounding."""
 
     def __post_init__(self) -> None:
