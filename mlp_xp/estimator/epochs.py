@@ -48,7 +48,7 @@ class Samples(NamedTuple):
 
 
 def make_config(estimator: Any) -> TrainConfig:
-    """Return the part of an estimator's parameters that a compiled step depends on."""
+    """Return the parameters of an estimator on which its steps depend, but for the rate and the regularisation."""
     return TrainConfig(
         update_order="simultaneous",
         activation=ACTIVATIONS[estimator.activation],
@@ -92,7 +92,7 @@ def make_epoch(
     # glibc gives freed memory back to the system, and fetches it again at every step, until it has once freed a block
     # as large as this; then it keeps up to twice as much. Without it, a step on NumPy takes up to 1.7 times as long.
     np.empty(KEPT_BYTES, np.uint8)
-    run_chunk = make_chunk(config, backend, as_they_are, task, penalised=alpha > 0)
+    run_chunk = make_chunk(config.of_steps(), backend, as_they_are, task, penalised=alpha > 0)
 
     def epoch(state: State, order: np.ndarray, rate: float, first_step: int) -> tuple[State, float]:
         outputs = state.network[-1].bias.shape[0] if task == "regression" else 1
