@@ -143,17 +143,21 @@ def adam(settings: Hyperparameters, *, decoupled: bool = False, xp: Any) -> Upda
             w *= 1 - decay[0]
         elif decay:
             g = _decayed(g, w, decay[0])
-        # w -= rate m / (sqrt(v) + small), in place where it can be: on NumPy, that takes two thirds of the time, because
-        # every new array of this size costs as much as the arithmetic in it.
+        # w -= rate m / (sqrt(v) + small), in place where it can be, and with few arrays at a time: on NumPy, that takes
+        # two thirds of the time, because every new array of this size costs as much as the arithmetic in it. One that
+        # takes the place of another, just deleted, is in the cache already.
         m *= beta_1
         m += g
         square = g * g
+        del g
         square *= share
         v *= beta_2
         v += square
+        del square
         root = xp.sqrt(v)
         root += small
         change = m / root
+        del root
         change *= rate
         w -= change
         return w, m, v
