@@ -32,6 +32,8 @@ DTYPES = ("float64", "float32")
 # Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
 OUT_OF_MEMORY = ("resource_exhausted", "out of memory", "not enough memory", "can't allocate memory")
 ADVICE = "; try another backend or device, or see more with --debug"
+ALIGNMENT = 64  # bytes, of the memory that XLA uses on a CPU
+LARGE_BYTES = 2**16  # of an array for which a second copy takes longer than to look for a place
 LONGEST_LINE = 200  # characters of a library's message that are shown
 _opened: "dict[tuple[str, int, str, str], Backend]" = {}
 
@@ -411,6 +413,16 @@ def _open_torch(device: str | None) -> Backend:
     return _eager("torch", torch, xp, place, to_numpy, _one_torch_thread(), rows=torch.unbind, **facts)
 
 
+def _aligned_copy(array: np.ndarray, dtype: Any) -> np.ndarray:
+    """Copy an array to where JAX on a CPU uses it as it is. It copies others again, which for MNIST takes a second."""
+    dtype = np.dtype(dtype or array.dtype)
+    memory = np.empty(array.size * dtype.itemsize + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    copy = memory[start : start + array.size * dtype.itemsize].view(dtype).reshape(array.shape)
+    np.copyto(copy, array, casting="unsafe")
+    return copy
+
+
 def _open_jax(device: str | None) -> Backend:
     jax = _import("jax", "jax")
     # Without this JAX turns every float64 into float32; it must be set before the first array is made.
@@ -441,7 +453,8 @@ def _open_jax(device: str | None) -> Backend:
 
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
         # jax.numpy.asarray takes four times as long, which is noticeable in a short chunk.
-        return jax.device_put(np.array(array, dtype=dtype), place)
+        large = array.nbytes > LARGE_BYTES
+        return jax.device_put(_aligned_copy(array, dtype) if large else np.array(array, dtype=dtype), place)
 
     use = ""
     if place != jax.devices()[0]:

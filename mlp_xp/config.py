@@ -14,7 +14,7 @@ UPDATE_ORDERS = ("layerwise", "simultaneous")
 # Settings that the compiled step does not read: they decide about its arguments, or about what is done between steps.
 OUTSIDE_STEPS = (
     *("epochs", "learning_rate", "seed", "report_every", "warm_up_steps", "init", "schedule", "validation"),
-    *("patience", "checkpoint_every"),
+    *("patience", "checkpoint_every", "epsilon"),
 )
 LONGEST_BITS = 100  # of an integer that an error message writes out
 

@@ -5,8 +5,8 @@ An optimiser is three functions.
 - `init(layer)` returns the arrays that it keeps for a layer: none, a velocity, or two moments.
 - `coefficients(rates, steps, settings)` computes on the host, once for many steps, the numbers that change from step to
   step. The first is the scale of the error at the output. Backpropagation is linear in that error, so plain gradient
-  descent puts its learning rate there: this multiplies 10 numbers per sample instead of a gradient of 50 000. With
-  weight decay the last one is its factor.
+  descent puts its learning rate there, and Adam 1 - beta_1: this multiplies 10 numbers per sample instead of a gradient
+  of 50 000. With weight decay the last one is its factor.
 - `make_update(settings, xp=...)` returns `update(layer, gradient, slots, *coefficients) -> layer, slots`, which changes
   one layer; `slots` are the arrays from `init`.
 
@@ -58,6 +58,13 @@ def _decay(rates: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ..
     return (settings.weight_decay * rates,) if settings.weight_decay else ()
 
 
+def _decayed(g: Array, w: Array, decay: Array) -> Array:
+    """Return g + decay w. The caller may hold g, so that it must not change."""
+    decayed = decay * w
+    decayed += g
+    return decayed
+
+
 def _sgd_coefficients(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
     return rates, settings.weight_decay * rates
 
@@ -94,7 +101,7 @@ def momentum(settings: Hyperparameters, *, xp: Any) -> Update:
 
     def update_array(w: Array, g: Array, v: Array, rate: Array, *decay: Array) -> tuple[Array, Array]:
         if decay:
-            g = g + decay[0] * w
+            g = _decayed(g, w, decay[0])
         v *= settings.momentum
         v += g
         w -= rate * (g + settings.momentum * v if settings.nesterov else v)
@@ -104,45 +111,53 @@ def momentum(settings: Hyperparameters, *, xp: Any) -> Update:
 
 
 def _adam_coefficients(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
-    return *_corrections(rates, steps, settings), *_decay(np.ones_like(rates), settings)
+    scales, *others = _corrected(rates, steps, settings)
+    return scales, *others, *_decay(scales, settings)
 
 
 def _adamw_coefficients(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
-    return *_corrections(rates, steps, settings), *_decay(rates, settings)
+    return *_corrected(rates, steps, settings), *_decay(rates, settings)
 
 
-def _corrections(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
+def _corrected(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
     t = steps + 1
-    return np.ones_like(rates), rates / (1 - settings.beta_1**t), 1 / np.sqrt(1 - settings.beta_2**t)
+    root = np.sqrt(1 - settings.beta_2**t)
+    return np.full(rates.shape, 1 - settings.beta_1), rates * root / (1 - settings.beta_1**t), settings.epsilon * root
 
 
 def adam(settings: Hyperparameters, *, decoupled: bool = False, xp: Any) -> Update:
     """Make the update of Adam (Kingma and Ba, 2015, algorithm 1), or of AdamW (Loshchilov and Hutter, 2019).
 
-    The update's `rate` is alpha / (1 - beta_1^t) and its `correction` 1 / sqrt(1 - beta_2^t). decoupled: AdamW, which
+    The gradient arrives already multiplied by 1 - beta_1, as m takes it. The corrections of m and v, which depend on
+    the step t, are in the coefficients (section 2 of the paper, "the efficiency of algorithm 1"): with
+    c = sqrt(1 - beta_2^t), `rate` is alpha c / (1 - beta_1^t) and `small` is epsilon c. decoupled: AdamW, which
     multiplies w by 1 - alpha weight_decay, where Adam adds weight_decay w to the gradient.
     """
-    beta_1, beta_2, epsilon = settings.beta_1, settings.beta_2, settings.epsilon
+    beta_1, beta_2 = settings.beta_1, settings.beta_2
+    share = (1 - beta_2) / (1 - beta_1) ** 2
 
     def update_array(
-        w: Array, g: Array, m: Array, v: Array, rate: Array, correction: Array, *decay: Array
+        w: Array, g: Array, m: Array, v: Array, rate: Array, small: Array, *decay: Array
     ) -> tuple[Array, Array, Array]:
         if decay and decoupled:
             w *= 1 - decay[0]
         elif decay:
-            g = g + decay[0] * w
-        # w -= rate m / (sqrt(v) correction + epsilon), in place where it can be: on NumPy, that takes two thirds of the
-        # time, because every new array of this size costs as much as the arithmetic in it.
+            g = _decayed(g, w, decay[0])
+        # w -= rate m / (sqrt(v) + small), in place where it can be, and with few arrays at a time: on NumPy, that takes
+        # two thirds of the time, because every new array of this size costs as much as the arithmetic in it. One that
+        # takes the place of another, just deleted, is in the cache already.
         m *= beta_1
-        m += (1 - beta_1) * g
+        m += g
         square = g * g
-        square *= 1 - beta_2
+        del g
+        square *= share
         v *= beta_2
         v += square
+        del square
         root = xp.sqrt(v)
-        root *= correction
-        root += epsilon
+        root += small
         change = m / root
+        del root
         change *= rate
         w -= change
         return w, m, v

@@ -136,6 +136,21 @@ def test_sample_weights_warm_start_and_partial_fit_are_scikit_learns(task: str, 
         assert_equal(ours.partial_fit(X, y, **kwargs), theirs.partial_fit(X, y, **kwargs))
 
 
+def test_a_fit_compiles_its_steps_once_and_the_next_fit_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where the last batch is smaller, and with another seed, rate, regularisation and order of the samples."""
+    jax = pytest.importorskip("jax")
+    X, y = data("multiclass")
+    settings = {**SMALL, "batch_size": 16, "beta_1": 0.87, "backend": "jax"}  # beta_1: compiled nowhere else
+    lines = []
+    for another in ({}, {"random_state": 1, "learning_rate_init": 0.02, "alpha": 0.01, "epsilon": 1e-7}):
+        caplog.clear()
+        with caplog.at_level("WARNING", logger="jax"), jax.log_compiles():
+            MLPClassifier(**{**settings, **another}).fit(X, y)
+        lines.append([line for line in caplog.messages if line.startswith("Compiling")])
+    assert len(lines[0]) == 1, lines[0]
+    assert not lines[1]
+
+
 def test_class_weights_are_sample_weights() -> None:
     X, y = data("multiclass")
     weighted = MLPClassifier(**SMALL, class_weight={0: 1, 1: 2, 2: 5}).fit(X, y)

@@ -1,11 +1,14 @@
 """What `import mlp_xp` brings in: quick to import, and usable where next to nothing is installed."""
 
+import importlib
 import subprocess
 import sys
+import traceback
 
 import pytest
 
 import mlp_xp
+from mlp_xp.errors import not_installed
 
 HEAVY = (
     *("jax", "jaxlib", "torch", "cupy", "array_api_strict", "array_api_compat.torch", "array_api_compat.cupy"),
@@ -64,3 +67,26 @@ def test_the_version_is_that_of_the_distribution():
     from importlib.metadata import version
 
     assert mlp_xp.__version__ == version("mlp_xp")
+
+
+@pytest.mark.parametrize("missing", ["sklearn", "scipy"])
+def test_the_estimators_say_in_one_error_how_to_install_scikit_learn(missing, monkeypatch):
+    """But not where scikit-learn is there, and lacks something itself."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sklearn" or "mlp_xp.estimator" in name]:
+        monkeypatch.delitem(sys.modules, name)
+
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name == "sklearn":
+                raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    with pytest.raises(ModuleNotFoundError) as caught:
+        importlib.import_module("mlp_xp.estimator")
+    *_, last = lines = "".join(traceback.format_exception(caught.value)).splitlines()
+    assert caught.value.name == missing
+    if missing == "sklearn":
+        assert last.endswith(f"scikit-learn {not_installed('scikit-learn')}")
+        assert sum("Traceback" in line for line in lines) == 1
+    else:
+        assert last == "ModuleNotFoundError: No module named 'scipy'"

@@ -8,7 +8,10 @@ Three things differ from the core's own runs, and all three are numbers that ent
   core's is v = m v + g, and w - rate v or w - rate (g + m v). If the rate is put into the gradient instead, G = rate g,
   and the core's own rate is 1, then v = -u in every step, also where the rate changes, and the updates are the same.
 - Adam. scikit-learn's update is rate c_t m / (sqrt(v) + epsilon), c_t = sqrt(1 - beta_2^t) / (1 - beta_1^t). This is
-  the core's with the rate times c_t, and 1 in place of its correction of sqrt(v).
+  the core's with epsilon itself where the core has epsilon sqrt(1 - beta_2^t).
+
+The last batch of an epoch may be smaller than the others. It is filled up with samples of weight 0, because a library
+that compiles would compile all steps again for another size.
 """
 
 from collections.abc import Callable
@@ -45,7 +48,7 @@ class Samples(NamedTuple):
 
 
 def make_config(estimator: Any) -> TrainConfig:
-    """Return the part of an estimator's parameters that a compiled step depends on."""
+    """Return the parameters of an estimator on which its steps depend, but for the rate and the regularisation."""
     return TrainConfig(
         update_order="simultaneous",
         activation=ACTIVATIONS[estimator.activation],
@@ -70,7 +73,8 @@ def coefficients(config: TrainConfig, rate: float, first_step: int, size: int, d
     if config.optimizer == "adam":
         t = first_step + np.arange(1, len(decay) + 1)
         rates = rate * np.sqrt(1 - config.beta_2**t) / (1 - config.beta_1**t)
-        rows = [ones / size, rates, ones, decay]
+        share = 1 - config.beta_1
+        rows = [ones * (share / size), rates, ones * config.epsilon, share * decay]
     else:
         rows = [ones * (rate / size), ones, rate * decay]
     return np.stack(rows if config.weight_decay else rows[:-1])
@@ -88,39 +92,37 @@ def make_epoch(
     # glibc gives freed memory back to the system, and fetches it again at every step, until it has once freed a block
     # as large as this; then it keeps up to twice as much. Without it, a step on NumPy takes up to 1.7 times as long.
     np.empty(KEPT_BYTES, np.uint8)
-    run_chunk = make_chunk(config, backend, as_they_are, task, penalised=alpha > 0)
+    run_chunk = make_chunk(config.of_steps(), backend, as_they_are, task, penalised=alpha > 0)
 
     def epoch(state: State, order: np.ndarray, rate: float, first_step: int) -> tuple[State, float]:
         outputs = state.network[-1].bias.shape[0] if task == "regression" else 1
-        total, whole = 0.0, len(order) - len(order) % size
-        for part, batch in ((order[:whole], size), (order[whole:], len(order) - whole)):
-            if not len(part):
-                continue
-            rows = part.reshape(-1, batch)
-            weights: tuple[Array, ...] = ()
-            sums = np.full(len(rows), float(batch))
-            if samples.weights is not None:
-                chosen = samples.weights[rows]
-                sums = chosen.sum(axis=1)
-                if not (sums > 0).all():
-                    raise ValueError(
-                        "the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches"
-                    )
-                weights = (backend.asarray(chosen * (batch / sums[:, None]), backend.dtype),)
-            decay = alpha / sums
-            state, losses = run_chunk(
-                state,
-                samples.X,
-                samples.targets,
-                backend.asarray(rows),
-                backend.asarray(coefficients(config, rate, first_step, batch, decay), backend.dtype),
-                (),
-                (),
-                weights,
-                (backend.asarray(outputs * decay, backend.dtype),) if alpha else (),
-            )
-            first_step += len(rows)
-            total += batch * float(backend.to_numpy(losses).sum(dtype=np.float64))
+        filling = -len(order) % size
+        rows = np.concatenate([order, np.repeat(order[-1:], filling)]).reshape(-1, size)
+        weights: tuple[Array, ...] = ()
+        sums = sizes = np.full(len(rows), float(size))
+        sizes[-1] -= filling
+        if samples.weights is not None or filling:
+            chosen = np.ones(rows.shape) if samples.weights is None else samples.weights[rows]
+            chosen[-1, size - filling :] = 0
+            sums = chosen.sum(axis=1)
+            if not (sums > 0).all():
+                raise ValueError(
+                    "the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches"
+                )
+            weights = (backend.asarray(chosen * (size / sums[:, None]), backend.dtype),)
+        decay = alpha / sums
+        state, losses = run_chunk(
+            state,
+            samples.X,
+            samples.targets,
+            backend.asarray(rows),
+            backend.asarray(coefficients(config, rate, first_step, size, decay), backend.dtype),
+            (),
+            (),
+            weights,
+            (backend.asarray(outputs * decay, backend.dtype),) if alpha else (),
+        )
+        total = float(sizes @ backend.to_numpy(losses).astype(np.float64))
         return state, total / (outputs * len(order))
 
     return epoch

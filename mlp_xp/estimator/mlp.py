@@ -25,7 +25,6 @@ from mlp_xp.dataset import Preparation
 from mlp_xp.device import copy_network
 from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, as_they_are, make_config, make_epoch
 from mlp_xp.estimator.places import (
-    all_finite,
     as_plain,
     check_features,
     choose_backend,
@@ -153,7 +152,8 @@ class _MLP(BaseEstimator, ABC):
         network, slots = self._train(
             state, transfer(X, backend, backend.dtype, copy=False), y, sample_weight, backend, incremental
         )
-        if not bool(compiled(all_finite, backend)([array for layer in network for array in layer])):
+        # On the host, because there nothing has to be compiled.
+        if not all(np.isfinite(backend.to_numpy(array)).all() for layer in network for array in layer):
             raise ValueError(
                 "training diverged: the weights are not finite; scale the features, or lower learning_rate_init"
             )
@@ -219,9 +219,11 @@ class _MLP(BaseEstimator, ABC):
     def _slots_on(self, network: Network, backend: Backend) -> tuple[Any, ...]:
         """Return the state of the optimiser: the one that the last call of partial_fit or fit left, or zeros."""
         optimizer = CORE_OPTIMIZERS[OPTIMIZERS[self.solver]]
-        if not self._slots:
-            return tuple(optimizer.init(layer, xp=backend.xp) for layer in network)
-        arrays = iter([transfer(array, backend, backend.dtype) for array in self._slots])
+        kept = self._slots
+        if not kept:  # on the host too, where nothing has to be compiled
+            shapes = [Layer(*(np.zeros(array.shape) for array in layer)) for layer in network]
+            kept = [array for each in shapes for slot in optimizer.init(each, xp=np) for array in slot]
+        arrays = iter([transfer(array, backend, backend.dtype) for array in kept])
         return tuple(tuple(Layer(next(arrays), next(arrays)) for _ in range(optimizer.slots)) for _ in network)
 
     def _train(
