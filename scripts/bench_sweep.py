@@ -20,7 +20,7 @@ from typing import Any
 
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.runs.settings import RECIPES
-from mlp_xp.runs.sweep_index import read_result
+from mlp_xp.runs.sweep_index import read_index, read_result
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.grid import make_plan
 
@@ -180,7 +180,7 @@ def scale(members: int) -> None:
                 number,
             )
             began = time.perf_counter()
-            places.read_index(folder)
+            read_index(folder)
             timed("sweep.json read and checked", time.perf_counter() - began, number)
             make_members(folder, number)
             began = time.perf_counter()
