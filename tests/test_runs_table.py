@@ -247,7 +247,7 @@ def test_the_table_shows_what_differs_and_fits_in_eighty_columns(runs):
     assert lines[3].split()[:6] == ["b", "0.01", "0", "adam", "90.00", "95.00"]
 
 
-@pytest.mark.parametrize(("width", "removed"), [(60, 1), (80, 0), (120, 0)])
+@pytest.mark.parametrize(("width", "removed"), [(80, 1), (120, 0)])
 def test_long_names_are_cut_in_the_middle_and_stay_different(width, removed, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
     for i in range(3):

@@ -106,17 +106,17 @@ def test_a_range_of_whole_numbers_has_both_ends(first, more):
     assert [member.settings["seed"] for member in plan.members] == [*range(first, first + more + 1)]
 
 
-@given(st.integers(1, 30), st.integers(0, 5), st.floats(1e-5, 1e-2), st.floats(2e-2, 10))
+@given(st.integers(1, 10), st.integers(0, 5), st.floats(1e-5, 1e-2), st.floats(2e-2, 10))
 def test_samples_are_different_and_in_their_ranges_and_have_each_seed(number, seed, low, high):
-    values = {"seed": "3..9", "learning_rate": f"{low}..{high}", "hidden": "8..64", "optimizer": ["sgd", "adam"]}
+    values = {"seed": "3..5", "learning_rate": f"{low}..{high}", "hidden": "8..64", "optimizer": ["sgd", "adam"]}
     plan = make_plan(Settings(), values, samples=number, seed=seed)
     assert plan == make_plan(Settings(), values, samples=number, seed=seed)
-    assert plan.total == len(plan.members) == 7 * number
+    assert plan.total == len(plan.members) == 3 * number
     seeds: dict[str, list[int]] = {}
     for member in plan.members:
         rest = repr({name: value for name, value in member.settings.items() if name != "seed"})
         seeds.setdefault(rest, []).append(member.settings["seed"])
-    assert [*seeds.values()] == number * [[*range(3, 10)]]
+    assert [*seeds.values()] == number * [[3, 4, 5]]
     for member in plan.members:
         assert low <= member.settings["learning_rate"] <= high
         assert 8 <= member.settings["hidden"][0] <= 64
@@ -312,7 +312,7 @@ def test_a_folder_of_something_else_and_one_in_use_are_refused(whole, data_dir, 
         (lambda record: record["members"][1].update(name="../x"), "member 1 is damaged"),
         (lambda record: record["members"][1]["settings"].update(seed=-1), "member 0001: seed: -1 is out of range"),
         (lambda record: record.update(format=2), "the field 'format' is 2"),
-        (lambda record: record.pop("members"), "the field 'members' is missing"),
+        (lambda record: record.pop("members"), "it has no field 'members'"),
     ],
 )
 def test_an_altered_index_is_refused(change, part, whole, tmp_path):

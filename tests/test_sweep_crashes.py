@@ -135,6 +135,47 @@ def test_a_study_that_lacks_members_is_refused_and_nothing_is_lost(trials, plan,
     assert (folder / "sweep.json").read_bytes() == before
 
 
+def test_a_trial_is_trained_with_each_seed_and_its_value_is_the_mean(data_dir, tmp_path):
+    optuna = pytest.importorskip("optuna")
+    words = ["--hidden", "2..9", "--seed", "3..4", "--optuna", 1, "--jobs", 2]
+    folder = tmp_path / "s"
+    outcome = call("sweep", *arguments(data_dir, folder, *words, validation=VALIDATION, seed=None))
+    assert outcome.code == 0, outcome
+    assert "members  2, 1 settings chosen by Optuna, each with 2 seeds" in outcome.out
+    first, second = read_index(folder).members
+    assert (first.settings["seed"], second.settings["seed"]) == (3, 4)
+    assert first.settings["hidden"] == second.settings["hidden"]
+    accuracies = [sweep_index.read_result(run_of(folder, f"000{i}"))["validation_accuracy"] for i in range(2)]
+    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{folder / places.STUDY}")
+    assert [trial.value for trial in study.trials] == pytest.approx([sum(accuracies) / 2])
+
+
+def test_the_other_seeds_of_a_pruned_trial_are_not_trained(plan, tmp_path):
+    pytest.importorskip("optuna")
+    from mlp_xp.sweeps.trials import Trials
+
+    plan = make_plan(plan.base, {"hidden": "2..9", "seed": [0, 1, 2]}, trials=2)
+    with open_sweep(tmp_path / "s", plan):
+        trials = Trials(tmp_path / "s", plan)
+        asked = trials.ask() + trials.ask()
+        for member, score in zip(asked[:3], (0.5, 0.75, 0.25), strict=True):
+            assert states(tmp_path / "s") == ["RUNNING", "RUNNING"]
+            trials.tell(member, score)
+        assert states(tmp_path / "s") == ["COMPLETE", "RUNNING"]
+        assert trials._study.trials[0].value == 0.5
+        assert [trials.trial(member) is not None for member in asked[3:]] == [True, False, False]
+        trials.tell(asked[3], None, pruned=True)
+        trials.tell(asked[4], 0.9)  # was running when the first was pruned
+        assert states(tmp_path / "s") == ["COMPLETE", "PRUNED"]
+        assert [trials.is_pruned(member) for member in asked] == [False] * 3 + [True] * 3
+        # The same command later, and in the same one.
+        sweep = running._Sweep(plan, tmp_path / "s", running.How(), ())
+        assert [(ending.name, ending.state) for ending in sweep.earlier()] == [(f"000{i}", "pruned") for i in (3, 4, 5)]
+    task = members.Task("0005", plan.base, tmp_path / "none", None, pruned=True)
+    assert members.train_member(task).state == sweep_index.PRUNED
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_record_is_on_disk_before_optuna_learns_of_it(plan, tmp_path, trials):
     """A failure that is not the first within a second, too."""
     folder = tmp_path / "s"
@@ -289,7 +330,7 @@ def test_the_callers_environment_stays_as_it_is(done, data_dir, monkeypatch):
 @pytest.mark.parametrize("content", [b"garbage" * 1000, b""])
 def test_a_damaged_study_is_one_line(content, trials, plan, data_dir, tmp_path):
     folder = tmp_path / "s"
-    places.write_index(folder, plan, (trials.ask(),))
+    places.write_index(folder, plan, trials.ask())
     (folder / places.STUDY).write_bytes(content)
     assert_one_line(go_on(folder, data_dir), 2, "optuna.db", "restore it from a copy")
 
