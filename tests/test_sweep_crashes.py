@@ -141,7 +141,7 @@ def test_a_trial_is_trained_with_each_seed_and_its_value_is_the_mean(data_dir, t
     folder = tmp_path / "s"
     outcome = call("sweep", *arguments(data_dir, folder, *words, validation=VALIDATION, seed=None))
     assert outcome.code == 0, outcome
-    assert "members  2, 1 settings chosen by Optuna, each with 2 seeds" in outcome.out
+    assert "members  2, 1 chosen by Optuna, with 2 seeds each" in outcome.out
     first, second = read_index(folder).members
     assert (first.settings["seed"], second.settings["seed"]) == (3, 4)
     assert first.settings["hidden"] == second.settings["hidden"]

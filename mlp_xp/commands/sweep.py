@@ -230,7 +230,7 @@ def describe(plan: Plan) -> str:
         how = "chosen by Optuna" if plan.kind == OPTUNA else "drawn at random"
         if len(plan.seeds) > 1:
             settings = plan.total // len(plan.seeds)
-            how = f"{terminal.thousands(settings)} settings {how}, each with {len(plan.seeds)} seeds"
+            how = f"{terminal.thousands(settings)} {how}, with {len(plan.seeds)} seeds each"
     lines = [f"members  {terminal.thousands(plan.total)}, {how}"]
     for name, values in plan.options.items():
         texts = [str(values)] if isinstance(values, Span) else [*map(shown, values)]
