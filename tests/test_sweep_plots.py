@@ -175,6 +175,48 @@ def test_an_axis_suits_its_values(values, scale, ticks) -> None:
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ticks
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.01, 0.011, 0.0125, 0.5],
+        [0.01, 1.0, 1e200],
+        [*np.geomspace(0.001, 1, 12).tolist()],
+        [*np.linspace(0.01, 0.07, 12).tolist()],
+        [[1024, 512, 256, 128], [64] * 6, [784, 784, 784], [512, 256], [64], [128]],
+    ],
+)
+def test_no_labels_of_values_overlap(values) -> None:
+    given = [Setting("x", {"hidden": value}, [0.5, 0.6]) for value in values]
+    figure = sweep_plots.draw_settings(given, score="accuracy")
+    (axes,) = figure.axes
+    figure.png()
+    low, high = axes.get_xlim()
+    labels = [t.label1 for t in axes.xaxis.get_major_ticks() if low <= t.get_loc() <= high and t.label1.get_text()]
+    assert len(labels) >= 3
+    # Turned labels begin at their ticks, so that those of neighbours are parallel.
+    boxes = [label.get_window_extent() for label in labels if not label.get_rotation()]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    assert not any(box.overlaps(axes.xaxis.label.get_window_extent()) for box in boxes)
+
+
+def test_failed_settings_are_marked_and_named() -> None:
+    given = [each._replace(failed=1) if i == 1 else each for i, each in enumerate(settings())]
+    given[0] = given[0]._replace(scores=[], curves=[], failed=3)
+    figure = sweep_plots.draw_settings(given[1:] + given[:1], score="accuracy", ranked=True)
+    for axes, places in zip(figure.axes, ([RATES[0]] * 2, [64, 8]), strict=True):
+        (crosses,) = (line for line in axes.lines if line.get_marker() == "x")
+        assert crosses.get_xdata().tolist() == places
+        (ring,) = (line for line in axes.lines if line.get_fillstyle() == "none")
+        assert ring.get_ydata().tolist() == pytest.approx([100 * np.mean(given[1].scores)])
+    assert "of 2 settings" in figure._supxlabel.get_text()
+    texts = [text.get_text() for text in sweep_plots.draw_heat_map(given, score="accuracy").axes[0].texts]
+    assert texts.count("failed") == 1
+    assert len([text for text in texts if text.endswith("some failed")]) == 1
+    (legend,) = sweep_plots.draw_bands(given, score="accuracy").legends
+    assert legend.get_title().get_text() == f"no run finished: {given[0].name}"
+    assert [text.get_text() for text in legend.get_texts()] == [each.name for each in given[1:]]
+
+
 def test_a_random_search_has_dots_alone() -> None:
     random = np.random.default_rng(2)
     given = [

@@ -27,6 +27,7 @@ TURNED: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "ancho
 MOST_TICKS = 8  # values of a setting that are ticks themselves
 LONGEST_LABEL = 44  # characters of a line's name above a panel
 CHARACTER, NARROWEST = 0.085, 4.2  # inches: of a tick's label for each character, and of a panel
+CLOSE = 0.04  # share of an axis: numbers that are closer are side by side
 WIDEST = 1e12  # numbers that differ by a larger factor are side by side
 # A number whose largest value is at least so many times its smallest is drawn on a logarithmic axis.
 LOG_RATIO = 8
@@ -145,7 +146,7 @@ def draw_settings(settings: Sequence[Setting], *, score: str, ranked: bool = Fal
     names = list(settings[0].settings) if settings else []
     columns = min(3, max(1, len(names)))
     rows = max(1, ceil_divide(len(names), columns))
-    scales = {name: _Axis([each.settings[name] for each in settings]) for name in names}
+    scales = {name: _Axis([each.settings[name] for each in settings], len(names) == 1) for name in names}
     width = min(9, max([NARROWEST, *(scale.width for scale in scales.values())]))
     figure = new_figure(max(5.5, width * columns), 4.2 * rows + 0.3)
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -206,7 +207,7 @@ def draw_settings(settings: Sequence[Setting], *, score: str, ranked: bool = Fal
     )
     notes = ["ring: the best setting"] * bool(best)
     if crosses := sum(each.failed > 0 for each in settings):
-        notes.append(f"cross: failed or pruned runs, of {crosses} settings")
+        notes.append(f"cross: failed or pruned runs, of {crosses} setting{'s' * (crosses > 1)}")
     figure.supxlabel("; ".join(notes), fontsize=9)
     return figure
 
@@ -267,7 +268,8 @@ def can_draw_heat_map(settings: Sequence[Setting]) -> bool:
 class _Axis:
     """Where the values of a setting are on an axis: numbers where they belong, all else side by side."""
 
-    def __init__(self, values: Sequence[Any]) -> None:
+    def __init__(self, values: Sequence[Any], alone: bool = False) -> None:
+        """Find the places of values, of which each setting has one. alone: whether nothing else varies."""
         distinct = {json.dumps(value): value for value in values}
         self.values = list(distinct.values())
         self.are_numbers = self.is_number = all(_number(value) is not None for value in self.values)
@@ -277,7 +279,9 @@ class _Axis:
             self.values.sort(key=lambda layers: (len(layers), layers))
         # A rate of 1e200, at which all has failed, would press all others together.
         first, last = (_number(self.values[i]) or 0 for i in (0, -1))
-        crowded = len(self.values) <= MOST_TICKS and not self._fits()
+        # Values of a grid are chosen, so that each has a label; samples are not, and may lie close together.
+        chosen = len(values) > len(self.values) or alone
+        crowded = chosen and len(self.values) <= MOST_TICKS and not self._fits() and self._closest() < CLOSE
         self.is_number = self.are_numbers and not crowded and not (first > 0 and last > WIDEST * first)
 
     def at(self, value: Any) -> float:
@@ -321,7 +325,7 @@ class _Axis:
             turned = (max(map(len, labels)) + 1) * len(labels) > room
             turn = TURNED if turned else {}
             axes.set_xticks(places, labels, parse_math=False, **turn)
-        elif len(places) <= MOST_TICKS:
+        elif len(places) <= MOST_TICKS and self._fits():
             axes.set_xticks(places, labels, parse_math=False)
             axes.set_xticks([], minor=True)
         elif self.is_logarithmic:
@@ -340,13 +344,20 @@ class _Axis:
 
     def _fits(self) -> bool:
         """Return whether the labels of numbers do not overlap in the narrowest panel."""
-        labels, room = self._labels(), (NARROWEST - 0.9) / CHARACTER
+        room = 0.9 * (NARROWEST - 0.9) / CHARACTER
+        pairs = zip(self._gaps(), pairwise(self._labels()), strict=True)
+        return all(room * gap > (len(a) + len(b)) / 2 + 1 for gap, (a, b) in pairs)
+
+    def _gaps(self) -> list[float]:
+        """Return the distances between neighbours as shares of the axis."""
         places = [self.at(value) for value in self.values]
         if self.is_logarithmic:
             places = [math.log(place) for place in places]
         length = places[-1] - places[0] or 1.0
-        gaps = [room * 0.9 * (b - a) / length for a, b in pairwise(places)]
-        return all(gap > (len(a) + len(b)) / 2 + 1 for gap, (a, b) in zip(gaps, pairwise(labels), strict=True))
+        return [(b - a) / length for a, b in pairwise(places)]
+
+    def _closest(self) -> float:
+        return min(self._gaps(), default=1.0)
 
 
 def _number(value: Any) -> float | None:
