@@ -171,6 +171,14 @@ def test_the_other_seeds_of_a_pruned_trial_are_not_trained(plan, tmp_path):
         # The same command later, and in the same one.
         sweep = running._Sweep(plan, tmp_path / "s", running.How(), ())
         assert [(ending.name, ending.state) for ending in sweep.earlier()] == [(f"000{i}", "pruned") for i in (3, 4, 5)]
+        # A failure ends a trial only when no other run of it may report to Optuna any more.
+        (tmp_path / "t").mkdir()
+        other = Trials(tmp_path / "t", plan)
+        asked = other.ask()
+        for member, score in zip(asked, (0.5, None, 0.5), strict=True):
+            assert states(tmp_path / "t") == ["RUNNING"]
+            other.tell(member, score)
+        assert states(tmp_path / "t") == ["FAIL"]
     task = members.Task("0005", plan.base, tmp_path / "none", None, pruned=True)
     assert members.train_member(task).state == sweep_index.PRUNED
     assert not (tmp_path / "none").exists()

@@ -38,7 +38,7 @@ class Trials:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna, self._plan, self._folder = optuna, plan, folder
         self._seeds = plan.seeds
-        self._scores: dict[int, dict[int, float]] = {}  # of each trial, by member
+        self._scores: dict[int, dict[int, float | None]] = {}  # of each trial, by member
         # Several processes write to it; each waits for the others.
         wait = {"connect_args": {"timeout": 60}}
         try:
@@ -104,15 +104,15 @@ class Trials:
         states = self._optuna.trial.TrialState
         trial = self._of(member)
         scores = self._scores.setdefault(trial.number, {})
-        if score is not None:
-            scores[int(member.name)] = score
-        whole = len(scores) == len(self._seeds)
-        mean = fmean(scores.values()) if whole else None
+        scores[int(member.name)] = score
+        found = [each for each in scores.values() if each is not None]
+        mean = fmean(found) if len(found) == len(self._seeds) else None
         if not trial.state.is_finished():
-            if whole or score is None:
-                state = None if whole else states.PRUNED if pruned else states.FAIL
-                self._study.tell(trial.number, mean, state=state)
-        elif whole and trial.state != states.COMPLETE:
+            if pruned:
+                self._study.tell(trial.number, state=states.PRUNED)
+            elif len(scores) == len(self._seeds):  # none of them reports to the trial any more
+                self._study.tell(trial.number, mean, state=states.FAIL if mean is None else None)
+        elif mean is not None and trial.state != states.COMPLETE:
             others = self._study.get_trials(deepcopy=False)
             if not any(other.user_attrs.get(REPEATS) == trial.number for other in others):
                 new = self._optuna.trial.create_trial(
