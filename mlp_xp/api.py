@@ -336,9 +336,10 @@ def sweep(
 
     values: for each setting its values, as in `{"seed": range(8), "learning_rate": [0.01, 0.1], "hidden": [64, (512,
     256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained. random:
-    instead draw so many; optuna: instead let Optuna choose so many by their accuracy on held-out samples, and end bad
-    ones early. sampling_seed: of either. base: all other settings, or those of training alone, or the name of a recipe.
-    The summary is written at the end, pictures are not: `mlp-xp plot` draws them.
+    instead draw so many settings; optuna: instead let Optuna choose so many by their accuracy on held-out samples, and
+    end bad ones early; each is trained with every seed. sampling_seed: of either. base: all other settings, or those of
+    training alone, or the name of a recipe. The summary is written at the end, pictures are not: `mlp-xp plot` draws
+    them.
 
     sweep_dir: the folder of the sweep, by default one below `runs` that depends on the settings. Members that have
     ended there are not trained again: their endings come first. If the generator is closed or its process is killed,

@@ -1,12 +1,16 @@
 """Measure sweeps: `python scripts/bench_sweep.py throughput memory scale` on an idle machine.
 
-throughput: 16 small runs as a sweep, the same one after another, and scikit-learn's MLPClassifier under joblib.
-memory: the processes of 8 members at once, and of one. scale: what limits many members, each part on its own.
+throughput: 16 small runs as a sweep, the same one after another, and scikit-learn's MLPClassifier under joblib, on
+float32 as `mlp_xp` trains here, and on float64, which `X / 255` gives. A member evaluates the test set at each report
+and writes a run folder; scikit-learn does neither, so sweeps are also measured with one report per epoch, and training
+alone, without folders, which is what the machine can do. memory: the processes of 8 members at once, of one, and of
+`train`. scale: what limits many members, each part on its own.
 """
 
 import argparse
 import contextlib
 import itertools
+import multiprocessing
 import os
 import shutil
 import subprocess
@@ -15,12 +19,16 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mlp_xp import train
+from mlp_xp.backend import installed, open_backend
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.runs.settings import RECIPES
-from mlp_xp.runs.sweep_index import read_result
+from mlp_xp.runs.sweep_index import read_index, read_result
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.grid import make_plan
 
@@ -58,13 +66,33 @@ def in_a_process(part: str, epochs: int, jobs: int) -> float:
     return time.perf_counter() - began
 
 
-def scikit_learn(epochs: int, jobs: int) -> None:
+def training(epochs: int, jobs: int) -> None:
+    """Train the same grid in plain loops, one in each of `jobs` processes, with a report per epoch but no folders."""
+    parts = [itertools.islice(itertools.product(RATES, SEEDS), first, None, jobs) for first in range(jobs)]
+    processes = [multiprocessing.Process(target=train_all, args=([*part], epochs)) for part in parts]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+
+
+def train_all(members: list[tuple[float, int]], epochs: int) -> None:
+    """Train members in this process."""
+    backend = open_backend("numpy", dtype=RECIPES["small"].dtype)
+    data = load_dataset("mnist", backend)
+    for rate, seed in members:
+        change: dict[str, Any] = {"learning_rate": rate, "seed": seed, "epochs": epochs, "report_every": 60_000}
+        for _ in train(replace(RECIPES["small"].train, **change), data, backend):
+            pass
+
+
+def scikit_learn(epochs: int, jobs: int, dtype: str) -> None:
     """Train scikit-learn's MLPClassifier on the same grid under joblib."""
     import joblib
-    import numpy as np
 
     data = load_dataset("mnist")
-    images = (data.train_images.reshape(len(data.train_images), -1) / 255).astype(np.float32)
+    images = (data.train_images.reshape(len(data.train_images), -1) / 255).astype(dtype)
     with joblib.parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
         joblib.Parallel()(
             joblib.delayed(fit)(images, data.train_labels, rate, seed, epochs)
@@ -92,18 +120,33 @@ def fit(images: object, labels: object, rate: float, seed: int, epochs: int) -> 
     network.fit(images, labels)
 
 
+# What `throughput` runs in a process of its own.
+PARTS: dict[str, Callable[[int, int], None]] = {
+    "training": training,
+    "scikit-learn": partial(scikit_learn, dtype="float32"),
+    "scikit-learn-float64": partial(scikit_learn, dtype="float64"),
+}
+
+
 def throughput(epochs: int, jobs: int) -> None:
     """Print the times of 16 runs, and their ratios."""
     members = len(RATES) * len(SEEDS)
     words = [*GRID, "--epochs", str(epochs)]
     print(f"{members} members of the recipe small with {epochs} epochs; load {os.getloadavg()[0]:.1f} at the start")
     first = 0.0
+    at_once, seldom = ["--jobs", str(jobs)], ["--report-every", "60000"]
     measures: list[tuple[str, Callable[[], float]]] = [
-        (f"sweep, {jobs} at once", lambda: sweep(*words, "--jobs", str(jobs))),
+        (f"sweep, {jobs} at once", lambda: sweep(*words, *at_once)),
         ("sweep, 1 at once", lambda: sweep(*words, "--jobs", "1")),
+        (f"sweep, one report per epoch, {jobs} at once", lambda: sweep(*words, *seldom, *at_once)),
         ("train, one after another", lambda: commands(epochs)),
-        (f"scikit-learn under joblib, {jobs} at once", lambda: in_a_process("scikit-learn", epochs, jobs)),
+        (f"training alone, {jobs} processes", lambda: in_a_process("training", epochs, jobs)),
+        ("training alone, 1 process", lambda: in_a_process("training", epochs, 1)),
+        (f"scikit-learn, float32, {jobs} at once", lambda: in_a_process("scikit-learn", epochs, jobs)),
+        (f"scikit-learn, float64, {jobs} at once", lambda: in_a_process("scikit-learn-float64", epochs, jobs)),
     ]
+    if installed("jax"):
+        measures.append((f"sweep --backend jax, {jobs} at once", lambda: sweep(*words, "--backend", "jax", *at_once)))
     for name, measure in measures:
         before = os.times()
         seconds = measure()
@@ -141,10 +184,15 @@ def pss(pid: int) -> tuple[int, int]:
 def memory(epochs: int) -> None:
     """Print the largest memory of a sweep with 8 members at once, with 1, and of `train`."""
     first = 0
-    for name, jobs in (("sweep, 1 at once", 1), ("sweep, 8 at once", 8)):
+    seeds = ["--seed", "0..7"]
+    for name, script, words in (
+        ("sweep, 1 at once", "sweep.py", [*seeds, "--jobs", "1", "--sweep-dir"]),
+        ("sweep, 8 at once", "sweep.py", [*seeds, "--jobs", "8", "--sweep-dir"]),
+        ("train", "train.py", ["--run-dir"]),
+    ):
         with tempfile.TemporaryDirectory() as place:
-            words = ["--recipe", "small", "--epochs", str(epochs), "--seed", "0..7", "--jobs", str(jobs)]
-            command = [sys.executable, str(SCRIPT), *words, "--sweep-dir", f"{place}/s"]
+            command = [sys.executable, str(SCRIPT.with_name(script)), "--recipe", "small", "--epochs", str(epochs)]
+            command += [*words, f"{place}/s"]
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             most, number = 0, 0
             while process.poll() is None:
@@ -180,7 +228,7 @@ def scale(members: int) -> None:
                 number,
             )
             began = time.perf_counter()
-            places.read_index(folder)
+            read_index(folder)
             timed("sweep.json read and checked", time.perf_counter() - began, number)
             make_members(folder, number)
             began = time.perf_counter()
@@ -230,15 +278,16 @@ def make_members(folder: Path, number: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="+", choices=("throughput", "memory", "scale", "scikit-learn"))
+    parser.add_argument("parts", nargs="+", choices=("throughput", "memory", "scale", *PARTS))
     parser.add_argument("--epochs", type=int, default=8, help="of each run (default: 8, as in the recipe)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at once (default: one for each core)")
     parser.add_argument("--members", type=int, default=200, help="of the whole sweep in the part scale (default: 200)")
     given = parser.parse_args()
     if "throughput" in given.parts:
         throughput(given.epochs, given.jobs)
-    if "scikit-learn" in given.parts:
-        scikit_learn(given.epochs, given.jobs)
+    for name, part in PARTS.items():
+        if name in given.parts:
+            part(given.epochs, given.jobs)
     if "memory" in given.parts:
         memory(given.epochs)
     if "scale" in given.parts:

@@ -38,7 +38,9 @@ def write_sweep(
     common = {**flatten(Settings()), **(common or {})}
     named = [{"name": f"{i:04d}", "settings": each} for i, each in enumerate(members)]
     folder.mkdir()
-    (folder / "sweep.json").write_text(json.dumps({"format": 1, "settings": common, "members": named}))
+    options = {name: {"values": [each.get(name) for each in members]} for each in members for name in each}
+    plan = {"format": 1, "kind": "grid", "count": len(members), "seed": 0, "settings": common, "options": options}
+    (folder / "sweep.json").write_text(json.dumps({**plan, "members": named}))
     if failures:
         (folder / "failures.json").write_text(json.dumps(failures))
     for member, result in zip(named, results, strict=True):

@@ -40,6 +40,18 @@ def test_curves_stand_at_the_samples_seen_and_lie_over_one_another() -> None:
     assert accuracy.lines[0].get_color() == losses.lines[0].get_color() != accuracy.lines[1].get_color()
 
 
+def test_the_training_loss_of_a_single_batch_after_the_end_of_an_epoch_is_not_drawn() -> None:
+    """With held-out samples an epoch ends with a report; the next one, at the same place, is a mean over one step."""
+    places = ((0, 0), (0, 50), (0, 100), (1, 0), (1, 50), (1, 100))
+    records = [
+        {"epoch": epoch, "sample": sample, "train_loss": 1 + i, "test_loss": 2.0, "accuracy": 0.5}
+        for i, (epoch, sample) in enumerate(places)
+    ]
+    line = plots.draw_curves([plots.Curves("a", records, 100)]).axes[0].lines[0]
+    assert line.get_xdata().tolist() == [0, 50, 100, 150, 200]
+    assert line.get_ydata().tolist() == [1, 2, 3, 5, 6]
+
+
 @pytest.mark.parametrize("loss", [1e300, 1.7e308, 5e-324])
 def test_losses_close_to_the_largest_number_are_drawn_without_warnings(loss: float, tmp_path: Path) -> None:
     """Warnings are errors here. The axis of a logarithm ends beyond its numbers."""

@@ -233,9 +233,11 @@ def test_no_run_is_chosen_by_the_test_set(words, runs):
 def test_the_table_shows_what_differs_and_fits_in_eighty_columns(runs):
     outcome = call("runs", *(runs / name for name in "abcde"))
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.splitlines()[3] == (  # too many columns: a paragraph for each
-        f"d: epochs 9, learning rate 0.01, hidden 64, seed 0, optimizer sgd, state interrupted, test % 40.00, train "
-        f"loss 1, test loss 1, time (s) 1.0, date {by_name(runs)['d'].date:%Y-%m-%d %H:%M}"
+    lines = outcome.out.splitlines()
+    assert max(map(len, lines[:-1])) <= 80
+    assert lines[5].split() == ["d", "9", "0.01", "64", "0", "sgd", "interrupted", "40.00"]
+    assert lines[7] == (
+        "no room for: train loss, test loss, time (s), date; a wider terminal, --csv and --json have them"
     )
     outcome = call("runs", runs / "a", runs / "b")
     lines = outcome.out.splitlines()
@@ -243,6 +245,19 @@ def test_the_table_shows_what_differs_and_fits_in_eighty_columns(runs):
     assert "optimizer" in lines[1]
     assert lines[2].split()[:6] == ["a", "0.1", "3", "sgd", "92.00", "91.00"]
     assert lines[3].split()[:6] == ["b", "0.01", "0", "adam", "90.00", "95.00"]
+
+
+@pytest.mark.parametrize(("width", "removed"), [(80, 1), (120, 0)])
+def test_long_names_are_cut_in_the_middle_and_stay_different(width, removed, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for i in range(3):
+        name = f"fashion-mnist-array-api-strict-2026112{i}-103010-{'x' * 20}"
+        write_run(tmp_path / name, {"learning_rate": 0.1 * (i + 1)}, [], {"validation_accuracy": 0.9})
+    lines = call("runs", tmp_path).out.splitlines()
+    assert max(map(len, lines[:5])) <= width
+    assert len({line.split()[0] for line in lines[2:5]}) == 3
+    assert all(line.split()[1:4] == [f"0.{i}", "90.00", "50.00"] for i, line in enumerate(lines[2:5], 1))
+    assert len(lines) == 5 + removed
 
 
 def test_csv_and_json_have_all_numbers_in_full(runs):

@@ -1,6 +1,7 @@
 """Sweeps: the members of a grid, the same bits as `train`, kills and signals, failures, and what is refused."""
 
 import contextlib
+import csv
 import itertools
 import json
 import os
@@ -36,9 +37,10 @@ from mlp_xp.backend import BackendError, installed
 from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings, read_settings
+from mlp_xp.runs.sweep_index import read_index
 from mlp_xp.sweeps import run as running
-from mlp_xp.sweeps.folder import read_endings, read_index, run_of
-from mlp_xp.sweeps.grid import MOST_MEMBERS, examples, make_plan, parse_span
+from mlp_xp.sweeps.folder import read_endings, run_of
+from mlp_xp.sweeps.grid import MOST_MEMBERS, examples, make_plan, parse_span, settings_of
 
 pytest.importorskip("joblib")
 SMALL = {name: value for name, value in small_settings().items() if name != "hidden"}
@@ -104,22 +106,26 @@ def test_a_range_of_whole_numbers_has_both_ends(first, more):
     assert [member.settings["seed"] for member in plan.members] == [*range(first, first + more + 1)]
 
 
-@given(st.integers(1, 30), st.integers(0, 5), st.floats(1e-5, 1e-2), st.floats(2e-2, 10))
-def test_samples_are_different_and_in_their_ranges_and_the_same_again(number, seed, low, high):
-    values = {"seed": "3..9", "learning_rate": f"{low}..{high}", "hidden": "8..64", "optimizer": ["sgd", "adam"]}
+@given(st.integers(1, 10), st.integers(0, 5), st.floats(1e-5, 1e-2), st.floats(2e-2, 10))
+def test_samples_are_different_and_in_their_ranges_and_have_each_seed(number, seed, low, high):
+    values = {"seed": "3..5", "learning_rate": f"{low}..{high}", "hidden": "8..64", "optimizer": ["sgd", "adam"]}
     plan = make_plan(Settings(), values, samples=number, seed=seed)
     assert plan == make_plan(Settings(), values, samples=number, seed=seed)
-    assert len({repr(member.settings) for member in plan.members}) == number
+    assert plan.total == len(plan.members) == 3 * number
+    seeds: dict[str, list[int]] = {}
     for member in plan.members:
-        assert 3 <= member.settings["seed"] <= 9
+        rest = repr({name: value for name, value in member.settings.items() if name != "seed"})
+        seeds.setdefault(rest, []).append(member.settings["seed"])
+    assert [*seeds.values()] == number * [[3, 4, 5]]
+    for member in plan.members:
         assert low <= member.settings["learning_rate"] <= high
         assert 8 <= member.settings["hidden"][0] <= 64
         assert member.settings["optimizer"] in ("sgd", "adam")
 
 
-def test_a_learning_rate_is_drawn_log_uniformly_and_a_seed_uniformly():
-    plan = make_plan(Settings(), {"learning_rate": "0.0001..1", "seed": "0..9999"}, samples=2000)
-    for name, middle in (("learning_rate", 0.01), ("seed", 5000)):
+def test_a_learning_rate_is_drawn_log_uniformly_and_epochs_uniformly():
+    plan = make_plan(Settings(), {"learning_rate": "0.0001..1", "epochs": "1..9999"}, samples=2000)
+    for name, middle in (("learning_rate", 0.01), ("epochs", 5000)):
         below = sum(member.settings[name] < middle for member in plan.members)
         assert abs(below - 1000) < 5 * (2000 / 4) ** 0.5, name  # five standard deviations of a fair coin
 
@@ -150,11 +156,14 @@ def test_hidden_is_spelled_as_layers_with_commas(tmp_path, data_dir):
         (["--sed", 1, 2], ["--sed: unknown argument (did you mean --seed?)"]),
         (["--backend", "numpy", "nunpy"], ["--backend: 'nunpy' is not known", "in a member with backend nunpy"]),
         (["--recipe", "smal"], ["--recipe: 'smal' is not known"]),
-        (["--seed", 1, 2, "--random", 3], ["--random: 3 different members are wanted, but there are only 2"]),
+        (["--epochs", 1, 2, "--random", 3], ["--random: 3 different settings are wanted, but there are only 2"]),
+        (["--seed", "0..9", "--random", 3], ["--random: no setting but the seed has several values or a range"]),
+        (["--seed", "0..999", "--epochs", "1..999", "--random", 200], ["--random: 200 settings with 1000 seeds each"]),
+        (["--seed", "0.5..2", "--random", 2], ["--seed: '0.5..2' is not a range of whole numbers"]),
         (["--random", 0], ["--random: 0 is out of range"]),
         (["--random", 1, "--optuna", 1], ["--random: members are either drawn"]),
-        (["--optuna", 3], ["--optuna: no setting has several values"]),
-        (["--optuna", 3, "--seed", 1, 2], ["--validation: 0 held-out samples, but Optuna"]),
+        (["--optuna", 3], ["--optuna: no setting but the seed has several values"]),
+        (["--optuna", 3, "--epochs", 1, 2], ["--validation: 0 held-out samples, but Optuna"]),
         (["--jobs", 0], ["--jobs: 0 is out of range"]),
         (["--device-memory", "-1"], ["--device-memory: -1.0 is out of range"]),
         (["--cluster", "host:1"], ["--cluster: 'host:1' is not an address such as dask://"]),
@@ -221,7 +230,7 @@ def test_members_have_the_bits_of_train(whole, data_dir, trained):
         ((4,), 0), ((4,), 1), ((5, 3), 0), ((5, 3), 1),
     ]  # fmt: skip
     for member in index.members[:4]:
-        assert read_settings(run_of(folder, member.name) / "config.json") == index.settings(member)
+        assert read_settings(run_of(folder, member.name) / "config.json") == settings_of(index.base, member.settings)
 
 
 def test_failed_members_are_recorded_and_stop_no_other(whole):
@@ -303,7 +312,7 @@ def test_a_folder_of_something_else_and_one_in_use_are_refused(whole, data_dir, 
         (lambda record: record["members"][1].update(name="../x"), "member 1 is damaged"),
         (lambda record: record["members"][1]["settings"].update(seed=-1), "member 0001: seed: -1 is out of range"),
         (lambda record: record.update(format=2), "the field 'format' is 2"),
-        (lambda record: record.pop("members"), "its members, options or settings are missing"),
+        (lambda record: record.pop("members"), "it has no field 'members'"),
     ],
 )
 def test_an_altered_index_is_refused(change, part, whole, tmp_path):
@@ -577,10 +586,23 @@ def test_members_train_on_your_own_table_with_the_bits_of_train(tmp_path, test_f
     assert (tmp_path / "s" / "members" / "0001" / model).read_bytes() == (tmp_path / "r" / model).read_bytes()
 
 
-def test_a_regression_is_refused(tmp_path):
+def test_a_regression_is_ranked_by_r2_on_held_out_samples(tmp_path):
     table = tmp_path / "own.csv"
-    table.write_text("a,b\n" + "\n".join(f"{i / 7},{i / 3}" for i in range(40)))
-    words = ["--data-dir", table, "--label", "b", "--task", "regression", "--epochs", 1, "--seed", 0, 1]
-    outcome = call("sweep", *words, "--sweep-dir", tmp_path / "s")
-    assert_one_line(outcome, 2, "a sweep compares accuracies, which a regression does not have")
-    assert not (tmp_path / "s").exists()
+    table.write_text("a,b\n" + "\n".join(f"{i / 7},{i / 3}" for i in range(60)))
+    words = ["--data-dir", table, "--label", "b", "--task", "regression", "--epochs", 2, "--validation", 20]
+    words += ["--hidden", 4, "--seed", 0, 1, "--learning-rate", 0.0001, 0.01, "--sweep-dir", tmp_path / "s"]
+    outcome = call("sweep", *words)
+    assert (outcome.code, outcome.err) == (0, ""), outcome
+    assert "ranked by the mean R² on the held-out samples, never by the test set" in outcome.out
+    results = [json.loads((run_of(tmp_path / "s", f"000{i}") / "result.json").read_text()) for i in range(4)]
+    means = [sum(result["validation_r2"] for result in results[i : i + 2]) / 2 for i in (0, 2)]
+    rows = [*csv.DictReader((tmp_path / "s" / "summary.csv").read_text().splitlines())]
+    best = means.index(max(means))
+    assert rows[0]["learning_rate"] == ("0.0001", "0.01")[best]
+    assert [float(row["validation_r2"]) for row in rows[:2]] == pytest.approx(sorted(means, reverse=True), rel=1e-11)
+    assert float(rows[0]["test_r2"]) == pytest.approx(sum(r["r2"] for r in results[2 * best :][:2]) / 2, rel=1e-11)
+    assert not rows[1]["test_r2"]
+    assert not any("accuracy" in name for name in rows[0])
+    ordered = [row.split()[0] for row in call("runs", tmp_path / "s", "--sort", "validation_r2").out.splitlines()[2:]]
+    assert ordered == sorted(ordered, key=lambda name: -results[int(name)]["validation_r2"])
+    assert_one_line(call("runs", tmp_path / "s", "--sort", "test_r2"), 2, "validation_r2")

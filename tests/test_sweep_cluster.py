@@ -112,3 +112,34 @@ def test_a_cluster_that_does_not_answer_is_refused_before_anything_is_written(da
         outcome = call("sweep", *arguments(data_dir, Path(tmp_path / "s"), "--cluster", address))
     assert_one_line(outcome, 2, "--cluster: no Dask scheduler answers at ")
     assert not (tmp_path / "s").exists()
+
+
+def test_the_example_for_slurm_makes_a_job_script(monkeypatch):
+    """Of the documentation's code; it submits nothing."""
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    text = (Path(__file__).parent.parent / "docs" / "cluster.md").read_text()
+    code = text[text.index("from dask_jobqueue") :].partition("```")[0]
+
+    class Cluster(jobqueue.SLURMCluster):
+        """A cluster without a scheduler."""
+
+        def __init__(self, **settings: object) -> None:
+            self.script = self.job_cls("tcp://host:8786", "name", **settings).job_script()
+
+        def adapt(self, maximum: int) -> None:
+            """Start no job."""
+            assert maximum == 200
+
+        scheduler_address = "tcp://host:8786"
+
+        def __del__(self) -> None:
+            """Close nothing."""
+
+    monkeypatch.setattr(jobqueue, "SLURMCluster", Cluster)
+    names: dict = {"input": str}
+    exec(code, names)
+    script = names["cluster"].script
+    for line in ("#SBATCH -p short", "#SBATCH -t 04:00:00", "#SBATCH --mem=2G", "export OMP_NUM_THREADS=1"):
+        assert line in script.splitlines()
+    assert "distributed.cli.dask_worker tcp://host:8786 " in script
+    assert "--nthreads 1 " in script

@@ -16,10 +16,11 @@ from mlp_xp.commands.train import InterruptedTrainingError, catch_signals
 from mlp_xp.runs import sweep_index
 from mlp_xp.runs.lock import InUseError, locked
 from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.sweep_index import read_index
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps import member as members
 from mlp_xp.sweeps import run as running
-from mlp_xp.sweeps.folder import open_sweep, read_endings, read_index
+from mlp_xp.sweeps.folder import open_sweep, read_endings
 from mlp_xp.sweeps.grid import Plan, make_plan, settings_of
 
 pytest.importorskip("joblib")
@@ -30,14 +31,14 @@ VALIDATION = 60
 @pytest.fixture
 def plan(data_dir) -> Plan:
     """Of two trials, as the command of `go_on` makes it."""
-    small = {name: value for name, value in SMALL.items() if name not in ("learning_rate", "seed")}
-    config = settings_of(Settings(), {**small, "hidden": (4,), "validation": VALIDATION, "data_dir": str(data_dir)})
-    return make_plan(config, {"learning_rate": "0.01..0.1", "seed": "0..9"}, trials=2)
+    small = {name: value for name, value in SMALL.items() if name not in ("learning_rate", "hidden")}
+    config = settings_of(Settings(), {**small, "validation": VALIDATION, "data_dir": str(data_dir)})
+    return make_plan(config, {"learning_rate": "0.01..0.1", "hidden": "2..9"}, trials=2)
 
 
 def go_on(folder: Path, data_dir: Path, *words: object):
-    given = ["--hidden", 4, "--learning-rate", "0.01..0.1", "--seed", "0..9", "--optuna", 2, "--jobs", 2, *words]
-    changes = {"validation": VALIDATION, "learning_rate": None, "seed": None}
+    given = ["--hidden", "2..9", "--learning-rate", "0.01..0.1", "--optuna", 2, "--jobs", 2, *words]
+    changes = {"validation": VALIDATION, "learning_rate": None}
     return call("sweep", *arguments(data_dir, folder, *given, **changes))
 
 
@@ -62,7 +63,7 @@ def states(folder: Path) -> list[str]:
 
 def test_a_pruning_that_only_optuna_knows_is_not_repeated(trials, plan, data_dir, tmp_path):
     folder = tmp_path / "s"
-    member = trials.ask()
+    (member,) = trials.ask()
     places.write_index(folder, plan, (member,))
     trials.tell(member, None, pruned=True)
     outcome = go_on(folder, data_dir)
@@ -74,7 +75,7 @@ def test_a_pruning_that_only_optuna_knows_is_not_repeated(trials, plan, data_dir
 
 def test_a_failure_that_only_optuna_knows_happens_again(trials, plan, data_dir, tmp_path):
     folder = tmp_path / "s"
-    member = trials.ask()
+    (member,) = trials.ask()
     places.write_index(folder, plan, (member,))
     trials.tell(member, None)
     outcome = go_on(folder, data_dir)
@@ -86,7 +87,7 @@ def test_a_failed_trial_is_tried_again_and_optuna_learns_the_result_once(trials,
     import optuna
 
     folder = tmp_path / "s"
-    member = trials.ask()
+    (member,) = trials.ask()
     places.write_index(folder, plan, (member,))
     places.write_endings(folder, {"0000": {"error": "Killed", "reason": "no memory"}})
     trials.tell(member, None)
@@ -104,7 +105,7 @@ def test_a_failed_trial_is_tried_again_and_optuna_learns_the_result_once(trials,
 def test_a_trial_without_all_its_parameters_is_no_member(trials, plan, data_dir, tmp_path):
     """Optuna stores a trial, then each of its parameters."""
     folder = tmp_path / "s"
-    first = trials.ask()
+    (first,) = trials.ask()
     torn = trials._study.ask()
     torn.suggest_float("learning_rate", 0.01, 0.1, log=True)
     places.write_index(folder, plan, (first,))
@@ -116,7 +117,7 @@ def test_a_trial_without_all_its_parameters_is_no_member(trials, plan, data_dir,
 
 def test_the_index_has_a_trial_that_was_begun_just_before_a_kill(trials, data_dir, tmp_path):
     folder = tmp_path / "s"
-    begun = trials.ask(), trials.ask()
+    begun = trials.ask() + trials.ask()
     assert read_index(folder).members == ()
     assert go_on(folder, data_dir).code == 0
     assert read_index(folder).members == begun
@@ -125,7 +126,7 @@ def test_the_index_has_a_trial_that_was_begun_just_before_a_kill(trials, data_di
 
 def test_a_study_that_lacks_members_is_refused_and_nothing_is_lost(trials, plan, data_dir, tmp_path):
     folder = tmp_path / "s"
-    places.write_index(folder, plan, (trials.ask(), trials.ask()))
+    places.write_index(folder, plan, trials.ask() + trials.ask())
     before = (folder / "sweep.json").read_bytes()
     (folder / places.STUDY).unlink()
     outcome = go_on(folder, data_dir)
@@ -134,10 +135,59 @@ def test_a_study_that_lacks_members_is_refused_and_nothing_is_lost(trials, plan,
     assert (folder / "sweep.json").read_bytes() == before
 
 
+def test_a_trial_is_trained_with_each_seed_and_its_value_is_the_mean(data_dir, tmp_path):
+    optuna = pytest.importorskip("optuna")
+    words = ["--hidden", "2..9", "--seed", "3..4", "--optuna", 1, "--jobs", 2]
+    folder = tmp_path / "s"
+    outcome = call("sweep", *arguments(data_dir, folder, *words, validation=VALIDATION, seed=None))
+    assert outcome.code == 0, outcome
+    assert "members  2, 1 chosen by Optuna, with 2 seeds each" in outcome.out
+    first, second = read_index(folder).members
+    assert (first.settings["seed"], second.settings["seed"]) == (3, 4)
+    assert first.settings["hidden"] == second.settings["hidden"]
+    accuracies = [sweep_index.read_result(run_of(folder, f"000{i}"))["validation_accuracy"] for i in range(2)]
+    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{folder / places.STUDY}")
+    assert [trial.value for trial in study.trials] == pytest.approx([sum(accuracies) / 2])
+
+
+def test_the_other_seeds_of_a_pruned_trial_are_not_trained(plan, tmp_path):
+    pytest.importorskip("optuna")
+    from mlp_xp.sweeps.trials import Trials
+
+    plan = make_plan(plan.base, {"hidden": "2..9", "seed": [0, 1, 2]}, trials=2)
+    with open_sweep(tmp_path / "s", plan):
+        trials = Trials(tmp_path / "s", plan)
+        asked = trials.ask() + trials.ask()
+        for member, score in zip(asked[:3], (0.5, 0.75, 0.25), strict=True):
+            assert states(tmp_path / "s") == ["RUNNING", "RUNNING"]
+            trials.tell(member, score)
+        assert states(tmp_path / "s") == ["COMPLETE", "RUNNING"]
+        assert trials._study.trials[0].value == 0.5
+        assert [trials.trial(member) is not None for member in asked[3:]] == [True, False, False]
+        trials.tell(asked[3], None, pruned=True)
+        trials.tell(asked[4], 0.9)  # was running when the first was pruned
+        assert states(tmp_path / "s") == ["COMPLETE", "PRUNED"]
+        assert [trials.is_pruned(member) for member in asked] == [False] * 3 + [True] * 3
+        # The same command later, and in the same one.
+        sweep = running._Sweep(plan, tmp_path / "s", running.How(), ())
+        assert [(ending.name, ending.state) for ending in sweep.earlier()] == [(f"000{i}", "pruned") for i in (3, 4, 5)]
+        # A failure ends a trial only when no other run of it may report to Optuna any more.
+        (tmp_path / "t").mkdir()
+        other = Trials(tmp_path / "t", plan)
+        asked = other.ask()
+        for member, score in zip(asked, (0.5, None, 0.5), strict=True):
+            assert states(tmp_path / "t") == ["RUNNING"]
+            other.tell(member, score)
+        assert states(tmp_path / "t") == ["FAIL"]
+    task = members.Task("0005", plan.base, tmp_path / "none", None, pruned=True)
+    assert members.train_member(task).state == sweep_index.PRUNED
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_record_is_on_disk_before_optuna_learns_of_it(plan, tmp_path, trials):
     """A failure that is not the first within a second, too."""
     folder = tmp_path / "s"
-    asked = trials.ask(), trials.ask()
+    asked = trials.ask() + trials.ask()
     sweep = running._Sweep(plan, folder, running.How(), asked)
     for member in asked:
         sweep.note(members.Ending(member.name, sweep_index.FAILED, error="E", reason="r"))
@@ -288,7 +338,7 @@ def test_the_callers_environment_stays_as_it_is(done, data_dir, monkeypatch):
 @pytest.mark.parametrize("content", [b"garbage" * 1000, b""])
 def test_a_damaged_study_is_one_line(content, trials, plan, data_dir, tmp_path):
     folder = tmp_path / "s"
-    places.write_index(folder, plan, (trials.ask(),))
+    places.write_index(folder, plan, trials.ask())
     (folder / places.STUDY).write_bytes(content)
     assert_one_line(go_on(folder, data_dir), 2, "optuna.db", "restore it from a copy")
 

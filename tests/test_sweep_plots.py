@@ -43,7 +43,7 @@ def settings(runs: int = 3) -> list[Setting]:
 
 def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
     given = settings()[:2]
-    figure = sweep_plots.draw_bands(given, held_out=True)
+    figure = sweep_plots.draw_bands(given, score="validation_accuracy")
     losses, accuracy = figure.axes
     for i, setting in enumerate(given):
         values = np.array([[report["train_loss"] for report in run.records] for run in setting.curves])
@@ -54,7 +54,7 @@ def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
             at = corners[corners[:, 0] == x, 1]
             assert (at.min(), at.max()) == (values[:, j].min(), values[:, j].max())
         np.testing.assert_array_equal(accuracy.lines[i].get_xdata(), [200, 400])
-        held_out = 50 * np.array(setting.accuracies)
+        held_out = 50 * np.array(setting.scores)
         np.testing.assert_allclose(accuracy.lines[i].get_ydata(), [held_out.mean()] * 2)
     assert accuracy.get_ylabel() == "accuracy on held-out samples (%)"
     assert accuracy.get_xlabel() == "training samples seen"
@@ -67,11 +67,11 @@ def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
 
 def test_a_band_ends_with_the_shortest_run_and_single_runs_have_none() -> None:
     short = Setting("x", {}, [0.5, 0.6], [curves([1, 2], [0.5, 0.5]), curves([3, 4, 5, 6], [0.5] * 4)])
-    losses, _ = sweep_plots.draw_bands([short], held_out=True).axes
+    losses, _ = sweep_plots.draw_bands([short], score="validation_accuracy").axes
     np.testing.assert_array_equal(losses.lines[0].get_xdata(), [100, 200])
     np.testing.assert_array_equal(losses.lines[0].get_ydata(), [2, 3])
     alone = Setting("x", {}, [0.5], [curves([1, 2], [0.5, 0.6], held_out=False)])
-    figure = sweep_plots.draw_bands([alone], held_out=False)
+    figure = sweep_plots.draw_bands([alone], score="accuracy")
     assert not figure.axes[0].collections
     np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), [50, 60])
     assert figure.axes[1].get_ylabel() == "test accuracy (%)"
@@ -86,7 +86,7 @@ def test_of_two_reports_at_one_place_the_first_counts() -> None:
     start = {**run.records[0], "epoch": 1, "sample": 0, "train_loss": 99}
     closing = {**run.records[3], "train_loss": 98, "validation_accuracy": 0.9}
     given = Setting("x", {}, [0.5], [run._replace(records=[*run.records[:2], start, *run.records[2:], closing])])
-    losses, accuracy = sweep_plots.draw_bands([given], held_out=True).axes
+    losses, accuracy = sweep_plots.draw_bands([given], score="validation_accuracy").axes
     assert losses.lines[0].get_ydata().tolist() == [1, 2, 3, 4]
     np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [30, 30])
 
@@ -95,7 +95,7 @@ def test_a_curve_of_one_point_is_visible() -> None:
     """The accuracy on held-out samples of a run of one epoch."""
     for count in (1, 2):
         given = Setting("x", {}, [0.5] * count, [curves([1, 2], [0.5, 0.6])] * count)
-        losses, accuracy = sweep_plots.draw_bands([given], held_out=True).axes
+        losses, accuracy = sweep_plots.draw_bands([given], score="validation_accuracy").axes
         assert len(accuracy.lines[0].get_xdata()) == 1
         assert accuracy.lines[0].get_marker() == "o"
         assert losses.lines[0].get_marker() == "None"
@@ -107,7 +107,7 @@ def test_the_axis_of_the_losses_has_numbers(largest) -> None:
     given = [
         Setting(name, {}, [0.5], [curves([end, end / 2], [0.5, 0.6])]) for name, end in (("a", 0.4), ("b", largest))
     ]
-    figure = sweep_plots.draw_bands(given, held_out=True)
+    figure = sweep_plots.draw_bands(given, score="validation_accuracy")
     figure.draw_without_rendering()
     axes = figure.axes[0]
     low, high = axes.get_ylim()
@@ -124,24 +124,27 @@ def test_a_sweep_beside_a_run_is_refused_and_nothing_is_drawn(tmp_path, monkeypa
 
 
 def test_of_many_settings_the_first_are_drawn_and_the_title_says_so() -> None:
-    title = sweep_plots.draw_bands(settings(), held_out=True, ranked=True).axes[0].get_title()
+    title = sweep_plots.draw_bands(settings(), score="validation_accuracy", ranked=True).axes[0].get_title()
     assert "the best 5 of 6 settings" in title
-    assert "the first 5 of 6 settings" in sweep_plots.draw_bands(settings(), held_out=True).axes[0].get_title()
+    assert (
+        "the first 5 of 6 settings"
+        in sweep_plots.draw_bands(settings(), score="validation_accuracy").axes[0].get_title()
+    )
 
 
 def test_every_run_is_a_dot_and_every_mean_on_a_line() -> None:
     given = settings()
-    figure = sweep_plots.draw_settings(given, held_out=True)
+    figure = sweep_plots.draw_settings(given, score="validation_accuracy")
     rate, hidden = figure.axes
     assert (rate.get_xlabel(), hidden.get_xlabel()) == ("learning rate", "units of the hidden layers")
     assert (rate.get_xscale(), hidden.get_xscale()) == ("log", "log")
     assert [tick.get_text() for tick in rate.get_xticklabels()] == ["0.01", "0.1", "1"]
     dots = sorted(y for line in rate.lines if line.get_linestyle() == "None" for y in line.get_ydata())
-    np.testing.assert_allclose(dots, sorted(100 * y for each in given for y in each.accuracies))
+    np.testing.assert_allclose(dots, sorted(100 * y for each in given for y in each.scores))
     lines = [line for line in rate.lines if line.get_linestyle() != "None"]
     assert [line.get_label() for line in lines] == ["hidden 8", "hidden 64"]
     for line, units in zip(lines, UNITS, strict=True):
-        means = [100 * np.mean(each.accuracies) for each in given if each.settings["hidden"] == units]
+        means = [100 * np.mean(each.scores) for each in given if each.settings["hidden"] == units]
         np.testing.assert_array_equal(line.get_xdata(), RATES)
         np.testing.assert_allclose(line.get_ydata(), means)
     assert len({line.get_marker() for line in rate.lines if line.get_linestyle() == "None"}) == 2
@@ -165,11 +168,53 @@ def test_every_run_is_a_dot_and_every_mean_on_a_line() -> None:
 )
 def test_an_axis_suits_its_values(values, scale, ticks) -> None:
     given = [Setting("x", {"thing": value}, [0.5, 0.6]) for value in values]
-    figure = sweep_plots.draw_settings(given, held_out=True)
+    figure = sweep_plots.draw_settings(given, score="validation_accuracy")
     (axes,) = figure.axes
     figure.png()
     assert axes.get_xscale() == scale
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ticks
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0.01, 0.011, 0.0125, 0.5],
+        [0.01, 1.0, 1e200],
+        [*np.geomspace(0.001, 1, 12).tolist()],
+        [*np.linspace(0.01, 0.07, 12).tolist()],
+        [[1024, 512, 256, 128], [64] * 6, [784, 784, 784], [512, 256], [64], [128]],
+    ],
+)
+def test_no_labels_of_values_overlap(values) -> None:
+    given = [Setting("x", {"hidden": value}, [0.5, 0.6]) for value in values]
+    figure = sweep_plots.draw_settings(given, score="accuracy")
+    (axes,) = figure.axes
+    figure.png()
+    low, high = axes.get_xlim()
+    labels = [t.label1 for t in axes.xaxis.get_major_ticks() if low <= t.get_loc() <= high and t.label1.get_text()]
+    assert len(labels) >= 3
+    # Turned labels begin at their ticks, so that those of neighbours are parallel.
+    boxes = [label.get_window_extent() for label in labels if not label.get_rotation()]
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    assert not any(box.overlaps(axes.xaxis.label.get_window_extent()) for box in boxes)
+
+
+def test_failed_settings_are_marked_and_named() -> None:
+    given = [each._replace(failed=1) if i == 1 else each for i, each in enumerate(settings())]
+    given[0] = given[0]._replace(scores=[], curves=[], failed=3)
+    figure = sweep_plots.draw_settings(given[1:] + given[:1], score="accuracy", ranked=True)
+    for axes, places in zip(figure.axes, ([RATES[0]] * 2, [64, 8]), strict=True):
+        (crosses,) = (line for line in axes.lines if line.get_marker() == "x")
+        assert crosses.get_xdata().tolist() == places
+        (ring,) = (line for line in axes.lines if line.get_fillstyle() == "none")
+        assert ring.get_ydata().tolist() == pytest.approx([100 * np.mean(given[1].scores)])
+    assert "of 2 settings" in figure._supxlabel.get_text()
+    texts = [text.get_text() for text in sweep_plots.draw_heat_map(given, score="accuracy").axes[0].texts]
+    assert texts.count("failed") == 1
+    assert len([text for text in texts if text.endswith("some failed")]) == 1
+    (legend,) = sweep_plots.draw_bands(given, score="accuracy").legends
+    assert legend.get_title().get_text() == f"no run finished: {given[0].name}"
+    assert [text.get_text() for text in legend.get_texts()] == [each.name for each in given[1:]]
 
 
 def test_a_random_search_has_dots_alone() -> None:
@@ -178,7 +223,7 @@ def test_a_random_search_has_dots_alone() -> None:
         Setting("x", {"learning_rate": float(10**power), "weight_decay": float(decay)}, [0.5])
         for power, decay in random.uniform(-3, -1, (20, 2))
     ]
-    figure = sweep_plots.draw_settings(given, held_out=True)
+    figure = sweep_plots.draw_settings(given, score="validation_accuracy")
     assert all(line.get_linestyle() == "None" for axes in figure.axes for line in axes.lines)
     assert sum(len(line.get_xdata()) for line in figure.axes[0].lines) == 20
     assert not sweep_plots.can_draw_heat_map(given)
@@ -186,26 +231,26 @@ def test_a_random_search_has_dots_alone() -> None:
 
 def test_a_heat_map_has_the_mean_of_each_pair() -> None:
     given = settings()
-    given[0] = given[0]._replace(accuracies=[])  # none has finished
+    given[0] = given[0]._replace(scores=[])  # none has finished
     assert sweep_plots.can_draw_heat_map(given)
-    figure = sweep_plots.draw_heat_map(given, held_out=True)
+    figure = sweep_plots.draw_heat_map(given, score="validation_accuracy")
     axes, bar = figure.axes
     texts = {text.get_position(): text.get_text() for text in axes.texts}
     image = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
     for each in given:
         x, y = RATES.index(each.settings["learning_rate"]), UNITS.index(each.settings["hidden"])
-        if each.accuracies:
-            np.testing.assert_allclose(image[y, x], 100 * np.mean(each.accuracies))
-            assert texts[x, y] == f"{100 * np.mean(each.accuracies):.2f}"
+        if each.scores:
+            np.testing.assert_allclose(image[y, x], 100 * np.mean(each.scores))
+            assert texts[x, y] == f"{100 * np.mean(each.scores):.2f}"
         else:
             assert np.isnan(image[y, x])
             assert texts[x, y] == "no run"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("learning rate", "units of the hidden layers")
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["8", "64"]
     assert bar.get_ylabel() == "accuracy on held-out samples (%)"
-    empty = [each._replace(accuracies=[]) for each in given]
-    assert sweep_plots.draw_heat_map(empty, held_out=True).png().startswith(b"\x89PNG")
-    assert sweep_plots.draw_heat_map(given[1:2] * 2, held_out=True).png().startswith(b"\x89PNG")
+    empty = [each._replace(scores=[]) for each in given]
+    assert sweep_plots.draw_heat_map(empty, score="validation_accuracy").png().startswith(b"\x89PNG")
+    assert sweep_plots.draw_heat_map(given[1:2] * 2, score="validation_accuracy").png().startswith(b"\x89PNG")
 
 
 def a_sweep(folder: Path, names: tuple[str, ...]) -> Path:
@@ -268,5 +313,5 @@ def test_without_matplotlib_a_sweep_says_how_to_get_it(tmp_path, monkeypatch) ->
 
 
 def test_the_colours_are_those_of_all_pictures() -> None:
-    lines = sweep_plots.draw_bands(settings(), held_out=True).axes[0].lines
+    lines = sweep_plots.draw_bands(settings(), score="validation_accuracy").axes[0].lines
     assert [line.get_color() for line in lines] == [*plots.COLOURS[: sweep_plots.MOST_BANDS]]

@@ -13,7 +13,7 @@ from rich.table import Table
 from mlp_xp.api import EnsembleEvaluation, evaluate_ensemble, evaluate_run, load_run
 from mlp_xp.commands.command_line import HELP, Positional, UsageError, parse
 from mlp_xp.commands.data import naming_option
-from mlp_xp.commands.runs import print_table
+from mlp_xp.commands.runs import Column, print_table, squeeze
 from mlp_xp.dataset import described
 from mlp_xp.errors import printable
 from mlp_xp.metrics import Evaluation, precision_and_recall
@@ -89,7 +89,10 @@ def show_runs(evaluation: EnsembleEvaluation, console: Console) -> None:
         [name, f"{100 * result.score:.2f}", f"{result.loss:.4f}"]
         for name, result in zip([*names, f"ensemble of {len(evaluation.runs)}"], results, strict=True)
     ]
-    print_table(["run", "test %", "loss"], rows, [True, False, False], console)
+    heads, cells = ("run", "test %", "loss"), zip(*rows, strict=True)
+    columns = {head: Column(head, [*each], head == "run") for head, each in zip(heads, cells, strict=True)}
+    squeeze(columns, console, (), ["run"], ())
+    print_table(columns.values(), console)
     say(console, "\nthe ensemble:")
 
 

@@ -7,10 +7,11 @@ setting, over all seeds.
 import csv
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -33,13 +34,15 @@ from mlp_xp.runs.table import (
 )
 from mlp_xp.show.terminal import GLUE, plain_console, say
 from mlp_xp.sweeps.intervals import FEWEST, LEVEL, Spread
-from mlp_xp.sweeps.summary import ENDED_EARLY, RANKED_BY, Group, Summary, as_csv, as_json, summarise
+from mlp_xp.sweeps.summary import ENDED_EARLY, TESTED, Group, Summary, as_csv, as_json, summarise
 
 DEFAULT = Path("runs")
 HEADS = {
     "name": "run",
     "validation_accuracy": "held out %",
+    "validation_r2": "held out R²",
     "test_accuracy": "test %",
+    "test_r2": "test R²",
     "train_loss": "train loss",
     "test_loss": "test loss",
     "seconds": "time (s)",
@@ -47,6 +50,16 @@ HEADS = {
 SPARED = ("train_loss", "test_loss")  # where the terminal is too narrow for them
 INTERVAL = f"{100 * LEVEL:g} % interval"
 LEFT = ("name", "state", "date")
+SHORTEST, DOTS = 12, "..."  # characters of a text that is cut, and what stands for the rest
+
+
+class Column(NamedTuple):
+    """A column of a table."""
+
+    head: str
+    cells: list[str]
+    left: bool
+    """Whether it is aligned to the left; numbers are aligned to the right."""
 
 
 @dataclass(frozen=True)
@@ -128,23 +141,20 @@ def csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
 
 
 def show_runs(rows: Sequence[Row], console: Console) -> None:
-    """Print runs as a table, or as a paragraph each where the table is wider than the terminal."""
+    """Print runs as a table. On a narrow terminal, long texts are cut in their middle, and columns left out."""
     settings = differing(rows)
     states = ["state"] if any(row.state != FINISHED for row in rows) else []
     results = [q for q in RESULTS if any(getattr(row, q) is not None for row in rows)]
-    columns = ["name", *settings, *states, *results, "seconds", "date"]
-    left = {column for column in columns if column in LEFT or _is_text(rows, column)}
-
-    def table(columns: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-        heads = [HEADS.get(column, words(column)) for column in columns]
-        return heads, [[_cell(row, column) for column in columns] for row in rows]
-
-    narrow = [column for column in columns if column not in SPARED]
-    if not fits(*table(columns), console) and fits(*table(narrow), console):
-        columns = narrow
-    print_table(*table(columns), [column in left for column in columns], console)
-    if left_out := [HEADS[column] for column in results if column not in columns]:
-        say(console, f"no room for: {', '.join(left_out)}")
+    columns = {
+        name: Column(
+            HEADS.get(name, words(name)), [_cell(row, name) for row in rows], name in LEFT or _is_text(rows, name)
+        )
+        for name in ("name", *settings, *states, *results, "seconds", "date")
+    }
+    left_out = squeeze(columns, console, SPARED, ("name", *settings), ("seconds", "date", *reversed(settings)))
+    print_table(columns.values(), console)
+    if left_out:
+        say(console, f"no room for: {', '.join(left_out)}; a wider terminal, --csv and --json have them")
     for row in rows:
         if row.reason and row.state != UNREADABLE:  # the command prints those as errors
             say(console, f"{printable(row.name)}: {printable(row.reason)}")
@@ -156,8 +166,8 @@ def _cell(row: Row, column: str) -> str:
     value = getattr(row, column)
     if value is None:
         return ""
-    if column in ("validation_accuracy", "test_accuracy"):
-        return f"{100 * value:.2f}"
+    if column in (*TESTED, *TESTED.values()):
+        return score(column, value)
     if column in ("train_loss", "test_loss"):
         return f"{value:.4g}"
     if column == "seconds":
@@ -169,36 +179,74 @@ def _is_text(rows: Sequence[Row], column: str) -> bool:
     return any(isinstance(row.settings.get(column), str) for row in rows)
 
 
-def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[bool], console: Console) -> None:
-    """Print a table, or a paragraph for each row where the table is wider than the terminal.
-
-    left: whether a column is aligned to the left; numbers are aligned to the right.
-    """
-    if not fits(heads, rows, console):
-        for name, *cells in rows:
-            pairs = [f"{head} {cell}" for head, cell in zip(heads[1:], cells, strict=True) if cell]
+def print_table(columns: Iterable[Column], console: Console) -> None:
+    """Print a table, or a paragraph for each row where it is wider than the terminal."""
+    columns = [*columns]
+    if _width(columns) > console.width:
+        first, *others = columns
+        for i, name in enumerate(first.cells):
+            pairs = [f"{each.head} {each.cells[i]}" for each in others if each.cells[i]]
             say(console, f"{name}: {', '.join(pair.replace(' ', GLUE) for pair in pairs)}")
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    lines = [[head] for head in heads]
-    if _width(lines, rows) > console.width:
-        lines = [_head_lines(head) for head in heads]
-    for head, to_left in zip(lines, left, strict=True):
+    lines = [[each.head] for each in columns]
+    if _width(columns, lines) > console.width:
+        lines = [_head_lines(each.head) for each in columns]
+    for head, each in zip(lines, columns, strict=True):
         blank = "\n" * (max(map(len, lines)) - len(head))  # the last lines stand over the cells
-        table.add_column(blank + "\n".join(head), justify="left" if to_left else "right", no_wrap=True)
-    for each in rows:
-        table.add_row(*each)
+        table.add_column(blank + "\n".join(head), justify="left" if each.left else "right", no_wrap=True)
+    for cells in zip(*(each.cells for each in columns), strict=True):
+        table.add_row(*cells)
     console.print(table)
 
 
-def fits(heads: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> bool:
-    """Return whether a table, perhaps with heads of two lines, is not wider than the terminal."""
-    return _width([_head_lines(head) for head in heads], rows) <= console.width
+def squeeze(
+    columns: dict[str, Column], console: Console, first: Iterable[str], cut: Iterable[str], last: Iterable[str]
+) -> list[str]:
+    """Make a table as narrow as the terminal, as far as possible, and return the heads of columns that were removed.
+
+    Texts of the columns in `cut` are cut in the middle, the widest first, unless different ones would become the same.
+    If that is not enough, columns are removed in the order of `first`, texts are cut further, and columns are removed
+    in the order of `last`.
+    """
+    removed = []
+
+    def remove(names: Iterable[str]) -> None:
+        for name in names:
+            if name in columns and _width([*columns.values()]) > console.width:
+                removed.append(columns.pop(name).head)
+
+    def shorten(least: int) -> None:
+        widths = {name: max(map(cell_len, whole[name].cells), default=0) for name in whole.keys() & columns.keys()}
+        columns.update({name: whole[name] for name in widths})
+        for name in sorted(widths, key=lambda name: (-widths[name], name)):
+            wanted = widths[name] - max(0, _width([*columns.values()]) - console.width)
+            for most in range(max(least, wanted), widths[name]):
+                cells = [shortened(cell, most) for cell in whole[name].cells]
+                if len({*cells}) == len({*whole[name].cells}):
+                    columns[name] = whole[name]._replace(cells=cells)
+                    break
+
+    whole = {name: columns[name] for name in cut}
+    shorten(2 * SHORTEST)
+    remove(first)
+    shorten(SHORTEST)
+    remove(last)
+    shorten(SHORTEST)  # a removed column may have left some room
+    return removed
 
 
-def _width(heads: Sequence[Sequence[str]], rows: Sequence[Sequence[str]]) -> int:
-    widths = [max(map(cell_len, [*head, *cells])) for head, *cells in zip(heads, *rows, strict=True)]
-    return sum(widths) + 2 * len(widths) - 2
+def shortened(text: str, most: int) -> str:
+    """Return a text with at most so many characters: more of its end than of its start, which is often the same."""
+    start = (most - len(DOTS)) // 3
+    return text if len(text) <= most else text[:start] + DOTS + text[start + len(DOTS) - most :]
+
+
+def _width(columns: Sequence[Column], heads: Sequence[Sequence[str]] | None = None) -> int:
+    """Return the width of a table, with heads of two lines by default."""
+    heads = heads or [_head_lines(each.head) for each in columns]
+    widths = [max(map(cell_len, [*head, *each.cells])) for head, each in zip(heads, columns, strict=True)]
+    return sum(widths) + 2 * (len(widths) - 1)
 
 
 def _head_lines(head: str) -> list[str]:
@@ -214,17 +262,17 @@ def show_summary(summary: Summary, console: Console) -> None:
         say(console, "no runs")
         return
     names = [name for name in summary.varied if name in summary.groups[0].settings]
-    quantity = next((q for q in (RANKED_BY, "test_accuracy") if _has(summary, q)), None)
-    heads = [*(["rank"] if summary.ranked else []), *map(words, names), "runs"]
-    left = [False] * len(heads)
-    for i, name in enumerate(names, int(summary.ranked)):
-        left[i] = _is_text(summary.rows, name)
-    accuracy = "held out %" if quantity == RANKED_BY else "test %"
-    if not names:
-        heads, left = ["setting", *heads], [True, *left]
-    heads += [accuracy, "s.d.", INTERVAL, "train loss"]
-    table = [_summary_row(summary, group, names, quantity) for group in summary.groups]
-    print_table(heads, table, [*left, False, False, False, False], console)
+    quantity = next((q for q in (summary.score, summary.test_score) if _has(summary, q)), summary.test_score)
+    heads = [*(["rank"] * summary.ranked), *(names or ["setting"]), "runs", quantity, "s.d.", INTERVAL, "train loss"]
+    cells = zip(*(_summary_row(summary, group, names, quantity) for group in summary.groups), strict=True)
+    columns = {
+        head: Column(HEADS.get(head, words(head)), [*each], head == "setting" or _is_text(summary.rows, head))
+        for head, each in zip(heads, cells, strict=True)
+    }
+    left_out = squeeze(columns, console, ["train loss"], names, ["s.d."])
+    print_table(columns.values(), console)
+    if left_out:
+        say(console, f"no room for: {', '.join(left_out)}; a wider terminal, --csv and --json have them")
     say(console, f"\n{summary.note}")
     if any(0 < group.finished < FEWEST for group in summary.groups):
         say(console, f"an interval needs {FEWEST} finished runs of a setting or more")
@@ -233,35 +281,42 @@ def show_summary(summary: Summary, console: Console) -> None:
     if summary.ranked and any(row.state in ENDED_EARLY for row in summary.rows):
         say(console, "settings with failed or pruned runs come last, because the others are no fair sample")
     for group in summary.tested:
-        if "test_accuracy" in group.results:
+        if summary.test_score in group.results:
             loss = f", loss {group.results['test_loss'].mean:.4f}" if "test_loss" in group.results else ""
-            right = f"{_percents(group.results['test_accuracy'])} of the test images right"
-            say(console, f"{'best: ' if summary.ranked else ''}{printable(group.name)}: {right}{loss}")
+            found = _spread(summary.test_score, group.results[summary.test_score])
+            say(console, f"{'best: ' if summary.ranked else ''}{printable(group.name)}: {found}{loss}")
 
 
 def _has(summary: Summary, quantity: str) -> bool:
     return any(quantity in group.results for group in summary.groups)
 
 
-def _summary_row(summary: Summary, group: Group, names: Sequence[str], quantity: str | None) -> list[str]:
+def _summary_row(summary: Summary, group: Group, names: Sequence[str], quantity: str) -> list[str]:
     total, done = len(group.members), group.finished
     cells = [str(group.rank or "-")] if summary.ranked else []
     cells += [printable(shown(group.settings[name])) for name in names] or [group.name]
     cells += [str(done) if done == total else f"{done} of {total}"]
-    found = group.results.get(quantity) if quantity else None
+    found = group.results.get(quantity)
     if found is None:
         cells += ["", "", ""]
     else:
-        sd = "" if found.sd is None else f"{100 * found.sd:.2f}"
-        ends = "" if found.low is None or found.high is None else f"{100 * found.low:.2f} - {100 * found.high:.2f}"
-        cells += [f"{100 * found.mean:.2f}", sd, ends]
+        figure = partial(score, quantity)
+        sd = "" if found.sd is None else figure(found.sd)
+        ends = "" if found.low is None or found.high is None else " - ".join(map(figure, (found.low, found.high)))
+        cells += [figure(found.mean), sd, ends]
     loss = group.results.get("train_loss")
     return [*cells, f"{loss.mean:.4g}" if loss else ""]
 
 
-def _percents(found: Spread) -> str:
-    text = f"{100 * found.mean:.2f} %"
-    notes = [] if found.sd is None else [f"s.d. {100 * found.sd:.2f}"]
+def _spread(quantity: str, found: Spread) -> str:
+    notes = [] if found.sd is None else [f"s.d. {score(quantity, found.sd)}"]
     if found.low is not None and found.high is not None:
-        notes.append(f"{INTERVAL} {100 * found.low:.2f} to {100 * found.high:.2f}")
-    return f"{text} ({', '.join(notes)})" if notes else text
+        notes.append(f"{INTERVAL} {score(quantity, found.low)} to {score(quantity, found.high)}")
+    more = f" ({', '.join(notes)})" if notes else ""
+    mean = score(quantity, found.mean)
+    return f"R² {mean}{more} on the test set" if quantity == "test_r2" else f"{mean} %{more} of the test images right"
+
+
+def score(quantity: str, value: float) -> str:
+    """Format an accuracy as a percentage, and R² as a number."""
+    return f"{value:.4f}" if quantity.endswith("r2") else f"{100 * value:.2f}"

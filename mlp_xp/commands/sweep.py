@@ -4,6 +4,7 @@ Every member is a run in a folder of its own, as `train` writes it. The same com
 """
 
 import contextlib
+import math
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -23,13 +24,13 @@ from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.train import Source, Stop, catch_signals, settings_from
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings, check_foreign
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, INTERRUPTED, OPTUNA, held_out
 from mlp_xp.runs.table import UNREADABLE
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.plots import PlotError
 from mlp_xp.sweeps.folder import default_folder
-from mlp_xp.sweeps.grid import GRID, OPTUNA, Plan, Span, described, make_plan, shown
+from mlp_xp.sweeps.grid import Plan, Span, described, make_plan, shown
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import How, run
@@ -55,15 +56,15 @@ class Arguments(Source):
     sweep_dir: Path | None = None
     """Folder of the sweep. By default one below runs that depends on the settings."""
     random: int | None = None
-    """Draw so many members at random instead of taking all combinations. A range, then also one of fractions such as
-    0.001..0.1, is sampled from: log-uniformly for learning-rate, weight-decay, batch-size and hidden if it starts above
-    0, and uniformly for all others, the seed too."""
+    """Draw so many settings at random instead of taking all combinations; each is trained with every --seed. A range,
+    then also one of fractions such as 0.001..0.1, is sampled from: log-uniformly for learning-rate, weight-decay,
+    batch-size and hidden if it starts above 0, and uniformly for all others. Of several values, one is drawn."""
     optuna: int | None = None
-    """Let Optuna choose so many members by the accuracy on held-out samples, and end bad ones early. Ranges are as for
-    --random. Needs --validation."""
+    """Let Optuna choose so many settings by the accuracy (or R²) on held-out samples, and end bad ones early. Seeds and
+    ranges are as for --random. Needs --validation."""
     sampling_seed: int = 0
-    """Seed of --random and --optuna. What Optuna chooses also depends on the order in which members end, unless --jobs
-    is 1."""
+    """Seed of the choice of --random and --optuna. What Optuna chooses also depends on the order in which members end,
+    unless --jobs is 1."""
     jobs: int | None = None
     """Processes at once, each with one thread. By default one for each core, or as many as the memory admits."""
     device_memory: float | None = None
@@ -108,15 +109,15 @@ class Standing:
         self.count, self.began = count, time.monotonic()
         self.states: Counter[str] = Counter()
         self.now = self.width = 0
-        self.best = "", -1.0
+        self.best = "", -math.inf, ""
 
     def add(self, ending: Ending) -> None:
         """Count a member that has ended."""
         self.states[ending.state] += 1
         self.now += not ending.earlier
-        accuracy = held_out(ending)
-        if accuracy is not None and accuracy > self.best[1]:
-            self.best = ending.name, accuracy
+        score = held_out(ending.result or {})
+        if score is not None and score > self.best[1]:
+            self.best = ending.name, score, held_out_text(ending)
 
     @property
     def done(self) -> int:
@@ -131,9 +132,9 @@ class Standing:
             f"{min(self.width, left)} running",
             f"{self.states[FAILED]} failed",
         ]
-        name, accuracy = self.best
+        name, _, score = self.best
         if name:
-            parts.append(f"best {name}: held out {100 * accuracy:.2f} %")
+            parts.append(f"best {name}: held out {score}")
         if self.now:
             seconds = (time.monotonic() - self.began) / self.now * left
             parts.append(f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left")
@@ -152,9 +153,11 @@ class Line(ProgressColumn):
         return Text(self.standing.line())
 
 
-def held_out(ending: Ending) -> float | None:
-    """Return the accuracy on held-out samples, which alone says what is best (see `sweeps.summary`); None without."""
-    return ending.result.get("validation_accuracy") if ending.result else None
+def held_out_text(ending: Ending) -> str:
+    """Format the figure on held-out samples, which alone says what is best (see `sweeps.summary`)."""
+    score = held_out(ending.result or {})
+    is_r2 = ending.result is not None and ending.result.get("validation_accuracy") is None
+    return "" if score is None else f"R² {score:.4f}" if is_r2 else f"{100 * score:.2f} %"
 
 
 def main() -> int:
@@ -222,8 +225,13 @@ def show(plan: Plan, folder: Path, how: How) -> int:
 
 def describe(plan: Plan) -> str:
     """Describe what varies in a sweep, and the number of its members."""
-    kinds = {GRID: "all combinations", OPTUNA: "chosen by Optuna"}
-    lines = [f"members  {terminal.thousands(plan.total)}, {kinds.get(plan.kind, 'drawn at random')}"]
+    how = "all combinations"
+    if plan.kind != GRID:
+        how = "chosen by Optuna" if plan.kind == OPTUNA else "drawn at random"
+        if len(plan.seeds) > 1:
+            settings = plan.total // len(plan.seeds)
+            how = f"{terminal.thousands(settings)} {how}, with {len(plan.seeds)} seeds each"
+    lines = [f"members  {terminal.thousands(plan.total)}, {how}"]
     for name, values in plan.options.items():
         texts = [str(values)] if isinstance(values, Span) else [*map(shown, values)]
         if len(texts) > MANY:
@@ -234,10 +242,10 @@ def describe(plan: Plan) -> str:
 
 def member_line(ending: Ending) -> str:
     """Format how a member has ended as a row under the header."""
-    accuracy = held_out(ending)
+    score = held_out(ending.result or {})
     loss = f"{ending.result['train_loss']:.5f}" if ending.result else ""
     reason = f"; {ending.reason}" if ending.reason else ""
-    figures = f"{loss:>11} {'' if accuracy is None else f'{accuracy:.4f}':>9} {ending.seconds:8.1f}"
+    figures = f"{loss:>11} {'' if score is None else f'{score:.4f}':>9} {ending.seconds:8.1f}"
     return f"{ending.name:>6}  {ending.state:9}{figures}  {described(ending.settings)}{reason}"
 
 

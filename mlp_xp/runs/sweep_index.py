@@ -7,13 +7,15 @@ pruned.json     likewise, of the trials that Optuna stopped early
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlp_xp.regular import read_fault, read_regular
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RESULT
+from mlp_xp.runs.settings import Settings, flatten, unflatten
 
 INDEX, MEMBERS, FAILURES, PRUNINGS = "sweep.json", "members", "failures.json", "pruned.json"
 FINISHED, FAILED, PRUNED, INTERRUPTED = "finished", "failed", "pruned", "interrupted"
@@ -21,6 +23,45 @@ FINISHED, FAILED, PRUNED, INTERRUPTED = "finished", "failed", "pruned", "interru
 ENDINGS = {FAILURES: FAILED, PRUNINGS: PRUNED}
 LIMIT = 1 << 27  # bytes of a file: of the most members, with long values
 ADVICE = "restore it from a copy, or start the sweep in another folder"
+GRID, RANDOM, OPTUNA = "grid", "random", "optuna"
+FORMAT = 1
+_OBJECT = records.Kind("an object", lambda value: isinstance(value, dict))
+FIELDS: records.Schema = {
+    "format": records.whole(FORMAT, FORMAT),
+    "kind": records.choice((GRID, RANDOM, OPTUNA)),
+    "count": records.whole(),
+    "seed": records.whole(),
+    "options": _OBJECT,
+    "settings": _OBJECT,
+    "members": records.Kind("a list", lambda value: isinstance(value, list)),
+}
+# The figures of a report by which a run is compared with others: of classes or labels, and of regression.
+HELD_OUT = ("validation_accuracy", "validation_r2")
+
+
+class Member(NamedTuple):
+    """One run of a sweep."""
+
+    name: str
+    """The name of its folder."""
+    settings: dict[str, Any]
+    """The settings that vary in the sweep."""
+
+
+class Index(NamedTuple):
+    """The content of sweep.json."""
+
+    kind: str
+    """GRID, RANDOM or OPTUNA."""
+    total: int
+    """Number of members when all have been chosen."""
+    seed: int
+    """Of the sampling."""
+    options: dict[str, Any]
+    """The settings that vary: {"values": [...]} or {"from": a, "to": b}."""
+    base: Settings
+    """The settings that do not vary."""
+    members: tuple[Member, ...]
 
 
 def is_sweep(folder: Path) -> bool:
@@ -35,6 +76,29 @@ def read_file(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise RunError(f"{str(path)!r}: {read_fault(error)}; {ADVICE}") from error
     return records.check_fields(records.parse(content, repr(str(path)), ADVICE), {}, repr(str(path)), ADVICE)
+
+
+def read_index(folder: str | Path) -> Index:
+    """Return the content of sweep.json. Raises MlpXpError if the folder is not a sweep's, or the file is damaged."""
+    path = Path(folder) / INDEX
+    if not os.path.lexists(path):
+        raise RunError(f"{str(folder)!r}: is not a sweep: it has no {INDEX}; give the folder of a sweep")
+    where = repr(str(path))
+    record = records.check_fields(read_file(path), FIELDS, where, ADVICE)
+    base = unflatten(record["settings"], where)
+    members = []
+    for number, each in enumerate(record["members"]):
+        name, changes = (each.get("name"), each.get("settings")) if isinstance(each, dict) else (None, None)
+        if name != f"{number:04d}" or not isinstance(changes, dict):
+            raise RunError(f"{where}: member {number} is damaged; {ADVICE}")
+        settings = flatten(unflatten({**record["settings"], **changes}, f"{where}, member {name}"))
+        members.append(Member(name, {field: settings[field] for field in changes}))
+    return Index(record["kind"], record["count"], record["seed"], record["options"], base, tuple(members))
+
+
+def held_out(report: Mapping[str, Any]) -> float | None:
+    """Return the accuracy, or R² for regression, of a report on the held-out samples; None without any."""
+    return next((report[name] for name in HELD_OUT if report.get(name) is not None), None)
 
 
 def read_result(run: Path, advice: str = "resume the run") -> dict[str, Any] | None:

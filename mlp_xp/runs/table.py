@@ -11,29 +11,28 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp.errors import MlpXpError, nearest
-from mlp_xp.runs import records
 from mlp_xp.runs.lock import holder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import CONFIG, METRICS, RESULT, read_config, read_metrics
-from mlp_xp.runs.settings import Settings, flatten, unflatten
+from mlp_xp.runs.settings import Settings, flatten
 from mlp_xp.runs.sweep_index import (
-    ADVICE,
     ENDINGS,
     FINISHED,
-    INDEX,
+    HELD_OUT,
     INTERRUPTED,
     MEMBERS,
     is_sweep,
     read_file,
+    read_index,
     read_result,
 )
 
 IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
-RESULTS = ("validation_accuracy", "test_accuracy", "train_loss", "test_loss")
-TEST_COLUMNS = ("test_accuracy", "test_loss")
+RESULTS = ("validation_accuracy", "validation_r2", "test_accuracy", "test_r2", "train_loss", "test_loss")
+TEST_COLUMNS = ("test_accuracy", "test_r2", "test_loss")
 COLUMNS = ("name", "state", *RESULTS, "seconds", "date")
 # Of these the highest is the best, so that a sorted table starts with it.
-DESCENDING = ("validation_accuracy",)
+DESCENDING = HELD_OUT
 COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne,
     "<=": operator.le,
@@ -43,16 +42,6 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
 }
 CONDITION = re.compile(r"\s*([A-Za-z_-]+)\s*(!=|<=|>=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
-SWEEP_FIELDS: records.Schema = {
-    "settings": records.Kind("an object", lambda value: isinstance(value, dict)),
-    "members": records.Kind("a list of objects", lambda value: isinstance(value, list)),
-}
-MEMBER_FIELDS: records.Schema = {
-    "name": records.Kind(
-        "a file's name", lambda value: isinstance(value, str) and value not in ("", ".", "..") and "/" not in value
-    ),
-    "settings": records.Kind("an object", lambda value: isinstance(value, dict)),
-}
 
 
 class Row(NamedTuple):
@@ -70,7 +59,10 @@ class Row(NamedTuple):
     reason: str = ""
     """Of a failed or unreadable run: the error. Of one in use: who uses it."""
     validation_accuracy: float | None = None
+    validation_r2: float | None = None
+    """For regression instead of the accuracy."""
     test_accuracy: float | None = None
+    test_r2: float | None = None
     train_loss: float | None = None
     test_loss: float | None = None
     seconds: float | None = None
@@ -144,7 +136,9 @@ def read_row(folder: Path, name: str | None = None) -> Row:
         if report:
             row = row._replace(
                 validation_accuracy=report.get("validation_accuracy"),
+                validation_r2=report.get("validation_r2"),
                 test_accuracy=report.get("accuracy"),
+                test_r2=report.get("r2"),
                 train_loss=report["train_loss"],
                 test_loss=report.get("test_loss"),
                 seconds=report["seconds"],
@@ -163,8 +157,11 @@ def read_row(folder: Path, name: str | None = None) -> Row:
 
 def _plain(settings: Settings) -> dict[str, Any]:
     """Return settings as `flatten` does and JSON has them; faster, for thousands of runs."""
-    record = {name: value for name, value in vars(settings).items() if name != "train"} | vars(settings.train)
-    return {name: [*value] if isinstance(value, tuple) else value for name, value in record.items()}
+    return _as_lists({name: value for name, value in vars(settings).items() if name != "train"} | vars(settings.train))
+
+
+def _as_lists(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: [*value] if isinstance(value, tuple) else value for name, value in settings.items()}
 
 
 def _last_report(folder: Path) -> dict[str, Any] | None:
@@ -172,28 +169,13 @@ def _last_report(folder: Path) -> dict[str, Any] | None:
     return result or next(iter(read_metrics(folder)[-1:]), None)
 
 
-def read_sweep(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Return the settings that all members of a sweep share, and by name the settings of each that vary.
-
-    Raises MlpXpError if sweep.json is missing or damaged.
-    """
-    path = folder / INDEX
-    where = repr(str(path))
-    record = records.check_fields(read_file(path), SWEEP_FIELDS, where, ADVICE)
-    members = {}
-    for member in record["members"]:
-        records.check_fields(member, MEMBER_FIELDS, where, ADVICE)
-        unflatten({**record["settings"], **member["settings"]}, f"{where}, member {member['name']!r}")
-        members[member["name"]] = member["settings"]
-    return record["settings"], members
-
-
 def sweep_rows(folder: Path) -> tuple[list[Row], list[str]]:
     """Return a row for each member of a sweep, whether it has run or not, and the settings that vary.
 
     The rows are in the sweep's order, the settings in that of the command line. Raises MlpXpError.
     """
-    common, members = read_sweep(folder)
+    index = read_index(folder)
+    common = _plain(index.base)
     endings: dict[str, tuple[str, str]] = {}
     for file, state in ENDINGS.items():
         if os.path.lexists(path := folder / file):
@@ -201,18 +183,18 @@ def sweep_rows(folder: Path) -> tuple[list[Row], list[str]]:
                 reason = ending.get("reason", "") if isinstance(ending, dict) else ending
                 endings[name] = state, str(reason)
     rows = []
-    for name, settings in members.items():
+    for name, settings in index.members:
         member = folder / MEMBERS / name
         row = Row(name, member, {}, NOT_RUN)
         if os.path.lexists(member / CONFIG):
             row = read_row(member, name)
         if not row.settings:
-            row = row._replace(settings={**common, **settings})
+            row = row._replace(settings={**common, **_as_lists(settings)})
         if name in endings and row.state not in (FINISHED, IN_USE):
             state, reason = endings[name]
             row = row._replace(state=state, reason=reason)
         rows.append(row)
-    varied = {name for settings in members.values() for name in settings}
+    varied = {name for _, settings in index.members for name in settings}
     return rows, [name for name in flatten(Settings()) if name in varied]
 
 
@@ -273,7 +255,7 @@ def check_column(name: str, option: str) -> str:
     if column in TEST_COLUMNS:
         raise MlpXpError(
             f"{column}: the run that is chosen because it is the best on the test set looks better there than it is on "
-            "new data; hold out samples with --validation and use validation_accuracy",
+            f"new data; hold out samples with --validation and use {' or '.join(HELD_OUT)}",
             setting=option,
         )
     return column

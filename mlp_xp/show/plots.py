@@ -199,7 +199,12 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
             kept_points.append(((kept + 1) * samples, scale * last[kind], circle))
         scored = [(at, scale * record[kind]) for at, record in zip(seen, records, strict=True) if kind in record]
         share = [value for _, value in scored]
-        losses.plot(seen, [record["train_loss"] for record in records], linestyle="--", **look)
+        trained: dict[int, float] = {}
+        for at, record in zip(seen, records, strict=True):
+            # After a report at the end of an epoch, that of the next one's first step stands at the same place, and
+            # its training loss is of this step alone.
+            trained.setdefault(at, record["train_loss"])
+        losses.plot([*trained], [*trained.values()], linestyle="--", **look)
         handles += losses.plot(seen, [record.get("test_loss", np.nan) for record in records], **marked)
         if has_score:
             accuracy.plot([at for at, _ in scored], share, label=name, **marked)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backend import open_backend
-from mlp_xp.checks import DatasetError, check_dataset
+from mlp_xp.checks import check_dataset
 from mlp_xp.data.datasets import SETTING, load_dataset
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
@@ -50,12 +50,6 @@ def load_sources(settings: Iterable[tuple[str, Settings]], cache_dir: Path | Non
                 origin = each.origin._asdict() if each.data_dir else {}
                 data = load_dataset(key[0], numpy, cache_dir=cache_dir, progress=progress, **origin)
                 check_dataset(data, numpy)
-                if data.task == "regression":
-                    raise DatasetError(
-                        f"{data.name!r}: a sweep compares accuracies, which a regression does not have; train its runs "
-                        "one by one",
-                        setting=SETTING,
-                    )
                 without: dict[str, Any] = dict.fromkeys(ARRAYS)
                 arrays = tuple(getattr(data, name) for name in ARRAYS)
                 sources[key] = Source(arrays, data._replace(**without))

@@ -12,44 +12,17 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mlp_xp.files import ASIDE, file_errors, make_folder, sync, write_whole
 from mlp_xp.runs import records, run_folder
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.settings import Settings, flatten, unflatten
-from mlp_xp.runs.sweep_index import ADVICE, FAILURES, INDEX, MEMBERS, read_file
-from mlp_xp.sweeps.grid import GRID, OPTUNA, RANDOM, Member, Plan, Span, settings_of, shown
+from mlp_xp.runs.settings import flatten
+from mlp_xp.runs.sweep_index import ADVICE, FAILURES, FORMAT, INDEX, MEMBERS, Index, Member, read_file, read_index
+from mlp_xp.sweeps.grid import Plan, Span, shown
 
-FORMAT = 1
 STUDY, DATA, STOP = "optuna.db", ".data", ".stop"
-FIELDS: records.Schema = {
-    "format": records.whole(FORMAT, FORMAT),
-    "kind": records.choice((GRID, RANDOM, OPTUNA)),
-    "count": records.whole(),
-    "seed": records.whole(),
-}
-
-
-class Index(NamedTuple):
-    """The content of sweep.json."""
-
-    kind: str
-    """"grid", "random" or "optuna"."""
-    total: int
-    """Number of members when all have been chosen."""
-    seed: int
-    """Of the sampling."""
-    options: dict[str, Any]
-    """The settings that vary: {"values": [...]} or {"from": a, "to": b}."""
-    base: Settings
-    """The settings that do not vary."""
-    members: tuple[Member, ...]
-
-    def settings(self, member: Member) -> Settings:
-        """Return all settings of a member."""
-        return settings_of(self.base, member.settings)
 
 
 def record_of(plan: Plan) -> dict[str, Any]:
@@ -82,28 +55,6 @@ def write_index(folder: Path, plan: Plan, members: tuple[Member, ...]) -> None:
     """Write sweep.json. Raises FileError."""
     record = {**record_of(plan), "members": [{"name": name, "settings": settings} for name, settings in members]}
     write_whole(folder / INDEX, (json.dumps(record, indent=1) + "\n").encode())
-
-
-def read_index(folder: str | Path) -> Index:
-    """Return the content of sweep.json. Raises RunError if the folder is not a sweep's, or the file is damaged."""
-    path = Path(folder) / INDEX
-    if not path.exists():
-        raise RunError(f"{str(folder)!r}: is not a sweep: it has no {INDEX}; give the folder of a sweep")
-    record = read_file(path)
-    where = repr(str(path))
-    records.check_fields(record, FIELDS, where, ADVICE)
-    listed, options, settings = (record.get(name) for name in ("members", "options", "settings"))
-    if not isinstance(listed, list) or not isinstance(options, dict) or not isinstance(settings, dict):
-        raise RunError(f"{where}: its members, options or settings are missing; {ADVICE}")
-    base = unflatten(settings, where)
-    members = []
-    for number, each in enumerate(listed):
-        name, changes = (each.get("name"), each.get("settings")) if isinstance(each, dict) else (None, None)
-        if name != f"{number:04d}" or not isinstance(changes, dict):
-            raise RunError(f"{where}: member {number} is damaged; {ADVICE}")
-        settings_of_member = flatten(unflatten({**settings, **changes}, f"{where}, member {name}"))
-        members.append(Member(name, {field: settings_of_member[field] for field in changes}))
-    return Index(record["kind"], record["count"], record["seed"], options, base, tuple(members))
 
 
 def read_endings(folder: str | Path, file: str = FAILURES) -> dict[str, dict[str, str]]:

@@ -1,7 +1,8 @@
 """The members of a sweep: the grid of all given values, or samples from it. Nothing here reads or writes a file.
 
 A setting has values, or a span such as 0..31. A span of whole numbers in a grid stands for each of them; any other is
-sampled from.
+sampled from. Seeds are never sampled: each sample is trained with every one of them, so that it has a mean and an
+interval.
 """
 
 import itertools
@@ -14,8 +15,9 @@ from typing import Any, NamedTuple
 
 from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.runs.settings import Settings, flatten
+from mlp_xp.runs.sweep_index import GRID, OPTUNA, RANDOM, Member
 
-GRID, RANDOM, OPTUNA = "grid", "random", "optuna"
+SEED = "seed"
 # A sweep's index is one file, and names all members.
 MOST_MEMBERS = 100_000
 # Settings that act by their ratio: a span of these is sampled log-uniformly, unless it starts at 0.
@@ -38,15 +40,6 @@ class Span(NamedTuple):
         return f"{self.first}{DOTS}{self.last}"
 
 
-class Member(NamedTuple):
-    """One run of a sweep."""
-
-    name: str
-    """The name of its folder."""
-    settings: dict[str, Any]
-    """The settings that vary in the sweep."""
-
-
 class Plan(NamedTuple):
     """What a sweep is to do."""
 
@@ -62,6 +55,16 @@ class Plan(NamedTuple):
     """Of the sampling; 0 for a grid."""
     members: tuple[Member, ...]
     """All members of a grid or of random samples; none for Optuna, which chooses each by the results before it."""
+
+    @property
+    def sampled(self) -> dict[str, tuple[Any, ...] | Span]:
+        """The settings that vary, without the seeds."""
+        return {name: values for name, values in self.options.items() if name != SEED}
+
+    @property
+    def seeds(self) -> tuple[dict[str, Any], ...]:
+        """What each sample is trained with: the seeds that vary, or an empty setting."""
+        return tuple({SEED: seed} for seed in self.options[SEED]) if SEED in self.options else ({},)
 
 
 def parse_span(word: str, whole: bool) -> Span:
@@ -93,9 +96,9 @@ def make_plan(
     """Return the plan of a sweep. Every member is checked: its settings alone, not yet with its data.
 
     given: for each setting a sequence of values, in which words such as "0..31" are spans, or a single value. Of
-    `hidden`, a value is a number, for one layer, or a tuple. samples: draw so many members at random instead of taking
-    all combinations. trials: let Optuna choose so many members. seed: of the sampling. Raises ConfigError, which names
-    the setting, and the member if only some fail.
+    `hidden`, a value is a number, for one layer, or a tuple. samples: draw so many settings at random instead of taking
+    all combinations. trials: let Optuna choose so many. Each of either is trained with every seed. seed: of the
+    sampling. Raises ConfigError, which names the setting, and the member if only some fail.
     """
     if samples is not None and trials is not None:
         raise ConfigError(
@@ -108,18 +111,29 @@ def make_plan(
     for name, value in given.items():
         if name not in DEFAULTS:
             raise ConfigError(f"is not a setting of a run; choose from {', '.join(DEFAULTS)}", setting=name)
-        options[name] = _read(name, value, sampled=samples is not None or trials is not None)
+        options[name] = _read(name, value, sampled=name != SEED and (samples is not None or trials is not None))
     fixed = {name: values[0] for name, values in options.items() if not isinstance(values, Span) and len(values) == 1}
     options = {name: values for name, values in options.items() if name not in fixed}
     base = settings_of(base, fixed)
     if base.data_dir:
         base = replace(base, data_dir=os.path.abspath(base.data_dir))  # noqa: PTH100  (the name may be a link's)
-    if trials is not None:
-        plan = Plan(OPTUNA, base, options, trials, seed, ())
-        if not options:
+    plan = Plan(RANDOM if samples is not None else GRID, base, options, 0, 0, ())
+    wanted = samples if samples is not None else trials
+    if wanted is not None:
+        plan = plan._replace(total=wanted * len(plan.seeds), seed=seed)
+        if plan.total > MOST_MEMBERS:
             raise ConfigError(
-                "no setting has several values or a range, so there is nothing to choose", setting="optuna"
+                f"{wanted} settings with {len(plan.seeds)} seeds each are {plan.total} members, more than "
+                f"{MOST_MEMBERS}; take fewer",
+                setting="random" if trials is None else "optuna",
             )
+        if not plan.sampled:
+            raise ConfigError(
+                "no setting but the seed has several values or a range, so there is nothing to choose from",
+                setting="random" if trials is None else "optuna",
+            )
+    if trials is not None:
+        plan = plan._replace(kind=OPTUNA)
         for settings in _corners(options):
             _check(base, settings, "a trial")
             if settings_of(base, settings).train.validation == 0:
@@ -128,11 +142,14 @@ def make_plan(
                     setting="validation",
                 )
         return plan
-    found = _sample(options, samples, seed) if samples is not None else _product(options)
+    found = _product(options)
+    if samples is not None:
+        drawn = _sample(plan.sampled, samples, seed)
+        found = ({**settings, **with_seed} for settings in drawn for with_seed in plan.seeds)
     members = tuple(Member(f"{i:04d}", settings) for i, settings in enumerate(found))
     for member in members:
         _check(base, member.settings, f"member {member.name}")
-    return Plan(RANDOM if samples is not None else GRID, base, options, len(members), seed * bool(samples), members)
+    return plan._replace(total=len(members), members=members)
 
 
 def examples(plan: Plan) -> Iterator[tuple[str, Settings]]:
@@ -251,11 +268,11 @@ def as_value(name: str, number: float) -> Any:
 
 
 def _sample(options: Mapping[str, Any], count: int, seed: int) -> list[dict[str, Any]]:
-    """Return different members, with each setting drawn independently of the others."""
+    """Return different settings, each value drawn independently of the others."""
     sizes = [math.inf if isinstance(v, Span) and not v.whole else _size(v) for v in options.values()]
     if math.prod(sizes) < count:
         raise ConfigError(
-            f"{count} different members are wanted, but there are only {math.prod(sizes)} combinations",
+            f"{count} different settings are wanted, but there are only {math.prod(sizes)} combinations",
             setting="random",
         )
     generator = random.Random(seed)
@@ -266,7 +283,7 @@ def _sample(options: Mapping[str, Any], count: int, seed: int) -> list[dict[str,
         if len(found) == count:
             return [*found.values()]
     raise ConfigError(
-        f"{count} different members are wanted, but only {len(found)} were found in {1000 * count} draws; take fewer, "
+        f"{count} different settings are wanted, but only {len(found)} were found in {1000 * count} draws; take fewer, "
         "or a grid",
         setting="random",
     )

@@ -20,7 +20,7 @@ from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.lock import InUseError
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED, PRUNED, read_result
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED, PRUNED, held_out, read_result
 from mlp_xp.sweeps.data import ARRAYS
 from mlp_xp.training import WARM_UP_EPOCH
 
@@ -47,6 +47,8 @@ class Task(NamedTuple):
     pictures: bool = False
     trial: Any = None
     """Optuna's trial, which may prune the run."""
+    pruned: bool = False
+    """Whether the trial has been pruned by the run of another seed, so that there is nothing to train."""
     files: dict[str, bytes] = {}  # noqa: RUF012  (never changed)
     """Of an interrupted run that is resumed on another machine."""
 
@@ -122,6 +124,8 @@ def _train(task: Task, folder: Path, arrays: tuple[np.ndarray | None, ...]) -> E
     settings, config = task.settings, task.settings.train
     if _stopped(task):
         return Ending(task.name, INTERRUPTED)
+    if task.pruned:
+        return Ending(task.name, PRUNED, error="Pruned", reason="its setting was pruned by the run of its first seed")
     backend = settings.open_backend()
     dataset = _dataset(task, arrays, backend)
     recording.check_run(settings, dataset, backend)
@@ -140,8 +144,8 @@ def _train(task: Task, folder: Path, arrays: tuple[np.ndarray | None, ...]) -> E
                 return Ending(task.name, FINISHED, read_result(folder))
             if (event.checkpoint or epoch == WARM_UP_EPOCH) and _stopped(task):
                 return Ending(task.name, INTERRUPTED)
-            accuracy = report.validation_accuracy if report is not None else None
-            if accuracy is not None and epoch < config.epochs - 1 and prune(epoch, accuracy):
+            score = held_out(report._asdict()) if report is not None else None
+            if score is not None and epoch < config.epochs - 1 and prune(epoch, score):
                 return Ending(task.name, PRUNED, error="Pruned", reason=f"pruned after epoch {epoch}")
     raise AssertionError("a run ends with a closing event")
 
@@ -199,11 +203,11 @@ def claim(
 
 def _pruner(trial: Any) -> Callable[[int, float], bool]:
     if trial is None:
-        return lambda epoch, accuracy: False
+        return lambda epoch, score: False
 
-    def prune(epoch: int, accuracy: float) -> bool:
+    def prune(epoch: int, score: float) -> bool:
         with warnings.catch_warnings(action="ignore"):  # a resumed run reports some epochs again
-            trial.report(accuracy, epoch)
+            trial.report(score, epoch)
         return bool(trial.should_prune())
 
     return prune

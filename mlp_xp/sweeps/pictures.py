@@ -7,7 +7,7 @@ from mlp_xp.runs.sweep_index import FINISHED
 from mlp_xp.show import sweep_plots
 from mlp_xp.show.gallery import read_curves
 from mlp_xp.show.plots import Curves, PlotError, save
-from mlp_xp.sweeps.summary import RANKED_BY, Group, Summary, summary_of
+from mlp_xp.sweeps.summary import ENDED_EARLY, Group, Summary, summary_of
 
 CURVES, SETTINGS, HEAT_MAP = "curves.png", "settings.png", "heatmap.png"
 
@@ -20,31 +20,30 @@ def draw_sweep(sweep_dir: Path, summary: Summary | None = None) -> list[Path]:
     and FileError.
     """
     summary = summary or summary_of(sweep_dir)
-    groups = [group for group in summary.groups if group.results]
-    if not groups:
+    if not any(group.results for group in summary.groups):
         raise PlotError(
             f"{str(sweep_dir)!r}: no member has finished, so there is nothing to draw; start the sweep again"
         )
-    held_out = all(RANKED_BY in group.results for group in groups)
+    held_out = all(summary.score in group.results for group in summary.groups if group.results)
+    quantity = summary.score if held_out else summary.test_score
+    score = quantity if held_out else quantity.removeprefix("test_")
     # The curves of only so many are drawn, and those of thousands take long to read.
-    settings = [
-        _setting(group, held_out, _curves(group) if i < sweep_plots.MOST_BANDS else ())
-        for i, group in enumerate(groups)
-    ]
-    figures = {CURVES: sweep_plots.draw_bands(settings, held_out=held_out, ranked=summary.ranked)}
-    if groups[0].settings:
-        figures[SETTINGS] = sweep_plots.draw_settings(settings, held_out=held_out)
+    drawn = [id(group) for group in summary.groups if group.results][: sweep_plots.MOST_BANDS]
+    settings = [_setting(group, quantity, _curves(group) if id(group) in drawn else ()) for group in summary.groups]
+    figures = {CURVES: sweep_plots.draw_bands(settings, score=score, ranked=summary.ranked)}
+    if settings[0].settings:
+        figures[SETTINGS] = sweep_plots.draw_settings(settings, score=score, ranked=summary.ranked)
     if sweep_plots.can_draw_heat_map(settings):
-        figures[HEAT_MAP] = sweep_plots.draw_heat_map(settings, held_out=held_out)
+        figures[HEAT_MAP] = sweep_plots.draw_heat_map(settings, score=score)
     for name, figure in figures.items():
         save(figure, sweep_dir / name)
     return [sweep_dir / name for name in figures]
 
 
-def _setting(group: Group, held_out: bool, curves: Sequence[Curves]) -> sweep_plots.Setting:
-    quantity = RANKED_BY if held_out else "test_accuracy"
-    accuracies = [getattr(row, quantity) for row in group.members if row.state == FINISHED]
-    return sweep_plots.Setting(group.name, group.settings, accuracies, curves)
+def _setting(group: Group, quantity: str, curves: Sequence[Curves]) -> sweep_plots.Setting:
+    scores = [value for row in group.members if row.state == FINISHED and (value := getattr(row, quantity)) is not None]
+    failed = sum(row.state in ENDED_EARLY for row in group.members)
+    return sweep_plots.Setting(group.name, group.settings, scores, curves, failed)
 
 
 def _curves(group: Group) -> list[Curves]:

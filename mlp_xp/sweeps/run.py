@@ -24,10 +24,11 @@ from mlp_xp.runs import run_folder, sweep_index
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.sweep_index import OPTUNA, Member
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.cluster import MOST_LOSSES, ClusterError, Start, Work, WorkersLostError, connect, quiet_joblib
 from mlp_xp.sweeps.data import Sources, key_of, load_sources, map_sources
-from mlp_xp.sweeps.grid import OPTUNA, Member, Plan, examples, settings_of
+from mlp_xp.sweeps.grid import Plan, examples, settings_of
 from mlp_xp.sweeps.member import Ending, Task, claim, train_member
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
@@ -181,7 +182,7 @@ class _Sweep:
             else:
                 task = task._replace(folder=run, driver=os.getpid(), stop_file=self.folder / places.STOP)
             if self.trials:
-                task = task._replace(trial=self.trials.trial(member))
+                task = task._replace(trial=self.trials.trial(member), pruned=self.trials.is_pruned(member))
             yield task, source.arrays
 
     def _files_of(self, run: Path) -> dict[str, bytes]:
@@ -197,11 +198,10 @@ class _Sweep:
     def _left(self) -> Iterator[Member]:
         yield from [member for member in self.members.values() if member.name not in self._earlier]
         while self.trials and len(self.members) < self.plan.total:
-            member = self.trials.ask()
-            settings_of(self.plan.base, member.settings)
-            self.members[member.name] = member
+            asked = self.trials.ask()
+            self.members |= {member.name: member for member in asked}
             places.write_index(self.folder, self.plan, tuple(self.members.values()))
-            yield member
+            yield from asked
 
     def note(self, ending: Ending) -> Ending:
         """Record how a member has ended."""
@@ -224,9 +224,9 @@ class _Sweep:
 
     def _tell(self, ending: Ending) -> None:
         assert self.trials
-        accuracy = ending.result["validation_accuracy"] if ending.result else None
+        score = sweep_index.held_out(ending.result) if ending.result else None
         if ending.state != sweep_index.INTERRUPTED:
-            self.trials.tell(self.members[ending.name], accuracy, pruned=ending.state == sweep_index.PRUNED)
+            self.trials.tell(self.members[ending.name], score, pruned=ending.state == sweep_index.PRUNED)
 
     def _receive(self, ending: Ending) -> None:
         """Put the files of a run from another machine in place, as a whole. Raises FileError."""

@@ -1,10 +1,10 @@
 """What comes out of a sweep: its settings, each over all seeds, ranked by held-out samples; summary.csv and .json.
 
-A setting is all that varies in the sweep but the seed. It is ranked by its mean accuracy on the held-out samples, and
-never by the test set: the best of many on the test set looks better there than it is on new data. So the figures of the
-test set are given for the best setting alone, which they played no part in choosing. Without held-out samples there is
-nothing to rank by: the loss on the training samples would prefer whatever fits them most closely, and most of all what
-overfits. Then no setting is called the best, and the test figures of all are given.
+A setting is all that varies in the sweep but the seed. It is ranked by its mean accuracy, or R² for regression, on the
+held-out samples, and never by the test set: the best of many on the test set looks better there than it is on new data.
+So the figures of the test set are given for the best setting alone, which they played no part in choosing. Without
+held-out samples there is nothing to rank by: the loss on the training samples would prefer whatever fits them most
+closely, and most of all what overfits. Then no setting is called the best, and the test figures of all are given.
 """
 
 import csv
@@ -20,18 +20,19 @@ import numpy as np
 
 from mlp_xp import __version__
 from mlp_xp.files import write_whole
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, PRUNED
-from mlp_xp.runs.table import RESULTS, TEST_COLUMNS, Row, differing, shown, sweep_rows, words
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, HELD_OUT, PRUNED
+from mlp_xp.runs.table import TEST_COLUMNS, Row, differing, shown, sweep_rows, words
 from mlp_xp.sweeps.intervals import FEWEST, LEVEL, RESAMPLES, Spread, spread
 
 CSV, JSON = "summary.csv", "summary.json"
-RANKED_BY = "validation_accuracy"
+# The figure of a run on the test set that goes with one on the held-out samples, and the name of both.
+TESTED = dict(zip(HELD_OUT, ("test_accuracy", "test_r2"), strict=True))
+SCORES = dict(zip(HELD_OUT, ("accuracy", "R²"), strict=True))
 SEED = "seed"
 LARGEST = 1e150
 DATA = ("dataset", "data_dir")
 ENDED_EARLY = (FAILED, PRUNED)
 ALL = "all runs"  # the name of the setting where nothing varies but the seed
-QUANTITIES = (RANKED_BY, "train_loss", *TEST_COLUMNS)
 STATISTICS = ("", "_sd", "_low", "_high")
 
 
@@ -66,6 +67,18 @@ class Summary(NamedTuple):
     ranked: bool
     note: str
     """By what they are ranked, or why they are not."""
+    score: str
+    """What they are ranked by if they can be: one of HELD_OUT."""
+
+    @property
+    def test_score(self) -> str:
+        """The same figure on the test set."""
+        return TESTED[self.score]
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The figures of a run that are summarised."""
+        return self.score, "train_loss", self.test_score, "test_loss"
 
     @property
     def tested(self) -> tuple[Group, ...]:
@@ -86,18 +99,27 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
     for row in rows:
         if row.settings:
             members.setdefault(json.dumps([row.settings.get(name) for name in keys]), []).append(row)
-    groups = [_group({name: each[0].settings.get(name) for name in keys}, each) for each in members.values()]
-    why = _why_not_ranked(groups, keys)
+    score = next((s for s in HELD_OUT for row in rows if any(_figure(row, q) for q in (s, TESTED[s]))), HELD_OUT[0])
+    summary = Summary(tuple(names), tuple(rows), (), False, "", score)
+    groups = [
+        _group({name: each[0].settings.get(name) for name in keys}, each, summary.quantities)
+        for each in members.values()
+    ]
+    why = _why_not_ranked(groups, keys, score)
     if not why:
-        groups.sort(key=_order)
+        groups.sort(key=lambda group: _order(group, score))
         groups = [each._replace(rank=i if each.results else None) for i, each in enumerate(groups, 1)]
-    note = f"not ranked: {why}" if why else "ranked by the mean accuracy on the held-out samples, never by the test set"
-    return Summary(tuple(names), tuple(rows), tuple(groups), not why, note)
+    by = f"ranked by the mean {SCORES[score]} on the held-out samples, never by the test set"
+    return summary._replace(groups=tuple(groups), ranked=not why, note=f"not ranked: {why}" if why else by)
 
 
-def _group(settings: dict[str, Any], members: Sequence[Row]) -> Group:
+def _figure(row: Row, quantity: str) -> bool:
+    return getattr(row, quantity) is not None
+
+
+def _group(settings: dict[str, Any], members: Sequence[Row], quantities: Sequence[str]) -> Group:
     results = {}
-    for quantity in QUANTITIES:
+    for quantity in quantities:
         values = [getattr(row, quantity) for row in members if row.state == FINISHED]
         # The squares of larger numbers, of runs that have all but diverged, are infinite.
         if values and all(value is not None and abs(value) < LARGEST for value in values):
@@ -106,7 +128,7 @@ def _group(settings: dict[str, Any], members: Sequence[Row]) -> Group:
     return Group(name or ALL, settings, tuple(members), results)
 
 
-def _why_not_ranked(groups: Sequence[Group], names: Sequence[str]) -> str:
+def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -> str:
     """Return why settings cannot be ranked, or an empty string."""
     finished = [group for group in groups if group.results]
     if not finished:
@@ -115,7 +137,7 @@ def _why_not_ranked(groups: Sequence[Group], names: Sequence[str]) -> str:
         return "there is one setting only"
     if other := [name for name in DATA if name in names]:
         return f"the settings differ in {words(other[0])}, and results on different data do not compare"
-    if missing := [group for group in finished if RANKED_BY not in group.results]:
+    if missing := [group for group in finished if score not in group.results]:
         none = "no samples were held out" if missing == finished else "some settings hold no samples out"
         return f"{none}, and the best on the test set would look better there than on new data; use --validation"
     if "validation" in names:
@@ -123,10 +145,10 @@ def _why_not_ranked(groups: Sequence[Group], names: Sequence[str]) -> str:
     return ""
 
 
-def _order(group: Group) -> tuple[bool, bool, float]:
+def _order(group: Group, score: str) -> tuple[bool, bool, float]:
     if not group.results:
         return True, True, 0.0
-    return False, any(row.state in ENDED_EARLY for row in group.members), -group.results[RANKED_BY].mean
+    return False, any(row.state in ENDED_EARLY for row in group.members), -group.results[score].mean
 
 
 def summary_of(sweep_dir: Path) -> Summary:
@@ -155,11 +177,11 @@ def as_csv(summary: Summary) -> str:
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    heads = [f"{quantity}{end}" for quantity in QUANTITIES for end in STATISTICS]
+    heads = [f"{quantity}{end}" for quantity in summary.quantities for end in STATISTICS]
     writer.writerow(["kind", "rank", "name", *summary.varied, "state", "runs", "finished", *heads])
     for group in summary.groups:
         cells: list[Any] = []
-        for quantity in QUANTITIES:
+        for quantity in summary.quantities:
             found = group.results.get(quantity) if _is_given(summary, group, quantity) else None
             cells += ["" if each is None else repr(each) for each in found[1:]] if found else [""] * len(STATISTICS)
         values = [shown(group.settings[name]) if name in group.settings else "" for name in summary.varied]
@@ -167,7 +189,7 @@ def as_csv(summary: Summary) -> str:
         writer.writerow(["setting", group.rank or "", group.name, *values, "", *counts, *cells])
     for row, its_group in _with_groups(summary):
         cells = []
-        for quantity in QUANTITIES:
+        for quantity in summary.quantities:
             given = row.state == FINISHED and _is_given(summary, its_group, quantity)
             value = getattr(row, quantity) if given else None
             cells += ["" if value is None else repr(value), "", "", ""]
@@ -190,7 +212,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
             "resamples": RESAMPLES,
             "fewest_runs": FEWEST,
         },
-        "ranked_by": RANKED_BY if summary.ranked else None,
+        "ranked_by": summary.score if summary.ranked else None,
         "note": summary.note,
         "varied": list(summary.varied),
         "settings": [
@@ -210,7 +232,11 @@ def as_json(summary: Summary) -> dict[str, Any]:
                 "settings": {name: row.settings[name] for name in summary.varied if name in row.settings},
                 "state": row.state,
                 "reason": row.reason or None,
-                **{q: getattr(row, q) for q in RESULTS if row.state == FINISHED and _is_given(summary, group, q)},
+                **{
+                    q: getattr(row, q)
+                    for q in summary.quantities
+                    if row.state == FINISHED and _is_given(summary, group, q)
+                },
                 "seconds": row.seconds,
                 "date": row.date and row.date.isoformat(timespec="seconds"),
             }

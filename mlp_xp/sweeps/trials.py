@@ -1,15 +1,21 @@
-"""Members that Optuna chooses by the results of those before, and ends early if they are worse than most."""
+"""Settings that Optuna chooses by the results of those before, and ends early if they are worse than most.
+
+A trial is a setting, which has a member for each seed. Its value is the mean over the seeds. Its first member alone
+reports its epochs and may be pruned, so that runs of the same seed are compared; the others of a pruned trial that have
+not begun are not trained.
+"""
 
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.sweep_index import ADVICE, INDEX, PRUNED
+from mlp_xp.runs.sweep_index import ADVICE, INDEX, PRUNED, Member
 from mlp_xp.sweeps.folder import STUDY
-from mlp_xp.sweeps.grid import DIGITS, Member, Plan, Span, as_value, is_by_ratio, shown
+from mlp_xp.sweeps.grid import DIGITS, Plan, Span, as_value, is_by_ratio, shown
 
 # Of a trial that repeats another one, which had failed: its number. Optuna never changes a trial that has ended.
 REPEATS = "repeats"
@@ -18,8 +24,8 @@ REPEATS = "repeats"
 class Trials:
     """Optuna's study in the folder of a sweep. The folder's lock must be held.
 
-    Member number i is the i-th trial, without those that repeat another one and those that lack parameters. Raises
-    MlpXpError if Optuna is not installed.
+    With s seeds, members i s to i s + s - 1 are those of the i-th trial, without trials that repeat another one or lack
+    parameters. Raises MlpXpError if Optuna is not installed.
     """
 
     def __init__(self, folder: Path, plan: Plan) -> None:
@@ -31,6 +37,8 @@ class Trials:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna, self._plan, self._folder = optuna, plan, folder
+        self._seeds = plan.seeds
+        self._scores: dict[int, dict[int, float | None]] = {}  # of each trial, by member
         # Several processes write to it; each waits for the others.
         wait = {"connect_args": {"timeout": 60}}
         try:
@@ -57,41 +65,58 @@ class Trials:
 
         Raises RunError if the study has others.
         """
-        found = tuple(Member(f"{i:04d}", self._settings(each.params)) for i, each in enumerate(self._trials()))
+        found = tuple(
+            member for i, each in enumerate(self._trials()) for member in self._members(i, self._settings(each.params))
+        )
         if found[: len(known)] != known:
             raise RunError(f"{str(self._folder / STUDY)!r} does not have the trials in {INDEX}; {ADVICE}")
         return found
 
-    def ask(self) -> Member:
-        """Begin another trial."""
+    def ask(self) -> tuple[Member, ...]:
+        """Begin another trial, and return its members."""
         with warnings.catch_warnings(action="ignore"):  # about experimental features
             trial = self._study.ask(self._distributions())
-        return Member(f"{len(self._trials()) - 1:04d}", self._settings(trial.params))
+        return self._members(len(self._trials()) - 1, self._settings(trial.params))
+
+    def _members(self, number: int, settings: dict[str, Any]) -> tuple[Member, ...]:
+        first = number * len(self._seeds)
+        return tuple(Member(f"{i:04d}", {**settings, **seed}) for i, seed in enumerate(self._seeds, first))
+
+    def _of(self, member: Member) -> Any:
+        return self._trials()[int(member.name) // len(self._seeds)]
 
     def trial(self, member: Member) -> Any:
-        """Return the trial of a member, which can be sent to another process; None if it has ended."""
-        found = self._trials()[int(member.name)]
-        return None if found.state.is_finished() else self._optuna.trial.Trial(self._study, found._trial_id)
+        """Return the trial that a member reports to, which can be sent to another process; None if there is none."""
+        found = self._of(member)
+        if found.state.is_finished() or int(member.name) % len(self._seeds):
+            return None
+        return self._optuna.trial.Trial(self._study, found._trial_id)
 
     def is_pruned(self, member: Member) -> bool:
         """Return whether the trial of a member has been pruned."""
-        return bool(self._trials()[int(member.name)].state.name.lower() == PRUNED)
+        return bool(self._of(member).state.name.lower() == PRUNED)
 
-    def tell(self, member: Member, accuracy: float | None, *, pruned: bool = False) -> None:
-        """End a trial: with the accuracy on held-out samples; None if it failed or was pruned.
+    def tell(self, member: Member, score: float | None, *, pruned: bool = False) -> None:
+        """Note the score of a member on held-out samples, None if it failed or was pruned, and so end its trial.
 
-        An accuracy of a trial that has ended without one is stored once, as that of another trial.
+        The score of a trial that has ended without one is stored once, as that of another trial.
         """
         states = self._optuna.trial.TrialState
-        trial = self._trials()[int(member.name)]
+        trial = self._of(member)
+        scores = self._scores.setdefault(trial.number, {})
+        scores[int(member.name)] = score
+        found = [each for each in scores.values() if each is not None]
+        mean = fmean(found) if len(found) == len(self._seeds) else None
         if not trial.state.is_finished():
-            state = None if accuracy is not None else states.PRUNED if pruned else states.FAIL
-            self._study.tell(trial.number, accuracy, state=state)
-        elif accuracy is not None and trial.state != states.COMPLETE:
+            if pruned:
+                self._study.tell(trial.number, state=states.PRUNED)
+            elif len(scores) == len(self._seeds):  # none of them reports to the trial any more
+                self._study.tell(trial.number, mean, state=states.FAIL if mean is None else None)
+        elif mean is not None and trial.state != states.COMPLETE:
             others = self._study.get_trials(deepcopy=False)
             if not any(other.user_attrs.get(REPEATS) == trial.number for other in others):
                 new = self._optuna.trial.create_trial(
-                    value=accuracy,
+                    value=mean,
                     params=trial.params,
                     distributions=trial.distributions,
                     user_attrs={REPEATS: trial.number},
@@ -104,11 +129,11 @@ class Trials:
         return [trial for trial in found if REPEATS not in trial.user_attrs and self._is_whole(trial)]
 
     def _is_whole(self, trial: Any) -> bool:
-        return self._plan.options.keys() <= trial.params.keys()
+        return self._plan.sampled.keys() <= trial.params.keys()
 
     def _settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
         settings = {}
-        for name, values in self._plan.options.items():
+        for name, values in self._plan.sampled.items():
             if isinstance(values, Span):
                 number = params[name] if values.whole else float(f"{params[name]:.{DIGITS}g}")
                 settings[name] = as_value(name, min(max(number, values.first), values.last))
@@ -119,7 +144,7 @@ class Trials:
     def _distributions(self) -> dict[str, Any]:
         kinds = self._optuna.distributions
         found: dict[str, Any] = {}
-        for name, values in self._plan.options.items():
+        for name, values in self._plan.sampled.items():
             if isinstance(values, Span):
                 kind = kinds.IntDistribution if values.whole else kinds.FloatDistribution
                 found[name] = kind(values.first, values.last, log=is_by_ratio(name, values))
