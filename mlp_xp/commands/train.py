@@ -21,8 +21,9 @@ from mlp_xp.backend import Backend
 from mlp_xp.commands.command_line import as_argument, called, parse, silence_output
 from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
+from mlp_xp.data.datasets import is_own
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.dataset import UNNAMED, Dataset
+from mlp_xp.dataset import UNNAMED, Dataset, Origin
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import file_errors
 from mlp_xp.runs import checkpoints, recording, replacing, run_folder
@@ -42,9 +43,20 @@ class Source:
     """The source of the settings that the command line does not give."""
 
     recipe: str | None = None
-    """Set of settings to start from: notebook (default), standard or small. All other options override it."""
+    """Set of settings to start from: notebook, standard, small, or own. By default own for --data-dir with your own
+    data, and else notebook. All other options override it."""
     config: Path | None = None
     """Start from the settings in this file instead, such as the config.json of a run."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What decides on the recipe."""
+
+    data_dir: Path | None = None
+    """The data."""
+    label: str | None = None
+    """Of a table."""
 
 
 @dataclass(frozen=True)
@@ -132,10 +144,14 @@ def parse_arguments(held: contextlib.ExitStack) -> Arguments:
 
 
 def settings_from(source: Source) -> Settings:
-    """Return the settings of a file, or else of a recipe. Raises MlpXpError."""
+    """Return the settings of a file, or else of a recipe, by default one for the data. Raises MlpXpError."""
     if source.config:
         return read_settings(source.config)
-    recipe = "notebook" if source.recipe is None else source.recipe
+    recipe = source.recipe
+    if recipe is None:
+        data: Data = parse(Data, some=True)
+        is_yours = data.data_dir is not None and is_own(data.data_dir, Origin(data.label))
+        recipe = "own" if is_yours else "notebook"
     check_choice("recipe", recipe, RECIPES)
     return RECIPES[recipe]
 
