@@ -116,8 +116,8 @@ def evaluate_run(
     backend, device: as `open_backend` takes them. data, cache_dir: as `load_dataset` takes them, by default the run's
     own data, which must not have changed; or a Dataset with arrays on the backend's device, which must be given if the
     run's own data were in memory. Files of other data need not have all classes, and all their samples are used where
-    they have no test set of their own; the run's own data are known at another place too. Raises BackendError, RunError, also if the network's outputs are not finite, and what
-    `load_dataset` raises.
+    they have no test set of their own; the run's own data are known at another place too. Raises BackendError,
+    RunError, also if the network's outputs are not finite, and what `load_dataset` raises.
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
@@ -419,11 +419,13 @@ def _other_data(place: str | Path, model: Model, origin: Origin, known: str | No
         dataset = load_dataset(place, backend, **origin._asdict())
         if run_folder.checksum(dataset, backend) == known:
             return dataset
-    return load_to_evaluate(
-        place,
-        backend,
-        origin,
-        task=model.task,
-        class_names=model.class_names,
-        feature_names=model.feature_names if model.inputs == "columns" else (),
-    )
+    names = model.feature_names if model.inputs == "columns" else ()
+    try:
+        return load_to_evaluate(
+            place, backend, origin, task=model.task, class_names=model.class_names, feature_names=names
+        )
+    except MlpXpError as error:
+        if error.setting in ("label", "picture_size"):  # which are the run's, not the caller's
+            error.setting = None
+            error.text = error.text.replace("; leave it out", "; give data like the run's own")
+        raise

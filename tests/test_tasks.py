@@ -26,7 +26,8 @@ X = RANDOM.normal(size=(200, 4))
 NUMBERS = np.stack([2 * X[:, 0] - X[:, 1], X[:, 2] ** 2], axis=1)
 LABELS = np.stack([X[:, 0] > 0.3, NUMBERS[:, 0] > 0, RANDOM.random(200) > 0.9], axis=1).astype(int)
 NAMES = ["length", "width", "age", "mass"]
-OPTIONS = ("--epochs", 4, "--batch-size", 4, "--warm-up-steps", 0, "--learning-rate", 0.01, "--activation", "relu",
+OPTIONS = ("--recipe", "notebook", "--epochs", 4, "--batch-size", 4,
+           "--warm-up-steps", 0, "--learning-rate", 0.01, "--activation", "relu",
            "--init", "he", "--report-every", 50)  # fmt: skip
 HELD_OUT = np.random.RandomState(0).permutation(200)[:40]
 """The rows that --test-fraction selects."""

@@ -27,7 +27,7 @@ from mlp_xp.dataset import UNNAMED, Dataset, Origin
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import file_errors
 from mlp_xp.runs import checkpoints, recording, replacing, run_folder
-from mlp_xp.runs.settings import RECIPES, Settings, check_foreign, first_change, read_settings
+from mlp_xp.runs.settings import FREE_SETTINGS, RECIPES, Settings, check_foreign, first_change, read_settings
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.training import WARM_UP_EPOCH, Event
@@ -132,7 +132,7 @@ def parse_arguments(held: contextlib.ExitStack) -> Arguments:
                 raise ConfigError(f"{option}: a resumed run stays in its own folder; leave {option} out")
         if arguments.backend != settings.backend and arguments.device == settings.device:
             arguments = replace(arguments, device=None)  # the saved device name belongs to another library
-        if change := first_change(settings, arguments.settings()):
+        if change := first_change(settings, arguments.settings(), FREE_SETTINGS):
             raise ConfigError(
                 f"a resumed run keeps its settings ({change.saved!r}, not {change.wanted!r}{change.reason}); leave the "
                 "option out, or start a new run with --config",

@@ -120,11 +120,12 @@ def flatten(settings: Settings) -> dict[str, Any]:
     return {**{k: v for k, v in record.items() if k != "train"}, **record["train"]}
 
 
-# Settings that may change when a run is resumed: they decide where it computes and reads, not what; or, as the last
-# two, the facts about the data decide, which `run_folder.check_data` compares.
-FREE_SETTINGS = ("backend", "device", "data_dir", "start_from", "stratify", "scale_targets")
+# Settings that may change when a run is resumed: they decide where it computes and reads, not what.
+FREE_SETTINGS = ("backend", "device", "data_dir", "start_from")
+# Settings that mean something for your own data alone; what they did there is compared by `run_folder.check_data`.
+OF_OWN_DATA = ("stratify", "scale_targets")
 # What the runs of versions before these settings did with your own data.
-OLDER = {"stratify": False, "scale_targets": False}
+OLDER = dict.fromkeys(OF_OWN_DATA, False)
 
 
 class Change(NamedTuple):
@@ -136,14 +137,16 @@ class Change(NamedTuple):
     reason: str = ""
 
 
-def first_change(saved: Settings, wanted: Settings) -> Change | None:
-    """Return the first setting that differs and must not, or None.
+def first_change(
+    saved: Settings, wanted: Settings, free: tuple[str, ...] = (*FREE_SETTINGS, *OF_OWN_DATA)
+) -> Change | None:
+    """Return the first setting that differs and must not, or None. free: those that may.
 
     The number of epochs may differ where no step depends on it: the run then becomes a longer or a shorter one.
     """
     before, now = (json.loads(json.dumps(flatten(each))) for each in (saved, wanted))
     for name in now:
-        if name in FREE_SETTINGS or before[name] == now[name]:
+        if name in free or before[name] == now[name]:
             continue
         if name == "epochs" and saved.train.schedule == "constant":
             continue

@@ -26,8 +26,8 @@ def read_source(start_from: str | Path | None, config: TrainConfig, dataset: Dat
     """Return the layers of another run for a run with this configuration and these data; none for None.
 
     The output layer is not taken if the task or the names of its outputs differ. Where the numbers to predict are
-    standardised otherwise than they were, it is changed so that the predictions of each feature vector stay. Raises RunError for what is no run
-    with a model, or one with other inputs, hidden layers or another activation.
+    standardised otherwise than they were, it is changed so that the predictions of each feature vector stay. Raises
+    RunError for what is no run with a model, or one with other inputs, hidden layers or another activation.
     """
     if start_from is None:
         return Source()
@@ -57,7 +57,7 @@ def _with_units_of(model: Model, dataset: Dataset) -> Network:
     """Return a network whose outputs are standardised as those of a data set with the same names."""
     *before, last = model.network
     # The backend's arrays: `tolist` is not in the standard, and `float` of each number is.
-    ours = [[float(each[i]) for i in range(len(dataset.class_names))] for each in dataset.targets] or [0.0, 1.0]
+    ours: Any = [[float(each[i]) for i in range(len(dataset.class_names))] for each in dataset.targets] or [0.0, 1.0]
     theirs: Any = [each.astype(np.float64) for each in model.targets] or [0.0, 1.0]
     if np.array_equal(ours, np.array(theirs)):
         return model.network

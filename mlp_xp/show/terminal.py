@@ -88,12 +88,13 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     held_out = f" ({thousands(config.validation)} held out)" if config.validation else ""
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
+    targets = ", targets standardised" if dataset.targets else ""
     start_from = f"\nweights  taken from {printable(settings.start_from)}" if settings.start_from else ""
     return (
         f"network  {'-'.join(map(str, sizes))}, {config.activation}, {parameters} parameters, {settings.dtype}\n"
         f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n"
         f"data     {printable(settings.data_dir or settings.dataset)}: {thousands(train)} training{held_out} and "
-        f"{thousands(test) if test else 'no'} test {described(shape)}\n"
+        f"{thousands(test) if test else 'no'} test {described(shape)}{targets}\n"
         f"training {epochs}, batches of {config.batch_size}, {config.optimizer} "
         f"{config.learning_rate:g} {config.schedule}, {config.update_order}{warm_up}{start_from}"
     )
