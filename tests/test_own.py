@@ -353,7 +353,7 @@ def test_other_data_must_have_the_same_columns_and_classes(runs: Path, tmp_path:
     turned = write_csv(tmp_path / "turned.csv", TABLE[:, ::-1] + 0.1, NAMES[LABELS], ["x3", "x2", "x1", "x0"])
     assert call("evaluate", run, "--data-dir", turned).out == call("evaluate", run, "--data-dir", same).out
     others = write_csv(tmp_path / "others.csv", TABLE + 0.1, NAMES[LABELS], ["x0", "x1", "x2", "y"])
-    assert_one_line(call("evaluate", run, "--data-dir", others), 2, "'others.csv': has no column 'x3'")
+    assert_one_line(call("evaluate", run, "--data-dir", others), 2, "others.csv': has no column 'x3'")
     dogs = write_csv(tmp_path / "dogs.csv", TABLE + 0.1, np.array(["ant", "bee", "dog"])[LABELS])
     fault = "column 'kind': row 2 is 'dog', none of the network's classes: 'ant', 'bee', 'cat'"
     assert_one_line(call("evaluate", run, "--data-dir", dogs), 2, fault)
