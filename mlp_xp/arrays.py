@@ -21,6 +21,7 @@ TASKS = ("classes", "labels", "regression")
 # Rows that are looked at together.
 PIECE = 4096
 SHOWN = 5  # names in a message
+MARGIN = 1e4  # by which a number to predict is smaller than the largest float, so that predictions are floats too
 COARSE = 1e-3  # the largest step between two floats, as a share of the standard deviation, that is not warned of
 
 
@@ -340,7 +341,7 @@ def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tup
     if not taken.any():
         raise DatasetError(
             f"no class of the {rows} rows has two samples, one to train and one to test on; check which labels are "
-            "meant, or give no test share",
+            "meant, or hold out no test set",
             setting="test",
         )
     chosen = np.zeros(rows, np.bool_)
@@ -361,8 +362,11 @@ def fit_targets(labels: np.ndarray, backend: Backend, names: Sequence[str]) -> t
     means, deviations = [], []
     for name, column in zip(names, labels.T, strict=True):
         size = np.abs(column).max()
-        if size > np.finfo(kind).max:
-            raise DatasetError(f"y: output {name!r:.60} has the number {size:g}, too large for {backend.dtype_name}")
+        if size > np.finfo(kind).max / MARGIN:
+            raise DatasetError(
+                f"y: output {name!r:.60} has the number {size:g}, too large for {backend.dtype_name}; give it in larger "
+                "units"
+            )
         unit = float(np.ldexp(1.0, int(np.frexp(size)[1]) - 1)) if size else 1.0  # so that no square overflows
         mean = math.fsum(column / unit) / len(column)
         deviation = math.sqrt(math.fsum((column / unit - mean) ** 2) / len(column)) * unit

@@ -91,7 +91,9 @@ def test_numbers_of_any_size(scale: float) -> None:
 
 def test_numbers_that_float32_does_not_hold() -> None:
     single = open_backend(dtype="float32")
-    with pytest.raises(DatasetError, match=r"^y: output '1' has the number 2e\+39, too large for float32$"):
+    with pytest.raises(
+        DatasetError, match=r"^y: output '1' has the number 2e\+39, too large for float32; give it in larger units$"
+    ):
         Dataset.from_arrays(X, np.where(PRICES[7, 1] == PRICES, 2e39, PRICES), backend=single)
     times = 1.7e9 + np.arange(120.0)
     with pytest.warns(
@@ -249,6 +251,13 @@ def test_data_in_memory_whose_numbers_are_scaled_otherwise_are_refused(tmp_path:
     other = Dataset.from_arrays(X, PRICES, scale_targets=False)
     with pytest.raises(Exception, match="the run started with targets 'standardize', but these data have 'unchanged'"):
         list(train(replace(CONFIG, epochs=4), other, open_backend(), run_dir=tmp_path / "run"))
+    for command, fault in (
+        ("evaluate", "give them again as a Dataset"),
+        ("train --resume", "resume it in Python, with"),
+    ):
+        outcome = call(*command.split(), tmp_path / "run")
+        assert_one_line(outcome, 2, f"error: {str(tmp_path / 'run')!r}: the run's data were in memory; {fault}")
+        assert "--data-dir" in outcome.err
 
 
 # The split.
@@ -320,7 +329,7 @@ def test_the_loss_on_the_held_out_samples(tmp_path: Path) -> None:
 def test_own_data_have_a_recipe_of_their_own(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = houses(tmp_path / "t.csv")
     out = call("train", "--data-dir", path, "--label", "price", "--epochs", 1, "--run-dir", tmp_path / "run").out
-    assert "batches of 32, adam 0.003 constant, simultaneous" in out
+    assert "batches of 16, adam 0.003 constant, simultaneous" in out
     assert "warm-up" not in out
     assert "targets standardised" in out
     monkeypatch.setattr(sys, "argv", ["sweep", "--seed", "1", "2", "--data-dir", str(path), "--label", "price", "age"])

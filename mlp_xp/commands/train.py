@@ -331,6 +331,11 @@ def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
     if arguments.data_dir and arguments.dataset != UNNAMED:
         check_choice("dataset", arguments.dataset, DATASETS)
     given = parse(Named, some=True).data_dir
+    if arguments.resume and run_folder.data_of(arguments) == UNNAMED:
+        raise run_folder.RunError(
+            f"{str(arguments.resume)!r}: the run's data were in memory; resume it in Python, with "
+            "train(..., run_dir=...) and the same data, or give them as files with --data-dir"
+        )
     with show_downloads(console) as progress:
         dataset = load_data(
             run_folder.data_of(arguments),

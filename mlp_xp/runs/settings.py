@@ -51,8 +51,8 @@ class Settings:
     picture_size: int | None = None
     """Pixels on a side to resize the pictures in --data-dir to. By default they must have one size."""
     task: str | None = None
-    """classes, labels or regression. By default regression where the labels in --data-dir are numbers with fractions,
-    labels where there are several for each sample, and else classes."""
+    """classes, labels or regression. By default regression where the labels in --data-dir are numbers with a decimal
+    point, labels where there are several for each sample, and else classes."""
     stratify: bool = True
     """Select these samples of each class in proportion, where there are classes; at least one where it has two."""
     scale_targets: bool = True
@@ -107,9 +107,9 @@ RECIPES = {
         train=replace(_MODERN, epochs=10, batch_size=128, hidden=(512, 256), learning_rate=0.05, weight_decay=1e-4),
     ),
     "small": Settings(dtype="float32", train=replace(_MODERN, epochs=8, batch_size=32, learning_rate=0.02)),
-    # For a few hundred samples or more, with a schedule that lets a run be trained longer.
+    # For tables from some twenty rows on, with a schedule that lets a run be trained longer.
     "own": Settings(
-        train=replace(_MODERN, epochs=50, batch_size=32, optimizer="adam", learning_rate=0.003, schedule="constant"),
+        train=replace(_MODERN, epochs=30, batch_size=16, optimizer="adam", learning_rate=0.003, schedule="constant"),
     ),
 }
 
