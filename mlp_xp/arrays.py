@@ -364,8 +364,8 @@ def fit_targets(labels: np.ndarray, backend: Backend, names: Sequence[str]) -> t
         size = np.abs(column).max()
         if size > np.finfo(kind).max / MARGIN:
             raise DatasetError(
-                f"y: output {name!r:.60} has the number {size:g}, too large for {backend.dtype_name}; give it in larger "
-                "units"
+                f"y: output {name!r:.60} has the number {size:g}, too large for {backend.dtype_name}; give it in "
+                "larger units"
             )
         unit = float(np.ldexp(1.0, int(np.frexp(size)[1]) - 1)) if size else 1.0  # so that no square overflows
         mean = math.fsum(column / unit) / len(column)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_xp.backend import Backend
-from mlp_xp.checks import check_dataset
+from mlp_xp.checks import check_dataset, check_held_out
 from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
@@ -279,6 +279,8 @@ def check_trainable(config: TrainConfig, dataset: Dataset, backend: Backend, *, 
     """
     check_dataset(dataset, backend)
     config.check_fits(dataset.train_images.shape[0])
+    if config.validation and dataset.task == "classes":
+        check_held_out(backend.to_numpy(dataset.train_labels), config.validation, dataset.class_names)
     check_memory(config, layer_sizes(config, dataset), dataset, backend, saves=saves)
 
 

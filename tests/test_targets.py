@@ -349,3 +349,16 @@ def test_a_number_that_is_missing_is_named_with_its_column() -> None:
         Dataset.from_arrays(Frame(), PRICES)
     with pytest.raises(DatasetError, match=r"^y: row 4, column 'second' is nan"):
         Dataset.from_arrays(X, np.where(PRICES[4, 1] == PRICES, np.nan, PRICES), class_names=["first", "second"])
+
+
+def test_held_out_samples_of_sorted_data_are_warned_of(backend: Backend) -> None:
+    """Those at the end, of one class."""
+    kinds = np.repeat(["ant", "bee"], 60)
+    config = TrainConfig(epochs=1, validation=20, hidden=(), init="glorot")
+    with pytest.warns(
+        DatasetWarning, match="^all 20 held-out samples are of the class 'bee': the last samples are hel"
+    ):
+        next(train(config, Dataset.from_arrays(X, kinds, backend=backend), backend))
+    next(train(config, Dataset.from_arrays(X, kinds, 0.2, backend=backend), backend))
+    rare = np.array(["ant", *["bee"] * 119])
+    next(train(config, Dataset.from_arrays(X, rare, backend=backend), backend))
