@@ -381,6 +381,17 @@ def test_all_samples_of_other_data_are_used(runs: Path, tmp_path: Path) -> None:
     write_csv(tmp_path / "parts" / "test.csv", TABLE[:7], NAMES[LABELS[:7]])
     right = np.mean(model.predict(TABLE[:7]) == NAMES[LABELS[:7]])
     assert shown(tmp_path / "parts") == f"{100 * right:.2f} % of 7 test samples right"
+    write_pictures(tmp_path / "pictures", IMAGES[LABELS == 1], ["bee"] * 30)
+    right = np.mean(load_run(runs / "run-grey").predict(IMAGES[LABELS == 1]) == "bee")
+    found = call("evaluate", runs / "run-grey", "--data-dir", tmp_path / "pictures").out
+    assert found.startswith(f"{100 * right:.2f} % of 30 test images right")
+    fewer = write_npz(tmp_path / "fewer.npz", TABLE, LABELS)
+    assert_one_line(
+        call("evaluate", runs / "run-table.csv", "--data-dir", fewer), 2, "so it has no column 'kind'; give"
+    )
+    smaller = write_pictures(tmp_path / "smaller", IMAGES[:, :4], NAMES[LABELS])
+    fault = "the run's network takes images of 5 x 6, but the data"
+    assert_one_line(call("evaluate", runs / "run-grey", "--data-dir", smaller), 2, fault)
     moved = write_csv(tmp_path / "moved.csv", TABLE, NAMES[LABELS])
     assert shown(moved) == shown(runs / "table.csv") == call("evaluate", run).out.partition(",")[0]
     assert "of 27 test samples" in shown(moved)

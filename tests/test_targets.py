@@ -96,9 +96,7 @@ def test_numbers_that_float32_does_not_hold() -> None:
     ):
         Dataset.from_arrays(X, np.where(PRICES[7, 1] == PRICES, 2e39, PRICES), backend=single)
     times = 1.7e9 + np.arange(120.0)
-    with pytest.warns(
-        DatasetWarning, match="^y: output '0': float32 hardly tells its numbers apart, which are as larg"
-    ):
+    with pytest.warns(DatasetWarning, match="^y: output '0': float32 hardly tells its numbers apart, which are as"):
         Dataset.from_arrays(X, times, backend=single)
     Dataset.from_arrays(X, times)
     with pytest.warns(DatasetWarning, match="^y: the output '0' is the same in all rows"):
@@ -355,9 +353,7 @@ def test_held_out_samples_of_sorted_data_are_warned_of(backend: Backend) -> None
     """Those at the end, of one class."""
     kinds = np.repeat(["ant", "bee"], 60)
     config = TrainConfig(epochs=1, validation=20, hidden=(), init="glorot")
-    with pytest.warns(
-        DatasetWarning, match="^all 20 held-out samples are of the class 'bee': the last samples are hel"
-    ):
+    with pytest.warns(DatasetWarning, match="^all 20 held-out samples are of the class 'bee': the last samples are"):
         next(train(config, Dataset.from_arrays(X, kinds, backend=backend), backend))
     next(train(config, Dataset.from_arrays(X, kinds, 0.2, backend=backend), backend))
     rare = np.array(["ant", *["bee"] * 119])

@@ -169,11 +169,14 @@ def load_to_evaluate(
     """
     place = Path(path)
     features = feature_names or None
-    data = read_own_data(place, label=origin.label, picture_size=origin.picture_size, features=features)
+    data = read_own_data(place, label=origin.label, picture_size=origin.picture_size, features=features, least=1)
     try:
         X, y = data.test or data.train
         inputs, raw = read_features("X", X, backend), on_host("y", y, backend)
-        labels = read_columns("y", raw, task=task) if task != "classes" else _numbered(raw, data, class_names)
+        if task == "classes":
+            labels = _numbered(raw, data, class_names)
+        else:
+            labels = read_columns("y", raw, task=task, names=data.label_names)
         check_lengths("X", inputs, labels)
         if task != "classes" and labels.shape[1] != len(class_names):
             raise DatasetError(f"y: it has {labels.shape[1]} columns, the network {len(class_names)} outputs")

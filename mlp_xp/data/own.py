@@ -68,7 +68,12 @@ def _is_number(value: Any, kind: type) -> bool:
 
 
 def read_own_data(
-    path: Path, *, label: str | None = None, picture_size: int | None = None, features: Sequence[str] | None = None
+    path: Path,
+    *,
+    label: str | None = None,
+    picture_size: int | None = None,
+    features: Sequence[str] | None = None,
+    least: int = 2,
 ) -> OwnData:
     """Read a file or folder.
 
@@ -77,6 +82,7 @@ def read_own_data(
     pictures (`picture_folders.read_picture_folder`). label: the column of the labels of tables, which they need, or
     several, see `read_table`.
     picture_size: the side of a square to resize pictures to. features: the columns of a table, by default all others.
+    least: of the classes of pictures.
 
     Raises DatasetError with the setting "label" or "picture_size" if it is missing, or given where it means nothing,
     and what the readers raise.
@@ -92,7 +98,8 @@ def read_own_data(
             arrays = read_npz(path) if names is None else read_npy_folder(path)
             return OwnData(arrays.train, arrays.test, None, None)
         case "pictures":
-            pictures = read_picture_folder(path, size=None if picture_size is None else (picture_size, picture_size))
+            size = None if picture_size is None else (picture_size, picture_size)
+            pictures = read_picture_folder(path, size=size, least=least)
             train, *tests = [(part.images, part.labels) for part in (pictures.train, pictures.test) if part]
             return OwnData(train, tests[0] if tests else None, pictures.class_names, None)
     files = [path] if names is None else [path / _find_table(path, names, part) for part in WORDS]

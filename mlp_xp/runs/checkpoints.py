@@ -419,7 +419,7 @@ def evaluation_of(model: Model, dataset: Dataset, backend: Backend) -> Evaluatio
 
 
 def check_classes(model: Model, dataset: Dataset) -> None:
-    """Raise RunError unless the model and the data set have the same task and the same number of classes.
+    """Raise RunError unless the model and the data set have the same task, inputs of one shape, and as many classes.
 
     Where both are tables, or both pictures, the names of their classes and columns must be the same too.
     """
@@ -432,6 +432,11 @@ def check_classes(model: Model, dataset: Dataset) -> None:
         raise RunError(
             f"the run's network has {len(model.class_names)} classes, but the data {dataset.name!r} have "
             f"{len(dataset.class_names)}; give the run's own data"
+        )
+    if (shape := tuple(dataset.train_images.shape[1:])) != model.image_shape:
+        raise RunError(
+            f"the run's network takes {described(model.image_shape)}, but the data {dataset.name!r} have "
+            f"{described(shape)}; give the run's own data"
         )
     if "arrays" in (model.inputs, dataset.inputs):  # whose classes and features may have no names of their own
         return
