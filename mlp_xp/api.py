@@ -1,6 +1,7 @@
 """What the commands do, as one call each. `parity.compare.check` and `bench.measure.measure` are such calls as well."""
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from mlp_xp.arrays import read_features
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import TrainConfig, check_choice
-from mlp_xp.data.datasets import load_dataset
+from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
@@ -114,13 +115,14 @@ def evaluate_run(
 
     backend, device: as `open_backend` takes them. data, cache_dir: as `load_dataset` takes them, by default the run's
     own data, which must not have changed; or a Dataset with arrays on the backend's device, which must be given if the
-    run's own data were in memory. Raises BackendError, RunError, also if the network's outputs are not finite, and what
-    `load_dataset` raises.
+    run's own data were in memory. Files of other data need not have all classes, and all their samples are used where
+    they have no test set of their own; the run's own data are known at another place too. Raises BackendError,
+    RunError, also if the network's outputs are not finite, and what `load_dataset` raises.
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
     opened = open_backend(backend, device, model.dtype)
-    dataset = _data_of(run_dir, opened, data, cache_dir)
+    dataset = _data_of(run_dir, model, opened, data, cache_dir)
     check_classes(model, dataset)
     result = evaluation_of(model, dataset, opened)
     if model.task != "classes":
@@ -164,7 +166,7 @@ def evaluate_ensemble(
     for folder, model in zip(folders, models, strict=True):
         opened = open_backend(backend, device, model.dtype)
         if dataset is None:
-            dataset = _data_of(folder, opened, data, cache_dir)
+            dataset = _data_of(folder, model, opened, data, cache_dir)
             check_classes(model, dataset)
         runs.append(evaluation_of(model, dataset, opened))
         mean.add(log_probabilities(model, dataset.test_images, opened))
@@ -303,8 +305,9 @@ def plot_run(
     Takes and raises what `evaluate_run` does; also PlotError without Matplotlib, or if the folder cannot be written.
     """
     run_dir = _path(run_dir)
-    opened = open_backend(backend, dtype=run_folder.read_config(run_dir)[0].dtype)
-    return draw_run(run_dir, _data_of(run_dir, opened, data, cache_dir), opened)
+    model = load_model(run_dir)
+    opened = open_backend(backend, dtype=model.dtype)
+    return draw_run(run_dir, _data_of(run_dir, model, opened, data, cache_dir), opened)
 
 
 def plot_curves(run_dirs: Sequence[str | Path], output: str | Path) -> Path:
@@ -388,11 +391,11 @@ def _paths(given: Sequence[str | Path]) -> list[Path]:
 
 
 def _data_of(
-    run_dir: Path, backend: Backend, data: str | Path | Dataset | None, cache_dir: str | Path | None
+    run_dir: Path, model: Model, backend: Backend, data: str | Path | Dataset | None, cache_dir: str | Path | None
 ) -> Dataset:
     if isinstance(data, Dataset):
         return data
-    settings, _ = run_folder.read_config(run_dir)
+    settings, record = run_folder.read_config(run_dir)
     if data is None and run_folder.data_of(settings) == UNNAMED:
         raise MlpXpError(
             f"{str(run_dir)!r}: the run's data were in memory; give them again as a Dataset, from load_dataset or "
@@ -401,7 +404,29 @@ def _data_of(
         )
     place = run_folder.data_of(settings) if data is None else data
     origin = Origin() if place in DATASETS else settings.origin
+    if data is not None and is_own(place, origin):
+        return _other_data(place, model, origin, record.get("data_crc32"), backend)
     dataset = load_dataset(place, backend, cache_dir=cache_dir, **origin._asdict())
     if data is None:
         run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, backend)})
     return dataset
+
+
+def _other_data(place: str | Path, model: Model, origin: Origin, known: str | None, backend: Backend) -> Dataset:
+    """Load files to evaluate on: all samples, or those of their test set; but the run's own data with its split."""
+    # What cannot be trained on, such as rows of one class only, is not the run's own, but can be evaluated on.
+    with warnings.catch_warnings(), suppress(MlpXpError):
+        warnings.simplefilter("ignore")
+        dataset = load_dataset(place, backend, **origin._asdict())
+        if run_folder.checksum(dataset, backend) == known:
+            return dataset
+    names = model.feature_names if model.inputs == "columns" else ()
+    try:
+        return load_to_evaluate(
+            place, backend, origin, task=model.task, class_names=model.class_names, feature_names=names
+        )
+    except MlpXpError as error:
+        if error.setting in ("label", "picture_size"):  # which are the run's, not the caller's
+            error.setting = None
+            error.text = error.text.replace("; leave it out", "; give data like the run's own")
+        raise

@@ -21,6 +21,8 @@ TASKS = ("classes", "labels", "regression")
 # Rows that are looked at together.
 PIECE = 4096
 SHOWN = 5  # names in a message
+MARGIN = 1e4  # by which a number to predict is smaller than the largest float, so that predictions are floats too
+COARSE = 1e-3  # the largest step between two floats, as a share of the standard deviation, that is not warned of
 
 
 class DatasetError(MlpXpError):
@@ -41,6 +43,7 @@ class Arrays(NamedTuple):
     preparation: str
     """bytes, standardize or unchanged."""
     fitted: tuple[Array, ...]
+    targets: tuple[Array, ...]
 
 
 def read_arrays(
@@ -53,10 +56,12 @@ def read_arrays(
     standardize: bool | None,
     seed: int,
     feature_names: Sequence[str],
+    scale_targets: bool,
+    stratify: bool,
 ) -> Arrays:
     """Read the arguments of `Dataset.from_arrays`, which documents them. Raises DatasetError."""
     xp = backend.xp
-    features, raw = read_features("X", X, backend), on_host("y", y, backend)
+    features, raw = read_features("X", X, backend, feature_names), on_host("y", y, backend)
     if feature_names and len(feature_names) != (count := math.prod(features.shape[1:])):
         raise DatasetError(
             f"there are {len(feature_names)} for {count} features; give one each", setting="feature_names"
@@ -68,25 +73,24 @@ def read_arrays(
         values, names = read_classes(raw, class_names)
         read_labels = partial(number_classes, values=values)
     else:
-        read_labels = partial(read_columns, task=task)
         names = _column_names(raw, class_names)
+        read_labels = partial(read_columns, task=task, names=() if class_names is None else names)
     labels = read_labels("y", raw)
-    _check_lengths("X", features, labels)
+    check_lengths("X", features, labels)
     test_features: Array | None = None
     test_labels: np.ndarray | None = None
     if isinstance(test, tuple | list):
         if len(test) != 2:
             raise DatasetError(f"it has {len(test)} parts; give the test set as (X, y)", setting="test")
-        test_features = read_features("X of the test set", test[0], backend)
+        test_features = read_features("X of the test set", test[0], backend, feature_names)
         test_labels = read_labels("y of the test set", on_host("y of the test set", test[1], backend))
-        _check_lengths("X of the test set", test_features, test_labels)
+        check_lengths("X of the test set", test_features, test_labels)
         _check_like(features, test_features, labels, test_labels)
     elif test is not None:
-        count = _share(test, features.shape[0])
-        order = np.random.RandomState(seed).permutation(features.shape[0])
-        chosen, left = (backend.asarray(part.astype(np.int64)) for part in (order[:count], order[count:]))
-        test_features, features = (xp.take(features, each, axis=0) for each in (chosen, left))
-        test_labels, labels = labels[order[:count]], labels[order[count:]]
+        share = _share(test, features.shape[0])
+        chosen, left = split(labels if stratify and task == "classes" else None, features.shape[0], share, seed)
+        test_features, features = (xp.take(features, backend.asarray(each), axis=0) for each in (chosen, left))
+        test_labels, labels = labels[chosen], labels[left]
     _check_labels(labels, names, task)
     is_image = features.dtype == xp.uint8 and len(features.shape) > 2
     preparation = (
@@ -94,14 +98,17 @@ def read_arrays(
     )
     fitted = fit_standardization(features, backend, feature_names) if preparation == "standardize" else ()
     dtype = backend.dtype if task == "regression" else None
-    train, held = (None if each is None else backend.asarray(each, dtype) for each in (labels, test_labels))
-    return Arrays((features, train), (test_features, held), names, task, preparation, fitted)
+    targets = fit_targets(labels, backend, names) if task == "regression" and scale_targets else ()
+    with np.errstate(over="ignore"):  # reported by `checks`
+        train, held = (None if each is None else backend.asarray(each, dtype) for each in (labels, test_labels))
+    return Arrays((features, train), (test_features, held), names, task, preparation, fitted, targets)
 
 
-def read_features(what: str, X: Any, backend: Backend) -> Array:
+def read_features(what: str, X: Any, backend: Backend, names: Sequence[str] = ()) -> Array:
     """Return features (n, ...) on the device: uint8 as it is, everything else as the backend's floats.
 
-    what: the name in errors. Raises DatasetError for what is no array of finite numbers, (n, features) or images.
+    what: the name in errors. names: of the columns, for errors too. Raises DatasetError for what is no array of finite
+    numbers, (n, features) or images.
     """
     if isinstance(X, np.ndarray) or not_of(X, backend):
         X = on_host(what, X, backend)
@@ -126,7 +133,8 @@ def read_features(what: str, X: Any, backend: Backend) -> Array:
         bad = np.argwhere(~np.isfinite(backend.to_numpy(x)))[0]
         given = on_host(what, X, backend)[tuple(bad)]
         reason = f"too large for {backend.dtype_name}" if np.isfinite(given) else "no finite number"
-        raise DatasetError(f"{what}: row {bad[0]}, {_column(bad[1:])} is {given}, {reason}; remove or replace it")
+        column = f"column {names[bad[1]]!r:.60}" if len(bad) == 2 and bad[1] < len(names) else _column(bad[1:])
+        raise DatasetError(f"{what}: row {bad[0]}, {column} is {given}, {reason}; remove or replace it")
     return x
 
 
@@ -239,28 +247,35 @@ def number_classes(what: str, y: np.ndarray, *, values: np.ndarray) -> np.ndarra
     return numbers.astype(np.uint8 if len(values) <= 256 else np.int32)
 
 
-def read_columns(what: str, y: np.ndarray, *, task: str) -> np.ndarray:
-    """Return labels 0 or 1, uint8, or numbers to predict, float64: (n, outputs) each. Raises DatasetError."""
+def read_columns(what: str, y: np.ndarray, *, task: str, names: Sequence[str] = ()) -> np.ndarray:
+    """Return labels 0 or 1, uint8, or numbers to predict, float64: (n, outputs) each. Raises DatasetError.
+
+    names: of the columns, for errors.
+    """
     _check_numbers(what, y)
     if y.ndim not in (1, 2) or 0 in y.shape:
         raise DatasetError(f"{what}: its shape is {y.shape}; give (n,) or (n, outputs)")
     y = y.reshape(y.shape[0], -1)
-    _check_finite_labels(what, y)
+    _check_finite_labels(what, y, names)
     if task == "regression":
         return y.astype(np.float64)
     if (wrong := (y != 0) & (y != 1)).any():
         row, column = map(int, np.argwhere(wrong)[0])
         raise DatasetError(
-            f'{what}: row {row}, column {column} is {y[row, column]}, where a label is 0 or 1; give task="regression" '
-            "to predict numbers"
+            f"{what}: row {row}, {_column_of(column, names)} is {y[row, column]}, where a label is 0 or 1; to predict "
+            'numbers, give task="regression"'
         )
     return y.astype(np.uint8)
 
 
-def _check_finite_labels(what: str, y: np.ndarray) -> None:
+def _column_of(column: int, names: Sequence[str]) -> str:
+    return f"column {names[column]!r:.60}" if column < len(names) else f"column {column}"
+
+
+def _check_finite_labels(what: str, y: np.ndarray, names: Sequence[str] = ()) -> None:
     if not np.isfinite(y).all():
         bad = np.argwhere(~np.isfinite(y))[0]
-        column = f", column {bad[1]}" if len(bad) > 1 else ""
+        column = f", {_column_of(bad[1], names)}" if len(bad) > 1 else ""
         raise DatasetError(f"{what}: row {bad[0]}{column} is {y[tuple(bad)]}, no finite number; remove the row")
 
 
@@ -272,7 +287,8 @@ def _column_names(y: np.ndarray, class_names: Sequence[str] | None) -> tuple[str
     return names
 
 
-def _check_lengths(what: str, features: Array, labels: np.ndarray) -> None:
+def check_lengths(what: str, features: Array, labels: np.ndarray) -> None:
+    """Raise DatasetError unless there are as many labels as rows of features."""
     if features.shape[0] != labels.shape[0]:
         raise DatasetError(
             f"{what}: it has {features.shape[0]} rows, but there are {labels.shape[0]} labels; give one for each row"
@@ -290,18 +306,79 @@ def _check_like(features: Array, test_features: Array, labels: np.ndarray, test_
         )
 
 
-def _share(test: Any, rows: int) -> int:
+def _share(test: Any, rows: int) -> float:
     try:
         share = float(test)
     except (TypeError, ValueError):
         share = float("nan")
-    count = round(share * rows) if 0 < share < 1 else 0
-    if not 0 < count < rows:
+    if not 0 < (round(share * rows) if 0 < share < 1 else 0) < rows:
         raise DatasetError(
             f"{test!r:.80} of {rows} rows leaves one part empty; give a share above 0 and below 1, or (X, y)",
             setting="test",
         )
-    return count
+    return share
+
+
+def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the samples to test on and of the others, int64 (n,) each, in the order of one shuffle.
+
+    NumPy's RandomState shuffles, the same on every machine. classes: whole numbers (rows,), to stratify: each class
+    then has its share of the test samples, rounded so that all together are as many as without classes, but at least
+    one sample in each part if it has two, and is left out of the test if it has one. None: the first samples of the
+    shuffle. Raises DatasetError if no class has two samples.
+    """
+    order = np.random.RandomState(seed).permutation(rows).astype(np.int64)
+    wanted = round(share * rows)
+    if classes is None:
+        return order[:wanted], order[wanted:]
+    counts = np.bincount(classes)
+    most = np.maximum(counts - 1, 0)
+    quotas = share * counts
+    taken = np.clip(np.floor(quotas).astype(np.int64), np.minimum(most, 1), most)
+    # The largest remainders first, as seats are given to parties; equal ones in the order of the classes.
+    for which in np.argsort(taken - quotas, kind="stable"):
+        taken[which] += taken.sum() < wanted and taken[which] < most[which]
+    if not taken.any():
+        raise DatasetError(
+            f"no class of the {rows} rows has two samples, one to train and one to test on; check which labels are "
+            "meant, or hold out no test set",
+            setting="test",
+        )
+    chosen = np.zeros(rows, np.bool_)
+    shuffled = classes[order]
+    for which, count in enumerate(taken):
+        chosen[np.flatnonzero(shuffled == which)[:count]] = True
+    return order[chosen], order[~chosen]
+
+
+def fit_targets(labels: np.ndarray, backend: Backend, names: Sequence[str]) -> tuple[Array, Array]:
+    """Return mean and standard deviation of each column of numbers to predict, (outputs,) each, on the device.
+
+    labels: host floats (n, outputs). The deviation is 1 for a constant column. Sums are exact, so all machines and
+    libraries have the same. Raises DatasetError for numbers that are too large for the backend's dtype; gives a
+    DatasetWarning for a column whose numbers it hardly tells apart.
+    """
+    kind = np.dtype(backend.dtype_name).type
+    means, deviations = [], []
+    for name, column in zip(names, labels.T, strict=True):
+        size = np.abs(column).max()
+        if size > np.finfo(kind).max / MARGIN:
+            raise DatasetError(
+                f"y: output {name!r:.60} has the number {size:g}, too large for {backend.dtype_name}; give it in "
+                "larger units"
+            )
+        unit = float(np.ldexp(1.0, int(np.frexp(size)[1]) - 1)) if size else 1.0  # so that no square overflows
+        mean = math.fsum(column / unit) / len(column)
+        deviation = math.sqrt(math.fsum((column / unit - mean) ** 2) / len(column)) * unit
+        means.append(kind(mean * unit))
+        is_constant = column.min() == column.max() or deviation < np.finfo(kind).tiny
+        deviations.append(kind(1) if is_constant else kind(deviation))
+        if not is_constant and np.spacing(kind(size)) > COARSE * deviation:
+            _warn(
+                f"y: output {name!r:.60}: {backend.dtype_name} hardly tells its numbers apart, which are as large as "
+                f"{size:g} with a standard deviation of {deviation:g}; subtract a constant, or use float64"
+            )
+    return backend.asarray(np.array(means), backend.dtype), backend.asarray(np.array(deviations), backend.dtype)
 
 
 def _check_labels(labels: np.ndarray, names: Sequence[str], task: str) -> None:

@@ -44,15 +44,15 @@ def make_chunk(
 ) -> Callable[..., tuple[State, Array]]:
     """Return a compiled `chunk(state, images, labels, order, coefficients, ...) -> state, losses`.
 
-    Further arguments, in this order: fitted=(), masks=(), weights=(), penalties=().
+    Further arguments, in this order: fitted=(), masks=(), weights=(), penalties=(), scaling=().
 
     images, labels: the whole training set. prepare, fitted: see `Preparation`. task: see `Dataset`. order: int64
     (steps, B), the samples of each step. coefficients: (k, steps), the scale and the optimiser's coefficients for each
     step, in one array because each transfer has its cost. masks: from `dropout.draw_masks`, alone in a tuple, with
     dropout. weights: of the samples of each step, (steps, B), alone in a tuple, if they have weights. penalised:
     whether to add to each loss half the sum of all squared weights of the network, times the step's number in
-    `penalties`, (steps,), alone in a tuple; the gradient of this is weight decay. losses: (steps,). The state is
-    donated.
+    `penalties`, (steps,), alone in a tuple; the gradient of this is weight decay. scaling: the field `targets` of
+    `Dataset`. losses: (steps,). The state is donated.
     """
     xp, scan = backend.xp, backend.scan
     loss = LOSSES[task]
@@ -73,6 +73,7 @@ def make_chunk(
         masks: tuple[Array, ...] = (),
         weights: tuple[Array, ...] = (),
         penalties: tuple[Array, ...] = (),
+        scaling: tuple[Array, ...] = (),
     ) -> tuple[State, Array]:
         steps, batch_size = order.shape
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
@@ -86,7 +87,7 @@ def make_chunk(
             return run_block(state, (xp.reshape(x, (*samples.shape, features)), *others))
 
         targets = xp.take(labels, xp.reshape(order, (-1,)), axis=0)
-        targets = encode(targets, outputs, task=task, dtype=backend.dtype, device=backend.device, xp=xp)
+        targets = encode(targets, outputs, scaling, task=task, dtype=backend.dtype, device=backend.device, xp=xp)
         targets = xp.reshape(targets, (steps, batch_size, outputs))
         scale, *others = (coefficients[i, ...] for i in range(coefficients.shape[0]))
         for weight in weights:

@@ -41,6 +41,7 @@ class Preparation(NamedTuple):
 
 PREPARATIONS: dict[str, Prepare] = {"bytes": flatten_and_scale, "standardize": standardize, "unchanged": unchanged}
 BYTES = Preparation(flatten_and_scale)
+TARGETS = ("unchanged", "standardize")  # whether a network is trained on standardised numbers, in files
 
 
 def one_hot(labels: Array, classes: int, /, *, dtype: Any, device: Any, xp: Any) -> Array:
@@ -52,11 +53,22 @@ def one_hot(labels: Array, classes: int, /, *, dtype: Any, device: Any, xp: Any)
     return xp.astype(labels[..., None] == xp.arange(classes, dtype=labels.dtype, **place), dtype)
 
 
-def encode(labels: Array, outputs: int, /, *, task: str, dtype: Any, device: Any, xp: Any) -> Array:
-    """Turn labels into the targets of the network's outputs, shape (n, outputs); one-hot rows for classes (n,)."""
+def encode(
+    labels: Array, outputs: int, targets: tuple[Array, ...] = (), /, *, task: str, dtype: Any, device: Any, xp: Any
+) -> Array:
+    """Turn labels into the targets of the network's outputs, shape (n, outputs); one-hot rows for classes (n,).
+
+    targets: the field of `Dataset`; numbers are standardised by it.
+    """
     if task == "classes":
         return one_hot(labels, outputs, dtype=dtype, device=device, xp=xp)
-    return xp.astype(labels, dtype)
+    t = xp.astype(labels, dtype)
+    return (t - targets[0]) / targets[1] if targets else t
+
+
+def decode(outputs: Array, targets: tuple[Array, ...], /) -> Array:
+    """Turn predictions of standardised numbers (n, outputs) back into the units of the labels; see `encode`."""
+    return outputs * targets[1] + targets[0] if targets else outputs
 
 
 UNNAMED = "unnamed"
@@ -71,6 +83,8 @@ class Origin(NamedTuple):
     split_seed: int = 0
     picture_size: int | None = None
     task: str | None = None
+    stratify: bool = True
+    scale_targets: bool = True
 
 
 class Dataset(NamedTuple):
@@ -104,6 +118,9 @@ class Dataset(NamedTuple):
     MNIST's were."""
     feature_names: tuple[str, ...] = ()
     """Of the columns of a table."""
+    targets: tuple[Array, ...] = ()
+    """Of a regression whose network is trained on standardised numbers: their mean and standard deviation over the
+    training set, on the device, (outputs,) each. The labels above stay in their own units."""
 
     @staticmethod
     def from_arrays(
@@ -117,6 +134,8 @@ class Dataset(NamedTuple):
         standardize: bool | None = None,
         seed: int = 0,
         feature_names: Sequence[str] | None = None,
+        scale_targets: bool = True,
+        stratify: bool = True,
     ) -> "Dataset":
         """Make a data set of features X and labels y, which may be NumPy arrays, lists, or on the backend's device.
 
@@ -125,14 +144,17 @@ class Dataset(NamedTuple):
         "classes", "labels" or "regression", where `y` would be taken for another one: numbers of rooms, say, need
         task="regression". test: the test set as (X, y); or the share of the samples, above 0 and below 1, that a
         shuffle with `seed` selects for it; None for no test set. Without a share the samples keep their order, and
-        `TrainConfig.validation` holds out the last ones, so shuffle sorted data first.
+        `TrainConfig.validation` holds out the last ones, so shuffle sorted data first. stratify: select this share of
+        each class, and of a class with two samples or more at least one for either part; a single one is trained on.
 
         class_names: of the classes 0, 1, ... in this order; of classes that are strings, their order; of labels or
         numbers, a name for each column. By default the distinct values in `y`, sorted, or the numbers of the columns.
         standardize: whether to subtract each feature's mean over the training set and divide by its standard
         deviation. By default all but images of bytes are, which are divided by 255. False: the features as they are.
-        backend: by default NumPy in float64. feature_names: of the columns of X, for warnings and `Model.predict`; by
-        default those of a table of pandas or another library that has `columns`.
+        scale_targets: for regression, train on standardised numbers too. Labels, predictions and errors stay in their
+        own units; only the loss is in units of the standard deviations. backend: by default NumPy in float64.
+        feature_names: of the columns of X, for messages and `Model.predict`; by default those of a table of pandas or
+        another library that has `columns`.
 
         Bytes stay bytes on the device; everything else becomes the backend's floats. Raises DatasetError, which names
         the row and column of a value that is NaN or infinite, for arrays that do not fit together, and for a single
@@ -140,9 +162,15 @@ class Dataset(NamedTuple):
         """
         features = getattr(X, "columns", ()) if feature_names is None else feature_names
         columns = tuple(map(str, features)) if len(features) <= MOST_NAMES else ()
-        read = read_arrays(X, y, test, backend or open_backend(), task, class_names, standardize, seed, columns)
+        opened = backend or open_backend()
+        choices = task, class_names, standardize, seed, columns, scale_targets, stratify
+        read = read_arrays(X, y, test, opened, *choices)
         prepare = Preparation(PREPARATIONS[read.preparation], read.fitted)
-        return Dataset(*read.train, *read.test, read.names, UNNAMED, prepare, read.task, feature_names=columns)
+        return Dataset(
+            *(*read.train, *read.test, read.names, UNNAMED, prepare, read.task),
+            feature_names=columns,
+            targets=read.targets,
+        )
 
     def __repr__(self) -> str:
         count, *shape = self.train_images.shape

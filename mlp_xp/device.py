@@ -25,9 +25,15 @@ def place_dataset(dataset: Dataset, backend: Backend) -> Dataset:
         return array if array is None else backend.asarray(array, backend.dtype if array.dtype.kind == "f" else None)
 
     prepare = dataset.prepare._replace(fitted=tuple(map(place, dataset.prepare.fitted)))
+    targets = tuple(map(place, dataset.targets))
     images, labels, test_images, test_labels = map(place, dataset[:4])
     return dataset._replace(
-        train_images=images, train_labels=labels, test_images=test_images, test_labels=test_labels, prepare=prepare
+        train_images=images,
+        train_labels=labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        prepare=prepare,
+        targets=targets,
     )
 
 

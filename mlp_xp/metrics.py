@@ -10,7 +10,7 @@ import numpy as np
 from mlp_xp.backend import Backend
 from mlp_xp.checks import check_images
 from mlp_xp.config import check_activation
-from mlp_xp.dataset import BYTES, Preparation, Prepare, encode
+from mlp_xp.dataset import BYTES, Preparation, Prepare, decode, encode
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Activation, Array, find_activation
 from mlp_xp.losses import LOSSES
@@ -25,7 +25,7 @@ class Evaluation(NamedTuple):
     """The result of a network on a set of samples with labels. Figures of other tasks are None."""
 
     loss: float
-    """Mean over the samples; see `losses`."""
+    """Mean over the samples; see `losses`. Of standardised numbers if the network was trained on these."""
     accuracy: float | None = None
     """Classes: share of the samples whose most probable class is their label. Labels: share of the samples that have
     all their labels right, with the threshold 1/2. In [0, 1]."""
@@ -35,7 +35,7 @@ class Evaluation(NamedTuple):
     """Regression: the coefficient of determination R² = 1 - sum (t - p)² / sum (t - mean t)², mean over the outputs, at
     most 1. An output whose t are all equal counts as 1 if it is exact, else as 0."""
     rmse: float | None = None
-    """Regression: the root of the mean squared error, mean over the outputs."""
+    """Regression: the root of the mean squared error, mean over the outputs, in the units of the labels."""
     label_accuracies: tuple[float, ...] = ()
     """Labels: the accuracy of each label alone. Their mean is `label_accuracy`."""
     r2s: tuple[float, ...] = ()
@@ -104,14 +104,16 @@ def predict(
     backend: Backend,
     prepare: Preparation = BYTES,
     task: str = "classes",
+    targets: tuple[Array, ...] = (),
 ) -> Array:
     """Return predictions (n, outputs) on the device, for images (or other inputs, see `predict_logits`) on it.
 
-    classes: probabilities, each row with sum 1. labels: the probability of each label. regression: numbers.
-    activation, prepare, task: those that the network was trained with. Raises as `predict_logits` does.
+    classes: probabilities, each row with sum 1. labels: the probability of each label. regression: numbers, in the
+    units of the labels. activation, prepare, task, targets: those that the network was trained with, the last three as
+    in its `Dataset`. Raises as `predict_logits` does.
     """
     logits = predict_logits(network, images, activation=activation, backend=backend, prepare=prepare)
-    return LOSSES[task].link(logits, xp=backend.xp)
+    return decode(LOSSES[task].link(logits, xp=backend.xp), targets)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the loss shows when a network is not finite
@@ -124,11 +126,12 @@ def evaluate(
     backend: Backend,
     prepare: Preparation = BYTES,
     task: str = "classes",
+    targets: tuple[Array, ...] = (),
 ) -> Evaluation:
     """Return loss and figures on images (n, ...), see `predict_logits`, and labels, see `Dataset`; on the device.
 
-    Class labels must lie in 0, ..., classes - 1; `checks` checks this before training. Raises as `predict_logits` does,
-    and MlpXpError for labels of another shape.
+    Class labels must lie in 0, ..., classes - 1; `checks` checks this before training. The last arguments are as for
+    `predict`. Raises as `predict_logits` does, and MlpXpError for labels of another shape.
     """
     wanted = (images.shape[0],) if task == "classes" else (images.shape[0], network[-1].bias.shape[0])
     if tuple(labels.shape) != wanted:
@@ -137,15 +140,17 @@ def evaluate(
             setting="labels",
         )
     logits = predict_logits(network, images, activation=activation, backend=backend, prepare=prepare)
-    return backend.reported(_score, "an evaluation")(logits, labels, task, backend)
+    return backend.reported(_score, "an evaluation")(logits, labels, task, targets, backend)
 
 
-def _score(logits: Array, labels: Array, task: str, backend: Backend) -> Evaluation:
+def _score(logits: Array, labels: Array, task: str, scaling: tuple[Array, ...], backend: Backend) -> Evaluation:
     xp, (samples, outputs) = backend.xp, logits.shape
-    targets = encode(labels, outputs, task=task, dtype=logits.dtype, device=backend.device, xp=xp)
+    targets = encode(labels, outputs, scaling, task=task, dtype=logits.dtype, device=backend.device, xp=xp)
     loss = float(xp.mean(LOSSES[task].loss(logits, targets, xp=xp)))
     if task == "regression":
         r2, rmse = _r2_and_rmse(logits, targets, backend)
+        if scaling:
+            rmse = rmse * backend.to_numpy(scaling[1]).astype(np.float64)
         means = float(np.mean(r2)), float(np.mean(rmse))
         return Evaluation(loss, None, None, *means, r2s=tuple(r2.tolist()), rmses=tuple(rmse.tolist()), samples=samples)
     if task == "labels":

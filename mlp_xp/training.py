@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp_xp.backend import Backend
-from mlp_xp.checks import check_dataset
+from mlp_xp.checks import check_dataset, check_held_out
 from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
@@ -56,8 +56,10 @@ class Report(NamedTuple):
     """Of training since the last report, without evaluation."""
     network: Network
     """A copy on the device. In the closing report the best network by validation, if samples are held out."""
-    validation_accuracy: float | None = None
+    validation_loss: float | None = None
     """On the held-out samples, in the report at the end of an epoch; in the closing report the best network's."""
+    validation_accuracy: float | None = None
+    """On the same samples, in the same reports."""
     validation_r2: float | None = None
     """For regression instead of the accuracy."""
     label_accuracy: float | None = None
@@ -89,6 +91,8 @@ class Best(NamedTuple):
     network: Network
     accuracy: float
     epoch: int
+    loss: float | None = None
+    """On the held-out samples; None in a checkpoint of an older version."""
 
 
 class Position(NamedTuple):
@@ -161,10 +165,17 @@ def trajectory(
     total_steps = config.warm_up_steps + config.epochs * ceil_divide(samples, config.batch_size)
     run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, dataset.task)
     evaluate_on = partial(
-        evaluate, activation=config.activation, backend=backend, prepare=dataset.prepare, task=dataset.task
+        evaluate,
+        activation=config.activation,
+        backend=backend,
+        prepare=dataset.prepare,
+        task=dataset.task,
+        targets=dataset.targets,
     )
 
-    def make_report(position: Position, network: Network, sample: int, score: float | None) -> Report:
+    def make_report(
+        position: Position, network: Network, sample: int, score: float | None, held_out_loss: float | None
+    ) -> Report:
         check_state(position, backend)
         test: Evaluation | None = None
         if dataset.test_images is not None:
@@ -182,6 +193,7 @@ def trajectory(
             test_loss=test and test.loss,
             samples_per_second=tally.samples / tally.seconds,
             network=copy_network(network, backend),
+            validation_loss=held_out_loss,
             validation_accuracy=None if dataset.task == "regression" else score,
             validation_r2=score if dataset.task == "regression" else None,
             label_accuracy=test and test.label_accuracy,
@@ -220,6 +232,9 @@ def trajectory(
             backend.asarray(coefficients, backend.dtype),
             dataset.prepare.fitted,
             masks,
+            (),
+            (),
+            dataset.targets,
         )
         losses = backend.to_numpy(device_losses).astype(np.float64)
         check_finite(losses, epoch, chunk)
@@ -232,22 +247,26 @@ def trajectory(
             tally=tally.add(losses, chunk, time.perf_counter() - chunk_began),
         )
 
-        report = score = None
+        report = score = held_out_loss = None
         if chunk.validate:
             check_state(position, backend)
-            score = evaluate_on(state.network, *held_out).score
+            result = evaluate_on(state.network, *held_out)
+            score, held_out_loss = result.score, result.loss
+            if not np.isfinite(held_out_loss):
+                raise _diverged(f"held-out loss after sample {chunk.stop}", epoch, held_out_loss)
             if position.best is None or score > position.best.accuracy:
-                position = position._replace(best=Best(copy_network(state.network, backend), score, epoch))
+                best = Best(copy_network(state.network, backend), score, epoch, held_out_loss)
+                position = position._replace(best=best)
         if chunk.report is not None:
-            report = make_report(position, state.network, chunk.report, score)
+            report = make_report(position, state.network, chunk.report, score, held_out_loss)
             position = position._replace(reports=position.reports + 1)
         position = position._replace(seconds=time.perf_counter() - began)
         yield Event(position, losses, report, chunk.checkpoint, closing=False)
         if is_cut:
             return
 
-    network, score = position.best[:2] if position.best else (position.state.network, None)
-    report = make_report(position, network, samples, score)
+    network, score, _, held_out_loss = position.best or (position.state.network, None, 0, None)
+    report = make_report(position, network, samples, score, held_out_loss)
     position = position._replace(seconds=report.seconds)
     yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
 
@@ -260,6 +279,8 @@ def check_trainable(config: TrainConfig, dataset: Dataset, backend: Backend, *, 
     """
     check_dataset(dataset, backend)
     config.check_fits(dataset.train_images.shape[0])
+    if config.validation and dataset.task == "classes":
+        check_held_out(backend.to_numpy(dataset.train_labels), config.validation, dataset.class_names)
     check_memory(config, layer_sizes(config, dataset), dataset, backend, saves=saves)
 
 

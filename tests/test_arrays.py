@@ -144,21 +144,34 @@ def test_arrays_of_the_device_are_not_copied_to_the_host(backend: Backend):
         np.testing.assert_array_equal(backend.to_numpy(one), backend.to_numpy(other))
 
 
+def split_of(task: str) -> tuple[list[int], list[int]]:
+    """The samples of a test set of a quarter, and the others, in the order of a shuffle.
+
+    Of the classes' 34, 25 and 1 samples a quarter is 8.5, 6.25 and 0.25.
+    """
+    order = np.random.RandomState(0).permutation(60).tolist()
+    held = order[:15]
+    if task == "classes":
+        first = {i for name, count in (("a", 9), ("c", 6)) for i in [i for i in order if CLASSES[i] == name][:count]}
+        held = [i for i in order if i in first]
+    return held, [i for i in order if i not in held]
+
+
 @every_task
 def test_the_task_follows_from_the_labels(task, backend: Backend):
     dataset = Dataset.from_arrays(X, TARGETS[task], 0.25, backend=backend)
     assert dataset.task == task
     assert (dataset.train_images.shape[0], dataset.test_images.shape[0]) == (45, 15)
     check_dataset(dataset, backend)
-    order = np.random.RandomState(0).permutation(60)
-    np.testing.assert_array_equal(backend.to_numpy(dataset.test_images), X[order[:15]])
+    held, left = split_of(task)
+    np.testing.assert_array_equal(backend.to_numpy(dataset.test_images), X[held])
     labels = backend.to_numpy(dataset.train_labels)
     if task == "classes":
         assert dataset.class_names == ("a", "b", "c")
-        np.testing.assert_array_equal(np.array(["a", "b", "c"])[labels], CLASSES[order[15:]])
+        np.testing.assert_array_equal(np.array(["a", "b", "c"])[labels], CLASSES[left])
     else:
         assert dataset.class_names == ("0", "1")
-        np.testing.assert_array_equal(labels, TARGETS[task][order[15:]])
+        np.testing.assert_array_equal(labels, TARGETS[task][left])
 
 
 @pytest.mark.parametrize(
@@ -254,7 +267,7 @@ def test_any_shape_and_dtype(shape, dtype, y, strided, standardize):
         x, labels = x[::-2], labels[::-2]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DatasetWarning)
-        dataset = Dataset.from_arrays(x, labels, 0.25, standardize=standardize)
+        dataset = Dataset.from_arrays(x, labels, 0.25, standardize=standardize, stratify=False)
     check = TrainConfig(epochs=1, batch_size=3, hidden=(2,), warm_up_steps=0, init="glorot")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DatasetWarning)
@@ -293,17 +306,26 @@ def test_a_model_file_alone_predicts(task, backend: Backend, tmp_path):
     *_, last = train(CONFIG, dataset, backend, run_dir=tmp_path / "run")
     model = load_model(tmp_path / "run")
     assert (model.task, model.preparation, model.image_shape) == (task, "standardize", (3,))
-    order = np.random.RandomState(0).permutation(60)
-    train_x, x = X[order[15:]], X[order[:15]]
+    held, left = split_of(task)
+    train_x, x = X[left], X[held]
     host = [type(layer)(*map(np.asarray, layer)) for layer in model.network]
     p = formula(host, (x - train_x.mean(axis=0)) / train_x.std(axis=0), task)
+    deviation = 1.0
+    if task == "regression":
+        deviation = NUMBERS[left].std(axis=0)
+        p = p * deviation + NUMBERS[left].mean(axis=0)
     actual = backend.to_numpy(model.outputs(backend.asarray(x), backend))
     np.testing.assert_allclose(actual, p, rtol=1e-9, atol=1e-9)
     direct = predict(
-        last.network, dataset.test_images, activation="sigmoid", backend=backend, prepare=dataset.prepare, task=task
+        *(last.network, dataset.test_images),
+        activation="sigmoid",
+        backend=backend,
+        prepare=dataset.prepare,
+        task=task,
+        targets=dataset.targets,
     )
     np.testing.assert_array_equal(backend.to_numpy(direct), actual)
-    t = TARGETS[task][order[:15]]
+    t = TARGETS[task][held]
     result = evaluate_run(tmp_path / "run", data=Dataset.from_arrays(X, TARGETS[task], 0.25)).result
     assert_near(result.loss, last.test_loss, 1e-9)
     if task == "classes":
@@ -314,7 +336,7 @@ def test_a_model_file_alone_predicts(task, backend: Backend, tmp_path):
         assert last.test_loss == pytest.approx(-np.mean(np.sum(t * np.log(p) + (1 - t) * np.log(1 - p), axis=1)))
     if task == "regression":
         assert last.accuracy is None
-        assert last.test_loss == pytest.approx(np.mean(np.sum((p - t) ** 2, axis=1)) / 2)
+        assert last.test_loss == pytest.approx(np.mean(np.sum(((p - t) / deviation) ** 2, axis=1)) / 2)
         residual, total = np.sum((p - t) ** 2, axis=0), np.sum((t - t.mean(axis=0)) ** 2, axis=0)
         assert last.r2 == pytest.approx(np.mean(1 - residual / total))
         assert last.rmse == pytest.approx(np.mean(np.sqrt(residual / 15)))
@@ -430,18 +452,19 @@ def test_accuracies_are_those_of_scikit_learn(name):
     assert np.mean(ours) > 0.85
 
 
-NEWER = {"decay_bias", "momentum", "nesterov", "beta_1", "beta_2", "epsilon", "clip_norm", "dropout"}
+NEWER = {"decay_bias", "momentum", "nesterov", "beta_1", "beta_2", "epsilon", "clip_norm", "dropout", "stratify"}
+NEWER |= {"scale_targets"}
 
 
 def make_older(folder: Path) -> None:
     """Remove from a run's files what the version before this one did not write."""
     record = json.loads((folder / "config.json").read_text())
-    for name in ("task", "preparation", "inputs", "feature_names"):
+    for name in ("task", "preparation", "inputs", "feature_names", "targets"):
         record.pop(name, None)
     record["settings"] = {name: value for name, value in record["settings"].items() if name not in NEWER}
     (folder / "config.json").write_text(json.dumps(record))
     tensors, facts = read_tensors(folder / "model.safetensors")
-    new = {"task", "preparation", "inputs", "feature_names"}
+    new = {"task", "preparation", "inputs", "feature_names", "targets"}
     assert {*facts} == {"activation", "dtype", "image_shape", "class_names"} | new
     write_tensors(folder / "model.safetensors", tensors, {k: v for k, v in facts.items() if k not in DEFAULTS})
     tensors, facts = read_tensors(folder / "checkpoint.safetensors")

@@ -11,7 +11,7 @@ import pytest
 from helpers import assert_one_line, call
 from PIL import Image
 
-from mlp_xp.api import evaluate_run, predict_table, train
+from mlp_xp.api import evaluate_run, load_run, predict_table, train
 from mlp_xp.arrays import DatasetWarning
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import TrainConfig
@@ -146,7 +146,7 @@ def test_data_sets_of_scikit_learn(tmp_path: Path, name: str) -> None:
         order = np.argsort(data.target, kind="stable")
         files.append((write_pictures(tmp_path / "t", images, data.target), images[order], data.target[order], None))
     config = TrainConfig(epochs=8, batch_size=4, warm_up_steps=0, learning_rate=0.02, activation="relu", init="he")
-    options = ("--epochs", 8, "--batch-size", 4, "--warm-up-steps", 0, "--learning-rate", 0.02)
+    options = ("--recipe", "notebook", "--epochs", 8, "--batch-size", 4, "--warm-up-steps", 0, "--learning-rate", 0.02)
     for path, features, labels, label in files:
         column = ("--label", label) if label else ()
         run = tmp_path / f"run{path.suffix}"
@@ -168,7 +168,20 @@ def test_data_sets_of_scikit_learn(tmp_path: Path, name: str) -> None:
 def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS])
-    options = ("--label", "kind", "--test-fraction", 0.25, "--split-seed", 3, "--epochs", 2, "--report-every", 20)
+    options = (
+        "--recipe",
+        "notebook",
+        "--label",
+        "kind",
+        "--test-fraction",
+        0.25,
+        "--split-seed",
+        3,
+        "--epochs",
+        2,
+        "--report-every",
+        20,
+    )
     assert call("train", "--data-dir", "t.csv", *options, "--run-dir", "run")[::2] == (0, "")
     settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
     assert {name: settings[name] for name in Origin._fields} == {
@@ -202,8 +215,9 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     for number, _ in enumerate(train(config, dataset, open_backend(), run_dir=tmp_path / "run")):
         if number == 5:
             break
-    outcome = call("train", "--resume", tmp_path / "run", "--label", "x0")
-    assert_one_line(outcome, 2, "--label: a resumed run keeps its settings")
+    for option, value in (("--label", "x0"), ("--no-stratify", None)):
+        outcome = call("train", "--resume", tmp_path / "run", option, *([value] if value else []))
+        assert_one_line(outcome, 2, f"{option.replace('no-', '')}: a resumed run keeps its settings")
     assert call("train", "--resume", tmp_path / "run")[::2] == (0, "")
     *_, report = train(config, dataset, open_backend())
     assert figures(tmp_path / "run") == {name: getattr(report, name) for name in figures(tmp_path / "run")}
@@ -236,13 +250,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def held_out(labels: np.ndarray) -> np.ndarray:
+    """The rows that a test fraction of 0.3 selects: in the order of a shuffle, the first 9 of each class of 30."""
+    order = np.random.RandomState(0).permutation(90)
+    return order[[(labels[order[:i]] == labels[row]).sum() < 9 for i, row in enumerate(order)]]
+
+
 def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
 def test_predictions_of_a_table_are_those_of_the_evaluation(runs: Path, tmp_path: Path, backend: Backend) -> None:
     """The rows of the test set, with the columns in another order, and others between them."""
-    order = np.random.RandomState(0).permutation(90)[:27]
+    order = held_out(LABELS)
     columns = {"id": [f"n{i}" for i in order], **{f"x{i}": TABLE[order, i].tolist() for i in (2, 0, 3, 1)}}
     path = tmp_path / "test.csv"
     with path.open("w", newline="") as file:
@@ -283,7 +303,7 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: s
     run = runs / f"run-{name}"
     found = rows_of(call("predict", run, *(runs / name / each for each in NAMES), "--csv").out)
     assert [Path(row["picture"]).parent.name for row in found] == sorted(NAMES[LABELS])
-    order = np.random.RandomState(0).permutation(90)[:27]
+    order = held_out(np.sort(LABELS))
     right = np.mean([found[i]["class"] == Path(found[i]["picture"]).parent.name for i in order])
     assert right == pytest.approx(evaluate_run(run, data=dataset).result.accuracy)
     assert call("predict", run, runs / name / "ant", "--show").code == 0
@@ -330,10 +350,64 @@ def test_other_data_must_have_the_same_columns_and_classes(runs: Path, tmp_path:
     run = runs / "run-table.csv"
     same = write_csv(tmp_path / "same.csv", TABLE + 0.1, NAMES[LABELS])
     assert call("evaluate", run, "--data-dir", same).code == 0
-    turned = write_csv(tmp_path / "turned.csv", TABLE[:, ::-1], NAMES[LABELS], ["x3", "x2", "x1", "x0"])
-    assert_one_line(call("evaluate", run, "--data-dir", turned), 2, "the run's network has the feature_names ('x0',")
-    dogs = write_csv(tmp_path / "dogs.csv", TABLE, np.array(["ant", "bee", "dog"])[LABELS])
-    assert_one_line(call("evaluate", run, "--data-dir", dogs), 2, "the run's network has the class_names ('ant',")
+    turned = write_csv(tmp_path / "turned.csv", TABLE[:, ::-1] + 0.1, NAMES[LABELS], ["x3", "x2", "x1", "x0"])
+    assert call("evaluate", run, "--data-dir", turned).out == call("evaluate", run, "--data-dir", same).out
+    others = write_csv(tmp_path / "others.csv", TABLE + 0.1, NAMES[LABELS], ["x0", "x1", "x2", "y"])
+    assert_one_line(call("evaluate", run, "--data-dir", others), 2, "others.csv': has no column 'x3'")
+    dogs = write_csv(tmp_path / "dogs.csv", TABLE + 0.1, np.array(["ant", "bee", "dog"])[LABELS])
+    fault = "column 'kind': row 2 is 'dog', none of the network's classes: 'ant', 'bee', 'cat'"
+    assert_one_line(call("evaluate", run, "--data-dir", dogs), 2, fault)
+    fault = f"error: {str(runs / 'grey')!r} is no table, so it has no column 'kind'; give data like the run's own"
+    assert_one_line(call("evaluate", run, "--data-dir", runs / "grey"), 2, fault)
+    fault = f"error: {str(same)!r} needs the name of the column with the labels: 'x0'"
+    assert_one_line(call("evaluate", runs / "run-grey", "--data-dir", same), 2, fault)
+
+
+def test_all_samples_of_other_data_are_used(runs: Path, tmp_path: Path) -> None:
+    """Unless they have a test set; of the run's own data elsewhere the samples trained on are left out."""
+    run, model = runs / "run-table.csv", load_run(runs / "run-table.csv")
+
+    def shown(path: Path) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return call("evaluate", run, "--data-dir", path).out.partition(",")[0]
+
+    for count in (90, 4, 1):  # one row is of one class, which is no data to train on
+        features, names = TABLE[:count] + 0.5, NAMES[LABELS[:count]]
+        path = write_csv(tmp_path / "other.csv", features, names)
+        right = np.mean(model.predict(features) == names)
+        assert shown(path) == f"{100 * right:.2f} % of {count} test samples right"
+    write_csv(tmp_path / "parts" / "train.csv", TABLE + 1, NAMES[LABELS])
+    write_csv(tmp_path / "parts" / "test.csv", TABLE[:7], NAMES[LABELS[:7]])
+    right = np.mean(model.predict(TABLE[:7]) == NAMES[LABELS[:7]])
+    assert shown(tmp_path / "parts") == f"{100 * right:.2f} % of 7 test samples right"
+    write_pictures(tmp_path / "pictures", IMAGES[LABELS == 1], ["bee"] * 30)
+    right = np.mean(load_run(runs / "run-grey").predict(IMAGES[LABELS == 1]) == "bee")
+    found = call("evaluate", runs / "run-grey", "--data-dir", tmp_path / "pictures").out
+    assert found.startswith(f"{100 * right:.2f} % of 30 test images right")
+    fewer = write_npz(tmp_path / "fewer.npz", TABLE, LABELS)
+    assert_one_line(
+        call("evaluate", runs / "run-table.csv", "--data-dir", fewer), 2, "so it has no column 'kind'; give"
+    )
+    smaller = write_pictures(tmp_path / "smaller", IMAGES[:, :4], NAMES[LABELS])
+    fault = "the run's network takes images of 5 x 6, but the data"
+    assert_one_line(call("evaluate", runs / "run-grey", "--data-dir", smaller), 2, fault)
+    moved = write_csv(tmp_path / "moved.csv", TABLE, NAMES[LABELS])
+    assert shown(moved) == shown(runs / "table.csv") == call("evaluate", run).out.partition(",")[0]
+    assert "of 27 test samples" in shown(moved)
+
+
+def test_numbers_of_other_data_are_in_the_units_of_the_model(runs: Path, tmp_path: Path) -> None:
+    """Also where these have another mean and deviation."""
+    run, y = runs / "run-numbers.csv", TABLE[:, 3] * 20 + 7
+    path = write_csv(tmp_path / "other.csv", TABLE[:, :3], y)
+    predicted = load_run(run).predict(TABLE[:, :3])
+    total = ((y - y.mean()) ** 2).sum()
+    dataset = Dataset.from_arrays(TABLE[:9, :3], y[:9], (TABLE[:, :3], y), standardize=False)
+    for data in (path, dataset):
+        result = evaluate_run(run, data=data).result
+        assert (result.samples, result.rmse) == (90, pytest.approx(np.mean((y - predicted) ** 2) ** 0.5))
+        assert result.r2 == pytest.approx(1 - ((y - predicted) ** 2).sum() / total)
 
 
 # What is refused.
@@ -368,7 +442,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("path", "options", "fault"),
     [
         ("nan.csv", ["--label", "kind"], "'nan.csv': line 5, column 'x2': there is no value, but 'nan'; fill it in"),
-        ("one-class.csv", ["--label", "kind"], "'one-class.csv': y: all 72 rows are of the class 'ant'; give at least"),
+        (
+            "one-class.csv",
+            ["--label", "kind"],
+            "'one-class.csv': column 'kind': all 72 rows are of the class 'ant'; give at least two",
+        ),
         (
             "good.csv",
             [],
@@ -394,7 +472,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "--picture-size: 'good.csv' has no pictures; leave",
         ),
         ("good.csv", ["--label", "kind", "--task", "class"], "--task: 'class' is not valid; it must be one of classes"),
-        ("good.csv", ["--label", "kind", "--task", "regression"], "'good.csv': y: its dtype is <U3; give integers or"),
+        ("good.csv", ["--label", "kind", "--task", "regression"], "'good.csv': column 'kind': its dtype is <U3; give"),
         ("good.npz", ["--label", "kind"], "--label: 'good.npz' is no table, so it has no column 'kind'; leave it out"),
         ("arrays", ["--label", "kind"], "--label: 'arrays' is no table, so it has no column 'kind'; leave it out"),
         ("arrays/X.npy", [], "'arrays/X.npy': is one array; give a folder with X.npy and y.npy, or a .npz archive"),
@@ -423,6 +501,7 @@ def test_faults(files: Path, monkeypatch: pytest.MonkeyPatch, path: str | None, 
 @pytest.mark.parametrize("name", Origin._fields)
 @pytest.mark.parametrize("value", [[], "", -1, True, 1j, float("nan")])
 def test_settings_in_a_file_are_checked(tmp_path: Path, name: str, value: Any) -> None:
+    value = 1 if value is True and name in ("stratify", "scale_targets") else value
     with pytest.raises(MlpXpError, match=f"^{name}: "):
         Settings(**{name: value})
     with pytest.raises(MlpXpError, match=f"^{name}: "):

@@ -86,9 +86,9 @@ def test_curves_end_with_the_closing_report(tmp_path: Path) -> None:
     rest = {"loss": 1.0, "seconds": 1.0, "samples_per_second": 100.0}
     first, last = ({**record, **rest} for record in records(2, 1.0))
     (tmp_path / run_folder.METRICS).write_text(json.dumps(first) + "\n")
-    assert read_curves(tmp_path) == (tmp_path.name, [first], 300, "classes")
+    assert read_curves(tmp_path) == (tmp_path.name, [first], 300, "classes", False)
     (tmp_path / run_folder.RESULT).write_text(json.dumps(last))
-    assert read_curves(tmp_path) == (tmp_path.name, [first, last], 300, "classes")
+    assert read_curves(tmp_path) == (tmp_path.name, [first, last], 300, "classes", False)
     (tmp_path / run_folder.RESULT).write_text("{")
     with pytest.raises(run_folder.RunError, match=r"result\.json': is damaged"):
         read_curves(tmp_path)

@@ -118,7 +118,7 @@ def test_a_wrong_field_is_named_with_where_it_is(record, message):
 
 
 def test_recipes_are_valid_and_the_first_is_the_notebooks():
-    assert [*RECIPES] == ["notebook", "standard", "small"]
+    assert [*RECIPES] == ["notebook", "standard", "small", "own"]
     assert RECIPES["notebook"] == Settings()
     for recipe in RECIPES.values():
         assert unflatten(json.loads(json.dumps(flatten(recipe))), "here") == recipe

@@ -26,7 +26,8 @@ X = RANDOM.normal(size=(200, 4))
 NUMBERS = np.stack([2 * X[:, 0] - X[:, 1], X[:, 2] ** 2], axis=1)
 LABELS = np.stack([X[:, 0] > 0.3, NUMBERS[:, 0] > 0, RANDOM.random(200) > 0.9], axis=1).astype(int)
 NAMES = ["length", "width", "age", "mass"]
-OPTIONS = ("--epochs", 4, "--batch-size", 4, "--warm-up-steps", 0, "--learning-rate", 0.01, "--activation", "relu",
+OPTIONS = ("--recipe", "notebook", "--epochs", 4, "--batch-size", 4,
+           "--warm-up-steps", 0, "--learning-rate", 0.01, "--activation", "relu",
            "--init", "he", "--report-every", 50)  # fmt: skip
 HELD_OUT = np.random.RandomState(0).permutation(200)[:40]
 """The rows that --test-fraction selects."""
@@ -151,7 +152,7 @@ def test_predictions_of_a_label(place: Path) -> None:
 
 
 def test_predictions_of_several_labels_of_a_table(tmp_path: Path) -> None:
-    """A table has one column of labels; a library user gives more."""
+    """A model predicts from a table, whatever its labels came from."""
     backend, run = open_backend(), tmp_path / "run"
     dataset = Dataset.from_arrays(X, LABELS, class_names=["a", "b", "c d"], feature_names=NAMES)
     for _ in train(TrainConfig(epochs=2), dataset._replace(inputs="columns"), backend, run_dir=run):
@@ -232,18 +233,26 @@ def test_accuracy_of_each_label(count: int) -> None:
     assert ("the least accurate 40 of 60" in axes.get_title()) == (count == 60)
 
 
+NUMBERS_LOSS = "half squared error, standardised targets"
+
+
 def test_curves_of_runs_without_test_set(place: Path) -> None:
     """No curve is promised that is not there, and each axis says what it shows."""
     figure = plots.draw_curves([read_curves(place / "neither")])
     (losses,) = figure.axes
-    assert (losses.get_ylabel(), losses.get_xlabel()) == ("half squared error", "training samples seen")
+    assert (losses.get_ylabel(), losses.get_xlabel()) == (NUMBERS_LOSS, "training samples seen")
     assert [text.get_text() for text in losses.get_legend().get_texts()] == ["training, mean since the last report"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["neither (no test set)"]
     figure = plots.draw_curves([read_curves(place / "held-out")])
     losses, score = figure.axes
-    assert (losses.get_ylabel(), score.get_ylabel()) == ("half squared error", "held-out R²")
-    assert len(losses.get_legend().get_texts()) == 1
+    assert (losses.get_ylabel(), score.get_ylabel()) == (NUMBERS_LOSS, "held-out R²")
+    kinds = [text.get_text() for text in losses.get_legend().get_texts()]
+    assert kinds == ["training, mean since the last report", "held out"]
+    held_out = [each["validation_loss"] for each in metrics(place / "held-out") if "validation_loss" in each]
+    (curve,) = [line for line in losses.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
+    np.testing.assert_array_equal(curve.get_xydata(), np.stack([[150, 300, 450, 600], held_out], axis=1))
     record = json.loads((place / "held-out" / "result.json").read_text())
+    assert f"on 50 held-out samples, loss {record['validation_loss']:.4f}" in (place / "held-out.txt").read_text()
     wanted = f"held-out ({record['validation_r2']:.4f}, of epoch {record['kept_epoch']})"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [wanted]
     curve, circle = score.lines

@@ -29,6 +29,9 @@ def naming_option(option: str = "data_dir", run: Path | None = None) -> Iterator
             ) from error
         if error.setting == SETTING:
             error.setting = option
+        if error.setting == "data":  # the argument of the library's functions, which a command does not have
+            error.setting = None
+            error.text += "; or give files with the same features with --data-dir"
         raise
 
 

@@ -39,7 +39,8 @@ class Arguments:
     device: str | None = None
     """The device, in the library's notation, such as cuda:1."""
     data_dir: Path | None = None
-    """Other data, read as the run's own (label, test fraction), or the run's own data if they have moved."""
+    """Other data, read as the run's own: their test set, or else all samples; or the run's own data, if they have
+    moved, of which only the test part counts."""
     cache_dir: Path | None = None
     """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
 

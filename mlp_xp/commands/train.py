@@ -21,12 +21,13 @@ from mlp_xp.backend import Backend
 from mlp_xp.commands.command_line import as_argument, called, parse, silence_output
 from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
+from mlp_xp.data.datasets import is_own
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.dataset import UNNAMED, Dataset
+from mlp_xp.dataset import UNNAMED, Dataset, Origin
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import file_errors
 from mlp_xp.runs import checkpoints, recording, replacing, run_folder
-from mlp_xp.runs.settings import RECIPES, Settings, check_foreign, first_change, read_settings
+from mlp_xp.runs.settings import FREE_SETTINGS, RECIPES, Settings, check_foreign, first_change, read_settings
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.training import WARM_UP_EPOCH, Event
@@ -42,9 +43,20 @@ class Source:
     """The source of the settings that the command line does not give."""
 
     recipe: str | None = None
-    """Set of settings to start from: notebook (default), standard or small. All other options override it."""
+    """Set of settings to start from: notebook, standard, small, or own. By default own for --data-dir with your own
+    data, and else notebook. All other options override it."""
     config: Path | None = None
     """Start from the settings in this file instead, such as the config.json of a run."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What decides on the recipe."""
+
+    data_dir: Path | None = None
+    """The data."""
+    label: str | None = None
+    """Of a table."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +132,7 @@ def parse_arguments(held: contextlib.ExitStack) -> Arguments:
                 raise ConfigError(f"{option}: a resumed run stays in its own folder; leave {option} out")
         if arguments.backend != settings.backend and arguments.device == settings.device:
             arguments = replace(arguments, device=None)  # the saved device name belongs to another library
-        if change := first_change(settings, arguments.settings()):
+        if change := first_change(settings, arguments.settings(), FREE_SETTINGS):
             raise ConfigError(
                 f"a resumed run keeps its settings ({change.saved!r}, not {change.wanted!r}{change.reason}); leave the "
                 "option out, or start a new run with --config",
@@ -132,10 +144,14 @@ def parse_arguments(held: contextlib.ExitStack) -> Arguments:
 
 
 def settings_from(source: Source) -> Settings:
-    """Return the settings of a file, or else of a recipe. Raises MlpXpError."""
+    """Return the settings of a file, or else of a recipe, by default one for the data. Raises MlpXpError."""
     if source.config:
         return read_settings(source.config)
-    recipe = "notebook" if source.recipe is None else source.recipe
+    recipe = source.recipe
+    if recipe is None:
+        data: Data = parse(Data, some=True)
+        is_yours = data.data_dir is not None and is_own(data.data_dir, Origin(data.label))
+        recipe = "own" if is_yours else "notebook"
     check_choice("recipe", recipe, RECIPES)
     return RECIPES[recipe]
 
@@ -315,6 +331,11 @@ def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
     if arguments.data_dir and arguments.dataset != UNNAMED:
         check_choice("dataset", arguments.dataset, DATASETS)
     given = parse(Named, some=True).data_dir
+    if arguments.resume and run_folder.data_of(arguments) == UNNAMED:
+        raise run_folder.RunError(
+            f"{str(arguments.resume)!r}: the run's data were in memory; resume it in Python, with "
+            "train(..., run_dir=...) and the same data, or give them as files with --data-dir"
+        )
     with show_downloads(console) as progress:
         dataset = load_data(
             run_folder.data_of(arguments),

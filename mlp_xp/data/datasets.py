@@ -2,18 +2,19 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.arrays import guess_task
+from mlp_xp.arrays import check_lengths, guess_task, on_host, read_columns, read_features
 from mlp_xp.backend import Backend
 from mlp_xp.checks import DatasetError
 from mlp_xp.data.csv_files import CsvError, read_csv
 from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.idx import read_idx
-from mlp_xp.data.own import check_origin, has_word, is_table, read_own_data, visible_names
+from mlp_xp.data.own import LISTED, OwnData, check_origin, has_word, is_table, read_own_data, visible_names
 from mlp_xp.data.reading import fault, open_file
 from mlp_xp.data.registry import DATASETS, DIGITS
 from mlp_xp.dataset import Dataset, Origin
@@ -59,6 +60,8 @@ def load_dataset(
     split_seed: int = 0,
     picture_size: int | None = None,
     task: str | None = None,
+    stratify: bool = True,
+    scale_targets: bool = True,
 ) -> Dataset:
     """Load a data set by its name in DATASETS, or your own from a file or folder.
 
@@ -73,18 +76,18 @@ def load_dataset(
 
     Otherwise it is your own data, which `own.read_own_data` reads and `Dataset.from_arrays` makes a data set of: a
     table with a header, a .npz archive, or a folder of pictures, tables or .npy files. label: the column of a table
-    that has the labels; without it a folder of CSV files is taken for one like MNIST's. test_fraction: the share of
-    the samples, at least 0 (no test set) and below 1, that a shuffle with `split_seed` selects for testing, where the
-    files have no test set; classes are not balanced. picture_size: the side of a square to resize pictures to. task:
-    as for `Dataset.from_arrays`.
+    that has the labels, or several as in "a,b"; without it a folder of CSV files is taken for one like MNIST's.
+    test_fraction: the share of the samples, at least 0 (no test set) and below 1, that a shuffle with `split_seed`
+    selects for testing, where the files have no test set. picture_size: the side of a square to resize pictures to.
+    task, stratify, scale_targets: as for `Dataset.from_arrays`.
 
     A test set that is the training set is rejected: its accuracy would mean nothing. Raises DatasetError, or the error
     of a reader or a download, which name the file and the fault. If no data set is found, the error's `setting` is
     "name_or_folder".
     """
-    origin = Origin(label, test_fraction, split_seed, picture_size, task)
+    origin = Origin(label, test_fraction, split_seed, picture_size, task, stratify, scale_targets)
     check_origin(origin)
-    if _is_own(name_or_folder, origin):
+    if is_own(name_or_folder, origin):
         return _load_own(Path(name_or_folder), backend, origin)
     for name in ("label", "picture_size", "task"):
         if getattr(origin, name) is not None and (name_or_folder in DATASETS or Path(name_or_folder).exists()):
@@ -104,7 +107,7 @@ def load_dataset(
     return Dataset(train_images, train_labels, test_images, test_labels, files.class_names, name)
 
 
-def _is_own(name_or_folder: str | os.PathLike[str], origin: Origin) -> bool:
+def is_own(name_or_folder: str | os.PathLike[str], origin: Origin) -> bool:
     """Return whether a file or folder has your own data, not data like MNIST's, or none."""
     if isinstance(name_or_folder, str) and (name_or_folder in DATASETS or not name_or_folder):
         return False
@@ -124,7 +127,7 @@ def _load_own(path: Path, backend: Backend | None, origin: Origin) -> Dataset:
     data = read_own_data(path, label=origin.label, picture_size=origin.picture_size)
     test = data.test or origin.test_fraction or None
     task = origin.task or guess_task(data.train[1])
-    names = [origin.label] if origin.label and task != "classes" else data.class_names
+    names = data.label_names if data.label_names and task != "classes" else data.class_names
     try:
         dataset = Dataset.from_arrays(
             *data.train,
@@ -134,17 +137,92 @@ def _load_own(path: Path, backend: Backend | None, origin: Origin) -> Dataset:
             class_names=names,
             seed=origin.split_seed,
             feature_names=data.feature_names,
+            scale_targets=origin.scale_targets,
+            stratify=origin.stratify,
         )
     except DatasetError as error:
         if error.setting == "test" and data.test is None:
             error.setting = "test_fraction"
         if error.setting in ("test_fraction", "task"):
             raise
-        raise DatasetError(f"{str(path)!r}: {error}") from error
+        raise _of_file(error, path, data.label_names) from error
     train, test = dataset.train_images, dataset.test_images
     if test is not None and train.shape == test.shape and _equal(train, test, backend):
         raise DatasetError(f"{str(path)!r}: its test set is its training set: {NO_TEST}")
     return dataset._replace(name=str(path.absolute()), origin=origin, inputs=data.inputs)
+
+
+def load_to_evaluate(
+    path: str | os.PathLike[str],
+    backend: Backend,
+    origin: Origin,
+    *,
+    task: str,
+    class_names: Sequence[str],
+    feature_names: Sequence[str] = (),
+) -> Dataset:
+    """Load your own data to evaluate a trained network on: their test set, or all samples if they have none.
+
+    Both parts of the data set are these samples. origin: how to read them; there is no split. task, class_names: of the
+    network, whose classes need not all be there. feature_names: the columns of its tables, which may be in another
+    order and among others. Raises as `load_dataset` does.
+    """
+    place = Path(path)
+    features = feature_names or None
+    data = read_own_data(place, label=origin.label, picture_size=origin.picture_size, features=features, least=1)
+    try:
+        X, y = data.test or data.train
+        inputs, raw = read_features("X", X, backend), on_host("y", y, backend)
+        if task == "classes":
+            labels = _numbered(raw, data, class_names)
+        else:
+            labels = read_columns("y", raw, task=task, names=data.label_names)
+        check_lengths("X", inputs, labels)
+        if task != "classes" and labels.shape[1] != len(class_names):
+            raise DatasetError(f"y: it has {labels.shape[1]} columns, the network {len(class_names)} outputs")
+    except DatasetError as error:
+        raise _of_file(error, place, data.label_names) from error
+    part = inputs, backend.asarray(labels, backend.dtype if task == "regression" else None)
+    names = data.label_names if task != "classes" and data.label_names else tuple(class_names)
+    return Dataset(
+        *(*part, *part, names, str(place.absolute())),
+        task=task,
+        origin=origin,
+        inputs=data.inputs,
+        feature_names=data.feature_names or (),
+    )
+
+
+def _numbered(raw: np.ndarray, data: OwnData, class_names: Sequence[str]) -> np.ndarray:
+    """Return the number of each sample's class, int32 (n,), by its name. Raises DatasetError.
+
+    Where arrays have other names, as many whole numbers as there are classes are these classes in their order.
+    """
+    if raw.ndim != 1:
+        raise DatasetError(f"y: its shape is {raw.shape}; give the class of each sample, (n,)")
+    values, places = np.unique(raw, return_inverse=True)
+    names = [data.class_names[each] if data.class_names else _as_name(each) for each in values.tolist()]
+    numbers = {name: i for i, name in enumerate(class_names)}
+    unknown = [name for name in names if name not in numbers]
+    if unknown and data.inputs == "arrays" and raw.dtype.kind in "biu" and len(values) == len(class_names):
+        return places.astype(np.int32)
+    if unknown:
+        row = int(np.argmax(places == names.index(unknown[0])))
+        shown = ", ".join(f"{name!r:.60}" for name in class_names[:LISTED])
+        more = f" and {len(class_names) - LISTED} more" if len(class_names) > LISTED else ""
+        raise DatasetError(f"y: row {row} is {unknown[0]!r:.60}, none of the network's classes: {shown}{more}")
+    return np.array([numbers[name] for name in names], np.int32)[places]
+
+
+def _as_name(label: object) -> str:
+    return label.decode() if isinstance(label, bytes) else str(label)
+
+
+def _of_file(error: DatasetError, path: Path, label_names: Sequence[str]) -> DatasetError:
+    """Return an error about arrays as one about the file that they come from, with the names of its columns."""
+    named = f"column {label_names[0]!r:.60}" if len(label_names) == 1 else "labels"
+    text = re.sub("^y: ", f"{named}: ", str(error)) if label_names else str(error)
+    return DatasetError(f"{str(path)!r}: {text}")
 
 
 def find_file(folder: Path, part: str, content: str) -> Path:

@@ -34,6 +34,8 @@ class OwnData(NamedTuple):
     """The names of the classes 0, 1, ... of pictures; None where the labels themselves are names or numbers."""
     feature_names: tuple[str, ...] | None
     """The names of a table's columns."""
+    label_names: tuple[str, ...] = ()
+    """The names of its columns of labels."""
 
     @property
     def inputs(self) -> str:
@@ -43,7 +45,7 @@ class OwnData(NamedTuple):
 
 def check_origin(origin: Origin) -> None:
     """Raise DatasetError for a value of the wrong type or out of range, with the setting that it is of."""
-    label, fraction, seed, size, task = origin
+    label, fraction, seed, size, task, *choices = origin
     for name, valid, wanted in (
         ("label", label is None or (isinstance(label, str) and label), "the name of a column"),
         ("test_fraction", _is_number(fraction, Real) and 0 <= fraction < 1, "at least 0 and below 1"),
@@ -54,6 +56,7 @@ def check_origin(origin: Origin) -> None:
             f"a whole number from 1 to {LARGEST_SIDE}",
         ),
         ("task", task is None or task in TASKS, f"one of {', '.join(TASKS)}"),
+        *((name, type(each) is bool, "true or false") for name, each in zip(Origin._fields[5:], choices, strict=True)),
     ):
         if not valid:
             value = getattr(origin, name)
@@ -64,13 +67,22 @@ def _is_number(value: Any, kind: type) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def read_own_data(path: Path, *, label: str | None = None, picture_size: int | None = None) -> OwnData:
+def read_own_data(
+    path: Path,
+    *,
+    label: str | None = None,
+    picture_size: int | None = None,
+    features: Sequence[str] | None = None,
+    least: int = 2,
+) -> OwnData:
     """Read a file or folder.
 
     path: a table (see `tables.read_table`) or a .npz archive (`array_files.read_npz`); or a folder with two tables, one
     with the word `train` in its name and one with `test`; with .npy files (`array_files.read_npy_folder`); or with
-    pictures (`picture_folders.read_picture_folder`). label: the column of the labels of tables, which they need.
-    picture_size: the side of a square to resize pictures to.
+    pictures (`picture_folders.read_picture_folder`). label: the column of the labels of tables, which they need, or
+    several, see `read_table`.
+    picture_size: the side of a square to resize pictures to. features: the columns of a table, by default all others.
+    least: of the classes of pictures.
 
     Raises DatasetError with the setting "label" or "picture_size" if it is missing, or given where it means nothing,
     and what the readers raise.
@@ -86,7 +98,8 @@ def read_own_data(path: Path, *, label: str | None = None, picture_size: int | N
             arrays = read_npz(path) if names is None else read_npy_folder(path)
             return OwnData(arrays.train, arrays.test, None, None)
         case "pictures":
-            pictures = read_picture_folder(path, size=None if picture_size is None else (picture_size, picture_size))
+            size = None if picture_size is None else (picture_size, picture_size)
+            pictures = read_picture_folder(path, size=size, least=least)
             train, *tests = [(part.images, part.labels) for part in (pictures.train, pictures.test) if part]
             return OwnData(train, tests[0] if tests else None, pictures.class_names, None)
     files = [path] if names is None else [path / _find_table(path, names, part) for part in WORDS]
@@ -94,10 +107,10 @@ def read_own_data(path: Path, *, label: str | None = None, picture_size: int | N
         columns = column_names(files[0])
         shown = ", ".join(map(repr, columns[:LISTED])) + (" and more" if len(columns) > LISTED else "")
         raise DatasetError(f"{str(files[0])!r} needs the name of the column with the labels: {shown}", setting="label")
-    table = read_table(files[0], label)
+    table = read_table(files[0], label, features=features)
     held = read_table(files[1], label, features=table.feature_names) if len(files) > 1 else None
     test = held and (held.features, held.labels)
-    return OwnData((table.features, table.labels), test, None, table.feature_names)
+    return OwnData((table.features, table.labels), test, None, table.feature_names, table.label_names)
 
 
 def visible_names(folder: Path) -> list[str]:

@@ -46,7 +46,9 @@ class PictureParts(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def read_picture_folder(folder: str | os.PathLike[str], *, size: tuple[int, int] | None = None) -> PictureParts:
+def read_picture_folder(
+    folder: str | os.PathLike[str], *, size: tuple[int, int] | None = None, least: int = 2
+) -> PictureParts:
     """Read a folder with a subfolder of pictures for each class, or with `train` and `test` that each are like that.
 
     The classes are the names of the subfolders (of `train`), by number if all are whole numbers, else by name; pictures
@@ -56,15 +58,15 @@ def read_picture_folder(folder: str | os.PathLike[str], *, size: tuple[int, int]
 
     size: rows and columns, to which each picture is resized, whatever its shape. By default all pictures must have
     one size. A picture has at most LARGEST_IMAGE values and all together LARGEST_SET; memory use is at most twice what
-    is returned. Links are followed. Hidden files, Thumbs.db and desktop.ini are ignored. One DatasetWarning names other
-    files that are no pictures, and folders that are not used.
+    is returned. least: the number of classes that there must be. Links are followed. Hidden files, Thumbs.db and
+    desktop.ini are ignored. One DatasetWarning names other files that are no pictures, and folders that are not used.
 
     Raises PictureError, which names the picture or folder, and the fault.
     """
     folder = Path(folder)
     suffixes = picture_suffixes()
     parts, unused = _find_parts(folder)
-    class_names = _class_names(folder, [*parts["train"]])
+    class_names = _class_names(folder, [*parts["train"]], least)
     samples: dict[str, list[tuple[Path, int]]] = {}
     for part, classes in parts.items():
         samples[part] = []
@@ -124,8 +126,8 @@ def _list(folder: Path) -> list[Path]:
         raise PictureError(f"{str(folder)!r}: {fault(error)}; give a folder of pictures") from error
 
 
-def _class_names(folder: Path, names: list[str]) -> tuple[str, ...]:
-    if len(names) < 2:
+def _class_names(folder: Path, names: list[str], least: int) -> tuple[str, ...]:
+    if len(names) < least:
         some = f"only {names[0]!r}" if names else "none"
         raise PictureError(
             f"{str(folder)!r}: has {some} of the folders of pictures, one for each of two or more classes; add them"

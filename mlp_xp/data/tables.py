@@ -53,17 +53,20 @@ class Table(NamedTuple):
     features: Floats
     """float64 (n, features), finite; n and features are at least 1."""
     labels: npt.NDArray[Any] | None
-    """(n,): int64 or float64 if all labels are such numbers, else strings; None if no label was asked for."""
+    """(n,), or (n, columns) of several: int64 or float64 if all labels are such numbers, else strings, which several
+    columns do not have; None if no label was asked for."""
     feature_names: tuple[str, ...]
     """The names of the columns of features, in the order of the file."""
+    label_names: tuple[str, ...] = ()
+    """The names of the columns of labels."""
 
 
 class _Columns(NamedTuple):
     """The columns of a table."""
 
     names: list[str]
-    label: int | None
-    """The position of the label's column."""
+    labels: list[int]
+    """The positions of the labels' columns; none if no label was asked for."""
     features: list[int]
     """The positions of the features' columns."""
 
@@ -73,12 +76,14 @@ def read_table(
 ) -> Table:
     """Read a table with a header: CSV, gzipped or plain, or Parquet (detected by content, not by name).
 
-    label: the name of the column with the labels; None to read a table without labels. features: the names of the
+    label: the name of the column with the labels, or of several, with commas between them as in a line of CSV, if no
+    column has this name; None to read a table without labels. features: the names of the
     columns of features, in this order; other columns are ignored. By default all columns but the label. They hold
     finite numbers or booleans, which become 1 and 0. A CSV file is text in UTF-8 with commas between the
     columns and a point in decimals; fields may be quoted as in RFC 4180, and empty lines are skipped. Its labels are
     int64 if all are whole numbers of at most 18 digits, float64 if all are numbers, else strings; those of a Parquet
-    file have the type of its column, booleans as strings.
+    file have the type of its column, booleans as strings. Several columns hold numbers or booleans, and are int64 if
+    all of them are.
 
     A line has at most LONGEST_LINE characters, a file LARGEST_FILE, a label LONGEST_LABEL; for gzip streams see
     `reading.open_file`. A Parquet file has at most MODEST values, or EXPANSION times the number of its bytes.
@@ -130,14 +135,32 @@ def _columns(names: Sequence[str], label: str | None, features: Sequence[str] | 
                 f"has no column {_short(name)}{nearest(name, names)}, which the training data have; its columns are "
                 f"{_some(names)}"
             )
-    if label is not None and label not in names:
-        raise TableError(f"has no column {_short(label)}{nearest(label, names)}; choose one of {_some(names)}")
+    labels = [] if label is None else _label_names(label, names)
+    for name in labels:
+        if name not in names:
+            raise TableError(f"has no column {_short(name)}{nearest(name, names)}; choose one of {_some(names)}")
     places = {name: i for i, name in enumerate(names)}
-    chosen = [name for name in names if name != label] if features is None else features
-    columns = _Columns([*names], None if label is None else places[label], [places[name] for name in chosen])
+    chosen = [name for name in names if name not in labels] if features is None else features
+    columns = _Columns([*names], [places[name] for name in labels], [places[name] for name in chosen])
     if not columns.features:
-        raise TableError(f"{header}there is no column but the label's; give a table with features")
+        whose = "the label's" if len(labels) == 1 else "those of the labels"
+        raise TableError(f"{header}there is no column but {whose}; give a table with features")
     return columns
+
+
+def _label_names(label: str, names: Sequence[str]) -> list[str]:
+    """Return the names of the columns that a label means. Raises TableError for one that is there twice, or empty."""
+    if label in names or "," not in label:
+        return [label]
+    try:
+        parts = [part.strip() for part in next(csv.reader([label], strict=True, skipinitialspace=True))]
+    except (csv.Error, StopIteration):
+        return [label]
+    for part in parts:
+        if not part or parts.count(part) > 1:
+            fault = f"{_short(part)} is there twice" if part else "a name is empty"
+            raise TableError(f"the label {_short(label)} is no list of columns: {fault}; correct it")
+    return parts
 
 
 def _short(text: str) -> str:
@@ -177,7 +200,8 @@ def _read_csv(text: io.TextIOWrapper, label: str | None, features: Sequence[str]
     records = _records(csv.reader(_lines(text), strict=True, skipinitialspace=True))
     number, names = _header(records)
     columns = _columns(names, label, features, f"line {number}: ")
-    lines, values, labels = array("q"), bytearray(), _Labels()
+    lines, values = array("q"), bytearray()
+    labels = [_Labels(names[place]) for place in columns.labels]
     flags: list[int] | None = None
     while piece := [*itertools.islice(records, max(1, PIECE // len(names)))]:
         if flags is None:
@@ -185,15 +209,16 @@ def _read_csv(text: io.TextIOWrapper, label: str | None, features: Sequence[str]
             flags = [place for place, field in enumerate(first) if field.strip().lower() in FLAGS]
         lines.extend(line for line, _ in piece)
         values += _numbers(piece, columns, flags, first=not values).tobytes()
-        if columns.label is not None:
+        for place, column in zip(columns.labels, labels, strict=True):
             for line, record in piece:
-                labels.add(record[columns.label].strip(), line, columns)
+                column.add(record[place].strip(), line)
     if not lines:
         raise TableError(f"line {number}: there are no rows below the header; give a table with rows")
     return Table(
         np.frombuffer(values, np.float64).reshape(len(lines), -1),
-        None if columns.label is None else labels.array(lines, names[columns.label]),
+        _together([each.array(lines) for each in labels], [names[i] for i in columns.labels]),
         tuple(names[i] for i in columns.features),
+        tuple(names[i] for i in columns.labels),
     )
 
 
@@ -321,23 +346,23 @@ def _is_number(field: str) -> bool:
 
 
 class _Labels:
-    """The labels of a CSV file, as text. Equal ones are kept once."""
+    """A column of labels of a CSV file, as text. Equal ones are kept once."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.texts: list[str] = []
         self.known: dict[str, str] = {}
 
-    def add(self, text: str, line: int, columns: _Columns) -> None:
+    def add(self, text: str, line: int) -> None:
         if text not in self.known:
-            assert columns.label is not None
-            where = f"line {line}, column {_short(columns.names[columns.label])}: "
+            where = f"line {line}, column {_short(self.name)}: "
             if not text:
                 raise TableError(f"{where}there is no label; fill it in, or leave out the row")
             _check_label(text, where)
         self.texts.append(self.known.setdefault(text, text))
 
-    def array(self, lines: Sequence[int], name: str) -> npt.NDArray[Any]:
-        """Return the labels as `read_table` describes. lines: of each label, and name: of its column, for messages."""
+    def array(self, lines: Sequence[int]) -> npt.NDArray[Any]:
+        """Return the labels as `read_table` describes. lines: of each label, for messages."""
         if all(WHOLE.fullmatch(text) and len(text) <= 18 for text in self.known):
             return np.array([*map(int, self.texts)], np.int64)
         numbers = {text for text in self.known if _is_number(text)}
@@ -347,10 +372,26 @@ class _Labels:
         if missing:
             at = next(i for i, text in enumerate(self.texts) if text in missing)
             raise TableError(
-                f"line {lines[at]}, column {_short(name)}: {_short(self.texts[at])} is not a finite number that "
+                f"line {lines[at]}, column {_short(self.name)}: {_short(self.texts[at])} is not a finite number that "
                 "float64 can hold, as the other labels are; correct it, or leave out the row"
             )
         return np.array([*map(float, self.texts)], np.float64)
+
+
+def _together(columns: list[npt.NDArray[Any]], names: Sequence[str]) -> npt.NDArray[Any] | None:
+    """Return the columns of labels as one array: (n,) of one, (n, columns) of several. Raises TableError for text."""
+    if len(columns) < 2:
+        return columns[0] if columns else None
+    for i, (name, column) in enumerate(zip(names, columns, strict=True)):
+        if column.dtype.kind == "U":
+            flags = np.array([FLAGS.get(text.lower(), "") for text in column.tolist()])
+            if (wrong := flags == "").any():
+                raise TableError(
+                    f"column {_short(name)} is text, such as {_short(str(column[wrong][0]))}, where several columns of "
+                    "labels are numbers, or true and false; correct it, or give one column alone for classes"
+                )
+            columns[i] = flags.astype(np.int64)
+    return np.stack(columns, axis=1)
 
 
 def _is_exact(number: str) -> bool:
@@ -391,7 +432,8 @@ def _parquet(stream: io.BufferedIOBase, **options: Any) -> Iterator[Any]:
 def _read_parquet(stream: io.BufferedIOBase, length: int, label: str | None, features: Sequence[str] | None) -> Table:
     with _parquet(stream) as file:
         columns = _check_parquet(file, length, label, features)
-        texts = [] if label is None or not _is_string(file.schema_arrow.field(columns.label).type) else [label]
+        schema = file.schema_arrow
+        texts = [columns.names[place] for place in columns.labels if _is_string(schema.field(place).type)]
         # Else a short file could repeat a long label without limit.
         with _parquet(stream, metadata=file.metadata, read_dictionary=texts) as again:
             return _read_batches(again, columns)
@@ -416,22 +458,24 @@ def _check_parquet(file: Any, length: int, label: str | None, features: Sequence
 def _read_batches(file: Any, columns: _Columns) -> Table:
     import pyarrow as pa
 
-    values, labels, rows = bytearray(), [], 0
+    values, rows = bytearray(), 0
     wanted = [columns.names[i] for i in columns.features]
-    label = None if columns.label is None else columns.names[columns.label]
-    chosen = wanted if label is None else [*wanted, label]
+    names = [columns.names[i] for i in columns.labels]
+    labels: list[list[npt.NDArray[Any]]] = [[] for _ in names]
+    chosen = [*wanted, *names]
     for batch in file.iter_batches(batch_size=max(1, PIECE // len(columns.names)), columns=chosen):
         piece = np.empty((batch.num_rows, len(wanted)))
         for target, name in enumerate(wanted):
             piece[:, target] = _column(batch.column(name), name, rows + 1)
         values += piece.tobytes()
-        if label is not None:
-            labels.append(_parquet_labels(batch.column(label), label, rows + 1))
+        for name, pieces in zip(names, labels, strict=True):
+            pieces.append(_parquet_labels(batch.column(name), name, rows + 1))
         rows += batch.num_rows
     if rows != file.metadata.num_rows:
         raise pa.ArrowInvalid(f"its header promises {file.metadata.num_rows} rows, {rows} were found")
     features = np.frombuffer(values, np.float64).reshape(rows, -1)
-    return Table(features, np.concatenate(labels) if labels else None, tuple(wanted))
+    together = _together([np.concatenate(pieces) for pieces in labels], names)
+    return Table(features, together, tuple(wanted), tuple(names))
 
 
 def _is_string(kind: Any) -> bool:

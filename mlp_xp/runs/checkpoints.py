@@ -15,7 +15,7 @@ import numpy as np
 
 from mlp_xp.arrays import backend_of, read_inputs
 from mlp_xp.backend import DTYPES, Backend
-from mlp_xp.dataset import PREPARATIONS, Dataset, Preparation, described
+from mlp_xp.dataset import PREPARATIONS, TARGETS, Dataset, Preparation, described
 from mlp_xp.device import to_device
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import write_whole
@@ -26,7 +26,7 @@ from mlp_xp.network import Layer, Network
 from mlp_xp.regular import UnfitFileError, open_regular, read_fault
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, MODEL, preparation_of, read_config
+from mlp_xp.runs.run_folder import CHECKPOINT, CONFIG, MODEL, preparation_of, read_config, targets_of
 from mlp_xp.runs.settings import Settings, first_change, flatten, unflatten
 from mlp_xp.steps import State
 from mlp_xp.training import Best, Position, Tally
@@ -46,10 +46,14 @@ MODEL_FACTS: records.Schema = {
     "preparation": records.choice(PREPARATIONS),
     "inputs": records.choice(INPUTS),
     "feature_names": records.sequence(records.text(1 << 21), 0, 1 << 16),
+    "targets": records.choice(TARGETS),
 }
 # What the fitted arrays of a preparation are called, and what a model has that is older than these facts.
 FITTED = {"bytes": (), "standardize": ("shift", "scale"), "unchanged": ()}
-DEFAULTS = {"task": "classes", "preparation": "bytes", "inputs": "arrays", "feature_names": "[]"}
+FITTED_TARGETS = {"unchanged": (), "standardize": ("target_shift", "target_scale")}
+DEFAULTS = {
+    **{"task": "classes", "preparation": "bytes", "inputs": "arrays", "feature_names": "[]", "targets": "unchanged"},
+}
 
 
 class Model(NamedTuple):
@@ -70,6 +74,8 @@ class Model(NamedTuple):
     inputs: str = "arrays"
     feature_names: tuple[str, ...] = ()
     """As in the `Dataset` that it was trained on."""
+    targets: tuple[np.ndarray, ...] = ()
+    """Of a regression on standardised numbers: their mean and standard deviation, (outputs,) each, on the host."""
     source: str = MODEL
     """The file that it was read from."""
     sha256: str = ""
@@ -136,7 +142,15 @@ class Model(NamedTuple):
         Raises RunError if they are not finite: those of a network whose weights are finite but too large.
         """
         network, prepare = to_device(self.network, backend), self.prepare(backend)
-        outputs = predict(network, inputs, activation=self.activation, backend=backend, prepare=prepare, task=self.task)
+        outputs = predict(
+            network,
+            inputs,
+            activation=self.activation,
+            backend=backend,
+            prepare=prepare,
+            task=self.task,
+            targets=self.scaling(backend),
+        )
         self.check_outputs(bool(backend.to_numpy(backend.xp.all(backend.xp.isfinite(outputs)))))
         return outputs
 
@@ -152,6 +166,10 @@ class Model(NamedTuple):
         """Return the preparation of inputs, with its arrays on the backend's device."""
         fitted = tuple(backend.asarray(array, backend.dtype) for array in self.fitted)
         return Preparation(PREPARATIONS[self.preparation], fitted)
+
+    def scaling(self, backend: Backend) -> tuple[Array, ...]:
+        """Return `targets` on the backend's device."""
+        return tuple(backend.asarray(array, backend.dtype) for array in self.targets)
 
 
 def _network_tensors(prefix: str, network: Network, backend: Backend) -> dict[str, np.ndarray]:
@@ -260,10 +278,13 @@ def save_model(folder: Path, network: Network, settings: Settings, dataset: Data
         "preparation": preparation_of(dataset),
         "inputs": dataset.inputs,
         "feature_names": json.dumps(list(dataset.feature_names)),
+        "targets": targets_of(dataset),
     }
     tensors = _network_tensors("network", network, backend)
     names = FITTED[facts["preparation"]]
     tensors |= {name: backend.to_numpy(array) for name, array in zip(names, dataset.prepare.fitted, strict=True)}
+    names = FITTED_TARGETS[facts["targets"]]
+    tensors |= {name: backend.to_numpy(array) for name, array in zip(names, dataset.targets, strict=True)}
     write_tensors(folder / MODEL, tensors, facts)
 
 
@@ -323,6 +344,10 @@ def _read_model(path: Path, run: tuple[Settings, Mapping[str, Any]] | None = Non
     }
     fitted = FITTED[values["preparation"]]
     expected |= dict.fromkeys(fitted, (features,))
+    targets = FITTED_TARGETS[values["targets"]]
+    if targets and values["task"] != "regression":
+        raise RunError(f"{where}: is for {values['task']}, but has standardised numbers to predict; {REMEDY}")
+    expected |= dict.fromkeys(targets, (len(values["class_names"]),))
     _check_arrays(tensors, expected, values["dtype"], path)
     layers = (Layer(tensors[f"network.{i}.weights"], tensors[f"network.{i}.bias"]) for i in range(len(sizes) - 1))
     return Model(
@@ -336,6 +361,7 @@ def _read_model(path: Path, run: tuple[Settings, Mapping[str, Any]] | None = Non
         tuple(tensors[name] for name in fitted),
         values["inputs"],
         tuple(values["feature_names"]),
+        tuple(tensors[name] for name in targets),
         str(path),
         sha256,
     )
@@ -386,13 +412,14 @@ def evaluation_of(model: Model, dataset: Dataset, backend: Backend) -> Evaluatio
         backend=backend,
         prepare=model.prepare(backend),
         task=model.task,
+        targets=model.scaling(backend),
     )
     model.check_outputs(math.isfinite(result.loss))
     return result
 
 
 def check_classes(model: Model, dataset: Dataset) -> None:
-    """Raise RunError unless the model and the data set have the same task and the same number of classes.
+    """Raise RunError unless the model and the data set have the same task, inputs of one shape, and as many classes.
 
     Where both are tables, or both pictures, the names of their classes and columns must be the same too.
     """
@@ -405,6 +432,11 @@ def check_classes(model: Model, dataset: Dataset) -> None:
         raise RunError(
             f"the run's network has {len(model.class_names)} classes, but the data {dataset.name!r} have "
             f"{len(dataset.class_names)}; give the run's own data"
+        )
+    if (shape := tuple(dataset.train_images.shape[1:])) != model.image_shape:
+        raise RunError(
+            f"the run's network takes {described(model.image_shape)}, but the data {dataset.name!r} have "
+            f"{described(shape)}; give the run's own data"
         )
     if "arrays" in (model.inputs, dataset.inputs):  # whose classes and features may have no names of their own
         return
@@ -431,7 +463,7 @@ def save_checkpoint(folder: Path, position: Position, settings: Settings, backen
     record = {
         **{name: getattr(position, name) for name in NUMBERS},
         "tally": list(position.tally),
-        "best": [position.best.accuracy, position.best.epoch] if position.best else None,
+        "best": list(position.best[1:]) if position.best else None,
     }
     write_tensors(
         folder / CHECKPOINT, tensors, {"settings": json.dumps(flatten(settings)), "position": json.dumps(record)}

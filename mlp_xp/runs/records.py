@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.dataset import PREPARATIONS
+from mlp_xp.dataset import PREPARATIONS, TARGETS
 from mlp_xp.errors import MlpXpError
 from mlp_xp.losses import LOSSES
 from mlp_xp.regular import open_regular, read_fault, read_regular
@@ -100,7 +100,8 @@ def _is_tally(value: Any) -> bool:
 
 
 def _is_best(value: Any) -> bool:
-    return isinstance(value, list) and _each(value, number(high=1), whole())
+    kinds = number(high=1), whole(), either(NULL, number())
+    return isinstance(value, list) and any(_each(value, *kinds[:count]) for count in (2, 3))  # older ones have no loss
 
 
 def _each(values: list[Any], *kinds: Kind) -> bool:
@@ -126,6 +127,7 @@ CONFIG_FIELDS: Schema = {
         "class_names": CLASS_NAMES,
         "task": choice(LOSSES),
         "preparation": choice(PREPARATIONS),
+        "targets": choice(TARGETS),
         "data_crc32": text(8),
         "start_from_sha256": text(64),
         "segments": sequence(Kind("an object", lambda value: isinstance(value, dict)), 0, 1 << 16),
@@ -141,6 +143,7 @@ REPORT: Schema = {
     "train_loss": number(),
     "test_loss": optional(number()),
     "samples_per_second": number(0),
+    "validation_loss": optional(number()),
     "validation_accuracy": optional(number(0, 1)),
     "validation_r2": optional(number(high=1)),
     "label_accuracy": optional(number(0, 1)),
@@ -157,7 +160,7 @@ POSITION: Schema = {
     "seconds": number(0),
     "loss": number(),
     "tally": Kind("a list of a loss, a number of samples, and seconds", _is_tally),
-    "best": either(NULL, Kind("a list of an accuracy (or R²) and an epoch", _is_best)),
+    "best": either(NULL, Kind("a list of an accuracy (or R²), an epoch and a loss", _is_best)),
 }
 
 

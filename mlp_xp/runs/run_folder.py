@@ -169,6 +169,7 @@ def data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[s
         "class_names": list(dataset.class_names),
         "task": dataset.task,
         "preparation": preparation_of(dataset),
+        "targets": targets_of(dataset),
         "data_crc32": checksum(dataset, backend),
     }
 
@@ -179,6 +180,11 @@ def preparation_of(dataset: Dataset) -> str:
         if dataset.prepare.function is function:
             return name
     raise RunError("the data set has a prepare function of its own, which a run folder cannot store")
+
+
+def targets_of(dataset: Dataset) -> str:
+    """Return whether the network is trained on standardised numbers, as one of TARGETS."""
+    return "standardize" if dataset.targets else "unchanged"
 
 
 def checksum(dataset: Dataset, backend: Backend) -> str:
@@ -231,7 +237,7 @@ def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
 def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
     """Raise RunError if facts about the data differ from those that the run started with; the message names one."""
     _, record = read_config(folder)
-    record = {"task": "classes", "preparation": "bytes", **record}  # which older runs do not say
+    record = {"task": "classes", "preparation": "bytes", "targets": "unchanged", **record}  # which older runs lack
     for name, value in facts.items():
         if record.get(name) != value:
             raise RunError(

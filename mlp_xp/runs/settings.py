@@ -42,7 +42,8 @@ class Settings:
     """Your own data instead of a named data set: a table with a header (CSV, Parquet), a .npz archive, or a folder with
     pictures for each class, with two tables, .npy files, or IDX or CSV files like MNIST's."""
     label: str | None = None
-    """Column with the labels, where --data-dir has tables with a header."""
+    """Column with the labels, where --data-dir has tables with a header; or several, as in a,b: numbers to predict, or
+    labels that are 0 or 1 each."""
     test_fraction: float = 0.2
     """Share of the samples to test on, below 1, where --data-dir has no test set of its own. 0: no test."""
     split_seed: int = 0
@@ -50,8 +51,13 @@ class Settings:
     picture_size: int | None = None
     """Pixels on a side to resize the pictures in --data-dir to. By default they must have one size."""
     task: str | None = None
-    """classes, labels or regression. By default regression where the labels in --data-dir are numbers with fractions,
-    labels where there are several for each sample, and else classes."""
+    """classes, labels or regression. By default regression where the labels in --data-dir are numbers with a decimal
+    point, labels where there are several for each sample, and else classes."""
+    stratify: bool = True
+    """Select these samples of each class in proportion, where there are classes; at least one where it has two."""
+    scale_targets: bool = True
+    """For regression on --data-dir, train on numbers with mean 0 and standard deviation 1. Predictions and errors stay
+    in the units of the data, and only the loss is in units of the standard deviations."""
     start_from: str | None = None
     """Begin with the trained weights of this run, which needs the same hidden layers. If the classes are others, the
     output layer is drawn as for a new run. Inputs are prepared as the new data require."""
@@ -59,7 +65,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a value of the wrong type or out of range, or a name with invalid characters."""
-        for name, kind in (("test_fraction", float), ("split_seed", int)):
+        for name, kind in (("test_fraction", float), ("split_seed", int), ("stratify", bool), ("scale_targets", bool)):
             object.__setattr__(self, name, check_type(name, getattr(self, name), kind))
         try:
             check_origin(self.origin)
@@ -101,6 +107,10 @@ RECIPES = {
         train=replace(_MODERN, epochs=10, batch_size=128, hidden=(512, 256), learning_rate=0.05, weight_decay=1e-4),
     ),
     "small": Settings(dtype="float32", train=replace(_MODERN, epochs=8, batch_size=32, learning_rate=0.02)),
+    # For tables from some twenty rows on, with a schedule that lets a run be trained longer.
+    "own": Settings(
+        train=replace(_MODERN, epochs=30, batch_size=16, optimizer="adam", learning_rate=0.003, schedule="constant"),
+    ),
 }
 
 
@@ -112,6 +122,10 @@ def flatten(settings: Settings) -> dict[str, Any]:
 
 # Settings that may change when a run is resumed: they decide where it computes and reads, not what.
 FREE_SETTINGS = ("backend", "device", "data_dir", "start_from")
+# Settings that mean something for your own data alone; what they did there is compared by `run_folder.check_data`.
+OF_OWN_DATA = ("stratify", "scale_targets")
+# What the runs of versions before these settings did with your own data.
+OLDER = dict.fromkeys(OF_OWN_DATA, False)
 
 
 class Change(NamedTuple):
@@ -123,14 +137,16 @@ class Change(NamedTuple):
     reason: str = ""
 
 
-def first_change(saved: Settings, wanted: Settings) -> Change | None:
-    """Return the first setting that differs and must not, or None.
+def first_change(
+    saved: Settings, wanted: Settings, free: tuple[str, ...] = (*FREE_SETTINGS, *OF_OWN_DATA)
+) -> Change | None:
+    """Return the first setting that differs and must not, or None. free: those that may.
 
     The number of epochs may differ where no step depends on it: the run then becomes a longer or a shorter one.
     """
     before, now = (json.loads(json.dumps(flatten(each))) for each in (saved, wanted))
     for name in now:
-        if name in FREE_SETTINGS or before[name] == now[name]:
+        if name in free or before[name] == now[name]:
             continue
         if name == "epochs" and saved.train.schedule == "constant":
             continue
@@ -179,6 +195,8 @@ def parse_settings(
         raise records.RunError(f"{where}: its field 'settings' is not a JSON object; {advice}")
     if settings is not record:
         records.check_fields(record, records.CONFIG_FIELDS, where, advice)
+        if settings.get("data_dir"):
+            settings = OLDER | settings
     return unflatten(settings, where), record
 
 

@@ -1,12 +1,14 @@
 """The trained weights of another run, which a new run begins with."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
-from mlp_xp.network import Network
-from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.network import Layer, Network
+from mlp_xp.runs.checkpoints import Model, load_model
 from mlp_xp.runs.records import RunError, shortened
 from mlp_xp.training import layer_sizes
 
@@ -23,8 +25,9 @@ class Source(NamedTuple):
 def read_source(start_from: str | Path | None, config: TrainConfig, dataset: Dataset) -> Source:
     """Return the layers of another run for a run with this configuration and these data; none for None.
 
-    The output layer is not taken if the task or the names of its outputs differ. Raises RunError for what is no run
-    with a model, or one with other inputs, hidden layers or another activation.
+    The output layer is not taken if the task or the names of its outputs differ. Where the numbers to predict are
+    standardised otherwise than they were, it is changed so that the predictions of each feature vector stay. Raises
+    RunError for what is no run with a model, or one with other inputs, hidden layers or another activation.
     """
     if start_from is None:
         return Source()
@@ -47,4 +50,18 @@ def read_source(start_from: str | Path | None, config: TrainConfig, dataset: Dat
                 f"{shortened(ours)}; give it the same",
                 setting="start_from",
             )
-    return Source(model.network if same else model.network[:-1], model.sha256)
+    return Source(_with_units_of(model, dataset) if same else model.network[:-1], model.sha256)
+
+
+def _with_units_of(model: Model, dataset: Dataset) -> Network:
+    """Return a network whose outputs are standardised as those of a data set with the same names."""
+    *before, last = model.network
+    # The backend's arrays: `tolist` is not in the standard, and `float` of each number is.
+    ours: Any = [[float(each[i]) for i in range(len(dataset.class_names))] for each in dataset.targets] or [0.0, 1.0]
+    theirs: Any = [each.astype(np.float64) for each in model.targets] or [0.0, 1.0]
+    if np.array_equal(ours, np.array(theirs)):
+        return model.network
+    (mean, deviation), (old_mean, old_deviation) = map(np.asarray, ours), theirs
+    ratio = old_deviation / deviation
+    bias = last.bias * ratio + (old_mean - mean) / deviation
+    return (*before, Layer((last.weights * ratio).astype(last.weights.dtype), bias.astype(last.bias.dtype)))

@@ -24,7 +24,8 @@ def read_curves(folder: str | Path) -> plots.Curves:
         raise RunError(f"{str(folder / run_folder.CONFIG)!r}: is damaged: it has no field 'train_samples'; train again")
     closing = sweep_index.read_result(folder)
     reports = [*run_folder.read_metrics(folder), *([closing] if closing else [])]
-    return plots.Curves(folder.resolve().name, reports, record["train_samples"], record.get("task", "classes"))
+    task, standardised = record.get("task", "classes"), record.get("targets") == "standardize"
+    return plots.Curves(folder.resolve().name, reports, record["train_samples"], task, standardised)
 
 
 def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[plots.Curves]:

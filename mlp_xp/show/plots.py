@@ -37,6 +37,7 @@ SCORES = {
     "validation_r2": "held-out R²",
 }
 LOSS_NAMES = {"regression": "half squared error"}  # of other tasks: cross-entropy
+HELD_OUT = "validation_loss"
 LONGEST_NAME = 60  # characters that are drawn
 NAMES = {"matplotlib": ("Matplotlib", "matplotlib"), "PIL": ("Pillow", "pillow")}
 
@@ -57,6 +58,8 @@ class Curves(NamedTuple):
     samples: int
     """Training samples per epoch: a record is drawn at epoch * samples + sample."""
     task: str = "classes"
+    standardised: bool = False
+    """Whether the losses are of standardised numbers to predict."""
 
 
 def _import_figure() -> Any:
@@ -178,7 +181,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     losses, accuracy = panels[0], panels[-1]
     percents = not runs or any(run.task != "regression" for run in runs)
     labels, later, kinds_of_score, handles, kept_points = [], [], [], [], []
-    for i, (name, records, samples, task) in enumerate(runs):
+    for i, (name, records, samples, task, _) in enumerate(runs):
         name, last = _visible(name), records[-1] if records else {}
         kept = last.get("kept_epoch")
         if kept is not None and len(records) > 1:
@@ -206,6 +209,9 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
             trained.setdefault(at, record["train_loss"])
         losses.plot([*trained], [*trained.values()], linestyle="--", **look)
         handles += losses.plot(seen, [record.get("test_loss", np.nan) for record in records], **marked)
+        held_out = [(at, each["validation_loss"]) for at, each in zip(seen, records, strict=True) if HELD_OUT in each]
+        if held_out:
+            losses.plot(*zip(*held_out, strict=True), linestyle=":", **look)
         if has_score:
             accuracy.plot([at for at, _ in scored], share, label=name, **marked)
         shown = f"no {SCORES[kind] if has_score else 'test set'}" if seen else "no report yet"
@@ -217,7 +223,10 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
         later += [value for at, value in scored if at > 0]
     for at, value, circle in kept_points:
         accuracy.plot(at, value, **circle)
-    of_losses = {LOSS_NAMES.get(run.task, "cross-entropy loss (nats)") for run in runs}
+    of_losses = {
+        LOSS_NAMES.get(run.task, "cross-entropy loss (nats)") + run.standardised * ", standardised targets"
+        for run in runs
+    }
     losses.set(ylabel="loss" if len(of_losses) > 1 else "".join(of_losses), yscale="log")
     losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     losses.yaxis.set_major_formatter("{x:.3g}")
@@ -233,8 +242,11 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
         margin = 0.05 * (highest - lowest) + (0.5 if percents else 0.005)
         accuracy.set_ylim(lowest - margin, highest + margin)
     has_test = not any(run.records for run in runs) or any("test_loss" in each for run in runs for each in run.records)
-    kinds = [losses.plot([], [], color="#555555", linestyle=style)[0] for style in ("--", "-")[: 1 + has_test]]
-    losses.legend(kinds, ["training, mean since the last report", "test"][: 1 + has_test], frameon=False, fontsize=9)
+    has_held_out = any(HELD_OUT in each for run in runs for each in run.records)
+    styles = {"training, mean since the last report": "--"}
+    styles |= ({"test": "-"} if has_test else {}) | ({"held out": ":"} if has_held_out else {})
+    kinds = [losses.plot([], [], color="#555555", linestyle=style)[0] for style in styles.values()]
+    losses.legend(kinds, [*styles], frameon=False, fontsize=9)
     legend = figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -125,7 +125,7 @@ def _stacked(curves: Sequence[Curves], name: str) -> tuple[np.ndarray, np.ndarra
     samples is of the best network, not of the last.
     """
     tables = []
-    for _, records, samples, _ in curves:
+    for _, records, samples, *_ in curves:
         table: dict[int, float] = {}
         for record in records:
             if name in record:

@@ -88,12 +88,13 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     held_out = f" ({thousands(config.validation)} held out)" if config.validation else ""
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
+    targets = ", targets standardised" if dataset.targets else ""
     start_from = f"\nweights  taken from {printable(settings.start_from)}" if settings.start_from else ""
     return (
         f"network  {'-'.join(map(str, sizes))}, {config.activation}, {parameters} parameters, {settings.dtype}\n"
         f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n"
         f"data     {printable(settings.data_dir or settings.dataset)}: {thousands(train)} training{held_out} and "
-        f"{thousands(test) if test else 'no'} test {described(shape)}\n"
+        f"{thousands(test) if test else 'no'} test {described(shape)}{targets}\n"
         f"training {epochs}, batches of {config.batch_size}, {config.optimizer} "
         f"{config.learning_rate:g} {config.schedule}, {config.update_order}{warm_up}{start_from}"
     )
@@ -147,10 +148,12 @@ def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset)
     """Describe in one line which network validation selected."""
     early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
     held_out = f"{thousands(config.validation)} held-out {described(dataset.train_images.shape[1:]).split()[0]}"
+    loss = "" if best.loss is None else f", loss {best.loss:.4f}"
     if dataset.task == "regression":
-        return f"kept the network of epoch {best.epoch}: R² {best.accuracy:.4f} on {held_out}{early}"
+        return f"kept the network of epoch {best.epoch}: R² {best.accuracy:.4f} on {held_out}{loss}{early}"
     labels = " in all labels" if dataset.task == "labels" else ""
-    return f"kept the network of epoch {best.epoch}: {100 * best.accuracy:.2f} % of {held_out} right{labels}{early}"
+    share = f"{100 * best.accuracy:.2f} % of {held_out} right{labels}"
+    return f"kept the network of epoch {best.epoch}: {share}{loss}{early}"
 
 
 class _Speed(ProgressColumn):
