@@ -138,7 +138,7 @@ def test_real_programs_are_timed_and_agree(folder: Path) -> None:  # noqa: F811
             assert 0 < short < long
         assert report.agrees(since_ready[name], records[0])
     reference = since_ready["notebook"]["loss"]
-    assert records[0]["reference_loss"] == {"notebook": reference}
+    assert (records[0]["reference"], records[0]["reference_loss"]) == ("notebook", reference)
     assert not report.agrees(since_ready["mlp_xp-numpy"] | {"loss": reference * (1 + 1e-6)}, records[0])
     assert "no_such_module" in records[0]["results"][2]["unavailable"]
     assert len(records[0]["results"]) == 3
@@ -172,25 +172,27 @@ def test_time_to_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append((name, seed, workload.settings["epochs"], cache))
         try:
             if workload.settings["epochs"] == 1:
-                yield from [(1.0, {"ready": True}), (2.0, {"end": True, "loss": 0.5})]
+                assert workload.settings["dtype"] == "float64"
+                loss = 0.5 + (name == "scikit-learn") * 1e-6
+                yield from [(1.0, {"ready": True}), (2.0, {"end": True, "loss": loss})]
                 return
             slow = 2.0 if name == "pytorch" else 1.0
             for seconds, event in USUAL[:-3] if name == "keras-jax" else USUAL:
-                wrong = {"loss": 0.6} if name == "scikit-learn" and "loss" in event else {}
-                yield seconds * slow, event | wrong
+                yield seconds * slow, event
         finally:
             ended.append(name)
 
     monkeypatch.setattr(whole, "run", run)
-    records = whole.measure_whole(ACCURACY, ACCURACY.programs, rounds=99)
+    names = [*ACCURACY.programs, "my_lib:xp"]
+    records = whole.measure_whole(ACCURACY, names, rounds=99)
     rounds = ACCURACY.rounds + 1
-    names = list(ACCURACY.programs)
-    # Interleaved, with a seed for each round, and then the two references.
-    assert [name for name, *_ in asked] == names * rounds + ["mlp_xp-numpy"] * 2
-    assert [seed for _, seed, *_ in asked] == [i for i in range(rounds) for _ in names] + [0, 0]
+    # Interleaved, with a seed for each round, and then the checks.
+    assert [name for name, *_ in asked] == names * rounds + names[:-1]
+    assert [seed for _, seed, *_ in asked] == [i for i in range(rounds) for _ in names] + [0] * len(names[:-1])
     assert len(ended) == len(asked), "each process is ended"
     # Only the warm cache is kept from round to round.
-    caches = {each: {cache for name, *_, cache in asked if name == each} for each in ("mlp_xp-jax", WARM)}
+    timed = asked[: rounds * len(names)]
+    caches = {each: {cache for name, *_, cache in timed if name == each} for each in ("mlp_xp-jax", WARM)}
     assert (len(caches["mlp_xp-jax"]), len(caches[WARM])) == (rounds, 1)
 
     to_97, to_98 = (report.measured(record) for record in records)
@@ -201,6 +203,7 @@ def test_time_to_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(to_97) - set(to_98) == {"keras-jax"}
     wrong = {name for record in records for name, x in report.measured(record).items() if not report.agrees(x, record)}
     assert wrong == {"scikit-learn"}
+    assert to_97["my_lib:xp"]["loss"] is None
 
     record = {**measure.circumstances(threads=1, rounds=5), "workloads": records}
     console = Console(width=80, record=True, file=io.StringIO())
@@ -210,6 +213,7 @@ def test_time_to_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "…" not in shown
     assert "not run: Keras on JAX: reached 97.00% in 15 epochs, not 98%" in shown
     assert "median of 5 rounds, a new process in each" in shown
+    assert "≠ scikit-learn: loss 0.500001 is not the mlp_xp, NumPy reference's 0.5" in shown
     headings, (row, *_) = report.table_of(records[0])
     assert ["".join(lines) for lines in headings] == [
         *("contestant", "times", "÷ Py-Torch", "÷Keras", "÷ sci-kit", "starts", "epochs", "loss")

@@ -5,7 +5,7 @@ line of JSON:
 
     {"ready": true}                                    the data are loaded and the model is built
     {"epochs": 3, "accuracy": 0.97, "loss": 0.08}      after an epoch: accuracy and loss on the test set
-    {"end": true, "epochs": 40, "loss": 0.01}          the program is done
+    {"end": true, "epochs": 40, "loss": 0.01}          the program is done; perhaps with these
 
 All programs of a workload begin with the same weights and see the same samples in the same order. This file imports
 NumPy and nothing of the package, so that no other library waits for it.
@@ -213,8 +213,11 @@ def main() -> None:
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     name, arguments, job = json.loads(sys.argv[1])
+    event: Event = {}
     for event in PROGRAMS[name](job, **arguments):
         print(json.dumps(event), file=events, flush=True)
+    if not event.get("end"):
+        print(json.dumps({"end": True}), file=events, flush=True)
 
 
 if __name__ == "__main__":

@@ -140,15 +140,15 @@ def tolerance(dtype: str) -> float:
 
 def expected_loss(result: Record, workload: Record) -> float | None:
     """Return the loss of the reference for a contestant; None if there is none."""
-    reference = result.get("reference") or contestant_of(result["contestant"]).order
-    loss: float | None = workload["reference_loss"].get(reference)
+    losses = workload["reference_loss"]
+    loss: float | None = losses if is_whole(workload) else losses[contestant_of(result["contestant"]).order]
     return loss
 
 
 def agrees(result: Record, workload: Record) -> bool:
     """Return whether the loss is that of the reference, within rounding or the workload's own tolerance."""
     expected = expected_loss(result, workload)
-    if expected is None:
+    if expected is None or result["loss"] is None:
         return True
     allowed = workload.get("loss_tolerance") or tolerance(workload["dtype"]) * abs(expected)
     return bool(abs(result["loss"] - expected) <= allowed)
@@ -191,7 +191,8 @@ def table_of(workload: Record) -> tuple[list[tuple[str, str]], list[list[str]]]:
             cells += [f"{median(result['epochs'][1:]):g}" if "epochs" in result else "–"]
         elif not is_whole(workload):
             cells += [f"{compile_seconds(result):.1f}", f"{result['peak_bytes'] / 1e6:.0f}"]
-        table.append([*cells, f"{result['loss']:.4f}" + ("" if agrees(result, workload) else " ≠")])
+        loss = "–" if result["loss"] is None else f"{result['loss']:.4f}"
+        table.append([*cells, loss + ("" if agrees(result, workload) else " ≠")])
     return headings, table
 
 
@@ -205,19 +206,22 @@ def digits(number: float, significant: int) -> str:
 def notes(workload: Record) -> list[str]:
     """Return the notes below a table: the reference losses, who differs from them, and who did not run and why."""
     results = measured(workload)
-    losses = ", ".join(f"{order} {loss:.4f}" for order, loss in workload["reference_loss"].items())
     lines = []
     if is_whole(workload):
         lines += [f"median of {workload['rounds']} rounds, a new process in each"]
-        lines += [f"loss, the same for all; expected: {losses}"] if losses else []
+        reference = workload["reference"]
+        if workload["reference_loss"] is not None:
+            when = ", after one epoch in float64, not timed" if workload["checked"] else ""
+            lines += [f"loss{when}; expected: that of {contestant_of(reference).title}"]
     else:
         steps = max((len(x.get("round_seconds", ())) for x in workload["results"]), default=0) * int(workload["steps"])
+        losses = ", ".join(f"{order} {loss:.4f}" for order, loss in workload["reference_loss"].items())
         lines += [f"loss after {steps} steps, on the first test images; expected: {losses}"]
     for name, result in results.items():
         if not agrees(result, workload):
+            whose = contestant_of(workload["reference"]).title if is_whole(workload) else contestant_of(name).order
             lines.append(
-                f"≠ {contestant_of(name).title}: loss {result['loss']:.8g} is not the "
-                f"{result.get('reference') or contestant_of(name).order} reference's "
+                f"≠ {contestant_of(name).title}: loss {result['loss']:.8g} is not the {whose} reference's "
                 f"{expected_loss(result, workload):.8g}: it computes something else"
             )
     cores = {

@@ -23,6 +23,8 @@ from mlp_xp.data.datasets import MNIST_DIR
 from mlp_xp.data.downloads import CACHE_VARIABLE
 
 PYTHON = (sys.executable, "-m")
+Events = list[tuple[float, Event]]
+"""With the seconds since the start of the process."""
 
 
 class Figure(NamedTuple):
@@ -48,10 +50,12 @@ class Whole(NamedTuple):
     """The same for any array API namespace."""
     train: tuple[str, ...] = ()
     """Options of the command `train`."""
-    reference: str | None = None
-    """The contestant whose loss all others must have. None if `train` on NumPy has it after one epoch."""
+    reference: str = ""
+    """The contestant whose loss all others must have."""
     loss_tolerance: float | None = None
     """Largest absolute difference of the losses. None for rounding errors."""
+    check: dict[str, Any] | None = None
+    """Settings that replace others in a program of each contestant which is not timed, for the loss after an epoch."""
     rounds: int = 5
     """The largest number of rounds."""
     seeds: bool = False
@@ -105,6 +109,9 @@ WHOLE = {
         lambda name: TRAIN,
         # The recipe has ReLU, He's weights, and the momentum and update order that are usual.
         ("--recipe", "small", "--schedule", "constant", "--report-every", str(2**31 - 1)),
+        reference="mlp_xp-numpy",
+        # In float32, rounding moves some input of a ReLU across 0 after a few steps. From there on, the runs differ.
+        check={"dtype": "float64", "epochs": 1},
         seeds=True,
     ),
     "first-epoch": Whole(
@@ -174,7 +181,7 @@ def read_train(line: str, run_dir: Path) -> Event:
     return {}
 
 
-def time_of(figure: Figure, events: list[tuple[float, Event]]) -> Record | None:
+def time_of(figure: Figure, events: Events) -> Record | None:
     """Return the seconds of a figure, with the epochs that it took and the accuracy then; None if not reached."""
     start = next((seconds for seconds, event in events if event.get("ready")), 0.0) if figure.since == "ready" else 0.0
     for seconds, event in events:
@@ -197,72 +204,84 @@ def measure_whole(
     Contestants without a program for it are left out. The first round, which is not counted, fills the caches of the
     system, and the one of WARM.
     """
-    runs: dict[str, list[list[tuple[float, Event]]]] = {}
+    runs: dict[str, list[Events]] = {}
+    losses: dict[str, float] = {}
     faults: dict[str, str] = {}
     names = [name for name in names if name in workload.programs or is_foreign(name)]
     rounds = min(rounds, workload.rounds)
-    goals = [figure.goal for figure in workload.figures]
-    last = None if None in goals else max(goal for goal in goals if goal)
+    what = workload.figures[-1].name
     with tempfile.TemporaryDirectory() as place:
 
-        def one(name: str, round_number: int, settings: Whole = workload) -> list[tuple[float, Event]]:
-            cache = Path(place) / (name if name == WARM else f"{name}-{round_number}").replace("/", "_")
-            seed = round_number if workload.seeds else 0
-            found = []
-            with closing(run(name, settings, seed=seed, threads=threads, data_dir=data_dir, cache=cache)) as events:
-                for seconds, event in events:
-                    found.append((seconds, event))
-                    if last is not None and event.get("accuracy", 0.0) >= last and event.get("epochs", EPOCHS) >= 1:
-                        break
-            return found
+        def start(name: str, label: str, seed: int = 0, **others: Any) -> Generator[tuple[float, Event]]:
+            cache = Path(place) / label.replace("/", "_")
+            changed = workload._replace(settings={**workload.settings, **others})
+            return run(name, changed, seed=seed, threads=threads, data_dir=data_dir, cache=cache)
 
         for i in range(rounds + 1):
             for name in [each for each in names if each not in faults]:
-                say(f"{workload.figures[-1].name}: round {i} of {rounds}, {name}")
+                say(f"{what}: round {i} of {rounds}, {name}")
+                label = name if name == WARM else f"{name}-{i}"
                 try:
-                    runs.setdefault(name, []).append(one(name, i))
+                    with closing(start(name, label, i if workload.seeds else 0)) as events:
+                        runs.setdefault(name, []).append(until_done(workload, events))
                 except WorkerError as error:
                     faults[name] = str(error)
-        references: dict[str, float] = {}
-        if workload.reference is None:
-            say(f"{workload.figures[-1].name}: references")
-            after_one = one("mlp_xp-numpy", 0, workload._replace(settings={**workload.settings, "epochs": 1}))
-            references["an epoch"] = after_one[-1][1]["loss"]
-            references["an epoch and a step"] = loss_of(one("mlp_xp-numpy", 0))
-        elif workload.reference in runs and workload.reference not in faults:
-            references[workload.reference] = loss_of(runs[workload.reference][0])
+        if workload.check:
+            # Whether a foreign namespace computes the same is a question for the parity check.
+            for name in {workload.reference: None} | {each: None for each in names if each in workload.programs}:
+                if name not in faults:
+                    say(f"{what}: check, {name}")
+                    try:
+                        with closing(start(name, f"{name}-check", **workload.check)) as events:
+                            losses[name] = loss_of(events)
+                    except WorkerError as error:
+                        faults[name] = str(error)
+        else:
+            losses = {name: loss_of(found[0]) for name, found in runs.items() if name not in faults}
     records = []
     for figure in workload.figures:
-        results = []
+        results: list[Record] = []
         for name in names:
-            reference = workload.reference
-            if reference is None:
-                program, _ = workload.programs.get(name, TRAIN)
-                reference = "an epoch and a step" if program == "train" else "an epoch"
-            result = {"contestant": name, "unavailable": faults[name]} if name in faults else {}
-            results.append(result or result_of(name, figure, runs[name], reference))
+            if name in faults:
+                results.append({"contestant": name, "unavailable": faults[name]})
+            else:
+                result = result_of(name, figure, runs[name])
+                results.append(result | ({} if "unavailable" in result else {"loss": losses.get(name)}))
+        dtype = (workload.check or workload.settings)["dtype"]
         records.append(
             {
                 "name": figure.name,
                 "title": figure.title,
-                "dtype": workload.settings["dtype"],
+                "dtype": dtype,
                 "steps": 1,
                 "unit": "s",
                 "rounds": rounds,
-                "reference_loss": references,
+                "reference": workload.reference,
+                "reference_loss": losses.get(workload.reference),
                 "loss_tolerance": workload.loss_tolerance,
+                "checked": bool(workload.check),
                 "results": results,
             }
         )
     return records
 
 
-def loss_of(events: list[tuple[float, Event]]) -> float:
+def until_done(workload: Whole, events: Iterable[tuple[float, Event]]) -> Events:
+    """Return the events of a program up to the one at which all figures of the workload are known."""
+    found = []
+    for each in events:
+        found.append(each)
+        if all(time_of(figure, found) for figure in workload.figures):
+            break
+    return found
+
+
+def loss_of(events: Iterable[tuple[float, Event]]) -> float:
     """Return the loss after one epoch, or else at the end."""
     return float(next(event for _, event in events if event.get("epochs") == 1 or event.get("end"))["loss"])
 
 
-def result_of(name: str, figure: Figure, runs: list[list[tuple[float, Event]]], reference: str) -> Record:
+def result_of(name: str, figure: Figure, runs: list[Events]) -> Record:
     """Return a contestant's result for a figure. runs: the events of all rounds, the first one included."""
     times = [time_of(figure, events) for events in runs]
     if None in times:
@@ -270,18 +289,14 @@ def result_of(name: str, figure: Figure, runs: list[list[tuple[float, Event]]], 
         best = max((event.get("accuracy", 0.0) for _, event in events), default=0.0)
         return {"contestant": name, "unavailable": f"reached {best:.2%} in {EPOCHS} epochs, not {figure.goal:.0%}"}
     found = [each for each in times if each]
-    result = {
+    return {
         "contestant": name,
         "round_seconds": [each["seconds"] for each in found],
         "start_seconds": statistics.median(ready(events) for events in runs[1:]),
-        "loss": loss_of(runs[0]),
-        "reference": reference,
+        **({"epochs": [each["epochs"] for each in found]} if "epochs" in found[0] else {}),
     }
-    if "epochs" in found[0]:
-        result["epochs"] = [each.get("epochs", EPOCHS) for each in found]
-    return result
 
 
-def ready(events: list[tuple[float, Event]]) -> float:
+def ready(events: Events) -> float:
     """Return the seconds from the start of the process until all was loaded and built."""
     return next(seconds for seconds, event in events if event.get("ready"))
