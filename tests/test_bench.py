@@ -87,6 +87,12 @@ def test_contestant_computes_the_losses_of_its_update_order(name: str, workload:
         np.testing.assert_allclose(actual, wanted, rtol=rtol, atol=rtol)
 
 
+def test_names_are_unique() -> None:
+    names = [*CONTESTANTS, *contestants.VARIANTS, *contestants.REFERENCES]
+    assert len(set(names)) == len(names)
+    assert {contestants.contestant_of(name).order for name in names} == set(contestants.REFERENCES)
+
+
 def test_samples_one_by_one_are_those_of_the_batches(folder: Path) -> None:
     pytest.importorskip("jax")
     permutation = np.random.default_rng(4).permutation(SAMPLES)
@@ -219,13 +225,14 @@ def test_bar_is_met_or_missed() -> None:
 @pytest.mark.parametrize(
     ("times", "verdict", "shown"),
     [
-        # of ratios to rounds of 10, at most 0.9: a quarter of them may be anything
+        # of ratios to rounds of 10, at most 0.9: a quarter of them may be anything; the last is sure, but has no figure
         ([8, 8, 8, 8, 99], "met", "0.80"),
         ([10, 10, 10, 10, 1], "missed", "1.0"),
         ([9, 9, 9, 9, 9], "met", "0.90"),
         ([8, 8, 8, 10, 10], "too noisy", "0.80–1.0"),
         ([8, 8.5, 10, 10, 10], "too noisy", "0.85–1.0"),
         ([1, 1], "too few rounds", "0.10"),
+        ([4, 4, 5, 6, 6], "met", "0.40–0.60"),
     ],
 )
 def test_a_bar_is_judged_only_if_the_rounds_agree(times: list[float], verdict: str, shown: str) -> None:

@@ -29,7 +29,7 @@ from mlp_xp.plan import Chunk, chunk_lengths, cut
 from mlp_xp.training import check_finite, step_coefficients
 
 INPUTS, CLASSES = 784, 10
-LAYERWISE, SIMULTANEOUS = "layerwise", "simultaneous"
+LAYERWISE, SIMULTANEOUS, ONE_BY_ONE = "layerwise", "simultaneous", "one by one"
 
 
 class Workload(NamedTuple):
@@ -523,7 +523,7 @@ def import_or_unavailable(name: str) -> Any:
 
 
 class Contestant(NamedTuple):
-    """How to create a contestant, and its update order (one of `mlp_xp.config.UPDATE_ORDERS`)."""
+    """How to create a contestant, and its update order: a key of REFERENCES."""
 
     title: str
     order: str
@@ -556,7 +556,7 @@ CONTESTANTS = {
 }
 # Variants of mlp_xp, for comparisons with itself.
 VARIANTS = {
-    SINGLY: Contestant("mlp_xp, JAX, one by one", SINGLY, MlpXp, ("jax", "cpu", LAYERWISE, None, False, True)),
+    SINGLY: Contestant("mlp_xp, JAX, one by one", ONE_BY_ONE, MlpXp, ("jax", "cpu", LAYERWISE, None, False, True)),
     ONE_THREAD: Contestant("mlp_xp, NumPy, 1 thread", LAYERWISE, MlpXp, ("numpy", None, LAYERWISE), threads=1),
     # Differs from mlp_xp-jax in `whole`, which starts a process for each round.
     WARM: Contestant("mlp_xp, JAX, warm cache", LAYERWISE, MlpXp, ("jax", "cpu", LAYERWISE)),
@@ -569,7 +569,11 @@ VARIANTS = {
 REFERENCES = {
     order: Contestant(f"reference, {order}", order, MlpXp, ("numpy", None, order, "float64"))
     for order in (LAYERWISE, SIMULTANEOUS)
-} | {SINGLY: Contestant("reference", SINGLY, MlpXp, ("numpy", None, LAYERWISE, "float64", False, True))}
+} | {
+    ONE_BY_ONE: Contestant(
+        "reference, one by one", ONE_BY_ONE, MlpXp, ("numpy", None, LAYERWISE, "float64", False, True)
+    )
+}
 
 
 def is_foreign(name: str) -> bool:

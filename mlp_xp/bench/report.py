@@ -244,7 +244,7 @@ class Verdict(NamedTuple):
 
     what: str
     ratio: str
-    """As it is shown: the median of the rounds, or their quartiles if they are on both sides of the bar."""
+    """As it is shown: the median of the rounds, or their quartiles if far apart or on both sides of the bar."""
     most: float
     verdict: str
 
@@ -265,9 +265,10 @@ def verdicts(record: Record) -> list[Verdict]:
             else:
                 values = [mine["peak_bytes"] / theirs["peak_bytes"]]
                 verdict = MET if values[0] <= bar.most else MISSED
-            shown = "–".join(digits(each, 2) for each in quartiles(values))
+            wide = verdict == NOISY or is_noisy(values)
+            shown = "–".join(digits(each, 2) for each in (quartiles(values) if wide else [median(values)]))
             what = f"{bar.workload}: {kind}, {contestant_of(bar.contestant).title} ÷ {contestant_of(bar.other).title}"
-            found.append(Verdict(what, shown if verdict == NOISY else digits(median(values), 2), bar.most, verdict))
+            found.append(Verdict(what, shown, bar.most, verdict))
     return found
 
 
