@@ -81,7 +81,6 @@ def _fit(dtype: str) -> Whole:
         {
             "mlp_xp-numpy": estimator("numpy"),
             "mlp_xp-jax": estimator("jax"),
-            WARM: estimator("jax"),
             "scikit-learn": ("fit", {"module": "sklearn.neural_network"}),
         },
         estimator,
@@ -154,8 +153,9 @@ def run(
         else:
             job = {**settings, "seed": seed, "threads": threads, "data_dir": str(data_dir)}
             command = ["mlp_xp.bench.programs", json.dumps([program, arguments, job])]
-        # Of the user's own cache of compiled functions nothing is known.
-        variables = {CACHE_VARIABLE: str(cache), "JAX_COMPILATION_CACHE_DIR": None, "PYTHONUNBUFFERED": "1"}
+        # Of what the user's own cache of compiled functions holds, nothing is known.
+        variables = dict.fromkeys(("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"))
+        variables |= {CACHE_VARIABLE: str(cache), "PYTHONUNBUFFERED": "1"}
         with closing(Process([*PYTHON, *command], threads, variables)) as process:
             while True:
                 line = process.line()
