@@ -112,7 +112,7 @@ def without_extras(installed: Installed, version: str) -> None:
     run("mlp-xp evaluate a", "test images right", "precision")
     run("mlp-xp parity --backends array_api_compat:numpy --steps 50", "array_api_compat", "agrees")
     run(
-        "mlp-xp bench --quick --workloads one-float64 --rounds 1 --steps 5 --backends array_api_compat:numpy",
+        "mlp-xp bench --workloads one-float64 --rounds 1 --steps 5 --contestants notebook array_api_compat:numpy",
         *("notebook's loop", "array_api_compat"),
     )
     run("mlp-xp parity", "nothing to compare", "pip install jax", code=2)

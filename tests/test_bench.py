@@ -87,6 +87,28 @@ def test_contestant_computes_the_losses_of_its_update_order(name: str, workload:
         np.testing.assert_allclose(actual, wanted, rtol=rtol, atol=rtol)
 
 
+def test_names_are_unique() -> None:
+    names = [*CONTESTANTS, *contestants.VARIANTS, *contestants.REFERENCES]
+    assert len(set(names)) == len(names)
+    assert {contestants.contestant_of(name).order for name in names} == set(contestants.REFERENCES)
+
+
+def test_samples_one_by_one_are_those_of_the_batches(folder: Path) -> None:
+    pytest.importorskip("jax")
+    permutation = np.random.default_rng(4).permutation(SAMPLES)
+    networks = []
+    for name, workload in (
+        (contestants.SINGLY, BATCHES),
+        ("mlp_xp-numpy", SINGLE._replace(steps=STEPS * BATCHES.batch_size)),
+    ):
+        contestant = contestants.make_contestant(Job(name, workload, 1, str(folder)))
+        contestant.shuffle(permutation)
+        contestant.train(0, workload.steps)
+        networks.append([array for layer in contestant.network() for array in layer])
+    for one, other in zip(*networks, strict=True):
+        np.testing.assert_allclose(one, other, rtol=report.tolerance("float64"), atol=report.tolerance("float64"))
+
+
 def test_worker_answers_and_shuffles_anew_when_an_epoch_is_used_up(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,29 +206,86 @@ def planted(*results: dict) -> dict:
 def test_ratio_is_taken_within_rounds() -> None:
     # The first round is left out; the medians' ratio would be 3 / 2.
     mine, theirs = result("mlp_xp-jax", [100, 1, 3, 8]), result("notebook", [1, 2, 12, 2])
-    assert report.ratio(mine, theirs) == 0.5
+    assert report.ratios(mine, theirs) == [0.5, 0.25, 4]
+    assert report.figure([0.5, 0.5, 0.5, 0.5, 4], 2) == "0.50"
     assert report.compile_seconds(mine) == 97
     assert report.step_seconds(mine, planted(mine)) == 3 / STEPS
 
 
 def test_bar_is_met_or_missed() -> None:
-    slow = planted(result("mlp_xp-numpy", [1, 19, 19]), result("notebook", [1, 20, 20], peak_bytes=5 * 10**9))
-    found = report.verdicts({"workloads": [slow]})
+    slow = planted(result("mlp_xp-numpy", [1, 19, 19, 19]), result("notebook", [1, 20, 20, 20], peak_bytes=5 * 10**9))
+    found = report.verdicts({"threads": 1, "workloads": [slow]})
     assert found == [
-        ("one-float64: time, mlp_xp, NumPy ÷ notebook's loop", 0.95, 0.9),
-        ("one-float64: peak memory, mlp_xp, NumPy ÷ notebook's loop", 0.2, 0.25),
+        ("one-float64: time, mlp_xp, NumPy ÷ notebook's loop", "0.95", 0.9, "missed"),
+        ("one-float64: peak memory, mlp_xp, NumPy ÷ notebook's loop", "0.20", 0.25, "met"),
     ]
+    assert report.verdicts({"threads": None, "workloads": [slow]}) == []  # the bars are for one thread
+
+
+@pytest.mark.parametrize(
+    ("times", "verdict", "shown"),
+    [
+        # of ratios to rounds of 10, at most 0.9: a quarter of them may be anything; the last is sure, but has no figure
+        ([8, 8, 8, 8, 99], "met", "0.80"),
+        ([10, 10, 10, 10, 1], "missed", "1.0"),
+        ([9, 9, 9, 9, 9], "met", "0.90"),
+        ([8, 8, 8, 10, 10], "too noisy", "0.80–1.0"),
+        ([8, 8.5, 10, 10, 10], "too noisy", "0.85–1.0"),
+        ([1, 1], "too few rounds", "0.10"),
+        ([4, 4, 5, 6, 6], "met", "0.40–0.60"),
+    ],
+)
+def test_a_bar_is_judged_only_if_the_rounds_agree(times: list[float], verdict: str, shown: str) -> None:
+    part = planted(result("mlp_xp-numpy", [1, *times]), result("notebook", [1, *[10] * len(times)]))
+    found = report.verdicts({"threads": 1, "workloads": [part]})[0]
+    assert (found.verdict, found.ratio) == (verdict, shown)
+
+
+def test_no_figure_of_rounds_that_differ_too_much() -> None:
+    # The quartiles are 9 and 11, or 8.9 and 11.1: a fifth of the median, or more.
+    steady, wild = [9, 9, 10, 11, 11], [8.9, 8.9, 10, 11.1, 11.1]
+    assert report.figure(steady, 3) == "10.0"
+    assert report.figure(wild, 3) == "noisy"
+    part = planted(result("mlp_xp-numpy", [1, *wild]), result("notebook", [1, *[10] * 5]))
+    _, ((_, time, ratio, *_), (_, other, *_)) = report.table_of(part)
+    assert (time, ratio) == ("noisy", "noisy")
+    assert other == report.digits(10 / STEPS * 1e6, 3)
+    console = plain_console(width=80, file=io.StringIO())
+    report.show({"threads": 1, "workloads": [part]}, console)
+    assert "noisy: the quartiles of the rounds differ by more than 20% of the median" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("times", "code", "line"),
+    [
+        ([8, 8, 8], 0, None),
+        ([10, 10, 10], 1, None),
+        ([8, 9, 10], 4, "Too noisy to judge 1 of 2 bars"),
+        ([8], 4, "1 of 2 bars were not judged: this needs 3 rounds."),
+    ],
+)
+def test_exit_code_and_text_say_whether_the_bars_were_judged(
+    times: list[float], code: int, line: str | None, measured: dict, tmp_path: Path
+) -> None:
+    part = planted(result("mlp_xp-numpy", [1, *times], peak_bytes=1), result("notebook", [1, *[10] * len(times)]))
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(measured | {"workloads": [part]}))
+    outcome = call("bench", "--record", path)
+    assert (outcome.code, outcome.err) == (code, "")
+    text = report.markdown(measured | {"workloads": [part]})
+    for each in (" ".join(outcome.out.split()), text):
+        assert (line or "judge") in each if line else "judge" not in each
 
 
 def test_reasons_and_verdicts_are_text_as_it_is() -> None:
     odd = "[red]no[/red] :x: module"
     part = planted(
-        result("mlp_xp-numpy", [1, 19, 19]),
-        result("notebook", [1, 20, 20], peak_bytes=5 * 10**9),
+        result("mlp_xp-numpy", [1, 19, 19, 19]),
+        result("notebook", [1, 20, 20, 20], peak_bytes=5 * 10**9),
         {"contestant": "numba", "unavailable": odd},
     )
     console = plain_console(width=80, file=io.StringIO())
-    report.show({"workloads": [part | {"title": odd}]}, console)
+    report.show({"threads": 1, "workloads": [part | {"title": odd}]}, console)
     shown = console.file.getvalue()
     assert shown.splitlines()[0].strip() == odd
     assert f": {odd}\n" in shown
@@ -218,7 +297,7 @@ def test_a_contestant_that_computes_something_else_is_flagged(measured: dict, tm
     other_order = result("pytorch", [1, 1], loss=2.0)
     part = planted(result("notebook", [1, 1]), other_order)
     assert [report.agrees(x, part) for x in part["results"]] == [True, False]
-    assert "≠" in report.rows(part)[1][-1]
+    assert "≠" in report.table_of(part)[1][1][-1]
     assert any("is not the simultaneous reference's 3" in line for line in report.notes(part))
     path = tmp_path / "bench.json"
     path.write_text(json.dumps(measured | {"workloads": [part]}))
@@ -237,7 +316,8 @@ def test_digits(number: float, significant: int, text: str) -> None:
 
 
 def test_no_digits_of_what_was_not_measured() -> None:
-    assert report.digits(report.ratio(result("notebook", [1, 1]), None), 2) == "–"
+    _, ((_, _, notebook, torch, limit, *_),) = report.table_of(planted(result("notebook", [1, 1])))
+    assert (notebook, torch, limit) == ("1.0", "–", "–")
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -250,8 +330,9 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     ("arguments", "words"),
     [
         (("--workloads", "one-float63"), ("--workloads", "did you mean 'one-float64'?")),
-        (("--contestants", "numby"), ("--contestants", "did you mean 'numba'?")),
-        (("--backends", "numyp"), ("--backends", "did you mean 'numpy'?", "module:namespace")),
+        (("--contestants", "numby"), ("--contestants", "did you mean 'numba'?", "module:namespace")),
+        (("--threads", "many"), ("--threads", "'many' is not a whole number; give one, or all")),
+        (("--threads", "0"), ("--threads", "at least 1")),
         (("--rounds", "0"), ("--rounds", "at least 1")),
         (("--steps", "0"), ("--steps", "at least 1")),
         (("--record", "nowhere.json"), ("nowhere.json", "--record", "that it wrote")),
@@ -291,24 +372,24 @@ def test_a_round_longer_than_an_epoch_is_refused(folder: Path) -> None:
         measure.measure(BATCHES._replace(steps=13), ["mlp_xp-numpy"], rounds=1, data_dir=folder)
 
 
-@pytest.mark.parametrize(
-    ("asked", "names"),
-    [
-        ({"backends": ("my_lib:xp", "numpy")}, ["notebook", "mlp_xp-my_lib:xp", "mlp_xp-numpy"]),
-        ({"backends": ("my_lib:xp",), "contestants": ("numba",)}, ["numba", "mlp_xp-my_lib:xp"]),
-    ],
-)
-def test_backends_take_part_beside_the_contestants(
-    asked: dict, names: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
     taking_part = []
     monkeypatch.setattr(bench, "measure", lambda workload, names, **options: taking_part.append([*names]))
-    bench.measure_all(bench.Options(workloads=("one-float64",), **asked), Console(file=io.StringIO()))
-    assert taking_part == [names]
+    console = Console(file=io.StringIO())
+    asked = ("my_lib:xp", "numba", "my_lib:xp")
+    bench.measure_all(bench.Options(workloads=("one-float64",), contestants=asked), console)
+    assert taking_part.pop() == ["my_lib:xp", "numba"]
+    # Those of the bars take part too, where their bars are judged.
+    bench.measure_all(bench.Options(workloads=("batch-4", "batch-1024-deep"), threads="all"), console)
+    assert taking_part == [[*CONTESTANTS], [*CONTESTANTS, contestants.ONE_THREAD]]
+    bench.measure_all(bench.Options(workloads=("batch-4", "batch-1024-deep"), threads="2"), console)
+    assert taking_part[2:] == [[*CONTESTANTS], [*CONTESTANTS]]
+    bench.measure_all(bench.Options(workloads=("batch-4",)), console)
+    assert taking_part[4:] == [[*CONTESTANTS, contestants.SINGLY]]
 
 
 def test_a_foreign_namespace_is_measured_and_judged(folder: Path) -> None:
-    names = ["mlp_xp-array_api_compat:numpy", "mlp_xp-no_such_module:xp"]
+    names = ["array_api_compat:numpy", "no_such_module:xp"]
     part = measure.measure(BATCHES, names, rounds=1, data_dir=folder)
     (name, result), *others = report.measured(part).items()
     assert not others
@@ -316,7 +397,7 @@ def test_a_foreign_namespace_is_measured_and_judged(folder: Path) -> None:
     assert report.agrees(result, part)
     assert any("not run: mlp_xp, no_such_module:xp: " in line for line in report.notes(part))
     console = report.Console(width=80, record=True, file=io.StringIO())
-    report.show({"workloads": [part]}, console)
+    report.show({"threads": 1, "workloads": [part]}, console)
     shown = console.export_text()
     assert "…" not in shown
     assert f"{result['loss']:.4f}" in shown

@@ -22,13 +22,14 @@ from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.device import initial_state
+from mlp_xp.foreign import hooks
 from mlp_xp.network import count_parameters, initial_layers
 from mlp_xp.parity import notebook
 from mlp_xp.plan import Chunk, chunk_lengths, cut
 from mlp_xp.training import check_finite, step_coefficients
 
 INPUTS, CLASSES = 784, 10
-LAYERWISE, SIMULTANEOUS = "layerwise", "simultaneous"
+LAYERWISE, SIMULTANEOUS, ONE_BY_ONE = "layerwise", "simultaneous", "one by one"
 
 
 class Workload(NamedTuple):
@@ -50,7 +51,8 @@ class Job(NamedTuple):
 
     contestant: str
     workload: Workload
-    threads: int
+    threads: int | None
+    """None for as many as the library takes by itself."""
     data_dir: str
 
     @property
@@ -90,7 +92,8 @@ def one_hidden_layer(job: Job) -> None:
 class MlpXp:
     """`mlp_xp`, which runs steps in chunks like `mlp_xp.training.trajectory`.
 
-    direct: update the first weights at every step, as is always done for larger batches.
+    direct: update the first weights at every step, as is always done for larger batches. singly: take the samples of a
+    batch one by one.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class MlpXp:
         order: str,
         dtype: str | None = None,
         direct: bool = False,
+        singly: bool = False,
     ) -> None:
         """Load the data and build the network on a backend."""
         if backend == "torch":
@@ -110,8 +114,11 @@ class MlpXp:
         except BackendError as error:
             raise Unavailable(str(error)) from error
         workload = job.workload
+        batch_size = 1 if singly else workload.batch_size
+        self.steps = workload.batch_size // batch_size
+        """Of a step of the workload."""
         self.config = TrainConfig(
-            batch_size=workload.batch_size,
+            batch_size=batch_size,
             learning_rate=workload.learning_rate,
             hidden=tuple(workload.hidden),
             init=workload.init,
@@ -126,9 +133,7 @@ class MlpXp:
         self.state, _ = initial_state(self.config, sizes, self.backend)
         self.run_chunk = make_chunk(self.config, self.backend, self.dataset.prepare.function)
         # As in a run with one report per round.
-        self.lengths = chunk_lengths(
-            workload.batch_size, count_parameters(sizes), (workload.steps + 1) * workload.batch_size
-        )
+        self.lengths = chunk_lengths(batch_size, count_parameters(sizes), (workload.steps + 1) * workload.batch_size)
 
     def shuffle(self, permutation: np.ndarray) -> None:
         """Start an epoch."""
@@ -137,6 +142,7 @@ class MlpXp:
     def train(self, start: int, steps: int) -> np.ndarray:
         """Run the steps in chunks."""
         backend, batch_size = self.backend, self.config.batch_size
+        steps *= self.steps
         parts = []
         for length in cut(steps, self.lengths):
             chunk = Chunk(start, length, batch_size)
@@ -254,10 +260,11 @@ class PyTorch:
         return [(x.weight.detach().cpu().numpy().T, x.bias.detach().cpu().numpy()) for x in linears]
 
 
-def set_torch_threads(threads: int) -> Any:
+def set_torch_threads(threads: int | None) -> Any:
     """Import PyTorch and set its number of threads: its environment variables are not enough in every build."""
     torch = import_or_unavailable("torch")
-    torch.set_num_threads(threads)
+    if threads:
+        torch.set_num_threads(threads)
     return torch
 
 
@@ -516,7 +523,7 @@ def import_or_unavailable(name: str) -> Any:
 
 
 class Contestant(NamedTuple):
-    """How to create a contestant, and its update order (one of `mlp_xp.config.UPDATE_ORDERS`)."""
+    """How to create a contestant, and its update order: a key of REFERENCES."""
 
     title: str
     order: str
@@ -525,9 +532,12 @@ class Contestant(NamedTuple):
     arguments: tuple[Any, ...] = ()
     gpu: bool = False
     """Whether it computes on a GPU."""
+    threads: int | None = None
+    """The number of threads, where it has its own."""
 
 
 NOTEBOOK, LIMIT, IDIOMATIC = "notebook", "numba", "pytorch"
+SINGLY, ONE_THREAD, WARM = "mlp_xp-jax-singly", "mlp_xp-numpy-one-thread", "mlp_xp-jax-warm"
 CONTESTANTS = {
     NOTEBOOK: Contestant("notebook's loop", LAYERWISE, Notebook),
     "mlp_xp-numpy": Contestant("mlp_xp, NumPy", LAYERWISE, MlpXp, ("numpy", None, LAYERWISE)),
@@ -544,8 +554,12 @@ CONTESTANTS = {
     "keras-jax": Contestant("Keras on JAX", SIMULTANEOUS, Keras),
     LIMIT: Contestant("Numba loop: limit", LAYERWISE, Numba),
 }
-# For scripts/bench_curves.py, to show the effect of deferred updates.
+# Variants of mlp_xp, for comparisons with itself.
 VARIANTS = {
+    SINGLY: Contestant("mlp_xp, JAX, one by one", ONE_BY_ONE, MlpXp, ("jax", "cpu", LAYERWISE, None, False, True)),
+    ONE_THREAD: Contestant("mlp_xp, NumPy, 1 thread", LAYERWISE, MlpXp, ("numpy", None, LAYERWISE), threads=1),
+    # Differs from mlp_xp-jax in `whole`, which starts a process for each round.
+    WARM: Contestant("mlp_xp, JAX, warm cache", LAYERWISE, MlpXp, ("jax", "cpu", LAYERWISE)),
     "mlp_xp-numpy-direct": Contestant(
         "mlp_xp, NumPy, direct", LAYERWISE, MlpXp, ("numpy", None, LAYERWISE, None, True)
     ),
@@ -555,18 +569,24 @@ VARIANTS = {
 REFERENCES = {
     order: Contestant(f"reference, {order}", order, MlpXp, ("numpy", None, order, "float64"))
     for order in (LAYERWISE, SIMULTANEOUS)
+} | {
+    ONE_BY_ONE: Contestant(
+        "reference, one by one", ONE_BY_ONE, MlpXp, ("numpy", None, LAYERWISE, "float64", False, True)
+    )
 }
 
 
-OURS = "mlp_xp-"
+def is_foreign(name: str) -> bool:
+    """Return whether a name is that of an array API namespace: `module:namespace`, or one that a package offers."""
+    return ":" in name or name in hooks()
 
 
 def contestant_of(name: str) -> Contestant:
-    """Return a contestant by name; `mlp_xp-module:namespace` runs `mlp_xp` on any array API namespace."""
-    backend = name.removeprefix(OURS)
-    if name.startswith(OURS) and ":" in backend:
-        return Contestant(f"mlp_xp, {backend}", LAYERWISE, MlpXp, (backend, None, LAYERWISE))
-    return (CONTESTANTS | VARIANTS | REFERENCES)[name]
+    """Return a contestant by name; `module:namespace` runs `mlp_xp` on any array API namespace."""
+    known = CONTESTANTS | VARIANTS | REFERENCES
+    if name not in known and is_foreign(name):
+        return Contestant(f"mlp_xp, {name}", LAYERWISE, MlpXp, (name, None, LAYERWISE))
+    return known[name]
 
 
 def make_contestant(job: Job) -> Any:

@@ -9,17 +9,17 @@ from mlp_xp.bench.contestants import CONTESTANTS, SIMULTANEOUS
 from mlp_xp.bench.gpu import NOT_RUN, PASSED, STAND_IN
 from mlp_xp.bench.gpu_worker import CASES
 from mlp_xp.bench.report import (
+    NOISY_MEANS,
     Record,
     agrees,
     compile_seconds,
     conditions,
-    digits,
     draw,
+    figure,
     grid,
     measured,
     notes,
-    ratio,
-    step_seconds,
+    ratios,
 )
 from mlp_xp.files import write_whole
 from mlp_xp.parity.report import COLUMNS
@@ -35,11 +35,12 @@ PRECISION = """\
 TF32 is off, because it computes products of float32 matrices with ten bits. JAX uses TF32 by default on recent cards
 (here it runs with `JAX_DEFAULT_MATMUL_PRECISION=highest`); PyTorch and CuPy use it only if it is enabled."""
 
-TIMES = """\
+TIMES = f"""\
 Every round ends when the losses are on the host. They are computed last, so that the time of a round includes all of
 its work, although the libraries launch it asynchronously. PyTorch runs on the same card and is used as usual: modules,
 autograd, an optimiser; with CUDA graphs by `torch.compile(mode="reduce-overhead")`. **start** is the time from the
-start of the process to the first step; **first** is the extra time of the first round, mostly compilation."""
+start of the process to the first step; **first** is the extra time of the first round, mostly compilation. *noisy*:
+{NOISY_MEANS}."""
 
 
 def document(record: Record, pictures: dict[str, str]) -> str:
@@ -161,8 +162,8 @@ def bench_rows(workload: Record) -> list[list[str]]:
     return [
         [
             CONTESTANTS[name].title + (" †" if CONTESTANTS[name].order == SIMULTANEOUS else ""),
-            digits(step_seconds(result, workload) * 1e6, 3),
-            *(digits(ratio(result, results.get(other)), 2) for other in (EAGER, GRAPHS)),
+            figure(result["round_seconds"][1:], 3, 1e6 / int(workload["steps"])),
+            *(figure(ratios(result, results[x]), 2) if x in results else "–" for x in (EAGER, GRAPHS)),
             f"{result['start_seconds']:.1f}",
             f"{compile_seconds(result):.1f}",
             f"{result['loss']:.4f}" + ("" if agrees(result, workload) else " ≠"),

@@ -1,7 +1,8 @@
 """Time contestants on workloads, each in its own process, with interleaved rounds.
 
 Every contestant uses the same number of threads, the same samples in the same order, and the same initial weights. The
-processes stay alive and run their rounds in turn, so that a disturbance of the machine affects all of them.
+processes stay alive and run their rounds in turn, so that a disturbance of the machine affects all of them. (Whole
+programs are in `whole`.)
 """
 
 import datetime as dt
@@ -12,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ WORKLOADS = {
     for workload in (
         Workload("one-float64", "784-64-10, one sample a step, float64", 1, (64,), "float64", "notebook", 0.01, 5000),
         Workload("one-float32", "784-64-10, one sample a step, float32", 1, (64,), "float32", "notebook", 0.01, 5000),
+        Workload("batch-4", "784-64-10, batches of 4, float32", 4, (64,), "float32", "notebook", 0.01, 2500),
         Workload("batch-128", "784-64-10, batches of 128, float32", 128, (64,), "float32", "notebook", 0.1, 468),
         Workload("batch-128-wide", "784-800-10, batches of 128, float32", 128, (800,), "float32", "glorot", 0.1, 78),
         Workload(
@@ -74,32 +76,35 @@ class WorkerError(MlpXpError):
     exit_code = 1
 
 
-class Worker:
-    """A contestant's process. Must be closed."""
+class Process:
+    """A process of a contestant. Must be closed.
 
-    def __init__(self, job: Job) -> None:
-        """Start the process and wait until it is ready or reports why it is not."""
+    threads: the process may use this many processors and threads; None for as many as its libraries take by themselves.
+    pinned: whether it is kept to these processors. variables: of its environment; None to remove one.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        threads: int | None,
+        variables: Mapping[str, str | None] | None = None,
+        *,
+        pinned: bool = True,
+    ) -> None:
+        """Start the process."""
+        changed = thread_variables(threads) | dict(variables or {})
+        kept = {name: value for name, value in os.environ.items() if name not in changed}
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        began = time.perf_counter()
-        self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "mlp_xp.bench.worker",
-                json.dumps(job._asdict() | {"workload": job.workload._asdict()}),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            env=os.environ | thread_variables(job.threads),
-        )
-        try:
-            self.first = self.read()
-        except WorkerError:
-            self.close()
-            raise
-        self.start_seconds = time.perf_counter() - began
+        with on_processors(threads if pinned else None):
+            self.began = time.perf_counter()
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
+                text=True,
+                env=kept | {name: value for name, value in changed.items() if value is not None},
+            )
 
     def close(self) -> None:
         """End the process."""
@@ -107,8 +112,8 @@ class Worker:
         self.process.communicate()
         self.errors.close()
 
-    def read(self) -> dict[str, Any]:
-        """Return the next answer."""
+    def line(self) -> str:
+        """Return the next line of output. Raises WorkerError with the last line of errors if there is none."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -116,7 +121,35 @@ class Worker:
             self.errors.seek(0)
             said = self.errors.read().strip().splitlines() or [f"ended with code {self.process.returncode}"]
             raise WorkerError(said[-1])
-        answer: dict[str, Any] = json.loads(line)
+        return line
+
+
+class Worker(Process):
+    """A contestant's process that runs a round on request."""
+
+    def __init__(self, job: Job) -> None:
+        """Start the process and wait until it is ready or reports why it is not."""
+        super().__init__(
+            [
+                sys.executable,
+                "-m",
+                "mlp_xp.bench.worker",
+                json.dumps(job._asdict() | {"workload": job.workload._asdict()}),
+            ],
+            job.threads,
+            # PyTorch runs the backward pass on a GPU from a second thread, and usually nobody pins it.
+            pinned=not contestant_of(job.contestant).gpu,
+        )
+        try:
+            self.first = self.read()
+        except WorkerError:
+            self.close()
+            raise
+        self.start_seconds = time.perf_counter() - self.began
+
+    def read(self) -> dict[str, Any]:
+        """Return the next answer."""
+        answer: dict[str, Any] = json.loads(self.line())
         return answer
 
     def ask(self, command: str) -> dict[str, Any]:
@@ -127,10 +160,31 @@ class Worker:
         return self.read()
 
 
-def thread_variables(threads: int) -> dict[str, str]:
-    """Return environment variables that set the sizes of the libraries' thread pools; NPROC is for XLA."""
+def thread_variables(threads: int | None) -> dict[str, str | None]:
+    """Return environment variables that set the sizes of the libraries' thread pools; NPROC is for XLA.
+
+    With None their values are None: without them, a library takes as many threads as it likes.
+    """
     names = ("OMP", "OPENBLAS", "MKL", "NUMEXPR", "VECLIB", "NUMBA")
-    return {f"{name}_NUM_THREADS": str(threads) for name in names} | {"NPROC": str(threads)}
+    variables = (*(f"{name}_NUM_THREADS" for name in names), "NPROC")
+    return dict.fromkeys(variables, None if threads is None else str(threads))
+
+
+@contextmanager
+def on_processors(threads: int | None) -> Iterator[None]:
+    """Let processes that start in the `with` block use `threads` processors, if the system can; None for all.
+
+    Not only the variables: XLA starts one thread for each processor that it may use.
+    """
+    if threads is None or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)  # of this thread, which passes it on
+    os.sched_setaffinity(0, sorted(before)[-threads:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def measure(
@@ -138,18 +192,21 @@ def measure(
     names: Iterable[str],
     *,
     rounds: int,
-    threads: int = 1,
+    threads: int | None = 1,
     data_dir: Path = MNIST_DIR,
     say: Callable[[str], None] = lambda text: None,
 ) -> Record:
     """Run contestants on a workload. Return its fields, `reference_loss` by update order, and a list `results`.
 
-    There is one result per contestant. It has round_seconds (the first round included), start_seconds, peak_bytes and
-    loss; or `unavailable` with the reason. Raises MlpXpError if a round is longer than an epoch.
+    threads: of each contestant that has no number of its own; None for as many as its libraries take by themselves.
+
+    There is one result per contestant. It has round_seconds and processor_seconds (the first round included),
+    start_seconds, peak_bytes and loss; or `unavailable` with the reason. Raises MlpXpError if a round is longer than an
+    epoch.
     """
 
     def job(name: str) -> Job:
-        return Job(name, workload, threads, str(data_dir))
+        return Job(name, workload, contestant_of(name).threads or threads, str(data_dir))
 
     results: dict[str, Record] = {}
     with ExitStack() as stack:
@@ -172,15 +229,18 @@ def measure(
                     setting="steps",
                 )
             workers[name] = worker
-            results[name] |= {"start_seconds": worker.start_seconds, "round_seconds": []}
+            results[name] |= {"start_seconds": worker.start_seconds, "round_seconds": [], "processor_seconds": []}
         for i in range(rounds + 1):
             for name in list(workers):
                 say(f"{workload.name}: round {i} of {rounds}, {name}")
                 try:
-                    results[name]["round_seconds"].append(workers[name].ask("round")["seconds"])
+                    answer = workers[name].ask("round")
                 except WorkerError as error:
                     results[name] = {"contestant": name, "unavailable": str(error)}
                     del workers[name]
+                    continue
+                results[name]["round_seconds"].append(answer["seconds"])
+                results[name]["processor_seconds"].append(answer["processor_seconds"])
         for name, worker in workers.items():
             results[name] |= worker.ask("end")
     orders = sorted({contestant_of(name).order for name in workers})
@@ -194,10 +254,10 @@ def measure(
     return {**workload._asdict(), "reference_loss": reference_loss, "results": list(results.values())}
 
 
-def reference_threads(workload: Workload, threads: int) -> int:
+def reference_threads(workload: Workload, threads: int | None) -> int:
     """Return the number of threads for the references: all processors for a large workload."""
     many = workload.batch_size * max(workload.hidden, default=1) >= MANY_ELEMENTS
-    return max(threads, os.cpu_count() or 1) if many else threads
+    return max(threads or 1, os.cpu_count() or 1) if many else threads or 1
 
 
 def processor() -> str:
@@ -209,7 +269,7 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def circumstances(*, threads: int, rounds: int) -> Record:
+def circumstances(*, threads: int | None, rounds: int) -> Record:
     """Return what the times depend on: date, machine, versions, threads, rounds."""
     return {
         "date": dt.date.today().isoformat(),

@@ -20,7 +20,19 @@ from rich.markdown import Markdown
 
 from mlp_xp.bench.contestants import CONTESTANTS, IDIOMATIC, NOTEBOOK, VARIANTS, Workload
 from mlp_xp.bench.measure import circumstances, measure
-from mlp_xp.bench.report import OURS, REST, THEIRS, Record, conditions, digits, grid, measured, step_seconds
+from mlp_xp.bench.report import (
+    OURS,
+    REST,
+    THEIRS,
+    Record,
+    conditions,
+    digits,
+    figure,
+    grid,
+    measured,
+    ratios,
+    step_seconds,
+)
 from mlp_xp.commands.bench import (
     check_document,
     check_matplotlib,
@@ -54,6 +66,8 @@ class Series(NamedTuple):
     """The quantity, from a contestant's result and its workload's record."""
     workloads: dict[int, Workload]
     names: tuple[str, ...] = (NOTEBOOK, "mlp_xp-numpy", "mlp_xp-jax", IDIOMATIC)
+    compared: tuple[str, ...] = ()
+    """Whose times are divided by the notebook's."""
 
 
 def microseconds(result: Record, job: Record) -> float:
@@ -65,7 +79,8 @@ SERIES = {
     "batch size": Series(
         "µs per sample",
         lambda result, job: microseconds(result, job) / int(job["batch_size"]),
-        {size: workload(size, 64, max(4, 5000 // size)) for size in (1, 4, 16, 64, 256, 1024)},
+        {size: workload(size, 64, max(4, 5000 // size)) for size in (2**i for i in range(11))},
+        compared=("mlp_xp-numpy", "mlp_xp-jax"),
     ),
     "hidden units": Series(
         "µs per step of 128 samples",
@@ -161,6 +176,10 @@ def markdown(record: Record) -> str:
         for name in SERIES[title].names:
             found = points(record, title, name)
             cells.append([TITLES[name], *(digits(found.get(int(x), math.nan), 3) for x in jobs)])
+        for name in SERIES[title].compared:
+            pairs = [(results.get(name), results.get(NOTEBOOK)) for results in map(measured, jobs.values())]
+            shown = [figure(ratios(mine, theirs), 2) if mine and theirs else "–" for mine, theirs in pairs]
+            cells.append([f"{TITLES[name]} ÷ {TITLES[NOTEBOOK]}", *shown])
         blocks.append("\n".join(grid([f"{title} ({SERIES[title].unit})", *jobs], cells)))
     return "\n\n".join(blocks)
 
