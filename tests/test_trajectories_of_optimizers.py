@@ -22,8 +22,8 @@ SAMPLES, PIXELS, HIDDEN, CLASSES = 150, 36, 7, 10
 TOLERANCE = 1e-10  # as in test_optimizers.py
 RATES = {"sgd": 0.3, "momentum": 0.05, "adam": 0.03}
 
-# Reports and checkpoints cut an epoch of 150 samples into chunks, some of several steps; 4 leaves a batch of 2. They are
-# at places where the chunks of several steps have one length, since a compiler compiles each length anew.
+# Reports and checkpoints cut an epoch of 150 samples into chunks, some of several steps; 4 leaves a batch of 2. They
+# are at places where the chunks of several steps have one length, as JAX compiles each length anew.
 SETTINGS: dict[str, dict[str, Any]] = {
     "sgd, one sample a step": {"batch_size": 1, "schedule": "cosine"},
     "sgd": {"weight_decay": 0.01, "schedule": "cosine"},
