@@ -76,6 +76,20 @@ def no_pictures() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def no_matplotlib(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a module in place of Matplotlib, which cannot be imported: a run without it has no pictures."""
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "matplotlib.py").write_text("raise ImportError")
+    return folder
+
+
+@pytest.fixture
+def no_pictures_elsewhere(no_matplotlib: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training in other processes without pictures, which take longer than all else in a short run."""
+    monkeypatch.setenv("PYTHONPATH", str(no_matplotlib), prepend=os.pathsep)
+
+
 @pytest.fixture
 def xp(backend: Backend):
     """The namespace of each usable backend."""

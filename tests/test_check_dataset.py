@@ -453,7 +453,7 @@ def test_other_warnings_are_left_to_python(monkeypatch):
     assert outcome.err == "error: enough\n"
 
 
-def test_a_process_prints_the_line_too(dark_folder, tmp_path):
+def test_a_process_prints_the_line_too(dark_folder, tmp_path, no_pictures_elsewhere):
     outcome = finish(start("train", "--data-dir", dark_folder, "--epochs", 1, "--run-dir", tmp_path / "run"))
     assert outcome.code == 0
     assert outcome.err.startswith("warning: train_images: the pixels range from 0 to 16, ")

@@ -92,7 +92,7 @@ def test_a_killed_process_leaves_no_lock_and_its_files_do_no_harm(running):
     assert not [*folder.glob(".*")]
 
 
-def test_of_two_processes_that_resume_at_once_one_is_refused(data_dir, tmp_path, monkeypatch):
+def test_of_two_processes_that_resume_at_once_one_is_refused(data_dir, tmp_path, monkeypatch, no_pictures_elsewhere):
     whole, folder = tmp_path / "whole", tmp_path / "run"
     arguments = ["--data-dir", data_dir, *options(small_settings(epochs=9))]
     assert call("train", *arguments, "--run-dir", whole).code == 0
@@ -107,7 +107,7 @@ def test_of_two_processes_that_resume_at_once_one_is_refused(data_dir, tmp_path,
     assert_same_run(folder, whole)
 
 
-def test_of_processes_that_begin_at_once_in_a_new_folder_one_writes(data_dir, tmp_path):
+def test_of_processes_that_begin_at_once_in_a_new_folder_one_writes(data_dir, tmp_path, no_pictures_elsewhere):
     folder = tmp_path / "run"
     arguments = ["--data-dir", data_dir, "--run-dir", folder]
     processes = [start("train", *arguments, *options(small_settings(seed=seed))) for seed in range(2)]

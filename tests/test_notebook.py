@@ -36,15 +36,13 @@ def package_report(report: Report) -> notebook.Report:
 
 
 def run_package(dataset: Dataset, backend: Backend, *, whole: bool) -> Run:
-    """With default settings, up to the last line that the notebook prints, or over 2500 steps or so."""
-    losses, reports, done = [], [], 0
-    for event in trajectory(TrainConfig(), dataset, backend):
+    """With default settings, up to the last line that the notebook prints, or over 2500 steps."""
+    losses, reports = [], []
+    end = len(PRINTED.warm_up) + (STEPS if whole else 2500)
+    for event in trajectory(TrainConfig(), dataset, backend, stop_after=end):
         losses.append(event.losses)
-        done += len(event.losses)
         if event.report:
             reports.append(package_report(event.report))
-        if done >= (STEPS + len(PRINTED.warm_up) if whole else 2500):
-            break
     warm_up, losses = np.split(np.concatenate(losses), [len(PRINTED.warm_up)])
     return Run(warm_up, losses, reports)
 

@@ -40,14 +40,6 @@ def assert_well(outcome: Outcome) -> None:
 
 
 @pytest.fixture(scope="module")
-def no_matplotlib(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures take longer than all else here: a run without Matplotlib has none."""
-    folder = tmp_path_factory.mktemp("modules")
-    (folder / "matplotlib.py").write_text("raise ImportError")
-    return folder
-
-
-@pytest.fixture(scope="module")
 def whole(data_dir: Path, no_matplotlib: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """An uninterrupted run by the script on each of the two, with pictures on the stand-in."""
     folder = tmp_path_factory.mktemp("whole")

@@ -372,6 +372,7 @@ def finished(folder: Path) -> dict:
 
 
 @pytest.mark.parametrize("whom", ["the command", "all processes"])
+@pytest.mark.usefixtures("no_pictures_elsewhere")
 def test_a_sweep_that_is_killed_at_random_ends_in_the_same_bits(whom, data_dir, tmp_path, trained_long):
     folder, generator = tmp_path / "s", random.Random(whom)
     last, done = 0, {}
@@ -407,6 +408,7 @@ def trained_long(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.usefixtures("no_pictures_elsewhere")
 def test_a_signal_saves_all_members_and_the_command_goes_on(number, code, data_dir, tmp_path, trained_long):
     folder = tmp_path / "s"
     process = start("sweep", *arguments(data_dir, folder, *LONG_WORDS, **LONG), start_new_session=True)
@@ -434,6 +436,7 @@ def worker_of(folder: Path, name: str) -> int | None:
     return None
 
 
+@pytest.mark.usefixtures("no_pictures_elsewhere")
 def test_a_member_whose_process_is_killed_goes_on(data_dir, tmp_path, trained_long):
     folder = tmp_path / "s"
     process = start("sweep", *arguments(data_dir, folder, *LONG_WORDS, **LONG))
@@ -445,6 +448,7 @@ def test_a_member_whose_process_is_killed_goes_on(data_dir, tmp_path, trained_lo
     assert_as_trained(folder, data_dir, trained_long, *ALL)
 
 
+@pytest.mark.usefixtures("no_pictures_elsewhere")
 def test_a_member_whose_process_is_always_killed_has_failed(data_dir, tmp_path, trained_long):
     """As by the system, for a member that needs more memory than there is."""
     folder = tmp_path / "s"
@@ -469,6 +473,7 @@ def test_a_member_whose_process_is_always_killed_has_failed(data_dir, tmp_path, 
     assert (run_of(folder, "0000") / "result.json").exists()
 
 
+@pytest.mark.usefixtures("no_pictures_elsewhere")
 def test_a_disk_that_cannot_be_written_ends_the_command_and_fails_no_member(data_dir, tmp_path):
     """The same command goes on when the disk is well: no member is recorded as failed."""
     folder, words = tmp_path / "s", ["--hidden", "4", "--seed", "0..1"]
@@ -524,6 +529,7 @@ def test_a_device_that_is_not_there_is_refused_first(data_dir, tmp_path):
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.usefixtures("no_pictures_elsewhere")
 def test_a_terminal_of_80_columns_shows_how_far_it_is(data_dir, tmp_path):
     code, said = on_a_terminal("sweep", *arguments(data_dir, tmp_path / "s", *LONG_WORDS, **LONG, validation=40))
     assert code == 0, said
@@ -538,6 +544,7 @@ def test_a_terminal_of_80_columns_shows_how_far_it_is(data_dir, tmp_path):
 # --- Optuna -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_pictures_elsewhere")
 def test_optuna_chooses_and_prunes_and_goes_on_after_a_kill(data_dir, tmp_path):
     pytest.importorskip("optuna")
     folder, total = tmp_path / "s", 9

@@ -9,6 +9,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -325,6 +326,25 @@ def test_a_folder_that_goes_away_is_one_line(data_dir, tmp_path, monkeypatch):
     assert_goes_on(tmp_path / "away", monkeypatch)
 
 
+# A process that forks for each line of words that it reads, and trains with these: to start Python takes far longer. It
+# tells the number of each fork and how it ended. Its own training before imports what training needs.
+FORKS = """
+import json, os, sys
+import helpers
+from mlp_xp.commands import command_line
+train = helpers.load_script("train")
+train.draw_pictures = lambda *_: None
+assert helpers.call("train", *json.loads(sys.argv[1])).code == 0
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        sys.argv = ["train.py", *json.loads(line)]
+        sys.exit(command_line.run(train.main))
+    print(child, file=sys.stderr, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=sys.stderr, flush=True)
+"""
+
+
 def test_thirty_kills_change_nothing(data_dir, tmp_path):
     """SIGKILL at random moments while it trains and writes; each time it is resumed."""
     settings = small_settings(epochs=60, report_every=40, checkpoint_every=30, optimizer="adam", batch_size=4)
@@ -332,23 +352,31 @@ def test_thirty_kills_change_nothing(data_dir, tmp_path):
     assert call("train", *arguments, "--run-dir", tmp_path / "whole").code == 0
 
     folder, chance = tmp_path / "killed", random.Random(7)
+    first = [*map(str, arguments), "--run-dir", str(tmp_path / "first")]
     arguments += ["--run-dir", folder]
     reports = 0
-    for _ in range(30):
-        process = start("train", *arguments)
-        # By its progress, not by the clock, or a machine's speed would decide which moments there are.
-        read_until(process, "epoch ")
-        for _ in range(chance.randrange(5)):
-            process.stdout.readline()
-        time.sleep(chance.uniform(0, 0.006))
-        process.kill()
-        assert finish(process).code == -signal.SIGKILL, "it was not over yet"
-        if (folder / "config.json").exists():
-            arguments = ["--resume", folder]
-        if (folder / "metrics.jsonl").exists():
-            reports = max(reports, len(lines_of(folder)))
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKS, json.dumps(first)], text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        for _ in range(30):
+            process.stdin.write(json.dumps([*map(str, arguments)]) + "\n")
+            process.stdin.flush()
+            child = int(process.stderr.readline())
+            # By its progress, not by the clock, or a machine's speed would decide which moments there are.
+            read_until(process, "epoch ")
+            for _ in range(chance.randrange(5)):
+                process.stdout.readline()
+            time.sleep(chance.uniform(0, 0.006))
+            os.kill(child, signal.SIGKILL)
+            assert int(process.stderr.readline()) == -signal.SIGKILL, "it was not over yet"
+            if (folder / "config.json").exists():
+                arguments = ["--resume", folder]
+            if (folder / "metrics.jsonl").exists():
+                reports = max(reports, len(lines_of(folder)))
+        process.stdin.close()
     assert reports > 15, "it got on"
-    assert finish(start("train", *arguments)).code == 0
+    assert call("train", *arguments).code == 0
     assert_same_run(folder, tmp_path / "whole")
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
 

@@ -172,7 +172,7 @@ def test_a_run_finds_its_data_from_any_folder(data_dir, tmp_path, monkeypatch):
     assert (outcome.code, outcome.err) == (0, "")
 
 
-def test_two_runs_give_the_same_bits(finished, data_dir, tmp_path):
+def test_two_runs_give_the_same_bits(finished, data_dir, tmp_path, no_pictures_elsewhere):
     arguments = ["--data-dir", data_dir, "--run-dir", tmp_path, *options(small_settings())]
     assert finish(start("train", *arguments)).code == 0
     assert_same_run(tmp_path, finished[0])
@@ -433,7 +433,7 @@ def test_a_run_folder_that_cannot_be_made_is_one_line(data_dir, tmp_path):
 # On a terminal.
 
 
-def test_on_a_terminal_there_is_a_bar_and_lines_that_fit(data_dir, tmp_path):
+def test_on_a_terminal_there_is_a_bar_and_lines_that_fit(data_dir, tmp_path, no_pictures_elsewhere):
     arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings(epochs=6))]
     code, said = on_a_terminal("train", *arguments)
     assert code == 0
