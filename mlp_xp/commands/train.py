@@ -77,6 +77,9 @@ class Arguments(Settings, Base):
     """Replace an existing run in the folder."""
     cache_dir: Path | None = None
     """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
+    threads: str = "auto"
+    """Threads of the CPU to compute on. auto: those on which the run to resume began, or else as many as a variable
+    such as OMP_NUM_THREADS says, or else one, or for large steps as many as there are idle CPUs."""
     tensorboard: bool = False
     """Also write TensorBoard event files to the run folder."""
 
@@ -211,15 +214,26 @@ def main() -> None:
         if arguments.run_dir and not is_new:
             claim(arguments.run_dir, arguments.overwrite, held)
         console = terminal.plain_console()
-        backend = settings.open_backend()
+        backend = settings.open_backend(number_of_threads(arguments.threads))
         dataset = load(arguments, backend, console)
         recording.check_run(settings, dataset, backend, arguments.resume)
+        backend = recording.choose_threads(arguments.resume, settings, dataset, backend)
         write_events = make_event_writer() if arguments.tensorboard else None
         if is_new:
             folder = folder or run_folder.claim_folder(settings, dt.datetime.now())
             claim(folder, bool(arguments.run_dir) and arguments.overwrite, held)
         assert folder is not None
         train(folder, settings, dataset, backend, console, overwrite=arguments.overwrite, write_events=write_events)
+
+
+def number_of_threads(word: str) -> int | None:
+    """Return the number that --threads gives, or None for auto. Raises ConfigError; the range is checked later."""
+    if word == "auto":
+        return None
+    try:
+        return int(word)
+    except ValueError as error:
+        raise ConfigError(f"{word!r:.80} is neither a whole number such as 2 nor auto", setting="threads") from error
 
 
 def claim(folder: Path, overwrite: bool, held: contextlib.ExitStack) -> None:
