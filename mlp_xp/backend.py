@@ -206,7 +206,7 @@ def open_backend(
     if threads is not None:
         check_threads(threads)
     if name in BACKENDS:
-        with _starting_on(threads):
+        with starting_on(threads):
             backend = BACKENDS[name](device)
     elif ":" in name or name in (entry_points := hooks()):
         backend = _open_namespace(name, device, dtype)
@@ -463,11 +463,11 @@ def _open_torch(device: str | None) -> Backend:
 
 
 @contextmanager
-def _starting_on(threads: int | None) -> Iterator[None]:
-    """Let XLA, which reads NPROC when it makes its pool of threads, make it of so many, unless JAX may have started."""
+def starting_on(threads: int | None) -> Iterator[None]:
+    """Let JAX start on so many threads in this context, unless it may have started before. None: as it does anyway."""
     given = os.environ.get("NPROC")
     if threads is not None and "jax" not in sys.modules:
-        os.environ["NPROC"] = str(threads)
+        os.environ["NPROC"] = str(threads)  # XLA reads it when it makes its pool of threads
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from mlp_xp.backend import Backend
+from mlp_xp.backend import Backend, starting_on
 from mlp_xp.commands.command_line import as_argument, called, parse, silence_output
 from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
@@ -214,7 +214,9 @@ def main() -> None:
         if arguments.run_dir and not is_new:
             claim(arguments.run_dir, arguments.overwrite, held)
         console = terminal.plain_console()
-        backend = settings.open_backend(number_of_threads(arguments.threads))
+        threads = number_of_threads(arguments.threads)
+        with starting_on(run_folder.threads_of(arguments.resume, settings.backend) if arguments.resume else None):
+            backend = settings.open_backend(threads)
         dataset = load(arguments, backend, console)
         recording.check_run(settings, dataset, backend, arguments.resume)
         backend = recording.choose_threads(arguments.resume, settings, dataset, backend)

@@ -127,7 +127,7 @@ def choose_threads(folder: Path | None, settings: Settings, dataset: Dataset, ba
 
     folder: None for a new run.
     """
-    before = None if folder is None else run_folder.threads_of(folder, backend)
+    before = None if folder is None else run_folder.threads_of(folder, backend.name)
     return with_threads(settings.train, dataset, backend, before)
 
 

@@ -144,7 +144,7 @@ def threads(backend: Backend) -> dict[str, Any]:
     return {"number": number, "reason": reason, "cpus": cpus(), **threads_chosen()}
 
 
-def threads_of(folder: Path, backend: Backend) -> int | None:
+def threads_of(folder: Path, backend: str) -> int | None:
     """Return the number of threads on which a run began, on which the last bits of its numbers depend.
 
     None if it has not begun, if it is unknown, as of an older run, and with another library, where the bits are other
@@ -153,7 +153,7 @@ def threads_of(folder: Path, backend: Backend) -> int | None:
     if not (folder / CONFIG).exists():
         return None
     settings, record = read_config(folder)
-    return record.get("threads", {}).get("number") if settings.backend == backend.name else None
+    return record.get("threads", {}).get("number") if settings.backend == backend else None
 
 
 def warn_of_threads(folder: Path, backend: Backend) -> None:
@@ -161,7 +161,7 @@ def warn_of_threads(folder: Path, backend: Backend) -> None:
 
     With another library the last bits change anyway, and nothing is said. Raises RunError and FileError.
     """
-    number = threads_of(folder, backend)
+    number = threads_of(folder, backend.name)
     if number is None:
         return
     _, record = read_config(folder)
