@@ -1,8 +1,8 @@
 """The threads on which array libraries compute: how many, why, and a context in which they use that many.
 
 For a small network, passing work between threads costs more than it saves: on a busy machine a step takes tens of times
-longer. For wide layers and large batches on idle CPUs, all of them together are faster. `threads_for` draws the line,
-from measurements; see docs/performance.md.
+longer. For wide layers and large batches on idle CPUs, all of them together are faster. `threads_by_work` draws the
+line, from measurements; see docs/performance.md.
 """
 
 import math
@@ -19,10 +19,10 @@ from threadpoolctl import ThreadpoolController
 
 from mlp_xp.errors import MlpXpError
 
-# Multiply-adds of a step's forward pass, samples x parameters, that are worth a thread. Two threads on two idle cores
-# gain from a tenth of this on. But CPUs that are idle when a run starts may have other work later, and then the
-# threads of a short step wait for each other: it takes three times as long, one of 10**9 less than twice.
-WORK_PER_THREAD = 5 * 10**8
+# Multiply-adds of a step's forward pass, samples x parameters, from which on a run uses all CPUs that are idle when it
+# starts. They may have other work later, and then threads wait for each other: the shorter a step, the longer it takes,
+# compared with one thread. From here on the loss is small even then; see docs/performance.md.
+LARGE_STEP = 4 * 10**9
 # OpenMP ends the process if it cannot start a thread.
 MOST_THREADS = 1024
 # Seconds for which the CPUs are watched, and the idle part of one that makes up for what the others lack to be idle.
@@ -80,15 +80,10 @@ def threads_by_work(work: int) -> tuple[int, str]:
     One, or for large steps as many as there are idle CPUs. work: samples x parameters of a step.
     """
     shown = f"{work:,} multiply-adds".replace(",", " ")
-    if work < 2 * WORK_PER_THREAD:
+    if work < LARGE_STEP:
         return 1, f"a step of {shown} is too small for more"
     idle = idle_cpus()
-    return threads_for(work, idle), f"a step has {shown}, and {idle} of {cpus()} CPUs had no other work"
-
-
-def threads_for(work: int, idle: int) -> int:
-    """Return the number of threads for steps of `work` multiply-adds on so many idle CPUs."""
-    return max(1, min(idle, work // WORK_PER_THREAD))
+    return idle, f"a step has {shown}, and {idle} of {cpus()} CPUs had no other work"
 
 
 def cpus() -> int:

@@ -1,8 +1,8 @@
 """Measure what threads gain and cost: `python scripts/bench_threads.py` on an idle machine; a few minutes.
 
 For steps of growing work, the time of a step on one thread, and how many times as long it takes on all CPUs: once while
-nothing else runs, and once with a busy loop beside it. `threads.WORK_PER_THREAD` follows from it. --busy: the numbers of
-busy loops. --backends, --rounds, --dtype: what they say.
+nothing else runs, and once beside a busy loop. `threads.LARGE_STEP` follows from it. The last column is the number
+of threads that the rule gives a run now.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from mlp_xp.training import step_coefficients
 # Hidden units and batch size.
 WORKLOADS = [
     *(((64,), 1), ((64,), 32), ((64,), 128), ((512, 256), 128), ((800,), 128), ((1024,), 512)),
-    *(((1024, 1024), 512), ((1024, 1024), 1024), ((2048, 2048), 1024)),
+    *(((1024, 1024), 512), ((1024, 1024), 1024), ((2048, 2048), 512), ((2048, 2048), 1024)),
 ]
 SAMPLES = 4096
 SECONDS = 0.2  # of a round, at least
@@ -58,7 +59,7 @@ def seconds_per_step(backends: list[Backend], hidden: tuple[int, ...], size: int
     coefficients = step_coefficients(config, Chunk(0, steps, size), 0, steps)
     order = random.randint(0, SAMPLES, (steps, size))
     images, labels = random.randint(0, 256, (SAMPLES, 28, 28), np.uint8), random.randint(0, 10, SAMPLES)
-    runs = []
+    runs: list[list[Any]] = []
     for backend in backends:
         state, _ = initial_state(config, sizes, backend)
         rest = images, labels, order
@@ -84,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backends", nargs="+", default=["numpy", "torch"])
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--busy", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--busy", nargs="+", type=int, default=[0, 1], help="numbers of busy loops")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     for name in options.backends:

@@ -258,7 +258,9 @@ def test_a_full_disk_behind_the_output_is_one_line():
 @pytest.mark.parametrize(
     "script",
     sorted(
-        p.stem for p in SCRIPTS.glob("*.py") if p.stem not in ("start", "libraries", "libraries_worker", "bench_sweep")
+        p.stem
+        for p in SCRIPTS.glob("*.py")
+        if p.stem not in ("start", "libraries", "libraries_worker", "bench_sweep", "bench_threads")
     ),
 )
 def test_an_interrupt_while_a_script_still_imports_is_one_line_too(script, tmp_path):

@@ -24,7 +24,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import BYTES
 from mlp_xp.runs.settings import Settings
 from mlp_xp.sweeps import member
-from mlp_xp.threads import ThreadsError, idle_cpus, threads_by_work, threads_for
+from mlp_xp.threads import LARGE_STEP, ThreadsError, idle_cpus, threads_by_work
 from mlp_xp.training import trajectory
 
 ROUNDS = 5
@@ -292,17 +292,16 @@ def test_on_a_gpu_no_number_is_taken():
 # The rule.
 
 
-def test_the_rule_gives_a_thread_for_so_much_work_as_far_as_cpus_are_idle(monkeypatch):
+def test_the_rule_gives_large_steps_the_idle_cpus(monkeypatch):
     work = 1024 * (784 * 2048 + 2048 * 2048 + 2048 * 10)
-    assert [threads_for(work, idle) for idle in (1, 2, 4, 64)] == [1, 2, 4, 11]
-    assert [threads_for(each, 2) for each in (0, 128 * 535_818, 10**9 - 1, 10**9)] == [1, 1, 1, 2]
     monkeypatch.setattr(threads, "cpus", lambda: 2)
-    for idle, number in ((1, 1), (2, 2)):
+    for idle in (1, 2):
         monkeypatch.setattr(threads, "idle_cpus", lambda idle=idle: idle)
         shown = f"a step has 5 960 105 984 multiply-adds, and {idle} of 2 CPUs had no other work"
-        assert threads_by_work(work) == (number, shown)
+        assert threads_by_work(work) == (idle, shown)
     monkeypatch.setattr(threads, "idle_cpus", lambda: pytest.fail("it takes time, and decides nothing"))
-    assert threads_by_work(10**6)[0] == 1
+    for each in (10**6, 128 * 535_818, LARGE_STEP - 1):
+        assert threads_by_work(each)[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -364,6 +363,7 @@ def test_this_machine_tells():
 def test_a_run_prints_and_records_its_threads(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr("mlp_xp.backend.threads_by_work", lambda work: (3, f"{work} and a rule"))
     monkeypatch.setattr("mlp_xp.runs.recording.cpus", lambda: 3)
+    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
     settings = options(small_settings(epochs=1))
     for words, number, reason in (([], 3, "198 and a rule"), (["--threads", "2"], 2, "as given")):
         folder = tmp_path / f"run-{number}"
