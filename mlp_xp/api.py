@@ -32,7 +32,7 @@ from mlp_xp.sweeps.folder import default_folder
 from mlp_xp.sweeps.grid import make_plan
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.run import How, check, run
-from mlp_xp.training import Event, Report, trajectory
+from mlp_xp.training import Event, Report, trajectory, with_threads
 
 
 def train(
@@ -47,12 +47,13 @@ def train(
     """Train, and yield a report every `report_every` samples and a closing one with the trained network.
 
     This is a generator: draw the reports as they come, or stop at any time. dataset: with arrays on the backend's
-    device. run_dir: a folder to write the run to, with its pictures at the end; an existing run is resumed, to the same
-    bits as if it had not been interrupted. With a constant schedule, the configuration may have more epochs than a
-    finished run: it is then trained longer, to the same bits as if it had had them from the start. No other run can use
-    the folder until the generator ends or is closed. start_from: the folder of a run whose trained weights to begin
-    with; it must have the same hidden layers, and its output layer is not taken if the outputs have other names. Until
-    the first checkpoint a resume needs this run too. bar: show a progress bar, in a terminal or a notebook.
+    device. backend: unless it was opened with a number of threads, `Backend.choose_threads` chooses it. run_dir: a
+    folder to write the run to, with its pictures at the end; an existing run is resumed, to the same bits as if it had
+    not been interrupted. With a constant schedule, the configuration may have more epochs than a finished run: it is
+    then trained longer, to the same bits as if it had had them from the start. No other run can use the folder until
+    the generator ends or is closed. start_from: the folder of a run whose trained weights to begin with; it must have
+    the same hidden layers, and its output layer is not taken if the outputs have other names. Until the first
+    checkpoint a resume needs this run too. bar: show a progress bar, in a terminal or a notebook.
 
     Raises DatasetError for data that cannot be trained on, ConfigError for a data set too small for the configuration,
     DivergenceError at the first loss that is not finite, or before a report or a checkpoint of a network that is not,
@@ -65,7 +66,7 @@ def train(
         events: Iterator[Event]
         if run_dir is None:
             trained = read_source(start_from, config, dataset).trained
-            events = trajectory(config, dataset, backend, trained=trained)
+            events = trajectory(config, dataset, with_threads(config, dataset, backend), trained=trained)
         else:
             place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
             place |= {**dataset.origin._asdict(), "start_from": start_from}

@@ -7,10 +7,11 @@ import importlib
 import importlib.util
 import os
 import re
+import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial, wraps
 from pathlib import Path
@@ -26,7 +27,7 @@ from mlp_xp.foreign import copy_to_host, exists, find, hooks, materialised, vers
 from mlp_xp.functional import Array
 from mlp_xp.loops import Rows, Scan, eager_scan, rows_of
 from mlp_xp.requirements import required_names
-from mlp_xp.threads import OneThread, by_cpus, by_variables, one_blas_thread, openmp, threads_chosen
+from mlp_xp.threads import LIMITS, UNDECIDED, Threads, check_threads, cpus, in_words, threads_by_work, threads_chosen
 
 DTYPES = ("float64", "float32")
 # Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
@@ -35,6 +36,7 @@ ADVICE = "; try another backend or device, or see more with --debug"
 ALIGNMENT = 64  # bytes, of the memory that XLA uses on a CPU
 LARGE_BYTES = 2**16  # of an array for which a second copy takes longer than to look for a place
 LONGEST_LINE = 200  # characters of a library's message that are shown
+ON_GPU = Threads(None, "it computes on a GPU", adjustable=False)
 _opened: "dict[tuple[str, int, str, str], Backend]" = {}
 
 
@@ -77,10 +79,12 @@ class Backend:
     """Repeats a training step; see `loops.eager_scan` for the contract."""
     jit: Callable[..., Callable[..., Any]]
     """`jit(function, donate=())` returns a function that computes the same: compiled where the library compiles, else
-    run on one thread (see `threads_chosen`). The function may overwrite the arguments at the positions in `donate`."""
-    threads: Callable[[Mapping[str, Any]], str] = lambda facts: ""
-    """Describes the threads that the library computes on, as in "1 thread", from the number of `cpus` and the variables
-    of `threads_chosen`; equal where the threads are. Empty if the host's threads do not matter."""
+    run on `threads`. The function may overwrite the arguments at the positions in `donate`."""
+    threads: Threads = UNDECIDED
+    """On how many threads functions from `jit` compute. As long as no number is chosen, on one, or as many as variables
+    say; see `choose_threads`."""
+    thread_count: Callable[[], int | None] = lambda: None
+    """Returns the number of threads of the library outside such functions; None if it is unknown."""
     memory_available: Callable[[], int | None] = lambda: None
     """Returns the bytes that can still be allocated on the device; None if it uses the host's memory or is unknown."""
     share: Callable[[np.ndarray], Array] | None = None
@@ -129,6 +133,37 @@ class Backend:
         """Copy a host array (NumPy, native byte order) to the device. dtype: None keeps the array's own."""
         return self.from_numpy(np.asarray(array, order="C"), dtype)
 
+    def choose_threads(self, work: int, before: int | None = None) -> "Backend":
+        """Return this backend with its number of threads chosen for steps of so many multiply-adds, if it is not.
+
+        A number that `open_backend` was given comes first, then `before`, that of a run to resume, then environment
+        variables (`threads_chosen`), and then a rule (`threads_by_work`). Where no number can be chosen, as with JAX,
+        this backend itself is returned. work: samples x parameters of a step.
+        """
+        if self.threads.number is not None or not self.threads.adjustable:
+            return self
+        if before is not None:
+            return self.on_threads(before, "as when the run began")
+        if variables := threads_chosen():
+            names = ", ".join(f"{name}={value}" for name, value in variables.items())
+            return replace(self, threads=self.threads._replace(number=self.thread_count(), reason=names))
+        number, reason = threads_by_work(work)
+        return self.on_threads(number, reason)
+
+    def on_threads(self, number: int, reason: str) -> "Backend":
+        """Return this backend with so many threads: the same object for the same ones.
+
+        Python threads that compute on different numbers of threads at once wait for each other, because the numbers
+        are the process's. Raises ThreadsError, and BackendError where no number can be chosen.
+        """
+        check_threads(number)
+        if not self.threads.adjustable:
+            if self.threads.number == number:
+                return self
+            why = f"{self.threads.reason}; leave the number out"
+            raise BackendError(f"backend {self.name} cannot compute on {in_words(number)}: {why}", setting="threads")
+        return _on_threads(self, self.threads._replace(number=number, reason=reason))
+
     def shared(self, array: np.ndarray) -> Array:
         """Return a writable host array on the device: the same memory where the library can, or else a copy."""
         return self.asarray(array) if self.share is None else self.share(array)
@@ -147,27 +182,36 @@ def processes_share_devices() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "float64") -> Backend:
+def open_backend(
+    name: str = "numpy", device: str | None = None, dtype: str = "float64", threads: int | None = None
+) -> Backend:
     """Open an array library.
 
     name: a key of `BACKENDS`, or `module:namespace` for any other module that implements the array API standard, for
     example `array_api_compat:numpy`, or an entry point of the group `mlp_xp.backends`; either is a namespace or a hook
     (see docs/libraries.md). device: the library's own name of a device (`cuda:1`, `cpu`), or None for its
-    default. dtype: "float64" or "float32", for parameters and arithmetic.
+    default. dtype: "float64" or "float32", for parameters and arithmetic. threads: the number of the CPU's threads to
+    compute on, up to 1024; by default a rule chooses it for each run (see docs/performance.md), and all else is
+    computed on one. In a library that is not in `BACKENDS` it holds for the threads that threadpoolctl can limit. JAX
+    takes its threads when it starts, so the number must be given at its first use; by default it takes all CPUs.
 
-    Opening the same namespace on the same device in the same dtype again returns the same object, so that JAX compiles
-    once.
+    Opening the same namespace on the same device in the same dtype again, with the same threads, returns the same
+    object, so that JAX compiles once.
 
     Several Python threads may train at once. A process that has used PyTorch or JAX must not be forked: their threads
     do not exist in the child, which waits for them forever. Start worker processes with
     `multiprocessing.get_context("spawn")`. An unknown flag in XLA_FLAGS makes JAX end the process, with a line that
     names the flag; no exception is raised.
 
-    Raises BackendError, which says what to do, if the library, the device or the dtype is not available.
+    Raises BackendError, which says what to do, if the library, the device or the dtype is not available, and
+    ThreadsError for a number of threads that cannot be.
     """
     _check_dtype(dtype)
+    if threads is not None:
+        check_threads(threads)
     if name in BACKENDS:
-        backend = BACKENDS[name](device)
+        with starting_on(threads):
+            backend = BACKENDS[name](device)
     elif ":" in name or name in (entry_points := hooks()):
         backend = _open_namespace(name, device, dtype)
     else:
@@ -179,7 +223,7 @@ def open_backend(name: str = "numpy", device: str | None = None, dtype: str = "f
     key = (name, id(backend.xp), str(backend.device), dtype)
     if key not in _opened:
         _opened.setdefault(key, _with_reports(_with_dtype(backend, dtype)))
-    return _opened[key]
+    return _opened[key] if threads is None else _opened[key].on_threads(threads, "as given")
 
 
 def _check_dtype(dtype: str) -> None:
@@ -243,6 +287,30 @@ def _with_reports(backend: Backend) -> Backend:
     )
 
 
+@lru_cache(maxsize=64)
+def _on_threads(backend: Backend, threads: Threads) -> Backend:
+    LIMITS.look()
+
+    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        return _limited(backend.jit(function, donate), threads.number)
+
+    assert threads.number is not None
+    with LIMITS.at(threads.number):
+        count = backend.thread_count()  # a library may have a limit of its own
+    return replace(backend, jit=jit, threads=threads if count is None else threads._replace(number=count))
+
+
+def _limited(function: Callable[..., Any], number: int | None = None) -> Callable[..., Any]:
+    """Return a function that computes on so many threads, or by default as `LIMITS.default` says."""
+
+    @wraps(function)
+    def limited(*args: Any) -> Any:
+        with LIMITS.default() if number is None else LIMITS.at(number):
+            return function(*args)
+
+    return limited
+
+
 def _failure(name: str, doing: str, error: BaseException) -> BackendFailure:
     said = _line(error)
     if isinstance(error, MemoryError) or any(words in said.lower() for words in OUT_OF_MEMORY):
@@ -287,33 +355,26 @@ def _eager(
     xp: Any,
     device: Any,
     to_numpy: Callable[[Array], np.ndarray],
-    one_thread: AbstractContextManager[Any] | None = None,
-    threads: Callable[[Mapping[str, Any]], str] = by_variables,
     rows: Rows = rows_of,
     **others: Any,
 ) -> Backend:
     """Make a backend that does not compile.
 
-    one_thread: a context in which the library uses one thread. rows: see `eager_scan`. others: fields of Backend that
-    have a default.
+    rows: see `eager_scan`. others: fields of Backend that have a default.
     """
-    one_thread = one_thread or nullcontext()
     place = {} if device is None else {"device": device}  # not every library has the keyword
+    LIMITS.look()
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        @wraps(function)
-        def limited(*args: Any) -> Any:
-            with nullcontext() if threads_chosen() else one_thread:
-                return function(*args)
-
-        return limited
+        return _limited(function)
 
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
         return xp.asarray(array, dtype=dtype, copy=True, **place)
 
     version = str(getattr(library, "__version__", "unknown"))
     scan = partial(eager_scan, xp=xp, rows=rows)
-    return Backend(name, version, xp, device, None, from_numpy, to_numpy, scan, jit, threads, **others)
+    others.setdefault("thread_count", LIMITS.count)
+    return Backend(name, version, xp, device, None, from_numpy, to_numpy, scan, jit, **others)
 
 
 def _no_device(name: str, device: str, known: Sequence[str]) -> BackendError:
@@ -326,7 +387,7 @@ def _open_numpy(device: str | None) -> Backend:
     if device not in (None, "cpu"):
         raise _no_device("numpy", device, ["cpu"])
     imports = ("import numpy as xp", "import array_api_compat.numpy as xp")
-    return _eager("numpy", np, xp, "cpu", np.array, one_blas_thread(), share=np.asarray, imports=imports)
+    return _eager("numpy", np, xp, "cpu", np.array, share=np.asarray, imports=imports)
 
 
 def _open_cupy(device: str | None) -> Backend:
@@ -363,7 +424,7 @@ def _open_cupy(device: str | None) -> Backend:
 
     # CuPy derives all errors of CUDA and its libraries from RuntimeError.
     errors = (RuntimeError, MemoryError)
-    facts: dict[str, Any] = {"threads": lambda facts: "", "memory_available": memory_available, "errors": errors}
+    facts: dict[str, Any] = {"threads": ON_GPU, "memory_available": memory_available, "errors": errors}
     use = f"; xp.cuda.Device({place.id}).use()" if place.id else ""
     return _eager(
         "cupy", cupy, xp, place, cupy.asnumpy, **facts,
@@ -371,17 +432,11 @@ def _open_cupy(device: str | None) -> Backend:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=1)
-def _one_torch_thread() -> OneThread:
-    import torch
-
-    return OneThread([torch], openmp())
-
-
 def _open_torch(device: str | None) -> Backend:
     torch = _import("torch", "torch")
     import array_api_compat.torch as xp
 
+    LIMITS.look(torch)
     try:
         place = torch.device("cpu" if device is None else device)
         torch.ones(2, device=place).sum().item()
@@ -409,8 +464,10 @@ def _open_torch(device: str | None) -> Backend:
         "copy_source": "(lambda x: np.asarray(x.cpu() if hasattr(x, 'cpu') else x))" if use else "np.asarray",
     }  # fmt: skip
     if place.type == "cpu":
-        facts["share"] = torch.from_numpy
-    return _eager("torch", torch, xp, place, to_numpy, _one_torch_thread(), rows=torch.unbind, **facts)
+        facts |= {"share": torch.from_numpy, "thread_count": torch.get_num_threads}
+    else:
+        facts["threads"] = ON_GPU
+    return _eager("torch", torch, xp, place, to_numpy, rows=torch.unbind, **facts)
 
 
 def _aligned_copy(array: np.ndarray, dtype: Any) -> np.ndarray:
@@ -421,6 +478,28 @@ def _aligned_copy(array: np.ndarray, dtype: Any) -> np.ndarray:
     copy = memory[start : start + array.size * dtype.itemsize].view(dtype).reshape(array.shape)
     np.copyto(copy, array, casting="unsafe")
     return copy
+
+
+@contextmanager
+def starting_on(threads: int | None) -> Iterator[None]:
+    """Let JAX start on so many threads in this context, unless it may have started before. None: as it does anyway."""
+    given = os.environ.get("NPROC")
+    if threads is not None and "jax" not in sys.modules:
+        os.environ["NPROC"] = str(threads)  # XLA reads it when it makes its pool of threads
+    try:
+        yield
+    finally:
+        if given is not None:
+            os.environ["NPROC"] = given
+        else:
+            os.environ.pop("NPROC", None)
+
+
+@lru_cache(maxsize=1)  # it cannot change
+def _jax_threads() -> Threads:
+    word = os.environ.get("NPROC", "")
+    number = int(word) if word.isdecimal() and int(word) else cpus()
+    return Threads(number, f"JAX took {number} when it started, and keeps that", adjustable=False)
 
 
 def _open_jax(device: str | None) -> Backend:
@@ -462,7 +541,7 @@ def _open_jax(device: str | None) -> Backend:
         use = f"; jax.config.update('jax_default_device', jax.devices({place.platform!r})[{number}])"
     return Backend(
         "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, jax.lax.scan, jit,
-        threads=by_cpus if place.platform == "cpu" else lambda facts: "",
+        threads=_jax_threads() if place.platform == "cpu" else ON_GPU,
         compiles=True, memory_available=memory_available, errors=(jax.errors.JaxRuntimeError, MemoryError),
         imports=(f"import jax; jax.config.update('jax_enable_x64', True){use}; import jax.numpy as xp",),
     )  # fmt: skip
@@ -482,7 +561,7 @@ def _open_strict(device: str | None) -> Backend:
 
     # In a script on its CPU device, which computes the same and which NumPy can read.
     imports = ("import array_api_strict as xp",)
-    return _eager("array-api-strict", xp, xp, place, to_numpy, one_blas_thread(), imports=imports)
+    return _eager("array-api-strict", xp, xp, place, to_numpy, imports=imports)
 
 
 def _open_namespace(name: str, device: str | None, dtype: str) -> Backend:
@@ -513,11 +592,9 @@ def _open_any(name: str, hook: Any, dtype: str) -> Backend:
             f"backend {name}: it does not implement the array API standard: it lacks {', '.join(missing)}"
         )
 
-    def threads(facts: Mapping[str, Any]) -> str:
-        return f"{by_cpus(facts)}, {by_variables(facts)}"
-
     to_numpy = getattr(hook, "to_numpy", copy_to_host) if is_hook else copy_to_host
     # SystemExit too: a library that ends the process must not look like success.
+    threads = Threads(complete=False)
     backend = _eager(name, xp, xp, None, to_numpy, threads=threads, errors=(Exception, SystemExit))
     version = str(getattr(hook, "version", "")) if is_hook else ""
     backend = replace(backend, version=" ".join((version or version_of(name, xp)).split()))

@@ -284,6 +284,11 @@ def check_trainable(config: TrainConfig, dataset: Dataset, backend: Backend, *, 
     check_memory(config, layer_sizes(config, dataset), dataset, backend, saves=saves)
 
 
+def with_threads(config: TrainConfig, dataset: Dataset, backend: Backend, before: int | None = None) -> Backend:
+    """Return the backend with a number of threads for these steps; see `Backend.choose_threads`."""
+    return backend.choose_threads(config.batch_size * count_parameters(layer_sizes(config, dataset)), before)
+
+
 def _chunks(
     config: TrainConfig, samples: int, parameters: int, random: np.random.RandomState
 ) -> Iterator[tuple[int, np.ndarray, Chunk]]:

@@ -260,7 +260,8 @@ def test_a_full_disk_behind_the_output_is_one_line():
     sorted(
         p.stem
         for p in SCRIPTS.glob("*.py")
-        if p.stem not in ("start", "libraries", "libraries_worker", "bench_sweep", "bench_estimator", "own_data")
+        if p.stem
+        not in ("start", "libraries", "libraries_worker", "bench_sweep", "bench_estimator", "bench_threads", "own_data")
     ),
 )
 def test_an_interrupt_while_a_script_still_imports_is_one_line_too(script, tmp_path):

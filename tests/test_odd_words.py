@@ -89,13 +89,13 @@ def test_an_error_shows_control_characters_as_escapes(command, words):
 
 def test_a_warning_is_one_line(copied):
     config = json.loads((copied / "config.json").read_text())
-    config["threads"] = {"A_NUM_THREADS": ESCAPE + "\n\n", "OPENBLAS_NUM_THREADS": ESCAPE}
+    config["threads"] = {"number": 77, "reason": ESCAPE + "\n\n"}
     (copied / "config.json").write_text(json.dumps(config))
 
     def main() -> None:
         warnings.warn(ESCAPE, MlpXpWarning, stacklevel=2)
 
-    for outcome in (call("train", "--resume", copied), call_main(main, "x")):
+    for outcome in (call("train", "--resume", copied, "--threads", "1"), call_main(main, "x")):
         assert_one_line(outcome, 0)
         assert outcome.err.startswith("warning: ")
         assert outcome.err[:-1].isprintable()

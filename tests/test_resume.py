@@ -315,33 +315,48 @@ def no_threads_chosen(monkeypatch):
 
 @pytest.mark.usefixtures("no_threads_chosen")
 @pytest.mark.parametrize(
-    ("recorded", "variables", "told"),
+    ("recorded", "variables", "words", "used", "told"),
     [
-        ({}, {}, ""),
-        ({"cpus": 777}, {}, ""),
-        ({}, {"OMP_NUM_THREADS": "1"}, ""),
-        ({"OPENBLAS_NUM_THREADS": "1"}, {"OMP_NUM_THREADS": "1"}, ""),
-        ({"OMP_NUM_THREADS": "4"}, {"OMP_NUM_THREADS": "4"}, ""),
-        ({"OMP_NUM_THREADS": "4"}, {}, "started with OMP_NUM_THREADS=4 and is resumed with 1 thread,"),
-        ({}, {"OMP_NUM_THREADS": "2"}, "started with 1 thread and is resumed with OMP_NUM_THREADS=2,"),
+        ({"number": 1}, {}, [], "1: as when the run began", ""),
+        ({"number": 3}, {}, [], "3: as when the run began", ""),
+        ({"number": 3, "cpus": 777}, {"OMP_NUM_THREADS": "1"}, [], "3: as when the run began", ""),
+        ({"number": 3}, {"OMP_NUM_THREADS": "1"}, ["--threads", "3"], "3: as given", ""),
+        ({"number": 3}, {}, ["--threads", "2"], "2: as given", "started with 3 threads and is resumed with 2 threads,"),
+        ({"number": 3}, {}, ["--threads", "auto"], "3: as when the run began", ""),
+        ({}, {}, [], "1: a step of 198 multiply-adds is too small for more", ""),  # of an older run
     ],
 )
-def test_other_threads_are_told_where_they_matter(recorded, variables, told, whole_runs, tmp_path, monkeypatch):
+def test_a_run_goes_on_with_its_threads(recorded, variables, words, used, told, whole_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlp_xp.runs.recording.cpus", lambda: 3)
     folder = shutil.copytree(whole_runs["sgd"], tmp_path / "run")
     change_threads(folder, recorded)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    outcome = call("train", "--resume", folder)
+    other = call("train", "--resume", folder, "--backend", "array-api-strict")
+    assert (other.code, other.err) == (0, ""), "another library has other bits anyway"
+    outcome = call("train", "--resume", folder, *words)
     assert outcome.code == 0
+    assert f"\nthreads  {used}\n" in outcome.out
     if told:
         assert outcome.err.startswith(f"warning: {str(folder)!r}: the run was {told}")
     assert outcome.err.count("\n") == bool(told)
-    other = call("train", "--resume", folder, "--backend", "array-api-strict")
-    assert (other.code, other.err) == (0, ""), "another library has other bits anyway"
+    record = json.loads((folder / "config.json").read_text())["threads"]
+    assert record == {**record, **recorded}, "on how many the run began"
+    assert record.get("resumed_with") == ("2 threads" if told else None)
+
+
+@pytest.mark.usefixtures("no_threads_chosen")
+def test_fewer_cpus_than_threads_are_told(whole_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlp_xp.runs.recording.cpus", lambda: 1)
+    folder = shutil.copytree(whole_runs["sgd"], tmp_path / "run")
+    change_threads(folder, {"number": 2})
+    assert_one_line(
+        call("train", "--resume", folder), 0, "on 2 threads (as when the run began), but has 1 CPU, so it is "
+    )
 
 
 def change_threads(folder: Path, recorded: dict) -> None:
-    """Let the run have been started under such facts, and no variables but those."""
+    """Let the run have been started under such facts."""
     record = json.loads((folder / "config.json").read_text())
     record["threads"] = {"cpus": record["threads"]["cpus"], **recorded}
     (folder / "config.json").write_text(json.dumps(record))
@@ -349,17 +364,22 @@ def change_threads(folder: Path, recorded: dict) -> None:
 
 @pytest.mark.usefixtures("no_threads_chosen")
 def test_another_number_of_cpus_is_told_of_a_library_that_uses_them_all(data_dir, tmp_path):
+    """JAX, which has started in this process and keeps its threads."""
     folder = tmp_path / "run"
     arguments = ["--data-dir", data_dir, "--run-dir", folder, "--backend", "jax", "--device", "cpu"]
     assert call("train", *arguments, *options(small_settings(epochs=1))).code == 0
     outcome = call("train", "--resume", folder)
     assert (outcome.code, outcome.err) == (0, "")
-    cpus = json.loads((folder / "config.json").read_text())["threads"]["cpus"]
-    change_threads(folder, {"cpus": 777})
+    number = json.loads((folder / "config.json").read_text())["threads"]["number"]
+    change_threads(folder, {"number": 777})
     outcome = call("train", "--resume", folder)
     assert outcome.code == 0
     assert outcome.err.count("\n") == 1
-    assert f"was started with 777 CPUs and is resumed with {cpus} CPUs," in outcome.err
+    assert "was started with 777 threads and is resumed with " in outcome.err
+    assert_one_line(
+        call("train", "--resume", folder, "--threads", number + 1),
+        2, f"--threads: backend jax cannot compute on {number + 1} threads: JAX took {number} when it started",
+    )  # fmt: skip
 
 
 def test_data_may_have_moved_but_must_be_the_runs(whole_runs, data_dir, tmp_path):

@@ -268,7 +268,7 @@ def threads_in_a_run(name: str) -> tuple[list[int], list[int]]:
     return inside, outside
 
 
-eager = pytest.mark.parametrize("name", ["numpy", "torch", "array-api-strict"])
+eager = pytest.mark.parametrize("name", ["numpy", "torch", "array-api-strict", "array_api_compat:numpy"])
 
 
 @eager

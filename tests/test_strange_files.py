@@ -369,7 +369,7 @@ CONFIG_VALUES = {
     "class_names": [None, [], "ab", [1, 2], [None], ["x" * 2000], {"a": 1}],
     "data_crc32": [None, 3, "x" * 99, []],
     "versions": [None, [], {"numpy": 2}],
-    "threads": [None, [], {"cpus": []}],
+    "threads": [None, [], {"cpus": []}, {"number": 0}, {"number": 2000}, {"number": "2"}],
     "device": [3, [], {}],
     "machine": [None, 3],
 }

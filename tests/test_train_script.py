@@ -91,6 +91,8 @@ def test_config_json_holds_all_settings_versions_device_and_threads(finished, da
     assert record["versions"]["array-api-compat"] == version("array-api-compat")
     assert {"mlp_xp", "python"} <= record["versions"].keys()
     assert record["threads"]["cpus"] >= 1
+    assert record["threads"]["number"] == 1
+    assert record["threads"]["reason"] == "OMP_NUM_THREADS=1"
     assert record["train_samples"] == 200
     assert record["image_shape"] == [6, 6]
     assert record["class_names"] == [str(i) for i in range(10)]
@@ -150,7 +152,8 @@ def test_what_is_printed_is_what_was_measured(finished):
     assert f"run      {folder}" in lines
     assert lines[0] == "network  36-4-10, sigmoid, 198 parameters, float64"
     assert "numpy" in lines[1]
-    assert "200 training and 60 test images of 6 x 6" in lines[2]
+    assert lines[2] == "threads  1: OMP_NUM_THREADS=1"
+    assert "200 training and 60 test images of 6 x 6" in lines[3]
     rows = lines[lines.index(next(line for line in lines if line.startswith("epoch"))) + 1 :][:12]
     for row, record in zip(rows, metrics(folder), strict=True):
         epoch, sample, loss, accuracy, train_loss, test_loss, _ = map(float, row.split())

@@ -17,7 +17,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from mlp_xp.backend import Backend
+from mlp_xp.backend import Backend, starting_on
 from mlp_xp.commands.command_line import as_argument, called, parse, silence_output
 from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
@@ -89,6 +89,9 @@ class Arguments(Settings, Base):
     """Replace an existing run in the folder."""
     cache_dir: Path | None = None
     """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
+    threads: str = "auto"
+    """Threads of the CPU to compute on. auto: those on which the run to resume began, or else as many as a variable
+    such as OMP_NUM_THREADS says, or else one, or for large steps as many as there are idle CPUs."""
     tensorboard: bool = False
     """Also write TensorBoard event files to the run folder."""
 
@@ -227,15 +230,28 @@ def main() -> None:
         if arguments.run_dir and not is_new:
             claim(arguments.run_dir, arguments.overwrite, held)
         console = terminal.plain_console()
-        backend = settings.open_backend()
+        threads = number_of_threads(arguments.threads)
+        with starting_on(run_folder.threads_of(arguments.resume, settings.backend) if arguments.resume else None):
+            backend = settings.open_backend(threads)
         dataset = load(arguments, backend, console)
         recording.check_run(settings, dataset, backend, arguments.resume)
+        backend = recording.choose_threads(arguments.resume, settings, dataset, backend)
         write_events = make_event_writer() if arguments.tensorboard else None
         if is_new:
             folder = folder or run_folder.claim_folder(settings, dt.datetime.now())
             claim(folder, bool(arguments.run_dir) and arguments.overwrite, held)
         assert folder is not None
         train(folder, settings, dataset, backend, console, overwrite=arguments.overwrite, write_events=write_events)
+
+
+def number_of_threads(word: str) -> int | None:
+    """Return the number that --threads gives, or None for auto. Raises ConfigError; the range is checked later."""
+    if word == "auto":
+        return None
+    try:
+        return int(word)
+    except ValueError as error:
+        raise ConfigError(f"{word!r:.80} is neither a whole number such as 2 nor auto", setting="threads") from error
 
 
 def claim(folder: Path, overwrite: bool, held: contextlib.ExitStack) -> None:

@@ -28,7 +28,7 @@ from mlp_xp.loops import Carry, eager_scan
 from mlp_xp.metrics import evaluate
 from mlp_xp.parity.bounds import KNOWN, Verdict, check
 from mlp_xp.parity.compare import start
-from mlp_xp.threads import one_thread, threads_chosen
+from mlp_xp.threads import LIMITS
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # Files that call operations only on behalf of others: this one, `Backend.asarray`, and NumPy's errstate around it.
@@ -422,7 +422,7 @@ def trace(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -
     """
     traced, tracer = tracing(backend, config.warm_up_steps)
     try:
-        with contextlib.nullcontext() if threads_chosen() else one_thread():
+        with LIMITS.default():
             train_and_evaluate(config, dataset, traced, steps)
     except Exception as error:
         if tracer.first is None and not isinstance(error, BackendFailure):

@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from mlp_xp.backend import Backend, BackendFailure
 from mlp_xp.dataset import Dataset
 from mlp_xp.device import initial_state
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError, file_errors, make_folder
 from mlp_xp.network import Network
 from mlp_xp.runs import checkpoints, replacing, run_folder
@@ -16,7 +17,17 @@ from mlp_xp.runs.lock import locked
 from mlp_xp.runs.positions import check_position
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sources import read_source
-from mlp_xp.training import WARM_UP_EPOCH, Event, Position, check_state, check_trainable, layer_sizes, trajectory
+from mlp_xp.threads import cpus, in_words
+from mlp_xp.training import (
+    WARM_UP_EPOCH,
+    Event,
+    Position,
+    check_state,
+    check_trainable,
+    layer_sizes,
+    trajectory,
+    with_threads,
+)
 
 
 def check_run(settings: Settings, dataset: Dataset, backend: Backend, folder: Path | None = None) -> None:
@@ -75,6 +86,8 @@ def train_in_folder(
     Raises the same errors as `mlp_xp.train`. The message says which checkpoint is kept.
     """
     is_run = (folder / run_folder.CONFIG).exists()
+    backend = choose_threads(None if overwrite else folder, settings, dataset, backend)
+    warn_of_cpus(backend)
     start = None if overwrite or not is_run else find_start(folder, settings, dataset, backend)
     trained: Network = ()
     try:
@@ -107,6 +120,27 @@ def train_in_folder(
     finally:
         with contextlib.suppress(FileError):  # the next command removes it, and the first error is the cause
             replacing.give_up(folder)
+
+
+def choose_threads(folder: Path | None, settings: Settings, dataset: Dataset, backend: Backend) -> Backend:
+    """Return the backend with the threads of a run: if it is in the folder, those on which it began. Raises RunError.
+
+    folder: None for a new run.
+    """
+    before = None if folder is None else run_folder.threads_of(folder, backend.name)
+    return with_threads(settings.train, dataset, backend, before)
+
+
+def warn_of_cpus(backend: Backend) -> None:
+    """Give an MlpXpWarning if there are fewer CPUs than threads."""
+    number = backend.threads.number
+    if number is not None and number > cpus():
+        warnings.warn(
+            f"the run computes on {in_words(number)} ({backend.threads.reason}), but has "
+            f"{in_words(cpus()).replace('thread', 'CPU')}, so it is slow",
+            MlpXpWarning,
+            stacklevel=3,
+        )
 
 
 def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> Position | None:

@@ -10,12 +10,14 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple
 
 from mlp_xp.dataset import PREPARATIONS, TARGETS
 from mlp_xp.errors import MlpXpError
 from mlp_xp.losses import LOSSES
 from mlp_xp.regular import open_regular, read_fault, read_regular
+from mlp_xp.threads import MOST_THREADS
 
 # Limits on the files, in bytes: of a file with one record, of a line of metrics.jsonl, and of all its lines.
 RECORD_LIMIT, LINE_LIMIT, LINES_LIMIT = 1 << 20, 1 << 14, 1 << 28
@@ -108,6 +110,13 @@ def _each(values: list[Any], *kinds: Kind) -> bool:
     return len(values) == len(kinds) and all(kind.matches(each) for kind, each in zip(kinds, values, strict=True))
 
 
+def _is_threads(value: Any) -> bool:
+    if not isinstance(value, dict) or not all(type(each) in (str, int, NoneType) for each in value.values()):
+        return False
+    number = value.get("number")
+    return number is None or whole(1, MOST_THREADS).matches(number)
+
+
 NULL = Kind("null", lambda value: value is None)
 Schema = Mapping[str, Kind]
 
@@ -120,7 +129,7 @@ CONFIG_FIELDS: Schema = {
     for name, kind in {
         "device": either(text(), NULL),
         "versions": mapping(text()),
-        "threads": mapping(either(either(text(), whole()), NULL)),
+        "threads": Kind(f"an object with texts and whole numbers, its number from 1 to {MOST_THREADS}", _is_threads),
         "machine": text(),
         "train_samples": whole(1),
         "image_shape": IMAGE_SHAPE,

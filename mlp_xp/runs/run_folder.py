@@ -24,7 +24,7 @@ from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, writ
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
 from mlp_xp.runs.settings import Settings, first_change, flatten, parse_settings
-from mlp_xp.threads import threads_chosen
+from mlp_xp.threads import cpus, in_words, threads_chosen
 from mlp_xp.training import Best, Position, Report
 
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png", "predictions.png", "labels.png")
@@ -108,7 +108,7 @@ def create_run(
             "array-api-compat": importlib.metadata.version("array-api-compat"),
             backend.name: backend.version,
         },
-        "threads": threads(),
+        "threads": threads(backend),
         "machine": f"{platform.system()} {platform.machine()}",
         **data_facts(settings, dataset, backend),
         **({"start_from_sha256": start_from_sha256} if start_from_sha256 else {}),
@@ -138,26 +138,45 @@ def check_source(folder: Path, sha256: str | None) -> None:
         )
 
 
-def threads() -> dict[str, Any]:
-    """Return the facts that decide on how many threads a library computes, as config.json records them."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpus": cpus, **threads_chosen()}
+def threads(backend: Backend) -> dict[str, Any]:
+    """Return on how many threads a run computes, why, and the facts behind it, as config.json records them."""
+    number, reason = backend.threads[:2]
+    return {"number": number, "reason": reason, "cpus": cpus(), **threads_chosen()}
+
+
+def threads_of(folder: Path, backend: str) -> int | None:
+    """Return the number of threads on which a run began, on which the last bits of its numbers depend.
+
+    None if it has not begun, if it is unknown, as of an older run, and with another library, where the bits are other
+    ones anyway. Raises RunError.
+    """
+    if not (folder / CONFIG).exists():
+        return None
+    settings, record = read_config(folder)
+    return record.get("threads", {}).get("number") if settings.backend == backend else None
 
 
 def warn_of_threads(folder: Path, backend: Backend) -> None:
-    """Give an MlpXpWarning if a resumed run computes on another number of threads, which changes the last bits.
+    """Give an MlpXpWarning if a resumed run computes on another number of threads, and note it in its config.json.
 
-    With another library the bits change anyway, and nothing is said.
+    With another library the last bits change anyway, and nothing is said. Raises RunError and FileError.
     """
-    settings, record = read_config(folder)
-    before, now = (backend.threads(each) for each in (record.get("threads", {}), threads()))
-    if settings.backend == backend.name and before != now:
+    number = threads_of(folder, backend.name)
+    if number is None:
+        return
+    _, record = read_config(folder)
+    before, now = in_words(number), in_words(backend.threads.number)
+    if not backend.threads.complete:
+        before, now = f"{before} on {record['threads'].get('cpus')} CPUs", f"{now} on {cpus()} CPUs"
+    if before != now:
         warnings.warn(
             f"{str(folder)!r}: the run was started with {before} and is resumed with {now}, so the last digits of its "
             "numbers may differ from those of an uninterrupted run",
             MlpXpWarning,
             stacklevel=3,
         )
+        record["threads"]["resumed_with"] = now
+        write_whole(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode())
 
 
 def data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[str, Any]:

@@ -86,9 +86,9 @@ class Settings:
         """How `load_dataset` reads the data."""
         return Origin(*(getattr(self, name) for name in Origin._fields))
 
-    def open_backend(self) -> Backend:
-        """Open the backend. Raises BackendError."""
-        return open_backend(self.backend, self.device, self.dtype)
+    def open_backend(self, threads: int | None = None) -> Backend:
+        """Open the backend, as `open_backend` does."""
+        return open_backend(self.backend, self.device, self.dtype, threads)
 
 
 # Sets of settings to start from. Except for the notebook's, they use what is common today.

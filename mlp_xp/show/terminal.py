@@ -79,7 +79,7 @@ def thousands(number: int) -> str:
 
 
 def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
-    """Describe the network, backend, data and training of a run in four lines, or five."""
+    """Describe the network, backend, data and training of a run in a few lines."""
     config = settings.train
     sizes = layer_sizes(config, dataset)
     parameters = thousands(count_parameters(sizes))
@@ -90,9 +90,12 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
     targets = ", targets standardised" if dataset.targets else ""
     start_from = f"\nweights  taken from {printable(settings.start_from)}" if settings.start_from else ""
+    number, reason, _, complete = backend.threads
+    more = "" if complete else ", and those that the library itself may start"
+    threads = "" if number is None else f"threads  {number}{more}: {reason}\n"
     return (
         f"network  {'-'.join(map(str, sizes))}, {config.activation}, {parameters} parameters, {settings.dtype}\n"
-        f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n"
+        f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n{threads}"
         f"data     {printable(settings.data_dir or settings.dataset)}: {thousands(train)} training{held_out} and "
         f"{thousands(test) if test else 'no'} test {described(shape)}{targets}\n"
         f"training {epochs}, batches of {config.batch_size}, {config.optimizer} "

@@ -22,6 +22,7 @@ from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED, PRUNED, held_out, read_result
 from mlp_xp.sweeps.data import ARRAYS
+from mlp_xp.threads import threads_chosen
 from mlp_xp.training import WARM_UP_EPOCH
 
 # Held while a member is trained. It has no effect between processes, and none on other machines.
@@ -127,6 +128,8 @@ def _train(task: Task, folder: Path, arrays: tuple[np.ndarray | None, ...]) -> E
     if task.pruned:
         return Ending(task.name, PRUNED, error="Pruned", reason="its setting was pruned by the run of its first seed")
     backend = settings.open_backend()
+    if backend.threads.adjustable and not threads_chosen():  # as on a cluster; the processes of a sweep here have these
+        backend = backend.on_threads(1, "a member of a sweep")
     dataset = _dataset(task, arrays, backend)
     recording.check_run(settings, dataset, backend)
     with contextlib.ExitStack() as held:
