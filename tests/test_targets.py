@@ -20,6 +20,7 @@ from mlp_xp.api import predict_table
 from mlp_xp.arrays import DatasetError, DatasetWarning, split
 from mlp_xp.backend import Backend
 from mlp_xp.commands.train import Source, settings_from
+from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import DEFAULTS, read_tensors, write_tensors
 from mlp_xp.runs.settings import RECIPES
 
@@ -215,6 +216,9 @@ def test_a_run_of_the_version_before_keeps_its_split_and_its_units(tmp_path: Pat
     older(run)
     expected = evaluate_run(run).result
     assert expected.loss == json.loads((run / "result.json").read_text())["test_loss"]
+    config = replace(RECIPES["own"].train, epochs=2, validation=20)
+    with pytest.raises(MlpXpError, match="give the run's own data, with stratify and scale_targets False, as its"):
+        list(train(config, load_dataset(path, label=label), open_backend(), run_dir=run))
     assert call("train", "--resume", run, "--epochs", 4)[::2] == (0, "")
     tensors = [read_tensors(each / "checkpoint.safetensors")[0] for each in (run, whole)]
     for name, array in tensors[1].items():
@@ -349,12 +353,11 @@ def test_a_number_that_is_missing_is_named_with_its_column() -> None:
         Dataset.from_arrays(X, np.where(PRICES[4, 1] == PRICES, np.nan, PRICES), class_names=["first", "second"])
 
 
-def test_held_out_samples_of_sorted_data_are_warned_of(backend: Backend) -> None:
+def test_held_out_samples_of_sorted_data_are_warned_of() -> None:
     """Those at the end, of one class."""
-    kinds = np.repeat(["ant", "bee"], 60)
+    kinds, backend = np.repeat(["ant", "bee"], 60), open_backend()
     config = TrainConfig(epochs=1, validation=20, hidden=(), init="glorot")
     with pytest.warns(DatasetWarning, match="^all 20 held-out samples are of the class 'bee': the last samples are"):
-        next(train(config, Dataset.from_arrays(X, kinds, backend=backend), backend))
-    next(train(config, Dataset.from_arrays(X, kinds, 0.2, backend=backend), backend))
-    rare = np.array(["ant", *["bee"] * 119])
-    next(train(config, Dataset.from_arrays(X, rare, backend=backend), backend))
+        next(train(config, Dataset.from_arrays(X, kinds), backend))
+    next(train(config, Dataset.from_arrays(X, kinds, 0.2), backend))
+    next(train(config, Dataset.from_arrays(X, np.array(["ant", *["bee"] * 119])), backend))

@@ -23,7 +23,7 @@ from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
-from mlp_xp.runs.settings import Settings, first_change, flatten, parse_settings
+from mlp_xp.runs.settings import OF_OWN_DATA, Settings, first_change, flatten, parse_settings
 from mlp_xp.threads import cpus, in_words, threads_chosen
 from mlp_xp.training import Best, Position, Report
 
@@ -256,12 +256,15 @@ def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
 def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
     """Raise RunError if facts about the data differ from those that the run started with; the message names one."""
     _, record = read_config(folder)
+    known = record.get("settings", record)
+    is_older = bool(known.get("data_dir")) and not {*OF_OWN_DATA} <= known.keys()
+    as_before = ", with stratify and scale_targets False, as its version had them" if is_older else ""
     record = {"task": "classes", "preparation": "bytes", "targets": "unchanged", **record}  # which older runs lack
     for name, value in facts.items():
         if record.get(name) != value:
             raise RunError(
                 f"{str(folder / CONFIG)!r}: the run started with {name} {record.get(name)!r}, but these data have "
-                f"{value!r}; give the run's own data"
+                f"{value!r}; give the run's own data{as_before}"
             )
 
 
