@@ -224,6 +224,27 @@ def test_time_to_accuracy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.draw(record).startswith(b"\x89PNG")
 
 
+def test_the_round_that_is_not_counted_is_short_and_the_loss_is_that_of_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def run(name: str, workload: whole.Whole, *, seed: int, **others: object) -> Iterator:
+        asked.append((workload.settings["epochs"], seed))
+        # 10 epochs without an improvement by 1e-4 determine a loss up to 1e-3.
+        loss = {"scikit-learn": 0.01, "mlp_xp-numpy": 0.0109, "mlp_xp-jax": 0.0111}[name] + 0.1 * (len(asked) <= 3)
+        yield from [(1.0, {"ready": True}), (len(asked), {"end": True, "epochs": 50, "loss": loss})]
+
+    monkeypatch.setattr(whole, "run", run)
+    workload = WHOLE["fit-float32"]
+    (record,) = whole.measure_whole(workload, workload.programs, rounds=2)
+    assert asked == [(1, 0)] * 3 + [(200, 1)] * 3 + [(200, 2)] * 3
+    results = report.measured(record)
+    assert results["mlp_xp-jax"]["round_seconds"] == [1, 4, 7]
+    assert [name for name, each in results.items() if not report.agrees(each, record)] == ["mlp_xp-jax"]
+    assert [report.ratios(results["mlp_xp-numpy"], results["scikit-learn"])] == [[3 / 5, 6 / 8]]
+
+
 def test_whole_programs_are_part_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(bench, "measure", lambda workload, names, **options: {"name": workload.name})

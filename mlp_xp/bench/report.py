@@ -399,4 +399,4 @@ def draw(record: Record, title: str | None = None) -> bytes:
 
 def colour(name: str) -> str:
     """Return the colour of a contestant's bar."""
-    return OURS if name.startswith("mlp_xp") else {NOTEBOOK: THEIRS, LIMIT: BOUND}.get(name, REST)
+    return OURS if contestant_of(name).title.startswith("mlp_xp") else {NOTEBOOK: THEIRS, LIMIT: BOUND}.get(name, REST)
