@@ -363,7 +363,7 @@ def _eager(
     rows: see `eager_scan`. others: fields of Backend that have a default.
     """
     place = {} if device is None else {"device": device}  # not every library has the keyword
-    LIMITS.look()
+    LIMITS.look(again=False)
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         return _limited(function)
@@ -436,7 +436,7 @@ def _open_torch(device: str | None) -> Backend:
     torch = _import("torch", "torch")
     import array_api_compat.torch as xp
 
-    LIMITS.look(torch)
+    LIMITS.look(torch, again=False)
     try:
         place = torch.device("cpu" if device is None else device)
         torch.ones(2, device=place).sum().item()
@@ -594,12 +594,14 @@ def _open_any(name: str, hook: Any, dtype: str) -> Backend:
 
     to_numpy = getattr(hook, "to_numpy", copy_to_host) if is_hook else copy_to_host
     # SystemExit too: a library that ends the process must not look like success.
+    LIMITS.look()
     threads = Threads(complete=False)
     backend = _eager(name, xp, xp, None, to_numpy, threads=threads, errors=(Exception, SystemExit))
     version = str(getattr(hook, "version", "")) if is_hook else ""
     backend = replace(backend, version=" ".join((version or version_of(name, xp)).split()))
     if is_hook and hasattr(hook, "materialise"):
-        backend = replace(backend, jit=partial(materialised, backend.jit, hook.materialise))
+        compute = partial(materialised, backend.jit, hook.materialise)
+        backend = replace(backend, jit=lambda function, donate=(): _limited(compute(function, donate)))
     for sample, wanted in ((np.array([0, 255], "uint8"), "uint8"), (np.array([0.5, -1.5], dtype), dtype)):
         try:
             with warnings.catch_warnings(action="ignore"):

@@ -83,7 +83,7 @@ def threads_by_work(work: int) -> tuple[int, str]:
     if work < LARGE_STEP:
         return 1, f"a step of {shown} is too small for more"
     idle = idle_cpus()
-    return idle, f"a step has {shown}, and {idle} of {cpus()} CPUs had no other work"
+    return idle, f"a step has {shown}, and other work leaves {idle} of {cpus()} CPUs"
 
 
 def cpus() -> int:
@@ -158,22 +158,30 @@ class Limits:
         self._shared: list[Any] = []
         self._own: list[Any] = []
         self._added: list[Any] = []
+        self._is_stale = True
         self._queue: deque[object] = deque()
         self._inside = self._number = 0
         self._before: list[int] = []
         self._this = threading.local()
 
-    def look(self, *libraries: Any) -> None:
-        """Find the libraries that are loaded now, unless a function computes just now.
+    def look(self, *libraries: Any, again: bool = True) -> None:
+        """Find the libraries that are loaded now; as soon as no function computes.
 
-        libraries: others, with `get_num_threads()` and `set_num_threads(number)`, such as PyTorch.
+        libraries: others, with `get_num_threads()` and `set_num_threads(number)`, such as PyTorch. again: whether to
+        look, which takes milliseconds, also if these are known, and there was a look before.
         """
         with self._changed:
-            self._added += [each for each in libraries if each not in self._added]
-            if not self._inside:
-                found = ThreadpoolController()
-                self._shared = [*self._added, *found.select(user_api="blas").lib_controllers]
-                self._own = found.select(user_api="openmp").lib_controllers
+            new = [each for each in libraries if each not in self._added]
+            self._added += new
+            self._is_stale |= again or bool(new)
+            if self._is_stale and not self._inside:
+                self._find()
+
+    def _find(self) -> None:
+        found = ThreadpoolController()
+        self._shared = [*self._added, *found.select(user_api="blas").lib_controllers]
+        self._own = found.select(user_api="openmp").lib_controllers
+        self._is_stale = False
 
     def count(self, library: Any = None) -> int | None:
         """Return the number of threads of a library, or the largest number of those of BLAS; None if it is unknown."""
@@ -204,10 +212,17 @@ class Limits:
             self._queue.append(place)
             try:
                 # In the order in which they come, so that none waits forever.
-                self._changed.wait_for(lambda: self._queue[0] is place and (not self._inside or self._number == number))
+                self._changed.wait_for(
+                    lambda: (
+                        self._queue[0] is place
+                        and (not self._inside or (self._number == number and not self._is_stale))
+                    )
+                )
             finally:
                 self._queue.remove(place)
                 self._changed.notify_all()
+            if self._is_stale:
+                self._find()
             libraries = [*self._shared, *self._own]
             if not self._inside:
                 self._before = [library.get_num_threads() for library in libraries]

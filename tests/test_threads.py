@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import array_api_compat.numpy
 import numpy as np
 import pytest
 from backends import open_or_skip
@@ -18,7 +19,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlp_xp import threads
 from mlp_xp.api import train
-from mlp_xp.backend import ON_GPU, BackendError, open_backend
+from mlp_xp.backend import ON_GPU, BackendError, open_backend, open_namespace
 from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import BYTES
@@ -228,6 +229,48 @@ def test_a_variable_of_another_library_changes_nothing(monkeypatch):
     assert open_backend().choose_threads(1).threads.number == 1
 
 
+def test_what_a_lazy_library_computes_at_the_end_has_the_number_too():
+    seen: list[set[int]] = []
+
+    class Hook:
+        xp = array_api_compat.numpy
+        materialise = staticmethod(lambda *arrays: (seen.append({*own_counts("numpy")}), arrays)[1])
+
+    backend = open_namespace(Hook)
+    for each in (backend, backend.on_threads(3, "as given")):
+        each.jit(lambda x: x)(backend.asarray(np.ones(2)))
+    assert seen == [{1}, {3}]
+
+
+def test_a_library_that_is_loaded_while_another_computes_is_limited_as_well():
+    limits, library = threads.Limits(), Library()
+    with limits.at(1):
+        limits.look(library)
+        entered: list[int] = []
+
+        def enter() -> None:
+            with limits.at(1):
+                entered.append(library.number)
+
+        other = threading.Thread(target=enter)
+        other.start()
+    other.join(PATIENCE)
+    assert entered == [1]
+    assert library.number == 2
+
+
+class Library:
+    """One with a number of threads."""
+
+    number = 2
+
+    def get_num_threads(self) -> int:
+        return self.number
+
+    def set_num_threads(self, number: int) -> None:
+        self.number = number
+
+
 def test_numbers_share_no_functions():
     one, two = (open_backend("numpy", threads=number) for number in (1, 2))
     assert one is open_backend("numpy", threads=1)
@@ -297,7 +340,7 @@ def test_the_rule_gives_large_steps_the_idle_cpus(monkeypatch):
     monkeypatch.setattr(threads, "cpus", lambda: 2)
     for idle in (1, 2):
         monkeypatch.setattr(threads, "idle_cpus", lambda idle=idle: idle)
-        shown = f"a step has 5 960 105 984 multiply-adds, and {idle} of 2 CPUs had no other work"
+        shown = f"a step has 5 960 105 984 multiply-adds, and other work leaves {idle} of 2 CPUs"
         assert threads_by_work(work) == (idle, shown)
     monkeypatch.setattr(threads, "idle_cpus", lambda: pytest.fail("it takes time, and decides nothing"))
     for each in (10**6, 128 * 535_818, LARGE_STEP - 1):
