@@ -22,6 +22,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
+from mlp_xp.compile_cache import compile_cache
 from mlp_xp.errors import MlpXpError, described, nearest, not_installed
 from mlp_xp.foreign import copy_to_host, exists, find, hooks, materialised, version_of
 from mlp_xp.functional import Array
@@ -182,6 +183,14 @@ def processes_share_devices() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
+def compile_afresh() -> None:
+    """Have JAX neither read nor keep compiled functions in this process, and in those that it starts.
+
+    Call it before JAX is imported. It sets the environment variable JAX_ENABLE_COMPILATION_CACHE.
+    """
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+
+
 def open_backend(
     name: str = "numpy", device: str | None = None, dtype: str = "float64", threads: int | None = None
 ) -> Backend:
@@ -197,6 +206,12 @@ def open_backend(
 
     Opening the same namespace on the same device in the same dtype again, with the same threads, returns the same
     object, so that JAX compiles once.
+
+    Opening JAX switches on 64-bit floats in the whole process and, unless you have set them, full precision of products
+    on a GPU, and a compilation cache: JAX then keeps all that it compiles in this process, also for other code, in a
+    folder that `compile_cache` describes, and its warnings about entries that cannot be read or written are ignored.
+    The environment variable JAX_ENABLE_COMPILATION_CACHE=false or `compile_afresh` switches the cache off;
+    JAX_COMPILATION_CACHE_DIR names another folder.
 
     Several Python threads may train at once. A process that has used PyTorch or JAX must not be forked: their threads
     do not exist in the child, which waits for them forever. Start worker processes with
@@ -509,6 +524,7 @@ def _open_jax(device: str | None) -> Backend:
     if jax.config.jax_default_matmul_precision is None:
         # On a GPU the default may be TF32, whose products have 10 bits: less than float32 promises.
         jax.config.update("jax_default_matmul_precision", "highest")
+    _set_compile_cache(jax)
     platform, _, index = (device or "").partition(":")
     try:
         known = [f"{each.platform}:{each.id}" for each in jax.devices()]
@@ -545,6 +561,28 @@ def _open_jax(device: str | None) -> Backend:
         compiles=True, memory_available=memory_available, errors=(jax.errors.JaxRuntimeError, MemoryError),
         imports=(f"import jax; jax.config.update('jax_enable_x64', True){use}; import jax.numpy as xp",),
     )  # fmt: skip
+
+
+def _set_compile_cache(jax: ModuleType) -> None:
+    """Let JAX keep what it compiles, unless the user has chosen a folder or switched its cache off."""
+    # Any failure to read or write an entry is a warning, and JAX compiles. Added in front again at each call, because
+    # `catch_warnings` of a caller may have removed it.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry", UserWarning)
+    config = jax.config
+    if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
+        return
+    # It is not known that older versions keep entries of different processors apart.
+    if jax.version.__version_info__ >= (0, 10) and (folder := compile_cache("jax")):
+        # By default only what takes a second to compile is kept.
+        for name, default, value in (
+            ("jax_persistent_cache_min_compile_time_secs", 1.0, 0.0),
+            ("jax_persistent_cache_min_entry_size_bytes", 0, -1),
+            # XLA's own caches may stop a process that cannot write them.
+            ("jax_persistent_cache_enable_xla_caches", "xla_gpu_per_fusion_autotune_cache_dir", "none"),
+            ("jax_compilation_cache_dir", None, str(folder)),
+        ):
+            if getattr(config, name) == default:
+                config.update(name, value)
 
 
 def _open_strict(device: str | None) -> Backend:

@@ -1,6 +1,7 @@
 """Networks, data sets and training state on a device."""
 
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -39,8 +40,33 @@ def place_dataset(dataset: Dataset, backend: Backend) -> Dataset:
 
 def copy_network(network: Network, backend: Backend) -> Network:
     """Copy a network on the device. Later steps, which may work in place, do not change the copy."""
-    copy = backend.reported(partial(backend.xp.asarray, copy=True), "a copy of the network")
-    return tuple(Layer(*map(copy, layer)) for layer in network)
+    return _compiled_copy(backend)(network)
+
+
+@lru_cache(maxsize=8)
+def _compiled_copy(backend: Backend) -> Callable[[Network], Network]:
+    copy = partial(backend.xp.asarray, copy=True)
+
+    def network_copy(network: Network) -> Network:
+        return tuple(Layer(*map(copy, layer)) for layer in network)
+
+    return backend.jit(network_copy)
+
+
+def all_finite(arrays: Sequence[Array], backend: Backend) -> bool:
+    """Return whether all numbers of some floating-point arrays on the device are finite. Reads one value from it."""
+    return bool(backend.to_numpy(_compiled_is_finite(backend)(tuple(arrays))))
+
+
+@lru_cache(maxsize=8)
+def _compiled_is_finite(backend: Backend) -> Callable[[tuple[Array, ...]], Array]:
+    xp = backend.xp
+
+    def is_finite(arrays: tuple[Array, ...]) -> Array:
+        # Both are NaN if a number is. JAX compiles this faster than `isfinite` of all numbers.
+        return xp.all(xp.isfinite(xp.stack([find(array) for array in arrays for find in (xp.min, xp.max)])))
+
+    return backend.jit(is_finite)
 
 
 def initial_state(
@@ -53,6 +79,7 @@ def initial_state(
     """
     random = np.random.RandomState(config.seed)
     drawn = initial_layers(sizes, random, config.init)
-    network = to_device((*trained, *drawn[len(trained) :]), backend)
-    init = backend.reported(OPTIMIZERS[config.optimizer].init, "the state of the optimiser")
-    return State(network, tuple(init(layer, xp=backend.xp) for layer in network)), random
+    layers = (*trained, *drawn[len(trained) :])
+    # On the host, because JAX would compile something for each shape.
+    slots = [OPTIMIZERS[config.optimizer].init(layer, xp=np) for layer in layers]
+    return State(to_device(layers, backend), tuple(to_device(each, backend) for each in slots)), random

@@ -53,13 +53,59 @@ class Evaluation(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _compiled_forward(activation: str | Activation, backend: Backend, prepare: Prepare) -> Callable[..., Array]:
-    def evaluation(network: Network, images: Array, fitted: tuple[Array, ...]) -> Array:
-        x = prepare(images, *fitted, dtype=network[0].weights.dtype, xp=backend.xp)
-        x = backend.xp.reshape(x, (images.shape[0], network[0].weights.shape[0]))
-        return forward(network, x, activation=find_activation(activation), xp=backend.xp)[-1]
+def _compiled_logits(activation: str | Activation, backend: Backend, prepare: Prepare) -> Callable[..., Array]:
+    return backend.jit(_make_logits(activation, backend, prepare))
+
+
+@lru_cache(maxsize=8)
+def _compiled_predictions(
+    activation: str | Activation, backend: Backend, prepare: Prepare, task: str
+) -> Callable[..., Array]:
+    logits_of, link = _make_logits(activation, backend, prepare), LOSSES[task].link
+
+    def prediction(network: Network, images: Array, fitted: tuple[Array, ...], scaling: tuple[Array, ...]) -> Array:
+        return decode(link(logits_of(network, images, fitted), xp=backend.xp), scaling)
+
+    return backend.jit(prediction)
+
+
+@lru_cache(maxsize=8)
+def _compiled_sums(
+    activation: str | Activation, backend: Backend, prepare: Prepare, task: str
+) -> Callable[..., tuple[Array, ...]]:
+    logits_of = _make_logits(activation, backend, prepare)
+
+    def evaluation(
+        network: Network, images: Array, labels: Array, fitted: tuple[Array, ...], scaling: tuple[Array, ...]
+    ) -> tuple[Array, ...]:
+        return _sums(logits_of(network, images, fitted), labels, task, scaling, backend)
 
     return backend.jit(evaluation)
+
+
+def _make_logits(activation: str | Activation, backend: Backend, prepare: Prepare) -> Callable[..., Array]:
+    """Return `logits(network, images, fitted)`, which works in parts of bounded memory."""
+    xp, function = backend.xp, find_activation(activation)
+
+    def logits(network: Network, images: Array, fitted: tuple[Array, ...]) -> Array:
+        features = network[0].weights.shape[0]
+
+        def part(carry: tuple[()], xs: tuple[Array, ...]) -> tuple[tuple[()], Array]:
+            x = prepare(xs[0], *fitted, dtype=network[0].weights.dtype, xp=xp)
+            x = xp.reshape(x, (xs[0].shape[0], features))
+            return carry, forward(network, x, activation=function, xp=xp)[-1]
+
+        samples, *shape = images.shape
+        size = images_per_part(samples, features)
+        whole = samples - samples % size
+        # All whole parts in one loop, which a compiler sees once.
+        _, rows = backend.scan(part, (), (xp.reshape(images[:whole, ...], (-1, size, *shape)),))
+        rows = xp.reshape(rows, (whole, -1))
+        if whole == samples:
+            return rows
+        return xp.concat([rows, part((), (images[whole:, ...],))[1]], axis=0)
+
+    return logits
 
 
 def images_per_part(samples: int, features: int) -> int:
@@ -78,6 +124,13 @@ def predict_logits(
     bounded memory. Raises MlpXpError for an unknown activation, for images of another dtype or not on the backend's
     device, and for images of another size than the network takes.
     """
+    _check_inputs(network, images, activation, backend, prepare)
+    return _compiled_logits(activation, backend, prepare.function)(network, images, prepare.fitted)
+
+
+def _check_inputs(
+    network: Network, images: Array, activation: str | Activation, backend: Backend, prepare: Preparation
+) -> None:
     check_activation(activation)
     check_images(images, backend, prepare)
     samples, *shape = images.shape
@@ -90,10 +143,6 @@ def predict_logits(
         )
     if not samples:
         raise MlpXpError("there are none; give at least one", setting="images")
-    size = images_per_part(samples, features)
-    run = _compiled_forward(activation, backend, prepare.function)
-    parts = [run(network, images[i : min(i + size, samples), ...], prepare.fitted) for i in range(0, samples, size)]
-    return backend.xp.concat(parts, axis=0)
 
 
 def predict(
@@ -112,8 +161,8 @@ def predict(
     units of the labels. activation, prepare, task, targets: those that the network was trained with, the last three as
     in its `Dataset`. Raises as `predict_logits` does.
     """
-    logits = predict_logits(network, images, activation=activation, backend=backend, prepare=prepare)
-    return decode(LOSSES[task].link(logits, xp=backend.xp), targets)
+    _check_inputs(network, images, activation, backend, prepare)
+    return _compiled_predictions(activation, backend, prepare.function, task)(network, images, prepare.fitted, targets)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the loss shows when a network is not finite
@@ -139,41 +188,56 @@ def evaluate(
             f"their shape is {tuple(labels.shape)}, but there are {images.shape[0]} images; give one label per image",
             setting="labels",
         )
-    logits = predict_logits(network, images, activation=activation, backend=backend, prepare=prepare)
-    return backend.reported(_score, "an evaluation")(logits, labels, task, targets, backend)
-
-
-def _score(logits: Array, labels: Array, task: str, scaling: tuple[Array, ...], backend: Backend) -> Evaluation:
-    xp, (samples, outputs) = backend.xp, logits.shape
-    targets = encode(labels, outputs, scaling, task=task, dtype=logits.dtype, device=backend.device, xp=xp)
-    loss = float(xp.mean(LOSSES[task].loss(logits, targets, xp=xp)))
+    _check_inputs(network, images, activation, backend, prepare)
+    run = _compiled_sums(activation, backend, prepare.function, task)
+    loss, *sums = run(network, images, labels, prepare.fitted, targets)
+    number = backend.reported(_number, "an evaluation")
+    samples, outputs = images.shape[0], network[-1].bias.shape[0]
     if task == "regression":
-        r2, rmse = _r2_and_rmse(logits, targets, backend)
-        if scaling:
-            rmse = rmse * backend.to_numpy(scaling[1]).astype(np.float64)
+        residual, total = (backend.to_numpy(x).astype(np.float64) for x in sums)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            r2 = np.where(total > 0, 1 - residual / total, residual == 0)
+        rmse = np.sqrt(residual / samples)
+        if targets:
+            rmse = rmse * backend.to_numpy(targets[1]).astype(np.float64)
         means = float(np.mean(r2)), float(np.mean(rmse))
-        return Evaluation(loss, None, None, *means, r2s=tuple(r2.tolist()), rmses=tuple(rmse.tolist()), samples=samples)
+        result = Evaluation(number(loss), None, None, *means, r2s=tuple(r2.tolist()), rmses=tuple(rmse.tolist()))
+    elif task == "labels":
+        counts = backend.to_numpy(sums[0])
+        shares = number(sums[1]) / samples, int(counts.sum()) / (samples * outputs)
+        result = Evaluation(number(loss), *shares, label_accuracies=tuple((counts / samples).tolist()))
+    else:
+        result = Evaluation(number(loss), number(sums[0]) / samples)
+    return result._replace(samples=samples)
+
+
+def _sums(logits: Array, labels: Array, task: str, scaling: tuple[Array, ...], backend: Backend) -> tuple[Array, ...]:
+    """Return what an evaluation needs from the device: the mean loss, and others that depend on the task.
+
+    - classes: how many samples are right;
+    - labels: how many are right of each label (outputs,), and how many samples have all right;
+    - regression: of each output (outputs,) the sum of the squared errors, and that of the squared distances of the
+      targets from their mean.
+    """
+    xp = backend.xp
+
+    def count(which: Array, **axis: int) -> Array:
+        return xp.sum(xp.astype(which, xp.int64), **axis)
+
+    targets = encode(labels, logits.shape[1], scaling, task=task, dtype=logits.dtype, device=backend.device, xp=xp)
+    loss = xp.mean(LOSSES[task].loss(logits, targets, xp=xp))
+    if task == "regression":
+        error, centred = logits - targets, targets - xp.mean(targets, axis=0)
+        return loss, xp.sum(error * error, axis=0), xp.sum(centred * centred, axis=0)
     if task == "labels":
         right = (logits > 0) == (targets > 0)
-        counts = backend.to_numpy(xp.sum(xp.astype(right, xp.int64), axis=0))
-        shares = _count(xp.all(right, axis=1), backend) / samples, int(counts.sum()) / (samples * outputs)
-        return Evaluation(loss, *shares, label_accuracies=tuple((counts / samples).tolist()), samples=samples)
+        return loss, count(right, axis=0), count(xp.all(right, axis=1))
     correct = xp.astype(xp.argmax(logits, axis=1), xp.int64) == xp.astype(labels, xp.int64)
-    return Evaluation(loss, _count(correct, backend) / samples, samples=samples)
+    return loss, count(correct)
 
 
-def _count(which: Array, backend: Backend) -> int:
-    return int(backend.xp.sum(backend.xp.astype(which, backend.xp.int64)))
-
-
-def _r2_and_rmse(outputs: Array, targets: Array, backend: Backend) -> tuple[np.ndarray, np.ndarray]:
-    """Return R² and RMSE of each output, float64 (outputs,) each, on the host."""
-    xp = backend.xp
-    error, centred = outputs - targets, targets - xp.mean(targets, axis=0)
-    residual, total = (backend.to_numpy(xp.sum(x * x, axis=0)).astype(np.float64) for x in (error, centred))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        r2 = np.where(total > 0, 1 - residual / total, residual == 0)
-    return r2, np.sqrt(residual / outputs.shape[0])
+def _number(x: Array) -> float:
+    return float(x)
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from mlp_xp.checks import check_dataset, check_held_out
 from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
-from mlp_xp.device import copy_network, initial_state
+from mlp_xp.device import all_finite, copy_network, initial_state
 from mlp_xp.dropout import draw_masks
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Array
@@ -159,7 +159,9 @@ def trajectory(
     if not checked:
         check_trainable(config, dataset, backend)
     samples = dataset.train_images.shape[0] - config.validation
-    held_out = dataset.train_images[samples:, ...], dataset.train_labels[samples:, ...]
+    held_out: tuple[Array, ...] = ()
+    if config.validation:
+        held_out = dataset.train_images[samples:, ...], dataset.train_labels[samples:, ...]
     sizes = layer_sizes(config, dataset)
     state, random = initial_state(config, sizes, backend, trained)
     total_steps = config.warm_up_steps + config.epochs * ceil_divide(samples, config.batch_size)
@@ -339,19 +341,9 @@ def check_state(position: Position, backend: Backend) -> None:
     An update can overflow without a trace in any loss: a saturated unit has a finite output, whatever its weights.
     """
     layers = [*position.state.network, *(slot for slots in position.state.slots for slot in slots)]
-    if not backend.to_numpy(_compiled_is_finite(backend)([array for layer in layers for array in layer])):
+    if not all_finite([array for layer in layers for array in layer], backend):
         what = f"network or optimiser state after {position.sample} samples"
         raise _diverged(what, position.epoch, "not finite")
-
-
-@lru_cache(maxsize=8)
-def _compiled_is_finite(backend: Backend) -> Callable[[list[Array]], Array]:
-    xp = backend.xp
-
-    def is_finite(arrays: list[Array]) -> Array:
-        return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
-
-    return backend.jit(is_finite)
 
 
 def _diverged(what: str, epoch: int, value: object) -> DivergenceError:

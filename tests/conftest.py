@@ -18,6 +18,7 @@ from mlp_xp.data.datasets import MNIST_DIR, load_dataset
 from mlp_xp.dataset import Dataset
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before SciPy is imported: scikit-learn asks for it
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # a test leaves nothing in the user's cache folder
 
 pytest_plugins = ["skip_summary"]
 

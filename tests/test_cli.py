@@ -1,5 +1,6 @@
 """The command line's frame: parsing, and every fault as one line and an exit code."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -212,6 +213,17 @@ def test_debug_shows_the_traceback_with_the_causes_that_are_hidden(monkeypatch, 
     assert said.startswith("Traceback")
     assert "ValueError: the reason" in said
     assert said.endswith("\nerror: no such thing\n")
+
+
+def test_without_a_compile_cache_jax_and_all_workers_are_told(monkeypatch):
+    name = "JAX_ENABLE_COMPILATION_CACHE"
+    monkeypatch.setenv(name, "")
+    seen = []
+    for args in ([], ["--no-compile-cache"]):
+        monkeypatch.setattr(sys, "argv", ["train.py", *args])
+        with pytest.raises(SystemExit):
+            run(lambda: seen.append(os.environ[name]))
+    assert seen == ["", "false"]
 
 
 def test_a_reader_who_leaves_ends_a_script_quietly():

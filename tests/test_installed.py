@@ -69,7 +69,7 @@ def test_every_command_has_help_version_and_debug(name):
     module = name.replace("-", "_")
     shown = call(module, "--help")
     assert shown.code == 0
-    assert {"--debug", "--version"} < set(shown.out.split())
+    assert {"--debug", "--no-compile-cache", "--version"} < set(shown.out.split())
     assert call(module, "--version").out == f"mlp-xp {mlp_xp.__version__}\n"
     assert hasattr(load_script(module), COMMANDS[name][1])
 

@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlp_xp import TrainConfig, open_backend, predict, train
 from mlp_xp.backend import Backend
-from mlp_xp.dataset import Dataset
+from mlp_xp.dataset import Dataset, Preparation, flatten_and_scale
 from mlp_xp.network import Layer
 from mlp_xp.runs.run_folder import RunError
 from mlp_xp.training import WARM_UP_EPOCH, trajectory
@@ -145,17 +145,15 @@ def predicted_shapes(samples: int, backend: Backend) -> list[tuple[int, ...]]:
     """
     shapes = []
 
-    def jit(function, donate=()):
-        def seen(*args):
-            shapes.extend(arg.shape for arg in args if len(getattr(arg, "shape", ())) == 3)
-            return function(*args)
+    def prepare(images, **kwargs):
+        shapes.append(tuple(images.shape))
+        return flatten_and_scale(images, **kwargs)
 
-        return backend.jit(seen, donate)
-
-    watched = replace(backend, jit=jit)
-    layers = on_device(synthetic(20, samples, 28), watched)
-    weights = watched.asarray(np.zeros((784, 10)), watched.dtype), watched.asarray(np.zeros(10), watched.dtype)
-    probabilities = predict((Layer(*weights),), layers.test_images, activation="sigmoid", backend=watched)
+    layers = on_device(synthetic(20, samples, 28), backend)
+    weights = backend.asarray(np.zeros((784, 10)), backend.dtype), backend.asarray(np.zeros(10), backend.dtype)
+    probabilities = predict(
+        (Layer(*weights),), layers.test_images, activation="sigmoid", backend=backend, prepare=Preparation(prepare)
+    )
     assert probabilities.shape == (samples, 10)
     return shapes
 

@@ -3,6 +3,7 @@
 import itertools
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -422,6 +423,26 @@ def test_a_default_run_compiles_three_loops_and_no_more_in_the_next_epoch():
         ).__wrapped__._cache_size()
     assert 1 <= counts[0] <= 3
     assert counts[1] == counts[0]
+
+
+def test_a_run_compiles_three_functions_beside_its_loops():
+    """Each function of arrays as a whole: evaluation, a copy of the network, and whether it is finite."""
+    jax = pytest.importorskip("jax")
+    backend, names = open_backend("jax"), []
+
+    def note(event: str, seconds: float, fun_name: str = "", **others: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(fun_name)  # older versions give none
+
+    host = synthetic(47, 13, size=11)  # shapes of no other test, for which nothing is compiled yet
+    dataset = on_device(host, backend)
+    jax.monitoring.register_event_duration_secs_listener(note)
+    for event in trajectory(configuration(hidden=(5, 6), optimizer="adam"), dataset, backend):
+        if event.report:
+            break
+    count = len(names)
+    assert event.report is not None
+    assert count == 5, names  # and the check of the data
 
 
 def test_a_partial_batch_and_the_warm_up_add_one_loop_each():

@@ -170,7 +170,8 @@ def add_options(
 ) -> list[Option]:
     """Add the fields of a dataclass to a parser, and return their descriptions.
 
-    common: also add --debug and --version. complete: how a shell completes paths, in the form that shtab expects.
+    common: also add --debug, --no-compile-cache and --version. complete: how a shell completes paths, in the form that
+    shtab expects.
     """
     options = list(_options(kind, default))
     parser.description = inspect.getdoc(kind)
@@ -199,6 +200,8 @@ def add_options(
     if common:
         text = "On an error, also show the traceback with all causes."
         parser.add_argument("--debug", action="store_true", help=text)
+        text = "JAX only: compile anew, and keep nothing that is compiled in the user's cache folder."
+        parser.add_argument("--no-compile-cache", action="store_true", help=text)
         parser.add_argument("--version", action="version", version=f"mlp-xp {__version__}")
     return options
 
@@ -437,6 +440,10 @@ def run(main: Callable[[], int | None]) -> None:
 def _end(main: Callable[[], int | None]) -> Any:
     """Run a command's main function, print the error that ends it, and return the exit code."""
     try:
+        if "--no-compile-cache" in sys.argv:
+            from mlp_xp.backend import compile_afresh
+
+            compile_afresh()
         with _warnings_as_lines():
             code = main() or 0
         sys.stdout.flush()

@@ -16,7 +16,7 @@ import numpy as np
 from mlp_xp.arrays import backend_of, read_inputs
 from mlp_xp.backend import DTYPES, Backend
 from mlp_xp.dataset import PREPARATIONS, TARGETS, Dataset, Preparation, described
-from mlp_xp.device import to_device
+from mlp_xp.device import all_finite, to_device
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import write_whole
 from mlp_xp.functional import ACTIVATIONS, Array
@@ -151,7 +151,7 @@ class Model(NamedTuple):
             task=self.task,
             targets=self.scaling(backend),
         )
-        self.check_outputs(bool(backend.to_numpy(backend.xp.all(backend.xp.isfinite(outputs)))))
+        self.check_outputs(all_finite([outputs], backend))
         return outputs
 
     def check_outputs(self, finite: bool) -> None:
