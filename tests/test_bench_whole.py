@@ -21,7 +21,6 @@ from mlp_xp.bench.measure import Process
 from mlp_xp.bench.programs import PROGRAMS, Event, initial_layers, load
 from mlp_xp.bench.whole import WHOLE, Figure
 from mlp_xp.commands import bench
-from mlp_xp.data.datasets import MNIST_DIR
 from mlp_xp.network import initial_layers as own_initial_layers
 
 EPOCHS = 3
@@ -276,4 +275,3 @@ def test_a_process_has_its_threads_or_all(threads: int | None, pinned: bool, mon
     assert environment.get("OMP_NUM_THREADS") == environment.get("NPROC") == (threads and str(threads))
     assert "HOME" not in environment
     assert environment["LANG"] == "C"
-    assert MNIST_DIR.is_dir()
