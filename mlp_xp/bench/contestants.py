@@ -26,7 +26,7 @@ from mlp_xp.foreign import hooks
 from mlp_xp.network import count_parameters, initial_layers
 from mlp_xp.parity import notebook
 from mlp_xp.plan import Chunk, chunk_lengths, cut
-from mlp_xp.training import check_finite, step_coefficients
+from mlp_xp.training import check_finite, step_coefficients, with_threads
 
 INPUTS, CLASSES = 784, 10
 LAYERWISE, SIMULTANEOUS, ONE_BY_ONE = "layerwise", "simultaneous", "one by one"
@@ -131,6 +131,7 @@ class MlpXp:
         self.order = np.arange(self.samples)
         sizes = (INPUTS, *workload.hidden, CLASSES)
         self.state, _ = initial_state(self.config, sizes, self.backend)
+        self.backend = with_threads(self.config, self.dataset, self.backend)
         self.run_chunk = make_chunk(self.config, self.backend, self.dataset.prepare.function)
         # As in a run with one report per round.
         self.lengths = chunk_lengths(batch_size, count_parameters(sizes), (workload.steps + 1) * workload.batch_size)
