@@ -20,8 +20,8 @@ from threadpoolctl import ThreadpoolController
 from mlp_xp.errors import MlpXpError
 
 # Multiply-adds of a step's forward pass, samples x parameters, from which on a run uses all CPUs that are idle when it
-# starts. They may have other work later, and then threads wait for each other: the shorter a step, the longer it takes,
-# compared with one thread. From here on the loss is small even then; see docs/performance.md.
+# starts. They may have other work later, and then threads wait for each other: the shorter a step, the more it loses
+# against one thread, up to tens of times. From here on it loses a factor of 1.2 to 2.4; see docs/performance.md.
 LARGE_STEP = 4 * 10**9
 # OpenMP ends the process if it cannot start a thread.
 MOST_THREADS = 1024

@@ -17,7 +17,7 @@ from data_sets import on_device, synthetic
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlp_xp import TrainConfig, open_backend, predict, train
-from mlp_xp.backend import Backend
+from mlp_xp.backend import Backend, BackendFailure
 from mlp_xp.dataset import Dataset, Preparation, flatten_and_scale
 from mlp_xp.network import Layer
 from mlp_xp.runs.run_folder import RunError
@@ -303,6 +303,6 @@ def test_threads_are_given_back_after_a_fault(name, two_threads):
         raise ZeroDivisionError
 
     backend = open_or_skip(name)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises((ZeroDivisionError, BackendFailure)):  # the latter from a library that is not known
         backend.jit(fail)(backend.asarray(np.ones(2)))
     assert thread_count(name) == 2
