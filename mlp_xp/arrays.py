@@ -396,29 +396,40 @@ def _check_labels(labels: np.ndarray, names: Sequence[str], task: str) -> None:
 def fit_standardization(features: Array, backend: Backend, names: Sequence[str] = ()) -> tuple[Array, Array]:
     """Return mean and standard deviation of each feature, (features,) each, on the device; 1 for a constant one.
 
-    Reads sums of PIECE rows from the device, so the same in float32 to some 1e-6. Warns of constant features, by
-    their names if there are any.
+    Sums of PIECE rows are read from the device and added in float64; in float32 libraries differ by some 1e-6. Warns of
+    constant features, by their names if there are any.
     """
     xp, (rows, *shape) = backend.xp, features.shape
     flat = xp.reshape(features, (rows, math.prod(shape)))
 
-    def sums(reduce: Callable[..., Array], shift: Array) -> np.ndarray:
+    def of_pieces(reduce: Callable[[Array], Array]) -> np.ndarray:
         pieces = (flat[i : min(i + PIECE, rows), ...] for i in range(0, rows, PIECE))
-        return np.stack([backend.to_numpy(reduce(xp.astype(piece, backend.dtype) - shift)) for piece in pieces])
+        return np.stack([backend.to_numpy(reduce(xp.astype(piece, backend.dtype))) for piece in pieces])
 
-    zero = backend.asarray(np.zeros(flat.shape[1]), backend.dtype)
-    mean = sums(lambda x: xp.sum(x, axis=0), zero).astype(np.float64).sum(axis=0) / rows
+    least = of_pieces(lambda x: xp.min(x, axis=0)).min(axis=0)
+    most = of_pieces(lambda x: xp.max(x, axis=0)).max(axis=0)
+    constant = least == most
+    # In units of a power of two near the largest number of the column, so that no square over- or underflows.
+    largest = np.maximum(np.abs(least), np.abs(most)).astype(np.float64)
+    limit = np.finfo(backend.dtype_name).maxexp - 28
+    unit = np.exp2(np.clip(np.floor(np.log2(np.where(largest > 0, largest, 1))), -limit, limit))
+    inverse = backend.asarray(1 / unit, backend.dtype)
+    mean = of_pieces(lambda x: xp.sum(x * inverse, axis=0)).astype(np.float64).sum(axis=0) / rows
     shift = backend.asarray(mean, backend.dtype)
-    variance = sums(lambda x: xp.sum(x * x, axis=0), shift).astype(np.float64).sum(axis=0) / rows
-    least, most = sums(lambda x: xp.min(x, axis=0), zero), sums(lambda x: xp.max(x, axis=0), zero)
-    constant = least.min(axis=0) == most.max(axis=0)
+
+    def squares(x: Array) -> Array:
+        centred = x * inverse - shift
+        return xp.sum(centred * centred, axis=0)
+
+    variance = of_pieces(squares).astype(np.float64).sum(axis=0) / rows
     if constant.any():
         which = [
             f"column {names[i]!r:.60}" if names else _column([*map(int, np.unravel_index(i, shape))])
             for i in np.flatnonzero(constant).tolist()
         ]
         _warn(f"X: {_some(which, quote=False)}: the same value in all training samples, from which nothing is learned")
-    return shift, backend.asarray(np.where(constant, 1.0, np.sqrt(variance)), backend.dtype)
+    deviation = np.where(constant, 1.0, unit * np.sqrt(variance))
+    return backend.asarray(unit * mean, backend.dtype), backend.asarray(deviation, backend.dtype)
 
 
 def _some(values: Sequence[Any], quote: bool = True) -> str:
@@ -427,7 +438,7 @@ def _some(values: Sequence[Any], quote: bool = True) -> str:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, DatasetWarning, stacklevel=4)
+    warnings.warn(text, DatasetWarning, stacklevel=5)  # the caller of from_arrays
 
 
 def library_of(array: Any) -> str:

@@ -1,6 +1,6 @@
 """Array libraries by name: their namespace, device, loop and conversion to NumPy.
 
-No other file of the core names an array library.
+No other file of the core has code that depends on which library it is.
 """
 
 import importlib
@@ -75,7 +75,7 @@ class Backend:
     from_numpy: Callable[[np.ndarray, Any], Array]
     """`from_numpy(array, dtype)` copies a contiguous host array to the device; None keeps its dtype. See `asarray`."""
     to_numpy: Callable[[Array], np.ndarray]
-    """Copies a device array to the host. The only way from the device to the host."""
+    """Copies a device array to the host. Single numbers are also read with float() and int()."""
     scan: Scan
     """Repeats a training step; see `loops.eager_scan` for the contract."""
     jit: Callable[..., Callable[..., Any]]

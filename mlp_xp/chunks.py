@@ -42,7 +42,7 @@ def with_norm(step: Step, *, xp: Any) -> Step:
 def make_chunk(
     config: TrainConfig, backend: Backend, prepare: Prepare, task: str = "classes", *, penalised: bool = False
 ) -> Callable[..., tuple[State, Array]]:
-    """Return a compiled `chunk(state, images, labels, order, coefficients, ...) -> state, losses`.
+    """Return `chunk(state, images, labels, order, coefficients, ...) -> state, losses`, compiled where it can be.
 
     Further arguments, in this order: fitted=(), masks=(), weights=(), penalties=(), scaling=().
 

@@ -9,6 +9,7 @@ from mlp_xp.errors import MlpXpError, nearest
 from mlp_xp.functional import ACTIVATIONS, Activation
 from mlp_xp.network import INITIALISERS
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES, Hyperparameters
+from mlp_xp.threads import MOST_THREADS
 
 UPDATE_ORDERS = ("layerwise", "simultaneous")
 # Settings that the compiled step does not read: they decide about its arguments, or about what is done between steps.
@@ -59,7 +60,7 @@ RANGES = {
     # Options of the commands alone.
     "steps": Range(1, MOST),
     "rounds": Range(1, MOST),
-    "threads": Range(1, MOST),
+    "threads": Range(1, MOST_THREADS),
     "test_samples": Range(1, MOST),
 }
 
@@ -81,8 +82,8 @@ class TrainConfig:
     hidden: tuple[int, ...] = (64,)
     """Units of each hidden layer."""
     seed: int = 0
-    """Seed of NumPy's RandomState, from 0 to 2**32 - 1. It draws the initial weights and the shuffles on every
-    backend."""
+    """Seed of NumPy's RandomState, from 0 to 2**32 - 1. It draws the initial weights, the shuffles and
+    the masks of dropout, on every backend."""
     report_every: int = 10000
     """Samples between two reports. The first sample of an epoch has one."""
     warm_up_steps: int = 10

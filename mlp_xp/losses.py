@@ -4,7 +4,7 @@ Each is a pair: a loss of the network's last outputs z (for classes called logit
 (..., n), and the link, which turns z into predictions p. Along the last axis,
 
     classes       t one-hot                       p = softmax(z)     L = -sum_i t_i log p_i        (cross-entropy)
-    labels        t_i is 0 or 1, independently    p_i = sigmoid(z_i) L = -sum_i t_i log p_i + (1 - t_i) log(1 - p_i)
+    labels        t_i is 0 or 1, independently    p_i = sigmoid(z_i) L = -sum_i [t_i log p_i + (1 - t_i) log(1 - p_i)]
     regression    t_i any number                  p = z              L = sum_i (z_i - t_i)^2 / 2
 
 These are the canonical links, with which all three have the same derivative (Bishop, Pattern Recognition and Machine
@@ -52,7 +52,7 @@ def cross_entropy(logits: Array, targets: Array, /, *, xp: Any) -> Array:
 
 
 def binary_cross_entropy(logits: Array, targets: Array, /, *, xp: Any) -> Array:
-    """Return -sum_i t_i log p_i + (1 - t_i) log(1 - p_i), p = sigmoid(logits): logits and targets (..., n) to (...).
+    """Return -sum_i [t_i log p_i + (1 - t_i) log(1 - p_i)], p = sigmoid(logits): logits and targets (..., n) to (...).
 
     Computed as max(z, 0) - z t + log(1 + exp(-|z|)), which neither overflows nor loses small losses.
     """

@@ -111,7 +111,7 @@ def _make_logits(activation: str | Activation, backend: Backend, prepare: Prepar
 def images_per_part(samples: int, features: int) -> int:
     """Return the number of images that go through the network at once, of `samples` images."""
     capacity = max(1, PART_BYTES // (features * np.dtype(np.float64).itemsize))
-    # Parts of equal size, so that a compiled forward pass is compiled for at most two sizes.
+    # Parts as equal as possible, of which only the last may be smaller, so that a compiled forward pass is compiled for at most two sizes.
     return ceil_divide(samples, ceil_divide(samples, capacity))
 
 
@@ -185,7 +185,7 @@ def evaluate(
     wanted = (images.shape[0],) if task == "classes" else (images.shape[0], network[-1].bias.shape[0])
     if tuple(labels.shape) != wanted:
         raise MlpXpError(
-            f"their shape is {tuple(labels.shape)}, but there are {images.shape[0]} images; give one label per image",
+            f"their shape is {tuple(labels.shape)}, where {wanted} is expected; give labels for each image",
             setting="labels",
         )
     _check_inputs(network, images, activation, backend, prepare)
@@ -227,7 +227,9 @@ def _sums(logits: Array, labels: Array, task: str, scaling: tuple[Array, ...], b
     targets = encode(labels, logits.shape[1], scaling, task=task, dtype=logits.dtype, device=backend.device, xp=xp)
     loss = xp.mean(LOSSES[task].loss(logits, targets, xp=xp))
     if task == "regression":
-        error, centred = logits - targets, targets - xp.mean(targets, axis=0)
+        # From the first target, so that equal ones have exactly no distance from their mean.
+        apart = targets - targets[:1, ...]
+        error, centred = logits - targets, apart - xp.mean(apart, axis=0)
         return loss, xp.sum(error * error, axis=0), xp.sum(centred * centred, axis=0)
     if task == "labels":
         right = (logits > 0) == (targets > 0)

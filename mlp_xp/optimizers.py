@@ -189,10 +189,11 @@ OPTIMIZERS = {
 def clip_by_norm(gradients: Sequence[Layer], limit: Array, /, *, xp: Any) -> list[Layer]:
     """Return the gradients of all layers, multiplied by limit / norm if their common norm is above the limit, ().
 
-    Pascanu, Mikolov and Bengio, 2013, algorithm 1.
+    Pascanu, Mikolov and Bengio, 2013, algorithm 1. NaN if the norm overflows, in float32 from 1.8e19 on.
     """
     norm = xp.sqrt(sum(xp.sum(array * array) for gradient in gradients for array in gradient))
-    factor = limit / xp.where(norm > limit, norm, limit)
+    # 0 times an infinite norm is NaN: else the factor would be 0, and nothing would be learned in silence.
+    factor = limit / xp.where(norm > limit, norm, limit) + 0 * norm
     return [Layer(factor * gradient.weights, factor * gradient.bias) for gradient in gradients]
 
 

@@ -19,13 +19,13 @@ from threadpoolctl import ThreadpoolController
 
 from mlp_xp.errors import MlpXpError
 
-# Multiply-adds of a step's forward pass, samples x parameters, from which on a run uses all CPUs that are idle when it
+# Samples x parameters, the multiply-adds of a step's forward pass, from which on a run uses all CPUs that are idle when it
 # starts. They may have other work later, and then threads wait for each other: the shorter a step, the more it loses
 # against one thread, up to tens of times. From here on it loses a factor of 1.2 to 2.4; see docs/performance.md.
 LARGE_STEP = 4 * 10**9
 # OpenMP ends the process if it cannot start a thread.
 MOST_THREADS = 1024
-# Seconds for which the CPUs are watched, and the idle part of one that makes up for what the others lack to be idle.
+# Seconds for which the CPUs are watched, and how much of a CPU may be missing when their idle time is rounded down.
 WATCHED, SLACK = 0.2, 0.3
 ROOT = Path("/")
 VARIABLES = tuple(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "GOTO", "MKL", "BLIS"))
@@ -83,7 +83,7 @@ def threads_by_work(work: int) -> tuple[int, str]:
     if work < LARGE_STEP:
         return 1, f"a step of {shown} is too small for more"
     idle = idle_cpus()
-    return idle, f"a step has {shown}, and other work leaves {idle} of {cpus()} CPUs"
+    return idle, f"a step has {shown}, and {idle} of {cpus()} CPUs are available"
 
 
 def cpus() -> int:

@@ -340,7 +340,7 @@ def test_the_rule_gives_large_steps_the_idle_cpus(monkeypatch):
     monkeypatch.setattr(threads, "cpus", lambda: 2)
     for idle in (1, 2):
         monkeypatch.setattr(threads, "idle_cpus", lambda idle=idle: idle)
-        shown = f"a step has 5 960 105 984 multiply-adds, and other work leaves {idle} of 2 CPUs"
+        shown = f"a step has 5 960 105 984 multiply-adds, and {idle} of 2 CPUs are available"
         assert threads_by_work(work) == (idle, shown)
     monkeypatch.setattr(threads, "idle_cpus", lambda: pytest.fail("it takes time, and decides nothing"))
     for each in (10**6, 128 * 535_818, LARGE_STEP - 1):
