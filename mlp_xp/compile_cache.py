@@ -17,9 +17,9 @@ def compile_cache(name: str) -> Path | None:
     """Return the folder of this name for compiled functions in the user's cache folder, or None if it cannot be used.
 
     The cache folder is MLP_XP_CACHE, else the system's. The folder is made if it is missing, and must belong to this
-    user alone: whoever can write to it can run code in the processes that read it. Incomplete entries are deleted if zlib
-    wrote them, and the oldest entries while all take more than MOST_BYTES. Other processes may use the folder at the
-    same time. Nothing is raised.
+    user alone: whoever can write to it can run code in the processes that read it. Incomplete entries are deleted if
+    zlib wrote them, and the oldest entries while all take more than MOST_BYTES. Other processes may use the folder at
+    the same time. Nothing is raised.
     """
     try:
         folder = _cache_folder().expanduser().absolute() / name

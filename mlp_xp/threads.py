@@ -19,7 +19,7 @@ from threadpoolctl import ThreadpoolController
 
 from mlp_xp.errors import MlpXpError
 
-# Samples x parameters, the multiply-adds of a step's forward pass, from which on a run uses all CPUs that are idle when it
+# Samples x parameters, the multiply-adds of a forward pass, from which on a run uses all CPUs that are idle when it
 # starts. They may have other work later, and then threads wait for each other: the shorter a step, the more it loses
 # against one thread, up to tens of times. From here on it loses a factor of 1.2 to 2.4; see docs/performance.md.
 LARGE_STEP = 4 * 10**9
