@@ -111,7 +111,7 @@ def _make_logits(activation: str | Activation, backend: Backend, prepare: Prepar
 def images_per_part(samples: int, features: int) -> int:
     """Return the number of images that go through the network at once, of `samples` images."""
     capacity = max(1, PART_BYTES // (features * np.dtype(np.float64).itemsize))
-    # As equal as possible; only the last may be smaller, so that a compiled forward pass is compiled for at most two sizes.
+    # As equal as possible; only the last may be smaller, so that a forward pass is compiled for at most two sizes.
     return ceil_divide(samples, ceil_divide(samples, capacity))
 
 
