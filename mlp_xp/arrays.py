@@ -414,22 +414,37 @@ def fit_standardization(features: Array, backend: Backend, names: Sequence[str] 
     limit = np.finfo(backend.dtype_name).maxexp - 28
     unit = np.exp2(np.clip(np.floor(np.log2(np.where(largest > 0, largest, 1))), -limit, limit))
     inverse = backend.asarray(1 / unit, backend.dtype)
-    mean = of_pieces(lambda x: xp.sum(x * inverse, axis=0)).astype(np.float64).sum(axis=0) / rows
-    shift = backend.asarray(mean, backend.dtype)
 
-    def squares(x: Array) -> Array:
-        centred = x * inverse - shift
-        return xp.sum(centred * centred, axis=0)
+    def mean_from(origin: np.ndarray, power: int) -> np.ndarray:
+        """Return the mean of (x / unit - origin) ** power."""
+        start = backend.asarray(origin, backend.dtype)
+        sums = of_pieces(lambda x: xp.sum((x * inverse - start) ** power, axis=0))
+        return sums.astype(np.float64).sum(axis=0) / rows
 
-    variance = of_pieces(squares).astype(np.float64).sum(axis=0) / rows
-    if constant.any():
-        which = [
-            f"column {names[i]!r:.60}" if names else _column([*map(int, np.unravel_index(i, shape))])
-            for i in np.flatnonzero(constant).tolist()
-        ]
-        _warn(f"X: {_some(which, quote=False)}: the same value in all training samples, from which nothing is learned")
+    # From the least value: of large numbers that differ little, a sum would round away the differences.
+    origin = least.astype(np.float64) / unit
+    mean = origin + mean_from(origin, 1)
+    variance = mean_from(mean, 2)
     deviation = np.where(constant, 1.0, unit * np.sqrt(variance))
-    return backend.asarray(unit * mean, backend.dtype), backend.asarray(deviation, backend.dtype)
+
+    def columns(which: np.ndarray) -> str:
+        indices = np.flatnonzero(which).tolist()
+        named = [
+            f"column {names[i]!r:.60}" if names else _column([*map(int, np.unravel_index(i, shape))]) for i in indices
+        ]
+        return _some(named, quote=False)
+
+    if constant.any():
+        _warn(f"X: {columns(constant)}: the same value in all training samples, from which nothing is learned")
+    steps = np.spacing(largest.astype(backend.dtype_name))
+    if (coarse := ~constant & (steps > COARSE * deviation)).any():
+        _warn(
+            f"X: {columns(coarse)}: {backend.dtype_name} hardly tells the values apart, which are large and differ "
+            "little; subtract a constant"
+        )
+    # A constant's mean may be rounded, and each sample would then have the difference as its feature.
+    shift = np.where(constant, least.astype(np.float64), unit * mean)
+    return backend.asarray(shift, backend.dtype), backend.asarray(deviation, backend.dtype)
 
 
 def _some(values: Sequence[Any], quote: bool = True) -> str:
