@@ -75,7 +75,7 @@ def test_every_run_is_told_apart_and_named_as_it_is() -> None:
     assert not any(legend.get_window_extent().overlaps(axes.get_tightbbox()) for axes in figure.axes)
 
 
-@pytest.mark.parametrize("name", ["one", "a longer name, of 40 characters, hidden 9", "W" * 300])
+@pytest.mark.parametrize("name", ["one", "learning rate 0.003, hidden 64,32, seed 0 of epoch 9", "W" * 300])
 def test_a_legend_fits_into_the_picture(name: str) -> None:
     runs = [plots.Curves(f"{i} {name}", records(4, 1.0), 300) for i in range(5)]
     given = [Setting(run.name, {}, [0.5], [run]) for run in runs]
