@@ -190,15 +190,18 @@ class _MLP(BaseEstimator, ABC):
         (network, slots), loss = self._train(
             state, transfer(X, backend, backend.dtype, copy=False), y, sample_weight, backend, incremental
         )
-        trained = {
-            "weights are": [array for layer in network for array in layer],
-            "loss is": [np.asarray(loss)],
-            # Adam's infinite slots let no weight change. With early stopping they are later than the network.
-            "state of the optimizer is": [] if self.early_stopping else [a for each in slots for s in each for a in s],
-        }
-        for name, arrays in trained.items():
+
+        def are_finite(layers: Any) -> bool:
             # On the host, because there nothing has to be compiled.
-            if not all(np.isfinite(to_host(array)).all() for array in arrays):
+            return all(np.isfinite(backend.to_numpy(array)).all() for layer in layers for array in layer)
+
+        for name, is_finite in (
+            ("weights are", are_finite(network)),
+            ("loss is", np.isfinite(loss)),
+            # Adam's infinite slots let no weight change. With early stopping they are later than the network.
+            ("state of the optimizer is", self.early_stopping or all(map(are_finite, slots))),
+        ):
+            if not is_finite:
                 targets = f", in y {_largest(y)}" if self._task == "regression" else ""
                 raise ValueError(
                     f"training diverged: the {name} not finite; scale the features{' and targets' * bool(targets)}, or "
