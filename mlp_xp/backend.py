@@ -518,7 +518,14 @@ def _jax_threads() -> Threads:
 
 
 def _open_jax(device: str | None) -> Backend:
-    jax = _import("jax", "jax")
+    try:
+        jax = _import("jax", "jax")
+    except ValueError as error:  # JAX reads its variables when it is imported
+        wrong = [f"{name} is {os.environ[name]!r}" for name in os.environ if name.startswith("JAX_")]
+        wrong = [each for each in wrong if each.partition(" ")[0].lower() in str(error).lower()]
+        if not wrong:
+            raise
+        raise BackendError(f"backend jax: JAX cannot start: {_line(error)}; {', '.join(wrong)}; unset it") from error
     # Without this JAX turns every float64 into float32; it must be set before the first array is made.
     jax.config.update("jax_enable_x64", True)
     if jax.config.jax_default_matmul_precision is None:

@@ -7,6 +7,7 @@ line, from measurements; see docs/performance.md.
 
 import math
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -29,6 +30,7 @@ MOST_THREADS = 1024
 WATCHED, SLACK = 0.2, 0.3
 ROOT = Path("/")
 VARIABLES = tuple(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "GOTO", "MKL", "BLIS"))
+NUMBERS = re.compile(r"\s*0*[1-9][0-9]*\s*(,\s*[0-9]+\s*)*")
 
 
 class ThreadsError(MlpXpError):
@@ -54,9 +56,10 @@ UNDECIDED = Threads()
 def threads_chosen() -> dict[str, str]:
     """Return the environment variables that set the number of threads of BLAS and OpenMP, such as OMP_NUM_THREADS.
 
+    A value is a number, or a list such as `4,2`, whose first number counts here. The libraries ignore others.
     Where there are any, only a number that the user gives, or that of a run to resume, overrides them.
     """
-    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    return {name: os.environ[name] for name in VARIABLES if NUMBERS.fullmatch(os.environ.get(name, ""))}
 
 
 def check_threads(number: int) -> None:

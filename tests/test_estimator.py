@@ -16,7 +16,7 @@ from joblib.externals.loky import get_reusable_executor
 from sklearn import config_context, neural_network
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -97,6 +97,9 @@ def test_bad_features_on_a_device(bad: float, backend: Backend) -> None:
     wrong[3, 2] = bad
     with pytest.raises(ValueError, match=r"X contains (NaN|infinity)"):
         estimator.predict(backend.asarray(wrong))
+    wrong[3] = 1.7e308 * np.sign(backend.to_numpy(estimator.coefs_[0])[:, 0])
+    with pytest.raises(ValueError, match=r"X: -?1\.7e\+308 \(row 3, .* is too large for the network in float64"):
+        estimator.predict_log_proba(backend.asarray(wrong))
     with pytest.raises(ValueError, match=r"X has 5 features, but MLPClassifier is expecting 6"):
         estimator.predict(backend.asarray(X[:, :5]))
     with pytest.raises(ValueError, match=r"two axes|2D array"):
@@ -246,3 +249,133 @@ def test_array_api_dispatch_asks_for_the_library_of_training() -> None:
         estimator.predict(X)
     with config_context(array_api_dispatch=True), warnings.catch_warnings():
         assert same_place(pickle.loads(pickle.dumps(estimator)).predict(torch.asarray(X)), torch.asarray(y))
+
+
+def fails(estimator, X, y, message: str, *, incremental: bool = False, **kwargs) -> None:
+    """Training fails, and the estimator is afterwards what it was before."""
+    before = pickle.dumps(vars(estimator))
+    with pytest.raises(ValueError, match=message):
+        (estimator.partial_fit if incremental else estimator.fit)(X, y, **kwargs)
+    assert pickle.dumps(vars(estimator)) == before
+
+
+@pytest.mark.parametrize("incremental", [False, True])
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_a_failed_fit_leaves_the_earlier_model_or_none(incremental: bool, warm_start: bool) -> None:
+    X, y = data("binary")
+    settings = {**SMALL, "warm_start": warm_start}
+    regressor = MLPRegressor(**{**settings, "batch_size": 10}, learning_rate_init=1e300)
+    fails(regressor, X, X[:, 0], "training diverged", incremental=incremental)
+    with pytest.raises(NotFittedError):
+        regressor.predict(X)
+    regressor.set_params(learning_rate_init=0.01).fit(X, X[:, 0])
+    regressor.set_params(solver="sgd", learning_rate_init=1e300, early_stopping=not incremental)
+    fails(regressor, X * 1e300, X[:, 0], "training diverged", incremental=incremental)
+    classifier = MLPClassifier(**{**settings, "batch_size": 10}, shuffle=False)
+    first = {"classes": ["a", "b"]} if incremental else {}
+    names, weights = np.array(["a", "b"])[y], np.arange(len(y)) // 10
+    fails(classifier, X, names, "sum to 0", incremental=incremental, sample_weight=weights, **first)
+    with pytest.raises(NotFittedError):
+        classifier.predict(X)
+    classifier.fit(X, y)
+    fails(classifier, X[:, :4], names, "sum to 0|classes|features", incremental=incremental, sample_weight=weights)
+
+
+def test_early_stopping_does_not_return_the_network_before_training() -> None:
+    X, _ = data("binary")
+    settings = {**SMALL, "early_stopping": True, "solver": "sgd", "learning_rate_init": 1e200}
+    fails(MLPRegressor(**settings), X, X[:, 0], "training diverged: the loss is not finite")
+
+
+def test_an_interrupt_before_the_first_epoch_ends_leaves_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mlp_xp.estimator.mlp.make_epoch", lambda *args: interrupted)
+    estimator = MLPClassifier(**SMALL)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(*data("binary"))
+    assert not hasattr(estimator, "coefs_")
+
+
+@pytest.mark.parametrize(("dtype", "large"), [("float64", 1.7e308), ("float32", 1.7e39)])
+def test_numbers_that_are_too_large_are_named(dtype: str, large: float) -> None:
+    X, y = data("binary")
+    targets, huge = X[:, 0].copy(), X.copy()
+    targets[7], huge[5] = -large, large
+    settings = {**SMALL, "dtype": dtype}
+    for kind in (MLPRegressor, MLPClassifier):
+        estimator = kind(**settings).fit(X, y)
+        outputs = estimator.predict if kind is MLPRegressor else estimator.predict_log_proba
+        huge[5] *= np.sign(estimator.coefs_[0][:, 0]) * np.sign(huge[5])
+        with pytest.raises(ValueError, match=rf"X: -?1\.7e\+\d+ \(row 5, .* is too large for .* {dtype}: "):
+            outputs(huge)
+        fails(kind(**settings), huge, y, r"training diverged.* in X is -?1\.7e\+\d+ \(row 5, ")
+    fails(MLPRegressor(**settings), X, targets, rf"y: -1\.7e\+\d+ \(row 7, column 0\) is too large for {dtype}; ")
+    # Targets whose squares are finite, but not the squares of the slopes, by which Adam divides.
+    targets = X[:, 0] * float(np.sqrt(np.finfo(dtype).max) / 50)
+    fails(MLPRegressor(**settings), X * 1e4, targets, "state of the optimizer is not finite.*, in y ")
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_partial_fit_stays_with_the_optimizer_of_its_first_call(task: str) -> None:
+    X, y = data(task)
+    first = {} if task == "regression" else {"classes": np.unique(y)}
+    others = {"learning_rate_init": 0.3, "momentum": 0.1, "beta_1": 0.1, "epsilon": 0.1, "learning_rate": "invscaling"}
+    for solver, other in (("sgd", "adam"), ("adam", "sgd")):
+        ours, theirs = pair(task, solver=solver)
+        assert_equal(ours.partial_fit(X, y, **first), theirs.partial_fit(X, y, **first))
+        for estimator in (ours, theirs):
+            estimator.set_params(solver=other, **others)
+            for _ in range(2):
+                estimator.partial_fit(X, y)
+        assert_equal(ours, theirs)
+        ours, theirs = (estimator.set_params(warm_start=True).fit(X, y) for estimator in (ours, theirs))
+        assert_equal(ours, theirs)
+
+
+def test_another_network_than_that_in_training_is_refused() -> None:
+    X, y = data("regression")
+    for incremental in (False, True):
+        estimator = MLPRegressor(**SMALL, warm_start=True).fit(X, y)
+        predicted = estimator.predict(X)
+        fails(estimator, X, y[:, 0], "the number of outputs in y is 1, but the network .* 2", incremental=incremental)
+        estimator.set_params(activation="tanh")
+        np.testing.assert_array_equal(estimator.predict(X), predicted)
+        fails(estimator, X, y, "activation is tanh, but the network in training has relu", incremental=incremental)
+        estimator.set_params(activation="relu", hidden_layer_sizes=(6, 2))
+        fails(estimator, X, y, r"hidden_layer_sizes is \[6, 2\], .* has \[6\]", incremental=incremental)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_early_stopping_can_change_between_fits(early: bool) -> None:
+    X, y = data("binary")
+    estimator = MLPClassifier(**SMALL, warm_start=True, early_stopping=early).fit(X, y)
+    estimator.set_params(early_stopping=not early).fit(X, y)
+    assert (estimator.best_loss_ is None) != early
+    assert (estimator.validation_scores_ is None) == early
+    if early:
+        estimator.partial_fit(X, y)
+
+
+def test_bad_weights_are_named() -> None:
+    X, y = data("binary")
+    weights = np.ones(len(y))
+    weights[4] = -0.5
+    for kind in (MLPClassifier, MLPRegressor):
+        fails(kind(**SMALL), X, y, r"sample_weight: row 4 is -0\.5; weights must be at least 0", sample_weight=weights)
+        fails(kind(**SMALL), X, y, "sum to infinity", sample_weight=np.full(len(y), 1e308))
+    fails(MLPClassifier(**SMALL, class_weight={0: 1, 1: -2}), X, y, r"class_weight=.* negative")
+
+
+def test_warnings_point_at_the_caller() -> None:
+    X, y = data("binary")
+    clipped = {"batch_size": 500, "max_iter": 1}
+    for call, kind in (
+        (lambda: MLPClassifier(max_iter=1).fit(X, y), ConvergenceWarning),
+        (lambda: MLPRegressor(**clipped).partial_fit(X, X), UserWarning),
+        (lambda: MLPClassifier(**clipped).partial_fit(X, y, classes=[0, 1]), UserWarning),
+    ):
+        with pytest.warns(kind) as caught:
+            call()
+        assert [each.filename for each in caught] == [__file__]

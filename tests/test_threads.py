@@ -29,6 +29,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import BYTES
 from mlp_xp.runs.settings import Settings
 from mlp_xp.sweeps import member
+from mlp_xp.sweeps import run as sweep_run
 from mlp_xp.threads import LARGE_STEP, ThreadsError, idle_cpus, threads_by_work
 from mlp_xp.training import trajectory
 
@@ -231,6 +232,19 @@ def test_a_variable_overrides_the_rule_and_the_number_of_a_run_the_variable(name
 def test_a_variable_of_another_library_changes_nothing(monkeypatch):
     monkeypatch.setenv("NUMEXPR_NUM_THREADS", "8")
     assert open_backend().choose_threads(1).threads.number == 1
+
+
+@pytest.mark.parametrize("value", ["abc", "", "0", "-1", "2 abc", "1.5"])
+def test_a_variable_that_is_no_number_changes_nothing(value, monkeypatch):
+    for name in threads.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert threads.threads_chosen() == {}
+    backend = open_backend().choose_threads(10**6)
+    assert backend.threads[:2] == (1, "a step of 1 000 000 multiply-adds is too small for more")
+    monkeypatch.setenv("OMP_NUM_THREADS", " 04 , 2")
+    assert threads.threads_chosen() == {"OMP_NUM_THREADS": " 04 , 2"}
+    assert sweep_run._member_threads() == 4
 
 
 def test_what_a_lazy_library_computes_at_the_end_has_the_number_too():

@@ -47,17 +47,20 @@ class Samples(NamedTuple):
     """On the host, (n,)."""
 
 
-def make_config(estimator: Any) -> TrainConfig:
-    """Return the parameters of an estimator on which its steps depend, but for the rate and the regularisation."""
+def make_config(estimator: Any, optimizer: Any) -> TrainConfig:
+    """Return the parameters of an estimator on which its steps depend, but for the rate and the regularisation.
+
+    optimizer: what has those of the optimiser.
+    """
     return TrainConfig(
         update_order="simultaneous",
         activation=ACTIVATIONS[estimator.activation],
-        optimizer=OPTIMIZERS[estimator.solver],
-        momentum=estimator.momentum,
-        nesterov=estimator.nesterovs_momentum and estimator.solver == "sgd",
-        beta_1=estimator.beta_1,
-        beta_2=estimator.beta_2,
-        epsilon=estimator.epsilon,
+        optimizer=OPTIMIZERS[optimizer.solver],
+        momentum=optimizer.momentum,
+        nesterov=optimizer.nesterovs_momentum and optimizer.solver == "sgd",
+        beta_1=optimizer.beta_1,
+        beta_2=optimizer.beta_2,
+        epsilon=optimizer.epsilon,
         weight_decay=1.0 if estimator.alpha else 0.0,  # the factor is a coefficient: another one compiles nothing
         decay_bias=False,
         defer_updates=False,
@@ -87,7 +90,8 @@ def make_epoch(
 
     order: the samples of the epoch, int64 (n,) on the host, cut into batches of `size`; the last one may be smaller.
     loss: the mean over the samples, from before each update, with the regularisation; for regression also the mean over
-    the outputs. The state is donated. Raises ValueError for a batch whose weights sum to 0.
+    the outputs. The state is donated. Raises ValueError for a batch whose weights sum to 0 or
+    overflow.
     """
     # glibc gives freed memory back to the system, and fetches it again at every step, until it has once freed a block
     # as large as this; then it keeps up to twice as much. Without it, a step on NumPy takes up to 1.7 times as long.
@@ -104,7 +108,10 @@ def make_epoch(
         if samples.weights is not None or filling:
             chosen = np.ones(rows.shape) if samples.weights is None else samples.weights[rows]
             chosen[-1, size - filling :] = 0
-            sums = chosen.sum(axis=1)
+            with np.errstate(over="ignore"):
+                sums = chosen.sum(axis=1)
+            if not np.isfinite(sums).all():
+                raise ValueError("the sample weights of a batch sum to infinity; divide them by their mean")
             if not (sums > 0).all():
                 raise ValueError(
                     "the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches"

@@ -2,9 +2,11 @@
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from numbers import Integral, Real
+from types import SimpleNamespace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -25,6 +27,7 @@ from mlp_xp.dataset import Preparation
 from mlp_xp.device import copy_network
 from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, as_they_are, make_config, make_epoch
 from mlp_xp.estimator.places import (
+    all_finite,
     as_plain,
     check_features,
     choose_backend,
@@ -45,6 +48,14 @@ FACTORS = {"logistic": 2.0}
 FACTOR = 6.0
 LEAST_RATE = 1e-6  # at which learning_rate="adaptive" gives up
 ARRAYS = ("coefs_", "intercepts_", "_slots")
+# As in scikit-learn, those of the first call of partial_fit hold in all.
+OF_OPTIMIZER = (
+    "solver", "learning_rate", "learning_rate_init", "power_t", "momentum", "nesterovs_momentum", "beta_1", "beta_2",
+    "epsilon",
+)  # fmt: skip
+# Frames from `_train` to the caller of `fit`, at which warnings point: `_train`, `_fit_network`, `_fit`, `fit` and
+# scikit-learn's wrapper.
+CALLER = 6
 
 
 Link = Callable[..., Array]
@@ -68,6 +79,12 @@ def log_label_probabilities(logits: Array, /, *, xp: Any) -> Array:
 
 PROBABILITIES = {"classes": softmax, "labels": label_probabilities}
 LOG_PROBABILITIES = {"classes": log_softmax, "labels": log_label_probabilities}
+
+
+def _largest(array: np.ndarray, first: int = 0) -> str:
+    """Return the number of a matrix with the largest absolute value and its place. first: the first row's number."""
+    row, column = np.unravel_index(np.argmax(np.abs(array)), array.shape)
+    return f"{float(array[row, column]):g} (row {row + first}, column {column})"
 
 
 class _MLP(BaseEstimator, ABC):
@@ -133,34 +150,89 @@ class _MLP(BaseEstimator, ABC):
     def _task(self) -> str:
         return {"softmax": "classes", "logistic": "labels", "identity": "regression"}[self.out_activation_]
 
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Restore all attributes if training fails: the model is that of the last fit, or not fitted."""
+        before = {name: list(value) if isinstance(value, list) else value for name, value in vars(self).items()}
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
     def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> Self:
+        with self._all_or_nothing():
+            self._fit_network(X, y, sample_weight, incremental)
+        return self
+
+    def _fit_network(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> None:
         sizes = self._check_settings(incremental)
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y, sample_weight = self._check_input(X, to_host(y), to_host(sample_weight), first)
         sample_weight = self._sample_weights(y, sample_weight, incremental)
         y = self._check_y(y, incremental)
         backend = choose_backend(X, self.backend, self.device, self.dtype)
+        if self._task == "regression":
+            self._check_targets(y, backend)
         self.n_outputs_ = y.shape[1]
         self._random_state = check_random_state(self.random_state)
         if first:
             self._initialize([X.shape[1], *sizes, y.shape[1]])
-        if not incremental or not hasattr(self, "_slots"):
+        else:
+            self._check_same_network(sizes)
+        if not incremental or not hasattr(self, "_optimizer"):
+            self._optimizer = SimpleNamespace(**{name: getattr(self, name) for name in OF_OPTIMIZER})
             self._rate, self._steps = float(self.learning_rate_init), 0
             self._slots = []
         network = self._network(backend, copy=True)
         state = State(network, self._slots_on(network, backend))
-        network, slots = self._train(
+        (network, slots), loss = self._train(
             state, transfer(X, backend, backend.dtype, copy=False), y, sample_weight, backend, incremental
         )
-        # On the host, because there nothing has to be compiled.
-        if not all(np.isfinite(backend.to_numpy(array)).all() for layer in network for array in layer):
-            raise ValueError(
-                "training diverged: the weights are not finite; scale the features, or lower learning_rate_init"
-            )
+
+        def are_finite(layers: Any) -> bool:
+            # On the host, because there nothing has to be compiled.
+            return all(np.isfinite(backend.to_numpy(array)).all() for layer in layers for array in layer)
+
+        for name, is_finite in (
+            ("weights are", are_finite(network)),
+            ("loss is", np.isfinite(loss)),
+            # Adam's infinite slots let no weight change. With early stopping they are later than the network.
+            ("state of the optimizer is", self.early_stopping or all(map(are_finite, slots))),
+        ):
+            if not is_finite:
+                targets = f", in y {_largest(y)}" if self._task == "regression" else ""
+                raise ValueError(
+                    f"training diverged: the {name} not finite; scale the features{' and targets' * bool(targets)}, or "
+                    f"lower learning_rate_init; the largest number in X is {_largest(to_host(X))}{targets}"
+                )
         self.coefs_ = [self._like(layer.weights, backend, X) for layer in network]
         self.intercepts_ = [self._like(layer.bias, backend, X) for layer in network]
         self._slots = [array for each in slots for slot in each for array in slot]
-        return self
+
+    def _check_targets(self, y: np.ndarray, backend: Backend) -> None:
+        """Raise ValueError for numbers whose squares, which are in the loss, are beyond the dtype."""
+        largest = float(np.sqrt(float(backend.xp.finfo(backend.dtype).max)))
+        if not np.max(np.abs(y)) < largest:
+            raise ValueError(
+                f"y: {_largest(y)} is too large for {backend.dtype_name}; scale the targets, for example with "
+                "sklearn.compose.TransformedTargetRegressor"
+            )
+
+    def _check_same_network(self, sizes: list[int]) -> None:
+        """Raise ValueError unless the network in training is the one that the parameters and the targets ask for."""
+        *hidden, outputs = (int(weights.shape[1]) for weights in self.coefs_)
+        for name, before, now in (
+            ("hidden_layer_sizes", hidden, [int(size) for size in sizes]),
+            ("activation", self._activation, self.activation),
+            ("the number of outputs in y", outputs, self.n_outputs_),
+        ):
+            if before != now:
+                raise ValueError(
+                    f"{name} is {now}, but the network in training has {before}; set it back, or train a new network "
+                    "with fit and warm_start=False"
+                )
 
     def _check_settings(self, incremental: bool) -> list[int]:
         """Return the hidden units. Raises ValueError for settings that are not supported or do not fit together."""
@@ -174,6 +246,7 @@ class _MLP(BaseEstimator, ABC):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return sizes
 
+    @np.errstate(over="ignore", invalid="ignore")  # scikit-learn adds up all numbers
     def _check_input(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Array, Any, np.ndarray | None]:
         """Return X where it lives, (n, features), y as it is or as NumPy, and the weights, float64 (n,) or None."""
         numeric = not is_classifier(self)
@@ -189,17 +262,24 @@ class _MLP(BaseEstimator, ABC):
             y = column_or_1d(y, warn=True)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, np.empty((X.shape[0], 1)), dtype=np.float64)
+            if (negative := sample_weight < 0).any():
+                row = int(np.argmax(negative))
+                raise ValueError(f"sample_weight: row {row} is {sample_weight[row]:g}; weights must be at least 0")
         return X, y, sample_weight
 
     def _initialize(self, sizes: list[int]) -> None:
         self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(sizes)
+        self._activation = self.activation
         self.coefs_, self.intercepts_ = [], []
         for inputs, outputs in pairwise(sizes):
             weights, bias = self._init_coef(inputs, outputs)
             self.coefs_.append(weights)
             self.intercepts_.append(bias)
         self.loss_curve_: list[float] = []
+        self._initialize_best()
+
+    def _initialize_best(self) -> None:
         self._no_improvement_count = 0
         self.best_loss_ = None if self.early_stopping else np.inf
         self.validation_scores_ = [] if self.early_stopping else None
@@ -218,7 +298,7 @@ class _MLP(BaseEstimator, ABC):
 
     def _slots_on(self, network: Network, backend: Backend) -> tuple[Any, ...]:
         """Return the state of the optimiser: the one that the last call of partial_fit or fit left, or zeros."""
-        optimizer = CORE_OPTIMIZERS[OPTIMIZERS[self.solver]]
+        optimizer = CORE_OPTIMIZERS[OPTIMIZERS[self._optimizer.solver]]
         kept = self._slots
         if not kept:  # on the host too, where nothing has to be compiled
             shapes = [Layer(*(np.zeros(array.shape) for array in layer)) for layer in network]
@@ -228,7 +308,10 @@ class _MLP(BaseEstimator, ABC):
 
     def _train(
         self, state: State, X: Array, y: np.ndarray, weights: np.ndarray | None, backend: Backend, incremental: bool
-    ) -> State:
+    ) -> tuple[State, float]:
+        """Return what training leaves, with the loss of the epoch that its network is from."""
+        if (self.best_loss_ is None) != self.early_stopping:
+            self._initialize_best()
         rows, held_out = np.arange(len(y)), None
         if self.early_stopping:
             stratify = y[:, 0] if is_classifier(self) and self.n_outputs_ == 1 else None
@@ -247,8 +330,12 @@ class _MLP(BaseEstimator, ABC):
         size = self._batch(len(rows))
         targets = np.argmax(y, axis=1) if self._task == "classes" else y
         samples = Samples(X, backend.asarray(targets, backend.dtype if self._task == "regression" else None), weights)
-        epoch = make_epoch(make_config(self), backend, self._task, samples, size, float(self.alpha))
-        best = state.network if held_out is None else copy_network(state.network, backend)
+        epoch = make_epoch(make_config(self, self._optimizer), backend, self._task, samples, size, float(self.alpha))
+        best, loss = state.network, 0.0
+        if held_out is not None:
+            best = copy_network(state.network, backend)
+            if not np.isfinite(self.best_validation_score_):  # the network before training is no result
+                loss = np.nan
         order = np.arange(len(rows))
         self.n_iter_ = 0
         try:
@@ -265,9 +352,10 @@ class _MLP(BaseEstimator, ABC):
                 if held_out is None:
                     self._count_loss()
                 elif self._count_score(self._score(*held_out, state.network, backend)):
-                    best = copy_network(state.network, backend)
-                if self.solver == "sgd" and self.learning_rate == "invscaling":
-                    self._rate = float(self.learning_rate_init) / (self.t_ + 1) ** self.power_t
+                    best, loss = copy_network(state.network, backend), self.loss_
+                optimizer = self._optimizer
+                if optimizer.solver == "sgd" and optimizer.learning_rate == "invscaling":
+                    self._rate = float(optimizer.learning_rate_init) / (self.t_ + 1) ** optimizer.power_t
                 if self._no_improvement_count > self.n_iter_no_change and self._gives_up():
                     break
                 if incremental:
@@ -276,17 +364,20 @@ class _MLP(BaseEstimator, ABC):
                     warnings.warn(
                         f"training ended at max_iter={self.max_iter} before it converged; raise max_iter or tol",
                         ConvergenceWarning,
-                        stacklevel=2,
+                        stacklevel=CALLER,
                     )
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=2)
-        return state if held_out is None else state._replace(network=best)
+            if not self.n_iter_:
+                raise
+            warnings.warn("Training interrupted by user.", stacklevel=CALLER)
+        return (state, self.loss_) if held_out is None else (state._replace(network=best), loss)
 
     def _batch(self, samples: int) -> int:
         if self.batch_size == "auto":
             return min(200, samples)
         if self.batch_size > samples:
-            warnings.warn(f"batch_size={self.batch_size} is clipped to the {samples} training samples", stacklevel=2)
+            message = f"batch_size={self.batch_size} is clipped to the {samples} training samples"
+            warnings.warn(message, stacklevel=CALLER + 1)
         return min(int(self.batch_size), samples)
 
     def _count_loss(self) -> None:
@@ -308,7 +399,8 @@ class _MLP(BaseEstimator, ABC):
 
     def _gives_up(self) -> bool:
         """Return whether to stop now that there is no improvement; learning_rate="adaptive" first lowers the rate."""
-        if self.solver == "sgd" and self.learning_rate == "adaptive" and self._rate > LEAST_RATE:
+        optimizer = self._optimizer
+        if optimizer.solver == "sgd" and optimizer.learning_rate == "adaptive" and self._rate > LEAST_RATE:
             self._rate /= 5
             self._no_improvement_count = 0
             return False
@@ -322,7 +414,7 @@ class _MLP(BaseEstimator, ABC):
         link: another function of the outputs of the last layer.
         """
         logits = predict_logits(
-            network, X, activation=ACTIVATIONS[self.activation], backend=backend, prepare=Preparation(as_they_are)
+            network, X, activation=ACTIVATIONS[self._activation], backend=backend, prepare=Preparation(as_they_are)
         )
         return compiled(link or LOSSES[self._task].link, backend)(logits)
 
@@ -334,10 +426,18 @@ class _MLP(BaseEstimator, ABC):
             check_features(X)
             validate_data(self, X=X, reset=False, skip_check_array=True)
         else:
-            X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+            with np.errstate(over="ignore", invalid="ignore"):  # as in `_check_input`
+                X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         backend = choose_backend(X, self.backend, self.device, self.dtype)
         network = self._network(backend, copy=False)
-        return X, self._predictions(transfer(X, backend, backend.dtype, copy=False), network, backend, link), backend
+        outputs = self._predictions(transfer(X, backend, backend.dtype, copy=False), network, backend, link)
+        if not bool(compiled(all_finite, backend)([outputs])):
+            row = int(np.argmin(np.isfinite(backend.to_numpy(outputs)).all(axis=1)))
+            raise ValueError(
+                f"X: {_largest(to_host(X)[row : row + 1], row)} is too large for the network in {backend.dtype_name}: "
+                "its outputs are not finite; scale X as in training, or correct it"
+            )
+        return X, outputs, backend
 
     def _check_library(self, X: Any, method: str) -> None:
         """Raise ValueError for X of another library than in training, where scikit-learn's array_api_dispatch is on.
@@ -428,8 +528,10 @@ class MLPClassifier(ClassifierMixin, _MLP):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on X, floats or integers (n, features), and y: classes (n,), or 0 and 1 for several labels (n, labels).
 
-        sample_weight: (n,), at least 0; None for equal weights. Raises ValueError for arrays that do not fit, and
-        `BackendError` for a backend, device or dtype that is not available. Gives a ConvergenceWarning at max_iter.
+        sample_weight: (n,), at least 0; None for equal weights. Raises ValueError for arrays that do not fit, for
+        numbers that are too large and for training that diverges, and `BackendError` for a backend, device or dtype
+        that is not available. After an error the estimator is what it was before. Gives a ConvergenceWarning at
+        max_iter.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
@@ -437,13 +539,16 @@ class MLPClassifier(ClassifierMixin, _MLP):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one epoch, from where the last call of `fit` or `partial_fit` ended.
 
-        classes: all classes there will be, (classes,); needed in the first call. Otherwise as `fit`.
+        classes: all classes there will be, (classes,); needed in the first call. The optimiser's parameters, from
+        `solver` to `epsilon`, are those of the first call; another network raises ValueError. Otherwise as `fit`.
         """
         classes = to_host(classes)
-        if _check_partial_fit_first_call(self, classes):
-            y = to_host(y)
-            self._label_binarizer = LabelBinarizer().fit(y if type_of_target(y).startswith("multilabel") else classes)
-        return self._fit(X, y, sample_weight, incremental=True)
+        with self._all_or_nothing():
+            if _check_partial_fit_first_call(self, classes):
+                y = to_host(y)
+                several = type_of_target(y).startswith("multilabel")
+                self._label_binarizer = LabelBinarizer().fit(y if several else classes)
+            return self._fit(X, y, sample_weight, incremental=True)
 
     def predict(self, X: Any) -> Array:
         """Return the classes (n,), or 0 and 1 for several labels (n, labels). Names of classes are a NumPy array."""
@@ -485,6 +590,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
         if incremental and self.class_weight == "balanced":
             raise ValueError("class_weight='balanced' is not supported for partial_fit; give the weight of each class")
         of_classes = compute_sample_weight(self.class_weight, y)
+        if (of_classes < 0).any():
+            raise ValueError(f"class_weight={self.class_weight} has a negative weight; weights must be at least 0")
         return of_classes if weights is None else of_classes * weights
 
     def _check_y(self, y: np.ndarray, incremental: bool) -> np.ndarray:

@@ -32,6 +32,7 @@ def choose_backend(X: Array, name: str | None, device: str | None, dtype: str | 
     return open_backend(name or open_backend_of(X, dtype).name, device, dtype)
 
 
+@np.errstate(over="ignore")  # a value beyond float32 becomes inf without a warning, as on other libraries
 def transfer(array: Array, backend: Backend, dtype: Any = None, *, copy: bool = True) -> Array:
     """Return an array of any library on the backend's device. dtype: None keeps the array's own.
 

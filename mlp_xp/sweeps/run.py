@@ -374,16 +374,20 @@ def _noted(work: Work, running: dict[str, tuple[Task, tuple[Any, ...]]]) -> Work
         yield each
 
 
+def _member_threads() -> int | None:
+    """Return the number of threads in each process; None for those that variables say, where they differ."""
+    chosen = {int(value.partition(",")[0]) for value in threads_chosen().values()}
+    return chosen.pop() if len(chosen) == 1 else None if chosen else 1
+
+
 def _in_processes(work: Work, width: int) -> Iterator[Ending]:
     import joblib
 
     quiet_joblib()
-    chosen = {*threads_chosen().values()}
-    threads = int(chosen.pop()) if len(chosen) == 1 else None if chosen else 1
     # At least two, because joblib takes a single one as none: a member would then be trained in this process. No more
     # than `width` have work.
     number = max(2, width)
-    with joblib.parallel_config(backend="loky", n_jobs=number, inner_max_num_threads=threads):
+    with joblib.parallel_config(backend="loky", n_jobs=number, inner_max_num_threads=_member_threads()):
         parallel = joblib.Parallel(
             batch_size=1, pre_dispatch=width, return_as="generator_unordered", idle_worker_timeout=IDLE
         )
