@@ -103,6 +103,8 @@ def test_some_options_can_be_looked_for_first():
         (["--count", "1.5"], ["--count", "'1.5'"]),
         (["--units", "1", "two"], ["--units", "two"]),
         (["--rate", "fast"], ["--rate", "'fast'", "0.01"]),
+        (["--units", "1", "--units", "2,3"], ["--units: is there twice; give one, with all values: --units 1 2,3; "]),
+        (["--units=1", "2", "--loud", "--units=3"], ["--units: is there twice; "]),
         (["--units", "1,two"], ["--units", "'1,two'", "such as 64 32"]),
         (["loose"], ["loose"]),
         (["--", "-x"], ["-x"]),

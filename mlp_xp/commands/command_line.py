@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import errno
 import inspect
+import itertools
 import os
 import re
 import shlex
@@ -42,6 +43,8 @@ OTHER_NAMES = {
     "units": "hidden",
     "wd": "weight-decay",
 }
+# Options that take one word, which may have several parts: a,b.
+COMMA_LISTS = {"label"}
 # Characters of a wrong word in an error.
 LONGEST = 60
 # What is cut in a line on stderr: more than a file system takes as a name or as a path, and a line of such paths.
@@ -133,7 +136,9 @@ def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some
     parser = Parser(prog=Path(sys.argv[0]).name, add_help=not some)
     parser.allow_abbrev = parser.exit_on_error = False
     options = add_options(parser, kind, default, common=not some)
-    _refuse_end_of_options(sys.argv[1:] if args is None else args, options)
+    words = sys.argv[1:] if args is None else args
+    _refuse_end_of_options(words, options)
+    _refuse_repeated(words, options)
     try:
         known, unknown = parser.parse_known_intermixed_args(args)
     except argparse.ArgumentError as error:
@@ -163,6 +168,26 @@ def _refuse_end_of_options(args: list[str], options: list[Option]) -> None:
         name, _, value = word.partition("=")
         if value == "--" and name in names:
             raise UsageError(f"{name}: '--' is not a value; give one or leave the option out; {HELP}")
+
+
+def _refuse_repeated(args: list[str], options: list[Option]) -> None:
+    """Raise UsageError for an option of several values that is there twice: argparse would drop the first ones.
+
+    Of one with a single value the last one counts, as usual, so that a script's options can be overridden.
+    """
+    words = args[: args.index("--")] if "--" in args else args
+    for option in options:
+        with_commas = option.name in COMMA_LISTS and not option.swept
+        places = [i for i, word in enumerate(words) if word.partition("=")[0] == option.shown]
+        if len(places) < 2 or option.metavar or not (option.several or option.swept or with_commas):
+            continue
+        values = []
+        for place in places:
+            _, sign, value = words[place].partition("=")
+            others = itertools.takewhile(lambda word: not word.startswith("--"), words[place + 1 :])
+            values += [value] if sign else [*others][: 1 if with_commas else None]
+        joined = shlex.quote(",".join(values)) if with_commas else shlex.join(values)
+        raise UsageError(f"{option.shown}: is there twice; give one, with all values: {option.shown} {joined}; {HELP}")
 
 
 def add_options(
