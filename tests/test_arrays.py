@@ -239,7 +239,9 @@ def test_features_whose_squares_are_no_numbers_of_float32_are_learned(backend32:
 
 def test_constant_features_are_named_and_become_zero(backend: Backend):
     constant = np.concatenate([X, np.full((60, 1), 0.1), np.zeros((60, 1))], axis=1)
-    with pytest.warns(DatasetWarning, match=r"^X: column 3, column 4: the same value in all training samples, from ") as warned:
+    with pytest.warns(
+        DatasetWarning, match=r"^X: column 3, column 4: the same value in all training samples, from "
+    ) as warned:
         dataset = Dataset.from_arrays(constant, CLASSES, backend=backend)
     assert [each.filename for each in warned] == [__file__], "of the caller"
     function, fitted = dataset.prepare
@@ -393,7 +395,7 @@ def test_a_run_goes_on_to_the_same_bits_and_is_drawn(task, test, tmp_path, monke
     with pytest.raises(MlpXpError, match=r"cut': the run's data were in memory; give them again as a Dataset"):
         evaluate_run(tmp_path / "cut")
     if test is None:
-        with pytest.raises(RunError, match="have no test set; give data with one"):
+        with pytest.raises(RunError, match="have no test set: all their samples are for training"):
             evaluate_run(tmp_path / "cut", data=dataset)
 
 
