@@ -12,7 +12,6 @@ import dataclasses
 import difflib
 import errno
 import inspect
-import itertools
 import os
 import re
 import shlex
@@ -171,22 +170,17 @@ def _refuse_end_of_options(args: list[str], options: list[Option]) -> None:
 
 
 def _refuse_repeated(args: list[str], options: list[Option]) -> None:
-    """Raise UsageError for an option of several values that is there twice: argparse would drop the first ones.
+    """Raise UsageError for an option of COMMA_LISTS that is there twice: argparse would drop the first in silence.
 
-    Of one with a single value the last one counts, as usual, so that a script's options can be overridden.
+    Of all others the last one counts, as usual, so that the options of a script can be overridden.
     """
     words = args[: args.index("--")] if "--" in args else args
     for option in options:
-        with_commas = option.name in COMMA_LISTS and not option.swept
         places = [i for i, word in enumerate(words) if word.partition("=")[0] == option.shown]
-        if len(places) < 2 or option.metavar or not (option.several or option.swept or with_commas):
+        if len(places) < 2 or option.name not in COMMA_LISTS:
             continue
-        values = []
-        for place in places:
-            _, sign, value = words[place].partition("=")
-            others = itertools.takewhile(lambda word: not word.startswith("--"), words[place + 1 :])
-            values += [value] if sign else [*others][: 1 if with_commas else None]
-        joined = shlex.quote(",".join(values)) if with_commas else shlex.join(values)
+        values = [words[i].partition("=")[2] or "".join(words[i + 1 : i + 2]) for i in places]
+        joined = shlex.quote(",".join(values))
         raise UsageError(f"{option.shown}: is there twice; give one, with all values: {option.shown} {joined}; {HELP}")
 
 
