@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from mlp_xp.gradient_check import check_gradient
     from mlp_xp.metrics import predict
     from mlp_xp.runs.checkpoints import Model
+    from mlp_xp.runs.settings import RECIPES
 
 __version__ = "0.1.0"
 __all__ = [
+    "RECIPES",
     "Activation",
     "Dataset",
     "Model",
@@ -55,6 +57,7 @@ _HOMES = {
     "Activation": "mlp_xp.functional",
     "Dataset": "mlp_xp.dataset",
     "Model": "mlp_xp.runs.checkpoints",
+    "RECIPES": "mlp_xp.runs.settings",
     "TrainConfig": "mlp_xp.config",
     "evaluate_ensemble": "mlp_xp.api",
     "check_gradient": "mlp_xp.gradient_check",

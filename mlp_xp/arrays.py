@@ -22,6 +22,9 @@ TASKS = ("classes", "labels", "regression")
 PIECE = 4096
 SHOWN = 5  # names in a message
 MARGIN = 1e4  # by which a number to predict is smaller than the largest float, so that predictions are floats too
+MOST_GUESSED = 20  # distinct whole numbers that are classes without a doubt, and so are more with FEWEST samples each
+FEWEST = 10
+QUANTITIES = 'if the labels are quantities, give task="regression" (--task regression)'
 COARSE = 1e-3  # the largest step between two floats, as a share of the standard deviation, that is not warned of
 
 
@@ -66,12 +69,14 @@ def read_arrays(
         raise DatasetError(
             f"there are {len(feature_names)} for {count} features; give one each", setting="feature_names"
         )
+    is_guess, doubtful = task is None, False
     task = guess_task(raw) if task is None else task
     if task not in TASKS:
         raise DatasetError(f"{task!r} is not known; choose one of {', '.join(TASKS)}", setting="task")
     if task == "classes":
         values, names = read_classes(raw, class_names)
         read_labels = partial(number_classes, values=values)
+        doubtful = is_guess and class_names is None and look_like_quantities(values, len(raw))
     else:
         names = _column_names(raw, class_names)
         read_labels = partial(read_columns, task=task, names=() if class_names is None else names)
@@ -92,6 +97,8 @@ def read_arrays(
         test_features, features = (xp.take(features, backend.asarray(each), axis=0) for each in (chosen, left))
         test_labels, labels = labels[chosen], labels[left]
     _check_labels(labels, names, task)
+    if doubtful:
+        _warn(f"y: its whole numbers are taken for {len(names)} classes; {QUANTITIES}", above=4)
     is_image = features.dtype == xp.uint8 and len(features.shape) > 2
     preparation = (
         "bytes" if standardize is None and is_image else "unchanged" if standardize is False else "standardize"
@@ -209,6 +216,15 @@ def guess_task(y: np.ndarray) -> str:
     if y.dtype.kind == "f":
         return "regression"
     return "labels" if y.ndim == 2 else "classes"
+
+
+def look_like_quantities(values: np.ndarray, rows: int) -> bool:
+    """Return whether the distinct labels (n,), sorted, of so many rows are rather quantities than classes.
+
+    They are if they are many whole numbers, for few rows each, and not all those from 0, or from 1, up to the largest.
+    """
+    many = len(values) > MOST_GUESSED and rows < FEWEST * len(values)
+    return many and values.dtype.kind in "iu" and not (values[0] in (0, 1) and values[-1] - values[0] < len(values))
 
 
 def read_classes(y: np.ndarray, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -340,8 +356,8 @@ def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tup
         taken[which] += taken.sum() < wanted and taken[which] < most[which]
     if not taken.any():
         raise DatasetError(
-            f"no class of the {rows} rows has two samples, one to train and one to test on; check which labels are "
-            "meant, or hold out no test set",
+            f"no class of the {rows} rows has two samples, one to train and one to test on; {QUANTITIES}, and if they "
+            "are classes, hold out no test set",
             setting="test",
         )
     chosen = np.zeros(rows, np.bool_)
@@ -452,8 +468,8 @@ def _some(values: Sequence[Any], quote: bool = True) -> str:
     return shown + (f" and {len(values) - SHOWN} more" if len(values) > SHOWN else "")
 
 
-def _warn(text: str) -> None:
-    warnings.warn(text, DatasetWarning, stacklevel=5)  # the caller of from_arrays
+def _warn(text: str, above: int = 5) -> None:
+    warnings.warn(text, DatasetWarning, stacklevel=above)  # the caller of from_arrays
 
 
 def library_of(array: Any) -> str:

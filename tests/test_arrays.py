@@ -223,10 +223,27 @@ def test_standardisation_is_fitted_to_the_training_part_alone(backend32: Backend
     np.testing.assert_allclose(scale, kept.std(axis=0), rtol=1e-4)
 
 
+def test_features_whose_squares_are_no_numbers_of_float32_are_learned(backend32: Backend):
+    """They would have the deviation 0 or infinity."""
+    x = np.random.default_rng(2).standard_normal((64, 2)) * [1e-24, 1e23] + [2e-24, -3e22]
+    y = (x[:, 0] / 1e-24 + x[:, 1] / 1e23 > 1.7).astype(int)
+    dataset = Dataset.from_arrays(x, y, (x, y), backend=backend32)
+    shift, scale = (backend32.to_numpy(each).astype(float) for each in dataset.prepare.fitted)
+    kept = x.astype(np.float32).astype(float)
+    np.testing.assert_allclose(scale, kept.std(axis=0), rtol=1e-5)
+    np.testing.assert_allclose((shift - kept.mean(axis=0)) / kept.std(axis=0), 0, atol=1e-5)
+    config = TrainConfig(epochs=6, batch_size=8, warm_up_steps=0, hidden=(), learning_rate=0.5, init="glorot")
+    *_, last = train(config, dataset, backend32)
+    assert last.accuracy > 0.9
+
+
 def test_constant_features_are_named_and_become_zero(backend: Backend):
     constant = np.concatenate([X, np.full((60, 1), 0.1), np.zeros((60, 1))], axis=1)
-    with pytest.warns(DatasetWarning, match=r"^X: column 3, column 4: the same value in all training samples, from "):
+    with pytest.warns(
+        DatasetWarning, match=r"^X: column 3, column 4: the same value in all training samples, from "
+    ) as warned:
         dataset = Dataset.from_arrays(constant, CLASSES, backend=backend)
+    assert [each.filename for each in warned] == [__file__], "of the caller"
     function, fitted = dataset.prepare
     x = backend.to_numpy(function(dataset.train_images, *fitted, dtype=backend.dtype, xp=backend.xp))
     np.testing.assert_allclose(x[:, 3:], 0, atol=1e-15)
@@ -378,7 +395,7 @@ def test_a_run_goes_on_to_the_same_bits_and_is_drawn(task, test, tmp_path, monke
     with pytest.raises(MlpXpError, match=r"cut': the run's data were in memory; give them again as a Dataset"):
         evaluate_run(tmp_path / "cut")
     if test is None:
-        with pytest.raises(RunError, match="have no test set; give data with one"):
+        with pytest.raises(RunError, match="have no test set: all their samples are for training"):
             evaluate_run(tmp_path / "cut", data=dataset)
 
 

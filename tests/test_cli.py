@@ -44,6 +44,11 @@ def test_parses_what_is_given_over_the_defaults():
     assert parse(Options, args=["--loud"], default=Options(count=9)) == Options(count=9, loud=True)
 
 
+def test_the_last_of_a_repeated_option_counts():
+    """So that the options of a script can be overridden; for --label see the tests of own data."""
+    assert parse(Options, args=["--count", "4", "--units", "1", "2", "--count=5", "--units", "3"]) == Options(5, (3,))
+
+
 def test_numbers_with_commas_between_are_several_numbers():
     assert parse(Options, args=["--units", "2,3", "4"]).units == (2, 3, 4)
     assert parse(Options, args=["--units"]).units == ()

@@ -151,6 +151,10 @@ def test_relative_folder_that_is_not_there(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     text = message("data/gone")
     assert text.startswith(f"'data/gone': no such folder; looked for {str(tmp_path / 'data' / 'gone')!r}; give")
+    for name in ("gone.csv", "gone.parquet", "gone.npz"):
+        wanted = f"{name!r}: no such file or folder; looked for {str(tmp_path / name)!r}; give a table (CSV, Parquet)"
+        for place in (Path(name), name):
+            assert wanted in message(place)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from numerics import assert_close, assert_near, trajectory_tolerance
 
 import mlp_xp.metrics
 from mlp_xp.backend import Backend, open_backend
-from mlp_xp.dataset import Preparation, flatten_and_scale
+from mlp_xp.dataset import Preparation, flatten_and_scale, unchanged
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import Evaluation, confusion_matrix, evaluate, percent, predict, predict_logits
 from mlp_xp.network import Layer, Network
@@ -174,6 +174,22 @@ def test_a_network_that_is_not_finite_is_evaluated_without_a_warning(backend):
     broken = (Layer(first.weights * np.inf, first.bias), second)
     labelled = dataset.test_images, dataset.test_labels
     assert np.isnan(evaluate(broken, *labelled, activation="sigmoid", backend=backend).loss)
+
+
+@pytest.mark.parametrize("samples", [7, 1000])
+def test_r2_of_constant_numbers_is_one_if_all_are_hit_and_else_zero(samples, backend):
+    """The mean of 0.1 is not always 0.1, and a share of its rounding error means nothing."""
+    bias = np.array([0.1, 0.3])
+    network = (Layer(backend.asarray(np.zeros((1, 2))), backend.asarray(bias)),)
+    result = evaluate(
+        network,
+        *(backend.asarray(np.full((samples, columns), 0.1)) for columns in (1, 2)),
+        activation="identity",
+        backend=backend,
+        prepare=Preparation(unchanged),
+        task="regression",
+    )
+    assert result.r2s == (1, 0)
 
 
 def test_confusion_matrix_counts_who_is_taken_for_whom():

@@ -13,7 +13,7 @@ from mlp_xp.backend import Backend, installed, open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.losses import cross_entropy
 from mlp_xp.network import Layer
-from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
+from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES, clip_by_norm
 from mlp_xp.plan import Chunk
 from mlp_xp.steps import State, make_step
 from mlp_xp.training import step_coefficients
@@ -304,6 +304,16 @@ def test_a_short_gradient_is_not_clipped(backend):
     one, other = (package_trajectory(each, backend) for each in (config, replace(config, clip_norm=1e6)))
     np.testing.assert_array_equal(one.losses, other.losses)
     np.testing.assert_array_equal(one.parameters, other.parameters)
+
+
+def test_a_gradient_whose_norm_overflows_is_no_number(backend32):
+    """So that the run ends as diverged: clipped to 0, it would go on and learn nothing."""
+    host = np.full((3, 2), 1e20, np.float32), np.ones(2, np.float32), np.array(1, np.float32)
+    weights, bias, limit = map(backend32.asarray, host)
+    with np.errstate(over="ignore", invalid="ignore"):  # as in training
+        (clipped,) = clip_by_norm([Layer(weights, bias)], limit, xp=backend32.xp)
+    for array in clipped:
+        assert np.isnan(backend32.to_numpy(array)).all()
 
 
 def test_the_settings_make_a_difference():

@@ -303,6 +303,8 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: s
     run = runs / f"run-{name}"
     found = rows_of(call("predict", run, *(runs / name / each for each in NAMES), "--csv").out)
     assert [Path(row["picture"]).parent.name for row in found] == sorted(NAMES[LABELS])
+    whole = rows_of(call("predict", run, runs / name, "--csv").out)
+    assert whole == found, "of the folder as it was trained on"
     order = held_out(np.sort(LABELS))
     right = np.mean([found[i]["class"] == Path(found[i]["picture"]).parent.name for i in order])
     assert right == pytest.approx(evaluate_run(run, data=dataset).result.accuracy)

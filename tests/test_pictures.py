@@ -470,11 +470,17 @@ def test_files_and_folders_in_order(tmp_path: Path) -> None:
         draw(digit).save(folder / f"{digit}.png")
     draw("9").convert("RGB").save(folder / "2.JPG")
     (folder / "notes.txt").write_text("not a picture")
+    draw("5").save(folder / "deeper" / "0.png")
+    (folder / "deeper" / "again").symlink_to(folder)
+    (folder / "deeper" / "._0.png").write_text("of a file manager")
+    (folder / "empty").mkdir()
     (folder / "scan.pdf").write_text("which Pillow writes, but does not read")
     draw("8").save(tmp_path / "8.png")
     pictures = read_pictures([tmp_path / "8.png", folder])
-    assert [path.name for path in pictures.paths] == ["8.png", "1.png", "2.JPG", "3.png", "4.png"]
-    assert pictures.images.shape == (5, 28, 28)
+    assert [path.name for path in pictures.paths] == ["8.png", "1.png", "2.JPG", "3.png", "4.png", "0.png"]
+    assert pictures.paths[-1] == folder / "deeper" / "0.png"
+    assert not pictures.faults
+    assert pictures.images.shape == (6, 28, 28)
     assert np.array_equal(pictures.images[3], prepare_picture(draw("3")))
 
 

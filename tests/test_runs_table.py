@@ -177,6 +177,21 @@ def test_what_differs_is_found_from_the_settings(runs):
     ]
 
 
+def test_your_own_data_are_named_by_their_file(tmp_path):
+    """Not as mnist, which config.json has as the default, nor by their whole path, unless they have one name."""
+    for name, path in (("one", "/a/prices.csv"), ("two", "/a/iris.csv"), ("three", "/b/iris.csv"), ("four", None)):
+        write_run(tmp_path / "r" / name, {"data_dir": path}, [], {})
+    rows = by_name(tmp_path / "r")
+    assert [rows[name].settings["dataset"] for name in ("one", "two", "four")] == ["prices.csv", "iris.csv", "mnist"]
+    assert table.differing([rows["one"], rows["two"], rows["four"]]) == ["dataset"]
+    assert table.differing([rows["two"], rows["three"]]) == ["data_dir"]
+    assert table.differing([*rows.values()]) == ["dataset", "data_dir"]
+    assert table.labels([rows["one"], rows["four"]]) == ["dataset prices.csv", "dataset mnist"]
+    assert call("runs", tmp_path / "r", "--where", "dataset=iris.csv", "--csv").out.count("\n") == 3
+    write_sweep(tmp_path / "s", [{"data_dir": "/a/x.csv"}, {"data_dir": "/a/y.csv"}], [{}, None])
+    assert [row.settings["dataset"] for row in table.sweep_rows(tmp_path / "s")[0]] == ["x.csv", "y.csv"]
+
+
 @pytest.mark.parametrize(
     ("column", "order"),
     [

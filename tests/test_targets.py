@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numerics import assert_near
 from test_own import write_csv
 
+import mlp_xp
 from mlp_xp import Dataset, Model, TrainConfig, evaluate_run, load_dataset, load_run, open_backend, train
 from mlp_xp.api import predict_table
 from mlp_xp.arrays import DatasetError, DatasetWarning, split
@@ -22,7 +23,7 @@ from mlp_xp.backend import Backend
 from mlp_xp.commands.train import Source, settings_from
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import DEFAULTS, read_tensors, write_tensors
-from mlp_xp.runs.settings import RECIPES
+from mlp_xp.runs.settings import RECIPES, Settings, flatten
 
 RANDOM = np.random.default_rng(11)
 X = RANDOM.normal(size=(120, 3))
@@ -131,6 +132,14 @@ def test_several_numbers_of_a_table(tmp_path: Path) -> None:
     assert [(row[0], row[2]) for row in rows] == [("price", f"{rmse[0]:.4g}"), ("rooms", f"{rmse[1]:.4g}")]
     assert all(float(row[1]) > 0.8 for row in rows)
     assert call("predict", run, path, "--csv").out.startswith("row,price,rooms\n1,")
+
+
+def test_columns_of_labels_are_given_together(tmp_path: Path) -> None:
+    """The first one would be dropped in silence, and be a feature."""
+    path = houses(tmp_path / "houses.csv")
+    outcome = call("train", "--data-dir", path, "--label", "price", "--label=rooms", "--run-dir", tmp_path / "run")
+    assert_one_line(outcome, 2, "error: --label: is there twice; give one, with all values: --label price,rooms; ")
+    assert not (tmp_path / "run").exists()
 
 
 def test_several_labels_of_a_table(tmp_path: Path) -> None:
@@ -308,8 +317,38 @@ def test_a_rare_class_of_a_table_is_in_both_parts(tmp_path: Path) -> None:
         np.testing.assert_array_equal(
             load_dataset(path, label="kind", split_seed=seed).test_images, dataset.test_images
         )
-    with pytest.raises(DatasetError, match="test_fraction: no class of the 120 rows has two samples"):
+    with pytest.raises(
+        DatasetError, match=r"^test_fraction: no class of the 120 rows has two samples, .*--task regression"
+    ):
         load_dataset(write_csv(tmp_path / "u.csv", X, np.arange(120), NAMES), label="kind")
+
+
+def test_whole_numbers_that_look_like_quantities_are_warned_of(tmp_path: Path) -> None:
+    """Many, with gaps, and few samples each; but not the classes of known data sets, nor what is asked for."""
+    prices = 150 + 7 * (np.arange(120) % 40)
+    with pytest.warns(DatasetWarning) as warned:
+        assert Dataset.from_arrays(X, prices, 0.2).task == "classes"
+    assert [(str(each.message), each.filename) for each in warned] == [
+        (
+            'y: its whole numbers are taken for 40 classes; if the labels are quantities, give task="regression" '
+            "(--task regression)",
+            __file__,
+        )
+    ]
+    path = write_table(tmp_path / "t.csv", {"area": X[:, 0], "price": prices})
+    outcome = call("train", "--data-dir", path, "--label", "price", "--epochs", 1, "--run-dir", tmp_path / "run")
+    assert outcome.code == 0
+    assert outcome.err.count("warning: y: its whole numbers are taken for 40 classes; ") == outcome.err.count("\n") == 1
+    for y, options in (
+        (np.arange(120) % 100, {}),  # CIFAR-100
+        (np.arange(120) % 26 + 1, {}),  # EMNIST
+        (np.arange(120) % 20 * 7, {}),  # few
+        (prices.astype(str), {}),
+        (prices, {"task": "classes"}),
+        (prices, {"task": "regression"}),
+    ):
+        Dataset.from_arrays(X, y, 0.2, **options)
+    Dataset.from_arrays(np.repeat(X, 4, axis=0), np.repeat(prices, 4), 0.2)  # twelve samples each
 
 
 # Reports.
@@ -335,7 +374,12 @@ def test_own_data_have_a_recipe_of_their_own(tmp_path: Path, data_dir: Path, mon
     assert "warm-up" not in out
     assert "targets standardised" in out
     monkeypatch.setattr(sys, "argv", ["sweep", "--seed", "1", "2", "--data-dir", str(path), "--label", "price", "age"])
-    assert settings_from(Source()) == RECIPES["own"]
+    assert settings_from(Source()) == RECIPES["own"] == mlp_xp.RECIPES["own"]
+    ours, shown = flatten(RECIPES["own"]), flatten(Settings())
+    text = " ".join(call("train", "--help").out.split())
+    of_own = text.partition("Those of own are ")[2].partition(". All")[0]
+    wanted = [f"--{name.replace('_', '-')} {ours[name]}" for name in shown if ours[name] != shown[name]]
+    assert of_own == " ".join(wanted)
     monkeypatch.setattr(sys, "argv", ["train", "--data-dir", str(data_dir)])  # four files like MNIST's
     assert settings_from(Source()) == RECIPES["notebook"]
 

@@ -69,7 +69,8 @@ def test_evaluation_of_numbers(place: Path, backend: Backend) -> None:
     outcome = call("evaluate", place / "two", "--backend", backend.name)
     assert (outcome.code, outcome.err) == (0, "")
     first, _, head, *rows = outcome.out.splitlines()
-    assert first == f"R² {r2.mean():.4f}, root mean squared error {rmse.mean():.4g} on 40 test samples"
+    figures = f"R² {r2.mean():.4f}, root mean squared error {rmse.mean():.4g}"
+    assert first == f"{figures} on 40 test samples, both means over the outputs"
     assert head.split() == ["output", "R²", "RMSE"]
     assert [row.split() for row in rows] == [[str(i), f"{r2[i]:.4f}", f"{rmse[i]:.4g}"] for i in range(2)]
 
@@ -235,6 +236,12 @@ def test_accuracy_of_each_label(count: int) -> None:
 
 
 NUMBERS_LOSS = "half squared error, standardised targets"
+
+
+def test_a_run_is_not_evaluated_on_what_it_was_trained_on(place: Path) -> None:
+    for options in ((), ("--data-dir", place / "one.csv")):
+        outcome = call("evaluate", place / "neither", *options)
+        assert_one_line(outcome, 2, f"the data {str(place / 'one.csv')!r} have no test set: all their samples are for")
 
 
 def test_curves_of_runs_without_test_set(place: Path) -> None:

@@ -42,6 +42,8 @@ OTHER_NAMES = {
     "units": "hidden",
     "wd": "weight-decay",
 }
+# Options that take one word, which may have several parts: a,b.
+COMMA_LISTS = {"label"}
 # Characters of a wrong word in an error.
 LONGEST = 60
 # What is cut in a line on stderr: more than a file system takes as a name or as a path, and a line of such paths.
@@ -133,7 +135,9 @@ def parse(kind: Any, *, default: Any = None, args: list[str] | None = None, some
     parser = Parser(prog=Path(sys.argv[0]).name, add_help=not some)
     parser.allow_abbrev = parser.exit_on_error = False
     options = add_options(parser, kind, default, common=not some)
-    _refuse_end_of_options(sys.argv[1:] if args is None else args, options)
+    words = sys.argv[1:] if args is None else args
+    _refuse_end_of_options(words, options)
+    _refuse_repeated(words, options)
     try:
         known, unknown = parser.parse_known_intermixed_args(args)
     except argparse.ArgumentError as error:
@@ -163,6 +167,21 @@ def _refuse_end_of_options(args: list[str], options: list[Option]) -> None:
         name, _, value = word.partition("=")
         if value == "--" and name in names:
             raise UsageError(f"{name}: '--' is not a value; give one or leave the option out; {HELP}")
+
+
+def _refuse_repeated(args: list[str], options: list[Option]) -> None:
+    """Raise UsageError for an option of COMMA_LISTS that is there twice: argparse would drop the first in silence.
+
+    Of all others the last one counts, as usual, so that the options of a script can be overridden.
+    """
+    words = args[: args.index("--")] if "--" in args else args
+    for option in options:
+        places = [i for i, word in enumerate(words) if word.partition("=")[0] == option.shown]
+        if len(places) < 2 or option.name not in COMMA_LISTS:
+            continue
+        values = [words[i].partition("=")[2] or "".join(words[i + 1 : i + 2]) for i in places]
+        joined = shlex.quote(",".join(values))
+        raise UsageError(f"{option.shown}: is there twice; give one, with all values: {option.shown} {joined}; {HELP}")
 
 
 def add_options(

@@ -40,7 +40,7 @@ class Arguments:
     """The device, in the library's notation, such as cuda:1."""
     data_dir: Path | None = None
     """Other data, read as the run's own: their test set, or else all samples; or the run's own data, if they have
-    moved, of which only the test part counts."""
+    moved, of which only the test part counts: a run without a test set needs other data."""
     cache_dir: Path | None = None
     """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
 
@@ -68,7 +68,7 @@ def main() -> None:
         show_runs(evaluation, console)
     class_names = tuple(map(printable, class_names))  # from a file that may be anybody's
     shape = load_run(member).image_shape
-    say(console, f"{described_result(result, shape)}\n")
+    say(console, f"{described_result(result, shape, len(class_names))}\n")
     if matrix is None:
         console.print(output_table(result, class_names))
         return

@@ -38,7 +38,8 @@ class Arguments:
     run_dir: Annotated[Path, Positional("RUN_DIR")]
     """The folder of a training run, or of a sweep."""
     inputs: Annotated[tuple[Path, ...], Positional("PICTURE")]
-    """Picture files, or folders of picture files; or a table (CSV, Parquet) with the columns of the run's data."""
+    """Picture files, or folders of them, also of a folder for each class; or a table (CSV, Parquet) with the columns of
+    the run's data."""
     show: bool = False
     """Print each picture as the network sees it. Look at this first if the network gets a picture wrong."""
     json: bool = False

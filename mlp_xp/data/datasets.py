@@ -31,6 +31,10 @@ GIVE = (
     "give a folder with four IDX files named like MNIST's or two CSV files, or one of pictures for each class, or a "
     "table, or the name of a data set"
 )
+GIVE_OWN = (
+    "give a table (CSV, Parquet) and its label, a .npz archive, or a folder of pictures for each class, of .npy files, "
+    "or of IDX or CSV files like MNIST's"
+)
 NO_TEST = "testing on the training set says nothing about other images; give a test set of its own"
 # The argument of `load_dataset` that the errors are about.
 SETTING = "name_or_folder"
@@ -133,7 +137,7 @@ def _load_own(path: Path, backend: Backend | None, origin: Origin) -> Dataset:
             *data.train,
             test,
             backend=backend,
-            task=task,
+            task=origin.task,
             class_names=names,
             seed=origin.split_seed,
             feature_names=data.feature_names,
@@ -251,13 +255,18 @@ def _find(
         paths = fetch(name_or_folder, cache_dir=cache_dir, progress=progress)
         return Files(paths[:2], paths[2:], source.class_names, source.first_label, source.transposed)
     folder = Path(name_or_folder)
-    if isinstance(name_or_folder, str) and len(folder.parts) == 1 and not os.path.lexists(folder):
+    is_word = len(folder.parts) == 1 and not _is_a_files_name(folder)
+    if isinstance(name_or_folder, str) and is_word and not os.path.lexists(folder):
         raise DatasetError(
             f"{name_or_folder!r}: is neither a known data set{nearest(name_or_folder, DATASETS)} nor a folder; choose "
             f"one of {', '.join(DATASETS)}, or give the path of a folder",
             setting=SETTING,
         )
     return _find_in(folder)
+
+
+def _is_a_files_name(path: Path) -> bool:
+    return is_table(path.name) or path.suffix.lower() in (".npz", ".npy")
 
 
 def _find_in(folder: Path) -> Files:
@@ -347,8 +356,9 @@ def _names(folder: Path) -> list[str]:
     try:
         return visible_names(folder)
     except FileNotFoundError as error:
+        kind, give = ("file or folder", GIVE_OWN) if _is_a_files_name(folder) else ("folder", GIVE)
         raise DatasetError(
-            f"{str(folder)!r}: no such folder; looked for {str(folder.absolute())!r}; {GIVE}", setting=SETTING
+            f"{str(folder)!r}: no such {kind}; looked for {str(folder.absolute())!r}; {give}", setting=SETTING
         ) from error
     except NotADirectoryError as error:
         raise DatasetError(f"{str(folder)!r}: is not a folder; {GIVE}", setting=SETTING) from error

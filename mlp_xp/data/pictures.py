@@ -10,7 +10,7 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from io import BufferedReader
 from pathlib import Path
 from types import ModuleType
@@ -70,7 +70,7 @@ class Pictures(NamedTuple):
 
 
 def read_pictures(paths: Iterable[str | os.PathLike[str]], *, size: int = SIZE, fitted: int = FITTED) -> Pictures:
-    """Prepare picture files, and all picture files in folders (by name, not in subfolders), in the given order.
+    """Prepare picture files, and all that `find_pictures` finds in folders, in the given order.
 
     A file that is missing, blank or not a picture, and a folder without pictures, are skipped and reported in `faults`.
     Raises PictureError if no picture can be read at all, for example without Pillow.
@@ -98,7 +98,8 @@ def read_pictures(paths: Iterable[str | os.PathLike[str]], *, size: int = SIZE, 
 def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[PictureError]]:
     """Return picture files, and all picture files in folders, and the faults of paths and folders without any.
 
-    Raises PictureError without Pillow.
+    Those of a folder are in the order of their names, then those of each folder in it. Links are followed, hidden files
+    and folders are ignored. Raises PictureError without Pillow.
     """
     _pillow()
     files: list[Path] = []
@@ -150,12 +151,22 @@ def _picture_files(path: Path) -> list[Path]:
     try:
         if not path.is_dir():
             return [path]
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes and file.is_file())
+        files = [*_pictures_in(path, suffixes)]
     except OSError as error:
         raise PictureError(f"{str(path)!r}: cannot be read: {error.strerror}") from error
     if not files:
         raise PictureError(f"{str(path)!r}: contains no picture files; give a folder of PNG or JPEG files")
     return files
+
+
+def _pictures_in(folder: Path, suffixes: set[str], above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield the pictures in a folder, then those of each folder in it, but not of a link to one that it is in."""
+    above = (*above, folder.resolve())
+    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    yield from (path for path in inside if path.suffix.lower() in suffixes and path.is_file())
+    for path in inside:
+        if path.is_dir() and path.resolve() not in above:
+            yield from _pictures_in(path, suffixes, above)
 
 
 def picture_suffixes() -> set[str]:

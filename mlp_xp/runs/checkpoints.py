@@ -402,7 +402,10 @@ def evaluation_of(model: Model, dataset: Dataset, backend: Backend) -> Evaluatio
     dataset: arrays on the backend's device. Its inputs are prepared as the model's training inputs were.
     """
     if dataset.test_images is None:
-        raise RunError(f"the data {dataset.name!r} have no test set; give data with one")
+        raise RunError(
+            f"the data {dataset.name!r} have no test set: all their samples are for training, and how well a network "
+            "does on those says nothing; give other data, or train with a test set"
+        )
     network, images, labels = to_device(model.network, backend), dataset.test_images, dataset.test_labels
     result = evaluate(
         network,

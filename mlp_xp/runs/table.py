@@ -31,6 +31,7 @@ IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
 RESULTS = ("validation_accuracy", "validation_r2", "test_accuracy", "test_r2", "train_loss", "test_loss")
 TEST_COLUMNS = ("test_accuracy", "test_r2", "test_loss", "test_rmse")
 COLUMNS = ("name", "state", *RESULTS, "test_rmse", "seconds", "date")
+DATA = ("dataset", "data_dir")
 # Of these the highest is the best, so that a sorted table starts with it.
 DESCENDING = HELD_OUT
 COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -54,8 +55,8 @@ class Row(NamedTuple):
     """The folder's name; of a member of a sweep, its name there."""
     folder: Path
     settings: Mapping[str, Any]
-    """All settings, flat, as in config.json; of a member that has not begun, those in sweep.json; empty if they cannot
-    be read."""
+    """All settings, flat, as in config.json, but as the dataset of your own data the name of their file or folder; of a
+    member that has not begun, those in sweep.json; empty if they cannot be read."""
     state: str
     """finished: with a result; interrupted: without a result, but perhaps with reports; in use: a process trains it;
     failed, pruned and not run: of members of a sweep; unreadable: missing or damaged files."""
@@ -166,8 +167,10 @@ def _plain(settings: Settings) -> dict[str, Any]:
     return _as_lists({name: value for name, value in vars(settings).items() if name != "train"} | vars(settings.train))
 
 
-def _as_lists(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: [*value] if isinstance(value, tuple) else value for name, value in settings.items()}
+def _as_lists(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings with lists for tuples, and as the dataset of your own data their name."""
+    name = {"dataset": Path(settings["data_dir"]).name} if settings.get("data_dir") else {}
+    return {name: [*value] if isinstance(value, tuple) else value for name, value in (settings | name).items()}
 
 
 def _last_report(folder: Path) -> dict[str, Any] | None:
@@ -195,7 +198,7 @@ def sweep_rows(folder: Path) -> tuple[list[Row], list[str]]:
         if os.path.lexists(member / CONFIG):
             row = read_row(member, name)
         if not row.settings:
-            row = row._replace(settings={**common, **_as_lists(settings)})
+            row = row._replace(settings=_as_lists({**common, **settings}))
         if name in endings and row.state not in (FINISHED, IN_USE):
             state, reason = endings[name]
             row = row._replace(state=state, reason=reason)
@@ -205,9 +208,16 @@ def sweep_rows(folder: Path) -> tuple[list[Row], list[str]]:
 
 
 def differing(rows: Sequence[Row]) -> list[str]:
-    """Return the settings in which rows differ, in the order of the command line."""
+    """Return the settings in which rows differ, in the order of the command line.
+
+    Not the path of the data where their names tell them apart.
+    """
     known = [row.settings for row in rows]
-    return [name for name in flatten(Settings()) if len({json.dumps(each[name]) for each in known if name in each}) > 1]
+    found = [
+        name for name in flatten(Settings()) if len({json.dumps(each[name]) for each in known if name in each}) > 1
+    ]
+    names, both = ({tuple(map(each.get, keys)) for each in known} for keys in (DATA[:1], DATA))
+    return [name for name in found if name != "data_dir" or len(names) < len(both)]
 
 
 def words(name: str) -> str:

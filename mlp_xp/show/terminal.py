@@ -132,15 +132,18 @@ def summary(report: Report, dataset: Dataset) -> str:
     else:
         samples, *shape = dataset.test_images.shape
         figures = report.accuracy, report.label_accuracy, report.r2, report.rmse
-        result = described_result(Evaluation(report.test_loss, *figures, samples=samples), shape)
+        evaluation = Evaluation(report.test_loss, *figures, samples=samples)
+        result = described_result(evaluation, shape, len(dataset.class_names))
     return f"trained in {report.seconds:.1f} s; {result}"
 
 
-def described_result(result: Evaluation, shape: Sequence[int]) -> str:
-    """Describe the figures of a test set whose samples have this shape each."""
+def described_result(result: Evaluation, shape: Sequence[int], outputs: int) -> str:
+    """Describe the figures of a test set whose samples have this shape each, and the network so many outputs."""
     samples = result.samples
     if result.accuracy is None:
-        return f"R² {result.r2:.4f}, root mean squared error {result.rmse:.4g} on {thousands(samples)} test samples"
+        means = ", both means over the outputs" if outputs > 1 else ""
+        figures = f"R² {result.r2:.4f}, root mean squared error {result.rmse:.4g}"
+        return f"{figures} on {thousands(samples)} test samples{means}"
     text = f"{100 * result.accuracy:.2f} % of {thousands(samples)} test {described(shape).split()[0]} right"
     if result.label_accuracy is not None:
         text += f" in all labels, {100 * result.label_accuracy:.2f} % of the labels"

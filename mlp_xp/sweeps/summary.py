@@ -21,7 +21,7 @@ import numpy as np
 from mlp_xp import __version__
 from mlp_xp.files import write_whole
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, HELD_OUT, PRUNED
-from mlp_xp.runs.table import TEST_COLUMNS, Row, differing, shown, sweep_rows, words
+from mlp_xp.runs.table import DATA, TEST_COLUMNS, Row, differing, shown, sweep_rows, words
 from mlp_xp.sweeps.intervals import FEWEST, LEVEL, RESAMPLES, Spread, spread
 
 CSV, JSON = "summary.csv", "summary.json"
@@ -30,7 +30,6 @@ TESTED = dict(zip(HELD_OUT, ("test_accuracy", "test_r2"), strict=True))
 SCORES = dict(zip(HELD_OUT, ("accuracy", "R²"), strict=True))
 SEED = "seed"
 LARGEST = 1e150
-DATA = ("dataset", "data_dir")
 ENDED_EARLY = (FAILED, PRUNED)
 ALL = "all runs"  # the name of the setting where nothing varies but the seed
 STATISTICS = ("", "_sd", "_low", "_high")
