@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.arrays import read_features
+from mlp_xp.arrays import DatasetError, read_features
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import TrainConfig, check_choice
-from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
+from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
@@ -261,7 +261,8 @@ def _outputs(model: Model, inputs: np.ndarray, backend: Backend) -> np.ndarray:
     """Return the network's outputs, float (n, outputs), for inputs on the host; n may be 0."""
     if not len(inputs):
         return np.empty((0, len(model.class_names)))
-    return backend.to_numpy(model.outputs(read_features("inputs", inputs, backend), backend)).astype(float)
+    features = read_features("inputs", inputs, backend, model.feature_names)
+    return backend.to_numpy(model.outputs(features, backend)).astype(float)
 
 
 class TablePredictions(NamedTuple):
@@ -280,7 +281,8 @@ def predict_table(
     """Predict from the rows of a table, a file as `tables.read_table` reads, by the network of a run on tables.
 
     The table needs the columns of the training data, in any order; others, such as the label's, are ignored. Raises
-    BackendError, RunError, TableError, and MlpXpError where the network was not trained on a table.
+    BackendError, RunError, TableError, DatasetError for a value that is too large for the network, and MlpXpError where
+    the network was not trained on a table.
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
@@ -290,8 +292,12 @@ def predict_table(
             "use a run that was trained on one"
         )
     opened = open_backend(backend, device, model.dtype)
-    features = read_table(_path(table, "table"), features=model.feature_names).features
-    return TablePredictions(_outputs(model, features, opened), model.class_names, model.task)
+    read = read_table(_path(table, "table"), features=model.feature_names)
+    try:
+        outputs = _outputs(model, read.features, opened)
+    except DatasetError as error:
+        raise DatasetError(f"{str(table)!r}: {in_file(error.text, read.lines)}") from error
+    return TablePredictions(outputs, model.class_names, model.task)
 
 
 def plot_run(
@@ -405,7 +411,10 @@ def _data_of(
         )
     place = run_folder.data_of(settings) if data is None else data
     origin = Origin() if place in DATASETS else settings.origin
-    if data is not None and is_own(place, origin):
+    own = is_own(place, origin)
+    if own and model.task == "classes":  # also where labels look like numbers, most of them
+        origin = origin._replace(task="classes")
+    if data is not None and own:
         return _other_data(place, model, origin, record.get("data_crc32"), backend)
     dataset = load_dataset(place, backend, cache_dir=cache_dir, **origin._asdict())
     if data is None:

@@ -80,7 +80,7 @@ def log_probabilities(model: Model, inputs: Array, backend: Backend) -> np.ndarr
     network, prepare = to_device(model.network, backend), model.prepare(backend)
     logits = predict_logits(network, inputs, activation=model.activation, backend=backend, prepare=prepare)
     on_host = backend.to_numpy(logits).astype(np.float64)
-    model.check_outputs(bool(np.isfinite(on_host).all()))
+    model.check_outputs(bool(np.isfinite(on_host).all()), inputs, backend)
     return log_softmax(on_host, xp=np)
 
 
