@@ -113,8 +113,8 @@ def read_own_data(
     table = read_table(files[0], label, features=features, classes=classes)
     held = read_table(files[1], label, features=table.feature_names, classes=classes) if len(files) > 1 else None
     test = held and (held.features, held.labels)
-    train, lines = (table.features, table.labels), (table.lines, held.lines if held else ())
-    return OwnData(train, test, None, table.feature_names, table.label_names, lines)
+    lines = table.lines, held.lines if held else ()
+    return OwnData((table.features, table.labels), test, None, table.feature_names, table.label_names, lines)
 
 
 def visible_names(folder: Path) -> list[str]:
