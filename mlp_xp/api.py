@@ -3,20 +3,20 @@
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.arrays import read_features
+from mlp_xp.arrays import DatasetError, read_features
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import TrainConfig, check_choice
-from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
+from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.data.tables import read_table
+from mlp_xp.data.tables import Table, read_table
 from mlp_xp.dataset import UNNAMED, Dataset, Origin, described
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import Evaluation, confusion_matrix
@@ -266,7 +266,8 @@ def _outputs(model: Model, inputs: np.ndarray, backend: Backend) -> np.ndarray:
     """Return the network's outputs, float (n, outputs), for inputs on the host; n may be 0."""
     if not len(inputs):
         return np.empty((0, len(model.class_names)))
-    return backend.to_numpy(model.outputs(read_features("inputs", inputs, backend), backend)).astype(float)
+    features = read_features("inputs", inputs, backend, model.feature_names)
+    return backend.to_numpy(model.outputs(features, backend)).astype(float)
 
 
 class TablePredictions(NamedTuple):
@@ -285,13 +286,16 @@ def predict_table(
     """Predict from the rows of a table, a file as `tables.read_table` reads, by the network of a run on tables.
 
     The table needs the columns of the training data, in any order; others, such as the label's, are ignored. Raises
-    BackendError, RunError, TableError, and MlpXpError where the network was not trained on a table.
+    BackendError, RunError, TableError, DatasetError for a value that is too large for the network, and MlpXpError where
+    the network was not trained on a table.
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
     opened = open_backend(backend, device, model.dtype)
-    features = _table_for(run_dir, model, table)
-    return TablePredictions(_outputs(model, features, opened), model.class_names, model.task)
+    read = _table_for(run_dir, model, table)
+    with _rows_in_file(table, read.lines):
+        outputs = _outputs(model, read.features, opened)
+    return TablePredictions(outputs, model.class_names, model.task)
 
 
 class EnsembleTablePredictions(NamedTuple):
@@ -319,24 +323,34 @@ def predict_table_ensemble(
     folders = members_of(_paths(run_dirs))
     models = load_models(folders)
     backends = {model.dtype: open_backend(backend, device, model.dtype) for model in models}
-    features = _table_for(folders[0], models[0], table)
+    read = _table_for(folders[0], models[0], table)
     mean, of_runs = Mean(models[0].task), []
     for model in models:
         opened = backends[model.dtype]
-        outputs = outputs_of(model, read_features("inputs", features, opened), opened)
+        with _rows_in_file(table, read.lines):
+            outputs = outputs_of(model, read_features("inputs", read.features, opened), opened)
         of_runs.append(predictions(model.task, outputs))
         mean.add(outputs)
     return EnsembleTablePredictions(mean.outputs(), models[0].class_names, mean.task, tuple(folders), np.stack(of_runs))
 
 
-def _table_for(run_dir: Path, model: Model, table: str | Path) -> np.ndarray:
+def _table_for(run_dir: Path, model: Model, table: str | Path) -> Table:
     """Read the features of a table for a network. Raises TableError, and MlpXpError if it takes no table."""
     if model.inputs != "columns":
         raise MlpXpError(
             f"{str(run_dir)!r}: the run's network takes {described(model.image_shape)}, which are not from a table; "
             "use a run that was trained on one"
         )
-    return read_table(_path(table, "table"), features=model.feature_names).features
+    return read_table(_path(table, "table"), features=model.feature_names)
+
+
+@contextmanager
+def _rows_in_file(table: str | Path, lines: Sequence[int]) -> Iterator[None]:
+    """Have errors about rows of features name the file and the row as it counts there."""
+    try:
+        yield
+    except DatasetError as error:
+        raise DatasetError(f"{str(table)!r}: {in_file(error.text, lines)}") from error
 
 
 def plot_run(
@@ -457,7 +471,10 @@ def _data_of(
         )
     place = run_folder.data_of(settings) if data is None else data
     origin = Origin() if place in DATASETS else settings.origin
-    if data is not None and is_own(place, origin):
+    own = is_own(place, origin)
+    if own and model.task == "classes":  # also where labels look like numbers, most of them
+        origin = origin._replace(task="classes")
+    if data is not None and own:
         return _other_data(place, model, origin, record.get("data_crc32"), backend)
     dataset = load_dataset(place, backend, cache_dir=cache_dir, **origin._asdict())
     if data is None:

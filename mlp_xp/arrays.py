@@ -105,7 +105,11 @@ def read_arrays(
     )
     fitted = fit_standardization(features, backend, feature_names) if preparation == "standardize" else ()
     dtype = backend.dtype if task == "regression" else None
-    targets = fit_targets(labels, backend, names) if task == "regression" and scale_targets else ()
+    targets: tuple[Array, ...] = ()
+    if task == "regression":
+        targets = fit_targets(labels, backend, names) if scale_targets else ()
+        if not scale_targets:
+            check_squares(labels, backend, names)
     with np.errstate(over="ignore"):  # reported by `checks`
         train, held = (None if each is None else backend.asarray(each, dtype) for each in (labels, test_labels))
     return Arrays((features, train), (test_features, held), names, task, preparation, fitted, targets)
@@ -189,7 +193,14 @@ def read_inputs(X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequenc
 
 
 def on_host(what: str, values: Any, backend: Backend) -> np.ndarray:
-    """Return a host array of lists, a NumPy array, or an array of the backend. Raises DatasetError."""
+    """Return a host array of lists, a NumPy array, or an array of the backend. Raises DatasetError.
+
+    A masked array is taken if none of its values is masked.
+    """
+    if isinstance(values, np.ma.MaskedArray) and (masked := np.ma.getmaskarray(values)).any():
+        row, *column = map(int, np.argwhere(masked)[0])
+        where = f"row {row}, {_column(column)}" if column else f"row {row}"
+        raise DatasetError(f"{what}: {where} is masked: there is no value; fill it in, or leave out the row")
     try:
         is_host = isinstance(values, np.ndarray) or not_of(values, backend)
         array = np.asarray(values) if is_host else backend.to_numpy(values)
@@ -371,8 +382,8 @@ def fit_targets(labels: np.ndarray, backend: Backend, names: Sequence[str]) -> t
     """Return mean and standard deviation of each column of numbers to predict, (outputs,) each, on the device.
 
     labels: host floats (n, outputs). The deviation is 1 for a constant column. Sums are exact, so all machines and
-    libraries have the same. Raises DatasetError for numbers that are too large for the backend's dtype; gives a
-    DatasetWarning for a column whose numbers it hardly tells apart.
+    libraries have the same. Raises DatasetError for numbers that are too large for the backend's dtype, or differ by
+    less than its smallest normal number; gives a DatasetWarning for a column whose numbers it hardly tells apart.
     """
     kind = np.dtype(backend.dtype_name).type
     means, deviations = [], []
@@ -387,7 +398,12 @@ def fit_targets(labels: np.ndarray, backend: Backend, names: Sequence[str]) -> t
         mean = math.fsum(column / unit) / len(column)
         deviation = math.sqrt(math.fsum((column / unit - mean) ** 2) / len(column)) * unit
         means.append(kind(mean * unit))
-        is_constant = column.min() == column.max() or deviation < np.finfo(kind).tiny
+        is_constant = column.min() == column.max()
+        if not is_constant and deviation < np.finfo(kind).tiny:
+            raise DatasetError(
+                f"y: the numbers of output {name!r:.60} differ by no more than {np.ptp(column):g}, too little for "
+                f"{backend.dtype_name}; give them in smaller units"
+            )
         deviations.append(kind(1) if is_constant else kind(deviation))
         if not is_constant and np.spacing(kind(size)) > COARSE * deviation:
             _warn(
@@ -395,6 +411,20 @@ def fit_targets(labels: np.ndarray, backend: Backend, names: Sequence[str]) -> t
                 f"{size:g} with a standard deviation of {deviation:g}; subtract a constant, or use float64"
             )
     return backend.asarray(np.array(means), backend.dtype), backend.asarray(np.array(deviations), backend.dtype)
+
+
+def check_squares(labels: np.ndarray, backend: Backend, names: Sequence[str]) -> None:
+    """Raise DatasetError for a column of numbers to predict that differ by so little that all squared errors are 0.
+
+    labels: host floats (n, outputs).
+    """
+    for name, column in zip(names, labels.T, strict=True):
+        width = float(column.max() / 2 - column.min() / 2) * 2
+        if 0 < width < math.sqrt(np.finfo(backend.dtype_name).tiny):
+            raise DatasetError(
+                f"y: the numbers of output {name!r:.60} differ by no more than {width:g}, whose square is too small "
+                f"for {backend.dtype_name}; give them in smaller units, or scale them"
+            )
 
 
 def _check_labels(labels: np.ndarray, names: Sequence[str], task: str) -> None:

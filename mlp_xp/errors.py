@@ -1,6 +1,7 @@
 """The base class of all errors that a user can cause. Commands print the message as one line and exit with its code."""
 
 import difflib
+import re
 import sys
 from collections.abc import Iterable
 
@@ -26,8 +27,12 @@ class MlpXpError(Exception):
         return f"{self.setting}: {self.text}" if self.setting else self.text
 
     def on_command_line(self) -> str:
-        """Return the message with the setting named as an option: `--learning-rate: -1 is out of range`."""
-        return f"--{self.setting.replace('_', '-')}: {self.text}" if self.setting else self.text
+        """Return the message with the setting named as an option: `--learning-rate: -1 is out of range`.
+
+        Advice to give a task, `task="classes"` in Python, names the option too.
+        """
+        text = re.sub('; (.*)give task="([a-z]+)"$', r"; \1give --task \2", self.text)
+        return f"--{self.setting.replace('_', '-')}: {text}" if self.setting else text
 
 
 class MlpXpWarning(UserWarning):

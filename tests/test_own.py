@@ -357,7 +357,7 @@ def test_other_data_must_have_the_same_columns_and_classes(runs: Path, tmp_path:
     others = write_csv(tmp_path / "others.csv", TABLE + 0.1, NAMES[LABELS], ["x0", "x1", "x2", "y"])
     assert_one_line(call("evaluate", run, "--data-dir", others), 2, "others.csv': has no column 'x3'")
     dogs = write_csv(tmp_path / "dogs.csv", TABLE + 0.1, np.array(["ant", "bee", "dog"])[LABELS])
-    fault = "column 'kind': row 2 is 'dog', none of the network's classes: 'ant', 'bee', 'cat'"
+    fault = "column 'kind': line 4 is 'dog', none of the network's classes: 'ant', 'bee', 'cat'"
     assert_one_line(call("evaluate", run, "--data-dir", dogs), 2, fault)
     fault = f"error: {str(runs / 'grey')!r} is no table, so it has no column 'kind'; give data like the run's own"
     assert_one_line(call("evaluate", run, "--data-dir", runs / "grey"), 2, fault)
@@ -486,7 +486,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ["--label", "kind"],
             "'lacking/test.csv': has no column 'x3', which the training data have; its",
         ),
-        ("other", ["--label", "kind"], "'other': y of the test set: row 2 is 'dog', which is none of the 3 classes"),
+        ("other", ["--label", "kind"], "'other': column 'kind' of the test set: line 4 is 'dog', which is none of the"),
         ("same", ["--label", "kind"], "'same': its test set is its training set: testing on the training set says not"),
         ("same", [], "or name the column of the labels, if it is a table with a header"),
         ("untitled", ["--label", "kind"], "'untitled': has no tables with the word 'train' in the name, but 'a.csv'"),

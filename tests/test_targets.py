@@ -79,14 +79,13 @@ def test_large_numbers_are_learned_as_standardised_ones(backend: Backend, tmp_pa
     assert (result.loss, result.r2) == pytest.approx((last.test_loss, last.r2), rel=1e-10)
 
 
-@pytest.mark.parametrize("scale", [1e-310, 1e-30, 1.0, 1e150, 1e300])
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1.0, 1e150, 1e300])
 def test_numbers_of_any_size(scale: float) -> None:
     """Also where their squares are no numbers."""
     numbers = PRICES / 1e5 * scale
     shift, deviation = Dataset.from_arrays(X, numbers).targets
-    if scale > 1e-300:
-        np.testing.assert_allclose(shift, (PRICES / 1e5).mean(axis=0) * scale, rtol=1e-12)
-        np.testing.assert_allclose(deviation, (PRICES / 1e5).std(axis=0) * scale, rtol=1e-12)
+    np.testing.assert_allclose(shift, (PRICES / 1e5).mean(axis=0) * scale, rtol=1e-12)
+    np.testing.assert_allclose(deviation, (PRICES / 1e5).std(axis=0) * scale, rtol=1e-12)
     *_, last = train(CONFIG, Dataset.from_arrays(X, numbers), open_backend())
     assert np.isfinite(last.train_loss)
 
@@ -181,7 +180,7 @@ def test_several_columns_of_parquet(tmp_path: Path) -> None:
             "area,price,age,rooms,floor",
             "line 1: there is no column but those of the labels; give a table with features",
         ),
-        ("rooms,flag", "labels: row 0, column 'rooms' is "),
+        ("rooms,flag", "labels: line 2, column 'rooms' is "),
     ],
 )
 def test_faults_of_several_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, label: str, fault: str) -> None:

@@ -128,7 +128,8 @@ def is_own(name_or_folder: str | os.PathLike[str], origin: Origin) -> bool:
 
 
 def _load_own(path: Path, backend: Backend | None, origin: Origin) -> Dataset:
-    data = read_own_data(path, label=origin.label, picture_size=origin.picture_size)
+    classes = origin.task == "classes"
+    data = read_own_data(path, label=origin.label, picture_size=origin.picture_size, classes=classes)
     test = data.test or origin.test_fraction or None
     task = origin.task or guess_task(data.train[1])
     names = data.label_names if data.label_names and task != "classes" else data.class_names
@@ -149,7 +150,7 @@ def _load_own(path: Path, backend: Backend | None, origin: Origin) -> Dataset:
             error.setting = "test_fraction"
         if error.setting in ("test_fraction", "task"):
             raise
-        raise _of_file(error, path, data.label_names) from error
+        raise _of_file(error, path, data, *data.lines) from error
     train, test = dataset.train_images, dataset.test_images
     if test is not None and train.shape == test.shape and _equal(train, test, backend):
         raise DatasetError(f"{str(path)!r}: its test set is its training set: {NO_TEST}")
@@ -173,10 +174,17 @@ def load_to_evaluate(
     """
     place = Path(path)
     features = feature_names or None
-    data = read_own_data(place, label=origin.label, picture_size=origin.picture_size, features=features, least=1)
+    data = read_own_data(
+        place,
+        label=origin.label,
+        picture_size=origin.picture_size,
+        features=features,
+        least=1,
+        classes=task == "classes",
+    )
     try:
         X, y = data.test or data.train
-        inputs, raw = read_features("X", X, backend), on_host("y", y, backend)
+        inputs, raw = read_features("X", X, backend, data.feature_names or ()), on_host("y", y, backend)
         if task == "classes":
             labels = _numbered(raw, data, class_names)
         else:
@@ -185,7 +193,7 @@ def load_to_evaluate(
         if task != "classes" and labels.shape[1] != len(class_names):
             raise DatasetError(f"y: it has {labels.shape[1]} columns, the network {len(class_names)} outputs")
     except DatasetError as error:
-        raise _of_file(error, place, data.label_names) from error
+        raise _of_file(error, place, data, *data.lines[bool(data.test) :]) from error
     part = inputs, backend.asarray(labels, backend.dtype if task == "regression" else None)
     names = data.label_names if task != "classes" and data.label_names else tuple(class_names)
     return Dataset(
@@ -222,11 +230,31 @@ def _as_name(label: object) -> str:
     return label.decode() if isinstance(label, bytes) else str(label)
 
 
-def _of_file(error: DatasetError, path: Path, label_names: Sequence[str]) -> DatasetError:
-    """Return an error about arrays as one about the file that they come from, with the names of its columns."""
+def _of_file(
+    error: DatasetError, path: Path, data: OwnData, lines: Sequence[int] = (), test_lines: Sequence[int] = ()
+) -> DatasetError:
+    """Return an error about arrays as one about the file that they come from, with the names of its columns.
+
+    lines, test_lines: of the rows of X and y, and of those of a test set.
+    """
+    label_names = data.label_names
     named = f"column {label_names[0]!r:.60}" if len(label_names) == 1 else "labels"
-    text = re.sub("^y: ", f"{named}: ", str(error)) if label_names else str(error)
+    text = str(error)
+    if data.inputs == "columns":
+        text = in_file(text, test_lines if " of the test set: " in text else lines)
+    if label_names:
+        text = re.sub("^y( of the test set)?: ", lambda found: f"{named}{found[1] or ''}: ", text)
     return DatasetError(f"{str(path)!r}: {text}")
+
+
+def in_file(text: str, lines: Sequence[int]) -> str:
+    """Return a message about arrays with the line of a row in place of its number, or without lines with one from 1."""
+
+    def place(found: re.Match[str]) -> str:
+        what, row = "" if found[1] in ("X: ", "inputs: ") else found[1], int(found[2])
+        return f"{what}line {lines[row]}" if len(lines) else f"{what}row {row + 1}"
+
+    return re.sub("^([A-Za-z ]+: )row ([0-9]+)", place, text)
 
 
 def find_file(folder: Path, part: str, content: str) -> Path:

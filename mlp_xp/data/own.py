@@ -36,6 +36,8 @@ class OwnData(NamedTuple):
     """The names of a table's columns."""
     label_names: tuple[str, ...] = ()
     """The names of its columns of labels."""
+    lines: tuple[Sequence[int], ...] = ()
+    """Of tables in CSV, the line of each row, for the training set and the test set."""
 
     @property
     def inputs(self) -> str:
@@ -74,6 +76,7 @@ def read_own_data(
     picture_size: int | None = None,
     features: Sequence[str] | None = None,
     least: int = 2,
+    classes: bool = False,
 ) -> OwnData:
     """Read a file or folder.
 
@@ -82,7 +85,7 @@ def read_own_data(
     pictures (`picture_folders.read_picture_folder`). label: the column of the labels of tables, which they need, or
     several, see `read_table`.
     picture_size: the side of a square to resize pictures to. features: the columns of a table, by default all others.
-    least: of the classes of pictures.
+    least: of the classes of pictures. classes: whether labels of tables are names of classes, see `read_table`.
 
     Raises DatasetError with the setting "label" or "picture_size" if it is missing, or given where it means nothing,
     and what the readers raise.
@@ -107,10 +110,11 @@ def read_own_data(
         columns = column_names(files[0])
         shown = ", ".join(map(repr, columns[:LISTED])) + (" and more" if len(columns) > LISTED else "")
         raise DatasetError(f"{str(files[0])!r} needs the name of the column with the labels: {shown}", setting="label")
-    table = read_table(files[0], label, features=features)
-    held = read_table(files[1], label, features=table.feature_names) if len(files) > 1 else None
+    table = read_table(files[0], label, features=features, classes=classes)
+    held = read_table(files[1], label, features=table.feature_names, classes=classes) if len(files) > 1 else None
     test = held and (held.features, held.labels)
-    return OwnData((table.features, table.labels), test, None, table.feature_names, table.label_names)
+    lines = table.lines, held.lines if held else ()
+    return OwnData((table.features, table.labels), test, None, table.feature_names, table.label_names, lines)
 
 
 def visible_names(folder: Path) -> list[str]:

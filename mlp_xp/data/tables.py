@@ -13,7 +13,7 @@ import os
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple, NoReturn, cast
 
@@ -35,6 +35,7 @@ FLAGS = {"true": "1", "false": "0"}
 MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "#n/a", "<na>", "nat"}
 WHOLE = re.compile(r"[+-]?[0-9]+")
 FILL = "fill it in, or leave out the row or the column"
+NO_LABEL = "marks a missing label; fill it in, or leave out the row; if it is a class, give that another name"
 # Limits on the columns, whose names are in the header of a model: their number, and the characters of all names.
 MOST_COLUMNS, MOST_CHARACTERS = 1 << 16, 1 << 21
 # How many names of columns a message lists.
@@ -59,6 +60,8 @@ class Table(NamedTuple):
     """The names of the columns of features, in the order of the file."""
     label_names: tuple[str, ...] = ()
     """The names of the columns of labels."""
+    lines: Sequence[int] = ()
+    """The line in a CSV file on which each row begins, counted from 1; none of a Parquet file."""
 
 
 class _Columns(NamedTuple):
@@ -72,7 +75,11 @@ class _Columns(NamedTuple):
 
 
 def read_table(
-    path: str | os.PathLike[str], label: str | None = None, *, features: Sequence[str] | None = None
+    path: str | os.PathLike[str],
+    label: str | None = None,
+    *,
+    features: Sequence[str] | None = None,
+    classes: bool = False,
 ) -> Table:
     """Read a table with a header: CSV, gzipped or plain, or Parquet (detected by content, not by name).
 
@@ -83,7 +90,8 @@ def read_table(
     columns and a point in decimals; fields may be quoted as in RFC 4180, and empty lines are skipped. Its labels are
     int64 if all are whole numbers of at most 18 digits, float64 if all are numbers, else strings; those of a Parquet
     file have the type of its column, booleans as strings. Several columns hold numbers or booleans, and are int64 if
-    all of them are.
+    all of them are. A label that marks a missing value, such as NA, is refused, and so are labels of a CSV file of
+    which some are text, but at least half numbers, unless `classes` says that they are names of classes.
 
     A line has at most LONGEST_LINE characters, a file LARGEST_FILE, a label LONGEST_LABEL; for gzip streams see
     `reading.open_file`. A Parquet file has at most MODEST values, or EXPANSION times the number of its bytes.
@@ -94,7 +102,7 @@ def read_table(
         if length is not None and cast(io.BufferedReader, stream).peek(4).startswith(PARQUET_MAGIC):
             return _read_parquet(stream, length, label, features)
         with _as_text(stream) as text:
-            return _read_csv(text, label, features)
+            return _read_csv(text, label, features, classes)
 
 
 def column_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -196,7 +204,7 @@ def _header(records: Iterator[tuple[int, list[str]]]) -> tuple[int, list[str]]:
     return number, names
 
 
-def _read_csv(text: io.TextIOWrapper, label: str | None, features: Sequence[str] | None) -> Table:
+def _read_csv(text: io.TextIOWrapper, label: str | None, features: Sequence[str] | None, classes: bool) -> Table:
     records = _records(csv.reader(_lines(text), strict=True, skipinitialspace=True))
     number, names = _header(records)
     columns = _columns(names, label, features, f"line {number}: ")
@@ -216,9 +224,10 @@ def _read_csv(text: io.TextIOWrapper, label: str | None, features: Sequence[str]
         raise TableError(f"line {number}: there are no rows below the header; give a table with rows")
     return Table(
         np.frombuffer(values, np.float64).reshape(len(lines), -1),
-        _together([each.array(lines) for each in labels], [names[i] for i in columns.labels]),
+        _together([each.array(lines, classes) for each in labels], [names[i] for i in columns.labels]),
         tuple(names[i] for i in columns.features),
         tuple(names[i] for i in columns.labels),
+        lines,
     )
 
 
@@ -361,19 +370,33 @@ class _Labels:
             _check_label(text, where)
         self.texts.append(self.known.setdefault(text, text))
 
-    def array(self, lines: Sequence[int]) -> npt.NDArray[Any]:
+    def array(self, lines: Sequence[int], classes: bool) -> npt.NDArray[Any]:
         """Return the labels as `read_table` describes. lines: of each label, for messages."""
         if all(WHOLE.fullmatch(text) and len(text) <= 18 for text in self.known):
             return np.array([*map(int, self.texts)], np.int64)
         numbers = {text for text in self.known if _is_number(text)}
         missing = {text for text in self.known if text.lower() in MISSING or (text in numbers and not _is_exact(text))}
-        if not numbers - missing or self.known.keys() - numbers - missing:
+        words = self.known.keys() - numbers - missing
+
+        def refuse(which: Collection[str], fault: str) -> NoReturn:
+            at = next(i for i, text in enumerate(self.texts) if text in which)
+            raise TableError(f"line {lines[at]}, column {_short(self.name)}: {_short(self.texts[at])} {fault}")
+
+        if not numbers - missing or words:
+            if marks := _marks(self.known):
+                refuse(marks, NO_LABEL)
+            if words and not classes and 2 * sum(text in numbers for text in self.texts) >= len(self.texts):
+                refuse(
+                    words,
+                    "is not a number, as most of the other labels are; correct it, or leave out the row; if these are "
+                    'names of classes, give task="classes"',
+                )
             return np.array(self.texts)
         if missing:
-            at = next(i for i, text in enumerate(self.texts) if text in missing)
-            raise TableError(
-                f"line {lines[at]}, column {_short(self.name)}: {_short(self.texts[at])} is not a finite number that "
-                "float64 can hold, as the other labels are; correct it, or leave out the row"
+            refuse(
+                missing,
+                "is not a finite number that float64 can hold, as the other labels are; correct it, or leave out the "
+                "row",
             )
         return np.array([*map(float, self.texts)], np.float64)
 
@@ -397,6 +420,11 @@ def _together(columns: list[npt.NDArray[Any]], names: Sequence[str]) -> npt.NDAr
 def _is_exact(number: str) -> bool:
     """Return whether a number is finite and, if it is whole, the same as float64."""
     return math.isfinite(float(number)) and not (WHOLE.fullmatch(number) and int(number) != int(float(number)))
+
+
+def _marks(labels: Collection[str]) -> set[str]:
+    """Return those of the labels that mark a missing value; a minus does not beside a plus."""
+    return {text for text in labels if text.strip().lower() in MISSING and not (text == "-" and "+" in labels)}
 
 
 def _check_label(text: str, where: str) -> None:
@@ -474,7 +502,12 @@ def _read_batches(file: Any, columns: _Columns) -> Table:
     if rows != file.metadata.num_rows:
         raise pa.ArrowInvalid(f"its header promises {file.metadata.num_rows} rows, {rows} were found")
     features = np.frombuffer(values, np.float64).reshape(rows, -1)
-    together = _together([np.concatenate(pieces) for pieces in labels], names)
+    columns_of_labels = [np.concatenate(pieces) for pieces in labels]
+    for name, column in zip(names, columns_of_labels, strict=True):
+        if column.dtype.kind == "U" and (marks := _marks({*column.tolist()})):
+            mark = min(marks)
+            _raise_at(column == mark, name, 1, f"{_short(mark)} {NO_LABEL}")
+    together = _together(columns_of_labels, names)
     return Table(features, together, tuple(wanted), tuple(names))
 
 

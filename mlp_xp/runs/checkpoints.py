@@ -7,13 +7,13 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.arrays import backend_of, read_inputs
+from mlp_xp.arrays import DatasetError, backend_of, read_inputs
 from mlp_xp.backend import DTYPES, Backend
 from mlp_xp.dataset import PREPARATIONS, TARGETS, Dataset, Preparation, described
 from mlp_xp.device import all_finite, to_device
@@ -37,6 +37,8 @@ TENSOR_DTYPES = ("F64", "F32")
 # Limits on the size of a file, in bytes, and of its header: names, shapes and metadata.
 FILE_LIMIT, HEADER_LIMIT = 1 << 34, 1 << 24
 INPUTS = ("arrays", "pictures", "columns")
+# Deviations from the mean of the training data beyond which an input may be what makes outputs infinite.
+FAR = 1e3
 MODEL_FACTS: records.Schema = {
     "activation": records.choice(ACTIVATIONS),
     "dtype": records.choice(DTYPES),
@@ -135,14 +137,20 @@ class Model(NamedTuple):
         inputs = read_inputs(X, self.image_shape, is_bytes, self.feature_names, backend)
         return self.outputs(inputs, backend), backend
 
-    @np.errstate(over="ignore", invalid="ignore")  # what is not finite is refused below
     def outputs(self, inputs: Array, backend: Backend) -> Array:
         """Return predictions (n, outputs) on the device, as `metrics.predict` does, of inputs there.
 
-        Raises RunError if they are not finite: those of a network whose weights are finite but too large.
+        Raises RunError if they are not finite: those of a network whose weights are finite but too large; and
+        DatasetError if inputs are so large that they cause it.
         """
+        outputs = self._predict(inputs, backend)
+        self.check_outputs(all_finite([outputs], backend), inputs, backend)
+        return outputs
+
+    @np.errstate(over="ignore", invalid="ignore")  # the caller refuses what is not finite
+    def _predict(self, inputs: Array, backend: Backend) -> Array:
         network, prepare = to_device(self.network, backend), self.prepare(backend)
-        outputs = predict(
+        return predict(
             network,
             inputs,
             activation=self.activation,
@@ -151,16 +159,40 @@ class Model(NamedTuple):
             task=self.task,
             targets=self.scaling(backend),
         )
-        self.check_outputs(all_finite([outputs], backend))
-        return outputs
 
-    def check_outputs(self, finite: bool) -> None:
-        """Raise RunError unless the outputs are finite."""
-        if not finite:
-            raise RunError(
-                f"{self.source!r}: its outputs are not finite: the training diverged; train again with a lower "
-                "learning rate"
-            )
+    def check_outputs(
+        self, finite: bool, inputs: Array, backend: Backend, where: Callable[[int], str] = "X: row {}".format
+    ) -> None:
+        """Raise RunError unless the outputs for these inputs are finite, or DatasetError if the inputs cause it.
+
+        where: names a row of the inputs.
+        """
+        if finite:
+            return
+        if self.preparation != "bytes" and self._is_sound(backend):
+            given = backend.to_numpy(inputs).reshape(inputs.shape[0], -1)
+            shift, scale = self.fitted or (np.zeros(1), np.ones(1))
+            with np.errstate(over="ignore", invalid="ignore"):
+                sizes = np.abs(given.astype(np.float64) / scale - shift / scale.astype(np.float64))
+            row, column = map(int, np.unravel_index(np.argmax(np.where(np.isnan(sizes), np.inf, sizes)), sizes.shape))
+            if not sizes[row, column] <= FAR:
+                place = np.unravel_index(column, self.image_shape)
+                name = repr(self.feature_names[column]) if self.feature_names else ", ".join(map(str, place))
+                raise DatasetError(
+                    f"{where(row)}, column {name} is {given[row, column]:g}, so far from the training data that the "
+                    f"network's outputs are not finite in {self.dtype}; correct it"
+                )
+        raise RunError(
+            f"{self.source!r}: its outputs are not finite: the training diverged; train again with a lower learning "
+            "rate"
+        )
+
+    def _is_sound(self, backend: Backend) -> bool:
+        """Return whether outputs are finite for inputs like those trained on: a deviation from the mean."""
+        ones = np.ones(math.prod(self.image_shape))
+        shift, scale = self.fitted or (0 * ones, ones)
+        typical = np.stack([shift + scale, shift - scale]).reshape(2, *self.image_shape)
+        return all_finite([self._predict(backend.asarray(typical, backend.dtype), backend)], backend)
 
     def prepare(self, backend: Backend) -> Preparation:
         """Return the preparation of inputs, with its arrays on the backend's device."""
@@ -397,7 +429,9 @@ def _check_arrays(
 
 
 def evaluation_of(model: Model, dataset: Dataset, backend: Backend) -> Evaluation:
-    """Return loss and accuracy on the test set, as `metrics.evaluate` does. Raises RunError if the loss is not finite.
+    """Return loss and accuracy on the test set, as `metrics.evaluate` does.
+
+    Raises RunError if the loss is not finite, and DatasetError if the data are so large that they cause it.
 
     dataset: arrays on the backend's device. Its inputs are prepared as the model's training inputs were.
     """
@@ -417,7 +451,21 @@ def evaluation_of(model: Model, dataset: Dataset, backend: Backend) -> Evaluatio
         task=model.task,
         targets=model.scaling(backend),
     )
-    model.check_outputs(math.isfinite(result.loss))
+    if math.isfinite(result.loss):
+        return result
+
+    def where(row: int) -> str:
+        return f"{dataset.name!r}: sample {row + 1} of the {images.shape[0]} to test on"
+
+    outputs = model._predict(images, backend)
+    if model.task == "regression" and all_finite([outputs], backend) and model._is_sound(backend):
+        errors = np.abs(backend.to_numpy(outputs) / 2 - backend.to_numpy(labels) / 2)  # halves do not overflow
+        row, column = map(int, np.unravel_index(np.argmax(errors), errors.shape))
+        raise DatasetError(
+            f"{where(row)}: the label {model.class_names[column]!r} is {float(labels[row, column]):g}, so far from the "
+            f"prediction that the squared error is not finite in {model.dtype}; correct it"
+        )
+    model.check_outputs(False, images, backend, where)
     return result
 
 

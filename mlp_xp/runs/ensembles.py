@@ -87,7 +87,7 @@ def outputs_of(model: Model, inputs: Array, backend: Backend) -> np.ndarray:
     network, prepare = to_device(model.network, backend), model.prepare(backend)
     logits = predict_logits(network, inputs, activation=model.activation, backend=backend, prepare=prepare)
     on_host = backend.to_numpy(logits).astype(np.float64)
-    model.check_outputs(bool(np.isfinite(on_host).all()))
+    model.check_outputs(bool(np.isfinite(on_host).all()), inputs, backend)
     if model.task == "labels":
         on_host = np.stack([np.zeros_like(on_host), on_host], axis=-1)
     return log_softmax(on_host, xp=np)

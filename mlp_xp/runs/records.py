@@ -199,7 +199,7 @@ def parse(content: bytes | str, where: str, advice: str, *, wrong: str = "is not
     """Parse one JSON value as the standard defines it: no NaN, and no field twice. Raises RunError."""
     try:
         decoded = content if isinstance(content, str) else content.decode("utf-8-sig")
-        return json.loads(decoded, object_pairs_hook=_unique, parse_constant=_no_number)
+        return json.loads(decoded, object_pairs_hook=_unique, parse_float=_as_float, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise RunError(f"{where}: {wrong}: {reason[:200]}; {advice}") from error
@@ -212,6 +212,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the field {shortened(twice)} is there twice")
     return record
+
+
+def _as_float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):  # json would write it as Infinity, which no one can read again
+        raise ValueError(f"{shortened(digits)} is too large for a float")
+    return value
 
 
 def _no_number(name: str) -> Any:

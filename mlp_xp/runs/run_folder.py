@@ -255,7 +255,11 @@ def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
 
 def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
     """Raise RunError if facts about the data differ from those that the run started with; the message names one."""
-    _, record = read_config(folder)
+    compare_data(folder, read_config(folder)[1], facts)
+
+
+def compare_data(folder: Path, record: dict[str, Any], facts: Mapping[str, Any]) -> None:
+    """Raise RunError as `check_data` does. record: of the folder's config.json, which has been read."""
     known = record.get("settings", record)
     is_older = bool(known.get("data_dir")) and not {*OF_OWN_DATA} <= known.keys()
     as_before = ", with stratify and scale_targets False, as its version had them" if is_older else ""

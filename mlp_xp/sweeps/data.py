@@ -1,5 +1,6 @@
 """The data sets of a sweep: loaded once, and mapped into the memory of all processes."""
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +13,13 @@ from mlp_xp.data.datasets import SETTING, load_dataset
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import file_errors, make_folder
-from mlp_xp.runs.run_folder import data_of
+from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import CONFIG, compare_data, data_facts, data_of, read_config
 from mlp_xp.runs.settings import Settings
-from mlp_xp.sweeps.folder import DATA
+from mlp_xp.runs.sweep_index import Member
+from mlp_xp.sweeps.folder import DATA, run_of
+from mlp_xp.sweeps.grid import Plan, settings_of
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -60,6 +65,50 @@ def load_sources(settings: Iterable[tuple[str, Settings]], cache_dir: Path | Non
             error.text += place
             raise
     return sources
+
+
+def check_begun(folder: Path, plan: Plan, members: Iterable[Member], sources: Sources) -> None:
+    """Raise RunError if a member has begun with other data, or other weights to start from, than there are now.
+
+    Their own records are compared. The results of a sweep would else be of several data sets.
+    """
+    facts: dict[Any, dict[str, Any]] = {}
+    sums: dict[str, str | None] = {}
+    for member in members:
+        run = run_of(folder, member.name)
+        if not (run / CONFIG).exists():
+            continue
+        try:
+            _, record = read_config(run)
+        except MlpXpError:  # the member's own fault, which stops no other one
+            continue
+        settings = settings_of(plan.base, member.settings)
+        key = key_of(settings), settings.train.validation
+        if key not in facts:
+            source = sources[key[0]]
+            dataset = source.facts._replace(**dict(zip(ARRAYS, source.arrays, strict=True)))
+            facts[key] = data_facts(settings, dataset, open_backend("numpy", dtype=settings.dtype))
+        try:
+            compare_data(run, record, facts[key])
+        except RunError as error:
+            raise RunError(
+                f"{error.text}, or choose another folder for the sweep",
+                setting="data_dir" if settings.data_dir else "dataset",
+            ) from error
+        if (start := settings.start_from) is None:
+            continue
+        if start not in sums:
+            sums[start] = None
+            with contextlib.suppress(RunError):  # a member that still needs it says so
+                sums[start] = load_model(start).sha256
+        before = record.get("start_from_sha256")
+        if before and sums[start] and before != sums[start]:
+            raise RunError(
+                f"{str(run / CONFIG)!r}: the run began with other weights than {start!r} has now (SHA-256 "
+                f"{before[:8]}..., now {str(sums[start])[:8]}...); give the sweep's own, or choose another folder for "
+                "the sweep",
+                setting="start_from",
+            )
 
 
 def map_sources(folder: Path, sources: Sources) -> Sources:

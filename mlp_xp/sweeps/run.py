@@ -27,7 +27,7 @@ from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import OPTUNA, Member
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.cluster import MOST_LOSSES, ClusterError, Start, Work, WorkersLostError, connect, quiet_joblib
-from mlp_xp.sweeps.data import Sources, key_of, load_sources, map_sources
+from mlp_xp.sweeps.data import Sources, check_begun, key_of, load_sources, map_sources
 from mlp_xp.sweeps.grid import Plan, examples, settings_of
 from mlp_xp.sweeps.member import Ending, Task, claim, train_member
 from mlp_xp.sweeps.summary import write_summary
@@ -83,8 +83,9 @@ def run(
     which endings are recorded, so that no signal ends the command meanwhile. progress: of downloads, as for
     `load_dataset`.
 
-    Raises the errors of the plan's data and backends before anything is written, RunError for a folder that is in use
-    or belongs to something else, FileError if a file cannot be written, and ClusterError.
+    Raises the errors of the plan's data and backends before anything is written, RunError for a folder that is in use,
+    belongs to something else, or has members that began with other data, FileError if a file cannot be written, and
+    ClusterError.
     """
     check(plan, how)
     sources = load_sources(examples(plan), how.cache_dir, progress)
@@ -96,6 +97,7 @@ def run(
             held.enter_context(processes_share_devices())
             width = processes(plan, sources, how, say)
         index = held.enter_context(places.open_sweep(folder, plan))
+        check_begun(folder, plan, index.members, sources)
         sweep = _Sweep(plan, folder, how, index.members)
         earlier = [*sweep.earlier()]
         left = plan.total - len(earlier)
