@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         predict_ensemble,
         predict_pictures,
         predict_table,
+        predict_table_ensemble,
         sweep,
         train,
     )
@@ -45,6 +46,7 @@ __all__ = [
     "predict_ensemble",
     "predict_pictures",
     "predict_table",
+    "predict_table_ensemble",
     "sweep",
     "train",
 ]
@@ -70,6 +72,7 @@ _HOMES = {
     "predict_pictures": "mlp_xp.api",
     "sweep": "mlp_xp.api",
     "predict_table": "mlp_xp.api",
+    "predict_table_ensemble": "mlp_xp.api",
     "train": "mlp_xp.api",
 }
 

@@ -22,15 +22,17 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import Evaluation, confusion_matrix
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import Model, check_classes, evaluation_of, load_model
-from mlp_xp.runs.ensembles import Mean, check_same_data, load_models, log_probabilities, members_of
+from mlp_xp.runs.ensembles import Mean, check_same_data, load_models, members_of, outputs_of, predictions
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
 from mlp_xp.runs.settings import RECIPES, Settings, can_be_a_name
 from mlp_xp.runs.sources import read_source
+from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.show.gallery import draw_run, read_curves, told_apart
 from mlp_xp.show.plots import PlotError, draw_curves, save
 from mlp_xp.sweeps.folder import default_folder
 from mlp_xp.sweeps.grid import make_plan
 from mlp_xp.sweeps.member import Ending
+from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import How, check, run
 from mlp_xp.training import Event, Report, trajectory, with_threads
 
@@ -138,7 +140,7 @@ class EnsembleEvaluation(NamedTuple):
     """Several runs' networks on a test set, and their ensemble."""
 
     ensemble: RunEvaluation
-    """Of the mean of the networks' probabilities."""
+    """Of the mean of the networks' probabilities, or numbers."""
     run_dirs: tuple[Path, ...]
     """Of the runs; of a sweep, its finished members."""
     runs: tuple[Evaluation, ...]
@@ -153,28 +155,31 @@ def evaluate_ensemble(
     data: str | Path | Dataset | None = None,
     cache_dir: str | Path | None = None,
 ) -> EnsembleEvaluation:
-    """Evaluate the mean of the probabilities of several runs' networks on the test set of their data, or of other data.
+    """Evaluate the mean of the predictions of several runs' networks on the test set of their data, or of other data.
 
-    run_dirs: folders of runs, or of sweeps, of which all finished members take part. The others are as for
-    `evaluate_run`, which also says what is raised; RunError also for runs with other images or classes, or without
-    `data` trained on other data.
+    Predictions are the probabilities of classes or labels, or numbers. The loss of numbers is standardised as that of
+    the first run. run_dirs: folders of runs, or of sweeps, of which all finished members take part; or one sweep. The
+    others are as for `evaluate_run`, which also says what is raised; RunError also for runs with another task, other
+    inputs or outputs, or without `data` trained on other data.
     """
     folders = members_of(_paths(run_dirs))
     models = load_models(folders)
     if data is None:
         check_same_data(folders)
-    mean, runs, dataset = Mean(), [], None
+    mean, runs, dataset = Mean(models[0].task), [], None
     for folder, model in zip(folders, models, strict=True):
         opened = open_backend(backend, device, model.dtype)
         if dataset is None:
             dataset = _data_of(folder, model, opened, data, cache_dir)
             check_classes(model, dataset)
         runs.append(evaluation_of(model, dataset, opened))
-        mean.add(log_probabilities(model, dataset.test_images, opened))
+        mean.add(outputs_of(model, dataset.test_images, opened))
     assert dataset is not None
     labels, class_names = opened.to_numpy(dataset.test_labels), models[0].class_names
-    matrix = confusion_matrix(labels, np.argmax(mean.probabilities(), axis=1), len(class_names))
-    return EnsembleEvaluation(RunEvaluation(mean.evaluation(labels), matrix, class_names), tuple(folders), tuple(runs))
+    result, matrix = mean.evaluation(labels, models[0].targets[1] if models[0].targets else 1.0), None
+    if mean.task == "classes":
+        matrix = confusion_matrix(labels, np.argmax(mean.outputs(), axis=1), len(class_names))
+    return EnsembleEvaluation(RunEvaluation(result, matrix, class_names), tuple(folders), tuple(runs))
 
 
 class PicturePredictions(NamedTuple):
@@ -231,14 +236,14 @@ def predict_ensemble(
     backends = {model.dtype: open_backend(backend, device, model.dtype) for model in models}
     read = _pictures_for(folders[0], models[0], pictures)
     class_names = models[0].class_names
-    mean, of_runs = Mean(), np.empty((len(models), len(read.paths), len(class_names)))
+    mean, of_runs = Mean(models[0].task), np.empty((len(models), len(read.paths), len(class_names)))
     for i, model in enumerate(models):
         if read.paths:
             opened = backends[model.dtype]
-            logarithms = log_probabilities(model, read_features("inputs", read.images, opened), opened)
-            of_runs[i] = np.exp(logarithms)
-            mean.add(logarithms)
-    probabilities = mean.probabilities() if read.paths else np.empty((0, len(class_names)))
+            outputs = outputs_of(model, read_features("inputs", read.images, opened), opened)
+            of_runs[i] = predictions(model.task, outputs)
+            mean.add(outputs)
+    probabilities = mean.outputs() if read.paths else np.empty((0, len(class_names)))
     return EnsemblePredictions(read, probabilities, class_names, tuple(folders), of_runs)
 
 
@@ -284,14 +289,54 @@ def predict_table(
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
+    opened = open_backend(backend, device, model.dtype)
+    features = _table_for(run_dir, model, table)
+    return TablePredictions(_outputs(model, features, opened), model.class_names, model.task)
+
+
+class EnsembleTablePredictions(NamedTuple):
+    """What several runs' networks, and their ensemble, say about the rows of a table."""
+
+    outputs: np.ndarray
+    """Of the ensemble: the mean of those of the runs, float64 (n, outputs)."""
+    class_names: tuple[str, ...]
+    """The names of the outputs."""
+    task: str
+    run_dirs: tuple[Path, ...]
+    """Of the runs; of a sweep, its finished members."""
+    of_runs: np.ndarray
+    """Of each run, float64 (runs, n, outputs)."""
+
+
+def predict_table_ensemble(
+    run_dirs: Sequence[str | Path], table: str | Path, backend: str = "numpy", device: str | None = None
+) -> EnsembleTablePredictions:
+    """Predict from the rows of a table by the mean of the probabilities, or numbers, of several runs' networks.
+
+    run_dirs: as for `evaluate_ensemble`. table, backend, device: as for `predict_table`, which also says what is
+    raised; RunError also for runs with another task, other columns or outputs.
+    """
+    folders = members_of(_paths(run_dirs))
+    models = load_models(folders)
+    backends = {model.dtype: open_backend(backend, device, model.dtype) for model in models}
+    features = _table_for(folders[0], models[0], table)
+    mean, of_runs = Mean(models[0].task), []
+    for model in models:
+        opened = backends[model.dtype]
+        outputs = outputs_of(model, read_features("inputs", features, opened), opened)
+        of_runs.append(predictions(model.task, outputs))
+        mean.add(outputs)
+    return EnsembleTablePredictions(mean.outputs(), models[0].class_names, mean.task, tuple(folders), np.stack(of_runs))
+
+
+def _table_for(run_dir: Path, model: Model, table: str | Path) -> np.ndarray:
+    """Read the features of a table for a network. Raises TableError, and MlpXpError if it takes no table."""
     if model.inputs != "columns":
         raise MlpXpError(
             f"{str(run_dir)!r}: the run's network takes {described(model.image_shape)}, which are not from a table; "
             "use a run that was trained on one"
         )
-    opened = open_backend(backend, device, model.dtype)
-    features = read_table(_path(table, "table"), features=model.feature_names).features
-    return TablePredictions(_outputs(model, features, opened), model.class_names, model.task)
+    return read_table(_path(table, "table"), features=model.feature_names).features
 
 
 def plot_run(
@@ -301,11 +346,16 @@ def plot_run(
     data: str | Path | Dataset | None = None,
     cache_dir: str | Path | None = None,
 ) -> list[Path]:
-    """Draw the pictures of a run into its folder, and return their paths.
+    """Draw the pictures of a run, or a sweep, into its folder, and return their paths.
 
-    Takes and raises what `evaluate_run` does; also PlotError without Matplotlib, or if the folder cannot be written.
+    Takes and raises what `evaluate_run` does; also PlotError without Matplotlib, or if the folder cannot be written. A
+    sweep has pictures of its own, which need no data.
     """
     run_dir = _path(run_dir)
+    if is_sweep(run_dir):
+        if data is not None:
+            raise MlpXpError("is for a single run; leave it out: a sweep's pictures need no data", setting="data")
+        return draw_sweep(run_dir)
     model = load_model(run_dir)
     opened = open_backend(backend, dtype=model.dtype)
     return draw_run(run_dir, _data_of(run_dir, model, opened, data, cache_dir), opened)
@@ -385,7 +435,9 @@ def _path(given: str | Path, setting: str = "run_dir") -> Path:
 
 
 def _paths(given: Sequence[str | Path]) -> list[Path]:
-    """Return paths. Raises MlpXpError for a single one in place of several, and for none."""
+    """Return paths. Raises MlpXpError for a single one in place of several, unless it is a sweep's, and for none."""
+    if isinstance(given, str | os.PathLike) and given and is_sweep(_path(given, "run_dirs")):
+        return [_path(given, "run_dirs")]
     if isinstance(given, str | os.PathLike) or not given:
         raise MlpXpError(f"{given!r:.80} is not a list of folders; give one or more in a list", setting="run_dirs")
     return [_path(each, "run_dirs") for each in given]

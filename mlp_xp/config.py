@@ -122,8 +122,8 @@ class TrainConfig:
     """Largest norm of the gradient of all parameters together, from 0 to 1e30; a longer gradient is scaled down to it.
     0: no limit. Needs the simultaneous update order."""
     validation: int = 0
-    """Samples at the end of the training set to hold out. The network is evaluated on them after every epoch, and the
-    best one is kept."""
+    """Samples at the end of the training set to hold out. The network is evaluated on them after every epoch, which
+    adds a report there, and the best one is kept."""
     patience: int = 0
     """Stop after this many epochs without a better network on the held-out samples; 0: never."""
     checkpoint_every: int = 0

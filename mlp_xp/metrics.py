@@ -84,10 +84,10 @@ def _compiled_sums(
 
 
 def _make_logits(activation: str | Activation, backend: Backend, prepare: Prepare) -> Callable[..., Array]:
-    """Return `logits(network, images, fitted)`, which works in parts of bounded memory."""
+    """Return `evaluation(network, images, fitted) -> logits`, which works in parts of bounded memory."""
     xp, function = backend.xp, find_activation(activation)
 
-    def logits(network: Network, images: Array, fitted: tuple[Array, ...]) -> Array:
+    def evaluation(network: Network, images: Array, fitted: tuple[Array, ...]) -> Array:
         features = network[0].weights.shape[0]
 
         def part(carry: tuple[()], xs: tuple[Array, ...]) -> tuple[tuple[()], Array]:
@@ -105,7 +105,7 @@ def _make_logits(activation: str | Activation, backend: Backend, prepare: Prepar
             return rows
         return xp.concat([rows, part((), (images[whole:, ...],))[1]], axis=0)
 
-    return logits
+    return evaluation
 
 
 def images_per_part(samples: int, features: int) -> int:

@@ -13,7 +13,18 @@ from helpers import assert_one_line, call
 from PIL import Image
 from safetensors.numpy import load_file
 
-from mlp_xp import TrainConfig, evaluate_ensemble, evaluate_run, load_dataset, open_backend, predict_ensemble, train
+from mlp_xp import (
+    TrainConfig,
+    evaluate_ensemble,
+    evaluate_run,
+    load_dataset,
+    load_run,
+    open_backend,
+    predict_ensemble,
+    predict_table,
+    predict_table_ensemble,
+    train,
+)
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.records import RunError
@@ -95,7 +106,7 @@ def test_a_network_that_is_certain_and_wrong_leaves_the_loss_finite(runs, tmp_pa
     mean.add(np.array([[-1e4, 0.0]]))
     mean.add(np.array([[-2e4, 0.0]]))
     assert mean.evaluation(np.array([0])).loss == pytest.approx(1e4 + np.log(2), rel=1e-15)
-    assert mean.probabilities().tolist() == [[0.0, 1.0]]
+    assert mean.outputs().tolist() == [[0.0, 1.0]]
 
 
 def picture(folder: Path) -> Path:
@@ -125,6 +136,7 @@ def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
     evaluation = evaluate_ensemble([tmp_path])
     assert [path.name for path in evaluation.run_dirs] == ["0000", "0001"]
     assert evaluation.ensemble.result == evaluate_ensemble(runs[:2]).ensemble.result
+    assert evaluate_ensemble(str(tmp_path)).ensemble.result == evaluation.ensemble.result
     outcome = call("evaluate", tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
     assert "ensemble of 2" in outcome.out
@@ -194,6 +206,103 @@ def test_runs_that_do_not_fit_together_are_refused(runs, tmp_path):
     named = call("evaluate", runs[0], other, "--data-dir", tmp_path / "d3")
     assert (named.code, named.err) == (0, "")
     assert call("predict", runs[0], other, path).code == 0
+
+
+NAMES = ("length", "width", "age")
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[Path], Path, np.ndarray]]:
+    """For each task: two runs on a table, a table of 40 rows without answers, and the answers."""
+    found, random = {}, np.random.default_rng(2)
+    features = random.normal(size=(200, 3))
+    answers = {
+        "classes": (features[:, :1] + features[:, 1:2] > 0) + 1 * (features[:, 2:] > 0.5),
+        "labels": (features[:, :2] + random.normal(size=(200, 2)) > 0).astype(int),
+        "regression": features[:, :2] * [3, 500] + random.normal(size=(200, 2)) + 70,
+    }
+    for task, values in answers.items():
+        folder = tmp_path_factory.mktemp(task)
+        outputs = [f"y{i}" for i in range(values.shape[1])]
+        for name, columns in (("whole", slice(0, 200)), ("new", slice(0, 40))):
+            rows = np.hstack([features, values])[columns] if name == "whole" else features[columns]
+            heads = ",".join([*NAMES, *outputs][: rows.shape[1]])
+            lines = [",".join(f"{each:g}" if each % 1 == 0 else repr(float(each)) for each in row) for row in rows]
+            (folder / f"{name}.csv").write_text("\n".join([heads, *lines]) + "\n")
+        backend = open_backend("numpy")
+        data = load_dataset(folder / "whole.csv", backend, label=",".join(outputs), task=task)
+        runs = [
+            train_run(folder / "a", data, activation="relu", batch_size=8, epochs=3),
+            train_run(folder / "b", data, seed=1, hidden=(5, 4), activation="tanh", batch_size=8, epochs=3),
+        ]
+        found[task] = runs, folder / "new.csv", backend.to_numpy(data.test_labels)
+    return found
+
+
+@pytest.mark.parametrize("task", ["classes", "labels", "regression"])
+@pytest.mark.parametrize("name", ["numpy", "torch"])
+def test_tables_are_predicted_and_evaluated_by_the_mean(name, task, tables):
+    """Against the mean of what each network says alone, with figures by their formulas."""
+    name = open_or_skip(name).name
+    runs, new, true = tables[task]
+    found = predict_table_ensemble(runs, new, name)
+    alone = [predict_table(run, new, name) for run in runs]
+    np.testing.assert_allclose(found.outputs, np.mean([each.outputs for each in alone], axis=0), rtol=1e-11)
+    np.testing.assert_allclose(found.of_runs, [each.outputs for each in alone], rtol=1e-11)
+    assert (found.class_names, found.task, found.run_dirs) == (alone[0].class_names, task, tuple(runs))
+    evaluation = evaluate_ensemble(runs, name)
+    result, matrix, _ = evaluation.ensemble
+    assert list(evaluation.runs) == [evaluate_run(run, name).result for run in runs]
+    data = load_dataset(runs[0].parent / "whole.csv", open_backend("numpy"), label=",".join(LABEL[task]), task=task)
+    models = [load_run(run) for run in runs]
+    mean = np.mean([np.asarray(model.outputs(data.test_images, open_backend("numpy"))) for model in models], axis=0)
+    assert result.samples == len(true) == 40
+    if task == "regression":
+        residual, total = ((true - mean) ** 2).sum(axis=0), ((true - true.mean(axis=0)) ** 2).sum(axis=0)
+        np.testing.assert_allclose(result.r2s, 1 - residual / total, rtol=1e-9)
+        np.testing.assert_allclose(result.rmses, (residual / 40) ** 0.5, rtol=1e-9)
+        assert (result.r2, result.rmse) == pytest.approx((np.mean(result.r2s), np.mean(result.rmses)))
+        assert result.loss == pytest.approx((residual / models[0].targets[1] ** 2).sum() / 80, rel=1e-9)
+        assert (matrix, result.accuracy) == (None, None)
+    elif task == "labels":
+        assert result.label_accuracies == tuple(((mean > 0.5) == true).mean(axis=0).tolist())
+        assert result.accuracy == ((mean > 0.5) == true).all(axis=1).mean()
+        assert result.label_accuracy == pytest.approx(((mean > 0.5) == true).mean())
+        of_true = np.where(true, mean, 1 - mean)
+        assert result.loss == pytest.approx(-np.log(of_true).sum(axis=1).mean(), rel=1e-9)
+    else:
+        assert result.accuracy == (mean.argmax(axis=1) == true).mean() == np.trace(matrix) / 40
+        assert result.loss == pytest.approx(-np.log(mean[np.arange(40), true]).mean(), rel=1e-9)
+
+
+LABEL = {"classes": ["y0"], "labels": ["y0", "y1"], "regression": ["y0", "y1"]}
+
+
+@pytest.mark.parametrize("task", ["classes", "labels", "regression"])
+def test_the_commands_take_ensembles_on_tables(task, tables):
+    runs, new, _ = tables[task]
+    found, result = predict_table_ensemble(runs, new), evaluate_ensemble(runs).ensemble.result
+    out = call("evaluate", *runs).out
+    shown = f"{result.r2:.4f}" if task == "regression" else f"{100 * result.accuracy:.2f}"
+    assert re.search(rf"^run +test {'R²' if task == 'regression' else '%'} +loss$", out, flags=re.MULTILINE)
+    assert re.search(rf"^ensemble of 2 +{shown} +{result.loss:.4f}$", out, flags=re.MULTILINE)
+    outcome = call("predict", *runs, new, "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = [json.loads(line) for line in outcome.out.splitlines()]
+    key = "outputs" if task == "regression" else "probabilities"
+    assert [[*line[key].values()] for line in lines] == found.outputs.tolist()
+    assert [[*line["runs"][1][key].values()] for line in lines] == found.of_runs[1].tolist()
+    assert call("predict", *runs, new).out.count("\n") == 3 * 40
+    assert call("predict", *runs, new, "--csv").out.count("\n") == 41
+
+
+def test_runs_of_different_tasks_or_columns_are_refused(tables, runs):
+    (one, _), new, _ = tables["labels"]
+    (other, _), _, _ = tables["regression"]
+    message = "its network has the task regression, but that of"
+    assert_one_line(call("evaluate", one, other), 2, message, str(one))
+    assert_one_line(call("predict", one, other, new), 2, message, str(one))
+    assert_one_line(call("predict", *runs, new), 2, "takes images of 6 x 6, which are not from a table")
 
 
 @pytest.mark.parametrize("given", ["runs/a", Path("runs/a"), [], (), [3], [""]])

@@ -15,6 +15,9 @@ from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
 from mlp_xp.show import plots
 from mlp_xp.show.gallery import read_curves
+from mlp_xp.show.sweep_plots import Setting, draw_bands, draw_heat_map, draw_settings
+
+HEAT_MAP = [Setting("", {"seed": i % 2, "epochs": i // 2}, [1.0]) for i in range(4)]
 
 
 def records(count: int, start: float) -> list[dict]:
@@ -40,16 +43,17 @@ def test_curves_stand_at_the_samples_seen_and_lie_over_one_another() -> None:
     assert accuracy.lines[0].get_color() == losses.lines[0].get_color() != accuracy.lines[1].get_color()
 
 
-def test_the_training_loss_of_a_single_batch_after_the_end_of_an_epoch_is_not_drawn() -> None:
+def test_there_is_one_point_at_each_place() -> None:
     """With held-out samples an epoch ends with a report; the next one, at the same place, is a mean over one step."""
     places = ((0, 0), (0, 50), (0, 100), (1, 0), (1, 50), (1, 100))
     records = [
         {"epoch": epoch, "sample": sample, "train_loss": 1 + i, "test_loss": 2.0, "accuracy": 0.5}
         for i, (epoch, sample) in enumerate(places)
     ]
-    line = plots.draw_curves([plots.Curves("a", records, 100)]).axes[0].lines[0]
-    assert line.get_xdata().tolist() == [0, 50, 100, 150, 200]
-    assert line.get_ydata().tolist() == [1, 2, 3, 5, 6]
+    losses, accuracy = plots.draw_curves([plots.Curves("a", records, 100)]).axes
+    assert losses.lines[0].get_ydata().tolist() == [1, 2, 3, 5, 6]
+    for line in (*losses.lines[:2], *accuracy.lines):
+        assert line.get_xdata().tolist() == [0, 50, 100, 150, 200]
 
 
 @pytest.mark.parametrize("loss", [1e300, 1.7e308, 5e-324])
@@ -69,6 +73,34 @@ def test_every_run_is_told_apart_and_named_as_it_is() -> None:
     assert len({(line.get_color(), line.get_marker()) for line in lines}) == len(names)
     # The legend has a place of its own: nothing is drawn over a curve.
     assert not any(legend.get_window_extent().overlaps(axes.get_tightbbox()) for axes in figure.axes)
+
+
+@pytest.mark.parametrize("name", ["one", "learning rate 0.003, hidden 64,32, seed 0 of epoch 9", "W" * 300])
+def test_a_legend_fits_into_the_picture(name: str) -> None:
+    runs = [plots.Curves(f"{i} {name}", records(4, 1.0), 300) for i in range(5)]
+    given = [Setting(run.name, {}, [0.5], [run]) for run in runs]
+    for figure in (plots.draw_curves(runs), draw_bands(given, score="accuracy")):
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        assert len(legend.get_texts()) == 5
+        box = legend.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
+        assert all(axes.get_window_extent().height > 200 for axes in figure.axes)  # the figure grows for the legend
+        assert not any(box.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.999])
+def test_no_axis_of_accuracies_has_a_number_above_100(share: float) -> None:
+    reports = [{**each, "accuracy": share - 0.1 * (i < 2)} for i, each in enumerate(records(4, 1.0))]
+    run = plots.Curves("one", reports, 300)
+    given = [Setting(f"{rate}", {"learning_rate": rate}, [share], [run]) for rate in (0.1, 0.2)]
+    for figure in (plots.draw_curves([run]), draw_bands(given, score="accuracy"),
+                   draw_settings(given, score="accuracy"), draw_heat_map(HEAT_MAP, score="accuracy")):  # fmt: skip
+        axes = figure.axes[-1]
+        low, high = axes.get_ylim()
+        assert low < 100 * share <= high < 101
+        assert [tick for tick in axes.get_yticks() if 100 < tick <= high] == []
 
 
 def test_accuracy_is_drawn_to_the_scale_of_trained_networks() -> None:

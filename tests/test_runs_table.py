@@ -250,16 +250,48 @@ def test_the_table_shows_what_differs_and_fits_in_eighty_columns(runs):
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert max(map(len, lines[:-1])) <= 80
-    assert lines[5].split() == ["d", "9", "0.01", "64", "0", "sgd", "interrupted", "40.00"]
-    assert lines[7] == (
-        "no room for: train loss, test loss, time (s), date; a wider terminal, --csv and --json have them"
-    )
+    assert lines[5].split() == ["d", "9", "0.01", "64", "0", "sgd", "interrupted", "40.00", "1.0"]
+    assert lines[7] == "no room for: train loss, test loss, date; a wider terminal, --csv and --json have them"
     outcome = call("runs", runs / "a", runs / "b")
     lines = outcome.out.splitlines()
     assert max(map(len, lines)) <= 80
     assert "optimizer" in lines[1]
     assert lines[2].split()[:6] == ["a", "0.1", "3", "sgd", "92.00", "91.00"]
     assert lines[3].split()[:6] == ["b", "0.01", "0", "adam", "90.00", "95.00"]
+
+
+def test_what_is_least_useful_is_left_out_first(tmp_path):
+    """Of a sweep on several machines: what was varied stays, with results and times."""
+    for i in range(3):
+        settings = {
+            "backend": ("numpy", "jax", "torch")[i],
+            "device": f"cuda:{i}",
+            "dtype": ("float32", "float64")[i % 2],
+        }
+        settings |= {"learning_rate": 0.1 * (i + 1), "hidden": [64, 8 * i + 8], "seed": i, "report_every": 1000 + i}
+        settings |= {
+            "dataset": ("mnist", "kmnist")[i % 2],
+            "data_dir": f"/home/somebody/with/a/long/name/animals-{i}.csv",
+        }
+        write_run(tmp_path / f"run-with-a-long-name-{i}", settings, [], {"validation_accuracy": 0.9})
+    outcome = call("runs", tmp_path)
+    heads = " ".join(outcome.out.splitlines()[0].split() + outcome.out.splitlines()[1].split())
+    assert all(word in heads for word in ("rate", "hidden", "seed", "held", "test", "time"))
+    assert max(map(len, outcome.out.splitlines()[:5])) <= 80
+    for i, line in enumerate(outcome.out.splitlines()[2:5]):
+        path, *figures = line.split()[1:]
+        assert path.endswith(f"animals-{i}.csv")  # of a path the last part stays
+        assert figures[:3] + figures[-3:] == [
+            f"{0.1 * (i + 1):.12g}",
+            f"64,{8 * i + 8}",
+            str(i),
+            "90.00",
+            "50.00",
+            "1.0",
+        ]
+    left_out = "no room for: device, dtype, train loss, test loss, date, backend"
+    assert outcome.out.splitlines()[5].startswith(left_out)
+    assert "dataset animals-1.csv" in table.labels(table.find_runs([tmp_path])[0])[1]
 
 
 @pytest.mark.parametrize(("width", "removed"), [(80, 1), (120, 0)])

@@ -135,7 +135,7 @@ def test_a_name_that_is_too_long_is_one_line(script, monkeypatch, capsys) -> Non
     [
         ("evaluate.py", ["nowhere"], "'nowhere': is not a run"),
         ("evaluate.py", [], "error: RUN_DIR is missing: The folder of a training run; --help"),
-        ("predict.py", [], "error: RUN_DIR is missing: The folder of a training run; --help"),
+        ("predict.py", [], "error: RUN_DIR is missing: The folder of a training run, or of a sweep; --help"),
         ("plot.py", [], "RUN_DIR: give at least one folder"),
         ("predict.py", ["nowhere", "x.png"], "'nowhere': is not a run"),
         ("predict.py", ["FOLDER"], "PICTURE: give at least one picture file"),

@@ -209,6 +209,16 @@ def test_a_setting_with_pruned_members_comes_after_those_without(tmp_path):
     assert "settings with failed or pruned runs come last" in call("runs", folder, "--summary").out
 
 
+def test_it_is_said_that_several_settings_are_equally_good(tmp_path):
+    members = [{"learning_rate": rate} for rate in (0.3, 0.1, 0.2, 0.4)]
+    results = [{"validation_accuracy": score, "accuracy": 0.25} for score in (0.5, 0.75, 0.75, 0.75)]
+    folder = write_sweep(tmp_path / "s", members, results)
+    out = call("runs", folder, "--summary").out
+    assert "of the 3 best, which are equal, the first one is taken" in " ".join(out.split())
+    assert "best, equal to 2 more: learning rate 0.1: 25.00 %" in out
+    assert "equal" not in call("runs", a_sweep(tmp_path / "t"), "--summary").out
+
+
 @pytest.mark.parametrize("held_out", [True, False])
 def test_the_test_figures_of_a_single_setting_are_printed(held_out, tmp_path):
     result = {"accuracy": 0.75, "test_loss": 0.625} | ({"validation_accuracy": 0.5} if held_out else {})

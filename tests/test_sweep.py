@@ -34,6 +34,7 @@ from hypothesis import strategies as st
 
 import mlp_xp
 from mlp_xp.backend import BackendError, installed
+from mlp_xp.commands.sweep import HEADER
 from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings, read_settings
@@ -246,6 +247,7 @@ def test_a_pipe_gets_one_line_for_each_member(whole):
     _, outcome = whole
     lines = [line for line in outcome.out.splitlines() if line[:6].strip().isdecimal()]
     assert sorted(line.split()[0] for line in lines) == [*GOOD, *BAD]
+    assert outcome.out.count("\nat once  ") == outcome.out.count(HEADER) == 1
     assert {line.split()[1] for line in lines} == {"finished", "failed"}
     assert outcome.err == ""
 
@@ -265,6 +267,8 @@ def test_the_same_command_repeats_nothing(whole, data_dir):
     again = call("sweep", *arguments(data_dir, folder, *WORDS))
     assert again.code == 1, again
     assert "8 of them before this command" in again.out
+    assert "at once" not in again.out
+    assert HEADER not in again.out
     assert state_of_files(folder) == before
 
 
@@ -609,6 +613,12 @@ def test_a_regression_is_ranked_by_r2_on_held_out_samples(tmp_path):
     assert [float(row["validation_r2"]) for row in rows[:2]] == pytest.approx(sorted(means, reverse=True), rel=1e-11)
     assert float(rows[0]["test_r2"]) == pytest.approx(sum(r["r2"] for r in results[2 * best :][:2]) / 2, rel=1e-11)
     assert not rows[1]["test_r2"]
+    rmse = sum(r["rmse"] for r in results[2 * best :][:2]) / 2
+    assert float(rows[0]["test_rmse"]) == pytest.approx(rmse, rel=1e-11)
+    assert f" on the test set, root mean squared error {rmse:.4g}, loss " in outcome.out
+    shown = {line.split()[0]: line for line in outcome.out.splitlines() if line[:6].strip().isdecimal()}
+    assert all(f" R² {result['validation_r2']:.4f} " in shown[f"000{i}"] for i, result in enumerate(results))
+    assert_one_line(call("runs", tmp_path / "s", "--sort", "test_rmse"), 2, "looks better there")
     assert not any("accuracy" in name for name in rows[0])
     ordered = [row.split()[0] for row in call("runs", tmp_path / "s", "--sort", "validation_r2").out.splitlines()[2:]]
     assert ordered == sorted(ordered, key=lambda name: -results[int(name)]["validation_r2"])

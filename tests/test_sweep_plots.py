@@ -12,6 +12,8 @@ pytest.importorskip("matplotlib")
 
 from PIL import Image
 
+from mlp_xp import plot_run
+from mlp_xp.errors import MlpXpError
 from mlp_xp.show import plots, sweep_plots
 from mlp_xp.show.plots import Curves, PlotError
 from mlp_xp.show.sweep_plots import Setting
@@ -121,6 +123,9 @@ def test_a_sweep_beside_a_run_is_refused_and_nothing_is_drawn(tmp_path, monkeypa
     outcome = call("plot", folder, folder / "members" / "0001")
     assert_one_line(outcome, 2, f"{str(folder)!r}: is a sweep", "give it alone")
     assert not (tmp_path / "curves.png").exists()
+    assert [path.name for path in plot_run(folder)] == ["curves.png"]
+    with pytest.raises(MlpXpError, match="data: is for a single run"):
+        plot_run(folder, data="mnist")
 
 
 def test_of_many_settings_the_first_are_drawn_and_the_title_says_so() -> None:

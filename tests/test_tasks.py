@@ -13,11 +13,12 @@ import pytest
 from helpers import assert_one_line, assert_same_run, call, metrics, start, wait_until
 from test_own import write_csv, write_npz
 
-from mlp_xp import TrainConfig, evaluate_run, load_run, predict_table, train
+from mlp_xp import TrainConfig, evaluate_run, load_run, plot_curves, predict_table, train
 from mlp_xp.arrays import DatasetError, DatasetWarning
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.dataset import Dataset
+from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
 from mlp_xp.show.gallery import read_curves
 
@@ -260,7 +261,7 @@ def test_curves_of_runs_without_test_set(place: Path) -> None:
     np.testing.assert_array_equal(curve.get_xydata(), np.stack([[150, 300, 450, 600], held_out], axis=1))
     record = json.loads((place / "held-out" / "result.json").read_text())
     assert f"on 50 held-out samples, loss {record['validation_loss']:.4f}" in (place / "held-out.txt").read_text()
-    wanted = f"held-out ({record['validation_r2']:.4f}, of epoch {record['kept_epoch']})"
+    wanted = f"held-out (R² {record['validation_r2']:.4f}, of epoch {record['kept_epoch']})"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [wanted]
     curve, circle = score.lines
     np.testing.assert_array_equal(curve.get_xdata(), [150, 300, 450, 600])
@@ -290,6 +291,16 @@ def test_curves_of_reports_in_memory(test: float | None) -> None:
     run = plots.Curves("a", [report._asdict() for report in reports], 100, "regression")
     _, score = plots.draw_curves([run]).axes
     assert score.get_ylabel() == ("held-out R²" if test is None else "test R²")
+
+
+def test_runs_of_different_tasks_are_not_drawn_together(place: Path, tmp_path: Path) -> None:
+    """One axis cannot have accuracies and R², nor two kinds of losses."""
+    output = tmp_path / "both.png"
+    outcome = call("plot", place / "sick", place / "one", "--output", output)
+    assert_one_line(outcome, 2, f"{str(place / 'one')!r}: its task is regression, but that of", str(place / "sick"))
+    with pytest.raises(RunError, match=r"its task is labels, but that of .* is regression; draw runs of the same task"):
+        plot_curves([place / "one", place / "sick"], output)
+    assert not output.exists()
 
 
 def test_r2_far_below_zero_leaves_room_for_the_rest() -> None:

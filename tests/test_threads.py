@@ -1,11 +1,14 @@
 """On how many threads libraries compute, also where several Python threads train at once, and why."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +17,14 @@ import numpy as np
 import pytest
 from backends import open_or_skip
 from data_sets import TINY, on_device, synthetic
-from helpers import assert_one_line, call, options, small_settings
+from helpers import assert_one_line, call, load_script, options, small_settings
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlp_xp import threads
 from mlp_xp.api import train
 from mlp_xp.backend import ON_GPU, BackendError, open_backend, open_namespace
 from mlp_xp.chunks import make_chunk
+from mlp_xp.commands import command_line
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import BYTES
 from mlp_xp.runs.settings import Settings
@@ -424,6 +428,23 @@ def test_a_run_prints_and_records_its_threads(data_dir, tmp_path, monkeypatch):
     change(tmp_path / "foreign", {**record, "cpus": 777})
     with pytest.warns(match=f"with 2 threads on 777 CPUs and is resumed with 2 threads on {threads.cpus()} CPUs"):
         drain(train(config, on_device(TINY, backend), backend, run_dir=tmp_path / "foreign"))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_warning_about_too_many_threads_stands_above_the_table(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlp_xp.runs.recording.cpus", lambda: 1)
+    words = ["--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings(epochs=1)), "--threads", 2]
+    monkeypatch.setattr("sys.argv", ["train", *map(str, words)])
+    terminal = io.StringIO()
+    with redirect_stdout(terminal), redirect_stderr(terminal), pytest.raises(SystemExit, match="0"):
+        command_line.run(load_script("train").main)
+    text = terminal.getvalue()
+    before, found, rest = text.partition(
+        "warning: the run computes on 2 threads (as given), but has 1 CPU, so it is slow"
+    )
+    assert found
+    assert "epoch  sample" not in before
+    assert re.match(r"\n+epoch  sample .*\n    0       0 ", rest), text
 
 
 def drain(reports: Iterator[Any]) -> None:

@@ -208,7 +208,7 @@ def test_the_best_network_by_validation_is_the_model_kept(data_dir, tmp_path, mo
     assert ends[-1] < max(ends)
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert (result["kept_epoch"], result["validation_accuracy"]) == (ends.index(max(ends)), max(ends))
-    kept = f"kept the network of epoch {ends.index(max(ends))}: {100 * max(ends):.2f} % of 40 held-out images right\n"
+    kept = f"kept the network of epoch {ends.index(max(ends))}: {100 * max(ends):.2f} % of 40 held-out images right, "
     assert kept in outcome.out
 
 

@@ -29,7 +29,7 @@ NAME_WIDTH = 16
 class Arguments:
     """Evaluate a run's network on the test set, in total and for each class, label or output.
 
-    Of several runs, or a sweep, evaluate each, and the ensemble, whose probabilities are the mean of theirs.
+    Of several runs, or a sweep, evaluate each, and the ensemble, whose probabilities or numbers are the mean of theirs.
     """
 
     run_dirs: Annotated[tuple[Path, ...], Positional("RUN_DIR")]
@@ -86,11 +86,12 @@ def show_runs(evaluation: EnsembleEvaluation, console: Console) -> None:
     """Print a table of what each run's network, and their ensemble, does."""
     names = map(printable, labels([read_row(folder) for folder in evaluation.run_dirs]))
     results = [*evaluation.runs, evaluation.ensemble.result]
+    is_r2 = results[-1].r2 is not None
     rows = [
-        [name, f"{100 * result.score:.2f}", f"{result.loss:.4f}"]
+        [name, f"{result.score:.4f}" if is_r2 else f"{100 * result.score:.2f}", f"{result.loss:.4f}"]
         for name, result in zip([*names, f"ensemble of {len(evaluation.runs)}"], results, strict=True)
     ]
-    heads, cells = ("run", "test %", "loss"), zip(*rows, strict=True)
+    heads, cells = ("run", "test R²" if is_r2 else "test %", "loss"), zip(*rows, strict=True)
     columns = {head: Column(head, [*each], head == "run") for head, each in zip(heads, cells, strict=True)}
     squeeze(columns, console, (), ["run"], ())
     print_table(columns.values(), console)

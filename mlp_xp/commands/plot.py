@@ -21,7 +21,8 @@ class Arguments:
     run_dirs: Annotated[tuple[Path, ...], Positional("RUN_DIR")]
     """Folders of training runs, or one of a sweep."""
     output: Path | None = None
-    """PNG file for the curves of several runs. By default curves.png."""
+    """PNG file for the curves of several runs. By default curves.png in the current folder. An existing file is
+    replaced."""
     backend: str = "numpy"
     """Backend that evaluates the network of a single run on the test set."""
     data_dir: Path | None = None

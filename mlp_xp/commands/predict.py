@@ -1,6 +1,6 @@
 """Predict from your own pictures, or a table, with the network of a run: `python scripts/predict.py RUN a.png ...`.
 
-Several runs, or a sweep, before the pictures answer as an ensemble.
+Several runs, or a sweep, before the pictures or the table answer as an ensemble.
 """
 
 import csv
@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.api import predict_ensemble, predict_pictures, predict_table
+from mlp_xp.api import predict_ensemble, predict_pictures, predict_table, predict_table_ensemble
 from mlp_xp.commands.command_line import Positional, parse, print_error
 from mlp_xp.data.own import is_table
 from mlp_xp.errors import MlpXpError, printable
@@ -31,12 +31,12 @@ SHADES = " .:-=+*#%@"
 class Arguments:
     """Predict classes, labels or numbers from pictures, or from the rows of a table, with the network of a run.
 
-    Further runs before the pictures, or a sweep, make an ensemble, whose probabilities are the mean of those of its
-    runs.
+    Further runs before the pictures or the table, or a sweep, make an ensemble, whose probabilities or numbers are the
+    mean of those of its runs.
     """
 
     run_dir: Annotated[Path, Positional("RUN_DIR")]
-    """The folder of a training run."""
+    """The folder of a training run, or of a sweep."""
     inputs: Annotated[tuple[Path, ...], Positional("PICTURE")]
     """Picture files, or folders of them, also of a folder for each class; or a table (CSV, Parquet) with the columns of
     the run's data."""
@@ -101,16 +101,14 @@ def main() -> int:
         if getattr(arguments, one) and getattr(arguments, other):
             raise MlpXpError(f"{reason}; leave out --{one} or --{other}", setting=one)
     several = bool(others) or is_sweep(arguments.run_dir)
-    if tables := [path for path in files if is_table(path.name)]:
-        if several:
-            raise MlpXpError(f"{str(tables[0])!r}: an ensemble classifies pictures only; give one run")
-        return predict_rows(arguments, files)
+    if any(is_table(path.name) for path in files):
+        return predict_rows(arguments, runs if several else (), files)
     members: list[Member] = []
     if several:
         pictures, probabilities, class_names, folders, of_runs = predict_ensemble(
             runs, files, arguments.backend, arguments.device
         )
-        members = [*map(Member, folders, labels([read_row(folder) for folder in folders]), of_runs)]
+        members = _members(folders, of_runs)
     else:
         pictures, probabilities, class_names = predict_pictures(
             arguments.run_dir, files, arguments.backend, arguments.device
@@ -123,15 +121,24 @@ def main() -> int:
     return 1 if pictures.faults else 0
 
 
-def predict_rows(arguments: Arguments, files: Sequence[Path]) -> int:
-    """Predict from the rows of a table and print the results."""
+def _members(folders: Sequence[Path], of_runs: np.ndarray) -> list[Member]:
+    return [*map(Member, folders, labels([read_row(folder) for folder in folders]), of_runs)]
+
+
+def predict_rows(arguments: Arguments, runs: Sequence[Path], files: Sequence[Path]) -> int:
+    """Predict from the rows of a table and print the results. runs: of an ensemble."""
     table = files[0]
     if len(files) > 1:
         raise MlpXpError(f"PICTURE: {str(table)!r} is a table; give it alone")
     if arguments.show:
         raise MlpXpError("a table has no pictures; leave it out", setting="show")
-    outputs, class_names, task = predict_table(arguments.run_dir, table, arguments.backend, arguments.device)
-    show(arguments, Predictions("row", range(1, len(outputs) + 1), outputs, class_names, task, None))
+    where, members = (arguments.backend, arguments.device), []
+    if runs:
+        outputs, class_names, task, folders, of_runs = predict_table_ensemble(runs, table, *where)
+        members = _members(folders, of_runs)
+    else:
+        outputs, class_names, task = predict_table(arguments.run_dir, table, *where)
+    show(arguments, Predictions("row", range(1, len(outputs) + 1), outputs, class_names, task, None, members))
     return 0
 
 

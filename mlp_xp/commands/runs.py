@@ -47,7 +47,14 @@ HEADS = {
     "test_loss": "test loss",
     "seconds": "time (s)",
 }
-SPARED = ("train_loss", "test_loss")  # where the terminal is too narrow for them
+# What is left out where the terminal is too narrow: first these, then date and settings, of which MOST_USEFUL and then
+# the others of the command line stay longest, and LEAST_USEFUL go first.
+SPARED = ("device", "dtype", "train_loss", "test_loss")
+LEAST_USEFUL = ("data_dir", "backend")  # of your own data the dataset is the name
+MOST_USEFUL = (
+    *("learning_rate", "hidden", "seed", "optimizer", "batch_size", "epochs", "activation", "dataset"),
+    *("weight_decay", "momentum", "dropout", "schedule", "init", "validation", "patience"),
+)
 INTERVAL = f"{100 * LEVEL:g} % interval"
 LEFT = ("name", "state", "date")
 SHORTEST, DOTS = 12, "..."  # characters of a text that is cut, and what stands for the rest
@@ -151,7 +158,9 @@ def show_runs(rows: Sequence[Row], console: Console) -> None:
         )
         for name in ("name", *settings, *states, *results, "seconds", "date")
     }
-    left_out = squeeze(columns, console, SPARED, ("name", *settings), ("seconds", "date", *reversed(settings)))
+    others = [name for name in settings if name not in (*MOST_USEFUL, *LEAST_USEFUL)]
+    last = ("date", *LEAST_USEFUL, *reversed((*MOST_USEFUL, *others)))
+    left_out = squeeze(columns, console, SPARED, ("name", *settings), last)
     print_table(columns.values(), console)
     if left_out:
         say(console, f"no room for: {', '.join(left_out)}; a wider terminal, --csv and --json have them")
@@ -205,7 +214,8 @@ def squeeze(
 ) -> list[str]:
     """Make a table as narrow as the terminal, as far as possible, and return the heads of columns that were removed.
 
-    Texts of the columns in `cut` are cut in the middle, the widest first, unless different ones would become the same.
+    Texts of the columns in `cut` are cut, the widest first, unless different ones would become the same, or the last
+    part of a path would be lost.
     If that is not enough, columns are removed in the order of `first`, texts are cut further, and columns are removed
     in the order of `last`.
     """
@@ -220,8 +230,10 @@ def squeeze(
         widths = {name: max(map(cell_len, whole[name].cells), default=0) for name in whole.keys() & columns.keys()}
         columns.update({name: whole[name] for name in widths})
         for name in sorted(widths, key=lambda name: (-widths[name], name)):
+            parts = [cell_len(cell.rpartition("/")[2]) for cell in whole[name].cells if "/" in cell]
+            narrowest = max(least, min(2 * SHORTEST, max(parts, default=0)))
             wanted = widths[name] - max(0, _width([*columns.values()]) - console.width)
-            for most in range(max(least, wanted), widths[name]):
+            for most in range(max(narrowest, wanted), widths[name]):
                 cells = [shortened(cell, most) for cell in whole[name].cells]
                 if len({*cells}) == len({*whole[name].cells}):
                     columns[name] = whole[name]._replace(cells=cells)
@@ -237,9 +249,17 @@ def squeeze(
 
 
 def shortened(text: str, most: int) -> str:
-    """Return a text with at most so many characters: more of its end than of its start, which is often the same."""
-    start = (most - len(DOTS)) // 3
-    return text if len(text) <= most else text[:start] + DOTS + text[start + len(DOTS) - most :]
+    """Return a text with at most so many characters: more of its end than of its start, which is often the same.
+
+    Of a path the last part stays whole if it fits.
+    """
+    if len(text) <= most:
+        return text
+    _, slash, last = text.rpartition("/")
+    if slash and len(last) <= most:
+        return f"{DOTS}/{last}" if len(DOTS) + 1 + len(last) <= most else last
+    start = 0 if slash else (most - len(DOTS)) // 3
+    return text[:start] + DOTS + text[start + len(DOTS) - most :]
 
 
 def _width(columns: Sequence[Column], heads: Sequence[Sequence[str]] | None = None) -> int:
@@ -284,7 +304,16 @@ def show_summary(summary: Summary, console: Console) -> None:
         if summary.test_score in group.results:
             loss = f", loss {group.results['test_loss'].mean:.4f}" if "test_loss" in group.results else ""
             found = _spread(summary.test_score, group.results[summary.test_score])
-            say(console, f"{'best: ' if summary.ranked else ''}{printable(group.name)}: {found}{loss}")
+            if "test_rmse" in group.results:
+                loss = f", root mean squared error {group.results['test_rmse'].mean:.4g}{loss}"
+            best = (
+                ""
+                if not summary.ranked
+                else "best: "
+                if summary.equal == 1
+                else f"best, equal to {summary.equal - 1} more: "
+            )
+            say(console, f"{best}{printable(group.name)}: {found}{loss}")
 
 
 def _has(summary: Summary, quantity: str) -> bool:

@@ -36,7 +36,7 @@ from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import How, run
 from mlp_xp.sweeps.summary import summary_of
 
-HEADER = "member  state     train loss  held out  seconds  settings"
+HEADER = "member  state     train loss   held out  seconds  settings"
 ON = "the same command goes on"
 MANY = 10  # values of a setting that are listed
 
@@ -188,6 +188,8 @@ def show(plan: Plan, folder: Path, how: How) -> int:
 
     def opened(width: int) -> None:
         standing.width = width
+        if not width:
+            return
         say(
             f"at once  {width} of them{f', on {how.cluster}' if how.cluster else ', in processes of one thread each'}\n"
         )
@@ -242,10 +244,9 @@ def describe(plan: Plan) -> str:
 
 def member_line(ending: Ending) -> str:
     """Format how a member has ended as a row under the header."""
-    score = held_out(ending.result or {})
     loss = f"{ending.result['train_loss']:.5f}" if ending.result else ""
     reason = f"; {ending.reason}" if ending.reason else ""
-    figures = f"{loss:>11} {'' if score is None else f'{score:.4f}':>9} {ending.seconds:8.1f}"
+    figures = f"{loss:>11} {held_out_text(ending):>10} {ending.seconds:8.1f}"
     return f"{ending.name:>6}  {ending.state:9}{figures}  {described(ending.settings)}{reason}"
 
 

@@ -93,7 +93,8 @@ class Arguments(Settings, Base):
     """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
     threads: str = "auto"
     """Threads of the CPU to compute on. auto: those on which the run to resume began, or else as many as a variable
-    such as OMP_NUM_THREADS says, or else one, or for large steps as many as there are idle CPUs."""
+    such as OMP_NUM_THREADS says, or else one, or for large steps as many as there are idle CPUs. While other programs
+    use the CPUs, more than one can be ten times slower."""
     tensorboard: bool = False
     """Also write TensorBoard event files to the run folder."""
 
@@ -282,9 +283,11 @@ def train(
     resume = f"; resume with: {command}"
     with stop.printing():
         terminal.say(console, f"{terminal.describe(settings, dataset, backend)}\nrun      {folder}\n", indent=9)
-        console.print(terminal.header(settings.train, dataset.task), soft_wrap=True)
 
-    def show(event: Event) -> None:
+    def show(event: Event, first: bool) -> None:
+        if first:  # not before, so that what the start of the training warns of stands above the table
+            with stop.printing():
+                console.print(terminal.header(settings.train, dataset.task), soft_wrap=True)
         if event.report is None:
             return
         if not event.closing:
@@ -311,8 +314,8 @@ def train(
         with contextlib.closing(events):
             watched = terminal.watch(events, settings.train, dataset, console)
             try:
-                for event in watched:
-                    show(event)
+                for i, event in enumerate(watched):
+                    show(event, first=not i)
                     stop_at(event)
             finally:
                 with stop.printing():  # the progress bar is removed, if its terminal is still there

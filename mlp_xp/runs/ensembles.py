@@ -1,11 +1,13 @@
-"""Ensembles: the networks of several runs as one, whose probabilities are the mean of theirs."""
+"""Ensembles: the networks of several runs as one, whose probabilities, or numbers, are the mean of theirs."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mlp_xp.backend import Backend
+from mlp_xp.dataset import described
 from mlp_xp.device import to_device
 from mlp_xp.functional import Array
 from mlp_xp.losses import log_softmax
@@ -15,6 +17,8 @@ from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import read_config
 from mlp_xp.runs.sweep_index import FINISHED, is_sweep
 from mlp_xp.runs.table import sweep_rows
+
+OUTPUTS = {"classes": "classes", "labels": "labels", "regression": "numbers"}  # in messages, by task
 
 
 def members_of(folders: Sequence[Path]) -> list[Path]:
@@ -39,19 +43,18 @@ def load_models(folders: Sequence[Path]) -> list[Model]:
     """Read the networks of several runs. Raises RunError if one cannot be read, or they do not fit together."""
     models = [load_model(folder) for folder in folders]
     for folder, model in zip(folders, models, strict=True):
-        if model.task != "classes":
-            raise RunError(
-                f"{str(folder)!r}: its network is for {model.task}, but an ensemble averages probabilities of classes; "
-                "give runs with classes"
-            )
-        for name, one, first in (
-            ("images of", *(" x ".join(map(str, each.image_shape)) for each in (model, models[0]))),
-            ("the classes", *(", ".join(each.class_names) for each in (model, models[0]))),
+        pair, outputs = (model, models[0]), OUTPUTS[models[0].task]
+        names = [each.feature_names for each in pair] if model.feature_names and models[0].feature_names else ["", ""]
+        for what, one, first in (
+            ("the task ", *(each.task for each in pair)),
+            ("", *(described(each.image_shape) for each in pair)),
+            ("the columns ", *map(", ".join, names)),
+            (f"the {outputs} ", *(", ".join(each.class_names) for each in pair)),
         ):
             if one != first:
                 raise RunError(
-                    f"{str(folder)!r}: its network has {name} {_shown(one)}, but that of {str(folders[0])!r} has "
-                    f"{name} {_shown(first)}; give runs with the same images and classes"
+                    f"{str(folder)!r}: its network has {what}{_shown(one)}, but that of {str(folders[0])!r} has "
+                    f"{what}{_shown(first)}; give runs with the same task, inputs and {outputs}"
                 )
     return models
 
@@ -71,40 +74,73 @@ def check_same_data(folders: Sequence[Path]) -> None:
             )
 
 
-def log_probabilities(model: Model, inputs: Array, backend: Backend) -> np.ndarray:
-    """Return the logarithms of a network's class probabilities, float64 (n, classes), on the host.
+def outputs_of(model: Model, inputs: Array, backend: Backend) -> np.ndarray:
+    """Return what `Mean` takes of a network, float64, on the host.
 
-    inputs: on the device, as the network was trained on. They are taken from the logits, so that a probability of
-    1e-300 is not 0, which would make the loss infinite. Raises RunError if the outputs are not finite.
+    classes: logarithms of the probabilities (n, classes). labels: (n, labels, 2), of the probabilities of 0 and 1.
+    They are taken from the logits, so that a probability of 1e-300 is not 0, which would make the loss infinite.
+    regression: the predicted numbers (n, outputs). inputs: on the device, as the network was trained on. Raises
+    RunError if the outputs are not finite.
     """
+    if model.task == "regression":
+        return backend.to_numpy(model.outputs(inputs, backend)).astype(np.float64)
     network, prepare = to_device(model.network, backend), model.prepare(backend)
     logits = predict_logits(network, inputs, activation=model.activation, backend=backend, prepare=prepare)
     on_host = backend.to_numpy(logits).astype(np.float64)
     model.check_outputs(bool(np.isfinite(on_host).all()))
+    if model.task == "labels":
+        on_host = np.stack([np.zeros_like(on_host), on_host], axis=-1)
     return log_softmax(on_host, xp=np)
 
 
 class Mean:
-    """The mean of the probabilities of several networks, one after another, so that one at a time is in memory.
+    """The mean of the outputs of several networks, one after another, so that one at a time is in memory.
 
-    Sums are kept as logarithms, log(e^a + e^b), which do not underflow.
+    Sums of probabilities are kept as logarithms, log(e^a + e^b), which do not underflow.
     """
 
-    def __init__(self) -> None:
-        self.count, self._sums = 0, np.empty(0)
+    def __init__(self, task: str = "classes") -> None:
+        self.task, self.count, self._sums = task, 0, np.empty(0)
 
-    def add(self, logarithms: np.ndarray) -> None:
-        """Add a network's `log_probabilities`, float64 (n, classes)."""
-        self._sums = np.logaddexp(self._sums, logarithms) if self.count else logarithms
+    def add(self, outputs: np.ndarray) -> None:
+        """Add a network's `outputs_of`."""
+        join = np.add if self.task == "regression" else np.logaddexp
+        self._sums = join(self._sums, outputs) if self.count else outputs
         self.count += 1
 
-    def probabilities(self) -> np.ndarray:
-        """Return the mean probabilities, float64 (n, classes)."""
-        return np.exp(self._sums - np.log(self.count))
+    def outputs(self) -> np.ndarray:
+        """Return the mean probabilities of classes or labels, or the mean numbers, float64 (n, outputs)."""
+        return predictions(self.task, self._mean())
 
-    def evaluation(self, labels: np.ndarray) -> Evaluation:
-        """Return loss and accuracy for labels, integers (n,)."""
-        logarithms = self._sums - np.log(self.count)
-        loss = -float(np.mean(logarithms[np.arange(len(labels)), labels]))
-        accuracy = float(np.mean(np.argmax(logarithms, axis=1) == labels))
-        return Evaluation(loss, accuracy, samples=len(labels))
+    def _mean(self) -> np.ndarray:
+        return self._sums / self.count if self.task == "regression" else self._sums - np.log(self.count)
+
+    def evaluation(self, labels: np.ndarray, deviation: np.ndarray | float = 1.0) -> Evaluation:
+        """Return loss and figures for labels on the host, as in a `Dataset`: (n,) for classes, else (n, outputs).
+
+        deviation: by which numbers to predict are divided in the loss, (outputs,) or one for all.
+        """
+        mean, samples = self._mean(), len(labels)
+        if self.task == "regression":
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                error, apart = mean - labels, labels - labels[:1]  # equal labels have exactly no distance
+                residual, total = np.sum(error**2, axis=0), np.sum((apart - np.mean(apart, axis=0)) ** 2, axis=0)
+                r2s, rmses = np.where(total > 0, 1 - residual / total, residual == 0), np.sqrt(residual / samples)
+                loss = float(np.mean(np.sum((error / deviation) ** 2, axis=1)) / 2)
+            each: dict[str, Any] = {"r2s": tuple(r2s.tolist()), "rmses": tuple(rmses.tolist())}
+            return Evaluation(loss, r2=float(np.mean(r2s)), rmse=float(np.mean(rmses)), samples=samples, **each)
+        labels = labels.astype(np.int64)
+        of_labels = np.take_along_axis(mean, labels[..., None], axis=-1).reshape(samples, -1)
+        right = (np.argmax(mean, axis=-1) == labels).reshape(samples, -1)
+        loss, accuracy = -float(np.mean(np.sum(of_labels, axis=1))), float(np.mean(np.all(right, axis=1)))
+        if self.task == "classes":
+            return Evaluation(loss, accuracy, samples=samples)
+        shares = np.mean(right, axis=0)
+        return Evaluation(
+            loss, accuracy, float(np.mean(shares)), label_accuracies=tuple(shares.tolist()), samples=samples
+        )
+
+
+def predictions(task: str, outputs: np.ndarray) -> np.ndarray:
+    """Return what a network predicts, float64 (n, outputs), from its `outputs_of`."""
+    return outputs if task == "regression" else np.exp(outputs if task == "classes" else outputs[..., 1])

@@ -29,8 +29,8 @@ from mlp_xp.runs.sweep_index import (
 
 IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
 RESULTS = ("validation_accuracy", "validation_r2", "test_accuracy", "test_r2", "train_loss", "test_loss")
-TEST_COLUMNS = ("test_accuracy", "test_r2", "test_loss")
-COLUMNS = ("name", "state", *RESULTS, "seconds", "date")
+TEST_COLUMNS = ("test_accuracy", "test_r2", "test_loss", "test_rmse")
+COLUMNS = ("name", "state", *RESULTS, "test_rmse", "seconds", "date")
 DATA = ("dataset", "data_dir")
 # Of these the highest is the best, so that a sorted table starts with it.
 DESCENDING = HELD_OUT
@@ -43,6 +43,9 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
 }
 CONDITION = re.compile(r"\s*([A-Za-z_-]+)\s*(!=|<=|>=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
+
+
+PLACES = ("data_dir", "start_from")  # settings that are paths
 
 
 class Row(NamedTuple):
@@ -66,6 +69,8 @@ class Row(NamedTuple):
     test_r2: float | None = None
     train_loss: float | None = None
     test_loss: float | None = None
+    test_rmse: float | None = None
+    """For regression: the root mean squared error."""
     seconds: float | None = None
     """Of training. The results and the time of an unfinished run are those of its last report."""
     date: dt.datetime | None = None
@@ -142,6 +147,7 @@ def read_row(folder: Path, name: str | None = None) -> Row:
                 test_r2=report.get("r2"),
                 train_loss=report["train_loss"],
                 test_loss=report.get("test_loss"),
+                test_rmse=report.get("rmse"),
                 seconds=report["seconds"],
             )
         path = written if written.exists() else folder / CONFIG
@@ -233,11 +239,16 @@ def shown(value: Any) -> str:
 def labels(rows: Sequence[Row]) -> list[str]:
     """Return a name for each row that says in which settings it differs from the others: `learning rate 0.1, seed 3`.
 
-    Rows that no setting tells apart have their folders' names too, and unreadable ones only these.
+    Of a path it has the last part. Rows that no setting tells apart have their folders' names too, and unreadable ones
+    only these.
     """
     names = differing(rows)
+
+    def brief(name: str, value: Any) -> str:
+        return (name in PLACES and value and Path(value).name) or shown(value)
+
     found = [
-        ", ".join(f"{words(name)} {shown(row.settings[name])}" for name in names if name in row.settings)
+        ", ".join(f"{words(name)} {brief(name, row.settings[name])}" for name in names if name in row.settings)
         for row in rows
     ]
     return [

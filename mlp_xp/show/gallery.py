@@ -29,7 +29,16 @@ def read_curves(folder: str | Path) -> plots.Curves:
 
 
 def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[plots.Curves]:
-    """Return the curves of several runs, each named by the settings in which its run differs from the others."""
+    """Return the curves of several runs, each named by the settings in which its run differs from the others.
+
+    Raises RunError for runs of different tasks, whose losses and scores do not compare.
+    """
+    for each, folder in zip(curves, folders, strict=True):
+        if each.task != curves[0].task:
+            raise RunError(
+                f"{str(folder)!r}: its task is {each.task}, but that of {str(folders[0])!r} is {curves[0].task}; draw "
+                "runs of the same task in one picture"
+            )
     names = table.labels([table.read_row(folder) for folder in folders])
     return [each._replace(name=name) for each, name in zip(curves, names, strict=True)]
 

@@ -9,6 +9,7 @@ exception is a bug and keeps its traceback.
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -39,6 +40,8 @@ SCORES = {
 LOSS_NAMES = {"regression": "half squared error"}  # of other tasks: cross-entropy
 HELD_OUT = "validation_loss"
 LONGEST_NAME = 60  # characters that are drawn
+LONGEST_RUN = 90  # likewise, in a legend below the axes
+LEGEND_ROW, LEGEND_SIZE = 0.2, 9.0  # inches, points
 NAMES = {"matplotlib": ("Matplotlib", "matplotlib"), "PIL": ("Pillow", "pillow")}
 
 
@@ -152,6 +155,39 @@ def _visible(text: str, most: int = LONGEST_NAME) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def legend_below(figure: "Picture", lines: Sequence[Any], labels: Sequence[str]) -> Any:
+    """Add a legend below the axes, which makes the figure higher, and return it.
+
+    Long names stand in one column instead of two, and those that are still too long are smaller.
+    """
+
+    def added(columns: int, size: float) -> Any:
+        legend = figure.legend(lines, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=size)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        return legend
+
+    columns, size = 2, LEGEND_SIZE
+    with warnings.catch_warnings():
+        # A name may contain letters that no installed font has.
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        while True:
+            legend = added(columns, size)
+            share = legend.get_window_extent().width / figure.bbox.width
+            if share <= 1:
+                break
+            legend.remove()
+            columns, size = (1, size) if columns == 2 else (1, 0.97 * size / share)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * ceil_divide(len(labels), columns))
+    return legend
+
+
+def end_at_whole(axes: Any) -> None:
+    """Let an axis of percentages end at 100, with a margin that is too small for a tick above it."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, min(high, 100 + 0.03 * (100 - low)))
+
+
 def _tidy(axes: Any) -> None:
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
@@ -161,12 +197,14 @@ def _tidy(axes: Any) -> None:
 def draw_curves(runs: Sequence[Curves]) -> "Picture":
     """Draw losses and accuracy (or R²) against samples seen, with the curves of all runs in the same axes.
 
+    All runs have the same task.
+
     The accuracy is that on the test set, or else on the held-out samples; without either, only losses are drawn.
 
     If there are later reports, the axis does not include the accuracy before training, which is far below them, nor an
-    R² below 0. A circle marks the network that validation kept.
+    R² below 0. A circle marks the network that validation kept. Of two reports at the same place the first counts: with
+    held-out samples, that at the end of an epoch, and not that of the first step of the next one.
     """
-    names = ceil_divide(len(runs), 2)
     runs = [  # a Report has None where its record has nothing
         run._replace(
             records=[{key: value for key, value in record.items() if value is not None} for record in run.records]
@@ -176,21 +214,24 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     has_score = not any(run.records for run in runs) or any(
         kind in each for run in runs for each in run.records for kind in SCORES
     )
-    figure = new_figure(8, (6.2 if has_score else 3.8) + 0.2 * names)
+    figure = new_figure(8, (6.2 if has_score else 3.8))
     panels = figure.subplots(1 + has_score, 1, sharex=True, squeeze=False)[:, 0]
     losses, accuracy = panels[0], panels[-1]
-    percents = not runs or any(run.task != "regression" for run in runs)
+    percents = not any(run.task == "regression" for run in runs)
     labels, later, kinds_of_score, handles, kept_points = [], [], [], [], []
     for i, (name, records, samples, task, _) in enumerate(runs):
-        name, last = _visible(name), records[-1] if records else {}
+        name, last = _visible(name, LONGEST_RUN), records[-1] if records else {}
         kept = last.get("kept_epoch")
         if kept is not None and len(records) > 1:
             # The figures of the end of the kept epoch again, which would be a jump at the end of the training.
             records = records[:-1]
+        places: dict[int, Mapping[str, Any]] = {}
+        for record in records:
+            places.setdefault(record["epoch"] * samples + record["sample"], record)
+        seen, records = [*places], [*places.values()]
         # Runs with the same colour have different markers.
         look = {"color": COLOURS[i % len(COLOURS)], "linewidth": 1.3}
         marked = {**look, "marker": MARKERS[i // len(COLOURS) % len(MARKERS)], "markersize": 3.5}
-        seen = [record["epoch"] * samples + record["sample"] for record in records]
         kind = next(
             (kind for kind in SCORES if any(kind in record for record in records)),
             "r2" if task == "regression" else "accuracy",
@@ -202,12 +243,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
             kept_points.append(((kept + 1) * samples, scale * last[kind], circle))
         scored = [(at, scale * record[kind]) for at, record in zip(seen, records, strict=True) if kind in record]
         share = [value for _, value in scored]
-        trained: dict[int, float] = {}
-        for at, record in zip(seen, records, strict=True):
-            # After a report at the end of an epoch, that of the next one's first step stands at the same place, and
-            # its training loss is of this step alone.
-            trained.setdefault(at, record["train_loss"])
-        losses.plot([*trained], [*trained.values()], linestyle="--", **look)
+        losses.plot(seen, [record["train_loss"] for record in records], linestyle="--", **look)
         handles += losses.plot(seen, [record.get("test_loss", np.nan) for record in records], **marked)
         held_out = [(at, each["validation_loss"]) for at, each in zip(seen, records, strict=True) if HELD_OUT in each]
         if held_out:
@@ -217,7 +253,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
         shown = f"no {SCORES[kind] if has_score else 'test set'}" if seen else "no report yet"
         if share:
             final = scale * last.get(kind, share[-1] / scale)
-            shown = f"{final:.2f} %" if percents else f"{final:.4f}"
+            shown = f"{final:.2f} %" if percents else f"R² {final:.4f}"
             shown += "" if kept is None else f", of epoch {kept}"
         labels.append(f"{name} ({shown})")
         later += [value for at, value in scored if at > 0]
@@ -241,15 +277,15 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
         lowest = min(later) if percents or highest < 0 else max(min(later), 0)
         margin = 0.05 * (highest - lowest) + (0.5 if percents else 0.005)
         accuracy.set_ylim(lowest - margin, highest + margin)
+        if percents:
+            end_at_whole(accuracy)
     has_test = not any(run.records for run in runs) or any("test_loss" in each for run in runs for each in run.records)
     has_held_out = any(HELD_OUT in each for run in runs for each in run.records)
     styles = {"training, mean since the last report": "--"}
     styles |= ({"test": "-"} if has_test else {}) | ({"held out": ":"} if has_held_out else {})
     kinds = [losses.plot([], [], color="#555555", linestyle=style)[0] for style in styles.values()]
     losses.legend(kinds, [*styles], frameon=False, fontsize=9)
-    legend = figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    legend_below(figure, handles, labels)
     for axes in panels:
         _tidy(axes)
     return figure

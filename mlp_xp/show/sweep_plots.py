@@ -13,7 +13,18 @@ import numpy as np
 
 from mlp_xp.plan import ceil_divide
 from mlp_xp.runs.table import shown, words
-from mlp_xp.show.plots import COLOURS, MARKERS, Curves, _tidy, _visible, drawing, new_figure
+from mlp_xp.show.plots import (
+    COLOURS,
+    LONGEST_RUN,
+    MARKERS,
+    Curves,
+    _tidy,
+    _visible,
+    drawing,
+    end_at_whole,
+    legend_below,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from mlp_xp.show.figure import Picture
@@ -71,7 +82,7 @@ def draw_bands(settings: Sequence[Setting], *, score: str, ranked: bool = False)
     settings come best first.
     """
     drawn = [each for each in settings if each.curves][:MOST_BANDS]
-    figure = new_figure(8, 6.4 + 0.2 * ceil_divide(len(drawn), 2))
+    figure = new_figure(8, 6.4)
     losses, accuracy = figure.subplots(2, 1, sharex=True)
     later, lines = [], []
     for i, setting in enumerate(drawn):
@@ -82,7 +93,9 @@ def draw_bands(settings: Sequence[Setting], *, score: str, ranked: bool = False)
                 continue
             values = factor * values
             marker = "o" if len(seen) == 1 else None  # a line of one point is invisible
-            (line,) = axes.plot(seen, values.mean(axis=0), label=_visible(setting.name), marker=marker, **look)
+            (line,) = axes.plot(
+                seen, values.mean(axis=0), label=_visible(setting.name, LONGEST_RUN), marker=marker, **look
+            )
             if len(values) > 1:
                 low, high = values.min(axis=0), values.max(axis=0)
                 axes.fill_between(
@@ -103,6 +116,8 @@ def draw_bands(settings: Sequence[Setting], *, score: str, ranked: bool = False)
         margin = 0.05 * (max(later) - min(later)) + 0.005 * _factor(score)
         lowest = max(min(later), 0) if score.endswith("r2") and max(later) > 0 else min(later)
         accuracy.set_ylim(lowest - margin, max(later) + margin)
+        if _factor(score) == 100:
+            end_at_whole(accuracy)
     counts = {len(each.curves) for each in drawn}
     several = any(count > 1 for count in counts)
     total = sum(bool(each.scores) for each in settings)
@@ -183,13 +198,22 @@ def draw_settings(settings: Sequence[Setting], *, score: str, ranked: bool = Fal
             elif any(len(each.scores) > 1 for each in group):
                 axes.plot(at, means, linestyle="", markersize=6, **look)
         if best:
-            ring = {"marker": "o", "markersize": 13, "fillstyle": "none", "color": "black", "linestyle": ""}
+            ring = {
+                "marker": "o",
+                "markersize": 13,
+                "fillstyle": "none",
+                "color": "black",
+                "linestyle": "",
+                "clip_on": False,
+            }
             axes.plot([scale.at(best.settings[name])], [factor * float(np.mean(best.scores))], **ring)
         if failed := [scale.at(each.settings[name]) for each in settings if each.failed]:
             cross = {"marker": "x", "markersize": 7, "markeredgewidth": 2, "color": COLOURS[1], "linestyle": ""}
             edge = axes.get_xaxis_transform()
             axes.plot(failed, [0.02] * len(failed), transform=edge, clip_on=False, zorder=5, **cross)
         scale.apply(axes, width)
+        if factor == 100:
+            end_at_whole(axes)
         axes.set(xlabel=scale.label(name), ylabel=SCORES[score])
         if joined:
             place = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0}
@@ -234,11 +258,14 @@ def draw_heat_map(settings: Sequence[Setting], *, score: str) -> "Picture":
         max(5.5, 0.9 * shape[1] + 2.6), max(3.4, 0.6 * shape[0] + 1.8 + turned * 0.06 * max(map(len, x_labels)))
     )
     axes = figure.subplots()
-    shown_map = axes.imshow(means, cmap="cividis", origin="lower", aspect="auto")
-    figure.colorbar(shown_map, ax=axes, label=SCORES[score])
     known_means = means[~np.isnan(means)]
     lowest = known_means.min(initial=factor)
-    span = known_means.max(initial=lowest) - lowest or 1
+    highest = known_means.max(initial=lowest)
+    if lowest == highest:  # Matplotlib would extend the scale on both sides, and beyond 100 %
+        lowest = highest - 0.01 * factor
+    span = highest - lowest
+    shown_map = axes.imshow(means, cmap="cividis", origin="lower", aspect="auto", vmin=lowest, vmax=highest)
+    figure.colorbar(shown_map, ax=axes, label=SCORES[score])
     for (row, column), mean in np.ndenumerate(means):
         known = not math.isnan(mean)
         dark = known and (mean - lowest) / span < 0.55
@@ -369,11 +396,7 @@ def _number(value: Any) -> float | None:
 
 def _legend(figure: Any, lines: Sequence[Any], without: Sequence[str] = ()) -> None:
     """Add the names of the lines below, and those of settings without a finished run."""
-    legend = figure.legend(
-        lines, [line.get_label() for line in lines], loc="outside lower center", ncols=2, frameon=False, fontsize=9
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
+    legend = legend_below(figure, lines, [line.get_label() for line in lines])
     if without:
         names, more = _visible(without[0]), len(without) - 1
         legend.set_title(f"no run finished: {names}" + f", and {more} more settings" * (more > 0), prop={"size": 9})

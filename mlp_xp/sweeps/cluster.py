@@ -57,9 +57,10 @@ def _dask(place: str) -> Iterator[tuple[Start, int]]:
     except ModuleNotFoundError as error:
         raise ClusterError(f"Dask {not_installed('dask[distributed]')}", setting="cluster") from error
     with contextlib.ExitStack() as held:
-        log = logging.getLogger("distributed.client")
-        held.callback(log.setLevel, log.level)
-        log.setLevel(logging.CRITICAL)  # a scheduler that is gone is told in a line of our own
+        for name in ("distributed.client", "tornado.application"):
+            log = logging.getLogger(name)
+            held.callback(log.setLevel, log.level)
+            log.setLevel(logging.CRITICAL)  # a scheduler that is gone is told in a line of our own
         try:
             connection: Any = distributed.Client
             client = held.enter_context(connection(f"tcp://{place}", timeout=TIMEOUT, set_as_default=False))

@@ -79,8 +79,9 @@ def run(
     """Train the members that have not ended, and yield how each one ends; first those that had ended before.
 
     stop: asked several times a second whether to save all members and stop. say: called with lines about the sweep as a
-    whole. opened: called with the number of members that are trained at once. whole: a context in which endings are
-    recorded, so that no signal ends the command meanwhile. progress: of downloads, as for `load_dataset`.
+    whole. opened: called with the number of members that are trained at once, 0 if all have ended. whole: a context in
+    which endings are recorded, so that no signal ends the command meanwhile. progress: of downloads, as for
+    `load_dataset`.
 
     Raises the errors of the plan's data and backends before anything is written, RunError for a folder that is in use
     or belongs to something else, FileError if a file cannot be written, and ClusterError.
@@ -97,8 +98,9 @@ def run(
         index = held.enter_context(places.open_sweep(folder, plan))
         sweep = _Sweep(plan, folder, how, index.members)
         earlier = [*sweep.earlier()]
-        width = max(1, min(width, plan.total - len(earlier)))
-        opened(width)
+        left = plan.total - len(earlier)
+        width = max(1, min(width, left))
+        opened(min(width, left))
         try:
             yield from earlier
             if start:

@@ -77,7 +77,14 @@ class Summary(NamedTuple):
     @property
     def quantities(self) -> tuple[str, ...]:
         """The figures of a run that are summarised."""
-        return self.score, "train_loss", self.test_score, "test_loss"
+        rmse = ("test_rmse",) if self.test_score == "test_r2" else ()
+        return self.score, "train_loss", self.test_score, "test_loss", *rmse
+
+    @property
+    def equal(self) -> int:
+        """How many settings are as good as the best one, which is the first of them; 1 if none is."""
+        first = self.groups[:1] if self.ranked else ()
+        return sum(_order(each, self.score) == _order(best, self.score) for best in first for each in self.groups) or 1
 
     @property
     def tested(self) -> tuple[Group, ...]:
@@ -109,7 +116,10 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
         groups.sort(key=lambda group: _order(group, score))
         groups = [each._replace(rank=i if each.results else None) for i, each in enumerate(groups, 1)]
     by = f"ranked by the mean {SCORES[score]} on the held-out samples, never by the test set"
-    return summary._replace(groups=tuple(groups), ranked=not why, note=f"not ranked: {why}" if why else by)
+    summary = summary._replace(groups=tuple(groups), ranked=not why, note=f"not ranked: {why}" if why else by)
+    if summary.equal > 1:
+        return summary._replace(note=f"{by}; of the {summary.equal} best, which are equal, the first one is taken")
+    return summary
 
 
 def _figure(row: Row, quantity: str) -> bool:
