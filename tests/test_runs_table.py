@@ -289,9 +289,9 @@ def test_what_is_least_useful_is_left_out_first(tmp_path):
             "50.00",
             "1.0",
         ]
-    left_out = "no room for: device, dtype, train loss, test loss, date, dataset, backend"
+    left_out = "no room for: device, dtype, train loss, test loss, date, backend"
     assert outcome.out.splitlines()[5].startswith(left_out)
-    assert "data dir animals-1.csv" in table.labels(table.find_runs([tmp_path])[0])[1]
+    assert "dataset animals-1.csv" in table.labels(table.find_runs([tmp_path])[0])[1]
 
 
 @pytest.mark.parametrize(("width", "removed"), [(80, 1), (120, 0)])

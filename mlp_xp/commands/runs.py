@@ -50,9 +50,9 @@ HEADS = {
 # What is left out where the terminal is too narrow: first these, then date and settings, of which MOST_USEFUL and then
 # the others of the command line stay longest, and LEAST_USEFUL go first.
 SPARED = ("device", "dtype", "train_loss", "test_loss")
-LEAST_USEFUL = ("dataset", "backend")
+LEAST_USEFUL = ("data_dir", "backend")  # of your own data the dataset is the name
 MOST_USEFUL = (
-    *("learning_rate", "hidden", "seed", "optimizer", "batch_size", "epochs", "activation", "data_dir"),
+    *("learning_rate", "hidden", "seed", "optimizer", "batch_size", "epochs", "activation", "dataset"),
     *("weight_decay", "momentum", "dropout", "schedule", "init", "validation", "patience"),
 )
 INTERVAL = f"{100 * LEVEL:g} % interval"
