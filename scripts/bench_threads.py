@@ -58,7 +58,7 @@ def seconds_per_step(backends: list[Backend], hidden: tuple[int, ...], size: int
     steps, _, _ = chunk_lengths(size, count_parameters(sizes), SAMPLES)
     coefficients = step_coefficients(config, Chunk(0, steps, size), 0, steps)
     order = random.randint(0, SAMPLES, (steps, size))
-    images, labels = random.randint(0, 256, (SAMPLES, 28, 28), np.uint8), random.randint(0, 10, SAMPLES)
+    images, labels = random.randint(0, 256, (SAMPLES, 28, 28)).astype(np.uint8), random.randint(0, 10, SAMPLES)
     runs: list[list[Any]] = []
     for backend in backends:
         state, _ = initial_state(config, sizes, backend)
