@@ -16,14 +16,26 @@ ESTIMATORS = [MLPClassifier(max_iter=100), MLPRegressor(max_iter=100)]
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(ESTIMATORS)
 def test_sklearn_check(estimator, check) -> None:
-    if getattr(check, "keywords", {}).get("array_namespace") == "cupy" and not has_gpu():
-        pytest.skip("CuPy finds no GPU")
+    if "gpu" in needs(check) and not has_gpu():
+        pytest.skip("there is no GPU")
     check(estimator)
 
 
-def has_gpu() -> bool:
-    if not installed("cupy"):
-        return False
-    import cupy
+def needs(check) -> set[str]:
+    """Whether a check computes on a GPU: with CuPy, or with PyTorch there."""
+    given = getattr(check, "keywords", {})
+    places = [(given.get("array_namespace"), given.get("device_name"))]
+    places += [tuple(given[name]) for name in ("X_ns_and_device", "other_ns_and_device") if name in given]
+    return {"gpu" for namespace, device in places if namespace == "cupy" or str(device).startswith("cuda")}
 
-    return cupy.is_available()
+
+def has_gpu() -> bool:
+    if installed("cupy"):
+        import cupy
+
+        return cupy.is_available()
+    if installed("torch"):
+        import torch
+
+        return torch.cuda.is_available()
+    return False

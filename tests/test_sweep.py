@@ -574,7 +574,9 @@ def test_optuna_chooses_and_prunes_and_goes_on_after_a_kill(data_dir, tmp_path):
     assert read_endings(folder) == {}
     import optuna
 
-    trials = optuna.load_study(study_name="sweep", storage=f"sqlite:///{folder / 'optuna.db'}").trials
+    pool = pytest.importorskip("sqlalchemy.pool").NullPool  # closes the file after each use
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'optuna.db'}", engine_kwargs={"poolclass": pool})
+    trials = optuna.load_study(study_name="sweep", storage=storage).trials
     accuracies = {n: json.loads((run_of(folder, n) / "result.json").read_text())["validation_accuracy"] for n in done}
     assert {f"{t.number:04d}": t.value for t in trials if t.state.name == "COMPLETE"} == accuracies
     assert {f"{t.number:04d}" for t in trials if t.state.name == "PRUNED"} == {*pruned}

@@ -57,8 +57,16 @@ def states(folder: Path) -> list[str]:
     """Return the states of all trials, in Optuna's own words."""
     import optuna
 
-    storage = f"sqlite:///{folder / places.STUDY}"
-    return [trial.state.name for trial in optuna.load_study(study_name="sweep", storage=storage).trials]
+    return [trial.state.name for trial in study_in(folder).trials]
+
+
+def study_in(folder: Path):
+    """Optuna's study of a sweep, whose file is closed after each use."""
+    from sqlalchemy.pool import NullPool
+
+    url = f"sqlite:///{folder / places.STUDY}"
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"poolclass": NullPool})
+    return optuna.load_study(study_name="sweep", storage=storage)
 
 
 def test_a_pruning_that_only_optuna_knows_is_not_repeated(trials, plan, data_dir, tmp_path):
@@ -95,7 +103,7 @@ def test_a_failed_trial_is_tried_again_and_optuna_learns_the_result_once(trials,
     assert go_on(folder, data_dir, "--retry-failed").code == 0
     assert read_endings(folder) == {}
     results = [json.loads((run_of(folder, f"000{i}") / "result.json").read_text()) for i in range(2)]
-    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{folder / places.STUDY}")
+    study = study_in(folder)
     assert sorted(t.value for t in study.trials if t.value is not None) == sorted(
         result["validation_accuracy"] for result in results
     )
@@ -146,7 +154,7 @@ def test_a_trial_is_trained_with_each_seed_and_its_value_is_the_mean(data_dir, t
     assert (first.settings["seed"], second.settings["seed"]) == (3, 4)
     assert first.settings["hidden"] == second.settings["hidden"]
     accuracies = [sweep_index.read_result(run_of(folder, f"000{i}"))["validation_accuracy"] for i in range(2)]
-    study = optuna.load_study(study_name="sweep", storage=f"sqlite:///{folder / places.STUDY}")
+    study = study_in(folder)
     assert [trial.value for trial in study.trials] == pytest.approx([sum(accuracies) / 2])
 
 

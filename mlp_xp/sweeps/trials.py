@@ -34,15 +34,16 @@ class Trials:
         except ModuleNotFoundError as error:
             raise MlpXpError(f"Optuna {not_installed('optuna')}", setting="optuna") from error
         from sqlalchemy.exc import SQLAlchemyError
+        from sqlalchemy.pool import NullPool
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna, self._plan, self._folder = optuna, plan, folder
         self._seeds = plan.seeds
         self._scores: dict[int, dict[int, float | None]] = {}  # of each trial, by member
-        # Several processes write to it; each waits for the others.
-        wait = {"connect_args": {"timeout": 60}}
+        # Several processes write to it; each waits for the others, and closes the file after each use.
+        how = {"connect_args": {"timeout": 60}, "poolclass": NullPool}
         try:
-            storage = optuna.storages.RDBStorage(f"sqlite:///{(folder / STUDY).resolve()}", engine_kwargs=wait)
+            storage = optuna.storages.RDBStorage(f"sqlite:///{(folder / STUDY).resolve()}", engine_kwargs=how)
             self._study = optuna.create_study(
                 storage=storage,
                 study_name="sweep",
