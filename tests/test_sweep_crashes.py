@@ -55,13 +55,12 @@ def trials(plan, tmp_path):
 
 def states(folder: Path) -> list[str]:
     """Return the states of all trials, in Optuna's own words."""
-    import optuna
-
     return [trial.state.name for trial in study_in(folder).trials]
 
 
 def study_in(folder: Path):
     """Optuna's study of a sweep, whose file is closed after each use."""
+    import optuna
     from sqlalchemy.pool import NullPool
 
     url = f"sqlite:///{folder / places.STUDY}"
@@ -92,8 +91,6 @@ def test_a_failure_that_only_optuna_knows_happens_again(trials, plan, data_dir, 
 
 
 def test_a_failed_trial_is_tried_again_and_optuna_learns_the_result_once(trials, plan, data_dir, tmp_path):
-    import optuna
-
     folder = tmp_path / "s"
     (member,) = trials.ask()
     places.write_index(folder, plan, (member,))
@@ -144,7 +141,7 @@ def test_a_study_that_lacks_members_is_refused_and_nothing_is_lost(trials, plan,
 
 
 def test_a_trial_is_trained_with_each_seed_and_its_value_is_the_mean(data_dir, tmp_path):
-    optuna = pytest.importorskip("optuna")
+    pytest.importorskip("optuna")
     words = ["--hidden", "2..9", "--seed", "3..4", "--optuna", 1, "--jobs", 2]
     folder = tmp_path / "s"
     outcome = call("sweep", *arguments(data_dir, folder, *words, validation=VALIDATION, seed=None))
