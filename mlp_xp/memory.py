@@ -10,6 +10,7 @@ import numpy as np
 from mlp_xp.backend import Backend
 from mlp_xp.chunks import steps_per_block
 from mlp_xp.config import TrainConfig
+from mlp_xp.control_groups import control_groups
 from mlp_xp.dataset import Dataset
 from mlp_xp.deferred import can_defer
 from mlp_xp.errors import MlpXpError
@@ -165,33 +166,17 @@ def _limits_of_machine(root: Path) -> Iterator[Limit]:
     swap = memory.get("SwapFree", 0)
     if "MemAvailable" in memory:
         yield Limit(memory["MemAvailable"] + swap, "physical memory")
-    try:
-        groups = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for group in groups:
-        _, controllers, path = group.split(":", 2)
-        # Version 2 has one hierarchy and names no controllers.
-        if not controllers:
-            base, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "")
-        elif "memory" in controllers.split(","):
-            base, names = root / "sys/fs/cgroup/memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
-        else:
+    for folder, is_second in control_groups("memory", root):
+        names = ("memory.max", "memory.current") if is_second else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        try:
+            limit, used = ((folder / name).read_text().strip() for name in names)
+        except OSError:
             continue
-        place = base / path.lstrip("/")
-        # In a container the path may be that on the host, of which only the root is seen.
-        for folder in (place, *place.parents):
-            if folder == base.parent:
-                break
-            try:
-                limit, used = ((folder / name).read_text().strip() for name in names[:2])
-            except OSError:
-                continue
-            if limit != "max":
-                stat = _table(folder / "memory.stat")
-                cache = sum(stat.get(f"{names[2]}{kind}_file", 0) for kind in ("active", "inactive"))
-                cache += stat.get("slab_reclaimable", 0)
-                yield Limit(max(0, int(limit) - int(used) + cache) + swap, "control group")
+        if limit != "max":
+            stat, prefix = _table(folder / "memory.stat"), "" if is_second else "total_"
+            cache = sum(stat.get(f"{prefix}{kind}_file", 0) for kind in ("active", "inactive"))
+            cache += stat.get("slab_reclaimable", 0)
+            yield Limit(max(0, int(limit) - int(used) + cache) + swap, "control group")
 
 
 def _table(path: Path) -> dict[str, int]:

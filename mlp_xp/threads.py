@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from threadpoolctl import ThreadpoolController
 
+from mlp_xp.control_groups import control_groups
 from mlp_xp.errors import MlpXpError
 
 # Samples x parameters, the multiply-adds of a forward pass, from which on a run uses all CPUs that are idle when it
@@ -124,26 +125,15 @@ def _idle_ticks(root: Path) -> dict[int, int]:
 
 def _quota(root: Path) -> float:
     """Return how many CPUs' time the control groups of this process grant it."""
-    try:
-        groups = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
-    except OSError:
-        return math.inf
     least = math.inf
-    for _, controllers, path in groups:
-        if controllers and "cpu" not in controllers.split(","):
+    for folder, is_second in control_groups("cpu", root):
+        names = ("cpu.max",) if is_second else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        try:
+            quota, period = (float(word) for name in names for word in (folder / name).read_text().split())
+        except (OSError, ValueError):  # none here, or `max`
             continue
-        base = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
-        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
-        place = base / path.lstrip("/")
-        for folder in (place, *place.parents):  # in a container the path may be that on the host
-            if folder == base.parent:
-                break
-            try:
-                quota, period = (float(word) for name in names for word in (folder / name).read_text().split())
-            except (OSError, ValueError):  # none here, or `max`
-                continue
-            if quota > 0 < period:
-                least = min(least, quota / period)
+        if quota > 0 and period > 0:
+            least = min(least, quota / period)
     return least
 
 

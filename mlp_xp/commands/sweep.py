@@ -33,7 +33,7 @@ from mlp_xp.sweeps.folder import default_folder
 from mlp_xp.sweeps.grid import Plan, Span, described, make_plan, shown
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
-from mlp_xp.sweeps.run import How, run
+from mlp_xp.sweeps.run import How, check, run
 from mlp_xp.sweeps.summary import summary_of
 
 HEADER = "member  state     train loss   held out  seconds  settings"
@@ -196,6 +196,7 @@ def show(plan: Plan, folder: Path, how: How) -> int:
         if not console.is_terminal:
             say(HEADER)
 
+    check(plan, how)
     say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), show_downloads(console) as progress:
         whole = stop.held_back if isinstance(stop, StopAtOnce) else contextlib.nullcontext
