@@ -131,6 +131,16 @@ MEMORY = "MemTotal: 9000 kB\nMemAvailable:    4000 kB\nSwapFree: 100 kB\n"
             },
             Limit(0, "control group"),
         ),
+        (
+            {
+                "proc/meminfo": MEMORY,
+                "proc/self/cgroup": "5:cpu:/x\n4:memory,hugetlb:/docker/1\n",
+                "sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes": "1000000\n",
+                "sys/fs/cgroup/memory/docker/1/memory.usage_in_bytes": "600000\n",
+                "sys/fs/cgroup/memory/docker/1/memory.stat": "inactive_file 7\ntotal_inactive_file 1000\n",
+            },
+            Limit(400000 + 1000 + 102400, "control group"),
+        ),
     ],
 )
 def test_the_lowest_limit_counts(files, expected, tmp_path):
