@@ -467,7 +467,8 @@ def fit_standardization(features: Array, backend: Backend, names: Sequence[str] 
         sums = of_pieces(lambda x: xp.sum((x * inverse - start) ** power, axis=0))
         return sums.astype(np.float64).sum(axis=0) / rows
 
-    # From the least value: of large numbers that differ little, a sum would round away the differences.
+    # From the least value: of large numbers that differ little, a sum would round away the differences, and that of a
+    # constant would not be its mean.
     origin = least.astype(np.float64) / unit
     mean = origin + mean_from(origin, 1)
     variance = mean_from(mean, 2)
@@ -488,9 +489,7 @@ def fit_standardization(features: Array, backend: Backend, names: Sequence[str] 
             f"X: {columns(coarse)}: {backend.dtype_name} hardly tells the values apart, which are large and differ "
             "little; subtract a constant"
         )
-    # A constant's mean may be rounded, and each sample would then have the difference as its feature.
-    shift = np.where(constant, least.astype(np.float64), unit * mean)
-    return backend.asarray(shift, backend.dtype), backend.asarray(deviation, backend.dtype)
+    return backend.asarray(unit * mean, backend.dtype), backend.asarray(deviation, backend.dtype)
 
 
 def _some(values: Sequence[Any], quote: bool = True) -> str:

@@ -237,6 +237,30 @@ def test_features_whose_squares_are_no_numbers_of_float32_are_learned(backend32:
     assert last.accuracy > 0.9
 
 
+def test_large_values_that_differ_little_have_their_own_deviation_and_a_warning(backend32: Backend):
+    """A sum of them rounds their differences away; what float32 itself rounds away is warned of."""
+    x = 1.7e9 + 200 * np.random.default_rng(3).standard_normal((300, 1))
+    y = np.arange(300) % 2
+    with pytest.warns(DatasetWarning, match=r"^X: column 0: float32 hardly tells the values apart") as warned:
+        dataset = Dataset.from_arrays(x, y, backend=backend32)
+    assert len(warned) == 1
+    shift, scale = (backend32.to_numpy(each).astype(float) for each in dataset.prepare.fitted)
+    kept = x.astype(np.float32).astype(float)
+    np.testing.assert_allclose(scale, kept.std(axis=0), rtol=1e-2)
+    assert abs(shift - kept.mean(axis=0)) <= 64, "half a step between floats of this size"
+
+
+@pytest.mark.parametrize("value", [1.7e9, 0.1, 1e17 / 3, -1e30, 0.0])
+def test_a_constant_feature_is_exactly_zero_in_float32(value, backend32: Backend):
+    """A rounded mean would give each sample the same difference, as large as the rounding."""
+    x = np.stack([np.full(200, value), np.arange(200.0)], axis=1)
+    with pytest.warns(DatasetWarning, match=r"^X: column 0: the same value"):
+        dataset = Dataset.from_arrays(x, np.arange(200) % 2, backend=backend32)
+    function, fitted = dataset.prepare
+    rows = backend32.to_numpy(function(dataset.train_images, *fitted, dtype=backend32.dtype, xp=backend32.xp))
+    np.testing.assert_array_equal(rows[:, 0], 0)
+
+
 def test_constant_features_are_named_and_become_zero(backend: Backend):
     constant = np.concatenate([X, np.full((60, 1), 0.1), np.zeros((60, 1))], axis=1)
     with pytest.warns(

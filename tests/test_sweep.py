@@ -8,6 +8,7 @@ import os
 import random
 import re
 import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,14 @@ def assert_as_trained(folder: Path, data_dir: Path, place: Path, *names: str) ->
         assert_same_run(run_of(folder, name), expected)
         names = {path.name for path in expected.iterdir()} - {".lock", ".holder"}
         assert {path.name for path in run_of(folder, name).iterdir()} - {".lock", ".holder"} == names
+
+
+def test_without_joblib_nothing_is_printed_but_the_error(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "joblib", None)
+    outcome = call("sweep", *arguments(data_dir, tmp_path / "s", seed=None), "--seed", "0..1")
+    assert outcome.out == ""
+    assert_one_line(outcome, 2, "joblib, which runs the members, is not installed; install it with: ")
+    assert not (tmp_path / "s").exists()
 
 
 # --- the grid ---------------------------------------------------------------------------------------------------------
