@@ -8,6 +8,7 @@ from numerics import assert_close, assert_near, trajectory_tolerance
 import mlp_xp.metrics
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.dataset import Preparation, flatten_and_scale, unchanged
+from mlp_xp.device import all_finite
 from mlp_xp.errors import MlpXpError
 from mlp_xp.metrics import Evaluation, confusion_matrix, evaluate, percent, predict, predict_logits
 from mlp_xp.network import Layer, Network
@@ -223,3 +224,12 @@ def test_labels_of_another_shape_are_refused(change, backend):
     labels = backend.asarray(change(HOST.test_labels))
     with pytest.raises(MlpXpError, match=r"labels: their shape is .*, where \(103,\) is expected"):
         evaluate(network_on(backend), dataset.test_images, labels, activation="sigmoid", backend=backend)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_number_that_is_not_finite_is_found_in_any_array(value, place, backend):
+    arrays = [np.array([[1.0, -2.0], [3.0, 4.0]]), np.array([-5.0, 6.0, 7.0])]
+    assert all_finite([backend.asarray(each) for each in arrays], backend)
+    arrays[place].flat[1] = value
+    assert not all_finite([backend.asarray(each) for each in arrays], backend)
