@@ -126,9 +126,13 @@ def test_the_example_for_slurm_makes_a_job_script(monkeypatch):
         def __init__(self, **settings: object) -> None:
             self.script = self.job_cls("tcp://host:8786", "name", **settings).job_script()
 
-        def adapt(self, maximum: int) -> None:
+        def adapt(self, minimum: int, maximum: int) -> None:
             """Start no job."""
-            assert maximum == 200
+            assert minimum == maximum == 16  # Dask would start too few, or none
+
+        def wait_for_workers(self, number: int) -> None:
+            """Start none."""
+            assert number == 1
 
         scheduler_address = "tcp://host:8786"
 
