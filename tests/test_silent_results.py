@@ -58,13 +58,12 @@ def sweep(table: Path, folder: Path, *more: object) -> object:
 
 
 def test_a_sweep_does_not_go_on_with_other_data_or_weights(tmp_path, trained, monkeypatch):
-    pytest.importorskip("joblib")
     monkeypatch.setattr("mlp_xp.commands.sweep.draw_sweep", lambda *_: [])
     # In this process, which is quicker than in others.
     from mlp_xp.sweeps import run as running
     from mlp_xp.sweeps.member import train_member
 
-    monkeypatch.setattr(running, "_in_processes", lambda work, width: (train_member(t, *a) for t, *a in flat(work)))
+    monkeypatch.setattr(running, "in_processes", lambda work, width: ((e, train_member(e[0], *e[1])) for e in work))
     start, table, folder = tmp_path / "start", write(tmp_path / "t.csv", classes()), tmp_path / "sweep"
     shutil.copytree(trained("classes"), start)
     more = ("--start-from", start, "--test-fraction", 0.2, 0.25)
@@ -86,10 +85,6 @@ def test_a_sweep_does_not_go_on_with_other_data_or_weights(tmp_path, trained, mo
     shutil.copy(trained("classes") / "config.json", start)
     assert sweep(table, folder, *more).code == 0
     assert (folder / "members" / "0002" / "result.json").exists()
-
-
-def flat(work):
-    return ((task, *arrays) for task, arrays in work)
 
 
 # --- labels -----------------------------------------------------------------------------------------------------------

@@ -44,7 +44,6 @@ from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.folder import read_endings, run_of
 from mlp_xp.sweeps.grid import MOST_MEMBERS, examples, make_plan, parse_span, settings_of
 
-pytest.importorskip("joblib")
 SMALL = {name: value for name, value in small_settings().items() if name != "hidden"}
 # Diverges in the warm-up or at the first report.
 TOO_FAST = "1e200"
@@ -72,11 +71,12 @@ def assert_as_trained(folder: Path, data_dir: Path, place: Path, *names: str) ->
         assert {path.name for path in run_of(folder, name).iterdir()} - {".lock", ".holder"} == names
 
 
-def test_without_joblib_nothing_is_printed_but_the_error(data_dir, tmp_path, monkeypatch):
+def test_without_joblib_there_is_no_cluster_and_nothing_is_printed_but_the_error(data_dir, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "joblib", None)
-    outcome = call("sweep", *arguments(data_dir, tmp_path / "s", seed=None), "--seed", "0..1")
+    words = arguments(data_dir, tmp_path / "s", "--cluster", "dask://h:1")
+    outcome = call("sweep", *words)
     assert outcome.out == ""
-    assert_one_line(outcome, 2, "joblib, which runs the members, is not installed; install it with: ")
+    assert_one_line(outcome, 2, "--cluster: joblib, which runs the members, is not installed; install it with: ")
     assert not (tmp_path / "s").exists()
 
 
@@ -457,7 +457,7 @@ def test_a_member_whose_process_is_killed_goes_on(data_dir, tmp_path, trained_lo
     os.kill(worker_of(folder, "0001"), signal.SIGKILL)
     outcome = finish(process)
     assert outcome.code == 0, outcome
-    assert "a process was killed; the members that were running go on later, one at a time" in outcome.out
+    assert "the process of member 0001 was killed; it goes on later, alone" in outcome.out
     assert_as_trained(folder, data_dir, trained_long, *ALL)
 
 

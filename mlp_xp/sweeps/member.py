@@ -1,9 +1,7 @@
 """Train one member of a sweep, in a process of its own on this machine or on another one."""
 
 import contextlib
-import os
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -25,9 +23,6 @@ from mlp_xp.sweeps.data import ARRAYS
 from mlp_xp.threads import threads_chosen
 from mlp_xp.training import WARM_UP_EPOCH
 
-# Held while a member is trained. It has no effect between processes, and none on other machines.
-_training = threading.Lock()
-_followed: set[int] = set()
 # Seconds that a member's folder may be in use by a process of a sweep that was killed, which stops at its next chunk.
 PATIENCE = 60.0
 
@@ -41,10 +36,10 @@ class Task(NamedTuple):
     """The run folder; None on another machine, where it is a temporary one whose files are returned."""
     data: Dataset
     """Without its arrays."""
-    driver: int = 0
-    """The process that runs the sweep: without it, a member of its machine saves and stops."""
     stop_file: Path | None = None
     """Where this file exists, a member saves and stops."""
+    gone: Callable[[], bool] = bool  # False
+    """Whether the process that runs the sweep is gone: then a member saves and stops, too."""
     pictures: bool = False
     trial: Any = None
     """Optuna's trial, which may prune the run."""
@@ -84,9 +79,6 @@ def train_member(task: Task, *arrays: np.ndarray | None) -> Ending:
     """
     began = time.perf_counter()
     with contextlib.ExitStack() as held:
-        if task.stop_file is not None:
-            _follow(task.driver)
-            held.enter_context(_training)
         notes: list[warnings.WarningMessage] = []
         if task.folder is not None:  # elsewhere several threads may be here, and the filters belong to all of them
             notes = held.enter_context(warnings.catch_warnings(record=True)) or []
@@ -153,25 +145,8 @@ def _train(task: Task, folder: Path, arrays: tuple[np.ndarray | None, ...]) -> E
     raise AssertionError("a run ends with a closing event")
 
 
-def _follow(driver: int) -> None:
-    """End this process when the one that runs the sweep is gone: joblib would let it wait for work for minutes."""
-    if driver == os.getpid() or driver in _followed:
-        return
-    _followed.add(driver)
-
-    def watch() -> None:
-        while os.getppid() == driver:
-            time.sleep(0.2)
-        with _training:  # until the member is saved
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _stopped(task: Task) -> bool:
-    if task.stop_file is None:
-        return False
-    return task.driver not in (os.getppid(), os.getpid()) or task.stop_file.exists()
+    return task.gone() or (task.stop_file is not None and task.stop_file.exists())
 
 
 def _dataset(task: Task, arrays: tuple[np.ndarray | None, ...], backend: Backend) -> Dataset:

@@ -3,10 +3,8 @@
 import contextlib
 import itertools
 import math
-import multiprocessing.resource_tracker
 import os
 import shutil
-import signal
 import threading
 import time
 import warnings
@@ -26,13 +24,13 @@ from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import OPTUNA, Member
 from mlp_xp.sweeps import folder as places
-from mlp_xp.sweeps.cluster import MOST_LOSSES, ClusterError, Start, Work, WorkersLostError, connect, quiet_joblib
+from mlp_xp.sweeps.cluster import MOST_LOSSES, ClusterError, Start, Work, WorkersLostError, connect
 from mlp_xp.sweeps.data import Sources, check_begun, key_of, load_sources, map_sources
 from mlp_xp.sweeps.grid import Plan, examples, settings_of
-from mlp_xp.sweeps.member import Ending, Task, claim, train_member
+from mlp_xp.sweeps.member import Ending, Task, claim
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
-from mlp_xp.threads import threads_chosen
+from mlp_xp.sweeps.workers import in_processes
 
 # Bytes that a process takes in addition to what `training_memory` counts, which is a lower bound: on the host the
 # interpreter and the libraries, on a device its context and the libraries there. Neither was measured on a GPU.
@@ -40,8 +38,6 @@ ON_HOST, ON_DEVICE = 100 << 20, 512 << 20
 # Seconds between two writes of the records of failures, and between two looks at whether to stop.
 SAVE_EVERY, LOOK_EVERY = 1.0, 0.1
 AGAIN = "remove the member's folder to train it again"
-# Seconds after which a process without work ends.
-IDLE = 10
 KILLED = (
     "its process was killed, the second time while no other member was running; probably it needs more memory than "
     "there is"
@@ -184,7 +180,7 @@ class _Sweep:
             if self.how.cluster:
                 task = task._replace(files=self._files_of(run))
             else:
-                task = task._replace(folder=run, driver=os.getpid(), stop_file=self.folder / places.STOP)
+                task = task._replace(folder=run, stop_file=self.folder / places.STOP)
             if self.trials:
                 task = task._replace(trial=self.trials.trial(member), pruned=self.trials.is_pruned(member))
             yield task, source.arrays
@@ -260,10 +256,13 @@ class _Sweep:
 
 def check(plan: Plan, how: How) -> None:
     """Raise MlpXpError for what contradicts itself, or lacks a library."""
-    try:
-        import joblib  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MlpXpError(f"joblib, which runs the members, {not_installed('joblib')}") from error
+    if how.cluster:
+        try:
+            import joblib  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise MlpXpError(f"joblib, which runs the members, {not_installed('joblib')}", setting="cluster") from error
+    elif not hasattr(os, "fork"):
+        raise MlpXpError("this system cannot fork processes for the members; use a cluster", setting="cluster")
     if how.jobs is not None and how.jobs < 1:
         raise ConfigError(f"{how.jobs} is out of range; it must be at least 1", setting="jobs")
     if how.device_memory is not None and not how.device_memory > 0:
@@ -346,78 +345,24 @@ def _stop_file(path: Path, stop: Callable[[], bool]) -> Iterator[None]:
 def _on_this_machine(work: Work, width: int, say: Callable[[str], None]) -> Generator[Ending, None, None]:
     """Train members in `width` processes at once.
 
-    If a process is killed, such as by the system when memory is short, joblib ends the others too. All members whose
-    endings have not come back are then trained one at a time, after the rest: those that have ended say so at once, and
-    one whose process is killed again has failed.
+    One whose process is killed, such as by the system when memory is short, is trained again after the rest, with no
+    other one beside it; if its process is killed again, it has failed.
     """
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
     suspects: list[tuple[Task, tuple[Any, ...]]] = []
-    while True:
-        running: dict[str, tuple[Task, tuple[Any, ...]]] = {}
-        try:
-            for ending in _in_processes(_noted(work, running), width):
-                del running[ending.name]
-                yield ending
-            break
-        except TerminatedWorkerError:
-            suspects += running.values()
-            say("a process was killed; the members that were running go on later, one at a time")
-    for each in suspects:
-        try:
-            yield from _in_processes([each], 1)
-        except TerminatedWorkerError:
-            yield Ending(each[0].name, sweep_index.FAILED, error="Killed", reason=KILLED)
+    for each, ending in in_processes(work, width):
+        if ending is None:
+            suspects.append(each)
+            say(f"the process of member {each[0].name} was killed; it goes on later, alone")
+        else:
+            yield ending
+    for each, ending in in_processes(suspects, 1):
+        yield ending or Ending(each[0].name, sweep_index.FAILED, error="Killed", reason=KILLED)
 
 
 def _noted(work: Work, running: dict[str, tuple[Task, tuple[Any, ...]]]) -> Work:
     for each in work:
         running[each[0].name] = each
         yield each
-
-
-def _member_threads() -> int | None:
-    """Return the number of threads in each process; None for those that variables say, where they differ."""
-    chosen = {int(value.partition(",")[0]) for value in threads_chosen().values()}
-    return chosen.pop() if len(chosen) == 1 else None if chosen else 1
-
-
-def _in_processes(work: Work, width: int) -> Iterator[Ending]:
-    import joblib
-
-    quiet_joblib()
-    # At least two, because joblib takes a single one as none: a member would then be trained in this process. No more
-    # than `width` have work.
-    number = max(2, width)
-    with joblib.parallel_config(backend="loky", n_jobs=number, inner_max_num_threads=_member_threads()):
-        parallel = joblib.Parallel(
-            batch_size=1, pre_dispatch=width, return_as="generator_unordered", idle_worker_timeout=IDLE
-        )
-        with _signals_blocked():
-            endings = parallel(joblib.delayed(train_member)(task, *arrays) for task, arrays in work)
-    with contextlib.closing(endings):
-        yield from endings
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Block the signals that stop a sweep; processes that start meanwhile never get them.
-
-    A terminal sends Ctrl-C to all processes. This one handles it, and the others look for the file that says so.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    from joblib.externals.loky.backend import resource_tracker
-
-    # Started now, because their start unblocks the signals.
-    multiprocessing.resource_tracker.ensure_running()
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _on_cluster(

@@ -1,0 +1,169 @@
+"""The processes of a sweep on this machine: what they share, and how they end."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from helpers import PATIENCE, finish, start, wait_until
+from test_import import HEAVY
+from test_sweep import SMALL, arguments, run_of, sample_of, worker_of
+
+import mlp_xp
+from mlp_xp.errors import MlpXpError
+from mlp_xp.runs.lock import locked
+from mlp_xp.runs.settings import Settings
+from mlp_xp.sweeps.grid import make_plan, settings_of
+from mlp_xp.sweeps.run import How, check
+from mlp_xp.sweeps.workers import in_processes
+from mlp_xp.threads import VARIABLES
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+ENDLESS = 1_000_000
+NAMES = "0000", "0001"
+
+
+def test_a_member_on_numpy_imports_nothing_that_is_not_shared(data_dir, tmp_path):
+    """What a process imports itself, it has for itself; and what no member needs, no process should have."""
+    code = f"""
+        import sys
+        from mlp_xp.sweeps.workers import preload
+        preload()
+        shared = set(sys.modules)
+        from pathlib import Path
+        from mlp_xp.runs.settings import Settings
+        from mlp_xp.sweeps.data import load_sources
+        from mlp_xp.sweeps.grid import settings_of
+        from mlp_xp.sweeps.member import Task, train_member
+        settings = settings_of(Settings(data_dir={str(data_dir)!r}), { ({**SMALL, "hidden": (4,), "validation": 20})!r})
+        [source] = load_sources([("", settings)], None).values()
+        before = set(sys.modules)
+        ending = train_member(Task("0000", settings, Path({str(tmp_path / "0000")!r}), source.facts), *source.arrays)
+        assert ending.state == "finished", ending
+        print(*sorted(set(sys.modules) - before))
+        print(*shared)
+    """
+    words = [sys.executable, "-W", "error", "-c", textwrap.dedent(code)]
+    run = subprocess.run(words, capture_output=True, text=True, check=True)
+    own, shared = run.stdout.splitlines()
+    assert {name.partition(".")[0] for name in own.split()} <= sys.stdlib_module_names
+    needed = {"safetensors"}
+    unwanted = {*HEAVY, "asyncio", "ssl", "concurrent.futures.process", "mlp_xp.commands", "mlp_xp.show"} - needed
+    assert not {name for name in shared.split() if name in unwanted or name.partition(".")[0] in unwanted}
+    assert needed < {*shared.split()}
+
+
+@pytest.fixture
+def spy(tmp_path, monkeypatch):
+    """A module that only the caller's `sys.path` has, with a task that fails and tells of the process."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "spying.py").write_text(
+        textwrap.dedent("""
+            import os
+            from pathlib import Path
+
+            class Spy:
+                name = "0007"
+                def _replace(self, **changes):
+                    maps = Path(f"/proc/{os.getppid()}/maps").read_text()
+                    threads = len([*Path(f"/proc/{os.getppid()}/task").iterdir()])
+                    raise ValueError(f"forked from {threads} thread with NumPy: {'_multiarray_umath' in maps}")
+        """)
+    )
+    import spying
+
+    yield [(spying.Spy(), ())]
+    del sys.modules["spying"]
+
+
+@LINUX
+@pytest.mark.parametrize(("threads", "shared"), [("", True), ("1", True), ("2", False)])
+def test_processes_of_one_thread_share_what_they_import_and_a_bug_is_told_with_its_place(
+    threads, shared, spy, monkeypatch
+):
+    """With more, BLAS would start its threads before the fork."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    with pytest.raises(RuntimeError, match=f"ValueError: forked from 1 thread with NumPy: {shared}") as caught:
+        [*in_processes(spy, 1)]
+    assert "in the process of member 0007:\nTraceback" in str(caught.value)
+    assert "spying.py" in str(caught.value)
+
+
+def is_free(run: Path) -> bool:
+    with contextlib.suppress(MlpXpError), locked(run):
+        return True
+    return False
+
+
+@LINUX
+def test_without_the_process_of_the_sweep_its_members_save_and_their_processes_end(data_dir, tmp_path):
+    folder = tmp_path / "s"
+    words = arguments(data_dir, folder, "--hidden", 4, "--seed", "0..1", "--jobs", 2, seed=None, epochs=ENDLESS)
+    process = start("sweep", *words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: all(sample_of(folder, name) > 5 and worker_of(folder, name) for name in NAMES), process)
+    workers = [worker_of(folder, name) for name in NAMES]
+    server = parent_of(workers[0])
+    assert parent_of(workers[1]) == server != process.pid
+    process.kill()
+    process.wait(PATIENCE)
+    wait_until(lambda: not any(map(is_there, (*workers, server))), SimpleNamespace(poll=lambda: None))
+    for name in NAMES:
+        assert (run_of(folder, name) / "checkpoint.safetensors").exists()
+        assert is_free(run_of(folder, name))
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def is_there(pid: int) -> bool:
+    """Return whether a process runs; one that nobody has waited for does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@LINUX
+@pytest.mark.usefixtures("no_pictures_elsewhere")
+def test_members_go_on_when_the_process_that_is_forked_is_killed(data_dir, tmp_path):
+    folder = tmp_path / "s"
+    words = arguments(
+        data_dir, folder, "--hidden", 4, "--seed", "0..2", "--jobs", 2, seed=None, epochs=12, checkpoint_every=None
+    )
+    process = start("sweep", *words)
+    wait_until(lambda: sample_of(folder, "0001") and worker_of(folder, "0001"), process)
+    worker = worker_of(folder, "0001")
+    os.kill(parent_of(worker), signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    outcome = finish(process)
+    assert outcome.code == 0, outcome
+    assert "3 of 3 members finished" in outcome.out
+    assert outcome.err == ""
+
+
+def test_whoever_leaves_a_sweep_waits_until_its_members_have_saved(data_dir, tmp_path):
+    base = settings_of(Settings(data_dir=str(data_dir)), {**SMALL, "hidden": (4,)})
+    endings = mlp_xp.sweep({"epochs": [1, ENDLESS]}, base, sweep_dir=tmp_path / "s", jobs=2)
+    assert next(endings).name == "0000"
+    end = time.monotonic() + PATIENCE
+    while sample_of(tmp_path / "s", "0001") < 3:
+        assert time.monotonic() < end
+    endings.close()
+    assert is_free(run_of(tmp_path / "s", "0001"))
+    assert (run_of(tmp_path / "s", "0001") / "checkpoint.safetensors").exists()
+
+
+def test_a_system_that_cannot_fork_is_told_of_clusters(monkeypatch):
+    monkeypatch.delattr(os, "fork")
+    plan = make_plan(replace(Settings()), {"seed": [0, 1]})
+    with pytest.raises(MlpXpError, match="cannot fork processes for the members; use a cluster"):
+        check(plan, How())
