@@ -14,15 +14,18 @@ from mlp_xp.functional import Array
 from mlp_xp.losses import LOSSES
 from mlp_xp.steps import State, Step, make_step
 
-# Maximum bytes of inputs per block of steps: they stay in a processor core's own cache until their last use.
+# Maximum bytes of inputs per block of steps. Compiled, they stay in a processor core's own cache until their last use;
+# without compilation more steps at once save more of what each block costs than the cache does.
 BLOCK_BYTES = 2**19
+EAGER_BLOCK_BYTES = 2**21
 
 
 def steps_per_block(
     config: TrainConfig, batch_size: int, features: int, itemsize: int, *, compiles: bool = False
 ) -> int:
     """Return the number of steps whose inputs, of `itemsize` bytes each, are gathered at once. See `can_defer`."""
-    samples = BLOCK_SAMPLES if can_defer(config, compiles=compiles) else BLOCK_BYTES // (features * itemsize)
+    block_bytes = BLOCK_BYTES if compiles else EAGER_BLOCK_BYTES
+    samples = BLOCK_SAMPLES if can_defer(config, compiles=compiles) else block_bytes // (features * itemsize)
     return max(1, samples // batch_size)
 
 
