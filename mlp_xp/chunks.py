@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,16 +14,37 @@ from mlp_xp.functional import Array
 from mlp_xp.losses import LOSSES
 from mlp_xp.steps import State, Step, make_step
 
-# Maximum bytes of inputs per block of steps: they stay in a processor core's own cache until their last use.
+# Maximum bytes of inputs per block of steps. Compiled, they stay in a processor core's own cache until their last use;
+# without compilation more steps at once save more of what each block costs than the cache does.
 BLOCK_BYTES = 2**19
+EAGER_BLOCK_BYTES = 2**21
 
 
 def steps_per_block(
     config: TrainConfig, batch_size: int, features: int, itemsize: int, *, compiles: bool = False
 ) -> int:
     """Return the number of steps whose inputs, of `itemsize` bytes each, are gathered at once. See `can_defer`."""
-    samples = BLOCK_SAMPLES if can_defer(config, compiles=compiles) else BLOCK_BYTES // (features * itemsize)
+    block_bytes = BLOCK_BYTES if compiles else EAGER_BLOCK_BYTES
+    samples = BLOCK_SAMPLES if can_defer(config, compiles=compiles) else block_bytes // (features * itemsize)
     return max(1, samples // batch_size)
+
+
+class Extras(NamedTuple):
+    """What the steps of some runs take; empty for the others. The last three are single arrays in a tuple."""
+
+    fitted: tuple[Array, ...] = ()
+    """Of the data set's `Preparation`."""
+    scaling: tuple[Array, ...] = ()
+    """The field `targets` of the data set."""
+    masks: tuple[Array, ...] = ()
+    """With dropout: from `dropout.draw_masks`."""
+    weights: tuple[Array, ...] = ()
+    """Of the samples of each step, (steps, B)."""
+    penalties: tuple[Array, ...] = ()
+    """Of penalised losses, (steps,)."""
+
+
+NO_EXTRAS = Extras()
 
 
 def with_norm(step: Step, *, xp: Any) -> Step:
@@ -42,17 +63,13 @@ def with_norm(step: Step, *, xp: Any) -> Step:
 def make_chunk(
     config: TrainConfig, backend: Backend, prepare: Prepare, task: str = "classes", *, penalised: bool = False
 ) -> Callable[..., tuple[State, Array]]:
-    """Return `chunk(state, images, labels, order, coefficients, ...) -> state, losses`, compiled where it can be.
+    """Return `chunk(state, images, labels, order, coefficients) -> state, losses`, compiled where it can be.
 
-    Further arguments, in this order: fitted=(), masks=(), weights=(), penalties=(), scaling=().
-
-    images, labels: the whole training set. prepare, fitted: see `Preparation`. task: see `Dataset`. order: int64
-    (steps, B), the samples of each step. coefficients: (k, steps), the scale and the optimiser's coefficients for each
-    step, in one array because each transfer has its cost. masks: from `dropout.draw_masks`, alone in a tuple, with
-    dropout. weights: of the samples of each step, (steps, B), alone in a tuple, if they have weights. penalised:
-    whether to add to each loss half the sum of all squared weights of the network, times the step's number in
-    `penalties`, (steps,), alone in a tuple; the gradient of this is weight decay. scaling: the field `targets` of
-    `Dataset`. losses: (steps,). The state is donated.
+    images, labels: the whole training set. prepare: see `Preparation`. task: see `Dataset`. order: int64 (steps, B),
+    the samples of each step. coefficients: (k, steps), the scale and the optimiser's coefficients for each step, in one
+    array because each transfer has its cost. A last argument, of `Extras`, is optional. penalised: whether to add to
+    each loss half the sum of all squared weights of the network, times the step's number in `Extras.penalties`; the
+    gradient of this is weight decay. losses: (steps,). The state is donated.
     """
     xp, scan = backend.xp, backend.scan
     loss = LOSSES[task]
@@ -69,12 +86,9 @@ def make_chunk(
         labels: Array,
         order: Array,
         coefficients: Array,
-        fitted: tuple[Array, ...] = (),
-        masks: tuple[Array, ...] = (),
-        weights: tuple[Array, ...] = (),
-        penalties: tuple[Array, ...] = (),
-        scaling: tuple[Array, ...] = (),
+        extras: Extras = NO_EXTRAS,
     ) -> tuple[State, Array]:
+        fitted, scaling, masks, weights, penalties = extras
         steps, batch_size = order.shape
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
         itemsize = xp.finfo(backend.dtype).bits // 8

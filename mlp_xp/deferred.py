@@ -67,7 +67,8 @@ def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSS
             seen.insert(0, z if of_input else y)
         else:
             inputs, seen, logits = list[Array](), list[Array](), z
-        error = scale * derivative(logits, targets, xp=xp)
+        error = derivative(logits, targets, xp=xp)
+        error *= scale
         for i in reversed(range(len(layers))):
             layers[i], slots[i], error = update_and_descend(
                 layers[i], slots[i], inputs[i], seen[i], error, coefficients

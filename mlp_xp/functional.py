@@ -24,12 +24,17 @@ def sigmoid(x: Array, /, *, xp: Any) -> Array:
     Computed as (1 + tanh(x / 2)) / 2, which does not overflow for any x. The absolute error is a few eps, so small
     results have a large relative error; in float64 the result is 0 below about x = -38.
     """
-    return 0.5 * xp.tanh(0.5 * x) + 0.5
+    y = xp.tanh(0.5 * x)
+    y *= 0.5
+    y += 0.5
+    return y
 
 
 def sigmoid_derivative(y: Array, /, *, xp: Any) -> Array:
     """Return d sigmoid / dx = y (1 - y), where y = sigmoid(x)."""
-    return y * (1 - y)
+    d = 1 - y
+    d *= y
+    return d
 
 
 def tanh(x: Array, /, *, xp: Any) -> Array:

@@ -92,11 +92,14 @@ def forward_pass(
     """
     inputs, seen = [x], []
     for i, layer in enumerate(network[:-1]):
-        z = inputs[-1] @ layer.weights + layer.bias
+        z = inputs[-1] @ layer.weights
+        z += layer.bias
         y = activation.function(z, xp=xp)
         seen.append(z if activation.of == "input" else y)
         inputs.append(y * masks[i] if masks else y)
-    return inputs, seen, inputs[-1] @ network[-1].weights + network[-1].bias
+    logits = (network[-1].weights.T @ inputs[-1].T).T
+    logits += network[-1].bias
+    return inputs, seen, logits
 
 
 def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:
@@ -112,7 +115,9 @@ def error_below(layer: Layer, seen: Array, error: Array, /, *, activation: Activ
 
     seen: of the layer below, see `forward_pass`, shape (B, n_l). error: the layer's error e, shape (B, n_{l+1}).
     """
-    return (error @ layer.weights.T) * activation.derivative(seen, xp=xp)
+    below = error @ layer.weights.T
+    below *= activation.derivative(seen, xp=xp)
+    return below
 
 
 def backward(

@@ -44,7 +44,8 @@ def make_step(config: TrainConfig, loss: Loss = LOSSES["classes"], *, xp: Any) -
             x, targets, scale, *coefficients = batch
         layers, slots = list(state.network), list(state.slots)
         inputs, seen, logits = forward_pass(layers, x, activation=activation, masks=masks, xp=xp)
-        error = scale * derivative(logits, targets, xp=xp)
+        error = derivative(logits, targets, xp=xp)
+        error *= scale
         if clip_norm:
             gradients = backward(layers, inputs, seen, error, activation=activation, masks=masks, xp=xp)
             # The scale includes what the optimiser multiplies the error by, and so does the norm.

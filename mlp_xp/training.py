@@ -10,7 +10,7 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.checks import check_dataset, check_held_out
-from mlp_xp.chunks import make_chunk
+from mlp_xp.chunks import Extras, make_chunk
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.device import all_finite, copy_network, initial_state
@@ -232,11 +232,7 @@ def trajectory(
             dataset.train_labels,
             backend.asarray(order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)),
             backend.asarray(coefficients, backend.dtype),
-            dataset.prepare.fitted,
-            masks,
-            (),
-            (),
-            dataset.targets,
+            Extras(dataset.prepare.fitted, dataset.targets, masks),
         )
         losses = backend.to_numpy(device_losses).astype(np.float64)
         check_finite(losses, epoch, chunk)

@@ -213,7 +213,8 @@ def test_inputs_are_made_a_block_at_a_time(batch_size, most, backend, monkeypatc
             made.append(images.shape[0])
         return flatten_and_scale(images, **others)
 
-    monkeypatch.setattr(mlp_xp.chunks, "BLOCK_BYTES", 23 * PIXELS * 8)
+    for name in ("BLOCK_BYTES", "EAGER_BLOCK_BYTES"):
+        monkeypatch.setattr(mlp_xp.chunks, name, 23 * PIXELS * 8)
     assert_retold(
         configuration("layerwise", batch_size), backend, np.float64, HOST._replace(prepare=Preparation(counted))
     )

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backend import Backend
-from mlp_xp.chunks import make_chunk
+from mlp_xp.chunks import Extras, make_chunk
 from mlp_xp.config import TrainConfig
 from mlp_xp.functional import Array
 from mlp_xp.steps import State
@@ -124,10 +124,7 @@ def make_epoch(
             samples.targets,
             backend.asarray(rows),
             backend.asarray(coefficients(config, rate, first_step, size, decay), backend.dtype),
-            (),
-            (),
-            weights,
-            (backend.asarray(outputs * decay, backend.dtype),) if alpha else (),
+            Extras(weights=weights, penalties=(backend.asarray(outputs * decay, backend.dtype),) if alpha else ()),
         )
         total = float(sizes @ backend.to_numpy(losses).astype(np.float64))
         return state, total / (outputs * len(order))
