@@ -18,6 +18,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.dataset import Dataset, Origin
 from mlp_xp.errors import MlpXpError
+from mlp_xp.runs.checkpoints import read_tensors, write_tensors
 from mlp_xp.runs.settings import Settings
 
 RANDOM = np.random.default_rng(7)
@@ -223,6 +224,43 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     assert figures(tmp_path / "run") == {name: getattr(report, name) for name in figures(tmp_path / "run")}
     result = evaluate_run(tmp_path / "run").result
     assert (result.loss, result.accuracy) == (report.test_loss, report.accuracy)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_the_record_of_a_run_says_where_its_data_are_from(tmp_path: Path) -> None:
+    """And nothing else: no default of a setting that was not used. An older record, which had one, means the same."""
+    path, run = write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS]), tmp_path / "run"
+    config = run / "config.json"
+    assert call("train", "--data-dir", path, "--label", "kind", "--epochs", 2, "--run-dir", run)[::2] == (0, "")
+    record = json.loads(config.read_text())
+    assert {name: record["settings"][name] for name in ("dataset", "data_dir")} == {
+        "dataset": None,
+        "data_dir": str(path),
+    }
+    tensors, facts = read_tensors(run / "checkpoint.safetensors")
+    saved = json.loads(facts["settings"])
+    assert saved["dataset"] is None
+    shown = call("evaluate", run).out
+    record["settings"]["dataset"] = saved["dataset"] = "mnist"
+    config.write_text(json.dumps(record))
+    write_tensors(run / "checkpoint.safetensors", tensors, {**facts, "settings": json.dumps(saved)})
+    assert call("evaluate", run).out == shown
+    assert call("train", "--resume", run, "--epochs", 3)[::2] == (0, "")
+    assert json.loads((run / "result.json").read_text())["epoch"] == 2
+    moved = path.rename(tmp_path / "moved.csv")
+    assert call("train", "--resume", run, "--epochs", 4, "--data-dir", moved)[::2] == (0, "")
+
+
+def test_a_named_data_set_beside_your_own_is_refused(tmp_path: Path) -> None:
+    path, own = write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS]), tmp_path / "own.json"
+    own.write_text(json.dumps({"data_dir": str(path), "dataset": "mnist", "label": "kind"}))
+    words = ["--dataset", "mnist", "--label", "kind"]
+    for command, new in (("train", "--run-dir"), ("sweep", "--sweep-dir")):
+        for source in (["--data-dir", path], ["--config", own]):
+            outcome = call(command, *source, *words, new, tmp_path / "new")
+            assert_one_line(outcome, 2, "--dataset: ", "data_dir", "give one of the")
+    assert_one_line(call("sweep", "--data-dir", path, tmp_path, *words, "--sweep-dir", tmp_path / "new"), 2, "two")
+    assert not (tmp_path / "new").exists()
 
 
 # Predictions.

@@ -22,7 +22,6 @@ from mlp_xp.commands.command_line import as_argument, called, parse, silence_out
 from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
 from mlp_xp.data.datasets import is_own
-from mlp_xp.data.registry import DATASETS
 from mlp_xp.dataset import UNNAMED, Dataset, Origin
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import file_errors
@@ -78,6 +77,8 @@ class Named:
     """The backend, unless it comes from a recipe, a file or a run."""
     data_dir: Path | None = None
     """The folder of the data, likewise."""
+    dataset: str | None = None
+    """The data set, likewise."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,13 @@ def parse_arguments(held: contextlib.ExitStack) -> Arguments:
     else:
         settings = settings_from(base)
     arguments: Arguments = parse(Arguments, default=Arguments(**vars(settings)))
+    named: Named = parse(Named, some=True)
+    if named.dataset and arguments.data_dir:
+        raise ConfigError(
+            f"{named.dataset!r:.80} and data_dir, {arguments.data_dir!r}, are two data sets; give one of them",
+            setting="dataset",
+        )
     if source := base.resume or base.config:
-        named: Named = parse(Named, some=True)
         check_foreign(arguments, named.backend, repr(str(source)))
     if base.resume:
         for name in ("run_dir", "overwrite"):
@@ -349,8 +355,6 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Con
 
 def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
     """Load the data set to the device, and check it against the settings before anything is written."""
-    if arguments.data_dir and arguments.dataset != UNNAMED:
-        check_choice("dataset", arguments.dataset, DATASETS)
     given = parse(Named, some=True).data_dir
     if arguments.resume and run_folder.data_of(arguments) == UNNAMED:
         raise run_folder.RunError(
