@@ -25,6 +25,7 @@ MARGIN = 1e4  # by which a number to predict is smaller than the largest float, 
 MOST_GUESSED = 20  # distinct whole numbers that are classes without a doubt, and so are more with FEWEST samples each
 FEWEST = 10
 QUANTITIES = 'if the labels are quantities, give task="regression" (--task regression)'
+NO_TEST = "hold out no test set (test=None, --test-fraction 0)"
 COARSE = 1e-3  # the largest step between two floats, as a share of the standard deviation, that is not warned of
 
 
@@ -340,7 +341,8 @@ def _share(test: Any, rows: int) -> float:
         share = float("nan")
     if not 0 < (round(share * rows) if 0 < share < 1 else 0) < rows:
         raise DatasetError(
-            f"{test!r:.80} of {rows} rows leaves one part empty; give a share above 0 and below 1, or (X, y)",
+            f"{test!r:.80} of {rows} rows leaves one part empty; give a share above 0 and below 1, the test set "
+            f"itself, or {NO_TEST}",
             setting="test",
         )
     return share
@@ -368,7 +370,7 @@ def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tup
     if not taken.any():
         raise DatasetError(
             f"no class of the {rows} rows has two samples, one to train and one to test on; {QUANTITIES}, and if they "
-            "are classes, hold out no test set",
+            f"are classes, {NO_TEST}",
             setting="test",
         )
     chosen = np.zeros(rows, np.bool_)

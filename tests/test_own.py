@@ -263,6 +263,32 @@ def test_a_named_data_set_beside_your_own_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_a_recipes_batch_is_at_most_the_training_set(tmp_path: Path) -> None:
+    """Six rows train with the defaults. A batch size that somebody chose is not changed."""
+    path, run = write_csv(tmp_path / "six.csv", TABLE[:6], NAMES[LABELS[:6]]), tmp_path / "run"
+    words = ["train", "--data-dir", path, "--label", "kind", "--run-dir", run]
+    assert_one_line(call(*words, "--batch-size", 16), 2, "--batch-size: 16 ", "at most the 3 training samples")
+    assert_one_line(call(*words, "--validation", 3), 2, "--validation: 3 ", "below the 3 training samples")
+    assert not run.exists()
+    outcome = call(*words, "--validation", 1, "--epochs", 2)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "batches of 2," in outcome.out
+    config = run / "config.json"
+    assert json.loads(config.read_text())["settings"]["batch_size"] == 2
+    assert call("train", "--resume", run, "--epochs", 3)[::2] == (0, "")
+    config.write_text(json.dumps({**json.loads(config.read_text())["settings"], "batch_size": 4}))
+    assert_one_line(call("train", "--config", config, "--run-dir", tmp_path / "new"), 2, "--batch-size: 4 ")
+
+
+@pytest.mark.parametrize(("rows", "labels"), [(1, NAMES), (2, NAMES), (2, TABLE[:, 0]), (3, NAMES)])
+def test_too_few_rows_for_a_test_set_are_refused_with_the_option(rows: int, labels: Any, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "few.csv", TABLE[:rows], labels[:rows])
+    outcome = call("train", "--data-dir", path, "--label", "kind", "--run-dir", tmp_path / "run")
+    assert_one_line(outcome, 2, f"--test-fraction: {'0.2 of' if rows < 3 else 'no class of'}", "--test-fraction 0")
+    assert not (tmp_path / "run").exists()
+
+
 # Predictions.
 
 
