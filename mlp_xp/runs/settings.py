@@ -69,8 +69,6 @@ class Settings:
 
         With `data_dir`, `dataset` becomes None: a record of both would not say where the data are from.
         """
-        if self.data_dir is not None:
-            object.__setattr__(self, "dataset", None)
         for name, kind in (("test_fraction", float), ("split_seed", int), ("stratify", bool), ("scale_targets", bool)):
             object.__setattr__(self, name, check_type(name, getattr(self, name), kind))
         try:
@@ -86,6 +84,8 @@ class Settings:
                 raise ConfigError("is an empty string; give a name or leave it out", setting=name)
             if not can_be_a_name(value):
                 raise ConfigError(f"{value!r} contains characters that are not valid in a name", setting=name)
+        if self.data_dir is not None:
+            object.__setattr__(self, "dataset", None)
 
     @property
     def data(self) -> str:
