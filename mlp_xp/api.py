@@ -145,6 +145,8 @@ class EnsembleEvaluation(NamedTuple):
     """Of the runs; of a sweep, its finished members."""
     runs: tuple[Evaluation, ...]
     """What each run's network does alone."""
+    matrices: tuple[np.ndarray, ...] = ()
+    """The confusion matrix of each run; none for other tasks than classes."""
 
 
 def evaluate_ensemble(
@@ -166,20 +168,27 @@ def evaluate_ensemble(
     models = load_models(folders)
     if data is None:
         check_same_data(folders)
-    mean, runs, dataset = Mean(models[0].task), [], None
+    class_names = models[0].class_names
+    mean, runs, matrices, dataset, labels = Mean(models[0].task), [], [], None, np.empty(0)
+
+    def matrix_of(outputs: np.ndarray) -> np.ndarray:
+        return confusion_matrix(labels, np.argmax(outputs, axis=1), len(class_names))
+
     for folder, model in zip(folders, models, strict=True):
         opened = open_backend(backend, device, model.dtype)
         if dataset is None:
             dataset = _data_of(folder, model, opened, data, cache_dir)
             check_classes(model, dataset)
+            labels = opened.to_numpy(dataset.test_labels)
         runs.append(evaluation_of(model, dataset, opened))
-        mean.add(outputs_of(model, dataset.test_images, opened))
-    assert dataset is not None
-    labels, class_names = opened.to_numpy(dataset.test_labels), models[0].class_names
-    result, matrix = mean.evaluation(labels, models[0].targets[1] if models[0].targets else 1.0), None
-    if mean.task == "classes":
-        matrix = confusion_matrix(labels, np.argmax(mean.outputs(), axis=1), len(class_names))
-    return EnsembleEvaluation(RunEvaluation(result, matrix, class_names), tuple(folders), tuple(runs))
+        outputs = outputs_of(model, dataset.test_images, opened)
+        mean.add(outputs)
+        if mean.task == "classes":
+            matrices.append(matrix_of(outputs))
+    result = mean.evaluation(labels, models[0].targets[1] if models[0].targets else 1.0)
+    matrix = matrix_of(mean.outputs()) if mean.task == "classes" else None
+    ensemble = RunEvaluation(result, matrix, class_names)
+    return EnsembleEvaluation(ensemble, tuple(folders), tuple(runs), tuple(matrices))
 
 
 class PicturePredictions(NamedTuple):
