@@ -12,7 +12,7 @@ import numpy as np
 from mlp_xp.arrays import DatasetError, read_features
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import TrainConfig, check_choice
-from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_to_evaluate
+from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_own, load_to_evaluate
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
@@ -492,17 +492,20 @@ def _data_of(
 
 
 def _other_data(place: str | Path, model: Model, origin: Origin, known: str | None, backend: Backend) -> Dataset:
-    """Load files to evaluate on: all samples, or those of their test set; but the run's own data with its split."""
+    """Load files to evaluate on: all samples, or those of their test set; but the run's own data with its split.
+
+    The run's own are those with its values, whatever else is in the table, and in which order its columns are.
+    """
+    names = (model.feature_names if model.inputs == "columns" else ()) or None
     # What cannot be trained on, such as rows of one class only, is not the run's own, but can be evaluated on.
     with warnings.catch_warnings(), suppress(MlpXpError):
         warnings.simplefilter("ignore")
-        dataset = load_dataset(place, backend, **origin._asdict())
+        dataset = load_own(Path(place), backend, origin, features=names)
         if run_folder.checksum(dataset, backend) == known:
             return dataset
-    names = model.feature_names if model.inputs == "columns" else ()
     try:
         return load_to_evaluate(
-            place, backend, origin, task=model.task, class_names=model.class_names, feature_names=names
+            place, backend, origin, task=model.task, class_names=model.class_names, feature_names=names or ()
         )
     except MlpXpError as error:
         if error.setting in ("label", "picture_size"):  # which are the run's, not the caller's

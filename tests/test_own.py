@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from mlp_xp.arrays import DatasetWarning
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import load_dataset
+from mlp_xp.data.tables import TableError
 from mlp_xp.dataset import Dataset, Origin
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import read_tensors, write_tensors
@@ -287,6 +289,88 @@ def test_too_few_rows_for_a_test_set_are_refused_with_the_option(rows: int, labe
     outcome = call("train", "--data-dir", path, "--label", "kind", "--run-dir", tmp_path / "run")
     assert_one_line(outcome, 2, f"--test-fraction: {'0.2 of' if rows < 3 else 'no class of'}", "--test-fraction 0")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("task", [None, "classes", "regression"])
+def test_one_number_written_in_two_ways_is_no_label(task: str | None, tmp_path: Path) -> None:
+    """Two codes, such as 01 and 1, would be one class in silence."""
+    path = write_csv(tmp_path / "t.csv", TABLE[:6], ["01", "2", "1", "3", "01", "2"])
+    with pytest.raises(
+        TableError, match=r"line 4, column 'kind': '1' is the same number as '01' in line 2; write both"
+    ):
+        load_dataset(path, label="kind", task=task)
+    write_csv(path, TABLE, np.array(["01", "02", "+3"])[LABELS])
+    assert load_dataset(path, label="kind").class_names == ("1", "2", "3")
+
+
+@pytest.mark.parametrize("odd", [None, "2.5"])
+@pytest.mark.parametrize("task", [None, "classes", "regression"])
+def test_classes_with_a_decimal_point_are_no_quantities_in_silence(
+    task: str | None, odd: str | None, tmp_path: Path
+) -> None:
+    labels = [f"{label}.0" for label in LABELS]
+    labels[70] = odd or labels[70]
+    path = write_csv(tmp_path / "t.csv", TABLE, labels)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = load_dataset(path, label="kind", task=task)
+    assert dataset.task == (task or "regression")
+    reason = "because of 2.5" if odd else "because they have a decimal point"
+    expected = f"y: its whole numbers, which have 3 values, are taken for quantities {reason}; give task="
+    assert [str(each.message).startswith(expected) for each in caught] == [True] * (task is None)
+
+
+def test_quantities_are_no_classes() -> None:
+    """Halves, many values, few rows for each, and whole numbers in two columns: warnings are errors here."""
+    for y in (LABELS / 2, np.arange(90.0), np.arange(90.0) % 15, np.stack([LABELS, LABELS], 1) * 1.0):
+        assert Dataset.from_arrays(TABLE, y).task == "regression"
+    with pytest.warns(DatasetWarning, match=r'task="labels" \(--task labels\)'):
+        Dataset.from_arrays(TABLE, np.stack([LABELS > 1, LABELS > 0], 1) * 1.0)
+
+
+@pytest.mark.parametrize(
+    ("pair", "shown"),
+    [
+        (("Bee", "bee"), "'Bee' and 'bee'"),
+        (("b  ee", "b ee"), r"'b  ee' and 'b ee'"),
+        (("be\u0301e", "b\u00e9e"), r"'be\u0301e' and 'b\xe9e'"),
+    ],
+)
+def test_classes_that_look_alike_are_named(pair: tuple[str, str], shown: str) -> None:
+    with pytest.warns(DatasetWarning, match=re.escape(f"y: {shown} are two classes, but look alike")):
+        assert len(Dataset.from_arrays(TABLE, np.array(["ant", *pair])[LABELS]).class_names) == 3
+    assert Dataset.from_arrays(TABLE, np.array(["a", "A", "b"])[LABELS]).class_names == ("A", "a", "b")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_runs_own_table_is_known_by_its_columns_in_any_order(tmp_path: Path) -> None:
+    """A copy with the columns in another order, and others between them, has the rows of the training too."""
+    labels = NAMES[LABELS]
+    run, path = tmp_path / "run", write_csv(tmp_path / "t.csv", TABLE, labels)
+    assert call("train", "--data-dir", path, "--label", "kind", "--epochs", 1, "--run-dir", run)[::2] == (0, "")
+    with (tmp_path / "copy.csv").open("w", newline="") as file:
+        rows = [("kind", "x2", "note", "x0", "x3", "x1")]
+        rows += [(label, c, "text", a, d, b) for (a, b, c, d), label in zip(TABLE.tolist(), labels, strict=True)]
+        csv.writer(file).writerows(rows)
+    own = call("evaluate", run)
+    assert "of 18 test samples" in own.out
+    assert call("evaluate", run, "--data-dir", tmp_path / "copy.csv") == own
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_resumed_run_keeps_the_names_of_its_columns(tmp_path: Path) -> None:
+    """The values alone are in the checksum: the columns of the model would change, and with them what it reads."""
+    run, path = tmp_path / "run", write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS])
+    words = ("--label", "kind", "--epochs", 1, "--run-dir", run)
+    assert call("train", "--data-dir", path, *words)[::2] == (0, "")
+    before = load_run(run).feature_names
+    write_csv(path, TABLE, NAMES[LABELS], ["x0", "x2", "x1", "x3"])
+    outcome = call("train", "--resume", run, "--epochs", 2)
+    assert outcome.code == 2
+    assert "the run was trained on the columns ('x0', 'x1', 'x2', 'x3'), but these data have " in outcome.err
+    assert load_run(run).feature_names == before
+    (run / "model.safetensors").unlink()
+    assert call("train", "--resume", run, "--epochs", 2)[::2] == (0, "")
 
 
 # Predictions.
