@@ -1,6 +1,7 @@
 """What the commands do, as one call each. `parity.compare.check` and `bench.measure.measure` are such calls as well."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -262,6 +263,11 @@ def _pictures_for(run_dir: Path, model: Model, pictures: Sequence[str | Path]) -
     if model.inputs == "pictures":
         resize = run_folder.read_config(run_dir)[0].picture_size is not None
         return read_pictures_like(paths, model.image_shape, resize=resize)
+    if model.inputs == "columns":
+        raise MlpXpError(
+            f"the run's network takes {described(model.image_shape)} from a table; give a table (CSV, Parquet) with "
+            "these columns"
+        )
     rows, *others = model.image_shape
     if others != [rows] or model.task != "classes" or model.preparation != "bytes":
         raise MlpXpError(
@@ -511,4 +517,5 @@ def _other_data(place: str | Path, model: Model, origin: Origin, known: str | No
         if error.setting in ("label", "picture_size"):  # which are the run's, not the caller's
             error.setting = None
             error.text = error.text.replace("; leave it out", "; give data like the run's own")
+        error.text = re.sub('; [a-z ]+, give task="[a-z]+"$', "", error.text)  # which is the run's too
         raise

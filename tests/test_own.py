@@ -357,6 +357,19 @@ def test_a_runs_own_table_is_known_by_its_columns_in_any_order(tmp_path: Path) -
     assert call("evaluate", run, "--data-dir", tmp_path / "copy.csv") == own
 
 
+def test_advice_names_what_the_command_has(runs: Path, tmp_path: Path) -> None:
+    """`evaluate` has no --task, and `predict` takes a table where the run was trained on one."""
+    path = write_csv(tmp_path / "text.csv", TABLE[:, :3], ["x", *TABLE[1:, 3]])
+    outcome = call("evaluate", runs / "run-numbers.csv", "--data-dir", path)
+    assert_one_line(
+        outcome, 2, "'x' is not a number, as most of the other labels are; correct it, or leave out the row"
+    )
+    assert "task" not in outcome.err
+    write_npz(tmp_path / "x.npz", TABLE, LABELS)
+    outcome = call("predict", runs / "run-table.csv", tmp_path / "x.npz")
+    assert_one_line(outcome, 2, "takes samples of 4 features from a table; give a table (CSV, Parquet)")
+
+
 @pytest.mark.usefixtures("no_pictures")
 def test_a_resumed_run_keeps_the_names_of_its_columns(tmp_path: Path) -> None:
     """The values alone are in the checksum: the columns of the model would change, and with them what it reads."""
