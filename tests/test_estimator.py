@@ -413,6 +413,14 @@ def test_numbers_to_predict_are_numbers(y) -> None:
         MLPRegressor(**SMALL).fit(X[:2], csr_matrix([[1.0], [2.0]]))
 
 
+def test_half_precision_numbers_to_predict_give_no_warning() -> None:
+    """Warnings are errors here: the limit of float64 is beyond float16."""
+    X, _ = data("binary")
+    half = X[:, 0].astype(np.float16)
+    single = MLPRegressor(**SMALL).fit(X, half.astype(np.float64))
+    np.testing.assert_array_equal(MLPRegressor(**SMALL).fit(X, half).coefs_[0], single.coefs_[0])
+
+
 def test_another_library_has_the_same_checks_of_y() -> None:
     torch = pytest.importorskip("torch")
     X, y = data("binary")

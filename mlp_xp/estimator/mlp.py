@@ -216,7 +216,7 @@ class _MLP(BaseEstimator, ABC):
     def _check_targets(self, y: np.ndarray, backend: Backend) -> None:
         """Raise ValueError for numbers whose squares, which are in the loss, are beyond the dtype."""
         largest = float(np.sqrt(float(backend.xp.finfo(backend.dtype).max)))
-        if not np.max(np.abs(y)) < largest:
+        if not float(np.max(np.abs(y))) < largest:
             raise ValueError(
                 f"y: {_largest(y)} is too large for {backend.dtype_name}; scale the targets, for example with "
                 "sklearn.compose.TransformedTargetRegressor"

@@ -37,7 +37,7 @@ class Settings:
     dtype: str = "float64"
     """float64 or float32."""
     dataset: str | None = "mnist"
-    """mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters; all but mnist are downloaded once. Not used with
+    """mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters; all but mnist are downloaded once. Not with
     --data-dir."""
     data_dir: str | None = None
     """Your own data instead of a named data set: a table with a header (CSV, Parquet), a .npz archive, or a folder with
