@@ -1,6 +1,7 @@
 """What the commands do, as one call each. `parity.compare.check` and `bench.measure.measure` are such calls as well."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -12,7 +13,7 @@ import numpy as np
 from mlp_xp.arrays import DatasetError, read_features
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import TrainConfig, check_choice
-from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_to_evaluate
+from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_own, load_to_evaluate
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
@@ -145,6 +146,8 @@ class EnsembleEvaluation(NamedTuple):
     """Of the runs; of a sweep, its finished members."""
     runs: tuple[Evaluation, ...]
     """What each run's network does alone."""
+    matrices: tuple[np.ndarray, ...] = ()
+    """The confusion matrix of each run; none for other tasks than classes."""
 
 
 def evaluate_ensemble(
@@ -166,20 +169,27 @@ def evaluate_ensemble(
     models = load_models(folders)
     if data is None:
         check_same_data(folders)
-    mean, runs, dataset = Mean(models[0].task), [], None
+    class_names = models[0].class_names
+    mean, runs, matrices, dataset, labels = Mean(models[0].task), [], [], None, np.empty(0)
+
+    def matrix_of(outputs: np.ndarray) -> np.ndarray:
+        return confusion_matrix(labels, np.argmax(outputs, axis=1), len(class_names))
+
     for folder, model in zip(folders, models, strict=True):
         opened = open_backend(backend, device, model.dtype)
         if dataset is None:
             dataset = _data_of(folder, model, opened, data, cache_dir)
             check_classes(model, dataset)
+            labels = opened.to_numpy(dataset.test_labels)
         runs.append(evaluation_of(model, dataset, opened))
-        mean.add(outputs_of(model, dataset.test_images, opened))
-    assert dataset is not None
-    labels, class_names = opened.to_numpy(dataset.test_labels), models[0].class_names
-    result, matrix = mean.evaluation(labels, models[0].targets[1] if models[0].targets else 1.0), None
-    if mean.task == "classes":
-        matrix = confusion_matrix(labels, np.argmax(mean.outputs(), axis=1), len(class_names))
-    return EnsembleEvaluation(RunEvaluation(result, matrix, class_names), tuple(folders), tuple(runs))
+        outputs = outputs_of(model, dataset.test_images, opened)
+        mean.add(outputs)
+        if mean.task == "classes":
+            matrices.append(matrix_of(outputs))
+    result = mean.evaluation(labels, models[0].targets[1] if models[0].targets else 1.0)
+    matrix = matrix_of(mean.outputs()) if mean.task == "classes" else None
+    ensemble = RunEvaluation(result, matrix, class_names)
+    return EnsembleEvaluation(ensemble, tuple(folders), tuple(runs), tuple(matrices))
 
 
 class PicturePredictions(NamedTuple):
@@ -253,6 +263,11 @@ def _pictures_for(run_dir: Path, model: Model, pictures: Sequence[str | Path]) -
     if model.inputs == "pictures":
         resize = run_folder.read_config(run_dir)[0].picture_size is not None
         return read_pictures_like(paths, model.image_shape, resize=resize)
+    if model.inputs == "columns":
+        raise MlpXpError(
+            f"the run's network takes {described(model.image_shape)} from a table; give a table (CSV, Parquet) with "
+            "these columns"
+        )
     rows, *others = model.image_shape
     if others != [rows] or model.task != "classes" or model.preparation != "bytes":
         raise MlpXpError(
@@ -483,20 +498,24 @@ def _data_of(
 
 
 def _other_data(place: str | Path, model: Model, origin: Origin, known: str | None, backend: Backend) -> Dataset:
-    """Load files to evaluate on: all samples, or those of their test set; but the run's own data with its split."""
+    """Load files to evaluate on: all samples, or those of their test set; but the run's own data with its split.
+
+    The run's own are those with its values, whatever else is in the table, and in which order its columns are.
+    """
+    names = (model.feature_names if model.inputs == "columns" else ()) or None
     # What cannot be trained on, such as rows of one class only, is not the run's own, but can be evaluated on.
     with warnings.catch_warnings(), suppress(MlpXpError):
         warnings.simplefilter("ignore")
-        dataset = load_dataset(place, backend, **origin._asdict())
+        dataset = load_own(Path(place), backend, origin, features=names)
         if run_folder.checksum(dataset, backend) == known:
             return dataset
-    names = model.feature_names if model.inputs == "columns" else ()
     try:
         return load_to_evaluate(
-            place, backend, origin, task=model.task, class_names=model.class_names, feature_names=names
+            place, backend, origin, task=model.task, class_names=model.class_names, feature_names=names or ()
         )
     except MlpXpError as error:
         if error.setting in ("label", "picture_size"):  # which are the run's, not the caller's
             error.setting = None
             error.text = error.text.replace("; leave it out", "; give data like the run's own")
+        error.text = re.sub('; [a-z ]+, give task="[a-z]+"$', "", error.text)  # which is the run's too
         raise

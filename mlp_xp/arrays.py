@@ -4,6 +4,7 @@ Everything that would train to nonsense is refused here, with its row and column
 """
 
 import math
+import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,7 +25,9 @@ SHOWN = 5  # names in a message
 MARGIN = 1e4  # by which a number to predict is smaller than the largest float, so that predictions are floats too
 MOST_GUESSED = 20  # distinct whole numbers that are classes without a doubt, and so are more with FEWEST samples each
 FEWEST = 10
+RARE = 0.1  # the largest share of other numbers among whole ones that may be mistakes
 QUANTITIES = 'if the labels are quantities, give task="regression" (--task regression)'
+NO_TEST = "hold out no test set (test=None, --test-fraction 0)"
 COARSE = 1e-3  # the largest step between two floats, as a share of the standard deviation, that is not warned of
 
 
@@ -76,6 +79,7 @@ def read_arrays(
     if task == "classes":
         values, names = read_classes(raw, class_names)
         read_labels = partial(number_classes, values=values)
+        _warn_of_similar(names)
         doubtful = is_guess and class_names is None and look_like_quantities(values, len(raw))
     else:
         names = _column_names(raw, class_names)
@@ -97,6 +101,8 @@ def read_arrays(
         test_features, features = (xp.take(features, backend.asarray(each), axis=0) for each in (chosen, left))
         test_labels, labels = labels[chosen], labels[left]
     _check_labels(labels, names, task)
+    if is_guess and task == "regression":
+        _warn_of_classes(raw)
     if doubtful:
         _warn(f"y: its whole numbers are taken for {len(names)} classes; {QUANTITIES}", above=4)
     is_image = features.dtype == xp.uint8 and len(features.shape) > 2
@@ -238,6 +244,41 @@ def look_like_quantities(values: np.ndarray, rows: int) -> bool:
     return many and values.dtype.kind in "iu" and not (values[0] in (0, 1) and values[-1] - values[0] < len(values))
 
 
+def _warn_of_classes(y: np.ndarray) -> None:
+    """Warn of numbers to predict that are rather classes, or labels 0 and 1: nearly all whole, few, in many rows each.
+
+    y: finite floats, (n,) or (n, outputs).
+    """
+    whole = y[y == np.floor(y)]
+    values, rest = np.unique(whole), y[y != np.floor(y)]
+    several = y.ndim == 2 and y.shape[1] > 1
+    if rest.size > RARE * y.size or len(values) > MOST_GUESSED or whole.size < FEWEST * len(values):
+        return
+    if several and not {*values.tolist()} <= {0, 1}:
+        return
+    reason = f"because of {rest[0]}" if rest.size else "because they have a decimal point"
+    other = "labels" if several else "classes"
+    _warn(
+        f"y: its whole numbers, which have {len(values)} values, are taken for quantities {reason}; give "
+        f'task="{other}" (--task {other}) or task="regression" (--task regression)',
+        above=5,
+    )
+
+
+def _warn_of_similar(names: Sequence[str]) -> None:
+    """Warn of two classes whose names differ in nothing that a reader sees, or in case; not of single letters."""
+    known: dict[str, str] = {}
+    for name in names if max(map(len, names)) > 1 else ():
+        key = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        if (other := known.setdefault(key, name)) != name:
+            same = unicodedata.normalize("NFKC", name) == unicodedata.normalize("NFKC", other)
+            pair = [f"{each!a:.60}" if same else f"{each!r:.60}" for each in (other, name)]
+            _warn(
+                f"y: {' and '.join(pair)} are two classes, but look alike; if they are one, write them alike", above=5
+            )
+            return
+
+
 def read_classes(y: np.ndarray, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the value of each class, sorted unless they are named, and their names. Raises DatasetError."""
     if y.ndim != 1 or y.dtype.kind not in "biufUS":
@@ -340,7 +381,8 @@ def _share(test: Any, rows: int) -> float:
         share = float("nan")
     if not 0 < (round(share * rows) if 0 < share < 1 else 0) < rows:
         raise DatasetError(
-            f"{test!r:.80} of {rows} rows leaves one part empty; give a share above 0 and below 1, or (X, y)",
+            f"{test!r:.80} of {rows} rows leaves one part empty; give a share above 0 and below 1, the test set "
+            f"itself, or {NO_TEST}",
             setting="test",
         )
     return share
@@ -368,7 +410,7 @@ def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tup
     if not taken.any():
         raise DatasetError(
             f"no class of the {rows} rows has two samples, one to train and one to test on; {QUANTITIES}, and if they "
-            "are classes, hold out no test set",
+            f"are classes, {NO_TEST}",
             setting="test",
         )
     chosen = np.zeros(rows, np.bool_)

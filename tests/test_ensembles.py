@@ -1,7 +1,9 @@
 """Ensembles: the mean of the networks' probabilities, against plain NumPy from the files' arrays."""
 
+import csv
 import json
 import re
+import shutil
 from pathlib import Path
 from unittest import mock
 
@@ -294,6 +296,80 @@ def test_the_commands_take_ensembles_on_tables(task, tables):
     assert [[*line["runs"][1][key].values()] for line in lines] == found.of_runs[1].tolist()
     assert call("predict", *runs, new).out.count("\n") == 3 * 40
     assert call("predict", *runs, new, "--csv").out.count("\n") == 41
+
+
+@pytest.mark.parametrize("task", ["classes", "labels", "regression"])
+def test_evaluate_prints_all_figures_for_programs(task, tables):
+    """Of each run and the ensemble, in full precision, as NumPy counts them from the outputs of each network."""
+    runs, _, true = tables[task]
+    data = load_dataset(runs[0].parent / "whole.csv", label=",".join(LABEL[task]), task=task)
+    each = [np.asarray(load_run(run).outputs(data.test_images, open_backend())) for run in runs]
+    outcome = call("evaluate", *runs, "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    ensemble = json.loads(outcome.out)
+    found = [*ensemble.pop("runs"), ensemble]
+    assert [record.pop("run") for record in found[:2]] == [str(run) for run in runs]
+    for record, outputs in zip(found, [*each, np.mean(each, axis=0)], strict=True):
+        assert record["samples"] == 40
+        if task == "classes":
+            chosen = outputs.argmax(axis=1)
+            assert record["accuracy"] == np.mean(chosen == true)
+            matrix = [[int(np.sum((true == i) & (chosen == j))) for j in range(3)] for i in range(3)]
+            assert record["confusion_matrix"] == matrix
+            assert record["classes"] == [
+                {
+                    "name": str(i),
+                    "samples": int(np.sum(true == i)),
+                    "precision": np.mean(true[chosen == i] == i) if i in chosen else None,
+                    "recall": np.mean(chosen[true == i] == i),
+                }
+                for i in range(3)
+            ]
+        elif task == "labels":
+            right = (outputs > 0.5) == true
+            assert record["accuracy"] == right.all(axis=1).mean()
+            assert record["label_accuracy"] == pytest.approx(right.mean())
+            assert record["labels"] == [{"name": f"y{i}", "accuracy": right[:, i].mean()} for i in range(2)]
+        else:
+            rmses = np.sqrt(np.mean((outputs - true) ** 2, axis=0))
+            r2s = 1 - rmses**2 / true.var(axis=0)
+            assert [each["name"] for each in record["outputs"]] == LABEL[task]
+            for name, values in (("r2", r2s), ("rmse", rmses)):
+                np.testing.assert_allclose([each[name] for each in record["outputs"]], values)
+            assert (record["r2"], record["rmse"]) == pytest.approx((np.mean(r2s), np.mean(rmses)))
+    alone = json.loads(call("evaluate", runs[1], "--json").out)
+    assert alone == {"run": str(runs[1]), **found[1]}
+    first, second, last = csv.DictReader(call("evaluate", *runs, "--csv").out.splitlines())
+    assert [row.pop("run") for row in (first, second, last)] == [*map(str, runs), "ensemble of 2"]
+    assert first.keys() == second.keys()
+    [of_one] = csv.DictReader(call("evaluate", runs[1], "--csv").out.splitlines())
+    assert of_one == {"run": str(runs[1]), **second}
+    for row, record in zip((first, second, last), found, strict=True):
+        lists = [name for name, value in record.items() if isinstance(value, list)]
+        expected = {name: value for name, value in record.items() if name not in lists}
+        for part in record[lists[0]]:
+            expected |= {f"{quantity} {part['name']}": value for quantity, value in part.items() if quantity != "name"}
+        assert row == {name: "" if value is None else repr(value) for name, value in expected.items()}
+
+
+def test_figures_of_classes_that_are_not_there_are_null(tables, tmp_path):
+    runs, _, _ = tables["classes"]
+    (tmp_path / "one.csv").write_text("length,width,age,y0\n9,9,9,2\n")
+    outcome = call("evaluate", runs[0], "--data-dir", tmp_path / "one.csv", "--json")
+    record = json.loads(outcome.out, parse_constant=pytest.fail)
+    assert [each["recall"] for each in record["classes"]] == [None, None, 1.0]
+    assert [each["precision"] for each in record["classes"]] == [None, None, 1.0]
+
+
+def test_figures_for_programs_are_whole_or_not_there(tables, tmp_path):
+    runs, _, _ = tables["regression"]
+    assert_one_line(call("evaluate", runs[0], "--json", "--csv"), 2, "--json and --csv")
+    copy = shutil.copytree(runs[1], tmp_path / "copy")
+    (copy / "model.safetensors").write_bytes((runs[1] / "model.safetensors").read_bytes()[:-9])
+    for form in ("--json", "--csv"):
+        outcome = call("evaluate", runs[0], copy, form)
+        assert_one_line(outcome, 2, "model.safetensors")
+        assert outcome.out == ""
 
 
 def test_runs_of_different_tasks_or_columns_are_refused(tables, runs):

@@ -1,7 +1,9 @@
 """The estimators in use: on every backend, in scikit-learn's tools, and what their weights alone do not show."""
 
+import importlib
 import pickle
 import re
+import tomllib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,21 +14,25 @@ import pytest
 pytest.importorskip("sklearn")
 
 import joblib
+import sklearn
 from joblib.externals.loky import get_reusable_executor
+from scipy.sparse import csr_matrix
 from sklearn import config_context, neural_network
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_estimator_equality import assert_equal, data, pair
 
+import mlp_xp.estimator
 from mlp_xp.backend import Backend, BackendError
 from mlp_xp.estimator import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
+ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"hidden_layer_sizes": (6,), "batch_size": "auto", "max_iter": 3, "random_state": 0}
 
 
@@ -188,7 +194,7 @@ def test_scikit_learns_tools(library: str) -> None:
 
 
 def test_the_example_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
-    text = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     [block] = [each for each in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) if "mlp_xp.estimator" in each]
     with warnings.catch_warnings(action="error"):
         exec(compile(block, "README.md", "exec"), names := {})
@@ -201,8 +207,8 @@ def test_pipeline_with_a_table() -> None:
     pandas = pytest.importorskip("pandas")
     X, y = data("binary")
     table = pandas.DataFrame(X, columns=list("abcdef"))
-    pipeline = make_pipeline(StandardScaler(), MLPClassifier(**SMALL)).fit(table, y)
-    assert pipeline.score(table, y) > 0.5
+    pipeline = make_pipeline(StandardScaler(), MLPClassifier(**SMALL))
+    np.testing.assert_allclose(pipeline.fit(table, y).predict_proba(table), pipeline.fit(X, y).predict_proba(X))
     assert list(MLPClassifier(**SMALL).fit(table, y).feature_names_in_) == list("abcdef")
 
 
@@ -366,6 +372,77 @@ def test_bad_weights_are_named() -> None:
         fails(kind(**SMALL), X, y, r"sample_weight: row 4 is -0\.5; weights must be at least 0", sample_weight=weights)
         fails(kind(**SMALL), X, y, "sum to infinity", sample_weight=np.full(len(y), 1e308))
     fails(MLPClassifier(**SMALL, class_weight={0: 1, 1: -2}), X, y, r"class_weight=.* negative")
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_masked_values_are_refused(kind) -> None:
+    """scikit-learn's own check takes what is below the mask. An array in which nothing is masked is taken."""
+    X, y = data("binary")
+    masked = [np.ma.masked_array(each) for each in (X, y, np.ones(len(y)))]
+    estimator = kind(**SMALL).fit(*masked)
+    np.testing.assert_array_equal(estimator.coefs_[0], kind(**SMALL).fit(X, y, np.ones(len(y))).coefs_[0])
+    assert estimator.score(*masked) == estimator.score(X, y)
+    masked[0][3, 1] = masked[1][4] = masked[2][5] = np.ma.masked
+    features, labels, weights = masked
+    incremental = {"classes": [0, 1]} if kind is MLPClassifier else {}
+    fails(kind(**SMALL), features, y, r"X: row 3, column 1 is masked: .* leave out the row")
+    fails(kind(**SMALL), features, y, "X: row 3, column 1 is masked", incremental=True, **incremental)
+    fails(kind(**SMALL), X, labels, "y: row 4 is masked")
+    fails(kind(**SMALL), X, labels, "y: row 4 is masked", incremental=True, **incremental)
+    fails(kind(**SMALL), X, y, "sample_weight: row 5 is masked", sample_weight=weights)
+    for method in ["predict", "predict_proba", "predict_log_proba"][: 3 if incremental else 1]:
+        with pytest.raises(ValueError, match="X: row 3, column 1 is masked"):
+            getattr(estimator, method)(features)
+    for arguments, message in (
+        ((features, y), "X: row 3"),
+        ((X, labels), "y: row 4"),
+        ((X, y, weights), "weight: row"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            estimator.score(*arguments)
+
+
+@pytest.mark.parametrize("y", [["1.5", "a"], [b"a", b"b"], ["2020-01-01", "2020-01-02"]])
+def test_numbers_to_predict_are_numbers(y) -> None:
+    X, _ = data("binary")
+    kind = {"2": "M8[D]"}.get(y[0][0])
+    for fit in (MLPRegressor(**SMALL).fit, MLPRegressor(**SMALL).partial_fit):
+        with pytest.raises(TypeError, match=r"y: its dtype is .*; a regression needs numbers"):
+            fit(X[:2], np.array(y, kind))
+    with pytest.raises(TypeError, match=r"y: it is a csr_matrix; a regression needs .* dense array"):
+        MLPRegressor(**SMALL).fit(X[:2], csr_matrix([[1.0], [2.0]]))
+
+
+def test_half_precision_numbers_to_predict_give_no_warning() -> None:
+    """Warnings are errors here: the limit of float64 is beyond float16."""
+    X, _ = data("binary")
+    half = X[:, 0].astype(np.float16)
+    single = MLPRegressor(**SMALL).fit(X, half.astype(np.float64))
+    np.testing.assert_array_equal(MLPRegressor(**SMALL).fit(X, half).coefs_[0], single.coefs_[0])
+
+
+def test_another_library_has_the_same_checks_of_y() -> None:
+    torch = pytest.importorskip("torch")
+    X, y = data("binary")
+    with pytest.warns(DataConversionWarning):
+        column = MLPClassifier(**SMALL).fit(torch.asarray(X), torch.asarray(y[:, None]))
+    assert column.predict(torch.asarray(X)).shape == (71,)
+    fails(MLPClassifier(**SMALL), torch.asarray(X), np.where(np.arange(71) == 3, np.nan, y), "NaN")
+
+
+def test_an_older_scikit_learn_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older than the extra asks for: its MLPs take no sample_weight, so that ours are not compared with them."""
+    [wanted] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["sklearn"]
+    older = {"1.6.1", "1.5.2", "0.24"}
+    for version in ("1.7.0", "1.10.dev0", "2.0rc1", *older):
+        monkeypatch.setattr(sklearn, "__version__", version)
+        if version not in older:
+            importlib.reload(mlp_xp.estimator)
+            continue
+        with pytest.raises(ImportError) as caught:
+            importlib.reload(mlp_xp.estimator)
+        assert str(caught.value).startswith(f"mlp_xp.estimator: scikit-learn {version} is too old; install ")
+        assert str(caught.value).endswith(f" -m pip install '{wanted}'")
 
 
 def test_warnings_point_at_the_caller() -> None:

@@ -5,20 +5,30 @@ from backends import installed
 
 pytest.importorskip("sklearn")
 
+import sklearn
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.fixes import parse_version
 
 from mlp_xp.estimator import MLPClassifier, MLPRegressor
 
 # Few epochs are not enough for the checks that ask for a score; scikit-learn's own tests choose as many.
 ESTIMATORS = [MLPClassifier(max_iter=100), MLPRegressor(max_iter=100)]
+ALL = parametrize_with_checks(ESTIMATORS)
+NAMES, CHECKS = ALL.args  # before scikit-learn 1.8 a generator, which pytest warns of
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@parametrize_with_checks(ESTIMATORS)
+@pytest.mark.parametrize(NAMES, [*CHECKS], **ALL.kwargs)
 def test_sklearn_check(estimator, check) -> None:
     if "gpu" in needs(check) and not has_gpu():
         pytest.skip("there is no GPU")
-    check(estimator)
+    try:
+        check(estimator)
+    except AssertionError as error:
+        is_older = parse_version(sklearn.__version__) < parse_version("1.9")
+        if is_older and "'classes_' attribute is in wrong namespace" in str(error):
+            pytest.skip("before 1.9, scikit-learn wanted classes_ where X lives, and not as y has them")
+        raise
 
 
 def needs(check) -> set[str]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,13 @@ from mlp_xp.arrays import DatasetWarning
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import load_dataset
+from mlp_xp.data.tables import TableError
 from mlp_xp.dataset import Dataset, Origin
 from mlp_xp.errors import MlpXpError
+from mlp_xp.runs.checkpoints import read_tensors, write_tensors
 from mlp_xp.runs.settings import Settings
+from mlp_xp.sweeps.folder import open_sweep
+from mlp_xp.sweeps.grid import make_plan
 
 RANDOM = np.random.default_rng(7)
 NAMES = np.array(["ant", "bee", "cat"])
@@ -225,6 +230,177 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     assert (result.loss, result.accuracy) == (report.test_loss, report.accuracy)
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_the_record_of_a_run_says_where_its_data_are_from(tmp_path: Path) -> None:
+    """And nothing else: no default of a setting that was not used. An older record, which had one, means the same."""
+    path, run = write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS]), tmp_path / "run"
+    config = run / "config.json"
+    assert call("train", "--data-dir", path, "--label", "kind", "--epochs", 2, "--run-dir", run)[::2] == (0, "")
+    record = json.loads(config.read_text())
+    assert {name: record["settings"][name] for name in ("dataset", "data_dir")} == {
+        "dataset": None,
+        "data_dir": str(path),
+    }
+    tensors, facts = read_tensors(run / "checkpoint.safetensors")
+    saved = json.loads(facts["settings"])
+    assert saved["dataset"] is None
+    shown = call("evaluate", run).out
+    record["settings"]["dataset"] = saved["dataset"] = "mnist"
+    config.write_text(json.dumps(record))
+    write_tensors(run / "checkpoint.safetensors", tensors, {**facts, "settings": json.dumps(saved)})
+    assert call("evaluate", run).out == shown
+    assert call("train", "--resume", run, "--epochs", 3)[::2] == (0, "")
+    assert json.loads((run / "result.json").read_text())["epoch"] == 2
+    moved = path.rename(tmp_path / "moved.csv")
+    assert call("train", "--resume", run, "--epochs", 4, "--data-dir", moved)[::2] == (0, "")
+
+
+def test_a_named_data_set_beside_your_own_is_refused(tmp_path: Path) -> None:
+    path, own = write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS]), tmp_path / "own.json"
+    own.write_text(json.dumps({"data_dir": str(path), "dataset": "mnist", "label": "kind"}))
+    words = ["--dataset", "mnist", "--label", "kind"]
+    for command, new in (("train", "--run-dir"), ("sweep", "--sweep-dir")):
+        for source in (["--data-dir", path], ["--config", own]):
+            outcome = call(command, *source, *words, new, tmp_path / "new")
+            assert_one_line(outcome, 2, "--dataset: ", "data_dir", "give one of the")
+    assert_one_line(call("sweep", "--data-dir", path, tmp_path, *words, "--sweep-dir", tmp_path / "new"), 2, "two")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_sweep_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """Its index names a data set beside your own data."""
+    path, folder = write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS]), tmp_path / "sweep"
+    plan = make_plan(Settings(data_dir=str(path), label="kind"), {"seed": (0, 1)})
+    with open_sweep(folder, plan) as index:
+        assert index.base.dataset is None
+    record = json.loads((folder / "sweep.json").read_text())
+    record["settings"]["dataset"] = "mnist"
+    (folder / "sweep.json").write_text(json.dumps(record))
+    with open_sweep(folder, plan) as again:
+        assert again == index
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_recipes_batch_is_at_most_the_training_set(tmp_path: Path) -> None:
+    """Six rows train with the defaults. A batch size that somebody chose is not changed."""
+    path, run = write_csv(tmp_path / "six.csv", TABLE[:6], NAMES[LABELS[:6]]), tmp_path / "run"
+    words = ["train", "--data-dir", path, "--label", "kind", "--run-dir", run]
+    assert_one_line(call(*words, "--batch-size", 16), 2, "--batch-size: 16 ", "at most the 3 training samples")
+    assert_one_line(call(*words, "--validation", 3), 2, "--validation: 3 ", "below the 3 training samples")
+    assert not run.exists()
+    outcome = call(*words, "--validation", 1, "--epochs", 2)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "batches of 2," in outcome.out
+    config = run / "config.json"
+    assert json.loads(config.read_text())["settings"]["batch_size"] == 2
+    assert call("train", "--resume", run, "--epochs", 3)[::2] == (0, "")
+    config.write_text(json.dumps({**json.loads(config.read_text())["settings"], "batch_size": 4}))
+    assert_one_line(call("train", "--config", config, "--run-dir", tmp_path / "new"), 2, "--batch-size: 4 ")
+
+
+@pytest.mark.parametrize(("rows", "labels"), [(1, NAMES), (2, NAMES), (2, TABLE[:, 0]), (3, NAMES)])
+def test_too_few_rows_for_a_test_set_are_refused_with_the_option(rows: int, labels: Any, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "few.csv", TABLE[:rows], labels[:rows])
+    outcome = call("train", "--data-dir", path, "--label", "kind", "--run-dir", tmp_path / "run")
+    assert_one_line(outcome, 2, f"--test-fraction: {'0.2 of' if rows < 3 else 'no class of'}", "--test-fraction 0")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("task", [None, "classes", "regression"])
+def test_one_number_written_in_two_ways_is_no_label(task: str | None, tmp_path: Path) -> None:
+    """Two codes, such as 01 and 1, would be one class in silence."""
+    path = write_csv(tmp_path / "t.csv", TABLE[:6], ["01", "2", "1", "3", "01", "2"])
+    with pytest.raises(
+        TableError, match=r"line 4, column 'kind': '1' is the same number as '01' in line 2; write both"
+    ):
+        load_dataset(path, label="kind", task=task)
+    write_csv(path, TABLE, np.array(["01", "02", "+3"])[LABELS])
+    assert load_dataset(path, label="kind").class_names == ("1", "2", "3")
+
+
+@pytest.mark.parametrize("odd", [None, "2.5"])
+@pytest.mark.parametrize("task", [None, "classes", "regression"])
+def test_classes_with_a_decimal_point_are_no_quantities_in_silence(
+    task: str | None, odd: str | None, tmp_path: Path
+) -> None:
+    labels = [f"{label}.0" for label in LABELS]
+    labels[70] = odd or labels[70]
+    path = write_csv(tmp_path / "t.csv", TABLE, labels)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        dataset = load_dataset(path, label="kind", task=task)
+    assert dataset.task == (task or "regression")
+    reason = "because of 2.5" if odd else "because they have a decimal point"
+    expected = f"y: its whole numbers, which have 3 values, are taken for quantities {reason}; give task="
+    assert [str(each.message).startswith(expected) for each in caught] == [True] * (task is None)
+
+
+def test_quantities_are_no_classes() -> None:
+    """Halves, many values, few rows for each, and whole numbers in two columns: warnings are errors here."""
+    for y in (LABELS / 2, np.arange(90.0), np.arange(90.0) % 15, np.stack([LABELS, LABELS], 1) * 1.0):
+        assert Dataset.from_arrays(TABLE, y).task == "regression"
+    with pytest.warns(DatasetWarning, match=r'task="labels" \(--task labels\)'):
+        Dataset.from_arrays(TABLE, np.stack([LABELS > 1, LABELS > 0], 1) * 1.0)
+
+
+@pytest.mark.parametrize(
+    ("pair", "shown"),
+    [
+        (("Bee", "bee"), "'Bee' and 'bee'"),
+        (("b  ee", "b ee"), r"'b  ee' and 'b ee'"),
+        (("be\u0301e", "b\u00e9e"), r"'be\u0301e' and 'b\xe9e'"),
+    ],
+)
+def test_classes_that_look_alike_are_named(pair: tuple[str, str], shown: str) -> None:
+    with pytest.warns(DatasetWarning, match=re.escape(f"y: {shown} are two classes, but look alike")):
+        assert len(Dataset.from_arrays(TABLE, np.array(["ant", *pair])[LABELS]).class_names) == 3
+    assert Dataset.from_arrays(TABLE, np.array(["a", "A", "b"])[LABELS]).class_names == ("A", "a", "b")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_runs_own_table_is_known_by_its_columns_in_any_order(tmp_path: Path) -> None:
+    """A copy with the columns in another order, and others between them, has the rows of the training too."""
+    labels = NAMES[LABELS]
+    run, path = tmp_path / "run", write_csv(tmp_path / "t.csv", TABLE, labels)
+    assert call("train", "--data-dir", path, "--label", "kind", "--epochs", 1, "--run-dir", run)[::2] == (0, "")
+    with (tmp_path / "copy.csv").open("w", newline="") as file:
+        rows = [("kind", "x2", "note", "x0", "x3", "x1")]
+        rows += [(label, c, "text", a, d, b) for (a, b, c, d), label in zip(TABLE.tolist(), labels, strict=True)]
+        csv.writer(file).writerows(rows)
+    own = call("evaluate", run)
+    assert "of 18 test samples" in own.out
+    assert call("evaluate", run, "--data-dir", tmp_path / "copy.csv") == own
+
+
+def test_advice_names_what_the_command_has(runs: Path, tmp_path: Path) -> None:
+    """`evaluate` has no --task, and `predict` takes a table where the run was trained on one."""
+    path = write_csv(tmp_path / "text.csv", TABLE[:, :3], ["x", *TABLE[1:, 3]])
+    outcome = call("evaluate", runs / "run-numbers.csv", "--data-dir", path)
+    assert_one_line(
+        outcome, 2, "'x' is not a number, as most of the other labels are; correct it, or leave out the row"
+    )
+    assert "task" not in outcome.err
+    write_npz(tmp_path / "x.npz", TABLE, LABELS)
+    outcome = call("predict", runs / "run-table.csv", tmp_path / "x.npz")
+    assert_one_line(outcome, 2, "takes samples of 4 features from a table; give a table (CSV, Parquet)")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_resumed_run_keeps_the_names_of_its_columns(tmp_path: Path) -> None:
+    """The values alone are in the checksum: the columns of the model would change, and with them what it reads."""
+    run, path = tmp_path / "run", write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS])
+    words = ("--label", "kind", "--epochs", 1, "--run-dir", run)
+    assert call("train", "--data-dir", path, *words)[::2] == (0, "")
+    before = load_run(run).feature_names
+    write_csv(path, TABLE, NAMES[LABELS], ["x0", "x2", "x1", "x3"])
+    outcome = call("train", "--resume", run, "--epochs", 2)
+    assert outcome.code == 2
+    assert "the run was trained on the columns ('x0', 'x1', 'x2', 'x3'), but these data have " in outcome.err
+    assert load_run(run).feature_names == before
+    (run / "model.safetensors").unlink()
+    assert call("train", "--resume", run, "--epochs", 2)[::2] == (0, "")
+
+
 # Predictions.
 
 
@@ -337,7 +513,7 @@ def test_pictures_that_do_not_fit_are_faults(runs: Path, tmp_path: Path) -> None
         (["run-table.csv", "table.csv", "grey/ant"], "PICTURE: 'table.csv' is a table; give it alone"),
         (["run-table.csv", "table.csv", "--show"], "--show: a table has no pictures; leave it out"),
         (["run-table.csv", "table.csv", "--csv", "--json"], "--csv: CSV is not JSON; leave out --csv or --json"),
-        (["run-table.csv", "grey/ant"], "the run's network takes samples of 4 features, but pictures are converted"),
+        (["run-table.csv", "grey/ant"], "the run's network takes samples of 4 features from a table; give a table"),
         (["run-table.csv"], "PICTURE: give at least one picture file, a folder of them, or a table"),
         (["run-table.csv", "none.csv"], "'none.csv': no such file"),
     ],

@@ -63,6 +63,12 @@ def test_losses_close_to_the_largest_number_are_drawn_without_warnings(loss: flo
     plots.save(plots.draw_curves([plots.Curves("one", reports, 300)]), tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("test", [{}, {"test_loss": 0.0}])
+def test_losses_that_are_all_zero_are_drawn_without_warnings(test: dict[str, float], tmp_path: Path) -> None:
+    reports = [{"epoch": i, "sample": 0, "train_loss": 0.0, **test} for i in range(3)]
+    plots.save(plots.draw_curves([plots.Curves("one", reports, 300)]), tmp_path / "a.png")
+
+
 def test_every_run_is_told_apart_and_named_as_it_is() -> None:
     names = ["_hidden", "$not^{maths$", *(f"run {i}" for i in range(7))]
     figure = plots.draw_curves([plots.Curves(name, records(4, 1.0), 300) for name in names])

@@ -395,6 +395,9 @@ def test_settings_of_nonsense_are_one_line(name: str, value: Any, copy: Path) ->
         assert str(fault).isprintable()
         assert fault.exit_code == 2
         assert len(str(fault)) < 600
+    elif name == "dataset":
+        assert value in (None, "a")
+        assert settings.dataset is None, "the run has a data_dir"
     else:
         kept = flatten(settings)[name]
         assert kept == (tuple(value) if name == "hidden" else value)

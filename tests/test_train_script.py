@@ -326,7 +326,7 @@ def test_a_saved_configuration_is_a_start(finished, tmp_path):
     some = {"epochs": 1, "hidden": [3], "data_dir": settings_of(folder)["data_dir"]}
     (tmp_path / "some.json").write_text(json.dumps(some))
     assert call("train", "--config", tmp_path / "some.json", "--run-dir", tmp_path / "some").code == 0
-    assert settings_of(tmp_path / "some") == {**json.loads(json.dumps(flatten(Settings()))), **some}
+    assert settings_of(tmp_path / "some") == {**json.loads(json.dumps(flatten(Settings()))), "dataset": None, **some}
 
 
 @pytest.mark.parametrize(

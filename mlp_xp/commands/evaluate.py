@@ -1,16 +1,21 @@
 """Evaluate a run's network, or an ensemble of several, on the test set: `python scripts/evaluate.py RUN_DIR ...`."""
 
+import csv
+import json
+import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
-from mlp_xp.api import EnsembleEvaluation, evaluate_ensemble, evaluate_run, load_run
+from mlp_xp.api import EnsembleEvaluation, RunEvaluation, evaluate_ensemble, evaluate_run, load_run
 from mlp_xp.commands.command_line import HELP, Positional, UsageError, parse
 from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.runs import Column, print_table, squeeze
@@ -23,6 +28,7 @@ from mlp_xp.runs.table import labels, read_row
 from mlp_xp.show.terminal import described_result, plain_console, say
 
 NAME_WIDTH = 16
+FIGURES = ("samples", "loss", "accuracy", "label_accuracy", "r2", "rmse")  # of an `Evaluation`
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,10 @@ class Arguments:
 
     run_dirs: Annotated[tuple[Path, ...], Positional("RUN_DIR")]
     """The folder of a training run; or several, or the folder of a sweep."""
+    json: bool = False
+    """Print a JSON object with all figures and the confusion matrix; of an ensemble, with those of its runs too."""
+    csv: bool = False
+    """Print a table in CSV with all figures, a line per run, and of an ensemble a last one."""
     backend: str = "numpy"
     """numpy, cupy, jax, torch, array-api-strict, or `module:namespace`, independent of the one used for training."""
     device: str | None = None
@@ -50,6 +60,8 @@ def main() -> None:
     arguments: Arguments = parse(Arguments)
     if not arguments.run_dirs:
         raise UsageError(f"RUN_DIR is missing: The folder of a training run; {HELP}")
+    if arguments.json and arguments.csv:
+        raise UsageError("--json and --csv: give only one of these options")
     first, console = arguments.run_dirs[0], plain_console()
     where = (arguments.backend, arguments.device)
     several = len(arguments.run_dirs) > 1 or is_sweep(first)
@@ -59,11 +71,19 @@ def main() -> None:
             evaluation = evaluate_ensemble(
                 arguments.run_dirs, *where, data=arguments.data_dir, cache_dir=arguments.cache_dir
             )
-            result, matrix, class_names = evaluation.ensemble
+            whole = evaluation.ensemble
         else:
-            result, matrix, class_names = evaluate_run(
-                first, *where, data=arguments.data_dir, cache_dir=arguments.cache_dir
-            )
+            whole = evaluate_run(first, *where, data=arguments.data_dir, cache_dir=arguments.cache_dir)
+    result, matrix, class_names = whole
+    if arguments.json or arguments.csv:
+        runs = as_records(evaluation) if several else []
+        record = as_record(whole)
+        if arguments.csv:
+            record = {"run": f"ensemble of {len(runs)}" if several else str(first), **record}
+            csv.writer(sys.stdout, lineterminator="\n").writerows(csv_lines([*runs, record]))
+        else:
+            print(json.dumps({**record, "runs": runs} if several else {"run": str(first), **record}, indent=2))
+        return
     if several:
         show_runs(evaluation, console)
     class_names = tuple(map(printable, class_names))  # from a file that may be anybody's
@@ -80,6 +100,51 @@ def main() -> None:
     say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
     for line in confusion_lines(matrix, class_names, console.width):
         console.print(line, soft_wrap=True)
+
+
+def as_records(evaluation: EnsembleEvaluation) -> list[dict[str, Any]]:
+    """Return the figures of each run of an ensemble as JSON data."""
+    names = evaluation.ensemble.class_names
+    return [
+        {"run": str(folder), **as_record(RunEvaluation(result, matrix, names))}
+        for folder, (result, matrix) in zip(
+            evaluation.run_dirs, zip_longest(evaluation.runs, evaluation.matrices), strict=True
+        )
+    ]
+
+
+def as_record(evaluation: RunEvaluation) -> dict[str, Any]:
+    """Return all figures as JSON data: None for one that is not finite, as the precision of what is never predicted."""
+    result, matrix, names = evaluation
+    figures = {name: _finite(getattr(result, name)) for name in FIGURES if getattr(result, name) is not None}
+    if matrix is None:
+        columns: dict[str, Sequence[float]] = {"r2": result.r2s, "rmse": result.rmses}
+        if result.label_accuracies:
+            columns = {"accuracy": result.label_accuracies}
+        return {**figures, "labels" if result.label_accuracies else "outputs": _of_each(names, columns)}
+    precision, recall = precision_and_recall(matrix)
+    columns = {"samples": matrix.sum(axis=1).tolist(), "precision": precision.tolist(), "recall": recall.tolist()}
+    return {**figures, "classes": _of_each(names, columns), "confusion_matrix": matrix.tolist()}
+
+
+def _of_each(names: Sequence[str], columns: dict[str, Sequence[float]]) -> list[dict[str, Any]]:
+    rows = zip(names, *columns.values(), strict=True)
+    return [{"name": name, **dict(zip(columns, map(_finite, row), strict=True))} for name, *row in rows]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def csv_lines(records: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
+    """Yield the lines of a table with a line for each record of a run: a header, then the numbers in full precision."""
+    for number, record in enumerate(records):
+        figures = {name: value for name, value in record.items() if not isinstance(value, list)}
+        for each in record.get("classes") or record.get("labels") or record["outputs"]:
+            figures |= {f"{name} {each['name']}": value for name, value in each.items() if name != "name"}
+        if not number:
+            yield [*figures]
+        yield [*figures.values()]
 
 
 def show_runs(evaluation: EnsembleEvaluation, console: Console) -> None:

@@ -22,7 +22,6 @@ from mlp_xp.commands.command_line import as_argument, called, parse, silence_out
 from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
 from mlp_xp.data.datasets import is_own
-from mlp_xp.data.registry import DATASETS
 from mlp_xp.dataset import UNNAMED, Dataset, Origin
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import file_errors
@@ -46,7 +45,7 @@ class Source:
     """Set of settings to start from: notebook, standard, small, or own. By default own for --data-dir with your own
     data, and else notebook, whose values this help shows. Those of own are --epochs 30 --batch-size 16 --learning-rate
     0.003 --warm-up-steps 0 --update-order simultaneous --activation relu --init he --optimizer adam. All other options
-    override the recipe."""
+    override the recipe. If there are fewer training samples than a recipe has in a batch, a batch is all of them."""
     config: Path | None = None
     """Start from the settings in this file instead, such as the config.json of a run."""
 
@@ -78,6 +77,10 @@ class Named:
     """The backend, unless it comes from a recipe, a file or a run."""
     data_dir: Path | None = None
     """The folder of the data, likewise."""
+    dataset: str | None = None
+    """The data set, likewise."""
+    batch_size: int | None = None
+    """Samples per step, likewise."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +131,13 @@ def parse_arguments(held: contextlib.ExitStack) -> Arguments:
     else:
         settings = settings_from(base)
     arguments: Arguments = parse(Arguments, default=Arguments(**vars(settings)))
+    named: Named = parse(Named, some=True)
+    if named.dataset and arguments.data_dir:
+        raise ConfigError(
+            f"{named.dataset!r:.80} and data_dir, {arguments.data_dir!r}, are two data sets; give one of them",
+            setting="dataset",
+        )
     if source := base.resume or base.config:
-        named: Named = parse(Named, some=True)
         check_foreign(arguments, named.backend, repr(str(source)))
     if base.resume:
         for name in ("run_dir", "overwrite"):
@@ -226,7 +234,6 @@ def main() -> None:
     """Parse the command line, load the data, train, and write the run folder."""
     with contextlib.ExitStack() as held:
         arguments = parse_arguments(held)
-        settings = arguments.settings()
         folder = arguments.resume or arguments.run_dir
         # A folder that is there is claimed before the data are loaded, a new one is created after all checks.
         is_new = folder is None or not folder.exists()
@@ -234,9 +241,10 @@ def main() -> None:
             claim(arguments.run_dir, arguments.overwrite, held)
         console = terminal.plain_console()
         threads = number_of_threads(arguments.threads)
-        with starting_on(run_folder.threads_of(arguments.resume, settings.backend) if arguments.resume else None):
-            backend = settings.open_backend(threads)
+        with starting_on(run_folder.threads_of(arguments.resume, arguments.backend) if arguments.resume else None):
+            backend = arguments.open_backend(threads)
         dataset = load(arguments, backend, console)
+        settings = fitted(arguments, dataset.train_images.shape[0])
         recording.check_run(settings, dataset, backend, arguments.resume)
         backend = recording.choose_threads(arguments.resume, settings, dataset, backend)
         write_events = make_event_writer() if arguments.tensorboard else None
@@ -245,6 +253,19 @@ def main() -> None:
             claim(folder, bool(arguments.run_dir) and arguments.overwrite, held)
         assert folder is not None
         train(folder, settings, dataset, backend, console, overwrite=arguments.overwrite, write_events=write_events)
+
+
+def fitted(arguments: Arguments, samples: int) -> Settings:
+    """Return the settings for so many training samples: the batches of a recipe, which nobody chose, may be smaller.
+
+    Raises ConfigError if they are not enough for the settings.
+    """
+    settings, left = arguments.settings(), samples - arguments.train.validation
+    chosen = arguments.resume or arguments.config or parse(Named, some=True).batch_size
+    if not chosen and 0 < left < settings.train.batch_size:
+        settings = replace(settings, train=replace(settings.train, batch_size=left))
+    settings.train.check_fits(samples)
+    return settings
 
 
 def number_of_threads(word: str) -> int | None:
@@ -348,9 +369,7 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Con
 
 
 def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
-    """Load the data set to the device, and check it against the settings before anything is written."""
-    if arguments.data_dir and arguments.dataset != UNNAMED:
-        check_choice("dataset", arguments.dataset, DATASETS)
+    """Load the data set to the device."""
     given = parse(Named, some=True).data_dir
     if arguments.resume and run_folder.data_of(arguments) == UNNAMED:
         raise run_folder.RunError(
@@ -358,7 +377,7 @@ def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
             "train(..., run_dir=...) and the same data, or give them as files with --data-dir"
         )
     with show_downloads(console) as progress:
-        dataset = load_data(
+        return load_data(
             run_folder.data_of(arguments),
             backend,
             option="data_dir" if arguments.data_dir else "dataset",
@@ -367,8 +386,6 @@ def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
             progress=progress,
             **arguments.origin._asdict(),
         )
-    arguments.train.check_fits(dataset.train_images.shape[0])
-    return dataset
 
 
 def make_event_writer() -> Callable[[Path], None]:

@@ -92,7 +92,7 @@ def load_dataset(
     origin = Origin(label, test_fraction, split_seed, picture_size, task, stratify, scale_targets)
     check_origin(origin)
     if is_own(name_or_folder, origin):
-        return _load_own(Path(name_or_folder), backend, origin)
+        return load_own(Path(name_or_folder), backend, origin)
     for name in ("label", "picture_size", "task"):
         if getattr(origin, name) is not None and (name_or_folder in DATASETS or Path(name_or_folder).exists()):
             raise DatasetError(f"{str(name_or_folder)!r} has no data of your own; leave it out", setting=name)
@@ -127,9 +127,10 @@ def is_own(name_or_folder: str | os.PathLike[str], origin: Origin) -> bool:
     return any(is_table(name) or name.lower().endswith(".npy") or (path / name).is_dir() for name in names)
 
 
-def _load_own(path: Path, backend: Backend | None, origin: Origin) -> Dataset:
+def load_own(path: Path, backend: Backend | None, origin: Origin, *, features: Sequence[str] | None = None) -> Dataset:
+    """Load your own data as `load_dataset` does. features: the columns of a table, in this order; by default all."""
     classes = origin.task == "classes"
-    data = read_own_data(path, label=origin.label, picture_size=origin.picture_size, classes=classes)
+    data = read_own_data(path, label=origin.label, picture_size=origin.picture_size, features=features, classes=classes)
     test = data.test or origin.test_fraction or None
     task = origin.task or guess_task(data.train[1])
     names = data.label_names if data.label_names and task != "classes" else data.class_names

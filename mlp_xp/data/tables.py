@@ -84,14 +84,14 @@ def read_table(
     """Read a table with a header: CSV, gzipped or plain, or Parquet (detected by content, not by name).
 
     label: the name of the column with the labels, or of several, with commas between them as in a line of CSV, if no
-    column has this name; None to read a table without labels. features: the names of the
-    columns of features, in this order; other columns are ignored. By default all columns but the label. They hold
-    finite numbers or booleans, which become 1 and 0. A CSV file is text in UTF-8 with commas between the
-    columns and a point in decimals; fields may be quoted as in RFC 4180, and empty lines are skipped. Its labels are
-    int64 if all are whole numbers of at most 18 digits, float64 if all are numbers, else strings; those of a Parquet
-    file have the type of its column, booleans as strings. Several columns hold numbers or booleans, and are int64 if
-    all of them are. A label that marks a missing value, such as NA, is refused, and so are labels of a CSV file of
-    which some are text, but at least half numbers, unless `classes` says that they are names of classes.
+    column has this name; None to read a table without labels. features: the names of the columns of features, in this
+    order; other columns are ignored. By default all columns but the label. They hold finite numbers or booleans, which
+    become 1 and 0. A CSV file is text in UTF-8 with commas between the columns and a point in decimals; fields may be
+    quoted as in RFC 4180, and empty lines are skipped. Its labels are int64 if all are whole numbers of at most 18
+    digits, each written in one way, float64 if all are numbers, else strings; those of a Parquet file have the type of
+    its column, booleans as strings. Several columns hold numbers or booleans, and are int64 if all of them are. A label
+    that marks a missing value, such as NA, is refused, and so are labels of a CSV file of which some are text, but at
+    least half numbers, unless `classes` says that they are names of classes.
 
     A line has at most LONGEST_LINE characters, a file LARGEST_FILE, a label LONGEST_LABEL; for gzip streams see
     `reading.open_file`. A Parquet file has at most MODEST values, or EXPANSION times the number of its bytes.
@@ -373,6 +373,14 @@ class _Labels:
     def array(self, lines: Sequence[int], classes: bool) -> npt.NDArray[Any]:
         """Return the labels as `read_table` describes. lines: of each label, for messages."""
         if all(WHOLE.fullmatch(text) and len(text) <= 18 for text in self.known):
+            as_written: dict[int, str] = {}
+            for text in self.known:
+                if (other := as_written.setdefault(int(text), text)) != text:
+                    raise TableError(
+                        f"line {lines[self.texts.index(text)]}, column {_short(self.name)}: {_short(text)} is the same "
+                        f"number as {_short(other)} in line {lines[self.texts.index(other)]}; write both alike, or, if "
+                        "they are two classes, give one another name"
+                    )
             return np.array([*map(int, self.texts)], np.int64)
         numbers = {text for text in self.known if _is_number(text)}
         missing = {text for text in self.known if text.lower() in MISSING or (text in numbers and not _is_exact(text))}

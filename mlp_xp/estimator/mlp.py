@@ -30,6 +30,7 @@ from mlp_xp.estimator.places import (
     all_finite,
     as_plain,
     check_features,
+    check_unmasked,
     choose_backend,
     compiled,
     is_foreign,
@@ -168,6 +169,7 @@ class _MLP(BaseEstimator, ABC):
 
     def _fit_network(self, X: Any, y: Any, sample_weight: Any, incremental: bool) -> None:
         sizes = self._check_settings(incremental)
+        check_unmasked(X=X, y=y, sample_weight=sample_weight)
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y, sample_weight = self._check_input(X, to_host(y), to_host(sample_weight), first)
         sample_weight = self._sample_weights(y, sample_weight, incremental)
@@ -214,7 +216,7 @@ class _MLP(BaseEstimator, ABC):
     def _check_targets(self, y: np.ndarray, backend: Backend) -> None:
         """Raise ValueError for numbers whose squares, which are in the loss, are beyond the dtype."""
         largest = float(np.sqrt(float(backend.xp.finfo(backend.dtype).max)))
-        if not np.max(np.abs(y)) < largest:
+        if not float(np.max(np.abs(y))) < largest:
             raise ValueError(
                 f"y: {_largest(y)} is too large for {backend.dtype_name}; scale the targets, for example with "
                 "sklearn.compose.TransformedTargetRegressor"
@@ -253,11 +255,14 @@ class _MLP(BaseEstimator, ABC):
         if is_foreign(X):
             check_features(X)
             validate_data(self, X=X, reset=reset, skip_check_array=True)
-            y = check_array(y, ensure_2d=False, dtype="numeric" if numeric else None, ensure_all_finite=numeric)
+            y = check_array(y, ensure_2d=False, dtype="numeric" if numeric else None, input_name="y", estimator=self)
             check_consistent_length(np.empty(X.shape[0]), y)
         else:
             dtypes = (np.float64, np.float32)
             X, y = validate_data(self, X, y, multi_output=True, y_numeric=numeric, dtype=dtypes, reset=reset)
+        if numeric and (not isinstance(y, np.ndarray) or y.dtype.kind not in "biuf"):
+            found = f"its dtype is {y.dtype}" if isinstance(y, np.ndarray) else f"it is a {type(y).__name__}"
+            raise TypeError(f"y: {found}; a regression needs numbers, in a dense array")
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if sample_weight is not None:
@@ -422,6 +427,7 @@ class _MLP(BaseEstimator, ABC):
         """Return predictions (n, outputs) with the backend on which they are, after X as checked."""
         check_is_fitted(self)
         self._check_library(X, method)
+        check_unmasked(X=X)
         if is_foreign(X):
             check_features(X)
             validate_data(self, X=X, reset=False, skip_check_array=True)
@@ -574,6 +580,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy: the share of samples that have their class, or all their labels, right."""
+        check_unmasked(y=y, sample_weight=sample_weight)
         return float(accuracy_score(to_host(y), to_host(self.predict(X)), sample_weight=to_host(sample_weight)))
 
     def _labels(self, outputs: Array, backend: Backend) -> np.ndarray:
@@ -685,6 +692,7 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the coefficient of determination R², mean over the outputs."""
+        check_unmasked(y=y, sample_weight=sample_weight)
         return float(r2_score(to_host(y), to_host(self.predict(X)), sample_weight=to_host(sample_weight)))
 
     def _score(self, X: Array, y: np.ndarray, weights: np.ndarray | None, network: Network, backend: Backend) -> float:

@@ -55,6 +55,15 @@ def all_finite(arrays: list[Array], /, *, xp: Any) -> Array:
     return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
 
 
+def check_unmasked(**arrays: Any) -> None:
+    """Raise ValueError for a masked value in one of the arrays: scikit-learn's checks take what is below the mask."""
+    for name, array in arrays.items():
+        if isinstance(array, np.ma.MaskedArray) and (masked := np.ma.getmaskarray(array)).any():
+            place = zip(("row", "column"), np.argwhere(masked)[0].tolist(), strict=False)
+            where = ", ".join(f"{axis} {number}" for axis, number in place)
+            raise ValueError(f"{name}: {where} is masked: there is no value; impute it, or leave out the row")
+
+
 def check_features(X: Array) -> None:
     """Raise ValueError unless X, of another library than NumPy, is a matrix of finite real numbers."""
     xp = array_namespace(X)

@@ -540,6 +540,22 @@ def check_settings(folder: Path, settings: Settings) -> None:
         )
 
 
+def check_columns(folder: Path, dataset: Dataset) -> None:
+    """Raise RunError if the columns of a run's table have other names now: its model would change its inputs.
+
+    The model alone has their names. One that is missing or damaged is written again, and compared with nothing.
+    """
+    try:
+        names = load_model(folder).feature_names
+    except MlpXpError:
+        return
+    if names and dataset.feature_names and names != dataset.feature_names:
+        raise RunError(
+            f"{str(folder)!r}: the run was trained on the columns {records.shortened(names)}, but these data have "
+            f"{records.shortened(dataset.feature_names)}; give the run's own data"
+        )
+
+
 def _check_settings(saved_settings: str, settings: Settings, path: Path) -> None:
     where = repr(str(path))
     record = records.parse(saved_settings, f"{where}, settings", REMEDY)

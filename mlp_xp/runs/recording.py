@@ -153,6 +153,7 @@ def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Back
     run_folder.check_data(folder, run_folder.data_facts(settings, dataset, backend))
     if not (folder / run_folder.CHECKPOINT).exists():
         return None
+    checkpoints.check_columns(folder, dataset)
     if not run_folder.starts_as_recorded(folder, settings):
         run_folder.check_source(folder, read_source(settings.start_from, settings.train, dataset).sha256)
     checkpoints.check_settings(folder, settings)  # before a network of their size is made

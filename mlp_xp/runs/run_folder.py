@@ -38,7 +38,7 @@ LOCK, HOLDER, NEW, READY = ".lock", ".holder", ".new", ".ready"
 
 def default_folder(settings: Settings, now: dt.datetime) -> Path:
     """Return `runs/<dataset>-<backend>-<date-time>`, relative to the current folder."""
-    name = Path(settings.data_dir or settings.dataset).resolve().name  # a data set's name may be the path of a folder
+    name = Path(settings.data).resolve().name  # a data set's name may be the path of a folder
     return Path("runs") / f"{name}-{settings.backend.replace(':', '-')}-{now:%Y%m%d-%H%M%S}"
 
 
@@ -356,4 +356,4 @@ def truncate_metrics(folder: Path, reports: int) -> None:
 
 def data_of(settings: Settings) -> str | Path:
     """Return the name or folder of a run's data, as `load_dataset` takes it."""
-    return Path(settings.data_dir) if settings.data_dir else settings.dataset
+    return Path(settings.data_dir) if settings.data_dir else settings.data

@@ -36,8 +36,9 @@ class Settings:
     """The device, in the library's notation, such as cuda:1. By default the library's default device."""
     dtype: str = "float64"
     """float64 or float32."""
-    dataset: str = "mnist"
-    """mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters; all but mnist are downloaded once."""
+    dataset: str | None = "mnist"
+    """mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters; all but mnist are downloaded once. Not with
+    --data-dir."""
     data_dir: str | None = None
     """Your own data instead of a named data set: a table with a header (CSV, Parquet), a .npz archive, or a folder with
     pictures for each class, with two tables, .npy files, or IDX or CSV files like MNIST's."""
@@ -64,7 +65,10 @@ class Settings:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a value of the wrong type or out of range, or a name with invalid characters."""
+        """Raise ConfigError for a value of the wrong type or out of range, or a name with invalid characters.
+
+        With `data_dir`, `dataset` becomes None: a record of both would not say where the data are from.
+        """
         for name, kind in (("test_fraction", float), ("split_seed", int), ("stratify", bool), ("scale_targets", bool)):
             object.__setattr__(self, name, check_type(name, getattr(self, name), kind))
         try:
@@ -73,13 +77,20 @@ class Settings:
             raise ConfigError(error.text, setting=error.setting) from error
         for name in ("backend", "device", "dtype", "dataset", "data_dir", "label", "start_from"):
             value = getattr(self, name)
-            if value is None and name in ("device", "data_dir", "label", "start_from"):
+            if value is None and (name in ("device", "data_dir", "label", "start_from") or self.data_dir is not None):
                 continue
             check_type(name, value, str)
             if not value:
                 raise ConfigError("is an empty string; give a name or leave it out", setting=name)
             if not can_be_a_name(value):
                 raise ConfigError(f"{value!r} contains characters that are not valid in a name", setting=name)
+        if self.data_dir is not None:
+            object.__setattr__(self, "dataset", None)
+
+    @property
+    def data(self) -> str:
+        """The name of the data set, or the path of your own data."""
+        return str(self.data_dir or self.dataset)
 
     @property
     def origin(self) -> Origin:
@@ -142,13 +153,16 @@ def first_change(
 ) -> Change | None:
     """Return the first setting that differs and must not, or None. free: those that may.
 
-    The number of epochs may differ where no step depends on it: the run then becomes a longer or a shorter one.
+    The number of epochs may differ where no step depends on it: the run then becomes a longer or a shorter one. The
+    dataset may where one of both has files instead: `run_folder.check_data` compares the data themselves.
     """
     before, now = (json.loads(json.dumps(flatten(each))) for each in (saved, wanted))
     for name in now:
         if name in free or before[name] == now[name]:
             continue
         if name == "epochs" and saved.train.schedule == "constant":
+            continue
+        if name == "dataset" and None in (before[name], now[name]):
             continue
         reason = f"; the schedule {saved.train.schedule} depends on them, from the first step" * (name == "epochs")
         return Change(name, before[name], now[name], reason)

@@ -263,8 +263,10 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
         LOSS_NAMES.get(run.task, "cross-entropy loss (nats)") + run.standardised * ", standardised targets"
         for run in runs
     }
-    losses.set(ylabel="loss" if len(of_losses) > 1 else "".join(of_losses), yscale="log")
-    losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+    losses.set(ylabel="loss" if len(of_losses) > 1 else "".join(of_losses))
+    if any(value > 0 for line in losses.lines for value in line.get_ydata()):  # only these have logarithms
+        losses.set(yscale="log")
+        losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     losses.yaxis.set_major_formatter("{x:.3g}")
     losses.yaxis.set_minor_formatter("")
     wanted = " or ".join(dict.fromkeys(kinds_of_score)) or SCORES["accuracy"]

@@ -96,7 +96,7 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     return (
         f"network  {'-'.join(map(str, sizes))}, {config.activation}, {parameters} parameters, {settings.dtype}\n"
         f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n{threads}"
-        f"data     {printable(settings.data_dir or settings.dataset)}: {thousands(train)} training{held_out} and "
+        f"data     {printable(settings.data)}: {thousands(train)} training{held_out} and "
         f"{thousands(test) if test else 'no'} test {described(shape)}{targets}\n"
         f"training {epochs}, batches of {config.batch_size}, {config.optimizer} "
         f"{config.learning_rate:g} {config.schedule}, {config.update_order}{warm_up}{start_from}"

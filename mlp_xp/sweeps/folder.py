@@ -47,7 +47,7 @@ def default_folder(plan: Plan) -> Path:
     """Return `runs/sweep-<dataset>-<backend>-<digest>`; the same plan has the same folder, so that it can go on."""
     digest = hashlib.sha256(json.dumps(record_of(plan), sort_keys=True).encode()).hexdigest()[:8]
     base = plan.base
-    name = Path(base.data_dir or base.dataset).resolve().name
+    name = Path(base.data).resolve().name
     return Path("runs") / f"sweep-{name}-{base.backend.replace(':', '-')}-{digest}"
 
 
@@ -148,6 +148,8 @@ def _check_new(folder: Path) -> None:
 def _check_same(folder: Path, plan: Plan) -> None:
     """Raise RunError, which names what differs, if the folder belongs to another sweep."""
     saved, wanted = read_file(folder / INDEX), record_of(plan)
+    if isinstance(settings := saved.get("settings"), dict) and settings.get("data_dir"):
+        settings["dataset"] = None  # earlier versions recorded one here that was not used
     where = f"{str(folder)!r} belongs to another sweep"
     advice = "give the same options as before, or choose another folder"
     for name in ("format", "kind", "options", "settings", "count", "seed"):
