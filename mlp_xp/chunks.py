@@ -12,6 +12,7 @@ from mlp_xp.dataset import Prepare, encode
 from mlp_xp.deferred import BLOCK_SAMPLES, can_defer, make_deferred_block
 from mlp_xp.functional import Array
 from mlp_xp.losses import LOSSES
+from mlp_xp.plan import ceil_divide
 from mlp_xp.steps import State, Step, make_step
 
 # Maximum bytes of inputs per block of steps: they stay in a processor core's own cache until their last use.
@@ -24,6 +25,16 @@ def steps_per_block(
     """Return the number of steps whose inputs, of `itemsize` bytes each, are gathered at once. See `can_defer`."""
     samples = BLOCK_SAMPLES if can_defer(config, compiles=compiles) else BLOCK_BYTES // (features * itemsize)
     return max(1, samples // batch_size)
+
+
+def fill(steps: int, longest: int, block_steps: int) -> tuple[int, tuple[np.ndarray, np.ndarray]]:
+    """Return the length to which a chunk of `steps` steps is filled up, and the `counts` of these, on the host.
+
+    All chunks of at most `longest` steps have this length, a whole number of blocks, so that JAX compiles one function.
+    """
+    size = min(longest, block_steps)
+    taken = np.clip(steps - size * np.arange(ceil_divide(longest, size)), 0, size)
+    return size * len(taken), (taken, np.array(np.count_nonzero(taken)))
 
 
 def with_norm(step: Step, *, xp: Any) -> Step:
@@ -52,7 +63,9 @@ def make_chunk(
     dropout. weights: of the samples of each step, (steps, B), alone in a tuple, if they have weights. penalised:
     whether to add to each loss half the sum of all squared weights of the network, times the step's number in
     `penalties`, (steps,), alone in a tuple; the gradient of this is weight decay. scaling: the field `targets` of
-    `Dataset`. losses: (steps,). The state is donated.
+    `Dataset`. counts: from `fill`, if only the first steps are taken and the others fill up the chunk: how many of
+    each block, int64 (blocks,), and in how many blocks there are any, int64 (). losses: (steps,); those of steps that
+    are not taken mean nothing. The state is donated.
     """
     xp, scan = backend.xp, backend.scan
     loss = LOSSES[task]
@@ -74,6 +87,7 @@ def make_chunk(
         weights: tuple[Array, ...] = (),
         penalties: tuple[Array, ...] = (),
         scaling: tuple[Array, ...] = (),
+        counts: tuple[Array, ...] = (),
     ) -> tuple[State, Array]:
         steps, batch_size = order.shape
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
@@ -81,10 +95,11 @@ def make_chunk(
         block_steps = steps_per_block(config, batch_size, features, itemsize, compiles=backend.compiles)
 
         def block(state: State, xs: tuple[Array, ...]) -> tuple[State, Array]:
-            samples, *others = xs  # samples (K, B) of K steps; targets (K, B, n_L); each coefficient (K,)
+            # samples (K, B) of K steps; targets (K, B, n_L); each coefficient (K,)
+            count, (samples, *others) = xs[: len(in_blocks)], xs[len(in_blocks) :]
             taken = xp.take(images, xp.reshape(samples, (-1,)), axis=0)
             x = prepare(taken, *fitted, dtype=backend.dtype, xp=xp)
-            return run_block(state, (xp.reshape(x, (*samples.shape, features)), *others))
+            return run_block(state, (xp.reshape(x, (*samples.shape, features)), *others), *count)
 
         targets = xp.take(labels, xp.reshape(order, (-1,)), axis=0)
         targets = encode(targets, outputs, scaling, task=task, dtype=backend.dtype, device=backend.device, xp=xp)
@@ -93,6 +108,7 @@ def make_chunk(
         for weight in weights:
             scale = xp.reshape(scale, (steps, 1, 1)) * xp.reshape(weight, (steps, batch_size, 1))
         xs = (order, targets, *masks, scale, *others)
+        in_blocks, begun = counts[:1], counts[1:]
         rows = []
         # All whole blocks in one loop, then the rest as a shorter block.
         whole = steps - steps % block_steps
@@ -100,7 +116,7 @@ def make_chunk(
             if start < stop:
                 # (steps, ...) becomes (blocks, length, ...): scan over blocks of steps, each of which scans its steps.
                 blocks = [xp.reshape(x[start:stop, ...], (-1, length, *x.shape[1:])) for x in xs]
-                state, block_rows = scan(block, state, tuple(blocks))
+                state, block_rows = scan(block, state, (*in_blocks, *blocks), *begun)
                 rows.append(xp.reshape(block_rows, (stop - start, -1)))
         row = xp.concat(rows, axis=0)
         logits = xp.reshape(row[:, : batch_size * outputs], (steps, batch_size, outputs))

@@ -10,7 +10,7 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.checks import check_dataset, check_held_out
-from mlp_xp.chunks import make_chunk
+from mlp_xp.chunks import fill, make_chunk, steps_per_block
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.device import all_finite, copy_network, initial_state
@@ -165,6 +165,9 @@ def trajectory(
     sizes = layer_sizes(config, dataset)
     state, random = initial_state(config, sizes, backend, trained)
     total_steps = config.warm_up_steps + config.epochs * ceil_divide(samples, config.batch_size)
+    plan = plan_epoch(samples, config, count_parameters(sizes))
+    itemsize = backend.xp.finfo(backend.dtype).bits // 8
+    longest = _longest(plan) if backend.counts_steps else {}
     run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, dataset.task)
     evaluate_on = partial(
         evaluate,
@@ -206,7 +209,7 @@ def trajectory(
     # A resumed run has its own state, and needs only the random generator of the initial one.
     position = start or Position(WARM_UP_EPOCH, 0, 0, 0, 0.0, float("nan"), state)
     new_tally = True
-    for epoch, order, chunk in _chunks(config, samples, count_parameters(sizes), random):
+    for epoch, order, chunk in _chunks(config, plan, samples, random):
         # A new tally begins after a report, and after the warm-up, which does not count.
         tally = Tally() if new_tally else position.tally
         new_tally = chunk.report is not None or epoch == WARM_UP_EPOCH
@@ -222,23 +225,32 @@ def trajectory(
             chunk = Chunk(chunk.start, steps, chunk.batch_size)
 
         chunk_began = time.perf_counter()
+        length = chunk.steps
+        counts: tuple[Array, ...] = ()
+        if longest.get(chunk.batch_size, 1) > 1:
+            block_steps = steps_per_block(config, chunk.batch_size, sizes[0], itemsize, compiles=backend.compiles)
+            length, numbers = fill(chunk.steps, longest[chunk.batch_size], block_steps)
+            counts = tuple(map(backend.asarray, numbers))
         coefficients = step_coefficients(config, chunk, position.step, total_steps)
+        samples_of_steps = order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)
         masks: tuple[Array, ...] = ()
         if config.dropout:
-            masks = (backend.asarray(draw_masks(config, chunk.steps, chunk.batch_size, position.step)),)
+            drawn = draw_masks(config, chunk.steps, chunk.batch_size, position.step)
+            masks = (backend.asarray(_filled(drawn, length)),)
         state, device_losses = run_chunk(
             position.state,
             dataset.train_images,
             dataset.train_labels,
-            backend.asarray(order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)),
-            backend.asarray(coefficients, backend.dtype),
+            backend.asarray(_filled(samples_of_steps, length)),
+            backend.asarray(_filled(coefficients.T, length).T, backend.dtype),
             dataset.prepare.fitted,
             masks,
             (),
             (),
             dataset.targets,
+            counts,
         )
-        losses = backend.to_numpy(device_losses).astype(np.float64)
+        losses = backend.to_numpy(device_losses)[: chunk.steps].astype(np.float64)
         check_finite(losses, epoch, chunk)
         position = position._replace(
             epoch=epoch,
@@ -292,18 +304,29 @@ def with_threads(config: TrainConfig, dataset: Dataset, backend: Backend, before
 
 
 def _chunks(
-    config: TrainConfig, samples: int, parameters: int, random: np.random.RandomState
+    config: TrainConfig, plan: list[Chunk], samples: int, random: np.random.RandomState
 ) -> Iterator[tuple[int, np.ndarray, Chunk]]:
     """Yield every chunk of a run with its epoch and the order of the epoch's samples, int64 (n,)."""
     order = np.arange(samples)
     for _ in range(config.warm_up_steps):
         yield WARM_UP_EPOCH, order, Chunk(WARM_UP_SAMPLE, 1, 1)
-    plan = plan_epoch(samples, config, parameters)
     for epoch in range(config.epochs):
         # As the notebook does: an epoch shuffles the order that the last one left.
         order = order[random.permutation(samples)]
         for chunk in plan:
             yield epoch, order, chunk
+
+
+def _longest(plan: list[Chunk]) -> dict[int, int]:
+    """Return the number of steps of the longest chunk with each batch size."""
+    sizes = {chunk.batch_size for chunk in plan}
+    return {size: max(chunk.steps for chunk in plan if chunk.batch_size == size) for size in sizes}
+
+
+def _filled(array: np.ndarray, length: int) -> np.ndarray:
+    """Return an array on the host whose first axis has this length, with zeros appended."""
+    more = length - len(array)
+    return np.concatenate([array, np.zeros((more, *array.shape[1:]), array.dtype)]) if more else array
 
 
 def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:
