@@ -561,7 +561,7 @@ def _open_jax(device: str | None) -> Backend:
         large = array.nbytes > LARGE_BYTES
         return jax.device_put(_aligned_copy(array, dtype) if large else np.array(array, dtype=dtype), place)
 
-    lax, xp = jax.lax, jax.numpy
+    lax, jnp = jax.lax, jax.numpy
 
     def scan(
         step: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...], /, *count: Array
@@ -574,23 +574,23 @@ def _open_jax(device: str | None) -> Backend:
             return tuple(length for length in shape if length != 1)
 
         n = xs[0].shape[0]
-        arrays = [xp.reshape(x, (n, *squeezed(x.shape[1:]))) for x in xs]
+        arrays = [jnp.reshape(x, (n, *squeezed(x.shape[1:]))) for x in xs]
 
         def row(i: Array) -> tuple[Array, ...]:
             rows = (lax.dynamic_index_in_dim(array, i, keepdims=False) for array in arrays)
-            return tuple(xp.reshape(each, x.shape[1:]) for each, x in zip(rows, xs, strict=True))
+            return tuple(jnp.reshape(each, x.shape[1:]) for each, x in zip(rows, xs, strict=True))
 
         def counted(i: Array, both: tuple[Carry, Array]) -> tuple[Carry, Array]:
             carry, ys = both
             carry, y = step(carry, row(i))
-            return carry, lax.dynamic_update_index_in_dim(ys, xp.reshape(y, squeezed(y.shape)), i, axis=0)
+            return carry, lax.dynamic_update_index_in_dim(ys, jnp.reshape(y, squeezed(y.shape)), i, axis=0)
 
         # The number of a step is unsigned, because JAX would look for each array whether it is negative.
-        first, last = xp.uint32(0), xp.asarray(*count, xp.uint32)
+        first, last = jnp.uint32(0), jnp.asarray(*count, jnp.uint32)
         y = jax.eval_shape(lambda carry: step(carry, row(first))[1], carry)
-        ys = xp.zeros((n, *squeezed(y.shape)), y.dtype)
+        ys = jnp.zeros((n, *squeezed(y.shape)), y.dtype)
         carry, ys = lax.fori_loop(first, last, counted, (carry, ys))
-        return carry, xp.reshape(ys, (n, *y.shape))
+        return carry, jnp.reshape(ys, (n, *y.shape))
 
     use = ""
     if place != jax.devices()[0]:
