@@ -26,7 +26,7 @@ from mlp_xp.compile_cache import compile_cache
 from mlp_xp.errors import MlpXpError, described, nearest, not_installed
 from mlp_xp.foreign import copy_to_host, exists, find, hooks, materialised, version_of
 from mlp_xp.functional import Array
-from mlp_xp.loops import Rows, Scan, eager_scan, rows_of
+from mlp_xp.loops import Carry, Rows, Scan, eager_scan, rows_of
 from mlp_xp.requirements import required_names
 from mlp_xp.threads import LIMITS, UNDECIDED, Threads, check_threads, cpus, in_words, threads_by_work, threads_chosen
 
@@ -77,7 +77,8 @@ class Backend:
     to_numpy: Callable[[Array], np.ndarray]
     """Copies a device array to the host. Single numbers are also read with float() and int()."""
     scan: Scan
-    """Repeats a training step; see `loops.eager_scan` for the contract."""
+    """Repeats a training step; see `loops.eager_scan` for the contract. With `counts_steps`, a fourth argument may say
+    how many steps to take, an integer array () from 1 to n; the y of the others are 0."""
     jit: Callable[..., Callable[..., Any]]
     """`jit(function, donate=())` returns a function that computes the same: compiled where the library compiles, else
     run on `threads`. The function may overwrite the arguments at the positions in `donate`."""
@@ -101,6 +102,8 @@ class Backend:
     """The function, as Python source, with which such a script copies an array to the host."""
     compiles: bool = False
     """Whether `jit` compiles a function as a whole, so that operations on small arrays cost little."""
+    counts_steps: bool = False
+    """Whether one compiled function is to serve chunks of all lengths, because `scan` can count the steps to take."""
 
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, {self.version}, {self.device_name or 'default device'}, {self.dtype_name})"
@@ -558,14 +561,47 @@ def _open_jax(device: str | None) -> Backend:
         large = array.nbytes > LARGE_BYTES
         return jax.device_put(_aligned_copy(array, dtype) if large else np.array(array, dtype=dtype), place)
 
+    lax, jnp = jax.lax, jax.numpy
+
+    def scan(
+        step: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...], /, *count: Array
+    ) -> tuple[Carry, Array]:
+        if not count:
+            return lax.scan(step, carry, xs)
+
+        # Without axes of length 1, for which XLA would copy arrays to another layout.
+        def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(length for length in shape if length != 1)
+
+        n = xs[0].shape[0]
+        arrays = [jnp.reshape(x, (n, *squeezed(x.shape[1:]))) for x in xs]
+
+        def row(i: Array) -> tuple[Array, ...]:
+            rows = (lax.dynamic_index_in_dim(array, i, keepdims=False) for array in arrays)
+            return tuple(jnp.reshape(each, x.shape[1:]) for each, x in zip(rows, xs, strict=True))
+
+        def counted(i: Array, both: tuple[Carry, Array]) -> tuple[Carry, Array]:
+            carry, ys = both
+            carry, y = step(carry, row(i))
+            return carry, lax.dynamic_update_index_in_dim(ys, jnp.reshape(y, squeezed(y.shape)), i, axis=0)
+
+        # The number of a step is unsigned, because JAX would look for each array whether it is negative.
+        first, last = jnp.uint32(0), jnp.asarray(*count, jnp.uint32)
+        y = jax.eval_shape(lambda carry: step(carry, row(first))[1], carry)
+        ys = jnp.zeros((n, *squeezed(y.shape)), y.dtype)
+        carry, ys = lax.fori_loop(first, last, counted, (carry, ys))
+        return carry, jnp.reshape(ys, (n, *y.shape))
+
     use = ""
     if place != jax.devices()[0]:
         number = jax.devices(place.platform).index(place)
         use = f"; jax.config.update('jax_default_device', jax.devices({place.platform!r})[{number}])"
     return Backend(
-        "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, jax.lax.scan, jit,
+        "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, scan, jit,
         threads=_jax_threads() if place.platform == "cpu" else ON_GPU,
-        compiles=True, memory_available=memory_available, errors=(jax.errors.JaxRuntimeError, MemoryError),
+        # Not on a GPU, where the host may have to wait for each step to see whether it is the last one.
+        compiles=True, counts_steps=place.platform == "cpu", memory_available=memory_available,
+        errors=(jax.errors.JaxRuntimeError, MemoryError),
         imports=(f"import jax; jax.config.update('jax_enable_x64', True){use}; import jax.numpy as xp",),
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """A chunk of steps as one function of arrays, which a backend may compile as a whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from mlp_xp.dataset import Prepare, encode
 from mlp_xp.deferred import BLOCK_SAMPLES, can_defer, make_deferred_block
 from mlp_xp.functional import Array
 from mlp_xp.losses import LOSSES
+from mlp_xp.plan import ceil_divide
 from mlp_xp.steps import State, Step, make_step
 
 # Maximum bytes of inputs per block of steps. Compiled, they stay in a processor core's own cache until their last use;
@@ -30,7 +31,7 @@ def steps_per_block(
 
 
 class Extras(NamedTuple):
-    """What the steps of some runs take; empty for the others. The last three are single arrays in a tuple."""
+    """What the steps of some runs take; empty for the others. `masks`, `weights` and `penalties` hold one array each."""
 
     fitted: tuple[Array, ...] = ()
     """Of the data set's `Preparation`."""
@@ -42,9 +43,26 @@ class Extras(NamedTuple):
     """Of the samples of each step, (steps, B)."""
     penalties: tuple[Array, ...] = ()
     """Of penalised losses, (steps,)."""
+    counts: tuple[Array, ...] = ()
+    """Two, from `fill`, if only the first steps are taken and the others fill up the chunk."""
 
 
 NO_EXTRAS = Extras()
+
+
+def fill(
+    rows: Sequence[np.ndarray], longest: int, block_steps: int
+) -> tuple[list[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Fill up what a chunk's steps take, (steps, ...) each on the host, with zeros to the length of the longest chunk.
+
+    That is a whole number of blocks, so that one compiled function serves chunks of all lengths. Also returns `counts`,
+    how many steps of each block are to be taken, int64 (blocks,), and in how many blocks there are any, int64 ().
+    """
+    steps, size = len(rows[0]), min(longest, block_steps)
+    taken = np.clip(steps - size * np.arange(ceil_divide(longest, size)), 0, size)
+    filling = size * len(taken) - steps
+    filled = [np.concatenate([row, np.zeros((filling, *row.shape[1:]), row.dtype)]) for row in rows]
+    return filled, (taken, np.array(np.count_nonzero(taken)))
 
 
 def with_norm(step: Step, *, xp: Any) -> Step:
@@ -69,7 +87,8 @@ def make_chunk(
     the samples of each step. coefficients: (k, steps), the scale and the optimiser's coefficients for each step, in one
     array because each transfer has its cost. A last argument, of `Extras`, is optional. penalised: whether to add to
     each loss half the sum of all squared weights of the network, times the step's number in `Extras.penalties`; the
-    gradient of this is weight decay. losses: (steps,). The state is donated.
+    gradient of this is weight decay. losses: (steps,); those of
+    steps that fill up mean nothing. The state is donated.
     """
     xp, scan = backend.xp, backend.scan
     loss = LOSSES[task]
@@ -88,17 +107,18 @@ def make_chunk(
         coefficients: Array,
         extras: Extras = NO_EXTRAS,
     ) -> tuple[State, Array]:
-        fitted, scaling, masks, weights, penalties = extras
+        fitted, scaling, masks, weights, penalties, counts = extras
         steps, batch_size = order.shape
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
         itemsize = xp.finfo(backend.dtype).bits // 8
         block_steps = steps_per_block(config, batch_size, features, itemsize, compiles=backend.compiles)
 
         def block(state: State, xs: tuple[Array, ...]) -> tuple[State, Array]:
-            samples, *others = xs  # samples (K, B) of K steps; targets (K, B, n_L); each coefficient (K,)
+            # samples (K, B) of K steps; targets (K, B, n_L); each coefficient (K,)
+            count, (samples, *others) = xs[: len(in_blocks)], xs[len(in_blocks) :]
             taken = xp.take(images, xp.reshape(samples, (-1,)), axis=0)
             x = prepare(taken, *fitted, dtype=backend.dtype, xp=xp)
-            return run_block(state, (xp.reshape(x, (*samples.shape, features)), *others))
+            return run_block(state, (xp.reshape(x, (*samples.shape, features)), *others), *count)
 
         targets = xp.take(labels, xp.reshape(order, (-1,)), axis=0)
         targets = encode(targets, outputs, scaling, task=task, dtype=backend.dtype, device=backend.device, xp=xp)
@@ -107,6 +127,7 @@ def make_chunk(
         for weight in weights:
             scale = xp.reshape(scale, (steps, 1, 1)) * xp.reshape(weight, (steps, batch_size, 1))
         xs = (order, targets, *masks, scale, *others)
+        in_blocks, begun = counts[:1], counts[1:]
         rows = []
         # All whole blocks in one loop, then the rest as a shorter block.
         whole = steps - steps % block_steps
@@ -114,7 +135,7 @@ def make_chunk(
             if start < stop:
                 # (steps, ...) becomes (blocks, length, ...): scan over blocks of steps, each of which scans its steps.
                 blocks = [xp.reshape(x[start:stop, ...], (-1, length, *x.shape[1:])) for x in xs]
-                state, block_rows = scan(block, state, tuple(blocks))
+                state, block_rows = scan(block, state, (*in_blocks, *blocks), *begun)
                 rows.append(xp.reshape(block_rows, (stop - start, -1)))
         row = xp.concat(rows, axis=0)
         logits = xp.reshape(row[:, : batch_size * outputs], (steps, batch_size, outputs))

@@ -41,10 +41,10 @@ def can_defer(config: TrainConfig, *, compiles: bool = False) -> bool:
 
 
 def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSSES["classes"]) -> Step:
-    """Return `block(state, batch) -> state, logits`, which takes K steps on B samples, K B <= BLOCK_SAMPLES.
+    """Return `block(state, batch, *count) -> state, logits`, which takes K steps on B samples, K B <= BLOCK_SAMPLES.
 
-    batch and logits are those of the step from `steps.make_step` with a further first axis of length K. The state is
-    donated.
+    batch and logits are those of the step from `steps.make_step` with a further first axis of length K. count: as
+    `Backend.scan` takes it. The state is donated.
     """
     xp, scan = backend.xp, backend.scan
     activation = find_activation(config.activation)
@@ -77,7 +77,7 @@ def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSS
         errors += place * error if error.shape[0] == 1 else place @ error
         return (State(tuple(layers), tuple(slots)), errors), logits
 
-    def block(state: State, batch: tuple[Array, ...]) -> tuple[State, Array]:
+    def block(state: State, batch: tuple[Array, ...], *count: Array) -> tuple[State, Array]:
         x, *others = batch
         steps, batch_size, features = x.shape
         samples = steps * batch_size
@@ -90,7 +90,7 @@ def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSS
         errors = xp.zeros_like(products)
         products = xp.reshape(products, (steps, batch_size, products.shape[1]))
         xs = (products, overlaps, xp.permute_dims(places, (1, 0, 2)), *others)
-        (new, errors), logits = scan(step, (State(tuple(above), tuple(above_slots)), errors), xs)
+        (new, errors), logits = scan(step, (State(tuple(above), tuple(above_slots)), errors), xs, *count)
         weights -= rows.T @ errors
         bias -= xp.sum(errors, axis=0)
         return State((Layer(weights, bias), *new.network), (first_slots, *new.slots)), logits

@@ -8,7 +8,7 @@ import numpy as np
 from mlp_xp.functional import Array
 
 Carry = Any  # what a step changes and passes on to the next one
-Scan = Callable[[Callable[..., tuple[Carry, Array]], Carry, tuple[Array, ...]], tuple[Carry, Array]]
+Scan = Callable[..., tuple[Carry, Array]]  # called with a step, a carry, xs, and perhaps a count; see `Backend`
 Rows = Callable[[Array], Sequence[Array]]
 
 

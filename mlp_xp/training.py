@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.checks import check_dataset, check_held_out
-from mlp_xp.chunks import Extras, make_chunk
+from mlp_xp.chunks import Extras, fill, make_chunk, steps_per_block
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.device import all_finite, copy_network, initial_state
@@ -165,6 +165,8 @@ def trajectory(
     sizes = layer_sizes(config, dataset)
     state, random = initial_state(config, sizes, backend, trained)
     total_steps = config.warm_up_steps + config.epochs * ceil_divide(samples, config.batch_size)
+    plan = plan_epoch(samples, config, count_parameters(sizes))
+    longest = {chunk.batch_size: chunk.steps for chunk in sorted(plan, key=lambda chunk: chunk.steps)}
     run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, dataset.task)
     evaluate_on = partial(
         evaluate,
@@ -206,7 +208,7 @@ def trajectory(
     # A resumed run has its own state, and needs only the random generator of the initial one.
     position = start or Position(WARM_UP_EPOCH, 0, 0, 0, 0.0, float("nan"), state)
     new_tally = True
-    for epoch, order, chunk in _chunks(config, samples, count_parameters(sizes), random):
+    for epoch, order, chunk in _chunks(config, plan, samples, random):
         # A new tally begins after a report, and after the warm-up, which does not count.
         tally = Tally() if new_tally else position.tally
         new_tally = chunk.report is not None or epoch == WARM_UP_EPOCH
@@ -222,19 +224,13 @@ def trajectory(
             chunk = Chunk(chunk.start, steps, chunk.batch_size)
 
         chunk_began = time.perf_counter()
-        coefficients = step_coefficients(config, chunk, position.step, total_steps)
-        masks: tuple[Array, ...] = ()
-        if config.dropout:
-            masks = (backend.asarray(draw_masks(config, chunk.steps, chunk.batch_size, position.step)),)
         state, device_losses = run_chunk(
             position.state,
             dataset.train_images,
             dataset.train_labels,
-            backend.asarray(order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)),
-            backend.asarray(coefficients, backend.dtype),
-            Extras(dataset.prepare.fitted, dataset.targets, masks),
+            *chunk_inputs(chunk, order, config, position.step, total_steps, dataset, backend, longest),
         )
-        losses = backend.to_numpy(device_losses).astype(np.float64)
+        losses = backend.to_numpy(device_losses)[: chunk.steps].astype(np.float64)
         check_finite(losses, epoch, chunk)
         position = position._replace(
             epoch=epoch,
@@ -288,13 +284,12 @@ def with_threads(config: TrainConfig, dataset: Dataset, backend: Backend, before
 
 
 def _chunks(
-    config: TrainConfig, samples: int, parameters: int, random: np.random.RandomState
+    config: TrainConfig, plan: list[Chunk], samples: int, random: np.random.RandomState
 ) -> Iterator[tuple[int, np.ndarray, Chunk]]:
     """Yield every chunk of a run with its epoch and the order of the epoch's samples, int64 (n,)."""
     order = np.arange(samples)
     for _ in range(config.warm_up_steps):
         yield WARM_UP_EPOCH, order, Chunk(WARM_UP_SAMPLE, 1, 1)
-    plan = plan_epoch(samples, config, parameters)
     for epoch in range(config.epochs):
         # As the notebook does: an epoch shuffles the order that the last one left.
         order = order[random.permutation(samples)]
@@ -321,6 +316,41 @@ def step_coefficients(config: TrainConfig, chunk: Chunk, first_step: int, total_
     rates = SCHEDULES[config.schedule](config.learning_rate, steps, total_steps)
     scale, *others = OPTIMIZERS[config.optimizer].coefficients(rates, steps, config.hyperparameters)
     return np.stack([scale / chunk.batch_size, *others])
+
+
+def chunk_inputs(
+    chunk: Chunk,
+    order: np.ndarray,
+    config: TrainConfig,
+    first_step: int,
+    total_steps: int,
+    dataset: Dataset,
+    backend: Backend,
+    longest: Mapping[int, int],
+) -> tuple[Array, Array, Extras]:
+    """Return the order, the coefficients and the extras of a chunk's steps, on the device; see `make_chunk`.
+
+    order: of the epoch's samples, int64 (n,) on the host. longest: for each batch size the steps of the longest chunk.
+    Where one compiled function is to serve all chunks, this one is filled up, see `fill`.
+    """
+    rows = [order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)]
+    rows.append(step_coefficients(config, chunk, first_step, total_steps).T)
+    if config.dropout:
+        rows.append(draw_masks(config, chunk.steps, chunk.batch_size, first_step))
+    counts: tuple[np.ndarray, ...] = ()
+    if backend.counts_steps and longest.get(chunk.batch_size, 1) > 1:
+        features = math.prod(dataset.train_images.shape[1:])
+        itemsize = backend.xp.finfo(backend.dtype).bits // 8
+        block_steps = steps_per_block(config, chunk.batch_size, features, itemsize, compiles=backend.compiles)
+        rows, counts = fill(rows, longest[chunk.batch_size], block_steps)
+    samples, coefficients, *masks = rows
+    extras = Extras(
+        dataset.prepare.fitted,
+        dataset.targets,
+        masks=tuple(map(backend.asarray, masks)),
+        counts=tuple(map(backend.asarray, counts)),
+    )
+    return backend.asarray(samples), backend.asarray(coefficients.T, backend.dtype), extras
 
 
 def check_finite(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:

@@ -99,6 +99,7 @@ def test_the_command_trains_the_same_network_and_is_read(job: dict, tmp_path: Pa
     events = [event for line in outcome.out.splitlines() if (event := whole.read_train(line, tmp_path / "run"))]
     ready, *reports, end = events
     assert ready == {"ready": True}
+    assert not whole.read_train("epoch  sample       loss  accuracy", tmp_path / "run"), "steps have been taken by then"
     assert [each["epochs"] for each in reports] == [0, 1, 2]
     accuracy, loss = by_hand(job)[-1]
     assert end["accuracy"] == accuracy

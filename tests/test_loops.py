@@ -61,6 +61,30 @@ def test_a_scan_compiles_where_anything_does(backend, random):
     assert_same(run(to_device(carry, backend), to_device(xs, backend)), hand_loop(carry, xs), backend)
 
 
+@pytest.mark.parametrize("count", [1, 3, 7])
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_scan_ends_at_its_count(count, width, random):
+    """What stands in the rows after it does not matter."""
+    backend = open_backend("jax")
+    assert backend.counts_steps
+
+    def narrow(carry, row):
+        total, (number, matrix) = carry
+        carry, y = step((total, (number, matrix)), row)
+        return carry, y[None, :]  # an axis of length 1, as in batches of one sample
+
+    carry, xs = inputs(random)
+    carry, xs = (carry[0], (carry[1][0], carry[1][1][:width])), (xs[0][:, :width], xs[1])
+    expected_carry, expected = hand_loop(carry, tuple(x[:count] for x in xs))
+    expected = np.concatenate([expected, np.zeros((7 - count, 3))])
+    xs = tuple(np.concatenate([x[:count], np.full_like(x[count:], np.nan)]) for x in xs)
+    arrays = to_device(carry, backend), to_device(xs, backend)
+    for run in (functools.partial(backend.scan, narrow), backend.jit(functools.partial(backend.scan, narrow))):
+        actual, ys = run(*arrays, backend.asarray(np.array(count)))
+        assert ys.shape == (7, 1, 3)
+        assert_same((actual, ys[:, 0, :]), (expected_carry, expected), backend)
+
+
 def test_eager_scan_is_that_of_jax(random):
     backend = open_backend("jax")
     carry, xs = inputs(random)

@@ -233,3 +233,23 @@ def test_a_number_that_is_not_finite_is_found_in_any_array(value, place, backend
     assert all_finite([backend.asarray(each) for each in arrays], backend)
     arrays[place].flat[1] = value
     assert not all_finite([backend.asarray(each) for each in arrays], backend)
+
+
+def test_large_numbers_whose_sum_overflows_are_finite(backend):
+    large = float(np.finfo(np.float64).max)
+    assert all_finite([backend.asarray(np.array(each)) for each in ([large, large], [-large, 1.0])], backend)
+
+
+def test_samples_that_are_right_are_counted_without_rounding(monkeypatch):
+    """More than float32 can count are counted as integers: the same number."""
+    backend32 = open_backend("numpy", dtype="float32")
+    dataset, network = on_device(HOST, backend32), network_on(backend32)
+    images, labels = dataset.test_images, dataset.test_labels
+    results = []
+    for limit in (mlp_xp.metrics.FLOAT32_INTEGERS, 0):
+        monkeypatch.setattr(mlp_xp.metrics, "FLOAT32_INTEGERS", limit)
+        mlp_xp.metrics._compiled_sums.cache_clear()
+        results.append(evaluate(network, images, labels, activation="sigmoid", backend=backend32).accuracy)
+    mlp_xp.metrics._compiled_sums.cache_clear()
+    assert results[0] == results[1]
+    assert float(np.float32(mlp_xp.metrics.FLOAT32_INTEGERS - 1)) == mlp_xp.metrics.FLOAT32_INTEGERS - 1

@@ -20,6 +20,7 @@ from mlp_xp import TrainConfig, open_backend, predict, train
 from mlp_xp.backend import Backend, BackendFailure
 from mlp_xp.dataset import Dataset, Preparation, flatten_and_scale
 from mlp_xp.network import Layer
+from mlp_xp.runs import run_folder
 from mlp_xp.runs.run_folder import RunError
 from mlp_xp.training import WARM_UP_EPOCH, trajectory
 
@@ -30,7 +31,7 @@ HOST = synthetic(150, 40, 6)
 
 
 def large() -> Dataset:
-    """More samples than a checksum would take at once: 12 003 and 6 001 of 2 x 2."""
+    """12 003 and 6 001 samples of 2 x 2."""
     random = np.random.default_rng(5)
     images = random.integers(0, 256, (18004, 2, 2), dtype=np.uint8)
     labels = random.integers(0, 10, 18004, dtype=np.uint8)
@@ -52,15 +53,29 @@ def large_run(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["train_images", "train_labels", "test_images", "test_labels"])
-def test_one_changed_bit_anywhere_is_other_data(name, large_run):
-    """97 places over each array, its ends among them: a checksum that leaves out a fifth of them misses some."""
+def test_one_changed_bit_anywhere_is_other_data(name, large_run, monkeypatch):
+    """97 places over each array, its ends among them: a checksum that leaves out a fifth of them misses some.
+
+    It is that of the run, where the arrays were not copied in pieces.
+    """
     host = large()
+    monkeypatch.setattr(run_folder, "PIECE_BYTES", 5000)
+    assert len([*train(LARGE_CONFIG, host, open_backend("numpy"), run_dir=large_run)]) == 1
     size = getattr(host, name).size
     for place in np.linspace(0, size - 1, 97).astype(int):
         array = getattr(host, name).copy()
         array.reshape(-1)[place] ^= 1  # the lowest bit: a label stays within the classes
         with pytest.raises(RunError, match="data_crc32"):
             next(train(LARGE_CONFIG, host._replace(**{name: array}), open_backend("numpy"), run_dir=large_run))
+
+
+def test_a_checksum_compiles_nothing():
+    jax = pytest.importorskip("jax")
+    backend, names = open_backend("jax"), []
+    dataset = on_device(large(), backend)
+    jax.monitoring.register_event_duration_secs_listener(lambda event, seconds, **others: names.append(event))
+    run_folder.checksum(dataset, backend)
+    assert "/jax/core/compile/backend_compile_duration" not in names
 
 
 # Clocks. A clock that only the test moves makes every reading exact.

@@ -175,7 +175,7 @@ def run(
 def read_train(line: str, run_dir: Path) -> Event:
     """Return the event in a line that `train` printed, or {} if there is none. See `programs`."""
     words = line.split()
-    if words[:2] == ["epoch", "sample"]:
+    if words == ["run", str(run_dir)]:  # the last line before the first step, and so before JAX compiles it
         return {"ready": True}
     if len(words) == 7 and words[0].isdecimal() and words[1].isdecimal():
         # A report comes after a step of the next epoch.

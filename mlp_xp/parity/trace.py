@@ -409,6 +409,7 @@ def tracing(backend: Backend, warm_up: int = 0) -> tuple[Backend, Tracer]:
         from_numpy=tracer.from_numpy,
         to_numpy=tracer.to_numpy,
         scan=tracer.scan,
+        counts_steps=False,
         jit=lambda function, donate=(): function,
     )
     return traced, tracer

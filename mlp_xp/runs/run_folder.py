@@ -4,6 +4,7 @@ import datetime as dt
 import importlib.metadata
 import itertools
 import json
+import math
 import os
 import platform
 import warnings
@@ -34,6 +35,8 @@ MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 RUN_FILES = (CHECKPOINT, MODEL, METRICS, CONFIG)
 # The lock and who holds it, see `lock`; a run that is to replace the one in the folder, see `replacing`.
 LOCK, HOLDER, NEW, READY = ".lock", ".holder", ".new", ".ready"
+# What is copied to the host at once for the checksum of the data. MNIST's images are 47 MB.
+PIECE_BYTES = 2**26
 
 
 def default_folder(settings: Settings, now: dt.datetime) -> Path:
@@ -207,12 +210,18 @@ def targets_of(dataset: Dataset) -> str:
 
 
 def checksum(dataset: Dataset, backend: Backend) -> str:
-    """Return a checksum of images and labels, to detect other data of the same shape; in pieces, to save memory."""
+    """Return a checksum of images and labels, to detect other data of the same shape.
+
+    Large arrays are copied to the host in pieces, to save memory, others as a whole: JAX compiles each kind of piece.
+    """
     checksum = 0
     for array in (array for array in dataset[:4] if array is not None):
-        for start in range(0, array.shape[0], 5000):
-            stop = min(start + 5000, array.shape[0])
-            checksum = zlib.crc32(np.ascontiguousarray(backend.to_numpy(array[start:stop, ...])).data, checksum)
+        samples, *shape = array.shape
+        itemsize = getattr(array.dtype, "itemsize", 8)  # the standard has none
+        size = max(1, PIECE_BYTES // (math.prod(shape) * itemsize))
+        for start in range(0, samples, size):
+            piece = array if size >= samples else array[start : min(start + size, samples), ...]
+            checksum = zlib.crc32(np.ascontiguousarray(backend.to_numpy(piece)).data, checksum)
     return f"{checksum:08x}"
 
 
