@@ -31,7 +31,7 @@ def steps_per_block(
 
 
 class Extras(NamedTuple):
-    """What the steps of some runs take; empty for the others. `masks`, `weights` and `penalties` hold one array each."""
+    """What the steps of some runs take, empty for the others; `masks`, `weights`, `penalties` hold one array each."""
 
     fitted: tuple[Array, ...] = ()
     """Of the data set's `Preparation`."""
