@@ -614,8 +614,10 @@ def _set_compile_cache(jax: ModuleType) -> None:
     config = jax.config
     if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
         return
+    # A folder for each number of threads, on which the compiled code and its last bits depend: JAX's keys leave it out.
     # It is not known that older versions keep entries of different processors apart.
-    if jax.version.__version_info__ >= (0, 10) and (folder := compile_cache("jax")):
+    name = f"jax-{_jax_threads().number}"
+    if jax.version.__version_info__ >= (0, 10) and (folder := compile_cache(name)):
         # By default only what takes a second to compile is kept.
         for name, default, value in (
             ("jax_persistent_cache_min_compile_time_secs", 1.0, 0.0),

@@ -97,8 +97,7 @@ def forward_pass(
         y = activation.function(z, xp=xp)
         seen.append(z if activation.of == "input" else y)
         inputs.append(y * masks[i] if masks else y)
-    # Transposed: NumPy finds the largest logit of each sample faster where each class is a row in memory.
-    logits = (network[-1].weights.T @ inputs[-1].T).T
+    logits = inputs[-1] @ network[-1].weights
     logits += network[-1].bias
     return inputs, seen, logits
 

@@ -14,9 +14,10 @@ from data_sets import TINY, on_device
 
 import mlp_xp.backend
 import mlp_xp.compile_cache
-from mlp_xp.backend import open_backend
+from mlp_xp.backend import _jax_threads, open_backend
 from mlp_xp.compile_cache import compile_cache
 from mlp_xp.config import TrainConfig
+from mlp_xp.threads import cpus
 from mlp_xp.training import trajectory
 
 
@@ -104,6 +105,8 @@ def test_a_folder_that_cannot_be_written_can_still_be_read(cache, monkeypatch):
     assert compile_cache("some") == folder
 
 
+FOLDER = f"jax-{_jax_threads().number}"
+
 # What JAX is told.
 
 DEFAULTS = {
@@ -129,7 +132,7 @@ def settings_after_opening(version: tuple[int, ...] = (0, 10, 2), **chosen: obje
 def test_jax_keeps_everything_in_the_folder(cache):
     assert settings_after_opening() == {
         **DEFAULTS,
-        "jax_compilation_cache_dir": str(cache / "jax"),
+        "jax_compilation_cache_dir": str(cache / FOLDER),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
         "jax_persistent_cache_enable_xla_caches": "none",
@@ -182,24 +185,26 @@ print(train(), len(hits))
 """
 
 
-def test_runs_with_an_empty_a_damaged_and_no_cache_have_the_same_bits(cache):
+def test_runs_share_what_is_compiled_only_with_runs_of_the_same_threads_and_have_the_bits_of_none(cache):
+    """Whether the folder is empty or damaged."""
     jax = pytest.importorskip("jax")
     if jax.version.__version_info__ < (0, 10):
         pytest.skip("JAX before 0.10 keeps nothing")
     expected = train()
     env = {k: v for k, v in os.environ.items() if k != "JAX_ENABLE_COMPILATION_CACHE"}
 
-    def run_program() -> tuple[str, int]:
+    def run_program(**variables: str) -> tuple[str, int]:
         command = [sys.executable, "-W", "error", "-c", PROGRAM, str(Path(__file__).parent)]
-        run = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+        run = subprocess.run(command, capture_output=True, text=True, check=False, env=env | variables)
         assert (run.returncode, run.stderr) == (0, "")
         said, _, hits = run.stdout.strip().rpartition(" ")
         return said, int(hits)
 
     assert run_program() == (expected, 0)
-    folder = cache / "jax"
+    folder = cache / FOLDER
     entries = sorted(folder.glob("*-cache"))
     first, second, third = entries[:3]
+    assert run_program(NPROC=str(cpus() + 1))[1] == 0
     # One is incomplete, one has a wrong byte and is not looked at again, one cannot be read.
     first.write_bytes(first.read_bytes()[:-9])
     data = bytearray(second.read_bytes())
