@@ -3,11 +3,13 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
 from dataclasses import replace
+from multiprocessing.connection import Pipe
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -167,3 +169,31 @@ def test_a_system_that_cannot_fork_is_told_of_clusters(monkeypatch):
     plan = make_plan(replace(Settings()), {"seed": [0, 1]})
     with pytest.raises(MlpXpError, match="cannot fork processes for the members; use a cluster"):
         check(plan, How())
+
+
+def test_a_process_that_cannot_be_forked_counts_as_killed():
+    """Such as by `ulimit -u`: the sweep sees its connection end, and the fork server goes on."""
+    code = """
+        import os, sys
+        def fork():
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        os.fork = fork
+        from mlp_xp.sweeps.workers import serve
+        serve(int(sys.argv[1]))
+    """
+    ours, its = socket.socketpair()
+    command = [sys.executable, "-c", textwrap.dedent(code), str(its.fileno())]
+    with ours, its, subprocess.Popen(command, pass_fds=[its.fileno()], stderr=subprocess.PIPE, text=True) as server:
+        for _ in range(2):
+            mine, other = Pipe()
+            with mine:
+                with other:
+                    socket.send_fds(ours, [b"1"], [other.fileno()])
+                with pytest.raises(EOFError):
+                    mine.recv()
+        ours.close()
+        _, said = server.communicate()
+    assert (server.returncode, said) == (
+        0,
+        2 * "cannot start a process for a member: Resource temporarily unavailable\n",
+    )

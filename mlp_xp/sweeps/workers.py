@@ -129,7 +129,12 @@ def serve(handle: int) -> None:
     with socket.socket(fileno=handle) as orders:
         while handles := socket.recv_fds(orders, 1, 1)[1]:
             os.set_inheritable(handles[0], False)
-            if os.fork() == 0:
+            try:
+                child = os.fork()
+            except OSError as error:  # a limit of processes; the closed connection tells the sweep
+                print(f"cannot start a process for a member: {error.strerror}", file=sys.stderr, flush=True)
+                child = -1
+            if child == 0:
                 try:
                     orders.close()
                     _work(Connection(handles[0]))
