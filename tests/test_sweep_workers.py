@@ -184,6 +184,7 @@ def test_a_process_that_cannot_be_forked_counts_as_killed():
     ours, its = socket.socketpair()
     command = [sys.executable, "-c", textwrap.dedent(code), str(its.fileno())]
     with ours, its, subprocess.Popen(command, pass_fds=[its.fileno()], stderr=subprocess.PIPE, text=True) as server:
+        its.close()
         for _ in range(2):
             mine, other = Pipe()
             with mine:
