@@ -66,7 +66,7 @@ def read_arrays(
     stratify: bool,
 ) -> Arrays:
     """Read the arguments of `Dataset.from_arrays`, which documents them. Raises DatasetError."""
-    xp = backend.xp
+    xp, is_from_host = backend.xp, _is_from_host(X, backend)
     features, raw = read_features("X", X, backend, feature_names), on_host("y", y, backend)
     if feature_names and len(feature_names) != (count := math.prod(features.shape[1:])):
         raise DatasetError(
@@ -109,7 +109,14 @@ def read_arrays(
     preparation = (
         "bytes" if standardize is None and is_image else "unchanged" if standardize is False else "standardize"
     )
-    fitted = fit_standardization(features, backend, feature_names) if preparation == "standardize" else ()
+    fitted: tuple[Array, ...] = ()
+    if preparation == "standardize":
+        if is_from_host:  # by NumPy, so that a table is seen alike by all libraries, to the last bit
+            numpy = open_backend("numpy", dtype=backend.dtype_name)
+            fitted = fit_standardization(backend.to_numpy(features), numpy, feature_names)
+            fitted = tuple(map(backend.asarray, fitted))
+        else:
+            fitted = fit_standardization(features, backend, feature_names)
     dtype = backend.dtype if task == "regression" else None
     targets: tuple[Array, ...] = ()
     if task == "regression":
@@ -121,13 +128,17 @@ def read_arrays(
     return Arrays((features, train), (test_features, held), names, task, preparation, fitted, targets)
 
 
+def _is_from_host(X: Any, backend: Backend) -> bool:
+    return isinstance(X, np.ndarray) or not_of(X, backend) is not None
+
+
 def read_features(what: str, X: Any, backend: Backend, names: Sequence[str] = ()) -> Array:
     """Return features (n, ...) on the device: uint8 as it is, everything else as the backend's floats.
 
     what: the name in errors. names: of the columns, for errors too. Raises DatasetError for what is no array of finite
     numbers, (n, features) or images.
     """
-    if isinstance(X, np.ndarray) or not_of(X, backend):
+    if _is_from_host(X, backend):
         X = on_host(what, X, backend)
         _check_numbers(what, X)
         shape, name = X.shape, X.dtype.name

@@ -77,8 +77,8 @@ class Backend:
     to_numpy: Callable[[Array], np.ndarray]
     """Copies a device array to the host. Single numbers are also read with float() and int()."""
     scan: Scan
-    """Repeats a training step; see `loops.eager_scan` for the contract. With `counts_steps`, a fourth argument may say
-    how many steps to take, an integer array () from 1 to n; the y of the others are 0."""
+    """Repeats a step, or a block of them; see `loops.eager_scan` for the contract. With `counts_steps`, a fourth
+    argument may say how many steps to take, an integer array () from 1 to n; the y of the others are 0."""
     jit: Callable[..., Callable[..., Any]]
     """`jit(function, donate=())` returns a function that computes the same: compiled where the library compiles, else
     run on `threads`. The function may overwrite the arguments at the positions in `donate`."""

@@ -154,6 +154,9 @@ def _check_labels(name: str, labels: Array, dataset: Dataset, backend: Backend) 
         raise DatasetError(f"{name}: {outputs} classes do not fit into {dtype_name(labels)}; give wider integers")
 
 
+OTHERS = "; for a data set of other inputs, give prepare=dataset.prepare"
+
+
 def check_images(images: Array, backend: Backend, prepare: Preparation = BYTES) -> None:
     """Raise DatasetError unless inputs are of the backend's library, on its device, and such as `prepare` takes.
 
@@ -172,13 +175,13 @@ def check_images(images: Array, backend: Backend, prepare: Preparation = BYTES) 
 def _check_images(name: str, images: Array, backend: Backend, prepare: Preparation) -> None:
     of_bytes, shape = prepare.function is flatten_and_scale, tuple(images.shape)
     if of_bytes and len(shape) not in (3, 4):
-        raise DatasetError(f"{name}: their shape is {shape}; give (n, rows, columns), one as image[None]")
+        raise DatasetError(f"{name}: their shape is {shape}; give (n, rows, columns), one as image[None]{OTHERS}")
     if len(shape) < 2:
         raise DatasetError(f"{name}: their shape is {shape}; give (n, features), one as sample[None]")
     if of_bytes and images.dtype != backend.xp.uint8:
         raise DatasetError(
             f"{name}: their dtype is {dtype_name(images)}; give bytes (uint8) from 0 to 255, which are scaled to "
-            "[0, 1] here"
+            f"[0, 1] here{OTHERS}"
         )
     if images.dtype != backend.xp.uint8 and images.dtype != backend.dtype:
         raise DatasetError(f"{name}: their dtype is {dtype_name(images)}; give {backend.dtype_name} or bytes (uint8)")

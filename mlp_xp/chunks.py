@@ -44,7 +44,7 @@ class Extras(NamedTuple):
     penalties: tuple[Array, ...] = ()
     """Of penalised losses, (steps,)."""
     counts: tuple[Array, ...] = ()
-    """Two, from `fill`, if only the first steps are taken and the others fill up the chunk."""
+    """Two, from `fill`, for a chunk that may be filled up with steps that are not to be taken."""
 
 
 NO_EXTRAS = Extras()
@@ -53,10 +53,11 @@ NO_EXTRAS = Extras()
 def fill(
     rows: Sequence[np.ndarray], longest: int, block_steps: int
 ) -> tuple[list[np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Fill up what a chunk's steps take, (steps, ...) each on the host, with zeros to the length of the longest chunk.
+    """Fill up what a chunk's steps take, (steps, ...) each on the host, with zeros.
 
-    That is a whole number of blocks, so that one compiled function serves chunks of all lengths. Also returns `counts`,
-    how many steps of each block are to be taken, int64 (blocks,), and in how many blocks there are any, int64 ().
+    All chunks get one length, that of the longest chunk rounded up to whole blocks, so that one compiled function
+    serves them all. Also returns `counts`, how many steps of each block are to be taken, int64 (blocks,), and in how
+    many blocks there are any, int64 ().
     """
     steps, size = len(rows[0]), min(longest, block_steps)
     taken = np.clip(steps - size * np.arange(ceil_divide(longest, size)), 0, size)
@@ -113,9 +114,11 @@ def make_chunk(
         itemsize = xp.finfo(backend.dtype).bits // 8
         block_steps = steps_per_block(config, batch_size, features, itemsize, compiles=backend.compiles)
 
+        steps_in_blocks, blocks_begun = counts[:1], counts[1:]
+
         def block(state: State, xs: tuple[Array, ...]) -> tuple[State, Array]:
-            # samples (K, B) of K steps; targets (K, B, n_L); each coefficient (K,)
-            count, (samples, *others) = xs[: len(in_blocks)], xs[len(in_blocks) :]
+            # count: of the block's steps, or nothing. samples (K, B) of K steps; targets (K, B, n_L); coefficients (K,)
+            count, (samples, *others) = xs[: len(steps_in_blocks)], xs[len(steps_in_blocks) :]
             taken = xp.take(images, xp.reshape(samples, (-1,)), axis=0)
             x = prepare(taken, *fitted, dtype=backend.dtype, xp=xp)
             return run_block(state, (xp.reshape(x, (*samples.shape, features)), *others), *count)
@@ -127,15 +130,14 @@ def make_chunk(
         for weight in weights:
             scale = xp.reshape(scale, (steps, 1, 1)) * xp.reshape(weight, (steps, batch_size, 1))
         xs = (order, targets, *masks, scale, *others)
-        in_blocks, begun = counts[:1], counts[1:]
         rows = []
-        # All whole blocks in one loop, then the rest as a shorter block.
+        # All whole blocks in one loop, then the rest as a shorter block. A chunk with counts has whole blocks only.
         whole = steps - steps % block_steps
         for start, stop, length in ((0, whole, block_steps), (whole, steps, steps - whole)):
             if start < stop:
                 # (steps, ...) becomes (blocks, length, ...): scan over blocks of steps, each of which scans its steps.
                 blocks = [xp.reshape(x[start:stop, ...], (-1, length, *x.shape[1:])) for x in xs]
-                state, block_rows = scan(block, state, (*in_blocks, *blocks), *begun)
+                state, block_rows = scan(block, state, (*steps_in_blocks, *blocks), *blocks_begun)
                 rows.append(xp.reshape(block_rows, (stop - start, -1)))
         row = xp.concat(rows, axis=0)
         logits = xp.reshape(row[:, : batch_size * outputs], (steps, batch_size, outputs))

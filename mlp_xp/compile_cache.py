@@ -51,11 +51,14 @@ def _tidy(folder: Path) -> None:
     with contextlib.suppress(OSError):  # a folder that is read only can be read
         stamp.touch()
     left = MOST_BYTES
-    entries = [(entry.stat(), entry) for entry in folder.glob("*-cache")]
+    entries = []
+    for entry in folder.glob("*-cache"):
+        with contextlib.suppress(FileNotFoundError):  # another process has just deleted it
+            entries.append((entry.stat(), entry))
     for status, entry in sorted(entries, key=lambda each: -each[0].st_mtime_ns):
         left -= status.st_size
-        if left < 0 or (status.st_mtime_ns >= since and not _is_complete(entry)):
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if left < 0 or (status.st_mtime_ns >= since and not _is_complete(entry)):
                 entry.unlink()
 
 

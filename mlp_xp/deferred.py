@@ -1,6 +1,6 @@
 """Optional speed-up: steps of plain gradient descent on a few samples, with the first layer written once per block.
 
-Only `chunks` and `memory` know of it; `TrainConfig(defer_updates=False)` trains without it, and the
+Only `chunks` and `memory` import it; `TrainConfig(defer_updates=False)` trains without it, and the
 trajectories agree to rounding.
 
 A step on B samples changes the first layer's weights, by far the largest array, by a matrix of rank B, x^T e. Instead

@@ -89,6 +89,7 @@ def _make_logits(activation: str | Activation, backend: Backend, prepare: Prepar
     """Return `evaluation(network, images, fitted) -> logits`, which works in parts of bounded memory."""
     xp, function = backend.xp, find_activation(activation)
 
+    @np.errstate(over="ignore", invalid="ignore")  # the result shows it
     def evaluation(network: Network, images: Array, fitted: tuple[Array, ...]) -> Array:
         features = network[0].weights.shape[0]
 

@@ -2,11 +2,11 @@
 
 An optimiser is three functions.
 
-- `init(layer)` returns the arrays that it keeps for a layer: none, a velocity, or two moments.
+- `init(layer, xp=...)` returns the arrays that it keeps for a layer: none, a velocity, or two moments.
 - `coefficients(rates, steps, settings)` computes on the host, once for many steps, the numbers that change from step to
   step. The first is the scale of the error at the output. Backpropagation is linear in that error, so plain gradient
   descent puts its learning rate there, and Adam 1 - beta_1: this multiplies 10 numbers per sample instead of a gradient
-  of 50 000. With weight decay the last one is its factor.
+  of 50 000. The last one is the factor of weight decay, where there is one.
 - `make_update(settings, xp=...)` returns `update(layer, gradient, slots, *coefficients) -> layer, slots`, which changes
   one layer; `slots` are the arrays from `init`.
 

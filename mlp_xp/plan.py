@@ -74,7 +74,7 @@ def plan_epoch(samples: int, config: TrainConfig, parameters: int) -> list[Chunk
 
 
 def chunk_lengths(batch_size: int, parameters: int, interval: int) -> tuple[int, int, int]:
-    """Return the three lengths, in steps, that all chunks of full batches have, so that few loops are compiled.
+    """Return the three lengths, in steps, that all chunks of full batches have, so that few functions are compiled.
 
     The longest divides the steps between two reports (`interval` samples) as evenly as possible into chunks of at most
     CHUNK_WORK, or of ENOUGH_STEPS where that is more. Its square root and 1 make up the rest. batch_size: in samples.

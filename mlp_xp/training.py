@@ -41,7 +41,8 @@ class Report(NamedTuple):
     """From 0."""
     sample: int
     """The sample number of the report: a multiple of `report_every` among the step's samples, counted in the epoch's
-    order. In the closing report, and at the end of an epoch with validation, the number of training samples."""
+    order; at the end of an epoch with validation, where there is none, the number of training samples. In the closing
+    report always that number."""
     loss: float
     """Of the step, before its update."""
     accuracy: float | None
@@ -70,7 +71,7 @@ class Report(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """Sums over the samples since the last report before the current chunk."""
+    """Sums over the samples since the last report."""
 
     loss: float = 0.0
     samples: int = 0
@@ -124,7 +125,7 @@ class Event(NamedTuple):
     """Of the chunk's steps, float64 (n,); empty in the closing event."""
     report: Report | None
     checkpoint: bool
-    """Whether to save a checkpoint here. (A run can be resumed from any position after the warm-up.)"""
+    """Whether to save a checkpoint here. (A run can be resumed after any whole chunk but those of the warm-up.)"""
     closing: bool
     """Whether the run has ended; the report is then the closing one."""
 
@@ -148,12 +149,13 @@ def trajectory(
 
     dataset: with arrays on the backend's device. start: the position to resume from, with its state on the device; the
     state is donated. On the same backend the rest then has the same bits as if training had not been interrupted.
-    stop_after: end after this many steps, warm-up included; without a closing event if the run is longer. checked:
-    whether `check_trainable` has been called already. trained: layers on the host to begin with, instead of the first
-    ones of those that the seed draws.
+    stop_after: end after this many steps, warm-up included; without a closing event if the run is longer, and perhaps
+    within a chunk, at a position that cannot be resumed from. checked: whether `check_trainable` has been called
+    already. trained: layers on the host to begin with, instead of the first ones of those that the seed draws.
 
-    Raises what `check_trainable` does, DivergenceError at the first loss that is not finite, and before a report or a
-    new best network if the state is not finite, and BackendFailure where the array library fails.
+    Raises what `check_trainable` does, MlpXpError for a start within a chunk, DivergenceError at the first loss that is
+    not finite, of training, validation or test, and before a report or a validation if the state is not finite, and
+    BackendFailure where the array library fails.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
     if not checked:
@@ -166,6 +168,7 @@ def trajectory(
     state, random = initial_state(config, sizes, backend, trained)
     total_steps = config.warm_up_steps + config.epochs * ceil_divide(samples, config.batch_size)
     plan = plan_epoch(samples, config, count_parameters(sizes))
+    # Of each batch size the last, which is the longest.
     longest = {chunk.batch_size: chunk.steps for chunk in sorted(plan, key=lambda chunk: chunk.steps)}
     run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, dataset.task)
     evaluate_on = partial(
@@ -214,6 +217,11 @@ def trajectory(
         new_tally = chunk.report is not None or epoch == WARM_UP_EPOCH
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
             continue  # done before the run was resumed
+        if start and epoch == start.epoch and chunk.start < start.sample:
+            raise MlpXpError(
+                f"sample {start.sample} is within a chunk, which `stop_after` cut; resume from another position",
+                setting="start",
+            )
         if position.best and config.patience and epoch - position.best.epoch > config.patience:
             break
         if stop_after is not None and position.step >= stop_after:
@@ -333,6 +341,7 @@ def chunk_inputs(
     order: of the epoch's samples, int64 (n,) on the host. longest: for each batch size the steps of the longest chunk.
     Where one compiled function is to serve all chunks, this one is filled up, see `fill`.
     """
+    # Steps come first, because `fill` adds some.
     rows = [order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)]
     rows.append(step_coefficients(config, chunk, first_step, total_steps).T)
     if config.dropout:

@@ -529,3 +529,11 @@ def test_a_run_of_the_version_before_is_evaluated_and_goes_on(tmp_path, monkeypa
     for one, other in zip(arrays_of(last.network, np.array), arrays_of(expected.network, np.array), strict=True):
         np.testing.assert_array_equal(one, other)
     assert (last.test_loss, last.validation_accuracy) == (expected.test_loss, expected.validation_accuracy)
+
+
+def test_arrays_of_the_host_are_standardised_alike_for_all_libraries(backend):
+    """To the last bit, so that a sweep, which reads its data with NumPy, has the bits of a run on any library."""
+    X = np.random.default_rng(1).normal(3, 2, (1003, 4))
+    fitted = Dataset.from_arrays(X, np.arange(1003) % 3, backend=backend).prepare.fitted
+    expected = Dataset.from_arrays(X, np.arange(1003) % 3, backend=open_backend()).prepare.fitted
+    assert [backend.to_numpy(x).tolist() for x in fitted] == [x.tolist() for x in expected]

@@ -253,3 +253,12 @@ def test_samples_that_are_right_are_counted_without_rounding(monkeypatch):
     mlp_xp.metrics._compiled_sums.cache_clear()
     assert results[0] == results[1]
     assert float(np.float32(mlp_xp.metrics.FLOAT32_INTEGERS - 1)) == mlp_xp.metrics.FLOAT32_INTEGERS - 1
+
+
+@pytest.mark.parametrize("samples", [1004, 1005])
+def test_predictions_that_overflow_are_not_finite_and_give_no_warning(samples):
+    """In whole parts, and in a part that is left."""
+    network = (Layer(np.full((36, 2), 1e308), np.zeros(2)), Layer(np.full((2, 3), 1e308), np.zeros(3)))
+    images = np.full((samples, 6, 6), 255, np.uint8)
+    logits = predict_logits(network, images, activation="relu", backend=open_backend())
+    assert not np.isfinite(logits).any()

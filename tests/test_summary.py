@@ -149,7 +149,7 @@ def test_the_test_set_never_ranks_and_its_figures_are_those_of_the_best_alone(tm
     out = call("runs", folder, "--summary").out
     best = statistics.fmean(results_of(folder, "accuracy", 0.1))
     assert f"best: learning rate 0.1: {100 * best:.2f} % (s.d. " in out
-    assert out.count("of the test images right") == 1
+    assert out.count("of the test samples right") == 1
     assert "never by the test set" in out
 
 
@@ -223,7 +223,7 @@ def test_it_is_said_that_several_settings_are_equally_good(tmp_path):
 def test_the_test_figures_of_a_single_setting_are_printed(held_out, tmp_path):
     result = {"accuracy": 0.75, "test_loss": 0.625} | ({"validation_accuracy": 0.5} if held_out else {})
     folder = write_sweep(tmp_path / "s", [{"seed": seed} for seed in range(8)], [result] * 8)
-    assert "75.00 % (s.d. 0.00, 95 % interval 75.00 to 75.00) of the test images right, loss 0.6250" in " ".join(
+    assert "75.00 % (s.d. 0.00, 95 % interval 75.00 to 75.00) of the test samples right, loss 0.6250" in " ".join(
         call("runs", folder, "--summary").out.split()
     )
 
@@ -233,8 +233,8 @@ def test_the_test_figures_of_settings_that_are_not_ranked_are_printed(tmp_path):
     members = [{"dataset": name} for name in ("mnist", "kmnist")]
     results = [{"accuracy": accuracy, "validation_accuracy": 0.5} for accuracy in (0.25, 0.75)]
     out = " ".join(call("runs", write_sweep(tmp_path / "s", members, results), "--summary").out.split())
-    assert "dataset mnist: 25.00 % of the test images right" in out
-    assert "dataset kmnist: 75.00 % of the test images right" in out
+    assert "dataset mnist: 25.00 % of the test samples right" in out
+    assert "dataset kmnist: 75.00 % of the test samples right" in out
     assert "best" not in out.replace("best on", "")
 
 

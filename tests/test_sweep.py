@@ -37,6 +37,7 @@ import mlp_xp
 from mlp_xp.backend import BackendError, installed
 from mlp_xp.commands.sweep import HEADER
 from mlp_xp.config import ConfigError, TrainConfig
+from mlp_xp.functional import ACTIVATIONS
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings, read_settings
 from mlp_xp.runs.sweep_index import read_index
@@ -592,15 +593,16 @@ def test_optuna_chooses_and_prunes_and_goes_on_after_a_kill(data_dir, tmp_path):
     assert_as_trained(folder, data_dir, tmp_path / "t", *done[:2])
 
 
-@pytest.mark.parametrize("test_fraction", [0.25, 0])
-def test_members_train_on_your_own_table_with_the_bits_of_train(tmp_path, test_fraction):
+@pytest.mark.parametrize(("test_fraction", "backend"), [(0.25, "numpy"), (0, "numpy"), (0, "jax"), (0, "torch")])
+def test_members_train_on_your_own_table_with_the_bits_of_train(tmp_path, test_fraction, backend):
+    open_or_skip(backend)
     rng = np.random.default_rng(0)
     features, kinds = rng.normal(size=(80, 3)), rng.integers(0, 2, 80)
     lines = ["a,b,c,kind", *(f"{a},{b},{c},{'xy'[kind]}" for (a, b, c), kind in zip(features, kinds, strict=True))]
     table = tmp_path / "own.csv"
     table.write_text("\n".join(lines))
     words = ["--data-dir", table, "--label", "kind", "--recipe", "small", "--epochs", 1, "--hidden", 4]
-    words += ["--test-fraction", test_fraction, "--validation", 10]
+    words += ["--test-fraction", test_fraction, "--validation", 10, "--backend", backend]
     outcome = call("sweep", *words, "--seed", 0, 1, "--sweep-dir", tmp_path / "s", "--jobs", 1)
     assert outcome.code == 0, outcome
     assert call("train", *words, "--seed", 1, "--run-dir", tmp_path / "r").code == 0
@@ -634,3 +636,10 @@ def test_a_regression_is_ranked_by_r2_on_held_out_samples(tmp_path):
     ordered = [row.split()[0] for row in call("runs", tmp_path / "s", "--sort", "validation_r2").out.splitlines()[2:]]
     assert ordered == sorted(ordered, key=lambda name: -results[int(name)]["validation_r2"])
     assert_one_line(call("runs", tmp_path / "s", "--sort", "test_r2"), 2, "validation_r2")
+
+
+def test_an_activation_of_ones_own_is_refused_before_anything_is_written(tmp_path):
+    base = Settings(train=TrainConfig(activation=ACTIVATIONS["relu"]))
+    with pytest.raises(ConfigError, match="activation: it is a pair of functions, which a run folder cannot store"):
+        mlp_xp.sweep({"seed": [0, 1]}, base, sweep_dir=tmp_path / "s")
+    assert not (tmp_path / "s").exists()

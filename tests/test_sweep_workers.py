@@ -1,6 +1,7 @@
 """The processes of a sweep on this machine: what they share, and how they end."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -14,14 +15,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers import PATIENCE, finish, start, wait_until
+from helpers import PATIENCE, call, finish, start, wait_until
 from test_import import HEAVY
 from test_sweep import SMALL, arguments, run_of, sample_of, worker_of
 
 import mlp_xp
+from mlp_xp.commands.sweep import where
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings
+from mlp_xp.sweeps import workers
 from mlp_xp.sweeps.grid import make_plan, settings_of
 from mlp_xp.sweeps.run import How, check
 from mlp_xp.sweeps.workers import in_processes
@@ -171,8 +174,8 @@ def test_a_system_that_cannot_fork_is_told_of_clusters(monkeypatch):
         check(plan, How())
 
 
-def test_a_process_that_cannot_be_forked_counts_as_killed():
-    """Such as by `ulimit -u`: the sweep sees its connection end, and the fork server goes on."""
+def test_a_process_that_cannot_be_forked_is_told_of():
+    """Such as by `ulimit -u`; the fork server goes on."""
     code = """
         import os, sys
         def fork():
@@ -190,11 +193,70 @@ def test_a_process_that_cannot_be_forked_counts_as_killed():
             with mine:
                 with other:
                     socket.send_fds(ours, [b"1"], [other.fileno()])
-                with pytest.raises(EOFError):
-                    mine.recv()
+                assert str(mine.recv()) == "[Errno 11] Resource temporarily unavailable"
         ours.close()
         _, said = server.communicate()
-    assert (server.returncode, said) == (
-        0,
-        2 * "cannot start a process for a member: Resource temporarily unavailable\n",
-    )
+    assert (server.returncode, said) == (0, "")
+
+
+TASKS = [(SimpleNamespace(name=name), ()) for name in NAMES]
+
+
+def test_a_sweep_without_processes_stops_and_says_so(monkeypatch):
+    """What the system refuses for now is no fault of a member."""
+    said = r"^cannot start a process for a member: Resource .* unavailable; the same command goes on when there is room"
+
+    @contextlib.contextmanager
+    def server():
+        def start():
+            mine, other = Pipe()
+            with other:
+                other.send(BlockingIOError(11, "Resource temporarily unavailable"))
+            return mine
+
+        yield start
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "_fork_server", server)
+        with pytest.raises(workers.ProcessError, match=said):
+            next(in_processes(TASKS, 2))
+
+    def refuse(*args, **kwargs):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(workers.ProcessError, match=said):
+        next(in_processes(TASKS, 2))
+
+
+class Strange:
+    """What cannot be read in another process."""
+
+    def __reduce__(self):
+        return eval, ("no_such_name",)
+
+
+def test_a_task_that_cannot_be_read_is_a_bug_and_no_kill(monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path, Path("/nowhere")])  # Python ignores what is no text
+    task = SimpleNamespace(name="0000", strange=Strange())
+    with pytest.raises(RuntimeError, match=r"in the process of member 0000:\n(.*\n)*NameError: name 'no_such_name'"):
+        next(in_processes([(task, ())], 1))
+
+
+def test_members_on_jax_compute_on_one_thread(data_dir, tmp_path):
+    words = arguments(data_dir, tmp_path / "s", "--hidden", 4, "--backend", "jax", epochs=1)
+    outcome = call("sweep", *words)
+    assert outcome.code == 0, outcome
+    assert ", in processes of one thread each" in outcome.out
+    assert json.loads((run_of(tmp_path / "s", "0000") / "config.json").read_text())["threads"]["number"] == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"), [({"OMP_NUM_THREADS": "3"}, "of 3 threads each"), ({}, "of one thread")]
+)
+def test_the_number_of_threads_is_said_as_it_is(variables, said, monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert said in where(How())

@@ -28,8 +28,7 @@ from mlp_xp.commands import command_line
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import BYTES
 from mlp_xp.runs.settings import Settings
-from mlp_xp.sweeps import member
-from mlp_xp.sweeps import run as sweep_run
+from mlp_xp.sweeps import member, workers
 from mlp_xp.threads import LARGE_STEP, ThreadsError, idle_cpus, threads_by_work
 from mlp_xp.training import trajectory
 
@@ -244,7 +243,8 @@ def test_a_variable_that_is_no_number_changes_nothing(value, monkeypatch):
     assert backend.threads[:2] == (1, "a step of 1 000 000 multiply-adds is too small for more")
     monkeypatch.setenv("OMP_NUM_THREADS", " 04 , 2")
     assert threads.threads_chosen() == {"OMP_NUM_THREADS": " 04 , 2"}
-    assert sweep_run._member_threads() == 4
+    variables = workers._environment()
+    assert variables["OMP_NUM_THREADS"] == variables["MKL_NUM_THREADS"] == variables["NPROC"] == "4"
 
 
 def test_what_a_lazy_library_computes_at_the_end_has_the_number_too():

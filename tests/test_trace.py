@@ -94,7 +94,8 @@ def test_a_step_is_listed_with_all_its_operations():
     names = [operation.name for operation in run.last_step]
     # forward; softmax; error; gradient; update
     assert names == [
-        *("matmul", "add", "max", "sub", "exp", "sum", "truediv", "sub", "mul", "T", "matmul", "sum", "isub", "isub"),
+        *("matmul", "iadd", "max", "sub", "exp", "sum", "itruediv", "sub", "imul", "T", "matmul", "sum"),
+        *("isub", "isub"),
     ]
     assert str(run.last_step[0]) == "float64 (2, 36) @ float64 (36, 10)"
     assert str(run.last_step[2]) == "xp.max(float64 (2, 10), axis=-1, keepdims=True)"
@@ -404,7 +405,7 @@ def test_the_command_names_the_operation_and_offers_a_reproducer_that_was_run(da
     outcome = traced(data_dir, "--backends", f"{stranger}:wrong")
     assert_one_line(outcome, 1, f"deviates: {stranger}:wrong: operation ", ", in step 1 (of the warm-up): ",
                     "xp.tanh(float64 (1, 8)) on cpu deviates by ", " eps at [0, ", "where 5 are allowed",
-                    "called at mlp_xp/functional.py:27: return 0.5 * xp.tanh(0.5 * x) + 0.5")  # fmt: skip
+                    "called at mlp_xp/functional.py:27: y = xp.tanh(0.5 * x)")  # fmt: skip
     script = Path("reproducers") / "strange_library-wrong-float64-tanh" / "reproduce.py"
     assert f"reproducer: python {script} shows it in a process of its own: " in outcome.out
     text = script.read_text()
@@ -435,10 +436,7 @@ def test_a_reproducer_needs_the_library_alone_where_the_namespace_only_adapts_it
 def test_a_reproducer_of_a_shape(data_dir, stranger, tmp_path):
     outcome = traced(data_dir, "--backends", f"{stranger}:narrow", "--report-dir", tmp_path / "new")
     assert outcome.code == 1
-    deviates, failed = outcome.err.splitlines()
-    assert "has shape (1,) instead of (1, 1)" in deviates
-    assert failed.startswith(f"error: backend {stranger}:narrow: operation ")
-    assert " raised ValueError: operands could not be broadcast" in failed
+    assert_one_line(outcome, 1, "deviates: ", "has shape (1,) instead of (1, 1)")
     script = tmp_path / "new" / "strange_library-narrow-float64-max" / "reproduce.py"
     assert f"reproducer: python {script} shows it" in outcome.out
 

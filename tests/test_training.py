@@ -18,6 +18,7 @@ from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.dataset import Dataset, Preparation, flatten_and_scale
 from mlp_xp.device import initial_state
 from mlp_xp.dropout import draw_masks
+from mlp_xp.errors import MlpXpError
 from mlp_xp.losses import cross_entropy
 from mlp_xp.network import Layer
 from mlp_xp.plan import Chunk
@@ -629,3 +630,12 @@ def test_only_a_run_that_ended_closes(steps, closes):
     events = list(trajectory(config, on_device(HOST, backend), backend, stop_after=steps))
     assert events[-1].closing == closes
     assert events[-1].position.step == min(steps, 610)
+
+
+def test_a_position_within_a_chunk_is_refused_and_trains_no_sample_twice():
+    backend = open_backend()
+    config, dataset = configuration(warm_up_steps=0, epochs=1), on_device(HOST, backend)
+    *_, last = trajectory(config, dataset, backend, stop_after=5)
+    assert last.position.step == last.position.sample == 5
+    with pytest.raises(MlpXpError, match="start: sample 5 is within a chunk, which `stop_after` cut; resume from"):
+        next(trajectory(config, dataset, backend, last.position))

@@ -343,7 +343,7 @@ def _spread(quantity: str, found: Spread) -> str:
         notes.append(f"{INTERVAL} {score(quantity, found.low)} to {score(quantity, found.high)}")
     more = f" ({', '.join(notes)})" if notes else ""
     mean = score(quantity, found.mean)
-    return f"R² {mean}{more} on the test set" if quantity == "test_r2" else f"{mean} %{more} of the test images right"
+    return f"R² {mean}{more} on the test set" if quantity == "test_r2" else f"{mean} %{more} of the test samples right"
 
 
 def score(quantity: str, value: float) -> str:

@@ -35,6 +35,7 @@ from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import How, check, run
 from mlp_xp.sweeps.summary import summary_of
+from mlp_xp.sweeps.workers import member_threads
 
 HEADER = "member  state     train loss   held out  seconds  settings"
 ON = "the same command goes on"
@@ -190,9 +191,7 @@ def show(plan: Plan, folder: Path, how: How) -> int:
         standing.width = width
         if not width:
             return
-        say(
-            f"at once  {width} of them{f', on {how.cluster}' if how.cluster else ', in processes of one thread each'}\n"
-        )
+        say(f"at once  {width} of them{where(how)}\n")
         if not console.is_terminal:
             say(HEADER)
 
@@ -264,3 +263,13 @@ def watch(endings: Iterator[Ending], standing: Standing, console: Console) -> Ge
     with Bar(Line(standing), console=console, transient=True, disable=not console.is_terminal) as bar:
         bar.add_task("")
         yield from endings
+
+
+def where(how: How) -> str:
+    """Return where members are trained, as the end of a line."""
+    if how.cluster:
+        return f", on {how.cluster}"
+    number = member_threads()
+    return ", in processes" + (
+        "" if number is None else f" of {'one thread' if number == 1 else f'{number} threads'} each"
+    )

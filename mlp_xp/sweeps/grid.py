@@ -115,6 +115,8 @@ def make_plan(
     fixed = {name: values[0] for name, values in options.items() if not isinstance(values, Span) and len(values) == 1}
     options = {name: values for name, values in options.items() if name not in fixed}
     base = settings_of(base, fixed)
+    if not isinstance(base.train.activation, str):
+        raise ConfigError("it is a pair of functions, which a run folder cannot store; name one", setting="activation")
     if "dataset" in given and (base.data_dir or "data_dir" in given):
         raise ConfigError("is another data set than data_dir; give one of the two", setting="dataset")
     if base.data_dir:

@@ -30,7 +30,7 @@ from mlp_xp.sweeps.grid import Plan, examples, settings_of
 from mlp_xp.sweeps.member import Ending, Task, claim
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
-from mlp_xp.sweeps.workers import in_processes
+from mlp_xp.sweeps.workers import ProcessError, in_processes
 
 # Bytes that a process takes in addition to what `training_memory` counts, which is a lower bound: on the host the
 # interpreter and the libraries, on a device its context and the libraries there. Neither was measured on a GPU.
@@ -74,7 +74,8 @@ def run(
 ) -> Generator[Ending, None, None]:
     """Train the members that have not ended, and yield how each one ends; first those that had ended before.
 
-    stop: asked several times a second whether to save all members and stop. say: called with lines about the sweep as a
+    stop: asked several times a second whether to save all members and stop; on a cluster after each ending, and its
+    running members go on. say: called with lines about the sweep as a
     whole. opened: called with the number of members that are trained at once, 0 if all have ended. whole: a context in
     which endings are recorded, so that no signal ends the command meanwhile. progress: of downloads, as for
     `load_dataset`.
@@ -332,7 +333,10 @@ def _stop_file(path: Path, stop: Callable[[], bool]) -> Iterator[None]:
                 return
 
     thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise ProcessError(f"the system refuses a thread for the sweep: {error}; end other programs") from error
     try:
         yield
     finally:

@@ -1,8 +1,8 @@
 """Train the members of a sweep in processes of this machine.
 
-One process imports what the members need, and is forked for each of the others, which so share that memory. It trains
-nothing itself and has one thread, so that a fork is safe; the process of the sweep, which may have others and may have
-used any library, is never forked.
+One process imports what members on NumPy need, and is forked for each of the others, which so share that memory. It
+trains nothing itself and has one thread, so that a fork is safe; the process of the sweep, which may have others and
+may have used any library, is never forked.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import TYPE_CHECKING, Any
 
+from mlp_xp.errors import MlpXpError
 from mlp_xp.threads import VARIABLES, threads_chosen
 
 if TYPE_CHECKING:
@@ -26,14 +27,27 @@ if TYPE_CHECKING:
 OTHER_VARIABLES = ("VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
+class ProcessError(MlpXpError):
+    """A process that the system does not start."""
+
+    exit_code = 1
+
+
+def _cannot_start(error: OSError) -> ProcessError:
+    return ProcessError(
+        f"cannot start a process for a member: {error.strerror}; the same command goes on when there is room, or with "
+        "fewer jobs"
+    )
+
+
 def in_processes(
     work: "Iterable[tuple[Task, tuple[Any, ...]]]", width: int
 ) -> "Iterator[tuple[tuple[Task, tuple[Any, ...]], Ending | None]]":
     """Train members in `width` processes at once, and yield each task as it ends, with its ending.
 
     work: tasks, each with the arrays of its data set, which are maps of files, or None. The ending is None if the
-    process was killed. Raises RuntimeError, with the traceback, for a bug in a member. When the generator is closed,
-    members that are running save and stop, and it waits for them.
+    process was killed. Raises ProcessError, and RuntimeError, with the traceback, for a bug in a member. When the
+    generator is closed, members that are running save and stop, and it waits for them.
     """
     work, idle = iter(work), list[Connection]()
     running: dict[Connection, tuple[Task, tuple[Any, ...]]] = {}
@@ -59,6 +73,8 @@ def in_processes(
                     worker.close()
                 else:
                     idle.append(worker)
+                if isinstance(answer, OSError):
+                    raise _cannot_start(answer)
                 if isinstance(answer, str):
                     raise RuntimeError(f"in the process of member {running[worker][0].name}:\n{answer}")
                 yield running.pop(worker), answer
@@ -85,22 +101,34 @@ def _start_server(held: contextlib.ExitStack) -> tuple[subprocess.Popen[bytes], 
     ours, its = socket.socketpair()
     # Another program, not `multiprocessing`, which would run the caller's script again, and whose own server belongs to
     # the whole process.
-    code = f"import sys; sys.path[:] = {sys.path!r}; from mlp_xp.sweeps.workers import serve; serve({its.fileno()})"
+    places = [os.fsdecode(each) for each in sys.path]
+    code = f"import sys; sys.path[:] = {places!r}; from mlp_xp.sweeps.workers import serve; serve({its.fileno()})"
     with its, _signals_blocked():
-        server = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=[its.fileno()], env=_environment()
-        )
+        try:
+            server = subprocess.Popen(
+                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=[its.fileno()], env=_environment()
+            )
+        except OSError as error:
+            ours.close()
+            raise _cannot_start(error) from error
     held.enter_context(server)
     held.enter_context(ours)  # is closed first, so that the server ends
     return server, ours
 
 
+def member_threads() -> int | None:
+    """Return the number of threads in each process: 1, or what variables say; None where these differ."""
+    numbers = {int(value.partition(",")[0]) for value in threads_chosen().values()}
+    return numbers.pop() if len(numbers) == 1 else None if numbers else 1
+
+
 def _environment() -> dict[str, str]:
-    """Return the variables of the processes: one thread in each, unless the user has set another number."""
-    numbers = {value.partition(",")[0].strip() for value in threads_chosen().values()} or {"1"}
-    if len(numbers) > 1:  # the libraries differ
+    """Return the variables of the processes."""
+    number = member_threads()
+    if number is None:
         return dict(os.environ)
-    return {**os.environ, **dict.fromkeys((*VARIABLES, *OTHER_VARIABLES), numbers.pop())}
+    # NPROC is JAX's.
+    return {"NPROC": str(number), **os.environ, **dict.fromkeys((*VARIABLES, *OTHER_VARIABLES), str(number))}
 
 
 @contextlib.contextmanager
@@ -131,9 +159,10 @@ def serve(handle: int) -> None:
             os.set_inheritable(handles[0], False)
             try:
                 child = os.fork()
-            except OSError as error:  # a limit of processes; the closed connection tells the sweep
-                print(f"cannot start a process for a member: {error.strerror}", file=sys.stderr, flush=True)
-                child = -1
+            except OSError as error:  # a limit of processes, say
+                with Connection(handles[0]) as connection:
+                    connection.send(OSError(error.errno, error.strerror))
+                continue
             if child == 0:
                 try:
                     orders.close()
@@ -168,11 +197,18 @@ def _work(orders: Connection) -> None:
             task, files = orders.recv()
         except (EOFError, OSError):
             return
+        except BaseException:  # a task of classes that this process does not know
+            _answer(orders, traceback.format_exc())
+            continue
         try:
             arrays = [None if file is None else np.load(file, mmap_mode="c") for file in files]
             # During training nothing is sent but the end of the connection.
             answer: Any = train_member(task._replace(gone=orders.poll), *arrays)
         except BaseException:
             answer = traceback.format_exc()
-        with contextlib.suppress(OSError):
-            orders.send(answer)
+        _answer(orders, answer)
+
+
+def _answer(orders: Connection, answer: Any) -> None:
+    with contextlib.suppress(OSError):  # the process of the sweep is gone
+        orders.send(answer)
