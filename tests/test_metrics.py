@@ -258,7 +258,7 @@ def test_samples_that_are_right_are_counted_without_rounding(monkeypatch):
 @pytest.mark.parametrize("samples", [1004, 1005])
 def test_predictions_that_overflow_are_not_finite_and_give_no_warning(samples):
     """In whole parts, and in a part that is left."""
-    network = (Layer(np.full((36, 2), 1e308), np.zeros(2)), Layer(np.full((2, 3), 1e308), np.zeros(3)))
-    images = np.full((samples, 6, 6), 255, np.uint8)
+    network = (Layer(np.full((784, 2), 1e308), np.zeros(2)), Layer(np.full((2, 3), 1e308), np.zeros(3)))
+    images = np.full((samples, 28, 28), 255, np.uint8)
     logits = predict_logits(network, images, activation="relu", backend=open_backend())
     assert not np.isfinite(logits).any()
