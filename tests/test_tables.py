@@ -328,6 +328,10 @@ def test_faulty_flags(tmp_path: Path) -> None:
         ("a,kind\n1,5\n1,36893488147419103233\n", "line 3, column 'kind': '36893488147419103233' is not a finite"),
         ("a,kind\n1," + "x" * 1001 + "\n", "line 2, column 'kind': a label has 1001 characters, more than 1000"),
         ("a,b,kind\n1,red,x\n1,blue,y\n", "line 2: column 'b' is text, such as 'red', where features are numbers"),
+        (
+            'a,b,kind\n1,"3,531",x\n1,"1,000.5",y\n',
+            "such as '3,531', where features are numbers; write its numbers without th",
+        ),
         ("a,b,kind\n1,,x\n1,blue,y\n", "line 2: column 'b' is text, such as 'blue', where features are numbers"),
         ("a,kind\n1,x\n".encode("utf-16"), "line 1: the byte 0xff is not UTF-8"),
         ("a,kind\n1,x\n".encode("utf-16-le"), "line 1: has a NUL, so it is not text"),

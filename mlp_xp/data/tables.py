@@ -171,6 +171,9 @@ def _label_names(label: str, names: Sequence[str]) -> list[str]:
     return parts
 
 
+THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}([ ,'_\u00a0][0-9]{3})+([.][0-9]*)?")
+
+
 def _short(text: str) -> str:
     return repr(text if len(text) <= 40 else f"{text[:40]}...")
 
@@ -181,10 +184,10 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _is_text(name: str, example: str) -> str:
-    return (
-        f"column {_short(name)} is text, such as {_short(example)}, where features are numbers; encode it as numbers, "
-        "or leave the column out of the file"
-    )
+    advice = "encode it as numbers, or leave the column out of the file"
+    if THOUSANDS.fullmatch(example.strip()):
+        advice = "write its numbers without thousands separators"
+    return f"column {_short(name)} is text, such as {_short(example)}, where features are numbers; {advice}"
 
 
 # CSV.
