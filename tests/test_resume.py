@@ -232,6 +232,8 @@ def test_a_finished_run_can_be_resumed_and_stays_as_it_is(whole_runs, tmp_path):
     for _ in range(2):
         outcome = call("train", "--resume", folder)
         assert (outcome.code, outcome.err) == (0, "")
+        assert "\nthis run had ended; --epochs N trains it longer\n" in outcome.out
+        assert "accuracy  " not in outcome.out
         assert_same_run(folder, whole_runs["adam"])
 
 

@@ -308,7 +308,10 @@ def train(
     def show(event: Event, first: bool) -> None:
         if first:  # not before, so that what the start of the training warns of stands above the table
             with stop.printing():
-                console.print(terminal.header(settings.train, dataset.task), soft_wrap=True)
+                if event.closing:
+                    terminal.say(console, "this run had ended; --epochs N trains it longer")
+                else:
+                    console.print(terminal.header(settings.train, dataset.task), soft_wrap=True)
         if event.report is None:
             return
         if not event.closing:
