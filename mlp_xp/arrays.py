@@ -66,7 +66,7 @@ def read_arrays(
     stratify: bool,
 ) -> Arrays:
     """Read the arguments of `Dataset.from_arrays`, which documents them. Raises DatasetError."""
-    xp, is_from_host = backend.xp, _is_from_host(X, backend)
+    xp, is_of_another = backend.xp, not_of(X, backend) is not None
     features, raw = read_features("X", X, backend, feature_names), on_host("y", y, backend)
     if feature_names and len(feature_names) != (count := math.prod(features.shape[1:])):
         raise DatasetError(
@@ -111,7 +111,7 @@ def read_arrays(
     )
     fitted: tuple[Array, ...] = ()
     if preparation == "standardize":
-        if is_from_host:  # by NumPy, so that a table is seen alike by all libraries, to the last bit
+        if is_of_another:  # by NumPy, so that a table is seen alike by all libraries, to the last bit
             numpy = open_backend("numpy", dtype=backend.dtype_name)
             fitted = fit_standardization(backend.to_numpy(features), numpy, feature_names)
             fitted = tuple(map(backend.asarray, fitted))
@@ -128,17 +128,13 @@ def read_arrays(
     return Arrays((features, train), (test_features, held), names, task, preparation, fitted, targets)
 
 
-def _is_from_host(X: Any, backend: Backend) -> bool:
-    return isinstance(X, np.ndarray) or not_of(X, backend) is not None
-
-
 def read_features(what: str, X: Any, backend: Backend, names: Sequence[str] = ()) -> Array:
     """Return features (n, ...) on the device: uint8 as it is, everything else as the backend's floats.
 
     what: the name in errors. names: of the columns, for errors too. Raises DatasetError for what is no array of finite
     numbers, (n, features) or images.
     """
-    if _is_from_host(X, backend):
+    if isinstance(X, np.ndarray) or not_of(X, backend):
         X = on_host(what, X, backend)
         _check_numbers(what, X)
         shape, name = X.shape, X.dtype.name

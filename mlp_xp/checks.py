@@ -174,14 +174,15 @@ def check_images(images: Array, backend: Backend, prepare: Preparation = BYTES) 
 
 def _check_images(name: str, images: Array, backend: Backend, prepare: Preparation) -> None:
     of_bytes, shape = prepare.function is flatten_and_scale, tuple(images.shape)
+    others = OTHERS if name == "images" else ""  # of a function that has the argument
     if of_bytes and len(shape) not in (3, 4):
-        raise DatasetError(f"{name}: their shape is {shape}; give (n, rows, columns), one as image[None]{OTHERS}")
+        raise DatasetError(f"{name}: their shape is {shape}; give (n, rows, columns), one as image[None]{others}")
     if len(shape) < 2:
         raise DatasetError(f"{name}: their shape is {shape}; give (n, features), one as sample[None]")
     if of_bytes and images.dtype != backend.xp.uint8:
         raise DatasetError(
             f"{name}: their dtype is {dtype_name(images)}; give bytes (uint8) from 0 to 255, which are scaled to "
-            f"[0, 1] here{OTHERS}"
+            f"[0, 1] here{others}"
         )
     if images.dtype != backend.xp.uint8 and images.dtype != backend.dtype:
         raise DatasetError(f"{name}: their dtype is {dtype_name(images)}; give {backend.dtype_name} or bytes (uint8)")
