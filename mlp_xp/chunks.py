@@ -88,8 +88,7 @@ def make_chunk(
     the samples of each step. coefficients: (k, steps), the scale and the optimiser's coefficients for each step, in one
     array because each transfer has its cost. A last argument, of `Extras`, is optional. penalised: whether to add to
     each loss half the sum of all squared weights of the network, times the step's number in `Extras.penalties`; the
-    gradient of this is weight decay. losses: (steps,); those of
-    steps that fill up mean nothing. The state is donated.
+    gradient of this is weight decay. losses: (steps,); those of steps that fill up mean nothing. The state is donated.
     """
     xp, scan = backend.xp, backend.scan
     loss = LOSSES[task]

@@ -134,10 +134,14 @@ def test_a_value_that_is_not_a_number_stays_one(name, backend):
     assert np.isnan(y).tolist() == [True, False]
 
 
-def test_softmax_is_right_to_rounding(backend):
-    y = losses.softmax(device(backend, LOGITS), xp=backend.xp)
+@pytest.mark.parametrize("samples", [len(LOGITS), losses.MANY - 1, losses.MANY, losses.MANY + 1])
+def test_softmax_is_right_to_rounding(samples, backend):
+    """Of few samples, and of many, which are computed from a transposed copy."""
+    logits = [LOGITS[i % len(LOGITS)] for i in range(samples)]
+    y = losses.softmax(device(backend, logits), xp=backend.xp)
     # The four exponentials and the quotient: a handful of roundings, each relative, so small values count as well.
-    expected = np.array([exact_softmax(row) for row in LOGITS])
+    exact = [exact_softmax(row) for row in LOGITS]
+    expected = np.array([exact[i % len(LOGITS)] for i in range(samples)])
     assert_close(y, expected, backend, rtol=8 * eps(backend), atol=np.finfo(np.float64).tiny)
     np.testing.assert_allclose(backend.to_numpy(y).sum(axis=-1), 1.0, rtol=4 * eps(backend))
 
@@ -149,10 +153,11 @@ def test_log_softmax_is_right_to_rounding(backend):
     assert (backend.to_numpy(y) <= 0).all()
 
 
+@pytest.mark.parametrize("times", [1, losses.MANY])
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "cross_entropy"])
-def test_float32_is_right_to_rounding(name, backend32):
-    rows = rows_in("float32", [row for row in LOGITS if max(map(abs, row)) < 1e30])
-    targets = np.eye(4)[[0, 3, 2, 1, 0][: len(rows)]]
+def test_float32_is_right_to_rounding(name, times, backend32):
+    rows = rows_in("float32", [row for row in LOGITS if max(map(abs, row)) < 1e30]) * times
+    targets = np.eye(4)[[0, 3, 2, 1, 0] * times]
     if name == "softmax":
         expected = np.array([exact_softmax(row) for row in rows])
         actual = losses.softmax(device(backend32, rows), xp=backend32.xp)
