@@ -58,7 +58,7 @@ def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSS
         (above, above_slots), errors = carry
         # product (B, n_1): x W_0 + b_0 at the block's start. overlap (B, K B): x times all inputs of the block.
         # place (K B, B): 1 at the row and the column of each sample of the step.
-        product, overlap, place, targets, scale, *coefficients = batch
+        product, overlap, place, ones, targets, scale, *coefficients = batch
         layers, slots = list(above), list(above_slots)
         z = product - overlap @ errors
         if layers:
@@ -71,7 +71,7 @@ def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSS
         error *= scale
         for i in reversed(range(len(layers))):
             layers[i], slots[i], error = update_and_descend(
-                layers[i], slots[i], inputs[i], seen[i], error, coefficients
+                layers[i], slots[i], inputs[i], seen[i], error, ones, coefficients
             )
         # Sets the rows of the step, which were 0: JAX has no assignment by index. On one sample, @ takes longer.
         errors += place * error if error.shape[0] == 1 else place @ error

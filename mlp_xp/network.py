@@ -46,6 +46,9 @@ class Layer(NamedTuple):
 
 Network = tuple[Layer, ...]
 
+# See `gradient`.
+MANY, FEW = 128, 32
+
 # Standard deviation of the initial weights, from the number of a layer's inputs and outputs.
 INITIALISERS: dict[str, Callable[[int, int], float]] = {
     "notebook": lambda inputs, outputs: 1.0,
@@ -102,12 +105,18 @@ def forward_pass(
     return inputs, seen, logits
 
 
-def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:
-    """Return a layer's gradient, Layer(a^T e, sum of e), from its input a (B, n_l) and its error e (B, n_{l+1})."""
-    if error.shape[0] == 1:
+def gradient(a: Array, error: Array, ones: Array, /) -> Layer:
+    """Return a layer's gradient, Layer(a^T e, 1^T e), from its input a (B, n_l) and its error e (B, n_{l+1}).
+
+    ones: B times 1. With it the sum over the samples is a product too, which NumPy computes in a third of the time.
+    """
+    samples, outputs = error.shape
+    if samples == 1:
         # One sample: nothing to sum, and (n_l, 1) * (1, n_{l+1}) is the outer product. NumPy takes half the time of @.
         return Layer(a.T * error, error[0, ...])
-    return Layer(a.T @ error, xp.sum(error, axis=0))
+    # The BLAS of PyTorch takes up to 30 times as long for a product with few columns as for its transpose.
+    narrow = samples >= MANY and outputs < FEW
+    return Layer((error.T @ a).T if narrow else a.T @ error, ones @ error)
 
 
 def error_below(layer: Layer, seen: Array, error: Array, /, *, activation: Activation, xp: Any) -> Array:
@@ -132,10 +141,11 @@ def backward(
     xp: Any,
 ) -> list[Layer]:
     """Return the gradients of all layers, from what `forward_pass` keeps and the error of the last layer (B, n_L)."""
-    gradients = [gradient(inputs[-1], error, xp=xp)]
+    ones = xp.ones_like(error[:, 0])
+    gradients = [gradient(inputs[-1], error, ones)]
     for i in reversed(range(1, len(network))):
         error = error_below(network[i], seen[i - 1], error, activation=activation, xp=xp)
         if masks:
             error = error * masks[i - 1]
-        gradients.append(gradient(inputs[i - 1], error, xp=xp))
+        gradients.append(gradient(inputs[i - 1], error, ones))
     return gradients[::-1]

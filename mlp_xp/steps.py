@@ -23,12 +23,12 @@ Step = Callable[[State, tuple[Array, ...]], tuple[State, Array]]
 
 
 def make_step(config: TrainConfig, loss: Loss = LOSSES["classes"], *, xp: Any) -> Step:
-    """Return `step(state, (x, targets, scale, *coefficients)) -> state, logits`.
+    """Return `step(state, (x, ones, targets, scale, *coefficients)) -> state, logits`.
 
-    x: inputs (B, n_0). targets: (B, n_L), for classes one-hot labels. scale: the error at the output is multiplied by
-    it; it includes 1 / B, and is (B, 1) for samples with weights, without clip_norm. coefficients: see `optimizers`.
-    With dropout, the bytes of `dropout.draw_masks` for this step come before the scale. logits: (B, n_L), from
-    before the update. The state is donated.
+    x: inputs (B, n_0). ones: (B,), see `network.gradient`. targets: (B, n_L), for classes one-hot labels. scale: the
+    error at the output is multiplied by it; it includes 1 / B, and is (B, 1) for samples with weights, without
+    clip_norm. coefficients: see `optimizers`. With dropout, the bytes of `dropout.draw_masks` for this step come before
+    the scale. logits: (B, n_L), from before the update. The state is donated.
     """
     activation = find_activation(config.activation)
     update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)
@@ -38,10 +38,10 @@ def make_step(config: TrainConfig, loss: Loss = LOSSES["classes"], *, xp: Any) -
     def step(state: State, batch: tuple[Array, ...]) -> tuple[State, Array]:
         masks: list[Array] = []
         if dropout:
-            x, targets, kept, scale, *coefficients = batch
+            x, ones, targets, kept, scale, *coefficients = batch
             masks = scaled_masks(kept, config, x.dtype, xp=xp)
         else:
-            x, targets, scale, *coefficients = batch
+            x, ones, targets, scale, *coefficients = batch
         layers, slots = list(state.network), list(state.slots)
         inputs, seen, logits = forward_pass(layers, x, activation=activation, masks=masks, xp=xp)
         error = derivative(logits, targets, xp=xp)
@@ -54,18 +54,18 @@ def make_step(config: TrainConfig, loss: Loss = LOSSES["classes"], *, xp: Any) -
             return State(tuple(layer for layer, _ in pairs), tuple(slot for _, slot in pairs)), logits
         for i in reversed(range(1, len(layers))):
             layers[i], slots[i], error = update_and_descend(
-                layers[i], slots[i], inputs[i], seen[i - 1], error, coefficients
+                layers[i], slots[i], inputs[i], seen[i - 1], error, ones, coefficients
             )
             if masks:
                 error = error * masks[i - 1]
-        layers[0], slots[0] = update(layers[0], gradient(x, error, xp=xp), slots[0], *coefficients)
+        layers[0], slots[0] = update(layers[0], gradient(x, error, ones), slots[0], *coefficients)
         return State(tuple(layers), tuple(slots)), logits
 
     return step
 
 
 def make_update_and_descend(config: TrainConfig, *, xp: Any) -> Callable[..., tuple[Layer, Slots, Array]]:
-    """Return `update_and_descend(layer, slots, a, seen, error, coefficients) -> layer, slots, error below`.
+    """Return `update_and_descend(layer, slots, a, seen, error, ones, coefficients) -> layer, slots, error below`.
 
     It updates a layer above the first from its input a (B, n_l) and its error (B, n_{l+1}); `seen` is of the layer
     below, see `forward_pass`. The notebook ("layerwise") sends the error down through the *updated* weights, textbooks
@@ -75,16 +75,16 @@ def make_update_and_descend(config: TrainConfig, *, xp: Any) -> Callable[..., tu
     update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)
 
     def layerwise(
-        layer: Layer, slots: Slots, a: Array, seen: Array, error: Array, coefficients: Sequence[Array]
+        layer: Layer, slots: Slots, a: Array, seen: Array, error: Array, ones: Array, coefficients: Sequence[Array]
     ) -> tuple[Layer, Slots, Array]:
-        layer, slots = update(layer, gradient(a, error, xp=xp), slots, *coefficients)
+        layer, slots = update(layer, gradient(a, error, ones), slots, *coefficients)
         return layer, slots, error_below(layer, seen, error, activation=activation, xp=xp)
 
     def simultaneous(
-        layer: Layer, slots: Slots, a: Array, seen: Array, error: Array, coefficients: Sequence[Array]
+        layer: Layer, slots: Slots, a: Array, seen: Array, error: Array, ones: Array, coefficients: Sequence[Array]
     ) -> tuple[Layer, Slots, Array]:
         below = error_below(layer, seen, error, activation=activation, xp=xp)
-        layer, slots = update(layer, gradient(a, error, xp=xp), slots, *coefficients)
+        layer, slots = update(layer, gradient(a, error, ones), slots, *coefficients)
         return layer, slots, below
 
     return {"layerwise": layerwise, "simultaneous": simultaneous}[config.update_order]

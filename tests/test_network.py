@@ -10,7 +10,17 @@ from numerics import assert_close
 from mlp_xp.backend import Backend, installed, open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.functional import ACTIVATIONS
-from mlp_xp.network import INITIALISERS, Layer, count_parameters, error_below, forward, gradient, initial_layers
+from mlp_xp.network import (
+    FEW,
+    INITIALISERS,
+    MANY,
+    Layer,
+    count_parameters,
+    error_below,
+    forward,
+    gradient,
+    initial_layers,
+)
 from mlp_xp.steps import State, make_step
 
 PLAIN = {
@@ -61,7 +71,7 @@ def gradients(layers, x, targets, activation: str, backend) -> list[Layer]:
         batch_size=len(x), activation=activation, optimizer="momentum", update_order="simultaneous", hidden=()
     )
     state = State(device_layers(layers, backend), tuple((layer,) for layer in device_layers(layers, backend, 0.0)))
-    batch = (backend.asarray(x), backend.asarray(targets), 1 / len(x), 1.0)
+    batch = (*map(backend.asarray, (x, np.ones(len(x)), targets)), 1 / len(x), 1.0)
     state, _ = make_step(config, xp=backend.xp)(state, batch)
     return [velocity for (velocity,) in state.slots]
 
@@ -182,12 +192,24 @@ def test_backward_leaves_the_network_as_it_was(backend):
     kept = [backend.to_numpy(output) for output in outputs]
     below = error_below(network[1], outputs[1], outputs[2], activation=ACTIVATIONS["sigmoid"], xp=backend.xp)
     for a, error in zip(outputs[:-1], (below, outputs[2]), strict=True):
-        gradient(a, error, xp=backend.xp)
+        gradient(a, error, backend.xp.ones_like(error[:, 0]))
     for layer, original in zip(network, layers, strict=True):
         for array, expected in zip(layer, original, strict=True):
             assert_close(array, expected, backend, rtol=0.0)
     for output, expected in zip(outputs, kept, strict=True):
         assert_close(output, expected, backend, rtol=0.0)
+
+
+@pytest.mark.parametrize(("samples", "outputs"), [(1, 3), (2, 3), (MANY - 1, FEW - 1), (MANY, FEW - 1), (MANY, FEW)])
+def test_a_gradient_is_a_sum_over_the_samples(samples, outputs, backend):
+    """For one sample, and where the product is computed the other way round, as for all others."""
+    random = np.random.default_rng(samples)
+    a, error = random.normal(size=(samples, 5)), random.normal(size=(samples, outputs))
+    layer = gradient(*map(backend.asarray, (a, error, np.ones(samples))))
+    assert tuple(layer.weights.shape) == (5, outputs)
+    tolerance = 8 * samples * float(backend.xp.finfo(backend.dtype).eps)  # Higham's gamma_n for terms of order 1 to 4
+    assert_close(layer.weights, np.einsum("si,sj->ij", a, error), backend, rtol=0.0, atol=tolerance)
+    assert_close(layer.bias, error.sum(axis=0), backend, rtol=0.0, atol=tolerance)
 
 
 def test_initial_layers_are_the_notebooks_stream():

@@ -97,9 +97,12 @@ def package_trajectory(config: TrainConfig, backend: Backend) -> Trajectory:
     kept = tuple(OPTIMIZERS[config.optimizer].init(layer, xp=backend.xp) for layer in network)
     coefficients = step_coefficients(config, Chunk(0, STEPS, BATCH_SIZE), 0, STEPS)
     step = make_step(config, xp=backend.xp)
-    xs = tuple(backend.asarray(array, backend.dtype) for array in (case.x, case.targets, *coefficients))
+    xs = tuple(
+        backend.asarray(array, backend.dtype)
+        for array in (case.x, np.ones(case.x.shape[:2]), case.targets, *coefficients)
+    )
     state, logits = backend.jit(lambda state, xs: backend.scan(step, state, xs))(State(network, kept), xs)
-    losses = cross_entropy(logits, xs[1], xp=backend.xp)
+    losses = cross_entropy(logits, xs[2], xp=backend.xp)
     parameters = flat([[backend.to_numpy(array) for array in layer] for layer in state.network])
     return Trajectory(backend.to_numpy(losses).mean(axis=-1), parameters)
 

@@ -1,5 +1,7 @@
 """The update step in both orders, one at a time and in deferred blocks, against the notebook's retelling."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from data_sets import notebook_rows, on_device, synthetic
@@ -118,7 +120,7 @@ def make_inputs(config: TrainConfig, steps: int, backend: Backend, batch_size: i
     rates = np.linspace(1.0, 0.5, steps) * config.learning_rate  # no two alike: a mix-up shows
     samples = steps * batch_size
     x, targets = (array[:samples].reshape(steps, batch_size, -1) for array in (rows, labels))
-    arrays = (x, targets, rates / batch_size, rates)
+    arrays = (x, np.ones((steps, batch_size)), targets, rates / batch_size, rates)
     return state, tuple(backend.asarray(array, backend.dtype) for array in arrays)
 
 
@@ -193,7 +195,7 @@ def test_a_chunk_of_any_length_is_its_steps_one_by_one(backend):
         expected_losses = np.log(np.exp(z).sum(axis=1)) - z[np.arange(steps), HOST.train_labels[:steps]]
         order = backend.asarray(np.arange(steps)[:, None])
         images_and_labels = (dataset.train_images, dataset.train_labels)
-        numbers = backend.xp.stack(inputs[2:])
+        numbers = backend.xp.stack(inputs[3:])
         actual, losses = make_chunk(config, backend, dataset.prepare.function)(
             state, *images_and_labels, order, numbers
         )
@@ -254,7 +256,8 @@ def test_updates_are_deferred_where_they_can_be(settings, backend, monkeypatch):
     if defers:
         monkeypatch.setattr(mlp_xp.chunks, "make_step", refuse)
     make_chunk.__wrapped__(config, backend, flatten_and_scale)
-    assert made == [(config, backend, LOSSES["classes"])] * defers
+    with_functions = replace(config, activation=backend.activation(config.activation))
+    assert made == [(with_functions, backend, LOSSES["classes"])] * defers
 
 
 @pytest.mark.parametrize("settings", [{}, {"batch_size": 7, "optimizer": "adam"}])
@@ -284,7 +287,7 @@ def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, ba
     config = TrainConfig(hidden=(8,), batch_size=batch_size, optimizer=optimizer)
     state, _ = initial_state(config, (PIXELS, 8, 10), backend)
     rows, labels = notebook_rows(HOST)
-    batch = tuple(backend.asarray(array[:batch_size]) for array in (rows, labels))
+    batch = tuple(backend.asarray(array[:batch_size]) for array in (rows, np.ones(len(rows)), labels))
     before = arrays_of(state)
     after = arrays_of(make_step(config, xp=backend.xp)(state, (*batch, 0.1, 0.1))[0])
     probe = changed = backend.asarray(np.zeros(1))

@@ -27,7 +27,6 @@ from mlp_xp.steps import State
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 """scikit-learn's names of activations, and the core's."""
-KEPT_BYTES = 31 * 2**20  # glibc's largest threshold is 32 MiB
 OPTIMIZERS = {"sgd": "momentum", "adam": "adam"}
 
 
@@ -93,9 +92,6 @@ def make_epoch(
     the outputs. The state is donated. Raises ValueError for a batch whose weights sum to 0 or
     overflow.
     """
-    # glibc gives freed memory back to the system, and fetches it again at every step, until it has once freed a block
-    # as large as this; then it keeps up to twice as much. Without it, a step on NumPy takes up to 1.7 times as long.
-    np.empty(KEPT_BYTES, np.uint8)
     run_chunk = make_chunk(config.of_steps(), backend, as_they_are, task, penalised=alpha > 0)
 
     def epoch(state: State, order: np.ndarray, rate: float, first_step: int) -> tuple[State, float]:
