@@ -12,7 +12,7 @@ from mlp_xp.checks import check_images
 from mlp_xp.config import check_activation
 from mlp_xp.dataset import BYTES, Preparation, Prepare, decode, encode
 from mlp_xp.errors import MlpXpError
-from mlp_xp.functional import Activation, Array, find_activation
+from mlp_xp.functional import Activation, Array
 from mlp_xp.losses import LOSSES
 from mlp_xp.network import Network, forward
 from mlp_xp.plan import ceil_divide
@@ -87,7 +87,7 @@ def _compiled_sums(
 
 def _make_logits(activation: str | Activation, backend: Backend, prepare: Prepare) -> Callable[..., Array]:
     """Return `evaluation(network, images, fitted) -> logits`, which works in parts of bounded memory."""
-    xp, function = backend.xp, find_activation(activation)
+    xp, function = backend.xp, backend.activation(activation)
 
     @np.errstate(over="ignore", invalid="ignore")  # the result shows it
     def evaluation(network: Network, images: Array, fitted: tuple[Array, ...]) -> Array:

@@ -21,6 +21,7 @@ from mlp_xp.backend import BACKENDS, BackendError, installed, open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.errors import MlpXpError
 from mlp_xp.foreign import copy_to_host
+from mlp_xp.functional import ACTIVATIONS
 
 MODULES = {"cupy": "cupy", "jax": "jax", "torch": "torch", "array-api-strict": "array_api_strict"}
 
@@ -678,3 +679,49 @@ def test_jax_multiplies_in_full_precision_unless_told_otherwise(chosen, expected
     env |= {"JAX_DEFAULT_MATMUL_PRECISION": chosen} if chosen else {}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert run.stdout.strip() == expected
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_function_of_the_library_computes_the_activation(dtype):
+    """PyTorch's own sigmoid, in single numbers far from 0 too, against long doubles."""
+    backend = open_or_skip("torch", dtype=dtype)
+    own, plain = backend.activation("sigmoid"), ACTIVATIONS["sigmoid"]
+    assert own.function is not plain.function
+    assert own._replace(function=plain.function) == plain
+    x = np.concatenate([np.linspace(-30, 30, 601), [-800, -200, 200, 800]]).astype(dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        expected = 1 / (1 + np.exp(-x.astype(np.longdouble)))
+    actual = backend.to_numpy(own.function(backend.asarray(x), xp=backend.xp))
+    assert actual.dtype == dtype
+    tolerance = 8 * np.finfo(dtype).eps  # relative; the operations of `functional.sigmoid` have it absolute
+    np.testing.assert_allclose(actual, expected.astype(dtype), rtol=tolerance, atol=0)
+
+
+def test_other_activations_are_computed_by_operations_of_the_standard(backend):
+    assert backend.activation("tanh") == ACTIVATIONS["tanh"]
+    mine = ACTIVATIONS["relu"]._replace(of="input")
+    assert backend.activation(mine) == mine
+
+
+@pytest.mark.parametrize("option", ["xla_cpu_no_such_option", "xla_cpu_use_fusion_emitters"])
+def test_jax_compiles_without_an_option_that_it_does_not_have(option, monkeypatch):
+    backend = open_or_skip("jax")
+    monkeypatch.setattr(backend_module, "QUICK_TO_COMPILE", {option: False})
+    seen = []
+
+    def function(x):
+        seen.append(x)
+        return x + 1
+
+    compiled = backend.jit(function)
+    for _ in range(2):
+        assert float(compiled(backend.asarray(np.array(1.0)))) == 2
+    assert "Tracer" in type(seen[0]).__name__
+    # Within another compiled function JAX takes no options.
+    assert float(backend.jit(lambda x: compiled(x) * 2, donate=(0,))(backend.asarray(np.array(1.0)))) == 4
+
+    def wrong(x):
+        raise ValueError("of the function itself")
+
+    with pytest.raises(ValueError, match="of the function itself"):
+        backend.jit(wrong)(backend.asarray(np.array(1.0)))

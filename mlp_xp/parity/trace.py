@@ -400,7 +400,8 @@ class Tracer:
 def tracing(backend: Backend, warm_up: int = 0) -> tuple[Backend, Tracer]:
     """Return a backend that computes as the given one, operation by operation, and the tracer that checks it.
 
-    warm_up: the number of steps that are named steps of the warm-up.
+    warm_up: the number of steps that are named steps of the warm-up. What a library computes by a function of its own
+    (`Backend.functions`), it computes by operations of the standard here.
     """
     tracer = Tracer(backend, warm_up)
     traced = replace(
@@ -409,6 +410,7 @@ def tracing(backend: Backend, warm_up: int = 0) -> tuple[Backend, Tracer]:
         from_numpy=tracer.from_numpy,
         to_numpy=tracer.to_numpy,
         scan=tracer.scan,
+        functions={},  # operations of the standard only, which NumPy can repeat
         counts_steps=False,
         jit=lambda function, donate=(): function,
     )
