@@ -68,8 +68,9 @@ smoke: dist
 	  { rm -rf .venv; echo "$(PYTHON) cannot create a virtual environment (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 
 # The modification times of these files show what was installed since the last change of pyproject.toml.
+# Without bytecode, which Python writes for what it imports: to compile all takes as long as the rest.
 .venv/train: .venv/bin/python pyproject.toml
-	$(PIP_INSTALL) '.[plots]'
+	$(PIP_INSTALL) '.[plots]' --no-compile
 	@touch $@
 
 .venv/test: .venv/bin/python pyproject.toml

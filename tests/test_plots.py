@@ -171,9 +171,16 @@ def test_mistakes_are_the_surest_wrong_answers() -> None:
     probabilities = np.array([[0.9, 0.1, 0], [0.6, 0.4, 0], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.1, 0.9, 0.0]])
     images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
     figure = plots.draw_mistakes(images, labels, probabilities, "abc", count=2)
-    drawn = [axes for axes in figure.axes if axes.images]
-    assert [int(axes.images[0].get_array()[0, 0]) for axes in drawn] == [2, 1]
-    assert [axes.get_title() for axes in drawn] == ["is c\nsays b, 80.0 %", "is b\nsays a, 60.0 %"]
+    (axes,) = figure.axes
+    (sheet,) = axes.images
+    # Four by four pixels each, one above and one between them.
+    for left, brightness in ((0, 2), (5, 1)):
+        np.testing.assert_array_equal(sheet.get_array()[1:, left : left + 4], np.full((4, 4), brightness))
+    assert np.ma.count(sheet.get_array()) == 2 * 16, "nothing else is drawn"
+    assert [(text.get_text(), text.get_position()) for text in axes.texts] == [
+        ("is c\nsays b, 80.0 %", (1.5, 0)),
+        ("is b\nsays a, 60.0 %", (6.5, 0)),
+    ]
     assert "2 most confident of 3" in figure.get_suptitle()
 
 
@@ -186,13 +193,15 @@ def test_no_mistakes() -> None:
 def test_weights_show_each_unit_on_one_scale_about_zero(units: int) -> None:
     weights = np.random.default_rng(3).normal(size=(20, units))
     figure = plots.draw_weights(weights, (4, 5))
-    drawn = [axes.images[0] for axes in figure.axes if axes.images]
-    assert len(drawn) == min(units, 100)
-    for unit, image in enumerate(drawn):
-        np.testing.assert_array_equal(image.get_array(), weights[:, unit].reshape(4, 5))
-        low, high = image.get_clim()
-        assert low == -high
-        assert high == np.max(np.abs(weights[:, :100]))
+    (image,) = (image for axes in figure.axes for image in axes.images)
+    sheet, columns = image.get_array(), {1: 1, 10: 3, 64: 8, 512: 10}[units]
+    assert np.ma.count(sheet) == 20 * min(units, 100), "nothing else is drawn"
+    for unit in range(min(units, 100)):
+        top, left = 1 + 5 * (unit // columns), 6 * (unit % columns)
+        np.testing.assert_array_equal(sheet[top : top + 4, left : left + 5], weights[:, unit].reshape(4, 5))
+    low, high = image.get_clim()
+    assert low == -high
+    assert high == np.max(np.abs(weights[:, :100]))
 
 
 def test_deviations_hide_no_peak() -> None:
