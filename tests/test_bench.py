@@ -17,7 +17,7 @@ from rich.console import Console
 from mlp_xp.bench import contestants, measure, report
 from mlp_xp.bench.contestants import CONTESTANTS, Job, Unavailable, Workload
 from mlp_xp.bench.worker import serve
-from mlp_xp.commands import bench
+from mlp_xp.commands import bench, bench_curves
 from mlp_xp.errors import MlpXpError
 from mlp_xp.parity import notebook
 from mlp_xp.show.terminal import plain_console
@@ -130,14 +130,27 @@ def test_worker_answers_and_shuffles_anew_when_an_epoch_is_used_up(
     job = Job("notebook", BATCHES._replace(steps=5, hidden=()), 1, str(folder))
     answers: list[dict] = []
     serve(job, ["round\n", "round\n", "round\n", "end\n"], answers.append)
-    assert [call[0] for call in calls] == ["shuffle", "train", "train", "shuffle", "train"]
+    # The last shuffle is only there to be timed.
+    assert [call[0] for call in calls] == ["shuffle", "train", "train", "shuffle", "train", "shuffle"]
     assert [call[1:] for call in calls if call[0] == "train"] == [(0, 5), (25, 5), (0, 5)]
     assert calls[0] != calls[3]
     assert sorted(calls[0][1]) == list(range(60))
     assert answers[0] == {"ready": 60}
     assert all(answer["seconds"] >= 0 for answer in answers[1:4])
     assert answers[4]["peak_bytes"] > 1e6
+    assert 0 < answers[4]["shuffle_seconds"] < 1
     assert answers[4]["loss"] == pytest.approx(np.log(10))
+
+
+def test_a_ratio_that_includes_shuffling() -> None:
+    """0.3 s a step, and 0.2 s with 0.05 s for each of four samples."""
+    rounds = {"mlp_xp-numpy": ([1, 3, 3], 0.0), "notebook": ([1, 2, 2], 0.05)}
+    results = [{"contestant": x, "round_seconds": y, "shuffle_seconds": z, "loss": 1} for x, (y, z) in rounds.items()]
+    job = {"steps": 10, "batch_size": 4, "results": results}
+    assert bench_curves.with_shuffle(job, "mlp_xp-numpy") == pytest.approx(0.75)
+    assert np.isnan(bench_curves.with_shuffle(job, "mlp_xp-jax"))
+    del results[0]["shuffle_seconds"]  # as in a record of an older version
+    assert np.isnan(bench_curves.with_shuffle(job, "mlp_xp-numpy"))
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +175,7 @@ def test_record_of_a_tiny_run(measured: dict) -> None:
         assert len(result["round_seconds"]) == 3
         assert min(result["round_seconds"]) > 0
         assert result["peak_bytes"] > 1e6
+        assert result["shuffle_seconds"] > 0
         assert report.agrees(result, part)
     assert list(report.measured(deep)) == ["mlp_xp-numpy"]
     assert {"contestant": "notebook", "unavailable": "written for one hidden layer"} in deep["results"]

@@ -201,8 +201,8 @@ def measure(
     threads: of each contestant that has no number of its own; None for as many as its libraries take by themselves.
 
     There is one result per contestant. It has round_seconds and processor_seconds (the first round included),
-    start_seconds, peak_bytes and loss; or `unavailable` with the reason. Raises MlpXpError if a round is longer than an
-    epoch.
+    start_seconds, peak_bytes, loss, and shuffle_seconds for each sample; or `unavailable` with the reason. Raises
+    MlpXpError if a round is longer than an epoch.
     """
 
     def job(name: str) -> Job:

@@ -93,6 +93,11 @@ def step_seconds(result: Record, workload: Record) -> float:
     return median(result["round_seconds"][1:]) / int(workload["steps"])
 
 
+def shuffle_seconds(result: Record, workload: Record) -> float:
+    """Return the time in which the samples of a step are shuffled; NaN in an older record."""
+    return float(result.get("shuffle_seconds", math.nan)) * int(workload["batch_size"])
+
+
 def compile_seconds(result: Record) -> float:
     """Return the extra time of the first round, mostly compilation."""
     first, *others = result["round_seconds"]
@@ -217,6 +222,12 @@ def notes(workload: Record) -> list[str]:
         steps = max((len(x.get("round_seconds", ())) for x in workload["results"]), default=0) * int(workload["steps"])
         losses = ", ".join(f"{order} {loss:.4f}" for order, loss in workload["reference_loss"].items())
         lines += [f"loss after {steps} steps, on the first test images; expected: {losses}"]
+        shuffles = ", ".join(
+            f"{contestant_of(name).title} {digits(shuffle_seconds(result, workload) * 1e6, 2)}"
+            for name, result in results.items()
+            if "shuffle_seconds" in result
+        )
+        lines += [f"not in these times: µs to shuffle the samples of a step: {shuffles}"] if shuffles else []
     for name, result in results.items():
         if not agrees(result, workload):
             whose = contestant_of(workload["reference"]).title if is_whole(workload) else contestant_of(name).order

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from mlp_xp.metrics import evaluate
 from mlp_xp.network import Layer
 
 CHECK_SAMPLES = 1000
+FEWEST_SHUFFLES = 3
 
 
 def serve(job: Job, commands: Iterable[str], answer: Callable[[dict[str, Any]], None]) -> None:
@@ -32,16 +34,26 @@ def serve(job: Job, commands: Iterable[str], answer: Callable[[dict[str, Any]], 
         answer({"unavailable": str(reason)})
         return
     _, random = initial_network(job)
-    contestant.shuffle(random.permutation(contestant.samples))
+    shuffles: list[float] = []
+
+    def shuffle() -> None:
+        permutation = random.permutation(contestant.samples)
+        began = time.perf_counter()
+        contestant.shuffle(permutation)
+        shuffles.append((time.perf_counter() - began) / contestant.samples)
+
+    shuffle()
     start, samples = 0, job.workload.steps * job.workload.batch_size
     answer({"ready": contestant.samples})
     for command in commands:
         if command.strip() == "end":
-            peak = peak_bytes()
-            answer({"peak_bytes": peak, "loss": check_loss(job, contestant.network())})
+            peak, loss = peak_bytes(), check_loss(job, contestant.network())
+            while len(shuffles) < FEWEST_SHUFFLES:
+                shuffle()
+            answer({"peak_bytes": peak, "loss": loss, "shuffle_seconds": median(shuffles)})
             return
         if start + samples > contestant.samples:
-            contestant.shuffle(random.permutation(contestant.samples))
+            shuffle()
             start = 0
         began, began_work = time.perf_counter(), time.process_time()
         contestant.train(start, job.workload.steps)

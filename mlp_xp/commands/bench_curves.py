@@ -31,6 +31,7 @@ from mlp_xp.bench.report import (
     grid,
     measured,
     ratios,
+    shuffle_seconds,
     step_seconds,
 )
 from mlp_xp.commands.bench import (
@@ -168,6 +169,15 @@ def points(record: Record, title: str, name: str) -> dict[int, float]:
     return {x: SERIES[title].value(results[name], job) for x, (job, results) in jobs.items() if name in results}
 
 
+def with_shuffle(job: Record, name: str) -> float:
+    """Return the time of a contestant divided by the notebook's, with what shuffling takes; NaN if one did not run."""
+    results = measured(job)
+    if name not in results or NOTEBOOK not in results:
+        return math.nan
+    mine, theirs = (step_seconds(results[x], job) + shuffle_seconds(results[x], job) for x in (name, NOTEBOOK))
+    return mine / theirs
+
+
 def markdown(record: Record) -> str:
     """Return one Markdown table per series."""
     blocks = [conditions(record)]
@@ -180,6 +190,8 @@ def markdown(record: Record) -> str:
             pairs = [(results.get(name), results.get(NOTEBOOK)) for results in map(measured, jobs.values())]
             shown = [figure(ratios(mine, theirs), 2) if mine and theirs else "–" for mine, theirs in pairs]
             cells.append([f"{TITLES[name]} ÷ {TITLES[NOTEBOOK]}", *shown])
+            shown = [digits(with_shuffle(job, name), 2) for job in jobs.values()]
+            cells.append(["the same, with the shuffle of an epoch", *shown])
         blocks.append("\n".join(grid([f"{title} ({SERIES[title].unit})", *jobs], cells)))
     return "\n\n".join(blocks)
 
