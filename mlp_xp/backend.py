@@ -106,7 +106,7 @@ class Backend:
     compiles: bool = False
     """Whether `jit` compiles a function as a whole, so that operations on small arrays cost little."""
     functions: Mapping[Callable[..., Array], Callable[..., Array]] = field(default_factory=dict)
-    """Functions of the library that compute what an activation function computes in several operations, in one."""
+    """By the function of an activation, the library's own that computes the same faster. (The links of losses stay.)"""
     counts_steps: bool = False
     """Whether one compiled function is to serve chunks of all lengths, because `scan` can count the steps to take."""
 
@@ -174,7 +174,7 @@ class Backend:
         return _on_threads(self, self.threads._replace(number=number, reason=reason))
 
     def activation(self, activation: str | Activation) -> Activation:
-        """Return an activation, given by its name or as it is, with the library's own function where it is in use."""
+        """Return an activation, given by its name or as it is, with the library's own function where it has one."""
         found = find_activation(activation)
         return found._replace(function=self.functions.get(found.function, found.function))
 
@@ -572,13 +572,17 @@ def _open_jax(device: str | None) -> Backend:
 
         @wraps(function)
         def call(*args: Any) -> Any:
+            nonlocal quickly_compiled
             try:
                 return quickly_compiled(*args)
-            except (jax.errors.JaxRuntimeError, ValueError) as error:
-                # An option that this version does not have, or a call within another compiled function.
-                if not re.search("compile option|compiler_options", str(error)):
+            except jax.errors.JaxRuntimeError as error:
+                if "compile option" not in str(error):  # one that this version of XLA does not have
                     raise
-                return compiled(*args)
+                quickly_compiled = compiled
+            except ValueError as error:
+                if "compiler_options" not in str(error):  # which a call within another compiled function cannot have
+                    raise
+            return compiled(*args)
 
         return call
 
@@ -641,7 +645,7 @@ def _set_compile_cache(jax: ModuleType) -> None:
     if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
         return
     # A folder for each number of threads, on which the compiled code and its last bits depend: JAX's keys leave it out.
-    # It is not known that older versions keep entries of different processors apart.
+    # Older versions may not keep entries of different processors apart.
     name = f"jax-{_jax_threads().number}"
     if jax.version.__version_info__ >= (0, 10) and (folder := compile_cache(name)):
         # By default only what takes a second to compile is kept.

@@ -20,7 +20,7 @@ from mlp_xp.steps import State, Step, make_step
 # without compilation more steps at once save more of what each block costs than the cache does.
 BLOCK_BYTES = 2**19
 EAGER_BLOCK_BYTES = 3 * 2**20
-KEPT_BYTES = 31 * 2**20  # glibc's largest threshold is 32 MiB
+KEPT_BYTES = 31 * 2**20  # of a block that is freed at the start; glibc's largest threshold is 32 MiB
 
 
 def steps_per_block(
@@ -93,9 +93,10 @@ def make_chunk(
     gradient of this is weight decay. losses: (steps,); those of steps that fill up mean nothing. The state is donated.
     """
     xp, scan = backend.xp, backend.scan
-    config, loss = replace(config, activation=backend.activation(config.activation)), LOSSES[task]
-    # glibc gives freed memory back to the system, and fetches it again at every step, until it has once freed a block
-    # as large as this; then it keeps up to twice as much. Without it, a step on NumPy takes up to 1.7 times as long.
+    loss = LOSSES[task]
+    config = replace(config, activation=backend.activation(config.activation))  # perhaps the library's own function
+    # glibc gives freed memory back to the system, and fetches it again at every step, page by page, until it has once
+    # freed a block as large as this; then it keeps up to twice as much.
     np.empty(KEPT_BYTES, np.uint8)
     if can_defer(config, compiles=backend.compiles) and not penalised:
         run_block = make_deferred_block(config, backend, loss)

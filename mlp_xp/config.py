@@ -153,6 +153,8 @@ class TrainConfig:
             raise ConfigError(
                 "needs all gradients before any update; choose the update order simultaneous", setting="clip_norm"
             )
+        if self.dropout and not self.hidden:
+            raise ConfigError("needs a hidden layer, whose units it leaves out; leave it at 0", setting="dropout")
         check_choice("update_order", self.update_order, UPDATE_ORDERS)
         check_activation(self.activation)
         check_choice("init", self.init, INITIALISERS)

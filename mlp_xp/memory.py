@@ -111,7 +111,7 @@ def training_memory(
     batch = config.batch_size
     plan = plan_epoch(samples - config.validation, config, parameters)
     steps = max(chunk.steps for chunk in plan)
-    gathered = min(steps, steps_per_block(config, batch, features, itemsize))
+    gathered = min(steps, steps_per_block(config, batch, features, itemsize, compiles=True))  # else as many or more
     weights = [a * b for a, b in pairwise(sizes)]
     if batch == 1:  # outer products are elementwise, but for the one of a block of deferred updates
         weights = weights[:1] if can_defer(config) else []

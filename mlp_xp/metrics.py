@@ -87,7 +87,7 @@ def _compiled_sums(
 
 def _make_logits(activation: str | Activation, backend: Backend, prepare: Prepare) -> Callable[..., Array]:
     """Return `evaluation(network, images, fitted) -> logits`, which works in parts of bounded memory."""
-    xp, function = backend.xp, backend.activation(activation)
+    xp, pair = backend.xp, backend.activation(activation)
 
     @np.errstate(over="ignore", invalid="ignore")  # the result shows it
     def evaluation(network: Network, images: Array, fitted: tuple[Array, ...]) -> Array:
@@ -96,7 +96,7 @@ def _make_logits(activation: str | Activation, backend: Backend, prepare: Prepar
         def part(carry: tuple[()], xs: tuple[Array, ...]) -> tuple[tuple[()], Array]:
             x = prepare(xs[0], *fitted, dtype=network[0].weights.dtype, xp=xp)
             x = xp.reshape(x, (xs[0].shape[0], features))
-            return carry, forward(network, x, activation=function, xp=xp)[-1]
+            return carry, forward(network, x, activation=pair, xp=xp)[-1]
 
         samples, *shape = images.shape
         size = images_per_part(samples, features)
@@ -162,7 +162,8 @@ def predict(
 
     classes: probabilities, each row with sum 1. labels: the probability of each label. regression: numbers, in the
     units of the labels. activation, prepare, task, targets: those that the network was trained with, the last three as
-    in its `Dataset`. Raises as `predict_logits` does.
+    in its `Dataset`. JAX can differentiate it; PyTorch's autograd cannot, because it works in place. Raises as
+    `predict_logits` does.
     """
     _check_inputs(network, images, activation, backend, prepare)
     return _compiled_predictions(activation, backend, prepare.function, task)(network, images, prepare.fitted, targets)

@@ -46,8 +46,8 @@ class Layer(NamedTuple):
 
 Network = tuple[Layer, ...]
 
-# See `gradient`.
-MANY, FEW = 128, 32
+# From so many samples on, the gradient of a layer with fewer outputs is computed as the transpose of (e^T a).
+MANY_SAMPLES, FEW_OUTPUTS = 128, 32
 
 # Standard deviation of the initial weights, from the number of a layer's inputs and outputs.
 INITIALISERS: dict[str, Callable[[int, int], float]] = {
@@ -114,8 +114,8 @@ def gradient(a: Array, error: Array, ones: Array, /) -> Layer:
     if samples == 1:
         # One sample: nothing to sum, and (n_l, 1) * (1, n_{l+1}) is the outer product. NumPy takes half the time of @.
         return Layer(a.T * error, error[0, ...])
-    # The BLAS of PyTorch takes up to 30 times as long for a product with few columns as for its transpose.
-    narrow = samples >= MANY and outputs < FEW
+    # PyTorch's BLAS takes up to 30 times as long for a^T e (1024 samples, 2048 inputs, 10 outputs).
+    narrow = samples >= MANY_SAMPLES and outputs < FEW_OUTPUTS
     return Layer((error.T @ a).T if narrow else a.T @ error, ones @ error)
 
 
@@ -134,6 +134,7 @@ def backward(
     inputs: Sequence[Array],
     seen: Sequence[Array],
     error: Array,
+    ones: Array,
     /,
     *,
     activation: Activation,
@@ -141,7 +142,6 @@ def backward(
     xp: Any,
 ) -> list[Layer]:
     """Return the gradients of all layers, from what `forward_pass` keeps and the error of the last layer (B, n_L)."""
-    ones = xp.ones_like(error[:, 0])
     gradients = [gradient(inputs[-1], error, ones)]
     for i in reversed(range(1, len(network))):
         error = error_below(network[i], seen[i - 1], error, activation=activation, xp=xp)

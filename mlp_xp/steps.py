@@ -47,7 +47,7 @@ def make_step(config: TrainConfig, loss: Loss = LOSSES["classes"], *, xp: Any) -
         error = derivative(logits, targets, xp=xp)
         error *= scale
         if clip_norm:
-            gradients = backward(layers, inputs, seen, error, activation=activation, masks=masks, xp=xp)
+            gradients = backward(layers, inputs, seen, error, ones, activation=activation, masks=masks, xp=xp)
             # The scale includes what the optimiser multiplies the error by, and so does the norm.
             gradients = clip_by_norm(gradients, clip_norm * x.shape[0] * scale, xp=xp)
             pairs = [update(*each, *coefficients) for each in zip(layers, gradients, slots, strict=True)]
@@ -74,17 +74,16 @@ def make_update_and_descend(config: TrainConfig, *, xp: Any) -> Callable[..., tu
     activation = find_activation(config.activation)
     update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)
 
-    def layerwise(
-        layer: Layer, slots: Slots, a: Array, seen: Array, error: Array, ones: Array, coefficients: Sequence[Array]
-    ) -> tuple[Layer, Slots, Array]:
-        layer, slots = update(layer, gradient(a, error, ones), slots, *coefficients)
-        return layer, slots, error_below(layer, seen, error, activation=activation, xp=xp)
+    layerwise = config.update_order == "layerwise"
 
-    def simultaneous(
+    def update_and_descend(
         layer: Layer, slots: Slots, a: Array, seen: Array, error: Array, ones: Array, coefficients: Sequence[Array]
     ) -> tuple[Layer, Slots, Array]:
-        below = error_below(layer, seen, error, activation=activation, xp=xp)
+        if not layerwise:  # before the update, which may change the weights in place
+            below = error_below(layer, seen, error, activation=activation, xp=xp)
         layer, slots = update(layer, gradient(a, error, ones), slots, *coefficients)
+        if layerwise:
+            below = error_below(layer, seen, error, activation=activation, xp=xp)
         return layer, slots, below
 
-    return {"layerwise": layerwise, "simultaneous": simultaneous}[config.update_order]
+    return update_and_descend

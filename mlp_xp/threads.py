@@ -1,8 +1,8 @@
 """The threads on which array libraries compute: how many, why, and a context in which they use that many.
 
-For a small network, passing work between threads costs more than it saves: on a busy machine a step takes tens of times
-longer. For wide layers and large batches on idle CPUs, all of them together are faster. `threads_by_work` draws the
-line, from measurements; see docs/performance.md.
+For a small network, passing work between threads costs more than it saves: on a busy machine a step takes over ten
+times longer. For wide layers and large batches on idle CPUs, all of them together are faster. `threads_by_work` draws
+the line, from measurements; see docs/performance.md.
 """
 
 import math
@@ -23,7 +23,7 @@ from mlp_xp.errors import MlpXpError
 
 # Samples x parameters, the multiply-adds of a forward pass, from which on a run uses all CPUs that are idle when it
 # starts. They may have other work later, and then threads wait for each other: the shorter a step, the more it loses
-# against one thread, up to tens of times. From here on it loses a factor of 1.2 to 2.4; see docs/performance.md.
+# against one thread, up to 16 times. From here on it loses a factor of 1.2 to 2.4; see docs/performance.md.
 LARGE_STEP = 4 * 10**9
 # OpenMP ends the process if it cannot start a thread.
 MOST_THREADS = 1024

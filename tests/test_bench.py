@@ -444,3 +444,12 @@ def test_a_document_is_checked_before_measuring(name: str, tmp_path: Path, monke
     assert_one_line(call(name, "--update-docs", tmp_path / "no.md"), 2, "--update-docs", "no.md")
     (tmp_path / "a.md").write_text("# Nothing\n")
     assert_one_line(call(name, "--update-docs", tmp_path / "a.md"), 2, "does not have the lines")
+
+
+def test_a_contestant_that_was_asked_for_and_gave_no_result_fails(measured: dict) -> None:
+    """The fixture's cannot run. Nobody asked for one by name if all take part."""
+    console = Console(file=io.StringIO())
+    assert bench.report(bench.Options(), measured, console) in (0, 4)
+    with pytest.raises(MlpXpError, match=r"^--contestants: mlp_xp-torch-gpu gave no result") as caught:
+        bench.report(bench.Options(contestants=("notebook", "mlp_xp-torch-gpu")), measured, console)
+    assert caught.value.exit_code == 2

@@ -101,6 +101,7 @@ def test_patience_needs_samples_held_out():
 
 
 def test_settings_that_need_another():
+    assert refusal(dropout=0.2, hidden=()) == "dropout: needs a hidden layer, whose units it leaves out; leave it at 0"
     assert refusal(nesterov=True) == "nesterov: needs the optimizer momentum, not sgd"
     assert TrainConfig(nesterov=True, optimizer="momentum").nesterov
     message = "clip_norm: needs all gradients before any update; choose the update order simultaneous"

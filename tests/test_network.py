@@ -11,9 +11,9 @@ from mlp_xp.backend import Backend, installed, open_backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.functional import ACTIVATIONS
 from mlp_xp.network import (
-    FEW,
+    FEW_OUTPUTS,
     INITIALISERS,
-    MANY,
+    MANY_SAMPLES,
     Layer,
     count_parameters,
     error_below,
@@ -200,7 +200,10 @@ def test_backward_leaves_the_network_as_it_was(backend):
         assert_close(output, expected, backend, rtol=0.0)
 
 
-@pytest.mark.parametrize(("samples", "outputs"), [(1, 3), (2, 3), (MANY - 1, FEW - 1), (MANY, FEW - 1), (MANY, FEW)])
+@pytest.mark.parametrize(
+    ("samples", "outputs"),
+    [(1, 3), (2, 3), (MANY_SAMPLES - 1, 31), (MANY_SAMPLES, FEW_OUTPUTS - 1), (MANY_SAMPLES, FEW_OUTPUTS)],
+)
 def test_a_gradient_is_a_sum_over_the_samples(samples, outputs, backend):
     """For one sample, and where the product is computed the other way round, as for all others."""
     random = np.random.default_rng(samples)

@@ -379,17 +379,19 @@ def draw(record: Record, title: str | None = None) -> bytes:
 
     panels = [workload for workload in record["workloads"] if measured(workload)]
     heights = [len(measured(workload)) for workload in panels]
-    figure = Figure(figsize=(8, 0.8 * len(panels) + 0.25 * sum(heights)), layout="constrained")
+    picture = Figure(figsize=(8, 0.8 * len(panels) + 0.25 * sum(heights)), layout="constrained")
     if title:
-        figure.suptitle(title)
-    axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+        picture.suptitle(title)
+    axes = picture.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for ax, workload in zip(axes, panels, strict=True):
         results = measured(workload)
         scale = 1.0 if is_whole(workload) else 1e6
         times = [step_seconds(result, workload) * scale for result in results.values()]
         titles = [contestant_of(name).title for name in results]
         bars = ax.barh(titles, times, color=[colour(name) for name in results], height=0.75)
-        ax.bar_label(bars, labels=[digits(x, 3) for x in times], padding=3, fontsize=9)
+        steps = int(workload["steps"])
+        rounds = [[each / steps for each in result["round_seconds"][1:]] for result in results.values()]
+        ax.bar_label(bars, labels=[figure(x, 3, scale) for x in rounds], padding=3, fontsize=9)
         ax.invert_yaxis()
         if max(times) < LINEAR * min(times):
             ax.set_xlim(0, max(times) * 1.15)
@@ -404,7 +406,7 @@ def draw(record: Record, title: str | None = None) -> bytes:
         ax.set_axisbelow(True)
         ax.spines[["top", "right", "left"]].set_visible(False)
     file = io.BytesIO()
-    figure.savefig(file, dpi=120, format="png", backend="agg")
+    picture.savefig(file, dpi=120, format="png", backend="agg")
     return file.getvalue()
 
 

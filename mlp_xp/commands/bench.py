@@ -256,6 +256,9 @@ def report(options: Options, record: Record, console: Console) -> int:
             write_whole(options.update_docs.with_suffix(".png"), draw(record))
     if not any(measured(workload) for workload in record["workloads"]):
         raise MlpXpError("nothing was measured: no contestant ran; see the reasons above")
+    ran = {name for workload in record["workloads"] for name in measured(workload)}
+    if missing := [name for name in options.contestants if name not in ran]:
+        raise MlpXpError(f"--contestants: {', '.join(missing)} gave no result; see the reasons above")
     wrong = [x for workload in record["workloads"] for x in measured(workload).values() if not agrees(x, workload)]
     found = {verdict.verdict for verdict in verdicts(record)}
     if wrong or found - {MET, *NOT_JUDGED}:

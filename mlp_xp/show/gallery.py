@@ -48,9 +48,9 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Pat
 
     Those that do not fit the data are left out. With a test set, there are confusion.png and mistakes.png for classes,
     predictions.png for regression, and labels.png for labels; mistakes.png and weights.png need images of one channel.
-    dataset: arrays on the backend's device. Raises RunError if the
-    folder has no model, or one whose outputs are not finite, and PlotError if Matplotlib is not installed or broken, or
-    the folder cannot be written: the run itself is complete and intact.
+    dataset: arrays on the backend's device. Raises RunError if the folder has no model, or one whose outputs are not
+    finite, and PlotError if Matplotlib is not installed or broken, or the folder cannot be written: the run itself is
+    complete and intact.
     """
     try:
         return _draw(Path(folder), dataset, backend)

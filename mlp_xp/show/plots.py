@@ -40,6 +40,8 @@ SCORES = {
 LOSS_NAMES = {"regression": "half squared error"}  # of other tasks: cross-entropy
 HELD_OUT = "validation_loss"
 LONGEST_NAME = 60  # characters that are drawn
+MOST_PIXELS = 256  # on a side of an image of many
+LONGEST_ABOVE = 12  # of a name above a picture of a mistake
 LONGEST_RUN = 90  # likewise, in a legend below the axes
 LEGEND_ROW, LEGEND_SIZE = 0.2, 9.0  # inches, points
 NAMES = {"matplotlib": ("Matplotlib", "matplotlib"), "PIL": ("Pillow", "pillow")}
@@ -327,15 +329,22 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
     return figure
 
 
+def coarse(images: np.ndarray) -> np.ndarray:
+    """Return images (n, rows, columns) with every k-th row and column, of which at most MOST_PIXELS are drawn."""
+    k = max(1, ceil_divide(max(images.shape[1:]), MOST_PIXELS))
+    return images[:, ::k, ::k]
+
+
 def montage(images: np.ndarray, columns: int, above: int, beside: int) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """Return images (n, rows, columns) on one sheet, in rows of so many, and the place (top, left) of each.
 
-    Around them the sheet is NaN: `above` pixels above each, `beside` on its right. (Matplotlib takes five times as long
-    for axes of their own.)
+    Around them the sheet is NaN: `above` pixels above each, `beside` between neighbours. (Matplotlib takes several
+    times as long for axes of their own.)
     """
     _, height, width = images.shape
     rows = max(1, ceil_divide(len(images), columns))
-    sheet = np.full((rows * (above + height), columns * (width + beside) - beside), np.nan)
+    shape = rows * (above + height), columns * (width + beside) - beside
+    sheet = np.full(shape, np.nan, np.result_type(images, np.float32))
     places = [(above + i // columns * (above + height), i % columns * (width + beside)) for i in range(len(images))]
     for image, (top, left) in zip(images, places, strict=True):
         sheet[top : top + height, left : left + width] = image
@@ -343,7 +352,7 @@ def montage(images: np.ndarray, columns: int, above: int, beside: int) -> tuple[
 
 
 def _show(figure: "Picture", sheet: np.ndarray, **look: Any) -> Any:
-    """Show a sheet in axes that fill the figure, and return these."""
+    """Show a sheet as large as it fits the figure, and return its axes."""
     axes = figure.subplots()
     axes.set_axis_off()
     axes.imshow(sheet, interpolation="nearest", **look)
@@ -369,18 +378,22 @@ def draw_mistakes(
     sureness = np.max(probabilities, axis=1)
     wrong = np.flatnonzero(predictions != labels)
     wrong = wrong[np.argsort(-sureness[wrong], kind="stable")][:count]
-    columns = 5
-    rows = max(1, ceil_divide(len(wrong), columns))
-    figure = new_figure(1.75 * columns, 1.95 * rows + 0.5)
-    figure.suptitle(f"the {len(wrong)} most confident of {np.sum(predictions != labels)} mistakes", fontsize=11)
+    images = coarse(images[wrong])
     height, width = images.shape[1:]
-    # Two lines of text take a quarter of the space for an image.
-    sheet, places = montage(images[wrong], columns, ceil_divide(max(height, width), 4), ceil_divide(width, 8))
+    # Room for two lines of text, also where images are wide or narrow.
+    side, columns = max(height, width), 5
+    above, beside = ceil_divide(side, 4), max(ceil_divide(width, 8), side - width)
+    sheet, places = montage(images, columns, above, beside)
+    figure = new_figure(8.75, 0.5 + 8.75 * sheet.shape[0] / sheet.shape[1])
+    mistakes = int(np.sum(predictions != labels))
+    title = f"the {len(wrong)} most confident of {mistakes} mistakes" if mistakes else "no mistakes"
+    figure.suptitle(title, fontsize=11)
     axes = _show(figure, sheet, cmap="gray_r", vmin=darkest, vmax=brightest)
     for i, (top, left) in zip(wrong, places, strict=True):
-        truth, answer = _label(class_names[labels[i]]), _label(class_names[predictions[i]])
+        truth, answer = (_label(class_names[each[i]], LONGEST_ABOVE) for each in (labels, predictions))
         text = f"is {truth}\nsays {answer}, {percent(sureness[i])}"
-        axes.text(left + (width - 1) / 2, top - 1, text, ha="center", va="bottom", fontsize=8.5)
+        edge = left + (width - 1) / 2, top - 0.5
+        axes.annotate(text, edge, (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=8.5)
     return figure
 
 
@@ -388,13 +401,14 @@ def draw_mistakes(
 def draw_weights(weights: np.ndarray, image_shape: tuple[int, ...], *, most: int = 100) -> "Picture":
     """Draw first-layer weights, (rows * columns, units), as one image per unit, for at most `most` units."""
     units = min(weights.shape[1], most)
-    columns = max(1, round(units**0.5))
-    rows = ceil_divide(units, columns)
-    figure = new_figure(max(3.8, 0.85 * columns + 1.2), max(2.6, 0.85 * rows + 0.7))
-    largest = float(np.max(np.abs(weights[:, :units]))) or 1.0
-    height, width = image_shape
-    images = weights[:, :units].T.reshape(units, height, width)
-    sheet, _ = montage(images, columns, ceil_divide(height, 14), ceil_divide(width, 14))
+    images = coarse(np.moveaxis(weights[:, :units].reshape(*image_shape, units), 2, 0))
+    height, width = images.shape[1:]
+    columns = min(units, max(1, round((units * height / width) ** 0.5)))  # which makes the sheet about as wide as high
+    gap = ceil_divide(min(height, width), 14)
+    sheet, _ = montage(images, columns, gap, gap)
+    scale = 0.85 * (units / sheet.size) ** 0.5  # inches a pixel
+    figure = new_figure(max(3.8, sheet.shape[1] * scale + 1.2), max(2.6, sheet.shape[0] * scale + 0.7))
+    largest = float(np.max(np.abs(images))) or 1.0
     axes = _show(figure, sheet, cmap="PuOr_r", vmin=-largest, vmax=largest)
     figure.colorbar(axes.images[0], ax=axes, label="weight", shrink=0.8)
     figure.suptitle(f"first-layer weights of {units} of {weights.shape[1]} units", fontsize=10)
