@@ -10,9 +10,9 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial, wraps
 from pathlib import Path
 from types import ModuleType
@@ -105,8 +105,8 @@ class Backend:
     """The function, as Python source, with which such a script copies an array to the host."""
     compiles: bool = False
     """Whether `jit` compiles a function as a whole, so that operations on small arrays cost little."""
-    functions: Mapping[Callable[..., Array], Callable[..., Array]] = field(default_factory=dict)
-    """By the function of an activation, the library's own that computes the same faster. (The links of losses stay.)"""
+    functions: tuple[tuple[Callable[..., Array], Callable[..., Array]], ...] = ()
+    """Functions of activations, each with the library's own that computes the same faster. (Links of losses stay.)"""
     counts_steps: bool = False
     """Whether one compiled function is to serve chunks of all lengths, because `scan` can count the steps to take."""
 
@@ -176,7 +176,7 @@ class Backend:
     def activation(self, activation: str | Activation) -> Activation:
         """Return an activation, given by its name or as it is, with the library's own function where it has one."""
         found = find_activation(activation)
-        return found._replace(function=self.functions.get(found.function, found.function))
+        return found._replace(function=dict(self.functions).get(found.function, found.function))
 
     def shared(self, array: np.ndarray) -> Array:
         """Return a writable host array on the device: the same memory where the library can, or else a copy."""
@@ -489,7 +489,7 @@ def _open_torch(device: str | None) -> Backend:
         "imports": (
             f"import torch as xp{use}", f"import torch, array_api_compat.torch as xp{use.replace('xp', 'torch')}",
         ),
-        "functions": {sigmoid: lambda x, /, *, xp: torch.sigmoid(x)},  # a fifth of the time
+        "functions": ((sigmoid, lambda x, /, *, xp: torch.sigmoid(x)),),  # a fifth of the time
         "copy_source": "(lambda x: np.asarray(x.cpu() if hasattr(x, 'cpu') else x))" if use else "np.asarray",
     }  # fmt: skip
     if place.type == "cpu":

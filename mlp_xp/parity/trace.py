@@ -410,7 +410,7 @@ def tracing(backend: Backend, warm_up: int = 0) -> tuple[Backend, Tracer]:
         from_numpy=tracer.from_numpy,
         to_numpy=tracer.to_numpy,
         scan=tracer.scan,
-        functions={},  # operations of the standard only, which NumPy can repeat
+        functions=(),  # operations of the standard only, which NumPy can repeat
         counts_steps=False,
         jit=lambda function, donate=(): function,
     )
