@@ -188,6 +188,7 @@ def test_mistakes_are_the_surest_wrong_answers() -> None:
 def test_texts_above_mistakes_touch_neither_each_other_nor_other_images(shape: tuple[int, int]) -> None:
     images = np.full((25, *shape), 255, np.uint8)
     figure = plots.draw_mistakes(images, np.zeros(25, int), np.tile([0.0, 0.995], (25, 1)), "01")
+    assert figure.get_figheight() < 2 * figure.get_figwidth(), "a page, not a strip"
     figure.png()  # which lays out
     (axes,) = figure.axes
     boxes = [text.get_window_extent() for text in axes.texts]
