@@ -60,11 +60,16 @@ dist: .venv/dist
 smoke: dist
 	$(BIN)/python tests/smoke.py dist/*.whl
 
+# Where pip can install the pip that comes with Python into a venv, that takes less than half of the time.
+BUNDLED = $$($(PYTHON) -c 'import ensurepip; print(ensurepip.__path__[0] + "/_bundled")')
+QUICK_VENV = $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install --quiet \
+  --disable-pip-version-check --no-compile --no-index $(BUNDLED)/*.whl && $(BIN)/python -m pip --version
+
 # A venv whose creation failed may have a python but no pip. It is removed, because make would take it as complete.
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "mlp_xp needs Python 3.11 or newer; choose one with: make PYTHON=python3.13"; exit 1; }
-	@$(PYTHON) -m venv --clear .venv || \
+	@{ $(QUICK_VENV); } > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || \
 	  { rm -rf .venv; echo "$(PYTHON) cannot create a virtual environment (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 
 # The modification times of these files show what was installed since the last change of pyproject.toml.
