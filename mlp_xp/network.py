@@ -141,7 +141,10 @@ def backward(
     masks: Sequence[Array] = (),
     xp: Any,
 ) -> list[Layer]:
-    """Return the gradients of all layers, from what `forward_pass` keeps and the error of the last layer (B, n_L)."""
+    """Return the gradients of all layers, from what `forward_pass` keeps and the error of the last layer (B, n_L).
+
+    ones: as in `gradient`.
+    """
     gradients = [gradient(inputs[-1], error, ones)]
     for i in reversed(range(1, len(network))):
         error = error_below(network[i], seen[i - 1], error, activation=activation, xp=xp)

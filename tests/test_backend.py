@@ -703,6 +703,17 @@ def test_other_activations_are_computed_by_operations_of_the_standard(backend):
     assert backend.activation(mine) == mine
 
 
+def test_jax_has_the_options_for_quick_compilation():
+    """Without them everything works, but starts later, which no other test would show."""
+    open_or_skip("jax")
+    import jax
+
+    lowered = jax.jit(lambda x: x + 1).lower(1.0)
+    assert lowered.compile(compiler_options=backend_module.QUICK_TO_COMPILE)(1.0) == 2
+    with pytest.raises(jax.errors.JaxRuntimeError, match="compile option"):
+        lowered.compile(compiler_options={"xla_cpu_no_such_option": True})
+
+
 @pytest.mark.parametrize("option", ["xla_cpu_no_such_option", "xla_cpu_use_fusion_emitters"])
 def test_jax_compiles_without_an_option_that_it_does_not_have(option, monkeypatch):
     backend = open_or_skip("jax")

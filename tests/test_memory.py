@@ -1,5 +1,6 @@
 """Training that needs more memory than there is ends in one line, before anything is allocated or written."""
 
+import platform
 import re
 import subprocess
 import sys
@@ -256,3 +257,25 @@ def test_an_evaluation_that_fails_is_named():
 
     with pytest.raises(BackendFailure, match=r"failed in \w+, at mlp_xp/\w+\.py:\d+ \(.*\): OSError: lost the device"):
         list(trajectory(SHORT, dataset._replace(prepare=Preparation(prepare)), backend))
+
+
+PAGES = """
+import resource, numpy as np
+from mlp_xp import TrainConfig, open_backend
+from mlp_xp.chunks import make_chunk
+from mlp_xp.dataset import flatten_and_scale
+make_chunk(TrainConfig().of_steps(), open_backend(), flatten_and_scale)
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    arrays = [np.ones(3 * 2**17) for _ in range(4)]
+    del arrays
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep freed memory in other ways")
+def test_memory_of_a_step_is_kept_for_the_next_one():
+    """Twelve megabytes, freed and allocated again, are the same pages; else they would be 3000 new ones each time."""
+    done = subprocess.run([sys.executable, "-c", PAGES], capture_output=True, text=True, check=True)
+    _, *later = map(int, done.stdout.split())
+    assert max(later) < 100

@@ -40,9 +40,9 @@ SCORES = {
 LOSS_NAMES = {"regression": "half squared error"}  # of other tasks: cross-entropy
 HELD_OUT = "validation_loss"
 LONGEST_NAME = 60  # characters that are drawn
-MOST_PIXELS = 256  # on a side of an image of many
-LONGEST_ABOVE = 12  # of a name above a picture of a mistake
 LONGEST_RUN = 90  # likewise, in a legend below the axes
+LONGEST_ABOVE = 12  # likewise, above the image of a mistake
+MOST_PIXELS = 256  # on a side of an image among many
 LEGEND_ROW, LEGEND_SIZE = 0.2, 9.0  # inches, points
 NAMES = {"matplotlib": ("Matplotlib", "matplotlib"), "PIL": ("Pillow", "pillow")}
 
