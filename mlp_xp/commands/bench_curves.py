@@ -188,9 +188,9 @@ def markdown(record: Record) -> str:
             cells.append([TITLES[name], *(digits(found.get(int(x), math.nan), 3) for x in jobs)])
         for name in SERIES[title].compared:
             pairs = [(results.get(name), results.get(NOTEBOOK)) for results in map(measured, jobs.values())]
-            shown = [figure(ratios(mine, theirs), 2) if mine and theirs else "–" for mine, theirs in pairs]
+            shown = [figure(ratios(mine, theirs), 3) if mine and theirs else "–" for mine, theirs in pairs]
             cells.append([f"{TITLES[name]} ÷ {TITLES[NOTEBOOK]}", *shown])
-            shown = [digits(with_shuffle(job, name), 2) for job in jobs.values()]
+            shown = [digits(with_shuffle(job, name), 3) for job in jobs.values()]
             cells.append(["the same, with the shuffle of an epoch", *shown])
         blocks.append("\n".join(grid([f"{title} ({SERIES[title].unit})", *jobs], cells)))
     return "\n\n".join(blocks)
