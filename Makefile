@@ -16,8 +16,9 @@ INSTALL = yes
 train: .venv/train
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
 
+# One thread per process, unless the variable says otherwise: processes do not compete, and CI has it too.
 test: .venv/test
-	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 # Executes docs/*.ipynb and writes their outputs, which `make test` compares.
 notebooks: .venv/test

@@ -29,6 +29,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.parity import notebook
 from mlp_xp.runs import checkpoints
 from mlp_xp.runs.settings import RECIPES, Settings, flatten
+from mlp_xp.threads import threads_chosen
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -40,9 +41,12 @@ METRICS_KEYS = {
 
 @pytest.fixture(scope="module")
 def finished(data_dir, tmp_path_factory) -> tuple[Path, str]:
-    """A run that came to its end, and what it printed."""
+    """A run that came to its end, and what it printed. The number of threads is chosen by the rule."""
     folder = tmp_path_factory.mktemp("finished") / "a" / "run"
-    outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in threads_chosen():
+            patch.delenv(name)
+        outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
     assert (outcome.code, outcome.err) == (0, "")
     return folder, outcome.out
 
@@ -92,7 +96,7 @@ def test_config_json_holds_all_settings_versions_device_and_threads(finished, da
     assert {"mlp_xp", "python"} <= record["versions"].keys()
     assert record["threads"]["cpus"] >= 1
     assert record["threads"]["number"] == 1
-    assert record["threads"]["reason"] == "OMP_NUM_THREADS=1"
+    assert record["threads"]["reason"] == "a step of 198 multiply-adds is too small for more"
     assert record["train_samples"] == 200
     assert record["image_shape"] == [6, 6]
     assert record["class_names"] == [str(i) for i in range(10)]
@@ -152,7 +156,7 @@ def test_what_is_printed_is_what_was_measured(finished):
     assert f"run      {folder}" in lines
     assert lines[0] == "network  36-4-10, sigmoid, 198 parameters, float64"
     assert "numpy" in lines[1]
-    assert lines[2] == "threads  1: OMP_NUM_THREADS=1"
+    assert lines[2] == "threads  1: a step of 198 multiply-adds is too small for more"
     assert "200 training and 60 test images of 6 x 6" in lines[3]
     rows = lines[lines.index(next(line for line in lines if line.startswith("epoch"))) + 1 :][:12]
     for row, record in zip(rows, metrics(folder), strict=True):
