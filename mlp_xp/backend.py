@@ -1,4 +1,4 @@
-"""Array libraries by name: their namespace, device, loop and conversion to NumPy.
+"""Array libraries by name: how each makes a `library.Backend`.
 
 No other file of the core has code that depends on which library it is.
 """
@@ -6,15 +6,12 @@ No other file of the core has code that depends on which library it is.
 import importlib
 import importlib.util
 import os
-import re
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial, wraps
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -23,164 +20,38 @@ from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
 from mlp_xp.compile_cache import compile_cache
-from mlp_xp.errors import MlpXpError, described, nearest, not_installed
+from mlp_xp.errors import MlpXpError, nearest, not_installed
 from mlp_xp.foreign import copy_to_host, exists, find, hooks, materialised, version_of
-from mlp_xp.functional import Activation, Array, find_activation, sigmoid
-from mlp_xp.loops import Carry, Rows, Scan, eager_scan, rows_of
+from mlp_xp.functional import Array, sigmoid
+from mlp_xp.library import Backend, BackendError, BackendFailure, BackendOutOfMemory, limited, line_of, name_of
+from mlp_xp.loops import Carry, Rows, eager_scan, rows_of
 from mlp_xp.requirements import required_names
-from mlp_xp.threads import LIMITS, UNDECIDED, Threads, check_threads, cpus, in_words, threads_by_work, threads_chosen
+from mlp_xp.threads import LIMITS, Threads, check_threads, cpus
+
+__all__ = [
+    "BACKENDS",
+    "DTYPES",
+    "ON_GPU",
+    "Backend",
+    "BackendError",
+    "BackendFailure",
+    "BackendOutOfMemory",
+    "compile_afresh",
+    "installed",
+    "open_backend",
+    "open_backend_of",
+    "open_namespace",
+    "processes_share_devices",
+    "starting_on",
+]
 
 DTYPES = ("float64", "float32")
-# Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
-OUT_OF_MEMORY = ("resource_exhausted", "out of memory", "not enough memory", "can't allocate memory")
-ADVICE = "; try another backend or device, or see more with --debug"
 ALIGNMENT = 64  # bytes, of the memory that XLA uses on a CPU
 LARGE_BYTES = 2**16  # of an array for which a second copy takes longer than to look for a place
-LONGEST_LINE = 200  # characters of a library's message that are shown
 # XLA's older code for elementwise operations, not cut into parts for many compiling threads.
 QUICK_TO_COMPILE = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
 ON_GPU = Threads(None, "it computes on a GPU", adjustable=False)
 _opened: "dict[tuple[str, int, str, str], Backend]" = {}
-
-
-class BackendError(MlpXpError):
-    """A backend that is unknown, not installed or not usable here, or a device or dtype that it does not have."""
-
-
-class BackendFailure(MlpXpError):  # noqa: N818
-    """An array library that failed while it computed or copied: its own error, in one line."""
-
-    exit_code = 3
-
-
-class BackendOutOfMemory(BackendFailure):
-    """An array library that could not allocate memory."""
-
-    exit_code = 2
-
-
-@dataclass(frozen=True, eq=False)
-class Backend:
-    """One array library, opened on one device with one floating-point dtype.
-
-    Compared and hashed by identity, because what it holds need not be hashable: CuPy's devices are not.
-    """
-
-    name: str
-    version: str
-    xp: Any
-    """The array API namespace, which functions take as keyword `xp`."""
-    device: Any
-    """A device object of the library, for the `device` argument of its creation functions."""
-    dtype: Any
-    """The namespace's float64 or float32."""
-    from_numpy: Callable[[np.ndarray, Any], Array]
-    """`from_numpy(array, dtype)` copies a contiguous host array to the device; None keeps its dtype. See `asarray`."""
-    to_numpy: Callable[[Array], np.ndarray]
-    """Copies a device array to the host. Single numbers are also read with float() and int()."""
-    scan: Scan
-    """Repeats a step, or a block of them; see `loops.eager_scan` for the contract. With `counts_steps`, a fourth
-    argument may say how many steps to take, an integer array () from 1 to n; the y of the others are 0."""
-    jit: Callable[..., Callable[..., Any]]
-    """`jit(function, donate=())` returns a function that computes the same: compiled where the library compiles, else
-    run on `threads`. The function may overwrite the arguments at the positions in `donate`. One without such arguments
-    is called seldom, and may be compiled in half the time to code that takes a tenth longer."""
-    threads: Threads = UNDECIDED
-    """On how many threads functions from `jit` compute. As long as no number is chosen, on one, or as many as variables
-    say; see `choose_threads`."""
-    thread_count: Callable[[], int | None] = lambda: None
-    """Returns the number of threads of the library outside such functions; None if it is unknown."""
-    memory_available: Callable[[], int | None] = lambda: None
-    """Returns the bytes that can still be allocated on the device; None if it uses the host's memory or is unknown."""
-    share: Callable[[np.ndarray], Array] | None = None
-    """Returns a writable host array as an array on the device, in the same memory; None where that cannot be had."""
-    errors: tuple[type[BaseException], ...] = (MemoryError,)
-    """What the library raises if it fails through no fault of the caller. See `reported`."""
-    imports: tuple[str, ...] = ()
-    """Lines of Python that import the namespace as `xp` in a script of its own, with the device and the settings made
-    here: first the library's own namespace, which has most functions, then the one used here. Empty for others."""
-    dtype_name: str = "float64"
-    """float64 or float32: the one that was asked for, not what `finfo` of a foreign namespace says."""
-    copy_source: str = "np.asarray"
-    """The function, as Python source, with which such a script copies an array to the host."""
-    compiles: bool = False
-    """Whether `jit` compiles a function as a whole, so that operations on small arrays cost little."""
-    functions: tuple[tuple[Callable[..., Array], Callable[..., Array]], ...] = ()
-    """Functions of activations, each with the library's own that computes the same faster. (Links of losses stay.)"""
-    counts_steps: bool = False
-    """Whether one compiled function is to serve chunks of all lengths, because `scan` can count the steps to take."""
-
-    def __repr__(self) -> str:
-        return f"Backend({self.name!r}, {self.version}, {self.device_name or 'default device'}, {self.dtype_name})"
-
-    @property
-    def device_name(self) -> str | None:
-        """The device's name as `open_backend` takes it; None for a foreign namespace, whose default device is used."""
-        return None if self.device is None else name_of(self.device)
-
-    def reported(self, function: Callable[..., Any], doing: str = "") -> Callable[..., Any]:
-        """Return the function, with `errors` of the library turned into BackendFailure or BackendOutOfMemory.
-
-        doing: what the function does, for the message; by default its name. `open_backend` applies this to `from_numpy`
-        and `to_numpy`, and to all functions from `jit`.
-        """
-        doing = doing or getattr(function, "__name__", "a function").replace("_", " ")
-
-        @wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return function(*args, **kwargs)
-            except self.errors as error:
-                if isinstance(error, MlpXpError):  # a foreign namespace may raise anything, so all is caught
-                    raise
-                raise _failure(self.name, doing, error) from error
-
-        return call
-
-    @np.errstate(over="ignore")  # a value beyond float32 becomes inf without a warning, as on other libraries
-    def asarray(self, array: Any, dtype: Any = None) -> Array:
-        """Copy a host array (NumPy, native byte order) to the device. dtype: None keeps the array's own."""
-        return self.from_numpy(np.asarray(array, order="C"), dtype)
-
-    def choose_threads(self, work: int, before: int | None = None) -> "Backend":
-        """Return this backend with its number of threads chosen for steps of so many multiply-adds, if it is not.
-
-        A number that `open_backend` was given comes first, then `before`, that of a run to resume, then environment
-        variables (`threads_chosen`), and then a rule (`threads_by_work`). Where no number can be chosen, as with JAX,
-        this backend itself is returned. work: samples x parameters of a step.
-        """
-        if self.threads.number is not None or not self.threads.adjustable:
-            return self
-        if before is not None:
-            return self.on_threads(before, "as when the run began")
-        if variables := threads_chosen():
-            names = ", ".join(f"{name}={value}" for name, value in variables.items())
-            return replace(self, threads=self.threads._replace(number=self.thread_count(), reason=names))
-        number, reason = threads_by_work(work)
-        return self.on_threads(number, reason)
-
-    def on_threads(self, number: int, reason: str) -> "Backend":
-        """Return this backend with so many threads: the same object for the same ones.
-
-        Python threads that compute on different numbers of threads at once wait for each other, because the numbers
-        are the process's. Raises ThreadsError, and BackendError where no number can be chosen.
-        """
-        check_threads(number)
-        if not self.threads.adjustable:
-            if self.threads.number == number:
-                return self
-            why = f"{self.threads.reason}; leave the number out"
-            raise BackendError(f"backend {self.name} cannot compute on {in_words(number)}: {why}", setting="threads")
-        return _on_threads(self, self.threads._replace(number=number, reason=reason))
-
-    def activation(self, activation: str | Activation) -> Activation:
-        """Return an activation, given by its name or as it is, with the library's own function where it has one."""
-        found = find_activation(activation)
-        return found._replace(function=dict(self.functions).get(found.function, found.function))
-
-    def shared(self, array: np.ndarray) -> Array:
-        """Return a writable host array on the device: the same memory where the library can, or else a copy."""
-        return self.asarray(array) if self.share is None else self.share(array)
 
 
 @contextmanager
@@ -260,13 +131,6 @@ def _check_dtype(dtype: str) -> None:
         raise BackendError(f"{dtype!r} is not known{near}; choose one of {', '.join(DTYPES)}", setting="dtype")
 
 
-def name_of(device: Any) -> str:
-    """Return the name of a library's device object, as `open_backend` takes it."""
-    name = re.sub(r".*Device\('(.*)'\)", r"\1", str(device))  # array-api-strict's
-    name = re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's
-    return re.sub(r"TFRT_CPU_(\d+)", r"cpu:\1", name)  # older JAX's
-
-
 def open_backend_of(array: Array, dtype: str = "float64") -> Backend:
     """Open the library that an array belongs to, on the array's device. dtype: as in `open_backend`.
 
@@ -315,47 +179,6 @@ def _with_reports(backend: Backend) -> Backend:
     )
 
 
-@lru_cache(maxsize=64)
-def _on_threads(backend: Backend, threads: Threads) -> Backend:
-    LIMITS.look()
-
-    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        return _limited(backend.jit(function, donate), threads.number)
-
-    assert threads.number is not None
-    with LIMITS.at(threads.number):
-        count = backend.thread_count()  # a library may have a limit of its own
-    return replace(backend, jit=jit, threads=threads if count is None else threads._replace(number=count))
-
-
-def _limited(function: Callable[..., Any], number: int | None = None) -> Callable[..., Any]:
-    """Return a function that computes on so many threads, or by default as `LIMITS.default` says."""
-
-    @wraps(function)
-    def limited(*args: Any) -> Any:
-        with LIMITS.default() if number is None else LIMITS.at(number):
-            return function(*args)
-
-    return limited
-
-
-def _failure(name: str, doing: str, error: BaseException) -> BackendFailure:
-    said = _line(error)
-    if isinstance(error, MemoryError) or any(words in said.lower() for words in OUT_OF_MEMORY):
-        return BackendOutOfMemory(f"out of memory: backend {name}, in {doing}: {said}; choose smaller sizes")
-    return BackendFailure(f"backend {name}: failed in {doing}{_place(error)}: {said}{ADVICE}")
-
-
-def _place(error: BaseException) -> str:
-    """Return the line of the package that called the library, as `, at file:line (source)`, if there is one."""
-    package = Path(__file__).parent
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        # This file and `foreign` call a library only on behalf of others.
-        if package in Path(frame.filename).parents and Path(frame.filename).stem not in ("backend", "foreign"):
-            return f", at {Path(frame.filename).relative_to(package.parent).as_posix()}:{frame.lineno} ({frame.line})"
-    return ""
-
-
 def installed(name: str) -> bool:
     """Return whether the library of a known backend is installed. This says nothing about a GPU."""
     return importlib.util.find_spec(_MODULES[name]) is not None
@@ -368,13 +191,7 @@ def _import(name: str, requirement: str) -> ModuleType:
     except ImportError as error:
         if isinstance(error, ModuleNotFoundError) and error.name == module:
             raise BackendError(f"backend {name}: {module} {not_installed(requirement)}") from error
-        raise BackendError(f"backend {name}: {module} is installed but cannot be imported: {_line(error)}") from error
-
-
-def _line(error: BaseException) -> str:
-    """Return the type and the message of an exception as one line; of a long message its beginning."""
-    line = described(error)
-    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..."
+        raise BackendError(f"backend {name}: {module} is installed but cannot be imported: {line_of(error)}") from error
 
 
 def _eager(
@@ -394,7 +211,7 @@ def _eager(
     LIMITS.look(again=False)
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        return _limited(function)
+        return limited(function)
 
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
         return xp.asarray(array, dtype=dtype, copy=True, **place)
@@ -425,8 +242,8 @@ def _open_cupy(device: str | None) -> Backend:
     def unusable(error: Exception) -> BackendError:
         return BackendError(
             f"backend cupy: CuPy {cupy.__version__} is installed but finds no usable GPU; tried to count the devices, "
-            f"to add and to multiply two small matrices on one, and got {_line(error)}; check that nvidia-smi shows a "
-            "GPU and that its driver is new enough for this CuPy"
+            f"to add and to multiply two small matrices on one, and got {line_of(error)}; check that nvidia-smi shows "
+            "a GPU and that its driver is new enough for this CuPy"
         )
 
     try:
@@ -470,7 +287,7 @@ def _open_torch(device: str | None) -> Backend:
         torch.ones(2, device=place).sum().item()
     except (RuntimeError, AssertionError) as error:  # AssertionError: a build without CUDA
         known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        raise BackendError(f"{_no_device('torch', str(device), known)} ({_line(error)})") from error
+        raise BackendError(f"{_no_device('torch', str(device), known)} ({line_of(error)})") from error
 
     def memory_available() -> int | None:
         if place.type != "cuda":
@@ -539,7 +356,7 @@ def _open_jax(device: str | None) -> Backend:
         wrong = [each for each in wrong if each.partition(" ")[0].lower() in str(error).lower()]
         if not wrong:
             raise
-        raise BackendError(f"backend jax: JAX cannot start: {_line(error)}; {', '.join(wrong)}; unset it") from error
+        raise BackendError(f"backend jax: JAX cannot start: {line_of(error)}; {', '.join(wrong)}; unset it") from error
     # Without this JAX turns every float64 into float32; it must be set before the first array is made.
     jax.config.update("jax_enable_x64", True)
     if jax.config.jax_default_matmul_precision is None:
@@ -553,7 +370,7 @@ def _open_jax(device: str | None) -> Backend:
         chosen = os.environ.get("JAX_PLATFORMS")
         advice = "run it in another process" if chosen is None else f"JAX_PLATFORMS is {chosen!r}; unset it"
         raise BackendError(
-            f"backend jax: JAX {jax.__version__} is installed but cannot start: {_line(error)}; {advice}"
+            f"backend jax: JAX {jax.__version__} is installed but cannot start: {line_of(error)}; {advice}"
         ) from error
     try:
         place = dict(enumerate(jax.devices(platform or None)))[int(index or 0)]
@@ -682,7 +499,7 @@ def _open_namespace(name: str, device: str | None, dtype: str) -> Backend:
     try:
         hook = find(name)
     except (Exception, SystemExit) as error:  # a foreign module may raise anything while it is imported
-        raise BackendError(f"backend {name}: no such array namespace can be imported: {_line(error)}") from error
+        raise BackendError(f"backend {name}: no such array namespace can be imported: {line_of(error)}") from error
     if device is not None:
         raise BackendError(f"backend {name}: a device can be chosen only for {', '.join(BACKENDS)}, not {device!r}")
     return _open_found(name, hook, dtype)
@@ -694,7 +511,7 @@ def _open_found(name: str, hook: Any, dtype: str) -> Backend:
     except MlpXpError:
         raise
     except Exception as error:  # a foreign object may raise anything when it is asked what it has
-        raise BackendError(f"backend {name}: it cannot be opened: {_line(error)}") from error
+        raise BackendError(f"backend {name}: it cannot be opened: {line_of(error)}") from error
 
 
 def _open_any(name: str, hook: Any, dtype: str) -> Backend:
@@ -714,7 +531,7 @@ def _open_any(name: str, hook: Any, dtype: str) -> Backend:
     backend = replace(backend, version=" ".join((version or version_of(name, xp)).split()))
     if is_hook and hasattr(hook, "materialise"):
         compute = partial(materialised, backend.jit, hook.materialise)
-        backend = replace(backend, jit=lambda function, donate=(): _limited(compute(function, donate)))
+        backend = replace(backend, jit=lambda function, donate=(): limited(compute(function, donate)))
     for sample, wanted in ((np.array([0, 255], "uint8"), "uint8"), (np.array([0.5, -1.5], dtype), dtype)):
         try:
             with warnings.catch_warnings(action="ignore"):
@@ -722,7 +539,7 @@ def _open_any(name: str, hook: Any, dtype: str) -> Backend:
                 made, back = array.dtype, backend.to_numpy(array)
         except Exception as error:  # a foreign library may raise anything
             raise BackendError(
-                f"backend {name}: a NumPy array of {wanted} cannot be copied to it and back: {_line(error)}; a hook "
+                f"backend {name}: a NumPy array of {wanted} cannot be copied to it and back: {line_of(error)}; a hook "
                 "with to_numpy may help (see docs/libraries.md)"
             ) from error
         if made != getattr(xp, wanted):  # as JAX, unless it is told otherwise before its first array

@@ -60,7 +60,7 @@ def check_memory(
         sizes,
         dataset.train_images.shape[0],
         0 if dataset.test_images is None else dataset.test_images.shape[0],
-        backend.xp.finfo(backend.dtype).bits // 8,
+        backend.itemsize,
         saves=saves,
     )
     on_device = backend.memory_available()
@@ -111,7 +111,7 @@ def training_memory(
     batch = config.batch_size
     plan = plan_epoch(samples - config.validation, config, parameters)
     steps = max(chunk.steps for chunk in plan)
-    gathered = min(steps, steps_per_block(config, batch, features, itemsize, compiles=True))  # else as many or more
+    gathered = min(steps, steps_per_block(config, batch, features, itemsize, compiles=True))  # not compiled: no fewer
     weights = [a * b for a, b in pairwise(sizes)]
     if batch == 1:  # outer products are elementwise, but for the one of a block of deferred updates
         weights = weights[:1] if can_defer(config) else []
@@ -130,7 +130,7 @@ def training_memory(
 
 
 def in_units(number: int) -> str:
-    """Format a number of bytes with three digits, as in `22.1 GiB`."""
+    """Format a number of bytes with three digits or four, as in `22.1 GiB`."""
     power = min(max(number.bit_length() - 1, 0) // 10, len(UNITS) - 1)
     value = number / 1024**power
     return f"{value:.3g} {UNITS[power]}" if value < 1000 else f"{value:.0f} {UNITS[power]}"

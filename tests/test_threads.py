@@ -422,7 +422,7 @@ def test_this_machine_tells():
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_run_prints_and_records_its_threads(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr("mlp_xp.backend.threads_by_work", lambda work: (3, f"{work} and a rule"))
+    monkeypatch.setattr("mlp_xp.library.threads_by_work", lambda work: (3, f"{work} and a rule"))
     monkeypatch.setattr("mlp_xp.runs.recording.cpus", lambda: 3)
     monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
     settings = options(small_settings(epochs=1))
@@ -489,7 +489,7 @@ def test_words_that_are_no_number_of_threads(word, said, data_dir, tmp_path):
 
 def test_a_member_of_a_sweep_has_one_thread(tmp_path, monkeypatch):
     """Also on a worker that has no variables."""
-    monkeypatch.setattr("mlp_xp.backend.threads_by_work", lambda work: (2, "a rule"))
+    monkeypatch.setattr("mlp_xp.library.threads_by_work", lambda work: (2, "a rule"))
     settings = Settings(data_dir=str(tmp_path), train=TrainConfig(**{**small_settings(epochs=1), "hidden": (4,)}))
     arrays = [np.asarray(array) for array in TINY[:4]]
     facts = on_device(TINY, open_backend())._replace(**dict.fromkeys(member.ARRAYS))

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import ADVICE, Backend, BackendFailure, open_backend
+from mlp_xp.backend import Backend, BackendFailure, open_backend
 from mlp_xp.checks import DatasetError
 from mlp_xp.config import ConfigError, TrainConfig, check_range
 from mlp_xp.dataset import Dataset
 from mlp_xp.device import place_dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Array
+from mlp_xp.library import ADVICE
 from mlp_xp.metrics import predict_logits
 from mlp_xp.network import Network
 from mlp_xp.parity import notebook

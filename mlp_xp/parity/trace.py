@@ -32,7 +32,12 @@ from mlp_xp.threads import LIMITS
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # Files that call operations only on behalf of others: this one, `Backend.asarray`, and NumPy's errstate around it.
-_GO_BETWEENS = (__file__, str(PACKAGE / "backend.py"), str(Path(np.__file__).parent), contextlib.__file__)
+_GO_BETWEENS = (
+    __file__,
+    *(str(PACKAGE / each) for each in ("backend.py", "library.py")),
+    str(Path(np.__file__).parent),
+    contextlib.__file__,
+)
 # A chunk scans blocks of steps, each of which scans its steps (see `chunks`).
 STEP_DEPTH = 2
 BINARY = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "matmul": "@", "pow": "**"}

@@ -303,7 +303,7 @@ def _admitted(settings: Settings, sources: Sources, how: How, say: Callable[[str
     arrays = [array for array in source.arrays if array is not None]
     samples, *shape = arrays[0].shape
     sizes = (math.prod(shape), *settings.train.hidden, len(source.facts.class_names))
-    tested, itemsize = len(arrays[2]) if len(arrays) > 2 else 0, backend.xp.finfo(backend.dtype).bits // 8
+    tested, itemsize = len(arrays[2]) if len(arrays) > 2 else 0, backend.itemsize
     need = training_memory(settings.train, sizes, samples, tested, itemsize, saves=True)
     available = backend.memory_available()
     if available is None:
