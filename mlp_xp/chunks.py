@@ -1,6 +1,7 @@
-"""A chunk of steps as one function of arrays, which a backend may compile as a whole."""
+"""A chunk of steps as one function of arrays, which a backend may compile as a whole, and what it is called with."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -9,11 +10,13 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
-from mlp_xp.dataset import Prepare, encode
+from mlp_xp.dataset import Dataset, Prepare, encode
 from mlp_xp.deferred import BLOCK_SAMPLES, can_defer, make_deferred_block
+from mlp_xp.dropout import draw_masks
 from mlp_xp.functional import Array
 from mlp_xp.losses import LOSSES
-from mlp_xp.plan import ceil_divide
+from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
+from mlp_xp.plan import Chunk, ceil_divide
 from mlp_xp.steps import State, Step, make_step
 
 # Maximum bytes of inputs per block of steps. Compiled, they stay in a processor core's own cache until their last use;
@@ -42,9 +45,9 @@ class Extras(NamedTuple):
     masks: tuple[Array, ...] = ()
     """With dropout: from `dropout.draw_masks`."""
     weights: tuple[Array, ...] = ()
-    """Of the samples of each step, (steps, B)."""
+    """Of the samples of each step, (steps, B), in the estimator."""
     penalties: tuple[Array, ...] = ()
-    """Of penalised losses, (steps,)."""
+    """Of penalised losses, (steps,), in the estimator."""
     counts: tuple[Array, ...] = ()
     """Two, from `fill`, for a chunk that may be filled up with steps that are not to be taken."""
 
@@ -66,6 +69,54 @@ def fill(
     filling = size * len(taken) - steps
     filled = [np.concatenate([row, np.zeros((filling, *row.shape[1:]), row.dtype)]) for row in rows]
     return filled, (taken, np.array(np.count_nonzero(taken)))
+
+
+@np.errstate(over="ignore")  # of a rate and a decay at the ends of their ranges; the losses show it
+def step_coefficients(config: TrainConfig, chunk: Chunk, first_step: int, total_steps: int) -> np.ndarray:
+    """Return the scale and the optimiser's coefficients for the steps of a chunk, float64 (k, steps).
+
+    The scale includes 1 / B, which makes the gradient of a batch the mean over its samples. first_step: the number of
+    the chunk's first step, from 0 at the start of training.
+    """
+    steps = np.arange(first_step, first_step + chunk.steps)
+    rates = SCHEDULES[config.schedule](config.learning_rate, steps, total_steps)
+    scale, *others = OPTIMIZERS[config.optimizer].coefficients(rates, steps, config.hyperparameters)
+    return np.stack([scale / chunk.batch_size, *others])
+
+
+def chunk_inputs(
+    chunk: Chunk,
+    order: np.ndarray,
+    config: TrainConfig,
+    first_step: int,
+    total_steps: int,
+    dataset: Dataset,
+    backend: Backend,
+    longest: Mapping[int, int],
+) -> tuple[Array, Array, Extras]:
+    """Return the order, the coefficients and the extras of a chunk's steps, on the device; see `make_chunk`.
+
+    order: of the epoch's samples, int64 (n,) on the host. longest: for each batch size the steps of the longest chunk.
+    Where one compiled function is to serve all chunks, this one is filled up, see `fill`.
+    """
+    # Steps come first, because `fill` adds some.
+    rows = [order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)]
+    rows.append(step_coefficients(config, chunk, first_step, total_steps).T)
+    if config.dropout:
+        rows.append(draw_masks(config, chunk.steps, chunk.batch_size, first_step))
+    counts: tuple[np.ndarray, ...] = ()
+    if backend.counts_steps and longest.get(chunk.batch_size, 1) > 1:
+        features = math.prod(dataset.train_images.shape[1:])
+        block_steps = steps_per_block(config, chunk.batch_size, features, backend.itemsize, compiles=backend.compiles)
+        rows, counts = fill(rows, longest[chunk.batch_size], block_steps)
+    samples, coefficients, *masks = rows
+    extras = Extras(
+        dataset.prepare.fitted,
+        dataset.targets,
+        masks=tuple(map(backend.asarray, masks)),
+        counts=tuple(map(backend.asarray, counts)),
+    )
+    return backend.asarray(samples), backend.asarray(coefficients.T, backend.dtype), extras
 
 
 def with_norm(step: Step, *, xp: Any) -> Step:
@@ -116,8 +167,7 @@ def make_chunk(
         fitted, scaling, masks, weights, penalties, counts = extras
         steps, batch_size = order.shape
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
-        itemsize = xp.finfo(backend.dtype).bits // 8
-        block_steps = steps_per_block(config, batch_size, features, itemsize, compiles=backend.compiles)
+        block_steps = steps_per_block(config, batch_size, features, backend.itemsize, compiles=backend.compiles)
 
         steps_in_blocks, blocks_begun = counts[:1], counts[1:]
 
@@ -132,8 +182,8 @@ def make_chunk(
         targets = encode(targets, outputs, scaling, task=task, dtype=backend.dtype, device=backend.device, xp=xp)
         targets = xp.reshape(targets, (steps, batch_size, outputs))
         scale, *others = (coefficients[i, ...] for i in range(coefficients.shape[0]))
-        for weight in weights:
-            scale = xp.reshape(scale, (steps, 1, 1)) * xp.reshape(weight, (steps, batch_size, 1))
+        if weights:
+            scale = xp.reshape(scale, (steps, 1, 1)) * xp.reshape(weights[0], (steps, batch_size, 1))
         ones = xp.ones((steps, batch_size), dtype=backend.dtype, device=backend.device)
         xs = (order, ones, targets, *masks, scale, *others)
         rows = []
@@ -148,11 +198,11 @@ def make_chunk(
         row = xp.concat(rows, axis=0)
         logits = xp.reshape(row[:, : batch_size * outputs], (steps, batch_size, outputs))
         losses = loss.loss(logits, targets, xp=xp)
-        for weight in weights:
-            losses = losses * weight
+        if weights:
+            losses = losses * weights[0]
         losses = xp.mean(losses, axis=-1)
-        for penalty in penalties:
-            losses = losses + 0.5 * penalty * row[:, -1]
+        if penalties:
+            losses = losses + 0.5 * penalties[0] * row[:, -1]
         return state, losses
 
     return backend.jit(chunk, donate=(0,))

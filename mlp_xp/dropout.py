@@ -4,7 +4,7 @@ Srivastava et al., 2014, in the inverted form, which leaves the network as it is
 NumPy on the host, so that they are the same on every backend, and sent to the device as one byte per unit, sample and
 step: with 512 and 256 hidden units and batches of 128, 98 KB per step.
 
-The mask of a step is a function of the seed and the step's number alone, so a resumed run needs no saved state, and
+The mask of a step is a function of the settings and the step's number alone, so a resumed run needs no saved state, and
 masks do not depend on how a run is cut into chunks. Philox (Salmon et al., 2011) makes this cheap: it is a function of
 a key and a counter. The masks have a stream of their own; weights and shuffles are those of a run without dropout.
 """

@@ -50,8 +50,8 @@ def tanh_derivative(y: Array, /, *, xp: Any) -> Array:
 def relu(x: Array, /, *, xp: Any) -> Array:
     """Return max(x, 0). NaN and -inf become NaN, so that a diverged network does not pass for a good one.
 
-    Computed as (|x| + x) / 2, which is exact, and infinite where 2 x is. Choosing by a comparison takes NumPy 2 to 15
-    times as long, because a processor cannot predict the signs.
+    Computed as (|x| + x) / 2, which is exact, and infinite where 2 x is. NumPy's `where` takes several times as long
+    for large arrays, because a processor cannot predict the signs.
     """
     y = xp.abs(x)
     y += x

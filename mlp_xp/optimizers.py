@@ -1,14 +1,14 @@
 """Optimisers and learning-rate schedules: pure functions on the layers of a network.
 
-An optimiser is three functions.
+An optimiser is two functions and a number.
 
-- `init(layer, xp=...)` returns the arrays that it keeps for a layer: none, a velocity, or two moments.
 - `coefficients(rates, steps, settings)` computes on the host, once for many steps, the numbers that change from step to
   step. The first is the scale of the error at the output. Backpropagation is linear in that error, so plain gradient
   descent puts its learning rate there, and Adam 1 - beta_1: this multiplies 10 numbers per sample instead of a gradient
   of 50 000. The last one is the factor of weight decay, where there is one.
 - `make_update(settings, xp=...)` returns `update(layer, gradient, slots, *coefficients) -> layer, slots`, which changes
-  one layer; `slots` are the arrays from `init`.
+  one layer.
+- `slots` is the number of arrays that it keeps for each array of a layer: none, a velocity, or two moments.
 
 Donation: `update` may change the arrays of `layer` and `slots` in place, so the caller must not use them again. An
 in-place operator such as `weights -= g` changes the array on NumPy, CuPy and PyTorch, and makes a new one on JAX; the
@@ -43,15 +43,13 @@ class Hyperparameters(NamedTuple):
 class Optimizer(NamedTuple):
     """An optimiser; see the module's docstring. rates: float64 (n,). steps: int64 (n,), counted from 0."""
 
-    init: Callable[..., Slots]
     coefficients: Callable[[np.ndarray, np.ndarray, Hyperparameters], tuple[np.ndarray, ...]]
     make_update: Callable[..., Update]
     slots: int
-    """The number of arrays that `init` makes for each array of a layer."""
 
-
-def _zeros(layer: Layer, /, *, count: int, xp: Any) -> Slots:
-    return tuple(Layer(xp.zeros_like(layer.weights), xp.zeros_like(layer.bias)) for _ in range(count))
+    def empty_slots(self, layer: Layer, /, *, xp: Any) -> Slots:
+        """Return what the optimiser keeps for a layer before the first step: zeros."""
+        return tuple(Layer(xp.zeros_like(layer.weights), xp.zeros_like(layer.bias)) for _ in range(self.slots))
 
 
 def _decay(rates: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
@@ -66,7 +64,7 @@ def _decayed(g: Array, w: Array, decay: Array) -> Array:
 
 
 def _sgd_coefficients(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
-    return rates, settings.weight_decay * rates
+    return rates, *_decay(rates, settings)
 
 
 def sgd(settings: Hyperparameters, *, xp: Any) -> Update:
@@ -74,14 +72,13 @@ def sgd(settings: Hyperparameters, *, xp: Any) -> Update:
 
     The gradient arrives already multiplied by the rate.
     """
-    weight_decay, decay_bias = settings.weight_decay, settings.decay_bias
 
-    def update(layer: Layer, gradient: Layer, slots: Slots, decay: Array, /) -> tuple[Layer, Slots]:
+    def update(layer: Layer, gradient: Layer, slots: Slots, /, *decay: Array) -> tuple[Layer, Slots]:
         weights, bias = layer
-        if weight_decay:
-            weights *= 1 - decay
-            if decay_bias:
-                bias *= 1 - decay
+        if decay:
+            weights *= 1 - decay[0]
+            if settings.decay_bias:
+                bias *= 1 - decay[0]
         weights -= gradient.weights
         bias -= gradient.bias
         return Layer(weights, bias), slots
@@ -179,10 +176,10 @@ def _for_layers(update_array: Callable[..., tuple[Array, ...]], settings: Hyperp
 
 
 OPTIMIZERS = {
-    "sgd": Optimizer(partial(_zeros, count=0), _sgd_coefficients, sgd, slots=0),
-    "momentum": Optimizer(partial(_zeros, count=1), _momentum_coefficients, momentum, slots=1),
-    "adam": Optimizer(partial(_zeros, count=2), _adam_coefficients, adam, slots=2),
-    "adamw": Optimizer(partial(_zeros, count=2), _adamw_coefficients, partial(adam, decoupled=True), slots=2),
+    "sgd": Optimizer(_sgd_coefficients, sgd, slots=0),
+    "momentum": Optimizer(_momentum_coefficients, momentum, slots=1),
+    "adam": Optimizer(_adam_coefficients, adam, slots=2),
+    "adamw": Optimizer(_adamw_coefficients, partial(adam, decoupled=True), slots=2),
 }
 
 

@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backend import Backend, open_backend
-from mlp_xp.chunks import make_chunk
+from mlp_xp.chunks import make_chunk, step_coefficients
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import BYTES
 from mlp_xp.device import initial_state
 from mlp_xp.network import count_parameters
 from mlp_xp.plan import Chunk, chunk_lengths
 from mlp_xp.threads import cpus, threads_by_work
-from mlp_xp.training import step_coefficients
 
 # Hidden units and batch size.
 WORKLOADS = [

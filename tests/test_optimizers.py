@@ -10,13 +10,13 @@ import pytest
 from numerics import assert_near
 
 from mlp_xp.backend import Backend, installed, open_backend
+from mlp_xp.chunks import step_coefficients
 from mlp_xp.config import TrainConfig
 from mlp_xp.losses import cross_entropy
 from mlp_xp.network import Layer
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES, clip_by_norm
 from mlp_xp.plan import Chunk
 from mlp_xp.steps import State, make_step
-from mlp_xp.training import step_coefficients
 
 SIZES = (20, 12, 5)
 BATCH_SIZE = 8
@@ -94,7 +94,7 @@ def package_trajectory(config: TrainConfig, backend: Backend) -> Trajectory:
     """The package's own, by its step, loop and coefficients."""
     case = make_case()
     network = tuple(Layer(*(backend.asarray(array, backend.dtype) for array in layer)) for layer in case.layers)
-    kept = tuple(OPTIMIZERS[config.optimizer].init(layer, xp=backend.xp) for layer in network)
+    kept = tuple(OPTIMIZERS[config.optimizer].empty_slots(layer, xp=backend.xp) for layer in network)
     coefficients = step_coefficients(config, Chunk(0, STEPS, BATCH_SIZE), 0, STEPS)
     step = make_step(config, xp=backend.xp)
     xs = tuple(
@@ -345,7 +345,7 @@ def test_schedules_begin_at_the_rate_and_cosine_ends_at_nothing():
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_what_is_kept_starts_at_zero_and_shaped_as_the_layer(optimizer, backend):
     layer = Layer(backend.asarray(np.ones((3, 2))), backend.asarray(np.ones(2)))
-    kept = OPTIMIZERS[optimizer].init(layer, xp=backend.xp)
+    kept = OPTIMIZERS[optimizer].empty_slots(layer, xp=backend.xp)
     assert len(kept) == {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}[optimizer]
     for arrays in kept:
         assert [array.shape for array in arrays] == [(3, 2), (2,)]

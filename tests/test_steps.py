@@ -120,7 +120,7 @@ def make_inputs(config: TrainConfig, steps: int, backend: Backend, batch_size: i
     rates = np.linspace(1.0, 0.5, steps) * config.learning_rate  # no two alike: a mix-up shows
     samples = steps * batch_size
     x, targets = (array[:samples].reshape(steps, batch_size, -1) for array in (rows, labels))
-    arrays = (x, np.ones((steps, batch_size)), targets, rates / batch_size, rates)
+    arrays = (x, np.ones((steps, batch_size)), targets, rates / batch_size)
     return state, tuple(backend.asarray(array, backend.dtype) for array in arrays)
 
 

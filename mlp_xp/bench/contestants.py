@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backend import BackendError, open_backend
-from mlp_xp.chunks import make_chunk
+from mlp_xp.chunks import make_chunk, step_coefficients
 from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.device import initial_state
@@ -26,7 +26,7 @@ from mlp_xp.foreign import hooks
 from mlp_xp.network import count_parameters, initial_layers
 from mlp_xp.parity import notebook
 from mlp_xp.plan import Chunk, chunk_lengths, cut
-from mlp_xp.training import check_finite, step_coefficients, with_threads
+from mlp_xp.training import check_finite, with_threads
 
 INPUTS, CLASSES = 784, 10
 LAYERWISE, SIMULTANEOUS, ONE_BY_ONE = "layerwise", "simultaneous", "one by one"

@@ -307,7 +307,7 @@ class _MLP(BaseEstimator, ABC):
         kept = self._slots
         if not kept:  # on the host too, where nothing has to be compiled
             shapes = [Layer(*(np.zeros(array.shape) for array in layer)) for layer in network]
-            kept = [array for each in shapes for slot in optimizer.init(each, xp=np) for array in slot]
+            kept = [array for each in shapes for slot in optimizer.empty_slots(each, xp=np) for array in slot]
         arrays = iter([transfer(array, backend, backend.dtype) for array in kept])
         return tuple(tuple(Layer(next(arrays), next(arrays)) for _ in range(optimizer.slots)) for _ in network)
 
