@@ -32,8 +32,8 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
 
     In addition to the requirements of `check_arrays`, class labels must be in 0, ..., classes - 1, other labels 0 or 1,
     and floats finite. Gives a DatasetWarning if the largest byte of the training images is below 128, or if all class
-    labels of a large training set are equal. Makes one pass over the training inputs and all labels on the device, and
-    copies a few numbers to the host.
+    labels of a large training set are equal. Makes one pass over all arrays on the device, without bytes of the test
+    set, and copies a few numbers to the host.
     """
     check_arrays(dataset, backend)
     arrays = _arrays_of(dataset)
@@ -42,7 +42,7 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
     found = iter(_compiled_extremes(backend)(*arrays.values()))
     extremes = {}
     for name, array in arrays.items():
-        number = float if array.dtype == backend.dtype else int
+        number = backend.reported(float if array.dtype == backend.dtype else int, "a transfer to the host")
         extremes[name] = number(next(found)), number(next(found))
     if bad := [name for name, range_ in extremes.items() if not all(map(math.isfinite, range_))]:
         raise DatasetError(f"{bad[0]}: it has values that are not finite; remove the samples with NaN and infinity")

@@ -31,22 +31,21 @@ class Range(NamedTuple):
     most: float
 
 
-# Whole numbers below 2**31 fit every integer type of every library, and the product of two of them, such as the steps
-# of a run, fits an int64.
+# Whole numbers below 2**31 fit an int32, and the product of two of them, such as the steps of a run, an int64.
 MOST = 2**31 - 1
-# Averages over all steps so far would never forget the first one at 1, and in float32 a factor nearer to 1 is 1.
+# At a factor of 1 a running mean would keep its first value forever; closer to 1, float32 holds few factors.
 BELOW_ONE = 0.999999
 RANGES = {
     "epochs": Range(1, MOST),
     "batch_size": Range(1, MOST),
-    # A smaller rate, divided by the batch size, would be 0 in float32, and nothing would be learned; a larger one would
-    # make Adam's coefficients infinite in float64. What is too large for float32 alone diverges, which is reported.
+    # A smaller rate, divided by the batch size, would lose its digits in float32, or be 0; a larger one would make
+    # Adam's coefficients infinite in float64. What is too large for float32 alone diverges, which is reported.
     "learning_rate": Range(1e-30, 1e300),
     "hidden": Range(1, MOST),
     "seed": Range(0, 2**32 - 1),
     "report_every": Range(1, MOST),
     "warm_up_steps": Range(0, MOST),
-    # Enters a step as a Python number, which PyTorch refuses if float32 cannot hold it.
+    # float32 can hold it.
     "weight_decay": Range(0, 1e30),
     "momentum": Range(0, BELOW_ONE),
     "beta_1": Range(0, BELOW_ONE),
@@ -82,8 +81,8 @@ class TrainConfig:
     hidden: tuple[int, ...] = (64,)
     """Units of each hidden layer."""
     seed: int = 0
-    """Seed of NumPy's RandomState, from 0 to 2**32 - 1. It draws the initial weights, the shuffles and
-    the masks of dropout, on every backend."""
+    """Of the random numbers, from 0 to 2**32 - 1. NumPy draws the initial weights, the shuffles and the masks of
+    dropout from it, on every backend."""
     report_every: int = 10000
     """Samples between two reports. The first sample of an epoch has one."""
     warm_up_steps: int = 10
@@ -123,7 +122,7 @@ class TrainConfig:
     0: no limit. Needs the simultaneous update order."""
     validation: int = 0
     """Samples at the end of the training set to hold out. The network is evaluated on them after every epoch, which
-    adds a report there, and the best one is kept."""
+    adds a report there, and the best one is kept: the most accurate, of equal ones that with the lowest loss."""
     patience: int = 0
     """Stop after this many epochs without a better network on the held-out samples; 0: never."""
     checkpoint_every: int = 0
@@ -237,6 +236,12 @@ def check_choice(name: str, value: str, choices: Any) -> None:
 
 
 def check_activation(activation: str | Activation) -> None:
-    """Raise ConfigError for an unknown name of an activation."""
+    """Raise ConfigError for an unknown name of an activation, and for functions that are not hashable."""
     if not isinstance(activation, Activation):
         check_choice("activation", activation, ACTIVATIONS)
+        return
+    try:
+        hash(activation)
+    except TypeError as error:
+        why = "compiled code is kept for each pair of functions, so they must be hashable"
+        raise ConfigError(f"{error}; {why}", setting="activation") from error

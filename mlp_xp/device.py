@@ -56,9 +56,9 @@ def _compiled_copy(backend: Backend) -> Callable[[Network], Network]:
 def all_finite(arrays: Sequence[Array], backend: Backend) -> bool:
     """Return whether all numbers of some floating-point arrays on the device are finite.
 
-    Reads one value from it, or two where they are not, or so large that their sum overflows.
+    Reads one value from the device, and a second one if the sum of the numbers is not finite.
     """
-    # JAX compiles the sum in half the time.
+    # The sum first: JAX compiles it in half the time of the other check.
     return any(backend.to_numpy(is_finite(tuple(arrays))) for is_finite in _compiled_checks(backend))
 
 
@@ -78,16 +78,22 @@ def _compiled_checks(backend: Backend) -> tuple[Callable[[tuple[Array, ...]], Ar
 
 
 def initial_state(
-    config: TrainConfig, sizes: tuple[int, ...], backend: Backend, trained: Network = ()
+    config: TrainConfig,
+    sizes: tuple[int, ...],
+    backend: Backend,
+    trained: Network = (),
+    resumed: State | None = None,
 ) -> tuple[State, np.random.RandomState]:
     """Return the state before the first step, for layer sizes (n_0, ..., n_L), and the random generator.
 
     The generator has drawn the weights; the shuffles of the epochs continue its stream. trained: layers on the host
-    that replace the first ones of those drawn, which does not change the stream.
+    that replace the first ones of those drawn, which does not change the stream. resumed: a state to return instead.
     """
     random = np.random.RandomState(config.seed)
     drawn = initial_layers(sizes, random, config.init)
+    if resumed is not None:
+        return resumed, random
     layers = (*trained, *drawn[len(trained) :])
     # On the host, because JAX would compile something for each shape.
-    slots = [OPTIMIZERS[config.optimizer].init(layer, xp=np) for layer in layers]
+    slots = [OPTIMIZERS[config.optimizer].empty_slots(layer, xp=np) for layer in layers]
     return State(to_device(layers, backend), tuple(to_device(each, backend) for each in slots)), random

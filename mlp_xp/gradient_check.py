@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mlp_xp.backend import Backend, open_backend
+from mlp_xp.backend import Backend, BackendError, open_backend
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Activation, find_activation
 
@@ -23,9 +23,12 @@ def check_gradient(activation: str | Activation, *, backend: Backend | None = No
     h^2 / 6 times the third derivative, and by eps f / h, both of order eps^(2/3) for h = eps^(1/3); 1000 times that,
     4e-8, is allowed.
 
-    activation: a pair of functions, as `TrainConfig` takes them. backend: in float64; by default NumPy.
+    activation: a pair of functions, as `TrainConfig` takes them. backend: in float64; by default NumPy. Raises
+    BackendError for one in float32.
     """
     pair, backend = find_activation(activation), backend or open_backend()
+    if backend.dtype_name != "float64":
+        raise BackendError(f"{backend.dtype_name} is too coarse for differences; open it with float64", setting="dtype")
     h = float(np.finfo(np.float64).eps) ** (1 / 3)
     xs = [backend.asarray(POINTS[None, :] + step, backend.dtype) for step in (0, h, -h)]
     outputs = [pair.function(x, xp=backend.xp) for x in xs]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -10,17 +10,15 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.checks import check_dataset, check_held_out
-from mlp_xp.chunks import Extras, fill, make_chunk, steps_per_block
+from mlp_xp.chunks import chunk_inputs, make_chunk
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.device import all_finite, copy_network, initial_state
-from mlp_xp.dropout import draw_masks
 from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import Array
 from mlp_xp.memory import check_memory
 from mlp_xp.metrics import Evaluation, evaluate
 from mlp_xp.network import Network, count_parameters
-from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
 from mlp_xp.plan import Chunk, ceil_divide, plan_epoch
 from mlp_xp.steps import State
 
@@ -87,13 +85,20 @@ class Tally(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The network with the highest accuracy, or R² for regression, on the held-out samples so far, and its epoch."""
+    """The network with the highest accuracy, or R² for regression, on the held-out samples so far, and its epoch.
+
+    Of equal ones the one with the lowest loss: on few samples many epochs have the same accuracy.
+    """
 
     network: Network
     accuracy: float
     epoch: int
     loss: float | None = None
     """On the held-out samples; None in a checkpoint of an older version."""
+
+    def is_worse_than(self, accuracy: float, loss: float) -> bool:
+        """Return whether a network with this accuracy, or R², and loss is better."""
+        return accuracy > self.accuracy or (accuracy == self.accuracy and self.loss is not None and loss < self.loss)
 
 
 class Position(NamedTuple):
@@ -165,7 +170,7 @@ def trajectory(
     if config.validation:
         held_out = dataset.train_images[samples:, ...], dataset.train_labels[samples:, ...]
     sizes = layer_sizes(config, dataset)
-    state, random = initial_state(config, sizes, backend, trained)
+    state, random = initial_state(config, sizes, backend, trained, start.state if start else None)
     total_steps = config.warm_up_steps + config.epochs * ceil_divide(samples, config.batch_size)
     plan = plan_epoch(samples, config, count_parameters(sizes))
     # Of each batch size the last, which is the longest.
@@ -208,7 +213,6 @@ def trajectory(
             rmse=test and test.rmse,
         )
 
-    # A resumed run has its own state, and needs only the random generator of the initial one.
     position = start or Position(WARM_UP_EPOCH, 0, 0, 0, 0.0, float("nan"), state)
     new_tally = True
     for epoch, order, chunk in _chunks(config, plan, samples, random):
@@ -256,7 +260,7 @@ def trajectory(
             score, held_out_loss = result.score, result.loss
             if not np.isfinite(held_out_loss):
                 raise _diverged(f"held-out loss after sample {chunk.stop}", epoch, held_out_loss)
-            if position.best is None or score > position.best.accuracy:
+            if position.best is None or position.best.is_worse_than(score, held_out_loss):
                 best = Best(copy_network(state.network, backend), score, epoch, held_out_loss)
                 position = position._replace(best=best)
         if chunk.report is not None:
@@ -311,55 +315,6 @@ def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:
     Or, for other data, the numbers of features and of outputs.
     """
     return (math.prod(dataset.train_images.shape[1:]), *config.hidden, len(dataset.class_names))
-
-
-@np.errstate(over="ignore")  # of a rate and a decay at the ends of their ranges; the losses show it
-def step_coefficients(config: TrainConfig, chunk: Chunk, first_step: int, total_steps: int) -> np.ndarray:
-    """Return the scale and the optimiser's coefficients for the steps of a chunk, float64 (k, steps).
-
-    The scale includes 1 / B, which makes the gradient of a batch the mean over its samples. first_step: the number of
-    the chunk's first step, from 0 at the start of training.
-    """
-    steps = np.arange(first_step, first_step + chunk.steps)
-    rates = SCHEDULES[config.schedule](config.learning_rate, steps, total_steps)
-    scale, *others = OPTIMIZERS[config.optimizer].coefficients(rates, steps, config.hyperparameters)
-    return np.stack([scale / chunk.batch_size, *others])
-
-
-def chunk_inputs(
-    chunk: Chunk,
-    order: np.ndarray,
-    config: TrainConfig,
-    first_step: int,
-    total_steps: int,
-    dataset: Dataset,
-    backend: Backend,
-    longest: Mapping[int, int],
-) -> tuple[Array, Array, Extras]:
-    """Return the order, the coefficients and the extras of a chunk's steps, on the device; see `make_chunk`.
-
-    order: of the epoch's samples, int64 (n,) on the host. longest: for each batch size the steps of the longest chunk.
-    Where one compiled function is to serve all chunks, this one is filled up, see `fill`.
-    """
-    # Steps come first, because `fill` adds some.
-    rows = [order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)]
-    rows.append(step_coefficients(config, chunk, first_step, total_steps).T)
-    if config.dropout:
-        rows.append(draw_masks(config, chunk.steps, chunk.batch_size, first_step))
-    counts: tuple[np.ndarray, ...] = ()
-    if backend.counts_steps and longest.get(chunk.batch_size, 1) > 1:
-        features = math.prod(dataset.train_images.shape[1:])
-        itemsize = backend.xp.finfo(backend.dtype).bits // 8
-        block_steps = steps_per_block(config, chunk.batch_size, features, itemsize, compiles=backend.compiles)
-        rows, counts = fill(rows, longest[chunk.batch_size], block_steps)
-    samples, coefficients, *masks = rows
-    extras = Extras(
-        dataset.prepare.fitted,
-        dataset.targets,
-        masks=tuple(map(backend.asarray, masks)),
-        counts=tuple(map(backend.asarray, counts)),
-    )
-    return backend.asarray(samples), backend.asarray(coefficients.T, backend.dtype), extras
 
 
 def check_finite(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:

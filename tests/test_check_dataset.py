@@ -13,7 +13,7 @@ from data_sets import csv_text, on_device, synthetic
 from helpers import call, finish, options, small_settings, start
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, predict, train
-from mlp_xp.backend import Backend
+from mlp_xp.backend import Backend, BackendOutOfMemory
 from mlp_xp.checks import DatasetError, DatasetWarning, check_dataset, check_images, library_of
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError, MlpXpWarning
@@ -485,3 +485,16 @@ def test_float_labels_are_refused_where_a_library_lacks_an_integer_dtype():
     floats = HOST._replace(train_labels=HOST.train_labels.astype(np.float64))
     with pytest.raises(DatasetError, match="train_labels: their dtype is float64"):
         check_dataset(floats, replace(backend, xp=poor))
+
+
+def test_a_library_that_fails_when_a_number_is_read_is_reported(monkeypatch):
+    """As a GPU's does, which computes after the call that asked for it has returned."""
+    backend = open_backend()
+
+    class Failing:
+        def __int__(self):
+            raise MemoryError("the device is full")
+
+    monkeypatch.setattr("mlp_xp.checks._compiled_extremes", lambda backend: lambda *arrays: [Failing()] * 8)
+    with pytest.raises(BackendOutOfMemory, match=r"in a transfer to the host: MemoryError: the device is full"):
+        check_dataset(HOST, backend)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlp_xp.config import ConfigError, TrainConfig
-from mlp_xp.functional import ACTIVATIONS
+from mlp_xp.functional import ACTIVATIONS, Activation
 from mlp_xp.network import INITIALISERS
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
 
@@ -194,3 +194,14 @@ def test_a_configuration_cannot_be_changed_and_can_be_a_key():
         config.epochs = 0  # type: ignore[misc]
     assert {config: 1}[TrainConfig()] == 1
     assert {TrainConfig(hidden=[5, 4]): 1}[TrainConfig(hidden=(5, 4))] == 1, "a list of units will do"
+
+
+def test_an_activation_that_cannot_be_hashed_is_refused():
+    class Swish:
+        __hash__ = None
+
+        def __call__(self, x, /, *, xp):
+            return x / (1 + xp.exp(-x))
+
+    with pytest.raises(ConfigError, match=r"^activation: unhashable type: 'Swish'; .* must be hashable"):
+        TrainConfig(activation=Activation(Swish(), Swish()))

@@ -11,7 +11,7 @@ from helpers import arrays_of
 from numerics import assert_near
 
 from mlp_xp import TrainConfig, open_backend, train
-from mlp_xp.backend import Backend, installed
+from mlp_xp.backend import Backend, BackendError, installed
 from mlp_xp.config import ConfigError
 from mlp_xp.dataset import Dataset
 from mlp_xp.deferred import can_defer
@@ -88,10 +88,11 @@ def test_gradients_are_those_of_pytorch(task, activation, masks, backend: Backen
 
 def test_losses_of_extreme_outputs(backend: Backend):
     """They neither overflow nor round small losses to 0; the values are those of exact arithmetic."""
-    z = backend.asarray(np.array([[1000.0], [-1000.0], [40.0], [-40.0], [0.0]]))
-    t = backend.asarray(np.array([[1.0], [1.0], [1.0], [1.0], [1.0]]))
+    z = backend.asarray(np.array([[1000.0], [-1000.0], [40.0], [-40.0], [0.0], [1.5e308], [-1.5e308], [1.5e308]]))
+    t = backend.asarray(np.array([[1.0], [1.0], [1.0], [1.0], [1.0], [1.0], [1.0], [0.0]]))
     losses = backend.to_numpy(LOSSES["labels"].loss(z, t, xp=backend.xp))
-    np.testing.assert_allclose(losses, [0, 1000, np.log1p(np.exp(-40)), 40, np.log(2)], rtol=1e-14)
+    expected = [0, 1000, np.log1p(np.exp(-40)), 40, np.log(2), 0, 1.5e308, 1.5e308]
+    np.testing.assert_allclose(losses, expected, rtol=1e-14)
 
 
 def test_gelu_is_that_of_jax_and_pytorch(backend: Backend):
@@ -136,6 +137,12 @@ SOFTPLUS = Activation(softplus, softplus_derivative, of="input")
 def test_a_wrong_derivative_is_found(wrong):
     with pytest.raises(GradientError, match=r"^the derivative does not fit the function: at x = -?\d\.\d\d it is "):
         check_gradient(wrong)
+
+
+def test_the_check_refuses_float32():
+    """Where every derivative would be called wrong."""
+    with pytest.raises(BackendError, match=r"^dtype: float32 is too coarse for differences; open it with float64"):
+        check_gradient("tanh", backend=open_backend(dtype="float32"))
 
 
 def test_an_activation_that_changes_shape_or_dtype_is_refused():
