@@ -317,7 +317,7 @@ def _open_torch(device: str | None) -> Backend:
 
 
 def _aligned_copy(array: np.ndarray, dtype: Any) -> np.ndarray:
-    """Copy an array to where JAX on a CPU uses it as it is. It copies others again, which for MNIST takes a second."""
+    """Copy an array to where JAX on a CPU uses it as it is. It copies others again, in three times the time."""
     dtype = np.dtype(dtype or array.dtype)
     memory = np.empty(array.size * dtype.itemsize + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT

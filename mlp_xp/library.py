@@ -127,11 +127,11 @@ class Backend:
         return self.from_numpy(np.asarray(array, order="C"), dtype)
 
     def choose_threads(self, work: int, before: int | None = None) -> "Backend":
-        """Return this backend with its number of threads chosen for steps of so many multiply-adds, if it is not.
+        """Return this backend with its number of threads chosen for steps of so much work, if it is not.
 
         A number that `open_backend` was given comes first, then `before`, that of a run to resume, then environment
         variables (`threads_chosen`), and then a rule (`threads_by_work`). Where no number can be chosen, as with JAX,
-        this backend itself is returned. work: samples x parameters of a step.
+        this backend itself is returned. work: samples x parameters, the multiply-adds of a forward pass.
         """
         if self.threads.number is not None or not self.threads.adjustable:
             return self

@@ -79,15 +79,15 @@ def in_words(number: int | None) -> str:
 
 
 def threads_by_work(work: int) -> tuple[int, str]:
-    """Return the number of threads for steps of so many multiply-adds, and the reason for it.
+    """Return the number of threads for steps whose forward pass has so many multiply-adds, and the reason for it.
 
-    One, or for large steps as many as there are idle CPUs. work: samples x parameters of a step.
+    One, or for large steps as many as there are idle CPUs. work: samples of a step x parameters.
     """
     shown = f"{work:,} multiply-adds".replace(",", " ")
     if work < LARGE_STEP:
-        return 1, f"a step of {shown} is too small for more"
+        return 1, f"a forward pass of {shown} is too small for more"
     idle = idle_cpus()
-    return idle, f"a step has {shown}, and {idle} of {cpus()} CPUs are available"
+    return idle, f"a forward pass has {shown}, and {idle} of {cpus()} CPUs are available"
 
 
 def cpus() -> int:

@@ -217,7 +217,7 @@ def test_a_variable_overrides_the_rule_and_the_number_of_a_run_the_variable(name
     assert large.threads.number == 2
     assert counts_inside(large, name) == {2}
     small = backend.choose_threads(10**6)
-    assert small.threads[:2] == (1, "a step of 1 000 000 multiply-adds is too small for more")
+    assert small.threads[:2] == (1, "a forward pass of 1 000 000 multiply-adds is too small for more")
     assert counts_inside(small, name) == {1}
     monkeypatch.setenv("OMP_NUM_THREADS", "2")  # which the libraries read when they were loaded
     chosen = backend.choose_threads(10**6)
@@ -240,7 +240,7 @@ def test_a_variable_that_is_no_number_changes_nothing(value, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     assert threads.threads_chosen() == {}
     backend = open_backend().choose_threads(10**6)
-    assert backend.threads[:2] == (1, "a step of 1 000 000 multiply-adds is too small for more")
+    assert backend.threads[:2] == (1, "a forward pass of 1 000 000 multiply-adds is too small for more")
     monkeypatch.setenv("OMP_NUM_THREADS", " 04 , 2")
     assert threads.threads_chosen() == {"OMP_NUM_THREADS": " 04 , 2"}
     variables = workers._environment()
@@ -358,7 +358,7 @@ def test_the_rule_gives_large_steps_the_idle_cpus(monkeypatch):
     monkeypatch.setattr(threads, "cpus", lambda: 2)
     for idle in (1, 2):
         monkeypatch.setattr(threads, "idle_cpus", lambda idle=idle: idle)
-        shown = f"a step has 5 960 105 984 multiply-adds, and {idle} of 2 CPUs are available"
+        shown = f"a forward pass has 5 960 105 984 multiply-adds, and {idle} of 2 CPUs are available"
         assert threads_by_work(work) == (idle, shown)
     monkeypatch.setattr(threads, "idle_cpus", lambda: pytest.fail("it takes time, and decides nothing"))
     for each in (10**6, 128 * 535_818, LARGE_STEP - 1):

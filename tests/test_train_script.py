@@ -96,7 +96,7 @@ def test_config_json_holds_all_settings_versions_device_and_threads(finished, da
     assert {"mlp_xp", "python"} <= record["versions"].keys()
     assert record["threads"]["cpus"] >= 1
     assert record["threads"]["number"] == 1
-    assert record["threads"]["reason"] == "a step of 198 multiply-adds is too small for more"
+    assert record["threads"]["reason"] == "a forward pass of 198 multiply-adds is too small for more"
     assert record["train_samples"] == 200
     assert record["image_shape"] == [6, 6]
     assert record["class_names"] == [str(i) for i in range(10)]
@@ -156,7 +156,7 @@ def test_what_is_printed_is_what_was_measured(finished):
     assert f"run      {folder}" in lines
     assert lines[0] == "network  36-4-10, sigmoid, 198 parameters, float64"
     assert "numpy" in lines[1]
-    assert lines[2] == "threads  1: a step of 198 multiply-adds is too small for more"
+    assert lines[2] == "threads  1: a forward pass of 198 multiply-adds is too small for more"
     assert "200 training and 60 test images of 6 x 6" in lines[3]
     rows = lines[lines.index(next(line for line in lines if line.startswith("epoch"))) + 1 :][:12]
     for row, record in zip(rows, metrics(folder), strict=True):

@@ -231,7 +231,7 @@ def test_the_network_kept_is_the_most_accurate_on_the_samples_held_out_and_of_eq
     events, scores, networks = held_out_run(backend, epochs=15)
     accuracies = [accuracy for accuracy, _ in scores]
     best = scores.index(max(scores))
-    assert accuracies.index(max(accuracies)) < best < 14, "the first of the equal ones, or the last, or this proves less"
+    assert accuracies.index(max(accuracies)) < best < 14, "the first of equal ones or the last proves less"
     assert len(scores) == 15
     assert events[-1].position.best.epoch == best
     assert events[-1].position.best.accuracy == accuracies[best]
