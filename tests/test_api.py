@@ -15,8 +15,9 @@ from mlp_xp import (
     predict_pictures,
     train,
 )
-from mlp_xp.dataset import Preparation, flatten_and_scale
+from mlp_xp.dataset import Preparation
 from mlp_xp.errors import MlpXpError
+from mlp_xp.features import flatten_and_scale
 from mlp_xp.runs.checkpoints import load_model
 
 

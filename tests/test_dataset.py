@@ -5,7 +5,8 @@ from fractions import Fraction
 import numpy as np
 from numerics import assert_close
 
-from mlp_xp.dataset import flatten_and_scale, one_hot
+from mlp_xp.dataset import one_hot
+from mlp_xp.features import flatten_and_scale
 
 BYTES = np.arange(256, dtype=np.uint8).reshape(2, 8, 16)
 
@@ -33,6 +34,22 @@ def test_images_of_several_channels(backend):
     images = BYTES.reshape(2, 8, 4, 4)
     rows = flatten_and_scale(backend.asarray(images), dtype=backend.dtype, xp=backend.xp)
     assert_close(rows, images.reshape(2, 128) / 255, backend, rtol=rounding(backend))
+
+
+def test_a_librarys_own_function_gives_the_same_bits(backend):
+    assert_own_function_is_exact(backend)
+    assert (backend.own(flatten_and_scale) is flatten_and_scale) is (backend.name != "numpy"), "or NumPy has lost it"
+
+
+def test_a_librarys_own_function_gives_the_same_bits_in_float32(backend32):
+    assert_own_function_is_exact(backend32)
+
+
+def assert_own_function_is_exact(backend) -> None:
+    own, images = backend.own(flatten_and_scale), backend.asarray(BYTES)
+    rows, expected = (function(images, dtype=backend.dtype, xp=backend.xp) for function in (own, flatten_and_scale))
+    assert backend.to_numpy(rows).tobytes() == backend.to_numpy(expected).tobytes()
+    assert (rows.shape, rows.dtype) == (expected.shape, expected.dtype)
 
 
 def test_images_are_flattened_row_by_row_and_stay_as_they_were(backend):

@@ -263,7 +263,7 @@ PAGES = """
 import resource, numpy as np
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.chunks import make_chunk
-from mlp_xp.dataset import flatten_and_scale
+from mlp_xp.features import flatten_and_scale
 make_chunk(TrainConfig().of_steps(), open_backend(), flatten_and_scale)
 for _ in range(3):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

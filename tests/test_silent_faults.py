@@ -18,7 +18,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlp_xp import TrainConfig, open_backend, predict, train
 from mlp_xp.backend import Backend, BackendFailure
-from mlp_xp.dataset import Dataset, Preparation, flatten_and_scale
+from mlp_xp.dataset import Dataset, Preparation
+from mlp_xp.features import flatten_and_scale
 from mlp_xp.network import Layer
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.run_folder import RunError

@@ -15,10 +15,11 @@ from mlp_xp import train
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.chunks import Extras, fill, make_chunk, step_coefficients, steps_per_block
 from mlp_xp.config import TrainConfig
-from mlp_xp.dataset import Dataset, Preparation, flatten_and_scale
+from mlp_xp.dataset import Dataset, Preparation
 from mlp_xp.device import initial_state
 from mlp_xp.dropout import draw_masks
 from mlp_xp.errors import MlpXpError
+from mlp_xp.features import flatten_and_scale
 from mlp_xp.losses import cross_entropy
 from mlp_xp.network import Layer
 from mlp_xp.plan import Chunk
