@@ -143,6 +143,7 @@ def test_the_axis_says_that_all_labels_are_right() -> None:
     """A picture beside it has the mean over the labels, which is higher."""
     figure = plots.draw_curves([scored(0.5, 0.6)._replace(task="labels")])
     assert figure.axes[1].get_ylabel() == "test accuracy, all labels right (%)"
+    assert bands(scored(0.5, 0.6)._replace(task="labels")).axes[1].get_ylabel() == "test accuracy (%), all labels right"
 
 
 def test_settings_in_a_legend_are_whole_and_on_few_lines() -> None:
@@ -215,7 +216,7 @@ def test_a_mistake_has_the_same_colour_in_every_confusion_matrix() -> None:
     assert small.norm(10) < 0.5 < large.norm(50) < 1
 
 
-@pytest.mark.parametrize("classes", [26, 53, 200])
+@pytest.mark.parametrize("classes", [53, 200])
 def test_a_confusion_matrix_of_many_classes_is_legible_and_of_bounded_size(classes: int) -> None:
     matrix = 10 * np.eye(classes, dtype=int)
     matrix[3, 0] = 1

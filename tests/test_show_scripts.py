@@ -141,9 +141,10 @@ def test_plot_draws_one_run_and_lays_several_over_one_another(folder, tmp_path, 
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in names)
 
     monkeypatch.chdir(tmp_path)
-    for name in ("curves.png", "curves-2.png"):  # what is there is not replaced
-        code, out, err = call(monkeypatch, capsys, "plot.py", folder, folder)
-        assert (code, out, err) == (0, f"{name}\n", "")
+    Path("curves.png").write_bytes(b"old")
+    code, out, err = call(monkeypatch, capsys, "plot.py", folder, folder)
+    assert (code, out, err) == (0, "curves-2.png\n", "")
+    assert Path("curves.png").read_bytes() == b"old"
     both = tmp_path / "both.png"
     code, out, err = call(monkeypatch, capsys, "plot.py", folder, folder, "--output", both)
     assert (code, out, err) == (0, f"{both}\n", "")

@@ -68,6 +68,12 @@ class Setting(NamedTuple):
     """The number of its runs that failed or were pruned."""
 
 
+def _score_name(settings: Sequence[Setting], score: str) -> str:
+    """Return the name of an axis: for several labels, the accuracy is of all of them at once."""
+    of_labels = any(run.task == "labels" for each in settings for run in each.curves)
+    return SCORES[score] + ", all labels right" * of_labels
+
+
 def _factor(score: str) -> int:
     """Return 100 for an accuracy, which is drawn as a percentage, and 1 for R²."""
     return 1 if score.endswith("r2") else 100
@@ -111,7 +117,7 @@ def draw_bands(settings: Sequence[Setting], *, score: str, ranked: bool = False)
         losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     losses.yaxis.set_major_formatter("{x:.3g}")
     losses.yaxis.set_minor_formatter("")
-    accuracy.set(ylabel=SCORES[score], xlabel="training samples seen")
+    accuracy.set(ylabel=_score_name(settings, score), xlabel="training samples seen")
     accuracy.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", " "))
     fit_scores(accuracy, points, percents=_factor(score) == 100)
     counts = {len(each.curves) for each in drawn}
@@ -210,7 +216,7 @@ def draw_settings(settings: Sequence[Setting], *, score: str, ranked: bool = Fal
         scale.apply(axes, width)
         if factor == 100:
             end_at_whole(axes)
-        axes.set(xlabel=scale.label(name), ylabel=SCORES[score])
+        axes.set(xlabel=scale.label(name), ylabel=_score_name(settings, score))
         if joined:
             place = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0}
             ncols = 2 if max(map(len, labels)) <= LONGEST_LABEL // 2 else 1
@@ -261,7 +267,7 @@ def draw_heat_map(settings: Sequence[Setting], *, score: str) -> "Picture":
         lowest = highest - 0.01 * factor
     span = highest - lowest
     shown_map = axes.imshow(means, cmap="cividis", origin="lower", aspect="auto", vmin=lowest, vmax=highest)
-    figure.colorbar(shown_map, ax=axes, label=SCORES[score])
+    figure.colorbar(shown_map, ax=axes, label=_score_name(settings, score))
     for (row, column), mean in np.ndenumerate(means):
         known = not math.isnan(mean)
         dark = known and (mean - lowest) / span < 0.55
