@@ -19,7 +19,7 @@ from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.tables import Table, read_table
 from mlp_xp.dataset import UNNAMED, Dataset, Origin, described
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.metrics import Evaluation, confusion_matrix
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import Model, check_classes, evaluation_of, load_model
@@ -377,8 +377,9 @@ def plot_run(
 ) -> list[Path]:
     """Draw the pictures of a run, or a sweep, into its folder, and return their paths.
 
-    Takes and raises what `evaluate_run` does; also PlotError without Matplotlib, or if the folder cannot be written. A
-    sweep has pictures of its own, which need no data.
+    Takes and raises what `evaluate_run` does; also PlotError without Matplotlib, or if the folder cannot be written. Of
+    a run whose data were in memory and are not given, it draws the pictures that need none, and gives an MlpXpWarning.
+    A sweep has pictures of its own, which need no data.
     """
     run_dir = _path(run_dir)
     if is_sweep(run_dir):
@@ -387,11 +388,19 @@ def plot_run(
         return draw_sweep(run_dir)
     model = load_model(run_dir)
     opened = open_backend(backend, dtype=model.dtype)
+    if data is None and run_folder.data_of(run_folder.read_config(run_dir)[0]) == UNNAMED:
+        warnings.warn(
+            f"{str(run_dir)!r}: the run's data were in memory, so only the pictures that need no data are drawn; for "
+            "the others call plot_run with data=, the same Dataset",
+            MlpXpWarning,
+            stacklevel=2,
+        )
+        return draw_run(run_dir, None, opened)
     return draw_run(run_dir, _data_of(run_dir, model, opened, data, cache_dir), opened)
 
 
 def plot_curves(run_dirs: Sequence[str | Path], output: str | Path) -> Path:
-    """Draw the curves of several runs into one PNG file, each named by the settings that it alone has; return its path.
+    """Draw the curves of several runs into one PNG file, each named by its folder and what differs; return its path.
 
     Raises RunError, PlotError without Matplotlib, and FileError.
     """

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from data_sets import TINY, write_idx_folder
+from helpers import call
 from PIL import Image
 
 from mlp_xp import (
@@ -64,6 +65,22 @@ def test_a_run_on_data_in_memory_is_evaluated_with_them(tmp_path):
     assert evaluate_run(tmp_path / "run", data=TINY).matrix.sum() == len(TINY.test_labels)
     with pytest.raises(MlpXpError, match=r"^data: .*run': the run's data were in memory; give them again"):
         evaluate_run(tmp_path / "run")
+
+
+def test_a_run_on_data_in_memory_is_drawn_as_far_as_it_can_be(tmp_path):
+    run = tmp_path / "run"
+    for _ in train(TrainConfig(epochs=1, hidden=(4,)), TINY, open_backend(), run_dir=run):
+        pass
+    pictures = {path: path.read_bytes() for path in run.glob("*.png")}
+    assert len(pictures) == 4
+    for name in ("curves.png", "weights.png"):
+        (run / name).unlink()
+    outcome = call("plot", run)
+    assert (outcome.code, outcome.out) == (0, f"{run / 'curves.png'}\n{run / 'weights.png'}\n")
+    assert outcome.err.startswith(
+        f"warning: {str(run)!r}: the run's data were in memory, so only the pictures that need"
+    )
+    assert {path: path.read_bytes() for path in run.glob("*.png")} == pictures
 
 
 def test_a_run_folder_refuses_what_it_cannot_store(tmp_path):

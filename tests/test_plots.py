@@ -5,7 +5,9 @@ import json
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,14 +111,51 @@ def test_no_axis_of_accuracies_has_a_number_above_100(share: float) -> None:
         assert [tick for tick in axes.get_yticks() if 100 < tick <= high] == []
 
 
-def test_accuracy_is_drawn_to_the_scale_of_trained_networks() -> None:
-    run = [
-        {**record, "accuracy": share} for record, share in zip(records(4, 1.0), (0.1, 0.95, 0.97, 0.98), strict=True)
-    ]
-    figure = plots.draw_curves([plots.Curves("one", run, 300)])
-    low, high = figure.axes[1].get_ylim()
+def scored(*shares: float) -> plots.Curves:
+    reports = records(len(shares), 1.0)
+    return plots.Curves("one", [{**each, "accuracy": at} for each, at in zip(reports, shares, strict=True)], 300)
+
+
+def bands(run: plots.Curves) -> Any:
+    return draw_bands([Setting("a", {}, [0.5], [run])], score="accuracy")
+
+
+@pytest.mark.parametrize("draw", [lambda run: plots.draw_curves([run]), bands])
+def test_scores_below_the_axis_are_marked(draw) -> None:
+    """Accuracy is drawn to the scale of trained networks."""
+    axes = draw(scored(0.1, 0.95, 0.97, 0.98)).axes[1]
+    low, high = axes.get_ylim()
     assert 90 < low < 95
     assert 98 < high < 100
+    (triangle,) = (line for line in axes.lines if line.get_marker() == "v")
+    assert triangle.get_xdata() == [0]
+    assert triangle.get_transform().transform((0, 0))[1] == axes.bbox.y0, "at the lower edge"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["below the axis: 10.00 %"]
+    # Where there is room, nothing is left out.
+    for run in (scored(0.5, 0.6, 0.7, 0.8), scored(0.9, 0.6, 0.7), scored(0.1, 0.9)):
+        axes = draw(run).axes[1]
+        shown = 100 * np.array([report["accuracy"] for report in run.records])
+        assert axes.get_ylim()[0] < shown.min() < shown.max() < axes.get_ylim()[1]
+        assert axes.get_legend() is None
+
+
+def test_the_axis_says_that_all_labels_are_right() -> None:
+    """A picture beside it has the mean over the labels, which is higher."""
+    figure = plots.draw_curves([scored(0.5, 0.6)._replace(task="labels")])
+    assert figure.axes[1].get_ylabel() == "test accuracy, all labels right (%)"
+    assert bands(scored(0.5, 0.6)._replace(task="labels")).axes[1].get_ylabel() == "test accuracy (%), all labels right"
+
+
+def test_settings_in_a_legend_are_whole_and_on_few_lines() -> None:
+    settings = ", ".join(f"long setting {i} of value {i}" for i in range(6))
+    (legend,) = plots.draw_curves([scored(0.5)._replace(name=f"first: {settings}")]).legends
+    lines = legend.get_texts()[0].get_text().splitlines()
+    assert " ".join(lines) == f"first: {settings} (50.00 %)"
+    assert len(lines) == 2
+    assert lines[0].endswith(",")
+    (legend,) = plots.draw_curves([scored(0.5)._replace(name=f"first: {settings * 9}")]).legends
+    assert legend.get_texts()[0].get_text().count("\n") == 2
+    assert legend.get_texts()[0].get_text().endswith(" ... (50.00 %)")
 
 
 def test_curves_end_with_the_closing_report(tmp_path: Path) -> None:
@@ -158,12 +197,38 @@ def test_confusion_counts_every_pair_and_colours_only_mistakes() -> None:
     axes = figure.axes[0]
     shown = {(text.get_position()[1], text.get_position()[0]): int(text.get_text()) for text in axes.texts}
     assert shown == {(i, j): count for (i, j), count in np.ndenumerate(matrix) if count}
-    coloured = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
-    assert np.isnan(np.diagonal(coloured)).all()
-    assert coloured[1, 2] == 9
+    mistakes, right = (np.ma.filled(image.get_array().astype(float), np.nan) for image in axes.images)
+    assert np.isnan(np.diagonal(mistakes)).all()
+    assert mistakes[1, 2] == 100 * 9 / 50, "of the images of a class"
+    assert np.isnan(mistakes[2, 0]), "white, as the paper"
+    np.testing.assert_array_equal(~np.isnan(right), np.eye(3, dtype=bool))
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["T-shirt/top", "Ankle boot", "Bag"]
     assert axes.get_ylabel() == "true"
     assert axes.get_title() == "150 of 163 right (92.02 %)"
+
+
+def test_a_mistake_has_the_same_colour_in_every_confusion_matrix() -> None:
+    """Two of thirty wrong are not the darkest blue."""
+    small, large = (
+        plots.draw_confusion(np.array(m), "ab").axes[0].images[0] for m in ([[9, 1], [0, 9]], [[5, 5], [1, 9]])
+    )
+    assert small.get_clim() == large.get_clim() == (0, 100)
+    assert small.norm(10) < 0.5 < large.norm(50) < 1
+
+
+@pytest.mark.parametrize("classes", [53, 200])
+def test_a_confusion_matrix_of_many_classes_is_legible_and_of_bounded_size(classes: int) -> None:
+    matrix = 10 * np.eye(classes, dtype=int)
+    matrix[3, 0] = 1
+    figure = plots.draw_confusion(matrix, [f"a class with a long name, {i}" for i in range(classes)])
+    with Image.open(io.BytesIO(figure.png())) as picture:
+        assert max(picture.size) < 1700
+    axes = figure.axes[0]
+    assert len(axes.texts) == (classes + 1 if classes < 200 else 0)
+    cell = axes.bbox.height / classes
+    assert all(text.get_window_extent().width < cell for text in axes.texts)
+    names = [tick.get_window_extent() for tick in axes.get_yticklabels()]
+    assert not any(one.overlaps(other) for one, other in pairwise(names))
 
 
 def test_mistakes_are_the_surest_wrong_answers() -> None:
@@ -181,13 +246,26 @@ def test_mistakes_are_the_surest_wrong_answers() -> None:
         ("is c\nsays b, 80.0 %", (1.5, 0.5)),
         ("is b\nsays a, 60.0 %", (6.5, 0.5)),
     ]
-    assert "2 most confident of 3" in figure.get_suptitle()
+    assert figure.get_suptitle() == "the 2 most confident of 3 mistakes"
+    figure = plots.draw_mistakes(images, labels, probabilities, "abc")
+    assert figure.get_suptitle() == "all 3 mistakes, the surest first"
+
+
+@pytest.mark.parametrize("count", [1, 3, 25])
+def test_no_empty_bands_stand_around_mistakes(count: int) -> None:
+    images = np.zeros((count, 28, 28), np.uint8)
+    figure = plots.draw_mistakes(images, np.zeros(count, int), np.tile([0.0, 1.0], (count, 1)), "01")
+    (axes,) = figure.axes
+    sheet, whole = axes.bbox.transformed(figure.dpi_scale_trans.inverted()), figure.get_size_inches()
+    assert whole[1] - sheet.y1 < 0.4
+    assert max(sheet.x0, sheet.y0, whole[0] - sheet.x1) < 0.12
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (8, 8), (4, 4), (42, 14), (64, 8), (10, 40)])
 def test_texts_above_mistakes_touch_neither_each_other_nor_other_images(shape: tuple[int, int]) -> None:
     images = np.full((25, *shape), 255, np.uint8)
-    figure = plots.draw_mistakes(images, np.zeros(25, int), np.tile([0.0, 0.995], (25, 1)), "01")
+    names = "0", "1" * 99
+    figure = plots.draw_mistakes(images, np.zeros(25, int), np.tile([0.0, 0.995], (25, 1)), names)
     assert figure.get_figheight() < 2 * figure.get_figwidth(), "a page, not a strip"
     figure.png()  # which lays out
     (axes,) = figure.axes
@@ -195,6 +273,7 @@ def test_texts_above_mistakes_touch_neither_each_other_nor_other_images(shape: t
     drawn = ~np.ma.getmaskarray(axes.images[0].get_array())
     for i, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+        assert 0 < box.x0 < box.x1 < figure.bbox.x1
         (left, bottom), (right, top) = axes.transData.inverted().transform(box)
         rows = slice(max(0, round(top + 0.55)), round(bottom + 0.45))
         assert not drawn[rows, max(0, round(left)) : round(right)].any()
@@ -218,6 +297,8 @@ def test_large_images_are_drawn_coarsely() -> None:
 def test_no_mistakes() -> None:
     figure = plots.draw_mistakes(np.zeros((1, 4, 4), np.uint8), np.array([0]), np.eye(1, 3), "abc")
     assert figure.png().startswith(b"\x89PNG")
+    assert figure.get_suptitle() == "no mistakes"
+    assert figure.get_figheight() < 0.6
 
 
 @pytest.mark.parametrize("units", [1, 10, 64, 512])
@@ -233,6 +314,18 @@ def test_weights_show_each_unit_on_one_scale_about_zero(units: int) -> None:
     low, high = image.get_clim()
     assert low == -high
     assert high == np.max(np.abs(weights[:, :100]))
+    assert figure.get_suptitle() == "first-layer weights" + ", the first 100 of 512 units" * (units == 512)
+
+
+def test_weights_show_what_training_added() -> None:
+    initial = np.random.default_rng(3).normal(size=(20, 4))
+    weights = initial.astype(np.float32)
+    weights[7, 2] += 0.5
+    figure = plots.draw_weights(weights, (4, 5), initial=initial)
+    drawn = figure.axes[0].images[0].get_array().compressed()
+    assert np.flatnonzero(drawn).size == 1, "the rest is 0, not a rounding error"
+    assert drawn.max() == pytest.approx(0.5)
+    assert figure.get_suptitle() == "first-layer weights minus their initial values"
 
 
 def test_deviations_hide_no_peak() -> None:

@@ -375,9 +375,14 @@ def test_plot_names_runs_by_what_differs(runs, tmp_path, monkeypatch):
     assert call("plot", runs / "a", runs / "b", runs / "nowhere", "--output", output).code == 1
     assert output.exists()
     assert [each.name for each in drawn] == [
-        "learning rate 0.1, seed 3, optimizer sgd",
-        "learning rate 0.01, seed 0, optimizer adam",
+        "a: learning rate 0.1, seed 3, optimizer sgd",
+        "b: learning rate 0.01, seed 0, optimizer adam",
     ]
+    drawn.clear()
+    write_run(tmp_path / "other" / "a", {"learning_rate": 0.5}, [a_report(0, 0)])
+    assert call("plot", runs / "a", tmp_path / "other" / "a", runs / "a", "--output", output).code == 0
+    names = [each.name.partition(":")[0] for each in drawn]
+    assert names == [str(runs / "a"), str(tmp_path / "other" / "a"), str(runs / "a")], "two folders of one name"
 
 
 def test_a_run_that_was_trained_is_a_row(tmp_path, no_pictures):

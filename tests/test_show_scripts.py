@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import helpers
@@ -14,6 +15,7 @@ from mlp_xp.device import to_device
 from mlp_xp.metrics import precision_and_recall
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.show.gallery import draw_run
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +102,35 @@ def test_predict_prints_the_three_likeliest_and_json_all(folder, pictures, monke
 def test_predict_shows_what_the_network_saw(folder, pictures, monkeypatch, capsys) -> None:
     code, out, _ = call(monkeypatch, capsys, "predict.py", folder, pictures / "2.png", "--show")
     assert code == 0
-    drawn = out.splitlines()[:28]
+    note, *drawn = out.splitlines()[:29]
+    assert note == "pictures as the network sees them, 28 x 28 pixels, from paper, a space, to ink, @:"
     assert max(map(len, drawn)) <= 56
     ink = np.array([[character != " " for character in line.ljust(56)] for line in drawn])
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     assert rows[-1] - rows[0] + 1 in (19, 20)  # a one fills MNIST's 20 rows
     assert columns[-1] - columns[0] < 2 * 12
-    assert "1 (" in out.splitlines()[28]
+    assert "1 (" in out.splitlines()[29]
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("L", ""), ("RGB", " in colour, drawn in grey")])
+def test_predict_shows_pictures_of_a_folder_as_they_are(mode, colour, tmp_path, monkeypatch, capsys) -> None:
+    """Dark is ink, and the network's colours are mentioned. So are the mistakes, which are no negatives."""
+    for i in range(12):
+        picture = Image.new("RGB", (8, 8), (250, 240, 255))
+        picture.paste((i // 2, 10, 5), (2, 2, 6, 4))  # in both classes, so that half are mistakes
+        (tmp_path / "data" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        picture.convert(mode).save(tmp_path / "data" / "ab"[i % 2] / f"{i}.png")
+    seen = []
+    monkeypatch.setattr("mlp_xp.show.plots.draw_mistakes", lambda *images, ink: seen.append(ink))
+    run, options = tmp_path / "run", ("--epochs", 1, "--learning-rate", 1e-30, "--test-fraction", 0.5)
+    assert helpers.call("train", "--data-dir", tmp_path / "data", "--run-dir", run, *options).code == 0
+    assert seen == ([False] if mode == "L" else [])
+    code, out, _ = call(monkeypatch, capsys, "predict.py", run, tmp_path / "data" / "a" / "0.png", "--show")
+    assert code == 0
+    note, *drawn = out.splitlines()[:9]
+    scale = "from light, a space, to dark, @"
+    assert note == f"pictures as the network sees them, 8 x 8 pixels{colour}, {scale}:"
+    assert drawn == [*[""] * 2, *["    %%%%%%%%"] * 2, *[""] * 4]
 
 
 def test_plot_draws_one_run_and_lays_several_over_one_another(folder, tmp_path, monkeypatch, capsys) -> None:
@@ -116,10 +140,56 @@ def test_plot_draws_one_run_and_lays_several_over_one_another(folder, tmp_path, 
     assert out.splitlines() == [str(folder / name) for name in names]
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in names)
 
+    monkeypatch.chdir(tmp_path)
+    Path("curves.png").write_bytes(b"old")
+    code, out, err = call(monkeypatch, capsys, "plot.py", folder, folder)
+    assert (code, out, err) == (0, "curves-2.png\n", "")
+    assert Path("curves.png").read_bytes() == b"old"
     both = tmp_path / "both.png"
     code, out, err = call(monkeypatch, capsys, "plot.py", folder, folder, "--output", both)
     assert (code, out, err) == (0, f"{both}\n", "")
     assert both.read_bytes().startswith(b"\x89PNG")
+
+    whole = both.read_bytes()
+    code, out, err = call(monkeypatch, capsys, "plot.py", folder, folder, tmp_path / "nowhere", "--output", both)
+    assert (code, out) == (1, "")
+    assert (
+        err.splitlines()[-1] == f"error: {str(both)!r}: not replaced, because a run is missing; leave it out, or fix it"
+    )
+    assert both.read_bytes() == whole
+
+
+def test_weights_are_drawn_minus_those_that_the_seed_gave(folder, tmp_path, monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(
+        "mlp_xp.show.plots.draw_weights", lambda weights, _, *, initial: drawn.append((weights, initial))
+    )
+    draw_run(folder, None, open_backend())
+    ((weights, initial),) = drawn
+    np.testing.assert_array_equal(weights, load_model(folder).network[0].weights)
+    glorot = np.sqrt(2 / (784 + 64))
+    np.testing.assert_array_equal(initial, np.random.RandomState(0).standard_normal((784, 64)) * glorot)
+    # Those of a run that began with another's weights are not a function of its seed.
+    copied = tmp_path / "copied"
+    shutil.copytree(folder, copied)
+    record = json.loads((copied / run_folder.CONFIG).read_text())
+    record["settings"]["start_from"] = str(folder)
+    (copied / run_folder.CONFIG).write_text(json.dumps(record))
+    draw_run(copied, None, open_backend())
+    assert drawn[1][1] is None
+
+
+def test_without_mistakes_there_is_no_picture_of_them(folder, tmp_path) -> None:
+    """Nor one that was drawn before."""
+    copied, dataset = tmp_path / "copied", load_dataset("mnist")
+    shutil.copytree(folder, copied)
+    assert (copied / "mistakes.png").exists()
+    images = dataset.test_images[:50]
+    right = load_model(folder).predict(images).astype(int)
+    dataset = dataset._replace(test_images=images, test_labels=right.astype(dataset.test_labels.dtype))
+    paths = draw_run(copied, dataset, open_backend(dtype="float32"))
+    assert [path.name for path in paths] == ["curves.png", "confusion.png", "weights.png"]
+    assert not (copied / "mistakes.png").exists()
 
 
 @pytest.mark.parametrize("script", ["evaluate.py", "plot.py", "predict.py", "train.py"])

@@ -60,7 +60,7 @@ def test_names_of_backends(data_dir, tmp_path, monkeypatch):
 def test_names_of_classes(odd_run):
     outcome = call("evaluate", odd_run)
     assert (outcome.code, outcome.err) == (0, "")
-    first, second = (outcome.out.split(part)[1] for part in ("recall\n", "predicted class)\n"))
+    first, second = (outcome.out.split(part)[1] for part in ("recall\n", "predicted class; long names are cut)\n"))
     for lines in (first.splitlines(), second.splitlines()[1:]):
         assert lines[1].startswith(":x:  ")
         assert lines[2].startswith("[red]  ")
@@ -187,6 +187,18 @@ def test_names_that_begin_alike_are_told_apart():
     assert all(name in head for name in wide)
     assert (first.split(), second.split()) == (["数字一", "1", "."], ["数字二", ".", "1"])
     assert cell_len(head) == cell_len(first) == cell_len(second)
+
+
+@pytest.mark.parametrize(
+    ("names", "width", "head"),
+    [
+        (["setosa", "versicolor", "virginica"], 80, "setosa versicolor virginica"),
+        (["setosa", "versicolor", "virginica"], 40, "setosa versicol virginic"),
+        (["100000", "200000", "-300000.5"], 40, "100000 200000 -300000.5"),  # 100 would be another number
+    ],
+)
+def test_names_are_cut_only_where_there_is_no_room(names, width, head):
+    assert next(confusion_lines(np.eye(3, dtype=int), names, width)).split() == head.split()
 
 
 def test_classes_without_images_are_left_out():

@@ -97,7 +97,9 @@ def main() -> None:
     absent = [name for name, images_of in zip(class_names, matrix.sum(axis=1), strict=True) if not images_of]
     if absent:
         say(console, f"\nno test {inputs} of: {', '.join(absent)}")
-    say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
+    cut = heading_width(matrix, class_names, console.width)
+    note = "; long names are cut" if any(cell_len(class_names[i]) > cut for i in _columns(matrix)) else ""
+    say(console, f"\nconfusion matrix (rows: true class; columns: predicted class{note})")
     for line in confusion_lines(matrix, class_names, console.width):
         console.print(line, soft_wrap=True)
 
@@ -200,16 +202,12 @@ def _table(first: str, *headings: str) -> Table:
 def confusion_lines(matrix: np.ndarray, class_names: Sequence[str], width: int) -> Iterator[str]:
     """Yield a confusion matrix (n, n) as lines of at most `width` cells, in several blocks of columns if needed.
 
-    A class without images has no row, and it has a column only if it was predicted. Long names are cut; the names above
-    the columns are cut to the shortest length at which they still differ.
+    A class without images has no row, and it has a column only if it was predicted. Long names are cut.
     """
     rows: list[int] = np.flatnonzero(matrix.sum(axis=1)).tolist()
-    columns: list[int] = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)).tolist()
-    longest = max(cell_len(class_names[i]) for i in columns)
-    cut = max(3, len(str(matrix.max())))
-    while cut < min(longest, NAME_WIDTH) and len({set_cell_size(class_names[i], cut) for i in columns}) < len(columns):
-        cut += 1
-    label = min(longest, NAME_WIDTH) + 1
+    columns = _columns(matrix)
+    cut = heading_width(matrix, class_names, width)
+    label = _label_width(columns, class_names)
     in_block = max(1, (width - label) // (cut + 1))
     for start in range(0, len(columns), in_block):
         block = columns[start : start + in_block]
@@ -218,6 +216,29 @@ def confusion_lines(matrix: np.ndarray, class_names: Sequence[str], width: int) 
         yield " " * label + "".join(f" {_right(class_names[j], cut)}" for j in block)
         for i in rows:
             yield set_cell_size(class_names[i], label) + "".join(f" {matrix[i, j] or '.':>{cut}}" for j in block)
+
+
+def heading_width(matrix: np.ndarray, class_names: Sequence[str], width: int) -> int:
+    """Return the width of the names above the columns of a confusion matrix, in a terminal of so many cells.
+
+    They are cut only if not all columns fit side by side, to the shortest length at which they still differ. A number
+    is not cut: it would look like another one.
+    """
+    columns = _columns(matrix)
+    longest = _label_width(columns, class_names) - 1
+    numbers = [len(class_names[i]) for i in columns if class_names[i].lstrip("-").replace(".", "").isdecimal()]
+    cut = max(3, len(str(matrix.max())), *(length for length in numbers if length <= NAME_WIDTH))
+    while cut < longest and len({set_cell_size(class_names[i], cut) for i in columns}) < len(columns):
+        cut += 1
+    return max(cut, min(longest, (width - longest - 1) // len(columns) - 1))
+
+
+def _columns(matrix: np.ndarray) -> list[int]:
+    return np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)).tolist()
+
+
+def _label_width(columns: Sequence[int], class_names: Sequence[str]) -> int:
+    return min(max(cell_len(class_names[i]) for i in columns), NAME_WIDTH) + 1
 
 
 def _right(name: str, width: int) -> str:

@@ -1,5 +1,7 @@
 """Draw the pictures of a run or a sweep, or the curves of several runs: `python scripts/plot.py RUN_DIR ...`."""
 
+import itertools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,8 +23,8 @@ class Arguments:
     run_dirs: Annotated[tuple[Path, ...], Positional("RUN_DIR")]
     """Folders of training runs, or one of a sweep."""
     output: Path | None = None
-    """PNG file for the curves of several runs. By default curves.png in the current folder. An existing file is
-    replaced."""
+    """PNG file for the curves of several runs; an existing one is replaced if all runs can be read. By default
+    curves.png in the current folder, or the first of curves-2.png, curves-3.png, ... that does not exist."""
     backend: str = "numpy"
     """Backend that evaluates the network of a single run on the test set."""
     data_dir: Path | None = None
@@ -60,7 +62,7 @@ def draw_several(arguments: Arguments) -> int:
     """Draw the curves of the runs that can be read, print the errors of the others, and return the exit code."""
     if arguments.data_dir:
         raise MlpXpError("is for a single run; leave it out: curves of several runs need no data", setting="data_dir")
-    output = arguments.output or Path("curves.png")
+    output = arguments.output or free_name(Path("curves.png"))
     if output.suffix.lower() != ".png":
         raise MlpXpError(f"{str(output)!r} is not the name of a PNG file; give one that ends in .png", setting="output")
     for folder in arguments.run_dirs:
@@ -73,9 +75,17 @@ def draw_several(arguments: Arguments) -> int:
             folders.append(folder)
         except (MlpXpError, OSError) as error:
             faults.append(error)
-    if runs:
+    if faults and os.path.lexists(output):
+        faults.append(MlpXpError(f"{str(output)!r}: not replaced, because a run is missing; leave it out, or fix it"))
+    elif runs:
         save(draw_curves(told_apart(runs, folders)), output)
         print(output, flush=True)
     for fault in faults:
         print_error(str(fault))
     return 1 if faults else 0
+
+
+def free_name(path: Path) -> Path:
+    """Return a path, or the first with -2, -3, ... in its name that does not exist."""
+    names = itertools.chain([path], (path.with_stem(f"{path.stem}-{i}") for i in itertools.count(2)))
+    return next(name for name in names if not os.path.lexists(name))

@@ -14,11 +14,12 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.api import predict_ensemble, predict_pictures, predict_table, predict_table_ensemble
+from mlp_xp.api import load_run, predict_ensemble, predict_pictures, predict_table, predict_table_ensemble
 from mlp_xp.commands.command_line import Positional, parse, print_error
 from mlp_xp.data.own import is_table
 from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.metrics import percent
+from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import is_run, labels, read_row
 from mlp_xp.show.terminal import GLUE, plain_console, say
@@ -79,9 +80,13 @@ class Member(NamedTuple):
     """float (n, outputs)."""
 
 
-def drawing(image: np.ndarray) -> str:
-    """Return an image, uint8 (rows, columns[, 3]), as text. A pixel is two characters wide, to look square."""
+def drawing(image: np.ndarray, *, ink: bool) -> str:
+    """Return an image, uint8 (rows, columns[, 3]), as text. A pixel is two characters wide, to look square.
+
+    ink: whether 0 is paper, as in MNIST. In the pictures of a folder it is black, and drawn as ink.
+    """
     grey = image.astype(int) if image.ndim == 2 else image.mean(axis=2).astype(int)
+    grey = grey if ink else 255 - grey
     shades = grey * (len(SHADES) - 1) // 255
     return "\n".join("".join(SHADES[shade] * 2 for shade in row).rstrip() for row in shades)
 
@@ -154,13 +159,19 @@ def show(arguments: Arguments, predictions: Predictions) -> None:
             writer.writerow([name, *likeliest, *row.tolist()])
         return
     console = plain_console()
+    if arguments.show and images is not None:
+        ink = load_run(members_of([arguments.run_dir])[0]).inputs != "pictures"
+        rows, columns, *channels = images.shape[1:]
+        colour = " in colour, drawn in grey" if channels else ""
+        scale = "from paper, a space, to ink, @" if ink else "from light, a space, to dark, @"
+        say(console, f"pictures as the network sees them, {rows} x {columns} pixels{colour}, {scale}:")
     for i, (name, row) in enumerate(zip(names, outputs, strict=True)):
         if arguments.json:
             runs = [{"run": str(each.folder), **_record(each.outputs[i], class_names, task)} for each in members]
             print(json.dumps({kind: name, **_record(row, class_names, task), **({"runs": runs} if runs else {})}))
             continue
         if arguments.show and images is not None:
-            console.print(drawing(images[i]), soft_wrap=True)
+            console.print(drawing(images[i], ink=ink), soft_wrap=True)
         shown = printable(name) if isinstance(name, str) else f"{kind} {name}"
         say(console, f"{shown}: {_answers(row, class_names, task, LIKELIEST)}")
         for each in members:

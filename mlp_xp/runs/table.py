@@ -236,21 +236,28 @@ def shown(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def labels(rows: Sequence[Row]) -> list[str]:
-    """Return a name for each row that says in which settings it differs from the others: `learning rate 0.1, seed 3`.
+def differences(rows: Sequence[Row]) -> list[str]:
+    """Return in which settings each row differs from the others: `learning rate 0.1, seed 3`.
 
-    Of a path it has the last part. Rows that no setting tells apart have their folders' names too, and unreadable ones
-    only these.
+    Of a path it has the last part. Empty where no setting differs, and for unreadable rows.
     """
     names = differing(rows)
 
     def brief(name: str, value: Any) -> str:
         return (name in PLACES and value and Path(value).name) or shown(value)
 
-    found = [
+    return [
         ", ".join(f"{words(name)} {brief(name, row.settings[name])}" for name in names if name in row.settings)
         for row in rows
     ]
+
+
+def labels(rows: Sequence[Row]) -> list[str]:
+    """Return a name for each row that says in which settings it differs from the others, see `differences`.
+
+    Rows that no setting tells apart have their folders' names too, and unreadable ones only these.
+    """
+    found = differences(rows)
     return [
         f"{label} ({row.name})" if label and found.count(label) > 1 else label or row.name
         for label, row in zip(found, rows, strict=True)

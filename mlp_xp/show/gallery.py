@@ -1,5 +1,6 @@
 """Draw the pictures of a run from its folder: curves, confusion matrix, mistakes, weights, predictions, labels."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import numpy as np
 
 from mlp_xp.backend import Backend
 from mlp_xp.dataset import Dataset
-from mlp_xp.files import FileError
+from mlp_xp.files import FileError, file_errors
 from mlp_xp.metrics import confusion_matrix
+from mlp_xp.network import initial_layers
 from mlp_xp.runs import run_folder, sweep_index, table
-from mlp_xp.runs.checkpoints import evaluation_of, load_model
+from mlp_xp.runs.checkpoints import Model, evaluation_of, load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
 
@@ -29,7 +31,7 @@ def read_curves(folder: str | Path) -> plots.Curves:
 
 
 def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[plots.Curves]:
-    """Return the curves of several runs, each named by the settings in which its run differs from the others.
+    """Return the curves of several runs, each named by its folder and the settings in which its run differs.
 
     Raises RunError for runs of different tasks, whose losses and scores do not compare.
     """
@@ -39,18 +41,25 @@ def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[
                 f"{str(folder)!r}: its task is {each.task}, but that of {str(folders[0])!r} is {curves[0].task}; draw "
                 "runs of the same task in one picture"
             )
-    names = table.labels([table.read_row(folder) for folder in folders])
-    return [each._replace(name=name) for each, name in zip(curves, names, strict=True)]
+    rows = [table.read_row(folder) for folder in folders]
+    places = {(row.name, folder.resolve()) for row, folder in zip(rows, folders, strict=True)}
+    count = Counter(name for name, _ in places)
+    names = [row.name if count[row.name] == 1 else str(folder) for row, folder in zip(rows, folders, strict=True)]
+    settings = table.differences(rows)
+    return [
+        each._replace(name=": ".join(filter(None, parts))) for each, *parts in zip(curves, names, settings, strict=True)
+    ]
 
 
-def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Path]:
+def draw_run(folder: str | Path, dataset: Dataset | None, backend: Backend) -> list[Path]:
     """Draw the pictures of PICTURES into a run's folder, and return their paths.
 
     Those that do not fit the data are left out. With a test set, there are confusion.png and mistakes.png for classes,
     predictions.png for regression, and labels.png for labels; mistakes.png and weights.png need images of one channel.
-    dataset: arrays on the backend's device. Raises RunError if the folder has no model, or one whose outputs are not
-    finite, and PlotError if Matplotlib is not installed or broken, or the folder cannot be written: the run itself is
-    complete and intact.
+    Without mistakes there is no mistakes.png, and an old one is removed. dataset: arrays on the backend's device; with
+    None only curves.png and weights.png are drawn. Raises RunError if the folder has no model, or one whose outputs are
+    not finite, and PlotError if Matplotlib is not installed or broken, or the folder cannot be written: the run itself
+    is complete and intact.
     """
     try:
         return _draw(Path(folder), dataset, backend)
@@ -60,33 +69,54 @@ def draw_run(folder: str | Path, dataset: Dataset, backend: Backend) -> list[Pat
         raise plots.PlotError(f"out of memory: {error}; the run is complete; close other programs") from error
 
 
-def _draw(folder: Path, dataset: Dataset, backend: Backend) -> list[Path]:
+def _draw(folder: Path, dataset: Dataset | None, backend: Backend) -> list[Path]:
     paths = []
-    for name, figure in zip(run_folder.PICTURES, _figures(folder, dataset, backend), strict=True):
+    for name, figure in _figures(folder, dataset, backend):
         if figure is not None:
             plots.save(figure, folder / name)
             paths.append(folder / name)
+        else:
+            with file_errors(folder / name, "remove"):
+                (folder / name).unlink(missing_ok=True)
     return paths
 
 
-def _figures(folder: Path, dataset: Dataset, backend: Backend) -> Iterator[Any]:
-    """Yield the figures of PICTURES, or None for one that does not fit the data; each when the last one is written."""
+def _figures(folder: Path, dataset: Dataset | None, backend: Backend) -> Iterator[tuple[str, Any]]:
+    """Yield the names and figures of PICTURES that fit the data, each when the last one is written.
+
+    None stands for a figure without content.
+    """
     model = load_model(folder)
     names, is_image = model.class_names, len(model.image_shape) == 2
-    task = None if dataset.test_images is None else model.task
-    has_classes = task == "classes"
-    if task is not None:
+    task = None if dataset is None or dataset.test_images is None else model.task
+    if dataset is not None and task is not None:
         images, labels = backend.to_numpy(dataset.test_images), backend.to_numpy(dataset.test_labels)
         outputs = backend.to_numpy(model.outputs(dataset.test_images, backend))
-    if has_classes:
+        if task != "classes":
+            result = evaluation_of(model, dataset, backend)
+    yield "curves.png", plots.draw_curves([read_curves(folder)])
+    if task == "classes":
         matrix = confusion_matrix(labels, np.argmax(outputs, axis=1), len(names))
-    elif task is not None:
-        result = evaluation_of(model, dataset, backend)
-    yield plots.draw_curves([read_curves(folder)])
-    yield plots.draw_confusion(matrix, names) if has_classes else None
-    yield plots.draw_mistakes(images, labels, outputs, names) if has_classes and is_image else None
-    yield plots.draw_weights(model.network[0].weights, model.image_shape) if is_image else None
-    yield plots.draw_predictions(labels, outputs, result.r2s, names) if task == "regression" else None
-    share = np.mean(labels, axis=0, dtype=np.float64) if task == "labels" else np.empty(0)
-    commoner = np.maximum(share, 1 - share).tolist()
-    yield plots.draw_labels(result.label_accuracies, commoner, names) if task == "labels" else None
+        yield "confusion.png", plots.draw_confusion(matrix, names)
+        if is_image:
+            ink, wrong = model.inputs != "pictures", np.trace(matrix) < matrix.sum()
+            yield "mistakes.png", plots.draw_mistakes(images, labels, outputs, names, ink=ink) if wrong else None
+    if is_image:
+        yield (
+            "weights.png",
+            plots.draw_weights(model.network[0].weights, model.image_shape, initial=_initial(folder, model)),
+        )
+    if task == "regression":
+        yield "predictions.png", plots.draw_predictions(labels, outputs, result.r2s, names)
+    if task == "labels":
+        share = np.mean(labels, axis=0, dtype=np.float64)
+        yield "labels.png", plots.draw_labels(result.label_accuracies, np.maximum(share, 1 - share).tolist(), names)
+
+
+def _initial(folder: Path, model: Model) -> np.ndarray | None:
+    """Return a run's first-layer weights before training, float64; None if they are those of another run."""
+    settings, _ = run_folder.read_config(folder)
+    if settings.start_from:
+        return None
+    random = np.random.RandomState(settings.train.seed)
+    return initial_layers(model.network[0].weights.shape, random, settings.train.init)[0].weights

@@ -8,7 +8,9 @@ exception is a bug and keeps its traceback.
 
 import logging
 import os
+import re
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -40,9 +42,13 @@ SCORES = {
 LOSS_NAMES = {"regression": "half squared error"}  # of other tasks: cross-entropy
 HELD_OUT = "validation_loss"
 LONGEST_NAME = 60  # characters that are drawn
-LONGEST_RUN = 90  # likewise, in a legend below the axes
-LONGEST_ABOVE = 12  # likewise, above the image of a mistake
+LONGEST_LINE, MOST_LINES = 100, 3  # characters and lines of a run's name, in a legend below the axes
+LONGEST_CLASS = 24  # characters of a class beside a confusion matrix
+LONGEST_ABOVE = 10  # likewise, above the image of a mistake
 MOST_PIXELS = 256  # on a side of an image among many
+MISTAKE, TITLE, EDGE = 1.75, 0.3, 0.08  # inches: width of a mistake; above and around a sheet of images
+LARGEST_MATRIX, SMALLEST_FONT = 12.0, 4.5  # inches, points: of a confusion matrix
+RIGHT = "#dcefe0"  # the colour of right predictions
 LEGEND_ROW, LEGEND_SIZE = 0.2, 9.0  # inches, points
 NAMES = {"matplotlib": ("Matplotlib", "matplotlib"), "PIL": ("Pillow", "pillow")}
 
@@ -157,6 +163,14 @@ def _visible(text: str, most: int = LONGEST_NAME) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def wrapped(text: str) -> str:
+    """Return a name of any length as a few lines of a legend. What does not fit is left out at the end."""
+    # Lines end after a setting, not inside one.
+    text = re.sub("(?<![,:]) ", "\xa0", text.encode("utf-8", "backslashreplace").decode())
+    lines = textwrap.wrap(text, LONGEST_LINE, max_lines=MOST_LINES, placeholder=" ...", break_on_hyphens=False)
+    return "\n".join(lines).replace("\xa0", " ")
+
+
 def legend_below(figure: "Picture", lines: Sequence[Any], labels: Sequence[str]) -> Any:
     """Add a legend below the axes, which makes the figure higher, and return it.
 
@@ -180,7 +194,8 @@ def legend_below(figure: "Picture", lines: Sequence[Any], labels: Sequence[str])
                 break
             legend.remove()
             columns, size = (1, size) if columns == 2 else (1, 0.97 * size / share)
-    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * ceil_divide(len(labels), columns))
+    rows = ceil_divide(sum(1 + label.count("\n") for label in labels), columns)
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * rows)
     return legend
 
 
@@ -188,6 +203,40 @@ def end_at_whole(axes: Any) -> None:
     """Let an axis of percentages end at 100, with a margin that is too small for a tick above it."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, min(high, 100 + 0.03 * (100 - low)))
+
+
+def fit_scores(axes: Any, points: Sequence[tuple[float, float, str]], *, percents: bool) -> None:
+    """Set the limits of an axis of percentages or R² for points (samples seen, score, colour).
+
+    The scores before training, and each R² below 0, are far below all others. Where they would take more than half of
+    the axis, they are below it: a triangle at its lower edge marks each, and a legend gives their values.
+    """
+    later = [value for at, value, _ in points if at > 0]
+    if not later:
+        return
+    lowest, highest = (end(value for _, value, _ in points) for end in (min, max))
+    floor = min(later) if percents or highest < 0 else max(min(later), 0)
+    if highest - lowest > 2 * (highest - floor) and (floor < highest or not percents):
+        lowest = floor
+    margin = 0.05 * (highest - lowest) + (0.5 if percents else 0.005)
+    axes.set_ylim(lowest - margin, highest + margin)
+    if percents:
+        end_at_whole(axes)
+    below = [point for point in points if point[1] < axes.get_ylim()[0]]
+    for at, _, colour in below:
+        look = {"marker": "v", "markersize": 8, "color": colour, "linestyle": "none", "clip_on": False, "zorder": 5}
+        (triangle,) = axes.plot(at, 0, transform=axes.get_xaxis_transform(), **look)
+    if below:
+        ends = dict.fromkeys(
+            f"{end(value for _, value, _ in below):{'.2f' if percents else '.4g'}}" for end in (min, max)
+        )
+        text = f"below the axis: {' to '.join(ends)}{' %' * percents}"
+        axes.legend([triangle], [text], loc="lower right", frameon=False, fontsize=LEGEND_SIZE)
+
+
+def score_name(kind: str, task: str) -> str:
+    """Return the name of one of SCORES for a task: of several labels, the accuracy is of all of them at once."""
+    return SCORES[kind] + ", all labels right" * (task == "labels")
 
 
 def _tidy(axes: Any) -> None:
@@ -203,9 +252,9 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
 
     The accuracy is that on the test set, or else on the held-out samples; without either, only losses are drawn.
 
-    If there are later reports, the axis does not include the accuracy before training, which is far below them, nor an
-    R² below 0. A circle marks the network that validation kept. Of two reports at the same place the first counts: with
-    held-out samples, that at the end of an epoch, and not that of the first step of the next one.
+    Scores far below all others, such as those before training, are marked at the lower edge, see `fit_scores`. A circle
+    marks the network that validation kept. Of two reports at the same place the first counts: with held-out samples,
+    that at the end of an epoch, and not that of the first step of the next one.
     """
     runs = [  # a Report has None where its record has nothing
         run._replace(
@@ -220,9 +269,9 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     panels = figure.subplots(1 + has_score, 1, sharex=True, squeeze=False)[:, 0]
     losses, accuracy = panels[0], panels[-1]
     percents = not any(run.task == "regression" for run in runs)
-    labels, later, kinds_of_score, handles, kept_points = [], [], [], [], []
+    labels, points, kinds_of_score, handles, kept_points = [], [], [], [], []
     for i, (name, records, samples, task, _) in enumerate(runs):
-        name, last = _visible(name, LONGEST_RUN), records[-1] if records else {}
+        last = records[-1] if records else {}
         kept = last.get("kept_epoch")
         if kept is not None and len(records) > 1:
             # The figures of the end of the kept epoch again, which would be a jump at the end of the training.
@@ -238,7 +287,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
             (kind for kind in SCORES if any(kind in record for record in records)),
             "r2" if task == "regression" else "accuracy",
         )
-        kinds_of_score.append(SCORES[kind])
+        kinds_of_score.append(score_name(kind, task))
         scale = 100 if percents else 1
         if kept is not None and kind in last:
             circle = {"marker": "o", "markersize": 10, "fillstyle": "none", "color": look["color"]}
@@ -257,8 +306,8 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
             final = scale * last.get(kind, share[-1] / scale)
             shown = f"{final:.2f} %" if percents else f"R² {final:.4f}"
             shown += "" if kept is None else f", of epoch {kept}"
-        labels.append(f"{name} ({shown})")
-        later += [value for at, value in scored if at > 0]
+        labels.append(f"{wrapped(name)} ({shown})")
+        points += [(at, value, str(look["color"])) for at, value in scored]
     for at, value, circle in kept_points:
         accuracy.plot(at, value, **circle)
     of_losses = {
@@ -276,13 +325,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
         accuracy.set(ylabel=f"{wanted} (%)" if percents else wanted)
     accuracy.set(xlabel="training samples seen")
     accuracy.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", " "))
-    if later:
-        highest = max(later)
-        lowest = min(later) if percents or highest < 0 else max(min(later), 0)
-        margin = 0.05 * (highest - lowest) + (0.5 if percents else 0.005)
-        accuracy.set_ylim(lowest - margin, highest + margin)
-        if percents:
-            end_at_whole(accuracy)
+    fit_scores(accuracy, points, percents=percents)
     has_test = not any(run.records for run in runs) or any("test_loss" in each for run in runs for each in run.records)
     has_held_out = any(HELD_OUT in each for run in runs for each in run.records)
     styles = {"training, mean since the last report": "--"}
@@ -297,31 +340,40 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
 
 @drawing()
 def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
-    """Draw a confusion matrix, int (n, n). Rows: true class; columns: predicted class. Only mistakes are coloured."""
+    """Draw a confusion matrix, int (n, n). Rows: true class; columns: predicted class.
+
+    The colour of a mistake is its share of the samples of the true class, on the same scale in every picture. Of many
+    classes, the numbers and some of the names are left out.
+    """
     classes = len(class_names)
-    size = max(6.0, 0.42 * classes + 2)
+    size = min(max(6.0, 0.42 * classes + 2), LARGEST_MATRIX)
     figure = new_figure(size + 0.8, size)
-    from matplotlib.colors import PowerNorm
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.colors import ListedColormap, PowerNorm
 
     axes = figure.subplots()
-    wrong = matrix.astype(float)
-    np.fill_diagonal(wrong, np.nan)
-    # A square root scale, so that one frequent mistake does not make all others look the same.
-    norm = PowerNorm(0.5, vmin=0, vmax=max(1.0, float(np.nanmax(wrong, initial=0))))
-    shown = axes.imshow(wrong, cmap="Blues", norm=norm)
-    whole = MaxNLocator(integer=True)
-    figure.colorbar(shown, ax=axes, label="misclassified", shrink=0.8, ticks=whole)
-    for (row, column), count in np.ndenumerate(matrix):
-        if count:
-            dark = row != column and norm(count) > 0.6
+    samples = matrix.sum(axis=1)
+    shares = np.where(matrix > 0, 100 * matrix / np.maximum(samples, 1)[:, None], np.nan)
+    np.fill_diagonal(shares, np.nan)
+    # Not linear, so that the small shares of a good network are told apart.
+    norm = PowerNorm(0.4, vmin=0, vmax=100)
+    shown = axes.imshow(shares, cmap="Blues", norm=norm)
+    axes.imshow(np.where(np.diag(samples > 0), 1, np.nan), cmap=ListedColormap([RIGHT]))
+    ticks = [0, 0.1, 1, 5, 10, 20, 40, 60, 80, 100]
+    figure.colorbar(shown, ax=axes, label="mistakes, % of the true class", shrink=0.8, ticks=ticks, format="{x:g}")
+    cell = 72 * (size - 2) / classes  # points
+    font = min(12, 1.36 * cell / max(4, len(str(matrix.max()))))
+    for (row, column), count in np.ndenumerate(matrix) if font >= SMALLEST_FONT else ():
+        if count or (row == column and samples[row]):
+            dark = row != column and norm(shares[row, column]) > 0.6
             weight = "bold" if row == column else "normal"
             axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else "black",
-                      fontsize=8 if classes <= 10 else 7, fontweight=weight)  # fmt: skip
-    long = max(map(len, class_names)) > 2
-    names = [*map(_label, class_names)]
-    axes.set_xticks(range(classes), names, rotation=45 if long else 0, ha="right" if long else "center")
-    axes.set_yticks(range(classes), names)
+                      fontsize=font, fontweight=weight)  # fmt: skip
+    step = max(1, int(np.ceil(6 / (0.75 * cell))))
+    named = range(0, classes, step)
+    names = [_label(class_names[i], LONGEST_CLASS) for i in named]
+    long, font = max(map(len, names)) > 2, min(10, 0.75 * step * cell)
+    axes.set_xticks(named, names, rotation=45 if long else 0, ha="right" if long else "center", fontsize=font)
+    axes.set_yticks(named, names, fontsize=font)
     right = np.trace(matrix)
     axes.set(
         xlabel="predicted", ylabel="true", title=f"{right} of {matrix.sum()} right ({100 * right / matrix.sum():.2f} %)"
@@ -351,11 +403,20 @@ def montage(images: np.ndarray, columns: int, above: int, beside: int) -> tuple[
     return sheet, places
 
 
-def _show(figure: "Picture", sheet: np.ndarray, **look: Any) -> Any:
-    """Show a sheet as large as it fits the figure, and return its axes."""
-    axes = figure.subplots()
+def _show(sheet: np.ndarray, scale: float, title: str, beside: float = 0.0, least: float = 0.0, **look: Any) -> Any:
+    """Show a sheet of images below a title, and return its axes.
+
+    scale: inches per pixel. beside: inches that are left free on the right. least: width of the figure in inches.
+    """
+    height, width = (scale * side for side in sheet.shape)
+    whole = max(width + 2 * EDGE + beside, least), height + TITLE + EDGE
+    figure = new_figure(*whole)
+    figure.set_layout_engine("none")  # which would leave bands free
+    figure.suptitle(title, fontsize=10.5, y=1 - EDGE / whole[1])
+    left = (whole[0] - width - beside) / 2
+    axes = figure.add_axes((left / whole[0], EDGE / whole[1], width / whole[0], height / whole[1]))
     axes.set_axis_off()
-    axes.imshow(sheet, interpolation="nearest", **look)
+    axes.imshow(sheet, interpolation="nearest", aspect="auto", **look)
     return axes
 
 
@@ -367,52 +428,86 @@ def draw_mistakes(
     class_names: Sequence[str],
     *,
     count: int = 25,
+    ink: bool = True,
 ) -> "Picture":
     """Draw the wrong predictions with the highest probabilities, the highest first.
 
-    images: (n, rows, columns), uint8 from white, 0, to black, 255; floats from the least to the largest of all. labels:
-    (n,). probabilities: (n, classes).
+    images: (n, rows, columns), uint8 from 0 to 255; floats from the least to the largest of all. labels: (n,).
+    probabilities: (n, classes). ink: whether 0 is white, as in MNIST; in the pictures of a folder it is black.
     """
     darkest, brightest = (0, 255) if images.dtype == np.uint8 else (images.min(), images.max())
     predictions = np.argmax(probabilities, axis=1)
     sureness = np.max(probabilities, axis=1)
     wrong = np.flatnonzero(predictions != labels)
+    mistakes = len(wrong)
     wrong = wrong[np.argsort(-sureness[wrong], kind="stable")][:count]
+    title = f"the {len(wrong)} most confident of {mistakes} mistakes"
+    if len(wrong) == mistakes:
+        title = {0: "no mistakes", 1: "the only mistake"}.get(mistakes, f"all {mistakes} mistakes, the surest first")
     images = coarse(images[wrong])
     height, width = images.shape[1:]
     # Room for two lines of text, also where images are wide or narrow.
-    side, columns = max(height, width), 5
+    side, columns = max(height, width), min(max(len(wrong), 1), 5)
     above, beside = ceil_divide(side, 4), max(ceil_divide(width, 8), side - width)
     sheet, places = montage(images, columns, above, beside)
-    figure = new_figure(8.75, 0.5 + 8.75 * sheet.shape[0] / sheet.shape[1])
-    mistakes = int(np.sum(predictions != labels))
-    title = f"the {len(wrong)} most confident of {mistakes} mistakes" if mistakes else "no mistakes"
-    figure.suptitle(title, fontsize=11)
-    axes = _show(figure, sheet, cmap="gray_r", vmin=darkest, vmax=brightest)
+    scale = MISTAKE / (width + beside) if mistakes else 0.01
+    axes = _show(
+        sheet[: len(sheet) if mistakes else 1],
+        scale,
+        title,
+        least=columns * MISTAKE,
+        cmap="gray_r" if ink else "gray",
+        vmin=darkest,
+        vmax=brightest,
+    )
     for i, (top, left) in zip(wrong, places, strict=True):
         truth, answer = (_label(class_names[each[i]], LONGEST_ABOVE) for each in (labels, predictions))
         text = f"is {truth}\nsays {answer}, {percent(sureness[i])}"
         edge = left + (width - 1) / 2, top - 0.5
-        axes.annotate(text, edge, (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=8.5)
-    return figure
+        axes.annotate(text, edge, (0, 2), textcoords="offset points", ha="center", va="bottom", fontsize=8)
+        # A frame, because the paper of an image is as white as the sheet.
+        axes.plot(
+            left - 0.5 + width * np.array([0, 1, 1, 0, 0]),
+            top - 0.5 + height * np.array([0, 0, 1, 1, 0]),
+            color="#cccccc",
+            linewidth=0.8,
+            clip_on=False,
+            scalex=False,
+            scaley=False,
+        )
+    return axes.figure
 
 
 @drawing()
-def draw_weights(weights: np.ndarray, image_shape: tuple[int, ...], *, most: int = 100) -> "Picture":
-    """Draw first-layer weights, (rows * columns, units), as one image per unit, for at most `most` units."""
-    units = min(weights.shape[1], most)
-    images = coarse(np.moveaxis(weights[:, :units].reshape(*image_shape, units), 2, 0))
+def draw_weights(
+    weights: np.ndarray, image_shape: tuple[int, ...], *, initial: np.ndarray | None = None, most: int = 100
+) -> "Picture":
+    """Draw first-layer weights, (rows * columns, units), as one image per unit, for at most `most` units.
+
+    initial: the weights before training, of the same shape. With them, what training has added is drawn: the initial
+    weights are random, and larger where they are the notebook's.
+    """
+    units, title, label = min(weights.shape[1], most), "first-layer weights", "weight"
+    shown = weights[:, :units]
+    if initial is not None:
+        # In the dtype of the weights, so that the difference is 0 where training has changed nothing.
+        shown = shown - initial[:, :units].astype(weights.dtype)
+        title, label = f"{title} minus their initial values", "change"
+    images = coarse(np.moveaxis(shown.reshape(*image_shape, units), 2, 0))
     height, width = images.shape[1:]
     columns = min(units, max(1, round((units * height / width) ** 0.5)))  # which makes the sheet about as wide as high
     gap = ceil_divide(min(height, width), 14)
     sheet, _ = montage(images, columns, gap, gap)
-    scale = 0.85 * (units / sheet.size) ** 0.5  # inches a pixel
-    figure = new_figure(max(3.8, sheet.shape[1] * scale + 1.2), max(2.6, sheet.shape[0] * scale + 0.7))
+    scale = max(0.85 * (units / sheet.size) ** 0.5, 2.2 / max(sheet.shape))  # inches a pixel
     largest = float(np.max(np.abs(images))) or 1.0
-    axes = _show(figure, sheet, cmap="PuOr_r", vmin=-largest, vmax=largest)
-    figure.colorbar(axes.images[0], ax=axes, label="weight", shrink=0.8)
-    figure.suptitle(f"first-layer weights of {units} of {weights.shape[1]} units", fontsize=10)
-    return figure
+    if units < weights.shape[1]:
+        title += f", the first {units} of {weights.shape[1]} units"
+    axes = _show(sheet, scale, title, 1.0, 3.8, cmap="PuOr_r", vmin=-largest, vmax=largest)
+    box = axes.get_position()
+    width = axes.figure.get_figwidth()
+    bar = axes.figure.add_axes((box.x1 + 0.15 / width, box.y0 + 0.1 * box.height, 0.16 / width, 0.8 * box.height))
+    axes.figure.colorbar(axes.images[0], cax=bar, label=label)
+    return axes.figure
 
 
 @drawing()

@@ -15,15 +15,16 @@ from mlp_xp.plan import ceil_divide
 from mlp_xp.runs.table import shown, words
 from mlp_xp.show.plots import (
     COLOURS,
-    LONGEST_RUN,
     MARKERS,
     Curves,
     _tidy,
     _visible,
     drawing,
     end_at_whole,
+    fit_scores,
     legend_below,
     new_figure,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -67,6 +68,12 @@ class Setting(NamedTuple):
     """The number of its runs that failed or were pruned."""
 
 
+def _score_name(settings: Sequence[Setting], score: str) -> str:
+    """Return the name of an axis: for several labels, the accuracy is of all of them at once."""
+    of_labels = any(run.task == "labels" for each in settings for run in each.curves)
+    return SCORES[score] + ", all labels right" * of_labels
+
+
 def _factor(score: str) -> int:
     """Return 100 for an accuracy, which is drawn as a percentage, and 1 for R²."""
     return 1 if score.endswith("r2") else 100
@@ -84,7 +91,7 @@ def draw_bands(settings: Sequence[Setting], *, score: str, ranked: bool = False)
     drawn = [each for each in settings if each.curves][:MOST_BANDS]
     figure = new_figure(8, 6.4)
     losses, accuracy = figure.subplots(2, 1, sharex=True)
-    later, lines = [], []
+    points, lines = [], []
     for i, setting in enumerate(drawn):
         look = {"color": COLOURS[i], "linestyle": LINES[i % len(LINES)], "linewidth": 1.5}
         for axes, name, factor in ((losses, "train_loss", 1), (accuracy, score, _factor(score))):
@@ -93,9 +100,7 @@ def draw_bands(settings: Sequence[Setting], *, score: str, ranked: bool = False)
                 continue
             values = factor * values
             marker = "o" if len(seen) == 1 else None  # a line of one point is invisible
-            (line,) = axes.plot(
-                seen, values.mean(axis=0), label=_visible(setting.name, LONGEST_RUN), marker=marker, **look
-            )
+            (line,) = axes.plot(seen, values.mean(axis=0), label=wrapped(setting.name), marker=marker, **look)
             if len(values) > 1:
                 low, high = values.min(axis=0), values.max(axis=0)
                 axes.fill_between(
@@ -103,21 +108,18 @@ def draw_bands(settings: Sequence[Setting], *, score: str, ranked: bool = False)
                 )
             if axes is accuracy:
                 lines.append(line)
-                later += values[:, seen > 0].ravel().tolist()
+                points += [
+                    (at, value, COLOURS[i]) for run in values.tolist() for at, value in zip(seen, run, strict=True)
+                ]
     losses.set(ylabel="training loss" if score.endswith("r2") else "training loss (nats)", yscale="log")
     low, high = losses.get_ylim()
     if high / low < WIDE:  # Matplotlib labels nothing at all where there is no room for these
         losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     losses.yaxis.set_major_formatter("{x:.3g}")
     losses.yaxis.set_minor_formatter("")
-    accuracy.set(ylabel=SCORES[score], xlabel="training samples seen")
+    accuracy.set(ylabel=_score_name(settings, score), xlabel="training samples seen")
     accuracy.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", " "))
-    if later:
-        margin = 0.05 * (max(later) - min(later)) + 0.005 * _factor(score)
-        lowest = max(min(later), 0) if score.endswith("r2") and max(later) > 0 else min(later)
-        accuracy.set_ylim(lowest - margin, max(later) + margin)
-        if _factor(score) == 100:
-            end_at_whole(accuracy)
+    fit_scores(accuracy, points, percents=_factor(score) == 100)
     counts = {len(each.curves) for each in drawn}
     several = any(count > 1 for count in counts)
     total = sum(bool(each.scores) for each in settings)
@@ -214,7 +216,7 @@ def draw_settings(settings: Sequence[Setting], *, score: str, ranked: bool = Fal
         scale.apply(axes, width)
         if factor == 100:
             end_at_whole(axes)
-        axes.set(xlabel=scale.label(name), ylabel=SCORES[score])
+        axes.set(xlabel=scale.label(name), ylabel=_score_name(settings, score))
         if joined:
             place = {"loc": "lower left", "bbox_to_anchor": (0, 1.01), "borderaxespad": 0}
             ncols = 2 if max(map(len, labels)) <= LONGEST_LABEL // 2 else 1
@@ -265,7 +267,7 @@ def draw_heat_map(settings: Sequence[Setting], *, score: str) -> "Picture":
         lowest = highest - 0.01 * factor
     span = highest - lowest
     shown_map = axes.imshow(means, cmap="cividis", origin="lower", aspect="auto", vmin=lowest, vmax=highest)
-    figure.colorbar(shown_map, ax=axes, label=SCORES[score])
+    figure.colorbar(shown_map, ax=axes, label=_score_name(settings, score))
     for (row, column), mean in np.ndenumerate(means):
         known = not math.isnan(mean)
         dark = known and (mean - lowest) / span < 0.55
