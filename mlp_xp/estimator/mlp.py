@@ -491,8 +491,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     These differ:
 
-    - Losses are exact, and so is `predict_log_proba`. scikit-learn clips probabilities at eps, so that no sample and
-      output has a loss above 36, or 16 in float32, and a fit that ends because the loss stays the same may end earlier.
+    - Losses are exact, and so is `predict_log_proba`. scikit-learn takes logarithms of rounded probabilities, and for
+      losses clips them at eps: no output of a sample has a loss above 36, or 16 in float32, so that a fit that ends
+      because the loss stays the same may end earlier.
     - With warm_start and early_stopping, another fit ends with the best network so far. That of scikit-learn (1.9) ends
       with the last one if no score is better, because it trains the arrays in which it keeps the best one.
     - A loss that is not finite is an error. scikit-learn returns the network as long as its weights are finite.
