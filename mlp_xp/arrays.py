@@ -28,6 +28,8 @@ FEWEST = 10
 RARE = 0.1  # the largest share of other numbers among whole ones that may be mistakes
 QUANTITIES = 'if the labels are quantities, give task="regression" (--task regression)'
 NO_TEST = "hold out no test set (test=None, --test-fraction 0)"
+LOOKED_AT = 1000  # rows at most, to see whether huge values hide the others
+HUGE = "if these mark missing values, leave out the rows or replace them"
 COARSE = 1e-3  # the largest step between two floats, as a share of the standard deviation, that is not warned of
 
 
@@ -101,7 +103,7 @@ def read_arrays(
         test_features, features = (xp.take(features, backend.asarray(each), axis=0) for each in (chosen, left))
         test_labels, labels = labels[chosen], labels[left]
     _check_labels(labels, names, task)
-    if is_guess and task == "regression":
+    if is_guess and task != "classes":
         _warn_of_classes(raw)
     if doubtful:
         _warn(f"y: its whole numbers are taken for {len(names)} classes; {QUANTITIES}", above=4)
@@ -252,10 +254,20 @@ def look_like_quantities(values: np.ndarray, rows: int) -> bool:
 
 
 def _warn_of_classes(y: np.ndarray) -> None:
-    """Warn of numbers to predict that are rather classes, or labels 0 and 1: nearly all whole, few, in many rows each.
+    """Warn of labels or numbers to predict that are rather classes in one-hot form.
 
-    y: finite floats, (n,) or (n, outputs).
+    Of numbers also warn if they are rather classes, or labels 0 and 1: nearly all whole, few, in many rows each. y:
+    finite, (n,) or (n, outputs).
     """
+    if y.ndim == 2 and y.shape[1] > 1 and ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
+        _warn(
+            "y: each row has a single 1, but the columns are taken one by one, not for classes; if they are classes, "
+            'give their numbers, y.argmax(axis=1), and if not, task="labels" (--task labels) or "regression"',
+            above=5,
+        )
+        return
+    if y.dtype.kind != "f":
+        return
     whole = y[y == np.floor(y)]
     values, rest = np.unique(whole), y[y != np.floor(y)]
     several = y.ndim == 2 and y.shape[1] > 1
@@ -459,6 +471,11 @@ def fit_targets(labels: np.ndarray, backend: Backend, names: Sequence[str]) -> t
                 f"y: output {name!r:.60}: {backend.dtype_name} hardly tells its numbers apart, which are as large as "
                 f"{size:g} with a standard deviation of {deviation:g}; subtract a constant, or use float64"
             )
+        if _has_hidden(column[:, None], deviation, backend.dtype_name).any():
+            _warn(
+                f"y: output {name!r:.60}: {backend.dtype_name} does not tell half of the numbers apart, because others "
+                f"are as large as {size:g}; {HUGE}"
+            )
     return backend.asarray(np.array(means), backend.dtype), backend.asarray(np.array(deviations), backend.dtype)
 
 
@@ -486,6 +503,18 @@ def _check_labels(labels: np.ndarray, names: Sequence[str], task: str) -> None:
             _warn(f"y: no training sample is of the class {_some(missing)}; a network cannot learn it")
     elif constant := [name for name, same in zip(names, (labels == labels[0]).all(axis=0), strict=True) if same]:
         _warn(f"y: the output {_some(constant)} is the same in all rows; check where the labels are read from")
+
+
+def _has_hidden(values: np.ndarray, deviations: Any, dtype: str) -> np.ndarray:
+    """Return for each column whether its middle half is less than a rounding step wide once it is standardised.
+
+    values: on the host, (n, columns). deviations: float64, (columns,). Returns bool (columns,).
+    """
+    ordered, last = np.sort(values, axis=0).astype(np.float64), len(values) - 1
+    low, high = ordered[-(-last // 4)], ordered[3 * last // 4]
+    with np.errstate(over="ignore"):
+        width = high - low
+    return (width > 0) & (width < np.finfo(dtype).eps * deviations)
 
 
 def fit_standardization(features: Array, backend: Backend, names: Sequence[str] = ()) -> tuple[Array, Array]:
@@ -537,6 +566,13 @@ def fit_standardization(features: Array, backend: Backend, names: Sequence[str] 
         _warn(
             f"X: {columns(coarse)}: {backend.dtype_name} hardly tells the values apart, which are large and differ "
             "little; subtract a constant"
+        )
+    # Not of arrays on a device, which stay there; nothing else needs a library that sorts.
+    some = flat[:: -(-rows // LOOKED_AT)] if isinstance(flat, np.ndarray) else np.zeros((1, len(deviation)))
+    if (hidden := _has_hidden(some, deviation, backend.dtype_name)).any():
+        _warn(
+            f"X: {columns(hidden)}: {backend.dtype_name} does not tell half of the values apart, because others are "
+            f"far larger; {HUGE}"
         )
     return backend.asarray(unit * mean, backend.dtype), backend.asarray(deviation, backend.dtype)
 

@@ -197,6 +197,19 @@ def test_the_guess_can_be_overridden():
     assert Dataset.from_arrays(X, [0.5, 1.0] * 30, task="classes").class_names == ("0.5", "1.0")
 
 
+@pytest.mark.parametrize("dtype", ["int64", "bool", "float32"])
+def test_one_hot_labels_are_not_taken_for_several_labels_in_silence(dtype):
+    one_hot = np.eye(3, dtype=dtype)[np.arange(60) % 3]
+    with pytest.warns(DatasetWarning, match=r"^y: each row has a single 1, .* y\.argmax\(axis=1\)") as warned:
+        assert Dataset.from_arrays(X, one_hot).task == ("regression" if dtype == "float32" else "labels")
+    assert [each.filename for each in warned] == [__file__], "of the caller"
+    for task in ("labels", "regression"):
+        assert Dataset.from_arrays(X, one_hot, task=task).task == task
+    one_hot[3, 2] = one_hot[3, 0] = 1
+    if dtype != "float32":
+        assert Dataset.from_arrays(X, one_hot).task == "labels"
+
+
 def test_names_of_classes_give_their_order():
     dataset = Dataset.from_arrays(X, CLASSES, class_names=["c", "b", "a"])
     np.testing.assert_array_equal(np.array(["c", "b", "a"])[dataset.train_labels], CLASSES)
@@ -248,6 +261,35 @@ def test_large_values_that_differ_little_have_their_own_deviation_and_a_warning(
     kept = x.astype(np.float32).astype(float)
     np.testing.assert_allclose(scale, kept.std(axis=0), rtol=1e-2)
     assert abs(shift - kept.mean(axis=0)) <= 64, "half a step between floats of this size"
+
+
+@pytest.mark.parametrize("huge", [[1e308, -1e308], [1e36], [-1.7e308]])
+def test_values_that_huge_ones_hide_are_warned_of(huge: list[float]) -> None:
+    """As standardised numbers they would all be the same; 1e36 and such are marks of missing values."""
+    x = np.array([huge + [1.0, 2.0, 3.0, 4.0] * 5, huge + [7.0] * 20, [0.5, 1.5] * 10 + [1.0] * len(huge)]).T
+    labels = np.arange(len(x)) % 2
+    with pytest.warns(DatasetWarning, match=r"^X: column 0: float64 does not tell half of the values apart, because"):
+        Dataset.from_arrays(x, labels)
+    if abs(huge[0]) < 1e300:
+        with pytest.warns(DatasetWarning, match=r"^y: output '0': float64 does not tell half of the numbers apart"):
+            Dataset.from_arrays(x[:, 2:], x[:, 0])
+
+
+@pytest.mark.parametrize("rows", [5, 30, 2000])
+def test_skewed_columns_are_no_reason_to_warn(rows: int) -> None:
+    """Warnings are errors here."""
+    random = np.random.default_rng(7)
+    ages = np.where(np.arange(rows) == 1, 1e6, random.uniform(18, 90, rows))
+    columns = [random.lognormal(0, 2, rows), random.lognormal(0, 4, rows), random.zipf(2, rows), ages]
+    columns += [
+        random.negative_binomial(0.5, 0.01, rows) + np.arange(rows),
+        np.arange(rows) == 0,
+        random.pareto(1, rows),
+    ]
+    x = np.stack(columns, axis=1)
+    for backend in (open_backend(dtype="float32"), open_backend()):
+        Dataset.from_arrays(x, np.arange(rows) % 2, backend=backend)
+        Dataset.from_arrays(x, x.astype(float), backend=backend)
 
 
 @pytest.mark.parametrize("value", [1.7e9, 0.1, 1e17 / 3, -1e30, 0.0])

@@ -370,8 +370,44 @@ def test_bad_weights_are_named() -> None:
     weights[4] = -0.5
     for kind in (MLPClassifier, MLPRegressor):
         fails(kind(**SMALL), X, y, r"sample_weight: row 4 is -0\.5; weights must be at least 0", sample_weight=weights)
-        fails(kind(**SMALL), X, y, "sum to infinity", sample_weight=np.full(len(y), 1e308))
-    fails(MLPClassifier(**SMALL, class_weight={0: 1, 1: -2}), X, y, r"class_weight=.* negative")
+        small = np.full(len(y), 1e-310)
+        fails(kind(**SMALL), X, y, r"alpha=0\.0001 is divided by sample weights of at most 1e-310", sample_weight=small)
+        fails(kind(**SMALL, alpha=1e308), X, y, r"largest number in X .*, and alpha=1e\+308$")
+    for bad in (-2, np.nan, np.inf):
+        message = rf"class_weight: class 1 has {bad}; weights must be finite and at least 0"
+        fails(MLPClassifier(**SMALL, class_weight={0: 1, 1: bad}), X, y, message)
+    targets, several = data("multilabel")[1], [{1: 2}, {0: np.nan}, {1: 1}]
+    fails(MLPClassifier(**SMALL, class_weight=several), X, targets, "class_weight of label 1: class 0 has nan")
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("scale", [1e308, 1e-310, 5e-324])
+def test_weights_without_regularisation_are_relative(scale: float, early_stopping: bool) -> None:
+    X, y = data("binary")
+    settings = {**SMALL, "alpha": 0, "early_stopping": early_stopping}
+    expected = MLPClassifier(**settings).fit(X, y, sample_weight=np.ones(len(y)))
+    assert_equal(MLPClassifier(**settings).fit(X, y, sample_weight=np.full(len(y), scale)), expected)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_partial_fit_takes_class_weights_of_classes_that_a_batch_lacks(task: str) -> None:
+    """The weights belong to all classes, as in scikit-learn's SGDClassifier; classes without one have weight 1."""
+    X, y = data(task)
+    if task == "multilabel":
+        class_weight, classes, rows = [{1: 5}, {0: 2}, {1: 3}], np.arange(3), y[:, 0] == 0
+        weights = np.prod([np.where(y[:, i] == k, w, 1) for i, k, w in ((0, 1, 5), (1, 0, 2), (2, 1, 3))], axis=0)
+    else:
+        class_weight, classes, rows, weights = {0: 5}, np.unique(y), y > 0, np.where(y == 0, 5, 1)
+    weighted, expected = MLPClassifier(**SMALL, class_weight=class_weight), MLPClassifier(**SMALL)
+    for chosen in (rows, ~rows):
+        kwargs = {"classes": classes}
+        weighted.partial_fit(X[chosen], y[chosen], **kwargs)
+        expected.partial_fit(X[chosen], y[chosen], weights[chosen], **kwargs)
+    assert_equal(weighted, expected)
+    if task == "multiclass":
+        wrong = MLPClassifier(**SMALL, class_weight={0: 1, 5: 2})
+        fails(wrong, X[rows], y[rows], "are not in class_weight", incremental=True, classes=classes)
+        fails(weighted, X[rows], y[rows] + 1, "has classes not in `self.classes_`", incremental=True)
 
 
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])

@@ -46,6 +46,15 @@ class Samples(NamedTuple):
     """On the host, (n,)."""
 
 
+def rescaled(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights (..., n) in units of a power of two near the largest of each row, and its exponent, (..., 1).
+
+    Weights are relative, and in these units no sum of them over- or underflows.
+    """
+    exponents = np.frexp(weights.max(axis=-1, keepdims=True))[1]
+    return np.ldexp(weights, -exponents), exponents
+
+
 def make_config(estimator: Any, optimizer: Any) -> TrainConfig:
     """Return the parameters of an estimator on which its steps depend, but for the rate and the regularisation.
 
@@ -89,11 +98,11 @@ def make_epoch(
 
     order: the samples of the epoch, int64 (n,) on the host, cut into batches of `size`; the last one may be smaller.
     loss: the mean over the samples, from before each update, with the regularisation; for regression also the mean over
-    the outputs. The state is donated. Raises ValueError for a batch whose weights sum to 0 or
-    overflow.
+    the outputs. The state is donated. Raises ValueError for a batch whose weights sum to 0.
     """
     run_chunk = make_chunk(config.of_steps(), backend, as_they_are, task, penalised=alpha > 0)
 
+    @np.errstate(over="ignore")  # of alpha by tiny weights, which the loss shows
     def epoch(state: State, order: np.ndarray, rate: float, first_step: int) -> tuple[State, float]:
         outputs = state.network[-1].bias.shape[0] if task == "regression" else 1
         filling = -len(order) % size
@@ -101,19 +110,18 @@ def make_epoch(
         weights: tuple[Array, ...] = ()
         sums = sizes = np.full(len(rows), float(size))
         sizes[-1] -= filling
+        decay = alpha / sums
         if samples.weights is not None or filling:
             chosen = np.ones(rows.shape) if samples.weights is None else samples.weights[rows]
             chosen[-1, size - filling :] = 0
-            with np.errstate(over="ignore"):
-                sums = chosen.sum(axis=1)
-            if not np.isfinite(sums).all():
-                raise ValueError("the sample weights of a batch sum to infinity; divide them by their mean")
+            chosen, exponents = rescaled(chosen)
+            sums = chosen.sum(axis=1)
             if not (sums > 0).all():
                 raise ValueError(
                     "the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches"
                 )
             weights = (backend.asarray(chosen * (size / sums[:, None]), backend.dtype),)
-        decay = alpha / sums
+            decay = np.ldexp(alpha / sums, -exponents[:, 0])
         state, losses = run_chunk(
             state,
             samples.X,

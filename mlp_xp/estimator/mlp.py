@@ -25,7 +25,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from mlp_xp.backend import DTYPES, Backend
 from mlp_xp.dataset import Preparation
 from mlp_xp.device import copy_network
-from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, as_they_are, make_config, make_epoch
+from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, as_they_are, make_config, make_epoch, rescaled
 from mlp_xp.estimator.places import (
     all_finite,
     as_plain,
@@ -172,8 +172,8 @@ class _MLP(BaseEstimator, ABC):
         check_unmasked(X=X, y=y, sample_weight=sample_weight)
         first = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, y, sample_weight = self._check_input(X, to_host(y), to_host(sample_weight), first)
-        sample_weight = self._sample_weights(y, sample_weight, incremental)
-        y = self._check_y(y, incremental)
+        given, y = y, self._check_y(y, incremental)
+        sample_weight = self._sample_weights(given if given.ndim == 1 else y, sample_weight, incremental)
         backend = choose_backend(X, self.backend, self.device, self.dtype)
         if self._task == "regression":
             self._check_targets(y, backend)
@@ -205,9 +205,13 @@ class _MLP(BaseEstimator, ABC):
         ):
             if not is_finite:
                 targets = f", in y {_largest(y)}" if self._task == "regression" else ""
+                heaviest = 1.0 if sample_weight is None else float(sample_weight.max())
+                penalty = f", and alpha={self.alpha:g}" if self.alpha > heaviest else ""
+                if penalty and sample_weight is not None:
+                    penalty += f" is divided by sample weights of at most {heaviest:g}: divide these by their mean"
                 raise ValueError(
                     f"training diverged: the {name} not finite; scale the features{' and targets' * bool(targets)}, or "
-                    f"lower learning_rate_init; the largest number in X is {_largest(to_host(X))}{targets}"
+                    f"lower learning_rate_init; the largest number in X is {_largest(to_host(X))}{targets}{penalty}"
                 )
         self.coefs_ = [self._like(layer.weights, backend, X) for layer in network]
         self.intercepts_ = [self._like(layer.bias, backend, X) for layer in network]
@@ -330,7 +334,7 @@ class _MLP(BaseEstimator, ABC):
             held_out = (
                 backend.xp.take(X, backend.asarray(chosen), axis=0),
                 y[chosen],
-                weights if weights is None else weights[chosen],
+                weights if weights is None else rescaled(weights[chosen])[0],
             )
         size = self._batch(len(rows))
         targets = np.argmax(y, axis=1) if self._task == "classes" else y
@@ -485,6 +489,15 @@ class MLPClassifier(ClassifierMixin, _MLP):
     their GPU, PyTorch tensors on their device, JAX arrays compiled; y and weights may live elsewhere. Predictions are
     of X's kind. Not supported: solver="lbfgs", sparse X, momentum=1.
 
+    These differ:
+
+    - Losses are exact, and so is `predict_log_proba`. scikit-learn takes logarithms of rounded probabilities, and for
+      losses clips them at eps: no output of a sample has a loss above 36, or 16 in float32, so that a fit that ends
+      because the loss stays the same may end earlier.
+    - With warm_start and early_stopping, another fit ends with the best network so far. That of scikit-learn (1.9) ends
+      with the last one if no score is better, because it trains the arrays in which it keeps the best one.
+    - A loss that is not finite is an error. scikit-learn returns the network as long as its weights are finite.
+
     Further parameters:
 
     class_weight: weights of the classes, {class: weight} or "balanced"; None for equal ones. dtype: "float64" or
@@ -534,10 +547,10 @@ class MLPClassifier(ClassifierMixin, _MLP):
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on X, floats or integers (n, features), and y: classes (n,), or 0 and 1 for several labels (n, labels).
 
-        sample_weight: (n,), at least 0; None for equal weights. Raises ValueError for arrays that do not fit, for
-        numbers that are too large and for training that diverges, and `BackendError` for a backend, device or dtype
-        that is not available. After an error the estimator is what it was before. Gives a ConvergenceWarning at
-        max_iter.
+        sample_weight: (n,), at least 0; None for equal weights. As in scikit-learn, alpha is divided by their sum over
+        a batch, so they should be 1 on average. Raises ValueError for arrays that do not fit, for numbers that are too
+        large and for training that diverges, and `BackendError` for a backend, device or dtype that is not available.
+        After an error the estimator is what it was before. Gives a ConvergenceWarning at max_iter.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
@@ -596,9 +609,19 @@ class MLPClassifier(ClassifierMixin, _MLP):
             return weights
         if incremental and self.class_weight == "balanced":
             raise ValueError("class_weight='balanced' is not supported for partial_fit; give the weight of each class")
-        of_classes = compute_sample_weight(self.class_weight, y)
-        if (of_classes < 0).any():
-            raise ValueError(f"class_weight={self.class_weight} has a negative weight; weights must be at least 0")
+        if self.class_weight == "balanced":
+            of_classes = compute_sample_weight("balanced", y)
+        else:  # of all classes, some of which a batch of partial_fit may lack
+            known = self.classes_ if y.ndim == 1 else np.repeat([[0], [1]], y.shape[1], axis=1)
+            of_classes = compute_sample_weight(self.class_weight, np.concatenate([known, y]))[len(known) :]
+            several = self.class_weight if isinstance(self.class_weight, list) else [self.class_weight]
+            for label, weights_of in enumerate(several):
+                for name, weight in weights_of.items():
+                    if not 0 <= weight < np.inf:
+                        where = f" of label {label}" if len(several) > 1 else ""
+                        raise ValueError(
+                            f"class_weight{where}: class {name!r} has {weight}; weights must be finite and at least 0"
+                        )
         return of_classes if weights is None else of_classes * weights
 
     def _check_y(self, y: np.ndarray, incremental: bool) -> np.ndarray:
