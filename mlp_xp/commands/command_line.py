@@ -26,7 +26,7 @@ from types import NoneType
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from mlp_xp import __version__
-from mlp_xp.errors import MlpXpError, MlpXpWarning, not_installed, printable
+from mlp_xp.errors import MlpXpError, MlpXpWarning, for_command_line, not_installed, printable
 from mlp_xp.show.width import terminal_width
 
 HELP = "--help lists all options"
@@ -397,7 +397,7 @@ def _warnings_as_lines() -> Iterator[None]:
 
         def show_line(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
             if issubclass(category, MlpXpWarning):
-                print_line("warning", str(message))
+                print_line("warning", for_command_line(str(message)))
             else:
                 show(message, category, *place, **others)
 

@@ -379,15 +379,18 @@ def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
             f"{str(arguments.resume)!r}: the run's data were in memory; resume it in Python, with "
             "train(..., run_dir=...) and the same data, or give them as files with --data-dir"
         )
+    place, origin = run_folder.data_of(arguments), arguments.origin
+    if arguments.resume and is_own(place, origin):  # what was guessed when the run began
+        origin = origin._replace(task=run_folder.read_config(arguments.resume)[1].get("task", origin.task))
     with show_downloads(console) as progress:
         return load_data(
-            run_folder.data_of(arguments),
+            place,
             backend,
             option="data_dir" if arguments.data_dir else "dataset",
             run=None if given else arguments.resume,
             cache_dir=arguments.cache_dir,
             progress=progress,
-            **arguments.origin._asdict(),
+            **origin._asdict(),
         )
 
 

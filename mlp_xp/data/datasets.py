@@ -2,13 +2,15 @@
 
 import os
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.arrays import check_lengths, guess_task, on_host, read_columns, read_features
+from mlp_xp.arrays import DatasetWarning, check_lengths, guess_task, on_host, read_columns, read_features
 from mlp_xp.backend import Backend
 from mlp_xp.checks import DatasetError
 from mlp_xp.data.csv_files import CsvError, read_csv
@@ -135,17 +137,18 @@ def load_own(path: Path, backend: Backend | None, origin: Origin, *, features: S
     task = origin.task or guess_task(data.train[1])
     names = data.label_names if data.label_names and task != "classes" else data.class_names
     try:
-        dataset = Dataset.from_arrays(
-            *data.train,
-            test,
-            backend=backend,
-            task=origin.task,
-            class_names=names,
-            seed=origin.split_seed,
-            feature_names=data.feature_names,
-            scale_targets=origin.scale_targets,
-            stratify=origin.stratify,
-        )
+        with _warnings_of_file(path, data):
+            dataset = Dataset.from_arrays(
+                *data.train,
+                test,
+                backend=backend,
+                task=origin.task,
+                class_names=names,
+                seed=origin.split_seed,
+                feature_names=data.feature_names,
+                scale_targets=origin.scale_targets,
+                stratify=origin.stratify,
+            )
     except DatasetError as error:
         if error.setting == "test" and data.test is None:
             error.setting = "test_fraction"
@@ -238,14 +241,32 @@ def _of_file(
 
     lines, test_lines: of the rows of X and y, and of those of a test set.
     """
-    label_names = data.label_names
-    named = f"column {label_names[0]!r:.60}" if len(label_names) == 1 else "labels"
     text = str(error)
     if data.inputs == "columns":
         text = in_file(text, test_lines if " of the test set: " in text else lines)
-    if label_names:
+    return DatasetError(_of_columns(text, path, data))
+
+
+def _of_columns(text: str, path: Path, data: OwnData) -> str:
+    """Return a message about arrays as one about a file: y is its column of labels, X the others."""
+    if data.label_names:
+        named = f"column {data.label_names[0]!r:.60}" if len(data.label_names) == 1 else "labels"
         text = re.sub("^y( of the test set)?: ", lambda found: f"{named}{found[1] or ''}: ", text)
-    return DatasetError(f"{str(path)!r}: {text}")
+        text = text.removeprefix("X: ")
+    return f"{str(path)!r}: {text}"
+
+
+@contextmanager
+def _warnings_of_file(path: Path, data: OwnData) -> Iterator[None]:
+    """Give warnings about arrays as ones about the file that they come from, to the caller of `load_dataset`."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DatasetWarning)
+        yield
+    for each in caught:
+        if issubclass(each.category, DatasetWarning):
+            warnings.warn(_of_columns(str(each.message), path, data), each.category, stacklevel=5)
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
 def in_file(text: str, lines: Sequence[int]) -> str:
