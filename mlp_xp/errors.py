@@ -15,6 +15,8 @@ class MlpXpError(Exception):
     """
 
     exit_code = 2
+    kind = "error"
+    """What a command prints before the line and a colon."""
 
     def __init__(self, text: str, *, setting: str | None = None) -> None:
         """Keep the text and the setting apart, so that each front end can name the setting in its own way."""

@@ -302,7 +302,8 @@ def test_a_recipes_batch_is_at_most_the_training_set(tmp_path: Path) -> None:
 def test_too_few_rows_for_a_test_set_are_refused_with_the_option(rows: int, labels: Any, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "few.csv", TABLE[:rows], labels[:rows])
     outcome = call("train", "--data-dir", path, "--label", "kind", "--run-dir", tmp_path / "run")
-    assert_one_line(outcome, 2, f"--test-fraction: {'0.2 of' if rows < 3 else 'no class of'}", "--test-fraction 0")
+    start = "--test-fraction: 0.2 of" if rows < 3 else f"{str(path)!r}: column 'kind': give --task regression if"
+    assert_one_line(outcome, 2, f"error: {start}", "--test-fraction 0")
     assert not (tmp_path / "run").exists()
 
 
@@ -331,7 +332,9 @@ def test_classes_with_a_decimal_point_are_no_quantities_in_silence(
         dataset = load_dataset(path, label="kind", task=task)
     assert dataset.task == (task or "regression")
     reason = "because of 2.5" if odd else "because they have a decimal point"
-    expected = f"t.csv': column 'kind': its whole numbers, which have 3 values, are taken for quantities {reason}; give "
+    expected = (
+        f"t.csv': column 'kind': its whole numbers, which have 3 values, are taken for quantities {reason}; give "
+    )
     assert [expected in str(each.message) for each in caught] == [True] * (task is None)
 
 

@@ -317,7 +317,8 @@ def test_a_rare_class_of_a_table_is_in_both_parts(tmp_path: Path) -> None:
             load_dataset(path, label="kind", split_seed=seed).test_images, dataset.test_images
         )
     with pytest.raises(
-        DatasetError, match=r"u.csv': column 'kind': give task=\"regression\" if .* \(test=None\) if .*: all 120 differ, "
+        DatasetError,
+        match=r"u.csv': column 'kind': give task=\"regression\" if .* \(test=None\) if .*: all 120 differ, ",
     ):
         load_dataset(write_csv(tmp_path / "u.csv", X, np.arange(120), NAMES), label="kind")
 
@@ -325,7 +326,7 @@ def test_a_rare_class_of_a_table_is_in_both_parts(tmp_path: Path) -> None:
 def test_whole_numbers_that_look_like_quantities_need_a_task(tmp_path: Path) -> None:
     """Many, with gaps, and few samples each; but not the classes of known data sets, nor what is asked for."""
     prices = 150 + 7 * (np.arange(120) % 40)
-    with pytest.raises(DatasetError, match='^y: give task="regression" .* or task="classes": with 40 different whole'):
+    with pytest.raises(DatasetError, match=r'^y: give task="regression" .* or task="classes": with 40 different whole'):
         Dataset.from_arrays(X, prices, 0.2)
     for name, values in (("t.csv", prices), ("u.csv", prices + np.arange(120))):  # in the second all differ
         path = write_table(tmp_path / name, {"area": X[:, 0], "price": values})

@@ -418,13 +418,13 @@ def print_error(text: str) -> None:
 
 
 def print_line(kind: str, text: str) -> None:
-    """Print `kind: text` as one line on stderr, if it can be written. Raises BrokenPipeError.
+    """Print `kind: text`, or `text` of no kind, as one line on stderr, if it can be written. Raises BrokenPipeError.
 
     The line is not wrapped, so that a command in it can be copied from a terminal. Words that are too long for a path
     are cut, and control characters are shown as escapes.
     """
     try:
-        print(f"{kind}: {printable(_without_long_words(text))}", file=sys.stderr)
+        print(f"{kind}{': ' if kind else ''}{printable(_without_long_words(text))}", file=sys.stderr)
     except BrokenPipeError:
         raise
     except OSError:
@@ -471,7 +471,7 @@ def _end(main: Callable[[], int | None]) -> Any:
         return stop.code
     except MlpXpError as error:
         _show_traceback(error)
-        print_error(f"{error.on_command_line()}")
+        print_line(error.kind, error.on_command_line())
         return error.exit_code
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "mlp_xp":

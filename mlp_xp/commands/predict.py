@@ -16,9 +16,11 @@ import numpy as np
 
 from mlp_xp.api import predict_ensemble, predict_pictures, predict_table, predict_table_ensemble
 from mlp_xp.commands.command_line import Positional, parse, print_error
+from mlp_xp.commands.data import warn_of_unfinished
 from mlp_xp.data.own import is_table
 from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.metrics import percent
+from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import is_run, labels, read_row
 from mlp_xp.show.terminal import GLUE, plain_console, say
@@ -101,6 +103,7 @@ def main() -> int:
         if getattr(arguments, one) and getattr(arguments, other):
             raise MlpXpError(f"{reason}; leave out --{one} or --{other}", setting=one)
     several = bool(others) or is_sweep(arguments.run_dir)
+    warn_of_unfinished(members_of(runs))
     if any(is_table(path.name) for path in files):
         return predict_rows(arguments, runs if several else (), files)
     members: list[Member] = []

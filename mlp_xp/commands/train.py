@@ -204,7 +204,9 @@ class Stop:
     def error_at(self, place: str) -> InterruptedTrainingError:
         """Return the error that ends the command. place: where training stopped and what to do."""
         if self.signal or self.error is None:
-            return InterruptedTrainingError(f"interrupted {place}", 128 + self.signal)
+            error = InterruptedTrainingError(f"interrupted {place}", 128 + self.signal)
+            error.kind = ""  # it is what was asked for
+            return error
         if isinstance(self.error, BrokenPipeError):
             return InterruptedTrainingError(f"the reader of the output closed the pipe {place}", BROKEN_PIPE)
         if self.error.errno == errno.EIO and self.on_terminal:

@@ -57,15 +57,15 @@ def plain_console(**options: Any) -> Console:
     return console
 
 
-def say(console: Console, text: str, indent: int = 2) -> None:
+def say(console: Console, text: str, indent: int = 2, *, wrap: bool = False) -> None:
     """Print text. On a terminal, long lines are broken between words and continued with an indent.
 
-    Elsewhere lines are not broken, so that programs can read them. A word longer than a line, such as a path, is never
-    broken.
+    Elsewhere lines are not broken, so that programs can read them, unless `wrap` is set, as below a table, which is not
+    wider either. A word longer than a line, such as a path, is never broken.
     """
     for line in text.split("\n"):
         pieces = [line]
-        if console.is_terminal and len(line) > console.width:
+        if (wrap or console.is_terminal) and len(line) > console.width:
             pieces = textwrap.wrap(
                 line, console.width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
             )
