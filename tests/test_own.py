@@ -307,6 +307,27 @@ def test_too_few_rows_for_a_test_set_are_refused_with_the_option(rows: int, labe
     assert not (tmp_path / "run").exists()
 
 
+def test_pictures_without_folders_of_classes(tmp_path: Path) -> None:
+    Image.fromarray(IMAGES[0]).save(tmp_path / "a.png")
+    message = (
+        f"--data-dir: {str(tmp_path)!r}: pictures, such as 'a.png', lie directly in the folder; make one folder per "
+    )
+    assert_one_line(call("train", "--data-dir", tmp_path), 2, message)
+
+
+@pytest.mark.parametrize("task", ["classes", "regression"])
+def test_a_run_that_learned_nothing_says_so(tmp_path: Path, task: str, no_pictures: None) -> None:
+    kinds = (np.arange(90) % 9 == 0).astype(int)
+    path = write_csv(tmp_path / "t.csv", TABLE + 3 * kinds[:, None], kinds)
+    words = ("train", "--data-dir", path, "--label", "kind", "--task", task, "--run-dir", tmp_path / "run")
+    guess = {"classes": "naming 0, the most frequent class (88.89 %)", "regression": "predicting the mean"}[task]
+    outcome = call(*words, "--init", "glorot", "--learning-rate", 1e-9, "--epochs", 1, "--split-seed", 3)
+    assert (
+        f"\nno better than always {guess}; try a lower --learning-rate, such as 1e-10, more --epochs, " in outcome.out
+    )
+    assert "no better" not in call(*words, "--overwrite").out
+
+
 @pytest.mark.parametrize("task", [None, "classes", "regression"])
 def test_one_number_written_in_two_ways_is_no_label(task: str | None, tmp_path: Path) -> None:
     """Two codes, such as 01 and 1, would be one class in silence."""
@@ -472,7 +493,7 @@ def test_predictions_of_numbers(runs: Path) -> None:
         {"row": i, "outputs": {"kind": value}} for i, (value,) in enumerate(outputs.tolist(), 1)
     ]
     assert call("predict", run, path, "--csv").out.startswith(f"row,kind\n1,{outputs[0, 0].item()!r}\n")
-    assert call("predict", run, path).out.splitlines()[0] == f"row 1: kind ({outputs[0, 0]:.6g})"
+    assert call("predict", run, path).out.splitlines()[0] == f"row 1: kind {outputs[0, 0]:.6g}"
 
 
 @pytest.mark.parametrize(("name", "size"), [("grey", None), ("colour", 5)])

@@ -131,6 +131,8 @@ def test_several_numbers_of_a_table(tmp_path: Path) -> None:
     assert [(row[0], row[2]) for row in rows] == [("price", f"{rmse[0]:.4g}"), ("rooms", f"{rmse[1]:.4g}")]
     assert all(float(row[1]) > 0.8 for row in rows)
     assert call("predict", run, path, "--csv").out.startswith("row,price,rooms\n1,")
+    first = call("predict", run, path).out.partition("\n")[0]  # in brackets they would look like confidences
+    assert first == f"row 1: price {predicted[0, 0]:.6g}, rooms {predicted[0, 1]:.6g}"
 
 
 def test_columns_of_labels_are_given_together(tmp_path: Path) -> None:

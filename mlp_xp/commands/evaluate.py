@@ -90,7 +90,7 @@ def main() -> None:
         show_runs(evaluation, console)
     class_names = tuple(map(printable, class_names))  # from a file that may be anybody's
     shape = load_run(member).image_shape
-    say(console, f"{described_result(result, shape, len(class_names))}\n")
+    say(console, f"{described_result(result, shape, class_names)}\n")
     if matrix is None:
         console.print(output_table(result, class_names))
         return

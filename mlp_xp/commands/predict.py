@@ -185,6 +185,6 @@ def _answers(row: np.ndarray, class_names: Sequence[str], task: str, count: int)
     Lines break only where the terminal is too narrow, never inside an answer.
     """
     order = np.argsort(-row, kind="stable")[:count].tolist() if task == "classes" else range(len(row))
-    values = (f"{row[i]:.6g}" if task == "regression" else percent(row[i]) for i in order)
-    answers = (f"{printable(class_names[i])} ({value})" for i, value in zip(order, values, strict=True))
+    values = (f" {row[i]:.6g}" if task == "regression" else f" ({percent(row[i])})" for i in order)
+    answers = (printable(class_names[i]) + value for i, value in zip(order, values, strict=True))
     return ", ".join(answer.replace(" ", GLUE) for answer in answers)

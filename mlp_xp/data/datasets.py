@@ -29,6 +29,7 @@ MNIST_DIR = next((d for d in (_HERE / "mnist", _HERE.parent.parent / "data" / "m
 PARTS = ("train", "t10k")
 CONTENTS = ("images-idx3", "labels-idx1")
 CSV_SUFFIXES = (".csv", ".csv.gz")
+PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 GIVE = (
     "give a folder with four IDX files named like MNIST's or two CSV files, or one of pictures for each class, or a "
     "table, or the name of a data set"
@@ -344,6 +345,12 @@ def _find_in(folder: Path) -> Files:
                 setting=SETTING,
             )
         return Files((_find_csv(folder, names, "train"),), (_find_csv(folder, names, "test"),))
+    if picture := next((name for name in names if name.lower().endswith(PICTURE_SUFFIXES)), None):
+        raise DatasetError(
+            f"{str(folder.absolute())!r}: pictures, such as {picture!r}, lie directly in the folder; make one folder per "
+            "class in it, and move them there",
+            setting=SETTING,
+        )
     raise DatasetError(
         f"{str(folder.absolute())!r}: has neither IDX files named like MNIST's, such as train-images-idx3-ubyte.gz, "
         f"nor CSV files; {GIVE}",

@@ -171,6 +171,8 @@ def _label_names(label: str, names: Sequence[str]) -> list[str]:
     return parts
 
 
+# As 1,5 and 0,123, but not as 1,500, whose comma rather separates thousands.
+DECIMAL_COMMA = re.compile("[-+]?(0,[0-9]+|[0-9]*,([0-9]{1,2}|[0-9]{4,}))")
 THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}([ ,'_\u00a0][0-9]{3})+([.][0-9]*)?")
 
 
@@ -185,7 +187,9 @@ def _some(names: Sequence[str]) -> str:
 
 def _is_text(name: str, example: str) -> str:
     advice = "encode it as numbers, or leave the column out of the file"
-    if THOUSANDS.fullmatch(example.strip()):
+    if DECIMAL_COMMA.fullmatch(example.strip()):
+        advice = "it looks like a number with a decimal comma: write decimals with a point"
+    elif THOUSANDS.fullmatch(example.strip()):
         advice = "write its numbers without thousands separators"
     return f"column {_short(name)} is text, such as {_short(example)}, where features are numbers; {advice}"
 
