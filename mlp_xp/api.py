@@ -371,6 +371,7 @@ def _rows_in_file(table: str | Path, lines: Sequence[int]) -> Iterator[None]:
 def plot_run(
     run_dir: str | Path,
     backend: str = "numpy",
+    device: str | None = None,
     *,
     data: str | Path | Dataset | None = None,
     cache_dir: str | Path | None = None,
@@ -386,7 +387,7 @@ def plot_run(
             raise MlpXpError("is for a single run; leave it out: a sweep's pictures need no data", setting="data")
         return draw_sweep(run_dir)
     model = load_model(run_dir)
-    opened = open_backend(backend, dtype=model.dtype)
+    opened = open_backend(backend, device, model.dtype)
     return draw_run(run_dir, _data_of(run_dir, model, opened, data, cache_dir), opened)
 
 

@@ -263,8 +263,8 @@ def shortened(text: str, most: int) -> str:
     before, slash, last = text.rpartition("/")
     if slash and len(last) <= most:
         room = most - len(last) - 1
-        start = shortened(before, room) if room > len(DOTS) else DOTS
-        return f"{start}/{last}" if room >= len(DOTS) else last
+        before = shortened(before, room) if room > len(DOTS) else DOTS
+        return f"{before}/{last}" if room >= len(DOTS) else last
     start = 0 if slash else (most - len(DOTS)) // 3
     return text[:start] + DOTS + text[start + len(DOTS) - most :]
 

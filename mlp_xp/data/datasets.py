@@ -347,8 +347,8 @@ def _find_in(folder: Path) -> Files:
         return Files((_find_csv(folder, names, "train"),), (_find_csv(folder, names, "test"),))
     if picture := next((name for name in names if name.lower().endswith(PICTURE_SUFFIXES)), None):
         raise DatasetError(
-            f"{str(folder.absolute())!r}: pictures, such as {picture!r}, lie directly in the folder; make one folder per "
-            "class in it, and move them there",
+            f"{str(folder.absolute())!r}: pictures, such as {picture!r}, lie directly in the folder; make one folder "
+            "per class in it, and move them there",
             setting=SETTING,
         )
     raise DatasetError(
