@@ -85,6 +85,7 @@ class Origin(NamedTuple):
     task: str | None = None
     stratify: bool = True
     scale_targets: bool = True
+    exclude: str | None = None
 
 
 class Dataset(NamedTuple):

@@ -307,6 +307,52 @@ def test_too_few_rows_for_a_test_set_are_refused_with_the_option(rows: int, labe
     assert not (tmp_path / "run").exists()
 
 
+def test_columns_that_are_no_features(tmp_path: Path, no_pictures: None) -> None:
+    """They may be text; the run has the bits of one on a table without them, and does not need them any more."""
+    columns = {"id": [f"n{i}" for i in range(90)], **{f"x{i}": column.tolist() for i, column in enumerate(TABLE.T)}}
+    columns |= {"row": [*range(90)], "kind": NAMES[LABELS].tolist()}
+    path, run = tmp_path / "t.csv", tmp_path / "run"
+    rows = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
+    path.write_text("\n".join(rows) + "\n")
+    plain = write_csv(tmp_path / "plain.csv", TABLE, NAMES[LABELS])
+    words = ("--label", "kind", "--epochs", 1)
+    assert call("train", "--data-dir", path, *words, "--exclude", "id,row", "--run-dir", run).code == 0
+    assert call("train", "--data-dir", plain, *words, "--run-dir", tmp_path / "plain").code == 0
+    assert figures(run) == figures(tmp_path / "plain")
+    assert load_run(run).feature_names == ("x0", "x1", "x2", "x3")
+    assert call("evaluate", run).out == call("evaluate", run, "--data-dir", plain).out
+    assert call("predict", run, path).out == call("predict", run, plain).out != ""
+    changed = call("train", "--resume", run, "--epochs", 2, "--exclude", "id")
+    assert_one_line(changed, 2, "--exclude: a resumed run keeps its settings ('id,row', not 'id')")
+    assert call("train", "--resume", run, "--epochs", 3).code == 0
+    dataset = load_dataset(path, open_backend(), label="kind", exclude="row,id")
+    assert evaluate_run(run, data=dataset).result.samples == 18
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    assert_same(
+        load_dataset(tmp_path / "t.parquet", open_backend(), label="kind", exclude="id,row"), dataset, open_backend()
+    )
+
+
+@pytest.mark.parametrize(
+    ("exclude", "fault"),
+    [
+        ("kinds", "has no column 'kinds' (did you mean 'kind'?)"),
+        ("kind", "column 'kind' is the label"),
+        ("x0,x0", "the excluded 'x0,x0' is no list of columns: 'x0' is there twice"),
+        ("x0,x1,x2,x3", "there is no column but"),
+    ],
+)
+def test_columns_that_cannot_be_left_out(tmp_path: Path, exclude: str, fault: str) -> None:
+    path = write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS])
+    with pytest.raises(TableError, match=re.escape(fault)):
+        load_dataset(path, label="kind", exclude=exclude)
+    np.savez(tmp_path / "t.npz", X=TABLE, y=LABELS)
+    for place in ("mnist", tmp_path / "t.npz"):
+        with pytest.raises(MlpXpError, match=r"^exclude: .*; leave it out$"):
+            load_dataset(place, exclude=exclude)
+
+
 def test_pictures_without_folders_of_classes(tmp_path: Path) -> None:
     Image.fromarray(IMAGES[0]).save(tmp_path / "a.png")
     message = (

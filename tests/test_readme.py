@@ -19,7 +19,7 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: None)
     backend = open_backend()
-    config = TrainConfig(epochs=1, hidden=(8,), batch_size=1000, learning_rate=0.5, warm_up_steps=0)
+    config = TrainConfig(epochs=1, hidden=(8,), batch_size=5000, report_every=60000, warm_up_steps=0)
     for _ in train(config, load_dataset("mnist", backend), backend, run_dir="runs/mnist-numpy-20261126-034049"):
         pass
     return tmp_path / "runs"
@@ -38,7 +38,7 @@ def test_a_trained_network_is_used(run_dir: Path, capsys: pytest.CaptureFixture[
 
 def test_a_network_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = (each for each in BLOCKS if "TrainConfig()" in each)
-    short = block.replace("TrainConfig()", "TrainConfig(epochs=1, batch_size=1000)")
+    short = block.replace("TrainConfig()", "TrainConfig(epochs=1, batch_size=5000, report_every=60000)")
     exec(compile(short, "README.md", "exec"), names := {})
     assert capsys.readouterr().out.startswith("0 0 ")
     assert isinstance(names["dataset"], Dataset)

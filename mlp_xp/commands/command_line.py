@@ -43,7 +43,7 @@ OTHER_NAMES = {
     "wd": "weight-decay",
 }
 # Options that take one word, which may have several parts: a,b.
-COMMA_LISTS = {"label"}
+COMMA_LISTS = {"label", "exclude"}
 # Characters of a wrong word in an error.
 LONGEST = 60
 # What is cut in a line on stderr: more than a file system takes as a name or as a path, and a line of such paths.

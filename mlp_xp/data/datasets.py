@@ -69,6 +69,7 @@ def load_dataset(
     task: str | None = None,
     stratify: bool = True,
     scale_targets: bool = True,
+    exclude: str | None = None,
 ) -> Dataset:
     """Load a data set by its name in DATASETS, or your own from a file or folder.
 
@@ -84,6 +85,7 @@ def load_dataset(
     Otherwise it is your own data, which `own.read_own_data` reads and `Dataset.from_arrays` makes a data set of: a
     table with a header, a .npz archive, or a folder of pictures, tables or .npy files. label: the column of a table
     that has the labels, or several as in "a,b"; without it a folder of CSV files is taken for one like MNIST's.
+    exclude: likewise, columns that are no features.
     test_fraction: the share of the samples, at least 0 (no test set) and below 1, that a shuffle with `split_seed`
     selects for testing, where the files have no test set. picture_size: the side of a square to resize pictures to.
     task, stratify, scale_targets: as for `Dataset.from_arrays`.
@@ -92,11 +94,11 @@ def load_dataset(
     of a reader or a download, which name the file and the fault. If no data set is found, the error's `setting` is
     "name_or_folder".
     """
-    origin = Origin(label, test_fraction, split_seed, picture_size, task, stratify, scale_targets)
+    origin = Origin(label, test_fraction, split_seed, picture_size, task, stratify, scale_targets, exclude)
     check_origin(origin)
     if is_own(name_or_folder, origin):
         return load_own(Path(name_or_folder), backend, origin)
-    for name in ("label", "picture_size", "task"):
+    for name in ("label", "exclude", "picture_size", "task"):
         if getattr(origin, name) is not None and (name_or_folder in DATASETS or Path(name_or_folder).exists()):
             raise DatasetError(f"{str(name_or_folder)!r} has no data of your own; leave it out", setting=name)
     files = _find(name_or_folder, cache_dir, progress)
@@ -133,7 +135,14 @@ def is_own(name_or_folder: str | os.PathLike[str], origin: Origin) -> bool:
 def load_own(path: Path, backend: Backend | None, origin: Origin, *, features: Sequence[str] | None = None) -> Dataset:
     """Load your own data as `load_dataset` does. features: the columns of a table, in this order; by default all."""
     classes = origin.task == "classes"
-    data = read_own_data(path, label=origin.label, picture_size=origin.picture_size, features=features, classes=classes)
+    data = read_own_data(
+        path,
+        label=origin.label,
+        exclude=origin.exclude,
+        picture_size=origin.picture_size,
+        features=features,
+        classes=classes,
+    )
     test = data.test or origin.test_fraction or None
     task = origin.task or guess_task(data.train[1])
     names = data.label_names if data.label_names and task != "classes" else data.class_names
