@@ -1,4 +1,4 @@
-"""Train many networks: `python scripts/sweep.py --seed 0..7 --learning-rate 0.01 0.1 --recipe small`.
+"""Train many networks: `python scripts/sweep.py --recipe small --seed 0..7 --learning-rate 0.01 0.1 --validation 5000`.
 
 Every member is a run in a folder of its own, as `train` writes it. The same command goes on with what is not done.
 """
