@@ -195,7 +195,7 @@ def test_a_run_that_has_not_ended_is_named_as_that(tmp_path) -> None:
         if (report.epoch, report.sample) == (1, 100):  # the last checkpoint is that after 71, where a chunk ends
             break
     where = "this is its network of epoch 1, 2 of 4, after 71 samples"
-    for words in (("evaluate", run), ("predict", run, picture), ("plot", run), ("evaluate", run, "--json")):
+    for words in (("evaluate", run), ("predict", run, picture)):
         outcome = helpers.call(*words)
         assert outcome.err.startswith(f"warning: {str(run)!r}: in use by process {os.getpid()} on "), outcome
         assert outcome.err.endswith(f"; {where}\n")
