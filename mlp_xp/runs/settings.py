@@ -55,7 +55,8 @@ class Settings:
     """Pixels on a side to resize the pictures in --data-dir to. By default they must have one size."""
     task: str | None = None
     """classes, labels or regression. By default regression where the labels in --data-dir are numbers with a decimal
-    point, labels where there are several for each sample, and else classes."""
+    point, labels where there are several for each sample, and else classes; many whole numbers may be either, and need
+    it."""
     stratify: bool = True
     """Select these samples of each class in proportion, where there are classes; at least one where it has two."""
     scale_targets: bool = True
