@@ -371,6 +371,7 @@ def _rows_in_file(table: str | Path, lines: Sequence[int]) -> Iterator[None]:
 def plot_run(
     run_dir: str | Path,
     backend: str = "numpy",
+    device: str | None = None,
     *,
     data: str | Path | Dataset | None = None,
     cache_dir: str | Path | None = None,
@@ -387,7 +388,7 @@ def plot_run(
             raise MlpXpError("is for a single run; leave it out: a sweep's pictures need no data", setting="data")
         return draw_sweep(run_dir)
     model = load_model(run_dir)
-    opened = open_backend(backend, dtype=model.dtype)
+    opened = open_backend(backend, device, model.dtype)
     if data is None and run_folder.data_of(run_folder.read_config(run_dir)[0]) == UNNAMED:
         warnings.warn(
             f"{str(run_dir)!r}: the run's data were in memory, so only the pictures that need no data are drawn; for "

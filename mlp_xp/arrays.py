@@ -23,11 +23,10 @@ TASKS = ("classes", "labels", "regression")
 PIECE = 4096
 SHOWN = 5  # names in a message
 MARGIN = 1e4  # by which a number to predict is smaller than the largest float, so that predictions are floats too
-MOST_GUESSED = 20  # distinct whole numbers that are classes without a doubt, and so are more with FEWEST samples each
+MOST_GUESSED = 20  # distinct whole numbers that are taken for classes, and so are more with FEWEST samples each
 FEWEST = 10
 RARE = 0.1  # the largest share of other numbers among whole ones that may be mistakes
-QUANTITIES = 'if the labels are quantities, give task="regression" (--task regression)'
-NO_TEST = "hold out no test set (test=None, --test-fraction 0)"
+NO_TEST = "hold out no test set (test=None)"
 LOOKED_AT = 1000  # rows at most, to see whether huge values hide the others
 HUGE = "if these mark missing values, leave out the rows or replace them"
 COARSE = 1e-3  # the largest step between two floats, as a share of the standard deviation, that is not warned of
@@ -74,7 +73,7 @@ def read_arrays(
         raise DatasetError(
             f"there are {len(feature_names)} for {count} features; give one each", setting="feature_names"
         )
-    is_guess, doubtful = task is None, False
+    is_guess = task is None
     task = guess_task(raw) if task is None else task
     if task not in TASKS:
         raise DatasetError(f"{task!r} is not known; choose one of {', '.join(TASKS)}", setting="task")
@@ -82,7 +81,11 @@ def read_arrays(
         values, names = read_classes(raw, class_names)
         read_labels = partial(number_classes, values=values)
         _warn_of_similar(names)
-        doubtful = is_guess and class_names is None and look_like_quantities(values, len(raw))
+        if is_guess and class_names is None and look_like_quantities(values, len(raw)):
+            raise DatasetError(
+                'y: give task="regression" to predict its numbers as quantities, or task="classes": with '
+                f"{len(values)} different whole numbers in {len(raw)} rows, either may be meant"
+            )
     else:
         names = _column_names(raw, class_names)
         read_labels = partial(read_columns, task=task, names=() if class_names is None else names)
@@ -105,8 +108,6 @@ def read_arrays(
     _check_labels(labels, names, task)
     if is_guess and task != "classes":
         _warn_of_classes(raw)
-    if doubtful:
-        _warn(f"y: its whole numbers are taken for {len(names)} classes; {QUANTITIES}", above=4)
     is_image = features.dtype == xp.uint8 and len(features.shape) > 2
     preparation = (
         "bytes" if standardize is None and is_image else "unchanged" if standardize is False else "standardize"
@@ -262,7 +263,7 @@ def _warn_of_classes(y: np.ndarray) -> None:
     if y.ndim == 2 and y.shape[1] > 1 and ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
         _warn(
             "y: each row has a single 1, but the columns are taken one by one, not for classes; if they are classes, "
-            'give their numbers, y.argmax(axis=1), and if not, task="labels" (--task labels) or "regression"',
+            'give their numbers, y.argmax(axis=1), and if not, task="labels" or task="regression"',
             above=5,
         )
         return
@@ -279,7 +280,7 @@ def _warn_of_classes(y: np.ndarray) -> None:
     other = "labels" if several else "classes"
     _warn(
         f"y: its whole numbers, which have {len(values)} values, are taken for quantities {reason}; give "
-        f'task="{other}" (--task {other}) or task="regression" (--task regression)',
+        f'task="{other}" or task="regression"',
         above=5,
     )
 
@@ -428,9 +429,8 @@ def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tup
         taken[which] += taken.sum() < wanted and taken[which] < most[which]
     if not taken.any():
         raise DatasetError(
-            f"no class of the {rows} rows has two samples, one to train and one to test on; {QUANTITIES}, and if they "
-            f"are classes, {NO_TEST}",
-            setting="test",
+            f'y: give task="regression" if its values are quantities, or {NO_TEST} if they are classes: all {rows} '
+            "differ, so no class has two samples, one to train and one to test on"
         )
     chosen = np.zeros(rows, np.bool_)
     shuffled = classes[order]

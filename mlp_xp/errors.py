@@ -15,6 +15,8 @@ class MlpXpError(Exception):
     """
 
     exit_code = 2
+    kind = "error"
+    """What a command prints before the line and a colon."""
 
     def __init__(self, text: str, *, setting: str | None = None) -> None:
         """Keep the text and the setting apart, so that each front end can name the setting in its own way."""
@@ -27,16 +29,18 @@ class MlpXpError(Exception):
         return f"{self.setting}: {self.text}" if self.setting else self.text
 
     def on_command_line(self) -> str:
-        """Return the message with the setting named as an option: `--learning-rate: -1 is out of range`.
-
-        Advice to give a task, `task="classes"` in Python, names the option too.
-        """
-        text = re.sub('; (.*)give task="([a-z]+)"$', r"; \1give --task \2", self.text)
+        """Return the message with the setting named as an option: `--learning-rate: -1 is out of range`."""
+        text = for_command_line(self.text)
         return f"--{self.setting.replace('_', '-')}: {text}" if self.setting else text
 
 
 class MlpXpWarning(UserWarning):
     """Something that runs, but probably not as intended. Commands print the message as one line and continue."""
+
+
+def for_command_line(text: str) -> str:
+    """Return a message with arguments of Python, `task="classes"` and `test=None`, as the options of the commands."""
+    return re.sub('task="([a-z]+)"', r"--task \1", text).replace("test=None", "--test-fraction 0")
 
 
 def printable(text: str) -> str:

@@ -109,6 +109,9 @@ def test_plot_run_draws_again(run_dir):
         path.unlink()
     assert plot_run(run_dir) == paths
     assert [path.read_bytes() for path in paths] == before
+    assert plot_run(run_dir, "numpy", "cpu") == plot_run(run_dir, device="cpu") == paths
+    with pytest.raises(MlpXpError, match="device 'moon' is not available"):
+        plot_run(run_dir, device="moon")
 
 
 def test_plot_curves_draws_several_runs(run_dir, tmp_path):

@@ -302,8 +302,76 @@ def test_a_recipes_batch_is_at_most_the_training_set(tmp_path: Path) -> None:
 def test_too_few_rows_for_a_test_set_are_refused_with_the_option(rows: int, labels: Any, tmp_path: Path) -> None:
     path = write_csv(tmp_path / "few.csv", TABLE[:rows], labels[:rows])
     outcome = call("train", "--data-dir", path, "--label", "kind", "--run-dir", tmp_path / "run")
-    assert_one_line(outcome, 2, f"--test-fraction: {'0.2 of' if rows < 3 else 'no class of'}", "--test-fraction 0")
+    start = "--test-fraction: 0.2 of" if rows < 3 else f"{str(path)!r}: column 'kind': give --task regression if"
+    assert_one_line(outcome, 2, f"error: {start}", "--test-fraction 0")
     assert not (tmp_path / "run").exists()
+
+
+def test_columns_that_are_no_features(tmp_path: Path, no_pictures: None) -> None:
+    """They may be text; the run has the bits of one on a table without them, and does not need them any more."""
+    columns = {"id": [f"n{i}" for i in range(90)], **{f"x{i}": column.tolist() for i, column in enumerate(TABLE.T)}}
+    columns |= {"row": [*range(90)], "kind": NAMES[LABELS].tolist()}
+    path, run = tmp_path / "t.csv", tmp_path / "run"
+    rows = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
+    path.write_text("\n".join(rows) + "\n")
+    plain = write_csv(tmp_path / "plain.csv", TABLE, NAMES[LABELS])
+    words = ("--label", "kind", "--epochs", 1)
+    assert call("train", "--data-dir", path, *words, "--exclude", "id,row", "--run-dir", run).code == 0
+    assert call("train", "--data-dir", plain, *words, "--run-dir", tmp_path / "plain").code == 0
+    assert figures(run) == figures(tmp_path / "plain")
+    assert load_run(run).feature_names == ("x0", "x1", "x2", "x3")
+    assert call("evaluate", run).out == call("evaluate", run, "--data-dir", plain).out
+    assert call("predict", run, path).out == call("predict", run, plain).out != ""
+    changed = call("train", "--resume", run, "--epochs", 2, "--exclude", "id")
+    assert_one_line(changed, 2, "--exclude: a resumed run keeps its settings ('id,row', not 'id')")
+    assert call("train", "--resume", run, "--epochs", 3).code == 0
+    dataset = load_dataset(path, open_backend(), label="kind", exclude="row,id")
+    assert evaluate_run(run, data=dataset).result.samples == 18
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    assert_same(
+        load_dataset(tmp_path / "t.parquet", open_backend(), label="kind", exclude="id,row"), dataset, open_backend()
+    )
+
+
+@pytest.mark.parametrize(
+    ("exclude", "fault"),
+    [
+        ("kinds", "has no column 'kinds' (did you mean 'kind'?)"),
+        ("kind", "column 'kind' is the label"),
+        ("x0,x0", "the excluded 'x0,x0' is no list of columns: 'x0' is there twice"),
+        ("x0,x1,x2,x3", "there is no column but"),
+    ],
+)
+def test_columns_that_cannot_be_left_out(tmp_path: Path, exclude: str, fault: str) -> None:
+    path = write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS])
+    with pytest.raises(TableError, match=re.escape(fault)):
+        load_dataset(path, label="kind", exclude=exclude)
+    np.savez(tmp_path / "t.npz", X=TABLE, y=LABELS)
+    for place in ("mnist", tmp_path / "t.npz"):
+        with pytest.raises(MlpXpError, match=r"^exclude: .*; leave it out$"):
+            load_dataset(place, exclude=exclude)
+
+
+def test_pictures_without_folders_of_classes(tmp_path: Path) -> None:
+    Image.fromarray(IMAGES[0]).save(tmp_path / "a.png")
+    message = (
+        f"--data-dir: {str(tmp_path)!r}: pictures, such as 'a.png', lie directly in the folder; make one folder per "
+    )
+    assert_one_line(call("train", "--data-dir", tmp_path), 2, message)
+
+
+@pytest.mark.parametrize("task", ["classes", "regression"])
+def test_a_run_that_learned_nothing_says_so(tmp_path: Path, task: str, no_pictures: None) -> None:
+    kinds = (np.arange(90) % 9 == 0).astype(int)
+    path = write_csv(tmp_path / "t.csv", TABLE + 3 * kinds[:, None], kinds)
+    words = ("train", "--data-dir", path, "--label", "kind", "--task", task, "--run-dir", tmp_path / "run")
+    guess = {"classes": "naming 0, the most frequent class (88.89 %)", "regression": "predicting the mean"}[task]
+    outcome = call(*words, "--init", "glorot", "--learning-rate", 1e-9, "--epochs", 1, "--split-seed", 3)
+    assert (
+        f"\nno better than always {guess}; try a lower --learning-rate, such as 1e-10, more --epochs, " in outcome.out
+    )
+    assert "no better" not in call(*words, "--overwrite", "--epochs", 8, "--learning-rate", 0.02).out
 
 
 @pytest.mark.parametrize("task", [None, "classes", "regression"])
@@ -331,15 +399,17 @@ def test_classes_with_a_decimal_point_are_no_quantities_in_silence(
         dataset = load_dataset(path, label="kind", task=task)
     assert dataset.task == (task or "regression")
     reason = "because of 2.5" if odd else "because they have a decimal point"
-    expected = f"y: its whole numbers, which have 3 values, are taken for quantities {reason}; give task="
-    assert [str(each.message).startswith(expected) for each in caught] == [True] * (task is None)
+    expected = (
+        f"t.csv': column 'kind': its whole numbers, which have 3 values, are taken for quantities {reason}; give "
+    )
+    assert [expected in str(each.message) for each in caught] == [True] * (task is None)
 
 
 def test_quantities_are_no_classes() -> None:
     """Halves, many values, few rows for each, and whole numbers in two columns: warnings are errors here."""
     for y in (LABELS / 2, np.arange(90.0), np.arange(90.0) % 15, np.stack([LABELS, LABELS], 1) * 1.0):
         assert Dataset.from_arrays(TABLE, y).task == "regression"
-    with pytest.warns(DatasetWarning, match=r'task="labels" \(--task labels\)'):
+    with pytest.warns(DatasetWarning, match='give task="labels" or task="regression"$'):
         Dataset.from_arrays(TABLE, np.stack([LABELS > 1, LABELS > 0], 1) * 1.0)
 
 
@@ -469,7 +539,7 @@ def test_predictions_of_numbers(runs: Path) -> None:
         {"row": i, "outputs": {"kind": value}} for i, (value,) in enumerate(outputs.tolist(), 1)
     ]
     assert call("predict", run, path, "--csv").out.startswith(f"row,kind\n1,{outputs[0, 0].item()!r}\n")
-    assert call("predict", run, path).out.splitlines()[0] == f"row 1: kind ({outputs[0, 0]:.6g})"
+    assert call("predict", run, path).out.splitlines()[0] == f"row 1: kind {outputs[0, 0]:.6g}"
 
 
 @pytest.mark.parametrize(("name", "size"), [("grey", None), ("colour", 5)])

@@ -54,7 +54,7 @@ def test_a_row_has_what_the_files_say(runs):
         settings = json.loads((runs / name / "config.json").read_text())["settings"]
         result = json.loads((runs / name / "result.json").read_text())
         row = rows[name]
-        assert row.settings == settings
+        assert row.settings == {**settings, "task": "classes"}
         assert row.state == "finished"
         assert (row.test_accuracy, row.train_loss, row.test_loss, row.seconds, row.validation_accuracy) == (
             *(result[key] for key in ("accuracy", "train_loss", "test_loss", "seconds")),
@@ -251,7 +251,10 @@ def test_the_table_shows_what_differs_and_fits_in_eighty_columns(runs):
     lines = outcome.out.splitlines()
     assert max(map(len, lines[:-1])) <= 80
     assert lines[5].split() == ["d", "9", "0.01", "64", "0", "sgd", "interrupted", "40.00", "1.0"]
-    assert lines[7] == "no room for: train loss, test loss, date; a wider terminal, --csv and --json have them"
+    assert lines[7:] == [
+        "no room for: train loss, test loss, date; --csv has all",
+        "unfinished runs: results of the last report; evaluate uses the checkpoint",
+    ]
     outcome = call("runs", runs / "a", runs / "b")
     lines = outcome.out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -292,6 +295,55 @@ def test_what_is_least_useful_is_left_out_first(tmp_path):
     left_out = "no room for: device, dtype, train loss, test loss, date, backend"
     assert outcome.out.splitlines()[5].startswith(left_out)
     assert "dataset animals-1.csv" in table.labels(table.find_runs([tmp_path])[0])[1]
+
+
+def test_what_identifies_runs_of_many_kinds_stays(tmp_path):
+    """Data, labels, and the sweep of a member; all lines fit, and a guessed task is the one that was found."""
+    common = {"batch_size": 16, "data_dir": None}
+    for i, (data, label, task) in enumerate(
+        (("rent.csv", "rent,rooms", None), ("houses.csv", "price", "regression"), (None, None, None))
+    ):
+        own = {"data_dir": data and f"/somewhere/{data}", "label": label, "task": task, "batch_size": 16 if data else 1}
+        many = {"epochs": 30 - i, "hidden": [64, i + 1], "activation": ("relu", "tanh", "sigmoid")[i], "seed": i}
+        many |= {"init": ("he", "glorot", "notebook")[i], "optimizer": ("adam", "sgd", "momentum")[i]}
+        run = write_run(tmp_path / "r" / f"{data or 'mnist'}-numpy-20261126-1030{i}", {**many, **own}, [], {})
+        record = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps({**record, "task": "regression" if data else "classes"}))
+    write_sweep(tmp_path / "r" / "sweep-of-learning-rates", [{"learning_rate": 0.5}], [{}], common=common)
+    outcome = call("runs", tmp_path / "r")
+    lines = outcome.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    heads = [line.split() for line in lines[:2]]
+    assert {"dataset", "label"} <= {word for head in heads for word in head}, lines
+    assert any(line.startswith("sweep") and "/0000 " in line for line in lines), lines
+    assert "none" not in " ".join(line for line in lines if "rent" in line)
+    rows = {row.name.partition(".")[0]: row.settings["task"] for row in table.find_runs([tmp_path / "r"])[0]}
+    assert (rows["rent"], rows["houses"]) == ("regression", "regression")
+
+
+def test_members_of_a_sweep_have_one_task_whether_they_have_begun_or_not(tmp_path):
+    folder = write_sweep(tmp_path / "s", [{"seed": seed} for seed in range(2)], [{}, None])
+    path = folder / "members" / "0000" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "task": "regression"}))
+    rows, _ = table.sweep_rows(folder)
+    assert [row.settings["task"] for row in rows] == ["regression"] * 2
+    assert table.differing(rows) == ["seed"]
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "cut"),
+    [
+        ("sweep-of-rates/0000", 19, "sweep-of-rates/0000"),
+        ("sweep-of-rates/0000", 16, "sw...-rates/0000"),
+        ("sweep-of-rates/0000", 8, ".../0000"),
+        ("sweep-of-rates/0000", 7, "0000"),
+        ("a-long-name-of-a-run", 12, "a-l...-a-run"),
+    ],
+)
+def test_texts_are_cut_to_a_width(text, most, cut):
+    from mlp_xp.commands.runs import shortened
+
+    assert shortened(text, most) == cut
 
 
 @pytest.mark.parametrize(("width", "removed"), [(80, 1), (120, 0)])
@@ -339,6 +391,8 @@ def test_csv_has_no_characters_that_control_a_terminal(tmp_path):
         (["empty"], "'empty': contains no runs"),
         (["file"], "'file': is not a folder"),
         (["good", "--sort", "speed"], "--sort: 'speed' is not a column (did you mean 'seed'?)"),
+        (["good", "--sort", "accuracy"], "--sort: 'accuracy' is not a column (did you mean 'validation_accuracy'?)"),
+        (["good", "--where", "loss<1"], "--where: 'loss' is not a column (did you mean 'train_loss'?)"),
         (["good", "--where", "sed=3"], "--where: 'sed' is not a column (did you mean 'seed'?)"),
         (["good", "--where", "seed=x"], "'x' is not a number"),
         (["good", "--where", "hidden=x"], "'x' is not a list of whole numbers"),
@@ -353,7 +407,9 @@ def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch):
     write_run(Path("good"), {}, [], {})
     Path("empty").mkdir()
     Path("file").write_text("")
-    assert_one_line(call("runs", *words), 2, message)
+    outcome = call("runs", *words)
+    assert_one_line(outcome, 2, message)
+    assert not any(column in outcome.err for column in table.TEST_COLUMNS)  # which would be refused too
 
 
 def test_one_folder_without_runs_does_not_hide_the_others(runs, tmp_path):

@@ -1,6 +1,7 @@
 """scripts/evaluate.py, predict.py and plot.py on a real run: what they print is true, and every fault is one line."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import helpers
 import numpy as np
 import pytest
+from data_sets import TINY, write_idx_folder
 from PIL import Image
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, predict, train
@@ -249,3 +251,28 @@ def test_the_model_predicts_as_the_run_did(folder) -> None:
     )
     accuracy = np.mean(np.argmax(probabilities, axis=1) == dataset.test_labels)
     assert accuracy == json.loads((folder / run_folder.RESULT).read_text())["accuracy"]
+
+
+def test_a_run_that_has_not_ended_is_named_as_that(tmp_path) -> None:
+    """By all that use its network: the figures are of a checkpoint, not of the run."""
+    backend, run = open_backend(), tmp_path / "run"
+    dataset = load_dataset(write_idx_folder(tmp_path / "data", TINY), backend)
+    config = TrainConfig(epochs=4, hidden=(4,), warm_up_steps=0, report_every=100, checkpoint_every=70)
+    reports = train(config, dataset, backend, run_dir=run)
+    picture = tmp_path / "a.png"
+    Image.fromarray(np.uint8(255 - 255 * np.eye(40, 30))).save(picture)
+    for report in reports:
+        if (report.epoch, report.sample) == (1, 100):  # the last checkpoint is that after 71, where a chunk ends
+            break
+    where = "this is its network of epoch 1, 2 of 4, after 71 samples"
+    for words in (("evaluate", run), ("predict", run, picture)):
+        outcome = helpers.call(*words)
+        assert outcome.err.startswith(f"warning: {str(run)!r}: in use by process {os.getpid()} on "), outcome
+        assert outcome.err.endswith(f"; {where}\n")
+    reports.close()
+    for words in (("evaluate", run), ("predict", run, picture), ("plot", run), ("evaluate", run, "--csv")):
+        outcome = helpers.call(*words)
+        helpers.assert_one_line(outcome, 0, f"warning: {str(run)!r}: interrupted; {where}; resume with: ")
+        assert outcome.err.endswith(f"train.py --resume {run}\n")
+    (run / "checkpoint.safetensors").unlink()
+    helpers.assert_one_line(helpers.call("evaluate", run), 0, "interrupted; this is its network of an unknown epoch")

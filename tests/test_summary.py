@@ -162,10 +162,18 @@ def test_without_held_out_samples_nothing_is_ranked_and_the_reason_is_given(tmp_
     assert all(line["test_accuracy"] for line in settings)
     record = json.loads((folder / "summary.json").read_text())
     assert record["ranked_by"] is None
-    out = call("runs", folder, "--summary").out
+    printed = call("runs", folder, "--summary").out
+    assert max(map(len, printed.partition("\n0.01:")[0].splitlines()[:-3])) <= 80
+    out = " ".join(printed.split())
     assert "not ranked: no samples were held out, and the best on the test set would look better there" in out
     assert "best:" not in out
     assert "rank " not in out
+
+
+def test_columns_without_a_figure_are_left_out(tmp_path):
+    results = [{"accuracy": 0.5, "validation_accuracy": 0.5}] * 2
+    out = call("runs", write_sweep(tmp_path / "s", [{"hidden": [4]}, {"hidden": [8]}], results), "--summary").out
+    assert out.splitlines()[0].split("  ") == ["rank", "hidden", "runs", "held out %", "train loss"]
 
 
 def test_settings_on_different_data_are_not_ranked(tmp_path):

@@ -290,6 +290,16 @@ def test_faulty_fields(
             assert field.strip('"').strip() in text
 
 
+@pytest.mark.parametrize(
+    ("field", "advice"),
+    [("1,5", "decimals with a point"), ("-0,125", "decimals with a point"), ("1,500", "without thousands separators")],
+)
+def test_a_column_with_commas_in_its_numbers(tmp_path: Path, field: str, advice: str) -> None:
+    text = message_of(tmp_path, f'length,kind\n"{field}",a\n"{field}",b\n')
+    assert text.startswith("line 2: column 'length' is text, such as ")
+    assert text.endswith(advice)
+
+
 def test_faulty_flags(tmp_path: Path) -> None:
     text = message_of(tmp_path, "a,kind\ntrue,x\n1,y\n")
     assert text.startswith("line 3, column 'a': '1' is neither true nor false, as the first value in this column is; ")

@@ -131,6 +131,8 @@ def test_several_numbers_of_a_table(tmp_path: Path) -> None:
     assert [(row[0], row[2]) for row in rows] == [("price", f"{rmse[0]:.4g}"), ("rooms", f"{rmse[1]:.4g}")]
     assert all(float(row[1]) > 0.8 for row in rows)
     assert call("predict", run, path, "--csv").out.startswith("row,price,rooms\n1,")
+    first = call("predict", run, path).out.partition("\n")[0]  # in brackets they would look like confidences
+    assert first == f"row 1: price {predicted[0, 0]:.6g}, rooms {predicted[0, 1]:.6g}"
 
 
 def test_columns_of_labels_are_given_together(tmp_path: Path) -> None:
@@ -279,7 +281,7 @@ def test_each_class_is_in_both_parts(classes: list[int], share: float, seed: int
     labels = np.array(classes, np.uint8)
     counts = np.bincount(labels)
     if counts.max() < 2:
-        with pytest.raises(DatasetError, match=r"^test: no class of the \d+ rows has two samples"):
+        with pytest.raises(DatasetError, match=r"^y: give .*: all \d+ differ, so no class has two samples"):
             split(labels, len(labels), share, seed)
         return
     held, left = split(labels, len(labels), share, seed)
@@ -317,27 +319,23 @@ def test_a_rare_class_of_a_table_is_in_both_parts(tmp_path: Path) -> None:
             load_dataset(path, label="kind", split_seed=seed).test_images, dataset.test_images
         )
     with pytest.raises(
-        DatasetError, match=r"^test_fraction: no class of the 120 rows has two samples, .*--task regression"
+        DatasetError,
+        match=r"u.csv': column 'kind': give task=\"regression\" if .* \(test=None\) if .*: all 120 differ, ",
     ):
         load_dataset(write_csv(tmp_path / "u.csv", X, np.arange(120), NAMES), label="kind")
 
 
-def test_whole_numbers_that_look_like_quantities_are_warned_of(tmp_path: Path) -> None:
+def test_whole_numbers_that_look_like_quantities_need_a_task(tmp_path: Path) -> None:
     """Many, with gaps, and few samples each; but not the classes of known data sets, nor what is asked for."""
     prices = 150 + 7 * (np.arange(120) % 40)
-    with pytest.warns(DatasetWarning) as warned:
-        assert Dataset.from_arrays(X, prices, 0.2).task == "classes"
-    assert [(str(each.message), each.filename) for each in warned] == [
-        (
-            'y: its whole numbers are taken for 40 classes; if the labels are quantities, give task="regression" '
-            "(--task regression)",
-            __file__,
-        )
-    ]
-    path = write_table(tmp_path / "t.csv", {"area": X[:, 0], "price": prices})
-    outcome = call("train", "--data-dir", path, "--label", "price", "--epochs", 1, "--run-dir", tmp_path / "run")
-    assert outcome.code == 0
-    assert outcome.err.count("warning: y: its whole numbers are taken for 40 classes; ") == outcome.err.count("\n") == 1
+    with pytest.raises(DatasetError, match=r'^y: give task="regression" .* or task="classes": with 40 different whole'):
+        Dataset.from_arrays(X, prices, 0.2)
+    for name, values in (("t.csv", prices), ("u.csv", prices + np.arange(120))):  # in the second all differ
+        path = write_table(tmp_path / name, {"area": X[:, 0], "price": values})
+        outcome = call("train", "--data-dir", path, "--label", "price", "--run-dir", tmp_path / "run")
+        assert_one_line(outcome, 2, f"error: {str(path)!r}: column 'price': give --task regression to predict ")
+        assert "task=" not in outcome.err
+    assert not (tmp_path / "run").exists()
     for y, options in (
         (np.arange(120) % 100, {}),  # CIFAR-100
         (np.arange(120) % 26 + 1, {}),  # EMNIST
@@ -348,6 +346,33 @@ def test_whole_numbers_that_look_like_quantities_are_warned_of(tmp_path: Path) -
     ):
         Dataset.from_arrays(X, y, 0.2, **options)
     Dataset.from_arrays(np.repeat(X, 4, axis=0), np.repeat(prices, 4), 0.2)  # twelve samples each
+
+
+def test_a_run_on_guessed_classes_is_resumed_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of a version that guessed."""
+    path = write_table(tmp_path / "t.csv", {"area": X[:, 0], "price": 150 + 7 * (np.arange(120) % 40)})
+    train = ("train", "--data-dir", path, "--label", "price", "--epochs", 1, "--run-dir", tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("mlp_xp.arrays.look_like_quantities", lambda *_: False)
+        assert call(*train).code == 0
+    outcome = call("train", "--resume", tmp_path / "run", "--epochs", 2)
+    assert (outcome.code, outcome.err) == (0, ""), outcome
+    assert call("evaluate", tmp_path / "run").code == 0
+
+
+def test_warnings_about_a_table_name_its_columns_and_options(tmp_path: Path) -> None:
+    columns = {"area": X[:, 0], "same": np.ones(120), "stars": [f"{i % 3}.0" for i in range(120)]}
+    path = write_table(tmp_path / "t.csv", columns)
+    outcome = call("train", "--data-dir", path, "--label", "stars", "--epochs", 1, "--run-dir", tmp_path / "run")
+    assert outcome.code == 0
+    assert sorted(line.partition(": column ")[2].split(",")[0][:40] for line in outcome.err.splitlines()) == [
+        "'same': the same value in all training s",
+        "'stars': its whole numbers",
+    ]
+    assert outcome.err.count("give --task classes or --task regression\n") == 1
+    with pytest.warns(DatasetWarning) as warned:
+        load_dataset(path, label="stars")
+    assert {each.filename for each in warned} == {__file__}
 
 
 # Reports.

@@ -26,7 +26,7 @@ from types import NoneType
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from mlp_xp import __version__
-from mlp_xp.errors import MlpXpError, MlpXpWarning, not_installed, printable
+from mlp_xp.errors import MlpXpError, MlpXpWarning, for_command_line, not_installed, printable
 from mlp_xp.show.width import terminal_width
 
 HELP = "--help lists all options"
@@ -43,7 +43,7 @@ OTHER_NAMES = {
     "wd": "weight-decay",
 }
 # Options that take one word, which may have several parts: a,b.
-COMMA_LISTS = {"label"}
+COMMA_LISTS = {"label", "exclude"}
 # Characters of a wrong word in an error.
 LONGEST = 60
 # What is cut in a line on stderr: more than a file system takes as a name or as a path, and a line of such paths.
@@ -397,7 +397,7 @@ def _warnings_as_lines() -> Iterator[None]:
 
         def show_line(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
             if issubclass(category, MlpXpWarning):
-                print_line("warning", str(message))
+                print_line("warning", for_command_line(str(message)))
             else:
                 show(message, category, *place, **others)
 
@@ -418,13 +418,13 @@ def print_error(text: str) -> None:
 
 
 def print_line(kind: str, text: str) -> None:
-    """Print `kind: text` as one line on stderr, if it can be written. Raises BrokenPipeError.
+    """Print `kind: text`, or `text` of no kind, as one line on stderr, if it can be written. Raises BrokenPipeError.
 
     The line is not wrapped, so that a command in it can be copied from a terminal. Words that are too long for a path
     are cut, and control characters are shown as escapes.
     """
     try:
-        print(f"{kind}: {printable(_without_long_words(text))}", file=sys.stderr)
+        print(f"{kind}{': ' if kind else ''}{printable(_without_long_words(text))}", file=sys.stderr)
     except BrokenPipeError:
         raise
     except OSError:
@@ -471,7 +471,7 @@ def _end(main: Callable[[], int | None]) -> Any:
         return stop.code
     except MlpXpError as error:
         _show_traceback(error)
-        print_error(f"{error.on_command_line()}")
+        print_line(error.kind, error.on_command_line())
         return error.exit_code
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "mlp_xp":

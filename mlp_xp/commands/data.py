@@ -1,15 +1,20 @@
-"""Load the data set of a command."""
+"""What several commands do: load the data set, and say which runs have not ended."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mlp_xp.commands.command_line import as_argument, called, print_line
 from mlp_xp.data.datasets import SETTING, load_dataset
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.run_folder import CONFIG
+from mlp_xp.runs.checkpoints import read_position
+from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import CONFIG, MODEL
+from mlp_xp.runs.sweep_index import INTERRUPTED
+from mlp_xp.runs.table import IN_USE, read_row
 
 
 @contextmanager
@@ -41,3 +46,21 @@ def load_data(
     """Call `load_dataset`, with faults of its first argument named after an option, or the run that it came from."""
     with naming_option(option, run):
         return load_dataset(name_or_folder, *args, **kwargs)
+
+
+def warn_of_unfinished(folders: Iterable[Path]) -> None:
+    """Print a line on stderr for each run that has not ended: its network is that of its last checkpoint."""
+    for folder in folders:
+        row = read_row(folder)
+        if row.state not in (INTERRUPTED, IN_USE) or not os.path.lexists(folder / MODEL):
+            continue
+        try:
+            position = read_position(folder)
+            epoch, epochs = position["epoch"], row.settings["epochs"]
+            place = f"epoch {epoch}, {epoch + 1} of {epochs}, after {position['sample']} samples"
+        except RunError:  # without its checkpoint, a run cannot be resumed, but its network can be used
+            place = "an unknown epoch"
+        text = f"{row.reason or INTERRUPTED}; this is its network of {place}"
+        if row.state == INTERRUPTED:
+            text += f"; resume with: {called('train')} --resume {as_argument(folder)}"
+        print_line("warning", f"{str(folder)!r}: {text}")

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from mlp_xp.api import EnsembleEvaluation, RunEvaluation, evaluate_ensemble, evaluate_run, load_run
 from mlp_xp.commands.command_line import HELP, Positional, UsageError, parse
-from mlp_xp.commands.data import naming_option
+from mlp_xp.commands.data import naming_option, warn_of_unfinished
 from mlp_xp.commands.runs import Column, print_table, squeeze
 from mlp_xp.dataset import described
 from mlp_xp.errors import printable
@@ -65,7 +65,9 @@ def main() -> None:
     first, console = arguments.run_dirs[0], plain_console()
     where = (arguments.backend, arguments.device)
     several = len(arguments.run_dirs) > 1 or is_sweep(first)
-    member = members_of([first])[0]
+    members = members_of(arguments.run_dirs)
+    member = members[0]
+    warn_of_unfinished(members)
     with naming_option(run=None if arguments.data_dir else member):
         if several:
             evaluation = evaluate_ensemble(
@@ -88,7 +90,7 @@ def main() -> None:
         show_runs(evaluation, console)
     class_names = tuple(map(printable, class_names))  # from a file that may be anybody's
     shape = load_run(member).image_shape
-    say(console, f"{described_result(result, shape, len(class_names))}\n")
+    say(console, f"{described_result(result, shape, class_names)}\n")
     if matrix is None:
         console.print(output_table(result, class_names))
         return

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from mlp_xp.api import plot_run
 from mlp_xp.commands.command_line import Positional, parse, print_error
-from mlp_xp.commands.data import naming_option
+from mlp_xp.commands.data import naming_option, warn_of_unfinished
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.show.gallery import read_curves, told_apart
@@ -51,6 +51,7 @@ def main() -> int:
             raise MlpXpError("is for a single run; leave it out: a sweep's pictures need no data", setting="data_dir")
         print(*draw_sweep(folder), sep="\n")
         return 0
+    warn_of_unfinished([folder])
     with naming_option(run=None if arguments.data_dir else folder):
         paths = plot_run(folder, arguments.backend, data=arguments.data_dir, cache_dir=arguments.cache_dir)
     for path in paths:

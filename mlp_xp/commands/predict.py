@@ -16,6 +16,7 @@ import numpy as np
 
 from mlp_xp.api import load_run, predict_ensemble, predict_pictures, predict_table, predict_table_ensemble
 from mlp_xp.commands.command_line import Positional, parse, print_error
+from mlp_xp.commands.data import warn_of_unfinished
 from mlp_xp.data.own import is_table
 from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.metrics import percent
@@ -106,6 +107,7 @@ def main() -> int:
         if getattr(arguments, one) and getattr(arguments, other):
             raise MlpXpError(f"{reason}; leave out --{one} or --{other}", setting=one)
     several = bool(others) or is_sweep(arguments.run_dir)
+    warn_of_unfinished(members_of(runs))
     if any(is_table(path.name) for path in files):
         return predict_rows(arguments, runs if several else (), files)
     members: list[Member] = []
@@ -193,6 +195,6 @@ def _answers(row: np.ndarray, class_names: Sequence[str], task: str, count: int)
     Lines break only where the terminal is too narrow, never inside an answer.
     """
     order = np.argsort(-row, kind="stable")[:count].tolist() if task == "classes" else range(len(row))
-    values = (f"{row[i]:.6g}" if task == "regression" else percent(row[i]) for i in order)
-    answers = (f"{printable(class_names[i])} ({value})" for i, value in zip(order, values, strict=True))
+    values = (f" {row[i]:.6g}" if task == "regression" else f" ({percent(row[i])})" for i in order)
+    answers = (printable(class_names[i]) + value for i, value in zip(order, values, strict=True))
     return ", ".join(answer.replace(" ", GLUE) for answer in answers)

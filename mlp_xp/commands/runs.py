@@ -52,12 +52,13 @@ HEADS = {
 SPARED = ("device", "dtype", "train_loss", "test_loss")
 LEAST_USEFUL = ("data_dir", "backend")  # of your own data the dataset is the name
 MOST_USEFUL = (
-    *("learning_rate", "hidden", "seed", "optimizer", "batch_size", "epochs", "activation", "dataset"),
+    *("dataset", "label", "learning_rate", "hidden", "optimizer", "epochs", "task", "activation", "seed", "batch_size"),
     *("weight_decay", "momentum", "dropout", "schedule", "init", "validation", "patience"),
 )
 INTERVAL = f"{100 * LEVEL:g} % interval"
 LEFT = ("name", "state", "date")
-SHORTEST, DOTS = 12, "..."  # characters of a text that is cut, and what stands for the rest
+# Characters of a text that is cut, of those of members behind the names of their sweeps, and what stands for the rest.
+SHORTEST, LONGER, DOTS = 12, 18, "..."
 
 
 class Column(NamedTuple):
@@ -163,7 +164,9 @@ def show_runs(rows: Sequence[Row], console: Console) -> None:
     left_out = squeeze(columns, console, SPARED, ("name", *settings), last)
     print_table(columns.values(), console)
     if left_out:
-        say(console, f"no room for: {', '.join(left_out)}; a wider terminal, --csv and --json have them")
+        say(console, f"no room for: {', '.join(left_out)}; --csv has all", wrap=True)
+    if any(row.state != FINISHED and row.seconds is not None for row in rows):
+        say(console, "unfinished runs: results of the last report; evaluate uses the checkpoint", wrap=True)
     for row in rows:
         if row.reason and row.state != UNREADABLE:  # the command prints those as errors
             say(console, f"{printable(row.name)}: {printable(row.reason)}")
@@ -215,7 +218,7 @@ def squeeze(
     """Make a table as narrow as the terminal, as far as possible, and return the heads of columns that were removed.
 
     Texts of the columns in `cut` are cut, the widest first, unless different ones would become the same, or the last
-    part of a path would be lost.
+    part of a path, or the name of a sweep before its member, would be lost.
     If that is not enough, columns are removed in the order of `first`, texts are cut further, and columns are removed
     in the order of `last`.
     """
@@ -232,6 +235,8 @@ def squeeze(
         for name in sorted(widths, key=lambda name: (-widths[name], name)):
             parts = [cell_len(cell.rpartition("/")[2]) for cell in whole[name].cells if "/" in cell]
             narrowest = max(least, min(2 * SHORTEST, max(parts, default=0)))
+            if any(cell.count("/") == 1 for cell in whole[name].cells):
+                narrowest = max(narrowest, LONGER)
             wanted = widths[name] - max(0, _width([*columns.values()]) - console.width)
             for most in range(max(narrowest, wanted), widths[name]):
                 cells = [shortened(cell, most) for cell in whole[name].cells]
@@ -251,13 +256,15 @@ def squeeze(
 def shortened(text: str, most: int) -> str:
     """Return a text with at most so many characters: more of its end than of its start, which is often the same.
 
-    Of a path the last part stays whole if it fits.
+    Of a path the last part stays whole if it fits, and what is before it is cut likewise.
     """
     if len(text) <= most:
         return text
-    _, slash, last = text.rpartition("/")
+    before, slash, last = text.rpartition("/")
     if slash and len(last) <= most:
-        return f"{DOTS}/{last}" if len(DOTS) + 1 + len(last) <= most else last
+        room = most - len(last) - 1
+        before = shortened(before, room) if room > len(DOTS) else DOTS
+        return f"{before}/{last}" if room >= len(DOTS) else last
     start = 0 if slash else (most - len(DOTS)) // 3
     return text[:start] + DOTS + text[start + len(DOTS) - most :]
 
@@ -288,18 +295,20 @@ def show_summary(summary: Summary, console: Console) -> None:
     columns = {
         head: Column(HEADS.get(head, words(head)), [*each], head == "setting" or _is_text(summary.rows, head))
         for head, each in zip(heads, cells, strict=True)
+        if any(each)
     }
     left_out = squeeze(columns, console, ["train loss"], names, ["s.d."])
     print_table(columns.values(), console)
     if left_out:
-        say(console, f"no room for: {', '.join(left_out)}; a wider terminal, --csv and --json have them")
-    say(console, f"\n{summary.note}")
+        say(console, f"no room for: {', '.join(left_out)}; --csv has all", wrap=True)
+    say(console, f"\n{summary.note}", wrap=True)
     if any(0 < group.finished < FEWEST for group in summary.groups):
         say(console, f"an interval needs {FEWEST} finished runs of a setting or more")
     if unfinished := [row for row in summary.rows if row.state != FINISHED]:
         say(console, f"{len(unfinished)} of {len(summary.rows)} runs are not finished, and do not count")
     if summary.ranked and any(row.state in ENDED_EARLY for row in summary.rows):
-        say(console, "settings with failed or pruned runs come last, because the others are no fair sample")
+        text = "settings with failed or pruned runs come last, because the others are no fair sample"
+        say(console, text, wrap=True)
     for group in summary.tested:
         if summary.test_score in group.results:
             loss = f", loss {group.results['test_loss'].mean:.4f}" if "test_loss" in group.results else ""

@@ -1,4 +1,4 @@
-"""Train many networks: `python scripts/sweep.py --seed 0..7 --learning-rate 0.01 0.1 --recipe small`.
+"""Train many networks: `python scripts/sweep.py --recipe small --seed 0..7 --learning-rate 0.01 0.1 --validation 5000`.
 
 Every member is a run in a folder of its own, as `train` writes it. The same command goes on with what is not done.
 """
@@ -37,7 +37,8 @@ from mlp_xp.sweeps.run import How, check, run
 from mlp_xp.sweeps.summary import summary_of
 from mlp_xp.sweeps.workers import member_threads
 
-HEADER = "member  state     train loss   held out  seconds  settings"
+HELD_OUT = "   held out"
+HEADER = f"member  state     train loss{HELD_OUT}  seconds  settings"
 ON = "the same command goes on"
 MANY = 10  # values of a setting that are listed
 
@@ -182,6 +183,7 @@ def show(plan: Plan, folder: Path, how: How) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
     console = terminal.plain_console()
     stop, standing = StopAtOnce() if how.cluster else Stop(), Standing(plan.total)
+    holds_out = bool(plan.base.train.validation or "validation" in plan.options)
 
     def say(line: str) -> None:
         with stop.printing():
@@ -193,7 +195,7 @@ def show(plan: Plan, folder: Path, how: How) -> int:
             return
         say(f"at once  {width} of them{where(how)}\n")
         if not console.is_terminal:
-            say(HEADER)
+            say(HEADER if holds_out else HEADER.replace(HELD_OUT, ""))
 
     check(plan, how)
     say(f"{describe(plan)}\nsweep    {folder}")
@@ -206,7 +208,7 @@ def show(plan: Plan, folder: Path, how: How) -> int:
             for ending in watched:
                 standing.add(ending)
                 if not ending.earlier and (not console.is_terminal or ending.state == FAILED):
-                    say(member_line(ending))
+                    say(member_line(ending, holds_out))
     if stop:
         raise stop.error_at(f"after {standing.done} of {plan.total} members; {ON}")
     say(f"\n{closing(standing)}\n")
@@ -242,11 +244,12 @@ def describe(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def member_line(ending: Ending) -> str:
-    """Format how a member has ended as a row under the header."""
+def member_line(ending: Ending, holds_out: bool) -> str:
+    """Format how a member has ended as a row under the header. holds_out: whether members hold out samples."""
     loss = f"{ending.result['train_loss']:.5f}" if ending.result else ""
     reason = f"; {ending.reason}" if ending.reason else ""
-    figures = f"{loss:>11} {held_out_text(ending):>10} {ending.seconds:8.1f}"
+    held = f" {held_out_text(ending):>10}" if holds_out else ""
+    figures = f"{loss:>11}{held} {ending.seconds:8.1f}"
     return f"{ending.name:>6}  {ending.state:9}{figures}  {described(ending.settings)}{reason}"
 
 

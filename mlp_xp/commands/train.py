@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
+import numpy as np
 from rich.console import Console
 
 from mlp_xp.backend import Backend, starting_on
@@ -23,13 +24,13 @@ from mlp_xp.commands.data import load_data
 from mlp_xp.config import ConfigError, TrainConfig, check_choice
 from mlp_xp.data.datasets import is_own
 from mlp_xp.dataset import UNNAMED, Dataset, Origin
-from mlp_xp.errors import MlpXpError, not_installed
+from mlp_xp.errors import MlpXpError, not_installed, printable
 from mlp_xp.files import file_errors
 from mlp_xp.runs import checkpoints, recording, replacing, run_folder
 from mlp_xp.runs.settings import FREE_SETTINGS, RECIPES, Settings, check_foreign, first_change, read_settings
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
-from mlp_xp.training import WARM_UP_EPOCH, Event
+from mlp_xp.training import WARM_UP_EPOCH, Event, Report
 
 BROKEN_PIPE = 128 + 13  # as of a program that SIGPIPE ends
 CLOSED_TERMINAL = 128 + 1  # as of a program that SIGHUP ends
@@ -204,7 +205,9 @@ class Stop:
     def error_at(self, place: str) -> InterruptedTrainingError:
         """Return the error that ends the command. place: where training stopped and what to do."""
         if self.signal or self.error is None:
-            return InterruptedTrainingError(f"interrupted {place}", 128 + self.signal)
+            error = InterruptedTrainingError(f"interrupted {place}", 128 + self.signal)
+            error.kind = ""  # it is what was asked for
+            return error
         if isinstance(self.error, BrokenPipeError):
             return InterruptedTrainingError(f"the reader of the output closed the pipe {place}", BROKEN_PIPE)
         if self.error.errno == errno.EIO and self.on_terminal:
@@ -344,15 +347,37 @@ def train(
             finally:
                 with stop.printing():  # the progress bar is removed, if its terminal is still there
                     watched.close()
-    assert event.report is not None
+    report = event.report
+    assert report is not None
+    rmses: tuple[float, ...] = ()  # of each output, which a report does not have
+    if report.rmse is not None and len(dataset.class_names) > 1:
+        rmses = checkpoints.evaluation_of(checkpoints.load_model(folder), dataset, backend).rmses
     with stop.printing():
-        terminal.say(console, f"\n{terminal.summary(event.report, dataset)}")
+        terminal.say(console, f"\n{terminal.summary(report, dataset, rmses)}")
         if event.position.best:
             best, epoch = event.position.best, event.position.epoch
             terminal.say(console, terminal.selected(best, epoch, settings.train, dataset))
+        if text := nothing_learned(report, settings, dataset, backend):
+            terminal.say(console, text)
     draw_pictures(folder, dataset, backend, console, stop)
     if stop.error:
         raise stop.error_at(f"after the end of the training; the run in {str(folder)!r} is complete")
+
+
+def nothing_learned(report: Report, settings: Settings, dataset: Dataset, backend: Backend) -> str:
+    """Say that a network is no better than a guess without its inputs, and what to try; an empty string if it is."""
+    text = ""
+    if report.r2 is not None and report.r2 <= 0:
+        text = "no better than always predicting the mean"
+    if report.accuracy is not None and dataset.task == "classes":
+        counts = np.bincount(backend.to_numpy(dataset.test_labels), minlength=len(dataset.class_names))
+        if report.accuracy <= (share := counts.max() / counts.sum()):
+            name = printable(dataset.class_names[int(counts.argmax())])
+            text = f"no better than always naming {name}, the most frequent class ({100 * share:.2f} %)"
+    rate = settings.train.learning_rate / 10
+    return (
+        text and f"{text}; try a lower --learning-rate, such as {rate:g}, more --epochs, another --seed, or more data"
+    )
 
 
 def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Console, stop: Stop) -> None:
@@ -379,15 +404,18 @@ def load(arguments: Arguments, backend: Backend, console: Console) -> Dataset:
             f"{str(arguments.resume)!r}: the run's data were in memory; resume it in Python, with "
             "train(..., run_dir=...) and the same data, or give them as files with --data-dir"
         )
+    place, origin = run_folder.data_of(arguments), arguments.origin
+    if arguments.resume and is_own(place, origin):  # what was guessed when the run began
+        origin = origin._replace(task=run_folder.read_config(arguments.resume)[1].get("task", origin.task))
     with show_downloads(console) as progress:
         return load_data(
-            run_folder.data_of(arguments),
+            place,
             backend,
             option="data_dir" if arguments.data_dir else "dataset",
             run=None if given else arguments.resume,
             cache_dir=arguments.cache_dir,
             progress=progress,
-            **arguments.origin._asdict(),
+            **origin._asdict(),
         )
 
 

@@ -2,13 +2,15 @@
 
 import os
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.arrays import check_lengths, guess_task, on_host, read_columns, read_features
+from mlp_xp.arrays import DatasetWarning, check_lengths, guess_task, on_host, read_columns, read_features
 from mlp_xp.backend import Backend
 from mlp_xp.checks import DatasetError
 from mlp_xp.data.csv_files import CsvError, read_csv
@@ -27,6 +29,7 @@ MNIST_DIR = next((d for d in (_HERE / "mnist", _HERE.parent.parent / "data" / "m
 PARTS = ("train", "t10k")
 CONTENTS = ("images-idx3", "labels-idx1")
 CSV_SUFFIXES = (".csv", ".csv.gz")
+PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 GIVE = (
     "give a folder with four IDX files named like MNIST's or two CSV files, or one of pictures for each class, or a "
     "table, or the name of a data set"
@@ -66,6 +69,7 @@ def load_dataset(
     task: str | None = None,
     stratify: bool = True,
     scale_targets: bool = True,
+    exclude: str | None = None,
 ) -> Dataset:
     """Load a data set by its name in DATASETS, or your own from a file or folder.
 
@@ -81,6 +85,7 @@ def load_dataset(
     Otherwise it is your own data, which `own.read_own_data` reads and `Dataset.from_arrays` makes a data set of: a
     table with a header, a .npz archive, or a folder of pictures, tables or .npy files. label: the column of a table
     that has the labels, or several as in "a,b"; without it a folder of CSV files is taken for one like MNIST's.
+    exclude: likewise, columns that are no features.
     test_fraction: the share of the samples, at least 0 (no test set) and below 1, that a shuffle with `split_seed`
     selects for testing, where the files have no test set. picture_size: the side of a square to resize pictures to.
     task, stratify, scale_targets: as for `Dataset.from_arrays`.
@@ -89,11 +94,11 @@ def load_dataset(
     of a reader or a download, which name the file and the fault. If no data set is found, the error's `setting` is
     "name_or_folder".
     """
-    origin = Origin(label, test_fraction, split_seed, picture_size, task, stratify, scale_targets)
+    origin = Origin(label, test_fraction, split_seed, picture_size, task, stratify, scale_targets, exclude)
     check_origin(origin)
     if is_own(name_or_folder, origin):
         return load_own(Path(name_or_folder), backend, origin)
-    for name in ("label", "picture_size", "task"):
+    for name in ("label", "exclude", "picture_size", "task"):
         if getattr(origin, name) is not None and (name_or_folder in DATASETS or Path(name_or_folder).exists()):
             raise DatasetError(f"{str(name_or_folder)!r} has no data of your own; leave it out", setting=name)
     files = _find(name_or_folder, cache_dir, progress)
@@ -130,22 +135,30 @@ def is_own(name_or_folder: str | os.PathLike[str], origin: Origin) -> bool:
 def load_own(path: Path, backend: Backend | None, origin: Origin, *, features: Sequence[str] | None = None) -> Dataset:
     """Load your own data as `load_dataset` does. features: the columns of a table, in this order; by default all."""
     classes = origin.task == "classes"
-    data = read_own_data(path, label=origin.label, picture_size=origin.picture_size, features=features, classes=classes)
+    data = read_own_data(
+        path,
+        label=origin.label,
+        exclude=origin.exclude,
+        picture_size=origin.picture_size,
+        features=features,
+        classes=classes,
+    )
     test = data.test or origin.test_fraction or None
     task = origin.task or guess_task(data.train[1])
     names = data.label_names if data.label_names and task != "classes" else data.class_names
     try:
-        dataset = Dataset.from_arrays(
-            *data.train,
-            test,
-            backend=backend,
-            task=origin.task,
-            class_names=names,
-            seed=origin.split_seed,
-            feature_names=data.feature_names,
-            scale_targets=origin.scale_targets,
-            stratify=origin.stratify,
-        )
+        with _warnings_of_file(path, data):
+            dataset = Dataset.from_arrays(
+                *data.train,
+                test,
+                backend=backend,
+                task=origin.task,
+                class_names=names,
+                seed=origin.split_seed,
+                feature_names=data.feature_names,
+                scale_targets=origin.scale_targets,
+                stratify=origin.stratify,
+            )
     except DatasetError as error:
         if error.setting == "test" and data.test is None:
             error.setting = "test_fraction"
@@ -238,14 +251,32 @@ def _of_file(
 
     lines, test_lines: of the rows of X and y, and of those of a test set.
     """
-    label_names = data.label_names
-    named = f"column {label_names[0]!r:.60}" if len(label_names) == 1 else "labels"
     text = str(error)
     if data.inputs == "columns":
         text = in_file(text, test_lines if " of the test set: " in text else lines)
-    if label_names:
+    return DatasetError(_of_columns(text, path, data))
+
+
+def _of_columns(text: str, path: Path, data: OwnData) -> str:
+    """Return a message about arrays as one about a file: y is its column of labels, X the others."""
+    if data.label_names:
+        named = f"column {data.label_names[0]!r:.60}" if len(data.label_names) == 1 else "labels"
         text = re.sub("^y( of the test set)?: ", lambda found: f"{named}{found[1] or ''}: ", text)
-    return DatasetError(f"{str(path)!r}: {text}")
+        text = text.removeprefix("X: ")
+    return f"{str(path)!r}: {text}"
+
+
+@contextmanager
+def _warnings_of_file(path: Path, data: OwnData) -> Iterator[None]:
+    """Give warnings about arrays as ones about the file that they come from, to the caller of `load_dataset`."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DatasetWarning)
+        yield
+    for each in caught:
+        if issubclass(each.category, DatasetWarning):
+            warnings.warn(_of_columns(str(each.message), path, data), each.category, stacklevel=5)
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
 def in_file(text: str, lines: Sequence[int]) -> str:
@@ -323,6 +354,12 @@ def _find_in(folder: Path) -> Files:
                 setting=SETTING,
             )
         return Files((_find_csv(folder, names, "train"),), (_find_csv(folder, names, "test"),))
+    if picture := next((name for name in names if name.lower().endswith(PICTURE_SUFFIXES)), None):
+        raise DatasetError(
+            f"{str(folder.absolute())!r}: pictures, such as {picture!r}, lie directly in the folder; make one folder "
+            "per class in it, and move them there",
+            setting=SETTING,
+        )
     raise DatasetError(
         f"{str(folder.absolute())!r}: has neither IDX files named like MNIST's, such as train-images-idx3-ubyte.gz, "
         f"nor CSV files; {GIVE}",

@@ -47,9 +47,12 @@ class OwnData(NamedTuple):
 
 def check_origin(origin: Origin) -> None:
     """Raise DatasetError for a value of the wrong type or out of range, with the setting that it is of."""
-    label, fraction, seed, size, task, *choices = origin
+    label, fraction, seed, size, task, *choices, exclude = origin
     for name, valid, wanted in (
-        ("label", label is None or (isinstance(label, str) and label), "the name of a column"),
+        *(
+            (name, each is None or (isinstance(each, str) and each), "the name of a column")
+            for name, each in (("label", label), ("exclude", exclude))
+        ),
         ("test_fraction", _is_number(fraction, Real) and 0 <= fraction < 1, "at least 0 and below 1"),
         ("split_seed", _is_number(seed, Integral) and 0 <= seed < 1 << 32, "a whole number from 0 to 2**32 - 1"),
         (
@@ -58,7 +61,10 @@ def check_origin(origin: Origin) -> None:
             f"a whole number from 1 to {LARGEST_SIDE}",
         ),
         ("task", task is None or task in TASKS, f"one of {', '.join(TASKS)}"),
-        *((name, type(each) is bool, "true or false") for name, each in zip(Origin._fields[5:], choices, strict=True)),
+        *(
+            (name, type(each) is bool, "true or false")
+            for name, each in zip(Origin._fields[5:-1], choices, strict=True)
+        ),
     ):
         if not valid:
             value = getattr(origin, name)
@@ -73,6 +79,7 @@ def read_own_data(
     path: Path,
     *,
     label: str | None = None,
+    exclude: str | None = None,
     picture_size: int | None = None,
     features: Sequence[str] | None = None,
     least: int = 2,
@@ -83,19 +90,20 @@ def read_own_data(
     path: a table (see `tables.read_table`) or a .npz archive (`array_files.read_npz`); or a folder with two tables, one
     with the word `train` in its name and one with `test`; with .npy files (`array_files.read_npy_folder`); or with
     pictures (`picture_folders.read_picture_folder`). label: the column of the labels of tables, which they need, or
-    several, see `read_table`.
+    several, see `read_table`. exclude: likewise, those that are no features.
     picture_size: the side of a square to resize pictures to. features: the columns of a table, by default all others.
     least: of the classes of pictures. classes: whether labels of tables are names of classes, see `read_table`.
 
-    Raises DatasetError with the setting "label" or "picture_size" if it is missing, or given where it means nothing,
-    and what the readers raise.
+    Raises DatasetError with the setting "label", "exclude" or "picture_size" if it is missing, or given where it means
+    nothing, and what the readers raise.
     """
     names = visible_names(path) if path.is_dir() else None
     where, kind = repr(str(path)), _kind(path, names)
     if picture_size is not None and kind != "pictures":
         raise DatasetError(f"{where} has no pictures; leave it out", setting="picture_size")
-    if label is not None and kind != "tables":
-        raise DatasetError(f"{where} is no table, so it has no column {label!r}; leave it out", setting="label")
+    for setting, given in (("label", label), ("exclude", exclude)):
+        if given is not None and kind != "tables":
+            raise DatasetError(f"{where} is no table, so it has no column {given!r}; leave it out", setting=setting)
     match kind:
         case "arrays":
             arrays = read_npz(path) if names is None else read_npy_folder(path)
@@ -107,10 +115,10 @@ def read_own_data(
             return OwnData(train, tests[0] if tests else None, pictures.class_names, None)
     files = [path] if names is None else [path / _find_table(path, names, part) for part in WORDS]
     if label is None:
-        columns = column_names(files[0])
-        shown = ", ".join(map(repr, columns[:LISTED])) + (" and more" if len(columns) > LISTED else "")
+        known = column_names(files[0])
+        shown = ", ".join(map(repr, known[:LISTED])) + (" and more" if len(known) > LISTED else "")
         raise DatasetError(f"{str(files[0])!r} needs the name of the column with the labels: {shown}", setting="label")
-    table = read_table(files[0], label, features=features, classes=classes)
+    table = read_table(files[0], label, features=features, classes=classes, exclude=exclude)
     held = read_table(files[1], label, features=table.feature_names, classes=classes) if len(files) > 1 else None
     test = held and (held.features, held.labels)
     lines = table.lines, held.lines if held else ()

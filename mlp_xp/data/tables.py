@@ -80,18 +80,20 @@ def read_table(
     *,
     features: Sequence[str] | None = None,
     classes: bool = False,
+    exclude: str | None = None,
 ) -> Table:
     """Read a table with a header: CSV, gzipped or plain, or Parquet (detected by content, not by name).
 
     label: the name of the column with the labels, or of several, with commas between them as in a line of CSV, if no
-    column has this name; None to read a table without labels. features: the names of the columns of features, in this
-    order; other columns are ignored. By default all columns but the label. They hold finite numbers or booleans, which
-    become 1 and 0. A CSV file is text in UTF-8 with commas between the columns and a point in decimals; fields may be
-    quoted as in RFC 4180, and empty lines are skipped. Its labels are int64 if all are whole numbers of at most 18
-    digits, each written in one way, float64 if all are numbers, else strings; those of a Parquet file have the type of
-    its column, booleans as strings. Several columns hold numbers or booleans, and are int64 if all of them are. A label
-    that marks a missing value, such as NA, is refused, and so are labels of a CSV file of which some are text, but at
-    least half numbers, unless `classes` says that they are names of classes.
+    column has this name; None to read a table without labels. exclude: likewise, columns that are no features.
+    features: the names of the columns of features, in this order; other columns are ignored. By default all columns but
+    these. They hold finite numbers or booleans, which become 1 and 0. A CSV file is text in UTF-8 with commas between
+    the columns and a point in decimals; fields may be quoted as in RFC 4180, and empty lines are skipped. Its labels
+    are int64 if all are whole numbers of at most 18 digits, each written in one way, float64 if all are numbers, else
+    strings; those of a Parquet file have the type of its column, booleans as strings. Several columns hold numbers or
+    booleans, and are int64 if all of them are. A label that marks a missing value, such as NA, is refused, and so are
+    labels of a CSV file of which some are text, but at least half numbers, unless `classes` says that they are names of
+    classes.
 
     A line has at most LONGEST_LINE characters, a file LARGEST_FILE, a label LONGEST_LABEL; for gzip streams see
     `reading.open_file`. A Parquet file has at most MODEST values, or EXPANSION times the number of its bytes.
@@ -100,9 +102,9 @@ def read_table(
     """
     with open_file(path, TableError) as (stream, length):
         if length is not None and cast(io.BufferedReader, stream).peek(4).startswith(PARQUET_MAGIC):
-            return _read_parquet(stream, length, label, features)
+            return _read_parquet(stream, length, label, features, exclude)
         with _as_text(stream) as text:
-            return _read_csv(text, label, features, classes)
+            return _read_csv(text, label, features, classes, exclude)
 
 
 def column_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -118,7 +120,9 @@ def column_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
 # Both formats.
 
 
-def _columns(names: Sequence[str], label: str | None, features: Sequence[str] | None, header: str) -> _Columns:
+def _columns(
+    names: Sequence[str], label: str | None, features: Sequence[str] | None, exclude: str | None, header: str
+) -> _Columns:
     """Check the names of the columns. header: where they are, for messages."""
     characters = sum(map(len, names))
     if len(names) > MOST_COLUMNS or characters > MOST_CHARACTERS:
@@ -143,12 +147,16 @@ def _columns(names: Sequence[str], label: str | None, features: Sequence[str] | 
                 f"has no column {_short(name)}{nearest(name, names)}, which the training data have; its columns are "
                 f"{_some(names)}"
             )
-    labels = [] if label is None else _label_names(label, names)
-    for name in labels:
+    labels = [] if label is None else _given_names("label", label, names)
+    excluded = [] if exclude is None or features is not None else _given_names("excluded", exclude, names)
+    for name in [*labels, *excluded]:
         if name not in names:
             raise TableError(f"has no column {_short(name)}{nearest(name, names)}; choose one of {_some(names)}")
     places = {name: i for i, name in enumerate(names)}
-    chosen = [name for name in names if name not in labels] if features is None else features
+    if both := [name for name in excluded if name in labels]:
+        raise TableError(f"{header}column {_short(both[0])} is the label; leave it out of those that are excluded")
+    others = [name for name in names if name not in (*labels, *excluded)]
+    chosen = others if features is None else features
     columns = _Columns([*names], [places[name] for name in labels], [places[name] for name in chosen])
     if not columns.features:
         whose = "the label's" if len(labels) == 1 else "those of the labels"
@@ -156,21 +164,23 @@ def _columns(names: Sequence[str], label: str | None, features: Sequence[str] | 
     return columns
 
 
-def _label_names(label: str, names: Sequence[str]) -> list[str]:
+def _given_names(role: str, given: str, names: Sequence[str]) -> list[str]:
     """Return the names of the columns that a label means. Raises TableError for one that is there twice, or empty."""
-    if label in names or "," not in label:
-        return [label]
+    if given in names or "," not in given:
+        return [given]
     try:
-        parts = [part.strip() for part in next(csv.reader([label], strict=True, skipinitialspace=True))]
+        parts = [part.strip() for part in next(csv.reader([given], strict=True, skipinitialspace=True))]
     except (csv.Error, StopIteration):
-        return [label]
+        return [given]
     for part in parts:
         if not part or parts.count(part) > 1:
             fault = f"{_short(part)} is there twice" if part else "a name is empty"
-            raise TableError(f"the label {_short(label)} is no list of columns: {fault}; correct it")
+            raise TableError(f"the {role} {_short(given)} is no list of columns: {fault}; correct it")
     return parts
 
 
+# As 1,5 and 0,123, but not as 1,500, whose comma rather separates thousands.
+DECIMAL_COMMA = re.compile("[-+]?(0,[0-9]+|[0-9]*,([0-9]{1,2}|[0-9]{4,}))")
 THOUSANDS = re.compile(r"[-+]?[0-9]{1,3}([ ,'_\u00a0][0-9]{3})+([.][0-9]*)?")
 
 
@@ -185,7 +195,9 @@ def _some(names: Sequence[str]) -> str:
 
 def _is_text(name: str, example: str) -> str:
     advice = "encode it as numbers, or leave the column out of the file"
-    if THOUSANDS.fullmatch(example.strip()):
+    if DECIMAL_COMMA.fullmatch(example.strip()):
+        advice = "it looks like a number with a decimal comma: write decimals with a point"
+    elif THOUSANDS.fullmatch(example.strip()):
         advice = "write its numbers without thousands separators"
     return f"column {_short(name)} is text, such as {_short(example)}, where features are numbers; {advice}"
 
@@ -207,10 +219,12 @@ def _header(records: Iterator[tuple[int, list[str]]]) -> tuple[int, list[str]]:
     return number, names
 
 
-def _read_csv(text: io.TextIOWrapper, label: str | None, features: Sequence[str] | None, classes: bool) -> Table:
+def _read_csv(
+    text: io.TextIOWrapper, label: str | None, features: Sequence[str] | None, classes: bool, exclude: str | None
+) -> Table:
     records = _records(csv.reader(_lines(text), strict=True, skipinitialspace=True))
     number, names = _header(records)
-    columns = _columns(names, label, features, f"line {number}: ")
+    columns = _columns(names, label, features, exclude, f"line {number}: ")
     lines, values = array("q"), bytearray()
     labels = [_Labels(names[place]) for place in columns.labels]
     flags: list[int] | None = None
@@ -468,9 +482,11 @@ def _parquet(stream: io.BufferedIOBase, **options: Any) -> Iterator[Any]:
         raise TableError(f"is a damaged Parquet file: {fault}; write it again") from error
 
 
-def _read_parquet(stream: io.BufferedIOBase, length: int, label: str | None, features: Sequence[str] | None) -> Table:
+def _read_parquet(
+    stream: io.BufferedIOBase, length: int, label: str | None, features: Sequence[str] | None, exclude: str | None
+) -> Table:
     with _parquet(stream) as file:
-        columns = _check_parquet(file, length, label, features)
+        columns = _check_parquet(file, length, label, features, exclude)
         schema = file.schema_arrow
         texts = [columns.names[place] for place in columns.labels if _is_string(schema.field(place).type)]
         # Else a short file could repeat a long label without limit.
@@ -478,10 +494,12 @@ def _read_parquet(stream: io.BufferedIOBase, length: int, label: str | None, fea
             return _read_batches(again, columns)
 
 
-def _check_parquet(file: Any, length: int, label: str | None, features: Sequence[str] | None) -> _Columns:
+def _check_parquet(
+    file: Any, length: int, label: str | None, features: Sequence[str] | None, exclude: str | None
+) -> _Columns:
     """Check a Parquet file before its values are read. length: the number of its bytes."""
     names, rows = file.schema_arrow.names, file.metadata.num_rows
-    columns = _columns(names, label, features, "")
+    columns = _columns(names, label, features, exclude, "")
     if not rows:
         raise TableError("there are no rows; give a table with rows")
     if rows * len(names) > max(MODEST, EXPANSION * length):

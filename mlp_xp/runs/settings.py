@@ -45,6 +45,8 @@ class Settings:
     label: str | None = None
     """Column with the labels, where --data-dir has tables with a header; or several, as in a,b: numbers to predict, or
     labels that are 0 or 1 each."""
+    exclude: str | None = None
+    """Column of these tables that is no feature, such as a number of the row; or several, as in a,b."""
     test_fraction: float = 0.2
     """Share of the samples to test on, below 1, where --data-dir has no test set of its own. 0: no test."""
     split_seed: int = 0
@@ -53,7 +55,8 @@ class Settings:
     """Pixels on a side to resize the pictures in --data-dir to. By default they must have one size."""
     task: str | None = None
     """classes, labels or regression. By default regression where the labels in --data-dir are numbers with a decimal
-    point, labels where there are several for each sample, and else classes."""
+    point, labels where there are several for each sample, and else classes; many whole numbers may be either, and need
+    it."""
     stratify: bool = True
     """Select these samples of each class in proportion, where there are classes; at least one where it has two."""
     scale_targets: bool = True
@@ -75,9 +78,10 @@ class Settings:
             check_origin(self.origin)
         except DatasetError as error:
             raise ConfigError(error.text, setting=error.setting) from error
-        for name in ("backend", "device", "dtype", "dataset", "data_dir", "label", "start_from"):
+        for name in ("backend", "device", "dtype", "dataset", "data_dir", "label", "exclude", "start_from"):
             value = getattr(self, name)
-            if value is None and (name in ("device", "data_dir", "label", "start_from") or self.data_dir is not None):
+            optional = name in ("device", "data_dir", "label", "exclude", "start_from")
+            if value is None and (optional or self.data_dir is not None):
                 continue
             check_type(name, value, str)
             if not value:

@@ -55,8 +55,9 @@ class Row(NamedTuple):
     """The folder's name; of a member of a sweep, its name there."""
     folder: Path
     settings: Mapping[str, Any]
-    """All settings, flat, as in config.json, but as the dataset of your own data the name of their file or folder; of a
-    member that has not begun, those in sweep.json; empty if they cannot be read."""
+    """All settings, flat, as in config.json, but as the dataset of your own data the name of their file or folder, and
+    as the task what the run is trained for; of a member that has not begun, those in sweep.json; empty if they cannot
+    be read."""
     state: str
     """finished: with a result; interrupted: without a result, but perhaps with reports; in use: a process trains it;
     failed, pruned and not run: of members of a sweep; unreadable: missing or damaged files."""
@@ -135,8 +136,8 @@ def read_row(folder: Path, name: str | None = None) -> Row:
     """Return a run's row. A run that is missing or damaged is a row too, with the error as its reason."""
     row = Row(folder.resolve().name if name is None else name, folder, {}, UNREADABLE)
     try:
-        settings, _ = read_config(folder)
-        row = row._replace(settings=_plain(settings))
+        settings, record = read_config(folder)
+        row = row._replace(settings={**_plain(settings), "task": record.get("task", settings.task or "classes")})
         written = folder / (RESULT if os.path.lexists(folder / RESULT) else METRICS)
         report = _last_report(folder)
         if report:
@@ -203,6 +204,8 @@ def sweep_rows(folder: Path) -> tuple[list[Row], list[str]]:
             state, reason = endings[name]
             row = row._replace(state=state, reason=reason)
         rows.append(row)
+    known = next((row.settings["task"] for row in rows if row.settings["task"]), None)  # of one that has begun
+    rows = [row if row.settings["task"] else row._replace(settings={**row.settings, "task": known}) for row in rows]
     varied = {name for _, settings in index.members for name in settings}
     return rows, [name for name in flatten(Settings()) if name in varied]
 
@@ -275,11 +278,10 @@ def check_column(name: str, option: str) -> str:
     Raises MlpXpError for an unknown one, and for results on the test set, by which runs are never chosen.
     """
     column = name.strip().replace("-", "_").lower()
-    known = [*COLUMNS, *flatten(Settings())]
-    if column not in known:
-        raise MlpXpError(
-            f"{name!r:.80} is not a column{nearest(column, known)}; choose one of {', '.join(known)}", setting=option
-        )
+    known = [each for each in (*COLUMNS, *flatten(Settings())) if each not in TEST_COLUMNS]
+    if column not in (*known, *TEST_COLUMNS):
+        near = nearest(column, known) or next((f" (did you mean {each!r}?)" for each in known if column in each), "")
+        raise MlpXpError(f"{name!r:.80} is not a column{near}; choose one of {', '.join(known)}", setting=option)
     if column in TEST_COLUMNS:
         raise MlpXpError(
             f"{column}: the run that is chosen because it is the best on the test set looks better there than it is on "

@@ -26,6 +26,7 @@ from mlp_xp.training import Best, Event, Report, layer_sizes
 HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"
 R2 = "      R²"  # instead of the accuracy, for regression
 HELD_OUT = "  held out"
+FEW = 4  # outputs whose errors fit in a line
 # A space at which `say` does not break lines. From Unicode's private use area, so that no text contains it.
 GLUE = "\ue000"
 
@@ -57,15 +58,15 @@ def plain_console(**options: Any) -> Console:
     return console
 
 
-def say(console: Console, text: str, indent: int = 2) -> None:
+def say(console: Console, text: str, indent: int = 2, *, wrap: bool = False) -> None:
     """Print text. On a terminal, long lines are broken between words and continued with an indent.
 
-    Elsewhere lines are not broken, so that programs can read them. A word longer than a line, such as a path, is never
-    broken.
+    Elsewhere lines are not broken, so that programs can read them, unless `wrap` is set, as below a table, which is not
+    wider either. A word longer than a line, such as a path, is never broken.
     """
     for line in text.split("\n"):
         pieces = [line]
-        if console.is_terminal and len(line) > console.width:
+        if (wrap or console.is_terminal) and len(line) > console.width:
             pieces = textwrap.wrap(
                 line, console.width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
             )
@@ -125,25 +126,32 @@ def report_line(report: Report) -> str:
     )
 
 
-def summary(report: Report, dataset: Dataset) -> str:
-    """Describe the closing report in one line."""
+def summary(report: Report, dataset: Dataset, rmses: Sequence[float] = ()) -> str:
+    """Describe the closing report in one line. rmses: the root mean squared error of each output of a regression."""
     if report.test_loss is None:
         result = f"training loss {report.train_loss:.4f}; there is no test set"
     else:
         samples, *shape = dataset.test_images.shape
         figures = report.accuracy, report.label_accuracy, report.r2, report.rmse
-        evaluation = Evaluation(report.test_loss, *figures, samples=samples)
-        result = described_result(evaluation, shape, len(dataset.class_names))
+        evaluation = Evaluation(report.test_loss, *figures, rmses=tuple(rmses), samples=samples)
+        result = described_result(evaluation, shape, dataset.class_names)
     return f"trained in {report.seconds:.1f} s; {result}"
 
 
-def described_result(result: Evaluation, shape: Sequence[int], outputs: int) -> str:
-    """Describe the figures of a test set whose samples have this shape each, and the network so many outputs."""
+def described_result(result: Evaluation, shape: Sequence[int], names: Sequence[str]) -> str:
+    """Describe the figures of a test set whose samples have this shape each, and the network outputs of these names.
+
+    A mean of errors in different units means nothing, so each output has its own, or none is given if they are many.
+    """
     samples = result.samples
     if result.accuracy is None:
-        means = ", both means over the outputs" if outputs > 1 else ""
-        figures = f"R² {result.r2:.4f}, root mean squared error {result.rmse:.4g}"
-        return f"{figures} on {thousands(samples)} test samples{means}"
+        rmses = (result.rmse,) if len(names) == 1 else result.rmses
+        errors = [f"{rmse:.4g}" for rmse in rmses if len(names) <= FEW]
+        if len(names) > 1:
+            errors = [f"{error} ({printable(name)})" for name, error in zip(names, errors, strict=False)]
+        means = f", mean of {len(names)} outputs" if len(names) > 1 else ""
+        error = f", root mean squared error {', '.join(errors)}" if errors else ""
+        return f"R² {result.r2:.4f}{means}{error} on {thousands(samples)} test samples"
     text = f"{100 * result.accuracy:.2f} % of {thousands(samples)} test {described(shape).split()[0]} right"
     if result.label_accuracy is not None:
         text += f" in all labels, {100 * result.label_accuracy:.2f} % of the labels"
