@@ -98,7 +98,7 @@ class Best(NamedTuple):
 
     def is_worse_than(self, accuracy: float, loss: float) -> bool:
         """Return whether a network with this accuracy, or R², and loss is better."""
-        return accuracy > self.accuracy or (accuracy == self.accuracy and self.loss is not None and loss < self.loss)
+        return accuracy > self.accuracy or (accuracy == self.accuracy and (self.loss is None or loss < self.loss))
 
 
 class Position(NamedTuple):
