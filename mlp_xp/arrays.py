@@ -619,4 +619,5 @@ def not_of(array: Any, backend: Backend) -> tuple[str, str] | None:
 
 def dtype_name(array: Array) -> str:
     """Return the name of an array's dtype, such as float64."""
-    return str(array.dtype).rpartition(".")[2]
+    # Libraries write it as `library.uint8` or `<dtype: 'uint8'>` too.
+    return str(array.dtype).rpartition(".")[2].removeprefix("<dtype: '").removesuffix("'>")

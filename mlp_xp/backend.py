@@ -20,7 +20,7 @@ from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
 from mlp_xp.compile_cache import compile_cache
-from mlp_xp.errors import MlpXpError, nearest, not_installed
+from mlp_xp.errors import MlpXpError, nearest, not_installed, with_colon
 from mlp_xp.features import flatten_and_scale
 from mlp_xp.foreign import copy_to_host, exists, find, hooks, materialised, version_of
 from mlp_xp.functional import Array, sigmoid
@@ -141,13 +141,13 @@ def open_backend_of(array: Array, dtype: str = "float64") -> Backend:
     # The array's own first: array_api_compat takes a subclass of NumPy's array for NumPy's.
     own = getattr(array, "__array_namespace__", None)
     namespace = array_namespace(array) if own is None else own()
-    module = namespace.__name__.removeprefix("array_api_compat.").partition(".")[0]
+    module = str(getattr(namespace, "__name__", "")).removeprefix("array_api_compat.").partition(".")[0]
     names = {_MODULES[name]: name for name in BACKENDS}
     if module in names:
         return open_backend(names[module], name_of(device_of(array)), dtype)
     key = (module, id(namespace), "", dtype)
     if key not in _opened:
-        _opened.setdefault(key, open_namespace(namespace, dtype, module))
+        _opened.setdefault(key, open_namespace(namespace, dtype, module or None))
     return _opened[key]
 
 
@@ -507,9 +507,14 @@ def _open_namespace(name: str, device: str | None, dtype: str) -> Backend:
     try:
         hook = find(name)
     except (Exception, SystemExit) as error:  # a foreign module may raise anything while it is imported
-        raise BackendError(f"backend {name}: no such array namespace can be imported: {line_of(error)}") from error
+        raise BackendError(
+            f"backend {with_colon(name)} no such array namespace can be imported: {line_of(error)}"
+        ) from error
     if device is not None:
-        raise BackendError(f"backend {name}: a device can be chosen only for {', '.join(BACKENDS)}, not {device!r}")
+        raise BackendError(
+            f"backend {with_colon(name)} a device can be chosen only for {', '.join(BACKENDS)}, not {device!r}; give a "
+            "hook whose namespace makes arrays there (see docs/libraries.md)"
+        )
     return _open_found(name, hook, dtype)
 
 
@@ -519,18 +524,20 @@ def _open_found(name: str, hook: Any, dtype: str) -> Backend:
     except MlpXpError:
         raise
     except Exception as error:  # a foreign object may raise anything when it is asked what it has
-        raise BackendError(f"backend {name}: it cannot be opened: {line_of(error)}") from error
+        raise BackendError(f"backend {with_colon(name)} it cannot be opened: {line_of(error)}") from error
 
 
 def _open_any(name: str, hook: Any, dtype: str) -> Backend:
-    is_hook = hasattr(hook, "xp") and not hasattr(hook, "asarray")
+    start, is_hook = f"backend {with_colon(name)}", hasattr(hook, "xp") and not hasattr(hook, "asarray")
     xp = hook.xp if is_hook else hook
+    if known := _opened.get((name, id(xp), "None", dtype)):  # what follows takes up to half a second
+        return known
     if missing := [each for each in (*required_names(), dtype) if not hasattr(xp, each)]:
-        raise BackendError(
-            f"backend {name}: it does not implement the array API standard: it lacks {', '.join(missing)}"
-        )
+        raise BackendError(f"{start} it does not implement the array API standard: it lacks {', '.join(missing)}")
 
-    to_numpy = getattr(hook, "to_numpy", copy_to_host) if is_hook else copy_to_host
+    own = getattr(hook, "to_numpy", None) if is_hook else None
+    # A hook may return the array's own memory, which an operation in place would change.
+    to_numpy = copy_to_host if own is None else lambda x: np.array(own(x))
     # SystemExit too: a library that ends the process must not look like success.
     LIMITS.look()
     threads = Threads(complete=False)
@@ -541,22 +548,30 @@ def _open_any(name: str, hook: Any, dtype: str) -> Backend:
         compute = partial(materialised, backend.jit, hook.materialise)
         backend = replace(backend, jit=lambda function, donate=(): limited(compute(function, donate)))
     for sample, wanted in ((np.array([0, 255], "uint8"), "uint8"), (np.array([0.5, -1.5], dtype), dtype)):
+        host = _aligned_copy(sample, None)  # memory that a library may use as it is
         try:
             with warnings.catch_warnings(action="ignore"):
-                array = backend.asarray(sample, getattr(xp, dtype) if wanted == dtype else None)
+                array = backend.asarray(host, getattr(xp, dtype) if wanted == dtype else None)
                 made, back = array.dtype, backend.to_numpy(array)
+                host[...] = 1
+                later = backend.to_numpy(array)
         except Exception as error:  # a foreign library may raise anything
             raise BackendError(
-                f"backend {name}: a NumPy array of {wanted} cannot be copied to it and back: {line_of(error)}; a hook "
+                f"{start} a NumPy array of {wanted} cannot be copied to it and back: {line_of(error)}; a hook "
                 "with to_numpy may help (see docs/libraries.md)"
             ) from error
         if made != getattr(xp, wanted):  # as JAX, unless it is told otherwise before its first array
             remedy = "; set it up for float64 first, or use float32" if wanted == "float64" else ""
-            raise BackendError(f"backend {name}: it makes a {made} array of a {wanted} one{remedy}")
+            raise BackendError(f"{start} it makes a {made} array of a {wanted} one{remedy}")
         if back.dtype != wanted or not np.array_equal(back, sample):
             raise BackendError(
-                f"backend {name}: {sample.tolist()} of {wanted}, copied to it and back, is {back!r:.80}; "
+                f"{start} {sample.tolist()} of {wanted}, copied to it and back, is {back!r:.80}; "
                 "give it a hook with to_numpy"
+            )
+        if not np.array_equal(later, back):
+            raise BackendError(
+                f"{start} its asarray(x, copy=True) does not copy: the array of {wanted} changes with "
+                "the NumPy array x; have it copy"
             )
     return backend
 

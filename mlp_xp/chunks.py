@@ -185,7 +185,8 @@ def make_chunk(
         scale, *others = (coefficients[i, ...] for i in range(coefficients.shape[0]))
         if weights:
             scale = xp.reshape(scale, (steps, 1, 1)) * xp.reshape(weights[0], (steps, batch_size, 1))
-        ones = xp.ones((steps, batch_size), dtype=backend.dtype, device=backend.device)
+        place = {} if backend.device is None else {"device": backend.device}  # not every library has the keyword
+        ones = xp.ones((steps, batch_size), dtype=backend.dtype, **place)
         xs = (order, ones, targets, *masks, scale, *others)
         rows = []
         # All whole blocks in one loop, then the rest as a shorter block. A chunk with counts has whole blocks only.

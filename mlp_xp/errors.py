@@ -66,3 +66,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return `" (did you mean 'numpy'?)"` for the known word closest to a mistyped one, or an empty string."""
     close = difflib.get_close_matches(word.lower(), list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def with_colon(name: str) -> str:
+    """Return the start of a message about a backend: `module:` has its colon already."""
+    return name if name.endswith(":") else f"{name}:"
+
+
+def without_comment(source: str) -> str:
+    """Return a line of source without the comment at its end."""
+    return source.partition("  # ")[0].strip()

@@ -3,8 +3,8 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from importlib.metadata import EntryPoint, entry_points, packages_distributions
 from importlib.metadata import version as distribution_version
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mlp_xp.errors import described
 from mlp_xp.functional import Array
 
 
@@ -73,36 +74,62 @@ def materialised(
     function: Callable[..., Any],
     donate: tuple[int, ...] = (),
 ) -> Callable[..., Any]:
-    """Have all arrays that a function returns computed at once; without that, a lazy library's graph never ends."""
+    """Have all arrays that a function returns computed at once; without that, a lazy library's graph never ends.
+
+    The function that is returned raises ValueError if `materialise` does not return as many arrays, of the same shapes.
+    """
     run = jit(function, donate)
 
     @wraps(function)
     def computed(*args: Any) -> Any:
         result = run(*args)
         arrays: list[Array] = []
-        _rebuild(result, arrays.append)
-        remaining = iter(materialise(*arrays))
-        return _rebuild(result, lambda _: next(remaining))
+        rebuild(result, arrays.append)
+        returned = materialise(*arrays)
+        if not isinstance(returned, Iterable):
+            raise ValueError(f"materialise returns {returned!r:.80} instead of {len(arrays)} arrays")
+        found = [*returned]
+        if len(found) != len(arrays):
+            raise ValueError(f"materialise returns {len(found)} arrays instead of {len(arrays)}")
+        for number, (new, old) in enumerate(zip(found, arrays, strict=True), 1):
+            shape = getattr(new, "shape", None)
+            if shape is None or tuple(shape) != tuple(old.shape):
+                raise ValueError(
+                    f"materialise returns {type(new).__name__} of shape {shape} for argument {number} of shape "
+                    f"{tuple(old.shape)}; keep their order"
+                )
+        remaining = iter(found)
+        return rebuild(result, lambda _: next(remaining))
 
     return computed
 
 
-def _rebuild(tree: Any, change: Callable[[Array], Any]) -> Any:
+def rebuild(tree: Any, change: Callable[[Array], Any]) -> Any:
     """Return nested (named) tuples of arrays with every array changed, in order."""
     if not isinstance(tree, tuple):
         return change(tree)
-    parts = [_rebuild(each, change) for each in tree]
+    parts = [rebuild(each, change) for each in tree]
     return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
 
 
 def copy_to_host(x: Array) -> np.ndarray:
-    """Copy an array of an unknown library to the host. Raises TypeError if NumPy cannot read it."""
+    """Copy an array of an unknown library to the host.
+
+    Raises TypeError if NumPy cannot read it. The library's own error in DLPack, if there was one, is the cause.
+    """
     devices: tuple[Literal["cpu"] | None, ...] = (None, "cpu")  # "cpu" asks for a copy
+    refusals: list[Exception] = []
     for device in devices:
-        # What the standard allows it to raise, and what libraries of older versions of the standard do.
-        with suppress(AttributeError, TypeError, ValueError, BufferError, RuntimeError):
+        try:
             return np.array(np.from_dlpack(x, device=device))
-    array = np.array(x)
+        # What the standard allows it to raise, and what libraries of older versions of the standard do.
+        except (AttributeError, TypeError, ValueError, BufferError, RuntimeError) as error:
+            refusals.append(error)
+    try:
+        array = np.array(x)
+    except Exception as error:
+        raise error from refusals[0]
     if array.dtype == object:  # NumPy's answer for what it does not know
-        raise TypeError(f"NumPy cannot read a {type(x).__module__}.{type(x).__name__}; give it a hook with to_numpy")
+        reason = f": {described(refusals[0])}" if hasattr(x, "__dlpack__") else ""
+        raise TypeError(f"NumPy cannot read a {type(x).__module__}.{type(x).__name__}{reason}") from refusals[0]
     return array

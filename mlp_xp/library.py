@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.errors import MlpXpError, described
+from mlp_xp.errors import MlpXpError, described, with_colon, without_comment
 from mlp_xp.functional import Activation, Array, find_activation
 from mlp_xp.loops import Scan
 from mlp_xp.threads import LIMITS, UNDECIDED, Threads, check_threads, in_words, threads_by_work, threads_chosen
@@ -202,7 +202,7 @@ def _failure(name: str, doing: str, error: BaseException) -> BackendFailure:
     said = line_of(error)
     if isinstance(error, MemoryError) or any(words in said.lower() for words in OUT_OF_MEMORY):
         return BackendOutOfMemory(f"out of memory: backend {name}, in {doing}: {said}; choose smaller sizes")
-    return BackendFailure(f"backend {name}: failed in {doing}{_place(error)}: {said}{ADVICE}")
+    return BackendFailure(f"backend {with_colon(name)} failed in {doing}{_place(error)}: {said}{ADVICE}")
 
 
 def _place(error: BaseException) -> str:
@@ -210,7 +210,8 @@ def _place(error: BaseException) -> str:
     package = Path(__file__).parent
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if package in Path(frame.filename).parents and Path(frame.filename).stem not in ON_BEHALF_OF_OTHERS:
-            return f", at {Path(frame.filename).relative_to(package.parent).as_posix()}:{frame.lineno} ({frame.line})"
+            place = f"{Path(frame.filename).relative_to(package.parent).as_posix()}:{frame.lineno}"
+            return f", at {place} ({without_comment(frame.line or '')})"
     return ""
 
 

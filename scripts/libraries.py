@@ -218,7 +218,7 @@ def judge(
     operation = result["operation"]
     of_hook = result["whose"] == library["backend"].partition(":")[0] and result["whose"].endswith("_hook")
     cause = f"{'our hook' if of_hook else 'the library'}'s own" + (f", in `{operation}`" if operation else "")
-    note = f"{cause}: `` {one_line(result['deviation'])} ``."
+    note = f"{cause}: `` {one_line(lasting(result['deviation']))} ``."
     if result["reproducer"]:
         words = " ".join([*(f"{name}={value}" for name, value in library["env"].items()), "python"])
         path = f"reproducers/{folder}/reproduce.py"
@@ -233,6 +233,11 @@ def list_notes(name: str, outcomes: list[Outcome]) -> list[str]:
         dtypes = [dtype for dtype, each in zip(DTYPES, outcomes, strict=True) if each.note == note]
         notes[note] = f"- {name}, {' and '.join(dtypes)}: {note}"
     return [*notes.values()]
+
+
+def lasting(line: str) -> str:
+    """Return the tracer's line without the operation's number and its place, which change with the package's source."""
+    return re.sub(r"^operation \d+, |; called at .*| at mlp_xp/\S+:\d+", "", line)
 
 
 def one_line(text: str, length: int = 500) -> str:

@@ -21,6 +21,7 @@ from mlp_xp.commands.data import load_data
 from mlp_xp.commands.trace import deviation_line, to_trace
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
+from mlp_xp.errors import with_colon
 from mlp_xp.files import write_whole
 from mlp_xp.parity.compare import Failure, check
 from mlp_xp.parity.report import mismatches
@@ -67,17 +68,17 @@ def main(name: str, dtype: str, steps: int, data: Path, folder: Path, target: Pa
     try:
         backend = open_backend(name, dtype=dtype)
     except BackendError as error:
-        keep(Result("refused", error.text.replace(f"backend {name}: ", "")))
+        keep(Result("refused", error.text.removeprefix(f"backend {with_colon(name)} ")))
         return
     dataset = load_data(data)
     config = TrainConfig(report_every=min(50, max(3, steps // 4)))
     # In float64 a second NumPy is compared too, under another name.
     _, outcome = check(config, dataset, [backend], steps)
     if isinstance(outcome, Failure):
-        result = Result("fails", outcome.reason.replace(f"backend {name}: ", ""))
+        result = Result("fails", outcome.reason.removeprefix(f"backend {with_colon(name)} "))
     else:
         room = outcome.head_room if np.isfinite(outcome.head_room) else None
-        faults = [fault.removeprefix(f"{name}: ") for fault in mismatches(outcome, config)]
+        faults = [fault.removeprefix(f"{with_colon(name)} ") for fault in mismatches(outcome, config)]
         result = Result("differs", faults[0]) if faults else Result("agrees", head_room=room)
         keep(result)
         result.microseconds, result.ratio = speed(config, dataset, backend)
@@ -127,9 +128,10 @@ def explain(result: Result, backend: Backend, run: Tracer, folder: Path) -> None
     """Add the first operation that deviates or raises to a result, and its reproducer."""
     operation = run.first or run.raised
     if run.first:
-        result.deviation = deviation_line(backend, run.first).removeprefix(f"{backend.name}: ")
+        result.deviation = deviation_line(backend, run.first).removeprefix(f"{with_colon(backend.name)} ")
     elif run.failure:
-        result.deviation = getattr(run.failure, "text", repr(run.failure)).removeprefix(f"backend {backend.name}: ")
+        said = getattr(run.failure, "text", repr(run.failure))
+        result.deviation = said.removeprefix(f"backend {with_colon(backend.name)} ")
     if operation is None:
         return
     result.operation = operation.name

@@ -4,6 +4,7 @@ import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from numerics import assert_near
 
 from mlp_xp import TrainConfig, evaluate_run, open_backend, plot_run, predict, train
+from mlp_xp.arrays import dtype_name
 from mlp_xp.backend import Backend
 from mlp_xp.checks import DatasetError, DatasetWarning, check_dataset
 from mlp_xp.dataset import BYTES, Dataset
@@ -579,3 +581,8 @@ def test_arrays_of_the_host_are_standardised_alike_for_all_libraries(backend):
     fitted = Dataset.from_arrays(X, np.arange(1003) % 3, backend=backend).prepare.fitted
     expected = Dataset.from_arrays(X, np.arange(1003) % 3, backend=open_backend()).prepare.fitted
     assert [backend.to_numpy(x).tolist() for x in fitted] == [x.tolist() for x in expected]
+
+
+@pytest.mark.parametrize("written", ["uint8", "library.core.uint8", "<dtype: 'uint8'>", "<class 'library.uint8'>"])
+def test_the_name_of_a_dtype_however_a_library_writes_it(written):
+    assert dtype_name(SimpleNamespace(dtype=written)) == "uint8"

@@ -1,5 +1,7 @@
 """`assert_parity` in a test of an array library, the report for CI services, and the action."""
 
+import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -198,6 +200,7 @@ def test_the_training_configuration_and_the_recipe_are_options(data_dir, tmp_pat
         (["--epochs", "3"], "--epochs: the check runs for a number of steps; give --steps instead"),
         (["--recipe", "smal"], "--recipe: 'smal' is not known (did you mean 'small'?)"),
         (["--test-samples", "0"], "--test-samples: 0 is out of range"),
+        (["--all-operations"], "--all-operations: it has a meaning only with --trace"),
         (["--optimizer", "adm"], "--optimizer: 'adm' is not known (did you mean 'adam'?)"),
     ],
 )
@@ -206,13 +209,34 @@ def test_wrong_settings_are_one_line(arguments, part, data_dir):
     assert_one_line(outcome, 2, part)
 
 
-def test_the_action_runs_a_command_that_there_is():
-    """Its options are those of the command; the schema is checked by `make lint`."""
+def test_the_steps_of_the_action(data_dir, tmp_path):
+    """Its shell code, on a wrong library, with the trace. `make lint` checks the schema."""
     text = (ROOT / ".github" / "actions" / "parity" / "action.yml").read_text("utf-8")
-    help_text = call("parity", "--help").out
-    for option in ("--backends", "--dtype", "--steps", "--report-dir", "--junit", "--batch-size", "--optimizer"):
-        assert option in text
-        assert option in help_text
+    script = textwrap.dedent(text.partition("- run: |\n")[2].partition("      shell: bash")[0])
+    (tmp_path / "junit_strangers.py").write_text(STRANGERS)
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    report, summary = tmp_path / "parity", tmp_path / "summary.md"
+    arguments = f"--batch-size 32 --optimizer adam --hidden 8 --data-dir {data_dir}"
+    env = {
+        **os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "BACKENDS": "junit_strangers:wrong",
+        "DTYPE": "float64", "STEPS": "5", "ARGUMENTS": arguments, "TRACE": "true",
+        "REPORT": str(report), "GITHUB_STEP_SUMMARY": str(summary),
+    }  # fmt: skip
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    written = summary.read_text()
+    mismatches = [line.removeprefix("mismatch: ") for line in done.stderr.splitlines() if line.startswith("mismatch: ")]
+    assert len(mismatches) >= 3
+    assert [written.count(line) for line in mismatches] == [1] * len(mismatches)
+    assert re.findall("^## .*", written, re.MULTILINE) == ["## Backend parity", "## Trace: exit code 1"]
+    assert "deviates: junit_strangers:wrong: operation " in written
+    assert {path.name for path in report.iterdir()} >= {
+        "junit.xml",
+        "parity.json",
+        "junit_strangers-wrong-float64-tanh",
+    }
 
 
 def test_the_backend_that_is_given_is_the_one_that_runs():

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import array_api_compat.numpy
 import cupy_stand_in
 import numpy as np
 import pytest
@@ -17,12 +18,14 @@ from data_sets import on_device, synthetic
 
 from mlp_xp import backend as backend_module
 from mlp_xp import train
-from mlp_xp.backend import BACKENDS, BackendError, installed, open_backend
+from mlp_xp.backend import BACKENDS, BackendError, BackendFailure, installed, open_backend, open_backend_of
 from mlp_xp.config import TrainConfig
 from mlp_xp.errors import MlpXpError
 from mlp_xp.foreign import copy_to_host
 from mlp_xp.functional import ACTIVATIONS
 
+NAMELESS = types.SimpleNamespace(**vars(array_api_compat.numpy) | {"__name__": ""})
+del NAMELESS.__name__
 MODULES = {"cupy": "cupy", "jax": "jax", "torch": "torch", "array-api-strict": "array_api_strict"}
 
 
@@ -317,12 +320,24 @@ def test_namespaces_that_are_none_are_refused(name, why, tmp_path, monkeypatch):
     (tmp_path / "raises_on_import.py").write_text("raise RuntimeError('no wish to')", "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     message = refusal(name)
-    assert message.startswith(f"backend {name}: ")
+    assert message.startswith(f"backend {name.removesuffix(':')}: ")
     assert why in message
 
 
 def test_a_device_cannot_be_chosen_for_any_namespace():
-    assert "'cuda:0'" in refusal("array_api_compat:numpy", device="cuda:0")
+    assert "'cuda:0'; give a hook" in refusal("array_api_compat:numpy", device="cuda:0")
+
+
+def test_the_documented_hook_puts_all_arrays_on_a_device(monkeypatch, forget):
+    """array-api-strict refuses to mix devices."""
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "docs" / "hooks")
+    backend = open_backend("device_hook:")
+    assert backend.asarray(np.ones(2)).device == backend.xp.Device("device1")
+    config = TrainConfig(epochs=1, hidden=(4,), report_every=100)
+    losses = [report.loss for report in train(config, on_device(synthetic(100), backend), backend)]
+    numpy = open_backend("numpy")
+    assert losses == [report.loss for report in train(config, on_device(synthetic(100), numpy), numpy)]
+    forget("device_hook")
 
 
 # Strangers with habits of their own.
@@ -369,11 +384,16 @@ def fails(*args, **kwargs):
     raise RuntimeError("no array\\ntoday")
 
 
-without_device = Namespace(asarray=asarray, arange=arange)
+def ones(shape, dtype=None):
+    return numpy.ones(shape, dtype=dtype)
+
+
+without_device = Namespace(asarray=asarray, arange=arange, ones=ones)
 only_float32 = Namespace("float64")
 without_two = Namespace("tanh", "take")
 boxes = Namespace(asarray=boxed)
 failing = Namespace(asarray=fails)
+sharing = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype))
 widening = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype or "float64"))
 inexact = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype) * (3 if dtype else 1))
 
@@ -384,6 +404,14 @@ class Hook:
     @staticmethod
     def to_numpy(x):
         return x.value.copy()
+
+
+class View:
+    xp = Namespace()
+
+    @staticmethod
+    def to_numpy(x):
+        return x
 '''
 
 
@@ -444,7 +472,8 @@ def test_all_missing_functions_are_named_in_one_line(strangers):
         ("failing", "cannot be copied to it and back: RuntimeError: no array today"),
         ("widening", "it makes a float64 array of a uint8 one"),
         ("inexact", "[0.5, -1.5] of float64, copied to it and back, is array([ 1.5, -4.5])"),
-        ("boxes", "NumPy cannot read a habits.Boxed; give it a hook with to_numpy"),
+        ("boxes", "TypeError: NumPy cannot read a habits.Boxed; a hook with to_numpy may help"),
+        ("sharing", "its asarray(x, copy=True) does not copy: the array of uint8 changes with the NumPy array x"),
     ],
 )
 def test_a_namespace_that_does_not_return_what_it_is_given_is_refused(name, why, strangers):
@@ -454,6 +483,30 @@ def test_a_namespace_that_does_not_return_what_it_is_given_is_refused(name, why,
 def test_a_hook_says_how_its_arrays_come_back(strangers):
     backend = open_backend("habits:Hook")
     assert backend.to_numpy(backend.asarray(np.arange(3))).tolist() == [0, 1, 2]
+
+
+def test_what_a_hook_returns_is_copied(strangers):
+    backend = open_backend("habits:View")
+    array = backend.asarray(np.arange(3.0))
+    host = backend.to_numpy(array)
+    array *= 2
+    assert host.tolist() == [0, 1, 2]
+
+
+def test_a_namespace_that_was_opened_is_not_looked_at_again(strangers, monkeypatch):
+    backend = open_backend("habits:without_device")
+    monkeypatch.setattr(backend_module, "version_of", raises(AssertionError("half a second")))
+    assert open_backend("habits:without_device") is backend
+
+
+def test_the_namespace_of_an_array_may_have_no_name():
+    class Array(np.ndarray):
+        def __array_namespace__(self, api_version=None):
+            return NAMELESS
+
+    backend = open_backend_of(np.zeros(2).view(Array))
+    assert (backend.xp, backend.name) == (NAMELESS, "SimpleNamespace")
+    assert open_backend_of(np.zeros(3).view(Array)) is backend
 
 
 class OnAnotherDevice:
@@ -494,6 +547,32 @@ class OldStrict:
         return np.arange(3.0)
 
 
+class BrokenDLPack:
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    def __dlpack__(self, **options):
+        raise RuntimeError("a fault at line 7")
+
+
+class Closed(BrokenDLPack):
+    def __array__(self, *args, **kwargs):
+        raise TypeError("implicit conversion")
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (BrokenDLPack(), r"NumPy cannot read a .*\.BrokenDLPack: RuntimeError: a fault at line 7$"),
+        (Closed(), "implicit"),
+    ],
+)
+def test_the_librarys_own_error_is_kept(array, said):
+    with pytest.raises(TypeError, match=said) as caught:
+        copy_to_host(array)
+    assert str(caught.value.__cause__) == "a fault at line 7"
+
+
 def test_without_usable_dlpack_numpys_own_way_is_taken():
     assert copy_to_host(OldStrict()).tolist() == [0, 1, 2]
 
@@ -521,6 +600,28 @@ def test_a_lazy_library_computes_all_arrays_of_a_result_at_once(tmp_path, monkey
     config = TrainConfig(epochs=1, hidden=(4,), report_every=100)
     assert train(config, on_device(synthetic(100), backend), backend) is not None
     forget("lazy")
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ("None", "materialise returns None instead of 2 arrays"),
+        ("arrays[:1]", "materialise returns 1 arrays instead of 2"),
+        ("arrays[::-1]", "materialise returns ndarray of shape (2,) for argument 1 of shape (3,); keep their order"),
+        ("[0, 1]", "materialise returns int of shape None for argument 1 of shape (3,)"),
+    ],
+)
+def test_a_hook_that_computes_wrongly_is_told_so(returned, said, tmp_path, monkeypatch, forget):
+    name = tmp_path.name  # one for each case, because opening the same namespace by the same name is one backend
+    (tmp_path / f"{name}.py").write_text(
+        f"import array_api_compat.numpy as xp\ndef materialise(*arrays):\n    return {returned}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    backend = open_backend(f"{name}:")
+    with pytest.raises(BackendFailure) as caught:
+        backend.jit(lambda x: (x, x[1:]))(backend.asarray(np.arange(3.0)))
+    assert said in str(caught.value)
+    forget(name)
 
 
 @pytest.fixture

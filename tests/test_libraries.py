@@ -69,7 +69,8 @@ def test_the_page_gives_a_cause_for_all_that_does_not_agree(script):
             assert len(mine) == (not verdicts[dtype].startswith("agrees")), row
             if verdicts[dtype] in ("differs", "fails"):
                 assert verdicts["cause"]
-                assert re.search(r"operation \d+, .* at mlp_xp/\w+\.py:\d+", mine[0])
+                assert re.search(r"`` (in|before) .*step.*xp\.\w+\(.* ``", mine[0])
+    assert not re.search(r"\.py:\d|operation \d", table)  # which change with the source
     assert "..." not in "".join(notes).replace("`...`", "")  # a message that is cut
 
 
@@ -106,7 +107,7 @@ def test_the_outcome_of_a_check(script):
 
 def test_the_cause_of_a_deviation(script):
     def judge(library=LIBRARY, **result: str):
-        given = RESULT | {"operation": "sum", "deviation": "operation 1, xp.sum"} | result
+        given = RESULT | {"operation": "sum", "deviation": "operation 1, xp.sum; called at mlp_xp/a.py:1: b"} | result
         return script.judge(library, "float64", 0, "", given, 300, "x-float64")
 
     assert judge(whose="numpy").cause == "the library's own, in `sum`"
@@ -114,8 +115,7 @@ def test_the_cause_of_a_deviation(script):
     assert judge(whose="x_hook").cause == "our hook's own, in `sum`"
     path = "reproducers/x-float64/reproduce.py"
     assert judge(reproducer="1 DEVIATES").note == (
-        "the library's own, in `sum`: `` operation 1, xp.sum ``. "
-        f"Alone, `A=1 python` [{path}]({path}) printed: `` 1 DEVIATES ``."
+        f"the library's own, in `sum`: `` xp.sum ``. Alone, `A=1 python` [{path}]({path}) printed: `` 1 DEVIATES ``."
     )
 
 
@@ -182,12 +182,12 @@ def test_the_worker_finds_the_cause_in_a_planted_library(script, tmp_path, fault
     elif fault == "raises":
         assert in_64.verdict == in_32.verdict == "fails"
         assert in_64.cause == "our hook's own, in `take`"
-        assert re.search(r"xp\.take\(.* at mlp_xp/\w+\.py:\d+ raised ValueError: no such axis ``", in_64.note)
+        assert re.search(r"`` before the first step, xp\.take\(.*\) raised ValueError: no such axis ``", in_64.note)
         assert in_64.note.endswith("printed: `` ValueError: no such axis ``.")
     else:
         assert in_64[:2] == ("differs", "our hook's own, in `tanh`")
         assert "xp.tanh(float64 (1, 64)) on " in in_64.note
-        assert "called at mlp_xp/functional.py:" in in_64.note
+        assert ".py:" not in in_64.note
         assert in_64.note.endswith(" DEVIATES ``.")
     assert (in_64.speed is None) == (fault in ("lacks", "raises"))
     if fault in ("healthy", "deviates"):

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -140,6 +141,7 @@ def test_a_mismatch_names_backend_step_and_quantity(data_dir, stranger, tmp_path
     assert lines[0].startswith(f"mismatch: {stranger}:wrong: the loss of step 27 after the warm-up is the first above")
     assert all(line.startswith(f"mismatch: {stranger}:wrong: the ") for line in lines)
     assert [line.split(" the ")[1].split()[0] for line in lines] == ["loss", "logits", "weights"]
+    assert ["are the first above their tolerance" in line for line in lines] == [False, True, True]
     record = json.loads((tmp_path / "r" / "parity.json").read_text())
     reference, right, wrong = record["backends"]
     assert (reference["verdict"], right["verdict"], wrong["verdict"]) == ("reference", "agrees", "DIFFERS")
@@ -188,7 +190,7 @@ def test_a_library_that_ends_the_process_is_no_success(data_dir, stranger, tmp_p
     assert "SystemExit" in (tmp_path / "parity.xml").read_text()
     (tmp_path / "leaver.py").write_text("import sys; sys.exit(0)")
     outcome = parity(data_dir, "--backends", "leaver:")
-    assert_one_line(outcome, 2, "error: backend leaver:: no such array namespace can be imported: SystemExit: 0")
+    assert_one_line(outcome, 2, "error: backend leaver: no such array namespace can be imported: SystemExit: 0")
 
 
 def test_a_library_does_not_choose_its_tolerance(data_dir, stranger):
@@ -244,8 +246,17 @@ def test_one_that_was_asked_for_and_is_not_usable_is_code_2_and_the_others_are_c
         assert rows["array-api-strict"][-1] == "agrees"
         assert rows["torch"] == ["torch", "not", "run"]
     assert_one_line(parity(data_dir, "--backends", "torch"), 2, "error: backend torch: it is broken here; mend it")
-    assert_one_line(parity(data_dir, "--backends", "nunpy"), 2, "'nunpy'", "did you mean 'numpy'?")
+    assert_one_line(parity(data_dir, "--backends", "nunpy"), 2, "error: --backends: 'nunpy'", "did you mean 'numpy'?")
     assert_one_line(parity(data_dir, "--backends", "no_such_module:xp"), 2, "no_such_module:xp", "can be imported")
+
+
+def test_one_that_cannot_be_opened_is_in_the_report_for_ci(data_dir, tmp_path):
+    arguments = ["--report-dir", tmp_path / "new", "--junit", tmp_path / "new" / "parity.xml"]
+    outcome = parity(data_dir, "--backends", "no_such_module:", *arguments)
+    assert_one_line(outcome, 2, "error: backend no_such_module: no such array namespace")
+    (case,) = ET.parse(tmp_path / "new" / "parity.xml").iter("testcase")
+    assert case.get("name") == "no_such_module:"
+    assert "no such array namespace" in case.find("error").get("message")
 
 
 @pytest.mark.skipif(installed("cupy"), reason="cupy is installed here; its own tests are in test_backend.py")

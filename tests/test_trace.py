@@ -24,6 +24,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.parity import bounds
 from mlp_xp.parity.bounds import EXACT, KNOWN, SUMS, ULPS, check, gamma
 from mlp_xp.parity.compare import record
+from mlp_xp.parity.coverage import small_runs
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.trace import LibraryError, Tracer, trace, tracing
 from mlp_xp.training import DivergenceError
@@ -397,6 +398,8 @@ def test_the_command_on_libraries_that_are_healthy(data_dir, stranger):
     rows = [line.split() for line in outcome.out.splitlines()]
     assert ["xp.tanh(float64", "(1,", "8))", "mlp_xp/functional.py:27"] in [row[1:] for row in rows]
     assert {"tanh", "argmax", "astype"} <= {row[0] for row in rows if row}
+    missing = "required, but not used here: abs, all, log1p, sqrt, where, **, -x, /, >; --all-operations uses all"
+    assert outcome.out.splitlines().count(missing) == 2
     assert "reproducer" not in outcome.out
     assert not Path("reproducers").exists()
 
@@ -508,6 +511,144 @@ def test_a_reproducer_of_a_hook_uses_its_namespace_and_its_copy(data_dir, strang
     assert "/reproduce.py shows it in a process of its own: float64 (1, 8) " in " ".join(outcome.out.split())
 
 
+@pytest.fixture
+def entry_point(stranger, tmp_path) -> str:
+    """A name that an installed package has for a hook without a colon, with a namespace whose tanh is wrong."""
+    (tmp_path / "far_hook.py").write_text(f"import {stranger}\nxp = {stranger}.wrong\n")
+    info = tmp_path / "far-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: far\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[mlp_xp.backends]\nfar-library = far_hook\n")
+    return "far-library"
+
+
+def test_a_reproducer_of_an_entry_point(data_dir, entry_point):
+    outcome = traced(data_dir, "--backends", entry_point)
+    assert_one_line(outcome, 1, "deviates: far-library: operation ", "xp.tanh(float64 (1, 8))")
+    assert "reproduce.py shows it in a process of its own: float64 (1, 8) " in outcome.out
+
+
+def test_a_finding_is_not_lost_with_its_reproducer(data_dir, stranger, tmp_path):
+    (tmp_path / "file").touch()
+    outcome = traced(data_dir, "--backends", f"{stranger}:wrong", "--report-dir", "file")
+    assert outcome.code == 1
+    deviates, error = outcome.err.splitlines()
+    assert deviates.startswith(f"deviates: {stranger}:wrong: operation ")
+    assert error.startswith("error: 'file/")
+
+
+PECULIAR = """
+import array_api_compat.numpy as numpy
+
+
+class Namespace:
+    def __init__(self, **functions):
+        self.__dict__.update(functions)
+
+    def __getattr__(self, name):
+        return getattr(numpy, name)
+
+
+class Array(numpy.ndarray):
+    def __matmul__(self, other):
+        return numpy.ndarray.__matmul__(self, other) * (1 + 1e-9 * (not other.flags.c_contiguous))
+
+
+class Bare:
+    def __init__(self, x):
+        self.x, self.dtype, self.shape = x, x.dtype, x.shape
+
+    def __dlpack__(self, **options):
+        return self.x.copy().__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+
+# A wrong product with an array in Fortran's order; a result without elements; arrays that NumPy reads by DLPack alone.
+layout = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.array(x, dtype=dtype).view(Array))
+nothing = Namespace(max=lambda x, **options: numpy.max(x, **options)[:0])
+bare = Namespace(
+    asarray=lambda x, dtype=None, copy=None: Bare(numpy.array(x, dtype=dtype)),
+    tanh=lambda x: Bare(numpy.tanh(x.x) + 1e-9),
+)
+# No copy: of an array of the library, and of a large one of NumPy.
+astype = Namespace(astype=lambda x, dtype: numpy.astype(x, dtype, copy=False))
+asarray = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype, copy=x.size < 9 or None))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "use", "said", "printed"),
+    [
+        ("layout", lambda b, x: x @ x.T, "deviates by", "float64 (9, 9) 9.000000009 NumPy: float64 (9, 9) 9.0"),
+        (
+            "nothing", lambda b, x: b.xp.max(x, axis=-1, keepdims=True), "has shape (0, 1) instead of (9, 1)",
+            "float64 (0, 1) NumPy: float64 (9, 1) 1.0",
+        ),
+        ("bare", lambda b, x: b.xp.tanh(x), "deviates by", "float64 (9, 9) 0.76159415"),
+        ("astype", lambda b, x: b.xp.astype(x, b.dtype), "shares memory", "float64 (9, 9) 2.0 NumPy: "),
+        ("asarray", lambda b, x: x, "shares memory", "float64 (9, 9) 2.0 NumPy: float64 (9, 9) 1.0"),
+    ],
+)  # fmt: skip
+def test_a_reproducer_shows_what_depends_on_memory(name, use, said, printed, tmp_path, monkeypatch):
+    (tmp_path / "peculiar.py").write_text(PECULIAR)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "peculiar", raising=False)
+    backend = open_backend(f"peculiar:{name}")
+    with_trace, tracer = tracing(backend)
+    ones = np.ones((9, 9))
+    use(with_trace, with_trace.asarray(ones))
+    assert ones.all()
+    assert tracer.first is not None
+    assert said in tracer.first.what
+    made = write_reproducer(backend, tracer.first, tmp_path)
+    assert made.shows
+    assert made.said.startswith(printed)
+
+
+MATERIALISE = """
+from array_api_compat import numpy as xp
+
+
+def materialise(*arrays):
+    return [xp.asarray(x, dtype="float32").astype(x.dtype) for x in arrays]
+"""
+
+
+def test_a_fault_in_materialise_is_found(data_dir, stranger, tmp_path):
+    (tmp_path / "rounds.py").write_text(MATERIALISE)
+    outcome = traced(data_dir, "--backends", "rounds:")
+    assert_one_line(outcome, 1, "materialise(float64 (36, 8)) on cpu deviates by ", "called at mlp_xp/training.py:")
+    assert "reproducer: none, because the hook's function is not one of the namespace" in outcome.out
+
+
+def test_arrays_that_do_not_change_need_no_operators_in_place(data_dir, stranger, tmp_path):
+    text = HOOK.replace('(name, f"r{name}", f"i{name}")', '(name, f"r{name}")')
+    (tmp_path / "immutable.py").write_text(text)
+    assert traced(data_dir, "--backends", "immutable:").code == 0
+    text += "\n\ndef refuse(self, other):\n    raise TypeError('immutable')\n\n\nArray.__imul__ = refuse\n"
+    (tmp_path / "refusing.py").write_text(text)
+    outcome = call("parity", "--data-dir", data_dir, "--steps", "5", "--backends", "refusing:")
+    assert_one_line(outcome, 3, "mlp_xp/dataset.py:", " (x *= 1 / 255): TypeError: immutable")
+
+
+def test_all_that_is_required_can_be_traced(data_dir, stranger):
+    """What a run leaves out of `parity --requirements` is listed (see above); small runs use it."""
+    outcome = traced(data_dir, "--backends", "array-api-strict", "--all-operations")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "not used" not in outcome.out
+    assert outcome.out.count("no operation deviates") == 4
+
+
+def test_an_operation_that_only_a_small_run_uses_is_found(stranger, tmp_path):
+    (tmp_path / "rare.py").write_text(
+        f"import {stranger} as s\nxp = s.Namespace(log1p=lambda x: s.numpy.log1p(x) + 1e-9)\n"
+    )
+    found = {name: run.first and run.first.name for name, run in small_runs(open_backend("rare:xp"))}
+    assert found == {"small run for classes": None, "small run for labels": "log1p", "small run for regression": None}
+
+
 def test_an_array_that_another_operation_overwrites_is_found():
     """The library returns the same buffer for all results of a shape."""
     buffers: dict[Any, np.ndarray] = {}
@@ -538,6 +679,7 @@ def test_a_reproducer_that_does_not_show_it_says_so(data_dir, stranger):
     outcome = traced(data_dir, "--backends", f"{stranger}:sometimes")
     assert outcome.code == 1
     assert "reproduce.py does NOT show it in a process of its own: float64 (60, 8) " in outcome.out
+    assert "; the fault may depend on earlier calls, on chance, or on an array's layout in memory" in outcome.out
     assert "DEVIATES" not in outcome.out
     assert "in step" not in outcome.err
 
@@ -649,6 +791,7 @@ from pathlib import Path
 import numpy as np
 from mlp_xp import open_backend
 from mlp_xp.parity.bounds import Verdict
+from mlp_xp.parity.coverage import small_runs
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.trace import tracing
 

@@ -6,6 +6,7 @@ run one after the other in this process.
 
 import cubed
 import cubed.array_api
+import numpy as np
 from zarr.storage import MemoryStore
 
 SPEC = cubed.Spec(
@@ -23,8 +24,12 @@ class Namespace:
         return getattr(cubed.array_api, name)
 
     def asarray(self, x, *, dtype=None, copy=None):
-        """Make an array, or return the one that is given: no operation changes one in place."""
-        return x if isinstance(x, cubed.Array) else cubed.array_api.asarray(x, dtype=dtype, spec=SPEC)
+        """Make an array of a copy, or return the one that is given: no operation changes one in place."""
+        return x if isinstance(x, cubed.Array) else cubed.array_api.asarray(np.array(x), dtype=dtype, spec=SPEC)
+
+    def reshape(self, x, shape):
+        """Reshape an array that is one chunk: Cubed refuses those whose chunks have several sizes."""
+        return cubed.array_api.reshape(cubed.rechunk(x, x.shape), shape)
 
     def arange(self, stop, *, dtype=None):
         """Count from 0."""

@@ -17,14 +17,15 @@ class Namespace:
     finfo = staticmethod(np.finfo)
     astype = staticmethod(ops.cast)
     concat = staticmethod(ops.concatenate)
+    permute_dims = staticmethod(ops.transpose)
 
     def __getattr__(self, name):
         """Return what keras.ops has."""
         return getattr(ops, name)
 
     def asarray(self, x, *, dtype=None, copy=None):
-        """Make a tensor, which nothing changes in place."""
-        return ops.convert_to_tensor(x, dtype=dtype)
+        """Make a tensor, which nothing changes in place; of a copy, because JAX may use a NumPy array's memory."""
+        return ops.convert_to_tensor(np.array(x) if isinstance(x, np.ndarray) else x, dtype=dtype)
 
 
 xp = Namespace()

@@ -31,6 +31,10 @@ class Namespace:
             return paddle.index_select(x.astype("int32"), indices, axis=axis).astype("uint8")
         return paddle.index_select(x, indices, axis=axis)
 
+    def permute_dims(self, x, axes):
+        """Change the order of the axes."""
+        return paddle.transpose(x, perm=list(axes))
+
     def concat(self, arrays, *, axis=0):
         """Join tensors."""
         return paddle.concat(list(arrays), axis=axis)

@@ -14,6 +14,7 @@ class Namespace:
     uint8 = tf.uint8
     astype = staticmethod(tf.cast)
     concat = staticmethod(tnp.concatenate)
+    permute_dims = staticmethod(tnp.transpose)
 
     def __getattr__(self, name):
         """Return what tensorflow.experimental.numpy has."""

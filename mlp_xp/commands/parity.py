@@ -75,6 +75,8 @@ class Arguments(Base):
     """Write parity.json, parity.md and parity.png to this folder; with --trace, the reproducers."""
     trace: bool = False
     """Compare every single operation with NumPy, from the same inputs, and report the first one that deviates."""
+    all_operations: bool = False
+    """With --trace, also trace small runs of other tasks and settings: together they use all that is required."""
     junit: Path | None = None
     """Write the result to this file as JUnit XML, one test per backend."""
     requirements: bool = False
@@ -111,6 +113,8 @@ def open_backends(arguments: Arguments) -> tuple[list[Backend], dict[str, str], 
         try:
             usable.append(open_backend(name, devices.get(name), arguments.dtype))
         except BackendError as error:
+            if error.setting == "backend":
+                raise BackendError(error.text, setting="backends") from error
             if error.setting:
                 raise
             if arguments.backends or name in devices:
@@ -141,13 +145,20 @@ def main() -> int:
                 raise ConfigError("it has no meaning with --trace", setting=setting)
         if missed and not backends:
             raise missed[0]
-        code = trace_backends(config, load(arguments), backends, arguments.steps, arguments.report_dir)
+        code = trace_backends(
+            config, load(arguments), backends, arguments.steps, arguments.report_dir, arguments.all_operations
+        )
         print_missing(not_run, refused)
         return code or (2 if missed else 0)
+    if arguments.all_operations:
+        raise ConfigError("it has a meaning only with --trace", setting="all_operations")
     # NumPy in float64 is the reference; it is not compared with itself.
     compared = [backend for backend in backends if (backend.name, arguments.dtype) != ("numpy", "float64")]
     if not compared and not arguments.notebook:
         if missed:
+            make_report_dir(arguments)
+            if arguments.junit:
+                write_whole(arguments.junit, junit_xml(json_record([], [], unusable, asked, [])))
             raise missed[0]
         for reason in unusable.values():
             say(plain_console(), f"not run: {reason}")
@@ -161,9 +172,7 @@ def main() -> int:
 
         new_figure(1, 1)  # raises an error now, not after an hour of training, if Matplotlib is not installed
     dataset = load(arguments)
-    if arguments.report_dir:
-        with file_errors(arguments.report_dir, "create"):
-            arguments.report_dir.mkdir(parents=True, exist_ok=True)
+    make_report_dir(arguments)
 
     console = plain_console()
     comparisons: list[Comparison] = []
@@ -236,6 +245,13 @@ def load(arguments: Arguments) -> Dataset:
     check_range("test_samples", arguments.test_samples)
     images, labels = (each[: arguments.test_samples] for each in (dataset.test_images, dataset.test_labels))
     return dataset._replace(test_images=images, test_labels=labels)
+
+
+def make_report_dir(arguments: Arguments) -> None:
+    """Make the folder for the report, if one is wanted."""
+    if arguments.report_dir:
+        with file_errors(arguments.report_dir, "create"):
+            arguments.report_dir.mkdir(parents=True, exist_ok=True)
 
 
 def print_missing(not_run: Sequence[str], errors: Sequence[str]) -> None:

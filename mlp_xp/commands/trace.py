@@ -16,14 +16,19 @@ from mlp_xp.backend import Backend
 from mlp_xp.commands.command_line import called, print_error, print_line
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
-from mlp_xp.errors import described
+from mlp_xp.errors import described, with_colon
 from mlp_xp.parity.compare import Comparison, Failure
+from mlp_xp.parity.coverage import small_runs, unused
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.trace import Operation, Tracer, expression, trace
 from mlp_xp.show.terminal import plain_console, say
 from mlp_xp.training import DivergenceError
 
 FOLDER = Path("reproducers")
+UNSHOWN = (
+    "; the fault may depend on earlier calls, on chance, or on an array's layout in memory, of which the script keeps "
+    "only C's and Fortran's"
+)
 # As many steps as a few seconds are enough for.
 FIRST_STEPS = 300
 # Columns in which the tables fit.
@@ -32,11 +37,17 @@ COLUMNS = ("operation", "calls", "in a step", "deviation in eps", "/ bound", "de
 
 
 def trace_backends(
-    config: TrainConfig, dataset: Dataset, backends: Sequence[Backend], steps: int, folder: Path | None
+    config: TrainConfig,
+    dataset: Dataset,
+    backends: Sequence[Backend],
+    steps: int,
+    folder: Path | None,
+    all_operations: bool = False,
 ) -> int:
     """Trace a run on each backend, and print the results. folder: for the reproducers; FOLDER if None.
 
-    Returns 1 if an operation deviates, 3 if none does but a library raises (2: it is out of memory), else 0.
+    all_operations: whether to trace `small_runs` too. Returns 1 if an operation deviates, 3 if none does but a library
+    raises (2: it is out of memory), else 0.
     """
     console = plain_console()
     codes = []
@@ -48,11 +59,31 @@ def trace_backends(
             say(console, f"the {len(run.last_step)} operations of the last step:")
             _print_table(console, [(str(each.number), str(each), each.place) for each in run.last_step])
         _print_table(console, _rows(run), COLUMNS)
+        codes.append(_print_findings(console, backend, run, folder or FOLDER))
+        runs = [run]
+        for name, run in small_runs(backend) if all_operations else ():
+            say(console, f"{name}: {run.calls} operations in {run.steps} steps")
+            codes.append(_print_findings(console, backend, run, (folder or FOLDER) / name.replace(" ", "-")))
+            runs.append(run)
+        if not any(codes) and (names := unused(runs)):
+            say(console, f"required, but not used here: {', '.join(names)}; --all-operations uses all")
+    return 1 if 1 in codes else max(codes)
+
+
+def _print_findings(console: Console, backend: Backend, run: Tracer, folder: Path) -> int:
+    """Print what a trace has found, and write a reproducer; return the exit code."""
+    try:
         if operation := run.first or run.raised:
             name = re.sub(r"\W+", "-", f"{backend.name}-{backend.dtype_name}-{operation.name}")
-            made = write_reproducer(backend, operation, (folder or FOLDER) / name)
-            shows = "shows it in a process of its own" if made.shows else "does NOT show it in a process of its own"
-            say(console, f"reproducer: python {shlex.quote(str(made.script))} {shows}: {made.said}")
+            made = write_reproducer(backend, operation, folder / name)
+            if made.written:
+                shows = f"{'shows' if made.shows else 'does NOT show'} it in a process of its own"
+                why = "" if made.shows else UNSHOWN
+                said = f"python {shlex.quote(str(made.script))} {shows}: {made.said}{why}"
+            else:
+                said = f"none, because {made.said}"
+            say(console, f"reproducer: {said}")
+    finally:  # the finding is not lost if the reproducer cannot be written
         if run.first:
             for other in (totals.first for totals in run.totals.values()):
                 if other and other is not run.first:
@@ -62,16 +93,15 @@ def trace_backends(
             say(console, "no operation deviates")
         if run.failure:
             # The advice about a run that diverges is of no use to a library that computed something wrong.
-            said = getattr(run.failure, "text", f"backend {backend.name}: {described(run.failure)}")
+            said = getattr(run.failure, "text", f"backend {with_colon(backend.name)} {described(run.failure)}")
             print_error(said.partition(";")[0] if isinstance(run.failure, DivergenceError) else said)
-        codes.append(1 if run.first else getattr(run.failure, "exit_code", 0))
-    return 1 if 1 in codes else max(codes)
+    return 1 if run.first else getattr(run.failure, "exit_code", 0)
 
 
 def deviation_line(backend: Backend, operation: Operation) -> str:
     """Return the line about an operation that deviates."""
     return (
-        f"{backend.name}: operation {operation.number}, {operation.when}: {operation} on "
+        f"{with_colon(backend.name)} operation {operation.number}, {operation.when}: {operation} on "
         f"{', '.join(dict.fromkeys(operation.devices)) or 'the host'} {operation.what}; called at {operation.place}: "
         f"{operation.source}"
     )

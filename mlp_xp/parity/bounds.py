@@ -40,6 +40,7 @@ EXACT = {
     *("arange", "argmax", "astype", "concat", "max", "min", "reshape", "stack", "take", "where", "zeros_like"),
     *("abs", "all", "any", "broadcast_to", "expand_dims", "full", "isfinite", "isnan", "maximum", "minimum", "ones"),
     *("ones_like", "permute_dims", "sign", "squeeze", "zeros"),
+    "materialise",  # of a hook
 }
 INPLACE = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv"}
 KNOWN = {*ULPS, *SUMS, *EXACT, *INPLACE}

@@ -13,7 +13,7 @@ from mlp_xp.checks import DatasetError
 from mlp_xp.config import ConfigError, TrainConfig, check_range
 from mlp_xp.dataset import Dataset
 from mlp_xp.device import place_dataset
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, with_colon
 from mlp_xp.functional import Array
 from mlp_xp.library import ADVICE
 from mlp_xp.metrics import predict_logits
@@ -504,7 +504,7 @@ def check(
                 what, _, _ = reason.partition(";")  # the advice is of no use: with the same settings NumPy is fine
                 reason = f"{what}, where the reference is finite"
             if not isinstance(error, BackendFailure):
-                reason = f"backend {backend.name}: {reason}"
+                reason = f"backend {with_colon(backend.name)} {reason}"
             place = backend.device_name or "default"
             result = Failure(backend.name, backend.version, place, backend.dtype_name, reason, diverged)
         yield result

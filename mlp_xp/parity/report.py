@@ -12,6 +12,7 @@ import numpy as np
 
 from mlp_xp import __version__
 from mlp_xp.config import TrainConfig
+from mlp_xp.errors import with_colon
 from mlp_xp.parity.compare import MARGIN, Comparison, Failure, Quantity
 from mlp_xp.threads import threads_chosen
 
@@ -57,15 +58,16 @@ def mismatches(comparison: Comparison, config: TrainConfig) -> Iterator[str]:
             times = 1 / quantity.head_room if quantity.head_room else math.inf
             after = quantity.first_step - config.warm_up_steps
             place = f"step {after} after the warm-up" if after > 0 else f"step {quantity.first_step} of the warm-up"
-            name, images = comparison.trajectory.backend, len(comparison.trajectory.predictions)
+            name, images = with_colon(comparison.trajectory.backend), len(comparison.trajectory.predictions)
             count = f"{quantity.largest:.0f} of {images} test images"
             if quantity is comparison.predictions:
-                yield f"{name}: the predictions after {place} differ for {count}, where the logits leave no doubt"
+                yield f"{name} the predictions after {place} differ for {count}, where the logits leave no doubt"
             elif quantity is comparison.accuracy:
-                yield f"{name}: the test accuracy after {place} differs by {count} more than can be in doubt"
+                yield f"{name} the test accuracy after {place} differs by {count} more than can be in doubt"
             else:
+                are, its = ("are", "their") if quantity.name in ("logits", "weights") else ("is", "its")
                 yield (
-                    f"{name}: the {quantity.name} of {place} is the first above its tolerance; "
+                    f"{name} the {quantity.name} of {place} {are} the first above {its} tolerance; "
                     f"largest relative deviation {quantity.largest:.2e}, {times:.3g} times what is allowed"
                 )
 
@@ -103,7 +105,7 @@ def also(comparison: Comparison) -> str:
     reports = len(trajectory.accuracies)
     speed = "" if math.isnan(trajectory.microseconds) else f"; {trajectory.microseconds:.0f} µs per step"
     return (
-        f"{trajectory.backend}: accuracy {100 * trajectory.accuracy:.2f} %; "
+        f"{with_colon(trajectory.backend)} accuracy {100 * trajectory.accuracy:.2f} %; "
         f"{comparison.predictions_differ} of {len(trajectory.predictions)} predictions and "
         f"{comparison.accuracies_differ} of {reports} reported accuracies differ{speed}"
     )
@@ -152,7 +154,7 @@ def json_record(
             {
                 **{name: getattr(each.trajectory, name) for name in ("backend", "version", "device", "dtype")},
                 "verdict": verdict(each, i),
-                "mismatches": [fault for fault in faults if fault.startswith(f"{each.trajectory.backend}: ")]
+                "mismatches": [fault for fault in faults if fault.startswith(f"{with_colon(each.trajectory.backend)} ")]
                 if i
                 else [],
                 **{quantity.name.replace(" ", "_"): finite(quantity) for quantity in each.all_quantities},

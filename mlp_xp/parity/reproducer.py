@@ -6,9 +6,11 @@ import re
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from mlp_xp.errors import printable
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.foreign import find, hooks
 from mlp_xp.parity.bounds import allowed_deviation, expect
-from mlp_xp.parity.trace import INPLACE, Operation, expression
+from mlp_xp.parity.trace import INPLACE, SHARES, Operation, expression
 
 SCRIPT = '''\
 """{title}"""
@@ -26,10 +28,11 @@ import sys, numpy as np
 def call(xp, {names}):
     {body}
 *inputs, allowed = np.load(__file__.replace("reproduce.py", "inputs.npz")).values()
-result = {to_numpy}(call(xp, *(xp.asarray(x.copy(), dtype=getattr(xp, x.dtype.name)) for x in inputs)))
+result = {to_numpy}(call(xp, *(xp.asarray(x.copy(order="K"), dtype=getattr(xp, x.dtype.name)) for x in inputs)))
 expected = np.asarray(call(np, *(x.astype("float64") if x.dtype.kind == "f" else x for x in inputs)))
 close = result.shape == expected.shape and np.allclose(result, 1.0 * expected, 0, allowed, equal_nan=True)
-print(result.dtype, result.shape, result.ravel()[{at}], "NumPy:", {dtype!r}, expected.shape, expected.ravel()[{at}])
+got, wanted = (x.ravel()[{at}:][:1] for x in (result, expected))
+print(result.dtype, result.shape, *got, "NumPy:", {dtype!r}, expected.shape, *wanted)
 sys.exit(0 if close and result.dtype == {dtype!r} else "DEVIATES")
 '''
 WORDS = 8  # of an error's message, which must be the same
@@ -43,7 +46,8 @@ class Reproducer(NamedTuple):
     shows: bool
     """Whether the script showed the deviation in a process of its own."""
     said: str
-    """What it printed, in one line."""
+    """What it printed, in one line; why there is none, if there is none."""
+    written: bool = True
 
 
 def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Reproducer:
@@ -63,13 +67,23 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
     try:
         expected = expect(name, operation.reference, args, kwargs)
     except Exception:  # whatever NumPy raises
-        return Reproducer(folder / "reproduce.py", False, "none written, because NumPy has no result to compare with")
+        return Reproducer(folder / "reproduce.py", False, "NumPy has no result to compare with", written=False)
+    if name == "materialise":
+        return Reproducer(folder / "reproduce.py", False, "the hook's function is not one of the namespace", False)
+    if not (backend.imports or ":" in backend.name or backend.name in hooks()):
+        return Reproducer(folder / "reproduce.py", False, "the library has no name by which it is imported", False)
     text = expression(name, args, kwargs, word)
     body = f"{text}; return a" if name in INPLACE else f"return {text}"
-    changes = problem.startswith("changes")
+    changes = problem.startswith("changes") or problem == SHARES
     # Of a wrong dtype or shape too, so that the script is content with a library that was repaired.
     allowed = np.asarray(0.0) if changes else allowed_deviation(name, operation.reference, args, kwargs)
-    if changes:
+    if problem == SHARES:
+        inputs = {"a": np.ones(args[0].shape, args[0].dtype)}
+        shown = inputs["a"]
+        body = f"b = {text}; b += b; return a"
+        if name == "from_numpy":
+            body, shown = "b = np.ones(a.shape); c = xp.asarray(b, copy=True); b += b; return c", np.ones(shown.shape)
+    elif changes:
         changed = [*inputs][int(problem.split()[-1]) - 1]
         body, shown = f"{text}; return {changed}", inputs[changed]
     else:
@@ -128,9 +142,8 @@ def _imports(backend: Backend, function: str) -> tuple[list[str], str]:
     """Return lines that import the namespace of a backend as `xp`, the ones to try first, and a function to NumPy."""
     if backend.imports:
         return [*backend.imports], backend.copy_source
-    name = backend.name if ":" in backend.name else hooks()[backend.name].value
-    module, _, attributes = name.partition(":")
-    hook = find(name)
+    hook = find(backend.name)
+    module, _, attributes = (backend.name if ":" in backend.name else hooks()[backend.name].value).partition(":")
     if hook is not backend.xp:
         attributes = f"{attributes}.xp".lstrip(".")
     copy_source = f"{hook.__name__}.to_numpy" if isinstance(hook, ModuleType) and hasattr(hook, "to_numpy") else ""
@@ -146,7 +159,22 @@ def _imports(backend: Backend, function: str) -> tuple[list[str], str]:
     own = getattr(getattr(backend.xp, function, None), "__module__", None) or ""
     adapted = own != module and hasattr(sys.modules.get(own), "asarray")
     lines = [*([_found(own, f"import {own} as xp")] if adapted else []), _found(module, line)]
-    return lines, backend.copy_source
+    return lines, _copy_source(backend)
+
+
+def _copy_source(backend: Backend) -> str:
+    """Return a function, as Python source, with which NumPy reads an array of a foreign namespace."""
+    array = backend.asarray(np.ones(1, backend.dtype_name))
+    ways: dict[str, Callable[[Any], np.ndarray]] = {
+        "np.asarray": np.asarray,
+        "np.from_dlpack": np.from_dlpack,
+        "(lambda x: np.from_dlpack(x, device='cpu'))": lambda x: np.from_dlpack(x, device="cpu"),
+    }
+    for source, way in ways.items():
+        with suppress(Exception):  # a foreign library may raise anything
+            if way(array).dtype == backend.dtype_name:
+                return source
+    return backend.copy_source
 
 
 def _found(module: str, line: str) -> str:

@@ -22,7 +22,8 @@ import numpy as np
 from mlp_xp.backend import Backend, BackendFailure
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
-from mlp_xp.errors import MlpXpError, described
+from mlp_xp.errors import MlpXpError, described, with_colon, without_comment
+from mlp_xp.foreign import rebuild
 from mlp_xp.functional import Array
 from mlp_xp.loops import Carry, eager_scan
 from mlp_xp.metrics import evaluate
@@ -32,12 +33,8 @@ from mlp_xp.threads import LIMITS
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # Files that call operations only on behalf of others: this one, `Backend.asarray`, and NumPy's errstate around it.
-_GO_BETWEENS = (
-    __file__,
-    *(str(PACKAGE / each) for each in ("backend.py", "library.py")),
-    str(Path(np.__file__).parent),
-    contextlib.__file__,
-)
+_OURS = [str(PACKAGE / each) for each in ("backend.py", "library.py", "foreign.py")]
+_GO_BETWEENS = (__file__, *_OURS, str(Path(np.__file__).parent), contextlib.__file__)
 # A chunk scans blocks of steps, each of which scans its steps (see `chunks`).
 STEP_DEPTH = 2
 BINARY = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "matmul": "@", "pow": "**"}
@@ -45,6 +42,7 @@ INPLACE = {"iadd": "+=", "isub": "-=", "imul": "*=", "itruediv": "/="}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 SYMBOLS = BINARY | INPLACE | COMPARISONS
 CONVERSIONS = {"float", "int", "bool"}
+SHARES = "shares memory with its argument, which it must copy"
 DTYPES = ("float64", "float32", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 # They read or write as much as they return, or nothing where they return a view.
 SELECTIONS = {"getitem", "take", "T", "reshape"}
@@ -194,7 +192,8 @@ class Namespace:
         except AttributeError as error:
             if name.startswith("_"):
                 raise
-            raise MissingError(f"backend {tracer.backend.name}: it lacks {name}, called at {_place()[0]}") from error
+            start = f"backend {with_colon(tracer.backend.name)}"
+            raise MissingError(f"{start} it lacks {name}, called at {_place()[0]}") from error
         if name in DTYPES or not callable(function):
             return function
 
@@ -238,6 +237,8 @@ class Tracer:
         self._writes = 0
         # By the signature of a call: how long it takes to copy a result that is ready.
         self._copy_seconds: dict[Any, float] = {}
+        # Operations that must copy, with shapes and dtypes, that were tried on arrays that nobody else uses.
+        self._tried: set[Any] = set()
         xp = self.backend.xp
         self._dtypes = [(np.dtype(name), getattr(xp, name)) for name in DTYPES if hasattr(xp, name)]
 
@@ -294,6 +295,7 @@ class Tracer:
                 and not (name in INPLACE and i == 1 and _equal(host_result, self._host_copy(x)))
             ]
             self._writes += name in INPLACE or bool(changed)
+            shared = is_array and self._shares_memory(operation, function, own_args, own_kwargs, result, host_result)
         except (Exception, SystemExit) as error:  # a library may raise anything
             # `Backend.to_numpy` and `from_numpy` report the library's own error as the cause.
             cause = error.__cause__ if isinstance(error, BackendFailure) and error.__cause__ else error
@@ -301,8 +303,8 @@ class Tracer:
             if operation.args is not args:  # else an argument could not be read
                 self.raised = operation._replace(verdict=Verdict(problem=f"raised {said}"))
             raise LibraryError(
-                f"backend {self.backend.name}: operation {self.calls}, {operation.when}, {operation} at {place} "
-                f"raised {said}"
+                f"backend {with_colon(self.backend.name)} operation {self.calls}, {operation.when}, {operation} at "
+                f"{place} raised {said}"
             ) from error
         if not is_array and name not in CONVERSIONS:
             verdict = Verdict(problem=f"is a {type(result).__name__}, not an array")
@@ -310,6 +312,8 @@ class Tracer:
             verdict = Verdict(problem=f"has argument {stale[0]} changed since its last use, by another operation")
         elif changed:
             verdict = Verdict(problem=f"changes its argument {changed[0]}")
+        elif shared:
+            verdict = Verdict(problem=SHARES)
         else:
             verdict = check(name, operation.reference, operation.args, operation.kwargs, host_result)
         self._add(operation._replace(result=host_result, verdict=verdict), seconds)
@@ -344,9 +348,69 @@ class Tracer:
         self._copy_seconds[signature] = time.perf_counter() - copied
         return 0.0
 
+    def _shares_memory(
+        self,
+        operation: Operation,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        result: Any,
+        host_result: np.ndarray,
+    ) -> bool:
+        """Return whether the result of an operation that must copy changes with its argument, or the other way round.
+
+        An array on the device is not written to, but another one like it, once for each signature.
+        """
+        name = operation.name
+        if name == "from_numpy":
+            own = args[0].reshape(-1).view(np.uint8)
+            own ^= 255
+            changed = not _equal(host_result, self.backend.to_numpy(result))
+            own ^= 255
+            return changed
+        if name not in ("astype", "asarray") or not operation.kwargs.get("copy", name == "astype"):
+            return False
+        shape, dtype = operation.args[0].shape, operation.args[0].dtype
+        if (signature := (name, shape, dtype, host_result.dtype)) in self._tried:
+            return False
+        self._tried.add(signature)
+        ones = np.ones(shape, dtype)
+        with contextlib.suppress(Exception):  # without operators in place nothing can change
+            argument = self.backend.from_numpy(ones, None)
+            made = function(argument, *args[1:], **kwargs)
+            made += made
+            return not np.array_equal(self.backend.to_numpy(argument), ones)
+        return False
+
     def from_numpy(self, array: np.ndarray, dtype: Any) -> Any:
         """Copy a host array to the device, as `Backend.from_numpy`."""
-        return self.call("from_numpy", self.backend.from_numpy, np.array, (array, dtype))
+        return self.call("from_numpy", self.backend.from_numpy, np.array, (np.array(array, order="C"), dtype))
+
+    def jit(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        """Return the function itself, with its results computed by the hook's `materialise` where there is one."""
+        if self.backend.compiles:
+            return function
+
+        def materialise(*arrays: Array) -> tuple[Array, ...]:
+            return arrays
+
+        compute = self.backend.jit(materialise)
+
+        def computed(*args: Any) -> Any:
+            result = function(*args)
+            before: list[Traced] = []
+            rebuild(result, before.append)
+            after = compute(*map(_own, before))
+            self._writes += 1  # it may have written to them
+            pairs = zip(before, after, strict=True)
+
+            def checked(_: Any) -> Any:
+                x, new = next(pairs)
+                return x if new is _own(x) else self.call("materialise", lambda _: new, np.array, (x,))
+
+            return rebuild(result, checked)
+
+        return computed
 
     def to_numpy(self, x: Any) -> np.ndarray:
         """Copy an array to the host. It is not checked, because this is what everything is checked with."""
@@ -417,7 +481,7 @@ def tracing(backend: Backend, warm_up: int = 0) -> tuple[Backend, Tracer]:
         scan=tracer.scan,
         functions=(),  # operations of the standard only, which NumPy can repeat
         counts_steps=False,
-        jit=lambda function, donate=(): function,
+        jit=tracer.jit,
     )
     return traced, tracer
 
@@ -428,10 +492,15 @@ def trace(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -
     dataset: arrays on the host. If the library raises, the tracer has the BackendFailure as its `failure`, and after an
     operation that deviates any other exception. Raises what `compare.start` raises, if no operation deviated before.
     """
-    traced, tracer = tracing(backend, config.warm_up_steps)
+    return trace_run(lambda traced: train_and_evaluate(config, dataset, traced, steps), backend, config.warm_up_steps)
+
+
+def trace_run(run: Callable[[Backend], None], backend: Backend, warm_up: int = 0) -> Tracer:
+    """Call a function with a backend that checks every operation, and return the tracer: see `trace`."""
+    traced, tracer = tracing(backend, warm_up)
     try:
         with LIMITS.default():
-            train_and_evaluate(config, dataset, traced, steps)
+            run(traced)
     except Exception as error:
         if tracer.first is None and not isinstance(error, BackendFailure):
             raise
@@ -469,7 +538,7 @@ def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any
         return f"{text(args[0])}[{', '.join(map(text, args[1])) if isinstance(args[1], tuple) else text(args[1])}]"
     if name in ("neg", "T"):
         return f"-{text(args[0])}" if name == "neg" else f"{text(args[0])}.T"
-    if name in CONVERSIONS:
+    if name in CONVERSIONS or name == "materialise":
         return f"{name}({text(args[0])})"
     words = [*map(text, args), *(f"{key}={text(value)}" for key, value in kwargs.items())]
     return f"xp.{'asarray' if name == 'from_numpy' else name}({', '.join(words)})"
@@ -481,7 +550,7 @@ def _place() -> tuple[str, str]:
     while frame.f_code.co_filename.startswith(_GO_BETWEENS) and frame.f_back is not None:
         frame = frame.f_back
     name, line = frame.f_code.co_filename, frame.f_lineno
-    return f"{name.removeprefix(f'{PACKAGE.parent}/')}:{line}", linecache.getline(name, line).strip()
+    return f"{name.removeprefix(f'{PACKAGE.parent}/')}:{line}", without_comment(linecache.getline(name, line))
 
 
 def _map(function: Callable[[Any], Any], tree: Any) -> Any:
