@@ -170,7 +170,7 @@ def autograd_run(case: Case, sizes: tuple[int, ...]) -> tuple[list[float], list[
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_random_settings(seed: int) -> None:
+def test_random_settings_are_those_of_pytorch(seed: int) -> None:
     case, backend = random_case(seed), open_backend()
     dataset = Dataset.from_arrays(case.X, case.y, task=case.task, standardize=False, scale_targets=False)
     events = [*trajectory(case.config, dataset, backend)]
