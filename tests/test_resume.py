@@ -325,7 +325,7 @@ def no_threads_chosen(monkeypatch):
         ({"number": 3}, {"OMP_NUM_THREADS": "1"}, ["--threads", "3"], "3: as given", ""),
         ({"number": 3}, {}, ["--threads", "2"], "2: as given", "started with 3 threads and is resumed with 2 threads,"),
         ({"number": 3}, {}, ["--threads", "auto"], "3: as when the run began", ""),
-        ({}, {}, [], "1: a step of 198 multiply-adds is too small for more", ""),  # of an older run
+        ({}, {}, [], "1: a forward pass of 198 multiply-adds is too small for more", ""),  # of an older run
     ],
 )
 def test_a_run_goes_on_with_its_threads(recorded, variables, words, used, told, whole_runs, tmp_path, monkeypatch):

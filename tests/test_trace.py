@@ -630,7 +630,7 @@ def test_arrays_that_do_not_change_need_no_operators_in_place(data_dir, stranger
     text += "\n\ndef refuse(self, other):\n    raise TypeError('immutable')\n\n\nArray.__imul__ = refuse\n"
     (tmp_path / "refusing.py").write_text(text)
     outcome = call("parity", "--data-dir", data_dir, "--steps", "5", "--backends", "refusing:")
-    assert_one_line(outcome, 3, "mlp_xp/dataset.py:", " (x *= 1 / 255): TypeError: immutable")
+    assert_one_line(outcome, 3, "mlp_xp/features.py:", " (x *= 1 / 255): TypeError: immutable")
 
 
 def test_all_that_is_required_can_be_traced(data_dir, stranger):
