@@ -373,8 +373,8 @@ def test_bad_weights_are_named() -> None:
         small = np.full(len(y), 1e-310)
         fails(kind(**SMALL), X, y, r"alpha=0\.0001 is divided by sample weights of at most 1e-310", sample_weight=small)
         fails(kind(**SMALL, alpha=1e308), X, y, r"largest number in X .*, and alpha=1e\+308$")
-    for bad in (-2, np.nan, np.inf):
-        message = rf"class_weight: class 1 has {bad}; weights must be finite and at least 0"
+    for bad in (-2, np.nan, np.inf, None, "a", 10**400):
+        message = rf"class_weight: class 1 has {bad!r:.40}; weights must be finite and at least 0"
         fails(MLPClassifier(**SMALL, class_weight={0: 1, 1: bad}), X, y, message)
     targets, several = data("multilabel")[1], [{1: 2}, {0: np.nan}, {1: 1}]
     fails(MLPClassifier(**SMALL, class_weight=several), X, targets, "class_weight of label 1: class 0 has nan")

@@ -12,7 +12,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.functional import ACTIVATIONS
 from mlp_xp.network import INITIALISERS
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
-from mlp_xp.runs.settings import RECIPES, Settings, flatten, read_settings, unflatten
+from mlp_xp.runs.settings import RECIPES, Settings, flatten, parse_settings, unflatten
 
 counts = st.integers(1, 10**6)
 some = st.integers(0, 10**6)
@@ -130,10 +130,10 @@ def test_recipes_are_valid_and_the_first_is_the_notebooks():
 def test_a_file_holds_settings_bare_or_as_a_run_keeps_them(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"epochs": 3, "hidden": [5, 4]}))
-    bare = read_settings(path)
+    bare = parse_settings(path)[0]
     assert bare.train == dataclasses.replace(TrainConfig(), epochs=3, hidden=(5, 4))
     path.write_text(json.dumps({"settings": flatten(bare), "device": "cpu", "versions": {}}))
-    assert read_settings(path) == bare
+    assert parse_settings(path)[0] == bare
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_wrong_file_is_named(content, message, tmp_path):
     path = tmp_path / "wrong.json"
     path.write_bytes(content)
     with pytest.raises(MlpXpError) as caught:
-        read_settings(path)
+        parse_settings(path)[0]
     assert repr(str(path)) in str(caught.value)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -166,5 +166,5 @@ def test_a_wrong_file_is_named(content, message, tmp_path):
 def test_a_file_that_is_not_there_or_a_folder_is_named(tmp_path):
     for path, reason in ((tmp_path / "none.json", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(MlpXpError, match=reason) as caught:
-            read_settings(path)
+            parse_settings(path)[0]
         assert repr(str(path)) in str(caught.value)

@@ -39,7 +39,7 @@ from mlp_xp.commands.sweep import HEADER, HELD_OUT
 from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.functional import ACTIVATIONS
 from mlp_xp.runs.lock import locked
-from mlp_xp.runs.settings import Settings, read_settings
+from mlp_xp.runs.settings import Settings, parse_settings
 from mlp_xp.runs.sweep_index import read_index
 from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.folder import read_endings, run_of
@@ -66,7 +66,7 @@ def assert_as_trained(folder: Path, data_dir: Path, place: Path, *names: str) ->
                 patch.setattr("mlp_xp.commands.train.draw_pictures", lambda *_: None)
                 outcome = call("train", "--config", config, "--run-dir", expected)
             assert outcome.code == 0, outcome
-        assert read_settings(config) == read_settings(expected / "config.json")
+        assert parse_settings(config)[0] == parse_settings(expected / "config.json")[0]
         assert_same_run(run_of(folder, name), expected)
         names = {path.name for path in expected.iterdir()} - {".lock", ".holder"}
         assert {path.name for path in run_of(folder, name).iterdir()} - {".lock", ".holder"} == names
@@ -241,7 +241,8 @@ def test_members_have_the_bits_of_train(whole, data_dir, trained):
         ((4,), 0), ((4,), 1), ((5, 3), 0), ((5, 3), 1),
     ]  # fmt: skip
     for member in index.members[:4]:
-        assert read_settings(run_of(folder, member.name) / "config.json") == settings_of(index.base, member.settings)
+        settings = parse_settings(run_of(folder, member.name) / "config.json")[0]
+        assert settings == settings_of(index.base, member.settings)
 
 
 def test_failed_members_are_recorded_and_stop_no_other(whole):

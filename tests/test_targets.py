@@ -358,6 +358,8 @@ def test_a_run_on_guessed_classes_is_resumed_with_them(tmp_path: Path, monkeypat
     outcome = call("train", "--resume", tmp_path / "run", "--epochs", 2)
     assert (outcome.code, outcome.err) == (0, ""), outcome
     assert call("evaluate", tmp_path / "run").code == 0
+    again = call("train", "--config", tmp_path / "run" / "config.json", "--run-dir", tmp_path / "again")
+    assert (again.code, again.err) == (0, "")
 
 
 def test_warnings_about_a_table_name_its_columns_and_options(tmp_path: Path) -> None:

@@ -616,10 +616,23 @@ def materialise(*arrays):
 """
 
 
-def test_a_fault_in_materialise_is_found(data_dir, stranger, tmp_path):
-    (tmp_path / "rounds.py").write_text(MATERIALISE)
-    outcome = traced(data_dir, "--backends", "rounds:")
-    assert_one_line(outcome, 1, "materialise(float64 (36, 8)) on cpu deviates by ", "called at mlp_xp/training.py:")
+IN_PLACE = """
+from array_api_compat import numpy as xp
+
+
+def materialise(*arrays):
+    for x in arrays:
+        if x.ndim == 2:
+            x *= 1.0000001
+    return arrays
+"""
+
+
+@pytest.mark.parametrize(("text", "said"), [(MATERIALISE, "deviates by "), (IN_PLACE, "changes its argument 1")])
+def test_a_fault_in_materialise_is_found(text, said, data_dir, stranger, tmp_path):
+    (tmp_path / f"wrong_{len(text)}.py").write_text(text)
+    outcome = traced(data_dir, "--backends", f"wrong_{len(text)}:")
+    assert_one_line(outcome, 1, f"materialise(float64 (36, 8)) on cpu {said}", "called at mlp_xp/training.py:")
     assert "reproducer: none, because the hook's function is not one of the namespace" in outcome.out
 
 

@@ -27,7 +27,7 @@ from mlp_xp.dataset import UNNAMED, Dataset, Origin
 from mlp_xp.errors import MlpXpError, not_installed, printable
 from mlp_xp.files import file_errors
 from mlp_xp.runs import checkpoints, recording, replacing, run_folder
-from mlp_xp.runs.settings import FREE_SETTINGS, RECIPES, Settings, check_foreign, first_change, read_settings
+from mlp_xp.runs.settings import FREE_SETTINGS, RECIPES, Settings, check_foreign, first_change, parse_settings
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.training import WARM_UP_EPOCH, Event, Report
@@ -161,7 +161,10 @@ def parse_arguments(held: contextlib.ExitStack) -> Arguments:
 def settings_from(source: Source) -> Settings:
     """Return the settings of a file, or else of a recipe, by default one for the data. Raises MlpXpError."""
     if source.config:
-        return read_settings(source.config)
+        settings, record = parse_settings(source.config, "give a saved configuration")
+        if settings.task is None and is_own(run_folder.data_of(settings), settings.origin):
+            return replace(settings, task=record.get("task"))  # what was guessed for the run
+        return settings
     recipe = source.recipe
     if recipe is None:
         data: Data = parse(Data, some=True)

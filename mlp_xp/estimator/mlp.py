@@ -1,5 +1,6 @@
 """MLPClassifier and MLPRegressor: scikit-learn's interface, the package's network."""
 
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -613,15 +614,16 @@ class MLPClassifier(ClassifierMixin, _MLP):
             of_classes = compute_sample_weight("balanced", y)
         else:  # of all classes, some of which a batch of partial_fit may lack
             known = self.classes_ if y.ndim == 1 else np.repeat([[0], [1]], y.shape[1], axis=1)
-            of_classes = compute_sample_weight(self.class_weight, np.concatenate([known, y]))[len(known) :]
             several = self.class_weight if isinstance(self.class_weight, list) else [self.class_weight]
             for label, weights_of in enumerate(several):
-                for name, weight in weights_of.items():
-                    if not 0 <= weight < np.inf:
+                for name, weight in weights_of.items() if isinstance(weights_of, dict) else ():
+                    if not (isinstance(weight, int | float | np.number) and 0 <= weight <= sys.float_info.max):
                         where = f" of label {label}" if len(several) > 1 else ""
                         raise ValueError(
-                            f"class_weight{where}: class {name!r} has {weight}; weights must be finite and at least 0"
+                            f"class_weight{where}: class {name!r} has {weight!r:.40}; weights must be finite and at "
+                            "least 0"
                         )
+            of_classes = compute_sample_weight(self.class_weight, np.concatenate([known, y]))[len(known) :]
         return of_classes if weights is None else of_classes * weights
 
     def _check_y(self, y: np.ndarray, incremental: bool) -> np.ndarray:

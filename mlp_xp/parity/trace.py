@@ -400,17 +400,30 @@ class Tracer:
             result = function(*args)
             before: list[Traced] = []
             rebuild(result, before.append)
+            hosts = [self._host_copy(x) for x in before]
             after = compute(*map(_own, before))
             self._writes += 1  # it may have written to them
-            pairs = zip(before, after, strict=True)
+            rows = zip(before, hosts, after, strict=True)
 
             def checked(_: Any) -> Any:
-                x, new = next(pairs)
+                x, host, new = next(rows)
+                if not _equal(host, self._host_copy(x)):
+                    self._add_change(x, host)
                 return x if new is _own(x) else self.call("materialise", lambda _: new, np.array, (x,))
 
             return rebuild(result, checked)
 
         return computed
+
+    def _add_change(self, x: Traced, before: np.ndarray) -> None:
+        """Keep that a hook's `materialise` has changed an array."""
+        self.calls += 1
+        place, device = _place(), str(getattr(x.array, "device", "unknown device"))
+        changed = Verdict(problem="changes its argument 1")
+        operation = Operation(
+            self.calls, self._in_step, self._when(), "materialise", (before,), {}, (device,), *place, np.array
+        )
+        self._add(operation._replace(result=self._host_copy(x), verdict=changed), 0.0)
 
     def to_numpy(self, x: Any) -> np.ndarray:
         """Copy an array to the host. It is not checked, because this is what everything is checked with."""

@@ -192,11 +192,6 @@ def unflatten(record: dict[str, Any], where: str) -> Settings:
         raise ConfigError(f"{where}: {error}") from error
 
 
-def read_settings(path: Path) -> Settings:
-    """Read the settings in a run's config.json, or in any JSON file with some of these fields. Raises MlpXpError."""
-    return parse_settings(path, "give a saved configuration")[0]
-
-
 def parse_settings(
     path: Path, advice: str = "restore it from a copy, or train again"
 ) -> tuple[Settings, dict[str, Any]]:
