@@ -378,7 +378,7 @@ def plot_run(
 
     Takes and raises what `evaluate_run` does; also PlotError without Matplotlib, or if the folder cannot be written. Of
     a run whose data were in memory and are not given, it draws the pictures that need none, and gives an MlpXpWarning;
-    so it does of other data than the run's, whose test set it draws. A sweep has pictures of its own, which need no data.
+    it warns too if it draws other data than the run's. A sweep has pictures of its own, which need no data.
     """
     run_dir = _path(run_dir)
     if is_sweep(run_dir):
@@ -506,8 +506,8 @@ def _found_data(
     settings, record = run_folder.read_config(run_dir)
     if data is None and run_folder.data_of(settings) == UNNAMED:
         raise MlpXpError(
-            f"{str(run_dir)!r}: the run's data were in memory; call evaluate_run, or evaluate_ensemble, with data=, the "
-            "same Dataset",
+            f"{str(run_dir)!r}: the run's data were in memory; call evaluate_run, or evaluate_ensemble, with data=, "
+            "the same Dataset",
             setting="data",
         )
     place = run_folder.data_of(settings) if data is None else data

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from mlp_xp.data import tables
 from mlp_xp.data.tables import Table, TableError, column_names, read_table
+from mlp_xp.errors import for_command_line
 
 IRIS = "length,width,kind\n5.1,3.5,setosa\n7.0,3.2,versicolor\n6.3,3.3,virginica\n"
 FUZZ = settings(
