@@ -127,7 +127,6 @@ def evaluate_run(
     model = load_model(run_dir)
     opened = open_backend(backend, device, model.dtype)
     dataset = _data_of(run_dir, model, opened, data, cache_dir)
-    check_classes(model, dataset)
     result = evaluation_of(model, dataset, opened)
     if model.task != "classes":
         return RunEvaluation(result, None, model.class_names)
@@ -179,7 +178,6 @@ def evaluate_ensemble(
         opened = open_backend(backend, device, model.dtype)
         if dataset is None:
             dataset = _data_of(folder, model, opened, data, cache_dir)
-            check_classes(model, dataset)
             labels = opened.to_numpy(dataset.test_labels)
         runs.append(evaluation_of(model, dataset, opened))
         outputs = outputs_of(model, dataset.test_images, opened)
@@ -379,8 +377,8 @@ def plot_run(
     """Draw the pictures of a run, or a sweep, into its folder, and return their paths.
 
     Takes and raises what `evaluate_run` does; also PlotError without Matplotlib, or if the folder cannot be written. Of
-    a run whose data were in memory and are not given, it draws the pictures that need none, and gives an MlpXpWarning.
-    A sweep has pictures of its own, which need no data.
+    a run whose data were in memory and are not given, it draws the pictures that need none, and gives an MlpXpWarning;
+    it warns too if it draws other data than the run's. A sweep has pictures of its own, which need no data.
     """
     run_dir = _path(run_dir)
     if is_sweep(run_dir):
@@ -397,7 +395,16 @@ def plot_run(
             stacklevel=2,
         )
         return draw_run(run_dir, None, opened)
-    return draw_run(run_dir, _data_of(run_dir, model, opened, data, cache_dir), opened)
+    dataset = _data_of(run_dir, model, opened, data, cache_dir)
+    known = run_folder.read_config(run_dir)[1].get("data_crc32")
+    if data is not None and known is not None and run_folder.checksum(dataset, opened) != known:
+        warnings.warn(
+            f"{str(run_dir)!r}: the run was trained on other data than these, whose test set its pictures now show; "
+            "give the run's own data to draw them as they were",
+            MlpXpWarning,
+            stacklevel=2,
+        )
+    return draw_run(run_dir, dataset, opened)
 
 
 def plot_curves(run_dirs: Sequence[str | Path], output: str | Path) -> Path:
@@ -485,13 +492,22 @@ def _paths(given: Sequence[str | Path]) -> list[Path]:
 def _data_of(
     run_dir: Path, model: Model, backend: Backend, data: str | Path | Dataset | None, cache_dir: str | Path | None
 ) -> Dataset:
+    """Return the data to evaluate a run's network on. Raises what `evaluate_run` does."""
+    dataset = _found_data(run_dir, model, backend, data, cache_dir)
+    check_classes(model, dataset)
+    return dataset
+
+
+def _found_data(
+    run_dir: Path, model: Model, backend: Backend, data: str | Path | Dataset | None, cache_dir: str | Path | None
+) -> Dataset:
     if isinstance(data, Dataset):
         return data
     settings, record = run_folder.read_config(run_dir)
     if data is None and run_folder.data_of(settings) == UNNAMED:
         raise MlpXpError(
-            f"{str(run_dir)!r}: the run's data were in memory; give them again as a Dataset, from load_dataset or "
-            "Dataset.from_arrays",
+            f"{str(run_dir)!r}: the run's data were in memory; call evaluate_run, or evaluate_ensemble, with data=, "
+            "the same Dataset",
             setting="data",
         )
     place = run_folder.data_of(settings) if data is None else data

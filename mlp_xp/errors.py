@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import shlex
 import sys
 from collections.abc import Iterable
 
@@ -39,7 +40,8 @@ class MlpXpWarning(UserWarning):
 
 
 def for_command_line(text: str) -> str:
-    """Return a message with arguments of Python, `task="classes"` and `test=None`, as the options of the commands."""
+    """Return a message with arguments of Python, as `task="classes"` and `test=None`, as options of the commands."""
+    text = re.sub("with exclude='([^']*)'$", lambda found: f"with --exclude {shlex.quote(found[1])}", text)
     return re.sub('task="([a-z]+)"', r"--task \1", text).replace("test=None", "--test-fraction 0")
 
 

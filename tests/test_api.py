@@ -63,7 +63,7 @@ def test_a_run_on_data_in_memory_is_evaluated_with_them(tmp_path):
     for _ in train(TrainConfig(epochs=1, hidden=(4,)), TINY, backend, run_dir=tmp_path / "run"):
         pass
     assert evaluate_run(tmp_path / "run", data=TINY).matrix.sum() == len(TINY.test_labels)
-    with pytest.raises(MlpXpError, match=r"^data: .*run': the run's data were in memory; give them again"):
+    with pytest.raises(MlpXpError, match=r"^data: .*run': the run's data were in memory; call evaluate_run"):
         evaluate_run(tmp_path / "run")
 
 

@@ -20,7 +20,7 @@ from mlp_xp.arrays import dtype_name
 from mlp_xp.backend import Backend
 from mlp_xp.checks import DatasetError, DatasetWarning, check_dataset
 from mlp_xp.dataset import BYTES, Dataset
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs.checkpoints import DEFAULTS, load_model, read_tensors, write_tensors
 from mlp_xp.runs.run_folder import RunError, read_metrics
 
@@ -460,7 +460,7 @@ def test_a_run_goes_on_to_the_same_bits_and_is_drawn(task, test, tmp_path, monke
         assert ("r2" in record) == (test is not None and task == "regression")
     score = "validation_r2" if task == "regression" else "validation_accuracy"
     assert score in read_metrics(tmp_path / "cut")[-1]
-    with pytest.raises(MlpXpError, match=r"cut': the run's data were in memory; give them again as a Dataset"):
+    with pytest.raises(MlpXpError, match=r"cut': the run's data were in memory; call evaluate_run, .* with data="):
         evaluate_run(tmp_path / "cut")
     if test is None:
         with pytest.raises(RunError, match="have no test set: all their samples are for training"):
@@ -475,6 +475,33 @@ def test_data_of_another_task_are_refused(tmp_path):
         evaluate_run(tmp_path / "run", data=Dataset.from_arrays(X, NUMBERS, 0.25))
     with pytest.raises(RunError, match="the run started with "):
         next(train(CONFIG, Dataset.from_arrays(X, NUMBERS, 0.25), backend, run_dir=tmp_path / "run"))
+
+
+def test_data_with_other_names_are_refused_and_pictures_of_other_data_give_a_warning(tmp_path):
+    def data(names: str, columns: str = "u v w", X: Any = X) -> Dataset:
+        return Dataset.from_arrays(
+            X, LABELS[:, 0], 0.25, task="classes", class_names=names.split(), feature_names=columns.split()
+        )
+
+    list(train(CONFIG, data("no yes"), open_backend(), run_dir=tmp_path))
+    drawn = (tmp_path / "confusion.png").read_bytes()
+    for fault, other in (
+        ("class_names", data("a b")),
+        ("class_names", data("yes no")),
+        ("feature_names", data("no yes", "v u w")),
+    ):
+        for use in (evaluate_run, plot_run):
+            with pytest.raises(RunError, match=f"has the {fault} .* but the data 'unnamed' have .*; give data with"):
+                use(tmp_path, data=other)
+    assert (tmp_path / "confusion.png").read_bytes() == drawn
+    for same in (data("no yes"), data("0 1")):  # and no warning
+        evaluate_run(tmp_path, data=same)
+    evaluate_run(tmp_path, data=data("no yes", X=-X))
+    with pytest.warns(MlpXpWarning, match="was trained on other data than these"):
+        plot_run(tmp_path, data=data("no yes", X=-X))
+    with warnings.catch_warnings(action="error"):
+        plot_run(tmp_path, data=data("no yes"))
+    assert (tmp_path / "confusion.png").read_bytes() == drawn
 
 
 def test_no_new_compilation_for_data_of_the_same_shape():

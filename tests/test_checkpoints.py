@@ -80,7 +80,11 @@ def test_a_model_of_another_kind_or_none_is_refused(tmp_path, monkeypatch):
 
 def test_a_model_for_other_classes_than_the_datas_is_refused():
     model = Model((), "sigmoid", "float64", (6, 6), ("a", "b", "c"))
-    check_classes(model, TINY._replace(class_names=("x", "y", "z")))
+    for names in (("a", "b", "c"), ("0", "1", "2")):
+        check_classes(model, TINY._replace(class_names=names))
+    for ours, names in ((("a", "b", "c"), ("x", "y", "z")), (("0", "1", "2"), ("1", "2", "3"))):
+        with pytest.raises(RunError, match="has the class_names"):
+            check_classes(model._replace(class_names=ours), TINY._replace(class_names=names))
     for names in (("x", "y"), ("w", "x", "y", "z")):
         with pytest.raises(RunError) as caught:
             check_classes(model, TINY._replace(class_names=names, name="mine"))

@@ -75,7 +75,7 @@ def test_a_second_process_is_refused_with_the_first_ones_number_and_host(running
 def test_a_run_can_be_evaluated_and_drawn_while_it_trains(running):
     _, folder = running
     assert call("evaluate", folder).code == 0
-    assert_one_line(call("plot", folder), 0, "warning: ", "in use by process", "this is its network of epoch 0, 1 of")
+    assert_one_line(call("plot", folder), 0, "warning: ", "in use by process", " of epoch 0 (1 of")
     assert (folder / "curves.png").exists()
 
 

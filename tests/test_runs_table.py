@@ -255,6 +255,11 @@ def test_the_table_shows_what_differs_and_fits_in_eighty_columns(runs):
         "no room for: train loss, test loss, date; --csv has all",
         "unfinished runs: results of the last report; evaluate uses the checkpoint",
     ]
+    outcome = call("runs", *(runs / name for name in "abcde"), "--sort", "train-loss")
+    assert "no room for: train loss" not in outcome.out
+    assert "train" in outcome.out.partition("\na ")[0]
+    outcome = call("runs", runs / "a", "--sort", "validation-r2")
+    assert outcome.out.endswith("\nnot sorted: no run has a validation r2\n")
     outcome = call("runs", runs / "a", runs / "b")
     lines = outcome.out.splitlines()
     assert max(map(len, lines)) <= 80
@@ -392,6 +397,7 @@ def test_csv_has_no_characters_that_control_a_terminal(tmp_path):
         (["file"], "'file': is not a folder"),
         (["good", "--sort", "speed"], "--sort: 'speed' is not a column (did you mean 'seed'?)"),
         (["good", "--sort", "accuracy"], "--sort: 'accuracy' is not a column (did you mean 'validation_accuracy'?)"),
+        (["good", "--sort", "accuracy"], "held out with --validation; runs are not chosen by the test set\n"),
         (["good", "--where", "loss<1"], "--where: 'loss' is not a column (did you mean 'train_loss'?)"),
         (["good", "--where", "sed=3"], "--where: 'sed' is not a column (did you mean 'seed'?)"),
         (["good", "--where", "seed=x"], "'x' is not a number"),

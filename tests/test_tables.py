@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from mlp_xp.data import tables
 from mlp_xp.data.tables import Table, TableError, column_names, read_table
+from mlp_xp.errors import for_command_line
 
 IRIS = "length,width,kind\n5.1,3.5,setosa\n7.0,3.2,versicolor\n6.3,3.3,virginica\n"
 FUZZ = settings(
@@ -239,6 +240,8 @@ def test_a_csv_file_needs_no_library(tmp_path: Path) -> None:
     end = [sys.executable, "-c", code]
     run = subprocess.run([*end, tmp_path / "iris.csv"], capture_output=True, text=True, check=False)
     assert "column 'kind' is text, such as 'setosa'" in run.stderr
+    assert "leave it out with exclude='kind'" in run.stderr
+    assert for_command_line("leave it out with exclude='the kind'") == "leave it out with --exclude 'the kind'"
     (tmp_path / "iris.parquet").write_bytes(b"PAR1")
     run = subprocess.run([*end, tmp_path / "iris.parquet"], capture_output=True, text=True, check=False)
     assert "Parquet needs pyarrow, which is not installed; install it with: " in run.stderr

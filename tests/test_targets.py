@@ -264,7 +264,7 @@ def test_data_in_memory_whose_numbers_are_scaled_otherwise_are_refused(tmp_path:
     with pytest.raises(Exception, match="the run started with targets 'standardize', but these data have 'unchanged'"):
         list(train(replace(CONFIG, epochs=4), other, open_backend(), run_dir=tmp_path / "run"))
     for command, fault in (
-        ("evaluate", "give them again as a Dataset"),
+        ("evaluate", "call evaluate_run, or evaluate_ensemble, with data=, the same Dataset"),
         ("train --resume", "resume it in Python, with"),
     ):
         outcome = call(*command.split(), tmp_path / "run")

@@ -15,6 +15,7 @@ from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import CONFIG, MODEL
 from mlp_xp.runs.sweep_index import INTERRUPTED
 from mlp_xp.runs.table import IN_USE, read_row
+from mlp_xp.show.terminal import thousands
 
 
 @contextmanager
@@ -57,10 +58,11 @@ def warn_of_unfinished(folders: Iterable[Path]) -> None:
         try:
             position = read_position(folder)
             epoch, epochs = position["epoch"], row.settings["epochs"]
-            place = f"epoch {epoch}, {epoch + 1} of {epochs}, after {position['sample']} samples"
+            samples = thousands(position["sample"])
+            place = f"its network is that after {samples} samples of epoch {epoch} ({epoch + 1} of {epochs})"
         except RunError:  # without its checkpoint, a run cannot be resumed, but its network can be used
-            place = "an unknown epoch"
-        text = f"{row.reason or INTERRUPTED}; this is its network of {place}"
+            place = "its network is that of an unknown epoch"
+        text = f"{row.reason or INTERRUPTED}; {place}"
         if row.state == INTERRUPTED:
             text += f"; resume with: {called('train')} --resume {as_argument(folder)}"
         print_line("warning", f"{str(folder)!r}: {text}")

@@ -33,6 +33,8 @@ SHADES = " .:-=+*#%@"
 class Arguments:
     """Predict classes, labels or numbers from pictures, or from the rows of a table, with the network of a run.
 
+    Percentages are rounded down: 100.0 % means certain.
+
     Further runs before the pictures or the table, or a sweep, make an ensemble, whose probabilities or numbers are the
     mean of those of its runs.
     """

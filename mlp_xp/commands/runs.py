@@ -30,6 +30,7 @@ from mlp_xp.runs.table import (
     select_rows,
     shown,
     sort_rows,
+    value_of,
     words,
 )
 from mlp_xp.show.terminal import GLUE, plain_console, say
@@ -111,7 +112,10 @@ def main() -> int:
     elif arguments.csv:
         csv.writer(sys.stdout, lineterminator="\n").writerows(csv_lines(rows))
     elif rows:
-        show_runs(rows, plain_console())
+        column = check_column(arguments.sort, "sort") if arguments.sort else ""
+        show_runs(rows, plain_console(), column)
+        if column and all(value_of(row, column) is None for row in rows):
+            say(plain_console(), f"not sorted: no run has a {words(column)}")
     else:
         say(plain_console(), f"none of {found} runs meets the conditions" if found else "no runs")
     sys.stdout.flush()  # the errors, on stderr, must come last
@@ -148,8 +152,8 @@ def csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
         yield [*texts, *settings, *results, date, printable(row.reason)]
 
 
-def show_runs(rows: Sequence[Row], console: Console) -> None:
-    """Print runs as a table. On a narrow terminal, long texts are cut in their middle, and columns left out."""
+def show_runs(rows: Sequence[Row], console: Console, kept: str = "") -> None:
+    """Print runs as a table. On a narrow terminal, long texts are cut, and columns left out; that named `kept` last."""
     settings = differing(rows)
     states = ["state"] if any(row.state != FINISHED for row in rows) else []
     results = [q for q in RESULTS if any(getattr(row, q) is not None for row in rows)]
@@ -161,7 +165,8 @@ def show_runs(rows: Sequence[Row], console: Console) -> None:
     }
     others = [name for name in settings if name not in (*MOST_USEFUL, *LEAST_USEFUL)]
     last = ("date", *LEAST_USEFUL, *reversed((*MOST_USEFUL, *others)))
-    left_out = squeeze(columns, console, SPARED, ("name", *settings), last)
+    last = (*(name for name in last if name != kept), kept)
+    left_out = squeeze(columns, console, [name for name in SPARED if name != kept], ("name", *settings), last)
     print_table(columns.values(), console)
     if left_out:
         say(console, f"no room for: {', '.join(left_out)}; --csv has all", wrap=True)

@@ -263,6 +263,8 @@ def _of_columns(text: str, path: Path, data: OwnData) -> str:
         named = f"column {data.label_names[0]!r:.60}" if len(data.label_names) == 1 else "labels"
         text = re.sub("^y( of the test set)?: ", lambda found: f"{named}{found[1] or ''}: ", text)
         text = text.removeprefix("X: ")
+        if len(data.label_names) > 1:
+            text = re.sub("; give the class of each sample, .*", "; classes take one label column", text)
     return f"{str(path)!r}: {text}"
 
 

@@ -194,7 +194,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _is_text(name: str, example: str) -> str:
-    advice = "encode it as numbers, or leave the column out of the file"
+    advice = f"encode it as numbers, or leave it out with exclude={name!r}"
     if DECIMAL_COMMA.fullmatch(example.strip()):
         advice = "it looks like a number with a decimal comma: write decimals with a point"
     elif THOUSANDS.fullmatch(example.strip()):

@@ -472,7 +472,8 @@ def evaluation_of(model: Model, dataset: Dataset, backend: Backend) -> Evaluatio
 def check_classes(model: Model, dataset: Dataset) -> None:
     """Raise RunError unless the model and the data set have the same task, inputs of one shape, and as many classes.
 
-    Where both are tables, or both pictures, the names of their classes and columns must be the same too.
+    The names of their classes and columns must be the same too; arrays may have no columns' names, and the numbers from
+    0 as those of their classes.
     """
     if dataset.task != model.task:
         raise RunError(
@@ -489,11 +490,15 @@ def check_classes(model: Model, dataset: Dataset) -> None:
             f"the run's network takes {described(model.image_shape)}, but the data {dataset.name!r} have "
             f"{described(shape)}; give the run's own data"
         )
-    if "arrays" in (model.inputs, dataset.inputs):  # whose classes and features may have no names of their own
-        return
-    for name in ("inputs", "feature_names", "class_names"):
+    names, columns = (model.class_names, dataset.class_names), (model.feature_names, dataset.feature_names)
+    numbers = tuple(map(str, range(len(model.class_names))))
+    # Arrays may have no names of their own; but classes 1, 2, 3 are not 0, 1, 2.
+    unnamed = numbers in names and not all(name.isdecimal() for name in (*names[0], *names[1]))
+    free = {"inputs": True, "feature_names": () in columns, "class_names": unnamed}
+    arrays = "arrays" in (model.inputs, dataset.inputs)
+    for name, is_free in free.items():
         ours, others = getattr(model, name), getattr(dataset, name)
-        if ours != others:
+        if ours != others and not (arrays and is_free):
             raise RunError(
                 f"the run's network has the {name} {records.shortened(ours)}, but the data {dataset.name!r} have "
                 f"{records.shortened(others)}; give data with the same, in the same order"

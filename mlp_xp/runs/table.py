@@ -281,7 +281,10 @@ def check_column(name: str, option: str) -> str:
     known = [each for each in (*COLUMNS, *flatten(Settings())) if each not in TEST_COLUMNS]
     if column not in (*known, *TEST_COLUMNS):
         near = nearest(column, known) or next((f" (did you mean {each!r}?)" for each in known if column in each), "")
-        raise MlpXpError(f"{name!r:.80} is not a column{near}; choose one of {', '.join(known)}", setting=option)
+        choice = "" if near else f"; choose one of {', '.join(known)}"
+        if column == "accuracy":
+            choice = ", of samples held out with --validation; runs are not chosen by the test set"
+        raise MlpXpError(f"{name!r:.80} is not a column{near}{choice}", setting=option)
     if column in TEST_COLUMNS:
         raise MlpXpError(
             f"{column}: the run that is chosen because it is the best on the test set looks better there than it is on "
