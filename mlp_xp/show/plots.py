@@ -41,6 +41,7 @@ SCORES = {
 }
 LOSS_NAMES = {"regression": "half squared error"}  # of other tasks: cross-entropy
 HELD_OUT = "validation_loss"
+NARROW = 5  # an axis of losses whose ends have a smaller ratio has linear ticks
 LONGEST_NAME = 60  # characters that are drawn
 LONGEST_LINE, MOST_LINES = 100, 3  # characters and lines of a run's name, in a legend below the axes
 LONGEST_CLASS = 24  # characters of a class beside a confusion matrix
@@ -253,7 +254,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     The accuracy is that on the test set, or else on the held-out samples; without either, only losses are drawn.
 
     Scores far below all others, such as those before training, are marked at the lower edge, see `fit_scores`. A circle
-    marks the network that validation kept. Of two reports at the same place the first counts: with held-out samples,
+    on the held-out score marks the network that validation kept. Of two reports at the same place the first counts: with held-out samples,
     that at the end of an epoch, and not that of the first step of the next one.
     """
     runs = [  # a Report has None where its record has nothing
@@ -287,11 +288,17 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
             (kind for kind in SCORES if any(kind in record for record in records)),
             "r2" if task == "regression" else "accuracy",
         )
-        kinds_of_score.append(score_name(kind, task))
         scale = 100 if percents else 1
+        selecting = kind if kind.startswith("validation_") else f"validation_{kind}"
+        chosen_by = [(at, scale * each[selecting]) for at, each in zip(seen, records, strict=True) if selecting in each]
+        beside = has_score and selecting != kind and bool(chosen_by)
+        kinds_of_score.append(score_name(kind, task).replace("test ", "test and held-out " if beside else "test "))
+        if beside:
+            accuracy.plot(*zip(*chosen_by, strict=True), linestyle=":", **look)
+            points += [(at, value, str(look["color"])) for at, value in chosen_by]
         if kept is not None and kind in last:
             circle = {"marker": "o", "markersize": 10, "fillstyle": "none", "color": look["color"]}
-            kept_points.append(((kept + 1) * samples, scale * last[kind], circle))
+            kept_points.append(((kept + 1) * samples, scale * last.get(selecting, last[kind]), circle))
         scored = [(at, scale * record[kind]) for at, record in zip(seen, records, strict=True) if kind in record]
         share = [value for _, value in scored]
         losses.plot(seen, [record["train_loss"] for record in records], linestyle="--", **look)
@@ -317,7 +324,13 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     losses.set(ylabel="loss" if len(of_losses) > 1 else "".join(of_losses))
     if any(value > 0 for line in losses.lines for value in line.get_ydata()):  # only these have logarithms
         losses.set(yscale="log")
-        losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+        low, high = losses.get_ylim()
+        if high < NARROW * low:  # has too few of 1, 2 and 5
+            from matplotlib.ticker import MaxNLocator
+
+            losses.yaxis.set_major_locator(MaxNLocator(5))
+        else:
+            losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     losses.yaxis.set_major_formatter("{x:.3g}")
     losses.yaxis.set_minor_formatter("")
     wanted = " or ".join(dict.fromkeys(kinds_of_score)) or SCORES["accuracy"]
@@ -331,6 +344,10 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     styles = {"training, mean since the last report": "--"}
     styles |= ({"test": "-"} if has_test else {}) | ({"held out": ":"} if has_held_out else {})
     kinds = [losses.plot([], [], color="#555555", linestyle=style)[0] for style in styles.values()]
+    if kept_points:
+        ring = {**kept_points[0][2], "color": "#555555", "linestyle": ""}
+        kinds += losses.plot([], [], **ring)
+        styles |= {f"kept, by held-out {'accuracy' if percents else 'R²'}": ""}
     losses.legend(kinds, [*styles], frameon=False, fontsize=9)
     legend_below(figure, handles, labels)
     for axes in panels:
