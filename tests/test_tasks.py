@@ -224,6 +224,15 @@ def test_predictions_of_a_constant_are_drawn(value: float) -> None:
     assert figure.png().startswith(b"\x89PNG")
 
 
+def test_large_numbers_to_predict_are_written_out() -> None:
+    prices = np.array([[400_000.0], [1_400_000.0]])
+    figure = plots.draw_predictions(prices, prices, [1.0], ["price"])
+    figure.draw_without_rendering()
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        assert axis.get_offset_text().get_text() == ""
+        assert "1 000 000" in [tick.label1.get_text() for tick in axis.get_major_ticks()]
+
+
 @pytest.mark.parametrize("count", [1, 5, 60])
 def test_accuracy_of_each_label(count: int) -> None:
     accuracies, commoner = (RANDOM.permutation(count) / count).tolist(), RANDOM.uniform(0.5, 1, count)
@@ -234,10 +243,13 @@ def test_accuracy_of_each_label(count: int) -> None:
     assert [tick.get_text() for tick in axes.get_yticklabels()] == [f"label {i}" for i in chosen]
     np.testing.assert_allclose([bar.get_width() for bar in axes.patches], [100 * accuracies[i] for i in chosen])
     np.testing.assert_allclose(axes.lines[0].get_xdata(), 100 * commoner[chosen])
+    ends = [100 * max(accuracies[i], commoner[i]) + 1 for i in chosen]
+    np.testing.assert_allclose([text.get_position()[0] for text in axes.texts], ends)
+    assert [text.get_text() for text in axes.texts] == [f"{100 * accuracies[i]:.2f} %" for i in chosen]
     assert ("the least accurate 40 of 60" in axes.get_title()) == (count == 60)
 
 
-NUMBERS_LOSS = "half squared error, standardised targets"
+NUMBERS_LOSS = "half squared error,\nstandardised targets"
 
 
 def test_a_run_is_not_evaluated_on_what_it_was_trained_on(place: Path) -> None:
