@@ -306,7 +306,7 @@ def test_weights_show_each_unit_on_one_scale_about_zero(units: int) -> None:
     weights = np.random.default_rng(3).normal(size=(20, units))
     figure = plots.draw_weights(weights, (4, 5))
     (image,) = (image for axes in figure.axes for image in axes.images)
-    sheet, columns = image.get_array(), {1: 1, 10: 3, 64: 7, 512: 9}[units]
+    sheet, columns = image.get_array(), {1: 1, 10: 3, 64: 8, 512: 10}[units]
     assert np.ma.count(sheet) == 20 * min(units, 100), "nothing else is drawn"
     for unit in range(min(units, 100)):
         top, left = 1 + 5 * (unit // columns), 6 * (unit % columns)

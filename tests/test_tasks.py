@@ -224,6 +224,15 @@ def test_predictions_of_a_constant_are_drawn(value: float) -> None:
     assert figure.png().startswith(b"\x89PNG")
 
 
+def test_large_numbers_to_predict_are_written_out() -> None:
+    prices = np.array([[400_000.0], [1_400_000.0]])
+    figure = plots.draw_predictions(prices, prices, [1.0], ["price"])
+    figure.draw_without_rendering()
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        assert axis.get_offset_text().get_text() == ""
+        assert "1 000 000" in [tick.label1.get_text() for tick in axis.get_major_ticks()]
+
+
 @pytest.mark.parametrize("count", [1, 5, 60])
 def test_accuracy_of_each_label(count: int) -> None:
     accuracies, commoner = (RANDOM.permutation(count) / count).tolist(), RANDOM.uniform(0.5, 1, count)
@@ -234,10 +243,13 @@ def test_accuracy_of_each_label(count: int) -> None:
     assert [tick.get_text() for tick in axes.get_yticklabels()] == [f"label {i}" for i in chosen]
     np.testing.assert_allclose([bar.get_width() for bar in axes.patches], [100 * accuracies[i] for i in chosen])
     np.testing.assert_allclose(axes.lines[0].get_xdata(), 100 * commoner[chosen])
+    ends = [100 * max(accuracies[i], commoner[i]) + 1 for i in chosen]
+    np.testing.assert_allclose([text.get_position()[0] for text in axes.texts], ends)
+    assert [text.get_text() for text in axes.texts] == [f"{100 * accuracies[i]:.2f} %" for i in chosen]
     assert ("the least accurate 40 of 60" in axes.get_title()) == (count == 60)
 
 
-NUMBERS_LOSS = "half squared error, standardised targets"
+NUMBERS_LOSS = "half squared error,\nstandardised targets"
 
 
 def test_a_run_is_not_evaluated_on_what_it_was_trained_on(place: Path) -> None:
@@ -257,7 +269,7 @@ def test_curves_of_runs_without_test_set(place: Path) -> None:
     losses, score = figure.axes
     assert (losses.get_ylabel(), score.get_ylabel()) == (NUMBERS_LOSS, "held-out R²")
     kinds = [text.get_text() for text in losses.get_legend().get_texts()]
-    assert kinds == ["training, mean since the last report", "held out"]
+    assert kinds == ["training, mean since the last report", "held out", "kept, by held-out R²"]
     held_out = [each["validation_loss"] for each in metrics(place / "held-out") if "validation_loss" in each]
     (curve,) = [line for line in losses.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
     np.testing.assert_array_equal(curve.get_xydata(), np.stack([[150, 300, 450, 600], held_out], axis=1))
@@ -286,13 +298,30 @@ def test_curves_end_where_training_did_and_a_circle_marks_the_kept_network() -> 
     assert figure.legends[0].get_texts()[0].get_text() == "a (90.00 %, of epoch 1)"
 
 
+def test_the_held_out_accuracy_that_decides_is_drawn_with_the_ring_on_it() -> None:
+    reports: list[dict[str, Any]] = [
+        {"epoch": i, "sample": 100, "train_loss": 1.1 - i / 20, "accuracy": share, "validation_accuracy": held_out}
+        for i, (share, held_out) in enumerate(((0.5, 0.6), (0.65, 0.8), (0.7, 0.75)))
+    ]
+    closing = {**reports[1], "epoch": 2, "kept_epoch": 1}
+    figure = plots.draw_curves([plots.Curves("a", [*reports, closing], 100)])
+    figure.draw_without_rendering()
+    losses, accuracy = figure.axes
+    (dotted,) = [line for line in accuracy.lines if line.get_linestyle() == ":"]
+    np.testing.assert_allclose(dotted.get_ydata(), [60, 80, 75])
+    np.testing.assert_allclose(accuracy.lines[-1].get_xydata(), [[200, 80]])
+    assert losses.get_legend().get_texts()[-1].get_text() == "kept, by held-out accuracy"
+    low, high = losses.get_ylim()
+    assert sum(low <= tick.get_loc() <= high for tick in losses.yaxis.get_major_ticks()) >= 2
+
+
 @pytest.mark.parametrize("test", [None, 0.25])
 def test_curves_of_reports_in_memory(test: float | None) -> None:
     """A Report has None for the figures of other tasks, which a file leaves out."""
     reports = train(TrainConfig(epochs=2, validation=20), Dataset.from_arrays(X, NUMBERS / 9, test), open_backend())
     run = plots.Curves("a", [report._asdict() for report in reports], 100, "regression")
     _, score = plots.draw_curves([run]).axes
-    assert score.get_ylabel() == ("held-out R²" if test is None else "test R²")
+    assert score.get_ylabel() == ("held-out R²" if test is None else "test and held-out R²")
 
 
 def test_runs_of_different_tasks_are_not_drawn_together(place: Path, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ SCORES = {
 }
 LOSS_NAMES = {"regression": "half squared error"}  # of other tasks: cross-entropy
 HELD_OUT = "validation_loss"
+NARROW = 10  # an axis of losses whose ends have a smaller ratio has linear ticks
 LONGEST_NAME = 60  # characters that are drawn
 LONGEST_LINE, MOST_LINES = 100, 3  # characters and lines of a run's name, in a legend below the axes
 LONGEST_CLASS = 24  # characters of a class beside a confusion matrix
@@ -253,8 +254,8 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     The accuracy is that on the test set, or else on the held-out samples; without either, only losses are drawn.
 
     Scores far below all others, such as those before training, are marked at the lower edge, see `fit_scores`. A circle
-    marks the network that validation kept. Of two reports at the same place the first counts: with held-out samples,
-    that at the end of an epoch, and not that of the first step of the next one.
+    on the held-out score marks the network that validation kept. Of two reports at the same place the first counts:
+    with held-out samples, that at the end of an epoch, and not that of the first step of the next one.
     """
     runs = [  # a Report has None where its record has nothing
         run._replace(
@@ -287,11 +288,17 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
             (kind for kind in SCORES if any(kind in record for record in records)),
             "r2" if task == "regression" else "accuracy",
         )
-        kinds_of_score.append(score_name(kind, task))
         scale = 100 if percents else 1
+        selecting = kind if kind.startswith("validation_") else f"validation_{kind}"
+        chosen_by = [(at, scale * each[selecting]) for at, each in zip(seen, records, strict=True) if selecting in each]
+        beside = has_score and selecting != kind and bool(chosen_by)
+        kinds_of_score.append(score_name(kind, task).replace("test ", "test and held-out " if beside else "test "))
+        if beside:
+            accuracy.plot(*zip(*chosen_by, strict=True), linestyle=":", **look)
+            points += [(at, value, str(look["color"])) for at, value in chosen_by]
         if kept is not None and kind in last:
             circle = {"marker": "o", "markersize": 10, "fillstyle": "none", "color": look["color"]}
-            kept_points.append(((kept + 1) * samples, scale * last[kind], circle))
+            kept_points.append(((kept + 1) * samples, scale * last.get(selecting, last[kind]), circle))
         scored = [(at, scale * record[kind]) for at, record in zip(seen, records, strict=True) if kind in record]
         share = [value for _, value in scored]
         losses.plot(seen, [record["train_loss"] for record in records], linestyle="--", **look)
@@ -311,13 +318,19 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     for at, value, circle in kept_points:
         accuracy.plot(at, value, **circle)
     of_losses = {
-        LOSS_NAMES.get(run.task, "cross-entropy loss (nats)") + run.standardised * ", standardised targets"
+        LOSS_NAMES.get(run.task, "cross-entropy loss (nats)") + run.standardised * ",\nstandardised targets"
         for run in runs
     }
     losses.set(ylabel="loss" if len(of_losses) > 1 else "".join(of_losses))
     if any(value > 0 for line in losses.lines for value in line.get_ydata()):  # only these have logarithms
         losses.set(yscale="log")
-        losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+        low, high = losses.get_ylim()
+        if high < NARROW * low:  # has too few of 1, 2 and 5
+            from matplotlib.ticker import MaxNLocator
+
+            losses.yaxis.set_major_locator(MaxNLocator(5))
+        else:
+            losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     losses.yaxis.set_major_formatter("{x:.3g}")
     losses.yaxis.set_minor_formatter("")
     wanted = " or ".join(dict.fromkeys(kinds_of_score)) or SCORES["accuracy"]
@@ -331,6 +344,10 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     styles = {"training, mean since the last report": "--"}
     styles |= ({"test": "-"} if has_test else {}) | ({"held out": ":"} if has_held_out else {})
     kinds = [losses.plot([], [], color="#555555", linestyle=style)[0] for style in styles.values()]
+    if kept_points:
+        ring = {**kept_points[0][2], "color": "#555555", "linestyle": ""}
+        kinds += losses.plot([], [], **ring)
+        styles |= {f"kept, by held-out {'accuracy' if percents else 'R²'}": ""}
     losses.legend(kinds, [*styles], frameon=False, fontsize=9)
     legend_below(figure, handles, labels)
     for axes in panels:
@@ -496,6 +513,13 @@ def draw_weights(
     images = coarse(np.moveaxis(shown.reshape(*image_shape, units), 2, 0))
     height, width = images.shape[1:]
     columns = min(units, max(1, round((units * height / width) ** 0.5)))  # which makes the sheet about as wide as high
+    # Of the numbers beside it, the one that leaves the fewest places of the last row empty.
+    near = [
+        each
+        for each in (columns, columns + 1, columns - 1)
+        if 1 <= each <= units and 4 * abs(each - columns) <= columns
+    ]
+    columns = min(near, key=lambda each: -units % each)
     gap = ceil_divide(min(height, width), 14)
     sheet, _ = montage(images, columns, gap, gap)
     scale = max(0.85 * (units / sheet.size) ** 0.5, 2.2 / max(sheet.shape))  # inches a pixel
@@ -537,6 +561,10 @@ def draw_predictions(
         axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel="true", ylabel="predicted")
         axes.set_title(f"{_label(names[i], 24)}: R² {r2s[i]:.4f}", fontsize=10)
         axes.locator_params(nbins=6)
+        if 1e4 <= max(map(abs, limits)) < 1e9:  # Matplotlib would write a factor into the corners
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(lambda value, _: f"{value:,.10g}".replace(",", " "))
+            axes.tick_params(axis="x", rotation=30)
         _tidy(axes)
     left_out = f"; the first {outputs} of {len(names)} outputs" if outputs < len(names) else ""
     figure.suptitle(f"{len(true)} test samples{left_out}", fontsize=11)
@@ -566,8 +594,9 @@ def draw_labels(
         "linestyle": "none",
     }
     axes.plot(marks, places, label="always the commoner of 0 and 1", **look)
-    for place, share in zip(places, shares, strict=True):
-        axes.text(101, place, f"{share:.2f}", va="center", fontsize=8)
+    for place, share, mark in zip(places, shares, marks, strict=True):
+        end = max(share, mark) + 1  # beyond the mark, which would cross the number
+        axes.text(end, place, f"{share:.2f} %", va="center", fontsize=8)
     axes.set_yticks(places, [_label(names[i]) for i in chosen], fontsize=9)
     axes.set(xlim=(0, 112), xlabel="test samples with the label right (%)")
     axes.set_xticks(range(0, 101, 20))

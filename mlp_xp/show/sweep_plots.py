@@ -126,7 +126,8 @@ def draw_bands(settings: Sequence[Setting], *, score: str, ranked: bool = False)
     which = "" if len(drawn) == total else f"the {'best' if ranked else 'first'} {len(drawn)} of {total} settings; "
     runs = f"{min(counts)}" if len(counts) == 1 else f"{min(counts, default=0)} to {max(counts, default=0)}"
     band = f"mean, lowest and highest of {runs} runs each" if several else "one run each"
-    losses.set_title(f"Training: {which}{band}", fontsize=11)
+    note = "\nThe ranking takes each run's best epoch." * (ranked and score.startswith("validation"))
+    losses.set_title(f"Training: {which}{band}{note}", fontsize=11)
     without = [each.name for each in settings if not each.scores and each.failed]
     _legend(figure, lines, without)
     _tidy(losses)
