@@ -270,7 +270,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     panels = figure.subplots(1 + has_score, 1, sharex=True, squeeze=False)[:, 0]
     losses, accuracy = panels[0], panels[-1]
     percents = not any(run.task == "regression" for run in runs)
-    labels, points, kinds_of_score, handles, kept_points = [], [], [], [], []
+    labels, points, kinds_of_score, handles, kept_points, shows_both = [], [], [], [], [], False
     for i, (name, records, samples, task, _) in enumerate(runs):
         last = records[-1] if records else {}
         kept = last.get("kept_epoch")
@@ -292,7 +292,8 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
         selecting = kind if kind.startswith("validation_") else f"validation_{kind}"
         chosen_by = [(at, scale * each[selecting]) for at, each in zip(seen, records, strict=True) if selecting in each]
         beside = has_score and selecting != kind and bool(chosen_by)
-        kinds_of_score.append(score_name(kind, task).replace("test ", "test and held-out " if beside else "test "))
+        kinds_of_score.append(score_name(kind, task))
+        shows_both |= beside
         if beside:
             accuracy.plot(*zip(*chosen_by, strict=True), linestyle=":", **look)
             points += [(at, value, str(look["color"])) for at, value in chosen_by]
@@ -334,6 +335,8 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     losses.yaxis.set_major_formatter("{x:.3g}")
     losses.yaxis.set_minor_formatter("")
     wanted = " or ".join(dict.fromkeys(kinds_of_score)) or SCORES["accuracy"]
+    if shows_both:
+        wanted = wanted.replace("test ", "test and held-out ", 1)
     if has_score:
         accuracy.set(ylabel=f"{wanted} (%)" if percents else wanted)
     accuracy.set(xlabel="training samples seen")
