@@ -201,7 +201,7 @@ def test_script_installs_for_the_driver_and_goes_on_there(smi, monkeypatch):
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_hands_its_variables_on(monkeypatch):
     monkeypatch.setenv("CUDA", "/usr/local/cuda")  # as module systems set it
-    for name in ("MAKEFLAGS", "MAKELEVEL"):  # of the make that runs the tests
+    for name in ("MAKEFLAGS", "MAKELEVEL", "ARGS"):  # of the make that runs the tests
         monkeypatch.delenv(name, raising=False)
     for given, words in (
         ((), "python3 scripts/gpu.py"),
