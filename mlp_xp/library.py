@@ -160,7 +160,7 @@ class Backend:
     def own(self, function: Callable[..., Array]) -> Callable[..., Array]:
         """Return the library's own function in place of one of the package's, or the function where it has none.
 
-        The function of an activation and the preparation of inputs are replaced so; the links of losses are not.
+        The function of an activation and the preparation of inputs may be replaced so; the links of losses are not.
         """
         return dict(self.functions).get(function, function)
 
