@@ -145,8 +145,7 @@ def make_chunk(
     """
     xp, scan = backend.xp, backend.scan
     loss = LOSSES[task]
-    # Perhaps the library's own functions.
-    config, prepare = replace(config, activation=backend.activation(config.activation)), backend.own(prepare)
+    config = replace(config, activation=backend.activation(config.activation))  # perhaps the library's own function
     # glibc gives freed memory back to the system, and fetches it again at every step, page by page, until it has once
     # freed a block as large as this; then it keeps up to twice as much.
     np.empty(KEPT_BYTES, np.uint8)

@@ -85,7 +85,7 @@ class Backend:
     compiles: bool = False
     """Whether `jit` compiles a function as a whole, so that operations on small arrays cost little."""
     functions: tuple[tuple[Callable[..., Array], Callable[..., Array]], ...] = ()
-    """Functions, each with the library's own that computes the same faster; see `own`."""
+    """Functions of activations, each with the library's own that computes the same faster. (Links of losses stay.)"""
     counts_steps: bool = False
     """Whether one compiled function is to serve chunks of all lengths, because `scan` can count the steps to take."""
 
@@ -157,17 +157,10 @@ class Backend:
             raise BackendError(f"backend {self.name} cannot compute on {in_words(number)}: {why}", setting="threads")
         return _on_threads(self, self.threads._replace(number=number, reason=reason))
 
-    def own(self, function: Callable[..., Array]) -> Callable[..., Array]:
-        """Return the library's own function in place of one of the package's, or the function where it has none.
-
-        The function of an activation and the preparation of inputs may be replaced so; the links of losses are not.
-        """
-        return dict(self.functions).get(function, function)
-
     def activation(self, activation: str | Activation) -> Activation:
         """Return an activation, given by its name or as it is, with the library's own function where it has one."""
         found = find_activation(activation)
-        return found._replace(function=self.own(found.function))
+        return found._replace(function=dict(self.functions).get(found.function, found.function))
 
     def shared(self, array: np.ndarray) -> Array:
         """Return a writable host array on the device: the same memory where the library can, or else a copy."""

@@ -87,7 +87,7 @@ def _compiled_sums(
 
 def _make_logits(activation: str | Activation, backend: Backend, prepare: Prepare) -> Callable[..., Array]:
     """Return `evaluation(network, images, fitted) -> logits`, which works in parts of bounded memory."""
-    xp, pair, prepare = backend.xp, backend.activation(activation), backend.own(prepare)
+    xp, pair = backend.xp, backend.activation(activation)
 
     @np.errstate(over="ignore", invalid="ignore")  # the result shows it
     def evaluation(network: Network, images: Array, fitted: tuple[Array, ...]) -> Array:

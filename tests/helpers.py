@@ -24,6 +24,19 @@ from mlp_xp.commands import command_line
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 PATIENCE = 60  # seconds, for what a process should do at once
 
+# The start of a module for a library of a test's own: NumPy, but for some functions.
+NAMESPACE = """
+import array_api_compat.numpy as numpy
+
+
+class Namespace:
+    def __init__(self, **functions):
+        self.__dict__.update(functions)
+
+    def __getattr__(self, name):
+        return getattr(numpy, name)
+"""
+
 
 class Outcome(NamedTuple):
     """The exit code and output of a script."""

@@ -14,7 +14,7 @@ import array_api_compat.numpy as numpy
 import numpy as np
 import pytest
 from data_sets import TINY
-from helpers import SCRIPTS, assert_one_line, call
+from helpers import NAMESPACE, SCRIPTS, assert_one_line, call
 
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.parity import assert_parity
@@ -122,21 +122,15 @@ def cases(path: Path) -> dict[str, ET.Element]:
     return {each.get("name"): each for each in ET.parse(path).iter("testcase")}
 
 
-STRANGERS = """
-import array_api_compat.numpy as numpy
-
-class Namespace:
-    def __init__(self, **functions):
-        self.__dict__.update(functions)
-
-    def __getattr__(self, name):
-        return getattr(numpy, name)
-
+STRANGERS = (
+    NAMESPACE
+    + """
 def fails(x):
     raise RuntimeError("no <tanh> today \\x07")
 
 right, wrong, failing = Namespace(), Namespace(tanh=lambda x: numpy.tanh(x) + 1e-7), Namespace(tanh=fails)
 """
+)
 
 
 def test_the_result_as_junit_xml(data_dir, tmp_path, monkeypatch):

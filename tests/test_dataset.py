@@ -36,21 +36,6 @@ def test_images_of_several_channels(backend):
     assert_close(rows, images.reshape(2, 128) / 255, backend, rtol=rounding(backend))
 
 
-def test_a_librarys_own_function_gives_the_same_bits(backend):
-    assert_own_function_is_exact(backend)
-
-
-def test_a_librarys_own_function_gives_the_same_bits_in_float32(backend32):
-    assert_own_function_is_exact(backend32)
-
-
-def assert_own_function_is_exact(backend) -> None:
-    own, images = backend.own(flatten_and_scale), backend.asarray(BYTES)
-    rows, expected = (function(images, dtype=backend.dtype, xp=backend.xp) for function in (own, flatten_and_scale))
-    assert backend.to_numpy(rows).tobytes() == backend.to_numpy(expected).tobytes()
-    assert (rows.shape, rows.dtype) == (expected.shape, expected.dtype)
-
-
 def test_images_are_flattened_row_by_row_and_stay_as_they_were(backend):
     image = backend.asarray(np.array([[[1, 2, 3], [4, 5, 6]]], dtype=np.uint8))
     rows = flatten_and_scale(image, dtype=backend.dtype, xp=backend.xp)

@@ -94,7 +94,6 @@ def test_the_list_is_what_runs_of_all_configurations_use():
         open_backend("numpy"),
         name="recording",
         xp=xp,
-        functions=(),
         from_numpy=lambda array, dtype: xp.asarray(array, dtype=dtype, copy=True),
         to_numpy=lambda array: np.array(array._value),
         scan=partial(eager_scan, xp=xp),

@@ -13,7 +13,7 @@ import array_api_compat.numpy as numpy_xp
 import numpy as np
 import pytest
 from data_sets import TINY
-from helpers import assert_one_line, call
+from helpers import NAMESPACE, assert_one_line, call
 from hypothesis import given
 from hypothesis import strategies as st
 from planted import FAULTS, HEADER, Library, off_by, planted, without_keepdims
@@ -335,17 +335,9 @@ def test_only_the_integer_dtype_of_argmax_is_free():
 # The command, and the reproducer.
 
 
-LIBRARY = """
-import array_api_compat.numpy as numpy
-
-
-class Namespace:
-    def __init__(self, **functions):
-        self.__dict__.update(functions)
-
-    def __getattr__(self, name):
-        return getattr(numpy, name)
-
+LIBRARY = (
+    NAMESPACE
+    + """
 
 def lost(x):
     raise RuntimeError("device lost")
@@ -366,6 +358,7 @@ narrow = Namespace(max=lambda x, axis=None, keepdims=False: numpy.max(x, axis=ax
 raising = Namespace(exp=lost)
 sometimes = Namespace(tanh=Sometimes())
 """
+)
 CORE = """
 from array_api_compat.numpy import *
 
@@ -537,17 +530,9 @@ def test_a_finding_is_not_lost_with_its_reproducer(data_dir, stranger, tmp_path)
     assert error.startswith("error: 'file/")
 
 
-PECULIAR = """
-import array_api_compat.numpy as numpy
-
-
-class Namespace:
-    def __init__(self, **functions):
-        self.__dict__.update(functions)
-
-    def __getattr__(self, name):
-        return getattr(numpy, name)
-
+PECULIAR = (
+    NAMESPACE
+    + """
 
 class Array(numpy.ndarray):
     def __matmul__(self, other):
@@ -576,6 +561,7 @@ bare = Namespace(
 astype = Namespace(astype=lambda x, dtype: numpy.astype(x, dtype, copy=False))
 asarray = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype, copy=x.size < 9 or None))
 """
+)
 
 
 @pytest.mark.parametrize(
