@@ -11,14 +11,18 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 CUDA =
 INSTALL = yes
 
-.PHONY: train test notebooks mutants torture gpu lint types check dist smoke clean
+.PHONY: train test test-all notebooks mutants torture gpu lint types check dist smoke clean
 
 train: .venv/train
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
 
 # One thread per process, unless the variable says otherwise: processes do not compete, and CI has it too.
 test: .venv/test
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(ARGS)
+
+# Adds what is marked slow, every backend that is installed, and the 20 slowest tests at the end.
+test-all: .venv/test
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PARALLEL) --durations=20 $(ARGS)
 
 # Executes docs/*.ipynb and writes their outputs, which `make test` compares.
 notebooks: .venv/test

@@ -1,6 +1,7 @@
 """Fixtures and hooks. A test with the fixture `backend` or `xp` runs on every usable backend."""
 
 import os
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,26 +10,65 @@ from typing import Any
 import cupy_stand_in
 import numpy as np
 import pytest
-from backends import backend_params, open_or_skip
+from backends import backend_params, has_gpu, is_installed, open_or_skip
 from data_sets import TINY, write_idx_folder
 from helpers import load_script
 
-from mlp_xp.backend import Backend
+from mlp_xp.backend import BACKENDS, Backend
 from mlp_xp.data.datasets import MNIST_DIR, load_dataset
 from mlp_xp.dataset import Dataset
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before SciPy is imported: scikit-learn asks for it
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # a test leaves nothing in the user's cache folder
 
-pytest_plugins = ["skip_summary"]
+QUICK_BACKENDS = {"numpy", "array-api-strict"}
+LEFT_OUT = pytest.StashKey[Counter]()
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run nothing if a test on the stand-in is marked `gpu`: it would wrongly count as a test on a GPU."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark tests on slower backends as slow, and leave out those that need something this machine does not have.
+
+    A test on another backend than QUICK_BACKENDS is slow, unless it is marked `every_backend`.
+    """
+    kept, left_out = [], config.stash.setdefault(LEFT_OUT, Counter())
     for item in items:
-        if cupy_stand_in.NAME in item.nodeid and item.get_closest_marker("gpu"):
-            raise pytest.UsageError(f"{item.nodeid}: runs on the stand-in for CuPy; do not mark it gpu")
+        callspec = getattr(item, "callspec", None)
+        words = {x for x in callspec.params.values() if isinstance(x, str)} if callspec else set()
+        for name in words & {*BACKENDS, cupy_stand_in.NAME}:
+            if name == "torch":
+                item.add_marker(pytest.mark.needs(name))
+            if name not in QUICK_BACKENDS and not item.get_closest_marker("every_backend"):
+                item.add_marker(pytest.mark.slow)
+        missing = [name for marker in item.iter_markers("needs") for name in marker.args if not is_installed(name)]
+        if item.get_closest_marker("gpu"):
+            if cupy_stand_in.NAME in item.nodeid:  # it would wrongly count as a test on a GPU
+                raise pytest.UsageError(f"{item.nodeid}: runs on the stand-in for CuPy; do not mark it gpu")
+            missing += [] if has_gpu() else ["a GPU with CuPy"]
+        if missing:
+            left_out[missing[0]] += 1
+        else:
+            kept.append(item)
+    items[:] = kept
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Send what a process of pytest-xdist has left out, which is the same in each, to the main one."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = dict(session.config.stash.get(LEFT_OUT, {}))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a process of pytest-xdist has left out."""
+    node.config.stash[LEFT_OUT] = Counter(getattr(node, "workeroutput", {}).get("left_out", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print one line about the tests that were left out."""
+    if left_out := config.stash.get(LEFT_OUT, None):
+        words = ", ".join(f"{number} need {name}" for name, number in left_out.most_common())
+        terminalreporter.write_line(f"left out, because it is not available here: {words}")
 
 
 @pytest.hookimpl(wrapper=True)
