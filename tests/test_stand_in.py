@@ -18,7 +18,6 @@ import cupy_stand_in
 import numpy as np
 import pytest
 from backends import open_or_skip
-from conftest import pytest_collection_modifyitems
 from data_sets import on_device, synthetic
 
 import mlp_xp.chunks
@@ -518,11 +517,3 @@ def test_it_says_what_it_is():
         import cupy
     assert cupy.cuda.runtime.getDeviceProperties(0)["name"] == b"stand-in: NumPy on the CPU"
     assert cupy.__doc__.startswith("A stand-in for CuPy")
-
-
-def test_a_test_on_it_that_is_marked_for_a_gpu_stops_pytest(request):
-    marked = types.SimpleNamespace(nodeid="test_loops.py::test_x[cupy-stand-in]", get_closest_marker=lambda name: name)
-    with pytest.raises(pytest.UsageError, match=r"test_x\[cupy-stand-in\]: runs on the stand-in"):
-        pytest_collection_modifyitems([marked])
-    real = types.SimpleNamespace(nodeid="test_loops.py::test_x[cupy]", get_closest_marker=lambda name: name)
-    pytest_collection_modifyitems([real])

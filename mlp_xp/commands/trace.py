@@ -18,7 +18,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import described, with_colon
 from mlp_xp.parity.compare import Comparison, Failure
-from mlp_xp.parity.coverage import small_runs, unused
+from mlp_xp.parity.coverage import small_runs
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.trace import Operation, Tracer, expression, trace
 from mlp_xp.show.terminal import plain_console, say
@@ -60,13 +60,9 @@ def trace_backends(
             _print_table(console, [(str(each.number), str(each), each.place) for each in run.last_step])
         _print_table(console, _rows(run), COLUMNS)
         codes.append(_print_findings(console, backend, run, folder or FOLDER))
-        runs = [run]
         for name, run in small_runs(backend) if all_operations else ():
             say(console, f"{name}: {run.calls} operations in {run.steps} steps")
             codes.append(_print_findings(console, backend, run, (folder or FOLDER) / name.replace(" ", "-")))
-            runs.append(run)
-        if not any(codes) and (names := unused(runs)):
-            say(console, f"required, but not used here: {', '.join(names)}; --all-operations uses all")
     return 1 if 1 in codes else max(codes)
 
 

@@ -1,4 +1,4 @@
-"""Report the results of a parity check: as a table, sentences, Markdown and JSON."""
+"""Report the results of a parity check: as a table, sentences and JSON."""
 
 import datetime as dt
 import math
@@ -70,33 +70,6 @@ def mismatches(comparison: Comparison, config: TrainConfig) -> Iterator[str]:
                     f"{name} the {quantity.name} of {place} {are} the first above {its} tolerance; "
                     f"largest relative deviation {quantity.largest:.2e}, {times:.3g} times what is allowed"
                 )
-
-
-def markdown(
-    comparisons: list[Comparison],
-    failures: list[Failure],
-    unusable: dict[str, str],
-    arguments: Mapping[str, Any],
-    faults: list[str],
-    note: str = "",
-) -> str:
-    """Return the table and notes in Markdown, for a page or a CI summary. arguments: the command's arguments."""
-    lines = [
-        "Largest relative deviations from NumPy in float64 over {steps} steps after the warm-up, "
-        "{dtype}, batches of {batch_size}:".format(**arguments),
-        "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + " --- |" * len(COLUMNS),
-        *("| " + " | ".join(row(each, i)) + " |" for i, each in enumerate(comparisons)),
-        *("| " + " | ".join(cells) + " |" for cells in rows_without_numbers(failures, unusable)),
-        "",
-        *(f"- {also(each)}" for each in comparisons[1:]),
-        *([f"- {note}"] if note else []),
-        *(f"- **failed: {failure.reason}**" for failure in failures),
-        *(f"- not run: {name}: {reason}" for name, reason in unusable.items()),
-        *(f"- **{fault}**" for fault in faults),
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def also(comparison: Comparison) -> str:

@@ -1,4 +1,4 @@
-"""The stand-in for CuPy (tests/stand_in/cupy) as a test backend, in sys.modules only while a test needs it."""
+"""The stand-in for CuPy (tests/tools/stand_in/cupy) as a test backend, in sys.modules only while a test needs it."""
 
 import sys
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""`assert_parity` in a test of an array library, the report for CI services, and the action."""
+"""`assert_parity` in a test of an array library, and the action for its CI."""
 
 import os
 import re
@@ -6,19 +6,15 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
-from xml.etree import ElementTree as ET
 
 import array_api_compat.numpy as numpy
-import numpy as np
 import pytest
 from data_sets import TINY
 from helpers import NAMESPACE, SCRIPTS, assert_one_line, call
 
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.parity import assert_parity
-from mlp_xp.parity.junit import junit_xml
 from mlp_xp.parity.testing import first_images
 
 ROOT = SCRIPTS.parent
@@ -115,13 +111,6 @@ def test_the_documented_test_passes(tmp_path):
     assert "1 passed" in done.stdout
 
 
-# JUnit XML.
-
-
-def cases(path: Path) -> dict[str, ET.Element]:
-    return {each.get("name"): each for each in ET.parse(path).iter("testcase")}
-
-
 STRANGERS = (
     NAMESPACE
     + """
@@ -133,48 +122,7 @@ right, wrong, failing = Namespace(), Namespace(tanh=lambda x: numpy.tanh(x) + 1e
 )
 
 
-def test_the_result_as_junit_xml(data_dir, tmp_path, monkeypatch):
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
-    (tmp_path / "junit_strangers.py").write_text(STRANGERS)
-    monkeypatch.chdir(tmp_path)
-    names = [f"junit_strangers:{name}" for name in ("right", "wrong", "failing", "nothing")]
-    outcome = call(
-        "parity", "--data-dir", data_dir, "--hidden", "8", "--steps", "30", "--junit", "junit.xml", "--backends", *names
-    )
-    sys.modules.pop("junit_strangers")
-    assert outcome.code == 1
-    found = cases(tmp_path / "junit.xml")
-    right, wrong, failing, nothing = (found[name] for name in names)
-    assert [*right] == []
-    assert float(right.get("time")) >= 0
-    assert "the loss of step 1 of the warm-up" in wrong.find("failure").get("message")
-    assert "the weights of" in wrong.find("failure").text
-    assert "RuntimeError: no <tanh> today ?" in failing.find("error").get("message")
-    assert "No module named 'junit_strangers.nothing'" in nothing.find("error").get("message")
-    suite = ET.parse(tmp_path / "junit.xml").find("testsuite")
-    assert [suite.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["4", "1", "2", "0"]
-    properties = {each.get("name"): each.get("value") for each in suite.iter("property")}
-    assert properties["numpy"] == np.__version__
-    assert {"python", "mlp_xp", "array-api-compat", "machine"} <= {*properties}
-
-
-def test_junit_of_nothing_compared():
-    record = {
-        "arguments": {"dtype": "float32", "backends": []}, "when": "now", "machine": "m", "versions": {},
-        "backends": [{"backend": "numpy"}], "failures": [], "unusable": {"cupy": "no GPU"},
-    }  # fmt: skip
-    suite = ET.fromstring(junit_xml(record)).find("testsuite")
-    assert (suite.get("tests"), suite.get("skipped"), suite.get("errors")) == ("1", "1", "0")
-
-
 # What else the command takes.
-
-
-def test_the_requirements_are_printed_without_any_run(tmp_path):
-    outcome = call("parity", "--requirements", "--data-dir", tmp_path / "nowhere")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "  take(axis) " in outcome.out
-    assert "operators:" in outcome.out
 
 
 def test_the_training_configuration_and_the_recipe_are_options(data_dir, tmp_path):
@@ -204,33 +152,25 @@ def test_wrong_settings_are_one_line(arguments, part, data_dir):
 
 
 def test_the_steps_of_the_action(data_dir, tmp_path):
-    """Its shell code, on a wrong library, with the trace. `make lint` checks the schema."""
+    """Its commands, on a wrong library. `make lint` checks the schema."""
     text = (ROOT / ".github" / "actions" / "parity" / "action.yml").read_text("utf-8")
-    script = textwrap.dedent(text.partition("- run: |\n")[2].partition("      shell: bash")[0])
-    (tmp_path / "junit_strangers.py").write_text(STRANGERS)
+    install, check, traces = re.findall(r"^    - run: (.*)", text, re.MULTILINE)
+    assert install == 'python -m pip install "$PACKAGE"'
+    (tmp_path / "strangers.py").write_text(STRANGERS)
     (tmp_path / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (tmp_path / "python").chmod(0o755)
-    report, summary = tmp_path / "parity", tmp_path / "summary.md"
-    arguments = f"--batch-size 32 --optimizer adam --hidden 8 --data-dir {data_dir}"
     env = {
-        **os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "BACKENDS": "junit_strangers:wrong",
-        "DTYPE": "float64", "STEPS": "5", "ARGUMENTS": arguments, "TRACE": "true",
-        "REPORT": str(report), "GITHUB_STEP_SUMMARY": str(summary),
+        **os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "BACKENDS": "strangers:right strangers:wrong",
+        "ARGUMENTS": f"--batch-size 32 --optimizer adam --hidden 8 --data-dir {data_dir}",
+        "DTYPE": "float64", "STEPS": "5", "REPORT": str(tmp_path / "parity"),
     }  # fmt: skip
-    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
-    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
-    written = summary.read_text()
-    mismatches = [line.removeprefix("mismatch: ") for line in done.stderr.splitlines() if line.startswith("mismatch: ")]
-    assert len(mismatches) >= 3
-    assert [written.count(line) for line in mismatches] == [1] * len(mismatches)
-    assert re.findall("^## .*", written, re.MULTILINE) == ["## Backend parity", "## Trace: exit code 1"]
-    assert "deviates: junit_strangers:wrong: operation " in written
-    assert {path.name for path in report.iterdir()} >= {
-        "junit.xml",
-        "parity.json",
-        "junit_strangers-wrong-float64-tanh",
-    }
+    for command, said in ((check, "mismatch: strangers:wrong: "), (traces, "deviates: strangers:wrong: operation ")):
+        bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command]
+        done = subprocess.run(bash, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stderr
+        assert done.stderr.startswith(said)
+    assert {path.name for path in (tmp_path / "parity").iterdir()} >= {"parity.json", "strangers-wrong-float64-tanh"}
 
 
 def test_the_backend_that_is_given_is_the_one_that_runs():

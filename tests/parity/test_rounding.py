@@ -161,7 +161,7 @@ def test_a_run_that_rounding_alone_ends_is_refused(monkeypatch):
 def test_the_command_says_in_one_line_what_is_allowed(data_dir, tmp_path):
     arguments = ["parity", "--data-dir", data_dir, "--hidden", "8", "--backends", "array-api-strict"]
     amplifying = ["--optimizer", "momentum", "--activation", "tanh", "--batch-size", "16", "--dtype", "float32"]
-    report = ["--report-dir", tmp_path / "report", "--junit", tmp_path / "junit.xml"]
+    report = ["--report-dir", tmp_path / "report"]
     outcome = call(*arguments, *amplifying, "--steps", "200", "--learning-rate", "0.3", *report)
     assert (outcome.code, outcome.err) == (0, "")
     text = " ".join(outcome.out.split())
@@ -172,10 +172,8 @@ def test_the_command_says_in_one_line_what_is_allowed(data_dir, tmp_path):
         text,
     )
     assert said, text
-    assert said[0] in (tmp_path / "report" / "parity.md").read_text()
     _, record = json.loads((tmp_path / "report" / "parity.json").read_text())["backends"]
     assert (record["amplified"], record["compared_steps"]) == (True, int(said[1]) - 1)
-    assert f"up to step {int(said[1]) - 1}</system-out>" in (tmp_path / "junit.xml").read_text()
     assert "amplifies" not in call(*arguments, "--steps", "20").out
     outcome = call(*arguments, *amplifying, "--steps", "200", "--learning-rate", "0.3", "--tolerance", "1e-30")
     assert outcome.code == 1

@@ -159,7 +159,7 @@ def test_a_fault_is_named_with_its_operation_and_its_step(fault):
 
 
 def test_the_table_of_planted_faults_has_a_row_for_each():
-    """The rest of the table is written by `python tests/planted.py --update-docs docs/parity.md`."""
+    """The rest of the table is written by `python tests/tools/planted.py --update-docs docs/parity.md`."""
     text = (PACKAGE.parent / "docs" / "parity.md").read_text()
     rows = text[text.index(HEADER[0]) :].partition("\n\n")[0].splitlines()[2:]
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [*FAULTS]
@@ -374,7 +374,6 @@ def stranger(tmp_path, monkeypatch) -> str:
     (tmp_path / "strange_library.py").write_text(LIBRARY)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "strange_library", raising=False)
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
     monkeypatch.chdir(tmp_path)
     return "strange_library"
 
@@ -391,8 +390,6 @@ def test_the_command_on_libraries_that_are_healthy(data_dir, stranger):
     rows = [line.split() for line in outcome.out.splitlines()]
     assert ["xp.tanh(float64", "(1,", "8))", "mlp_xp/functional.py:27"] in [row[1:] for row in rows]
     assert {"tanh", "argmax", "astype"} <= {row[0] for row in rows if row}
-    missing = "required, but not used here: abs, all, log1p, sqrt, where, **, -x, /, >; --all-operations uses all"
-    assert outcome.out.splitlines().count(missing) == 2
     assert "reproducer" not in outcome.out
     assert not Path("reproducers").exists()
 
@@ -633,10 +630,9 @@ def test_arrays_that_do_not_change_need_no_operators_in_place(data_dir, stranger
 
 
 def test_all_that_is_required_can_be_traced(data_dir, stranger):
-    """What a run leaves out of `parity --requirements` is listed (see above); small runs use it."""
+    """Small runs use what the run leaves out."""
     outcome = traced(data_dir, "--backends", "array-api-strict", "--all-operations")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "not used" not in outcome.out
     assert outcome.out.count("no operation deviates") == 4
 
 
