@@ -21,7 +21,7 @@ from mlp_xp.network import Network
 from mlp_xp.parity import notebook
 from mlp_xp.parity.rounding import rounding_at_random
 from mlp_xp.plan import ceil_divide
-from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Event, Report, Tally, layer_sizes, trajectory
+from mlp_xp.training import DivergenceError, Event, Report, layer_sizes, trajectory
 
 PROBES = 100
 SAFETY = 10
@@ -60,9 +60,6 @@ class Trajectory(NamedTuple):
     """Final predictions for all test images by the library's own argmax, int64 (n,)."""
     accuracy: float
     """Final test accuracy."""
-    seconds: float
-    microseconds: float = math.nan
-    """Of a training step, without evaluation and compilation; NaN if that was not measured."""
 
 
 class Quantity(NamedTuple):
@@ -181,16 +178,12 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     looks: list[tuple[int, np.ndarray]] = []
     reports: list[tuple[int, Report]] = []
     margins = []
-    chunks: list[tuple[int, float]] = []
-    tally = Tally()
 
     def logits(network: Network, images: Array) -> Array:
         return predict_logits(network, images, activation=config.activation, backend=backend, prepare=on_device.prepare)
 
     for event in events:
         losses.append(event.losses)
-        chunks.append((len(event.losses), event.position.tally.seconds - tally.seconds))
-        tally = Tally() if event.report or event.position.epoch == WARM_UP_EPOCH else event.position.tally
         network = event.position.state.network
         looks.append((event.position.step, backend.to_numpy(logits(network, probed))))
         if event.report:
@@ -214,8 +207,6 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
         backend.to_numpy(last_logits).astype(np.float64),
         predictions,
         float(np.mean(predictions == dataset.test_labels)),
-        event.position.seconds,
-        1e6 * seconds_per_step(chunks),
     )
 
 
@@ -238,16 +229,6 @@ def close_calls(margins: np.ndarray, allowed: np.ndarray | float) -> np.ndarray:
     """
     with np.errstate(over="ignore"):  # whoever allows that much allows everything
         return margins <= 2 * allowed
-
-
-def seconds_per_step(chunks: Sequence[tuple[int, float]]) -> float:
-    """Return the median time of a step over the longest chunks, (steps, seconds) each.
-
-    Without the first of them if there are others: in that one a library may have compiled.
-    """
-    longest = max(steps for steps, _ in chunks)
-    times = [seconds / steps for steps, seconds in chunks if steps == longest]
-    return float(np.median(times[1:] or times))
 
 
 def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajectory:
@@ -304,7 +285,7 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
         "notebook", np.__version__, "cpu", "float64", np.concatenate([warm_up, losses]),
         np.array([config.warm_up_steps + steps]), logits[None, :PROBES], weights, np.array(report_steps, np.int64),
         tuple(accuracies), (), np.empty((0, 0)), logits, predictions,
-        float(np.mean(predictions == dataset.test_labels)), math.nan,
+        float(np.mean(predictions == dataset.test_labels)),
     )  # fmt: skip
 
 
