@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import TINY, synthetic
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import ConfigError, TrainConfig
@@ -26,7 +24,6 @@ from mlp_xp.parity.compare import (
     record_notebook,
     tolerance,
 )
-from mlp_xp.steps import State
 
 WARM_UP, STEPS = 10, 130
 CONFIG = TrainConfig(hidden=(8,), learning_rate=0.05, report_every=50)
@@ -106,9 +103,10 @@ def assert_agrees(comparison: Comparison, steps: int) -> None:
     assert losses[-50:].mean() < losses[WARM_UP : WARM_UP + 50].mean(), "it learns"
 
 
+@pytest.mark.every_backend
 def test_every_backend_agrees_with_head_room(backend):
-    comparison = check_one(backend, CONFIG, 400)
-    assert_agrees(comparison, 400)
+    comparison = check_one(backend)
+    assert_agrees(comparison, STEPS)
     assert (comparison.trajectory.backend, comparison.trajectory.dtype) == (backend.name, "float64")
     assert (comparison.accuracies_differ, comparison.predictions_differ) == (0, 0)
 
@@ -124,12 +122,6 @@ def test_every_backend_agrees_in_float32_but_only_by_its_own_eps(backend32):
     assert not stricter.agrees
 
 
-def test_a_namespace_that_the_project_does_not_know_takes_part():
-    comparison = check_one(open_backend("array_api_compat:numpy"))
-    assert comparison.agrees
-    assert comparison.trajectory.backend == "array_api_compat:numpy"
-
-
 def test_a_faulty_scan_that_changes_nothing_agrees():
     """Else what is caught below might be the planting, not what is planted."""
     for batch_size in (1, 7):
@@ -140,7 +132,7 @@ def test_a_faulty_scan_that_changes_nothing_agrees():
 # Planted faults.
 
 
-LOGITS_AT, BIAS_AT = (1, 7, 11, 12, 61, 140), (1, 10, 11, 61)
+LOGITS_AT, BIAS_AT = (1, 61, 140), (10, 61)
 
 
 @cache
@@ -187,16 +179,13 @@ def test_a_fault_in_the_last_step_is_found_in_logits_and_weights(batch_size):
     assert not comparison.agrees
 
 
-@every_batch_size
-def test_a_swapped_update_order_is_found_in_the_second_step(batch_size):
+def test_a_swapped_update_order_and_another_seed_are_found_where_they_begin():
     """The first loss knows nothing of updates."""
-    config = config_of(batch_size)
-    reference = record(config, TINY, open_backend(), STEPS)
-    other = record(replace(config, update_order="simultaneous"), TINY, open_backend(), STEPS)
-    comparison = compare(other, reference, LENGTH)
-    assert comparison.loss.first_step == 2
-    assert comparison.weights.first_step == WARM_UP + STEPS
-    assert not comparison.agrees
+    reference = record(CONFIG, TINY, open_backend(), STEPS)
+    for change, step in (({"update_order": "simultaneous"}, 2), ({"seed": 1}, 1)):
+        comparison = compare(record(replace(CONFIG, **change), TINY, open_backend(), STEPS), reference, LENGTH)
+        assert comparison.loss.first_step == step
+        assert comparison.weights.first_step == WARM_UP + STEPS
 
 
 def test_a_float32_cast_is_found_in_the_first_step(backend):
@@ -212,20 +201,9 @@ def test_a_float32_cast_is_found_in_the_first_step(backend):
     assert 1e-12 < comparison.loss.largest < 1e-6
 
 
-@pytest.mark.parametrize("number", [5, 40])
-def test_a_float32_cast_of_the_weights_is_found_in_the_next_step(number):
-    def cast(state, logits):
-        network = tuple(Layer(*(array.astype(np.float32).astype(np.float64) for array in layer)) for layer in state[0])
-        return State(network, state[1]), logits
-
-    comparison = check_one(faulty(at_step(number, cast)), config_of(7))
-    assert comparison.loss.first_step == number + 1
-    assert not comparison.agrees
-
-
-@every_batch_size
-def test_a_differing_shuffle_is_found_where_it_begins_to_differ(batch_size):
+def test_a_differing_shuffle_is_found_where_it_begins_to_differ():
     """Two samples have changed places in the first epoch's order, which is replayed here."""
+    batch_size = 7
     config = config_of(batch_size)
     random = np.random.RandomState(config.seed)
     random.randn(36, 8)
@@ -244,11 +222,6 @@ def test_a_differing_shuffle_is_found_where_it_begins_to_differ(batch_size):
     assert comparison.weights.first_step == WARM_UP + steps
 
 
-def test_another_seed_is_found_in_the_first_step():
-    other = record(replace(CONFIG, seed=1), TINY, open_backend(), STEPS)
-    assert compare(other, record(CONFIG, TINY, open_backend(), STEPS), LENGTH).loss.first_step == 1
-
-
 # The notebook's own loop.
 
 
@@ -260,18 +233,16 @@ def test_the_notebooks_loop_takes_the_rate_the_seed_and_the_order(update_order):
     assert not compare(notebook_run, record(CONFIG, TINY, open_backend(), STEPS), LENGTH).agrees
 
 
-@pytest.mark.parametrize(
-    "settings", [{"activation": "relu"}, {"init": "he"}, {"optimizer": "adam"}, {"schedule": "cosine"}, {"hidden": ()}]
-)
-def test_the_notebooks_loop_refuses_what_the_notebook_does_not_have(settings):
-    with pytest.raises(ConfigError, match="the notebook has"):
-        record_notebook(replace(CONFIG, **settings), TINY, STEPS)
+def test_the_notebooks_loop_refuses_what_the_notebook_does_not_have():
+    for name, value in (("activation", "relu"), ("init", "he"), ("optimizer", "adam"), ("hidden", ())):
+        with pytest.raises(ConfigError, match=f"^{name}: the notebook has"):
+            record_notebook(replace(CONFIG, **{name: value}), TINY, STEPS)
 
 
 # What is recorded.
 
 
-@pytest.mark.parametrize("steps", [1, 2, 28, 29, 30, 31, 57, 58, 59, 90])
+@pytest.mark.parametrize("steps", [1, 29, 30])
 def test_exactly_so_many_steps_are_recorded(steps):
     """29 steps are an epoch."""
     trajectory = record(config_of(7), TINY, open_backend(), steps)
@@ -281,7 +252,7 @@ def test_exactly_so_many_steps_are_recorded(steps):
     assert trajectory.predictions.shape == (60,)
     np.testing.assert_array_equal(trajectory.predictions, trajectory.probes[-1].argmax(axis=1))
     assert trajectory.accuracy == np.mean(trajectory.predictions == TINY.test_labels)
-    longer = record(config_of(7), TINY, open_backend(), 95)
+    longer = record(config_of(7), TINY, open_backend(), 35)
     np.testing.assert_array_equal(longer.losses[: WARM_UP + steps], trajectory.losses)
 
 
@@ -291,10 +262,9 @@ def test_samples_held_out_and_patience_change_nothing_of_that():
     assert check_one(open_backend("array-api-strict"), config, 75).agrees
 
 
-@pytest.mark.parametrize("steps", [0, -1])
-def test_no_step_at_all_is_refused(steps):
-    with pytest.raises(ConfigError, match=f"steps: {steps} is out of range"):
-        record(CONFIG, TINY, open_backend(), steps)
+def test_no_step_at_all_is_refused():
+    with pytest.raises(ConfigError, match="steps: 0 is out of range"):
+        record(CONFIG, TINY, open_backend(), 0)
 
 
 # How it is compared.
@@ -314,7 +284,7 @@ def made_up(steps: int = 20, dtype: str = "float64", **changes: Any) -> Trajecto
         "logits": np.eye(4, 10, 1) + random.uniform(0, 0.1, (4, 10)),
         "predictions": np.array([1, 2, 3, 4]),
     }
-    return Trajectory("made up", "1", "cpu", dtype, **{**values, **changes}, accuracy=0.6, seconds=1.0)
+    return Trajectory("made up", "1", "cpu", dtype, **{**values, **changes}, accuracy=0.6)
 
 
 def test_equal_trajectories_agree_without_deviation():
@@ -488,22 +458,10 @@ def test_what_is_wrong_in_evaluation_alone_is_found(make, found, unseen):
     assert {name for name in unseen if getattr(comparison, name).first_step is not None} == set()
 
 
-def test_the_wrong_namespaces_are_right_without_their_fault():
-    assert check_one(replace(open_backend(), name="right", xp=Wrong())).agrees
-
-
-@given(
-    steps=st.integers(1, 10**6), more=st.integers(1, 10**6), length=st.integers(1, 10**5), wider=st.integers(1, 10**5)
-)
-def test_the_tolerance_grows_with_steps_length_and_eps_alone(steps, more, length, wider):
-    allowed = tolerance(np.array([steps, steps + more]), "float64", length)
-    assert allowed.shape == (2,)
-    assert 0 < allowed[0] < allowed[1]
-    assert tolerance(np.array([steps]), "float64", length + wider)[0] > allowed[0]
-    ratio = tolerance(np.array([steps]), "float32", length)[0] / allowed[0]
-    assert ratio == pytest.approx(np.finfo(np.float32).eps / np.finfo(np.float64).eps)
-    assert tolerance(np.array([4 * steps]), "float64", length)[0] == pytest.approx(2 * allowed[0])
-    assert tolerance(np.array([1]), "float64", 1)[0] == SAFETY * np.finfo(np.float64).eps
+def test_the_tolerance_is_what_its_derivation_says():
+    eps = float(np.finfo(np.float64).eps)
+    assert tolerance(np.array([1, 4, 9]), "float64", 1) == pytest.approx([SAFETY * eps * root for root in (1, 2, 3)])
+    assert tolerance(np.array([9]), "float32", 784) == pytest.approx([SAFETY * np.finfo(np.float32).eps * 28 * 3])
 
 
 def test_the_longest_sum_is_the_widest_layers_or_the_batchs():
