@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from printed import PRINTED
 from numerics import assert_near, trajectory_tolerance
+from printed import PRINTED
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig

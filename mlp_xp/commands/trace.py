@@ -18,8 +18,8 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import described, with_colon
 from mlp_xp.parity.compare import Comparison, Failure
-from mlp_xp.parity.small_runs import small_runs
 from mlp_xp.parity.reproducer import write_reproducer
+from mlp_xp.parity.small_runs import small_runs
 from mlp_xp.parity.trace import Operation, Tracer, expression, trace
 from mlp_xp.show.terminal import plain_console, say
 from mlp_xp.training import DivergenceError

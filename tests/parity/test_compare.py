@@ -163,7 +163,7 @@ def test_1e_7_in_the_logits_of_one_step_is_found_there(number, batch_size):
 def test_1e_7_in_one_bias_after_one_step_is_found_in_the_next(number, batch_size):
     comparison = shifted(batch_size)[shift_bias, number]
     assert comparison.loss.first_step == number + 1
-    looks = comparison.trajectory.probe_steps
+    looks = np.append(comparison.trajectory.report_steps, WARM_UP + STEPS)
     assert comparison.logits.first_step == min(looks[looks >= number])
     assert comparison.weights.first_step == WARM_UP + STEPS
     assert not comparison.agrees
@@ -247,10 +247,9 @@ def test_exactly_so_many_steps_are_recorded(steps):
     """29 steps are an epoch."""
     trajectory = record(config_of(7), TINY, open_backend(), steps)
     assert len(trajectory.losses) == WARM_UP + steps
-    assert trajectory.probe_steps[-1] == WARM_UP + steps
-    assert trajectory.probes.shape == (len(trajectory.probe_steps), 60, 10)
+    assert trajectory.logits.shape == (len(trajectory.report_steps) + 1, 60, 10)
     assert trajectory.predictions.shape == (60,)
-    np.testing.assert_array_equal(trajectory.predictions, trajectory.probes[-1].argmax(axis=1))
+    np.testing.assert_array_equal(trajectory.predictions, trajectory.logits[-1].argmax(axis=1))
     assert trajectory.accuracy == np.mean(trajectory.predictions == TINY.test_labels)
     longer = record(config_of(7), TINY, open_backend(), 35)
     np.testing.assert_array_equal(longer.losses[: WARM_UP + steps], trajectory.losses)
@@ -274,14 +273,11 @@ def made_up(steps: int = 20, dtype: str = "float64", **changes: Any) -> Trajecto
     random = np.random.default_rng(3)
     values = {
         "losses": random.uniform(0.001, 5, steps),
-        "probe_steps": np.array([1, 5, steps]),
-        "probes": random.normal(size=(3, 4, 10)),
         "weights": (random.normal(size=(6, 4)), random.normal(size=4)),
         "report_steps": np.array([1, 5, 15]),
         "accuracies": (0.25, 0.5, 0.75),
         "test_losses": (2.5, 1.5, 0.5),
-        "margins": np.array([[0.1, 0.2, 0.3, 0.4]] * 3),
-        "logits": np.eye(4, 10, 1) + random.uniform(0, 0.1, (4, 10)),
+        "logits": np.eye(4, 10, 1) + random.uniform(0, 0.1, (4, 4, 10)),
         "predictions": np.array([1, 2, 3, 4]),
     }
     return Trajectory("made up", "1", "cpu", dtype, **{**values, **changes}, accuracy=0.6)
@@ -315,11 +311,11 @@ def test_a_loss_may_deviate_by_so_much_and_no_more(times, agrees, dtype):
 
 
 def test_logits_and_weights_deviate_relative_to_their_largest():
-    probes = made_up().probes.copy()
-    probes[1, 2, 3] += 1e-6
-    comparison = compare(made_up(probes=probes), made_up(), 36)
+    logits = made_up().logits.copy()
+    logits[1, 2, 3] += 1e-6
+    comparison = compare(made_up(logits=logits), made_up(), 36)
     assert comparison.logits.first_step == 5
-    assert comparison.logits.largest == pytest.approx(1e-6 / np.abs(made_up().probes[1]).max())
+    assert comparison.logits.largest == pytest.approx(1e-6 / np.abs(made_up().logits[1]).max())
     assert comparison.weights.first_step is comparison.loss.first_step is None
     weights, bias = made_up().weights
     comparison = compare(made_up(weights=(weights, bias + 1e-6)), made_up(), 36)
@@ -330,11 +326,11 @@ def test_logits_and_weights_deviate_relative_to_their_largest():
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_never_agrees(value):
-    losses, probes, weights = made_up().losses.copy(), made_up().probes.copy(), made_up().weights
-    losses[3] = probes[1, 0, 0] = value
+    losses, logits, weights = made_up().losses.copy(), made_up().logits.copy(), made_up().weights
+    losses[3] = logits[1, 0, 0] = value
     for changes, quantity, step in (
         ({"losses": losses}, "loss", 4),
-        ({"probes": probes}, "logits", 5),
+        ({"logits": logits}, "logits", 5),
         ({"weights": (weights[0] * value, weights[1])}, "weights", 20),
     ):
         comparison = compare(made_up(**changes), made_up(), 36)
@@ -356,7 +352,7 @@ def test_a_prediction_may_change_only_where_two_logits_are_close():
     assert compare(made_up(predictions=flipped), made_up(), 36).predictions == ("predictions", 1, 0, 20)
     for margin, agrees in ((1.9, True), (2.1, False)):
         logits = made_up().logits.copy()
-        logits[2, 9] = logits[2, 3] - margin * bound * logits.max()
+        logits[-1, 2, 9] = logits[-1, 2, 3] - margin * bound * logits[-1].max()
         comparison = compare(made_up(predictions=flipped, logits=logits), made_up(logits=logits), 36)
         assert comparison.agrees is agrees
         assert comparison.predictions.first_step == (None if agrees else 20)
@@ -367,9 +363,10 @@ def test_an_accuracy_may_change_by_as_many_images_as_have_two_close_logits():
     changed = (0.25, 1.0, 0.75)  # of four images, two more are right at step 5
     assert compare(made_up(accuracies=changed), made_up(), 36).accuracy == ("test accuracy", 2, 0, 5)
     for close, agrees in (([1.9, 1.9], True), ([1.9, 2.1], False)):
-        margins = made_up().margins.copy()
-        margins[1, :2] = np.array(close) * bound
-        comparison = compare(made_up(accuracies=changed), made_up(margins=margins), 36)
+        logits = made_up().logits.copy()
+        for image, margin in enumerate(close):
+            logits[1, image, 9] = logits[1, image, image + 1] - margin * bound * logits[1].max()
+        comparison = compare(made_up(accuracies=changed, logits=logits), made_up(logits=logits), 36)
         assert comparison.agrees is agrees
         assert comparison.accuracy.largest == (0 if agrees else 1)
     nothing = (math.nan,) * 3
@@ -384,14 +381,6 @@ def test_a_test_loss_may_deviate_as_a_mean_over_the_test_images(times, agrees):
         comparison = compare(made_up(test_losses=losses), made_up(), length)
         assert comparison.agrees is agrees
         assert comparison.test_loss.first_step == (None if agrees else 5)
-
-
-def test_the_logits_of_every_test_image_count():
-    logits = made_up().logits.copy()
-    logits[3, 0] += 1e-6
-    comparison = compare(made_up(logits=logits), made_up(), 36)
-    assert comparison.logits.first_step == 20
-    assert comparison.logits.largest == pytest.approx(1e-6 / np.abs(made_up().logits).max())
 
 
 # Namespaces that are wrong in evaluation alone. The first once agreed with an accuracy of 5.84 % instead of 37.50 %.
