@@ -39,13 +39,7 @@ def test_the_folder_is_made_for_this_user_alone(cache):
         assert (cache / "some").stat().st_mode & 0o777 == 0o700
 
 
-def test_the_folder_is_in_the_cache_folder_of_the_system(monkeypatch, tmp_path):
-    monkeypatch.delenv("MLP_XP_CACHE", raising=False)
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
-    assert compile_cache("some") == tmp_path / "mlp_xp" / "some"
-
-
-@pytest.mark.parametrize("what", ["a file", "others may write", "another's", "unreadable", "no such home", "no name"])
+@pytest.mark.parametrize("what", ["a file", "others may write", "another's", "no such home"])
 def test_a_folder_that_cannot_be_used_is_none(what, cache, monkeypatch):
     if what == "a file":
         cache.parent.mkdir()
@@ -55,11 +49,9 @@ def test_a_folder_that_cannot_be_used_is_none(what, cache, monkeypatch):
         (cache / "some").chmod(0o770)
     elif what == "another's":
         monkeypatch.setattr(os, "getuid", lambda: 12345)
-    elif what == "unreadable":
-        monkeypatch.setattr(os, "access", lambda *args: False)
     elif what == "no such home":
         monkeypatch.setenv("MLP_XP_CACHE", "~nobody-of-this-name/cache")
-    assert compile_cache("so\0me" if what == "no name" else "some") is None
+    assert compile_cache("some") is None
 
 
 def test_incomplete_entries_are_deleted(cache):
@@ -73,15 +65,6 @@ def test_incomplete_entries_are_deleted(cache):
     assert {each.name for each in folder.iterdir()} == {*kept}
 
 
-def test_entries_are_looked_through_once(cache, monkeypatch):
-    folder = compile_cache("some")
-    assert folder is not None
-    write(folder, "a-cache", zlib.compress(b"a"), 10**9)
-    compile_cache("some")
-    monkeypatch.setattr(mlp_xp.compile_cache, "_is_complete", lambda entry: pytest.fail("read again"))
-    compile_cache("some")
-
-
 def test_the_oldest_entries_are_deleted_while_all_take_too_much(cache, monkeypatch):
     monkeypatch.setattr(mlp_xp.compile_cache, "MOST_BYTES", 30)
     folder = compile_cache("some")
@@ -90,19 +73,6 @@ def test_the_oldest_entries_are_deleted_while_all_take_too_much(cache, monkeypat
         write(folder, f"{age}-cache", bytes(11), 10**9 - age)
     compile_cache("some")
     assert sorted(each.name for each in folder.glob("*-cache")) == ["0-cache", "1-cache"]
-
-
-def test_a_folder_that_cannot_be_written_can_still_be_read(cache, monkeypatch):
-    folder = compile_cache("some")
-    assert folder is not None
-    write(folder, "a-cache", b"", 10**9)
-
-    def refuse(*args, **kwargs):
-        raise PermissionError
-
-    monkeypatch.setattr(Path, "touch", refuse)
-    monkeypatch.setattr(Path, "unlink", refuse)
-    assert compile_cache("some") == folder
 
 
 FOLDER = f"jax-{_jax_threads().number}"
@@ -145,18 +115,6 @@ def test_what_the_user_has_chosen_stays(chosen, cache):
     assert not cache.exists()
 
 
-def test_a_setting_of_the_user_stays(cache):
-    chosen = {"jax_persistent_cache_min_compile_time_secs": 0.5}
-    assert settings_after_opening(**chosen)["jax_persistent_cache_min_compile_time_secs"] == 0.5
-
-
-def test_nothing_is_set_without_a_folder_or_in_an_old_version(cache):
-    assert settings_after_opening(version=(0, 9, 9)) == DEFAULTS
-    cache.parent.mkdir()
-    cache.write_text("")
-    assert settings_after_opening() == DEFAULTS
-
-
 # Whole runs.
 
 
@@ -179,17 +137,15 @@ import sys
 import jax
 hits = []
 jax.monitoring.register_event_listener(lambda name, **others: hits.append(name) if name.endswith("cache_hits") else 0)
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tools"]
 from test_compile_cache import train
 print(train(), len(hits))
 """
 
 
+@pytest.mark.slow
 def test_runs_share_what_is_compiled_only_with_runs_of_the_same_threads_and_have_the_bits_of_none(cache):
     """Whether the folder is empty or damaged."""
-    jax = pytest.importorskip("jax")
-    if jax.version.__version_info__ < (0, 10):
-        pytest.skip("JAX before 0.10 keeps nothing")
     expected = train()
     env = {k: v for k, v in os.environ.items() if k != "JAX_ENABLE_COMPILATION_CACHE"}
 
