@@ -10,7 +10,7 @@ from typing import Any
 import cupy_stand_in
 import numpy as np
 import pytest
-from backends import backend_params, has_gpu, is_installed, open_or_skip
+from backends import backend_params, has_gpu, is_installed, open_for_test
 from data_sets import TINY, write_idx_folder
 from helpers import load_script
 
@@ -96,13 +96,13 @@ def strict_flags() -> None:
 @pytest.fixture(scope="session", params=backend_params())
 def backend(request: pytest.FixtureRequest, strict_flags: None) -> Backend:
     """Each usable backend in float64."""
-    return open_or_skip(request.param)
+    return open_for_test(request.param)
 
 
 @pytest.fixture(scope="session", params=backend_params())
 def backend32(request: pytest.FixtureRequest, strict_flags: None) -> Backend:
     """Each usable backend in float32."""
-    return open_or_skip(request.param, "float32")
+    return open_for_test(request.param, "float32")
 
 
 @pytest.fixture(scope="module")
