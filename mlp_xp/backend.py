@@ -20,7 +20,7 @@ from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
 from mlp_xp import requirements
-from mlp_xp.compile_cache import compile_cache
+from mlp_xp.compile_cache import MOST_BYTES, compile_cache
 from mlp_xp.errors import MlpXpError, nearest, not_installed, with_colon
 from mlp_xp.foreign import copy_to_host, exists, find, hooks, materialised, version_of
 from mlp_xp.functional import Array, sigmoid
@@ -453,6 +453,7 @@ def _set_compile_cache(jax: ModuleType) -> None:
         for name, default, value in (
             ("jax_persistent_cache_min_compile_time_secs", 1.0, 0.0),
             ("jax_persistent_cache_min_entry_size_bytes", 0, -1),
+            ("jax_compilation_cache_max_size", -1, MOST_BYTES),
             # XLA's own caches may stop a process that cannot write them.
             ("jax_persistent_cache_enable_xla_caches", "xla_gpu_per_fusion_autotune_cache_dir", "none"),
             ("jax_compilation_cache_dir", None, str(folder)),
