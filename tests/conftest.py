@@ -18,6 +18,8 @@ from mlp_xp.backend import BACKENDS, Backend
 from mlp_xp.data.datasets import MNIST_DIR, load_dataset
 from mlp_xp.dataset import Dataset
 
+# One thread, as `make test` has it: on busy cores two BLAS threads wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before SciPy is imported: scikit-learn asks for it
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # a test leaves nothing in the user's cache folder
 
