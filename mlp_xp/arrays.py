@@ -233,23 +233,31 @@ def guess_task(y: np.ndarray) -> str:
 def _check_guess(task: str, y: np.ndarray, *, is_named: bool) -> None:
     """Raise DatasetError, which names the option, where labels on the host may stand for another task than guessed.
 
-    These are many whole numbers, for few rows each, unless all from 0 or 1 up to the largest are there; and classes in
-    one-hot form. is_named: whether the classes have been named, so that they are classes.
+    These are classes in one-hot form; whole numbers that have a decimal point but are few, each in many rows; and
+    integers that are many, each in few rows, unless they are all those from 0 or 1 up to the largest. is_named: whether
+    the classes have been named, so that integers are classes.
     """
-    if y.ndim == 2 and y.shape[1] > 1 and y.dtype.kind in "biuf":
+    if y.dtype.kind not in "biuf" or 0 in y.shape:
+        return
+    if y.ndim == 2 and y.shape[1] > 1:
         if ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
             raise DatasetError(
                 "y: each row has a single 1; if its columns are classes, give their numbers, y.argmax(axis=1), and if "
-                'each column is a label of its own, task="labels"'
+                f'not, task="{task}"'
             )
-    elif task == "classes" and y.dtype.kind in "iu" and not is_named:
-        values = np.unique(y)
-        many = len(values) > MOST_GUESSED and len(y) < FEWEST * len(values)
-        if many and not (values[0] in (0, 1) and values[-1] - values[0] < len(values)):
-            raise DatasetError(
-                'y: give task="regression" to predict its numbers as quantities, or task="classes": with '
-                f"{len(values)} different whole numbers in {len(y)} rows, either may be meant"
-            )
+        return
+    values = np.unique(y)
+    few, rare = len(values) <= MOST_GUESSED, len(y) < FEWEST * len(values)
+    if y.dtype.kind == "f":
+        unclear = few and not rare and bool((values == np.floor(values)).all())
+    else:
+        has_gaps = y.dtype.kind != "b" and (values[0] not in (0, 1) or values[-1] - values[0] >= len(values))
+        unclear = not few and rare and has_gaps and not is_named
+    if unclear:
+        raise DatasetError(
+            'y: give task="regression" to predict its numbers as quantities, or task="classes": with '
+            f"{len(values)} different whole numbers in {len(y)} rows, either may be meant"
+        )
 
 
 def read_classes(y: np.ndarray, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:

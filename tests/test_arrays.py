@@ -86,6 +86,7 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "negative class": ((X, np.arange(60) % 3 - 1), {"class_names": ["a", "b"]}, "y: row 0 is -1, which is none of the"),
     "task": ((X, CLASSES), {"task": "class"}, "task: 'class' is not known; choose one of classes, labels, regression"),
     "quantities": ((X, 150 + 7 * (np.arange(60) % 40)), {}, 'y: give task="regression" to predict its numbers as qua'),
+    "decimal points": ((X, np.arange(60) % 3 * 1.0), {}, 'y: give task="regression" to predict its numbers as quanti'),
     "one-hot": ((X, ONE_HOT.astype(int)), {}, "y: each row has a single 1; if its columns are classes, give their nu"),
     "float one-hot": ((X, ONE_HOT), {}, "y: each row has a single 1; if its columns are classes, give their numbers, "),
     "share": ((X, CLASSES, 1.0), {}, "test: 1.0 of 60 rows leaves one part empty; give a share above 0 and below 1"),

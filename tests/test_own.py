@@ -386,47 +386,6 @@ def test_one_number_written_in_two_ways_is_no_label(task: str | None, tmp_path: 
     assert load_dataset(path, label="kind").class_names == ("1", "2", "3")
 
 
-@pytest.mark.parametrize("odd", [None, "2.5"])
-@pytest.mark.parametrize("task", [None, "classes", "regression"])
-def test_classes_with_a_decimal_point_are_no_quantities_in_silence(
-    task: str | None, odd: str | None, tmp_path: Path
-) -> None:
-    labels = [f"{label}.0" for label in LABELS]
-    labels[70] = odd or labels[70]
-    path = write_csv(tmp_path / "t.csv", TABLE, labels)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        dataset = load_dataset(path, label="kind", task=task)
-    assert dataset.task == (task or "regression")
-    reason = "because of 2.5" if odd else "because they have a decimal point"
-    expected = (
-        f"t.csv': column 'kind': its whole numbers, which have 3 values, are taken for quantities {reason}; give "
-    )
-    assert [expected in str(each.message) for each in caught] == [True] * (task is None)
-
-
-def test_quantities_are_no_classes() -> None:
-    """Halves, many values, few rows for each, and whole numbers in two columns: warnings are errors here."""
-    for y in (LABELS / 2, np.arange(90.0), np.arange(90.0) % 15, np.stack([LABELS, LABELS], 1) * 1.0):
-        assert Dataset.from_arrays(TABLE, y).task == "regression"
-    with pytest.warns(DatasetWarning, match='give task="labels" or task="regression"$'):
-        Dataset.from_arrays(TABLE, np.stack([LABELS > 1, LABELS > 0], 1) * 1.0)
-
-
-@pytest.mark.parametrize(
-    ("pair", "shown"),
-    [
-        (("Bee", "bee"), "'Bee' and 'bee'"),
-        (("b  ee", "b ee"), r"'b  ee' and 'b ee'"),
-        (("be\u0301e", "b\u00e9e"), r"'be\u0301e' and 'b\xe9e'"),
-    ],
-)
-def test_classes_that_look_alike_are_named(pair: tuple[str, str], shown: str) -> None:
-    with pytest.warns(DatasetWarning, match=re.escape(f"y: {shown} are two classes, but look alike")):
-        assert len(Dataset.from_arrays(TABLE, np.array(["ant", *pair])[LABELS]).class_names) == 3
-    assert Dataset.from_arrays(TABLE, np.array(["a", "A", "b"])[LABELS]).class_names == ("A", "a", "b")
-
-
 @pytest.mark.usefixtures("no_pictures")
 def test_a_runs_own_table_is_known_by_its_columns_in_any_order(tmp_path: Path) -> None:
     """A copy with the columns in another order, and others between them, has the rows of the training too."""
