@@ -11,7 +11,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 CUDA =
 INSTALL = yes
 
-.PHONY: train test test-all notebooks mutants torture gpu lint types check dist smoke clean
+.PHONY: train test test-all notebooks mutants torture compare gpu lint types check dist smoke clean
 
 train: .venv/train
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
@@ -36,6 +36,11 @@ mutants: .venv/mutation
 # minutes; `make torture ARGS="--minutes 60"`, `make torture ARGS="kills --backends numpy"`.
 torture: .venv/test
 	$(BIN)/python tests/torture.py $(ARGS)
+
+# Weights, files, errors and speed of this checkout beside those of another one that has a .venv with everything:
+# `make compare REFERENCE=../reference ARGS="weights --only sweep"`.
+compare: .venv/test
+	$(BIN)/python tests/tools/compare.py $(REFERENCE) $(ARGS)
 
 gpu:
 	@$(PYTHON) scripts/gpu.py $(if $(CUDA),--cuda $(CUDA)) $(if $(filter no,$(INSTALL)),--no-install) $(ARGS)
