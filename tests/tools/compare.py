@@ -147,7 +147,7 @@ def compare_weights(both: list[Checkout], only: str) -> int:
             if all((folder / path).exists() for folder in folders):
                 mine, theirs = (tensors(folder / path) for folder in folders)
                 counts[0] += len(mine)
-                said += [f"{path}: {each}" for each in tensor_differences(mine, theirs)]
+                said += [f"{path}: {each}" for each in in_one_line(tensor_differences(mine, theirs))]
             else:
                 said.append(f"{path}: only in one of them")
         for path in outputs(folders[0], "metrics.jsonl") + outputs(folders[0], "result.json"):
@@ -157,6 +157,13 @@ def compare_weights(both: list[Checkout], only: str) -> int:
                 said += [f"{path}: {each}" for each in record_differences(mine, theirs)]
         problems += report("weights", name, said, f"{counts[0]} tensors, {counts[1]} records", began)
     return problems
+
+
+def in_one_line(differences: Iterator[str]) -> Iterator[str]:
+    """Yield the first difference, with the number of the others."""
+    first, others = next(differences, None), len(list(differences))
+    if first:
+        yield first + (f"; and {others} others" if others else "")
 
 
 def tensor_differences(mine: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str]:
@@ -198,17 +205,13 @@ def compare_files(both: list[Checkout], only: str) -> int:
     for name, commands in chosen(cases.FOLDERS, only):
         folders = [fresh(checkout, "files") for checkout in both]
         began = time.monotonic()
-        outcomes = run_all(both, folders, commands)
-        said = [
-            f"{command}: {checkout.name} ended with {outcome['code']}, the reference with {codes[1]['code']}"
-            for command, codes in zip(commands, outcomes, strict=True)
-            for checkout, outcome in zip(both[:1], codes, strict=True)
-            if outcome["code"] != codes[1]["code"]
-        ]
+        said = []
+        for command, (this, reference) in zip(commands, run_all(both, folders, commands), strict=True):
+            if this["code"] != reference["code"]:
+                said.append(f"{command}: exit code {this['code']}, of the reference {reference['code']}")
         mine, theirs = (set(names(folder)) for folder in folders)
-        said += [f"added {each}" for each in sorted(mine - theirs)] + [
-            f"removed {each}" for each in sorted(theirs - mine)
-        ]
+        said += [f"added {each}" for each in sorted(mine - theirs)]
+        said += [f"removed {each}" for each in sorted(theirs - mine)]
         problems += report("files", name, said, f"{len(mine)} names", began)
     return problems
 
