@@ -114,15 +114,6 @@ def test_parity(data_dir, tmp_path):
     assert (other["version"], other["device"], other["verdict"]) == (VERSION, "cuda:0", "agrees")
 
 
-def test_bench(tmp_path):
-    arguments = ["--workloads", "one-float32", "--contestants", "mlp_xp-cupy", "--rounds", 1, "--steps", 30]
-    outcome = run("bench", *arguments, "--output-dir", tmp_path)
-    assert_well(outcome)
-    (workload,) = json.loads((tmp_path / "bench.json").read_text())["workloads"]
-    assert "unavailable" not in json.dumps(workload)
-    assert "mlp_xp, CuPy" in outcome.out
-
-
 def test_a_device_that_there_is_not(data_dir, tmp_path):
     outcome = run(
         "train", "--backend", "cupy", "--device", "cuda:1", "--data-dir", data_dir, "--run-dir", tmp_path / "r"
