@@ -97,6 +97,8 @@ def without_extras(installed: Installed, version: str) -> None:
     run = installed.run
     module = installed.check([str(installed.bin / "python"), "-c", "import mlp_xp; print(mlp_xp.__file__)"], ())
     assert Path(module.strip()).is_relative_to(installed.bin.parent), module
+    code = "from importlib import util; print(util.find_spec('benchmarks'))"
+    installed.check([str(installed.bin / "python"), "-c", code], ("None",))
     for program in ("mlp-xp", "python -m mlp_xp"):
         run(f"{program} --version", version)
         run(f"{program} --help", f"usage: {program} COMMAND", "train", "parity")
