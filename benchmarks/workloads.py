@@ -43,7 +43,6 @@ WORKLOADS = {
     for workload in (
         Workload("one-float64", f"{ONE}, float64", 1, (64,), "float64", "notebook", 0.01, 5000),
         Workload("one-float32", f"{ONE}, float32", 1, (64,), "float32", "notebook", 0.01, 5000),
-        Workload("batch-4", f"{SMALL} 4, float32", 4, (64,), "float32", "notebook", 0.01, 2500),
         Workload("batch-128", f"{SMALL} 128, float32", 128, (64,), "float32", "notebook", 0.1, 468),
         Workload("batch-128-wide", "784-800-10, batches of 128, float32", 128, (800,), "float32", "glorot", 0.1, 78),
         Workload(
