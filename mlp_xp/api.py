@@ -1,4 +1,4 @@
-"""What the commands do, as one call each. `parity.compare.check` and `bench.measure.measure` are such calls as well."""
+"""What the commands do, as one call each. `parity.compare.check` is such a call as well."""
 
 import os
 import re

@@ -1,11 +1,11 @@
-"""The contestants of scripts/bench.py.
+"""The contestants that take training steps: `mlp_xp`, and the same network as the users of other libraries write it.
 
-A contestant is a class with `__init__(job)`, which loads the data like a typical user and builds the network, and
+A contestant is a class with `__init__(job, ...)`, which loads the data and builds the network, and
 
     samples                   the number of training samples, n
     shuffle(permutation)      start an epoch; the permutation, int64 (n,), applies to the order of the previous epoch
     train(start, steps)       take `steps` steps, starting at sample `start` of the epoch; return the losses (steps,)
-    network()                 return the layers as pairs of host arrays, weights (inputs, outputs) and bias (outputs,)
+    loss()                    return the loss that all contestants with the same update order must have
 
 Only `train` is timed. All contestants start from the same weights and see the same samples in the same order.
 """
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.workloads import Job
 from mlp_xp.backend import BackendError, open_backend
 from mlp_xp.chunks import make_chunk, step_coefficients
 from mlp_xp.config import TrainConfig
@@ -26,46 +27,26 @@ from mlp_xp.foreign import hooks
 from mlp_xp.network import count_parameters, initial_layers
 from mlp_xp.parity import notebook
 from mlp_xp.plan import Chunk, chunk_lengths, cut
-from mlp_xp.training import check_finite, with_threads
+from mlp_xp.training import with_threads
 
 INPUTS, CLASSES = 784, 10
-LAYERWISE, SIMULTANEOUS, ONE_BY_ONE = "layerwise", "simultaneous", "one by one"
+LAYERWISE, SIMULTANEOUS = "layerwise", "simultaneous"
+CHECK_SAMPLES = 1000
 
-
-class Workload(NamedTuple):
-    """What every contestant trains: a network, a batch size and the number of steps."""
-
-    name: str
-    title: str
-    batch_size: int
-    hidden: tuple[int, ...]
-    dtype: str
-    init: str
-    learning_rate: float
-    steps: int
-    """The number of steps in a round."""
-
-
-class Job(NamedTuple):
-    """A contestant, its workload, its threads and the data folder."""
-
-    contestant: str
-    workload: Workload
-    threads: int | None
-    """None for as many as the library takes by itself."""
-    data_dir: str
-
-    @property
-    def dtype(self) -> Any:
-        """The workload's dtype as a NumPy scalar type."""
-        return np.dtype(self.workload.dtype).type
+Layers = list[tuple[np.ndarray, np.ndarray]]
+"""The weights (inputs, outputs) and bias (outputs,) of each layer, on the host."""
 
 
 class Unavailable(Exception):  # noqa: N818  (not an error)
     """The reason why a contestant cannot run on this machine."""
 
 
-Layers = list[tuple[np.ndarray, np.ndarray]]
+def import_or_unavailable(name: str) -> Any:
+    """Return the module. Raises Unavailable with the reason."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise Unavailable(f"{error}; install the bench extra") from error
 
 
 def initial_network(job: Job) -> tuple[Layers, np.random.RandomState]:
@@ -75,56 +56,41 @@ def initial_network(job: Job) -> tuple[Layers, np.random.RandomState]:
     return [(weights.astype(job.dtype), bias.astype(job.dtype)) for weights, bias in layers], random
 
 
-def load_rows(job: Job) -> tuple[np.ndarray, np.ndarray]:
-    """Return the training set in the usual form of other libraries: rows in [0, 1] of the dtype, and int64 labels."""
-    dataset = load_dataset(job.data_dir)
-    rows = dataset.train_images.reshape(len(dataset.train_images), -1).astype(job.dtype)
-    rows /= 255
-    return rows, dataset.train_labels.astype(np.int64)
-
-
-def one_hidden_layer(job: Job) -> None:
-    """Raise Unavailable unless the workload's network has one hidden layer."""
-    if len(job.workload.hidden) != 1:
-        raise Unavailable("written for one hidden layer")
+def loss_of(layers: Layers, data_dir: str) -> float:
+    """Return the mean cross-entropy of a network with sigmoids on the first test images, in float64."""
+    data = load_dataset(data_dir)
+    labels = np.asarray(data.test_labels[:CHECK_SAMPLES]).astype(np.int64)
+    x = np.asarray(data.test_images[:CHECK_SAMPLES]).reshape(len(labels), -1) / 255
+    *hidden, (weights, bias) = ([array.astype(np.float64) for array in layer] for layer in layers)
+    for inner, shift in hidden:
+        x = 1 / (1 + np.exp(-(x @ inner + shift)))
+    logits = x @ weights + bias
+    logits -= logits.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]).mean())
 
 
 class MlpXp:
-    """`mlp_xp`, which runs steps in chunks like `mlp_xp.training.trajectory`.
-
-    direct: update the first weights at every step, as is always done for larger batches. singly: take the samples of a
-    batch one by one.
-    """
+    """`mlp_xp`, which runs steps in chunks like `mlp_xp.training.trajectory`."""
 
     def __init__(
-        self,
-        job: Job,
-        backend: str,
-        device: str | None,
-        order: str,
-        dtype: str | None = None,
-        direct: bool = False,
-        singly: bool = False,
+        self, job: Job, backend: str, device: str | None = None, order: str = LAYERWISE, dtype: str | None = None
     ) -> None:
         """Load the data and build the network on a backend."""
+        self.job = job
         if backend == "torch":
             set_torch_threads(job.threads)
+        workload = job.workload
         try:
-            self.backend = open_backend(backend, device, dtype or job.workload.dtype)
+            self.backend = open_backend(backend, device, dtype or workload.dtype)
         except BackendError as error:
             raise Unavailable(str(error)) from error
-        workload = job.workload
-        batch_size = 1 if singly else workload.batch_size
-        self.steps = workload.batch_size // batch_size
-        """Of a step of the workload."""
         self.config = TrainConfig(
-            batch_size=batch_size,
+            batch_size=workload.batch_size,
             learning_rate=workload.learning_rate,
             hidden=tuple(workload.hidden),
             init=workload.init,
             update_order=order,
             warm_up_steps=0,
-            defer_updates=not direct,
         )
         self.dataset = load_dataset(job.data_dir, self.backend)
         self.samples = self.dataset.train_images.shape[0]
@@ -134,7 +100,8 @@ class MlpXp:
         self.backend = with_threads(self.config, self.dataset, self.backend)
         self.run_chunk = make_chunk(self.config, self.backend, self.dataset.prepare.function)
         # As in a run with one report per round.
-        self.lengths = chunk_lengths(batch_size, count_parameters(sizes), (workload.steps + 1) * workload.batch_size)
+        samples = (workload.steps + 1) * workload.batch_size
+        self.lengths = chunk_lengths(workload.batch_size, count_parameters(sizes), samples)
 
     def shuffle(self, permutation: np.ndarray) -> None:
         """Start an epoch."""
@@ -143,7 +110,6 @@ class MlpXp:
     def train(self, start: int, steps: int) -> np.ndarray:
         """Run the steps in chunks."""
         backend, batch_size = self.backend, self.config.batch_size
-        steps *= self.steps
         parts = []
         for length in cut(steps, self.lengths):
             chunk = Chunk(start, length, batch_size)
@@ -155,46 +121,82 @@ class MlpXp:
                 backend.asarray(step_coefficients(self.config, chunk, 0, steps), backend.dtype),
             )
             parts.append(backend.to_numpy(losses))
-            check_finite(parts[-1], 0, chunk)
             start = chunk.stop
         return np.concatenate(parts)
 
-    def network(self) -> Layers:
-        """Return the layers on the host."""
+    def loss(self) -> float:
+        """Return the loss on the first test images."""
         to_numpy = self.backend.to_numpy
-        return [(to_numpy(weights), to_numpy(bias)) for weights, bias in self.state.network]
+        layers = [(to_numpy(weights), to_numpy(bias)) for weights, bias in self.state.network]
+        return loss_of(layers, self.job.data_dir)
 
 
-class Notebook:
+class Rows:
+    """What the others share: rows in [0, 1] of the workload's dtype, shuffled by copying, and one call per step."""
+
+    def __init__(self, job: Job) -> None:
+        """Load the training set, with int64 labels."""
+        self.job = job
+        dataset = load_dataset(job.data_dir)
+        self.images: Any = dataset.train_images.reshape(len(dataset.train_images), -1).astype(job.dtype)
+        self.images /= 255
+        self.labels: Any = dataset.train_labels.astype(np.int64)
+        self.samples = len(self.labels)
+
+    def shuffle(self, permutation: np.ndarray) -> None:
+        """Start an epoch with a shuffled copy."""
+        self.images, self.labels = self.images[permutation], self.labels[permutation]
+
+    def train(self, start: int, steps: int) -> np.ndarray:
+        """Take the steps one by one; copy the losses to the host after the last step."""
+        size = self.job.workload.batch_size
+        losses = []
+        for first in range(start, start + steps * size, size):
+            losses.append(self.step(self.images[first : first + size], self.labels[first : first + size]))
+        return self.on_host(losses)
+
+    def step(self, x: Any, y: Any) -> Any:
+        """Take a step on a batch, and return its loss."""
+        raise NotImplementedError
+
+    def on_host(self, losses: list[Any]) -> np.ndarray:
+        """Return the losses as one array."""
+        return np.array(losses)
+
+    def network(self) -> Layers:
+        """Return the layers."""
+        raise NotImplementedError
+
+    def loss(self) -> float:
+        """Return the loss on the first test images."""
+        return loss_of(self.network(), self.job.data_dir)
+
+
+def check_one_hidden_layer(job: Job) -> None:
+    """Raise Unavailable unless the workload's network has one hidden layer."""
+    if len(job.workload.hidden) != 1:
+        raise Unavailable("written for one hidden layer")
+
+
+class Notebook(Rows):
     """The notebook's loop in plain NumPy, from `parity.notebook`, the reference of the tests."""
 
     def __init__(self, job: Job) -> None:
         """Load the data as float64, like the notebook, and build its network."""
-        one_hidden_layer(job)
+        check_one_hidden_layer(job)
+        self.job = job
         data = notebook.load(job.data_dir)
-        self.batch_size = job.workload.batch_size
+        self.images = data.train_images.astype(job.dtype, copy=False)
+        self.labels = data.train_labels.astype(job.dtype, copy=False)
+        self.samples = len(self.labels)
         self.model = notebook.Notebook(
             hidden_size=job.workload.hidden[0], learning_rate=job.workload.learning_rate, dtype=job.dtype
         )
         ((self.model.weights_input_hidden, _), (self.model.weights_hidden_output, _)), _ = initial_network(job)
-        self.images = data.train_images.astype(job.dtype, copy=False)
-        self.labels = data.train_labels.astype(job.dtype, copy=False)
-        self.samples = len(self.labels)
 
-    def shuffle(self, permutation: np.ndarray) -> None:
-        """Start an epoch with a shuffled copy of all data, like the notebook."""
-        self.images = self.images[permutation]
-        self.labels = self.labels[permutation]
-
-    def train(self, start: int, steps: int) -> np.ndarray:
-        """Take the steps one by one."""
-        losses = np.empty(steps)
-        for step in range(steps):
-            stop = start + self.batch_size
-            loss = self.model.train_step(self.images[start:stop], self.labels[start:stop])
-            losses[step] = loss.mean()
-            start = stop
-        return losses
+    def step(self, x: Any, y: Any) -> Any:
+        """Take a step on a batch, and return its loss."""
+        return self.model.train_step(x, y).mean()
 
     def network(self) -> Layers:
         """Return the layers."""
@@ -205,7 +207,7 @@ class Notebook:
         ]
 
 
-class PyTorch:
+class PyTorch(Rows):
     """PyTorch as it is usually written: modules, autograd, an optimiser."""
 
     def __init__(self, job: Job, compile_mode: str | None = None, device: str = "cpu") -> None:
@@ -214,11 +216,12 @@ class PyTorch:
         compile_mode: the mode of `torch.compile`; "reduce-overhead" replays forward and backward pass as CUDA graphs.
         With None the model is not compiled.
         """
-        torch = set_torch_threads(job.threads)
+        torch = self.torch = set_torch_threads(job.threads)
         if device != "cpu" and not torch.cuda.is_available():
             raise Unavailable(f"PyTorch {torch.__version__} finds no usable GPU")
+        super().__init__(job)
+        self.images, self.labels = (torch.from_numpy(array).to(device) for array in (self.images, self.labels))
         nn = torch.nn
-        self.batch_size = job.workload.batch_size
         layers, _ = initial_network(job)
         modules: list[Any] = []
         for weights, bias in layers:
@@ -229,30 +232,25 @@ class PyTorch:
             modules += [linear, nn.Sigmoid()]
         self.model = nn.Sequential(*modules[:-1]).to(device)
         self.predict = torch.compile(self.model, mode=compile_mode) if compile_mode else self.model
-        self.loss = nn.CrossEntropyLoss()
+        self.cross_entropy = nn.CrossEntropyLoss()
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=job.workload.learning_rate)
-        self.images, self.labels = (torch.from_numpy(array).to(device) for array in load_rows(job))
-        self.samples = len(self.labels)
-        self.torch = torch
 
     def shuffle(self, permutation: np.ndarray) -> None:
         """Start an epoch with a shuffled copy."""
-        order = self.torch.from_numpy(permutation).to(self.images.device)
-        self.images, self.labels = self.images[order], self.labels[order]
+        super().shuffle(self.torch.from_numpy(permutation).to(self.images.device))
         if self.images.is_cuda:
             self.torch.cuda.synchronize()  # otherwise the next timed round would include the copy
 
-    def train(self, start: int, steps: int) -> np.ndarray:
-        """Take the steps one by one; copy the losses to the host after the last step."""
-        losses = []
-        for _ in range(steps):
-            stop = start + self.batch_size
-            self.optimizer.zero_grad()
-            loss = self.loss(self.predict(self.images[start:stop]), self.labels[start:stop])
-            loss.backward()
-            self.optimizer.step()
-            losses.append(loss.detach())
-            start = stop
+    def step(self, x: Any, y: Any) -> Any:
+        """Take a step on a batch, and return its loss."""
+        self.optimizer.zero_grad()
+        loss = self.cross_entropy(self.predict(x), y)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def on_host(self, losses: list[Any]) -> np.ndarray:
+        """Return the losses as one array."""
         return np.array(self.torch.stack(losses).cpu().numpy())
 
     def network(self) -> Layers:
@@ -261,15 +259,14 @@ class PyTorch:
         return [(x.weight.detach().cpu().numpy().T, x.bias.detach().cpu().numpy()) for x in linears]
 
 
-def set_torch_threads(threads: int | None) -> Any:
+def set_torch_threads(threads: int) -> Any:
     """Import PyTorch and set its number of threads: its environment variables are not enough in every build."""
     torch = import_or_unavailable("torch")
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
     return torch
 
 
-class ScikitLearn:
+class ScikitLearn(Rows):
     """scikit-learn's MLPClassifier, with one partial fit per batch."""
 
     def __init__(self, job: Job) -> None:
@@ -277,49 +274,37 @@ class ScikitLearn:
         import_or_unavailable("sklearn")
         from sklearn.neural_network import MLPClassifier
 
-        self.batch_size = job.workload.batch_size
+        super().__init__(job)
+        size = job.workload.batch_size
         self.model = MLPClassifier(
             hidden_layer_sizes=job.workload.hidden,
             activation="logistic",
             solver="sgd",
             alpha=0,
-            batch_size=self.batch_size,
+            batch_size=size,
             learning_rate_init=job.workload.learning_rate,
             momentum=0,
             nesterovs_momentum=False,
             shuffle=False,
         )
-        self.images, self.labels = load_rows(job)
-        self.samples = len(self.labels)
         # The first fit creates the weights. The optimiser keeps these arrays, so they are overwritten in place.
-        self.model.partial_fit(self.images[: self.batch_size], self.labels[: self.batch_size], classes=range(CLASSES))
+        self.model.partial_fit(self.images[:size], self.labels[:size], classes=range(CLASSES))
         layers, _ = initial_network(job)
-        for weights, bias, (first_weights, first_bias) in zip(
-            self.model.coefs_, self.model.intercepts_, layers, strict=True
-        ):
-            weights[...] = first_weights
-            bias[...] = first_bias
+        for own, first in zip(self.network(), layers, strict=True):
+            for array, values in zip(own, first, strict=True):
+                array[...] = values
 
-    def shuffle(self, permutation: np.ndarray) -> None:
-        """Start an epoch with a shuffled copy."""
-        self.images, self.labels = self.images[permutation], self.labels[permutation]
-
-    def train(self, start: int, steps: int) -> np.ndarray:
-        """Take the steps one by one."""
-        losses = np.empty(steps)
-        for step in range(steps):
-            stop = start + self.batch_size
-            self.model.partial_fit(self.images[start:stop], self.labels[start:stop])
-            losses[step] = self.model.loss_
-            start = stop
-        return losses
+    def step(self, x: Any, y: Any) -> Any:
+        """Take a step on a batch, and return its loss."""
+        self.model.partial_fit(x, y)
+        return self.model.loss_
 
     def network(self) -> Layers:
         """Return the layers."""
         return list(zip(self.model.coefs_, self.model.intercepts_, strict=True))
 
 
-class Keras:
+class Keras(Rows):
     """Keras 3 on JAX: a model and the jitted training step from Keras' guide to custom training loops in JAX.
 
     `train_on_batch` computes the same and takes ten times as long with batches of one.
@@ -331,17 +316,18 @@ class Keras:
         jax = import_or_unavailable("jax")
         jax.config.update("jax_enable_x64", job.workload.dtype == "float64")
         keras = import_or_unavailable("keras")
+        super().__init__(job)
         keras.config.set_floatx(job.workload.dtype)
         layers, _ = initial_network(job)
         hidden = [keras.layers.Dense(units, activation="sigmoid") for units in job.workload.hidden]
-        self.model = keras.Sequential([keras.Input((INPUTS,)), *hidden, keras.layers.Dense(CLASSES)])
-        self.model.set_weights([array for layer in layers for array in layer])
+        model = keras.Sequential([keras.Input((INPUTS,)), *hidden, keras.layers.Dense(CLASSES)])
+        model.set_weights([array for layer in layers for array in layer])
         optimizer = keras.optimizers.SGD(job.workload.learning_rate)
-        optimizer.build(self.model.trainable_variables)
+        optimizer.build(model.trainable_variables)
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
         def loss_and_updates(trainable: Any, non_trainable: Any, x: Any, y: Any) -> Any:
-            predictions, non_trainable = self.model.stateless_call(trainable, non_trainable, x, training=True)
+            predictions, non_trainable = model.stateless_call(trainable, non_trainable, x, training=True)
             return cross_entropy(y, predictions), non_trainable
 
         loss_and_gradient = jax.value_and_grad(loss_and_updates, has_aux=True)
@@ -353,25 +339,13 @@ class Keras:
             return (trainable, non_trainable, kept), loss
 
         self.train_step = jax.jit(train_step, donate_argnums=0)
-        variables = (self.model.trainable_variables, self.model.non_trainable_variables, optimizer.variables)
+        variables = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
         self.state: Any = tuple([variable.value for variable in part] for part in variables)
-        self.batch_size = job.workload.batch_size
-        self.images, self.labels = load_rows(job)
-        self.samples = len(self.labels)
 
-    def shuffle(self, permutation: np.ndarray) -> None:
-        """Start an epoch with a shuffled copy."""
-        self.images, self.labels = self.images[permutation], self.labels[permutation]
-
-    def train(self, start: int, steps: int) -> np.ndarray:
-        """Take the steps one by one; copy the losses to the host after the last step."""
-        losses = []
-        for _ in range(steps):
-            stop = start + self.batch_size
-            self.state, loss = self.train_step(self.state, self.images[start:stop], self.labels[start:stop])
-            losses.append(loss)
-            start = stop
-        return np.array(losses)
+    def step(self, x: Any, y: Any) -> Any:
+        """Take a step on a batch, and return its loss."""
+        self.state, loss = self.train_step(self.state, x, y)
+        return loss
 
     def network(self) -> Layers:
         """Return the layers on the host."""
@@ -379,38 +353,31 @@ class Keras:
         return list(zip(arrays[::2], arrays[1::2], strict=True))
 
 
-class Numba:
+class Numba(Rows):
     """The limit of the machine: the notebook's step as one compiled loop. Without `fastmath`."""
 
     def __init__(self, job: Job) -> None:
         """Prepare the loop, which Numba compiles on the first call."""
-        one_hidden_layer(job)
+        check_one_hidden_layer(job)
         numba = import_or_unavailable("numba")
         import_or_unavailable("scipy")  # Numba takes BLAS from SciPy
+        super().__init__(job)
         loop = train_single_samples if job.workload.batch_size == 1 else train_batches
         self.loop = numba.njit(error_model="numpy")(loop)
-        self.job = job
-        ((self.w0, self.b0), (self.w1, self.b1)), _ = initial_network(job)
-        self.images, self.labels = load_rows(job)
-        self.samples = len(self.labels)
-
-    def shuffle(self, permutation: np.ndarray) -> None:
-        """Start an epoch with a shuffled copy."""
-        self.images, self.labels = self.images[permutation], self.labels[permutation]
+        self.layers, _ = initial_network(job)
 
     def train(self, start: int, steps: int) -> np.ndarray:
         """Take all steps in one call."""
-        batch_size = self.job.workload.batch_size
-        stop = start + steps * batch_size
+        rows = slice(start, start + steps * self.job.workload.batch_size)
         losses = np.empty(steps, self.job.dtype)
         rate, one = self.job.dtype(self.job.workload.learning_rate), self.job.dtype(1)
-        parameters = (self.w0, self.b0, self.w1, self.b1)
-        self.loop(self.images[start:stop], self.labels[start:stop], *parameters, rate, one, losses)
+        (w0, b0), (w1, b1) = self.layers
+        self.loop(self.images[rows], self.labels[rows], w0, b0, w1, b1, rate, one, losses)
         return losses
 
     def network(self) -> Layers:
         """Return the layers."""
-        return [(self.w0, self.b0), (self.w1, self.b1)]
+        return self.layers
 
 
 # For Numba. `one` has the dtype of the arrays, because a Python 1 would make float32 arithmetic float64.
@@ -515,14 +482,6 @@ def train_batches(x: Any, labels: Any, w0: Any, b0: Any, w1: Any, b1: Any, rate:
                 w0[i, j] -= g0[i, j]
 
 
-def import_or_unavailable(name: str) -> Any:
-    """Return the module. Raises Unavailable with the reason."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise Unavailable(f"{error}; install the bench extra") from error
-
-
 class Contestant(NamedTuple):
     """How to create a contestant, and its update order: a key of REFERENCES."""
 
@@ -533,64 +492,31 @@ class Contestant(NamedTuple):
     arguments: tuple[Any, ...] = ()
     gpu: bool = False
     """Whether it computes on a GPU."""
-    threads: int | None = None
-    """The number of threads, where it has its own."""
 
 
-NOTEBOOK, LIMIT, IDIOMATIC = "notebook", "numba", "pytorch"
-SINGLY, ONE_THREAD, WARM = "mlp_xp-jax-singly", "mlp_xp-numpy-one-thread", "mlp_xp-jax-warm"
 CONTESTANTS = {
-    NOTEBOOK: Contestant("notebook's loop", LAYERWISE, Notebook),
-    "mlp_xp-numpy": Contestant("mlp_xp, NumPy", LAYERWISE, MlpXp, ("numpy", None, LAYERWISE)),
-    "mlp_xp-jax": Contestant("mlp_xp, JAX", LAYERWISE, MlpXp, ("jax", "cpu", LAYERWISE)),
-    "mlp_xp-torch": Contestant("mlp_xp, PyTorch", LAYERWISE, MlpXp, ("torch", "cpu", LAYERWISE)),
-    "mlp_xp-cupy": Contestant("mlp_xp, CuPy", LAYERWISE, MlpXp, ("cupy", None, LAYERWISE), True),
-    "mlp_xp-jax-gpu": Contestant("mlp_xp, JAX, GPU", LAYERWISE, MlpXp, ("jax", "gpu", LAYERWISE), True),
-    "mlp_xp-torch-gpu": Contestant("mlp_xp, PyTorch, GPU", LAYERWISE, MlpXp, ("torch", "cuda", LAYERWISE), True),
-    IDIOMATIC: Contestant("PyTorch", SIMULTANEOUS, PyTorch),
+    "notebook": Contestant("notebook's loop", LAYERWISE, Notebook),
+    "mlp_xp-numpy": Contestant("mlp_xp, NumPy", LAYERWISE, MlpXp, ("numpy",)),
+    "mlp_xp-jax": Contestant("mlp_xp, JAX", LAYERWISE, MlpXp, ("jax", "cpu")),
+    "mlp_xp-torch": Contestant("mlp_xp, PyTorch", LAYERWISE, MlpXp, ("torch", "cpu")),
+    "mlp_xp-cupy": Contestant("mlp_xp, CuPy", LAYERWISE, MlpXp, ("cupy",), True),
+    "mlp_xp-jax-gpu": Contestant("mlp_xp, JAX, GPU", LAYERWISE, MlpXp, ("jax", "gpu"), True),
+    "mlp_xp-torch-gpu": Contestant("mlp_xp, PyTorch, GPU", LAYERWISE, MlpXp, ("torch", "cuda"), True),
+    "pytorch": Contestant("PyTorch", SIMULTANEOUS, PyTorch),
     "pytorch-compile": Contestant("PyTorch, compiled", SIMULTANEOUS, PyTorch, ("default",)),
     "pytorch-gpu": Contestant("PyTorch, GPU", SIMULTANEOUS, PyTorch, (None, "cuda"), True),
     "pytorch-gpu-graphs": Contestant("PyTorch, CUDA graphs", SIMULTANEOUS, PyTorch, ("reduce-overhead", "cuda"), True),
     "scikit-learn": Contestant("scikit-learn", SIMULTANEOUS, ScikitLearn),
     "keras-jax": Contestant("Keras on JAX", SIMULTANEOUS, Keras),
-    LIMIT: Contestant("Numba loop: limit", LAYERWISE, Numba),
+    "numba": Contestant("Numba loop: limit", LAYERWISE, Numba),
 }
-# Variants of mlp_xp, for comparisons with itself.
-VARIANTS = {
-    SINGLY: Contestant("mlp_xp, JAX, one by one", ONE_BY_ONE, MlpXp, ("jax", "cpu", LAYERWISE, None, False, True)),
-    ONE_THREAD: Contestant("mlp_xp, NumPy, 1 thread", LAYERWISE, MlpXp, ("numpy", None, LAYERWISE), threads=1),
-    # Differs from mlp_xp-jax in `whole`, which starts a process for each round.
-    WARM: Contestant("mlp_xp, JAX, warm cache", LAYERWISE, MlpXp, ("jax", "cpu", LAYERWISE)),
-    "mlp_xp-numpy-direct": Contestant(
-        "mlp_xp, NumPy, direct", LAYERWISE, MlpXp, ("numpy", None, LAYERWISE, None, True)
-    ),
-    "mlp_xp-jax-direct": Contestant("mlp_xp, JAX, direct", LAYERWISE, MlpXp, ("jax", "cpu", LAYERWISE, None, True)),
-}
-# Each contestant must agree with one of these. They use float64 for every workload and are not timed.
+# Each contestant must have the loss of one of these. They compute in float64 for every workload and are not timed.
 REFERENCES = {
     order: Contestant(f"reference, {order}", order, MlpXp, ("numpy", None, order, "float64"))
     for order in (LAYERWISE, SIMULTANEOUS)
-} | {
-    ONE_BY_ONE: Contestant(
-        "reference, one by one", ONE_BY_ONE, MlpXp, ("numpy", None, LAYERWISE, "float64", False, True)
-    )
 }
 
 
 def is_foreign(name: str) -> bool:
     """Return whether a name is that of an array API namespace: `module:namespace`, or one that a package offers."""
     return ":" in name or name in hooks()
-
-
-def contestant_of(name: str) -> Contestant:
-    """Return a contestant by name; `module:namespace` runs `mlp_xp` on any array API namespace."""
-    known = CONTESTANTS | VARIANTS | REFERENCES
-    if name not in known and is_foreign(name):
-        return Contestant(f"mlp_xp, {name}", LAYERWISE, MlpXp, (name, None, LAYERWISE))
-    return known[name]
-
-
-def make_contestant(job: Job) -> Any:
-    """Create the contestant of a job. Raises Unavailable."""
-    contestant = contestant_of(job.contestant)
-    return contestant.make(job, *contestant.arguments)
