@@ -10,7 +10,7 @@ import pytest
 from data_sets import TINY, on_device, write_idx_folder
 from helpers import arrays_of, assert_one_line, assert_same_run, call, die_at, options, small_settings
 
-from mlp_xp import Dataset, TrainConfig, load_run, open_backend, train
+from mlp_xp import Dataset, TrainConfig, load_dataset, load_run, open_backend, train
 from mlp_xp.backend import Backend
 from mlp_xp.network import initial_layers
 from mlp_xp.runs import run_folder
@@ -88,41 +88,28 @@ def test_killed_it_is_resumed_without_the_other_run(backend, source, data_dir, t
     assert len(record["start_from_sha256"]) == 64
 
 
-def test_before_its_first_checkpoint_it_needs_the_same_weights(source, data_dir, tmp_path, monkeypatch):
+def test_before_its_first_checkpoint_it_needs_the_other_run(source, data_dir, tmp_path, monkeypatch):
     other, folder = shutil.copytree(source, tmp_path / "other"), tmp_path / "run"
-    assert call("train", *start(data_dir, other, tmp_path / "whole")).code == 0
     with monkeypatch.context() as patch:
         die_at(patch, run_folder.create_run, 1)
         assert call("train", *start(data_dir, other, folder)).code == 130
-    moved = other.rename(tmp_path / "moved")
-    outcome = call("train", "--resume", folder)
-    assert_one_line(outcome, 2, f"--start-from: {str(other)!r}: is not a run", "has no checkpoint yet, and needs it to")
-    outcome = call("train", "--resume", folder, "--start-from", tmp_path / "whole")
-    assert_one_line(outcome, 2, "--start-from:", f"the run began with the weights of {str(other)!r}, and these are oth")
-    assert call("train", "--resume", folder, "--start-from", moved).code == 0
-    assert_same_run(folder, tmp_path / "whole")
+    other.rename(tmp_path / "moved")
+    assert_one_line(call("train", "--resume", folder), 2, f"--start-from: {str(other)!r}: is not a run")
+    (tmp_path / "moved").rename(other)
+    assert call("train", "--resume", folder).code == 0
 
 
-def test_a_resumed_run_does_not_take_other_weights(source, data_dir, tmp_path):
+def test_a_resumed_run_does_not_take_other_weights(source, data_dir, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     assert call("train", *start(data_dir, source, folder)).code == 0
-    assert call("train", "--resume", folder, "--start-from", source).code == 0
-    outcome = call("train", "--resume", folder, "--start-from", folder)
-    assert_one_line(outcome, 2, "--start-from:", "and these are others; give the same ones, or use another folder")
-    plain = shutil.copytree(source, tmp_path / "plain")
-    outcome = call("train", "--resume", plain, "--start-from", folder)
-    assert_one_line(outcome, 2, "--start-from:", "the run began with weights drawn by its seed, and these are others")
-
-
-def test_a_run_may_replace_the_one_that_it_starts_from(data_dir, tmp_path):
-    folder = tmp_path / "run"
-    first = [*options(small_settings(epochs=1)), "--data-dir", data_dir, "--run-dir", folder]
-    assert call("train", *first).code == 0
-    before = load_run(folder)
-    assert call("train", *first, "--start-from", folder, "--overwrite").code == 0
-    record = json.loads((folder / "config.json").read_text())
-    assert record["start_from_sha256"] == before.sha256 != load_run(folder).sha256
-    assert call("train", "--resume", folder).code == 0
+    monkeypatch.chdir(source.parent)
+    assert call("train", "--resume", folder, "--start-from", source.name).code == 0
+    for run, other in ((folder, folder), (shutil.copytree(source, tmp_path / "plain"), folder)):
+        outcome = call("train", "--resume", run, "--start-from", other)
+        assert_one_line(outcome, 2, "--start-from: a resumed run keeps its settings (", f"not {str(other)!r})")
+    config = TrainConfig(epochs=3, hidden=(4,), learning_rate=0.05, report_every=50, checkpoint_every=70)
+    with pytest.raises(RunError, match="was made with start_from None, but the configuration has"):
+        next(train(config, load_dataset(data_dir), open_backend(), run_dir=source, start_from=folder))
 
 
 def test_weights_of_another_dtype_are_converted(source, tmp_path):

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shutil
 from pathlib import Path
 from unittest import mock
 
@@ -94,10 +93,6 @@ def test_one_run_or_the_same_twice_is_that_run(runs):
         assert evaluation.ensemble.matrix.tolist() == alone.matrix.tolist()
         assert evaluation.ensemble.result.accuracy == alone.result.accuracy
         np.testing.assert_allclose(evaluation.ensemble.result.loss, alone.result.loss, rtol=1e-12)
-
-
-def test_a_run_that_is_given_twice_counts_once(runs):
-    assert evaluate_ensemble([runs[0], runs[1], runs[0]], "numpy").run_dirs == (runs[0], runs[1])
 
 
 def test_a_network_that_is_certain_and_wrong_leaves_the_loss_finite(runs, tmp_path):
@@ -281,24 +276,6 @@ LABEL = {"classes": ["y0"], "labels": ["y0", "y1"], "regression": ["y0", "y1"]}
 
 
 @pytest.mark.parametrize("task", ["classes", "labels", "regression"])
-def test_the_commands_take_ensembles_on_tables(task, tables):
-    runs, new, _ = tables[task]
-    found, result = predict_table_ensemble(runs, new), evaluate_ensemble(runs).ensemble.result
-    out = call("evaluate", *runs).out
-    shown = f"{result.r2:.4f}" if task == "regression" else f"{100 * result.accuracy:.2f}"
-    assert re.search(rf"^run +test {'R²' if task == 'regression' else '%'} +loss$", out, flags=re.MULTILINE)
-    assert re.search(rf"^ensemble of 2 +{shown} +{result.loss:.4f}$", out, flags=re.MULTILINE)
-    outcome = call("predict", *runs, new, "--json")
-    assert (outcome.code, outcome.err) == (0, "")
-    lines = [json.loads(line) for line in outcome.out.splitlines()]
-    key = "outputs" if task == "regression" else "probabilities"
-    assert [[*line[key].values()] for line in lines] == found.outputs.tolist()
-    assert [[*line["runs"][1][key].values()] for line in lines] == found.of_runs[1].tolist()
-    assert call("predict", *runs, new).out.count("\n") == 3 * 40
-    assert call("predict", *runs, new, "--csv").out.count("\n") == 41
-
-
-@pytest.mark.parametrize("task", ["classes", "labels", "regression"])
 def test_evaluate_prints_all_figures_for_programs(task, tables):
     """Of each run and the ensemble, in full precision, as NumPy counts them from the outputs of each network."""
     runs, _, true = tables[task]
@@ -361,17 +338,6 @@ def test_figures_of_classes_that_are_not_there_are_null(tables, tmp_path):
     assert [each["precision"] for each in record["classes"]] == [None, None, 1.0]
 
 
-def test_figures_for_programs_are_whole_or_not_there(tables, tmp_path):
-    runs, _, _ = tables["regression"]
-    assert_one_line(call("evaluate", runs[0], "--json", "--csv"), 2, "--json and --csv")
-    copy = shutil.copytree(runs[1], tmp_path / "copy")
-    (copy / "model.safetensors").write_bytes((runs[1] / "model.safetensors").read_bytes()[:-9])
-    for form in ("--json", "--csv"):
-        outcome = call("evaluate", runs[0], copy, form)
-        assert_one_line(outcome, 2, "model.safetensors")
-        assert outcome.out == ""
-
-
 def test_runs_of_different_tasks_or_columns_are_refused(tables, runs):
     (one, _), new, _ = tables["labels"]
     (other, _), _, _ = tables["regression"]
@@ -397,15 +363,3 @@ def test_a_run_on_the_same_columns_in_another_order_is_refused(tables, tmp_path)
 def test_what_is_not_a_list_of_folders_is_refused(given):
     with pytest.raises(MlpXpError, match="run_dirs: "):
         evaluate_ensemble(given)
-
-
-def test_bad_input_is_one_line(runs, tmp_path):
-    assert_one_line(call("evaluate", runs[0], tmp_path / "nowhere"), 2, "is not a run")
-    assert_one_line(call("evaluate", tmp_path / "nowhere", runs[0]), 2, "is not a run")
-    assert_one_line(call("evaluate", *runs, "--backend", "nunpy"), 2, "did you mean 'numpy'?")
-    assert_one_line(call("evaluate", *runs, "--data-dir", tmp_path / "nowhere"), 2, "--data-dir: ", "no such folder")
-    assert_one_line(call("predict", *runs, picture(tmp_path), "--backend", "nunpy"), 2, "did you mean 'numpy'?")
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    (copy / "config.json").write_bytes((runs[1] / "config.json").read_bytes())
-    assert_one_line(call("evaluate", runs[0], copy), 2, "copy/model.safetensors': does not exist")
