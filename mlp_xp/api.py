@@ -299,8 +299,8 @@ def predict_table(
     """Predict from the rows of a table, a file as `tables.read_table` reads, by the network of a run on tables.
 
     The table needs the columns of the training data, in any order; others, such as the label's, are ignored. Raises
-    BackendError, RunError, TableError, DatasetError for a value that is too large for the network, and MlpXpError where
-    the network was not trained on a table.
+    BackendError, RunError, DatasetError, also for a value that is too large for the network, and MlpXpError where the
+    network was not trained on a table.
     """
     run_dir = _path(run_dir)
     model = load_model(run_dir)
@@ -348,7 +348,7 @@ def predict_table_ensemble(
 
 
 def _table_for(run_dir: Path, model: Model, table: str | Path) -> Table:
-    """Read the features of a table for a network. Raises TableError, and MlpXpError if it takes no table."""
+    """Read the features of a table for a network. Raises DatasetError, and MlpXpError if it takes no table."""
     if model.inputs != "columns":
         raise MlpXpError(
             f"{str(run_dir)!r}: the run's network takes {described(model.image_shape)}, which are not from a table; "
