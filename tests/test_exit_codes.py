@@ -131,7 +131,7 @@ def test_parity_writes_its_report_although_nobody_reads_its_output(data_dir, tmp
         outcome = cut("parity", *args, "--report-dir", report, out=Leaving(lines))
         assert (outcome.code, outcome.err) == (141, "")
         assert len(json.loads((report / "parity.json").read_text())["backends"]) == 2
-        assert {path.name for path in report.iterdir()} == {"parity.json", "parity.md", "parity.png"}
+        assert {path.name for path in report.iterdir()} == {"parity.json", "parity.png"}
 
 
 def test_an_error_whose_reader_has_left(run):

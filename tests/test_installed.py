@@ -1,4 +1,4 @@
-"""What a person meets who has installed the package, or has not; `tests/smoke.py` tries the built wheel itself."""
+"""What a person meets who has the package installed, or not; `tests/tools/smoke.py` tries the built wheel itself."""
 
 import ast
 import os

@@ -1,4 +1,4 @@
-"""Test the built wheel in a fresh environment outside the repository: `python tests/smoke.py WHEEL`.
+"""Test the built wheel in a fresh environment outside the repository: `python tests/tools/smoke.py WHEEL`.
 
 It is not a pytest test because pip needs the network; `make smoke` builds the wheel and runs it. First without extras,
 then with `plots`, every command must work or say in one line what to install. The commands run without network access.
@@ -77,7 +77,7 @@ class Installed:
 def main() -> None:
     """Install and run, and stop at the first command with a wrong result."""
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
-        sys.exit("usage: python tests/smoke.py WHEEL")
+        sys.exit("usage: python tests/tools/smoke.py WHEEL")
     wheel = Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder).resolve()
