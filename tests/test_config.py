@@ -140,7 +140,6 @@ def test_rates_at_the_ends_of_their_range_train_or_diverge(dtype, optimizer, dat
             assert outcome.err == ""
 
 
-@pytest.mark.parametrize("command", ["parity", "bench"])
-def test_other_commands_refuse_them_too(command):
+def test_other_commands_refuse_them_too():
     for value in (2**31, -(10**29)):
-        assert_one_line(call(command, f"--steps={value}"), 2, "error: --steps: ", " is out of range; it must be at ")
+        assert_one_line(call("parity", f"--steps={value}"), 2, "error: --steps: ", " is out of range; it must be at ")

@@ -12,7 +12,6 @@ import mlp_xp
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.arrays import DatasetError
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.errors import MlpXpError
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.records import RunError
 
@@ -70,7 +69,7 @@ def test_a_text_among_numbers_is_no_class(tmp_path):
     assert_one_line(outcome, 2, "t.csv", "line 15, column 'y': '1.2 kg' is not a number", "give --task classes")
     assert "1.2 kg" in load_dataset(table, label="y", task="classes").class_names
     for mark in ("NA", "nan", "?"):
-        with pytest.raises(MlpXpError, match=r"line 7, column 'y': '.*' marks a missing label.*another name"):
+        with pytest.raises(DatasetError, match=r"line 7, column 'y': '.*' marks a missing label.*another name"):
             load_dataset(write(table, [*CLASSES[:5], mark, *CLASSES[6:]]), label="y")
 
 
