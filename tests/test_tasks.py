@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_sets import write_csv, write_npz
 from helpers import assert_one_line, assert_same_run, call, metrics, start, wait_until
-from test_own import write_csv, write_npz
 
 from mlp_xp import TrainConfig, evaluate_run, load_run, plot_curves, predict_table, train
 from mlp_xp.arrays import DatasetError, DatasetWarning

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_sets import write_csv, write_npz
 from helpers import assert_one_line, call
 from PIL import Image
 
@@ -30,25 +31,11 @@ IMAGES = (RANDOM.integers(0, 90, (90, 5, 6)) + 80 * (np.arange(30).reshape(5, 6)
 )
 
 
-def write_csv(path: Path, features: np.ndarray, labels: Any, names: Any = None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*(names or (f"x{i}" for i in range(features.shape[1]))), "kind"])
-        writer.writerows([*row, label] for row, label in zip(features.tolist(), labels, strict=True))
-    return path
-
-
 def write_parquet(path: Path, features: np.ndarray, labels: Any) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({**{f"x{i}": column for i, column in enumerate(features.T)}, "kind": [*labels]}), path)
-    return path
-
-
-def write_npz(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:
-    np.savez_compressed(path, X=features, y=labels)
     return path
 
 
@@ -584,7 +571,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("other", "--label kind", "'other': column 'kind' of the test set: line 4 is 'dog', which is none of the"),
         ("same", "--label kind", "'same': its test set is its training set: testing on the training set says not"),
         ("untitled", "--label kind", "'untitled': has no tables with the word 'train' in the name, but 'a.csv'"),
-        ("none.csv", "--label kind", "--data-dir: 'none.csv': is neither a known data set nor a file or folder"),
+        ("none.csv", "--label kind", "--data-dir: 'none.csv': no such folder, file or data set; choose one of"),
         (None, "--label kind", "--label: 'mnist' has no data of your own; leave it out"),
     ],
 )

@@ -68,7 +68,7 @@ def test_only_faults_of_the_file_are_its_faults(tmp_path: Path) -> None:
     """A defect keeps its type and traceback; the setting that an error names is kept."""
     (tmp_path / "file").write_text("a")
     for defect in (ValueError, TypeError):
-        with pytest.raises(defect, match="^planted$"), open_file(tmp_path / "file"):
+        with pytest.raises(defect, match=r"^planted$"), open_file(tmp_path / "file"):
             raise defect("planted")
-    with pytest.raises(DatasetError, match="^label: '.*file': planted$"), open_file(tmp_path / "file"):
+    with pytest.raises(DatasetError, match=r"^label: '.*file': planted$"), open_file(tmp_path / "file"):
         raise DatasetError("planted", setting="label")
