@@ -30,7 +30,7 @@ NEEDS = {"torch": "torch", "pytorch": "torch", "keras": "keras", "numba": "numba
 def on_cpu() -> list:
     """One parameter for each contestant that needs no GPU; those that compile or import much are slow."""
     params = []
-    for name in [name for name, contestant in CONTESTANTS.items() if not contestant.gpu]:
+    for name in [name for name, each in CONTESTANTS.items() if not each.gpu and name != "pytorch-compile"]:
         quick = name in ("notebook", "mlp_xp-numpy", "scikit-learn")
         needs = [pytest.mark.needs(package) for word, package in NEEDS.items() if word in name]
         params.append(pytest.param(name, marks=[*needs[:1], *([] if quick else [pytest.mark.slow])]))
