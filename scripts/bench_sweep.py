@@ -51,7 +51,7 @@ def sweep(*words: str) -> float:
 
 def commands(epochs: int) -> float:
     """Run `train` for each member, one after another, without pictures, and return the seconds."""
-    code = "import sys; from mlp_xp.commands import main, train; train.draw_pictures = lambda *_: None; main('train')"
+    code = "import sys; from mlp_xp.commands import main, training; training.draw_pictures = lambda *_: None; main('train')"
     with tempfile.TemporaryDirectory() as place:
         began = time.perf_counter()
         for number, (rate, seed) in enumerate(itertools.product(RATES, SEEDS)):

@@ -27,7 +27,7 @@ from mlp_xp.data.downloads import cache_folder
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.show import plots
-from mlp_xp.show.terminal import plain_console
+from mlp_xp.show.width import plain_console
 from mlp_xp.show.width import terminal_size
 
 WIDTHS = {

@@ -274,7 +274,7 @@ def test_event_files_are_those_of_the_new_run(old, data_dir, tmp_path, monkeypat
     def make():
         return lambda folder: written.append(len(run_folder.read_metrics(folder)))
 
-    monkeypatch.setattr("mlp_xp.commands.train.make_event_writer", make)
+    monkeypatch.setattr("mlp_xp.commands.training.make_event_writer", make)
     assert call("train", *overwriting(data_dir, folder, checkpoint_every=0), "--tensorboard").code == 0
     assert written == [5, 6, 7, 8, 8], "from the checkpoint at the end of the first epoch on"
 

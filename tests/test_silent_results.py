@@ -42,7 +42,7 @@ def trained(tmp_path_factory):
             table = write(place / f"{kind}.csv", labels)
             more = ("--dtype", "float32") if kind == "float32" else ()
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("mlp_xp.commands.train.draw_pictures", lambda *_: None)
+                patch.setattr("mlp_xp.commands.training.draw_pictures", lambda *_: None)
                 outcome = call("train", "--data-dir", table, "--label", "y", *QUICK, *more, "--run-dir", runs[kind])
             assert outcome.code == 0, outcome
         return runs[kind]
