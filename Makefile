@@ -26,11 +26,11 @@ test-all: .venv/test
 
 # Executes docs/*.ipynb and writes their outputs, which `make test` compares.
 notebooks: .venv/test
-	$(BIN)/python tests/notebooks.py $(ARGS)
+	$(BIN)/python tests/tools/notebooks.py $(ARGS)
 
 # The core with two thousand small faults, one at a time: which does no test notice? `make mutants ARGS="mlp_xp.plan.*"`.
 mutants: .venv/mutation
-	$(BIN)/python tests/mutants.py $(ARGS)
+	$(BIN)/python tests/tools/mutants.py $(ARGS)
 
 # Kills, faults of the disk, loss of power, two processes in one folder, altered files: docs/reliability.md. About 20
 # minutes; `make torture ARGS="--minutes 60"`, `make torture ARGS="kills --backends numpy"`.
@@ -63,7 +63,7 @@ dist: .venv/dist
 
 # Tests the wheel in a fresh environment, outside this folder.
 smoke: dist
-	$(BIN)/python tests/smoke.py dist/*.whl
+	$(BIN)/python tests/tools/smoke.py dist/*.whl
 
 # Where pip can install the pip that comes with Python into a venv, that takes less than half of the time.
 BUNDLED = $$($(PYTHON) -c 'import ensurepip; print(ensurepip.__path__[0] + "/_bundled")')

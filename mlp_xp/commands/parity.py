@@ -8,7 +8,6 @@ that deviates instead.
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,20 +25,17 @@ from mlp_xp.commands.process import print_error, print_line
 from mlp_xp.commands.trace import deviation, to_trace, trace_backends, trace_command
 from mlp_xp.config import ConfigError, TrainConfig, check_choice, check_range
 from mlp_xp.dataset import Dataset
-from mlp_xp.files import FileError, file_errors, write_whole
+from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, Failure, check, compare, longest_dot_product, record_notebook
-from mlp_xp.parity.junit import junit_xml
 from mlp_xp.parity.report import (
     COLUMNS,
     about_rounding,
     also,
     json_record,
-    markdown,
     mismatches,
     row,
     rows_without_numbers,
 )
-from mlp_xp.parity.requirements import lines
 from mlp_xp.runs.settings import RECIPES
 from mlp_xp.show.terminal import GLUE, say
 from mlp_xp.show.width import plain_console
@@ -91,8 +87,6 @@ def parity(
     report_dir: Path | None = None,
     trace: bool = False,
     all_operations: bool = False,
-    junit: Path | None = None,
-    requirements: bool = False,
     **given: Any,
 ) -> int:
     """Train on several array libraries and compare each, step by step, with NumPy.
@@ -109,13 +103,10 @@ def parity(
         data_dir: Folder with four IDX files, instead of MNIST.
         test_samples: Evaluate on this many test images, the first ones, instead of all.
         notebook: Also compare the notebook's own loop in plain NumPy (one hidden layer; batches must divide the data).
-        report_dir: Write parity.json, parity.md and parity.png to this folder; with --trace, the reproducers.
+        report_dir: Write parity.json and parity.png to this folder; with --trace, the reproducers.
         trace: Compare every single operation with NumPy, from the same inputs, and report the first one that deviates.
         all_operations: With --trace, also trace small runs of other tasks and settings: together they use all that is
             required.
-        junit: Write the result to this file as JUnit XML, one test per backend.
-        requirements: Only print what is asked of an array library: functions, dtypes, attributes and operators, with
-            their places.
     """
     asked: dict[str, Any] = {
         "recipe": recipe,
@@ -126,11 +117,7 @@ def parity(
         "data_dir": data_dir,
         "test_samples": test_samples,
         "notebook": notebook,
-        "junit": junit,
     }
-    if requirements:
-        print(*lines(), sep="\n")
-        return 0
     check_range("steps", steps)
     if tolerance is not None and not 0 < tolerance < math.inf:
         raise ConfigError(f"{tolerance} is out of range; it must be finite and above 0", setting="tolerance")
@@ -146,7 +133,7 @@ def parity(
     refused = [*map(str, missed)]
     not_run = [reason for reason in unusable.values() if reason not in refused]
     if trace:
-        for setting in ("notebook", "tolerance", "junit"):
+        for setting in ("notebook", "tolerance"):
             if asked[setting]:
                 raise ConfigError("it has no meaning with --trace", setting=setting)
         if missed and not opened:
@@ -160,9 +147,6 @@ def parity(
     compared = [backend for backend in opened if (backend.name, dtype) != ("numpy", "float64")]
     if not compared and not notebook:
         if missed:
-            make_report_dir(report_dir)
-            if junit:
-                write_whole(junit, junit_xml(json_record([], [], unusable, asked, [])))
             raise missed[0]
         for reason in unusable.values():
             say(plain_console(), f"not run: {reason}")
@@ -219,24 +203,14 @@ def parity(
             print_line("mismatch", fault)
         print_missing(not_run, [*(failure.reason for failure in failures), *refused])
     finally:  # also if nobody reads the output any more: the work is done
-        text = markdown(comparisons, failures, unusable, asked, faults, note)
-        record = json_record(comparisons, failures, unusable, asked, faults)
         if report_dir:
+            record = json_record(comparisons, failures, unusable, asked, faults)
             write_whole(report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
-            write_whole(report_dir / "parity.md", text.encode(errors="backslashreplace"))
             figure = draw_deviations(
                 {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]},
                 tolerance=max((each.allowed for each in comparisons), key=lambda allowed: float(allowed[-1])),
             )
             save(figure, report_dir / "parity.png")
-        if junit:
-            write_whole(junit, junit_xml(record))
-        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            path = Path(summary)
-            if path.exists() and not path.is_dir() and not path.is_file():
-                raise FileError(f"{summary!r}: is not a regular file; set GITHUB_STEP_SUMMARY to one, or unset it")
-            with file_errors(path, "write"), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(f"## Backend parity\n\n{text}\n")
     return 1 if faults else 3 if failures else 2 if missed else 0
 
 

@@ -46,8 +46,8 @@ def train(
         overwrite: Replace an existing run in the folder.
         cache_dir: Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system.
         threads: Threads of the CPU to compute on. auto: those on which the run to resume began, or else as many as a
-            variable such as OMP_NUM_THREADS says, or else one, or for large steps as many as there are idle CPUs. While
-            other programs use the CPUs, more than one can be ten times slower.
+            variable such as OMP_NUM_THREADS says, or else one, or for large steps all CPUs. While other programs
+            use the CPUs, more than one can be ten times slower.
         tensorboard: Also write TensorBoard event files to the run folder.
     """
     from mlp_xp.backend import starting_on

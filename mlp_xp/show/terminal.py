@@ -3,7 +3,6 @@
 import importlib.util
 import textwrap
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -18,6 +17,7 @@ from mlp_xp.errors import not_installed, printable
 from mlp_xp.metrics import Evaluation
 from mlp_xp.network import count_parameters
 from mlp_xp.runs.settings import Settings
+from mlp_xp.show.width import plain_console
 from mlp_xp.training import Best, Event, Report, layer_sizes
 
 HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"

@@ -17,7 +17,7 @@ from mlp_xp.backend import processes_share_devices
 from mlp_xp.config import ConfigError
 from mlp_xp.errors import MlpXpError, MlpXpWarning, not_installed
 from mlp_xp.files import FileError, file_errors, make_folder, write_whole
-from mlp_xp.memory import host_limit, in_units, training_memory
+from mlp_xp.memory import available_bytes, in_units, training_bytes
 from mlp_xp.runs import run_folder, sweep_index
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
@@ -301,22 +301,18 @@ def _admitted(settings: Settings, sources: Sources, how: How, say: Callable[[str
     """Return how many members with these settings fit into the memory at once, at least 1; say why it is less."""
     backend, source = settings.open_backend(), sources[key_of(settings)]
     arrays = [array for array in source.arrays if array is not None]
-    samples, *shape = arrays[0].shape
+    _, *shape = arrays[0].shape
     sizes = (math.prod(shape), *settings.train.hidden, len(source.facts.class_names))
-    tested, itemsize = len(arrays[2]) if len(arrays) > 2 else 0, backend.itemsize
-    need = training_memory(settings.train, sizes, samples, tested, itemsize, saves=True)
-    available = backend.memory_available()
-    if available is None:
-        limit = host_limit()
-        bound, each, where = limit and limit.available, need.together + ON_HOST, limit and limit.name
+    each = training_bytes(settings.train, sizes, backend.itemsize)
+    if backend.on_gpu:
+        each += sum(array.nbytes for array in arrays) + ON_DEVICE
+        bound = each if how.device_memory is None else int(how.device_memory * 2**30)
     else:
-        each = need.device + sum(array.nbytes for array in arrays) + ON_DEVICE
-        bound = available if how.device_memory is None else int(how.device_memory * 2**30)
-        where = f"the device {backend.device_name}"
-    admitted = wanted if bound is None else max(1, bound // each)
+        each, bound = each + ON_HOST, available_bytes()
+    admitted = max(1, bound // each)
     if admitted < wanted:
         members = "1 member" if admitted == 1 else f"{admitted} members"
-        say(f"memory   {in_units(bound or 0)} of {where} admit {members} of about {in_units(each)} at once")
+        say(f"memory   {in_units(bound)} of {backend.device_name} admit {members} of about {in_units(each)} at once")
     return int(admitted)
 
 

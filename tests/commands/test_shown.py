@@ -20,7 +20,7 @@ from mlp_xp.show.terminal import GLUE, say
 from mlp_xp.show.width import plain_console
 
 ODD = "a:x:b [red]c[/red] :smile:"
-COMMANDS = ("train", "evaluate", "predict", "plot", "runs", "parity", "bench", "bench_curves")
+COMMANDS = ("train", "evaluate", "predict", "plot", "runs", "parity")
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
-"""Small runs that together use all that the package asks of a library, and what runs have not used of it."""
+"""Small runs that together use all that the package asks of a library."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +8,7 @@ import numpy as np
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
-from mlp_xp.parity.bounds import KNOWN
-from mlp_xp.parity.requirements import requirements
-from mlp_xp.parity.trace import SYMBOLS, Tracer, trace_run
+from mlp_xp.parity.trace import Tracer, trace_run
 from mlp_xp.training import trajectory
 
 CONFIG = TrainConfig(hidden=(3,), epochs=1, batch_size=8, warm_up_steps=0, report_every=8)
@@ -18,8 +16,6 @@ RICH = replace(
     CONFIG, activation="relu", optimizer="adam", update_order="simultaneous", clip_norm=1.0, weight_decay=0.01,
     dropout=0.2,
 )  # fmt: skip
-# What the requirements call operators and the trace calls by a name.
-NAMES = {sign: name for name, sign in SYMBOLS.items()} | {"-x": "neg", "x[]": "getitem"}
 
 
 def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:
@@ -39,13 +35,3 @@ def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:
                 pass
 
         yield f"small run for {task}", trace_run(run, backend)
-
-
-def unused(runs: Iterable[Tracer]) -> list[str]:
-    """Return the functions and operators that the package asks for and that none of these runs has used."""
-    # A function without a bound, such as finfo, is not counted, but the namespace keeps it when it is asked for it.
-    used = {name for run in runs for name in (*run.totals, *(vars(run.xp).keys() - KNOWN))}
-    used |= {"asarray"} if "from_numpy" in used else set()
-    asked = requirements()
-    names = [name.partition("(")[0] for name in (*asked.functions, *asked.operators)]
-    return [name for name in (*names, "T") if NAMES.get(name, name) not in used]

@@ -1,4 +1,4 @@
-"""Test the built wheel in a fresh environment outside the repository: `python tests/smoke.py WHEEL`.
+"""Test the built wheel in a fresh environment outside the repository: `python tests/tools/smoke.py WHEEL`.
 
 It is not a pytest test because pip needs the network; `make smoke` builds the wheel and runs it. First without extras,
 then with `plots`, every command must work or say in one line what to install. The commands run without network access.
@@ -77,7 +77,7 @@ class Installed:
 def main() -> None:
     """Install and run, and stop at the first command with a wrong result."""
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
-        sys.exit("usage: python tests/smoke.py WHEEL")
+        sys.exit("usage: python tests/tools/smoke.py WHEEL")
     wheel = Path(sys.argv[1]).resolve()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder).resolve()
@@ -101,10 +101,10 @@ def without_extras(installed: Installed, version: str) -> None:
         run(f"{program} --version", version)
         run(f"{program} --help", f"usage: {program} COMMAND", "train", "bench")
         run(f"{program} train --help", f"usage: {program} train [OPTIONS]", "--epochs INT", "--debug")
-        run(f"{program} train --epcohs 3", "did you mean --epochs?", code=2)
+        run(f"{program} train --epcohs 3", "did you mean '--epochs'?", code=2)
     for name in ("evaluate", "predict", "plot", "parity", "bench", "bench-curves"):
         run(f"mlp-xp {name} --help", f"usage: mlp-xp {name} ", "--debug", "--version")
-    for shell in ("bash", "zsh", "tcsh"):
+    for shell in ("bash", "zsh", "fish"):
         run(f"mlp-xp completion {shell}", "mlp-xp", "learning-rate")
 
     words = " ".join(RUN)

@@ -1,4 +1,4 @@
-"""Mutation testing of the core with mutmut: `python tests/mutants.py [MUTANTS...]`, as in `mlp_xp.plan.*`.
+"""Mutation testing of the core with mutmut: `python tests/tools/mutants.py [MUTANTS...]`, as in `mlp_xp.plan.*`.
 
 A mutant is the core with one small change, such as `+` for `-`; it is killed if a test fails. `make mutants` runs all
 of them, which takes long, so this is no test of pytest's. It prints a table; then, in build/mutation, `mutmut results`
@@ -18,7 +18,7 @@ from pathlib import Path
 import libcst as cst
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 COPY = ROOT / "build" / "mutation"
 PARTS = ("mlp_xp", "tests", "scripts", "data", "pyproject.toml")
 STATES = ("killed", "timeout", "survived")
@@ -90,6 +90,7 @@ def main() -> int:
     """Run mutmut on the copy; its exit code."""
     copy()
     env = {**os.environ, "MLP_XP_TEST_BACKENDS": "numpy", "OMP_NUM_THREADS": "1"}
+    env["PYTHONPATH"] = str(COPY / "tests" / "tools")  # pytest imports this module before it reads pyproject.toml
     mutmut = shutil.which("mutmut", path=str(Path(sys.executable).parent)) or "mutmut"
     code = subprocess.run([mutmut, "run", *sys.argv[1:]], check=False, cwd=COPY, env=env).returncode
     print(table(subprocess.check_output([mutmut, "results", "--all", "true"], cwd=COPY, env=env, text=True)))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import TINY
-from helpers import assert_one_line, call
+from helpers import call
 
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import ConfigError, TrainConfig
@@ -60,60 +60,61 @@ def firsts(comparison: Comparison) -> list[int]:
     return [quantity.first_step for quantity in comparison.all_quantities if quantity.first_step is not None]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
-def test_what_agrees_keeps_the_derived_tolerance(optimizer):
-    config = replace(ADAM, optimizer=optimizer)
+def test_what_agrees_keeps_the_derived_tolerance():
+    config = replace(ADAM, optimizer="momentum")
     comparison = compared(reordered(), config, 50)
     steps = np.arange(1, 61)
     np.testing.assert_array_equal(comparison.allowed, tolerance(steps, "float64", longest_dot_product(config, TINY)))
     assert not comparison.amplified
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("hidden", [(8,), (12, 8)])
-@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
-@pytest.mark.parametrize("batch_size", [1, 16])
+@pytest.mark.parametrize(
+    ("batch_size", "activation", "hidden", "dtype"),
+    [
+        (1, "sigmoid", (8,), "float64"),
+        (16, "relu", (12, 8), "float32"),
+        pytest.param(16, "relu", (8,), "float64", marks=pytest.mark.slow),
+        pytest.param(1, "relu", (12, 8), "float32", marks=pytest.mark.slow),
+        pytest.param(1, "sigmoid", (12, 8), "float32", marks=pytest.mark.slow),
+    ],
+)
 def test_another_order_of_summation_agrees_and_a_fault_does_not(batch_size, activation, hidden, dtype):
     """The fault is relative: 1e-9 in float64, 1e-3 in float32."""
     config = replace(ADAM, hidden=hidden, activation=activation, batch_size=batch_size)
     off = 1e-9 if dtype == "float64" else 1e-3
     name, function = ("tanh", np.tanh) if activation == "sigmoid" else ("exp", np.exp)
-    healthy = compared(reordered(dtype), config)
+    wrong = faulty(dtype, **{name: lambda x: function(x) * (1 + off * (x < -0.5))})
+    _, healthy, found = check(config, TINY, [reordered(dtype), wrong], 60)
     assert healthy.agrees, [quantity for quantity in healthy.all_quantities if quantity.first_step]
     assert min(quantity.head_room for quantity in healthy.all_quantities) > 1
-    found = compared(faulty(dtype, **{name: lambda x: function(x) * (1 + off * (x < -0.5))}), config)
     assert not found.agrees
     assert min(firsts(found)) <= 20
 
 
+@pytest.mark.slow
 def test_every_backend_agrees(backend):
     assert compared(backend).agrees
     assert compared(backend, replace(ADAM, batch_size=16)).agrees
 
 
-def test_a_wrong_sqrt_is_found():
-    """Adam alone uses it, so the logits after the first step are the first to show it."""
-    found = compared(faulty(sqrt=lambda x: np.sqrt(x) * (1 + 1e-9)))
-    assert not found.agrees
-    assert min(firsts(found)) <= 5
+@pytest.fixture
+def one_run(monkeypatch) -> None:
+    """One run with random rounding instead of three, which take long."""
+    monkeypatch.setattr(compare_module, "ROUNDING_RUNS", 1)
 
 
-def test_what_is_allowed_grows_with_what_rounding_does():
+def test_what_is_allowed_grows_with_what_rounding_does(one_run):
     reference = record(AMPLIFYING, TINY, open_backend(), 200)
     factors = amplification(AMPLIFYING, TINY, "float64", reference, 36)
     assert factors.shape == (211,)
     assert (np.diff(factors) >= 0).all()
     assert 1 <= factors[0] < 10
     assert factors[-1] > 1e6
-    again = amplification(AMPLIFYING, TINY, "float64", reference, 36)
-    np.testing.assert_array_equal(factors, again, "it can be repeated")
     comparison = compared(reordered(), AMPLIFYING, 200)
     assert comparison.amplified
-    np.testing.assert_allclose(
-        comparison.allowed, factors[:-1] * tolerance(np.arange(1, 211), "float64", 36), rtol=1e-14
-    )
+    derived = tolerance(np.arange(1, 211), "float64", 36)
+    np.testing.assert_allclose(comparison.allowed, factors[:-1] * derived, rtol=1e-14, err_msg="it can be repeated")
     assert comparison.compared_steps == 210
-    assert compared(reordered("float32"), AMPLIFYING, 200).compared_steps < 210
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -143,10 +144,9 @@ def test_random_rounding_has_the_size_of_rounding(dtype):
 
 def test_random_rounding_trains_as_numpy_does():
     """It is the same function: where nothing is amplified, it agrees like any library."""
-    for dtype in ("float64", "float32"):
-        comparison = compared(rounding_at_random(dtype), replace(ADAM, optimizer="sgd", batch_size=7), 100)
-        assert comparison.agrees
-        assert comparison.loss.largest > 0
+    comparison = compared(rounding_at_random("float32"), replace(ADAM, optimizer="sgd", batch_size=7), 50)
+    assert comparison.agrees
+    assert comparison.loss.largest > 0
 
 
 def test_a_run_that_rounding_alone_ends_is_refused(monkeypatch):
@@ -158,10 +158,10 @@ def test_a_run_that_rounding_alone_ends_is_refused(monkeypatch):
         [*check(AMPLIFYING, TINY, [open_backend(dtype="float32")], 200)]
 
 
-def test_the_command_says_in_one_line_what_is_allowed(data_dir, tmp_path):
+def test_the_command_says_in_one_line_what_is_allowed(data_dir, tmp_path, one_run):
     arguments = ["parity", "--data-dir", data_dir, "--hidden", "8", "--backends", "array-api-strict"]
     amplifying = ["--optimizer", "momentum", "--activation", "tanh", "--batch-size", "16", "--dtype", "float32"]
-    report = ["--report-dir", tmp_path / "report", "--junit", tmp_path / "junit.xml"]
+    report = ["--report-dir", tmp_path / "report"]
     outcome = call(*arguments, *amplifying, "--steps", "200", "--learning-rate", "0.3", *report)
     assert (outcome.code, outcome.err) == (0, "")
     text = " ".join(outcome.out.split())
@@ -172,20 +172,11 @@ def test_the_command_says_in_one_line_what_is_allowed(data_dir, tmp_path):
         text,
     )
     assert said, text
-    assert said[0] in (tmp_path / "report" / "parity.md").read_text()
     _, record = json.loads((tmp_path / "report" / "parity.json").read_text())["backends"]
     assert (record["amplified"], record["compared_steps"]) == (True, int(said[1]) - 1)
-    assert f"up to step {int(said[1]) - 1}</system-out>" in (tmp_path / "junit.xml").read_text()
-    assert "amplifies" not in call(*arguments, "--steps", "20").out
-    outcome = call(*arguments, *amplifying, "--steps", "200", "--learning-rate", "0.3", "--tolerance", "1e-30")
+    outcome = call(*arguments, *amplifying, "--steps", "20", "--learning-rate", "0.3", "--tolerance", "1e-30")
     assert outcome.code == 1
     assert "amplifies" not in outcome.out
-
-
-@pytest.mark.parametrize("value", ["inf", "nan", "0", "-1", "-inf", "1e999"])
-def test_a_tolerance_that_nothing_can_exceed_is_refused(value, data_dir):
-    outcome = call("parity", "--data-dir", data_dir, "--backends", "array_api_compat:numpy", f"--tolerance={value}")
-    assert_one_line(outcome, 2, "--tolerance: ")
 
 
 def test_a_large_array_has_other_errors_at_every_call():
@@ -195,6 +186,7 @@ def test_a_large_array_has_other_errors_at_every_call():
     assert len(np.unique(first)) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [
@@ -209,10 +201,11 @@ def test_a_large_array_has_other_errors_at_every_call():
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_rate_that_amplifies_rounding_is_no_fault_of_the_library(config, dtype):
     """Some of these exceed the derived tolerance, which holds where training passes deviations on as they are."""
-    for backend in (reordered(dtype), open_backend("array-api-strict", dtype=dtype), open_backend("jax", dtype=dtype)):
-        comparison = compared(backend, config, 200)
-        assert comparison.agrees, backend
-    found = compared(faulty(dtype, exp=lambda x: np.exp(x) * (1 + 1e5 * np.finfo(dtype).eps * (x < -0.5))), config, 200)
+    libraries = reordered(dtype), open_backend("array-api-strict", dtype=dtype), open_backend("jax", dtype=dtype)
+    wrong = faulty(dtype, exp=lambda x: np.exp(x) * (1 + 1e5 * np.finfo(dtype).eps * (x < -0.5)))
+    _, *results, found = check(config, TINY, [*libraries, wrong], 200)
+    for comparison in results:
+        assert comparison.agrees, comparison.trajectory.backend
     assert not found.agrees
     assert min(firsts(found)) <= 30
 
@@ -223,8 +216,8 @@ def test_a_nan_in_any_array_is_a_deviation():
     assert compare_module.measure(reference._replace(weights=last), reference).weights[1] == np.inf
 
 
-def test_a_comparison_that_proves_nothing_after_the_warm_up_is_refused(monkeypatch):
+def test_a_comparison_that_proves_nothing_after_the_warm_up_is_refused(monkeypatch, one_run):
     """With a larger margin a short run is as bad as one with a far higher rate."""
     monkeypatch.setattr(compare_module, "MARGIN", 1e9)
     with pytest.raises(ConfigError, match=r"^dtype: rounding alone changes this training so much that in float32 "):
-        [*check(AMPLIFYING, TINY, [reordered("float32")], 200)]
+        [*check(AMPLIFYING, TINY, [reordered("float32")], 100)]

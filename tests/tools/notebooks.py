@@ -16,7 +16,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 NOTEBOOKS = sorted(DOCS.glob("*.ipynb"))
 PATIENCE = 300  # seconds, for a cell that takes a few
 # A cell whose numbers depend on the machine has this tag. Its text is compared without them.

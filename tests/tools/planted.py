@@ -1,6 +1,6 @@
 """Planted faults, for the tests of the trace and for the table in docs/parity.md.
 
-`python tests/planted.py` prints the table; `python tests/planted.py --update-docs docs/parity.md` writes it there.
+`python tests/tools/planted.py` prints the table; `--update-docs docs/parity.md` writes it there.
 """
 
 import sys
@@ -11,6 +11,8 @@ from typing import Any
 
 import array_api_compat.numpy as numpy_xp
 import numpy as np
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
 from data_sets import TINY
 
 from mlp_xp.backend import Backend, open_backend
