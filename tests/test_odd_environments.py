@@ -235,23 +235,6 @@ def test_a_defect_in_a_picture_keeps_its_traceback(data_dir, monkeypatch):
 # Empty words.
 
 
-@pytest.mark.parametrize("path", ["a\0b", "\ud800", b"x", 3, None, ["x"]], ids=ascii)
-def test_what_cannot_be_a_path(path, place):
-    backend = open_backend()
-    for use in (
-        evaluate_run,
-        plot_run,
-        lambda path: predict_pictures(path, []),
-        lambda path: predict_pictures(place / "run", [path]),
-        lambda path: plot_curves([path], "x.png"),
-        lambda path: plot_curves([], path),
-        lambda path: next(train(TrainConfig(), TINY, backend, run_dir=path or 0)),
-    ):
-        with pytest.raises(MlpXpError, match=r"not a path|not valid in a path") as caught:
-            use(path)
-        assert caught.value.setting in ("run_dir", "pictures", "run_dirs", "output")
-
-
 def test_an_empty_path_is_not_the_current_folder(place, monkeypatch):
     monkeypatch.chdir(place / "run")
     backend = open_backend()

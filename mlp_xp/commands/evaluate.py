@@ -16,7 +16,7 @@ from rich.table import Table
 
 from mlp_xp.api import EnsembleEvaluation, RunEvaluation, evaluate_ensemble, evaluate_run, load_run
 from mlp_xp.commands.data import naming_option, warn_of_unfinished
-from mlp_xp.commands.options import HELP, UsageError
+from mlp_xp.commands.options import RunDirs, UsageError
 from mlp_xp.commands.runs import Column, print_table, squeeze
 from mlp_xp.dataset import described
 from mlp_xp.errors import printable
@@ -32,7 +32,7 @@ FIGURES = ("samples", "loss", "accuracy", "label_accuracy", "r2", "rmse")  # of 
 
 
 def evaluate(
-    *run_dirs: Path,
+    *run_dirs: RunDirs,
     json: bool = False,
     csv: bool = False,
     backend: str = "numpy",
@@ -57,8 +57,6 @@ def evaluate(
             data.
         cache_dir: Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system.
     """
-    if not run_dirs:
-        raise UsageError(f"RUN_DIR: is missing: the folder of a training run; {HELP}")
     if json and csv:
         raise UsageError("--json and --csv: give only one of these options")
     first, console = run_dirs[0], plain_console()

@@ -7,10 +7,12 @@ recipe, a file or a run, which only the command knows.
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -30,6 +32,8 @@ from mlp_xp.errors import MlpXpError, nearest
 from mlp_xp.show.width import plain_console
 
 HELP = "--help lists all options"
+RunDirs = Annotated[Path, Parameter(name="RUN_DIR", required=True)]
+"""At least one folder of a run, for `*run_dirs`."""
 EPILOGUE = "All commands: --debug shows the traceback of an error, --version the version."
 # Names that other programs use for our options.
 ALIASES = {
@@ -174,7 +178,10 @@ def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "JAX only: compile anew, and keep nothing that is compiled in the user's cache folder.",
         ),
     ]
-    run.__doc__ = command.__doc__
+    # Without the line breaks in paragraphs: the help breaks lines where the terminal ends.
+    text, mark, arguments = inspect.cleandoc(command.__doc__ or "").partition("\n\nArgs:")
+    text = "\n\n".join(" ".join(each.split()) for each in text.split("\n\n"))
+    run.__doc__ = text + mark + re.sub("\n {8}", " ", arguments)
     signature = inspect.signature(command)
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *common])  # type: ignore[attr-defined]
     return run

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlp_xp.api import plot_run
 from mlp_xp.commands.data import naming_option, warn_of_unfinished
-from mlp_xp.commands.options import HELP, UsageError
+from mlp_xp.commands.options import RunDirs
 from mlp_xp.commands.process import print_error
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.sweep_index import is_sweep
@@ -17,7 +17,7 @@ from mlp_xp.sweeps.pictures import draw_sweep
 
 
 def plot(
-    *run_dirs: Path,
+    *run_dirs: RunDirs,
     output: Path | None = None,
     backend: str = "numpy",
     data_dir: Path | None = None,
@@ -35,8 +35,6 @@ def plot(
 
     Returns 1 if one of several runs cannot be read; the others are drawn.
     """
-    if not run_dirs:
-        raise UsageError(f"RUN_DIR: is missing: at least one folder of a training run; {HELP}")
     if len(run_dirs) > 1:
         if data_dir:
             raise MlpXpError(

@@ -66,7 +66,7 @@ def drawing(image: np.ndarray, *, ink: bool) -> str:
 def predict(
     run_dir: Path,
     /,
-    *inputs: Path,
+    *pictures: Path,
     show: bool = False,
     json: bool = False,
     csv: bool = False,
@@ -81,8 +81,8 @@ def predict(
 
     Args:
         run_dir: The folder of a training run, or of a sweep.
-        inputs: Picture files, or folders of them, also with a folder for each class; or a table (CSV, Parquet) with the
-            columns of the run's data.
+        pictures: Picture files, or folders of them, also with a folder for each class; or a table (CSV, Parquet) with
+            the columns of the run's data.
         show: Print each picture as the network sees it. Look at this first if the network gets a picture wrong.
         json: Print one JSON object per picture or row, with the probabilities of all classes or labels, or the numbers;
             for an ensemble, those of its runs too.
@@ -91,18 +91,12 @@ def predict(
         backend: numpy, cupy, jax, torch, array-api-strict, or `module:namespace`.
         device: The device, in the library's notation, such as cuda:1.
     """
-    others = tuple(itertools.takewhile(lambda path: is_run(path) or is_sweep(path), inputs))
-    runs, files = (run_dir, *others), inputs[len(others) :]
+    others = tuple(itertools.takewhile(lambda path: is_run(path) or is_sweep(path), pictures))
+    runs, files = (run_dir, *others), pictures[len(others) :]
     if not files:
-        raise MlpXpError("INPUTS: give at least one picture file, a folder of them, or a table")
-    chosen = {"show": show, "json": json, "csv": csv}
-    for one, other, reason in (
-        ("show", "json", "a drawing is not JSON"),
-        ("show", "csv", "a drawing is not CSV"),
-        ("csv", "json", "CSV is not JSON"),
-    ):
-        if chosen[one] and chosen[other]:
-            raise MlpXpError(f"{reason}; leave out --{one} or --{other}", setting=one)
+        raise MlpXpError("PICTURE: give at least one picture file, a folder of them, or a table")
+    if show + json + csv > 1:
+        raise MlpXpError("--show, --json and --csv: give only one of these options")
     if show and any(is_table(path.name) for path in files):
         raise MlpXpError("a table has no pictures; leave it out", setting="show")
     form = "csv" if csv else "json" if json else "text"
@@ -112,18 +106,18 @@ def predict(
         return predict_rows(run_dir, runs if several else (), files, backend, device, form)
     members: list[Member] = []
     if several:
-        pictures, probabilities, class_names, folders, of_runs = predict_ensemble(runs, files, backend, device)
+        read, probabilities, class_names, folders, of_runs = predict_ensemble(runs, files, backend, device)
         members = _members(folders, of_runs)
     else:
-        pictures, probabilities, class_names = predict_pictures(run_dir, files, backend, device)
-    paths = [str(path) for path in pictures.paths]
+        read, probabilities, class_names, *_ = predict_pictures(run_dir, files, backend, device)
+    paths = [str(path) for path in read.paths]
     ink = show and load_run(members_of([run_dir])[0]).inputs != "pictures"
     found = Predictions("picture", paths, probabilities, class_names, "classes", members)
-    print_predictions(found, form, pictures.images if show else None, ink)
+    print_predictions(found, form, read.images if show else None, ink)
     sys.stdout.flush()  # the errors, on stderr, must come last
-    for fault in pictures.faults:
+    for fault in read.faults:
         print_error(str(fault))
-    return 1 if pictures.faults else 0
+    return 1 if read.faults else 0
 
 
 def _members(folders: Sequence[Path], of_runs: np.ndarray) -> list[Member]:
@@ -136,13 +130,13 @@ def predict_rows(
     """Predict from the rows of a table and print the results. runs: those of an ensemble."""
     table = files[0]
     if len(files) > 1:
-        raise MlpXpError(f"INPUTS: {str(table)!r} is a table; give it alone")
+        raise MlpXpError(f"PICTURE: {str(table)!r} is a table; give it alone")
     members: list[Member] = []
     if runs:
         outputs, class_names, task, folders, of_runs = predict_table_ensemble(runs, table, backend, device)
         members = _members(folders, of_runs)
     else:
-        outputs, class_names, task = predict_table(run_dir, table, backend, device)
+        outputs, class_names, task, *_ = predict_table(run_dir, table, backend, device)
     print_predictions(Predictions("row", range(1, len(outputs) + 1), outputs, class_names, task, members), form)
     return 0
 

@@ -2,7 +2,6 @@
 
 import io
 import math
-import re
 
 import pytest
 from data_sets import TINY
@@ -40,13 +39,6 @@ def test_any_report_is_a_row_of_the_headers_width(epoch, sample, loss, train_los
     assert [int(column) for column in columns[:2]] == [epoch, sample]
     for shown, value in zip(columns[2:6], (loss, accuracy, train_loss, test_loss), strict=True):
         assert math.isclose(float(shown), value, rel_tol=1e-3, abs_tol=5.1e-5)
-
-
-def test_numbers_stand_under_their_names():
-    row = report_line(Report(3, 40000, 0.5, 0.25, 1.0, 0.75, 0.125, 9000.0, network=()))
-    assert [HEADER.index(name) + len(name) for name in ("epoch", "sample", "loss", "accuracy", "mean loss")] == [
-        row.index(number) + len(number) for number in ("    3", "40000", "0.50000", "0.2500", "0.75000")
-    ]
 
 
 @given(accuracy=st.floats(0, 1))
@@ -96,16 +88,6 @@ def test_everything_is_passed_on_with_a_bar_on_a_terminal_alone(terminal):
         assert "samples/s" in said
     else:
         assert said == ""
-
-
-def test_the_bar_is_one_line_on_a_narrow_terminal():
-    file = io.StringIO()
-    console = Console(file=file, force_terminal=True, width=48)
-    for _ in watch(trajectory(CONFIG, TINY, open_backend()), CONFIG, TINY, console):
-        pass
-    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.getvalue()))
-    assert any("100 %" in line for line in lines)
-    assert all(line.startswith(("warm-up", "epoch")) for line in lines if "samples/s" in line)
 
 
 def test_the_bar_is_gone_when_the_caller_stops():
