@@ -12,7 +12,7 @@ from helpers import assert_one_line, call
 import mlp_xp
 from mlp_xp.arrays import DatasetError
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.data.tables import TableError, read_table
+from mlp_xp.data.tables import read_table
 from mlp_xp.dataset import Dataset
 from mlp_xp.runs.records import RunError
 
@@ -94,12 +94,12 @@ def test_a_sweep_does_not_go_on_with_other_data_or_weights(tmp_path, trained, mo
 def test_a_label_that_marks_a_missing_value_is_no_class(tmp_path, mark):
     table = write(tmp_path / "t.csv", [*classes()[:5], mark, *classes()[6:]])
     fault = f"column 'y': '{re.escape(mark)}' marks a missing label.*another name"
-    with pytest.raises(TableError, match=f"line 7, {fault}"):
+    with pytest.raises(DatasetError, match=f"line 7, {fault}"):
         load_dataset(table, label="y")
     pyarrow, parquet = map(pytest.importorskip, ("pyarrow", "pyarrow.parquet"))
     columns = {"a": [1.0, 2, 3], "y": ["cat", mark, "dog"]}
     parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
-    with pytest.raises(TableError, match=f"row 2, {fault}"):
+    with pytest.raises(DatasetError, match=f"row 2, {fault}"):
         read_table(tmp_path / "t.parquet", "y")
 
 
@@ -112,7 +112,7 @@ def test_a_text_among_numbers_is_no_class(tmp_path):
     table = write(tmp_path / "t.csv", [*numbers[:13], "1.2 kg", *numbers[14:]])
     outcome = call("train", "--data-dir", table, "--label", "y", *QUICK, "--run-dir", tmp_path / "run")
     assert_one_line(outcome, 2, "t.csv", "line 15, column 'y': '1.2 kg' is not a number", "give --task classes")
-    with pytest.raises(TableError, match=r'give task="classes"$'):
+    with pytest.raises(DatasetError, match=r'give task="classes"$'):
         load_dataset(table, label="y")
     assert "1.2 kg" in load_dataset(table, label="y", task="classes").class_names
     # Fewer numbers than half are classes as before.
