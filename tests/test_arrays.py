@@ -1,15 +1,12 @@
 """Data sets of your own arrays: what is taken, what is refused, and what a model of them predicts."""
 
-import json
 import warnings
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import TINY
 from helpers import arrays_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +18,7 @@ from mlp_xp.backend import Backend
 from mlp_xp.checks import DatasetError, DatasetWarning, check_dataset
 from mlp_xp.dataset import BYTES, Dataset
 from mlp_xp.errors import MlpXpError, MlpXpWarning
-from mlp_xp.runs.checkpoints import DEFAULTS, load_model, read_tensors, write_tensors
+from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.run_folder import RunError, read_metrics
 
 RANDOM = np.random.default_rng(5)
@@ -562,44 +559,6 @@ def test_accuracies_are_those_of_scikit_learn(name):
             theirs.append(model.score((dataset.test_images - shift) / scale, dataset.test_labels))
     assert abs(np.mean(ours) - np.mean(theirs)) <= max(2 * np.std(theirs), SKLEARN[name])
     assert np.mean(ours) > 0.85
-
-
-NEWER = {"decay_bias", "momentum", "nesterov", "beta_1", "beta_2", "epsilon", "clip_norm", "dropout", "stratify"}
-NEWER |= {"scale_targets"}
-
-
-def make_older(folder: Path) -> None:
-    """Remove from a run's files what the version before this one did not write."""
-    record = json.loads((folder / "config.json").read_text())
-    for name in ("task", "preparation", "inputs", "feature_names", "targets"):
-        record.pop(name, None)
-    record["settings"] = {name: value for name, value in record["settings"].items() if name not in NEWER}
-    (folder / "config.json").write_text(json.dumps(record))
-    tensors, facts = read_tensors(folder / "model.safetensors")
-    new = {"task", "preparation", "inputs", "feature_names", "targets"}
-    assert {*facts} == {"activation", "dtype", "image_shape", "class_names"} | new
-    write_tensors(folder / "model.safetensors", tensors, {k: v for k, v in facts.items() if k not in DEFAULTS})
-    tensors, facts = read_tensors(folder / "checkpoint.safetensors")
-    facts["settings"] = json.dumps({k: v for k, v in json.loads(facts["settings"]).items() if k not in NEWER})
-    write_tensors(folder / "checkpoint.safetensors", tensors, facts)
-
-
-def test_a_run_of_the_version_before_is_evaluated_and_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])  # pictures take a second each
-    config, backend = TrainConfig(epochs=3, hidden=(4,), report_every=50, validation=20), open_backend()
-    *_, expected = train(config, TINY, backend, run_dir=tmp_path / "whole")
-    make_older(tmp_path / "whole")
-    assert evaluate_run(tmp_path / "whole", data=TINY).result.loss == expected.test_loss
-    first = train(config, TINY, backend, run_dir=tmp_path / "cut")
-    for report in first:
-        if report.epoch == 1 and report.sample > 0:
-            break
-    first.close()
-    make_older(tmp_path / "cut")
-    *_, last = train(config, TINY, backend, run_dir=tmp_path / "cut")
-    for one, other in zip(arrays_of(last.network, np.array), arrays_of(expected.network, np.array), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert (last.test_loss, last.validation_accuracy) == (expected.test_loss, expected.validation_accuracy)
 
 
 def test_arrays_of_the_host_are_standardised_alike_for_all_libraries(backend):

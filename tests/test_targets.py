@@ -21,8 +21,6 @@ from mlp_xp.api import predict_table
 from mlp_xp.arrays import DatasetError, DatasetWarning, split
 from mlp_xp.backend import Backend
 from mlp_xp.commands.train import Source, settings_from
-from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.checkpoints import DEFAULTS, read_tensors, write_tensors
 from mlp_xp.runs.settings import RECIPES, Settings, flatten
 
 RANDOM = np.random.default_rng(11)
@@ -193,51 +191,6 @@ def test_faults_of_several_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         lines = [f"{line},{'flag' if i == 0 else i % 2}" for i, line in enumerate(text)]
         (tmp_path / "houses.csv").write_text("\n".join(lines))
     assert_one_line(call("train", "--data-dir", "houses.csv", "--label", label, "--run-dir", "run"), 2, fault)
-
-
-def older(folder: Path) -> None:
-    """Remove from a run's files what the version before this one did not write."""
-    record = json.loads((folder / "config.json").read_text())
-    del record["targets"]
-    new = ("stratify", "scale_targets")
-    record["settings"] = {name: value for name, value in record["settings"].items() if name not in new}
-    (folder / "config.json").write_text(json.dumps(record))
-    tensors, facts = read_tensors(folder / "model.safetensors")
-    assert facts.pop("targets") == DEFAULTS["targets"]
-    write_tensors(folder / "model.safetensors", tensors, facts)
-    tensors, facts = read_tensors(folder / "checkpoint.safetensors")
-    facts["settings"] = json.dumps({k: v for k, v in json.loads(facts["settings"]).items() if k not in new})
-    position = json.loads(facts["position"])
-    position["best"] = position["best"] and position["best"][:2]
-    facts["position"] = json.dumps(position)
-    write_tensors(folder / "checkpoint.safetensors", tensors, facts)
-
-
-@pytest.mark.parametrize("label", ["price", "kind"])
-def test_a_run_of_the_version_before_keeps_its_split_and_its_units(tmp_path: Path, label: str) -> None:
-    if label == "price":
-        path = houses(tmp_path / "t.csv")
-    else:
-        path = write_csv(tmp_path / "t.csv", X, np.array(["few", *["many"] * 29] * 4), NAMES)
-    options = ("--data-dir", path, "--label", label, "--epochs", 2, "--validation", 20)
-    run, whole = tmp_path / "run", tmp_path / "whole"
-    assert call("train", *options, "--no-stratify", "--no-scale-targets", "--run-dir", run)[::2] == (0, "")
-    assert call("train", *options, "--no-stratify", "--no-scale-targets", "--epochs", 4, "--run-dir", whole).code == 0
-    older(run)
-    expected = evaluate_run(run).result
-    assert expected.loss == json.loads((run / "result.json").read_text())["test_loss"]
-    config = replace(RECIPES["own"].train, epochs=2, validation=20)
-    with pytest.raises(MlpXpError, match="give the run's own data, with stratify and scale_targets False, as its"):
-        list(train(config, load_dataset(path, label=label), open_backend(), run_dir=run))
-    assert call("train", "--resume", run, "--epochs", 4)[::2] == (0, "")
-    tensors = [read_tensors(each / "checkpoint.safetensors")[0] for each in (run, whole)]
-    for name, array in tensors[1].items():
-        np.testing.assert_array_equal(tensors[0][name], array)
-    again = tmp_path / "again"
-    assert call("train", "--config", run / "config.json", "--run-dir", again)[::2] == (0, "")
-    assert evaluate_run(again).result == evaluate_run(whole).result
-    changed = call("train", "--resume", run, "--epochs", 5, "--stratify" if label == "kind" else "--scale-targets")
-    assert_one_line(changed, 2, "a resumed run keeps its settings (False, not True)")
 
 
 @pytest.mark.parametrize("scaled", [True, False])
