@@ -2,6 +2,7 @@
 
 import csv
 import struct
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,16 @@ def csv_text(images: np.ndarray, labels: np.ndarray, header: bool = True, ending
     return "".join(line + ending for line in ([names] if header else []) + lines)
 
 
-def write_csv(path: Path, features: np.ndarray, labels: Any, names: Any = None) -> Path:
+def write_csv(path: Path, columns: Mapping[str, Iterable[Any]]) -> Path:
+    """Write a table with a header, its columns by name."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
+def write_samples(path: Path, features: np.ndarray, labels: Any, names: Any = None) -> Path:
     """Write a table with the labels in its last column, `kind`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
