@@ -447,9 +447,9 @@ def test_other_warnings_are_left_to_python(monkeypatch):
         warnings.warn("another", UserWarning, stacklevel=1)
         raise MlpXpError("enough")
 
-    monkeypatch.setattr("mlp_xp.commands.plot.parse", warn)
+    monkeypatch.setattr("mlp_xp.commands.plot.is_sweep", warn)
     with pytest.warns(UserWarning, match="another"):
-        outcome = call("plot")
+        outcome = call("plot", "run")
     assert outcome.err == "error: enough\n"
 
 

@@ -458,7 +458,7 @@ def test_pictures_that_do_not_fit_are_faults(runs: Path, tmp_path: Path) -> None
         (["run-grey", "table.csv"], "'run-grey': the run's network takes images of 5 x 6, which are not from a table"),
         (["run-table.csv", "table.csv", "grey/ant"], "PICTURE: 'table.csv' is a table; give it alone"),
         (["run-table.csv", "table.csv", "--show"], "--show: a table has no pictures; leave it out"),
-        (["run-table.csv", "table.csv", "--csv", "--json"], "--csv: CSV is not JSON; leave out --csv or --json"),
+        (["run-table.csv", "table.csv", "--csv", "--json"], "--show, --json and --csv: give only one"),
         (["run-table.csv", "grey/ant"], "the run's network takes samples of 4 features from a table; give a table"),
         (["run-table.csv"], "PICTURE: give at least one picture file, a folder of them, or a table"),
         (["run-table.csv", "none.csv"], "'none.csv': no such file"),
