@@ -299,7 +299,8 @@ def predict_table(
     """Predict from the rows of a table, a file as `tables.read_table` reads, by the network of a run on tables.
 
     The table needs the columns of the training data, in any order; others, such as the label's, are ignored. Raises
-    BackendError, RunError, TableError, and MlpXpError where the network was not trained on a table.
+    BackendError, RunError, DatasetError, also for a value that is too large for the network, and MlpXpError where the
+    network was not trained on a table.
     """
     return _predict_table([_path(run_dir)], table, backend, device)
 
