@@ -13,7 +13,6 @@ from run_folders import a_config, a_report, write_run, write_sweep
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs import table
 from mlp_xp.runs.lock import locked
-from mlp_xp.runs.records import RunError
 
 
 @pytest.fixture(autouse=True)
@@ -217,19 +216,6 @@ def test_the_table_shows_what_differs_and_fits_in_eighty_columns(runs):
     assert lines[3].split()[:6] == ["b", "0.01", "0", "adam", "90.00", "95.00"]
 
 
-@pytest.mark.parametrize(("width", "removed"), [(80, 1), (120, 0)])
-def test_long_names_are_cut_in_the_middle_and_stay_different(width, removed, tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", str(width))
-    for i in range(3):
-        name = f"fashion-mnist-array-api-strict-2026112{i}-103010-{'x' * 20}"
-        write_run(tmp_path / name, {"learning_rate": 0.1 * (i + 1)}, [], {"validation_accuracy": 0.9})
-    lines = call("runs", tmp_path).out.splitlines()
-    assert max(map(len, lines[:5])) <= width
-    assert len({line.split()[0] for line in lines[2:5]}) == 3
-    assert all(line.split()[1:4] == [f"0.{i}", "90.00", "50.00"] for i, line in enumerate(lines[2:5], 1))
-    assert len(lines) == 5 + removed
-
-
 def test_csv_and_json_have_all_numbers_in_full(runs):
     rows = by_name(runs)
     outcome = call("runs", runs, "--csv", "--where", "state=finished")
@@ -277,31 +263,3 @@ def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch):
     outcome = call("runs", *words)
     assert_one_line(outcome, 2, message)
     assert not any(column in outcome.err for column in table.TEST_COLUMNS)  # which would be refused too
-
-
-def test_one_folder_without_runs_does_not_hide_the_others(runs, tmp_path):
-    outcome = call("runs", runs / "a", tmp_path / "nowhere")
-    assert_one_line(outcome, 1, "no such folder")
-    assert outcome.out.splitlines()[-1].startswith("a ")
-    with pytest.raises(RunError, match="no such folder"):
-        table.find_runs([tmp_path / "nowhere"])
-
-
-def test_plot_names_runs_by_what_differs(runs, tmp_path, monkeypatch):
-    drawn = []
-    import mlp_xp.commands.plot as command
-
-    draw = command.draw_curves
-    monkeypatch.setattr(command, "draw_curves", lambda curves: drawn.extend(curves) or draw(curves))
-    output = tmp_path / "p.png"
-    assert call("plot", runs / "a", runs / "b", runs / "nowhere", "--output", output).code == 1
-    assert output.exists()
-    assert [each.name for each in drawn] == [
-        "a: learning rate 0.1, seed 3, optimizer sgd",
-        "b: learning rate 0.01, seed 0, optimizer adam",
-    ]
-    drawn.clear()
-    write_run(tmp_path / "other" / "a", {"learning_rate": 0.5}, [a_report(0, 0)])
-    assert call("plot", runs / "a", tmp_path / "other" / "a", runs / "a", "--output", output).code == 0
-    names = [each.name.partition(":")[0] for each in drawn]
-    assert names == [str(runs / "a"), str(tmp_path / "other" / "a"), str(runs / "a")], "two folders of one name"
