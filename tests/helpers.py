@@ -8,10 +8,11 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -19,7 +20,12 @@ from unittest import mock
 
 import numpy as np
 
-from mlp_xp.commands import command_line
+from mlp_xp import commands
+from mlp_xp.backend import Backend
+from mlp_xp.commands.process import run
+from mlp_xp.dataset import Dataset
+from mlp_xp.runs import recording
+from mlp_xp.runs.settings import Settings
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 PATIENCE = 60  # seconds, for what a process should do at once
@@ -53,7 +59,7 @@ def load_script(name: str) -> ModuleType:
 
 def call(name: str, *args: Any) -> Outcome:
     """Run a command in this process, like its script."""
-    return call_main(load_script(name).main, SCRIPTS / f"{name}.py", *args)
+    return call_main(lambda: commands.call([name, *sys.argv[1:]]), SCRIPTS / f"{name}.py", *args)
 
 
 def call_main(main: Callable[[], int | None], *argv: Any) -> Outcome:
@@ -66,10 +72,25 @@ def call_main(main: Callable[[], int | None], *argv: Any) -> Outcome:
         contextlib.redirect_stderr(err),
     ):
         try:
-            command_line.run(main)
+            run(main)
         except SystemExit as stop:
             code = stop.code
     return Outcome(code or 0, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def not_ignored() -> Iterator[None]:
+    """Give SIGINT and SIGHUP their usual effect, in what is started too: `nohup make test &` runs with both ignored."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    old = {number: signal.getsignal(number) for number in usual}
+    for number, handler in usual.items():
+        if old[number] is signal.SIG_IGN:
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 def start(name: str, *args: Any, first: str = "", **options: Any) -> subprocess.Popen:
@@ -84,7 +105,13 @@ def start(name: str, *args: Any, first: str = "", **options: Any) -> subprocess.
     command = [sys.executable, str(SCRIPTS / f"{name}.py"), *map(str, args)]
     if first:
         command = [sys.executable, "-c", f"import os, sys; {first}; os.execv(sys.argv[1], sys.argv[1:])", *command]
-    return subprocess.Popen(command, env=env, **options)
+    return popen(command, env=env, **options)
+
+
+def popen(command: list[str], **options: Any) -> subprocess.Popen:
+    """Start a process on which SIGINT and SIGHUP have their usual effect."""
+    with not_ignored():
+        return subprocess.Popen(command, **options)
 
 
 def finish(process: subprocess.Popen) -> Outcome:
@@ -193,3 +220,42 @@ def die_at(monkeypatch: Any, original: Callable[..., Any], calls: int) -> None:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(sys.modules[original.__module__], original.__name__, dying)
+
+
+class Killed(BaseException):
+    """The process is gone: no operation on files succeeds any more, whoever tries."""
+
+
+@contextlib.contextmanager
+def killed_at(number: int) -> Iterator[list[str]]:
+    """Let operation `number` on files and all later ones raise Killed; the list receives the names of those before it.
+
+    Waits for the disk are left out: a kill loses nothing that was written.
+    """
+    done: list[str] = []
+
+    def dying(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def operation(*args: Any, **kwargs: Any) -> Any:
+            if len(done) >= number:
+                raise Killed
+            done.append(name)
+            return None if name == "fsync" else original(*args, **kwargs)
+
+        return operation
+
+    with contextlib.ExitStack() as patches:
+        for name in ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync", "open"):
+            patches.enter_context(mock.patch.object(os, name, dying(name, getattr(os, name))))
+        patches.enter_context(mock.patch.object(io, "open", dying("io.open", io.open)))
+        with contextlib.suppress(Killed):
+            yield done
+
+
+def record_run(
+    folder: Path, settings: Settings, dataset: Dataset, backend: Backend, *, overwrite: bool = False
+) -> None:
+    """Train in a folder, as the command does."""
+    recording.check_run(settings, dataset, backend, folder)
+    with recording.open_folder(folder, existing=True):
+        for _ in recording.train_in_folder(folder, settings, dataset, backend, overwrite=overwrite):
+            pass

@@ -15,7 +15,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.files import file_errors, make_folder
 from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import CONFIG, compare_data, data_facts, data_of, read_config
+from mlp_xp.runs.run_folder import CONFIG, check_data, data_facts, data_of, read_config
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import Member
 from mlp_xp.sweeps.folder import DATA, run_of
@@ -89,7 +89,7 @@ def check_begun(folder: Path, plan: Plan, members: Iterable[Member], sources: So
             dataset = source.facts._replace(**dict(zip(ARRAYS, source.arrays, strict=True)))
             facts[key] = data_facts(settings, dataset, open_backend("numpy", dtype=settings.dtype))
         try:
-            compare_data(run, record, facts[key])
+            check_data(run, facts[key])
         except RunError as error:
             raise RunError(
                 f"{error.text}, or choose another folder for the sweep",

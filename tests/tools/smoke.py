@@ -97,29 +97,26 @@ def without_extras(installed: Installed, version: str) -> None:
     run = installed.run
     module = installed.check([str(installed.bin / "python"), "-c", "import mlp_xp; print(mlp_xp.__file__)"], ())
     assert Path(module.strip()).is_relative_to(installed.bin.parent), module
+    code = "from importlib import util; print(util.find_spec('benchmarks'))"
+    installed.check([str(installed.bin / "python"), "-c", code], ("None",))
     for program in ("mlp-xp", "python -m mlp_xp"):
         run(f"{program} --version", version)
-        run(f"{program} --help", f"usage: {program} COMMAND", "train", "bench")
-        run(f"{program} train --help", f"usage: {program} train [OPTIONS]", "--epochs INT", "--debug")
-        run(f"{program} train --epcohs 3", "did you mean --epochs?", code=2)
-    for name in ("evaluate", "predict", "plot", "parity", "bench", "bench-curves"):
-        run(f"mlp-xp {name} --help", f"usage: mlp-xp {name} ", "--debug", "--version")
-    for shell in ("bash", "zsh", "tcsh"):
+        run(f"{program} --help", "Usage: mlp-xp COMMAND", "train", "parity")
+        run(f"{program} train --help", "Usage: mlp-xp train [OPTIONS]", "--epochs INT", "--debug")
+        run(f"{program} train --epcohs 3", "did you mean '--epochs'?", code=2)
+    for name in ("evaluate", "predict", "plot", "parity"):
+        run(f"mlp-xp {name} --help", f"Usage: mlp-xp {name} ", "--debug", "--version")
+    for shell in ("bash", "zsh", "fish"):
         run(f"mlp-xp completion {shell}", "mlp-xp", "learning-rate")
 
     words = " ".join(RUN)
     run(f"mlp-xp train {words} --run-dir a", "test images right", "pip install matplotlib", "then: mlp-xp plot a")
     run("mlp-xp evaluate a", "test images right", "precision")
     run("mlp-xp parity --backends array_api_compat:numpy --steps 50", "array_api_compat", "agrees")
-    run(
-        "mlp-xp bench --workloads one-float64 --rounds 1 --steps 5 --contestants notebook array_api_compat:numpy",
-        *("notebook's loop", "array_api_compat"),
-    )
     run("mlp-xp parity", "nothing to compare", "pip install jax", code=2)
     run("mlp-xp plot a", "pip install matplotlib", code=2)
     run("mlp-xp predict a one.png", "pip install pillow", code=2)
     run("mlp-xp parity --backends array_api_compat:numpy --report-dir p", "pip install matplotlib", code=2)
-    run("mlp-xp bench --output-dir b", "pip install matplotlib", code=2)
     run(f"mlp-xp train {words} --tensorboard", "pip install tensorboard", code=2)
     run("mlp-xp train --backend jax", "pip install jax", code=2)
     run("mlp-xp train --dataset kmnist", "check the network", code=2)
@@ -135,8 +132,7 @@ def with_plots(installed: Installed) -> None:
     read = json.loads(run("mlp-xp predict b one.png --json", "one.png"))
     assert len(read["probabilities"]) == 10, read
     run("mlp-xp parity --backends array_api_compat:numpy --steps 50 --report-dir p", "agrees")
-    run("mlp-xp bench --workloads one-float64 --contestants mlp_xp-numpy --rounds 1 --steps 5 --output-dir t", "NumPy")
-    for path in ("a/weights.png", "b/confusion.png", "curves.png", "p/parity.png", "t/bench.png"):
+    for path in ("a/weights.png", "b/confusion.png", "curves.png", "p/parity.png"):
         assert (installed.folder / path).read_bytes().startswith(b"\x89PNG"), path
 
 

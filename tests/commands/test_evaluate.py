@@ -1,0 +1,235 @@
+"""scripts/evaluate.py, predict.py and plot.py on a real run: what they print is true, and every fault is one line."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_sets import TINY, write_idx_folder
+from helpers import assert_one_line, call
+from PIL import Image
+
+from mlp_xp import TrainConfig, load_dataset, open_backend, train
+from mlp_xp.metrics import precision_and_recall
+from mlp_xp.runs import run_folder
+from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.show.gallery import draw_run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch on MNIST, batches of 64."""
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    backend = open_backend("numpy", dtype="float32")
+    config = TrainConfig(epochs=1, batch_size=64, learning_rate=0.1, init="glorot", activation="relu", warm_up_steps=0)
+    for _ in train(config, load_dataset("mnist", backend), backend, run_dir=folder):
+        pass
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def test_evaluate_says_what_numpy_counts(folder) -> None:
+    dataset = load_dataset("mnist")
+    model = load_model(folder)
+    x = dataset.test_images.reshape(10000, -1).astype(np.float32) / 255
+    hidden = np.maximum(x @ model.network[0].weights + model.network[0].bias, 0)
+    predictions = np.argmax(hidden @ model.network[1].weights + model.network[1].bias, axis=1)
+    right = predictions == dataset.test_labels
+
+    for backend in ("numpy", "array-api-strict"):
+        code, out, err = call("evaluate", folder, "--backend", backend)
+        assert (code, err) == (0, "")
+        assert out.startswith(f"{100 * right.mean():.2f} % of 10 000 test images right, loss 0.")
+        sevens = re.search(r"^7 +(\d+) +([\d.]+) +([\d.]+)$", out, flags=re.MULTILINE)
+        assert sevens
+        assert int(sevens[1]) == np.sum(dataset.test_labels == 7)
+        assert float(sevens[2]) == round(right[predictions == 7].mean(), 4)
+        assert float(sevens[3]) == round(right[dataset.test_labels == 7].mean(), 4)
+        row = re.findall(r"^7 .*$", out, flags=re.MULTILINE)[-1].split()[1:]
+        confused = [int(np.sum(predictions[dataset.test_labels == 7] == i)) for i in range(10)]
+        assert [int(cell.replace(".", "0")) for cell in row] == confused
+        assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with the first three test images, enlarged and dark on light, as PNG."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i, image in enumerate(load_dataset("mnist").test_images[:3]):
+        Image.fromarray(255 - image).resize((280, 280), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+    return folder
+
+
+def test_precision_and_recall_without_images_of_a_class() -> None:
+    precision, recall = precision_and_recall(np.array([[3, 1, 0], [0, 0, 0], [2, 0, 4]]))
+    np.testing.assert_array_equal(precision, [3 / 5, 0, 1])
+    np.testing.assert_array_equal(recall, [3 / 4, np.nan, 4 / 6])
+
+
+def test_predict_prints_the_three_likeliest_and_json_all(folder, pictures) -> None:
+    code, out, err = call("predict", folder, pictures, pictures / "0.png")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert [line.split(": ")[1][0] for line in lines] == ["7", "2", "1", "7"]
+    assert all(len(re.findall(r"\d \([\d.]+ %\)", line)) == 3 for line in lines)
+
+    code, out, err = call("predict", folder, pictures, "--json")
+    assert (code, err) == (0, "")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["class"] for record in records] == ["7", "2", "1"]
+    for record in records:
+        assert abs(sum(record["probabilities"].values()) - 1) < 10 * np.finfo(np.float32).eps
+        assert max(record["probabilities"], key=record["probabilities"].get) == record["class"]
+
+
+def test_predict_shows_what_the_network_saw(folder, pictures) -> None:
+    code, out, _ = call("predict", folder, pictures / "2.png", "--show")
+    assert code == 0
+    note, *drawn = out.splitlines()[:29]
+    assert note == "pictures as the network sees them, 28 x 28 pixels, from paper, a space, to ink, @:"
+    assert max(map(len, drawn)) <= 56
+    ink = np.array([[character != " " for character in line.ljust(56)] for line in drawn])
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    assert rows[-1] - rows[0] + 1 in (19, 20)  # a one fills MNIST's 20 rows
+    assert columns[-1] - columns[0] < 2 * 12
+    assert "1 (" in out.splitlines()[29]
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("L", ""), ("RGB", " in colour, drawn in grey")])
+def test_predict_shows_pictures_of_a_folder_as_they_are(mode, colour, tmp_path, monkeypatch) -> None:
+    """Dark is ink, and the network's colours are mentioned. So are the mistakes, which are no negatives."""
+    for i in range(12):
+        picture = Image.new("RGB", (8, 8), (250, 240, 255))
+        picture.paste((i // 2, 10, 5), (2, 2, 6, 4))  # in both classes, so that half are mistakes
+        (tmp_path / "data" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        picture.convert(mode).save(tmp_path / "data" / "ab"[i % 2] / f"{i}.png")
+    seen = []
+    monkeypatch.setattr("mlp_xp.show.plots.draw_mistakes", lambda *images, ink: seen.append(ink))
+    run, options = tmp_path / "run", ("--epochs", 1, "--learning-rate", 1e-30, "--test-fraction", 0.5)
+    assert call("train", "--data-dir", tmp_path / "data", "--run-dir", run, *options).code == 0
+    assert seen == ([False] if mode == "L" else [])
+    code, out, _ = call("predict", run, tmp_path / "data" / "a" / "0.png", "--show")
+    assert code == 0
+    note, *drawn = out.splitlines()[:9]
+    scale = "from light, a space, to dark, @"
+    assert note == f"pictures as the network sees them, 8 x 8 pixels{colour}, {scale}:"
+    assert drawn == [*[""] * 2, *["    %%%%%%%%"] * 2, *[""] * 4]
+
+
+def test_plot_draws_one_run_and_lays_several_over_one_another(folder, tmp_path, monkeypatch) -> None:
+    code, out, err = call("plot", folder)
+    assert (code, err) == (0, "")
+    names = ["curves.png", "confusion.png", "mistakes.png", "weights.png"]
+    assert out.splitlines() == [str(folder / name) for name in names]
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in names)
+
+    monkeypatch.chdir(tmp_path)
+    Path("curves.png").write_bytes(b"old")
+    code, out, err = call("plot", folder, folder)
+    assert (code, out, err) == (0, "curves-2.png\n", "")
+    assert Path("curves.png").read_bytes() == b"old"
+    both = tmp_path / "both.png"
+    code, out, err = call("plot", folder, folder, "--output", both)
+    assert (code, out, err) == (0, f"{both}\n", "")
+    assert both.read_bytes().startswith(b"\x89PNG")
+
+    whole = both.read_bytes()
+    code, out, err = call("plot", folder, folder, tmp_path / "nowhere", "--output", both)
+    assert (code, out) == (1, "")
+    assert (
+        err.splitlines()[-1] == f"error: {str(both)!r}: not replaced, because a run is missing; leave it out, or fix it"
+    )
+    assert both.read_bytes() == whole
+
+
+def test_weights_are_drawn_minus_those_that_the_seed_gave(folder, tmp_path, monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(
+        "mlp_xp.show.plots.draw_weights", lambda weights, _, *, initial: drawn.append((weights, initial))
+    )
+    draw_run(folder, None, open_backend())
+    ((weights, initial),) = drawn
+    np.testing.assert_array_equal(weights, load_model(folder).network[0].weights)
+    glorot = np.sqrt(2 / (784 + 64))
+    np.testing.assert_array_equal(initial, np.random.RandomState(0).standard_normal((784, 64)) * glorot)
+    # Those of a run that began with another's weights are not a function of its seed.
+    copied = tmp_path / "copied"
+    shutil.copytree(folder, copied)
+    record = json.loads((copied / run_folder.CONFIG).read_text())
+    record["settings"]["start_from"] = str(folder)
+    (copied / run_folder.CONFIG).write_text(json.dumps(record))
+    draw_run(copied, None, open_backend())
+    assert drawn[1][1] is None
+
+
+def test_without_mistakes_there_is_no_picture_of_them(folder, tmp_path) -> None:
+    """Nor one that was drawn before."""
+    copied, dataset = tmp_path / "copied", load_dataset("mnist")
+    shutil.copytree(folder, copied)
+    assert (copied / "mistakes.png").exists()
+    images = dataset.test_images[:50]
+    right = load_model(folder).predict(images).astype(int)
+    dataset = dataset._replace(test_images=images, test_labels=right.astype(dataset.test_labels.dtype))
+    paths = draw_run(copied, dataset, open_backend(dtype="float32"))
+    assert [path.name for path in paths] == ["curves.png", "confusion.png", "weights.png"]
+    assert not (copied / "mistakes.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "args", "message"),
+    [
+        ("evaluate", ["nowhere"], "'nowhere': is not a run"),
+        ("evaluate", [], "error: RUN_DIR: is missing; --help"),
+        ("predict", [], "error: RUN_DIR: is missing; --help"),
+        ("plot", [], "RUN_DIR: is missing"),
+        ("predict", ["nowhere", "x.png"], "'nowhere': is not a run"),
+        ("predict", ["FOLDER"], "PICTURE: give at least one picture file"),
+        ("predict", ["FOLDER", "x.png", "--json", "--show"], "--show, --json and --csv: give only one"),
+        ("plot", ["FOLDER", "--output", "x.png"], "--output: is for the curves of several runs"),
+        ("plot", ["FOLDER", "FOLDER", "--data-dir", "x"], "--data-dir: is for a single run"),
+        ("plot", ["FOLDER", "FOLDER", "--output", "x.jpg"], "'x.jpg' is not the name of a PNG file"),
+        ("plot", ["FOLDER", "FOLDER", "--output", "."], "'.' is not the name of a PNG file"),
+        ("evaluate", ["FOLDER", "--backend", "nunpy"], "did you mean 'numpy'?"),
+        ("evaluate", ["FOLDER", "--data-dir", "nowhere"], "error: --data-dir: 'nowhere': no such folder"),
+    ],
+)
+def test_every_fault_is_one_line(script, args, message, folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(script, *(folder if arg == "FOLDER" else arg for arg in args))
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_a_run_that_has_not_ended_is_named_as_that(tmp_path) -> None:
+    """By all that use its network: the figures are of a checkpoint, not of the run."""
+    backend, run = open_backend(), tmp_path / "run"
+    dataset = load_dataset(write_idx_folder(tmp_path / "data", TINY), backend)
+    config = TrainConfig(epochs=4, hidden=(4,), warm_up_steps=0, report_every=100, checkpoint_every=70)
+    reports = train(config, dataset, backend, run_dir=run)
+    picture = tmp_path / "a.png"
+    Image.fromarray(np.uint8(255 - 255 * np.eye(40, 30))).save(picture)
+    for report in reports:
+        if (report.epoch, report.sample) == (1, 100):  # the last checkpoint is that after 71, where a chunk ends
+            break
+    where = "its network is that after 71 samples of epoch 1 (2 of 4)"
+    for words in (("evaluate", run), ("predict", run, picture)):
+        outcome = call(*words)
+        assert outcome.err.startswith(f"warning: {str(run)!r}: in use by process {os.getpid()} on "), outcome
+        assert outcome.err.endswith(f"; {where}\n")
+    reports.close()
+    for words in (("evaluate", run), ("predict", run, picture), ("plot", run), ("evaluate", run, "--csv")):
+        outcome = call(*words)
+        assert_one_line(outcome, 0, f"warning: {str(run)!r}: interrupted; {where}; resume with: ")
+        assert outcome.err.endswith(f"train.py --resume {run}\n")
+    (run / "checkpoint.safetensors").unlink()
+    assert_one_line(call("evaluate", run), 0, "interrupted; its network is that of an unknown epoch")

@@ -1,0 +1,246 @@
+"""What a person or a file names is printed as it is: no markup, no emoji; and lines are broken between words alone."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_sets import TINY, write_idx_folder
+from helpers import call, options, small_settings
+from PIL import Image
+from rich.cells import cell_len
+
+from mlp_xp import TrainConfig, open_backend, train
+from mlp_xp.commands.evaluate import class_table, confusion_lines
+from mlp_xp.data.registry import DATASETS
+from mlp_xp.show.download_progress import show_downloads
+from mlp_xp.show.terminal import GLUE, say
+from mlp_xp.show.width import plain_console
+
+ODD = "a:x:b [red]c[/red] :smile:"
+
+
+@pytest.fixture(autouse=True)
+def columns(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture(scope="module")
+def odd_run(tmp_path_factory) -> Path:
+    """A run in a folder with an odd name, of classes with odd names."""
+    folder = tmp_path_factory.mktemp("runs") / ODD.replace("/", "")
+    names = (ODD, ":x:", "[red]", "[/]", *"456789")
+    dataset = TINY._replace(class_names=names, name=str(folder.parent / "data"))
+    write_idx_folder(folder.parent / "data", dataset)
+    for _ in train(TrainConfig(epochs=1, hidden=(4,)), dataset, open_backend(), run_dir=folder):
+        pass
+    return folder
+
+
+def test_names_of_folders(data_dir, tmp_path, no_pictures):
+    folder = tmp_path / ODD.replace("/", "")
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings(epochs=1)))
+    assert outcome.code == 0
+    assert f"run      {folder}\n" in outcome.out
+    outcome = call("plot", folder)
+    assert outcome.out.splitlines()[0] == str(folder / "curves.png")
+
+
+def test_names_of_classes(odd_run):
+    outcome = call("evaluate", odd_run)
+    assert (outcome.code, outcome.err) == (0, "")
+    first, second = (outcome.out.split(part)[1] for part in ("recall\n", "predicted class; long names are cut)\n"))
+    for lines in (first.splitlines(), second.splitlines()[1:]):
+        assert lines[1].startswith(":x:  ")
+        assert lines[2].startswith("[red]  ")
+        assert lines[3].startswith("[/]  ")
+    assert first.startswith(ODD)
+
+
+def test_names_of_pictures(odd_run, tmp_path):
+    path = tmp_path / f"{ODD.replace('/', '')}.png"
+    Image.fromarray(255 - np.pad(TINY.test_images[0] // 200 * 255, 4)).save(path)
+    outcome = call("predict", odd_run, path)
+    assert outcome.code == 0, outcome
+    assert outcome.out.startswith(f"{path}: ")
+    assert len(re.findall(r"\(\d+\.\d %\)", outcome.out)) == 3
+
+
+def test_names_of_downloads():
+    file = io.StringIO()
+    with show_downloads(plain_console(file=file, force_terminal=True, width=80)) as progress:
+        progress(ODD, 10, 100)
+    assert ODD in file.getvalue()
+
+
+@pytest.mark.parametrize("file", sorted(DATASETS["emnist-letters"].checksums))
+@pytest.mark.parametrize("width", [80, 56])
+def test_the_bar_of_a_download_is_one_line(file, width):
+    out = io.StringIO()
+    with show_downloads(plain_console(file=out, force_terminal=True, width=width)) as progress:
+        progress(file, 123_456_789, 535_145_245)
+    lines = [line for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())) if line]
+    assert lines
+    for line in lines:
+        assert line.startswith(file)
+        assert len(line) <= width
+    assert re.search(r"123\.5/535\.1 MB", lines[-1])
+
+
+# Lines.
+
+LONG = f"a word /path/without/space/{'x' * 60}: 7 (99.8 %), and [red] more -- words, emnist-letters-with-hyphens, 1"
+
+
+@pytest.mark.parametrize("width", range(30, 60, 3))
+def test_a_terminal_gets_lines_that_are_broken_between_words(width):
+    file = io.StringIO()
+    say(plain_console(file=file, force_terminal=True, width=width), f"one\n{LONG}", 4)
+    lines = file.getvalue().splitlines()
+    assert lines[0] == "one"
+    assert " ".join(line.strip() for line in lines[1:]) == LONG
+    assert all(line.startswith("    ") for line in lines[2:])
+    assert all(len(line) <= width or " " not in line.strip() for line in lines)
+    assert not lines[1].startswith(" ")
+
+
+def test_what_is_glued_is_never_broken():
+    for width in range(12, 40):
+        file = io.StringIO()
+        answers = [f"{i} (99.8 %)" for i in range(9)]
+        say(plain_console(file=file, force_terminal=True, width=width), ", ".join(answers).replace(" (", f"{GLUE}(")
+            .replace(" %", f"{GLUE}%"))  # fmt: skip
+        lines = file.getvalue().splitlines()
+        assert [answer for line in lines for answer in re.findall(r"\d \(99\.8 %\)", line)] == answers
+        assert max(map(len, lines)) <= max(width, 14)
+
+
+def test_a_file_gets_whole_lines():
+    file = io.StringIO()
+    say(plain_console(file=file, width=40), LONG)
+    assert file.getvalue() == f"{LONG}\n"
+
+
+# The tables of evaluate.
+
+
+@pytest.mark.parametrize("data", ["fashion-mnist", "emnist-letters", "mnist"])
+@pytest.mark.parametrize("width", [80, 40])
+def test_the_confusion_matrix_fits_and_says_all(data, width):
+    names = DATASETS[data].class_names
+    matrix = np.random.default_rng(2).integers(0, 6000, (len(names), len(names)))
+    lines = [*confusion_lines(matrix, names, width)]
+    assert max(map(len, lines)) <= width
+    read = {name: [] for name in names}
+    heads = []
+    label = max(map(len, names)) + 1
+    for block in "\n".join(lines).split("\n\n"):
+        head, *rows = block.splitlines()
+        heads += head[label:].split(" ")
+        assert len(rows) == len(names)
+        for name, row in zip(names, rows, strict=True):
+            assert row[:label].rstrip() == name
+            read[name] += [int(cell.replace(".", "0")) for cell in row[label:].split()]
+    np.testing.assert_array_equal(np.array([*read.values()]), matrix)
+    heads = [head for head in heads if head]
+    assert len(set(heads)) == len(heads) == len(names)
+    assert all(name.startswith(head) for name, head in zip(names, heads, strict=True) if " " not in name[:4])
+
+
+def test_names_that_begin_alike_are_told_apart():
+    names = [f"class number {i}" for i in range(3)]
+    head = next(confusion_lines(np.eye(3, dtype=int), names, 80))
+    assert all(name in head for name in names)
+    wide = ["数字一", "数字二"]
+    head, first, second = confusion_lines(np.eye(2, dtype=int), wide, 80)
+    assert all(name in head for name in wide)
+    assert (first.split(), second.split()) == (["数字一", "1", "."], ["数字二", ".", "1"])
+    assert cell_len(head) == cell_len(first) == cell_len(second)
+
+
+@pytest.mark.parametrize(
+    ("names", "width", "head"),
+    [
+        (["setosa", "versicolor", "virginica"], 80, "setosa versicolor virginica"),
+        (["setosa", "versicolor", "virginica"], 40, "setosa versicol virginic"),
+        (["100000", "200000", "-300000.5"], 40, "100000 200000 -300000.5"),  # 100 would be another number
+    ],
+)
+def test_names_are_cut_only_where_there_is_no_room(names, width, head):
+    assert next(confusion_lines(np.eye(3, dtype=int), names, width)).split() == head.split()
+
+
+def test_classes_without_images_are_left_out():
+    matrix = np.array([[5, 1, 0, 0], [0, 0, 0, 0], [2, 0, 0, 0], [0, 0, 0, 0]])
+    console = plain_console(file=io.StringIO(), width=80)
+    console.print(class_table(matrix, "abcd"))
+    rows = [line.split() for line in console.file.getvalue().splitlines()[1:]]
+    assert rows == [["a", "6", "0.7143", "0.8333"], ["c", "2", "-", "0.0000"]]
+    assert [line.split() for line in confusion_lines(matrix, "abcd", 80)] == [
+        ["a", "b", "c"],  # b: an image was taken for it
+        ["a", "5", "1", "."],
+        ["c", "2", ".", "."],
+    ]
+
+
+def test_evaluate_on_data_without_some_classes(tmp_path, odd_run):
+    few = TINY._replace(test_images=TINY.test_images[TINY.test_labels < 2],
+                        test_labels=TINY.test_labels[TINY.test_labels < 2])  # fmt: skip
+    outcome = call("evaluate", odd_run, "--data-dir", write_idx_folder(tmp_path, few))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "nan" not in outcome.out
+    table = outcome.out.split("recall\n")[1].split("\n\n")[0].splitlines()
+    assert [int(row.split()[-3]) for row in table] == [np.sum(TINY.test_labels == i) for i in (0, 1)]
+    assert "no test images of: [red], [/], 4, 5, 6, 7, 8, 9\n" in outcome.out
+
+
+# A fault hides no other result.
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(3):
+        Image.fromarray(255 - np.pad(TINY.test_images[i] // 200 * 255, 4)).resize((140, 140)).save(folder / f"{i}.png")
+    content = (folder / "1.png").read_bytes()
+    (folder / "1.png").write_bytes(content[: len(content) // 2])
+    return folder
+
+
+def test_predict_goes_on_after_a_bad_picture(odd_run, pictures, tmp_path):
+    outcome = call("predict", odd_run, pictures, tmp_path / "gone.png")
+    assert outcome.code == 1
+    assert [line.split(": ")[0] for line in outcome.out.splitlines()] == [str(pictures / f"{i}.png") for i in (0, 2)]
+    first, second = outcome.err.splitlines()
+    assert first.startswith(f"error: {str(pictures / '1.png')!r}: cannot be decoded: ")
+    assert second.startswith(f"error: {str(tmp_path / 'gone.png')!r}: no such file")
+
+
+def test_predict_keeps_json_lines_whole(odd_run, pictures):
+    outcome = call("predict", odd_run, pictures, "--json")
+    assert outcome.code == 1
+    assert [json.loads(line)["picture"] for line in outcome.out.splitlines()] == [
+        str(pictures / f"{i}.png") for i in (0, 2)
+    ]
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_defect_in_reading_keeps_its_traceback(odd_run, pictures, monkeypatch):
+    monkeypatch.setattr("mlp_xp.data.pictures.grey", lambda image: image.planted)
+    with pytest.raises(AttributeError, match="planted"):
+        call("predict", odd_run, pictures)
+
+
+def test_plot_goes_on_after_a_bad_run(odd_run, tmp_path):
+    drawn = tmp_path / "both.png"
+    outcome = call("plot", "nowhere", odd_run, odd_run, "--output", drawn)
+    assert (outcome.code, outcome.out) == (1, f"{drawn}\n")
+    assert outcome.err.startswith("error: 'nowhere': is not a run")
+    assert outcome.err.count("\n") == 1
+    drawn.unlink()
+    outcome = call("plot", "nowhere", "elsewhere", "--output", drawn)
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (1, "", 2)
+    assert not drawn.exists()

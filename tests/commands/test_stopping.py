@@ -1,0 +1,381 @@
+"""Training that ends early, by signals, kills, full disks, folders that go away: nothing that was saved is lost."""
+
+import errno
+import itertools
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_sets import TINY
+from helpers import (
+    assert_one_line,
+    assert_same_run,
+    call,
+    die_at,
+    finish,
+    load_script,
+    metrics,
+    not_ignored,
+    on_a_terminal,
+    options,
+    small_settings,
+    start,
+    wait_until,
+    without_times,
+)
+from safetensors.numpy import load_file
+
+from mlp_xp.api import train
+from mlp_xp.backend import open_backend
+from mlp_xp.config import TrainConfig
+from mlp_xp.runs import checkpoints, run_folder
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+CONTROL = re.compile(r"[^\n\x20-\x7e]")  # nothing but printable ASCII and line ends
+FOREVER = {"epochs": 10**6, "checkpoint_every": 150}
+
+
+@pytest.fixture(scope="module")
+def whole_run(data_dir, tmp_path_factory) -> Path:
+    """A run that came to its end."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings())).code == 0
+    return folder
+
+
+def test_divergence_ends_with_its_place_and_keeps_what_was_reported(data_dir, tmp_path):
+    folder = tmp_path / "run"
+    arguments = options(small_settings(learning_rate=1e50, weight_decay=1.0, report_every=1, warm_up_steps=0))
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *arguments)
+    assert_one_line(
+        outcome, 1, "diverged", "lower the learning rate", "the checkpoint of epoch 0, after 1 samples, is kept"
+    )
+    pattern = r"(?:state after (\d+) samples|loss (?:at|after) sample (\d+)) of epoch 0 is (nan|inf|not finite)"
+    samples, place, _ = re.search(pattern, outcome.err).groups()
+    sample = int(samples) - 1 if samples else int(place)
+    records = metrics(folder)
+    assert sample > 1
+    assert [r["sample"] for r in records] == [*range(sample)]
+    assert all(np.isfinite(r["loss"]) for r in records)
+
+
+def test_a_network_that_is_not_finite_replaces_no_checkpoint(data_dir, tmp_path):
+    """Its losses are finite: the last update overflows."""
+    folder = tmp_path / "run"
+    overflowing = small_settings(
+        learning_rate=1e21, batch_size=100, init="he", hidden=[16], dtype="float32", update_order="simultaneous",
+        warm_up_steps=0, checkpoint_every=100, report_every=200,
+    )  # fmt: skip
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(overflowing))
+    for _ in range(2):
+        assert_one_line(
+            outcome, 1, "the network or optimiser state after 200 samples of epoch 0 is not finite",
+            "the checkpoint of epoch 0, after 100 samples, is kept\n",
+        )  # fmt: skip
+        for name in ("model.safetensors", "checkpoint.safetensors"):
+            tensors = load_file(folder / name)
+            assert all(np.isfinite(array).all() for array in tensors.values())
+        assert not (folder / "result.json").exists()
+        outcome = call("train", "--resume", folder)
+
+
+def running(data_dir: Path, folder: Path, lines: int = 3, **options_of_popen):
+    """Training without end in a process of its own, which has already written some lines of metrics."""
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER))]
+    process = start("train", *arguments, **options_of_popen)
+    path = folder / "metrics.jsonl"
+    wait_until(lambda: path.exists() and path.read_bytes().count(b"\n") >= lines, process)
+    return process
+
+
+def lines_of(folder: Path) -> list[bytes]:
+    return (folder / "metrics.jsonl").read_bytes().split(b"\n")[:-1]
+
+
+def read_until(process: subprocess.Popen, beginning: str) -> None:
+    """Read what a process prints, up to a line with this beginning."""
+    while not (line := process.stdout.readline()).startswith(beginning):
+        assert line, process.stderr.read()
+
+
+def first_reports(count: int) -> list[dict]:
+    """The first reports of a run that nobody stops."""
+    record = small_settings(**FOREVER)
+    reports = train(TrainConfig(**{**record, "hidden": tuple(record["hidden"])}), TINY, open_backend())
+    return [without_times(run_folder.metrics_record(report)) for report in itertools.islice(reports, count)]
+
+
+def assert_goes_on(folder: Path, monkeypatch) -> None:
+    """All lines are whole and right, and from what was saved training goes on as if nothing had been."""
+    records = [*map(without_times, metrics(folder))]
+    assert records == first_reports(len(records))
+    with monkeypatch.context() as patch:
+        die_at(patch, run_folder.append_metrics, 20)
+        assert call("train", "--resume", folder).code == 130
+    saved = checkpoints.read_position(folder)
+    after = [*map(without_times, metrics(folder))]
+    assert len(after) >= 20
+    assert len(after) > saved["reports"] > 0
+    assert after == first_reports(len(after))
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_ends_training_with_everything_saved(number, code, data_dir, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    process = running(data_dir, folder)  # so its metrics can be read while it trains
+    process.send_signal(number)
+    outcome = finish(process)
+    assert_one_line(outcome, code, "interrupted in epoch", f"--resume {folder}")
+    assert not CONTROL.search(outcome.out)
+    place = re.search(r"epoch (\d+), after (\d+) samples", outcome.err)
+    saved = checkpoints.read_position(folder)
+    assert (saved["epoch"], saved["sample"]) == tuple(map(int, place.groups())), "nothing that was done is lost"
+    assert saved["reports"] == len(metrics(folder))
+    assert_goes_on(folder, monkeypatch)
+
+
+def test_a_signal_in_the_warm_up_ends_training_too(data_dir, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+
+    def create_and_interrupt(*args, create=run_folder.create_run):
+        create(*args)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(run_folder, "create_run", create_and_interrupt)
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
+    with not_ignored():
+        outcome = call("train", *arguments)
+    assert_one_line(outcome, 130, "interrupted in the warm-up; no checkpoint was saved yet; --resume starts")
+    assert "resume with" not in outcome.err
+    monkeypatch.undo()
+    assert call("train", "--resume", folder).code == 0
+
+
+def test_a_signal_while_loading_is_one_line_too(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(load_script("training"), "load_data", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    with not_ignored():
+        outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run")
+    assert (outcome.code, outcome.err) == (130, "interrupted\n")
+
+
+def test_ctrl_c_on_a_terminal_ends_with_one_line(data_dir, tmp_path, monkeypatch):
+    arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings(**FOREVER))]
+    code, said = on_a_terminal("train", *arguments, interrupt_after=b"    2     150 ")
+    assert code == 130
+    assert said.count(b"interrupted in epoch") == 1
+    assert b"error: " not in said
+    assert b"Traceback" not in said
+    assert b"\x1b[?25h" in said[said.rindex(b"\x1b[?25l") :], "the cursor is back"
+    assert_goes_on(tmp_path / "run", monkeypatch)
+
+
+def test_a_hang_up_is_ignored_where_it_was_ignored_before(data_dir, tmp_path):
+    """As under nohup."""
+    ignore = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    process = running(data_dir, tmp_path / "run", first=ignore)
+    process.send_signal(signal.SIGHUP)
+    lines = len(lines_of(tmp_path / "run"))
+    wait_until(lambda: len(lines_of(tmp_path / "run")) > lines + 3, process)
+    process.send_signal(signal.SIGTERM)
+    assert_one_line(finish(process), 143, "interrupted in epoch")
+
+
+@pytest.mark.parametrize("line", [pytest.param("network", marks=pytest.mark.slow), "    0      50"])
+def test_a_reader_who_leaves_ends_training_with_everything_saved(line, data_dir, tmp_path, monkeypatch):
+    """As in `python scripts/train.py | head -1`."""
+    folder = tmp_path / "run"
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER))]
+    process = start("train", *arguments)
+    read_until(process, line)
+    process.stdout.close()
+    process.stdout = None
+    outcome = finish(process)
+    assert_one_line(outcome, 141, "the reader of the output closed the pipe in epoch", f"--resume {folder}\n")
+    place = re.search(r"epoch (\d+), after (\d+) samples", outcome.err)
+    saved = checkpoints.read_position(folder)
+    assert (saved["epoch"], saved["sample"]) == tuple(map(int, place.groups()))
+    assert_goes_on(folder, monkeypatch)
+
+
+@pytest.mark.slow
+def test_a_pipe_that_breaks_after_training_loses_nothing(whole_run, data_dir, tmp_path):
+    """The last line is that of the pictures, which are drawn although nobody reads it."""
+    folder = tmp_path / "run"
+    process = start("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
+    read_until(process, "trained in")
+    process.stdout.close()
+    process.stdout = None
+    assert_one_line(finish(process), 141, "closed the pipe after the end", f"the run in {str(folder)!r} is complete")
+    assert_same_run(folder, whole_run)
+    assert (folder / "weights.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_an_output_on_a_full_disk_ends_training_with_everything_saved(data_dir, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    with Path("/dev/full").open("w") as full:
+        arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER))]
+        outcome = finish(start("train", *arguments, stdout=full))
+    assert_one_line(
+        outcome, 1, "the output cannot be written (No space left on device) in epoch", f"--resume {folder}\n"
+    )
+    assert_goes_on(folder, monkeypatch)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_loses_nothing(data_dir, tmp_path, monkeypatch):
+    """The system lets no file grow beyond 4110 bytes: metrics.jsonl breaks off in the middle of a line.
+
+    Lines are of 209 to 229 bytes, a few more or less by the times in them: 18 end within 20 bytes of the 4000th.
+    """
+    folder = tmp_path / "run"
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(**FOREVER, hidden=[2]))]
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4110, 4110))"
+    process = start("train", *arguments, first=limit)
+    outcome = finish(process)
+    assert_one_line(
+        outcome, 1, repr(str(folder / "metrics.jsonl")), "cannot write: File too large", f" --resume {folder}\n"
+    )
+    lines = lines_of(folder)
+    assert len(lines) > 4
+    assert (folder / "metrics.jsonl").stat().st_size > len(b"\n".join(lines)) + 1, "a line was cut off"
+    with monkeypatch.context() as patch:
+        die_at(patch, run_folder.append_metrics, 20)
+        assert call("train", "--resume", folder).code == 130
+    assert [r["sample"] for r in metrics(folder)] == [50 * (i % 4) for i in range(len(metrics(folder)))]
+    assert metrics(folder)[: len(lines) - 4] == [json.loads(line) for line in lines[: len(lines) - 4]]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "model.safetensors", "checkpoint.safetensors", "result.json"])
+def test_whichever_file_finds_the_disk_full_the_run_can_go_on(name, whole_run, data_dir, tmp_path, monkeypatch):
+    folder, fsync = tmp_path / "run", os.fsync
+
+    def full(descriptor):
+        if name in Path(f"/proc/self/fd/{descriptor}").readlink().name and len(lines_of(folder)) > 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        outcome = call("train", *arguments)
+        assert_one_line(
+            outcome, 1, repr(str(folder / name)), "cannot write: No space left on device", f" --resume {folder}\n"
+        )
+    assert call("train", "--resume", folder).code == 0
+    assert_same_run(folder, whole_run)
+
+
+@pytest.mark.slow
+def test_a_folder_that_goes_away_is_one_line(data_dir, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    process = running(data_dir, folder, lines=8)
+    folder.rename(tmp_path / "away")
+    outcome = finish(process)
+    assert_one_line(outcome, 1, str(folder), "No such file or directory")
+    assert not folder.exists()
+    assert_goes_on(tmp_path / "away", monkeypatch)
+
+
+# A process that forks for each line of words that it reads, and trains with these: to start Python takes far longer. It
+# tells the number of each fork and how it ended. Its own training before imports what training needs.
+FORKS = """
+import json, os, sys
+import helpers
+from mlp_xp import commands
+helpers.load_script("training").draw_pictures = lambda *_: None
+assert helpers.call("train", *json.loads(sys.argv[1])).code == 0
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        sys.argv = ["train.py", *json.loads(line)]
+        commands.main("train")
+    print(child, file=sys.stderr, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=sys.stderr, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_thirty_kills_change_nothing(data_dir, tmp_path):
+    """SIGKILL at random moments while it trains and writes; each time it is resumed."""
+    settings = small_settings(epochs=60, report_every=40, checkpoint_every=30, optimizer="adam", batch_size=4)
+    arguments = ["--data-dir", data_dir, *options(settings)]
+    assert call("train", *arguments, "--run-dir", tmp_path / "whole").code == 0
+
+    folder, chance = tmp_path / "killed", random.Random(7)
+    first = [*map(str, arguments), "--run-dir", str(tmp_path / "first")]
+    arguments += ["--run-dir", folder]
+    reports = 0
+    with subprocess.Popen(
+        [sys.executable, "-c", FORKS, json.dumps(first)], text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).parent.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        for _ in range(30):
+            process.stdin.write(json.dumps([*map(str, arguments)]) + "\n")
+            process.stdin.flush()
+            child = int(process.stderr.readline())
+            # By its progress, not by the clock, or a machine's speed would decide which moments there are.
+            read_until(process, "epoch ")
+            for _ in range(chance.randrange(5)):
+                process.stdout.readline()
+            time.sleep(chance.uniform(0, 0.006))
+            os.kill(child, signal.SIGKILL)
+            assert int(process.stderr.readline()) == -signal.SIGKILL, "it was not over yet"
+            if (folder / "config.json").exists():
+                arguments = ["--resume", folder]
+            if (folder / "metrics.jsonl").exists():
+                reports = max(reports, len(lines_of(folder)))
+        process.stdin.close()
+    assert reports > 15, "it got on"
+    assert call("train", *arguments).code == 0
+    assert_same_run(folder, tmp_path / "whole")
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("numbers", [(1, 1), (15, 1)])
+def test_a_second_signal_but_ctrl_c_does_not_keep_the_run_from_being_saved(numbers, data_dir, tmp_path, monkeypatch):
+    """A terminal that closes may send SIGHUP twice, and a batch system SIGTERM and SIGHUP."""
+
+    def append_and_interrupt(*args, append=run_folder.append_metrics):
+        append(*args)
+        for number in numbers:
+            signal.raise_signal(number)
+
+    with not_ignored(), monkeypatch.context() as patch:
+        patch.setattr(run_folder, "append_metrics", append_and_interrupt)
+        outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", "--epochs", "1")
+    assert_one_line(outcome, 128 + numbers[0], "interrupted in epoch 0", "--resume")
+    assert (tmp_path / "run" / run_folder.CHECKPOINT).exists()
+
+
+def test_an_ignored_signal_stays_ignored(data_dir, tmp_path, monkeypatch):
+    """A background job of a shell script has SIGINT ignored."""
+
+    def append_and_interrupt(*args, append=run_folder.append_metrics):
+        append(*args)
+        signal.raise_signal(signal.SIGINT)
+
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(run_folder, "append_metrics", append_and_interrupt)
+            assert call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", "--epochs", "1").code == 0
+    finally:
+        signal.signal(signal.SIGINT, old)

@@ -1,0 +1,447 @@
+"""Training from the command line: the run folder, where settings come from, what is refused, and what is shown."""
+
+import dataclasses
+import json
+import re
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_sets import TINY, notebook_rows
+from helpers import (
+    assert_one_line,
+    assert_same_run,
+    call,
+    finish,
+    metrics,
+    on_a_terminal,
+    options,
+    small_settings,
+    start,
+)
+from numerics import assert_near, trajectory_tolerance
+from safetensors.numpy import load_file
+
+from mlp_xp.config import RANGES, TrainConfig
+from mlp_xp.parity import notebook
+from mlp_xp.runs import checkpoints
+from mlp_xp.runs.settings import RECIPES, Settings, flatten
+from mlp_xp.threads import threads_chosen
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+CONTROL = re.compile(r"[^\n\x20-\x7e]")  # nothing but printable ASCII and line ends
+METRICS_KEYS = {
+    "epoch", "sample", "loss", "accuracy", "seconds", "train_loss", "test_loss", "samples_per_second",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir, tmp_path_factory) -> tuple[Path, str]:
+    """A run that came to its end, and what it printed. The number of threads is chosen by the rule."""
+    folder = tmp_path_factory.mktemp("finished") / "a" / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in threads_chosen():
+            patch.delenv(name)
+        outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
+    assert (outcome.code, outcome.err) == (0, "")
+    return folder, outcome.out
+
+
+def retold_reports(settings: dict) -> tuple[list[dict], notebook.Notebook]:
+    """The reports of a run on TINY by the notebook's retelling, and its trained network."""
+    rows, labels = notebook_rows(TINY)
+    test_rows, test_labels = notebook.flat(TINY.test_images), notebook.one_hot(TINY.test_labels)
+    network = notebook.Notebook(
+        input_size=36, hidden_size=settings["hidden"][0], learning_rate=settings["learning_rate"]
+    )
+    reports = []
+
+    def report(epoch, sample, loss):
+        output = network.forward(test_rows).output
+        reports.append({
+            "epoch": epoch,
+            "sample": sample,
+            "loss": loss,
+            "accuracy": notebook.verify(output, test_labels),
+            "test_loss": float(-np.log(output[np.arange(len(output)), TINY.test_labels]).mean()),
+        })  # fmt: skip
+
+    steps = settings["epochs"] * len(rows)
+    _, losses = notebook.trajectory(
+        network, rows, labels, steps, on_report=report, report_every=settings["report_every"]
+    )
+    begin = 0
+    for each in reports:
+        end = each["epoch"] * len(rows) + each["sample"] + 1
+        each["train_loss"] = float(losses[begin:end].mean())
+        begin = end
+    return reports, network
+
+
+# The run folder.
+
+
+def test_config_json_holds_all_settings_versions_device_and_threads(finished, data_dir):
+    record = json.loads((finished[0] / "config.json").read_text())
+    config = TrainConfig(**{**small_settings(), "hidden": (4,)})
+    expected = flatten(Settings(data_dir=str(data_dir), train=config))
+    assert record["settings"] == json.loads(json.dumps(expected))
+    assert record["device"] == "cpu"
+    assert record["versions"]["numpy"] == np.__version__
+    assert record["versions"]["array-api-compat"] == version("array-api-compat")
+    assert {"mlp_xp", "python"} <= record["versions"].keys()
+    assert record["threads"]["cpus"] >= 1
+    assert record["threads"]["number"] == 1
+    assert record["threads"]["reason"] == "a forward pass of 198 multiply-adds is too small for more"
+    assert record["train_samples"] == 200
+    assert record["image_shape"] == [6, 6]
+    assert record["class_names"] == [str(i) for i in range(10)]
+
+
+def test_metrics_jsonl_has_every_report_in_full(finished):
+    folder, _ = finished
+    records = metrics(folder)
+    expected, _ = retold_reports(small_settings())
+    assert [set(record) for record in records] == [METRICS_KEYS] * 12
+    assert [(r["epoch"], r["sample"]) for r in records] == [(r["epoch"], r["sample"]) for r in expected]
+    tolerance = trajectory_tolerance(610, 36)
+    for name in ("loss", "train_loss", "test_loss"):
+        assert_near(np.array([r[name] for r in records]), np.array([r[name] for r in expected]), tolerance)
+    assert [r["accuracy"] for r in records] == [r["accuracy"] for r in expected]
+    seconds = [r["seconds"] for r in records]
+    assert seconds[0] > 0
+    assert seconds == sorted(seconds)
+    assert all(r["samples_per_second"] > 0 for r in records)
+
+
+def test_the_model_and_the_result_are_those_of_the_end(finished):
+    folder, _ = finished
+    _, network = retold_reports(small_settings())
+    tensors = load_file(folder / "model.safetensors")
+    expected = {
+        "network.0.weights": network.weights_input_hidden,
+        "network.0.bias": network.bias_input_hidden,
+        "network.1.weights": network.weights_hidden_output,
+        "network.1.bias": network.bias_hidden_output,
+    }
+    assert set(tensors) == set(expected)
+    for name, array in expected.items():
+        assert_near(tensors[name], array, trajectory_tolerance(610, 36))
+    result = json.loads((folder / "result.json").read_text())
+    assert set(result) == METRICS_KEYS
+    assert (result["epoch"], result["sample"]) == (2, 200)
+    output = network.forward(notebook.flat(TINY.test_images)).output
+    assert result["accuracy"] == notebook.verify(output, notebook.one_hot(TINY.test_labels))
+    assert result["seconds"] >= metrics(folder)[-1]["seconds"]
+
+
+def test_what_is_printed_is_what_was_measured(finished):
+    folder, out = finished
+    lines = out.splitlines()
+    assert f"run      {folder}" in lines
+    assert lines[0] == "network  36-4-10, sigmoid, 198 parameters, float64"
+    assert "numpy" in lines[1]
+    assert lines[2] == "threads  1: a forward pass of 198 multiply-adds is too small for more"
+    assert "200 training and 60 test images of 6 x 6" in lines[3]
+    rows = lines[lines.index(next(line for line in lines if line.startswith("epoch"))) + 1 :][:12]
+    for row, record in zip(rows, metrics(folder), strict=True):
+        epoch, sample, loss, accuracy, train_loss, test_loss, _ = map(float, row.split())
+        assert (epoch, sample) == (record["epoch"], record["sample"])
+        for shown, name in ((loss, "loss"), (train_loss, "train_loss"), (test_loss, "test_loss")):
+            assert shown == pytest.approx(record[name], abs=5e-6)
+        assert accuracy == pytest.approx(record["accuracy"], abs=5e-5)
+        assert len(row) <= 80
+    result = json.loads((folder / "result.json").read_text())
+    assert f"{100 * result['accuracy']:.2f} % of 60 test images right" in lines[-1]
+
+
+def test_a_run_finds_its_data_from_any_folder(data_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(data_dir.parent)
+    arguments = ["--data-dir", data_dir.name, "--run-dir", tmp_path / "run", *options(small_settings(epochs=1))]
+    assert call("train", *arguments).code == 0
+    monkeypatch.chdir(tmp_path)
+    outcome = call("evaluate", "run")
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_the_best_network_by_validation_is_the_model_kept(data_dir, tmp_path, monkeypatch):
+    """With a rate so high that the end is not the best."""
+    held_out = notebook.flat(TINY.train_images[160:])
+
+    def right(tensors: dict) -> float:
+        hidden = notebook.sigmoid(held_out @ tensors["network.0.weights"] + tensors["network.0.bias"])
+        logits = hidden @ tensors["network.1.weights"] + tensors["network.1.bias"]
+        return float((logits.argmax(axis=1) == TINY.train_labels[160:]).mean())
+
+    ends = []
+
+    def watched(*args, save=checkpoints.save_checkpoint):
+        save(*args)
+        ends.append(right(load_file(tmp_path / "run" / "checkpoint.safetensors")))
+
+    monkeypatch.setattr(checkpoints, "save_checkpoint", watched)
+    settings = small_settings(
+        epochs=12, learning_rate=1.0, validation=40, optimizer="momentum", checkpoint_every=0, report_every=200
+    )
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(settings))
+    assert outcome.code == 0
+    assert len(ends) == 13, "one an epoch, and one at the end"
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["train_samples"] == 160
+    assert right(load_file(tmp_path / "run" / "model.safetensors")) == max(ends)
+    assert ends[-1] < max(ends)
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert (result["kept_epoch"], result["validation_accuracy"]) == (ends.index(max(ends)), max(ends))
+    kept = f"kept the network of epoch {ends.index(max(ends))}: {100 * max(ends):.2f} % of 40 held-out images right, "
+    assert kept in outcome.out
+
+
+def test_an_early_stop_is_told(data_dir, tmp_path):
+    settings = small_settings(epochs=50, learning_rate=5.0, validation=40, patience=1)
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(settings))
+    assert outcome.code == 0
+    kept, last = re.search(
+        r"kept the network of epoch (\d+): .*; stopped early, after epoch (\d+)\n", outcome.out
+    ).groups()
+    assert int(last) == int(kept) + 1 == metrics(tmp_path / "run")[-1]["epoch"] < 49
+
+
+def test_an_existing_run_is_refused_unless_overwrite_is_given(data_dir, tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["--data-dir", data_dir, "--run-dir", folder]
+    assert call("train", *arguments, *options(small_settings())).code == 0
+    for name in ("curves.png", "events.out.tfevents.1.host"):
+        (folder / name).write_bytes(b"old")
+    (folder / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    again = options(small_settings(epochs=1, hidden=[3]))
+    assert_one_line(call("train", *arguments, *again), 2, repr(str(folder)), "already contains a run", "--overwrite")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+    assert call("train", *arguments, *again, "--overwrite").code == 0
+    assert len(metrics(folder)) == 4, "nothing of the old run is left"
+    assert json.loads((folder / "config.json").read_text())["settings"]["hidden"] == [3]
+    assert load_file(folder / "model.safetensors")["network.0.weights"].shape == (36, 3)
+    assert not (folder / "events.out.tfevents.1.host").exists()
+    assert (folder / "notes.txt").read_text() == "mine"
+    curves = folder / "curves.png"
+    assert not curves.exists() or curves.read_bytes() != b"old"
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_folder_of_something_else_is_refused_even_then(overwrite, data_dir, tmp_path):
+    (tmp_path / "holiday.png").write_bytes(b"dear")
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path, *overwrite, *options(small_settings()))
+    assert_one_line(outcome, 2, repr(str(tmp_path)), "neither empty nor a run")
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.png"]
+    file = tmp_path / "holiday.png"
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", file, *overwrite, *options(small_settings()))
+    assert_one_line(outcome, 2, repr(str(file)), "is not a folder")
+
+
+def test_a_run_that_cannot_begin_leaves_the_old_one(finished, data_dir, tmp_path, monkeypatch):
+    """--overwrite with a fault that shows late: in the data, the backend or an optional library."""
+    folder = shutil.copytree(finished[0], tmp_path / "run")
+    for arguments in (
+        ["--data-dir", tmp_path / "none"],
+        ["--data-dir", data_dir, "--batch-size", 201],
+        ["--data-dir", data_dir, "--device", "cuda:7"],
+        ["--data-dir", data_dir, "--tensorboard"],
+    ):
+        monkeypatch.setitem(__import__("sys").modules, "tensorboard.summary", None)
+        assert_one_line(call("train", *arguments, "--run-dir", folder, "--overwrite"), 2)
+        assert_same_run(folder, finished[0])
+
+
+def test_the_default_folder_says_what_when_and_on_what(data_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcome = call("train", "--data-dir", data_dir, "--backend", "array_api_compat:numpy",
+                   *options(small_settings(epochs=1)))  # fmt: skip
+    assert outcome.code == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert re.fullmatch(rf"{data_dir.name}-array_api_compat-numpy-\d{{8}}-\d{{6}}", folder.name)
+    assert f"run      {folder.relative_to(tmp_path)}" in outcome.out
+    assert len(metrics(folder)) == 4
+
+
+@pytest.mark.needs("tensorboard")
+def test_tensorboard_gets_the_same_numbers(data_dir, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = tmp_path / "run"
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, "--tensorboard"]
+    assert call("train", *arguments, *options(small_settings())).code == 0
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
+    for name in ("loss", "accuracy", "train_loss", "test_loss"):
+        scalars = events.Tensors(name)
+        assert [s.step for s in scalars] == [200 * r["epoch"] + r["sample"] for r in metrics(folder)]
+        values = np.array([s.tensor_proto.float_val for s in scalars])[:, 0]
+        assert values.tolist() == np.float32([r[name] for r in metrics(folder)]).tolist()
+
+
+# Where settings come from.
+
+
+def settings_of(folder: Path) -> dict:
+    return json.loads((folder / "config.json").read_text())["settings"]
+
+
+def test_options_override_the_recipe_and_config_json_has_the_result(data_dir, tmp_path):
+    arguments = ["--recipe", "small", "--epochs", 1, "--hidden", 5, 4, "--seed", 3, "--init", "glorot"]
+    outcome = call("train", *arguments, "--data-dir", data_dir, "--run-dir", tmp_path / "run")
+    assert outcome.code == 0
+    small = RECIPES["small"]
+    train = dataclasses.replace(small.train, epochs=1, hidden=(5, 4), seed=3, init="glorot")
+    expected = flatten(dataclasses.replace(small, data_dir=str(data_dir), train=train))
+    assert settings_of(tmp_path / "run") == json.loads(json.dumps(expected))
+    assert expected["optimizer"] == "momentum"
+    assert expected["dtype"] == "float32"
+
+
+def test_a_saved_configuration_is_a_start(finished, tmp_path):
+    """A run's own file gives the same run again; options come before it; a file may hold a few fields only."""
+    folder, _ = finished
+    again = ["--config", folder / "config.json", "--run-dir"]
+    assert call("train", *again, tmp_path / "again").code == 0
+    assert_same_run(tmp_path / "again", folder)
+    assert call("train", *again, tmp_path / "other", "--epochs", 1, "--seed", 5).code == 0
+    assert settings_of(tmp_path / "other") == {**settings_of(folder), "epochs": 1, "seed": 5}
+
+    some = {"epochs": 1, "hidden": [3], "data_dir": settings_of(folder)["data_dir"]}
+    (tmp_path / "some.json").write_text(json.dumps(some))
+    assert call("train", "--config", tmp_path / "some.json", "--run-dir", tmp_path / "some").code == 0
+    assert settings_of(tmp_path / "some") == {**json.loads(json.dumps(flatten(Settings()))), "dataset": None, **some}
+
+
+def test_a_batch_that_nobody_chose_is_not_larger_than_the_training_set(data_dir, tmp_path):
+    words = ["--data-dir", data_dir, "--epochs", 1, "--recipe", "standard", "--hidden", 4, "--validation", 80]
+    assert call("train", *words, "--run-dir", tmp_path / "fits").code == 0
+    assert settings_of(tmp_path / "fits")["batch_size"] == 120
+    assert_one_line(call("train", *words, "--batch-size", 128), 2, "--batch-size: 128", "120 training samples")
+
+
+def test_a_module_is_imported_only_if_the_command_line_names_it(finished, tmp_path):
+    """A file, which may be anybody's, must not choose what code runs."""
+    record = json.loads((finished[0] / "config.json").read_text())
+    record["settings"]["backend"] = "array_api_compat:numpy"
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    words = ["--config", tmp_path / "config.json", "--run-dir", tmp_path / "run"]
+    named = "--backend array_api_compat:numpy"
+    assert_one_line(call("train", *words), 2, "--backend: ", "is imported only if you name it too", named)
+    assert_one_line(call("sweep", *words[:2], "--seed", "0..1"), 2, "--backend: ", named)
+    assert call("train", *words, *named.split()).code == 0
+
+
+def test_a_run_keeps_its_settings_when_it_is_resumed(finished, tmp_path):
+    folder = finished[0]
+    for words, parts in (
+        (["--learning-rate", "0.5"], ["--learning-rate: a resumed run keeps its settings (0.05, not 0.5)"]),
+        (["--run-dir", tmp_path], ["--run-dir: a resumed run stays in its own folder"]),
+        (["--overwrite"], ["--overwrite: a resumed run stays"]),
+        (["--recipe", "small"], ["--resume and --recipe: settings come from one source"]),
+        (["--dataset", "kmnist"], ["--dataset: 'kmnist' and data_dir"]),
+    ):
+        assert_one_line(call("train", "--resume", folder, *words), 2, *parts)
+
+
+def test_data_that_moved_are_asked_for(data_dir, tmp_path):
+    data = shutil.copytree(data_dir, tmp_path / "data")
+    run = tmp_path / "run"
+    assert call("train", "--data-dir", data, "--run-dir", run, *options(small_settings(epochs=1))).code == 0
+    data.rename(tmp_path / "elsewhere")
+    for words in (["train", "--resume"], ["evaluate"]):
+        said = (
+            f"error: {str(run / 'config.json')!r}: the run's data are not where it says: {str(data)!r}: no such folder"
+        )
+        assert_one_line(call(*words, run), 2, said, "give their folder with --data-dir")
+        assert_one_line(call(*words, run, "--data-dir", tmp_path / "x"), 2, "--data-dir: ", "no such folder")
+        assert call(*words, run, "--data-dir", tmp_path / "elsewhere").code == 0
+
+
+# What is refused. The folder of data is not there: the value's error comes before anyone looks for it.
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--epochs", "0"], ["--epochs: 0", "at least 1"]),
+        (["--hidden", "64", "0"], ["--hidden: 0", "at least 1"]),
+        (["--seed", "4294967296"], ["--seed: 4294967296"]),
+        (["--epochs", str(10**399)], ["--epochs: 10**399 or so is out of range", str(RANGES["epochs"].most)]),
+        (["--learning-rate", "nan"], ["--learning-rate: nan"]),
+        (["--patience", "2"], ["--patience: 2", "unless samples are held out"]),
+        (["--optimizer", "adm"], ["--optimizer: 'adm'", "did you mean 'adam'?"]),
+        (["--activation", "sigmod"], ["--activation: 'sigmod'", "did you mean 'sigmoid'?"]),
+        (["--recipe", "smal"], ["--recipe: 'smal'", "did you mean 'small'?"]),
+        (["--backend", "nunpy"], ["--backend: 'nunpy'", "did you mean 'numpy'?"]),
+        (["--dtype", "float46"], ["--dtype: 'float46'", "did you mean 'float64'?"]),
+        (["--threads", "two"], ["--threads: 'two' is neither"]),
+        (["--device", "cuda:0"], ["numpy: device 'cuda:0'"]),
+        (["something"], ["something"]),
+        (["--config", "none.json"], ["'none.json'", "No such file"]),
+        (["--config", "none.json", "--recipe", "small"], ["--config and --recipe: settings come from one source"]),
+        (["--dataset", "kmnist"], ["--dataset: 'kmnist' and data_dir"]),
+    ],
+)
+def test_wrong_values_are_refused_before_any_data_is_loaded(words, parts, tmp_path):
+    outcome = call("train", "--data-dir", tmp_path / "nowhere", "--run-dir", tmp_path / "run", *words)
+    assert_one_line(outcome, 2, *parts)
+    assert "nowhere" not in outcome.err.replace("nowhere'", "", words[0] == "--dataset")
+    assert outcome.out == ""
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--batch-size", 201], ["--batch-size: 201", "200 training samples"]),
+        (["--validation", 200], ["--validation: 200"]),
+        (["--batch-size", 190, "--validation", 11], ["--batch-size: 190", "189"]),
+        (["--run-dir", "{}/file/run"], ["file/run", "Not a directory"]),
+        (["--data-dir", "{}/nowhere"], ["nowhere"]),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(words, parts, data_dir, tmp_path):
+    (tmp_path / "file").write_text("")
+    words = [str(word).format(tmp_path) for word in words]
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", *words)
+    assert_one_line(outcome, 1 if "--run-dir" in words else 2, *parts)
+    assert outcome.out == "" or "--run-dir" in words
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# On a terminal, and in a pipe.
+
+
+def test_on_a_terminal_there_is_a_bar_and_lines_that_fit(data_dir, tmp_path, no_pictures_elsewhere):
+    arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings(epochs=6))]
+    code, said = on_a_terminal("train", *arguments)
+    assert code == 0
+    assert b"\x1b[" in said
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode())
+    bars = [line for line in re.split(r"[\r\n]+", text) if re.search(r"epoch \d+, \d+ of 6", line)]
+    assert bars
+    assert any("samples/s" in bar and "%" in bar and re.search(r"\d+:\d\d|-:--", bar) for bar in bars)
+    rows = [line for line in re.split(r"[\r\n]+", text) if re.match(r" +\d+ +\d+ +\d+\.\d{5} ", line)]
+    assert len(rows) == 24
+    assert max(map(len, rows)) <= 80
+    assert "test images right" in text
+
+
+def test_in_a_process_of_its_own_the_run_has_the_same_bits_and_plain_output(finished, data_dir, tmp_path):
+    arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings())]
+    outcome = finish(start("train", *arguments, env={"TERM": "xterm-256color"}, cwd=tmp_path))
+    assert outcome.code == 0
+    assert not CONTROL.search(outcome.out + outcome.err)
+    assert len([line for line in outcome.out.splitlines() if re.match(r" +\d+ +\d+ +\d", line)]) == 12
+    pictures = {"curves.png", "confusion.png", "mistakes.png", "weights.png"}
+    assert pictures <= {path.name for path in (tmp_path / "run").iterdir()}
+    assert_same_run(tmp_path / "run", finished[0])
+
+
+def test_help_has_every_setting():
+    words = call("train", "--help").out.split()
+    for name in (*flatten(Settings()), "recipe", "config", "resume", "run_dir", "overwrite", "cache_dir"):
+        assert f"--{name.replace('_', '-')}" in words

@@ -1,0 +1,516 @@
+"""Your own files as data sets: the same arrays and figures as in memory, runs that read them again, and faults."""
+
+import csv
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from data_sets import write_npz, write_samples
+from helpers import assert_one_line, call
+from PIL import Image
+
+from mlp_xp.api import evaluate_run, load_run, predict_table, train
+from mlp_xp.arrays import DatasetError
+from mlp_xp.backend import Backend, open_backend
+from mlp_xp.config import TrainConfig
+from mlp_xp.data.datasets import load_dataset
+from mlp_xp.dataset import Dataset, Origin
+from mlp_xp.errors import MlpXpError
+from mlp_xp.runs.settings import Settings
+
+RANDOM = np.random.default_rng(7)
+NAMES = np.array(["ant", "bee", "cat"])
+LABELS = np.arange(90) % 3
+TABLE = RANDOM.normal(size=(90, 4)) + LABELS[:, None] * [1, -1, 0, 2]
+IMAGES = (RANDOM.integers(0, 90, (90, 5, 6)) + 80 * (np.arange(30).reshape(5, 6) % 3 == LABELS[:, None, None])).astype(
+    np.uint8
+)
+
+
+def write_parquet(path: Path, features: np.ndarray, labels: Any) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({**{f"x{i}": column for i, column in enumerate(features.T)}, "kind": [*labels]}), path)
+    return path
+
+
+def write_npy(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    np.save(path / "X.npy", features)
+    np.save(path / "y.npy", labels)
+    return path
+
+
+def write_pictures(path: Path, images: np.ndarray, labels: Any) -> Path:
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (path / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path / str(label) / f"{number:05}.png")
+    return path
+
+
+WRITERS = {".csv": write_samples, ".parquet": write_parquet, ".npz": write_npz, "": write_npy}
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def assert_same(one: Dataset, other: Dataset, backend: Backend) -> None:
+    """All that a training sees is the same, bit for bit."""
+    for name in ARRAYS:
+        mine, others = getattr(one, name), getattr(other, name)
+        assert (mine is None) == (others is None)
+        if mine is not None:
+            assert mine.dtype == others.dtype
+            np.testing.assert_array_equal(backend.to_numpy(mine), backend.to_numpy(others))
+    for mine, others in zip(one.prepare.fitted, other.prepare.fitted, strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(mine), backend.to_numpy(others))
+    assert one.prepare.function is other.prepare.function
+    assert (one.class_names, one.task) == (other.class_names, other.task)
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_arrays_are_those_of_memory(tmp_path: Path, backend: Backend, suffix: str) -> None:
+    path = WRITERS[suffix](tmp_path / f"data{suffix}", TABLE, NAMES[LABELS])
+    label = "kind" if suffix in (".csv", ".parquet") else None
+    loaded = load_dataset(path, backend, label=label, test_fraction=0.3, split_seed=5)
+    assert_same(loaded, Dataset.from_arrays(TABLE, NAMES[LABELS], 0.3, backend=backend, seed=5), backend)
+    assert (loaded.name, loaded.origin) == (str(path), Origin(label, 0.3, 5))
+    whole = load_dataset(path, backend, label=label, test_fraction=0)
+    assert_same(whole, Dataset.from_arrays(TABLE, NAMES[LABELS], backend=backend), backend)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_are_those_of_memory(tmp_path: Path, backend: Backend, channels: int) -> None:
+    images = IMAGES if channels == 1 else np.stack([IMAGES, 255 - IMAGES, IMAGES // 2], axis=-1)
+    path = write_pictures(tmp_path / "data", images, NAMES[LABELS])
+    order = np.argsort(LABELS, kind="stable")
+    expected = Dataset.from_arrays(images[order], LABELS[order], 0.2, backend=backend, class_names=NAMES.tolist())
+    assert_same(load_dataset(path, backend), expected, backend)
+
+
+def test_parts_of_pictures_and_another_size(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "train", IMAGES[:60], NAMES[LABELS[:60]])
+    write_pictures(tmp_path / "test", IMAGES[60:], NAMES[LABELS[60:]])
+    assert load_dataset(tmp_path).test_images.shape == (30, 5, 6)
+    assert load_dataset(tmp_path, picture_size=4).test_images.shape == (30, 4, 4)
+
+
+def test_two_tables(tmp_path: Path) -> None:
+    write_samples(tmp_path / "my-train.csv", TABLE[:60], NAMES[LABELS[:60]])
+    # The columns may be in another order.
+    write_samples(tmp_path / "my-test.csv", TABLE[60:, ::-1], NAMES[LABELS[60:]], ["x3", "x2", "x1", "x0"])
+    loaded = load_dataset(tmp_path, label="kind")
+    expected = Dataset.from_arrays(TABLE[:60], NAMES[LABELS[:60]], (TABLE[60:], NAMES[LABELS[60:]]))
+    assert_same(loaded, expected, open_backend())
+
+
+# Runs find their data again.
+
+
+def figures(folder: Path) -> dict[str, Any]:
+    record = json.loads((folder / "result.json").read_text())
+    return {name: record[name] for name in ("loss", "train_loss", "test_loss", "accuracy")}
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_samples(tmp_path / "t.csv", TABLE, NAMES[LABELS])
+    options = "--recipe notebook --label kind --test-fraction 0.25 --split-seed 3 --epochs 2 --report-every 20"
+    assert call("train", "--data-dir", "t.csv", *options.split(), "--run-dir", "run")[::2] == (0, "")
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+    assert {name: settings[name] for name in Origin._fields} == {
+        **Origin._field_defaults,
+        **{"label": "kind", "test_fraction": 0.25, "split_seed": 3},
+    }
+    shown = call("evaluate", "run")
+    assert (shown.code, shown.err) == (0, "")
+    assert "right" in shown.out
+    assert call("train", "--config", "run/config.json", "--run-dir", "again")[::2] == (0, "")
+    assert figures(tmp_path / "again") == figures(tmp_path / "run")
+    (tmp_path / "t.csv").rename(tmp_path / "moved.csv")
+    assert_one_line(call("evaluate", "run"), 2, "the run's data are not where it says")
+    assert call("evaluate", "again", "--data-dir", "moved.csv") == shown
+    write_samples(tmp_path / "t.csv", TABLE + 1, NAMES[LABELS])
+    assert_one_line(call("evaluate", "run"), 2, "data_crc32")
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
+    path = write_samples(tmp_path / "t.csv", TABLE, NAMES[LABELS])
+    dataset = load_dataset(path, label="kind", split_seed=9)
+    config = TrainConfig(epochs=3, report_every=20)
+    for number, _ in enumerate(train(config, dataset, open_backend(), run_dir=tmp_path / "run")):
+        if number == 5:
+            break
+    for option, value in (("--label", "x0"), ("--no-stratify", None)):
+        outcome = call("train", "--resume", tmp_path / "run", option, *([value] if value else []))
+        assert_one_line(outcome, 2, f"{option.replace('no-', '')}: a resumed run keeps its settings")
+    assert call("train", "--resume", tmp_path / "run")[::2] == (0, "")
+    *_, report = train(config, dataset, open_backend())
+    assert figures(tmp_path / "run") == {name: getattr(report, name) for name in figures(tmp_path / "run")}
+    result = evaluate_run(tmp_path / "run").result
+    assert (result.loss, result.accuracy) == (report.test_loss, report.accuracy)
+
+
+def test_a_named_data_set_beside_your_own_is_refused(tmp_path: Path) -> None:
+    path, own = write_samples(tmp_path / "t.csv", TABLE, NAMES[LABELS]), tmp_path / "own.json"
+    own.write_text(json.dumps({"data_dir": str(path), "dataset": "mnist", "label": "kind"}))
+    words = ["--dataset", "mnist", "--label", "kind"]
+    for command, new in (("train", "--run-dir"), ("sweep", "--sweep-dir")):
+        for source in (["--data-dir", path], ["--config", own]):
+            outcome = call(command, *source, *words, new, tmp_path / "new")
+            assert_one_line(outcome, 2, "--dataset: ", "data_dir", "give one of the")
+    assert_one_line(call("sweep", "--data-dir", path, tmp_path, *words, "--sweep-dir", tmp_path / "new"), 2, "two")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_recipes_batch_is_at_most_the_training_set(tmp_path: Path) -> None:
+    """Six rows train with the defaults. A batch size that somebody chose is not changed."""
+    path, run = write_samples(tmp_path / "six.csv", TABLE[:6], NAMES[LABELS[:6]]), tmp_path / "run"
+    words = ["train", "--data-dir", path, "--label", "kind", "--run-dir", run]
+    assert_one_line(call(*words, "--batch-size", 16), 2, "--batch-size: 16 ", "at most the 3 training samples")
+    assert_one_line(call(*words, "--validation", 3), 2, "--validation: 3 ", "below the 3 training samples")
+    assert not run.exists()
+    outcome = call(*words, "--validation", 1, "--epochs", 2)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "batches of 2," in outcome.out
+    config = run / "config.json"
+    assert json.loads(config.read_text())["settings"]["batch_size"] == 2
+    assert call("train", "--resume", run, "--epochs", 3)[::2] == (0, "")
+    config.write_text(json.dumps({**json.loads(config.read_text())["settings"], "batch_size": 4}))
+    assert_one_line(call("train", "--config", config, "--run-dir", tmp_path / "new"), 2, "--batch-size: 4 ")
+
+
+def test_excluded_columns(tmp_path: Path, no_pictures: None) -> None:
+    """They may be text; the run has the bits of one on a table without them, and does not need them any more."""
+    columns = {"id": [f"n{i}" for i in range(90)], **{f"x{i}": column.tolist() for i, column in enumerate(TABLE.T)}}
+    columns |= {"row": [*range(90)], "kind": NAMES[LABELS].tolist()}
+    path, run = tmp_path / "t.csv", tmp_path / "run"
+    rows = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
+    path.write_text("\n".join(rows) + "\n")
+    plain = write_samples(tmp_path / "plain.csv", TABLE, NAMES[LABELS])
+    words = ("--label", "kind", "--epochs", 1)
+    assert call("train", "--data-dir", path, *words, "--exclude", "id,row", "--run-dir", run).code == 0
+    assert call("train", "--data-dir", plain, *words, "--run-dir", tmp_path / "plain").code == 0
+    assert figures(run) == figures(tmp_path / "plain")
+    assert load_run(run).feature_names == ("x0", "x1", "x2", "x3")
+    assert call("evaluate", run).out == call("evaluate", run, "--data-dir", plain).out
+    assert call("predict", run, path).out == call("predict", run, plain).out != ""
+    changed = call("train", "--resume", run, "--epochs", 2, "--exclude", "id")
+    assert_one_line(changed, 2, "--exclude: a resumed run keeps its settings ('id,row', not 'id')")
+    assert call("train", "--resume", run, "--epochs", 3).code == 0
+    dataset = load_dataset(path, open_backend(), label="kind", exclude="row,id")
+    assert evaluate_run(run, data=dataset).result.samples == 18
+
+
+def test_a_run_that_learned_nothing_says_so(tmp_path: Path, no_pictures: None) -> None:
+    kinds = (np.arange(90) % 9 == 0).astype(int)
+    path = write_samples(tmp_path / "t.csv", TABLE + 3 * kinds[:, None], kinds)
+    words = ("train", "--data-dir", path, "--label", "kind", "--run-dir", tmp_path / "run")
+    guess = "naming 0, the most frequent class (88.89 %)"
+    outcome = call(*words, "--init", "glorot", "--learning-rate", 1e-9, "--epochs", 1, "--split-seed", 3)
+    assert (
+        f"\nno better than always {guess}; try a lower --learning-rate, such as 1e-10, more --epochs, " in outcome.out
+    )
+    assert "no better" not in call(*words, "--overwrite", "--epochs", 8, "--learning-rate", 0.02).out
+
+
+def test_codes_with_leading_zeros_are_classes(tmp_path: Path) -> None:
+    """01 and 1 are never one class in silence."""
+    path = write_samples(tmp_path / "t.csv", TABLE, np.array(["01", "02", "+3"])[LABELS])
+    assert load_dataset(path, label="kind").class_names == ("1", "2", "3")
+    write_samples(path, TABLE, np.array(["01", "1", "x"])[LABELS])
+    assert load_dataset(path, label="kind", task="classes").class_names == ("01", "1", "x")
+    write_samples(path, TABLE, np.array(["01", "1", "2"])[LABELS])
+    with pytest.raises(DatasetError, match="line 3, column 'kind': '1' is the same number as '01' in line 2; write"):
+        load_dataset(path, label="kind", task="classes")
+
+
+def test_quantities_taken_for_classes_name_the_option(tmp_path: Path) -> None:
+    path = write_samples(tmp_path / "t.csv", TABLE, np.arange(90) * 37)
+    outcome = call("train", "--data-dir", path, "--label", "kind", "--run-dir", tmp_path / "run")
+    assert_one_line(outcome, 2, f"{str(path)!r}: column 'kind': ", "--task regression", "--task classes")
+    assert load_dataset(path, label="kind", task="regression").task == "regression"
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_runs_own_table_is_known_by_its_columns_in_any_order(tmp_path: Path) -> None:
+    """A copy with the columns in another order, and others between them, has the rows of the training too."""
+    labels = NAMES[LABELS]
+    run, path = tmp_path / "run", write_samples(tmp_path / "t.csv", TABLE, labels)
+    assert call("train", "--data-dir", path, "--label", "kind", "--epochs", 1, "--run-dir", run)[::2] == (0, "")
+    with (tmp_path / "copy.csv").open("w", newline="") as file:
+        rows = [("kind", "x2", "note", "x0", "x3", "x1")]
+        rows += [(label, c, "text", a, d, b) for (a, b, c, d), label in zip(TABLE.tolist(), labels, strict=True)]
+        csv.writer(file).writerows(rows)
+    own = call("evaluate", run)
+    assert "of 18 test samples" in own.out
+    assert call("evaluate", run, "--data-dir", tmp_path / "copy.csv") == own
+
+
+# Predictions.
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs on a table, on numbers in it, on grey pictures and on resized ones in colour."""
+    place = tmp_path_factory.mktemp("runs")
+    write_samples(place / "table.csv", TABLE, NAMES[LABELS])
+    write_samples(place / "numbers.csv", TABLE[:, :3], TABLE[:, 3] * 2)
+    write_pictures(place / "grey", IMAGES, NAMES[LABELS])
+    write_pictures(place / "colour", np.stack([IMAGES] * 2 + [IMAGES[:, ::-1]], axis=-1), NAMES[LABELS])
+    config = TrainConfig(epochs=2, batch_size=8, activation="relu", init="he", update_order="simultaneous")
+    for name, options in (
+        ("table.csv", {"label": "kind"}),
+        ("numbers.csv", {"label": "kind"}),
+        ("grey", {}),
+        ("colour", {"picture_size": 5}),
+    ):
+        dataset = load_dataset(place / name, test_fraction=0.3, **options)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("mlp_xp.api.draw_run", lambda *_: None)  # which takes a second
+            list(train(config, dataset, open_backend(), run_dir=place / f"run-{name}"))
+    return place
+
+
+def held_out(labels: np.ndarray) -> np.ndarray:
+    """The rows that a test fraction of 0.3 selects: in the order of a shuffle, the first 9 of each class of 30."""
+    order = np.random.RandomState(0).permutation(90)
+    return order[[(labels[order[:i]] == labels[row]).sum() < 9 for i, row in enumerate(order)]]
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(text.splitlines()))
+
+
+def test_predictions_of_a_table_are_those_of_the_evaluation(runs: Path, tmp_path: Path, backend: Backend) -> None:
+    """The rows of the test set, with the columns in another order, and others between them."""
+    order = held_out(LABELS)
+    columns = {"id": [f"n{i}" for i in order], **{f"x{i}": TABLE[order, i].tolist() for i in (2, 0, 3, 1)}}
+    path = tmp_path / "test.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *zip(*columns.values(), strict=True)])
+    run = runs / "run-table.csv"
+    outcome = call("predict", run, path, "--csv", "--backend", backend.name)
+    assert (outcome.code, outcome.err) == (0, "")
+    rows = rows_of(outcome.out)
+    assert [row["row"] for row in rows] == [str(i) for i in range(1, 28)]
+    right = np.mean([row["class"] == NAMES[LABELS[i]] for row, i in zip(rows, order, strict=True)])
+    assert right == pytest.approx(evaluate_run(run).result.accuracy)
+    outputs = predict_table(run, path, backend.name).outputs
+    np.testing.assert_array_equal([[float(row[name]) for name in NAMES] for row in rows], outputs)
+    np.testing.assert_allclose(outputs.sum(axis=1), 1)
+    objects = [
+        json.loads(line) for line in call("predict", run, path, "--json", "--backend", backend.name).out.splitlines()
+    ]
+    assert [each["class"] for each in objects] == [row["class"] for row in rows]
+    np.testing.assert_array_equal([[*each["probabilities"].values()] for each in objects], outputs)
+    assert call("predict", run, path).out.startswith("row 1: ")
+
+
+def test_predictions_of_numbers(runs: Path) -> None:
+    run, path = runs / "run-numbers.csv", runs / "numbers.csv"
+    outputs = predict_table(run, path).outputs
+    assert outputs.shape == (90, 1)
+    assert [json.loads(line) for line in call("predict", run, path, "--json").out.splitlines()] == [
+        {"row": i, "outputs": {"kind": value}} for i, (value,) in enumerate(outputs.tolist(), 1)
+    ]
+    assert call("predict", run, path, "--csv").out.startswith(f"row,kind\n1,{outputs[0, 0].item()!r}\n")
+    assert call("predict", run, path).out.splitlines()[0] == f"row 1: kind {outputs[0, 0]:.6g}"
+
+
+@pytest.mark.parametrize(("name", "size"), [("grey", None), ("colour", 5)])
+def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: str, size: int | None) -> None:
+    """Pictures are read as for the training: neither centred nor inverted."""
+    dataset = load_dataset(runs / name, test_fraction=0.3, picture_size=size)
+    run = runs / f"run-{name}"
+    found = rows_of(call("predict", run, *(runs / name / each for each in NAMES), "--csv").out)
+    assert [Path(row["picture"]).parent.name for row in found] == sorted(NAMES[LABELS])
+    whole = rows_of(call("predict", run, runs / name, "--csv").out)
+    assert whole == found, "of the folder as it was trained on"
+    order = held_out(np.sort(LABELS))
+    right = np.mean([found[i]["class"] == Path(found[i]["picture"]).parent.name for i in order])
+    assert right == pytest.approx(evaluate_run(run, data=dataset).result.accuracy)
+    assert call("predict", run, runs / name / "ant", "--show").code == 0
+
+
+def test_pictures_that_do_not_fit_are_faults(runs: Path, tmp_path: Path) -> None:
+    Image.fromarray(IMAGES[0].T.copy()).save(tmp_path / "turned.png")
+    Image.new("RGB", (6, 5), "red").save(tmp_path / "red.png")
+    Image.fromarray(IMAGES[0]).save(tmp_path / "good.png")
+    outcome = call("predict", runs / "run-grey", tmp_path)
+    assert outcome.code == 1
+    assert outcome.out.startswith(f"{tmp_path / 'good.png'}: ")
+    assert outcome.err.splitlines() == [
+        f"error: {str(tmp_path / 'red.png')!r}: is in colour, and the training pictures are grey; make it grey",
+        f"error: {str(tmp_path / 'turned.png')!r}: has 5 x 6 pixels, not 6 x 5; resize it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["run-table.csv", "numbers.csv"], "'numbers.csv': has no column 'x3'; its columns are"),
+        (["run-grey", "table.csv"], "'run-grey': the run's network takes images of 5 x 6, which are not from a table"),
+        (["run-table.csv", "table.csv", "grey/ant"], "PICTURE: 'table.csv' is a table; give it alone"),
+        (["run-table.csv", "table.csv", "--show"], "--show: a table has no pictures; leave it out"),
+        (["run-table.csv", "grey/ant"], "the run's network takes samples of 4 features from a table; give a table"),
+        (["run-table.csv"], "PICTURE: give at least one picture file, a folder of them, or a table"),
+        (["run-table.csv", "none.csv"], "'none.csv': no such file"),
+    ],
+)
+def test_faults_of_predictions(runs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], fault: str) -> None:
+    monkeypatch.chdir(runs)
+    assert_one_line(call("predict", *arguments), 2, fault)
+
+
+def test_other_data_must_have_the_same_columns_and_classes(runs: Path, tmp_path: Path) -> None:
+    """Else columns in another order, or other classes in the same number, would be evaluated to nonsense."""
+    run = runs / "run-table.csv"
+    same = write_samples(tmp_path / "same.csv", TABLE + 0.1, NAMES[LABELS])
+    assert call("evaluate", run, "--data-dir", same).code == 0
+    turned = write_samples(tmp_path / "turned.csv", TABLE[:, ::-1] + 0.1, NAMES[LABELS], ["x3", "x2", "x1", "x0"])
+    assert call("evaluate", run, "--data-dir", turned).out == call("evaluate", run, "--data-dir", same).out
+    others = write_samples(tmp_path / "others.csv", TABLE + 0.1, NAMES[LABELS], ["x0", "x1", "x2", "y"])
+    assert_one_line(call("evaluate", run, "--data-dir", others), 2, "others.csv': has no column 'x3'")
+    dogs = write_samples(tmp_path / "dogs.csv", TABLE + 0.1, np.array(["ant", "bee", "dog"])[LABELS])
+    fault = "column 'kind': line 4 is 'dog', none of the network's classes: 'ant', 'bee', 'cat'"
+    assert_one_line(call("evaluate", run, "--data-dir", dogs), 2, fault)
+    fault = f"error: {str(runs / 'grey')!r} is no table, so it has no column 'kind'"
+    assert_one_line(call("evaluate", run, "--data-dir", runs / "grey"), 2, fault)
+    fault = f"error: {str(same)!r}: needs the name of the column with the labels: 'x0'"
+    assert_one_line(call("evaluate", runs / "run-grey", "--data-dir", same), 2, fault)
+
+
+def test_all_samples_of_other_data_are_used(runs: Path, tmp_path: Path) -> None:
+    """Unless they have a test set; of the run's own data elsewhere the samples trained on are left out."""
+    run, model = runs / "run-table.csv", load_run(runs / "run-table.csv")
+
+    def shown(path: Path) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return call("evaluate", run, "--data-dir", path).out.partition(",")[0]
+
+    for count in (90, 4, 1):  # one row is of one class, which is no data to train on
+        features, names = TABLE[:count] + 0.5, NAMES[LABELS[:count]]
+        path = write_samples(tmp_path / "other.csv", features, names)
+        right = np.mean(model.predict(features) == names)
+        assert shown(path) == f"{100 * right:.2f} % of {count} test samples right"
+    write_samples(tmp_path / "parts" / "train.csv", TABLE + 1, NAMES[LABELS])
+    write_samples(tmp_path / "parts" / "test.csv", TABLE[:7], NAMES[LABELS[:7]])
+    right = np.mean(model.predict(TABLE[:7]) == NAMES[LABELS[:7]])
+    assert shown(tmp_path / "parts") == f"{100 * right:.2f} % of 7 test samples right"
+    write_pictures(tmp_path / "pictures", IMAGES[LABELS == 1], ["bee"] * 30)
+    right = np.mean(load_run(runs / "run-grey").predict(IMAGES[LABELS == 1]) == "bee")
+    found = call("evaluate", runs / "run-grey", "--data-dir", tmp_path / "pictures").out
+    assert found.startswith(f"{100 * right:.2f} % of 30 test images right")
+    fewer = write_npz(tmp_path / "fewer.npz", TABLE, LABELS)
+    assert_one_line(call("evaluate", runs / "run-table.csv", "--data-dir", fewer), 2, "so it has no column 'kind'")
+    smaller = write_pictures(tmp_path / "smaller", IMAGES[:, :4], NAMES[LABELS])
+    fault = "has images of 4 x 6; give data and runs with the same"
+    assert_one_line(call("evaluate", runs / "run-grey", "--data-dir", smaller), 2, fault)
+    moved = write_samples(tmp_path / "moved.csv", TABLE, NAMES[LABELS])
+    assert shown(moved) == shown(runs / "table.csv") == call("evaluate", run).out.partition(",")[0]
+    assert "of 27 test samples" in shown(moved)
+
+
+def test_numbers_of_other_data_are_in_the_units_of_the_model(runs: Path, tmp_path: Path) -> None:
+    """Also where these have another mean and deviation."""
+    run, y = runs / "run-numbers.csv", TABLE[:, 3] * 20 + 7
+    path = write_samples(tmp_path / "other.csv", TABLE[:, :3], y)
+    predicted = load_run(run).predict(TABLE[:, :3])
+    total = ((y - y.mean()) ** 2).sum()
+    dataset = Dataset.from_arrays(TABLE[:9, :3], y[:9], (TABLE[:, :3], y), standardize=False)
+    for data in (path, dataset):
+        result = evaluate_run(run, data=data).result
+        assert (result.samples, result.rmse) == (90, pytest.approx(np.mean((y - predicted) ** 2) ** 0.5))
+        assert result.r2 == pytest.approx(1 - ((y - predicted) ** 2).sum() / total)
+
+
+# What is refused.
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("files")
+    write_samples(place / "nan.csv", np.where(TABLE[3, 2] == TABLE, np.nan, TABLE), NAMES[LABELS])
+    write_samples(place / "one-class.csv", TABLE, ["ant"] * 90)
+    write_samples(place / "good.csv", TABLE, NAMES[LABELS])
+    write_npz(place / "good.npz", TABLE, LABELS)
+    write_npy(place / "arrays", TABLE, LABELS)
+    write_pictures(place / "pictures", IMAGES, NAMES[LABELS])
+    write_pictures(place / "bad-picture", IMAGES, NAMES[LABELS])
+    (place / "bad-picture" / "bee" / "00001.png").write_bytes(b"?")
+    (place / "loose").mkdir()
+    Image.fromarray(IMAGES[0]).save(place / "loose" / "a.png")
+    write_samples(place / "lacking" / "train.csv", TABLE, NAMES[LABELS])
+    write_samples(place / "lacking" / "test.csv", TABLE[:, :3], NAMES[LABELS])
+    write_samples(place / "other" / "train.csv", TABLE, NAMES[LABELS])
+    write_samples(place / "other" / "test.csv", TABLE + 1, np.where(LABELS == 2, "dog", NAMES[LABELS]))
+    write_samples(place / "same" / "train.csv", TABLE, NAMES[LABELS])
+    write_samples(place / "same" / "test.csv", TABLE, NAMES[LABELS])
+    write_samples(place / "untitled" / "a.csv", TABLE, NAMES[LABELS])
+    return place
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "fault"),
+    [
+        ("nan.csv", "--label kind", "'nan.csv': line 5, column 'x2': there is no value, but 'nan'; fill it in"),
+        (
+            "one-class.csv",
+            "--label kind",
+            "'one-class.csv': column 'kind': all 72 rows are of the class 'ant'; give at",
+        ),
+        ("good.csv", "", "--label: 'good.csv': needs the name of the column with the labels: 'x0', 'x1', 'x2', 'x3'"),
+        ("good.csv", "--label kinds", "'good.csv': has no column 'kinds' (did you mean 'kind'?); its columns are"),
+        ("good.csv", "--label kind --test-fraction 1", "--test-fraction: 1.0 is not valid; it must be at"),
+        ("good.csv", "--label kind --test-fraction 0.001", "--test-fraction: 0.001 of 90 rows leaves one"),
+        ("good.csv", "--label kind --picture-size 9", "--picture-size: 'good.csv' has no pictures; leave it out"),
+        ("good.csv", "--label kind --task regression", "'good.csv': column 'kind': its dtype is <U3; give"),
+        ("good.npz", "--label kind", "--label: 'good.npz' is no table, so it has no column 'kind'; leave it out"),
+        ("pictures", "--exclude kind", "--exclude: 'pictures' is no table, so it has no column 'kind'; leave it out"),
+        ("arrays/X.npy", "", "'arrays/X.npy': is one array; give a folder with X.npy and y.npy, or a .npz archive"),
+        ("bad-picture", "", "'bad-picture/bee/00001.png': is not a picture that Pillow can read"),
+        ("loose", "", "'loose': has no folders of pictures, but needs one for each of two or more classes"),
+        ("lacking", "--label kind", "'lacking/test.csv': has no column 'x3'; its columns are"),
+        ("other", "--label kind", "'other': column 'kind' of the test set: line 4 is 'dog', which is none of the"),
+        ("same", "--label kind", "'same': its test set is its training set: testing on the training set says not"),
+        ("untitled", "--label kind", "'untitled': has no tables with the word 'train' in the name, but 'a.csv'"),
+        ("none.csv", "--label kind", "--data-dir: 'none.csv': no such folder, file or data set; choose one of"),
+        (None, "--label kind", "--label: 'mnist' has no data of your own; leave it out"),
+    ],
+)
+def test_faults(files: Path, monkeypatch: pytest.MonkeyPatch, path: str | None, options: str, fault: str) -> None:
+    monkeypatch.chdir(files)
+    outcome = call("train", *(["--data-dir", path] if path else []), *options.split(), "--run-dir", "run")
+    assert_one_line(outcome, 2, fault)
+    assert not (files / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("label", ""),
+        ("label", 3),
+        ("exclude", []),
+        ("test_fraction", float("nan")),
+        ("test_fraction", True),
+        ("split_seed", -1),
+        ("split_seed", 1.5),
+        ("picture_size", 0),
+        ("picture_size", 1j),
+        ("task", "class"),
+        ("stratify", 1),
+        ("scale_targets", None),
+    ],
+)
+def test_settings_in_a_file_are_checked(tmp_path: Path, name: str, value: Any) -> None:
+    with pytest.raises(MlpXpError, match=f"^{name}: "):
+        Settings(**{name: value})
+    with pytest.raises(DatasetError, match=f"^{name}: .* is not valid; it must be "):
+        load_dataset(tmp_path, **{name: value})
