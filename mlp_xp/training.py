@@ -87,18 +87,14 @@ class Tally(NamedTuple):
 class Best(NamedTuple):
     """The network with the highest accuracy, or R² for regression, on the held-out samples so far, and its epoch.
 
-    Of equal ones the one with the lowest loss: on few samples many epochs have the same accuracy.
+    Ties go to the lower loss: on few samples many epochs have the same accuracy.
     """
 
     network: Network
     accuracy: float
     epoch: int
-    loss: float | None = None
-    """On the held-out samples; None in a checkpoint of an older version."""
-
-    def is_worse_than(self, accuracy: float, loss: float) -> bool:
-        """Return whether a network with this accuracy, or R², and loss is better."""
-        return accuracy > self.accuracy or (accuracy == self.accuracy and (self.loss is None or loss < self.loss))
+    loss: float
+    """On the held-out samples."""
 
 
 class Position(NamedTuple):
@@ -260,7 +256,8 @@ def trajectory(
             score, held_out_loss = result.score, result.loss
             if not np.isfinite(held_out_loss):
                 raise _diverged(f"held-out loss after sample {chunk.stop}", epoch, held_out_loss)
-            if position.best is None or position.best.is_worse_than(score, held_out_loss):
+            best = position.best
+            if best is None or (score, -held_out_loss) > (best.accuracy, -best.loss):
                 best = Best(copy_network(state.network, backend), score, epoch, held_out_loss)
                 position = position._replace(best=best)
         if chunk.report is not None:

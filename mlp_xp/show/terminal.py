@@ -132,7 +132,7 @@ def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset)
     """Describe in one line which network validation selected."""
     early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
     held_out = f"{thousands(config.validation)} held-out {described(dataset.train_images.shape[1:]).split()[0]}"
-    loss = "" if best.loss is None else f", loss {best.loss:.4f}"
+    loss = f", loss {best.loss:.4f}"
     if dataset.task == "regression":
         return f"kept the network of epoch {best.epoch}: R² {best.accuracy:.4f} on {held_out}{loss}{early}"
     labels = " in all labels" if dataset.task == "labels" else ""

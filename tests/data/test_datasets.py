@@ -110,11 +110,11 @@ def test_nothing_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
     monkeypatch.chdir(tmp_path)
     text = message(name)
     meant = " (did you mean 'mnist'?)" if name == "mnsit" else ""
-    assert text.startswith(f"{name!r}: is neither a known data set{meant} nor a file or folder; choose one of mnist, ")
+    assert text.startswith(f"{name!r}: no such folder, file or data set{meant}; choose one of mnist, ")
     assert ", ".join(DATASETS) in text
     assert text.endswith("of pictures for each class, of .npy files, or of IDX or CSV files like MNIST's")
     if name:
-        assert message(Path(name)).startswith(f"{name!r}: is neither")
+        assert message(Path(name)).startswith(f"{name!r}: no such folder")
 
 
 @pytest.mark.parametrize("name", ARRAYS)

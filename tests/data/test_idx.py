@@ -61,7 +61,7 @@ def test_known_bytes(tmp_path: Path) -> None:
 def test_truncated_everywhere(tmp_path: Path, packed: bool) -> None:
     whole = gzip.compress(encode(IMAGES)) if packed else encode(IMAGES)
     for length in range(len(whole)):
-        with pytest.raises(DatasetError, match="'; |again|give"):
+        with pytest.raises(DatasetError, match="fetch the file again"):
             read_idx(write(tmp_path, whole[:length]), 3)
 
 
