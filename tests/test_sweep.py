@@ -62,7 +62,7 @@ def assert_as_trained(folder: Path, data_dir: Path, place: Path, *names: str) ->
         config = run_of(folder, name) / "config.json"
         if not expected.exists():
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("mlp_xp.commands.train.draw_pictures", lambda *_: None)
+                patch.setattr("mlp_xp.commands.training.draw_pictures", lambda *_: None)
                 outcome = call("train", "--config", config, "--run-dir", expected)
             assert outcome.code == 0, outcome
         assert parse_settings(config)[0] == parse_settings(expected / "config.json")[0]

@@ -4,20 +4,20 @@ The table has the settings in which the runs differ, their results, times and da
 setting, over all seeds.
 """
 
-import csv
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from csv import writer as csv_writer
 from functools import partial
+from json import dumps
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from mlp_xp.commands.command_line import Condition, Positional, UsageError, parse, print_error
+from mlp_xp.commands.options import Condition, UsageError
+from mlp_xp.commands.process import print_error
 from mlp_xp.errors import printable
 from mlp_xp.runs.sweep_index import FINISHED
 from mlp_xp.runs.table import (
@@ -33,7 +33,8 @@ from mlp_xp.runs.table import (
     value_of,
     words,
 )
-from mlp_xp.show.terminal import GLUE, plain_console, say
+from mlp_xp.show.terminal import GLUE, say
+from mlp_xp.show.width import plain_console
 from mlp_xp.sweeps.intervals import FEWEST, LEVEL, Spread
 from mlp_xp.sweeps.summary import ENDED_EARLY, TESTED, Group, Summary, as_csv, as_json, summarise
 
@@ -71,48 +72,47 @@ class Column(NamedTuple):
     """Whether it is aligned to the left; numbers are aligned to the right."""
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Compare runs in a table: the settings in which they differ, their results, times and dates."""
+def runs(
+    *folders: Path,
+    sort: str | None = None,
+    where: tuple[Condition, ...] = (),
+    summary: bool = False,
+    json: bool = False,
+    csv: bool = False,
+) -> int:
+    """Compare runs in a table: the settings in which they differ, their results, times and dates.
 
-    folders: Annotated[tuple[Path, ...], Positional("FOLDER")]
-    """Training runs, sweeps, or folders of runs. By default runs."""
-    sort: str | None = None
-    """Sort by this column or setting, such as validation_accuracy, train_loss, seconds, date, learning_rate. Not by
-    results on the test set."""
-    where: tuple[Condition, ...] = ()
-    """Only runs that meet these conditions, such as optimizer=adam 'learning_rate<0.1' state=finished."""
-    summary: bool = False
-    """One row per setting: mean, standard deviation and interval over its seeds."""
-    json: bool = False
-    """Print JSON, with all settings."""
-    csv: bool = False
-    """Print CSV."""
+    The exit code is 1 if a run cannot be read; the others are in the table.
 
-
-def main() -> int:
-    """Print the table. Return 1 if a run cannot be read; the others are in the table."""
-    arguments: Arguments = parse(Arguments)
-    if arguments.json and arguments.csv:
+    Args:
+        folders: Training runs, sweeps, or folders of runs. By default runs.
+        sort: Sort by this column or setting, such as validation_accuracy, train_loss, seconds, date, learning_rate. Not
+            by results on the test set.
+        where: Only runs that meet these conditions, such as optimizer=adam 'learning_rate<0.1' state=finished.
+        summary: One row per setting: mean, standard deviation and interval over its seeds.
+        json: Print JSON, with all settings.
+        csv: Print CSV.
+    """
+    if json and csv:
         raise UsageError("--json and --csv: give only one of these options")
-    if arguments.summary and arguments.sort:
+    if summary and sort:
         raise UsageError("--sort: settings are ranked by their held-out samples; leave it out, or leave out --summary")
-    if arguments.sort:
-        check_column(arguments.sort, "sort")
-    select_rows([], arguments.where)  # a wrong condition is found before any run is read
-    rows, without_runs = find_runs(arguments.folders or (DEFAULT,))
+    if sort:
+        check_column(sort, "sort")
+    select_rows([], where)  # a wrong condition is found before any run is read
+    rows, without_runs = find_runs(folders or (DEFAULT,))
     faults = [*map(str, without_runs)]
     faults += [row.reason for row in rows if row.state == UNREADABLE]
-    found, rows = len(rows), select_rows(rows, arguments.where)
-    rows = sort_rows(rows, arguments.sort) if arguments.sort else rows
-    if arguments.summary:
-        print_summary(summarise(rows), arguments)
-    elif arguments.json:
-        print(json.dumps([as_record(row) for row in rows], indent=2))
-    elif arguments.csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows(csv_lines(rows))
+    found, rows = len(rows), select_rows(rows, where)
+    rows = sort_rows(rows, sort) if sort else rows
+    if summary:
+        print_summary(summarise(rows), json=json, csv=csv)
+    elif json:
+        print(dumps([as_record(row) for row in rows], indent=2))
+    elif csv:
+        csv_writer(sys.stdout, lineterminator="\n").writerows(csv_lines(rows))
     elif rows:
-        column = check_column(arguments.sort, "sort") if arguments.sort else ""
+        column = check_column(sort, "sort") if sort else ""
         show_runs(rows, plain_console(), column)
         if column and all(value_of(row, column) is None for row in rows):
             say(plain_console(), f"not sorted: no run has a {words(column)}")
@@ -124,11 +124,11 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def print_summary(summary: Summary, arguments: Arguments) -> None:
+def print_summary(summary: Summary, *, json: bool, csv: bool) -> None:
     """Print a summary in the form that the command line names."""
-    if arguments.json:
-        print(json.dumps(as_json(summary), indent=2))
-    elif arguments.csv:
+    if json:
+        print(dumps(as_json(summary), indent=2))
+    elif csv:
         print(as_csv(summary), end="")
     else:
         show_summary(summary, plain_console())

@@ -85,8 +85,8 @@ def load_dataset(
     path = Path(name_or_folder)
     if not is_name and (name_or_folder == "" or not os.path.lexists(path)):
         raise DatasetError(
-            f"{str(name_or_folder)!r}: is neither a known data set{nearest(str(name_or_folder), DATASETS)} nor a file "
-            f"or folder; choose one of {', '.join(DATASETS)}, or {GIVE}",
+            f"{str(name_or_folder)!r}: no such folder, file or data set{nearest(str(name_or_folder), DATASETS)}; "
+            f"choose one of {', '.join(DATASETS)}, or {GIVE}",
             setting=SETTING,
         )
     for setting in ("label", "exclude", "picture_size", "task"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_sets import write_npz, write_samples
 from helpers import assert_one_line, call
 from PIL import Image
 
@@ -30,25 +31,11 @@ IMAGES = (RANDOM.integers(0, 90, (90, 5, 6)) + 80 * (np.arange(30).reshape(5, 6)
 )
 
 
-def write_csv(path: Path, features: np.ndarray, labels: Any, names: Any = None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*(names or (f"x{i}" for i in range(features.shape[1]))), "kind"])
-        writer.writerows([*row, label] for row, label in zip(features.tolist(), labels, strict=True))
-    return path
-
-
 def write_parquet(path: Path, features: np.ndarray, labels: Any) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     pq.write_table(pa.table({**{f"x{i}": column for i, column in enumerate(features.T)}, "kind": [*labels]}), path)
-    return path
-
-
-def write_npz(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:
-    np.savez_compressed(path, X=features, y=labels)
     return path
 
 
@@ -66,7 +53,7 @@ def write_pictures(path: Path, images: np.ndarray, labels: Any) -> Path:
     return path
 
 
-WRITERS = {".csv": write_csv, ".parquet": write_parquet, ".npz": write_npz, "": write_npy}
+WRITERS = {".csv": write_samples, ".parquet": write_parquet, ".npz": write_npz, "": write_npy}
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
@@ -112,9 +99,9 @@ def test_parts_of_pictures_and_another_size(tmp_path: Path) -> None:
 
 
 def test_two_tables(tmp_path: Path) -> None:
-    write_csv(tmp_path / "my-train.csv", TABLE[:60], NAMES[LABELS[:60]])
+    write_samples(tmp_path / "my-train.csv", TABLE[:60], NAMES[LABELS[:60]])
     # The columns may be in another order.
-    write_csv(tmp_path / "my-test.csv", TABLE[60:, ::-1], NAMES[LABELS[60:]], ["x3", "x2", "x1", "x0"])
+    write_samples(tmp_path / "my-test.csv", TABLE[60:, ::-1], NAMES[LABELS[60:]], ["x3", "x2", "x1", "x0"])
     loaded = load_dataset(tmp_path, label="kind")
     expected = Dataset.from_arrays(TABLE[:60], NAMES[LABELS[:60]], (TABLE[60:], NAMES[LABELS[60:]]))
     assert_same(loaded, expected, open_backend())
@@ -122,7 +109,7 @@ def test_two_tables(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("task", "values"), [(None, "regression"), ("classes", "classes")])
 def test_numbers_as_labels(tmp_path: Path, task: str | None, values: str) -> None:
-    path = write_csv(tmp_path / "t.csv", TABLE, LABELS + 0.5)
+    path = write_samples(tmp_path / "t.csv", TABLE, LABELS + 0.5)
     assert load_dataset(path, label="kind", task=task).task == values
 
 
@@ -137,7 +124,7 @@ def figures(folder: Path) -> dict[str, Any]:
 @pytest.mark.usefixtures("no_pictures")
 def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS])
+    write_samples(tmp_path / "t.csv", TABLE, NAMES[LABELS])
     options = (
         "--recipe",
         "notebook",
@@ -173,13 +160,13 @@ def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.Monk
         call("evaluate", "run", "--data-dir", "moved.csv").out
         == call("evaluate", "again", "--data-dir", "moved.csv").out
     )
-    write_csv(tmp_path / "t.csv", TABLE + 1, NAMES[LABELS])
+    write_samples(tmp_path / "t.csv", TABLE + 1, NAMES[LABELS])
     assert_one_line(call("evaluate", "run"), 2, "data_crc32")
 
 
 @pytest.mark.usefixtures("no_pictures")
 def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
-    path = write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS])
+    path = write_samples(tmp_path / "t.csv", TABLE, NAMES[LABELS])
     dataset = load_dataset(path, label="kind", split_seed=9)
     config = TrainConfig(epochs=3, report_every=20)
     for number, _ in enumerate(train(config, dataset, open_backend(), run_dir=tmp_path / "run")):
@@ -196,7 +183,7 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
 
 
 def test_a_named_data_set_beside_your_own_is_refused(tmp_path: Path) -> None:
-    path, own = write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS]), tmp_path / "own.json"
+    path, own = write_samples(tmp_path / "t.csv", TABLE, NAMES[LABELS]), tmp_path / "own.json"
     own.write_text(json.dumps({"data_dir": str(path), "dataset": "mnist", "label": "kind"}))
     words = ["--dataset", "mnist", "--label", "kind"]
     for command, new in (("train", "--run-dir"), ("sweep", "--sweep-dir")):
@@ -210,7 +197,7 @@ def test_a_named_data_set_beside_your_own_is_refused(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_pictures")
 def test_a_recipes_batch_is_at_most_the_training_set(tmp_path: Path) -> None:
     """Six rows train with the defaults. A batch size that somebody chose is not changed."""
-    path, run = write_csv(tmp_path / "six.csv", TABLE[:6], NAMES[LABELS[:6]]), tmp_path / "run"
+    path, run = write_samples(tmp_path / "six.csv", TABLE[:6], NAMES[LABELS[:6]]), tmp_path / "run"
     words = ["train", "--data-dir", path, "--label", "kind", "--run-dir", run]
     assert_one_line(call(*words, "--batch-size", 16), 2, "--batch-size: 16 ", "at most the 3 training samples")
     assert_one_line(call(*words, "--validation", 3), 2, "--validation: 3 ", "below the 3 training samples")
@@ -227,7 +214,7 @@ def test_a_recipes_batch_is_at_most_the_training_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("rows", "labels"), [(2, TABLE[:, 0]), (3, NAMES)])
 def test_too_few_rows_for_a_test_set_are_refused_with_the_option(rows: int, labels: Any, tmp_path: Path) -> None:
-    path = write_csv(tmp_path / "few.csv", TABLE[:rows], labels[:rows])
+    path = write_samples(tmp_path / "few.csv", TABLE[:rows], labels[:rows])
     outcome = call("train", "--data-dir", path, "--label", "kind", "--run-dir", tmp_path / "run")
     start = "--test-fraction: 0.2 of" if rows < 3 else f"{str(path)!r}: column 'kind': give --task regression if"
     assert_one_line(outcome, 2, f"error: {start}", "--test-fraction 0")
@@ -241,7 +228,7 @@ def test_columns_that_are_no_features(tmp_path: Path, no_pictures: None) -> None
     path, run = tmp_path / "t.csv", tmp_path / "run"
     rows = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
     path.write_text("\n".join(rows) + "\n")
-    plain = write_csv(tmp_path / "plain.csv", TABLE, NAMES[LABELS])
+    plain = write_samples(tmp_path / "plain.csv", TABLE, NAMES[LABELS])
     words = ("--label", "kind", "--epochs", 1)
     assert call("train", "--data-dir", path, *words, "--exclude", "id,row", "--run-dir", run).code == 0
     assert call("train", "--data-dir", plain, *words, "--run-dir", tmp_path / "plain").code == 0
@@ -264,7 +251,7 @@ def test_columns_that_are_no_features(tmp_path: Path, no_pictures: None) -> None
     ],
 )
 def test_columns_that_cannot_be_left_out(tmp_path: Path, exclude: str, fault: str) -> None:
-    path = write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS])
+    path = write_samples(tmp_path / "t.csv", TABLE, NAMES[LABELS])
     with pytest.raises(DatasetError, match=re.escape(fault)):
         load_dataset(path, label="kind", exclude=exclude)
     np.savez(tmp_path / "t.npz", X=TABLE, y=LABELS)
@@ -275,7 +262,7 @@ def test_columns_that_cannot_be_left_out(tmp_path: Path, exclude: str, fault: st
 
 def test_a_run_that_learned_nothing_says_so(tmp_path: Path, no_pictures: None) -> None:
     kinds = (np.arange(90) % 9 == 0).astype(int)
-    path = write_csv(tmp_path / "t.csv", TABLE + 3 * kinds[:, None], kinds)
+    path = write_samples(tmp_path / "t.csv", TABLE + 3 * kinds[:, None], kinds)
     words = ("train", "--data-dir", path, "--label", "kind", "--run-dir", tmp_path / "run")
     guess = "naming 0, the most frequent class (88.89 %)"
     outcome = call(*words, "--init", "glorot", "--learning-rate", 1e-9, "--epochs", 1, "--split-seed", 3)
@@ -287,17 +274,17 @@ def test_a_run_that_learned_nothing_says_so(tmp_path: Path, no_pictures: None) -
 
 def test_codes_with_leading_zeros_are_classes(tmp_path: Path) -> None:
     """01 and 1 are never one class in silence."""
-    path = write_csv(tmp_path / "t.csv", TABLE, np.array(["01", "02", "+3"])[LABELS])
+    path = write_samples(tmp_path / "t.csv", TABLE, np.array(["01", "02", "+3"])[LABELS])
     assert load_dataset(path, label="kind").class_names == ("1", "2", "3")
-    write_csv(path, TABLE, np.array(["01", "1", "x"])[LABELS])
+    write_samples(path, TABLE, np.array(["01", "1", "x"])[LABELS])
     assert load_dataset(path, label="kind", task="classes").class_names == ("01", "1", "x")
-    write_csv(path, TABLE, np.array(["01", "1", "2"])[LABELS])
+    write_samples(path, TABLE, np.array(["01", "1", "2"])[LABELS])
     with pytest.raises(DatasetError, match="line 3, column 'kind': '1' is the same number as '01' in line 2; write"):
         load_dataset(path, label="kind", task="classes")
 
 
 def test_quantities_taken_for_classes_name_the_option(tmp_path: Path) -> None:
-    path = write_csv(tmp_path / "t.csv", TABLE, np.arange(90) * 37)
+    path = write_samples(tmp_path / "t.csv", TABLE, np.arange(90) * 37)
     outcome = call("train", "--data-dir", path, "--label", "kind", "--run-dir", tmp_path / "run")
     assert_one_line(outcome, 2, f"{str(path)!r}: column 'kind': ", "--task regression", "--task classes")
     assert load_dataset(path, label="kind", task="regression").task == "regression"
@@ -307,7 +294,7 @@ def test_quantities_taken_for_classes_name_the_option(tmp_path: Path) -> None:
 def test_a_runs_own_table_is_known_by_its_columns_in_any_order(tmp_path: Path) -> None:
     """A copy with the columns in another order, and others between them, has the rows of the training too."""
     labels = NAMES[LABELS]
-    run, path = tmp_path / "run", write_csv(tmp_path / "t.csv", TABLE, labels)
+    run, path = tmp_path / "run", write_samples(tmp_path / "t.csv", TABLE, labels)
     assert call("train", "--data-dir", path, "--label", "kind", "--epochs", 1, "--run-dir", run)[::2] == (0, "")
     with (tmp_path / "copy.csv").open("w", newline="") as file:
         rows = [("kind", "x2", "note", "x0", "x3", "x1")]
@@ -320,7 +307,7 @@ def test_a_runs_own_table_is_known_by_its_columns_in_any_order(tmp_path: Path) -
 
 def test_advice_names_what_the_command_has(runs: Path, tmp_path: Path) -> None:
     """`evaluate` has no --task, and `predict` takes a table where the run was trained on one."""
-    path = write_csv(tmp_path / "text.csv", TABLE[:, :3], ["x", *TABLE[1:, 3]])
+    path = write_samples(tmp_path / "text.csv", TABLE[:, :3], ["x", *TABLE[1:, 3]])
     outcome = call("evaluate", runs / "run-numbers.csv", "--data-dir", path)
     assert_one_line(
         outcome, 2, "'x' is not a number, as most of the other labels are; correct it, or leave out the row"
@@ -334,11 +321,11 @@ def test_advice_names_what_the_command_has(runs: Path, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_pictures")
 def test_a_resumed_run_keeps_the_names_of_its_columns(tmp_path: Path) -> None:
     """The values alone are in the checksum: the columns of the model would change, and with them what it reads."""
-    run, path = tmp_path / "run", write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS])
+    run, path = tmp_path / "run", write_samples(tmp_path / "t.csv", TABLE, NAMES[LABELS])
     words = ("--label", "kind", "--epochs", 1, "--run-dir", run)
     assert call("train", "--data-dir", path, *words)[::2] == (0, "")
     before = load_run(run).feature_names
-    write_csv(path, TABLE, NAMES[LABELS], ["x0", "x2", "x1", "x3"])
+    write_samples(path, TABLE, NAMES[LABELS], ["x0", "x2", "x1", "x3"])
     outcome = call("train", "--resume", run, "--epochs", 2)
     assert outcome.code == 2
     assert "the run was trained on the columns ('x0', 'x1', 'x2', 'x3'), but these data have " in outcome.err
@@ -354,8 +341,8 @@ def test_a_resumed_run_keeps_the_names_of_its_columns(tmp_path: Path) -> None:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs on a table, on numbers in it, on grey pictures and on resized ones in colour."""
     place = tmp_path_factory.mktemp("runs")
-    write_csv(place / "table.csv", TABLE, NAMES[LABELS])
-    write_csv(place / "numbers.csv", TABLE[:, :3], TABLE[:, 3] * 2)
+    write_samples(place / "table.csv", TABLE, NAMES[LABELS])
+    write_samples(place / "numbers.csv", TABLE[:, :3], TABLE[:, 3] * 2)
     write_pictures(place / "grey", IMAGES, NAMES[LABELS])
     write_pictures(place / "colour", np.stack([IMAGES] * 2 + [IMAGES[:, ::-1]], axis=-1), NAMES[LABELS])
     config = TrainConfig(epochs=2, batch_size=8, activation="relu", init="he", update_order="simultaneous")
@@ -472,13 +459,13 @@ def test_faults_of_predictions(runs: Path, monkeypatch: pytest.MonkeyPatch, argu
 def test_other_data_must_have_the_same_columns_and_classes(runs: Path, tmp_path: Path) -> None:
     """Else columns in another order, or other classes in the same number, would be evaluated to nonsense."""
     run = runs / "run-table.csv"
-    same = write_csv(tmp_path / "same.csv", TABLE + 0.1, NAMES[LABELS])
+    same = write_samples(tmp_path / "same.csv", TABLE + 0.1, NAMES[LABELS])
     assert call("evaluate", run, "--data-dir", same).code == 0
-    turned = write_csv(tmp_path / "turned.csv", TABLE[:, ::-1] + 0.1, NAMES[LABELS], ["x3", "x2", "x1", "x0"])
+    turned = write_samples(tmp_path / "turned.csv", TABLE[:, ::-1] + 0.1, NAMES[LABELS], ["x3", "x2", "x1", "x0"])
     assert call("evaluate", run, "--data-dir", turned).out == call("evaluate", run, "--data-dir", same).out
-    others = write_csv(tmp_path / "others.csv", TABLE + 0.1, NAMES[LABELS], ["x0", "x1", "x2", "y"])
+    others = write_samples(tmp_path / "others.csv", TABLE + 0.1, NAMES[LABELS], ["x0", "x1", "x2", "y"])
     assert_one_line(call("evaluate", run, "--data-dir", others), 2, "others.csv': has no column 'x3'")
-    dogs = write_csv(tmp_path / "dogs.csv", TABLE + 0.1, np.array(["ant", "bee", "dog"])[LABELS])
+    dogs = write_samples(tmp_path / "dogs.csv", TABLE + 0.1, np.array(["ant", "bee", "dog"])[LABELS])
     fault = "column 'kind': line 4 is 'dog', none of the network's classes: 'ant', 'bee', 'cat'"
     assert_one_line(call("evaluate", run, "--data-dir", dogs), 2, fault)
     fault = f"error: {str(runs / 'grey')!r} is no table, so it has no column 'kind'; give data like the run's own"
@@ -498,11 +485,11 @@ def test_all_samples_of_other_data_are_used(runs: Path, tmp_path: Path) -> None:
 
     for count in (90, 4, 1):  # one row is of one class, which is no data to train on
         features, names = TABLE[:count] + 0.5, NAMES[LABELS[:count]]
-        path = write_csv(tmp_path / "other.csv", features, names)
+        path = write_samples(tmp_path / "other.csv", features, names)
         right = np.mean(model.predict(features) == names)
         assert shown(path) == f"{100 * right:.2f} % of {count} test samples right"
-    write_csv(tmp_path / "parts" / "train.csv", TABLE + 1, NAMES[LABELS])
-    write_csv(tmp_path / "parts" / "test.csv", TABLE[:7], NAMES[LABELS[:7]])
+    write_samples(tmp_path / "parts" / "train.csv", TABLE + 1, NAMES[LABELS])
+    write_samples(tmp_path / "parts" / "test.csv", TABLE[:7], NAMES[LABELS[:7]])
     right = np.mean(model.predict(TABLE[:7]) == NAMES[LABELS[:7]])
     assert shown(tmp_path / "parts") == f"{100 * right:.2f} % of 7 test samples right"
     write_pictures(tmp_path / "pictures", IMAGES[LABELS == 1], ["bee"] * 30)
@@ -516,7 +503,7 @@ def test_all_samples_of_other_data_are_used(runs: Path, tmp_path: Path) -> None:
     smaller = write_pictures(tmp_path / "smaller", IMAGES[:, :4], NAMES[LABELS])
     fault = "the run's network takes images of 5 x 6, but the data"
     assert_one_line(call("evaluate", runs / "run-grey", "--data-dir", smaller), 2, fault)
-    moved = write_csv(tmp_path / "moved.csv", TABLE, NAMES[LABELS])
+    moved = write_samples(tmp_path / "moved.csv", TABLE, NAMES[LABELS])
     assert shown(moved) == shown(runs / "table.csv") == call("evaluate", run).out.partition(",")[0]
     assert "of 27 test samples" in shown(moved)
 
@@ -524,7 +511,7 @@ def test_all_samples_of_other_data_are_used(runs: Path, tmp_path: Path) -> None:
 def test_numbers_of_other_data_are_in_the_units_of_the_model(runs: Path, tmp_path: Path) -> None:
     """Also where these have another mean and deviation."""
     run, y = runs / "run-numbers.csv", TABLE[:, 3] * 20 + 7
-    path = write_csv(tmp_path / "other.csv", TABLE[:, :3], y)
+    path = write_samples(tmp_path / "other.csv", TABLE[:, :3], y)
     predicted = load_run(run).predict(TABLE[:, :3])
     total = ((y - y.mean()) ** 2).sum()
     dataset = Dataset.from_arrays(TABLE[:9, :3], y[:9], (TABLE[:, :3], y), standardize=False)
@@ -540,9 +527,9 @@ def test_numbers_of_other_data_are_in_the_units_of_the_model(runs: Path, tmp_pat
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("files")
-    write_csv(place / "nan.csv", np.where(TABLE[3, 2] == TABLE, np.nan, TABLE), NAMES[LABELS])
-    write_csv(place / "one-class.csv", TABLE, ["ant"] * 90)
-    write_csv(place / "good.csv", TABLE, NAMES[LABELS])
+    write_samples(place / "nan.csv", np.where(TABLE[3, 2] == TABLE, np.nan, TABLE), NAMES[LABELS])
+    write_samples(place / "one-class.csv", TABLE, ["ant"] * 90)
+    write_samples(place / "good.csv", TABLE, NAMES[LABELS])
     write_npz(place / "good.npz", TABLE, LABELS)
     write_npy(place / "arrays", TABLE, LABELS)
     write_pictures(place / "pictures", IMAGES, NAMES[LABELS])
@@ -550,13 +537,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "bad-picture" / "bee" / "00001.png").write_bytes(b"?")
     (place / "loose").mkdir()
     Image.fromarray(IMAGES[0]).save(place / "loose" / "a.png")
-    write_csv(place / "lacking" / "train.csv", TABLE, NAMES[LABELS])
-    write_csv(place / "lacking" / "test.csv", TABLE[:, :3], NAMES[LABELS])
-    write_csv(place / "other" / "train.csv", TABLE, NAMES[LABELS])
-    write_csv(place / "other" / "test.csv", TABLE + 1, np.where(LABELS == 2, "dog", NAMES[LABELS]))
-    write_csv(place / "same" / "train.csv", TABLE, NAMES[LABELS])
-    write_csv(place / "same" / "test.csv", TABLE, NAMES[LABELS])
-    write_csv(place / "untitled" / "a.csv", TABLE, NAMES[LABELS])
+    write_samples(place / "lacking" / "train.csv", TABLE, NAMES[LABELS])
+    write_samples(place / "lacking" / "test.csv", TABLE[:, :3], NAMES[LABELS])
+    write_samples(place / "other" / "train.csv", TABLE, NAMES[LABELS])
+    write_samples(place / "other" / "test.csv", TABLE + 1, np.where(LABELS == 2, "dog", NAMES[LABELS]))
+    write_samples(place / "same" / "train.csv", TABLE, NAMES[LABELS])
+    write_samples(place / "same" / "test.csv", TABLE, NAMES[LABELS])
+    write_samples(place / "untitled" / "a.csv", TABLE, NAMES[LABELS])
     return place
 
 
@@ -584,7 +571,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("other", "--label kind", "'other': column 'kind' of the test set: line 4 is 'dog', which is none of the"),
         ("same", "--label kind", "'same': its test set is its training set: testing on the training set says not"),
         ("untitled", "--label kind", "'untitled': has no tables with the word 'train' in the name, but 'a.csv'"),
-        ("none.csv", "--label kind", "--data-dir: 'none.csv': is neither a known data set nor a file or folder"),
+        ("none.csv", "--label kind", "--data-dir: 'none.csv': no such folder, file or data set; choose one of"),
         (None, "--label kind", "--label: 'mnist' has no data of your own; leave it out"),
     ],
 )

@@ -261,7 +261,7 @@ def test_csv_has_no_characters_that_control_a_terminal(tmp_path):
         ([], "'runs': no such folder"),
         (["empty"], "'empty': contains no runs"),
         (["good", "--sort", "speed"], "--sort: 'speed' is not a column (did you mean 'seed'?)"),
-        (["good", "--sort", "accuracy"], "held out with --validation; runs are not chosen by the test set\n"),
+        (["good", "--sort", "accuracy"], "hold out samples with --validation"),
         (["good", "--where", "sed=3"], "--where: 'sed' is not a column (did you mean 'seed'?)"),
         (["good", "--where", "seed=x"], "'x' is not a number"),
         (["good", "--where", "seed"], "'seed' is not a condition"),

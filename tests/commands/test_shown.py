@@ -16,7 +16,8 @@ from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.commands.evaluate import class_table, confusion_lines
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.show.download_progress import show_downloads
-from mlp_xp.show.terminal import GLUE, plain_console, say
+from mlp_xp.show.terminal import GLUE, say
+from mlp_xp.show.width import plain_console
 
 ODD = "a:x:b [red]c[/red] :smile:"
 COMMANDS = ("train", "evaluate", "predict", "plot", "runs", "parity")
