@@ -62,7 +62,7 @@ def assert_as_trained(folder: Path, data_dir: Path, place: Path, *names: str) ->
         config = run_of(folder, name) / "config.json"
         if not expected.exists():
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("mlp_xp.commands.train.draw_pictures", lambda *_: None)
+                patch.setattr("mlp_xp.commands.training.draw_pictures", lambda *_: None)
                 outcome = call("train", "--config", config, "--run-dir", expected)
             assert outcome.code == 0, outcome
         assert parse_settings(config)[0] == parse_settings(expected / "config.json")[0]
@@ -162,8 +162,8 @@ def test_hidden_is_spelled_as_layers_with_commas(tmp_path, data_dir):
         (["--patience", 0, 1], ["--patience: 1 is out of range", "in member 0001: patience 1"]),
         (["--validation", 0, 300], ["--validation: 300 is out of range", "in a member with validation 300"]),
         (["--defer-updates", "true", "perhaps"], ["--defer-updates: 'perhaps' is neither true nor false"]),
-        (["--run-dir", "x"], ["--run-dir: unknown argument"]),
-        (["--sed", 1, 2], ["--sed: unknown argument (did you mean --seed?)"]),
+        (["--run-dir", "x"], ["--run-dir: is not an option"]),
+        (["--sed", 1, 2], ["--sed: is not an option (did you mean '--seed'?)"]),
         (["--backend", "numpy", "nunpy"], ["--backend: 'nunpy' is not known", "in a member with backend nunpy"]),
         (["--recipe", "smal"], ["--recipe: 'smal' is not known"]),
         (["--epochs", 1, 2, "--random", 3], ["--random: 3 different settings are wanted, but there are only 2"]),

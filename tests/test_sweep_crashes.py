@@ -11,8 +11,8 @@ import pytest
 from helpers import assert_one_line, assert_same_run, call
 from test_sweep import SMALL, TOO_FAST, arguments, run_of
 
+from mlp_xp.commands.stopping import InterruptedTrainingError, catch_signals
 from mlp_xp.commands.sweep import StopAtOnce
-from mlp_xp.commands.train import InterruptedTrainingError, catch_signals
 from mlp_xp.runs import sweep_index
 from mlp_xp.runs.lock import InUseError, locked
 from mlp_xp.runs.settings import Settings

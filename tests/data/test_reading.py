@@ -22,7 +22,13 @@ def rows_of(path: Path, content: bytes | str) -> list[tuple[int, list[str]]]:
 
 def test_layouts(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    for content in (TEXT, "\ufeff" + TEXT, TEXT.rstrip(), TEXT.replace(",1", ", 1"), gzip.compress(TEXT.encode(), mtime=0)):
+    for content in (
+        TEXT,
+        "\ufeff" + TEXT,
+        TEXT.rstrip(),
+        TEXT.replace(",1", ", 1"),
+        gzip.compress(TEXT.encode(), mtime=0),
+    ):
         assert rows_of(path, content) == ROWS
     for ending in ("\r\n", "\r", "\n"):
         assert rows_of(path, f"a,b{ending}{ending}  {ending}1,2{ending}") == [(1, ["a", "b"]), (4, ["1", "2"])]

@@ -276,7 +276,7 @@ def test_the_notebooks_own_loop_takes_part(data_dir, monkeypatch):
         (["--dtype", "float16"], ["--dtype: 'float16'", "did you mean"]),
         (["--device", "jux=cpu"], ["--device: 'jux=cpu'"]),
         (["--backends", "numpy", "--device", "jax=cpu"], ["--device: 'jax=cpu'"]),
-        (["--backend", "jax"], ["--backend", "did you mean --backends?"]),
+        (["--backend", "jax"], ["--backend", "did you mean '--backends'?"]),
     ],
 )
 def test_wrong_values_are_refused_before_any_data_is_loaded(arguments, parts, tmp_path):
