@@ -43,7 +43,7 @@ class Installed:
         venv.create(place / "venv", with_pip=True)
         self.bin, self.folder = place / "venv" / "bin", place / "work"
         self.folder.mkdir()
-        names = ("PYTHONPATH", "MLP_XP_CACHE", "GITHUB_STEP_SUMMARY")
+        names = ("PYTHONPATH", "MLP_XP_CACHE")
         self.env = {name: value for name, value in os.environ.items() if name not in names}
         self.offline = {f"{kind}_proxy": "http://127.0.0.1:9" for kind in ("http", "https", "all")}
         self.offline |= {name.upper(): value for name, value in self.offline.items()} | {"NO_PROXY": "", "no_proxy": ""}
