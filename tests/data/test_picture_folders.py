@@ -104,7 +104,7 @@ def test_one_picture_in_colour_makes_all_of_them_coloured(tmp_path: Path) -> Non
         (Image.fromarray(GREY).convert("P"), GREY),
         (Image.fromarray(GREY).convert("LA"), GREY),
         (Image.fromarray(COLOUR).convert("RGBA"), COLOUR),
-        (Image.fromarray(GREY.astype(np.uint16) * 256 + 255), GREY),
+        (Image.fromarray(GREY.astype(np.uint16) * 256 + GREY % 3 * np.uint16(127)), GREY),
         (Image.merge("LA", [Image.fromarray(GREY), Image.new("L", (4, 3))]), np.full_like(GREY, 255)),
         (Image.new("RGBA", (4, 3), (200, 100, 0, 51)), np.broadcast_to([244, 224, 204], (3, 4, 3))),
     ],
