@@ -141,9 +141,9 @@ class EnsembleEvaluation(NamedTuple):
     """Several runs' networks on a test set, and their ensemble."""
 
     ensemble: RunEvaluation
-    """Of the mean of the networks' probabilities, or numbers."""
+    """The evaluation of the mean of the networks' probabilities, or numbers."""
     run_dirs: tuple[Path, ...]
-    """Of the runs; of a sweep, its finished members."""
+    """The runs; of a sweep, its finished members."""
     runs: tuple[Evaluation, ...]
     """What each run's network does alone."""
     matrices: tuple[np.ndarray, ...] = ()
