@@ -22,7 +22,7 @@ from mlp_xp.backend import Backend
 from mlp_xp.data.csv_files import read_csv
 from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.idx import read_idx
-from mlp_xp.data.own import How, OwnData, check_origin, find_table, is_table, read_own_data, visible_names
+from mlp_xp.data.own import OwnData, check_origin, find_table, is_table, read_own_data, visible_names
 from mlp_xp.data.reading import some
 from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
 from mlp_xp.dataset import Dataset, Origin
@@ -165,9 +165,7 @@ def _check_test_set(path: Path, train: Part, test: Part) -> None:
 
 def load_own(path: Path, backend: Backend | None, origin: Origin, *, features: Sequence[str] | None = None) -> Dataset:
     """Load your own data as `load_dataset` does. features: the columns of a table, in this order; by default all."""
-    classes = origin.task == "classes"
-    how = How(origin.label, origin.exclude, origin.picture_size, features, classes=classes)
-    data = read_own_data(path, how)
+    data = read_own_data(path, origin, features=features)
     if data.test is not None:
         _check_test_set(path, data.train, data.test)
     task = origin.task or guess_task(data.train[1])
@@ -202,8 +200,8 @@ def load_to_evaluate(
     order and among others. Raises as `load_dataset` does.
     """
     place = Path(path)
-    how = How(origin.label, None, origin.picture_size, feature_names or None, least=1, classes=task == "classes")
-    data = read_own_data(place, how)
+    how = origin._replace(task=task, exclude=None)
+    data = read_own_data(place, how, features=feature_names or None, least=1)
     data = data._replace(train=data.test or data.train, lines=data.lines[data.test is not None :])
     with _naming_file(place, data):
         inputs = read_features("X", data.train[0], backend, data.feature_names)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.arrays import DatasetError, DatasetWarning
-from mlp_xp.data.pictures import Pictures, decode, name_of, picture_suffixes, read_each
+from mlp_xp.data.pictures import Pictures, decode, picture_suffixes, read_each
 from mlp_xp.data.reading import fault, some
 from mlp_xp.errors import nearest
 
@@ -171,7 +171,7 @@ def read_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None
     """
     from PIL import Image
 
-    image = _as_bytes(decode(path), name_of(path))
+    image = _as_bytes(decode(path), repr(os.fspath(path)))
     return np.asarray(image if size is None else image.resize((size[1], size[0]), Image.Resampling.LANCZOS))
 
 
