@@ -214,17 +214,6 @@ def test_the_dot_on_an_i_is_no_dirt() -> None:
     assert not ink[first:last].all()
 
 
-@pytest.mark.parametrize("orientation", [2, 6, 8])
-def test_camera_orientation_is_undone(orientation: int, tmp_path: Path) -> None:
-    undo = {2: 0, 6: 2, 8: 4}  # the inverse, as Pillow's Transpose, of what the tag asks for
-    drawn = draw("5")
-    stored = drawn.transpose(Image.Transpose(undo[orientation]))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    stored.save(tmp_path / "5.png", exif=exif)
-    assert np.array_equal(prepare_picture(tmp_path / "5.png"), prepare_picture(drawn))
-
-
 def test_photos_are_cleaned(random: np.random.Generator) -> None:
     drawn = {digit: prepare_picture(draw(digit, "DejaVuSans-Bold", 200)) for digit in DIGITS}
     for digit in "0147":
