@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import write_samples, write_npz
+from data_sets import write_npz, write_samples
 from helpers import assert_one_line, call
 from PIL import Image
 

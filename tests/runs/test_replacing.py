@@ -75,7 +75,7 @@ def old_or_new(folder: Path, runs: tuple[Path, Path], *, finish: bool = False) -
 
 def test_killed_between_any_two_operations_the_old_or_the_new_run_is_whole(runs, tmp_path):
     found, ready = [], []
-    for number in range(0, 10**6, 2):
+    for number in range(0, 10**6, 3):
         folder = shutil.copytree(runs[0], tmp_path / str(number))
         with killed_at(number) as done:
             record_run(folder, NEW, TINY, open_backend(), overwrite=True)
@@ -96,8 +96,8 @@ def test_killed_between_any_two_operations_the_old_or_the_new_run_is_whole(runs,
             assert files(folder).items() >= files(runs[0]).items()
         found.append(old_or_new(folder, runs, finish=True))
     assert found == sorted(found, reverse=True), "first the old one, from one operation on the new one"
-    assert found.count("old") > 10
-    assert len(ready) > 4
+    assert found.count("old") > 8
+    assert len(ready) > 3
 
 
 # The command.
