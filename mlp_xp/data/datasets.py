@@ -23,6 +23,7 @@ from mlp_xp.data.csv_files import read_csv
 from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.idx import read_idx
 from mlp_xp.data.own import How, OwnData, check_origin, find_table, is_table, read_own_data, visible_names
+from mlp_xp.data.reading import some
 from mlp_xp.data.registry import DATASETS, IDX_FILES
 from mlp_xp.dataset import Dataset, Origin
 from mlp_xp.errors import nearest
@@ -36,7 +37,6 @@ GIVE = (
 )
 NO_TEST = "testing on the training set says nothing about other images; give a test set of its own"
 SETTING = "name_or_folder"  # the argument of `load_dataset` that the errors are about
-LISTED = 12  # names in a message
 
 Part = tuple[np.ndarray, np.ndarray]
 
@@ -238,9 +238,7 @@ def _numbered(raw: np.ndarray, data: OwnData, class_names: Sequence[str]) -> np.
         return places.astype(np.int32)
     if unknown:
         row = int(np.argmax(places == names.index(unknown[0])))
-        shown = ", ".join(f"{name!r:.60}" for name in class_names[:LISTED])
-        more = f" and {len(class_names) - LISTED} more" if len(class_names) > LISTED else ""
-        raise DatasetError(f"y: row {row} is {unknown[0]!r:.60}, none of the network's classes: {shown}{more}")
+        raise DatasetError(f"y: row {row} is {unknown[0]!r:.60}, none of the network's classes: {some(class_names)}")
     return np.array([numbers[name] for name in names], np.int32)[places]
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mlp_xp.arrays import DatasetError, DatasetWarning
 from mlp_xp.data.pictures import Pictures, decode, name_of, picture_suffixes, read_each
-from mlp_xp.data.reading import fault
+from mlp_xp.data.reading import fault, some
 from mlp_xp.errors import nearest
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ Labelled = tuple[Bytes, npt.NDArray[np.int64]]
 
 # What file managers leave behind, besides hidden files.
 LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
-LISTED = 5  # names in a message
 
 
 class PictureParts(NamedTuple):
@@ -77,10 +76,9 @@ def read_picture_folder(
         if not labels[-1]:
             raise DatasetError(f"{str(folder)!r}: has no pictures to test on; add a folder of them for each class")
     if unused:
-        names = [repr(str(path.relative_to(folder))) for path in unused]
-        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        text = f"these are not pictures in the folder of a class: {', '.join(names[:LISTED])}{more}"
-        warnings.warn(f"{str(folder)!r}: {text}", DatasetWarning, stacklevel=2)
+        names = some([str(path.relative_to(folder)) for path in unused], 5)
+        text = f"{str(folder)!r}: these are not pictures in the folder of a class: {names}"
+        warnings.warn(text, DatasetWarning, stacklevel=2)
     images, count = _read(pictures, size), len(labels[0])
     train = images[:count], np.array(labels[0], np.int64)
     test = (images[count:], np.array(labels[1], np.int64)) if len(parts) > 1 else None

@@ -227,17 +227,6 @@ def test_a_pipe_that_breaks_after_training_loses_nothing(whole_run, data_dir, tm
 
 
 @pytest.mark.slow
-def test_without_an_output_training_ends_as_with_one(whole_run, data_dir, tmp_path):
-    """As in `python scripts/train.py >&-`."""
-    folder = tmp_path / "run"
-    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
-    outcome = finish(start("train", *arguments, stdout=None, first="os.close(1)"))
-    assert (outcome.code, outcome.err) == (0, "")
-    assert_same_run(folder, whole_run)
-    assert (folder / "weights.png").exists()
-
-
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_an_output_on_a_full_disk_ends_training_with_everything_saved(data_dir, tmp_path, monkeypatch):
     folder = tmp_path / "run"

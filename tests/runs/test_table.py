@@ -198,8 +198,8 @@ def test_the_table_shows_what_differs_and_fits_in_eighty_columns(runs):
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert max(map(len, lines[:-1])) <= 80
-    assert lines[5].split() == ["d", "9", "0.01", "64", "0", "sgd", "interrupted", "40.00", "1.0"]
-    assert lines[7:] == [
+    assert lines[6].split() == ["d", "9", "0.01", "64", "0", "sgd", "interrupted", "40.00", "1.0"]
+    assert lines[8:] == [
         "no room for: train loss, test loss, date; --csv has all",
         "unfinished runs: results of the last report; evaluate uses the checkpoint",
     ]
@@ -211,9 +211,21 @@ def test_the_table_shows_what_differs_and_fits_in_eighty_columns(runs):
     outcome = call("runs", runs / "a", runs / "b")
     lines = outcome.out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert "optimizer" in lines[1]
-    assert lines[2].split()[:6] == ["a", "0.1", "3", "sgd", "92.00", "91.00"]
-    assert lines[3].split()[:6] == ["b", "0.01", "0", "adam", "90.00", "95.00"]
+    assert lines[-3].split()[:6] == ["a", "0.1", "3", "sgd", "92.00", "91.00"]
+    assert lines[-2].split()[:6] == ["b", "0.01", "0", "adam", "90.00", "95.00"]
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_long_names_lose_their_starts_and_stay_different(width, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for i in range(3):
+        name = f"fashion-mnist-array-api-strict-20261127-10301{i}"
+        write_run(tmp_path / name, {"learning_rate": 0.1 * (i + 1)}, [], {"validation_accuracy": 0.9})
+    lines = call("runs", tmp_path).out.splitlines()
+    assert max(map(len, lines)) <= width
+    rows = [line.split() for line in lines if "-10301" in line]
+    assert len({row[0] for row in rows}) == 3
+    assert [row[1:4] for row in rows] == [[f"0.{i}", "90.00", "50.00"] for i in (1, 2, 3)]
 
 
 def test_csv_and_json_have_all_numbers_in_full(runs):

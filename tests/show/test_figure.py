@@ -20,6 +20,7 @@ def test_long_names_fit_in_a_picture():
     assert plots.draw_curves([plots.Curves(name * 5, [], 10) for name in names * 20]).png()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["HOME", "MATPLOTLIBRC"])
 def test_matplotlib_prints_nothing_of_its_own(variable, tmp_path):
     """As where the home folder cannot be written to, or matplotlibrc is wrong."""
