@@ -227,7 +227,7 @@ def checkpoint(folder: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     from mlp_xp.runs.checkpoints import read_tensors
 
     tensors, facts = read_tensors(folder / "checkpoint.safetensors")
-    return {name: tensor.tobytes() for name, tensor in tensors.items()}, json.loads(facts["position"])
+    return {name: tensor.tobytes() for name, tensor in tensors.items()}, facts["position"]
 
 
 def progress(folder: Path) -> int:
