@@ -154,9 +154,9 @@ def trajectory(
     within a chunk, at a position that cannot be resumed from. checked: whether `check_trainable` has been called
     already. trained: layers on the host to begin with, instead of the first ones of those that the seed draws.
 
-    Raises what `check_trainable` does, MlpXpError for a start within a chunk, DivergenceError at the first loss that is
-    not finite, of training, validation or test, and before a report or a validation if the state is not finite, and
-    BackendFailure where the array library fails.
+    Raises what `check_trainable` does, DivergenceError at the first loss that is not finite, of training, validation or
+    test, and before a report or a validation if the state is not finite, and BackendFailure where the array library
+    fails.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
     if not checked:
@@ -217,11 +217,6 @@ def trajectory(
         new_tally = chunk.report is not None or epoch == WARM_UP_EPOCH
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
             continue  # done before the run was resumed
-        if start and epoch == start.epoch and chunk.start < start.sample:
-            raise MlpXpError(
-                f"sample {start.sample} is within a chunk, which `stop_after` cut; resume from another position",
-                setting="start",
-            )
         if position.best and config.patience and epoch - position.best.epoch > config.patience:
             break
         if stop_after is not None and position.step >= stop_after:

@@ -97,7 +97,7 @@ def test_unknown_names_are_refused_with_the_nearest(name, choices):
         (
             {"batch_size": 91, "validation": 10},
             100,
-            "batch_size: 91 is out of range; it must be at most the 90 trainin",
+            "batch_size: 91 is out of range; it must be at most the 90 ",
         ),
         ({"validation": 100}, 100, "validation: 100 is out of range; it must be below the 100 training samples"),
         ({}, 1, "warm_up_steps: 10 is out of range; it must be 0 for a single training sample"),

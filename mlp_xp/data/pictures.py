@@ -169,9 +169,7 @@ def decode(picture: "str | os.PathLike[str] | Image.Image") -> "Image.Image":
         if isinstance(error, OSError) and error.strerror:  # from the system, not from a decoder
             raise DatasetError(f"{name}: {fault(error)}") from error
         reason = printable(" ".join(str(error).split())) or type(error).__name__
-        raise DatasetError(
-            f"{name}: is a damaged or too large picture: {reason}; save it again as PNG or JPEG"
-        ) from error
+        raise DatasetError(f"{name}: cannot be decoded: {reason}; save it again as PNG or JPEG") from error
 
 
 def grey(image: "Image.Image") -> Floats:

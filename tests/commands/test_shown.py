@@ -215,7 +215,7 @@ def test_predict_goes_on_after_a_bad_picture(odd_run, pictures, tmp_path):
     assert outcome.code == 1
     assert [line.split(": ")[0] for line in outcome.out.splitlines()] == [str(pictures / f"{i}.png") for i in (0, 2)]
     first, second = outcome.err.splitlines()
-    assert first.startswith(f"error: {str(pictures / '1.png')!r}: is a damaged")
+    assert first.startswith(f"error: {str(pictures / '1.png')!r}: cannot be decoded: ")
     assert second.startswith(f"error: {str(tmp_path / 'gone.png')!r}: no such file")
 
 

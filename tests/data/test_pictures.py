@@ -369,10 +369,10 @@ def test_a_fault_hides_no_other_picture(tmp_path: Path, monkeypatch: pytest.Monk
     np.testing.assert_array_equal(pictures.images[1], prepare_picture(draw("3")))
     expected = (
         "'gone.png': no such file",
-        "'digits/2.png': is a damaged or too large picture: image file is truncated",
+        "'digits/2.png': cannot be decoded: image file is truncated",
         "'digits/4.png': is not a picture that Pillow can read; save it as PNG or JPEG",
         "'digits/5.png': has no ink that stands out from the paper",
-        "'digits/6.png': is a damaged or too large picture: Image size (196000000 pixels) exceeds limit",
+        "'digits/6.png': cannot be decoded: Image size (196000000 pixels) exceeds limit",
         "'empty': contains no picture files; give a folder of PNG or JPEG files",
         f"'{'x' * 300}': cannot be read: File name too long",
     )

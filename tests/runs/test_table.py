@@ -13,7 +13,6 @@ from run_folders import a_config, a_report, write_run, write_sweep
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs import table
 from mlp_xp.runs.lock import locked
-from mlp_xp.runs.records import RunError
 
 
 @pytest.fixture(autouse=True)
@@ -260,7 +259,7 @@ def test_csv_has_no_characters_that_control_a_terminal(tmp_path):
         ([], "'runs': no such folder"),
         (["empty"], "'empty': contains no runs"),
         (["good", "--sort", "speed"], "--sort: 'speed' is not a column (did you mean 'seed'?)"),
-        (["good", "--sort", "accuracy"], "held out with --validation; runs are not chosen by the test set\n"),
+        (["good", "--sort", "accuracy"], "hold out samples with --validation"),
         (["good", "--where", "sed=3"], "--where: 'sed' is not a column (did you mean 'seed'?)"),
         (["good", "--where", "seed=x"], "'x' is not a number"),
         (["good", "--where", "seed"], "'seed' is not a condition"),
@@ -276,31 +275,3 @@ def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch):
     outcome = call("runs", *words)
     assert_one_line(outcome, 2, message)
     assert not any(column in outcome.err for column in table.TEST_COLUMNS)  # which would be refused too
-
-
-def test_one_folder_without_runs_does_not_hide_the_others(runs, tmp_path):
-    outcome = call("runs", runs / "a", tmp_path / "nowhere")
-    assert_one_line(outcome, 1, "no such folder")
-    assert outcome.out.splitlines()[-1].startswith("a ")
-    with pytest.raises(RunError, match="no such folder"):
-        table.find_runs([tmp_path / "nowhere"])
-
-
-def test_plot_names_runs_by_what_differs(runs, tmp_path, monkeypatch):
-    drawn = []
-    import mlp_xp.commands.plot as command
-
-    draw = command.draw_curves
-    monkeypatch.setattr(command, "draw_curves", lambda curves: drawn.extend(curves) or draw(curves))
-    output = tmp_path / "p.png"
-    assert call("plot", runs / "a", runs / "b", runs / "nowhere", "--output", output).code == 1
-    assert output.exists()
-    assert [each.name for each in drawn] == [
-        "a: learning rate 0.1, seed 3, optimizer sgd",
-        "b: learning rate 0.01, seed 0, optimizer adam",
-    ]
-    drawn.clear()
-    write_run(tmp_path / "other" / "a", {"learning_rate": 0.5}, [a_report(0, 0)])
-    assert call("plot", runs / "a", tmp_path / "other" / "a", runs / "a", "--output", output).code == 0
-    names = [each.name.partition(":")[0] for each in drawn]
-    assert names == [str(runs / "a"), str(tmp_path / "other" / "a"), str(runs / "a")], "two folders of one name"
