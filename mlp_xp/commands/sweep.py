@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 from rich.console import Console
@@ -35,7 +34,7 @@ from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import How, check, run
 from mlp_xp.sweeps.summary import summary_of
-from mlp_xp.sweeps.workers import member_threads
+from mlp_xp.threads import threads_chosen
 
 HELD_OUT = "   held out"
 HEADER = f"member  state     train loss{HELD_OUT}  seconds  settings"
@@ -72,36 +71,13 @@ class Arguments(Source):
     device_memory: float | None = None
     """GiB of a GPU that all processes together may use. By default what is available."""
     cluster: str | None = None
-    """Train on a cluster instead, such as dask://host:8786."""
+    """Train on a cluster instead, such as dask://host:8786, whose machines share the folder of the sweep."""
     retry_failed: bool = False
     """Train members again that have failed."""
     pictures: bool = False
     """Draw the pictures of every run."""
     cache_dir: Path | None = None
     """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
-
-
-class StopAtOnce(Stop):
-    """Of a sweep on a cluster, whose members cannot be asked to save."""
-
-    waits = False
-
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        """End the command."""
-        super().handle(number, frame)
-        if not self.waits:
-            raise self.error_at(f"before the end; what is done is kept, and {ON}")
-
-    @contextlib.contextmanager
-    def held_back(self) -> Iterator[None]:
-        """Let a signal wait for the end of the block."""
-        self.waits, before = True, self.signal
-        try:
-            yield
-        finally:
-            self.waits = False
-        if self.signal and not before:
-            raise self.error_at(f"before the end; what is done is kept, and {ON}")
 
 
 class Standing:
@@ -182,7 +158,7 @@ def main() -> int:
 def show(plan: Plan, folder: Path, how: How) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
     console = terminal.plain_console()
-    stop, standing = StopAtOnce() if how.cluster else Stop(), Standing(plan.total)
+    stop, standing = Stop(), Standing(plan.total)
     holds_out = bool(plan.base.train.validation or "validation" in plan.options)
 
     def say(line: str) -> None:
@@ -200,10 +176,7 @@ def show(plan: Plan, folder: Path, how: How) -> int:
     check(plan, how)
     say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), show_downloads(console) as progress:
-        whole = stop.held_back if isinstance(stop, StopAtOnce) else contextlib.nullcontext
-        endings = run(
-            plan, folder, how, stop=lambda: bool(stop), say=say, opened=opened, whole=whole, progress=progress
-        )
+        endings = run(plan, folder, how, stop=lambda: bool(stop), say=say, opened=opened, progress=progress)
         with contextlib.closing(endings), contextlib.closing(watch(endings, standing, console)) as watched:
             for ending in watched:
                 standing.add(ending)
@@ -272,7 +245,5 @@ def where(how: How) -> str:
     """Return where members are trained, as the end of a line."""
     if how.cluster:
         return f", on {how.cluster}"
-    number = member_threads()
-    return ", in processes" + (
-        "" if number is None else f" of {'one thread' if number == 1 else f'{number} threads'} each"
-    )
+    chosen = [f"{name}={value}" for name, value in threads_chosen().items()]
+    return f", in processes {f'with {chosen[0]}' if chosen else 'of one thread each'}"

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.regular import read_fault, read_regular
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import RESULT
@@ -21,7 +20,6 @@ INDEX, MEMBERS, FAILURES, PRUNINGS = "sweep.json", "members", "failures.json", "
 FINISHED, FAILED, PRUNED, INTERRUPTED = "finished", "failed", "pruned", "interrupted"
 # The files that say why members have not finished, and the state of these.
 ENDINGS = {FAILURES: FAILED, PRUNINGS: PRUNED}
-LIMIT = 1 << 27  # bytes of a file: of the most members, with long values
 ADVICE = "restore it from a copy, or start the sweep in another folder"
 GRID, RANDOM, OPTUNA = "grid", "random", "optuna"
 FORMAT = 1
@@ -33,6 +31,7 @@ FIELDS: records.Schema = {
     "seed": records.whole(),
     "options": _OBJECT,
     "settings": _OBJECT,
+    "sums": _OBJECT,
     "members": records.Kind("a list", lambda value: isinstance(value, list)),
 }
 # The figures of a report by which a run is compared with others: of classes or labels, and of regression.
@@ -61,6 +60,8 @@ class Index(NamedTuple):
     """The settings that vary: {"values": [...]} or {"from": a, "to": b}."""
     base: Settings
     """The settings that do not vary."""
+    sums: dict[str, str]
+    """The checksums of the data and of the models that members begin with, by their names."""
     members: tuple[Member, ...]
 
 
@@ -72,9 +73,9 @@ def is_sweep(folder: Path) -> bool:
 def read_file(path: Path) -> dict[str, Any]:
     """Return the object in one of a sweep's JSON files. Raises RunError."""
     try:
-        content = read_regular(path, LIMIT)
+        content = path.read_bytes()
     except OSError as error:
-        raise RunError(f"{str(path)!r}: {read_fault(error)}; {ADVICE}") from error
+        raise RunError(f"{str(path)!r}: cannot be read: {error.strerror or error}; {ADVICE}") from error
     return records.check_fields(records.parse(content, repr(str(path)), ADVICE), {}, repr(str(path)), ADVICE)
 
 
@@ -93,7 +94,8 @@ def read_index(folder: str | Path) -> Index:
             raise RunError(f"{where}: member {number} is damaged; {ADVICE}")
         settings = flatten(unflatten({**record["settings"], **changes}, f"{where}, member {name}"))
         members.append(Member(name, {field: settings[field] for field in changes}))
-    return Index(record["kind"], record["count"], record["seed"], record["options"], base, tuple(members))
+    plan = {name: record[name] for name in ("kind", "seed", "options", "sums")}
+    return Index(total=record["count"], base=base, members=tuple(members), **plan)
 
 
 def held_out(report: Mapping[str, Any]) -> float | None:

@@ -25,6 +25,7 @@ BY_RATIO = ("learning_rate", "weight_decay", "batch_size", "hidden")
 DIGITS = 4  # significant digits of a sampled number, to keep tables legible
 DOTS = ".."
 DEFAULTS = flatten(Settings())
+PATHS = ("data_dir", "start_from")
 INNER = {field.name for field in fields(TrainConfig)}
 
 
@@ -119,8 +120,9 @@ def make_plan(
         raise ConfigError("it is a pair of functions, which a run folder cannot store; name one", setting="activation")
     if "dataset" in given and (base.data_dir or "data_dir" in given):
         raise ConfigError("is another data set than data_dir; give one of the two", setting="dataset")
-    if base.data_dir:
-        base = replace(base, data_dir=os.path.abspath(base.data_dir))  # noqa: PTH100  (the name may be a link's)
+    # A worker may have another current folder. Not `resolve`: the name may be a link's.
+    paths = {name: os.path.abspath(path) for name in PATHS if (path := getattr(base, name))}  # noqa: PTH100
+    base = replace(base, **paths)
     plan = Plan(RANDOM if samples is not None else GRID, base, options, 0, 0, ())
     wanted = samples if samples is not None else trials
     if wanted is not None:
@@ -211,8 +213,8 @@ def _read(name: str, value: Any, *, sampled: bool) -> tuple[Any, ...] | Span:
             values += range(int(part.first), int(part.last) + 1)
         else:
             values.append(part)
-    if name == "data_dir":
-        values = [os.path.abspath(each) for each in values]  # noqa: PTH100
+    if name in PATHS:
+        values = [each and os.path.abspath(each) for each in values]  # noqa: PTH100
     if isinstance(default, tuple):  # 64 means one layer of 64 units
         values = [(each,) if isinstance(each, int) else tuple(each) for each in values]
     seen = set()
