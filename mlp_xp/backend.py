@@ -26,7 +26,7 @@ from mlp_xp.functional import Array, sigmoid
 from mlp_xp.library import Backend, BackendError, BackendFailure, BackendOutOfMemory, limited, line_of, name_of
 from mlp_xp.loops import Carry, Rows, eager_scan, rows_of
 from mlp_xp.requirements import required_names
-from mlp_xp.threads import LIMITS, Threads, check_threads, cpus
+from mlp_xp.threads import LIMITS, ON_GPU, Threads, check_threads, cpus
 
 __all__ = [
     "BACKENDS",
@@ -50,7 +50,6 @@ ALIGNMENT = 64  # bytes, of the memory that XLA uses on a CPU
 LARGE_BYTES = 2**16  # of an array for which a second copy takes longer than to look for a place
 # XLA's older code for elementwise operations, not cut into parts for many compiling threads.
 QUICK_TO_COMPILE = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
-ON_GPU = Threads(None, "it computes on a GPU", adjustable=False)
 _opened: "dict[tuple[str, int, str, str], Backend]" = {}
 
 
@@ -168,6 +167,8 @@ def _with_dtype(backend: Backend, name: str) -> Backend:
 
 
 def _with_reports(backend: Backend) -> Backend:
+    LIMITS.look(*backend.thread_libraries)
+
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         return backend.reported(backend.jit(function, donate))
 
@@ -208,7 +209,6 @@ def _eager(
     rows: see `eager_scan`. others: fields of Backend that have a default.
     """
     place = {} if device is None else {"device": device}  # not every library has the keyword
-    LIMITS.look(again=False)
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         return limited(function)
@@ -263,13 +263,9 @@ def _open_cupy(device: str | None) -> Backend:
     except Exception as error:  # driver, compiler and library loader each have exceptions of their own
         raise unusable(error) from error
 
-    def memory_available() -> int:
-        free, _ = place.mem_info
-        return int(free) + int(cupy.get_default_memory_pool().free_bytes())
-
     # CuPy derives all errors of CUDA and its libraries from RuntimeError.
     errors = (RuntimeError, MemoryError)
-    facts: dict[str, Any] = {"threads": ON_GPU, "memory_available": memory_available, "errors": errors}
+    facts: dict[str, Any] = {"threads": ON_GPU, "errors": errors}
     use = f"; xp.cuda.Device({place.id}).use()" if place.id else ""
     return _eager(
         "cupy", cupy, xp, place, cupy.asnumpy, **facts,
@@ -281,7 +277,6 @@ def _open_torch(device: str | None) -> Backend:
     torch = _import("torch", "torch")
     import array_api_compat.torch as xp
 
-    LIMITS.look(torch, again=False)
     try:
         place = torch.device("cpu" if device is None else device)
         torch.ones(2, device=place).sum().item()
@@ -289,19 +284,12 @@ def _open_torch(device: str | None) -> Backend:
         known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
         raise BackendError(f"{_no_device('torch', str(device), known)} ({line_of(error)})") from error
 
-    def memory_available() -> int | None:
-        if place.type != "cuda":
-            return None
-        free, _ = torch.cuda.mem_get_info(place)
-        return int(free + torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place))
-
     def to_numpy(x: Array) -> np.ndarray:
         return np.array(x.detach().cpu().numpy())
 
     # PyTorch has no type of its own for most errors.
     use = "" if place.type == "cpu" else f"; xp.set_default_device({str(place)!r})"
     facts: dict[str, Any] = {
-        "memory_available": memory_available,
         "errors": (RuntimeError, MemoryError),
         "imports": (
             f"import torch as xp{use}", f"import torch, array_api_compat.torch as xp{use.replace('xp', 'torch')}",
@@ -310,7 +298,7 @@ def _open_torch(device: str | None) -> Backend:
         "copy_source": "(lambda x: np.asarray(x.cpu() if hasattr(x, 'cpu') else x))" if use else "np.asarray",
     }  # fmt: skip
     if place.type == "cpu":
-        facts |= {"share": torch.from_numpy, "thread_count": torch.get_num_threads}
+        facts |= {"share": torch.from_numpy, "thread_count": torch.get_num_threads, "thread_libraries": (torch,)}
     else:
         facts["threads"] = ON_GPU
     return _eager("torch", torch, xp, place, to_numpy, rows=torch.unbind, **facts)
@@ -376,10 +364,6 @@ def _open_jax(device: str | None) -> Backend:
         place = dict(enumerate(jax.devices(platform or None)))[int(index or 0)]
     except (RuntimeError, ValueError, KeyError, AssertionError) as error:
         raise _no_device("jax", str(device), known) from error
-
-    def memory_available() -> int | None:
-        stats = place.memory_stats() or {}
-        return stats["bytes_limit"] - stats["bytes_in_use"] if {"bytes_limit", "bytes_in_use"} <= {*stats} else None
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         compiled = jax.jit(function, donate_argnums=donate)
@@ -447,7 +431,7 @@ def _open_jax(device: str | None) -> Backend:
         "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, scan, jit,
         threads=_jax_threads() if place.platform == "cpu" else ON_GPU,
         # Not on a GPU, where the host may have to wait for each step to see whether it is the last one.
-        compiles=True, counts_steps=place.platform == "cpu", memory_available=memory_available,
+        compiles=True, counts_steps=place.platform == "cpu",
         errors=(jax.errors.JaxRuntimeError, MemoryError),
         imports=(f"import jax; jax.config.update('jax_enable_x64', True){use}; import jax.numpy as xp",),
     )  # fmt: skip
@@ -531,7 +515,6 @@ def _open_any(name: str, hook: Any, dtype: str) -> Backend:
     # A hook may return the array's own memory, which an operation in place would change.
     to_numpy = copy_to_host if own is None else lambda x: np.array(own(x))
     # SystemExit too: a library that ends the process must not look like success.
-    LIMITS.look()
     threads = Threads(complete=False)
     backend = _eager(name, xp, xp, None, to_numpy, threads=threads, errors=(Exception, SystemExit))
     version = str(getattr(hook, "version", "")) if is_hook else ""

@@ -13,7 +13,7 @@ import numpy as np
 from mlp_xp.errors import MlpXpError, described, with_colon, without_comment
 from mlp_xp.functional import Activation, Array, find_activation
 from mlp_xp.loops import Scan
-from mlp_xp.threads import LIMITS, UNDECIDED, Threads, check_threads, in_words, threads_by_work, threads_chosen
+from mlp_xp.threads import LIMITS, ON_GPU, UNDECIDED, Threads, check_threads, in_words, threads_by_work, threads_chosen
 
 # Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
 OUT_OF_MEMORY = ("resource_exhausted", "out of memory", "not enough memory", "can't allocate memory")
@@ -69,8 +69,8 @@ class Backend:
     say; see `choose_threads`."""
     thread_count: Callable[[], int | None] = lambda: None
     """Returns the number of threads of the library outside such functions; None if it is unknown."""
-    memory_available: Callable[[], int | None] = lambda: None
-    """Returns the bytes that can still be allocated on the device; None if it uses the host's memory or is unknown."""
+    thread_libraries: tuple[Any, ...] = ()
+    """What has `get_num_threads()` and `set_num_threads(number)` of its own, besides what threadpoolctl finds."""
     share: Callable[[np.ndarray], Array] | None = None
     """Returns a writable host array as an array on the device, in the same memory; None where that cannot be had."""
     errors: tuple[type[BaseException], ...] = (MemoryError,)
@@ -96,6 +96,11 @@ class Backend:
     def device_name(self) -> str | None:
         """The device's name as `open_backend` takes it; None for a foreign namespace, whose default device is used."""
         return None if self.device is None else name_of(self.device)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU, which has its own memory."""
+        return self.threads == ON_GPU
 
     @property
     def itemsize(self) -> int:

@@ -277,17 +277,16 @@ def trajectory(
     yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
 
 
-def check_trainable(config: TrainConfig, dataset: Dataset, backend: Backend, *, saves: bool = False) -> None:
+def check_trainable(config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
     """Raise DatasetError for data that cannot be trained on (see `checks`), ConfigError if there are too few.
 
-    Raises NotEnoughMemoryError if training needs more memory than is available. saves: whether the run is saved, which
-    needs memory too.
+    Raises NotEnoughMemoryError if training needs more memory than is available.
     """
     check_dataset(dataset, backend)
     config.check_fits(dataset.train_images.shape[0])
     if config.validation and dataset.task == "classes":
         check_held_out(backend.to_numpy(dataset.train_labels), config.validation, dataset.class_names)
-    check_memory(config, layer_sizes(config, dataset), dataset, backend, saves=saves)
+    check_memory(config, layer_sizes(config, dataset), backend)
 
 
 def with_threads(config: TrainConfig, dataset: Dataset, backend: Backend, before: int | None = None) -> Backend:

@@ -31,8 +31,6 @@ from mlp_xp.runs.settings import RECIPES
 from mlp_xp.runs.sweep_index import read_index, read_result
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.grid import make_plan
-from mlp_xp.sweeps.member import Task
-from mlp_xp.sweeps.workers import in_processes
 
 RATES, SEEDS = (0.01, 0.02, 0.03, 0.05), range(4)
 GRID = ["--recipe", "small", "--learning-rate", *map(str, RATES), "--seed", f"{SEEDS[0]}..{SEEDS[-1]}"]
@@ -223,7 +221,7 @@ def scale(members: int) -> None:
             plan = make_plan(RECIPES["small"], {"seed": range(number), "learning_rate": [0.01]})
             timed("plan: each member checked", time.perf_counter() - began, number)
             began = time.perf_counter()
-            places.write_index(folder, plan, plan.members)
+            places.write_index(folder, plan, plan.members, {})
             timed(
                 f"sweep.json written ({(folder / 'sweep.json').stat().st_size >> 10} KiB)",
                 time.perf_counter() - began,
@@ -242,25 +240,6 @@ def scale(members: int) -> None:
             began = time.perf_counter()
             write_summary(folder)
             timed("summary", time.perf_counter() - began, number)
-    nothing: Any = Task("", RECIPES["small"], Path(), None, pruned=True)  # type: ignore[arg-type]
-    for number in (members, 10_000):
-        began = time.perf_counter()
-        for _ in in_processes(((nothing, ()) for _ in range(number)), 2):
-            pass
-        timed("tasks that do nothing, in 2 processes", time.perf_counter() - began, number)
-    with contextlib.suppress(ModuleNotFoundError), contextlib.ExitStack() as held:
-        import distributed as dask
-        import joblib
-
-        start: Any = dask.LocalCluster
-        cluster = held.enter_context(start(n_workers=2, threads_per_worker=1, dashboard_address=None))
-        held.enter_context(joblib.parallel_config(backend="dask", client=held.enter_context(cluster.get_client())))
-        for number in (members, 10_000):
-            began = time.perf_counter()
-            parallel = joblib.Parallel(batch_size=1, pre_dispatch="all", return_as="generator_unordered")
-            for _ in parallel(joblib.delayed(abs)(-1) for _ in range(number)):
-                pass
-            timed("Dask: tasks that do nothing, on 2 workers", time.perf_counter() - began, number)
 
 
 def make_members(folder: Path, number: int) -> None:

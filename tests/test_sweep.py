@@ -41,7 +41,6 @@ from mlp_xp.functional import ACTIVATIONS
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings, parse_settings
 from mlp_xp.runs.sweep_index import read_index
-from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.folder import read_endings, run_of
 from mlp_xp.sweeps.grid import MOST_MEMBERS, examples, make_plan, parse_span, settings_of
 
@@ -511,31 +510,6 @@ def test_the_memory_of_the_data_is_shared_where_the_library_can(backend):
 def test_numpy_and_pytorch_share():
     assert open_or_skip("numpy").share
     assert open_or_skip("torch").share
-
-
-def test_members_share_a_device_up_to_a_bound(monkeypatch, data_dir):
-    said = []
-    real = Settings.open_backend
-
-    def open_with(memory):
-        def opened(settings):
-            return replace(
-                real(settings), memory_available=lambda: memory, device=SimpleNamespace(__str__=lambda self: "card")
-            )
-
-        monkeypatch.setattr(Settings, "open_backend", opened)
-
-    plan = make_plan(Settings(data_dir=str(data_dir)), {"hidden": [4, 4000]})
-    sources = running.load_sources([("", plan.base)], None)
-    open_with(64 << 30)
-    assert running.processes(plan, sources, running.How(jobs=8), said.append) == 8
-    assert not said
-    open_with(3 << 30)
-    fewer = running.processes(plan, sources, running.How(jobs=8), said.append)
-    assert 1 < fewer < 8
-    assert f"admit {fewer} members of about" in said[-1]
-    assert running.processes(plan, sources, running.How(jobs=8, device_memory=0.1), said.append) == 1
-    assert "102 MiB" in said[-1]
 
 
 def test_a_device_that_is_not_there_is_refused_first(data_dir, tmp_path):

@@ -16,7 +16,6 @@ from types import SimpleNamespace
 
 import pytest
 from helpers import PATIENCE, call, finish, start, wait_until
-from test_import import HEAVY
 from test_sweep import SMALL, arguments, run_of, sample_of, worker_of
 
 import mlp_xp
@@ -33,36 +32,6 @@ from mlp_xp.threads import VARIABLES
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 ENDLESS = 1_000_000
 NAMES = "0000", "0001"
-
-
-def test_a_member_on_numpy_imports_nothing_that_is_not_shared(data_dir, tmp_path):
-    """What a process imports itself, it has for itself; and what no member needs, no process should have."""
-    code = f"""
-        import sys
-        from mlp_xp.sweeps.workers import preload
-        preload()
-        shared = set(sys.modules)
-        from pathlib import Path
-        from mlp_xp.runs.settings import Settings
-        from mlp_xp.sweeps.data import load_sources
-        from mlp_xp.sweeps.grid import settings_of
-        from mlp_xp.sweeps.member import Task, train_member
-        settings = settings_of(Settings(data_dir={str(data_dir)!r}), { ({**SMALL, "hidden": (4,), "validation": 20})!r})
-        [source] = load_sources([("", settings)], None).values()
-        before = set(sys.modules)
-        ending = train_member(Task("0000", settings, Path({str(tmp_path / "0000")!r}), source.facts), *source.arrays)
-        assert ending.state == "finished", ending
-        print(*sorted(set(sys.modules) - before))
-        print(*shared)
-    """
-    words = [sys.executable, "-W", "error", "-c", textwrap.dedent(code)]
-    run = subprocess.run(words, capture_output=True, text=True, check=True)
-    own, shared = run.stdout.splitlines()
-    assert {name.partition(".")[0] for name in own.split()} <= sys.stdlib_module_names
-    needed = {"safetensors"}
-    unwanted = {*HEAVY, "asyncio", "ssl", "concurrent.futures.process", "mlp_xp.commands", "mlp_xp.show"} - needed
-    assert not {name for name in shared.split() if name in unwanted or name.partition(".")[0] in unwanted}
-    assert needed < {*shared.split()}
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ class Arguments(Source):
     jobs: int | None = None
     """Processes at once, each with one thread. By default one for each core, or as many as the memory admits."""
     device_memory: float | None = None
-    """GiB of a GPU that all processes together may use. By default what is available."""
+    """GiB of a GPU that all processes together may use. Without it, one trains at a time on a GPU."""
     cluster: str | None = None
     """Train on a cluster instead, such as dask://host:8786, whose machines share the folder of the sweep."""
     retry_failed: bool = False

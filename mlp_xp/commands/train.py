@@ -97,7 +97,7 @@ class Arguments(Settings, Base):
     """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
     threads: str = "auto"
     """Threads of the CPU to compute on. auto: those on which the run to resume began, or else as many as a variable
-    such as OMP_NUM_THREADS says, or else one, or for large steps as many as there are idle CPUs. While other programs
+    such as OMP_NUM_THREADS says, or else one, or for large steps all CPUs. While other programs
     use the CPUs, more than one can be ten times slower."""
     tensorboard: bool = False
     """Also write TensorBoard event files to the run folder."""

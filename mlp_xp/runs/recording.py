@@ -38,7 +38,7 @@ def check_run(settings: Settings, dataset: Dataset, backend: Backend, folder: Pa
     run_folder.preparation_of(dataset)
     if not isinstance(settings.train.activation, str):
         raise run_folder.RunError("the activation is a pair of functions, which a run folder cannot store; name one")
-    check_trainable(settings.train, dataset, backend, saves=True)
+    check_trainable(settings.train, dataset, backend)
     if folder is None or not (folder / run_folder.CHECKPOINT).exists():
         try:
             read_source(settings.start_from, settings.train, dataset)

@@ -62,12 +62,13 @@ def _factor(score: str) -> int:
 
 
 @drawing()
-def draw_bands(curves: Mapping[str, Sequence[Curves]], *, score: str) -> "Picture":
+def draw_bands(curves: Mapping[str, Sequence[Curves]], *, score: str, total: int) -> "Picture":
     """Draw training loss and accuracy (or R²) against samples seen, with a band over the runs of each setting.
 
     The line is the mean of the runs; the band extends from the lowest to the highest of them. Where runs of a setting
     have different lengths, its curve ends with the shortest. curves: the runs of each setting, at most MOST_BANDS, by
-    its name. score: one of SCORES; what held-out samples give is known at the end of each epoch.
+    its name. score: one of SCORES; what held-out samples give is known at the end of each epoch. total: the number
+    of settings with runs.
     """
     figure = new_figure(8, 6.4)
     losses, accuracy = figure.subplots(2, 1, sharex=True)
@@ -88,7 +89,8 @@ def draw_bands(curves: Mapping[str, Sequence[Curves]], *, score: str) -> "Pictur
                     (at, value, COLOURS[i]) for run in values.tolist() for at, value in zip(seen, run, strict=True)
                 ]
     losses.set(ylabel="training loss" if score.endswith("r2") else "training loss (nats)", yscale="log")
-    losses.set_title("Mean of the runs of each setting, and from the lowest to the highest", fontsize=11)
+    which = "each setting" if len(curves) == total else f"the first {len(curves)} of {total} settings"
+    losses.set_title(f"Mean over the runs of {which}, and from the lowest to the highest", fontsize=11)
     accuracy.set(ylabel=SCORES[score], xlabel="training samples seen")
     accuracy.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", " "))
     fit_scores(accuracy, points, percents=_factor(score) == 100)
@@ -141,6 +143,7 @@ def draw_settings(settings: Sequence[Setting], *, score: str) -> "Picture":
         axes.plot([at for at, _ in known], [each.mean() for _, each in known], linewidth=1.5, color=COLOURS[0])
         if is_scale and min(numbers) > 0 and max(numbers) >= LOG_RATIO * min(numbers):
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
         if not is_scale:
             axes.set_xticks(places, [_text(value) for value in values], parse_math=False, **TURNED)
         if _factor(score) == 100:
@@ -170,7 +173,7 @@ def draw_heat_map(settings: Sequence[Setting], *, score: str) -> "Picture":
     image = axes.imshow(means, cmap="cividis", origin="lower", aspect="auto")
     figure.colorbar(image, ax=axes, label=SCORES[score])
     for (row, column), text in texts.items():
-        is_dark = not np.isnan(means[row, column]) and image.norm(means[row, column]) < 0.55
+        is_dark = not np.isnan(means[row, column]) and float(image.norm(means[row, column])) < 0.55  # type: ignore[arg-type]
         colour = "white" if is_dark else "black"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     axes.set_xticks(range(len(across)), [_text(value) for value in across], parse_math=False, **TURNED)

@@ -22,7 +22,6 @@ class Source(NamedTuple):
 
     samples: int
     """For training, held-out samples included."""
-    tested: int
     features: int
     outputs: int
     nbytes: int
@@ -74,7 +73,6 @@ def load_sources(
                 arrays = [array for array in dataset[:4] if array is not None]
                 sources[key] = Source(
                     samples=len(dataset.train_images),
-                    tested=0 if dataset.test_images is None else len(dataset.test_images),
                     features=math.prod(dataset.train_images.shape[1:]),
                     outputs=len(dataset.class_names),
                     nbytes=sum(array.nbytes for array in arrays),

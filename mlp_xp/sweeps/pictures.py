@@ -28,11 +28,12 @@ def draw_sweep(sweep_dir: Path, summary: Summary | None = None) -> list[Path]:
     score = quantity if held_out else quantity.removeprefix("test_")
     settings = [_setting(group, quantity) for group in summary.groups]
     # Only these are drawn, and the curves of thousands take long to read.
-    drawn = [group for group in summary.groups if group.results][: sweep_plots.MOST_BANDS]
+    groups = [group for group in summary.groups if group.results]
     curves = {
-        group.name: [read_curves(row.folder) for row in group.members if row.state == FINISHED] for group in drawn
+        group.name: [read_curves(row.folder) for row in group.members if row.state == FINISHED]
+        for group in groups[: sweep_plots.MOST_BANDS]
     }
-    figures = {CURVES: sweep_plots.draw_bands(curves, score=score)}
+    figures = {CURVES: sweep_plots.draw_bands(curves, score=score, total=len(groups))}
     if settings[0].settings:
         figures[SETTINGS] = sweep_plots.draw_settings(settings, score=score)
     if sweep_plots.can_draw_heat_map(settings):

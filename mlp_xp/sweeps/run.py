@@ -12,7 +12,7 @@ from mlp_xp.backend import processes_share_devices
 from mlp_xp.config import ConfigError
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
-from mlp_xp.memory import host_limit, in_units, training_memory
+from mlp_xp.memory import available_bytes, in_units, training_bytes
 from mlp_xp.runs import sweep_index
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
@@ -26,7 +26,7 @@ from mlp_xp.sweeps.trials import Trials
 from mlp_xp.sweeps.workers import Place, connect, this_machine, train_all
 from mlp_xp.threads import cpus
 
-# Bytes that a process takes in addition to what `training_memory` counts, which is a lower bound: on the host the
+# Bytes that a process takes in addition to what `training_bytes` counts, which is a lower bound: on the host the
 # interpreter and the libraries, on a device its context and the libraries there. Neither was measured on a GPU.
 ON_HOST, ON_DEVICE = 100 << 20, 512 << 20
 AGAIN = "remove the member's folder to train it again"
@@ -39,7 +39,7 @@ class How(NamedTuple):
     jobs: int | None = None
     """Processes at once; by default one for each core."""
     device_memory: float | None = None
-    """GiB of a device that all processes together may use; by default what is available."""
+    """GiB of a GPU that all processes together may use; without it, one trains at a time on a GPU."""
     cluster: str | None = None
     """Address of a cluster, such as dask://host:8786."""
     cache_dir: Path | None = None
@@ -275,17 +275,14 @@ def _admitted(settings: Settings, source: Source, how: How, say: Callable[[str],
     """Return how many members with these settings fit into the memory at once, at least 1; say why it is less."""
     backend = settings.open_backend()
     sizes = (source.features, *settings.train.hidden, source.outputs)
-    need = training_memory(settings.train, sizes, source.samples, source.tested, backend.itemsize, saves=True)
-    available = backend.memory_available()
-    if available is None:
-        limit = host_limit()
-        bound, each, where = limit and limit.available, need.together + source.nbytes + ON_HOST, limit and limit.name
+    each = training_bytes(settings.train, sizes, backend.itemsize) + source.nbytes
+    if backend.on_gpu:
+        each += ON_DEVICE
+        bound = each if how.device_memory is None else int(how.device_memory * 2**30)
     else:
-        each = need.device + source.nbytes + ON_DEVICE
-        bound = available if how.device_memory is None else int(how.device_memory * 2**30)
-        where = f"the device {backend.device_name}"
-    admitted = wanted if bound is None else max(1, bound // each)
+        each, bound = each + ON_HOST, available_bytes()
+    admitted = max(1, bound // each)
     if admitted < wanted:
         members = "1 member" if admitted == 1 else f"{admitted} members"
-        say(f"memory   {in_units(bound or 0)} of {where} admit {members} of about {in_units(each)} at once")
+        say(f"memory   {in_units(bound)} of {backend.device_name} admit {members} of about {in_units(each)} at once")
     return int(admitted)
