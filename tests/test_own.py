@@ -22,8 +22,6 @@ from mlp_xp.dataset import Dataset, Origin
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import read_tensors, write_tensors
 from mlp_xp.runs.settings import Settings
-from mlp_xp.sweeps.folder import open_sweep
-from mlp_xp.sweeps.grid import make_plan
 
 RANDOM = np.random.default_rng(7)
 NAMES = np.array(["ant", "bee", "cat"])
@@ -265,19 +263,6 @@ def test_a_named_data_set_beside_your_own_is_refused(tmp_path: Path) -> None:
             assert_one_line(outcome, 2, "--dataset: ", "data_dir", "give one of the")
     assert_one_line(call("sweep", "--data-dir", path, tmp_path, *words, "--sweep-dir", tmp_path / "new"), 2, "two")
     assert not (tmp_path / "new").exists()
-
-
-def test_a_sweep_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
-    """Its index names a data set beside your own data."""
-    path, folder = write_csv(tmp_path / "t.csv", TABLE, NAMES[LABELS]), tmp_path / "sweep"
-    plan = make_plan(Settings(data_dir=str(path), label="kind"), {"seed": (0, 1)})
-    with open_sweep(folder, plan) as index:
-        assert index.base.dataset is None
-    record = json.loads((folder / "sweep.json").read_text())
-    record["settings"]["dataset"] = "mnist"
-    (folder / "sweep.json").write_text(json.dumps(record))
-    with open_sweep(folder, plan) as again:
-        assert again == index
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -19,7 +19,7 @@ from mlp_xp.show import plots
 from mlp_xp.show.gallery import read_curves
 from mlp_xp.show.sweep_plots import Setting, draw_bands, draw_heat_map, draw_settings
 
-HEAT_MAP = [Setting("", {"seed": i % 2, "epochs": i // 2}, [1.0]) for i in range(4)]
+HEAT_MAP = [Setting({"seed": i % 2, "epochs": i // 2}, [1.0]) for i in range(4)]
 
 
 def records(count: int, start: float) -> list[dict]:
@@ -86,8 +86,8 @@ def test_every_run_is_told_apart_and_named_as_it_is() -> None:
 @pytest.mark.parametrize("name", ["one", "learning rate 0.003, hidden 64,32, seed 0 of epoch 9", "W" * 300])
 def test_a_legend_fits_into_the_picture(name: str) -> None:
     runs = [plots.Curves(f"{i} {name}", records(4, 1.0), 300) for i in range(5)]
-    given = [Setting(run.name, {}, [0.5], [run]) for run in runs]
-    for figure in (plots.draw_curves(runs), draw_bands(given, score="accuracy")):
+    given = {run.name: [run] for run in runs}
+    for figure in (plots.draw_curves(runs), draw_bands(given, score="accuracy", total=5)):
         figure.draw_without_rendering()
         (legend,) = figure.legends
         assert len(legend.get_texts()) == 5
@@ -102,8 +102,8 @@ def test_a_legend_fits_into_the_picture(name: str) -> None:
 def test_no_axis_of_accuracies_has_a_number_above_100(share: float) -> None:
     reports = [{**each, "accuracy": share - 0.1 * (i < 2)} for i, each in enumerate(records(4, 1.0))]
     run = plots.Curves("one", reports, 300)
-    given = [Setting(f"{rate}", {"learning_rate": rate}, [share], [run]) for rate in (0.1, 0.2)]
-    for figure in (plots.draw_curves([run]), draw_bands(given, score="accuracy"),
+    given = [Setting({"learning_rate": rate}, [share]) for rate in (0.1, 0.2)]
+    for figure in (plots.draw_curves([run]), bands(run),
                    draw_settings(given, score="accuracy"), draw_heat_map(HEAT_MAP, score="accuracy")):  # fmt: skip
         axes = figure.axes[-1]
         low, high = axes.get_ylim()
@@ -117,7 +117,7 @@ def scored(*shares: float) -> plots.Curves:
 
 
 def bands(run: plots.Curves) -> Any:
-    return draw_bands([Setting("a", {}, [0.5], [run])], score="accuracy")
+    return draw_bands({"a": [run]}, score="accuracy", total=1)
 
 
 @pytest.mark.parametrize("draw", [lambda run: plots.draw_curves([run]), bands])

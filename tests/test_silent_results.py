@@ -50,43 +50,6 @@ def trained(tmp_path_factory):
     return run
 
 
-# --- a sweep that goes on ---------------------------------------------------------------------------------------------
-
-
-def sweep(table: Path, folder: Path, *more: object) -> object:
-    return call("sweep", "--data-dir", table, "--label", "y", *QUICK, "--seed", "0..1", "--sweep-dir", folder, *more)
-
-
-def test_a_sweep_does_not_go_on_with_other_data_or_weights(tmp_path, trained, monkeypatch):
-    monkeypatch.setattr("mlp_xp.commands.sweep.draw_sweep", lambda *_: [])
-    # In this process, which is quicker than in others.
-    from mlp_xp.sweeps import run as running
-    from mlp_xp.sweeps.member import train_member
-
-    monkeypatch.setattr(running, "in_processes", lambda work, width: ((e, train_member(e[0], *e[1])) for e in work))
-    start, table, folder = tmp_path / "start", write(tmp_path / "t.csv", classes()), tmp_path / "sweep"
-    shutil.copytree(trained("classes"), start)
-    more = ("--start-from", start, "--test-fraction", 0.2, 0.25)
-    assert sweep(table, folder, *more).code == 0
-    before = (start / "model.safetensors").read_bytes()
-    write(table, classes(), ROWS + 1)
-    for missing in (False, True):
-        if missing:
-            shutil.rmtree(folder / "members" / "0002")
-        outcome = sweep(table, folder, *more)
-        assert_one_line(outcome, 2, "--data-dir: ", "members/0000/config.json", "data_crc32", "another folder")
-        assert (folder / "members" / "0002").exists() != missing
-    write(table, classes())
-    shutil.copy(trained("float32") / "model.safetensors", start)
-    shutil.copy(trained("float32") / "config.json", start)
-    outcome = sweep(table, folder, *more)
-    assert_one_line(outcome, 2, "--start-from: ", "members/0000/config.json", "other weights")
-    (start / "model.safetensors").write_bytes(before)
-    shutil.copy(trained("classes") / "config.json", start)
-    assert sweep(table, folder, *more).code == 0
-    assert (folder / "members" / "0002" / "result.json").exists()
-
-
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 

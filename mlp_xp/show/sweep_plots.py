@@ -91,7 +91,9 @@ def draw_bands(curves: Mapping[str, Sequence[Curves]], *, score: str, total: int
     losses.set(ylabel="training loss" if score.endswith("r2") else "training loss (nats)", yscale="log")
     which = "each setting" if len(curves) == total else f"the first {len(curves)} of {total} settings"
     losses.set_title(f"Mean over the runs of {which}, and from the lowest to the highest", fontsize=11)
-    accuracy.set(ylabel=SCORES[score], xlabel="training samples seen")
+    of_labels = any(run.task == "labels" for runs in curves.values() for run in runs)
+    ylabel = SCORES[score] + ", all labels right" * of_labels
+    accuracy.set(ylabel=ylabel, xlabel="training samples seen")
     accuracy.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", " "))
     fit_scores(accuracy, points, percents=_factor(score) == 100)
     legend_below(figure, lines, [line.get_label() for line in lines])
@@ -170,7 +172,10 @@ def draw_heat_map(settings: Sequence[Setting], *, score: str) -> "Picture":
         texts[place] += "\nfailed" * each.failed
     figure = new_figure(max(5.5, 0.9 * len(across) + 2.6), max(3.4, 0.6 * len(up) + 2.4))
     axes = figure.subplots()
-    image = axes.imshow(means, cmap="cividis", origin="lower", aspect="auto")
+    # Matplotlib would extend the scale of equal means on both sides, beyond 100 %.
+    highest = max(means[~np.isnan(means)], default=0.0)
+    lowest = min(means[~np.isnan(means)].min(initial=highest), highest - _factor(score) / 100)
+    image = axes.imshow(means, cmap="cividis", origin="lower", aspect="auto", vmin=lowest, vmax=highest)
     figure.colorbar(image, ax=axes, label=SCORES[score])
     for (row, column), text in texts.items():
         is_dark = not np.isnan(means[row, column]) and float(image.norm(means[row, column])) < 0.55  # type: ignore[arg-type]

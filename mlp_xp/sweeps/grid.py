@@ -102,9 +102,7 @@ def make_plan(
     sampling. Raises ConfigError, which names the setting, and the member if only some fail.
     """
     if samples is not None and trials is not None:
-        raise ConfigError(
-            "members are either drawn at random or chosen by Optuna; leave one of both out", setting="random"
-        )
+        raise ConfigError("cannot be combined with optuna; leave out one of the two", setting="random")
     for name, number in (("random", samples), ("optuna", trials)):
         if number is not None and not 1 <= number <= MOST_MEMBERS:
             raise ConfigError(f"{number} is out of range; it must be from 1 to {MOST_MEMBERS}", setting=name)

@@ -78,9 +78,9 @@ def train_all(
                 idle.pop().shutdown()
             if not running:
                 return
-            done, _ = wait(running, LOOK_EVERY, FIRST_COMPLETED)
+            wait(running, LOOK_EVERY, FIRST_COMPLETED)
             look()
-            for future in done:
+            for future in [each for each in running if each.done()]:
                 task, worker = running.pop(future)
                 try:
                     ending = future.result()
