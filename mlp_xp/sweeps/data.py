@@ -3,11 +3,13 @@
 import functools
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.backend import open_backend
+from mlp_xp.backend import Backend, open_backend
 from mlp_xp.checks import check_dataset
+from mlp_xp.config import TrainConfig
 from mlp_xp.data.datasets import SETTING, load_dataset
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
@@ -38,20 +40,21 @@ def key_of(settings: Settings) -> str:
     return ", ".join([settings.data_dir, settings.dtype, *origin])
 
 
-@functools.lru_cache(maxsize=1)
-def load(
-    place: str | Path, origin: Any, backend: str, device: str | None, dtype: str, cache_dir: Path | None
-) -> tuple[Dataset, str]:
+def load(settings: Settings, cache_dir: Path | None) -> tuple[Dataset, str]:
     """Return a member's data set with its checksum; the one that this process used last is loaded already."""
-    opened = open_backend(backend, device, dtype)
-    dataset = load_dataset(place, opened, cache_dir=cache_dir, **(origin._asdict() if origin else {}))
-    return dataset, checksum(dataset, opened)
+    return _load(replace(settings, train=TrainConfig(), start_from=None), cache_dir)
 
 
-def load_for(settings: Settings, cache_dir: Path | None) -> tuple[Dataset, str]:
-    """Return the data set of these settings with its checksum, as `load` does."""
-    origin = settings.origin if settings.data_dir else None
-    return load(data_of(settings), origin, settings.backend, settings.device, settings.dtype, cache_dir)
+@functools.lru_cache(maxsize=1)
+def _load(settings: Settings, cache_dir: Path | None) -> tuple[Dataset, str]:
+    backend = settings.open_backend()
+    dataset = _read(settings, backend, cache_dir)
+    return dataset, checksum(dataset, backend)
+
+
+def _read(settings: Settings, backend: Backend, cache_dir: Path | None, progress: Any = None) -> Dataset:
+    origin = settings.origin._asdict() if settings.data_dir else {}
+    return load_dataset(data_of(settings), backend, cache_dir=cache_dir, progress=progress, **origin)
 
 
 def load_sources(
@@ -67,8 +70,7 @@ def load_sources(
         key, numpy = key_of(each), open_backend("numpy", dtype=each.dtype)
         try:
             if key not in sources:
-                origin = each.origin._asdict() if each.data_dir else {}
-                dataset = load_dataset(data_of(each), numpy, cache_dir=cache_dir, progress=progress, **origin)
+                dataset = _read(each, numpy, cache_dir, progress)
                 check_dataset(dataset, numpy)
                 arrays = [array for array in dataset[:4] if array is not None]
                 sources[key] = Source(

@@ -19,7 +19,7 @@ from mlp_xp.runs.lock import InUseError
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED, PRUNED, held_out, read_result
-from mlp_xp.sweeps.data import load_for
+from mlp_xp.sweeps.data import load
 from mlp_xp.sweeps.folder import STOP, run_of
 from mlp_xp.threads import threads_chosen
 from mlp_xp.training import WARM_UP_EPOCH
@@ -146,7 +146,7 @@ def _prepare(task: Task) -> tuple[Backend, Dataset]:
     backend = task.settings.open_backend()
     if backend.threads.adjustable and not threads_chosen():  # as on a cluster; the processes of a sweep here have these
         backend = backend.on_threads(1, "a member of a sweep")
-    dataset, crc32 = load_for(task.settings, task.cache_dir)
+    dataset, crc32 = load(task.settings, task.cache_dir)
     if crc32 != task.crc32:
         raise WorkerError(f"the data have changed since the sweep's command began, or {platform.node()} has others")
     return backend, dataset

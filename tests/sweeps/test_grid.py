@@ -84,7 +84,7 @@ def test_the_largest_trial_that_optuna_may_choose_is_checked():
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["--seed", "5..3"], ["--seed", "the range '5..3' is empty", "smaller number first"]),
+        (["--seed", "5..3"], ["--seed", "the range '5..3' is empty", "the smaller first"]),
         (["--seed", "1..x"], ["--seed", "'1..x' is not a range of whole numbers"]),
         (["--seed", "0..3", 2], ["--seed", "2 is given twice"]),
         (["--seed", f"0..{MOST_MEMBERS}"], ["--seed", "the range", "more than 100000"]),
@@ -117,10 +117,9 @@ def test_bad_input_is_refused_before_anything_is_written(words, parts, tmp_path,
 
 
 @pytest.mark.parametrize("word", ["5..5", "1..inf", "nan..1"])
-def test_what_is_wrong_with_a_range_is_said(word):
-    wrong = {"5..5": "has only one number; give 5 alone", "1..inf": "is not finite", "nan..1": "is not finite"}[word]
-    with pytest.raises(ConfigError, match=wrong):
-        parse_span(word, whole=word == "5..5")
+def test_a_range_needs_two_different_finite_numbers(word):
+    with pytest.raises(ConfigError, match="is empty or endless"):
+        parse_span(word, whole=False)
 
 
 @pytest.mark.parametrize(

@@ -254,7 +254,7 @@ def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(what, data_dir
         if what == "disk":
             patch.setattr("mlp_xp.runs.checkpoints.save_model", full)
         elif what == "data":
-            patch.setattr(member, "load_for", lambda *_: (None, "other"))
+            patch.setattr(member, "load", lambda *_: (None, "other"))
         else:
             submit = Inline.submit
             patch.setattr(Inline, "submit", lambda self, task: submit(self, task._replace(sweep_dir=tmp_path / "no")))
