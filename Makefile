@@ -7,11 +7,19 @@ BIN = .venv/bin
 PARALLEL = --numprocesses=auto --maxprocesses=4 --dist=loadfile
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
-# `make gpu` selects CUDA 12 or 13 by the driver and installs into .venv-gpu. INSTALL=no uses PYTHON as it is.
-CUDA =
+# `make gpu` installs into .venv-gpu for the newest CUDA that the driver supports, or for CUDA=12 or CUDA=13. INSTALL=no
+# uses PYTHON as it is. GPU_LOG gets all output.
+DRIVER = $(shell nvidia-smi 2> /dev/null | sed -nE 's/.*CUDA[A-Za-z ]*Version *: *([0-9]+).*/\1/p')
+CUDA = $(or $(filter 12,$(DRIVER)),13)
 INSTALL = yes
+GPU_LOG = docs/gpu.txt
+GPU_PYTHON = $(if $(filter no,$(INSTALL)),$(PYTHON),.venv-gpu/bin/python)
+GPU_PARTS = "-m pytest $(PARALLEL) -m gpu" \
+  "scripts/parity.py --backends cupy --steps 2000" "scripts/parity.py --backends cupy --steps 2000 --dtype float32" \
+  "scripts/bench.py --rounds 5 --workloads one-float64 one-float32 batch-128" \
+  "scripts/bench.py --rounds 5 --workloads batch-1024-deep --steps 20"
 
-.PHONY: train test test-all notebooks mutants torture gpu lint types check dist smoke clean
+.PHONY: train test test-all notebooks mutants torture compare gpu lint types check dist smoke clean
 
 train: .venv/train
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
@@ -26,19 +34,44 @@ test-all: .venv/test
 
 # Executes docs/*.ipynb and writes their outputs, which `make test` compares.
 notebooks: .venv/test
-	$(BIN)/python tests/notebooks.py $(ARGS)
+	$(BIN)/python tests/tools/notebooks.py $(ARGS)
 
 # The core with two thousand small faults, one at a time: which does no test notice? `make mutants ARGS="mlp_xp.plan.*"`.
 mutants: .venv/mutation
-	$(BIN)/python tests/mutants.py $(ARGS)
+	$(BIN)/python tests/tools/mutants.py $(ARGS)
 
 # Kills, faults of the disk, loss of power, two processes in one folder, altered files: docs/reliability.md. About 20
 # minutes; `make torture ARGS="--minutes 60"`, `make torture ARGS="kills --backends numpy"`.
 torture: .venv/test
 	$(BIN)/python tests/torture.py $(ARGS)
 
+# Weights, files, errors and speed of this checkout beside those of another one that has a .venv with everything:
+# `make compare REFERENCE=../reference ARGS="weights --only sweep"`.
+compare: .venv/test
+	$(BIN)/python tests/tools/compare.py $(REFERENCE) $(ARGS)
+
+# Tests, parity check and benchmark on an NVIDIA GPU. All parts run, also if one fails. No TF32, which multiplies float32
+# with ten bits; and JAX leaves memory to the others.
+gpu: SHELL = bash
+gpu: export NVIDIA_TF32_OVERRIDE = 0
+gpu: export XLA_PYTHON_CLIENT_PREALLOCATE = false
 gpu:
-	@$(PYTHON) scripts/gpu.py $(if $(CUDA),--cuda $(CUDA)) $(if $(filter no,$(INSTALL)),--no-install) $(ARGS)
+ifneq ($(INSTALL),no)
+	@nvidia-smi -L > /dev/null 2>&1 || \
+	  { echo "no usable GPU: nvidia-smi shows none; install the NVIDIA driver on a machine with an NVIDIA card"; exit 2; }
+	@$(MAKE) --no-print-directory .venv-gpu/cuda$(CUDA)
+endif
+	@$(GPU_PYTHON) -c 'import cupy; cupy.cuda.runtime.getDevice()' > /dev/null 2>&1 || \
+	  { echo "no usable GPU: CuPy is missing in $(GPU_PYTHON), or finds none"; exit 2; }
+	@set -o pipefail; { date -u +%F; nvidia-smi --query-gpu=name,driver_version --format=csv,noheader; \
+	  for part in $(GPU_PARTS); do printf '\n$$ python %s\n' "$$part"; \
+	    $(GPU_PYTHON) $$part || { echo "FAILED: python $$part"; failed=1; }; done; \
+	  exit $${failed:-0}; } 2>&1 | tee $(GPU_LOG)
+
+.venv-gpu/cuda%: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-gpu
+	.venv-gpu/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[gpu-cuda$*]'
+	@touch $@
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -63,7 +96,7 @@ dist: .venv/dist
 
 # Tests the wheel in a fresh environment, outside this folder.
 smoke: dist
-	$(BIN)/python tests/smoke.py dist/*.whl
+	$(BIN)/python tests/tools/smoke.py dist/*.whl
 
 # Where pip can install the pip that comes with Python into a venv, that takes less than half of the time.
 BUNDLED = $$($(PYTHON) -c 'import ensurepip; print(ensurepip.__path__[0] + "/_bundled")')

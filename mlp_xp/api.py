@@ -1,10 +1,9 @@
-"""What the commands do, as one call each. `parity.compare.check` and `bench.measure.measure` are such calls as well."""
+"""What the commands do, as one call each. `parity.compare.check` is such a call as well."""
 
 import os
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,15 +16,15 @@ from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_own, load_t
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.data.tables import Table, read_table
+from mlp_xp.data.tables import read_table
 from mlp_xp.dataset import UNNAMED, Dataset, Origin, described
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.metrics import Evaluation, confusion_matrix
 from mlp_xp.runs import run_folder
-from mlp_xp.runs.checkpoints import Model, check_classes, evaluation_of, load_model
+from mlp_xp.runs.checkpoints import Model, check_fit, evaluation_of, load_model
 from mlp_xp.runs.ensembles import Mean, check_same_data, load_models, members_of, outputs_of, predictions
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
-from mlp_xp.runs.settings import RECIPES, Settings, can_be_a_name
+from mlp_xp.runs.settings import RECIPES, Settings
 from mlp_xp.runs.sources import read_source
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.show.gallery import draw_run, read_curves, told_apart
@@ -127,13 +126,15 @@ def evaluate_run(
     model = load_model(run_dir)
     opened = open_backend(backend, device, model.dtype)
     dataset = _data_of(run_dir, model, opened, data, cache_dir)
-    result = evaluation_of(model, dataset, opened)
-    if model.task != "classes":
-        return RunEvaluation(result, None, model.class_names)
-    probabilities = opened.to_numpy(model.outputs(dataset.test_images, opened))
-    predictions = np.argmax(probabilities, axis=1)
-    matrix = confusion_matrix(opened.to_numpy(dataset.test_labels), predictions, len(model.class_names))
+    result, matrix = evaluation_of(model, dataset, opened), None
+    if model.task == "classes":
+        matrix = _matrix(dataset, opened.to_numpy(model.outputs(dataset.test_images, opened)), opened)
     return RunEvaluation(result, matrix, model.class_names)
+
+
+def _matrix(dataset: Dataset, outputs: np.ndarray, backend: Backend) -> np.ndarray:
+    labels = backend.to_numpy(dataset.test_labels)
+    return confusion_matrix(labels, np.argmax(outputs, axis=1), outputs.shape[1])
 
 
 class EnsembleEvaluation(NamedTuple):
@@ -165,39 +166,36 @@ def evaluate_ensemble(
     inputs or outputs, or without `data` trained on other data.
     """
     folders = members_of(_paths(run_dirs))
-    models = load_models(folders)
+    models, backends = _opened(folders, backend, device)
     if data is None:
         check_same_data(folders)
-    class_names = models[0].class_names
-    mean, runs, matrices, dataset, labels = Mean(models[0].task), [], [], None, np.empty(0)
-
-    def matrix_of(outputs: np.ndarray) -> np.ndarray:
-        return confusion_matrix(labels, np.argmax(outputs, axis=1), len(class_names))
-
-    for folder, model in zip(folders, models, strict=True):
-        opened = open_backend(backend, device, model.dtype)
-        if dataset is None:
-            dataset = _data_of(folder, model, opened, data, cache_dir)
-            labels = opened.to_numpy(dataset.test_labels)
+    dataset = _data_of(folders[0], models[0], backends[models[0].dtype], data, cache_dir)
+    mean, runs, matrices = Mean(models[0].task), [], []
+    for model in models:
+        opened = backends[model.dtype]
         runs.append(evaluation_of(model, dataset, opened))
         outputs = outputs_of(model, dataset.test_images, opened)
         mean.add(outputs)
         if mean.task == "classes":
-            matrices.append(matrix_of(outputs))
-    result = mean.evaluation(labels, models[0].targets[1] if models[0].targets else 1.0)
-    matrix = matrix_of(mean.outputs()) if mean.task == "classes" else None
-    ensemble = RunEvaluation(result, matrix, class_names)
+            matrices.append(_matrix(dataset, outputs, opened))
+    result = mean.evaluation(opened.to_numpy(dataset.test_labels), models[0].targets[1] if models[0].targets else 1.0)
+    matrix = _matrix(dataset, mean.outputs(), opened) if mean.task == "classes" else None
+    ensemble = RunEvaluation(result, matrix, models[0].class_names)
     return EnsembleEvaluation(ensemble, tuple(folders), tuple(runs), tuple(matrices))
 
 
 class PicturePredictions(NamedTuple):
-    """What a run's network says about pictures."""
+    """What the networks of one or more runs say about pictures."""
 
     pictures: Pictures
-    """The pictures as the network sees them, and the faults of those that cannot be read."""
+    """The pictures as the networks see them, and the faults of those that cannot be read."""
     probabilities: np.ndarray
-    """float (n, classes), a row for each of `pictures.paths`."""
+    """float64 (n, classes), a row for each of `pictures.paths`: of several runs the mean."""
     class_names: tuple[str, ...]
+    run_dirs: tuple[Path, ...]
+    """The runs; of a sweep, its finished members."""
+    of_runs: np.ndarray
+    """The probabilities from each run alone, float64 (runs, n, classes)."""
 
 
 def predict_pictures(
@@ -209,50 +207,56 @@ def predict_pictures(
     file that cannot be read does not stop the others; see `Pictures.faults`. Raises BackendError, RunError, also if
     the network's outputs are not finite, and MlpXpError where the network takes images that are not square.
     """
-    run_dir = _path(run_dir)
-    model = load_model(run_dir)
-    opened = open_backend(backend, device, model.dtype)
-    read = _pictures_for(run_dir, model, pictures)
-    return PicturePredictions(read, _outputs(model, read.images, opened), model.class_names)
-
-
-class EnsemblePredictions(NamedTuple):
-    """What several runs' networks, and their ensemble, say about pictures."""
-
-    pictures: Pictures
-    """The pictures as the networks see them, and the faults of those that cannot be read."""
-    probabilities: np.ndarray
-    """Of the ensemble: the mean of those of the runs, float64 (n, classes)."""
-    class_names: tuple[str, ...]
-    run_dirs: tuple[Path, ...]
-    """Of the runs; of a sweep, its finished members."""
-    of_runs: np.ndarray
-    """Of each run, float64 (runs, n, classes)."""
+    return _predict_pictures([_path(run_dir)], pictures, backend, device)
 
 
 def predict_ensemble(
     run_dirs: Sequence[str | Path], pictures: Sequence[str | Path], backend: str = "numpy", device: str | None = None
-) -> EnsemblePredictions:
+) -> PicturePredictions:
     """Predict the classes of picture files by the mean of the probabilities of several runs' networks.
 
     run_dirs: as for `evaluate_ensemble`. pictures, backend, device: as for `predict_pictures`, which also says what is
     raised; RunError also for runs with other images or classes.
     """
-    folders = members_of(_paths(run_dirs))
-    models = load_models(folders)
-    # A wrong backend or device is found before the pictures are read.
-    backends = {model.dtype: open_backend(backend, device, model.dtype) for model in models}
+    return _predict_pictures(members_of(_paths(run_dirs)), pictures, backend, device)
+
+
+def _predict_pictures(
+    folders: Sequence[Path], pictures: Sequence[str | Path], backend: str, device: str | None
+) -> PicturePredictions:
+    models, backends = _opened(folders, backend, device)
     read = _pictures_for(folders[0], models[0], pictures)
-    class_names = models[0].class_names
-    mean, of_runs = Mean(models[0].task), np.empty((len(models), len(read.paths), len(class_names)))
-    for i, model in enumerate(models):
-        if read.paths:
-            opened = backends[model.dtype]
-            outputs = outputs_of(model, read_features("inputs", read.images, opened), opened)
-            of_runs[i] = predictions(model.task, outputs)
-            mean.add(outputs)
-    probabilities = mean.outputs() if read.paths else np.empty((0, len(class_names)))
-    return EnsemblePredictions(read, probabilities, class_names, tuple(folders), of_runs)
+    outputs, of_runs = _predict(models, backends, read.images)
+    return PicturePredictions(read, outputs, models[0].class_names, tuple(folders), of_runs)
+
+
+def _opened(folders: Sequence[Path], backend: str, device: str | None) -> tuple[list[Model], dict[str, Backend]]:
+    """Read the networks of runs, and open a backend for each of their dtypes."""
+    models = load_models(folders)
+    return models, {model.dtype: open_backend(backend, device, model.dtype) for model in models}
+
+
+def _predict(
+    models: Sequence[Model], backends: Mapping[str, Backend], inputs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of what networks predict, float64 (n, outputs), and what each does, (networks, n, outputs).
+
+    inputs: on the host; n may be 0.
+    """
+    task, outputs = models[0].task, len(models[0].class_names)
+    if not len(inputs):
+        return np.empty((0, outputs)), np.empty((len(models), 0, outputs))
+    mean, of_runs = Mean(task), []
+    for model in models:
+        opened = backends[model.dtype]
+        features = read_features("inputs", inputs, opened, model.feature_names)
+        if len(models) == 1:
+            alone = opened.to_numpy(model.outputs(features, opened)).astype(float)
+            return alone, alone[None]
+        logarithms = outputs_of(model, features, opened)
+        of_runs.append(predictions(task, logarithms))
+        mean.add(logarithms)
+    return mean.outputs(), np.stack(of_runs)
 
 
 def _pictures_for(run_dir: Path, model: Model, pictures: Sequence[str | Path]) -> Pictures:
@@ -275,22 +279,18 @@ def _pictures_for(run_dir: Path, model: Model, pictures: Sequence[str | Path]) -
     return read_pictures(paths, size=rows, fitted=round(rows * 20 / 28))
 
 
-def _outputs(model: Model, inputs: np.ndarray, backend: Backend) -> np.ndarray:
-    """Return the network's outputs, float (n, outputs), for inputs on the host; n may be 0."""
-    if not len(inputs):
-        return np.empty((0, len(model.class_names)))
-    features = read_features("inputs", inputs, backend, model.feature_names)
-    return backend.to_numpy(model.outputs(features, backend)).astype(float)
-
-
 class TablePredictions(NamedTuple):
-    """What a run's network says about the rows of a table."""
+    """What the networks of one or more runs say about the rows of a table."""
 
     outputs: np.ndarray
-    """float (n, outputs), finite: probabilities of the classes or labels, or the numbers of a regression."""
+    """float64 (n, outputs), finite: probabilities of the classes or labels, or numbers; of several runs the mean."""
     class_names: tuple[str, ...]
     """The names of the outputs."""
     task: str
+    run_dirs: tuple[Path, ...]
+    """The runs; of a sweep, its finished members."""
+    of_runs: np.ndarray
+    """The outputs of each run alone, float64 (runs, n, outputs)."""
 
 
 def predict_table(
@@ -299,71 +299,35 @@ def predict_table(
     """Predict from the rows of a table, a file as `tables.read_table` reads, by the network of a run on tables.
 
     The table needs the columns of the training data, in any order; others, such as the label's, are ignored. Raises
-    BackendError, RunError, TableError, DatasetError for a value that is too large for the network, and MlpXpError where
-    the network was not trained on a table.
+    BackendError, RunError, TableError, and MlpXpError where the network was not trained on a table.
     """
-    run_dir = _path(run_dir)
-    model = load_model(run_dir)
-    opened = open_backend(backend, device, model.dtype)
-    read = _table_for(run_dir, model, table)
-    with _rows_in_file(table, read.lines):
-        outputs = _outputs(model, read.features, opened)
-    return TablePredictions(outputs, model.class_names, model.task)
-
-
-class EnsembleTablePredictions(NamedTuple):
-    """What several runs' networks, and their ensemble, say about the rows of a table."""
-
-    outputs: np.ndarray
-    """Of the ensemble: the mean of those of the runs, float64 (n, outputs)."""
-    class_names: tuple[str, ...]
-    """The names of the outputs."""
-    task: str
-    run_dirs: tuple[Path, ...]
-    """Of the runs; of a sweep, its finished members."""
-    of_runs: np.ndarray
-    """Of each run, float64 (runs, n, outputs)."""
+    return _predict_table([_path(run_dir)], table, backend, device)
 
 
 def predict_table_ensemble(
     run_dirs: Sequence[str | Path], table: str | Path, backend: str = "numpy", device: str | None = None
-) -> EnsembleTablePredictions:
+) -> TablePredictions:
     """Predict from the rows of a table by the mean of the probabilities, or numbers, of several runs' networks.
 
     run_dirs: as for `evaluate_ensemble`. table, backend, device: as for `predict_table`, which also says what is
     raised; RunError also for runs with another task, other columns or outputs.
     """
-    folders = members_of(_paths(run_dirs))
-    models = load_models(folders)
-    backends = {model.dtype: open_backend(backend, device, model.dtype) for model in models}
-    read = _table_for(folders[0], models[0], table)
-    mean, of_runs = Mean(models[0].task), []
-    for model in models:
-        opened = backends[model.dtype]
-        with _rows_in_file(table, read.lines):
-            outputs = outputs_of(model, read_features("inputs", read.features, opened), opened)
-        of_runs.append(predictions(model.task, outputs))
-        mean.add(outputs)
-    return EnsembleTablePredictions(mean.outputs(), models[0].class_names, mean.task, tuple(folders), np.stack(of_runs))
+    return _predict_table(members_of(_paths(run_dirs)), table, backend, device)
 
 
-def _table_for(run_dir: Path, model: Model, table: str | Path) -> Table:
-    """Read the features of a table for a network. Raises TableError, and MlpXpError if it takes no table."""
-    if model.inputs != "columns":
+def _predict_table(folders: Sequence[Path], table: str | Path, backend: str, device: str | None) -> TablePredictions:
+    models, backends = _opened(folders, backend, device)
+    if models[0].inputs != "columns":
         raise MlpXpError(
-            f"{str(run_dir)!r}: the run's network takes {described(model.image_shape)}, which are not from a table; "
-            "use a run that was trained on one"
+            f"{str(folders[0])!r}: the run's network takes {described(models[0].image_shape)}, which are not from a "
+            "table; use a run that was trained on one"
         )
-    return read_table(_path(table, "table"), features=model.feature_names)
-
-
-@contextmanager
-def _rows_in_file(table: str | Path, lines: Sequence[int]) -> Iterator[None]:
-    """Have errors about rows of features name the file and the row as it counts there."""
+    read = read_table(_path(table, "table"), features=models[0].feature_names)
     try:
-        yield
-    except DatasetError as error:
-        raise DatasetError(f"{str(table)!r}: {in_file(error.text, lines)}") from error
+        outputs, of_runs = _predict(models, backends, read.features)
+    except DatasetError as error:  # names a row of the features
+        raise DatasetError(f"{str(table)!r}: {in_file(error.text, read.lines)}") from error
+    return TablePredictions(outputs, models[0].class_names, models[0].task, tuple(folders), of_runs)
 
 
 def plot_run(
@@ -396,8 +360,8 @@ def plot_run(
         )
         return draw_run(run_dir, None, opened)
     dataset = _data_of(run_dir, model, opened, data, cache_dir)
-    known = run_folder.read_config(run_dir)[1].get("data_crc32")
-    if data is not None and known is not None and run_folder.checksum(dataset, opened) != known:
+    known = run_folder.read_config(run_dir)[1]["data_crc32"]
+    if data is not None and run_folder.checksum(dataset, opened) != known:
         warnings.warn(
             f"{str(run_dir)!r}: the run was trained on other data than these, whose test set its pictures now show; "
             "give the run's own data to draw them as they were",
@@ -469,20 +433,16 @@ def sweep(
 
 
 def _path(given: str | Path, setting: str = "run_dir") -> Path:
-    """Return a path. Raises MlpXpError for what is none, and an empty string, which would be the current folder."""
-    if given == "":
-        raise MlpXpError("is empty; give a path", setting=setting)
-    if not isinstance(given, str | os.PathLike) or isinstance(os.fspath(given), bytes):
+    """Return a path. Raises MlpXpError for anything else, and for an empty string, which means the current folder."""
+    if not isinstance(given, str | os.PathLike) or given == "":
         raise MlpXpError(f"{given!r:.80} is not a path; give a string or a Path", setting=setting)
-    if not can_be_a_name(os.fspath(given)):
-        raise MlpXpError(f"{os.fspath(given)!r:.80} has characters that are not valid in a path", setting=setting)
     return Path(given)
 
 
 def _paths(given: Sequence[str | Path]) -> list[Path]:
     """Return paths. Raises MlpXpError for a single one in place of several, unless it is a sweep's, and for none."""
-    if isinstance(given, str | os.PathLike) and given and is_sweep(_path(given, "run_dirs")):
-        return [_path(given, "run_dirs")]
+    if isinstance(given, str | os.PathLike) and is_sweep(Path(given)):
+        return [Path(given)]
     if isinstance(given, str | os.PathLike) or not given:
         raise MlpXpError(f"{given!r:.80} is not a list of folders; give one or more in a list", setting="run_dirs")
     return [_path(each, "run_dirs") for each in given]
@@ -493,7 +453,7 @@ def _data_of(
 ) -> Dataset:
     """Return the data to evaluate a run's network on. Raises what `evaluate_run` does."""
     dataset = _found_data(run_dir, model, backend, data, cache_dir)
-    check_classes(model, dataset)
+    check_fit(model, dataset, f"the data set {dataset.name!r}")
     return dataset
 
 
@@ -515,14 +475,14 @@ def _found_data(
     if own and model.task == "classes":  # also where labels look like numbers, most of them
         origin = origin._replace(task="classes")
     if data is not None and own:
-        return _other_data(place, model, origin, record.get("data_crc32"), backend)
+        return _other_data(place, model, origin, record["data_crc32"], backend)
     dataset = load_dataset(place, backend, cache_dir=cache_dir, **origin._asdict())
     if data is None:
         run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, backend)})
     return dataset
 
 
-def _other_data(place: str | Path, model: Model, origin: Origin, known: str | None, backend: Backend) -> Dataset:
+def _other_data(place: str | Path, model: Model, origin: Origin, known: str, backend: Backend) -> Dataset:
     """Load files to evaluate on: all samples, or those of their test set; but the run's own data with its split.
 
     The run's own are those with its values, whatever else is in the table, and in which order its columns are.
@@ -541,6 +501,4 @@ def _other_data(place: str | Path, model: Model, origin: Origin, known: str | No
     except MlpXpError as error:
         if error.setting in ("label", "picture_size"):  # which are the run's, not the caller's
             error.setting = None
-            error.text = error.text.replace("; leave it out", "; give data like the run's own")
-        error.text = re.sub('; [a-z ]+, give task="[a-z]+"$', "", error.text)  # which is the run's too
         raise

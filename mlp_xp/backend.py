@@ -19,13 +19,13 @@ import numpy as np
 from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
-from mlp_xp.compile_cache import compile_cache
+from mlp_xp import requirements
+from mlp_xp.compile_cache import MOST_BYTES, compile_cache
 from mlp_xp.errors import MlpXpError, nearest, not_installed, with_colon
 from mlp_xp.foreign import copy_to_host, exists, find, hooks, materialised, version_of
 from mlp_xp.functional import Array, sigmoid
 from mlp_xp.library import Backend, BackendError, BackendFailure, BackendOutOfMemory, limited, line_of, name_of
 from mlp_xp.loops import Carry, Rows, eager_scan, rows_of
-from mlp_xp.requirements import required_names
 from mlp_xp.threads import LIMITS, ON_GPU, Threads, check_threads, cpus
 
 __all__ = [
@@ -453,6 +453,7 @@ def _set_compile_cache(jax: ModuleType) -> None:
         for name, default, value in (
             ("jax_persistent_cache_min_compile_time_secs", 1.0, 0.0),
             ("jax_persistent_cache_min_entry_size_bytes", 0, -1),
+            ("jax_compilation_cache_max_size", -1, MOST_BYTES),
             # XLA's own caches may stop a process that cannot write them.
             ("jax_persistent_cache_enable_xla_caches", "xla_gpu_per_fusion_autotune_cache_dir", "none"),
             ("jax_compilation_cache_dir", None, str(folder)),
@@ -508,7 +509,7 @@ def _open_any(name: str, hook: Any, dtype: str) -> Backend:
     xp = hook.xp if is_hook else hook
     if known := _opened.get((name, id(xp), "None", dtype)):  # what follows takes up to half a second
         return known
-    if missing := [each for each in (*required_names(), dtype) if not hasattr(xp, each)]:
+    if missing := [each for each in (*requirements.FUNCTIONS, *requirements.DTYPES, dtype) if not hasattr(xp, each)]:
         raise BackendError(f"{start} it does not implement the array API standard: it lacks {', '.join(missing)}")
 
     own = getattr(hook, "to_numpy", None) if is_hook else None

@@ -222,5 +222,4 @@ def line_of(error: BaseException) -> str:
 def name_of(device: Any) -> str:
     """Return the name of a library's device object, as `open_backend` takes it."""
     name = re.sub(r".*Device\('(.*)'\)", r"\1", str(device))  # array-api-strict's
-    name = re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's
-    return re.sub(r"TFRT_CPU_(\d+)", r"cpu:\1", name)  # older JAX's
+    return re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's

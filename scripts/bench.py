@@ -1,6 +1,10 @@
 """Compare the time of a training step with other libraries: `python scripts/bench.py --quick`."""
 
-from start import start
+import sys
+from pathlib import Path
+
+from start import imported
 
 if __name__ == "__main__":
-    start("bench")
+    sys.path.append(str(Path(__file__).resolve().parent.parent))  # benchmarks/ is not installed
+    imported("benchmarks.bench").main()

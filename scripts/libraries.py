@@ -1,9 +1,9 @@
 """Run the parity check on many array libraries: `python scripts/libraries.py --update-docs docs/libraries.md`.
 
 Each library of scripts/libraries.toml is installed, together with a wheel of this clone, into a virtual environment of
-its own in a temporary folder. There libraries_worker.py checks it in float64 and in float32, on a part of MNIST, and
-traces what does not agree. Libraries with the same requirements share an environment, which is deleted before the next
-one is made. With --update-docs, the page is written after each library, and reproducers are kept in the folder
+its own in a temporary folder. There `mlp-xp parity` checks it in float64 and in float32 on a part of MNIST, and
+`mlp-xp parity --trace` finds the first operation that deviates or raises. Libraries with the same requirements share an
+environment. With --update-docs, the page is written after each library, and small reproducers are kept in the folder
 `reproducers` beside it. Exit code 0: the table is complete, whatever is in it; 2: a usage error. Uses the standard
 library and pip only.
 """
@@ -21,20 +21,22 @@ import struct
 import subprocess
 import sys
 import tempfile
-import textwrap
-import time
 import tomllib
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
+
+from start import end
 
 ROOT = Path(__file__).resolve().parent.parent
+HOOKS = ROOT / "docs" / "hooks"
 DTYPES = ("float64", "float32")
 BEGIN, END = "<!-- libraries: begin -->", "<!-- libraries: end -->"
 COLUMNS = ("library", "version", "`--backends`", "steps", *DTYPES, "cause", "µs per step", "times NumPy", "measured")
-HOOKS = ROOT / "docs" / "hooks"
+VERDICTS = {0: "agrees", 1: "differs", 2: "refused", None: "too slow"}
 # Enough for every class, and less than a megabyte: an evaluation takes no time, and Cubed takes no larger array.
 PARTS = {"train": 1000, "t10k": 200}
+SMALL = 10_000  # bytes of inputs, up to which a reproducer is kept
 
 
 class Outcome(NamedTuple):
@@ -42,82 +44,53 @@ class Outcome(NamedTuple):
 
     verdict: str
     """One word, and the head-room where it agrees."""
-    cause: str = ""
-    """Of anything but agreement, in a few words; empty if it is not known."""
     note: str = ""
-    """The same in full; empty only where it agrees."""
+    """Why it does not agree: the tracer's or the library's own line."""
     speed: tuple[float, float] | None = None
     """Microseconds of a step, and the ratio to NumPy's; None if it did not run to the end."""
 
 
-def arguments() -> argparse.Namespace:
-    """Return the options of this script."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/libraries.py", description="Run the parity check on many array libraries.", allow_abbrev=False
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="libraries of libraries.toml; by default all")
-    parser.add_argument(
-        "--steps", type=int, default=200, help="steps of each check (default: 200; slow ones have fewer)"
-    )
-    parser.add_argument("--timeout", type=int, default=300, help="seconds of each check (default: 300)")
-    parser.add_argument("--update-docs", type=Path, metavar="FILE", help="replace the rows in the table of this page")
-    return parser.parse_args()
-
-
 def main() -> None:
     """Check the libraries and print, or write, the table."""
-    options = arguments()
-    libraries = tomllib.loads((ROOT / "scripts" / "libraries.toml").read_text("utf-8"))["library"]
+    parser = argparse.ArgumentParser(description="Run the parity check on many array libraries.", allow_abbrev=False)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="libraries of libraries.toml; by default all")
+    parser.add_argument("--steps", type=int, default=200, help="steps of each check (200; slow libraries have fewer)")
+    parser.add_argument("--timeout", type=int, default=300, help="seconds of each check (300)")
+    parser.add_argument("--update-docs", type=Path, metavar="FILE", help="replace the rows in the table of this page")
+    options = parser.parse_args()
+    libraries = tomllib.loads((ROOT / "scripts" / "libraries.toml").read_text("utf-8"))["libraries"]
     known = [each["name"] for each in libraries]
-    if options.update_docs and BEGIN not in (
-        options.update_docs.read_text("utf-8") if options.update_docs.exists() else ""
-    ):
-        fail(f"--update-docs: {options.update_docs}: there is no file with the lines {BEGIN} and {END}")
     if unknown := {*options.names} - {*known}:
-        fail(f"{', '.join(sorted(unknown))}: not known; choose from {', '.join(known)}")
-    chosen = [each for each in libraries if not options.names or each["name"] in options.names]
-    rows: dict[str, str] = {}
-    notes: dict[str, list[str]] = {}
-    began = time.time(), busy_seconds()
-    with tempfile.TemporaryDirectory(prefix="mlp-xp-libraries-") as folder:
-        data = write_part(Path(folder))
-        kept = options.update_docs.resolve().parent / "reproducers" if options.update_docs else Path(folder) / "kept"
-        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(ROOT)]
+        end(f"error: {', '.join(sorted(unknown))}: not known; choose from {', '.join(known)}", 2)
+    page = options.update_docs
+    if page and not (page.exists() and BEGIN in page.read_text("utf-8")):
+        end(f"error: --update-docs: {page}: there is no file with the lines {BEGIN} and {END}", 2)
+    lines: dict[str, list[str]] = {}
+    with tempfile.TemporaryDirectory(prefix="mlp-xp-libraries-") as place:
+        folder = Path(place)
+        kept = page.resolve().parent / "reproducers" if page else folder / "kept"
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", place, str(ROOT)]
         subprocess.run(command, check=True)
-        wheel = next(Path(folder).glob("*.whl"))
-        for _, group in groupby(chosen, key=lambda each: each["requires"]):
-            same = list(group)
-            venv = Path(folder) / "venv"
-            failure, versions = install(venv, wheel, same[0]["requires"])
-            for library in same:
+        chosen = [each for each in libraries if each["name"] in (options.names or known)]
+        for requires, group in groupby(chosen, key=lambda each: each["requires"]):
+            failure, versions = install(folder / "venv", next(folder.glob("*.whl")), requires)
+            for library in group:
                 print(f"{library['name']} ...", file=sys.stderr, flush=True)
-                environment = {name: value.format(venv=venv) for name, value in library.get("env", {}).items()}
-                library = {**library, "steps": library.get("steps", options.steps), "env": environment}
-                if failure:
-                    outcomes = [failure for _ in DTYPES]
-                else:
-                    outcomes = check(library, python(venv), data, kept, options.timeout)
-                name = library["name"]
-                rows[name] = row(library, versions, outcomes)
-                notes[name] = list_notes(name, outcomes)
-                print(rows[name], *notes[name], sep="\n", file=sys.stderr, flush=True)
-                if options.update_docs:
-                    update(options.update_docs, {**rows}, {**notes}, known, others_share(*began))
-            shutil.rmtree(venv, ignore_errors=True)
-    if not options.update_docs:
-        print(page(rows, notes, known, others_share(*began)))
-
-
-def fail(text: str) -> NoReturn:
-    """Print an error in one line and exit with code 2."""
-    print(f"error: {text}", file=sys.stderr)
-    sys.exit(2)
+                env = {name: value.format(venv=folder / "venv") for name, value in library.get("env", {}).items()}
+                given = {"steps": options.steps, **library, "env": env}
+                outcomes = [failure or check(given, each, folder, kept, options.timeout) for each in DTYPES]
+                lines[library["name"]] = [row(given, versions, outcomes), *notes(library["name"], outcomes)]
+                print(*lines[library["name"]], sep="\n", file=sys.stderr, flush=True)
+                if page:
+                    update(page, lines, known)
+    if not page:
+        print(table(lines, known))
 
 
 def write_part(folder: Path) -> Path:
     """Write the first images of MNIST as four files, and return their folder."""
     target = folder / "data"
-    target.mkdir()
+    target.mkdir(exist_ok=True)
     for path in sorted((ROOT / "data" / "mnist").glob("*.gz")):
         content = gzip.decompress(path.read_bytes())
         dimensions = content[3]
@@ -132,14 +105,13 @@ def write_part(folder: Path) -> Path:
 
 def install(venv: Path, wheel: Path, requires: list[str]) -> tuple[Outcome | None, str]:
     """Make an environment with this package and the library. Return pip's reason if it fails, and the versions."""
-    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
     pip = [python(venv), "-m", "pip", "--disable-pip-version-check"]
     done = subprocess.run(
-        [*pip, "install", "--quiet", str(wheel), *requires], capture_output=True, text=True, check=False
+        [*pip, "install", "--quiet", f"{wheel}[plots]", *requires], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")] or [done.stderr]
-        return Outcome("not installed", note=one_line(errors[-1].removeprefix("ERROR:"))), ""
+        return Outcome("not installed", (done.stderr.strip().splitlines() or [""])[-1].removeprefix("ERROR: ")), ""
     listed = subprocess.run([*pip, "list", "--format", "json"], capture_output=True, text=True, check=True)
     found = {normal(each["name"]): each["version"] for each in json.loads(listed.stdout)}
     return None, ", ".join(found.get(normal(each), "") for each in requires)
@@ -152,164 +124,113 @@ def normal(requirement: str) -> str:
 
 def python(venv: Path) -> str:
     """Return the interpreter of an environment."""
-    return str(venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+    return str(venv / "bin" / "python")
 
 
 def check(
-    library: dict[str, Any], interpreter: str, data: Path, kept: Path, timeout: float, hooks: Path = HOOKS
-) -> list[Outcome]:
-    """Check a library in each dtype, in the folder of the hooks. Reproducers go to folders in `kept`."""
-    outcomes = []
-    for dtype in DTYPES:
-        folder = kept / re.sub(r"\W+", "-", f"{library['name']} {dtype}").lower()
-        shutil.rmtree(folder, ignore_errors=True)
-        target = data.parent / "result.json"
-        target.unlink(missing_ok=True)
-        worker = Path(__file__).with_name("libraries_worker.py")
-        command = [
-            interpreter, str(worker), library["backend"], dtype, str(library["steps"]), str(data), str(folder),
-            str(target),
-        ]  # fmt: skip
-        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        env |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **library["env"]}
-        code, errors = run(command, env, timeout, hooks)
-        result = json.loads(target.read_text("utf-8")) if target.exists() else {}
-        outcomes.append(judge(library, dtype, code, errors, result, timeout, folder.name))
-    return outcomes
+    library: dict[str, Any], dtype: str, folder: Path, kept: Path, timeout: float, hooks: Path = HOOKS
+) -> Outcome:
+    """Check a library in a dtype, in the folder of the hooks, and trace it if it does not agree."""
+    data, backend, report = write_part(folder), library["backend"], folder / "report"
+    words = ["--steps", str(library["steps"]), "--dtype", dtype, "--data-dir", str(data), "--report-dir", str(report)]
+    command = [python(folder / "venv"), "-m", "mlp_xp", "parity", *words, "--backends"]
+    shutil.rmtree(report, ignore_errors=True)
+    code, _, errors = run([*command, "numpy", backend], library["env"], timeout, hooks)
+    verdict, note = VERDICTS.get(code, "fails"), (errors.strip().splitlines() or [f"exit code {code}"])[-1]
+    path = report / "parity.json"
+    found = json.loads(path.read_text("utf-8"))["backends"] if path.exists() else []
+    mine = next((each for each in found if each["backend"] == backend), None)
+    numpy = [each for each in found if each["backend"] == "numpy"]
+    speed = (mine["microseconds"], mine["microseconds"] / numpy[-1]["microseconds"]) if mine else None
+    if code == 0 and mine:
+        quantities = [each for each in mine.values() if isinstance(each, dict)]
+        room = min((each["head_room"] for each in quantities if each["head_room"]), default=None)
+        return Outcome(f"{verdict}, {figure(room, 3)} x" if room else f"{verdict}, equal", speed=speed)
+    alone = ""
+    if code in (1, 3):
+        shutil.rmtree(report)
+        _, said, errors = run([*command, backend, "--trace"], library["env"], timeout, hooks)
+        note = (errors.strip().splitlines() or [note])[-1]
+        target = kept / re.sub(r"\W+", "-", f"{library['name']} {dtype}").lower()
+        shutil.rmtree(target, ignore_errors=True)
+        shown = re.search(r"^reproducer: .* shows it in a process of its own: (.*)", said, re.MULTILINE)
+        made = next(report.glob("*/reproduce.py"), None)
+        if made and shown and (made.parent / "inputs.npz").stat().st_size <= SMALL:
+            link = f"{kept.name}/{target.name}/{made.name}"
+            # The folder of the hooks lies beside it, wherever that will be.
+            there = f"__file__.replace('{link}', '{hooks.name}')"
+            made.write_text(made.read_text("utf-8").replace(repr(str(hooks.resolve())), there), "utf-8")
+            shutil.copytree(made.parent, target)
+            call = " ".join([*(f"{name}={value}" for name, value in library["env"].items()), "python"])
+            alone = f". Alone, `{call}` [{link}]({link}) printed: `` {shown[1]} ``"
+    return Outcome(verdict, f"`` {lasting(note)} ``{alone}", speed)
 
 
-def run(command: list[str], env: dict[str, str], timeout: float, folder: Path) -> tuple[int | None, str]:
-    """Run a command in a folder. Return its exit code, None if it took too long, and its errors."""
+def run(command: list[str], env: dict[str, str], timeout: float, folder: Path) -> tuple[int | None, str, str]:
+    """Run a command in a folder. Return its exit code, None if it took too long, its output and its errors."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    env = {**kept, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **env}
     with subprocess.Popen(
-        command, env=env, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    ) as process:  # fmt: skip
+        command, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         try:
-            _, errors = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired:
+            said, errors = process.communicate(timeout=timeout)
+        except BaseException as stop:  # Ctrl-C does not reach a session of its own
             os.killpg(process.pid, signal.SIGKILL)  # a library may have processes of its own
-            return None, process.communicate()[1]
-        except BaseException:  # Ctrl-C does not reach a session of its own
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-        return process.returncode, errors
-
-
-def judge(
-    library: dict[str, Any], dtype: str, code: int | None, errors: str, result: dict[str, Any], timeout: float,
-    folder: str,
-) -> Outcome:  # fmt: skip
-    """Return the outcome of a check from how the worker ended and what it wrote. folder: the reproducer's name."""
-    lines = [line for line in errors.splitlines() if line.strip()]
-    too_slow = f"{library['steps']} steps take more than {timeout:.0f} s"
-    if not result:
-        if code is None:
-            return Outcome("too slow", note=f"{too_slow}.")
-        raised = [line for line in lines if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
-        return Outcome("fails", note=f"{one_line((raised or lines or [f'exit code {code}'])[-1])}.")
-    verdict, speed = result["verdict"], (result["microseconds"], result["ratio"])
-    measured = None if None in speed else speed
-    if verdict == "agrees":
-        room = f", {figure(result['head_room'], 3)} x" if result["head_room"] else ", equal"
-        return Outcome(verdict + room, speed=measured)
-    if not result["deviation"]:
-        ended = f"; no trace: {too_slow}" if code is None else f"; no trace: {one_line(lines[-1])}" if code else ""
-        return Outcome(verdict, note=f"{one_line(result['said'])}{ended}.", speed=measured)
-    operation = result["operation"]
-    of_hook = result["whose"] == library["backend"].partition(":")[0] and result["whose"].endswith("_hook")
-    cause = f"{'our hook' if of_hook else 'the library'}'s own" + (f", in `{operation}`" if operation else "")
-    note = f"{cause}: `` {one_line(lasting(result['deviation']))} ``."
-    if result["reproducer"]:
-        words = " ".join([*(f"{name}={value}" for name, value in library["env"].items()), "python"])
-        path = f"reproducers/{folder}/reproduce.py"
-        note += f" Alone, `{words}` [{path}]({path}) printed: `` {one_line(result['reproducer'])} ``."
-    return Outcome(verdict, cause, note, measured)
-
-
-def list_notes(name: str, outcomes: list[Outcome]) -> list[str]:
-    """Return the list items about a library, one for all dtypes with the same note."""
-    notes = {each.note: "" for each in outcomes if each.note}
-    for note in notes:
-        dtypes = [dtype for dtype, each in zip(DTYPES, outcomes, strict=True) if each.note == note]
-        notes[note] = f"- {name}, {' and '.join(dtypes)}: {note}"
-    return [*notes.values()]
+            if not isinstance(stop, subprocess.TimeoutExpired):
+                raise
+            return None, *process.communicate()
+        return process.returncode, said, errors
 
 
 def lasting(line: str) -> str:
-    """Return the tracer's line without the operation's number and its place, which change with the package's source."""
-    return re.sub(r"^operation \d+, |; called at .*| at mlp_xp/\S+:\d+", "", line)
-
-
-def one_line(text: str, length: int = 500) -> str:
-    """Return a text for one line of Markdown, without the folders of this machine; of a long one whole words."""
-    text = text.replace("|", "/").replace(str(ROOT), ".").strip().removesuffix(".")
-    return textwrap.shorten(re.sub(r"\S*mlp-xp-libraries-\w+/", "", text), length, placeholder=" ...")
+    """Return the tracer's line without what changes with the package's source: an operation's number and its place."""
+    return re.sub(r"operation \d+, |; called at .*| at mlp_xp/\S+:\d+", "", line).replace("|", "/")
 
 
 def figure(number: float, digits: int) -> str:
-    """Return a number with so many digits, or more where it has more before the point."""
+    """Return a number with this number of digits, or more where it has more before the point."""
     return f"{number:.{digits}g}" if number < 10**digits else f"{number:.0f}"
-
-
-def busy_seconds() -> float | None:
-    """Return the seconds that the machine's processors have worked, but for this process and its children."""
-    try:
-        user, nice, system = map(int, Path("/proc/stat").read_text().split()[1:4])
-    except OSError:
-        return None
-    return (user + nice + system) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
-
-
-def others_share(began: float, busy: float | None) -> str:
-    """Return in words how much other work ran on the machine; empty if that is not known."""
-    now = busy_seconds()
-    if busy is None or now is None:
-        return ""
-    return f", where other work took {(now - busy) / (time.time() - began):.1f} cores"
 
 
 def row(library: dict[str, Any], versions: str, outcomes: list[Outcome]) -> str:
     """Return a row of the table, in Markdown."""
     speed = next((each.speed for each in outcomes if each.speed), None)
     times = (f"{speed[0]:.0f}", figure(speed[1], 2)) if speed else ("", "")
-    causes = "; ".join(dict.fromkeys(each.cause for each in outcomes if each.cause))
-    today = dt.datetime.now(dt.UTC).date().isoformat()
+    causes = dict.fromkeys(re.findall(r"\bxp\.(\w+)\(", " ".join(each.note for each in outcomes)))
     cells = (
-        library["name"], versions, f"`{library['backend']}`", str(library["steps"]),
-        *(each.verdict for each in outcomes), causes, *times, today,
-    )  # fmt: skip
+        *(library["name"], versions, f"`{library['backend']}`", str(library["steps"])),
+        *(each.verdict for each in outcomes),
+        *("; ".join(f"`{name}`" for name in causes), *times, dt.date.today().isoformat()),
+    )
     return f"| {' | '.join(cells)} |"
 
 
-def page(rows: dict[str, str], notes: dict[str, list[str]], order: list[str], beside: str = "") -> str:
-    """Return the table and the causes, in the order of libraries.toml."""
-    names = [name for name in order if name in rows]
-    causes = [note for name in names for note in notes[name]]
+def notes(name: str, outcomes: list[Outcome]) -> list[str]:
+    """Return the list items about a library."""
+    return [f"- {name}, {dtype}: {each.note}." for dtype, each in zip(DTYPES, outcomes, strict=True) if each.note]
+
+
+def table(lines: dict[str, list[str]], order: list[str]) -> str:
+    """Return the table and the causes, in the order of libraries.toml. lines: by library its row, and its causes."""
+    rows = [lines[name] for name in order if name in lines]
     head = [f"| {' | '.join(COLUMNS)} |", "|" + " --- |" * len(COLUMNS)]
-    place = f"Measured with Python {platform.python_version()} on {os.cpu_count()} cores, {processor()}{beside}, by"
+    place = f"Measured with Python {platform.python_version()} on {os.cpu_count()} cores by"
     command = "`python scripts/libraries.py --update-docs docs/libraries.md`:"
-    return "\n".join([f"{place} {command}", "", *head, *(rows[name] for name in names), "", *causes])
+    causes = [cause for _, *each in rows for cause in each]
+    return "\n".join([f"{place} {command}", "", *head, *(first for first, *_ in rows), "", *causes])
 
 
-def processor() -> str:
-    """Return the processor's name, or else its architecture."""
-    path = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", path.read_text("utf-8")) if path.exists() else None
-    return found[1] if found else platform.machine()
-
-
-def update(path: Path, rows: dict[str, str], notes: dict[str, list[str]], order: list[str], beside: str = "") -> None:
+def update(path: Path, lines: dict[str, list[str]], order: list[str]) -> None:
     """Replace the rows and causes of the libraries that were checked in a page, and keep those of the others."""
-    text = path.read_text("utf-8")
-    before, _, rest = text.partition(BEGIN)
+    before, _, rest = path.read_text("utf-8").partition(BEGIN)
     old, _, after = rest.partition(END)
-    for line in old.splitlines():
-        name = line.removeprefix("| ").partition(" |")[0]
-        if name in order and name not in rows:
-            rows[name] = line
-            notes[name] = [each for each in old.splitlines() if re.match(rf"- {re.escape(name)}, float", each)]
+    for name in order:
+        kept = [line for line in old.splitlines() if line.startswith((f"| {name} |", f"- {name}, float"))]
+        if name not in lines and kept:
+            lines = {**lines, name: kept}
     temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(f"{before}{BEGIN}\n\n{page(rows, notes, order, beside)}\n\n{END}{after}", "utf-8")
+    temporary.write_text(f"{before}{BEGIN}\n\n{table(lines, order)}\n\n{END}{after}", "utf-8")
     temporary.replace(path)
 
 

@@ -1,13 +1,19 @@
 """Start a command from a script, and report errors before it runs in one line."""
 
+import importlib
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def start(command: str) -> None:
     """Run a command with the arguments of this process, and exit."""
+    imported("mlp_xp.commands").main(command)
+
+
+def imported(module: str) -> Any:
+    """Import a module, or exit with an error in one line."""
     try:
-        from mlp_xp.commands import main
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name != "mlp_xp":
             raise
@@ -15,7 +21,6 @@ def start(command: str) -> None:
         end(f"error: {message}", 2)
     except KeyboardInterrupt:
         end("interrupted", 130)
-    main(command)
 
 
 def end(line: str, code: int) -> NoReturn:

@@ -42,11 +42,16 @@ def has_gpu() -> bool:
     return True
 
 
-def open_or_skip(name: str, dtype: str = "float64") -> Backend:
-    """Open a backend or the stand-in for CuPy; skip the test where PyTorch or CuPy is not available."""
+def open_for_test(name: str, dtype: str = "float64") -> Backend:
+    """Open a backend or the stand-in for CuPy. A test on PyTorch needs the mark `needs("torch")`."""
     if name == cupy_stand_in.NAME:
         with cupy_stand_in.installed():
             return open_backend("cupy", dtype=dtype)
+    return open_backend(name, dtype=dtype)
+
+
+def open_or_skip(name: str, dtype: str = "float64") -> Backend:
+    """Open a backend as above, but skip the test where PyTorch is missing: only for tests without the mark."""
     if name == "torch" and not is_installed(name):
         pytest.skip("torch is not installed")
-    return open_backend(name, dtype=dtype)
+    return open_for_test(name, dtype)

@@ -10,7 +10,7 @@ from typing import Any
 import cupy_stand_in
 import numpy as np
 import pytest
-from backends import backend_params, has_gpu, is_installed, open_or_skip
+from backends import backend_params, has_gpu, is_installed, open_for_test
 from data_sets import TINY, write_idx_folder
 from helpers import load_script
 
@@ -18,6 +18,8 @@ from mlp_xp.backend import BACKENDS, Backend
 from mlp_xp.data.datasets import MNIST_DIR, load_dataset
 from mlp_xp.dataset import Dataset
 
+# One thread, as `make test` has it: on busy cores two BLAS threads wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before SciPy is imported: scikit-learn asks for it
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # a test leaves nothing in the user's cache folder
 
@@ -94,13 +96,13 @@ def strict_flags() -> None:
 @pytest.fixture(scope="session", params=backend_params())
 def backend(request: pytest.FixtureRequest, strict_flags: None) -> Backend:
     """Each usable backend in float64."""
-    return open_or_skip(request.param)
+    return open_for_test(request.param)
 
 
 @pytest.fixture(scope="session", params=backend_params())
 def backend32(request: pytest.FixtureRequest, strict_flags: None) -> Backend:
     """Each usable backend in float32."""
-    return open_or_skip(request.param, "float32")
+    return open_for_test(request.param, "float32")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -19,7 +19,11 @@ from unittest import mock
 
 import numpy as np
 
+from mlp_xp.backend import Backend
 from mlp_xp.commands import command_line
+from mlp_xp.dataset import Dataset
+from mlp_xp.runs import recording
+from mlp_xp.runs.settings import Settings
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 PATIENCE = 60  # seconds, for what a process should do at once
@@ -193,3 +197,42 @@ def die_at(monkeypatch: Any, original: Callable[..., Any], calls: int) -> None:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(sys.modules[original.__module__], original.__name__, dying)
+
+
+class Killed(BaseException):
+    """The process is gone: no operation on files succeeds any more, whoever tries."""
+
+
+@contextlib.contextmanager
+def killed_at(number: int) -> Iterator[list[str]]:
+    """Let operation `number` on files and all later ones raise Killed; the list receives the names of those before it.
+
+    Waits for the disk are left out: a kill loses nothing that was written.
+    """
+    done: list[str] = []
+
+    def dying(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def operation(*args: Any, **kwargs: Any) -> Any:
+            if len(done) >= number:
+                raise Killed
+            done.append(name)
+            return None if name == "fsync" else original(*args, **kwargs)
+
+        return operation
+
+    with contextlib.ExitStack() as patches:
+        for name in ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync", "open"):
+            patches.enter_context(mock.patch.object(os, name, dying(name, getattr(os, name))))
+        patches.enter_context(mock.patch.object(io, "open", dying("io.open", io.open)))
+        with contextlib.suppress(Killed):
+            yield done
+
+
+def record_run(
+    folder: Path, settings: Settings, dataset: Dataset, backend: Backend, *, overwrite: bool = False
+) -> None:
+    """Train in a folder, as the command does."""
+    recording.check_run(settings, dataset, backend, folder)
+    with recording.open_folder(folder, existing=True):
+        for _ in recording.train_in_folder(folder, settings, dataset, backend, overwrite=overwrite):
+            pass

@@ -13,13 +13,20 @@ def a_report(epoch: int, sample: int, **results: float) -> dict[str, Any]:
     return {"epoch": epoch, "sample": sample, **rest, "samples_per_second": 100.0, **results}
 
 
+def a_config(settings: dict[str, Any], **facts: Any) -> dict[str, Any]:
+    """Return the content of config.json of a run with these settings, and defaults for all others."""
+    data = {"train_samples": 1000, "image_shape": [28, 28], "class_names": [*"0123456789"], "data_crc32": "12345678"}
+    data |= {"task": settings.get("task") or "classes", "preparation": "bytes", "targets": "unchanged"}
+    place = {"device": "cpu", "versions": {}, "threads": {"number": 1}, "machine": "Linux x86_64"}
+    return {"format": 1, "settings": {**flatten(Settings()), **settings}, **place, **data, **facts}
+
+
 def write_run(
     folder: Path, settings: dict[str, Any], reports: Sequence[dict[str, Any]] = (), result: dict[str, Any] | None = None
 ) -> Path:
     """Write a run's records. result: the results in its closing report; None for an unfinished run."""
     folder.mkdir(parents=True)
-    record = {"settings": {**flatten(Settings()), **settings}, "train_samples": 1000}
-    (folder / "config.json").write_text(json.dumps(record))
+    (folder / "config.json").write_text(json.dumps(a_config(settings)))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(each) + "\n" for each in reports))
     if result is not None:
         (folder / "result.json").write_text(json.dumps(a_report(1, 1000, **result)))

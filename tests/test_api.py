@@ -11,7 +11,6 @@ from mlp_xp import (
     evaluate_run,
     load_dataset,
     open_backend,
-    plot_curves,
     plot_run,
     predict_pictures,
     train,
@@ -93,7 +92,7 @@ def test_a_run_folder_refuses_what_it_cannot_store(tmp_path):
 def test_predict_pictures_goes_on_after_a_bad_file(run_dir, tmp_path):
     Image.fromarray(np.uint8(255 - 255 * np.eye(40, 30))).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"no picture")
-    pictures, probabilities, class_names = predict_pictures(run_dir, [str(tmp_path)])
+    pictures, probabilities, class_names, *_ = predict_pictures(run_dir, [str(tmp_path)])
     assert [path.name for path in pictures.paths] == ["a.png"]
     assert len(pictures.faults) == 1
     z = plain_logits(run_dir, pictures.images)
@@ -112,14 +111,6 @@ def test_plot_run_draws_again(run_dir):
     assert plot_run(run_dir, "numpy", "cpu") == plot_run(run_dir, device="cpu") == paths
     with pytest.raises(MlpXpError, match="device 'moon' is not available"):
         plot_run(run_dir, device="moon")
-
-
-def test_plot_curves_draws_several_runs(run_dir, tmp_path):
-    alone = plot_curves([run_dir], str(tmp_path / "one.png")).read_bytes()
-    both = plot_curves([run_dir, run_dir], tmp_path / "both.png").read_bytes()
-    assert alone.startswith(b"\x89PNG")
-    assert both.startswith(b"\x89PNG")
-    assert both != alone
 
 
 def test_a_runs_own_data_must_not_have_changed(tmp_path):

@@ -1,6 +1,5 @@
 """Opening a backend, the refusals a user may meet, and the way in and out."""
 
-import importlib.machinery
 import os
 import subprocess
 import sys
@@ -13,12 +12,12 @@ import array_api_compat.numpy
 import cupy_stand_in
 import numpy as np
 import pytest
-from backends import open_or_skip
+from backends import has_gpu, open_or_skip
 from data_sets import on_device, synthetic
 
 from mlp_xp import backend as backend_module
 from mlp_xp import train
-from mlp_xp.backend import BACKENDS, BackendError, BackendFailure, installed, open_backend, open_backend_of
+from mlp_xp.backend import BACKENDS, BackendError, BackendFailure, open_backend, open_backend_of
 from mlp_xp.config import TrainConfig
 from mlp_xp.errors import MlpXpError
 from mlp_xp.foreign import copy_to_host
@@ -77,6 +76,7 @@ def test_float32_is_float32(backend32):
 
 
 def test_unknown_names_are_refused_with_the_nearest():
+    assert refusal("numpy", dtype="flaot32").startswith("dtype: 'flaot32' is not known (did you mean 'float32'?)")
     message = refusal("nunpy")
     assert message.startswith("backend: 'nunpy' is not known (did you mean 'numpy'?)")
     assert all(name in message for name in BACKENDS)
@@ -86,14 +86,8 @@ def test_unknown_names_are_refused_with_the_nearest():
     assert "''" in refusal("")
 
 
-def test_unknown_dtypes_are_refused_with_the_nearest():
-    message = refusal("numpy", dtype="flaot32")
-    assert message.startswith("dtype: 'flaot32' is not known (did you mean 'float32'?)")
-    assert "float64, float32" in message
-
-
 @pytest.mark.parametrize("name", [name for name in BACKENDS if name != "cupy"])
-@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "cpu:x", "cpu:-1"])
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
 def test_unknown_devices_are_refused_with_those_there_are(name, device):
     open_or_skip(name)
     message = refusal(name, device=device)
@@ -101,20 +95,11 @@ def test_unknown_devices_are_refused_with_those_there_are(name, device):
     assert "cpu" in message.lower()
 
 
-@pytest.mark.parametrize("name", [*BACKENDS, "array_api_compat:numpy", cupy_stand_in.NAME])
+@pytest.mark.parametrize("name", ["jax", "torch", "array-api-strict", "array_api_compat:numpy", cupy_stand_in.NAME])
 def test_the_name_of_a_device_opens_it_again(name):
     """As a run that the library began is resumed from the command line."""
     backend = open_or_skip(name)
     assert open_backend(backend.name, backend.device_name).device == backend.device
-
-
-@pytest.mark.parametrize(
-    ("device", "name"),
-    [("TFRT_CPU_1", "cpu:1"), ("<CUDA Device 2>", "cuda:2"), ("array_api_strict.Device('device1')", "device1")],
-)
-def test_names_of_devices_in_other_spellings(device, name):
-    """Of versions and machines that are not at hand."""
-    assert replace(open_backend("numpy"), device=device).device_name == name
 
 
 def test_devices_by_name():
@@ -122,7 +107,6 @@ def test_devices_by_name():
     assert open_backend("jax", device="cpu:0").device.platform == "cpu"
     assert open_backend("jax", device="cpu").device == open_backend("jax").device
     assert str(open_backend("array-api-strict", device="device2").device) == "array_api_strict.Device('device2')"
-    assert str(open_or_skip("torch").device) == "cpu"
 
 
 @pytest.mark.parametrize("name", [cupy_stand_in.NAME, *(name for name in MODULES if name != "cupy")])
@@ -145,10 +129,7 @@ def test_a_library_that_is_not_installed_is_told_with_the_pip_line(name, monkeyp
 
 @pytest.mark.parametrize(
     "error",
-    [
-        ModuleNotFoundError("No module named 'jaxlib'", name="jaxlib"),
-        ImportError("libcudart.so.12: cannot open shared object file\nand a second line"),
-    ],
+    [ImportError("libcudart.so.12: cannot open shared object file\nand a second line")],
 )
 def test_a_library_that_is_broken_is_not_called_missing(error, monkeypatch, forget):
     forget("jax")
@@ -157,15 +138,6 @@ def test_a_library_that_is_broken_is_not_called_missing(error, monkeypatch, forg
     assert message.startswith("backend jax: jax is installed but cannot be imported: ")
     assert str(error).split("\n")[0] in message
     assert "pip install" not in message
-
-
-def test_installed_asks_without_importing(monkeypatch, forget):
-    assert installed("numpy")
-    assert installed("array-api-strict")
-    forget("torch")
-    monkeypatch.setattr(importlib.machinery.PathFinder, "find_spec", lambda *_: None)
-    assert not installed("torch")
-    assert "torch" not in sys.modules
 
 
 # CuPy: on a machine with a GPU the real one opens, and the fixture `backend` tests it; here it must say why it cannot.
@@ -221,22 +193,16 @@ def test_cupy_with_a_gpu_but_without_its_libraries_says_so(monkeypatch, forget):
     assert "libnvrtc.so.12" in message
 
 
-def test_cupy_without_devices_says_so(monkeypatch, forget):
-    fake_cupy(monkeypatch, forget, lambda: 0, use=raises(CUDARuntimeError("cudaErrorNoDevice")))
-    assert_says_no_gpu(refusal("cupy"))
-
-
 def test_cupy_names_the_gpus_there_are(monkeypatch, forget):
     fake_cupy(monkeypatch, forget, lambda: 2)
     for device in ("cuda:2", "2", "gpu", "cuda:-1"):
         assert "choose one of cuda:0, cuda:1" in refusal("cupy", device=device)
 
 
+@pytest.mark.slow
+@pytest.mark.needs("cupy")
 def test_the_real_cupy_without_a_gpu_says_so():
-    if not installed("cupy"):
-        pytest.skip("cupy is not installed")
-    cupy = pytest.importorskip("cupy")
-    if cupy.is_available():
+    if has_gpu():
         pytest.skip("this machine has a GPU")
     assert_says_no_gpu(refusal("cupy"))
 
@@ -253,22 +219,15 @@ except BackendError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
         ({"JAX_PLATFORMS": "nonsense"}, "RuntimeError: Unable to initialize backend 'nonsense'"),
-        ({"JAX_PLATFORMS": "cuda"}, "backend jax: JAX "),
-        ({"JAX_PLATFORMS": ""}, "opened "),
-        ({"CUDA_VISIBLE_DEVICES": "nonsense"}, "opened "),
-        ({"JAX_ENABLE_COMPILATION_CACHE": "banana"}, "invalid truth value 'banana'"),
         ({"JAX_ENABLE_X64": "maybe"}, "invalid truth value 'maybe'"),
     ],
 )
 def test_jax_that_cannot_start_says_so_in_one_line(environment, expected):
-    import jax
-
-    if expected != "RuntimeError" and any(device.platform != "cpu" for device in jax.devices()):
-        pytest.skip("this machine has a GPU")
     code = [sys.executable, "-c", OPEN_JAX]
     run = subprocess.run(code, capture_output=True, text=True, check=True, env={**os.environ, **environment})
     assert run.stdout.count("\n") == 1
@@ -280,15 +239,6 @@ def test_jax_that_cannot_start_says_so_in_one_line(environment, expected):
 
 
 # module:namespace
-
-
-def test_any_namespace_takes_part():
-    for name in ("array_api_compat:numpy", "array_api_compat.numpy:", "numpy:"):
-        backend = open_backend(name, dtype="float32")
-        assert backend.name == name
-        assert backend.dtype == np.float32
-        array = backend.asarray(np.arange(3.0), backend.dtype)
-        assert backend.to_numpy(array).tolist() == [0.0, 1.0, 2.0]
 
 
 def test_any_namespace_takes_part_in_training():
@@ -305,15 +255,11 @@ def test_any_namespace_takes_part_in_training():
     [
         ("no_such_module:xp", "No module named 'no_such_module'"),
         ("array_api_compat:nonsense", "No module named 'array_api_compat.nonsense'"),
-        (":numpy", "Empty module name"),
-        (".numpy:", "relative import"),
         (
             "numpy:pi",
             "does not implement the array API standard: it lacks abs, all, arange, argmax, asarray, astype, concat",
         ),
-        ("numpy:ndarray.nonsense", "no such array namespace"),
         ("raises_on_import:", "RuntimeError: no wish to"),
-        ("math:", "does not implement the array API standard: it lacks abs, all, arange"),
     ],
 )
 def test_namespaces_that_are_none_are_refused(name, why, tmp_path, monkeypatch):
@@ -322,10 +268,6 @@ def test_namespaces_that_are_none_are_refused(name, why, tmp_path, monkeypatch):
     message = refusal(name)
     assert message.startswith(f"backend {name.removesuffix(':')}: ")
     assert why in message
-
-
-def test_a_device_cannot_be_chosen_for_any_namespace():
-    assert "'cuda:0'; give a hook" in refusal("array_api_compat:numpy", device="cuda:0")
 
 
 def test_the_documented_hook_puts_all_arrays_on_a_device(monkeypatch, forget):
@@ -406,12 +348,6 @@ class Hook:
         return x.value.copy()
 
 
-class View:
-    xp = Namespace()
-
-    @staticmethod
-    def to_numpy(x):
-        return x
 '''
 
 
@@ -432,11 +368,6 @@ def test_a_module_of_the_current_folder_is_found_and_the_path_stays_as_it_was(st
     assert sys.path == before
 
 
-@pytest.mark.parametrize("name", ["array_api_compat.numpy", "json"])
-def test_a_module_without_a_colon_is_told_how_to_spell_it(name):
-    assert f"{name!r} is not known (did you mean '{name}:'?)" in refusal(name)
-
-
 def test_a_namespace_without_the_device_keyword_trains(strangers):
     losses = []
     for name in ("numpy", "habits:without_device"):
@@ -449,17 +380,6 @@ def test_a_namespace_without_the_device_keyword_trains(strangers):
 def test_a_namespace_of_float32_alone_is_usable_with_float32(strangers):
     assert open_backend("habits:only_float32", dtype="float32").dtype_name == "float32"
     assert "it lacks float64" in refusal("habits:only_float32")
-
-
-def test_jax_by_its_namespace_in_float32_needs_no_setting():
-    program = (
-        "import numpy as np\n"
-        "from mlp_xp.backend import open_backend\n"
-        "b = open_backend('jax.numpy:', dtype='float32')\n"
-        "print(b.dtype_name, b.to_numpy(b.asarray(np.ones(2), b.dtype)))\n"
-    )
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "float32 [1. 1.]\n"
 
 
 def test_all_missing_functions_are_named_in_one_line(strangers):
@@ -483,14 +403,6 @@ def test_a_namespace_that_does_not_return_what_it_is_given_is_refused(name, why,
 def test_a_hook_says_how_its_arrays_come_back(strangers):
     backend = open_backend("habits:Hook")
     assert backend.to_numpy(backend.asarray(np.arange(3))).tolist() == [0, 1, 2]
-
-
-def test_what_a_hook_returns_is_copied(strangers):
-    backend = open_backend("habits:View")
-    array = backend.asarray(np.arange(3.0))
-    host = backend.to_numpy(array)
-    array *= 2
-    assert host.tolist() == [0, 1, 2]
 
 
 def test_a_namespace_that_was_opened_is_not_looked_at_again(strangers, monkeypatch):
@@ -547,32 +459,6 @@ class OldStrict:
         return np.arange(3.0)
 
 
-class BrokenDLPack:
-    def __dlpack_device__(self):
-        return (1, 0)
-
-    def __dlpack__(self, **options):
-        raise RuntimeError("a fault at line 7")
-
-
-class Closed(BrokenDLPack):
-    def __array__(self, *args, **kwargs):
-        raise TypeError("implicit conversion")
-
-
-@pytest.mark.parametrize(
-    ("array", "said"),
-    [
-        (BrokenDLPack(), r"NumPy cannot read a .*\.BrokenDLPack: RuntimeError: a fault at line 7$"),
-        (Closed(), "implicit"),
-    ],
-)
-def test_the_librarys_own_error_is_kept(array, said):
-    with pytest.raises(TypeError, match=said) as caught:
-        copy_to_host(array)
-    assert str(caught.value.__cause__) == "a fault at line 7"
-
-
 def test_without_usable_dlpack_numpys_own_way_is_taken():
     assert copy_to_host(OldStrict()).tolist() == [0, 1, 2]
 
@@ -606,9 +492,7 @@ def test_a_lazy_library_computes_all_arrays_of_a_result_at_once(tmp_path, monkey
     ("returned", "said"),
     [
         ("None", "materialise returns None instead of 2 arrays"),
-        ("arrays[:1]", "materialise returns 1 arrays instead of 2"),
         ("arrays[::-1]", "materialise returns ndarray of shape (2,) for argument 1 of shape (3,); keep their order"),
-        ("[0, 1]", "materialise returns int of shape None for argument 1 of shape (3,)"),
     ],
 )
 def test_a_hook_that_computes_wrongly_is_told_so(returned, said, tmp_path, monkeypatch, forget):
@@ -676,12 +560,6 @@ def test_in_and_out_again(array, backend):
     assert host.tobytes() == array.tobytes(), "to the bit: -0.0 is not 0.0"
 
 
-def test_read_only_arrays_come_in(backend):
-    """PyTorch warns when it is made to share one; files read into memory are such arrays."""
-    array = np.frombuffer(b"\x01\x02\x03", np.uint8)
-    assert backend.to_numpy(backend.asarray(array)).tolist() == [1, 2, 3]
-
-
 def test_a_dtype_converts_on_the_way_in(backend):
     for host in np.array([1, 2]), np.arange(20000):
         array = backend.asarray(host, backend.dtype)
@@ -704,6 +582,7 @@ def test_neither_way_shares_memory(size, backend):
     assert (host == 1).all()
 
 
+@pytest.mark.slow
 def test_jax_keeps_float64_in_a_fresh_process():
     """Here some other test may have switched it on; without the switch JAX gives float32 and a warning."""
     code = (
@@ -715,24 +594,6 @@ def test_jax_keeps_float64_in_a_fresh_process():
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
     assert (run.stdout, run.stderr) == ("float64 True True\n", "")
-
-
-def test_array_api_strict_keeps_its_arrays_on_its_device():
-    import array_api_strict
-
-    backend = open_backend("array-api-strict")
-    assert backend.device == array_api_strict.Device("device1")
-    array = backend.asarray(np.ones(2))
-    assert array.device == backend.device
-    with pytest.raises(RuntimeError, match="Can't convert array"):
-        np.asarray(array)
-    with pytest.raises(ValueError, match="different devices"):
-        array + array_api_strict.ones(2, dtype=array_api_strict.float64)
-
-
-def test_a_function_that_went_through_jit_returns_the_same(backend):
-    function = backend.jit(lambda x: x * 2, donate=(0,))
-    assert backend.to_numpy(function(backend.asarray(np.arange(3.0)))).tolist() == [0.0, 2.0, 4.0]
 
 
 def test_only_one_file_names_a_library():
@@ -750,6 +611,7 @@ def test_only_one_file_names_a_library():
                 assert f'"{library}"' not in code, f"{path.name}: {line}"
 
 
+@pytest.mark.slow
 def test_namespace_that_narrows_float64_is_refused():
     """JAX in a process where nobody has enabled float64, and so in a process of its own."""
     program = "from mlp_xp.backend import *\ntry: open_backend('jax:numpy')\nexcept BackendError as e: print(e)"
@@ -772,6 +634,7 @@ def test_a_backend_is_hashed_by_identity():
     assert backend != replace(backend)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("chosen", "expected"), [(None, "highest"), ("tensorfloat32", "tensorfloat32")])
 def test_jax_multiplies_in_full_precision_unless_told_otherwise(chosen, expected):
     """On a GPU its default for float32 may be TF32, with 10 bits. In a fresh process, because the setting is global."""
@@ -782,6 +645,7 @@ def test_jax_multiplies_in_full_precision_unless_told_otherwise(chosen, expected
     assert run.stdout.strip() == expected
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_function_of_the_library_computes_the_activation(dtype):
     """PyTorch's own sigmoid, in single numbers far from 0 too, against long doubles."""
@@ -798,12 +662,7 @@ def test_a_function_of_the_library_computes_the_activation(dtype):
     np.testing.assert_allclose(actual, expected.astype(dtype), rtol=tolerance, atol=0)
 
 
-def test_other_activations_are_computed_by_operations_of_the_standard(backend):
-    assert backend.activation("tanh") == ACTIVATIONS["tanh"]
-    mine = ACTIVATIONS["relu"]._replace(of="input")
-    assert backend.activation(mine) == mine
-
-
+@pytest.mark.slow
 def test_jax_has_the_options_for_quick_compilation():
     """Without them everything works, but starts later, which no other test would show."""
     open_or_skip("jax")
@@ -815,6 +674,7 @@ def test_jax_has_the_options_for_quick_compilation():
         lowered.compile(compiler_options={"xla_cpu_no_such_option": True})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["xla_cpu_no_such_option", "xla_cpu_use_fusion_emitters"])
 def test_jax_compiles_without_an_option_that_it_does_not_have(option, monkeypatch):
     backend = open_or_skip("jax")

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import types
 import warnings
-import zlib
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,11 +26,6 @@ def cache(monkeypatch, tmp_path) -> Path:
     return tmp_path / "new" / "cache"
 
 
-def write(folder: Path, name: str, data: bytes, time: int) -> None:
-    (folder / name).write_bytes(data)
-    os.utime(folder / name, (time, time))
-
-
 def test_the_folder_is_made_for_this_user_alone(cache):
     assert compile_cache("some") == cache / "some"
     assert compile_cache("some") == cache / "some"
@@ -39,13 +33,7 @@ def test_the_folder_is_made_for_this_user_alone(cache):
         assert (cache / "some").stat().st_mode & 0o777 == 0o700
 
 
-def test_the_folder_is_in_the_cache_folder_of_the_system(monkeypatch, tmp_path):
-    monkeypatch.delenv("MLP_XP_CACHE", raising=False)
-    monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / name))
-    assert compile_cache("some") == tmp_path / "mlp_xp" / "some"
-
-
-@pytest.mark.parametrize("what", ["a file", "others may write", "another's", "unreadable", "no such home", "no name"])
+@pytest.mark.parametrize("what", ["a file", "others may write", "another's", "no such home"])
 def test_a_folder_that_cannot_be_used_is_none(what, cache, monkeypatch):
     if what == "a file":
         cache.parent.mkdir()
@@ -55,54 +43,9 @@ def test_a_folder_that_cannot_be_used_is_none(what, cache, monkeypatch):
         (cache / "some").chmod(0o770)
     elif what == "another's":
         monkeypatch.setattr(os, "getuid", lambda: 12345)
-    elif what == "unreadable":
-        monkeypatch.setattr(os, "access", lambda *args: False)
     elif what == "no such home":
         monkeypatch.setenv("MLP_XP_CACHE", "~nobody-of-this-name/cache")
-    assert compile_cache("so\0me" if what == "no name" else "some") is None
-
-
-def test_incomplete_entries_are_deleted(cache):
-    whole = zlib.compress(bytes(10000) + os.urandom(1000))
-    folder = compile_cache("some")
-    assert folder is not None
-    kept = {"a-cache": whole, "b-cache": b"(\xb5/\xfd of Zstandard", "c-atime": b"", "checked": b""}
-    for name, data in {**kept, "d-cache": whole[:-1], "e-cache": whole[:500], "f-cache": b""}.items():
-        (folder / name).write_bytes(data)
-    assert compile_cache("some") == folder
-    assert {each.name for each in folder.iterdir()} == {*kept}
-
-
-def test_entries_are_looked_through_once(cache, monkeypatch):
-    folder = compile_cache("some")
-    assert folder is not None
-    write(folder, "a-cache", zlib.compress(b"a"), 10**9)
-    compile_cache("some")
-    monkeypatch.setattr(mlp_xp.compile_cache, "_is_complete", lambda entry: pytest.fail("read again"))
-    compile_cache("some")
-
-
-def test_the_oldest_entries_are_deleted_while_all_take_too_much(cache, monkeypatch):
-    monkeypatch.setattr(mlp_xp.compile_cache, "MOST_BYTES", 30)
-    folder = compile_cache("some")
-    assert folder is not None
-    for age in range(4):
-        write(folder, f"{age}-cache", bytes(11), 10**9 - age)
-    compile_cache("some")
-    assert sorted(each.name for each in folder.glob("*-cache")) == ["0-cache", "1-cache"]
-
-
-def test_a_folder_that_cannot_be_written_can_still_be_read(cache, monkeypatch):
-    folder = compile_cache("some")
-    assert folder is not None
-    write(folder, "a-cache", b"", 10**9)
-
-    def refuse(*args, **kwargs):
-        raise PermissionError
-
-    monkeypatch.setattr(Path, "touch", refuse)
-    monkeypatch.setattr(Path, "unlink", refuse)
-    assert compile_cache("some") == folder
+    assert compile_cache("some") is None
 
 
 FOLDER = f"jax-{_jax_threads().number}"
@@ -114,6 +57,7 @@ DEFAULTS = {
     "jax_enable_compilation_cache": True,
     "jax_persistent_cache_min_compile_time_secs": 1.0,
     "jax_persistent_cache_min_entry_size_bytes": 0,
+    "jax_compilation_cache_max_size": -1,
     "jax_persistent_cache_enable_xla_caches": "xla_gpu_per_fusion_autotune_cache_dir",
 }
 
@@ -135,6 +79,7 @@ def test_jax_keeps_everything_in_the_folder(cache):
         "jax_compilation_cache_dir": str(cache / FOLDER),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
+        "jax_compilation_cache_max_size": mlp_xp.compile_cache.MOST_BYTES,
         "jax_persistent_cache_enable_xla_caches": "none",
     }
 
@@ -143,18 +88,6 @@ def test_jax_keeps_everything_in_the_folder(cache):
 def test_what_the_user_has_chosen_stays(chosen, cache):
     assert settings_after_opening(**chosen) == DEFAULTS | chosen
     assert not cache.exists()
-
-
-def test_a_setting_of_the_user_stays(cache):
-    chosen = {"jax_persistent_cache_min_compile_time_secs": 0.5}
-    assert settings_after_opening(**chosen)["jax_persistent_cache_min_compile_time_secs"] == 0.5
-
-
-def test_nothing_is_set_without_a_folder_or_in_an_old_version(cache):
-    assert settings_after_opening(version=(0, 9, 9)) == DEFAULTS
-    cache.parent.mkdir()
-    cache.write_text("")
-    assert settings_after_opening() == DEFAULTS
 
 
 # Whole runs.
@@ -179,17 +112,15 @@ import sys
 import jax
 hits = []
 jax.monitoring.register_event_listener(lambda name, **others: hits.append(name) if name.endswith("cache_hits") else 0)
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tools"]
 from test_compile_cache import train
 print(train(), len(hits))
 """
 
 
+@pytest.mark.slow
 def test_runs_share_what_is_compiled_only_with_runs_of_the_same_threads_and_have_the_bits_of_none(cache):
     """Whether the folder is empty or damaged."""
-    jax = pytest.importorskip("jax")
-    if jax.version.__version_info__ < (0, 10):
-        pytest.skip("JAX before 0.10 keeps nothing")
     expected = train()
     env = {k: v for k, v in os.environ.items() if k != "JAX_ENABLE_COMPILATION_CACHE"}
 
@@ -205,14 +136,12 @@ def test_runs_share_what_is_compiled_only_with_runs_of_the_same_threads_and_have
     entries = sorted(folder.glob("*-cache"))
     first, second, third = entries[:3]
     assert run_program(NPROC=str(cpus() + 1))[1] == 0
-    # One is incomplete, one has a wrong byte and is not looked at again, one cannot be read. The byte is one of the
-    # checksum: some others may change and leave the same data, where a distance of zlib's then names an equal copy.
+    # One is incomplete, one has a wrong byte, one cannot be read. The byte is one of the checksum: some others may
+    # change and leave the same data, where a distance of zlib's then names an equal copy.
     first.write_bytes(first.read_bytes()[:-9])
     data = bytearray(second.read_bytes())
     data[-1] ^= 1
-    write(folder, second.name, bytes(data), 10**9)
+    second.write_bytes(data)
     third.unlink()
     third.mkdir()
-    os.utime(third, (10**9, 10**9))
     assert run_program() == (expected, len(entries) - 3)
-    assert zlib.decompress(first.read_bytes())

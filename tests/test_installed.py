@@ -1,4 +1,4 @@
-"""What a person meets who has installed the package, or has not; `tests/smoke.py` tries the built wheel itself."""
+"""What a person meets who has the package installed, or not; `tests/tools/smoke.py` tries the built wheel itself."""
 
 import ast
 import os
@@ -113,7 +113,7 @@ def test_what_to_type_next_names_another_python_by_its_path(below, monkeypatch, 
         (["mlp-xp", "pre"], {"predict"}),
         (["mlp-xp", "comp"], {"completion"}),
         (["mlp-xp", "train", "--learn"], {"--learning-rate"}),
-        (["mlp-xp", "bench", "--contest"], {"--contestants"}),
+        (["mlp-xp", "parity", "--back"], {"--backends"}),
     ],
 )
 def test_a_shell_completes_commands_and_options(words, some, tmp_path):

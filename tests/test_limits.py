@@ -90,14 +90,7 @@ def test_real_numbers_train_diverge_or_are_refused_in_one_line(name, text, data_
                 TrainConfig(**{name: value})
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("parity", ["steps", "batch_size", "hidden"]),
-        ("bench", ["rounds", "steps", "threads"]),
-        ("bench-curves", ["rounds", "threads"]),
-    ],
-)
+@pytest.mark.parametrize(("name", "options"), [("parity", ["steps", "batch_size", "hidden"])])
 @pytest.mark.parametrize("digits", HUGE)
 def test_other_commands_refuse_them_too(name, options, digits):
     for each in options:

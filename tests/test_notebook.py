@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from numerics import assert_near, trajectory_tolerance
+from printed import PRINTED
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
@@ -12,7 +13,6 @@ from mlp_xp.dataset import Dataset
 from mlp_xp.device import initial_state
 from mlp_xp.metrics import predict
 from mlp_xp.parity import notebook
-from mlp_xp.parity.notebook import PRINTED
 from mlp_xp.training import Report, trajectory
 
 LAST = PRINTED.reports[-1]

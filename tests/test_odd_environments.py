@@ -42,7 +42,7 @@ WIDTHS = {
     "1000000000": 1000,
     "9" * 5000: 80,
 }
-SCRIPTS = ("train", "evaluate", "predict", "plot", "runs", "parity", "bench", "bench_curves", "gpu", "sweep")
+SCRIPTS = ("train", "evaluate", "predict", "plot", "runs", "parity", "sweep")
 STRANGE = os.fsdecode(b"caf\xe9")
 """A name that is not UTF-8."""
 

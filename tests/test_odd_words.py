@@ -79,7 +79,7 @@ def test_a_command_refuses_the_end_of_options(command, words):
     ("command", "words"),
     [("train", [ESCAPE]), ("train", [f"--{ESCAPE}"]), ("train", ["--device", ESCAPE]), ("evaluate", [ESCAPE]),
      ("train", ["--recipe", ESCAPE]), ("train", ["--backend", ESCAPE]), ("train", ["--data-dir", ESCAPE]),
-     ("predict", [ESCAPE, ESCAPE]), ("parity", ["--backends", ESCAPE]), ("bench", ["--record", ESCAPE])],
+     ("predict", [ESCAPE, ESCAPE]), ("parity", ["--backends", ESCAPE])],
 )  # fmt: skip
 def test_an_error_shows_control_characters_as_escapes(command, words):
     outcome = call(command, *words)
@@ -129,8 +129,7 @@ LONG = "9" * 5000
     [("evaluate", [LONG]), ("predict", [LONG, "x"]), ("plot", [LONG]), ("train", ["--resume", LONG]),
      ("train", ["--config", LONG]), ("train", ["--run-dir", LONG]), ("train", ["--data-dir", LONG]),
      ("train", ["--dataset", "emnist-letters", "--cache-dir", LONG]), ("parity", ["--data-dir", LONG]),
-     ("parity", ["--report-dir", LONG, "--steps", "1"]), ("bench", ["--record", LONG]),
-     ("bench", ["--output-dir", LONG])],
+     ("parity", ["--report-dir", LONG, "--steps", "1"])],
 )  # fmt: skip
 def test_a_path_that_is_too_long_is_bad_input(command, words):
     outcome = call(command, *words)

@@ -159,7 +159,6 @@ def test_a_fifo_in_place_of_other_files(run: Path, tmp_path: Path) -> None:
     outcome = in_time("predict", run, tmp_path / "fifo")
     assert_one_line(outcome, 1, "fifo'", "is not a regular file but a FIFO")
     assert_one_line(in_time("train", "--config", tmp_path / "fifo"), 2, "fifo'", "is not a regular file but a FIFO")
-    assert_one_line(in_time("bench", "--record", tmp_path / "fifo"), 2, "fifo'", "is not a regular file but a FIFO")
 
 
 def test_data_that_a_config_names_may_be_anything(copy: Path) -> None:

@@ -19,7 +19,7 @@ from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.terminal import GLUE, plain_console, say
 
 ODD = "a:x:b [red]c[/red] :smile:"
-COMMANDS = ("train", "evaluate", "predict", "plot", "runs", "parity", "bench", "bench_curves")
+COMMANDS = ("train", "evaluate", "predict", "plot", "runs", "parity")
 
 
 @pytest.fixture(autouse=True)

@@ -60,7 +60,7 @@ def cases(place: Path, name: str) -> Iterator[Case]:
     def script(command: str, *words: str) -> tuple[str, ...]:
         return (sys.executable, f"{scripts}/{command}.py", *words)
 
-    for command in ("train", "evaluate", "predict", "plot", "parity", "bench", "bench_curves", "gpu"):
+    for command in ("train", "evaluate", "predict", "plot", "parity"):
         yield Case(f"{command} --help", script(command, "--help"))
         yield Case(f"{command} --version", script(command, "--version"))
         yield Case(f"{command} --unknown", script(command, "--unknown"), BAD_INPUT)

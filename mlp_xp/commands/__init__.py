@@ -24,9 +24,6 @@ COMMANDS = {
     "plot": ("draw the pictures of a run or a sweep, or the curves of several runs", "Arguments"),
     "runs": ("compare runs in a table, or their settings over all seeds", "Arguments"),
     "parity": ("check that all backends give the same trajectory", "Arguments"),
-    "bench": ("compare the time of a training step with other libraries", "Options"),
-    "bench-curves": ("measure time and memory against batch size, width and data", "Options"),
-    "gpu": ("run tests, parity check and benchmark on an NVIDIA GPU", "Options"),
 }
 OTHERS = {"completion": "print the completion script of a shell: bash, zsh or tcsh", "--version": "print the version"}
 FOOTER = "COMMAND --help lists its options, COMMAND --debug shows tracebacks."

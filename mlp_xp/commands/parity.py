@@ -8,7 +8,6 @@ that deviates instead.
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,20 +23,17 @@ from mlp_xp.commands.data import load_data
 from mlp_xp.commands.trace import deviation, to_trace, trace_backends, trace_command
 from mlp_xp.config import ConfigError, TrainConfig, check_choice, check_range
 from mlp_xp.dataset import Dataset
-from mlp_xp.files import FileError, file_errors, write_whole
+from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, Failure, check, compare, longest_dot_product, record_notebook
-from mlp_xp.parity.junit import junit_xml
 from mlp_xp.parity.report import (
     COLUMNS,
     about_rounding,
     also,
     json_record,
-    markdown,
     mismatches,
     row,
     rows_without_numbers,
 )
-from mlp_xp.parity.requirements import lines
 from mlp_xp.runs.settings import RECIPES
 from mlp_xp.show.terminal import GLUE, plain_console, say
 
@@ -72,15 +68,11 @@ class Arguments(Base):
     notebook: bool = False
     """Also compare the notebook's own loop in plain NumPy (one hidden layer; batches must divide the data)."""
     report_dir: Path | None = None
-    """Write parity.json, parity.md and parity.png to this folder; with --trace, the reproducers."""
+    """Write parity.json and parity.png to this folder; with --trace, the reproducers."""
     trace: bool = False
     """Compare every single operation with NumPy, from the same inputs, and report the first one that deviates."""
     all_operations: bool = False
     """With --trace, also trace small runs of other tasks and settings: together they use all that is required."""
-    junit: Path | None = None
-    """Write the result to this file as JUnit XML, one test per backend."""
-    requirements: bool = False
-    """Only print what is asked of an array library: functions, dtypes, attributes and operators, with their places."""
 
 
 def parse_arguments() -> Arguments:
@@ -126,9 +118,6 @@ def open_backends(arguments: Arguments) -> tuple[list[Backend], dict[str, str], 
 def main() -> int:
     """Parse the command line, train, compare, and print the results. Return 1 if a backend does not agree."""
     arguments = parse_arguments()
-    if arguments.requirements:
-        print(*lines(), sep="\n")
-        return 0
     check_range("steps", arguments.steps)
     if arguments.tolerance is not None and not 0 < arguments.tolerance < math.inf:
         raise ConfigError(f"{arguments.tolerance} is out of range; it must be finite and above 0", setting="tolerance")
@@ -140,7 +129,7 @@ def main() -> int:
     refused = [*map(str, missed)]
     not_run = [reason for reason in unusable.values() if reason not in refused]
     if arguments.trace:
-        for setting in ("notebook", "tolerance", "junit"):
+        for setting in ("notebook", "tolerance"):
             if asked[setting]:
                 raise ConfigError("it has no meaning with --trace", setting=setting)
         if missed and not backends:
@@ -156,9 +145,6 @@ def main() -> int:
     compared = [backend for backend in backends if (backend.name, arguments.dtype) != ("numpy", "float64")]
     if not compared and not arguments.notebook:
         if missed:
-            make_report_dir(arguments)
-            if arguments.junit:
-                write_whole(arguments.junit, junit_xml(json_record([], [], unusable, asked, [])))
             raise missed[0]
         for reason in unusable.values():
             say(plain_console(), f"not run: {reason}")
@@ -215,24 +201,14 @@ def main() -> int:
             print_line("mismatch", fault)
         print_missing(not_run, [*(failure.reason for failure in failures), *refused])
     finally:  # also if nobody reads the output any more: the work is done
-        text = markdown(comparisons, failures, unusable, asked, faults, note)
-        record = json_record(comparisons, failures, unusable, asked, faults)
         if arguments.report_dir:
+            record = json_record(comparisons, failures, unusable, asked, faults)
             write_whole(arguments.report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
-            write_whole(arguments.report_dir / "parity.md", text.encode(errors="backslashreplace"))
             figure = draw_deviations(
                 {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]},
                 tolerance=max((each.allowed for each in comparisons), key=lambda allowed: float(allowed[-1])),
             )
             save(figure, arguments.report_dir / "parity.png")
-        if arguments.junit:
-            write_whole(arguments.junit, junit_xml(record))
-        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            path = Path(summary)
-            if path.exists() and not path.is_dir() and not path.is_file():
-                raise FileError(f"{summary!r}: is not a regular file; set GITHUB_STEP_SUMMARY to one, or unset it")
-            with file_errors(path, "write"), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(f"## Backend parity\n\n{text}\n")
     return 1 if faults else 3 if failures else 2 if missed else 0
 
 

@@ -119,7 +119,7 @@ def main() -> int:
         )
         members = _members(folders, of_runs)
     else:
-        pictures, probabilities, class_names = predict_pictures(
+        pictures, probabilities, class_names, *_ = predict_pictures(
             arguments.run_dir, files, arguments.backend, arguments.device
         )
     paths = [str(path) for path in pictures.paths]
@@ -146,7 +146,7 @@ def predict_rows(arguments: Arguments, runs: Sequence[Path], files: Sequence[Pat
         outputs, class_names, task, folders, of_runs = predict_table_ensemble(runs, table, *where)
         members = _members(folders, of_runs)
     else:
-        outputs, class_names, task = predict_table(arguments.run_dir, table, *where)
+        outputs, class_names, task, *_ = predict_table(arguments.run_dir, table, *where)
     show(arguments, Predictions("row", range(1, len(outputs) + 1), outputs, class_names, task, None, members))
     return 0
 

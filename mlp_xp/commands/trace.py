@@ -18,8 +18,8 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import described, with_colon
 from mlp_xp.parity.compare import Comparison, Failure
-from mlp_xp.parity.coverage import small_runs, unused
 from mlp_xp.parity.reproducer import write_reproducer
+from mlp_xp.parity.small_runs import small_runs
 from mlp_xp.parity.trace import Operation, Tracer, expression, trace
 from mlp_xp.show.terminal import plain_console, say
 from mlp_xp.training import DivergenceError
@@ -33,7 +33,7 @@ UNSHOWN = (
 FIRST_STEPS = 300
 # Columns in which the tables fit.
 TABLE_WIDTH = 80
-COLUMNS = ("operation", "calls", "in a step", "deviation in eps", "/ bound", "deviate", "time", "MB")
+COLUMNS = ("operation", "calls", "in a step", "deviation in eps", "/ bound", "deviate")
 
 
 def trace_backends(
@@ -60,13 +60,9 @@ def trace_backends(
             _print_table(console, [(str(each.number), str(each), each.place) for each in run.last_step])
         _print_table(console, _rows(run), COLUMNS)
         codes.append(_print_findings(console, backend, run, folder or FOLDER))
-        runs = [run]
         for name, run in small_runs(backend) if all_operations else ():
             say(console, f"{name}: {run.calls} operations in {run.steps} steps")
             codes.append(_print_findings(console, backend, run, (folder or FOLDER) / name.replace(" ", "-")))
-            runs.append(run)
-        if not any(codes) and (names := unused(runs)):
-            say(console, f"required, but not used here: {', '.join(names)}; --all-operations uses all")
     return 1 if 1 in codes else max(codes)
 
 
@@ -146,9 +142,8 @@ def trace_command(name: str, steps: int, arguments: Mapping[str, Any]) -> str:
 
 
 def _rows(run: Tracer) -> list[tuple[str, ...]]:
-    """Return the cells for COLUMNS of each operation, the one that takes the longest first."""
+    """Return the cells for COLUMNS of each operation, the most frequent first."""
     in_step = Counter(operation.name for operation in run.last_step)
-    seconds = sum(totals.seconds for totals in run.totals.values()) or 1.0
     return [
         (
             _shown(name),
@@ -157,10 +152,8 @@ def _rows(run: Tracer) -> list[tuple[str, ...]]:
             f"{totals.deviation:.3g}",
             f"{totals.used:.2g}" if totals.used else "",
             str(totals.deviating or ""),
-            f"{100 * totals.seconds / seconds:.1f} %",
-            f"{totals.bytes / 1e6:.1f}",
         )
-        for name, totals in sorted(run.totals.items(), key=lambda item: -item[1].seconds)
+        for name, totals in sorted(run.totals.items(), key=lambda item: -item[1].calls)
     ]
 
 

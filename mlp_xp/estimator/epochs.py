@@ -46,15 +46,6 @@ class Samples(NamedTuple):
     """On the host, (n,)."""
 
 
-def rescaled(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return weights (..., n) in units of a power of two near the largest of each row, and its exponent, (..., 1).
-
-    Weights are relative, and in these units no sum of them over- or underflows.
-    """
-    exponents = np.frexp(weights.max(axis=-1, keepdims=True))[1]
-    return np.ldexp(weights, -exponents), exponents
-
-
 def make_config(estimator: Any, optimizer: Any) -> TrainConfig:
     """Return the parameters of an estimator on which its steps depend, but for the rate and the regularisation.
 
@@ -114,14 +105,13 @@ def make_epoch(
         if samples.weights is not None or filling:
             chosen = np.ones(rows.shape) if samples.weights is None else samples.weights[rows]
             chosen[-1, size - filling :] = 0
-            chosen, exponents = rescaled(chosen)
             sums = chosen.sum(axis=1)
             if not (sums > 0).all():
                 raise ValueError(
                     "the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches"
                 )
             weights = (backend.asarray(chosen * (size / sums[:, None]), backend.dtype),)
-            decay = np.ldexp(alpha / sums, -exponents[:, 0])
+            decay = alpha / sums
         state, losses = run_chunk(
             state,
             samples.X,

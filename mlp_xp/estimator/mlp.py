@@ -1,6 +1,5 @@
 """MLPClassifier and MLPRegressor: scikit-learn's interface, the package's network."""
 
-import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from mlp_xp.backend import DTYPES, Backend
 from mlp_xp.dataset import Preparation
 from mlp_xp.device import copy_network
-from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, as_they_are, make_config, make_epoch, rescaled
+from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, as_they_are, make_config, make_epoch
 from mlp_xp.estimator.places import (
     all_finite,
     as_plain,
@@ -205,14 +204,9 @@ class _MLP(BaseEstimator, ABC):
             ("state of the optimizer is", self.early_stopping or all(map(are_finite, slots))),
         ):
             if not is_finite:
-                targets = f", in y {_largest(y)}" if self._task == "regression" else ""
-                heaviest = 1.0 if sample_weight is None else float(sample_weight.max())
-                penalty = f", and alpha={self.alpha:g}" if self.alpha > heaviest else ""
-                if penalty and sample_weight is not None:
-                    penalty += f" is divided by sample weights of at most {heaviest:g}: divide these by their mean"
                 raise ValueError(
-                    f"training diverged: the {name} not finite; scale the features{' and targets' * bool(targets)}, or "
-                    f"lower learning_rate_init; the largest number in X is {_largest(to_host(X))}{targets}{penalty}"
+                    f"training diverged: the {name} not finite; scale the features and targets, or lower "
+                    f"learning_rate_init; the largest number in X is {_largest(to_host(X))}"
                 )
         self.coefs_ = [self._like(layer.weights, backend, X) for layer in network]
         self.intercepts_ = [self._like(layer.bias, backend, X) for layer in network]
@@ -335,7 +329,7 @@ class _MLP(BaseEstimator, ABC):
             held_out = (
                 backend.xp.take(X, backend.asarray(chosen), axis=0),
                 y[chosen],
-                weights if weights is None else rescaled(weights[chosen])[0],
+                weights if weights is None else weights[chosen],
             )
         size = self._batch(len(rows))
         targets = np.argmax(y, axis=1) if self._task == "classes" else y
@@ -614,16 +608,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
             of_classes = compute_sample_weight("balanced", y)
         else:  # of all classes, some of which a batch of partial_fit may lack
             known = self.classes_ if y.ndim == 1 else np.repeat([[0], [1]], y.shape[1], axis=1)
-            several = self.class_weight if isinstance(self.class_weight, list) else [self.class_weight]
-            for label, weights_of in enumerate(several):
-                for name, weight in weights_of.items() if isinstance(weights_of, dict) else ():
-                    if not (isinstance(weight, int | float | np.number) and 0 <= weight <= sys.float_info.max):
-                        where = f" of label {label}" if len(several) > 1 else ""
-                        raise ValueError(
-                            f"class_weight{where}: class {name!r} has {weight!r:.40}; weights must be finite and at "
-                            "least 0"
-                        )
             of_classes = compute_sample_weight(self.class_weight, np.concatenate([known, y]))[len(known) :]
+        if not (np.isfinite(of_classes).all() and (of_classes >= 0).all()):
+            raise ValueError(f"class_weight: {self.class_weight!r:.80}; weights must be finite and at least 0")
         return of_classes if weights is None else of_classes * weights
 
     def _check_y(self, y: np.ndarray, incremental: bool) -> np.ndarray:

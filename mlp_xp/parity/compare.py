@@ -21,9 +21,8 @@ from mlp_xp.network import Network
 from mlp_xp.parity import notebook
 from mlp_xp.parity.rounding import rounding_at_random
 from mlp_xp.plan import ceil_divide
-from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Event, Report, Tally, layer_sizes, trajectory
+from mlp_xp.training import DivergenceError, Event, Report, layer_sizes, trajectory
 
-PROBES = 100
 SAFETY = 10
 # Runs with random rounding, as many as stochastic arithmetic usually takes, and how many times their deviation is
 # allowed.
@@ -39,10 +38,6 @@ class Trajectory(NamedTuple):
     dtype: str
     losses: np.ndarray
     """The loss of every step, warm-up included, float64 (steps,)."""
-    probe_steps: np.ndarray
-    """The number of steps done when the logits in `probes` were recorded, int64 (looks,)."""
-    probes: np.ndarray
-    """Logits of the first test images after `probe_steps` steps, float64 (looks, PROBES, classes)."""
     weights: tuple[np.ndarray, ...]
     """The final weights and bias of each layer, in order, float64."""
     report_steps: np.ndarray
@@ -51,18 +46,12 @@ class Trajectory(NamedTuple):
     """Test accuracy at every report."""
     test_losses: tuple[float, ...]
     """Test loss at every report; empty where it is not known."""
-    margins: np.ndarray
-    """At every report, for all test images, how far the two largest logits are apart, relative to the largest logit of
-    all: float64 (reports, n)."""
     logits: np.ndarray
-    """Final logits of all test images, float64 (n, classes)."""
+    """Logits of all test images at every report and at the end, float64 (reports + 1, n, classes)."""
     predictions: np.ndarray
     """Final predictions for all test images by the library's own argmax, int64 (n,)."""
     accuracy: float
     """Final test accuracy."""
-    seconds: float
-    microseconds: float = math.nan
-    """Of a training step, without evaluation and compilation; NaN if that was not measured."""
 
 
 class Quantity(NamedTuple):
@@ -176,46 +165,35 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     dataset: arrays on the host. Raises ConfigError for fewer than one step, and what `trajectory` raises.
     """
     on_device, events = start(config, dataset, backend, steps)
-    probed = on_device.test_images[: min(PROBES, dataset.test_images.shape[0]), ...]
     losses: list[np.ndarray] = []
-    looks: list[tuple[int, np.ndarray]] = []
     reports: list[tuple[int, Report]] = []
-    margins = []
-    chunks: list[tuple[int, float]] = []
-    tally = Tally()
+    looks: list[np.ndarray] = []
 
-    def logits(network: Network, images: Array) -> Array:
+    def logits(network: Network) -> Array:
+        images = on_device.test_images
         return predict_logits(network, images, activation=config.activation, backend=backend, prepare=on_device.prepare)
 
     for event in events:
         losses.append(event.losses)
-        chunks.append((len(event.losses), event.position.tally.seconds - tally.seconds))
-        tally = Tally() if event.report or event.position.epoch == WARM_UP_EPOCH else event.position.tally
         network = event.position.state.network
-        looks.append((event.position.step, backend.to_numpy(logits(network, probed))))
         if event.report:
             reports.append((event.position.step, event.report))
-            margins.append(relative_margins(backend.to_numpy(logits(network, on_device.test_images))))
-    last_logits = logits(network, on_device.test_images)
-    predictions = backend.to_numpy(backend.xp.argmax(last_logits, axis=1)).astype(np.int64)
+            looks.append(backend.to_numpy(logits(network)))
+    last = logits(network)
+    predictions = backend.to_numpy(backend.xp.argmax(last, axis=1)).astype(np.int64)
     return Trajectory(
         backend.name,
         backend.version,
         backend.device_name or "default",
         backend.dtype_name,
         np.concatenate(losses),
-        np.array([step for step, _ in looks]),
-        np.stack([values for _, values in looks]).astype(np.float64),
         tuple(backend.to_numpy(array).astype(np.float64) for layer in network for array in layer),
         np.array([step for step, _ in reports], np.int64),
         tuple(report.accuracy or 0.0 for _, report in reports),
         tuple(report.test_loss or 0.0 for _, report in reports),
-        np.array(margins).reshape(len(reports), len(predictions)),
-        backend.to_numpy(last_logits).astype(np.float64),
+        np.stack([*looks, backend.to_numpy(last)]).astype(np.float64),
         predictions,
         float(np.mean(predictions == dataset.test_labels)),
-        event.position.seconds,
-        1e6 * seconds_per_step(chunks),
     )
 
 
@@ -224,7 +202,6 @@ def relative_margins(logits: np.ndarray) -> np.ndarray:
 
     logits: (n, classes). With a single class there is no second, and the margin is infinite.
     """
-    logits = logits.astype(np.float64)
     if logits.shape[1] == 1:
         return np.full(logits.shape[0], np.inf)
     second, first = np.moveaxis(np.partition(logits, -2, axis=1)[:, -2:], 1, 0)
@@ -238,16 +215,6 @@ def close_calls(margins: np.ndarray, allowed: np.ndarray | float) -> np.ndarray:
     """
     with np.errstate(over="ignore"):  # whoever allows that much allows everything
         return margins <= 2 * allowed
-
-
-def seconds_per_step(chunks: Sequence[tuple[int, float]]) -> float:
-    """Return the median time of a step over the longest chunks, (steps, seconds) each.
-
-    Without the first of them if there are others: in that one a library may have compiled.
-    """
-    longest = max(steps for steps, _ in chunks)
-    times = [seconds / steps for steps, seconds in chunks if steps == longest]
-    return float(np.median(times[1:] or times))
 
 
 def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajectory:
@@ -275,11 +242,14 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
         textbook=config.update_order == "simultaneous",
     )
     accuracies: list[float] = []
+    looks: list[np.ndarray] = []
     report_steps: list[int] = []
     epoch_steps = ceil_divide(data.train_images.shape[0], config.batch_size)
 
     def report(epoch: int, sample: int, loss: float) -> None:
-        accuracies.append(notebook.accuracy(network, data.test_images, data.test_labels))
+        layers = network.forward(data.test_images)
+        accuracies.append(notebook.verify(layers.output, data.test_labels))
+        looks.append(layers.output_input)
         report_steps.append(config.warm_up_steps + epoch * epoch_steps + sample // config.batch_size + 1)
 
     warm_up, losses = notebook.trajectory(
@@ -301,10 +271,9 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     logits = network.forward(data.test_images).output_input
     predictions = np.argmax(logits, axis=1)
     return Trajectory(
-        "notebook", np.__version__, "cpu", "float64", np.concatenate([warm_up, losses]),
-        np.array([config.warm_up_steps + steps]), logits[None, :PROBES], weights, np.array(report_steps, np.int64),
-        tuple(accuracies), (), np.empty((0, 0)), logits, predictions,
-        float(np.mean(predictions == dataset.test_labels)), math.nan,
+        "notebook", np.__version__, "cpu", "float64", np.concatenate([warm_up, losses]), weights,
+        np.array(report_steps, np.int64), tuple(accuracies), (), np.stack([*looks, logits]), predictions,
+        float(np.mean(predictions == dataset.test_labels)),
     )  # fmt: skip
 
 
@@ -334,14 +303,13 @@ def measure(run: Trajectory, reference: Trajectory) -> Deviations:
         return np.max(np.abs(array - expected)) / (np.max(np.abs(expected)) or 1)
 
     steps = np.arange(1, len(reference.losses) + 1)
-    looks, i, j = np.intersect1d(run.probe_steps, reference.probe_steps, return_indices=True)
-    logits = [*map(of_arrays, run.probes[i], reference.probes[j]), of_arrays(run.logits, reference.logits)]
+    logits = [*map(of_arrays, run.logits, reference.logits)]
     weights = np.max([*map(of_arrays, run.weights, reference.weights)])  # NaN if any is, unlike Python's max
     tested = min(len(run.test_losses), len(reference.test_losses))
     test_losses = of_losses(np.array(run.test_losses[:tested]), np.array(reference.test_losses[:tested]))
     found = (
         (steps, of_losses(run.losses, reference.losses)),
-        (np.append(looks, steps[-1]), np.array(logits)),
+        (np.append(reference.report_steps, steps[-1]), np.array(logits)),
         (steps[-1:], np.array([weights])),
         (reference.report_steps[:tested], test_losses),
     )
@@ -389,11 +357,10 @@ def compare(
         )
 
     reports, last = reference.report_steps, found.loss[0][-1:]
-    close = close_calls(reference.margins, allowed("logits", reports)[:, None]).sum(axis=1)
+    margins = np.array([*map(relative_margins, reference.logits)])
+    close = close_calls(margins[:-1], allowed("logits", reports)[:, None]).sum(axis=1)
     moved = np.abs(np.rint(images * (np.array(run.accuracies) - np.array(reference.accuracies))))
-    flipped = (run.predictions != reference.predictions) & ~close_calls(
-        relative_margins(reference.logits), allowed("logits", last)
-    )
+    flipped = (run.predictions != reference.predictions) & ~close_calls(margins[-1], allowed("logits", last))
     return Comparison(
         run,
         quantity("loss"),

@@ -1,16 +1,14 @@
 """The notebook's code in plain NumPy: the reference of the tests and the baseline of the benchmark.
 
 Every step performs the notebook's operations, in the notebook's order, oddities included, so that both the
-numbers and the time of a step are the notebook's. Only its global variables are attributes here. Run as a
-script, with the data folder as the argument, it prints what the notebook prints.
+numbers and the time of a step are the notebook's. Only its global variables are attributes here.
 """
 
 import gzip
 import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,60 +42,6 @@ class Report(NamedTuple):
     sample: int  # the index of the sample in the shuffled epoch
     loss: float
     accuracy: float
-
-
-class Printed(NamedTuple):
-    """What the notebook prints, as numbers."""
-
-    first_output: tuple[float, ...]  # printed by NumPy with nine significant digits
-    warm_up: tuple[float, ...]  # printed in full
-    reports: tuple[Report, ...]  # losses printed in full, accuracies exact
-
-
-# The output in the copy of the notebook ends in epoch 2; the rest of the five epochs is unknown.
-PRINTED: Final = Printed(
-    first_output=(
-        2.68663086e-08,
-        4.59179373e-02,
-        6.77974378e-04,
-        2.75506586e-02,
-        7.74795216e-01,
-        1.94717364e-02,
-        7.94041780e-05,
-        5.08554970e-04,
-        2.98237201e-02,
-        1.01174772e-01,
-    ),
-    warm_up=(
-        9.16264812588529,
-        7.223333161807007,
-        5.830257800794516,
-        4.705050411253215,
-        3.731189480421831,
-        2.895925896543204,
-        2.213008228387067,
-        1.6775624030332286,
-        1.2733157905064107,
-        0.9784849978958721,
-    ),
-    reports=(
-        Report(0, 0, 8.21996605027983, 0.0892),
-        Report(0, 10000, 1.2390590076281032, 0.7833),
-        Report(0, 20000, 0.16352187075209745, 0.8358),
-        Report(0, 30000, 0.18625180174804273, 0.8518),
-        Report(0, 40000, 0.017464559994938084, 0.8649),
-        Report(0, 50000, 2.336440394287572, 0.8795),
-        Report(1, 0, 0.03388167125926495, 0.8892),
-        Report(1, 10000, 0.0003113355522074509, 0.8915),
-        Report(1, 20000, 2.4832208308321015, 0.8934),
-        Report(1, 30000, 3.5124014555825642, 0.8997),
-        Report(1, 40000, 0.019325449800918094, 0.9031),
-        Report(1, 50000, 3.402583545306575, 0.9053),
-        Report(2, 0, 0.29551786162378396, 0.9081),
-        Report(2, 10000, 0.00176281519735282, 0.9067),
-        Report(2, 20000, 0.31044146769123204, 0.9101),
-    ),
-)
 
 
 def read(path: str | Path) -> npt.NDArray[np.uint8]:
@@ -298,25 +242,3 @@ def trajectory(
                 on_report(epoch, index, float(loss))
         epoch += 1
     return warm_up_losses, losses
-
-
-def main() -> None:
-    """Train for five epochs on the data in the given folder, and print the notebook's lines."""
-    data = load(sys.argv[1])
-    network = Notebook()
-    print(network.forward(data.train_images[0:1]).output)
-
-    def report(epoch: int, index: int, loss: float) -> None:
-        print(f"epoch: {epoch}, index: {index}, loss: {loss}")
-        print(f"accuracy: {accuracy(network, data.test_images, data.test_labels)}", flush=True)
-
-    # With 0 steps there is only the warm-up. The second call continues without a warm-up, so that the lines are
-    # in the notebook's order.
-    for loss in trajectory(network, data.train_images, data.train_labels, 0)[0]:
-        print(loss)
-    steps = 5 * data.train_images.shape[0]
-    trajectory(network, data.train_images, data.train_labels, steps, warm_up=0, on_report=report)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Report the results of a parity check: as a table, sentences, Markdown and JSON."""
+"""Report the results of a parity check: as a table, sentences and JSON."""
 
 import datetime as dt
 import math
@@ -72,42 +72,14 @@ def mismatches(comparison: Comparison, config: TrainConfig) -> Iterator[str]:
                 )
 
 
-def markdown(
-    comparisons: list[Comparison],
-    failures: list[Failure],
-    unusable: dict[str, str],
-    arguments: Mapping[str, Any],
-    faults: list[str],
-    note: str = "",
-) -> str:
-    """Return the table and notes in Markdown, for a page or a CI summary. arguments: the command's arguments."""
-    lines = [
-        "Largest relative deviations from NumPy in float64 over {steps} steps after the warm-up, "
-        "{dtype}, batches of {batch_size}:".format(**arguments),
-        "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|" + " --- |" * len(COLUMNS),
-        *("| " + " | ".join(row(each, i)) + " |" for i, each in enumerate(comparisons)),
-        *("| " + " | ".join(cells) + " |" for cells in rows_without_numbers(failures, unusable)),
-        "",
-        *(f"- {also(each)}" for each in comparisons[1:]),
-        *([f"- {note}"] if note else []),
-        *(f"- **failed: {failure.reason}**" for failure in failures),
-        *(f"- not run: {name}: {reason}" for name, reason in unusable.items()),
-        *(f"- **{fault}**" for fault in faults),
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def also(comparison: Comparison) -> str:
     """Return the results that are not in the table, in one line."""
     trajectory = comparison.trajectory
     reports = len(trajectory.accuracies)
-    speed = "" if math.isnan(trajectory.microseconds) else f"; {trajectory.microseconds:.0f} µs per step"
     return (
         f"{with_colon(trajectory.backend)} accuracy {100 * trajectory.accuracy:.2f} %; "
         f"{comparison.predictions_differ} of {len(trajectory.predictions)} predictions and "
-        f"{comparison.accuracies_differ} of {reports} reported accuracies differ{speed}"
+        f"{comparison.accuracies_differ} of {reports} reported accuracies differ"
     )
 
 
@@ -148,25 +120,18 @@ def json_record(
             "numpy": np.__version__,
             "array-api-compat": version("array-api-compat"),
         },
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "machine": f"{platform.system()} {platform.machine()}",
         "threads": threads_chosen(),
         "backends": [
             {
                 **{name: getattr(each.trajectory, name) for name in ("backend", "version", "device", "dtype")},
                 "verdict": verdict(each, i),
-                "mismatches": [fault for fault in faults if fault.startswith(f"{with_colon(each.trajectory.backend)} ")]
-                if i
-                else [],
                 **{quantity.name.replace(" ", "_"): finite(quantity) for quantity in each.all_quantities},
                 "amplified": each.amplified,
                 "compared_steps": each.compared_steps,
                 "accuracy": each.trajectory.accuracy,
                 "accuracies_differ": each.accuracies_differ,
                 "predictions_differ": each.predictions_differ,
-                **{
-                    name: None if math.isnan(value := getattr(each.trajectory, name)) else value
-                    for name in ("seconds", "microseconds")
-                },
             }
             for i, each in enumerate(comparisons)
         ],

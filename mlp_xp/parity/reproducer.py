@@ -19,7 +19,7 @@ from mlp_xp.errors import printable
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.foreign import find, hooks
 from mlp_xp.parity.bounds import allowed_deviation, expect
-from mlp_xp.parity.trace import INPLACE, SHARES, Operation, expression
+from mlp_xp.parity.trace import INPLACE, Operation, expression
 
 SCRIPT = '''\
 """{title}"""
@@ -74,16 +74,10 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
         return Reproducer(folder / "reproduce.py", False, "the library has no name by which it is imported", False)
     text = expression(name, args, kwargs, word)
     body = f"{text}; return a" if name in INPLACE else f"return {text}"
-    changes = problem.startswith("changes") or problem == SHARES
+    changes = problem.startswith("changes")
     # Of a wrong dtype or shape too, so that the script is content with a library that was repaired.
     allowed = np.asarray(0.0) if changes else allowed_deviation(name, operation.reference, args, kwargs)
-    if problem == SHARES:
-        inputs = {"a": np.ones(args[0].shape, args[0].dtype)}
-        shown = inputs["a"]
-        body = f"b = {text}; b += b; return a"
-        if name == "from_numpy":
-            body, shown = "b = np.ones(a.shape); c = xp.asarray(b, copy=True); b += b; return c", np.ones(shown.shape)
-    elif changes:
+    if changes:
         changed = [*inputs][int(problem.split()[-1]) - 1]
         body, shown = f"{text}; return {changed}", inputs[changed]
     else:

@@ -10,8 +10,7 @@ import contextlib
 import linecache
 import operator
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,18 +41,11 @@ INPLACE = {"iadd": "+=", "isub": "-=", "imul": "*=", "itruediv": "/="}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 SYMBOLS = BINARY | INPLACE | COMPARISONS
 CONVERSIONS = {"float", "int", "bool"}
-SHARES = "shares memory with its argument, which it must copy"
 DTYPES = ("float64", "float32", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
-# They read or write as much as they return, or nothing where they return a view.
-SELECTIONS = {"getitem", "take", "T", "reshape"}
 
 
 class LibraryError(BackendFailure):
     """An operation that raises in the library under test."""
-
-
-class MissingError(LibraryError, AttributeError):
-    """A function that the namespace under test does not have. An AttributeError, so that `hasattr` is right."""
 
 
 class Operation(NamedTuple):
@@ -106,10 +98,6 @@ class Totals:
     """Largest, in eps."""
     used: float = 0.0
     """Largest share of its bound that a deviation took."""
-    seconds: float = 0.0
-    """Of the library, without the first call for each shape, in which JAX compiles."""
-    bytes: int = 0
-    """Of arguments and results; for selections twice the result."""
     first: Operation | None = None
     """The first call beyond its bound."""
 
@@ -186,14 +174,7 @@ class Namespace:
 
     def __getattr__(self, name: str) -> Any:
         tracer = self._tracer
-        xp = tracer.backend.xp
-        try:
-            function = getattr(xp, name)
-        except AttributeError as error:
-            if name.startswith("_"):
-                raise
-            start = f"backend {with_colon(tracer.backend.name)}"
-            raise MissingError(f"{start} it lacks {name}, called at {_place()[0]}") from error
+        function = getattr(tracer.backend.xp, name)
         if name in DTYPES or not callable(function):
             return function
 
@@ -235,10 +216,6 @@ class Tracer:
         self._depth, self._in_step = 0, False
         # Operations that work in place. Each may change other arrays too, which share memory with the one it changes.
         self._writes = 0
-        # By the signature of a call: how long it takes to copy a result that is ready.
-        self._copy_seconds: dict[Any, float] = {}
-        # Operations that must copy, with shapes and dtypes, that were tried on arrays that nobody else uses.
-        self._tried: set[Any] = set()
         xp = self.backend.xp
         self._dtypes = [(np.dtype(name), getattr(xp, name)) for name in DTYPES if hasattr(xp, name)]
 
@@ -279,13 +256,9 @@ class Tracer:
                 devices=tuple(str(getattr(x.array, "device", "unknown device")) for x, _ in operands),
             )
             own_args, own_kwargs = _map(_own, args), {key: _map(_own, value) for key, value in kwargs.items()}
-            began = time.perf_counter()
             result = function(*own_args, **own_kwargs)
-            called = time.perf_counter()
             is_array = hasattr(result, "shape") and hasattr(result, "dtype")
             host_result = self.backend.to_numpy(result) if is_array else np.asarray(result)
-            ready = time.perf_counter()
-            seconds = self._seconds(operation, result if is_array else None, host_result, began, called, ready)
             changed = [
                 i
                 for i, (x, before) in enumerate(operands, 1)
@@ -295,7 +268,6 @@ class Tracer:
                 and not (name in INPLACE and i == 1 and _equal(host_result, self._host_copy(x)))
             ]
             self._writes += name in INPLACE or bool(changed)
-            shared = is_array and self._shares_memory(operation, function, own_args, own_kwargs, result, host_result)
         except (Exception, SystemExit) as error:  # a library may raise anything
             # `Backend.to_numpy` and `from_numpy` report the library's own error as the cause.
             cause = error.__cause__ if isinstance(error, BackendFailure) and error.__cause__ else error
@@ -312,11 +284,9 @@ class Tracer:
             verdict = Verdict(problem=f"has argument {stale[0]} changed since its last use, by another operation")
         elif changed:
             verdict = Verdict(problem=f"changes its argument {changed[0]}")
-        elif shared:
-            verdict = Verdict(problem=SHARES)
         else:
             verdict = check(name, operation.reference, operation.args, operation.kwargs, host_result)
-        self._add(operation._replace(result=host_result, verdict=verdict), seconds)
+        self._add(operation._replace(result=host_result, verdict=verdict))
         if not is_array:
             return result
         # An operator that works in place returns the array that it changed.
@@ -329,58 +299,6 @@ class Tracer:
         if anew or x.host is None or x.writes != self._writes:
             x.host, x.writes = self.backend.to_numpy(x.array), self._writes
         return x.host
-
-    def _seconds(
-        self, operation: Operation, result: Any, host: np.ndarray, began: float, called: float, ready: float
-    ) -> float:
-        """Return how long the library took for an operation; 0 for its first call with these shapes and dtypes.
-
-        Of a library that computes later, the copy to the host waits for the result. How long the copy itself takes is
-        measured once for each signature, with a second copy.
-        """
-        arrays = (*_arrays(operation.args), *_arrays([*operation.kwargs.values()]), host)
-        signature = (operation.name, *[(array.shape, array.dtype) for array in arrays])
-        if (copy_seconds := self._copy_seconds.get(signature)) is not None:
-            return max(called - began, ready - began - copy_seconds)
-        copied = time.perf_counter()
-        if result is not None:
-            self.backend.to_numpy(result)
-        self._copy_seconds[signature] = time.perf_counter() - copied
-        return 0.0
-
-    def _shares_memory(
-        self,
-        operation: Operation,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        result: Any,
-        host_result: np.ndarray,
-    ) -> bool:
-        """Return whether the result of an operation that must copy changes with its argument, or the other way round.
-
-        An array on the device is not written to, but another one like it, once for each signature.
-        """
-        name = operation.name
-        if name == "from_numpy":
-            own = args[0].reshape(-1).view(np.uint8)
-            own ^= 255
-            changed = not _equal(host_result, self.backend.to_numpy(result))
-            own ^= 255
-            return changed
-        if name not in ("astype", "asarray") or not operation.kwargs.get("copy", name == "astype"):
-            return False
-        shape, dtype = operation.args[0].shape, operation.args[0].dtype
-        if (signature := (name, shape, dtype, host_result.dtype)) in self._tried:
-            return False
-        self._tried.add(signature)
-        ones = np.ones(shape, dtype)
-        with contextlib.suppress(Exception):  # without operators in place nothing can change
-            argument = self.backend.from_numpy(ones, None)
-            made = function(argument, *args[1:], **kwargs)
-            made += made
-            return not np.array_equal(self.backend.to_numpy(argument), ones)
-        return False
 
     def from_numpy(self, array: np.ndarray, dtype: Any) -> Any:
         """Copy a host array to the device, as `Backend.from_numpy`."""
@@ -401,29 +319,18 @@ class Tracer:
             before: list[Traced] = []
             rebuild(result, before.append)
             hosts = [self._host_copy(x) for x in before]
-            after = compute(*map(_own, before))
-            self._writes += 1  # it may have written to them
-            rows = zip(before, hosts, after, strict=True)
+            rows = zip(before, hosts, compute(*map(_own, before)), strict=True)
 
             def checked(_: Any) -> Any:
                 x, host, new = next(rows)
-                if not _equal(host, self._host_copy(x)):
-                    self._add_change(x, host)
-                return x if new is _own(x) else self.call("materialise", lambda _: new, np.array, (x,))
+                if new is _own(x) and _equal(host, self._host_copy(x, anew=True)):
+                    return x
+                x.host = host
+                return self.call("materialise", lambda _: new, np.array, (x,))
 
             return rebuild(result, checked)
 
         return computed
-
-    def _add_change(self, x: Traced, before: np.ndarray) -> None:
-        """Keep that a hook's `materialise` has changed an array."""
-        self.calls += 1
-        place, device = _place(), str(getattr(x.array, "device", "unknown device"))
-        changed = Verdict(problem="changes its argument 1")
-        operation = Operation(
-            self.calls, self._in_step, self._when(), "materialise", (before,), {}, (device,), *place, np.array
-        )
-        self._add(operation._replace(result=self._host_copy(x), verdict=changed), 0.0)
 
     def to_numpy(self, x: Any) -> np.ndarray:
         """Copy an array to the host. It is not checked, because this is what everything is checked with."""
@@ -459,14 +366,10 @@ class Tracer:
             return x
         return next((dtype for dtype, own in self._dtypes if own == x), x)
 
-    def _add(self, operation: Operation, seconds: float) -> None:
+    def _add(self, operation: Operation) -> None:
         verdict, name = operation.verdict, operation.name
         totals = self.totals.setdefault(name, Totals())
         totals.calls += 1
-        arrays = [*_arrays(operation.args), *_arrays([*operation.kwargs.values()]), operation.result]
-        size: int = operation.result.nbytes
-        totals.bytes += 2 * size if name in SELECTIONS else sum(array.nbytes for array in arrays)
-        totals.seconds += seconds
         if not verdict.problem:
             totals.deviation = max(totals.deviation, verdict.deviation)
             if verdict.bound:
@@ -568,14 +471,6 @@ def _place() -> tuple[str, str]:
 
 def _map(function: Callable[[Any], Any], tree: Any) -> Any:
     return type(tree)([_map(function, x) for x in tree]) if type(tree) in (tuple, list) else function(tree)
-
-
-def _arrays(tree: Any) -> Iterator[np.ndarray]:
-    for x in tree:
-        if isinstance(x, (tuple, list)):
-            yield from _arrays(x)
-        elif isinstance(x, np.ndarray):
-            yield x
 
 
 def _own(x: Any) -> Any:

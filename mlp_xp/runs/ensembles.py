@@ -7,18 +7,15 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backend import Backend
-from mlp_xp.dataset import described
 from mlp_xp.device import to_device
 from mlp_xp.functional import Array
 from mlp_xp.losses import log_softmax
 from mlp_xp.metrics import Evaluation, predict_logits
-from mlp_xp.runs.checkpoints import Model, load_model
+from mlp_xp.runs.checkpoints import Model, check_fit, load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import read_config
 from mlp_xp.runs.sweep_index import FINISHED, is_sweep
 from mlp_xp.runs.table import sweep_rows
-
-OUTPUTS = {"classes": "classes", "labels": "labels", "regression": "numbers"}  # in messages, by task
 
 
 def members_of(folders: Sequence[Path]) -> list[Path]:
@@ -42,30 +39,14 @@ def members_of(folders: Sequence[Path]) -> list[Path]:
 def load_models(folders: Sequence[Path]) -> list[Model]:
     """Read the networks of several runs. Raises RunError if one cannot be read, or they do not fit together."""
     models = [load_model(folder) for folder in folders]
-    for folder, model in zip(folders, models, strict=True):
-        pair, outputs = (model, models[0]), OUTPUTS[models[0].task]
-        names = [each.feature_names for each in pair] if model.feature_names and models[0].feature_names else ["", ""]
-        for what, one, first in (
-            ("the task ", *(each.task for each in pair)),
-            ("", *(described(each.image_shape) for each in pair)),
-            ("the columns ", *map(", ".join, names)),
-            (f"the {outputs} ", *(", ".join(each.class_names) for each in pair)),
-        ):
-            if one != first:
-                raise RunError(
-                    f"{str(folder)!r}: its network has {what}{_shown(one)}, but that of {str(folders[0])!r} has "
-                    f"{what}{_shown(first)}; give runs with the same task, inputs and {outputs}"
-                )
+    for model in models:
+        check_fit(model, models[0], f"that of {str(folders[0])!r}")
     return models
 
 
-def _shown(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
 def check_same_data(folders: Sequence[Path]) -> None:
-    """Raise RunError unless the runs were trained on the same data, as far as their records say."""
-    sums = [read_config(folder)[1].get("data_crc32") for folder in folders]
+    """Raise RunError unless the runs were trained on the same data."""
+    sums = [read_config(folder)[1]["data_crc32"] for folder in folders]
     for folder, checksum in zip(folders, sums, strict=True):
         if checksum != sums[0]:
             raise RunError(
@@ -84,10 +65,10 @@ def outputs_of(model: Model, inputs: Array, backend: Backend) -> np.ndarray:
     """
     if model.task == "regression":
         return backend.to_numpy(model.outputs(inputs, backend)).astype(np.float64)
-    network, prepare = to_device(model.network, backend), model.prepare(backend)
+    network, prepare = to_device(model.network, backend), model.meaning(backend)["prepare"]
     logits = predict_logits(network, inputs, activation=model.activation, backend=backend, prepare=prepare)
     on_host = backend.to_numpy(logits).astype(np.float64)
-    model.check_outputs(bool(np.isfinite(on_host).all()), inputs, backend)
+    model.check_finite(bool(np.isfinite(on_host).all()))
     if model.task == "labels":
         on_host = np.stack([np.zeros_like(on_host), on_host], axis=-1)
     return log_softmax(on_host, xp=np)

@@ -10,11 +10,8 @@ from pathlib import Path
 
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.regular import read_regular
 from mlp_xp.runs.run_folder import HOLDER, LOCK, RunError
 
-HOLDER_LIMIT = 300
-UNKNOWN = "another process"
 # The answers of a file system that has no locks, such as a network mount without its lock service.
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
@@ -43,8 +40,9 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout as error:
+            user = holder(folder) or "another process"
             raise InUseError(
-                f"{str(folder)!r}: is in use by {_holder(folder)}; wait until it ends, or choose another folder"
+                f"{str(folder)!r}: is in use by {user}; wait until it ends, or choose another folder"
             ) from error
         except (OSError, NotImplementedError) as error:
             if isinstance(error, OSError) and error.errno not in NO_LOCKS:
@@ -75,25 +73,15 @@ def locked(folder: Path) -> Iterator[None]:
 def holder(folder: Path) -> str | None:
     """Name the process that trains in a folder, without touching its lock; None if no process is known to do so.
 
-    A process of another host that was killed counts as alive, because nothing here can tell.
-    """
-    name = _holder(folder) if (folder / LOCK).exists() else UNKNOWN
-    return None if name == UNKNOWN else name
-
-
-def _holder(folder: Path) -> str:
-    """Name the process that holds a lock, if its file names a process that may be alive.
-
-    The file can be missing, or left by a killed process, for the moment in which a new holder has not written it yet.
+    A process of another host that was killed counts as alive, because nothing here can tell. While a new process takes
+    the lock, its name is missing for a moment.
     """
     try:
-        number, host = read_regular(folder / HOLDER, HOLDER_LIMIT).decode().split()
-        if not number.isdecimal() or not host.isprintable():
-            return UNKNOWN
+        number, host = (folder / HOLDER).read_text().split()
         if host == platform.node():
             os.kill(int(number), 0)
     except PermissionError:
         pass  # it is alive and belongs to another user
-    except (OSError, ValueError, OverflowError):
-        return UNKNOWN
+    except (OSError, ValueError):
+        return None
     return f"process {number} on {host}" + " (this process)" * (number == str(os.getpid()))

@@ -1,20 +1,17 @@
 """Training that writes a run folder, and exact resume from it."""
 
 import contextlib
-import os
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from mlp_xp.backend import Backend, BackendFailure
 from mlp_xp.dataset import Dataset
-from mlp_xp.device import initial_state
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError, file_errors, make_folder
 from mlp_xp.network import Network
 from mlp_xp.runs import checkpoints, replacing, run_folder
 from mlp_xp.runs.lock import locked
-from mlp_xp.runs.positions import check_position
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sources import read_source
 from mlp_xp.threads import cpus, in_words
@@ -24,7 +21,6 @@ from mlp_xp.training import (
     Position,
     check_state,
     check_trainable,
-    layer_sizes,
     trajectory,
     with_threads,
 )
@@ -33,19 +29,14 @@ from mlp_xp.training import (
 def check_run(settings: Settings, dataset: Dataset, backend: Backend, folder: Path | None = None) -> None:
     """Raise RunError, DatasetError or ConfigError for a run that cannot begin; before its folder is created.
 
-    folder: of the run, which does not need the run that it started from any more if it has a checkpoint.
+    folder: the run's folder; once it has a checkpoint, its `start_from` run is no longer needed.
     """
     run_folder.preparation_of(dataset)
     if not isinstance(settings.train.activation, str):
         raise run_folder.RunError("the activation is a pair of functions, which a run folder cannot store; name one")
     check_trainable(settings.train, dataset, backend)
     if folder is None or not (folder / run_folder.CHECKPOINT).exists():
-        try:
-            read_source(settings.start_from, settings.train, dataset)
-        except run_folder.RunError as error:
-            if folder and (folder / run_folder.CONFIG).exists():
-                error.text += f"; the run in {str(folder)!r} has no checkpoint yet, and needs it to begin"
-            raise
+        read_source(settings.start_from, settings.train, dataset)
 
 
 @contextlib.contextmanager
@@ -93,13 +84,11 @@ def train_in_folder(
     try:
         if start is None:
             trained, sha256 = read_source(settings.start_from, settings.train, dataset)
-            if is_run and not overwrite:
-                run_folder.check_source(folder, sha256)
             place = replacing.begin(folder) if overwrite and is_run else folder
             run_folder.create_run(place, settings, backend, dataset, sha256)
         else:
-            run_folder.begin_segment(folder, settings, start)
             run_folder.truncate_metrics(folder, start.reports)
+            run_folder.begin_segment(folder, settings, start)
         for event in trajectory(settings.train, dataset, backend, start, checked=True, trained=trained):
             position = event.position
             if event.report is not None and not event.closing:
@@ -153,20 +142,8 @@ def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Back
     run_folder.check_data(folder, run_folder.data_facts(settings, dataset, backend))
     if not (folder / run_folder.CHECKPOINT).exists():
         return None
-    checkpoints.check_columns(folder, dataset)
-    if not run_folder.starts_as_recorded(folder, settings):
-        run_folder.check_source(folder, read_source(settings.start_from, settings.train, dataset).sha256)
-    checkpoints.check_settings(folder, settings)  # before a network of their size is made
     run_folder.warn_of_threads(folder, backend)
-    fresh, _ = initial_state(settings.train, layer_sizes(settings.train, dataset), backend)
-    position = checkpoints.load_checkpoint(folder, settings, fresh, backend)
-    check_position(folder, position, settings, dataset)
-    if position.reports and not os.path.lexists(folder / run_folder.METRICS):
-        raise run_folder.RunError(
-            f"{str(folder / run_folder.METRICS)!r}: is missing, but the checkpoint expects {position.reports} reports "
-            "in it; start the run again"
-        )
-    return position
+    return checkpoints.load_checkpoint(folder, settings, backend)
 
 
 def save(folder: Path, position: Position, settings: Settings, dataset: Dataset, backend: Backend) -> None:

@@ -19,8 +19,8 @@ import warnings
 from pathlib import Path
 
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.files import ASIDE, file_errors, sync
-from mlp_xp.runs.run_folder import METRICS, NEW, PICTURES, READY, RESULT, RUN_FILES, RunError, event_files
+from mlp_xp.files import file_errors, sync
+from mlp_xp.runs.run_folder import METRICS, NEW, PICTURES, READY, RESULT, RUN_FILES, event_files
 
 
 def current(folder: Path) -> Path:
@@ -34,13 +34,7 @@ def is_decided(folder: Path) -> bool:
 
 
 def begin(folder: Path) -> Path:
-    """Return an empty folder for a run that is to replace the one in `folder`.
-
-    Raises FileError, and RunError if a folder has the name of a file that is to be replaced.
-    """
-    for name in (*RUN_FILES, RESULT, *PICTURES):
-        if (folder / name).is_dir() and not (folder / name).is_symlink():
-            raise RunError(f"{str(folder / name)!r}: is a folder, which cannot be replaced by a file; move it away")
+    """Return an empty folder for a run that is to replace the one in `folder`. Raises FileError."""
     with file_errors(folder / NEW, "create"):
         (folder / NEW).mkdir()
     return folder / NEW
@@ -79,13 +73,7 @@ def give_up(folder: Path) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Complete or undo the replacement that a killed process has left in the folder.
-
-    Raises FileError, and RunError for a folder of these names with something else in it.
-    """
-    for place in (folder / NEW, folder / READY):
-        if place.exists() or place.is_symlink():
-            _check_origin(place)
+    """Complete or undo the replacement that a killed process has left in the folder. Raises FileError."""
     if is_decided(folder):
         _finish(folder)
     if current(folder) != folder:
@@ -96,15 +84,3 @@ def settle(folder: Path) -> None:
             stacklevel=2,
         )
     give_up(folder)
-
-
-def _check_origin(place: Path) -> None:
-    """Raise RunError unless a folder may be removed or moved from: the run's folder may come from anybody."""
-    if place.is_symlink() or not place.is_dir():
-        raise RunError(f"{str(place)!r}: is not a folder of mlp_xp; move it away, or choose another folder")
-    with file_errors(place, "read"):
-        others = {path.name for path in place.iterdir() if not path.name.endswith(ASIDE)} - {*RUN_FILES}
-    if others:
-        raise RunError(
-            f"{str(place)!r}: contains {min(others)!r}, which is not of mlp_xp; move it away, or choose another folder"
-        )

@@ -10,9 +10,8 @@ import platform
 import warnings
 import zlib
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
-from mlp_xp.runs.settings import OF_OWN_DATA, Settings, first_change, flatten, parse_settings
+from mlp_xp.runs.settings import Settings, first_change, flatten, parse_settings, with_absolute_paths
 from mlp_xp.threads import cpus, in_words, threads_chosen
 from mlp_xp.training import Best, Position, Report
 
@@ -100,9 +99,9 @@ def create_run(
     The folder must exist, and its lock must be held. start_from_sha256: the checksum of the model that the run begins
     with, if any.
     """
-    data_dir, start_from = _absolute(settings.data_dir), _absolute(settings.start_from)
     record = {
-        "settings": flatten(replace(settings, data_dir=data_dir, start_from=start_from)),
+        "format": records.FORMAT,
+        "settings": flatten(with_absolute_paths(settings)),
         "device": backend.device_name,
         "versions": {
             "mlp_xp": __version__,
@@ -117,28 +116,7 @@ def create_run(
         **({"start_from_sha256": start_from_sha256} if start_from_sha256 else {}),
     }
     clear(folder)
-    write_whole(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode())
-
-
-def _absolute(path: str | None) -> str | None:
-    return path and str(Path(path).resolve())
-
-
-def starts_as_recorded(folder: Path, settings: Settings) -> bool:
-    """Return whether the settings name the run that the one in the folder began with, by its path."""
-    return _absolute(read_config(folder)[0].start_from) == _absolute(settings.start_from)
-
-
-def check_source(folder: Path, sha256: str | None) -> None:
-    """Raise RunError unless a model with this checksum is what the run in the folder began with; None for no model."""
-    settings, record = read_config(folder)
-    if record.get("start_from_sha256") != sha256:
-        before = f"the weights of {settings.start_from!r}" if settings.start_from else "weights drawn by its seed"
-        raise RunError(
-            f"{str(folder / CONFIG)!r}: the run began with {before}, and these are others; give the same ones, or use "
-            "another folder",
-            setting="start_from",
-        )
+    write_json(folder / CONFIG, record)
 
 
 def threads(backend: Backend) -> dict[str, Any]:
@@ -150,13 +128,12 @@ def threads(backend: Backend) -> dict[str, Any]:
 def threads_of(folder: Path, backend: str) -> int | None:
     """Return the number of threads on which a run began, on which the last bits of its numbers depend.
 
-    None if it has not begun, if it is unknown, as of an older run, and with another library, where the bits are other
-    ones anyway. Raises RunError.
+    None if it has not begun, and with another library, where the bits are other ones anyway. Raises RunError.
     """
     if not (folder / CONFIG).exists():
         return None
     settings, record = read_config(folder)
-    return record.get("threads", {}).get("number") if settings.backend == backend else None
+    return record["threads"].get("number") if settings.backend == backend else None
 
 
 def warn_of_threads(folder: Path, backend: Backend) -> None:
@@ -164,22 +141,23 @@ def warn_of_threads(folder: Path, backend: Backend) -> None:
 
     With another library the last bits change anyway, and nothing is said. Raises RunError and FileError.
     """
-    number = threads_of(folder, backend.name)
-    if number is None:
+    before, now = threads_of(folder, backend.name), backend.threads.number
+    if before in (None, now):
         return
+    warnings.warn(
+        f"{str(folder)!r}: the run was started with {in_words(before)} and is resumed with {in_words(now)}, so the "
+        "last digits of its numbers may differ from those of an uninterrupted run",
+        MlpXpWarning,
+        stacklevel=3,
+    )
     _, record = read_config(folder)
-    before, now = in_words(number), in_words(backend.threads.number)
-    if not backend.threads.complete:
-        before, now = f"{before} on {record['threads'].get('cpus')} CPUs", f"{now} on {cpus()} CPUs"
-    if before != now:
-        warnings.warn(
-            f"{str(folder)!r}: the run was started with {before} and is resumed with {now}, so the last digits of its "
-            "numbers may differ from those of an uninterrupted run",
-            MlpXpWarning,
-            stacklevel=3,
-        )
-        record["threads"]["resumed_with"] = now
-        write_whole(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode())
+    record["threads"]["resumed_with"] = in_words(now)
+    write_json(folder / CONFIG, record)
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Write a file with one JSON value. Raises FileError."""
+    write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
 
 
 def data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[str, Any]:
@@ -217,8 +195,7 @@ def checksum(dataset: Dataset, backend: Backend) -> str:
     checksum = 0
     for array in (array for array in dataset[:4] if array is not None):
         samples, *shape = array.shape
-        itemsize = getattr(array.dtype, "itemsize", 8)  # the standard has none
-        size = max(1, PIECE_BYTES // (math.prod(shape) * itemsize))
+        size = max(1, PIECE_BYTES // (math.prod(shape) * getattr(array.dtype, "itemsize", 8)))  # the standard has none
         for start in range(0, samples, size):
             piece = array if size >= samples else array[start : min(start + size, samples), ...]
             checksum = zlib.crc32(np.ascontiguousarray(backend.to_numpy(piece)).data, checksum)
@@ -255,7 +232,7 @@ def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
             old["result"] = records.read_json(folder / RESULT, "delete it", wrong="is damaged")
         record["segments"] = [*record.get("segments", []), old]
         record["settings"]["epochs"] = epochs
-        write_whole(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode())
+        write_json(folder / CONFIG, record)
     if position.epoch < epochs - 1:
         with file_errors(folder, "remove the old result in"):
             for name in (RESULT, *PICTURES):
@@ -264,20 +241,12 @@ def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
 
 def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
     """Raise RunError if facts about the data differ from those that the run started with; the message names one."""
-    compare_data(folder, read_config(folder)[1], facts)
-
-
-def compare_data(folder: Path, record: dict[str, Any], facts: Mapping[str, Any]) -> None:
-    """Raise RunError as `check_data` does. record: of the folder's config.json, which has been read."""
-    known = record.get("settings", record)
-    is_older = bool(known.get("data_dir")) and not {*OF_OWN_DATA} <= known.keys()
-    as_before = ", with stratify and scale_targets False, as its version had them" if is_older else ""
-    record = {"task": "classes", "preparation": "bytes", "targets": "unchanged", **record}  # which older runs lack
+    _, record = read_config(folder)
     for name, value in facts.items():
-        if record.get(name) != value:
+        if record[name] != value:
             raise RunError(
-                f"{str(folder / CONFIG)!r}: the run started with {name} {record.get(name)!r}, but these data have "
-                f"{value!r}; give the run's own data{as_before}"
+                f"{str(folder / CONFIG)!r}: the run started with {name} {record[name]!r}, but these data have "
+                f"{value!r}; give the run's own data"
             )
 
 
@@ -319,7 +288,7 @@ def write_result(folder: Path, closing: Report, best: Best | None) -> None:
     record = metrics_record(closing)
     if best:
         record["kept_epoch"] = best.epoch
-    write_whole(folder / RESULT, (json.dumps(record, indent=2) + "\n").encode())
+    write_json(folder / RESULT, record)
 
 
 def append_metrics(folder: Path, report: Report) -> None:
@@ -335,15 +304,27 @@ def append_metrics(folder: Path, report: Report) -> None:
             sync(folder)  # or a checkpoint could outlast the reports that it counts
 
 
+# The fields of a line of metrics.jsonl, and of result.json.
+REPORT_FIELDS = {**get_type_hints(Report), "kept_epoch": int | None}
+del REPORT_FIELDS["network"]
+
+
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     """Return the reports of a run, oldest first. An incomplete last line is ignored. A missing file gives [].
 
-    Raises RunError, which names the line and the field, for what is not a report; see `records.REPORT`.
+    Raises RunError, which names the line and the field, for what is not a report.
     """
-    path = Path(folder) / METRICS
-    if not os.path.lexists(path):
-        return []
-    return records.read_reports(path, "train again")
+    path, reports = Path(folder) / METRICS, []
+    for number, line in enumerate(_lines(path, "train again"), 1):
+        where = f"{str(path)!r}, line {number}"
+        record = records.parse(line, where, "train again", wrong="is damaged")
+        reports.append(records.check_fields(record, REPORT_FIELDS, where, "train again"))
+    return reports
+
+
+def _lines(path: Path, advice: str) -> list[bytes]:
+    """Return the complete lines of a file without their ends; none if it is missing. Raises RunError."""
+    return records.read_bytes(path, advice).split(b"\n")[:-1] if path.exists() else []
 
 
 def truncate_metrics(folder: Path, reports: int) -> None:
@@ -355,12 +336,12 @@ def truncate_metrics(folder: Path, reports: int) -> None:
     with file_errors(folder, "remove temporary files in"):
         for old in left_aside(folder):
             old.unlink()
-    lines = [*records.read_lines(path, "start the run again")] if os.path.lexists(path) else []
+    lines = _lines(path, "start the run again")
     if len(lines) < reports:
         raise RunError(
             f"{str(path)!r}: has {len(lines)} reports, the checkpoint expects {reports}; start the run again"
         )
-    write_whole(path, b"".join(lines[:reports]))
+    write_whole(path, b"".join(line + b"\n" for line in lines[:reports]))
 
 
 def data_of(settings: Settings) -> str | Path:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,18 +11,11 @@ from mlp_xp.backend import Backend, open_backend
 from mlp_xp.checks import DatasetError
 from mlp_xp.config import ConfigError, TrainConfig, check_type
 from mlp_xp.data.own import check_origin
-from mlp_xp.dataset import Origin
+from mlp_xp.dataset import PREPARATIONS, TARGETS, Origin
 from mlp_xp.errors import nearest
 from mlp_xp.foreign import hooks
+from mlp_xp.losses import LOSSES
 from mlp_xp.runs import records
-
-
-def can_be_a_name(value: str) -> bool:
-    """Return whether a file can have the name: it has no NUL, and only characters that file systems can encode."""
-    try:
-        return b"\0" not in os.fsencode(value)
-    except UnicodeEncodeError:
-        return False
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ class Settings:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a value of the wrong type or out of range, or a name with invalid characters.
+        """Raise ConfigError for a value of the wrong type or out of range, or an empty name.
 
         With `data_dir`, `dataset` becomes None: a record of both would not say where the data are from.
         """
@@ -78,18 +70,13 @@ class Settings:
             check_origin(self.origin)
         except DatasetError as error:
             raise ConfigError(error.text, setting=error.setting) from error
-        for name in ("backend", "device", "dtype", "dataset", "data_dir", "label", "exclude", "start_from"):
-            value = getattr(self, name)
-            optional = name in ("device", "data_dir", "label", "exclude", "start_from")
-            if value is None and (optional or self.data_dir is not None):
-                continue
-            check_type(name, value, str)
-            if not value:
-                raise ConfigError("is an empty string; give a name or leave it out", setting=name)
-            if not can_be_a_name(value):
-                raise ConfigError(f"{value!r} contains characters that are not valid in a name", setting=name)
         if self.data_dir is not None:
             object.__setattr__(self, "dataset", None)
+        required = ("backend", "dtype") if self.data_dir is not None else ("backend", "dtype", "dataset")
+        for name in (*required, "device", "data_dir", "label", "exclude", "start_from"):
+            value = getattr(self, name)
+            if (value is not None or name in required) and not check_type(name, value, str):
+                raise ConfigError("is an empty string; give a name or leave it out", setting=name)
 
     @property
     def data(self) -> str:
@@ -135,12 +122,34 @@ def flatten(settings: Settings) -> dict[str, Any]:
     return {**{k: v for k, v in record.items() if k != "train"}, **record["train"]}
 
 
+def with_absolute_paths(settings: Settings) -> Settings:
+    """Return settings whose paths do not depend on the current folder, as config.json has them."""
+    data_dir, start_from = (path and str(Path(path).resolve()) for path in (settings.data_dir, settings.start_from))
+    return replace(settings, data_dir=data_dir, start_from=start_from)
+
+
 # Settings that may change when a run is resumed: they decide where it computes and reads, not what.
-FREE_SETTINGS = ("backend", "device", "data_dir", "start_from")
+FREE_SETTINGS = ("backend", "device", "data_dir")
 # Settings that mean something for your own data alone; what they did there is compared by `run_folder.check_data`.
 OF_OWN_DATA = ("stratify", "scale_targets")
-# What the runs of versions before these settings did with your own data.
-OLDER = dict.fromkeys(OF_OWN_DATA, False)
+# The fields of a run's config.json.
+CONFIG_FIELDS = {
+    "format": int,
+    "settings": dict[str, Any],
+    "device": str | None,
+    "versions": dict[str, str],
+    "threads": dict[str, int | str | None],
+    "machine": str,
+    "train_samples": int,
+    "image_shape": list[int],
+    "class_names": list[str],
+    "task": LOSSES,
+    "preparation": PREPARATIONS,
+    "targets": TARGETS,
+    "data_crc32": str,
+    "start_from_sha256": str | None,
+    "segments": list[dict[str, Any]] | None,
+}
 
 
 class Change(NamedTuple):
@@ -160,7 +169,7 @@ def first_change(
     The number of epochs may differ where no step depends on it: the run then becomes a longer or a shorter one. The
     dataset may where one of both has files instead: `run_folder.check_data` compares the data themselves.
     """
-    before, now = (json.loads(json.dumps(flatten(each))) for each in (saved, wanted))
+    before, now = (json.loads(json.dumps(flatten(with_absolute_paths(each)))) for each in (saved, wanted))
     for name in now:
         if name in free or before[name] == now[name]:
             continue
@@ -177,14 +186,12 @@ def unflatten(record: dict[str, Any], where: str) -> Settings:
     """Return the settings of a flat record. Raises ConfigError, which names `where` and the wrong field."""
     known = flatten(Settings())
     inner = {f.name for f in dataclasses.fields(TrainConfig)}
-    for name, value in record.items():
+    for name in record:
         if name not in known:
             raise ConfigError(
                 f"{where}: the field {records.shortened(name)} is not known{nearest(name[:99], known)}; choose one of "
                 f"{', '.join(known)}"
             )
-        if isinstance(value, dict):  # else taken for a list of its keys
-            raise ConfigError(f"{where}: {name}: {records.shortened(value)} is an object; give a plain value")
     try:
         train = TrainConfig(**{name: value for name, value in record.items() if name in inner})
         return Settings(**{name: value for name, value in record.items() if name not in inner}, train=train)
@@ -195,22 +202,17 @@ def unflatten(record: dict[str, Any], where: str) -> Settings:
 def parse_settings(
     path: Path, advice: str = "restore it from a copy, or train again"
 ) -> tuple[Settings, dict[str, Any]]:
-    """Return the settings in a JSON file and the file's whole record, whose fields are checked. Raises MlpXpError.
+    """Return the settings in a JSON file, a run's config.json or settings alone, and the file's whole record.
 
-    advice: what to do about a damaged file; by default about a run's.
+    advice: what to do about a damaged file; by default about a run's. Raises MlpXpError.
     """
     where = repr(str(path))
-    record = records.read_json(path, advice)
-    if not isinstance(record, dict):
-        raise records.RunError(f"{where}: is not a JSON object; {advice}")
-    settings = record.get("settings", record)
-    if not isinstance(settings, dict):
-        raise records.RunError(f"{where}: its field 'settings' is not a JSON object; {advice}")
-    if settings is not record:
-        records.check_fields(record, records.CONFIG_FIELDS, where, advice)
-        if settings.get("data_dir"):
-            settings = OLDER | settings
-    return unflatten(settings, where), record
+    record = records.check_fields(records.read_json(path, advice), {}, where, advice)
+    if "settings" not in record:
+        return unflatten(record, where), record
+    records.check_format(record, where)
+    records.check_fields(record, CONFIG_FIELDS, where, advice)
+    return unflatten(record["settings"], where), record
 
 
 def check_foreign(settings: Settings, named: str | None, where: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import RESULT
+from mlp_xp.runs.run_folder import REPORT_FIELDS, RESULT
 from mlp_xp.runs.settings import Settings, flatten, unflatten
 
 INDEX, MEMBERS, FAILURES, PRUNINGS = "sweep.json", "members", "failures.json", "pruned.json"
@@ -22,17 +22,16 @@ FINISHED, FAILED, PRUNED, INTERRUPTED = "finished", "failed", "pruned", "interru
 ENDINGS = {FAILURES: FAILED, PRUNINGS: PRUNED}
 ADVICE = "restore it from a copy, or start the sweep in another folder"
 GRID, RANDOM, OPTUNA = "grid", "random", "optuna"
-FORMAT = 1
-_OBJECT = records.Kind("an object", lambda value: isinstance(value, dict))
-FIELDS: records.Schema = {
-    "format": records.whole(FORMAT, FORMAT),
-    "kind": records.choice((GRID, RANDOM, OPTUNA)),
-    "count": records.whole(),
-    "seed": records.whole(),
-    "options": _OBJECT,
-    "settings": _OBJECT,
-    "sums": _OBJECT,
-    "members": records.Kind("a list", lambda value: isinstance(value, list)),
+FORMAT = records.FORMAT
+FIELDS = {
+    "format": int,
+    "kind": (GRID, RANDOM, OPTUNA),
+    "count": int,
+    "seed": int,
+    "options": dict[str, Any],
+    "settings": dict[str, Any],
+    "sums": dict[str, Any],
+    "members": list[dict[str, Any]],
 }
 # The figures of a report by which a run is compared with others: of classes or labels, and of regression.
 HELD_OUT = ("validation_accuracy", "validation_r2")
@@ -72,11 +71,7 @@ def is_sweep(folder: Path) -> bool:
 
 def read_file(path: Path) -> dict[str, Any]:
     """Return the object in one of a sweep's JSON files. Raises RunError."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"{str(path)!r}: cannot be read: {error.strerror or error}; {ADVICE}") from error
-    return records.check_fields(records.parse(content, repr(str(path)), ADVICE), {}, repr(str(path)), ADVICE)
+    return records.check_fields(records.read_json(path, ADVICE), {}, repr(str(path)), ADVICE)
 
 
 def read_index(folder: str | Path) -> Index:
@@ -86,10 +81,11 @@ def read_index(folder: str | Path) -> Index:
         raise RunError(f"{str(folder)!r}: is not a sweep: it has no {INDEX}; give the folder of a sweep")
     where = repr(str(path))
     record = records.check_fields(read_file(path), FIELDS, where, ADVICE)
+    records.check_format(record, where)
     base = unflatten(record["settings"], where)
     members = []
     for number, each in enumerate(record["members"]):
-        name, changes = (each.get("name"), each.get("settings")) if isinstance(each, dict) else (None, None)
+        name, changes = each.get("name"), each.get("settings")
         if name != f"{number:04d}" or not isinstance(changes, dict):
             raise RunError(f"{where}: member {number} is damaged; {ADVICE}")
         settings = flatten(unflatten({**record["settings"], **changes}, f"{where}, member {name}"))
@@ -109,4 +105,4 @@ def read_result(run: Path, advice: str = "resume the run") -> dict[str, Any] | N
     if not os.path.lexists(path):
         return None
     record = records.read_json(path, advice, wrong="is damaged")
-    return records.check_fields(record, records.REPORT, repr(str(path)), advice)
+    return records.check_fields(record, REPORT_FIELDS, repr(str(path)), advice)

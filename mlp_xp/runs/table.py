@@ -137,7 +137,7 @@ def read_row(folder: Path, name: str | None = None) -> Row:
     row = Row(folder.resolve().name if name is None else name, folder, {}, UNREADABLE)
     try:
         settings, record = read_config(folder)
-        row = row._replace(settings={**_plain(settings), "task": record.get("task", settings.task or "classes")})
+        row = row._replace(settings={**_plain(settings), "task": record["task"]})
         written = folder / (RESULT if os.path.lexists(folder / RESULT) else METRICS)
         report = _last_report(folder)
         if report:

@@ -22,12 +22,10 @@ def read_curves(folder: str | Path) -> plots.Curves:
     """Return the reports of a run for `draw_curves`. Raises RunError if its files are missing or damaged."""
     folder = Path(folder)
     _, record = run_folder.read_config(folder)
-    if "train_samples" not in record:
-        raise RunError(f"{str(folder / run_folder.CONFIG)!r}: is damaged: it has no field 'train_samples'; train again")
     closing = sweep_index.read_result(folder)
     reports = [*run_folder.read_metrics(folder), *([closing] if closing else [])]
-    task, standardised = record.get("task", "classes"), record.get("targets") == "standardize"
-    return plots.Curves(folder.resolve().name, reports, record["train_samples"], task, standardised)
+    standardised = record["targets"] == "standardize"
+    return plots.Curves(folder.resolve().name, reports, record["train_samples"], record["task"], standardised)
 
 
 def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[plots.Curves]:

@@ -124,7 +124,7 @@ def test_a_folder_of_something_else_and_one_in_use_are_refused(whole, data_dir, 
     [
         (lambda record: record["members"][1].update(name="../x"), "member 1 is damaged"),
         (lambda record: record["members"][1]["settings"].update(seed=-1), "member 0001: seed: -1 is out of range"),
-        (lambda record: record.update(format=9), "'format' is 9"),
+        (lambda record: record.update(format=9), "has format 9"),
         (lambda record: record.pop("members"), "'members'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The stand-in for CuPy (tests/stand_in/cupy) as a test backend, in sys.modules only while a test needs it."""
+"""The stand-in for CuPy (tests/tools/stand_in/cupy) as a test backend, in sys.modules only while a test needs it."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ def _put_in(modules: dict[str, ModuleType]) -> None:
 
 def _open_stand_in(device: str | None) -> Backend:
     """Open the backend with the real `_open_cupy`, but forbid reading values in compiled functions."""
-    from cupy._sync import allow_synchronize
+    from cupy._array import reading_forbidden
 
     backend = _open_cupy(device)
 
@@ -53,7 +53,7 @@ def _open_stand_in(device: str | None) -> Backend:
         @wraps(function)
         def on_device(*args: Any) -> Any:
             # On one thread, like the other NumPy backends: two threads on a busy machine take many times longer.
-            with allow_synchronize(False), threadpool_limits(limits=1):
+            with reading_forbidden(), threadpool_limits(limits=1):
                 return compiled(*args)
 
         return on_device

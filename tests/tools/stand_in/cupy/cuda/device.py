@@ -1,22 +1,19 @@
-"""Devices (cupy/cuda/device.pyx)."""
+"""A single device, which is the CPU (cupy/cuda/device.pyx, cupy_backends/cuda/api/runtime.pyx)."""
 
 from typing import Any
 
-from cupy.cuda import runtime
+__all__ = ["Device", "runtime"]
 
 
 class Device:
-    """A device by its index (cupy/cuda/device.pyx, `Device`).
+    """A device by its index.
 
-    Devices are compared by index, only with other devices, and are not hashable: CuPy's class defines comparisons but
-    no hash (`Device.__richcmp__`; tests/cupy_tests/cuda_tests/test_device.py, `TestDeviceComparison`). So a device
-    cannot be a dictionary key or an argument of a function with `functools.lru_cache`.
+    Devices are compared by index, only with other devices, and have no hash: CuPy's class defines comparisons alone
+    (`Device.__richcmp__`). So a device cannot be a key of a dictionary, or an argument of a cached function.
     """
 
     def __init__(self, device: Any = None) -> None:
-        """Create from an index or a device; None is the current device. An invalid index raises at first use."""
-        self.id = runtime.getDevice() if device is None else int(device)
-        self._entered: list[int] = []
+        self.id = 0 if device is None else int(device)
 
     def __int__(self) -> int:
         return self.id
@@ -29,25 +26,34 @@ class Device:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __lt__(self, other: object) -> bool:
-        return self.id < other.id if isinstance(other, Device) else NotImplemented
-
     def use(self) -> None:
-        """Make this the current device."""
-        runtime.setDevice(self.id)
-
-    @property
-    def mem_info(self) -> tuple[int, int]:
-        """Free and total memory in bytes (cupy/cuda/device.pyx, `Device.mem_info`)."""
-        return runtime.memGetInfo()
+        """Make this the current device. Raises CUDARuntimeError, a RuntimeError, for any other than device 0."""
+        if self.id:
+            raise runtime.CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
 
     def synchronize(self) -> None:
         """Wait for the device; here it has always finished."""
 
     def __enter__(self) -> "Device":
-        self._entered.append(runtime.getDevice())
         self.use()
         return self
 
     def __exit__(self, *_: object) -> None:
-        runtime.setDevice(self._entered.pop())
+        pass
+
+
+class runtime:  # noqa: N801
+    """The part of the CUDA runtime that is used."""
+
+    class CUDARuntimeError(RuntimeError):
+        """An error of the CUDA runtime."""
+
+    @staticmethod
+    def getDeviceCount() -> int:  # noqa: N802
+        """Return the number of devices."""
+        return 1
+
+    @staticmethod
+    def getDeviceProperties(_: int) -> dict[str, bytes]:  # noqa: N802
+        """Return the name of a device as bytes; CuPy returns all of cudaDeviceProp."""
+        return {"name": b"stand-in: NumPy on the CPU"}

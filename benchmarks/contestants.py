@@ -1,0 +1,522 @@
+"""The contestants that take training steps: `mlp_xp`, and the same network as the users of other libraries write it.
+
+A contestant is a class with `__init__(job, ...)`, which loads the data and builds the network, and
+
+    samples                   the number of training samples, n
+    shuffle(permutation)      start an epoch; the permutation, int64 (n,), applies to the order of the previous epoch
+    train(start, steps)       take `steps` steps, starting at sample `start` of the epoch; return the losses (steps,)
+    loss()                    return the loss that all contestants with the same update order must have
+
+Only `train` is timed. All contestants start from the same weights and see the same samples in the same order.
+"""
+
+import importlib
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.workloads import Job
+from mlp_xp.backend import BackendError, open_backend
+from mlp_xp.chunks import make_chunk, step_coefficients
+from mlp_xp.config import TrainConfig
+from mlp_xp.data.datasets import load_dataset
+from mlp_xp.device import initial_state
+from mlp_xp.foreign import hooks
+from mlp_xp.network import count_parameters, initial_layers
+from mlp_xp.parity import notebook
+from mlp_xp.plan import Chunk, chunk_lengths, cut
+from mlp_xp.training import with_threads
+
+INPUTS, CLASSES = 784, 10
+LAYERWISE, SIMULTANEOUS = "layerwise", "simultaneous"
+CHECK_SAMPLES = 1000
+
+Layers = list[tuple[np.ndarray, np.ndarray]]
+"""The weights (inputs, outputs) and bias (outputs,) of each layer, on the host."""
+
+
+class Unavailable(Exception):  # noqa: N818  (not an error)
+    """The reason why a contestant cannot run on this machine."""
+
+
+def import_or_unavailable(name: str) -> Any:
+    """Return the module. Raises Unavailable with the reason."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise Unavailable(f"{error}; install the bench extra") from error
+
+
+def initial_network(job: Job) -> tuple[Layers, np.random.RandomState]:
+    """Return the initial layers in the workload's dtype, and the random generator, which then shuffles."""
+    random = np.random.RandomState(0)
+    layers = initial_layers((INPUTS, *job.workload.hidden, CLASSES), random, job.workload.init)
+    return [(weights.astype(job.dtype), bias.astype(job.dtype)) for weights, bias in layers], random
+
+
+def loss_of(layers: Layers, data_dir: str) -> float:
+    """Return the mean cross-entropy of a network with sigmoids on the first test images, in float64."""
+    data = load_dataset(data_dir)
+    labels = np.asarray(data.test_labels[:CHECK_SAMPLES]).astype(np.int64)
+    x = np.asarray(data.test_images[:CHECK_SAMPLES]).reshape(len(labels), -1) / 255
+    *hidden, (weights, bias) = ([array.astype(np.float64) for array in layer] for layer in layers)
+    for inner, shift in hidden:
+        x = 1 / (1 + np.exp(-(x @ inner + shift)))
+    logits = x @ weights + bias
+    logits -= logits.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]).mean())
+
+
+class MlpXp:
+    """`mlp_xp`, which runs steps in chunks like `mlp_xp.training.trajectory`."""
+
+    def __init__(
+        self, job: Job, backend: str, device: str | None = None, order: str = LAYERWISE, dtype: str | None = None
+    ) -> None:
+        """Load the data and build the network on a backend."""
+        self.job = job
+        if backend == "torch":
+            set_torch_threads(job.threads)
+        workload = job.workload
+        try:
+            self.backend = open_backend(backend, device, dtype or workload.dtype)
+        except BackendError as error:
+            raise Unavailable(str(error)) from error
+        self.config = TrainConfig(
+            batch_size=workload.batch_size,
+            learning_rate=workload.learning_rate,
+            hidden=tuple(workload.hidden),
+            init=workload.init,
+            update_order=order,
+            warm_up_steps=0,
+        )
+        self.dataset = load_dataset(job.data_dir, self.backend)
+        self.samples = self.dataset.train_images.shape[0]
+        self.order = np.arange(self.samples)
+        sizes = (INPUTS, *workload.hidden, CLASSES)
+        self.state, _ = initial_state(self.config, sizes, self.backend)
+        self.backend = with_threads(self.config, self.dataset, self.backend)
+        self.run_chunk = make_chunk(self.config, self.backend, self.dataset.prepare.function)
+        # As in a run with one report per round.
+        samples = (workload.steps + 1) * workload.batch_size
+        self.lengths = chunk_lengths(workload.batch_size, count_parameters(sizes), samples)
+
+    def shuffle(self, permutation: np.ndarray) -> None:
+        """Start an epoch."""
+        self.order = self.order[permutation]
+
+    def train(self, start: int, steps: int) -> np.ndarray:
+        """Run the steps in chunks."""
+        backend, batch_size = self.backend, self.config.batch_size
+        parts = []
+        for length in cut(steps, self.lengths):
+            chunk = Chunk(start, length, batch_size)
+            self.state, losses = self.run_chunk(
+                self.state,
+                self.dataset.train_images,
+                self.dataset.train_labels,
+                backend.asarray(self.order[chunk.start : chunk.stop].reshape(length, batch_size)),
+                backend.asarray(step_coefficients(self.config, chunk, 0, steps), backend.dtype),
+            )
+            parts.append(backend.to_numpy(losses))
+            start = chunk.stop
+        return np.concatenate(parts)
+
+    def loss(self) -> float:
+        """Return the loss on the first test images."""
+        to_numpy = self.backend.to_numpy
+        layers = [(to_numpy(weights), to_numpy(bias)) for weights, bias in self.state.network]
+        return loss_of(layers, self.job.data_dir)
+
+
+class Rows:
+    """What the others share: rows in [0, 1] of the workload's dtype, shuffled by copying, and one call per step."""
+
+    def __init__(self, job: Job) -> None:
+        """Load the training set, with int64 labels."""
+        self.job = job
+        dataset = load_dataset(job.data_dir)
+        self.images: Any = dataset.train_images.reshape(len(dataset.train_images), -1).astype(job.dtype)
+        self.images /= 255
+        self.labels: Any = dataset.train_labels.astype(np.int64)
+        self.samples = len(self.labels)
+
+    def shuffle(self, permutation: np.ndarray) -> None:
+        """Start an epoch with a shuffled copy."""
+        self.images, self.labels = self.images[permutation], self.labels[permutation]
+
+    def train(self, start: int, steps: int) -> np.ndarray:
+        """Take the steps one by one; copy the losses to the host after the last step."""
+        size = self.job.workload.batch_size
+        losses = []
+        for first in range(start, start + steps * size, size):
+            losses.append(self.step(self.images[first : first + size], self.labels[first : first + size]))
+        return self.on_host(losses)
+
+    def step(self, x: Any, y: Any) -> Any:
+        """Take a step on a batch, and return its loss."""
+        raise NotImplementedError
+
+    def on_host(self, losses: list[Any]) -> np.ndarray:
+        """Return the losses as one array."""
+        return np.array(losses)
+
+    def network(self) -> Layers:
+        """Return the layers."""
+        raise NotImplementedError
+
+    def loss(self) -> float:
+        """Return the loss on the first test images."""
+        return loss_of(self.network(), self.job.data_dir)
+
+
+def check_one_hidden_layer(job: Job) -> None:
+    """Raise Unavailable unless the workload's network has one hidden layer."""
+    if len(job.workload.hidden) != 1:
+        raise Unavailable("written for one hidden layer")
+
+
+class Notebook(Rows):
+    """The notebook's loop in plain NumPy, from `parity.notebook`, the reference of the tests."""
+
+    def __init__(self, job: Job) -> None:
+        """Load the data as float64, like the notebook, and build its network."""
+        check_one_hidden_layer(job)
+        self.job = job
+        data = notebook.load(job.data_dir)
+        self.images = data.train_images.astype(job.dtype, copy=False)
+        self.labels = data.train_labels.astype(job.dtype, copy=False)
+        self.samples = len(self.labels)
+        self.model = notebook.Notebook(
+            hidden_size=job.workload.hidden[0], learning_rate=job.workload.learning_rate, dtype=job.dtype
+        )
+        ((self.model.weights_input_hidden, _), (self.model.weights_hidden_output, _)), _ = initial_network(job)
+
+    def step(self, x: Any, y: Any) -> Any:
+        """Take a step on a batch, and return its loss."""
+        return self.model.train_step(x, y).mean()
+
+    def network(self) -> Layers:
+        """Return the layers."""
+        model = self.model
+        return [
+            (model.weights_input_hidden, model.bias_input_hidden),
+            (model.weights_hidden_output, model.bias_hidden_output),
+        ]
+
+
+class PyTorch(Rows):
+    """PyTorch as it is usually written: modules, autograd, an optimiser."""
+
+    def __init__(self, job: Job, compile_mode: str | None = None, device: str = "cpu") -> None:
+        """Build the modules with the common initial weights.
+
+        compile_mode: the mode of `torch.compile`; "reduce-overhead" replays forward and backward pass as CUDA graphs.
+        With None the model is not compiled.
+        """
+        torch = self.torch = set_torch_threads(job.threads)
+        if device != "cpu" and not torch.cuda.is_available():
+            raise Unavailable(f"PyTorch {torch.__version__} finds no usable GPU")
+        super().__init__(job)
+        self.images, self.labels = (torch.from_numpy(array).to(device) for array in (self.images, self.labels))
+        nn = torch.nn
+        layers, _ = initial_network(job)
+        modules: list[Any] = []
+        for weights, bias in layers:
+            linear = nn.Linear(*weights.shape, dtype=getattr(torch, job.workload.dtype))
+            with torch.no_grad():
+                linear.weight.copy_(torch.tensor(weights.T.copy()))
+                linear.bias.copy_(torch.tensor(bias))
+            modules += [linear, nn.Sigmoid()]
+        self.model = nn.Sequential(*modules[:-1]).to(device)
+        self.predict = torch.compile(self.model, mode=compile_mode) if compile_mode else self.model
+        self.cross_entropy = nn.CrossEntropyLoss()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=job.workload.learning_rate)
+
+    def shuffle(self, permutation: np.ndarray) -> None:
+        """Start an epoch with a shuffled copy."""
+        super().shuffle(self.torch.from_numpy(permutation).to(self.images.device))
+        if self.images.is_cuda:
+            self.torch.cuda.synchronize()  # otherwise the next timed round would include the copy
+
+    def step(self, x: Any, y: Any) -> Any:
+        """Take a step on a batch, and return its loss."""
+        self.optimizer.zero_grad()
+        loss = self.cross_entropy(self.predict(x), y)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def on_host(self, losses: list[Any]) -> np.ndarray:
+        """Return the losses as one array."""
+        return np.array(self.torch.stack(losses).cpu().numpy())
+
+    def network(self) -> Layers:
+        """Return the layers on the host."""
+        linears = [module for module in self.model if hasattr(module, "weight")]
+        return [(x.weight.detach().cpu().numpy().T, x.bias.detach().cpu().numpy()) for x in linears]
+
+
+def set_torch_threads(threads: int) -> Any:
+    """Import PyTorch and set its number of threads: its environment variables are not enough in every build."""
+    torch = import_or_unavailable("torch")
+    torch.set_num_threads(threads)
+    return torch
+
+
+class ScikitLearn(Rows):
+    """scikit-learn's MLPClassifier, with one partial fit per batch."""
+
+    def __init__(self, job: Job) -> None:
+        """Build the classifier and overwrite its weights."""
+        import_or_unavailable("sklearn")
+        from sklearn.neural_network import MLPClassifier
+
+        super().__init__(job)
+        size = job.workload.batch_size
+        self.model = MLPClassifier(
+            hidden_layer_sizes=job.workload.hidden,
+            activation="logistic",
+            solver="sgd",
+            alpha=0,
+            batch_size=size,
+            learning_rate_init=job.workload.learning_rate,
+            momentum=0,
+            nesterovs_momentum=False,
+            shuffle=False,
+        )
+        # The first fit creates the weights. The optimiser keeps these arrays, so they are overwritten in place.
+        self.model.partial_fit(self.images[:size], self.labels[:size], classes=range(CLASSES))
+        layers, _ = initial_network(job)
+        for own, first in zip(self.network(), layers, strict=True):
+            for array, values in zip(own, first, strict=True):
+                array[...] = values
+
+    def step(self, x: Any, y: Any) -> Any:
+        """Take a step on a batch, and return its loss."""
+        self.model.partial_fit(x, y)
+        return self.model.loss_
+
+    def network(self) -> Layers:
+        """Return the layers."""
+        return list(zip(self.model.coefs_, self.model.intercepts_, strict=True))
+
+
+class Keras(Rows):
+    """Keras 3 on JAX: a model and the jitted training step from Keras' guide to custom training loops in JAX.
+
+    `train_on_batch` computes the same and takes ten times as long with batches of one.
+    """
+
+    def __init__(self, job: Job) -> None:
+        """Build the model and its training step."""
+        os.environ["KERAS_BACKEND"] = "jax"
+        jax = import_or_unavailable("jax")
+        jax.config.update("jax_enable_x64", job.workload.dtype == "float64")
+        keras = import_or_unavailable("keras")
+        super().__init__(job)
+        keras.config.set_floatx(job.workload.dtype)
+        layers, _ = initial_network(job)
+        hidden = [keras.layers.Dense(units, activation="sigmoid") for units in job.workload.hidden]
+        model = keras.Sequential([keras.Input((INPUTS,)), *hidden, keras.layers.Dense(CLASSES)])
+        model.set_weights([array for layer in layers for array in layer])
+        optimizer = keras.optimizers.SGD(job.workload.learning_rate)
+        optimizer.build(model.trainable_variables)
+        cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+        def loss_and_updates(trainable: Any, non_trainable: Any, x: Any, y: Any) -> Any:
+            predictions, non_trainable = model.stateless_call(trainable, non_trainable, x, training=True)
+            return cross_entropy(y, predictions), non_trainable
+
+        loss_and_gradient = jax.value_and_grad(loss_and_updates, has_aux=True)
+
+        def train_step(state: Any, x: Any, y: Any) -> Any:
+            trainable, non_trainable, kept = state
+            (loss, non_trainable), gradients = loss_and_gradient(trainable, non_trainable, x, y)
+            trainable, kept = optimizer.stateless_apply(kept, gradients, trainable)
+            return (trainable, non_trainable, kept), loss
+
+        self.train_step = jax.jit(train_step, donate_argnums=0)
+        variables = (model.trainable_variables, model.non_trainable_variables, optimizer.variables)
+        self.state: Any = tuple([variable.value for variable in part] for part in variables)
+
+    def step(self, x: Any, y: Any) -> Any:
+        """Take a step on a batch, and return its loss."""
+        self.state, loss = self.train_step(self.state, x, y)
+        return loss
+
+    def network(self) -> Layers:
+        """Return the layers on the host."""
+        arrays = [np.array(array) for array in self.state[0]]
+        return list(zip(arrays[::2], arrays[1::2], strict=True))
+
+
+class Numba(Rows):
+    """The limit of the machine: the notebook's step as one compiled loop. Without `fastmath`."""
+
+    def __init__(self, job: Job) -> None:
+        """Prepare the loop, which Numba compiles on the first call."""
+        check_one_hidden_layer(job)
+        numba = import_or_unavailable("numba")
+        import_or_unavailable("scipy")  # Numba takes BLAS from SciPy
+        super().__init__(job)
+        loop = train_single_samples if job.workload.batch_size == 1 else train_batches
+        self.loop = numba.njit(error_model="numpy")(loop)
+        self.layers, _ = initial_network(job)
+
+    def train(self, start: int, steps: int) -> np.ndarray:
+        """Take all steps in one call."""
+        rows = slice(start, start + steps * self.job.workload.batch_size)
+        losses = np.empty(steps, self.job.dtype)
+        rate, one = self.job.dtype(self.job.workload.learning_rate), self.job.dtype(1)
+        (w0, b0), (w1, b1) = self.layers
+        self.loop(self.images[rows], self.labels[rows], w0, b0, w1, b1, rate, one, losses)
+        return losses
+
+    def network(self) -> Layers:
+        """Return the layers."""
+        return self.layers
+
+
+# For Numba. `one` has the dtype of the arrays, because a Python 1 would make float32 arithmetic float64.
+
+
+def train_single_samples(
+    x: Any, labels: Any, w0: Any, b0: Any, w1: Any, b1: Any, rate: Any, one: Any, losses: Any
+) -> None:
+    """Take one step per row of x and write the losses into `losses`. The number of inputs is a multiple of 4."""
+    inputs, hidden = w0.shape
+    outputs = w1.shape[1]
+    a, error, e = np.empty_like(b0), np.empty_like(b0), np.empty_like(b1)
+    for s in range(x.shape[0]):
+        row = x[s]
+        for j in range(hidden):
+            a[j] = b0[j]
+        # Four rows of weights per pass, so that `a` is loaded and stored a quarter as often.
+        for i in range(0, inputs, 4):
+            x_0, x_1, x_2, x_3 = row[i], row[i + 1], row[i + 2], row[i + 3]
+            w_0, w_1, w_2, w_3 = w0[i], w0[i + 1], w0[i + 2], w0[i + 3]
+            for j in range(hidden):
+                a[j] += (x_0 * w_0[j] + x_1 * w_1[j]) + (x_2 * w_2[j] + x_3 * w_3[j])
+        for j in range(hidden):
+            a[j] = one / (one + np.exp(-a[j]))
+        for k in range(outputs):
+            e[k] = b1[k]
+        for j in range(hidden):
+            for k in range(outputs):
+                e[k] += a[j] * w1[j, k]
+        top = e.max()
+        total = one - one
+        for k in range(outputs):
+            e[k] = np.exp(e[k] - top)
+            total += e[k]
+        for k in range(outputs):
+            e[k] /= total
+        losses[s] = -np.log(e[labels[s]])
+        e[labels[s]] -= one
+        for k in range(outputs):
+            e[k] *= rate
+            b1[k] -= e[k]
+        for j in range(hidden):
+            back = one - one
+            for k in range(outputs):
+                w1[j, k] -= a[j] * e[k]
+                back += w1[j, k] * e[k]
+            error[j] = back * a[j] * (one - a[j])
+            b0[j] -= error[j]
+        for i in range(inputs):
+            x_i, w_i = row[i], w0[i]
+            for j in range(hidden):
+                w_i[j] -= x_i * error[j]
+
+
+def train_batches(x: Any, labels: Any, w0: Any, b0: Any, w1: Any, b1: Any, rate: Any, one: Any, losses: Any) -> None:
+    """Take one step per batch, with BLAS for matrix products. x and labels hold `losses.size` batches in order."""
+    steps = losses.size
+    size = x.shape[0] // steps
+    hidden, outputs = w1.shape
+    a, error, e = (
+        np.empty((size, hidden), x.dtype),
+        np.empty((size, hidden), x.dtype),
+        np.empty((size, outputs), x.dtype),
+    )
+    g0, g1 = np.empty_like(w0), np.empty_like(w1)
+    for step in range(steps):
+        rows = x[step * size : (step + 1) * size]
+        np.dot(rows, w0, a)
+        for s in range(size):
+            for j in range(hidden):
+                a[s, j] = one / (one + np.exp(-(a[s, j] + b0[j])))
+        np.dot(a, w1, e)
+        loss = one - one
+        for s in range(size):
+            label = labels[step * size + s]
+            row = e[s]
+            row += b1
+            top = row.max()
+            total = one - one
+            for k in range(outputs):
+                row[k] = np.exp(row[k] - top)
+                total += row[k]
+            loss -= np.log(row[label] / total)
+            for k in range(outputs):
+                row[k] *= rate / (total * size)
+            row[label] -= rate / size
+        losses[step] = loss / size
+        np.dot(a.T, e, g1)
+        for j in range(hidden):
+            for k in range(outputs):
+                w1[j, k] -= g1[j, k]
+        np.dot(e, w1.T, error)
+        for s in range(size):
+            for k in range(outputs):
+                b1[k] -= e[s, k]
+            for j in range(hidden):
+                error[s, j] *= a[s, j] * (one - a[s, j])
+                b0[j] -= error[s, j]
+        np.dot(rows.T, error, g0)
+        for i in range(w0.shape[0]):
+            for j in range(hidden):
+                w0[i, j] -= g0[i, j]
+
+
+class Contestant(NamedTuple):
+    """How to create a contestant, and its update order: a key of REFERENCES."""
+
+    title: str
+    order: str
+    make: Callable[..., Any]
+    """Called with a job and `arguments`."""
+    arguments: tuple[Any, ...] = ()
+    gpu: bool = False
+    """Whether it computes on a GPU."""
+
+
+CONTESTANTS = {
+    "notebook": Contestant("notebook's loop", LAYERWISE, Notebook),
+    "mlp_xp-numpy": Contestant("mlp_xp, NumPy", LAYERWISE, MlpXp, ("numpy",)),
+    "mlp_xp-jax": Contestant("mlp_xp, JAX", LAYERWISE, MlpXp, ("jax", "cpu")),
+    "mlp_xp-torch": Contestant("mlp_xp, PyTorch", LAYERWISE, MlpXp, ("torch", "cpu")),
+    "mlp_xp-cupy": Contestant("mlp_xp, CuPy", LAYERWISE, MlpXp, ("cupy",), True),
+    "mlp_xp-jax-gpu": Contestant("mlp_xp, JAX, GPU", LAYERWISE, MlpXp, ("jax", "gpu"), True),
+    "mlp_xp-torch-gpu": Contestant("mlp_xp, PyTorch, GPU", LAYERWISE, MlpXp, ("torch", "cuda"), True),
+    "pytorch": Contestant("PyTorch", SIMULTANEOUS, PyTorch),
+    "pytorch-compile": Contestant("PyTorch, compiled", SIMULTANEOUS, PyTorch, ("default",)),
+    "pytorch-gpu": Contestant("PyTorch, GPU", SIMULTANEOUS, PyTorch, (None, "cuda"), True),
+    "pytorch-gpu-graphs": Contestant("PyTorch, CUDA graphs", SIMULTANEOUS, PyTorch, ("reduce-overhead", "cuda"), True),
+    "scikit-learn": Contestant("scikit-learn", SIMULTANEOUS, ScikitLearn),
+    "keras-jax": Contestant("Keras on JAX", SIMULTANEOUS, Keras),
+    "numba": Contestant("Numba loop: limit", LAYERWISE, Numba),
+}
+# Each contestant must have the loss of one of these. They compute in float64 for every workload and are not timed.
+REFERENCES = {
+    order: Contestant(f"reference, {order}", order, MlpXp, ("numpy", None, order, "float64"))
+    for order in (LAYERWISE, SIMULTANEOUS)
+}
+
+
+def is_foreign(name: str) -> bool:
+    """Return whether a name is that of an array API namespace: `module:namespace`, or one that a package offers."""
+    return ":" in name or name in hooks()

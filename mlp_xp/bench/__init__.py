@@ -1,1 +1,0 @@
-"""Measure the time of a training step with this package and with its alternatives."""

@@ -1,0 +1,237 @@
+"""The benchmark: its contestants compute the same, one that does not is found out, each table comes as it is ready."""
+
+import gzip
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_sets import synthetic, write_idx_folder
+from helpers import NAMESPACE, SCRIPTS, assert_one_line, call_main
+
+from benchmarks import bench, report
+from benchmarks.contestants import CONTESTANTS, LAYERWISE, REFERENCES, SIMULTANEOUS
+from benchmarks.whole import make_contestant
+from benchmarks.worker import serve
+from benchmarks.workloads import CURVES, EPOCH, FIT, QUICK, WORKLOADS, Job, Workload
+from mlp_xp.parity import notebook
+
+SAMPLES, STEPS = 60, 12
+SINGLE = Workload("single", "one sample a step", 1, (16,), "float64", "notebook", 0.5, STEPS)
+BATCHES = SINGLE._replace(name="batches", title="batches of 5", batch_size=5)
+NEEDS = {"torch": "torch", "pytorch": "torch", "keras": "keras", "numba": "numba"}
+
+
+def on_cpu() -> list:
+    """One parameter for each contestant that needs no GPU; those that compile or import much are slow."""
+    params = []
+    for name in [name for name, contestant in CONTESTANTS.items() if not contestant.gpu]:
+        quick = name in ("notebook", "mlp_xp-numpy", "scikit-learn")
+        needs = [pytest.mark.needs(package) for word, package in NEEDS.items() if word in name]
+        params.append(pytest.param(name, marks=[*needs[:1], *([] if quick else [pytest.mark.slow])]))
+    return params
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set of 28 x 28 images, compressed as the notebook's own loader wants it."""
+    folder = write_idx_folder(tmp_path_factory.mktemp("data"), synthetic(SAMPLES, 30, 28))
+    for path in folder.iterdir():
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    return folder
+
+
+def by_the_notebook(workload: Workload, folder: Path, orders: list[np.ndarray], textbook: bool) -> tuple[list, float]:
+    """The losses of an epoch per permutation, and the loss on the test set after them, from the tests' oracle."""
+    data = notebook.load(folder)
+    model = notebook.Notebook(hidden_size=16, learning_rate=workload.learning_rate, textbook=textbook)
+    images, labels = data.train_images, data.train_labels
+    losses = []
+    for order in orders:
+        images, labels = images[order], labels[order]
+        for start in range(0, STEPS * workload.batch_size, workload.batch_size):
+            rows = slice(start, start + workload.batch_size)
+            losses.append(float(np.mean(model.train_step(images[rows], labels[rows]))))
+    output = model.forward(data.test_images).output
+    return losses, float(notebook.cross_entropy_loss(data.test_labels, output))
+
+
+@pytest.mark.filterwarnings("default")  # other libraries' warnings are not ours to mend
+@pytest.mark.parametrize("workload", [SINGLE, BATCHES], ids=lambda workload: workload.name)
+@pytest.mark.parametrize("name", on_cpu())
+def test_contestant_computes_the_losses_of_its_update_order(
+    name: str, workload: Workload, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "jax")  # undone after the test; the contestant sets it
+    contestant = make_contestant(Job(name, workload, 1, str(folder)))
+    random = np.random.default_rng(4)
+    orders, losses = [random.permutation(SAMPLES) for _ in range(2)], []
+    for order in orders:
+        contestant.shuffle(order)
+        losses.append(contestant.train(0, STEPS))
+    order = CONTESTANTS[name].order
+    expected, loss = by_the_notebook(workload, folder, orders, order == SIMULTANEOUS)
+    other, _ = by_the_notebook(workload, folder, orders, order == LAYERWISE)
+    assert not np.allclose(expected, other, rtol=1e-4)
+    np.testing.assert_allclose(np.concatenate(losses), expected, rtol=6e-8)  # 4 sqrt(eps)
+    assert contestant.loss() == pytest.approx(loss, rel=6e-8)
+
+
+@pytest.mark.filterwarnings("ignore")  # of scikit-learn: not converged
+@pytest.mark.parametrize(
+    ("kind", "first"), [(EPOCH, "notebook"), pytest.param(FIT, "scikit-learn", marks=pytest.mark.slow)]
+)
+def test_whole_programs_end_with_the_same_loss(kind: str, first: str, folder: Path) -> None:
+    losses = []
+    for name in (first, "mlp_xp-numpy", "array_api_compat:numpy"):
+        contestant = make_contestant(Job(name, SINGLE._replace(kind=kind), 1, str(folder)))
+        contestant.train(0, 1)
+        losses.append(contestant.loss())
+    assert losses[1:] == pytest.approx([losses[0]] * 2, rel=6e-8)
+    assert losses[0] < np.log(10) if kind == FIT else losses[0] > 0
+
+
+def test_a_worker_shuffles_anew_when_an_epoch_is_used_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list = []
+
+    class Spy:
+        samples = SAMPLES
+
+        def shuffle(self, permutation: np.ndarray) -> None:
+            calls.append(tuple(permutation))
+
+        def train(self, start: int, steps: int) -> None:
+            calls.append((start, steps))
+
+        def loss(self) -> float:
+            return 2.5
+
+    monkeypatch.setattr("benchmarks.worker.make_contestant", lambda job: Spy())
+    answers: list[dict] = []
+    serve(Job("", BATCHES._replace(steps=5), 1, str(folder)), ["round", "round", "round", "end"], answers.append)
+    first, *two, second, last = calls
+    assert (two, last) == ([(0, 5), (25, 5)], (0, 5))
+    assert sorted(first) == sorted(second) == list(range(SAMPLES))
+    assert first != second
+    assert answers[0] == {"ready": SAMPLES}
+    assert answers[4]["loss"] == 2.5
+    assert answers[4]["peak_bytes"] > 1e6
+
+
+def test_the_table_of_real_processes_and_a_planted_wrong_loss(folder: Path, tmp_path: Path) -> None:
+    """As README says: the notebook against a namespace in the current folder. This one's tanh is a little off."""
+    planted = "xp = Namespace(tanh=lambda x: numpy.tanh(x) * 1.001)\n"
+    (tmp_path / "my_lib.py").write_text(NAMESPACE + planted)
+    words = ["--contestants", "notebook", "my_lib:xp", "--workloads", "one-float64", "--rounds", "2", "--steps", "20"]
+    command = [sys.executable, str(SCRIPTS / "bench.py"), *words, "--data-dir", str(folder), "--output-dir", "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    number = r"~?[\d.]+"
+    assert re.search(rf"^\| notebook's loop +\| +{number} \| +1\.0 \| .* [\d.]+ \|$", done.stdout, re.MULTILINE)
+    assert re.search(rf"^\| mlp_xp, my_lib:xp +\| +{number} \| +{number} \| .* ≠ \|$", done.stdout, re.MULTILINE)
+    assert re.search(r"- ≠ mlp_xp, my_lib:xp: loss [\d.]+ is not the reference's [\d.]+", done.stdout)
+    (workload,) = json.loads((tmp_path / "out" / "bench.json").read_text())["workloads"]
+    assert all(each["peak_bytes"] > 1e6 and len(each["round_seconds"]) == 3 for each in workload["results"])
+    assert (tmp_path / "out" / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def result(name: str, *seconds: float, loss: float = 2.0) -> dict:
+    return {"contestant": name, "round_seconds": [*seconds], "start_seconds": [1], "peak_bytes": 10**9, "loss": loss}
+
+
+def planted(workload: Workload, *results: dict) -> dict:
+    return workload._asdict() | {"results": [*results], "reference_loss": dict.fromkeys(REFERENCES, 2.0)}
+
+
+def test_the_arithmetic_of_a_table() -> None:
+    """A ratio is taken within a round, and the first round is left out. The medians' ratio would be 1.5."""
+    mine, theirs = result("mlp_xp-jax", 100, 1, 3, 8), result("notebook", 1, 2, 12, 2)
+    assert report.ratios(mine, theirs) == [0.5, 0.25, 4]
+    text = report.table(planted(SINGLE, theirs, mine, {"contestant": "numba", "unavailable": "no numba"}))
+    (row,) = [line for line in text.splitlines() if line.startswith("| mlp_xp, JAX")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == ["mlp_xp, JAX", "~250000", "~0.50", "1.0", "97.0", "1000", "2.0000"]
+    assert "- not run: Numba loop: limit: no numba" in text
+    assert report.figure([9, 9, 10, 11, 11], 3) == "10.0"
+    assert report.figure([8.9, 8.9, 10, 11.1, 11.1], 3) == "~10.0"  # a fifth of the median, or more
+
+
+@pytest.mark.parametrize("words", [["--quick"], ["--curves"]])
+def test_each_table_is_written_as_it_ends(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, titles = io.BytesIO(), []
+
+    def measure(workload: Workload, names: list[str], **options: object) -> dict:
+        assert all(title in raw.getvalue().decode() for title in titles)
+        titles.append(f"### {workload.title}\n")
+        return planted(workload, *(result(name, 1, 2, 2, 2) for name in names if name in ("notebook", "mlp_xp-jax")))
+
+    monkeypatch.setattr(bench, "measure", measure)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "utf-8"))
+    monkeypatch.setattr(sys, "argv", ["bench.py", *words, "--output-dir", str(tmp_path)])
+    assert bench.bench() == 0
+    workloads = [WORKLOADS[name] for name in QUICK] if words == ["--quick"] else [*CURVES["batch size"].values()]
+    assert titles[: len(workloads)] == [f"### {workload.title}\n" for workload in workloads]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".png"}
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--workloads", "one-float63"], ["--workloads", "did you mean 'one-float64'?"]),
+        (["--contestants", "numby"], ["--contestants", "did you mean 'numba'?"]),
+        (["--rounds", "0"], ["--rounds", "at least 1"]),
+        (["--threads", "many"], ["--threads", "'many'"]),
+    ],
+)
+def test_a_wrong_option_is_one_line(words: list[str], parts: list[str]) -> None:
+    assert_one_line(call_main(bench.bench, "scripts/bench.py", *words), 2, *parts)
+
+
+def test_what_does_not_run_is_listed_and_fails_if_it_was_asked_for(folder: Path) -> None:
+    words = ["--workloads", "one-float64", "--contestants", "no_such:xp", "--data-dir", folder]
+    outcome = call_main(bench.bench, "scripts/bench.py", *words)
+    assert_one_line(outcome, 2, "--contestants: no_such:xp gave no result")
+    assert "- not run: mlp_xp, no_such:xp: " in outcome.out
+
+
+def test_make_gpu_fails_if_a_part_fails_and_says_in_one_line_that_there_is_no_gpu(tmp_path: Path) -> None:
+    """On stand-ins for nvidia-smi and Python."""
+
+    def make(*words: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        env = {name: value for name, value in env.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+        command = [
+            "make",
+            "--no-print-directory",
+            "gpu",
+            f"PYTHON={tmp_path}/python",
+            f"GPU_LOG={tmp_path}/log",
+            *words,
+        ]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=SCRIPTS.parent)
+
+    def program(name: str, lines: str) -> None:
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+
+    program("nvidia-smi", "exit 9")
+    assert make().stdout.startswith("no usable GPU: nvidia-smi shows none")
+    assert make().returncode
+    program("nvidia-smi", "echo '|  CUDA Version: 12.8  |'")
+    program("python", "exit 1")
+    assert make("INSTALL=no").stdout == f"no usable GPU: CuPy is missing in {tmp_path}/python, or finds none\n"
+    program("python", 'case "$*" in *"--dtype float32"*) exit 1;; esac')
+    done = make("INSTALL=no")
+    assert done.returncode
+    assert done.stdout == (tmp_path / "log").read_text()
+    parts = re.findall(r"^\$ python (.*)$", done.stdout, re.MULTILINE)
+    assert [part.split()[0] for part in parts] == ["-m", *["scripts/parity.py"] * 2, *["scripts/bench.py"] * 2]
+    assert re.findall(r"^FAILED: .*$", done.stdout, re.MULTILINE) == [f"FAILED: python {parts[2]}"]
+    program("python", "exit 0")
+    assert make("INSTALL=no").returncode == 0

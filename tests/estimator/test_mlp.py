@@ -1,0 +1,331 @@
+"""The estimators in use: on every backend, in scikit-learn's tools, and what their weights alone do not show."""
+
+import importlib
+import pickle
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from estimators import assert_equal, data, pair
+from joblib.externals.loky import get_reusable_executor
+from sklearn import neural_network
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mlp_xp.backend import Backend, BackendError
+from mlp_xp.estimator import MLPClassifier, MLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {"hidden_layer_sizes": (6,), "batch_size": "auto", "max_iter": 3, "random_state": 0}
+
+
+def same_place(array, like) -> bool:
+    return type(array) is type(like) and getattr(array, "device", None) == getattr(like, "device", None)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_where_the_input_lives(task: str, backend: Backend) -> None:
+    """Training and predictions happen on the library and device of X, with the numbers of NumPy."""
+    X, y = data(task)
+    expected, estimator = pair(task, **SMALL)[0].fit(X, y), pair(task, **SMALL)[0]
+    there = backend.asarray(X), backend.asarray(y)
+    estimator.fit(*there, sample_weight=backend.asarray(np.ones(len(y))))
+    outputs = {"predict": estimator.predict(there[0])}
+    if task != "regression":
+        outputs |= {name: getattr(estimator, name)(there[0]) for name in ("predict_proba", "predict_log_proba")}
+    for name, actual in outputs.items():
+        assert same_place(actual, there[0])
+        wanted = getattr(expected, name)(X)
+        assert backend.to_numpy(actual).dtype == wanted.dtype
+        np.testing.assert_allclose(backend.to_numpy(actual), wanted, rtol=1e-9, atol=1e-12)
+    assert all(same_place(array, there[0]) for array in [*estimator.coefs_, *estimator.intercepts_])
+    assert estimator.score(*there) == pytest.approx(expected.score(X, y))
+    np.testing.assert_allclose(estimator.predict(X), backend.to_numpy(outputs["predict"]), rtol=1e-9)  # where X is
+    estimator.partial_fit(*there)
+    np.testing.assert_allclose(backend.to_numpy(estimator.coefs_[0]), expected.partial_fit(X, y).coefs_[0], rtol=1e-9)
+
+
+def test_a_model_is_kept_as_numpy_arrays(backend: Backend, tmp_path: Path) -> None:
+    X, y = data("multiclass")
+    there = backend.asarray(X)
+    estimator = MLPClassifier(**SMALL, early_stopping=True, n_iter_no_change=1).fit(there, y)
+    joblib.dump(estimator, tmp_path / "model")
+    expected = backend.to_numpy(estimator.predict_proba(there))
+    for kept in (pickle.loads(pickle.dumps(estimator)), joblib.load(tmp_path / "model")):
+        assert {type(array) for array in [*kept.coefs_, *kept.intercepts_]} == {np.ndarray}
+        np.testing.assert_allclose(kept.predict_proba(X), expected, rtol=1e-9)
+        assert same_place(kept.predict_proba(there), there)
+    assert not hasattr(clone(estimator), "coefs_")
+
+
+def test_another_backend_and_dtype_than_those_of_the_input(backend: Backend) -> None:
+    X, y = data("multiclass")
+    settings = {**SMALL, "batch_size": 16}  # the last batch is smaller
+    expected = MLPClassifier(**settings).fit(X, y)
+    actual = MLPClassifier(**settings, backend=backend.name, device=backend.device_name).fit(X, y)
+    assert type(actual.coefs_[0]) is np.ndarray
+    np.testing.assert_allclose(actual.coefs_[0], expected.coefs_[0], rtol=1e-9)
+    assert type(actual.predict(X)) is type(actual.predict_proba(X)) is np.ndarray
+    single = MLPClassifier(**settings, backend=backend.name, device=backend.device_name, dtype="float32").fit(X, y)
+    assert single.coefs_[0].dtype == single.predict_proba(X).dtype == np.float32
+    np.testing.assert_allclose(single.coefs_[0], expected.coefs_[0], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_bad_features_on_a_device(bad: float, backend: Backend) -> None:
+    X, y = data("binary")
+    estimator = MLPClassifier(**SMALL).fit(backend.asarray(X), y)
+    wrong = X.copy()
+    wrong[3, 2] = bad
+    with pytest.raises(ValueError, match=r"X contains (NaN|infinity)"):
+        estimator.predict(backend.asarray(wrong))
+    wrong[3] = 1.7e308 * np.sign(backend.to_numpy(estimator.coefs_[0])[:, 0])
+    with pytest.raises(ValueError, match=r"X: -?1\.7e\+308 \(row 3, .* is too large for the network in float64"):
+        estimator.predict_log_proba(backend.asarray(wrong))
+    with pytest.raises(ValueError, match=r"X has 5 features, but MLPClassifier is expecting 6"):
+        estimator.predict(backend.asarray(X[:, :5]))
+    with pytest.raises(ValueError, match=r"two axes|2D array"):
+        estimator.fit(backend.asarray(X[:, 0]), y)
+
+
+@pytest.mark.parametrize(
+    ("task", "settings"),
+    [
+        ("binary", {"early_stopping": True, "max_iter": 30, "n_iter_no_change": 2, "learning_rate_init": 0.03}),
+        ("regression", {"early_stopping": True, "solver": "sgd", "learning_rate": "adaptive", "tol": 0.01}),
+        ("multiclass", {"tol": 0.05, "n_iter_no_change": 2, "max_iter": 100, "learning_rate_init": 0.02}),
+        ("multilabel", {"activation": "logistic", "shuffle": False, "alpha": 0}),
+        ("regression", {"activation": "tanh", "hidden_layer_sizes": [5], "batch_size": 71}),
+        ("multiclass", {"activation": "identity", "hidden_layer_sizes": [], "batch_size": 1, "max_iter": 2}),
+    ],
+    ids=["stops early", "adaptive", "converges", "logistic", "tanh", "no hidden layer"],
+)
+def test_the_rest_is_scikit_learns_too(task: str, settings: dict) -> None:
+    X, y = data(task)
+    ours, theirs = pair(task, **settings)
+    assert_equal(ours.fit(X, y), theirs.fit(X, y))
+
+
+@pytest.mark.parametrize(("task", "solver"), [("multiclass", "adam"), ("multilabel", "sgd"), ("regression", "sgd")])
+def test_sample_weights_warm_start_and_partial_fit_are_scikit_learns(task: str, solver: str) -> None:
+    X, y = data(task)
+    weights = np.random.default_rng(0).uniform(0.1, 3, len(X))
+    ours, theirs = pair(task, solver=solver, max_iter=4, warm_start=True)
+    for _ in range(2):
+        assert_equal(ours.fit(X, y, sample_weight=weights), theirs.fit(X, y, sample_weight=weights))
+    first = {} if task == "regression" else {"classes": np.arange(3) if y.ndim == 2 else np.unique(y)}
+    ours, theirs = pair(task, solver=solver, learning_rate="invscaling")
+    for kwargs in (first, {"sample_weight": weights}, {}):
+        assert_equal(ours.partial_fit(X, y, **kwargs), theirs.partial_fit(X, y, **kwargs))
+
+
+@pytest.mark.slow
+def test_a_fit_compiles_its_steps_once_and_the_next_fit_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Also where the last batch is smaller, and with another seed, rate, regularisation and order of the samples."""
+    import jax
+
+    X, y = data("multiclass")
+    settings = {**SMALL, "batch_size": 16, "beta_1": 0.87, "backend": "jax"}  # beta_1: compiled nowhere else
+    lines = []
+    for another in ({}, {"random_state": 1, "learning_rate_init": 0.02, "alpha": 0.01, "epsilon": 1e-7}):
+        caplog.clear()
+        with caplog.at_level("WARNING", logger="jax"), jax.log_compiles():
+            MLPClassifier(**{**settings, **another}).fit(X, y)
+        lines.append([line for line in caplog.messages if line.startswith("Compiling")])
+    assert len(lines[0]) == 1, lines[0]
+    assert not lines[1]
+
+
+def test_class_weights_are_sample_weights() -> None:
+    X, y = data("multiclass")
+    weighted = MLPClassifier(**SMALL, class_weight={0: 1, 1: 2, 2: 5}).fit(X, y)
+    assert_equal(weighted, MLPClassifier(**SMALL).fit(X, y, sample_weight=np.array([1, 2, 5])[y]))
+    balanced = MLPClassifier(**SMALL, class_weight="balanced").fit(X, y, sample_weight=np.full(len(y), 2.0))
+    assert_equal(balanced, MLPClassifier(**SMALL).fit(X, y, sample_weight=2 * (len(y) / 3 / np.bincount(y))[y]))
+    with pytest.raises(ValueError, match="not supported for partial_fit"):
+        MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
+
+
+@pytest.fixture
+def own_workers() -> Iterator[None]:
+    """New worker processes: those of another library would grow, and joblib stops workers that do."""
+    yield
+    get_reusable_executor().shutdown(wait=True)
+
+
+# joblib's thread gives this warning, and would end if it were an error: then the test would wait forever.
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:A worker stopped while some jobs were given to the executor")
+@pytest.mark.usefixtures("own_workers")
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_scikit_learns_tools(library: str) -> None:
+    xp = importlib.import_module({"jax": "jax.numpy"}.get(library, library))
+    X, y = data("multiclass")
+    X, y = xp.asarray(X[:70]), xp.asarray(y[:70])  # two halves of one size: JAX compiles for each size anew
+    settings = {**SMALL, "hidden_layer_sizes": (4,)}
+    search = GridSearchCV(MLPClassifier(**settings), {"max_iter": [1, 2]}, cv=2, n_jobs=2).fit(X, y)
+    assert same_place(search.predict(X), y)
+    scores = cross_val_score(MLPRegressor(**settings), X, X[:, 0], cv=2)
+    assert scores.shape == (2,)
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.slow
+def test_the_example_in_the_readme(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    [block] = [each for each in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) if "mlp_xp.estimator" in each]
+    with warnings.catch_warnings(action="error"):
+        exec(compile(block, "README.md", "exec"), names := {})
+    X, y = load_digits(return_X_y=True)
+    assert names["pipeline"].score(X, y) > 0.99
+    assert capsys.readouterr().out.startswith("[[")
+
+
+@pytest.mark.needs("pandas")
+def test_pipeline_with_a_table() -> None:
+    import pandas as pd
+
+    X, y = data("binary")
+    table = pd.DataFrame(X, columns=list("abcdef"))
+    pipeline = make_pipeline(StandardScaler(), MLPClassifier(**SMALL))
+    np.testing.assert_allclose(pipeline.fit(table, y).predict_proba(table), pipeline.fit(X, y).predict_proba(X))
+    assert list(MLPClassifier(**SMALL).fit(table, y).feature_names_in_) == list("abcdef")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("load", [load_digits, load_iris, load_wine, load_breast_cancer])
+def test_score_within_scikit_learns_spread(load) -> None:
+    X, y = load(return_X_y=True)
+    X, X_test, y, y_test = train_test_split(StandardScaler().fit_transform(X), y, random_state=0, stratify=y)
+
+    def scores(kind, seeds):
+        return [kind((16,), max_iter=60, random_state=seed).fit(X, y).score(X_test, y_test) for seed in seeds]
+
+    theirs = scores(neural_network.MLPClassifier, range(5))
+    ours = scores(MLPClassifier, range(5, 8))  # with their seeds the weights would be the same
+    assert np.mean(theirs) - 3 * np.std(theirs) - 1 / len(y_test) <= np.mean(ours)
+
+
+def test_says_what_is_wrong() -> None:
+    X, y = data("binary")
+    with pytest.raises(ValueError, match="solver='lbfgs' is not supported; choose 'adam' or 'sgd'"):
+        MLPClassifier(solver="lbfgs").fit(X, y)
+    with pytest.raises(ValueError, match="'loss' parameter of MLPRegressor must be a str among"):
+        MLPRegressor(loss="poisson").fit(X, y)
+    with pytest.raises(BackendError, match="did you mean 'torch'"):
+        MLPClassifier(backend="troch").fit(X, y)
+    with pytest.raises(BackendError, match="device 'tpu' is not available"):
+        MLPClassifier(device="tpu").fit(X, y)
+    with pytest.raises(ValueError, match="weights of a batch sum to 0"):
+        MLPClassifier(batch_size=10, shuffle=False).fit(X, y, sample_weight=np.arange(len(y)) // 10)
+    with pytest.raises(ValueError, match="partial_fit does not support early_stopping"):
+        MLPClassifier(early_stopping=True).partial_fit(X, y, classes=[0, 1])
+    with pytest.raises(ValueError, match="training diverged: the weights are not finite"):
+        MLPRegressor(solver="sgd", learning_rate_init=1e30, max_iter=5).fit(X, y)
+    with pytest.raises(ValueError, match=r"class_weight: .*; weights must be finite and at least 0"):
+        MLPClassifier(**SMALL, class_weight={0: 1, 1: -2}).fit(X, y)
+    weights = np.where(np.arange(len(y)) == 4, -0.5, 1)
+    with pytest.raises(ValueError, match=r"sample_weight: row 4 is -0\.5"):
+        MLPClassifier(**SMALL).fit(X, y, sample_weight=weights)
+    masked = np.ma.masked_array(X, np.arange(X.size).reshape(X.shape) == 19)
+    with pytest.raises(ValueError, match="X: row 3, column 1 is masked"):
+        MLPClassifier(**SMALL).fit(masked, y)
+    with pytest.raises(TypeError, match="a regression needs numbers"):
+        MLPRegressor(**SMALL).fit(X[:2], np.array(["1.5", "a"]))
+    with pytest.warns(ConvergenceWarning, match="max_iter=2") as caught:
+        MLPClassifier(max_iter=2).fit(X, y)
+    assert [each.filename for each in caught] == [__file__], "the warning points at the caller"
+    with pytest.warns(UserWarning, match="batch_size=500 is clipped to the 71"):
+        MLPClassifier(batch_size=500, max_iter=1).fit(X, y)
+
+
+def fails(estimator, X, y, message: str, *, incremental: bool = False, **kwargs) -> None:
+    """Training fails, and the estimator is afterwards what it was before."""
+    before = pickle.dumps(vars(estimator))
+    with pytest.raises(ValueError, match=message):
+        (estimator.partial_fit if incremental else estimator.fit)(X, y, **kwargs)
+    assert pickle.dumps(vars(estimator)) == before
+
+
+@pytest.mark.parametrize("incremental", [False, True])
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_a_failed_fit_leaves_the_earlier_model_or_none(incremental: bool, warm_start: bool) -> None:
+    X, y = data("binary")
+    settings = {**SMALL, "warm_start": warm_start}
+    regressor = MLPRegressor(**{**settings, "batch_size": 10}, learning_rate_init=1e300)
+    fails(regressor, X, X[:, 0], "training diverged", incremental=incremental)
+    with pytest.raises(NotFittedError):
+        regressor.predict(X)
+    regressor.set_params(learning_rate_init=0.01).fit(X, X[:, 0])
+    regressor.set_params(solver="sgd", learning_rate_init=1e300, early_stopping=not incremental)
+    fails(regressor, X * 1e300, X[:, 0], "training diverged", incremental=incremental)
+    classifier = MLPClassifier(**{**settings, "batch_size": 10}, shuffle=False)
+    first = {"classes": ["a", "b"]} if incremental else {}
+    names, weights = np.array(["a", "b"])[y], np.arange(len(y)) // 10
+    fails(classifier, X, names, "sum to 0", incremental=incremental, sample_weight=weights, **first)
+    with pytest.raises(NotFittedError):
+        classifier.predict(X)
+    classifier.fit(X, y)
+    fails(classifier, X[:, :4], names, "sum to 0|classes|features", incremental=incremental, sample_weight=weights)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_partial_fit_stays_with_the_optimizer_of_its_first_call(task: str) -> None:
+    X, y = data(task)
+    first = {} if task == "regression" else {"classes": np.unique(y)}
+    others = {"learning_rate_init": 0.3, "momentum": 0.1, "beta_1": 0.1, "epsilon": 0.1, "learning_rate": "invscaling"}
+    for solver, other in (("sgd", "adam"), ("adam", "sgd")):
+        ours, theirs = pair(task, solver=solver)
+        assert_equal(ours.partial_fit(X, y, **first), theirs.partial_fit(X, y, **first))
+        for estimator in (ours, theirs):
+            estimator.set_params(solver=other, **others)
+            for _ in range(2):
+                estimator.partial_fit(X, y)
+        assert_equal(ours, theirs)
+        ours, theirs = (estimator.set_params(warm_start=True).fit(X, y) for estimator in (ours, theirs))
+        assert_equal(ours, theirs)
+
+
+def test_another_network_than_that_in_training_is_refused() -> None:
+    X, y = data("regression")
+    for incremental in (False, True):
+        estimator = MLPRegressor(**SMALL, warm_start=True).fit(X, y)
+        predicted = estimator.predict(X)
+        fails(estimator, X, y[:, 0], "the number of outputs in y is 1, but the network .* 2", incremental=incremental)
+        estimator.set_params(activation="tanh")
+        np.testing.assert_array_equal(estimator.predict(X), predicted)
+        fails(estimator, X, y, "activation is tanh, but the network in training has relu", incremental=incremental)
+        estimator.set_params(activation="relu", hidden_layer_sizes=(6, 2))
+        fails(estimator, X, y, r"hidden_layer_sizes is \[6, 2\], .* has \[6\]", incremental=incremental)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_partial_fit_takes_class_weights_of_classes_that_a_batch_lacks(task: str) -> None:
+    """The weights belong to all classes, as in scikit-learn's SGDClassifier; classes without one have weight 1."""
+    X, y = data(task)
+    if task == "multilabel":
+        class_weight, classes, rows = [{1: 5}, {0: 2}, {1: 3}], np.arange(3), y[:, 0] == 0
+        weights = np.prod([np.where(y[:, i] == k, w, 1) for i, k, w in ((0, 1, 5), (1, 0, 2), (2, 1, 3))], axis=0)
+    else:
+        class_weight, classes, rows, weights = {0: 5}, np.unique(y), y > 0, np.where(y == 0, 5, 1)
+    weighted, expected = MLPClassifier(**SMALL, class_weight=class_weight), MLPClassifier(**SMALL)
+    for chosen in (rows, ~rows):
+        kwargs = {"classes": classes}
+        weighted.partial_fit(X[chosen], y[chosen], **kwargs)
+        expected.partial_fit(X[chosen], y[chosen], weights[chosen], **kwargs)
+    assert_equal(weighted, expected)
+    if task == "multiclass":
+        wrong = MLPClassifier(**SMALL, class_weight={0: 1, 5: 2})
+        fails(wrong, X[rows], y[rows], "are not in class_weight", incremental=True, classes=classes)
+        fails(weighted, X[rows], y[rows] + 1, "has classes not in `self.classes_`", incremental=True)

@@ -1,0 +1,427 @@
+"""Parity: right computations agree with head-room, and every planted fault is found at its step."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from data_sets import TINY, synthetic
+
+from mlp_xp.backend import Backend, open_backend
+from mlp_xp.config import ConfigError, TrainConfig
+from mlp_xp.network import Layer
+from mlp_xp.parity.compare import (
+    SAFETY,
+    Comparison,
+    Trajectory,
+    check,
+    compare,
+    longest_dot_product,
+    record,
+    record_notebook,
+    tolerance,
+)
+
+WARM_UP, STEPS = 10, 130
+CONFIG = TrainConfig(hidden=(8,), learning_rate=0.05, report_every=50)
+LENGTH = longest_dot_product(CONFIG, TINY)
+every_batch_size = pytest.mark.parametrize("batch_size", [1, 7])
+
+
+def config_of(batch_size: int) -> TrainConfig:
+    return replace(CONFIG, batch_size=batch_size)
+
+
+def faulty(change: Callable[[Any, Any], tuple[Any, Any]], backend: Backend | None = None) -> Backend:
+    """A backend whose every step is done right, and then changed: `change(carry, logits) -> carry, logits`."""
+    backend = backend or open_backend()
+
+    def scan(step, carry, xs, *count):
+        if carry == ():  # the parts of an evaluation, not steps
+            return backend.scan(step, carry, xs)
+
+        def changed_step(carry, x):
+            carry, logits = step(carry, x)
+            # A block of deferred steps has logits of three dimensions, and is itself made of steps.
+            return change(carry, logits) if logits.ndim == 2 else (carry, logits)
+
+        return backend.scan(changed_step, carry, xs, *count)
+
+    return replace(backend, name="faulty", scan=scan)
+
+
+def at_step(number: int, change: Callable[[Any, Any], tuple[Any, Any]]) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """Change one step only, counted from 1 with the first of the warm-up."""
+    count = 0
+
+    def counted(carry, logits):
+        nonlocal count
+        count += 1
+        return change(carry, logits) if count == number else (carry, logits)
+
+    return counted
+
+
+def shift_logits(carry, logits):
+    return carry, logits + 1e-7 * (np.arange(10) == 3)
+
+
+def shift_bias(carry, logits):
+    """Of the last layer: 1e-7 in one number, after the step's update."""
+    state, *rest = carry if type(carry) is tuple else (carry,)
+    bias = state.network[-1].bias + 1e-7 * (np.arange(10) == 3)
+    state = state._replace(network=(*state.network[:-1], Layer(state.network[-1].weights, bias)))
+    return (state, *rest) if rest else state, logits
+
+
+@cache
+def reference(batch_size: int = 1) -> Trajectory:
+    return record(config_of(batch_size), TINY, open_backend(), STEPS)
+
+
+def compared(backend: Backend, batch_size: int = 1) -> Comparison:
+    """The comparison without what rounding may do to this training, which takes long."""
+    return compare(record(config_of(batch_size), TINY, backend, STEPS), reference(batch_size), LENGTH)
+
+
+def firsts(comparison: Comparison) -> tuple[int | None, ...]:
+    return tuple(quantity.first_step for quantity in comparison.quantities)
+
+
+# Right computations.
+
+
+def assert_agrees(comparison: Comparison, steps: int) -> None:
+    assert comparison.agrees
+    for quantity in comparison.quantities:
+        assert quantity.first_step is None
+        assert quantity.head_room > 1
+        assert quantity.head_room == math.inf or quantity.largest > 0
+    losses = comparison.trajectory.losses
+    assert len(losses) == len(comparison.deviations) == WARM_UP + steps
+    assert losses[-50:].mean() < losses[WARM_UP : WARM_UP + 50].mean(), "it learns"
+
+
+@pytest.mark.every_backend
+def test_every_backend_agrees_with_head_room(backend):
+    itself, comparison = check(CONFIG, TINY, [backend], STEPS)
+    assert itself.agrees
+    assert [(quantity.largest, quantity.head_room) for quantity in itself.quantities] == [(0, math.inf)] * 3
+    assert_agrees(comparison, STEPS)
+    assert (comparison.trajectory.backend, comparison.trajectory.dtype) == (backend.name, "float64")
+    assert (comparison.accuracies_differ, comparison.predictions_differ) == (0, 0)
+
+
+def test_every_backend_agrees_in_float32_but_only_by_its_own_eps(backend32):
+    run = record(config_of(7), TINY, backend32, STEPS)
+    assert_agrees(compare(run, reference(7), LENGTH), STEPS)
+    stricter = compare(run, reference(7), LENGTH, float(tolerance(WARM_UP + STEPS, "float64", LENGTH)))
+    assert stricter.loss.first_step == 1
+    assert not stricter.agrees
+
+
+def test_a_faulty_scan_that_changes_nothing_agrees():
+    """Else what is caught below might be the planting, not what is planted."""
+    for batch_size in (1, 7):
+        comparison = compared(faulty(lambda carry, logits: (carry, logits)), batch_size)
+        assert [quantity.largest for quantity in comparison.quantities] == [0, 0, 0]
+
+
+# Planted faults.
+
+
+@every_batch_size
+@pytest.mark.parametrize("number", [1, 61, 140])
+def test_1e_7_in_the_logits_of_one_step_is_found_there(number, batch_size):
+    comparison = compared(faulty(at_step(number, shift_logits)), batch_size)
+    assert firsts(comparison) == (number, None, None)
+    assert 0 < comparison.loss.largest <= 1e-7
+    assert comparison.loss.head_room < 1
+    assert np.flatnonzero(comparison.deviations).tolist() == [number - 1], "training itself was not touched"
+    assert not comparison.agrees
+
+
+@every_batch_size
+@pytest.mark.parametrize("number", [10, 61, WARM_UP + STEPS])
+def test_1e_7_in_one_bias_after_one_step_is_found_in_the_next(number, batch_size):
+    """No loss comes after the last step, but the logits and the weights show it."""
+    comparison = compared(faulty(at_step(number, shift_bias)), batch_size)
+    looks = np.append(comparison.trajectory.report_steps, WARM_UP + STEPS)
+    next_step = None if number == WARM_UP + STEPS else number + 1
+    assert firsts(comparison) == (next_step, min(looks[looks >= number]), WARM_UP + STEPS)
+    assert not comparison.agrees
+
+
+def test_a_swapped_update_order_and_another_seed_are_found_where_they_begin():
+    """The first loss knows nothing of updates."""
+    for change, step in (({"update_order": "simultaneous"}, 2), ({"seed": 1}, 1)):
+        comparison = compare(record(replace(CONFIG, **change), TINY, open_backend(), STEPS), reference(), LENGTH)
+        assert comparison.loss.first_step == step
+        assert comparison.weights.first_step == WARM_UP + STEPS
+
+
+def test_a_float32_cast_is_found_in_the_first_step(backend):
+    """Of the logits, in every step, on every backend; compiled too."""
+    xp = backend.xp
+
+    def cast(carry, logits):
+        return carry, xp.astype(xp.astype(logits, xp.float32), backend.dtype)
+
+    comparison = compared(faulty(cast, backend), 7)
+    assert firsts(comparison) == (1, None, None), "the network itself was not touched"
+    assert 1e-12 < comparison.loss.largest < 1e-6
+
+
+def test_a_differing_shuffle_is_found_where_it_begins_to_differ():
+    """Two samples have changed places in the first epoch's order, which is replayed here."""
+    random = np.random.RandomState(CONFIG.seed)
+    random.randn(36, 8)
+    random.randn(8, 10)
+    order = random.permutation(200)
+    first, second = 37, 101
+    assert 1 not in order[[first, second]], "the sample of the warm-up stays"
+    swapped = np.arange(200)
+    swapped[order[[first, second]]] = order[[second, first]]
+    other = TINY._replace(train_images=TINY.train_images[swapped], train_labels=TINY.train_labels[swapped])
+    comparison = compare(record(config_of(7), other, open_backend(), STEPS), reference(7), LENGTH)
+    assert comparison.loss.first_step == WARM_UP + first // 7 + 1
+
+
+# The notebook's own loop.
+
+
+@pytest.mark.parametrize("update_order", ["layerwise", "simultaneous"])
+def test_the_notebooks_loop_takes_the_rate_the_seed_and_the_order(update_order):
+    config = replace(CONFIG, learning_rate=0.02, seed=3, update_order=update_order)
+    notebook_run = record_notebook(config, TINY, STEPS)
+    assert compare(notebook_run, record(config, TINY, open_backend(), STEPS), LENGTH).agrees
+    assert not compare(notebook_run, reference(), LENGTH).agrees
+
+
+def test_the_notebooks_loop_refuses_what_the_notebook_does_not_have():
+    for name, value in (("activation", "relu"), ("init", "he"), ("optimizer", "adam"), ("hidden", ())):
+        with pytest.raises(ConfigError, match=f"^{name}: the notebook has"):
+            record_notebook(replace(CONFIG, **{name: value}), TINY, STEPS)
+
+
+# What is recorded.
+
+
+@pytest.mark.parametrize("steps", [1, 29, 30])
+def test_exactly_so_many_steps_are_recorded(steps):
+    """29 steps are an epoch."""
+    trajectory = record(config_of(7), TINY, open_backend(), steps)
+    assert len(trajectory.losses) == WARM_UP + steps
+    assert trajectory.logits.shape == (len(trajectory.report_steps) + 1, 60, 10)
+    assert trajectory.predictions.shape == (60,)
+    np.testing.assert_array_equal(trajectory.predictions, trajectory.logits[-1].argmax(axis=1))
+    assert trajectory.accuracy == np.mean(trajectory.predictions == TINY.test_labels)
+    longer = record(config_of(7), TINY, open_backend(), 35)
+    np.testing.assert_array_equal(longer.losses[: WARM_UP + steps], trajectory.losses)
+
+
+def test_samples_held_out_and_patience_change_nothing_of_that():
+    config = replace(config_of(7), validation=60, patience=1, epochs=2)
+    assert len(record(config, TINY, open_backend(), 75).losses) == WARM_UP + 75
+
+
+def test_no_step_at_all_is_refused():
+    with pytest.raises(ConfigError, match="steps: 0 is out of range"):
+        record(CONFIG, TINY, open_backend(), 0)
+
+
+# How it is compared.
+
+
+def made_up(steps: int = 20, dtype: str = "float64", **changes: Any) -> Trajectory:
+    random = np.random.default_rng(3)
+    values = {
+        "losses": random.uniform(0.001, 5, steps),
+        "weights": (random.normal(size=(6, 4)), random.normal(size=4)),
+        "report_steps": np.array([1, 5, 15]),
+        "accuracies": (0.25, 0.5, 0.75),
+        "test_losses": (2.5, 1.5, 0.5),
+        "logits": np.eye(4, 10, 1) + random.uniform(0, 0.1, (4, 4, 10)),
+        "predictions": np.array([1, 2, 3, 4]),
+    }
+    return Trajectory("made up", "1", "cpu", dtype, **{**values, **changes}, accuracy=0.6)
+
+
+def test_equal_trajectories_agree_without_deviation():
+    comparison = compare(made_up(), made_up(), 36)
+    assert comparison.agrees
+    assert [q.largest for q in comparison.quantities] == [0, 0, 0]
+    assert [q.head_room for q in comparison.quantities] == [math.inf] * 3
+    assert (comparison.accuracies_differ, comparison.predictions_differ) == (0, 0)
+
+
+@pytest.mark.parametrize(("times", "agrees"), [(0.5, True), (2.0, False)])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_loss_may_deviate_by_so_much_and_no_more(times, agrees, dtype):
+    """Relative to it where it is above 1, else to 1; at step 8, by the coarser dtype of the two."""
+    bound = float(tolerance(8, dtype, 36))
+    for loss in (4.0, 0.01):
+        losses = made_up().losses.copy()
+        losses[7] = loss
+        changed = losses.copy()
+        changed[7] += times * bound * max(1, loss)
+        comparison = compare(made_up(losses=changed, dtype=dtype), made_up(losses=losses), 36)
+        assert comparison.agrees is agrees
+        assert comparison.loss.first_step == (None if agrees else 8)
+        assert comparison.loss.head_room == pytest.approx(1 / times, rel=1e-2)
+        assert comparison.loss.largest == pytest.approx(times * bound, rel=1e-2)
+        assert compare(made_up(losses=changed), made_up(losses=losses), 36, fixed_tolerance=1).agrees
+        assert not compare(made_up(losses=changed), made_up(losses=losses), 36, fixed_tolerance=1e-20).agrees
+
+
+def test_logits_and_weights_deviate_relative_to_their_largest():
+    logits = made_up().logits.copy()
+    logits[1, 2, 3] += 1e-6
+    comparison = compare(made_up(logits=logits), made_up(), 36)
+    assert comparison.logits.first_step == 5
+    assert comparison.logits.largest == pytest.approx(1e-6 / np.abs(made_up().logits[1]).max())
+    assert comparison.weights.first_step is comparison.loss.first_step is None
+    weights, bias = made_up().weights
+    comparison = compare(made_up(weights=(weights, bias + 1e-6)), made_up(), 36)
+    assert comparison.weights.first_step == 20
+    assert comparison.weights.largest == pytest.approx(1e-6 / np.abs(bias).max())
+    assert comparison.logits.first_step is comparison.loss.first_step is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_never_agrees(value):
+    losses, logits, weights = made_up().losses.copy(), made_up().logits.copy(), made_up().weights
+    losses[3] = logits[1, 0, 0] = value
+    for changes, quantity, step in (
+        ({"losses": losses}, "loss", 4),
+        ({"logits": logits}, "logits", 5),
+        ({"weights": (weights[0] * value, weights[1])}, "weights", 20),
+    ):
+        comparison = compare(made_up(**changes), made_up(), 36)
+        assert not comparison.agrees
+        found = getattr(comparison, quantity)
+        assert (found.first_step, found.largest, found.head_room) == (step, math.inf, 0)
+        assert not compare(made_up(**changes), made_up(), 36, fixed_tolerance=1e300).agrees
+
+
+def test_differing_accuracies_and_predictions_are_counted():
+    comparison = compare(made_up(accuracies=(0.25, 0.25, 1.0), predictions=np.array([1, 2, 3, 5])), made_up(), 36)
+    assert (comparison.accuracies_differ, comparison.predictions_differ) == (2, 1)
+
+
+def test_a_prediction_may_change_only_where_two_logits_are_close():
+    bound = float(tolerance(20, "float64", 36))
+    flipped = made_up().predictions.copy()
+    flipped[2] = 9
+    assert compare(made_up(predictions=flipped), made_up(), 36).predictions == ("predictions", 1, 0, 20)
+    for margin, agrees in ((1.9, True), (2.1, False)):
+        logits = made_up().logits.copy()
+        logits[-1, 2, 9] = logits[-1, 2, 3] - margin * bound * logits[-1].max()
+        comparison = compare(made_up(predictions=flipped, logits=logits), made_up(logits=logits), 36)
+        assert comparison.agrees is agrees
+        assert comparison.predictions.first_step == (None if agrees else 20)
+
+
+def test_an_accuracy_may_change_by_as_many_images_as_have_two_close_logits():
+    bound = float(tolerance(5, "float64", 36))
+    changed = (0.25, 1.0, 0.75)  # of four images, two more are right at step 5
+    assert compare(made_up(accuracies=changed), made_up(), 36).accuracy == ("test accuracy", 2, 0, 5)
+    for close, agrees in (([1.9, 1.9], True), ([1.9, 2.1], False)):
+        logits = made_up().logits.copy()
+        for image, margin in enumerate(close):
+            logits[1, image, 9] = logits[1, image, image + 1] - margin * bound * logits[1].max()
+        comparison = compare(made_up(accuracies=changed, logits=logits), made_up(logits=logits), 36)
+        assert comparison.agrees is agrees
+        assert comparison.accuracy.largest == (0 if agrees else 1)
+    nothing = (math.nan,) * 3
+    assert not compare(made_up(accuracies=nothing), made_up(), 36).agrees
+
+
+@pytest.mark.parametrize(("times", "agrees"), [(0.5, True), (2.0, False)])
+def test_a_test_loss_may_deviate_as_a_mean_over_the_test_images(times, agrees):
+    """Four images are fewer than the 36 terms of a step's longest sum; without either, one of 100."""
+    for length, terms in ((36, 36), (1, 4)):
+        losses = (2.5, 1.5 * (1 + times * float(tolerance(5, "float64", terms))), 0.5)
+        comparison = compare(made_up(test_losses=losses), made_up(), length)
+        assert comparison.agrees is agrees
+        assert comparison.test_loss.first_step == (None if agrees else 5)
+
+
+# Namespaces that are wrong in evaluation alone. The first once agreed with an accuracy of 5.84 % instead of 37.50 %.
+
+
+class Wrong:
+    """NumPy's namespace with one function replaced."""
+
+    def __init__(self, **functions: Any) -> None:
+        self.__dict__.update(functions)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(open_backend().xp, name)
+
+
+class Negating(np.ndarray):
+    """Products of more than 100 rows have the wrong sign: no training step and none of the first 100 images."""
+
+    def __matmul__(self, other):
+        product = np.asarray(self) @ np.asarray(other)
+        return (-product if product.shape[0] > 100 else product).view(Negating)
+
+
+def negated() -> Backend:
+    numpy = open_backend()
+    xp = Wrong(
+        astype=lambda x, dtype: np.asarray(x).astype(dtype).view(Negating if dtype == np.float64 else np.ndarray)
+    )
+    return replace(numpy, name="negated", xp=xp)
+
+
+def wrong_argmax() -> Backend:
+    return replace(open_backend(), name="argmax", xp=Wrong(argmax=lambda x, axis: np.argmin(x, axis=axis)))
+
+
+def half_evaluation() -> Backend:
+    """The logits of evaluations of more than 100 images are rounded to float16; steps of training have others."""
+    numpy = open_backend()
+
+    def scan(step, carry, xs):
+        carry, rows = numpy.scan(step, carry, xs)
+        evaluates = carry == () and rows.size > 100 * 10
+        return carry, rows.astype(np.float16).astype(np.float64) if evaluates else rows
+
+    return replace(numpy, name="half", scan=scan)
+
+
+EVALUATED = replace(CONFIG, batch_size=7)
+MANY = synthetic(200, 300, 6)
+
+
+@pytest.mark.parametrize(
+    ("make", "found", "unseen"),
+    [
+        (negated, ("logits", "test_loss", "accuracy", "predictions"), ("loss", "weights")),
+        (wrong_argmax, ("accuracy", "predictions"), ("loss", "logits", "weights", "test_loss")),
+        (half_evaluation, ("logits", "test_loss"), ("loss", "weights")),
+    ],
+)
+def test_what_is_wrong_in_evaluation_alone_is_found(make, found, unseen):
+    numpy = record(EVALUATED, MANY, open_backend(), 60)
+    comparison = compare(record(EVALUATED, MANY, make(), 60), numpy, LENGTH)
+    assert not comparison.agrees
+    assert {name for name in found if getattr(comparison, name).first_step is None} == set()
+    assert {name for name in unseen if getattr(comparison, name).first_step is not None} == set()
+
+
+def test_the_tolerance_is_what_its_derivation_says():
+    eps = float(np.finfo(np.float64).eps)
+    assert tolerance(np.array([1, 4, 9]), "float64", 1) == pytest.approx([SAFETY * eps * root for root in (1, 2, 3)])
+    assert tolerance(np.array([9]), "float32", 784) == pytest.approx([SAFETY * np.finfo(np.float32).eps * 28 * 3])
+
+
+def test_the_longest_sum_is_the_widest_layers_or_the_batchs():
+    assert longest_dot_product(CONFIG, TINY) == 36
+    assert longest_dot_product(replace(CONFIG, hidden=(8, 50, 9)), TINY) == 50
+    assert longest_dot_product(replace(CONFIG, batch_size=99), TINY) == 99

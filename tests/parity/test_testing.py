@@ -1,0 +1,142 @@
+"""`assert_parity` in a test of an array library, and the action for its CI."""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from types import SimpleNamespace
+
+import array_api_compat.numpy as numpy
+import pytest
+from data_sets import TINY
+from helpers import NAMESPACE, SCRIPTS
+
+from mlp_xp import TrainConfig, open_backend
+from mlp_xp.parity import assert_parity
+
+ROOT = SCRIPTS.parent
+CONFIG = TrainConfig(hidden=(8,), report_every=50)
+
+
+class Namespace:
+    """NumPy's, with other functions."""
+
+    def __init__(self, **functions):
+        self.__dict__.update(functions)
+
+    def __getattr__(self, name):
+        return getattr(numpy, name)
+
+
+def inexact(x):
+    return numpy.tanh(x) + 1e-7
+
+
+def failing(x):
+    raise RuntimeError("no tanh today")
+
+
+@pytest.mark.parametrize("library", [numpy, "array_api_compat:numpy", SimpleNamespace(xp=numpy), Namespace()])
+def test_a_namespace_that_agrees(library):
+    assert_parity(library, config=CONFIG, dataset=TINY, steps=10)
+
+
+def test_float32_is_chosen_by_name():
+    assert_parity(Namespace(), dtype="float32", config=CONFIG, dataset=TINY, steps=60)
+    with pytest.raises(AssertionError):
+        assert_parity(Namespace(tanh=lambda x: numpy.tanh(x) * 1.01), dtype="float32", config=CONFIG, dataset=TINY)
+
+
+def test_a_mismatch_is_told_with_quantity_and_step():
+    with pytest.raises(AssertionError) as caught:
+        assert_parity(Namespace(tanh=inexact), config=CONFIG, dataset=TINY, steps=60)
+    first, *_, last = str(caught.value).splitlines()
+    assert first.startswith("Namespace: the loss of step 1 of the warm-up is the first above its tolerance; ")
+    assert "accuracy" in last
+
+
+def test_an_error_of_the_library_is_told():
+    with pytest.raises(AssertionError, match="RuntimeError: no tanh today"):
+        assert_parity(Namespace(tanh=failing), config=CONFIG, dataset=TINY, steps=60)
+
+
+@pytest.mark.slow
+def test_in_a_test_of_its_own_the_failure_is_readable(tmp_path):
+    """Only the caller's line and the mismatch are shown, not the code of the check."""
+    (tmp_path / "test_mine.py").write_text(
+        textwrap.dedent(
+            """
+            import array_api_compat.numpy as numpy
+            from mlp_xp.parity import assert_parity
+
+            class Mine:
+                def __getattr__(self, name):
+                    return getattr(numpy, name)
+
+                def tanh(self, x):
+                    return numpy.tanh(x) + 1e-7
+
+            def test_parity():
+                assert_parity(Mine(), steps=5)
+            """
+        )
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "test_mine.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "E       AssertionError: Mine: the loss of step 1 of the warm-up" in done.stdout
+    assert ">       assert_parity(Mine(), steps=5)" in done.stdout
+    assert "def assert_parity" not in done.stdout
+
+
+@pytest.mark.slow
+def test_the_documented_test_passes(tmp_path):
+    text = (ROOT / "docs" / "parity.md").read_text("utf-8")
+    code = text[text.index("```python\nimport pytest\n") :].removeprefix("```python\n").partition("```")[0]
+    (tmp_path / "test_theirs.py").write_text(code)
+    (tmp_path / "my_library.py").write_text("from array_api_compat.numpy import *\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "float32-momentum", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "1 passed" in done.stdout
+
+
+STRANGERS = (
+    NAMESPACE
+    + """
+def fails(x):
+    raise RuntimeError("no <tanh> today \\x07")
+
+right, wrong, failing = Namespace(), Namespace(tanh=lambda x: numpy.tanh(x) + 1e-7), Namespace(tanh=fails)
+"""
+)
+
+
+@pytest.mark.slow
+def test_the_steps_of_the_action(data_dir, tmp_path):
+    """Its commands, on a wrong library. `make lint` checks the schema."""
+    text = (ROOT / ".github" / "actions" / "parity" / "action.yml").read_text("utf-8")
+    install, check, traces = re.findall(r"^    - run: (.*)", text, re.MULTILINE)
+    assert install == 'python -m pip install "$PACKAGE"'
+    (tmp_path / "strangers.py").write_text(STRANGERS)
+    (tmp_path / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    env = {
+        **os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "BACKENDS": "strangers:right strangers:wrong",
+        "ARGUMENTS": f"--batch-size 32 --optimizer adam --hidden 8 --data-dir {data_dir}",
+        "DTYPE": "float64", "STEPS": "5", "REPORT": str(tmp_path / "parity"),
+    }  # fmt: skip
+    for command, said in ((check, "mismatch: strangers:wrong: "), (traces, "deviates: strangers:wrong: operation ")):
+        bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", command]
+        done = subprocess.run(bash, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stderr
+        assert done.stderr.startswith(said)
+    assert {path.name for path in (tmp_path / "parity").iterdir()} >= {"parity.json", "strangers-wrong-float64-tanh"}
+
+
+def test_the_backend_that_is_given_is_the_one_that_runs():
+    with pytest.raises(AssertionError, match=r"^numpy: "):
+        assert_parity(replace(open_backend(), xp=Namespace(tanh=inexact)), config=CONFIG, dataset=TINY, steps=5)

@@ -1,0 +1,118 @@
+"""A whole training run in plain NumPy, written from the papers: the oracle for everything that a step may do."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from mlp_xp.config import TrainConfig
+from mlp_xp.dropout import draw_masks
+
+ACTIVATIONS = {
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "tanh": np.tanh,
+    "relu": lambda z: z * (z.real > 0),
+    "gelu": lambda z: 0.5 * z * (1 + np.tanh((2 / np.pi) ** 0.5 * (z + 0.044715 * z**3))),
+    "identity": lambda z: z,
+}
+SCALES = {
+    "notebook": lambda inputs, outputs: 1.0,
+    "glorot": lambda inputs, outputs: (2 / (inputs + outputs)) ** 0.5,
+    "he": lambda inputs, outputs: (2 / inputs) ** 0.5,
+}
+
+
+class Run(NamedTuple):
+    """The loss before every step, warm-up included, and all parameters at the end."""
+
+    losses: np.ndarray
+    parameters: np.ndarray
+
+
+def flat(layers) -> np.ndarray:
+    return np.concatenate([np.asarray(array).ravel() for layer in layers for array in layer])
+
+
+def slope(activation: str, z: np.ndarray) -> np.ndarray:
+    """The derivative by a complex step, which is right to the last digit."""
+    return ACTIVATIONS[activation](z + 1e-30j).imag / 1e-30
+
+
+def start(config: TrainConfig, sizes: tuple[int, ...], samples: int) -> tuple[list[list[np.ndarray]], list[np.ndarray]]:
+    """The layers, each a matrix and a bias, and the samples of every step of the run, as the notebook draws them."""
+    random = np.random.RandomState(config.seed)
+    layers = [
+        [random.standard_normal(pair) * SCALES[config.init](*pair), np.zeros(pair[1])] for pair in pairwise(sizes)
+    ]
+    samples -= config.validation
+    batches, order = [np.array([1])] * config.warm_up_steps, np.arange(samples)
+    for _ in range(config.epochs):
+        order = order[random.permutation(samples)]
+        batches += [order[i : i + config.batch_size] for i in range(0, samples, config.batch_size)]
+    return layers, batches
+
+
+def losses_and_predictions(z: np.ndarray, t: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:
+    """The loss of each sample, and what the error at the output is the distance from."""
+    if task == "regression":
+        return 0.5 * ((z - t) ** 2).sum(axis=1), z
+    if task == "labels":
+        return np.logaddexp(0, (1 - 2 * t) * z).sum(axis=1), 1 / (1 + np.exp(-z))
+    e = np.exp(z - z.max(axis=1, keepdims=True))
+    p = e / e.sum(axis=1, keepdims=True)
+    return -np.log((p * t).sum(axis=1)), p
+
+
+def plain_run(config: TrainConfig, x: np.ndarray, t: np.ndarray, task: str = "classes") -> Run:
+    """Train on features x (n, features) and targets t (n, outputs), one-hot for classes."""
+    layers, batches = start(config, (x.shape[1], *config.hidden, t.shape[1]), len(x))
+    kept = [[np.zeros((2, *array.shape)) for array in layer] for layer in layers]
+    losses = []
+
+    def update(i: int, gradients: list[np.ndarray], step: int) -> None:
+        """Kingma and Ba, 2015; Loshchilov and Hutter, 2019; momentum as in Sutskever et al., 2013."""
+        rate = config.learning_rate
+        if config.schedule == "cosine":
+            rate *= (1 + np.cos(np.pi * step / len(batches))) / 2
+        for is_bias, (w, g, (m, v)) in enumerate(zip(layers[i], gradients, kept[i], strict=True)):
+            decay = 0.0 if is_bias and not config.decay_bias else config.weight_decay
+            if config.optimizer == "adamw":
+                w -= rate * decay * w
+            else:
+                g = g + decay * w
+            if config.optimizer == "sgd":
+                w -= rate * g
+            elif config.optimizer == "momentum":
+                v[...] = config.momentum * v + g
+                w -= rate * (g + config.momentum * v if config.nesterov else v)
+            else:
+                m[...] = config.beta_1 * m + (1 - config.beta_1) * g
+                v[...] = config.beta_2 * v + (1 - config.beta_2) * g**2
+                root = np.sqrt(v / (1 - config.beta_2 ** (step + 1)))
+                w -= rate * m / (1 - config.beta_1 ** (step + 1)) / (root + config.epsilon)
+
+    for step, rows in enumerate(batches):
+        masks = [np.ones(1)] * len(config.hidden)
+        if config.dropout:
+            units = draw_masks(config, 1, len(rows), step)[0] / (1 - config.dropout)
+            masks = np.split(units, np.cumsum(config.hidden)[:-1], axis=1)
+        inputs, zs = [x[rows]], []
+        for i, (w, b) in enumerate(layers):
+            zs.append(inputs[-1] @ w + b)
+            if i < len(config.hidden):
+                inputs.append(ACTIVATIONS[config.activation](zs[-1]) * masks[i])
+        loss, predicted = losses_and_predictions(zs[-1], t[rows], task)
+        losses.append(loss.mean())
+        error, gradients = (predicted - t[rows]) / len(rows), []
+        for i in reversed(range(len(layers))):
+            gradients.insert(0, [inputs[i].T @ error, error.sum(axis=0)])
+            if config.update_order == "layerwise":  # the error passes down through the new weights
+                update(i, gradients[0], step)
+            if i:
+                error = error @ layers[i][0].T * masks[i - 1] * slope(config.activation, zs[i - 1])
+        if config.update_order == "simultaneous":
+            norm = np.sqrt(sum((g**2).sum() for pair in gradients for g in pair))
+            factor = config.clip_norm / norm if 0 < config.clip_norm < norm else 1.0
+            for i, pair in enumerate(gradients):
+                update(i, [factor * g for g in pair], step)
+    return Run(np.array(losses), flat(layers))

@@ -1,0 +1,209 @@
+"""Files of models and checkpoints: what is damaged, altered, or of another kind or format is refused in one line."""
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_sets import TINY
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import save, save_file
+
+from mlp_xp import Model, TrainConfig, open_backend
+from mlp_xp.dataset import Dataset
+from mlp_xp.runs.checkpoints import (
+    check_fit,
+    check_settings,
+    load_checkpoint,
+    load_model,
+    read_position,
+    read_tensors,
+    save_checkpoint,
+    save_model,
+    write_tensors,
+)
+from mlp_xp.runs.run_folder import RunError
+from mlp_xp.runs.settings import Settings
+from mlp_xp.training import trajectory
+
+SETTINGS = Settings(train=TrainConfig(epochs=1, hidden=(2,), optimizer="momentum"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with a small checkpoint and a model."""
+    folder, backend = tmp_path_factory.mktemp("checkpoint"), open_backend()
+    *_, event = trajectory(SETTINGS.train, TINY, backend)
+    save_checkpoint(folder, event.position, SETTINGS, backend)
+    save_model(folder, event.position.state.network, SETTINGS, TINY, backend)
+    return folder
+
+
+def test_a_folder_that_is_not_a_run_has_no_model(folder):
+    with pytest.raises(RunError, match=r"is not a run: it has no config\.json"):
+        load_model(folder)
+
+
+def test_the_order_of_facts_and_a_second_write_change_nothing(tmp_path):
+    path, tensors, facts = tmp_path / "x", {"a": np.arange(3.0)}, {"one": 1, "two": ["2"], "three": None}
+    write_tensors(path, tensors, facts)
+    content = path.read_bytes()
+    with safe_open(path, framework="np") as file:
+        record = json.loads(file.metadata()["mlp_xp"])
+    assert record.keys() == {*facts, "format", "sha256"}
+    save_file(tensors, path, metadata={"mlp_xp": json.dumps(dict(reversed(record.items())))})
+    read, found = read_tensors(path)
+    assert {**found, **facts} == found
+    np.testing.assert_array_equal(read["a"], tensors["a"])
+    write_tensors(path, tensors, found)
+    assert read_tensors(path)[1] == found
+    write_tensors(path, tensors, facts)
+    assert path.read_bytes() == content
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_a_checkpoint_with_any_byte_changed_or_cut_off_is_refused(folder, tmp_path_factory, data):
+    """Or it is read right, where the change is in a place without meaning, such as a space."""
+    path = folder / "checkpoint.safetensors"
+    content, place = bytearray(path.read_bytes()), tmp_path_factory.getbasetemp() / "changed.safetensors"
+    tensors, facts = read_tensors(path)
+    at = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[at] ^= data.draw(st.integers(1, 255))
+    else:
+        content = content[:at]
+    place.write_bytes(content)
+    try:
+        read, found = read_tensors(place)
+    except RunError as error:
+        message = str(error)
+    else:
+        assert found == facts
+        assert all((read[name] == tensors[name]).all() for name in tensors)
+        return
+    assert repr(str(place)) in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors: {"a": tensors["b"], "b": tensors["a"]},
+        lambda tensors: {"a": tensors["a"], "c": tensors["b"]},
+        lambda tensors: {**tensors, "a": tensors["a"].reshape(2, 1)},
+        lambda tensors: {**tensors, "a": tensors["a"].view(np.int64)},
+    ],
+)
+def test_the_sum_covers_names_shapes_and_dtypes(change, tmp_path):
+    """The same bytes under other names, in another shape or of another dtype are another file."""
+    tensors, path = {"a": np.array([1.0, 2.0]), "b": np.array([3.0, 4.0])}, tmp_path / "some.safetensors"
+    write_tensors(path, tensors, {})
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    path.write_bytes(save({name: np.ascontiguousarray(each) for name, each in change(tensors).items()}, metadata))
+    with pytest.raises(RunError, match=r"was altered: its content does not match its SHA-256 sum"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"mlp_xp": "[]"}, {"mlp_xp": "{"}, {"mlp_xp": '{"format": 2}'}])
+def test_a_file_of_another_program_or_format_is_refused(metadata, tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({"network.0.weights": np.zeros((2, 2))}, path, metadata)
+    with pytest.raises(RunError, match=r"model\.safetensors': (has format (None|2), but|is (damaged|truncated))"):
+        Model.load(path)
+
+
+def test_a_checkpoint_and_a_model_are_not_each_other(folder, tmp_path):
+    for name, other, reads in (
+        ("checkpoint.safetensors", "model.safetensors", lambda: read_position(tmp_path)),
+        ("model.safetensors", "checkpoint.safetensors", lambda: Model.load(tmp_path / "model.safetensors")),
+    ):
+        (tmp_path / name).write_bytes((folder / other).read_bytes())
+        with pytest.raises(RunError, match=rf"{name}': (is not a model|is damaged: it has no field 'settings')"):
+            reads()
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(RunError, match=r"model\.safetensors': does not exist"):
+        Model.load(path)
+    path.mkdir()
+    with pytest.raises(RunError, match=r"model\.safetensors': cannot be read: Is a directory"):
+        Model.load(str(path))
+
+    def forbid(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", forbid)
+    with pytest.raises(RunError, match=r"cannot be read: Permission denied"):
+        Model.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, "was made with seed 0, but the run's configuration has 1"),
+        ({"hidden": (5,)}, r"was made with hidden \[2\], but the run's configuration has \[5\]"),
+        ({"epochs": 2, "schedule": "cosine"}, "was made with schedule 'constant'"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused(folder, changes, message):
+    settings = Settings(train=TrainConfig(**{**vars(SETTINGS.train), **changes}))
+    for check in (check_settings, lambda *args: load_checkpoint(*args, open_backend())):
+        with pytest.raises(RunError, match=message):
+            check(folder, settings)
+
+
+def test_more_epochs_are_no_other_setting_and_fewer_are_too_few(folder):
+    longer = Settings(train=TrainConfig(**{**vars(SETTINGS.train), "epochs": 3}))
+    check_settings(folder, longer)
+    _, facts = read_tensors(folder / "checkpoint.safetensors")
+    assert facts["position"] == read_position(folder)
+    write_tensors(folder / "checkpoint.safetensors", {}, {**facts, "position": {**facts["position"], "epoch": 2}})
+    with pytest.raises(
+        RunError, match=r"epochs: 1 is too few: the run in .* has already come to epoch 3; give at least"
+    ):
+        check_settings(folder, SETTINGS)
+
+
+MODEL = Model((), "sigmoid", "float64", (6, 6), ("a", "b", "c"), source="runs/one/model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "message"),
+    [
+        ({}, {"class_names": ("a", "b", "c")}, ""),
+        ({}, {"class_names": ("0", "1", "2")}, ""),  # arrays may have no names
+        ({}, {"class_names": ("x", "y", "z")}, "has the classes a, b, c, but the table has the classes x, y, z"),
+        ({"class_names": ("0", "1", "2")}, {"class_names": ("1", "2", "3")}, "the classes 0, 1, 2, but"),
+        (
+            {},
+            {"class_names": ("0", "1", "2", "3")},
+            "has the classes a, b, c, but the table has the classes 0, 1, 2, 3",
+        ),
+        ({}, {"task": "labels"}, "has the task classes, but the table has the task labels"),
+        ({"image_shape": (5, 6)}, {}, "has images of 5 x 6, but the table has images of 6 x 6"),
+        ({"feature_names": ("p", "q")}, {"feature_names": ("q", "p")}, "the columns p, q, but the table has the colum"),
+        ({"feature_names": ("p", "q")}, {"feature_names": ()}, ""),
+    ],
+)
+def test_data_that_do_not_fit_a_model_are_refused(ours, theirs, message):
+    model: Model = MODEL._replace(**ours)
+    dataset: Dataset = TINY._replace(**{"class_names": model.class_names, **theirs})
+    if not message:
+        check_fit(model, dataset, "the table")
+        return
+    with pytest.raises(RunError) as caught:
+        check_fit(model, dataset, "the table")
+    assert message in str(caught.value)
+    assert "runs/one/model.safetensors" in str(caught.value)
+
+
+def test_two_models_need_the_same_names():
+    check_fit(MODEL, MODEL, "that of 'b'")
+    with pytest.raises(RunError, match="the classes a, b, c, but that of 'b' has the classes 0, 1, 2"):
+        check_fit(MODEL, MODEL._replace(class_names=("0", "1", "2")), "that of 'b'")

@@ -1,0 +1,147 @@
+"""One run at a time writes to a folder, in whatever process; the others are refused before they read or write."""
+
+import errno
+import os
+import platform
+import signal
+import threading
+from pathlib import Path
+
+import filelock
+import pytest
+from data_sets import TINY
+from helpers import assert_one_line, assert_same_run, call, finish, options, small_settings, start, wait_until
+
+from mlp_xp import TrainConfig, open_backend, train
+from mlp_xp.errors import MlpXpWarning
+from mlp_xp.files import FileError
+from mlp_xp.runs.lock import locked
+from mlp_xp.runs.run_folder import RunError
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_second_process_is_refused_until_the_first_is_killed(data_dir, tmp_path):
+    folder, settings = tmp_path / "run", options(small_settings(epochs=10**6, checkpoint_every=150))
+    process = start("train", "--data-dir", data_dir, "--run-dir", folder, *settings)
+    try:
+        wait_until((folder / "model.safetensors").exists, process)
+        process.send_signal(signal.SIGSTOP)  # so its files stay as they are
+        before = files(folder)
+        again = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings(seed=1))]
+        message = f"is in use by process {process.pid} on {platform.node()};"
+        for arguments in (again, [*again, "--overwrite"], ["--resume", folder]):
+            assert_one_line(call("train", *arguments), 2, repr(str(folder)), message)
+        with pytest.raises(RunError, match=f"process {process.pid} on"):
+            next(train(CONFIG, TINY, open_backend(), run_dir=folder))
+        assert files(folder) == before
+        assert call("evaluate", folder).code == 0
+        assert_one_line(call("plot", folder), 0, "warning: ", "in use by process", " of epoch 0 (1 of")
+    finally:
+        process.kill()
+        finish(process)
+    assert (folder / ".holder").read_text().split()[0] == str(process.pid)
+    with pytest.raises(RunError) as caught, locked(folder), locked(folder):
+        pass
+    assert f"process {os.getpid()} on {platform.node()} (this process)" in str(caught.value)
+    assert not [*folder.glob(".*")], "what the killed process has left does no harm"
+
+
+@pytest.mark.slow
+def test_of_processes_that_begin_at_once_in_a_new_folder_one_writes(data_dir, tmp_path, no_pictures_elsewhere):
+    folder, arguments = tmp_path / "run", ["--data-dir", data_dir, "--run-dir"]
+    processes = [start("train", *arguments, folder, *options(small_settings(seed=seed))) for seed in range(2)]
+    outcomes = [finish(process) for process in processes]
+    for outcome in outcomes:
+        if outcome.code:
+            assert_one_line(outcome, 2, repr(str(folder)))
+    (seed,) = [i for i, outcome in enumerate(outcomes) if outcome.code == 0]
+    assert call("train", *arguments, tmp_path / "alone", *options(small_settings(seed=seed))).code == 0
+    assert_same_run(folder, tmp_path / "alone")
+
+
+def test_two_generators_in_one_process_are_refused_until_the_first_is_closed(tmp_path, monkeypatch):
+    """And while its pictures are drawn."""
+    failed = []
+
+    def second(*_) -> list[Path]:
+        with pytest.raises(RunError) as caught:
+            next(train(CONFIG, TINY, open_backend(), run_dir=tmp_path / "run"))
+        failed.append(str(caught.value))
+        return []
+
+    monkeypatch.setattr("mlp_xp.api.draw_run", second)
+    first = train(CONFIG, TINY, open_backend(), run_dir=tmp_path / "run")
+    next(first)
+    thread = threading.Thread(target=second)
+    thread.start()
+    thread.join()
+    second()
+    first.close()
+    assert not [*(tmp_path / "run").glob(".*")]
+    assert len([*train(CONFIG, TINY, open_backend(), run_dir=tmp_path / "run")]) == 5
+    assert len(failed) == 3
+    assert all(f"process {os.getpid()} on {platform.node()} (this process)" in text for text in failed)
+    assert not [*(tmp_path / "run").glob(".*")]
+
+
+@pytest.mark.parametrize("content", [None, "", "12 ", "1 2 3", f"{2**22 + 1} {platform.node()}"])
+def test_a_lock_whose_holder_is_unknown_or_dead_names_nobody(content, tmp_path):
+    with locked(tmp_path):
+        (tmp_path / ".holder").unlink()
+        if content is not None:
+            (tmp_path / ".holder").write_text(content)
+        with pytest.raises(RunError, match="is in use by another process; wait until it ends"), locked(tmp_path):
+            pass
+    with locked(tmp_path):
+        pass
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_refused_leave_the_lock_to_its_holder_who_may_be_elsewhere(tmp_path):
+    with locked(tmp_path):
+        (tmp_path / ".holder").write_text("41 elsewhere\n")
+        before = {path.name: (path.stat().st_ino, path.read_bytes()) for path in tmp_path.iterdir()}
+        for _ in range(2):
+            with pytest.raises(RunError, match="process 41 on elsewhere;"), locked(tmp_path):
+                pass
+        assert {path.name: (path.stat().st_ino, path.read_bytes()) for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_that_took_this_ones_name_keeps_its_own_lock(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with locked(folder):
+        folder.rename(tmp_path / "away")
+        folder.mkdir()
+        other = locked(folder)
+        other.__enter__()
+    with pytest.raises(RunError), locked(folder):
+        pass
+    other.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError("none")])
+def test_a_file_system_without_locks_gives_a_warning_and_trains(fault, tmp_path, monkeypatch):
+    def acquire(*_, **__):
+        raise fault
+
+    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    with pytest.warns(MlpXpWarning, match=r"has no file locks \(.*\), so a second run in this folder is not refused"):
+        assert len([*train(CONFIG, TINY, open_backend(), run_dir=tmp_path / "run")]) == 5
+    assert not [*(tmp_path / "run").glob(".*")]
+
+
+def test_a_lock_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    def acquire(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    with pytest.raises(FileError, match=r"\.lock': cannot lock: Permission denied; "), locked(tmp_path):
+        pass

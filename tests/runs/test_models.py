@@ -1,0 +1,226 @@
+"""Load a trained network and predict from arrays of any library, against plain NumPy."""
+
+import pickle
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from data_sets import TINY
+
+from mlp_xp import Dataset, Model, TrainConfig, load_run, open_backend, train
+from mlp_xp.arrays import DatasetError, library_of
+from mlp_xp.backend import Backend
+from mlp_xp.errors import MlpXpError
+from mlp_xp.runs import checkpoints
+from mlp_xp.runs.run_folder import RunError
+
+RANDOM = np.random.default_rng(0)
+X = RANDOM.normal(3, 2, (60, 3))
+NAMES = ("ash", "beech", "cedar")
+TARGETS: dict[str, np.ndarray] = {
+    "classes": np.array(NAMES)[np.arange(60) % 3],
+    "labels": (X[:, :2] > 3).astype(int),
+    "regression": X @ RANDOM.normal(size=(3, 2)),
+}
+CONFIG = TrainConfig(epochs=2, hidden=(4,), learning_rate=0.05, init="glorot", report_every=60)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run for each task, one on images of bytes, and one in float32."""
+    folder = tmp_path_factory.mktemp("models")
+    numpy, single = open_backend(), open_backend(dtype="float32")
+    data = {task: Dataset.from_arrays(X, y) for task, y in TARGETS.items()} | {"bytes": TINY}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlp_xp.api.draw_run", lambda *_: [])  # pictures take long
+        for name, dataset in data.items():
+            list(train(CONFIG, dataset, numpy, run_dir=folder / name))
+        list(train(CONFIG, Dataset.from_arrays(X, X[:, 0] * 2.5, backend=single), single, run_dir=folder / "single"))
+    return folder
+
+
+def formula(model: Model, x: np.ndarray) -> np.ndarray:
+    first, second = ([np.asarray(a, np.float64) for a in layer] for layer in model.network)
+    z = 1 / (1 + np.exp(-(x @ first[0] + first[1]))) @ second[0] + second[1]
+    if model.task == "classes":
+        z = np.exp(z)
+        return z / z.sum(axis=1, keepdims=True)
+    if model.task == "regression":
+        mean, deviation = (TARGETS["regression"].mean(axis=0), TARGETS["regression"].std(axis=0))
+        return z * deviation + mean if z.shape[1] == 2 else z * (2.5 * X[:, 0]).std() + (2.5 * X[:, 0]).mean()
+    return 1 / (1 + np.exp(-z))
+
+
+def standard(x: np.ndarray) -> np.ndarray:
+    return (x - X.mean(axis=0)) / X.std(axis=0)
+
+
+def assert_kind(actual: Any, given: Any, backend: Backend) -> np.ndarray:
+    """Assert that an array is of the library and on the device of another one, and return it on the host."""
+    assert library_of(actual) == library_of(given)
+    if hasattr(given, "device"):
+        assert actual.device == given.device
+    return backend.to_numpy(actual)
+
+
+@pytest.mark.parametrize("task", TARGETS)
+def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs, monkeypatch):
+    transferred = []
+
+    def counting(array: Any) -> np.ndarray:
+        host = backend.to_numpy(array)
+        transferred.append(host.size)
+        return host
+
+    watched = replace(backend, to_numpy=counting)
+    opened = []
+
+    def backend_of(array: Any, dtype: str) -> Backend:
+        opened.append(found(array, dtype))
+        return watched
+
+    found = checkpoints.backend_of
+    monkeypatch.setattr(checkpoints, "backend_of", backend_of)
+    model, inputs = load_run(runs / task), backend.asarray(X)
+    expected = formula(model, standard(X))
+    predicted = model.predict(inputs)
+    assert opened == [backend], "of the array's own library, device and the model's dtype"
+    on_host = assert_kind(predicted, inputs, backend)
+    if task == "regression":
+        np.testing.assert_allclose(on_host, expected, rtol=1e-9, atol=1e-9)
+        with pytest.raises(MlpXpError, match="a regression has no probabilities; call predict"):
+            model.predict_proba(inputs)
+    else:
+        p = assert_kind(model.predict_proba(inputs), inputs, backend)
+        np.testing.assert_allclose(p, expected, rtol=1e-9, atol=1e-9)
+    if task == "labels":
+        assert on_host.tolist() == (expected > 0.5).astype(int).tolist()
+    if task == "classes":
+        numbers = expected.argmax(axis=1)
+        assert on_host.tolist() == (np.array(NAMES)[numbers] if backend.name == "numpy" else numbers).tolist()
+    assert max(transferred) == 1, "single values alone are copied to the host"
+
+
+def test_lists_and_everything_that_numpy_reads_give_numpy_arrays(runs):
+    model = load_run(runs / "classes")
+    wanted = [NAMES[i] for i in formula(model, standard(X)).argmax(axis=1)]
+    for inputs in (X, X.tolist(), np.asfortranarray(X), X[::-1][::-1]):
+        predicted = model.predict(inputs)
+        assert isinstance(predicted, np.ndarray)
+        assert predicted.tolist() == wanted
+    assert model.class_names == NAMES
+
+
+def test_images_are_bytes_in_any_integer_dtype(runs, backend: Backend):
+    model = load_run(runs / "bytes")
+    expected = formula(model, TINY.test_images.reshape(60, 36) / 255)
+    for dtype in ("uint8", "int64"):
+        inputs = backend.asarray(TINY.test_images.astype(dtype))
+        np.testing.assert_allclose(assert_kind(model.predict_proba(inputs), inputs, backend), expected, rtol=1e-9)
+    wrong = np.array(TINY.test_images, dtype="int64")
+    wrong[3, 2, 1] = 300
+    with pytest.raises(DatasetError, match="X: it has the value 300, but the network was trained on byt"):
+        model.predict(backend.asarray(wrong))
+    images = backend.xp.astype(backend.asarray(TINY.test_images), backend.dtype) / 255
+    with pytest.raises(DatasetError, match=r"its dtype is float64, but the network was trained on bytes; give whole"):
+        model.predict(images)
+
+
+def test_a_model_computes_in_its_own_dtype(runs, backend32: Backend):
+    model = load_run(runs / "single")
+    assert model.dtype == "float32"
+    inputs = backend32.asarray(X)
+    predicted = model.predict(inputs)
+    assert predicted.dtype == backend32.dtype
+    assert tuple(predicted.shape) == (60,), "a single output"
+    np.testing.assert_allclose(backend32.to_numpy(predicted), formula(model, standard(X))[:, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_the_file_alone_is_enough(runs, tmp_path):
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes((runs / "classes" / "model.safetensors").read_bytes())
+    model = Model.load(str(path))
+    assert model.predict(X).tolist() == load_run(runs / "classes").predict(X).tolist()
+    assert pickle.loads(pickle.dumps(model)).predict(X[:4]).tolist() == model.predict(X[:4]).tolist()
+
+
+def test_outputs_that_are_not_finite_are_refused(runs):
+    model = load_run(runs / "regression")
+    model = model._replace(network=tuple(layer._replace(weights=layer.weights * 1e308) for layer in model.network))
+    with pytest.raises(RunError, match=r"model\.safetensors': its outputs, or its loss, are not finite"):
+        model.predict(X)
+
+
+BAD = {
+    "a sample": (X[0], "X: its shape is (3,), but the network was trained on (n, 3); give that; one sample is X[None"),
+    "features": (X[:, :2], "X: its shape is (60, 2), but the network was trained on (n, 3); give that"),
+    "NaN": ([[1, 2, 3], [1, float("nan"), 3]], "X: row 1, column 1 is nan, no finite number; remove or replace it"),
+    "ragged": ([[1, 2, 3], [1]], "X: cannot be read as an array ("),
+    "text": ([["a", "b", "c"]], "X: its dtype is <U1; give integers or floats"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_does_not_fit_is_refused_in_one_line(what, runs):
+    inputs, message = BAD[what]
+    with pytest.raises(DatasetError, match=re.escape(message)) as caught:
+        load_run(runs / "regression").predict(inputs)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_does_not_fit_is_refused_on_a_device_too(runs, backend: Backend):
+    bad = np.array(X)
+    bad[7, 2] = np.inf
+    for inputs, message in (
+        (X[:, :2], "X: its shape is (60, 2), but the network was trained on (n, 3)"),
+        (bad, "X: row 7, column 2 is inf, no finite number"),
+    ):
+        with pytest.raises(DatasetError, match=re.escape(message)):
+            load_run(runs / "classes").predict(backend.asarray(inputs))
+
+
+def test_a_table_needs_the_columns_of_the_training_data(runs):
+    class Frame:
+        """As pandas and polars have them."""
+
+        def __init__(self, columns: list[str]) -> None:
+            self.columns = columns
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+            return X
+
+    model = load_run(runs / "classes")._replace(feature_names=("a", "b", "c"))
+    assert model.predict(Frame(["a", "b", "c"])).tolist() == model.predict(X).tolist()
+    for columns, reason in ((["a", "c", "b"], "'c' is where 'b' was"), (["a", "b"], "2 are not 3")):
+        with pytest.raises(DatasetError, match=f"X: its columns are not those of the training data: {reason}; give"):
+            model.predict(Frame(columns))
+
+
+class Namespace:
+    """A namespace of the standard that no backend has the name of."""
+
+    __name__ = "elsewhere"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
+NAMESPACE = Namespace()
+
+
+class Foreign(np.ndarray):
+    __module__ = "elsewhere"
+
+    def __array_namespace__(self, api_version: Any = None) -> Any:
+        return NAMESPACE
+
+
+def test_arrays_of_a_library_that_no_backend_names(runs):
+    model = load_run(runs / "regression")
+    opened = checkpoints.backend_of(X.view(Foreign), "float64")
+    assert opened.name == "elsewhere"
+    assert opened.xp is NAMESPACE
+    assert checkpoints.backend_of(X.view(Foreign), "float64") is opened, "so that nothing is compiled again"
+    np.testing.assert_allclose(model.predict(X.view(Foreign)), formula(model, standard(X)), rtol=1e-9)

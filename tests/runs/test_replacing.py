@@ -1,0 +1,198 @@
+"""--overwrite: whatever happens and whenever, the old run or the new one is whole, and the next command finds it."""
+
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from data_sets import TINY
+from helpers import (
+    assert_one_line,
+    assert_same_run,
+    call,
+    finish,
+    killed_at,
+    options,
+    record_run,
+    small_settings,
+    start,
+    wait_until,
+)
+
+from mlp_xp import TrainConfig, open_backend
+from mlp_xp.errors import MlpXpWarning
+from mlp_xp.runs import checkpoints, recording, run_folder
+from mlp_xp.runs.run_folder import RunError
+from mlp_xp.runs.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+OLD = Settings(train=TrainConfig(epochs=1, hidden=(3,), batch_size=50, report_every=100))
+NEW = Settings(train=TrainConfig(epochs=1, hidden=(2,), batch_size=50, report_every=100, checkpoint_every=150))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name not in (".new", ".ready")}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> tuple[Path, Path]:
+    """An old run with a picture, event files and a file of the user's in its folder, and the new one, undisturbed."""
+    folder = tmp_path_factory.mktemp("runs")
+    record_run(folder / "old", OLD, TINY, open_backend())
+    for name in ("curves.png", "events.out.tfevents.1.host", "notes.txt"):
+        (folder / "old" / name).write_text("old")
+    record_run(folder / "new", NEW, TINY, open_backend())
+    return folder / "old", folder / "new"
+
+
+def old_or_new(folder: Path, runs: tuple[Path, Path], *, finish: bool = False) -> str:
+    """Assert that one of the runs is there for the next command, whole, and return which.
+
+    finish: also train the new one to its end.
+    """
+    old, new = runs
+    with warnings.catch_warnings(action="ignore", category=MlpXpWarning), recording.open_folder(folder, existing=True):
+        settings, _ = run_folder.read_config(folder)
+    assert not [name for name in (".new", ".ready", ".lock", ".holder") if (folder / name).exists()]
+    if settings.train == OLD.train:
+        assert files(folder) == files(old)
+        return "old"
+    visible = {name for name in files(folder) if not name.startswith(".")}  # a write that was killed leaves a file
+    assert visible - {"result.json"} == {*files(new), "notes.txt"} - {"result.json"}, "no old file is left"
+    assert checkpoints.load_model(folder).network[0].weights.shape == (36, 2)
+    if finish:
+        record_run(folder, NEW, TINY, open_backend())
+        assert_same_run(folder, new)
+        assert {*files(folder)} == {*files(new), "notes.txt"}
+    return "new"
+
+
+def test_killed_between_any_two_operations_the_old_or_the_new_run_is_whole(runs, tmp_path):
+    found, ready = [], []
+    for number in range(0, 10**6, 2):
+        folder = shutil.copytree(runs[0], tmp_path / str(number))
+        with killed_at(number) as done:
+            record_run(folder, NEW, TINY, open_backend(), overwrite=True)
+        if len(done) < number:  # it came to its end
+            break
+        if (folder / ".ready").exists():
+            ready.append(number)
+            with pytest.raises(RunError, match="is being replaced by a new one"):
+                run_folder.read_config(folder)
+            for again in range(0, 10**6, 3):  # the next command may be killed as well, anywhere
+                twice = shutil.copytree(folder, tmp_path / f"{number}-{again}")
+                with killed_at(again) as done, recording.open_folder(twice, existing=True):
+                    pass
+                assert old_or_new(twice, runs) == "new"
+                if len(done) < again:
+                    break
+        elif (folder / ".new").exists():
+            assert files(folder).items() >= files(runs[0]).items()
+        found.append(old_or_new(folder, runs, finish=True))
+    assert found == sorted(found, reverse=True), "first the old one, from one operation on the new one"
+    assert found.count("old") > 10
+    assert len(ready) > 4
+
+
+# The command.
+
+
+@pytest.fixture(scope="module")
+def old(data_dir, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings())).code == 0
+    return folder
+
+
+def overwriting(data_dir: Path, folder: Path, **changes) -> list:
+    settings = small_settings(hidden=[3], epochs=2, **changes)
+    return ["--data-dir", data_dir, "--run-dir", folder, "--overwrite", *options(settings)]
+
+
+def test_killed_for_good_before_its_first_checkpoint_the_old_run_is_there(old, data_dir, tmp_path):
+    """And the run that is resumed then is the old one."""
+    folder = shutil.copytree(old, tmp_path / "run")
+    slow = ["--epochs", "1", "--hidden", "2000", "2000"]
+    process = start("train", *overwriting(data_dir, folder, checkpoint_every=0, report_every=1), *slow)
+    wait_until((folder / ".new" / "metrics.jsonl").exists, process)
+    process.kill()
+    assert finish(process).code == -signal.SIGKILL
+    assert files(folder).items() >= files(old).items()
+    outcome = call("train", "--resume", folder)
+    assert outcome.code == 0
+    assert re.fullmatch("warning: .*stopped before its first checkpoint.*the old run is as it was\n", outcome.err)
+    assert_same_run(folder, old)
+    assert not [*folder.glob(".*")]
+
+
+def fail_with(error: BaseException) -> Callable:
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+def interrupt_after(function: Callable) -> Callable:
+    def interrupting(*args):
+        function(*args)
+        signal.raise_signal(signal.SIGTERM)
+
+    return interrupting
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "change", "code", "text"),
+    [
+        (run_folder, "create_run", interrupt_after, 143, "in the warm-up"),
+        (run_folder, "append_metrics", interrupt_after, 143, "interrupted in epoch 0, after 1 samples"),
+        (run_folder, "append_metrics", lambda _: fail_with(MemoryError("no more")), 2, "out of memory"),
+        (os, "fsync", lambda _: fail_with(OSError(errno.ENOSPC, "No space left on device")), 1, "No space left"),
+    ],
+)
+def test_what_stops_before_the_first_checkpoint_leaves_the_old_run(
+    module, name, change, code, text, old, data_dir, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(old, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, change(getattr(module, name)))
+        outcome = call("train", *overwriting(data_dir, folder, checkpoint_every=0))
+    assert_one_line(outcome, code, text)
+    assert "--resume" not in outcome.err
+    assert files(folder) == files(old)
+
+
+def test_a_run_that_diverges_before_its_first_checkpoint_leaves_the_old_one(old, data_dir, tmp_path):
+    folder = shutil.copytree(old, tmp_path / "run")
+    outcome = call("train", *overwriting(data_dir, folder, learning_rate=1e200))
+    assert_one_line(outcome, 1, "diverged", f"the old run in {str(folder)!r} is as it was")
+    assert files(folder) == files(old)
+
+
+def test_a_programming_error_too(old, data_dir, tmp_path, monkeypatch):
+    folder = shutil.copytree(old, tmp_path / "run")
+    monkeypatch.setattr(checkpoints, "save_model", fail_with(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        call("train", *overwriting(data_dir, folder))
+    assert files(folder) == files(old)
+
+
+def test_overwrite_where_nothing_is_writes_a_run(data_dir, tmp_path):
+    outcome = call("train", *overwriting(data_dir, tmp_path / "run"))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["hidden"] == [3]
+
+
+@pytest.mark.parametrize("config", ["{}", '{"architectures": ["Bert"]}', "not JSON"])
+def test_a_folder_of_another_program_is_not_overwritten(config, data_dir, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(config)
+    (tmp_path / "run" / "model.safetensors").write_text("precious")
+    before = files(tmp_path / "run")
+    assert_one_line(call("train", *overwriting(data_dir, tmp_path / "run")), 2, "config.json")
+    assert files(tmp_path / "run") == before

@@ -1,0 +1,302 @@
+"""A run that was killed, or ended, goes on: to the same bits, and on any backend. What does not fit it is refused."""
+
+import json
+import shutil
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from data_sets import TINY, on_device, write_idx_folder
+from helpers import (
+    assert_one_line,
+    assert_same_run,
+    call,
+    die_at,
+    killed_at,
+    metrics,
+    options,
+    record_run,
+    small_settings,
+)
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from mlp_xp import TrainConfig, open_backend, train
+from mlp_xp.backend import Backend
+from mlp_xp.errors import MlpXpWarning
+from mlp_xp.runs import checkpoints, run_folder
+from mlp_xp.runs.run_folder import RunError
+from mlp_xp.runs.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("no_pictures", "no_pictures_by_the_library")
+configs = st.builds(
+    TrainConfig,
+    epochs=st.integers(2, 4),
+    batch_size=st.sampled_from([1, 3, 7, 16, 50]),
+    hidden=st.sampled_from([(4,), (6, 5), ()]),
+    learning_rate=st.just(0.05),
+    report_every=st.sampled_from([50, 200]),
+    checkpoint_every=st.sampled_from([0, 70]),
+    optimizer=st.sampled_from(["sgd", "momentum", "adam", "adamw"]),
+    schedule=st.sampled_from(["constant", "cosine"]),
+    activation=st.sampled_from(["sigmoid", "tanh", "relu"]),
+    init=st.just("glorot"),
+    validation=st.sampled_from([0, 40]),
+    warm_up_steps=st.sampled_from([0, 10]),
+    defer_updates=st.booleans(),
+    seed=st.integers(0, 9),
+)
+
+
+@pytest.fixture(scope="module")
+def no_pictures_by_the_library():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlp_xp.api.draw_run", lambda *_: [])
+        yield
+
+
+@hypothesis_settings(max_examples=12, deadline=None)
+@given(config=configs, kills=st.lists(st.integers(5, 90), min_size=1, max_size=4), patience=st.integers(0, 1))
+def test_a_run_that_is_killed_anywhere_ends_in_the_same_bits(config, kills, patience):
+    """Between any two operations on files, once after another; also while it is extended by epochs."""
+    settings, backend = Settings(train=replace(config, patience=patience * (config.validation > 0))), open_backend()
+    longer = config.schedule == "constant" and not settings.train.patience
+    short = replace(settings, train=replace(settings.train, epochs=1)) if longer else settings
+    with TemporaryDirectory() as place, warnings.catch_warnings(action="ignore", category=MlpXpWarning):
+        whole, folder = Path(place) / "whole", Path(place) / "run"
+        record_run(whole, settings, TINY, backend)
+        for i, kill in enumerate(kills):
+            with killed_at(kill):
+                record_run(folder, short if i < 2 else settings, TINY, backend)
+            if longer and i == 1 and not (folder / "result.json").exists():
+                record_run(folder, short, TINY, backend)
+        record_run(folder, settings, TINY, backend)
+        assert_same_run(folder, whole)
+        record_run(folder, settings, TINY, backend)  # it is over: the same end is said again
+        assert_same_run(folder, whole)
+        assert not [*folder.glob(".*")]
+
+
+SETTINGS = {"batch_size": 20, "report_every": 200, "checkpoint_every": 0, "optimizer": "adam", "validation": 40}
+
+
+@pytest.mark.every_backend
+def test_a_run_on_any_backend_goes_on_to_the_same_bits_and_on_numpy_to_almost_the_same(backend: Backend, tmp_path):
+    config, dataset = TrainConfig(hidden=(4,), epochs=3, **SETTINGS), on_device(TINY, backend)
+    record_run(tmp_path / "whole", Settings(backend.name, train=config), dataset, backend)
+    short = replace(config, epochs=2)
+    record_run(tmp_path / "run", Settings(backend.name, train=short), dataset, backend)
+    shutil.copytree(tmp_path / "run", tmp_path / "numpy")
+    record_run(tmp_path / "run", Settings(backend.name, train=config), dataset, backend)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    record_run(tmp_path / "numpy", Settings(train=config), TINY, open_backend())
+    here, there = (checkpoints.load_model(tmp_path / name).network for name in ("whole", "numpy"))
+    for one, other in zip(here, there, strict=True):
+        np.testing.assert_allclose(one.weights, other.weights, rtol=1e-9, atol=1e-12)
+
+
+# The command.
+
+
+@pytest.fixture(scope="module")
+def runs(data_dir, tmp_path_factory, no_pictures):
+    """A function that gives the folder of a finished run with these changes; each is trained once."""
+    made: dict[str, Path] = {}
+
+    def find(**changes: Any) -> Path:
+        if (key := str(changes)) not in made:
+            made[key] = tmp_path_factory.mktemp("whole") / "run"
+            arguments = options(small_settings(**changes))
+            assert call("train", "--data-dir", data_dir, "--run-dir", made[key], *arguments).code == 0
+        return made[key]
+
+    return find
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def record_of(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    return json.loads((folder / name).read_text())
+
+
+def test_a_killed_command_resumes_to_the_same_files(runs, data_dir, tmp_path, monkeypatch):
+    """Killed before the first checkpoint, where it starts over, and right after a write, once after another."""
+    folder = tmp_path / "run"
+    arguments = ["--data-dir", data_dir, "--run-dir", folder, *options(small_settings())]
+    for write, calls in (
+        (run_folder.append_metrics, 1),
+        (checkpoints.save_model, 1),
+        (checkpoints.save_checkpoint, 2),
+        (run_folder.append_metrics, 3),
+    ):
+        with monkeypatch.context() as patch:
+            die_at(patch, write, calls)
+            assert_one_line(call("train", *arguments), 130, "interrupted")
+        arguments = ["--resume", folder]
+    assert len(metrics(folder)) > 3
+    (folder / ".checkpoint.safetensors.123.aside").write_text("half")
+    outcome = call("train", *arguments, "--epochs", 3, "--hidden", 4)  # the same settings may be given again
+    assert (outcome.code, outcome.err) == (0, "")
+    assert_same_run(folder, runs())
+    assert record_of(folder)["settings"] == record_of(runs())["settings"]
+    assert record_of(folder)["format"] == 1
+    assert not [*folder.glob(".*")]
+    before = files(folder)
+    outcome = call("train", *arguments)
+    assert "\nthis run had ended; --epochs N trains it longer\n" in outcome.out
+    assert {**files(folder), **before} == files(folder)
+
+
+def test_a_finished_run_is_trained_longer_to_the_same_bits(runs, tmp_path):
+    folder = shutil.copytree(runs(epochs=2), tmp_path / "run")
+    (folder / "curves.png").write_bytes(b"of the shorter run")
+    outcome = call("train", "--resume", folder, "--epochs", 3)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert_same_run(folder, runs())
+    assert not (folder / "curves.png").exists()
+    config, old = record_of(folder), record_of(runs(epochs=2))
+    assert config.pop("segments") == [{"epochs": 2, "result": record_of(runs(epochs=2), "result.json")}]
+    assert config["settings"].pop("epochs") == 3
+    old["settings"].pop("epochs")
+    assert config == old, "all else is as it was"
+
+
+def test_the_library_trains_longer_too_and_never_shorter(tmp_path):
+    backend, config = open_backend(), TrainConfig(epochs=1, hidden=(4,), batch_size=20)
+    for epochs in (1, 2, 4):
+        *_, last = train(replace(config, epochs=epochs), TINY, backend, run_dir=tmp_path / "run")
+    *_, expected = train(replace(config, epochs=4), TINY, backend, run_dir=tmp_path / "whole")
+    assert last[:4] == expected[:4]
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert [segment["epochs"] for segment in record_of(tmp_path / "run")["segments"]] == [1, 2]
+    with pytest.raises(RunError, match=r"epochs: 3 is too few: .* has already come to epoch 4; give at least as many"):
+        next(train(replace(config, epochs=3), TINY, backend, run_dir=tmp_path / "run"))
+
+
+def test_the_backend_may_be_another_with_a_device_of_its_own(runs, data_dir, tmp_path):
+    folder = shutil.copytree(runs(epochs=2), tmp_path / "run")
+    record = record_of(folder)
+    record["settings"] |= {"backend": "jax", "device": "cpu:0"}
+    (folder / "config.json").write_text(json.dumps(record))
+    outcome = call("train", "--resume", folder, "--epochs", 3, "--backend", "array-api-strict")
+    assert (outcome.code, outcome.err) == (0, "")
+    there, here = metrics(folder), metrics(runs())
+    np.testing.assert_allclose([r["loss"] for r in there], [r["loss"] for r in here], rtol=1e-10)
+    assert [r["accuracy"] for r in there] == [r["accuracy"] for r in here]
+
+
+def change_threads(folder: Path, **recorded: Any) -> None:
+    """Let the run have been started on other threads."""
+    record = record_of(folder)
+    record["threads"] = {"cpus": record["threads"]["cpus"], **recorded}
+    (folder / "config.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "used", "told"),
+    [
+        (1, [], "1: as when the run began", ""),
+        (3, [], "3: as when the run began", ""),
+        (3, ["--threads", "3"], "3: as given", ""),
+        (3, ["--threads", "2"], "2: as given", "started with 3 threads and is resumed with 2 threads,"),
+    ],
+)
+def test_a_run_goes_on_with_its_threads(number, words, used, told, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlp_xp.runs.recording.cpus", lambda: 3)
+    folder = shutil.copytree(runs(epochs=1), tmp_path / "run")
+    change_threads(folder, number=number)
+    outcome = call("train", "--resume", folder, *words)
+    assert outcome.code == 0
+    assert f"\nthreads  {used}\n" in outcome.out
+    assert outcome.err.startswith(f"warning: {str(folder)!r}: the run was {told}" if told else "")
+    assert outcome.err.count("\n") == bool(told)
+    record = record_of(folder)["threads"]
+    assert (record["number"], record.get("resumed_with")) == (number, "2 threads" if told else None)
+
+
+def test_fewer_cpus_than_threads_are_told(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlp_xp.runs.recording.cpus", lambda: 1)
+    folder = shutil.copytree(runs(epochs=1), tmp_path / "run")
+    change_threads(folder, number=2)
+    outcome = call("train", "--resume", folder)
+    assert_one_line(outcome, 0, "on 2 threads (as when the run began), but has 1 CPU, so it is ")
+
+
+def test_data_may_have_moved_but_must_be_the_runs(runs, data_dir, tmp_path):
+    folder = shutil.copytree(runs(), tmp_path / "run")
+    moved = shutil.copytree(data_dir, tmp_path / "moved")
+    assert call("train", "--resume", folder, "--data-dir", moved).code == 0
+    fewer = TINY._replace(train_images=TINY.train_images[:150], train_labels=TINY.train_labels[:150])
+    write_idx_folder(tmp_path / "fewer", fewer)
+    assert_one_line(call("train", "--resume", folder, "--data-dir", tmp_path / "fewer"), 2, "train_samples 200", "150")
+    images = TINY.train_images.copy()
+    images[-1, -1, -1] ^= 1
+    write_idx_folder(tmp_path / "other", TINY._replace(train_images=images))
+    assert_one_line(call("train", "--resume", folder, "--data-dir", tmp_path / "other"), 2, "data_crc32")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--epochs", "2"], ["--epochs: 2 is too few: the run in ", "has already come to epoch 3; give at least as m"]),
+        (["--learning-rate", "0.1"], ["--learning-rate", "(0.05, not 0.1)"]),
+        (["--hidden", "4", "4"], ["--hidden", "([4], not [4, 4])"]),
+        (["--start-from", "elsewhere"], ["--start-from"]),
+        (["--run-dir", "elsewhere"], ["--run-dir: a resumed run stays in its own folder"]),
+        (["--overwrite"], ["--overwrite: a resumed run stays in its own folder"]),
+    ],
+)
+def test_a_changed_setting_is_refused(arguments, parts, runs):
+    before = files(runs())
+    assert_one_line(call("train", "--resume", runs(), *arguments), 2, *parts)
+    assert files(runs()) == before
+
+
+def test_a_schedule_that_depends_on_the_epochs_forbids_others(runs):
+    before = files(folder := runs(epochs=1, schedule="cosine"))
+    outcome = call("train", "--resume", folder, "--epochs", 2)
+    assert_one_line(outcome, 2, "--epochs: a resumed run keeps its settings (1, not 2; the schedule cosine depends on")
+    assert files(folder) == before
+
+
+def test_a_configuration_that_was_changed_is_named(runs, tmp_path):
+    folder = shutil.copytree(runs(), tmp_path / "run")
+    record = record_of(folder)
+    record["settings"]["seed"] = 1
+    (folder / "config.json").write_text(json.dumps(record))
+    outcome = call("train", "--resume", folder)
+    assert_one_line(outcome, 2, "checkpoint.safetensors", "was made with seed 0, but the run's configuration has 1")
+
+
+def test_files_that_lack_something_are_refused(runs, tmp_path):
+    folder = shutil.copytree(runs(), tmp_path / "run")
+    lines = (folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_bytes(b"".join(lines[:-1]))
+    assert_one_line(call("train", "--resume", folder), 2, "metrics.jsonl", f"{len(lines) - 1} reports")
+    (folder / "metrics.jsonl").unlink()
+    assert_one_line(call("train", "--resume", folder), 2, "metrics.jsonl", "has 0 reports")
+    (folder / "result.json").write_text("{")
+    (folder / "metrics.jsonl").write_bytes(b"".join(lines))
+    assert_one_line(call("train", "--resume", folder, "--epochs", 4), 2, "result.json': is damaged", "delete it")
+    assert record_of(folder)["settings"]["epochs"] == 3
+    content = (folder / "checkpoint.safetensors").read_bytes()
+    (folder / "checkpoint.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert_one_line(call("train", "--resume", folder), 2, "checkpoint.safetensors", "was altered", "SHA-256")
+
+
+@pytest.mark.parametrize("lost", [["result.json"], ["model.safetensors"]])
+def test_a_run_that_lost_its_checkpoint_is_not_started_over(lost, runs, tmp_path):
+    folder = shutil.copytree(runs(epochs=1), tmp_path / "run")
+    for name in ("checkpoint.safetensors", *lost):
+        (folder / name).unlink()
+    before = files(folder)
+    left = "model.safetensors" if lost == ["result.json"] else "result.json"
+    assert_one_line(call("train", "--resume", folder), 2, f"has {left} but no checkpoint.safetensors", "restore")
+    assert files(folder) == before

@@ -1,0 +1,185 @@
+"""The run folder's functions: names, what may be written where, metrics."""
+
+import datetime as dt
+import json
+import math
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_sets import TINY
+from helpers import arrays_of
+from run_folders import a_config
+
+from mlp_xp import TrainConfig, open_backend, train
+from mlp_xp.errors import MlpXpError
+from mlp_xp.files import FileError
+from mlp_xp.runs import run_folder
+from mlp_xp.runs.run_folder import RunError
+from mlp_xp.runs.settings import Settings
+from mlp_xp.training import Report
+
+NOW = dt.datetime(2024, 2, 3, 4, 5, 6)
+CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures_by_the_library(monkeypatch):
+    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
+
+
+def test_the_default_folder_says_data_backend_and_time_and_is_a_new_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for settings, name in (
+        (Settings(backend="jax", dataset="kmnist"), "kmnist-jax-20240203-040506"),
+        (Settings(data_dir="/some/where/", backend="a.b:c.d"), "where-a.b-c.d-20240203-040506"),
+    ):
+        assert run_folder.default_folder(settings, NOW) == Path("runs") / name
+    folders = [run_folder.claim_folder(Settings(), NOW) for _ in range(3)]
+    name = "mnist-numpy-20240203-040506"
+    assert folders == [Path("runs") / each for each in (name, f"{name}-2", f"{name}-3")]
+    assert all(folder.is_dir() for folder in folders)
+
+
+@pytest.mark.parametrize("kind", ["none", "empty", "run", "other", "another program", "file", "half"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_where_a_new_run_may_be_written(kind, overwrite, tmp_path):
+    path = tmp_path / "folder"
+    if kind == "file":
+        path.write_text("")
+    elif kind != "none":
+        path.mkdir()
+    if kind == "run":
+        (path / "config.json").write_text(json.dumps(a_config({})))
+    if kind == "another program":
+        (path / "config.json").write_text("{}")
+    if kind == "other":
+        (path / "thesis.tex").write_text("mine")
+    if kind == "half":  # killed while it began
+        (path / ".config.json.77.aside").write_text("{")
+        (path / ".lock").write_text("")
+    if kind in ("none", "empty", "half") or (kind == "run" and overwrite):
+        run_folder.check_new(path, overwrite)
+    else:
+        with pytest.raises(RunError) as caught:
+            run_folder.check_new(path, overwrite)
+        assert str(path) in str(caught.value)
+        assert caught.value.setting == "run_dir"
+
+
+def finished_run(folder: Path, config: TrainConfig = CONFIG) -> list[Report]:
+    return [*train(config, TINY, open_backend(), run_dir=folder)]
+
+
+def test_the_library_goes_on_with_its_run_and_refuses_another(tmp_path):
+    (tmp_path / "holiday.png").write_bytes(b"dear")
+    with pytest.raises(RunError, match="neither empty nor a run"):
+        finished_run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.png"]
+    reports = finished_run(tmp_path / "run")
+    assert [(r.epoch, r.sample) for r in reports] == [(0, 0), (0, 100), (1, 0), (1, 100), (1, 200)]
+    (again,) = finished_run(tmp_path / "run")
+    assert again[:2] == reports[-1][:2]
+    for a, b in zip(arrays_of(again.network, np.array), arrays_of(reports[-1].network, np.array), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(RunError, match="was made with seed 0"):
+        finished_run(tmp_path / "run", TrainConfig(epochs=2, seed=3, hidden=(3,), report_every=100))
+    other = TINY._replace(test_labels=TINY.test_labels[::-1].copy())
+    with pytest.raises(RunError, match="data_crc32"):
+        next(train(CONFIG, other, open_backend(), run_dir=tmp_path / "run"))
+
+
+def test_no_folder_is_made_for_what_cannot_be_trained(tmp_path):
+    bad = TINY._replace(train_labels=TINY.train_labels + 9)
+    for config, dataset, message in ((CONFIG, bad, "train_labels"), (TrainConfig(batch_size=201), TINY, "batch_size")):
+        with pytest.raises(MlpXpError, match=message):
+            next(train(config, dataset, open_backend(), run_dir=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_clear_removes_what_a_run_wrote_but_not_its_settings_and_what_is_the_users(tmp_path):
+    names = (*run_folder.RUN_FILES, "result.json", "curves.png", "events.out.tfevents.3", ".model.safetensors.9.aside")
+    for name in (*names, "notes.txt"):
+        (tmp_path / name).write_text("")
+    run_folder.clear(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes.txt"]
+
+
+def a_report(**changes) -> Report:
+    values = {"epoch": 1, "sample": 100, "loss": 0.1 + 0.2, "accuracy": 1 / 3, "seconds": 1.5, "train_loss": math.pi}
+    values |= {"test_loss": 5e-324, "samples_per_second": 1e6, "network": ()}
+    return Report(**{**values, **changes})
+
+
+def test_metrics_are_appended_in_full_precision(tmp_path):
+    assert run_folder.read_metrics(tmp_path) == []
+    expected = []
+    for epoch in range(3):
+        report = a_report(epoch=epoch)._replace(validation_accuracy=[None, 0.25, 0.1 + 0.2][epoch])
+        run_folder.append_metrics(tmp_path, report)
+        expected.append({k: v for k, v in report._asdict().items() if k != "network" and v is not None})
+        assert run_folder.read_metrics(tmp_path) == expected
+        assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == expected
+
+
+def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
+    """And at the first line the name of the file, or a checkpoint could outlast the reports that it counts."""
+    synced = []
+
+    def record(descriptor):
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), (tmp_path / "metrics.jsonl").read_bytes()))
+
+    monkeypatch.setattr("os.fsync", record)
+    run_folder.append_metrics(tmp_path, a_report())
+    first = (tmp_path / "metrics.jsonl").read_bytes()
+    assert first.endswith(b"}\n")
+    assert synced == [(False, first), (True, first)]
+    run_folder.append_metrics(tmp_path, a_report())
+    assert synced[2:] == [(False, (tmp_path / "metrics.jsonl").read_bytes())]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"epo', "is damaged: "),
+        (b'{"epoch": 1}', "is damaged: it has no field 'sample'"),
+        (b'{"epoch": "1"}', "is damaged: the field 'epoch' is '1', which is not int"),
+        (b'{"epoch": 1, "sample": 2, "loss": NaN}', "is damaged: NaN is not a number"),
+    ],
+)
+def test_metrics_may_be_cut_off_but_not_damaged(line, message, tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    records = [run_folder.metrics_record(a_report(epoch=epoch)) for epoch in range(2)]
+    first, second = (json.dumps(record).encode() for record in records)
+    path.write_bytes(first + b"\n" + second + b'\n{"ep')
+    assert run_folder.read_metrics(tmp_path) == records
+    path.write_bytes(first + b"\n" + line + b"\n" + second + b"\n")
+    with pytest.raises(RunError) as caught:
+        run_folder.read_metrics(tmp_path)
+    assert f"{str(path)!r}, line 2: {message}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_metrics_are_cut_back_to_what_a_checkpoint_knows(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"1\n2\n3\n4")
+    (tmp_path / ".checkpoint.safetensors.1.aside").write_text("")
+    with pytest.raises(RunError, match="has 3 reports, the checkpoint expects 4"):
+        run_folder.truncate_metrics(tmp_path, 4)
+    run_folder.truncate_metrics(tmp_path, 2)
+    assert path.read_bytes() == b"1\n2\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+    path.unlink()
+    run_folder.truncate_metrics(tmp_path, 0)
+
+
+def test_what_cannot_be_written_is_a_file_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "run", tmp_path / "file"):
+        with pytest.raises(MlpXpError) as caught:
+            finished_run(path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(FileError, match=r"'.*metrics\.jsonl': cannot write: No such file"):
+        run_folder.append_metrics(tmp_path / "gone", a_report())

@@ -1,0 +1,165 @@
+"""Settings and records in JSON: to a file and back, recipes, and files that are wrong."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from run_folders import a_config
+
+from mlp_xp.config import UPDATE_ORDERS, ConfigError, TrainConfig
+from mlp_xp.errors import MlpXpError
+from mlp_xp.functional import ACTIVATIONS
+from mlp_xp.optimizers import OPTIMIZERS
+from mlp_xp.runs.records import RunError, fits, parse
+from mlp_xp.runs.settings import RECIPES, Settings, check_foreign, flatten, parse_settings, unflatten
+
+counts = st.integers(1, 10**6)
+configs = st.builds(
+    TrainConfig,
+    epochs=counts,
+    learning_rate=st.floats(1e-30, 1e10),
+    hidden=st.lists(st.integers(1, 5000), max_size=4).map(tuple),
+    update_order=st.sampled_from(UPDATE_ORDERS),
+    activation=st.sampled_from([*ACTIVATIONS]),
+    optimizer=st.sampled_from([*OPTIMIZERS]),
+    weight_decay=st.floats(0, 10),
+    validation=counts,
+    patience=counts,
+    decay_bias=st.booleans(),
+)
+names = st.text(min_size=1, max_size=20)
+settings = st.builds(
+    Settings,
+    backend=names,
+    device=st.none() | names,
+    data_dir=st.none() | names,
+    test_fraction=st.floats(0, 1, exclude_max=True),
+    picture_size=st.none() | st.integers(1, 2048),
+    task=st.none() | st.sampled_from(["classes", "labels", "regression"]),
+    train=configs,
+)
+
+
+@given(settings)
+def test_settings_survive_a_file(original):
+    """Every field, bit for bit: a resumed run depends on it."""
+    assert unflatten(json.loads(json.dumps(flatten(original))), "here") == original
+
+
+def test_the_record_is_flat_and_complete_and_what_it_lacks_has_its_default():
+    record = flatten(Settings())
+    assert {*record} == {f.name for kind in (Settings, TrainConfig) for f in dataclasses.fields(kind)} - {"train"}
+    assert unflatten({}, "here") == Settings()
+    found = unflatten({"epochs": 2, "backend": "jax", "learning_rate": 1}, "here")
+    assert found == Settings("jax", train=TrainConfig(epochs=2, learning_rate=1.0))
+    assert type(found.train.learning_rate) is float
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"epoch": 2}, "'epoch' is not known (did you mean 'epochs'?)"),
+        ({"epochs": "2"}, "epochs: '2' is not a whole number"),
+        ({"epochs": True}, "epochs: True is not a whole number"),
+        ({"epochs": 0}, "epochs: 0 is out of range"),
+        ({"learning_rate": float("nan")}, "learning_rate: nan is not a number"),
+        ({"hidden": [64.5]}, "hidden: 64.5 is not a whole number"),
+        ({"data_dir": ""}, "data_dir: is an empty string"),
+        ({"backend": None, "data_dir": "x"}, "backend: None is not a string"),
+        ({"optimizer": "adan"}, "'adan' is not known (did you mean 'adam'?)"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_where_it_is(record, message):
+    with pytest.raises(ConfigError) as caught:
+        unflatten(record, "'some.json'")
+    assert "'some.json'" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_recipes_are_valid_and_the_first_is_the_notebooks():
+    assert [*RECIPES] == ["notebook", "standard", "small", "own"]
+    assert RECIPES["notebook"] == Settings()
+    for recipe in RECIPES.values():
+        recipe.train.check_fits(60000)
+    assert all(RECIPES[name].dtype == "float32" for name in ("standard", "small"))
+
+
+def test_a_file_has_settings_alone_or_as_a_run_has_them(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"epochs": 3, "hidden": [5, 4]}))
+    bare, _ = parse_settings(path)
+    assert bare.train == TrainConfig(epochs=3, hidden=(5, 4))
+    path.write_text(json.dumps(a_config(flatten(bare))))
+    assert parse_settings(path)[0] == bare
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not JSON: "),
+        (b'{"epochs": 3', "is not JSON: "),
+        (b"\xff\xfe{}", "is not JSON: "),
+        (b"[1, 2]", "is not a JSON object"),
+        (b'{"epochs": 3, "epochs": 4}', "the field 'epochs' is there twice"),
+        (b'{"learning_rate": NaN}', "NaN is not a number"),
+        (b'{"learning_rate": 1e999}', "is too large for a float"),
+        (json.dumps(a_config({"epohcs": 3})).encode(), "(did you mean 'epochs'?)"),
+        (json.dumps(a_config({}, format=2)).encode(), "has format 2, but this version of mlp_xp reads format 1"),
+        (json.dumps(a_config({}, train_samples="9")).encode(), "'train_samples' is '9', which is not int"),
+        (json.dumps(a_config({}, task="sorting")).encode(), "'sorting', which is not one of classes, labels, regress"),
+        (json.dumps({**a_config({}), "data_crc32": None}).encode(), "'data_crc32' is None, which is not str"),
+        (b'{"format": 1, "settings": {}}', "it has no field 'versions'"),
+        (b'{"seed": -1}', "seed: -1 is out of range"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(content, message, tmp_path):
+    path = tmp_path / "wrong.json"
+    path.write_bytes(content)
+    with pytest.raises(MlpXpError) as caught:
+        parse_settings(path)
+    assert repr(str(path)) in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(RunError, match=r"none\.json': cannot be read: No such file"):
+        parse_settings(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        (1, int, True),
+        (True, int, False),
+        (1.0, int, False),
+        (1, float, True),
+        (True, float, False),
+        (None, float | None, True),
+        (None, float, False),
+        (["a"], list[str], True),
+        (["a", 1], list[str], False),
+        ({"a": None}, dict[str, int | None], True),
+        ({"a": "b"}, dict[str, int | None], False),
+        ([{"a": 1}], list[dict[str, Any]], True),
+        ("a", ("a", "b"), True),
+        ("c", {"a": 1}, False),
+    ],
+)
+def test_a_value_has_a_type_or_not(value, kind, expected):
+    assert fits(value, kind) == expected
+
+
+def test_parsed_text_is_what_json_reads():
+    assert parse('{"a": [1, 2.5, null, "x"]}', "here", "restore it") == {"a": [1, 2.5, None, "x"]}
+
+
+def test_a_file_does_not_decide_alone_that_a_module_is_imported():
+    foreign = Settings(backend="os:environ")
+    check_foreign(foreign, "os:environ", "'config.json'")
+    with pytest.raises(ConfigError, match=r"backend: 'config\.json' wants the module 'os:environ'"):
+        check_foreign(foreign, None, "'config.json'")

@@ -1,0 +1,307 @@
+"""The table of runs: its rows are what the files say, read here with json alone."""
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from helpers import assert_one_line, call
+from run_folders import a_config, a_report, write_run, write_sweep
+
+from mlp_xp.errors import MlpXpError
+from mlp_xp.runs import table
+from mlp_xp.runs.lock import locked
+from mlp_xp.runs.records import RunError
+
+
+@pytest.fixture(autouse=True)
+def eighty_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """Six runs: three finished, one interrupted after a report, one without reports, one damaged."""
+    folder = tmp_path / "runs"
+    for name, settings, result in (
+        ("a", {"learning_rate": 0.1, "seed": 3}, {"accuracy": 0.91, "validation_accuracy": 0.92, "seconds": 7.5}),
+        ("b", {"learning_rate": 0.01, "optimizer": "adam"}, {"accuracy": 0.95, "validation_accuracy": 0.90}),
+        ("c", {"learning_rate": 0.03, "hidden": [32, 16]}, {"accuracy": 0.93}),
+    ):
+        write_run(folder / name, settings, [a_report(0, 0)], result)
+    write_run(folder / "d", {"epochs": 9}, [a_report(0, 0, accuracy=0.1), a_report(0, 500, accuracy=0.4)])
+    write_run(folder / "e", {})
+    write_run(folder / "f", {}, [], {"accuracy": 0.5})
+    (folder / "f" / "result.json").write_text("{")
+    (folder / "notes").mkdir()
+    (folder / "notes.txt").write_text("mine")
+    return folder
+
+
+def by_name(folder: Path) -> dict[str, table.Row]:
+    rows, faults = table.find_runs([folder])
+    assert not faults
+    return {row.name: row for row in rows}
+
+
+def test_a_row_has_what_the_files_say(runs):
+    rows = by_name(runs)
+    assert [*rows] == ["a", "b", "c", "d", "e", "f"]
+    for name in "abc":
+        settings = json.loads((runs / name / "config.json").read_text())["settings"]
+        result = json.loads((runs / name / "result.json").read_text())
+        row = rows[name]
+        assert row.settings == {**settings, "task": "classes"}
+        assert row.state == "finished"
+        assert (row.test_accuracy, row.train_loss, row.test_loss, row.seconds, row.validation_accuracy) == (
+            *(result[key] for key in ("accuracy", "train_loss", "test_loss", "seconds")),
+            result.get("validation_accuracy"),
+        )
+        assert abs(row.date.timestamp() - (runs / name / "result.json").stat().st_mtime) < 1e-3
+    assert (rows["d"].state, rows["d"].test_accuracy) == ("interrupted", 0.4)
+    assert (rows["e"].state, rows["e"].test_accuracy) == ("interrupted", None)
+    assert rows["f"].state == "unreadable"
+    assert "result.json': is damaged" in rows["f"].reason
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        ("config.json", "", "is not JSON"),
+        ("config.json", json.dumps(a_config({"epochs": -3})), "epochs: -3 is out of range"),
+        ("result.json", '{"epoch": 3}', "it has no field 'sample'"),
+        ("result.json", '{"epoch": 3, "epoch": 4}', "is there twice"),
+    ],
+)
+def test_a_damaged_run_is_a_row_with_its_reason(file, content, reason, tmp_path):
+    write_run(tmp_path / "r" / "one", {}, [], {})
+    (tmp_path / "r" / "one" / file).write_text(content)
+    write_run(tmp_path / "r" / "two", {}, [], {})
+    rows = by_name(tmp_path / "r")
+    assert (rows["one"].state, rows["two"].state) == ("unreadable", "finished")
+    assert reason in rows["one"].reason
+    outcome = call("runs", tmp_path / "r")
+    assert_one_line(outcome, 1, reason)
+    assert [line.split()[:2] for line in outcome.out.splitlines()[-2:]] == [["one", "unreadable"], ["two", "finished"]]
+
+
+def test_a_run_in_use_is_shown_as_that_and_its_lock_is_not_touched(runs):
+    with locked(runs / "d"):
+        row = by_name(runs)["d"]
+        assert (row.state, row.reason.startswith(f"in use by process {os.getpid()} on ")) == ("in use", True)
+        assert (runs / "d" / ".lock").exists()
+    assert by_name(runs)["d"].state == "interrupted"
+    # Left behind by a killed process.
+    (runs / "d" / ".lock").write_text("")
+    (runs / "d" / ".holder").write_text(f"{2**22 + 1} {os.uname().nodename}\n")
+    assert by_name(runs)["d"].state == "interrupted"
+
+
+def test_members_of_a_sweep_have_the_states_of_the_sweep(tmp_path):
+    members = [{"seed": i, "learning_rate": 0.5} for i in range(5)]
+    failures = {"0001": {"error": "DivergenceError", "reason": "the loss is nan"}, "0002": "out of memory"}
+    folder = write_sweep(tmp_path / "s", members, [{"accuracy": 0.5}, None, None, None, None], failures=failures)
+    write_run(folder / "members" / "0004", {"seed": 4}, [a_report(0, 0)])
+    (folder / "pruned.json").write_text('{"0004": {"error": "TrialPruned", "reason": "pruned in epoch 1"}}')
+    rows = by_name(folder)
+    assert [*rows] == ["0000", "0001", "0002", "0003", "0004"]
+    assert [row.state for row in rows.values()] == ["finished", "failed", "failed", "not run", "pruned"]
+    assert [row.reason for row in rows.values()] == ["", "the loss is nan", "out of memory", "", "pruned in epoch 1"]
+    assert [row.settings["seed"] for row in rows.values()] == [0, 1, 2, 3, 4]
+    assert table.sweep_rows(folder)[1] == ["learning_rate", "seed"]
+    # Found in a folder above, together with another: told apart by the names of the sweeps.
+    write_sweep(tmp_path / "t", members[:1], [{}])
+    assert "t/0000" in by_name(tmp_path)
+    assert "s/0000" in by_name(tmp_path)
+
+
+def test_what_differs_is_found_from_the_settings(runs):
+    rows = [*by_name(runs).values()]
+    assert table.differing(rows) == ["epochs", "learning_rate", "hidden", "seed", "optimizer"]
+    assert table.differing(rows[4:]) == []
+    assert table.differing([]) == []
+    assert table.labels(rows[:2]) == [
+        "learning rate 0.1, seed 3, optimizer sgd",
+        "learning rate 0.01, seed 0, optimizer adam",
+    ]
+    assert table.labels([rows[0], rows[0]._replace(name="z")]) == ["a", "z"]
+    assert table.labels([rows[0], rows[1], rows[1]._replace(name="z")])[1:] == [
+        "learning rate 0.01, seed 0, optimizer adam (b)",
+        "learning rate 0.01, seed 0, optimizer adam (z)",
+    ]
+
+
+def test_your_own_data_are_named_by_their_file(tmp_path):
+    """Not as mnist, which config.json has as the default, nor by their whole path, unless they have one name."""
+    for name, path in (("one", "/a/prices.csv"), ("two", "/a/iris.csv"), ("three", "/b/iris.csv"), ("four", None)):
+        write_run(tmp_path / "r" / name, {"data_dir": path}, [], {})
+    rows = by_name(tmp_path / "r")
+    assert [rows[name].settings["dataset"] for name in ("one", "two", "four")] == ["prices.csv", "iris.csv", "mnist"]
+    assert table.differing([rows["one"], rows["two"], rows["four"]]) == ["dataset"]
+    assert table.differing([rows["two"], rows["three"]]) == ["data_dir"]
+    assert table.differing([*rows.values()]) == ["dataset", "data_dir"]
+    assert table.labels([rows["one"], rows["four"]]) == ["dataset prices.csv", "dataset mnist"]
+    assert call("runs", tmp_path / "r", "--where", "dataset=iris.csv", "--csv").out.count("\n") == 3
+    write_sweep(tmp_path / "s", [{"data_dir": "/a/x.csv"}, {"data_dir": "/a/y.csv"}], [{}, None])
+    assert [row.settings["dataset"] for row in table.sweep_rows(tmp_path / "s")[0]] == ["x.csv", "y.csv"]
+
+
+@pytest.mark.parametrize(
+    ("column", "order"),
+    [
+        ("validation_accuracy", "abcdef"),  # the highest first; those without one keep their order
+        ("learning-rate", "bdefca"),
+        ("hidden", "cabdef"),
+        ("seconds", "bcdaef"),
+    ],
+)
+def test_rows_are_sorted(column, order, runs):
+    rows = [*by_name(runs).values()]
+    assert "".join(row.name for row in table.sort_rows(rows, column)) == order
+
+
+@pytest.mark.parametrize(
+    ("conditions", "left"),
+    [
+        (["optimizer=adam"], "b"),
+        (["optimizer != adam"], "acdef"),
+        (["learning_rate<=0.03", "state=finished"], "bc"),
+        (["learning-rate>=0.03"], "ac"),
+        (["hidden=32,16"], "c"),
+        (["hidden", "=64"], None),
+        (["validation_accuracy>0.9"], "a"),
+        (["validation_accuracy=none"], "cdef"),
+        (["state==unreadable"], "f"),
+        (["defer_updates=yes"], "abcdef"),
+        (["date>2000-01-01"], "abcde"),  # there is none where a record is damaged
+    ],
+)
+def test_rows_are_selected(conditions, left, runs):
+    rows = [*by_name(runs).values()]
+    if left is None:
+        with pytest.raises(MlpXpError, match="is not a condition"):
+            table.select_rows(rows, conditions)
+    else:
+        assert "".join(row.name for row in table.select_rows(rows, conditions)) == left
+
+
+@pytest.mark.parametrize("words", [["--sort", "test_accuracy"], ["--where", "test-loss<1"], ["--sort", "test-loss"]])
+def test_no_run_is_chosen_by_the_test_set(words, runs):
+    outcome = call("runs", runs, *words)
+    assert_one_line(outcome, 2, words[0], "looks better there than it is on new data", "validation_accuracy")
+    assert outcome.out == ""
+
+
+def test_the_table_shows_what_differs_and_fits_in_eighty_columns(runs):
+    outcome = call("runs", *(runs / name for name in "abcde"))
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert max(map(len, lines[:-1])) <= 80
+    assert lines[5].split() == ["d", "9", "0.01", "64", "0", "sgd", "interrupted", "40.00", "1.0"]
+    assert lines[7:] == [
+        "no room for: train loss, test loss, date; --csv has all",
+        "unfinished runs: results of the last report; evaluate uses the checkpoint",
+    ]
+    outcome = call("runs", *(runs / name for name in "abcde"), "--sort", "train-loss")
+    assert "no room for: train loss" not in outcome.out
+    assert "train" in outcome.out.partition("\na ")[0]
+    outcome = call("runs", runs / "a", "--sort", "validation-r2")
+    assert outcome.out.endswith("\nnot sorted: no run has a validation r2\n")
+    outcome = call("runs", runs / "a", runs / "b")
+    lines = outcome.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "optimizer" in lines[1]
+    assert lines[2].split()[:6] == ["a", "0.1", "3", "sgd", "92.00", "91.00"]
+    assert lines[3].split()[:6] == ["b", "0.01", "0", "adam", "90.00", "95.00"]
+
+
+@pytest.mark.parametrize(("width", "removed"), [(80, 1), (120, 0)])
+def test_long_names_are_cut_in_the_middle_and_stay_different(width, removed, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for i in range(3):
+        name = f"fashion-mnist-array-api-strict-2026112{i}-103010-{'x' * 20}"
+        write_run(tmp_path / name, {"learning_rate": 0.1 * (i + 1)}, [], {"validation_accuracy": 0.9})
+    lines = call("runs", tmp_path).out.splitlines()
+    assert max(map(len, lines[:5])) <= width
+    assert len({line.split()[0] for line in lines[2:5]}) == 3
+    assert all(line.split()[1:4] == [f"0.{i}", "90.00", "50.00"] for i, line in enumerate(lines[2:5], 1))
+    assert len(lines) == 5 + removed
+
+
+def test_csv_and_json_have_all_numbers_in_full(runs):
+    rows = by_name(runs)
+    outcome = call("runs", runs, "--csv", "--where", "state=finished")
+    assert outcome.code == 1  # because of the damaged one
+    lines = [*csv.DictReader(io.StringIO(outcome.out))]
+    assert [line["name"] for line in lines] == ["a", "b", "c"]
+    for line in lines:
+        row = rows[line["name"]]
+        assert [float(line[name]) for name in ("learning_rate", "test_accuracy", "train_loss", "seconds")] == [
+            *(row.settings["learning_rate"], row.test_accuracy, row.train_loss, row.seconds)
+        ]
+    records = json.loads(call("runs", runs, "--json", "--sort", "learning_rate").out)
+    assert [record["name"] for record in records] == list("bdefca")
+    assert records[-1]["settings"] == rows["a"].settings
+    assert records[-1]["validation_accuracy"] == 0.92
+
+
+def test_csv_has_no_characters_that_control_a_terminal(tmp_path):
+    write_run(tmp_path / "a\x1b[31m", {}, [], {})
+    outcome = call("runs", tmp_path / "a\x1b[31m", "--csv")
+    assert "\x1b" not in outcome.out
+    assert "a\\x1b[31m" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "'nowhere': no such folder"),
+        ([], "'runs': no such folder"),
+        (["empty"], "'empty': contains no runs"),
+        (["good", "--sort", "speed"], "--sort: 'speed' is not a column (did you mean 'seed'?)"),
+        (["good", "--sort", "accuracy"], "held out with --validation; runs are not chosen by the test set\n"),
+        (["good", "--where", "sed=3"], "--where: 'sed' is not a column (did you mean 'seed'?)"),
+        (["good", "--where", "seed=x"], "'x' is not a number"),
+        (["good", "--where", "seed"], "'seed' is not a condition"),
+        (["good", "--json", "--csv"], "--json and --csv"),
+        (["good", "--summary", "--sort", "seed"], "--sort: settings are ranked"),
+    ],
+)
+def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("good"), {}, [], {})
+    Path("empty").mkdir()
+    Path("file").write_text("")
+    outcome = call("runs", *words)
+    assert_one_line(outcome, 2, message)
+    assert not any(column in outcome.err for column in table.TEST_COLUMNS)  # which would be refused too
+
+
+def test_one_folder_without_runs_does_not_hide_the_others(runs, tmp_path):
+    outcome = call("runs", runs / "a", tmp_path / "nowhere")
+    assert_one_line(outcome, 1, "no such folder")
+    assert outcome.out.splitlines()[-1].startswith("a ")
+    with pytest.raises(RunError, match="no such folder"):
+        table.find_runs([tmp_path / "nowhere"])
+
+
+def test_plot_names_runs_by_what_differs(runs, tmp_path, monkeypatch):
+    drawn = []
+    import mlp_xp.commands.plot as command
+
+    draw = command.draw_curves
+    monkeypatch.setattr(command, "draw_curves", lambda curves: drawn.extend(curves) or draw(curves))
+    output = tmp_path / "p.png"
+    assert call("plot", runs / "a", runs / "b", runs / "nowhere", "--output", output).code == 1
+    assert output.exists()
+    assert [each.name for each in drawn] == [
+        "a: learning rate 0.1, seed 3, optimizer sgd",
+        "b: learning rate 0.01, seed 0, optimizer adam",
+    ]
+    drawn.clear()
+    write_run(tmp_path / "other" / "a", {"learning_rate": 0.5}, [a_report(0, 0)])
+    assert call("plot", runs / "a", tmp_path / "other" / "a", runs / "a", "--output", output).code == 0
+    names = [each.name.partition(":")[0] for each in drawn]
+    assert names == [str(runs / "a"), str(tmp_path / "other" / "a"), str(runs / "a")], "two folders of one name"

@@ -1,0 +1,230 @@
+"""The pictures show the numbers that they are given, read back from the figures, and are drawn for every task."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from data_sets import TINY
+from PIL import Image
+from run_folders import a_report, write_run
+
+from mlp_xp import Dataset, TrainConfig, open_backend, plot_curves, plot_run, train
+from mlp_xp.files import FileError
+from mlp_xp.runs.run_folder import RunError
+from mlp_xp.show import plots
+from mlp_xp.show.gallery import draw_run, read_curves
+
+
+def records(count: int, start: float) -> list[dict]:
+    return [
+        {"epoch": i // 3, "sample": i % 3 * 100, "train_loss": start / (i + 1), "test_loss": start / (i + 2)}
+        | {"accuracy": i / count}
+        for i in range(count)
+    ]
+
+
+def xy(line: Any) -> tuple[list[float], list[float]]:
+    return [*map(float, line.get_xdata())], [*map(float, line.get_ydata())]
+
+
+def test_curves_are_at_the_samples_seen_and_in_the_same_axes() -> None:
+    one, two = records(6, 2.0), records(4, 1.0)
+    figure = plots.draw_curves([plots.Curves("one", one, 300), plots.Curves("$two^{", two, 1000)])
+    losses, accuracy = figure.axes
+    assert [line.get_label() for line in accuracy.lines] == ["one", "$two^{"]
+    assert xy(accuracy.lines[0])[0] == [0, 100, 200, 300, 400, 500]
+    assert xy(accuracy.lines[1])[0] == [0, 100, 200, 1000]
+    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [100 * record["accuracy"] for record in one])
+    np.testing.assert_allclose(losses.lines[3].get_ydata(), [record["test_loss"] for record in two])
+    assert accuracy.lines[0].get_color() == losses.lines[0].get_color() != accuracy.lines[1].get_color()
+    assert accuracy.get_ylabel() == "test accuracy (%)"
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["one (83.33 %)", "$two^{ (75.00 %)"]
+
+
+def test_curves_with_held_out_samples_show_them_and_which_network_was_kept() -> None:
+    """Of two reports at the same place the first counts, and the closing one is no point of its own."""
+    places = ((0, 0), (0, 50), (0, 100), (1, 0), (1, 50), (1, 100))
+    reports = [
+        {"epoch": epoch, "sample": sample, "train_loss": 1 + i, "test_loss": 2.0, "accuracy": 0.5}
+        | ({"validation_loss": 3.0, "validation_accuracy": 0.25 + i / 10} if sample == 100 else {})
+        for i, (epoch, sample) in enumerate(places)
+    ]
+    closing = {**reports[2], "epoch": 1, "kept_epoch": 0}
+    losses, accuracy = plots.draw_curves([plots.Curves("a", [*reports, closing], 100)]).axes
+    assert xy(losses.lines[0]) == ([0, 50, 100, 150, 200], [1, 2, 3, 5, 6])
+    assert xy(losses.lines[2])[1] == [3.0, 3.0]
+    test, held_out, circle = accuracy.lines
+    assert xy(held_out) == ([100, 200], [45.0, 75.0])
+    assert xy(circle) == ([100], [45.0])
+    assert xy(test)[0] == [0, 50, 100, 150, 200]
+
+
+@pytest.mark.parametrize("loss", [1.7e308, 5e-324, 0.0])
+def test_extreme_losses_and_no_reports_are_drawn_without_warnings(loss: float, tmp_path: Path) -> None:
+    """Warnings are errors here. The axis of a logarithm ends beyond its numbers; a name may have no glyphs."""
+    reports = [{**each, "train_loss": loss} for each in records(4, 1.0)]
+    for run in (plots.Curves("数字" + "W" * 300, reports, 300), plots.Curves("empty", [], 300)):
+        plots.save(plots.draw_curves([run]), tmp_path / "a.png")
+
+
+def test_scores_far_below_the_others_are_below_the_axis() -> None:
+    """The axis of accuracies is for trained networks, and ends at 100."""
+    for shares, low, high in (((0.1, 0.95, 0.97, 1.0), 90, 100), ((0.5, 0.6, 0.7, 0.8), 40, 50)):
+        reports = [{**each, "accuracy": at} for each, at in zip(records(4, 1.0), shares, strict=True)]
+        axes = plots.draw_curves([plots.Curves("one", reports, 300)]).axes[1]
+        assert low < axes.get_ylim()[0] < high
+        assert 100 * max(shares) <= axes.get_ylim()[1] < 101
+
+
+def test_confusion_counts_every_pair_and_colours_only_mistakes() -> None:
+    matrix = np.array([[50, 3, 0], [1, 40, 9], [0, 0, 60]])
+    axes = plots.draw_confusion(matrix, ["T-shirt/top", "Ankle boot", "Bag"]).axes[0]
+    shown = {(text.get_position()[1], text.get_position()[0]): int(text.get_text()) for text in axes.texts}
+    assert shown == {(i, j): count for (i, j), count in np.ndenumerate(matrix) if count}
+    mistakes, right = (np.ma.filled(image.get_array().astype(float), np.nan) for image in axes.images)
+    assert np.isnan(np.diagonal(mistakes)).all()
+    assert mistakes[1, 2] == 100 * 9 / 50, "of the images of a class"
+    np.testing.assert_array_equal(~np.isnan(right), np.eye(3, dtype=bool))
+    assert axes.images[0].get_clim() == (0, 100), "the same colours in every matrix"
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["T-shirt/top", "Ankle boot", "Bag"]
+    assert (axes.get_ylabel(), axes.get_title()) == ("true", "150 of 163 right (92.02 %)")
+    many = plots.draw_confusion(10 * np.eye(200, dtype=int), [f"a class with a long name, {i}" for i in range(200)])
+    assert not many.axes[0].texts
+    assert max(many.get_size_inches()) < 13
+
+
+def test_mistakes_are_the_surest_wrong_answers() -> None:
+    labels = np.array([0, 1, 2, 0, 1])
+    probabilities = np.array([[0.9, 0.1, 0], [0.6, 0.4, 0], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.1, 0.9, 0.0]])
+    images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    figure = plots.draw_mistakes(images, labels, probabilities, "abc", count=2)
+    for axes, brightness, title in zip(
+        figure.axes, (2, 1), ("is c\nsays b, 80.0 %", "is b\nsays a, 60.0 %"), strict=True
+    ):
+        np.testing.assert_array_equal(axes.images[0].get_array(), np.full((4, 4), brightness))
+        assert axes.get_title() == title
+    assert figure.get_suptitle() == "the 2 most confident of 3 mistakes"
+    assert plots.draw_mistakes(images, labels, np.eye(3)[labels], "abc").get_suptitle() == "no mistakes"
+
+
+def test_weights_show_each_unit_on_one_scale_about_zero() -> None:
+    weights = np.random.default_rng(3).normal(size=(20, 120))
+    figure = plots.draw_weights(weights, (4, 5))
+    (image,) = (image for axes in figure.axes for image in axes.images)
+    sheet = image.get_array()
+    assert np.ma.count(sheet) == 20 * 100, "nothing else is drawn"
+    columns = (sheet.shape[1] + 1) // 6
+    for unit in range(100):
+        top, left = 5 * (unit // columns), 6 * (unit % columns)
+        np.testing.assert_array_equal(sheet[top : top + 4, left : left + 5], weights[:, unit].reshape(4, 5))
+    low, high = image.get_clim()
+    assert -low == high == np.max(np.abs(weights[:, :100]))
+    assert figure.get_suptitle() == "first-layer weights, the first 100 of 120 units"
+
+
+def test_weights_show_what_training_added() -> None:
+    initial = np.random.default_rng(3).normal(size=(20, 4))
+    weights = initial.astype(np.float32)
+    weights[7, 2] += 0.5
+    figure = plots.draw_weights(weights, (4, 5), initial=initial)
+    drawn = figure.axes[0].images[0].get_array().compressed()
+    assert np.flatnonzero(drawn).size == 1, "the rest is 0, not a rounding error"
+    assert drawn.max() == pytest.approx(0.5)
+    assert figure.get_suptitle() == "first-layer weights minus their initial values"
+
+
+def test_deviations_hide_no_peak() -> None:
+    deviations = np.full(5000, 1e-15)
+    deviations[[0, 1234, 4999]] = 1e-3, 1e-9, 1e-6
+    figure = plots.draw_deviations({"jax": deviations, "exact": np.zeros(7)}, tolerance=np.full(5000, 1e-12))
+    jax, exact, allowed = figure.axes[0].lines
+    steps, values = np.array(jax.get_xdata()), np.array(jax.get_ydata())
+    assert (values[0], values[-1], np.sum(values == 1e-9)) == (1e-3, 1e-6, 1)
+    assert steps[values == 1e-9][0] <= 1235 < steps[np.flatnonzero(values == 1e-9)[0] + 1]
+    assert (np.array(exact.get_ydata()) > 0).all()
+    assert allowed.get_label() == "tolerance"
+
+
+X = np.random.default_rng(0).normal(size=(60, 3))
+DATA = {
+    "images": (TINY, ["curves.png", "confusion.png", "mistakes.png", "weights.png"]),
+    "labels": (Dataset.from_arrays(X, (X[:, :2] > 0).astype(int), 0.5), ["curves.png", "labels.png"]),
+    "regression": (Dataset.from_arrays(X, X[:, :2] * 9, 0.5), ["curves.png", "predictions.png"]),
+}
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_a_run_has_the_pictures_of_its_task_with_its_numbers(kind, tmp_path, monkeypatch) -> None:
+    dataset, names = DATA[kind]
+    figures: dict[str, Any] = {}
+    save = plots.save
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.update({path.name: figure}) or save(figure, path))
+    backend, folder = open_backend(), tmp_path / "run"
+    *_, last = train(TrainConfig(epochs=2, hidden=(4,), report_every=50), dataset, backend, run_dir=folder)
+    assert [*figures] == names
+    assert sorted(path.name for path in folder.glob("*.png")) == sorted(names)
+    if kind == "images":
+        assert figures["confusion.png"].axes[0].get_title().endswith(f"({100 * last.accuracy:.2f} %)")
+        (folder / "mistakes.png").write_bytes(b"old")
+        perfect = dataset._replace(test_labels=np.zeros(0, np.uint8), test_images=None)
+        assert [path.name for path in draw_run(folder, perfect, backend)] == ["curves.png", "weights.png"]
+    elif kind == "labels":
+        shares = [patch.get_width() for patch in figures["labels.png"].axes[0].patches]
+        assert np.mean(shares) == pytest.approx(100 * last.label_accuracy)
+    else:
+        points = figures["predictions.png"].axes[1].collections[0].get_offsets()
+        np.testing.assert_allclose(points[:, 0], dataset.test_labels[:, 1])
+        assert "R²" in figures["predictions.png"].axes[1].get_title()
+        assert figures["curves.png"].axes[1].get_ylabel() == "test R²"
+    drawn = {path: path.read_bytes() for path in folder.glob("*.png")}
+    assert {path: path.read_bytes() for path in plot_run(folder, data=dataset)}.keys() == drawn.keys()
+
+
+def test_curves_of_several_runs_are_named_by_what_differs(tmp_path: Path, monkeypatch) -> None:
+    drawn: list[plots.Curves] = []
+    draw = plots.draw_curves
+    monkeypatch.setattr("mlp_xp.api.draw_curves", lambda curves: drawn.extend(curves) or draw(curves))
+    runs = [write_run(tmp_path / name, {"seed": i}, [a_report(0, 0)], {}) for i, name in enumerate("ab")]
+    assert plot_curves(runs, str(tmp_path / "c.png")).read_bytes().startswith(b"\x89PNG")
+    assert [each.name for each in drawn] == ["a: seed 0", "b: seed 1"]
+    assert drawn[0].records == [a_report(0, 0), a_report(1, 1000)] == read_curves(runs[0]).records
+    other = write_run(tmp_path / "c", {"task": "regression"}, [a_report(0, 0)])
+    with pytest.raises(RunError, match=r"its task is regression, but that of '.*/a' is classes"):
+        plot_curves([runs[0], other], tmp_path / "d.png")
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "curves.png"
+    path.write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(FileError, match="No space left"):
+            plots.save(plots.draw_curves([plots.Curves("one", records(3, 1.0), 300)]), path)
+    assert path.read_bytes() == b"old"
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "mlp_xp.show.figure", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(plots.PlotError, match=r"not installed; install it with: .*pip install matplotlib$"):
+        plots.draw_curves([])
+
+
+def test_a_notebook_shows_a_figure_and_pyplot_knows_nothing_of_it() -> None:
+    """`display` of IPython takes `_repr_png_`; pyplot need not even be imported."""
+    code = "import sys; from mlp_xp.show import plots; figure = plots.draw_curves([plots.Curves('one', [], 300)]); "
+    code += "assert figure._repr_png_()[1:4] == b'PNG'; assert 'matplotlib.pyplot' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_saving_writes_what_a_notebook_shows(tmp_path: Path) -> None:
+    one, two = (plots.draw_weights(np.ones((20, 4)), (4, 5)) for _ in range(2))
+    plots.save(one, str(tmp_path / "weights.png"))
+    with Image.open(tmp_path / "weights.png") as saved, Image.open(io.BytesIO(two._repr_png_())) as shown:
+        assert np.array_equal(np.asarray(saved), np.asarray(shown))

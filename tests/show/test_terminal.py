@@ -1,0 +1,100 @@
+"""What a person sees: rows under their header, and a bar only where there is a terminal."""
+
+import io
+import math
+
+import pytest
+from data_sets import TINY
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from mlp_xp.backend import open_backend
+from mlp_xp.config import TrainConfig
+from mlp_xp.runs.settings import Settings
+from mlp_xp.show.terminal import HEADER, describe, header, report_line, summary, thousands, watch
+from mlp_xp.training import Report, trajectory
+
+CONFIG = TrainConfig(epochs=2, hidden=(5, 4), report_every=50, validation=20, batch_size=3)
+
+
+def test_counts_have_their_thousands_apart():
+    assert [thousands(n) for n in (0, 999, 1000, 60000, 1234567)] == ["0", "999", "1 000", "60 000", "1 234 567"]
+
+
+losses = st.floats(0, 1e308)
+
+
+@given(
+    epoch=st.integers(0, 99999), sample=st.integers(0, 9999999), loss=losses, train_loss=losses, test_loss=losses,
+    accuracy=st.floats(0, 1), speed=st.floats(0, 1e9),
+)  # fmt: skip
+def test_any_report_is_a_row_of_the_headers_width(epoch, sample, loss, train_loss, test_loss, accuracy, speed):
+    report = Report(epoch, sample, loss, accuracy, 1.0, train_loss, test_loss, speed, network=())
+    row = report_line(report)
+    assert len(HEADER) <= 80
+    assert len(row) <= len(HEADER) + 1
+    columns = row.split()
+    assert len(columns) == 7
+    assert [int(column) for column in columns[:2]] == [epoch, sample]
+    for shown, value in zip(columns[2:6], (loss, accuracy, train_loss, test_loss), strict=True):
+        assert math.isclose(float(shown), value, rel_tol=1e-3, abs_tol=5.1e-5)
+
+
+@given(accuracy=st.floats(0, 1))
+def test_accuracy_on_held_out_samples_has_a_column_where_there_are_some(accuracy):
+    report = Report(3, 40000, 0.5, 0.25, 1.0, 0.75, 0.125, 9000.0, network=())
+    tried = report._replace(validation_accuracy=accuracy)
+    assert header(CONFIG).startswith(HEADER)
+    assert len(header(CONFIG)) <= 80
+    row = report_line(tried)
+    assert row.startswith(report_line(report))
+    assert row.split()[-1] == f"{accuracy:.4f}"
+    assert len(row) == len(header(CONFIG)), "it ends under its name"
+    assert header(CONFIG).endswith("  held out")
+    assert header(TrainConfig()) == HEADER
+
+
+def test_what_is_trained_is_described():
+    settings = Settings(data_dir="/some/folder", train=CONFIG)
+    network, arrays, data, training = describe(settings, TINY, open_backend()).splitlines()
+    assert network == f"network  36-5-4-10, sigmoid, {36 * 5 + 5 + 5 * 4 + 4 + 4 * 10 + 10} parameters, float64"
+    assert arrays.endswith(" on cpu")
+    assert data == "data     /some/folder: 200 training (20 held out) and 60 test images of 6 x 6"
+    for part in ("2 epochs", "batches of 3", "sgd", "0.01", "constant", "layerwise", "10 warm-up steps"):
+        assert part in training
+    assert len(training) <= 80
+    assert "warm-up" not in describe(Settings(train=TrainConfig(warm_up_steps=0)), TINY, open_backend())
+    assert "mnist: " in describe(Settings(), TINY, open_backend())
+
+
+def test_the_end_is_told_in_a_sentence():
+    report = Report(1, 200, 0.5, 0.98765, 12.34, 0.7, 0.04321, 9000.0, network=())
+    assert summary(report, TINY) == "trained in 12.3 s; 98.77 % of 60 test images right, loss 0.0432"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_everything_is_passed_on_with_a_bar_on_a_terminal_alone(terminal):
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=terminal, width=80)
+    events = trajectory(CONFIG, TINY, open_backend())
+    seen = [event.position[:2] for event in watch(events, CONFIG, TINY, console)]
+    expected = [event.position[:2] for event in trajectory(CONFIG, TINY, open_backend())]
+    assert seen == expected
+    said = file.getvalue()
+    if terminal:
+        assert "epoch 1, 2 of 2" in said
+        assert "100 %" in said
+        assert "samples/s" in said
+    else:
+        assert said == ""
+
+
+def test_the_bar_is_gone_when_the_caller_stops():
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=80)
+    watched = watch(trajectory(CONFIG, TINY, open_backend()), CONFIG, TINY, console)
+    next(watched)
+    watched.close()
+    said = file.getvalue()
+    assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l"), "the cursor is back"

@@ -1,0 +1,183 @@
+"""Whole runs, cut into chunks, epochs and reports: every setting against plain NumPy, optimisers against `torch.optim`.
+
+Whatever counts steps anew at a chunk, an epoch or a report shows, as does a schedule of another length.
+"""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import reference
+from helpers import arrays_of
+from numerics import assert_near
+from reference import Run, flat, plain_run
+
+from mlp_xp import TrainConfig, open_backend
+from mlp_xp.backend import Backend
+from mlp_xp.dataset import Dataset
+from mlp_xp.losses import LOSSES
+from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
+from mlp_xp.training import trajectory
+
+TOLERANCE = 1e-10  # promised to users
+
+
+class Case(NamedTuple):
+    """A configuration, and features and targets, one-hot for classes."""
+
+    config: TrainConfig
+    x: np.ndarray
+    t: np.ndarray
+    task: str
+
+
+def make_case(config: TrainConfig, task: str, samples: int, features: int, outputs: int, seed: int) -> Case:
+    random = np.random.RandomState(seed)
+    x = random.standard_normal((samples, features))
+    t = {
+        "classes": np.eye(outputs)[np.arange(samples) % outputs],
+        "labels": (np.arange(samples)[:, None] + np.arange(outputs)) % 2.0,
+        "regression": random.standard_normal((samples, outputs)),
+    }[task]
+    return Case(config, x, t, task)
+
+
+def package_run(case: Case, backend: Backend) -> Run:
+    y = {"classes": case.t.argmax(axis=1), "labels": case.t.astype(int)}.get(case.task, case.t)
+    dataset = Dataset.from_arrays(case.x, y, task=case.task, standardize=False, scale_targets=False, backend=backend)
+    events = [*trajectory(case.config, dataset, backend)]
+    network = events[-1].position.state.network
+    return Run(np.concatenate([event.losses for event in events]), flat([arrays_of(network, backend.to_numpy)]))
+
+
+def assert_agree(actual: Run, expected: Run) -> None:
+    assert_near(actual.losses, expected.losses, TOLERANCE)
+    assert_near(actual.parameters, expected.parameters, TOLERANCE)
+
+
+# Reports and checkpoints cut an epoch of 50 samples into chunks, some of several steps; 4 leaves a batch of 2.
+BASE = TrainConfig(epochs=2, batch_size=4, hidden=(7,), seed=11, init="glorot", report_every=16, checkpoint_every=34)
+SETTINGS: dict[str, dict[str, Any]] = {
+    "the notebook's": {"batch_size": 1, "learning_rate": 0.3, "init": "notebook"},
+    "sgd, deferred": {"batch_size": 2, "learning_rate": 0.3, "schedule": "cosine", "update_order": "simultaneous",
+                      "warm_up_steps": 0,
+                      "activation": "gelu", "hidden": (7, 5)},
+    "momentum": {"optimizer": "momentum", "nesterov": True, "momentum": 0.8, "weight_decay": 0.05, "decay_bias": False,
+                 "schedule": "cosine", "activation": "tanh", "dropout": 0.3, "warm_up_steps": 0},
+    "adam": {"optimizer": "adam", "epsilon": 1e-3, "weight_decay": 0.01, "schedule": "cosine", "clip_norm": 0.3,
+             "update_order": "simultaneous"},
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.5, "beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3,
+              "decay_bias": False, "warm_up_steps": 0, "activation": "relu"},
+}  # fmt: skip
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("name", SETTINGS)
+def test_whole_runs_are_those_of_plain_numpy(name, backend):
+    task = {"momentum": "labels", "adamw": "regression"}.get(name, "classes")
+    case = make_case(replace(BASE, **SETTINGS[name]), task, 50, 9, 4, 3)
+    assert_agree(package_run(case, backend), plain_run(*case))
+
+
+def random_case(seed: int) -> Case:
+    """What two settings do together. beta_2 = 0 or a tiny epsilon would let Adam turn a rounded zero into a step."""
+    random = np.random.RandomState(seed)
+
+    def choose(*values: Any) -> Any:
+        return values[random.randint(len(values))]
+
+    samples, task = random.randint(12, 70), choose(*LOSSES)
+    optimizer, order = choose(*OPTIMIZERS), choose("layerwise", "simultaneous")
+    hidden = tuple(random.randint(1, 16, random.randint(0, 4)).tolist())
+    validation = choose(0, 0, 4) if task != "classes" else 0
+    config = TrainConfig(
+        epochs=random.randint(1, 3),
+        batch_size=choose(1, 2, 5, samples - validation),
+        learning_rate=choose(0.001, 0.01),
+        hidden=hidden,
+        seed=random.randint(2**31),
+        report_every=random.randint(1, 2 * samples),
+        warm_up_steps=choose(0, 3),
+        update_order=order,
+        activation=choose(*reference.ACTIVATIONS),
+        init=choose(*reference.SCALES),
+        optimizer=optimizer,
+        schedule=choose(*SCHEDULES),
+        weight_decay=choose(0.0, 0.1),
+        decay_bias=choose(True, False),
+        momentum=choose(0.0, 0.9),
+        nesterov=optimizer == "momentum" and choose(True, False),
+        beta_1=choose(0.9, 0.0),
+        beta_2=choose(0.999, 0.9),
+        epsilon=1e-3,
+        dropout=choose(0.0, 0.3) if hidden else 0.0,
+        clip_norm=choose(0.0, 0.3, 3.0) if order == "simultaneous" else 0.0,
+        validation=validation,
+        checkpoint_every=choose(0, random.randint(1, samples)),
+        defer_updates=choose(True, False),
+    )
+    return make_case(config, task, samples, random.randint(1, 20), random.randint(2, 8), seed)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_random_settings_are_those_of_plain_numpy(seed):
+    case = random_case(seed)
+    assert_agree(package_run(case, open_backend()), plain_run(*case))
+
+
+def torch_run(case: Case) -> Run:
+    """As a PyTorch user writes it: autograd, torch.optim and its scheduler."""
+    import torch
+
+    config = case.config
+    layers, batches = reference.start(config, (case.x.shape[1], *config.hidden, case.t.shape[1]), len(case.x))
+    parameters = [torch.tensor(array, requires_grad=True) for layer in layers for array in layer]
+    groups = [
+        {"params": parameters[::2], "weight_decay": config.weight_decay},
+        {"params": parameters[1::2], "weight_decay": config.weight_decay * config.decay_bias},
+    ]
+    optimizer: torch.optim.Optimizer
+    if config.optimizer in ("adam", "adamw"):
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
+        betas = (config.beta_1, config.beta_2)
+        optimizer = kind(groups, lr=config.learning_rate, betas=betas, eps=config.epsilon)
+    else:
+        factor = config.momentum * (config.optimizer == "momentum")
+        optimizer = torch.optim.SGD(groups, lr=config.learning_rate, momentum=factor, nesterov=config.nesterov)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=len(batches))
+    losses = []
+    for rows in batches:
+        a = torch.tensor(case.x[rows])
+        for w, b in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
+            a = torch.sigmoid(a @ w + b)
+        loss = torch.nn.functional.cross_entropy(a @ parameters[-2] + parameters[-1], torch.tensor(case.t[rows]))
+        optimizer.zero_grad()
+        loss.backward()
+        losses.append(loss.item())
+        if config.clip_norm:  # PyTorch's own adds 1e-6 to the norm, which is more than the tolerance here
+            norm = torch.cat([p.grad.ravel() for p in parameters]).norm().item()
+            for p in parameters:
+                p.grad *= min(1, config.clip_norm / norm)
+        optimizer.step()
+        if config.schedule == "cosine":
+            scheduler.step()
+    return Run(np.array(losses), flat([[p.detach().numpy() for p in parameters]]))
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "sgd": {"weight_decay": 0.01, "schedule": "cosine", "clip_norm": 0.3, "learning_rate": 0.3},
+    "momentum": {"optimizer": "momentum", "weight_decay": 0.05, "decay_bias": False},
+    "nesterov": {"optimizer": "momentum", "nesterov": True, "momentum": 0.8, "weight_decay": 0.01},
+    "adam": {"optimizer": "adam", "weight_decay": 0.05, "schedule": "cosine"},
+    "adam, betas": {"optimizer": "adam", "beta_1": 0.7, "beta_2": 0.95, "epsilon": 1e-3, "clip_norm": 0.3},
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.5, "beta_1": 0.8, "schedule": "cosine", "decay_bias": False},
+}
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_optimisers_are_those_of_pytorch(variant):
+    config = replace(BASE, update_order="simultaneous", **VARIANTS[variant])
+    case = make_case(config, "classes", 150, 20, 5, 4)
+    assert_agree(package_run(case, open_backend()), torch_run(case))

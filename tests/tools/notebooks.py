@@ -1,0 +1,138 @@
+"""Execute the notebooks of docs/, all or some, and write them with their new outputs: `make notebooks`.
+
+test_docs.py executes them as well, and compares the outputs with those that are stored.
+"""
+
+import copy
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+NOTEBOOKS = sorted(DOCS.glob("*.ipynb"))
+PATIENCE = 300  # seconds, for a cell that takes a few
+# A cell whose numbers depend on the machine has this tag. Its text is compared without them.
+VARIES = "varies"
+# Share by which a number with decimals may differ: float32 on another processor.
+TOLERANCE = 0.02
+NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """Return a notebook with the outputs of a new kernel, whose current folder is a new one in `folder`.
+
+    The kernel has the running Python, and none of the user's settings. Raises CellExecutionError for a cell that fails
+    but has no tag `raises-exception`.
+    """
+    done, current = copy.deepcopy(notebook), folder / "current"
+    current.mkdir()
+    places = {"JUPYTER_DATA_DIR": "data", "JUPYTER_CONFIG_DIR": "config", "IPYTHONDIR": "ipython"}
+    environment = {name: str(folder / place) for name, place in places.items()}
+    environment["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    with mock.patch.dict(os.environ, environment):
+        client = NotebookClient(
+            done,
+            timeout=PATIENCE,
+            kernel_name="python3",
+            record_timing=False,
+            coalesce_streams=True,  # how a text is divided into messages depends on time
+            extra_arguments=["--log-level=ERROR"],
+            resources={"metadata": {"path": str(current)}},
+        )
+        client.execute()
+    return clean(done)
+
+
+def clean(notebook: NotebookNode) -> NotebookNode:
+    """Return a notebook without what is of the machine or the moment: versions, times, places in a traceback."""
+    notebook = copy.deepcopy(notebook)
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        if "outputs" in cell:
+            # What libraries log, such as Matplotlib where it makes its cache. A warning of Python is no log.
+            cell.outputs = [
+                output for output in cell.outputs if output.get("name") != "stderr" or "Warning: " in output.text
+            ]
+        for output in cell.get("outputs", ()):
+            if "metadata" in output:
+                output.metadata = NotebookNode()
+            if output.output_type == "error":
+                output.traceback = [f"{output.ename}: {output.evalue}"]
+    return notebook
+
+
+def differences(stored: NotebookNode, new: NotebookNode) -> Iterator[str]:
+    """Describe where new outputs differ from the stored ones. Of pictures, only their presence is compared."""
+    for old_cell, new_cell in zip(stored.cells, new.cells, strict=True):
+        if old_cell.cell_type != "code":
+            continue
+        before, after = (_text(cell) for cell in (old_cell, new_cell))
+        if not same_text(before, after, numbers=VARIES not in old_cell.metadata.get("tags", ())):
+            yield f"the cell\n{old_cell.source}\nhas the stored output\n{before}\nbut now gives\n{after}"
+
+
+def same_text(one: str, other: str, *, numbers: bool = True) -> bool:
+    """Return whether two texts are equal but for white space and the last digits of numbers, or for all numbers."""
+    if "".join(NUMBER.sub("0", one).split()) != "".join(NUMBER.sub("0", other).split()):
+        return False
+    pairs = zip(NUMBER.findall(one), NUMBER.findall(other), strict=True)
+    return not numbers or all(_same_number(*pair) for pair in pairs)
+
+
+def _same_number(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    if not {".", "e"} & {*one, *other}:
+        return False
+    # One unit of the last digit that is shown, or a share.
+    unit = 10.0 ** -min(len(text.partition("e")[0].partition(".")[2]) for text in (one, other))
+    scale = max(abs(float(one)), abs(float(other)))
+    return abs(float(one) - float(other)) <= max(TOLERANCE * scale, 1.01 * unit if "e" not in one + other else 0)
+
+
+def _text(cell: NotebookNode) -> str:
+    """Return all that a cell's outputs say, with the kinds of its pictures."""
+    parts = []
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            parts.append(f"[{output.name}] {output.text}")
+        elif output.output_type == "error":
+            parts.append(f"[error] {output.ename}: {output.evalue}")
+        else:
+            data = sorted(output.data.items())
+            parts += [f"[{kind}] {'' if kind.startswith('image') else text}" for kind, text in data]
+    return "\n".join(parts)
+
+
+def read(path: Path) -> NotebookNode:
+    """Read a notebook, and check it against the format's schema."""
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def main(names: list[str]) -> None:
+    """Execute and write notebooks, all by default."""
+    for path in [Path(name) for name in names] or NOTEBOOKS:
+        with tempfile.TemporaryDirectory() as folder:
+            done = execute(read(path), Path(folder))
+        nbformat.write(done, path)
+        print(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,140 @@
+"""Test the built wheel in a fresh environment outside the repository: `python tests/tools/smoke.py WHEEL`.
+
+It is not a pytest test because pip needs the network; `make smoke` builds the wheel and runs it. First without extras,
+then with `plots`, every command must work or say in one line what to install. The commands run without network access.
+"""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import venv
+import zlib
+from pathlib import Path
+
+RUN = ["--epochs", "1", "--hidden", "8", "--batch-size", "100", "--report-every", "60000", "--backend", "numpy"]
+LIBRARY = """
+from mlp_xp import TrainConfig, load_dataset, open_backend, predict, train
+backend = open_backend("numpy")
+dataset = load_dataset("mnist", backend)
+config = TrainConfig(epochs=1, batch_size=100, hidden=(8,), report_every=60000)
+*_, report = train(config, dataset, backend)
+probabilities = predict(report.network, dataset.test_images[:5], activation=config.activation, backend=backend)
+assert probabilities.shape == (5, 10), probabilities.shape
+print("trained")
+"""
+
+
+def write_png(path: Path) -> None:
+    """Write a greyscale picture of 28 x 28 pixels with a vertical stroke."""
+    rows = b"".join(b"\0" + bytes(255 * (x in (13, 14) and 5 < y < 22) for x in range(28)) for y in range(28))
+    chunks = ((b"IHDR", struct.pack(">2I5B", 28, 28, 8, 0, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    packed = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+
+
+class Installed:
+    """A fresh environment, and a folder outside the repository in which its commands run."""
+
+    def __init__(self, place: Path) -> None:
+        """Create the environment."""
+        venv.create(place / "venv", with_pip=True)
+        self.bin, self.folder = place / "venv" / "bin", place / "work"
+        self.folder.mkdir()
+        names = ("PYTHONPATH", "MLP_XP_CACHE", "GITHUB_STEP_SUMMARY")
+        self.env = {name: value for name, value in os.environ.items() if name not in names}
+        self.offline = {f"{kind}_proxy": "http://127.0.0.1:9" for kind in ("http", "https", "all")}
+        self.offline |= {name.upper(): value for name, value in self.offline.items()} | {"NO_PROXY": "", "no_proxy": ""}
+
+    def install(self, requirement: str) -> None:
+        """Install with pip."""
+        command = [self.bin / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement]
+        subprocess.run(command, check=True, env=self.env)
+
+    def run(self, command: str, *parts: str, code: int = 0) -> str:
+        """Run a command and return its standard output.
+
+        Exits unless the exit code is `code`, the output contains all parts, and a usage error is one line.
+        """
+        print(f"{command}", flush=True)
+        words = [str(self.bin / command.split(maxsplit=1)[0]), *command.split()[1:]]
+        return self.check(words, parts, code)
+
+    def check(self, words: list[str], parts: tuple[str, ...], code: int = 0) -> str:
+        """Run a command given as a list of words, like `run`."""
+        done = subprocess.run(
+            words, cwd=self.folder, env=self.env | self.offline, capture_output=True, text=True, check=False
+        )
+        said = done.stdout + done.stderr
+        missing = [part for part in parts if part not in said]
+        if done.returncode != code or missing or "Traceback" in said or (code == 2 and done.stderr.count("\n") != 1):
+            sys.exit(f"{words}: code {done.returncode}, not {code}, or without {missing}:\n{said}")
+        return done.stdout
+
+
+def main() -> None:
+    """Install and run, and stop at the first command with a wrong result."""
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_file():
+        sys.exit("usage: python tests/tools/smoke.py WHEEL")
+    wheel = Path(sys.argv[1]).resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder).resolve()
+        installed = Installed(place)
+        print("-- without extras", flush=True)
+        installed.install(str(wheel))
+        write_png(installed.folder / "one.png")
+        without_extras(installed, wheel.name.split("-")[1])
+        print("-- with plots", flush=True)
+        installed.install(f"{wheel}[plots]")
+        with_plots(installed)
+    print("all commands passed")
+
+
+def without_extras(installed: Installed, version: str) -> None:
+    """Run what needs no extra, and check that the other commands say what to install."""
+    run = installed.run
+    module = installed.check([str(installed.bin / "python"), "-c", "import mlp_xp; print(mlp_xp.__file__)"], ())
+    assert Path(module.strip()).is_relative_to(installed.bin.parent), module
+    code = "from importlib import util; print(util.find_spec('benchmarks'))"
+    installed.check([str(installed.bin / "python"), "-c", code], ("None",))
+    for program in ("mlp-xp", "python -m mlp_xp"):
+        run(f"{program} --version", version)
+        run(f"{program} --help", f"usage: {program} COMMAND", "train", "parity")
+        run(f"{program} train --help", f"usage: {program} train [OPTIONS]", "--epochs INT", "--debug")
+        run(f"{program} train --epcohs 3", "did you mean --epochs?", code=2)
+    for name in ("evaluate", "predict", "plot", "parity"):
+        run(f"mlp-xp {name} --help", f"usage: mlp-xp {name} ", "--debug", "--version")
+    for shell in ("bash", "zsh", "tcsh"):
+        run(f"mlp-xp completion {shell}", "mlp-xp", "learning-rate")
+
+    words = " ".join(RUN)
+    run(f"mlp-xp train {words} --run-dir a", "test images right", "pip install matplotlib", "then: mlp-xp plot a")
+    run("mlp-xp evaluate a", "test images right", "precision")
+    run("mlp-xp parity --backends array_api_compat:numpy --steps 50", "array_api_compat", "agrees")
+    run("mlp-xp parity", "nothing to compare", "pip install jax", code=2)
+    run("mlp-xp plot a", "pip install matplotlib", code=2)
+    run("mlp-xp predict a one.png", "pip install pillow", code=2)
+    run("mlp-xp parity --backends array_api_compat:numpy --report-dir p", "pip install matplotlib", code=2)
+    run(f"mlp-xp train {words} --tensorboard", "pip install tensorboard", code=2)
+    run("mlp-xp train --backend jax", "pip install jax", code=2)
+    run("mlp-xp train --dataset kmnist", "check the network", code=2)
+    installed.check([str(installed.bin / "python"), "-W", "error", "-c", LIBRARY], ("trained",))
+
+
+def with_plots(installed: Installed) -> None:
+    """Run the commands that draw or read pictures."""
+    run = installed.run
+    run(f"mlp-xp train {' '.join(RUN)} --run-dir b", "drawn in b: curves.png")
+    run("mlp-xp plot a", "a/curves.png")
+    run("mlp-xp plot a b", "curves.png")
+    read = json.loads(run("mlp-xp predict b one.png --json", "one.png"))
+    assert len(read["probabilities"]) == 10, read
+    run("mlp-xp parity --backends array_api_compat:numpy --steps 50 --report-dir p", "agrees")
+    for path in ("a/weights.png", "b/confusion.png", "curves.png", "p/parity.png"):
+        assert (installed.folder / path).read_bytes().startswith(b"\x89PNG"), path
+
+
+if __name__ == "__main__":
+    main()
