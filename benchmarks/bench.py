@@ -19,7 +19,7 @@ from benchmarks.pictures import draw_bars, draw_curves
 from benchmarks.report import agrees, conditions, curve_table, measured, table
 from benchmarks.whole import ALL
 from benchmarks.workloads import CURVES, EPOCH, FIT, QUICK, QUICK_ROUNDS, STEPS, WORKLOADS, Workload
-from mlp_xp.commands.command_line import run
+from mlp_xp.commands.process import run
 from mlp_xp.config import check_range
 from mlp_xp.data.datasets import MNIST_DIR
 from mlp_xp.errors import MlpXpError, nearest

@@ -92,7 +92,7 @@ def train(
 def load_run(run_dir: str | Path) -> Model:
     """Read the trained network of a run's folder, which predicts from arrays of any library: see `Model.predict`.
 
-    Raises RunError for what is no run, has no model yet, or whose model is damaged or not of its config.json.
+    Raises RunError if the folder is not a run, has no model yet, or its model is damaged.
     """
     return load_model(_path(run_dir))
 
@@ -141,9 +141,9 @@ class EnsembleEvaluation(NamedTuple):
     """Several runs' networks on a test set, and their ensemble."""
 
     ensemble: RunEvaluation
-    """Of the mean of the networks' probabilities, or numbers."""
+    """The evaluation of the mean of the networks' probabilities, or numbers."""
     run_dirs: tuple[Path, ...]
-    """Of the runs; of a sweep, its finished members."""
+    """The runs; of a sweep, its finished members."""
     runs: tuple[Evaluation, ...]
     """What each run's network does alone."""
     matrices: tuple[np.ndarray, ...] = ()
@@ -299,7 +299,8 @@ def predict_table(
     """Predict from the rows of a table, a file as `tables.read_table` reads, by the network of a run on tables.
 
     The table needs the columns of the training data, in any order; others, such as the label's, are ignored. Raises
-    BackendError, RunError, TableError, and MlpXpError where the network was not trained on a table.
+    BackendError, RunError, DatasetError, also for a value that is too large for the network, and MlpXpError where the
+    network was not trained on a table.
     """
     return _predict_table([_path(run_dir)], table, backend, device)
 
@@ -452,24 +453,22 @@ def _data_of(
     run_dir: Path, model: Model, backend: Backend, data: str | Path | Dataset | None, cache_dir: str | Path | None
 ) -> Dataset:
     """Return the data to evaluate a run's network on. Raises what `evaluate_run` does."""
-    dataset = _found_data(run_dir, model, backend, data, cache_dir)
+    dataset = data if isinstance(data, Dataset) else _loaded(run_dir, model, backend, data, cache_dir)
     check_fit(model, dataset, f"the data set {dataset.name!r}")
     return dataset
 
 
-def _found_data(
-    run_dir: Path, model: Model, backend: Backend, data: str | Path | Dataset | None, cache_dir: str | Path | None
+def _loaded(
+    run_dir: Path, model: Model, backend: Backend, data: str | Path | None, cache_dir: str | Path | None
 ) -> Dataset:
-    if isinstance(data, Dataset):
-        return data
     settings, record = run_folder.read_config(run_dir)
-    if data is None and run_folder.data_of(settings) == UNNAMED:
+    place = run_folder.data_of(settings) if data is None else data
+    if place == UNNAMED:
         raise MlpXpError(
             f"{str(run_dir)!r}: the run's data were in memory; call evaluate_run, or evaluate_ensemble, with data=, "
             "the same Dataset",
             setting="data",
         )
-    place = run_folder.data_of(settings) if data is None else data
     origin = Origin() if place in DATASETS else settings.origin
     own = is_own(place, origin)
     if own and model.task == "classes":  # also where labels look like numbers, most of them

@@ -4,7 +4,6 @@ Everything that would train to nonsense is refused here, with its row and column
 """
 
 import math
-import unicodedata
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,14 +21,9 @@ TASKS = ("classes", "labels", "regression")
 # Rows that are looked at together.
 PIECE = 4096
 SHOWN = 5  # names in a message
-MARGIN = 1e4  # by which a number to predict is smaller than the largest float, so that predictions are floats too
 MOST_GUESSED = 20  # distinct whole numbers that are taken for classes, and so are more with FEWEST samples each
 FEWEST = 10
-RARE = 0.1  # the largest share of other numbers among whole ones that may be mistakes
 NO_TEST = "hold out no test set (test=None)"
-LOOKED_AT = 1000  # rows at most, to see whether huge values hide the others
-HUGE = "if these mark missing values, leave out the rows or replace them"
-COARSE = 1e-3  # the largest step between two floats, as a share of the standard deviation, that is not warned of
 
 
 class DatasetError(MlpXpError):
@@ -73,19 +67,14 @@ def read_arrays(
         raise DatasetError(
             f"there are {len(feature_names)} for {count} features; give one each", setting="feature_names"
         )
-    is_guess = task is None
-    task = guess_task(raw) if task is None else task
+    if task is None:
+        task = guess_task(raw)
+        _check_guess(task, raw, is_named=class_names is not None)
     if task not in TASKS:
         raise DatasetError(f"{task!r} is not known; choose one of {', '.join(TASKS)}", setting="task")
     if task == "classes":
         values, names = read_classes(raw, class_names)
         read_labels = partial(number_classes, values=values)
-        _warn_of_similar(names)
-        if is_guess and class_names is None and look_like_quantities(values, len(raw)):
-            raise DatasetError(
-                'y: give task="regression" to predict its numbers as quantities, or task="classes": with '
-                f"{len(values)} different whole numbers in {len(raw)} rows, either may be meant"
-            )
     else:
         names = _column_names(raw, class_names)
         read_labels = partial(read_columns, task=task, names=() if class_names is None else names)
@@ -106,8 +95,6 @@ def read_arrays(
         test_features, features = (xp.take(features, backend.asarray(each), axis=0) for each in (chosen, left))
         test_labels, labels = labels[chosen], labels[left]
     _check_labels(labels, names, task)
-    if is_guess and task != "classes":
-        _warn_of_classes(raw)
     is_image = features.dtype == xp.uint8 and len(features.shape) > 2
     preparation = (
         "bytes" if standardize is None and is_image else "unchanged" if standardize is False else "standardize"
@@ -123,9 +110,7 @@ def read_arrays(
     dtype = backend.dtype if task == "regression" else None
     targets: tuple[Array, ...] = ()
     if task == "regression":
-        targets = fit_targets(labels, backend, names) if scale_targets else ()
-        if not scale_targets:
-            check_squares(labels, backend, names)
+        targets = fit_targets(labels, backend) if scale_targets else ()
     with np.errstate(over="ignore"):  # reported by `checks`
         train, held = (None if each is None else backend.asarray(each, dtype) for each in (labels, test_labels))
     return Arrays((features, train), (test_features, held), names, task, preparation, fitted, targets)
@@ -245,58 +230,34 @@ def guess_task(y: np.ndarray) -> str:
     return "labels" if y.ndim == 2 else "classes"
 
 
-def look_like_quantities(values: np.ndarray, rows: int) -> bool:
-    """Return whether the distinct labels (n,), sorted, of so many rows are rather quantities than classes.
+def _check_guess(task: str, y: np.ndarray, *, is_named: bool) -> None:
+    """Raise DatasetError, which names the option, where labels on the host may stand for another task than guessed.
 
-    They are if they are many whole numbers, for few rows each, and not all those from 0, or from 1, up to the largest.
+    These are classes in one-hot form; whole numbers that have a decimal point but are few, each in many rows; and
+    integers that are many, each in few rows, unless they are all those from 0 or 1 up to the largest. is_named: whether
+    the classes have been named, so that integers are classes.
     """
-    many = len(values) > MOST_GUESSED and rows < FEWEST * len(values)
-    return many and values.dtype.kind in "iu" and not (values[0] in (0, 1) and values[-1] - values[0] < len(values))
-
-
-def _warn_of_classes(y: np.ndarray) -> None:
-    """Warn of labels or numbers to predict that are rather classes in one-hot form.
-
-    Of numbers also warn if they are rather classes, or labels 0 and 1: nearly all whole, few, in many rows each. y:
-    finite, (n,) or (n, outputs).
-    """
-    if y.ndim == 2 and y.shape[1] > 1 and ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
-        _warn(
-            "y: each row has a single 1, but the columns are taken one by one, not for classes; if they are classes, "
-            'give their numbers, y.argmax(axis=1), and if not, task="labels" or task="regression"',
-            above=5,
-        )
+    if y.dtype.kind not in "biuf" or 0 in y.shape:
         return
-    if y.dtype.kind != "f":
-        return
-    whole = y[y == np.floor(y)]
-    values, rest = np.unique(whole), y[y != np.floor(y)]
-    several = y.ndim == 2 and y.shape[1] > 1
-    if rest.size > RARE * y.size or len(values) > MOST_GUESSED or whole.size < FEWEST * len(values):
-        return
-    if several and not {*values.tolist()} <= {0, 1}:
-        return
-    reason = f"because of {rest[0]}" if rest.size else "because they have a decimal point"
-    other = "labels" if several else "classes"
-    _warn(
-        f"y: its whole numbers, which have {len(values)} values, are taken for quantities {reason}; give "
-        f'task="{other}" or task="regression"',
-        above=5,
-    )
-
-
-def _warn_of_similar(names: Sequence[str]) -> None:
-    """Warn of two classes whose names differ in nothing that a reader sees, or in case; not of single letters."""
-    known: dict[str, str] = {}
-    for name in names if max(map(len, names)) > 1 else ():
-        key = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
-        if (other := known.setdefault(key, name)) != name:
-            same = unicodedata.normalize("NFKC", name) == unicodedata.normalize("NFKC", other)
-            pair = [f"{each!a:.60}" if same else f"{each!r:.60}" for each in (other, name)]
-            _warn(
-                f"y: {' and '.join(pair)} are two classes, but look alike; if they are one, write them alike", above=5
+    if y.ndim == 2 and y.shape[1] > 1:
+        if ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
+            raise DatasetError(
+                "y: each row has a single 1; if its columns are classes, give their numbers, y.argmax(axis=1), and if "
+                f'not, task="{task}"'
             )
-            return
+        return
+    values = np.unique(y)
+    few, rare = len(values) <= MOST_GUESSED, len(y) < FEWEST * len(values)
+    if y.dtype.kind == "f":
+        unclear = few and not rare and bool((values == np.floor(values)).all())
+    else:
+        has_gaps = y.dtype.kind != "b" and (values[0] not in (0, 1) or values[-1] - values[0] >= len(values))
+        unclear = not few and rare and has_gaps and not is_named
+    if unclear:
+        raise DatasetError(
+            'y: give task="regression" to predict its numbers as quantities, or task="classes": with '
+            f"{len(values)} different whole numbers in {len(y)} rows, either may be meant"
+        )
 
 
 def read_classes(y: np.ndarray, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -439,58 +400,23 @@ def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tup
     return order[chosen], order[~chosen]
 
 
-def fit_targets(labels: np.ndarray, backend: Backend, names: Sequence[str]) -> tuple[Array, Array]:
+def fit_targets(labels: np.ndarray, backend: Backend) -> tuple[Array, Array]:
     """Return mean and standard deviation of each column of numbers to predict, (outputs,) each, on the device.
 
     labels: host floats (n, outputs). The deviation is 1 for a constant column. Sums are exact, so all machines and
-    libraries have the same. Raises DatasetError for numbers that are too large for the backend's dtype, or differ by
-    less than its smallest normal number; gives a DatasetWarning for a column whose numbers it hardly tells apart.
+    libraries have the same.
     """
-    kind = np.dtype(backend.dtype_name).type
     means, deviations = [], []
-    for name, column in zip(names, labels.T, strict=True):
+    for column in labels.T:
         size = np.abs(column).max()
-        if size > np.finfo(kind).max / MARGIN:
-            raise DatasetError(
-                f"y: output {name!r:.60} has the number {size:g}, too large for {backend.dtype_name}; give it in "
-                "larger units"
-            )
         unit = float(np.ldexp(1.0, int(np.frexp(size)[1]) - 1)) if size else 1.0  # so that no square overflows
         mean = math.fsum(column / unit) / len(column)
         deviation = math.sqrt(math.fsum((column / unit - mean) ** 2) / len(column)) * unit
-        means.append(kind(mean * unit))
-        is_constant = column.min() == column.max()
-        if not is_constant and deviation < np.finfo(kind).tiny:
-            raise DatasetError(
-                f"y: the numbers of output {name!r:.60} differ by no more than {np.ptp(column):g}, too little for "
-                f"{backend.dtype_name}; give them in smaller units"
-            )
-        deviations.append(kind(1) if is_constant else kind(deviation))
-        if not is_constant and np.spacing(kind(size)) > COARSE * deviation:
-            _warn(
-                f"y: output {name!r:.60}: {backend.dtype_name} hardly tells its numbers apart, which are as large as "
-                f"{size:g} with a standard deviation of {deviation:g}; subtract a constant, or use float64"
-            )
-        if _has_hidden(column[:, None], deviation, backend.dtype_name).any():
-            _warn(
-                f"y: output {name!r:.60}: {backend.dtype_name} does not tell half of the numbers apart, because others "
-                f"are as large as {size:g}; {HUGE}"
-            )
-    return backend.asarray(np.array(means), backend.dtype), backend.asarray(np.array(deviations), backend.dtype)
-
-
-def check_squares(labels: np.ndarray, backend: Backend, names: Sequence[str]) -> None:
-    """Raise DatasetError for a column of numbers to predict that differ by so little that all squared errors are 0.
-
-    labels: host floats (n, outputs).
-    """
-    for name, column in zip(names, labels.T, strict=True):
-        width = float(column.max() / 2 - column.min() / 2) * 2
-        if 0 < width < math.sqrt(np.finfo(backend.dtype_name).tiny):
-            raise DatasetError(
-                f"y: the numbers of output {name!r:.60} differ by no more than {width:g}, whose square is too small "
-                f"for {backend.dtype_name}; give them in smaller units, or scale them"
-            )
+        means.append(mean * unit)
+        deviations.append(1.0 if column.min() == column.max() else deviation)
+    with np.errstate(over="ignore"):  # reported by `checks`
+        kind = backend.dtype_name
+        return tuple(backend.asarray(np.array(each).astype(kind), backend.dtype) for each in (means, deviations))
 
 
 def _check_labels(labels: np.ndarray, names: Sequence[str], task: str) -> None:
@@ -503,18 +429,6 @@ def _check_labels(labels: np.ndarray, names: Sequence[str], task: str) -> None:
             _warn(f"y: no training sample is of the class {_some(missing)}; a network cannot learn it")
     elif constant := [name for name, same in zip(names, (labels == labels[0]).all(axis=0), strict=True) if same]:
         _warn(f"y: the output {_some(constant)} is the same in all rows; check where the labels are read from")
-
-
-def _has_hidden(values: np.ndarray, deviations: Any, dtype: str) -> np.ndarray:
-    """Return for each column whether its middle half is less than a rounding step wide once it is standardised.
-
-    values: on the host, (n, columns). deviations: float64, (columns,). Returns bool (columns,).
-    """
-    ordered, last = np.sort(values, axis=0).astype(np.float64), len(values) - 1
-    low, high = ordered[-(-last // 4)], ordered[3 * last // 4]
-    with np.errstate(over="ignore"):
-        width = high - low
-    return (width > 0) & (width < np.finfo(dtype).eps * deviations)
 
 
 def fit_standardization(features: Array, backend: Backend, names: Sequence[str] = ()) -> tuple[Array, Array]:
@@ -561,19 +475,6 @@ def fit_standardization(features: Array, backend: Backend, names: Sequence[str] 
 
     if constant.any():
         _warn(f"X: {columns(constant)}: the same value in all training samples, from which nothing is learned")
-    steps = np.spacing(largest.astype(backend.dtype_name))
-    if (coarse := ~constant & (steps > COARSE * deviation)).any():
-        _warn(
-            f"X: {columns(coarse)}: {backend.dtype_name} hardly tells the values apart, which are large and differ "
-            "little; subtract a constant"
-        )
-    # Not of arrays on a device, which stay there; nothing else needs a library that sorts.
-    some = flat[:: -(-rows // LOOKED_AT)] if isinstance(flat, np.ndarray) else np.zeros((1, len(deviation)))
-    if (hidden := _has_hidden(some, deviation, backend.dtype_name)).any():
-        _warn(
-            f"X: {columns(hidden)}: {backend.dtype_name} does not tell half of the values apart, because others are "
-            f"far larger; {HUGE}"
-        )
     return backend.asarray(unit * mean, backend.dtype), backend.asarray(deviation, backend.dtype)
 
 
@@ -582,8 +483,8 @@ def _some(values: Sequence[Any], quote: bool = True) -> str:
     return shown + (f" and {len(values) - SHOWN} more" if len(values) > SHOWN else "")
 
 
-def _warn(text: str, above: int = 5) -> None:
-    warnings.warn(text, DatasetWarning, stacklevel=above)  # the caller of from_arrays
+def _warn(text: str) -> None:
+    warnings.warn(text, DatasetWarning, stacklevel=5)  # the caller of from_arrays
 
 
 def library_of(array: Any) -> str:

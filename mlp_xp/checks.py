@@ -32,9 +32,8 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
     """Raise DatasetError unless a data set can be used for training; warn if its images are too dark.
 
     In addition to the requirements of `check_arrays`, class labels must be in 0, ..., classes - 1, other labels 0 or 1,
-    and floats finite. Gives a DatasetWarning if the largest byte of the training images is below 128, or if all class
-    labels of a large training set are equal. Makes one pass over all arrays on the device, without bytes of the test
-    set, and copies a few numbers to the host.
+    and floats finite. Gives a DatasetWarning if the largest byte of the training images is below 128. Makes one pass
+    over all arrays on the device, without bytes of the test set, and copies a few numbers to the host.
     """
     check_arrays(dataset, backend)
     arrays = _arrays_of(dataset)
@@ -57,18 +56,6 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
             )
         if dataset.task == "labels" and (lowest < 0 or highest > 1):
             raise DatasetError(f"{name}: they range from {lowest} to {highest}; a label is 0 or 1")
-    lowest, highest = extremes["train_labels"]
-    if (
-        dataset.task == "classes"
-        and classes > 1
-        and lowest == highest
-        and dataset.train_labels.shape[0] >= 10 * classes
-    ):
-        warnings.warn(
-            f"train_labels: all are {lowest}, of {classes} classes; check where the labels are read from",
-            DatasetWarning,
-            stacklevel=2,
-        )
     darkest, brightest = extremes["train_images"]
     if dataset.prepare == BYTES and brightest < DIM:
         warnings.warn(
@@ -151,8 +138,6 @@ def _check_labels(name: str, labels: Array, dataset: Dataset, backend: Backend) 
         raise DatasetError(
             f"{name}: their dtype is {dtype_name(labels)}; give class numbers as integers, such as uint8"
         )
-    if dataset.task == "classes" and outputs - 1 > np.iinfo(dtype_name(labels)).max:
-        raise DatasetError(f"{name}: {outputs} classes do not fit into {dtype_name(labels)}; give wider integers")
 
 
 OTHERS = "; for a data set of other inputs, give prepare=dataset.prepare"

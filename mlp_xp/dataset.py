@@ -127,11 +127,11 @@ class Dataset(NamedTuple):
         X: integers or floats, (n, features) or (n, rows, columns[, channels]). y: integers or strings (n,) for classes;
         integers 0 and 1 (n, labels) for several labels at once; floats (n,) or (n, outputs) for regression. task:
         "classes", "labels" or "regression", where `y` would be taken for another one: numbers of rooms, say, need
-        task="regression"; and where it may be either, as many whole numbers, such as prices. test: the test set as
-        (X, y); or the share of the samples, above 0 and below 1, that a shuffle with `seed` selects for it; None for no
-        test set. Without a share the samples keep their order, and `TrainConfig.validation` holds out the last ones, so
-        shuffle sorted data first. stratify: select this share of each class, and of a class with two samples or more at
-        least one for either part; a single one is trained on.
+        task="regression"; and where it may be either, as many whole numbers, such as prices, or few with a decimal
+        point. test: the test set as (X, y); or the share of the samples, above 0 and below 1, that a shuffle with
+        `seed` selects for it; None for no test set. Without a share the samples keep their order, and
+        `TrainConfig.validation` holds out the last ones, so shuffle sorted data first. stratify: select this share of
+        each class, and of a class with two samples or more at least one for either part; a single one is trained on.
 
         class_names: of the classes 0, 1, ... in this order; of classes that are strings, their order; of labels or
         numbers, a name for each column. By default the distinct values in `y`, sorted, or the numbers of the columns.

@@ -87,18 +87,14 @@ class Tally(NamedTuple):
 class Best(NamedTuple):
     """The network with the highest accuracy, or R² for regression, on the held-out samples so far, and its epoch.
 
-    Of equal ones the one with the lowest loss: on few samples many epochs have the same accuracy.
+    Ties go to the lower loss: on few samples many epochs have the same accuracy.
     """
 
     network: Network
     accuracy: float
     epoch: int
-    loss: float | None = None
-    """On the held-out samples; None in a checkpoint of an older version."""
-
-    def is_worse_than(self, accuracy: float, loss: float) -> bool:
-        """Return whether a network with this accuracy, or R², and loss is better."""
-        return accuracy > self.accuracy or (accuracy == self.accuracy and (self.loss is None or loss < self.loss))
+    loss: float
+    """On the held-out samples."""
 
 
 class Position(NamedTuple):
@@ -158,9 +154,9 @@ def trajectory(
     within a chunk, at a position that cannot be resumed from. checked: whether `check_trainable` has been called
     already. trained: layers on the host to begin with, instead of the first ones of those that the seed draws.
 
-    Raises what `check_trainable` does, MlpXpError for a start within a chunk, DivergenceError at the first loss that is
-    not finite, of training, validation or test, and before a report or a validation if the state is not finite, and
-    BackendFailure where the array library fails.
+    Raises what `check_trainable` does, DivergenceError at the first loss that is not finite, of training, validation or
+    test, and before a report or a validation if the state is not finite, and BackendFailure where the array library
+    fails.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
     if not checked:
@@ -221,11 +217,6 @@ def trajectory(
         new_tally = chunk.report is not None or epoch == WARM_UP_EPOCH
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
             continue  # done before the run was resumed
-        if start and epoch == start.epoch and chunk.start < start.sample:
-            raise MlpXpError(
-                f"sample {start.sample} is within a chunk, which `stop_after` cut; resume from another position",
-                setting="start",
-            )
         if position.best and config.patience and epoch - position.best.epoch > config.patience:
             break
         if stop_after is not None and position.step >= stop_after:
@@ -260,7 +251,8 @@ def trajectory(
             score, held_out_loss = result.score, result.loss
             if not np.isfinite(held_out_loss):
                 raise _diverged(f"held-out loss after sample {chunk.stop}", epoch, held_out_loss)
-            if position.best is None or position.best.is_worse_than(score, held_out_loss):
+            best = position.best
+            if best is None or (score, -held_out_loss) > (best.accuracy, -best.loss):
                 best = Best(copy_network(state.network, backend), score, epoch, held_out_loss)
                 position = position._replace(best=best)
         if chunk.report is not None:

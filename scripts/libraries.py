@@ -24,6 +24,7 @@ import tempfile
 import tomllib
 from itertools import groupby
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from start import end
@@ -46,8 +47,6 @@ class Outcome(NamedTuple):
     """One word, and the head-room where it agrees."""
     note: str = ""
     """Why it does not agree: the tracer's or the library's own line."""
-    speed: tuple[float, float] | None = None
-    """Microseconds of a step, and the ratio to NumPy's; None if it did not run to the end."""
 
 
 def main() -> None:
@@ -79,7 +78,13 @@ def main() -> None:
                 env = {name: value.format(venv=folder / "venv") for name, value in library.get("env", {}).items()}
                 given = {"steps": options.steps, **library, "env": env}
                 outcomes = [failure or check(given, each, folder, kept, options.timeout) for each in DTYPES]
-                lines[library["name"]] = [row(given, versions, outcomes), *notes(library["name"], outcomes)]
+                ran = [
+                    dtype
+                    for dtype, each in zip(DTYPES, outcomes, strict=True)
+                    if each.verdict[:6] in ("agrees", "differ")
+                ]
+                times = speed(given, ran[0], folder, options.timeout) if ran else ("", "")
+                lines[library["name"]] = [row(given, versions, outcomes, times), *notes(library["name"], outcomes)]
                 print(*lines[library["name"]], sep="\n", file=sys.stderr, flush=True)
                 if page:
                     update(page, lines, known)
@@ -135,17 +140,15 @@ def check(
     words = ["--steps", str(library["steps"]), "--dtype", dtype, "--data-dir", str(data), "--report-dir", str(report)]
     command = [python(folder / "venv"), "-m", "mlp_xp", "parity", *words, "--backends"]
     shutil.rmtree(report, ignore_errors=True)
-    code, _, errors = run([*command, "numpy", backend], library["env"], timeout, hooks)
+    code, _, errors = run([*command, backend], library["env"], timeout, hooks)
     verdict, note = VERDICTS.get(code, "fails"), (errors.strip().splitlines() or [f"exit code {code}"])[-1]
     path = report / "parity.json"
     found = json.loads(path.read_text("utf-8"))["backends"] if path.exists() else []
     mine = next((each for each in found if each["backend"] == backend), None)
-    numpy = [each for each in found if each["backend"] == "numpy"]
-    speed = (mine["microseconds"], mine["microseconds"] / numpy[-1]["microseconds"]) if mine else None
     if code == 0 and mine:
         quantities = [each for each in mine.values() if isinstance(each, dict)]
         room = min((each["head_room"] for each in quantities if each["head_room"]), default=None)
-        return Outcome(f"{verdict}, {figure(room, 3)} x" if room else f"{verdict}, equal", speed=speed)
+        return Outcome(f"{verdict}, {figure(room, 3)} x" if room else f"{verdict}, equal")
     alone = ""
     if code in (1, 3):
         shutil.rmtree(report)
@@ -163,7 +166,25 @@ def check(
             shutil.copytree(made.parent, target)
             call = " ".join([*(f"{name}={value}" for name, value in library["env"].items()), "python"])
             alone = f". Alone, `{call}` [{link}]({link}) printed: `` {shown[1]} ``"
-    return Outcome(verdict, f"`` {lasting(note)} ``{alone}", speed)
+    return Outcome(verdict, f"`` {lasting(note)} ``{alone}")
+
+
+def speed(library: dict[str, Any], dtype: str, folder: Path, timeout: float, hooks: Path = HOOKS) -> tuple[str, str]:
+    """Return the microseconds of a step and the ratio to NumPy's, from interleaved rounds; empty if it did not end."""
+    report = folder / "speed"
+    shutil.rmtree(report, ignore_errors=True)
+    words = ["--workloads", f"one-{dtype}", "--contestants", "mlp_xp-numpy", library["backend"], "--rounds", "5"]
+    words += ["--steps", str(library["steps"]), "--data-dir", str(write_part(folder)), "--output-dir", str(report)]
+    command = [python(folder / "venv"), str(ROOT / "scripts" / "bench.py"), *words]
+    run(command, library["env"], timeout, hooks)
+    if not (report / "bench.json").exists():
+        return "", ""
+    (workload,) = json.loads((report / "bench.json").read_text("utf-8"))["workloads"]
+    numpy, mine = (each.get("round_seconds", [])[1:] for each in workload["results"])
+    if not mine:
+        return "", ""
+    ratio = median(one / other for one, other in zip(mine, numpy, strict=True))
+    return f"{1e6 * median(mine) / library['steps']:.0f}", figure(ratio, 2)
 
 
 def run(command: list[str], env: dict[str, str], timeout: float, folder: Path) -> tuple[int | None, str, str]:
@@ -193,10 +214,8 @@ def figure(number: float, digits: int) -> str:
     return f"{number:.{digits}g}" if number < 10**digits else f"{number:.0f}"
 
 
-def row(library: dict[str, Any], versions: str, outcomes: list[Outcome]) -> str:
+def row(library: dict[str, Any], versions: str, outcomes: list[Outcome], times: tuple[str, str]) -> str:
     """Return a row of the table, in Markdown."""
-    speed = next((each.speed for each in outcomes if each.speed), None)
-    times = (f"{speed[0]:.0f}", figure(speed[1], 2)) if speed else ("", "")
     causes = dict.fromkeys(re.findall(r"\bxp\.(\w+)\(", " ".join(each.note for each in outcomes)))
     cells = (
         *(library["name"], versions, f"`{library['backend']}`", str(library["steps"])),

@@ -115,7 +115,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_pictures() -> Iterator[None]:
     """Training without pictures, which take long and have their own tests; has no effect on other processes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load_script("train"), "draw_pictures", lambda *_: None)
+        patch.setattr(load_script("training"), "draw_pictures", lambda *_: None)
         yield
 
 

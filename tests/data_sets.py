@@ -1,7 +1,10 @@
 """Small data sets, in memory and as files."""
 
+import csv
 import struct
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,3 +63,28 @@ def csv_text(images: np.ndarray, labels: np.ndarray, header: bool = True, ending
     lines = [",".join(map(str, (label, *image.ravel()))) for image, label in zip(images, labels, strict=True)]
     names = ",".join(["label", *(f"{i}x{j}" for i in range(1, rows + 1) for j in range(1, columns + 1))])
     return "".join(line + ending for line in ([names] if header else []) + lines)
+
+
+def write_csv(path: Path, columns: Mapping[str, Iterable[Any]]) -> Path:
+    """Write a table with a header, its columns by name."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
+def write_samples(path: Path, features: np.ndarray, labels: Any, names: Any = None) -> Path:
+    """Write a table with the labels in its last column, `kind`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(names or (f"x{i}" for i in range(features.shape[1]))), "kind"])
+        writer.writerows([*row, label] for row, label in zip(features.tolist(), labels, strict=True))
+    return path
+
+
+def write_npz(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:
+    """Write an archive with X and y."""
+    np.savez_compressed(path, X=features, y=labels)
+    return path

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -19,8 +20,9 @@ from unittest import mock
 
 import numpy as np
 
+from mlp_xp import commands
 from mlp_xp.backend import Backend
-from mlp_xp.commands import command_line
+from mlp_xp.commands.process import run
 from mlp_xp.dataset import Dataset
 from mlp_xp.runs import recording
 from mlp_xp.runs.settings import Settings
@@ -57,7 +59,7 @@ def load_script(name: str) -> ModuleType:
 
 def call(name: str, *args: Any) -> Outcome:
     """Run a command in this process, like its script."""
-    return call_main(load_script(name).main, SCRIPTS / f"{name}.py", *args)
+    return call_main(lambda: commands.call([name, *sys.argv[1:]]), SCRIPTS / f"{name}.py", *args)
 
 
 def call_main(main: Callable[[], int | None], *argv: Any) -> Outcome:
@@ -70,10 +72,25 @@ def call_main(main: Callable[[], int | None], *argv: Any) -> Outcome:
         contextlib.redirect_stderr(err),
     ):
         try:
-            command_line.run(main)
+            run(main)
         except SystemExit as stop:
             code = stop.code
     return Outcome(code or 0, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def not_ignored() -> Iterator[None]:
+    """Give SIGINT and SIGHUP their usual effect, in what is started too: `nohup make test &` runs with both ignored."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    old = {number: signal.getsignal(number) for number in usual}
+    for number, handler in usual.items():
+        if old[number] is signal.SIG_IGN:
+            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 def start(name: str, *args: Any, first: str = "", **options: Any) -> subprocess.Popen:
@@ -88,7 +105,13 @@ def start(name: str, *args: Any, first: str = "", **options: Any) -> subprocess.
     command = [sys.executable, str(SCRIPTS / f"{name}.py"), *map(str, args)]
     if first:
         command = [sys.executable, "-c", f"import os, sys; {first}; os.execv(sys.argv[1], sys.argv[1:])", *command]
-    return subprocess.Popen(command, env=env, **options)
+    return popen(command, env=env, **options)
+
+
+def popen(command: list[str], **options: Any) -> subprocess.Popen:
+    """Start a process on which SIGINT and SIGHUP have their usual effect."""
+    with not_ignored():
+        return subprocess.Popen(command, **options)
 
 
 def finish(process: subprocess.Popen) -> Outcome:

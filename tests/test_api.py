@@ -11,7 +11,6 @@ from mlp_xp import (
     evaluate_run,
     load_dataset,
     open_backend,
-    plot_run,
     predict_pictures,
     train,
 )
@@ -99,18 +98,6 @@ def test_predict_pictures_goes_on_after_a_bad_file(run_dir, tmp_path):
     e = np.exp(z - z.max(axis=1, keepdims=True))
     np.testing.assert_allclose(probabilities, e / e.sum(axis=1, keepdims=True), rtol=1000 * np.finfo(float).eps)
     assert probabilities.shape == (1, len(class_names))
-
-
-def test_plot_run_draws_again(run_dir):
-    paths = plot_run(run_dir)
-    before = [path.read_bytes() for path in paths]
-    for path in paths:
-        path.unlink()
-    assert plot_run(run_dir) == paths
-    assert [path.read_bytes() for path in paths] == before
-    assert plot_run(run_dir, "numpy", "cpu") == plot_run(run_dir, device="cpu") == paths
-    with pytest.raises(MlpXpError, match="device 'moon' is not available"):
-        plot_run(run_dir, device="moon")
 
 
 def test_a_runs_own_data_must_not_have_changed(tmp_path):

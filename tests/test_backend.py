@@ -491,8 +491,8 @@ def test_a_lazy_library_computes_all_arrays_of_a_result_at_once(tmp_path, monkey
 @pytest.mark.parametrize(
     ("returned", "said"),
     [
-        ("None", "materialise returns None instead of 2 arrays"),
-        ("arrays[::-1]", "materialise returns ndarray of shape (2,) for argument 1 of shape (3,); keep their order"),
+        ("None", "not iterable"),
+        ("arrays[1:]", "materialise returns 1 arrays instead of 2"),
     ],
 )
 def test_a_hook_that_computes_wrongly_is_told_so(returned, said, tmp_path, monkeypatch, forget):

@@ -1,62 +1,18 @@
-"""Every setting out of its range is refused in one line that names the flag, the value and what is allowed."""
+"""Every setting out of its range is refused in one line that names it, the value and what is allowed."""
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from helpers import assert_one_line, call
 
-from mlp_xp.config import ConfigError, TrainConfig
-from mlp_xp.functional import ACTIVATIONS, Activation
+from mlp_xp.config import RANGES, ConfigError, TrainConfig
+from mlp_xp.functional import ACTIVATIONS, Activation, tanh, tanh_derivative
 from mlp_xp.network import INITIALISERS
 from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
 
-BAD = [
-    ("epochs", 0, "at least 1"),
-    ("epochs", -3, "at least 1"),
-    ("batch_size", 0, "at least 1"),
-    ("report_every", 0, "at least 1"),
-    ("report_every", -10000, "at least 1"),
-    ("warm_up_steps", -1, "at least 0"),
-    ("validation", -1, "at least 0"),
-    ("checkpoint_every", -1, "at least 0"),
-    ("seed", -1, "at least 0"),
-    ("seed", 2**32, "at most 4294967295"),
-    ("learning_rate", 0.0, "at least 1e-30"),
-    ("learning_rate", -0.01, "at least 1e-30"),
-    ("learning_rate", math.nan, "at least 1e-30"),
-    ("learning_rate", math.inf, "at most 1e+300"),
-    ("weight_decay", -1e-9, "at least 0"),
-    ("weight_decay", math.nan, "at least 0"),
-    ("weight_decay", math.inf, "at most 1e+30"),
-    ("momentum", -0.1, "at least 0"),
-    ("momentum", 1.0, "at most 0.999999"),
-    ("beta_1", 1.0, "at most 0.999999"),
-    ("beta_2", math.nan, "at least 0"),
-    ("epsilon", 0.0, "at least 1e-30"),
-    ("clip_norm", -1.0, "at least 0"),
-    ("dropout", 1.0, "at most 0.999999"),
-]
-BOUNDS = [
-    ("epochs", 1),
-    ("batch_size", 1),
-    ("report_every", 1),
-    ("warm_up_steps", 0),
-    ("validation", 0),
-    ("checkpoint_every", 0),
-    ("seed", 0),
-    ("seed", 2**32 - 1),
-    ("learning_rate", 1e-30),
-    ("weight_decay", 0.0),
-    ("momentum", 0.0),
-    ("beta_1", 0.0),
-    ("beta_2", 0.999999),
-    ("epsilon", 1e-30),
-    ("clip_norm", 0.0),
-    ("dropout", 0.999999),
-    ("hidden", ()),
-    ("hidden", (1,)),
-]
 CHOICES = {
     "update_order": ("layerwise", "simultaneous"),
     "activation": tuple(ACTIVATIONS),
@@ -64,49 +20,64 @@ CHOICES = {
     "optimizer": tuple(OPTIMIZERS),
     "schedule": tuple(SCHEDULES),
 }
+FLAGS = {"decay_bias", "nesterov", "defer_updates"}
+NUMBERS = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in {*CHOICES, *FLAGS}]
+NEEDS: dict[str, dict[str, Any]] = {"patience": {"validation": 1}, "clip_norm": {"update_order": "simultaneous"}}
 
 
-def refusal(**settings) -> str:
+def refusal(**settings: Any) -> str:
     with pytest.raises(ConfigError) as caught:
         TrainConfig(**settings)
+    assert caught.value.exit_code == 2
     message = str(caught.value)
     assert "\n" not in message
-    assert caught.value.exit_code == 2
+    assert len(message) < 200
     return message
 
 
-@pytest.mark.parametrize(("name", "value", "wanted"), BAD)
-def test_numbers_out_of_range_are_refused(name, value, wanted):
-    reason = "is not a number" if value != value else "is out of range"
-    assert refusal(**{name: value}) == f"{name}: {value} {reason}; it must be {wanted}"
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_out_of_range_are_refused_and_bounds_are_taken(name):
+    """In the library and on the command line, whatever their size."""
+    least, most = RANGES[name]
+    whole = isinstance(least, int) and isinstance(most, int)
+    for value in (least, most):
+        TrainConfig(**{name: (value,) if name == "hidden" else value}, **NEEDS.get(name, {}))
+    bad = [(least - 1, f"at least {least}"), (-(10**399), "at least "), (most * 10 + 1, f"at most {most}")]
+    bad += [(10**399, "at most ")] if whole else [(math.inf, "at most "), (-math.inf, "at least ")]
+    for value, wanted in bad:
+        if isinstance(value, int) and not whole and abs(value) > 1e300:
+            continue  # no float
+        message = refusal(**{name: (value,) if name == "hidden" else value})
+        assert message.startswith(f"{name}: {str(value)[:70]}")
+        assert f" is out of range; it must be {wanted}" in message
+        outcome = call("train", f"--{name.replace('_', '-')}={value}")
+        assert_one_line(outcome, 2, f"error: --{name.replace('_', '-')}: ", " is out of range; it must be ", wanted)
+    if not whole:
+        assert refusal(**{name: math.nan}) == f"{name}: nan is not a number; it must be at least {least}"
 
 
-@pytest.mark.parametrize(("name", "value"), BOUNDS)
-def test_the_bounds_themselves_are_taken(name, value):
-    assert getattr(TrainConfig(**{name: value}), name) == value
-
-
-@pytest.mark.parametrize("hidden", [(0,), (64, 0), (64, -1, 32)])
-def test_layers_have_units(hidden):
-    bad = next(units for units in hidden if units < 1)
-    assert refusal(hidden=hidden) == f"hidden: {bad} is out of range; it must be at least 1"
-
-
-def test_patience_needs_samples_held_out():
-    assert refusal(patience=-1, validation=10) == "patience: -1 is out of range; it must be at least 0"
-    assert (
-        refusal(patience=2) == "patience: 2 is out of range; it must be 0 unless samples are held out with validation"
-    )
-    assert TrainConfig(patience=2, validation=10).patience == 2
-
-
-def test_settings_that_need_another():
-    assert refusal(dropout=0.2, hidden=()) == "dropout: needs a hidden layer, whose units it leaves out; leave it at 0"
-    assert refusal(nesterov=True) == "nesterov: needs the optimizer momentum, not sgd"
-    assert TrainConfig(nesterov=True, optimizer="momentum").nesterov
-    message = "clip_norm: needs all gradients before any update; choose the update order simultaneous"
-    assert refusal(clip_norm=1.0) == message
-    assert TrainConfig(clip_norm=1.0, update_order="simultaneous").clip_norm == 1
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden": (64, 0)}, "hidden: 0 is out of range; it must be at least 1"),
+        ({"patience": 2}, "patience: 2 is out of range; it must be 0 unless samples are held out with validation"),
+        ({"dropout": 0.2, "hidden": ()}, "dropout: needs a hidden layer, whose units it leaves out; leave it at 0"),
+        ({"nesterov": True}, "nesterov: needs the optimizer momentum, not sgd"),
+        ({"clip_norm": 1.0}, "clip_norm: needs all gradients before any update; choose the update order simultaneous"),
+        ({"epochs": "3"}, "epochs: '3' is not a whole number"),
+        ({"epochs": 2.5}, "epochs: 2.5 is not a whole number"),
+        ({"epochs": True}, "epochs: True is not a whole number"),
+        ({"seed": None}, "seed: None is not a whole number"),
+        ({"learning_rate": "0.1"}, "learning_rate: '0.1' is not a number"),
+        ({"activation": 3}, "activation: 3 is not a string"),
+        ({"hidden": 64}, "hidden: 64 is not a list of whole numbers"),
+        ({"hidden": "64"}, "hidden: '64' is not a list of whole numbers"),
+        ({"hidden": [64.5]}, "hidden: 64.5 is not a whole number"),
+        ({"defer_updates": 1}, "defer_updates: 1 is not true or false"),
+    ],
+)
+def test_values_of_another_type_or_that_need_another_setting_are_refused(settings, message):
+    assert refusal(**settings) == message
 
 
 @pytest.mark.parametrize(("name", "choices"), CHOICES.items())
@@ -116,16 +87,7 @@ def test_unknown_names_are_refused_with_the_nearest(name, choices):
         mistyped = choice[:-1] if choice[:-1] not in choices else f"{choice}e"
         message = refusal(**{name: mistyped})
         assert message.startswith(f"{name}: {mistyped!r} is not known (did you mean {choice!r}?); choose one of ")
-        assert message.endswith(", ".join(choices))
     assert refusal(**{name: "qqqq"}) == f"{name}: 'qqqq' is not known; choose one of {', '.join(choices)}"
-    assert f"(did you mean {choices[0]!r}?)" in refusal(**{name: choices[0].upper()})
-
-
-def test_every_field_is_tested_here():
-    """A setting that is added shall not go unchecked."""
-    tested = {name for name, *_ in BAD} | {name for name, _ in BOUNDS} | set(CHOICES)
-    tested |= {"patience", "defer_updates", "nesterov", "decay_bias"}
-    assert tested == {field.name for field in dataclasses.fields(TrainConfig)}
 
 
 @pytest.mark.parametrize(
@@ -135,73 +97,49 @@ def test_every_field_is_tested_here():
         (
             {"batch_size": 91, "validation": 10},
             100,
-            "batch_size: 91 is out of range; it must be at most the 90 training samples",
+            "batch_size: 91 is out of range; it must be at most the 90 ",
         ),
         ({"validation": 100}, 100, "validation: 100 is out of range; it must be below the 100 training samples"),
         ({}, 1, "warm_up_steps: 10 is out of range; it must be 0 for a single training sample"),
+        ({"batch_size": 90, "validation": 10}, 100, ""),
+        ({"validation": 99, "warm_up_steps": 0}, 100, ""),
     ],
 )
 def test_what_does_not_fit_the_data_is_refused(settings, samples, message):
+    config = TrainConfig(**settings)
+    if not message:
+        config.check_fits(samples)
+        return
     with pytest.raises(ConfigError) as caught:
-        TrainConfig(**settings).check_fits(samples)
-    assert str(caught.value) == message
-
-
-@pytest.mark.parametrize(
-    ("settings", "samples"),
-    [
-        ({"batch_size": 100}, 100),
-        ({"batch_size": 90, "validation": 10}, 100),
-        ({"validation": 98}, 100),
-        ({"validation": 99, "warm_up_steps": 0}, 100),
-        ({"warm_up_steps": 0}, 1),
-    ],
-)
-def test_what_just_fits_is_taken(settings, samples):
-    TrainConfig(**settings).check_fits(samples)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "wanted"),
-    [
-        ("epochs", "3", "a whole number"),
-        ("epochs", 2.5, "a whole number"),
-        ("epochs", True, "a whole number"),
-        ("seed", None, "a whole number"),
-        ("learning_rate", "0.1", "a number"),
-        ("learning_rate", 10**400, "a number"),
-        ("activation", 3, "a string"),
-        ("hidden", 64, "a list of whole numbers"),
-        ("hidden", "64", "a list of whole numbers"),
-        ("hidden", [64.5], "a whole number"),
-        ("defer_updates", 1, "true or false"),
-    ],
-)
-def test_values_of_another_type_are_refused(name, value, wanted):
-    with pytest.raises(ConfigError, match=rf"^{name}: .* is not {wanted}$"):
-        TrainConfig(**{name: value})
-
-
-def test_numbers_of_numpy_become_pythons():
-    config = TrainConfig(epochs=np.int64(3), learning_rate=np.float32(0.5), weight_decay=0, hidden=np.array([3, 2]))
-    assert [type(value) for value in (config.epochs, config.learning_rate, config.weight_decay)] == [int, float, float]
-    assert config == TrainConfig(epochs=3, learning_rate=0.5, hidden=(3, 2))
+        config.check_fits(samples)
+    assert str(caught.value).startswith(message)
 
 
 def test_a_configuration_cannot_be_changed_and_can_be_a_key():
-    config = TrainConfig()
+    config = TrainConfig(epochs=np.int64(3), learning_rate=np.float32(0.5), weight_decay=0, hidden=np.array([3, 2]))
+    assert [type(value) for value in (config.epochs, config.learning_rate, config.weight_decay)] == [int, float, float]
+    assert {config: 1}[TrainConfig(epochs=3, learning_rate=0.5, hidden=[3, 2])] == 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.epochs = 0  # type: ignore[misc]
-    assert {config: 1}[TrainConfig()] == 1
-    assert {TrainConfig(hidden=[5, 4]): 1}[TrainConfig(hidden=(5, 4))] == 1, "a list of units will do"
+    one, other = (TrainConfig(activation=Activation(tanh, tanh_derivative)) for _ in range(2))
+    assert {one: 1}[other] == 1
+    assert one != TrainConfig(activation=Activation(tanh, tanh_derivative, of="input"))
 
 
-def test_an_activation_that_cannot_be_hashed_is_refused():
-    class Swish:
-        __hash__ = None
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_rates_at_the_ends_of_their_range_train_or_diverge(dtype, optimizer, data_dir, tmp_path, no_pictures):
+    """In one line, and without a warning, which is an error here."""
+    choice = ["--data-dir", data_dir, "--epochs", 1, "--hidden", 4, "--batch-size", 50, "--dtype", dtype]
+    for number, (rate, decay) in enumerate([(1e300, 0), (1e300, 1e30), (1e-30, 1e30), (1e-30, 0)]):
+        options = ["--learning-rate", rate, "--weight-decay", decay, "--optimizer", optimizer, "--schedule", "cosine"]
+        outcome = call("train", *choice, *options, "--run-dir", tmp_path / str(number))
+        if outcome.code:
+            assert_one_line(outcome, 1, "training diverged")
+        else:
+            assert outcome.err == ""
 
-        def __call__(self, x, /, *, xp):
-            return x / (1 + xp.exp(-x))
 
-    with pytest.raises(ConfigError, match=r"^activation: unhashable type: 'Swish'; .* must be hashable"):
-        TrainConfig(activation=Activation(Swish(), Swish()))
+def test_other_commands_refuse_them_too():
+    for value in (2**31, -(10**29)):
+        assert_one_line(call("parity", f"--steps={value}"), 2, "error: --steps: ", " is out of range; it must be at ")

@@ -107,7 +107,7 @@ def test_float32_predicts_in_float32(backend32):
         ((3, 10, 11), "uint8", "tanh", "images: 10 x 11 = 110 pixels do not match the network, which takes 144; give"),
         ((0, 12, 12), "uint8", "tanh", "images: there are none; give at least one"),
         ((12, 12), "uint8", "tanh", r"images: their shape is \(12, 12\); give \(n, rows, columns\)"),
-        ((3, 12, 12), "uint8", "tahn", r"activation: 'tahn' is not known \(did you mean 'tanh'\?\)"),
+        ((3, 12, 12), "uint8", "tanhh", r"activation: 'tanhh' is not known \(did you mean 'tanh'\?\)"),
         # Nothing is guessed: the same pixels scaled, or as integers, are refused by their dtype.
         ((3, 12, 12), "float64", "tanh", r"images: their dtype is float64; give bytes \(uint8\) from 0 to 255, which"),
         ((3, 12, 12), "int64", "tanh", r"images: their dtype is int64; give bytes \(uint8\) from 0 to 255, which"),

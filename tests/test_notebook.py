@@ -1,7 +1,5 @@
 """The notebook's own numbers: what it prints, and at every step what its retelling computes."""
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 from numerics import assert_near, trajectory_tolerance
@@ -13,59 +11,13 @@ from mlp_xp.dataset import Dataset
 from mlp_xp.device import initial_state
 from mlp_xp.metrics import predict
 from mlp_xp.parity import notebook
-from mlp_xp.training import Report, trajectory
+from mlp_xp.training import trajectory
 
 LAST = PRINTED.reports[-1]
 STEPS = LAST.epoch * 60000 + LAST.sample + 1
 PIXELS = 28 * 28
-
-# Backends that take so many steps within seconds. The others take the first chunks.
-TO_THE_LAST_LINE = {"numpy", "jax"}
-
-
-class Run(NamedTuple):
-    """Losses of the warm-up and of the epochs' steps, and the reports on the way."""
-
-    warm_up: np.ndarray
-    losses: np.ndarray
-    reports: list[notebook.Report]
-
-
-def package_report(report: Report) -> notebook.Report:
-    return notebook.Report(report.epoch, report.sample, report.loss, report.accuracy)
-
-
-def run_package(dataset: Dataset, backend: Backend, *, whole: bool) -> Run:
-    """With default settings, up to the last line that the notebook prints, or over 2500 steps."""
-    losses, reports = [], []
-    end = len(PRINTED.warm_up) + (STEPS if whole else 2500)
-    for event in trajectory(TrainConfig(), dataset, backend, stop_after=end):
-        losses.append(event.losses)
-        if event.report:
-            reports.append(package_report(event.report))
-    warm_up, losses = np.split(np.concatenate(losses), [len(PRINTED.warm_up)])
-    return Run(warm_up, losses, reports)
-
-
-@pytest.fixture(scope="session")
-def retelling(mnist_dir) -> Run:
-    """By the retelling, up to the last line that the notebook prints."""
-    data = notebook.load(mnist_dir)
-    network = notebook.Notebook()
-    reports = []
-
-    def report(epoch: int, sample: int, loss: float) -> None:
-        share = notebook.accuracy(network, data.test_images, data.test_labels)
-        reports.append(notebook.Report(epoch, sample, loss, share))
-
-    warm_up, losses = notebook.trajectory(network, data.train_images, data.train_labels, STEPS, on_report=report)
-    return Run(warm_up, losses, reports)
-
-
-@pytest.fixture(scope="session")
-def package(mnist: Dataset, backend: Backend) -> Run:
-    """By the package, as far as the backend goes."""
-    return run_package(mnist, backend, whole=backend.name in TO_THE_LAST_LINE)
+# Backends that take many steps within seconds; the others take fewer.
+FAST = {"numpy", "jax"}
 
 
 def assert_printed(reports: list[notebook.Report], printed: tuple[notebook.Report, ...]) -> None:
@@ -76,35 +28,51 @@ def assert_printed(reports: list[notebook.Report], printed: tuple[notebook.Repor
         assert report.loss == pytest.approx(line.loss, rel=1e-9, abs=0.0)
 
 
-def test_the_retelling_tells_what_is_printed(retelling):
-    """The oracle's own oracle."""
-    np.testing.assert_allclose(retelling.warm_up, PRINTED.warm_up, rtol=1e-9)
-    assert_printed(retelling.reports, PRINTED.reports)
-    assert len(PRINTED.reports) == 15
+def retell(folder, steps: int) -> np.ndarray:
+    """Losses of the warm-up and of the first steps by the retelling, whose reports are compared on the way."""
+    data, network, reports = notebook.load(folder), notebook.Notebook(), []
+
+    def report(epoch: int, sample: int, loss: float) -> None:
+        share = notebook.accuracy(network, data.test_images, data.test_labels)
+        reports.append(notebook.Report(epoch, sample, loss, share))
+
+    losses = notebook.trajectory(network, data.train_images, data.train_labels, steps, on_report=report)
+    np.testing.assert_allclose(losses[0], PRINTED.warm_up, rtol=1e-9)
+    assert_printed(reports, PRINTED.reports[: len(reports)])
+    return np.concatenate(losses)
 
 
-def test_first_output(mnist, backend):
-    """The untrained network on the first image: printed with nine digits, so half of one in the ninth is allowed."""
+def assert_as_printed(dataset: Dataset, backend: Backend, steps: int, retold: np.ndarray) -> int:
+    """Train with default settings; return how many lines of the notebook's were compared."""
+    events = [*trajectory(TrainConfig(), dataset, backend, stop_after=10 + steps)]
+    losses = np.concatenate([event.losses for event in events])
+    np.testing.assert_allclose(losses[:10], PRINTED.warm_up, rtol=1e-9)
+    reports = [event.report for event in events if event.report]
+    found = [notebook.Report(each.epoch, each.sample, each.loss, each.accuracy) for each in reports]
+    assert_printed(found, PRINTED.reports[: len(found)])
+    assert_near(losses, retold[: len(losses)], trajectory_tolerance(len(losses), PIXELS))
+    return len(found)
+
+
+@pytest.fixture(scope="session")
+def retold(mnist_dir) -> np.ndarray:
+    return retell(mnist_dir, 10001)
+
+
+@pytest.mark.every_backend
+def test_the_first_lines(mnist, backend, retold):
+    """The untrained network's output is printed with nine digits, so half of one in the ninth is allowed."""
     state, _ = initial_state(TrainConfig(), (PIXELS, 64, 10), backend)
-    image = mnist.train_images[:1, ...]
-    output = backend.to_numpy(predict(state.network, image, activation="sigmoid", backend=backend))
-    np.testing.assert_allclose(output, [PRINTED.first_output], rtol=5e-9)
+    output = predict(state.network, mnist.train_images[:1, ...], activation="sigmoid", backend=backend)
+    np.testing.assert_allclose(backend.to_numpy(output), [PRINTED.first_output], rtol=5e-9)
+    is_fast = backend.name in FAST
+    assert assert_as_printed(mnist, backend, 10001 if is_fast else 1000, retold) == 1 + is_fast
 
 
-def test_warm_up(package):
-    np.testing.assert_allclose(package.warm_up, PRINTED.warm_up, rtol=1e-9)
-
-
-def test_every_printed_line(package, backend):
-    printed = PRINTED.reports if backend.name in TO_THE_LAST_LINE else PRINTED.reports[:1]
-    assert_printed(package.reports, printed)
-
-
-def test_the_loss_of_every_step(package, retelling, backend):
-    steps = len(package.losses)
-    assert steps == STEPS if backend.name in TO_THE_LAST_LINE else steps >= 1000
-    assert_near(package.warm_up, retelling.warm_up, trajectory_tolerance(10, PIXELS))
-    assert_near(package.losses, retelling.losses[:steps], trajectory_tolerance(10 + steps, PIXELS))
+@pytest.mark.slow
+def test_every_printed_line(mnist, backend, mnist_dir):
+    if backend.name in FAST:
+        assert assert_as_printed(mnist, backend, STEPS, retell(mnist_dir, STEPS)) == len(PRINTED.reports) == 15
 
 
 def test_the_default_settings_are_the_notebooks():

@@ -3,7 +3,6 @@
 See torture_environments.py too.
 """
 
-import argparse
 import io
 import json
 import os
@@ -16,19 +15,16 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from data_sets import TINY, write_idx_folder
-from helpers import assert_one_line, call, call_main, finish, load_script, options, small_settings, start
+from helpers import assert_one_line, call, finish, options, small_settings, start
 from PIL import Image
 
 from mlp_xp import TrainConfig, evaluate_run, load_dataset, open_backend, plot_curves, plot_run, predict_pictures, train
 from mlp_xp.checks import DatasetError
-from mlp_xp.commands import COMMANDS, choose, module_of
-from mlp_xp.commands.command_line import Parser, add_options
 from mlp_xp.data.downloads import cache_folder
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.show import plots
-from mlp_xp.show.terminal import plain_console
-from mlp_xp.show.width import terminal_size
+from mlp_xp.show.width import plain_console, terminal_size
 
 WIDTHS = {
     "0": 80,
@@ -238,36 +234,6 @@ def test_a_defect_in_a_picture_keeps_its_traceback(data_dir, monkeypatch):
 
 # Empty words.
 
-PARSERS = {command: Parser(exit_on_error=False) for command in COMMANDS}
-OPTIONS = [
-    (command, option)
-    for command, (_, options) in COMMANDS.items()
-    for option in add_options(PARSERS[command], getattr(module_of(command), options))
-    if option.kind is not bool
-]
-
-
-@pytest.mark.parametrize(("command", "option"), OPTIONS, ids=lambda each: getattr(each, "name", each))
-def test_no_argument_may_be_empty(command, option):
-    places = [each for name, each in OPTIONS if name == command and each.metavar]
-    args = ["" if each == option else "x" for each in places]
-    args += [] if option.metavar else [option.shown, ""]
-    remedy = ("path" if issubclass(option.kind, Path) else "value") + ("" if option.metavar else " or leave it out")
-    with pytest.raises(argparse.ArgumentError) as caught:
-        PARSERS[command].parse_known_intermixed_args(args)
-    assert (caught.value.argument_name, caught.value.message) == (option.shown, f"is empty; give a {remedy}")
-
-
-@pytest.mark.parametrize(
-    "name", ["resume", "config", "recipe", "run-dir", "data-dir", "cache-dir", "device", "dataset"]
-)
-def test_train_takes_no_empty_word(name):
-    assert_one_line(call("train", f"--{name}", ""), 2, f"--{name}: is empty; give a ", " or leave it out")
-
-
-def test_an_empty_part_of_a_list():
-    assert_one_line(call("parity", "--backends", "numpy,,jax"), 2, "--backends: 'numpy,,jax' has an empty part")
-
 
 def test_an_empty_path_is_not_the_current_folder(place, monkeypatch):
     monkeypatch.chdir(place / "run")
@@ -294,28 +260,3 @@ def test_an_empty_variable_is_not_set(monkeypatch):
     expected = cache_folder()
     monkeypatch.setenv("MLP_XP_CACHE", "")
     assert cache_folder() == expected != Path.cwd()
-
-
-# Numbers.
-
-
-@pytest.mark.parametrize("word", ["9" * 5000, "1e400", "0x10", "9" * 5000 + ",3"])
-def test_a_number_that_python_does_not_convert_is_one_short_line(word):
-    for option in ("--seed", "--hidden"):
-        outcome = call("train", option, word)
-        assert_one_line(outcome, 2, option, "is not a")
-        assert len(outcome.err) < 200
-
-
-@pytest.mark.parametrize("columns", ["0", "1", "abc"])
-def test_the_commands_of_the_package(columns, monkeypatch):
-    monkeypatch.setenv("COLUMNS", columns)
-    for words in (["--version"], ["--help"], ["completion", "bash"]):
-        outcome = call_main(choose, "mlp-xp", *words)
-        assert outcome.code == 0
-        assert outcome.out
-
-
-def test_every_script_is_tested_here():
-    assert {name.replace("-", "_") for name in COMMANDS} == {*SCRIPTS}
-    assert all(load_script(name) for name in SCRIPTS)

@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import open_for_test
 from data_sets import on_device, synthetic
 from helpers import arrays_of
 from numerics import assert_near, trajectory_tolerance
 
-import mlp_xp.chunks
 from mlp_xp import train
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.chunks import Extras, fill, make_chunk, step_coefficients, steps_per_block
@@ -22,9 +20,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset, Preparation
 from mlp_xp.device import all_finite, initial_state
 from mlp_xp.dropout import draw_masks
-from mlp_xp.errors import MlpXpError
 from mlp_xp.features import flatten_and_scale
-from mlp_xp.losses import LOSSES
 from mlp_xp.network import Layer
 from mlp_xp.plan import Chunk
 from mlp_xp.training import WARM_UP_EPOCH, DivergenceError, Event, Position, check_finite, layer_sizes, trajectory
@@ -134,9 +130,6 @@ def test_a_run_may_end_after_any_number_of_steps():
             wanted = [e.position.step for e in whole if getattr(e, kind) and e.position.step <= steps and not e.closing]
             found = [e.position.step for e in events if getattr(e, kind) and not e.closing]
             assert found == wanted
-    *_, last = run(config, backend, stop_after=15)
-    with pytest.raises(MlpXpError, match="start: sample 35 is within a chunk, which `stop_after` cut; resume from"):
-        run(config, backend, start=last.position)
 
 
 def test_a_data_set_of_its_own_preparation_is_trained_and_tested_through_it(backend):
@@ -442,25 +435,6 @@ def test_nothing_leaves_the_device_inside_a_chunk(settings, backend, monkeypatch
         state, losses = make_chunk.__wrapped__(config, closed, flatten_and_scale)(*inputs)
     assert np.isfinite(backend.to_numpy(losses)).all()
     assert all(type(array) is type(inputs[1]) for array in (losses, *(a for layer in state.network for a in layer)))
-
-
-@pytest.mark.parametrize("way_out", [float, bool, np.asarray])
-@pytest.mark.parametrize("name", ["array-api-strict", "jax", "cupy-stand-in"])
-def test_a_value_that_leaves_a_chunk_is_caught(name, way_out, monkeypatch):
-    """The test above can fail: the same with a planted leak."""
-    backend = open_for_test(name)
-
-    def leaking(logits, targets, /, *, xp):
-        way_out(xp.sum(logits))
-        return LOSSES["labels"].loss(logits, targets, xp=xp)
-
-    config = configuration()
-    inputs = chunk_inputs(config, backend, 30)
-    monkeypatch.setitem(mlp_xp.chunks.LOSSES, "classes", mlp_xp.chunks.LOSSES["classes"]._replace(loss=leaking))
-    with monkeypatch.context() as patch:
-        run_chunk = make_chunk.__wrapped__(config, close_all_ways_out(backend, patch), flatten_and_scale)
-        with pytest.raises((LeakError, TypeError)):  # a compiler refuses by itself, with a TypeError
-            run_chunk(*inputs)
 
 
 def test_only_losses_leave_the_device_once_a_chunk(backend):

@@ -13,7 +13,7 @@ from typing import Any
 
 def replace(original: Callable[..., Any], other: Callable[..., Any]) -> None:
     """Put another function in the place of one, in all modules of the package that have imported it."""
-    importlib.import_module("mlp_xp.commands.train")
+    importlib.import_module("mlp_xp.commands.training")
     importlib.import_module("mlp_xp.show.plots")
     for name, module in [*sys.modules.items()]:
         if name.startswith("mlp_xp"):

@@ -375,7 +375,7 @@ def in_a_child(number: int, seed: int, folders: Folders, sound: dict[str, bytes]
 
 def main(seconds: float, seed: int = 0) -> int:
     """Run cases for some seconds, print the counts and the faults, and return the number of faults."""
-    load_script("train").draw_pictures = lambda *_: None
+    load_script("training").draw_pictures = lambda *_: None
     counts: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as name:
         base = Path(name)

@@ -131,13 +131,10 @@ def with_shim(cache: Path) -> None:
 def preload(backend: str, pictures: bool = False) -> None:
     """Import what a training process needs, and start none of its threads."""
     sys.argv = sys.argv[:1]
-    from mlp_xp.commands import command_line, evaluate, train  # noqa: F401
+    from mlp_xp.commands import evaluate, train, training  # noqa: F401
 
-    for name in ("safetensors.numpy", "array_api_compat.numpy", "docstring_parser", "charset_normalizer"):
+    for name in ("safetensors.numpy", "array_api_compat.numpy", "charset_normalizer"):
         importlib.import_module(name)
-    # The parser reads the source of the options, which takes as long as a run; here for all processes.
-    for kind in (train.Base, train.Arguments):
-        command_line.parse(kind)
     for name in {"jax": ["jax", "jax.numpy"], "torch": ["torch", "array_api_compat.torch"]}.get(backend, []):
         importlib.import_module(name)
     if pictures:
@@ -203,10 +200,10 @@ def _child(
     pictures: bool,
     first: Callable[[], None] | None,
 ) -> int:
-    from mlp_xp.commands import main, train
+    from mlp_xp.commands import main, training
 
     if not pictures:
-        train.draw_pictures = lambda *_: None
+        training.draw_pictures = lambda *_: None
     if first:
         first()
     logfd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if log else -1

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.commands.command_line import as_argument, called, print_line
+from mlp_xp.commands.process import as_argument, called, print_line
 from mlp_xp.data.datasets import SETTING, load_dataset
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError

@@ -1,14 +1,13 @@
 """Evaluate a run's network, or an ensemble of several, on the test set: `python scripts/evaluate.py RUN_DIR ...`."""
 
-import csv
-import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from csv import writer as csv_writer
 from itertools import zip_longest
+from json import dumps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from rich.cells import cell_len, set_cell_size
@@ -16,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mlp_xp.api import EnsembleEvaluation, RunEvaluation, evaluate_ensemble, evaluate_run, load_run
-from mlp_xp.commands.command_line import HELP, Positional, UsageError, parse
 from mlp_xp.commands.data import naming_option, warn_of_unfinished
+from mlp_xp.commands.options import RunDirs, UsageError
 from mlp_xp.commands.runs import Column, print_table, squeeze
 from mlp_xp.dataset import described
 from mlp_xp.errors import printable
@@ -25,66 +24,62 @@ from mlp_xp.metrics import Evaluation, precision_and_recall
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import labels, read_row
-from mlp_xp.show.terminal import described_result, plain_console, say
+from mlp_xp.show.terminal import described_result, say
+from mlp_xp.show.width import plain_console
 
 NAME_WIDTH = 16
 FIGURES = ("samples", "loss", "accuracy", "label_accuracy", "r2", "rmse")  # of an `Evaluation`
 
 
-@dataclass(frozen=True)
-class Arguments:
+def evaluate(
+    *run_dirs: RunDirs,
+    json: bool = False,
+    csv: bool = False,
+    backend: str = "numpy",
+    device: str | None = None,
+    data_dir: Path | None = None,
+    cache_dir: Path | None = None,
+) -> None:
     """Evaluate a run's network on the test set, in total and for each class, label or output.
 
-    Of several runs, or a sweep, evaluate each, and the ensemble, whose probabilities or numbers are the mean of theirs.
+    With several runs, or a sweep, evaluate each, and the ensemble, whose probabilities or numbers are the mean of
+    theirs.
+
+    Args:
+        run_dirs: The folder of a training run; or several, or the folder of a sweep.
+        json: Print a JSON object with all figures and the confusion matrix; for an ensemble also those of its runs.
+        csv: Print a table in CSV with all figures, a line per run, and a last one for an ensemble.
+        backend: numpy, cupy, jax, torch, array-api-strict, or `module:namespace`, independent of the one used for
+            training.
+        device: The device, in the library's notation, such as cuda:1.
+        data_dir: Evaluate on this data, read as the run's own: its test set, or every sample if it has none. Or the
+            run's own data, if they have moved: their test part alone counts, so a run without a test set needs other
+            data.
+        cache_dir: Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system.
     """
-
-    run_dirs: Annotated[tuple[Path, ...], Positional("RUN_DIR")]
-    """The folder of a training run; or several, or the folder of a sweep."""
-    json: bool = False
-    """Print a JSON object with all figures and the confusion matrix; of an ensemble, with those of its runs too."""
-    csv: bool = False
-    """Print a table in CSV with all figures, a line per run, and of an ensemble a last one."""
-    backend: str = "numpy"
-    """numpy, cupy, jax, torch, array-api-strict, or `module:namespace`, independent of the one used for training."""
-    device: str | None = None
-    """The device, in the library's notation, such as cuda:1."""
-    data_dir: Path | None = None
-    """Other data, read as the run's own: their test set, or else all samples; or the run's own data, if they have
-    moved, of which only the test part counts: a run without a test set needs other data."""
-    cache_dir: Path | None = None
-    """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
-
-
-def main() -> None:
-    """Parse the command line, evaluate the network, and print the results."""
-    arguments: Arguments = parse(Arguments)
-    if not arguments.run_dirs:
-        raise UsageError(f"RUN_DIR is missing: The folder of a training run; {HELP}")
-    if arguments.json and arguments.csv:
+    if json and csv:
         raise UsageError("--json and --csv: give only one of these options")
-    first, console = arguments.run_dirs[0], plain_console()
-    where = (arguments.backend, arguments.device)
-    several = len(arguments.run_dirs) > 1 or is_sweep(first)
-    members = members_of(arguments.run_dirs)
+    first, console = run_dirs[0], plain_console()
+    where = (backend, device)
+    several = len(run_dirs) > 1 or is_sweep(first)
+    members = members_of(run_dirs)
     member = members[0]
     warn_of_unfinished(members)
-    with naming_option(run=None if arguments.data_dir else member):
+    with naming_option(run=None if data_dir else member):
         if several:
-            evaluation = evaluate_ensemble(
-                arguments.run_dirs, *where, data=arguments.data_dir, cache_dir=arguments.cache_dir
-            )
+            evaluation = evaluate_ensemble(run_dirs, *where, data=data_dir, cache_dir=cache_dir)
             whole = evaluation.ensemble
         else:
-            whole = evaluate_run(first, *where, data=arguments.data_dir, cache_dir=arguments.cache_dir)
+            whole = evaluate_run(first, *where, data=data_dir, cache_dir=cache_dir)
     result, matrix, class_names = whole
-    if arguments.json or arguments.csv:
+    if json or csv:
         runs = as_records(evaluation) if several else []
         record = as_record(whole)
-        if arguments.csv:
+        if csv:
             record = {"run": f"ensemble of {len(runs)}" if several else str(first), **record}
-            csv.writer(sys.stdout, lineterminator="\n").writerows(csv_lines([*runs, record]))
+            csv_writer(sys.stdout, lineterminator="\n").writerows(csv_lines([*runs, record]))
         else:
-            print(json.dumps({**record, "runs": runs} if several else {"run": str(first), **record}, indent=2))
+            print(dumps({**record, "runs": runs} if several else {"run": str(first), **record}, indent=2))
         return
     if several:
         show_runs(evaluation, console)
@@ -162,7 +157,7 @@ def show_runs(evaluation: EnsembleEvaluation, console: Console) -> None:
     ]
     heads, cells = ("run", "test R²" if is_r2 else "test %", "loss"), zip(*rows, strict=True)
     columns = {head: Column(head, [*each], head == "run") for head, each in zip(heads, cells, strict=True)}
-    squeeze(columns, console, (), ["run"], ())
+    squeeze(columns, console, ["run"], ())
     print_table(columns.values(), console)
     say(console, "\nthe ensemble:")
 

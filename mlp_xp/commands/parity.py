@@ -9,8 +9,9 @@ that deviates instead.
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress as Bar
@@ -18,8 +19,9 @@ from rich.progress import TextColumn
 from rich.table import Table
 
 from mlp_xp.backend import BACKENDS, DTYPES, Backend, BackendError, open_backend
-from mlp_xp.commands.command_line import parse, print_error, print_line
 from mlp_xp.commands.data import load_data
+from mlp_xp.commands.options import with_settings
+from mlp_xp.commands.process import print_error, print_line
 from mlp_xp.commands.trace import deviation, to_trace, trace_backends, trace_command
 from mlp_xp.config import ConfigError, TrainConfig, check_choice, check_range
 from mlp_xp.dataset import Dataset
@@ -35,115 +37,115 @@ from mlp_xp.parity.report import (
     rows_without_numbers,
 )
 from mlp_xp.runs.settings import RECIPES
-from mlp_xp.show.terminal import GLUE, plain_console, say
+from mlp_xp.show.terminal import GLUE, say
+from mlp_xp.show.width import plain_console
 
 
-@dataclass(frozen=True)
-class Base:
-    """The source of the settings that the command line does not give."""
-
-    recipe: str | None = None
-    """Set of training settings and dtype to start from: notebook (default), standard or small."""
-
-
-@dataclass(frozen=True)
-class Arguments(Base):
-    """Train on several array libraries and compare each, step by step, with NumPy."""
-
-    backends: tuple[str, ...] = ()
-    """Names, or `module:namespace` for any other module that implements the standard. By default all usable ones."""
-    device: tuple[str, ...] = ()
-    """Devices, each as NAME=DEVICE, such as torch=cuda:0."""
-    steps: int = 1000
-    """Update steps, after the ten steps of the notebook's warm-up."""
-    dtype: str = "float64"
-    """float64 or float32. Both are compared with float64; for float32 the tolerance follows from its larger eps."""
-    train: TrainConfig = field(default_factory=TrainConfig)
-    tolerance: float | None = None
-    """Relative deviation to allow at every step, instead of the derived tolerance."""
-    data_dir: Path | None = None
-    """Folder with four IDX files, instead of MNIST."""
-    test_samples: int | None = None
-    """Evaluate on so many test images, the first ones, instead of all."""
-    notebook: bool = False
-    """Also compare the notebook's own loop in plain NumPy (one hidden layer; batches must divide the data)."""
-    report_dir: Path | None = None
-    """Write parity.json and parity.png to this folder; with --trace, the reproducers."""
-    trace: bool = False
-    """Compare every single operation with NumPy, from the same inputs, and report the first one that deviates."""
-    all_operations: bool = False
-    """With --trace, also trace small runs of other tasks and settings: together they use all that is required."""
-
-
-def parse_arguments() -> Arguments:
-    """Parse the command line. Its options override the settings of the recipe that it names."""
-    recipe = parse(Base, some=True).recipe or "notebook"
-    check_choice("recipe", recipe, RECIPES)
-    preset = Arguments(train=RECIPES[recipe].train, dtype=RECIPES[recipe].dtype)
-    arguments: Arguments = parse(Arguments, default=preset)
-    if arguments.train.epochs != preset.train.epochs:
-        raise ConfigError("the check runs for a number of steps; give --steps instead", setting="epochs")
-    return arguments
-
-
-def open_backends(arguments: Arguments) -> tuple[list[Backend], dict[str, str], list[BackendError]]:
+def open_backends(
+    backends: Sequence[str], pairs: Sequence[str], dtype: str
+) -> tuple[list[Backend], dict[str, str], list[BackendError]]:
     """Open the backends. Return the usable ones, and by name the reason for each one that is not usable.
 
-    The third value are the errors of those that were requested by name or device. Raises BackendError for a name that
-    is not known.
+    pairs: devices, each as NAME=DEVICE. The third value are the errors of those that were requested by name or device.
+    Raises BackendError for a name that is not known.
     """
     devices = {}
-    for pair in arguments.device:
+    for pair in pairs:
         name, _, device = pair.partition("=")
-        if not device or (name not in (arguments.backends or BACKENDS)):
+        if not device or (name not in (backends or BACKENDS)):
             raise ConfigError(f"--device: {pair!r} is not NAME=DEVICE; NAME must be one of the compared backends")
         devices[name] = device
     usable: list[Backend] = []
     unusable: dict[str, str] = {}
     missed: list[BackendError] = []
-    for name in arguments.backends or BACKENDS:
+    for name in backends or BACKENDS:
         try:
-            usable.append(open_backend(name, devices.get(name), arguments.dtype))
+            usable.append(open_backend(name, devices.get(name), dtype))
         except BackendError as error:
             if error.setting == "backend":
                 raise BackendError(error.text, setting="backends") from error
             if error.setting:
                 raise
-            if arguments.backends or name in devices:
+            if backends or name in devices:
                 missed.append(error)
             unusable[name] = str(error)
     return usable, unusable, missed
 
 
-def main() -> int:
-    """Parse the command line, train, compare, and print the results. Return 1 if a backend does not agree."""
-    arguments = parse_arguments()
-    check_range("steps", arguments.steps)
-    if arguments.tolerance is not None and not 0 < arguments.tolerance < math.inf:
-        raise ConfigError(f"{arguments.tolerance} is out of range; it must be finite and above 0", setting="tolerance")
-    check_choice("dtype", arguments.dtype, DTYPES)
-    config = arguments.train
-    asked = asdict(arguments)
-    asked |= asked.pop("train")
-    backends, unusable, missed = open_backends(arguments)
+@with_settings(TrainConfig)
+def parity(
+    *,
+    recipe: str = "notebook",
+    backends: tuple[str, ...] = (),
+    device: tuple[str, ...] = (),
+    steps: int = 1000,
+    dtype: str | None = None,
+    tolerance: float | None = None,
+    data_dir: Path | None = None,
+    test_samples: int | None = None,
+    notebook: bool = False,
+    report_dir: Path | None = None,
+    trace: bool = False,
+    all_operations: bool = False,
+    **given: Any,
+) -> int:
+    """Train on several array libraries and compare each, step by step, with NumPy.
+
+    Args:
+        recipe: Set of training settings and dtype to start from: notebook, standard or small.
+        backends: Names, or `module:namespace` for any other module that implements the standard. By default all usable
+            ones.
+        device: Devices, each as NAME=DEVICE, such as torch=cuda:0.
+        steps: Update steps, after the ten steps of the notebook's warm-up.
+        dtype: float64 or float32, by default that of the recipe. Both are compared with float64; for float32 the
+            tolerance follows from its larger eps.
+        tolerance: Relative deviation to allow at every step, instead of the derived tolerance.
+        data_dir: Folder with four IDX files, instead of MNIST.
+        test_samples: Evaluate on this many test images, the first ones, instead of all.
+        notebook: Also compare the notebook's own loop in plain NumPy (one hidden layer; batches must divide the data).
+        report_dir: Write parity.json and parity.png to this folder; with --trace, the reproducers.
+        trace: Compare every single operation with NumPy, from the same inputs, and report the first one that deviates.
+        all_operations: With --trace, also trace small runs of other tasks and settings: together they use all that is
+            required.
+    """
+    asked: dict[str, Any] = {
+        "recipe": recipe,
+        "backends": backends,
+        "device": device,
+        "steps": steps,
+        "tolerance": tolerance,
+        "data_dir": data_dir,
+        "test_samples": test_samples,
+        "notebook": notebook,
+    }
+    check_range("steps", steps)
+    if tolerance is not None and not 0 < tolerance < math.inf:
+        raise ConfigError(f"{tolerance} is out of range; it must be finite and above 0", setting="tolerance")
+    check_choice("recipe", recipe, RECIPES)
+    preset = RECIPES[recipe]
+    dtype = dtype or preset.dtype
+    check_choice("dtype", dtype, DTYPES)
+    config = replace(preset.train, **given)
+    if config.epochs != preset.train.epochs:
+        raise ConfigError("the check runs for a number of steps; give --steps instead", setting="epochs")
+    asked = {**asked, **asdict(config), "dtype": dtype}
+    opened, unusable, missed = open_backends(backends, device, dtype)
     refused = [*map(str, missed)]
     not_run = [reason for reason in unusable.values() if reason not in refused]
-    if arguments.trace:
+    if trace:
         for setting in ("notebook", "tolerance"):
             if asked[setting]:
                 raise ConfigError("it has no meaning with --trace", setting=setting)
-        if missed and not backends:
+        if missed and not opened:
             raise missed[0]
-        code = trace_backends(
-            config, load(arguments), backends, arguments.steps, arguments.report_dir, arguments.all_operations
-        )
+        code = trace_backends(config, load(data_dir, config, test_samples), opened, steps, report_dir, all_operations)
         print_missing(not_run, refused)
         return code or (2 if missed else 0)
-    if arguments.all_operations:
+    if all_operations:
         raise ConfigError("it has a meaning only with --trace", setting="all_operations")
     # NumPy in float64 is the reference; it is not compared with itself.
-    compared = [backend for backend in backends if (backend.name, arguments.dtype) != ("numpy", "float64")]
-    if not compared and not arguments.notebook:
+    compared = [backend for backend in opened if (backend.name, dtype) != ("numpy", "float64")]
+    if not compared and not notebook:
         if missed:
             raise missed[0]
         for reason in unusable.values():
@@ -153,40 +155,40 @@ def main() -> int:
             f"{', '.join(unusable) or 'jax'}, or name another backend",
             setting="backends",
         )
-    if arguments.report_dir:
+    if report_dir:
         from mlp_xp.show.plots import draw_deviations, new_figure, save
 
         new_figure(1, 1)  # raises an error now, not after an hour of training, if Matplotlib is not installed
-    dataset = load(arguments)
-    make_report_dir(arguments)
+    dataset = load(data_dir, config, test_samples)
+    make_report_dir(report_dir)
 
     console = plain_console()
     comparisons: list[Comparison] = []
     failures: list[Failure] = []
     columns = (TextColumn("{task.description}", markup=False), *Bar.get_default_columns()[1:])
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        names = ["numpy", *(backend.name for backend in compared), *["notebook"] * arguments.notebook]
+        names = ["numpy", *(backend.name for backend in compared), *["notebook"] * notebook]
         task = bar.add_task(names[0], total=len(names))
-        for done, result in enumerate(check(config, dataset, compared, arguments.steps, arguments.tolerance), 1):
+        for done, result in enumerate(check(config, dataset, compared, steps, tolerance), 1):
             if isinstance(result, Failure):
                 if result.diverged:
-                    found = deviation(config, dataset, compared[done - 2], arguments.steps)
+                    found = deviation(config, dataset, compared[done - 2], steps)
                     result = result._replace(reason=f"{result.reason}{found}")
                 failures.append(result)
             else:
                 comparisons.append(result)
             bar.update(task, advance=1, description=names[min(done, len(names) - 1)])
-        if arguments.notebook:
-            loop = record_notebook(config, dataset, arguments.steps)
+        if notebook:
+            loop = record_notebook(config, dataset, steps)
             length = longest_dot_product(config, dataset)
-            comparisons.append(compare(loop, comparisons[0].trajectory, length, arguments.tolerance))
+            comparisons.append(compare(loop, comparisons[0].trajectory, length, tolerance))
 
     faults = [fault for comparison in comparisons for fault in mismatches(comparison, config)]
     note = about_rounding(comparisons)
     try:
         say(
             console,
-            f"{arguments.steps} steps, {arguments.dtype}, batches of {config.batch_size}: "
+            f"{steps} steps, {dtype}, batches of {config.batch_size}: "
             "largest relative deviations from NumPy in float64",
         )
         rows = [row(comparison, i) for i, comparison in enumerate(comparisons)]
@@ -195,39 +197,39 @@ def main() -> int:
             say(console, also(comparison))
         if note:
             say(console, note)
-        for name, steps in to_trace(comparisons, failures, backends, config, arguments.steps):
-            say(console, f"to find the first operation that deviates: {trace_command(name, steps, asked)}")
+        for name, enough in to_trace(comparisons, failures, opened, config, steps):
+            say(console, f"to find the first operation that deviates: {trace_command(name, enough, asked)}")
         for fault in faults:
             print_line("mismatch", fault)
         print_missing(not_run, [*(failure.reason for failure in failures), *refused])
     finally:  # also if nobody reads the output any more: the work is done
-        if arguments.report_dir:
+        if report_dir:
             record = json_record(comparisons, failures, unusable, asked, faults)
-            write_whole(arguments.report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
+            write_whole(report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
             figure = draw_deviations(
                 {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]},
                 tolerance=max((each.allowed for each in comparisons), key=lambda allowed: float(allowed[-1])),
             )
-            save(figure, arguments.report_dir / "parity.png")
+            save(figure, report_dir / "parity.png")
     return 1 if faults else 3 if failures else 2 if missed else 0
 
 
-def load(arguments: Arguments) -> Dataset:
+def load(data_dir: Path | None, config: TrainConfig, test_samples: int | None) -> Dataset:
     """Load the data set on the host, with as many test images as wanted, and check it against the settings."""
-    dataset = load_data(arguments.data_dir or "mnist")
-    arguments.train.check_fits(dataset.train_images.shape[0])
-    if arguments.test_samples is None:
+    dataset = load_data(data_dir or "mnist")
+    config.check_fits(dataset.train_images.shape[0])
+    if test_samples is None:
         return dataset
-    check_range("test_samples", arguments.test_samples)
-    images, labels = (each[: arguments.test_samples] for each in (dataset.test_images, dataset.test_labels))
+    check_range("test_samples", test_samples)
+    images, labels = (each[:test_samples] for each in (dataset.test_images, dataset.test_labels))
     return dataset._replace(test_images=images, test_labels=labels)
 
 
-def make_report_dir(arguments: Arguments) -> None:
+def make_report_dir(folder: Path | None) -> None:
     """Make the folder for the report, if one is wanted."""
-    if arguments.report_dir:
-        with file_errors(arguments.report_dir, "create"):
-            arguments.report_dir.mkdir(parents=True, exist_ok=True)
+    if folder:
+        with file_errors(folder, "create"):
+            folder.mkdir(parents=True, exist_ok=True)
 
 
 def print_missing(not_run: Sequence[str], errors: Sequence[str]) -> None:

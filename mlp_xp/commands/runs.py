@@ -4,20 +4,20 @@ The table has the settings in which the runs differ, their results, times and da
 setting, over all seeds.
 """
 
-import csv
-import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from csv import writer as csv_writer
 from functools import partial
+from json import dumps
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from mlp_xp.commands.command_line import Condition, Positional, UsageError, parse, print_error
+from mlp_xp.commands.options import Condition, UsageError
+from mlp_xp.commands.process import print_error
 from mlp_xp.errors import printable
 from mlp_xp.runs.sweep_index import FINISHED
 from mlp_xp.runs.table import (
@@ -33,7 +33,8 @@ from mlp_xp.runs.table import (
     value_of,
     words,
 )
-from mlp_xp.show.terminal import GLUE, plain_console, say
+from mlp_xp.show.terminal import GLUE, say
+from mlp_xp.show.width import plain_console
 from mlp_xp.sweeps.summary import ENDED_EARLY, TESTED, Group, Spread, Summary, as_csv, as_json, summarise
 
 DEFAULT = Path("runs")
@@ -56,8 +57,7 @@ MOST_USEFUL = (
     *("weight_decay", "momentum", "dropout", "schedule", "init", "validation", "patience"),
 )
 LEFT = ("name", "state", "date")
-# Characters of a text that is cut, of those of members behind the names of their sweeps, and what stands for the rest.
-SHORTEST, LONGER, DOTS = 12, 18, "..."
+LONGEST, DOTS = 24, "..."  # characters of a text that is cut, and what stands for its start
 
 
 class Column(NamedTuple):
@@ -69,48 +69,47 @@ class Column(NamedTuple):
     """Whether it is aligned to the left; numbers are aligned to the right."""
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Compare runs in a table: the settings in which they differ, their results, times and dates."""
+def runs(
+    *folders: Path,
+    sort: str | None = None,
+    where: tuple[Condition, ...] = (),
+    summary: bool = False,
+    json: bool = False,
+    csv: bool = False,
+) -> int:
+    """Compare runs in a table: the settings in which they differ, their results, times and dates.
 
-    folders: Annotated[tuple[Path, ...], Positional("FOLDER")]
-    """Training runs, sweeps, or folders of runs. By default runs."""
-    sort: str | None = None
-    """Sort by this column or setting, such as validation_accuracy, train_loss, seconds, date, learning_rate. Not by
-    results on the test set."""
-    where: tuple[Condition, ...] = ()
-    """Only runs that meet these conditions, such as optimizer=adam 'learning_rate<0.1' state=finished."""
-    summary: bool = False
-    """One row per setting: mean and standard deviation over its seeds."""
-    json: bool = False
-    """Print JSON, with all settings."""
-    csv: bool = False
-    """Print CSV."""
+    The exit code is 1 if a run cannot be read; the others are in the table.
 
-
-def main() -> int:
-    """Print the table. Return 1 if a run cannot be read; the others are in the table."""
-    arguments: Arguments = parse(Arguments)
-    if arguments.json and arguments.csv:
+    Args:
+        folders: Training runs, sweeps, or folders of runs. By default runs.
+        sort: Sort by this column or setting, such as validation_accuracy, train_loss, seconds, date, learning_rate. Not
+            by results on the test set.
+        where: Only runs that meet these conditions, such as optimizer=adam 'learning_rate<0.1' state=finished.
+        summary: One row per setting: mean and standard deviation over its seeds.
+        json: Print JSON, with all settings.
+        csv: Print CSV.
+    """
+    if json and csv:
         raise UsageError("--json and --csv: give only one of these options")
-    if arguments.summary and arguments.sort:
+    if summary and sort:
         raise UsageError("--sort: settings are ranked by their held-out samples; leave it out, or leave out --summary")
-    if arguments.sort:
-        check_column(arguments.sort, "sort")
-    select_rows([], arguments.where)  # a wrong condition is found before any run is read
-    rows, without_runs = find_runs(arguments.folders or (DEFAULT,))
+    if sort:
+        check_column(sort, "sort")
+    select_rows([], where)  # a wrong condition is found before any run is read
+    rows, without_runs = find_runs(folders or (DEFAULT,))
     faults = [*map(str, without_runs)]
     faults += [row.reason for row in rows if row.state == UNREADABLE]
-    found, rows = len(rows), select_rows(rows, arguments.where)
-    rows = sort_rows(rows, arguments.sort) if arguments.sort else rows
-    if arguments.summary:
-        print_summary(summarise(rows), arguments)
-    elif arguments.json:
-        print(json.dumps([as_record(row) for row in rows], indent=2))
-    elif arguments.csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows(csv_lines(rows))
+    found, rows = len(rows), select_rows(rows, where)
+    rows = sort_rows(rows, sort) if sort else rows
+    if summary:
+        print_summary(summarise(rows), json=json, csv=csv)
+    elif json:
+        print(dumps([as_record(row) for row in rows], indent=2))
+    elif csv:
+        csv_writer(sys.stdout, lineterminator="\n").writerows(csv_lines(rows))
     elif rows:
-        column = check_column(arguments.sort, "sort") if arguments.sort else ""
+        column = check_column(sort, "sort") if sort else ""
         show_runs(rows, plain_console(), column)
         if column and all(value_of(row, column) is None for row in rows):
             say(plain_console(), f"not sorted: no run has a {words(column)}")
@@ -122,11 +121,11 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def print_summary(summary: Summary, arguments: Arguments) -> None:
+def print_summary(summary: Summary, *, json: bool, csv: bool) -> None:
     """Print a summary in the form that the command line names."""
-    if arguments.json:
-        print(json.dumps(as_json(summary), indent=2))
-    elif arguments.csv:
+    if json:
+        print(dumps(as_json(summary), indent=2))
+    elif csv:
         print(as_csv(summary), end="")
     else:
         show_summary(summary, plain_console())
@@ -151,7 +150,7 @@ def csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
 
 
 def show_runs(rows: Sequence[Row], console: Console, kept: str = "") -> None:
-    """Print runs as a table. On a narrow terminal, long texts are cut, and columns left out; that named `kept` last."""
+    """Print runs as a table. On a narrow terminal, texts are cut and columns left out, but not the one named `kept`."""
     settings = differing(rows)
     states = ["state"] if any(row.state != FINISHED for row in rows) else []
     results = [q for q in RESULTS if any(getattr(row, q) is not None for row in rows)]
@@ -162,9 +161,8 @@ def show_runs(rows: Sequence[Row], console: Console, kept: str = "") -> None:
         for name in ("name", *settings, *states, *results, "seconds", "date")
     }
     others = [name for name in settings if name not in (*MOST_USEFUL, *LEAST_USEFUL)]
-    last = ("date", *LEAST_USEFUL, *reversed((*MOST_USEFUL, *others)))
-    last = (*(name for name in last if name != kept), kept)
-    left_out = squeeze(columns, console, [name for name in SPARED if name != kept], ("name", *settings), last)
+    spared = (*SPARED, "date", *LEAST_USEFUL, *reversed((*MOST_USEFUL, *others)))
+    left_out = squeeze(columns, console, ("name", *settings), [name for name in spared if name != kept])
     print_table(columns.values(), console)
     if left_out:
         say(console, f"no room for: {', '.join(left_out)}; --csv has all", wrap=True)
@@ -197,93 +195,44 @@ def _is_text(rows: Sequence[Row], column: str) -> bool:
 def print_table(columns: Iterable[Column], console: Console) -> None:
     """Print a table, or a paragraph for each row where it is wider than the terminal."""
     columns = [*columns]
-    if _width(columns) > console.width:
+    if width(columns) > console.width:
         first, *others = columns
         for i, name in enumerate(first.cells):
             pairs = [f"{each.head} {each.cells[i]}" for each in others if each.cells[i]]
             say(console, f"{name}: {', '.join(pair.replace(' ', GLUE) for pair in pairs)}")
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    lines = [[each.head] for each in columns]
-    if _width(columns, lines) > console.width:
-        lines = [_head_lines(each.head) for each in columns]
-    for head, each in zip(lines, columns, strict=True):
-        blank = "\n" * (max(map(len, lines)) - len(head))  # the last lines stand over the cells
-        table.add_column(blank + "\n".join(head), justify="left" if each.left else "right", no_wrap=True)
+    line = [each._replace(head=each.head.replace(" ", GLUE)) for each in columns]
+    separator = " " if width(line) <= console.width else "\n"
+    for each in columns:
+        justify: JustifyMethod = "left" if each.left else "right"
+        table.add_column(each.head.replace(" ", separator), justify=justify, vertical="bottom", no_wrap=True)
     for cells in zip(*(each.cells for each in columns), strict=True):
         table.add_row(*cells)
     console.print(table)
 
 
-def squeeze(
-    columns: dict[str, Column], console: Console, first: Iterable[str], cut: Iterable[str], last: Iterable[str]
-) -> list[str]:
-    """Make a table as narrow as the terminal, as far as possible, and return the heads of columns that were removed.
+def squeeze(columns: dict[str, Column], console: Console, cut: Iterable[str], spared: Iterable[str]) -> list[str]:
+    """Make a table as narrow as the terminal if that is possible, and return the heads of columns that were removed.
 
-    Texts of the columns in `cut` are cut, the widest first, unless different ones would become the same, or the last
-    part of a path, or the name of a sweep before its member, would be lost.
-    If that is not enough, columns are removed in the order of `first`, texts are cut further, and columns are removed
-    in the order of `last`.
+    cut: columns whose long texts lose their starts, unless different ones would become the same. spared: columns to
+    remove then, the first one first.
     """
+    for name in cut:
+        cells = [cell if len(cell) <= LONGEST else DOTS + cell[len(DOTS) - LONGEST :] for cell in columns[name].cells]
+        if width(columns.values()) > console.width and len({*cells}) == len({*columns[name].cells}):
+            columns[name] = columns[name]._replace(cells=cells)
     removed = []
-
-    def remove(names: Iterable[str]) -> None:
-        for name in names:
-            if name in columns and _width([*columns.values()]) > console.width:
-                removed.append(columns.pop(name).head)
-
-    def shorten(least: int) -> None:
-        widths = {name: max(map(cell_len, whole[name].cells), default=0) for name in whole.keys() & columns.keys()}
-        columns.update({name: whole[name] for name in widths})
-        for name in sorted(widths, key=lambda name: (-widths[name], name)):
-            parts = [cell_len(cell.rpartition("/")[2]) for cell in whole[name].cells if "/" in cell]
-            narrowest = max(least, min(2 * SHORTEST, max(parts, default=0)))
-            if any(cell.count("/") == 1 for cell in whole[name].cells):
-                narrowest = max(narrowest, LONGER)
-            wanted = widths[name] - max(0, _width([*columns.values()]) - console.width)
-            for most in range(max(narrowest, wanted), widths[name]):
-                cells = [shortened(cell, most) for cell in whole[name].cells]
-                if len({*cells}) == len({*whole[name].cells}):
-                    columns[name] = whole[name]._replace(cells=cells)
-                    break
-
-    whole = {name: columns[name] for name in cut}
-    shorten(2 * SHORTEST)
-    remove(first)
-    shorten(SHORTEST)
-    remove(last)
-    shorten(SHORTEST)  # a removed column may have left some room
+    for name in spared:
+        if name in columns and width(columns.values()) > console.width:
+            removed.append(columns.pop(name).head)
     return removed
 
 
-def shortened(text: str, most: int) -> str:
-    """Return a text with at most so many characters: more of its end than of its start, which is often the same.
-
-    Of a path the last part stays whole if it fits, and what is before it is cut likewise.
-    """
-    if len(text) <= most:
-        return text
-    before, slash, last = text.rpartition("/")
-    if slash and len(last) <= most:
-        room = most - len(last) - 1
-        before = shortened(before, room) if room > len(DOTS) else DOTS
-        return f"{before}/{last}" if room >= len(DOTS) else last
-    start = 0 if slash else (most - len(DOTS)) // 3
-    return text[:start] + DOTS + text[start + len(DOTS) - most :]
-
-
-def _width(columns: Sequence[Column], heads: Sequence[Sequence[str]] | None = None) -> int:
-    """Return the width of a table, with heads of two lines by default."""
-    heads = heads or [_head_lines(each.head) for each in columns]
-    widths = [max(map(cell_len, [*head, *each.cells])) for head, each in zip(heads, columns, strict=True)]
+def width(columns: Collection[Column]) -> int:
+    """Return the least width of a table, whose heads may be broken between words."""
+    widths = [max(map(cell_len, [*each.head.split(), *each.cells])) for each in columns]
     return sum(widths) + 2 * (len(widths) - 1)
-
-
-def _head_lines(head: str) -> list[str]:
-    """Return the head of a column as one or two lines, to keep the column narrow."""
-    parts = head.split(" ")
-    splits = [[" ".join(parts[:i]), " ".join(parts[i:])] for i in range(1, len(parts))]
-    return min(splits, key=lambda lines: max(map(cell_len, lines)), default=parts)
 
 
 def show_summary(summary: Summary, console: Console) -> None:
@@ -300,7 +249,7 @@ def show_summary(summary: Summary, console: Console) -> None:
         for head, each in zip(heads, cells, strict=True)
         if any(each)
     }
-    left_out = squeeze(columns, console, ["train loss"], names, ["s.d."])
+    left_out = squeeze(columns, console, names, ["train loss", "s.d."])
     print_table(columns.values(), console)
     if left_out:
         say(console, f"no room for: {', '.join(left_out)}; --csv has all", wrap=True)
@@ -316,13 +265,8 @@ def show_summary(summary: Summary, console: Console) -> None:
             found = _spread(summary.test_score, group.results[summary.test_score])
             if "test_rmse" in group.results:
                 loss = f", root mean squared error {group.results['test_rmse'].mean:.4g}{loss}"
-            best = (
-                ""
-                if not summary.ranked
-                else "best: "
-                if summary.equal == 1
-                else f"best, equal to {summary.equal - 1} more: "
-            )
+            equal = f", equal to {summary.equal - 1} more" if summary.equal > 1 else ""
+            best = f"best{equal}: " if summary.ranked else ""
             say(console, f"{best}{printable(group.name)}: {found}{loss}")
 
 

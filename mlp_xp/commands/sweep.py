@@ -8,9 +8,8 @@ import math
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress as Bar
@@ -18,9 +17,11 @@ from rich.progress import ProgressColumn
 from rich.table import Column
 from rich.text import Text
 
-from mlp_xp.commands.command_line import Swept, parse, print_error
+from mlp_xp.commands.options import with_settings
+from mlp_xp.commands.process import print_error
 from mlp_xp.commands.runs import show_summary
-from mlp_xp.commands.train import Source, Stop, catch_signals, settings_from
+from mlp_xp.commands.stopping import Stop, catch_signals
+from mlp_xp.commands.train import base_settings
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings, check_foreign
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, INTERRUPTED, OPTUNA, held_out
@@ -28,6 +29,7 @@ from mlp_xp.runs.table import UNREADABLE
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.plots import PlotError
+from mlp_xp.show.width import plain_console
 from mlp_xp.sweeps.folder import default_folder
 from mlp_xp.sweeps.grid import Plan, Span, described, make_plan, shown
 from mlp_xp.sweeps.member import Ending
@@ -40,44 +42,6 @@ HELD_OUT = "   held out"
 HEADER = f"member  state     train loss{HELD_OUT}  seconds  settings"
 ON = "the same command goes on"
 MANY = 10  # values of a setting that are listed
-
-
-@dataclass(frozen=True)
-class Arguments(Source):
-    """Train a network for every combination of settings, several at once.
-
-    Every setting of `train` takes several values. A range such as 0..31 stands for all whole numbers in it. --hidden
-    64 256 is two values, of one layer each; --hidden 512,256 64 is two values, of two layers and of one.
-
-    The same command again goes on with the members that are not done. If a member fails, the others go on, and the exit
-    code is 1.
-    """
-
-    values: Annotated[Any, Swept(Settings)] = None
-    sweep_dir: Path | None = None
-    """Folder of the sweep. By default one below runs that depends on the settings."""
-    random: int | None = None
-    """Draw so many settings at random instead of taking all combinations; each is trained with every --seed. A range,
-    then also one of fractions such as 0.001..0.1, is sampled from: log-uniformly for learning-rate, weight-decay,
-    batch-size and hidden if it starts above 0, and uniformly for all others. Of several values, one is drawn."""
-    optuna: int | None = None
-    """Let Optuna choose so many settings by the accuracy (or R²) on held-out samples, and end bad ones early. Seeds and
-    ranges are as for --random. Needs --validation."""
-    sampling_seed: int = 0
-    """Seed of the choice of --random and --optuna. What Optuna chooses also depends on the order in which members end,
-    unless --jobs is 1."""
-    jobs: int | None = None
-    """Processes at once, each with one thread. By default one for each core, or as many as the memory admits."""
-    device_memory: float | None = None
-    """GiB of a GPU that all processes together may use. Without it, one trains at a time on a GPU."""
-    cluster: str | None = None
-    """Train on a cluster instead, such as dask://host:8786, whose machines share the folder of the sweep."""
-    retry_failed: bool = False
-    """Train members again that have failed."""
-    pictures: bool = False
-    """Draw the pictures of every run."""
-    cache_dir: Path | None = None
-    """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
 
 
 class Standing:
@@ -138,26 +102,70 @@ def held_out_text(ending: Ending) -> str:
     return "" if score is None else f"R² {score:.4f}" if is_r2 else f"{100 * score:.2f} %"
 
 
-def main() -> int:
-    """Parse the command line, train the members, and show them. Returns 1 if a member failed."""
-    source: Source = parse(Source, some=True)
-    base = settings_from(source)
-    arguments: Arguments = parse(Arguments, default=Arguments(values=base))
-    if source.config:
-        named = arguments.values.get("backend")
+@with_settings(Settings, several=True)
+def sweep(
+    *,
+    recipe: str | None = None,
+    config: Path | None = None,
+    sweep_dir: Path | None = None,
+    random: int | None = None,
+    optuna: int | None = None,
+    sampling_seed: int = 0,
+    jobs: int | None = None,
+    device_memory: float | None = None,
+    cluster: str | None = None,
+    retry_failed: bool = False,
+    pictures: bool = False,
+    cache_dir: Path | None = None,
+    **given: Any,
+) -> int:
+    """Train a network for every combination of settings, several at once.
+
+    Every setting of `train` takes several values. A range such as 0..31 stands for all whole numbers in it. --hidden
+    64 256 is two values, of one layer each; --hidden 512,256 64 is two values, of two layers and of one.
+
+    The same command again goes on with the members that are not done. If a member fails, the others go on, and the exit
+    code is 1.
+
+    Args:
+        recipe: Set of settings to start from: notebook, standard, small, or own, as for `train`.
+        config: Start from the settings in this file instead, such as the config.json of a run.
+        sweep_dir: Folder of the sweep. By default one below runs that depends on the settings.
+        random: Draw this many settings at random instead of taking all combinations; each is trained with every --seed.
+            A range, then also one of fractions such as 0.001..0.1, is sampled from: log-uniformly for learning-rate,
+            weight-decay, batch-size and hidden if it starts above 0, and uniformly for all others. Of several values,
+            one is drawn.
+        optuna: Let Optuna choose this many settings by the accuracy (or R²) on held-out samples, and end bad ones
+            early. Seeds and ranges are as for --random. Needs --validation.
+        sampling_seed: Seed of the choice of --random and --optuna. What Optuna chooses also depends on the order in
+            which members end, unless --jobs is 1.
+        jobs: Processes at once, each with one thread. By default one for each core, or as many as the memory admits.
+        device_memory: GiB of a GPU that all processes together may use. Without it, one trains at a time on a GPU.
+        cluster: Train on a cluster instead, such as dask://host:8786, whose machines share the sweep's folder.
+        retry_failed: Train members again that have failed.
+        pictures: Draw the pictures of every run.
+        cache_dir: Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system.
+    """
+    base = base_settings(recipe, config, *(given.get(name, (None,))[0] for name in ("data_dir", "label")))
+    if config:
+        named = given.get("backend")
         for backend in named or (base.backend,):
-            check_foreign(Settings(backend=backend), named and backend, repr(str(source.config)))
-    plan = make_plan(
-        base, arguments.values, samples=arguments.random, trials=arguments.optuna, seed=arguments.sampling_seed
+            check_foreign(Settings(backend=backend), named and backend, repr(str(config)))
+    plan = make_plan(base, given, samples=random, trials=optuna, seed=sampling_seed)
+    how = How(
+        jobs=jobs,
+        device_memory=device_memory,
+        cluster=cluster,
+        cache_dir=cache_dir,
+        retry_failed=retry_failed,
+        pictures=pictures,
     )
-    folder = arguments.sweep_dir or default_folder(plan)
-    how = How(**{name: getattr(arguments, name) for name in How._fields})
-    return show(plan, folder, how)
+    return show(plan, sweep_dir or default_folder(plan), how)
 
 
 def show(plan: Plan, folder: Path, how: How) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
-    console = terminal.plain_console()
+    console = plain_console()
     stop, standing = Stop(), Standing(plan.total)
     holds_out = bool(plan.base.train.validation or "validation" in plan.options)
 

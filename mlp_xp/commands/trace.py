@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mlp_xp.backend import Backend
-from mlp_xp.commands.command_line import called, print_error, print_line
+from mlp_xp.commands.process import called, print_error, print_line
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import described, with_colon
@@ -21,7 +21,8 @@ from mlp_xp.parity.compare import Comparison, Failure
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.small_runs import small_runs
 from mlp_xp.parity.trace import Operation, Tracer, expression, trace
-from mlp_xp.show.terminal import plain_console, say
+from mlp_xp.show.terminal import say
+from mlp_xp.show.width import plain_console
 from mlp_xp.training import DivergenceError
 
 FOLDER = Path("reproducers")

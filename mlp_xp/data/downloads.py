@@ -1,26 +1,17 @@
-"""Download the files of a published data set into a cache folder, and verify them."""
+"""Download the files of a published data set into a cache folder, and verify them, with pooch."""
 
 import os
-import shutil
-import sys
-import time
+import tempfile
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mlp_xp.data.registry import DATASETS, Source
-from mlp_xp.errors import MlpXpError, not_installed
-from mlp_xp.regular import open_regular
+from mlp_xp.errors import MlpXpError
 
 CACHE_VARIABLE = "MLP_XP_CACHE"
-# Without any data, or for one chunk of CHUNK_BYTES; the next mirror is then tried.
-TIMEOUT_SECONDS = 20.0
-CHUNK_BYTES = 1 << 13
-# The most that is read of a file whose size is not announced. The largest of the data sets' files has 0.6 GB.
-LARGEST_FILE = 1 << 32
+TIMEOUT_SECONDS = 20.0  # without data, after which the next mirror is tried
+CHUNK_BYTES = 1 << 16
 
 Progress = Callable[[str, int, int], None]
 """Called during a download with the file's name, the bytes received and the bytes expected (0 if unknown)."""
@@ -30,21 +21,13 @@ class DownloadError(MlpXpError):
     """Files of a data set that cannot be downloaded from any mirror, or cannot be stored."""
 
 
-class SlowMirrorError(Exception):
-    """A mirror that sends data too slowly."""
-
-
-class EndlessFileError(Exception):
-    """A mirror that sends more than it announced, or more than LARGEST_FILE."""
-
-
 def fetch(
     name: str,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     timeout: float = TIMEOUT_SECONDS,
-) -> tuple[Path, Path, Path, Path]:
+) -> list[Path]:
     """Return the four files of a data set in DATASETS, from the cache folder or the first mirror that has them.
 
     A file in the cache with the right checksum is used without network access. A downloaded file replaces an old one
@@ -55,169 +38,80 @@ def fetch(
     without data after which the next mirror is tried. Raises DownloadError, which names each mirror and its fault.
     """
     source = DATASETS[name]
+    folder = cache_folder(cache_dir) / source.folder
+    files = [folder / file for file in source.files]
     try:
-        folder = cache_folder(cache_dir) / source.folder
-        files = [folder / file for file in source.files]
-        _check_regular([folder / file for file in source.checksums] + files)
         if source.archive is None:
-            _fetch_all(name, source, folder, progress, timeout)
+            _download(name, source, folder, progress, timeout)
         elif not all(file.is_file() for file in files):
-            _fetch_all(name, source, folder, progress, timeout)
-            _extract(folder / source.archive, files)
+            _download(name, source, folder, progress, timeout)
+            with zipfile.ZipFile(folder / source.archive) as archive, tempfile.TemporaryDirectory(dir=folder) as aside:
+                for file in files:
+                    Path(archive.extract(f"gzip/{file.name}", aside)).replace(file)
     except OSError as error:
         raise DownloadError(
             f"{str(folder)!r} cannot be used for {name}: {error.strerror or error}; name another folder, or set "
             f"{CACHE_VARIABLE}",
             setting="cache_dir",
         ) from error
-    train_images, train_labels, test_images, test_labels = files
-    return train_images, train_labels, test_images, test_labels
+    return files
 
 
 def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder of downloads: `cache_dir`, else MLP_XP_CACHE, else one in the system's cache folder."""
-    chosen = cache_dir or os.environ.get(CACHE_VARIABLE) or _pooch().os_cache("mlp_xp")
-    try:
-        return Path(chosen).expanduser().absolute()
-    except RuntimeError as error:  # ~name, where no such user exists
-        raise DownloadError(
-            f"{str(chosen)!r} starts with the home of an unknown user; name another folder, or set {CACHE_VARIABLE}",
-            setting="cache_dir",
-        ) from error
+    import pooch
+
+    return Path(cache_dir or os.environ.get(CACHE_VARIABLE) or pooch.os_cache("mlp_xp")).expanduser().absolute()
 
 
-def _check_regular(paths: list[Path]) -> None:
-    """Raise OSError for a FIFO or device in the cache, which pooch would wait for. A missing file is fetched."""
-    for path in paths:
-        if path.exists():
-            open_regular(path).close()
-
-
-def _pooch() -> Any:
-    try:
-        import pooch
-    except ModuleNotFoundError as error:
-        raise DownloadError(f"downloads need pooch, which {not_installed('pooch')}") from error
-    return pooch
-
-
-def _fetch_all(name: str, source: Source, folder: Path, progress: Progress | None, timeout: float) -> None:
-    pooch = _pooch()
+def _download(name: str, source: Source, folder: Path, progress: Progress | None, timeout: float) -> None:
+    import pooch
     from requests import RequestException
 
+    pooch.get_logger().setLevel("WARNING")  # its lines would stand between the progress bars
     mirrors = list(source.mirrors)
     for file, checksum in source.checksums.items():
         faults = []
         for mirror in tuple(mirrors):
-            downloader = pooch.HTTPDownloader(
-                progressbar=_Watch(file, progress, timeout),
+            download = pooch.HTTPDownloader(
+                progressbar=_Bar(file, progress),
                 chunk_size=CHUNK_BYTES,
                 timeout=timeout,
                 headers={"Accept-Encoding": "identity"},  # a server that compresses again would change the file
             )
             try:
-                with _quiet(pooch):
-                    pooch.retrieve(mirror + file, f"sha256:{checksum}", file, folder, downloader=downloader)
+                pooch.retrieve(mirror + file, f"sha256:{checksum}", file, folder, downloader=download)
                 break
-            except (
-                RequestException,
-                ConnectionError,
-                TimeoutError,
-                ValueError,
-                SlowMirrorError,
-                EndlessFileError,
-            ) as error:
-                if type(error) is ValueError and "does not match the known hash" not in str(error):
-                    raise  # a defect: pooch reports only wrong checksums this way
-                faults.append(f"{mirror}{file}: {_cause(error, timeout)}")
-                # The next file starts with the other mirrors, so that a dead mirror costs one timeout, not four.
-                mirrors.append(mirrors.pop(mirrors.index(mirror)))
+            except RequestException as error:
+                status = error.response is not None and f"HTTP status {error.response.status_code}"
+                faults.append(f"{mirror}{file}: {status or type(error).__name__}")
+            except ValueError:  # as pooch reports it
+                faults.append(f"{mirror}{file}: wrong checksum")
+            # The next file starts with the other mirrors, so that a dead mirror costs one timeout, not four.
+            mirrors.append(mirrors.pop(mirrors.index(mirror)))
         else:
-            there = f" (the existing {file} has a wrong checksum)" if (folder / file).exists() else ""
             raise DownloadError(
                 f"{name}: cannot be downloaded: {'; '.join(faults)}; check the network, or put "
-                f"{', '.join(source.checksums)} from {source.home} into {str(folder)!r} by hand{there}, or give a "
-                "folder of your own data"
+                f"{', '.join(source.checksums)} from {source.home} into {str(folder)!r} by hand"
             )
 
 
-def _cause(error: Exception, timeout: float) -> str:
-    from requests import HTTPError, RequestException
-    from requests.exceptions import ChunkedEncodingError
+class _Bar:
+    """A progress bar in the form that pooch expects, which calls `progress`."""
 
-    chain = list(_chain(error))
-    if any(isinstance(link, SlowMirrorError | TimeoutError) for link in chain):
-        return f"too slow: gave up after {timeout:g} s"
-    if isinstance(error, EndlessFileError):
-        return "it sends more than it announced, or than any file of a data set has"
-    if isinstance(error, HTTPError) and error.response is not None:
-        return f"HTTP status {error.response.status_code}"
-    if isinstance(error, ChunkedEncodingError):
-        return "the connection was lost during the transfer"
-    if isinstance(error, ValueError) and not isinstance(error, RequestException):
-        return "wrong checksum"
-    reasons = [link.strerror for link in chain if isinstance(link, OSError) and link.strerror]
-    return " ".join(f"no connection: {reasons[-1] if reasons else type(error).__name__}".split())
+    total = 0
 
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-@contextmanager
-def _quiet(pooch: Any) -> Iterator[None]:
-    logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel("WARNING")
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-class _Watch:
-    """A progress bar in the form that pooch expects. It calls `progress` and raises SlowMirrorError."""
-
-    def __init__(self, file: str, progress: Progress | None, timeout: float) -> None:
-        self.file, self.progress, self.timeout = file, progress, timeout
-        self.total = 0
+    def __init__(self, file: str, progress: Progress | None) -> None:
+        self.file, self.progress = file, progress
         self.reset()
 
     def reset(self) -> None:
-        self.done = self.received = 0
-        self.since = time.monotonic()
+        self.done = 0
 
     def update(self, count: int) -> None:
-        # A socket's timeout restarts with every byte, so a mirror that sends single bytes would never reach it.
-        if time.monotonic() - self.since > self.timeout:
-            raise SlowMirrorError
-        # A mirror that compresses, in spite of the request, can send more. pooch counts the last chunk as a full one.
-        self.received += count
-        if self.received > (self.total or LARGEST_FILE) + CHUNK_BYTES:
-            raise EndlessFileError
-        self.done = min(self.done + count, self.total or sys.maxsize)
+        self.done += count  # pooch counts the last chunk as a full one
         if self.progress is not None:
-            self.progress(self.file, self.done, self.total)
-        self.since = time.monotonic()
+            self.progress(self.file, min(self.done, self.total or self.done), self.total)
 
     def close(self) -> None:
         pass
-
-
-def _extract(archive: Path, files: list[Path]) -> None:
-    """Extract files from the folder `gzip` of an archive. Raises DownloadError if they are missing or damaged."""
-    try:
-        with zipfile.ZipFile(archive) as members:
-            packed = [members.getinfo(f"gzip/{file.name}") for file in files]
-            for member, file in zip(packed, files, strict=True):
-                aside = file.with_name(f".{file.name}.{os.getpid()}")
-                try:
-                    with members.open(member) as stream, aside.open("wb") as copy:
-                        shutil.copyfileobj(stream, copy)
-                    aside.replace(file)
-                finally:
-                    aside.unlink(missing_ok=True)
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:  # KeyError: from getinfo
-        raise DownloadError(f"{str(archive)!r}: is not the expected archive: {error}; fetch it again") from error

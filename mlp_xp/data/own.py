@@ -1,7 +1,7 @@
-"""Your own files as arrays on the host: which reader a file or folder needs, and its parts."""
+"""Your own files as arrays on the host: what a file or folder holds, and the reader for it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,17 +9,15 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from mlp_xp.arrays import TASKS, DatasetError
-from mlp_xp.data.array_files import read_npy_folder, read_npz
+from mlp_xp.data.array_files import read_array_files
 from mlp_xp.data.picture_folders import read_picture_folder
-from mlp_xp.data.tables import column_names, read_table
+from mlp_xp.data.reading import fault
+from mlp_xp.data.tables import read_table
 from mlp_xp.dataset import Origin
 
 LARGEST_SIDE = 2048
-TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 # A file is for training or for testing if its name has one of these words, between characters that are no letters.
-WORDS = {"train": ("train",), "test": ("test", "t10k")}
-
-LISTED = 12
+WORDS = {"train": "train", "test": "test|t10k"}
 
 Part = tuple[npt.NDArray[Any], Any]
 
@@ -30,134 +28,152 @@ class OwnData(NamedTuple):
     train: Part
     test: Part | None
     """None if the files have no test set."""
-    class_names: tuple[str, ...] | None
+    inputs: str
+    """A key of READERS: the field of `Dataset`."""
+    class_names: tuple[str, ...] | None = None
     """The names of the classes 0, 1, ... of pictures; None where the labels themselves are names or numbers."""
-    feature_names: tuple[str, ...] | None
-    """The names of a table's columns."""
+    feature_names: tuple[str, ...] = ()
+    """The names of a table's columns of features."""
     label_names: tuple[str, ...] = ()
     """The names of its columns of labels."""
-    lines: tuple[Sequence[int], ...] = ()
-    """Of tables in CSV, the line of each row, for the training set and the test set."""
+    lines: tuple[Sequence[int], ...] = ((), ())
+    """The line of each row of tables in CSV, for the training set and the test set."""
 
-    @property
-    def inputs(self) -> str:
-        """The field of `Dataset`."""
-        return "columns" if self.feature_names else "pictures" if self.class_names else "arrays"
+
+class How(NamedTuple):
+    """How to read files; each reader takes what concerns it."""
+
+    label: str | None = None
+    """The column of a table with the labels, or several, see `tables.read_table`."""
+    exclude: str | None = None
+    """Columns of a table to ignore, in the same form."""
+    picture_size: int | None = None
+    """The side of a square to resize pictures to."""
+    features: Sequence[str] | None = None
+    """The columns of a table to use as features; by default all others."""
+    least: int = 2
+    """The number of classes that there must be of pictures."""
+    classes: bool = False
+    """Whether labels of a table are names of classes, see `tables.read_table`."""
 
 
 def check_origin(origin: Origin) -> None:
-    """Raise DatasetError for a value of the wrong type or out of range, with the setting that it is of."""
-    label, fraction, seed, size, task, *choices, exclude = origin
+    """Raise DatasetError for a value of the wrong type or out of range, with the name of its setting."""
+    column, flag = "the name of a column", "true or false"
     for name, valid, wanted in (
-        *(
-            (name, each is None or (isinstance(each, str) and each), "the name of a column")
-            for name, each in (("label", label), ("exclude", exclude))
-        ),
-        ("test_fraction", _is_number(fraction, Real) and 0 <= fraction < 1, "at least 0 and below 1"),
-        ("split_seed", _is_number(seed, Integral) and 0 <= seed < 1 << 32, "a whole number from 0 to 2**32 - 1"),
+        ("label", _is_name(origin.label), column),
+        ("exclude", _is_name(origin.exclude), column),
+        ("test_fraction", _is_number(origin.test_fraction, Real, 0, 1), "at least 0 and below 1"),
+        ("split_seed", _is_number(origin.split_seed, Integral, 0, 2**32), "a whole number from 0 to 2**32 - 1"),
         (
             "picture_size",
-            size is None or (_is_number(size, Integral) and 1 <= size <= LARGEST_SIDE),
+            origin.picture_size is None or _is_number(origin.picture_size, Integral, 1, LARGEST_SIDE + 1),
             f"a whole number from 1 to {LARGEST_SIDE}",
         ),
-        ("task", task is None or task in TASKS, f"one of {', '.join(TASKS)}"),
-        *(
-            (name, type(each) is bool, "true or false")
-            for name, each in zip(Origin._fields[5:-1], choices, strict=True)
-        ),
+        ("task", origin.task is None or origin.task in TASKS, f"one of {', '.join(TASKS)}"),
+        ("stratify", isinstance(origin.stratify, bool), flag),
+        ("scale_targets", isinstance(origin.scale_targets, bool), flag),
     ):
         if not valid:
-            value = getattr(origin, name)
-            raise DatasetError(f"{value!r:.80} is not valid; it must be {wanted}", setting=name)
+            raise DatasetError(f"{getattr(origin, name)!r:.80} is not valid; it must be {wanted}", setting=name)
 
 
-def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+def _is_name(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value != "")
 
 
-def read_own_data(
-    path: Path,
-    *,
-    label: str | None = None,
-    exclude: str | None = None,
-    picture_size: int | None = None,
-    features: Sequence[str] | None = None,
-    least: int = 2,
-    classes: bool = False,
-) -> OwnData:
-    """Read a file or folder.
+def _is_number(value: Any, kind: type, low: int, high: int) -> bool:
+    fits = isinstance(value, kind) and not isinstance(value, bool)
+    return fits and bool(low <= value < high)
 
-    path: a table (see `tables.read_table`) or a .npz archive (`array_files.read_npz`); or a folder with two tables, one
-    with the word `train` in its name and one with `test`; with .npy files (`array_files.read_npy_folder`); or with
-    pictures (`picture_folders.read_picture_folder`). label: the column of the labels of tables, which they need, or
-    several, see `read_table`. exclude: likewise, those that are no features.
-    picture_size: the side of a square to resize pictures to. features: the columns of a table, by default all others.
-    least: of the classes of pictures. classes: whether labels of tables are names of classes, see `read_table`.
+
+def read_own_data(path: Path, how: How) -> OwnData:
+    """Read a file or folder in one of the formats of READERS.
 
     Raises DatasetError with the setting "label", "exclude" or "picture_size" if it is missing, or given where it means
     nothing, and what the readers raise.
     """
-    names = visible_names(path) if path.is_dir() else None
-    where, kind = repr(str(path)), _kind(path, names)
-    if picture_size is not None and kind != "pictures":
-        raise DatasetError(f"{where} has no pictures; leave it out", setting="picture_size")
-    for setting, given in (("label", label), ("exclude", exclude)):
-        if given is not None and kind != "tables":
-            raise DatasetError(f"{where} is no table, so it has no column {given!r}; leave it out", setting=setting)
-    match kind:
-        case "arrays":
-            arrays = read_npz(path) if names is None else read_npy_folder(path)
-            return OwnData(arrays.train, arrays.test, None, None)
-        case "pictures":
-            size = None if picture_size is None else (picture_size, picture_size)
-            pictures = read_picture_folder(path, size=size, least=least)
-            train, *tests = [(part.images, part.labels) for part in (pictures.train, pictures.test) if part]
-            return OwnData(train, tests[0] if tests else None, pictures.class_names, None)
-    files = [path] if names is None else [path / _find_table(path, names, part) for part in WORDS]
-    if label is None:
-        known = column_names(files[0])
-        shown = ", ".join(map(repr, known[:LISTED])) + (" and more" if len(known) > LISTED else "")
-        raise DatasetError(f"{str(files[0])!r} needs the name of the column with the labels: {shown}", setting="label")
-    table = read_table(files[0], label, features=features, classes=classes, exclude=exclude)
-    held = read_table(files[1], label, features=table.feature_names, classes=classes) if len(files) > 1 else None
-    test = held and (held.features, held.labels)
-    lines = table.lines, held.lines if held else ()
-    return OwnData((table.features, table.labels), test, None, table.feature_names, table.label_names, lines)
+    kind = kind_of(path)
+    for setting, given, needed in (
+        ("picture_size", how.picture_size, "pictures"),
+        ("label", how.label, "columns"),
+        ("exclude", how.exclude, "columns"),
+    ):
+        if given is not None and kind != needed:
+            lacks = "has no pictures" if needed == "pictures" else f"is no table, so it has no column {given!r}"
+            raise DatasetError(f"{str(path)!r} {lacks}; leave it out", setting=setting)
+    return READERS[kind].read(path, how)
+
+
+def kind_of(path: Path) -> str:
+    """Return the key in READERS of what a file or folder holds, by the names of the file or of those in the folder."""
+    is_folder = path.is_dir()
+    names = visible_names(path) if is_folder else [path.name]
+    for kind, reader in READERS.items():
+        if any(name.lower().endswith(reader.suffixes) for name in names):
+            return kind
+    return "pictures" if is_folder else "columns"
 
 
 def visible_names(folder: Path) -> list[str]:
-    """Return the names of what is in a folder, sorted, without hidden files. Raises OSError and ValueError."""
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def _kind(path: Path, names: Sequence[str] | None) -> str:
-    """Return what a file, or a folder with these names in it, is: arrays, pictures or tables."""
-    if names is None and path.suffix.lower() == ".npy":
-        raise DatasetError(f"{str(path)!r}: is one array; give a folder with X.npy and y.npy, or a .npz archive")
-    if names is None:
-        return "arrays" if path.suffix.lower() == ".npz" else "tables"
-    if any(name.lower().endswith(".npy") for name in names):
-        return "arrays"
-    return "tables" if any(map(is_table, names)) else "pictures"
+    """Return the names of what is in a folder, sorted, without hidden files. Raises DatasetError."""
+    try:
+        return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DatasetError(f"{str(folder)!r}: {fault(error)}") from error
 
 
 def is_table(name: str) -> bool:
     """Return whether a file is a table by its name."""
-    return name.lower().endswith(TABLE_SUFFIXES)
+    return name.lower().endswith(READERS["columns"].suffixes)
 
 
-def has_word(name: str, part: str) -> bool:
-    """Return whether the name of a file says that it belongs to a part, "train" or "test"."""
-    return re.search(rf"(?<![^\W\d_])({'|'.join(WORDS[part])})(?![^\W\d_])", name.lower()) is not None
-
-
-def _find_table(folder: Path, names: Sequence[str], part: str) -> str:
-    tables = [name for name in names if is_table(name)]
-    found = [name for name in tables if has_word(name, part)]
+def find_table(folder: Path, part: str) -> Path:
+    """Return the only table in a folder for a part, "train" or "test", by its name. Raises DatasetError."""
+    tables = [name for name in visible_names(folder) if is_table(name)]
+    found = [name for name in tables if re.search(rf"(?<![^\W\d_])({WORDS[part]})(?![^\W\d_])", name.lower())]
     if len(found) == 1:
-        return found[0]
+        return folder / found[0]
     shown = ", ".join(map(repr, (found or tables)[:3]))
     raise DatasetError(
         f"{str(folder)!r}: has {len(found) or 'no'} tables with the word {part!r} in the name, but {shown}; give a "
         "folder with one for training and one for testing, such as train.csv and test.csv, or give one file"
     )
+
+
+# The readers.
+
+
+def _read_arrays(path: Path, how: How) -> OwnData:
+    return OwnData(*read_array_files(path), "arrays")
+
+
+def _read_tables(path: Path, how: How) -> OwnData:
+    files = [find_table(path, part) for part in WORDS] if path.is_dir() else [path]
+    train = read_table(files[0], how.label, features=how.features, classes=how.classes, exclude=how.exclude)
+    parts = [train]
+    parts += [read_table(file, how.label, features=train.feature_names, classes=how.classes) for file in files[1:]]
+    (part, lines), *held = [((table.features, table.labels), table.lines) for table in parts]
+    test, test_lines = held[0] if held else (None, ())
+    names = train.feature_names, train.label_names
+    return OwnData(part, test, "columns", None, *names, (lines, test_lines))
+
+
+def _read_pictures(path: Path, how: How) -> OwnData:
+    size = None if how.picture_size is None else (how.picture_size, how.picture_size)
+    train, test, class_names = read_picture_folder(path, size=size, least=how.least)
+    return OwnData(train, test, "pictures", class_names)
+
+
+class Reader(NamedTuple):
+    """A format of your own data: the ends of names of files, in small letters, and the function that reads them."""
+
+    suffixes: tuple[str, ...]
+    read: Callable[[Path, How], OwnData]
+
+
+READERS = {
+    "arrays": Reader((".npz", ".npy"), _read_arrays),
+    "columns": Reader((".csv", ".csv.gz", ".parquet"), _read_tables),
+    "pictures": Reader((), _read_pictures),
+}

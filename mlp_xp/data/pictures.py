@@ -7,11 +7,8 @@ it may be dark on light or light on dark, transparent, or a photo under uneven l
 """
 
 import os
-import struct
 import warnings
-import zlib
-from collections.abc import Iterable, Iterator
-from io import BufferedReader
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.errors import MlpXpError, not_installed
-from mlp_xp.regular import UnfitFileError, open_regular, read_fault
+from mlp_xp.arrays import DatasetError
+from mlp_xp.data.reading import fault
+from mlp_xp.errors import not_installed, printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,10 +31,6 @@ FITTED = 20
 
 # More pixels do not improve a digit, unless it fills less than 1/25 of the picture's side.
 LARGEST_SIDE = 500
-# Pixels of a file, and of its longer side: decoding and converting it then takes less than 1 GB.
-LARGEST_PICTURE, LONGEST_PICTURE = 50_000_000, 65_500
-# Pixels that are converted at once.
-PIECE = 1 << 20
 # On the scale from black (0) to white (1): border pixels this close to the median show paper under even light.
 EVEN = 0.03
 # Ink must differ from the paper by more than this, on the same scale, and by more than NOISE times the paper's noise.
@@ -44,72 +38,55 @@ FAINTEST = 0.05
 NOISE = 4.0
 # A piece with less than this share of all ink is dirt; the dot on an i has several times more.
 DIRT = 0.02
-# What Pillow's decoders raise for a damaged file: mostly OSError, also SyntaxError (PNG, Exif), ValueError (PPM, DDS),
-# RuntimeError (AVIF), ZeroDivisionError (DDS in Pillow 10), and the errors of the parsers that they use.
-DAMAGE = (OSError, SyntaxError, ValueError, RuntimeError, ZeroDivisionError, EOFError, struct.error, zlib.error)
-# In a folder, and as the content of a file, these are no pictures: Pillow runs Ghostscript, a program, to draw EPS.
+# Pillow runs Ghostscript, a program, to draw EPS.
 EXECUTED = ("EPS",)
-# Bytes of a file. Some decoders read all of it at once.
-LARGEST_FILE = 1 << 28
 # Fainter ink does not count for a digit's extent: JPEG leaves such traces around it.
 EDGE = 0.02
 
 
-class PictureError(MlpXpError):
-    """A file that is not a picture, or a picture without ink."""
-
-
 class Pictures(NamedTuple):
-    """Prepared pictures, and the files that they come from."""
+    """Pictures as a network sees them, and the files that they come from."""
 
     paths: tuple[Path, ...]
     images: Bytes
-    """uint8 (n, size, size), bright ink on 0, as in MNIST."""
-    faults: tuple[PictureError, ...]
+    """uint8 (n, ...), a row for each of the paths."""
+    faults: tuple[DatasetError, ...]
     """The errors of the files and folders that were skipped."""
 
 
 def read_pictures(paths: Iterable[str | os.PathLike[str]], *, size: int = SIZE, fitted: int = FITTED) -> Pictures:
-    """Prepare picture files, and all that `find_pictures` finds in folders, in the given order.
-
-    A file that is missing, blank or not a picture, and a folder without pictures, are skipped and reported in `faults`.
-    Raises PictureError if no picture can be read at all, for example without Pillow.
-    """
-    _pillow()
-    check_fitted(size, fitted)
-    files: list[Path] = []
-    images: list[Bytes] = []
-    faults: list[PictureError] = []
-    for path in paths:
-        try:
-            found = _picture_files(Path(path))
-        except PictureError as error:
-            faults.append(error)
-            continue
-        for file in found:
-            try:
-                images.append(prepare_picture(file, size=size, fitted=fitted))
-                files.append(file)
-            except PictureError as error:
-                faults.append(error)
-    return Pictures(tuple(files), np.array(images, np.uint8).reshape(-1, size, size), tuple(faults))
+    """Prepare picture files as `prepare_picture` does, and all those in folders; see `read_each`."""
+    return read_each(paths, (size, size), lambda path: prepare_picture(path, size=size, fitted=fitted))
 
 
-def find_pictures(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[PictureError]]:
-    """Return picture files, and all picture files in folders, and the faults of paths and folders without any.
+def read_each(
+    paths: Iterable[str | os.PathLike[str]], shape: tuple[int, ...], read: Callable[[Path], Bytes]
+) -> Pictures:
+    """Read picture files, and all picture files in folders, by a function that returns uint8 of a shape.
 
     Those of a folder are in the order of their names, then those of each folder in it. Links are followed, hidden files
-    and folders are ignored. Raises PictureError without Pillow.
+    and folders are ignored. What cannot be read, and a folder without pictures, is skipped and reported in `faults`.
+    Raises DatasetError without Pillow.
     """
-    _pillow()
+    suffixes = picture_suffixes()
     files: list[Path] = []
-    faults: list[PictureError] = []
-    for path in paths:
+    images: list[Bytes] = []
+    faults: list[DatasetError] = []
+    for path in map(Path, paths):
         try:
-            files += _picture_files(Path(path))
-        except PictureError as error:
-            faults.append(error)
-    return files, faults
+            found = [*_pictures_in(path, suffixes)] if path.is_dir() else [path]
+        except OSError as error:
+            faults.append(DatasetError(f"{str(path)!r}: {fault(error)}"))
+            continue
+        if not found:
+            faults.append(DatasetError(f"{str(path)!r}: contains no picture files; give a folder of PNG or JPEG files"))
+        for file in found:
+            try:
+                images.append(read(file))
+                files.append(file)
+            except DatasetError as error:
+                faults.append(error)
+    return Pictures(tuple(files), np.array(images, np.uint8).reshape(-1, *shape), tuple(faults))
 
 
 def prepare_picture(
@@ -118,45 +95,32 @@ def prepare_picture(
     """Convert a picture file, or a Pillow image, to the form of MNIST's images.
 
     Ink is what differs from paper, and the border of the picture is mostly paper. The ink is scaled with antialiasing
-    so that its longer side has `fitted` pixels. It is then moved by whole pixels so that its centre of mass is within
-    half a pixel of pixel (size / 2, size / 2), as in every image of MNIST, or as close as the picture's edges allow.
+    so that its longer side has `fitted` pixels, at most `size`. It is then moved by whole pixels so that its centre of
+    mass is within half a pixel of pixel (size / 2, size / 2), as in every image of MNIST, or as close as the picture's
+    edges allow.
 
-    Returns uint8 (size, size): paper 0, ink up to 255. Raises PictureError, which names the file and the fault, if the
-    file is missing, not readable by Pillow, damaged, too large, or without ink.
+    Returns uint8 (size, size): paper 0, ink up to 255. Raises DatasetError, which names the file and the fault, if the
+    file is missing, not readable by Pillow, damaged, or without ink.
     """
-    check_fitted(size, fitted)
-    name = repr(os.fspath(picture)) if isinstance(picture, (str, os.PathLike)) else "picture"
-    ink = find_ink(_read_grey(picture, name))
+    ink = find_ink(grey(decode(picture)))
     if ink is None:
-        raise PictureError(f"{name}: has no ink that stands out from the paper; give a picture of one digit or letter")
+        raise DatasetError(
+            f"{name_of(picture)}: has no ink that stands out from the paper; give a picture of one digit or letter"
+        )
     return _centre(_fit(_crop(_without_dirt(ink)), fitted), size)
 
 
-def check_fitted(size: int, fitted: int) -> None:
-    """Raise PictureError unless `fitted` pixels fit into `size`."""
-    if not 1 <= fitted <= size:
-        raise PictureError(f"{fitted} pixels is out of range; it must be from 1 to the size, {size}", setting="fitted")
+def name_of(picture: "str | os.PathLike[str] | Image.Image") -> str:
+    """Return the name of a picture in messages."""
+    return repr(os.fspath(picture)) if isinstance(picture, (str, os.PathLike)) else "picture"
 
 
 def _pillow() -> ModuleType:
     try:
         from PIL import Image
     except ImportError as error:
-        raise PictureError(f"pictures need Pillow, which {not_installed('pillow')}") from error
+        raise DatasetError(f"pictures need Pillow, which {not_installed('pillow')}") from error
     return Image
-
-
-def _picture_files(path: Path) -> list[Path]:
-    suffixes = picture_suffixes()
-    try:
-        if not path.is_dir():
-            return [path]
-        files = [*_pictures_in(path, suffixes)]
-    except OSError as error:
-        raise PictureError(f"{str(path)!r}: cannot be read: {error.strerror}") from error
-    if not files:
-        raise PictureError(f"{str(path)!r}: contains no picture files; give a folder of PNG or JPEG files")
-    return files
 
 
 def _pictures_in(folder: Path, suffixes: set[str], above: tuple[Path, ...] = ()) -> Iterator[Path]:
@@ -170,76 +134,9 @@ def _pictures_in(folder: Path, suffixes: set[str], above: tuple[Path, ...] = ())
 
 
 def picture_suffixes() -> set[str]:
-    """Return the ends of the names of files that may be pictures, such as .png. Raises PictureError without Pillow."""
+    """Return the ends of the names of files that may be pictures, such as .png. Raises DatasetError without Pillow."""
     known = _formats()
     return {suffix for suffix, form in _pillow().registered_extensions().items() if form in known}
-
-
-def _read_grey(picture: "str | os.PathLike[str] | Image.Image", name: str) -> Floats:
-    """Read grey values (rows, columns) from 0, black, to 1, white: upright, opaque, at most LARGEST_SIDE on a side."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about oddities in a file that can still be read
-        try:
-            return grey(decode(picture, name))
-        except MemoryError as error:
-            raise PictureError(f"{name}: is too large for the memory of this machine; make it smaller") from error
-
-
-def decode(picture: "str | os.PathLike[str] | Image.Image", name: str) -> "Image.Image":
-    """Decode a picture and turn it upright. name: of the picture, in PictureError.
-
-    To be called with warnings caught: it changes their filters. Only Pillow's calls are in the try block, so that an
-    error there is the file's fault.
-    """
-    pillow = _pillow()
-    from PIL import ImageOps
-
-    # Pillow only warns about a very large picture, up to twice its limit.
-    warnings.simplefilter("error", pillow.DecompressionBombWarning)
-    try:
-        if not isinstance(picture, (str, os.PathLike)):
-            _check_size(picture, name)
-            return ImageOps.exif_transpose(picture)
-        with _open(picture, name) as file, pillow.open(file, formats=_formats()) as opened:
-            _check_size(opened, name)  # before its pixels are decoded
-            return ImageOps.exif_transpose(opened)
-    except (pillow.DecompressionBombWarning, pillow.DecompressionBombError) as error:
-        limit = f"{pillow.MAX_IMAGE_PIXELS / 1e6:.0f} million pixels"
-        raise PictureError(f"{name}: has more than {limit}; make it smaller") from error
-    except pillow.UnidentifiedImageError as error:
-        raise PictureError(f"{name}: is not a picture that Pillow can read; save it as PNG or JPEG") from error
-    except DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:  # from the system, not from a decoder
-            raise PictureError(f"{name}: cannot be read: {error.strerror}; fix the file or folder") from error
-        fault = " ".join(str(error).split()) or type(error).__name__
-        raise PictureError(f"{name}: is a damaged picture: {fault}; save it again as PNG or JPEG") from error
-
-
-def _check_size(picture: "Image.Image", name: str) -> None:
-    width, height = picture.size
-    if width * height > LARGEST_PICTURE or max(width, height) > LONGEST_PICTURE:
-        limit = f"{LARGEST_PICTURE // 10**6} million pixels, or {LONGEST_PICTURE} on a side"
-        raise PictureError(f"{name}: has {width} x {height} pixels, more than {limit}; make it smaller")
-
-
-def _open(path: str | os.PathLike[str], name: str) -> BufferedReader:
-    try:
-        file = open_regular(path)
-        if os.fstat(file.fileno()).st_size <= LARGEST_FILE:
-            return file
-        file.close()
-        fault = f"has more than {LARGEST_FILE >> 20} MiB"
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: characters that no path can have
-        fault = "no such file"
-    except IsADirectoryError:
-        fault = "is a folder"
-    except UnfitFileError as error:
-        fault = read_fault(error).partition(";")[0]
-    except PermissionError as error:
-        raise PictureError(f"{name}: no permission to read it; check the modes of the file") from error
-    except OSError as error:
-        raise PictureError(f"{name}: {read_fault(error)}; fix the file or folder") from error
-    raise PictureError(f"{name}: {fault}; give a picture file, PNG or JPEG for example")
 
 
 def _formats() -> list[str]:
@@ -250,34 +147,46 @@ def _formats() -> list[str]:
     return [form for form in pillow.ID if form not in EXECUTED]
 
 
+def decode(picture: "str | os.PathLike[str] | Image.Image") -> "Image.Image":
+    """Decode a picture file, or take a Pillow image, and turn it upright. Raises DatasetError.
+
+    Only Pillow's calls are in the try block: whatever they raise for a damaged file, and its decoders raise many types,
+    is the file's fault.
+    """
+    pillow, name = _pillow(), name_of(picture)
+    from PIL import ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about oddities in a file that can still be read
+            if not isinstance(picture, (str, os.PathLike)):
+                return ImageOps.exif_transpose(picture)
+            with pillow.open(picture, formats=_formats()) as opened:
+                return ImageOps.exif_transpose(opened)
+    except pillow.UnidentifiedImageError as error:
+        raise DatasetError(f"{name}: is not a picture that Pillow can read; save it as PNG or JPEG") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:  # from the system, not from a decoder
+            raise DatasetError(f"{name}: {fault(error)}") from error
+        reason = printable(" ".join(str(error).split())) or type(error).__name__
+        raise DatasetError(f"{name}: cannot be decoded: {reason}; save it again as PNG or JPEG") from error
+
+
 def grey(image: "Image.Image") -> Floats:
     """Return grey levels from 0, black, to 1, white: float64 (rows, columns), each at most LARGEST_SIDE."""
     from PIL import Image
 
     if image.mode[0] in "IF":
         # Scanners use 10, 12 or 16 bits, so the value of white is known only from the picture itself.
-        image = Image.fromarray(_stretched(np.asarray(image)))
+        values = np.nan_to_num(np.asarray(image).astype(np.float64))
+        values -= values.min()
+        image = Image.fromarray((values * (255 / max(values.max(), 1e-300))).astype(np.uint8))
     grey = image.convert("RGB").convert("L")
     if image.has_transparency_data:
         alpha = image.convert("RGBA").getchannel("A")
         grey = Image.composite(grey, Image.new("L", grey.size, _behind(np.asarray(grey), np.asarray(alpha))), alpha)
     grey.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BOX)
     return np.asarray(grey, np.float64) / 255
-
-
-def _stretched(values: npt.NDArray[Any]) -> Bytes:
-    """Map values (rows, columns) to 0, ..., 255, the smallest to 0. By pieces: as float64 all of it is very large."""
-    flat, result = np.ascontiguousarray(values).reshape(-1), np.empty(values.size, np.uint8)
-
-    def piece(start: int) -> Floats:
-        return np.nan_to_num(flat[start : start + PIECE].astype(np.float64))
-
-    starts = range(0, values.size, PIECE)
-    low = min(float(piece(start).min()) for start in starts)
-    scale = 255 / max(*(float((piece(start) - low).max()) for start in starts), 1e-300)
-    for start in starts:
-        result[start : start + PIECE] = (piece(start) - low) * scale
-    return result.reshape(values.shape)
 
 
 def _behind(grey: Bytes, alpha: Bytes) -> int:

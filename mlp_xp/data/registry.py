@@ -10,6 +10,7 @@ IDX_FILES = (
 )
 DIGITS = tuple("0123456789")
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 
 class Source(NamedTuple):
@@ -24,7 +25,7 @@ class Source(NamedTuple):
     """The SHA-256 of each file to download."""
     folder: str
     """Its folder inside the cache folder."""
-    files: tuple[str, str, str, str] = IDX_FILES
+    files: tuple[str, ...] = IDX_FILES
     """Training images and labels, test images and labels: downloaded, or in the archive's folder `gzip`."""
     archive: str | None = None
     """The ZIP archive to download if the four files are in one."""
@@ -35,19 +36,13 @@ class Source(NamedTuple):
 
 
 def _emnist(split: str, class_names: tuple[str, ...], first_label: int = 0) -> Source:
-    train, test = f"emnist-{split}-train", f"emnist-{split}-test"
     return Source(
         class_names,
         "https://www.nist.gov/itl/products-and-services/emnist-dataset",
         ("https://biometrics.nist.gov/cs_links/EMNIST/", "https://www.itl.nist.gov/iaui/vip/cs_links/EMNIST/"),
         {"gzip.zip": "fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e"},
         "emnist",
-        (
-            f"{train}-images-idx3-ubyte.gz",
-            f"{train}-labels-idx1-ubyte.gz",
-            f"{test}-images-idx3-ubyte.gz",
-            f"{test}-labels-idx1-ubyte.gz",
-        ),
+        tuple(f"emnist-{split}-{file.replace('t10k', 'test')}" for file in IDX_FILES),
         "gzip.zip",
         first_label,
         transposed=True,
@@ -74,18 +69,7 @@ DATASETS: dict[str, Source] = {
         "mnist",
     ),
     "fashion-mnist": Source(
-        (
-            "T-shirt/top",
-            "Trouser",
-            "Pullover",
-            "Dress",
-            "Coat",
-            "Sandal",
-            "Shirt",
-            "Sneaker",
-            "Bag",
-            "Ankle boot",
-        ),
+        CLOTHES,
         "https://github.com/zalandoresearch/fashion-mnist",
         (
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",

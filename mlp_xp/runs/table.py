@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 import operator
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,7 +29,10 @@ from mlp_xp.runs.sweep_index import (
 IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
 RESULTS = ("validation_accuracy", "validation_r2", "test_accuracy", "test_r2", "train_loss", "test_loss")
 TEST_COLUMNS = ("test_accuracy", "test_r2", "test_loss", "test_rmse")
-COLUMNS = ("name", "state", *RESULTS, "test_rmse", "seconds", "date")
+FIGURES = (*RESULTS, "test_rmse", "seconds")
+COLUMNS = ("name", "state", *FIGURES, "date")
+# The names of figures in a report, where they are others.
+REPORTED_AS = {"test_accuracy": "accuracy", "test_r2": "r2", "test_rmse": "rmse"}
 DATA = ("dataset", "data_dir")
 # Of these the highest is the best, so that a sorted table starts with it.
 DESCENDING = HELD_OUT
@@ -55,14 +57,13 @@ class Row(NamedTuple):
     """The folder's name; of a member of a sweep, its name there."""
     folder: Path
     settings: Mapping[str, Any]
-    """All settings, flat, as in config.json, but as the dataset of your own data the name of their file or folder, and
-    as the task what the run is trained for; of a member that has not begun, those in sweep.json; empty if they cannot
-    be read."""
+    """All settings, flat, as in config.json, or in sweep.json for a member that has not begun; empty if they cannot be
+    read. The dataset of your own data is the name of their file or folder, and the task what the run is trained for."""
     state: str
     """finished: with a result; interrupted: without a result, but perhaps with reports; in use: a process trains it;
     failed, pruned and not run: of members of a sweep; unreadable: missing or damaged files."""
     reason: str = ""
-    """Of a failed or unreadable run: the error. Of one in use: who uses it."""
+    """The error of a failed or unreadable run, or who uses a run in use."""
     validation_accuracy: float | None = None
     validation_r2: float | None = None
     """For regression instead of the accuracy."""
@@ -73,7 +74,7 @@ class Row(NamedTuple):
     test_rmse: float | None = None
     """For regression: the root mean squared error."""
     seconds: float | None = None
-    """Of training. The results and the time of an unfinished run are those of its last report."""
+    """How long the training took. An unfinished run has the results and the time of its last report."""
     date: dt.datetime | None = None
     """When the run's last record was written: the modification time of the file."""
 
@@ -104,10 +105,10 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[Row], list[RunError]]:
 
 def _sources(folder: Path) -> dict[Path, list[Row]]:
     """Return the runs in a folder, by the folder of the run or the sweep. Raises RunError if there are none."""
+    if not folder.is_dir():
+        fault = "is not a folder" if folder.exists() else "no such folder"
+        raise RunError(f"{str(folder)!r}: {fault}; give a training run, or a folder of runs")
     try:
-        if not folder.is_dir():
-            fault = "is not a folder" if folder.exists() else "no such folder"
-            raise RunError(f"{str(folder)!r}: {fault}; give a training run, or a folder of runs")
         inside = [folder] if is_run(folder) or is_sweep(folder) else sorted(folder.iterdir())
     except OSError as error:
         reason = error.strerror or error
@@ -129,7 +130,7 @@ def _rows_of(folder: Path) -> list[Row]:
 
 def is_run(folder: Path) -> bool:
     """Return whether a folder is that of a run, perhaps a damaged one."""
-    return os.path.lexists(folder / CONFIG)
+    return (folder / CONFIG).exists()
 
 
 def read_row(folder: Path, name: str | None = None) -> Row:
@@ -137,46 +138,25 @@ def read_row(folder: Path, name: str | None = None) -> Row:
     row = Row(folder.resolve().name if name is None else name, folder, {}, UNREADABLE)
     try:
         settings, record = read_config(folder)
-        row = row._replace(settings={**_plain(settings), "task": record["task"]})
-        written = folder / (RESULT if os.path.lexists(folder / RESULT) else METRICS)
-        report = _last_report(folder)
-        if report:
-            row = row._replace(
-                validation_accuracy=report.get("validation_accuracy"),
-                validation_r2=report.get("validation_r2"),
-                test_accuracy=report.get("accuracy"),
-                test_r2=report.get("r2"),
-                train_loss=report["train_loss"],
-                test_loss=report.get("test_loss"),
-                test_rmse=report.get("rmse"),
-                seconds=report["seconds"],
-            )
-        path = written if written.exists() else folder / CONFIG
-        row = row._replace(date=dt.datetime.fromtimestamp(path.stat().st_mtime).astimezone())
-        user = holder(folder)
+        row = row._replace(settings={**_plain(flatten(settings)), "task": record["task"]})
+        result = read_result(folder)
+        report = result or next(iter(read_metrics(folder)[-1:]), {})
     except MlpXpError as error:
         return row._replace(reason=str(error))
-    except OSError as error:
-        return row._replace(reason=f"{str(folder)!r}: cannot be read: {error.strerror or error}; fix the folder")
-    if written.name == RESULT:  # whoever holds the folder: perhaps a process of another host that was killed
+    figures: dict[str, Any] = {column: report.get(REPORTED_AS.get(column, column)) for column in FIGURES}
+    row = row._replace(**figures)
+    written = next(path for path in (folder / RESULT, folder / METRICS, folder / CONFIG) if path.exists())
+    row = row._replace(date=dt.datetime.fromtimestamp(written.stat().st_mtime).astimezone())
+    user = holder(folder)
+    if result:  # whoever holds the folder: perhaps a process of another host that was killed
         return row._replace(state=FINISHED)
     return row._replace(state=IN_USE, reason=f"in use by {user}") if user else row._replace(state=INTERRUPTED)
 
 
-def _plain(settings: Settings) -> dict[str, Any]:
-    """Return settings as `flatten` does and JSON has them; faster, for thousands of runs."""
-    return _as_lists({name: value for name, value in vars(settings).items() if name != "train"} | vars(settings.train))
-
-
-def _as_lists(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return settings with lists for tuples, and as the dataset of your own data their name."""
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return flat settings with lists for tuples, as JSON has them, and as the dataset of your own data their name."""
     name = {"dataset": Path(settings["data_dir"]).name} if settings.get("data_dir") else {}
     return {name: [*value] if isinstance(value, tuple) else value for name, value in (settings | name).items()}
-
-
-def _last_report(folder: Path) -> dict[str, Any] | None:
-    result = read_result(folder)
-    return result or next(iter(read_metrics(folder)[-1:]), None)
 
 
 def sweep_rows(folder: Path) -> tuple[list[Row], list[str]]:
@@ -185,21 +165,19 @@ def sweep_rows(folder: Path) -> tuple[list[Row], list[str]]:
     The rows are in the sweep's order, the settings in that of the command line. Raises MlpXpError.
     """
     index = read_index(folder)
-    common = _plain(index.base)
+    common = flatten(index.base)
     endings: dict[str, tuple[str, str]] = {}
     for file, state in ENDINGS.items():
-        if os.path.lexists(path := folder / file):
+        if (path := folder / file).exists():
             for name, ending in read_file(path).items():
                 reason = ending.get("reason", "") if isinstance(ending, dict) else ending
                 endings[name] = state, str(reason)
     rows = []
     for name, settings in index.members:
         member = folder / MEMBERS / name
-        row = Row(name, member, {}, NOT_RUN)
-        if os.path.lexists(member / CONFIG):
-            row = read_row(member, name)
+        row = read_row(member, name) if is_run(member) else Row(name, member, {}, NOT_RUN)
         if not row.settings:
-            row = row._replace(settings=_as_lists({**common, **settings}))
+            row = row._replace(settings=_plain({**common, **settings}))
         if name in endings and row.state not in (FINISHED, IN_USE):
             state, reason = endings[name]
             row = row._replace(state=state, reason=reason)
@@ -242,7 +220,7 @@ def shown(value: Any) -> str:
 def differences(rows: Sequence[Row]) -> list[str]:
     """Return in which settings each row differs from the others: `learning rate 0.1, seed 3`.
 
-    Of a path it has the last part. Empty where no setting differs, and for unreadable rows.
+    Only the last part of a path is given. Empty where no setting differs, and for unreadable rows.
     """
     names = differing(rows)
 
@@ -279,18 +257,16 @@ def check_column(name: str, option: str) -> str:
     """
     column = name.strip().replace("-", "_").lower()
     known = [each for each in (*COLUMNS, *flatten(Settings())) if each not in TEST_COLUMNS]
-    if column not in (*known, *TEST_COLUMNS):
-        near = nearest(column, known) or next((f" (did you mean {each!r}?)" for each in known if column in each), "")
-        choice = "" if near else f"; choose one of {', '.join(known)}"
-        if column == "accuracy":
-            choice = ", of samples held out with --validation; runs are not chosen by the test set"
-        raise MlpXpError(f"{name!r:.80} is not a column{near}{choice}", setting=option)
-    if column in TEST_COLUMNS:
+    if column in TEST_COLUMNS or column == "accuracy":
         raise MlpXpError(
             f"{column}: the run that is chosen because it is the best on the test set looks better there than it is on "
             f"new data; hold out samples with --validation and use {' or '.join(HELD_OUT)}",
             setting=option,
         )
+    if column not in known:
+        near = nearest(column, known) or next((f" (did you mean {each!r}?)" for each in known if column in each), "")
+        choice = "" if near else f"; choose one of {', '.join(known)}"
+        raise MlpXpError(f"{name!r:.80} is not a column{near}{choice}", setting=option)
     return column
 
 
@@ -334,7 +310,7 @@ def _condition(text: str) -> Callable[[Row], bool]:
         elif isinstance(default, tuple):
             form = "a list of whole numbers such as 512,256"
             wanted = [int(part) for part in wanted.split(",")]
-        elif isinstance(default, int | float) or column in (*RESULTS, "seconds"):
+        elif isinstance(default, int | float) or column in FIGURES:
             wanted = float(wanted)
     except (ValueError, KeyError) as error:
         raise MlpXpError(f"{text!r:.80}: {found[3]!r:.60} is not {form}", setting="where") from error

@@ -1,11 +1,8 @@
 """Show a training run on the terminal: its settings, a progress bar, one line per report, a summary."""
 
 import importlib.util
-import os
 import textwrap
-import threading
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -20,7 +17,7 @@ from mlp_xp.errors import not_installed, printable
 from mlp_xp.metrics import Evaluation
 from mlp_xp.network import count_parameters
 from mlp_xp.runs.settings import Settings
-from mlp_xp.show.width import COLUMNS, terminal_size
+from mlp_xp.show.width import plain_console
 from mlp_xp.training import Best, Event, Report, layer_sizes
 
 HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"
@@ -29,33 +26,6 @@ HELD_OUT = "  held out"
 FEW = 4  # outputs whose errors fit in a line
 # A space at which `say` does not break lines. From Unicode's private use area, so that no text contains it.
 GLUE = "\ue000"
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Leave a closed pipe to the command, which ends with the exit code for it; rich would exit with 1.
-
-        In the thread that redraws a progress bar, nobody could catch the error; the command's next line raises it.
-        """
-        if threading.current_thread() is threading.main_thread():
-            raise  # noqa: PLE0704  (rich calls this while it handles the BrokenPipeError)
-        del self._buffer[:]
-
-
-def plain_console(**options: Any) -> Console:
-    """Return a console that prints text unchanged: no markup, no `:emoji:` names, no highlighting.
-
-    Its size is that of `terminal_size`. It follows a terminal that is resized, unless COLUMNS or LINES are set.
-    """
-    size = terminal_size()
-    if "COLUMNS" in os.environ:
-        options.setdefault("width", size.columns)
-    if "LINES" in os.environ:
-        options.setdefault("height", size.lines)
-    console = _Console(highlight=False, markup=False, emoji=False, **options)
-    if "width" not in options and console.width < COLUMNS[0]:
-        console.width = COLUMNS[0]
-    return console
 
 
 def say(console: Console, text: str, indent: int = 2, *, wrap: bool = False) -> None:
@@ -162,7 +132,7 @@ def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset)
     """Describe in one line which network validation selected."""
     early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
     held_out = f"{thousands(config.validation)} held-out {described(dataset.train_images.shape[1:]).split()[0]}"
-    loss = "" if best.loss is None else f", loss {best.loss:.4f}"
+    loss = f", loss {best.loss:.4f}"
     if dataset.task == "regression":
         return f"kept the network of epoch {best.epoch}: R² {best.accuracy:.4f} on {held_out}{loss}{early}"
     labels = " in all labels" if dataset.task == "labels" else ""

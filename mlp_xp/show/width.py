@@ -1,7 +1,11 @@
-"""The size of the output: of the terminal, or as the variables COLUMNS and LINES say, within sensible bounds."""
+"""The console that commands print on, and its size: of the terminal, or as the variables COLUMNS and LINES say."""
 
 import os
 import shutil
+import threading
+from typing import Any
+
+from rich.console import Console
 
 # In fewer columns, tables and help are unreadable, and a terminal breaks the lines itself. A line of a thousand is as
 # good as one that is never broken, while libraries fill lines of a million with spaces.
@@ -25,3 +29,30 @@ def terminal_width() -> int:
 
 def _within(number: int, bounds: tuple[int, int]) -> int:
     return min(max(number, bounds[0]), bounds[1])
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave a closed pipe to the command, which ends with the exit code for it; rich would exit with 1.
+
+        In the thread that redraws a progress bar, nobody could catch the error; the command's next line raises it.
+        """
+        if threading.current_thread() is threading.main_thread():
+            raise  # noqa: PLE0704  (rich calls this while it handles the BrokenPipeError)
+        del self._buffer[:]
+
+
+def plain_console(**options: Any) -> Console:
+    """Return a console that prints text unchanged: no markup, no `:emoji:` names, no highlighting.
+
+    Its size is that of `terminal_size`. It follows a terminal that is resized, unless COLUMNS or LINES are set.
+    """
+    size = terminal_size()
+    if "COLUMNS" in os.environ:
+        options.setdefault("width", size.columns)
+    if "LINES" in os.environ:
+        options.setdefault("height", size.lines)
+    console = _Console(highlight=False, markup=False, emoji=False, **options)
+    if "width" not in options and console.width < COLUMNS[0]:
+        console.width = COLUMNS[0]
+    return console

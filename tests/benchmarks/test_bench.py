@@ -17,24 +17,15 @@ from helpers import NAMESPACE, SCRIPTS, assert_one_line, call_main
 from benchmarks import bench, report
 from benchmarks.contestants import CONTESTANTS, LAYERWISE, REFERENCES, SIMULTANEOUS
 from benchmarks.whole import make_contestant
-from benchmarks.worker import serve
 from benchmarks.workloads import CURVES, EPOCH, FIT, QUICK, WORKLOADS, Job, Workload
 from mlp_xp.parity import notebook
 
 SAMPLES, STEPS = 60, 12
 SINGLE = Workload("single", "one sample a step", 1, (16,), "float64", "notebook", 0.5, STEPS)
 BATCHES = SINGLE._replace(name="batches", title="batches of 5", batch_size=5)
-NEEDS = {"torch": "torch", "pytorch": "torch", "keras": "keras", "numba": "numba"}
-
-
-def on_cpu() -> list:
-    """One parameter for each contestant that needs no GPU; those that compile or import much are slow."""
-    params = []
-    for name in [name for name, contestant in CONTESTANTS.items() if not contestant.gpu]:
-        quick = name in ("notebook", "mlp_xp-numpy", "scikit-learn")
-        needs = [pytest.mark.needs(package) for word, package in NEEDS.items() if word in name]
-        params.append(pytest.param(name, marks=[*needs[:1], *([] if quick else [pytest.mark.slow])]))
-    return params
+HEAVY = {"mlp_xp-jax": "jax", "mlp_xp-torch": "torch", "pytorch": "torch", "keras-jax": "keras", "numba": "numba"}
+ON_CPU = ["notebook", "mlp_xp-numpy", "scikit-learn"]
+ON_CPU += [pytest.param(name, marks=[pytest.mark.slow, pytest.mark.needs(HEAVY[name])]) for name in HEAVY]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +55,7 @@ def by_the_notebook(workload: Workload, folder: Path, orders: list[np.ndarray], 
 
 @pytest.mark.filterwarnings("default")  # other libraries' warnings are not ours to mend
 @pytest.mark.parametrize("workload", [SINGLE, BATCHES], ids=lambda workload: workload.name)
-@pytest.mark.parametrize("name", on_cpu())
+@pytest.mark.parametrize("name", ON_CPU)
 def test_contestant_computes_the_losses_of_its_update_order(
     name: str, workload: Workload, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,33 +86,6 @@ def test_whole_programs_end_with_the_same_loss(kind: str, first: str, folder: Pa
         losses.append(contestant.loss())
     assert losses[1:] == pytest.approx([losses[0]] * 2, rel=6e-8)
     assert losses[0] < np.log(10) if kind == FIT else losses[0] > 0
-
-
-def test_a_worker_shuffles_anew_when_an_epoch_is_used_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list = []
-
-    class Spy:
-        samples = SAMPLES
-
-        def shuffle(self, permutation: np.ndarray) -> None:
-            calls.append(tuple(permutation))
-
-        def train(self, start: int, steps: int) -> None:
-            calls.append((start, steps))
-
-        def loss(self) -> float:
-            return 2.5
-
-    monkeypatch.setattr("benchmarks.worker.make_contestant", lambda job: Spy())
-    answers: list[dict] = []
-    serve(Job("", BATCHES._replace(steps=5), 1, str(folder)), ["round", "round", "round", "end"], answers.append)
-    first, *two, second, last = calls
-    assert (two, last) == ([(0, 5), (25, 5)], (0, 5))
-    assert sorted(first) == sorted(second) == list(range(SAMPLES))
-    assert first != second
-    assert answers[0] == {"ready": SAMPLES}
-    assert answers[4]["loss"] == 2.5
-    assert answers[4]["peak_bytes"] > 1e6
 
 
 def test_the_table_of_real_processes_and_a_planted_wrong_loss(folder: Path, tmp_path: Path) -> None:

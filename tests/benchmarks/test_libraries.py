@@ -28,7 +28,11 @@ def script() -> ModuleType:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fault", "verdict", "operation"), [(DEVIATES, "differs", "tanh"), (RAISES, "fails", "take")])
+@pytest.mark.parametrize(
+    ("fault", "verdict", "operation"),
+    [(DEVIATES, "differs", "tanh"), (RAISES, "fails", "take")],
+    ids=["deviates", "raises"],
+)
 def test_the_cause_in_a_planted_library(
     script: ModuleType, tmp_path: Path, fault: str, verdict: str, operation: str
 ) -> None:
@@ -39,7 +43,11 @@ def test_the_cause_in_a_planted_library(
     library = {"name": "Planted", "backend": "planted_hook:", "steps": 12, "env": {}}
     outcome = script.check(library, "float64", tmp_path, kept, 300, hooks)
     assert outcome.verdict == verdict
-    assert f"| {verdict} | `{operation}` |" in script.row(library, "1", [outcome])
+    assert f"| {verdict} | `{operation}` | 1 | 2 |" in script.row(library, "1", [outcome], ("1", "2"))
+    if verdict == "differs":
+        microseconds, ratio = script.speed(library, "float64", tmp_path, 300, hooks)
+        assert float(microseconds) > 0
+        assert float(ratio) > 0
     assert f"xp.{operation}(" in outcome.note
     assert not re.search(r"\.py:\d|operation \d", outcome.note)  # which change with the source
     moved = tmp_path.rename(tmp_path.with_name(f"{tmp_path.name}-moved")) / "docs/reproducers/planted-float64"

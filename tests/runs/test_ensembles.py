@@ -276,57 +276,32 @@ LABEL = {"classes": ["y0"], "labels": ["y0", "y1"], "regression": ["y0", "y1"]}
 
 
 @pytest.mark.parametrize("task", ["classes", "labels", "regression"])
-def test_evaluate_prints_all_figures_for_programs(task, tables):
-    """Of each run and the ensemble, in full precision, as NumPy counts them from the outputs of each network."""
-    runs, _, true = tables[task]
-    data = load_dataset(runs[0].parent / "whole.csv", label=",".join(LABEL[task]), task=task)
-    each = [np.asarray(load_run(run).outputs(data.test_images, open_backend())) for run in runs]
-    outcome = call("evaluate", *runs, "--json")
+def test_the_commands_print_all_figures_for_programs(task, tables):
+    """Those of each run and the ensemble, in full precision."""
+    runs, new, _ = tables[task]
+    outcome, evaluation = call("evaluate", *runs, "--json"), evaluate_ensemble(runs)
     assert (outcome.code, outcome.err) == (0, "")
     ensemble = json.loads(outcome.out)
     found = [*ensemble.pop("runs"), ensemble]
     assert [record.pop("run") for record in found[:2]] == [str(run) for run in runs]
-    for record, outputs in zip(found, [*each, np.mean(each, axis=0)], strict=True):
-        assert record["samples"] == 40
-        if task == "classes":
-            chosen = outputs.argmax(axis=1)
-            assert record["accuracy"] == np.mean(chosen == true)
-            matrix = [[int(np.sum((true == i) & (chosen == j))) for j in range(3)] for i in range(3)]
-            assert record["confusion_matrix"] == matrix
-            assert record["classes"] == [
-                {
-                    "name": str(i),
-                    "samples": int(np.sum(true == i)),
-                    "precision": np.mean(true[chosen == i] == i) if i in chosen else None,
-                    "recall": np.mean(chosen[true == i] == i),
-                }
-                for i in range(3)
-            ]
-        elif task == "labels":
-            right = (outputs > 0.5) == true
-            assert record["accuracy"] == right.all(axis=1).mean()
-            assert record["label_accuracy"] == pytest.approx(right.mean())
-            assert record["labels"] == [{"name": f"y{i}", "accuracy": right[:, i].mean()} for i in range(2)]
-        else:
-            rmses = np.sqrt(np.mean((outputs - true) ** 2, axis=0))
-            r2s = 1 - rmses**2 / true.var(axis=0)
-            assert [each["name"] for each in record["outputs"]] == LABEL[task]
-            for name, values in (("r2", r2s), ("rmse", rmses)):
-                np.testing.assert_allclose([each[name] for each in record["outputs"]], values)
-            assert (record["r2"], record["rmse"]) == pytest.approx((np.mean(r2s), np.mean(rmses)))
-    alone = json.loads(call("evaluate", runs[1], "--json").out)
-    assert alone == {"run": str(runs[1]), **found[1]}
-    first, second, last = csv.DictReader(call("evaluate", *runs, "--csv").out.splitlines())
-    assert [row.pop("run") for row in (first, second, last)] == [*map(str, runs), "ensemble of 2"]
-    assert first.keys() == second.keys()
-    [of_one] = csv.DictReader(call("evaluate", runs[1], "--csv").out.splitlines())
-    assert of_one == {"run": str(runs[1]), **second}
-    for row, record in zip((first, second, last), found, strict=True):
-        lists = [name for name, value in record.items() if isinstance(value, list)]
-        expected = {name: value for name, value in record.items() if name not in lists}
-        for part in record[lists[0]]:
-            expected |= {f"{quantity} {part['name']}": value for quantity, value in part.items() if quantity != "name"}
-        assert row == {name: "" if value is None else repr(value) for name, value in expected.items()}
+    for record, result in zip(found, [*evaluation.runs, evaluation.ensemble.result], strict=True):
+        for name in ("samples", "loss", "accuracy", "label_accuracy", "r2", "rmse"):
+            assert record.get(name) == getattr(result, name)
+    if task == "classes":
+        assert [each["confusion_matrix"] for each in found[:2]] == [each.tolist() for each in evaluation.matrices]
+        assert found[2]["confusion_matrix"] == evaluation.ensemble.matrix.tolist()
+    elif task == "labels":
+        assert [each["accuracy"] for each in found[2]["labels"]] == [*evaluation.ensemble.result.label_accuracies]
+    else:
+        assert [each["rmse"] for each in found[2]["outputs"]] == [*evaluation.ensemble.result.rmses]
+    assert json.loads(call("evaluate", runs[1], "--json").out) == {"run": str(runs[1]), **found[1]}
+    rows = [*csv.DictReader(call("evaluate", *runs, "--csv").out.splitlines())]
+    assert [row["run"] for row in rows] == [*map(str, runs), "ensemble of 2"]
+    assert [float(row["loss"]) for row in rows] == [record["loss"] for record in found]
+    lines = [json.loads(line) for line in call("predict", *runs, new, "--json").out.splitlines()]
+    key, predicted = "outputs" if task == "regression" else "probabilities", predict_table_ensemble(runs, new)
+    assert [[*line[key].values()] for line in lines] == predicted.outputs.tolist()
+    assert [[*line["runs"][1][key].values()] for line in lines] == predicted.of_runs[1].tolist()
 
 
 def test_figures_of_classes_that_are_not_there_are_null(tables, tmp_path):
@@ -345,18 +320,6 @@ def test_runs_of_different_tasks_or_columns_are_refused(tables, runs):
     assert_one_line(call("evaluate", one, other), 2, message, str(one))
     assert_one_line(call("predict", one, other, new), 2, message, str(one))
     assert_one_line(call("predict", *runs, new), 2, "takes images of 6 x 6, which are not from a table")
-
-
-def test_a_run_on_the_same_columns_in_another_order_is_refused(tables, tmp_path):
-    """Its network would be given the columns of the first run, in the first run's order."""
-    (first, _), new, _ = tables["classes"]
-    header, *lines = [line.split(",") for line in (new.parent / "whole.csv").read_text().splitlines()]
-    turned = [",".join([*reversed(cells[:3]), *cells[3:]]) for cells in (header, *lines)]
-    (tmp_path / "turned.csv").write_text("\n".join(turned) + "\n")
-    data = load_dataset(tmp_path / "turned.csv", open_backend("numpy"), label="y0", task="classes")
-    other = train_run(tmp_path / "other", data, activation="relu", batch_size=8, epochs=1)
-    for words in (["evaluate", first, other, "--data-dir", new.parent / "whole.csv"], ["predict", first, other, new]):
-        assert_one_line(call(*words), 2, str(other), f"the columns {', '.join(reversed(NAMES))}", ", ".join(NAMES))
 
 
 @pytest.mark.parametrize("given", ["runs/a", Path("runs/a"), [], (), [3], [""]])

@@ -59,15 +59,6 @@ def test_for_other_classes_the_output_layer_is_drawn_by_the_seed(names, source, 
     assert load_run(tmp_path / "run").class_names == names
 
 
-def test_a_run_of_no_change_begun_with_its_own_weights_is_the_run_itself(tmp_path):
-    settings = TrainConfig(epochs=2, hidden=(4,), batch_size=8, seed=3, init="he")
-    still = TrainConfig(epochs=1, hidden=(4,), learning_rate=1e-30, warm_up_steps=0, batch_size=8, seed=3, init="he")
-    list(train(still, TINY, open_backend(), run_dir=tmp_path / "first"))
-    list(train(settings, TINY, open_backend(), run_dir=tmp_path / "with", start_from=tmp_path / "first"))
-    list(train(settings, TINY, open_backend(), run_dir=tmp_path / "without"))
-    assert_same_run(tmp_path / "with", tmp_path / "without")
-
-
 @pytest.mark.parametrize("backend", ["numpy", "jax"])
 def test_killed_it_is_resumed_without_the_other_run(backend, source, data_dir, tmp_path, monkeypatch):
     other = shutil.copytree(source, tmp_path / "other")
@@ -110,14 +101,6 @@ def test_a_resumed_run_does_not_take_other_weights(source, data_dir, tmp_path, m
     config = TrainConfig(epochs=3, hidden=(4,), learning_rate=0.05, report_every=50, checkpoint_every=70)
     with pytest.raises(RunError, match="was made with start_from None, but the configuration has"):
         next(train(config, load_dataset(data_dir), open_backend(), run_dir=source, start_from=folder))
-
-
-def test_weights_of_another_dtype_are_converted(source, tmp_path):
-    backend = open_backend(dtype="float32")
-    *_, last = train(STILL, on_device(TINY, backend), backend, start_from=source)
-    for actual, wanted in zip(last.network, load_run(source).network, strict=True):
-        assert actual.weights.dtype == np.float32
-        np.testing.assert_array_equal(actual.weights, wanted.weights.astype(np.float32))
 
 
 def test_weights_that_do_not_fit_are_refused_in_one_line(source, data_dir, tmp_path):

@@ -193,6 +193,10 @@ def test_curves_of_several_runs_are_named_by_what_differs(tmp_path: Path, monkey
     assert plot_curves(runs, str(tmp_path / "c.png")).read_bytes().startswith(b"\x89PNG")
     assert [each.name for each in drawn] == ["a: seed 0", "b: seed 1"]
     assert drawn[0].records == [a_report(0, 0), a_report(1, 1000)] == read_curves(runs[0]).records
+    drawn.clear()
+    namesake = write_run(tmp_path / "x" / "a", {"seed": 7}, [a_report(0, 0)])
+    plot_curves([runs[0], namesake], tmp_path / "c.png")
+    assert [each.name for each in drawn] == [f"{runs[0]}: seed 0", f"{namesake}: seed 7"]
     other = write_run(tmp_path / "c", {"task": "regression"}, [a_report(0, 0)])
     with pytest.raises(RunError, match=r"its task is regression, but that of '.*/a' is classes"):
         plot_curves([runs[0], other], tmp_path / "d.png")

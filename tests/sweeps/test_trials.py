@@ -79,26 +79,19 @@ def test_a_pruning_that_only_optuna_knows_is_not_repeated_but_a_failure_is(trial
     assert (run_of(folder, "0001") / "result.json").exists()
 
 
-def test_a_trial_without_all_its_parameters_is_no_member(trials, plan, sums, data_dir, tmp_path):
-    """Optuna stores a trial, then each of its parameters."""
+def test_a_trial_that_was_begun_just_before_a_kill_is_a_member_if_it_has_all_parameters(trials, data_dir, tmp_path):
+    """Optuna stores a trial, then each of its parameters; the index comes after both."""
     folder = tmp_path / "s"
     (first,) = trials.ask()
     torn = trials._study.ask()
     torn.suggest_float("learning_rate", 0.01, 0.1, log=True)
-    places.write_index(folder, plan, (first,), sums)
+    assert read_index(folder).members == ()
     outcome = go_on(folder, data_dir)
     assert outcome.code == 0, outcome
+    assert read_index(folder).members[0] == first
     assert [each.name for each in read_index(folder).members] == ["0000", "0001"]
-    assert states(folder) == ["COMPLETE", "FAIL", "COMPLETE"]
-
-
-def test_the_index_has_a_trial_that_was_begun_just_before_a_kill(trials, data_dir, tmp_path):
-    folder = tmp_path / "s"
-    begun = trials.ask() + trials.ask()
-    assert read_index(folder).members == ()
-    assert go_on(folder, data_dir).code == 0
-    assert read_index(folder).members == begun
     assert (folder / "summary.csv").read_text().count("\nrun,") == 2
+    assert states(folder) == ["COMPLETE", "FAIL", "COMPLETE"]
 
 
 @pytest.mark.parametrize("content", [None, b"garbage" * 1000])

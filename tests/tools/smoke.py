@@ -101,12 +101,12 @@ def without_extras(installed: Installed, version: str) -> None:
     installed.check([str(installed.bin / "python"), "-c", code], ("None",))
     for program in ("mlp-xp", "python -m mlp_xp"):
         run(f"{program} --version", version)
-        run(f"{program} --help", f"usage: {program} COMMAND", "train", "parity")
-        run(f"{program} train --help", f"usage: {program} train [OPTIONS]", "--epochs INT", "--debug")
-        run(f"{program} train --epcohs 3", "did you mean --epochs?", code=2)
+        run(f"{program} --help", "Usage: mlp-xp COMMAND", "train", "parity")
+        run(f"{program} train --help", "Usage: mlp-xp train [OPTIONS]", "--epochs INT", "--debug")
+        run(f"{program} train --epcohs 3", "did you mean '--epochs'?", code=2)
     for name in ("evaluate", "predict", "plot", "parity"):
-        run(f"mlp-xp {name} --help", f"usage: mlp-xp {name} ", "--debug", "--version")
-    for shell in ("bash", "zsh", "tcsh"):
+        run(f"mlp-xp {name} --help", f"Usage: mlp-xp {name} ", "--debug", "--version")
+    for shell in ("bash", "zsh", "fish"):
         run(f"mlp-xp completion {shell}", "mlp-xp", "learning-rate")
 
     words = " ".join(RUN)

@@ -1,9 +1,6 @@
 """Own pictures brought to MNIST's form: what must not matter, what the result must be, and what is refused."""
 
 import io
-import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from itertools import product
@@ -17,10 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from mlp_xp.api import train
+from mlp_xp.arrays import DatasetError
 from mlp_xp.backend import open_backend
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.data.pictures import PictureError, find_ink, label, otsu, paper, prepare_picture, read_pictures
-from mlp_xp.errors import MlpXpError
+from mlp_xp.data.pictures import find_ink, label, otsu, paper, prepare_picture, read_pictures
 from mlp_xp.metrics import predict
 from mlp_xp.runs.settings import RECIPES
 
@@ -96,13 +93,6 @@ def test_result_is_as_mnist_was_made(digit: str) -> None:
     assert np.all(np.abs(np.array(centre) - 14) <= 0.5)
 
 
-def test_mnist_has_its_centre_of_mass_where_this_file_says(mnist_dir: Path) -> None:
-    images = load_dataset(mnist_dir).test_images.astype(float)
-    for axis in (1, 2):
-        centres = images.sum(axis=3 - axis) @ np.arange(28) / images.sum(axis=(1, 2))
-        assert np.all(np.abs(centres - 14) <= 0.5)
-
-
 def test_aspect_ratio_is_kept() -> None:
     image = Image.new("L", (300, 300), 255)
     ImageDraw.Draw(image).rectangle((100, 30, 149, 229), fill=0)
@@ -126,33 +116,22 @@ def test_other_sizes() -> None:
     rows, columns = np.nonzero(result)
     assert result.shape == (56, 56)
     assert max(np.ptp(rows), np.ptp(columns)) + 1 == 40
-    with pytest.raises(PictureError, match="fitted: 29 pixels"):
-        prepare_picture(draw("3"), fitted=29)
 
 
 # What must not matter.
 
 
 @pytest.mark.parametrize("digit", DIGITS)
-def test_polarity_does_not_matter(digit: str) -> None:
-    assert largest_difference(prepare_picture(draw(digit)), prepare_picture(draw(digit, dark=False))) <= 1
-
-
-@pytest.mark.parametrize("digit", DIGITS)
-def test_position_does_not_matter(digit: str) -> None:
+def test_polarity_position_and_size_hardly_matter(digit: str) -> None:
     drawn = draw(digit)
+    prepared = prepare_picture(drawn)
+    assert largest_difference(prepared, prepare_picture(draw(digit, dark=False))) <= 1
     corner = Image.new("L", (400, 300), 255)
     corner.paste(drawn, (400 - drawn.width, 300 - drawn.height))
-    assert np.array_equal(prepare_picture(drawn), prepare_picture(corner))
-
-
-@pytest.mark.parametrize("factor", [2, 3, 11])
-def test_size_hardly_matters(factor: int) -> None:
+    np.testing.assert_array_equal(prepared, prepare_picture(corner))
     # The same drawing with larger pixels: type of another size has another shape.
-    for digit in DIGITS:
-        drawn = draw(digit)
-        enlarged = drawn.resize((factor * drawn.width, factor * drawn.height), Image.Resampling.NEAREST)
-        assert likeness(prepare_picture(drawn), prepare_picture(enlarged)) > 0.99
+    enlarged = drawn.resize((7 * drawn.width, 7 * drawn.height), Image.Resampling.NEAREST)
+    assert likeness(prepared, prepare_picture(enlarged)) > 0.99
 
 
 @pytest.mark.parametrize(
@@ -201,12 +180,6 @@ def test_palette_with_a_transparent_colour(tmp_path: Path) -> None:
     assert largest_difference(prepare_picture(path), prepare_picture(drawn)) <= 1
 
 
-def test_one_bit(tmp_path: Path) -> None:
-    drawn = draw("5").convert("1", dither=Image.Dither.NONE)
-    drawn.save(tmp_path / "5.png")
-    assert largest_difference(prepare_picture(tmp_path / "5.png"), prepare_picture(draw("5"))) <= 70
-
-
 def test_a_card_with_transparent_corners_is_not_ink() -> None:
     drawn = draw("5", margin=1.0)
     card = drawn.convert("RGBA")
@@ -232,23 +205,24 @@ def test_the_dot_on_an_i_is_no_dirt() -> None:
     assert not ink[first:last].all()
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("orientation", [2, 6, 8])
 def test_camera_orientation_is_undone(orientation: int, tmp_path: Path) -> None:
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the inverse, as Pillow's Transpose, of what the tag asks for
+    undo = {2: 0, 6: 2, 8: 4}  # the inverse, as Pillow's Transpose, of what the tag asks for
     drawn = draw("5")
-    stored = drawn.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else drawn
+    stored = drawn.transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored.save(tmp_path / "5.png", exif=exif)
     assert np.array_equal(prepare_picture(tmp_path / "5.png"), prepare_picture(drawn))
 
 
-@pytest.mark.parametrize("digit", DIGITS)
-def test_photo_is_cleaned(digit: str, random: np.random.Generator) -> None:
-    seen = prepare_picture(photo(draw(digit, "DejaVuSans-Bold", 200), random))
-    alike = {d: likeness(seen, prepare_picture(draw(d, "DejaVuSans-Bold", 200))) for d in DIGITS}
-    assert max(alike, key=alike.__getitem__) == digit
-    assert alike[digit] > 0.95
+def test_photos_are_cleaned(random: np.random.Generator) -> None:
+    drawn = {digit: prepare_picture(draw(digit, "DejaVuSans-Bold", 200)) for digit in DIGITS}
+    for digit in "0147":
+        seen = prepare_picture(photo(draw(digit, "DejaVuSans-Bold", 200), random))
+        alike = {other: likeness(seen, drawn[other]) for other in DIGITS}
+        assert max(alike, key=alike.__getitem__) == digit
+        assert alike[digit] > 0.95
 
 
 def test_picture_that_is_cropped_to_the_ink() -> None:
@@ -303,120 +277,22 @@ def test_paper_is_a_quadratic_known_from_its_border_alone() -> None:
 # What is refused.
 
 
-@pytest.mark.parametrize("grey", [0, 128, 255])
-@pytest.mark.parametrize("size", [(1, 1), (2, 3), (28, 28), (300, 1)])
-def test_blank(grey: int, size: tuple[int, int]) -> None:
-    with pytest.raises(PictureError, match=r"^picture: has no ink"):
-        prepare_picture(Image.new("L", size, grey))
-
-
-def test_blank_transparent() -> None:
-    with pytest.raises(PictureError, match="has no ink"):
-        prepare_picture(Image.new("RGBA", (50, 50), (0, 0, 0, 0)))
+@pytest.mark.parametrize(
+    "image",
+    [
+        *(Image.new("L", size, grey) for grey in (0, 128, 255) for size in ((1, 1), (28, 28), (300, 1))),
+        Image.new("RGBA", (50, 50), (0, 0, 0, 0)),
+    ],
+)
+def test_blank(image: Image.Image) -> None:
+    with pytest.raises(DatasetError, match=r"^picture: has no ink"):
+        prepare_picture(image)
 
 
 def test_blank_photo(random: np.random.Generator) -> None:
     y, x = np.meshgrid(np.linspace(-1, 1, 200), np.linspace(-1, 1, 300), indexing="ij")
     seen = 0.6 + 0.2 * x - 0.1 * y**2 + random.normal(0, 0.02, x.shape)
     assert find_ink(seen) is None
-
-
-def one_line(error: pytest.ExceptionInfo[MlpXpError], path: Path) -> bool:
-    message = str(error.value)
-    return "\n" not in message and repr(str(path)) in message
-
-
-@pytest.mark.parametrize(
-    ("make", "fault"),
-    [
-        (lambda path: None, "no such file"),
-        (lambda path: path.write_bytes(b""), "is not a picture that Pillow can read"),
-        (lambda path: path.write_text("not a picture"), "is not a picture that Pillow can read"),
-        (lambda path: path.mkdir(), "is a folder"),
-        (os.mkfifo, "is not a regular file"),
-        (lambda path: Image.new("L", (28, 28), 255).save(path), "has no ink"),
-    ],
-)
-def test_files_that_are_refused(make, fault: str, tmp_path: Path) -> None:
-    path = tmp_path / "7.png"
-    make(path)
-    with pytest.raises(PictureError, match=fault) as error:
-        prepare_picture(path)
-    assert one_line(error, path)
-
-
-def test_what_pillow_said_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "7.png"
-    draw("7").save(path)
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(PictureError, match="is a damaged picture") as error:
-        prepare_picture(path)
-    assert isinstance(error.value.__cause__, OSError)
-    assert str(error.value.__cause__) in str(error.value)
-
-
-@pytest.mark.parametrize("place", ["mlp_xp.data.pictures.grey", "PIL.ImageOps.exif_transpose", "PIL.Image.open"])
-@pytest.mark.parametrize("defect", [AttributeError, TypeError, NameError, AssertionError])
-def test_a_defect_is_no_damage(place: str, defect: type[Exception], tmp_path: Path, monkeypatch) -> None:
-    """Neither in this package nor in how it calls Pillow: it keeps its traceback."""
-    path = tmp_path / "7.png"
-    draw("7").save(path)
-
-    def broken(*args, **kwargs):
-        raise defect("planted")
-
-    monkeypatch.setattr(place, broken)
-    with pytest.raises(defect, match="planted"):
-        prepare_picture(path)
-    with pytest.raises(defect, match="planted"):
-        read_pictures([path])
-
-
-@pytest.mark.parametrize("defect", [ValueError, OSError, RuntimeError])
-def test_after_decoding_nothing_is_the_files_fault(defect: type[Exception], tmp_path: Path, monkeypatch) -> None:
-    path = tmp_path / "7.png"
-    draw("7").save(path)
-
-    def broken(*args, **kwargs):
-        raise defect("planted")
-
-    monkeypatch.setattr("mlp_xp.data.pictures.grey", broken)
-    with pytest.raises(defect, match="planted"):
-        prepare_picture(path)
-
-
-def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "7.png"
-    draw("7").save(path)
-    for limit in (10000, 1000):  # Pillow warns above its limit, and refuses above twice that
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(PictureError, match=r"has more than .* million pixels") as error:
-            prepare_picture(path)
-        assert one_line(error, path)
-
-
-@pytest.mark.parametrize(("mode", "size"), [("1", (1, 89_000_000)), ("1", (65_501, 1)), ("L", (7100, 7100))])
-def test_a_picture_that_would_take_too_much_memory_is_refused(mode: str, size: tuple[int, int], tmp_path: Path) -> None:
-    path = tmp_path / "large.png"
-    Image.new(mode, size).save(path)
-    with pytest.raises(
-        PictureError, match=r"has \d+ x \d+ pixels, more than 50 million pixels, or 65500 on a side"
-    ) as error:
-        prepare_picture(path)
-    assert one_line(error, path)
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
-@pytest.mark.parametrize("mode", ["F", "I"])
-def test_a_large_picture_of_numbers_is_converted_in_less_than_a_gigabyte(mode: str, tmp_path: Path) -> None:
-    path = tmp_path / "large.tif"
-    Image.new(mode, (7000, 7000), 1000).save(path, compression="tiff_lzw")
-    code = (
-        "import sys; from mlp_xp.data.pictures import read_pictures; read_pictures(sys.argv[1:])\n"
-        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
-    )
-    peak = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True).stdout
-    assert int(peak) * 1024 < 1e9
 
 
 FORMS = {
@@ -431,33 +307,26 @@ FORMS = {
 }
 
 
-@settings(max_examples=300, deadline=None)
-@given(data=st.data(), form=st.sampled_from(sorted(FORMS)), turned=st.booleans())
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(data=st.data(), form=st.sampled_from(sorted(FORMS)))
 def test_damaged_files_give_a_picture_or_one_line(
-    data: st.DataObject, form: str, turned: bool, tmp_path_factory: pytest.TempPathFactory
+    data: st.DataObject, form: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     file = io.BytesIO()
-    exif = Image.Exif()
-    if turned:
-        exif[0x0112] = 6
-    draw("5", height=24).convert(data.draw(st.sampled_from(FORMS[form]))).save(file, form, exif=exif)
+    draw("5", height=24).convert(data.draw(st.sampled_from(FORMS[form]))).save(file, form)
     content = bytearray(file.getvalue())
     for place in data.draw(st.lists(st.integers(0, len(content) - 1), max_size=3)):
         content[place] = data.draw(st.integers(0, 255))
     del content[data.draw(st.just(len(content)) | st.integers(0, len(content) - 1)) :]
     path = tmp_path_factory.getbasetemp() / f"damaged.{form.lower()}"
     path.write_bytes(content)
-    fault, result = "", None
-    try:
-        result = prepare_picture(path)
-    except PictureError as error:
-        fault = str(error)
-    if result is None:
-        assert "\n" not in fault
-        assert repr(str(path)) in fault
+    pictures = read_pictures([path])
+    if pictures.paths:
+        assert pictures.images.max() == 255
     else:
-        assert result.shape == (28, 28)
-        assert result.max() == 255
+        (fault,) = pictures.faults
+        assert str(fault).isprintable()
+        assert str(fault).startswith(f"{str(path)!r}: ")
 
 
 # Files and folders.
@@ -481,76 +350,63 @@ def test_files_and_folders_in_order(tmp_path: Path) -> None:
     assert pictures.paths[-1] == folder / "deeper" / "0.png"
     assert not pictures.faults
     assert pictures.images.shape == (6, 28, 28)
-    assert np.array_equal(pictures.images[3], prepare_picture(draw("3")))
+    np.testing.assert_array_equal(pictures.images[3], prepare_picture(draw("3")))
+    assert read_pictures([]).images.shape == (0, 28, 28)
 
 
-def test_a_fault_hides_no_other_picture(tmp_path: Path) -> None:
-    folder, empty = tmp_path / "digits", tmp_path / "empty"
-    folder.mkdir()
-    empty.mkdir()
-    for digit in "13":
-        draw(digit).save(folder / f"{digit}.png")
-    (folder / "2.png").write_bytes((folder / "3.png").read_bytes()[:100])
-    long = tmp_path / ("x" * 300)
-    pictures = read_pictures([tmp_path / "gone.png", folder, empty, long, folder / "3.png"])
-    assert [path.name for path in pictures.paths] == ["1.png", "3.png", "3.png"]
-    assert np.array_equal(pictures.images[1], prepare_picture(draw("3")))
-    said = [(str(path), part) for path, part in (
-        (tmp_path / "gone.png", "no such file"),
-        (folder / "2.png", "is a damaged picture"),
-        (empty, "contains no picture files"),
-        (long, "cannot be read: File name too long"),
-    )]  # fmt: skip
-    assert len(pictures.faults) == len(said)
-    for fault, (path, part) in zip(pictures.faults, said, strict=True):
-        assert str(fault).startswith(f"{path!r}: {part}")
-        assert "\n" not in str(fault)
-
-
-@pytest.mark.parametrize("paths", [[], ["gone.png"]])
-def test_nothing_to_read(paths: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_hides_no_other_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    pictures = read_pictures(paths)
-    assert (pictures.paths, pictures.images.shape, len(pictures.faults)) == ((), (0, 28, 28), len(paths))
+    for folder in ("digits", "empty"):
+        Path(folder).mkdir()
+    for digit in "137":
+        draw(digit).save(f"digits/{digit}.png")
+    Path("digits/2.png").write_bytes(Path("digits/3.png").read_bytes()[:100])
+    Path("digits/4.png").write_text("not a picture")
+    Image.new("L", (28, 28), 255).save("digits/5.png")
+    Image.new("1", (14000, 14000)).save("digits/6.png")  # a few bytes, but beyond what Pillow decodes
+    pictures = read_pictures(["gone.png", "digits", "empty", "x" * 300, "digits/3.png"])
+    assert [path.name for path in pictures.paths] == ["1.png", "3.png", "7.png", "3.png"]
+    np.testing.assert_array_equal(pictures.images[1], prepare_picture(draw("3")))
+    expected = (
+        "'gone.png': no such file",
+        "'digits/2.png': cannot be decoded: image file is truncated",
+        "'digits/4.png': is not a picture that Pillow can read; save it as PNG or JPEG",
+        "'digits/5.png': has no ink that stands out from the paper",
+        "'digits/6.png': cannot be decoded: Image size (196000000 pixels) exceeds limit",
+        "'empty': contains no picture files; give a folder of PNG or JPEG files",
+        f"'{'x' * 300}': cannot be read: File name too long",
+    )
+    for fault, start in zip(pictures.faults, expected, strict=True):
+        assert str(fault).startswith(start)
+        assert str(fault).isprintable()
 
 
 # What it is for: a network trained on MNIST knows them.
 
 
-@pytest.fixture(scope="module")
-def classify():
-    """The standard recipe's network, after fewer epochs, as a function of images to probabilities."""
-    recipe = RECIPES["standard"]
-    backend = open_backend("jax", dtype=recipe.dtype)
-    config = replace(recipe.train, epochs=4)
+@pytest.mark.slow
+def test_a_network_trained_on_mnist_knows_them(mnist_dir: Path, tmp_path: Path, random: np.random.Generator) -> None:
+    recipe = RECIPES["small"]
+    backend = open_backend(dtype=recipe.dtype)
+    config = replace(recipe.train, epochs=3)
     *_, closing = train(config, load_dataset(backend=backend), backend)
-    assert closing.accuracy > 0.97
 
-    def classes(images: np.ndarray) -> np.ndarray:
+    def classify(images: np.ndarray) -> np.ndarray:
         probabilities = predict(closing.network, backend.asarray(images), activation=config.activation, backend=backend)
         return backend.to_numpy(probabilities).argmax(axis=1)
 
-    return classes
-
-
-def test_digits_in_print_are_known(classify) -> None:
-    drawings = list(product(FACES, DIGITS, (24, 48, 96), (True, False)))
+    drawings = list(product(FACES, DIGITS, (24, 96), (True, False)))
     images = np.stack([prepare_picture(draw(d, face, height, dark=dark)) for face, d, height, dark in drawings])
     known = classify(images) == [int(digit) for _, digit, _, _ in drawings]
     wrong = Counter((face, digit) for (face, digit, _, _), right in zip(drawings, known, strict=True) if not right)
     assert np.mean(known) >= 0.85, wrong
 
-
-def test_mnist_survives_being_saved_large(classify, mnist_dir: Path, tmp_path: Path) -> None:
     originals = load_dataset(mnist_dir).test_images[:300]
     for i, original in enumerate(originals):
         enlarged = Image.fromarray(255 - original).resize((196, 196), Image.Resampling.BICUBIC)
         enlarged.save(tmp_path / f"{i:03}.png")
-    pictures = read_pictures([tmp_path])
-    assert np.mean(classify(pictures.images) == classify(originals)) >= 0.97
+    assert np.mean(classify(read_pictures([tmp_path]).images) == classify(originals)) >= 0.97
 
-
-def test_mnist_in_a_photo_is_known(classify, mnist_dir: Path, random: np.random.Generator) -> None:
-    originals = load_dataset(mnist_dir).test_images[:100]
-    photos = [photo(Image.fromarray(255 - np.pad(original, 6)), random) for original in originals]
-    assert np.mean(classify(np.stack([prepare_picture(p) for p in photos])) == classify(originals)) >= 0.95
+    photos = [photo(Image.fromarray(255 - np.pad(original, 6)), random) for original in originals[:100]]
+    seen = classify(np.stack([prepare_picture(each) for each in photos]))
+    assert np.mean(seen == classify(originals[:100])) >= 0.95

@@ -1,0 +1,87 @@
+"""Stop a training where it can be resumed: after a signal, or where its output cannot be written."""
+
+import contextlib
+import errno
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from mlp_xp.commands.process import BROKEN_PIPE, silence_output
+from mlp_xp.errors import MlpXpError
+
+CLOSED_TERMINAL = 128 + 1  # as of a program that SIGHUP ends
+# Seconds after which a second Ctrl-C does not wait for the end of the chunk.
+PATIENCE = 1.0
+
+
+class InterruptedTrainingError(MlpXpError):
+    """A signal, or an output that cannot be written, stopped the training."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        """Set the exit code, which says what stopped the training."""
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Stop:
+    """Why training is to stop at the next chunk: the first signal, or else the first error of the output."""
+
+    def __init__(self) -> None:
+        self.signal, self.since = 0, 0.0
+        self.on_terminal = sys.stdout.isatty()
+        self.error: OSError | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.signal or self.error)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Keep the number of the first signal. SIGINT after PATIENCE seconds stops at once, without saving.
+
+        Other signals do not, and not SIGINT at the same time: a terminal that closes may send SIGHUP twice, a batch
+        system SIGTERM and SIGHUP, and people press Ctrl-C twice.
+        """
+        if self.signal and number == signal.SIGINT and time.monotonic() > self.since + PATIENCE:
+            raise KeyboardInterrupt
+        if not self.signal:
+            self.signal, self.since = number, time.monotonic()
+
+    @contextlib.contextmanager
+    def printing(self) -> Iterator[None]:
+        """Keep an error of the output, such as a pipe that its reader closed, and discard all further output."""
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error
+            silence_output()
+
+    def error_at(self, place: str) -> InterruptedTrainingError:
+        """Return the error that ends the command. place: where training stopped and what to do."""
+        if self.signal or self.error is None:
+            error = InterruptedTrainingError(f"interrupted {place}", 128 + self.signal)
+            error.kind = ""  # it is what was asked for
+            return error
+        if isinstance(self.error, BrokenPipeError):
+            return InterruptedTrainingError(f"the reader of the output closed the pipe {place}", BROKEN_PIPE)
+        if self.error.errno == errno.EIO and self.on_terminal:
+            return InterruptedTrainingError(f"the terminal was closed {place}", CLOSED_TERMINAL)
+        reason = self.error.strerror or self.error
+        return InterruptedTrainingError(f"the output cannot be written ({reason}) {place}", 1)
+
+
+@contextlib.contextmanager
+def catch_signals(stop: Stop) -> Iterator[None]:
+    """Note SIGINT, SIGTERM and SIGHUP instead of ending at once.
+
+    One that is ignored stays so: SIGHUP under nohup, and SIGINT in a background job of a shell script.
+    """
+    names = (name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+    numbers = [signal.Signals[name] for name in names]
+    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    old = {number: signal.signal(number, stop.handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

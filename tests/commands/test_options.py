@@ -1,0 +1,212 @@
+"""Reading the command line: what was typed, what is refused in one line, and the help."""
+
+import io
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from helpers import assert_one_line, call, call_main, on_a_terminal
+
+from mlp_xp import commands
+from mlp_xp.commands.options import Condition, UsageError, make_app, with_settings
+from mlp_xp.commands.options import call as call_app
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Inside."""
+
+    learning_rate: float = 0.5
+    """How fast.
+
+    In two paragraphs."""
+    units: tuple[int, ...] = (1, 2)
+    """How many."""
+    nested: bool = True
+    """Whether."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Outside."""
+
+    label: str | None = None
+    """Which column."""
+    inner: Inner = field(default_factory=Inner)
+
+
+@with_settings(Settings)
+def go(
+    place: Path,
+    /,
+    *files: Path,
+    count: int = 3,
+    names: tuple[str, ...] = (),
+    where: tuple[Condition, ...] = (),
+    shell: Literal["bash", "zsh"] = "zsh",
+    output: Path | None = None,
+    loud: bool = False,
+    **given: Any,
+) -> tuple[Any, ...]:
+    """Do something.
+
+    Args:
+        place: Where.
+        count: How often.
+    """
+    return place, files, {"count": count, "names": names, "where": where, "loud": loud, "output": output}, given
+
+
+@with_settings(Settings, several=True)
+def sweep(**given: Any) -> dict[str, Any]:
+    """Do much."""
+    return given
+
+
+def typed(*words: str) -> Any:
+    functions = {"go": go, "sweep": sweep}
+    return call_app(make_app({"go": "go", "sweep": "sweep"}, functions.get, words[:1]), words)
+
+
+def test_a_command_gets_the_settings_that_were_typed_and_no_others():
+    assert typed("go", "a")[3] == {}
+    assert typed("go", "a", "--learning-rate", "1e-3", "--no-nested", "--units", "3")[3] == {
+        "learning_rate": 1e-3,
+        "nested": False,
+        "units": (3,),
+    }
+    assert typed("go", "a", "--learning-rate", "0.5", "--lr=0.25")[3] == {"learning_rate": 0.25}
+
+
+def test_options_may_stand_anywhere_between_the_places():
+    for words in (["--loud", "a", "b,c", "d"], ["a", "--loud", "b,c", "d"], ["a", "b,c", "--loud", "d"]):
+        place, files, options, _ = typed("go", *words)
+        assert (place, files, options["loud"]) == (Path("a"), (Path("b,c"), Path("d")), True)
+    assert typed("go", "--", "--loud")[0] == Path("--loud")
+
+
+def test_the_last_of_a_repeated_option_counts_and_replaces_a_list():
+    words = ["--count", "4", "--units", "1", "2", "--names", "x", "--count=5", "--units", "7", "--names", "y", "z"]
+    _, _, options, given = typed("go", "a", *words)
+    assert (options["count"], options["names"], given) == (5, ("y", "z"), {"units": (7,)})
+    assert typed("go", "a", "--units", "1", "--units")[3] == {"units": ()}
+    assert typed("go", "a", "--nested", "--no-nested")[3] == {"nested": False}
+
+
+def test_a_comma_separates_values_but_not_parts_of_a_path_or_a_condition():
+    _, _, options, given = typed("go", "a,b", "--units", "2,3", "4", "--names", "x,y", "--where", "hidden=5,4")
+    assert (given["units"], options["names"], options["where"]) == ((2, 3, 4), ("x", "y"), ("hidden=5,4",))
+
+
+def test_settings_of_a_sweep_take_values_and_ranges():
+    words = ["--units", "3", "5,4", "--learning-rate", "0.1", "1..2", "--nested", "true", "false", "--label", "a,b"]
+    assert typed("sweep", *words) == {
+        "units": ((3,), (5, 4)),
+        "learning_rate": (0.1, "1..2"),
+        "nested": (True, False),
+        "label": ("a,b",),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["a", "--cuont", "4"], ["--cuont: ", "(did you mean '--count'?)"]),
+        (["a", "--cuont=4"], ["--cuont: ", "(did you mean '--count'?)"]),
+        (["a", "--cou", "4"], ["--cou: ", "(did you mean '--count'?)"]),  # no abbreviations: they may change meaning
+        (["a", "-x"], ["-x: "]),
+        (["a", "--count"], ["--count: needs a value"]),
+        (["a", "--count", "many"], ["--count: ", "'many'", "a whole number"]),
+        (["a", "--count", "1.5"], ["--count: ", "'1.5'"]),
+        (["a", "--count", "9" * 5000], ["--count: ", "'999"]),
+        (["a", "--units", "1,two"], ["--units: ", "'two'"]),
+        (["a", "--lr", "fast"], ["--lr: ", "'fast'", "such as 0.01"]),
+        (["a", "--shell", "zhs"], ["--shell: ", "'zhs'", "did you mean 'zsh'?", "bash, zsh"]),
+        (["a", "--loud=perhaps"], ["--loud", "perhaps"]),
+        (["a", "--output="], ["--output: is empty"]),
+        (["a", "--names", "x,,y"], ["--names: is empty"]),
+        (["a", "--label", "x", "--label", "y"], ["--label: is given twice", "a,b"]),
+        ([""], ["is empty"]),
+        ([], ["PLACE: is missing"]),
+    ],
+)
+def test_a_wrong_command_line_is_refused_in_one_line(words, parts):
+    with pytest.raises(UsageError) as caught:
+        typed("go", *words)
+    message = caught.value.on_command_line()
+    assert message.isprintable()
+    assert not set(message) & set("│╭╮╰╯─")
+    for part in parts:
+        assert part in message
+    with pytest.raises(UsageError, match="--nested: 'yes' is neither true nor false"):
+        typed("sweep", "--nested", "yes")
+
+
+def test_help_has_the_docstrings_types_names_and_defaults(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    out = io.StringIO()
+    with redirect_stdout(out):
+        typed("go", "--help")
+    said = " ".join(out.getvalue().replace("│", " ").split())
+    for part in (
+        *("go [OPTIONS] PLACE", "Do something.", "PLACE Where. [required]", "--count INT How often. [default: 3]"),
+        *("--learning-rate --lr", "How fast. In two paragraphs. FLOAT [default: 0.5]", "How many. [default: 1 2]"),
+        *("--nested --no-nested", "--debug", "show the traceback", "--no-compile-cache"),
+    ):
+        assert part in said, said
+    assert "None" not in said
+    assert "--no-loud" not in said
+    assert max(map(len, out.getvalue().splitlines())) <= 60
+
+
+# The commands.
+
+
+def top(*words: str):
+    """`mlp-xp` in this process."""
+    return call_main(lambda: commands.call([*words]), "/somewhere/bin/mlp-xp", *words)
+
+
+def test_the_help_lists_the_commands_and_each_has_its_own(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for words in ([], ["-h"], ["--help"]):
+        shown = top(*words)
+        assert (shown.code, shown.err) == (0, "")
+        assert {*commands.COMMANDS} <= {*shown.out.split()}
+    for name in commands.COMMANDS:
+        shown = top(name, "--help")
+        assert (shown.code, shown.err) == (0, "")
+        assert {"--debug", "--no-compile-cache"} <= {*shown.out.split()}
+        assert max(map(len, shown.out.splitlines())) <= 80
+        assert top(name, "--version").out == "mlp-xp 0.1.0\n"
+
+
+def test_an_unknown_command_is_refused():
+    assert_one_line(top("tarin", "--epochs", "3"), 2, "error: tarin: is not a command (did you mean 'train'?)")
+    assert_one_line(top("--epochs", "3"), 2, "error: --epochs: ")
+
+
+def test_on_a_terminal_an_error_is_one_line_too(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    code, said = on_a_terminal("train", "--epohcs", "3")
+    assert code == 2
+    (line,) = said.decode().splitlines()
+    assert line.startswith("error: --epohcs: is not an option (did you mean '--epochs'?)")
+
+
+def test_an_error_shows_control_characters_as_escapes():
+    for words in (["bad\n\x1b[31m"], ["--bad\n\x1b[31m"], ["--device", "bad\n\x1b[31m"], ["--recipe", "bad\n\x1b[31m"]):
+        outcome = call("train", *words)
+        assert_one_line(outcome, 2, r"bad\n\x1b[31m")
+        assert outcome.err[:-1].isprintable()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_commands_and_options(shell):
+    shown = top("completion", shell)
+    assert (shown.code, shown.err) == (0, "")
+    for word in ("mlp-xp", "evaluate", "learning-rate"):
+        assert word in shown.out
+    assert_one_line(top("completion", "tcsh"), 2, "tcsh", "bash, zsh, fish")

@@ -1,0 +1,293 @@
+"""How a command ends: an exit code for each way, one line for each error, and outputs that are closed."""
+
+import contextlib
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from pathlib import Path
+
+import pytest
+from helpers import SCRIPTS, Outcome, assert_one_line, call, finish, popen, start
+
+import mlp_xp
+from mlp_xp import commands
+from mlp_xp.commands.process import called, print_error, run
+from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.files import FileError
+from mlp_xp.show.width import plain_console
+
+ROOT = SCRIPTS.parent
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+
+
+class BrokenLibraryError(MlpXpError):
+    exit_code = 3
+
+
+def ended(main, capsys) -> Outcome:
+    with pytest.raises(SystemExit) as caught:
+        run(main)
+    return Outcome(caught.value.code, *capsys.readouterr())
+
+
+def raising(error):
+    def main():
+        raise error
+
+    return main
+
+
+def program(body: str, **options) -> subprocess.Popen:
+    """A process that runs a main function."""
+    code = f"import sys\nfrom mlp_xp.commands.process import run\ndef main():\n    {body}\nrun(main)"
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return popen([sys.executable, "-c", code], env=env, **{**PIPES, **options})
+
+
+def test_the_readme_lists_every_code():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\d, ]+) \| (\w.*) \|$", text, flags=re.MULTILINE)
+    assert {0, 1, 2, 3, 129, 130, 143, 141} <= {int(code) for row, _ in rows for code in row.split(", ")}
+
+
+@pytest.mark.parametrize(
+    ("main", "code", "line"),
+    [
+        (lambda: None, 0, ""),
+        (lambda: 1, 1, ""),
+        (raising(MlpXpError("no such thing")), 2, "error: no such thing"),
+        (raising(MlpXpError("-1 is low", setting="learning_rate")), 2, "error: --learning-rate: -1 is low"),
+        (raising(MlpXpError('give task="classes"')), 2, "error: give --task classes"),
+        (raising(BrokenLibraryError("it failed")), 3, "error: it failed"),
+        (raising(FileError("disk full")), 1, "error: disk full"),
+        (raising(KeyboardInterrupt), 130, "interrupted"),
+        (raising(PermissionError(13, "Permission denied", "a/b")), 1, "error: 'a/b': Permission denied; fix the"),
+        (raising(OSError(36, "File name too long", "x")), 2, "error: 'x': File name too long; "),
+        (raising(ModuleNotFoundError("no", name="numpy.linalg")), 2, "error: numpy.linalg is not installed; "),
+        (raising(MemoryError()), 2, "error: out of memory: "),
+        (lambda: warnings.warn("odd\n", MlpXpWarning, stacklevel=1), 0, r"warning: odd\n"),
+    ],
+)
+def test_every_end_has_its_code_and_at_most_one_line(main, code, line, capsys):
+    outcome = ended(main, capsys)
+    assert (outcome.code, outcome.out) == (code, "")
+    assert outcome.err.startswith(line)
+    assert outcome.err.count("\n") == bool(line)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError(),
+        FileNotFoundError(2, "No such file or directory", "a/b"),
+        OSError(9, "Bad file descriptor"),
+        ModuleNotFoundError("no", name="mlp_xp.nowhere"),
+    ],
+)
+def test_a_bug_keeps_its_traceback(error):
+    with pytest.raises(type(error)):
+        run(raising(error))
+
+
+def test_debug_shows_the_traceback_with_the_causes_that_are_hidden(monkeypatch, capsys):
+    def main():
+        try:
+            raise ValueError("the reason")
+        except ValueError:
+            raise MlpXpError("no such thing") from None
+
+    monkeypatch.setattr(sys, "argv", ["mlp-xp", "--debug"])
+    outcome = ended(main, capsys)
+    assert outcome.code == 2
+    assert outcome.err.startswith("Traceback")
+    assert "ValueError: the reason" in outcome.err
+    assert outcome.err.endswith("\nerror: no such thing\n")
+
+
+def test_no_compile_cache_reaches_jax_and_all_workers(monkeypatch):
+    name = "JAX_ENABLE_COMPILATION_CACHE"
+    monkeypatch.setenv(name, "")
+    call("evaluate", "nowhere")
+    assert os.environ[name] == ""
+    call("evaluate", "nowhere", "--no-compile-cache")
+    assert os.environ[name] == "false"
+
+
+def test_a_path_in_an_error_is_not_wrapped_or_cut(capsys):
+    """So that a command in it can be copied."""
+    path = "/".join(["x" * 255, "é" * 127, "y" * 80] * 8)
+    print_error(f"interrupted; resume with: python train.py --resume {path}")
+    assert capsys.readouterr().err.endswith(f" --resume {path}\n")
+
+
+# Signals and readers who leave.
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_ends_a_command_as_it_ends_any_program(number):
+    """A shell then shows 129 or 143."""
+    process = program("print('x', flush=True); input()")
+    assert process.stdout.readline() == "x\n"
+    process.send_signal(number)
+    outcome = finish(process)
+    assert (outcome.code, outcome.err) == (-number, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "last"),
+    [
+        ("while True: print('more')", 141, ""),
+        ("input(); print('more')", 141, ""),  # which only the end flushes
+        ("input(); print('x'); 1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+    ],
+)
+def test_a_reader_who_leaves_ends_a_command_quietly_but_no_bug(body, code, last):
+    process = program(body)
+    process.stdout.close()
+    process.stdout = None
+    process.stdin.write("\n")
+    outcome = finish(process)
+    assert outcome.code == code
+    assert outcome.err.endswith(last)
+    assert last or not outcome.err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--epohcs"]])
+def test_in_a_pipe_of_the_system_whose_reader_has_left(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start("train", *words, stdout=writer, stderr=writer)
+    os.close(writer)
+    assert finish(process).code == 141
+
+
+def test_the_thread_of_a_progress_bar_ends_quietly():
+    """Pytest makes an exception in a thread an error."""
+
+    class Broken(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    console = plain_console(file=Broken(), force_terminal=True, width=80)
+    thread = threading.Thread(target=console.print, args=("a line",))
+    thread.start()
+    thread.join()
+    with pytest.raises(BrokenPipeError):
+        console.print("a line")
+
+
+# Outputs that are closed or full.
+
+
+@pytest.mark.parametrize("numbers", [(1,), (2,), (0, 1, 2)])
+def test_closed_outputs_are_no_fault(numbers):
+    """As in `mlp-xp --version >&-`."""
+    close = "; ".join(f"os.close({number})" for number in numbers)
+    outcome = finish(start("train", "--version", first=close))
+    assert outcome == (0, "" if 1 in numbers else "mlp-xp 0.1.0\n", "")
+    outcome = finish(start("train", "--epohcs", first=close))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.count("\n") == (2 not in numbers)
+
+
+def test_no_file_gets_the_number_of_a_closed_output(tmp_path):
+    """What a library writes to the standard output would end up in it."""
+    code = f"""
+import os
+from mlp_xp.commands.process import run
+def main():
+    with open({str(tmp_path / "file")!r}, "w") as file:
+        for number in (1, 2):
+            os.write(number, b"noise")
+        file.write("whole")
+os.close(0); os.close(1); os.close(2)
+run(main)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert (tmp_path / "file").read_text() == "whole"
+
+
+@needs_full
+def test_outputs_on_a_full_disk():
+    with Path("/dev/full").open("w") as full:
+        outcome = finish(program("print('more')", stdout=full))
+        assert_one_line(outcome, 1, "error: the output: No space left on device; fix the file or folder")
+        assert finish(start("train", "--epohcs", stderr=full)) == (2, "", "")
+
+
+def test_what_an_encoding_lacks_is_printed_as_an_escape():
+    outcome = finish(start("train", "--help", env={"PYTHONIOENCODING": "ascii"}))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.isascii()
+    assert "\\u" in outcome.out or "+-" in outcome.out
+
+
+def test_a_current_folder_that_is_gone_is_one_line(tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    outcome = ended(Path.cwd, capsys)
+    assert_one_line(outcome, 1, "error: the current folder has been deleted")
+
+
+# Where the package is not installed, or only half.
+
+
+def test_an_interrupt_while_a_script_imports_is_one_line(tmp_path):
+    (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt")
+    outcome = finish(start("train", env={"PYTHONPATH": str(tmp_path)}))
+    assert (outcome.code, outcome.out, outcome.err) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize(("path", "missing"), [("", "mlp_xp"), (str(ROOT), r"\w+")])
+def test_a_python_without_the_dependencies_says_what_to_type(path, missing, tmp_path):
+    """-S: without what is installed."""
+    command = [sys.executable, "-S", str(SCRIPTS / "train.py")]
+    outcome = finish(popen(command, env={**os.environ, "PYTHONPATH": path}, cwd=tmp_path, **PIPES))
+    python = re.escape(sys.executable)
+    line = rf"error: ({missing}) is not installed.*: {python} -m pip install -e {re.escape(str(ROOT))}\n"
+    assert outcome.code == 2
+    assert re.fullmatch(line, outcome.err), outcome.err
+
+
+def test_python_m_is_the_same_as_the_command(tmp_path):
+    def module(*words: str) -> Outcome:
+        return finish(popen([sys.executable, "-m", "mlp_xp", *words], cwd=tmp_path, **PIPES))
+
+    assert module("--version") == (0, f"mlp-xp {mlp_xp.__version__}\n", "")
+    assert_one_line(module("train", "--epcohs", "3"), 2, "--epcohs")
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("scripts/train.py", "python scripts/evaluate.py"),
+        ("/usr/bin/mlp-xp", "mlp-xp evaluate"),
+        ("/site-packages/mlp_xp/__main__.py", "python -m mlp_xp evaluate"),
+    ],
+)
+def test_a_command_is_named_as_this_one_was_started(program, expected, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [program])
+    monkeypatch.setattr("shutil.which", lambda _: sys.executable)
+    assert called("evaluate") == expected
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.chdir(Path(sys.executable).parent)
+    assert called("evaluate") == expected.replace("python", Path(sys.executable).name, 1)
+
+
+def test_the_scripts_run_the_commands(monkeypatch):
+    for path in SCRIPTS.glob("*.py"):
+        if path.stem in commands.COMMANDS:
+            seen = []
+            monkeypatch.setattr(commands, "main", seen.append)
+            with contextlib.suppress(SystemExit):
+                monkeypatch.syspath_prepend(SCRIPTS)
+                exec(compile(path.read_text(), path, "exec"), {"__name__": "__main__"})
+            assert seen == [path.stem]

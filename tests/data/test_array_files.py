@@ -1,0 +1,179 @@
+"""NumPy's files: what NumPy writes is read, never by a pickle, and damage is one line with the path."""
+
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+
+from mlp_xp.arrays import DatasetError, DatasetWarning
+from mlp_xp.data.array_files import read_array_files
+from mlp_xp.data.datasets import load_dataset
+
+X, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 1, 0])
+
+
+def as_npz(place: Path, **arrays: Any) -> Path:
+    np.savez(place / "a.npz", **arrays)
+    return place / "a.npz"
+
+
+def as_small_npz(place: Path, **arrays: Any) -> Path:
+    np.savez_compressed(place / "a.npz", **arrays)
+    return place / "a.npz"
+
+
+def as_npy(place: Path, **arrays: Any) -> Path:
+    folder = place / "arrays"
+    folder.mkdir(exist_ok=True)
+    for file in folder.iterdir():
+        file.unlink()
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    return folder
+
+
+@pytest.fixture(params=[as_npz, as_small_npz, as_npy])
+def write(request: pytest.FixtureRequest) -> Any:
+    """A function that writes arrays and returns their path."""
+    return request.param
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x_train", "y_train", "x_test", "y_test"),
+        ("X_train", "Y_TRAIN", "X_Test", "y_test"),
+        ("train_images", "train_labels", "test_images", "test_labels"),
+        ("X", "y", "x_test", "y_test"),
+    ],
+)
+def test_names(tmp_path: Path, write: Any, names: tuple[str, ...]) -> None:
+    expected = X, Y, X[:2] + 1, Y[:2]
+    train, test = read_array_files(write(tmp_path, **dict(zip(names, expected, strict=True))))
+    assert test is not None
+    for array, wanted in zip((*train, *test), expected, strict=True):
+        np.testing.assert_array_equal(array, wanted, strict=True)
+    train, test = read_array_files(write(tmp_path, **dict(zip(names[:2], expected[:2], strict=True))))
+    np.testing.assert_array_equal(train[0], X)
+    assert test is None
+
+
+DTYPES = st.one_of(
+    arrays_of.integer_dtypes(endianness="?"),
+    arrays_of.unsigned_integer_dtypes(endianness="?"),
+    arrays_of.floating_dtypes(endianness="?", sizes=(16, 32, 64)),
+    arrays_of.boolean_dtypes(),
+)
+
+
+@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    data=st.data(),
+    dtype=DTYPES,
+    shape=arrays_of.array_shapes(min_dims=2, max_dims=4, max_side=4),
+    order=st.sampled_from("CF"),
+)
+def test_whatever_numpy_writes(tmp_path: Path, write: Any, data: Any, dtype: Any, shape: Any, order: Any) -> None:
+    features = data.draw(arrays_of.arrays(dtype, shape))
+    read = read_array_files(write(tmp_path, X=np.asarray(features, order=order), y=np.arange(shape[0])))[0][0]
+    np.testing.assert_array_equal(read, features, strict=True)
+    assert read.flags.c_contiguous  # the last bits of sums depend on it
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (np.array(["a", "bé", "a", "c"], ">U7"), ("a", "bé", "c")),
+        (np.array([each.encode() for each in ("a", "bé", "a", "c")]), ("a", "bé", "c")),
+        (np.array([True, False, True, True]), ("False", "True")),
+        (np.array([[3], [200], [3], [0]], ">i2"), ("0", "3", "200")),
+    ],
+)
+def test_labels(tmp_path: Path, write: Any, labels: np.ndarray, names: tuple[str, ...]) -> None:
+    dataset = load_dataset(write(tmp_path, X=X, y=labels), test_fraction=0)
+    assert dataset.class_names == names
+    flat = [each.decode() if isinstance(each, bytes) else str(each) for each in labels.ravel().tolist()]
+    assert [names[i] for i in dataset.train_labels] == flat
+
+
+def test_arrays_that_are_not_used_are_named(tmp_path: Path, write: Any) -> None:
+    path = write(tmp_path, train_images=X, train_labels=Y, val_images=X, y_test=Y)
+    with pytest.warns(DatasetWarning, match=r"these arrays are not used: 'val_images', 'y_test'$"):
+        assert read_array_files(path)[1] is None
+
+
+@pytest.mark.parametrize(
+    ("arrays", "fault"),
+    [
+        ({}, "has no training set, but no arrays at all; name the arrays x_train"),
+        ({"arr_0": X, "arr_1": Y}, "has no training set, but 'arr_0', 'arr_1'; name the arrays x_train"),
+        ({"X": X}, "has no training set, but 'X'; "),
+        ({"X": X[0], "y": Y}, "X: its shape is (3,); give (n, features)"),
+        ({"X": X, "y": Y[:3]}, "X: it has 4 rows, but there are 3 labels"),
+        ({"X": np.full((4, 2), "a"), "y": Y}, "X: its dtype is <U1; give integers or floats"),
+        ({"X": X, "y": np.zeros(4, "M8[s]")}, "y: its shape is (4,) and its dtype datetime64[s]; "),
+        ({"X": np.where(X == 7, np.nan, X), "y": Y}, "X: row 2, column 1 is nan, no finite number"),
+        ({"X": X, "y": [0.5, 1, 2, np.nan]}, "y: row 3, column 0 is nan, no finite number"),
+        ({"X": X, "y": np.array([b"a", b"b", b"\xe9", b"c"])}, "is not NumPy's, or damaged: 'utf-8' codec can't"),
+        ({"X": X, "y": Y, "x_test": X[:, :2], "y_test": Y}, "a row of the test set has shape (2,)"),
+    ],
+)
+def test_faults(tmp_path: Path, write: Any, arrays: dict[str, Any], fault: str) -> None:
+    path = write(tmp_path, **arrays)
+    with pytest.raises(DatasetError, match=re.escape(fault)) as caught:
+        load_dataset(path) if arrays else read_array_files(path)
+    assert str(caught.value).startswith(repr(str(path))[:-1])
+    assert str(caught.value).isprintable()
+
+
+class Trap:
+    """Unpickling it would be a fault."""
+
+    def __reduce__(self) -> Any:
+        return pytest.fail, ("unpickled",)
+
+
+def test_nothing_is_unpickled(tmp_path: Path, write: Any) -> None:
+    path = write(tmp_path, X=np.array([[Trap()]], object), y=Y[:1])
+    with pytest.raises(DatasetError, match="Object arrays cannot be loaded when allow_pickle=False; save it again"):
+        read_array_files(path)
+    (tmp_path / "a.npz").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(DatasetError, match=r"contains pickled \(object\) data; save it again as plain arrays$"):
+        read_array_files(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_damaged_archives(tmp_path: Path, save: Any) -> None:
+    """A byte is changed, or the file cut there: it is read to the same values, or refused in one line."""
+    save(tmp_path / "a.npz", X=X, y=Y)
+    content = (tmp_path / "a.npz").read_bytes()
+    texts = []
+    for place in range(0, len(content), 7):
+        for damaged in (content[:place], content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]):
+            (tmp_path / "a.npz").write_bytes(damaged)
+            try:
+                (features, labels), _ = read_array_files(tmp_path / "a.npz")
+            except DatasetError as error:
+                texts.append(str(error))
+            else:
+                np.testing.assert_array_equal(features, X)
+                np.testing.assert_array_equal(labels, Y)
+    assert len(texts) > 50
+    assert all(text.isprintable() for text in texts)
+
+
+def test_what_is_not_an_archive(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    for path, fault in (("x.npy", "is one array; give a folder with X.npy and y.npy"), ("none.npz", "no such file")):
+        with pytest.raises(DatasetError, match=re.escape(f"{str(tmp_path / path)!r}: {fault}")):
+            read_array_files(tmp_path / path)
+    folder = as_npy(tmp_path, X=X, y=Y)
+    (folder / "X.npy").write_bytes((folder / "X.npy").read_bytes()[:-3])
+    with pytest.raises(DatasetError, match=r"X\.npy': is not NumPy's, or damaged: Failed to read all data for array"):
+        read_array_files(folder)

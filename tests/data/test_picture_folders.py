@@ -1,0 +1,212 @@
+"""Folders of pictures: each picture as it is, grey or colour by one rule, and every fault told by file."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays_of
+from PIL import Image
+
+from mlp_xp.arrays import DatasetError, DatasetWarning
+from mlp_xp.data.picture_folders import read_image, read_picture_folder, read_pictures_like
+
+GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+COLOUR = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)
+
+
+def save(path: Path, values: np.ndarray | Image.Image, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (values if isinstance(values, Image.Image) else Image.fromarray(values)).save(path, **options)
+
+
+def fill(folder: Path, *names: str) -> Path:
+    """Save pictures; the first pixel is the number of the name."""
+    for number, name in enumerate(names):
+        numbered = GREY.copy()
+        numbered[0, 0] = number
+        save(folder / name, numbered)
+    return folder
+
+
+def numbers(images: np.ndarray) -> list[int]:
+    return images.reshape(len(images), -1)[:, 0].tolist()
+
+
+def test_classes_and_pictures_are_in_the_order_of_their_names(tmp_path: Path) -> None:
+    fill(tmp_path, "dog/b.png", "cat/2.png", "cat/10.png", "dog/a.png", "Ant/x.png")
+    (images, labels), test, class_names = read_picture_folder(tmp_path)
+    assert test is None
+    assert class_names == ("Ant", "cat", "dog")
+    assert numbers(images) == [4, 2, 1, 3, 0]
+    assert labels.tolist() == [0, 1, 1, 2, 2]
+    assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
+
+
+def test_numbers_are_in_the_order_of_their_values(tmp_path: Path) -> None:
+    fill(tmp_path, *(f"{number}/a.png" for number in (10, 9, 0, 2)))
+    (images, _), _, class_names = read_picture_folder(tmp_path)
+    assert class_names == ("0", "2", "9", "10")
+    assert numbers(images) == [2, 3, 1, 0]
+
+
+def test_parts(tmp_path: Path) -> None:
+    fill(tmp_path, "train/b/1.png", "train/a/1.png", "test/b/1.png", "test/b/2.png", "train/c/1.png", "test/a/7.png")
+    (tmp_path / "test" / "c").mkdir()  # a class without pictures in the test set
+    (images, labels), test, class_names = read_picture_folder(tmp_path)
+    assert class_names == ("a", "b", "c")
+    assert test is not None
+    assert (numbers(images), labels.tolist()) == ([1, 0, 4], [0, 1, 2])
+    assert (numbers(test[0]), test[1].tolist()) == ([5, 2, 3], [0, 1, 1])
+    assert read_picture_folder(fill(tmp_path / "more", "car/1.png", "train/1.png")).class_names == ("car", "train")
+
+
+@settings(max_examples=30, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    data=st.data(),
+    suffix=st.sampled_from(["png", "bmp", "tif", "webp", "PNG"]),
+    shape=arrays_of.array_shapes(min_dims=2, max_dims=2, max_side=6),
+    colour=st.booleans(),
+)
+def test_whatever_pillow_writes(tmp_path: Path, data: Any, suffix: str, shape: tuple[int, int], colour: bool) -> None:
+    for old in tmp_path.glob("*/*"):
+        old.unlink()
+    arrays = arrays_of.arrays(np.uint8, (*shape, 3) if colour else shape)
+    written = [data.draw(arrays) for _ in range(3)]
+    for path, values in zip(("a/1", "a/2", "b/1"), written, strict=True):
+        save(tmp_path / f"{path}.{suffix}", values, **({"lossless": True} if suffix == "webp" else {}))
+    images = read_picture_folder(tmp_path).train[0]
+    if colour and all((values == values[..., :1]).all() for values in written):
+        written = [values[..., 0] for values in written]
+    np.testing.assert_array_equal(images, written)
+
+
+def test_one_picture_in_colour_makes_all_of_them_coloured(tmp_path: Path) -> None:
+    save(tmp_path / "train/a/1.png", GREY)
+    save(tmp_path / "train/b/1.png", np.repeat(GREY[..., None], 3, axis=2))
+    save(tmp_path / "test/b/1.png", GREY)
+    train, test, _ = read_picture_folder(tmp_path)
+    assert test is not None
+    np.testing.assert_array_equal([*train[0], *test[0]], [GREY] * 3)
+    save(tmp_path / "test/b/2.png", COLOUR)
+    train, test, _ = read_picture_folder(tmp_path)
+    assert test is not None
+    np.testing.assert_array_equal([*train[0], *test[0]], [*[np.repeat(GREY[..., None], 3, axis=2)] * 3, COLOUR])
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.fromarray(GREY > 100), np.where(GREY > 100, 255, 0)),
+        (Image.fromarray(GREY).convert("P"), GREY),
+        (Image.fromarray(GREY).convert("LA"), GREY),
+        (Image.fromarray(COLOUR).convert("RGBA"), COLOUR),
+        (Image.fromarray(GREY.astype(np.uint16) * 256 + 255), GREY),
+        (Image.merge("LA", [Image.fromarray(GREY), Image.new("L", (4, 3))]), np.full_like(GREY, 255)),
+        (Image.new("RGBA", (4, 3), (200, 100, 0, 51)), np.broadcast_to([244, 224, 204], (3, 4, 3))),
+    ],
+    ids=["bits", "palette", "opaque grey", "opaque colour", "16 bits", "transparent grey", "half transparent colour"],
+)
+def test_modes(tmp_path: Path, image: Image.Image, expected: np.ndarray) -> None:
+    save(tmp_path / "a.png", image)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), expected)
+
+
+def test_orientation_animation_and_size(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by a quarter
+    save(tmp_path / "a.png", GREY, exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.rot90(GREY, -1))
+    frames = [Image.fromarray(GREY), Image.fromarray(GREY[::-1].copy())]
+    save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.gif"), GREY)
+    save(tmp_path / "c.png", np.full((30, 20), 7, np.uint8))
+    np.testing.assert_array_equal(read_image(tmp_path / "c.png", (4, 6)), np.full((4, 6), 7))
+
+
+def test_what_is_not_used_is_named_in_one_warning(tmp_path: Path) -> None:
+    fill(tmp_path, "train/a/1.png", "train/b/1.png", "test/a/1.png", "train/loose.png", "val/a/1.png", "top.png")
+    fill(tmp_path, "train/b/inside/1.png")
+    for name in (".DS_Store", "train/a/Thumbs.db", "train/b/desktop.ini", "test/a/._1.png", "__MACOSX/x"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"?")
+    (tmp_path / "train" / "a" / "note.txt").write_text("?")
+    (tmp_path / "train" / "a" / "2.png").symlink_to("1.png")
+    names = "'top.png', 'val', 'train/loose.png', 'train/a/note.txt', 'train/b/inside'"
+    text = f"{str(tmp_path)!r}: these are not pictures in the folder of a class: {names}"
+    with pytest.warns(DatasetWarning, match=f"^{re.escape(text)}$") as caught:
+        assert len(read_picture_folder(tmp_path).train[0]) == 3
+    assert len(caught) == 1
+
+
+def message(folder: Path, **options: Any) -> str:
+    with pytest.raises(DatasetError) as caught:
+        read_picture_folder(folder, **options)
+    text = str(caught.value)
+    assert text.isprintable()
+    assert "; " in text
+    return text.replace(f"{folder}/", "").replace(str(folder), ".")
+
+
+def test_faulty_pictures(tmp_path: Path) -> None:
+    fill(tmp_path, "a/1.png", "b/1.png", "b/2.png")
+    path = tmp_path / "b" / "2.png"
+    sound = path.read_bytes()
+    for content, fault in (
+        (b"no picture", "is not a picture that Pillow can read"),
+        (sound[:50], "cannot be decoded: "),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a picture that Pillow can read"),
+    ):
+        path.write_bytes(content)
+        assert message(tmp_path).startswith(f"'b/2.png': {fault}")
+    path.unlink()
+    path.symlink_to("nowhere")
+    assert message(tmp_path).startswith("'b/2.png': no such file")
+    path.unlink()
+    for values in (np.full((3, 4), 1.5, np.float32), np.full((3, 4), 1 << 20, np.int32)):
+        save(tmp_path / "b/2.tif", values)
+        assert message(tmp_path).startswith("'b/2.tif': has values of 32 bits, whose white is not known; save it with")
+    save(tmp_path / "b/2.tif", GREY.T.copy())
+    assert message(tmp_path).startswith("'b/2.tif': has 3 x 4 pixels, 'a/1.png' has 4 x 3; resize the pictures to one")
+
+
+def test_folders_of_another_form(tmp_path: Path) -> None:
+    assert message(tmp_path).startswith(
+        "'.': has no folders of pictures, but needs one for each of two or more classes"
+    )
+    assert "no such file" in message(tmp_path / "nowhere")
+    fill(tmp_path, "a/1.png")
+    assert message(tmp_path).startswith("'.': has 1 folders of pictures, but needs one for each")
+    (tmp_path / "b").mkdir()
+    assert message(tmp_path).startswith("'b': has no pictures; add some, or remove this folder")
+
+
+def test_parts_of_another_form(tmp_path: Path) -> None:
+    fill(tmp_path, "train/cat/1.png", "train/dog/1.png")
+    assert message(tmp_path).startswith("'.': has a folder 'train', but no 'test'; add it, or give 'train' alone")
+    (tmp_path / "test" / "cat").mkdir(parents=True)
+    assert message(tmp_path).startswith("'.': has no pictures to test on; add a folder of them for each class")
+    fill(tmp_path, "test/dogs/1.png")
+    assert message(tmp_path).startswith(
+        "'test/dogs': is no class of the training pictures (did you mean 'dog'?); rename"
+    )
+
+
+def test_pictures_for_a_network(tmp_path: Path) -> None:
+    save(tmp_path / "grey.png", GREY)
+    save(tmp_path / "red.png", COLOUR)
+    save(tmp_path / "turned.png", GREY.T.copy())
+    grey = read_pictures_like([tmp_path, tmp_path / "gone.png"], (3, 4), resize=False)
+    assert [path.name for path in grey.paths] == ["grey.png"]
+    np.testing.assert_array_equal(grey.images, [GREY])
+    assert [str(fault).removeprefix(f"'{tmp_path}/") for fault in grey.faults] == [
+        "red.png': is in colour, and the training pictures are grey; make it grey",
+        "turned.png': has 3 x 4 pixels, not 4 x 3; resize it",
+        "gone.png': no such file; check the path",
+    ]
+    resized = read_pictures_like([tmp_path], (3, 4, 3), resize=True)
+    assert not resized.faults
+    np.testing.assert_array_equal(resized.images[:2], [np.repeat(GREY[..., None], 3, axis=2), COLOUR])
