@@ -23,8 +23,6 @@ STRIDE = 7
 # What the first process does and what the second one.
 COMBINATIONS = [pair.split() for pair in ("new new", "new resume", "resume resume", "resume overwrite",
                                           "overwrite resume", "overwrite overwrite")]  # fmt: skip
-# A new run is also refused because there is one, and one that ends takes its name away before the lock.
-PLAIN = {"new": "already contains a run"}
 
 
 def words_of(session: Session, command: str, scene: Scene) -> list[Any]:
@@ -64,7 +62,9 @@ def stopped_round(session: Session, scene: Scene, pair: list[str], at: int) -> t
         wrong = f"the second process ends with {second.code}: {second.err[-300:]}"
     elif second.code == 2 and written:
         named = str(first.pid) in second.err and platform.node() in second.err
-        named = named or PLAIN.get(pair[1], "in use by another process") in second.err
+        # A new run is also refused because there is one, and one that ends takes its name away before the lock.
+        named = named or (pair[1] == "new" and "already contains a run" in second.err)
+        named = named or (has_ended and "in use by another process" in second.err)
         wrong = unlike_an_error(second, 2) if named else f"the refusal names no process and machine: {second.err}"
     is_killed = at % 2 == 0
     os.kill(first.pid, signal.SIGKILL if is_killed else signal.SIGCONT)

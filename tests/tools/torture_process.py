@@ -222,12 +222,12 @@ def reference(session: Session, settings: dict[str, Any], name: str = "expected"
 # Checks. Each returns what is wrong, or an empty string.
 
 
-def checkpoint(folder: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+def checkpoint(folder: Path) -> tuple[dict[str, bytes], Any]:
     """Return the tensors of a run's checkpoint, and its position."""
     from mlp_xp.runs.checkpoints import read_tensors
 
     tensors, facts = read_tensors(folder / "checkpoint.safetensors")
-    return {name: tensor.tobytes() for name, tensor in tensors.items()}, json.loads(facts["position"])
+    return {name: tensor.tobytes() for name, tensor in tensors.items()}, facts["position"]
 
 
 def progress(folder: Path) -> int:
