@@ -30,7 +30,7 @@ def print_table(columns: Iterable[Column], console: Console, gap: int = 2) -> No
             pairs = [f"{each.head} {each.cells[i]}".strip() for each in others if each.cells[i]]
             say(console, f"{name}: {', '.join(pair.replace(' ', GLUE) for pair in pairs)}")
         return
-    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), show_header=any(each.head for each in columns))
     line = [each._replace(head=each.head.replace(" ", GLUE)) for each in columns]
     separator = " " if width(line, gap) <= console.width else "\n"
     for each in columns:
