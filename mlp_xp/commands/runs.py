@@ -34,8 +34,7 @@ from mlp_xp.runs.table import (
 )
 from mlp_xp.show.terminal import say
 from mlp_xp.show.width import plain_console
-from mlp_xp.sweeps.intervals import FEWEST, LEVEL, Spread
-from mlp_xp.sweeps.summary import ENDED_EARLY, TESTED, Group, Summary, as_csv, as_json, summarise
+from mlp_xp.sweeps.summary import ENDED_EARLY, TESTED, Group, Spread, Summary, as_csv, as_json, summarise
 
 DEFAULT = Path("runs")
 HEADS = {
@@ -56,7 +55,6 @@ MOST_USEFUL = (
     *("dataset", "label", "learning_rate", "hidden", "optimizer", "epochs", "task", "activation", "seed", "batch_size"),
     *("weight_decay", "momentum", "dropout", "schedule", "init", "validation", "patience"),
 )
-INTERVAL = f"{100 * LEVEL:g} % interval"
 LEFT = ("name", "state", "date")
 
 
@@ -77,7 +75,7 @@ def runs(
         sort: Sort by this column or setting, such as validation_accuracy, train_loss, seconds, date, learning_rate. Not
             by results on the test set.
         where: Only runs that meet these conditions, such as optimizer=adam 'learning_rate<0.1' state=finished.
-        summary: One row per setting: mean, standard deviation and interval over its seeds.
+        summary: One row per setting: mean and standard deviation over its seeds.
         json: Print JSON, with all settings.
         csv: Print CSV.
     """
@@ -190,7 +188,7 @@ def show_summary(summary: Summary, console: Console) -> None:
         return
     names = [name for name in summary.varied if name in summary.groups[0].settings]
     quantity = next((q for q in (summary.score, summary.test_score) if _has(summary, q)), summary.test_score)
-    heads = [*(["rank"] * summary.ranked), *(names or ["setting"]), "runs", quantity, "s.d.", INTERVAL, "train loss"]
+    heads = [*(["rank"] * summary.ranked), *(names or ["setting"]), "runs", quantity, "s.d.", "train loss"]
     cells = zip(*(_summary_row(summary, group, names, quantity) for group in summary.groups), strict=True)
     columns = {
         head: Column(HEADS.get(head, words(head)), [*each], head == "setting" or _is_text(summary.rows, head))
@@ -202,8 +200,6 @@ def show_summary(summary: Summary, console: Console) -> None:
     if left_out:
         say(console, f"no room for: {', '.join(left_out)}; --csv has all", wrap=True)
     say(console, f"\n{summary.note}", wrap=True)
-    if any(0 < group.finished < FEWEST for group in summary.groups):
-        say(console, f"an interval needs {FEWEST} finished runs of a setting or more")
     if unfinished := [row for row in summary.rows if row.state != FINISHED]:
         say(console, f"{len(unfinished)} of {len(summary.rows)} runs are not finished, and do not count")
     if summary.ranked and any(row.state in ENDED_EARLY for row in summary.rows):
@@ -231,21 +227,17 @@ def _summary_row(summary: Summary, group: Group, names: Sequence[str], quantity:
     cells += [str(done) if done == total else f"{done} of {total}"]
     found = group.results.get(quantity)
     if found is None:
-        cells += ["", "", ""]
+        cells += ["", ""]
     else:
         figure = partial(score, quantity)
         sd = "" if found.sd is None else figure(found.sd)
-        ends = "" if found.low is None or found.high is None else " - ".join(map(figure, (found.low, found.high)))
-        cells += [figure(found.mean), sd, ends]
+        cells += [figure(found.mean), sd]
     loss = group.results.get("train_loss")
     return [*cells, f"{loss.mean:.4g}" if loss else ""]
 
 
 def _spread(quantity: str, found: Spread) -> str:
-    notes = [] if found.sd is None else [f"s.d. {score(quantity, found.sd)}"]
-    if found.low is not None and found.high is not None:
-        notes.append(f"{INTERVAL} {score(quantity, found.low)} to {score(quantity, found.high)}")
-    more = f" ({', '.join(notes)})" if notes else ""
+    more = "" if found.sd is None else f" (s.d. {score(quantity, found.sd)})"
     mean = score(quantity, found.mean)
     return f"R² {mean}{more} on the test set" if quantity == "test_r2" else f"{mean} %{more} of the test samples right"
 
