@@ -102,7 +102,7 @@ def without_extras(installed: Installed, version: str) -> None:
     for program in ("mlp-xp", "python -m mlp_xp"):
         run(f"{program} --version", version)
         run(f"{program} --help", "Usage: mlp-xp COMMAND", "train", "parity")
-        run(f"{program} train --help", "Usage: mlp-xp train [OPTIONS]", "--epochs INT", "--debug")
+        run(f"{program} train --help", "Usage: mlp-xp train [OPTIONS]", "--epochs -e INT", "--debug")
         run(f"{program} train --epcohs 3", "did you mean '--epochs'?", code=2)
     for name in ("evaluate", "predict", "plot", "parity"):
         run(f"mlp-xp {name} --help", f"Usage: mlp-xp {name} ", "--debug", "--version")
