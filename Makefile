@@ -43,7 +43,7 @@ mutants: .venv/mutation
 # Kills, faults of the disk, loss of power, two processes in one folder, altered files: docs/reliability.md. About 20
 # minutes; `make torture ARGS="--minutes 60"`, `make torture ARGS="kills --backends numpy"`.
 torture: .venv/test
-	$(BIN)/python tests/torture.py $(ARGS)
+	$(BIN)/python tests/tools/torture.py $(ARGS)
 
 # Weights, files, errors and speed of this checkout beside those of another one that has a .venv with everything:
 # `make compare REFERENCE=../reference ARGS="weights --only sweep"`.

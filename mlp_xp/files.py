@@ -53,8 +53,7 @@ def write_whole(path: Path, data: bytes) -> None:
 def sync(folder: Path) -> None:
     """Wait until the names in a folder are on disk. Raises OSError.
 
-    Does nothing where that cannot be had: in a folder that may be written but not read, and on file systems that refuse
-    it for folders.
+    Does nothing in a folder that may be written but not read, and on file systems that cannot do this for folders.
     """
     try:
         descriptor = os.open(folder, os.O_RDONLY)

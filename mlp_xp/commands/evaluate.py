@@ -157,7 +157,7 @@ def show_runs(evaluation: EnsembleEvaluation, console: Console) -> None:
     ]
     heads, cells = ("run", "test R²" if is_r2 else "test %", "loss"), zip(*rows, strict=True)
     columns = {head: Column(head, [*each], head == "run") for head, each in zip(heads, cells, strict=True)}
-    squeeze(columns, console, (), ["run"], ())
+    squeeze(columns, console, ["run"], ())
     print_table(columns.values(), console)
     say(console, "\nthe ensemble:")
 

@@ -5,7 +5,7 @@ setting, over all seeds.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from csv import writer as csv_writer
 from functools import partial
 from json import dumps
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from mlp_xp.commands.options import Condition, UsageError
@@ -35,8 +35,7 @@ from mlp_xp.runs.table import (
 )
 from mlp_xp.show.terminal import GLUE, say
 from mlp_xp.show.width import plain_console
-from mlp_xp.sweeps.intervals import FEWEST, LEVEL, Spread
-from mlp_xp.sweeps.summary import ENDED_EARLY, TESTED, Group, Summary, as_csv, as_json, summarise
+from mlp_xp.sweeps.summary import ENDED_EARLY, TESTED, Group, Spread, Summary, as_csv, as_json, summarise
 
 DEFAULT = Path("runs")
 HEADS = {
@@ -57,10 +56,8 @@ MOST_USEFUL = (
     *("dataset", "label", "learning_rate", "hidden", "optimizer", "epochs", "task", "activation", "seed", "batch_size"),
     *("weight_decay", "momentum", "dropout", "schedule", "init", "validation", "patience"),
 )
-INTERVAL = f"{100 * LEVEL:g} % interval"
 LEFT = ("name", "state", "date")
-# Characters of a text that is cut, of those of members behind the names of their sweeps, and what stands for the rest.
-SHORTEST, LONGER, DOTS = 12, 18, "..."
+LONGEST, DOTS = 24, "..."  # characters of a text that is cut, and what stands for its start
 
 
 class Column(NamedTuple):
@@ -89,7 +86,7 @@ def runs(
         sort: Sort by this column or setting, such as validation_accuracy, train_loss, seconds, date, learning_rate. Not
             by results on the test set.
         where: Only runs that meet these conditions, such as optimizer=adam 'learning_rate<0.1' state=finished.
-        summary: One row per setting: mean, standard deviation and interval over its seeds.
+        summary: One row per setting: mean and standard deviation over its seeds.
         json: Print JSON, with all settings.
         csv: Print CSV.
     """
@@ -153,7 +150,7 @@ def csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
 
 
 def show_runs(rows: Sequence[Row], console: Console, kept: str = "") -> None:
-    """Print runs as a table. On a narrow terminal, long texts are cut, and columns left out; that named `kept` last."""
+    """Print runs as a table. On a narrow terminal, texts are cut and columns left out, but not the one named `kept`."""
     settings = differing(rows)
     states = ["state"] if any(row.state != FINISHED for row in rows) else []
     results = [q for q in RESULTS if any(getattr(row, q) is not None for row in rows)]
@@ -164,9 +161,8 @@ def show_runs(rows: Sequence[Row], console: Console, kept: str = "") -> None:
         for name in ("name", *settings, *states, *results, "seconds", "date")
     }
     others = [name for name in settings if name not in (*MOST_USEFUL, *LEAST_USEFUL)]
-    last = ("date", *LEAST_USEFUL, *reversed((*MOST_USEFUL, *others)))
-    last = (*(name for name in last if name != kept), kept)
-    left_out = squeeze(columns, console, [name for name in SPARED if name != kept], ("name", *settings), last)
+    spared = (*SPARED, "date", *LEAST_USEFUL, *reversed((*MOST_USEFUL, *others)))
+    left_out = squeeze(columns, console, ("name", *settings), [name for name in spared if name != kept])
     print_table(columns.values(), console)
     if left_out:
         say(console, f"no room for: {', '.join(left_out)}; --csv has all", wrap=True)
@@ -199,93 +195,44 @@ def _is_text(rows: Sequence[Row], column: str) -> bool:
 def print_table(columns: Iterable[Column], console: Console) -> None:
     """Print a table, or a paragraph for each row where it is wider than the terminal."""
     columns = [*columns]
-    if _width(columns) > console.width:
+    if width(columns) > console.width:
         first, *others = columns
         for i, name in enumerate(first.cells):
             pairs = [f"{each.head} {each.cells[i]}" for each in others if each.cells[i]]
             say(console, f"{name}: {', '.join(pair.replace(' ', GLUE) for pair in pairs)}")
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    lines = [[each.head] for each in columns]
-    if _width(columns, lines) > console.width:
-        lines = [_head_lines(each.head) for each in columns]
-    for head, each in zip(lines, columns, strict=True):
-        blank = "\n" * (max(map(len, lines)) - len(head))  # the last lines stand over the cells
-        table.add_column(blank + "\n".join(head), justify="left" if each.left else "right", no_wrap=True)
+    line = [each._replace(head=each.head.replace(" ", GLUE)) for each in columns]
+    separator = " " if width(line) <= console.width else "\n"
+    for each in columns:
+        justify: JustifyMethod = "left" if each.left else "right"
+        table.add_column(each.head.replace(" ", separator), justify=justify, vertical="bottom", no_wrap=True)
     for cells in zip(*(each.cells for each in columns), strict=True):
         table.add_row(*cells)
     console.print(table)
 
 
-def squeeze(
-    columns: dict[str, Column], console: Console, first: Iterable[str], cut: Iterable[str], last: Iterable[str]
-) -> list[str]:
-    """Make a table as narrow as the terminal, as far as possible, and return the heads of columns that were removed.
+def squeeze(columns: dict[str, Column], console: Console, cut: Iterable[str], spared: Iterable[str]) -> list[str]:
+    """Make a table as narrow as the terminal if that is possible, and return the heads of columns that were removed.
 
-    Texts of the columns in `cut` are cut, the widest first, unless different ones would become the same, or the last
-    part of a path, or the name of a sweep before its member, would be lost.
-    If that is not enough, columns are removed in the order of `first`, texts are cut further, and columns are removed
-    in the order of `last`.
+    cut: columns whose long texts lose their starts, unless different ones would become the same. spared: columns to
+    remove then, the first one first.
     """
+    for name in cut:
+        cells = [cell if len(cell) <= LONGEST else DOTS + cell[len(DOTS) - LONGEST :] for cell in columns[name].cells]
+        if width(columns.values()) > console.width and len({*cells}) == len({*columns[name].cells}):
+            columns[name] = columns[name]._replace(cells=cells)
     removed = []
-
-    def remove(names: Iterable[str]) -> None:
-        for name in names:
-            if name in columns and _width([*columns.values()]) > console.width:
-                removed.append(columns.pop(name).head)
-
-    def shorten(least: int) -> None:
-        widths = {name: max(map(cell_len, whole[name].cells), default=0) for name in whole.keys() & columns.keys()}
-        columns.update({name: whole[name] for name in widths})
-        for name in sorted(widths, key=lambda name: (-widths[name], name)):
-            parts = [cell_len(cell.rpartition("/")[2]) for cell in whole[name].cells if "/" in cell]
-            narrowest = max(least, min(2 * SHORTEST, max(parts, default=0)))
-            if any(cell.count("/") == 1 for cell in whole[name].cells):
-                narrowest = max(narrowest, LONGER)
-            wanted = widths[name] - max(0, _width([*columns.values()]) - console.width)
-            for most in range(max(narrowest, wanted), widths[name]):
-                cells = [shortened(cell, most) for cell in whole[name].cells]
-                if len({*cells}) == len({*whole[name].cells}):
-                    columns[name] = whole[name]._replace(cells=cells)
-                    break
-
-    whole = {name: columns[name] for name in cut}
-    shorten(2 * SHORTEST)
-    remove(first)
-    shorten(SHORTEST)
-    remove(last)
-    shorten(SHORTEST)  # a removed column may have left some room
+    for name in spared:
+        if name in columns and width(columns.values()) > console.width:
+            removed.append(columns.pop(name).head)
     return removed
 
 
-def shortened(text: str, most: int) -> str:
-    """Return a text with at most so many characters: more of its end than of its start, which is often the same.
-
-    Of a path the last part stays whole if it fits, and what is before it is cut likewise.
-    """
-    if len(text) <= most:
-        return text
-    before, slash, last = text.rpartition("/")
-    if slash and len(last) <= most:
-        room = most - len(last) - 1
-        before = shortened(before, room) if room > len(DOTS) else DOTS
-        return f"{before}/{last}" if room >= len(DOTS) else last
-    start = 0 if slash else (most - len(DOTS)) // 3
-    return text[:start] + DOTS + text[start + len(DOTS) - most :]
-
-
-def _width(columns: Sequence[Column], heads: Sequence[Sequence[str]] | None = None) -> int:
-    """Return the width of a table, with heads of two lines by default."""
-    heads = heads or [_head_lines(each.head) for each in columns]
-    widths = [max(map(cell_len, [*head, *each.cells])) for head, each in zip(heads, columns, strict=True)]
+def width(columns: Collection[Column]) -> int:
+    """Return the least width of a table, whose heads may be broken between words."""
+    widths = [max(map(cell_len, [*each.head.split(), *each.cells])) for each in columns]
     return sum(widths) + 2 * (len(widths) - 1)
-
-
-def _head_lines(head: str) -> list[str]:
-    """Return the head of a column as one or two lines, to keep the column narrow."""
-    parts = head.split(" ")
-    splits = [[" ".join(parts[:i]), " ".join(parts[i:])] for i in range(1, len(parts))]
-    return min(splits, key=lambda lines: max(map(cell_len, lines)), default=parts)
 
 
 def show_summary(summary: Summary, console: Console) -> None:
@@ -295,20 +242,18 @@ def show_summary(summary: Summary, console: Console) -> None:
         return
     names = [name for name in summary.varied if name in summary.groups[0].settings]
     quantity = next((q for q in (summary.score, summary.test_score) if _has(summary, q)), summary.test_score)
-    heads = [*(["rank"] * summary.ranked), *(names or ["setting"]), "runs", quantity, "s.d.", INTERVAL, "train loss"]
+    heads = [*(["rank"] * summary.ranked), *(names or ["setting"]), "runs", quantity, "s.d.", "train loss"]
     cells = zip(*(_summary_row(summary, group, names, quantity) for group in summary.groups), strict=True)
     columns = {
         head: Column(HEADS.get(head, words(head)), [*each], head == "setting" or _is_text(summary.rows, head))
         for head, each in zip(heads, cells, strict=True)
         if any(each)
     }
-    left_out = squeeze(columns, console, ["train loss"], names, ["s.d."])
+    left_out = squeeze(columns, console, names, ["train loss", "s.d."])
     print_table(columns.values(), console)
     if left_out:
         say(console, f"no room for: {', '.join(left_out)}; --csv has all", wrap=True)
     say(console, f"\n{summary.note}", wrap=True)
-    if any(0 < group.finished < FEWEST for group in summary.groups):
-        say(console, f"an interval needs {FEWEST} finished runs of a setting or more")
     if unfinished := [row for row in summary.rows if row.state != FINISHED]:
         say(console, f"{len(unfinished)} of {len(summary.rows)} runs are not finished, and do not count")
     if summary.ranked and any(row.state in ENDED_EARLY for row in summary.rows):
@@ -320,13 +265,8 @@ def show_summary(summary: Summary, console: Console) -> None:
             found = _spread(summary.test_score, group.results[summary.test_score])
             if "test_rmse" in group.results:
                 loss = f", root mean squared error {group.results['test_rmse'].mean:.4g}{loss}"
-            best = (
-                ""
-                if not summary.ranked
-                else "best: "
-                if summary.equal == 1
-                else f"best, equal to {summary.equal - 1} more: "
-            )
+            equal = f", equal to {summary.equal - 1} more" if summary.equal > 1 else ""
+            best = f"best{equal}: " if summary.ranked else ""
             say(console, f"{best}{printable(group.name)}: {found}{loss}")
 
 
@@ -341,21 +281,17 @@ def _summary_row(summary: Summary, group: Group, names: Sequence[str], quantity:
     cells += [str(done) if done == total else f"{done} of {total}"]
     found = group.results.get(quantity)
     if found is None:
-        cells += ["", "", ""]
+        cells += ["", ""]
     else:
         figure = partial(score, quantity)
         sd = "" if found.sd is None else figure(found.sd)
-        ends = "" if found.low is None or found.high is None else " - ".join(map(figure, (found.low, found.high)))
-        cells += [figure(found.mean), sd, ends]
+        cells += [figure(found.mean), sd]
     loss = group.results.get("train_loss")
     return [*cells, f"{loss.mean:.4g}" if loss else ""]
 
 
 def _spread(quantity: str, found: Spread) -> str:
-    notes = [] if found.sd is None else [f"s.d. {score(quantity, found.sd)}"]
-    if found.low is not None and found.high is not None:
-        notes.append(f"{INTERVAL} {score(quantity, found.low)} to {score(quantity, found.high)}")
-    more = f" ({', '.join(notes)})" if notes else ""
+    more = "" if found.sd is None else f" (s.d. {score(quantity, found.sd)})"
     mean = score(quantity, found.mean)
     return f"R² {mean}{more} on the test set" if quantity == "test_r2" else f"{mean} %{more} of the test samples right"
 

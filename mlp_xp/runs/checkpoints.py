@@ -53,11 +53,11 @@ class Model(NamedTuple):
     feature_names: tuple[str, ...] = ()
     """As in the `Dataset` that it was trained on."""
     targets: tuple[np.ndarray, ...] = ()
-    """Of a regression on standardised numbers: their mean and standard deviation, (outputs,) each, on the host."""
+    """The mean and standard deviation of numbers to predict that were standardised, (outputs,) each, on the host."""
     source: str = MODEL
     """The file that it was read from."""
     sha256: str = ""
-    """The checksum in this file: of all above."""
+    """The checksum in this file."""
 
     @staticmethod
     def load(path: str | Path) -> "Model":

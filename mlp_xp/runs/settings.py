@@ -35,12 +35,12 @@ class Settings:
     """Your own data instead of a named data set: a table with a header (CSV, Parquet), a .npz archive, or a folder with
     pictures for each class, with two tables, .npy files, or IDX or CSV files like MNIST's."""
     label: str | None = None
-    """Column with the labels, where --data-dir has tables with a header; or several, as in a,b: numbers to predict, or
-    labels that are 0 or 1 each."""
+    """Column with the labels, where --data-dir has tables with a header. Separate several with commas: they are numbers
+    to predict, or labels that are 0 or 1 each."""
     exclude: str | None = None
-    """Column of these tables that is no feature, such as a number of the row; or several, as in a,b."""
+    """Columns to ignore, such as a row id; separate several with commas."""
     test_fraction: float = 0.2
-    """Share of the samples to test on, below 1, where --data-dir has no test set of its own. 0: no test."""
+    """Share of the samples to test on, below 1, if --data-dir has no test set of its own. 0: no test."""
     split_seed: int = 0
     """Seed of the shuffle that selects these samples, from 0 to 2**32 - 1."""
     picture_size: int | None = None

@@ -27,7 +27,7 @@ def read_source(start_from: str | Path | None, config: TrainConfig, dataset: Dat
 
     The output layer is not taken if the task or the names of its outputs differ. Where the numbers to predict are
     standardised otherwise than they were, it is changed so that the predictions of each feature vector stay. Raises
-    RunError for what is no run with a model, or one with other inputs, hidden layers or another activation.
+    RunError if the folder has no model, or its inputs, hidden layers or activation are others.
     """
     if start_from is None:
         return Source()

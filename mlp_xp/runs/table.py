@@ -57,14 +57,13 @@ class Row(NamedTuple):
     """The folder's name; of a member of a sweep, its name there."""
     folder: Path
     settings: Mapping[str, Any]
-    """All settings, flat, as in config.json, but as the dataset of your own data the name of their file or folder, and
-    as the task what the run is trained for; of a member that has not begun, those in sweep.json; empty if they cannot
-    be read."""
+    """All settings, flat, as in config.json, or in sweep.json for a member that has not begun; empty if they cannot be
+    read. The dataset of your own data is the name of their file or folder, and the task what the run is trained for."""
     state: str
     """finished: with a result; interrupted: without a result, but perhaps with reports; in use: a process trains it;
     failed, pruned and not run: of members of a sweep; unreadable: missing or damaged files."""
     reason: str = ""
-    """Of a failed or unreadable run: the error. Of one in use: who uses it."""
+    """The error of a failed or unreadable run, or who uses a run in use."""
     validation_accuracy: float | None = None
     validation_r2: float | None = None
     """For regression instead of the accuracy."""
@@ -75,7 +74,7 @@ class Row(NamedTuple):
     test_rmse: float | None = None
     """For regression: the root mean squared error."""
     seconds: float | None = None
-    """Of training. The results and the time of an unfinished run are those of its last report."""
+    """How long the training took. An unfinished run has the results and the time of its last report."""
     date: dt.datetime | None = None
     """When the run's last record was written: the modification time of the file."""
 
@@ -221,7 +220,7 @@ def shown(value: Any) -> str:
 def differences(rows: Sequence[Row]) -> list[str]:
     """Return in which settings each row differs from the others: `learning rate 0.1, seed 3`.
 
-    Of a path it has the last part. Empty where no setting differs, and for unreadable rows.
+    Only the last part of a path is given. Empty where no setting differs, and for unreadable rows.
     """
     names = differing(rows)
 

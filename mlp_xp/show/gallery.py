@@ -42,11 +42,9 @@ def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[
     rows = [table.read_row(folder) for folder in folders]
     places = {(row.name, folder.resolve()) for row, folder in zip(rows, folders, strict=True)}
     count = Counter(name for name, _ in places)
-    names = [row.name if count[row.name] == 1 else str(folder) for row, folder in zip(rows, folders, strict=True)]
-    settings = table.differences(rows)
-    return [
-        each._replace(name=": ".join(filter(None, parts))) for each, *parts in zip(curves, names, settings, strict=True)
-    ]
+    names = [row.name if count[row.name] == 1 else str(row.folder) for row in rows]
+    parts = zip(names, table.differences(rows), strict=True)
+    return [each._replace(name=": ".join(filter(None, part))) for each, part in zip(curves, parts, strict=True)]
 
 
 def draw_run(folder: str | Path, dataset: Dataset | None, backend: Backend) -> list[Path]:
@@ -59,23 +57,17 @@ def draw_run(folder: str | Path, dataset: Dataset | None, backend: Backend) -> l
     not finite, and PlotError if Matplotlib is not installed or broken, or the folder cannot be written: the run itself
     is complete and intact.
     """
+    folder, paths = Path(folder), []
     try:
-        return _draw(Path(folder), dataset, backend)
+        for name, figure in _figures(folder, dataset, backend):
+            if figure is not None:
+                plots.save(figure, folder / name)
+                paths.append(folder / name)
+            else:
+                with file_errors(folder / name, "remove"):
+                    (folder / name).unlink(missing_ok=True)
     except FileError as error:
         raise plots.PlotError(f"the run is complete, but {error.text.removesuffix(', then try again')}") from error
-    except MemoryError as error:
-        raise plots.PlotError(f"out of memory: {error}; the run is complete; close other programs") from error
-
-
-def _draw(folder: Path, dataset: Dataset | None, backend: Backend) -> list[Path]:
-    paths = []
-    for name, figure in _figures(folder, dataset, backend):
-        if figure is not None:
-            plots.save(figure, folder / name)
-            paths.append(folder / name)
-        else:
-            with file_errors(folder / name, "remove"):
-                (folder / name).unlink(missing_ok=True)
     return paths
 
 
@@ -100,10 +92,8 @@ def _figures(folder: Path, dataset: Dataset | None, backend: Backend) -> Iterato
             ink, wrong = model.inputs != "pictures", np.trace(matrix) < matrix.sum()
             yield "mistakes.png", plots.draw_mistakes(images, labels, outputs, names, ink=ink) if wrong else None
     if is_image:
-        yield (
-            "weights.png",
-            plots.draw_weights(model.network[0].weights, model.image_shape, initial=_initial(folder, model)),
-        )
+        weights, initial = model.network[0].weights, _initial(folder, model)
+        yield "weights.png", plots.draw_weights(weights, model.image_shape, initial=initial)
     if task == "regression":
         yield "predictions.png", plots.draw_predictions(labels, outputs, result.r2s, names)
     if task == "labels":

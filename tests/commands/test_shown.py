@@ -20,7 +20,6 @@ from mlp_xp.show.terminal import GLUE, say
 from mlp_xp.show.width import plain_console
 
 ODD = "a:x:b [red]c[/red] :smile:"
-COMMANDS = ("train", "evaluate", "predict", "plot", "runs", "parity")
 
 
 @pytest.fixture(autouse=True)
@@ -47,15 +46,6 @@ def test_names_of_folders(data_dir, tmp_path, no_pictures):
     assert f"run      {folder}\n" in outcome.out
     outcome = call("plot", folder)
     assert outcome.out.splitlines()[0] == str(folder / "curves.png")
-
-
-def test_names_of_backends(data_dir, tmp_path, monkeypatch):
-    (tmp_path / "odd_module.py").write_text("from array_api_compat import numpy as x")
-    monkeypatch.syspath_prepend(tmp_path)
-    outcome = call("parity", "--backends", "odd_module:x", "--steps", 3, "--data-dir", data_dir)
-    assert outcome.code == 0, outcome
-    assert "\nodd_module:x: accuracy" in outcome.out
-    assert re.search(r"^odd_module:x +\S", outcome.out, flags=re.MULTILINE)
 
 
 def test_names_of_classes(odd_run):
@@ -85,7 +75,7 @@ def test_names_of_downloads():
     assert ODD in file.getvalue()
 
 
-@pytest.mark.parametrize("file", sorted({file for source in DATASETS.values() for file in source.checksums}))
+@pytest.mark.parametrize("file", sorted(DATASETS["emnist-letters"].checksums))
 @pytest.mark.parametrize("width", [80, 56])
 def test_the_bar_of_a_download_is_one_line(file, width):
     out = io.StringIO()
@@ -131,26 +121,6 @@ def test_a_file_gets_whole_lines():
     file = io.StringIO()
     say(plain_console(file=file, width=40), LONG)
     assert file.getvalue() == f"{LONG}\n"
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_fits_eighty_columns(command):
-    outcome = call(command, "--help")
-    assert outcome.code == 0
-    long = [line for line in outcome.out.splitlines() if len(line) > 80 and not line.startswith("usage:")]
-    assert not long
-
-
-def test_the_parity_table_keeps_its_numbers_beside_a_long_name(data_dir, tmp_path, monkeypatch):
-    name = "odd_module_with_a_name:that_is_longer_than_any_column_can_be_in_eighty"
-    (tmp_path / "odd_module_with_a_name.py").write_text(f"from array_api_compat import numpy as {name.split(':')[1]}")
-    monkeypatch.syspath_prepend(tmp_path)
-    outcome = call("parity", "--backends", name, "--steps", 3, "--data-dir", data_dir)
-    assert outcome.code == 0, outcome
-    said = " ".join(outcome.out.splitlines())
-    for part in ("numpy: ", "loss 0, logits 0, weights 0, verdict reference", f"{name}: ", "verdict agrees"):
-        assert part in said, said
-    assert f"\n{name}: accuracy" in outcome.out
 
 
 # The tables of evaluate.
@@ -245,7 +215,7 @@ def test_predict_goes_on_after_a_bad_picture(odd_run, pictures, tmp_path):
     assert outcome.code == 1
     assert [line.split(": ")[0] for line in outcome.out.splitlines()] == [str(pictures / f"{i}.png") for i in (0, 2)]
     first, second = outcome.err.splitlines()
-    assert first.startswith(f"error: {str(pictures / '1.png')!r}: is a damaged picture: ")
+    assert first.startswith(f"error: {str(pictures / '1.png')!r}: cannot be decoded: ")
     assert second.startswith(f"error: {str(tmp_path / 'gone.png')!r}: no such file")
 
 
@@ -255,12 +225,6 @@ def test_predict_keeps_json_lines_whole(odd_run, pictures):
     assert [json.loads(line)["picture"] for line in outcome.out.splitlines()] == [
         str(pictures / f"{i}.png") for i in (0, 2)
     ]
-    assert outcome.err.count("\n") == 1
-
-
-def test_predict_says_when_no_picture_is_left(odd_run, pictures):
-    outcome = call("predict", odd_run, pictures / "1.png")
-    assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err.count("\n") == 1
 
 

@@ -24,7 +24,7 @@ from helpers import (
 from numerics import assert_near, trajectory_tolerance
 from safetensors.numpy import load_file
 
-from mlp_xp.config import RANGES, TrainConfig
+from mlp_xp.config import TrainConfig
 from mlp_xp.parity import notebook
 from mlp_xp.runs import checkpoints
 from mlp_xp.runs.settings import RECIPES, Settings, flatten
@@ -369,7 +369,7 @@ def test_data_that_moved_are_asked_for(data_dir, tmp_path):
         (["--epochs", "0"], ["--epochs: 0", "at least 1"]),
         (["--hidden", "64", "0"], ["--hidden: 0", "at least 1"]),
         (["--seed", "4294967296"], ["--seed: 4294967296"]),
-        (["--epochs", str(10**399)], ["--epochs: 10**399 or so is out of range", str(RANGES["epochs"].most)]),
+        (["--epochs", str(10**399)], ["--epochs: 1000", "is out of range; it must be at most 2147483647"]),
         (["--learning-rate", "nan"], ["--learning-rate: nan"]),
         (["--patience", "2"], ["--patience: 2", "unless samples are held out"]),
         (["--optimizer", "adm"], ["--optimizer: 'adm'", "did you mean 'adam'?"]),

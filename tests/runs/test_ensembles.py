@@ -322,18 +322,6 @@ def test_runs_of_different_tasks_or_columns_are_refused(tables, runs):
     assert_one_line(call("predict", *runs, new), 2, "takes images of 6 x 6, which are not from a table")
 
 
-def test_a_run_on_the_same_columns_in_another_order_is_refused(tables, tmp_path):
-    """Its network would be given the columns of the first run, in the first run's order."""
-    (first, _), new, _ = tables["classes"]
-    header, *lines = [line.split(",") for line in (new.parent / "whole.csv").read_text().splitlines()]
-    turned = [",".join([*reversed(cells[:3]), *cells[3:]]) for cells in (header, *lines)]
-    (tmp_path / "turned.csv").write_text("\n".join(turned) + "\n")
-    data = load_dataset(tmp_path / "turned.csv", open_backend("numpy"), label="y0", task="classes")
-    other = train_run(tmp_path / "other", data, activation="relu", batch_size=8, epochs=1)
-    for words in (["evaluate", first, other, "--data-dir", new.parent / "whole.csv"], ["predict", first, other, new]):
-        assert_one_line(call(*words), 2, str(other), f"the columns {', '.join(reversed(NAMES))}", ", ".join(NAMES))
-
-
 @pytest.mark.parametrize("given", ["runs/a", Path("runs/a"), [], (), [3], [""]])
 def test_what_is_not_a_list_of_folders_is_refused(given):
     with pytest.raises(MlpXpError, match="run_dirs: "):

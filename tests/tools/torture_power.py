@@ -6,7 +6,7 @@ may be there or not: names one by one, a file's bytes as they were before, cut o
 of a run, states are drawn from these and given to the checks of torture_calls.py.
 """
 
-import hashlib
+import itertools
 import os
 import random
 import shutil
@@ -14,18 +14,8 @@ import struct
 from pathlib import Path
 from typing import NamedTuple
 
-from torture_calls import Scene, holds, make_scene
-from torture_process import (
-    Session,
-    differs,
-    go_on,
-    is_replaced,
-    not_whole,
-    preload,
-    progress,
-    report,
-    run,
-)
+from torture_calls import SCENARIOS, Scene, make_scene, wrong_state
+from torture_process import Session, differs, progress, run
 
 
 class Call(NamedTuple):
@@ -39,9 +29,9 @@ class Call(NamedTuple):
     data: bytes
 
 
-def read_log(path: Path) -> list[Call]:
+def read_log(path: str) -> list[Call]:
     """Read the calls that succeeded."""
-    content, place, calls = path.read_bytes(), 0, []
+    content, place, calls = Path(path).read_bytes(), 0, []
     while place + 40 <= len(content):
         op, n_one, n_two, number, size = struct.unpack_from("5q", content, place)
         place += 40
@@ -66,7 +56,6 @@ class Disk:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.names: dict[str, File | None] = {}
-        self.safe: dict[str, File | None] = {}
         self.pending: list[tuple[str, File | None, bool]] = []
         for path in sorted(root.rglob("*")):
             self.names[str(path)] = None if path.is_dir() else File(path.read_bytes())
@@ -177,107 +166,65 @@ def write_state(root: Path, state: dict[str, bytes | None]) -> None:
             path.write_bytes(data)
 
 
-def wrong_state(session: Session, scene: Scene, folder: Path, reached: int, has_ended: bool) -> str:
-    """Return what is wrong with a state, and with what comes of it.
+def reached_by(session: Session, disk: Disk, call: Call, reached: int) -> int:
+    """Return the step of the newest checkpoint that is saved: the program has gone on to another file after it."""
+    file = disk.names.get(str(session.folder / "checkpoint.safetensors"))
+    if call.op != "O" or file is None:
+        return reached
+    aside = session.space / "look"
+    aside.mkdir(exist_ok=True)
+    (aside / "checkpoint.safetensors").write_bytes(file.now)
+    return max(reached, progress(aside))
 
-    reached: the step of the last saved checkpoint. has_ended: whether the process had ended, with exit code 0.
-    """
-    if wrong := not_whole(folder):
-        return wrong
-    if has_ended and (wrong := differs(folder, scene.expected)):
-        return f"the run had ended, but the disk does not have it: {wrong}"
-    if progress(folder) < reached:
-        return f"the checkpoint of step {reached} was complete, but the disk has that of step {progress(folder)}"
-    if scene.old and not holds(folder, scene.old) and not is_replaced(folder) and progress(folder) < 0:
-        return "neither the old run nor a checkpoint of the new one is left"
-    outcome = run(session, "train", *go_on(session, scene.settings, folder))
-    if outcome.code:
-        return f"cannot go on: {outcome.err.strip()}"
-    wrong = differs(folder, scene.expected)
-    return "" if wrong and scene.old and not differs(folder, scene.old) else wrong
+
+def prepare(session: Session, name: str) -> tuple[Scene, list[Call]]:
+    """Return a scenario and the log of its calls, which must give exactly what the run has left."""
+    scene, log = make_scene(session, name), str(session.space / "log")
+    session.start_from(scene.start)
+    disk = Disk(session.root)
+    outcome = run(session, *scene.words, log=log)
+    assert outcome.code == 0, outcome
+    calls = read_log(log)
+    for call in calls:
+        disk.apply(call)
+    rebuilt = {name: file is not None and file.now for name, file in disk.names.items()}
+    there = {str(path): path.is_file() and path.read_bytes() for path in session.root.rglob("*")}
+    names = [name for name in {*rebuilt, *there} if rebuilt.get(name) != there.get(name)]
+    # A call that the shim does not know, such as sendfile, or the model is wrong.
+    assert not names, f"the log does not give what the run has left: {names}"
+    return scene, calls
 
 
 def main(session: Session) -> None:
     """Go through the calls of each scenario, with four states for each, then with further random ones."""
-    preload(session.backend)
-    folder = session.space / "root" / "run"
-    folder.parent.mkdir(exist_ok=True)
-    prepared: dict[str, tuple[Scene, Path, list[Call]]] = {}
-    seen: set[bytes] = set()
+    prepared: dict[str, tuple[Scene, list[Call]]] = {}
+    seen: set[int] = set()
     wanted = session.only.split(":") if session.only else []
-    for turn in [int(wanted[3])] if wanted else range(10**6):
-        for name in [wanted[0]] if wanted else ("new", "resume", "overwrite"):
-            if name not in prepared:
-                prepared[name] = prepare(session, name, folder)
-            scene, start, calls = prepared[name]
+    for turn in [int(wanted[3])] if wanted else itertools.count():
+        for name in wanted[:1] or SCENARIOS:
+            scene, calls = prepared[name] = prepared.get(name) or prepare(session, name)
             # In the first turn the extreme states, in the others random ones.
             for how in ("nothing", "names", "zeros", "random") if turn == 0 else ("random",):
-                disk, reached = from_folder(start, folder.parent), -1
+                session.start_from(scene.start)
+                disk, reached = Disk(session.root), -1
                 for i, call in enumerate(calls, 1):
                     disk.apply(call)
-                    reached = reached_by(disk, call, folder, reached, scene)
+                    reached = -1 if scene.old else reached_by(session, disk, call, reached)
                     if wanted and [str(i), how] != wanted[1:3]:
                         continue
                     if not session.goes_on():
                         return
-                    rng = random.Random(f"{session.seed}-{name}-{i}-{how}-{turn}")
-                    state = disk.after_a_loss(rng, how)
-                    digest = hashlib.sha256(
-                        repr((name, reached, i == len(calls), sorted(state.items()))).encode()
-                    ).digest()
+                    state = disk.after_a_loss(random.Random(f"{session.seed}-{name}-{i}-{how}-{turn}"), how)
+                    has_ended = i == len(calls)
                     session.counts["rounds"] += 1
-                    if digest in seen:
+                    key = hash((name, reached, has_ended, *sorted(state.items())))
+                    if key in seen:
                         continue
-                    seen.add(digest)
+                    seen.add(key)
                     session.counts["different states"] += 1
-                    write_state(folder.parent, state)
-                    wrong = wrong_state(session, scene, folder, reached, has_ended=i == len(calls))
+                    write_state(session.root, state)
+                    wrong = has_ended and differs(session.folder, scene.expected)
+                    wrong = f"the run had ended: {wrong}" if wrong else wrong_state(session, scene, reached)
                     if wrong:
-                        write_state(folder.parent, state)
-                        report(session, "power", wrong, folder.parent, f"{name}:{i}:{how}:{turn}")
-        session.counts["turns finished"] += 1
-
-
-def from_folder(start: Path, root: Path) -> Disk:
-    """Return a disk that holds what is in a folder, all of it safe."""
-    shutil.rmtree(root, ignore_errors=True)
-    shutil.copytree(start, root)
-    return Disk(root)
-
-
-def reached_by(disk: Disk, call: Call, folder: Path, reached: int, scene: Scene) -> int:
-    """Return the step of the newest checkpoint that is saved: the program has gone on to another file after it."""
-    file = disk.names.get(str(folder / "checkpoint.safetensors"))
-    if call.op != "O" or file is None or scene.old:
-        return reached
-    aside = folder.parent / "look"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    (aside / "checkpoint.safetensors").write_bytes(file.now)
-    step = progress(aside)
-    shutil.rmtree(aside)
-    return max(reached, step)
-
-
-def prepare(session: Session, name: str, folder: Path) -> tuple[Scene, Path, list[Call]]:
-    """Return a scenario, a copy of the root before it, and the log of its calls."""
-    scene = make_scene(session, name, folder)
-    root = folder.parent
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir()
-    if scene.start:
-        shutil.copytree(scene.start, folder)
-    start = Path(shutil.copytree(root, session.space / f"start-{name}"))
-    log = session.space / f"log-{name}"
-    outcome = run(session, "train", *scene.words, log=log)
-    assert outcome.code == 0, outcome
-    calls = read_log(log)
-    there = {str(path): path.is_file() and path.read_bytes() for path in root.rglob("*")}
-    disk = from_folder(start, root)
-    for call in calls:
-        disk.apply(call)
-    rebuilt = {name: file is not None and file.now for name, file in disk.names.items()}
-    if rebuilt != there:  # a call that the shim does not know, or the model is wrong
-        names = sorted(name for name in {*rebuilt, *there} if rebuilt.get(name) != there.get(name))
-        raise AssertionError(f"the log does not give what the run has left: {', '.join(names)}")
-    return scene, start, calls
+                        write_state(session.root, state)
+                        session.report(wrong, f"{name}:{i}:{how}:{turn}")

@@ -1,7 +1,7 @@
-/* What a process does to the files below one folder, counted: loaded with LD_PRELOAD by tests/torture_process.py.
+/* What a process does to the files below one folder, counted: loaded with LD_PRELOAD by tests/tools/torture.py.
 
 Before call number `at` the process gets a signal, or the call fails with an errno, or a write is torn: half of it is
-written, then comes SIGKILL. Successful calls are written to a log, from which tests/torture_power.py rebuilds what a disk
+written, then comes SIGKILL. Successful calls are written to a log, from which tests/tools/torture_power.py rebuilds what a disk
 may hold after a loss of power. Until `torture_arm` is called, nothing happens. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

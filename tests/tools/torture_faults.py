@@ -1,8 +1,6 @@
-"""Faults to plant in the program, which the tools must find: `python tests/torture.py calls --plant in-place`."""
+"""Faults to plant in the program, which the tools must find: `python tests/tools/torture.py calls --plant in-place`."""
 
 import contextlib
-import functools
-import importlib
 import os
 import stat
 import sys
@@ -13,23 +11,17 @@ from typing import Any
 
 def replace(original: Callable[..., Any], other: Callable[..., Any]) -> None:
     """Put another function in the place of one, in all modules of the package that have imported it."""
-    importlib.import_module("mlp_xp.commands.training")
-    importlib.import_module("mlp_xp.show.plots")
-    for name, module in [*sys.modules.items()]:
-        if name.startswith("mlp_xp"):
-            for attribute, value in [*vars(module).items()]:
-                if value is original:
-                    setattr(module, attribute, other)
+    for module in [module for name, module in sys.modules.items() if name.startswith("mlp_xp")]:
+        for attribute, value in [*vars(module).items()]:
+            if value is original:
+                setattr(module, attribute, other)
 
 
 def in_place() -> None:
     """Files are written in place instead of aside."""
     from mlp_xp.files import write_whole
 
-    def write(path: Path, data: bytes) -> None:
-        path.write_bytes(data)
-
-    replace(write_whole, write)
+    replace(write_whole, Path.write_bytes)
 
 
 def skip_steps() -> None:
@@ -43,11 +35,6 @@ def skip_steps() -> None:
     replace(load_checkpoint, load)
 
 
-def no_sync() -> None:
-    """Nothing is synchronised with the disk."""
-    os.fsync = lambda fd: None
-
-
 def no_folder_sync() -> None:
     """Files are synchronised, but not the names in folders."""
     fsync = os.fsync
@@ -56,10 +43,9 @@ def no_folder_sync() -> None:
 
 def no_lock() -> None:
     """The lock of a folder does not lock."""
-    if importlib.util.find_spec("mlp_xp.runs.lock"):
-        from mlp_xp.runs.lock import locked
+    from mlp_xp.runs.lock import locked
 
-        replace(locked, lambda *_: contextlib.nullcontext())
+    replace(locked, lambda *_: contextlib.nullcontext())
 
 
 def swallow() -> None:
@@ -71,10 +57,4 @@ def swallow() -> None:
         with contextlib.suppress(OSError):
             yield
 
-    replace(file_errors, functools.wraps(file_errors)(ignore))
-
-
-PLANTS = {
-    function.__name__.replace("_", "-"): function
-    for function in (in_place, skip_steps, no_sync, no_folder_sync, no_lock, swallow)
-}
+    replace(file_errors, ignore)
