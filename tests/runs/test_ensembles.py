@@ -128,7 +128,7 @@ def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
     (tmp_path / "members").mkdir()
     for i in range(2):
         (tmp_path / "members" / f"{i:04d}").symlink_to(runs[i])
-    plan = {"format": 1, "kind": "grid", "count": len(members), "seed": 0, "settings": {}, "options": {}}
+    plan = {"format": 1, "kind": "grid", "count": len(members), "seed": 0, "settings": {}, "options": {}, "sums": {}}
     (tmp_path / "sweep.json").write_text(json.dumps({**plan, "members": members}))
     evaluation = evaluate_ensemble([tmp_path])
     assert [path.name for path in evaluation.run_dirs] == ["0000", "0001"]
