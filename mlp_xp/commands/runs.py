@@ -5,19 +5,18 @@ setting, over all seeds.
 """
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from csv import writer as csv_writer
 from functools import partial
 from json import dumps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from rich.cells import cell_len
-from rich.console import Console, JustifyMethod
-from rich.table import Table
+from rich.console import Console
 
 from mlp_xp.commands.options import Condition, UsageError
 from mlp_xp.commands.process import print_error
+from mlp_xp.commands.tables import Column, print_table, squeeze
 from mlp_xp.errors import printable
 from mlp_xp.runs.sweep_index import FINISHED
 from mlp_xp.runs.table import (
@@ -33,7 +32,7 @@ from mlp_xp.runs.table import (
     value_of,
     words,
 )
-from mlp_xp.show.terminal import GLUE, say
+from mlp_xp.show.terminal import say
 from mlp_xp.show.width import plain_console
 from mlp_xp.sweeps.summary import ENDED_EARLY, TESTED, Group, Spread, Summary, as_csv, as_json, summarise
 
@@ -57,16 +56,6 @@ MOST_USEFUL = (
     *("weight_decay", "momentum", "dropout", "schedule", "init", "validation", "patience"),
 )
 LEFT = ("name", "state", "date")
-LONGEST, DOTS = 24, "..."  # characters of a text that is cut, and what stands for its start
-
-
-class Column(NamedTuple):
-    """A column of a table."""
-
-    head: str
-    cells: list[str]
-    left: bool
-    """Whether it is aligned to the left; numbers are aligned to the right."""
 
 
 def runs(
@@ -190,49 +179,6 @@ def _cell(row: Row, column: str) -> str:
 
 def _is_text(rows: Sequence[Row], column: str) -> bool:
     return any(isinstance(row.settings.get(column), str) for row in rows)
-
-
-def print_table(columns: Iterable[Column], console: Console) -> None:
-    """Print a table, or a paragraph for each row where it is wider than the terminal."""
-    columns = [*columns]
-    if width(columns) > console.width:
-        first, *others = columns
-        for i, name in enumerate(first.cells):
-            pairs = [f"{each.head} {each.cells[i]}" for each in others if each.cells[i]]
-            say(console, f"{name}: {', '.join(pair.replace(' ', GLUE) for pair in pairs)}")
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    line = [each._replace(head=each.head.replace(" ", GLUE)) for each in columns]
-    separator = " " if width(line) <= console.width else "\n"
-    for each in columns:
-        justify: JustifyMethod = "left" if each.left else "right"
-        table.add_column(each.head.replace(" ", separator), justify=justify, vertical="bottom", no_wrap=True)
-    for cells in zip(*(each.cells for each in columns), strict=True):
-        table.add_row(*cells)
-    console.print(table)
-
-
-def squeeze(columns: dict[str, Column], console: Console, cut: Iterable[str], spared: Iterable[str]) -> list[str]:
-    """Make a table as narrow as the terminal if that is possible, and return the heads of columns that were removed.
-
-    cut: columns whose long texts lose their starts, unless different ones would become the same. spared: columns to
-    remove then, the first one first.
-    """
-    for name in cut:
-        cells = [cell if len(cell) <= LONGEST else DOTS + cell[len(DOTS) - LONGEST :] for cell in columns[name].cells]
-        if width(columns.values()) > console.width and len({*cells}) == len({*columns[name].cells}):
-            columns[name] = columns[name]._replace(cells=cells)
-    removed = []
-    for name in spared:
-        if name in columns and width(columns.values()) > console.width:
-            removed.append(columns.pop(name).head)
-    return removed
-
-
-def width(columns: Collection[Column]) -> int:
-    """Return the least width of a table, whose heads may be broken between words."""
-    widths = [max(map(cell_len, [*each.head.split(), *each.cells])) for each in columns]
-    return sum(widths) + 2 * (len(widths) - 1)
 
 
 def show_summary(summary: Summary, console: Console) -> None:

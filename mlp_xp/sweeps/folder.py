@@ -3,7 +3,7 @@
 In addition to what `runs.sweep_index` names:
 
 optuna.db       Optuna's own storage
-.stop           asks all members to save and stop; removed at the end
+.stop-NAME      asks all members of a command to save and stop; removed at the end
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from mlp_xp.runs.settings import flatten
 from mlp_xp.runs.sweep_index import ADVICE, FAILURES, FORMAT, INDEX, MEMBERS, Index, Member, read_file, read_index
 from mlp_xp.sweeps.grid import Plan, Span, shown
 
-STUDY, STOP = "optuna.db", ".stop"
+STUDY, STOP = "optuna.db", ".stop-"
 
 
 def record_of(plan: Plan) -> dict[str, Any]:
@@ -101,7 +101,8 @@ def open_sweep(folder: Path, plan: Plan, sums: Mapping[str, str]) -> Iterator[In
             write_index(folder, plan, plan.members, sums)
         with file_errors(folder / MEMBERS, "create"):
             make_folder(folder / MEMBERS)
-            (folder / STOP).unlink(missing_ok=True)
+            for path in folder.glob(f"{STOP}*"):
+                path.unlink()
         yield read_index(folder)
 
 

@@ -1,8 +1,8 @@
 """The members of a sweep: the grid of all given values, or samples from it. Nothing here reads or writes a file.
 
 A setting has values, or a span such as 0..31. A span of whole numbers in a grid stands for each of them; any other is
-sampled from. Seeds are never sampled: each sample is trained with every one of them, so that it has a mean and an
-interval.
+sampled from. Seeds are never sampled: each sample is trained with every one of them, so that it has a mean and a
+standard deviation.
 """
 
 import itertools

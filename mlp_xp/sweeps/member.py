@@ -20,7 +20,7 @@ from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED, PRUNED, held_out, read_result
 from mlp_xp.sweeps.data import load
-from mlp_xp.sweeps.folder import STOP, run_of
+from mlp_xp.sweeps.folder import run_of
 from mlp_xp.threads import threads_chosen
 from mlp_xp.training import WARM_UP_EPOCH
 
@@ -38,9 +38,11 @@ class Task(NamedTuple):
     name: str
     settings: Settings
     sweep_dir: Path
-    """The folder of the sweep, absolute. While it has a file STOP, members save and stop."""
+    """The folder of the sweep, absolute."""
     crc32: str
     """The checksum of the data set."""
+    stop_file: Path
+    """While this file exists, members save and stop."""
     cache_dir: Path | None = None
     parent: int | None = None
     """The process of the sweep, whose end ends the member too; None on a cluster."""
@@ -105,7 +107,7 @@ def _is_alone(task: Task) -> bool:
 
 
 def _stopped(task: Task) -> bool:
-    return _is_alone(task) or (task.sweep_dir / STOP).exists()
+    return _is_alone(task) or task.stop_file.exists()
 
 
 def _train(task: Task, folder: Path) -> Ending:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import uuid
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -85,8 +86,10 @@ def run(
         left = plan.total - len(earlier)
         opened(min(place.width, left))
         yield from earlier
-        tasks = sweep.tasks(sources, stop)
-        with contextlib.closing(_endings(tasks, place, left, folder / places.STOP, stop, say)) as endings:
+        # A machine of a cluster may know a file of the same name for a while after it was removed.
+        stop_file = folder.resolve() / f"{places.STOP}{uuid.uuid4().hex[:8]}"
+        tasks = sweep.tasks(sources, stop_file, stop)
+        with contextlib.closing(_endings(tasks, place, left, stop_file, stop, say)) as endings:
             for ending in endings:
                 yield sweep.note(ending)
         say(f"written: {', '.join(map(str, write_summary(folder)))}")
@@ -186,7 +189,7 @@ class _Sweep:
             return ending
         return None
 
-    def tasks(self, sources: Mapping[str, Source], stop: Callable[[], bool]) -> Iterator[Task]:
+    def tasks(self, sources: Mapping[str, Source], stop_file: Path, stop: Callable[[], bool]) -> Iterator[Task]:
         """Yield what is left to do, until `stop`. Optuna chooses the next member only when it is asked for."""
         for member in self._left():
             if stop() or self.fault:
@@ -197,6 +200,7 @@ class _Sweep:
                 settings,
                 self.folder.resolve(),
                 sources[key_of(settings)].crc32,
+                stop_file,
                 cache_dir=self.how.cache_dir,
                 parent=None if self.how.cluster else os.getpid(),
                 pictures=self.how.pictures,

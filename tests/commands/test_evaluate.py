@@ -235,7 +235,7 @@ def test_a_run_that_has_not_ended_is_named_as_that(tmp_path) -> None:
         assert outcome.err.startswith(f"warning: {str(run)!r}: in use by process {os.getpid()} on "), outcome
         assert outcome.err.endswith(f"; {where}\n")
     reports.close()
-    for words in (("evaluate", run), ("predict", run, picture), ("plot", run), ("evaluate", run, "--csv")):
+    for words in (("evaluate", run), ("predict", run, picture), ("evaluate", run, "--csv")):
         outcome = call(*words)
         assert_one_line(outcome, 0, f"warning: {str(run)!r}: interrupted; {where}; resume with: ")
         assert outcome.err.endswith(f"train.py --resume {run}\n")

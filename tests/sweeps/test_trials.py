@@ -143,7 +143,7 @@ def test_the_other_seeds_of_a_pruned_trial_are_not_trained(plan, sums, tmp_path)
         # The same command later.
         sweep = running._Sweep(plan, folder, running.How(), index)
         assert [(ending.name, ending.state) for ending in sweep.earlier()] == [(f"000{i}", "pruned") for i in (3, 4, 5)]
-    task = Task("0005", plan.base, tmp_path / "none", "", pruned=True)
+    task = Task("0005", plan.base, tmp_path / "none", "", tmp_path / "stop", pruned=True)
     assert train_member(task).state == sweep_index.PRUNED
     assert not (tmp_path / "none").exists()
 
