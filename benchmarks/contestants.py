@@ -185,7 +185,7 @@ class Notebook(Rows):
         """Load the data as float64, like the notebook, and build its network."""
         check_one_hidden_layer(job)
         self.job = job
-        data = notebook.load(job.data_dir)
+        data = notebook.prepared(load_dataset(job.data_dir))
         self.images = data.train_images.astype(job.dtype, copy=False)
         self.labels = data.train_labels.astype(job.dtype, copy=False)
         self.samples = len(self.labels)

@@ -41,7 +41,7 @@ class NotebookEpoch(Whole):
     def __init__(self, job: Job) -> None:
         """Load the data and build the network."""
         self.job = job
-        self.data = notebook.load(job.data_dir)
+        self.data = notebook.prepared(load_dataset(job.data_dir))
         self.model = notebook.Notebook()
 
     def train(self, start: int, steps: int) -> None:

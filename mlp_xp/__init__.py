@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mlp_xp.data.datasets import load_dataset
     from mlp_xp.dataset import Dataset
     from mlp_xp.functional import Activation
-    from mlp_xp.gradient_check import check_gradient
     from mlp_xp.metrics import predict
     from mlp_xp.runs.checkpoints import Model
     from mlp_xp.runs.settings import RECIPES
@@ -34,7 +33,6 @@ __all__ = [
     "Dataset",
     "Model",
     "TrainConfig",
-    "check_gradient",
     "evaluate_ensemble",
     "evaluate_run",
     "load_dataset",
@@ -60,7 +58,6 @@ _HOMES = {
     "RECIPES": "mlp_xp.runs.settings",
     "TrainConfig": "mlp_xp.config",
     "evaluate_ensemble": "mlp_xp.api",
-    "check_gradient": "mlp_xp.gradient_check",
     "evaluate_run": "mlp_xp.api",
     "load_dataset": "mlp_xp.data.datasets",
     "load_run": "mlp_xp.api",

@@ -409,13 +409,12 @@ def sweep(
     sweep_dir: the folder of the sweep, by default one below `runs` that depends on the settings. Members that have
     ended there are not trained again: their endings come first. If the generator is closed or its process is killed,
     the same call goes on later. jobs: processes at once, by default one for each core, each with one thread.
-    device_memory: GiB of a device that they may use together. cluster: the address of a Dask or Ray cluster, such as
-    dask://host:8786. cache_dir: as for `load_dataset`. retry_failed: train failed members again. pictures: draw those
+    device_memory: GiB of a GPU that they may use together; without it, one trains at a time there. cluster: the address
+    of a Dask or Ray cluster, such as dask://host:8786, whose machines share the sweep's folder. cache_dir: as for
+    `load_dataset`. retry_failed: train failed members again. pictures: draw those
     of every run.
 
     Nothing is trained, read or written before the first ending is asked for; only the settings are checked at once.
-
-    In a script, call this below `if __name__ == "__main__":` where the platform needs that to start processes.
 
     Raises ConfigError; the generator raises DatasetError, BackendError or ClusterError before anything is written,
     RunError for a folder that is in use or belongs to something else, and FileError.

@@ -119,8 +119,8 @@ def read_arrays(
 def read_features(what: str, X: Any, backend: Backend, names: Sequence[str] = ()) -> Array:
     """Return features (n, ...) on the device: uint8 as it is, everything else as the backend's floats.
 
-    what: the name in errors. names: of the columns, for errors too. Raises DatasetError for what is no array of finite
-    numbers, (n, features) or images.
+    what: the name in errors. names: of the columns, for errors too. Raises DatasetError unless X is an array of
+    finite numbers, (n, features) or images.
     """
     if isinstance(X, np.ndarray) or not_of(X, backend):
         X = on_host(what, X, backend)

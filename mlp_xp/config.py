@@ -79,8 +79,8 @@ class TrainConfig:
     hidden: tuple[int, ...] = (64,)
     """Units of each hidden layer."""
     seed: int = 0
-    """Of the random numbers, from 0 to 2**32 - 1. NumPy draws the initial weights, the shuffles and the masks of
-    dropout from it, on every backend."""
+    """Random seed, 0 to 2**32 - 1. On every backend, NumPy draws the initial weights, the shuffles and the masks of
+    dropout from it."""
     report_every: int = 10000
     """Samples between two reports. The first sample of an epoch has one."""
     warm_up_steps: int = 10
@@ -104,15 +104,15 @@ class TrainConfig:
     decay_bias: bool = True
     """Whether weight decay applies to biases too."""
     momentum: float = 0.9
-    """Of the optimizer momentum: share of the velocity that a step keeps, from 0 to 0.999999."""
+    """For the optimizer momentum: share of the velocity that a step keeps, from 0 to 0.999999."""
     nesterov: bool = False
     """Use Nesterov's momentum, with the optimizer momentum."""
     beta_1: float = 0.9
-    """Of adam and adamw: share of the mean gradient that a step keeps, from 0 to 0.999999."""
+    """For adam and adamw: share of the mean gradient that a step keeps, from 0 to 0.999999."""
     beta_2: float = 0.999
-    """Of adam and adamw: share of the mean squared gradient that a step keeps, from 0 to 0.999999."""
+    """For adam and adamw: share of the mean squared gradient that a step keeps, from 0 to 0.999999."""
     epsilon: float = 1e-8
-    """Of adam and adamw: added to the root of the mean squared gradient, from 1e-30 to 1e30."""
+    """For adam and adamw: added to the root of the mean squared gradient, from 1e-30 to 1e30."""
     dropout: float = 0.0
     """Probability with which a step ignores each hidden unit of each sample, from 0 to 0.999999."""
     clip_norm: float = 0.0
@@ -120,7 +120,7 @@ class TrainConfig:
     0: no limit. Needs the simultaneous update order."""
     validation: int = 0
     """Samples at the end of the training set to hold out. The network is evaluated on them after every epoch, which
-    adds a report there, and the best one is kept: the most accurate, of equal ones that with the lowest loss."""
+    adds a report there, and the most accurate one is kept; ties go to the lower loss."""
     patience: int = 0
     """Stop after this many epochs without a better network on the held-out samples; 0: never."""
     checkpoint_every: int = 0

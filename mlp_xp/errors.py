@@ -40,9 +40,9 @@ class MlpXpWarning(UserWarning):
 
 
 def for_command_line(text: str) -> str:
-    """Return a message with arguments of Python, as `task="classes"` and `test=None`, as options of the commands."""
-    text = re.sub("with exclude='([^']*)'$", lambda found: f"with --exclude {shlex.quote(found[1])}", text)
-    return re.sub('task="([a-z]+)"', r"--task \1", text).replace("test=None", "--test-fraction 0")
+    """Return a message with arguments of Python as options: `task="classes"` as `--task classes`."""
+    text = text.replace("test=None", "--test-fraction 0")
+    return re.sub(r"""\b([a-z]+)=(["'])(.+?)\2""", lambda found: f"--{found[1]} {shlex.quote(found[3])}", text)
 
 
 def printable(text: str) -> str:

@@ -92,7 +92,7 @@ def identity_derivative(y: Array, /, *, xp: Any) -> Array:
 
 
 class Activation(NamedTuple):
-    """An activation function and its derivative. `gradient_check.check_gradient` tells whether they fit together."""
+    """An activation function and its derivative."""
 
     function: Callable[..., Array]
     derivative: Callable[..., Array]

@@ -46,7 +46,7 @@ class Layer(NamedTuple):
 
 Network = tuple[Layer, ...]
 
-# From so many samples on, the gradient of a layer with fewer outputs is computed as the transpose of (e^T a).
+# From this many samples on, the gradient of a layer with few outputs is computed as the transpose of (e^T a).
 MANY_SAMPLES, FEW_OUTPUTS = 128, 32
 
 # Standard deviation of the initial weights, from the number of a layer's inputs and outputs.

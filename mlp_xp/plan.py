@@ -44,7 +44,7 @@ def ceil_divide(a: int, b: int) -> int:
 def plan_epoch(samples: int, config: TrainConfig, parameters: int) -> list[Chunk]:
     """Cut an epoch over `samples` training samples into chunks, for a network with `parameters` weights and biases.
 
-    A report follows the step that contains sample 0, `report_every`, 2 `report_every`, ...; checkpoints likewise. The
+    A report follows the step that contains sample 0, `report_every`, 2 `report_every`, ...; so do checkpoints. The
     epoch ends with a checkpoint, and, where samples are held out, with a validation and a report. The plan depends on
     nothing else, so a resumed run has the same chunks as an uninterrupted one.
     """

@@ -99,7 +99,7 @@ def start(name: str, *args: Any, first: str = "", **options: Any) -> subprocess.
     first: Python code that the process runs before the script. (A preexec_fn would fork this process, in which threads
     of JAX may hold a lock.)
     """
-    env = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "GITHUB_STEP_SUMMARY")}
+    env = {k: v for k, v in os.environ.items() if k != "FORCE_COLOR"}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
     env = {**env, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
     command = [sys.executable, str(SCRIPTS / f"{name}.py"), *map(str, args)]

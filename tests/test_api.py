@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from data_sets import TINY, write_idx_folder
-from helpers import call
 from PIL import Image
 
 from mlp_xp import (
@@ -18,6 +17,13 @@ from mlp_xp.dataset import Preparation
 from mlp_xp.errors import MlpXpError
 from mlp_xp.features import flatten_and_scale
 from mlp_xp.runs.checkpoints import load_model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_pictures_by_the_library():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlp_xp.api.draw_run", lambda *_: [])
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -63,22 +69,6 @@ def test_a_run_on_data_in_memory_is_evaluated_with_them(tmp_path):
     assert evaluate_run(tmp_path / "run", data=TINY).matrix.sum() == len(TINY.test_labels)
     with pytest.raises(MlpXpError, match=r"^data: .*run': the run's data were in memory; call evaluate_run"):
         evaluate_run(tmp_path / "run")
-
-
-def test_a_run_on_data_in_memory_is_drawn_as_far_as_it_can_be(tmp_path):
-    run = tmp_path / "run"
-    for _ in train(TrainConfig(epochs=1, hidden=(4,)), TINY, open_backend(), run_dir=run):
-        pass
-    pictures = {path: path.read_bytes() for path in run.glob("*.png")}
-    assert len(pictures) == 4
-    for name in ("curves.png", "weights.png"):
-        (run / name).unlink()
-    outcome = call("plot", run)
-    assert (outcome.code, outcome.out) == (0, f"{run / 'curves.png'}\n{run / 'weights.png'}\n")
-    assert outcome.err.startswith(
-        f"warning: {str(run)!r}: the run's data were in memory, so only the pictures that need"
-    )
-    assert {path: path.read_bytes() for path in run.glob("*.png")} == pictures
 
 
 def test_a_run_folder_refuses_what_it_cannot_store(tmp_path):

@@ -27,7 +27,6 @@ TARGETS = {"classes": CLASSES, "labels": LABELS, "regression": NUMBERS}
 CONFIG = TrainConfig(
     epochs=3, batch_size=7, warm_up_steps=0, hidden=(5,), learning_rate=0.1, init="glorot", report_every=60
 )
-every_task = pytest.mark.parametrize("task", TARGETS)
 
 
 def refusal(*args: Any, **kwargs: Any) -> str:
@@ -312,8 +311,7 @@ def formula(network: Any, x: np.ndarray, task: str) -> np.ndarray:
     return e / e.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.every_backend
-@every_task
+@pytest.mark.parametrize("task", ["classes", "labels", pytest.param("regression", marks=pytest.mark.every_backend)])
 def test_a_model_file_alone_predicts(task, backend: Backend, tmp_path, monkeypatch):
     """And training, evaluation and file give the figures of plain NumPy, in the units of the labels."""
     monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])

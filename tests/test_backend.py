@@ -12,7 +12,7 @@ import array_api_compat.numpy
 import cupy_stand_in
 import numpy as np
 import pytest
-from backends import has_gpu, open_or_skip
+from backends import has_gpu, open_for_test
 from data_sets import on_device, synthetic
 
 from mlp_xp import backend as backend_module
@@ -89,7 +89,7 @@ def test_unknown_names_are_refused_with_the_nearest():
 @pytest.mark.parametrize("name", [name for name in BACKENDS if name != "cupy"])
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
 def test_unknown_devices_are_refused_with_those_there_are(name, device):
-    open_or_skip(name)
+    open_for_test(name)
     message = refusal(name, device=device)
     assert message.startswith(f"backend {name}: device {device!r} is not available; choose one of ")
     assert "cpu" in message.lower()
@@ -98,7 +98,7 @@ def test_unknown_devices_are_refused_with_those_there_are(name, device):
 @pytest.mark.parametrize("name", ["jax", "torch", "array-api-strict", "array_api_compat:numpy", cupy_stand_in.NAME])
 def test_the_name_of_a_device_opens_it_again(name):
     """As a run that the library began is resumed from the command line."""
-    backend = open_or_skip(name)
+    backend = open_for_test(name)
     assert open_backend(backend.name, backend.device_name).device == backend.device
 
 
@@ -111,7 +111,7 @@ def test_devices_by_name():
 
 @pytest.mark.parametrize("name", [cupy_stand_in.NAME, *(name for name in MODULES if name != "cupy")])
 def test_arrays_are_where_they_were_asked_for(name):
-    backend = open_or_skip(name)
+    backend = open_for_test(name)
     array = backend.asarray(np.ones(2))
     place = array.device
     assert place == backend.device
@@ -649,7 +649,7 @@ def test_jax_multiplies_in_full_precision_unless_told_otherwise(chosen, expected
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_function_of_the_library_computes_the_activation(dtype):
     """PyTorch's own sigmoid, in single numbers far from 0 too, against long doubles."""
-    backend = open_or_skip("torch", dtype=dtype)
+    backend = open_for_test("torch", dtype=dtype)
     own, plain = backend.activation("sigmoid"), ACTIVATIONS["sigmoid"]
     assert own.function is not plain.function
     assert own._replace(function=plain.function) == plain
@@ -665,7 +665,7 @@ def test_a_function_of_the_library_computes_the_activation(dtype):
 @pytest.mark.slow
 def test_jax_has_the_options_for_quick_compilation():
     """Without them everything works, but starts later, which no other test would show."""
-    open_or_skip("jax")
+    open_for_test("jax")
     import jax
 
     lowered = jax.jit(lambda x: x + 1).lower(1.0)
@@ -677,7 +677,7 @@ def test_jax_has_the_options_for_quick_compilation():
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ["xla_cpu_no_such_option", "xla_cpu_use_fusion_emitters"])
 def test_jax_compiles_without_an_option_that_it_does_not_have(option, monkeypatch):
-    backend = open_or_skip("jax")
+    backend = open_for_test("jax")
     monkeypatch.setattr(backend_module, "QUICK_TO_COMPILE", {option: False})
     seen = []
 

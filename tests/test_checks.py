@@ -194,9 +194,6 @@ def darkened(brightest: int) -> Dataset:
 def test_images_that_are_too_dark_are_warned_of_once_a_run(brightest, backend):
     dataset = on_device(darkened(brightest), backend)
     with pytest.warns(DatasetWarning) as caught:
-        check_dataset(dataset, backend)
-    assert caught[0].filename == __file__, "of the caller"
-    with pytest.warns(DatasetWarning) as caught:
         assert len([*train(CONFIG, dataset, backend)]) == 4
     (message,) = [str(each.message) for each in caught]
     assert message.startswith(f"train_images: the pixels range from 0 to {brightest}, where 0 to 255 is expected: ")

@@ -7,6 +7,7 @@ from printed import PRINTED
 
 from mlp_xp.backend import Backend
 from mlp_xp.config import TrainConfig
+from mlp_xp.data.datasets import load_dataset
 from mlp_xp.dataset import Dataset
 from mlp_xp.device import initial_state
 from mlp_xp.metrics import predict
@@ -30,7 +31,7 @@ def assert_printed(reports: list[notebook.Report], printed: tuple[notebook.Repor
 
 def retell(folder, steps: int) -> np.ndarray:
     """Losses of the warm-up and of the first steps by the retelling, whose reports are compared on the way."""
-    data, network, reports = notebook.load(folder), notebook.Notebook(), []
+    data, network, reports = notebook.prepared(load_dataset(folder)), notebook.Notebook(), []
 
     def report(epoch: int, sample: int, loss: float) -> None:
         share = notebook.accuracy(network, data.test_images, data.test_labels)

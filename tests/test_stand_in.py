@@ -17,7 +17,7 @@ import cupy_stand_in
 import helpers
 import numpy as np
 import pytest
-from backends import open_or_skip
+from backends import open_for_test
 from data_sets import on_device, synthetic
 from helpers import assert_same_run, options, small_settings
 
@@ -34,7 +34,7 @@ HOST = np.arange(6.0).reshape(2, 3)
 @pytest.fixture(params=[pytest.param("cupy", marks=pytest.mark.gpu), pytest.param(cupy_stand_in.NAME)])
 def cupy(request: pytest.FixtureRequest) -> types.ModuleType:
     """The real CuPy where there is a GPU, and the stand-in."""
-    open_or_skip(request.param)
+    open_for_test(request.param)
     import cupy
 
     return cupy
@@ -205,14 +205,14 @@ def test_a_fault_inside_a_chunk_is_found(fault, forgetful, monkeypatch):
 
     monkeypatch.setitem(mlp_xp.chunks.LOSSES, "classes", mlp_xp.chunks.LOSSES["classes"]._replace(loss=faulty))
     with pytest.raises((TypeError, BackendFailure), match=re.escape(message)):
-        train(open_or_skip(cupy_stand_in.NAME))
+        train(open_for_test(cupy_stand_in.NAME))
     assert not done
     train(open_backend("numpy"))
     assert done, "NumPy does not mind"
 
 
 def test_between_chunks_the_host_may_look():
-    backend = open_or_skip(cupy_stand_in.NAME)
+    backend = open_for_test(cupy_stand_in.NAME)
     array = backend.asarray(np.ones(2))
     with pytest.raises(BackendFailure, match="DeviceSynchronized"):
         backend.jit(lambda x: bool(x[0] == 1))(array)
@@ -224,7 +224,7 @@ def test_between_chunks_the_host_may_look():
 
 
 def test_it_is_opened_by_the_real_opener():
-    backend = open_or_skip(cupy_stand_in.NAME)
+    backend = open_for_test(cupy_stand_in.NAME)
     assert (backend.name, backend.device_name) == ("cupy", "cuda:0")
     assert backend.version.endswith("+stand-in")
     with cupy_stand_in.installed():

@@ -1,11 +1,15 @@
 """Steps on images in both orders, one at a time and in deferred blocks, against the notebook's retelling."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from data_sets import notebook_rows, on_device, synthetic
 from numerics import assert_near, trajectory_tolerance
 
 import mlp_xp.chunks
+from mlp_xp import train
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
@@ -13,8 +17,10 @@ from mlp_xp.dataset import Preparation
 from mlp_xp.deferred import BLOCK_SAMPLES, LARGEST_BATCH, LARGEST_EAGER_BATCH, can_defer, make_deferred_block
 from mlp_xp.device import initial_state
 from mlp_xp.features import flatten_and_scale
+from mlp_xp.functional import Activation, relu, sigmoid
 from mlp_xp.network import Layer
 from mlp_xp.parity import notebook
+from mlp_xp.runs.run_folder import RunError
 from mlp_xp.steps import State, make_step
 from mlp_xp.training import trajectory
 
@@ -72,8 +78,9 @@ def test_trajectories_are_the_notebooks(update_order, batch_size, settings, back
     assert_retold(configuration(update_order, batch_size, **settings), backend, np.float64)
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize(("update_order", "batch_size"), [("layerwise", 1), ("simultaneous", 7)])
+@pytest.mark.parametrize(
+    ("update_order", "batch_size"), [pytest.param("layerwise", 1, marks=pytest.mark.every_backend), ("simultaneous", 7)]
+)
 def test_trajectories_are_the_notebooks_in_float32(update_order, batch_size, backend32):
     assert_retold(configuration(update_order, batch_size), backend32, np.float32)
 
@@ -142,6 +149,30 @@ def test_only_plain_descent_on_few_samples_is_deferred(monkeypatch):
     for batch_size in (1, 7):
         make_chunk.__wrapped__(TrainConfig(batch_size=batch_size), open_backend(), flatten_and_scale)
     assert [config.batch_size for config, *_ in made] == [1]
+
+
+def softplus(x: Any, /, *, xp: Any) -> Any:
+    return xp.log1p(xp.exp(-xp.abs(x))) + relu(x, xp=xp)
+
+
+def softplus_derivative(x: Any, /, *, xp: Any) -> Any:
+    return sigmoid(x, xp=xp)
+
+
+def test_an_activation_of_ones_own_trains(backend, tmp_path):
+    """Softplus, whose derivative takes its input; deferred or not. A run folder cannot store it."""
+    dataset, activation = on_device(HOST, backend), Activation(softplus, softplus_derivative, of="input")
+    base = configuration("layerwise", 1, activation=activation, init="glorot", learning_rate=0.002)
+    ends = []
+    for config in (base, replace(base, defer_updates=False)):
+        *_, last = train(config, dataset, backend)
+        ends.append(parameters(last.network, backend))
+    for one, other in zip(*ends, strict=True):
+        assert_near(one, other, 1e-11)
+    assert last.train_loss < 3
+    with pytest.raises(RunError, match="the activation is a pair of functions, which a run folder cannot store"):
+        next(train(base, dataset, backend, run_dir=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("settings", [{}, {"batch_size": 7, "optimizer": "adam"}])

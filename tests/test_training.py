@@ -59,7 +59,6 @@ def plain_evaluation(arrays: list[np.ndarray], activation: str, host: Dataset = 
     return float(np.mean(np.log(np.exp(z).sum(axis=1)) - z[right])), float((z.argmax(axis=1) == right[1]).mean())
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("settings", STEPS_OF_ALL_KINDS)
 def test_what_reports_say_is_so_twice_to_the_same_bits(settings, backend):
     """Against plain NumPy: the loss of the report's step, mean losses on both sets, the accuracy, the network's own."""
@@ -424,7 +423,6 @@ def chunk_inputs(config: TrainConfig, backend: Backend, steps: int) -> tuple:
     return state, dataset.train_images, dataset.train_labels, *arrays
 
 
-@pytest.mark.every_backend
 @pytest.mark.parametrize("settings", STEPS_OF_ALL_KINDS)
 def test_nothing_leaves_the_device_inside_a_chunk(settings, backend, monkeypatch):
     config = configuration(**settings)
@@ -467,7 +465,8 @@ def test_a_chunk_ends_without_a_warning_whatever_its_losses(top, settings, backe
 
 
 @pytest.mark.parametrize(
-    ("settings", "steps"), [({}, 24), ({"batch_size": 7, "optimizer": "adam", "dropout": 0.5}, 13)]
+    ("settings", "steps"),
+    [pytest.param({}, 24, marks=pytest.mark.slow), ({"batch_size": 7, "optimizer": "adam", "dropout": 0.5}, 13)],
 )
 def test_steps_that_fill_up_a_chunk_are_not_taken(settings, steps):
     """Whatever they are: here steps on the same samples, at a rate of NaN."""

@@ -72,8 +72,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("name", SETTINGS)
+QUICK_EVERYWHERE = ("the notebook's", "momentum", "adam")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.every_backend] * (name in QUICK_EVERYWHERE)) for name in SETTINGS],
+)
 def test_whole_runs_are_those_of_plain_numpy(name, backend):
     task = {"momentum": "labels", "adamw": "regression"}.get(name, "classes")
     case = make_case(replace(BASE, **SETTINGS[name]), task, 50, 9, 4, 3)

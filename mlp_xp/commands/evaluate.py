@@ -17,7 +17,7 @@ from rich.table import Table
 from mlp_xp.api import EnsembleEvaluation, RunEvaluation, evaluate_ensemble, evaluate_run, load_run
 from mlp_xp.commands.data import naming_option, warn_of_unfinished
 from mlp_xp.commands.options import RunDirs, UsageError
-from mlp_xp.commands.runs import Column, print_table, squeeze
+from mlp_xp.commands.tables import Column, print_table, squeeze
 from mlp_xp.dataset import described
 from mlp_xp.errors import printable
 from mlp_xp.metrics import Evaluation, precision_and_recall

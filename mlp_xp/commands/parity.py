@@ -13,15 +13,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress as Bar
 from rich.progress import TextColumn
-from rich.table import Table
 
 from mlp_xp.backend import BACKENDS, DTYPES, Backend, BackendError, open_backend
 from mlp_xp.commands.data import load_data
 from mlp_xp.commands.options import with_settings
 from mlp_xp.commands.process import print_error, print_line
+from mlp_xp.commands.tables import Column, print_table
 from mlp_xp.commands.trace import deviation, to_trace, trace_backends, trace_command
 from mlp_xp.config import ConfigError, TrainConfig, check_choice, check_range
 from mlp_xp.dataset import Dataset
@@ -37,7 +36,7 @@ from mlp_xp.parity.report import (
     rows_without_numbers,
 )
 from mlp_xp.runs.settings import RECIPES
-from mlp_xp.show.terminal import GLUE, say
+from mlp_xp.show.terminal import say
 from mlp_xp.show.width import plain_console
 
 
@@ -165,8 +164,8 @@ def parity(
     console = plain_console()
     comparisons: list[Comparison] = []
     failures: list[Failure] = []
-    columns = (TextColumn("{task.description}", markup=False), *Bar.get_default_columns()[1:])
-    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    parts = (TextColumn("{task.description}", markup=False), *Bar.get_default_columns()[1:])
+    with Bar(*parts, console=console, transient=True, disable=not console.is_terminal) as bar:
         names = ["numpy", *(backend.name for backend in compared), *["notebook"] * notebook]
         task = bar.add_task(names[0], total=len(names))
         for done, result in enumerate(check(config, dataset, compared, steps, tolerance), 1):
@@ -192,7 +191,9 @@ def parity(
             "largest relative deviations from NumPy in float64",
         )
         rows = [row(comparison, i) for i, comparison in enumerate(comparisons)]
-        show([*rows, *rows_without_numbers(failures, unusable)], console)
+        rows += rows_without_numbers(failures, unusable)
+        columns = [Column(head, [*cells], True) for head, cells in zip(COLUMNS, zip(*rows, strict=True), strict=True)]
+        print_table(columns, console, gap=1)
         for comparison in comparisons[1:]:
             say(console, also(comparison))
         if note:
@@ -238,19 +239,3 @@ def print_missing(not_run: Sequence[str], errors: Sequence[str]) -> None:
         say(plain_console(), f"not run: {reason}")
     for reason in errors:
         print_error(reason)
-
-
-def show(rows: Sequence[Sequence[str]], console: Console) -> None:
-    """Print a table of the deviations, or a paragraph for each backend where the table is wider than the terminal."""
-    widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
-    if sum(widths) + len(widths) > console.width:
-        for name, *cells in rows:
-            pairs = [f"{heading} {cell}" for heading, cell in zip(COLUMNS[1:], cells, strict=True) if cell]
-            say(console, f"{name}: {', '.join(pair.replace(' ', GLUE) for pair in pairs)}")
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in COLUMNS:
-        table.add_column(heading, no_wrap=True)
-    for each in rows:
-        table.add_row(*each)
-    console.print(table)

@@ -153,10 +153,7 @@ def _open_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            null = os.open(os.devnull, os.O_RDWR)
-            if null != number:
-                os.dup2(null, number)
-                os.close(null)
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
         stream = getattr(sys, name)
         if stream is None:
             # Python closes no such stream at its end; a warning about that would be a line of output.

@@ -5,19 +5,18 @@ setting, over all seeds.
 """
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from csv import writer as csv_writer
 from functools import partial
 from json import dumps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from rich.cells import cell_len
-from rich.console import Console, JustifyMethod
-from rich.table import Table
+from rich.console import Console
 
 from mlp_xp.commands.options import Condition, UsageError
 from mlp_xp.commands.process import print_error
+from mlp_xp.commands.tables import Column, print_table, squeeze
 from mlp_xp.errors import printable
 from mlp_xp.runs.sweep_index import FINISHED
 from mlp_xp.runs.table import (
@@ -33,10 +32,9 @@ from mlp_xp.runs.table import (
     value_of,
     words,
 )
-from mlp_xp.show.terminal import GLUE, say
+from mlp_xp.show.terminal import say
 from mlp_xp.show.width import plain_console
-from mlp_xp.sweeps.intervals import FEWEST, LEVEL, Spread
-from mlp_xp.sweeps.summary import ENDED_EARLY, TESTED, Group, Summary, as_csv, as_json, summarise
+from mlp_xp.sweeps.summary import ENDED_EARLY, TESTED, Group, Spread, Summary, as_csv, as_json, summarise
 
 DEFAULT = Path("runs")
 HEADS = {
@@ -57,18 +55,7 @@ MOST_USEFUL = (
     *("dataset", "label", "learning_rate", "hidden", "optimizer", "epochs", "task", "activation", "seed", "batch_size"),
     *("weight_decay", "momentum", "dropout", "schedule", "init", "validation", "patience"),
 )
-INTERVAL = f"{100 * LEVEL:g} % interval"
 LEFT = ("name", "state", "date")
-LONGEST, DOTS = 24, "..."  # characters of a text that is cut, and what stands for its start
-
-
-class Column(NamedTuple):
-    """A column of a table."""
-
-    head: str
-    cells: list[str]
-    left: bool
-    """Whether it is aligned to the left; numbers are aligned to the right."""
 
 
 def runs(
@@ -88,7 +75,7 @@ def runs(
         sort: Sort by this column or setting, such as validation_accuracy, train_loss, seconds, date, learning_rate. Not
             by results on the test set.
         where: Only runs that meet these conditions, such as optimizer=adam 'learning_rate<0.1' state=finished.
-        summary: One row per setting: mean, standard deviation and interval over its seeds.
+        summary: One row per setting: mean and standard deviation over its seeds.
         json: Print JSON, with all settings.
         csv: Print CSV.
     """
@@ -194,49 +181,6 @@ def _is_text(rows: Sequence[Row], column: str) -> bool:
     return any(isinstance(row.settings.get(column), str) for row in rows)
 
 
-def print_table(columns: Iterable[Column], console: Console) -> None:
-    """Print a table, or a paragraph for each row where it is wider than the terminal."""
-    columns = [*columns]
-    if width(columns) > console.width:
-        first, *others = columns
-        for i, name in enumerate(first.cells):
-            pairs = [f"{each.head} {each.cells[i]}" for each in others if each.cells[i]]
-            say(console, f"{name}: {', '.join(pair.replace(' ', GLUE) for pair in pairs)}")
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    line = [each._replace(head=each.head.replace(" ", GLUE)) for each in columns]
-    separator = " " if width(line) <= console.width else "\n"
-    for each in columns:
-        justify: JustifyMethod = "left" if each.left else "right"
-        table.add_column(each.head.replace(" ", separator), justify=justify, vertical="bottom", no_wrap=True)
-    for cells in zip(*(each.cells for each in columns), strict=True):
-        table.add_row(*cells)
-    console.print(table)
-
-
-def squeeze(columns: dict[str, Column], console: Console, cut: Iterable[str], spared: Iterable[str]) -> list[str]:
-    """Make a table as narrow as the terminal if that is possible, and return the heads of columns that were removed.
-
-    cut: columns whose long texts lose their starts, unless different ones would become the same. spared: columns to
-    remove then, the first one first.
-    """
-    for name in cut:
-        cells = [cell if len(cell) <= LONGEST else DOTS + cell[len(DOTS) - LONGEST :] for cell in columns[name].cells]
-        if width(columns.values()) > console.width and len({*cells}) == len({*columns[name].cells}):
-            columns[name] = columns[name]._replace(cells=cells)
-    removed = []
-    for name in spared:
-        if name in columns and width(columns.values()) > console.width:
-            removed.append(columns.pop(name).head)
-    return removed
-
-
-def width(columns: Collection[Column]) -> int:
-    """Return the least width of a table, whose heads may be broken between words."""
-    widths = [max(map(cell_len, [*each.head.split(), *each.cells])) for each in columns]
-    return sum(widths) + 2 * (len(widths) - 1)
-
-
 def show_summary(summary: Summary, console: Console) -> None:
     """Print the settings of a summary as a table, and what the best one, or each if none is, does on the test set."""
     if not summary.groups:
@@ -244,7 +188,7 @@ def show_summary(summary: Summary, console: Console) -> None:
         return
     names = [name for name in summary.varied if name in summary.groups[0].settings]
     quantity = next((q for q in (summary.score, summary.test_score) if _has(summary, q)), summary.test_score)
-    heads = [*(["rank"] * summary.ranked), *(names or ["setting"]), "runs", quantity, "s.d.", INTERVAL, "train loss"]
+    heads = [*(["rank"] * summary.ranked), *(names or ["setting"]), "runs", quantity, "s.d.", "train loss"]
     cells = zip(*(_summary_row(summary, group, names, quantity) for group in summary.groups), strict=True)
     columns = {
         head: Column(HEADS.get(head, words(head)), [*each], head == "setting" or _is_text(summary.rows, head))
@@ -256,8 +200,6 @@ def show_summary(summary: Summary, console: Console) -> None:
     if left_out:
         say(console, f"no room for: {', '.join(left_out)}; --csv has all", wrap=True)
     say(console, f"\n{summary.note}", wrap=True)
-    if any(0 < group.finished < FEWEST for group in summary.groups):
-        say(console, f"an interval needs {FEWEST} finished runs of a setting or more")
     if unfinished := [row for row in summary.rows if row.state != FINISHED]:
         say(console, f"{len(unfinished)} of {len(summary.rows)} runs are not finished, and do not count")
     if summary.ranked and any(row.state in ENDED_EARLY for row in summary.rows):
@@ -285,21 +227,17 @@ def _summary_row(summary: Summary, group: Group, names: Sequence[str], quantity:
     cells += [str(done) if done == total else f"{done} of {total}"]
     found = group.results.get(quantity)
     if found is None:
-        cells += ["", "", ""]
+        cells += ["", ""]
     else:
         figure = partial(score, quantity)
         sd = "" if found.sd is None else figure(found.sd)
-        ends = "" if found.low is None or found.high is None else " - ".join(map(figure, (found.low, found.high)))
-        cells += [figure(found.mean), sd, ends]
+        cells += [figure(found.mean), sd]
     loss = group.results.get("train_loss")
     return [*cells, f"{loss.mean:.4g}" if loss else ""]
 
 
 def _spread(quantity: str, found: Spread) -> str:
-    notes = [] if found.sd is None else [f"s.d. {score(quantity, found.sd)}"]
-    if found.low is not None and found.high is not None:
-        notes.append(f"{INTERVAL} {score(quantity, found.low)} to {score(quantity, found.high)}")
-    more = f" ({', '.join(notes)})" if notes else ""
+    more = "" if found.sd is None else f" (s.d. {score(quantity, found.sd)})"
     mean = score(quantity, found.mean)
     return f"R² {mean}{more} on the test set" if quantity == "test_r2" else f"{mean} %{more} of the test samples right"
 

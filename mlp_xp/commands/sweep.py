@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -37,35 +36,12 @@ from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import How, check, run
 from mlp_xp.sweeps.summary import summary_of
-from mlp_xp.sweeps.workers import member_threads
+from mlp_xp.threads import threads_chosen
 
 HELD_OUT = "   held out"
 HEADER = f"member  state     train loss{HELD_OUT}  seconds  settings"
 ON = "the same command goes on"
 MANY = 10  # values of a setting that are listed
-
-
-class StopAtOnce(Stop):
-    """Of a sweep on a cluster, whose members cannot be asked to save."""
-
-    waits = False
-
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        """End the command."""
-        super().handle(number, frame)
-        if not self.waits:
-            raise self.error_at(f"before the end; what is done is kept, and {ON}")
-
-    @contextlib.contextmanager
-    def held_back(self) -> Iterator[None]:
-        """Let a signal wait for the end of the block."""
-        self.waits, before = True, self.signal
-        try:
-            yield
-        finally:
-            self.waits = False
-        if self.signal and not before:
-            raise self.error_at(f"before the end; what is done is kept, and {ON}")
 
 
 class Standing:
@@ -164,8 +140,8 @@ def sweep(
         sampling_seed: Seed of the choice of --random and --optuna. What Optuna chooses also depends on the order in
             which members end, unless --jobs is 1.
         jobs: Processes at once, each with one thread. By default one for each core, or as many as the memory admits.
-        device_memory: GiB of a GPU that all processes together may use. By default what is available.
-        cluster: Train on a cluster instead, such as dask://host:8786.
+        device_memory: GiB of a GPU that all processes together may use. Without it, one trains at a time on a GPU.
+        cluster: Train on a cluster instead, such as dask://host:8786, whose machines share the sweep's folder.
         retry_failed: Train members again that have failed.
         pictures: Draw the pictures of every run.
         cache_dir: Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system.
@@ -190,7 +166,7 @@ def sweep(
 def show(plan: Plan, folder: Path, how: How) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
     console = plain_console()
-    stop, standing = StopAtOnce() if how.cluster else Stop(), Standing(plan.total)
+    stop, standing = Stop(), Standing(plan.total)
     holds_out = bool(plan.base.train.validation or "validation" in plan.options)
 
     def say(line: str) -> None:
@@ -208,10 +184,7 @@ def show(plan: Plan, folder: Path, how: How) -> int:
     check(plan, how)
     say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), show_downloads(console) as progress:
-        whole = stop.held_back if isinstance(stop, StopAtOnce) else contextlib.nullcontext
-        endings = run(
-            plan, folder, how, stop=lambda: bool(stop), say=say, opened=opened, whole=whole, progress=progress
-        )
+        endings = run(plan, folder, how, stop=lambda: bool(stop), say=say, opened=opened, progress=progress)
         with contextlib.closing(endings), contextlib.closing(watch(endings, standing, console)) as watched:
             for ending in watched:
                 standing.add(ending)
@@ -280,7 +253,5 @@ def where(how: How) -> str:
     """Return where members are trained, as the end of a line."""
     if how.cluster:
         return f", on {how.cluster}"
-    number = member_threads()
-    return ", in processes" + (
-        "" if number is None else f" of {'one thread' if number == 1 else f'{number} threads'} each"
-    )
+    chosen = [f"{name}={value}" for name, value in threads_chosen().items()]
+    return f", in processes {f'with {chosen[0]}' if chosen else 'of one thread each'}"

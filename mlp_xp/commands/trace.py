@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from mlp_xp.backend import Backend
 from mlp_xp.commands.process import called, print_error, print_line
+from mlp_xp.commands.tables import Column, print_table
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import described, with_colon
@@ -32,8 +32,6 @@ UNSHOWN = (
 )
 # As many steps as a few seconds are enough for.
 FIRST_STEPS = 300
-# Columns in which the tables fit.
-TABLE_WIDTH = 80
 COLUMNS = ("operation", "calls", "in a step", "deviation in eps", "/ bound", "deviate")
 
 
@@ -58,8 +56,8 @@ def trace_backends(
         say(console, f"{where}, {backend.dtype_name}: {run.calls} operations in {run.steps} steps, warm-up included")
         if run.last_step:
             say(console, f"the {len(run.last_step)} operations of the last step:")
-            _print_table(console, [(str(each.number), str(each), each.place) for each in run.last_step])
-        _print_table(console, _rows(run), COLUMNS)
+            _print_rows(console, [(str(each.number), str(each), each.place) for each in run.last_step])
+        _print_rows(console, _rows(run), COLUMNS)
         codes.append(_print_findings(console, backend, run, folder or FOLDER))
         for name, run in small_runs(backend) if all_operations else ():
             say(console, f"{name}: {run.calls} operations in {run.steps} steps")
@@ -158,20 +156,9 @@ def _rows(run: Tracer) -> list[tuple[str, ...]]:
     ]
 
 
-def _print_table(console: Console, rows: list[tuple[str, ...]], headings: tuple[str, ...] = ()) -> None:
-    """Print a table, or in a narrow terminal a paragraph for each row."""
-    if console.width < TABLE_WIDTH:
-        for name, *cells in rows:
-            pairs = zip(headings[1:] or ("",) * len(cells), cells, strict=True)
-            say(console, f"{name}: {', '.join(f'{heading} {cell}'.strip() for heading, cell in pairs if cell)}")
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(headings))
-    for i in range(len(rows[0])):
-        right = headings and i
-        table.add_column(headings[i] if headings else "", no_wrap=bool(right), justify="right" if right else "left")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+def _print_rows(console: Console, rows: list[tuple[str, ...]], heads: tuple[str, ...] = ("", "", "")) -> None:
+    columns = zip(heads, zip(*rows, strict=True), strict=True)
+    print_table([Column(head, [*cells], not (head and i)) for i, (head, cells) in enumerate(columns)], console)
 
 
 def _shown(name: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.arrays import DatasetError, DatasetWarning
-from mlp_xp.data.reading import open_file
+from mlp_xp.data.reading import open_file, some
 
 # The names of the arrays of each part, features before labels; a file may use any case.
 TRAIN = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"))
@@ -46,11 +46,11 @@ def read_array_files(path: str | os.PathLike[str]) -> tuple[Part, Part | None]:
     known = {name.lower(): name for name in names}
     chosen = [next(((known[x], known[y]) for x, y in pairs if {x, y} <= known.keys()), None) for pairs in (TRAIN, TEST)]
     if chosen[0] is None:
-        found = ", ".join(map(repr, [*names][:5])) or "no arrays at all"
+        found = some([*names], 5) or "no arrays at all"
         raise DatasetError(f"{str(path)!r}: has no training set, but {found}; {GIVE}")
     used = [name for pair in chosen if pair for name in pair]
-    if unused := [repr(name) for name in names if name not in used]:
-        text = f"{str(path)!r}: these arrays are not used: {', '.join(unused[:5])}"
+    if unused := [name for name in names if name not in used]:
+        text = f"{str(path)!r}: these arrays are not used: {some(unused, 5)}"
         warnings.warn(text, DatasetWarning, stacklevel=2)
     arrays = {name: _read(names[name], name) for name in used}
     train, test = ((arrays[pair[0]], _flat(arrays[pair[1]])) if pair else None for pair in chosen)

@@ -22,8 +22,9 @@ from mlp_xp.backend import Backend
 from mlp_xp.data.csv_files import read_csv
 from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.idx import read_idx
-from mlp_xp.data.own import How, OwnData, check_origin, find_table, is_table, read_own_data, visible_names
-from mlp_xp.data.registry import DATASETS, IDX_FILES
+from mlp_xp.data.own import OwnData, check_origin, find_table, is_table, read_own_data, visible_names
+from mlp_xp.data.reading import some
+from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
 from mlp_xp.dataset import Dataset, Origin
 from mlp_xp.errors import nearest
 
@@ -36,7 +37,6 @@ GIVE = (
 )
 NO_TEST = "testing on the training set says nothing about other images; give a test set of its own"
 SETTING = "name_or_folder"  # the argument of `load_dataset` that the errors are about
-LISTED = 12  # names in a message
 
 Part = tuple[np.ndarray, np.ndarray]
 
@@ -97,32 +97,16 @@ def load_dataset(
         files = fetch(str(name_or_folder), cache_dir=cache_dir, progress=progress)
     else:
         files = _find_files(MNIST_DIR if is_name else path)
-    parts: list[Part] = []
-    for part in (files[: len(files) // 2], files[len(files) // 2 :]):
-        images, labels = read_csv(part[0]) if len(part) == 1 else (read_idx(part[0], 3), read_idx(part[1], 1))
-        if len(images) != len(labels):
-            raise DatasetError(
-                f"{str(part[0])!r}: has {len(images)} images, {part[-1].name} has {len(labels)} labels; the numbers "
-                "must be equal: fetch both files again"
-            )
-        first, last = source.first_label, source.first_label + len(source.class_names) - 1
-        if (outside := (labels < first) | (labels > last)).any():
-            sample = int(np.argmax(outside))
-            raise DatasetError(
-                f"{str(part[-1])!r}: label {labels[sample]} of sample {sample} is outside the "
-                f"{len(source.class_names)} classes, {first} to {last}; check that the file belongs to this data set"
-            )
-        labels -= np.uint8(first)
-        parts.append((np.ascontiguousarray(images.swapaxes(1, 2)) if source.transposed else images, labels))
-    train, test = parts
+    half = len(files) // 2
+    train, test = _read_part(files[:half], source), _read_part(files[half:], source)
     if train[0].shape[1:] != test[0].shape[1:]:
         raise DatasetError(
-            f"{str(files[len(files) // 2])!r}: its test images have another size, {test[0].shape[1:]}, than the "
+            f"{str(files[half])!r}: its test images have another size, {test[0].shape[1:]}, than the "
             f"training images, {train[0].shape[1:]}; all images must have the same size"
         )
     _check_test_set(path, train, test)
     if backend is not None:
-        train, test = ((backend.asarray(images), backend.asarray(labels)) for images, labels in parts)
+        train, test = ((backend.asarray(images), backend.asarray(labels)) for images, labels in (train, test))
     return Dataset(*train, *test, source.class_names, str(name_or_folder) if is_name else str(path.absolute()))
 
 
@@ -155,6 +139,25 @@ def _find_files(folder: Path) -> list[Path]:
     return [folder / (name if name in names else name.removesuffix(".gz")) for name in IDX_FILES]
 
 
+def _read_part(files: Sequence[Path], source: Source) -> Part:
+    """Read the images and labels of a part from two IDX files or one CSV file. Raises DatasetError."""
+    images, labels = read_csv(files[0]) if len(files) == 1 else (read_idx(files[0], 3), read_idx(files[1], 1))
+    if len(images) != len(labels):
+        raise DatasetError(
+            f"{str(files[0])!r}: has {len(images)} images, {files[-1].name} has {len(labels)} labels; the numbers must "
+            "be equal: fetch both files again"
+        )
+    first, last = source.first_label, source.first_label + len(source.class_names) - 1
+    if (outside := (labels < first) | (labels > last)).any():
+        sample = int(np.argmax(outside))
+        raise DatasetError(
+            f"{str(files[-1])!r}: label {labels[sample]} of sample {sample} is outside the {len(source.class_names)} "
+            f"classes, {first} to {last}; check that the file belongs to this data set"
+        )
+    labels -= np.uint8(first)
+    return np.ascontiguousarray(images.swapaxes(1, 2)) if source.transposed else images, labels
+
+
 def _check_test_set(path: Path, train: Part, test: Part) -> None:
     if np.array_equal(train[0], test[0]):
         raise DatasetError(f"{str(path)!r}: its test set is its training set: {NO_TEST}")
@@ -162,9 +165,7 @@ def _check_test_set(path: Path, train: Part, test: Part) -> None:
 
 def load_own(path: Path, backend: Backend | None, origin: Origin, *, features: Sequence[str] | None = None) -> Dataset:
     """Load your own data as `load_dataset` does. features: the columns of a table, in this order; by default all."""
-    classes = origin.task == "classes"
-    how = How(origin.label, origin.exclude, origin.picture_size, features, classes=classes)
-    data = read_own_data(path, how)
+    data = read_own_data(path, origin, features=features)
     if data.test is not None:
         _check_test_set(path, data.train, data.test)
     task = origin.task or guess_task(data.train[1])
@@ -199,8 +200,8 @@ def load_to_evaluate(
     order and among others. Raises as `load_dataset` does.
     """
     place = Path(path)
-    how = How(origin.label, None, origin.picture_size, feature_names or None, least=1, classes=task == "classes")
-    data = read_own_data(place, how)
+    how = origin._replace(task=task, exclude=None)
+    data = read_own_data(place, how, features=feature_names or None, least=1)
     data = data._replace(train=data.test or data.train, lines=data.lines[data.test is not None :])
     with _naming_file(place, data):
         inputs = read_features("X", data.train[0], backend, data.feature_names)
@@ -238,9 +239,7 @@ def _numbered(raw: np.ndarray, data: OwnData, class_names: Sequence[str]) -> np.
         return places.astype(np.int32)
     if unknown:
         row = int(np.argmax(places == names.index(unknown[0])))
-        shown = ", ".join(f"{name!r:.60}" for name in class_names[:LISTED])
-        more = f" and {len(class_names) - LISTED} more" if len(class_names) > LISTED else ""
-        raise DatasetError(f"y: row {row} is {unknown[0]!r:.60}, none of the network's classes: {shown}{more}")
+        raise DatasetError(f"y: row {row} is {unknown[0]!r:.60}, none of the network's classes: {some(class_names)}")
     return np.array([numbers[name] for name in names], np.int32)[places]
 
 

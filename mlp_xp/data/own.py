@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from mlp_xp.arrays import TASKS, DatasetError
 from mlp_xp.data.array_files import read_array_files
 from mlp_xp.data.picture_folders import read_picture_folder
 from mlp_xp.data.reading import fault
-from mlp_xp.data.tables import read_table
+from mlp_xp.data.tables import Table, read_table
 from mlp_xp.dataset import Origin
 
 LARGEST_SIDE = 2048
@@ -40,69 +39,37 @@ class OwnData(NamedTuple):
     """The line of each row of tables in CSV, for the training set and the test set."""
 
 
-class How(NamedTuple):
-    """How to read files; each reader takes what concerns it."""
-
-    label: str | None = None
-    """The column of a table with the labels, or several, see `tables.read_table`."""
-    exclude: str | None = None
-    """Columns of a table to ignore, in the same form."""
-    picture_size: int | None = None
-    """The side of a square to resize pictures to."""
-    features: Sequence[str] | None = None
-    """The columns of a table to use as features; by default all others."""
-    least: int = 2
-    """The number of classes that there must be of pictures."""
-    classes: bool = False
-    """Whether labels of a table are names of classes, see `tables.read_table`."""
-
-
 def check_origin(origin: Origin) -> None:
-    """Raise DatasetError for a value of the wrong type or out of range, with the name of its setting."""
-    column, flag = "the name of a column", "true or false"
+    """Raise DatasetError for a value out of range, with the name of its setting."""
+    size, task = origin.picture_size, origin.task
     for name, valid, wanted in (
-        ("label", _is_name(origin.label), column),
-        ("exclude", _is_name(origin.exclude), column),
-        ("test_fraction", _is_number(origin.test_fraction, Real, 0, 1), "at least 0 and below 1"),
-        ("split_seed", _is_number(origin.split_seed, Integral, 0, 2**32), "a whole number from 0 to 2**32 - 1"),
+        ("test_fraction", 0 <= origin.test_fraction < 1, "at least 0 and below 1"),
+        ("split_seed", 0 <= origin.split_seed < 2**32, "a whole number from 0 to 2**32 - 1"),
         (
             "picture_size",
-            origin.picture_size is None or _is_number(origin.picture_size, Integral, 1, LARGEST_SIDE + 1),
+            size is None or (isinstance(size, int) and 1 <= size <= LARGEST_SIDE),
             f"a whole number from 1 to {LARGEST_SIDE}",
         ),
-        ("task", origin.task is None or origin.task in TASKS, f"one of {', '.join(TASKS)}"),
-        ("stratify", isinstance(origin.stratify, bool), flag),
-        ("scale_targets", isinstance(origin.scale_targets, bool), flag),
+        ("task", task is None or task in TASKS, f"one of {', '.join(TASKS)}"),
     ):
         if not valid:
             raise DatasetError(f"{getattr(origin, name)!r:.80} is not valid; it must be {wanted}", setting=name)
 
 
-def _is_name(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and value != "")
-
-
-def _is_number(value: Any, kind: type, low: int, high: int) -> bool:
-    fits = isinstance(value, kind) and not isinstance(value, bool)
-    return fits and bool(low <= value < high)
-
-
-def read_own_data(path: Path, how: How) -> OwnData:
+def read_own_data(path: Path, origin: Origin, *, features: Sequence[str] | None = None, least: int = 2) -> OwnData:
     """Read a file or folder in one of the formats of READERS.
 
-    Raises DatasetError with the setting "label", "exclude" or "picture_size" if it is missing, or given where it means
-    nothing, and what the readers raise.
+    origin: how to read it. features: the columns of a table to use as features; by default all others. least: the
+    number of classes that there must be of pictures. Raises DatasetError with the setting "label", "exclude" or
+    "picture_size" if it is missing, or given where it means nothing, and what the readers raise.
     """
     kind = kind_of(path)
-    for setting, given, needed in (
-        ("picture_size", how.picture_size, "pictures"),
-        ("label", how.label, "columns"),
-        ("exclude", how.exclude, "columns"),
-    ):
+    for setting, needed in (("picture_size", "pictures"), ("label", "columns"), ("exclude", "columns")):
+        given = getattr(origin, setting)
         if given is not None and kind != needed:
             lacks = "has no pictures" if needed == "pictures" else f"is no table, so it has no column {given!r}"
             raise DatasetError(f"{str(path)!r} {lacks}; leave it out", setting=setting)
-    return READERS[kind].read(path, how)
+    return READERS[kind].read(path, origin, features, least)
 
 
 def kind_of(path: Path) -> str:
@@ -141,27 +108,27 @@ def find_table(folder: Path, part: str) -> Path:
     )
 
 
-# The readers.
+# The readers. Each takes of the arguments of `read_own_data` what concerns it.
 
 
-def _read_arrays(path: Path, how: How) -> OwnData:
+def _read_arrays(path: Path, origin: Origin, features: Sequence[str] | None, least: int) -> OwnData:
     return OwnData(*read_array_files(path), "arrays")
 
 
-def _read_tables(path: Path, how: How) -> OwnData:
-    files = [find_table(path, part) for part in WORDS] if path.is_dir() else [path]
-    train = read_table(files[0], how.label, features=how.features, classes=how.classes, exclude=how.exclude)
-    parts = [train]
-    parts += [read_table(file, how.label, features=train.feature_names, classes=how.classes) for file in files[1:]]
-    (part, lines), *held = [((table.features, table.labels), table.lines) for table in parts]
+def _read_tables(path: Path, origin: Origin, features: Sequence[str] | None, least: int) -> OwnData:
+    files, parts = [find_table(path, part) for part in WORDS] if path.is_dir() else [path], list[Table]()
+    for file in files:  # the columns of a test set are those of the training set, by name
+        chosen = parts[0].feature_names if parts else features
+        classes = origin.task == "classes"
+        parts.append(read_table(file, origin.label, features=chosen, classes=classes, exclude=origin.exclude))
+    (train, lines), *held = [((table.features, table.labels), table.lines) for table in parts]
     test, test_lines = held[0] if held else (None, ())
-    names = train.feature_names, train.label_names
-    return OwnData(part, test, "columns", None, *names, (lines, test_lines))
+    return OwnData(train, test, "columns", None, parts[0].feature_names, parts[0].label_names, (lines, test_lines))
 
 
-def _read_pictures(path: Path, how: How) -> OwnData:
-    size = None if how.picture_size is None else (how.picture_size, how.picture_size)
-    train, test, class_names = read_picture_folder(path, size=size, least=how.least)
+def _read_pictures(path: Path, origin: Origin, features: Sequence[str] | None, least: int) -> OwnData:
+    size = None if origin.picture_size is None else (origin.picture_size, origin.picture_size)
+    train, test, class_names = read_picture_folder(path, size=size, least=least)
     return OwnData(train, test, "pictures", class_names)
 
 
@@ -169,7 +136,7 @@ class Reader(NamedTuple):
     """A format of your own data: the ends of names of files, in small letters, and the function that reads them."""
 
     suffixes: tuple[str, ...]
-    read: Callable[[Path, How], OwnData]
+    read: Callable[[Path, Origin, Sequence[str] | None, int], OwnData]
 
 
 READERS = {

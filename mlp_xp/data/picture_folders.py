@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.arrays import DatasetError, DatasetWarning
-from mlp_xp.data.pictures import Pictures, decode, name_of, picture_suffixes, read_each
-from mlp_xp.data.reading import fault
+from mlp_xp.data.pictures import Pictures, decode, picture_suffixes, read_each
+from mlp_xp.data.reading import fault, some
 from mlp_xp.errors import nearest
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ Labelled = tuple[Bytes, npt.NDArray[np.int64]]
 
 # What file managers leave behind, besides hidden files.
 LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
-LISTED = 5  # names in a message
 
 
 class PictureParts(NamedTuple):
@@ -51,60 +50,43 @@ def read_picture_folder(
 
     Raises DatasetError, which names the picture or folder, and the fault.
     """
-    folder = Path(folder)
-    suffixes, (parts, unused) = picture_suffixes(), _find_parts(folder)
-    class_names = _class_names(folder, parts[0], least)
+    folder, suffixes = Path(folder), picture_suffixes()
+    train, test = folder / "train", folder / "test"
+    places, unused = [folder], list[Path]()
+    if train.is_dir() and (test.is_dir() or any(path.is_dir() for path in _list(train))):
+        places, unused = [train, test], [path for path in _list(folder) if path not in (train, test)]
+        if not test.is_dir():
+            raise DatasetError(f"{str(folder)!r}: has a folder 'train', but no 'test'; add it, or give {str(train)!r}")
+    class_names: tuple[str, ...] = ()
     pictures: list[Path] = []
     labels: list[list[int]] = []
-    for part in parts:
+    for place in places:
+        classes = {path.name: path for path in _list(place) if path.is_dir()}
+        unused += [path for path in _list(place) if not path.is_dir()]
+        class_names = class_names or _class_names(folder, classes, least)
         labels.append([])
-        for name in class_names:
-            if name not in part:
-                continue
-            inside = _list(part[name])
-            found = [path for path in inside if path.suffix.lower() in suffixes and not path.is_dir()]
-            unused += [path for path in inside if path.suffix.lower() not in suffixes or path.is_dir()]
-            if not found and part is parts[0]:
-                raise DatasetError(f"{str(part[name])!r}: has no pictures; add some, or remove this folder")
-            pictures += found
-            labels[-1] += [class_names.index(name)] * len(found)
-        for name in part:
+        for name in sorted(classes, key=lambda name: class_names.index(name) if name in class_names else -1):
             if name not in class_names:
                 raise DatasetError(
-                    f"{str(part[name])!r}: is no class of the training pictures{nearest(name, class_names)}; rename or "
-                    "remove this folder"
+                    f"{str(classes[name])!r}: is not a class of the training pictures{nearest(name, class_names)}; "
+                    "rename or remove this folder"
                 )
-        if not labels[-1]:
-            raise DatasetError(f"{str(folder)!r}: has no pictures to test on; add a folder of them for each class")
+            inside = _list(classes[name])
+            found = [path for path in inside if path.suffix.lower() in suffixes and not path.is_dir()]
+            unused += [path for path in inside if path.suffix.lower() not in suffixes or path.is_dir()]
+            if not found and place is not test:
+                raise DatasetError(f"{str(classes[name])!r}: has no pictures; add some, or remove this folder")
+            pictures += found
+            labels[-1] += [class_names.index(name)] * len(found)
+    if not labels[-1]:
+        raise DatasetError(f"{str(test)!r}: has no pictures; add a folder of them for each class")
     if unused:
-        names = [repr(str(path.relative_to(folder))) for path in unused]
-        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-        text = f"these are not pictures in the folder of a class: {', '.join(names[:LISTED])}{more}"
-        warnings.warn(f"{str(folder)!r}: {text}", DatasetWarning, stacklevel=2)
+        names = some([str(path.relative_to(folder)) for path in unused], 5)
+        text = f"{str(folder)!r}: these are not pictures in the folder of a class: {names}"
+        warnings.warn(text, DatasetWarning, stacklevel=2)
     images, count = _read(pictures, size), len(labels[0])
-    train = images[:count], np.array(labels[0], np.int64)
-    test = (images[count:], np.array(labels[1], np.int64)) if len(parts) > 1 else None
-    return PictureParts(train, test, class_names)
-
-
-def _find_parts(folder: Path) -> tuple[list[dict[str, Path]], list[Path]]:
-    """Return the folders of the classes of each part, by name, and the paths that are not used."""
-    top = _folders(folder)
-    if "train" not in top or not ("test" in top or _folders(top["train"])):
-        return [top], [path for path in _list(folder) if path.name not in top]
-    if "test" not in top:
-        raise DatasetError(
-            f"{str(folder)!r}: has a folder 'train', but no 'test'; add it, or give {str(folder / 'train')!r} alone"
-        )
-    parts = [_folders(top["train"]), _folders(top["test"])]
-    others = [path for path in _list(folder) if path.name not in ("train", "test")]
-    others += [path for name in ("train", "test") for path in _list(top[name]) if not path.is_dir()]
-    return parts, others
-
-
-def _folders(folder: Path) -> dict[str, Path]:
-    """Return the folders in a folder, by name."""
-    return {path.name: path for path in _list(folder) if path.is_dir()}
+    parts = (images[:count], np.array(labels[0], np.int64)), (images[count:], np.array(labels[-1], np.int64))
+    return PictureParts(parts[0], parts[1] if len(places) > 1 else None, class_names)
 
 
 def _list(folder: Path) -> list[Path]:
@@ -173,7 +155,7 @@ def read_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None
     """
     from PIL import Image
 
-    image = _as_bytes(decode(path), name_of(path))
+    image = _as_bytes(decode(path), repr(os.fspath(path)))
     return np.asarray(image if size is None else image.resize((size[1], size[0]), Image.Resampling.LANCZOS))
 
 

@@ -89,30 +89,30 @@ def read_each(
     return Pictures(tuple(files), np.array(images, np.uint8).reshape(-1, *shape), tuple(faults))
 
 
-def prepare_picture(
-    picture: "str | os.PathLike[str] | Image.Image", *, size: int = SIZE, fitted: int = FITTED
-) -> Bytes:
-    """Convert a picture file, or a Pillow image, to the form of MNIST's images.
+def prepare_picture(path: str | os.PathLike[str], *, size: int = SIZE, fitted: int = FITTED) -> Bytes:
+    """Convert a picture file to the form of MNIST's images; see `prepare_image`.
+
+    Returns uint8 (size, size): paper 0, ink up to 255. Raises DatasetError, which names the file and the fault, if the
+    file is missing, not readable by Pillow, damaged, or without ink.
+    """
+    prepared = prepare_image(decode(path), size=size, fitted=fitted)
+    if prepared is None:
+        raise DatasetError(
+            f"{os.fspath(path)!r}: has no ink that stands out from the paper; give a picture of one digit or letter"
+        )
+    return prepared
+
+
+def prepare_image(image: "Image.Image", *, size: int = SIZE, fitted: int = FITTED) -> Bytes | None:
+    """Convert an upright image to the form of MNIST's images: uint8 (size, size), or None if it has no ink.
 
     Ink is what differs from paper, and the border of the picture is mostly paper. The ink is scaled with antialiasing
     so that its longer side has `fitted` pixels, at most `size`. It is then moved by whole pixels so that its centre of
     mass is within half a pixel of pixel (size / 2, size / 2), as in every image of MNIST, or as close as the picture's
     edges allow.
-
-    Returns uint8 (size, size): paper 0, ink up to 255. Raises DatasetError, which names the file and the fault, if the
-    file is missing, not readable by Pillow, damaged, or without ink.
     """
-    ink = find_ink(grey(decode(picture)))
-    if ink is None:
-        raise DatasetError(
-            f"{name_of(picture)}: has no ink that stands out from the paper; give a picture of one digit or letter"
-        )
-    return _centre(_fit(_crop(_without_dirt(ink)), fitted), size)
-
-
-def name_of(picture: "str | os.PathLike[str] | Image.Image") -> str:
-    """Return the name of a picture in messages."""
-    return repr(os.fspath(picture)) if isinstance(picture, (str, os.PathLike)) else "picture"
+    ink = find_ink(grey(image))
+    return None if ink is None else _centre(_fit(_crop(_without_dirt(ink)), fitted), size)
 
 
 def _pillow() -> ModuleType:
@@ -147,21 +147,19 @@ def _formats() -> list[str]:
     return [form for form in pillow.ID if form not in EXECUTED]
 
 
-def decode(picture: "str | os.PathLike[str] | Image.Image") -> "Image.Image":
-    """Decode a picture file, or take a Pillow image, and turn it upright. Raises DatasetError.
+def decode(path: str | os.PathLike[str]) -> "Image.Image":
+    """Decode a picture file and turn it upright. Raises DatasetError.
 
     Only Pillow's calls are in the try block: whatever they raise for a damaged file, and its decoders raise many types,
     is the file's fault.
     """
-    pillow, name = _pillow(), name_of(picture)
+    pillow, name = _pillow(), repr(os.fspath(path))
     from PIL import ImageOps
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about oddities in a file that can still be read
-            if not isinstance(picture, (str, os.PathLike)):
-                return ImageOps.exif_transpose(picture)
-            with pillow.open(picture, formats=_formats()) as opened:
+            with pillow.open(path, formats=_formats()) as opened:
                 return ImageOps.exif_transpose(opened)
     except pillow.UnidentifiedImageError as error:
         raise DatasetError(f"{name}: is not a picture that Pillow can read; save it as PNG or JPEG") from error

@@ -6,7 +6,7 @@ import io
 import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,6 +48,12 @@ def fault(error: Exception) -> str:
             return "is too large for the memory of this machine; give a smaller file"
         case _:
             return f"is a damaged gzip stream ({error}); fetch the file again"
+
+
+def some(names: Sequence[str], most: int = 12) -> str:
+    """Return the first of several names, for a message."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"{name!r:.60}" for name in names[:most]) + more
 
 
 def read_rows(stream: Stream) -> Iterator[tuple[int, list[str]]]:

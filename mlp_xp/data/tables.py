@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.arrays import DatasetError
-from mlp_xp.data.reading import Stream, open_file, read_rows
+from mlp_xp.data.reading import Stream, open_file, read_rows, some
 from mlp_xp.dataset import MOST_NAMES
 from mlp_xp.errors import nearest, not_installed, printable
 
@@ -26,7 +26,6 @@ FLAGS = {"true": "1", "false": "0"}
 MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "#n/a", "<na>", "nat"}
 WHOLE = re.compile("[+-]?[0-9]{1,18}")
 FILL = "fill it in, or leave out the row or the column"
-LISTED = 12  # names of columns in a message
 
 Floats = npt.NDArray[np.float64]
 Place = Callable[[int], str]
@@ -85,11 +84,9 @@ def _choose(
         raise DatasetError(f"has {counts[repeated[0]]} columns named {repeated[0]!r:.60}; rename them")
     if len(names) > MOST_NAMES:
         raise DatasetError(f"has {len(names)} columns; save so many features as arrays, in a .npz file")
-    shown = ", ".join(f"{name!r:.60}" for name in names[:LISTED])
-    shown += f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     if features is None:
         if label is None:
-            raise DatasetError(f"needs the name of the column with the labels: {shown}", setting="label")
+            raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
         if unnamed := [i for i, name in enumerate(names, 1) if not name or name.startswith("__index_level_")]:
             raise DatasetError(
                 f"column {unnamed[0]} has no name; name it, or leave it out if it is a row number (in pandas, write "
@@ -99,7 +96,7 @@ def _choose(
     excluded = _split(exclude, counts) if features is None else []
     for name in (*labels, *excluded, *(features or ())):
         if name not in counts:
-            raise DatasetError(f"has no column {name!r:.60}{nearest(name, names)}; its columns are {shown}")
+            raise DatasetError(f"has no column {name!r:.60}{nearest(name, names)}; its columns are {some(names)}")
     ignored = {*labels, *excluded}
     chosen = [name for name in names if name not in ignored] if features is None else [*features]
     if not chosen:

@@ -227,12 +227,7 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     for name in ("activation", "init", "optimizer", "schedule", "weight_decay", "clip_norm", "dropout"):
         if (value := getattr(config, name)) != (own := getattr(TrainConfig(), name)):
             raise ConfigError(f"the notebook has {own!r}, not {value!r}", setting=name)
-    data = notebook.Data(
-        notebook.flat(dataset.train_images),
-        notebook.one_hot(dataset.train_labels),
-        notebook.flat(dataset.test_images),
-        notebook.one_hot(dataset.test_labels),
-    )
+    data = notebook.prepared(dataset)
     network = notebook.Notebook(
         input_size=data.train_images.shape[1],
         hidden_size=config.hidden[0],

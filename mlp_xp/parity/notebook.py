@@ -4,14 +4,13 @@ Every step performs the notebook's operations, in the notebook's order, oddities
 numbers and the time of a step are the notebook's. Only its global variables are attributes here.
 """
 
-import gzip
-import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from mlp_xp.dataset import Dataset
 
 Array = npt.NDArray[np.floating[Any]]
 Scalar = np.floating[Any]
@@ -44,18 +43,6 @@ class Report(NamedTuple):
     accuracy: float
 
 
-def read(path: str | Path) -> npt.NDArray[np.uint8]:
-    """Read one gzipped IDX file of bytes with any number of dimensions."""
-    with gzip.open(path, "rb") as file:
-        content = file.read()
-    (magic,) = struct.unpack_from(">I", content)
-    kind, dimensions = divmod(magic, 256)
-    if kind != 8:  # 8: unsigned bytes; so 2051 for images, 2049 for labels
-        raise ValueError(f"{path}: not an IDX file of bytes (magic number {magic})")
-    shape = struct.unpack_from(f">{dimensions}I", content, 4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
-
-
 def one_hot(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Convert digits to one-hot rows."""
     rows = np.zeros((labels.size, int(labels.max()) + 1))
@@ -69,14 +56,13 @@ def flat(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return rows
 
 
-def load(folder: str | Path) -> Data:
-    """Read the four MNIST files in a folder and prepare them as the notebook does."""
-    folder = Path(folder)
+def prepared(dataset: Dataset) -> Data:
+    """Return images of bytes and their labels, on the host, as the notebook prepares them."""
     return Data(
-        flat(read(folder / "train-images-idx3-ubyte.gz")),
-        one_hot(read(folder / "train-labels-idx1-ubyte.gz")),
-        flat(read(folder / "t10k-images-idx3-ubyte.gz")),
-        one_hot(read(folder / "t10k-labels-idx1-ubyte.gz")),
+        flat(dataset.train_images),
+        one_hot(dataset.train_labels),
+        flat(dataset.test_images),
+        one_hot(dataset.test_labels),
     )
 
 

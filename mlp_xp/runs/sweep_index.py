@@ -30,6 +30,7 @@ FIELDS = {
     "seed": int,
     "options": dict[str, Any],
     "settings": dict[str, Any],
+    "sums": dict[str, Any],
     "members": list[dict[str, Any]],
 }
 # The figures of a report by which a run is compared with others: of classes or labels, and of regression.
@@ -58,6 +59,8 @@ class Index(NamedTuple):
     """The settings that vary: {"values": [...]} or {"from": a, "to": b}."""
     base: Settings
     """The settings that do not vary."""
+    sums: dict[str, str]
+    """The checksums of the data and of the models that members begin with, by their names."""
     members: tuple[Member, ...]
 
 
@@ -87,7 +90,8 @@ def read_index(folder: str | Path) -> Index:
             raise RunError(f"{where}: member {number} is damaged; {ADVICE}")
         settings = flatten(unflatten({**record["settings"], **changes}, f"{where}, member {name}"))
         members.append(Member(name, {field: settings[field] for field in changes}))
-    return Index(record["kind"], record["count"], record["seed"], record["options"], base, tuple(members))
+    plan = {name: record[name] for name in ("kind", "seed", "options", "sums")}
+    return Index(total=record["count"], base=base, members=tuple(members), **plan)
 
 
 def held_out(report: Mapping[str, Any]) -> float | None:

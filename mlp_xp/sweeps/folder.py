@@ -3,18 +3,17 @@
 In addition to what `runs.sweep_index` names:
 
 optuna.db       Optuna's own storage
-.data/          the data sets as plain arrays, which all processes map; removed at the end
+.stop-NAME      asks all members of a command to save and stop; removed at the end
 """
 
 import contextlib
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.files import ASIDE, file_errors, make_folder, sync, write_whole
+from mlp_xp.files import ASIDE, file_errors, make_folder, write_whole
 from mlp_xp.runs import records, run_folder
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
@@ -22,7 +21,7 @@ from mlp_xp.runs.settings import flatten
 from mlp_xp.runs.sweep_index import ADVICE, FAILURES, FORMAT, INDEX, MEMBERS, Index, Member, read_file, read_index
 from mlp_xp.sweeps.grid import Plan, Span, shown
 
-STUDY, DATA, STOP = "optuna.db", ".data", ".stop"
+STUDY, STOP = "optuna.db", ".stop-"
 
 
 def record_of(plan: Plan) -> dict[str, Any]:
@@ -51,9 +50,10 @@ def default_folder(plan: Plan) -> Path:
     return Path("runs") / f"sweep-{name}-{base.backend.replace(':', '-')}-{digest}"
 
 
-def write_index(folder: Path, plan: Plan, members: tuple[Member, ...]) -> None:
-    """Write sweep.json. Raises FileError."""
-    record = {**record_of(plan), "members": [{"name": name, "settings": settings} for name, settings in members]}
+def write_index(folder: Path, plan: Plan, members: tuple[Member, ...], sums: Mapping[str, str]) -> None:
+    """Write sweep.json. sums: the checksums of data and of models to start from, by their names. Raises FileError."""
+    named = [{"name": name, "settings": settings} for name, settings in members]
+    record = {**record_of(plan), "sums": dict(sums), "members": named}
     write_whole(folder / INDEX, (json.dumps(record, indent=1) + "\n").encode())
 
 
@@ -84,37 +84,9 @@ def is_finished(folder: str | Path, name: str) -> bool:
     return (run_of(folder, name) / run_folder.RESULT).exists()
 
 
-def adopt(folder: Path) -> None:
-    """Put runs in place that a killed command had received from other machines, and remove incomplete ones.
-
-    Raises FileError.
-    """
-    with file_errors(folder / MEMBERS, "read"):
-        for path in (folder / MEMBERS).glob(".*"):
-            name = path.name[1:]
-            if name.isdecimal() and path.is_dir() and not path.is_symlink():
-                if (path / run_folder.RESULT).exists() and not is_finished(folder, name):
-                    put_in_place(folder, name)
-                else:
-                    shutil.rmtree(path)
-
-
-def aside_of(folder: Path, name: str) -> Path:
-    """Return where a run that another machine sends is written, before it is put in place."""
-    return run_of(folder, name).with_name(f".{name}")
-
-
-def put_in_place(folder: Path, name: str) -> None:
-    """Replace what is there of a run by the whole one beside it. Raises OSError."""
-    run = run_of(folder, name)
-    shutil.rmtree(run, ignore_errors=True)  # it has less of the same run
-    aside_of(folder, name).rename(run)
-    sync(run.parent)
-
-
 @contextlib.contextmanager
-def open_sweep(folder: Path, plan: Plan) -> Iterator[Index]:
-    """Create the folder of a sweep with its index, or check that it has this plan; hold its lock.
+def open_sweep(folder: Path, plan: Plan, sums: Mapping[str, str]) -> Iterator[Index]:
+    """Create the folder of a sweep with its index, or check that it has this plan and these data; hold its lock.
 
     Raises RunError for a folder that is in use, or belongs to another sweep or to something else, and FileError.
     """
@@ -124,13 +96,13 @@ def open_sweep(folder: Path, plan: Plan) -> Iterator[Index]:
     with locked(folder):
         _check_new(folder)
         if (folder / INDEX).exists():
-            _check_same(folder, plan)
+            _check_same(folder, plan, sums)
         else:
-            write_index(folder, plan, plan.members)
+            write_index(folder, plan, plan.members, sums)
         with file_errors(folder / MEMBERS, "create"):
             make_folder(folder / MEMBERS)
-            (folder / STOP).unlink(missing_ok=True)
-        adopt(folder)
+            for path in folder.glob(f"{STOP}*"):
+                path.unlink()
         yield read_index(folder)
 
 
@@ -145,11 +117,10 @@ def _check_new(folder: Path) -> None:
         raise RunError(f"{str(folder)!r} is neither empty nor a sweep; choose another folder", setting="sweep_dir")
 
 
-def _check_same(folder: Path, plan: Plan) -> None:
-    """Raise RunError, which names what differs, if the folder belongs to another sweep."""
+def _check_same(folder: Path, plan: Plan, sums: Mapping[str, str]) -> None:
+    """Raise RunError, which names what differs, if the folder belongs to another sweep, or the data have changed."""
+    read_index(folder)  # refuses a damaged one
     saved, wanted = read_file(folder / INDEX), record_of(plan)
-    if isinstance(settings := saved.get("settings"), dict) and settings.get("data_dir"):
-        settings["dataset"] = None  # earlier versions recorded one here that was not used
     where = f"{str(folder)!r} belongs to another sweep"
     advice = "give the same options as before, or choose another folder"
     for name in ("format", "kind", "options", "settings", "count", "seed"):
@@ -161,6 +132,14 @@ def _check_same(folder: Path, plan: Plan) -> None:
                 raise RunError(f"{where}: {field} was {before}, and is now {now}; {advice}", setting="sweep_dir")
         elif old != new:
             raise RunError(f"{where}: {name} was {old}, and is now {new}; {advice}", setting="sweep_dir")
+    # The results of a sweep would else be of several data sets.
+    for name, checksum in sums.items():
+        if saved["sums"].get(name) != checksum:
+            raise RunError(
+                f"{str(folder)!r}: the sweep began when {name!r} had other content; give the same data and weights as "
+                "before, or choose another folder",
+                setting="sweep_dir",
+            )
 
 
 def _shown(fields: dict[str, Any], name: str) -> str:
@@ -170,11 +149,3 @@ def _shown(fields: dict[str, Any], name: str) -> str:
     if isinstance(value, dict):
         return " ".join(map(shown, value["values"])) if "values" in value else f"{value.get('from')}..{value.get('to')}"
     return shown(value)
-
-
-def forget_data(folder: Path) -> None:
-    """Remove the mapped data."""
-    with contextlib.suppress(OSError):
-        for path in (folder / DATA).iterdir():
-            path.unlink()
-        (folder / DATA).rmdir()

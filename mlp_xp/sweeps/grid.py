@@ -1,8 +1,8 @@
 """The members of a sweep: the grid of all given values, or samples from it. Nothing here reads or writes a file.
 
 A setting has values, or a span such as 0..31. A span of whole numbers in a grid stands for each of them; any other is
-sampled from. Seeds are never sampled: each sample is trained with every one of them, so that it has a mean and an
-interval.
+sampled from. Seeds are never sampled: each sample is trained with every one of them, so that it has a mean and a
+standard deviation.
 """
 
 import itertools
@@ -25,6 +25,7 @@ BY_RATIO = ("learning_rate", "weight_decay", "batch_size", "hidden")
 DIGITS = 4  # significant digits of a sampled number, to keep tables legible
 DOTS = ".."
 DEFAULTS = flatten(Settings())
+PATHS = ("data_dir", "start_from")
 INNER = {field.name for field in fields(TrainConfig)}
 
 
@@ -70,18 +71,15 @@ class Plan(NamedTuple):
 def parse_span(word: str, whole: bool) -> Span:
     """Return the span that a word such as `0..31` means. whole: of whole numbers. Raises ConfigError."""
     first, _, last = word.partition(DOTS)
-    kind = int if whole else float
+    kind, example = (int, "0..31") if whole else (float, "0.001..0.1")
     try:
         span = Span(kind(first), kind(last), whole)
     except ValueError as error:
-        example = "0..31" if whole else "0.001..0.1"
         raise ConfigError(f"{word!r:.80} is not a range of {'whole ' * whole}numbers such as {example}") from error
-    if not (math.isfinite(span.first) and math.isfinite(span.last)):
-        raise ConfigError(f"the range {word!r:.80} is not finite; give two numbers, as in 0.001{DOTS}0.1")
-    if span.first == span.last:
-        raise ConfigError(f"the range {word!r:.80} has only one number; give {first!s:.40} alone")
-    if span.first > span.last:
-        raise ConfigError(f"the range {word!r:.80} is empty; give the smaller number first, as in 0{DOTS}31")
+    if not -math.inf < span.first < span.last < math.inf:
+        raise ConfigError(
+            f"the range {word!r:.80} is empty or endless; give two finite numbers, the smaller first, as in {example}"
+        )
     return span
 
 
@@ -101,9 +99,7 @@ def make_plan(
     sampling. Raises ConfigError, which names the setting, and the member if only some fail.
     """
     if samples is not None and trials is not None:
-        raise ConfigError(
-            "members are either drawn at random or chosen by Optuna; leave one of both out", setting="random"
-        )
+        raise ConfigError("cannot be combined with optuna; leave out one of the two", setting="random")
     for name, number in (("random", samples), ("optuna", trials)):
         if number is not None and not 1 <= number <= MOST_MEMBERS:
             raise ConfigError(f"{number} is out of range; it must be from 1 to {MOST_MEMBERS}", setting=name)
@@ -119,8 +115,9 @@ def make_plan(
         raise ConfigError("it is a pair of functions, which a run folder cannot store; name one", setting="activation")
     if "dataset" in given and (base.data_dir or "data_dir" in given):
         raise ConfigError("is another data set than data_dir; give one of the two", setting="dataset")
-    if base.data_dir:
-        base = replace(base, data_dir=os.path.abspath(base.data_dir))  # noqa: PTH100  (the name may be a link's)
+    # A worker may have another current folder. Not `resolve`: the name may be a link's.
+    paths = {name: os.path.abspath(path) for name in PATHS if (path := getattr(base, name))}  # noqa: PTH100
+    base = replace(base, **paths)
     plan = Plan(RANDOM if samples is not None else GRID, base, options, 0, 0, ())
     wanted = samples if samples is not None else trials
     if wanted is not None:
@@ -193,8 +190,6 @@ def _read(name: str, value: Any, *, sampled: bool) -> tuple[Any, ...] | Span:
     default = DEFAULTS[name]
     kind = int if isinstance(default, tuple) else type(default)
     several = isinstance(value, Sequence) and not isinstance(value, str | bytes | Span)
-    if several and len(value) > MOST_MEMBERS:
-        raise ConfigError(f"has {len(value)} values, more than {MOST_MEMBERS}", setting=name)
     parts = [_part(name, each, kind) for each in (value if several else [value])]
     if sampled and len(parts) == 1 and isinstance(parts[0], Span):
         return parts[0]
@@ -211,8 +206,8 @@ def _read(name: str, value: Any, *, sampled: bool) -> tuple[Any, ...] | Span:
             values += range(int(part.first), int(part.last) + 1)
         else:
             values.append(part)
-    if name == "data_dir":
-        values = [os.path.abspath(each) for each in values]  # noqa: PTH100
+    if name in PATHS:
+        values = [each and os.path.abspath(each) for each in values]  # noqa: PTH100
     if isinstance(default, tuple):  # 64 means one layer of 64 units
         values = [(each,) if isinstance(each, int) else tuple(each) for each in values]
     seen = set()
@@ -244,20 +239,13 @@ def _product(options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _corners(options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield every value, and both ends of every span, with the first ones of the others; then the largest together."""
+    """Yield every value and both ends of every span with the first ones of the others; then the last ones together."""
     ends = {name: _ends(name, values) for name, values in options.items()}
     first = {name: values[0] for name, values in ends.items()}
     for name, values in ends.items():
         for value in values:
             yield {**first, name: value}
-    yield {name: _largest(values) for name, values in ends.items()}
-
-
-def _largest(values: Sequence[Any]) -> Any:
-    """Return the largest number or layers; the first of other values."""
-    if all(isinstance(value, tuple) for value in values):
-        return max(values, key=sum)
-    return max(values) if all(isinstance(value, int | float) for value in values) else values[0]
+    yield {name: values[-1] for name, values in ends.items()}
 
 
 def _ends(name: str, values: tuple[Any, ...] | Span) -> Sequence[Any]:
@@ -273,12 +261,6 @@ def as_value(name: str, number: float) -> Any:
 
 def _sample(options: Mapping[str, Any], count: int, seed: int) -> list[dict[str, Any]]:
     """Return different settings, each value drawn independently of the others."""
-    sizes = [math.inf if isinstance(v, Span) and not v.whole else _size(v) for v in options.values()]
-    if math.prod(sizes) < count:
-        raise ConfigError(
-            f"{count} different settings are wanted, but there are only {math.prod(sizes)} combinations",
-            setting="random",
-        )
     generator = random.Random(seed)
     found: dict[str, dict[str, Any]] = {}
     for _ in range(1000 * count):
@@ -287,14 +269,9 @@ def _sample(options: Mapping[str, Any], count: int, seed: int) -> list[dict[str,
         if len(found) == count:
             return [*found.values()]
     raise ConfigError(
-        f"{count} different settings are wanted, but only {len(found)} were found in {1000 * count} draws; take fewer, "
-        "or a grid",
+        f"{count} different settings are wanted, but there are only {len(found)}; take fewer, or a grid",
         setting="random",
     )
-
-
-def _size(values: tuple[Any, ...] | Span) -> int:
-    return int(values.last - values.first) + 1 if isinstance(values, Span) else len(values)
 
 
 def is_by_ratio(name: str, span: Span) -> bool:

@@ -1,25 +1,26 @@
 """Train one member of a sweep, in a process of its own on this machine or on another one."""
 
 import contextlib
-import tempfile
+import os
+import platform
+import threading
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from mlp_xp.backend import Backend
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError, MlpXpWarning
-from mlp_xp.files import FileError, file_errors
+from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.lock import InUseError
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED, PRUNED, held_out, read_result
-from mlp_xp.sweeps.data import ARRAYS
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED, PRUNED, held_out, read_result
+from mlp_xp.sweeps.data import load
+from mlp_xp.sweeps.folder import run_of
 from mlp_xp.threads import threads_chosen
 from mlp_xp.training import WARM_UP_EPOCH
 
@@ -27,26 +28,29 @@ from mlp_xp.training import WARM_UP_EPOCH
 PATIENCE = 60.0
 
 
+class WorkerError(MlpXpError):
+    """Something that this worker lacks; the member itself has not failed."""
+
+
 class Task(NamedTuple):
-    """What a process is to do."""
+    """What a worker is to do."""
 
     name: str
     settings: Settings
-    folder: Path | None
-    """The run folder; None on another machine, where it is a temporary one whose files are returned."""
-    data: Dataset
-    """Without its arrays."""
-    stop_file: Path | None = None
-    """Where this file exists, a member saves and stops."""
-    gone: Callable[[], bool] = bool  # False
-    """Whether the process that runs the sweep is gone: then a member saves and stops, too."""
+    sweep_dir: Path
+    """The folder of the sweep, absolute."""
+    crc32: str
+    """The checksum of the data set."""
+    stop_file: Path
+    """While this file exists, members save and stop."""
+    cache_dir: Path | None = None
+    parent: int | None = None
+    """The process of the sweep, whose end ends the member too; None on a cluster."""
     pictures: bool = False
     trial: Any = None
     """Optuna's trial, which may prune the run."""
     pruned: bool = False
-    """Whether the trial has been pruned by the run of another seed, so that there is nothing to train."""
-    files: dict[str, bytes] = {}  # noqa: RUF012  (never changed)
-    """Of an interrupted run that is resumed on another machine."""
+    """Whether the run of the trial's first seed was pruned, so that there is nothing to train."""
 
 
 class Ending(NamedTuple):
@@ -61,8 +65,6 @@ class Ending(NamedTuple):
     """The class of the error of a failed member."""
     reason: str = ""
     """Why it failed or was pruned, as one line."""
-    files: dict[str, bytes] = {}  # noqa: RUF012  (never changed)
-    """By name, from another machine."""
     notes: tuple[str, ...] = ()
     """Warnings."""
     seconds: float = 0.0
@@ -72,65 +74,56 @@ class Ending(NamedTuple):
     """Whether it had ended before this call."""
 
 
-def train_member(task: Task, *arrays: np.ndarray | None) -> Ending:
-    """Train, or resume, one member. arrays: the four of its data set, on the host.
+def train_member(task: Task) -> Ending:
+    """Train, or resume, one member.
 
     An error of the input, of the array library or of the memory is an ending; any other exception is a bug.
     """
-    began = time.perf_counter()
+    began, folder = time.perf_counter(), run_of(task.sweep_dir, task.name)
+    notes: list[warnings.WarningMessage] = []
     with contextlib.ExitStack() as held:
-        notes: list[warnings.WarningMessage] = []
-        if task.folder is not None:  # elsewhere several threads may be here, and the filters belong to all of them
+        # The filters belong to all threads of a process, and a worker of Dask trains in another than the main one.
+        if threading.current_thread() is threading.main_thread():
             notes = held.enter_context(warnings.catch_warnings(record=True)) or []
             warnings.simplefilter("always", MlpXpWarning)
-        folder, files = task.folder, {}
         try:
-            if folder is None:
-                folder = _unpack(task, held)
-            ending = _train(task, folder, arrays)
+            ending = _train(task, folder)
         except (MlpXpError, MemoryError) as error:
             reason = str(error) if isinstance(error, MlpXpError) else f"out of memory: {error}"
-            if folder is not None:
-                reason = reason.removesuffix(f"; {recording.what_is_kept(folder)}")
-            # A disk that is full is no property of the member: the same command goes on when there is space.
-            passing = isinstance(error, FileError | InUseError)
-            if type(error) is RunError and task.folder is not None:  # what is damaged fails again
+            reason = reason.removesuffix(f"; {recording.what_is_kept(folder)}")
+            # These would not happen to the member elsewhere, or when the disk has space: the same command goes on.
+            passing = isinstance(error, FileError | InUseError | WorkerError)
+            if type(error) is RunError:  # what is damaged fails again
                 reason += f"; to train it anew, remove {str(folder)!r} and give --retry-failed"
             ending = Ending(task.name, INTERRUPTED if passing else FAILED, error=type(error).__name__, reason=reason)
-        if task.folder is None and folder is not None:
-            files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    if _is_alone(task):
+        os._exit(1)  # loky's worker would wait for another task
     texts = tuple(str(note.message) for note in notes if issubclass(note.category, MlpXpWarning))
-    return ending._replace(files=files, notes=texts, seconds=time.perf_counter() - began)
+    return ending._replace(notes=texts, seconds=time.perf_counter() - began)
 
 
-def _unpack(task: Task, held: contextlib.ExitStack) -> Path:
-    """Return the run folder of a member on another machine. Raises FileError."""
-    with file_errors(Path(tempfile.gettempdir()), "write"):
-        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="mlp-xp-"))) / task.name
-        folder.mkdir()
-        for name, content in task.files.items():
-            (folder / name).write_bytes(content)
-    return folder
+def _is_alone(task: Task) -> bool:
+    return task.parent is not None and os.getppid() != task.parent
 
 
-def _train(task: Task, folder: Path, arrays: tuple[np.ndarray | None, ...]) -> Ending:
+def _stopped(task: Task) -> bool:
+    return _is_alone(task) or task.stop_file.exists()
+
+
+def _train(task: Task, folder: Path) -> Ending:
     settings, config = task.settings, task.settings.train
     if _stopped(task):
         return Ending(task.name, INTERRUPTED)
     if task.pruned:
         return Ending(task.name, PRUNED, error="Pruned", reason="its setting was pruned by the run of its first seed")
-    backend = settings.open_backend()
-    if backend.threads.adjustable and not threads_chosen():  # as on a cluster; the processes of a sweep here have these
-        backend = backend.on_threads(1, "a member of a sweep")
-    dataset = _dataset(task, arrays, backend)
-    recording.check_run(settings, dataset, backend)
+    backend, dataset = _prepare(task)
+    recording.check_run(settings, dataset, backend, folder)
     with contextlib.ExitStack() as held:
-        claim(held, lambda: recording.open_folder(folder, existing=True), lambda: _stopped(task))
+        _claim(held, folder, lambda: _stopped(task))
         if (folder / run_folder.RESULT).exists():  # a process of a killed sweep has just ended it
             return Ending(task.name, FINISHED, read_result(folder))
         events = recording.train_in_folder(folder, settings, dataset, backend, save_now=lambda: _stopped(task))
         held.enter_context(contextlib.closing(events))
-        prune = _pruner(task.trial)
         for event in events:
             report, epoch = event.report, event.position.epoch
             if event.closing:
@@ -140,37 +133,33 @@ def _train(task: Task, folder: Path, arrays: tuple[np.ndarray | None, ...]) -> E
             if (event.checkpoint or epoch == WARM_UP_EPOCH) and _stopped(task):
                 return Ending(task.name, INTERRUPTED)
             score = held_out(report._asdict()) if report is not None else None
-            if score is not None and epoch < config.epochs - 1 and prune(epoch, score):
+            if task.trial and score is not None and epoch < config.epochs - 1 and _prune(task.trial, epoch, score):
                 return Ending(task.name, PRUNED, error="Pruned", reason=f"pruned after epoch {epoch}")
     raise AssertionError("a run ends with a closing event")
 
 
-def _stopped(task: Task) -> bool:
-    return task.gone() or (task.stop_file is not None and task.stop_file.exists())
+def _prepare(task: Task) -> tuple[Backend, Dataset]:
+    """Return the library and the data set of a member. Raises WorkerError for what this worker lacks."""
+    if not (task.sweep_dir / INDEX).exists():
+        raise WorkerError(
+            f"{platform.node()} does not see the sweep's folder {str(task.sweep_dir)!r}; give a --sweep-dir that all "
+            "workers share"
+        )
+    backend = task.settings.open_backend()
+    if backend.threads.adjustable and not threads_chosen():  # as on a cluster; the processes of a sweep here have these
+        backend = backend.on_threads(1, "a member of a sweep")
+    dataset, crc32 = load(task.settings, task.cache_dir)
+    if crc32 != task.crc32:
+        raise WorkerError(f"the data have changed since the sweep's command began, or {platform.node()} has others")
+    return backend, dataset
 
 
-def _dataset(task: Task, arrays: tuple[np.ndarray | None, ...], backend: Backend) -> Dataset:
-    # Arrays from another process may be read-only, and are not shared with others anyway.
-    copy: Callable[[np.ndarray], Any] = backend.asarray if task.folder is None else backend.shared
-    placed = [None if array is None else copy(np.asarray(array)) for array in arrays]
-    on_device: dict[str, Any] = dict(zip(ARRAYS, placed, strict=True))
-    fitted = tuple(map(backend.asarray, task.data.prepare.fitted))
-    return task.data._replace(**on_device, prepare=task.data.prepare._replace(fitted=fitted))
-
-
-def claim(
-    held: contextlib.ExitStack,
-    lock: Callable[[], contextlib.AbstractContextManager[Any]],
-    stopped: Callable[[], bool] = lambda: False,
-) -> None:
-    """Hold the lock of a member's folder, for which a process of a sweep that was killed may keep us waiting.
-
-    Raises InUseError.
-    """
+def _claim(held: contextlib.ExitStack, folder: Path, stopped: Callable[[], bool]) -> None:
+    """Hold a member's folder, for which a process of a sweep that was killed may keep us waiting. Raises InUseError."""
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            held.enter_context(lock())
+            held.enter_context(recording.open_folder(folder, existing=True))
         except InUseError:
             if time.monotonic() > end or stopped():
                 raise
@@ -179,16 +168,10 @@ def claim(
             return
 
 
-def _pruner(trial: Any) -> Callable[[int, float], bool]:
-    if trial is None:
-        return lambda epoch, score: False
-
-    def prune(epoch: int, score: float) -> bool:
-        with warnings.catch_warnings(action="ignore"):  # a resumed run reports some epochs again
-            trial.report(score, epoch)
-        return bool(trial.should_prune())
-
-    return prune
+def _prune(trial: Any, epoch: int, score: float) -> bool:
+    with warnings.catch_warnings(action="ignore"):  # a resumed run reports some epochs again
+        trial.report(score, epoch)
+    return bool(trial.should_prune())
 
 
 def _draw(folder: Path, dataset: Dataset, backend: Backend) -> None:

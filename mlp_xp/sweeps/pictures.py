@@ -1,12 +1,11 @@
 """Draw the pictures of a sweep into its folder: curves with bands, accuracy against each setting, a heat map."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from mlp_xp.runs.sweep_index import FINISHED
 from mlp_xp.show import sweep_plots
 from mlp_xp.show.gallery import read_curves
-from mlp_xp.show.plots import Curves, PlotError, save
+from mlp_xp.show.plots import PlotError, save
 from mlp_xp.sweeps.summary import ENDED_EARLY, Group, Summary, summary_of
 
 CURVES, SETTINGS, HEAT_MAP = "curves.png", "settings.png", "heatmap.png"
@@ -27,12 +26,16 @@ def draw_sweep(sweep_dir: Path, summary: Summary | None = None) -> list[Path]:
     held_out = all(summary.score in group.results for group in summary.groups if group.results)
     quantity = summary.score if held_out else summary.test_score
     score = quantity if held_out else quantity.removeprefix("test_")
-    # The curves of only so many are drawn, and those of thousands take long to read.
-    drawn = [id(group) for group in summary.groups if group.results][: sweep_plots.MOST_BANDS]
-    settings = [_setting(group, quantity, _curves(group) if id(group) in drawn else ()) for group in summary.groups]
-    figures = {CURVES: sweep_plots.draw_bands(settings, score=score, ranked=summary.ranked)}
+    settings = [_setting(group, quantity) for group in summary.groups]
+    # Only these are drawn, and the curves of thousands take long to read.
+    groups = [group for group in summary.groups if group.results]
+    curves = {
+        group.name: [read_curves(row.folder) for row in group.members if row.state == FINISHED]
+        for group in groups[: sweep_plots.MOST_BANDS]
+    }
+    figures = {CURVES: sweep_plots.draw_bands(curves, score=score, total=len(groups))}
     if settings[0].settings:
-        figures[SETTINGS] = sweep_plots.draw_settings(settings, score=score, ranked=summary.ranked)
+        figures[SETTINGS] = sweep_plots.draw_settings(settings, score=score)
     if sweep_plots.can_draw_heat_map(settings):
         figures[HEAT_MAP] = sweep_plots.draw_heat_map(settings, score=score)
     for name, figure in figures.items():
@@ -40,11 +43,6 @@ def draw_sweep(sweep_dir: Path, summary: Summary | None = None) -> list[Path]:
     return [sweep_dir / name for name in figures]
 
 
-def _setting(group: Group, quantity: str, curves: Sequence[Curves]) -> sweep_plots.Setting:
+def _setting(group: Group, quantity: str) -> sweep_plots.Setting:
     scores = [value for row in group.members if row.state == FINISHED and (value := getattr(row, quantity)) is not None]
-    failed = sum(row.state in ENDED_EARLY for row in group.members)
-    return sweep_plots.Setting(group.name, group.settings, scores, curves, failed)
-
-
-def _curves(group: Group) -> list[Curves]:
-    return [read_curves(row.folder) for row in group.members if row.state == FINISHED]
+    return sweep_plots.Setting(group.settings, scores, any(row.state in ENDED_EARLY for row in group.members))

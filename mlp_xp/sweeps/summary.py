@@ -14,6 +14,7 @@ import json
 import platform
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,6 @@ from mlp_xp import __version__
 from mlp_xp.files import write_whole
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, HELD_OUT, PRUNED
 from mlp_xp.runs.table import DATA, TEST_COLUMNS, Row, differing, shown, sweep_rows, words
-from mlp_xp.sweeps.intervals import FEWEST, LEVEL, RESAMPLES, Spread, spread
 
 CSV, JSON = "summary.csv", "summary.json"
 # The figure of a run on the test set that goes with one on the held-out samples, and the name of both.
@@ -32,7 +32,24 @@ SEED = "seed"
 LARGEST = 1e150
 ENDED_EARLY = (FAILED, PRUNED)
 ALL = "all runs"  # the name of the setting where nothing varies but the seed
-STATISTICS = ("", "_sd", "_low", "_high")
+STATISTICS = ("", "_sd")
+DIGITS = 12  # significant; the last digits of a mean may depend on the processor
+
+
+class Spread(NamedTuple):
+    """The distribution of a figure over runs."""
+
+    n: int
+    mean: float
+    sd: float | None
+    """Standard deviation, with divisor n - 1; None for one value."""
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return number, mean and standard deviation of at least one finite value; the same in any order of the values."""
+    values = sorted(values)
+    sd = float(f"{stdev(values):.{DIGITS}g}") if len(values) > 1 else None
+    return Spread(len(values), float(f"{fmean(values):.{DIGITS}g}"), sd)
 
 
 class Group(NamedTuple):
@@ -181,8 +198,8 @@ def write_summary(sweep_dir: Path) -> list[Path]:
 def as_csv(summary: Summary) -> str:
     """Return a summary as CSV: a line for each setting, best first, then one for each run.
 
-    The results of a setting are means, with the standard deviation (`_sd`) and the interval of the mean (`_low`,
-    `_high`). Those on the test set are only there for the settings in `Summary.tested`.
+    The results of a setting are means, with their standard deviations (`_sd`). Those on the test set are only there for
+    the settings in `Summary.tested`.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -201,7 +218,7 @@ def as_csv(summary: Summary) -> str:
         for quantity in summary.quantities:
             given = row.state == FINISHED and _is_given(summary, its_group, quantity)
             value = getattr(row, quantity) if given else None
-            cells += ["" if value is None else repr(value), "", "", ""]
+            cells += ["" if value is None else repr(value), ""]
         values = [shown(row.settings[name]) if name in row.settings else "" for name in summary.varied]
         writer.writerow(["run", "", row.name, *values, row.state, "", "", *cells])
     return file.getvalue()
@@ -214,13 +231,6 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "written": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.system()} {platform.machine()}",
         "versions": {"mlp_xp": __version__, "python": platform.python_version(), "numpy": np.__version__},
-        "interval": {
-            "of": "the mean over seeds",
-            "level": LEVEL,
-            "method": "bootstrap, expanded percentile",
-            "resamples": RESAMPLES,
-            "fewest_runs": FEWEST,
-        },
         "ranked_by": summary.score if summary.ranked else None,
         "note": summary.note,
         "varied": list(summary.varied),

@@ -17,15 +17,12 @@ from mlp_xp.runs.sweep_index import ADVICE, INDEX, PRUNED, Member
 from mlp_xp.sweeps.folder import STUDY
 from mlp_xp.sweeps.grid import DIGITS, Plan, Span, as_value, is_by_ratio, shown
 
-# Of a trial that repeats another one, which had failed: its number. Optuna never changes a trial that has ended.
-REPEATS = "repeats"
-
 
 class Trials:
     """Optuna's study in the folder of a sweep. The folder's lock must be held.
 
-    With s seeds, members i s to i s + s - 1 are those of the i-th trial, without trials that repeat another one or lack
-    parameters. Raises MlpXpError if Optuna is not installed.
+    With s seeds, members i s to i s + s - 1 are those of the i-th trial that has all its parameters. Raises MlpXpError
+    if Optuna is not installed.
     """
 
     def __init__(self, folder: Path, plan: Plan) -> None:
@@ -98,9 +95,10 @@ class Trials:
         return bool(self._of(member).state.name.lower() == PRUNED)
 
     def tell(self, member: Member, score: float | None, *, pruned: bool = False) -> None:
-        """Note the score of a member on held-out samples, None if it failed or was pruned, and so end its trial.
+        """Note the score of a member on held-out samples, None if it failed or was pruned.
 
-        The score of a trial that has ended without one is stored once, as that of another trial.
+        The last member ends the trial, and so does one that was pruned. What has ended stays as it is: Optuna does not
+        learn the score of a failed trial that is trained again.
         """
         states = self._optuna.trial.TrialState
         trial = self._of(member)
@@ -113,21 +111,10 @@ class Trials:
                 self._study.tell(trial.number, state=states.PRUNED)
             elif len(scores) == len(self._seeds):  # none of them reports to the trial any more
                 self._study.tell(trial.number, mean, state=states.FAIL if mean is None else None)
-        elif mean is not None and trial.state != states.COMPLETE:
-            others = self._study.get_trials(deepcopy=False)
-            if not any(other.user_attrs.get(REPEATS) == trial.number for other in others):
-                new = self._optuna.trial.create_trial(
-                    value=mean,
-                    params=trial.params,
-                    distributions=trial.distributions,
-                    user_attrs={REPEATS: trial.number},
-                )
-                self._study.add_trial(new)
 
     def _trials(self) -> list[Any]:
         """Return the trials of members, in their order."""
-        found = self._study.get_trials(deepcopy=False)
-        return [trial for trial in found if REPEATS not in trial.user_attrs and self._is_whole(trial)]
+        return [trial for trial in self._study.get_trials(deepcopy=False) if self._is_whole(trial)]
 
     def _is_whole(self, trial: Any) -> bool:
         return self._plan.sampled.keys() <= trial.params.keys()

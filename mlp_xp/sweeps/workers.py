@@ -1,30 +1,30 @@
-"""Train the members of a sweep in processes of this machine.
+"""Where members are trained: in processes of this machine, started by joblib's loky, or on a cluster of Dask or Ray.
 
-One process imports what members on NumPy need, and is forked for each of the others, which so share that memory. It
-trains nothing itself and has one thread, so that a fork is safe; the process of the sweep, which may have others and
-may have used any library, is never forked.
+A place gives an executor for each member that is trained at once, and `train_all` waits for their futures. A killed
+process breaks loky's whole pool, so each pool here has one process, and its end costs only its own member.
 """
 
 import contextlib
-import gc
 import itertools
-import os
+import logging
 import signal
-import socket
-import subprocess
-import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator
-from multiprocessing.connection import Connection, Pipe, wait
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
+from typing import Any, NamedTuple, Protocol
 
-from mlp_xp.errors import MlpXpError
+from mlp_xp import __version__
+from mlp_xp.config import ConfigError
+from mlp_xp.errors import MlpXpError, not_installed
+from mlp_xp.sweeps.member import Ending, Task, train_member
 from mlp_xp.threads import VARIABLES, threads_chosen
 
-if TYPE_CHECKING:
-    from mlp_xp.sweeps.member import Ending, Task
-
-OTHER_VARIABLES = ("VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
+# Seconds: to wait for a scheduler and its first worker; between two looks at whether to stop; for members of a cluster
+# to save, after which those that no worker has begun are given up; until a process without work ends.
+TIMEOUT, LOOK_EVERY, SAVING, IDLE = 10, 0.1, 30, 60
+OTHER_VARIABLES = ("VECLIB_MAXIMUM_THREADS", "NPROC")  # NPROC is JAX's
 
 
 class ProcessError(MlpXpError):
@@ -33,182 +33,190 @@ class ProcessError(MlpXpError):
     exit_code = 1
 
 
-def _cannot_start(error: OSError) -> ProcessError:
-    return ProcessError(
-        f"cannot start a process for a member: {error.strerror}; the same command goes on when there is room, or with "
-        "fewer jobs"
-    )
+class ClusterError(MlpXpError):
+    """A cluster that cannot be used."""
 
 
-def in_processes(
-    work: "Iterable[tuple[Task, tuple[Any, ...]]]", width: int
-) -> "Iterator[tuple[tuple[Task, tuple[Any, ...]], Ending | None]]":
-    """Train members in `width` processes at once, and yield each task as it ends, with its ending.
+class Worker(Protocol):
+    """What trains one member at a time."""
 
-    work: tasks, each with the arrays of its data set, which are maps of files, or None. The ending is None if the
-    process was killed. Raises ProcessError, and RuntimeError, with the traceback, for a bug in a member. When the
-    generator is closed, members that are running save and stop, and it waits for them.
+    def submit(self, task: Task) -> "Future[Ending]":
+        """Begin to train a member."""
+
+    def shutdown(self) -> None:
+        """End the worker if it is ours."""
+
+
+class Place(NamedTuple):
+    """Where members are trained."""
+
+    worker: Callable[[], Worker]
+    """Starts a worker."""
+    width: int
+    """How many members are trained at once."""
+    lost: tuple[type[BaseException], ...]
+    """The errors of the future of a member whose worker was killed."""
+    is_here: bool = True
+
+
+def train_all(
+    work: Iterable[Task], place: Place, width: int, look: Callable[[], object], stop: Callable[[], object]
+) -> Generator[tuple[Task, Ending | None], None, None]:
+    """Train members, `width` at once, and yield each task as it ends, with its ending.
+
+    The next task is taken from `work` when a worker is free, after the ending that freed it was yielded. The ending is
+    None if the worker was killed. look: called several times a second. stop: asks all members to save and stop; called
+    when the generator ends, which then waits for them. Raises ProcessError, ClusterError, and the error of a bug.
     """
-    work, idle = iter(work), list[Connection]()
-    running: dict[Connection, tuple[Task, tuple[Any, ...]]] = {}
-    with contextlib.ExitStack() as held:
-        start = held.enter_context(_fork_server())
+    work, idle, running = iter(work), list[Worker](), dict["Future[Ending]", tuple[Task, Worker]]()
+    try:
         while True:
-            for task, arrays in itertools.islice(work, width - len(running)):
-                worker = idle.pop() if idle else held.enter_context(start())
-                running[worker] = task, arrays
-                files = [None if array is None else array.filename for array in arrays]
-                with contextlib.suppress(OSError):  # a process that was killed is found below
-                    worker.send((task, files))
+            for task in itertools.islice(work, width - len(running)):
+                worker = idle.pop() if idle else place.worker()
+                running[worker.submit(task)] = task, worker
             while idle:  # there is nothing left for them, and they would keep their memory
-                idle.pop().close()
+                idle.pop().shutdown()
             if not running:
                 return
-            ready: list[Any] = wait([*running])
-            for worker in ready:
+            wait(running, LOOK_EVERY, FIRST_COMPLETED)
+            look()
+            for future in [each for each in running if each.done()]:
+                task, worker = running.pop(future)
                 try:
-                    answer = worker.recv()
-                except (EOFError, OSError):
-                    answer = None
-                    worker.close()
+                    ending = future.result()
+                except place.lost:
+                    worker.shutdown()
+                    yield task, None
+                except CancelledError as error:
+                    raise ClusterError(
+                        "the cluster's scheduler is gone; when it is well, the same command goes on", setting="cluster"
+                    ) from error
                 else:
                     idle.append(worker)
-                if isinstance(answer, OSError):
-                    raise _cannot_start(answer)
-                if isinstance(answer, str):
-                    raise RuntimeError(f"in the process of member {running[worker][0].name}:\n{answer}")
-                yield running.pop(worker), answer
-
-
-@contextlib.contextmanager
-def _fork_server() -> Iterator[Callable[[], Connection]]:
-    """Yield a function that starts a process for members, and returns the connection to it."""
-    with contextlib.ExitStack() as held:
-        opened: list[tuple[subprocess.Popen[bytes], socket.socket]] = []
-
-        def start() -> Connection:
-            if not opened or opened[-1][0].poll() is not None:  # it was killed; those that it started go on
-                opened.append(_start_server(held))
-            ours, its = Pipe()
-            with its, contextlib.suppress(OSError):  # it has just been killed, which the connection will show
-                socket.send_fds(opened[-1][1], [b"1"], [its.fileno()])
-            return ours
-
-        yield start
-
-
-def _start_server(held: contextlib.ExitStack) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    ours, its = socket.socketpair()
-    # Another program, not `multiprocessing`, which would run the caller's script again, and whose own server belongs to
-    # the whole process.
-    places = [os.fsdecode(each) for each in sys.path]
-    code = f"import sys; sys.path[:] = {places!r}; from mlp_xp.sweeps.workers import serve; serve({its.fileno()})"
-    with its, _signals_blocked():
-        try:
-            server = subprocess.Popen(
-                [sys.executable, "-c", code], stdin=subprocess.DEVNULL, pass_fds=[its.fileno()], env=_environment()
-            )
-        except OSError as error:
-            ours.close()
-            raise _cannot_start(error) from error
-    held.enter_context(server)
-    held.enter_context(ours)  # is closed first, so that the server ends
-    return server, ours
-
-
-def member_threads() -> int | None:
-    """Return the number of threads in each process: 1, or what variables say; None where these differ."""
-    numbers = {int(value.partition(",")[0]) for value in threads_chosen().values()}
-    return numbers.pop() if len(numbers) == 1 else None if numbers else 1
-
-
-def _environment() -> dict[str, str]:
-    """Return the variables of the processes."""
-    number = member_threads()
-    if number is None:
-        return dict(os.environ)
-    # NPROC is JAX's.
-    return {"NPROC": str(number), **os.environ, **dict.fromkeys((*VARIABLES, *OTHER_VARIABLES), str(number))}
-
-
-@contextlib.contextmanager
-def _signals_blocked() -> Iterator[None]:
-    """Block the signals that stop a sweep; processes that start meanwhile never get them.
-
-    A terminal sends Ctrl-C to all processes. This one handles it, and the others look for the file that says so.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    try:
-        yield
+                    yield task, ending
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        stop()
+        try:
+            wait(running, None if place.is_here else SAVING)
+        finally:
+            for worker in (*idle, *(worker for _, worker in running.values())):
+                worker.shutdown()
 
 
-def serve(handle: int) -> None:
-    """Fork this process for each connection that is received through a socket, until that is closed.
+class Process:
+    """A pool of joblib's loky with one process, whose libraries have one thread unless variables say otherwise."""
 
-    This is the main function of a process of its own.
+    def __init__(self) -> None:
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        # When it starts, it unblocks the signals that `submit` blocks.
+        resource_tracker.ensure_running()
+        environment = {} if threads_chosen() else dict.fromkeys((*VARIABLES, *OTHER_VARIABLES), "1")
+        self._pool: Any = ProcessPoolExecutor(max_workers=1, timeout=IDLE, env=environment)
+
+    def submit(self, task: Task) -> "Future[Ending]":
+        """Begin to train a member. Raises ProcessError if the system starts no process.
+
+        A terminal sends Ctrl-C to all processes. This one handles it, and the others, which inherit what is blocked
+        here, look for the file that says so.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+        try:
+            future: Future[Ending] = self._pool.submit(train_member, task)
+        except OSError as error:
+            raise ProcessError(
+                f"cannot start a process for a member: {error.strerror}; the same command goes on when there is room, "
+                "or with fewer jobs"
+            ) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return future
+
+    def shutdown(self) -> None:
+        """Kill the process. A member that it trains is resumed from its checkpoint by the next command."""
+        self._pool.shutdown(kill_workers=True)
+
+
+class Remote(NamedTuple):
+    """A cluster, which starts its workers itself."""
+
+    submit: Callable[[Task], "Future[Ending]"]
+
+    def shutdown(self) -> None:
+        """Leave the cluster's workers to it."""
+
+
+def this_machine(width: int) -> Place:
+    """Return processes of this machine."""
+    return Place(Process, width, (BrokenProcessPool,))
+
+
+@contextlib.contextmanager
+def connect(address: str) -> Iterator[Place]:
+    """Connect to a cluster, such as `dask://host:8786`, whose workers see the sweep's folder under the same path.
+
+    Raises ConfigError for an address that is not one, and ClusterError where there is no such cluster, its workers
+    cannot be used, or a library is missing.
     """
-    # Not on macOS, whose libraries must not be used on both sides of a fork, nor with threads of BLAS, which start when
-    # it is loaded.
-    if sys.platform == "linux" and {*threads_chosen().values()} == {"1"}:
-        preload()
-    gc.freeze()  # else the garbage collector writes to all shared memory
-    with socket.socket(fileno=handle) as orders:
-        while handles := socket.recv_fds(orders, 1, 1)[1]:
-            os.set_inheritable(handles[0], False)
-            try:
-                child = os.fork()
-            except OSError as error:  # a limit of processes, say
-                with Connection(handles[0]) as connection:
-                    connection.send(OSError(error.errno, error.strerror))
-                continue
-            if child == 0:
-                try:
-                    orders.close()
-                    _work(Connection(handles[0]))
-                finally:
-                    os._exit(0)
-            os.close(handles[0])
-    with contextlib.suppress(ChildProcessError):  # when there are no more
-        while True:
-            os.wait()
+    scheme, _, place = address.partition("://")
+    opened = {"dask": _dask, "ray": _ray}.get(scheme)
+    if opened is None or not place:
+        raise ConfigError(
+            f"{address!r:.80} is not an address such as dask://host:8786 or ray://host:10001", setting="cluster"
+        )
+    with opened(place) as found:
+        yield found
 
 
-def preload() -> None:
-    """Import what members on NumPy need, and nothing else."""
-    import filelock  # noqa: F401
-    import safetensors.numpy  # noqa: F401
-
-    from mlp_xp.backend import open_backend
-    from mlp_xp.sweeps import member  # noqa: F401
-
-    open_backend("numpy")
-
-
-def _work(orders: Connection) -> None:
-    """Train the members that are received, until the process of the sweep closes the connection or is gone."""
-    import numpy as np
-
-    from mlp_xp.sweeps.member import train_member
-
-    while True:
+@contextlib.contextmanager
+def _dask(place: str) -> Iterator[Place]:
+    try:
+        import distributed
+    except ModuleNotFoundError as error:
+        raise ClusterError(f"Dask {not_installed('dask[distributed]')}", setting="cluster") from error
+    library: Any = distributed
+    with contextlib.ExitStack() as held:
+        for name in ("distributed.client", "tornado.application"):
+            log = logging.getLogger(name)
+            held.callback(log.setLevel, log.level)
+            log.setLevel(logging.CRITICAL)  # a scheduler that is gone is told in a line of our own
         try:
-            task, files = orders.recv()
-        except (EOFError, OSError):
-            return
-        except BaseException:  # a task of classes that this process does not know
-            _answer(orders, traceback.format_exc())
-            continue
-        try:
-            arrays = [None if file is None else np.load(file, mmap_mode="c") for file in files]
-            # During training nothing is sent but the end of the connection.
-            answer: Any = train_member(task._replace(gone=orders.poll), *arrays)
-        except BaseException:
-            answer = traceback.format_exc()
-        _answer(orders, answer)
+            client = held.enter_context(library.Client(f"tcp://{place}", timeout=TIMEOUT, set_as_default=False))
+            client.wait_for_workers(1, timeout=TIMEOUT)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise ClusterError(
+                f"no Dask scheduler with a worker answers at {place!r:.80} within {TIMEOUT} s; check the address, that "
+                f"`dask scheduler` runs there, and start `dask worker --nthreads 1 {place:.80}`",
+                setting="cluster",
+            ) from error
+        for worker, facts in client.get_versions(packages=["mlp_xp"])["workers"].items():
+            if (found := facts["packages"].get("mlp_xp")) != __version__:
+                raise ClusterError(
+                    f"the worker {worker} has {f'mlp_xp {found}' if found else 'no mlp_xp'}, but this is mlp_xp "
+                    f"{__version__}; install the same version there",
+                    setting="cluster",
+                )
+        executor = client.get_executor(pure=False)
+        remote = Remote(lambda task: executor.submit(train_member, task))
+        yield Place(lambda: remote, sum(client.ncores().values()), (library.scheduler.KilledWorker,), is_here=False)
 
 
-def _answer(orders: Connection, answer: Any) -> None:
-    with contextlib.suppress(OSError):  # the process of the sweep is gone
-        orders.send(answer)
+@contextlib.contextmanager
+def _ray(place: str) -> Iterator[Place]:
+    try:
+        import ray as library
+    except ModuleNotFoundError as error:
+        raise ClusterError(f"Ray {not_installed('ray[client]')}", setting="cluster") from error
+    ray: Any = library
+    try:
+        with warnings.catch_warnings(action="ignore"):  # the line below says it
+            ray.init(f"ray://{place}", logging_level="ERROR")
+    except (ConnectionError, OSError, RuntimeError) as error:
+        raise ClusterError(f"no Ray cluster answers at {place!r:.80}; check the address", setting="cluster") from error
+    function, errors = ray.remote(train_member), ray.exceptions
+    remote = Remote(lambda task: function.remote(task).future())
+    try:
+        lost = errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError
+        yield Place(lambda: remote, int(ray.cluster_resources().get("CPU", 1)), lost, is_here=False)
+    finally:
+        ray.shutdown()

@@ -18,6 +18,7 @@ from benchmarks import bench, report
 from benchmarks.contestants import CONTESTANTS, LAYERWISE, REFERENCES, SIMULTANEOUS
 from benchmarks.whole import make_contestant
 from benchmarks.workloads import CURVES, EPOCH, FIT, QUICK, WORKLOADS, Job, Workload
+from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity import notebook
 
 SAMPLES, STEPS = 60, 12
@@ -40,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def by_the_notebook(workload: Workload, folder: Path, orders: list[np.ndarray], textbook: bool) -> tuple[list, float]:
     """The losses of an epoch per permutation, and the loss on the test set after them, from the tests' oracle."""
-    data = notebook.load(folder)
+    data = notebook.prepared(load_dataset(folder))
     model = notebook.Notebook(hidden_size=16, learning_rate=workload.learning_rate, textbook=textbook)
     images, labels = data.train_images, data.train_labels
     losses = []

@@ -84,7 +84,7 @@ def test_a_damaged_gzip_file_never_gives_other_data(tmp_path: Path) -> None:
         (b"", 1, "starts with b'', where an IDX file of labels starts with b'\\x00\\x00\\x08\\x01'"),
         (b"<!DOCTYPE html>", 1, "starts with b'<!DO', where an IDX file of labels"),
         (header(2, code=0x0D) + bytes(8), 1, r"starts with b'\x00\x00\r\x01'"),
-        (gzip.compress(gzip.compress(encode(LABELS), mtime=0)), 1, "starts with b'\\x1f\\x8b"),
+        (gzip.compress(gzip.compress(encode(LABELS), mtime=0), mtime=0), 1, "starts with b'\\x1f\\x8b"),
         (encode(LABELS), 3, "starts with b'\\x00\\x00\\x08\\x01', where an IDX file of images"),
         (encode(IMAGES), 1, "check that the files are not swapped, or fetch the file again"),
         (header(5) + b"abcd", 1, "its header promises 5 values, and 4 were found; fetch the file again"),

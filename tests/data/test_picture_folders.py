@@ -104,7 +104,7 @@ def test_one_picture_in_colour_makes_all_of_them_coloured(tmp_path: Path) -> Non
         (Image.fromarray(GREY).convert("P"), GREY),
         (Image.fromarray(GREY).convert("LA"), GREY),
         (Image.fromarray(COLOUR).convert("RGBA"), COLOUR),
-        (Image.fromarray(GREY.astype(np.uint16) * 256 + 255), GREY),
+        (Image.fromarray(GREY.astype(np.uint16) * 256 + GREY % 3 * np.uint16(127)), GREY),
         (Image.merge("LA", [Image.fromarray(GREY), Image.new("L", (4, 3))]), np.full_like(GREY, 255)),
         (Image.new("RGBA", (4, 3), (200, 100, 0, 51)), np.broadcast_to([244, 224, 204], (3, 4, 3))),
     ],
@@ -186,12 +186,12 @@ def test_folders_of_another_form(tmp_path: Path) -> None:
 
 def test_parts_of_another_form(tmp_path: Path) -> None:
     fill(tmp_path, "train/cat/1.png", "train/dog/1.png")
-    assert message(tmp_path).startswith("'.': has a folder 'train', but no 'test'; add it, or give 'train' alone")
+    assert message(tmp_path).startswith("'.': has a folder 'train', but no 'test'; add it, or give 'train'")
     (tmp_path / "test" / "cat").mkdir(parents=True)
-    assert message(tmp_path).startswith("'.': has no pictures to test on; add a folder of them for each class")
+    assert message(tmp_path).startswith("'test': has no pictures; add a folder of them for each class")
     fill(tmp_path, "test/dogs/1.png")
     assert message(tmp_path).startswith(
-        "'test/dogs': is no class of the training pictures (did you mean 'dog'?); rename"
+        "'test/dogs': is not a class of the training pictures (did you mean 'dog'?); rename"
     )
 
 

@@ -44,14 +44,16 @@ def test_a_namespace_that_agrees(library):
 
 
 def test_float32_is_chosen_by_name():
-    assert_parity(Namespace(), dtype="float32", config=CONFIG, dataset=TINY, steps=60)
+    assert_parity(Namespace(), dtype="float32", config=CONFIG, dataset=TINY, steps=10)
     with pytest.raises(AssertionError):
-        assert_parity(Namespace(tanh=lambda x: numpy.tanh(x) * 1.01), dtype="float32", config=CONFIG, dataset=TINY)
+        assert_parity(
+            Namespace(tanh=lambda x: numpy.tanh(x) * 1.01), dtype="float32", config=CONFIG, dataset=TINY, steps=9
+        )
 
 
 def test_a_mismatch_is_told_with_quantity_and_step():
     with pytest.raises(AssertionError) as caught:
-        assert_parity(Namespace(tanh=inexact), config=CONFIG, dataset=TINY, steps=60)
+        assert_parity(Namespace(tanh=inexact), config=CONFIG, dataset=TINY, steps=10)
     first, *_, last = str(caught.value).splitlines()
     assert first.startswith("Namespace: the loss of step 1 of the warm-up is the first above its tolerance; ")
     assert "accuracy" in last
@@ -59,7 +61,7 @@ def test_a_mismatch_is_told_with_quantity_and_step():
 
 def test_an_error_of_the_library_is_told():
     with pytest.raises(AssertionError, match="RuntimeError: no tanh today"):
-        assert_parity(Namespace(tanh=failing), config=CONFIG, dataset=TINY, steps=60)
+        assert_parity(Namespace(tanh=failing), config=CONFIG, dataset=TINY, steps=10)
 
 
 @pytest.mark.slow

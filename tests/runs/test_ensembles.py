@@ -8,7 +8,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from backends import backend_params, open_or_skip
+from backends import backend_params, open_for_test
 from data_sets import TINY, synthetic, write_idx_folder
 from helpers import assert_one_line, call
 from PIL import Image
@@ -69,7 +69,7 @@ def plain_probabilities(run_dir: Path, images: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", backend_params())
 def test_the_ensemble_is_the_mean_of_the_probabilities(name, runs):
-    name = open_or_skip(name).name
+    name = open_for_test(name).name
     mean = np.mean([plain_probabilities(run, TINY.test_images) for run in runs], axis=0)
     evaluation = evaluate_ensemble(runs, name)
     result, matrix, class_names = evaluation.ensemble
@@ -128,7 +128,7 @@ def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
     (tmp_path / "members").mkdir()
     for i in range(2):
         (tmp_path / "members" / f"{i:04d}").symlink_to(runs[i])
-    plan = {"format": 1, "kind": "grid", "count": len(members), "seed": 0, "settings": {}, "options": {}}
+    plan = {"format": 1, "kind": "grid", "count": len(members), "seed": 0, "settings": {}, "options": {}, "sums": {}}
     (tmp_path / "sweep.json").write_text(json.dumps({**plan, "members": members}))
     evaluation = evaluate_ensemble([tmp_path])
     assert [path.name for path in evaluation.run_dirs] == ["0000", "0001"]
@@ -240,7 +240,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[Pat
 @pytest.mark.parametrize("name", ["numpy", "torch"])
 def test_tables_are_predicted_and_evaluated_by_the_mean(name, task, tables):
     """Against the mean of what each network says alone, with figures by their formulas."""
-    name = open_or_skip(name).name
+    name = open_for_test(name).name
     runs, new, true = tables[task]
     found = predict_table_ensemble(runs, new, name)
     alone = [predict_table(run, new, name) for run in runs]

@@ -43,7 +43,7 @@ class Installed:
         venv.create(place / "venv", with_pip=True)
         self.bin, self.folder = place / "venv" / "bin", place / "work"
         self.folder.mkdir()
-        names = ("PYTHONPATH", "MLP_XP_CACHE", "GITHUB_STEP_SUMMARY")
+        names = ("PYTHONPATH", "MLP_XP_CACHE")
         self.env = {name: value for name, value in os.environ.items() if name not in names}
         self.offline = {f"{kind}_proxy": "http://127.0.0.1:9" for kind in ("http", "https", "all")}
         self.offline |= {name.upper(): value for name, value in self.offline.items()} | {"NO_PROXY": "", "no_proxy": ""}
@@ -102,7 +102,7 @@ def without_extras(installed: Installed, version: str) -> None:
     for program in ("mlp-xp", "python -m mlp_xp"):
         run(f"{program} --version", version)
         run(f"{program} --help", "Usage: mlp-xp COMMAND", "train", "parity")
-        run(f"{program} train --help", "Usage: mlp-xp train [OPTIONS]", "--epochs INT", "--debug")
+        run(f"{program} train --help", "Usage: mlp-xp train [OPTIONS]", "--epochs -e INT", "--debug")
         run(f"{program} train --epcohs 3", "did you mean '--epochs'?", code=2)
     for name in ("evaluate", "predict", "plot", "parity"):
         run(f"mlp-xp {name} --help", f"Usage: mlp-xp {name} ", "--debug", "--version")

@@ -52,8 +52,3 @@ class runtime:  # noqa: N801
     def getDeviceCount() -> int:  # noqa: N802
         """Return the number of devices."""
         return 1
-
-    @staticmethod
-    def getDeviceProperties(_: int) -> dict[str, bytes]:  # noqa: N802
-        """Return the name of a device as bytes; CuPy returns all of cudaDeviceProp."""
-        return {"name": b"stand-in: NumPy on the CPU"}

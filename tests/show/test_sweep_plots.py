@@ -1,0 +1,174 @@
+"""The pictures of a sweep show the numbers they are given: read back from the figures."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import assert_one_line, call
+from run_folders import write_sweep
+
+from mlp_xp import plot_run
+from mlp_xp.errors import MlpXpError
+from mlp_xp.show import sweep_plots
+from mlp_xp.show.plots import COLOURS, Curves, PlotError
+from mlp_xp.show.sweep_plots import Setting
+from mlp_xp.sweeps import pictures
+from mlp_xp.sweeps.pictures import draw_sweep
+
+RATES, UNITS = (0.01, 0.1, 1.0), ([8], [64, 32])
+
+
+def curves(losses: list[float], accuracies: list[float], held_out: bool = True) -> Curves:
+    """A run with a report every 100 of 200 samples; that on held-out samples is known at the end of an epoch."""
+    reports = []
+    for i, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True)):
+        report = {"epoch": i // 2, "sample": 100 * (i % 2 + 1), "train_loss": loss, "accuracy": accuracy}
+        reports.append({**report, "validation_accuracy": accuracy / 2} if held_out and i % 2 else report)
+    return Curves("a run", reports, 200)
+
+
+def settings(runs: int = 3) -> list[Setting]:
+    random = np.random.default_rng(4)
+    values = [{"learning_rate": rate, "hidden": units} for rate in RATES for units in UNITS]
+    return [Setting(each, random.uniform(0.5, 0.9, runs).tolist()) for each in values]
+
+
+def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
+    random = np.random.default_rng(4)
+    given = {name: [curves(random.uniform(0.5, 2, 4).tolist(), [0.6] * 4) for _ in range(3)] for name in "ab"}
+    figure = sweep_plots.draw_bands(given, score="validation_accuracy", total=7)
+    losses, accuracy = figure.axes
+    for i, runs in enumerate(given.values()):
+        values = np.array([[report["train_loss"] for report in run.records] for run in runs])
+        np.testing.assert_array_equal(losses.lines[i].get_xdata(), [100, 200, 300, 400])
+        np.testing.assert_allclose(losses.lines[i].get_ydata(), values.mean(axis=0), rtol=1e-14)
+        corners = losses.collections[i].get_paths()[0].vertices
+        for j, x in enumerate((100, 200, 300, 400)):
+            at = corners[corners[:, 0] == x, 1]
+            assert (at.min(), at.max()) == (values[:, j].min(), values[:, j].max())
+        np.testing.assert_array_equal(accuracy.lines[i].get_xdata(), [200, 400])
+        np.testing.assert_allclose(accuracy.lines[i].get_ydata(), [30, 30])
+    assert (accuracy.get_xlabel(), accuracy.get_ylabel()) == ("training samples seen", SCORE)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
+    assert "the first 2 of 7 settings" in losses.get_title()
+    # Told apart without colours too.
+    assert [line.get_color() for line in losses.lines] == [*COLOURS[:2]]
+    assert len({line.get_linestyle() for line in losses.lines}) == 2
+
+
+SCORE = "accuracy on held-out samples (%)"
+
+
+def test_a_band_ends_with_the_shortest_run_and_one_point_is_visible() -> None:
+    short = [curves([1, 2], [0.5, 0.5]), curves([3, 4, 5, 6], [0.5] * 4)]
+    losses, accuracy = sweep_plots.draw_bands({"x": short}, score="validation_accuracy", total=1).axes
+    np.testing.assert_array_equal(losses.lines[0].get_xdata(), [100, 200])
+    np.testing.assert_array_equal(losses.lines[0].get_ydata(), [2, 3])
+    assert len(accuracy.lines[0].get_xdata()) == 1
+    assert accuracy.lines[0].get_marker() == "o"
+
+
+def test_of_two_reports_at_one_place_the_first_counts() -> None:
+    """The end of an epoch and the start of the next are one place; the latter's training loss is of a single batch.
+
+    The closing report stands where the last epoch ends, but with held-out samples it is of the best network.
+    """
+    run = curves([1, 2, 3, 4], [0.5, 0.6, 0.7, 0.6])
+    start = {**run.records[0], "epoch": 1, "sample": 0, "train_loss": 99}
+    closing = {**run.records[3], "train_loss": 98, "validation_accuracy": 0.9}
+    given = {"x": [run._replace(records=[*run.records[:2], start, *run.records[2:], closing])]}
+    losses, accuracy = sweep_plots.draw_bands(given, score="validation_accuracy", total=1).axes
+    assert losses.lines[0].get_ydata().tolist() == [1, 2, 3, 4]
+    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [30, 30])
+
+
+def test_every_run_is_a_dot_and_the_mean_of_a_value_on_a_line() -> None:
+    given = settings()
+    rate, hidden = sweep_plots.draw_settings(given, score="validation_accuracy").axes
+    assert (rate.get_xlabel(), hidden.get_xlabel(), rate.get_ylabel()) == ("learning rate", "hidden", SCORE)
+    assert (rate.get_xscale(), hidden.get_xscale()) == ("log", "linear")
+    assert [tick.get_text() for tick in hidden.get_xticklabels()] == ["8", "64,32"]
+    for axes, name, values, places in ((rate, "learning_rate", RATES, RATES), (hidden, "hidden", UNITS, (0, 1))):
+        dots = sorted(y for line in axes.lines if line.get_linestyle() == "None" for y in line.get_ydata())
+        np.testing.assert_allclose(dots, sorted(100 * y for each in given for y in each.scores))
+        (line,) = (line for line in axes.lines if line.get_linestyle() != "None")
+        means = [100 * np.mean([each.scores for each in given if each.settings[name] == value]) for value in values]
+        np.testing.assert_array_equal(line.get_xdata(), places)
+        np.testing.assert_allclose(line.get_ydata(), means)
+
+
+def test_a_heat_map_has_the_mean_of_each_pair() -> None:
+    given = settings()
+    given[0] = given[0]._replace(scores=[], failed=True)
+    given[1] = given[1]._replace(failed=True)
+    assert sweep_plots.can_draw_heat_map(given)
+    figure = sweep_plots.draw_heat_map(given[:-1], score="validation_accuracy")
+    axes, bar = figure.axes
+    texts = {text.get_position(): text.get_text().split("\n") for text in axes.texts}
+    image = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
+    for each in given[1:-1]:
+        x, y = RATES.index(each.settings["learning_rate"]), UNITS.index(each.settings["hidden"])
+        np.testing.assert_allclose(image[y, x], 100 * np.mean(each.scores))
+        assert texts[x, y][0] == f"{100 * np.mean(each.scores):.2f}"
+    assert (texts[0, 0][-1], texts[0, 1][-1], texts[2, 1]) == ("failed", "failed", ["no run"])
+    assert np.isnan(image[0, 0])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("learning rate", "hidden")
+    assert bar.get_ylabel() == SCORE
+    for few in ([each._replace(scores=[]) for each in given], given[1:2] * 2):
+        assert sweep_plots.draw_heat_map(few, score="validation_accuracy").png().startswith(b"\x89PNG")
+    random = [Setting({"learning_rate": i / 20, "weight_decay": i / 30}, [0.5]) for i in range(20)]
+    assert not sweep_plots.can_draw_heat_map(random)
+
+
+def a_sweep(folder: Path, names: tuple[str, ...]) -> Path:
+    grids = {"learning_rate": [0.01, 0.1], "hidden": [[4], [16]], "seed": [0, 1]}
+    members: list[dict] = [{}]
+    for name in names:
+        members = [{**member, name: value} for member in members for value in grids[name]]
+    return write_sweep(folder, members, [{"validation_accuracy": 0.5 + i / 100} for i in range(len(members))])
+
+
+@pytest.mark.parametrize(
+    ("names", "drawn"),
+    [
+        (("seed",), ["curves.png"]),
+        (("learning_rate", "hidden", "seed"), ["curves.png", "settings.png", "heatmap.png"]),
+    ],
+)
+def test_plot_draws_the_pictures_of_a_sweep(names, drawn, tmp_path) -> None:
+    folder = a_sweep(tmp_path / "s", names)
+    outcome = call("plot", folder)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines() == [str(folder / name) for name in drawn]
+    for name in drawn:
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert_one_line(call("plot", folder, "--data-dir", "x"), 2, "--data-dir: is for a single run")
+
+
+def test_a_sweep_that_cannot_be_drawn_is_one_line(tmp_path, monkeypatch) -> None:
+    folder = write_sweep(tmp_path / "s", [{"seed": 1}], [None])
+    with pytest.raises(PlotError, match="no member has finished"):
+        draw_sweep(folder)
+    assert_one_line(call("plot", folder), 1, "no member has finished")
+    whole = a_sweep(tmp_path / "t", ("seed",))
+    assert_one_line(call("plot", whole, whole / "members" / "0001"), 2, f"{str(whole)!r}: is a sweep", "give it alone")
+    with pytest.raises(MlpXpError, match="data: is for a single run"):
+        plot_run(whole, data="mnist")
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "mlp_xp.show.figure", raising=False)
+        patch.setitem(sys.modules, "matplotlib.figure", None)
+        assert_one_line(call("plot", whole), 2, "pip install matplotlib")
+    (whole / "members" / "0000" / "metrics.jsonl").write_text("{}\n")
+    assert_one_line(call("plot", whole), 2, "metrics.jsonl', line 1: is damaged")
+
+
+def test_only_the_curves_that_are_drawn_are_read(tmp_path, monkeypatch) -> None:
+    """Those of thousands of members take long to read."""
+    members = [{"learning_rate": 0.1 * (i + 1)} for i in range(8)]
+    folder = write_sweep(tmp_path / "s", members, [{"validation_accuracy": i / 10} for i in range(8)])
+    read, original = [], pictures.read_curves
+    monkeypatch.setattr(pictures, "read_curves", lambda path: read.append(path.name) or original(path))
+    draw_sweep(folder)
+    assert read == ["0007", "0006", "0005", "0004", "0003"]

@@ -1,0 +1,189 @@
+"""A sweep on a real Dask scheduler with two real workers, of which one is killed; and on Ray where it is installed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from helpers import PATIENCE, assert_one_line, call, finish, start, wait_until
+from sweeping import arguments, assert_as_trained, state_of_files
+
+from mlp_xp.sweeps.folder import read_endings, run_of
+
+DASK = pytest.mark.needs("distributed")
+ENDLESS = 1_000_000
+WORDS = ["--hidden", "4", "5,3", "--learning-rate", "0.05", "1e200", "--seed", "0..1"]
+GOOD, BAD = ("0000", "0001", "0002", "0003"), ("0004", "0005", "0006", "0007")
+
+
+class Cluster(NamedTuple):
+    """A scheduler and its workers."""
+
+    address: str
+    scheduler: subprocess.Popen
+    workers: tuple[subprocess.Popen, ...]
+
+
+@pytest.fixture
+def cluster(tmp_path) -> Iterator[Cluster]:
+    """Processes of their own, which see the sweep's folder, but work in another one."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    file, place = tmp_path / "scheduler.json", tmp_path / "elsewhere"
+    place.mkdir()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": place, "env": env}
+    common = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
+    processes = [subprocess.Popen([sys.executable, "-m", "dask", "scheduler", *common, "--port", "0"], **quiet)]
+    try:
+        wait_until(lambda: file.exists() and file.read_text().endswith("}"), processes[0])
+        for _ in range(2):
+            command = [sys.executable, "-m", "dask", "worker", *common, "--nthreads", "1", "--no-nanny"]
+            processes.append(subprocess.Popen(command, **quiet))
+        address = json.loads(file.read_text())["address"].replace("tcp", "dask")
+        yield Cluster(address, processes[0], tuple(processes[1:]))
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(PATIENCE)
+
+
+@DASK
+@pytest.mark.slow
+def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(cluster, data_dir, tmp_path):
+    folder = tmp_path / "s"
+    words = arguments(data_dir, folder, *WORDS, "--cluster", cluster.address, epochs=10)
+    process = start("sweep", *words)
+    wait_until(lambda: [*folder.glob("members/*/result.json")], process)
+    cluster.workers[0].send_signal(signal.SIGKILL)
+    outcome = finish(process)
+    assert outcome.code == 1, outcome
+    assert {*read_endings(folder)} == {*BAD}
+    assert_as_trained(folder, tmp_path / "trained", *GOOD)
+    before = state_of_files(folder)
+    again = call("sweep", *words)
+    assert again.code == 1, again
+    assert state_of_files(folder) == before
+
+
+@DASK
+@pytest.mark.slow
+def test_ctrl_c_saves_the_members_on_the_cluster_and_they_go_on_here(cluster, data_dir, tmp_path):
+    folder = tmp_path / "s"
+    words = arguments(data_dir, folder, "--hidden", 4, "--seed", "0..3", epochs=40)
+    process = start("sweep", *words, "--cluster", cluster.address)
+    wait_until((run_of(folder, "0000") / "checkpoint.safetensors").exists, process)
+    process.send_signal(signal.SIGINT)
+    outcome = finish(process)
+    assert_one_line(outcome, 130, "interrupted after ", "the same command goes on")
+    assert not [*folder.glob("members/*/.lock")]
+    assert call("sweep", *words).code == 0
+    assert_as_trained(folder, tmp_path / "trained", "0000", "0003")
+
+
+@DASK
+@pytest.mark.slow
+def test_without_its_scheduler_the_command_ends_and_trains_nothing_here(cluster, data_dir, tmp_path):
+    folder = tmp_path / "s"
+    words = ["--hidden", 4, "--seed", "0..1", "--epochs", 5, ENDLESS, "--cluster", cluster.address]
+    process = start("sweep", *arguments(data_dir, folder, *words, epochs=None))
+    wait_until((run_of(folder, "0000") / "result.json").exists, process)
+    for each in (*cluster.workers, cluster.scheduler):
+        each.kill()
+    assert_one_line(finish(process), 2, "--cluster: ", "the same command goes on")
+
+
+@DASK
+@pytest.mark.slow
+def test_a_member_that_ends_every_worker_has_failed_and_stops_no_other(data_dir, tmp_path, monkeypatch):
+    """As one that needs more memory than there is."""
+    import distributed
+
+    import mlp_xp
+    from mlp_xp.runs.settings import Settings
+    from mlp_xp.sweeps import workers
+
+    monkeypatch.setattr(workers, "train_member", die_or_train)
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    )
+    with cluster:
+        endings = mlp_xp.sweep(
+            {"seed": [0, 1, 2], "data_dir": [str(data_dir)], "epochs": [1], "hidden": [4]},
+            Settings(),
+            sweep_dir=tmp_path / "s",
+            cluster=cluster.scheduler_address.replace("tcp", "dask"),
+        )
+        states = {ending.name: ending.state for ending in endings}
+    assert states == {"0000": "finished", "0001": "failed", "0002": "finished"}
+    assert "its process was killed" in read_endings(tmp_path / "s")["0001"]["reason"]
+
+
+def die_or_train(task):
+    """Train a member in a worker; 0001 kills it."""
+    import os
+    import signal
+
+    from mlp_xp.sweeps.member import train_member
+
+    if task.name == "0001":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return train_member(task)
+
+
+@DASK
+def test_a_cluster_that_does_not_answer_is_refused_before_anything_is_written(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlp_xp.sweeps.workers.TIMEOUT", 0.5)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens there
+        address = f"dask://127.0.0.1:{taken.getsockname()[1]}"
+        outcome = call("sweep", *arguments(data_dir, tmp_path / "s", "--cluster", address))
+    assert_one_line(outcome, 2, "--cluster: no Dask scheduler with a worker answers at ")
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(("scheme", "module"), [("dask", "distributed"), ("ray", "ray")])
+def test_a_cluster_without_its_library_is_one_line(scheme, module, data_dir, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    outcome = call("sweep", *arguments(data_dir, tmp_path / "s", "--cluster", f"{scheme}://h:1"))
+    assert_one_line(outcome, 2, "--cluster: ", "is not installed; install it with: ")
+    assert not (tmp_path / "s").exists()
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return opened.getsockname()[1]
+
+
+@pytest.fixture
+def ray_address(tmp_path_factory) -> Iterator[str]:
+    """The address of a Ray head with two processors, in processes of its own."""
+    port = free_port()
+    words = ["--head", "--block", "--num-cpus=2", "--include-dashboard=false", f"--port={free_port()}"]
+    words += [f"--ray-client-server-port={port}", "--disable-usage-stats", "--object-store-memory=200000000"]
+    ray = Path(sys.executable).with_name("ray")
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    log = tmp_path_factory.mktemp("ray") / "log"
+    with log.open("w") as file:
+        head = subprocess.Popen([ray, "start", *words], stdout=file, stderr=file, env=env, start_new_session=True)
+    try:
+        wait_until(lambda: "Ray runtime started" in log.read_text(), head)
+        yield f"ray://127.0.0.1:{port}"
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        head.wait(PATIENCE)
+
+
+@pytest.mark.needs("ray")
+@pytest.mark.slow
+def test_members_on_ray_have_the_bits_of_train_and_failures_are_recorded(ray_address, data_dir, tmp_path):
+    folder = tmp_path / "s"
+    outcome = finish(start("sweep", *arguments(data_dir, folder, *WORDS, "--cluster", ray_address)))
+    assert outcome.code == 1, outcome
+    assert {*read_endings(folder)} == {*BAD}
+    assert_as_trained(folder, tmp_path / "trained", *GOOD)

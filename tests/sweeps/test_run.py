@@ -1,0 +1,322 @@
+"""Sweeps: the bits of `train`, failures, what the same command does again, and what is refused."""
+
+import csv
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import assert_one_line, assert_same_run, call, options
+from sweeping import SMALL, TOO_FAST, Inline, arguments, assert_as_trained, state_of_files
+
+import mlp_xp
+from mlp_xp.commands.sweep import HEADER, HELD_OUT
+from mlp_xp.errors import MlpXpError
+from mlp_xp.files import FileError
+from mlp_xp.runs.lock import locked
+from mlp_xp.runs.settings import Settings, parse_settings
+from mlp_xp.runs.sweep_index import read_index
+from mlp_xp.sweeps import member
+from mlp_xp.sweeps import run as running
+from mlp_xp.sweeps.folder import read_endings, run_of
+from mlp_xp.sweeps.grid import make_plan, settings_of
+
+WORDS = ["--hidden", "4", "5,3", "--learning-rate", "0.05", TOO_FAST, "--seed", "0..1"]
+GOOD, BAD = ("0000", "0001", "0002", "0003"), ("0004", "0005", "0006", "0007")
+"""The settings vary in the order of the fields: learning rate, hidden, seed."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data_dir):
+    """A sweep with four good and four diverging members, in processes."""
+    folder = tmp_path_factory.mktemp("whole") / "s"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlp_xp.commands.sweep.draw_sweep", lambda *_: [])
+        return folder, call("sweep", *arguments(data_dir, folder, *WORDS))
+
+
+def test_members_have_the_bits_of_train(whole, tmp_path):
+    folder, outcome = whole
+    assert outcome.code == 1, outcome
+    assert_as_trained(folder, tmp_path, GOOD[0], GOOD[3])
+    index = read_index(folder)
+    assert index.total == len(index.members) == 8
+    assert [(m.settings["hidden"], m.settings["seed"]) for m in index.members[:4]] == [
+        ((4,), 0), ((4,), 1), ((5, 3), 0), ((5, 3), 1),
+    ]  # fmt: skip
+    for each in index.members[:4]:
+        settings, record = parse_settings(run_of(folder, each.name) / "config.json")
+        assert settings == settings_of(index.base, each.settings)
+        assert record["threads"]["number"] == 1
+
+
+def test_failed_members_are_recorded_and_stop_no_other(whole):
+    folder, outcome = whole
+    failures = read_endings(folder)
+    assert {*failures} == {*BAD}
+    assert {each["error"] for each in failures.values()} == {"DivergenceError"}
+    assert all(each["reason"].startswith("training diverged: ") for each in failures.values())
+    assert "4 of 8 members finished, 4 failed" in outcome.out
+    assert {path.name for path in folder.iterdir()} == {
+        "sweep.json", "members", "failures.json", "summary.csv", "summary.json"
+    }  # fmt: skip
+
+
+def test_a_pipe_gets_one_line_for_each_member(whole):
+    _, outcome = whole
+    lines = [line for line in outcome.out.splitlines() if line[:6].strip().isdecimal()]
+    assert sorted(line.split()[0] for line in lines) == [*GOOD, *BAD]
+    assert outcome.out.count("\nat once  ") == outcome.out.count(HEADER.replace(HELD_OUT, "")) == 1
+    assert ", in processes " in outcome.out
+    assert {line.split()[1] for line in lines} == {"finished", "failed"}
+    assert outcome.err == ""
+
+
+@pytest.mark.usefixtures("inline")
+def test_the_same_command_repeats_nothing_but_failures_on_request(whole, data_dir):
+    folder, _ = whole
+    before = state_of_files(folder)
+    again = call("sweep", *arguments(data_dir, folder, *WORDS))
+    assert again.code == 1, again
+    assert "8 of them before this command" in again.out
+    assert "at once" not in again.out
+    assert state_of_files(folder) == before
+    again = call("sweep", *arguments(data_dir, folder, *WORDS, "--retry-failed"))
+    assert again.code == 1, again
+    assert "4 of them before this command" in again.out
+    assert {*read_endings(folder)} == {*BAD}
+    assert state_of_files(run_of(folder, GOOD[0])) == {k: v for k, v in before.items() if f"/{GOOD[0]}/" in str(k)}
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        ([*WORDS[:6], "--seed", "0..2"], ["seed was 0 1, and is now 0 1 2"]),
+        (WORDS[:6], ["seed was 0 1, and is now not varied"]),
+        ([*WORDS, "--optimizer", "adam"], ["optimizer was sgd, and is now adam"]),
+        ([*WORDS, "--random", 3], ["kind was grid, and is now random"]),
+    ],
+)  # fmt: skip
+def test_the_folder_of_another_sweep_is_refused(words, parts, whole, data_dir):
+    folder, _ = whole
+    before = state_of_files(folder)
+    outcome = call("sweep", *arguments(data_dir, folder, *words))
+    assert_one_line(outcome, 2, "--sweep-dir: ", "belongs to another sweep: ", *parts)
+    assert state_of_files(folder) == before
+
+
+def test_a_folder_of_something_else_and_one_in_use_are_refused(whole, data_dir, tmp_path):
+    folder, _ = whole
+    run = run_of(folder, GOOD[0])
+    assert_one_line(call("sweep", *arguments(data_dir, run)), 2, "--sweep-dir: ", "is neither empty nor a sweep")
+    (tmp_path / "file").touch()
+    assert_one_line(call("sweep", *arguments(data_dir, tmp_path / "file")), 2, "--sweep-dir: ", "is not a folder")
+    with locked(folder):
+        outcome = call("sweep", *arguments(data_dir, folder, *WORDS))
+    assert_one_line(outcome, 2, repr(str(folder)), f"is in use by process {os.getpid()}")
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda record: record["members"][1].update(name="../x"), "member 1 is damaged"),
+        (lambda record: record["members"][1]["settings"].update(seed=-1), "member 0001: seed: -1 is out of range"),
+        (lambda record: record.update(format=9), "has format 9"),
+        (lambda record: record.pop("members"), "'members'"),
+    ],
+)
+def test_an_altered_index_is_refused(change, part, whole, tmp_path):
+    record = json.loads((whole[0] / "sweep.json").read_text())
+    change(record)
+    (tmp_path / "sweep.json").write_text(json.dumps(record))
+    with pytest.raises(MlpXpError, match=r"sweep\.json") as caught:
+        read_index(tmp_path)
+    assert part in str(caught.value)
+
+
+@pytest.mark.usefixtures("inline")
+def test_the_library_does_the_same(whole, tmp_path):
+    base = read_index(whole[0]).base
+    base = replace(base, train=replace(base.train, learning_rate=0.05))
+    values = {"hidden": [4, (5, 3)], "seed": range(2)}
+    waiting = mlp_xp.sweep(values, base, sweep_dir=tmp_path / "s", jobs=1)
+    assert not (tmp_path / "s").exists()
+    endings = [*waiting]
+    assert sorted(ending.name for ending in endings) == [*GOOD]
+    for ending in endings:
+        assert ending.state == "finished"
+        assert_same_run(run_of(tmp_path / "s", ending.name), run_of(whole[0], ending.name))
+        assert ending.result == json.loads((run_of(tmp_path / "s", ending.name) / "result.json").read_text())
+    again = [*mlp_xp.sweep(values, base, sweep_dir=tmp_path / "s")]
+    assert [(each.name, each.earlier, each.result) for each in again] == [
+        (each.name, True, each.result) for each in sorted(endings)
+    ]
+    with pytest.raises(MlpXpError, match=r"base: .* is neither Settings nor a TrainConfig"):
+        mlp_xp.sweep({"seed": [1, 2]}, {"epochs": 1})
+
+
+@pytest.mark.usefixtures("inline")
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "numpy",
+        "array-api-strict",
+        pytest.param("jax", marks=pytest.mark.slow),
+        pytest.param("torch", marks=[pytest.mark.slow, pytest.mark.needs("torch")]),
+    ],
+)
+def test_members_train_on_your_own_table_with_the_bits_of_train(tmp_path, backend):
+    rng = np.random.default_rng(0)
+    features, kinds = rng.normal(size=(80, 3)), rng.integers(0, 2, 80)
+    lines = ["a,b,c,kind", *(f"{a},{b},{c},{'xy'[kind]}" for (a, b, c), kind in zip(features, kinds, strict=True))]
+    (tmp_path / "own.csv").write_text("\n".join(lines))
+    words = ["--data-dir", tmp_path / "own.csv", "--label", "kind", "--recipe", "small", "--epochs", 1, "--hidden", 4]
+    words += ["--validation", 10, "--backend", backend, "--test-fraction", 0, 0.25, "--sweep-dir", tmp_path / "s"]
+    outcome = call("sweep", *words)
+    assert outcome.code == 0, outcome
+    assert_as_trained(tmp_path / "s", tmp_path, "0000", "0001")
+
+
+@pytest.mark.usefixtures("inline")
+def test_a_regression_is_ranked_by_r2_on_held_out_samples(tmp_path):
+    table = tmp_path / "own.csv"
+    table.write_text("a,b\n" + "\n".join(f"{i / 7},{i / 3}" for i in range(60)))
+    words = ["--data-dir", table, "--label", "b", "--task", "regression", "--epochs", 2, "--validation", 20]
+    words += ["--hidden", 4, "--seed", 0, 1, "--learning-rate", 0.0001, 0.01, "--sweep-dir", tmp_path / "s"]
+    outcome = call("sweep", *words)
+    assert (outcome.code, outcome.err) == (0, ""), outcome
+    assert "ranked by the mean R² on the held-out samples, never by the test set" in outcome.out
+    results = [json.loads((run_of(tmp_path / "s", f"000{i}") / "result.json").read_text()) for i in range(4)]
+    means = [sum(result["validation_r2"] for result in results[i : i + 2]) / 2 for i in (0, 2)]
+    rows = [*csv.DictReader((tmp_path / "s" / "summary.csv").read_text().splitlines())]
+    best = means.index(max(means))
+    assert rows[0]["learning_rate"] == ("0.0001", "0.01")[best]
+    assert [float(row["validation_r2"]) for row in rows[:2]] == pytest.approx(sorted(means, reverse=True), rel=1e-11)
+    assert float(rows[0]["test_r2"]) == pytest.approx(sum(r["r2"] for r in results[2 * best :][:2]) / 2, rel=1e-11)
+    assert not rows[1]["test_r2"]
+    rmse = sum(r["rmse"] for r in results[2 * best :][:2]) / 2
+    assert float(rows[0]["test_rmse"]) == pytest.approx(rmse, rel=1e-11)
+    assert f" on the test set, root mean squared error {rmse:.4g}, loss " in outcome.out
+    shown = {line.split()[0]: line for line in outcome.out.splitlines() if line[:6].strip().isdecimal()}
+    assert all(f" R² {result['validation_r2']:.4f} " in shown[f"000{i}"] for i, result in enumerate(results))
+
+
+# --- data and weights that change -------------------------------------------------------------------------------------
+
+TABLE = ["a,y", *(f"{i}.5,{'xyz'[i % 3]}" for i in range(30))]
+
+
+def write(path: Path, lines: list[str]) -> Path:
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.usefixtures("inline", "no_pictures")
+def test_a_sweep_does_not_go_on_with_other_data_or_weights(tmp_path):
+    """Its results would be of several data sets, and no member would tell."""
+    table, start, folder = write(tmp_path / "t.csv", TABLE), tmp_path / "start", tmp_path / "s"
+    words = ["--data-dir", table, "--label", "y", "--epochs", 1, "--hidden", 4]
+    for seed in (0, 1):
+        assert call("train", *words, "--seed", seed, "--run-dir", tmp_path / f"{seed}").code == 0
+    shutil.copytree(tmp_path / "0", start)
+    sweep = ["sweep", *words, "--seed", "0..1", "--start-from", start, "--sweep-dir", folder]
+    assert call(*sweep).code == 0
+    shutil.rmtree(run_of(folder, "0001"))
+    write(table, [*TABLE[:-1], "99.5,x"])
+    assert_one_line(call(*sweep), 2, "--sweep-dir: ", f"{table!s}", "other content", "another folder")
+    write(table, TABLE)
+    shutil.rmtree(start)
+    shutil.copytree(tmp_path / "1", start)
+    assert_one_line(call(*sweep), 2, "--sweep-dir: ", f"{str(start)!r} had other content", "another folder")
+    assert not run_of(folder, "0001").exists()
+    shutil.rmtree(start)
+    shutil.copytree(tmp_path / "0", start)
+    assert call(*sweep).code == 0
+    shutil.rmtree(start)  # which no member needs any more
+    assert call(*sweep).code == 0
+
+
+@pytest.mark.parametrize("what", ["disk", "data", "folder"])
+@pytest.mark.usefixtures("inline")
+def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(what, data_dir, tmp_path, monkeypatch):
+    """A full disk, data that change, and a sweep's folder that a worker does not see."""
+    folder = tmp_path / "s"
+
+    def full(*_: object) -> None:
+        raise FileError("'model.safetensors': cannot write: No space left on device")
+
+    with monkeypatch.context() as patch:
+        if what == "disk":
+            patch.setattr("mlp_xp.runs.checkpoints.save_model", full)
+        elif what == "data":
+            patch.setattr(member, "load", lambda *_: (None, "other"))
+        else:
+            submit = Inline.submit
+            patch.setattr(Inline, "submit", lambda self, task: submit(self, task._replace(sweep_dir=tmp_path / "no")))
+        outcome = call("sweep", *arguments(data_dir, folder, "--hidden", 4, "--seed", "0..1"))
+    said = {"disk": "No space left", "data": "the data have changed", "folder": "does not see the sweep's folder"}
+    assert_one_line(outcome, 1 if what == "disk" else 2, "member 0000: ", said[what], "the same command goes on")
+    assert read_endings(folder) == {}
+    assert call("sweep", *arguments(data_dir, folder, "--hidden", 4, "--seed", "0..1")).code == 0
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def done(data_dir, tmp_path, inline) -> Path:
+    folder = tmp_path / "s"
+    assert call("sweep", *arguments(data_dir, folder, "--hidden", 4, "--seed", "0..1")).code == 0
+    return folder
+
+
+@pytest.mark.parametrize("file", ["result.json", "config.json"])
+def test_a_damaged_member_stops_no_other_and_is_no_success(file, done, data_dir):
+    (run_of(done, "0000") / file).write_text("{")
+    shutil.rmtree(run_of(done, "0001"))
+    outcome = call("sweep", *arguments(data_dir, done, "--hidden", 4, "--seed", "0..1"))
+    assert outcome.code == 1, outcome
+    assert f"{file}': is " in outcome.out + outcome.err
+    assert (run_of(done, "0001") / "result.json").exists()
+    assert (run_of(done, "0000") / file).read_text() == "{"
+
+
+def test_a_member_whose_checkpoint_is_damaged_says_what_to_do(done, data_dir):
+    run = run_of(done, "0000")
+    (run / "result.json").unlink()
+    (run / "checkpoint.safetensors").write_bytes(b"damaged")
+    words = arguments(data_dir, done, "--hidden", 4, "--seed", "0..1")
+    outcome = call("sweep", *words)
+    assert outcome.code == 1, outcome
+    assert f"remove {str(run)!r} and give --retry-failed" in read_endings(done)["0000"]["reason"]
+    shutil.rmtree(run)
+    assert call("sweep", *words, "--retry-failed").code == 0
+    assert read_endings(done) == {}
+
+
+# --- how many at once -------------------------------------------------------------------------------------------------
+
+
+def test_the_memory_limits_how_many_are_trained_at_once(monkeypatch, data_dir):
+    said: list[str] = []
+    plan = make_plan(settings_of(Settings(data_dir=str(data_dir)), SMALL), {"hidden": [4, 4000]})
+    sources = running.load_sources([("", plan.base)], None)
+    how = running.How(jobs=8)
+    assert running.processes(plan, sources, how, said.append) == 8
+    assert not said
+    monkeypatch.setattr(running, "available_bytes", lambda: 3 * running.ON_HOST)
+    fewer = running.processes(plan, sources, how, said.append)
+    assert 1 <= fewer <= 3
+    assert f"admit {fewer} member" in said[-1]
+
+
+@pytest.mark.slow
+def test_members_on_jax_have_one_thread_and_the_bits_of_train(data_dir, tmp_path):
+    words = [*options({**SMALL, "epochs": 1}), "--hidden", 4, "--backend", "jax", "--data-dir", data_dir]
+    outcome = call("sweep", *words, "--sweep-dir", tmp_path / "s")
+    assert outcome.code == 0, outcome
+    assert json.loads((run_of(tmp_path / "s", "0000") / "config.json").read_text())["threads"]["number"] == 1
+    assert_as_trained(tmp_path / "s", tmp_path, "0000")

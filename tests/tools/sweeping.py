@@ -1,0 +1,77 @@
+"""Sweeps on TINY for tests: their options, members that are trained in this process, and what must not change."""
+
+import contextlib
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from helpers import assert_same_run, call, options, small_settings
+
+from mlp_xp.runs.settings import parse_settings
+from mlp_xp.sweeps.folder import run_of
+from mlp_xp.sweeps.member import Ending, Task, train_member
+from mlp_xp.sweeps.workers import Place
+
+SMALL = {name: value for name, value in small_settings().items() if name != "hidden"}
+# Diverges in the warm-up or at the first report.
+TOO_FAST = "1e200"
+# What every command writes anew.
+ANEW = {"summary.csv", "summary.json", "curves.png", "settings.png", "heatmap.png"}
+
+
+class Inline:
+    """A worker that trains in this process, which is quicker than in others."""
+
+    def submit(self, task: Task) -> Future[Ending]:
+        future: Future[Ending] = Future()
+        future.set_result(train_member(task._replace(parent=None)))
+        return future
+
+    def shutdown(self) -> None:
+        """Nothing was started."""
+
+
+def inline(width: int) -> Place:
+    return Place(Inline, width, ())
+
+
+def arguments(data_dir: Path, folder: Path, *more: object, **changes: object) -> list:
+    """Return the options of a sweep on TINY; a change with the value None leaves the option out."""
+    settings = {name: value for name, value in {**SMALL, **changes}.items() if value is not None}
+    return ["--data-dir", data_dir, "--sweep-dir", folder, *options(settings), *more]
+
+
+def assert_as_trained(folder: Path, place: Path, *names: str) -> None:
+    """Assert that members are what `train` makes of the settings in their own config.json, in folders of its own."""
+    for name in names:
+        expected, config = place / name, run_of(folder, name) / "config.json"
+        if not expected.exists():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("mlp_xp.commands.training.draw_pictures", lambda *_: None)
+                outcome = call("train", "--config", config, "--run-dir", expected)
+            assert outcome.code == 0, outcome
+        # `train` records the task that it found in the data.
+        one, other = (replace(parse_settings(path)[0], task=None) for path in (config, expected / "config.json"))
+        assert one == other
+        assert_same_run(run_of(folder, name), expected)
+
+
+def state_of_files(folder: Path) -> dict:
+    """Return times and contents of all files but those that every command writes anew, and locks."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in (*ANEW, ".lock", ".holder")]
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
+
+
+def reports_of(folder: Path, name: str) -> int:
+    """Return how many reports a member has given."""
+    with contextlib.suppress(FileNotFoundError):
+        return (run_of(folder, name) / "metrics.jsonl").read_bytes().count(b"\n")
+    return 0
+
+
+def process_of(folder: Path, name: str) -> int | None:
+    """Return the process that trains a member."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int((run_of(folder, name) / ".holder").read_text().split()[0])
+    return None
