@@ -239,7 +239,7 @@ def names(folder: Path, inputs: set[str]) -> Iterator[str]:
 
 def fields(record: Any, before: str = "") -> Iterator[str]:
     for key, value in record.items() if isinstance(record, dict) else [("[]", each) for each in record]:
-        name = before + ("." if before else "") + re.sub(r"^\d+$", "#", key)
+        name = before + ("." if before else "") + ("#" if key.isdigit() or "/" in key else key)  # not members, paths
         yield name
         if isinstance(value, (dict, list)):
             yield from fields(value, name)
