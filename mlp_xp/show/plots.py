@@ -35,7 +35,7 @@ SCORES = {
     "validation_r2": "held-out R²",
 }
 LOSS_NAMES = {"regression": "half squared error"}  # of other tasks: cross-entropy
-NARROW = 10  # an axis of losses whose ends have a smaller ratio has linear ticks
+NARROW = 10  # an axis of losses whose largest and smallest have a smaller ratio is linear
 LONGEST_NAME = 60  # characters that are drawn
 LONGEST_LINE, MOST_LINES = 100, 3  # characters and lines of a run's name, in a legend below the axes
 LONGEST_CLASS = 24  # characters of a class beside a confusion matrix
@@ -251,15 +251,10 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     standardised = {True: ",\nstandardised targets", False: ""}
     names = {LOSS_NAMES.get(run.task, "cross-entropy loss (nats)") + standardised[run.standardised] for run in runs}
     losses.set(ylabel="loss" if len(names) != 1 else names.pop())
-    if any(value > 0 for line in losses.lines for value in line.get_ydata()):  # only these have logarithms
+    positive = [value for line in losses.lines for value in line.get_ydata() if value > 0]
+    if positive and max(positive) >= NARROW * min(positive):
         losses.set(yscale="log")
-        low, high = losses.get_ylim()
-        if high < NARROW * low:  # has too few of 1, 2 and 5
-            from matplotlib.ticker import MaxNLocator
-
-            losses.yaxis.set_major_locator(MaxNLocator(5))
-        else:
-            losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+        losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     losses.yaxis.set_major_formatter("{x:.3g}")
     losses.yaxis.set_minor_formatter("")
     if has_score:
