@@ -149,8 +149,6 @@ def save(folder: Path, position: Position, settings: Settings, dataset: Dataset,
 
 def what_is_kept(folder: Path) -> str:
     """Say what is in a run's folder after an error."""
-    if not folder.exists():
-        return f"the folder {str(folder)!r} is gone"
     if replacing.current(folder) != folder:
         return f"the old run in {str(folder)!r} is as it was"
     if replacing.is_decided(folder):

@@ -5,7 +5,6 @@ state, and the caller's Matplotlib settings have no effect. Each raises PlotErro
 missing or broken Matplotlib, or too little memory. Any other exception is a bug and keeps its traceback.
 """
 
-import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,7 +44,6 @@ MOST_NAMED = 60  # classes beside a confusion matrix; with more, numbers and som
 RIGHT = "#dcefe0"  # the colour of right predictions
 LEGEND_ROW, LEGEND_SIZE = 0.2, 9.0  # inches, points
 SHORT_LABEL = 45  # characters of labels that stand in two columns of a legend
-NAMES = {"matplotlib": ("Matplotlib", "matplotlib"), "PIL": ("Pillow", "pillow")}
 
 
 class PlotError(MlpXpError):
@@ -73,9 +71,7 @@ def import_matplotlib() -> Any:
     try:
         return import_module("mlp_xp.show.figure")
     except ModuleNotFoundError as error:
-        module = (error.name or "matplotlib").partition(".")[0]
-        name, requirement = NAMES.get(module, (module, module))
-        missing = PlotError(f"pictures need {name}, which {not_installed(requirement)}")
+        missing = PlotError(f"pictures need Matplotlib, which {not_installed('matplotlib')}")
         missing.exit_code = 2
         raise missing from error
     except Exception as error:
@@ -133,10 +129,10 @@ def _visible(text: str, most: int = LONGEST_NAME) -> str:
 
 def wrapped(text: str) -> str:
     """Return a name of any length as a few lines of a legend. What does not fit is left out at the end."""
-    # Lines end after a setting, not inside one.
-    text = re.sub("(?<![,:]) ", "\xa0", text.encode("utf-8", "backslashreplace").decode())
-    lines = textwrap.wrap(text, LONGEST_LINE, max_lines=MOST_LINES, placeholder=" ...", break_on_hyphens=False)
-    return "\n".join(lines).replace("\xa0", " ")
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return "\n".join(
+        textwrap.wrap(text, LONGEST_LINE, max_lines=MOST_LINES, placeholder=" ...", break_on_hyphens=False)
+    )
 
 
 def legend_below(figure: "Picture", lines: Sequence[Any], labels: Sequence[str]) -> Any:
