@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from numerics import assert_near
 
 from mlp_xp import TrainConfig, evaluate_run, open_backend, predict, train
-from mlp_xp.arrays import split
+from mlp_xp.arrays import DatasetError, DatasetWarning, split
 from mlp_xp.backend import Backend
-from mlp_xp.checks import DatasetError, DatasetWarning, check_dataset
+from mlp_xp.checks import check_dataset
 from mlp_xp.dataset import BYTES, Dataset
 from mlp_xp.runs.checkpoints import load_model
 

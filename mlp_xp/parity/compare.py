@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlp_xp.arrays import DatasetError
 from mlp_xp.backend import Backend, BackendFailure, open_backend
-from mlp_xp.checks import DatasetError
 from mlp_xp.config import ConfigError, TrainConfig, check_range
 from mlp_xp.dataset import Dataset
 from mlp_xp.device import place_dataset

@@ -106,7 +106,7 @@ def test_ink_that_cannot_be_centred_stays_in_the_picture() -> None:
     pen = ImageDraw.Draw(image)
     pen.rectangle((50, 110, 100, 190), fill=0)
     pen.rectangle((100, 148, 249, 152), fill=0)
-    result = prepare_picture(image, size=20, fitted=20)
+    result = prepare_picture(image)
     assert np.ptp(np.nonzero(result)[1]) + 1 == 20
 
 
