@@ -52,19 +52,6 @@ def test_truncated_everywhere(tmp_path: Path) -> None:
             read_idx(write(tmp_path, whole[:length]), 3)
 
 
-def test_a_damaged_gzip_file_never_gives_other_data(tmp_path: Path) -> None:
-    whole = gzip.compress(encode(IMAGES), mtime=0)
-    refused = 0
-    for place in range(len(whole)):
-        mutant = bytearray(whole)
-        mutant[place] ^= 1 << place % 8
-        try:
-            np.testing.assert_array_equal(read_idx(write(tmp_path, bytes(mutant)), 3), IMAGES)
-        except DatasetError:
-            refused += 1
-    assert refused > len(whole) / 2
-
-
 @pytest.mark.parametrize(
     ("data", "ndim", "fault"),
     [

@@ -55,7 +55,7 @@ def test_parts(tmp_path: Path) -> None:
     assert test is not None
     assert (numbers(images), labels.tolist()) == ([1, 0, 4], [0, 1, 2])
     assert (numbers(test[0]), test[1].tolist()) == ([5, 2, 3], [0, 1, 1])
-    assert read_picture_folder(fill(tmp_path / "more", "car/1.png", "train/1.png")).class_names == ("car", "train")
+    assert read_picture_folder(fill(tmp_path / "more", "car/1.png", "train/1.png"))[2] == ("car", "train")
 
 
 def test_one_picture_in_colour_makes_all_of_them_coloured(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_what_is_not_used_is_named_in_one_warning(tmp_path: Path) -> None:
     names = "'top.png', 'val', 'train/loose.png', 'train/a/note.txt', 'train/b/inside'"
     text = f"{str(tmp_path)!r}: these are not pictures in the folder of a class: {names}"
     with pytest.warns(DatasetWarning, match=f"^{re.escape(text)}$") as caught:
-        assert len(read_picture_folder(tmp_path).train[0]) == 3
+        assert len(read_picture_folder(tmp_path)[0][0]) == 3
     assert len(caught) == 1
 
 

@@ -239,18 +239,14 @@ def test_faulty_parquet(tmp_path: Path, columns: dict[str, Any], fault: str) -> 
 
 
 def test_damaged_parquet(tmp_path: Path) -> None:
-    """A byte is changed, or the file cut there: it is read, or refused in one line."""
     path = write(tmp_path / "t.parquet", {"x": [0.1, 0.2, 0.3], "i": [1, 2, 3], "kind": ["a", "b", "a"]})
-    content, texts = path.read_bytes(), []
-    for place in range(4, len(content), 17):
-        for damaged in (content[:place], content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]):
-            path.write_bytes(damaged)
-            try:
-                read_table(path, "kind")
-            except DatasetError as error:
-                texts.append(str(error))
-    assert len(texts) > 50
-    assert [text for text in texts if not text.isprintable() or not text.startswith(repr(str(path)))] == []
+    content = path.read_bytes()
+    for place in (5, 40, len(content) // 2, len(content) - 20):
+        path.write_bytes(content[:place])
+        with pytest.raises(DatasetError) as caught:
+            read_table(path, "kind")
+        assert str(caught.value).isprintable()
+        assert str(caught.value).startswith(f"{str(path)!r}: is a damaged Parquet file: ")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
