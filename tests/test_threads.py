@@ -15,9 +15,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlp_xp import threads
 from mlp_xp.backend import BackendError, open_backend
-from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
-from mlp_xp.dataset import BYTES
 from mlp_xp.threads import LARGE_STEP, ON_GPU, ThreadsError, cpus, threads_by_work
 from mlp_xp.training import trajectory
 
@@ -177,12 +175,6 @@ def test_the_rule_gives_large_steps_all_cpus(monkeypatch):
     assert 1 <= number <= cpus()
     assert "5 960 105 984 multiply-adds" in reason
     assert threads_by_work(LARGE_STEP - 1)[0] == 1
-
-
-def test_numbers_share_no_functions():
-    one, two = (open_backend("numpy", threads=number) for number in (1, 2))
-    made = [make_chunk(CONFIG.of_steps(), backend, BYTES.function) for backend in (one, two)]
-    assert made[0] is not made[1]
 
 
 @pytest.mark.parametrize("number", [0, 1025, "2"])

@@ -149,7 +149,9 @@ def parity(
 
         new_figure(1, 1)  # raises an error now, not after an hour of training, if Matplotlib is not installed
     dataset = load(data_dir, config, test_samples)
-    make_report_dir(report_dir)
+    if report_dir:
+        with file_errors(report_dir, "create"):
+            report_dir.mkdir(parents=True, exist_ok=True)
 
     console = plain_console()
     comparisons: list[Comparison] = []
@@ -213,13 +215,6 @@ def load(data_dir: Path | None, config: TrainConfig, test_samples: int | None) -
     check_range("test_samples", test_samples)
     images, labels = (each[:test_samples] for each in (dataset.test_images, dataset.test_labels))
     return dataset._replace(test_images=images, test_labels=labels)
-
-
-def make_report_dir(folder: Path | None) -> None:
-    """Make the folder for the report, if one is wanted."""
-    if folder:
-        with file_errors(folder, "create"):
-            folder.mkdir(parents=True, exist_ok=True)
 
 
 def print_missing(not_run: Sequence[str], errors: Sequence[str]) -> None:

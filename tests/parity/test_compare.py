@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import TINY, synthetic
+from helpers import Namespace
 
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import ConfigError, TrainConfig
@@ -302,16 +303,6 @@ def test_a_test_loss_may_deviate_as_a_mean_over_the_test_images(times, agrees):
 # Namespaces that are wrong in evaluation alone. The first once agreed with an accuracy of 5.84 % instead of 37.50 %.
 
 
-class Wrong:
-    """NumPy's namespace with one function replaced."""
-
-    def __init__(self, **functions: Any) -> None:
-        self.__dict__.update(functions)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(open_backend().xp, name)
-
-
 class Negating(np.ndarray):
     """Products of more than 100 rows have the wrong sign: no training step and none of the first 100 images."""
 
@@ -322,14 +313,14 @@ class Negating(np.ndarray):
 
 def negated() -> Backend:
     numpy = open_backend()
-    xp = Wrong(
+    xp = Namespace(
         astype=lambda x, dtype: np.asarray(x).astype(dtype).view(Negating if dtype == np.float64 else np.ndarray)
     )
     return replace(numpy, name="negated", xp=xp)
 
 
 def wrong_argmax() -> Backend:
-    return replace(open_backend(), name="argmax", xp=Wrong(argmax=lambda x, axis: np.argmin(x, axis=axis)))
+    return replace(open_backend(), name="argmax", xp=Namespace(argmax=lambda x, axis: np.argmin(x, axis=axis)))
 
 
 EVALUATED = replace(CONFIG, batch_size=7)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import TINY
-from helpers import call
+from helpers import Namespace, call
 
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import ConfigError, TrainConfig
@@ -20,16 +20,6 @@ AMPLIFYING = TrainConfig(
     hidden=(8,), learning_rate=0.3, optimizer="momentum", activation="tanh", batch_size=16, report_every=50
 )
 ADAM = TrainConfig(hidden=(8,), optimizer="adam", learning_rate=0.01, report_every=50)
-
-
-class Namespace:
-    """NumPy's, with other functions."""
-
-    def __init__(self, **functions: Any) -> None:
-        self.__dict__.update(functions)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(open_backend().xp, name)
 
 
 class Reordered(np.ndarray):

@@ -10,23 +10,13 @@ from types import SimpleNamespace
 import array_api_compat.numpy as numpy
 import pytest
 from data_sets import TINY
-from helpers import NAMESPACE, SCRIPTS
+from helpers import NAMESPACE, SCRIPTS, Namespace
 
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.parity import assert_parity
 
 ROOT = SCRIPTS.parent
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
-
-
-class Namespace:
-    """NumPy's, with other functions."""
-
-    def __init__(self, **functions):
-        self.__dict__.update(functions)
-
-    def __getattr__(self, name):
-        return getattr(numpy, name)
 
 
 def inexact(x):
