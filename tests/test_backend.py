@@ -113,31 +113,6 @@ def test_a_library_that_is_broken_is_not_called_missing(monkeypatch, forget):
 # CuPy: on a machine with a GPU the real one opens, and the fixture `backend` tests it; here it must say why it cannot.
 
 
-class CUDARuntimeError(RuntimeError):
-    """What CuPy raises."""
-
-
-def fake_cupy(monkeypatch: pytest.MonkeyPatch, forget, device_count, use=lambda: None, full=None) -> None:
-    """A CuPy with that much of a GPU, behind a real array_api_compat.cupy import."""
-    forget("cupy")
-    cupy = types.ModuleType("cupy")
-    cupy.__version__ = "14.0.0"  # type: ignore[attr-defined]
-    runtime = types.SimpleNamespace(getDeviceCount=device_count)
-    device = lambda index: types.SimpleNamespace(id=index, use=use)  # noqa: E731
-    cupy.cuda = types.SimpleNamespace(runtime=runtime, Device=device)  # type: ignore[attr-defined]
-    cupy.full = full  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    compat = types.ModuleType("array_api_compat.cupy")
-    monkeypatch.setitem(sys.modules, "array_api_compat.cupy", compat)
-
-
-def raises(error: Exception):
-    def function(*args, **kwargs):
-        raise error
-
-    return function
-
-
 def assert_says_no_gpu(message: str) -> None:
     assert message.startswith("backend cupy: CuPy ")
     assert "is installed but finds no usable GPU" in message
@@ -145,18 +120,18 @@ def assert_says_no_gpu(message: str) -> None:
     assert "nvidia-smi" in message
 
 
-def test_cupy_with_a_gpu_but_without_its_libraries_says_so(monkeypatch, forget):
-    """CuPy imports and counts devices; the libraries of its kernels are looked for only at first use."""
-    fake_cupy(monkeypatch, forget, lambda: 1, full=raises(ImportError("libnvrtc.so.12: cannot open")))
-    message = refusal("cupy")
+@pytest.mark.parametrize("lost", ["full", "cuda.runtime.getDeviceCount"])
+def test_cupy_without_a_driver_or_the_libraries_of_its_kernels_says_so(lost, monkeypatch):
+    """CuPy's error for a driver is a RuntimeError. The libraries are looked for only at first use."""
+
+    def fail(*args):
+        raise RuntimeError("libnvrtc.so.12: cannot open") from None
+
+    with cupy_stand_in.installed():
+        monkeypatch.setattr(f"cupy.{lost}", fail)
+        message = refusal("cupy")
     assert_says_no_gpu(message)
-    assert "libnvrtc.so.12" in message
-
-
-def test_cupy_names_the_gpus_there_are(monkeypatch, forget):
-    fake_cupy(monkeypatch, forget, lambda: 2)
-    for device in ("cuda:2", "2", "gpu", "cuda:-1"):
-        assert "choose one of cuda:0, cuda:1" in refusal("cupy", device=device)
+    assert "RuntimeError: libnvrtc.so.12: cannot open" in message
 
 
 @pytest.mark.slow
@@ -430,11 +405,10 @@ def installed_package(tmp_path, monkeypatch, forget):
 
 
 def test_an_entry_point_is_a_backend_by_name(installed_package):
+    """Its version is that of its package."""
     backend = open_backend("far")
     assert (backend.name, backend.version, backend.xp.__name__) == ("far", "4.2", "far_arrays")
-    message = refusal("zzz")
-    assert message.endswith(", far")
-    assert all(name in message for name in BACKENDS)
+    assert refusal("zzz").endswith(", far")
 
 
 # In and out.
@@ -442,11 +416,9 @@ def test_an_entry_point_is_a_backend_by_name(installed_package):
 
 ARRAYS = [
     np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
-    np.arange(6, dtype=np.int64).reshape(2, 3).T,
     np.arange(20000.0).reshape(200, 100).T,  # large: JAX is given these in another way
-    np.arange(10.0)[::-2],
+    np.arange(10)[::-2],
     np.array([0.1, -0.0, np.inf, 1e-310]),
-    np.float32([[0.1]]),
     np.array(3.0),
     np.zeros((0, 3)),
     np.array([True, False]),

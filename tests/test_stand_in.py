@@ -213,5 +213,6 @@ def test_it_is_opened_by_the_real_opener():
     assert backend.version.endswith("+stand-in")
     with cupy_stand_in.installed():
         assert open_backend("cupy", "0") is open_backend("cupy", "cuda:0") is backend
-        with pytest.raises(BackendError, match=r"device 'cuda:1'.*choose one of cuda:0"):
-            open_backend("cupy", "cuda:1")
+        for device in ("cuda:1", "gpu"):
+            with pytest.raises(BackendError, match=rf"device '{device}'.*choose one of cuda:0"):
+                open_backend("cupy", device)

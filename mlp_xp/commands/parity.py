@@ -62,10 +62,8 @@ def open_backends(
         try:
             usable.append(open_backend(name, devices.get(name), dtype))
         except BackendError as error:
-            if error.setting == "backend":
+            if error.setting:  # a name that is not known
                 raise BackendError(error.text, setting="backends") from error
-            if error.setting:
-                raise
             if backends or name in devices:
                 missed.append(error)
             unusable[name] = str(error)
