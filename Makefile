@@ -40,7 +40,7 @@ notebooks: .venv/test
 mutants: .venv/mutation
 	$(BIN)/python tests/tools/mutants.py $(ARGS)
 
-# Kills, faults of the disk, loss of power, two processes in one folder, altered files: docs/reliability.md. About 20
+# Kills, faults of the disk, loss of power, two processes in one folder: docs/reliability.md. At most 20
 # minutes; `make torture ARGS="--minutes 60"`, `make torture ARGS="kills --backends numpy"`.
 torture: .venv/test
 	$(BIN)/python tests/tools/torture.py $(ARGS)

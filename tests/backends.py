@@ -48,6 +48,3 @@ def open_for_test(name: str, dtype: str = "float64") -> Backend:
         with cupy_stand_in.installed():
             return open_backend("cupy", dtype=dtype)
     return open_backend(name, dtype=dtype)
-
-
-open_or_skip = open_for_test  # for tests that have the earlier name

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -141,21 +142,20 @@ def compare_weights(both: list[Checkout], only: str) -> int:
                     said.append(f"{command}: {checkout.name} ended with {outcome['code']}: {outcome['err'].strip()}")
             if ("--json" in command or "--csv" in command) and outcomes[0]["out"] != outcomes[1]["out"]:
                 said.append(f"{command}: the output differs: {first_difference(*(each['out'] for each in outcomes))}")
-        counts = [0, 0]
-        # A run that was stopped is compared after it was resumed, and a sweep after its end.
-        for path in sorted({*outputs(folders[0], "*.safetensors"), *outputs(folders[1], "*.safetensors")}):
-            if all((folder / path).exists() for folder in folders):
+        counts = Counter[str]()
+        kinds = ("*.safetensors", "metrics.jsonl", "result.json")
+        for path in sorted({path for folder in folders for kind in kinds for path in outputs(folder, kind)}):
+            if not all((folder / path).exists() for folder in folders):
+                said.append(f"{path}: only in one of them")
+            elif path.endswith(".safetensors"):
                 mine, theirs = (tensors(folder / path) for folder in folders)
-                counts[0] += len(mine)
+                counts["tensors"] += len(mine)
                 said += [f"{path}: {each}" for each in in_one_line(tensor_differences(mine, theirs))]
             else:
-                said.append(f"{path}: only in one of them")
-        for path in outputs(folders[0], "metrics.jsonl") + outputs(folders[0], "result.json"):
-            if (folders[1] / path).exists():
                 mine, theirs = (records(folder / path) for folder in folders)
-                counts[1] += len(mine)
+                counts["records"] += len(mine)
                 said += [f"{path}: {each}" for each in record_differences(mine, theirs)]
-        problems += report("weights", name, said, f"{counts[0]} tensors, {counts[1]} records", began)
+        problems += report("weights", name, said, f"{counts['tensors']} tensors, {counts['records']} records", began)
     return problems
 
 
@@ -204,23 +204,24 @@ def compare_files(both: list[Checkout], only: str) -> int:
     problems = 0
     for name, commands in chosen(cases.FOLDERS, only):
         folders = [fresh(checkout, "files") for checkout in both]
+        inputs = {path.name for path in folders[0].iterdir()}
         began = time.monotonic()
         said = []
         for command, (this, reference) in zip(commands, run_all(both, folders, commands), strict=True):
             if this["code"] != reference["code"]:
                 said.append(f"{command}: exit code {this['code']}, of the reference {reference['code']}")
-        mine, theirs = (set(names(folder)) for folder in folders)
+        mine, theirs = (set(names(folder, inputs)) for folder in folders)
         said += [f"added {each}" for each in sorted(mine - theirs)]
         said += [f"removed {each}" for each in sorted(theirs - mine)]
         problems += report("files", name, said, f"{len(mine)} names", began)
     return problems
 
 
-def names(folder: Path) -> Iterator[str]:
+def names(folder: Path, inputs: set[str]) -> Iterator[str]:
     """Yield every file below a folder, and every field and tensor in it. A number in a name, as of a member, is #."""
     for path in outputs(folder, "*"):
         place = re.sub(r"\d{4,}", "#", path)
-        if place in ("out", "err") or (folder / path).is_dir() or path.split("/")[0] in cases.INPUTS:
+        if place in ("out", "err", "__pycache__") or (folder / path).is_dir() or path.split("/")[0] in inputs:
             continue
         yield place
         if path.endswith((".json", ".jsonl")):
@@ -238,7 +239,7 @@ def names(folder: Path) -> Iterator[str]:
 
 def fields(record: Any, before: str = "") -> Iterator[str]:
     for key, value in record.items() if isinstance(record, dict) else [("[]", each) for each in record]:
-        name = before + ("." if before else "") + re.sub(r"^\d+$", "#", key)
+        name = before + ("." if before else "") + ("#" if key.isdigit() or "/" in key else key)  # not members, paths
         yield name
         if isinstance(value, (dict, list)):
             yield from fields(value, name)

@@ -12,12 +12,6 @@ from PIL import Image
 
 Change = Callable[[Path], object]
 
-# What write_inputs writes, which is no output of a run.
-INPUTS = {
-    "table.csv", "rooms.csv", "labels.csv", "new.csv", "whole.csv", "images", "digits", "arrays.npz", "arrays",
-    "pictures", "picture.png", "wrong.py", "raising.py", "lacking.py", "file", "__pycache__",
-}  # fmt: skip
-
 STRANGER = """
 import array_api_compat.numpy as numpy
 class Namespace:
