@@ -158,11 +158,10 @@ def test_a_reader_who_leaves_ends_a_command_quietly_but_no_bug(body, code, last)
     assert last or not outcome.err
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--epohcs"]])
-def test_in_a_pipe_of_the_system_whose_reader_has_left(words):
+def test_in_a_pipe_of_the_system_whose_reader_has_left():
     reader, writer = os.pipe()
     os.close(reader)
-    process = start("train", *words, stdout=writer, stderr=writer)
+    process = start("train", "--epohcs", stdout=writer, stderr=writer)
     os.close(writer)
     assert finish(process).code == 141
 
@@ -185,12 +184,12 @@ def test_the_thread_of_a_progress_bar_ends_quietly():
 # Outputs that are closed or full.
 
 
-@pytest.mark.parametrize("numbers", [(1,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize(
+    "numbers", [(2,), pytest.param((1,), marks=pytest.mark.slow), pytest.param((0, 1, 2), marks=pytest.mark.slow)]
+)
 def test_closed_outputs_are_no_fault(numbers):
-    """As in `mlp-xp --version >&-`."""
+    """As in `mlp-xp train --epohcs 2>&-`."""
     close = "; ".join(f"os.close({number})" for number in numbers)
-    outcome = finish(start("train", "--version", first=close))
-    assert outcome == (0, "" if 1 in numbers else "mlp-xp 0.1.0\n", "")
     outcome = finish(start("train", "--epohcs", first=close))
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.count("\n") == (2 not in numbers)
@@ -258,11 +257,8 @@ def test_a_python_without_the_dependencies_says_what_to_type(path, missing, tmp_
 
 
 def test_python_m_is_the_same_as_the_command(tmp_path):
-    def module(*words: str) -> Outcome:
-        return finish(popen([sys.executable, "-m", "mlp_xp", *words], cwd=tmp_path, **PIPES))
-
-    assert module("--version") == (0, f"mlp-xp {mlp_xp.__version__}\n", "")
-    assert_one_line(module("train", "--epcohs", "3"), 2, "--epcohs")
+    process = popen([sys.executable, "-m", "mlp_xp", "--version"], cwd=tmp_path, **PIPES)
+    assert finish(process) == (0, f"mlp-xp {mlp_xp.__version__}\n", "")
 
 
 @pytest.mark.parametrize(

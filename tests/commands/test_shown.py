@@ -1,14 +1,13 @@
 """What a person or a file names is printed as it is: no markup, no emoji; and lines are broken between words alone."""
 
 import io
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from data_sets import TINY, write_idx_folder
-from helpers import call, options, small_settings
+from helpers import call
 from PIL import Image
 from rich.cells import cell_len
 
@@ -41,13 +40,6 @@ def odd_run(tmp_path_factory) -> Path:
     return folder
 
 
-def test_names_of_folders(data_dir, tmp_path, no_pictures):
-    folder = tmp_path / ODD.replace("/", "")
-    outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings(epochs=1)))
-    assert outcome.code == 0
-    assert f"run      {folder}\n" in outcome.out
-
-
 def test_names_of_classes(odd_run):
     outcome = call("evaluate", odd_run)
     assert (outcome.code, outcome.err) == (0, "")
@@ -75,9 +67,9 @@ def test_names_of_downloads():
     assert ODD in file.getvalue()
 
 
-@pytest.mark.parametrize("file", sorted(DATASETS["emnist-letters"].checksums))
 @pytest.mark.parametrize("width", [80, 56])
-def test_the_bar_of_a_download_is_one_line(file, width):
+def test_the_bar_of_a_download_is_one_line(width):
+    file = max(DATASETS["emnist-letters"].checksums, key=len)
     out = io.StringIO()
     with show_downloads(plain_console(file=out, force_terminal=True, width=width)) as progress:
         progress(file, 123_456_789, 535_145_245)
@@ -94,7 +86,7 @@ def test_the_bar_of_a_download_is_one_line(file, width):
 LONG = f"a word /path/without/space/{'x' * 60}: 7 (99.8 %), and [red] more -- words, emnist-letters-with-hyphens, 1"
 
 
-@pytest.mark.parametrize("width", range(30, 60, 3))
+@pytest.mark.parametrize("width", [30, 42, 57])
 def test_a_terminal_gets_lines_that_are_broken_between_words(width):
     file = io.StringIO()
     say(plain_console(file=file, force_terminal=True, width=width), f"one\n{LONG}", 4)
@@ -107,7 +99,7 @@ def test_a_terminal_gets_lines_that_are_broken_between_words(width):
 
 
 def test_what_is_glued_is_never_broken():
-    for width in range(12, 40):
+    for width in (12, 20, 33):
         file = io.StringIO()
         answers = [f"{i} (99.8 %)" for i in range(9)]
         say(plain_console(file=file, force_terminal=True, width=width), ", ".join(answers).replace(" (", f"{GLUE}(")
@@ -217,21 +209,6 @@ def test_predict_goes_on_after_a_bad_picture(odd_run, pictures, tmp_path):
     first, second = outcome.err.splitlines()
     assert first.startswith(f"error: {str(pictures / '1.png')!r}: cannot be decoded: ")
     assert second.startswith(f"error: {str(tmp_path / 'gone.png')!r}: no such file")
-
-
-def test_predict_keeps_json_lines_whole(odd_run, pictures):
-    outcome = call("predict", odd_run, pictures, "--json")
-    assert outcome.code == 1
-    assert [json.loads(line)["picture"] for line in outcome.out.splitlines()] == [
-        str(pictures / f"{i}.png") for i in (0, 2)
-    ]
-    assert outcome.err.count("\n") == 1
-
-
-def test_a_defect_in_reading_keeps_its_traceback(odd_run, pictures, monkeypatch):
-    monkeypatch.setattr("mlp_xp.data.pictures.grey", lambda image: image.planted)
-    with pytest.raises(AttributeError, match="planted"):
-        call("predict", odd_run, pictures)
 
 
 def test_plot_goes_on_after_a_bad_run(odd_run, tmp_path):
