@@ -73,15 +73,11 @@ def _end(main: Callable[[], int | None]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and error.filename is None:  # from os.getcwd
-            reason = "the current folder has been deleted; change to another one, or give absolute paths"
-        elif error.errno in SYSTEM_FAULTS:
-            place = "the output" if error.filename is None else repr(os.fspath(error.filename))
-            reason = f"{place}: {error.strerror or error}; fix the file or folder, or use another one"
-        else:
+        if error.errno not in SYSTEM_FAULTS:
             raise
         _show_traceback(error)
-        print_error(reason)
+        place = "the output" if error.filename is None else repr(os.fspath(error.filename))
+        print_error(f"{place}: {error.strerror or error}; fix the file or folder, or use another one")
         return 2 if error.errno == errno.ENAMETOOLONG else 1
     except MemoryError as error:
         _show_traceback(error)
@@ -186,10 +182,7 @@ def _python() -> str:
     """Return the running Python as the caller can type it: `python` if that is the same one, or else its path."""
     if shutil.which("python") == sys.executable:
         return "python"
-    python = Path(sys.executable)
-    with contextlib.suppress(ValueError, OSError):
-        python = python.relative_to(Path.cwd())
-    return shlex.quote(str(python))
+    return shlex.quote(sys.executable)
 
 
 def as_argument(path: Path) -> str:

@@ -100,14 +100,14 @@ def make_plan(
     """
     if samples is not None and trials is not None:
         raise ConfigError("cannot be combined with optuna; leave out one of the two", setting="random")
-    for name, number in (("random", samples), ("optuna", trials)):
-        if number is not None and not 1 <= number <= MOST_MEMBERS:
-            raise ConfigError(f"{number} is out of range; it must be from 1 to {MOST_MEMBERS}", setting=name)
+    wanted, option = (samples, "random") if trials is None else (trials, "optuna")
+    if wanted is not None and not 1 <= wanted <= MOST_MEMBERS:
+        raise ConfigError(f"{wanted} is out of range; it must be from 1 to {MOST_MEMBERS}", setting=option)
     options: dict[str, tuple[Any, ...] | Span] = {}
     for name, value in given.items():
         if name not in DEFAULTS:
             raise ConfigError(f"is not a setting of a run; choose from {', '.join(DEFAULTS)}", setting=name)
-        options[name] = _read(name, value, sampled=name != SEED and (samples is not None or trials is not None))
+        options[name] = _read(name, value, sampled=name != SEED and wanted is not None)
     fixed = {name: values[0] for name, values in options.items() if not isinstance(values, Span) and len(values) == 1}
     options = {name: values for name, values in options.items() if name not in fixed}
     base = settings_of(base, fixed)
@@ -119,19 +119,12 @@ def make_plan(
     paths = {name: os.path.abspath(path) for name in PATHS if (path := getattr(base, name))}  # noqa: PTH100
     base = replace(base, **paths)
     plan = Plan(RANDOM if samples is not None else GRID, base, options, 0, 0, ())
-    wanted = samples if samples is not None else trials
     if wanted is not None:
         plan = plan._replace(total=wanted * len(plan.seeds), seed=seed)
-        if plan.total > MOST_MEMBERS:
-            raise ConfigError(
-                f"{wanted} settings with {len(plan.seeds)} seeds each are {plan.total} members, more than "
-                f"{MOST_MEMBERS}; take fewer",
-                setting="random" if trials is None else "optuna",
-            )
         if not plan.sampled:
             raise ConfigError(
                 "no setting but the seed has several values or a range, so there is nothing to choose from",
-                setting="random" if trials is None else "optuna",
+                setting=option,
             )
     if trials is not None:
         plan = plan._replace(kind=OPTUNA)
