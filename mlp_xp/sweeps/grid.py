@@ -128,9 +128,8 @@ def make_plan(
             )
     if trials is not None:
         plan = plan._replace(kind=OPTUNA)
-        for settings in _corners(options):
-            _check(base, settings, "a trial")
-            if settings_of(base, settings).train.validation == 0:
+        for _, settings in examples(plan):
+            if settings.train.validation == 0:
                 raise ConfigError(
                     "0 held-out samples, but Optuna chooses by the accuracy on them; hold some out",
                     setting="validation",
@@ -141,15 +140,25 @@ def make_plan(
         drawn = _sample(plan.sampled, samples, seed)
         found = ({**settings, **with_seed} for settings in drawn for with_seed in plan.seeds)
     members = tuple(Member(f"{i:04d}", settings) for i, settings in enumerate(found))
-    for member in members:
-        _check(base, member.settings, f"member {member.name}")
-    return plan._replace(total=len(members), members=members)
+    plan = plan._replace(total=len(members), members=members)
+    for _ in examples(plan):  # which checks them
+        pass
+    return plan
 
 
 def examples(plan: Plan) -> Iterator[tuple[str, Settings]]:
-    """Yield the settings of all members, each with a text that names it; of Optuna's, of the extreme ones."""
+    """Yield the settings of all members, each with a text that names it; of Optuna's, of the extreme ones.
+
+    Raises ConfigError for settings that are wrong together, which names the member.
+    """
     for settings in [m.settings for m in plan.members] or _corners(plan.options):
-        yield f" (in a member with {described(settings)})" if settings else "", settings_of(plan.base, settings)
+        place = f" (in a member with {described(settings)})" if settings else ""
+        try:
+            found = settings_of(plan.base, settings)
+        except ConfigError as error:
+            error.text += place
+            raise
+        yield place, found
 
 
 def settings_of(base: Settings, changes: Mapping[str, Any]) -> Settings:
@@ -167,15 +176,6 @@ def shown(value: Any) -> str:
 def described(settings: Mapping[str, Any]) -> str:
     """Return settings as text: `seed 3, learning_rate 0.1`."""
     return ", ".join(f"{name} {shown(value)}" for name, value in settings.items())
-
-
-def _check(base: Settings, settings: Mapping[str, Any], what: str) -> None:
-    try:
-        settings_of(base, settings)
-    except ConfigError as error:
-        if settings:
-            error.text += f" (in {what}: {described(settings)})"
-        raise
 
 
 def _read(name: str, value: Any, *, sampled: bool) -> tuple[Any, ...] | Span:

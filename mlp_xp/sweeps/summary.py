@@ -185,22 +185,17 @@ def as_csv(summary: Summary) -> str:
     writer = csv.writer(file, lineterminator="\n")
     heads = [f"{quantity}{end}" for quantity in summary.quantities for end in STATISTICS]
     writer.writerow(["kind", "rank", "name", *summary.varied, "state", "runs", "finished", *heads])
-    for group in summary.groups:
-        cells: list[Any] = []
-        for quantity in summary.quantities:
-            found = group.results.get(quantity) if _is_given(summary, group, quantity) else None
-            cells += ["" if each is None else repr(each) for each in found[1:]] if found else [""] * len(STATISTICS)
-        values = [shown(group.settings[name]) if name in group.settings else "" for name in summary.varied]
-        counts = [len(group.members), group.finished]
-        writer.writerow(["setting", group.rank or "", group.name, *values, "", *counts, *cells])
-    for row, its_group in _with_groups(summary):
-        cells = []
-        for quantity in summary.quantities:
-            given = row.state == FINISHED and _is_given(summary, its_group, quantity)
-            value = getattr(row, quantity) if given else None
-            cells += ["" if value is None else repr(value), ""]
-        values = [shown(row.settings[name]) if name in row.settings else "" for name in summary.varied]
-        writer.writerow(["run", "", row.name, *values, row.state, "", "", *cells])
+    record = as_json(summary)
+    for each in (*record["settings"], *record["runs"]):
+        values = [shown(each["settings"][name]) if name in each["settings"] else "" for name in summary.varied]
+        figures = [each.get(quantity) for quantity in summary.quantities]
+        if "state" in each:
+            row = ["run", "", each["name"], *values, each["state"], "", ""]
+            cells = [cell for figure in figures for cell in (figure, None)]
+        else:
+            row = ["setting", each["rank"] or "", each["name"], *values, "", each["runs"], each["finished"]]
+            cells = [figure and figure[part] for figure in figures for part in ("mean", "sd")]
+        writer.writerow([*row, *("" if cell is None else repr(cell) for cell in cells)])
     return file.getvalue()
 
 

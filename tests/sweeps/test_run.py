@@ -159,9 +159,7 @@ def test_the_library_does_the_same(whole, tmp_path):
     "backend",
     [
         "numpy",
-        "array-api-strict",
         pytest.param("jax", marks=pytest.mark.slow),
-        pytest.param("torch", marks=[pytest.mark.slow, pytest.mark.needs("torch")]),
     ],
 )
 def test_members_train_on_your_own_table_with_the_bits_of_train(tmp_path, backend):

@@ -152,16 +152,6 @@ def test_a_setting_with_failed_members_comes_after_those_without(tmp_path):
     assert "settings with failed or pruned runs come last" in out
 
 
-def test_the_test_figures_of_settings_that_are_not_ranked_are_printed(tmp_path):
-    """The table has their accuracies on the held-out samples."""
-    members = [{"dataset": name} for name in ("mnist", "kmnist")]
-    results = [{"accuracy": accuracy, "validation_accuracy": 0.5} for accuracy in (0.25, 0.75)]
-    out = " ".join(call("runs", write_sweep(tmp_path / "s", members, results), "--summary").out.split())
-    assert "dataset mnist: 25.00 % of the test samples right" in out
-    assert "dataset kmnist: 75.00 % of the test samples right" in out
-    assert "best" not in out.replace("best on", "")
-
-
 def test_an_unfinished_run_does_not_count(tmp_path):
     """Its last report may even have the accuracy on held-out samples."""
     folder = a_sweep(tmp_path / "s", without=[0])
