@@ -12,9 +12,9 @@ from data_sets import csv_text, on_device, synthetic
 from helpers import call, options, small_settings
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, train
-from mlp_xp.arrays import dtype_name
+from mlp_xp.arrays import DatasetError, DatasetWarning, dtype_name, library_of
 from mlp_xp.backend import BackendOutOfMemory
-from mlp_xp.checks import DatasetError, DatasetWarning, check_dataset, check_images, library_of
+from mlp_xp.checks import check_dataset, check_images
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 

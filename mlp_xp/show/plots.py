@@ -5,7 +5,6 @@ state, and the caller's Matplotlib settings have no effect. Each raises PlotErro
 missing or broken Matplotlib, or too little memory. Any other exception is a bug and keeps its traceback.
 """
 
-import logging
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,9 +70,6 @@ class Curves(NamedTuple):
 
 def import_matplotlib() -> Any:
     """Return the module `figure`. Raises PlotError if Matplotlib is not installed or cannot be imported."""
-    logger = logging.getLogger("matplotlib")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # a folder of settings that cannot be written does not matter for a picture
     try:
         return import_module("mlp_xp.show.figure")
     except ModuleNotFoundError as error:
@@ -88,8 +84,6 @@ def import_matplotlib() -> Any:
         raise PlotError(
             f"Matplotlib cannot be imported ({reason[:200]}); fix its settings, or install it again"
         ) from error
-    finally:
-        logger.setLevel(level)
 
 
 @contextmanager
@@ -163,13 +157,13 @@ def end_at_whole(axes: Any) -> None:
     axes.set_ylim(low, min(high, 100 + 0.03 * (100 - low)))
 
 
-def fit_scores(axes: Any, points: Sequence[tuple[Any, ...]], *, percents: bool) -> None:
-    """Set the limits of an axis of percentages or R² for points (samples seen, score, ...).
+def fit_scores(axes: Any, points: Sequence[tuple[float, float]], *, percents: bool) -> None:
+    """Set the limits of an axis of percentages or R² for points (samples seen, score).
 
     Scores before training, and each R² below 0, are below the axis where they would take more than half of it.
     """
-    scores = [score for _, score, *_ in points]
-    later = [score for at, score, *_ in points if at > 0]
+    scores = [score for _, score in points]
+    later = [score for at, score in points if at > 0]
     if not later:
         return
     lowest, highest = min(scores), max(scores)
@@ -187,7 +181,7 @@ def _tidy(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-class _Points:
+class Points:
     """The figures of a run's reports by the samples seen."""
 
     def __init__(self, run: Curves) -> None:
@@ -219,7 +213,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     All runs have the same task. The accuracy is that on the test set, or else on the held-out samples; without either,
     only losses are drawn. A circle on the held-out score marks the network that validation kept.
     """
-    read = [_Points(run) for run in runs]
+    read = [Points(run) for run in runs]
     percents = not any(run.task == "regression" for run in runs)
     scale, has_reports = (100 if percents else 1), any(run.records for run in runs)
     has_score = not has_reports or any(each.of(each.score)[0] for each in read)

@@ -14,6 +14,7 @@ from mlp_xp.runs.table import shown, words
 from mlp_xp.show.plots import (
     COLOURS,
     Curves,
+    Points,
     _tidy,
     _visible,
     drawing,
@@ -72,22 +73,21 @@ def draw_bands(curves: Mapping[str, Sequence[Curves]], *, score: str, total: int
     """
     figure = new_figure(8, 6.4)
     losses, accuracy = figure.subplots(2, 1, sharex=True)
-    points, lines = [], []
+    points, lines = list[tuple[float, float]](), []
     for i, (name, runs) in enumerate(curves.items()):
         look = {"color": COLOURS[i], "linestyle": LINES[i % len(LINES)], "linewidth": 1.5}
         for axes, quantity, factor in ((losses, "train_loss", 1), (accuracy, score, _factor(score))):
-            seen, values = _stacked(runs, quantity)
-            if not len(seen):
+            tables = [dict(zip(*Points(run).of(quantity, factor), strict=True)) for run in runs]
+            seen = sorted(set.intersection(*map(set, tables)))
+            if not seen:
                 continue
-            values = factor * values
+            values = np.array([[table[at] for at in seen] for table in tables])
             marker = "o" if len(seen) == 1 else None  # a line of one point is invisible
             (line,) = axes.plot(seen, values.mean(axis=0), label=wrapped(name), marker=marker, **look)
             axes.fill_between(seen, values.min(axis=0), values.max(axis=0), color=COLOURS[i], alpha=0.15)
             if axes is accuracy:
                 lines.append(line)
-                points += [
-                    (at, value, COLOURS[i]) for run in values.tolist() for at, value in zip(seen, run, strict=True)
-                ]
+                points += [point for run in values.tolist() for point in zip(seen, run, strict=True)]
     losses.set(ylabel="training loss" if score.endswith("r2") else "training loss (nats)", yscale="log")
     which = "each setting" if len(curves) == total else f"the first {len(curves)} of {total} settings"
     losses.set_title(f"Mean over the runs of {which}, and from the lowest to the highest", fontsize=11)
@@ -100,24 +100,6 @@ def draw_bands(curves: Mapping[str, Sequence[Curves]], *, score: str, total: int
     _tidy(losses)
     _tidy(accuracy)
     return figure
-
-
-def _stacked(curves: Sequence[Curves], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the samples seen (n,) and the values (runs, n) of a quantity, up to the end of the shortest curve.
-
-    Of two reports at the same place the first counts. The other is that of the first sample of the next epoch, whose
-    training loss is of one batch if the first was at the end of an epoch; or the closing one, which with held-out
-    samples is of the best network, not of the last.
-    """
-    tables = []
-    for _, records, samples, *_ in curves:
-        table: dict[int, float] = {}
-        for record in records:
-            if name in record:
-                table.setdefault(record["epoch"] * samples + record["sample"], record[name])
-        tables.append(table)
-    common = sorted(set.intersection(*(set(table) for table in tables))) if tables else []
-    return np.array(common), np.array([[table[at] for at in common] for table in tables]).reshape(len(tables), -1)
 
 
 @drawing()

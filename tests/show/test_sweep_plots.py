@@ -11,10 +11,8 @@ from run_folders import write_sweep
 from mlp_xp import plot_run
 from mlp_xp.errors import MlpXpError
 from mlp_xp.show import sweep_plots
-from mlp_xp.show.plots import COLOURS, Curves, PlotError
+from mlp_xp.show.plots import COLOURS, Curves
 from mlp_xp.show.sweep_plots import Setting
-from mlp_xp.sweeps import pictures
-from mlp_xp.sweeps.pictures import draw_sweep
 
 RATES, UNITS = (0.01, 0.1, 1.0), ([8], [64, 32])
 
@@ -70,20 +68,6 @@ def test_a_band_ends_with_the_shortest_run_and_one_point_is_visible() -> None:
     assert accuracy.lines[0].get_marker() == "o"
 
 
-def test_of_two_reports_at_one_place_the_first_counts() -> None:
-    """The end of an epoch and the start of the next are one place; the latter's training loss is of a single batch.
-
-    The closing report stands where the last epoch ends, but with held-out samples it is of the best network.
-    """
-    run = curves([1, 2, 3, 4], [0.5, 0.6, 0.7, 0.6])
-    start = {**run.records[0], "epoch": 1, "sample": 0, "train_loss": 99}
-    closing = {**run.records[3], "train_loss": 98, "validation_accuracy": 0.9}
-    given = {"x": [run._replace(records=[*run.records[:2], start, *run.records[2:], closing])]}
-    losses, accuracy = sweep_plots.draw_bands(given, score="validation_accuracy", total=1).axes
-    assert losses.lines[0].get_ydata().tolist() == [1, 2, 3, 4]
-    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [30, 30])
-
-
 def test_every_run_is_a_dot_and_the_mean_of_a_value_on_a_line() -> None:
     given = settings()
     rate, hidden = sweep_plots.draw_settings(given, score="validation_accuracy").axes
@@ -122,23 +106,18 @@ def test_a_heat_map_has_the_mean_of_each_pair() -> None:
     assert not sweep_plots.can_draw_heat_map(random)
 
 
-def a_sweep(folder: Path, names: tuple[str, ...]) -> Path:
-    grids = {"learning_rate": [0.01, 0.1], "hidden": [[4], [16]], "seed": [0, 1]}
-    members: list[dict] = [{}]
-    for name in names:
-        members = [{**member, name: value} for member in members for value in grids[name]]
+def a_sweep(folder: Path) -> Path:
+    members = [
+        {"learning_rate": rate, "hidden": [units], "seed": seed}
+        for rate in (0.01, 0.1)
+        for units in (4, 16)
+        for seed in (0, 1)
+    ]
     return write_sweep(folder, members, [{"validation_accuracy": 0.5 + i / 100} for i in range(len(members))])
 
 
-@pytest.mark.parametrize(
-    ("names", "drawn"),
-    [
-        (("seed",), ["curves.png"]),
-        (("learning_rate", "hidden", "seed"), ["curves.png", "settings.png", "heatmap.png"]),
-    ],
-)
-def test_plot_draws_the_pictures_of_a_sweep(names, drawn, tmp_path) -> None:
-    folder = a_sweep(tmp_path / "s", names)
+def test_plot_draws_the_pictures_of_a_sweep(tmp_path) -> None:
+    folder, drawn = a_sweep(tmp_path / "s"), ["curves.png", "settings.png", "heatmap.png"]
     outcome = call("plot", folder)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.splitlines() == [str(folder / name) for name in drawn]
@@ -149,10 +128,9 @@ def test_plot_draws_the_pictures_of_a_sweep(names, drawn, tmp_path) -> None:
 
 def test_a_sweep_that_cannot_be_drawn_is_one_line(tmp_path, monkeypatch) -> None:
     folder = write_sweep(tmp_path / "s", [{"seed": 1}], [None])
-    with pytest.raises(PlotError, match="no member has finished"):
-        draw_sweep(folder)
     assert_one_line(call("plot", folder), 1, "no member has finished")
-    whole = a_sweep(tmp_path / "t", ("seed",))
+    whole = write_sweep(tmp_path / "t", [{"seed": 0}, {"seed": 1}], [{}, {}])
+    assert [path.name for path in plot_run(whole)] == ["curves.png"], "no setting varies but the seed"
     assert_one_line(call("plot", whole, whole / "members" / "0001"), 2, f"{str(whole)!r}: is a sweep", "give it alone")
     with pytest.raises(MlpXpError, match="data: is for a single run"):
         plot_run(whole, data="mnist")
@@ -162,13 +140,3 @@ def test_a_sweep_that_cannot_be_drawn_is_one_line(tmp_path, monkeypatch) -> None
         assert_one_line(call("plot", whole), 2, "pip install matplotlib")
     (whole / "members" / "0000" / "metrics.jsonl").write_text("{}\n")
     assert_one_line(call("plot", whole), 2, "metrics.jsonl', line 1: is damaged")
-
-
-def test_only_the_curves_that_are_drawn_are_read(tmp_path, monkeypatch) -> None:
-    """Those of thousands of members take long to read."""
-    members = [{"learning_rate": 0.1 * (i + 1)} for i in range(8)]
-    folder = write_sweep(tmp_path / "s", members, [{"validation_accuracy": i / 10} for i in range(8)])
-    read, original = [], pictures.read_curves
-    monkeypatch.setattr(pictures, "read_curves", lambda path: read.append(path.name) or original(path))
-    draw_sweep(folder)
-    assert read == ["0007", "0006", "0005", "0004", "0003"]
