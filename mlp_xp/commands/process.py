@@ -56,33 +56,33 @@ def _end(main: Callable[[], int | None]) -> int:
             code = main() or 0
         sys.stdout.flush()
         return code
-    except MlpXpError as error:
-        _show_traceback(error)
-        print_line(error.kind, error.on_command_line())
-        return error.exit_code
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "mlp_xp":
+    except (Exception, KeyboardInterrupt) as error:
+        told = _told(error)
+        if told is None:
             raise
-        _show_traceback(error)
-        print_error(f"{error.name} {not_installed(_requirement(error.name))}")
-        return 2
-    except KeyboardInterrupt as error:
-        _show_traceback(error)
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if error.errno not in SYSTEM_FAULTS:
-            raise
-        _show_traceback(error)
-        place = "the output" if error.filename is None else repr(os.fspath(error.filename))
-        print_error(f"{place}: {error.strerror or error}; fix the file or folder, or use another one")
-        return 2 if error.errno == errno.ENAMETOOLONG else 1
-    except MemoryError as error:
-        _show_traceback(error)
-        print_error(f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes")
-        return 2
+        if "--debug" in sys.argv:
+            _show_traceback(error)
+        code, kind, text = told
+        print_line(kind, text)
+        return code
+
+
+def _told(error: BaseException) -> tuple[int, str, str] | None:
+    """Return the exit code, kind and line of an error; None for a bug and a closed pipe."""
+    match error:
+        case MlpXpError():
+            return error.exit_code, error.kind, error.on_command_line()
+        case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != "mlp_xp":
+            return 2, "error", f"{name} {not_installed(_requirement(name))}"
+        case KeyboardInterrupt():
+            return 130, "", "interrupted"
+        case OSError() if error.errno in SYSTEM_FAULTS:
+            place = "the output" if error.filename is None else repr(os.fspath(error.filename))
+            text = f"{place}: {error.strerror or error}; fix the file or folder, or use another one"
+            return 2 if error.errno == errno.ENAMETOOLONG else 1, "error", text
+        case MemoryError():
+            return 2, "error", f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes"
+    return None
 
 
 def print_error(text: str) -> None:
@@ -122,9 +122,7 @@ def _warnings_as_lines() -> Iterator[None]:
 
 
 def _show_traceback(error: BaseException) -> None:
-    """With --debug, print the traceback of an exception, including causes that `from None` hides."""
-    if "--debug" not in sys.argv:
-        return
+    """Print the traceback of an exception, including causes that `from None` hides."""
     link: BaseException | None = error
     while link is not None:
         link.__suppress_context__ = link.__cause__ is not None

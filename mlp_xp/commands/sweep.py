@@ -34,7 +34,6 @@ from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import How, check, run
 from mlp_xp.sweeps.summary import summary_of
-from mlp_xp.threads import threads_chosen
 
 HEADER = "member  state     train loss   held out  seconds  settings"
 ON = "the same command goes on"
@@ -161,7 +160,7 @@ def show(plan: Plan, folder: Path, how: How) -> int:
         standing.width = width
         if not width:
             return
-        say(f"at once  {width} of them{where(how)}\n")
+        say(f"at once  {width} of them, {f'on {how.cluster}' if how.cluster else 'in processes of their own'}\n")
         if not console.is_terminal:
             say(HEADER)
 
@@ -229,11 +228,3 @@ def watch(endings: Iterator[Ending], standing: Standing, console: Console) -> Ge
     """Yield the endings, with a line on a terminal that says how far the sweep is."""
     with Live(get_renderable=lambda: Text(standing.line(), no_wrap=True), console=console, transient=True):
         yield from endings
-
-
-def where(how: How) -> str:
-    """Return where members are trained, as the end of a line."""
-    if how.cluster:
-        return f", on {how.cluster}"
-    chosen = [f"{name}={value}" for name, value in threads_chosen().items()]
-    return f", in processes {f'with {chosen[0]}' if chosen else 'of one thread each'}"

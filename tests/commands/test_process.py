@@ -16,7 +16,7 @@ from helpers import SCRIPTS, Outcome, assert_one_line, call, finish, popen, star
 
 import mlp_xp
 from mlp_xp import commands
-from mlp_xp.commands.process import called, print_error, run
+from mlp_xp.commands.process import called, run
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.show.width import plain_console
@@ -117,13 +117,6 @@ def test_no_compile_cache_reaches_jax_and_all_workers(monkeypatch):
     assert os.environ[name] == ""
     call("evaluate", "nowhere", "--no-compile-cache")
     assert os.environ[name] == "false"
-
-
-def test_a_path_in_an_error_is_not_wrapped_or_cut(capsys):
-    """So that a command in it can be copied."""
-    path = "/".join(["x" * 255, "é" * 127, "y" * 80] * 8)
-    print_error(f"interrupted; resume with: python train.py --resume {path}")
-    assert capsys.readouterr().err.endswith(f" --resume {path}\n")
 
 
 # Signals and readers who leave.
