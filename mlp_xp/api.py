@@ -265,7 +265,7 @@ def _pictures_for(run_dir: Path, model: Model, pictures: Sequence[str | Path]) -
             f"the run's network takes {described(model.image_shape)}, but pictures are converted to squares only; "
             "use a run with square images"
         )
-    return read_pictures(paths, size=rows, fitted=round(rows * 20 / 28))
+    return read_pictures(paths, size=rows)
 
 
 class TablePredictions(NamedTuple):

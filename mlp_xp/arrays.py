@@ -100,17 +100,15 @@ def read_arrays(
         "bytes" if standardize is None and is_image else "unchanged" if standardize is False else "standardize"
     )
     fitted: tuple[Array, ...] = ()
-    if preparation == "standardize":
-        if is_of_another:  # by NumPy, so that a table is seen alike by all libraries, to the last bit
-            numpy = open_backend("numpy", dtype=backend.dtype_name)
-            fitted = fit_standardization(backend.to_numpy(features), numpy, feature_names)
-            fitted = tuple(map(backend.asarray, fitted))
-        else:
-            fitted = fit_standardization(features, backend, feature_names)
+    if preparation == "standardize" and is_of_another:
+        # By NumPy, so that a table is seen alike by all libraries, to the last bit.
+        numpy = open_backend("numpy", dtype=backend.dtype_name)
+        found = fit_standardization(backend.to_numpy(features), numpy, feature_names)
+        fitted = tuple(map(backend.asarray, found))
+    elif preparation == "standardize":
+        fitted = fit_standardization(features, backend, feature_names)
     dtype = backend.dtype if task == "regression" else None
-    targets: tuple[Array, ...] = ()
-    if task == "regression":
-        targets = fit_targets(labels, backend) if scale_targets else ()
+    targets = fit_targets(labels, backend) if task == "regression" and scale_targets else ()
     with np.errstate(over="ignore"):  # reported by `checks`
         train, held = (None if each is None else backend.asarray(each, dtype) for each in (labels, test_labels))
     return Arrays((features, train), (test_features, held), names, task, preparation, fitted, targets)
@@ -145,8 +143,8 @@ def read_features(what: str, X: Any, backend: Backend, names: Sequence[str] = ()
         bad = np.argwhere(~np.isfinite(backend.to_numpy(x)))[0]
         given = on_host(what, X, backend)[tuple(bad)]
         reason = f"too large for {backend.dtype_name}" if np.isfinite(given) else "no finite number"
-        column = f"column {names[bad[1]]!r:.60}" if len(bad) == 2 and bad[1] < len(names) else _column(bad[1:])
-        raise DatasetError(f"{what}: row {bad[0]}, {column} is {given}, {reason}; remove or replace it")
+        where = f"{what}: row {bad[0]}, {_column(bad[1:], names)}"
+        raise DatasetError(f"{where} is {given}, {reason}; remove or replace it")
     return x
 
 
@@ -199,7 +197,7 @@ def on_host(what: str, values: Any, backend: Backend) -> np.ndarray:
     A masked array is taken if none of its values is masked.
     """
     if isinstance(values, np.ma.MaskedArray) and (masked := np.ma.getmaskarray(values)).any():
-        row, *column = map(int, np.argwhere(masked)[0])
+        row, *column = np.argwhere(masked)[0]
         where = f"row {row}, {_column(column)}" if column else f"row {row}"
         raise DatasetError(f"{what}: {where} is masked: there is no value; fill it in, or leave out the row")
     try:
@@ -219,8 +217,10 @@ def _check_numbers(what: str, X: np.ndarray) -> None:
         raise DatasetError(f"{what}: its dtype is {X.dtype}; give integers or floats{reason}")
 
 
-def _column(index: Sequence[int]) -> str:
-    return f"column {index[0]}" if len(index) == 1 else f"pixel ({', '.join(map(str, index))})"
+def _column(index: Sequence[int], names: Sequence[str] = ()) -> str:
+    if len(index) > 1:
+        return f"pixel ({', '.join(map(str, index))})"
+    return f"column {names[index[0]]!r:.60}" if index[0] < len(names) else f"column {index[0]}"
 
 
 def guess_task(y: np.ndarray) -> str:
@@ -309,22 +309,18 @@ def read_columns(what: str, y: np.ndarray, *, task: str, names: Sequence[str] = 
     if task == "regression":
         return y.astype(np.float64)
     if (wrong := (y != 0) & (y != 1)).any():
-        row, column = map(int, np.argwhere(wrong)[0])
+        row, column = np.argwhere(wrong)[0]
         raise DatasetError(
-            f"{what}: row {row}, {_column_of(column, names)} is {y[row, column]}, where a label is 0 or 1; to predict "
+            f"{what}: row {row}, {_column([column], names)} is {y[row, column]}, where a label is 0 or 1; to predict "
             'numbers, give task="regression"'
         )
     return y.astype(np.uint8)
 
 
-def _column_of(column: int, names: Sequence[str]) -> str:
-    return f"column {names[column]!r:.60}" if column < len(names) else f"column {column}"
-
-
 def _check_finite_labels(what: str, y: np.ndarray, names: Sequence[str] = ()) -> None:
     if not np.isfinite(y).all():
         bad = np.argwhere(~np.isfinite(y))[0]
-        column = f", {_column_of(bad[1], names)}" if len(bad) > 1 else ""
+        column = f", {_column(bad[1:], names)}" if len(bad) > 1 else ""
         raise DatasetError(f"{what}: row {bad[0]}{column} is {y[tuple(bad)]}, no finite number; remove the row")
 
 
@@ -356,17 +352,13 @@ def _check_like(features: Array, test_features: Array, labels: np.ndarray, test_
 
 
 def _share(test: Any, rows: int) -> float:
-    try:
-        share = float(test)
-    except (TypeError, ValueError):
-        share = float("nan")
-    if not 0 < (round(share * rows) if 0 < share < 1 else 0) < rows:
+    if not (isinstance(test, float | np.floating) and 0 < test < 1 and 0 < round(float(test) * rows) < rows):
         raise DatasetError(
             f"{test!r:.80} of {rows} rows leaves one part empty; give a share above 0 and below 1, the test set "
             f"itself, or {NO_TEST}",
             setting="test",
         )
-    return share
+    return float(test)
 
 
 def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -466,20 +458,14 @@ def fit_standardization(features: Array, backend: Backend, names: Sequence[str] 
     variance = mean_from(mean, 2)
     deviation = np.where(constant, 1.0, unit * np.sqrt(variance))
 
-    def columns(which: np.ndarray) -> str:
-        indices = np.flatnonzero(which).tolist()
-        named = [
-            f"column {names[i]!r:.60}" if names else _column([*map(int, np.unravel_index(i, shape))]) for i in indices
-        ]
-        return _some(named, quote=False)
-
     if constant.any():
-        _warn(f"X: {columns(constant)}: the same value in all training samples, from which nothing is learned")
+        columns = [_column(index, names) for index in np.argwhere(constant.reshape(shape)).tolist()]
+        _warn(f"X: {_some(columns, str)}: the same value in all training samples, from which nothing is learned")
     return backend.asarray(unit * mean, backend.dtype), backend.asarray(deviation, backend.dtype)
 
 
-def _some(values: Sequence[Any], quote: bool = True) -> str:
-    shown = ", ".join(f"{value!r:.60}" if quote else str(value) for value in values[:SHOWN])
+def _some(values: Sequence[Any], conversion: Callable[[Any], str] = repr) -> str:
+    shown = ", ".join(conversion(value)[:60] for value in values[:SHOWN])
     return shown + (f" and {len(values) - SHOWN} more" if len(values) > SHOWN else "")
 
 

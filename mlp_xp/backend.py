@@ -4,7 +4,6 @@ No other file of the core has code that depends on which library it is.
 """
 
 import importlib
-import importlib.util
 import os
 import sys
 import warnings
@@ -37,7 +36,6 @@ __all__ = [
     "BackendFailure",
     "BackendOutOfMemory",
     "compile_afresh",
-    "installed",
     "open_backend",
     "open_backend_of",
     "open_namespace",
@@ -180,16 +178,11 @@ def _with_reports(backend: Backend) -> Backend:
     )
 
 
-def installed(name: str) -> bool:
-    """Return whether the library of a known backend is installed. This says nothing about a GPU."""
-    return importlib.util.find_spec(_MODULES[name]) is not None
-
-
 def _import(name: str, requirement: str) -> ModuleType:
     module = _MODULES[name]
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # ValueError: JAX, for one of its variables, which it names
         if isinstance(error, ModuleNotFoundError) and error.name == module:
             raise BackendError(f"backend {name}: {module} {not_installed(requirement)}") from error
         raise BackendError(f"backend {name}: {module} is installed but cannot be imported: {line_of(error)}") from error
@@ -337,14 +330,7 @@ def _jax_threads() -> Threads:
 
 
 def _open_jax(device: str | None) -> Backend:
-    try:
-        jax = _import("jax", "jax")
-    except ValueError as error:  # JAX reads its variables when it is imported
-        wrong = [f"{name} is {os.environ[name]!r}" for name in os.environ if name.startswith("JAX_")]
-        wrong = [each for each in wrong if each.partition(" ")[0].lower() in str(error).lower()]
-        if not wrong:
-            raise
-        raise BackendError(f"backend jax: JAX cannot start: {line_of(error)}; {', '.join(wrong)}; unset it") from error
+    jax = _import("jax", "jax")
     # Without this JAX turns every float64 into float32; it must be set before the first array is made.
     jax.config.update("jax_enable_x64", True)
     if jax.config.jax_default_matmul_precision is None:

@@ -11,9 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from mlp_xp.arrays import INTEGERS, DatasetWarning, dtype_name, not_of
-from mlp_xp.arrays import DatasetError as DatasetError  # noqa: PLC0414  (part of this module too)
-from mlp_xp.arrays import library_of as library_of  # noqa: PLC0414
+from mlp_xp.arrays import INTEGERS, DatasetError, DatasetWarning, dtype_name, not_of
 from mlp_xp.backend import Backend
 from mlp_xp.dataset import BYTES, Dataset, Preparation
 from mlp_xp.features import flatten_and_scale

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import inspect
 import io
 import itertools
 import json
@@ -18,6 +19,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 from unittest import mock
 
+import array_api_compat.numpy as numpy
 import numpy as np
 
 from mlp_xp import commands
@@ -30,18 +32,19 @@ from mlp_xp.runs.settings import Settings
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 PATIENCE = 60  # seconds, for what a process should do at once
 
-# The start of a module for a library of a test's own: NumPy, but for some functions.
-NAMESPACE = """
-import array_api_compat.numpy as numpy
-
 
 class Namespace:
+    """A library of a test's own: NumPy, but for some functions."""
+
     def __init__(self, **functions):
         self.__dict__.update(functions)
 
     def __getattr__(self, name):
         return getattr(numpy, name)
-"""
+
+
+# The start of a module with such libraries.
+NAMESPACE = f"import array_api_compat.numpy as numpy\n\n\n{inspect.getsource(Namespace)}"
 
 
 class Outcome(NamedTuple):

@@ -6,7 +6,6 @@ import sys
 import types
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import array_api_compat.numpy
 import cupy_stand_in
@@ -22,6 +21,7 @@ from mlp_xp.config import TrainConfig
 from mlp_xp.errors import MlpXpError
 from mlp_xp.foreign import copy_to_host
 from mlp_xp.functional import ACTIVATIONS
+from mlp_xp.network import Layer
 
 NAMELESS = types.SimpleNamespace(**vars(array_api_compat.numpy) | {"__name__": ""})
 del NAMELESS.__name__
@@ -62,19 +62,6 @@ def forget(monkeypatch: pytest.MonkeyPatch):
     return forget_one
 
 
-def test_every_backend_says_what_it_is(backend):
-    assert backend.name in BACKENDS
-    assert backend.version[0].isdecimal()
-    assert backend.dtype == backend.xp.float64
-
-
-def test_float32_is_float32(backend32):
-    assert backend32.dtype == backend32.xp.float32
-    array = backend32.asarray(np.ones(2), backend32.dtype)
-    assert array.dtype == backend32.xp.float32
-    assert backend32.to_numpy(array).dtype == np.float32
-
-
 def test_unknown_names_are_refused_with_the_nearest():
     assert refusal("numpy", dtype="flaot32").startswith("dtype: 'flaot32' is not known (did you mean 'float32'?)")
     message = refusal("nunpy")
@@ -96,25 +83,11 @@ def test_unknown_devices_are_refused_with_those_there_are(name, device):
 
 
 @pytest.mark.parametrize("name", ["jax", "torch", "array-api-strict", "array_api_compat:numpy", cupy_stand_in.NAME])
-def test_the_name_of_a_device_opens_it_again(name):
+def test_the_name_of_a_device_opens_it_again_and_arrays_are_there(name):
     """As a run that the library began is resumed from the command line."""
     backend = open_for_test(name)
     assert open_backend(backend.name, backend.device_name).device == backend.device
-
-
-def test_devices_by_name():
-    assert open_backend("numpy", device="cpu").device == "cpu"
-    assert open_backend("jax", device="cpu:0").device.platform == "cpu"
-    assert open_backend("jax", device="cpu").device == open_backend("jax").device
-    assert str(open_backend("array-api-strict", device="device2").device) == "array_api_strict.Device('device2')"
-
-
-@pytest.mark.parametrize("name", [cupy_stand_in.NAME, *(name for name in MODULES if name != "cupy")])
-def test_arrays_are_where_they_were_asked_for(name):
-    backend = open_for_test(name)
-    array = backend.asarray(np.ones(2))
-    place = array.device
-    assert place == backend.device
+    assert backend.device is None or backend.asarray(np.ones(2)).device == backend.device
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -127,48 +100,17 @@ def test_a_library_that_is_not_installed_is_told_with_the_pip_line(name, monkeyp
     assert f"{sys.executable} -m pip install {requirement}" in message
 
 
-@pytest.mark.parametrize(
-    "error",
-    [ImportError("libcudart.so.12: cannot open shared object file\nand a second line")],
-)
-def test_a_library_that_is_broken_is_not_called_missing(error, monkeypatch, forget):
+def test_a_library_that_is_broken_is_not_called_missing(monkeypatch, forget):
     forget("jax")
+    error = ImportError("libcudart.so.12: cannot open shared object file\nand a second line")
     monkeypatch.setattr(sys, "meta_path", [Blocker("jax", error), *sys.meta_path])
     message = refusal("jax")
     assert message.startswith("backend jax: jax is installed but cannot be imported: ")
-    assert str(error).split("\n")[0] in message
+    assert "libcudart.so.12: cannot open shared object file" in message
     assert "pip install" not in message
 
 
 # CuPy: on a machine with a GPU the real one opens, and the fixture `backend` tests it; here it must say why it cannot.
-
-
-class CUDARuntimeError(RuntimeError):
-    """What CuPy raises."""
-
-
-def fake_cupy(monkeypatch: pytest.MonkeyPatch, forget, device_count, use=lambda: None, full=None) -> None:
-    """A CuPy with that much of a GPU, behind a real array_api_compat.cupy import."""
-    forget("cupy")
-    cupy = types.ModuleType("cupy")
-    cupy.__version__ = "14.0.0"  # type: ignore[attr-defined]
-    runtime = types.SimpleNamespace(getDeviceCount=device_count)
-    device = lambda index: types.SimpleNamespace(id=index, use=use)  # noqa: E731
-    cupy.cuda = types.SimpleNamespace(runtime=runtime, Device=device)  # type: ignore[attr-defined]
-    cupy.full = full  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    compat = types.ModuleType("array_api_compat.cupy")
-    monkeypatch.setitem(sys.modules, "array_api_compat.cupy", compat)
-
-
-def raises(error: Exception):
-    def function(*args, **kwargs):
-        raise error
-
-    return function
-
-
-NO_DRIVER = CUDARuntimeError("cudaErrorInsufficientDriver: driver version is insufficient\nfor CUDA runtime version")
 
 
 def assert_says_no_gpu(message: str) -> None:
@@ -178,25 +120,18 @@ def assert_says_no_gpu(message: str) -> None:
     assert "nvidia-smi" in message
 
 
-def test_cupy_without_a_driver_says_so_and_what_was_tried(monkeypatch, forget):
-    fake_cupy(monkeypatch, forget, raises(NO_DRIVER))
-    message = refusal("cupy")
+@pytest.mark.parametrize("lost", ["full", "cuda.runtime.getDeviceCount"])
+def test_cupy_without_a_driver_or_the_libraries_of_its_kernels_says_so(lost, monkeypatch):
+    """CuPy's error for a driver is a RuntimeError. The libraries are looked for only at first use."""
+
+    def fail(*args):
+        raise RuntimeError("libnvrtc.so.12: cannot open") from None
+
+    with cupy_stand_in.installed():
+        monkeypatch.setattr(f"cupy.{lost}", fail)
+        message = refusal("cupy")
     assert_says_no_gpu(message)
-    assert "CUDARuntimeError: cudaErrorInsufficientDriver: driver version is insufficient for CUDA" in message
-
-
-def test_cupy_with_a_gpu_but_without_its_libraries_says_so(monkeypatch, forget):
-    """CuPy imports and counts devices; the libraries of its kernels are looked for only at first use."""
-    fake_cupy(monkeypatch, forget, lambda: 1, full=raises(ImportError("libnvrtc.so.12: cannot open")))
-    message = refusal("cupy")
-    assert_says_no_gpu(message)
-    assert "libnvrtc.so.12" in message
-
-
-def test_cupy_names_the_gpus_there_are(monkeypatch, forget):
-    fake_cupy(monkeypatch, forget, lambda: 2)
-    for device in ("cuda:2", "2", "gpu", "cuda:-1"):
-        assert "choose one of cuda:0, cuda:1" in refusal("cupy", device=device)
+    assert "RuntimeError: libnvrtc.so.12: cannot open" in message
 
 
 @pytest.mark.slow
@@ -221,33 +156,21 @@ except BackendError as error:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("environment", "expected"),
+    ("name", "value", "expected"),
     [
-        ({"JAX_PLATFORMS": "nonsense"}, "RuntimeError: Unable to initialize backend 'nonsense'"),
-        ({"JAX_ENABLE_X64": "maybe"}, "invalid truth value 'maybe'"),
+        ("JAX_PLATFORMS", "nonsense", "RuntimeError: Unable to initialize backend 'nonsense'"),
+        ("JAX_ENABLE_X64", "maybe", "ValueError: invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'"),
     ],
 )
-def test_jax_that_cannot_start_says_so_in_one_line(environment, expected):
+def test_jax_that_cannot_start_says_so_in_one_line(name, value, expected):
     code = [sys.executable, "-c", OPEN_JAX]
-    run = subprocess.run(code, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+    run = subprocess.run(code, capture_output=True, text=True, check=True, env={**os.environ, name: value})
     assert run.stdout.count("\n") == 1
+    assert run.stdout.startswith("backend jax: ")
     assert expected in run.stdout
-    if not expected.startswith("opened"):
-        assert run.stdout.startswith("backend jax: JAX ")
-        [(name, value)] = environment.items()
-        assert run.stdout.endswith(f"; {name} is {value!r}; unset it\n")
 
 
 # module:namespace
-
-
-def test_any_namespace_takes_part_in_training():
-    config = TrainConfig(epochs=1, hidden=(4,), report_every=100)
-    losses = []
-    for name in ("numpy", "array_api_compat:numpy", "array_api_strict:"):
-        backend = open_backend(name)
-        losses.append([report.loss for report in train(config, on_device(synthetic(100), backend), backend)])
-    assert losses[0] == losses[1] == losses[2]
 
 
 @pytest.mark.parametrize(
@@ -332,7 +255,6 @@ def ones(shape, dtype=None):
 
 without_device = Namespace(asarray=asarray, arange=arange, ones=ones)
 only_float32 = Namespace("float64")
-without_two = Namespace("tanh", "take")
 boxes = Namespace(asarray=boxed)
 failing = Namespace(asarray=fails)
 sharing = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype))
@@ -368,22 +290,17 @@ def test_a_module_of_the_current_folder_is_found_and_the_path_stays_as_it_was(st
     assert sys.path == before
 
 
-def test_a_namespace_without_the_device_keyword_trains(strangers):
-    losses = []
-    for name in ("numpy", "habits:without_device"):
+def test_a_namespace_trains_as_numpy_also_without_the_device_keyword(strangers):
+    config, losses = TrainConfig(epochs=1, hidden=(4,), report_every=100), []
+    for name in ("numpy", "array_api_strict:", "habits:without_device"):
         backend = open_backend(name)
-        config = TrainConfig(epochs=1, hidden=(4,), report_every=100)
         losses.append([report.loss for report in train(config, on_device(synthetic(100), backend), backend)])
-    assert losses[0] == losses[1]
+    assert losses[0] == losses[1] == losses[2]
 
 
 def test_a_namespace_of_float32_alone_is_usable_with_float32(strangers):
     assert open_backend("habits:only_float32", dtype="float32").dtype_name == "float32"
     assert "it lacks float64" in refusal("habits:only_float32")
-
-
-def test_all_missing_functions_are_named_in_one_line(strangers):
-    assert refusal("habits:without_two").endswith("it lacks take, tanh")
 
 
 @pytest.mark.parametrize(
@@ -405,12 +322,6 @@ def test_a_hook_says_how_its_arrays_come_back(strangers):
     assert backend.to_numpy(backend.asarray(np.arange(3))).tolist() == [0, 1, 2]
 
 
-def test_a_namespace_that_was_opened_is_not_looked_at_again(strangers, monkeypatch):
-    backend = open_backend("habits:without_device")
-    monkeypatch.setattr(backend_module, "version_of", raises(AssertionError("half a second")))
-    assert open_backend("habits:without_device") is backend
-
-
 def test_the_namespace_of_an_array_may_have_no_name():
     class Array(np.ndarray):
         def __array_namespace__(self, api_version=None):
@@ -424,24 +335,20 @@ def test_the_namespace_of_an_array_may_have_no_name():
 class OnAnotherDevice:
     """As dpnp's arrays: DLPack only where a copy to the CPU is asked for."""
 
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
     def __dlpack_device__(self):
         return (14, 0)
 
     def __dlpack__(self, *, dl_device=None, **options):
         if dl_device is None:
-            raise self.error
+            raise BufferError("device")
         return np.arange(3.0).__dlpack__(dl_device=dl_device, **options)
 
     def __array__(self, *args, **kwargs):
         raise TypeError("implicit conversion")
 
 
-@pytest.mark.parametrize("error", [BufferError("device"), ValueError("version"), NotImplementedError("later")])
-def test_arrays_of_another_device_come_back_by_dlpack(error):
-    host = copy_to_host(OnAnotherDevice(error))
+def test_arrays_of_another_device_come_back_by_dlpack():
+    host = copy_to_host(OnAnotherDevice())
     assert host.tolist() == [0, 1, 2]
     host[0] = 5  # it is a copy, and may be written to
 
@@ -463,49 +370,24 @@ def test_without_usable_dlpack_numpys_own_way_is_taken():
     assert copy_to_host(OldStrict()).tolist() == [0, 1, 2]
 
 
-class Pair(NamedTuple):
-    one: object
-    two: object
-
-
 def test_a_lazy_library_computes_all_arrays_of_a_result_at_once(tmp_path, monkeypatch, forget):
     """As dask.persist does: otherwise its graph grows from the first step to the last."""
     (tmp_path / "lazy.py").write_text(
-        "import array_api_compat.numpy as xp\ncalls = []\n"
-        "def materialise(*arrays):\n    calls.append(len(arrays))\n    return [x + 1 for x in arrays]\n"
+        "import array_api_compat.numpy as xp\ncalls, count = [], None\n"
+        "def materialise(*arrays):\n    calls.append(len(arrays))\n    return [x + 1 for x in arrays[:count]]\n"
     )
     monkeypatch.chdir(tmp_path)
     backend = open_backend("lazy:")
-    function = backend.jit(lambda x: (Pair((x, 2 * x), 3 * x), 4 * x))
-    result = function(backend.asarray(np.arange(3.0)))
-    assert isinstance(result[0], Pair)
-    assert [array.tolist() for array in (*result[0].one, result[0].two, result[1])] == [
-        [1 + factor * i for i in range(3)] for factor in (1, 2, 3, 4)
-    ]
-    assert sys.modules["lazy"].calls == [4]
-    config = TrainConfig(epochs=1, hidden=(4,), report_every=100)
-    assert train(config, on_device(synthetic(100), backend), backend) is not None
+    x = backend.asarray(np.arange(2.0))
+    layer, y = backend.jit(lambda x: (Layer(x, 2 * x), 3 * x))(x)
+    assert isinstance(layer, Layer)
+    assert [array.tolist() for array in (*layer, y)] == [[1, 2], [1, 3], [1, 4]]
+    module = sys.modules["lazy"]
+    assert module.calls == [3]
+    module.count = -1
+    with pytest.raises(BackendFailure, match="materialise returns 2 arrays instead of 3"):
+        backend.jit(lambda x: (x, x, x))(x)
     forget("lazy")
-
-
-@pytest.mark.parametrize(
-    ("returned", "said"),
-    [
-        ("None", "not iterable"),
-        ("arrays[1:]", "materialise returns 1 arrays instead of 2"),
-    ],
-)
-def test_a_hook_that_computes_wrongly_is_told_so(returned, said, tmp_path, monkeypatch, forget):
-    name = tmp_path.name  # one for each case, because opening the same namespace by the same name is one backend
-    (tmp_path / f"{name}.py").write_text(
-        f"import array_api_compat.numpy as xp\ndef materialise(*arrays):\n    return {returned}\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    backend = open_backend(f"{name}:")
-    with pytest.raises(BackendFailure) as caught:
-        backend.jit(lambda x: (x, x[1:]))(backend.asarray(np.arange(3.0)))
-    assert said in str(caught.value)
-    forget(name)
 
 
 @pytest.fixture
@@ -522,16 +404,11 @@ def installed_package(tmp_path, monkeypatch, forget):
     forget("far_arrays")
 
 
-def test_the_version_of_a_stranger_is_its_packages(installed_package):
-    assert open_backend("far_arrays:").version == "4.2"
-
-
 def test_an_entry_point_is_a_backend_by_name(installed_package):
+    """Its version is that of its package."""
     backend = open_backend("far")
     assert (backend.name, backend.version, backend.xp.__name__) == ("far", "4.2", "far_arrays")
-    message = refusal("zzz")
-    assert message.endswith(", far")
-    assert all(name in message for name in BACKENDS)
+    assert refusal("zzz").endswith(", far")
 
 
 # In and out.
@@ -539,11 +416,9 @@ def test_an_entry_point_is_a_backend_by_name(installed_package):
 
 ARRAYS = [
     np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
-    np.arange(6, dtype=np.int64).reshape(2, 3).T,
     np.arange(20000.0).reshape(200, 100).T,  # large: JAX is given these in another way
-    np.arange(10.0)[::-2],
+    np.arange(10)[::-2],
     np.array([0.1, -0.0, np.inf, 1e-310]),
-    np.float32([[0.1]]),
     np.array(3.0),
     np.zeros((0, 3)),
     np.array([True, False]),
@@ -596,21 +471,6 @@ def test_jax_keeps_float64_in_a_fresh_process():
     assert (run.stdout, run.stderr) == ("float64 True True\n", "")
 
 
-def test_only_one_file_names_a_library():
-    """No other may know which libraries there are; the tests of the rest would not see a branch on a name."""
-    package = Path(backend_module.__file__).parent
-    for path in package.glob("*.py"):
-        if path.name == "backend.py":
-            continue
-        source = path.read_text("utf-8")
-        for line in source.splitlines():
-            code = line.split("#")[0]
-            for library in ("cupy", "jax", "torch", "array_api_strict", "array_api_compat", "array-api-strict"):
-                assert f"import {library}" not in code, f"{path.name}: {line}"
-                assert f"from {library}" not in code, f"{path.name}: {line}"
-                assert f'"{library}"' not in code, f"{path.name}: {line}"
-
-
 @pytest.mark.slow
 def test_namespace_that_narrows_float64_is_refused():
     """JAX in a process where nobody has enabled float64, and so in a process of its own."""
@@ -660,18 +520,6 @@ def test_a_function_of_the_library_computes_the_activation(dtype):
     assert actual.dtype == dtype
     tolerance = 8 * np.finfo(dtype).eps  # relative; the operations of `functional.sigmoid` have it absolute
     np.testing.assert_allclose(actual, expected.astype(dtype), rtol=tolerance, atol=0)
-
-
-@pytest.mark.slow
-def test_jax_has_the_options_for_quick_compilation():
-    """Without them everything works, but starts later, which no other test would show."""
-    open_for_test("jax")
-    import jax
-
-    lowered = jax.jit(lambda x: x + 1).lower(1.0)
-    assert lowered.compile(compiler_options=backend_module.QUICK_TO_COMPILE)(1.0) == 2
-    with pytest.raises(jax.errors.JaxRuntimeError, match="compile option"):
-        lowered.compile(compiler_options={"xla_cpu_no_such_option": True})
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ from backends import open_for_test
 from data_sets import on_device, synthetic
 
 from mlp_xp import TrainConfig, open_backend, train
-from mlp_xp.arrays import dtype_name
+from mlp_xp.arrays import DatasetError, DatasetWarning, dtype_name, library_of
 from mlp_xp.backend import BackendOutOfMemory
-from mlp_xp.checks import DatasetError, DatasetWarning, check_dataset, check_images, library_of
+from mlp_xp.checks import check_dataset, check_images
 from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 

@@ -11,14 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import on_device, synthetic
-from helpers import assert_one_line, call
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlp_xp import threads
 from mlp_xp.backend import BackendError, open_backend
-from mlp_xp.chunks import make_chunk
 from mlp_xp.config import TrainConfig
-from mlp_xp.dataset import BYTES
 from mlp_xp.threads import LARGE_STEP, ON_GPU, ThreadsError, cpus, threads_by_work
 from mlp_xp.training import trajectory
 
@@ -164,7 +161,7 @@ def test_what_is_given_overrides_an_earlier_run_which_overrides_a_variable_which
     assert {*counts(name)} == {2}
 
 
-@pytest.mark.parametrize("value", ["abc", "", "0", "-1", "1.5"])
+@pytest.mark.parametrize("value", ["abc", "", "0"])
 def test_a_variable_without_a_number_changes_nothing(value, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     monkeypatch.setenv("NUMEXPR_NUM_THREADS", "8")
@@ -180,24 +177,10 @@ def test_the_rule_gives_large_steps_all_cpus(monkeypatch):
     assert threads_by_work(LARGE_STEP - 1)[0] == 1
 
 
-def test_numbers_share_no_functions():
-    one, two = (open_backend("numpy", threads=number) for number in (1, 2))
-    made = [make_chunk(CONFIG.of_steps(), backend, BYTES.function) for backend in (one, two)]
-    assert made[0] is not made[1]
-
-
-@pytest.mark.parametrize("number", [0, 1025, True, 1.5, "2"])
+@pytest.mark.parametrize("number", [0, 1025, "2"])
 def test_an_invalid_number_names_the_setting(number):
     with pytest.raises(ThreadsError, match=r"^threads: "):
         open_backend("numpy", threads=number)
-
-
-@pytest.mark.parametrize("word", ["0", "5000", "many"])
-def test_an_invalid_number_on_the_command_line(word, data_dir, tmp_path):
-    folder = tmp_path / "run"
-    outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, "--threads", word)
-    assert_one_line(outcome, 2, "error: --threads: ", word)
-    assert not folder.exists()
 
 
 def test_on_a_gpu_no_number_is_taken():

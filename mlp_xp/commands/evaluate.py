@@ -1,10 +1,10 @@
 """Evaluate a run's network, or an ensemble of several, on the test set: `python scripts/evaluate.py RUN_DIR ...`."""
 
+import itertools
 import math
 import sys
 from collections.abc import Iterator, Sequence
 from csv import writer as csv_writer
-from itertools import zip_longest
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from rich.table import Table
 from mlp_xp.api import EnsembleEvaluation, RunEvaluation, evaluate_ensemble, evaluate_run, load_run
 from mlp_xp.commands.data import naming_option, warn_of_unfinished
 from mlp_xp.commands.options import RunDirs, UsageError
-from mlp_xp.commands.tables import Column, print_table, squeeze
+from mlp_xp.commands.tables import Column, print_table
 from mlp_xp.dataset import described
 from mlp_xp.errors import printable
 from mlp_xp.metrics import Evaluation, precision_and_recall
@@ -27,7 +27,6 @@ from mlp_xp.runs.table import labels, read_row
 from mlp_xp.show.terminal import described_result, say
 from mlp_xp.show.width import plain_console
 
-NAME_WIDTH = 16
 FIGURES = ("samples", "loss", "accuracy", "label_accuracy", "r2", "rmse")  # of an `Evaluation`
 
 
@@ -94,9 +93,7 @@ def evaluate(
     absent = [name for name, images_of in zip(class_names, matrix.sum(axis=1), strict=True) if not images_of]
     if absent:
         say(console, f"\nno test {inputs} of: {', '.join(absent)}")
-    cut = heading_width(matrix, class_names, console.width)
-    note = "; long names are cut" if any(cell_len(class_names[i]) > cut for i in _columns(matrix)) else ""
-    say(console, f"\nconfusion matrix (rows: true class; columns: predicted class{note})")
+    say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
     for line in confusion_lines(matrix, class_names, console.width):
         console.print(line, soft_wrap=True)
 
@@ -107,7 +104,7 @@ def as_records(evaluation: EnsembleEvaluation) -> list[dict[str, Any]]:
     return [
         {"run": str(folder), **as_record(RunEvaluation(result, matrix, names))}
         for folder, (result, matrix) in zip(
-            evaluation.run_dirs, zip_longest(evaluation.runs, evaluation.matrices), strict=True
+            evaluation.run_dirs, itertools.zip_longest(evaluation.runs, evaluation.matrices), strict=True
         )
     ]
 
@@ -156,9 +153,8 @@ def show_runs(evaluation: EnsembleEvaluation, console: Console) -> None:
         for name, result in zip([*names, f"ensemble of {len(evaluation.runs)}"], results, strict=True)
     ]
     heads, cells = ("run", "test R²" if is_r2 else "test %", "loss"), zip(*rows, strict=True)
-    columns = {head: Column(head, [*each], head == "run") for head, each in zip(heads, cells, strict=True)}
-    squeeze(columns, console, ["run"], ())
-    print_table(columns.values(), console)
+    columns = [Column(head, [*each], head == "run") for head, each in zip(heads, cells, strict=True)]
+    print_table(columns, console)
     say(console, "\nthe ensemble:")
 
 
@@ -199,46 +195,24 @@ def _table(first: str, *headings: str) -> Table:
 def confusion_lines(matrix: np.ndarray, class_names: Sequence[str], width: int) -> Iterator[str]:
     """Yield a confusion matrix (n, n) as lines of at most `width` cells, in several blocks of columns if needed.
 
-    A class without images has no row, and it has a column only if it was predicted. Long names are cut.
+    A class without images has no row, and it has a column only if it was predicted.
     """
     rows: list[int] = np.flatnonzero(matrix.sum(axis=1)).tolist()
-    columns = _columns(matrix)
-    cut = heading_width(matrix, class_names, width)
-    label = _label_width(columns, class_names)
-    in_block = max(1, (width - label) // (cut + 1))
-    for start in range(0, len(columns), in_block):
-        block = columns[start : start + in_block]
-        if start:
-            yield ""
-        yield " " * label + "".join(f" {_right(class_names[j], cut)}" for j in block)
+    columns: list[int] = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)).tolist()
+    label = max(cell_len(class_names[i]) for i in columns)
+    widths = {j: 1 + max(3, cell_len(class_names[j]), len(str(matrix[:, j].max()))) for j in columns}
+    while columns:
+        ends = itertools.accumulate((widths[j] for j in columns), initial=label)
+        count = max(1, sum(end <= width for end in ends) - 1)
+        block, columns = columns[:count], columns[count:]
+        yield " " * label + "".join(_right(class_names[j], widths[j]) for j in block)
         for i in rows:
-            yield set_cell_size(class_names[i], label) + "".join(f" {matrix[i, j] or '.':>{cut}}" for j in block)
+            cells = "".join(_right(str(matrix[i, j] or "."), widths[j]) for j in block)
+            yield set_cell_size(class_names[i], label) + cells
+        if columns:
+            yield ""
 
 
-def heading_width(matrix: np.ndarray, class_names: Sequence[str], width: int) -> int:
-    """Return the width of the names above the columns of a confusion matrix, in a terminal of so many cells.
-
-    They are cut only if not all columns fit side by side, to the shortest length at which they still differ. A number
-    is not cut: it would look like another one.
-    """
-    columns = _columns(matrix)
-    longest = _label_width(columns, class_names) - 1
-    numbers = [len(class_names[i]) for i in columns if class_names[i].lstrip("-").replace(".", "").isdecimal()]
-    cut = max(3, len(str(matrix.max())), *(length for length in numbers if length <= NAME_WIDTH))
-    while cut < longest and len({set_cell_size(class_names[i], cut) for i in columns}) < len(columns):
-        cut += 1
-    return max(cut, min(longest, (width - longest - 1) // len(columns) - 1))
-
-
-def _columns(matrix: np.ndarray) -> list[int]:
-    return np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)).tolist()
-
-
-def _label_width(columns: Sequence[int], class_names: Sequence[str]) -> int:
-    return min(max(cell_len(class_names[i]) for i in columns), NAME_WIDTH) + 1
-
-
-def _right(name: str, width: int) -> str:
-    """Return a name aligned to the right, padded or cut to exactly `width` cells."""
-    missing = width - cell_len(name)
-    return " " * missing + name if missing >= 0 else set_cell_size(name, width)
+def _right(text: str, width: int) -> str:
+    """Return a text aligned to the right in `width` cells."""
+    return " " * (width - cell_len(text)) + text

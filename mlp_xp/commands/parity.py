@@ -8,6 +8,7 @@ that deviates instead.
 
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from mlp_xp.commands.data import load_data
 from mlp_xp.commands.options import with_settings
 from mlp_xp.commands.process import print_error, print_line
 from mlp_xp.commands.tables import Column, print_table
-from mlp_xp.commands.trace import deviation, to_trace, trace_backends, trace_command
+from mlp_xp.commands.trace import to_trace, trace_backends
 from mlp_xp.config import ConfigError, TrainConfig, check_choice, check_range
 from mlp_xp.dataset import Dataset
 from mlp_xp.files import file_errors, write_whole
@@ -61,10 +62,8 @@ def open_backends(
         try:
             usable.append(open_backend(name, devices.get(name), dtype))
         except BackendError as error:
-            if error.setting == "backend":
+            if error.setting:  # a name that is not known
                 raise BackendError(error.text, setting="backends") from error
-            if error.setting:
-                raise
             if backends or name in devices:
                 missed.append(error)
             unusable[name] = str(error)
@@ -107,16 +106,6 @@ def parity(
         all_operations: With --trace, also trace small runs of other tasks and settings: together they use all that is
             required.
     """
-    asked: dict[str, Any] = {
-        "recipe": recipe,
-        "backends": backends,
-        "device": device,
-        "steps": steps,
-        "tolerance": tolerance,
-        "data_dir": data_dir,
-        "test_samples": test_samples,
-        "notebook": notebook,
-    }
     check_range("steps", steps)
     if tolerance is not None and not 0 < tolerance < math.inf:
         raise ConfigError(f"{tolerance} is out of range; it must be finite and above 0", setting="tolerance")
@@ -127,13 +116,12 @@ def parity(
     config = replace(preset.train, **given)
     if config.epochs != preset.train.epochs:
         raise ConfigError("the check runs for a number of steps; give --steps instead", setting="epochs")
-    asked = {**asked, **asdict(config), "dtype": dtype}
     opened, unusable, missed = open_backends(backends, device, dtype)
     refused = [*map(str, missed)]
     not_run = [reason for reason in unusable.values() if reason not in refused]
     if trace:
-        for setting in ("notebook", "tolerance"):
-            if asked[setting]:
+        for setting, value in (("notebook", notebook), ("tolerance", tolerance)):
+            if value:
                 raise ConfigError("it has no meaning with --trace", setting=setting)
         if missed and not opened:
             raise missed[0]
@@ -159,7 +147,9 @@ def parity(
 
         new_figure(1, 1)  # raises an error now, not after an hour of training, if Matplotlib is not installed
     dataset = load(data_dir, config, test_samples)
-    make_report_dir(report_dir)
+    if report_dir:
+        with file_errors(report_dir, "create"):
+            report_dir.mkdir(parents=True, exist_ok=True)
 
     console = plain_console()
     comparisons: list[Comparison] = []
@@ -170,9 +160,6 @@ def parity(
         task = bar.add_task(names[0], total=len(names))
         for done, result in enumerate(check(config, dataset, compared, steps, tolerance), 1):
             if isinstance(result, Failure):
-                if result.diverged:
-                    found = deviation(config, dataset, compared[done - 2], steps)
-                    result = result._replace(reason=f"{result.reason}{found}")
                 failures.append(result)
             else:
                 comparisons.append(result)
@@ -199,13 +186,15 @@ def parity(
         if note:
             say(console, note)
         for name, enough in to_trace(comparisons, failures, opened, config, steps):
-            say(console, f"to find the first operation that deviates: {trace_command(name, enough, asked)}")
+            options = shlex.join(["--trace", "--backends", name, "--steps", str(enough)])
+            say(console, f"to find the first operation that deviates, add: {options}")
         for fault in faults:
             print_line("mismatch", fault)
         print_missing(not_run, [*(failure.reason for failure in failures), *refused])
     finally:  # also if nobody reads the output any more: the work is done
         if report_dir:
-            record = json_record(comparisons, failures, unusable, asked, faults)
+            asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
+            record = json_record(comparisons, failures, unusable, asked | asdict(config), faults)
             write_whole(report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
             figure = draw_deviations(
                 {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]},
@@ -224,13 +213,6 @@ def load(data_dir: Path | None, config: TrainConfig, test_samples: int | None) -
     check_range("test_samples", test_samples)
     images, labels = (each[:test_samples] for each in (dataset.test_images, dataset.test_labels))
     return dataset._replace(test_images=images, test_labels=labels)
-
-
-def make_report_dir(folder: Path | None) -> None:
-    """Make the folder for the report, if one is wanted."""
-    if folder:
-        with file_errors(folder, "create"):
-            folder.mkdir(parents=True, exist_ok=True)
 
 
 def print_missing(not_run: Sequence[str], errors: Sequence[str]) -> None:

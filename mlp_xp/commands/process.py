@@ -56,37 +56,33 @@ def _end(main: Callable[[], int | None]) -> int:
             code = main() or 0
         sys.stdout.flush()
         return code
-    except MlpXpError as error:
-        _show_traceback(error)
-        print_line(error.kind, error.on_command_line())
-        return error.exit_code
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] == "mlp_xp":
+    except (Exception, KeyboardInterrupt) as error:
+        told = _told(error)
+        if told is None:
             raise
-        _show_traceback(error)
-        print_error(f"{error.name} {not_installed(_requirement(error.name))}")
-        return 2
-    except KeyboardInterrupt as error:
-        _show_traceback(error)
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) and error.filename is None:  # from os.getcwd
-            reason = "the current folder has been deleted; change to another one, or give absolute paths"
-        elif error.errno in SYSTEM_FAULTS:
+        if "--debug" in sys.argv:
+            _show_traceback(error)
+        code, kind, text = told
+        print_line(kind, text)
+        return code
+
+
+def _told(error: BaseException) -> tuple[int, str, str] | None:
+    """Return the exit code, kind and line of an error; None for a bug and a closed pipe."""
+    match error:
+        case MlpXpError():
+            return error.exit_code, error.kind, error.on_command_line()
+        case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != "mlp_xp":
+            return 2, "error", f"{name} {not_installed(_requirement(name))}"
+        case KeyboardInterrupt():
+            return 130, "", "interrupted"
+        case OSError() if error.errno in SYSTEM_FAULTS:
             place = "the output" if error.filename is None else repr(os.fspath(error.filename))
-            reason = f"{place}: {error.strerror or error}; fix the file or folder, or use another one"
-        else:
-            raise
-        _show_traceback(error)
-        print_error(reason)
-        return 2 if error.errno == errno.ENAMETOOLONG else 1
-    except MemoryError as error:
-        _show_traceback(error)
-        print_error(f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes")
-        return 2
+            text = f"{place}: {error.strerror or error}; fix the file or folder, or use another one"
+            return 2 if error.errno == errno.ENAMETOOLONG else 1, "error", text
+        case MemoryError():
+            return 2, "error", f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes"
+    return None
 
 
 def print_error(text: str) -> None:
@@ -126,9 +122,7 @@ def _warnings_as_lines() -> Iterator[None]:
 
 
 def _show_traceback(error: BaseException) -> None:
-    """With --debug, print the traceback of an exception, including causes that `from None` hides."""
-    if "--debug" not in sys.argv:
-        return
+    """Print the traceback of an exception, including causes that `from None` hides."""
     link: BaseException | None = error
     while link is not None:
         link.__suppress_context__ = link.__cause__ is not None
@@ -186,10 +180,7 @@ def _python() -> str:
     """Return the running Python as the caller can type it: `python` if that is the same one, or else its path."""
     if shutil.which("python") == sys.executable:
         return "python"
-    python = Path(sys.executable)
-    with contextlib.suppress(ValueError, OSError):
-        python = python.relative_to(Path.cwd())
-    return shlex.quote(str(python))
+    return shlex.quote(sys.executable)
 
 
 def as_argument(path: Path) -> str:

@@ -47,14 +47,8 @@ HEADS = {
     "test_loss": "test loss",
     "seconds": "time (s)",
 }
-# What is left out where the terminal is too narrow: first these, then date and settings, of which MOST_USEFUL and then
-# the others of the command line stay longest, and LEAST_USEFUL go first.
-SPARED = ("device", "dtype", "train_loss", "test_loss")
-LEAST_USEFUL = ("data_dir", "backend")  # of your own data the dataset is the name
-MOST_USEFUL = (
-    *("dataset", "label", "learning_rate", "hidden", "optimizer", "epochs", "task", "activation", "seed", "batch_size"),
-    *("weight_decay", "momentum", "dropout", "schedule", "init", "validation", "patience"),
-)
+# What is left out first where the terminal is too narrow; of your own data the dataset is the name.
+SPARED = ("device", "dtype", "train_loss", "test_loss", "date", "data_dir", "backend")
 LEFT = ("name", "state", "date")
 
 
@@ -149,9 +143,8 @@ def show_runs(rows: Sequence[Row], console: Console, kept: str = "") -> None:
         )
         for name in ("name", *settings, *states, *results, "seconds", "date")
     }
-    others = [name for name in settings if name not in (*MOST_USEFUL, *LEAST_USEFUL)]
-    spared = (*SPARED, "date", *LEAST_USEFUL, *reversed((*MOST_USEFUL, *others)))
-    left_out = squeeze(columns, console, ("name", *settings), [name for name in spared if name != kept])
+    spared = [name for name in (*SPARED, *reversed(settings)) if name != kept]
+    left_out = squeeze(columns, console, ("name", *settings), spared)
     print_table(columns.values(), console)
     if left_out:
         say(console, f"no room for: {', '.join(left_out)}; --csv has all", wrap=True)
@@ -211,8 +204,7 @@ def show_summary(summary: Summary, console: Console) -> None:
             found = _spread(summary.test_score, group.results[summary.test_score])
             if "test_rmse" in group.results:
                 loss = f", root mean squared error {group.results['test_rmse'].mean:.4g}{loss}"
-            equal = f", equal to {summary.equal - 1} more" if summary.equal > 1 else ""
-            best = f"best{equal}: " if summary.ranked else ""
+            best = "best: " if summary.ranked else ""
             say(console, f"{best}{printable(group.name)}: {found}{loss}")
 
 

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress as Bar
-from rich.progress import ProgressColumn
-from rich.table import Column
+from rich.live import Live
 from rich.text import Text
 
 from mlp_xp.commands.options import with_settings
@@ -36,10 +34,8 @@ from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import How, check, run
 from mlp_xp.sweeps.summary import summary_of
-from mlp_xp.threads import threads_chosen
 
-HELD_OUT = "   held out"
-HEADER = f"member  state     train loss{HELD_OUT}  seconds  settings"
+HEADER = "member  state     train loss   held out  seconds  settings"
 ON = "the same command goes on"
 MANY = 10  # values of a setting that are listed
 
@@ -81,18 +77,6 @@ class Standing:
             seconds = (time.monotonic() - self.began) / self.now * left
             parts.append(f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left")
         return ", ".join(parts)
-
-
-class Line(ProgressColumn):
-    """The line on a terminal."""
-
-    def __init__(self, standing: Standing) -> None:
-        self.standing = standing
-        super().__init__(Column(no_wrap=True))
-
-    def render(self, task: Any) -> Text:
-        """Return what the standing is now."""
-        return Text(self.standing.line())
 
 
 def held_out_text(ending: Ending) -> str:
@@ -167,7 +151,6 @@ def show(plan: Plan, folder: Path, how: How) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
     console = plain_console()
     stop, standing = Stop(), Standing(plan.total)
-    holds_out = bool(plan.base.train.validation or "validation" in plan.options)
 
     def say(line: str) -> None:
         with stop.printing():
@@ -177,9 +160,9 @@ def show(plan: Plan, folder: Path, how: How) -> int:
         standing.width = width
         if not width:
             return
-        say(f"at once  {width} of them{where(how)}\n")
+        say(f"at once  {width} of them, {f'on {how.cluster}' if how.cluster else 'in processes of their own'}\n")
         if not console.is_terminal:
-            say(HEADER if holds_out else HEADER.replace(HELD_OUT, ""))
+            say(HEADER)
 
     check(plan, how)
     say(f"{describe(plan)}\nsweep    {folder}")
@@ -189,7 +172,7 @@ def show(plan: Plan, folder: Path, how: How) -> int:
             for ending in watched:
                 standing.add(ending)
                 if not ending.earlier and (not console.is_terminal or ending.state == FAILED):
-                    say(member_line(ending, holds_out))
+                    say(member_line(ending))
     if stop:
         raise stop.error_at(f"after {standing.done} of {plan.total} members; {ON}")
     say(f"\n{closing(standing)}\n")
@@ -225,12 +208,11 @@ def describe(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def member_line(ending: Ending, holds_out: bool) -> str:
-    """Format how a member has ended as a row under the header. holds_out: whether members hold out samples."""
+def member_line(ending: Ending) -> str:
+    """Format how a member has ended as a row under the header."""
     loss = f"{ending.result['train_loss']:.5f}" if ending.result else ""
     reason = f"; {ending.reason}" if ending.reason else ""
-    held = f" {held_out_text(ending):>10}" if holds_out else ""
-    figures = f"{loss:>11}{held} {ending.seconds:8.1f}"
+    figures = f"{loss:>11} {held_out_text(ending):>10} {ending.seconds:8.1f}"
     return f"{ending.name:>6}  {ending.state:9}{figures}  {described(ending.settings)}{reason}"
 
 
@@ -244,14 +226,5 @@ def closing(standing: Standing) -> str:
 
 def watch(endings: Iterator[Ending], standing: Standing, console: Console) -> Generator[Ending, None, None]:
     """Yield the endings, with a line on a terminal that says how far the sweep is."""
-    with Bar(Line(standing), console=console, transient=True, disable=not console.is_terminal) as bar:
-        bar.add_task("")
+    with Live(get_renderable=lambda: Text(standing.line(), no_wrap=True), console=console, transient=True):
         yield from endings
-
-
-def where(how: How) -> str:
-    """Return where members are trained, as the end of a line."""
-    if how.cluster:
-        return f", on {how.cluster}"
-    chosen = [f"{name}={value}" for name, value in threads_chosen().items()]
-    return f", in processes {f'with {chosen[0]}' if chosen else 'of one thread each'}"

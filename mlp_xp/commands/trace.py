@@ -3,16 +3,14 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from mlp_xp.backend import Backend
-from mlp_xp.commands.process import called, print_error, print_line
+from mlp_xp.commands.process import print_error, print_line
 from mlp_xp.commands.tables import Column, print_table
 from mlp_xp.config import TrainConfig
 from mlp_xp.dataset import Dataset
@@ -30,8 +28,6 @@ UNSHOWN = (
     "; the fault may depend on earlier calls, on chance, or on an array's layout in memory, of which the script keeps "
     "only C's and Fortran's"
 )
-# As many steps as a few seconds are enough for.
-FIRST_STEPS = 300
 COLUMNS = ("operation", "calls", "in a step", "deviation in eps", "/ bound", "deviate")
 
 
@@ -71,13 +67,13 @@ def _print_findings(console: Console, backend: Backend, run: Tracer, folder: Pat
         if operation := run.first or run.raised:
             name = re.sub(r"\W+", "-", f"{backend.name}-{backend.dtype_name}-{operation.name}")
             made = write_reproducer(backend, operation, folder / name)
-            if made.written:
-                shows = f"{'shows' if made.shows else 'does NOT show'} it in a process of its own"
-                why = "" if made.shows else UNSHOWN
-                said = f"python {shlex.quote(str(made.script))} {shows}: {made.said}{why}"
+            if isinstance(made, str):
+                say(console, f"reproducer: none, because {made}")
             else:
-                said = f"none, because {made.said}"
-            say(console, f"reproducer: {said}")
+                shows = "shows" if made.shows else "does NOT show"
+                why = "" if made.shows else UNSHOWN
+                script = shlex.quote(str(made.script))
+                say(console, f"reproducer: python {script} {shows} it in a process of its own: {made.said}{why}")
     finally:  # the finding is not lost if the reproducer cannot be written
         if run.first:
             for other in (totals.first for totals in run.totals.values()):
@@ -102,12 +98,6 @@ def deviation_line(backend: Backend, operation: Operation) -> str:
     )
 
 
-def deviation(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> str:
-    """Trace the first steps, and return what deviates as the end of a line; empty if nothing does."""
-    run = trace(config, dataset, backend, min(steps, FIRST_STEPS))
-    return f"; traced again, {deviation_line(backend, run.first)}" if run.first else ""
-
-
 def to_trace(
     comparisons: Sequence[Comparison],
     failures: Sequence[Failure],
@@ -123,21 +113,6 @@ def to_trace(
             yield comparison.trajectory.backend, max(1, min(firsts) - config.warm_up_steps)
     for failure in failures:
         yield failure.backend, steps
-
-
-def trace_command(name: str, steps: int, arguments: Mapping[str, Any]) -> str:
-    """Return the command that traces a backend. arguments: those of `parity`."""
-    words = ["--trace", "--backends", name, "--steps", steps, "--dtype", arguments["dtype"]]
-    for setting, default in {**asdict(TrainConfig()), "data_dir": None, "test_samples": None}.items():
-        value, option = arguments[setting], f"--{setting.replace('_', '-')}"
-        if setting == "epochs" or value == default:  # epochs come from a recipe, and the steps replace them
-            continue
-        if isinstance(value, bool):
-            words += [option if value else option.replace("--", "--no-", 1)]
-        else:
-            words += [option, *(value if isinstance(value, tuple) else [value])]
-    words += [word for pair in arguments["device"] if pair.startswith(f"{name}=") for word in ("--device", pair)]
-    return f"{called('parity')} {shlex.join(map(str, words))}"
 
 
 def _rows(run: Tracer) -> list[tuple[str, ...]]:

@@ -22,8 +22,8 @@ from mlp_xp.backend import Backend
 from mlp_xp.data.csv_files import read_csv
 from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.idx import read_idx
-from mlp_xp.data.own import OwnData, check_origin, find_table, is_table, read_own_data, visible_names
-from mlp_xp.data.reading import some
+from mlp_xp.data.own import OwnData, check_origin, find_table, is_table, read_own_data
+from mlp_xp.data.reading import some, visible_names
 from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
 from mlp_xp.dataset import Dataset, Origin
 from mlp_xp.errors import nearest
@@ -35,7 +35,6 @@ GIVE = (
     "give a table (CSV, Parquet) and its label, a .npz archive, or a folder of pictures for each class, of .npy files, "
     "or of IDX or CSV files like MNIST's"
 )
-NO_TEST = "testing on the training set says nothing about other images; give a test set of its own"
 SETTING = "name_or_folder"  # the argument of `load_dataset` that the errors are about
 
 Part = tuple[np.ndarray, np.ndarray]
@@ -160,7 +159,10 @@ def _read_part(files: Sequence[Path], source: Source) -> Part:
 
 def _check_test_set(path: Path, train: Part, test: Part) -> None:
     if np.array_equal(train[0], test[0]):
-        raise DatasetError(f"{str(path)!r}: its test set is its training set: {NO_TEST}")
+        raise DatasetError(
+            f"{str(path)!r}: its test set is its training set: testing on the training set says nothing about other "
+            "images; give a test set of its own"
+        )
 
 
 def load_own(path: Path, backend: Backend | None, origin: Origin, *, features: Sequence[str] | None = None) -> Dataset:

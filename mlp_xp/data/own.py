@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mlp_xp.arrays import TASKS, DatasetError
 from mlp_xp.data.array_files import read_array_files
 from mlp_xp.data.picture_folders import read_picture_folder
-from mlp_xp.data.reading import fault
+from mlp_xp.data.reading import visible_names
 from mlp_xp.data.tables import Table, read_table
 from mlp_xp.dataset import Origin
 
@@ -80,14 +80,6 @@ def kind_of(path: Path) -> str:
         if any(name.lower().endswith(reader.suffixes) for name in names):
             return kind
     return "pictures" if is_folder else "columns"
-
-
-def visible_names(folder: Path) -> list[str]:
-    """Return the names of what is in a folder, sorted, without hidden files. Raises DatasetError."""
-    try:
-        return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise DatasetError(f"{str(folder)!r}: {fault(error)}") from error
 
 
 def is_table(name: str) -> bool:

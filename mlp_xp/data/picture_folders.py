@@ -4,14 +4,14 @@ import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.arrays import DatasetError, DatasetWarning
 from mlp_xp.data.pictures import Pictures, decode, picture_suffixes, read_each
-from mlp_xp.data.reading import fault, some
+from mlp_xp.data.reading import some, visible_names
 from mlp_xp.errors import nearest
 
 if TYPE_CHECKING:
@@ -24,19 +24,9 @@ Labelled = tuple[Bytes, npt.NDArray[np.int64]]
 LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
-class PictureParts(NamedTuple):
-    """The parts of a folder of pictures."""
-
-    train: Labelled
-    """The images, uint8 (n, rows, columns) if all pictures of both parts are grey, else (n, rows, columns, 3); and the
-    number of the class of each, int64 (n,)."""
-    test: Labelled | None
-    class_names: tuple[str, ...]
-
-
 def read_picture_folder(
     folder: str | os.PathLike[str], *, size: tuple[int, int] | None = None, least: int = 2
-) -> PictureParts:
+) -> tuple[Labelled, Labelled | None, tuple[str, ...]]:
     """Read a folder with a subfolder of pictures for each class, or with `train` and `test` that each are like that.
 
     The classes are the names of the subfolders (of `train`), by number if all are whole numbers, else by name; pictures
@@ -48,7 +38,9 @@ def read_picture_folder(
     one size. least: the number of classes that there must be. Links are followed; hidden files, Thumbs.db and
     desktop.ini are ignored. One DatasetWarning names other files that are not pictures, and folders that are not used.
 
-    Raises DatasetError, which names the picture or folder, and the fault.
+    Returns images and labels of the training set, those of the test set or None, and the names of the classes. The
+    images are uint8 (n, rows, columns) if all pictures of both parts are grey, else (n, rows, columns, 3); a label is
+    the number of a class, int64 (n,). Raises DatasetError, which names the picture or folder, and the fault.
     """
     folder, suffixes = Path(folder), picture_suffixes()
     train, test = folder / "train", folder / "test"
@@ -86,17 +78,12 @@ def read_picture_folder(
         warnings.warn(text, DatasetWarning, stacklevel=2)
     images, count = _read(pictures, size), len(labels[0])
     parts = (images[:count], np.array(labels[0], np.int64)), (images[count:], np.array(labels[-1], np.int64))
-    return PictureParts(parts[0], parts[1] if len(places) > 1 else None, class_names)
+    return parts[0], parts[1] if len(places) > 1 else None, class_names
 
 
 def _list(folder: Path) -> list[Path]:
     """Return what is in a folder, by name, without hidden files and litter."""
-    try:
-        return sorted(
-            path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in LITTER
-        )
-    except OSError as error:
-        raise DatasetError(f"{str(folder)!r}: {fault(error)}") from error
+    return [folder / name for name in visible_names(folder) if name.lower() not in LITTER]
 
 
 def _class_names(folder: Path, names: Iterable[str], least: int) -> tuple[str, ...]:

@@ -54,9 +54,9 @@ class Pictures(NamedTuple):
     """The errors of the files and folders that were skipped."""
 
 
-def read_pictures(paths: Iterable[str | os.PathLike[str]], *, size: int = SIZE, fitted: int = FITTED) -> Pictures:
+def read_pictures(paths: Iterable[str | os.PathLike[str]], *, size: int = SIZE) -> Pictures:
     """Prepare picture files as `prepare_picture` does, and all those in folders; see `read_each`."""
-    return read_each(paths, (size, size), lambda path: prepare_picture(path, size=size, fitted=fitted))
+    return read_each(paths, (size, size), lambda path: prepare_picture(path, size=size))
 
 
 def read_each(
@@ -89,13 +89,13 @@ def read_each(
     return Pictures(tuple(files), np.array(images, np.uint8).reshape(-1, *shape), tuple(faults))
 
 
-def prepare_picture(path: str | os.PathLike[str], *, size: int = SIZE, fitted: int = FITTED) -> Bytes:
+def prepare_picture(path: str | os.PathLike[str], *, size: int = SIZE) -> Bytes:
     """Convert a picture file to the form of MNIST's images; see `prepare_image`.
 
     Returns uint8 (size, size): paper 0, ink up to 255. Raises DatasetError, which names the file and the fault, if the
     file is missing, not readable by Pillow, damaged, or without ink.
     """
-    prepared = prepare_image(decode(path), size=size, fitted=fitted)
+    prepared = prepare_image(decode(path), size=size)
     if prepared is None:
         raise DatasetError(
             f"{os.fspath(path)!r}: has no ink that stands out from the paper; give a picture of one digit or letter"
@@ -103,16 +103,16 @@ def prepare_picture(path: str | os.PathLike[str], *, size: int = SIZE, fitted: i
     return prepared
 
 
-def prepare_image(image: "Image.Image", *, size: int = SIZE, fitted: int = FITTED) -> Bytes | None:
+def prepare_image(image: "Image.Image", *, size: int = SIZE) -> Bytes | None:
     """Convert an upright image to the form of MNIST's images: uint8 (size, size), or None if it has no ink.
 
     Ink is what differs from paper, and the border of the picture is mostly paper. The ink is scaled with antialiasing
-    so that its longer side has `fitted` pixels, at most `size`. It is then moved by whole pixels so that its centre of
-    mass is within half a pixel of pixel (size / 2, size / 2), as in every image of MNIST, or as close as the picture's
-    edges allow.
+    so that its longer side has 20 pixels, or the same share of another `size`. It is then moved by whole pixels so that
+    its centre of mass is within half a pixel of pixel (size / 2, size / 2), as in every image of MNIST, or as close as
+    the picture's edges allow.
     """
     ink = find_ink(grey(image))
-    return None if ink is None else _centre(_fit(_crop(_without_dirt(ink)), fitted), size)
+    return None if ink is None else _centre(_fit(_crop(_without_dirt(ink)), round(size * FITTED / SIZE)), size)
 
 
 def _pillow() -> ModuleType:

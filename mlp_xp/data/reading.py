@@ -50,6 +50,14 @@ def fault(error: Exception) -> str:
             return f"is a damaged gzip stream ({error}); fetch the file again"
 
 
+def visible_names(folder: Path) -> list[str]:
+    """Return the names of what is in a folder, sorted, without hidden files. Raises DatasetError."""
+    try:
+        return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DatasetError(f"{str(folder)!r}: {fault(error)}") from error
+
+
 def some(names: Sequence[str], most: int = 12) -> str:
     """Return the first of several names, for a message."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

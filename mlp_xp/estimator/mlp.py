@@ -24,11 +24,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from mlp_xp.backend import DTYPES, Backend
 from mlp_xp.dataset import Preparation
-from mlp_xp.device import copy_network
+from mlp_xp.device import all_finite, copy_network
 from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, as_they_are, make_config, make_epoch
 from mlp_xp.estimator.places import (
-    all_finite,
-    as_plain,
     check_features,
     check_unmasked,
     choose_backend,
@@ -175,8 +173,6 @@ class _MLP(BaseEstimator, ABC):
         given, y = y, self._check_y(y, incremental)
         sample_weight = self._sample_weights(given if given.ndim == 1 else y, sample_weight, incremental)
         backend = choose_backend(X, self.backend, self.device, self.dtype)
-        if self._task == "regression":
-            self._check_targets(y, backend)
         self.n_outputs_ = y.shape[1]
         self._random_state = check_random_state(self.random_state)
         if first:
@@ -211,15 +207,6 @@ class _MLP(BaseEstimator, ABC):
         self.coefs_ = [self._like(layer.weights, backend, X) for layer in network]
         self.intercepts_ = [self._like(layer.bias, backend, X) for layer in network]
         self._slots = [array for each in slots for slot in each for array in slot]
-
-    def _check_targets(self, y: np.ndarray, backend: Backend) -> None:
-        """Raise ValueError for numbers whose squares, which are in the loss, are beyond the dtype."""
-        largest = float(np.sqrt(float(backend.xp.finfo(backend.dtype).max)))
-        if not float(np.max(np.abs(y))) < largest:
-            raise ValueError(
-                f"y: {_largest(y)} is too large for {backend.dtype_name}; scale the targets, for example with "
-                "sklearn.compose.TransformedTargetRegressor"
-            )
 
     def _check_same_network(self, sizes: list[int]) -> None:
         """Raise ValueError unless the network in training is the one that the parameters and the targets ask for."""
@@ -436,7 +423,7 @@ class _MLP(BaseEstimator, ABC):
         backend = choose_backend(X, self.backend, self.device, self.dtype)
         network = self._network(backend, copy=False)
         outputs = self._predictions(transfer(X, backend, backend.dtype, copy=False), network, backend, link)
-        if not bool(compiled(all_finite, backend)([outputs])):
+        if not all_finite([outputs], backend):
             row = int(np.argmin(np.isfinite(backend.to_numpy(outputs)).all(axis=1)))
             raise ValueError(
                 f"X: {_largest(to_host(X)[row : row + 1], row)} is too large for the network in {backend.dtype_name}: "
@@ -468,7 +455,7 @@ class _MLP(BaseEstimator, ABC):
     def __getstate__(self) -> dict[str, Any]:
         """Keep arrays as NumPy arrays, so that a model loads where its library or its GPU is missing."""
         state = dict(super().__getstate__())
-        return {**state, **{name: as_plain(state[name]) for name in ARRAYS if name in state}}
+        return {**state, **{name: [*map(to_host, state[name])] for name in ARRAYS if name in state}}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -8,6 +8,7 @@ import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
 
 from mlp_xp.backend import Backend, open_backend, open_backend_of
+from mlp_xp.device import all_finite
 from mlp_xp.functional import Array
 
 
@@ -50,11 +51,6 @@ def compiled(function: Callable[..., Array], backend: Backend) -> Callable[..., 
     return backend.jit(partial(function, xp=backend.xp))
 
 
-def all_finite(arrays: list[Array], /, *, xp: Any) -> Array:
-    """Return whether all numbers of the arrays are finite, ()."""
-    return xp.all(xp.stack([xp.all(xp.isfinite(array)) for array in arrays]))
-
-
 def check_unmasked(**arrays: Any) -> None:
     """Raise ValueError for a masked value in one of the arrays: scikit-learn's checks take what is below the mask."""
     for name, array in arrays.items():
@@ -73,10 +69,5 @@ def check_features(X: Array) -> None:
         raise ValueError(f"X has shape {tuple(X.shape)}; there must be at least one sample and one feature")
     if xp.isdtype(X.dtype, "complex floating"):
         raise ValueError("Complex data not supported: X must be real")
-    if xp.isdtype(X.dtype, "real floating") and not bool(compiled(all_finite, open_backend_of(X))([X])):
+    if xp.isdtype(X.dtype, "real floating") and not all_finite([X], open_backend_of(X)):
         raise ValueError("X contains NaN or infinity; remove or impute them")
-
-
-def as_plain(arrays: list[Array]) -> list[np.ndarray]:
-    """Return arrays of any library as NumPy arrays."""
-    return [to_host(array) for array in arrays]

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlp_xp.arrays import DatasetError
 from mlp_xp.backend import Backend, BackendFailure, open_backend
-from mlp_xp.checks import DatasetError
 from mlp_xp.config import ConfigError, TrainConfig, check_range
 from mlp_xp.dataset import Dataset
 from mlp_xp.device import place_dataset
@@ -124,8 +124,6 @@ class Failure(NamedTuple):
     dtype: str
     reason: str
     """In one line, with the backend's name."""
-    diverged: bool = False
-    """Whether it computed something that is not finite, where the reference is; else it raised an error."""
 
 
 def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
@@ -459,8 +457,7 @@ def check(
         except MlpXpError as error:
             # The advice is of no use: NumPy is the other backend.
             reason = error.text.removesuffix(ADVICE)
-            diverged = isinstance(error, DivergenceError)
-            if diverged:
+            if isinstance(error, DivergenceError):
                 if fixed_tolerance is None:
                     amplified(backend.dtype_name)  # raises an error if rounding alone makes the training diverge
                 what, _, _ = reason.partition(";")  # the advice is of no use: with the same settings NumPy is fine
@@ -468,5 +465,5 @@ def check(
             if not isinstance(error, BackendFailure):
                 reason = f"backend {with_colon(backend.name)} {reason}"
             place = backend.device_name or "default"
-            result = Failure(backend.name, backend.version, place, backend.dtype_name, reason, diverged)
+            result = Failure(backend.name, backend.version, place, backend.dtype_name, reason)
         yield result

@@ -46,15 +46,15 @@ class Reproducer(NamedTuple):
     shows: bool
     """Whether the script showed the deviation in a process of its own."""
     said: str
-    """What it printed, in one line; why there is none, if there is none."""
-    written: bool = True
+    """What it printed, in one line."""
 
 
-def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Reproducer:
+def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Reproducer | str:
     """Write the reproducer of an operation that deviates or raised, run it, and return whether it shows that.
 
-    Of several ways to import the library, the first that shows it is kept, or else the last. The script uses the
-    backend's device, of a foreign namespace the default one. Raises FileError if the folder cannot be written.
+    If there can be none, return why. Of several ways to import the library, the first that shows it is kept, or else
+    the last. The script uses the backend's device, or the default device of a foreign namespace. Raises FileError if
+    the folder cannot be written.
     """
     inputs: dict[str, np.ndarray] = {}
 
@@ -67,11 +67,11 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
     try:
         expected = expect(name, operation.reference, args, kwargs)
     except Exception:  # whatever NumPy raises
-        return Reproducer(folder / "reproduce.py", False, "NumPy has no result to compare with", written=False)
+        return "NumPy has no result to compare with"
     if name == "materialise":
-        return Reproducer(folder / "reproduce.py", False, "the hook's function is not one of the namespace", False)
+        return "the hook's function is not one of the namespace"
     if not (backend.imports or ":" in backend.name or backend.name in hooks()):
-        return Reproducer(folder / "reproduce.py", False, "the library has no name by which it is imported", False)
+        return "the library has no name by which it is imported"
     text = expression(name, args, kwargs, word)
     body = f"{text}; return a" if name in INPLACE else f"return {text}"
     changes = problem.startswith("changes")
@@ -84,7 +84,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
         shown = operation.result
     dtype = expected.dtype if problem and not changes else shown.dtype
     shape = operation.result.shape
-    lines, copy_source = _imports(backend, name)
+    lines, copy_source = _imports(backend)
     fields = {
         "title": printable(f"{backend.name} {backend.version}: {operation} {operation.what}")
         .replace("\\", "/")
@@ -132,7 +132,7 @@ def _run(script: Path) -> tuple[str, str]:
     return done.stdout.strip(), done.stderr
 
 
-def _imports(backend: Backend, function: str) -> tuple[list[str], str]:
+def _imports(backend: Backend) -> tuple[list[str], str]:
     """Return lines that import the namespace of a backend as `xp`, the ones to try first, and a function to NumPy."""
     if backend.imports:
         return [*backend.imports], backend.copy_source
@@ -149,11 +149,7 @@ def _imports(backend: Backend, function: str) -> tuple[list[str], str]:
         line = f"import {module}; xp = {module}.{attributes}"
     if copy_source:
         return [_found(module, f"import {hook.__name__}; {line}")], copy_source
-    # The namespace may only adapt a library that has this function itself.
-    own = getattr(getattr(backend.xp, function, None), "__module__", None) or ""
-    adapted = own != module and hasattr(sys.modules.get(own), "asarray")
-    lines = [*([_found(own, f"import {own} as xp")] if adapted else []), _found(module, line)]
-    return lines, _copy_source(backend)
+    return [_found(module, line)], _copy_source(backend)
 
 
 def _copy_source(backend: Backend) -> str:

@@ -403,7 +403,7 @@ def tracing(backend: Backend, warm_up: int = 0) -> tuple[Backend, Tracer]:
 
 
 def trace(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Tracer:
-    """Train and evaluate, as `train_and_evaluate` does, and check every operation.
+    """Train for `steps` steps after the warm-up, with reports, evaluate on the test set, and check every operation.
 
     dataset: arrays on the host. If the library raises, the tracer has the BackendFailure as its `failure`, and after an
     operation that deviates any other exception. Raises what `compare.start` raises, if no operation deviated before.

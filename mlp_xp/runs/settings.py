@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mlp_xp.arrays import DatasetError
 from mlp_xp.backend import Backend, open_backend
-from mlp_xp.checks import DatasetError
 from mlp_xp.config import ConfigError, TrainConfig, check_type
 from mlp_xp.data.own import check_origin
 from mlp_xp.dataset import PREPARATIONS, TARGETS, Origin

@@ -120,18 +120,15 @@ def _check_new(folder: Path) -> None:
 def _check_same(folder: Path, plan: Plan, sums: Mapping[str, str]) -> None:
     """Raise RunError, which names what differs, if the folder belongs to another sweep, or the data have changed."""
     read_index(folder)  # refuses a damaged one
-    saved, wanted = read_file(folder / INDEX), record_of(plan)
-    where = f"{str(folder)!r} belongs to another sweep"
-    advice = "give the same options as before, or choose another folder"
-    for name in ("format", "kind", "options", "settings", "count", "seed"):
-        old, new = saved.get(name), wanted[name]
-        if isinstance(old, dict) and isinstance(new, dict):
-            field = next((each for each in {**old, **new} if old.get(each) != new.get(each)), None)
-            if field is not None:
-                before, now = _shown(old, field), _shown(new, field)
-                raise RunError(f"{where}: {field} was {before}, and is now {now}; {advice}", setting="sweep_dir")
-        elif old != new:
-            raise RunError(f"{where}: {name} was {old}, and is now {new}; {advice}", setting="sweep_dir")
+    saved = read_file(folder / INDEX)
+    old, new = _by_name(saved), _by_name(record_of(plan))
+    for name in new:
+        if old.get(name) != new[name]:
+            raise RunError(
+                f"{str(folder)!r} belongs to another sweep: {name} was {shown(old.get(name))}, and is now "
+                f"{shown(new[name])}; give the same options as before, or choose another folder",
+                setting="sweep_dir",
+            )
     # The results of a sweep would else be of several data sets.
     for name, checksum in sums.items():
         if saved["sums"].get(name) != checksum:
@@ -142,10 +139,8 @@ def _check_same(folder: Path, plan: Plan, sums: Mapping[str, str]) -> None:
             )
 
 
-def _shown(fields: dict[str, Any], name: str) -> str:
-    value = fields.get(name)
-    if name not in fields:
-        return "not varied"
-    if isinstance(value, dict):
-        return " ".join(map(shown, value["values"])) if "values" in value else f"{value.get('from')}..{value.get('to')}"
-    return shown(value)
+def _by_name(record: dict[str, Any]) -> dict[str, Any]:
+    """Return all that sweep.json has about a plan in one level; settings that vary have lists of values."""
+    varied = {name: each.get("values", each) for name, each in record["options"].items()}
+    plan = {"sampling_seed": record["seed"], "count": record["count"]}
+    return {"kind": record["kind"], **record["settings"], **varied, **plan}

@@ -100,14 +100,14 @@ def make_plan(
     """
     if samples is not None and trials is not None:
         raise ConfigError("cannot be combined with optuna; leave out one of the two", setting="random")
-    for name, number in (("random", samples), ("optuna", trials)):
-        if number is not None and not 1 <= number <= MOST_MEMBERS:
-            raise ConfigError(f"{number} is out of range; it must be from 1 to {MOST_MEMBERS}", setting=name)
+    wanted, option = (samples, "random") if trials is None else (trials, "optuna")
+    if wanted is not None and not 1 <= wanted <= MOST_MEMBERS:
+        raise ConfigError(f"{wanted} is out of range; it must be from 1 to {MOST_MEMBERS}", setting=option)
     options: dict[str, tuple[Any, ...] | Span] = {}
     for name, value in given.items():
         if name not in DEFAULTS:
             raise ConfigError(f"is not a setting of a run; choose from {', '.join(DEFAULTS)}", setting=name)
-        options[name] = _read(name, value, sampled=name != SEED and (samples is not None or trials is not None))
+        options[name] = _read(name, value, sampled=name != SEED and wanted is not None)
     fixed = {name: values[0] for name, values in options.items() if not isinstance(values, Span) and len(values) == 1}
     options = {name: values for name, values in options.items() if name not in fixed}
     base = settings_of(base, fixed)
@@ -119,25 +119,17 @@ def make_plan(
     paths = {name: os.path.abspath(path) for name in PATHS if (path := getattr(base, name))}  # noqa: PTH100
     base = replace(base, **paths)
     plan = Plan(RANDOM if samples is not None else GRID, base, options, 0, 0, ())
-    wanted = samples if samples is not None else trials
     if wanted is not None:
         plan = plan._replace(total=wanted * len(plan.seeds), seed=seed)
-        if plan.total > MOST_MEMBERS:
-            raise ConfigError(
-                f"{wanted} settings with {len(plan.seeds)} seeds each are {plan.total} members, more than "
-                f"{MOST_MEMBERS}; take fewer",
-                setting="random" if trials is None else "optuna",
-            )
         if not plan.sampled:
             raise ConfigError(
                 "no setting but the seed has several values or a range, so there is nothing to choose from",
-                setting="random" if trials is None else "optuna",
+                setting=option,
             )
     if trials is not None:
         plan = plan._replace(kind=OPTUNA)
-        for settings in _corners(options):
-            _check(base, settings, "a trial")
-            if settings_of(base, settings).train.validation == 0:
+        for _, settings in examples(plan):
+            if settings.train.validation == 0:
                 raise ConfigError(
                     "0 held-out samples, but Optuna chooses by the accuracy on them; hold some out",
                     setting="validation",
@@ -148,15 +140,25 @@ def make_plan(
         drawn = _sample(plan.sampled, samples, seed)
         found = ({**settings, **with_seed} for settings in drawn for with_seed in plan.seeds)
     members = tuple(Member(f"{i:04d}", settings) for i, settings in enumerate(found))
-    for member in members:
-        _check(base, member.settings, f"member {member.name}")
-    return plan._replace(total=len(members), members=members)
+    plan = plan._replace(total=len(members), members=members)
+    for _ in examples(plan):  # which checks them
+        pass
+    return plan
 
 
 def examples(plan: Plan) -> Iterator[tuple[str, Settings]]:
-    """Yield the settings of all members, each with a text that names it; of Optuna's, of the extreme ones."""
+    """Yield the settings of all members, each with a text that names it; of Optuna's, of the extreme ones.
+
+    Raises ConfigError for settings that are wrong together, which names the member.
+    """
     for settings in [m.settings for m in plan.members] or _corners(plan.options):
-        yield f" (in a member with {described(settings)})" if settings else "", settings_of(plan.base, settings)
+        place = f" (in a member with {described(settings)})" if settings else ""
+        try:
+            found = settings_of(plan.base, settings)
+        except ConfigError as error:
+            error.text += place
+            raise
+        yield place, found
 
 
 def settings_of(base: Settings, changes: Mapping[str, Any]) -> Settings:
@@ -174,15 +176,6 @@ def shown(value: Any) -> str:
 def described(settings: Mapping[str, Any]) -> str:
     """Return settings as text: `seed 3, learning_rate 0.1`."""
     return ", ".join(f"{name} {shown(value)}" for name, value in settings.items())
-
-
-def _check(base: Settings, settings: Mapping[str, Any], what: str) -> None:
-    try:
-        settings_of(base, settings)
-    except ConfigError as error:
-        if settings:
-            error.text += f" (in {what}: {described(settings)})"
-        raise
 
 
 def _read(name: str, value: Any, *, sampled: bool) -> tuple[Any, ...] | Span:

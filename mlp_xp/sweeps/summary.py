@@ -11,15 +11,11 @@ import csv
 import datetime as dt
 import io
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from mlp_xp import __version__
 from mlp_xp.files import write_whole
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, HELD_OUT, PRUNED
 from mlp_xp.runs.table import DATA, TEST_COLUMNS, Row, differing, shown, sweep_rows, words
@@ -29,11 +25,9 @@ CSV, JSON = "summary.csv", "summary.json"
 TESTED = dict(zip(HELD_OUT, ("test_accuracy", "test_r2"), strict=True))
 SCORES = dict(zip(HELD_OUT, ("accuracy", "R²"), strict=True))
 SEED = "seed"
-LARGEST = 1e150
 ENDED_EARLY = (FAILED, PRUNED)
 ALL = "all runs"  # the name of the setting where nothing varies but the seed
 STATISTICS = ("", "_sd")
-DIGITS = 12  # significant; the last digits of a mean may depend on the processor
 
 
 class Spread(NamedTuple):
@@ -47,9 +41,7 @@ class Spread(NamedTuple):
 
 def spread(values: Sequence[float]) -> Spread:
     """Return number, mean and standard deviation of at least one finite value; the same in any order of the values."""
-    values = sorted(values)
-    sd = float(f"{stdev(values):.{DIGITS}g}") if len(values) > 1 else None
-    return Spread(len(values), float(f"{fmean(values):.{DIGITS}g}"), sd)
+    return Spread(len(values), fmean(values), stdev(values) if len(values) > 1 else None)
 
 
 class Group(NamedTuple):
@@ -98,12 +90,6 @@ class Summary(NamedTuple):
         return self.score, "train_loss", self.test_score, "test_loss", *rmse
 
     @property
-    def equal(self) -> int:
-        """How many settings are as good as the best one, which is the first of them; 1 if none is."""
-        first = self.groups[:1] if self.ranked else ()
-        return sum(_order(each, self.score) == _order(best, self.score) for best in first for each in self.groups) or 1
-
-    @property
     def tested(self) -> tuple[Group, ...]:
         """The settings whose results on the test set are given: the best one, or all if they are not ranked."""
         return self.groups[:1] if self.ranked else self.groups
@@ -122,7 +108,9 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
     for row in rows:
         if row.settings:
             members.setdefault(json.dumps([row.settings.get(name) for name in keys]), []).append(row)
-    score = next((s for s in HELD_OUT for row in rows if any(_figure(row, q) for q in (s, TESTED[s]))), HELD_OUT[0])
+    is_r2 = any(row.validation_r2 is not None or row.test_r2 is not None for row in rows)
+    accuracy, r2 = HELD_OUT
+    score = r2 if is_r2 else accuracy
     summary = Summary(tuple(names), tuple(rows), (), False, "", score)
     groups = [
         _group({name: each[0].settings.get(name) for name in keys}, each, summary.quantities)
@@ -133,22 +121,14 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
         groups.sort(key=lambda group: _order(group, score))
         groups = [each._replace(rank=i if each.results else None) for i, each in enumerate(groups, 1)]
     by = f"ranked by the mean {SCORES[score]} on the held-out samples, never by the test set"
-    summary = summary._replace(groups=tuple(groups), ranked=not why, note=f"not ranked: {why}" if why else by)
-    if summary.equal > 1:
-        return summary._replace(note=f"{by}; of the {summary.equal} best, which are equal, the first one is taken")
-    return summary
-
-
-def _figure(row: Row, quantity: str) -> bool:
-    return getattr(row, quantity) is not None
+    return summary._replace(groups=tuple(groups), ranked=not why, note=f"not ranked: {why}" if why else by)
 
 
 def _group(settings: dict[str, Any], members: Sequence[Row], quantities: Sequence[str]) -> Group:
     results = {}
     for quantity in quantities:
         values = [getattr(row, quantity) for row in members if row.state == FINISHED]
-        # The squares of larger numbers, of runs that have all but diverged, are infinite.
-        if values and all(value is not None and abs(value) < LARGEST for value in values):
+        if values and None not in values:
             results[quantity] = spread(values)
     name = ", ".join(f"{words(name)} {shown(value)}" for name, value in settings.items())
     return Group(name or ALL, settings, tuple(members), results)
@@ -205,32 +185,25 @@ def as_csv(summary: Summary) -> str:
     writer = csv.writer(file, lineterminator="\n")
     heads = [f"{quantity}{end}" for quantity in summary.quantities for end in STATISTICS]
     writer.writerow(["kind", "rank", "name", *summary.varied, "state", "runs", "finished", *heads])
-    for group in summary.groups:
-        cells: list[Any] = []
-        for quantity in summary.quantities:
-            found = group.results.get(quantity) if _is_given(summary, group, quantity) else None
-            cells += ["" if each is None else repr(each) for each in found[1:]] if found else [""] * len(STATISTICS)
-        values = [shown(group.settings[name]) if name in group.settings else "" for name in summary.varied]
-        counts = [len(group.members), group.finished]
-        writer.writerow(["setting", group.rank or "", group.name, *values, "", *counts, *cells])
-    for row, its_group in _with_groups(summary):
-        cells = []
-        for quantity in summary.quantities:
-            given = row.state == FINISHED and _is_given(summary, its_group, quantity)
-            value = getattr(row, quantity) if given else None
-            cells += ["" if value is None else repr(value), ""]
-        values = [shown(row.settings[name]) if name in row.settings else "" for name in summary.varied]
-        writer.writerow(["run", "", row.name, *values, row.state, "", "", *cells])
+    record = as_json(summary)
+    for each in (*record["settings"], *record["runs"]):
+        values = [shown(each["settings"][name]) if name in each["settings"] else "" for name in summary.varied]
+        figures = [each.get(quantity) for quantity in summary.quantities]
+        if "state" in each:
+            row = ["run", "", each["name"], *values, each["state"], "", ""]
+            cells = [cell for figure in figures for cell in (figure, None)]
+        else:
+            row = ["setting", each["rank"] or "", each["name"], *values, "", each["runs"], each["finished"]]
+            cells = [figure and figure[part] for figure in figures for part in ("mean", "sd")]
+        writer.writerow([*row, *("" if cell is None else repr(cell) for cell in cells)])
     return file.getvalue()
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
-    """Return a summary as a JSON object, with times, dates, reasons of failures and versions."""
+    """Return a summary as a JSON object, with times, dates and reasons of failures."""
     return {
         "format": 1,
         "written": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "versions": {"mlp_xp": __version__, "python": platform.python_version(), "numpy": np.__version__},
         "ranked_by": summary.score if summary.ranked else None,
         "note": summary.note,
         "varied": list(summary.varied),

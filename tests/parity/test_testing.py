@@ -4,30 +4,19 @@ import os
 import re
 import subprocess
 import sys
-import textwrap
 from dataclasses import replace
 from types import SimpleNamespace
 
 import array_api_compat.numpy as numpy
 import pytest
 from data_sets import TINY
-from helpers import NAMESPACE, SCRIPTS
+from helpers import NAMESPACE, SCRIPTS, Namespace
 
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.parity import assert_parity
 
 ROOT = SCRIPTS.parent
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
-
-
-class Namespace:
-    """NumPy's, with other functions."""
-
-    def __init__(self, **functions):
-        self.__dict__.update(functions)
-
-    def __getattr__(self, name):
-        return getattr(numpy, name)
 
 
 def inexact(x):
@@ -62,35 +51,6 @@ def test_a_mismatch_is_told_with_quantity_and_step():
 def test_an_error_of_the_library_is_told():
     with pytest.raises(AssertionError, match="RuntimeError: no tanh today"):
         assert_parity(Namespace(tanh=failing), config=CONFIG, dataset=TINY, steps=10)
-
-
-@pytest.mark.slow
-def test_in_a_test_of_its_own_the_failure_is_readable(tmp_path):
-    """Only the caller's line and the mismatch are shown, not the code of the check."""
-    (tmp_path / "test_mine.py").write_text(
-        textwrap.dedent(
-            """
-            import array_api_compat.numpy as numpy
-            from mlp_xp.parity import assert_parity
-
-            class Mine:
-                def __getattr__(self, name):
-                    return getattr(numpy, name)
-
-                def tanh(self, x):
-                    return numpy.tanh(x) + 1e-7
-
-            def test_parity():
-                assert_parity(Mine(), steps=5)
-            """
-        )
-    )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "test_mine.py")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 1, done.stderr
-    assert "E       AssertionError: Mine: the loss of step 1 of the warm-up" in done.stdout
-    assert ">       assert_parity(Mine(), steps=5)" in done.stdout
-    assert "def assert_parity" not in done.stdout
 
 
 @pytest.mark.slow

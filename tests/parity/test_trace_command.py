@@ -42,13 +42,6 @@ raising = Namespace(exp=lost)
 sometimes = Namespace(tanh=Sometimes(), argmax=numpy.argmin)
 """
 )
-CORE = """
-from array_api_compat.numpy import *
-
-
-def tanh(x):
-    return (exp(x) - exp(-x)) / (exp(x) + exp(-x)) + 1e-9
-"""
 
 
 @pytest.fixture
@@ -66,10 +59,9 @@ def traced(data_dir: Path, *arguments: Any):
 
 
 def test_the_command_on_libraries_that_are_healthy(data_dir, stranger):
-    outcome = traced(data_dir, "--backends", "numpy", f"{stranger}:right")
+    outcome = traced(data_dir, "--backends", f"{stranger}:right")
     assert (outcome.code, outcome.err) == (0, "")
-    assert "on cpu, float64: " in outcome.out
-    assert outcome.out.count("the 27 operations of the last step:") == 2
+    assert "the 27 operations of the last step:" in outcome.out
     rows = [line.split() for line in outcome.out.splitlines()]
     assert ["xp.tanh(float64", "(1,", "8))", "mlp_xp/functional.py:27"] in [row[1:] for row in rows]
     assert {"tanh", "argmax", "astype"} <= {row[0] for row in rows if row}
@@ -94,20 +86,6 @@ def test_the_command_names_the_operation_and_offers_a_reproducer_that_was_run(da
     script.write_text(healthy)
     done = subprocess.run([sys.executable, str(script)], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.slow
-def test_a_reproducer_needs_the_library_alone_where_the_namespace_only_adapts_it(data_dir, stranger, tmp_path):
-    (tmp_path / "strange_core.py").write_text(CORE)
-    (tmp_path / "strange_adapter.py").write_text(
-        f"import strange_core, {stranger}\nxp = {stranger}.Namespace(tanh=strange_core.tanh)\n"
-    )
-    outcome = traced(data_dir, "--backends", "strange_adapter:xp")
-    assert outcome.code == 1
-    assert "reproduce.py shows it" in outcome.out
-    text = Path("reproducers/strange_adapter-xp-float64-tanh/reproduce.py").read_text()
-    assert "import strange_core as xp\n" in text
-    assert "import strange_adapter" not in text
 
 
 HOOK = """
@@ -232,10 +210,6 @@ def test_arrays_that_do_not_change_need_no_operators_in_place(data_dir, stranger
     text = HOOK.replace('(name, f"r{name}", f"i{name}")', '(name, f"r{name}")')
     (tmp_path / "immutable.py").write_text(text)
     assert call("parity", "--data-dir", data_dir, "--steps", "5", "--backends", "immutable:").code == 0
-    text += "\n\ndef refuse(self, other):\n    raise TypeError('immutable')\n\n\nArray.__imul__ = refuse\n"
-    (tmp_path / "refusing.py").write_text(text)
-    outcome = call("parity", "--data-dir", data_dir, "--steps", "5", "--backends", "refusing:")
-    assert_one_line(outcome, 3, "mlp_xp/features.py:", " (x *= 1 / 255): TypeError: immutable")
 
 
 def test_a_reproducer_of_an_operation_that_raises(data_dir, stranger):
@@ -293,11 +267,9 @@ def test_parity_names_the_command_that_traces(data_dir, stranger, monkeypatch):
     assert outcome.code == 1
     (line,) = [line for line in outcome.out.splitlines() if "--trace" in line]
     prefix, _, words = line.partition(": ")
-    assert prefix == "to find the first operation that deviates"
-    _, script, *words = words.split()
-    assert script.endswith("parity.py")
-    assert words[:5] == ["--trace", "--backends", f"{stranger}:wrong", "--steps", "1"]
-    outcome = call("parity", *words)
+    assert prefix == "to find the first operation that deviates, add"
+    assert words.split() == ["--trace", "--backends", f"{stranger}:wrong", "--steps", "1"]
+    outcome = call("parity", *arguments, *words.split())
     assert outcome.code == 1
     assert "xp.tanh(float64 (1, 8))" in outcome.err, "the warm-up is on single samples"
 

@@ -13,7 +13,7 @@ import mlp_xp
 from mlp_xp.config import ConfigError, TrainConfig
 from mlp_xp.functional import ACTIVATIONS
 from mlp_xp.runs.settings import Settings
-from mlp_xp.sweeps.grid import MOST_MEMBERS, examples, make_plan, parse_span
+from mlp_xp.sweeps.grid import examples, make_plan, parse_span
 
 VALUES = {
     "seed": st.integers(0, 2**32 - 1),
@@ -85,27 +85,17 @@ def test_the_largest_trial_that_optuna_may_choose_is_checked():
     ("words", "parts"),
     [
         (["--seed", "5..3"], ["--seed", "the range '5..3' is empty", "the smaller first"]),
-        (["--seed", "1..x"], ["--seed", "'1..x' is not a range of whole numbers"]),
         (["--seed", "0..3", 2], ["--seed", "2 is given twice"]),
-        (["--seed", f"0..{MOST_MEMBERS}"], ["--seed", "the range", "more than 100000"]),
         (["--seed", "0..999", "--epochs", "1..999"], ["the grid has 999000 members"]),
         (["--learning-rate", "0.1..1"], ["--learning-rate", "the range 0.1..1.0 is to be sampled from"]),
-        (["--optimizer", "sgd", "adams"], ["--optimizer", "adams"]),
-        (["--patience", 0, 1], ["--patience", "1 is out of range", "in member 0001: patience 1"]),
+        (["--patience", 0, 1], ["--patience", "1 is out of range", "in a member with patience 1"]),
         (["--validation", 0, 300], ["--validation", "300 is out of range", "in a member with validation 300"]),
-        (["--run-dir", "x"], ["--run-dir"]),
-        (["--backend", "numpy", "nunpy"], ["--backend", "nunpy", "in a member with backend nunpy"]),
         (["--epochs", 1, 2, "--random", 3], ["--random", "3 different settings are wanted, but there are only 2"]),
         (["--seed", "0..9", "--random", 3], ["--random", "no setting but the seed has several values or a range"]),
-        (["--seed", "0..999", "--epochs", "1..999", "--random", 200], ["--random", "200 settings with 1000 seeds"]),
-        (["--random", 0], ["--random", "0 is out of range"]),
         (["--random", 1, "--optuna", 1], ["--random", "cannot be combined with optuna"]),
         (["--optuna", 3, "--epochs", 1, 2], ["--validation", "0 held-out samples, but Optuna"]),
-        (["--jobs", 0], ["--jobs", "0 is out of range"]),
-        (["--device-memory", "-1"], ["--device-memory", "-1.0 is out of range"]),
         (["--cluster", "host:1"], ["--cluster", "'host:1' is not an address such as dask://"]),
         (["--cluster", "dask://h:1", "--jobs", 2], ["--jobs", "a cluster has its own number of processes"]),
-        (["--data-dir", "/nowhere"], ["--data-dir", "'/nowhere'"]),
         (["--device", "cpu", "cuda:7"], ["device 'cuda:7' is not available", "in a member with device cuda:7"]),
     ],
 )

@@ -10,7 +10,6 @@ import statistics
 from pathlib import Path
 
 import numpy as np
-import pytest
 from helpers import assert_one_line, call
 from run_folders import a_report, write_run, write_sweep
 
@@ -25,7 +24,7 @@ def test_mean_and_deviation_are_those_of_statistics(random):
         values = random.uniform(0.9, 1, n).tolist()
         found = spread(values)
         assert found.n == n
-        assert math.isclose(found.mean, statistics.fmean(values), rel_tol=1e-11)
+        assert math.isclose(found.mean, statistics.fmean(values), rel_tol=1e-15)
         assert found.sd is None if n == 1 else math.isclose(found.sd, statistics.stdev(values), rel_tol=1e-11)
         assert spread(values[::-1]) == found  # the order of the runs has no effect
     assert spread([0.97] * 7) == (7, 0.97, 0.0)
@@ -153,34 +152,6 @@ def test_a_setting_with_failed_members_comes_after_those_without(tmp_path):
     assert "settings with failed or pruned runs come last" in out
 
 
-def test_it_is_said_that_several_settings_are_equally_good(tmp_path):
-    members = [{"learning_rate": rate} for rate in (0.3, 0.1, 0.2, 0.4)]
-    results = [{"validation_accuracy": score, "accuracy": 0.25} for score in (0.5, 0.75, 0.75, 0.75)]
-    folder = write_sweep(tmp_path / "s", members, results)
-    out = call("runs", folder, "--summary").out
-    assert "of the 3 best, which are equal, the first one is taken" in " ".join(out.split())
-    assert "best, equal to 2 more: learning rate 0.1: 25.00 %" in out
-    assert "equal" not in call("runs", a_sweep(tmp_path / "t"), "--summary").out
-
-
-@pytest.mark.parametrize("held_out", [True, False])
-def test_the_test_figures_of_a_single_setting_are_printed(held_out, tmp_path):
-    result = {"accuracy": 0.75, "test_loss": 0.625} | ({"validation_accuracy": 0.5} if held_out else {})
-    folder = write_sweep(tmp_path / "s", [{"seed": seed} for seed in range(8)], [result] * 8)
-    out = " ".join(call("runs", folder, "--summary").out.split())
-    assert "75.00 % (s.d. 0.00) of the test samples right, loss 0.6250" in out
-
-
-def test_the_test_figures_of_settings_that_are_not_ranked_are_printed(tmp_path):
-    """The table has their accuracies on the held-out samples."""
-    members = [{"dataset": name} for name in ("mnist", "kmnist")]
-    results = [{"accuracy": accuracy, "validation_accuracy": 0.5} for accuracy in (0.25, 0.75)]
-    out = " ".join(call("runs", write_sweep(tmp_path / "s", members, results), "--summary").out.split())
-    assert "dataset mnist: 25.00 % of the test samples right" in out
-    assert "dataset kmnist: 75.00 % of the test samples right" in out
-    assert "best" not in out.replace("best on", "")
-
-
 def test_an_unfinished_run_does_not_count(tmp_path):
     """Its last report may even have the accuracy on held-out samples."""
     folder = a_sweep(tmp_path / "s", without=[0])
@@ -192,16 +163,6 @@ def test_an_unfinished_run_does_not_count(tmp_path):
     assert group.results["validation_accuracy"].mean < 0.5
     write_summary(folder)
     assert next(line for line in lines_of(folder) if line["name"] == "0000")["validation_accuracy"] == ""
-
-
-def test_losses_close_to_the_largest_number_are_left_out(tmp_path):
-    """Warnings are errors here, and the sum of two such numbers is infinite."""
-    results = [{"validation_accuracy": 0.5, "train_loss": 1.7e308, "test_loss": 1e200}] * 6
-    folder = write_sweep(tmp_path / "s", [{"seed": seed} for seed in range(6)], results)
-    write_summary(folder)
-    setting = lines_of(folder)[0]
-    assert (setting["train_loss"], setting["test_loss"], setting["validation_accuracy"]) == ("", "", "0.5")
-    assert call("runs", folder, "--summary").code == 0
 
 
 def test_a_sweep_of_which_nothing_has_run(tmp_path):

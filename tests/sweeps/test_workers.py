@@ -18,7 +18,6 @@ from helpers import PATIENCE, assert_one_line, finish, on_a_terminal, start, wai
 from sweeping import SMALL, arguments, assert_as_trained, process_of, reports_of, state_of_files
 
 import mlp_xp
-from mlp_xp.commands.sweep import where
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings
@@ -27,7 +26,6 @@ from mlp_xp.sweeps.folder import read_endings, run_of
 from mlp_xp.sweeps.grid import settings_of
 from mlp_xp.sweeps.member import Ending, Task
 from mlp_xp.sweeps.workers import Place, Process, ProcessError, this_machine, train_all
-from mlp_xp.threads import VARIABLES
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 LONG = {"epochs": 12, "report_every": 20, "checkpoint_every": 20}
@@ -93,17 +91,6 @@ def test_a_task_is_asked_for_only_when_a_worker_is_free_and_the_ending_before_wa
     assert seen == "abcde"
     assert len(started) == 2  # each is used again
     assert all(each.alone for each in started)
-
-
-@pytest.mark.parametrize(
-    ("variables", "said"), [({"OMP_NUM_THREADS": "3"}, "with OMP_NUM_THREADS=3"), ({}, "of one thread each")]
-)
-def test_the_number_of_threads_is_said(variables, said, monkeypatch):
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert said in where(running.How())
 
 
 def test_a_process_that_the_system_does_not_start_is_one_line(monkeypatch):
