@@ -207,7 +207,7 @@ def predict_pictures(
     file that cannot be read does not stop the others; see `Pictures.faults`. Raises BackendError, RunError, also if
     the network's outputs are not finite, and MlpXpError where the network takes images that are not square.
     """
-    return _predict_pictures([_path(run_dir)], pictures, backend, device)
+    return predict_ensemble([run_dir], pictures, backend, device)
 
 
 def predict_ensemble(
@@ -218,12 +218,7 @@ def predict_ensemble(
     run_dirs: as for `evaluate_ensemble`. pictures, backend, device: as for `predict_pictures`, which also says what is
     raised; RunError also for runs with other images or classes.
     """
-    return _predict_pictures(members_of(_paths(run_dirs)), pictures, backend, device)
-
-
-def _predict_pictures(
-    folders: Sequence[Path], pictures: Sequence[str | Path], backend: str, device: str | None
-) -> PicturePredictions:
+    folders = members_of(_paths(run_dirs))
     models, backends = _opened(folders, backend, device)
     read = _pictures_for(folders[0], models[0], pictures)
     outputs, of_runs = _predict(models, backends, read.images)
@@ -302,7 +297,7 @@ def predict_table(
     BackendError, RunError, DatasetError, also for a value that is too large for the network, and MlpXpError where the
     network was not trained on a table.
     """
-    return _predict_table([_path(run_dir)], table, backend, device)
+    return predict_table_ensemble([run_dir], table, backend, device)
 
 
 def predict_table_ensemble(
@@ -313,10 +308,7 @@ def predict_table_ensemble(
     run_dirs: as for `evaluate_ensemble`. table, backend, device: as for `predict_table`, which also says what is
     raised; RunError also for runs with another task, other columns or outputs.
     """
-    return _predict_table(members_of(_paths(run_dirs)), table, backend, device)
-
-
-def _predict_table(folders: Sequence[Path], table: str | Path, backend: str, device: str | None) -> TablePredictions:
+    folders = members_of(_paths(run_dirs))
     models, backends = _opened(folders, backend, device)
     if models[0].inputs != "columns":
         raise MlpXpError(
@@ -453,31 +445,28 @@ def _data_of(
     run_dir: Path, model: Model, backend: Backend, data: str | Path | Dataset | None, cache_dir: str | Path | None
 ) -> Dataset:
     """Return the data to evaluate a run's network on. Raises what `evaluate_run` does."""
-    dataset = data if isinstance(data, Dataset) else _loaded(run_dir, model, backend, data, cache_dir)
-    check_fit(model, dataset, f"the data set {dataset.name!r}")
-    return dataset
-
-
-def _loaded(
-    run_dir: Path, model: Model, backend: Backend, data: str | Path | None, cache_dir: str | Path | None
-) -> Dataset:
     settings, record = run_folder.read_config(run_dir)
     place = run_folder.data_of(settings) if data is None else data
-    if place == UNNAMED:
+    if isinstance(place, Dataset):
+        dataset = place
+    elif place == UNNAMED:
         raise MlpXpError(
             f"{str(run_dir)!r}: the run's data were in memory; call evaluate_run, or evaluate_ensemble, with data=, "
             "the same Dataset",
             setting="data",
         )
-    origin = Origin() if place in DATASETS else settings.origin
-    own = is_own(place, origin)
-    if own and model.task == "classes":  # also where labels look like numbers, most of them
-        origin = origin._replace(task="classes")
-    if data is not None and own:
-        return _other_data(place, model, origin, record["data_crc32"], backend)
-    dataset = load_dataset(place, backend, cache_dir=cache_dir, **origin._asdict())
-    if data is None:
-        run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, backend)})
+    else:
+        origin = Origin() if place in DATASETS else settings.origin
+        own = is_own(place, origin)
+        if own and model.task == "classes":  # also where labels look like numbers, most of them
+            origin = origin._replace(task="classes")
+        if data is not None and own:
+            dataset = _other_data(place, model, origin, record["data_crc32"], backend)
+        else:
+            dataset = load_dataset(place, backend, cache_dir=cache_dir, **origin._asdict())
+        if data is None:
+            run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, backend)})
+    check_fit(model, dataset, f"the data set {dataset.name!r}")
     return dataset
 
 

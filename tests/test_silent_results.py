@@ -48,7 +48,6 @@ def test_one_changed_bit_anywhere_is_other_data(name, tmp_path, monkeypatch):
     )
     config = TrainConfig(epochs=1, batch_size=4000, hidden=(1,), warm_up_steps=0)
     assert len([*train(config, host, backend, run_dir=tmp_path)]) > 1
-    monkeypatch.setattr(run_folder, "PIECE_BYTES", 5000)
     assert len([*train(config, host, backend, run_dir=tmp_path)]) == 1, "accepted when it comes again"
     for place in np.linspace(0, getattr(host, name).size - 1, 31).astype(int):
         array = getattr(host, name).copy()

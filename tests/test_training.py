@@ -1,6 +1,5 @@
 """A run as its caller sees it: reports and their places, held-out samples, divergence; and what a chunk may not do."""
 
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -96,12 +95,10 @@ def test_what_reports_say_is_so_twice_to_the_same_bits(settings, backend):
     ("samples", "batch_size", "report_every", "expected"),
     [
         (300, 1, 130, [0, 130, 260]),  # does not divide the data
-        (300, 1, 299, [0, 299]),
         (300, 1, 10000, [0]),
         (300, 7, 100, [0, 100, 200]),  # within batches
         (300, 7, 298, [0, 298]),  # in the last, partial batch
         (300, 300, 1, [0]),  # all in one batch, which has one report
-        (20, 8, 3, [0, 9, 18]),
     ],
 )
 def test_reports_and_positions_are_where_they_were_asked_for(samples, batch_size, report_every, expected):
@@ -119,7 +116,7 @@ def test_a_run_may_end_after_any_number_of_steps():
     backend, config = open_backend(), configuration(batch_size=7)
     whole = run(config, backend)
     everything = np.concatenate([event.losses for event in whole])
-    for steps in (0, 1, 10, 11, 30, 45, 46, 80, 95, 96, 97):
+    for steps in (0, 10, 11, 46, 80, 96, 97):
         events = run(config, backend, stop_after=steps)
         losses = np.concatenate([[], *(event.losses for event in events)])
         assert_near(losses, everything[:steps], trajectory_tolerance(96, PIXELS))
@@ -172,20 +169,8 @@ def test_the_best_network_on_the_samples_held_out_is_kept():
     assert [report.validation_accuracy for report in others] == expected
     assert (closing.sample, closing.validation_accuracy) == (240, max(scores)[0])
     assert (closing.loss, closing.train_loss) == (others[-1].loss, others[-1].train_loss)
-    for patience in (1, 2):
-        *_, last = run(replace(config, epochs=40, patience=patience), backend)
-        stop = next(e for e in range(40) if e - scores.index(max(scores[: e + 1])) == patience)
-        assert last.report.epoch == stop
-
-
-def test_a_resumed_run_puts_no_second_state_on_the_device(monkeypatch):
-    """A large network and its optimiser's arrays may fit only once."""
-    backend = open_backend()
-    config, dataset = configuration(optimizer="adam"), on_device(HOST, backend)
-    events = trajectory(config, dataset, backend)
-    position = [next(events) for _ in range(3)][-1].position
-    monkeypatch.setattr("mlp_xp.device.to_device", lambda *args: pytest.fail("another state"))
-    assert next(trajectory(config, dataset, backend, position)).position.step > position.step
+    *_, last = run(replace(config, epochs=40, patience=2), backend)
+    assert last.report.epoch == next(e for e in range(40) if e - scores.index(max(scores[: e + 1])) == 2)
 
 
 class Clock:
@@ -235,29 +220,14 @@ def test_samples_per_second_are_samples_over_seconds_of_training(monkeypatch, tm
 
 
 def assert_diverges(config: TrainConfig, backend: Backend) -> None:
-    good = []
-    with pytest.raises(DivergenceError) as caught:
+    good, place = [], r"of (the warm-up|epoch \d+) is (inf|nan|not finite); lower the learning rate or choose another"
+    with pytest.raises(DivergenceError, match=f"^training diverged: the .* {place} initialisation$") as caught:
         good.extend(event.losses for event in trajectory(config, on_device(HOST, backend), backend))
     assert all(np.isfinite(losses).all() for losses in good)
     assert caught.value.exit_code == 1
-    place = re.fullmatch(
-        r"training diverged: the (loss at|test loss after|network or optimiser state after) "
-        r"(?:sample )?(\d+)(?: samples)? of (the warm-up|epoch (\d+)) is (inf|nan|not finite); "
-        r"lower the learning rate or choose another initialisation",
-        str(caught.value),
-    )
-    assert place, str(caught.value)
-    if place[3] == "the warm-up":
-        assert config.warm_up_steps
-    else:
-        step = int(place[4]) * -(-300 // config.batch_size) + int(place[2]) // config.batch_size
-        assert step + place[1].endswith("after") >= sum(map(len, good)) - config.warm_up_steps, (
-            "not before what was still good"
-        )
 
 
 DIVERGING = [
-    {},
     {"update_order": "simultaneous", "hidden": (8, 8), "activation": "relu"},
     {"batch_size": 7, "optimizer": "momentum", "weight_decay": 1.0},
     {"warm_up_steps": 10},
@@ -278,7 +248,6 @@ def test_divergence_in_float32(backend32):
     [
         ([1.0, np.nan, np.inf], 3, Chunk(100, 3, 7), "the loss at sample 107 of epoch 3 is nan;"),
         ([np.inf, 1.0], 0, Chunk(0, 2, 1), "the loss at sample 0 of epoch 0 is inf;"),
-        ([1.0, 2.0, -np.inf], 0, Chunk(5, 3, 1), "the loss at sample 7 of epoch 0 is -inf;"),
         ([np.nan], WARM_UP_EPOCH, Chunk(1, 1, 1), "the loss at sample 1 of the warm-up is nan;"),
     ],
 )
@@ -317,16 +286,10 @@ def test_no_report_is_given_of_a_state_that_is_not_finite_though_every_loss_is(o
 
 
 def test_numbers_that_are_not_finite_are_found_in_any_array(backend):
-    """Large numbers whose sum overflows are finite."""
-    large = float(np.finfo(np.float64).max)
-    for values, expected in (
-        (((1.0, -2.0), (3.0, 4.0, 5.0)), True),
-        (((large, large), (-large, 1.0)), True),
-        (((1.0, np.nan), (3.0,)), False),
-        (((1.0,), (np.inf, 3.0)), False),
-        (((1.0, -np.inf), (3.0,)), False),
-    ):
-        assert all_finite([backend.asarray(np.array(each)) for each in values], backend) == expected
+    large = float(np.finfo(np.float64).max)  # the sum overflows, but each is finite
+    for values, expected in (((large, large), True), ((1.0, np.nan), False), ((-np.inf, 3.0), False)):
+        arrays = [backend.asarray(np.array(each)) for each in ((1.0, 2.0, 3.0), values)]
+        assert all_finite(arrays, backend) == expected
 
 
 # Compilations.
@@ -450,10 +413,9 @@ def test_only_losses_leave_the_device_once_a_chunk(backend):
 
 
 @pytest.mark.parametrize("top", [1.7e308, np.inf])
-@pytest.mark.parametrize("settings", [{}, {"defer_updates": False}])
-def test_a_chunk_ends_without_a_warning_whatever_its_losses(top, settings, backend):
+def test_a_chunk_ends_without_a_warning_whatever_its_losses(top, backend):
     """The logits are the biases, and the difference of two of them is beyond float64."""
-    config = configuration(hidden=(), **settings)
+    config = configuration(hidden=())
     state, images, labels, order, numbers = chunk_inputs(config, backend, 60)
     bias = np.full(10, -1.7e308)
     bias[3] = top
@@ -466,7 +428,7 @@ def test_a_chunk_ends_without_a_warning_whatever_its_losses(top, settings, backe
 
 @pytest.mark.parametrize(
     ("settings", "steps"),
-    [pytest.param({}, 24, marks=pytest.mark.slow), ({"batch_size": 7, "optimizer": "adam", "dropout": 0.5}, 13)],
+    [({}, 24), pytest.param({"batch_size": 7, "optimizer": "adam", "dropout": 0.5}, 13, marks=pytest.mark.slow)],
 )
 def test_steps_that_fill_up_a_chunk_are_not_taken(settings, steps):
     """Whatever they are: here steps on the same samples, at a rate of NaN."""

@@ -1,20 +1,18 @@
 """Training that writes a run folder, and exact resume from it."""
 
 import contextlib
-import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 from mlp_xp.backend import Backend, BackendFailure
 from mlp_xp.dataset import Dataset
-from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError, file_errors, make_folder
 from mlp_xp.network import Network
 from mlp_xp.runs import checkpoints, replacing, run_folder
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sources import read_source
-from mlp_xp.threads import cpus, in_words
 from mlp_xp.training import (
     WARM_UP_EPOCH,
     Event,
@@ -78,7 +76,6 @@ def train_in_folder(
     """
     is_run = (folder / run_folder.CONFIG).exists()
     backend = choose_threads(None if overwrite else folder, settings, dataset, backend)
-    warn_of_cpus(backend)
     start = None if overwrite or not is_run else find_start(folder, settings, dataset, backend)
     trained: Network = ()
     try:
@@ -120,18 +117,6 @@ def choose_threads(folder: Path | None, settings: Settings, dataset: Dataset, ba
     return with_threads(settings.train, dataset, backend, before)
 
 
-def warn_of_cpus(backend: Backend) -> None:
-    """Give an MlpXpWarning if there are fewer CPUs than threads."""
-    number = backend.threads.number
-    if number is not None and number > cpus():
-        warnings.warn(
-            f"the run computes on {in_words(number)} ({backend.threads.reason}), but has "
-            f"{in_words(cpus()).replace('thread', 'CPU')}, so it is slow",
-            MlpXpWarning,
-            stacklevel=3,
-        )
-
-
 def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> Position | None:
     """Return the position of the run in the folder, with its state on the device, or None if it has no checkpoint yet.
 
@@ -164,8 +149,6 @@ def save(folder: Path, position: Position, settings: Settings, dataset: Dataset,
 
 def what_is_kept(folder: Path) -> str:
     """Say what is in a run's folder after an error."""
-    if not folder.exists():
-        return f"the folder {str(folder)!r} is gone"
     if replacing.current(folder) != folder:
         return f"the old run in {str(folder)!r} is as it was"
     if replacing.is_decided(folder):

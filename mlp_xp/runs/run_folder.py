@@ -4,7 +4,6 @@ import datetime as dt
 import importlib.metadata
 import itertools
 import json
-import math
 import os
 import platform
 import warnings
@@ -34,22 +33,15 @@ MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 RUN_FILES = (CHECKPOINT, MODEL, METRICS, CONFIG)
 # The lock and who holds it, see `lock`; a run that is to replace the one in the folder, see `replacing`.
 LOCK, HOLDER, NEW, READY = ".lock", ".holder", ".new", ".ready"
-# What is copied to the host at once for the checksum of the data. MNIST's images are 47 MB.
-PIECE_BYTES = 2**26
-
-
-def default_folder(settings: Settings, now: dt.datetime) -> Path:
-    """Return `runs/<dataset>-<backend>-<date-time>`, relative to the current folder."""
-    name = Path(settings.data).resolve().name  # a data set's name may be the path of a folder
-    return Path("runs") / f"{name}-{settings.backend.replace(':', '-')}-{now:%Y%m%d-%H%M%S}"
 
 
 def claim_folder(settings: Settings, now: dt.datetime) -> Path:
-    """Create the default folder and return it. If it exists, append -2, -3, ... to its name. Raises FileError.
+    """Create the folder `runs/<dataset>-<backend>-<date-time>` and return it. Raises FileError.
 
-    Two runs that start in the same second get two folders.
+    If it exists, -2, -3, ... is appended to its name: two runs that start in the same second get two folders.
     """
-    wanted = default_folder(settings, now)
+    data = Path(settings.data).resolve().name  # a data set's name may be the path of a folder
+    wanted = Path("runs") / f"{data}-{settings.backend.replace(':', '-')}-{now:%Y%m%d-%H%M%S}"
     for number in itertools.count(1):
         folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         with file_errors(folder, "create"):
@@ -99,6 +91,7 @@ def create_run(
     The folder must exist, and its lock must be held. start_from_sha256: the checksum of the model that the run begins
     with, if any.
     """
+    number, reason = backend.threads[:2]
     record = {
         "format": records.FORMAT,
         "settings": flatten(with_absolute_paths(settings)),
@@ -110,19 +103,13 @@ def create_run(
             "array-api-compat": importlib.metadata.version("array-api-compat"),
             backend.name: backend.version,
         },
-        "threads": threads(backend),
+        "threads": {"number": number, "reason": reason, "cpus": cpus(), **threads_chosen()},
         "machine": f"{platform.system()} {platform.machine()}",
         **data_facts(settings, dataset, backend),
         **({"start_from_sha256": start_from_sha256} if start_from_sha256 else {}),
     }
     clear(folder)
     write_json(folder / CONFIG, record)
-
-
-def threads(backend: Backend) -> dict[str, Any]:
-    """Return on how many threads a run computes, why, and the facts behind it, as config.json records them."""
-    number, reason = backend.threads[:2]
-    return {"number": number, "reason": reason, "cpus": cpus(), **threads_chosen()}
 
 
 def threads_of(folder: Path, backend: str) -> int | None:
@@ -188,17 +175,11 @@ def targets_of(dataset: Dataset) -> str:
 
 
 def checksum(dataset: Dataset, backend: Backend) -> str:
-    """Return a checksum of images and labels, to detect other data of the same shape.
-
-    Large arrays are copied to the host in pieces, to save memory, others as a whole: JAX compiles each kind of piece.
-    """
+    """Return a checksum of images and labels, to detect other data of the same shape."""
     checksum = 0
-    for array in (array for array in dataset[:4] if array is not None):
-        samples, *shape = array.shape
-        size = max(1, PIECE_BYTES // (math.prod(shape) * getattr(array.dtype, "itemsize", 8)))  # the standard has none
-        for start in range(0, samples, size):
-            piece = array if size >= samples else array[start : min(start + size, samples), ...]
-            checksum = zlib.crc32(np.ascontiguousarray(backend.to_numpy(piece)).data, checksum)
+    for array in dataset[:4]:
+        if array is not None:
+            checksum = zlib.crc32(np.ascontiguousarray(backend.to_numpy(array)).data, checksum)
     return f"{checksum:08x}"
 
 

@@ -34,20 +34,16 @@ COLUMNS = ("name", "state", *FIGURES, "date")
 # The names of figures in a report, where they are others.
 REPORTED_AS = {"test_accuracy": "accuracy", "test_r2": "r2", "test_rmse": "rmse"}
 DATA = ("dataset", "data_dir")
-# Of these the highest is the best, so that a sorted table starts with it.
-DESCENDING = HELD_OUT
 COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne,
     "<=": operator.le,
     ">=": operator.ge,
     "=": operator.eq,
+    "==": operator.eq,
     "<": operator.lt,
     ">": operator.gt,
 }
 CONDITION = re.compile(r"\s*([A-Za-z_-]+)\s*(!=|<=|>=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
-
-
-PLACES = ("data_dir", "start_from")  # settings that are paths
 
 
 class Row(NamedTuple):
@@ -223,14 +219,14 @@ def differences(rows: Sequence[Row]) -> list[str]:
     Only the last part of a path is given. Empty where no setting differs, and for unreadable rows.
     """
     names = differing(rows)
-
-    def brief(name: str, value: Any) -> str:
-        return (name in PLACES and value and Path(value).name) or shown(value)
-
     return [
-        ", ".join(f"{words(name)} {brief(name, row.settings[name])}" for name in names if name in row.settings)
+        ", ".join(f"{words(name)} {_brief(name, row.settings[name])}" for name in names if name in row.settings)
         for row in rows
     ]
+
+
+def _brief(name: str, value: Any) -> str:
+    return Path(value).name if name in ("data_dir", "start_from") and value else shown(value)
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
@@ -276,10 +272,9 @@ def sort_rows(rows: Sequence[Row], column: str) -> list[Row]:
     Rows without a value come last; rows with equal values keep their order. Raises what `check_column` raises.
     """
     column = check_column(column, "sort")
-    values = {id(row): value_of(row, column) for row in rows}
-    present = [row for row in rows if values[id(row)] is not None]
-    ordered = sorted(present, key=lambda row: values[id(row)], reverse=column in DESCENDING)
-    return [*ordered, *(row for row in rows if values[id(row)] is None)]
+    present = [row for row in rows if value_of(row, column) is not None]
+    ordered = sorted(present, key=lambda row: value_of(row, column), reverse=column in HELD_OUT)
+    return [*ordered, *(row for row in rows if value_of(row, column) is None)]
 
 
 def select_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
@@ -297,7 +292,7 @@ def _condition(text: str) -> Callable[[Row], bool]:
         raise MlpXpError(
             f"{text!r:.80} is not a condition; give one such as optimizer=adam or 'learning_rate<0.1'", setting="where"
         )
-    column, sign = check_column(found[1], "where"), found[2].replace("==", "=")
+    column, sign = check_column(found[1], "where"), found[2]
     default = flatten(Settings()).get(column)
     wanted: Any = found[3]
     form = "a number"
@@ -321,7 +316,7 @@ def _condition(text: str) -> Callable[[Row], bool]:
         if column == "date" and value is not None:
             value = f"{value:%Y-%m-%d %H:%M}"[: len(wanted)]  # a day is as good as a minute
         if value is None or wanted == "none":
-            return (sign == "=") == (value is None and wanted == "none") and sign in ("=", "!=")
+            return sign in ("=", "==", "!=") and (sign != "!=") == (value is None and wanted == "none")
         return compare(value, wanted)
 
     return test

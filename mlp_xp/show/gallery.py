@@ -40,8 +40,7 @@ def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[
                 "runs of the same task in one picture"
             )
     rows = [table.read_row(folder) for folder in folders]
-    places = {(row.name, folder.resolve()) for row, folder in zip(rows, folders, strict=True)}
-    count = Counter(name for name, _ in places)
+    count = Counter(row.name for row in rows)
     names = [row.name if count[row.name] == 1 else str(row.folder) for row in rows]
     parts = zip(names, table.differences(rows), strict=True)
     return [each._replace(name=": ".join(filter(None, part))) for each, part in zip(curves, parts, strict=True)]

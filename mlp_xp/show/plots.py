@@ -5,7 +5,6 @@ state, and the caller's Matplotlib settings have no effect. Each raises PlotErro
 missing or broken Matplotlib, or too little memory. Any other exception is a bug and keeps its traceback.
 """
 
-import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,7 +34,7 @@ SCORES = {
     "validation_r2": "held-out R²",
 }
 LOSS_NAMES = {"regression": "half squared error"}  # of other tasks: cross-entropy
-NARROW = 10  # an axis of losses whose ends have a smaller ratio has linear ticks
+NARROW = 10  # an axis of losses whose largest and smallest have a smaller ratio is linear
 LONGEST_NAME = 60  # characters that are drawn
 LONGEST_LINE, MOST_LINES = 100, 3  # characters and lines of a run's name, in a legend below the axes
 LONGEST_CLASS = 24  # characters of a class beside a confusion matrix
@@ -45,7 +44,6 @@ MOST_NAMED = 60  # classes beside a confusion matrix; with more, numbers and som
 RIGHT = "#dcefe0"  # the colour of right predictions
 LEGEND_ROW, LEGEND_SIZE = 0.2, 9.0  # inches, points
 SHORT_LABEL = 45  # characters of labels that stand in two columns of a legend
-NAMES = {"matplotlib": ("Matplotlib", "matplotlib"), "PIL": ("Pillow", "pillow")}
 
 
 class PlotError(MlpXpError):
@@ -73,9 +71,7 @@ def import_matplotlib() -> Any:
     try:
         return import_module("mlp_xp.show.figure")
     except ModuleNotFoundError as error:
-        module = (error.name or "matplotlib").partition(".")[0]
-        name, requirement = NAMES.get(module, (module, module))
-        missing = PlotError(f"pictures need {name}, which {not_installed(requirement)}")
+        missing = PlotError(f"pictures need Matplotlib, which {not_installed('matplotlib')}")
         missing.exit_code = 2
         raise missing from error
     except Exception as error:
@@ -133,10 +129,10 @@ def _visible(text: str, most: int = LONGEST_NAME) -> str:
 
 def wrapped(text: str) -> str:
     """Return a name of any length as a few lines of a legend. What does not fit is left out at the end."""
-    # Lines end after a setting, not inside one.
-    text = re.sub("(?<![,:]) ", "\xa0", text.encode("utf-8", "backslashreplace").decode())
-    lines = textwrap.wrap(text, LONGEST_LINE, max_lines=MOST_LINES, placeholder=" ...", break_on_hyphens=False)
-    return "\n".join(lines).replace("\xa0", " ")
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return "\n".join(
+        textwrap.wrap(text, LONGEST_LINE, max_lines=MOST_LINES, placeholder=" ...", break_on_hyphens=False)
+    )
 
 
 def legend_below(figure: "Picture", lines: Sequence[Any], labels: Sequence[str]) -> Any:
@@ -251,15 +247,10 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     standardised = {True: ",\nstandardised targets", False: ""}
     names = {LOSS_NAMES.get(run.task, "cross-entropy loss (nats)") + standardised[run.standardised] for run in runs}
     losses.set(ylabel="loss" if len(names) != 1 else names.pop())
-    if any(value > 0 for line in losses.lines for value in line.get_ydata()):  # only these have logarithms
+    positive = [value for line in losses.lines for value in line.get_ydata() if value > 0]
+    if positive and max(positive) >= NARROW * min(positive):
         losses.set(yscale="log")
-        low, high = losses.get_ylim()
-        if high < NARROW * low:  # has too few of 1, 2 and 5
-            from matplotlib.ticker import MaxNLocator
-
-            losses.yaxis.set_major_locator(MaxNLocator(5))
-        else:
-            losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+        losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
     losses.yaxis.set_major_formatter("{x:.3g}")
     losses.yaxis.set_minor_formatter("")
     if has_score:

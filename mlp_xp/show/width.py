@@ -1,4 +1,4 @@
-"""The console that commands print on, and its size: of the terminal, or as the variables COLUMNS and LINES say."""
+"""The console that commands print on, as wide as the terminal, or as the variable COLUMNS says."""
 
 import os
 import shutil
@@ -9,26 +9,7 @@ from rich.console import Console
 
 # In fewer columns, tables and help are unreadable, and a terminal breaks the lines itself. A line of a thousand is as
 # good as one that is never broken, while libraries fill lines of a million with spaces.
-COLUMNS = (40, 1000)
-LINES = (5, 1000)
-
-
-def terminal_size() -> os.terminal_size:
-    """Return columns and lines: COLUMNS and LINES, else the size of the terminal, else 80 x 24, within the bounds.
-
-    A variable that is not a positive integer counts as not set.
-    """
-    columns, lines = shutil.get_terminal_size()
-    return os.terminal_size((_within(columns, COLUMNS), _within(lines, LINES)))
-
-
-def terminal_width() -> int:
-    """Return the columns of `terminal_size`."""
-    return terminal_size().columns
-
-
-def _within(number: int, bounds: tuple[int, int]) -> int:
-    return min(max(number, bounds[0]), bounds[1])
+NARROWEST, WIDEST = 40, 1000
 
 
 class _Console(Console):
@@ -45,14 +26,12 @@ class _Console(Console):
 def plain_console(**options: Any) -> Console:
     """Return a console that prints text unchanged: no markup, no `:emoji:` names, no highlighting.
 
-    Its size is that of `terminal_size`. It follows a terminal that is resized, unless COLUMNS or LINES are set.
+    It is as wide as COLUMNS says, or else as the terminal, which it follows when that is resized.
     """
-    size = terminal_size()
     if "COLUMNS" in os.environ:
-        options.setdefault("width", size.columns)
-    if "LINES" in os.environ:
-        options.setdefault("height", size.lines)
+        columns = shutil.get_terminal_size().columns
+        options.setdefault("width", min(max(columns, NARROWEST), WIDEST))
     console = _Console(highlight=False, markup=False, emoji=False, **options)
-    if "width" not in options and console.width < COLUMNS[0]:
-        console.width = COLUMNS[0]
+    if "width" not in options and console.width < NARROWEST:
+        console.width = NARROWEST
     return console

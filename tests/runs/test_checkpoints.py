@@ -1,7 +1,7 @@
 """Files of models and checkpoints: what is damaged, altered, or of another kind or format is refused in one line."""
 
-import errno
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +127,7 @@ def test_a_checkpoint_and_a_model_are_not_each_other(folder, tmp_path):
             reads()
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
     path = tmp_path / "model.safetensors"
     with pytest.raises(RunError, match=r"model\.safetensors': does not exist"):
         Model.load(path)
@@ -135,27 +135,18 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"model\.safetensors': cannot be read: Is a directory"):
         Model.load(str(path))
 
-    def forbid(*_, **__):
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", forbid)
-    with pytest.raises(RunError, match=r"cannot be read: Permission denied"):
-        Model.load(path)
-
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"seed": 1}, "was made with seed 0, but the run's configuration has 1"),
-        ({"hidden": (5,)}, r"was made with hidden \[2\], but the run's configuration has \[5\]"),
         ({"epochs": 2, "schedule": "cosine"}, "was made with schedule 'constant'"),
     ],
 )
 def test_a_checkpoint_of_other_settings_is_refused(folder, changes, message):
     settings = Settings(train=TrainConfig(**{**vars(SETTINGS.train), **changes}))
-    for check in (check_settings, lambda *args: load_checkpoint(*args, open_backend())):
-        with pytest.raises(RunError, match=message):
-            check(folder, settings)
+    with pytest.raises(RunError, match=message):
+        load_checkpoint(folder, settings, open_backend())
 
 
 def test_more_epochs_are_no_other_setting_and_fewer_are_too_few(folder):
@@ -176,15 +167,9 @@ MODEL = Model((), "sigmoid", "float64", (6, 6), ("a", "b", "c"), source="runs/on
 @pytest.mark.parametrize(
     ("ours", "theirs", "message"),
     [
-        ({}, {"class_names": ("a", "b", "c")}, ""),
         ({}, {"class_names": ("0", "1", "2")}, ""),  # arrays may have no names
-        ({}, {"class_names": ("x", "y", "z")}, "has the classes a, b, c, but the table has the classes x, y, z"),
         ({"class_names": ("0", "1", "2")}, {"class_names": ("1", "2", "3")}, "the classes 0, 1, 2, but"),
-        (
-            {},
-            {"class_names": ("0", "1", "2", "3")},
-            "has the classes a, b, c, but the table has the classes 0, 1, 2, 3",
-        ),
+        ({}, {"class_names": ("0", "1")}, "has the classes a, b, c, but the table has the classes 0, 1"),
         ({}, {"task": "labels"}, "has the task classes, but the table has the task labels"),
         ({"image_shape": (5, 6)}, {}, "has images of 5 x 6, but the table has images of 6 x 6"),
         ({"feature_names": ("p", "q")}, {"feature_names": ("q", "p")}, "the columns p, q, but the table has the colum"),
@@ -194,13 +179,8 @@ MODEL = Model((), "sigmoid", "float64", (6, 6), ("a", "b", "c"), source="runs/on
 def test_data_that_do_not_fit_a_model_are_refused(ours, theirs, message):
     model: Model = MODEL._replace(**ours)
     dataset: Dataset = TINY._replace(**{"class_names": model.class_names, **theirs})
-    if not message:
+    with pytest.raises(RunError, match=f"runs/one/model.safetensors.*{message}") if message else nullcontext():
         check_fit(model, dataset, "the table")
-        return
-    with pytest.raises(RunError) as caught:
-        check_fit(model, dataset, "the table")
-    assert message in str(caught.value)
-    assert "runs/one/model.safetensors" in str(caught.value)
 
 
 def test_two_models_need_the_same_names():

@@ -10,7 +10,7 @@ from pathlib import Path
 import filelock
 import pytest
 from data_sets import TINY
-from helpers import assert_one_line, assert_same_run, call, finish, options, small_settings, start, wait_until
+from helpers import assert_one_line, call, finish, options, small_settings, start, wait_until
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.errors import MlpXpWarning
@@ -51,19 +51,6 @@ def test_a_second_process_is_refused_until_the_first_is_killed(data_dir, tmp_pat
     assert not [*folder.glob(".*")], "what the killed process has left does no harm"
 
 
-@pytest.mark.slow
-def test_of_processes_that_begin_at_once_in_a_new_folder_one_writes(data_dir, tmp_path, no_pictures_elsewhere):
-    folder, arguments = tmp_path / "run", ["--data-dir", data_dir, "--run-dir"]
-    processes = [start("train", *arguments, folder, *options(small_settings(seed=seed))) for seed in range(2)]
-    outcomes = [finish(process) for process in processes]
-    for outcome in outcomes:
-        if outcome.code:
-            assert_one_line(outcome, 2, repr(str(folder)))
-    (seed,) = [i for i, outcome in enumerate(outcomes) if outcome.code == 0]
-    assert call("train", *arguments, tmp_path / "alone", *options(small_settings(seed=seed))).code == 0
-    assert_same_run(folder, tmp_path / "alone")
-
-
 def test_two_generators_in_one_process_are_refused_until_the_first_is_closed(tmp_path, monkeypatch):
     """And while its pictures are drawn."""
     failed = []
@@ -89,7 +76,7 @@ def test_two_generators_in_one_process_are_refused_until_the_first_is_closed(tmp
     assert not [*(tmp_path / "run").glob(".*")]
 
 
-@pytest.mark.parametrize("content", [None, "", "12 ", "1 2 3", f"{2**22 + 1} {platform.node()}"])
+@pytest.mark.parametrize("content", [None, "1 2 3", f"{2**22 + 1} {platform.node()}"])
 def test_a_lock_whose_holder_is_unknown_or_dead_names_nobody(content, tmp_path):
     with locked(tmp_path):
         (tmp_path / ".holder").unlink()

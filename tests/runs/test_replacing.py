@@ -73,9 +73,10 @@ def old_or_new(folder: Path, runs: tuple[Path, Path], *, finish: bool = False) -
     return "new"
 
 
-def test_killed_between_any_two_operations_the_old_or_the_new_run_is_whole(runs, tmp_path):
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_killed_between_any_two_operations_the_old_or_the_new_run_is_whole(step, runs, tmp_path):
     found, ready = [], []
-    for number in range(10**6):
+    for number in range(0, 10**6, step):
         folder = shutil.copytree(runs[0], tmp_path / str(number))
         with killed_at(number) as done:
             record_run(folder, NEW, TINY, open_backend(), overwrite=True)
@@ -86,7 +87,7 @@ def test_killed_between_any_two_operations_the_old_or_the_new_run_is_whole(runs,
             with pytest.raises(RunError, match="is being replaced by a new one"):
                 run_folder.read_config(folder)
             # The next command may be killed as well, anywhere.
-            for again in range(0, 10**6 if number % 3 == 0 else 0, 3):
+            for again in range(0, 10**6 if number % 3 == 0 else 0, 3 * step):
                 twice = shutil.copytree(folder, tmp_path / f"{number}-{again}")
                 with killed_at(again) as done, recording.open_folder(twice, existing=True):
                     pass
@@ -97,8 +98,8 @@ def test_killed_between_any_two_operations_the_old_or_the_new_run_is_whole(runs,
             assert files(folder).items() >= files(runs[0]).items()
         found.append(old_or_new(folder, runs, finish=number % 4 == 0))
     assert found == sorted(found, reverse=True), "first the old one, from one operation on the new one"
-    assert found.count("old") > 10
-    assert len(ready) > 8
+    assert found.count("old") > 10 // step
+    assert len(ready) > 8 // step
 
 
 # The command.
@@ -151,8 +152,6 @@ def interrupt_after(function: Callable) -> Callable:
     ("module", "name", "change", "code", "text"),
     [
         (run_folder, "create_run", interrupt_after, 143, "in the warm-up"),
-        (run_folder, "append_metrics", interrupt_after, 143, "interrupted in epoch 0, after 1 samples"),
-        (run_folder, "append_metrics", lambda _: fail_with(MemoryError("no more")), 2, "out of memory"),
         (os, "fsync", lambda _: fail_with(OSError(errno.ENOSPC, "No space left on device")), 1, "No space left"),
     ],
 )
@@ -175,21 +174,13 @@ def test_a_run_that_diverges_before_its_first_checkpoint_leaves_the_old_one(old,
     assert files(folder) == files(old)
 
 
-def test_a_programming_error_too(old, data_dir, tmp_path, monkeypatch):
-    folder = shutil.copytree(old, tmp_path / "run")
-    monkeypatch.setattr(checkpoints, "save_model", fail_with(ZeroDivisionError()))
-    with pytest.raises(ZeroDivisionError):
-        call("train", *overwriting(data_dir, folder))
-    assert files(folder) == files(old)
-
-
 def test_overwrite_where_nothing_is_writes_a_run(data_dir, tmp_path):
     outcome = call("train", *overwriting(data_dir, tmp_path / "run"))
     assert (outcome.code, outcome.err) == (0, "")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["hidden"] == [3]
 
 
-@pytest.mark.parametrize("config", ["{}", '{"architectures": ["Bert"]}', "not JSON"])
+@pytest.mark.parametrize("config", ["{}", "not JSON"])
 def test_a_folder_of_another_program_is_not_overwritten(config, data_dir, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(config)

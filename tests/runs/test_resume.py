@@ -60,7 +60,7 @@ def no_pictures_by_the_library():
         yield
 
 
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=12, deadline=None)
 @given(config=configs, kills=st.lists(st.integers(20, 990), min_size=2, max_size=5), patience=st.integers(0, 1))
 def test_a_run_that_is_killed_anywhere_ends_in_the_same_bits(config, kills, patience):
     """Between any two operations on files, once after another; also while it is extended by epochs."""
@@ -191,41 +191,18 @@ def test_the_backend_may_be_another_with_a_device_of_its_own(runs, data_dir, tmp
     assert [r["accuracy"] for r in there] == [r["accuracy"] for r in here]
 
 
-def change_threads(folder: Path, **recorded: Any) -> None:
-    """Let the run have been started on other threads."""
+def test_a_run_goes_on_with_its_threads_and_others_are_told(runs, tmp_path):
+    folder = shutil.copytree(runs(epochs=1), tmp_path / "run")
     record = record_of(folder)
-    record["threads"] = {"cpus": record["threads"]["cpus"], **recorded}
+    record["threads"]["number"] = 3
     (folder / "config.json").write_text(json.dumps(record))
-
-
-@pytest.mark.parametrize(
-    ("number", "words", "used", "told"),
-    [
-        (1, [], "1: as when the run began", ""),
-        (3, [], "3: as when the run began", ""),
-        (3, ["--threads", "3"], "3: as given", ""),
-        (3, ["--threads", "2"], "2: as given", "started with 3 threads and is resumed with 2 threads,"),
-    ],
-)
-def test_a_run_goes_on_with_its_threads(number, words, used, told, runs, tmp_path, monkeypatch):
-    monkeypatch.setattr("mlp_xp.runs.recording.cpus", lambda: 3)
-    folder = shutil.copytree(runs(epochs=1), tmp_path / "run")
-    change_threads(folder, number=number)
-    outcome = call("train", "--resume", folder, *words)
-    assert outcome.code == 0
-    assert f"\nthreads  {used}\n" in outcome.out
-    assert outcome.err.startswith(f"warning: {str(folder)!r}: the run was {told}" if told else "")
-    assert outcome.err.count("\n") == bool(told)
-    record = record_of(folder)["threads"]
-    assert (record["number"], record.get("resumed_with")) == (number, "2 threads" if told else None)
-
-
-def test_fewer_cpus_than_threads_are_told(runs, tmp_path, monkeypatch):
-    monkeypatch.setattr("mlp_xp.runs.recording.cpus", lambda: 1)
-    folder = shutil.copytree(runs(epochs=1), tmp_path / "run")
-    change_threads(folder, number=2)
     outcome = call("train", "--resume", folder)
-    assert_one_line(outcome, 0, "on 2 threads (as when the run began), but has 1 CPU, so it is ")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "\nthreads  3: as when the run began\n" in outcome.out
+    outcome = call("train", "--resume", folder, "--threads", 2)
+    assert_one_line(outcome, 0, f"warning: {str(folder)!r}: the run was started with 3 threads and is resumed with 2")
+    assert "\nthreads  2: as given\n" in outcome.out
+    assert record_of(folder)["threads"] == {**record["threads"], "resumed_with": "2 threads"}
 
 
 def test_data_may_have_moved_but_must_be_the_runs(runs, data_dir, tmp_path):
@@ -246,7 +223,6 @@ def test_data_may_have_moved_but_must_be_the_runs(runs, data_dir, tmp_path):
     [
         (["--epochs", "2"], ["--epochs: 2 is too few: the run in ", "has already come to epoch 3; give at least as m"]),
         (["--learning-rate", "0.1"], ["--learning-rate", "(0.05, not 0.1)"]),
-        (["--hidden", "4", "4"], ["--hidden", "([4], not [4, 4])"]),
         (["--start-from", "elsewhere"], ["--start-from"]),
         (["--run-dir", "elsewhere"], ["--run-dir: a resumed run stays in its own folder"]),
         (["--overwrite"], ["--overwrite: a resumed run stays in its own folder"]),
@@ -263,31 +239,6 @@ def test_a_schedule_that_depends_on_the_epochs_forbids_others(runs):
     outcome = call("train", "--resume", folder, "--epochs", 2)
     assert_one_line(outcome, 2, "--epochs: a resumed run keeps its settings (1, not 2; the schedule cosine depends on")
     assert files(folder) == before
-
-
-def test_a_configuration_that_was_changed_is_named(runs, tmp_path):
-    folder = shutil.copytree(runs(), tmp_path / "run")
-    record = record_of(folder)
-    record["settings"]["seed"] = 1
-    (folder / "config.json").write_text(json.dumps(record))
-    outcome = call("train", "--resume", folder)
-    assert_one_line(outcome, 2, "checkpoint.safetensors", "was made with seed 0, but the run's configuration has 1")
-
-
-def test_files_that_lack_something_are_refused(runs, tmp_path):
-    folder = shutil.copytree(runs(), tmp_path / "run")
-    lines = (folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
-    (folder / "metrics.jsonl").write_bytes(b"".join(lines[:-1]))
-    assert_one_line(call("train", "--resume", folder), 2, "metrics.jsonl", f"{len(lines) - 1} reports")
-    (folder / "metrics.jsonl").unlink()
-    assert_one_line(call("train", "--resume", folder), 2, "metrics.jsonl", "has 0 reports")
-    (folder / "result.json").write_text("{")
-    (folder / "metrics.jsonl").write_bytes(b"".join(lines))
-    assert_one_line(call("train", "--resume", folder, "--epochs", 4), 2, "result.json': is damaged", "delete it")
-    assert record_of(folder)["settings"]["epochs"] == 3
-    content = (folder / "checkpoint.safetensors").read_bytes()
-    (folder / "checkpoint.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert_one_line(call("train", "--resume", folder), 2, "checkpoint.safetensors", "was altered", "SHA-256")
 
 
 @pytest.mark.parametrize("lost", [["result.json"], ["model.safetensors"]])

@@ -32,11 +32,8 @@ def no_pictures_by_the_library(monkeypatch):
 
 def test_the_default_folder_says_data_backend_and_time_and_is_a_new_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for settings, name in (
-        (Settings(backend="jax", dataset="kmnist"), "kmnist-jax-20240203-040506"),
-        (Settings(data_dir="/some/where/", backend="a.b:c.d"), "where-a.b-c.d-20240203-040506"),
-    ):
-        assert run_folder.default_folder(settings, NOW) == Path("runs") / name
+    own = Settings(data_dir="/some/where/", backend="a.b:c.d")
+    assert run_folder.claim_folder(own, NOW) == Path("runs/where-a.b-c.d-20240203-040506")
     folders = [run_folder.claim_folder(Settings(), NOW) for _ in range(3)]
     name = "mnist-numpy-20240203-040506"
     assert folders == [Path("runs") / each for each in (name, f"{name}-2", f"{name}-3")]
@@ -86,9 +83,6 @@ def test_the_library_goes_on_with_its_run_and_refuses_another(tmp_path):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(RunError, match="was made with seed 0"):
         finished_run(tmp_path / "run", TrainConfig(epochs=2, seed=3, hidden=(3,), report_every=100))
-    other = TINY._replace(test_labels=TINY.test_labels[::-1].copy())
-    with pytest.raises(RunError, match="data_crc32"):
-        next(train(CONFIG, other, open_backend(), run_dir=tmp_path / "run"))
 
 
 def test_no_folder_is_made_for_what_cannot_be_trained(tmp_path):
@@ -141,13 +135,7 @@ def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        (b'{"epo', "is damaged: "),
-        (b'{"epoch": 1}', "is damaged: it has no field 'sample'"),
-        (b'{"epoch": "1"}', "is damaged: the field 'epoch' is '1', which is not int"),
-        (b'{"epoch": 1, "sample": 2, "loss": NaN}', "is damaged: NaN is not a number"),
-    ],
+    ("line", "message"), [(b'{"epo', "is damaged: "), (b'{"epoch": 1}', "is damaged: it has no field 'sample'")]
 )
 def test_metrics_may_be_cut_off_but_not_damaged(line, message, tmp_path):
     path = tmp_path / "metrics.jsonl"

@@ -110,15 +110,12 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(source, data_dir, tmp_p
 
     has = f"--start-from: the network of {str(source)!r} has"
     assert_one_line(attempt("--hidden", 5), 2, f"{has} hidden layers [4], but the new run has [5]; give it the same")
-    assert_one_line(attempt("--hidden", 4, 4), 2, f"{has} hidden layers [4], but the new run has [4, 4]")
     assert_one_line(attempt("--activation", "relu"), 2, f"{has} activation 'sigmoid', but the new run has 'relu'")
     cut = {name: getattr(TINY, name)[:, 1:] for name in ("train_images", "test_images")}
     other = write_idx_folder(tmp_path / "data", TINY._replace(**cut))
     assert_one_line(attempt(data=other), 2, f"{has} inputs 36, but the new run has 30; give it the same")
-    (tmp_path / "empty").mkdir()
-    for place in (tmp_path / "empty", tmp_path / "nowhere", source / "config.json"):
-        assert_one_line(attempt("--start-from", place), 2, f"--start-from: {str(place)!r}: is not a run")
-    assert_one_line(attempt("--start-from", ""), 2, "--start-from: is empty; give a value")
+    nowhere = tmp_path / "nowhere"
+    assert_one_line(attempt("--start-from", nowhere), 2, f"--start-from: {str(nowhere)!r}: is not a run")
     damaged = shutil.copytree(source, tmp_path / "damaged")
     (damaged / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes()[:-1])
     assert_one_line(attempt("--start-from", damaged), 2, "--start-from:", "is truncated or altered")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers import assert_one_line, call
-from run_folders import a_config, a_report, write_run, write_sweep
+from run_folders import a_report, write_run, write_sweep
 
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs import table
@@ -69,9 +69,7 @@ def test_a_row_has_what_the_files_say(runs):
     ("file", "content", "reason"),
     [
         ("config.json", "", "is not JSON"),
-        ("config.json", json.dumps(a_config({"epochs": -3})), "epochs: -3 is out of range"),
         ("result.json", '{"epoch": 3}', "it has no field 'sample'"),
-        ("result.json", '{"epoch": 3, "epoch": 4}', "is there twice"),
     ],
 )
 def test_a_damaged_run_is_a_row_with_its_reason(file, content, reason, tmp_path):
@@ -153,7 +151,6 @@ def test_your_own_data_are_named_by_their_file(tmp_path):
         ("validation_accuracy", "abcdef"),  # the highest first; those without one keep their order
         ("learning-rate", "bdefca"),
         ("hidden", "cabdef"),
-        ("seconds", "bcdaef"),
     ],
 )
 def test_rows_are_sorted(column, order, runs):
@@ -167,12 +164,10 @@ def test_rows_are_sorted(column, order, runs):
         (["optimizer=adam"], "b"),
         (["optimizer != adam"], "acdef"),
         (["learning_rate<=0.03", "state=finished"], "bc"),
-        (["learning-rate>=0.03"], "ac"),
         (["hidden=32,16"], "c"),
         (["hidden", "=64"], None),
         (["validation_accuracy>0.9"], "a"),
         (["validation_accuracy=none"], "cdef"),
-        (["state==unreadable"], "f"),
         (["defer_updates=yes"], "abcdef"),
         (["date>2000-01-01"], "abcde"),  # there is none where a record is damaged
     ],
@@ -215,14 +210,13 @@ def test_the_table_shows_what_differs_and_fits_in_eighty_columns(runs):
     assert lines[-2].split()[:6] == ["b", "0.01", "0", "adam", "90.00", "95.00"]
 
 
-@pytest.mark.parametrize("width", [60, 120])
-def test_long_names_lose_their_starts_and_stay_different(width, tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", str(width))
+def test_long_names_lose_their_starts_and_stay_different(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
     for i in range(3):
         name = f"fashion-mnist-array-api-strict-20261127-10301{i}"
         write_run(tmp_path / name, {"learning_rate": 0.1 * (i + 1)}, [], {"validation_accuracy": 0.9})
     lines = call("runs", tmp_path).out.splitlines()
-    assert max(map(len, lines)) <= width
+    assert max(map(len, lines)) <= 60
     rows = [line.split() for line in lines if "-10301" in line]
     assert len({row[0] for row in rows}) == 3
     assert [row[1:4] for row in rows] == [[f"0.{i}", "90.00", "50.00"] for i in (1, 2, 3)]
@@ -245,24 +239,13 @@ def test_csv_and_json_have_all_numbers_in_full(runs):
     assert records[-1]["validation_accuracy"] == 0.92
 
 
-def test_csv_has_no_characters_that_control_a_terminal(tmp_path):
-    write_run(tmp_path / "a\x1b[31m", {}, [], {})
-    outcome = call("runs", tmp_path / "a\x1b[31m", "--csv")
-    assert "\x1b" not in outcome.out
-    assert "a\\x1b[31m" in outcome.out
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["nowhere"], "'nowhere': no such folder"),
-        ([], "'runs': no such folder"),
         (["empty"], "'empty': contains no runs"),
         (["good", "--sort", "speed"], "--sort: 'speed' is not a column (did you mean 'seed'?)"),
-        (["good", "--sort", "accuracy"], "hold out samples with --validation"),
-        (["good", "--where", "sed=3"], "--where: 'sed' is not a column (did you mean 'seed'?)"),
         (["good", "--where", "seed=x"], "'x' is not a number"),
-        (["good", "--where", "seed"], "'seed' is not a condition"),
         (["good", "--json", "--csv"], "--json and --csv"),
         (["good", "--summary", "--sort", "seed"], "--sort: settings are ranked"),
     ],
@@ -271,7 +254,6 @@ def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_run(Path("good"), {}, [], {})
     Path("empty").mkdir()
-    Path("file").write_text("")
     outcome = call("runs", *words)
     assert_one_line(outcome, 2, message)
     assert not any(column in outcome.err for column in table.TEST_COLUMNS)  # which would be refused too
