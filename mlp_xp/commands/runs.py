@@ -7,7 +7,6 @@ setting, over all seeds.
 import sys
 from collections.abc import Iterator, Sequence
 from csv import writer as csv_writer
-from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -125,11 +124,11 @@ def csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
     names = differing(rows)
     yield ["name", "folder", "state", *names, *RESULTS, "seconds", "date", "reason"]
     for row in rows:
-        settings = [printable(shown(row.settings[name])) if name in row.settings else "" for name in names]
-        results = ["" if value is None else repr(value) for value in (*(getattr(row, q) for q in RESULTS), row.seconds)]
-        date = row.date.isoformat(timespec="seconds") if row.date else ""
-        texts = map(printable, (row.name, str(row.folder), row.state))
-        yield [*texts, *settings, *results, date, printable(row.reason)]
+        record = as_record(row)
+        settings = [shown(row.settings[name]) if name in row.settings else "" for name in names]
+        others = [record[name] for name in (*RESULTS, "seconds", "date", "reason")]
+        cells = [row.name, record["folder"], row.state, *settings, *others]
+        yield ["" if cell is None else printable(str(cell)) for cell in cells]
 
 
 def show_runs(rows: Sequence[Row], console: Console, kept: str = "") -> None:
@@ -179,13 +178,22 @@ def show_summary(summary: Summary, console: Console) -> None:
     if not summary.groups:
         say(console, "no runs")
         return
-    names = [name for name in summary.varied if name in summary.groups[0].settings]
-    quantity = next((q for q in (summary.score, summary.test_score) if _has(summary, q)), summary.test_score)
-    heads = [*(["rank"] * summary.ranked), *(names or ["setting"]), "runs", quantity, "s.d.", "train loss"]
-    cells = zip(*(_summary_row(summary, group, names, quantity) for group in summary.groups), strict=True)
+    groups = summary.groups
+    names = [name for name in summary.varied if name in groups[0].settings]
+    quantity = summary.score if any(summary.score in each.results for each in groups) else summary.test_score
+    figures = [each.results.get(quantity) for each in groups]
+    losses = [each.results.get("train_loss") for each in groups]
+    cells = {"rank": [str(each.rank or "-") for each in groups]} if summary.ranked else {}
+    cells |= {name: [printable(shown(each.settings[name])) for each in groups] for name in names}
+    if not names:
+        cells["setting"] = [each.name for each in groups]
+    cells["runs"] = [_count(each) for each in groups]
+    cells[quantity] = ["" if each is None else score(quantity, each.mean) for each in figures]
+    cells["s.d."] = ["" if each is None or each.sd is None else score(quantity, each.sd) for each in figures]
+    cells["train loss"] = ["" if each is None else f"{each.mean:.4g}" for each in losses]
     columns = {
-        head: Column(HEADS.get(head, words(head)), [*each], head == "setting" or _is_text(summary.rows, head))
-        for head, each in zip(heads, cells, strict=True)
+        head: Column(HEADS.get(head, words(head)), each, head == "setting" or _is_text(summary.rows, head))
+        for head, each in cells.items()
         if any(each)
     }
     left_out = squeeze(columns, console, names, ["train loss", "s.d."])
@@ -208,24 +216,9 @@ def show_summary(summary: Summary, console: Console) -> None:
             say(console, f"{best}{printable(group.name)}: {found}{loss}")
 
 
-def _has(summary: Summary, quantity: str) -> bool:
-    return any(quantity in group.results for group in summary.groups)
-
-
-def _summary_row(summary: Summary, group: Group, names: Sequence[str], quantity: str) -> list[str]:
-    total, done = len(group.members), group.finished
-    cells = [str(group.rank or "-")] if summary.ranked else []
-    cells += [printable(shown(group.settings[name])) for name in names] or [group.name]
-    cells += [str(done) if done == total else f"{done} of {total}"]
-    found = group.results.get(quantity)
-    if found is None:
-        cells += ["", ""]
-    else:
-        figure = partial(score, quantity)
-        sd = "" if found.sd is None else figure(found.sd)
-        cells += [figure(found.mean), sd]
-    loss = group.results.get("train_loss")
-    return [*cells, f"{loss.mean:.4g}" if loss else ""]
+def _count(group: Group) -> str:
+    total = len(group.members)
+    return str(total) if group.finished == total else f"{group.finished} of {total}"
 
 
 def _spread(quantity: str, found: Spread) -> str:

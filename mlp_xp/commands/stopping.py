@@ -1,9 +1,7 @@
 """Stop a training where it can be resumed: after a signal, or where its output cannot be written."""
 
 import contextlib
-import errno
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
@@ -11,7 +9,6 @@ from types import FrameType
 from mlp_xp.commands.process import BROKEN_PIPE, silence_output
 from mlp_xp.errors import MlpXpError
 
-CLOSED_TERMINAL = 128 + 1  # as of a program that SIGHUP ends
 # Seconds after which a second Ctrl-C does not wait for the end of the chunk.
 PATIENCE = 1.0
 
@@ -30,7 +27,6 @@ class Stop:
 
     def __init__(self) -> None:
         self.signal, self.since = 0, 0.0
-        self.on_terminal = sys.stdout.isatty()
         self.error: OSError | None = None
 
     def __bool__(self) -> bool:
@@ -64,8 +60,6 @@ class Stop:
             return error
         if isinstance(self.error, BrokenPipeError):
             return InterruptedTrainingError(f"the reader of the output closed the pipe {place}", BROKEN_PIPE)
-        if self.error.errno == errno.EIO and self.on_terminal:
-            return InterruptedTrainingError(f"the terminal was closed {place}", CLOSED_TERMINAL)
         reason = self.error.strerror or self.error
         return InterruptedTrainingError(f"the output cannot be written ({reason}) {place}", 1)
 

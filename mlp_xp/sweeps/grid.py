@@ -101,8 +101,8 @@ def make_plan(
     if samples is not None and trials is not None:
         raise ConfigError("cannot be combined with optuna; leave out one of the two", setting="random")
     wanted, option = (samples, "random") if trials is None else (trials, "optuna")
-    if wanted is not None and not 1 <= wanted <= MOST_MEMBERS:
-        raise ConfigError(f"{wanted} is out of range; it must be from 1 to {MOST_MEMBERS}", setting=option)
+    if wanted is not None and wanted < 1:
+        raise ConfigError(f"{wanted} is out of range; it must be at least 1", setting=option)
     options: dict[str, tuple[Any, ...] | Span] = {}
     for name, value in given.items():
         if name not in DEFAULTS:
@@ -118,31 +118,27 @@ def make_plan(
     # A worker may have another current folder. Not `resolve`: the name may be a link's.
     paths = {name: os.path.abspath(path) for name in PATHS if (path := getattr(base, name))}  # noqa: PTH100
     base = replace(base, **paths)
-    plan = Plan(RANDOM if samples is not None else GRID, base, options, 0, 0, ())
-    if wanted is not None:
-        plan = plan._replace(total=wanted * len(plan.seeds), seed=seed)
-        if not plan.sampled:
+    kind = GRID if wanted is None else RANDOM if trials is None else OPTUNA
+    plan = Plan(kind, base, options, 0, 0 if wanted is None else seed, ())
+    if wanted is not None and not plan.sampled:
+        raise ConfigError(
+            "no setting but the seed has several values or a range, so there is nothing to choose from", setting=option
+        )
+    total = math.prod(map(len, options.values())) if wanted is None else wanted * len(plan.seeds)
+    if total > MOST_MEMBERS:
+        raise ConfigError(f"the sweep has {total} members, more than {MOST_MEMBERS}; give fewer values")
+    plan = plan._replace(total=total)
+    if kind != OPTUNA:
+        found = _product(options)
+        if wanted is not None:
+            drawn = _sample(plan.sampled, wanted, seed)
+            found = ({**settings, **with_seed} for settings in drawn for with_seed in plan.seeds)
+        plan = plan._replace(members=tuple(Member(f"{i:04d}", settings) for i, settings in enumerate(found)))
+    for _, settings in examples(plan):  # which checks them
+        if kind == OPTUNA and settings.train.validation == 0:
             raise ConfigError(
-                "no setting but the seed has several values or a range, so there is nothing to choose from",
-                setting=option,
+                "0 held-out samples, but Optuna chooses by the accuracy on them; hold some out", setting="validation"
             )
-    if trials is not None:
-        plan = plan._replace(kind=OPTUNA)
-        for _, settings in examples(plan):
-            if settings.train.validation == 0:
-                raise ConfigError(
-                    "0 held-out samples, but Optuna chooses by the accuracy on them; hold some out",
-                    setting="validation",
-                )
-        return plan
-    found = _product(options)
-    if samples is not None:
-        drawn = _sample(plan.sampled, samples, seed)
-        found = ({**settings, **with_seed} for settings in drawn for with_seed in plan.seeds)
-    members = tuple(Member(f"{i:04d}", settings) for i, settings in enumerate(found))
-    plan = plan._replace(total=len(members), members=members)
-    for _ in examples(plan):  # which checks them
-        pass
     return plan
 
 
@@ -225,9 +221,6 @@ def _part(name: str, value: Any, kind: type) -> Any:
 
 
 def _product(options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    count = math.prod(len(values) for values in options.values())
-    if count > MOST_MEMBERS:
-        raise ConfigError(f"the grid has {count} members, more than {MOST_MEMBERS}; give fewer values")
     return (dict(zip(options, values, strict=True)) for values in itertools.product(*options.values()))
 
 

@@ -60,13 +60,6 @@ def test_names_of_pictures(odd_run, tmp_path):
     assert len(re.findall(r"\(\d+\.\d %\)", outcome.out)) == 3
 
 
-def test_names_of_downloads():
-    file = io.StringIO()
-    with show_downloads(plain_console(file=file, force_terminal=True, width=80)) as progress:
-        progress(ODD, 10, 100)
-    assert ODD in file.getvalue()
-
-
 @pytest.mark.parametrize("width", [80, 56])
 def test_the_bar_of_a_download_is_one_line(width):
     file = max(DATASETS["emnist-letters"].checksums, key=len)

@@ -170,6 +170,7 @@ def test_a_signal_while_loading_is_one_line_too(data_dir, tmp_path, monkeypatch)
     assert (outcome.code, outcome.err) == (130, "interrupted\n")
 
 
+@pytest.mark.slow
 def test_ctrl_c_on_a_terminal_ends_with_one_line(data_dir, tmp_path, monkeypatch):
     arguments = ["--data-dir", data_dir, "--run-dir", tmp_path / "run", *options(small_settings(**FOREVER))]
     code, said = on_a_terminal("train", *arguments, interrupt_after=b"    2     150 ")

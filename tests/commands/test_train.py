@@ -178,14 +178,13 @@ def test_an_existing_run_is_refused_unless_overwrite_is_given(data_dir, tmp_path
     assert not curves.exists() or curves.read_bytes() != b"old"
 
 
-@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
-def test_a_folder_of_something_else_is_refused_even_then(overwrite, data_dir, tmp_path):
+def test_a_folder_of_something_else_is_refused_even_then(data_dir, tmp_path):
     (tmp_path / "holiday.png").write_bytes(b"dear")
-    outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path, *overwrite, *options(small_settings()))
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path, "--overwrite", *options(small_settings()))
     assert_one_line(outcome, 2, repr(str(tmp_path)), "neither empty nor a run")
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.png"]
     file = tmp_path / "holiday.png"
-    outcome = call("train", "--data-dir", data_dir, "--run-dir", file, *overwrite, *options(small_settings()))
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", file, "--overwrite", *options(small_settings()))
     assert_one_line(outcome, 2, repr(str(file)), "is not a folder")
 
 

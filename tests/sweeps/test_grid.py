@@ -86,7 +86,7 @@ def test_the_largest_trial_that_optuna_may_choose_is_checked():
     [
         (["--seed", "5..3"], ["--seed", "the range '5..3' is empty", "the smaller first"]),
         (["--seed", "0..3", 2], ["--seed", "2 is given twice"]),
-        (["--seed", "0..999", "--epochs", "1..999"], ["the grid has 999000 members"]),
+        (["--seed", "0..999", "--epochs", "1..999"], ["the sweep has 999000 members"]),
         (["--learning-rate", "0.1..1"], ["--learning-rate", "the range 0.1..1.0 is to be sampled from"]),
         (["--patience", 0, 1], ["--patience", "1 is out of range", "in a member with patience 1"]),
         (["--validation", 0, 300], ["--validation", "300 is out of range", "in a member with validation 300"]),

@@ -56,7 +56,7 @@ def results_of(folder: Path, name: str, rate: float) -> list[float]:
     return [json.loads(path.read_text())[name] for path in paths if path.exists()]
 
 
-def test_each_setting_has_the_figures_of_its_members(tmp_path):
+def test_each_setting_and_each_member_has_its_figures(tmp_path):
     folder = a_sweep(tmp_path / "s")
     assert write_summary(folder) == [folder / "summary.csv", folder / "summary.json"]
     settings = [line for line in lines_of(folder) if line["kind"] == "setting"]
@@ -72,11 +72,6 @@ def test_each_setting_has_the_figures_of_its_members(tmp_path):
     best = record["settings"][0]["validation_accuracy"]
     assert (best["n"], best["mean"]) == (SEEDS, float(settings[0]["validation_accuracy"]))
     assert record["ranked_by"] == "validation_accuracy"
-
-
-def test_each_member_has_a_line_in_the_order_of_the_sweep(tmp_path):
-    folder = a_sweep(tmp_path / "s")
-    write_summary(folder)
     runs = [line for line in lines_of(folder) if line["kind"] == "run"]
     assert [line["name"] for line in runs] == [f"{i:04d}" for i in range(3 * SEEDS)]
     for line in runs:
@@ -84,15 +79,9 @@ def test_each_member_has_a_line_in_the_order_of_the_sweep(tmp_path):
         assert float(line["validation_accuracy"]) == result["validation_accuracy"]
         assert float(line["train_loss"]) == result["train_loss"]
         assert line["test_accuracy"] == ("" if float(line["learning_rate"]) != 0.1 else repr(result["accuracy"]))
-
-
-def test_the_test_set_never_ranks_and_its_figures_are_those_of_the_best_alone(tmp_path):
-    """In this sweep the best setting by the test set is the worst by the held-out samples."""
-    folder = a_sweep(tmp_path / "s")
-    write_summary(folder)
+    # The best setting by the test set is the worst by the held-out samples; the best alone has figures of the test set.
     tested = [line for line in lines_of(folder) if line["test_accuracy"] or line["test_loss"]]
     assert {line["learning_rate"] for line in tested} == {"0.1"}
-    record = json.loads((folder / "summary.json").read_text())
     assert ["test_accuracy" in each for each in record["settings"]] == [True, False, False]
     assert sum("test_accuracy" in each for each in record["runs"]) == SEEDS
     out = call("runs", folder, "--summary").out
