@@ -166,13 +166,13 @@ def evaluate_ensemble(
     inputs or outputs, or without `data` trained on other data.
     """
     folders = members_of(_paths(run_dirs))
-    models, backends = _opened(folders, backend, device)
+    models = load_models(folders)
     if data is None:
         check_same_data(folders)
-    dataset = _data_of(folders[0], models[0], backends[models[0].dtype], data, cache_dir)
+    dataset = _data_of(folders[0], models[0], open_backend(backend, device, models[0].dtype), data, cache_dir)
     mean, runs, matrices = Mean(models[0].task), [], []
     for model in models:
-        opened = backends[model.dtype]
+        opened = open_backend(backend, device, model.dtype)
         runs.append(evaluation_of(model, dataset, opened))
         outputs = outputs_of(model, dataset.test_images, opened)
         mean.add(outputs)
@@ -219,20 +219,14 @@ def predict_ensemble(
     raised; RunError also for runs with other images or classes.
     """
     folders = members_of(_paths(run_dirs))
-    models, backends = _opened(folders, backend, device)
+    models = load_models(folders)
     read = _pictures_for(folders[0], models[0], pictures)
-    outputs, of_runs = _predict(models, backends, read.images)
+    outputs, of_runs = _predict(models, backend, device, read.images)
     return PicturePredictions(read, outputs, models[0].class_names, tuple(folders), of_runs)
 
 
-def _opened(folders: Sequence[Path], backend: str, device: str | None) -> tuple[list[Model], dict[str, Backend]]:
-    """Read the networks of runs, and open a backend for each of their dtypes."""
-    models = load_models(folders)
-    return models, {model.dtype: open_backend(backend, device, model.dtype) for model in models}
-
-
 def _predict(
-    models: Sequence[Model], backends: Mapping[str, Backend], inputs: np.ndarray
+    models: Sequence[Model], backend: str, device: str | None, inputs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean of what networks predict, float64 (n, outputs), and what each does, (networks, n, outputs).
 
@@ -243,7 +237,7 @@ def _predict(
         return np.empty((0, outputs)), np.empty((len(models), 0, outputs))
     mean, of_runs = Mean(task), []
     for model in models:
-        opened = backends[model.dtype]
+        opened = open_backend(backend, device, model.dtype)
         features = read_features("inputs", inputs, opened, model.feature_names)
         if len(models) == 1:
             alone = opened.to_numpy(model.outputs(features, opened)).astype(float)
@@ -309,7 +303,7 @@ def predict_table_ensemble(
     raised; RunError also for runs with another task, other columns or outputs.
     """
     folders = members_of(_paths(run_dirs))
-    models, backends = _opened(folders, backend, device)
+    models = load_models(folders)
     if models[0].inputs != "columns":
         raise MlpXpError(
             f"{str(folders[0])!r}: the run's network takes {described(models[0].image_shape)}, which are not from a "
@@ -317,7 +311,7 @@ def predict_table_ensemble(
         )
     read = read_table(_path(table, "table"), features=models[0].feature_names)
     try:
-        outputs, of_runs = _predict(models, backends, read.features)
+        outputs, of_runs = _predict(models, backend, device, read.features)
     except DatasetError as error:  # names a row of the features
         raise DatasetError(f"{str(table)!r}: {in_file(error.text, read.lines)}") from error
     return TablePredictions(outputs, models[0].class_names, models[0].task, tuple(folders), of_runs)

@@ -53,19 +53,15 @@ def locked(folder: Path) -> Iterator[None]:
                 MlpXpWarning,
                 stacklevel=3,
             )
-    ours = None
     try:
-        ours = path.stat() if lock.is_locked else None
         write_whole(folder / HOLDER, f"{os.getpid()} {platform.node()}\n".encode())
         yield
     finally:
         try:
-            # While the lock is held: filelock does not admit whoever opened this file before it lost its name. If the
-            # folder was moved away meanwhile, another run may hold a lock of the same name, which must stay.
+            # While the lock is held: filelock does not admit whoever opened this file before it lost its name.
             with contextlib.suppress(OSError):
-                if ours is None or os.path.samestat(path.stat(), ours):
-                    (folder / HOLDER).unlink(missing_ok=True)
-                    path.unlink()
+                (folder / HOLDER).unlink(missing_ok=True)
+                path.unlink()
         finally:
             lock.release()
 

@@ -103,15 +103,6 @@ def picture(folder: Path) -> Path:
     return folder / "one.png"
 
 
-def test_pictures_are_predicted_by_the_mean(runs, tmp_path):
-    found = predict_ensemble(runs, [picture(tmp_path)])
-    each = [plain_probabilities(run, found.pictures.images) for run in runs]
-    np.testing.assert_allclose(found.of_runs, each, rtol=20 * np.finfo(np.float32).eps)
-    np.testing.assert_allclose(found.probabilities, np.mean(each, axis=0), rtol=20 * np.finfo(np.float32).eps)
-    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, rtol=1e-6)
-    assert found.class_names == tuple("0123456789")
-
-
 def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
     members = [{"name": f"{i:04d}", "settings": {"seed": i}} for i in range(3)]
     (tmp_path / "members").mkdir()
@@ -127,12 +118,9 @@ def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
     outcome = call("evaluate", tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
     assert "ensemble of 2" in outcome.out
-    outcome = call("predict", tmp_path, picture(tmp_path))
-    assert outcome.out.count("\n") == 3
     for folder in (tmp_path / "members").iterdir():
         folder.unlink()
     assert_one_line(call("evaluate", tmp_path), 2, "no member of this sweep has finished")
-    assert_one_line(call("predict", tmp_path, picture(tmp_path)), 2, "no member of this sweep has finished")
 
 
 def test_evaluate_shows_each_run_and_the_ensemble(runs, monkeypatch):
@@ -154,6 +142,9 @@ def test_evaluate_shows_each_run_and_the_ensemble(runs, monkeypatch):
 def test_predict_shows_each_run_and_the_ensemble(runs, tmp_path):
     path = picture(tmp_path)
     found = predict_ensemble(runs, [path])
+    each = [plain_probabilities(run, found.pictures.images) for run in runs]
+    np.testing.assert_allclose(found.of_runs, each, rtol=20 * np.finfo(np.float32).eps)
+    np.testing.assert_allclose(found.probabilities, np.mean(each, axis=0), rtol=20 * np.finfo(np.float32).eps)
     outcome = call("predict", *runs, path)
     assert (outcome.code, outcome.err) == (0, "")
     first, *rest = outcome.out.splitlines()
@@ -166,8 +157,6 @@ def test_predict_shows_each_run_and_the_ensemble(runs, tmp_path):
     assert [*record["probabilities"].values()] == found.probabilities[0].tolist()
     assert [each["run"] for each in record["runs"]] == [*map(str, runs)]
     assert [[*each["probabilities"].values()] for each in record["runs"]] == found.of_runs[:, 0].tolist()
-    # A single run answers as before.
-    assert "runs" not in json.loads(call("predict", runs[0], path, "--json").out)
     assert_one_line(call("predict", *runs), 2, "PICTURE: give at least one")
     assert_one_line(call("predict", *runs[:2], tmp_path / "none.png"), 1, "none.png")
 

@@ -99,19 +99,6 @@ def test_the_refused_leave_the_lock_to_its_holder_who_may_be_elsewhere(tmp_path)
         assert {path.name: (path.stat().st_ino, path.read_bytes()) for path in tmp_path.iterdir()} == before
 
 
-def test_a_folder_that_took_this_ones_name_keeps_its_own_lock(tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    with locked(folder):
-        folder.rename(tmp_path / "away")
-        folder.mkdir()
-        other = locked(folder)
-        other.__enter__()
-    with pytest.raises(RunError), locked(folder):
-        pass
-    other.__exit__(None, None, None)
-
-
 @pytest.mark.parametrize("fault", [OSError(errno.ENOLCK, "No locks available"), NotImplementedError("none")])
 def test_a_file_system_without_locks_gives_a_warning_and_trains(fault, tmp_path, monkeypatch):
     def acquire(*_, **__):

@@ -26,11 +26,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from mlp_xp import TrainConfig, open_backend, train
+from mlp_xp import TrainConfig, open_backend
 from mlp_xp.backend import Backend
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs import checkpoints, run_folder
-from mlp_xp.runs.run_folder import RunError
 from mlp_xp.runs.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("no_pictures", "no_pictures_by_the_library")
@@ -165,18 +164,6 @@ def test_a_finished_run_is_trained_longer_to_the_same_bits(runs, tmp_path):
     assert config["settings"].pop("epochs") == 3
     old["settings"].pop("epochs")
     assert config == old, "all else is as it was"
-
-
-def test_the_library_trains_longer_too_and_never_shorter(tmp_path):
-    backend, config = open_backend(), TrainConfig(epochs=1, hidden=(4,), batch_size=20)
-    for epochs in (1, 2, 4):
-        *_, last = train(replace(config, epochs=epochs), TINY, backend, run_dir=tmp_path / "run")
-    *_, expected = train(replace(config, epochs=4), TINY, backend, run_dir=tmp_path / "whole")
-    assert last[:4] == expected[:4]
-    assert_same_run(tmp_path / "run", tmp_path / "whole")
-    assert [segment["epochs"] for segment in record_of(tmp_path / "run")["segments"]] == [1, 2]
-    with pytest.raises(RunError, match=r"epochs: 3 is too few: .* has already come to epoch 4; give at least as many"):
-        next(train(replace(config, epochs=3), TINY, backend, run_dir=tmp_path / "run"))
 
 
 def test_the_backend_may_be_another_with_a_device_of_its_own(runs, data_dir, tmp_path):

@@ -41,18 +41,13 @@ def test_any_report_is_a_row_of_the_headers_width(epoch, sample, loss, train_los
         assert math.isclose(float(shown), value, rel_tol=1e-3, abs_tol=5.1e-5)
 
 
-@given(accuracy=st.floats(0, 1))
-def test_accuracy_on_held_out_samples_has_a_column_where_there_are_some(accuracy):
+def test_accuracy_on_held_out_samples_has_a_column_where_there_are_some():
     report = Report(3, 40000, 0.5, 0.25, 1.0, 0.75, 0.125, 9000.0, network=())
-    tried = report._replace(validation_accuracy=accuracy)
-    assert header(CONFIG).startswith(HEADER)
-    assert len(header(CONFIG)) <= 80
-    row = report_line(tried)
+    row = report_line(report._replace(validation_accuracy=0.98765))
     assert row.startswith(report_line(report))
-    assert row.split()[-1] == f"{accuracy:.4f}"
-    assert len(row) == len(header(CONFIG)), "it ends under its name"
-    assert header(CONFIG).endswith("  held out")
-    assert header(TrainConfig()) == HEADER
+    assert row.split()[-1] == "0.9877"
+    assert (header(TrainConfig()), header(CONFIG)) == (HEADER, f"{HEADER}  held out")
+    assert len(row) == len(header(CONFIG)) <= 80, "it ends under its name"
 
 
 def test_what_is_trained_is_described():
@@ -64,8 +59,9 @@ def test_what_is_trained_is_described():
     for part in ("2 epochs", "batches of 3", "sgd", "0.01", "constant", "layerwise", "10 warm-up steps"):
         assert part in training
     assert len(training) <= 80
-    assert "warm-up" not in describe(Settings(train=TrainConfig(warm_up_steps=0)), TINY, open_backend())
-    assert "mnist: " in describe(Settings(), TINY, open_backend())
+    other = describe(Settings(train=TrainConfig(warm_up_steps=0)), TINY, open_backend())
+    assert "mnist: " in other
+    assert "warm-up" not in other
 
 
 def test_the_end_is_told_in_a_sentence():
