@@ -7,6 +7,7 @@ process breaks loky's whole pool, so each pool here has one process, and its end
 import contextlib
 import itertools
 import logging
+import os
 import signal
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -24,7 +25,6 @@ from mlp_xp.threads import VARIABLES, threads_chosen
 # Seconds: to wait for a scheduler and its first worker; between two looks at whether to stop; for members of a cluster
 # to save, after which those that no worker has begun are given up; until a process without work ends.
 TIMEOUT, LOOK_EVERY, SAVING, IDLE = 10, 0.1, 30, 60
-OTHER_VARIABLES = ("VECLIB_MAXIMUM_THREADS", "NPROC")  # NPROC is JAX's
 
 
 class ProcessError(MlpXpError):
@@ -111,8 +111,7 @@ class Process:
 
         # When it starts, it unblocks the signals that `submit` blocks.
         resource_tracker.ensure_running()
-        environment = {} if threads_chosen() else dict.fromkeys((*VARIABLES, *OTHER_VARIABLES), "1")
-        self._pool: Any = ProcessPoolExecutor(max_workers=1, timeout=IDLE, env=environment)
+        self._pool: Any = ProcessPoolExecutor(max_workers=1, timeout=IDLE, env=_environment())
 
     def submit(self, task: Task) -> "Future[Ending]":
         """Begin to train a member. Raises ProcessError if the system starts no process.
@@ -135,6 +134,19 @@ class Process:
     def shutdown(self) -> None:
         """Kill the process. A member that it trains is resumed from its checkpoint by the next command."""
         self._pool.shutdown(kill_workers=True)
+
+
+def _environment() -> dict[str, str]:
+    """Return variables that give every library in a process one thread, or as many as this process's variables say.
+
+    Where these differ, none is set.
+    """
+    numbers = {int(value.partition(",")[0]) for value in threads_chosen().values()} or {1}
+    if len(numbers) > 1:
+        return {}
+    number = str(numbers.pop())
+    jax = {"NPROC": os.environ.get("NPROC", number)}
+    return dict.fromkeys((*VARIABLES, "VECLIB_MAXIMUM_THREADS"), number) | jax
 
 
 class Remote(NamedTuple):
