@@ -225,7 +225,7 @@ def _open_numpy(device: str | None) -> Backend:
     if device not in (None, "cpu"):
         raise _no_device("numpy", device, ["cpu"])
     imports = ("import numpy as xp", "import array_api_compat.numpy as xp")
-    return _eager("numpy", np, xp, "cpu", np.array, share=np.asarray, imports=imports)
+    return _eager("numpy", np, xp, "cpu", np.array, imports=imports)
 
 
 def _open_cupy(device: str | None) -> Backend:
@@ -291,7 +291,7 @@ def _open_torch(device: str | None) -> Backend:
         "copy_source": "(lambda x: np.asarray(x.cpu() if hasattr(x, 'cpu') else x))" if use else "np.asarray",
     }  # fmt: skip
     if place.type == "cpu":
-        facts |= {"share": torch.from_numpy, "thread_count": torch.get_num_threads, "thread_libraries": (torch,)}
+        facts |= {"thread_count": torch.get_num_threads, "thread_libraries": (torch,)}
     else:
         facts["threads"] = ON_GPU
     return _eager("torch", torch, xp, place, to_numpy, rows=torch.unbind, **facts)

@@ -71,8 +71,6 @@ class Backend:
     """Returns the number of threads of the library outside such functions; None if it is unknown."""
     thread_libraries: tuple[Any, ...] = ()
     """What has `get_num_threads()` and `set_num_threads(number)` of its own, besides what threadpoolctl finds."""
-    share: Callable[[np.ndarray], Array] | None = None
-    """Returns a writable host array as an array on the device, in the same memory; None where that cannot be had."""
     errors: tuple[type[BaseException], ...] = (MemoryError,)
     """What the library raises if it fails through no fault of the caller. See `reported`."""
     imports: tuple[str, ...] = ()
@@ -166,10 +164,6 @@ class Backend:
         """Return an activation, given by its name or as it is, with the library's own function where it has one."""
         found = find_activation(activation)
         return found._replace(function=dict(self.functions).get(found.function, found.function))
-
-    def shared(self, array: np.ndarray) -> Array:
-        """Return a writable host array on the device: the same memory where the library can, or else a copy."""
-        return self.asarray(array) if self.share is None else self.share(array)
 
 
 @lru_cache(maxsize=64)
