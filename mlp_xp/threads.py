@@ -77,10 +77,16 @@ def threads_by_work(work: int) -> tuple[int, str]:
     shown = f"{work:,} multiply-adds".replace(",", " ")
     if work < LARGE_STEP:
         return 1, f"a forward pass of {shown} is too small for more"
-    from joblib import cpu_count  # which knows the share of a container too
+    number = available_cpus()
+    return number, f"a forward pass has {shown}, and this process may use {number} CPUs"
+
+
+def available_cpus() -> int:
+    """Return how many CPUs' time this process may use: in a container, its share."""
+    from joblib import cpu_count
 
     number: int = cpu_count()
-    return number, f"a forward pass has {shown}, and this process may use {number} CPUs"
+    return number
 
 
 def cpus() -> int:

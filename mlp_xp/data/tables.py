@@ -135,6 +135,8 @@ def _read_csv(
         for i in flags:
             fields[i] = FLAGS.get(fields[i].strip().lower(), "true or false")
         try:
+            if any("_" in field for field in fields):  # a number for Python alone
+                raise ValueError
             values.extend([*map(float, fields)])
         except ValueError as error:
             wrong = next(i for i, field in enumerate(fields) if _number(field) is None)

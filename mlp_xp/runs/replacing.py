@@ -58,6 +58,7 @@ def _finish(folder: Path) -> None:
         if left:  # or else all were moved, after the next line had been done
             for old in (*(folder / name for name in (RESULT, *PICTURES)), *event_files(folder)):
                 old.unlink(missing_ok=True)
+            sync(folder)  # before the new files, beside which an old result would make the run look finished
         for name in left:
             (ready / name).replace(folder / name)
         sync(folder)

@@ -25,7 +25,7 @@ from mlp_xp.sweeps.member import Ending, Task
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
 from mlp_xp.sweeps.workers import Place, connect, this_machine, train_all
-from mlp_xp.threads import cpus
+from mlp_xp.threads import available_cpus
 
 # Bytes that a process takes in addition to what `training_bytes` counts, which is a lower bound: on the host the
 # interpreter and the libraries, on a device its context and the libraries there. Neither was measured on a GPU.
@@ -137,8 +137,9 @@ def _endings(
             for task, ending in endings:
                 yield ending or _killed(task)
     finally:
-        with contextlib.suppress(OSError):
-            stop_file.unlink(missing_ok=True)
+        if place.is_here:  # a member on a cluster may look for it later; the next command removes it
+            with contextlib.suppress(OSError):
+                stop_file.unlink(missing_ok=True)
 
 
 def _killed(task: Task) -> Ending:
@@ -258,7 +259,7 @@ def processes(plan: Plan, sources: Mapping[str, Source], how: How, say: Callable
 
     Opens the backends. Raises BackendError, which names the member.
     """
-    jobs = how.jobs or cpus()
+    jobs = how.jobs or available_cpus()
     seen = set()
     for place, settings in examples(plan):
         # What changes neither the memory nor the backend.

@@ -117,6 +117,7 @@ def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **opt
         ("nan", "there is no value, but 'nan'; fill it in"),
         ("1e999", "inf is infinite, or too large"),
         ("x", "'x' is not a number; correct it (decimals have a point)"),
+        ("1_000", "'1_000' is not a number; correct it"),
         ('"1,5"', "'1,5' is not a number; correct it (decimals have a point)"),
     ],
 )
