@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from importlib.metadata import EntryPoint, entry_points, packages_distributions
-from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +15,10 @@ from mlp_xp.errors import described
 from mlp_xp.functional import Array
 
 
-def hooks() -> dict[str, EntryPoint]:
+def hooks() -> dict[str, Any]:
     """Return the entry points that installed packages have for this package, by name."""
+    from importlib.metadata import entry_points
+
     return {each.name: each for each in entry_points(group="mlp_xp.backends")}
 
 
@@ -61,10 +61,12 @@ def exists(module: str) -> bool:
 
 def version_of(name: str, xp: Any) -> str:
     """Return the version of the package that holds a foreign namespace, which may itself name another's."""
+    from importlib.metadata import packages_distributions, version
+
     module = str(getattr(xp, "__name__", "") or name.partition(":")[0]).partition(".")[0]
     # The package first: a module that imports all of NumPy's names has NumPy's `__version__` too.
     for package in packages_distributions().get(module, []):
-        return distribution_version(package)
+        return version(package)
     return str(getattr(sys.modules.get(module), "__version__", "") or getattr(xp, "__version__", "unknown"))
 
 

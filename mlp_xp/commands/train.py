@@ -15,7 +15,6 @@ from mlp_xp.commands.options import with_settings
 from mlp_xp.config import ConfigError, check_choice
 from mlp_xp.runs.settings import FREE_SETTINGS, RECIPES, Settings, check_foreign, first_change, parse_settings
 from mlp_xp.show.width import plain_console
-from mlp_xp.sweeps.grid import settings_of
 
 
 @with_settings(Settings)
@@ -53,6 +52,7 @@ def train(
     from mlp_xp.backend import starting_on
     from mlp_xp.commands import training
     from mlp_xp.runs import recording, run_folder
+    from mlp_xp.sweeps.grid import settings_of
 
     sources = {"resume": resume, "config": config, "recipe": recipe}
     named = [f"--{name}" for name, value in sources.items() if value is not None]
@@ -119,6 +119,7 @@ def base_settings(recipe: str | None, config: Path | None, data_dir: str | None,
 def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
     """Return the settings of a run with those that may change. Raises ConfigError for another, and RunError."""
     from mlp_xp.runs import checkpoints, run_folder
+    from mlp_xp.sweeps.grid import settings_of
 
     saved, _ = run_folder.read_config(folder)
     settings = settings_of(saved, given)
