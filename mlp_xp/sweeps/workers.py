@@ -66,7 +66,8 @@ def train_all(
 
     The next task is taken from `work` when a worker is free, after the ending that freed it was yielded. The ending is
     None if the worker was killed. look: called several times a second. stop: asks all members to save and stop; called
-    when the generator ends, which then waits for them. Raises ProcessError, ClusterError, and the error of a bug.
+    when the generator ends while members are trained, for which it then waits. Raises ProcessError, ClusterError, and
+    the error of a bug.
     """
     work, idle, running = iter(work), list[Worker](), dict["Future[Ending]", tuple[Task, Worker]]()
     try:
@@ -95,7 +96,8 @@ def train_all(
                     idle.append(worker)
                     yield task, ending
     finally:
-        stop()
+        if running:
+            stop()
         try:
             wait(running, None if place.is_here else SAVING)
         finally:
