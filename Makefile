@@ -36,7 +36,7 @@ test-all: .venv/test
 notebooks: .venv/test
 	$(BIN)/python tests/tools/notebooks.py $(ARGS)
 
-# The core with two thousand small faults, one at a time: which does no test notice? `make mutants ARGS="mlp_xp.plan.*"`.
+# The core with two thousand small faults, one at a time: which does no test notice? `make mutants ARGS="mlp_xp.core.plan.*"`.
 mutants: .venv/mutation
 	$(BIN)/python tests/tools/mutants.py $(ARGS)
 

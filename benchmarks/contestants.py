@@ -18,16 +18,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.workloads import Job
-from mlp_xp.backend import BackendError, open_backend
-from mlp_xp.chunks import make_chunk, step_coefficients
-from mlp_xp.config import TrainConfig
+from mlp_xp.backends.foreign import hooks
+from mlp_xp.backends.opening import BackendError, open_backend
+from mlp_xp.core.chunk import make_chunk, step_coefficients
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.device import initial_state
+from mlp_xp.core.network import count_parameters, initial_layers
+from mlp_xp.core.plan import Chunk, chunk_lengths, cut
+from mlp_xp.core.training import with_threads
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.device import initial_state
-from mlp_xp.foreign import hooks
-from mlp_xp.network import count_parameters, initial_layers
 from mlp_xp.parity import notebook
-from mlp_xp.plan import Chunk, chunk_lengths, cut
-from mlp_xp.training import with_threads
 
 INPUTS, CLASSES = 784, 10
 LAYERWISE, SIMULTANEOUS = "layerwise", "simultaneous"
@@ -70,7 +70,7 @@ def loss_of(layers: Layers, data_dir: str) -> float:
 
 
 class MlpXp:
-    """`mlp_xp`, which runs steps in chunks like `mlp_xp.training.trajectory`."""
+    """`mlp_xp`, which runs steps in chunks like `mlp_xp.core.training.trajectory`."""
 
     def __init__(
         self, job: Job, backend: str, device: str | None = None, order: str = LAYERWISE, dtype: str | None = None

@@ -20,7 +20,7 @@ from benchmarks.contestants import (
 )
 from benchmarks.workloads import EPOCH, FIT, STEPS, Job
 from mlp_xp import TrainConfig, load_dataset, open_backend, train
-from mlp_xp.backend import BackendError
+from mlp_xp.backends.opening import BackendError
 from mlp_xp.parity import notebook
 
 WARM = "mlp_xp-jax-warm"

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
         sweep,
         train,
     )
-    from mlp_xp.backend import open_backend
-    from mlp_xp.config import TrainConfig
+    from mlp_xp.backends.opening import open_backend
+    from mlp_xp.core.config import TrainConfig
+    from mlp_xp.core.dataset import Dataset
+    from mlp_xp.core.functional import Activation
+    from mlp_xp.core.metrics import predict
     from mlp_xp.data.datasets import load_dataset
-    from mlp_xp.dataset import Dataset
-    from mlp_xp.functional import Activation
-    from mlp_xp.metrics import predict
     from mlp_xp.runs.checkpoints import Model
     from mlp_xp.runs.settings import RECIPES
 
@@ -52,19 +52,19 @@ __all__ = [
 # Imported when they are first asked for (PEP 562), so that the version, the help and an error about a missing library
 # need none of the libraries below them.
 _HOMES = {
-    "Activation": "mlp_xp.functional",
-    "Dataset": "mlp_xp.dataset",
+    "Activation": "mlp_xp.core.functional",
+    "Dataset": "mlp_xp.core.dataset",
     "Model": "mlp_xp.runs.checkpoints",
     "RECIPES": "mlp_xp.runs.settings",
-    "TrainConfig": "mlp_xp.config",
+    "TrainConfig": "mlp_xp.core.config",
     "evaluate_ensemble": "mlp_xp.api",
     "evaluate_run": "mlp_xp.api",
     "load_dataset": "mlp_xp.data.datasets",
     "load_run": "mlp_xp.api",
-    "open_backend": "mlp_xp.backend",
+    "open_backend": "mlp_xp.backends.opening",
     "plot_curves": "mlp_xp.api",
     "plot_run": "mlp_xp.api",
-    "predict": "mlp_xp.metrics",
+    "predict": "mlp_xp.core.metrics",
     "predict_ensemble": "mlp_xp.api",
     "predict_pictures": "mlp_xp.api",
     "sweep": "mlp_xp.api",

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.config import TrainConfig
-from mlp_xp.dropout import draw_masks
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dropout import draw_masks
 
 ACTIVATIONS = {
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),

@@ -13,9 +13,9 @@ from mlp_xp import (
     predict_pictures,
     train,
 )
-from mlp_xp.dataset import Preparation
+from mlp_xp.core.dataset import Preparation
+from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.errors import MlpXpError
-from mlp_xp.features import flatten_and_scale
 from mlp_xp.runs.checkpoints import load_model
 
 

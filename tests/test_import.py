@@ -28,7 +28,7 @@ def modules_after(statement: str) -> set[str]:
 def test_importing_brings_in_nothing_heavy():
     """The version, the help and whatever goes wrong with an import come at once: these need no library."""
     modules = modules_after("from mlp_xp import *\nopen_backend('numpy')")
-    assert {"mlp_xp.training", "numpy", "array_api_compat.numpy"} <= modules
+    assert {"mlp_xp.core.training", "numpy", "array_api_compat.numpy"} <= modules
     assert not {each for each in modules for name in HEAVY if each == name or each.startswith(f"{name}.")}
     modules = modules_after("import mlp_xp, mlp_xp.commands")
     assert not {module.partition(".")[0] for module in modules} & {"numpy", "array_api_compat", *HEAVY}

@@ -5,14 +5,14 @@ import pytest
 from numerics import assert_near, trajectory_tolerance
 from printed import PRINTED
 
-from mlp_xp.backend import Backend
-from mlp_xp.config import TrainConfig
+from mlp_xp.backends.opening import Backend
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.device import initial_state
+from mlp_xp.core.metrics import predict
+from mlp_xp.core.training import trajectory
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.dataset import Dataset
-from mlp_xp.device import initial_state
-from mlp_xp.metrics import predict
 from mlp_xp.parity import notebook
-from mlp_xp.training import trajectory
 
 LAST = PRINTED.reports[-1]
 STEPS = LAST.epoch * 60000 + LAST.sample + 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, train
-from mlp_xp.dataset import Dataset
+from mlp_xp.core.dataset import Dataset
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)

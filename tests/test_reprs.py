@@ -4,10 +4,10 @@ import numpy as np
 from data_sets import on_device, synthetic
 
 from mlp_xp import TrainConfig, train
-from mlp_xp.backend import Backend
-from mlp_xp.network import Layer
+from mlp_xp.backends.opening import Backend
+from mlp_xp.core.network import Layer
+from mlp_xp.core.training import trajectory
 from mlp_xp.runs.checkpoints import load_model
-from mlp_xp.training import trajectory
 
 CONFIG = TrainConfig(epochs=1, batch_size=20, hidden=(64,), report_every=100, validation=20)
 NETWORK = "(Layer(144 x 64 float64), Layer(64 x 10 float64))"

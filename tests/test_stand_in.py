@@ -16,12 +16,12 @@ import pytest
 from backends import open_for_test
 from data_sets import on_device, synthetic
 
-import mlp_xp.chunks
-from mlp_xp.backend import Backend, BackendError, BackendFailure, open_backend
-from mlp_xp.chunks import make_chunk
-from mlp_xp.config import TrainConfig
-from mlp_xp.losses import cross_entropy
-from mlp_xp.training import Event, trajectory
+import mlp_xp.core.chunk
+from mlp_xp.backends.opening import Backend, BackendError, BackendFailure, open_backend
+from mlp_xp.core.chunk import make_chunk
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.losses import cross_entropy
+from mlp_xp.core.training import Event, trajectory
 
 HOST = np.arange(6.0).reshape(2, 3)
 
@@ -187,7 +187,7 @@ def test_a_fault_inside_a_chunk_is_found(fault, forgetful, monkeypatch):
         done.append(plant(logits, xp))
         return cross_entropy(logits, targets, xp=xp)
 
-    monkeypatch.setitem(mlp_xp.chunks.LOSSES, "classes", mlp_xp.chunks.LOSSES["classes"]._replace(loss=faulty))
+    monkeypatch.setitem(mlp_xp.core.chunk.LOSSES, "classes", mlp_xp.core.chunk.LOSSES["classes"]._replace(loss=faulty))
     with pytest.raises((TypeError, BackendFailure), match=re.escape(message)):
         train(open_for_test(cupy_stand_in.NAME))
     assert not done

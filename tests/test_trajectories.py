@@ -14,11 +14,11 @@ from numerics import assert_near
 from reference import Run, flat, plain_run
 
 from mlp_xp import TrainConfig, open_backend
-from mlp_xp.backend import Backend
-from mlp_xp.dataset import Dataset
-from mlp_xp.losses import LOSSES
-from mlp_xp.optimizers import OPTIMIZERS, SCHEDULES
-from mlp_xp.training import trajectory
+from mlp_xp.backends.opening import Backend
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.losses import LOSSES
+from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES
+from mlp_xp.core.training import trajectory
 
 TOLERANCE = 1e-10  # promised to users
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp.commands.process import as_argument, called, print_line
+from mlp_xp.core.dataset import Dataset
 from mlp_xp.data.datasets import SETTING, load_dataset
-from mlp_xp.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import read_position
 from mlp_xp.runs.records import RunError

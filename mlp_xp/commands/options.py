@@ -164,7 +164,7 @@ def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **options: Any) -> Any:
         options.pop("debug", False)  # `process.run` looks for it, because the command line may be wrong
         if options.pop("no_compile_cache", False):
-            from mlp_xp.backend import compile_afresh
+            from mlp_xp.backends.opening import compile_afresh
 
             compile_afresh()
         return command(*args, **options)

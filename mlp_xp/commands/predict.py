@@ -16,9 +16,9 @@ import numpy as np
 from mlp_xp.api import load_run, predict_ensemble, predict_pictures, predict_table, predict_table_ensemble
 from mlp_xp.commands.data import warn_of_unfinished
 from mlp_xp.commands.process import print_error
+from mlp_xp.core.metrics import percent
 from mlp_xp.data.own import is_table
 from mlp_xp.errors import MlpXpError, printable
-from mlp_xp.metrics import percent
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import is_run, labels, read_row

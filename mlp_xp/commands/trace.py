@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from mlp_xp.backend import Backend
+from mlp_xp.backends.opening import Backend
 from mlp_xp.commands.process import print_error, print_line
 from mlp_xp.commands.tables import Column, print_table
-from mlp_xp.config import TrainConfig
-from mlp_xp.dataset import Dataset
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.training import DivergenceError
 from mlp_xp.errors import described, with_colon
 from mlp_xp.parity.compare import Comparison, Failure
 from mlp_xp.parity.reproducer import write_reproducer
@@ -21,7 +22,6 @@ from mlp_xp.parity.small_runs import small_runs
 from mlp_xp.parity.trace import Operation, Tracer, expression, trace
 from mlp_xp.show.terminal import say
 from mlp_xp.show.width import plain_console
-from mlp_xp.training import DivergenceError
 
 FOLDER = Path("reproducers")
 UNSHOWN = (

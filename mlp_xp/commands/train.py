@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp.commands.options import with_settings
-from mlp_xp.config import ConfigError, check_choice
+from mlp_xp.core.config import ConfigError, check_choice
 from mlp_xp.runs.settings import FREE_SETTINGS, RECIPES, Settings, check_foreign, first_change, parse_settings
 from mlp_xp.show.width import plain_console
 
@@ -49,7 +49,7 @@ def train(
             use the CPUs, more than one can be ten times slower.
         tensorboard: Also write TensorBoard event files to the run folder.
     """
-    from mlp_xp.backend import starting_on
+    from mlp_xp.backends.opening import starting_on
     from mlp_xp.commands import training
     from mlp_xp.runs import recording, run_folder
     from mlp_xp.sweeps.grid import settings_of
@@ -101,8 +101,8 @@ def base_settings(recipe: str | None, config: Path | None, data_dir: str | None,
 
     Raises MlpXpError.
     """
+    from mlp_xp.core.dataset import Origin
     from mlp_xp.data.datasets import is_own
-    from mlp_xp.dataset import Origin
     from mlp_xp.runs.run_folder import data_of
 
     if config:

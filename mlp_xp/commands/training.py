@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from mlp_xp.backend import Backend
+from mlp_xp.backends.opening import Backend
 from mlp_xp.commands.data import load_data
 from mlp_xp.commands.process import as_argument, called
 from mlp_xp.commands.stopping import Stop, catch_signals
+from mlp_xp.core.dataset import UNNAMED, Dataset
+from mlp_xp.core.training import WARM_UP_EPOCH, Event, Report
 from mlp_xp.data.datasets import is_own
-from mlp_xp.dataset import UNNAMED, Dataset
 from mlp_xp.errors import MlpXpError, not_installed, printable
 from mlp_xp.files import file_errors
 from mlp_xp.runs import checkpoints, recording, replacing, run_folder
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
-from mlp_xp.training import WARM_UP_EPOCH, Event, Report
 
 
 def claim(folder: Path, overwrite: bool, held: contextlib.ExitStack) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.arrays import DatasetError, DatasetWarning
+from mlp_xp.data.arrays import DatasetError, DatasetWarning
 from mlp_xp.data.reading import open_file, some
 
 # The names of the arrays of each part, features before labels; a file may use any case.

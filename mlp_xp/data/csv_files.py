@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.arrays import DatasetError
+from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.reading import open_file, read_rows
 
 Bytes = npt.NDArray[np.uint8]

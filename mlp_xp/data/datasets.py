@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mlp_xp.arrays import (
+from mlp_xp.backends.opening import Backend
+from mlp_xp.core.dataset import Dataset, Origin
+from mlp_xp.data.arrays import (
     DatasetError,
     DatasetWarning,
     check_lengths,
@@ -18,14 +20,12 @@ from mlp_xp.arrays import (
     read_columns,
     read_features,
 )
-from mlp_xp.backend import Backend
 from mlp_xp.data.csv_files import read_csv
 from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.idx import read_idx
 from mlp_xp.data.own import OwnData, check_origin, find_table, is_table, read_own_data
 from mlp_xp.data.reading import some, visible_names
 from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
-from mlp_xp.dataset import Dataset, Origin
 from mlp_xp.errors import nearest
 
 _HERE = Path(__file__).resolve().parent

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.arrays import DatasetError
+from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.reading import open_file
 
 PIECE = 1 << 20

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.arrays import DatasetError, DatasetWarning
+from mlp_xp.data.arrays import DatasetError, DatasetWarning
 from mlp_xp.data.pictures import Pictures, decode, picture_suffixes, read_each
 from mlp_xp.data.reading import some, visible_names
 from mlp_xp.errors import nearest

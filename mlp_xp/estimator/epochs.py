@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import Backend
-from mlp_xp.chunks import Extras, make_chunk
-from mlp_xp.config import TrainConfig
-from mlp_xp.functional import Array
-from mlp_xp.steps import State
+from mlp_xp.backends.opening import Backend
+from mlp_xp.core.chunk import Extras, make_chunk
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.functional import Array
+from mlp_xp.core.step import State
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 """scikit-learn's names of activations, and the core's."""

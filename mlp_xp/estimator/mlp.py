@@ -22,9 +22,15 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from mlp_xp.backend import DTYPES, Backend
-from mlp_xp.dataset import Preparation
-from mlp_xp.device import all_finite, copy_network
+from mlp_xp.backends.opening import DTYPES, Backend
+from mlp_xp.core.dataset import Preparation
+from mlp_xp.core.device import all_finite, copy_network
+from mlp_xp.core.functional import Array, sigmoid
+from mlp_xp.core.losses import LOSSES, binary_cross_entropy, log_softmax, softmax
+from mlp_xp.core.metrics import predict_logits
+from mlp_xp.core.network import Layer, Network
+from mlp_xp.core.optimizers import OPTIMIZERS as CORE_OPTIMIZERS
+from mlp_xp.core.step import State
 from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, as_they_are, make_config, make_epoch
 from mlp_xp.estimator.places import (
     check_features,
@@ -35,12 +41,6 @@ from mlp_xp.estimator.places import (
     to_host,
     transfer,
 )
-from mlp_xp.functional import Array, sigmoid
-from mlp_xp.losses import LOSSES, binary_cross_entropy, log_softmax, softmax
-from mlp_xp.metrics import predict_logits
-from mlp_xp.network import Layer, Network
-from mlp_xp.optimizers import OPTIMIZERS as CORE_OPTIMIZERS
-from mlp_xp.steps import State
 
 # scikit-learn's bounds on the uniform initial weights are sqrt(factor / (inputs + outputs)).
 FACTORS = {"logistic": 2.0}

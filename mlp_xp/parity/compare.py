@@ -8,20 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.arrays import DatasetError
-from mlp_xp.backend import Backend, BackendFailure, open_backend
-from mlp_xp.config import ConfigError, TrainConfig, check_range
-from mlp_xp.dataset import Dataset
-from mlp_xp.device import place_dataset
+from mlp_xp.backends.opening import Backend, BackendFailure, open_backend
+from mlp_xp.core.config import ConfigError, TrainConfig, check_range
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.device import place_dataset
+from mlp_xp.core.functional import Array
+from mlp_xp.core.library import ADVICE
+from mlp_xp.core.metrics import predict_logits
+from mlp_xp.core.network import Network
+from mlp_xp.core.plan import ceil_divide
+from mlp_xp.core.training import DivergenceError, Event, Report, layer_sizes, trajectory
+from mlp_xp.data.arrays import DatasetError
 from mlp_xp.errors import MlpXpError, with_colon
-from mlp_xp.functional import Array
-from mlp_xp.library import ADVICE
-from mlp_xp.metrics import predict_logits
-from mlp_xp.network import Network
 from mlp_xp.parity import notebook
 from mlp_xp.parity.rounding import rounding_at_random
-from mlp_xp.plan import ceil_divide
-from mlp_xp.training import DivergenceError, Event, Report, layer_sizes, trajectory
 
 SAFETY = 10
 # Runs with random rounding, as many as stochastic arithmetic usually takes, and how many times their deviation is

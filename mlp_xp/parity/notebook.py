@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.dataset import Dataset
+from mlp_xp.core.dataset import Dataset
 
 Array = npt.NDArray[np.floating[Any]]
 Scalar = np.floating[Any]

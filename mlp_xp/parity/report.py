@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from mlp_xp import __version__
-from mlp_xp.config import TrainConfig
+from mlp_xp.backends.threads import threads_chosen
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.errors import with_colon
 from mlp_xp.parity.compare import MARGIN, Comparison, Failure, Quantity
-from mlp_xp.threads import threads_chosen
 
 COLUMNS = ("backend", "version", "device", "loss", "logits", "weights", "head-room", "verdict")
 

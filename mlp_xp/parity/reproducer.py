@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backend import Backend
+from mlp_xp.backends.foreign import find, hooks
+from mlp_xp.backends.opening import Backend
 from mlp_xp.errors import printable
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.foreign import find, hooks
 from mlp_xp.parity.bounds import allowed_deviation, expect
 from mlp_xp.parity.trace import INPLACE, Operation, expression
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlp_xp.backend import Backend
-from mlp_xp.config import TrainConfig
-from mlp_xp.dataset import Dataset
+from mlp_xp.backends.opening import Backend
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.training import trajectory
 from mlp_xp.parity.trace import Tracer, trace_run
-from mlp_xp.training import trajectory
 
 CONFIG = TrainConfig(hidden=(3,), epochs=1, batch_size=8, warm_up_steps=0, report_every=8)
 RICH = replace(

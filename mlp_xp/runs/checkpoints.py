@@ -12,20 +12,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.arrays import backend_of, read_inputs
-from mlp_xp.backend import Backend
-from mlp_xp.dataset import PREPARATIONS, Dataset, Preparation, described
-from mlp_xp.device import all_finite, to_device
+from mlp_xp.backends.opening import Backend
+from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation, described
+from mlp_xp.core.device import all_finite, to_device
+from mlp_xp.core.functional import Array
+from mlp_xp.core.metrics import Evaluation, evaluate, predict
+from mlp_xp.core.network import Layer, Network
+from mlp_xp.core.step import State
+from mlp_xp.core.training import Best, Position, Tally
+from mlp_xp.data.arrays import backend_of, read_inputs
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import write_whole
-from mlp_xp.functional import Array
-from mlp_xp.metrics import Evaluation, evaluate, predict
-from mlp_xp.network import Layer, Network
 from mlp_xp.runs.records import FORMAT, RunError, check_fields, check_format, parse, shortened
 from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, preparation_of, read_config, targets_of
 from mlp_xp.runs.settings import Settings, first_change, flatten, unflatten
-from mlp_xp.steps import State
-from mlp_xp.training import Best, Position, Tally
 
 REMEDY = "restore it from a copy, or train again"
 ALTERED = "is truncated or altered"

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backend import Backend
-from mlp_xp.device import to_device
-from mlp_xp.functional import Array
-from mlp_xp.losses import log_softmax
-from mlp_xp.metrics import Evaluation, predict_logits
+from mlp_xp.backends.opening import Backend
+from mlp_xp.core.device import to_device
+from mlp_xp.core.functional import Array
+from mlp_xp.core.losses import log_softmax
+from mlp_xp.core.metrics import Evaluation, predict_logits
 from mlp_xp.runs.checkpoints import Model, check_fit, load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import read_config

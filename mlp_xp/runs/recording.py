@@ -4,16 +4,10 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from mlp_xp.backend import Backend, BackendFailure
-from mlp_xp.dataset import Dataset
-from mlp_xp.errors import MlpXpError
-from mlp_xp.files import FileError, file_errors, make_folder
-from mlp_xp.network import Network
-from mlp_xp.runs import checkpoints, replacing, run_folder
-from mlp_xp.runs.lock import locked
-from mlp_xp.runs.settings import Settings
-from mlp_xp.runs.sources import read_source
-from mlp_xp.training import (
+from mlp_xp.backends.opening import Backend, BackendFailure
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.network import Network
+from mlp_xp.core.training import (
     WARM_UP_EPOCH,
     Event,
     Position,
@@ -22,6 +16,12 @@ from mlp_xp.training import (
     trajectory,
     with_threads,
 )
+from mlp_xp.errors import MlpXpError
+from mlp_xp.files import FileError, file_errors, make_folder
+from mlp_xp.runs import checkpoints, replacing, run_folder
+from mlp_xp.runs.lock import locked
+from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.sources import read_source
 
 
 def check_run(settings: Settings, dataset: Dataset, backend: Backend, folder: Path | None = None) -> None:

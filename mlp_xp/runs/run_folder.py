@@ -15,16 +15,16 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from mlp_xp import __version__
-from mlp_xp.backend import Backend
-from mlp_xp.checks import check_arrays
-from mlp_xp.dataset import PREPARATIONS, Dataset
+from mlp_xp.backends.opening import Backend
+from mlp_xp.backends.threads import cpus, in_words, threads_chosen
+from mlp_xp.core.checks import check_arrays
+from mlp_xp.core.dataset import PREPARATIONS, Dataset
+from mlp_xp.core.training import Best, Position, Report
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
 from mlp_xp.runs.settings import Settings, first_change, flatten, parse_settings, with_absolute_paths
-from mlp_xp.threads import cpus, in_words, threads_chosen
-from mlp_xp.training import Best, Position, Report
 
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png", "predictions.png", "labels.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.config import TrainConfig
-from mlp_xp.dataset import Dataset
-from mlp_xp.network import Layer, Network
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.network import Layer, Network
+from mlp_xp.core.training import layer_sizes
 from mlp_xp.runs.checkpoints import Model, load_model
 from mlp_xp.runs.records import RunError, shortened
-from mlp_xp.training import layer_sizes
 
 
 class Source(NamedTuple):

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backend import Backend
-from mlp_xp.dataset import Dataset
+from mlp_xp.backends.opening import Backend
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.metrics import confusion_matrix
+from mlp_xp.core.network import initial_layers
 from mlp_xp.files import FileError, file_errors
-from mlp_xp.metrics import confusion_matrix
-from mlp_xp.network import initial_layers
 from mlp_xp.runs import run_folder, sweep_index, table
 from mlp_xp.runs.checkpoints import Model, evaluation_of, load_model
 from mlp_xp.runs.records import RunError

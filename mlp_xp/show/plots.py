@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.core.metrics import percent
+from mlp_xp.core.plan import ceil_divide
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
-from mlp_xp.metrics import percent
-from mlp_xp.plan import ceil_divide
 
 if TYPE_CHECKING:
     from mlp_xp.show.figure import Picture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.plan import ceil_divide
+from mlp_xp.core.plan import ceil_divide
 from mlp_xp.runs.table import shown, words
 from mlp_xp.show.plots import (
     COLOURS,

@@ -10,15 +10,15 @@ from rich.progress import Progress as Bar
 from rich.table import Column
 from rich.text import Text
 
-from mlp_xp.backend import Backend
-from mlp_xp.config import TrainConfig
-from mlp_xp.dataset import Dataset, described
+from mlp_xp.backends.opening import Backend
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import Dataset, described
+from mlp_xp.core.metrics import Evaluation
+from mlp_xp.core.network import count_parameters
+from mlp_xp.core.training import Best, Event, Report, layer_sizes
 from mlp_xp.errors import not_installed, printable
-from mlp_xp.metrics import Evaluation
-from mlp_xp.network import count_parameters
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.width import plain_console
-from mlp_xp.training import Best, Event, Report, layer_sizes
 
 HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"
 R2 = "      R²"  # instead of the accuracy, for regression

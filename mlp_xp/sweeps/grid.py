@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
-from mlp_xp.config import ConfigError, TrainConfig
+from mlp_xp.core.config import ConfigError, TrainConfig
 from mlp_xp.runs.settings import Settings, flatten
 from mlp_xp.runs.sweep_index import GRID, OPTUNA, RANDOM, Member
 

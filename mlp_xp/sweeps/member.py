@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.backend import Backend
-from mlp_xp.dataset import Dataset
+from mlp_xp.backends.opening import Backend
+from mlp_xp.backends.threads import threads_chosen
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.training import WARM_UP_EPOCH
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
@@ -21,8 +23,6 @@ from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED, PRUNED, held_out, read_result
 from mlp_xp.sweeps.data import load
 from mlp_xp.sweeps.folder import run_of
-from mlp_xp.threads import threads_chosen
-from mlp_xp.training import WARM_UP_EPOCH
 
 # Seconds that a member's folder may be in use by a process of a sweep that was killed, which stops at its next chunk.
 PATIENCE = 60.0

@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.backend import processes_share_devices
-from mlp_xp.config import ConfigError
+from mlp_xp.backends.memory import available_bytes, in_units, training_bytes
+from mlp_xp.backends.opening import processes_share_devices
+from mlp_xp.backends.threads import available_cpus
+from mlp_xp.core.config import ConfigError
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
-from mlp_xp.memory import available_bytes, in_units, training_bytes
 from mlp_xp.runs import sweep_index
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
@@ -25,7 +26,6 @@ from mlp_xp.sweeps.member import Ending, Task
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
 from mlp_xp.sweeps.workers import Place, connect, this_machine, train_all
-from mlp_xp.threads import available_cpus
 
 # Bytes that a process takes in addition to what `training_bytes` counts, which is a lower bound: on the host the
 # interpreter and the libraries, on a device its context and the libraries there. Neither was measured on a GPU.

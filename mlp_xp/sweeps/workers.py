@@ -17,10 +17,10 @@ from multiprocessing import resource_tracker
 from typing import Any, NamedTuple, Protocol
 
 from mlp_xp import __version__
-from mlp_xp.config import ConfigError
+from mlp_xp.backends.threads import VARIABLES, threads_chosen
+from mlp_xp.core.config import ConfigError
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.sweeps.member import Ending, Task, train_member
-from mlp_xp.threads import VARIABLES, threads_chosen
 
 # Seconds: to wait for a scheduler and its first worker; between two looks at whether to stop; for members of a cluster
 # to save, after which those that no worker has begun are given up; until a process without work ends.

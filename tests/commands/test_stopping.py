@@ -30,8 +30,8 @@ from helpers import (
 from safetensors.numpy import load_file
 
 from mlp_xp.api import train
-from mlp_xp.backend import open_backend
-from mlp_xp.config import TrainConfig
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.runs import checkpoints, run_folder
 
 pytestmark = pytest.mark.usefixtures("no_pictures")

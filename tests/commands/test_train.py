@@ -23,11 +23,11 @@ from helpers import (
 from safetensors.numpy import load_file
 
 from mlp_xp import open_backend, train
-from mlp_xp.config import TrainConfig
+from mlp_xp.backends.threads import threads_chosen
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.parity import notebook
 from mlp_xp.runs import checkpoints
 from mlp_xp.runs.settings import RECIPES, Settings, flatten
-from mlp_xp.threads import threads_chosen
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

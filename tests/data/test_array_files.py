@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlp_xp.arrays import DatasetError, DatasetWarning
 from mlp_xp.data.array_files import read_array_files
+from mlp_xp.data.arrays import DatasetError, DatasetWarning
 from mlp_xp.data.datasets import load_dataset
 
 X, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 1, 0])

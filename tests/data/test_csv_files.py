@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from data_sets import csv_text
 
-from mlp_xp.arrays import DatasetError
+from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.csv_files import read_csv
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (30, 6, 6), dtype=np.uint8)

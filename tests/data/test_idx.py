@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mlp_xp.arrays import DatasetError
 from mlp_xp.data import idx
+from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.idx import read_idx
 
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)

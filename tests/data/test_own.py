@@ -13,11 +13,11 @@ from helpers import assert_one_line, call
 from PIL import Image
 
 from mlp_xp.api import evaluate_run, load_run, predict_table, train
-from mlp_xp.arrays import DatasetError
-from mlp_xp.backend import Backend, open_backend
-from mlp_xp.config import TrainConfig
+from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import Dataset, Origin
+from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.dataset import Dataset, Origin
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.settings import Settings
 

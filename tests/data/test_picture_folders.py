@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlp_xp.arrays import DatasetError, DatasetWarning
+from mlp_xp.data.arrays import DatasetError, DatasetWarning
 from mlp_xp.data.picture_folders import read_image, read_picture_folder, read_pictures_like
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from mlp_xp.api import train
-from mlp_xp.backend import open_backend
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.metrics import predict
 from mlp_xp.data import pictures
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.pictures import find_ink, label, otsu, paper, prepare_image, read_pictures
-from mlp_xp.metrics import predict
 from mlp_xp.runs.settings import RECIPES
 
 FONTS = Path(mpl.get_data_path()) / "fonts" / "ttf"

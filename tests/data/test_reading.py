@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlp_xp.arrays import DatasetError
+from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.reading import open_file, read_rows
 
 TEXT = 'name,"the, value"\né,1\n"a ""b""\nc",2\n'

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlp_xp.arrays import DatasetError
+from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.tables import MISSING, Table, read_table
 from mlp_xp.errors import for_command_line
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlp_xp import requirements
+from mlp_xp.backends import requirements
 from mlp_xp.parity import bounds
 from mlp_xp.parity.bounds import EXACT, KNOWN, SUMS, ULPS, check, gamma
 

@@ -11,9 +11,9 @@ import pytest
 from data_sets import TINY, synthetic
 from helpers import Namespace
 
-from mlp_xp.backend import Backend, open_backend
-from mlp_xp.config import ConfigError, TrainConfig
-from mlp_xp.network import Layer
+from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.core.config import ConfigError, TrainConfig
+from mlp_xp.core.network import Layer
 from mlp_xp.parity.compare import (
     SAFETY,
     Comparison,

@@ -12,13 +12,13 @@ from data_sets import TINY
 from planted import FAULTS, Library, off_by, planted, without_keepdims
 
 import mlp_xp
-from mlp_xp import requirements
-from mlp_xp.backend import open_backend
-from mlp_xp.config import TrainConfig
+from mlp_xp.backends import requirements
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.training import DivergenceError
 from mlp_xp.parity.compare import record
 from mlp_xp.parity.small_runs import small_runs
 from mlp_xp.parity.trace import LibraryError, Tracer, trace, tracing
-from mlp_xp.training import DivergenceError
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
 PACKAGE = Path(mlp_xp.__file__).parent
@@ -138,7 +138,7 @@ def test_a_library_that_raises_is_one_line_with_code_3():
     assert run.failure.exit_code == 3
     assert re.fullmatch(
         r"backend faulty: operation \d+, in step 1 \(of the warm-up\), xp\.exp\(float64 \(1, 10\)\) at "
-        r"mlp_xp/losses\.py:\d+ raised RuntimeError: device lost badly",
+        r"mlp_xp/core/losses\.py:\d+ raised RuntimeError: device lost badly",
         str(run.failure),
     )
 

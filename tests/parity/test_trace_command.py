@@ -10,7 +10,7 @@ import pytest
 from helpers import NAMESPACE, assert_one_line, call
 
 import mlp_xp
-from mlp_xp.backend import BACKENDS, BackendError, open_backend
+from mlp_xp.backends.opening import BACKENDS, BackendError, open_backend
 from mlp_xp.parity import compare
 from mlp_xp.parity.bounds import Verdict
 from mlp_xp.parity.reproducer import write_reproducer
@@ -63,7 +63,7 @@ def test_the_command_on_libraries_that_are_healthy(data_dir, stranger):
     assert (outcome.code, outcome.err) == (0, "")
     assert "the 27 operations of the last step:" in outcome.out
     rows = [line.split() for line in outcome.out.splitlines()]
-    assert ["xp.tanh(float64", "(1,", "8))", "mlp_xp/functional.py:27"] in [row[1:] for row in rows]
+    assert ["xp.tanh(float64", "(1,", "8)),", "mlp_xp/core/functional.py:27"] in [row[1:] for row in rows]
     assert {"tanh", "argmax", "astype"} <= {row[0] for row in rows if row}
     assert "reproducer" not in outcome.out
     assert not Path("reproducers").exists()
@@ -73,7 +73,7 @@ def test_the_command_names_the_operation_and_offers_a_reproducer_that_was_run(da
     outcome = traced(data_dir, "--backends", f"{stranger}:wrong")
     assert_one_line(outcome, 1, f"deviates: {stranger}:wrong: operation ", ", in step 1 (of the warm-up): ",
                     "xp.tanh(float64 (1, 8)) on cpu deviates by ", " eps at [0, ", "where 5 are allowed",
-                    "called at mlp_xp/functional.py:27: y = xp.tanh(0.5 * x)")  # fmt: skip
+                    "called at mlp_xp/core/functional.py:27: y = xp.tanh(0.5 * x)")  # fmt: skip
     script = Path("reproducers") / "strange_library-wrong-float64-tanh" / "reproduce.py"
     assert f"reproducer: python {script} shows it in a process of its own: " in outcome.out
     text = script.read_text()
@@ -202,7 +202,7 @@ def materialise(*arrays):
 def test_a_fault_in_materialise_is_found(text, said, data_dir, stranger, tmp_path):
     (tmp_path / f"wrong_{len(text)}.py").write_text(text)
     outcome = traced(data_dir, "--backends", f"wrong_{len(text)}:")
-    assert_one_line(outcome, 1, f"materialise(float64 (36, 8)) on cpu {said}", "called at mlp_xp/training.py:")
+    assert_one_line(outcome, 1, f"materialise(float64 (36, 8)) on cpu {said}", "called at mlp_xp/core/training.py:")
     assert "reproducer: none, because the hook's function is not one of the namespace" in outcome.out
 
 
@@ -215,7 +215,7 @@ def test_arrays_that_do_not_change_need_no_operators_in_place(data_dir, stranger
 def test_a_reproducer_of_an_operation_that_raises(data_dir, stranger):
     outcome = traced(data_dir, "--backends", f"{stranger}:raising")
     assert_one_line(outcome, 3, f"error: backend {stranger}:raising: operation ", " xp.exp(float64 (1, 10)) at "
-                    "mlp_xp/losses.py:", "raised RuntimeError: device lost")  # fmt: skip
+                    "mlp_xp/core/losses.py:", "raised RuntimeError: device lost")  # fmt: skip
     script = Path("reproducers") / "strange_library-raising-float64-exp" / "reproduce.py"
     said = f"reproducer: python {script} shows it in a process of its own: RuntimeError: device lost"
     assert said in " ".join(outcome.out.split())

@@ -13,7 +13,8 @@ from safetensors import safe_open
 from safetensors.numpy import save, save_file
 
 from mlp_xp import Model, TrainConfig, open_backend
-from mlp_xp.dataset import Dataset
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.training import trajectory
 from mlp_xp.runs.checkpoints import (
     check_fit,
     check_settings,
@@ -27,7 +28,6 @@ from mlp_xp.runs.checkpoints import (
 )
 from mlp_xp.runs.run_folder import RunError
 from mlp_xp.runs.settings import Settings
-from mlp_xp.training import trajectory
 
 SETTINGS = Settings(train=TrainConfig(epochs=1, hidden=(2,), optimizer="momentum"))
 

@@ -26,7 +26,7 @@ from mlp_xp import (
     predict_table_ensemble,
     train,
 )
-from mlp_xp.dataset import Dataset
+from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 
 

@@ -10,8 +10,8 @@ import pytest
 from data_sets import TINY
 
 from mlp_xp import Dataset, Model, TrainConfig, load_run, open_backend, train
-from mlp_xp.arrays import DatasetError, library_of
-from mlp_xp.backend import Backend
+from mlp_xp.backends.opening import Backend
+from mlp_xp.data.arrays import DatasetError, library_of
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs import checkpoints
 from mlp_xp.runs.run_folder import RunError

@@ -14,12 +14,12 @@ from helpers import arrays_of
 from run_folders import a_config
 
 from mlp_xp import TrainConfig, open_backend, train
+from mlp_xp.core.training import Report
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.run_folder import RunError
 from mlp_xp.runs.settings import Settings
-from mlp_xp.training import Report
 
 NOW = dt.datetime(2024, 2, 3, 4, 5, 6)
 CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)

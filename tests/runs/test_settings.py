@@ -10,10 +10,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from run_folders import a_config
 
-from mlp_xp.config import UPDATE_ORDERS, ConfigError, TrainConfig
+from mlp_xp.core.config import UPDATE_ORDERS, ConfigError, TrainConfig
+from mlp_xp.core.functional import ACTIVATIONS
+from mlp_xp.core.optimizers import OPTIMIZERS
 from mlp_xp.errors import MlpXpError
-from mlp_xp.functional import ACTIVATIONS
-from mlp_xp.optimizers import OPTIMIZERS
 from mlp_xp.runs.records import RunError, fits
 from mlp_xp.runs.settings import RECIPES, Settings, check_foreign, flatten, parse_settings, unflatten
 

@@ -11,8 +11,8 @@ from data_sets import TINY
 from run_folders import a_report, write_run
 
 from mlp_xp import TrainConfig, open_backend, plot_curves, plot_run, train
+from mlp_xp.core.network import initial_layers
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.network import initial_layers
 from mlp_xp.runs.run_folder import RunError
 from mlp_xp.show import plots
 from mlp_xp.show.gallery import read_curves

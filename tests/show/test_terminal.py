@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from mlp_xp.backend import open_backend
-from mlp_xp.config import TrainConfig
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.training import Report, trajectory
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.terminal import HEADER, describe, header, report_line, summary, thousands, watch
-from mlp_xp.training import Report, trajectory
 
 CONFIG = TrainConfig(epochs=2, hidden=(5, 4), report_every=50, validation=20, batch_size=3)
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sweeping import arguments
 
 import mlp_xp
-from mlp_xp.config import ConfigError, TrainConfig
-from mlp_xp.functional import ACTIVATIONS
+from mlp_xp.core.config import ConfigError, TrainConfig
+from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.runs.settings import Settings
 from mlp_xp.sweeps.grid import examples, make_plan, parse_span
 

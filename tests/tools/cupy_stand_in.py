@@ -12,7 +12,7 @@ from typing import Any
 import array_api_compat
 from threadpoolctl import threadpool_limits
 
-from mlp_xp.backend import BACKENDS, Backend
+from mlp_xp.backends.opening import BACKENDS, Backend
 
 NAME = "cupy-stand-in"
 """Its parameter for the fixture `backend`. The backend's own name is cupy."""

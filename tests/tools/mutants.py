@@ -1,4 +1,4 @@
-"""Mutation testing of the core with mutmut: `python tests/tools/mutants.py [MUTANTS...]`, as in `mlp_xp.plan.*`.
+"""Mutation testing of the core with mutmut: `python tests/tools/mutants.py [MUTANTS...]`, as in `mlp_xp.core.plan.*`.
 
 A mutant is the core with one small change, such as `+` for `-`; it is killed if a test fails. `make mutants` runs all
 of them, which takes long, so this is no test of pytest's. It prints a table; then, in build/mutation, `mutmut results`

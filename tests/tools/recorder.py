@@ -1,4 +1,4 @@
-"""NumPy as a namespace that records what the package asks of it, which `mlp_xp/requirements.py` must list.
+"""NumPy as a namespace that records what the package asks of it, which `mlp_xp/backends/requirements.py` must list.
 
 `python tests/tools/recorder.py` prints the lists.
 """
@@ -17,14 +17,14 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 from data_sets import TINY, on_device
 
-from mlp_xp.arrays import fit_standardization
-from mlp_xp.backend import Backend, open_backend
-from mlp_xp.checks import INTEGERS
-from mlp_xp.config import TrainConfig
-from mlp_xp.dataset import Dataset
-from mlp_xp.loops import eager_scan
-from mlp_xp.metrics import predict
-from mlp_xp.training import trajectory
+from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.core.checks import INTEGERS
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.loop import eager_scan
+from mlp_xp.core.metrics import predict
+from mlp_xp.core.training import trajectory
+from mlp_xp.data.arrays import fit_standardization
 
 BINARY = {"+": "add", "-": "sub", "*": "mul", "/": "truediv", "@": "matmul", "//": "floordiv", "%": "mod", "**": "pow"}
 OTHERS = {

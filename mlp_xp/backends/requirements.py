@@ -1,0 +1,40 @@
+"""What this package asks of an array library, besides the dtype of the run (float64 or float32).
+
+`tests/backends/test_requirements.py` records what runs of all settings use, and compares it with these lists. A
+namespace that lacks one of the functions or dtypes is refused when it is opened.
+"""
+
+FUNCTIONS: dict[str, tuple[str, ...]] = {
+    "abs": (),
+    "all": ("axis",),
+    "arange": ("dtype",),
+    "argmax": ("axis",),
+    "asarray": ("copy", "dtype"),
+    "astype": (),
+    "concat": ("axis",),
+    "exp": (),
+    "finfo": (),
+    "isfinite": (),
+    "log": (),
+    "log1p": (),
+    "max": ("axis", "keepdims"),
+    "mean": ("axis",),
+    "min": ("axis",),
+    "ones": ("dtype",),
+    "permute_dims": (),
+    "reshape": (),
+    "sqrt": (),
+    "stack": (),
+    "sum": ("axis", "keepdims"),
+    "take": ("axis",),
+    "tanh": (),
+    "where": (),
+    "zeros_like": (),
+}
+"""Functions of the namespace, each with the keyword arguments that it must take."""
+DTYPES = ("int64", "uint8")
+"""Dtypes of the namespace."""
+ATTRIBUTES = ("T", "dtype", "shape")
+"""Attributes of arrays."""
+OPERATORS = ("*", "**", "*=", "+", "+=", "-", "-=", "-x", "/", "/=", "==", ">", "@", "float(x)", "int(x)", "x[]")
+"""Operators between arrays, or an array and a Python number. Those in place may be left undefined."""

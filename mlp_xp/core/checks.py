@@ -1,0 +1,187 @@
+"""Checks of a data set before the first training step. Each error is reported in one line.
+
+What is rejected here would otherwise fail inside the array library, or give a wrong result silently: a label outside
+the classes gives an all-zero target, and images that are already scaled would be divided by 255 again.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from mlp_xp.backends.opening import Backend
+from mlp_xp.core.dataset import BYTES, Dataset, Preparation
+from mlp_xp.core.features import flatten_and_scale
+from mlp_xp.core.functional import Array
+from mlp_xp.core.losses import LOSSES
+from mlp_xp.data.arrays import INTEGERS, DatasetError, DatasetWarning, dtype_name, not_of
+
+MOST_CLASSES = 2**16
+# If all pixels are below this value, no pixel uses the highest bit. Images with fewer than 8 bits always stay below it
+# (4 bits: 15, scikit-learn's digits: 16); 8-bit images reach it with any bright stroke.
+DIM = 128
+# What is rarer in shuffled data is taken for a sign of sorted ones.
+CHANCE = 1e-3
+
+
+def check_dataset(dataset: Dataset, backend: Backend) -> None:
+    """Raise DatasetError unless a data set can be used for training; warn if its images are too dark.
+
+    In addition to the requirements of `check_arrays`, class labels must be in 0, ..., classes - 1, other labels 0 or 1,
+    and floats finite. Gives a DatasetWarning if the largest byte of the training images is below 128. Makes one pass
+    over all arrays on the device, without bytes of the test set, and copies a few numbers to the host.
+    """
+    check_arrays(dataset, backend)
+    arrays = _arrays_of(dataset)
+    if dataset.train_images.dtype == backend.xp.uint8:
+        arrays.pop("test_images", None)  # no byte is wrong
+    found = iter(_compiled_extremes(backend)(*arrays.values()))
+    extremes = {}
+    for name, array in arrays.items():
+        number = backend.reported(float if array.dtype == backend.dtype else int, "a transfer to the host")
+        extremes[name] = number(next(found)), number(next(found))
+    if bad := [name for name, range_ in extremes.items() if not all(map(math.isfinite, range_))]:
+        raise DatasetError(f"{bad[0]}: it has values that are not finite; remove the samples with NaN and infinity")
+    classes = len(dataset.class_names)
+    for name in ("train_labels", "test_labels"):
+        lowest, highest = extremes.get(name, extremes["train_labels"])
+        if dataset.task == "classes" and (lowest < 0 or highest >= classes):
+            raise DatasetError(
+                f"{name}: they range from {lowest} to {highest}, outside the {classes} classes, 0 to "
+                f"{classes - 1}; number the classes from 0, and give each a name in class_names"
+            )
+        if dataset.task == "labels" and (lowest < 0 or highest > 1):
+            raise DatasetError(f"{name}: they range from {lowest} to {highest}; a label is 0 or 1")
+    darkest, brightest = extremes["train_images"]
+    if dataset.prepare == BYTES and brightest < DIM:
+        warnings.warn(
+            f"train_images: the pixels range from {darkest} to {brightest}, where 0 to 255 is expected: the "
+            f"network sees values of at most {brightest / 255:.2g} and learns slowly or badly; rescale all images so "
+            "that the largest pixel is 255",
+            DatasetWarning,
+            stacklevel=2,
+        )
+
+
+def check_held_out(labels: np.ndarray, count: int, class_names: Sequence[str]) -> None:
+    """Give a DatasetWarning if the last `count` labels, of samples that are held out, are all equal, and not by chance.
+
+    labels: class numbers of the training set, (n,), on the host.
+    """
+    held = labels[-count:]
+    if (held == held[0]).all() and (labels == held[0]).mean() ** count < CHANCE:
+        warnings.warn(
+            f"all {count} held-out samples are of the class {class_names[int(held[0])]!r:.60}: the last samples are "
+            "held out, and they seem to be sorted; shuffle them first",
+            DatasetWarning,
+            stacklevel=2,
+        )
+
+
+def check_arrays(dataset: Dataset, backend: Backend) -> None:
+    """Raise DatasetError unless the arrays of a data set have the form that `Dataset` documents.
+
+    The arrays must belong to the backend's library and be on its device. Inputs are (n, ...) with n >= 1 and the same
+    size in both parts; there is one label per input, and 1 to 65536 classes or outputs. Nothing is read from the
+    device.
+    """
+    arrays = _arrays_of(dataset)
+    if ("test_images" in arrays) is not ("test_labels" in arrays):
+        raise DatasetError("test_images, test_labels: one of them is None; give both, or None for both")
+    for name, array in arrays.items():
+        if wrong := not_of(array, backend):
+            raise DatasetError(
+                f"the data set's arrays are {wrong[0]} ({name}), the backend is {wrong[1]}: load it with "
+                "load_dataset(..., backend), or copy each array with backend.asarray"
+            )
+    for part in ("train", "test") if dataset.test_images is not None else ("train",):
+        images, labels = getattr(dataset, f"{part}_images"), getattr(dataset, f"{part}_labels")
+        _check_images(f"{part}_images", images, backend, dataset.prepare)
+        if 0 in images.shape:
+            raise DatasetError(f"{part}_images: there are none (their shape is {tuple(images.shape)}); give some")
+        _check_labels(f"{part}_labels", labels, dataset, backend)
+        if labels.shape[0] != images.shape[0]:
+            raise DatasetError(
+                f"{part}_labels: there are {labels.shape[0]} for {images.shape[0]} images; give one label per image"
+            )
+    sizes = [" x ".join(map(str, arrays[name].shape[1:])) for name in ("train_images", "test_images") if name in arrays]
+    if sizes[0] != sizes[-1]:
+        raise DatasetError(
+            f"test_images: they are {sizes[1]} pixels, the training images {sizes[0]}; "
+            "give images that all have the same size"
+        )
+
+
+def _arrays_of(dataset: Dataset) -> dict[str, Array]:
+    return {name: array for name, array in zip(Dataset._fields[:4], dataset[:4], strict=True) if array is not None}
+
+
+def _check_labels(name: str, labels: Array, dataset: Dataset, backend: Backend) -> None:
+    xp, outputs = backend.xp, len(dataset.class_names)
+    if dataset.task not in LOSSES:
+        raise DatasetError(f"task: {dataset.task!r} is not known; choose one of {', '.join(LOSSES)}")
+    if not 1 <= outputs <= MOST_CLASSES:
+        raise DatasetError(f"class_names: there are {outputs}; give 1 to {MOST_CLASSES}")
+    if dataset.task == "classes" and len(labels.shape) != 1:
+        raise DatasetError(f"{name}: their shape is {tuple(labels.shape)}; give (n,), one number per image")
+    if dataset.task != "classes" and tuple(labels.shape[1:]) != (outputs,):
+        raise DatasetError(f"{name}: their shape is {tuple(labels.shape)}; give (n, {outputs}), as class_names has")
+    known = [getattr(xp, each) for each in INTEGERS if hasattr(xp, each)]
+    if dataset.task == "regression" and labels.dtype != backend.dtype:
+        raise DatasetError(f"{name}: their dtype is {dtype_name(labels)}; give the backend's, {backend.dtype_name}")
+    if dataset.task != "regression" and not any(labels.dtype == dtype for dtype in known):
+        # NumPy's float64 equals None, so there is no default.
+        raise DatasetError(
+            f"{name}: their dtype is {dtype_name(labels)}; give class numbers as integers, such as uint8"
+        )
+
+
+OTHERS = "; for a data set of other inputs, give prepare=dataset.prepare"
+
+
+def check_images(images: Array, backend: Backend, prepare: Preparation = BYTES) -> None:
+    """Raise DatasetError unless inputs are of the backend's library, on its device, and such as `prepare` takes.
+
+    With BYTES these are uint8 images (n, rows, columns[, channels]), else uint8 or the backend's floats (n, ...).
+
+    Checks only the dtype, never the values: the values of floating-point images do not show whether they are scaled to
+    [0, 1]. Nothing is read from the device, so this may run inside a compiled function.
+    """
+    if wrong := not_of(images, backend):
+        raise DatasetError(
+            f"images: they are {wrong[0]}, the backend is {wrong[1]}: copy them with backend.asarray(images)"
+        )
+    _check_images("images", images, backend, prepare)
+
+
+def _check_images(name: str, images: Array, backend: Backend, prepare: Preparation) -> None:
+    of_bytes, shape = prepare.function is flatten_and_scale, tuple(images.shape)
+    others = OTHERS if name == "images" else ""  # of a function that has the argument
+    if of_bytes and len(shape) not in (3, 4):
+        raise DatasetError(f"{name}: their shape is {shape}; give (n, rows, columns), one as image[None]{others}")
+    if len(shape) < 2:
+        raise DatasetError(f"{name}: their shape is {shape}; give (n, features), one as sample[None]")
+    if of_bytes and images.dtype != backend.xp.uint8:
+        raise DatasetError(
+            f"{name}: their dtype is {dtype_name(images)}; give bytes (uint8) from 0 to 255, which are scaled to "
+            f"[0, 1] here{others}"
+        )
+    if images.dtype != backend.xp.uint8 and images.dtype != backend.dtype:
+        raise DatasetError(f"{name}: their dtype is {dtype_name(images)}; give {backend.dtype_name} or bytes (uint8)")
+
+
+@lru_cache(maxsize=8)
+def _compiled_extremes(backend: Backend) -> Callable[..., tuple[Array, ...]]:
+    """Return a function that finds the minimum and maximum of images and labels, as arrays () on the device."""
+    xp = backend.xp
+
+    def extremes(images: Array, *labels: Array) -> tuple[Array, ...]:
+        # Some libraries have unsigned integers wider than a byte, but no reductions for them. Bytes are not converted:
+        # with the conversion JAX takes 0.3 s to compile this, without it 0.01 s.
+        kept = (xp.uint8, backend.dtype)
+        arrays = (images, *(x if any(x.dtype == each for each in kept) else xp.astype(x, xp.int64) for x in labels))
+        return tuple(find(array) for array in arrays for find in (xp.min, xp.max))
+
+    return backend.jit(extremes)

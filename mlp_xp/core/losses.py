@@ -1,0 +1,104 @@
+"""The losses, one for each kind of task, and their common derivative.
+
+Each is a pair: a loss of the network's last outputs z (for classes called logits) and the targets t, both of shape
+(..., n), and the link, which turns z into predictions p. Along the last axis,
+
+    classes       t one-hot                       p = softmax(z)     L = -sum_i t_i log p_i        (cross-entropy)
+    labels        t_i is 0 or 1, independently    p_i = sigmoid(z_i) L = -sum_i [t_i log p_i + (1 - t_i) log(1 - p_i)]
+    regression    t_i any number                  p = z              L = sum_i (z_i - t_i)^2 / 2
+
+These are the canonical links, with which all three have the same derivative (Bishop, Pattern Recognition and Machine
+Learning, 2006, section 4.3.6). L is -sum_i t_i z_i + A(z) + a term without z, and p is the gradient of A:
+
+    classes       log p_i = z_i - log sum_j exp(z_j), and sum_i t_i = 1:    A = log sum_j exp(z_j)
+    labels        log p_i = z_i - log(1 + exp(z_i)) and log(1 - p_i) = -log(1 + exp(z_i)):  A = sum_i log(1 + exp(z_i))
+    regression    A = sum_i z_i^2 / 2
+
+    dL/dz_i = dA/dz_i - t_i = p_i - t_i
+
+A loss is a sum over the outputs; training and evaluation take the mean over the samples.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from mlp_xp.core.functional import Array, identity, sigmoid
+
+# From this many samples on, a softmax is faster on a copy made by `by_output`.
+MANY = 64
+
+
+def by_output(x: Array, /, *, xp: Any) -> Array:
+    """Turn outputs (..., n) into rows (n, samples), in memory too: NumPy sums and compares few long rows faster."""
+    columns = xp.reshape(x, (-1, x.shape[-1])).T
+    copied = xp.reshape(columns, (-1,))
+    return xp.reshape(copied, columns.shape)
+
+
+def softmax(x: Array, /, *, xp: Any) -> Array:
+    """Return exp(x_i) / sum_j exp(x_j): probabilities in [0, 1] that sum to 1, shape (..., n).
+
+    The largest x is subtracted first, so that the exponential does not overflow.
+    """
+    if len(x.shape) == 2 and x.shape[0] >= MANY:
+        z = by_output(x, xp=xp)
+        e = xp.exp(z - xp.max(z, axis=0))
+        e /= xp.sum(e, axis=0)
+        return e.T
+    e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
+    e /= xp.sum(e, axis=-1, keepdims=True)
+    return e
+
+
+def log_softmax(x: Array, /, *, xp: Any) -> Array:
+    """Return log(softmax(x)) = x_i - log sum_j exp(x_j), shape (..., n).
+
+    At most 0, and finite even where softmax itself underflows to 0.
+    """
+    shifted = x - xp.max(x, axis=-1, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+
+
+def cross_entropy(logits: Array, targets: Array, /, *, xp: Any) -> Array:
+    """Return log sum_j exp(z_j) - sum_i t_i z_i, at least 0: logits z and one-hot targets t (..., n) to losses (...).
+
+    The largest z is subtracted first, as in `softmax`. It takes logits, not probabilities, because t log p is NaN once
+    a probability underflows to 0.
+    """
+    z, t = by_output(logits, xp=xp), by_output(targets, xp=xp)
+    z = z - xp.max(z, axis=0)
+    return xp.reshape(xp.log(xp.sum(xp.exp(z), axis=0)) - xp.sum(t * z, axis=0), logits.shape[:-1])
+
+
+def binary_cross_entropy(logits: Array, targets: Array, /, *, xp: Any) -> Array:
+    """Return -sum_i [t_i log p_i + (1 - t_i) log(1 - p_i)], p = sigmoid(logits): logits and targets (..., n) to (...).
+
+    Computed as |z| / 2 + (1/2 - t) z + log(1 + exp(-|z|)), which neither overflows nor loses small losses.
+    """
+    size = xp.abs(logits)
+    return xp.sum(0.5 * size + (0.5 - targets) * logits + xp.log1p(xp.exp(-size)), axis=-1)
+
+
+def half_squared_error(outputs: Array, targets: Array, /, *, xp: Any) -> Array:
+    """Return sum_i (z_i - t_i)^2 / 2: outputs and targets (..., n) to losses (...)."""
+    error = outputs - targets
+    return 0.5 * xp.sum(error * error, axis=-1)
+
+
+class Loss(NamedTuple):
+    """A loss of the network's last outputs, and the link from these to predictions."""
+
+    loss: Callable[..., Array]
+    link: Callable[..., Array]
+
+    def derivative(self, outputs: Array, targets: Array, /, *, xp: Any) -> Array:
+        """Return d loss / d outputs = link(outputs) - targets, shape (..., n). For classes, targets must sum to 1."""
+        return self.link(outputs, xp=xp) - targets
+
+
+# By the task of a data set.
+LOSSES = {
+    "classes": Loss(cross_entropy, softmax),
+    "labels": Loss(binary_cross_entropy, sigmoid),
+    "regression": Loss(half_squared_error, identity),
+}

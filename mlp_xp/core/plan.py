@@ -1,0 +1,94 @@
+"""The plan of an epoch: its chunks of steps, and what follows each of them.
+
+A chunk is what a backend runs as a whole. Between two chunks the host may look at the network; inside one nothing
+leaves the device.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from mlp_xp.core.config import TrainConfig
+
+# Samples x parameters. Long enough that a chunk's cost on the host, at most 0.5 ms, is small compared with its steps.
+# Not longer, because Ctrl-C and the progress bar wait for its end: 0.4 s on NumPy with the default network.
+CHUNK_WORK = 10**9
+# A chunk may have this many steps whatever their work: on a GPU even large steps are short.
+ENOUGH_STEPS = 8
+
+
+class Chunk(NamedTuple):
+    """`steps` steps of `batch_size` samples each, from sample `start` of the epoch's order, and what follows them."""
+
+    start: int
+    steps: int
+    batch_size: int
+    report: int | None = None
+    """Report after the chunk, under this sample number."""
+    validate: bool = False
+    """Try the network on the held-out samples after the chunk."""
+    checkpoint: bool = False
+    """Save a checkpoint after the chunk."""
+
+    @property
+    def stop(self) -> int:
+        """The first sample after the chunk."""
+        return self.start + self.steps * self.batch_size
+
+
+def ceil_divide(a: int, b: int) -> int:
+    """Return a / b rounded up, for whole numbers a and b > 0."""
+    return -(-a // b)
+
+
+def plan_epoch(samples: int, config: TrainConfig, parameters: int) -> list[Chunk]:
+    """Cut an epoch over `samples` training samples into chunks, for a network with `parameters` weights and biases.
+
+    A report follows the step that contains sample 0, `report_every`, 2 `report_every`, ...; so do checkpoints. The
+    epoch ends with a checkpoint, and, where samples are held out, with a validation and a report. The plan depends on
+    nothing else, so a resumed run has the same chunks as an uninterrupted one.
+    """
+    size = config.batch_size
+    steps, full_steps = ceil_divide(samples, size), samples // size
+    # Step -> sample. Of several samples within one step the first counts, so it is entered last.
+    reports = {sample // size: sample for sample in reversed(range(0, samples, config.report_every))}
+    checkpoints = {steps - 1}
+    if config.checkpoint_every:
+        checkpoints |= {sample // size for sample in range(0, samples, config.checkpoint_every)}
+    if config.validation:
+        reports.setdefault(steps - 1, samples)
+    lengths = chunk_lengths(size, parameters, min(config.report_every, config.checkpoint_every or samples, samples))
+    plan: list[Chunk] = []
+    step = 0
+    # A last, smaller batch is a chunk of its own.
+    for end in sorted({*reports, *checkpoints, full_steps - 1}):
+        for length in cut(end + 1 - step, lengths):
+            plan.append(Chunk(step * size, length, size if step < full_steps else samples % size))
+            step += length
+        plan[-1] = plan[-1]._replace(
+            report=reports.get(end),
+            validate=end == steps - 1 and config.validation > 0,
+            checkpoint=end in checkpoints,
+        )
+    return plan
+
+
+def chunk_lengths(batch_size: int, parameters: int, interval: int) -> tuple[int, int, int]:
+    """Return the three lengths, in steps, that all chunks of full batches have, so that few functions are compiled.
+
+    The longest divides the steps between two reports (`interval` samples) as evenly as possible into chunks of at most
+    CHUNK_WORK, or of ENOUGH_STEPS where that is more. Its square root and 1 make up the rest. batch_size: in samples.
+    parameters: the number of weights and biases.
+    """
+    capacity = max(ENOUGH_STEPS, CHUNK_WORK // (batch_size * parameters))
+    # One less: the first report comes after an epoch's first step, so the last stretch of the epoch lacks that one.
+    steps = max(1, interval // batch_size - 1)
+    longest = steps // ceil_divide(steps, capacity)
+    return longest, math.isqrt(longest), 1
+
+
+def cut(steps: int, lengths: Iterable[int]) -> Iterator[int]:
+    """Yield lengths that add up to `steps`, taken greedily in the order given. The last of `lengths` must be 1."""
+    for length in lengths:
+        count, steps = divmod(steps, length)
+        yield from [length] * count

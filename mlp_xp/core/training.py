@@ -1,0 +1,334 @@
+"""A training run as a generator of events. It prints nothing and writes nothing."""
+
+import math
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from mlp_xp.backends.memory import check_memory
+from mlp_xp.backends.opening import Backend
+from mlp_xp.core.checks import check_dataset, check_held_out
+from mlp_xp.core.chunk import chunk_inputs, make_chunk
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.device import all_finite, copy_network, initial_state
+from mlp_xp.core.functional import Array
+from mlp_xp.core.metrics import Evaluation, evaluate
+from mlp_xp.core.network import Network, count_parameters
+from mlp_xp.core.plan import Chunk, ceil_divide, plan_epoch
+from mlp_xp.core.step import State
+from mlp_xp.errors import MlpXpError
+
+WARM_UP_SAMPLE = 1
+WARM_UP_EPOCH = -1
+
+
+class DivergenceError(MlpXpError):
+    """A loss, or a number of the network or its optimiser state, that is not finite."""
+
+    exit_code = 1
+
+
+class Report(NamedTuple):
+    """Figures about the run right after one step."""
+
+    epoch: int
+    """From 0."""
+    sample: int
+    """The sample number of the report: a multiple of `report_every` among the step's samples, counted in the epoch's
+    order; at the end of an epoch with validation, where there is none, the number of training samples. In the closing
+    report always that number."""
+    loss: float
+    """Of the step, before its update."""
+    accuracy: float | None
+    """On the test set, after the update; None without a test set, and for regression."""
+    seconds: float
+    """Since the start of training, including everything."""
+    train_loss: float
+    """Mean over the samples since the last report."""
+    test_loss: float | None
+    """None without a test set."""
+    samples_per_second: float
+    """Of training since the last report, without evaluation."""
+    network: Network
+    """A copy on the device. In the closing report the best network by validation, if samples are held out."""
+    validation_loss: float | None = None
+    """On the held-out samples, in the report at the end of an epoch; in the closing report the best network's."""
+    validation_accuracy: float | None = None
+    """On the same samples, in the same reports."""
+    validation_r2: float | None = None
+    """For regression instead of the accuracy."""
+    label_accuracy: float | None = None
+    """On the test set, for several labels at once. This and the next two: see `metrics.Evaluation`."""
+    r2: float | None = None
+    """On the test set, for regression."""
+    rmse: float | None = None
+
+
+class Tally(NamedTuple):
+    """Sums over the samples since the last report."""
+
+    loss: float = 0.0
+    samples: int = 0
+    seconds: float = 0.0
+
+    def add(self, losses: np.ndarray, chunk: Chunk, seconds: float) -> "Tally":
+        """Add a chunk that has these losses of its steps and took so long."""
+        return Tally(
+            self.loss + float(losses.sum()) * chunk.batch_size,
+            self.samples + chunk.steps * chunk.batch_size,
+            self.seconds + seconds,
+        )
+
+
+class Best(NamedTuple):
+    """The network with the highest accuracy, or R² for regression, on the held-out samples so far, and its epoch.
+
+    Ties go to the lower loss: on few samples many epochs have the same accuracy.
+    """
+
+    network: Network
+    accuracy: float
+    epoch: int
+    loss: float
+    """On the held-out samples."""
+
+
+class Position(NamedTuple):
+    """How far a run has come: all that is needed to resume it."""
+
+    epoch: int
+    """From 0; WARM_UP_EPOCH during the warm-up."""
+    sample: int
+    """Samples of the epoch done."""
+    step: int
+    """Steps done since the start of training."""
+    reports: int
+    """Reports given since the start of training, without the closing one."""
+    seconds: float
+    """Since the start of training."""
+    loss: float
+    """Of the last step."""
+    state: State
+    """Valid until the generator continues, which donates it to the next step."""
+    tally: Tally = Tally()
+    best: Best | None = None
+
+
+class Event(NamedTuple):
+    """What `trajectory` yields after every chunk of steps, and once at the end of the run."""
+
+    position: Position
+    losses: np.ndarray
+    """Of the chunk's steps, float64 (n,); empty in the closing event."""
+    report: Report | None
+    checkpoint: bool
+    """Whether to save a checkpoint here. (A run can be resumed after any whole chunk but those of the warm-up.)"""
+    closing: bool
+    """Whether the run has ended; the report is then the closing one."""
+
+    def __repr__(self) -> str:
+        names = ("epoch", "sample", "step", "seconds", "loss", "best")
+        position = ", ".join(f"{name}={getattr(self.position, name)!r}" for name in names)
+        return f"Event({position}, report={self.report!r}, checkpoint={self.checkpoint}, closing={self.closing})"
+
+
+def trajectory(
+    config: TrainConfig,
+    dataset: Dataset,
+    backend: Backend,
+    start: Position | None = None,
+    *,
+    stop_after: int | None = None,
+    checked: bool = False,
+    trained: Network = (),
+) -> Iterator[Event]:
+    """Train, and yield an event after every chunk of steps. All their losses together are the run's loss trajectory.
+
+    dataset: with arrays on the backend's device. start: the position to resume from, with its state on the device; the
+    state is donated. On the same backend the rest then has the same bits as if training had not been interrupted.
+    stop_after: end after this many steps, warm-up included; without a closing event if the run is longer, and perhaps
+    within a chunk, at a position that cannot be resumed from. checked: whether `check_trainable` has been called
+    already. trained: layers on the host to begin with, instead of the first ones of those that the seed draws.
+
+    Raises what `check_trainable` does, DivergenceError at the first loss that is not finite, of training, validation or
+    test, and before a report or a validation if the state is not finite, and BackendFailure where the array library
+    fails.
+    """
+    began = time.perf_counter() - (start.seconds if start else 0.0)
+    if not checked:
+        check_trainable(config, dataset, backend)
+    samples = dataset.train_images.shape[0] - config.validation
+    held_out: tuple[Array, ...] = ()
+    if config.validation:
+        held_out = dataset.train_images[samples:, ...], dataset.train_labels[samples:, ...]
+    sizes = layer_sizes(config, dataset)
+    state, random = initial_state(config, sizes, backend, trained, start.state if start else None)
+    total_steps = config.warm_up_steps + config.epochs * ceil_divide(samples, config.batch_size)
+    plan = plan_epoch(samples, config, count_parameters(sizes))
+    # Of each batch size the last, which is the longest.
+    longest = {chunk.batch_size: chunk.steps for chunk in sorted(plan, key=lambda chunk: chunk.steps)}
+    run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, dataset.task)
+    evaluate_on = partial(
+        evaluate,
+        activation=config.activation,
+        backend=backend,
+        prepare=dataset.prepare,
+        task=dataset.task,
+        targets=dataset.targets,
+    )
+
+    def make_report(
+        position: Position, network: Network, sample: int, score: float | None, held_out_loss: float | None
+    ) -> Report:
+        check_state(position, backend)
+        test: Evaluation | None = None
+        if dataset.test_images is not None:
+            test = evaluate_on(network, dataset.test_images, dataset.test_labels)
+            if not np.isfinite(test.loss):  # the last update diverged, which no loss of the steps before it shows
+                raise _diverged(f"test loss after sample {sample}", position.epoch, test.loss)
+        tally = position.tally
+        return Report(
+            epoch=position.epoch,
+            sample=sample,
+            loss=position.loss,
+            accuracy=test and test.accuracy,
+            seconds=time.perf_counter() - began,
+            train_loss=tally.loss / tally.samples,
+            test_loss=test and test.loss,
+            samples_per_second=tally.samples / tally.seconds,
+            network=copy_network(network, backend),
+            validation_loss=held_out_loss,
+            validation_accuracy=None if dataset.task == "regression" else score,
+            validation_r2=score if dataset.task == "regression" else None,
+            label_accuracy=test and test.label_accuracy,
+            r2=test and test.r2,
+            rmse=test and test.rmse,
+        )
+
+    position = start or Position(WARM_UP_EPOCH, 0, 0, 0, 0.0, float("nan"), state)
+    new_tally = True
+    for epoch, order, chunk in _chunks(config, plan, samples, random):
+        # A new tally begins after a report, and after the warm-up, which does not count.
+        tally = Tally() if new_tally else position.tally
+        new_tally = chunk.report is not None or epoch == WARM_UP_EPOCH
+        if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
+            continue  # done before the run was resumed
+        if position.best and config.patience and epoch - position.best.epoch > config.patience:
+            break
+        if stop_after is not None and position.step >= stop_after:
+            return
+        steps = chunk.steps if stop_after is None else min(chunk.steps, stop_after - position.step)
+        is_cut = steps < chunk.steps
+        if is_cut:
+            chunk = Chunk(chunk.start, steps, chunk.batch_size)
+
+        chunk_began = time.perf_counter()
+        state, device_losses = run_chunk(
+            position.state,
+            dataset.train_images,
+            dataset.train_labels,
+            *chunk_inputs(chunk, order, config, position.step, total_steps, dataset, backend, longest),
+        )
+        losses = backend.to_numpy(device_losses)[: chunk.steps].astype(np.float64)
+        check_finite(losses, epoch, chunk)
+        position = position._replace(
+            epoch=epoch,
+            sample=chunk.stop,
+            step=position.step + chunk.steps,
+            loss=float(losses[-1]),
+            state=state,
+            tally=tally.add(losses, chunk, time.perf_counter() - chunk_began),
+        )
+
+        report = score = held_out_loss = None
+        if chunk.validate:
+            check_state(position, backend)
+            result = evaluate_on(state.network, *held_out)
+            score, held_out_loss = result.score, result.loss
+            if not np.isfinite(held_out_loss):
+                raise _diverged(f"held-out loss after sample {chunk.stop}", epoch, held_out_loss)
+            best = position.best
+            if best is None or (score, -held_out_loss) > (best.accuracy, -best.loss):
+                best = Best(copy_network(state.network, backend), score, epoch, held_out_loss)
+                position = position._replace(best=best)
+        if chunk.report is not None:
+            report = make_report(position, state.network, chunk.report, score, held_out_loss)
+            position = position._replace(reports=position.reports + 1)
+        position = position._replace(seconds=time.perf_counter() - began)
+        yield Event(position, losses, report, chunk.checkpoint, closing=False)
+        if is_cut:
+            return
+
+    network, score, _, held_out_loss = position.best or (position.state.network, None, 0, None)
+    report = make_report(position, network, samples, score, held_out_loss)
+    position = position._replace(seconds=report.seconds)
+    yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
+
+
+def check_trainable(config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
+    """Raise DatasetError for data that cannot be trained on (see `checks`), ConfigError if there are too few.
+
+    Raises NotEnoughMemoryError if training needs more memory than is available.
+    """
+    check_dataset(dataset, backend)
+    config.check_fits(dataset.train_images.shape[0])
+    if config.validation and dataset.task == "classes":
+        check_held_out(backend.to_numpy(dataset.train_labels), config.validation, dataset.class_names)
+    check_memory(config, layer_sizes(config, dataset), backend)
+
+
+def with_threads(config: TrainConfig, dataset: Dataset, backend: Backend, before: int | None = None) -> Backend:
+    """Return the backend with a number of threads for these steps; see `Backend.choose_threads`."""
+    return backend.choose_threads(config.batch_size * count_parameters(layer_sizes(config, dataset)), before)
+
+
+def _chunks(
+    config: TrainConfig, plan: list[Chunk], samples: int, random: np.random.RandomState
+) -> Iterator[tuple[int, np.ndarray, Chunk]]:
+    """Yield every chunk of a run with its epoch and the order of the epoch's samples, int64 (n,)."""
+    order = np.arange(samples)
+    for _ in range(config.warm_up_steps):
+        yield WARM_UP_EPOCH, order, Chunk(WARM_UP_SAMPLE, 1, 1)
+    for epoch in range(config.epochs):
+        # As the notebook does: an epoch shuffles the order that the last one left.
+        order = order[random.permutation(samples)]
+        for chunk in plan:
+            yield epoch, order, chunk
+
+
+def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:
+    """Return (n_0, ..., n_L): the pixels of an image, the units of each hidden layer, the number of classes.
+
+    Or, for other data, the numbers of features and of outputs.
+    """
+    return (math.prod(dataset.train_images.shape[1:]), *config.hidden, len(dataset.class_names))
+
+
+def check_finite(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:
+    """Raise DivergenceError, which names the first bad sample, unless all losses of a chunk are finite."""
+    if np.isfinite(losses).all():
+        return
+    i = int(np.argmin(np.isfinite(losses)))
+    raise _diverged(f"loss at sample {chunk.start + i * chunk.batch_size}", epoch, losses[i])
+
+
+def check_state(position: Position, backend: Backend) -> None:
+    """Raise DivergenceError unless the network and the optimiser state are finite. Reads one value from the device.
+
+    An update can overflow without a trace in any loss: a saturated unit has a finite output, whatever its weights.
+    """
+    layers = [*position.state.network, *(slot for slots in position.state.slots for slot in slots)]
+    if not all_finite([array for layer in layers for array in layer], backend):
+        what = f"network or optimiser state after {position.sample} samples"
+        raise _diverged(what, position.epoch, "not finite")
+
+
+def _diverged(what: str, epoch: int, value: object) -> DivergenceError:
+    place = "the warm-up" if epoch == WARM_UP_EPOCH else f"epoch {epoch}"
+    return DivergenceError(
+        f"training diverged: the {what} of {place} is {value}; lower the learning rate or choose another initialisation"
+    )

@@ -1,0 +1,148 @@
+"""The folder for compiled functions: where it is, that it stays small and whole, and that it never stops a run."""
+
+import os
+import subprocess
+import sys
+import types
+import warnings
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from data_sets import TINY, on_device
+
+import mlp_xp.backends.compile_cache
+import mlp_xp.backends.opening
+from mlp_xp.backends.compile_cache import compile_cache
+from mlp_xp.backends.opening import _jax_threads, open_backend
+from mlp_xp.backends.threads import cpus
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.training import trajectory
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path) -> Path:
+    monkeypatch.setenv("MLP_XP_CACHE", str(tmp_path / "new" / "cache"))
+    return tmp_path / "new" / "cache"
+
+
+def test_the_folder_is_made_for_this_user_alone(cache):
+    assert compile_cache("some") == cache / "some"
+    assert compile_cache("some") == cache / "some"
+    if os.name == "posix":
+        assert (cache / "some").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("what", ["a file", "others may write", "another's", "no such home"])
+def test_a_folder_that_cannot_be_used_is_none(what, cache, monkeypatch):
+    if what == "a file":
+        cache.parent.mkdir()
+        cache.write_text("")
+    elif what == "others may write":
+        (cache / "some").mkdir(parents=True)
+        (cache / "some").chmod(0o770)
+    elif what == "another's":
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
+    elif what == "no such home":
+        monkeypatch.setenv("MLP_XP_CACHE", "~nobody-of-this-name/cache")
+    assert compile_cache("some") is None
+
+
+FOLDER = f"jax-{_jax_threads().number}"
+
+# What JAX is told.
+
+DEFAULTS = {
+    "jax_compilation_cache_dir": None,
+    "jax_enable_compilation_cache": True,
+    "jax_persistent_cache_min_compile_time_secs": 1.0,
+    "jax_persistent_cache_min_entry_size_bytes": 0,
+    "jax_compilation_cache_max_size": -1,
+    "jax_persistent_cache_enable_xla_caches": "xla_gpu_per_fusion_autotune_cache_dir",
+}
+
+
+def settings_after_opening(version: tuple[int, ...] = (0, 10, 2), **chosen: object) -> dict[str, object]:
+    config = types.SimpleNamespace(**DEFAULTS | chosen)
+    config.update = lambda name, value: setattr(config, name, value)
+    jax = types.SimpleNamespace(config=config, version=types.SimpleNamespace(__version_info__=version))
+    with warnings.catch_warnings():
+        mlp_xp.backends.opening._set_compile_cache(jax)  # type: ignore[arg-type]
+    settings = vars(config)
+    del settings["update"]
+    return settings
+
+
+def test_jax_keeps_everything_in_the_folder(cache):
+    assert settings_after_opening() == {
+        **DEFAULTS,
+        "jax_compilation_cache_dir": str(cache / FOLDER),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+        "jax_compilation_cache_max_size": mlp_xp.backends.compile_cache.MOST_BYTES,
+        "jax_persistent_cache_enable_xla_caches": "none",
+    }
+
+
+@pytest.mark.parametrize("chosen", [{"jax_compilation_cache_dir": "mine"}, {"jax_enable_compilation_cache": False}])
+def test_what_the_user_has_chosen_stays(chosen, cache):
+    assert settings_after_opening(**chosen) == DEFAULTS | chosen
+    assert not cache.exists()
+
+
+# Whole runs.
+
+
+def train() -> str:
+    """Train for an epoch on JAX, and return a checksum of all losses, weights and the accuracy."""
+    backend = open_backend("jax")
+    config = TrainConfig(epochs=1, hidden=(), report_every=200, defer_updates=False)
+    numbers = sha256()
+    for event in trajectory(config, on_device(TINY, backend), backend):
+        numbers.update(event.losses.tobytes())
+    assert event.report is not None
+    for layer in event.report.network:
+        for array in layer:
+            numbers.update(backend.to_numpy(array).tobytes())
+    return f"{numbers.hexdigest()} {event.report.accuracy} {event.report.test_loss}"
+
+
+PROGRAM = """
+import sys
+import jax
+hits = []
+jax.monitoring.register_event_listener(lambda name, **others: hits.append(name) if name.endswith("cache_hits") else 0)
+sys.path[:0] = sys.argv[1:]
+from test_compile_cache import train
+print(train(), len(hits))
+"""
+
+
+@pytest.mark.slow
+def test_runs_share_what_is_compiled_only_with_runs_of_the_same_threads_and_have_the_bits_of_none(cache):
+    """Whether the folder is empty or damaged."""
+    expected = train()
+    env = {k: v for k, v in os.environ.items() if k != "JAX_ENABLE_COMPILATION_CACHE"}
+
+    def run_program(**variables: str) -> tuple[str, int]:
+        here = Path(__file__).parent
+        command = [sys.executable, "-W", "error", "-c", PROGRAM, here, here.parent, here.parent / "tools"]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, env=env | variables)
+        assert (run.returncode, run.stderr) == (0, "")
+        said, _, hits = run.stdout.strip().rpartition(" ")
+        return said, int(hits)
+
+    assert run_program() == (expected, 0)
+    folder = cache / FOLDER
+    entries = sorted(folder.glob("*-cache"))
+    first, second, third = entries[:3]
+    assert run_program(NPROC=str(cpus() + 1))[1] == 0
+    # One is incomplete, one has a wrong byte, one cannot be read. The byte is one of the checksum: some others may
+    # change and leave the same data, where a distance of zlib's then names an equal copy.
+    first.write_bytes(first.read_bytes()[:-9])
+    data = bytearray(second.read_bytes())
+    data[-1] ^= 1
+    second.write_bytes(data)
+    third.unlink()
+    third.mkdir()
+    assert run_program() == (expected, len(entries) - 3)

@@ -1,0 +1,549 @@
+"""Opening a backend, the refusals a user may meet, and the way in and out."""
+
+import os
+import subprocess
+import sys
+import types
+from dataclasses import replace
+from pathlib import Path
+
+import array_api_compat.numpy
+import cupy_stand_in
+import numpy as np
+import pytest
+from backends import has_gpu, open_for_test
+from data_sets import on_device, synthetic
+
+from mlp_xp import train
+from mlp_xp.backends import opening as backend_module
+from mlp_xp.backends.foreign import copy_to_host
+from mlp_xp.backends.opening import BACKENDS, BackendError, BackendFailure, open_backend, open_backend_of
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.functional import ACTIVATIONS
+from mlp_xp.core.network import Layer
+from mlp_xp.errors import MlpXpError
+
+NAMELESS = types.SimpleNamespace(**vars(array_api_compat.numpy) | {"__name__": ""})
+del NAMELESS.__name__
+MODULES = {"cupy": "cupy", "jax": "jax", "torch": "torch", "array-api-strict": "array_api_strict"}
+
+
+def refusal(*args, **kwargs) -> str:
+    """The message of the refusal, held to what each one owes: one line, and the exit code of bad usage."""
+    with pytest.raises(BackendError) as caught:
+        open_backend(*args, **kwargs)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert isinstance(caught.value, MlpXpError)
+    assert caught.value.exit_code == 2
+    assert caught.value.__cause__ is caught.value.__context__, "the cause is not hidden"
+    return message
+
+
+class Blocker:
+    """Finds nothing for a module and what is in it, as if it were not installed."""
+
+    def __init__(self, name: str, error: Exception | None = None) -> None:
+        self.name, self.error = name, error
+
+    def find_spec(self, name: str, path=None, target=None) -> None:
+        if name.partition(".")[0] == self.name:
+            raise self.error or ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+@pytest.fixture
+def forget(monkeypatch: pytest.MonkeyPatch):
+    """Make a library look as if it had never been imported, until the test ends."""
+
+    def forget_one(name: str) -> None:
+        for module in [m for m in sys.modules if m.partition(".")[0] == name]:
+            monkeypatch.delitem(sys.modules, module)
+
+    return forget_one
+
+
+def test_unknown_names_are_refused_with_the_nearest():
+    assert refusal("numpy", dtype="flaot32").startswith("dtype: 'flaot32' is not known (did you mean 'float32'?)")
+    message = refusal("nunpy")
+    assert message.startswith("backend: 'nunpy' is not known (did you mean 'numpy'?)")
+    assert all(name in message for name in BACKENDS)
+    assert "did you mean 'torch'" in refusal("pytorch")
+    assert "did you mean 'jax'" in refusal("JAX")
+    assert "did you mean" not in refusal("zzz")
+    assert "''" in refusal("")
+
+
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "cupy"])
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_unknown_devices_are_refused_with_those_there_are(name, device):
+    open_for_test(name)
+    message = refusal(name, device=device)
+    assert message.startswith(f"backend {name}: device {device!r} is not available; choose one of ")
+    assert "cpu" in message.lower()
+
+
+@pytest.mark.parametrize("name", ["jax", "torch", "array-api-strict", "array_api_compat:numpy", cupy_stand_in.NAME])
+def test_the_name_of_a_device_opens_it_again_and_arrays_are_there(name):
+    """As a run that the library began is resumed from the command line."""
+    backend = open_for_test(name)
+    assert open_backend(backend.name, backend.device_name).device == backend.device
+    assert backend.device is None or backend.asarray(np.ones(2)).device == backend.device
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_library_that_is_not_installed_is_told_with_the_pip_line(name, monkeypatch, forget):
+    forget(MODULES[name])
+    monkeypatch.setattr(sys, "meta_path", [Blocker(MODULES[name]), *sys.meta_path])
+    message = refusal(name)
+    requirement = '"cupy-cuda12x[ctk]"' if name == "cupy" else name
+    assert message.startswith(f"backend {name}: {MODULES[name]} is not installed; install it with: ")
+    assert f"{sys.executable} -m pip install {requirement}" in message
+
+
+def test_a_library_that_is_broken_is_not_called_missing(monkeypatch, forget):
+    forget("jax")
+    error = ImportError("libcudart.so.12: cannot open shared object file\nand a second line")
+    monkeypatch.setattr(sys, "meta_path", [Blocker("jax", error), *sys.meta_path])
+    message = refusal("jax")
+    assert message.startswith("backend jax: jax is installed but cannot be imported: ")
+    assert "libcudart.so.12: cannot open shared object file" in message
+    assert "pip install" not in message
+
+
+# CuPy: on a machine with a GPU the real one opens, and the fixture `backend` tests it; here it must say why it cannot.
+
+
+def assert_says_no_gpu(message: str) -> None:
+    assert message.startswith("backend cupy: CuPy ")
+    assert "is installed but finds no usable GPU" in message
+    assert "tried to count the devices, to add and to multiply two small matrices" in message
+    assert "nvidia-smi" in message
+
+
+@pytest.mark.parametrize("lost", ["full", "cuda.runtime.getDeviceCount"])
+def test_cupy_without_a_driver_or_the_libraries_of_its_kernels_says_so(lost, monkeypatch):
+    """CuPy's error for a driver is a RuntimeError. The libraries are looked for only at first use."""
+
+    def fail(*args):
+        raise RuntimeError("libnvrtc.so.12: cannot open") from None
+
+    with cupy_stand_in.installed():
+        monkeypatch.setattr(f"cupy.{lost}", fail)
+        message = refusal("cupy")
+    assert_says_no_gpu(message)
+    assert "RuntimeError: libnvrtc.so.12: cannot open" in message
+
+
+@pytest.mark.slow
+@pytest.mark.needs("cupy")
+def test_the_real_cupy_without_a_gpu_says_so():
+    if has_gpu():
+        pytest.skip("this machine has a GPU")
+    assert_says_no_gpu(refusal("cupy"))
+
+
+# JAX, which starts only when it is first asked for its devices, and reads the environment then.
+
+
+OPEN_JAX = """
+from mlp_xp.backends.opening import BackendError, open_backend
+try:
+    print("opened", open_backend("jax").device_name)
+except BackendError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("JAX_PLATFORMS", "nonsense", "RuntimeError: Unable to initialize backend 'nonsense'"),
+        ("JAX_ENABLE_X64", "maybe", "ValueError: invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'"),
+    ],
+)
+def test_jax_that_cannot_start_says_so_in_one_line(name, value, expected):
+    code = [sys.executable, "-c", OPEN_JAX]
+    run = subprocess.run(code, capture_output=True, text=True, check=True, env={**os.environ, name: value})
+    assert run.stdout.count("\n") == 1
+    assert run.stdout.startswith("backend jax: ")
+    assert expected in run.stdout
+
+
+# module:namespace
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("no_such_module:xp", "No module named 'no_such_module'"),
+        ("array_api_compat:nonsense", "No module named 'array_api_compat.nonsense'"),
+        (
+            "numpy:pi",
+            "does not implement the array API standard: it lacks abs, all, arange, argmax, asarray, astype, concat",
+        ),
+        ("raises_on_import:", "RuntimeError: no wish to"),
+    ],
+)
+def test_namespaces_that_are_none_are_refused(name, why, tmp_path, monkeypatch):
+    (tmp_path / "raises_on_import.py").write_text("raise RuntimeError('no wish to')", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = refusal(name)
+    assert message.startswith(f"backend {name.removesuffix(':')}: ")
+    assert why in message
+
+
+def test_the_documented_hook_puts_all_arrays_on_a_device(monkeypatch, forget):
+    """array-api-strict refuses to mix devices."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "hooks")
+    backend = open_backend("device_hook:")
+    assert backend.asarray(np.ones(2)).device == backend.xp.Device("device1")
+    config = TrainConfig(epochs=1, hidden=(4,), report_every=100)
+    losses = [report.loss for report in train(config, on_device(synthetic(100), backend), backend)]
+    numpy = open_backend("numpy")
+    assert losses == [report.loss for report in train(config, on_device(synthetic(100), numpy), numpy)]
+    forget("device_hook")
+
+
+# Strangers with habits of their own.
+
+
+STRANGERS = '''
+"""Namespaces like NumPy's, each with a habit of a real library."""
+import array_api_compat.numpy as numpy
+
+
+class Namespace:
+    """Without the names that are given, and with others instead."""
+
+    def __init__(self, *lacks, **has):
+        self.lacks = lacks
+        self.__dict__.update(has)
+
+    def __getattr__(self, name):
+        if name in self.lacks:
+            raise AttributeError(name)
+        return getattr(numpy, name)
+
+
+def asarray(x, dtype=None, copy=None):
+    return numpy.asarray(x, dtype=dtype, copy=copy)
+
+
+def arange(stop, dtype=None):
+    return numpy.arange(stop, dtype=dtype)
+
+
+class Boxed:
+    """An array that NumPy knows nothing of."""
+
+    def __init__(self, value):
+        self.value, self.dtype, self.shape = value, value.dtype, value.shape
+
+
+def boxed(x, dtype=None, copy=None):
+    return Boxed(numpy.asarray(x, dtype=dtype, copy=copy))
+
+
+def fails(*args, **kwargs):
+    raise RuntimeError("no array\\ntoday")
+
+
+def ones(shape, dtype=None):
+    return numpy.ones(shape, dtype=dtype)
+
+
+without_device = Namespace(asarray=asarray, arange=arange, ones=ones)
+only_float32 = Namespace("float64")
+boxes = Namespace(asarray=boxed)
+failing = Namespace(asarray=fails)
+sharing = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype))
+widening = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype or "float64"))
+inexact = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype) * (3 if dtype else 1))
+
+
+class Hook:
+    xp = boxes
+
+    @staticmethod
+    def to_numpy(x):
+        return x.value.copy()
+
+
+'''
+
+
+@pytest.fixture
+def strangers(tmp_path, monkeypatch, forget):
+    """A module `habits` in the current folder, which is not on Python's path."""
+    (tmp_path / "habits.py").write_text(STRANGERS, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    yield "habits"
+    forget("habits")
+
+
+def test_a_module_of_the_current_folder_is_found_and_the_path_stays_as_it_was(strangers):
+    before = [*sys.path]
+    assert open_backend("habits:without_device").name == "habits:without_device"
+    assert sys.path == before
+    assert "did you mean 'habits:'?" in refusal("habits")
+    assert sys.path == before
+
+
+def test_a_namespace_trains_as_numpy_also_without_the_device_keyword(strangers):
+    config, losses = TrainConfig(epochs=1, hidden=(4,), report_every=100), []
+    for name in ("numpy", "array_api_strict:", "habits:without_device"):
+        backend = open_backend(name)
+        losses.append([report.loss for report in train(config, on_device(synthetic(100), backend), backend)])
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_a_namespace_of_float32_alone_is_usable_with_float32(strangers):
+    assert open_backend("habits:only_float32", dtype="float32").dtype_name == "float32"
+    assert "it lacks float64" in refusal("habits:only_float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("failing", "cannot be copied to it and back: RuntimeError: no array today"),
+        ("widening", "it makes a float64 array of a uint8 one"),
+        ("inexact", "[0.5, -1.5] of float64, copied to it and back, is array([ 1.5, -4.5])"),
+        ("boxes", "TypeError: NumPy cannot read a habits.Boxed; a hook with to_numpy may help"),
+        ("sharing", "its asarray(x, copy=True) does not copy: the array of uint8 changes with the NumPy array x"),
+    ],
+)
+def test_a_namespace_that_does_not_return_what_it_is_given_is_refused(name, why, strangers):
+    assert why in refusal(f"habits:{name}")
+
+
+def test_a_hook_says_how_its_arrays_come_back(strangers):
+    backend = open_backend("habits:Hook")
+    assert backend.to_numpy(backend.asarray(np.arange(3))).tolist() == [0, 1, 2]
+
+
+def test_the_namespace_of_an_array_may_have_no_name():
+    class Array(np.ndarray):
+        def __array_namespace__(self, api_version=None):
+            return NAMELESS
+
+    backend = open_backend_of(np.zeros(2).view(Array))
+    assert (backend.xp, backend.name) == (NAMELESS, "SimpleNamespace")
+    assert open_backend_of(np.zeros(3).view(Array)) is backend
+
+
+class OnAnotherDevice:
+    """As dpnp's arrays: DLPack only where a copy to the CPU is asked for."""
+
+    def __dlpack_device__(self):
+        return (14, 0)
+
+    def __dlpack__(self, *, dl_device=None, **options):
+        if dl_device is None:
+            raise BufferError("device")
+        return np.arange(3.0).__dlpack__(dl_device=dl_device, **options)
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError("implicit conversion")
+
+
+def test_arrays_of_another_device_come_back_by_dlpack():
+    host = copy_to_host(OnAnotherDevice())
+    assert host.tolist() == [0, 1, 2]
+    host[0] = 5  # it is a copy, and may be written to
+
+
+class OldStrict:
+    """As array-api-strict's arrays up to 2022.12: DLPack of an older version of the standard."""
+
+    def __dlpack_device__(self):
+        return (1, 0)
+
+    def __dlpack__(self, **options):
+        raise ValueError("max_version")
+
+    def __array__(self, *args, **kwargs):
+        return np.arange(3.0)
+
+
+def test_without_usable_dlpack_numpys_own_way_is_taken():
+    assert copy_to_host(OldStrict()).tolist() == [0, 1, 2]
+
+
+def test_a_lazy_library_computes_all_arrays_of_a_result_at_once(tmp_path, monkeypatch, forget):
+    """As dask.persist does: otherwise its graph grows from the first step to the last."""
+    (tmp_path / "lazy.py").write_text(
+        "import array_api_compat.numpy as xp\ncalls, count = [], None\n"
+        "def materialise(*arrays):\n    calls.append(len(arrays))\n    return [x + 1 for x in arrays[:count]]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    backend = open_backend("lazy:")
+    x = backend.asarray(np.arange(2.0))
+    layer, y = backend.jit(lambda x: (Layer(x, 2 * x), 3 * x))(x)
+    assert isinstance(layer, Layer)
+    assert [array.tolist() for array in (*layer, y)] == [[1, 2], [1, 3], [1, 4]]
+    module = sys.modules["lazy"]
+    assert module.calls == [3]
+    module.count = -1
+    with pytest.raises(BackendFailure, match="materialise returns 2 arrays instead of 3"):
+        backend.jit(lambda x: (x, x, x))(x)
+    forget("lazy")
+
+
+@pytest.fixture
+def installed_package(tmp_path, monkeypatch, forget):
+    """A package `far` with a version in its metadata only, and an entry point for this package."""
+    (tmp_path / "far_arrays.py").write_text("from array_api_compat.numpy import *\n")
+    info = tmp_path / "far-4.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: far\nVersion: 4.2\n")
+    (info / "top_level.txt").write_text("far_arrays\n")
+    (info / "entry_points.txt").write_text("[mlp_xp.backends]\nfar = far_arrays\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    forget("far_arrays")
+
+
+def test_an_entry_point_is_a_backend_by_name(installed_package):
+    """Its version is that of its package."""
+    backend = open_backend("far")
+    assert (backend.name, backend.version, backend.xp.__name__) == ("far", "4.2", "far_arrays")
+    assert refusal("zzz").endswith(", far")
+
+
+# In and out.
+
+
+ARRAYS = [
+    np.arange(24, dtype=np.uint8).reshape(2, 3, 4),
+    np.arange(20000.0).reshape(200, 100).T,  # large: JAX is given these in another way
+    np.arange(10)[::-2],
+    np.array([0.1, -0.0, np.inf, 1e-310]),
+    np.array(3.0),
+    np.zeros((0, 3)),
+    np.array([True, False]),
+]
+
+
+@pytest.mark.parametrize("array", ARRAYS, ids=lambda a: f"{a.dtype}-{'x'.join(map(str, a.shape))}")
+def test_in_and_out_again(array, backend):
+    device = backend.asarray(array)
+    assert device.shape == array.shape
+    host = backend.to_numpy(device)
+    assert type(host) is np.ndarray
+    assert host.dtype == array.dtype
+    assert host.tobytes() == array.tobytes(), "to the bit: -0.0 is not 0.0"
+
+
+def test_a_dtype_converts_on_the_way_in(backend):
+    for host in np.array([1, 2]), np.arange(20000):
+        array = backend.asarray(host, backend.dtype)
+        assert array.dtype == backend.dtype
+        np.testing.assert_array_equal(backend.to_numpy(array), host)
+
+
+@pytest.mark.parametrize("size", [1000, 20000])
+def test_neither_way_shares_memory(size, backend):
+    host = np.zeros(size)
+    device = backend.asarray(host)
+    host[:] = 1
+    out = backend.to_numpy(device)
+    assert not out.any()
+    out[:] = 2  # also: what comes out may be written to
+    again = backend.to_numpy(device)
+    assert not again.any()
+    device += 3  # in place where the library has such a thing
+    assert not again.any()
+    assert (host == 1).all()
+
+
+@pytest.mark.slow
+def test_jax_keeps_float64_in_a_fresh_process():
+    """Here some other test may have switched it on; without the switch JAX gives float32 and a warning."""
+    code = (
+        "import numpy as np\n"
+        "from mlp_xp.backends.opening import open_backend\n"
+        "b = open_backend('jax')\n"
+        "a = b.asarray(np.array([0.1]))\n"
+        "print(a.dtype, b.to_numpy(a * a)[0] == 0.1 * 0.1, b.dtype is b.xp.float64)\n"
+    )
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert (run.stdout, run.stderr) == ("float64 True True\n", "")
+
+
+@pytest.mark.slow
+def test_namespace_that_narrows_float64_is_refused():
+    """JAX in a process where nobody has enabled float64, and so in a process of its own."""
+    program = (
+        "from mlp_xp.backends.opening import *\ntry: open_backend('jax:numpy')\nexcept BackendError as e: print(e)"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    assert "makes a float32 array of a float64 one" in done.stdout
+
+
+def test_opening_twice_gives_one_backend(backend):
+    """So that what was compiled for it is not compiled again; another dtype or namespace is another backend."""
+    again = open_backend(backend.name, backend.device_name)
+    assert again is backend
+    assert open_backend(backend.name, backend.device_name, "float32") is not backend
+    assert open_backend("array_api_compat:numpy") is not open_backend("numpy")
+
+
+def test_a_backend_is_hashed_by_identity():
+    """What it holds need not be hashable: CuPy's devices are not."""
+    backend = replace(open_backend("numpy"), device=[], dtype=[], xp=[])
+    assert {backend: 1}[backend] == 1
+    assert backend != replace(backend)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("chosen", "expected"), [(None, "highest"), ("tensorfloat32", "tensorfloat32")])
+def test_jax_multiplies_in_full_precision_unless_told_otherwise(chosen, expected):
+    """On a GPU its default for float32 may be TF32, with 10 bits. In a fresh process, because the setting is global."""
+    code = "import jax, mlp_xp\nmlp_xp.open_backend('jax')\nprint(jax.config.jax_default_matmul_precision)"
+    env = {name: value for name, value in os.environ.items() if name != "JAX_DEFAULT_MATMUL_PRECISION"}
+    env |= {"JAX_DEFAULT_MATMUL_PRECISION": chosen} if chosen else {}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert run.stdout.strip() == expected
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_function_of_the_library_computes_the_activation(dtype):
+    """PyTorch's own sigmoid, in single numbers far from 0 too, against long doubles."""
+    backend = open_for_test("torch", dtype=dtype)
+    own, plain = backend.activation("sigmoid"), ACTIVATIONS["sigmoid"]
+    assert own.function is not plain.function
+    assert own._replace(function=plain.function) == plain
+    x = np.concatenate([np.linspace(-30, 30, 601), [-800, -200, 200, 800]]).astype(dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        expected = 1 / (1 + np.exp(-x.astype(np.longdouble)))
+    actual = backend.to_numpy(own.function(backend.asarray(x), xp=backend.xp))
+    assert actual.dtype == dtype
+    tolerance = 8 * np.finfo(dtype).eps  # relative; the operations of `functional.sigmoid` have it absolute
+    np.testing.assert_allclose(actual, expected.astype(dtype), rtol=tolerance, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["xla_cpu_no_such_option", "xla_cpu_use_fusion_emitters"])
+def test_jax_compiles_without_an_option_that_it_does_not_have(option, monkeypatch):
+    backend = open_for_test("jax")
+    monkeypatch.setattr(backend_module, "QUICK_TO_COMPILE", {option: False})
+    seen = []
+
+    def function(x):
+        seen.append(x)
+        return x + 1
+
+    compiled = backend.jit(function)
+    for _ in range(2):
+        assert float(compiled(backend.asarray(np.array(1.0)))) == 2
+    assert "Tracer" in type(seen[0]).__name__
+    # Within another compiled function JAX takes no options.
+    assert float(backend.jit(lambda x: compiled(x) * 2, donate=(0,))(backend.asarray(np.array(1.0)))) == 4
+
+    def wrong(x):
+        raise ValueError("of the function itself")
+
+    with pytest.raises(ValueError, match="of the function itself"):
+        backend.jit(wrong)(backend.asarray(np.array(1.0)))

@@ -1,0 +1,208 @@
+"""On how many threads libraries compute, also where several Python threads train at once, and why."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from data_sets import on_device, synthetic
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from mlp_xp.backends import threads
+from mlp_xp.backends.opening import BackendError, open_backend
+from mlp_xp.backends.threads import LARGE_STEP, ON_GPU, ThreadsError, cpus, threads_by_work
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.training import trajectory
+
+PATIENCE = 60  # seconds
+# Products large enough that OpenBLAS would split them, into sums of another order.
+CONFIG = TrainConfig(epochs=1, batch_size=150, hidden=(96,), report_every=150, warm_up_steps=2, learning_rate=0.1)
+HOST = synthetic(750, 20, 28)
+eager = pytest.mark.parametrize(
+    "name", ["numpy", "array-api-strict", pytest.param("torch", marks=pytest.mark.every_backend)]
+)
+
+
+@pytest.fixture(autouse=True)
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No choice in the environment, and two threads in every library, whatever this process was started with."""
+    for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:
+        monkeypatch.delenv(name)
+    try:
+        import torch
+    except ImportError:
+        with threadpool_limits(limits=2):
+            yield
+        return
+    before = torch.get_num_threads()
+    with threadpool_limits(limits=2):
+        torch.set_num_threads(2)
+        yield
+    torch.set_num_threads(before)
+
+
+def own_counts(name: str) -> list[int]:
+    """The threads of the library, as this Python thread sees them: PyTorch's own, or those of NumPy's BLAS."""
+    if name == "torch":
+        import torch
+
+        return [torch.get_num_threads()]
+    return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
+
+
+def counts(name: str) -> list[int]:
+    """The threads of every library of this process."""
+    return [each["num_threads"] for each in threadpool_info()] + own_counts(name)
+
+
+def counts_inside(backend: Any, name: str) -> set[int]:
+    """The threads of the library in a compiled function."""
+    seen: list[int] = []
+
+    def function(x: Any) -> Any:
+        seen.extend(own_counts(name))
+        return x
+
+    backend.jit(function)(backend.asarray(np.ones(2)))
+    return {*seen}
+
+
+def at_once(functions: list[Any]) -> list[Any]:
+    """Call functions in Python threads of their own, all at once, and return their results."""
+    results: list[Any] = [None] * len(functions)
+    gate = threading.Barrier(len(functions))
+
+    def work(i: int) -> None:
+        gate.wait(PATIENCE)
+        try:
+            results[i] = functions[i]()
+        except BaseException as error:
+            results[i] = error
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(len(functions))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(PATIENCE)
+    assert not any(worker.is_alive() for worker in workers)
+    return results
+
+
+@eager
+def test_runs_at_once_have_the_bits_of_a_run_alone_and_leave_the_threads_as_they_were(name):
+    backend = open_backend(name)
+    dataset = on_device(HOST, backend)
+
+    def run() -> tuple[bytes, list[int]]:
+        events = trajectory(CONFIG, dataset, backend)
+        losses = [next(events).losses]
+        between = counts(name)
+        return np.concatenate([*losses, *(event.losses for event in events)]).tobytes(), between
+
+    before = counts(name)
+    assert set(before) == {2}
+    alone, between = run()
+    assert between == before, "a run between two chunks holds no limit"
+    for _ in range(3):
+        assert [each[0] for each in at_once([run] * 4)] == [alone] * 4
+        assert counts(name) == before
+
+
+def test_runs_with_other_numbers_at_once_wait_for_each_other():
+    """BLAS has one number for all Python threads."""
+    before = counts("numpy")
+    backends = {number: open_backend("numpy", threads=number) for number in (1, 2, 3)}
+
+    def work(number: int) -> Any:
+        return lambda: [counts_inside(backends[number], "numpy") for _ in range(50)]
+
+    results = at_once([work(number) for number in (1, 2, 3, 1, 2)])
+    assert results == [[{number}] * 50 for number in (1, 2, 3, 1, 2)]
+    assert counts("numpy") == before
+
+
+def test_a_fault_restores_the_number_and_a_context_within_another_keeps_the_outer_one():
+    outer, inner = (open_backend("numpy", threads=number) for number in (3, 1))
+
+    def function(x: Any) -> Any:
+        assert counts_inside(inner, "numpy") | {*own_counts("numpy")} == {3}
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        outer.jit(function)(np.ones(2))
+    assert {*own_counts("numpy")} == {2}
+
+
+# Which number.
+
+
+@eager
+def test_what_is_given_overrides_an_earlier_run_which_overrides_a_variable_which_overrides_the_rule(name, monkeypatch):
+    backend = open_backend(name)
+    small = backend.choose_threads(10**6)
+    assert small.threads[:2] == (1, "a forward pass of 1 000 000 multiply-adds is too small for more")
+    assert counts_inside(small, name) == {1}
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # which the libraries read when they were loaded
+    chosen = backend.choose_threads(10**6)
+    assert chosen.threads[:2] == (2, "OMP_NUM_THREADS=2")
+    assert counts_inside(chosen, name) == {2}
+    resumed = backend.choose_threads(10**6, 3)
+    assert resumed.threads[:2] == (3, "as when the run began")
+    given = open_backend(name, threads=3)
+    assert given.threads[:2] == (3, "as given")
+    assert given.choose_threads(10**12, 4) is given
+    assert given is open_backend(name, threads=3)
+    assert counts_inside(given, name) == {3}
+    assert {*counts(name)} == {2}
+
+
+@pytest.mark.parametrize("value", ["abc", "", "0"])
+def test_a_variable_without_a_number_changes_nothing(value, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    monkeypatch.setenv("NUMEXPR_NUM_THREADS", "8")
+    assert threads.threads_chosen() == {}
+    monkeypatch.setenv("OMP_NUM_THREADS", " 04 , 2")
+    assert threads.threads_chosen() == {"OMP_NUM_THREADS": " 04 , 2"}
+
+
+def test_the_rule_gives_large_steps_all_cpus(monkeypatch):
+    number, reason = threads_by_work(1024 * (784 * 2048 + 2048 * 2048 + 2048 * 10))
+    assert 1 <= number <= cpus()
+    assert "5 960 105 984 multiply-adds" in reason
+    assert threads_by_work(LARGE_STEP - 1)[0] == 1
+
+
+@pytest.mark.parametrize("number", [0, 1025, "2"])
+def test_an_invalid_number_names_the_setting(number):
+    with pytest.raises(ThreadsError, match=r"^threads: "):
+        open_backend("numpy", threads=number)
+
+
+def test_on_a_gpu_no_number_is_taken():
+    backend = replace(open_backend(), threads=ON_GPU)
+    assert backend.choose_threads(10**12) is backend
+    with pytest.raises(BackendError, match=r"^threads: .* cannot compute on 2 threads: it computes on a GPU"):
+        backend.on_threads(2, "as given")
+
+
+@pytest.mark.slow
+def test_jax_starts_on_the_number_that_is_given():
+    code = """if True:
+        import os
+        from pathlib import Path
+        from mlp_xp.backends.opening import open_backend
+        backend = open_backend("jax", "cpu", threads=3)
+        assert backend.threads.number == 3
+        assert "NPROC" not in os.environ
+        names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+        assert not names or names.count("tf_XLAEigen") == 3, names
+        assert open_backend("jax", "cpu") is open_backend("jax", "cpu", threads=3)
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "NPROC"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,145 @@
+"""Every setting out of its range is refused in one line that names it, the value and what is allowed."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_one_line, call
+
+from mlp_xp.core.config import RANGES, ConfigError, TrainConfig
+from mlp_xp.core.functional import ACTIVATIONS, Activation, tanh, tanh_derivative
+from mlp_xp.core.network import INITIALISERS
+from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES
+
+CHOICES = {
+    "update_order": ("layerwise", "simultaneous"),
+    "activation": tuple(ACTIVATIONS),
+    "init": tuple(INITIALISERS),
+    "optimizer": tuple(OPTIMIZERS),
+    "schedule": tuple(SCHEDULES),
+}
+FLAGS = {"decay_bias", "nesterov", "defer_updates"}
+NUMBERS = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in {*CHOICES, *FLAGS}]
+NEEDS: dict[str, dict[str, Any]] = {"patience": {"validation": 1}, "clip_norm": {"update_order": "simultaneous"}}
+
+
+def refusal(**settings: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**settings)
+    assert caught.value.exit_code == 2
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 200
+    return message
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_out_of_range_are_refused_and_bounds_are_taken(name):
+    """In the library and on the command line, whatever their size."""
+    least, most = RANGES[name]
+    whole = isinstance(least, int) and isinstance(most, int)
+    for value in (least, most):
+        TrainConfig(**{name: (value,) if name == "hidden" else value}, **NEEDS.get(name, {}))
+    bad = [(least - 1, f"at least {least}"), (-(10**399), "at least "), (most * 10 + 1, f"at most {most}")]
+    bad += [(10**399, "at most ")] if whole else [(math.inf, "at most "), (-math.inf, "at least ")]
+    for value, wanted in bad:
+        if isinstance(value, int) and not whole and abs(value) > 1e300:
+            continue  # no float
+        message = refusal(**{name: (value,) if name == "hidden" else value})
+        assert message.startswith(f"{name}: {str(value)[:70]}")
+        assert f" is out of range; it must be {wanted}" in message
+        outcome = call("train", f"--{name.replace('_', '-')}={value}")
+        assert_one_line(outcome, 2, f"error: --{name.replace('_', '-')}: ", " is out of range; it must be ", wanted)
+    if not whole:
+        assert refusal(**{name: math.nan}) == f"{name}: nan is not a number; it must be at least {least}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden": (64, 0)}, "hidden: 0 is out of range; it must be at least 1"),
+        ({"patience": 2}, "patience: 2 is out of range; it must be 0 unless samples are held out with validation"),
+        ({"dropout": 0.2, "hidden": ()}, "dropout: needs a hidden layer, whose units it leaves out; leave it at 0"),
+        ({"nesterov": True}, "nesterov: needs the optimizer momentum, not sgd"),
+        ({"clip_norm": 1.0}, "clip_norm: needs all gradients before any update; choose the update order simultaneous"),
+        ({"epochs": "3"}, "epochs: '3' is not a whole number"),
+        ({"epochs": 2.5}, "epochs: 2.5 is not a whole number"),
+        ({"epochs": True}, "epochs: True is not a whole number"),
+        ({"seed": None}, "seed: None is not a whole number"),
+        ({"learning_rate": "0.1"}, "learning_rate: '0.1' is not a number"),
+        ({"activation": 3}, "activation: 3 is not a string"),
+        ({"hidden": 64}, "hidden: 64 is not a list of whole numbers"),
+        ({"hidden": "64"}, "hidden: '64' is not a list of whole numbers"),
+        ({"hidden": [64.5]}, "hidden: 64.5 is not a whole number"),
+        ({"defer_updates": 1}, "defer_updates: 1 is not true or false"),
+    ],
+)
+def test_values_of_another_type_or_that_need_another_setting_are_refused(settings, message):
+    assert refusal(**settings) == message
+
+
+@pytest.mark.parametrize(("name", "choices"), CHOICES.items())
+def test_unknown_names_are_refused_with_the_nearest(name, choices):
+    for choice in choices:
+        assert getattr(TrainConfig(**{name: choice}), name) == choice
+        mistyped = choice[:-1] if choice[:-1] not in choices else f"{choice}e"
+        message = refusal(**{name: mistyped})
+        assert message.startswith(f"{name}: {mistyped!r} is not known (did you mean {choice!r}?); choose one of ")
+    assert refusal(**{name: "qqqq"}) == f"{name}: 'qqqq' is not known; choose one of {', '.join(choices)}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "samples", "message"),
+    [
+        ({"batch_size": 101}, 100, "batch_size: 101 is out of range; it must be at most the 100 training samples"),
+        (
+            {"batch_size": 91, "validation": 10},
+            100,
+            "batch_size: 91 is out of range; it must be at most the 90 ",
+        ),
+        ({"validation": 100}, 100, "validation: 100 is out of range; it must be below the 100 training samples"),
+        ({}, 1, "warm_up_steps: 10 is out of range; it must be 0 for a single training sample"),
+        ({"batch_size": 90, "validation": 10}, 100, ""),
+        ({"validation": 99, "warm_up_steps": 0}, 100, ""),
+    ],
+)
+def test_what_does_not_fit_the_data_is_refused(settings, samples, message):
+    config = TrainConfig(**settings)
+    if not message:
+        config.check_fits(samples)
+        return
+    with pytest.raises(ConfigError) as caught:
+        config.check_fits(samples)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_configuration_cannot_be_changed_and_can_be_a_key():
+    config = TrainConfig(epochs=np.int64(3), learning_rate=np.float32(0.5), weight_decay=0, hidden=np.array([3, 2]))
+    assert [type(value) for value in (config.epochs, config.learning_rate, config.weight_decay)] == [int, float, float]
+    assert {config: 1}[TrainConfig(epochs=3, learning_rate=0.5, hidden=[3, 2])] == 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.epochs = 0  # type: ignore[misc]
+    one, other = (TrainConfig(activation=Activation(tanh, tanh_derivative)) for _ in range(2))
+    assert {one: 1}[other] == 1
+    assert one != TrainConfig(activation=Activation(tanh, tanh_derivative, of="input"))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_rates_at_the_ends_of_their_range_train_or_diverge(dtype, optimizer, data_dir, tmp_path, no_pictures):
+    """In one line, and without a warning, which is an error here."""
+    choice = ["--data-dir", data_dir, "--epochs", 1, "--hidden", 4, "--batch-size", 50, "--dtype", dtype]
+    for number, (rate, decay) in enumerate([(1e300, 0), (1e300, 1e30), (1e-30, 1e30), (1e-30, 0)]):
+        options = ["--learning-rate", rate, "--weight-decay", decay, "--optimizer", optimizer, "--schedule", "cosine"]
+        outcome = call("train", *choice, *options, "--run-dir", tmp_path / str(number))
+        if outcome.code:
+            assert_one_line(outcome, 1, "training diverged")
+        else:
+            assert outcome.err == ""
+
+
+def test_other_commands_refuse_them_too():
+    for value in (2**31, -(10**29)):
+        assert_one_line(call("parity", f"--steps={value}"), 2, "error: --steps: ", " is out of range; it must be at ")

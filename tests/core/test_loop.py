@@ -1,0 +1,112 @@
+"""One contract for the loops of all backends: that of `jax.lax.scan`."""
+
+import functools
+
+import numpy as np
+import pytest
+from numerics import assert_close
+
+from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.core.loop import eager_scan
+
+
+def step(carry, row):
+    """A linear recurrence with a nested carry, of no symmetry: order, carry and rows all show in the result."""
+    total, (count, matrix) = carry
+    x, y = row
+    matrix = matrix * 0.5 + x * y
+    total = total - matrix[0, ...] * count
+    return (total, (count + 1, matrix)), total * y
+
+
+def inputs(random: np.random.Generator, length: int = 7) -> tuple:
+    carry = (random.normal(size=3), (np.float64(1.0), random.normal(size=(2, 3))))
+    return carry, (random.normal(size=(length, 2, 3)), random.normal(size=length))
+
+
+def to_device(tree, backend: Backend):
+    return tuple(to_device(t, backend) for t in tree) if isinstance(tree, tuple) else backend.asarray(tree)
+
+
+def hand_loop(carry, xs):
+    ys = []
+    for i in range(len(xs[0])):
+        carry, y = step(carry, (xs[0][i], xs[1][i]))
+        ys.append(y)
+    return carry, np.stack(ys)
+
+
+def assert_same(actual, expected, backend: Backend) -> None:
+    """To rounding: a compiler may contract a product and a sum. A few operations each on values of order 1."""
+    (total, (count, matrix)), ys = actual
+    (expected_total, (expected_count, expected_matrix)), expected_ys = expected
+    rounding = 100 * float(backend.xp.finfo(backend.dtype).eps)
+    for a, b in ((total, expected_total), (matrix, expected_matrix), (ys, expected_ys)):
+        assert_close(a, b, backend, rtol=rounding, atol=rounding)
+    assert float(count) == expected_count
+
+
+@pytest.mark.every_backend
+def test_scan_is_a_loop_by_hand(backend, random):
+    for length in (1, 7):
+        carry, xs = inputs(random, length)
+        for run in (functools.partial(backend.scan, step), backend.jit(functools.partial(backend.scan, step))):
+            assert_same(run(to_device(carry, backend), to_device(xs, backend)), hand_loop(carry, xs), backend)
+
+
+@pytest.mark.parametrize(("count", "width"), [(1, 2), (3, 1), (7, 2)])
+def test_a_scan_ends_at_its_count(count, width, random):
+    """What stands in the rows after it does not matter."""
+    backend = open_backend("jax")
+    assert backend.counts_steps
+
+    def narrow(carry, row):
+        carry, y = step(carry, row)
+        return carry, y[None, :]  # an axis of length 1, as in batches of one sample
+
+    carry, xs = inputs(random)
+    carry, xs = (carry[0], (carry[1][0], carry[1][1][:width])), (xs[0][:, :width], xs[1])
+    expected_carry, expected = hand_loop(carry, tuple(x[:count] for x in xs))
+    expected = np.concatenate([expected, np.zeros((7 - count, 3))])
+    xs = tuple(np.concatenate([x[:count], np.full_like(x[count:], np.nan)]) for x in xs)
+    arrays = to_device(carry, backend), to_device(xs, backend)
+    actual, ys = backend.jit(functools.partial(backend.scan, narrow))(*arrays, backend.asarray(np.array(count)))
+    assert ys.shape == (7, 1, 3)
+    assert_same((actual, ys[:, 0, :]), (expected_carry, expected), backend)
+
+
+def test_the_carry_is_handed_from_step_to_step_and_never_copied(backend):
+    """What a step returns is what the next gets, the very object: that is what lets a step update in place."""
+    seen, carries = [], [[object()] for _ in range(4)]
+
+    def recording(carry, row):
+        seen.append(carry)
+        return carries[len(seen)], row[0]
+
+    last, _ = eager_scan(recording, carries[0], (backend.asarray(np.arange(3.0)),), xp=backend.xp)
+    assert [*map(id, [*seen, last])] == [*map(id, carries)]
+
+
+def test_a_step_sees_rows_without_the_first_axis_and_may_update_its_carry_in_place(backend):
+    shapes = []
+
+    def adding(carry, row):
+        shapes.append([tuple(x.shape) for x in row])
+        carry += row[2]
+        return carry, carry * 1
+
+    xs = tuple(backend.asarray(each) for each in (np.zeros((3, 2, 3)), np.zeros((3, 5)), np.array([1.0, 2.0, 4.0])))
+    total, sums = backend.scan(adding, backend.asarray(np.zeros(())), xs)
+    assert all(row == [(2, 3), (5,), ()] for row in shapes)
+    assert (float(total), backend.to_numpy(sums).tolist()) == (7, [1.0, 3.0, 7.0])
+
+
+def test_overflow_inside_a_loop_warns_nobody(backend):
+    """Whoever runs the loop looks at all its losses afterwards. Warnings are errors in this suite."""
+
+    def squaring(carry, row):
+        carry = carry * carry
+        return carry, carry - carry + row[0]
+
+    _, ys = backend.scan(squaring, backend.asarray(np.array(1e200)), (backend.asarray(np.ones(3)),))
+    assert np.isnan(backend.to_numpy(ys)).any()

@@ -1,0 +1,188 @@
+"""Evaluation and prediction against plain NumPy, whatever the number of images."""
+
+import numpy as np
+import pytest
+from data_sets import on_device, synthetic
+from numerics import assert_close, assert_near, trajectory_tolerance
+
+import mlp_xp.core.metrics
+from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.core.dataset import Preparation
+from mlp_xp.core.features import flatten_and_scale, unchanged
+from mlp_xp.core.metrics import Evaluation, confusion_matrix, evaluate, percent, predict, predict_logits
+from mlp_xp.core.network import Layer, Network
+from mlp_xp.errors import MlpXpError
+
+SIZE = 12
+PIXELS = SIZE * SIZE
+HOST = synthetic(20, 103, size=SIZE)
+ROUNDING = trajectory_tolerance(1, PIXELS)
+
+
+def host_layers() -> list[Layer]:
+    random = np.random.default_rng(9)
+    return [Layer(random.normal(size=s) / 4, random.normal(size=s[1])) for s in ((PIXELS, 8), (8, 10))]
+
+
+def network_on(backend: Backend) -> Network:
+    return tuple(Layer(*(backend.asarray(array, backend.dtype) for array in layer)) for layer in host_layers())
+
+
+def plain_logits(images: np.ndarray) -> np.ndarray:
+    first, second = host_layers()
+    x = images.reshape(len(images), -1) / 255
+    return np.tanh(x @ first.weights + first.bias) @ second.weights + second.bias
+
+
+def plain_probabilities(logits: np.ndarray) -> np.ndarray:
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def set_images_at_once(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlp_xp.core.metrics, "PART_BYTES", count * PIXELS * 8)
+    for name in ("logits", "predictions", "sums"):  # the size of a part is a part of what is compiled
+        getattr(mlp_xp.core.metrics, f"_compiled_{name}").cache_clear()
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("images_at_once", [50, 10**6])
+def test_figures_and_predictions_are_plain_numpy(images_at_once, backend, monkeypatch):
+    set_images_at_once(images_at_once, monkeypatch)
+    dataset, network = on_device(HOST, backend), network_on(backend)
+    how = {"activation": "tanh", "backend": backend}
+    logits, p = plain_logits(HOST.test_images), plain_probabilities(plain_logits(HOST.test_images))
+    actual = predict_logits(network, dataset.test_images, **how)
+    assert_close(actual, logits, backend, rtol=ROUNDING, atol=ROUNDING)
+    assert_close(predict(network, dataset.test_images, **how), p, backend, rtol=ROUNDING, atol=ROUNDING)
+    one = predict(network, dataset.test_images[:1, ...], **how)
+    assert_close(one, p[:1], backend, rtol=ROUNDING, atol=ROUNDING)
+    result = evaluate(network, dataset.test_images, dataset.test_labels, **how)
+    loss, accuracy = result[:2]
+    assert result == Evaluation(loss, accuracy, samples=103)
+    assert_near(loss, -np.log(p[np.arange(103), HOST.test_labels]).mean(), ROUNDING)
+    assert accuracy == result.score == (p.argmax(axis=1) == HOST.test_labels).sum() / 103
+    assert type(loss) is type(accuracy) is float
+    # Neither images nor network have changed.
+    np.testing.assert_array_equal(backend.to_numpy(dataset.test_images), HOST.test_images)
+    for layer, original in zip(network, host_layers(), strict=True):
+        for array, expected in zip(layer, original, strict=True):
+            np.testing.assert_array_equal(backend.to_numpy(array), expected)
+
+
+@pytest.mark.parametrize("images_at_once", [1, 7, 50, 103, 10**6])
+def test_memory_is_bounded_and_parts_are_even(images_at_once, monkeypatch):
+    """At most two sizes, each of which is a compilation. Images are seen through the data set's own preparation."""
+    sizes = []
+
+    def inverted(images, **others):
+        sizes.append(len(images))
+        return 1 - flatten_and_scale(images, **others)
+
+    set_images_at_once(images_at_once, monkeypatch)
+    backend = open_backend()
+    how = {"activation": "tanh", "backend": backend, "prepare": Preparation(inverted)}
+    p = plain_probabilities(plain_logits(255 - HOST.test_images))
+    assert_near(predict(network_on(backend), HOST.test_images, **how), p, ROUNDING)
+    assert sum(sizes) == 103
+    assert sizes[0] == max(sizes) <= images_at_once
+    assert len(sizes) == -(-103 // images_at_once)
+    assert len(set(sizes[:-1])) <= 1
+    assert max(sizes) - min(sizes) < len(sizes)
+    loss, accuracy, *_ = evaluate(network_on(backend), HOST.test_images, HOST.test_labels, **how)
+    assert_near(loss, -np.log(p[np.arange(103), HOST.test_labels]).mean(), ROUNDING)
+    assert accuracy == (p.argmax(axis=1) == HOST.test_labels).sum() / 103
+
+
+def test_float32_predicts_in_float32(backend32):
+    images = backend32.asarray(HOST.test_images)
+    rounding = trajectory_tolerance(1, PIXELS, np.float32)
+    logits = predict_logits(network_on(backend32), images, activation="tanh", backend=backend32)
+    assert_close(logits, plain_logits(HOST.test_images), backend32, rtol=rounding, atol=rounding)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "activation", "message"),
+    [
+        ((3, 10, 11), "uint8", "tanh", "images: 10 x 11 = 110 pixels do not match the network, which takes 144; give"),
+        ((0, 12, 12), "uint8", "tanh", "images: there are none; give at least one"),
+        ((12, 12), "uint8", "tanh", r"images: their shape is \(12, 12\); give \(n, rows, columns\)"),
+        ((3, 12, 12), "uint8", "tanhh", r"activation: 'tanhh' is not known \(did you mean 'tanh'\?\)"),
+        # Nothing is guessed: the same pixels scaled, or as integers, are refused by their dtype.
+        ((3, 12, 12), "float64", "tanh", r"images: their dtype is float64; give bytes \(uint8\) from 0 to 255, which"),
+        ((3, 12, 12), "int64", "tanh", r"images: their dtype is int64; give bytes \(uint8\) from 0 to 255, which"),
+    ],
+)
+def test_what_does_not_fit_the_network_is_refused(shape, dtype, activation, message, backend):
+    images = backend.asarray(np.zeros(shape, dtype))
+    for function in (predict, predict_logits, evaluate):
+        labels = [backend.asarray(np.zeros(shape[0], np.uint8))] if function is evaluate else []
+        with pytest.raises(MlpXpError, match=f"^{message}") as caught:
+            function(network_on(backend), images, *labels, activation=activation, backend=backend)
+        assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("change", [lambda labels: labels[:1], lambda labels: labels[:, None]])
+def test_labels_of_another_shape_are_refused(change, backend):
+    """They would broadcast: an accuracy of 7 is possible."""
+    images, labels = backend.asarray(HOST.test_images), backend.asarray(change(HOST.test_labels))
+    with pytest.raises(MlpXpError, match=r"labels: their shape is .*, where \(103,\) is expected"):
+        evaluate(network_on(backend), images, labels, activation="tanh", backend=backend)
+
+
+@pytest.mark.every_backend
+def test_a_prediction_can_be_compiled(backend):
+    """Nothing is read from the device: inside a compiled function there is nothing to read yet."""
+    network, images = network_on(backend), backend.asarray(HOST.test_images)
+    expected = plain_probabilities(plain_logits(HOST.test_images))
+    compiled = backend.jit(lambda network, images: predict(network, images, activation="tanh", backend=backend))
+    assert_close(compiled(network, images), expected, backend, rtol=ROUNDING, atol=ROUNDING)
+
+
+def test_what_is_not_finite_gives_no_warning(backend):
+    """Training looks at the loss; warnings are errors here. In whole parts, and in a part that is left."""
+    first, second = network_on(backend)
+    dataset, broken = on_device(HOST, backend), (Layer(first.weights * np.inf, first.bias), second)
+    labelled = dataset.test_images, dataset.test_labels
+    assert np.isnan(evaluate(broken, *labelled, activation="tanh", backend=backend).loss)
+    network = (Layer(np.full((784, 2), 1e308), np.zeros(2)), Layer(np.full((2, 3), 1e308), np.zeros(3)))
+    for samples in (1004, 1005):
+        images = np.full((samples, 28, 28), 255, np.uint8)
+        logits = predict_logits(network, images, activation="relu", backend=open_backend())
+        assert not np.isfinite(logits).any()
+
+
+@pytest.mark.parametrize("samples", [7, 1000])
+def test_r2_of_constant_numbers_is_one_if_all_are_hit_and_else_zero(samples, backend):
+    """The mean of 0.1 is not always 0.1, and a share of its rounding error means nothing."""
+    network = (Layer(backend.asarray(np.zeros((1, 2))), backend.asarray(np.array([0.1, 0.3]))),)
+    x, y = (backend.asarray(np.full((samples, columns), 0.1)) for columns in (1, 2))
+    how = {"activation": "identity", "backend": backend, "prepare": Preparation(unchanged), "task": "regression"}
+    assert evaluate(network, x, y, **how).r2s == (1, 0)
+
+
+def test_samples_that_are_right_are_counted_without_rounding(monkeypatch):
+    """More than float32 can count are counted as integers: the same number."""
+    backend = open_backend(dtype="float32")
+    results = []
+    for limit in (mlp_xp.core.metrics.FLOAT32_INTEGERS, 0):
+        monkeypatch.setattr(mlp_xp.core.metrics, "FLOAT32_INTEGERS", limit)
+        mlp_xp.core.metrics._compiled_sums.cache_clear()
+        results.append(evaluate(network_on(backend), *HOST[2:4], activation="tanh", backend=backend).accuracy)
+    assert results[0] == results[1]
+
+
+def test_confusion_matrix_is_that_of_a_loop(random):
+    """200 classes: the pairs do not fit into the bytes that the labels are."""
+    labels, predictions = random.integers(0, 200, (2, 5000), dtype=np.uint8)
+    expected = np.zeros((200, 200), np.int64)
+    for label, prediction in zip(labels, predictions, strict=True):
+        expected[label, prediction] += 1
+    matrix = confusion_matrix(labels, predictions, 200)
+    assert matrix.dtype == np.int64
+    np.testing.assert_array_equal(matrix, expected)
+
+
+@pytest.mark.parametrize(("share", "text"), [(0, "0.0 %"), (0.9999999, "99.9 %"), (1, "100.0 %"), (0.12999, "12.9 %")])
+def test_only_all_is_a_hundred_percent(share, text):
+    assert percent(share) == text

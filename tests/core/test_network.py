@@ -1,0 +1,213 @@
+"""The network's gradients against central differences in plain NumPy and against JAX's autograd; its first weights."""
+
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from numerics import assert_close, assert_near
+
+from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.core.functional import ACTIVATIONS
+from mlp_xp.core.losses import LOSSES
+from mlp_xp.core.network import (
+    FEW_OUTPUTS,
+    INITIALISERS,
+    MANY_SAMPLES,
+    Layer,
+    backward,
+    count_parameters,
+    forward,
+    forward_pass,
+    gradient,
+    initial_layers,
+)
+
+PLAIN = {
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+    "gelu": lambda z: 0.5 * z * (1 + np.tanh((2 / np.pi) ** 0.5 * (z + 0.044715 * z**3))),
+    "identity": lambda z: z,
+}
+CASES = [
+    ("sigmoid", (6, 5, 4), 7),
+    ("tanh", (6, 5, 3, 5, 4), 1),
+    ("relu", (6, 5, 3, 5, 4), 7),
+    ("gelu", (6, 5, 3, 4), 7),
+    ("identity", (6, 4), 1),
+]
+
+
+def make_case(sizes: tuple[int, ...], batch_size: int) -> tuple[list[Layer], np.ndarray, dict[str, np.ndarray], list]:
+    """A network with biases that are not 0, a batch, targets for each task, and masks as of dropout."""
+    random = np.random.default_rng([len(sizes), batch_size])
+    layers = [Layer(random.normal(size=shape), random.normal(size=shape[1])) for shape in pairwise(sizes)]
+    targets = {
+        "classes": np.eye(sizes[-1])[random.integers(0, sizes[-1], batch_size)],
+        "labels": random.integers(0, 2, (batch_size, sizes[-1])).astype(float),
+        "regression": random.normal(size=(batch_size, sizes[-1])),
+    }
+    masks = [random.integers(0, 2, (batch_size, units)) / 0.7 for units in sizes[1:-1]]
+    return layers, random.normal(size=(batch_size, sizes[0])), targets, masks
+
+
+def gradients(
+    layers: list[Layer], x: np.ndarray, t: np.ndarray, activation: str, task: str, masks: list, backend: Backend
+) -> list[Any]:
+    """The mean loss and its gradients, as the package computes them, on the device."""
+    xp, choice = backend.xp, ACTIVATIONS[activation]
+
+    def run(network: list[Layer], x: Any, targets: Any, masks: list) -> list[Any]:
+        inputs, seen, logits = forward_pass(network, x, activation=choice, masks=masks, xp=xp)
+        loss = xp.mean(LOSSES[task].loss(logits, targets, xp=xp))
+        error = LOSSES[task].derivative(logits, targets, xp=xp) / x.shape[0]
+        ones = xp.ones_like(error[:, 0])
+        return [loss, backward(network, inputs, seen, error, ones, activation=choice, masks=masks, xp=xp)]
+
+    network = [Layer(*map(backend.asarray, layer)) for layer in layers]
+    arrays = backend.asarray(x), backend.asarray(t), [backend.asarray(mask) for mask in masks]
+    loss, found = backend.jit(run)(network, *arrays)
+    return [loss, *(array for layer in found for array in layer)]
+
+
+def plain_loss(layers: list[Layer], x: np.ndarray, targets: np.ndarray, activation: str) -> np.longdouble:
+    """The mean cross-entropy, in NumPy's widest numbers: differences of it are then good to float64's last digits."""
+    a = x.astype(np.longdouble)
+    for layer, _ in pairwise(layers):
+        a = PLAIN[activation](a @ layer.weights + layer.bias)
+    z = a @ layers[-1].weights + layers[-1].bias
+    z = z - z.max(axis=1, keepdims=True)
+    return -np.sum(targets * (z - np.log(np.exp(z).sum(axis=1, keepdims=True)))) / len(x)
+
+
+def rounding(backend: Backend) -> float:
+    """A few dozen operations a value, on sums of at most seven terms of order 1 to 10."""
+    return 1000 * float(backend.xp.finfo(backend.dtype).eps)
+
+
+@cache
+def slopes(case: int) -> list[np.ndarray]:
+    """Central differences of the loss by every parameter, in longdouble, and what they leave out."""
+    activation, sizes, batch_size = CASES[case]
+    layers, x, targets, _ = make_case(sizes, batch_size)
+    step = np.longdouble(float(np.finfo(np.longdouble).eps) ** (1 / 3))
+    found = []
+    for i, layer in enumerate(layers):
+        for field in Layer._fields:
+            parameter = getattr(layer, field)
+            slope = np.empty_like(parameter)
+            for place in np.ndindex(parameter.shape):
+                ends = []
+                for sign in (1, -1):
+                    moved = parameter.astype(np.longdouble)
+                    moved[place] += sign * step
+                    changed = [*layers[:i], layer._replace(**{field: moved}), *layers[i + 1 :]]
+                    ends.append(plain_loss(changed, x, targets["classes"], activation))
+                slope[place] = (ends[0] - ends[1]) / (2 * step)
+            found.append(slope)
+    return found
+
+
+@pytest.mark.parametrize("case", range(len(CASES)), ids=[name for name, *_ in CASES])
+def test_backward_is_the_slope_of_the_loss(case, backend):
+    activation, sizes, batch_size = CASES[case]
+    layers, x, targets, _ = make_case(sizes, batch_size)
+    loss, *actual = gradients(layers, x, targets["classes"], activation, "classes", [], backend)
+    assert_near(float(loss), float(plain_loss(layers, x, targets["classes"], activation)), rounding(backend))
+    # 100: third derivatives of a loss of order 10 through up to four layers of weights of order 1.
+    atol = rounding(backend) + 100 * float(np.finfo(np.longdouble).eps) ** (2 / 3)
+    for one, expected in zip(actual, slopes(case), strict=True):
+        assert_close(one, expected, backend, rtol=rounding(backend), atol=atol)
+
+
+@cache
+def autograd(case: int, task: str) -> list[np.ndarray]:
+    open_backend("jax")  # which makes JAX keep float64
+    activation, sizes, batch_size = CASES[case]
+    layers, x, targets, masks = make_case(sizes, batch_size)
+    function = {"sigmoid": jax.nn.sigmoid, "tanh": jax.numpy.tanh, "relu": jax.nn.relu, "gelu": jax.nn.gelu}.get(
+        activation, lambda z: z
+    )
+    t = targets[task]
+
+    def loss(network: list[Layer]) -> Any:
+        a = x
+        for i, layer in enumerate(network[:-1]):
+            a = function(a @ layer.weights + layer.bias) * masks[i]
+        z = a @ network[-1].weights + network[-1].bias
+        if task == "classes":
+            return -(t * jax.nn.log_softmax(z)).sum(axis=1).mean()
+        if task == "labels":
+            return -(t * jax.nn.log_sigmoid(z) + (1 - t) * jax.nn.log_sigmoid(-z)).sum(axis=1).mean()
+        return 0.5 * ((z - t) ** 2).sum(axis=1).mean()
+
+    value, found = jax.jit(jax.value_and_grad(loss))([Layer(*map(jax.numpy.asarray, layer)) for layer in layers])
+    return [np.array(each) for each in (value, *(array for layer in found for array in layer))]
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("task", LOSSES)
+def test_gradients_are_those_of_autograd(task, backend):
+    """For every loss and activation, with dropout; the slopes above are without."""
+    for case, (activation, sizes, batch_size) in enumerate(CASES[: 5 if task == "classes" else 1]):
+        layers, x, targets, masks = make_case(sizes, batch_size)
+        actual = gradients(layers, x, targets[task], activation, task, masks, backend)
+        for one, expected in zip(actual, autograd(case, task), strict=True):
+            assert_close(one, expected, backend, rtol=rounding(backend), atol=rounding(backend))
+
+
+def test_forward_and_backward_leave_their_inputs_as_they_were(backend):
+    """Training updates in place, but the gradient itself is a pure function."""
+    layers, x, targets, _ = make_case((6, 5, 4), 7)
+    given = [backend.asarray(array) for array in (x, targets["classes"], *layers[0], *layers[1])]
+    network = [Layer(*given[2:4]), Layer(*given[4:])]
+    how = {"activation": ACTIVATIONS["sigmoid"], "xp": backend.xp}
+    inputs, seen, logits = forward_pass(network, given[0], **how)
+    kept = [backend.to_numpy(each) for each in (*inputs, *seen, logits)]
+    backward(network, inputs, seen, logits, backend.xp.ones_like(logits[:, 0]), **how)
+    for array, expected in zip((*inputs, *seen, logits), kept, strict=True):
+        assert_close(array, expected, backend, rtol=0.0)
+    for array, expected in zip(given, (x, targets["classes"], *layers[0], *layers[1]), strict=True):
+        assert_close(array, expected, backend, rtol=0.0)
+    for one, other in zip(forward(network, given[0], **how), (*inputs, logits), strict=True):
+        assert_close(one, backend.to_numpy(other), backend, rtol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("samples", "outputs"),
+    [(1, 3), (2, 3), (MANY_SAMPLES - 1, 31), (MANY_SAMPLES, FEW_OUTPUTS - 1), (MANY_SAMPLES, FEW_OUTPUTS)],
+)
+def test_a_gradient_is_a_sum_over_the_samples(samples, outputs, backend):
+    """For one sample, and where the product is computed the other way round, as for all others."""
+    random = np.random.default_rng(samples)
+    a, error = random.normal(size=(samples, 5)), random.normal(size=(samples, outputs))
+    layer = gradient(*map(backend.asarray, (a, error, np.ones(samples))))
+    tolerance = 8 * samples * float(backend.xp.finfo(backend.dtype).eps)  # Higham's gamma_n for terms of order 1 to 4
+    assert_close(layer.weights, np.einsum("si,sj->ij", a, error), backend, rtol=0.0, atol=tolerance)
+    assert_close(layer.bias, error.sum(axis=0), backend, rtol=0.0, atol=tolerance)
+
+
+def test_initial_layers_are_the_notebooks_stream():
+    """np.random.seed(0), then randn for each layer in turn: written here with the global functions it used."""
+    state = np.random.get_state()
+    try:
+        np.random.seed(0)
+        first, second, after = np.random.randn(784, 64), np.random.randn(64, 10), np.random.permutation(100)
+    finally:
+        np.random.set_state(state)
+    stream = np.random.RandomState(0)
+    layers = initial_layers((784, 64, 10), stream)
+    np.testing.assert_array_equal(layers[0].weights, first)
+    np.testing.assert_array_equal(layers[1].weights, second)
+    np.testing.assert_array_equal(stream.permutation(100), after)
+    assert [layer.bias.tolist() for layer in layers] == [[0.0] * 64, [0.0] * 10]
+    assert count_parameters((784, 64, 10)) == sum(array.size for layer in layers for array in layer)
+    for init, variance in (("notebook", (1, 1)), ("glorot", (2 / 848, 2 / 74)), ("he", (2 / 784, 2 / 64))):
+        scaled = initial_layers((784, 64, 10), np.random.RandomState(0), init)
+        for one, plain, factor in zip(scaled, layers, variance, strict=True):
+            np.testing.assert_allclose(one.weights, factor**0.5 * plain.weights, rtol=8 * np.finfo(float).eps)
+            assert not one.bias.any()
+    assert {*INITIALISERS} == {"notebook", "glorot", "he"}

@@ -1,0 +1,37 @@
+"""What the optimisers keep, clipping, and schedules; `test_trajectories.py` compares whole runs."""
+
+import numpy as np
+import pytest
+
+from mlp_xp.core.network import Layer
+from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES, clip_by_norm
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_is_kept_starts_at_zero_and_is_shaped_as_the_layer(optimizer, backend):
+    layer = Layer(backend.asarray(np.ones((3, 2))), backend.asarray(np.ones(2)))
+    kept = OPTIMIZERS[optimizer].empty_slots(layer, xp=backend.xp)
+    assert len(kept) == {"sgd": 0, "momentum": 1, "adam": 2, "adamw": 2}[optimizer]
+    arrays = [array for slot in kept for array in slot]
+    assert [tuple(array.shape) for array in arrays] == [(3, 2), (2,)] * len(kept)
+    assert not any(backend.to_numpy(array).any() for array in arrays)
+    assert len({*map(id, arrays)}) == len(arrays), "each may be changed in place"
+
+
+def test_schedules_begin_at_the_rate_and_cosine_ends_at_nothing():
+    steps = np.arange(11)
+    assert SCHEDULES["constant"](0.3, steps, 10).tolist() == [0.3] * 11
+    rates = SCHEDULES["cosine"](0.3, steps, 10)
+    assert (rates[0], rates[10]) == (0.3, 0)
+    np.testing.assert_allclose(rates[5], 0.15, rtol=4 * np.finfo(float).eps)
+
+
+def test_a_short_gradient_is_not_clipped_and_one_that_overflows_is_no_number(backend32):
+    """A gradient clipped to 0 would learn nothing in silence; this way the run ends as diverged."""
+    for size, limit, factor in ((3.0, 1e6, 1.0), (1e20, 1.0, np.nan)):
+        weights, bias, limit = map(backend32.asarray, (np.full((3, 2), size, np.float32), np.ones(2, np.float32),
+                                                       np.array(limit, np.float32)))  # fmt: skip
+        with np.errstate(over="ignore", invalid="ignore"):  # as in training
+            (clipped,) = clip_by_norm([Layer(weights, bias)], limit, xp=backend32.xp)
+        for actual, given in zip(clipped, (weights, bias), strict=True):
+            np.testing.assert_array_equal(backend32.to_numpy(actual), factor * backend32.to_numpy(given))

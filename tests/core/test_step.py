@@ -1,0 +1,223 @@
+"""Steps on images in both orders, one at a time and in deferred blocks, against the notebook's retelling."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from data_sets import notebook_rows, on_device, synthetic
+from numerics import assert_near, trajectory_tolerance
+
+import mlp_xp.core.chunk
+from mlp_xp import train
+from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.core.chunk import make_chunk
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import Preparation
+from mlp_xp.core.deferred import BLOCK_SAMPLES, LARGEST_BATCH, LARGEST_EAGER_BATCH, can_defer, make_deferred_block
+from mlp_xp.core.device import initial_state
+from mlp_xp.core.features import flatten_and_scale
+from mlp_xp.core.functional import Activation, relu, sigmoid
+from mlp_xp.core.network import Layer
+from mlp_xp.core.step import State, make_step
+from mlp_xp.core.training import trajectory
+from mlp_xp.parity import notebook
+from mlp_xp.runs.run_folder import RunError
+
+HOST = synthetic(300)
+PIXELS = HOST.train_images[0].size
+HIDDEN = 16
+
+
+def configuration(update_order: str, batch_size: int, **settings) -> TrainConfig:
+    return TrainConfig(
+        **{"epochs": 1, "learning_rate": 0.05, "hidden": (HIDDEN,), "seed": 5, "report_every": 300, **settings},
+        update_order=update_order,
+        batch_size=batch_size,
+    )
+
+
+def assert_retold(config: TrainConfig, backend: Backend, dtype, prepare: Preparation | None = None) -> None:
+    """Compare all losses of a run and its parameters at the end with those of the notebook's retelling."""
+    images, labels = notebook_rows(HOST)
+    textbook = config.update_order == "simultaneous"
+    network = notebook.Notebook(
+        input_size=PIXELS,
+        hidden_size=HIDDEN,
+        learning_rate=config.learning_rate,
+        seed=config.seed,
+        dtype=dtype,
+        textbook=textbook,
+    )
+    steps = config.epochs * -(-len(images) // config.batch_size)
+    expected = np.concatenate(notebook.trajectory(network, images, labels, steps, batch_size=config.batch_size))
+    host = HOST._replace(prepare=prepare) if prepare else HOST
+    events = [*trajectory(config, on_device(host, backend), backend)]
+    tolerance = trajectory_tolerance(len(expected), PIXELS, dtype)
+    assert_near(np.concatenate([event.losses for event in events]), expected, tolerance)
+    wanted = (
+        *(network.weights_input_hidden, network.bias_input_hidden),
+        *(network.weights_hidden_output, network.bias_hidden_output),
+    )
+    for actual, array in zip(parameters(events[-1].report.network, backend), wanted, strict=True):
+        assert actual.dtype == array.dtype == dtype
+        assert_near(actual, array, tolerance)
+
+
+def parameters(network, backend: Backend) -> list[np.ndarray]:
+    return [backend.to_numpy(array) for layer in network for array in layer]
+
+
+# 7 leaves a batch of 6 at the end of an epoch, 299 one of a single sample.
+@pytest.mark.parametrize(
+    ("update_order", "batch_size", "settings"),
+    [("layerwise", 1, {}), ("layerwise", 1, {"defer_updates": False}), ("simultaneous", 1, {}),
+     ("layerwise", 7, {}), ("simultaneous", 299, {})],
+)  # fmt: skip
+def test_trajectories_are_the_notebooks(update_order, batch_size, settings, backend):
+    assert_retold(configuration(update_order, batch_size, **settings), backend, np.float64)
+
+
+@pytest.mark.parametrize(
+    ("update_order", "batch_size"), [pytest.param("layerwise", 1, marks=pytest.mark.every_backend), ("simultaneous", 7)]
+)
+def test_trajectories_are_the_notebooks_in_float32(update_order, batch_size, backend32):
+    assert_retold(configuration(update_order, batch_size), backend32, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("update_order", "hidden", "activation", "batch_size"),
+    [("layerwise", (HIDDEN,), "sigmoid", 1), ("layerwise", (), "sigmoid", 1), ("simultaneous", (HIDDEN, 8), "gelu", 2),
+     ("layerwise", (HIDDEN,), "sigmoid", LARGEST_BATCH)],
+)  # fmt: skip
+def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, activation, batch_size, backend):
+    config = configuration(update_order, batch_size, hidden=hidden, activation=activation, init="glorot")
+    longest = BLOCK_SAMPLES // batch_size
+    rows, labels = notebook_rows(HOST)
+    rates = np.linspace(1.0, 0.5, longest) * config.learning_rate  # no two alike: a mix-up shows
+    x, targets = (array[: longest * batch_size].reshape(longest, batch_size, -1) for array in (rows, labels))
+    inputs = [backend.asarray(each) for each in (x, np.ones((longest, batch_size)), targets, rates / batch_size)]
+    step, block = backend.jit(make_step(config, xp=backend.xp)), backend.jit(make_deferred_block(config, backend))
+    expected, logits = initial_state(config, (PIXELS, *hidden, 10), backend)[0], []
+    for i in range(longest):
+        expected, row = step(expected, tuple(array[i, ...] for array in inputs))
+        logits.append(backend.to_numpy(row))
+        if i + 1 not in (1, 2, longest // 2, longest):
+            continue
+        state, _ = initial_state(config, (PIXELS, *hidden, 10), backend)
+        actual, actual_logits = block(state, tuple(array[: i + 1, ...] for array in inputs))
+        tolerance = trajectory_tolerance(i + 1, PIXELS)
+        assert_near(backend.to_numpy(actual_logits), np.stack(logits), tolerance)
+        for one, other in zip(*(parameters(each.network, backend) for each in (actual, expected)), strict=True):
+            assert_near(one, other, tolerance)
+
+
+@pytest.mark.parametrize(("batch_size", "most"), [(1, BLOCK_SAMPLES), (4, 20), (30, 30)])
+def test_inputs_are_made_a_block_at_a_time(batch_size, most, backend, monkeypatch):
+    """Whatever a chunk's length: 25 samples if deferred, others as the limit of bytes holds, or a larger step alone."""
+    made = []
+
+    def counted(images, **others):
+        if images.shape[0] != len(HOST.test_images):  # those are evaluated as a whole
+            made.append(images.shape[0])
+        return flatten_and_scale(images, **others)
+
+    for name in ("BLOCK_BYTES", "EAGER_BLOCK_BYTES"):
+        monkeypatch.setattr(mlp_xp.core.chunk, name, 23 * PIXELS * 8)
+    assert_retold(configuration("layerwise", batch_size), backend, np.float64, Preparation(counted))
+    assert max(made) == (24 if backend.compiles and batch_size == 4 else most)
+
+
+def test_only_plain_descent_on_few_samples_is_deferred(monkeypatch):
+    """For anything else the algebra of a block does not hold, or does not pay. The numbers do not tell."""
+    for settings, compiles, expected in (
+        ({}, False, True),
+        ({"update_order": "simultaneous", "hidden": (), "schedule": "cosine"}, False, True),
+        ({"batch_size": LARGEST_EAGER_BATCH}, False, True),
+        ({"batch_size": LARGEST_EAGER_BATCH + 1}, False, False),
+        ({"batch_size": LARGEST_BATCH}, True, True),
+        ({"batch_size": LARGEST_BATCH + 1}, True, False),
+        ({"optimizer": "momentum"}, True, False),
+        ({"weight_decay": 0.1}, False, False),
+        ({"dropout": 0.1}, False, False),
+        ({"clip_norm": 0.1, "update_order": "simultaneous"}, False, False),
+        ({"defer_updates": False}, False, False),
+    ):
+        assert can_defer(TrainConfig(**settings), compiles=compiles) == expected, settings
+    made = []
+    monkeypatch.setattr(mlp_xp.core.chunk, "make_deferred_block", lambda *args: made.append(args))
+    for batch_size in (1, 7):
+        make_chunk.__wrapped__(TrainConfig(batch_size=batch_size), open_backend(), flatten_and_scale)
+    assert [config.batch_size for config, *_ in made] == [1]
+
+
+def softplus(x: Any, /, *, xp: Any) -> Any:
+    return xp.log1p(xp.exp(-xp.abs(x))) + relu(x, xp=xp)
+
+
+def softplus_derivative(x: Any, /, *, xp: Any) -> Any:
+    return sigmoid(x, xp=xp)
+
+
+def test_an_activation_of_ones_own_trains(backend, tmp_path):
+    """Softplus, whose derivative takes its input; deferred or not. A run folder cannot store it."""
+    dataset, activation = on_device(HOST, backend), Activation(softplus, softplus_derivative, of="input")
+    base = configuration("layerwise", 1, activation=activation, init="glorot", learning_rate=0.002)
+    ends = []
+    for config in (base, replace(base, defer_updates=False)):
+        *_, last = train(config, dataset, backend)
+        ends.append(parameters(last.network, backend))
+    for one, other in zip(*ends, strict=True):
+        assert_near(one, other, 1e-11)
+    assert last.train_loss < 3
+    with pytest.raises(RunError, match="the activation is a pair of functions, which a run folder cannot store"):
+        next(train(base, dataset, backend, run_dir=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 7, "optimizer": "adam"}])
+def test_training_changes_nothing_that_the_caller_owns(settings, backend):
+    """Updates are in place, and donated arrays are gone: neither may reach the data set, or a report already given."""
+    dataset = on_device(HOST, backend)
+    reports, then = [], []
+    for event in trajectory(TrainConfig(epochs=1, hidden=(8,), report_every=100, **settings), dataset, backend):
+        if event.report:
+            reports.append(event.report)
+            then.append(parameters(event.report.network, backend))
+    for array, original in zip(dataset[:4], HOST[:4], strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(array), original)
+    assert len(reports) == 4
+    for report, arrays in zip(reports, then, strict=True):
+        for array, original in zip(parameters(report.network, backend), arrays, strict=True):
+            np.testing.assert_array_equal(array, original)
+    assert (then[0][0] != then[1][0]).any(), "they would differ if it were one array"
+
+
+def arrays_of(state: State) -> list:
+    layers: list[Layer] = [*state.network, *(layer for slots in state.slots for layer in slots)]
+    return [array for layer in layers for array in layer]
+
+
+@pytest.mark.parametrize(("batch_size", "optimizer"), [(1, "sgd"), (7, "momentum")])
+def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, backend):
+    """The contract of donation: what comes back is what went in, on libraries whose arrays can be changed."""
+    config = TrainConfig(hidden=(8,), batch_size=batch_size, optimizer=optimizer)
+    state, _ = initial_state(config, (PIXELS, 8, 10), backend)
+    rows, labels = notebook_rows(HOST)
+    batch = tuple(backend.asarray(array[:batch_size]) for array in (rows, np.ones(len(rows)), labels))
+    before = arrays_of(state)
+    after = arrays_of(make_step(config, xp=backend.xp)(state, (*batch, 0.1, 0.1))[0])
+    probe = changed = backend.asarray(np.zeros(1))
+    changed += 1
+    assert [a is b for a, b in zip(after, before, strict=True)] == [changed is probe] * len(before)
+
+
+@pytest.mark.slow
+def test_a_chunk_gives_its_arrays_away_where_the_library_can():
+    """Only then is the memory of the old state free for the new one."""
+    backend, config = open_backend("jax"), configuration("layerwise", 7)
+    dataset, (state, _) = on_device(HOST, backend), initial_state(config, (PIXELS, HIDDEN, 10), backend)
+    order, numbers = backend.asarray(np.arange(14).reshape(2, 7)), backend.asarray(np.full((2, 2), 0.1))
+    make_chunk(config, backend, flatten_and_scale)(state, dataset.train_images, dataset.train_labels, order, numbers)
+    assert all(array.is_deleted() for array in arrays_of(state))
+    assert not any(array.is_deleted() for array in (*dataset[:4], order, numbers))

@@ -1,0 +1,346 @@
+"""Data sets of your own arrays: what is taken, what is refused, how they are split and scaled, and what they train."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numerics import assert_near
+
+from mlp_xp import TrainConfig, evaluate_run, open_backend, predict, train
+from mlp_xp.backends.opening import Backend
+from mlp_xp.core.checks import check_dataset
+from mlp_xp.core.dataset import BYTES, Dataset
+from mlp_xp.data.arrays import DatasetError, DatasetWarning, split
+from mlp_xp.runs.checkpoints import load_model
+
+RANDOM = np.random.default_rng(5)
+X = RANDOM.standard_normal((60, 3)) * [1, 10, 0.1] + [5, -2, 0]
+CLASSES = np.array(["b", "a", "c"])[np.argmax(X @ RANDOM.standard_normal((3, 3)), axis=1)]
+CLASSES[:3] = ["a", "b", "c"]
+LABELS = (X @ RANDOM.standard_normal((3, 2)) > 0).astype(int)
+NUMBERS = 200_000 + 60_000 * (X @ RANDOM.standard_normal((3, 2)))
+TARGETS = {"classes": CLASSES, "labels": LABELS, "regression": NUMBERS}
+CONFIG = TrainConfig(
+    epochs=3, batch_size=7, warm_up_steps=0, hidden=(5,), learning_rate=0.1, init="glorot", report_every=60
+)
+
+
+def refusal(*args: Any, **kwargs: Any) -> str:
+    with pytest.raises(DatasetError) as caught:
+        Dataset.from_arrays(*args, **kwargs)
+    message = str(caught.value)
+    assert message.isprintable()
+    return message
+
+
+def changed(array: np.ndarray, index: Any, value: Any) -> np.ndarray:
+    array = np.array(array)
+    array[index] = value
+    return array
+
+
+def masked(array: np.ndarray, index: Any) -> np.ma.MaskedArray:
+    return np.ma.array(array, mask=changed(np.zeros(array.shape, bool), index, True))
+
+
+class Frame:
+    """What is read of a table of pandas."""
+
+    columns = ("area", "age", "floor")
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self.values
+
+
+ONE_HOT = np.eye(3)[np.arange(60) % 3]
+NO_NUMBERS = np.array([["a", "b"]] * 60)
+BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
+    "NaN": ((changed(X, (7, 2), np.nan), CLASSES), {}, "X: row 7, column 2 is nan, no finite number; remove or repla"),
+    "of a table": ((Frame(changed(X, (7, 1), np.nan)), CLASSES), {}, "X: row 7, column 'age' is nan, no finite number"),
+    "NaN class": ((X, changed(X[:, 0], 4, np.inf)), {"task": "classes"}, "y: row 4 is inf, no finite number; remove "),
+    "masked": ((masked(X, (3, 1)), CLASSES), {}, "X: row 3, column 1 is masked: there is no value; fill it in, or le"),
+    "masked y": ((X, masked(X[:, 0], 3)), {}, "y: row 3 is masked"),
+    "one class": ((X, ["a"] * 60), {}, "y: all 60 rows are of the class 'a'; give at least two classes"),
+    "lengths": ((X, CLASSES[1:]), {}, "X: it has 60 rows, but there are 59 labels; give one for each row"),
+    "ragged": (([[1, 2], [3]], [0, 1]), {}, "X: cannot be read as an array ("),
+    "text": ((NO_NUMBERS, CLASSES), {}, "X: its dtype is <U1; give integers or floats; encode text as numbers first"),
+    "empty": ((X[:0], CLASSES[:0]), {}, "X: it has no values (its shape is (0, 3)); give some"),
+    "labels 2": ((X, LABELS + 1), {}, "y: row 0, column "),
+    "feature names": ((X, CLASSES), {"feature_names": "ab"}, "feature_names: there are 2 for 3 features; give one eac"),
+    "unknown class": ((X, CLASSES), {"class_names": ["a", "b"]}, f"y: row {int(np.argmax(CLASSES == 'c'))} is 'c', wh"),
+    "task": ((X, CLASSES), {"task": "class"}, "task: 'class' is not known; choose one of classes, labels, regression"),
+    "quantities": ((X, 150 + 7 * (np.arange(60) % 40)), {}, 'y: give task="regression" to predict its numbers as qua'),
+    "decimal points": ((X, np.arange(60) % 3 * 1.0), {}, 'y: give task="regression" to predict its numbers as quanti'),
+    "one-hot": ((X, ONE_HOT.astype(int)), {}, "y: each row has a single 1; if its columns are classes, give their nu"),
+    "share": ((X, CLASSES, 1.0), {}, "test: 1.0 of 60 rows leaves one part empty; give a share above 0 and below 1"),
+    "all differ": ((X, [*map(str, range(60))], 0.2), {}, 'y: give task="regression" if its values are quantities, or '),
+    "test part": ((X, CLASSES, (X,)), {}, "test: it has 1 parts; give the test set as (X, y)"),
+    "test class": ((X, CLASSES, (X, ["a"] * 59 + ["d"])), {}, "y of the test set: row 59 is 'd', which is none of "),
+    "test kind": ((X, CLASSES, (X, [1] * 60)), {}, "y of the test set: its shape is (60,), its dtype int64; give cla"),
+    "test shape": ((X, CLASSES, (X[:, 1:], CLASSES)), {}, "test: a row of the test set has shape (2,), dtype float64"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_what_would_train_to_nonsense_is_refused_in_one_line(fault):
+    args, options, message = BAD[fault]
+    assert refusal(*args, **options).startswith(message)
+
+
+def test_what_float32_does_not_hold_is_named_or_refused_in_training():
+    single = open_backend(dtype="float32")
+    message = refusal(changed(X, (7, 2), 1e300), CLASSES, backend=single)
+    assert message == "X: row 7, column 2 is 1e+300, too large for float32; remove or replace it"
+    with pytest.raises(DatasetError, match="train_labels: it has values that are not finite"):
+        check_dataset(Dataset.from_arrays(X, changed(NUMBERS, (7, 1), 2e39), backend=single), single)
+
+
+def test_arrays_of_the_device_are_not_copied_to_the_host(backend: Backend):
+    """Only sums over rows are, and the labels. A row is named all the same, and features of the host are alike."""
+    taken = []
+    device = backend.asarray(X), backend.asarray(LABELS)
+
+    def counting(array):
+        taken.append(tuple(array.shape))
+        return backend.to_numpy(array)
+
+    dataset = Dataset.from_arrays(*device, 0.25, backend=replace(backend, to_numpy=counting))
+    assert set(taken) <= {(), (3,), (60, 2)}
+    host = Dataset.from_arrays(X, LABELS, 0.25, backend=backend)
+    for one, other in zip(dataset[:4], host[:4], strict=True):
+        assert type(one) is type(device[0])
+        np.testing.assert_array_equal(backend.to_numpy(one), backend.to_numpy(other))
+    # Fitted by NumPy, so that a table is standardised alike by all libraries, to the last bit.
+    expected = Dataset.from_arrays(X, LABELS, 0.25).prepare.fitted
+    assert [backend.to_numpy(each).tolist() for each in host.prepare.fitted] == [each.tolist() for each in expected]
+    device_x = backend.asarray(changed(X, (7, 2), np.nan))
+    assert refusal(device_x, CLASSES, backend=backend).startswith("X: row 7, column 2 is nan, no finite number")
+
+
+@pytest.mark.parametrize(
+    ("y", "options", "task", "names"),
+    [
+        (CLASSES, {}, "classes", ("a", "b", "c")),
+        (CLASSES, {"class_names": ["c", "b", "a"]}, "classes", ("c", "b", "a")),
+        ([3, 7] * 30, {}, "classes", ("3", "7")),
+        (np.array(["x", "y"] * 30, object), {}, "classes", ("x", "y")),
+        (np.arange(60), {}, "classes", tuple(map(str, range(60)))),
+        (np.arange(60) % 20 * 7, {}, "classes", tuple(str(7 * i) for i in range(20))),  # few
+        (150 + 7 * (np.arange(60) % 40), {"task": "regression"}, "regression", ("0",)),
+        (NUMBERS[:, 0], {}, "regression", ("0",)),
+        (ONE_HOT.astype(int), {"task": "labels"}, "labels", ("0", "1", "2")),
+        ([0.5, 1.0] * 30, {"task": "classes"}, "classes", ("0.5", "1.0")),
+        ([0, 1] * 30, {"task": "labels", "class_names": ["sick"]}, "labels", ("sick",)),
+    ],
+)
+def test_labels_of_many_kinds(y, options, task, names):
+    dataset = Dataset.from_arrays(X.tolist(), y, **options)
+    assert (dataset.task, dataset.class_names) == (task, names)
+    shown = dataset.train_labels if task != "classes" else np.array(names)[dataset.train_labels]
+    np.testing.assert_array_equal(shown.reshape(np.shape(y)), np.array(y).astype(shown.dtype))
+    check_dataset(dataset, open_backend())
+
+
+def split_of(task: str) -> tuple[list[int], list[int]]:
+    """The samples of a test set of a quarter, and the others, in the order of a shuffle.
+
+    Of the classes' 34, 25 and 1 samples a quarter is 8.5, 6.25 and 0.25.
+    """
+    order = np.random.RandomState(0).permutation(60).tolist()
+    held = order[:15]
+    if task == "classes":
+        first = {i for name, count in (("a", 9), ("c", 6)) for i in [i for i in order if CLASSES[i] == name][:count]}
+        held = [i for i in order if i in first]
+    return held, [i for i in order if i not in held]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.integers(0, 6), min_size=2, max_size=80), st.floats(0.01, 0.99), st.integers(0, 2**32 - 1))
+def test_each_class_is_in_both_parts(classes: list[int], share: float, seed: int) -> None:
+    labels = np.array(classes, np.uint8)
+    counts = np.bincount(labels)
+    if counts.max() < 2:
+        with pytest.raises(DatasetError, match=r"^y: give .*: all \d+ differ, so no class has two samples"):
+            split(labels, len(labels), share, seed)
+        return
+    held, left = split(labels, len(labels), share, seed)
+    places = np.argsort(np.random.RandomState(seed).permutation(len(labels)))
+    for part in (held, left):
+        assert (np.diff(places[part]) > 0).all(), "in the order of the shuffle"
+    assert sorted([*held, *left]) == [*range(len(labels))]
+    taken = np.bincount(labels[held], minlength=len(counts))
+    for count, many in zip(counts, taken, strict=True):
+        assert many == 0 if count < 2 else 1 <= many < count
+        assert count < 2 or abs(many - share * count) <= 1 or many in (1, count - 1)
+
+
+def test_the_split_is_the_same_on_every_machine() -> None:
+    held, left = split(np.arange(20) % 3 // 2, 20, 0.3, 7)
+    assert held.tolist() == [1, 17, 2, 0, 18, 6]  # of classes with 14 and 6 samples 4 and 2
+    assert len(left) == 14
+    assert split(None, 20, 0.3, 7)[0].tolist() == np.random.RandomState(7).permutation(20)[:6].tolist()
+
+
+# Scaling.
+
+
+@pytest.mark.parametrize("dtype", ["i1", ">i2", "f2", ">f8", "?"])
+def test_features_of_any_dtype_have_their_values(dtype: str) -> None:
+    x = (np.arange(72).reshape(24, 3)[::-1] % 5).astype(dtype)
+    dataset = Dataset.from_arrays(x, np.arange(24) % 3, standardize=False)
+    np.testing.assert_array_equal(dataset.train_images, x.astype(float))
+    fitted = Dataset.from_arrays(x, np.arange(24) % 3).prepare.fitted
+    np.testing.assert_allclose(fitted, [x.astype(float).mean(axis=0), x.astype(float).std(axis=0)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-24, 1e23])
+def test_standardisation_is_fitted_to_the_training_part_alone(scale, backend32: Backend):
+    """Also where the squares are no numbers of float32: there the deviation would be 0 or infinity."""
+    x = (np.random.default_rng(1).standard_normal((10_000, 4)) * [1, 1e3, 1e-3, 1] + [0, 1e3, 1, 7]) * scale
+    dataset = Dataset.from_arrays(x[:9000], [0, 1] * 4500, (x[9000:] * 50, [0, 1] * 500), backend=backend32)
+    shift, deviation = (backend32.to_numpy(each).astype(float) for each in dataset.prepare.fitted)
+    kept = x[:9000].astype(np.float32).astype(float)
+    np.testing.assert_allclose(deviation, kept.std(axis=0), rtol=1e-4)
+    np.testing.assert_allclose((shift - kept.mean(axis=0)) / kept.std(axis=0), 0, atol=1e-4)
+
+
+def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend):
+    """A rounded mean would give each sample the same difference, as large as the rounding."""
+    values = [1.7e9, 0.1, 1e17 / 3, -1e30, 0.0]
+    x = np.stack([np.arange(200.0), *(np.full(200, value) for value in values)], axis=1)
+    message = r"^X: column 1, column 2, column 3, column 4, column 5: the same value in all training samples"
+    with pytest.warns(DatasetWarning, match=message) as warned:
+        dataset = Dataset.from_arrays(x, np.arange(200) % 2, backend=backend32)
+    assert [each.filename for each in warned] == [__file__], "of the caller"
+    function, fitted = dataset.prepare
+    rows = backend32.to_numpy(function(dataset.train_images, *fitted, dtype=backend32.dtype, xp=backend32.xp))
+    np.testing.assert_array_equal(rows[:, 1:], 0)
+    np.testing.assert_allclose(rows[:, 0].std(), 1, rtol=1e-5)
+    with pytest.warns(DatasetWarning, match="^X: column 'age': the same value"):
+        assert Dataset.from_arrays(Frame(changed(X, (slice(None), 1), 3.5)), CLASSES).feature_names == Frame.columns
+    with pytest.warns(DatasetWarning, match="y: the output '1' is the same in all rows"):
+        Dataset.from_arrays(X, changed(LABELS, (slice(None), 1), 1))
+    with pytest.warns(DatasetWarning, match="no training sample is of the class 'three'"):
+        Dataset.from_arrays(X, [0, 1] * 30, class_names=["one", "two", "three"])
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300])
+def test_numbers_to_predict_of_any_size_are_standardised(scale: float) -> None:
+    """Also where their squares are no numbers."""
+    numbers = NUMBERS / 1e5 * scale
+    shift, deviation = Dataset.from_arrays(X, numbers).targets
+    np.testing.assert_allclose(shift, (NUMBERS / 1e5).mean(axis=0) * scale, rtol=1e-12)
+    np.testing.assert_allclose(deviation, (NUMBERS / 1e5).std(axis=0) * scale, rtol=1e-12)
+    *_, last = train(CONFIG, Dataset.from_arrays(X, numbers), open_backend())
+    assert np.isfinite(last.train_loss)
+
+
+def test_images_of_bytes_stay_bytes_and_all_else_is_standardised():
+    images = RANDOM.integers(0, 256, (60, 4, 5, 3), dtype=np.uint8)
+    rows = images.reshape(60, -1)
+    for x, options, fitted in (
+        (images, {}, ()),
+        (images, {"standardize": False}, ()),
+        (images, {"standardize": True}, (rows.mean(axis=0), rows.std(axis=0))),
+        (rows, {}, (rows.mean(axis=0), rows.std(axis=0))),
+        (rows / 255, {"standardize": False}, ()),
+    ):
+        dataset = Dataset.from_arrays(x, CLASSES, **options)
+        assert dataset.train_images.dtype == x.dtype
+        assert (dataset.prepare == BYTES) == (x is images and not options)
+        for one, other in zip(dataset.prepare.fitted, fitted, strict=True):
+            np.testing.assert_allclose(one, other)
+    assert repr(Dataset.from_arrays(images, CLASSES)).endswith("60 training and 0 test images of 4 x 5 x 3, 3 classes)")
+
+
+# Runs.
+
+
+def formula(network: Any, x: np.ndarray, task: str) -> np.ndarray:
+    """Predictions in plain NumPy."""
+    hidden = 1 / (1 + np.exp(-(x @ network[0].weights + network[0].bias)))
+    z = hidden @ network[1].weights + network[1].bias
+    if task == "regression":
+        return z
+    if task == "labels":
+        return 1 / (1 + np.exp(-z))
+    e = np.exp(z)
+    return e / e.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("task", ["classes", "labels", pytest.param("regression", marks=pytest.mark.every_backend)])
+def test_a_model_file_alone_predicts(task, backend: Backend, tmp_path, monkeypatch):
+    """And training, evaluation and file give the figures of plain NumPy, in the units of the labels."""
+    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
+    dataset = Dataset.from_arrays(X, TARGETS[task], 0.25, backend=backend)
+    assert dataset.task == task
+    *_, last = train(CONFIG, dataset, backend, run_dir=tmp_path / "run")
+    model = load_model(tmp_path / "run")
+    assert (model.task, model.preparation, model.image_shape) == (task, "standardize", (3,))
+    held, left = split_of(task)
+    np.testing.assert_array_equal(backend.to_numpy(dataset.test_images), X[held])
+    train_x, x, t = X[left], X[held], TARGETS[task][held]
+    host = [type(layer)(*map(np.asarray, layer)) for layer in model.network]
+    p = formula(host, (x - train_x.mean(axis=0)) / train_x.std(axis=0), task)
+    deviation = 1.0
+    if task == "regression":
+        deviation = NUMBERS[left].std(axis=0)
+        p = p * deviation + NUMBERS[left].mean(axis=0)
+    actual = backend.to_numpy(model.outputs(backend.asarray(x), backend))
+    np.testing.assert_allclose(actual, p, rtol=1e-9, atol=1e-9)
+    how = {"activation": "sigmoid", "prepare": dataset.prepare, "task": task, "targets": dataset.targets}
+    direct = predict(last.network, dataset.test_images, backend=backend, **how)
+    np.testing.assert_array_equal(backend.to_numpy(direct), actual)
+    result = evaluate_run(tmp_path / "run", data=Dataset.from_arrays(X, TARGETS[task], 0.25)).result
+    assert_near(result.loss, last.test_loss, 1e-9)
+    if task == "classes":
+        assert last.accuracy == result.accuracy == np.mean(np.array(["a", "b", "c"])[p.argmax(axis=1)] == t)
+    if task == "labels":
+        assert last.accuracy == result.accuracy == np.mean(((p > 0.5) == t).all(axis=1))
+        assert last.label_accuracy == pytest.approx(np.mean((p > 0.5) == t))
+        assert last.test_loss == pytest.approx(-np.mean(np.sum(t * np.log(p) + (1 - t) * np.log(1 - p), axis=1)))
+    if task == "regression":
+        assert last.accuracy is None
+        assert last.test_loss == pytest.approx(np.mean(np.sum(((p - t) / deviation) ** 2, axis=1)) / 2)
+        residual, total = np.sum((p - t) ** 2, axis=0), np.sum((t - t.mean(axis=0)) ** 2, axis=0)
+        assert last.r2 == pytest.approx(np.mean(1 - residual / total))
+        assert last.rmse == pytest.approx(np.mean(np.sqrt(residual / 15)))
+        assert result.rmses == pytest.approx(np.sqrt(residual / 15).tolist())
+
+
+def test_numbers_are_learned_as_those_standardised_by_hand():
+    left = np.random.RandomState(0).permutation(60)[15:]
+    by_hand = (NUMBERS - NUMBERS[left].mean(axis=0)) / NUMBERS[left].std(axis=0)
+    runs = [
+        train(
+            replace(CONFIG, warm_up_steps=10, validation=10), Dataset.from_arrays(X, y, 0.25, **options), open_backend()
+        )
+        for y, options in ((NUMBERS, {}), (by_hand, {"scale_targets": False}))
+    ]
+    for one, other in zip(*runs, strict=True):
+        for name in ("loss", "train_loss", "test_loss", "r2", "validation_loss", "validation_r2"):
+            ours, theirs = getattr(one, name), getattr(other, name)
+            assert (ours is None) == (theirs is None)
+            if ours is not None:
+                assert_near(ours, theirs, 1e-9)
+
+
+@pytest.mark.slow
+def test_no_new_compilation_for_data_of_the_same_shape():
+    """The mean and deviation are arguments of the compiled functions."""
+    from mlp_xp.core.chunk import make_chunk
+    from mlp_xp.core.features import standardize
+
+    backend, sizes = open_backend("jax"), []
+    for factor in (1, 2, 3):
+        for _ in train(CONFIG, Dataset.from_arrays(X * factor, CLASSES, 0.25, backend=backend), backend):
+            pass
+        chunk = make_chunk(CONFIG.of_steps(), backend, standardize, "classes")
+        sizes.append(chunk.__wrapped__._cache_size())
+    assert sizes[0] == sizes[1] == sizes[2] > 0
