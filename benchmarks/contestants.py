@@ -60,7 +60,7 @@ def loss_of(layers: Layers, data_dir: str) -> float:
     """Return the mean cross-entropy of a network with sigmoids on the first test images, in float64."""
     data = load_dataset(data_dir)
     labels = np.asarray(data.test_labels[:CHECK_SAMPLES]).astype(np.int64)
-    x = np.asarray(data.test_images[:CHECK_SAMPLES]).reshape(len(labels), -1) / 255
+    x = np.asarray(data.test_inputs[:CHECK_SAMPLES]).reshape(len(labels), -1) / 255
     *hidden, (weights, bias) = ([array.astype(np.float64) for array in layer] for layer in layers)
     for inner, shift in hidden:
         x = 1 / (1 + np.exp(-(x @ inner + shift)))
@@ -93,7 +93,7 @@ class MlpXp:
             warm_up_steps=0,
         )
         self.dataset = load_dataset(job.data_dir, self.backend)
-        self.samples = self.dataset.train_images.shape[0]
+        self.samples = self.dataset.train_inputs.shape[0]
         self.order = np.arange(self.samples)
         sizes = (INPUTS, *workload.hidden, CLASSES)
         self.state, _ = initial_state(self.config, sizes, self.backend)
@@ -115,7 +115,7 @@ class MlpXp:
             chunk = Chunk(start, length, batch_size)
             self.state, losses = self.run_chunk(
                 self.state,
-                self.dataset.train_images,
+                self.dataset.train_inputs,
                 self.dataset.train_labels,
                 backend.asarray(self.order[chunk.start : chunk.stop].reshape(length, batch_size)),
                 backend.asarray(step_coefficients(self.config, chunk, 0, steps), backend.dtype),
@@ -138,7 +138,7 @@ class Rows:
         """Load the training set, with int64 labels."""
         self.job = job
         dataset = load_dataset(job.data_dir)
-        self.images: Any = dataset.train_images.reshape(len(dataset.train_images), -1).astype(job.dtype)
+        self.images: Any = dataset.train_inputs.reshape(len(dataset.train_inputs), -1).astype(job.dtype)
         self.images /= 255
         self.labels: Any = dataset.train_labels.astype(np.int64)
         self.samples = len(self.labels)
@@ -186,7 +186,7 @@ class Notebook(Rows):
         check_one_hidden_layer(job)
         self.job = job
         data = notebook.prepared(load_dataset(job.data_dir))
-        self.images = data.train_images.astype(job.dtype, copy=False)
+        self.images = data.train_inputs.astype(job.dtype, copy=False)
         self.labels = data.train_labels.astype(job.dtype, copy=False)
         self.samples = len(self.labels)
         self.model = notebook.Notebook(

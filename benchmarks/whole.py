@@ -49,9 +49,9 @@ class NotebookEpoch(Whole):
         data, model = self.data, self.model
 
         def report(*_: object) -> None:
-            notebook.accuracy(model, data.test_images, data.test_labels)
+            notebook.accuracy(model, data.test_inputs, data.test_labels)
 
-        notebook.trajectory(model, data.train_images, data.train_labels, len(data.train_images), on_report=report)
+        notebook.trajectory(model, data.train_inputs, data.train_labels, len(data.train_inputs), on_report=report)
 
     def loss(self) -> float:
         """Return the loss on the first test images."""
@@ -104,7 +104,7 @@ class Fit(Whole):
                 raise Unavailable(str(error)) from error
         self.model: Any = MLPClassifier(**options)
         data = load_dataset(job.data_dir)
-        self.images = data.train_images.reshape(len(data.train_images), -1).astype(job.dtype) / job.dtype(255)
+        self.images = data.train_inputs.reshape(len(data.train_inputs), -1).astype(job.dtype) / job.dtype(255)
         self.labels = data.train_labels
 
     def train(self, start: int, steps: int) -> None:

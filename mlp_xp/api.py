@@ -128,7 +128,7 @@ def evaluate_run(
     dataset = _data_of(run_dir, model, opened, data, cache_dir)
     result, matrix = evaluation_of(model, dataset, opened), None
     if model.task == "classes":
-        matrix = _matrix(dataset, opened.to_numpy(model.outputs(dataset.test_images, opened)), opened)
+        matrix = _matrix(dataset, opened.to_numpy(model.outputs(dataset.test_inputs, opened)), opened)
     return RunEvaluation(result, matrix, model.class_names)
 
 
@@ -174,7 +174,7 @@ def evaluate_ensemble(
     for model in models:
         opened = open_backend(backend, device, model.dtype)
         runs.append(evaluation_of(model, dataset, opened))
-        outputs = outputs_of(model, dataset.test_images, opened)
+        outputs = outputs_of(model, dataset.test_inputs, opened)
         mean.add(outputs)
         if mean.task == "classes":
             matrices.append(_matrix(dataset, outputs, opened))

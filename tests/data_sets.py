@@ -32,7 +32,7 @@ def synthetic(samples: int = 300, test_samples: int = 100, size: int = 12, class
 
 def on_device(dataset: Dataset, backend: Backend) -> Dataset:
     """Copy the arrays of a data set from the host to the backend's device."""
-    fields = ("train_images", "train_labels", "test_images", "test_labels")
+    fields = ("train_inputs", "train_labels", "test_inputs", "test_labels")
     arrays = {field: getattr(dataset, field) for field in fields}
     return dataset._replace(
         **{name: array if array is None else backend.asarray(array) for name, array in arrays.items()}
@@ -41,7 +41,7 @@ def on_device(dataset: Dataset, backend: Backend) -> Dataset:
 
 def notebook_rows(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
     """Return the training data in the notebook's form, on the host: float64 rows and one-hot labels."""
-    return flat(dataset.train_images), one_hot(dataset.train_labels)
+    return flat(dataset.train_inputs), one_hot(dataset.train_labels)
 
 
 TINY = synthetic(200, 60, 6)

@@ -47,7 +47,7 @@ def plain_logits(run_dir: str, images: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", ["numpy", "jax", "array-api-strict"])
 def test_evaluate_run_counts_what_numpy_counts(run_dir, name):
     result, matrix, class_names = evaluate_run(run_dir, name)
-    predictions = plain_logits(run_dir, TINY.test_images).argmax(axis=1)
+    predictions = plain_logits(run_dir, TINY.test_inputs).argmax(axis=1)
     expected = np.zeros((10, 10), int)
     np.add.at(expected, (TINY.test_labels, predictions), 1)
     assert matrix.tolist() == expected.tolist()
@@ -56,7 +56,7 @@ def test_evaluate_run_counts_what_numpy_counts(run_dir, name):
 
 
 def test_evaluate_run_takes_other_data(run_dir, tmp_path):
-    other = TINY._replace(test_images=TINY.train_images[:7], test_labels=TINY.train_labels[:7])
+    other = TINY._replace(test_inputs=TINY.train_inputs[:7], test_labels=TINY.train_labels[:7])
     assert evaluate_run(run_dir, data=write_idx_folder(tmp_path, other)).matrix.sum() == 7
     with pytest.raises(MlpXpError, match="name_or_folder: 'nowhere'"):
         evaluate_run(run_dir, data="nowhere/at/all/nowhere".rpartition("/")[2])

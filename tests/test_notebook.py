@@ -34,10 +34,10 @@ def retell(folder, steps: int) -> np.ndarray:
     data, network, reports = notebook.prepared(load_dataset(folder)), notebook.Notebook(), []
 
     def report(epoch: int, sample: int, loss: float) -> None:
-        share = notebook.accuracy(network, data.test_images, data.test_labels)
+        share = notebook.accuracy(network, data.test_inputs, data.test_labels)
         reports.append(notebook.Report(epoch, sample, loss, share))
 
-    losses = notebook.trajectory(network, data.train_images, data.train_labels, steps, on_report=report)
+    losses = notebook.trajectory(network, data.train_inputs, data.train_labels, steps, on_report=report)
     np.testing.assert_allclose(losses[0], PRINTED.warm_up, rtol=1e-9)
     assert_printed(reports, PRINTED.reports[: len(reports)])
     return np.concatenate(losses)
@@ -64,7 +64,7 @@ def retold(mnist_dir) -> np.ndarray:
 def test_the_first_lines(mnist, backend, retold):
     """The untrained network's output is printed with nine digits, so half of one in the ninth is allowed."""
     state, _ = initial_state(TrainConfig(), (PIXELS, 64, 10), backend)
-    output = predict(state.network, mnist.train_images[:1, ...], activation="sigmoid", backend=backend)
+    output = predict(state.network, mnist.train_inputs[:1, ...], activation="sigmoid", backend=backend)
     np.testing.assert_allclose(backend.to_numpy(output), [PRINTED.first_output], rtol=5e-9)
     is_fast = backend.name in FAST
     assert assert_as_printed(mnist, backend, 10001 if is_fast else 1000, retold) == 1 + is_fast

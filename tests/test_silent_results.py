@@ -35,15 +35,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
     return place
 
 
-@pytest.mark.parametrize("name", ["train_images", "train_labels", "test_images", "test_labels"])
+@pytest.mark.parametrize("name", ["train_inputs", "train_labels", "test_inputs", "test_labels"])
 def test_one_changed_bit_anywhere_is_other_data(name, tmp_path, monkeypatch):
     """31 places over each array, its ends among them: a checksum that leaves out a tenth of them misses some."""
     monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
     random, backend = np.random.default_rng(5), open_backend()
     host = synthetic(20, 20, 2)._replace(
-        train_images=random.integers(0, 256, (12003, 2, 2), dtype=np.uint8),
+        train_inputs=random.integers(0, 256, (12003, 2, 2), dtype=np.uint8),
         train_labels=random.integers(0, 10, 12003, dtype=np.uint8),
-        test_images=random.integers(0, 256, (6001, 2, 2), dtype=np.uint8),
+        test_inputs=random.integers(0, 256, (6001, 2, 2), dtype=np.uint8),
         test_labels=random.integers(0, 10, 6001, dtype=np.uint8),
     )
     config = TrainConfig(epochs=1, batch_size=4000, hidden=(1,), warm_up_steps=0)

@@ -207,12 +207,12 @@ def parity(
 def load(data_dir: Path | None, config: TrainConfig, test_samples: int | None) -> Dataset:
     """Load the data set on the host, with as many test images as wanted, and check it against the settings."""
     dataset = load_data(data_dir or "mnist")
-    config.check_fits(dataset.train_images.shape[0])
+    config.check_fits(dataset.train_inputs.shape[0])
     if test_samples is None:
         return dataset
     check_range("test_samples", test_samples)
-    images, labels = (each[:test_samples] for each in (dataset.test_images, dataset.test_labels))
-    return dataset._replace(test_images=images, test_labels=labels)
+    images, labels = (each[:test_samples] for each in (dataset.test_inputs, dataset.test_labels))
+    return dataset._replace(test_inputs=images, test_labels=labels)
 
 
 def print_missing(not_run: Sequence[str], errors: Sequence[str]) -> None:

@@ -85,8 +85,8 @@ def train(
             backend = settings.open_backend(number)
         dataset = training.load(settings, backend, resume, given, cache_dir, console)
         if not (resume or config or "batch_size" in given):
-            settings = with_fitting_batches(settings, dataset.train_images.shape[0])
-        settings.train.check_fits(dataset.train_images.shape[0])
+            settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
+        settings.train.check_fits(dataset.train_inputs.shape[0])
         recording.check_run(settings, dataset, backend, resume)
         backend = recording.choose_threads(resume, settings, dataset, backend)
         write_events = training.make_event_writer() if tensorboard else None

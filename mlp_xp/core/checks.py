@@ -35,8 +35,8 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
     """
     check_arrays(dataset, backend)
     arrays = _arrays_of(dataset)
-    if dataset.train_images.dtype == backend.xp.uint8:
-        arrays.pop("test_images", None)  # no byte is wrong
+    if dataset.train_inputs.dtype == backend.xp.uint8:
+        arrays.pop("test_inputs", None)  # no byte is wrong
     found = iter(_compiled_extremes(backend)(*arrays.values()))
     extremes = {}
     for name, array in arrays.items():
@@ -54,10 +54,10 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
             )
         if dataset.task == "labels" and (lowest < 0 or highest > 1):
             raise DatasetError(f"{name}: they range from {lowest} to {highest}; a label is 0 or 1")
-    darkest, brightest = extremes["train_images"]
+    darkest, brightest = extremes["train_inputs"]
     if dataset.prepare == BYTES and brightest < DIM:
         warnings.warn(
-            f"train_images: the pixels range from {darkest} to {brightest}, where 0 to 255 is expected: the "
+            f"train_inputs: the pixels range from {darkest} to {brightest}, where 0 to 255 is expected: the "
             f"network sees values of at most {brightest / 255:.2g} and learns slowly or badly; rescale all images so "
             "that the largest pixel is 255",
             DatasetWarning,
@@ -88,28 +88,28 @@ def check_arrays(dataset: Dataset, backend: Backend) -> None:
     device.
     """
     arrays = _arrays_of(dataset)
-    if ("test_images" in arrays) is not ("test_labels" in arrays):
-        raise DatasetError("test_images, test_labels: one of them is None; give both, or None for both")
+    if ("test_inputs" in arrays) is not ("test_labels" in arrays):
+        raise DatasetError("test_inputs, test_labels: one of them is None; give both, or None for both")
     for name, array in arrays.items():
         if wrong := not_of(array, backend):
             raise DatasetError(
                 f"the data set's arrays are {wrong[0]} ({name}), the backend is {wrong[1]}: load it with "
                 "load_dataset(..., backend), or copy each array with backend.asarray"
             )
-    for part in ("train", "test") if dataset.test_images is not None else ("train",):
-        images, labels = getattr(dataset, f"{part}_images"), getattr(dataset, f"{part}_labels")
-        _check_images(f"{part}_images", images, backend, dataset.prepare)
+    for part in ("train", "test") if dataset.test_inputs is not None else ("train",):
+        images, labels = getattr(dataset, f"{part}_inputs"), getattr(dataset, f"{part}_labels")
+        _check_images(f"{part}_inputs", images, backend, dataset.prepare)
         if 0 in images.shape:
-            raise DatasetError(f"{part}_images: there are none (their shape is {tuple(images.shape)}); give some")
+            raise DatasetError(f"{part}_inputs: there are none (their shape is {tuple(images.shape)}); give some")
         _check_labels(f"{part}_labels", labels, dataset, backend)
         if labels.shape[0] != images.shape[0]:
             raise DatasetError(
                 f"{part}_labels: there are {labels.shape[0]} for {images.shape[0]} images; give one label per image"
             )
-    sizes = [" x ".join(map(str, arrays[name].shape[1:])) for name in ("train_images", "test_images") if name in arrays]
+    sizes = [" x ".join(map(str, arrays[name].shape[1:])) for name in ("train_inputs", "test_inputs") if name in arrays]
     if sizes[0] != sizes[-1]:
         raise DatasetError(
-            f"test_images: they are {sizes[1]} pixels, the training images {sizes[0]}; "
+            f"test_inputs: they are {sizes[1]} pixels, the training images {sizes[0]}; "
             "give images that all have the same size"
         )
 

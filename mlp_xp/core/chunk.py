@@ -106,7 +106,7 @@ def chunk_inputs(
         rows.append(draw_masks(config, chunk.steps, chunk.batch_size, first_step))
     counts: tuple[np.ndarray, ...] = ()
     if backend.counts_steps and longest.get(chunk.batch_size, 1) > 1:
-        features = math.prod(dataset.train_images.shape[1:])
+        features = math.prod(dataset.train_inputs.shape[1:])
         block_steps = steps_per_block(config, chunk.batch_size, features, backend.itemsize, compiles=backend.compiles)
         rows, counts = fill(rows, longest[chunk.batch_size], block_steps)
     samples, coefficients, *masks = rows

@@ -79,13 +79,13 @@ class Dataset(NamedTuple):
     MNIST, where float64 takes 376 MB.
     """
 
-    train_images: Array
+    train_inputs: Array
     """On the device: uint8 (n, rows, columns[, channels]), 0 to 255, or for another preparation than BYTES also the
     backend's floats, and any shape (n, ...)."""
     train_labels: Array
     """On the device. classes: integers (n,), uint8 from `load_dataset`; each below the number of classes. labels: 0 or
     1, integers (n, outputs). regression: floats (n, outputs)."""
-    test_images: Array
+    test_inputs: Array
     test_labels: Array
     """Both are None if there is no test set. (`Array` is any type.)"""
     class_names: tuple[str, ...]
@@ -159,8 +159,8 @@ class Dataset(NamedTuple):
         )
 
     def __repr__(self) -> str:
-        count, *shape = self.train_images.shape
-        test = 0 if self.test_images is None else self.test_images.shape[0]
+        count, *shape = self.train_inputs.shape
+        test = 0 if self.test_inputs is None else self.test_inputs.shape[0]
         many = f"{len(self.class_names)} {'outputs' if self.task == 'regression' else self.task}"
         return f"Dataset({self.name!r}, {count} training and {test} test {described(shape)}, {many})"
 

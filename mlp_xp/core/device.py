@@ -27,11 +27,11 @@ def place_dataset(dataset: Dataset, backend: Backend) -> Dataset:
 
     prepare = dataset.prepare._replace(fitted=tuple(map(place, dataset.prepare.fitted)))
     targets = tuple(map(place, dataset.targets))
-    images, labels, test_images, test_labels = map(place, dataset[:4])
+    images, labels, test_inputs, test_labels = map(place, dataset[:4])
     return dataset._replace(
-        train_images=images,
+        train_inputs=images,
         train_labels=labels,
-        test_images=test_images,
+        test_inputs=test_inputs,
         test_labels=test_labels,
         prepare=prepare,
         targets=targets,

@@ -161,10 +161,10 @@ def trajectory(
     began = time.perf_counter() - (start.seconds if start else 0.0)
     if not checked:
         check_trainable(config, dataset, backend)
-    samples = dataset.train_images.shape[0] - config.validation
+    samples = dataset.train_inputs.shape[0] - config.validation
     held_out: tuple[Array, ...] = ()
     if config.validation:
-        held_out = dataset.train_images[samples:, ...], dataset.train_labels[samples:, ...]
+        held_out = dataset.train_inputs[samples:, ...], dataset.train_labels[samples:, ...]
     sizes = layer_sizes(config, dataset)
     state, random = initial_state(config, sizes, backend, trained, start.state if start else None)
     total_steps = config.warm_up_steps + config.epochs * ceil_divide(samples, config.batch_size)
@@ -186,8 +186,8 @@ def trajectory(
     ) -> Report:
         check_state(position, backend)
         test: Evaluation | None = None
-        if dataset.test_images is not None:
-            test = evaluate_on(network, dataset.test_images, dataset.test_labels)
+        if dataset.test_inputs is not None:
+            test = evaluate_on(network, dataset.test_inputs, dataset.test_labels)
             if not np.isfinite(test.loss):  # the last update diverged, which no loss of the steps before it shows
                 raise _diverged(f"test loss after sample {sample}", position.epoch, test.loss)
         tally = position.tally
@@ -229,7 +229,7 @@ def trajectory(
         chunk_began = time.perf_counter()
         state, device_losses = run_chunk(
             position.state,
-            dataset.train_images,
+            dataset.train_inputs,
             dataset.train_labels,
             *chunk_inputs(chunk, order, config, position.step, total_steps, dataset, backend, longest),
         )
@@ -275,7 +275,7 @@ def check_trainable(config: TrainConfig, dataset: Dataset, backend: Backend) -> 
     Raises NotEnoughMemoryError if training needs more memory than is available.
     """
     check_dataset(dataset, backend)
-    config.check_fits(dataset.train_images.shape[0])
+    config.check_fits(dataset.train_inputs.shape[0])
     if config.validation and dataset.task == "classes":
         check_held_out(backend.to_numpy(dataset.train_labels), config.validation, dataset.class_names)
     check_memory(config, layer_sizes(config, dataset), backend)
@@ -305,7 +305,7 @@ def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:
 
     Or, for other data, the numbers of features and of outputs.
     """
-    return (math.prod(dataset.train_images.shape[1:]), *config.hidden, len(dataset.class_names))
+    return (math.prod(dataset.train_inputs.shape[1:]), *config.hidden, len(dataset.class_names))
 
 
 def check_finite(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:

@@ -149,9 +149,9 @@ def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -
     """
     on_device = place_dataset(dataset, backend)
     check_range("steps", steps)
-    config.check_fits(dataset.train_images.shape[0])
+    config.check_fits(dataset.train_inputs.shape[0])
     # The number of epochs follows from the steps, not from the configuration.
-    epoch_steps = ceil_divide(dataset.train_images.shape[0] - config.validation, config.batch_size)
+    epoch_steps = ceil_divide(dataset.train_inputs.shape[0] - config.validation, config.batch_size)
     config = replace(config, epochs=ceil_divide(steps, epoch_steps), patience=0)
     events = trajectory(config, on_device, backend, stop_after=config.warm_up_steps + steps)
     return on_device, (event for event in events if not event.closing)
@@ -168,7 +168,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     looks: list[np.ndarray] = []
 
     def logits(network: Network) -> Array:
-        images = on_device.test_images
+        images = on_device.test_inputs
         return predict_logits(network, images, activation=config.activation, backend=backend, prepare=on_device.prepare)
 
     for event in events:
@@ -227,7 +227,7 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
             raise ConfigError(f"the notebook has {own!r}, not {value!r}", setting=name)
     data = notebook.prepared(dataset)
     network = notebook.Notebook(
-        input_size=data.train_images.shape[1],
+        input_size=data.train_inputs.shape[1],
         hidden_size=config.hidden[0],
         output_size=len(dataset.class_names),
         learning_rate=config.learning_rate,
@@ -237,17 +237,17 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     accuracies: list[float] = []
     looks: list[np.ndarray] = []
     report_steps: list[int] = []
-    epoch_steps = ceil_divide(data.train_images.shape[0], config.batch_size)
+    epoch_steps = ceil_divide(data.train_inputs.shape[0], config.batch_size)
 
     def report(epoch: int, sample: int, loss: float) -> None:
-        layers = network.forward(data.test_images)
+        layers = network.forward(data.test_inputs)
         accuracies.append(notebook.verify(layers.output, data.test_labels))
         looks.append(layers.output_input)
         report_steps.append(config.warm_up_steps + epoch * epoch_steps + sample // config.batch_size + 1)
 
     warm_up, losses = notebook.trajectory(
         network,
-        data.train_images,
+        data.train_inputs,
         data.train_labels,
         steps,
         batch_size=config.batch_size,
@@ -261,7 +261,7 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
         network.weights_hidden_output,
         network.bias_hidden_output,
     )
-    logits = network.forward(data.test_images).output_input
+    logits = network.forward(data.test_inputs).output_input
     predictions = np.argmax(logits, axis=1)
     return Trajectory(
         "notebook", np.__version__, "cpu", "float64", np.concatenate([warm_up, losses]), weights,
@@ -424,7 +424,7 @@ def check(
     than the derived tolerance is compared again with what rounding does to this training (see `amplification`). Raises
     what `record` raises for the reference, such as DivergenceError, and what `amplification` does.
     """
-    if dataset.task != "classes" or dataset.test_images is None:
+    if dataset.task != "classes" or dataset.test_inputs is None:
         raise DatasetError("the parity check compares predicted classes of a test set; give data with both")
     length = longest_dot_product(config, dataset)
     reference = record(config, dataset, open_backend("numpy"), steps)

@@ -19,9 +19,9 @@ Scalar = np.floating[Any]
 class Data(NamedTuple):
     """Images as rows of numbers in [0, 1], and one-hot labels."""
 
-    train_images: npt.NDArray[np.float64]
+    train_inputs: npt.NDArray[np.float64]
     train_labels: npt.NDArray[np.float64]
-    test_images: npt.NDArray[np.float64]
+    test_inputs: npt.NDArray[np.float64]
     test_labels: npt.NDArray[np.float64]
 
 
@@ -59,9 +59,9 @@ def flat(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 def prepared(dataset: Dataset) -> Data:
     """Return images of bytes and their labels, on the host, as the notebook prepares them."""
     return Data(
-        flat(dataset.train_images),
+        flat(dataset.train_inputs),
         one_hot(dataset.train_labels),
-        flat(dataset.test_images),
+        flat(dataset.test_inputs),
         one_hot(dataset.test_labels),
     )
 

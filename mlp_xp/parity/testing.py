@@ -49,6 +49,6 @@ def first_images(training: int, test: int) -> Dataset:
     """Return the first images of MNIST, on the host."""
     mnist = load_dataset()
     return mnist._replace(
-        train_images=mnist.train_images[:training], train_labels=mnist.train_labels[:training],
-        test_images=mnist.test_images[:test], test_labels=mnist.test_labels[:test],
+        train_inputs=mnist.train_inputs[:training], train_labels=mnist.train_labels[:training],
+        test_inputs=mnist.test_inputs[:test], test_labels=mnist.test_labels[:test],
     )  # fmt: skip

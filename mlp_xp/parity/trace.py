@@ -429,7 +429,7 @@ def train_and_evaluate(config: TrainConfig, dataset: Dataset, backend: Backend, 
     on_device, events = start(config, dataset, backend, steps)
     for event in events:
         network = event.position.state.network
-    test = on_device.test_images, on_device.test_labels
+    test = on_device.test_inputs, on_device.test_labels
     evaluate(network, *test, activation=config.activation, backend=backend, prepare=dataset.prepare)
 
 

@@ -213,7 +213,7 @@ def save_model(folder: Path, network: Network, settings: Settings, dataset: Data
     facts: dict[str, Any] = {
         "activation": settings.train.activation,
         "dtype": settings.dtype,
-        "image_shape": list(dataset.train_images.shape[1:]),
+        "image_shape": list(dataset.train_inputs.shape[1:]),
         "class_names": list(dataset.class_names),
         "task": dataset.task,
         "preparation": preparation_of(dataset),
@@ -260,13 +260,13 @@ def evaluation_of(model: Model, dataset: Dataset, backend: Backend) -> Evaluatio
 
     dataset: arrays on the backend's device. Its inputs are prepared as the model's training inputs were.
     """
-    if dataset.test_images is None:
+    if dataset.test_inputs is None:
         raise RunError(
             f"the data {dataset.name!r} have no test set: all their samples are for training, and how well a network "
             "does on those says nothing; give other data, or train with a test set"
         )
     network = to_device(model.network, backend)
-    result = evaluate(network, dataset.test_images, dataset.test_labels, **model.meaning(backend))
+    result = evaluate(network, dataset.test_inputs, dataset.test_labels, **model.meaning(backend))
     model.check_finite(math.isfinite(result.loss))
     return result
 
@@ -277,7 +277,7 @@ def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
     Columns and outputs need the same names in the same order. Arrays may have no columns' names, and the numbers from 0
     as the names of their classes. whose: names the other one in the message.
     """
-    shape = other.image_shape if isinstance(other, Model) else tuple(other.train_images.shape[1:])
+    shape = other.image_shape if isinstance(other, Model) else tuple(other.train_inputs.shape[1:])
     names, columns = (model.class_names, other.class_names), (model.feature_names, other.feature_names)
     numbers = tuple(map(str, range(len(model.class_names))))
     if isinstance(other, Dataset) and "arrays" in (model.inputs, other.inputs) and numbers in names:

@@ -151,8 +151,8 @@ def data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[s
     """Return the facts about the data that config.json records and a resumed run must have."""
     check_arrays(dataset, backend)  # before the folder is created; the full check at the start of training comes later
     return {
-        "train_samples": dataset.train_images.shape[0] - settings.train.validation,
-        "image_shape": list(dataset.train_images.shape[1:]),
+        "train_samples": dataset.train_inputs.shape[0] - settings.train.validation,
+        "image_shape": list(dataset.train_inputs.shape[1:]),
         "class_names": list(dataset.class_names),
         "task": dataset.task,
         "preparation": preparation_of(dataset),

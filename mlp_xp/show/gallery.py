@@ -77,10 +77,10 @@ def _figures(folder: Path, dataset: Dataset | None, backend: Backend) -> Iterato
     """
     model = load_model(folder)
     names, is_image = model.class_names, len(model.image_shape) == 2
-    task = None if dataset is None or dataset.test_images is None else model.task
+    task = None if dataset is None or dataset.test_inputs is None else model.task
     if dataset is not None and task is not None:
-        images, labels = backend.to_numpy(dataset.test_images), backend.to_numpy(dataset.test_labels)
-        outputs = backend.to_numpy(model.outputs(dataset.test_images, backend))
+        images, labels = backend.to_numpy(dataset.test_inputs), backend.to_numpy(dataset.test_labels)
+        outputs = backend.to_numpy(model.outputs(dataset.test_inputs, backend))
         if task != "classes":
             result = evaluation_of(model, dataset, backend)
     yield "curves.png", plots.draw_curves([read_curves(folder)])

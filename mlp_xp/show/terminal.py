@@ -54,8 +54,8 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     config = settings.train
     sizes = layer_sizes(config, dataset)
     parameters = thousands(count_parameters(sizes))
-    train, *shape = dataset.train_images.shape
-    test = 0 if dataset.test_images is None else dataset.test_images.shape[0]
+    train, *shape = dataset.train_inputs.shape
+    test = 0 if dataset.test_inputs is None else dataset.test_inputs.shape[0]
     held_out = f" ({thousands(config.validation)} held out)" if config.validation else ""
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
@@ -101,7 +101,7 @@ def summary(report: Report, dataset: Dataset, rmses: Sequence[float] = ()) -> st
     if report.test_loss is None:
         result = f"training loss {report.train_loss:.4f}; there is no test set"
     else:
-        samples, *shape = dataset.test_images.shape
+        samples, *shape = dataset.test_inputs.shape
         figures = report.accuracy, report.label_accuracy, report.r2, report.rmse
         evaluation = Evaluation(report.test_loss, *figures, rmses=tuple(rmses), samples=samples)
         result = described_result(evaluation, shape, dataset.class_names)
@@ -131,7 +131,7 @@ def described_result(result: Evaluation, shape: Sequence[int], names: Sequence[s
 def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset) -> str:
     """Describe in one line which network validation selected."""
     early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
-    held_out = f"{thousands(config.validation)} held-out {described(dataset.train_images.shape[1:]).split()[0]}"
+    held_out = f"{thousands(config.validation)} held-out {described(dataset.train_inputs.shape[1:]).split()[0]}"
     loss = f", loss {best.loss:.4f}"
     if dataset.task == "regression":
         return f"kept the network of epoch {best.epoch}: R² {best.accuracy:.4f} on {held_out}{loss}{early}"
@@ -154,7 +154,7 @@ def watch(
     if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
         seen = False
         say(console, f"a progress bar in a notebook needs ipywidgets, which {not_installed('ipywidgets')}")
-    samples = dataset.train_images.shape[0] - config.validation
+    samples = dataset.train_inputs.shape[0] - config.validation
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -74,8 +74,8 @@ def load_sources(
                 check_dataset(dataset, numpy)
                 arrays = [array for array in dataset[:4] if array is not None]
                 sources[key] = Source(
-                    samples=len(dataset.train_images),
-                    features=math.prod(dataset.train_images.shape[1:]),
+                    samples=len(dataset.train_inputs),
+                    features=math.prod(dataset.train_inputs.shape[1:]),
                     outputs=len(dataset.class_names),
                     nbytes=sum(array.nbytes for array in arrays),
                     crc32=checksum(dataset, numpy),

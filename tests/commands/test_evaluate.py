@@ -47,7 +47,7 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_evaluate_says_what_numpy_counts(folder, digits) -> None:
     dataset = load_dataset(digits)
     model = load_model(folder)
-    x = dataset.test_images.reshape(1000, -1).astype(np.float32) / 255
+    x = dataset.test_inputs.reshape(1000, -1).astype(np.float32) / 255
     hidden = np.maximum(x @ model.network[0].weights + model.network[0].bias, 0)
     predictions = np.argmax(hidden @ model.network[1].weights + model.network[1].bias, axis=1)
     right = predictions == dataset.test_labels
@@ -72,7 +72,7 @@ def pictures(tmp_path: Path) -> Path:
     """A folder with the first three test images, enlarged and dark on light, as PNG."""
     folder = tmp_path / "pictures"
     folder.mkdir()
-    for i, image in enumerate(load_dataset("mnist").test_images[:3]):
+    for i, image in enumerate(load_dataset("mnist").test_inputs[:3]):
         Image.fromarray(255 - image).resize((280, 280), Image.Resampling.BICUBIC).save(folder / f"{i}.png")
     return folder
 
@@ -193,9 +193,9 @@ def test_without_mistakes_there_is_no_picture_of_them(folder, tmp_path, monkeypa
     copied, dataset = tmp_path / "copied", load_dataset("mnist")
     shutil.copytree(folder, copied)
     (copied / "mistakes.png").touch()
-    images = dataset.test_images[:50]
+    images = dataset.test_inputs[:50]
     right = load_model(folder).predict(images).astype(int)
-    dataset = dataset._replace(test_images=images, test_labels=right.astype(dataset.test_labels.dtype))
+    dataset = dataset._replace(test_inputs=images, test_labels=right.astype(dataset.test_labels.dtype))
     paths = draw_run(copied, dataset, open_backend(dtype="float32"))
     assert [path.name for path in paths] == ["curves.png", "confusion.png", "weights.png"]
     assert not (copied / "mistakes.png").exists()

@@ -53,7 +53,7 @@ def test_names_of_classes(odd_run):
 
 def test_names_of_pictures(odd_run, tmp_path):
     path = tmp_path / f"{ODD.replace('/', '')}.png"
-    Image.fromarray(255 - np.pad(TINY.test_images[0] // 200 * 255, 4)).save(path)
+    Image.fromarray(255 - np.pad(TINY.test_inputs[0] // 200 * 255, 4)).save(path)
     outcome = call("predict", odd_run, path)
     assert outcome.code == 0, outcome
     assert outcome.out.startswith(f"{path}: ")
@@ -142,7 +142,7 @@ def test_classes_without_images_are_left_out():
 
 
 def test_evaluate_on_data_without_some_classes(tmp_path, odd_run):
-    few = TINY._replace(test_images=TINY.test_images[TINY.test_labels < 2],
+    few = TINY._replace(test_inputs=TINY.test_inputs[TINY.test_labels < 2],
                         test_labels=TINY.test_labels[TINY.test_labels < 2])  # fmt: skip
     outcome = call("evaluate", odd_run, "--data-dir", write_idx_folder(tmp_path, few))
     assert (outcome.code, outcome.err) == (0, "")
@@ -160,7 +160,7 @@ def pictures(tmp_path) -> Path:
     folder = tmp_path / "pictures"
     folder.mkdir()
     for i in range(3):
-        Image.fromarray(255 - np.pad(TINY.test_images[i] // 200 * 255, 4)).resize((140, 140)).save(folder / f"{i}.png")
+        Image.fromarray(255 - np.pad(TINY.test_inputs[i] // 200 * 255, 4)).resize((140, 140)).save(folder / f"{i}.png")
     content = (folder / "1.png").read_bytes()
     (folder / "1.png").write_bytes(content[: len(content) // 2])
     return folder

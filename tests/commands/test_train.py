@@ -117,7 +117,7 @@ def test_a_run_finds_its_data_from_any_folder(data_dir, tmp_path, monkeypatch):
 
 def test_the_best_network_by_validation_is_the_model_kept(data_dir, tmp_path, monkeypatch):
     """With a rate so high that the end is not the best."""
-    held_out = notebook.flat(TINY.train_images[160:])
+    held_out = notebook.flat(TINY.train_inputs[160:])
 
     def right(tensors: dict) -> float:
         hidden = notebook.sigmoid(held_out @ tensors["network.0.weights"] + tensors["network.0.bias"])

@@ -39,9 +39,9 @@ def with_label(name: str, label: int, dtype: type) -> dict[str, Any]:
 
 
 NUMBERS = HOST._replace(
-    train_images=HOST.train_images / 255,
+    train_inputs=HOST.train_inputs / 255,
     train_labels=np.stack([HOST.train_labels, HOST.train_labels], axis=1) / 2,
-    test_images=None,
+    test_inputs=None,
     test_labels=None,
     class_names=("a", "b"),
     task="regression",
@@ -61,14 +61,14 @@ FAULTS: dict[str, tuple[Dataset, dict[str, Any], str]] = {
     "many classes": (HOST, {"class_names": ("a",) * 65537}, "class_names: there are 65537; give 1 to 65536"),
     "float labels": (HOST, {"train_labels": HOST.train_labels.astype(float)}, "train_labels: their dtype is float64; "),
     "one-hot labels": (HOST, {"train_labels": np.eye(10, dtype=np.uint8)[HOST.train_labels]}, "train_labels: their sh"),
-    "channels": (HOST, {"test_images": HOST.test_images[..., None]}, "test_images: they are 6 x 6 x 1 pixels, the tra"),
-    "test labels alone": (HOST, {"test_images": None}, "test_images, test_labels: one of them is None; give both, or "),
+    "channels": (HOST, {"test_inputs": HOST.test_inputs[..., None]}, "test_inputs: they are 6 x 6 x 1 pixels, the tra"),
+    "test labels alone": (HOST, {"test_inputs": None}, "test_inputs, test_labels: one of them is None; give both, or "),
     "unknown task": (HOST, {"task": "label"}, "task: 'label' is not known; choose one of classes, labels, regression"),
-    "scaled images": (HOST, {"train_images": HOST.train_images / 255}, "train_images: their dtype is float64; give by"),
-    "no images": (HOST, {"test_images": HOST.test_images[:0], "test_labels": HOST.test_labels[:0]}, "test_images: the"),
-    "float32": (NUMBERS, {"train_images": NUMBERS.train_images.astype(np.float32)}, "train_images: their dtype is flo"),
+    "scaled images": (HOST, {"train_inputs": HOST.train_inputs / 255}, "train_inputs: their dtype is float64; give by"),
+    "no images": (HOST, {"test_inputs": HOST.test_inputs[:0], "test_labels": HOST.test_labels[:0]}, "test_inputs: the"),
+    "float32": (NUMBERS, {"train_inputs": NUMBERS.train_inputs.astype(np.float32)}, "train_inputs: their dtype is flo"),
     "one column": (NUMBERS, {"train_labels": NUMBERS.train_labels[:, :1]}, "train_labels: their shape is (60, 1); giv"),
-    "NaN": (NUMBERS, {"train_images": changed(NUMBERS.train_images, np.nan)}, "train_images: it has values that are n"),
+    "NaN": (NUMBERS, {"train_inputs": changed(NUMBERS.train_inputs, np.nan)}, "train_inputs: it has values that are n"),
     "label 2": (NUMBERS, {"task": "labels", "train_labels": np.full((60, 2), 2)}, "train_labels: they range from 2 to"),
 }  # fmt: skip
 
@@ -121,8 +121,8 @@ def test_data_are_checked_once_a_run_by_one_compiled_function(backend, monkeypat
     ("name", "other", "message"),
     [
         ("numpy", "array_api_compat:numpy", ""),
-        ("numpy", "jax", "arrays are jax arrays (train_images), the backend is numpy: load it with load_dataset(...,"),
-        ("array-api-strict", "torch", "arrays are torch arrays (train_images), the backend is array-api-strict: load"),
+        ("numpy", "jax", "arrays are jax arrays (train_inputs), the backend is numpy: load it with load_dataset(...,"),
+        ("array-api-strict", "torch", "arrays are torch arrays (train_inputs), the backend is array-api-strict: load"),
         ("array-api-strict", "array_api_strict:", "arrays are on array_api_strict.Device("),  # two devices
     ],
 )
@@ -136,7 +136,7 @@ def test_arrays_of_every_library_for_every_backend(name, other, message, tmp_pat
     assert message in refusal(check_dataset, dataset, backend)
     assert message in refusal(next, train(CONFIG, dataset, backend, run_dir=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
-    message = refusal(check_images, dataset.test_images, backend)
+    message = refusal(check_images, dataset.test_inputs, backend)
     assert message.startswith("images: they are ")
     assert message.endswith("copy them with backend.asarray(images)")
 
@@ -152,11 +152,11 @@ def test_one_array_elsewhere_is_named(field):
 
 def test_an_array_of_a_subclass_is_of_the_library(tmp_path):
     """A memory-mapped file, as large sets are kept in."""
-    mapped = np.memmap(tmp_path / "images", np.uint8, "w+", shape=HOST.train_images.shape)
-    mapped[...] = HOST.train_images
-    check_dataset(HOST._replace(train_images=mapped), open_backend())
-    assert "arrays are list arrays (train_images), the backend is numpy: " in refusal(
-        check_dataset, HOST._replace(train_images=HOST.train_images.tolist()), open_backend()
+    mapped = np.memmap(tmp_path / "images", np.uint8, "w+", shape=HOST.train_inputs.shape)
+    mapped[...] = HOST.train_inputs
+    check_dataset(HOST._replace(train_inputs=mapped), open_backend())
+    assert "arrays are list arrays (train_inputs), the backend is numpy: " in refusal(
+        check_dataset, HOST._replace(train_inputs=HOST.train_inputs.tolist()), open_backend()
     )
 
 
@@ -173,8 +173,8 @@ def test_names_of_libraries_and_dtypes(backend):
 
 def darkened(brightest: int) -> Dataset:
     """The same with no pixel above this, as scikit-learn's digits, which go to 16."""
-    images = HOST.train_images.astype(float) * brightest / HOST.train_images.max()
-    return HOST._replace(train_images=np.rint(images).astype(np.uint8))
+    images = HOST.train_inputs.astype(float) * brightest / HOST.train_inputs.max()
+    return HOST._replace(train_inputs=np.rint(images).astype(np.uint8))
 
 
 @pytest.mark.parametrize("brightest", [16, 127])
@@ -183,11 +183,11 @@ def test_images_that_are_too_dark_are_warned_of_once_a_run(brightest, backend):
     with pytest.warns(DatasetWarning) as caught:
         assert len([*train(CONFIG, dataset, backend)]) == 4
     (message,) = [str(each.message) for each in caught]
-    assert message.startswith(f"train_images: the pixels range from 0 to {brightest}, where 0 to 255 is expected: ")
+    assert message.startswith(f"train_inputs: the pixels range from 0 to {brightest}, where 0 to 255 is expected: ")
     assert message.endswith("rescale all images so that the largest pixel is 255")
     # Dark test images are no matter: the training set says what the scale is.
     bright = darkened(128)
-    check_dataset(on_device(bright._replace(test_images=bright.test_images // 16), backend), backend)
+    check_dataset(on_device(bright._replace(test_inputs=bright.test_inputs // 16), backend), backend)
 
 
 def test_held_out_samples_of_sorted_data_are_warned_of():

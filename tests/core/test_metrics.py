@@ -51,20 +51,20 @@ def test_figures_and_predictions_are_plain_numpy(images_at_once, backend, monkey
     set_images_at_once(images_at_once, monkeypatch)
     dataset, network = on_device(HOST, backend), network_on(backend)
     how = {"activation": "tanh", "backend": backend}
-    logits, p = plain_logits(HOST.test_images), plain_probabilities(plain_logits(HOST.test_images))
-    actual = predict_logits(network, dataset.test_images, **how)
+    logits, p = plain_logits(HOST.test_inputs), plain_probabilities(plain_logits(HOST.test_inputs))
+    actual = predict_logits(network, dataset.test_inputs, **how)
     assert_close(actual, logits, backend, rtol=ROUNDING, atol=ROUNDING)
-    assert_close(predict(network, dataset.test_images, **how), p, backend, rtol=ROUNDING, atol=ROUNDING)
-    one = predict(network, dataset.test_images[:1, ...], **how)
+    assert_close(predict(network, dataset.test_inputs, **how), p, backend, rtol=ROUNDING, atol=ROUNDING)
+    one = predict(network, dataset.test_inputs[:1, ...], **how)
     assert_close(one, p[:1], backend, rtol=ROUNDING, atol=ROUNDING)
-    result = evaluate(network, dataset.test_images, dataset.test_labels, **how)
+    result = evaluate(network, dataset.test_inputs, dataset.test_labels, **how)
     loss, accuracy = result[:2]
     assert result == Evaluation(loss, accuracy, samples=103)
     assert_near(loss, -np.log(p[np.arange(103), HOST.test_labels]).mean(), ROUNDING)
     assert accuracy == result.score == (p.argmax(axis=1) == HOST.test_labels).sum() / 103
     assert type(loss) is type(accuracy) is float
     # Neither images nor network have changed.
-    np.testing.assert_array_equal(backend.to_numpy(dataset.test_images), HOST.test_images)
+    np.testing.assert_array_equal(backend.to_numpy(dataset.test_inputs), HOST.test_inputs)
     for layer, original in zip(network, host_layers(), strict=True):
         for array, expected in zip(layer, original, strict=True):
             np.testing.assert_array_equal(backend.to_numpy(array), expected)
@@ -82,23 +82,23 @@ def test_memory_is_bounded_and_parts_are_even(images_at_once, monkeypatch):
     set_images_at_once(images_at_once, monkeypatch)
     backend = open_backend()
     how = {"activation": "tanh", "backend": backend, "prepare": Preparation(inverted)}
-    p = plain_probabilities(plain_logits(255 - HOST.test_images))
-    assert_near(predict(network_on(backend), HOST.test_images, **how), p, ROUNDING)
+    p = plain_probabilities(plain_logits(255 - HOST.test_inputs))
+    assert_near(predict(network_on(backend), HOST.test_inputs, **how), p, ROUNDING)
     assert sum(sizes) == 103
     assert sizes[0] == max(sizes) <= images_at_once
     assert len(sizes) == -(-103 // images_at_once)
     assert len(set(sizes[:-1])) <= 1
     assert max(sizes) - min(sizes) < len(sizes)
-    loss, accuracy, *_ = evaluate(network_on(backend), HOST.test_images, HOST.test_labels, **how)
+    loss, accuracy, *_ = evaluate(network_on(backend), HOST.test_inputs, HOST.test_labels, **how)
     assert_near(loss, -np.log(p[np.arange(103), HOST.test_labels]).mean(), ROUNDING)
     assert accuracy == (p.argmax(axis=1) == HOST.test_labels).sum() / 103
 
 
 def test_float32_predicts_in_float32(backend32):
-    images = backend32.asarray(HOST.test_images)
+    images = backend32.asarray(HOST.test_inputs)
     rounding = trajectory_tolerance(1, PIXELS, np.float32)
     logits = predict_logits(network_on(backend32), images, activation="tanh", backend=backend32)
-    assert_close(logits, plain_logits(HOST.test_images), backend32, rtol=rounding, atol=rounding)
+    assert_close(logits, plain_logits(HOST.test_inputs), backend32, rtol=rounding, atol=rounding)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_what_does_not_fit_the_network_is_refused(shape, dtype, activation, mess
 @pytest.mark.parametrize("change", [lambda labels: labels[:1], lambda labels: labels[:, None]])
 def test_labels_of_another_shape_are_refused(change, backend):
     """They would broadcast: an accuracy of 7 is possible."""
-    images, labels = backend.asarray(HOST.test_images), backend.asarray(change(HOST.test_labels))
+    images, labels = backend.asarray(HOST.test_inputs), backend.asarray(change(HOST.test_labels))
     with pytest.raises(MlpXpError, match=r"labels: their shape is .*, where \(103,\) is expected"):
         evaluate(network_on(backend), images, labels, activation="tanh", backend=backend)
 
@@ -133,8 +133,8 @@ def test_labels_of_another_shape_are_refused(change, backend):
 @pytest.mark.every_backend
 def test_a_prediction_can_be_compiled(backend):
     """Nothing is read from the device: inside a compiled function there is nothing to read yet."""
-    network, images = network_on(backend), backend.asarray(HOST.test_images)
-    expected = plain_probabilities(plain_logits(HOST.test_images))
+    network, images = network_on(backend), backend.asarray(HOST.test_inputs)
+    expected = plain_probabilities(plain_logits(HOST.test_inputs))
     compiled = backend.jit(lambda network, images: predict(network, images, activation="tanh", backend=backend))
     assert_close(compiled(network, images), expected, backend, rtol=ROUNDING, atol=ROUNDING)
 
@@ -143,7 +143,7 @@ def test_what_is_not_finite_gives_no_warning(backend):
     """Training looks at the loss; warnings are errors here. In whole parts, and in a part that is left."""
     first, second = network_on(backend)
     dataset, broken = on_device(HOST, backend), (Layer(first.weights * np.inf, first.bias), second)
-    labelled = dataset.test_images, dataset.test_labels
+    labelled = dataset.test_inputs, dataset.test_labels
     assert np.isnan(evaluate(broken, *labelled, activation="tanh", backend=backend).loss)
     network = (Layer(np.full((784, 2), 1e308), np.zeros(2)), Layer(np.full((2, 3), 1e308), np.zeros(3)))
     for samples in (1004, 1005):

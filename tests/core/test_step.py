@@ -25,7 +25,7 @@ from mlp_xp.parity import notebook
 from mlp_xp.runs.run_folder import RunError
 
 HOST = synthetic(300)
-PIXELS = HOST.train_images[0].size
+PIXELS = HOST.train_inputs[0].size
 HIDDEN = 16
 
 
@@ -118,7 +118,7 @@ def test_inputs_are_made_a_block_at_a_time(batch_size, most, backend, monkeypatc
     made = []
 
     def counted(images, **others):
-        if images.shape[0] != len(HOST.test_images):  # those are evaluated as a whole
+        if images.shape[0] != len(HOST.test_inputs):  # those are evaluated as a whole
             made.append(images.shape[0])
         return flatten_and_scale(images, **others)
 
@@ -218,6 +218,6 @@ def test_a_chunk_gives_its_arrays_away_where_the_library_can():
     backend, config = open_backend("jax"), configuration("layerwise", 7)
     dataset, (state, _) = on_device(HOST, backend), initial_state(config, (PIXELS, HIDDEN, 10), backend)
     order, numbers = backend.asarray(np.arange(14).reshape(2, 7)), backend.asarray(np.full((2, 2), 0.1))
-    make_chunk(config, backend, flatten_and_scale)(state, dataset.train_images, dataset.train_labels, order, numbers)
+    make_chunk(config, backend, flatten_and_scale)(state, dataset.train_inputs, dataset.train_labels, order, numbers)
     assert all(array.is_deleted() for array in arrays_of(state))
     assert not any(array.is_deleted() for array in (*dataset[:4], order, numbers))

@@ -24,7 +24,7 @@ from mlp_xp.core.plan import Chunk
 from mlp_xp.core.training import WARM_UP_EPOCH, DivergenceError, Event, Position, check_finite, layer_sizes, trajectory
 
 HOST = synthetic(300)
-PIXELS = HOST.train_images[0].size
+PIXELS = HOST.train_inputs[0].size
 # One of each kind of step that there is: deferred or not, with and without an optimiser's arrays.
 STEPS_OF_ALL_KINDS = [
     {},
@@ -47,7 +47,7 @@ def host_network(report, backend: Backend) -> list[np.ndarray]:
 
 def plain_evaluation(arrays: list[np.ndarray], activation: str, host: Dataset = HOST) -> tuple[float, float]:
     function = {"sigmoid": lambda z: 1 / (1 + np.exp(-z)), "tanh": np.tanh}[activation]
-    a = host.test_images.reshape(len(host.test_images), -1) / 255
+    a = host.test_inputs.reshape(len(host.test_inputs), -1) / 255
     layers = list(zip(arrays[::2], arrays[1::2], strict=True))
     for weights, bias in layers[:-1]:
         a = function(a @ weights + bias)
@@ -134,7 +134,7 @@ def test_a_data_set_of_its_own_preparation_is_trained_and_tested_through_it(back
         return 1 - flatten_and_scale(images, **others)
 
     config = configuration(validation=60, batch_size=20)
-    turned = HOST._replace(train_images=255 - HOST.train_images, test_images=255 - HOST.test_images)
+    turned = HOST._replace(train_inputs=255 - HOST.train_inputs, test_inputs=255 - HOST.test_inputs)
     one, other = (run(config, backend, host) for host in (HOST._replace(prepare=Preparation(inverted)), turned))
     tolerance = trajectory_tolerance(490, PIXELS)
     for a, b in zip(one, other, strict=True):
@@ -148,7 +148,7 @@ def test_the_best_network_on_the_samples_held_out_is_kept():
     """Ties go to the lower loss. By plain NumPy from the network after each epoch."""
     backend = open_backend()
     config = configuration(validation=60, learning_rate=0.1, report_every=240, epochs=15)
-    held_out = HOST._replace(test_images=HOST.train_images[240:], test_labels=HOST.train_labels[240:])
+    held_out = HOST._replace(test_inputs=HOST.train_inputs[240:], test_labels=HOST.train_labels[240:])
     events, scores, networks = [], [], []
     for event in trajectory(config, on_device(HOST, backend), backend):
         events.append(event)
@@ -255,8 +255,8 @@ def test_an_update_that_breaks_the_network_is_told_though_no_loss_shows_it(backe
 def test_no_report_is_given_of_a_state_that_is_not_finite_though_every_loss_is(optimizer, backend):
     """A saturated unit is 1 whatever its weights, and an infinite second moment of Adam stops its parameter."""
     config = configuration(optimizer=optimizer, warm_up_steps=0, epochs=1, report_every=10**6, defer_updates=False)
-    bright = HOST._replace(train_images=HOST.train_images.copy(), test_images=HOST.test_images.copy())
-    for images in (bright.train_images, bright.test_images):
+    bright = HOST._replace(train_inputs=HOST.train_inputs.copy(), test_inputs=HOST.test_inputs.copy())
+    for images in (bright.train_inputs, bright.test_inputs):
         images[:, 0, 0] = 7
     state, _ = initial_state(config, layer_sizes(config, bright), backend)
     layers = state.network if optimizer == "sgd" else state.slots[0][1:]
@@ -300,7 +300,7 @@ def test_a_run_compiles_one_loop_for_each_size_of_a_batch_whatever_its_length(co
     for settings, size, expected in (({"hidden": (3,)}, 60000, 1), ({"batch_size": 7, "epochs": 3}, 300, 3)):
         config = configuration(**{"report_every": 10000 if size > 300 else 150, **settings})
         images = np.random.default_rng(0).integers(0, 256, (size, 12, 12), dtype=np.uint8)
-        host = HOST._replace(train_images=images, train_labels=np.arange(size, dtype=np.uint8) % 10)
+        host = HOST._replace(train_inputs=images, train_labels=np.arange(size, dtype=np.uint8) % 10)
         counts = {}
         for event in trajectory(config, on_device(host, compiled.backend), compiled.backend):
             counts[event.position.epoch] = compiled.count(config)
@@ -370,7 +370,7 @@ def chunk_inputs(config: TrainConfig, backend: Backend, steps: int) -> tuple:
     numbers = step_coefficients(config, Chunk(0, steps, config.batch_size), 0, steps)
     order = np.arange(steps * config.batch_size).reshape(steps, config.batch_size)
     arrays = [backend.asarray(order), backend.asarray(numbers, backend.dtype)]
-    return state, dataset.train_images, dataset.train_labels, *arrays
+    return state, dataset.train_inputs, dataset.train_labels, *arrays
 
 
 @pytest.mark.parametrize("settings", STEPS_OF_ALL_KINDS)

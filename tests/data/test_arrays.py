@@ -194,7 +194,7 @@ def test_the_split_is_the_same_on_every_machine() -> None:
 def test_features_of_any_dtype_have_their_values(dtype: str) -> None:
     x = (np.arange(72).reshape(24, 3)[::-1] % 5).astype(dtype)
     dataset = Dataset.from_arrays(x, np.arange(24) % 3, standardize=False)
-    np.testing.assert_array_equal(dataset.train_images, x.astype(float))
+    np.testing.assert_array_equal(dataset.train_inputs, x.astype(float))
     fitted = Dataset.from_arrays(x, np.arange(24) % 3).prepare.fitted
     np.testing.assert_allclose(fitted, [x.astype(float).mean(axis=0), x.astype(float).std(axis=0)], rtol=1e-12)
 
@@ -219,7 +219,7 @@ def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend)
         dataset = Dataset.from_arrays(x, np.arange(200) % 2, backend=backend32)
     assert [each.filename for each in warned] == [__file__], "of the caller"
     function, fitted = dataset.prepare
-    rows = backend32.to_numpy(function(dataset.train_images, *fitted, dtype=backend32.dtype, xp=backend32.xp))
+    rows = backend32.to_numpy(function(dataset.train_inputs, *fitted, dtype=backend32.dtype, xp=backend32.xp))
     np.testing.assert_array_equal(rows[:, 1:], 0)
     np.testing.assert_allclose(rows[:, 0].std(), 1, rtol=1e-5)
     with pytest.warns(DatasetWarning, match="^X: column 'age': the same value"):
@@ -252,7 +252,7 @@ def test_images_of_bytes_stay_bytes_and_all_else_is_standardised():
         (rows / 255, {"standardize": False}, ()),
     ):
         dataset = Dataset.from_arrays(x, CLASSES, **options)
-        assert dataset.train_images.dtype == x.dtype
+        assert dataset.train_inputs.dtype == x.dtype
         assert (dataset.prepare == BYTES) == (x is images and not options)
         for one, other in zip(dataset.prepare.fitted, fitted, strict=True):
             np.testing.assert_allclose(one, other)
@@ -284,7 +284,7 @@ def test_a_model_file_alone_predicts(task, backend: Backend, tmp_path, monkeypat
     model = load_model(tmp_path / "run")
     assert (model.task, model.preparation, model.image_shape) == (task, "standardize", (3,))
     held, left = split_of(task)
-    np.testing.assert_array_equal(backend.to_numpy(dataset.test_images), X[held])
+    np.testing.assert_array_equal(backend.to_numpy(dataset.test_inputs), X[held])
     train_x, x, t = X[left], X[held], TARGETS[task][held]
     host = [type(layer)(*map(np.asarray, layer)) for layer in model.network]
     p = formula(host, (x - train_x.mean(axis=0)) / train_x.std(axis=0), task)
@@ -295,7 +295,7 @@ def test_a_model_file_alone_predicts(task, backend: Backend, tmp_path, monkeypat
     actual = backend.to_numpy(model.outputs(backend.asarray(x), backend))
     np.testing.assert_allclose(actual, p, rtol=1e-9, atol=1e-9)
     how = {"activation": "sigmoid", "prepare": dataset.prepare, "task": task, "targets": dataset.targets}
-    direct = predict(last.network, dataset.test_images, backend=backend, **how)
+    direct = predict(last.network, dataset.test_inputs, backend=backend, **how)
     np.testing.assert_array_equal(backend.to_numpy(direct), actual)
     result = evaluate_run(tmp_path / "run", data=Dataset.from_arrays(X, TARGETS[task], 0.25)).result
     assert_near(result.loss, last.test_loss, 1e-9)

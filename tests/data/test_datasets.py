@@ -90,16 +90,16 @@ def test_a_name_goes_before_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for folder in ("data", "mnist"):
         Path(folder).mkdir()
         write_idx(Path(folder))
-    assert load_dataset("mnist").train_images.shape == (60000, 28, 28)
+    assert load_dataset("mnist").train_inputs.shape == (60000, 28, 28)
     for path in ("data", "./data", Path("mnist"), "./mnist"):
-        assert load_dataset(path).train_images.shape == (30, 6, 6)
+        assert load_dataset(path).train_inputs.shape == (30, 6, 6)
 
 
 def test_the_repository_has_mnist() -> None:
     """Counts and the first ten labels as published: http://yann.lecun.com/exdb/mnist/."""
     dataset = load_dataset()
-    assert dataset.train_images.shape == (60000, 28, 28)
-    assert dataset.test_images.shape == (10000, 28, 28)
+    assert dataset.train_inputs.shape == (60000, 28, 28)
+    assert dataset.test_inputs.shape == (10000, 28, 28)
     assert dataset.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert dataset.test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
 

@@ -304,7 +304,7 @@ def test_mnist_is_downloaded_only_where_there_is_no_repository(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("mlp_xp.data.datasets.fetch", lambda *_, **__: pytest.fail("downloaded"))
-        assert load_dataset(cache_dir=tmp_path).train_images.shape == (60000, 28, 28)
+        assert load_dataset(cache_dir=tmp_path).train_inputs.shape == (60000, 28, 28)
     monkeypatch.setattr("mlp_xp.data.datasets.MNIST_DIR", tmp_path / "nowhere")
     with serve() as server:
         mirrors(server.url, name="mnist")

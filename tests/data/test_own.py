@@ -53,7 +53,7 @@ def write_pictures(path: Path, images: np.ndarray, labels: Any) -> Path:
 
 
 WRITERS = {".csv": write_samples, ".parquet": write_parquet, ".npz": write_npz, "": write_npy}
-ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
 
 
 def assert_same(one: Dataset, other: Dataset, backend: Backend) -> None:

@@ -345,7 +345,7 @@ def test_a_network_trained_on_mnist_knows_them(mnist_dir: Path, tmp_path: Path, 
         probabilities = predict(closing.network, backend.asarray(images), activation=config.activation, backend=backend)
         return backend.to_numpy(probabilities).argmax(axis=1)
 
-    originals = load_dataset(mnist_dir).test_images[:300]
+    originals = load_dataset(mnist_dir).test_inputs[:300]
     for i, original in enumerate(originals):
         enlarged = Image.fromarray(255 - original).resize((196, 196), Image.Resampling.BICUBIC)
         enlarged.save(tmp_path / f"{i:03}.png")

@@ -232,7 +232,7 @@ def test_options_reach_the_computation(data_dir):
     assert "0 of 7 predictions" in outcome.out
     assert table(outcome.out)["array-api-strict"][2] == "CPU_DEVICE"
     config = replace(RECIPES["small"].train, batch_size=7, hidden=(5, 4))
-    few = TINY._replace(test_images=TINY.test_images[:7], test_labels=TINY.test_labels[:7])
+    few = TINY._replace(test_inputs=TINY.test_inputs[:7], test_labels=TINY.test_labels[:7])
     (reference,) = check(config, few, [], 9)
     assert f"array-api-strict: accuracy {100 * reference.trajectory.accuracy:.2f} %" in outcome.out
 

@@ -69,7 +69,7 @@ def plain_probabilities(run_dir: Path, images: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", backend_params())
 def test_the_ensemble_is_the_mean_of_the_probabilities(name, runs):
     name = open_for_test(name).name
-    mean = np.mean([plain_probabilities(run, TINY.test_images) for run in runs], axis=0)
+    mean = np.mean([plain_probabilities(run, TINY.test_inputs) for run in runs], axis=0)
     evaluation = evaluate_ensemble(runs, name)
     result, matrix, class_names = evaluation.ensemble
     predictions = mean.argmax(axis=1)
@@ -224,7 +224,7 @@ def test_tables_are_predicted_and_evaluated_by_the_mean(name, task, tables):
     assert list(evaluation.runs) == [evaluate_run(run, name).result for run in runs]
     data = load_dataset(runs[0].parent / "whole.csv", open_backend("numpy"), label=",".join(LABEL[task]), task=task)
     models = [load_run(run) for run in runs]
-    mean = np.mean([np.asarray(model.outputs(data.test_images, open_backend("numpy"))) for model in models], axis=0)
+    mean = np.mean([np.asarray(model.outputs(data.test_inputs, open_backend("numpy"))) for model in models], axis=0)
     assert result.samples == len(true) == 40
     if task == "regression":
         residual, total = ((true - mean) ** 2).sum(axis=0), ((true - true.mean(axis=0)) ** 2).sum(axis=0)

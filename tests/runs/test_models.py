@@ -108,15 +108,15 @@ def test_lists_and_everything_that_numpy_reads_give_numpy_arrays(runs):
 
 def test_images_are_bytes_in_any_integer_dtype(runs, backend: Backend):
     model = load_run(runs / "bytes")
-    expected = formula(model, TINY.test_images.reshape(60, 36) / 255)
+    expected = formula(model, TINY.test_inputs.reshape(60, 36) / 255)
     for dtype in ("uint8", "int64"):
-        inputs = backend.asarray(TINY.test_images.astype(dtype))
+        inputs = backend.asarray(TINY.test_inputs.astype(dtype))
         np.testing.assert_allclose(assert_kind(model.predict_proba(inputs), inputs, backend), expected, rtol=1e-9)
-    wrong = np.array(TINY.test_images, dtype="int64")
+    wrong = np.array(TINY.test_inputs, dtype="int64")
     wrong[3, 2, 1] = 300
     with pytest.raises(DatasetError, match="X: it has the value 300, but the network was trained on byt"):
         model.predict(backend.asarray(wrong))
-    images = backend.xp.astype(backend.asarray(TINY.test_images), backend.dtype) / 255
+    images = backend.xp.astype(backend.asarray(TINY.test_inputs), backend.dtype) / 255
     with pytest.raises(DatasetError, match=r"its dtype is float64, but the network was trained on bytes; give whole"):
         model.predict(images)
 

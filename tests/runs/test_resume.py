@@ -196,12 +196,12 @@ def test_data_may_have_moved_but_must_be_the_runs(runs, data_dir, tmp_path):
     folder = shutil.copytree(runs(), tmp_path / "run")
     moved = shutil.copytree(data_dir, tmp_path / "moved")
     assert call("train", "--resume", folder, "--data-dir", moved).code == 0
-    fewer = TINY._replace(train_images=TINY.train_images[:150], train_labels=TINY.train_labels[:150])
+    fewer = TINY._replace(train_inputs=TINY.train_inputs[:150], train_labels=TINY.train_labels[:150])
     write_idx_folder(tmp_path / "fewer", fewer)
     assert_one_line(call("train", "--resume", folder, "--data-dir", tmp_path / "fewer"), 2, "train_samples 200", "150")
-    images = TINY.train_images.copy()
+    images = TINY.train_inputs.copy()
     images[-1, -1, -1] ^= 1
-    write_idx_folder(tmp_path / "other", TINY._replace(train_images=images))
+    write_idx_folder(tmp_path / "other", TINY._replace(train_inputs=images))
     assert_one_line(call("train", "--resume", folder, "--data-dir", tmp_path / "other"), 2, "data_crc32")
 
 

@@ -111,7 +111,7 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(source, data_dir, tmp_p
     has = f"--start-from: the network of {str(source)!r} has"
     assert_one_line(attempt("--hidden", 5), 2, f"{has} hidden layers [4], but the new run has [5]; give it the same")
     assert_one_line(attempt("--activation", "relu"), 2, f"{has} activation 'sigmoid', but the new run has 'relu'")
-    cut = {name: getattr(TINY, name)[:, 1:] for name in ("train_images", "test_images")}
+    cut = {name: getattr(TINY, name)[:, 1:] for name in ("train_inputs", "test_inputs")}
     other = write_idx_folder(tmp_path / "data", TINY._replace(**cut))
     assert_one_line(attempt(data=other), 2, f"{has} inputs 36, but the new run has 30; give it the same")
     nowhere = tmp_path / "nowhere"

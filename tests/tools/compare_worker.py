@@ -128,8 +128,9 @@ def pieces(library: str, dtype: str, hidden: list[int], batch: int, steps: int) 
 
     backend = open_backend(library, dtype=dtype, threads=1)
     mnist = load_dataset("mnist")
-    test = (mnist.test_images[:100], mnist.test_labels[:100])
-    dataset = Dataset.from_arrays(mnist.train_images, mnist.train_labels, test, backend=backend)
+    images, labels, test_images, test_labels = mnist[:4]
+    test = test_images[:100], test_labels[:100]
+    dataset = Dataset.from_arrays(images, labels, test, backend=backend)
     modern = {"activation": "relu", "init": "he", "optimizer": "momentum", "update_order": "simultaneous"}
     config = TrainConfig(
         epochs=1000, hidden=tuple(hidden), batch_size=batch, report_every=steps * batch, **(modern if batch > 1 else {})

@@ -122,7 +122,7 @@ def recorded() -> dict[str, Any]:
     for config in CONFIGS:
         for event in trajectory(config, data, backend, stop_after=25):
             network = event.position.state.network
-        predict(network, data.test_images, activation=config.activation, backend=backend)
+        predict(network, data.test_inputs, activation=config.activation, backend=backend)
     X, columns = random.standard_normal((60, 3)), random.standard_normal((60, 2))
     for y in (X[:, 0] > 0, (columns > 0).astype(int), columns):
         dataset = Dataset.from_arrays(X, y, 0.3, backend=backend)

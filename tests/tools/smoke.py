@@ -21,7 +21,7 @@ backend = open_backend("numpy")
 dataset = load_dataset("mnist", backend)
 config = TrainConfig(epochs=1, batch_size=100, hidden=(8,), report_every=60000)
 *_, report = train(config, dataset, backend)
-probabilities = predict(report.network, dataset.test_images[:5], activation=config.activation, backend=backend)
+probabilities = predict(report.network, dataset.test_inputs[:5], activation=config.activation, backend=backend)
 assert probabilities.shape == (5, 10), probabilities.shape
 print("trained")
 """
