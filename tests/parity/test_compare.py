@@ -40,7 +40,7 @@ def faulty(change: Callable[[Any, Any], tuple[Any, Any]], backend: Backend | Non
     """A backend whose every step is done right, and then changed: `change(carry, logits) -> carry, logits`."""
     backend = backend or open_backend()
 
-    def scan(step, carry, xs, *count):
+    def scan(step, carry, xs, count=None):
         if carry == ():  # the parts of an evaluation, not steps
             return backend.scan(step, carry, xs)
 
@@ -49,7 +49,7 @@ def faulty(change: Callable[[Any, Any], tuple[Any, Any]], backend: Backend | Non
             # A block of deferred steps has logits of three dimensions, and is itself made of steps.
             return change(carry, logits) if logits.ndim == 2 else (carry, logits)
 
-        return backend.scan(changed_step, carry, xs, *count)
+        return backend.scan(changed_step, carry, xs, count)
 
     return replace(backend, name="faulty", scan=scan)
 
