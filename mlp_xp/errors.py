@@ -39,6 +39,14 @@ class MlpXpWarning(UserWarning):
     """Something that runs, but probably not as intended. Commands print the message as one line and continue."""
 
 
+class DatasetError(MlpXpError):
+    """Files or arrays that do not form a valid data set."""
+
+
+class DatasetWarning(MlpXpWarning):
+    """A data set that can be used for training, but is probably not what was intended."""
+
+
 def for_command_line(text: str) -> str:
     """Return a message with arguments of Python as options: `task="classes"` as `--task classes`."""
     text = text.replace("test=None", "--test-fraction 0")
