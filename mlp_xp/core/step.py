@@ -50,7 +50,8 @@ def make_step(config: TrainConfig, task: Task, *, xp: Any) -> Step:
 
         logits, tape = forward(layers, batch.x, activations, xp=xp)
         error = task.error(logits, batch.targets, xp=xp)
-        error *= rates.error  # the learning rate of gradient descent: every gradient is linear in this error
+        # Every gradient is linear in this error, so the learning rate of gradient descent is applied here.
+        error *= rates.error
 
         # Textbooks bring the error down to all layers before they update any. The notebook updates a layer before the
         # error goes down through its weights: `descent` then stands still while the layer changes.

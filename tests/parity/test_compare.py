@@ -14,6 +14,7 @@ from helpers import Namespace
 from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.config import ConfigError, TrainConfig
 from mlp_xp.core.network import Layer
+from mlp_xp.core.step import State
 from mlp_xp.parity.compare import (
     SAFETY,
     Comparison,
@@ -72,10 +73,10 @@ def shift_logits(carry, logits):
 
 def shift_bias(carry, logits):
     """Of the last layer: 1e-7 in one number, after the step's update."""
-    state, *rest = carry if type(carry) is tuple else (carry,)
-    bias = state.network[-1].bias + 1e-7 * (np.arange(10) == 3)
-    state = state._replace(network=(*state.network[:-1], Layer(state.network[-1].weights, bias)))
-    return (state, *rest) if rest else state, logits
+    network, other = carry  # of a state, or of a deferred step: the layers above the first
+    bias = network[-1].bias + 1e-7 * (np.arange(10) == 3)
+    network = (*network[:-1], Layer(network[-1].weights, bias))
+    return (State(network, other) if isinstance(carry, State) else (network, other)), logits
 
 
 @cache
