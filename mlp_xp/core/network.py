@@ -122,5 +122,6 @@ def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:
         return Layer(a.T * error, error[0, ...])
     # PyTorch's BLAS takes up to 30 times as long for a^T e (1024 samples, 2048 inputs, 10 outputs).
     narrow = samples >= MANY_SAMPLES and outputs < FEW_OUTPUTS
-    ones = xp.ones_like(error[:, 0])  # as a product, NumPy computes the sum over the samples in a third of the time
+    # As a product, NumPy computes the sum over the samples in a third of the time.
+    ones = xp.ones_like(error[:, 0])
     return Layer((error.T @ a).T if narrow else a.T @ error, ones @ error)
