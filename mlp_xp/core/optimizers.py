@@ -82,7 +82,8 @@ def sgd(settings: Hyperparameters, *, xp: Any) -> Update:
             weights *= 1 - rates.decay
             if settings.decay_bias:
                 bias *= 1 - rates.decay
-        weights -= gradient.weights  # which has the learning rate in it
+        # The gradient has the learning rate in it, by rates.error.
+        weights -= gradient.weights
         bias -= gradient.bias
         return Layer(weights, bias), slots
 
