@@ -21,7 +21,7 @@ from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array, find_activation
 from mlp_xp.core.network import Layer, Network, affine, backward, forward_from, gradient
-from mlp_xp.core.optimizers import OPTIMIZERS, Rates
+from mlp_xp.core.optimizers import OPTIMIZERS, DescentRates, Rates
 from mlp_xp.core.step import Batch, State
 from mlp_xp.core.task import Task
 
@@ -58,8 +58,8 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Bl
         above, errors = carry
         # product (B, n_1): x W_0 + b_0 at the block's start. overlap (B, K B): x times all inputs of the block.
         # place (K B, B): 1 at the row and the column of each sample of the step.
-        product, overlap, place, targets, *rest = row
-        rates, activations = Rates(*rest), [activation] * len(above)
+        product, overlap, place, targets, *numbers = row
+        rates, activations = DescentRates(*numbers), [activation] * len(above)
         logits, tape = forward_from(product - overlap @ errors, above, activations, xp=xp)
         error = task.error(logits, targets, xp=xp)
         error *= rates.error

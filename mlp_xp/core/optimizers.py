@@ -38,21 +38,39 @@ class Hyperparameters(NamedTuple):
     epsilon: float = 1e-8
 
 
-class Rates(NamedTuple):
-    """The factors of one step, arrays () of the backend; or on the host those of many steps, float64 (steps,).
+class DescentRates(NamedTuple):
+    """The factors of one step of gradient descent, arrays (); or on the host those of many steps, float64 (steps,).
 
     Every gradient is linear in the error at the output. A factor that all gradients have is applied there, to 10
     numbers per sample instead of 50 000 in the gradients.
     """
 
     error: Array
-    """Of the error at the output: the learning rate in plain gradient descent. The mean over a batch adds 1 / B."""
-    update: Array
-    """Of what momentum and Adam subtract: their learning rate."""
-    epsilon: Array
-    """What Adam adds to the root of the mean squared gradient."""
+    """Factor of the error at the output: the learning rate. The mean over a batch adds 1 / B."""
     decay: Array
-    """Of the parameters, for weight decay."""
+    """Factor of the parameters, for weight decay."""
+
+
+class MomentumRates(NamedTuple):
+    """The factors of one step with momentum, as in `DescentRates`."""
+
+    error: Array
+    update: Array
+    """Factor of what is subtracted from the parameters: the learning rate."""
+    decay: Array
+
+
+class AdamRates(NamedTuple):
+    """The factors of one step of Adam, as in `MomentumRates`."""
+
+    error: Array
+    update: Array
+    epsilon: Array
+    """What is added to the root of the mean squared gradient."""
+    decay: Array
+
+
+Rates = DescentRates | MomentumRates | AdamRates
 
 
 class Optimizer(NamedTuple):
@@ -67,16 +85,15 @@ class Optimizer(NamedTuple):
         return tuple(Layer(xp.zeros_like(layer.weights), xp.zeros_like(layer.bias)) for _ in range(self.slots))
 
 
-def sgd_rates(learning_rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> Rates:
+def sgd_rates(learning_rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> DescentRates:
     """Return the rates of gradient descent, whose gradients arrive multiplied by the learning rate."""
-    ones = np.ones_like(learning_rates)
-    return Rates(error=learning_rates, update=ones, epsilon=ones, decay=settings.weight_decay * learning_rates)
+    return DescentRates(error=learning_rates, decay=settings.weight_decay * learning_rates)
 
 
 def sgd(settings: Hyperparameters, *, xp: Any) -> Update:
     """Make the update of gradient descent, w - rate (g + weight_decay w)."""
 
-    def update(layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /) -> tuple[Layer, Slots]:
+    def update(layer: Layer, gradient: Layer, slots: Slots, rates: DescentRates, /) -> tuple[Layer, Slots]:
         weights, bias = layer
         if settings.weight_decay:
             weights *= 1 - rates.decay
@@ -90,10 +107,10 @@ def sgd(settings: Hyperparameters, *, xp: Any) -> Update:
     return update
 
 
-def momentum_rates(learning_rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> Rates:
+def momentum_rates(learning_rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> MomentumRates:
     """Return the rates of momentum, which keeps sums of gradients without the learning rate."""
     ones = np.ones_like(learning_rates)
-    return Rates(error=ones, update=learning_rates, epsilon=ones, decay=settings.weight_decay * ones)
+    return MomentumRates(error=ones, update=learning_rates, decay=settings.weight_decay * ones)
 
 
 def momentum(settings: Hyperparameters, *, xp: Any) -> Update:
@@ -102,7 +119,9 @@ def momentum(settings: Hyperparameters, *, xp: Any) -> Update:
     The latter is Nesterov's. Sutskever et al., 2013, in the form that PyTorch uses.
     """
 
-    def update_array(w: Array, g: Array, slots: Sequence[Array], rates: Rates, decays: bool) -> tuple[Array, Array]:
+    def update_array(
+        w: Array, g: Array, slots: Sequence[Array], rates: MomentumRates, decays: bool
+    ) -> tuple[Array, Array]:
         (v,) = slots
         if decays:
             g = _decayed(g, w, rates.decay)
@@ -116,7 +135,7 @@ def momentum(settings: Hyperparameters, *, xp: Any) -> Update:
 
 def adam_rates(
     learning_rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters, *, decoupled: bool = False
-) -> Rates:
+) -> AdamRates:
     """Return the rates of Adam, whose gradients arrive multiplied by 1 - beta_1, as its first moment takes them.
 
     The corrections of the moments, which depend on the step t, are in the rates (section 2 of the paper, "the
@@ -126,7 +145,7 @@ def adam_rates(
     t = steps + 1
     root = np.sqrt(1 - settings.beta_2**t)
     share = np.full(learning_rates.shape, 1 - settings.beta_1)
-    return Rates(
+    return AdamRates(
         error=share,
         update=learning_rates * root / (1 - settings.beta_1**t),
         epsilon=settings.epsilon * root,
@@ -143,7 +162,7 @@ def adam(settings: Hyperparameters, *, decoupled: bool = False, xp: Any) -> Upda
     share = (1 - beta_2) / (1 - beta_1) ** 2
 
     def update_array(
-        w: Array, g: Array, slots: Sequence[Array], rates: Rates, decays: bool
+        w: Array, g: Array, slots: Sequence[Array], rates: AdamRates, decays: bool
     ) -> tuple[Array, Array, Array]:
         m, v = slots
         if decays and decoupled:

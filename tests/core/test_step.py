@@ -19,7 +19,7 @@ from mlp_xp.core.device import initial_state
 from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.functional import Activation, relu, sigmoid
 from mlp_xp.core.network import Layer
-from mlp_xp.core.optimizers import Rates
+from mlp_xp.core.optimizers import DescentRates, MomentumRates
 from mlp_xp.core.step import Batch, State, make_step
 from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import trajectory
@@ -99,7 +99,7 @@ def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, act
     rates = np.linspace(1.0, 0.5, longest) * config.learning_rate  # no two alike: a mix-up shows
     x, targets = (array[: longest * batch_size].reshape(longest, batch_size, -1) for array in (rows, labels))
     batch = Batch(backend.asarray(x), backend.asarray(targets), backend.asarray(np.zeros((longest, batch_size, 0))))
-    rates = Rates(*(backend.asarray(each) for each in (rates / batch_size, *np.ones((3, longest)))))
+    rates = DescentRates(*(backend.asarray(each) for each in (rates / batch_size, rates)))
 
     def run_block(state: State, *arrays: Any) -> Any:
         return make_deferred_block(config, CLASSES, backend)(state, *arrays, None)
@@ -214,8 +214,9 @@ def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, ba
     state, _ = initial_state(config, (PIXELS, 8, 10), backend)
     rows, labels = notebook_rows(HOST)
     batch = Batch(*(backend.asarray(array[:batch_size]) for array in (rows, labels, np.zeros((batch_size, 0)))))
+    rates = DescentRates(0.1, 0.0) if optimizer == "sgd" else MomentumRates(0.1, 0.1, 0.0)
     before = arrays_of(state)
-    after = arrays_of(make_step(config, CLASSES, xp=backend.xp)(state, batch, Rates(0.1, 0.1, 0.1, 0.0))[0])
+    after = arrays_of(make_step(config, CLASSES, xp=backend.xp)(state, batch, rates)[0])
     probe = changed = backend.asarray(np.zeros(1))
     changed += 1
     assert [a is b for a, b in zip(after, before, strict=True)] == [changed is probe] * len(before)
