@@ -29,7 +29,7 @@ def in_python(argument: Argument) -> str:
     return name if value is None else f'{name}="{value}"' if isinstance(value, str) else f"{name}={value}"
 
 
-class Fault(Exception):
+class Fault(Exception):  # noqa: N818
     """What an error or a warning says.
 
     fault: what is wrong. remedy: what to do about it. setting: the Python name of the wrong argument, if a single
@@ -96,6 +96,14 @@ class MlpXpError(Fault):
 
 class MlpXpWarning(Fault, UserWarning):
     """Something that runs, but probably not as intended. Commands print it as one line and continue."""
+
+
+class DatasetError(MlpXpError):
+    """Files or arrays that do not form a valid data set."""
+
+
+class DatasetWarning(MlpXpWarning):
+    """A data set that can be used for training, but is probably not what was intended."""
 
 
 def for_command_line(text: str) -> str:

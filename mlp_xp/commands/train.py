@@ -13,7 +13,7 @@ from typing import Any
 
 from mlp_xp.commands.options import with_settings
 from mlp_xp.core.config import ConfigError, check_choice
-from mlp_xp.runs.settings import FREE_SETTINGS, RECIPES, Settings, check_foreign, first_change, parse_settings
+from mlp_xp.runs.settings import RECIPES, Settings, first_change, settings_of, with_fitting_batches
 from mlp_xp.show.width import plain_console
 
 
@@ -52,7 +52,7 @@ def train(
     from mlp_xp.backends.opening import starting_on
     from mlp_xp.commands import training
     from mlp_xp.runs import recording, run_folder
-    from mlp_xp.sweeps.grid import settings_of
+    from mlp_xp.runs.config_file import check_foreign
 
     sources = {"resume": resume, "config": config, "recipe": recipe}
     named = [f"--{name}" for name, value in sources.items() if value is not None]
@@ -74,7 +74,7 @@ def train(
                 setting="dataset",
             )
         if source := resume or config:
-            check_foreign(settings, given.get("backend"), repr(str(source)))
+            check_foreign(settings, given.get("backend"), source)
         # A folder that is there is claimed before the data are loaded, a new one is created after all checks.
         is_new = not (resume or (run_dir and run_dir.exists()))
         if run_dir and not is_new:
@@ -101,14 +101,15 @@ def base_settings(recipe: str | None, config: Path | None, data_dir: str | None,
 
     Raises MlpXpError.
     """
-    from mlp_xp.core.dataset import Origin
     from mlp_xp.data.datasets import is_own
+    from mlp_xp.data.origin import Origin
+    from mlp_xp.runs.config_file import parse_settings
     from mlp_xp.runs.run_folder import data_of
 
     if config:
         settings, record = parse_settings(config, "give a saved configuration")
-        if settings.task is None and is_own(data_of(settings), settings.origin):
-            return replace(settings, task=record.get("task"))  # what was guessed for the run
+        if settings.origin.task is None and is_own(data_of(settings), settings.origin):
+            return settings_of(settings, {"task": record.get("task")})  # what was guessed for the run
         return settings
     if recipe is None:
         recipe = "own" if data_dir is not None and is_own(Path(data_dir), Origin(label)) else "notebook"
@@ -119,13 +120,12 @@ def base_settings(recipe: str | None, config: Path | None, data_dir: str | None,
 def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
     """Return the settings of a run with those that may change. Raises ConfigError for another, and RunError."""
     from mlp_xp.runs import checkpoints, run_folder
-    from mlp_xp.sweeps.grid import settings_of
 
     saved, _ = run_folder.read_config(folder)
     settings = settings_of(saved, given)
     if settings.backend != saved.backend and "device" not in given:
         settings = replace(settings, device=None)  # the saved device belongs to another library
-    if change := first_change(saved, settings, FREE_SETTINGS):
+    if change := first_change(saved, settings, data=True):
         raise ConfigError(
             f"a resumed run keeps its settings ({change.saved!r}, not {change.wanted!r}{change.reason}); leave the "
             "option out, or start a new run with --config",
@@ -133,14 +133,6 @@ def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
         )
     if (folder / run_folder.CHECKPOINT).exists():
         checkpoints.check_settings(folder, settings)  # before the data are loaded
-    return settings
-
-
-def with_fitting_batches(settings: Settings, samples: int) -> Settings:
-    """Return settings whose batches, which nobody chose, are not larger than the training set."""
-    left = samples - settings.train.validation
-    if 0 < left < settings.train.batch_size:
-        return replace(settings, train=replace(settings.train, batch_size=left))
     return settings
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def load(
             "train(..., run_dir=...) and the same data, or give them as files with --data-dir"
         )
     if resume and is_own(place, origin):  # what was guessed when the run began
-        origin = origin._replace(task=run_folder.read_config(resume)[1].get("task", origin.task))
+        origin = replace(origin, task=run_folder.read_config(resume)[1].get("task", origin.task))
     with show_downloads(console) as progress:
         return load_data(
             place,
@@ -163,7 +164,7 @@ def load(
             run=None if "data_dir" in given else resume,
             cache_dir=cache_dir,
             progress=progress,
-            **origin._asdict(),
+            **vars(origin),
         )
 
 

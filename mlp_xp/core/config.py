@@ -11,7 +11,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from mlp_xp.core.functional import ACTIVATIONS, Activation
-from mlp_xp.errors import MlpXpError, nearest
+from mlp_xp.errors import Argument, MlpXpError, nearest
 
 if TYPE_CHECKING:
     from mlp_xp.core.optimizers import Hyperparameters
@@ -76,7 +76,7 @@ def declared(kind: type) -> dict[str, Setting]:
 
 def check_settings(settings: Any) -> None:
     """Check the settings that a dataclass declares itself, and make them plain Python values. Raises ConfigError."""
-    known = declared(type(settings))
+    known = declared(settings.__class__)
     for name in vars(settings).keys() & known.keys():
         object.__setattr__(settings, name, checked(known[name], getattr(settings, name)))
 
@@ -221,15 +221,25 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_settings(self)
         if self.patience and not self.validation:
-            raise ConfigError("needs held-out samples; hold some out with validation", setting="patience")
+            raise ConfigError(
+                f"{self.patience} needs held-out samples",
+                remedy=("hold some out with ", Argument("validation")),
+                setting="patience",
+            )
         if self.nesterov and self.optimizer != "momentum":
-            raise ConfigError(f"needs the optimizer momentum, not {self.optimizer}", setting="nesterov")
+            raise ConfigError(
+                f"is not possible with {self.optimizer}",
+                remedy=("use ", Argument("optimizer", "momentum")),
+                setting="nesterov",
+            )
         if self.clip_norm and self.update_order != "simultaneous":
             raise ConfigError(
-                "needs all gradients before any update; choose the update order simultaneous", setting="clip_norm"
+                "needs all gradients before any update",
+                remedy=("use ", Argument("update_order", "simultaneous")),
+                setting="clip_norm",
             )
         if self.dropout and not self.hidden:
-            raise ConfigError("needs a hidden layer, whose units it ignores; leave it at 0", setting="dropout")
+            raise ConfigError("needs a hidden layer", remedy="add one, or leave this at 0", setting="dropout")
 
     def of_steps(self) -> "TrainConfig":
         """Return the settings on which a step depends; all others have their defaults.

@@ -33,8 +33,8 @@ class Origin:
     )
     task: str | None = setting(
         None,
-        "What to predict. By default regression where the labels in --data-dir are numbers with a decimal point, labels "
-        "where each sample has several, and otherwise classes. Many whole numbers may be either, and need this option.",
+        "What to predict. By default regression where the labels in --data-dir have a decimal point, labels where "
+        "each sample has several, and otherwise classes. Many whole numbers may be either, and need this option.",
         choices=("classes", "labels", "regression"),
     )
     stratify: bool = setting(

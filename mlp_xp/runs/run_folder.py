@@ -23,8 +23,9 @@ from mlp_xp.core.training import Best, Position, Report
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
+from mlp_xp.runs.config_file import parse_settings
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
-from mlp_xp.runs.settings import Settings, first_change, flatten, parse_settings, with_absolute_paths
+from mlp_xp.runs.settings import Settings, first_change, flatten, with_absolute_paths
 
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png", "predictions.png", "labels.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"

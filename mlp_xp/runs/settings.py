@@ -1,9 +1,9 @@
-"""All settings of a run: training, backend and data. Also the recipes to start from, and settings as one flat record."""
+"""All settings of a run: training, backend and data. Also recipes to start from, and settings as one flat record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlp_xp.core.config import ConfigError, TrainConfig, check_settings, declared, setting
 from mlp_xp.data.origin import Origin
@@ -11,8 +11,6 @@ from mlp_xp.errors import nearest
 
 if TYPE_CHECKING:
     from mlp_xp.backends.opening import Backend
-
-Kind = TypeVar("Kind", "Settings", Origin, TrainConfig)
 
 
 @dataclass(frozen=True)
@@ -109,11 +107,16 @@ def flatten(settings: Any) -> dict[str, Any]:
     return record
 
 
-def settings_of(base: Kind, changes: Mapping[str, Any]) -> Kind:
+def settings_of(base: Settings, changes: Mapping[str, Any]) -> Settings:
     """Return settings with some of them changed, which are given by name. Raises ConfigError."""
-    parts = {each.name: getattr(base, each.name) for each in fields(base)}
-    changed = {name: settings_of(part, changes) for name, part in parts.items() if is_dataclass(part)}
-    return replace(base, **changed, **{name: changes[name] for name in parts.keys() & changes.keys()})
+
+    def changed(part: Any) -> Any:
+        values = {each.name: getattr(part, each.name) for each in fields(part)}
+        inner = {name: changed(value) for name, value in values.items() if is_dataclass(value)}
+        return replace(part, **inner, **{name: changes[name] for name in values.keys() & changes.keys()})
+
+    found: Settings = changed(base)
+    return found
 
 
 def unflatten(record: Mapping[str, Any], where: str) -> Settings:
@@ -127,7 +130,7 @@ def unflatten(record: Mapping[str, Any], where: str) -> Settings:
     try:
         return settings_of(Settings(), record)
     except ConfigError as error:
-        raise ConfigError(f"{where}, field {error.setting}: {error.text}") from error
+        raise ConfigError(f"{where}: {error.setting}: {error.text}") from error
 
 
 def with_absolute_paths(settings: Settings) -> Settings:

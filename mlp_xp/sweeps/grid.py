@@ -10,23 +10,17 @@ import math
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
-from mlp_xp.core.config import ConfigError, TrainConfig
-from mlp_xp.runs.settings import Settings, flatten
+from mlp_xp.core.config import ConfigError
+from mlp_xp.runs.settings import SETTINGS, Settings, flatten, settings_of
 from mlp_xp.runs.sweep_index import GRID, OPTUNA, RANDOM, Member
 
 SEED = "seed"
 # A sweep's index is one file, and names all members.
 MOST_MEMBERS = 100_000
-# Settings that act by their ratio: a span of these is sampled log-uniformly, unless it starts at 0.
-BY_RATIO = ("learning_rate", "weight_decay", "batch_size", "hidden")
 DIGITS = 4  # significant digits of a sampled number, to keep tables legible
 DOTS = ".."
-DEFAULTS = flatten(Settings())
-PATHS = ("data_dir", "start_from")
-INNER = {field.name for field in fields(TrainConfig)}
 
 
 class Span(NamedTuple):
@@ -105,8 +99,8 @@ def make_plan(
         raise ConfigError(f"{wanted} is out of range; it must be at least 1", setting=option)
     options: dict[str, tuple[Any, ...] | Span] = {}
     for name, value in given.items():
-        if name not in DEFAULTS:
-            raise ConfigError(f"is not a setting of a run; choose from {', '.join(DEFAULTS)}", setting=name)
+        if name not in SETTINGS:
+            raise ConfigError(f"is not a setting of a run; choose from {', '.join(SETTINGS)}", setting=name)
         options[name] = _read(name, value, sampled=name != SEED and wanted is not None)
     fixed = {name: values[0] for name, values in options.items() if not isinstance(values, Span) and len(values) == 1}
     options = {name: values for name, values in options.items() if name not in fixed}
@@ -116,8 +110,8 @@ def make_plan(
     if "dataset" in given and (base.data_dir or "data_dir" in given):
         raise ConfigError("is another data set than data_dir; give one of the two", setting="dataset")
     # A worker may have another current folder. Not `resolve`: the name may be a link's.
-    paths = {name: os.path.abspath(path) for name in PATHS if (path := getattr(base, name))}  # noqa: PTH100
-    base = replace(base, **paths)
+    paths = {name: path for name, path in flatten(base).items() if SETTINGS[name].is_path and path}
+    base = settings_of(base, {name: os.path.abspath(path) for name, path in paths.items()})  # noqa: PTH100
     kind = GRID if wanted is None else RANDOM if trials is None else OPTUNA
     plan = Plan(kind, base, options, 0, 0 if wanted is None else seed, ())
     if wanted is not None and not plan.sampled:
@@ -148,20 +142,13 @@ def examples(plan: Plan) -> Iterator[tuple[str, Settings]]:
     Raises ConfigError for settings that are wrong together, which names the member.
     """
     for settings in [m.settings for m in plan.members] or _corners(plan.options):
-        place = f" (in a member with {described(settings)})" if settings else ""
+        place = f"in a member with {described(settings)}" if settings else ""
         try:
             found = settings_of(plan.base, settings)
         except ConfigError as error:
-            error.text += place
+            error.notes.append(place)
             raise
         yield place, found
-
-
-def settings_of(base: Settings, changes: Mapping[str, Any]) -> Settings:
-    """Return settings with some of them changed. Raises ConfigError."""
-    inner = {name: value for name, value in changes.items() if name in INNER}
-    outer = {name: value for name, value in changes.items() if name not in INNER}
-    return replace(base, **outer, train=replace(base.train, **inner))
 
 
 def shown(value: Any) -> str:
@@ -176,8 +163,8 @@ def described(settings: Mapping[str, Any]) -> str:
 
 def _read(name: str, value: Any, *, sampled: bool) -> tuple[Any, ...] | Span:
     """Return the values of a setting, or the span to sample from."""
-    default = DEFAULTS[name]
-    kind = int if isinstance(default, tuple) else type(default)
+    setting = SETTINGS[name]
+    kind = int if setting.kind is tuple else setting.kind
     several = isinstance(value, Sequence) and not isinstance(value, str | bytes | Span)
     parts = [_part(name, each, kind) for each in (value if several else [value])]
     if sampled and len(parts) == 1 and isinstance(parts[0], Span):
@@ -195,9 +182,9 @@ def _read(name: str, value: Any, *, sampled: bool) -> tuple[Any, ...] | Span:
             values += range(int(part.first), int(part.last) + 1)
         else:
             values.append(part)
-    if name in PATHS:
+    if setting.is_path:
         values = [each and os.path.abspath(each) for each in values]  # noqa: PTH100
-    if isinstance(default, tuple):  # 64 means one layer of 64 units
+    if setting.kind is tuple:  # 64 means one layer of 64 units
         values = [(each,) if isinstance(each, int) else tuple(each) for each in values]
     seen = set()
     for each in values:
@@ -242,7 +229,7 @@ def _ends(name: str, values: tuple[Any, ...] | Span) -> Sequence[Any]:
 
 def as_value(name: str, number: float) -> Any:
     """Return a number of a span as the value of a setting: for `hidden`, one layer."""
-    return (number,) if isinstance(DEFAULTS[name], tuple) else number
+    return (number,) if SETTINGS[name].kind is tuple else number
 
 
 def _sample(options: Mapping[str, Any], count: int, seed: int) -> list[dict[str, Any]]:
@@ -261,8 +248,8 @@ def _sample(options: Mapping[str, Any], count: int, seed: int) -> list[dict[str,
 
 
 def is_by_ratio(name: str, span: Span) -> bool:
-    """Return whether a span of a setting is sampled log-uniformly."""
-    return name in BY_RATIO and span.first > 0
+    """Return whether a span of a setting is sampled log-uniformly: it acts by its ratio, and does not start at 0."""
+    return SETTINGS[name].by_ratio and span.first > 0
 
 
 def _draw(name: str, values: tuple[Any, ...] | Span, generator: random.Random) -> Any:

@@ -17,11 +17,11 @@ from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs import sweep_index
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import OPTUNA, Index, Member
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.data import Source, key_of, load_sources, sums_of_starts
-from mlp_xp.sweeps.grid import Plan, examples, settings_of
+from mlp_xp.sweeps.grid import Plan, examples
 from mlp_xp.sweeps.member import Ending, Task
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
@@ -271,7 +271,7 @@ def processes(plan: Plan, sources: Mapping[str, Source], how: How, say: Callable
         try:
             jobs = min(jobs, _admitted(settings, sources[key_of(settings)], how, say, jobs))
         except MlpXpError as error:
-            error.text += place
+            error.notes.append(place)
             raise
     return jobs
 

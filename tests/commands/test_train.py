@@ -315,7 +315,7 @@ def test_data_that_moved_are_asked_for(data_dir, tmp_path):
     [
         (["--epochs", "0"], ["--epochs: 0", "at least 1"]),
         (["--epochs", str(10**399)], ["--epochs: 1000", "is out of range; it must be at most 2147483647"]),
-        (["--patience", "2"], ["--patience: 2", "unless samples are held out"]),
+        (["--patience", "2"], ["--patience: 2 needs held-out samples; hold some out with --validation"]),
         (["--optimizer", "adm"], ["--optimizer: 'adm'", "did you mean 'adam'?"]),
         (["--threads", "two"], ["--threads: 'two' is neither"]),
         (["--device", "cuda:0"], ["numpy: device 'cuda:0'"]),

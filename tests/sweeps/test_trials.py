@@ -11,12 +11,12 @@ from helpers import assert_one_line, call, finish, start, wait_until
 from sweeping import SMALL, arguments, assert_as_trained
 
 from mlp_xp.runs import sweep_index
-from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import read_index
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.folder import open_sweep, read_endings, run_of
-from mlp_xp.sweeps.grid import Plan, make_plan, settings_of
+from mlp_xp.sweeps.grid import Plan, make_plan
 from mlp_xp.sweeps.member import Ending, Task, train_member
 from mlp_xp.sweeps.trials import Trials
 
