@@ -29,7 +29,7 @@ def in_python(argument: Argument) -> str:
     return name if value is None else f'{name}="{value}"' if isinstance(value, str) else f"{name}={value}"
 
 
-class Fault(Exception):  # noqa: N818
+class Fault(Exception):  # noqa: N818  (the base of warnings too)
     """What an error or a warning says.
 
     fault: what is wrong. remedy: what to do about it. setting: the Python name of the wrong argument, if a single

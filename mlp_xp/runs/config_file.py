@@ -6,7 +6,7 @@ from typing import Any
 from mlp_xp.backends.foreign import hooks
 from mlp_xp.core.config import ConfigError
 from mlp_xp.core.dataset import PREPARATIONS, TARGETS
-from mlp_xp.core.losses import LOSSES
+from mlp_xp.core.task import TASKS
 from mlp_xp.errors import Argument
 from mlp_xp.runs import records
 from mlp_xp.runs.settings import Settings, unflatten
@@ -21,7 +21,7 @@ CONFIG_FIELDS = {
     "train_samples": int,
     "image_shape": list[int],
     "class_names": list[str],
-    "task": LOSSES,
+    "task": TASKS,
     "preparation": PREPARATIONS,
     "targets": TARGETS,
     "data_crc32": str,
