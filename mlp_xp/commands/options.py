@@ -61,7 +61,7 @@ class Condition(str):
 
 def only_one(**options: Any) -> None:
     """Raise UsageError if more than one of these options is given."""
-    names = [f"--{name}" for name, value in options.items() if value not in (None, False)]
+    names = [f"--{name.replace('_', '-')}" for name, value in options.items() if value not in (None, False)]
     if len(names) > 1:
         raise UsageError(f"{' and '.join(names)}: give only one of these options")
 
