@@ -244,7 +244,7 @@ def draw_bands(curves: Mapping[str, Sequence[Curves]], *, score: str, total: int
     that have runs.
     """
     figure, losses, scores = _curve_axes(has_score=True)
-    handles, points = [], list[tuple[float, float]]()
+    handles, points = list[Any](), list[tuple[float, float]]()
     for i, runs in enumerate(curves.values()):
         look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i % len(LINES)]}
         for axes, quantity in ((losses, "train_loss"), (scores, score)):
