@@ -12,7 +12,8 @@ import numpy as np
 from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.config import TrainConfig, check_choice
 from mlp_xp.core.dataset import UNNAMED, Dataset, Origin, described
-from mlp_xp.core.metrics import Evaluation, confusion_matrix
+from mlp_xp.core.metrics import confusion_matrix
+from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory, with_threads
 from mlp_xp.data.arrays import DatasetError, read_features
 from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_own, load_to_evaluate

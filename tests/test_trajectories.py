@@ -16,8 +16,8 @@ from reference import Run, flat, plain_run
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.losses import LOSSES
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES
+from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import trajectory
 
 TOLERANCE = 1e-10  # promised to users
@@ -92,7 +92,7 @@ def random_case(seed: int) -> Case:
     def choose(*values: Any) -> Any:
         return values[random.randint(len(values))]
 
-    samples, task = random.randint(12, 70), choose(*LOSSES)
+    samples, task = random.randint(12, 70), choose(*TASKS)
     optimizer, order = choose(*OPTIMIZERS), choose("layerwise", "simultaneous")
     hidden = tuple(random.randint(1, 16, random.randint(0, 4)).tolist())
     validation = choose(0, 0, 4) if task != "classes" else 0

@@ -27,34 +27,6 @@ PREPARATIONS: dict[str, Prepare] = {"bytes": flatten_and_scale, "standardize": s
 BYTES = Preparation(flatten_and_scale)
 TARGETS = ("unchanged", "standardize")  # whether a network is trained on standardised numbers, in files
 
-
-def one_hot(labels: Array, classes: int, /, *, dtype: Any, device: Any, xp: Any) -> Array:
-    """Turn labels 0 to classes - 1, shape (...), into rows that are 1 at the label and 0 elsewhere, (..., classes).
-
-    By comparison, because assignment by index is not in the standard for integer arrays, and JAX has none at all.
-    """
-    place = {} if device is None else {"device": device}  # not every library has the keyword
-    return xp.astype(labels[..., None] == xp.arange(classes, dtype=labels.dtype, **place), dtype)
-
-
-def encode(
-    labels: Array, outputs: int, targets: tuple[Array, ...] = (), /, *, task: str, dtype: Any, device: Any, xp: Any
-) -> Array:
-    """Turn labels into the targets of the network's outputs, shape (n, outputs); one-hot rows for classes (n,).
-
-    targets: the field of `Dataset`; numbers are standardised by it.
-    """
-    if task == "classes":
-        return one_hot(labels, outputs, dtype=dtype, device=device, xp=xp)
-    t = xp.astype(labels, dtype)
-    return (t - targets[0]) / targets[1] if targets else t
-
-
-def decode(outputs: Array, targets: tuple[Array, ...], /) -> Array:
-    """Turn predictions of standardised numbers (n, outputs) back into the units of the labels; see `encode`."""
-    return outputs * targets[1] + targets[0] if targets else outputs
-
-
 UNNAMED = "unnamed"
 MOST_NAMES = 2**16  # of features that a model file can store
 
@@ -95,7 +67,7 @@ class Dataset(NamedTuple):
     prepare: Preparation = BYTES
     """From inputs to features."""
     task: str = "classes"
-    """A key of `losses.LOSSES`: classes (each sample has one), labels (each sample may have several), or regression."""
+    """A key of `task.TASKS`: classes (each sample has one), labels (each sample may have several), or regression."""
     origin: Origin = Origin()
     """The arguments of `load_dataset` for your own files."""
     inputs: str = "arrays"

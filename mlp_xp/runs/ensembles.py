@@ -10,7 +10,8 @@ from mlp_xp.backends.opening import Backend
 from mlp_xp.core.device import to_device
 from mlp_xp.core.functional import Array
 from mlp_xp.core.losses import log_softmax
-from mlp_xp.core.metrics import Evaluation, predict_logits
+from mlp_xp.core.metrics import predict_logits
+from mlp_xp.core.task import Evaluation
 from mlp_xp.runs.checkpoints import Model, check_fit, load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import read_config

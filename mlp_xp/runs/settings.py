@@ -11,7 +11,7 @@ from mlp_xp.backends.foreign import hooks
 from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.config import ConfigError, TrainConfig, check_type
 from mlp_xp.core.dataset import PREPARATIONS, TARGETS, Origin
-from mlp_xp.core.losses import LOSSES
+from mlp_xp.core.task import TASKS
 from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.own import check_origin
 from mlp_xp.errors import nearest
@@ -143,7 +143,7 @@ CONFIG_FIELDS = {
     "train_samples": int,
     "image_shape": list[int],
     "class_names": list[str],
-    "task": LOSSES,
+    "task": TASKS,
     "preparation": PREPARATIONS,
     "targets": TARGETS,
     "data_crc32": str,

@@ -9,8 +9,9 @@ import mlp_xp.core.metrics
 from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.dataset import Preparation
 from mlp_xp.core.features import flatten_and_scale, unchanged
-from mlp_xp.core.metrics import Evaluation, confusion_matrix, evaluate, percent, predict, predict_logits
+from mlp_xp.core.metrics import confusion_matrix, evaluate, percent, predict, predict_logits
 from mlp_xp.core.network import Layer, Network
+from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import MlpXpError
 
 SIZE = 12

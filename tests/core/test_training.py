@@ -289,7 +289,7 @@ def compiled() -> Iterator[SimpleNamespace]:
     make_chunk.cache_clear()
 
     def count(config: TrainConfig) -> int:
-        return make_chunk(config.of_steps(), backend, flatten_and_scale, "classes").__wrapped__._cache_size()
+        return make_chunk(config.of_steps(), backend, flatten_and_scale, CLASSES).__wrapped__._cache_size()
 
     yield SimpleNamespace(backend=backend, count=count)
     make_chunk.cache_clear()
