@@ -11,6 +11,7 @@ import numpy as np
 
 from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import Dataset, Origin
+from mlp_xp.core.task import TASKS
 from mlp_xp.data.arrays import (
     DatasetError,
     DatasetWarning,
@@ -219,7 +220,7 @@ def load_to_evaluate(
     names = data.label_names if task != "classes" and data.label_names else tuple(class_names)
     return Dataset(
         *(*part, *part, names, str(place.absolute())),
-        task=task,
+        task=TASKS[task],
         origin=origin,
         inputs=data.inputs,
         feature_names=data.feature_names,

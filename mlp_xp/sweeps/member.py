@@ -132,7 +132,7 @@ def _train(task: Task, folder: Path) -> Ending:
                 return Ending(task.name, FINISHED, read_result(folder))
             if (event.checkpoint or epoch == WARM_UP_EPOCH) and _stopped(task):
                 return Ending(task.name, INTERRUPTED)
-            score = held_out(report._asdict()) if report is not None else None
+            score = held_out(run_folder.metrics_record(report)) if report is not None else None
             if task.trial and score is not None and epoch < config.epochs - 1 and _prune(task.trial, epoch, score):
                 return Ending(task.name, PRUNED, error="Pruned", reason=f"pruned after epoch {epoch}")
     raise AssertionError("a run ends with a closing event")
