@@ -16,7 +16,7 @@ import pytest
 from backends import open_for_test
 from data_sets import on_device, synthetic
 
-import mlp_xp.core.chunk
+import mlp_xp.core.training
 from mlp_xp.backends.opening import Backend, BackendError, BackendFailure, open_backend
 from mlp_xp.core.chunk import make_chunk
 from mlp_xp.core.config import TrainConfig

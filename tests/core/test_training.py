@@ -21,6 +21,7 @@ from mlp_xp.core.dropout import draw_masks
 from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.network import Layer
 from mlp_xp.core.plan import Chunk
+from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import WARM_UP_EPOCH, DivergenceError, Event, Position, check_finite, layer_sizes, trajectory
 
 HOST = synthetic(300)
