@@ -28,8 +28,8 @@ from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_model
 from mlp_xp.runs.ensembles import check_alike, check_held_out, evaluate_pooled, members_of, pooled_logits, run_of
-from mlp_xp.runs.records import RunError
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
+from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import RECIPES, Settings
 from mlp_xp.runs.sources import read_source
 from mlp_xp.runs.sweep_index import is_sweep
@@ -150,21 +150,21 @@ def evaluate(
     found = [model.on(each) for model, each in zip(found, opened, strict=True)]
     tests = [_data_of(model, data, cache_dir, datasets) for model in found]
     check_held_out(found, tests)
-    runs, logits, matrices = [], [], []
+    runs, logits = [], []
     for model, dataset in zip(found, tests, strict=True):
         runs.append(model.evaluate(dataset.test_inputs, dataset.test_labels))
         model.check_finite(math.isfinite(runs[-1].loss))
         logits.append(model.backend.to_numpy(model.logits(dataset.test_inputs)))
-        labels = model.backend.to_numpy(dataset.test_labels)
-        matrices.append(confusion_matrix(labels, np.argmax(logits[-1], axis=1), len(model.class_names)))
-    result, matrix = runs[0], matrices[0]
+    result, labels = runs[0], found[0].backend.to_numpy(tests[0].test_labels)
     if len(found) > 1:
         pooled = pooled_logits(found, logits)
         result = evaluate_pooled(found, pooled, labels)
-        matrix = confusion_matrix(labels, np.argmax(pooled, axis=1), len(model.class_names))
-    if not found[0].task.exclusive:
-        return Evaluated(result, None, tuple(found), tuple(runs), ())
-    return Evaluated(result, matrix, tuple(found), tuple(runs), tuple(matrices))
+        logits.append(pooled)
+    matrices: list[np.ndarray] = []
+    if found[0].task.exclusive:
+        matrices = [confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1]) for z in logits]
+    matrix = matrices[-1] if matrices else None
+    return Evaluated(result, matrix, tuple(found), tuple(runs), tuple(matrices[: len(found)]))
 
 
 class Predicted(NamedTuple):
@@ -197,7 +197,8 @@ def predict(models: Models, inputs: Any, *, backend: str = "numpy", device: str 
     """
     found = [model.on(open_backend(backend, device, model.backend.dtype_name)) for model in _models(models)]
     check_alike(found)
-    model, pictures, place, lines = found[0], None, "", ()
+    model, pictures, place = found[0], None, ""
+    lines: Sequence[int] = ()
     if paths := _paths_in(inputs):
         if any(is_table(path.name) for path in paths):
             inputs, lines = _table_for(model, paths)

@@ -106,8 +106,8 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) 
 def precision_and_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return precision and recall of each class, float64 (n,) each, from a confusion matrix (n, n).
 
-    Precision: of the samples predicted as the class, the share that belongs to it. Recall: of the samples that belong to
-    the class, the share predicted as it. NaN where there are no such samples.
+    Precision is the share of the samples predicted as the class that belong to it, recall the share of the samples of
+    the class that are predicted as it. NaN where there are no such samples.
     """
     correct = np.diagonal(matrix).astype(np.float64)
     with np.errstate(invalid="ignore"):

@@ -7,11 +7,11 @@ import numpy as np
 
 from mlp_xp.core.checks import check_inputs
 from mlp_xp.core.dataset import Dataset, Preparation, described
-from mlp_xp.core.device import all_finite, to_device
+from mlp_xp.core.device import all_finite
 from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import compiled_evaluation, compiled_logits, compiled_outputs
-from mlp_xp.core.network import Network
+from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.task import Evaluation, Scaling, Task
 from mlp_xp.data.arrays import backend_of, read_inputs
 from mlp_xp.errors import MlpXpError
@@ -57,7 +57,7 @@ class Model(NamedTuple):
         def move(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
             return tuple(backend.asarray(self.backend.to_numpy(array), backend.dtype) for array in arrays)
 
-        network = to_device(tuple(layer._make(map(self.backend.to_numpy, layer)) for layer in self.network), backend)
+        network = tuple(Layer(*move(layer)) for layer in self.network)
         prepare = self.prepare._replace(fitted=move(self.prepare.fitted))
         return self._replace(network=network, backend=backend, prepare=prepare, scaling=move(self.scaling))
 

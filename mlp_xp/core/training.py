@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -244,7 +244,8 @@ def trajectory(
     network, validation = position.state.network, None
     if position.best:
         network, score, _, loss = position.best
-        validation = Evaluation(loss, **{dataset.task.score: score})
+        figure: dict[str, Any] = {dataset.task.score: score}
+        validation = Evaluation(loss, **figure)
     report = make_report(position, network, samples, validation)
     position = position._replace(seconds=report.seconds)
     yield Event(position, np.empty(0), report, checkpoint=True, closing=True)

@@ -186,7 +186,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
         np.concatenate(losses),
         tuple(backend.to_numpy(array).astype(np.float64) for layer in network for array in layer),
         np.array([step for step, _ in reports], np.int64),
-        tuple(report.test.accuracy for _, report in reports if report.test),
+        tuple(report.test.score for _, report in reports if report.test),
         tuple(report.test.loss for _, report in reports if report.test),
         np.stack([*looks, backend.to_numpy(last)]).astype(np.float64),
         predictions,

@@ -12,7 +12,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.runs.checkpoints import check_fit, load_model
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import CONFIG, MODEL, ROW_SUMS, read_config, row_sums
+from mlp_xp.runs.run_folder import CONFIG, MODEL, ROW_SUMS, comparable_rows, read_config, row_sums
 from mlp_xp.runs.sweep_index import FINISHED, is_sweep
 from mlp_xp.runs.table import sweep_rows
 
@@ -57,13 +57,14 @@ def check_held_out(models: Sequence[Model], datasets: Sequence[Dataset]) -> None
 
     Rows are compared by content, whatever their order and dtype. datasets: one for each model, on its backend.
     """
-    tests = []
+    sums: dict[int, list[int]] = {}
     for model, dataset in zip(models, datasets, strict=True):
-        train, test = (int(each, 16) for each in row_sums(dataset, model.backend).values())
-        tests.append(test)
         folder = run_of(model)
         if folder is None:
             continue
+        if id(dataset) not in sums:
+            sums[id(dataset)] = [int(each, 16) for each in row_sums(dataset, model.backend).values()]
+        train, test = sums[id(dataset)]
         known, held_out = (int(each, 16) for each in read_config(folder)[1]["rows"].values())
         whole = (known + held_out) % ROW_SUMS
         if test != held_out and (test in (known, whole) or (train + test) % ROW_SUMS == whole):
@@ -71,8 +72,10 @@ def check_held_out(models: Sequence[Model], datasets: Sequence[Dataset]) -> None
                 f"{str(folder)!r}: was trained on rows of this test set: these are the run's own data, in another "
                 "order or split otherwise; give them in their order, with the run's split"
             )
-    for model, test in zip(models, tests, strict=True):
-        if test != tests[0]:
+    first = comparable_rows(datasets[0][2:4], models[0].backend)
+    for model, dataset in zip(models, datasets, strict=True):
+        ours = first if dataset is datasets[0] else comparable_rows(dataset[2:4], model.backend)
+        if not all(map(np.array_equal, ours, first)):
             raise RunError(
                 f"{model.source!r}: holds out other rows than {models[0].source!r}, so the networks cannot be compared "
                 "or combined; give runs on the same data with the same split"

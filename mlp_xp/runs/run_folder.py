@@ -8,7 +8,7 @@ import os
 import platform
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from mlp_xp.backends.opening import Backend
 from mlp_xp.backends.threads import cpus, in_words, threads_chosen
 from mlp_xp.core.checks import check_arrays
 from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
+from mlp_xp.core.functional import Array
 from mlp_xp.core.task import Scaling
 from mlp_xp.core.training import Best, Position, Report
 from mlp_xp.errors import MlpXpWarning
@@ -192,22 +193,22 @@ def row_sums(dataset: Dataset, backend: Backend) -> dict[str, str]:
     It recognises rows that a network was trained on. Floats count with the precision of float32.
     """
     sums = {}
-    for part in ("train", "test"):
-        inputs, labels = (getattr(dataset, f"{part}_{each}") for each in ("inputs", "labels"))
-        total = 0
-        if inputs is not None:
-            with np.errstate(over="ignore"):  # what is too large is infinite
-                rows, labels = (_comparable(backend.to_numpy(each)) for each in (inputs, labels))
-            total = sum(zlib.crc32(label, zlib.crc32(row)) for row, label in zip(rows, labels, strict=True))
+    for part, arrays in (("train", dataset[:2]), ("test", dataset[2:4])):
+        rows = zip(*comparable_rows(arrays, backend), strict=True) if arrays[0] is not None else ()
+        total = sum(zlib.crc32(label, zlib.crc32(row)) for row, label in rows)
         sums[part] = f"{total % ROW_SUMS:016x}"
     return sums
 
 
-def _comparable(array: np.ndarray) -> np.ndarray:
-    """Return an array as rows of bytes, which are the same for the same numbers in another dtype."""
-    if array.dtype != np.uint8 or array.ndim == 1:
-        array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
-    return np.ascontiguousarray(array.reshape(len(array), -1))
+@np.errstate(over="ignore")  # a number that is too large for float32 becomes infinite
+def comparable_rows(arrays: Sequence[Array], backend: Backend) -> list[np.ndarray]:
+    """Return inputs and labels as rows on the host, which have the same bytes for the same numbers in another dtype."""
+    found = []
+    for array in map(backend.to_numpy, arrays):
+        if array.dtype != np.uint8 or array.ndim == 1:
+            array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+        found.append(np.ascontiguousarray(array.reshape(len(array), -1)))
+    return found
 
 
 def check_resumable(folder: Path, settings: Settings) -> None:
@@ -323,7 +324,7 @@ REPORT_FIELDS = {
     **{"epoch": int, "sample": int, "loss": float, "accuracy": float | None, "seconds": float, "train_loss": float},
     **{"test_loss": float | None, "samples_per_second": float},
     **{f"validation_{name}": float | None for name in ("loss", "accuracy", "r2")},
-    **{name: float | None for name in ("label_accuracy", "r2", "rmse")},
+    **dict.fromkeys(("label_accuracy", "r2", "rmse"), float | None),
     "kept_epoch": int | None,
 }
 
