@@ -14,6 +14,7 @@ import numpy as np
 from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import BYTES, Dataset, Preparation
 from mlp_xp.core.functional import Array
+from mlp_xp.core.task import TASKS, Task
 from mlp_xp.data.arrays import INTEGERS, DatasetError, DatasetWarning, dtype_name, not_of
 
 MOST_CLASSES = 2**16
@@ -119,6 +120,8 @@ def _arrays_of(dataset: Dataset) -> dict[str, Array]:
 
 def _check_labels(name: str, labels: Array, dataset: Dataset, backend: Backend) -> None:
     xp, outputs = backend.xp, len(dataset.class_names)
+    if not isinstance(dataset.task, Task):
+        raise DatasetError(f"task: {dataset.task!r} is not a Task; give one of TASKS: {', '.join(TASKS)}")
     if not 1 <= outputs <= MOST_CLASSES:
         raise DatasetError(f"class_names: there are {outputs}; give 1 to {MOST_CLASSES}")
     if dataset.task.exclusive and len(labels.shape) != 1:

@@ -120,7 +120,7 @@ def load_model(path: str | Path) -> Model:
     Raises RunError if there is none, or it is damaged.
     """
     path = Path(path)
-    if not path.is_file():
+    if path.suffix != ".safetensors":
         read_config(path)  # or else the folder is not a run
         path = path / MODEL
     tensors, facts = read_tensors(path)
