@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mlp_xp.core.dataset import Dataset
     from mlp_xp.core.functional import Activation
     from mlp_xp.core.model import Model
+    from mlp_xp.data.arrays import from_arrays
     from mlp_xp.data.datasets import load_dataset
     from mlp_xp.runs.settings import RECIPES
 
@@ -29,6 +30,7 @@ __all__ = [
     "Model",
     "TrainConfig",
     "evaluate",
+    "from_arrays",
     "load_dataset",
     "load_run",
     "open_backend",
@@ -48,6 +50,7 @@ _HOMES = {
     "RECIPES": "mlp_xp.runs.settings",
     "TrainConfig": "mlp_xp.core.config",
     "evaluate": "mlp_xp.api",
+    "from_arrays": "mlp_xp.data.arrays",
     "load_dataset": "mlp_xp.data.datasets",
     "load_run": "mlp_xp.api",
     "open_backend": "mlp_xp.backends.opening",

@@ -14,8 +14,9 @@ import numpy as np
 from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import BYTES, Dataset, Preparation
 from mlp_xp.core.functional import Array
+from mlp_xp.core.inputs import INTEGERS, dtype_name, not_of
 from mlp_xp.core.task import TASKS, Task
-from mlp_xp.data.arrays import INTEGERS, DatasetError, DatasetWarning, dtype_name, not_of
+from mlp_xp.errors import DatasetError, DatasetWarning
 
 MOST_CLASSES = 2**16
 # If all pixels are below this value, no pixel uses the highest bit. Images with fewer than 8 bits always stay below it

@@ -1,13 +1,11 @@
 """A data set on a device, and what the network sees of it: inputs prepared as features, labels as targets."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.features import flatten_and_scale, standardize, unchanged
 from mlp_xp.core.functional import Array
-from mlp_xp.core.task import CLASSES, TASKS, Scaling, Task
-from mlp_xp.data.arrays import read_arrays
+from mlp_xp.core.task import CLASSES, Scaling, Task
 
 Prepare = Callable[..., Array]
 
@@ -51,7 +49,7 @@ class Origin(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A training set and, unless it is None, a test set. `from_arrays` makes one of your own arrays.
+    """A training set and, unless it is None, a test set. `mlp_xp.from_arrays` makes one of your own arrays.
 
     The names are those of MNIST, but `images` may be inputs of any kind. Images stay bytes on the device: 47 MB for
     MNIST, where float64 takes 376 MB.
@@ -84,57 +82,9 @@ class Dataset(NamedTuple):
     scaling: Scaling = ()
     """For a regression whose network is trained on standardised numbers: their mean and standard deviation over the
     training set, on the device, (outputs,) each. The labels above stay in their own units."""
-
-    @staticmethod
-    def from_arrays(
-        X: Any,
-        y: Any,
-        test: float | tuple[Any, Any] | None = None,
-        *,
-        backend: Backend | None = None,
-        task: str | None = None,
-        class_names: Sequence[str] | None = None,
-        standardize: bool | None = None,
-        seed: int = 0,
-        feature_names: Sequence[str] | None = None,
-        scale_targets: bool = True,
-        stratify: bool = True,
-    ) -> "Dataset":
-        """Make a data set of features X and labels y, which may be NumPy arrays, lists, or on the backend's device.
-
-        X: integers or floats, (n, features) or (n, rows, columns[, channels]). y: integers or strings (n,) for classes;
-        integers 0 and 1 (n, labels) for several labels at once; floats (n,) or (n, outputs) for regression. task:
-        "classes", "labels" or "regression", where `y` would be taken for another one: numbers of rooms, say, need
-        task="regression"; and where it may be either, as many whole numbers, such as prices, or few with a decimal
-        point. test: the test set as (X, y); or the share of the samples, above 0 and below 1, that a shuffle with
-        `seed` selects for it; None for no test set. Without a share the samples keep their order, and
-        `TrainConfig.validation` holds out the last ones, so shuffle sorted data first. stratify: select this share of
-        each class, and of a class with two samples or more at least one for either part; a single one is trained on.
-
-        class_names: of the classes 0, 1, ... in this order; of classes that are strings, their order; of labels or
-        numbers, a name for each column. By default the distinct values in `y`, sorted, or the numbers of the columns.
-        standardize: whether to subtract each feature's mean over the training set and divide by its standard
-        deviation. By default all but images of bytes are, which are divided by 255. False: the features as they are.
-        scale_targets: for regression, train on standardised numbers too. Labels, predictions and errors stay in their
-        own units; only the loss is in units of the standard deviations. backend: by default NumPy in float64.
-        feature_names: of the columns of X, for messages and `Model.predict`; by default those of a table of pandas or
-        another library that has `columns`.
-
-        Bytes stay bytes on the device; everything else becomes the backend's floats. Raises DatasetError, which names
-        the row and column of a value that is NaN or infinite, for arrays that do not fit together, and for a single
-        class. Gives a DatasetWarning that names features which are constant, which a network cannot use.
-        """
-        features = getattr(X, "columns", ()) if feature_names is None else feature_names
-        columns = tuple(map(str, features)) if len(features) <= MOST_NAMES else ()
-        opened = backend or open_backend()
-        choices = task, class_names, standardize, seed, columns, scale_targets, stratify
-        read = read_arrays(X, y, test, opened, *choices)
-        prepare = Preparation(PREPARATIONS[read.preparation], read.fitted)
-        return Dataset(
-            *(*read.train, *read.test, read.names, UNNAMED, prepare, TASKS[read.task]),
-            feature_names=columns,
-            scaling=read.targets,
-        )
+    is_own: bool = False
+    """Whether these are your own data, of `from_arrays` or `load_dataset`: held-out samples are then drawn from all of
+    the training set. Of a published data set, and of one in its form, they are the last ones."""
 
     def __repr__(self) -> str:
         count, *shape = self.train_inputs.shape

@@ -5,15 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.backends.opening import open_backend, open_backend_of
 from mlp_xp.core.checks import check_inputs
 from mlp_xp.core.dataset import Dataset, Preparation, described
 from mlp_xp.core.device import all_finite
 from mlp_xp.core.functional import Activation, Array
+from mlp_xp.core.inputs import read_inputs
 from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import compiled_evaluation, compiled_logits, compiled_outputs
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.task import Evaluation, Scaling, Task
-from mlp_xp.data.arrays import backend_of, read_inputs
 from mlp_xp.errors import MlpXpError
 
 
@@ -156,6 +157,14 @@ class Model(NamedTuple):
                 "range of the training data, or the training diverged; correct the data, or train again with a lower "
                 "learning rate"
             )
+
+
+def backend_of(X: Any, dtype: str) -> Backend:
+    """Open the library of an array on its device; NumPy for lists and what else NumPy reads. Raises BackendError."""
+    try:
+        return open_backend_of(X, dtype)
+    except TypeError:  # it has no namespace
+        return open_backend("numpy", dtype=dtype)
 
 
 def model_of(network: Network, activation: str | Activation, dataset: Dataset, backend: Backend) -> Model:

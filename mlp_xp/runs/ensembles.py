@@ -77,8 +77,8 @@ def check_held_out(models: Sequence[Model], datasets: Sequence[Dataset]) -> None
         ours = first if dataset is datasets[0] else comparable_rows(dataset[2:4], model.backend)
         if not all(map(np.array_equal, ours, first)):
             raise RunError(
-                f"{model.source!r}: has another test set than {models[0].source!r}: it was trained on other data, or on "
-                "another split of the same; give runs on the same data with the same split"
+                f"{model.source!r}: has another test set than {models[0].source!r}: it was trained on other data, or "
+                "on another split of the same; give runs on the same data with the same split"
             )
 
 

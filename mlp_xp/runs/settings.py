@@ -12,9 +12,8 @@ from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.config import ConfigError, TrainConfig, check_type
 from mlp_xp.core.dataset import PREPARATIONS, TARGETS, Origin
 from mlp_xp.core.task import TASKS
-from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.own import check_origin
-from mlp_xp.errors import nearest
+from mlp_xp.errors import DatasetError, nearest
 from mlp_xp.runs import records
 
 
