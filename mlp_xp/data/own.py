@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy.typing as npt
 
 from mlp_xp.core.dataset import Origin
+from mlp_xp.core.task import TASKS
 from mlp_xp.data.array_files import read_array_files
-from mlp_xp.data.arrays import TASKS
 from mlp_xp.data.picture_folders import read_picture_folder
 from mlp_xp.data.reading import visible_names
 from mlp_xp.data.tables import Table, read_table

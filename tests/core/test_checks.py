@@ -140,7 +140,7 @@ def test_arrays_of_every_library_for_every_backend(name, other, message, tmp_pat
     assert not (tmp_path / "run").exists()
     message = refusal(check_inputs, dataset.test_inputs, backend, dataset.prepare)
     assert message.startswith("inputs: they are ")
-    assert message.endswith("copy them with backend.asarray(images)")
+    assert message.endswith("copy them with backend.asarray(inputs)")
 
 
 @pytest.mark.parametrize("field", Dataset._fields[:4])
