@@ -184,7 +184,7 @@ def test_rows_are_selected(conditions, left, runs):
 @pytest.mark.parametrize("words", [["--sort", "test_accuracy"], ["--where", "test-loss<1"], ["--sort", "test-loss"]])
 def test_no_run_is_chosen_by_the_test_set(words, runs):
     outcome = call("runs", runs, *words)
-    assert_one_line(outcome, 2, words[0], "looks better there than it is on new data", "validation_accuracy")
+    assert_one_line(outcome, 2, words[0], "looks better there than on new data", "validation_accuracy")
     assert outcome.out == ""
 
 
