@@ -244,7 +244,7 @@ def test_csv_and_json_have_all_numbers_in_full(runs):
         (["good", "--sort", "speed"], "--sort: 'speed' is not a column (did you mean 'seed'?)"),
         (["good", "--where", "seed=x"], "'x' is not a number"),
         (["good", "--json", "--csv"], "--json and --csv"),
-        (["good", "--summary", "--sort", "seed"], "--sort: settings are ranked"),
+        (["good", "--summary", "--sort", "seed"], "--summary and --sort: give only one"),
     ],
 )
 def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch):
