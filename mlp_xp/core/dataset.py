@@ -1,10 +1,11 @@
 """A data set on a device, and what the network sees of it: inputs prepared as features, labels as targets."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mlp_xp.core.features import flatten_and_scale, standardize, unchanged
 from mlp_xp.core.functional import Array
+from mlp_xp.core.task import CLASSES, Scaling, Task
 
 Prepare = Callable[..., Array]
 
@@ -20,6 +21,11 @@ class Preparation(NamedTuple):
     fitted: tuple[Array, ...] = ()
     """What was fitted to the training set: arrays on the device, (features,) each. Other values compile nothing."""
 
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether inputs are images of bytes, which become features in [0, 1]."""
+        return self.function is flatten_and_scale
+
 
 PREPARATIONS: dict[str, Prepare] = {"bytes": flatten_and_scale, "standardize": standardize, "unchanged": unchanged}
 BYTES = Preparation(flatten_and_scale)
@@ -27,19 +33,6 @@ TARGETS = ("unchanged", "standardize")  # whether a network is trained on standa
 
 UNNAMED = "unnamed"
 MOST_NAMES = 2**16  # of features that a model file can store
-
-
-class Origin(NamedTuple):
-    """How `load_dataset` reads your own files, so that a run can read them again."""
-
-    label: str | None = None
-    test_fraction: float = 0.2
-    split_seed: int = 0
-    picture_size: int | None = None
-    task: str | None = None
-    stratify: bool = True
-    scale_targets: bool = True
-    exclude: str | None = None
 
 
 class Dataset(NamedTuple):
@@ -64,17 +57,17 @@ class Dataset(NamedTuple):
     """A key of DATASETS, or the path of the data set's folder; UNNAMED for data in memory."""
     prepare: Preparation = BYTES
     """From inputs to features."""
-    task: str = "classes"
-    """A key of `task.TASKS`: classes (each sample has one), labels (each sample may have several), or regression."""
-    origin: Origin = Origin()
-    """The arguments of `load_dataset` for your own files."""
+    task: Task = CLASSES
+    """CLASSES (each sample has one), LABELS (each sample may have several), or REGRESSION."""
+    origin: Any = None
+    """How your own files were read, an `Origin` of `data.origin`; None for other data."""
     inputs: str = "arrays"
     """What `predict` reads: pictures as they are, columns of a table, or arrays, for which pictures are prepared as
     MNIST's were."""
     feature_names: tuple[str, ...] = ()
     """Of the columns of a table."""
-    targets: tuple[Array, ...] = ()
-    """Of a regression whose network is trained on standardised numbers: their mean and standard deviation over the
+    scaling: Scaling = ()
+    """For a regression whose network is trained on standardised numbers: their mean and standard deviation over the
     training set, on the device, (outputs,) each. The labels above stay in their own units."""
     is_own: bool = False
     """Whether these are your own data, of `from_arrays` or `load_dataset`: held-out samples are then drawn from all of
@@ -83,7 +76,7 @@ class Dataset(NamedTuple):
     def __repr__(self) -> str:
         count, *shape = self.train_inputs.shape
         test = 0 if self.test_inputs is None else self.test_inputs.shape[0]
-        many = f"{len(self.class_names)} {'outputs' if self.task == 'regression' else self.task}"
+        many = f"{len(self.class_names)} {self.task.outputs}"
         return f"Dataset({self.name!r}, {count} training and {test} test {described(shape)}, {many})"
 
 
