@@ -14,6 +14,7 @@ Householder transformations use the same idea.)
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Bl
         logits, tape = forward_from(product - overlap @ errors, above, activations, xp=xp)
         error = task.error(logits, targets, xp=xp)
         error *= rates.error
-        layers = [Layer(None, None), *above]
+        layers: list[Any] = [None, *above]  # the first one changes at the end of the block
         descent: Iterable[tuple[int, Array, Array]] = backward(layers, [(None, None), *tape], error, activations, xp=xp)
         if config.update_order == "simultaneous":
             descent = list(descent)
