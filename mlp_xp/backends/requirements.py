@@ -36,5 +36,5 @@ DTYPES = ("int64", "uint8")
 """Dtypes of the namespace."""
 ATTRIBUTES = ("T", "dtype", "shape")
 """Attributes of arrays."""
-OPERATORS = ("*", "**", "*=", "+", "+=", "-", "-=", "-x", "/", "/=", "==", ">", "@", "float(x)", "int(x)", "x[]")
+OPERATORS = ("*", "**", "*=", "+", "+=", "-", "-=", "-x", "/", "/=", "==", ">", "@", "x[]")
 """Operators between arrays, or an array and a Python number. Those in place may be left undefined."""

@@ -17,7 +17,8 @@ from typing import Any
 from rich.progress import Progress as Bar
 from rich.progress import TextColumn
 
-from mlp_xp.backends.opening import BACKENDS, DTYPES, Backend, BackendError, open_backend
+from mlp_xp.backends import BACKENDS, DTYPES
+from mlp_xp.backends.opening import BackendError, open_backend
 from mlp_xp.commands.data import load_data
 from mlp_xp.commands.options import with_settings
 from mlp_xp.commands.process import print_error, print_line
@@ -25,6 +26,7 @@ from mlp_xp.commands.tables import Column, print_table
 from mlp_xp.commands.trace import to_trace, trace_backends
 from mlp_xp.core.config import ConfigError, TrainConfig, check_choice, check_range
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.library import Backend
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.compare import Comparison, Failure, check, compare, longest_dot_product, record_notebook
 from mlp_xp.parity.report import (

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.commands.process import print_error, print_line
 from mlp_xp.commands.tables import Column, print_table
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.library import Backend
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.errors import described, with_colon
 from mlp_xp.parity.compare import Comparison, Failure

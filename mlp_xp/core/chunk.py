@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, Prepare, encode
 from mlp_xp.core.deferred import BLOCK_SAMPLES, can_defer, make_deferred_block
 from mlp_xp.core.dropout import draw_masks
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
 from mlp_xp.core.losses import LOSSES
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES
 from mlp_xp.core.plan import Chunk, ceil_divide

@@ -4,7 +4,6 @@ from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
-from mlp_xp.backends.threads import MOST_THREADS
 from mlp_xp.core.functional import ACTIVATIONS, Activation
 from mlp_xp.core.network import INITIALISERS
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES, Hyperparameters
@@ -57,7 +56,7 @@ RANGES = {
     # Options of the commands alone.
     "steps": Range(1, MOST),
     "rounds": Range(1, MOST),
-    "threads": Range(1, MOST_THREADS),
+    "threads": Range(1, 1024),
     "test_samples": Range(1, MOST),
 }
 

@@ -16,9 +16,9 @@ Householder transformations use the same idea.)
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array, find_activation
+from mlp_xp.core.library import Backend
 from mlp_xp.core.losses import LOSSES, Loss
 from mlp_xp.core.network import Layer, forward_pass
 from mlp_xp.core.step import State, Step, make_update_and_descend

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.checks import check_images
 from mlp_xp.core.config import check_activation
 from mlp_xp.core.dataset import BYTES, Preparation, Prepare, decode, encode
 from mlp_xp.core.functional import Activation, Array
+from mlp_xp.core.library import Backend
 from mlp_xp.core.losses import LOSSES
 from mlp_xp.core.network import Network, forward
 from mlp_xp.core.plan import ceil_divide
@@ -194,8 +194,8 @@ def evaluate(
         )
     _check_inputs(network, images, activation, backend, prepare)
     run = _compiled_sums(activation, backend, prepare.function, task)
-    loss, *sums = run(network, images, labels, prepare.fitted, targets)
-    number = backend.reported(_number, "an evaluation")
+    mean_loss, *sums = run(network, images, labels, prepare.fitted, targets)
+    loss = float(backend.to_numpy(mean_loss))
     samples, outputs = images.shape[0], network[-1].bias.shape[0]
     if task == "regression":
         residual, total = (backend.to_numpy(x).astype(np.float64) for x in sums)
@@ -205,13 +205,13 @@ def evaluate(
         if targets:
             rmse = rmse * backend.to_numpy(targets[1]).astype(np.float64)
         means = float(np.mean(r2)), float(np.mean(rmse))
-        result = Evaluation(number(loss), None, None, *means, r2s=tuple(r2.tolist()), rmses=tuple(rmse.tolist()))
+        result = Evaluation(loss, None, None, *means, r2s=tuple(r2.tolist()), rmses=tuple(rmse.tolist()))
     elif task == "labels":
         counts = backend.to_numpy(sums[0])
-        shares = number(sums[1]) / samples, int(counts.sum()) / (samples * outputs)
-        result = Evaluation(number(loss), *shares, label_accuracies=tuple((counts / samples).tolist()))
+        shares = float(backend.to_numpy(sums[1])) / samples, int(counts.sum()) / (samples * outputs)
+        result = Evaluation(loss, *shares, label_accuracies=tuple((counts / samples).tolist()))
     else:
-        result = Evaluation(number(loss), number(sums[0]) / samples)
+        result = Evaluation(loss, float(backend.to_numpy(sums[0])) / samples)
     return result._replace(samples=samples)
 
 
@@ -241,10 +241,6 @@ def _sums(logits: Array, labels: Array, task: str, scaling: tuple[Array, ...], b
     correct = xp.astype(xp.argmax(logits, axis=1), xp.int64) == xp.astype(labels, xp.int64)
     # JAX compiles a sum of floats faster than one of integers. It is exact below this number of samples.
     return loss, xp.sum(xp.astype(correct, logits.dtype)) if logits.shape[0] < FLOAT32_INTEGERS else count(correct)
-
-
-def _number(x: Array) -> float:
-    return float(x)
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend, open_backend, open_backend_of
+from mlp_xp.backends.opening import open_backend, open_backend_of
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 
 INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import Dataset, Origin
+from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import (
     DatasetError,
     DatasetWarning,

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.chunk import Extras, make_chunk
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
 from mlp_xp.core.step import State
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}

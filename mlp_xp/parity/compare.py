@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend, BackendFailure, open_backend
+from mlp_xp.backends._library import ADVICE
+from mlp_xp.backends.opening import BackendFailure, open_backend, reported
 from mlp_xp.core.config import ConfigError, TrainConfig, check_range
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.device import place_dataset
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import ADVICE
+from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import predict_logits
 from mlp_xp.core.network import Network
 from mlp_xp.core.plan import ceil_divide
@@ -451,7 +452,7 @@ def check(
     for backend in backends:
         try:
             # A foreign namespace may also fail at what is done with the arrays that it returned.
-            result: Comparison | Failure = backend.reported(compare_one, "a comparison")(backend)
+            result: Comparison | Failure = reported(backend, compare_one, "a comparison")(backend)
         except ConfigError:
             raise
         except MlpXpError as error:

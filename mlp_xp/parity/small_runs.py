@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.library import Backend
 from mlp_xp.core.training import trajectory
 from mlp_xp.parity.trace import Tracer, trace_run
 

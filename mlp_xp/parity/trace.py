@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 import array_api_compat.numpy as numpy_xp
 import numpy as np
 
-from mlp_xp.backends.foreign import rebuild
-from mlp_xp.backends.opening import Backend, BackendFailure
+from mlp_xp.backends._foreign import rebuild
+from mlp_xp.backends.opening import BackendFailure
 from mlp_xp.backends.threads import LIMITS
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
 from mlp_xp.core.loop import Carry, eager_scan
 from mlp_xp.core.metrics import evaluate
 from mlp_xp.errors import MlpXpError, described, with_colon, without_comment
@@ -32,7 +33,7 @@ from mlp_xp.parity.compare import start
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # Files that call operations only on behalf of others: this one, `Backend.asarray`, and NumPy's errstate around it.
-_OURS = [str(PACKAGE / each) for each in ("backends/opening.py", "core/library.py", "backends/foreign.py")]
+_OURS = [str(PACKAGE / each) for each in ("backends/", "core/library.py")]
 _GO_BETWEENS = (__file__, *_OURS, str(Path(np.__file__).parent), contextlib.__file__)
 # A chunk scans blocks of steps, each of which scans its steps (see `chunks`).
 STEP_DEPTH = 2

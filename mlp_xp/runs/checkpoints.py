@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.device import all_finite, to_device
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import Evaluation, evaluate, predict
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.step import State

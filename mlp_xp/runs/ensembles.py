@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.device import to_device
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
 from mlp_xp.core.losses import log_softmax
 from mlp_xp.core.metrics import Evaluation, predict_logits
 from mlp_xp.runs.checkpoints import Model, check_fit, load_model

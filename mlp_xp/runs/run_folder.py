@@ -15,10 +15,10 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from mlp_xp import __version__
-from mlp_xp.backends.opening import Backend
 from mlp_xp.backends.threads import cpus, in_words, threads_chosen
 from mlp_xp.core.checks import check_arrays
 from mlp_xp.core.dataset import PREPARATIONS, Dataset
+from mlp_xp.core.library import Backend
 from mlp_xp.core.training import Best, Position, Report
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole

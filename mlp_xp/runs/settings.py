@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.backends.foreign import hooks
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends import hooks
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import ConfigError, TrainConfig, check_type
 from mlp_xp.core.dataset import PREPARATIONS, TARGETS, Origin
+from mlp_xp.core.library import Backend
 from mlp_xp.core.losses import LOSSES
 from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.own import check_origin

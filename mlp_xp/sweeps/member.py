@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.backends.opening import Backend
-from mlp_xp.backends.threads import threads_chosen
+from mlp_xp.backends.threads import on_threads, threads_chosen
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.library import Backend
 from mlp_xp.core.training import WARM_UP_EPOCH
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
@@ -147,7 +147,7 @@ def _prepare(task: Task) -> tuple[Backend, Dataset]:
         )
     backend = task.settings.open_backend()
     if backend.threads.adjustable and not threads_chosen():  # as on a cluster; the processes of a sweep here have these
-        backend = backend.on_threads(1, "a member of a sweep")
+        backend = on_threads(backend, 1, "a member of a sweep")
     dataset, crc32 = load(task.settings, task.cache_dir)
     if crc32 != task.crc32:
         raise WorkerError(f"the data have changed since the sweep's command began, or {platform.node()} has others")

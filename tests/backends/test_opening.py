@@ -15,9 +15,9 @@ from backends import has_gpu, open_for_test
 from data_sets import on_device, synthetic
 
 from mlp_xp import train
-from mlp_xp.backends import opening as backend_module
-from mlp_xp.backends.foreign import copy_to_host
-from mlp_xp.backends.opening import BACKENDS, BackendError, BackendFailure, open_backend, open_backend_of
+from mlp_xp.backends import BACKENDS, _jax
+from mlp_xp.backends._foreign import copy_to_host
+from mlp_xp.backends.opening import BackendError, BackendFailure, open_backend, open_backend_of
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.network import Layer
@@ -528,7 +528,7 @@ def test_a_function_of_the_library_computes_the_activation(dtype):
 @pytest.mark.parametrize("option", ["xla_cpu_no_such_option", "xla_cpu_use_fusion_emitters"])
 def test_jax_compiles_without_an_option_that_it_does_not_have(option, monkeypatch):
     backend = open_for_test("jax")
-    monkeypatch.setattr(backend_module, "QUICK_TO_COMPILE", {option: False})
+    monkeypatch.setattr(_jax, "QUICK_TO_COMPILE", {option: False})
     seen = []
 
     def function(x):

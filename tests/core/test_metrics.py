@@ -6,9 +6,10 @@ from data_sets import on_device, synthetic
 from numerics import assert_close, assert_near, trajectory_tolerance
 
 import mlp_xp.core.metrics
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Preparation
 from mlp_xp.core.features import flatten_and_scale, unchanged
+from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import Evaluation, confusion_matrix, evaluate, percent, predict, predict_logits
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.errors import MlpXpError

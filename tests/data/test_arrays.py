@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from numerics import assert_near
 
 from mlp_xp import TrainConfig, evaluate_run, open_backend, predict, train
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.checks import check_dataset
 from mlp_xp.core.dataset import BYTES, Dataset
+from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import DatasetError, DatasetWarning, split
 from mlp_xp.runs.checkpoints import load_model
 

@@ -13,9 +13,10 @@ from helpers import assert_one_line, call
 from PIL import Image
 
 from mlp_xp.api import evaluate_run, load_run, predict_table, train
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, Origin
+from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import MlpXpError

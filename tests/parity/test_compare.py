@@ -11,8 +11,9 @@ import pytest
 from data_sets import TINY, synthetic
 from helpers import Namespace
 
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import ConfigError, TrainConfig
+from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer
 from mlp_xp.parity.compare import (
     SAFETY,

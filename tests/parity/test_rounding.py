@@ -10,8 +10,9 @@ import pytest
 from data_sets import TINY
 from helpers import Namespace, call
 
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import ConfigError, TrainConfig
+from mlp_xp.core.library import Backend
 from mlp_xp.parity import compare as compare_module
 from mlp_xp.parity.compare import Comparison, amplification, check, record, tolerance
 from mlp_xp.parity.rounding import BOUNDS, rounding_at_random

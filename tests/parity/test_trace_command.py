@@ -10,7 +10,7 @@ import pytest
 from helpers import NAMESPACE, assert_one_line, call
 
 import mlp_xp
-from mlp_xp.backends.opening import BACKENDS, BackendError, open_backend
+from mlp_xp.backends.opening import BackendError, open_backend
 from mlp_xp.parity import compare
 from mlp_xp.parity.bounds import Verdict
 from mlp_xp.parity.reproducer import write_reproducer
@@ -252,7 +252,7 @@ def test_one_that_is_not_usable_is_code_2_and_the_others_are_traced(data_dir, st
     def unusable(device):
         raise BackendError("backend torch: it is broken here; mend it")
 
-    monkeypatch.setitem(BACKENDS, "torch", unusable)
+    monkeypatch.setattr("mlp_xp.backends._torch.open_library", unusable)
     outcome = traced(data_dir, "--backends", "torch", "numpy", "--dtype", "float32", "--batch-size", "7")
     assert_one_line(outcome, 2, "error: backend torch: it is broken here; mend it")
     assert "on cpu, float32: " in outcome.out, "the others are traced all the same"

@@ -10,7 +10,7 @@ import pytest
 from data_sets import TINY
 
 from mlp_xp import Dataset, Model, TrainConfig, load_run, open_backend, train
-from mlp_xp.backends.opening import Backend
+from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import DatasetError, library_of
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs import checkpoints
