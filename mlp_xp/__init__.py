@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlp_xp.core.dataset import Dataset
     from mlp_xp.core.functional import Activation
     from mlp_xp.core.metrics import predict
+    from mlp_xp.data.arrays import from_arrays
     from mlp_xp.data.datasets import load_dataset
     from mlp_xp.runs.checkpoints import Model
     from mlp_xp.runs.settings import RECIPES
@@ -35,6 +36,7 @@ __all__ = [
     "TrainConfig",
     "evaluate_ensemble",
     "evaluate_run",
+    "from_arrays",
     "load_dataset",
     "load_run",
     "open_backend",
@@ -59,6 +61,7 @@ _HOMES = {
     "TrainConfig": "mlp_xp.core.config",
     "evaluate_ensemble": "mlp_xp.api",
     "evaluate_run": "mlp_xp.api",
+    "from_arrays": "mlp_xp.data.arrays",
     "load_dataset": "mlp_xp.data.datasets",
     "load_run": "mlp_xp.api",
     "open_backend": "mlp_xp.backends.opening",

@@ -14,16 +14,17 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.config import TrainConfig, check_choice
 from mlp_xp.core.dataset import UNNAMED, Dataset, Origin, described
+from mlp_xp.core.inputs import read_features
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import Evaluation, confusion_matrix
+from mlp_xp.core.metrics import confusion_matrix
+from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, layer_sizes, multiply_adds, trajectory
-from mlp_xp.data.arrays import DatasetError, read_features
 from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_own, load_to_evaluate
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.tables import read_table
-from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import Model, check_fit, evaluation_of, load_model
 from mlp_xp.runs.ensembles import Mean, check_same_data, load_models, members_of, outputs_of, predictions

@@ -1,42 +1,109 @@
-"""The base class of all errors that a user can cause. Commands print the message as one line and exit with its code."""
+"""The base class of all errors that a user can cause, and how a front end words them.
+
+An error holds what is wrong, where, and what to do about it, each for itself. Python and the command line name settings
+differently (`task="classes"` and `--task classes`), so the line is worded only when it is shown.
+"""
 
 import difflib
 import re
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 
-class MlpXpError(Exception):
-    """An error in input or usage, reported in one line: what is wrong, where, and what to do.
+class Argument(NamedTuple):
+    """A setting that a message mentions, with the value to give it; None mentions the name alone."""
 
-    text: the line. setting: the Python name of the wrong argument, if a single argument is wrong. The message of the
-    exception starts with this name, as in `learning_rate: -1 is out of range`. A front end that uses other names for
-    the settings reads `setting` and `text` separately.
+    name: str
+    value: Any = None
+
+
+# A text, or its parts where it mentions settings: `("give ", Argument("task", "classes"), " for classes")`.
+Words = str | tuple[str | Argument, ...]
+
+
+def in_python(argument: Argument) -> str:
+    """Name a setting as Python code does: `task="classes"`, or `learning_rate`."""
+    name, value = argument
+    return name if value is None else f'{name}="{value}"' if isinstance(value, str) else f"{name}={value}"
+
+
+class Fault(Exception):  # noqa: N818  (the base of warnings too)
+    """What an error or a warning says.
+
+    fault: what is wrong. remedy: what to do about it. setting: the Python name of the wrong argument, if a single
+    argument is wrong. file, line, row, column: where the fault is; a row of an array counts from 0, a line of a file
+    from 1. notes: what else to say, such as what has been saved. Each may be changed until the line is shown.
     """
+
+    def __init__(
+        self,
+        fault: Words,
+        *,
+        remedy: Words = "",
+        setting: str | None = None,
+        file: object = None,
+        line: int | None = None,
+        row: int | None = None,
+        column: str | int | None = None,
+    ) -> None:
+        super().__init__(fault)
+        self.fault, self.remedy, self.setting = fault, remedy, setting
+        self.file, self.line, self.row, self.column = file, line, row, column
+        self.notes: list[Words] = []
+
+    def worded(self, name: Callable[[Argument], str]) -> str:
+        """Return the line: `setting: 'file', line 3, column 'a': what is wrong; what to do; notes`.
+
+        name: how the front end names a setting.
+        """
+        return f"{name(Argument(self.setting))}: {self._said(name)}" if self.setting else self._said(name)
+
+    def _said(self, name: Callable[[Argument], str]) -> str:
+        file = None if self.file is None else repr(str(self.file))
+        column = None if self.column is None else f"column {self.column!r}"
+        numbers = [f"{kind} {value}" for kind, value in (("line", self.line), ("row", self.row)) if value is not None]
+        place = ", ".join(part for part in (file, *numbers, column) if part is not None)
+        said = "; ".join(_joined(words, name) for words in (self.fault, self.remedy, *self.notes) if words)
+        return f"{place}: {said}" if place else said
+
+    def __str__(self) -> str:
+        """Return the line with settings named as in Python: `learning_rate: -1 is out of range`."""
+        return self.worded(in_python)
+
+    @property
+    def text(self) -> str:
+        """The line without the setting. To assign one replaces everything but the setting."""
+        return self._said(in_python)
+
+    @text.setter
+    def text(self, text: str) -> None:
+        Fault.__init__(self, text, setting=self.setting)
+
+
+def _joined(words: Words, name: Callable[[Argument], str]) -> str:
+    return words if isinstance(words, str) else "".join(name(w) if isinstance(w, Argument) else w for w in words)
+
+
+class MlpXpError(Fault):
+    """An error in input or usage, which ends a command with one line and this exit code."""
 
     exit_code = 2
     kind = "error"
     """What a command prints before the line and a colon."""
 
-    def __init__(self, text: str, *, setting: str | None = None) -> None:
-        """Keep the text and the setting apart, so that each front end can name the setting in its own way."""
-        super().__init__(text)
-        self.text = text
-        self.setting = setting
 
-    def __str__(self) -> str:
-        """Return the message with the Python name of the setting."""
-        return f"{self.setting}: {self.text}" if self.setting else self.text
-
-    def on_command_line(self) -> str:
-        """Return the message with the setting named as an option: `--learning-rate: -1 is out of range`."""
-        text = for_command_line(self.text)
-        return f"--{self.setting.replace('_', '-')}: {text}" if self.setting else text
+class MlpXpWarning(Fault, UserWarning):
+    """Something that runs, but probably not as intended. Commands print it as one line and continue."""
 
 
-class MlpXpWarning(UserWarning):
-    """Something that runs, but probably not as intended. Commands print the message as one line and continue."""
+class DatasetError(MlpXpError):
+    """Files or arrays that do not form a valid data set."""
+
+
+class DatasetWarning(MlpXpWarning):
+    """A data set that can be used for training, but is probably not what was intended."""
 
 
 def for_command_line(text: str) -> str:

@@ -10,8 +10,8 @@ from helpers import assert_one_line, call
 
 import mlp_xp
 from mlp_xp import TrainConfig, open_backend, train
-from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.datasets import load_dataset
+from mlp_xp.errors import DatasetError
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.records import RunError
 

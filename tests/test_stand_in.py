@@ -16,12 +16,13 @@ import pytest
 from backends import open_for_test
 from data_sets import on_device, synthetic
 
-import mlp_xp.core.chunk
+import mlp_xp.core.training
 from mlp_xp.backends.opening import BackendError, BackendFailure, open_backend
 from mlp_xp.core.chunk import make_chunk
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.library import Backend
 from mlp_xp.core.losses import cross_entropy
+from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import Event, trajectory
 
 HOST = np.arange(6.0).reshape(2, 3)
@@ -188,7 +189,7 @@ def test_a_fault_inside_a_chunk_is_found(fault, forgetful, monkeypatch):
         done.append(plant(logits, xp))
         return cross_entropy(logits, targets, xp=xp)
 
-    monkeypatch.setitem(mlp_xp.core.chunk.LOSSES, "classes", mlp_xp.core.chunk.LOSSES["classes"]._replace(loss=faulty))
+    monkeypatch.setitem(mlp_xp.core.training.TASKS, "classes", CLASSES._replace(loss=faulty))
     with pytest.raises((TypeError, BackendFailure), match=re.escape(message)):
         train(open_for_test(cupy_stand_in.NAME))
     assert not done

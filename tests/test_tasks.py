@@ -11,8 +11,9 @@ import pytest
 from data_sets import write_csv
 from helpers import assert_one_line, call, metrics
 
-from mlp_xp import Dataset, TrainConfig, evaluate_run, load_dataset, load_run, open_backend, train
+from mlp_xp import TrainConfig, evaluate_run, load_dataset, load_run, open_backend, train
 from mlp_xp.api import predict_table
+from mlp_xp.data.arrays import from_arrays
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
 from mlp_xp.show.gallery import read_curves
@@ -160,14 +161,14 @@ def test_a_new_run_begins_with_the_same_predictions(tmp_path: Path, scaled: bool
     monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
     backend, y = open_backend(), PRICES / 1e5
     config = TrainConfig(epochs=2, hidden=(6,), learning_rate=0.05, init="glorot", report_every=60)
-    old = Dataset.from_arrays(X, y, standardize=False, scale_targets=scaled)
+    old = from_arrays(X, y, standardize=False, scale_targets=scaled)
     list(train(config, old, backend, run_dir=tmp_path / "old"))
-    new = Dataset.from_arrays(X, y[:, ::-1] + 3, (X, y), standardize=False)
+    new = from_arrays(X, y[:, ::-1] + 3, (X, y), standardize=False)
     still = replace(config, learning_rate=1e-30, warm_up_steps=0, epochs=1)
     list(train(still, new, backend, start_from=tmp_path / "old", run_dir=tmp_path / "new"))
     np.testing.assert_allclose(load_run(tmp_path / "new").predict(X), load_run(tmp_path / "old").predict(X), rtol=1e-9)
     if scaled:
-        other = Dataset.from_arrays(X, y, standardize=False, scale_targets=False)
+        other = from_arrays(X, y, standardize=False, scale_targets=False)
         with pytest.raises(RunError, match="started with targets 'standardize', but these data have 'unchanged'"):
             list(train(replace(config, epochs=4), other, backend, run_dir=tmp_path / "old"))
 

@@ -14,11 +14,11 @@ from numerics import assert_near
 from reference import Run, flat, plain_run
 
 from mlp_xp import TrainConfig, open_backend
-from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
-from mlp_xp.core.losses import LOSSES
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES
+from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import trajectory
+from mlp_xp.data.arrays import from_arrays
 
 TOLERANCE = 1e-10  # promised to users
 
@@ -45,7 +45,7 @@ def make_case(config: TrainConfig, task: str, samples: int, features: int, outpu
 
 def package_run(case: Case, backend: Backend) -> Run:
     y = {"classes": case.t.argmax(axis=1), "labels": case.t.astype(int)}.get(case.task, case.t)
-    dataset = Dataset.from_arrays(case.x, y, task=case.task, standardize=False, scale_targets=False, backend=backend)
+    dataset = from_arrays(case.x, y, task=case.task, standardize=False, scale_targets=False, backend=backend)
     events = [*trajectory(case.config, dataset, backend)]
     network = events[-1].position.state.network
     return Run(np.concatenate([event.losses for event in events]), flat([arrays_of(network, backend.to_numpy)]))
@@ -92,7 +92,7 @@ def random_case(seed: int) -> Case:
     def choose(*values: Any) -> Any:
         return values[random.randint(len(values))]
 
-    samples, task = random.randint(12, 70), choose(*LOSSES)
+    samples, task = random.randint(12, 70), choose(*TASKS)
     optimizer, order = choose(*OPTIMIZERS), choose("layerwise", "simultaneous")
     hidden = tuple(random.randint(1, 16, random.randint(0, 4)).tolist())
     validation = choose(0, 0, 4) if task != "classes" else 0

@@ -19,7 +19,8 @@ from mlp_xp.commands.data import naming_option, warn_of_unfinished
 from mlp_xp.commands.options import RunDirs, UsageError
 from mlp_xp.commands.tables import Column, print_table
 from mlp_xp.core.dataset import described
-from mlp_xp.core.metrics import Evaluation, precision_and_recall
+from mlp_xp.core.metrics import precision_and_recall
+from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import printable
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep

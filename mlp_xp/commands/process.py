@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.errors import MlpXpError, MlpXpWarning, for_command_line, not_installed, printable
+from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, for_command_line, not_installed, printable
 
 BROKEN_PIPE = 128 + 13  # as of a program that SIGPIPE ends
 # Errors caused by the machine: no space, no permission, a limit reached. Any other OSError that reaches `run` is
@@ -71,7 +71,7 @@ def _told(error: BaseException) -> tuple[int, str, str] | None:
     """Return the exit code, kind and line of an error; None for a bug and a closed pipe."""
     match error:
         case MlpXpError():
-            return error.exit_code, error.kind, error.on_command_line()
+            return error.exit_code, error.kind, for_command_line(error.worded(as_option))
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != "mlp_xp":
             return 2, "error", f"{name} {not_installed(_requirement(name))}"
         case KeyboardInterrupt():
@@ -83,6 +83,12 @@ def _told(error: BaseException) -> tuple[int, str, str] | None:
         case MemoryError():
             return 2, "error", f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes"
     return None
+
+
+def as_option(argument: Argument) -> str:
+    """Name a setting as the command line does: `--task classes`, or `--learning-rate`."""
+    option = f"--{argument.name.replace('_', '-')}"
+    return option if argument.value is None else f"{option} {shlex.quote(str(argument.value))}"
 
 
 def print_error(text: str) -> None:
@@ -113,7 +119,8 @@ def _warnings_as_lines() -> Iterator[None]:
 
         def show_line(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
             if issubclass(category, MlpXpWarning):
-                print_line("warning", for_command_line(str(message)))
+                assert isinstance(message, MlpXpWarning)
+                print_line("warning", for_command_line(message.worded(as_option)))
             else:
                 show(message, category, *place, **others)
 

@@ -14,9 +14,10 @@ import numpy as np
 from mlp_xp.core.dataset import BYTES, Dataset, Preparation
 from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.functional import Array
+from mlp_xp.core.inputs import INTEGERS, dtype_name, not_of
 from mlp_xp.core.library import Backend
-from mlp_xp.core.losses import LOSSES
-from mlp_xp.data.arrays import INTEGERS, DatasetError, DatasetWarning, dtype_name, not_of
+from mlp_xp.core.task import TASKS
+from mlp_xp.errors import DatasetError, DatasetWarning
 
 MOST_CLASSES = 2**16
 # If all pixels are below this value, no pixel uses the highest bit. Images with fewer than 8 bits always stay below it
@@ -119,8 +120,8 @@ def _arrays_of(dataset: Dataset) -> dict[str, Array]:
 
 def _check_labels(name: str, labels: Array, dataset: Dataset, backend: Backend) -> None:
     xp, outputs = backend.xp, len(dataset.class_names)
-    if dataset.task not in LOSSES:
-        raise DatasetError(f"task: {dataset.task!r} is not known; choose one of {', '.join(LOSSES)}")
+    if dataset.task not in TASKS:
+        raise DatasetError(f"task: {dataset.task!r} is not known; choose one of {', '.join(TASKS)}")
     if not 1 <= outputs <= MOST_CLASSES:
         raise DatasetError(f"class_names: there are {outputs}; give 1 to {MOST_CLASSES}")
     if dataset.task == "classes" and len(labels.shape) != 1:

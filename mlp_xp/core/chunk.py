@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset, Prepare, encode
+from mlp_xp.core.dataset import Dataset, Prepare
 from mlp_xp.core.deferred import BLOCK_SAMPLES, can_defer, make_deferred_block
 from mlp_xp.core.dropout import draw_masks
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.core.losses import LOSSES
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES
 from mlp_xp.core.plan import Chunk, ceil_divide
 from mlp_xp.core.step import State, Step, make_step
+from mlp_xp.core.task import CLASSES, Task
 
 # Maximum bytes of inputs per block of steps. Compiled, they stay in a processor core's own cache until their last use;
 # without compilation more steps at once save more of what each block costs than the cache does.
@@ -133,26 +133,25 @@ def with_norm(step: Step, *, xp: Any) -> Step:
 
 @lru_cache(maxsize=8)
 def make_chunk(
-    config: TrainConfig, backend: Backend, prepare: Prepare, task: str = "classes", *, penalised: bool = False
+    config: TrainConfig, backend: Backend, prepare: Prepare, task: Task = CLASSES, *, penalised: bool = False
 ) -> Callable[..., tuple[State, Array]]:
     """Return `chunk(state, images, labels, order, coefficients) -> state, losses`, compiled where it can be.
 
-    images, labels: the whole training set. prepare: see `Preparation`. task: see `Dataset`. order: int64 (steps, B),
+    images, labels: the whole training set. prepare: see `Preparation`. task: see `Task`. order: int64 (steps, B),
     the samples of each step. coefficients: (k, steps), the scale and the optimiser's coefficients for each step, in one
     array because each transfer has its cost. A last argument, of `Extras`, is optional. penalised: whether to add to
     each loss half the sum of all squared weights of the network, times the step's number in `Extras.penalties`; the
     gradient of this is weight decay. losses: (steps,); those of steps that fill up mean nothing. The state is donated.
     """
     xp, scan = backend.xp, backend.scan
-    loss = LOSSES[task]
     config = replace(config, activation=backend.activation(config.activation))  # perhaps the library's own function
     # glibc gives freed memory back to the system, and fetches it again at every step, page by page, until it has once
     # freed a block as large as this; then it keeps up to twice as much.
     np.empty(KEPT_BYTES, np.uint8)
     if can_defer(config, compiles=backend.compiles) and not penalised:
-        run_block = make_deferred_block(config, backend, loss)
+        run_block = make_deferred_block(config, backend, task)
     else:
-        step = make_step(config, loss, xp=xp)
+        step = make_step(config, task, xp=xp)
         run_block = partial(scan, with_norm(step, xp=xp) if penalised else step)
 
     @np.errstate(over="ignore", invalid="ignore")  # the caller checks the losses
@@ -179,7 +178,7 @@ def make_chunk(
             return run_block(state, (xp.reshape(x, (*samples.shape, features)), *others), *count)
 
         targets = xp.take(labels, xp.reshape(order, (-1,)), axis=0)
-        targets = encode(targets, outputs, scaling, task=task, dtype=backend.dtype, device=backend.device, xp=xp)
+        targets = task.encode(targets, outputs, scaling, dtype=backend.dtype, device=backend.device, xp=xp)
         targets = xp.reshape(targets, (steps, batch_size, outputs))
         scale, *others = (coefficients[i, ...] for i in range(coefficients.shape[0]))
         if weights:
@@ -198,7 +197,7 @@ def make_chunk(
                 rows.append(xp.reshape(block_rows, (stop - start, -1)))
         row = xp.concat(rows, axis=0)
         logits = xp.reshape(row[:, : batch_size * outputs], (steps, batch_size, outputs))
-        losses = loss.loss(logits, targets, xp=xp)
+        losses = task.loss(logits, targets, xp=xp)
         if weights:
             losses = losses * weights[0]
         losses = xp.mean(losses, axis=-1)

@@ -19,9 +19,9 @@ import numpy as np
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array, find_activation
 from mlp_xp.core.library import Backend
-from mlp_xp.core.losses import LOSSES, Loss
 from mlp_xp.core.network import Layer, forward_pass
 from mlp_xp.core.step import State, Step, make_update_and_descend
+from mlp_xp.core.task import CLASSES, Task
 
 # Samples per block. On NumPy any number from 10 to 50 takes the same time within 5 %.
 BLOCK_SAMPLES = 25
@@ -40,7 +40,7 @@ def can_defer(config: TrainConfig, *, compiles: bool = False) -> bool:
     return config.defer_updates and config.batch_size <= largest and plain
 
 
-def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSSES["classes"]) -> Step:
+def make_deferred_block(config: TrainConfig, backend: Backend, task: Task = CLASSES) -> Step:
     """Return `block(state, batch, *count) -> state, logits`, which takes K steps on B samples, K B <= BLOCK_SAMPLES.
 
     batch and logits are those of the step from `steps.make_step` with a further first axis of length K. count: as
@@ -49,7 +49,7 @@ def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSS
     xp, scan = backend.xp, backend.scan
     activation = find_activation(config.activation)
     update_and_descend = make_update_and_descend(config, xp=xp)
-    of_input, derivative = activation.of == "input", loss.derivative
+    of_input = activation.of == "input"
     identity = backend.asarray(np.eye(BLOCK_SAMPLES), backend.dtype)
 
     def step(carry: tuple[State, Array], batch: tuple[Array, ...]) -> tuple[tuple[State, Array], Array]:
@@ -67,7 +67,7 @@ def make_deferred_block(config: TrainConfig, backend: Backend, loss: Loss = LOSS
             seen.insert(0, z if of_input else y)
         else:
             inputs, seen, logits = list[Array](), list[Array](), z
-        error = derivative(logits, targets, xp=xp)
+        error = task.error(logits, targets, xp=xp)
         error *= scale
         for i in reversed(range(len(layers))):
             layers[i], slots[i], error = update_and_descend(

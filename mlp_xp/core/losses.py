@@ -19,10 +19,9 @@ Learning, 2006, section 4.3.6). L is -sum_i t_i z_i + A(z) + a term without z, a
 A loss is a sum over the outputs; training and evaluation take the mean over the samples.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-from mlp_xp.core.functional import Array, identity, sigmoid
+from mlp_xp.core.functional import Array
 
 # From this many samples on, a softmax is faster on a copy made by `by_output`.
 MANY = 64
@@ -83,22 +82,3 @@ def half_squared_error(outputs: Array, targets: Array, /, *, xp: Any) -> Array:
     """Return sum_i (z_i - t_i)^2 / 2: outputs and targets (..., n) to losses (...)."""
     error = outputs - targets
     return 0.5 * xp.sum(error * error, axis=-1)
-
-
-class Loss(NamedTuple):
-    """A loss of the network's last outputs, and the link from these to predictions."""
-
-    loss: Callable[..., Array]
-    link: Callable[..., Array]
-
-    def derivative(self, outputs: Array, targets: Array, /, *, xp: Any) -> Array:
-        """Return d loss / d outputs = link(outputs) - targets, shape (..., n). For classes, targets must sum to 1."""
-        return self.link(outputs, xp=xp) - targets
-
-
-# By the task of a data set.
-LOSSES = {
-    "classes": Loss(cross_entropy, softmax),
-    "labels": Loss(binary_cross_entropy, sigmoid),
-    "regression": Loss(half_squared_error, identity),
-}

@@ -3,55 +3,21 @@
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
 from mlp_xp.core.checks import check_images
 from mlp_xp.core.config import check_activation
-from mlp_xp.core.dataset import BYTES, Preparation, Prepare, decode, encode
+from mlp_xp.core.dataset import BYTES, Preparation, Prepare
 from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.library import Backend
-from mlp_xp.core.losses import LOSSES
 from mlp_xp.core.network import Network, forward
 from mlp_xp.core.plan import ceil_divide
+from mlp_xp.core.task import TASKS, Evaluation, Scaling
 from mlp_xp.errors import MlpXpError
 
 # Maximum bytes of inputs per forward pass.
 PART_BYTES = 6 * 2**20
-# All whole numbers up to this one are numbers in float32.
-FLOAT32_INTEGERS = 2**24
-
-
-class Evaluation(NamedTuple):
-    """The result of a network on a set of samples with labels. Figures of other tasks are None."""
-
-    loss: float
-    """Mean over the samples; see `losses`. Of standardised numbers if the network was trained on these."""
-    accuracy: float | None = None
-    """Classes: share of the samples whose most probable class is their label. Labels: share of the samples that have
-    all their labels right, with the threshold 1/2. In [0, 1]."""
-    label_accuracy: float | None = None
-    """Labels: share of all labels that are right, in [0, 1]."""
-    r2: float | None = None
-    """Regression: the coefficient of determination R² = 1 - sum (t - p)² / sum (t - mean t)², mean over the outputs, at
-    most 1. An output whose t are all equal counts as 1 if it is exact, else as 0."""
-    rmse: float | None = None
-    """Regression: the root of the mean squared error, mean over the outputs, in the units of the labels."""
-    label_accuracies: tuple[float, ...] = ()
-    """Labels: the accuracy of each label alone. Their mean is `label_accuracy`."""
-    r2s: tuple[float, ...] = ()
-    """Regression: R² of each output alone."""
-    rmses: tuple[float, ...] = ()
-    samples: int = 0
-    """How many there are."""
-
-    @property
-    def score(self) -> float:
-        """The accuracy, or R² for regression: the higher, the better."""
-        score = self.r2 if self.accuracy is None else self.accuracy
-        assert score is not None
-        return score
 
 
 @lru_cache(maxsize=8)
@@ -63,10 +29,10 @@ def _compiled_logits(activation: str | Activation, backend: Backend, prepare: Pr
 def _compiled_predictions(
     activation: str | Activation, backend: Backend, prepare: Prepare, task: str
 ) -> Callable[..., Array]:
-    logits_of, link = _make_logits(activation, backend, prepare), LOSSES[task].link
+    logits_of, kind = _make_logits(activation, backend, prepare), TASKS[task]
 
-    def prediction(network: Network, images: Array, fitted: tuple[Array, ...], scaling: tuple[Array, ...]) -> Array:
-        return decode(link(logits_of(network, images, fitted), xp=backend.xp), scaling)
+    def prediction(network: Network, images: Array, fitted: tuple[Array, ...], scaling: Scaling) -> Array:
+        return kind.decode(kind.link(logits_of(network, images, fitted), xp=backend.xp), scaling)
 
     return backend.jit(prediction)
 
@@ -75,12 +41,15 @@ def _compiled_predictions(
 def _compiled_sums(
     activation: str | Activation, backend: Backend, prepare: Prepare, task: str
 ) -> Callable[..., tuple[Array, ...]]:
-    logits_of = _make_logits(activation, backend, prepare)
+    logits_of, kind, xp = _make_logits(activation, backend, prepare), TASKS[task], backend.xp
 
     def evaluation(
-        network: Network, images: Array, labels: Array, fitted: tuple[Array, ...], scaling: tuple[Array, ...]
+        network: Network, images: Array, labels: Array, fitted: tuple[Array, ...], scaling: Scaling
     ) -> tuple[Array, ...]:
-        return _sums(logits_of(network, images, fitted), labels, task, scaling, backend)
+        logits = logits_of(network, images, fitted)
+        outputs, place = logits.shape[1], {"dtype": logits.dtype, "device": backend.device}
+        targets = kind.encode(labels, outputs, scaling, **place, xp=xp)
+        return xp.mean(kind.loss(logits, targets, xp=xp)), *kind.sums(logits, labels, targets, xp=xp)
 
     return backend.jit(evaluation)
 
@@ -186,7 +155,7 @@ def evaluate(
     Class labels must lie in 0, ..., classes - 1; `checks` checks this before training. The last arguments are as for
     `predict`. Raises as `predict_logits` does, and MlpXpError for labels of another shape.
     """
-    wanted = (images.shape[0],) if task == "classes" else (images.shape[0], network[-1].bias.shape[0])
+    wanted = (images.shape[0],) if TASKS[task].exclusive else (images.shape[0], network[-1].bias.shape[0])
     if tuple(labels.shape) != wanted:
         raise MlpXpError(
             f"their shape is {tuple(labels.shape)}, where {wanted} is expected; give labels for each image",
@@ -194,53 +163,9 @@ def evaluate(
         )
     _check_inputs(network, images, activation, backend, prepare)
     run = _compiled_sums(activation, backend, prepare.function, task)
-    mean_loss, *sums = run(network, images, labels, prepare.fitted, targets)
-    loss = float(backend.to_numpy(mean_loss))
+    loss, *sums = map(backend.to_numpy, run(network, images, labels, prepare.fitted, targets))
     samples, outputs = images.shape[0], network[-1].bias.shape[0]
-    if task == "regression":
-        residual, total = (backend.to_numpy(x).astype(np.float64) for x in sums)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            r2 = np.where(total > 0, 1 - residual / total, residual == 0)
-        rmse = np.sqrt(residual / samples)
-        if targets:
-            rmse = rmse * backend.to_numpy(targets[1]).astype(np.float64)
-        means = float(np.mean(r2)), float(np.mean(rmse))
-        result = Evaluation(loss, None, None, *means, r2s=tuple(r2.tolist()), rmses=tuple(rmse.tolist()))
-    elif task == "labels":
-        counts = backend.to_numpy(sums[0])
-        shares = float(backend.to_numpy(sums[1])) / samples, int(counts.sum()) / (samples * outputs)
-        result = Evaluation(loss, *shares, label_accuracies=tuple((counts / samples).tolist()))
-    else:
-        result = Evaluation(loss, float(backend.to_numpy(sums[0])) / samples)
-    return result._replace(samples=samples)
-
-
-def _sums(logits: Array, labels: Array, task: str, scaling: tuple[Array, ...], backend: Backend) -> tuple[Array, ...]:
-    """Return what an evaluation needs from the device: the mean loss, and others that depend on the task.
-
-    - classes: how many samples are right;
-    - labels: how many are right of each label (outputs,), and how many samples have all right;
-    - regression: of each output (outputs,) the sum of the squared errors, and that of the squared distances of the
-      targets from their mean.
-    """
-    xp = backend.xp
-
-    def count(which: Array, **axis: int) -> Array:
-        return xp.sum(xp.astype(which, xp.int64), **axis)
-
-    targets = encode(labels, logits.shape[1], scaling, task=task, dtype=logits.dtype, device=backend.device, xp=xp)
-    loss = xp.mean(LOSSES[task].loss(logits, targets, xp=xp))
-    if task == "regression":
-        # From the first target, so that equal ones have exactly no distance from their mean.
-        apart = targets - targets[:1, ...]
-        error, centred = logits - targets, apart - xp.mean(apart, axis=0)
-        return loss, xp.sum(error * error, axis=0), xp.sum(centred * centred, axis=0)
-    if task == "labels":
-        right = (logits > 0) == (targets > 0)
-        return loss, count(right, axis=0), count(xp.all(right, axis=1))
-    correct = xp.astype(xp.argmax(logits, axis=1), xp.int64) == xp.astype(labels, xp.int64)
-    # JAX compiles a sum of floats faster than one of integers. It is exact below this number of samples.
-    return loss, xp.sum(xp.astype(correct, logits.dtype)) if logits.shape[0] < FLOAT32_INTEGERS else count(correct)
+    return TASKS[task].figures(float(loss), sums, samples, outputs, tuple(map(backend.to_numpy, targets)))
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:

@@ -5,7 +5,7 @@ Notation, for a batch of B samples. The inputs are a_0 = x, shape (B, n_0). Laye
 
     z_l = a_l W_l + b_l            a_{l+1} = f(z_l), where f is the activation; the last z are the logits.
 
-The loss L is the mean over the samples of one of `losses.LOSSES`, each of which has a link. Backpropagation
+The loss L is the mean over the samples of the loss of a `Task`, which has a link. Backpropagation
 (Rumelhart, Hinton and Williams, 1986) applies the chain rule from the last layer to the first. The error of layer l is
 e_l = dL/dz_l, shape (B, n_{l+1}):
 

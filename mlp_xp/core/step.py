@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dropout import scaled_masks
 from mlp_xp.core.functional import Array, find_activation
-from mlp_xp.core.losses import LOSSES, Loss
 from mlp_xp.core.network import Layer, Network, backward, error_below, forward_pass, gradient
 from mlp_xp.core.optimizers import OPTIMIZERS, Slots, clip_by_norm
+from mlp_xp.core.task import CLASSES, Task
 
 
 class State(NamedTuple):
@@ -22,7 +22,7 @@ class State(NamedTuple):
 Step = Callable[[State, tuple[Array, ...]], tuple[State, Array]]
 
 
-def make_step(config: TrainConfig, loss: Loss = LOSSES["classes"], *, xp: Any) -> Step:
+def make_step(config: TrainConfig, task: Task = CLASSES, *, xp: Any) -> Step:
     """Return `step(state, (x, ones, targets, scale, *coefficients)) -> state, logits`.
 
     x: inputs (B, n_0). ones: (B,), see `network.gradient`. targets: (B, n_L), for classes one-hot labels. scale: the
@@ -33,7 +33,7 @@ def make_step(config: TrainConfig, loss: Loss = LOSSES["classes"], *, xp: Any) -
     activation = find_activation(config.activation)
     update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)
     update_and_descend = make_update_and_descend(config, xp=xp)
-    dropout, clip_norm, derivative = config.dropout, config.clip_norm, loss.derivative
+    dropout, clip_norm = config.dropout, config.clip_norm
 
     def step(state: State, batch: tuple[Array, ...]) -> tuple[State, Array]:
         masks: list[Array] = []
@@ -44,7 +44,7 @@ def make_step(config: TrainConfig, loss: Loss = LOSSES["classes"], *, xp: Any) -
             x, ones, targets, scale, *coefficients = batch
         layers, slots = list(state.network), list(state.slots)
         inputs, seen, logits = forward_pass(layers, x, activation=activation, masks=masks, xp=xp)
-        error = derivative(logits, targets, xp=xp)
+        error = task.error(logits, targets, xp=xp)
         error *= scale
         if clip_norm:
             gradients = backward(layers, inputs, seen, error, ones, activation=activation, masks=masks, xp=xp)

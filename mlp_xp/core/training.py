@@ -15,10 +15,11 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.device import all_finite, copy_network, initial_state
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import Evaluation, evaluate
+from mlp_xp.core.metrics import evaluate
 from mlp_xp.core.network import Network, count_parameters
 from mlp_xp.core.plan import Chunk, ceil_divide, plan_epoch
 from mlp_xp.core.step import State
+from mlp_xp.core.task import TASKS, Evaluation
 from mlp_xp.errors import MlpXpError
 
 WARM_UP_SAMPLE = 1
@@ -170,7 +171,7 @@ def trajectory(
     plan = plan_epoch(samples, config, count_parameters(sizes))
     # Of each batch size the last, which is the longest.
     longest = {chunk.batch_size: chunk.steps for chunk in sorted(plan, key=lambda chunk: chunk.steps)}
-    run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, dataset.task)
+    run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, TASKS[dataset.task])
     evaluate_on = partial(
         evaluate,
         activation=config.activation,

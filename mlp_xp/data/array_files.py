@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.data.arrays import DatasetError, DatasetWarning
 from mlp_xp.data.reading import open_file, some
+from mlp_xp.errors import DatasetError, DatasetWarning
 
 # The names of the arrays of each part, features before labels; a file may use any case.
 TRAIN = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"))

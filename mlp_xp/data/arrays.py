@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend, open_backend_of
+from mlp_xp.core.dataset import MOST_NAMES, PREPARATIONS, UNNAMED, Dataset, Preparation
 from mlp_xp.core.functional import Array
+from mlp_xp.core.inputs import check_numbers, column_at, dtype_name, not_of, on_host, read_features
 from mlp_xp.core.library import Backend
-from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.errors import DatasetError, DatasetWarning
 
-INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
-FLOATS = ("float16", "bfloat16", "float32", "float64", "float128", "longdouble")
 TASKS = ("classes", "labels", "regression")
 # Rows that are looked at together.
 PIECE = 4096
@@ -25,14 +25,6 @@ SHOWN = 5  # names in a message
 MOST_GUESSED = 20  # distinct whole numbers that are taken for classes, and so are more with FEWEST samples each
 FEWEST = 10
 NO_TEST = "hold out no test set (test=None)"
-
-
-class DatasetError(MlpXpError):
-    """Files or arrays that do not form a valid data set."""
-
-
-class DatasetWarning(MlpXpWarning):
-    """A data set that can be used for training, but is probably not what was intended."""
 
 
 class Arrays(NamedTuple):
@@ -48,6 +40,58 @@ class Arrays(NamedTuple):
     targets: tuple[Array, ...]
 
 
+def from_arrays(
+    X: Any,
+    y: Any,
+    test: float | tuple[Any, Any] | None = None,
+    *,
+    backend: Backend | None = None,
+    task: str | None = None,
+    class_names: Sequence[str] | None = None,
+    standardize: bool | None = None,
+    seed: int = 0,
+    feature_names: Sequence[str] | None = None,
+    scale_targets: bool = True,
+    stratify: bool = True,
+) -> Dataset:
+    """Make a data set of features X and labels y, which may be NumPy arrays, lists, or on the backend's device.
+
+    X: integers or floats, (n, features) or (n, rows, columns[, channels]). y: integers or strings (n,) for classes;
+    integers 0 and 1 (n, labels) for several labels at once; floats (n,) or (n, outputs) for regression. task:
+    "classes", "labels" or "regression", where `y` would be taken for another one: numbers of rooms, say, need
+    task="regression"; and where it may be either, as many whole numbers, such as prices, or few with a decimal
+    point. test: the test set as (X, y); or the share of the samples, above 0 and below 1, that a shuffle with
+    `seed` selects for it; None for no test set. Without a share the samples keep their order, and
+    `TrainConfig.validation` holds out the last ones, so shuffle sorted data first. stratify: select this share of
+    each class, and of a class with two samples or more at least one for either part; a single one is trained on.
+
+    class_names: of the classes 0, 1, ... in this order; of classes that are strings, their order; of labels or
+    numbers, a name for each column. By default the distinct values in `y`, sorted, or the numbers of the columns.
+    standardize: whether to subtract each feature's mean over the training set and divide by its standard
+    deviation. By default all but images of bytes are, which are divided by 255. False: the features as they are.
+    scale_targets: for regression, train on standardised numbers too. Labels, predictions and errors stay in their
+    own units; only the loss is in units of the standard deviations. backend: by default NumPy in float64.
+    feature_names: of the columns of X, for messages and `Model.predict`; by default those of a table of pandas or
+    another library that has `columns`.
+
+    Bytes stay bytes on the device; everything else becomes the backend's floats. Raises DatasetError, which names
+    the row and column of a value that is NaN or infinite, for arrays that do not fit together, and for a single
+    class. Gives a DatasetWarning that names features which are constant, which a network cannot use.
+    """
+    features = getattr(X, "columns", ()) if feature_names is None else feature_names
+    columns = tuple(map(str, features)) if len(features) <= MOST_NAMES else ()
+    opened = backend or open_backend()
+    choices = task, class_names, standardize, seed, columns, scale_targets, stratify
+    read = read_arrays(X, y, test, opened, *choices)
+    prepare = Preparation(PREPARATIONS[read.preparation], read.fitted)
+    return Dataset(
+        *(*read.train, *read.test, read.names, UNNAMED, prepare, read.task),
+        feature_names=columns,
+        targets=read.targets,
+        is_own=True,
+    )
+
+
 def read_arrays(
     X: Any,
     y: Any,
@@ -61,7 +105,7 @@ def read_arrays(
     scale_targets: bool,
     stratify: bool,
 ) -> Arrays:
-    """Read the arguments of `Dataset.from_arrays`, which documents them. Raises DatasetError."""
+    """Read the arguments of `from_arrays`, which documents them. Raises DatasetError."""
     xp, is_of_another = backend.xp, not_of(X, backend) is not None
     features, raw = read_features("X", X, backend, feature_names), on_host("y", y, backend)
     if feature_names and len(feature_names) != (count := math.prod(features.shape[1:])):
@@ -115,40 +159,6 @@ def read_arrays(
     return Arrays((features, train), (test_features, held), names, task, preparation, fitted, targets)
 
 
-def read_features(what: str, X: Any, backend: Backend, names: Sequence[str] = ()) -> Array:
-    """Return features (n, ...) on the device: uint8 as it is, everything else as the backend's floats.
-
-    what: the name in errors. names: of the columns, for errors too. Raises DatasetError unless X is an array of
-    finite numbers, (n, features) or images.
-    """
-    if isinstance(X, np.ndarray) or not_of(X, backend):
-        X = on_host(what, X, backend)
-        _check_numbers(what, X)
-        shape, name = X.shape, X.dtype.name
-        with np.errstate(over="ignore"):  # reported below
-            x = backend.asarray(X if name == "uint8" else X.astype(backend.dtype_name))
-    else:
-        shape, name = tuple(X.shape), dtype_name(X)
-        if name not in (*INTEGERS, *FLOATS, "bool"):
-            raise DatasetError(f"{what}: its dtype is {name}; give integers or floats")
-        x = X if name == "uint8" else backend.xp.astype(X, backend.dtype)
-    if not 2 <= len(shape) <= 4:
-        one = "; one feature is X[:, None]" if len(shape) == 1 else ""
-        raise DatasetError(
-            f"{what}: its shape is {shape}; give (n, features) or images (n, rows, columns[, channels]){one}"
-        )
-    if 0 in shape:
-        raise DatasetError(f"{what}: it has no values (its shape is {shape}); give some")
-    xp = backend.xp
-    if name != "uint8" and not backend.to_numpy(xp.all(xp.isfinite(x))):
-        bad = np.argwhere(~np.isfinite(backend.to_numpy(x)))[0]
-        given = on_host(what, X, backend)[tuple(bad)]
-        reason = f"too large for {backend.dtype_name}" if np.isfinite(given) else "no finite number"
-        where = f"{what}: row {bad[0]}, {_column(bad[1:], names)}"
-        raise DatasetError(f"{where} is {given}, {reason}; remove or replace it")
-    return x
-
-
 def backend_of(X: Any, dtype: str) -> Backend:
     """Open the library of an array on its device; NumPy for lists and what else NumPy reads. Raises BackendError."""
     try:
@@ -157,75 +167,8 @@ def backend_of(X: Any, dtype: str) -> Backend:
         return open_backend("numpy", dtype=dtype)
 
 
-def read_inputs(X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequence[str], backend: Backend) -> Array:
-    """Return inputs for a trained network, (n, *shape) on the device, of an array there, or of what NumPy reads.
-
-    is_bytes: whether the network was trained on bytes; whole numbers from 0 to 255 are taken too. Else as
-    `read_features`. columns: the names of the features, or none. Raises DatasetError for a shape, dtype or range that
-    does not fit, for what is not finite, and for a table whose columns have other names or another order.
-    """
-    names = [str(name) for name in getattr(X, "columns", ())]
-    if names and columns and names != [*columns]:
-        wrong = next((pair for pair in zip(names, columns, strict=False) if pair[0] != pair[1]), None)
-        reason = f"{wrong[0]!r:.60} is where {wrong[1]!r:.60} was" if wrong else f"{len(names)} are not {len(columns)}"
-        raise DatasetError(f"X: its columns are not those of the training data: {reason}; give the same, in that order")
-    if not_of(X, backend):
-        X = on_host("X", X, backend)
-    given = tuple(X.shape)
-    if given[1:] != shape or not given:
-        one = "; one sample is X[None, ...]" if given == shape else ""
-        wanted = ", ".join(map(str, ("n", *shape)))
-        raise DatasetError(f"X: its shape is {given}, but the network was trained on ({wanted}); give that{one}")
-    if not is_bytes:
-        return read_features("X", X, backend)
-    name, xp = dtype_name(X), np if isinstance(X, np.ndarray) else backend.xp
-    if name not in INTEGERS:
-        raise DatasetError(
-            f"X: its dtype is {name}, but the network was trained on bytes; give whole numbers from 0 to 255, as uint8"
-        )
-    if name != "uint8":
-        X = X if name == "int64" else xp.astype(X, xp.int64)
-        for value in (int(xp.min(X)), int(xp.max(X))) if 0 not in given else ():
-            if not 0 <= value <= 255:
-                raise DatasetError(f"X: it has the value {value}, but the network was trained on bytes, 0 to 255")
-        X = xp.astype(X, xp.uint8)
-    return read_features("X", X, backend)
-
-
-def on_host(what: str, values: Any, backend: Backend) -> np.ndarray:
-    """Return a host array of lists, a NumPy array, or an array of the backend. Raises DatasetError.
-
-    A masked array is taken if none of its values is masked.
-    """
-    if isinstance(values, np.ma.MaskedArray) and (masked := np.ma.getmaskarray(values)).any():
-        row, *column = np.argwhere(masked)[0]
-        where = f"row {row}, {_column(column)}" if column else f"row {row}"
-        raise DatasetError(f"{what}: {where} is masked: there is no value; fill it in, or leave out the row")
-    try:
-        is_host = isinstance(values, np.ndarray) or not_of(values, backend)
-        array = np.asarray(values) if is_host else backend.to_numpy(values)
-    except (ValueError, TypeError, RuntimeError) as error:  # rows of several lengths, or another library's array
-        reason = " ".join(str(error).split())[:200]
-        raise DatasetError(f"{what}: cannot be read as an array ({reason}); give rows of one length") from error
-    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.reshape(-1)):
-        return array.astype(np.str_)  # as pandas has strings
-    return array
-
-
-def _check_numbers(what: str, X: np.ndarray) -> None:
-    if X.dtype.kind not in "biuf":
-        reason = "; encode text as numbers first" if X.dtype.kind in "OUS" else ""
-        raise DatasetError(f"{what}: its dtype is {X.dtype}; give integers or floats{reason}")
-
-
-def _column(index: Sequence[int], names: Sequence[str] = ()) -> str:
-    if len(index) > 1:
-        return f"pixel ({', '.join(map(str, index))})"
-    return f"column {names[index[0]]!r:.60}" if index[0] < len(names) else f"column {index[0]}"
-
-
 def guess_task(y: np.ndarray) -> str:
-    """Return the task that labels on the host stand for: see `Dataset.from_arrays`."""
+    """Return the task that labels on the host stand for: see `from_arrays`."""
     if y.dtype.kind == "f":
         return "regression"
     return "labels" if y.ndim == 2 else "classes"
@@ -302,7 +245,7 @@ def read_columns(what: str, y: np.ndarray, *, task: str, names: Sequence[str] = 
 
     names: of the columns, for errors.
     """
-    _check_numbers(what, y)
+    check_numbers(what, y)
     if y.ndim not in (1, 2) or 0 in y.shape:
         raise DatasetError(f"{what}: its shape is {y.shape}; give (n,) or (n, outputs)")
     y = y.reshape(y.shape[0], -1)
@@ -312,7 +255,7 @@ def read_columns(what: str, y: np.ndarray, *, task: str, names: Sequence[str] = 
     if (wrong := (y != 0) & (y != 1)).any():
         row, column = np.argwhere(wrong)[0]
         raise DatasetError(
-            f"{what}: row {row}, {_column([column], names)} is {y[row, column]}, where a label is 0 or 1; to predict "
+            f"{what}: row {row}, {column_at([column], names)} is {y[row, column]}, where a label is 0 or 1; to predict "
             'numbers, give task="regression"'
         )
     return y.astype(np.uint8)
@@ -321,7 +264,7 @@ def read_columns(what: str, y: np.ndarray, *, task: str, names: Sequence[str] = 
 def _check_finite_labels(what: str, y: np.ndarray, names: Sequence[str] = ()) -> None:
     if not np.isfinite(y).all():
         bad = np.argwhere(~np.isfinite(y))[0]
-        column = f", {_column(bad[1:], names)}" if len(bad) > 1 else ""
+        column = f", {column_at(bad[1:], names)}" if len(bad) > 1 else ""
         raise DatasetError(f"{what}: row {bad[0]}{column} is {y[tuple(bad)]}, no finite number; remove the row")
 
 
@@ -460,7 +403,7 @@ def fit_standardization(features: Array, backend: Backend, names: Sequence[str] 
     deviation = np.where(constant, 1.0, unit * np.sqrt(variance))
 
     if constant.any():
-        columns = [_column(index, names) for index in np.argwhere(constant.reshape(shape)).tolist()]
+        columns = [column_at(index, names) for index in np.argwhere(constant.reshape(shape)).tolist()]
         _warn(f"X: {_some(columns, str)}: the same value in all training samples, from which nothing is learned")
     return backend.asarray(unit * mean, backend.dtype), backend.asarray(deviation, backend.dtype)
 
@@ -472,40 +415,3 @@ def _some(values: Sequence[Any], conversion: Callable[[Any], str] = repr) -> str
 
 def _warn(text: str) -> None:
     warnings.warn(text, DatasetWarning, stacklevel=5)  # the caller of from_arrays
-
-
-def library_of(array: Any) -> str:
-    """Return the name of an array's library, such as numpy: from its namespace, or else from the module of its type.
-
-    For a built-in type, such as list, return the name of the type.
-    """
-    module = type(array).__module__.partition(".")[0]
-    return _namespace_name(array) or (type(array).__name__ if module == "builtins" else module)
-
-
-def _namespace_name(array: Any) -> str:
-    namespace = getattr(array, "__array_namespace__", None)
-    return getattr(namespace(), "__name__", "").partition(".")[0] if namespace else ""
-
-
-def not_of(array: Any, backend: Backend) -> tuple[str, str] | None:
-    """Return a description of the array and one of the backend if they do not match; None if they match.
-
-    The array is compared with one that the backend creates, because a namespace or a device object alone does not show
-    which arrays belong to it: two namespaces may share an array type, and `cuda` means `cuda:0`. In a compiled function
-    arrays have another type with the same namespace, and their device may be unknown.
-    """
-    own = backend.asarray(np.zeros(1, np.uint8))
-    name = _namespace_name(own)
-    if not isinstance(array, type(own)) and not (name and _namespace_name(array) == name):
-        return f"{library_of(array)} arrays", backend.name
-    place, wanted = getattr(array, "device", None), getattr(own, "device", None)
-    if place is not None and wanted is not None and place != wanted:
-        return f"on {place}", f"on {wanted}"
-    return None
-
-
-def dtype_name(array: Array) -> str:
-    """Return the name of an array's dtype, such as float64."""
-    # Libraries write it as `library.uint8` or `<dtype: 'uint8'>` too.
-    return str(array.dtype).rpartition(".")[2].removeprefix("<dtype: '").removesuffix("'>")

@@ -9,8 +9,8 @@ import warnings
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.reading import open_file, read_rows
+from mlp_xp.errors import DatasetError
 
 Bytes = npt.NDArray[np.uint8]
 BYTES = {str(value): value for value in range(256)}  # three times as fast as int()

@@ -10,23 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from mlp_xp.core.dataset import Dataset, Origin
+from mlp_xp.core.inputs import on_host, read_features
 from mlp_xp.core.library import Backend
-from mlp_xp.data.arrays import (
-    DatasetError,
-    DatasetWarning,
-    check_lengths,
-    guess_task,
-    on_host,
-    read_columns,
-    read_features,
-)
+from mlp_xp.data.arrays import check_lengths, from_arrays, guess_task, read_columns
 from mlp_xp.data.csv_files import read_csv
 from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.idx import read_idx
 from mlp_xp.data.own import OwnData, check_origin, find_table, is_table, read_own_data
 from mlp_xp.data.reading import some, visible_names
 from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
-from mlp_xp.errors import nearest
+from mlp_xp.errors import DatasetError, DatasetWarning, nearest
 
 _HERE = Path(__file__).resolve().parent
 # Next to this file in an installed package; at the top of the repository in a clone.
@@ -65,13 +58,13 @@ def load_dataset(
     or plain, or two CSV files in the format of `csv_files.read_csv`: one with the word `train` in its name, one with
     `test` or `t10k` (`mnist_train.csv`, but not `latest.csv`). The labels are 0 to 9, the images `uint8`.
 
-    Otherwise it is your own data, in one of the formats of `own.READERS`, which `Dataset.from_arrays` makes a data set
+    Otherwise it is your own data, in one of the formats of `own.READERS`, which `from_arrays` makes a data set
     of: a table with a header, a .npz archive, or a folder of pictures, tables or .npy files. label: the column of a
     table that has the labels, or several as in "a,b"; without it a folder of CSV files is taken for one like MNIST's.
     exclude: columns to ignore, in the same form.
     test_fraction: the share of the samples, at least 0 (no test set) and below 1, that a shuffle with `split_seed`
     selects for testing, where the files have no test set. picture_size: the side of a square to resize pictures to.
-    task, stratify, scale_targets: as for `Dataset.from_arrays`.
+    task, stratify, scale_targets: as for `from_arrays`.
 
     A test set that is the training set is rejected: its accuracy would mean nothing. Raises DatasetError, which names
     the file and the fault, or DownloadError. If no data set is found, the error's `setting` is "name_or_folder".
@@ -172,7 +165,7 @@ def load_own(path: Path, backend: Backend | None, origin: Origin, *, features: S
         _check_test_set(path, data.train, data.test)
     task = origin.task or guess_task(data.train[1])
     with _naming_file(path, data):
-        dataset = Dataset.from_arrays(
+        dataset = from_arrays(
             *data.train,
             data.test or origin.test_fraction or None,
             backend=backend,

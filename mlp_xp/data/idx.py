@@ -7,8 +7,8 @@ import struct
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.reading import open_file
+from mlp_xp.errors import DatasetError
 
 PIECE = 1 << 20
 CONTENT = {1: "labels", 3: "images"}

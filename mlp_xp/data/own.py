@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from mlp_xp.core.dataset import Origin
 from mlp_xp.data.array_files import read_array_files
-from mlp_xp.data.arrays import TASKS, DatasetError
+from mlp_xp.data.arrays import TASKS
 from mlp_xp.data.picture_folders import read_picture_folder
 from mlp_xp.data.reading import visible_names
 from mlp_xp.data.tables import Table, read_table
+from mlp_xp.errors import DatasetError
 
 LARGEST_SIDE = 2048
 # A file is for training or for testing if its name has one of these words, between characters that are no letters.
@@ -22,7 +23,7 @@ Part = tuple[npt.NDArray[Any], Any]
 
 
 class OwnData(NamedTuple):
-    """Features and labels on the host, for `Dataset.from_arrays`."""
+    """Features and labels on the host, for `from_arrays`."""
 
     train: Part
     test: Part | None

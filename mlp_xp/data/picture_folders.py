@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.data.arrays import DatasetError, DatasetWarning
 from mlp_xp.data.pictures import Pictures, decode, picture_suffixes, read_each
 from mlp_xp.data.reading import some, visible_names
-from mlp_xp.errors import nearest
+from mlp_xp.errors import DatasetError, DatasetWarning, nearest
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.reading import fault
-from mlp_xp.errors import not_installed, printable
+from mlp_xp.errors import DatasetError, not_installed, printable
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlp_xp.data.arrays import DatasetError
+from mlp_xp.errors import DatasetError
 
 GZIP_MAGIC = b"\x1f\x8b"
 Stream = io.BufferedReader | gzip.GzipFile

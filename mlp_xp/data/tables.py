@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.core.dataset import MOST_NAMES
-from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.reading import Stream, open_file, read_rows, some
-from mlp_xp.errors import nearest, not_installed, printable
+from mlp_xp.errors import DatasetError, nearest, not_installed, printable
 
 PARQUET_MAGIC = b"PAR1"
 FLAGS = {"true": "1", "false": "0"}

@@ -24,6 +24,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.step import State
+from mlp_xp.core.task import TASKS
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 """scikit-learn's names of activations, and the core's."""
@@ -91,7 +92,7 @@ def make_epoch(
     loss: the mean over the samples, from before each update, with the regularisation; for regression also the mean over
     the outputs. The state is donated. Raises ValueError for a batch whose weights sum to 0.
     """
-    run_chunk = make_chunk(config.of_steps(), backend, as_they_are, task, penalised=alpha > 0)
+    run_chunk = make_chunk(config.of_steps(), backend, as_they_are, TASKS[task], penalised=alpha > 0)
 
     @np.errstate(over="ignore")  # of alpha by tiny weights, which the loss shows
     def epoch(state: State, order: np.ndarray, rate: float, first_step: int) -> tuple[State, float]:

@@ -27,11 +27,12 @@ from mlp_xp.core.dataset import Preparation
 from mlp_xp.core.device import all_finite, copy_network
 from mlp_xp.core.functional import Array, sigmoid
 from mlp_xp.core.library import Backend
-from mlp_xp.core.losses import LOSSES, binary_cross_entropy, log_softmax, softmax
+from mlp_xp.core.losses import binary_cross_entropy, log_softmax, softmax
 from mlp_xp.core.metrics import predict_logits
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.optimizers import OPTIMIZERS as CORE_OPTIMIZERS
 from mlp_xp.core.step import State
+from mlp_xp.core.task import TASKS
 from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, as_they_are, make_config, make_epoch
 from mlp_xp.estimator.places import (
     check_features,
@@ -408,7 +409,7 @@ class _MLP(BaseEstimator, ABC):
         logits = predict_logits(
             network, X, activation=ACTIVATIONS[self._activation], backend=backend, prepare=Preparation(as_they_are)
         )
-        return compiled(link or LOSSES[self._task].link, backend)(logits)
+        return compiled(link or TASKS[self._task].link, backend)(logits)
 
     def _outputs(self, X: Any, method: str, link: Link | None = None) -> tuple[Array, Array, Backend]:
         """Return predictions (n, outputs) with the backend on which they are, after X as checked."""

@@ -19,8 +19,7 @@ from mlp_xp.core.metrics import predict_logits
 from mlp_xp.core.network import Network
 from mlp_xp.core.plan import ceil_divide
 from mlp_xp.core.training import DivergenceError, Event, Report, layer_sizes, trajectory
-from mlp_xp.data.arrays import DatasetError
-from mlp_xp.errors import MlpXpError, with_colon
+from mlp_xp.errors import DatasetError, MlpXpError, with_colon
 from mlp_xp.parity import notebook
 from mlp_xp.parity.rounding import rounding_at_random
 

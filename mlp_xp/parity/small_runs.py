@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.core.training import trajectory
+from mlp_xp.data.arrays import from_arrays
 from mlp_xp.parity.trace import Tracer, trace_run
 
 CONFIG = TrainConfig(hidden=(3,), epochs=1, batch_size=8, warm_up_steps=0, report_every=8)
@@ -30,7 +30,7 @@ def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:
     for task, (X, y) in data.items():
 
         def run(traced: Backend, task: str = task, X: np.ndarray = X, y: np.ndarray = y) -> None:
-            dataset = Dataset.from_arrays(traced.asarray(X), y, 0.3, backend=traced, task=task)
+            dataset = from_arrays(traced.asarray(X), y, 0.3, backend=traced, task=task)
             for _ in trajectory(RICH if task == "classes" else CONFIG, dataset, traced):
                 pass
 

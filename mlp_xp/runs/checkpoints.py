@@ -15,12 +15,14 @@ import numpy as np
 from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.device import all_finite, to_device
 from mlp_xp.core.functional import Array
+from mlp_xp.core.inputs import read_inputs
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import Evaluation, evaluate, predict
+from mlp_xp.core.metrics import evaluate, predict
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.step import State
+from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Best, Position, Tally
-from mlp_xp.data.arrays import backend_of, read_inputs
+from mlp_xp.data.arrays import backend_of
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import write_whole
 from mlp_xp.runs.records import FORMAT, RunError, check_fields, check_format, parse, shortened

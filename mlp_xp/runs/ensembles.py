@@ -10,7 +10,8 @@ from mlp_xp.core.device import to_device
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.losses import log_softmax
-from mlp_xp.core.metrics import Evaluation, predict_logits
+from mlp_xp.core.metrics import predict_logits
+from mlp_xp.core.task import Evaluation
 from mlp_xp.runs.checkpoints import Model, check_fit, load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import read_config
@@ -50,8 +51,8 @@ def check_same_data(folders: Sequence[Path]) -> None:
     for folder, checksum in zip(folders, sums, strict=True):
         if checksum != sums[0]:
             raise RunError(
-                f"{str(folder)!r}: was trained on other data than {str(folders[0])!r}; name the data to evaluate on "
-                "(--data-dir), or give runs on the same data"
+                f"{str(folder)!r}: was trained on other data than {str(folders[0])!r}, or on another part of them; "
+                "give runs on the same data with the same split"
             )
 
 

@@ -12,10 +12,9 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import ConfigError, TrainConfig, check_type
 from mlp_xp.core.dataset import PREPARATIONS, TARGETS, Origin
 from mlp_xp.core.library import Backend
-from mlp_xp.core.losses import LOSSES
-from mlp_xp.data.arrays import DatasetError
+from mlp_xp.core.task import TASKS
 from mlp_xp.data.own import check_origin
-from mlp_xp.errors import nearest
+from mlp_xp.errors import DatasetError, nearest
 from mlp_xp.runs import records
 
 
@@ -144,7 +143,7 @@ CONFIG_FIELDS = {
     "train_samples": int,
     "image_shape": list[int],
     "class_names": list[str],
-    "task": LOSSES,
+    "task": TASKS,
     "preparation": PREPARATIONS,
     "targets": TARGETS,
     "data_crc32": str,

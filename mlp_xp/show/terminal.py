@@ -13,8 +13,8 @@ from rich.text import Text
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, described
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import Evaluation
 from mlp_xp.core.network import count_parameters
+from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Best, Event, Report, layer_sizes
 from mlp_xp.errors import not_installed, printable
 from mlp_xp.runs.settings import Settings

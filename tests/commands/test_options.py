@@ -12,6 +12,7 @@ from helpers import assert_one_line, call, call_main, on_a_terminal
 from mlp_xp import commands
 from mlp_xp.commands.options import Condition, UsageError, make_app, with_settings
 from mlp_xp.commands.options import call as call_app
+from mlp_xp.commands.process import as_option
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def test_settings_of_a_sweep_take_values_and_ranges():
 def test_a_wrong_command_line_is_refused_in_one_line(words, parts):
     with pytest.raises(UsageError) as caught:
         typed("go", *words)
-    message = caught.value.on_command_line()
+    message = caught.value.worded(as_option)
     assert message.isprintable()
     assert not set(message) & set("│╭╮╰╯─")
     for part in parts:

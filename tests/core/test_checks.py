@@ -14,8 +14,9 @@ from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.backends.opening import BackendOutOfMemory
 from mlp_xp.core.checks import check_dataset, check_images
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.data.arrays import DatasetError, DatasetWarning, dtype_name, library_of
-from mlp_xp.errors import MlpXpError
+from mlp_xp.core.inputs import dtype_name, library_of
+from mlp_xp.data.arrays import from_arrays
+from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError
 
 HOST = synthetic(60, 20, 6)
 CONFIG = TrainConfig(epochs=1, hidden=(4,), report_every=20)
@@ -45,7 +46,7 @@ NUMBERS = HOST._replace(
     test_labels=None,
     class_names=("a", "b"),
     task="regression",
-    prepare=Dataset.from_arrays(np.eye(4), [0, 1, 0, 1], standardize=False).prepare,
+    prepare=from_arrays(np.eye(4), [0, 1, 0, 1], standardize=False).prepare,
 )
 
 
@@ -196,9 +197,9 @@ def test_held_out_samples_of_sorted_data_are_warned_of():
     kinds, backend, x = np.repeat(["ant", "bee"], 60), open_backend(), np.random.default_rng(1).normal(size=(120, 3))
     config = TrainConfig(epochs=1, validation=20, hidden=(), init="glorot")
     with pytest.warns(DatasetWarning, match="^all 20 held-out samples are of the class 'bee': the last samples are"):
-        next(train(config, Dataset.from_arrays(x, kinds), backend))
-    next(train(config, Dataset.from_arrays(x, kinds, 0.2), backend))
-    next(train(config, Dataset.from_arrays(x, np.array(["ant", *["bee"] * 119])), backend))
+        next(train(config, from_arrays(x, kinds), backend))
+    next(train(config, from_arrays(x, kinds, 0.2), backend))
+    next(train(config, from_arrays(x, np.array(["ant", *["bee"] * 119])), backend))
 
 
 def test_a_library_that_fails_when_a_number_is_read_is_reported(monkeypatch):

@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 from numerics import assert_close
 
-from mlp_xp.core.dataset import one_hot
 from mlp_xp.core.features import flatten_and_scale
+from mlp_xp.core.task import one_hot
 
 BYTES = np.arange(256, dtype=np.uint8).reshape(2, 4, 8, 4)  # with channels
 

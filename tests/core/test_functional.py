@@ -12,7 +12,7 @@ from numerics import assert_close
 from mlp_xp.core import functional, losses
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.library import Backend
-from mlp_xp.core.losses import LOSSES
+from mlp_xp.core.task import TASKS
 
 EDGES = [-1e308, -1e30, -800.0, -710.0, -40.0, -1.5, -1e-9, 0.0, 1e-300, 0.3, 1.0, 37.0, 710.0, 800.0, 1e30, 1e308]
 LOGITS = [
@@ -124,7 +124,7 @@ def test_binary_cross_entropy_of_extreme_outputs(backend):
     z = np.array([[1000.0], [-1000.0], [40.0], [-40.0], [0.0], [1.5e308], [-1.5e308], [1.5e308]])
     t = np.array([[1.0]] * 7 + [[0.0]])
     expected = [0, 1000, np.log1p(np.exp(-40)), 40, np.log(2), 0, 1.5e308, 1.5e308]
-    actual = LOSSES["labels"].loss(device(backend, z), device(backend, t), xp=backend.xp)
+    actual = TASKS["labels"].loss(device(backend, z), device(backend, t), xp=backend.xp)
     np.testing.assert_allclose(backend.to_numpy(actual), expected, rtol=1e-14)
 
 
@@ -148,11 +148,11 @@ def test_losses_take_any_leading_shape(backend, random):
         whole = backend.to_numpy(function(device(backend, z), xp=backend.xp))
         rows = backend.to_numpy(function(device(backend, z.reshape(6, 5)), xp=backend.xp))
         np.testing.assert_array_equal(whole.reshape(6, 5), rows)
-    for loss, _ in LOSSES.values():
-        assert loss(device(backend, z), device(backend, t), xp=backend.xp).shape == (2, 3)
+    for task in TASKS.values():
+        assert task.loss(device(backend, z), device(backend, t), xp=backend.xp).shape == (2, 3)
 
 
-@pytest.mark.parametrize("name", [*ACTIVATIONS, *LOSSES])
+@pytest.mark.parametrize("name", [*ACTIVATIONS, *TASKS])
 def test_derivatives_are_those_of_central_differences(name, backend, random):
     x = random.normal(size=(3, 4)) * 2
     x += np.copysign(0.01, x)  # off the bend of relu, where a difference quotient is of no use
@@ -160,12 +160,12 @@ def test_derivatives_are_those_of_central_differences(name, backend, random):
 
     def f(x) -> float:
         y = device(backend, x)
-        if name in LOSSES:
-            return float(xp.sum(LOSSES[name].loss(y, targets, xp=xp)))
+        if name in TASKS:
+            return float(xp.sum(TASKS[name].loss(y, targets, xp=xp)))
         return float(xp.sum(weights * ACTIVATIONS[name].function(y, xp=xp)))
 
-    if name in LOSSES:
-        actual = LOSSES[name].derivative(device(backend, x), targets, xp=xp)
+    if name in TASKS:
+        actual = TASKS[name].error(device(backend, x), targets, xp=xp)
     else:
         function, derivative, of = ACTIVATIONS[name]
         actual = weights * derivative(

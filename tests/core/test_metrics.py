@@ -6,12 +6,14 @@ from data_sets import on_device, synthetic
 from numerics import assert_close, assert_near, trajectory_tolerance
 
 import mlp_xp.core.metrics
+import mlp_xp.core.task
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Preparation
 from mlp_xp.core.features import flatten_and_scale, unchanged
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import Evaluation, confusion_matrix, evaluate, percent, predict, predict_logits
+from mlp_xp.core.metrics import confusion_matrix, evaluate, percent, predict, predict_logits
 from mlp_xp.core.network import Layer, Network
+from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import MlpXpError
 
 SIZE = 12
@@ -166,8 +168,8 @@ def test_samples_that_are_right_are_counted_without_rounding(monkeypatch):
     """More than float32 can count are counted as integers: the same number."""
     backend = open_backend(dtype="float32")
     results = []
-    for limit in (mlp_xp.core.metrics.FLOAT32_INTEGERS, 0):
-        monkeypatch.setattr(mlp_xp.core.metrics, "FLOAT32_INTEGERS", limit)
+    for limit in (mlp_xp.core.task.FLOAT32_INTEGERS, 0):
+        monkeypatch.setattr(mlp_xp.core.task, "FLOAT32_INTEGERS", limit)
         mlp_xp.core.metrics._compiled_sums.cache_clear()
         results.append(evaluate(network_on(backend), *HOST[2:4], activation="tanh", backend=backend).accuracy)
     assert results[0] == results[1]

@@ -12,7 +12,6 @@ from numerics import assert_close, assert_near
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.library import Backend
-from mlp_xp.core.losses import LOSSES
 from mlp_xp.core.network import (
     FEW_OUTPUTS,
     INITIALISERS,
@@ -25,6 +24,7 @@ from mlp_xp.core.network import (
     gradient,
     initial_layers,
 )
+from mlp_xp.core.task import TASKS
 
 PLAIN = {
     "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
@@ -63,8 +63,8 @@ def gradients(
 
     def run(network: list[Layer], x: Any, targets: Any, masks: list) -> list[Any]:
         inputs, seen, logits = forward_pass(network, x, activation=choice, masks=masks, xp=xp)
-        loss = xp.mean(LOSSES[task].loss(logits, targets, xp=xp))
-        error = LOSSES[task].derivative(logits, targets, xp=xp) / x.shape[0]
+        loss = xp.mean(TASKS[task].loss(logits, targets, xp=xp))
+        error = TASKS[task].error(logits, targets, xp=xp) / x.shape[0]
         ones = xp.ones_like(error[:, 0])
         return [loss, backward(network, inputs, seen, error, ones, activation=choice, masks=masks, xp=xp)]
 
@@ -150,7 +150,7 @@ def autograd(case: int, task: str) -> list[np.ndarray]:
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize("task", LOSSES)
+@pytest.mark.parametrize("task", TASKS)
 def test_gradients_are_those_of_autograd(task, backend):
     """For every loss and activation, with dropout; the slopes above are without."""
     for case, (activation, sizes, batch_size) in enumerate(CASES[: 5 if task == "classes" else 1]):

@@ -22,6 +22,7 @@ from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer
 from mlp_xp.core.plan import Chunk
+from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import WARM_UP_EPOCH, DivergenceError, Event, Position, check_finite, layer_sizes, trajectory
 
 HOST = synthetic(300)
@@ -290,7 +291,7 @@ def compiled() -> Iterator[SimpleNamespace]:
     make_chunk.cache_clear()
 
     def count(config: TrainConfig) -> int:
-        return make_chunk(config.of_steps(), backend, flatten_and_scale, "classes").__wrapped__._cache_size()
+        return make_chunk(config.of_steps(), backend, flatten_and_scale, CLASSES).__wrapped__._cache_size()
 
     yield SimpleNamespace(backend=backend, count=count)
     make_chunk.cache_clear()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mlp_xp.data.array_files import read_array_files
-from mlp_xp.data.arrays import DatasetError, DatasetWarning
 from mlp_xp.data.datasets import load_dataset
+from mlp_xp.errors import DatasetError, DatasetWarning
 
 X, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 1, 0])
 

@@ -11,9 +11,10 @@ from numerics import assert_near
 
 from mlp_xp import TrainConfig, evaluate_run, open_backend, predict, train
 from mlp_xp.core.checks import check_dataset
-from mlp_xp.core.dataset import BYTES, Dataset
+from mlp_xp.core.dataset import BYTES
 from mlp_xp.core.library import Backend
-from mlp_xp.data.arrays import DatasetError, DatasetWarning, split
+from mlp_xp.data.arrays import from_arrays, split
+from mlp_xp.errors import DatasetError, DatasetWarning
 from mlp_xp.runs.checkpoints import load_model
 
 RANDOM = np.random.default_rng(5)
@@ -30,7 +31,7 @@ CONFIG = TrainConfig(
 
 def refusal(*args: Any, **kwargs: Any) -> str:
     with pytest.raises(DatasetError) as caught:
-        Dataset.from_arrays(*args, **kwargs)
+        from_arrays(*args, **kwargs)
     message = str(caught.value)
     assert message.isprintable()
     return message
@@ -98,7 +99,7 @@ def test_what_float32_does_not_hold_is_named_or_refused_in_training():
     message = refusal(changed(X, (7, 2), 1e300), CLASSES, backend=single)
     assert message == "X: row 7, column 2 is 1e+300, too large for float32; remove or replace it"
     with pytest.raises(DatasetError, match="train_labels: it has values that are not finite"):
-        check_dataset(Dataset.from_arrays(X, changed(NUMBERS, (7, 1), 2e39), backend=single), single)
+        check_dataset(from_arrays(X, changed(NUMBERS, (7, 1), 2e39), backend=single), single)
 
 
 def test_arrays_of_the_device_are_not_copied_to_the_host(backend: Backend):
@@ -110,14 +111,14 @@ def test_arrays_of_the_device_are_not_copied_to_the_host(backend: Backend):
         taken.append(tuple(array.shape))
         return backend.to_numpy(array)
 
-    dataset = Dataset.from_arrays(*device, 0.25, backend=replace(backend, to_numpy=counting))
+    dataset = from_arrays(*device, 0.25, backend=replace(backend, to_numpy=counting))
     assert set(taken) <= {(), (3,), (60, 2)}
-    host = Dataset.from_arrays(X, LABELS, 0.25, backend=backend)
+    host = from_arrays(X, LABELS, 0.25, backend=backend)
     for one, other in zip(dataset[:4], host[:4], strict=True):
         assert type(one) is type(device[0])
         np.testing.assert_array_equal(backend.to_numpy(one), backend.to_numpy(other))
     # Fitted by NumPy, so that a table is standardised alike by all libraries, to the last bit.
-    expected = Dataset.from_arrays(X, LABELS, 0.25).prepare.fitted
+    expected = from_arrays(X, LABELS, 0.25).prepare.fitted
     assert [backend.to_numpy(each).tolist() for each in host.prepare.fitted] == [each.tolist() for each in expected]
     device_x = backend.asarray(changed(X, (7, 2), np.nan))
     assert refusal(device_x, CLASSES, backend=backend).startswith("X: row 7, column 2 is nan, no finite number")
@@ -140,7 +141,7 @@ def test_arrays_of_the_device_are_not_copied_to_the_host(backend: Backend):
     ],
 )
 def test_labels_of_many_kinds(y, options, task, names):
-    dataset = Dataset.from_arrays(X.tolist(), y, **options)
+    dataset = from_arrays(X.tolist(), y, **options)
     assert (dataset.task, dataset.class_names) == (task, names)
     shown = dataset.train_labels if task != "classes" else np.array(names)[dataset.train_labels]
     np.testing.assert_array_equal(shown.reshape(np.shape(y)), np.array(y).astype(shown.dtype))
@@ -193,9 +194,9 @@ def test_the_split_is_the_same_on_every_machine() -> None:
 @pytest.mark.parametrize("dtype", ["i1", ">i2", "f2", ">f8", "?"])
 def test_features_of_any_dtype_have_their_values(dtype: str) -> None:
     x = (np.arange(72).reshape(24, 3)[::-1] % 5).astype(dtype)
-    dataset = Dataset.from_arrays(x, np.arange(24) % 3, standardize=False)
+    dataset = from_arrays(x, np.arange(24) % 3, standardize=False)
     np.testing.assert_array_equal(dataset.train_inputs, x.astype(float))
-    fitted = Dataset.from_arrays(x, np.arange(24) % 3).prepare.fitted
+    fitted = from_arrays(x, np.arange(24) % 3).prepare.fitted
     np.testing.assert_allclose(fitted, [x.astype(float).mean(axis=0), x.astype(float).std(axis=0)], rtol=1e-12)
 
 
@@ -203,7 +204,7 @@ def test_features_of_any_dtype_have_their_values(dtype: str) -> None:
 def test_standardisation_is_fitted_to_the_training_part_alone(scale, backend32: Backend):
     """Also where the squares are no numbers of float32: there the deviation would be 0 or infinity."""
     x = (np.random.default_rng(1).standard_normal((10_000, 4)) * [1, 1e3, 1e-3, 1] + [0, 1e3, 1, 7]) * scale
-    dataset = Dataset.from_arrays(x[:9000], [0, 1] * 4500, (x[9000:] * 50, [0, 1] * 500), backend=backend32)
+    dataset = from_arrays(x[:9000], [0, 1] * 4500, (x[9000:] * 50, [0, 1] * 500), backend=backend32)
     shift, deviation = (backend32.to_numpy(each).astype(float) for each in dataset.prepare.fitted)
     kept = x[:9000].astype(np.float32).astype(float)
     np.testing.assert_allclose(deviation, kept.std(axis=0), rtol=1e-4)
@@ -216,28 +217,28 @@ def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend)
     x = np.stack([np.arange(200.0), *(np.full(200, value) for value in values)], axis=1)
     message = r"^X: column 1, column 2, column 3, column 4, column 5: the same value in all training samples"
     with pytest.warns(DatasetWarning, match=message) as warned:
-        dataset = Dataset.from_arrays(x, np.arange(200) % 2, backend=backend32)
+        dataset = from_arrays(x, np.arange(200) % 2, backend=backend32)
     assert [each.filename for each in warned] == [__file__], "of the caller"
     function, fitted = dataset.prepare
     rows = backend32.to_numpy(function(dataset.train_inputs, *fitted, dtype=backend32.dtype, xp=backend32.xp))
     np.testing.assert_array_equal(rows[:, 1:], 0)
     np.testing.assert_allclose(rows[:, 0].std(), 1, rtol=1e-5)
     with pytest.warns(DatasetWarning, match="^X: column 'age': the same value"):
-        assert Dataset.from_arrays(Frame(changed(X, (slice(None), 1), 3.5)), CLASSES).feature_names == Frame.columns
+        assert from_arrays(Frame(changed(X, (slice(None), 1), 3.5)), CLASSES).feature_names == Frame.columns
     with pytest.warns(DatasetWarning, match="y: the output '1' is the same in all rows"):
-        Dataset.from_arrays(X, changed(LABELS, (slice(None), 1), 1))
+        from_arrays(X, changed(LABELS, (slice(None), 1), 1))
     with pytest.warns(DatasetWarning, match="no training sample is of the class 'three'"):
-        Dataset.from_arrays(X, [0, 1] * 30, class_names=["one", "two", "three"])
+        from_arrays(X, [0, 1] * 30, class_names=["one", "two", "three"])
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1.0, 1e300])
 def test_numbers_to_predict_of_any_size_are_standardised(scale: float) -> None:
     """Also where their squares are no numbers."""
     numbers = NUMBERS / 1e5 * scale
-    shift, deviation = Dataset.from_arrays(X, numbers).targets
+    shift, deviation = from_arrays(X, numbers).targets
     np.testing.assert_allclose(shift, (NUMBERS / 1e5).mean(axis=0) * scale, rtol=1e-12)
     np.testing.assert_allclose(deviation, (NUMBERS / 1e5).std(axis=0) * scale, rtol=1e-12)
-    *_, last = train(CONFIG, Dataset.from_arrays(X, numbers), open_backend())
+    *_, last = train(CONFIG, from_arrays(X, numbers), open_backend())
     assert np.isfinite(last.train_loss)
 
 
@@ -251,12 +252,12 @@ def test_images_of_bytes_stay_bytes_and_all_else_is_standardised():
         (rows, {}, (rows.mean(axis=0), rows.std(axis=0))),
         (rows / 255, {"standardize": False}, ()),
     ):
-        dataset = Dataset.from_arrays(x, CLASSES, **options)
+        dataset = from_arrays(x, CLASSES, **options)
         assert dataset.train_inputs.dtype == x.dtype
         assert (dataset.prepare == BYTES) == (x is images and not options)
         for one, other in zip(dataset.prepare.fitted, fitted, strict=True):
             np.testing.assert_allclose(one, other)
-    assert repr(Dataset.from_arrays(images, CLASSES)).endswith("60 training and 0 test images of 4 x 5 x 3, 3 classes)")
+    assert repr(from_arrays(images, CLASSES)).endswith("60 training and 0 test images of 4 x 5 x 3, 3 classes)")
 
 
 # Runs.
@@ -278,7 +279,7 @@ def formula(network: Any, x: np.ndarray, task: str) -> np.ndarray:
 def test_a_model_file_alone_predicts(task, backend: Backend, tmp_path, monkeypatch):
     """And training, evaluation and file give the figures of plain NumPy, in the units of the labels."""
     monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
-    dataset = Dataset.from_arrays(X, TARGETS[task], 0.25, backend=backend)
+    dataset = from_arrays(X, TARGETS[task], 0.25, backend=backend)
     assert dataset.task == task
     *_, last = train(CONFIG, dataset, backend, run_dir=tmp_path / "run")
     model = load_model(tmp_path / "run")
@@ -297,7 +298,7 @@ def test_a_model_file_alone_predicts(task, backend: Backend, tmp_path, monkeypat
     how = {"activation": "sigmoid", "prepare": dataset.prepare, "task": task, "targets": dataset.targets}
     direct = predict(last.network, dataset.test_inputs, backend=backend, **how)
     np.testing.assert_array_equal(backend.to_numpy(direct), actual)
-    result = evaluate_run(tmp_path / "run", data=Dataset.from_arrays(X, TARGETS[task], 0.25)).result
+    result = evaluate_run(tmp_path / "run", data=from_arrays(X, TARGETS[task], 0.25)).result
     assert_near(result.loss, last.test_loss, 1e-9)
     if task == "classes":
         assert last.accuracy == result.accuracy == np.mean(np.array(["a", "b", "c"])[p.argmax(axis=1)] == t)
@@ -318,9 +319,7 @@ def test_numbers_are_learned_as_those_standardised_by_hand():
     left = np.random.RandomState(0).permutation(60)[15:]
     by_hand = (NUMBERS - NUMBERS[left].mean(axis=0)) / NUMBERS[left].std(axis=0)
     runs = [
-        train(
-            replace(CONFIG, warm_up_steps=10, validation=10), Dataset.from_arrays(X, y, 0.25, **options), open_backend()
-        )
+        train(replace(CONFIG, warm_up_steps=10, validation=10), from_arrays(X, y, 0.25, **options), open_backend())
         for y, options in ((NUMBERS, {}), (by_hand, {"scale_targets": False}))
     ]
     for one, other in zip(*runs, strict=True):
@@ -336,11 +335,12 @@ def test_no_new_compilation_for_data_of_the_same_shape():
     """The mean and deviation are arguments of the compiled functions."""
     from mlp_xp.core.chunk import make_chunk
     from mlp_xp.core.features import standardize
+    from mlp_xp.core.task import CLASSES
 
     backend, sizes = open_backend("jax"), []
     for factor in (1, 2, 3):
-        for _ in train(CONFIG, Dataset.from_arrays(X * factor, CLASSES, 0.25, backend=backend), backend):
+        for _ in train(CONFIG, from_arrays(X * factor, CLASSES, 0.25, backend=backend), backend):
             pass
-        chunk = make_chunk(CONFIG.of_steps(), backend, standardize, "classes")
+        chunk = make_chunk(CONFIG.of_steps(), backend, standardize, CLASSES)
         sizes.append(chunk.__wrapped__._cache_size())
     assert sizes[0] == sizes[1] == sizes[2] > 0

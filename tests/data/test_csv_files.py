@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from data_sets import csv_text
 
-from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.csv_files import read_csv
+from mlp_xp.errors import DatasetError
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (30, 6, 6), dtype=np.uint8)
 LABELS = np.arange(30, dtype=np.uint8) % 10

@@ -9,8 +9,8 @@ import pytest
 from data_sets import csv_text
 
 from mlp_xp.core.library import Backend
-from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.datasets import DATASETS, load_dataset
+from mlp_xp.errors import DatasetError
 
 TRAIN, TEST = (
     np.random.default_rng(seed).integers(0, 256, (count, 6, 6), dtype=np.uint8) for seed, count in ((1, 30), (2, 20))

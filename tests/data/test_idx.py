@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from mlp_xp.data import idx
-from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.idx import read_idx
+from mlp_xp.errors import DatasetError
 
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 LABELS = np.array([7, 2, 1, 0, 4], dtype=np.uint8)

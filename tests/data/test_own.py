@@ -17,9 +17,9 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, Origin
 from mlp_xp.core.library import Backend
-from mlp_xp.data.arrays import DatasetError
+from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import DatasetError, MlpXpError
 from mlp_xp.runs.settings import Settings
 
 RANDOM = np.random.default_rng(7)
@@ -76,10 +76,10 @@ def test_arrays_are_those_of_memory(tmp_path: Path, backend: Backend, suffix: st
     path = WRITERS[suffix](tmp_path / f"data{suffix}", TABLE, NAMES[LABELS])
     label = "kind" if suffix in (".csv", ".parquet") else None
     loaded = load_dataset(path, backend, label=label, test_fraction=0.3, split_seed=5)
-    assert_same(loaded, Dataset.from_arrays(TABLE, NAMES[LABELS], 0.3, backend=backend, seed=5), backend)
+    assert_same(loaded, from_arrays(TABLE, NAMES[LABELS], 0.3, backend=backend, seed=5), backend)
     assert (loaded.name, loaded.origin) == (str(path), Origin(label, 0.3, 5))
     whole = load_dataset(path, backend, label=label, test_fraction=0)
-    assert_same(whole, Dataset.from_arrays(TABLE, NAMES[LABELS], backend=backend), backend)
+    assert_same(whole, from_arrays(TABLE, NAMES[LABELS], backend=backend), backend)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -87,7 +87,7 @@ def test_pictures_are_those_of_memory(tmp_path: Path, backend: Backend, channels
     images = IMAGES if channels == 1 else np.stack([IMAGES, 255 - IMAGES, IMAGES // 2], axis=-1)
     path = write_pictures(tmp_path / "data", images, NAMES[LABELS])
     order = np.argsort(LABELS, kind="stable")
-    expected = Dataset.from_arrays(images[order], LABELS[order], 0.2, backend=backend, class_names=NAMES.tolist())
+    expected = from_arrays(images[order], LABELS[order], 0.2, backend=backend, class_names=NAMES.tolist())
     assert_same(load_dataset(path, backend), expected, backend)
 
 
@@ -96,7 +96,7 @@ def test_two_tables(tmp_path: Path) -> None:
     # The columns may be in another order.
     write_samples(tmp_path / "my-test.csv", TABLE[60:, ::-1], NAMES[LABELS[60:]], ["x3", "x2", "x1", "x0"])
     loaded = load_dataset(tmp_path, label="kind")
-    expected = Dataset.from_arrays(TABLE[:60], NAMES[LABELS[:60]], (TABLE[60:], NAMES[LABELS[60:]]))
+    expected = from_arrays(TABLE[:60], NAMES[LABELS[:60]], (TABLE[60:], NAMES[LABELS[60:]]))
     assert_same(loaded, expected, open_backend())
 
 
@@ -379,7 +379,7 @@ def test_numbers_of_other_data_are_in_the_units_of_the_model(runs: Path, tmp_pat
     path = write_samples(tmp_path / "other.csv", TABLE[:, :3], y)
     predicted = load_run(run).predict(TABLE[:, :3])
     total = ((y - y.mean()) ** 2).sum()
-    dataset = Dataset.from_arrays(TABLE[:9, :3], y[:9], (TABLE[:, :3], y), standardize=False)
+    dataset = from_arrays(TABLE[:9, :3], y[:9], (TABLE[:, :3], y), standardize=False)
     for data in (path, dataset):
         result = evaluate_run(run, data=data).result
         assert (result.samples, result.rmse) == (90, pytest.approx(np.mean((y - predicted) ** 2) ** 0.5))

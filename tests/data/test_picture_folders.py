@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlp_xp.data.arrays import DatasetError, DatasetWarning
 from mlp_xp.data.picture_folders import read_image, read_picture_folder, read_pictures_like
+from mlp_xp.errors import DatasetError, DatasetWarning
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 COLOUR = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8)

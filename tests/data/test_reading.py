@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.reading import open_file, read_rows
+from mlp_xp.errors import DatasetError
 
 TEXT = 'name,"the, value"\né,1\n"a ""b""\nc",2\n'
 ROWS = [(1, ["name", "the, value"]), (2, ["é", "1"]), (3, ['a "b"\nc', "2"])]

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlp_xp.data.arrays import DatasetError
 from mlp_xp.data.tables import MISSING, Table, read_table
-from mlp_xp.errors import for_command_line
+from mlp_xp.errors import DatasetError, for_command_line
 
 
 def write(path: Path, columns: dict[str, Any]) -> Path:

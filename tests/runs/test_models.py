@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from data_sets import TINY
 
-from mlp_xp import Dataset, Model, TrainConfig, load_run, open_backend, train
+from mlp_xp import Model, TrainConfig, load_run, open_backend, train
+from mlp_xp.core.inputs import library_of
 from mlp_xp.core.library import Backend
-from mlp_xp.data.arrays import DatasetError, library_of
-from mlp_xp.errors import MlpXpError
+from mlp_xp.data.arrays import from_arrays
+from mlp_xp.errors import DatasetError, MlpXpError
 from mlp_xp.runs import checkpoints
 from mlp_xp.runs.run_folder import RunError
 
@@ -32,12 +33,12 @@ def runs(tmp_path_factory):
     """A run for each task, one on images of bytes, and one in float32."""
     folder = tmp_path_factory.mktemp("models")
     numpy, single = open_backend(), open_backend(dtype="float32")
-    data = {task: Dataset.from_arrays(X, y) for task, y in TARGETS.items()} | {"bytes": TINY}
+    data = {task: from_arrays(X, y) for task, y in TARGETS.items()} | {"bytes": TINY}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlp_xp.api.draw_run", lambda *_: [])  # pictures take long
         for name, dataset in data.items():
             list(train(CONFIG, dataset, numpy, run_dir=folder / name))
-        list(train(CONFIG, Dataset.from_arrays(X, X[:, 0] * 2.5, backend=single), single, run_dir=folder / "single"))
+        list(train(CONFIG, from_arrays(X, X[:, 0] * 2.5, backend=single), single, run_dir=folder / "single"))
     return folder
 
 

@@ -10,9 +10,10 @@ import pytest
 from data_sets import TINY, on_device, write_idx_folder
 from helpers import arrays_of, assert_one_line, assert_same_run, call, die_at, options, small_settings
 
-from mlp_xp import Dataset, TrainConfig, load_dataset, load_run, open_backend, train
+from mlp_xp import TrainConfig, load_dataset, load_run, open_backend, train
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import initial_layers
+from mlp_xp.data.arrays import from_arrays
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.run_folder import RunError
 
@@ -124,7 +125,7 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(source, data_dir, tmp_p
 
 def test_columns_in_another_order_are_refused(tmp_path):
     x, y = np.random.default_rng(0).normal(size=(30, 2)), np.arange(30) % 2
-    dataset = Dataset.from_arrays(x, y)._replace(inputs="columns", feature_names=("a", "b"))
+    dataset = from_arrays(x, y)._replace(inputs="columns", feature_names=("a", "b"))
     list(train(STILL, dataset, open_backend(), run_dir=tmp_path / "run"))
     other = dataset._replace(feature_names=("b", "a"))
     with pytest.raises(

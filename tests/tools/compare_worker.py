@@ -124,13 +124,15 @@ def finish(child: int, request: dict[str, Any]) -> int:
 
 def pieces(library: str, dtype: str, hidden: list[int], batch: int, steps: int) -> Callable[[], object]:
     """Return a function that trains that many steps further: all that this file knows of the package's Python API."""
+    import mlp_xp
     from mlp_xp import Dataset, TrainConfig, load_dataset, open_backend, train
 
     backend = open_backend(library, dtype=dtype, threads=1)
     mnist = load_dataset("mnist")
     images, labels, test_images, test_labels = mnist[:4]
     test = test_images[:100], test_labels[:100]
-    dataset = Dataset.from_arrays(images, labels, test, backend=backend)
+    from_arrays = getattr(mlp_xp, "from_arrays", None) or Dataset.from_arrays  # the latter in older versions
+    dataset = from_arrays(images, labels, test, backend=backend)
     modern = {"activation": "relu", "init": "he", "optimizer": "momentum", "update_order": "simultaneous"}
     config = TrainConfig(
         epochs=1000, hidden=tuple(hidden), batch_size=batch, report_every=steps * batch, **(modern if batch > 1 else {})

@@ -20,12 +20,11 @@ from data_sets import TINY, on_device
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.checks import INTEGERS
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.core.loop import eager_scan
 from mlp_xp.core.metrics import predict
 from mlp_xp.core.training import trajectory
-from mlp_xp.data.arrays import fit_standardization
+from mlp_xp.data.arrays import fit_standardization, from_arrays
 
 BINARY = {"+": "add", "-": "sub", "*": "mul", "/": "truediv", "@": "matmul", "//": "floordiv", "%": "mod", "**": "pow"}
 OTHERS = {
@@ -126,7 +125,7 @@ def recorded() -> dict[str, Any]:
         predict(network, data.test_inputs, activation=config.activation, backend=backend)
     X, columns = random.standard_normal((60, 3)), random.standard_normal((60, 2))
     for y in (X[:, 0] > 0, (columns > 0).astype(int), columns):
-        dataset = Dataset.from_arrays(X, y, 0.3, backend=backend)
+        dataset = from_arrays(X, y, 0.3, backend=backend)
         for _ in trajectory(TrainConfig(epochs=1, hidden=(3,)), dataset, backend, stop_after=25):
             pass
     fit_standardization(backend.asarray(X), backend)  # of arrays on the device; NumPy does it for others

@@ -1,0 +1,271 @@
+"""What a network is trained for: to choose a class, to tell which labels apply, or to predict numbers.
+
+A `Task` holds everything that differs between these three. The rest of the package uses its fields and never asks for
+its name, so another kind of task is another value in this file.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_xp.core.functional import Array, identity, sigmoid
+from mlp_xp.core.losses import binary_cross_entropy, cross_entropy, half_squared_error, log_softmax, softmax
+
+Scaling = tuple[Array, ...]
+"""The mean and the standard deviation of numbers to predict that are standardised, (outputs,) each; otherwise empty."""
+
+# float32 holds every whole number up to this one.
+FLOAT32_INTEGERS = 2**24
+
+
+class Evaluation(NamedTuple):
+    """The result of a network on a set of samples with labels. The figures of other tasks are None."""
+
+    loss: float
+    """Mean over the samples; see `losses`. It is that of standardised numbers if the network was trained on these."""
+    accuracy: float | None = None
+    """Classes: share of the samples whose most probable class is their label. Labels: share of the samples that have
+    all their labels right, with the threshold 1/2. In [0, 1]."""
+    label_accuracy: float | None = None
+    """Labels: share of all labels that are right, in [0, 1]."""
+    r2: float | None = None
+    """Regression: the coefficient of determination R² = 1 - sum (t - p)² / sum (t - mean t)², mean over the outputs, at
+    most 1. An output whose t are all equal counts as 1 if it is exact, else as 0."""
+    rmse: float | None = None
+    """Regression: the root of the mean squared error, mean over the outputs, in the units of the labels."""
+    label_accuracies: tuple[float, ...] = ()
+    """Labels: the accuracy of each label alone. Their mean is `label_accuracy`."""
+    r2s: tuple[float, ...] = ()
+    """Regression: R² of each output alone."""
+    rmses: tuple[float, ...] = ()
+    """Regression: the root of the mean squared error of each output alone."""
+    samples: int = 0
+    """The number of samples."""
+
+    @property
+    def score(self) -> float:
+        """The accuracy, or R² for regression. The higher it is, the better."""
+        score = self.r2 if self.accuracy is None else self.accuracy
+        assert score is not None
+        return score
+
+
+class Task(NamedTuple):
+    """A kind of task. `z` are the outputs of the network's last layer, (n, outputs), also called logits."""
+
+    name: str
+    """The key in TASKS, under which files store the task."""
+    loss: Callable[..., Array]
+    """`loss(z, targets, xp=)`: the loss of each sample, (n,). See `losses`."""
+    link: Callable[..., Array]
+    """`link(z, xp=)`: predictions (n, outputs). The derivative of the loss by z is `link(z) - targets`."""
+    encode: Callable[..., Array]
+    """`encode(labels, outputs, scaling, dtype=, device=, xp=)`: a data set's labels to targets (n, outputs)."""
+    decode: Callable[[Array, Scaling], Array]
+    """`decode(predictions, scaling)`: predictions in the units of the labels."""
+    sums: Callable[..., tuple[Array, ...]]
+    """`sums(z, labels, targets, xp=)`: what the figures of an evaluation are computed from, on the device."""
+    figures: Callable[..., Evaluation]
+    """`figures(loss, sums, samples, outputs, scaling)`: an Evaluation, from a mean loss and from sums on the host."""
+    decide: Callable[..., Array]
+    """`decide(predictions, names, xp=)`: what `Model.predict` returns; `names` are those of the outputs."""
+    pool: Callable[[np.ndarray], np.ndarray]
+    """`pool(z)`: the z of several networks, float64 (networks, n, outputs) on the host, to the z of their ensemble,
+    (n, outputs), whose predictions are the mean of theirs. All networks must have the same scaling."""
+    label_range: Callable[[int], tuple[float, float]]
+    """`label_range(outputs)`: the lowest and the highest label that is allowed."""
+    score: str
+    """The field of `Evaluation` that tells which of two networks is better: the higher, the better."""
+    outputs: str
+    """What the outputs are called: "classes", "labels" or "outputs"."""
+    loss_name: str
+    """What an axis of losses is called."""
+    exclusive: bool
+    """Whether each sample has one of the outputs as its label, (n,); otherwise one label per output, (n, outputs)."""
+    probabilities: bool
+    """Whether predictions are probabilities."""
+    floats: bool
+    """Whether labels are floats; otherwise they are integers."""
+    scales: bool
+    """Whether labels can be standardised for training."""
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def error(self, z: Array, targets: Array, /, *, xp: Any) -> Array:
+        """Return the derivative of the loss by z, link(z) - targets, (n, outputs). Targets of classes must sum to 1."""
+        return self.link(z, xp=xp) - targets
+
+
+def one_hot(labels: Array, outputs: int, scaling: Scaling = (), /, *, dtype: Any, device: Any = None, xp: Any) -> Array:
+    """Turn labels 0 to outputs - 1, shape (n,), into rows that are 1 at the label and 0 elsewhere, (n, outputs).
+
+    By comparison, because assignment by index is not in the standard for integer arrays, and JAX has none at all.
+    """
+    place = {} if device is None else {"device": device}  # not every library has the keyword
+    return xp.astype(labels[..., None] == xp.arange(outputs, dtype=labels.dtype, **place), dtype)
+
+
+def standardized(
+    labels: Array, outputs: int, scaling: Scaling = (), /, *, dtype: Any, device: Any = None, xp: Any
+) -> Array:
+    """Return labels (n, outputs) in the dtype, as (t - mean) / deviation if there is a scaling."""
+    t = xp.astype(labels, dtype)
+    return (t - scaling[0]) / scaling[1] if scaling else t
+
+
+def in_units(predictions: Array, scaling: Scaling, /) -> Array:
+    """Undo `standardized`: predictions * deviation + mean, (n, outputs)."""
+    return predictions * scaling[1] + scaling[0] if scaling else predictions
+
+
+def _count(which: Array, /, *, xp: Any, **axis: int) -> Array:
+    return xp.sum(xp.astype(which, xp.int64), **axis)
+
+
+def _right_classes(z: Array, labels: Array, targets: Array, /, *, xp: Any) -> tuple[Array, ...]:
+    """Return how many samples are right, ()."""
+    right = xp.astype(xp.argmax(z, axis=1), xp.int64) == xp.astype(labels, xp.int64)
+    # JAX compiles a sum of floats faster than one of integers. It is exact below this number of samples.
+    return (xp.sum(xp.astype(right, z.dtype)) if z.shape[0] < FLOAT32_INTEGERS else _count(right, xp=xp),)
+
+
+def _right_labels(z: Array, labels: Array, targets: Array, /, *, xp: Any) -> tuple[Array, ...]:
+    """Return how many labels of each output are right, (outputs,), and how many samples have all labels right, ()."""
+    right = (z > 0) == (targets > 0)
+    return _count(right, axis=0, xp=xp), _count(xp.all(right, axis=1), xp=xp)
+
+
+def _squares(z: Array, labels: Array, targets: Array, /, *, xp: Any) -> tuple[Array, ...]:
+    """Return the sums of the squared errors, and of the targets' squared distances from their mean, (outputs,) each."""
+    # From the first target, so that equal ones have exactly no distance from their mean.
+    apart = targets - targets[:1, ...]
+    error, centred = z - targets, apart - xp.mean(apart, axis=0)
+    return xp.sum(error * error, axis=0), xp.sum(centred * centred, axis=0)
+
+
+def _class_figures(loss: float, sums: Sequence[np.ndarray], samples: int, *_: Any) -> Evaluation:
+    return Evaluation(loss, float(sums[0]) / samples, samples=samples)
+
+
+def _label_figures(loss: float, sums: Sequence[np.ndarray], samples: int, outputs: int, *_: Any) -> Evaluation:
+    right, all_right = sums
+    shares = float(all_right) / samples, int(right.sum()) / (samples * outputs)
+    return Evaluation(loss, *shares, label_accuracies=tuple((right / samples).tolist()), samples=samples)
+
+
+def _number_figures(
+    loss: float, sums: Sequence[np.ndarray], samples: int, outputs: int, scaling: Sequence[np.ndarray]
+) -> Evaluation:
+    residual, total = (x.astype(np.float64) for x in sums)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2 = np.where(total > 0, 1 - residual / total, residual == 0)
+    rmse = np.sqrt(residual / samples)
+    if scaling:
+        rmse = rmse * scaling[1].astype(np.float64)
+    result = Evaluation(loss, r2=float(np.mean(r2)), rmse=float(np.mean(rmse)), samples=samples)
+    return result._replace(r2s=tuple(r2.tolist()), rmses=tuple(rmse.tolist()))
+
+
+def _most_probable(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
+    """Return the name of each sample's class, (n,), or its number, int64, for a library that has no text."""
+    numbers = xp.astype(xp.argmax(predictions, axis=1), xp.int64)
+    return np.array(names)[numbers] if isinstance(numbers, np.ndarray) else numbers
+
+
+def _likely(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
+    """Return 0 or 1 for each label, int64 (n, outputs)."""
+    return xp.astype(predictions > 0.5, xp.int64)
+
+
+def _numbers(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
+    """Return the numbers (n, outputs), or (n,) for a single output."""
+    return predictions[:, 0] if predictions.shape[1] == 1 else predictions
+
+
+# Ensembles add logarithms of probabilities, which do not underflow.
+def _pool_classes(z: np.ndarray) -> np.ndarray:
+    return np.logaddexp.reduce(log_softmax(z, xp=np), axis=0) - math.log(len(z))
+
+
+def _pool_labels(z: np.ndarray) -> np.ndarray:
+    yes, no = -np.logaddexp(0, -z), -np.logaddexp(0, z)
+    return np.logaddexp.reduce(yes, axis=0) - np.logaddexp.reduce(no, axis=0)
+
+
+def _pool_numbers(z: np.ndarray) -> np.ndarray:
+    return np.mean(z, axis=0)
+
+
+def _class_numbers(outputs: int) -> tuple[float, float]:
+    return 0, outputs - 1
+
+
+def _zero_or_one(outputs: int) -> tuple[float, float]:
+    return 0, 1
+
+
+def _any_number(outputs: int) -> tuple[float, float]:
+    return -math.inf, math.inf
+
+
+CLASSES = Task(
+    name="classes",
+    loss=cross_entropy,
+    link=softmax,
+    encode=one_hot,
+    decode=in_units,
+    sums=_right_classes,
+    figures=_class_figures,
+    decide=_most_probable,
+    pool=_pool_classes,
+    label_range=_class_numbers,
+    score="accuracy",
+    outputs="classes",
+    loss_name="cross-entropy loss (nats)",
+    exclusive=True,
+    probabilities=True,
+    floats=False,
+    scales=False,
+)
+LABELS = Task(
+    name="labels",
+    loss=binary_cross_entropy,
+    link=sigmoid,
+    encode=standardized,
+    decode=in_units,
+    sums=_right_labels,
+    figures=_label_figures,
+    decide=_likely,
+    pool=_pool_labels,
+    label_range=_zero_or_one,
+    score="accuracy",
+    outputs="labels",
+    loss_name="cross-entropy loss (nats)",
+    exclusive=False,
+    probabilities=True,
+    floats=False,
+    scales=False,
+)
+REGRESSION = Task(
+    name="regression",
+    loss=half_squared_error,
+    link=identity,
+    encode=standardized,
+    decode=in_units,
+    sums=_squares,
+    figures=_number_figures,
+    decide=_numbers,
+    pool=_pool_numbers,
+    label_range=_any_number,
+    score="r2",
+    outputs="outputs",
+    loss_name="half squared error",
+    exclusive=False,
+    probabilities=False,
+    floats=True,
+    scales=True,
+)
+TASKS = {task.name: task for task in (CLASSES, LABELS, REGRESSION)}
