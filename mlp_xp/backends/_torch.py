@@ -1,5 +1,7 @@
 """PyTorch, on the CPU or a GPU, without autograd."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,4 +42,10 @@ def open_library(device: str | None) -> Backend:
         copy_source = "(lambda x: np.asarray(x.cpu() if hasattr(x, 'cpu') else x))"
         details = details._replace(imports=imports, copy_source=copy_source)
         fields |= {"threads": ON_GPU, "on_gpu": True}
-    return eager("torch", torch, xp, place, to_numpy, details, **fields)
+    backend = eager("torch", torch, xp, place, to_numpy, details, **fields)
+
+    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        # Data with requires_grad would have PyTorch keep a graph that grows with each step.
+        return torch.no_grad()(backend.jit(function, donate))
+
+    return replace(backend, jit=jit)

@@ -14,7 +14,7 @@ import pytest
 from backends import has_gpu, open_for_test
 from data_sets import on_device, synthetic
 
-from mlp_xp import train
+from mlp_xp import from_arrays, train
 from mlp_xp.backends import BACKENDS, _jax
 from mlp_xp.backends._foreign import copy_to_host
 from mlp_xp.backends.opening import BackendError, BackendFailure, open_backend, open_backend_of
@@ -547,3 +547,15 @@ def test_jax_compiles_without_an_option_that_it_does_not_have(option, monkeypatc
 
     with pytest.raises(ValueError, match="of the function itself"):
         backend.jit(wrong)(backend.asarray(np.array(1.0)))
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.every_backend
+def test_pytorch_keeps_no_graph_of_data_that_require_a_gradient():
+    """A graph that grew with each step would fill the memory."""
+    torch = pytest.importorskip("torch")
+    X = torch.rand((40, 3), requires_grad=True)
+    dataset = from_arrays(X, [0, 1] * 20, 0.25, backend=open_for_test("torch"))
+    *_, report = train(TrainConfig(epochs=2, hidden=(2,), batch_size=10), dataset, open_for_test("torch"))
+    assert not any(array.requires_grad for layer in report.network for array in layer)
+    assert X.requires_grad
