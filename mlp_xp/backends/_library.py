@@ -19,7 +19,6 @@ from mlp_xp.errors import MlpXpError, described, not_installed, with_colon, with
 
 # Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
 OUT_OF_MEMORY = ("resource_exhausted", "out of memory", "not enough memory", "can't allocate memory")
-ADVICE = "; try another backend or device, or see more with --debug"
 LONGEST_LINE = 200  # characters of a library's message that are shown
 PACKAGE = Path(__file__).parent.parent
 ALIGNMENT = 64  # bytes, of the memory that XLA uses on a CPU
@@ -132,8 +131,11 @@ def reported(backend: Backend, function: Callable[..., Any], doing: str = "") ->
 def _failure(name: str, doing: str, error: BaseException) -> BackendFailure:
     said = line_of(error)
     if isinstance(error, MemoryError) or any(words in said.lower() for words in OUT_OF_MEMORY):
-        return BackendOutOfMemory(f"out of memory: backend {name}, in {doing}: {said}; choose smaller sizes")
-    return BackendFailure(f"backend {with_colon(name)} failed in {doing}{_place(error)}: {said}{ADVICE}")
+        return BackendOutOfMemory(f"out of memory: backend {name}, in {doing}: {said}", remedy="choose smaller sizes")
+    return BackendFailure(
+        f"backend {with_colon(name)} failed in {doing}{_place(error)}: {said}",
+        remedy="try another backend or device, or see more with --debug",
+    )
 
 
 def _place(error: BaseException) -> str:

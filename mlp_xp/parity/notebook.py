@@ -133,6 +133,12 @@ class Notebook:
         self.bias_input_hidden: Array = np.zeros(hidden_size, self.dtype)
         self.bias_hidden_output: Array = np.zeros(output_size, self.dtype)
 
+    @property
+    def parameters(self) -> tuple[Array, ...]:
+        """The weights and the bias of each layer."""
+        hidden = self.weights_input_hidden, self.bias_input_hidden
+        return (*hidden, self.weights_hidden_output, self.bias_hidden_output)
+
     def forward(self, x: Array) -> Layers:
         """Run a batch of rows, in the network's dtype, through both layers."""
         hidden_input: Array = np.dot(x, self.weights_input_hidden) + self.bias_input_hidden

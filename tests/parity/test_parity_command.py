@@ -126,8 +126,8 @@ def test_what_the_table_says_is_what_the_library_measured(data_dir):
     config = TrainConfig(hidden=(8,))
     _, comparison = check(config, TINY, [open_backend(dtype="float32")], 60)
     shown = [line.split() for line in outcome.out.splitlines() if line.startswith("numpy")][1]
-    assert shown[3:6] == [f"{quantity.largest:.1e}" for quantity in comparison.quantities]
-    assert shown[6] == f"{min(quantity.head_room for quantity in comparison.quantities):.3g}"
+    assert shown[3:6] == [f"{quantity.largest:.1e}" for quantity in [*comparison.quantities.values()][:3]]
+    assert shown[6] == f"{min(quantity.head_room for quantity in [*comparison.quantities.values()][:3]):.3g}"
     assert f"accuracy {100 * comparison.trajectory.accuracy:.2f} %" in outcome.out
 
 

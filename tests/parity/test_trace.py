@@ -17,8 +17,7 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.parity.compare import record
-from mlp_xp.parity.small_runs import small_runs
-from mlp_xp.parity.trace import LibraryError, Tracer, trace, tracing
+from mlp_xp.parity.trace import LibraryError, Tracer, small_runs, trace, tracing
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
 PACKAGE = Path(mlp_xp.__file__).parent

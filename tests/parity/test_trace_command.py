@@ -290,3 +290,11 @@ def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
     made = write_reproducer(backend, made_up, tmp_path)
     assert not made.shows
     assert made.said == "float32 (2, 1) 1.0 NumPy: float32 (2, 1) 1.0"
+
+
+def test_data_of_another_task_are_evaluated_as_such(tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    np.savez(tmp_path / "reg.npz", X=X, y=np.stack([X.sum(axis=1), X[:, 0]], axis=1))
+    outcome = traced(tmp_path / "reg.npz", "--backends", "numpy")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "no operation deviates" in outcome.out
