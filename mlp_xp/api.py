@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +14,14 @@ from mlp_xp.backends.memory import check_memory
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.config import TrainConfig, check_choice
-from mlp_xp.core.dataset import UNNAMED, Dataset, Origin, described
+from mlp_xp.core.dataset import UNNAMED, Dataset, described
 from mlp_xp.core.inputs import read_features
 from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, layer_sizes, multiply_adds, trajectory
 from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_own, load_to_evaluate
+from mlp_xp.data.origin import Origin
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
@@ -77,7 +79,7 @@ def train(
             events = trajectory(config, dataset, backend, trained=trained)
         else:
             place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
-            place |= {**dataset.origin._asdict(), "start_from": start_from}
+            place |= {"origin": dataset.origin or Origin(), "start_from": start_from}
             settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
             check_run(settings, dataset, backend, run_dir)
             held.enter_context(open_folder(run_dir, existing=True))
@@ -258,7 +260,7 @@ def _pictures_for(run_dir: Path, model: Model, pictures: Sequence[str | Path]) -
     """Read pictures as the run's own were, or prepare them as MNIST's. Raises MlpXpError if they cannot fit."""
     paths = [_path(picture, "pictures") for picture in pictures]
     if model.inputs == "pictures":
-        resize = run_folder.read_config(run_dir)[0].picture_size is not None
+        resize = run_folder.read_config(run_dir)[0].origin.picture_size is not None
         return read_pictures_like(paths, model.image_shape, resize=resize)
     if model.inputs == "columns":
         raise MlpXpError(
@@ -383,28 +385,23 @@ def sweep(
     optuna: int | None = None,
     sampling_seed: int = 0,
     jobs: int | None = None,
-    device_memory: float | None = None,
     cluster: str | None = None,
     cache_dir: str | Path | None = None,
     retry_failed: bool = False,
-    pictures: bool = False,
 ) -> Iterator[Ending]:
     """Return a generator that trains many networks, and yields how each run ends, in the order in which they do.
 
     values: for each setting its values, as in `{"seed": range(8), "learning_rate": [0.01, 0.1], "hidden": [64, (512,
-    256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained. random:
-    instead draw so many settings; optuna: instead let Optuna choose so many by their accuracy on held-out samples, and
-    end bad ones early; each is trained with every seed. sampling_seed: of either. base: all other settings, or those of
-    training alone, or the name of a recipe. The summary is written at the end, pictures are not: `mlp-xp plot` draws
-    them.
+    256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained. random: draw
+    this many settings instead. optuna: let Optuna choose this many instead, by their accuracy on held-out samples. Both
+    train each setting with every seed. sampling_seed: seed of either. base: all other settings, or those of training
+    alone, or the name of a recipe. The summary is written at the end; `mlp-xp plot` draws the pictures.
 
     sweep_dir: the folder of the sweep, by default one below `runs` that depends on the settings. Members that have
     ended there are not trained again: their endings come first. If the generator is closed or its process is killed,
-    the same call goes on later. jobs: processes at once, by default one for each core, each with one thread.
-    device_memory: GiB of a GPU that they may use together; without it, one trains at a time there. cluster: the address
-    of a Dask or Ray cluster, such as dask://host:8786, whose machines share the sweep's folder. cache_dir: as for
-    `load_dataset`. retry_failed: train failed members again. pictures: draw those
-    of every run.
+    the same call goes on later. jobs: processes at once, each with one thread; by default one per core, or as many as
+    the memory admits, and one on a GPU. cluster: the address of a Dask or Ray cluster, such as dask://host:8786, whose
+    machines share the sweep's folder. cache_dir: as for `load_dataset`. retry_failed: train failed members again.
 
     Nothing is trained, read or written before the first ending is asked for; only the settings are checked at once.
 
@@ -420,7 +417,7 @@ def sweep(
     plan = make_plan(base, values, samples=random, trials=optuna, seed=sampling_seed)
     folder = default_folder(plan) if sweep_dir is None else _path(sweep_dir, "sweep_dir")
     cache = None if cache_dir is None else _path(cache_dir, "cache_dir")
-    how = How(jobs, device_memory, cluster, cache, retry_failed, pictures)
+    how = How(jobs, cluster, retry_failed, cache)
     check(plan, how)
     return run(plan, folder, how)
 
@@ -459,11 +456,11 @@ def _data_of(
         origin = Origin() if place in DATASETS else settings.origin
         own = is_own(place, origin)
         if own and model.task == "classes":  # also where labels look like numbers, most of them
-            origin = origin._replace(task="classes")
+            origin = replace(origin, task="classes")
         if data is not None and own:
             dataset = _other_data(place, model, origin, record["data_crc32"], backend)
         else:
-            dataset = load_dataset(place, backend, cache_dir=cache_dir, **origin._asdict())
+            dataset = load_dataset(place, backend, cache_dir=cache_dir, **vars(origin))
         if data is None:
             run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, backend)})
     check_fit(model, dataset, f"the data set {dataset.name!r}")

@@ -13,7 +13,7 @@ import mlp_xp
 from mlp_xp.core.config import ConfigError, TrainConfig
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.runs.settings import Settings
-from mlp_xp.sweeps.grid import examples, make_plan, parse_span
+from mlp_xp.sweeps.grid import examples, make_plan
 
 VALUES = {
     "seed": st.integers(0, 2**32 - 1),
@@ -88,7 +88,7 @@ def test_the_largest_trial_that_optuna_may_choose_is_checked():
         (["--seed", "0..3", 2], ["--seed", "2 is given twice"]),
         (["--seed", "0..999", "--epochs", "1..999"], ["the sweep has 999000 members"]),
         (["--learning-rate", "0.1..1"], ["--learning-rate", "the range 0.1..1.0 is to be sampled from"]),
-        (["--patience", 0, 1], ["--patience", "1 is out of range", "in a member with patience 1"]),
+        (["--patience", 0, 1], ["--patience", "1 needs held-out samples", "in a member with patience 1"]),
         (["--validation", 0, 300], ["--validation", "300 is out of range", "in a member with validation 300"]),
         (["--epochs", 1, 2, "--random", 3], ["--random", "3 different settings are wanted, but there are only 2"]),
         (["--seed", "0..9", "--random", 3], ["--random", "no setting but the seed has several values or a range"]),
@@ -109,7 +109,7 @@ def test_bad_input_is_refused_before_anything_is_written(words, parts, tmp_path,
 @pytest.mark.parametrize("word", ["5..5", "1..inf", "nan..1"])
 def test_a_range_needs_two_different_finite_numbers(word):
     with pytest.raises(ConfigError, match="is empty or endless"):
-        parse_span(word, whole=False)
+        make_plan(Settings(), {"learning_rate": word}, samples=1)
 
 
 @pytest.mark.parametrize(

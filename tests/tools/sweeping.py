@@ -1,16 +1,17 @@
 """Sweeps on TINY for tests: their options, members that are trained in this process, and what must not change."""
 
 import contextlib
+import os
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers import assert_same_run, call, options, small_settings
 
-from mlp_xp.runs.settings import parse_settings
+from mlp_xp.runs.config_file import parse_settings
+from mlp_xp.runs.settings import settings_of
 from mlp_xp.sweeps.folder import run_of
-from mlp_xp.sweeps.member import Ending, Task, train_member
+from mlp_xp.sweeps.member import Ending, Work, train_member
 from mlp_xp.sweeps.workers import Place
 
 SMALL = {name: value for name, value in small_settings().items() if name != "hidden"}
@@ -23,9 +24,9 @@ ANEW = {"summary.csv", "summary.json", "curves.png", "settings.png", "heatmap.pn
 class Inline:
     """A worker that trains in this process, which is quicker than in others."""
 
-    def submit(self, task: Task) -> Future[Ending]:
+    def submit(self, work: Work) -> Future[Ending]:
         future: Future[Ending] = Future()
-        future.set_result(train_member(task._replace(parent=None)))
+        future.set_result(train_member(work._replace(parent=os.getppid())))
         return future
 
     def shutdown(self) -> None:
@@ -52,7 +53,9 @@ def assert_as_trained(folder: Path, place: Path, *names: str) -> None:
                 outcome = call("train", "--config", config, "--run-dir", expected)
             assert outcome.code == 0, outcome
         # `train` records the task that it found in the data.
-        one, other = (replace(parse_settings(path)[0], task=None) for path in (config, expected / "config.json"))
+        one, other = (
+            settings_of(parse_settings(path)[0], {"task": None}) for path in (config, expected / "config.json")
+        )
         assert one == other
         assert_same_run(run_of(folder, name), expected)
 
