@@ -1,7 +1,6 @@
 """CuPy, on one NVIDIA GPU."""
 
 from mlp_xp.backends._library import BackendError, Details, eager, import_library, line_of, no_device
-from mlp_xp.backends.threads import ON_GPU
 from mlp_xp.core.library import Backend
 
 
@@ -32,4 +31,4 @@ def open_library(device: str | None) -> Backend:
     imports = (f"import cupy as xp{use}", f"import array_api_compat.cupy as xp{use}")
     # CuPy derives all errors of CUDA and its libraries from RuntimeError.
     details = Details((RuntimeError, MemoryError), imports=imports, copy_source="xp.asnumpy")
-    return eager("cupy", cupy, xp, place, cupy.asnumpy, details, threads=ON_GPU, on_gpu=True)
+    return eager("cupy", cupy, xp, place, cupy.asnumpy, details, on_gpu=True)

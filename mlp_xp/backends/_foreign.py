@@ -20,23 +20,24 @@ from mlp_xp.core.library import Backend, Threads
 from mlp_xp.errors import described, with_colon
 
 
-@contextmanager
-def current_folder() -> Iterator[None]:
+class Hook(NamedTuple):
+    """An array namespace, and what its package adds to it."""
+
+    xp: Any
+    to_numpy: Callable[[Array], Any] | None = None
+    materialise: Callable[..., Sequence[Array]] | None = None
+    version: str = ""
+
+
+def look_in_current_folder() -> None:
     """Find modules of the current folder too, after all others, as `python -m` does."""
-    folder = str(Path.cwd())
-    if folder in sys.path:
-        yield
-        return
-    sys.path.append(folder)
-    try:
-        yield
-    finally:
-        sys.path.remove(folder)
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)
 
 
-@current_folder()
 def find(name: str) -> Any:
     """Import what `module:attributes`, or the entry point of that name, stands for."""
+    look_in_current_folder()
     if ":" not in name:
         return hooks()[name].load()
     module, _, attributes = name.partition(":")
@@ -48,24 +49,6 @@ def find(name: str) -> Any:
     return found
 
 
-@current_folder()
-def exists(module: str) -> bool:
-    """Return whether there is a module of that name, without importing it. The name must have no dot."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ValueError:  # a module that is imported and has no spec
-        return True
-
-
-class Hook(NamedTuple):
-    """An array namespace, and what its package adds to it."""
-
-    xp: Any
-    to_numpy: Callable[[Array], Any] | None = None
-    materialise: Callable[..., Sequence[Array]] | None = None
-    version: str = ""
-
-
 def import_hook(name: str, device: str | None) -> Hook:
     """Import `module:namespace` or the entry point of that name. Raises BackendError."""
     start = f"backend {with_colon(name)}"
@@ -75,71 +58,27 @@ def import_hook(name: str, device: str | None) -> Hook:
         raise BackendError(f"{start} no such array namespace can be imported: {line_of(error)}") from error
     if device is not None:
         raise BackendError(
-            f"{start} a device can be chosen only for {', '.join(BACKENDS)}, not {device!r}; give a hook whose "
-            "namespace makes arrays there (see docs/libraries.md)"
+            f"{start} a device can be chosen only for {', '.join(BACKENDS)}, not {device!r}",
+            remedy="give a hook whose namespace makes arrays there (see docs/libraries.md)",
         )
     return read_hook(name, found)
 
 
 def read_hook(name: str, found: Any) -> Hook:
     """Return what a namespace, or an object with one as `xp`, offers. Raises BackendError."""
-    try:
+    with _opening(name):
         if not hasattr(found, "xp") or hasattr(found, "asarray"):
             return Hook(found, version=version_of(name, found))
         to_numpy, materialise = (getattr(found, each, None) for each in ("to_numpy", "materialise"))
         return Hook(found.xp, to_numpy, materialise, str(getattr(found, "version", "") or version_of(name, found.xp)))
-    except Exception as error:  # a foreign object may raise anything when it is asked what it has
-        raise BackendError(f"backend {with_colon(name)} it cannot be opened: {line_of(error)}") from error
 
 
-def open_hook(name: str, hook: Hook, dtype: str) -> Backend:
-    """Open a namespace. Raises BackendError if it lacks something, or does not return a NumPy array as it was given."""
-    xp, own = hook.xp, hook.to_numpy
-    wanted = (*requirements.FUNCTIONS, *requirements.DTYPES, dtype)
-    # A hook may return the array's own memory, which an operation in place would change.
-    to_numpy = copy_to_host if own is None else lambda x: np.array(own(x))
-    # SystemExit too: a library that ends the process must not look like success.
-    details, threads = Details((Exception, SystemExit)), Threads(complete=False)
+@contextmanager
+def _opening(name: str) -> Iterator[None]:
     try:
-        if missing := [each for each in wanted if not hasattr(xp, each)]:
-            fault = f"it does not implement the array API standard: it lacks {', '.join(missing)}"
-        else:
-            backend = eager(name, None, xp, None, to_numpy, details, threads=threads)
-            fault = find_fault(backend, dtype)
+        yield
     except Exception as error:  # a foreign object may raise anything when it is asked what it has
         raise BackendError(f"backend {with_colon(name)} it cannot be opened: {line_of(error)}") from error
-    if fault:
-        raise BackendError(f"backend {with_colon(name)} {fault}")
-    backend = replace(backend, version=" ".join(hook.version.split()))
-    return backend if hook.materialise is None else replace(backend, jit=materialising(hook.materialise))
-
-
-def find_fault(backend: Backend, dtype: str) -> str:
-    """Return what is wrong with copies to a namespace and back; empty if nothing is."""
-    for sample in np.array([0, 255], "uint8"), np.array([0.5, -1.5], dtype):
-        wanted = getattr(backend.xp, sample.dtype.name)
-        host = aligned_copy(sample, None)  # memory that a library may use as it is
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                array = backend.asarray(host, wanted if sample.dtype.kind == "f" else None)
-                made, back = array.dtype, backend.to_numpy(array)
-                host[...] = 1
-                later = backend.to_numpy(array)
-        except Exception as error:  # a foreign library may raise anything
-            return (
-                f"a NumPy array of {sample.dtype} cannot be copied to it and back: {line_of(error)}; a hook with "
-                "to_numpy may help (see docs/libraries.md)"
-            )
-        if made != wanted:  # as JAX, unless it is told otherwise before its first array
-            remedy = "; set it up for float64 first, or use float32" if sample.dtype == np.float64 else ""
-            return f"it makes a {made} array of a {sample.dtype} one{remedy}"
-        if back.dtype != sample.dtype or not np.array_equal(back, sample):
-            said = f"{sample.tolist()} of {sample.dtype}, copied to it and back, is {back!r:.80}"
-            return f"{said}; give it a hook with to_numpy"
-        if not np.array_equal(later, back):
-            fault = "its asarray(x, copy=True) does not copy"
-            return f"{fault}: the array of {sample.dtype} changes with the NumPy array x; have it copy"
-    return ""
 
 
 def version_of(name: str, xp: Any) -> str:
@@ -151,6 +90,51 @@ def version_of(name: str, xp: Any) -> str:
     for package in packages_distributions().get(module, []):
         return version(package)
     return str(getattr(sys.modules.get(module), "__version__", "") or getattr(xp, "__version__", "unknown"))
+
+
+def open_hook(name: str, hook: Hook, dtype: str) -> Backend:
+    """Open a namespace. Raises BackendError if it lacks something, or does not return a NumPy array as it was given."""
+    xp, own, fault = hook.xp, hook.to_numpy, ""
+    with _opening(name):
+        wanted = (*requirements.FUNCTIONS, *requirements.DTYPES, dtype)
+        if missing := [each for each in wanted if not hasattr(xp, each)]:
+            fault = f"it does not implement the array API standard: it lacks {', '.join(missing)}"
+    # A hook may return the array's own memory, which an operation in place would change.
+    to_numpy = copy_to_host if own is None else lambda x: np.array(own(x))
+    # SystemExit too: a library that ends the process must not look like success.
+    backend = eager(name, None, xp, None, to_numpy, Details((Exception, SystemExit)), threads=Threads(complete=False))
+    with _opening(name):
+        fault = fault or find_fault(backend, dtype)
+    if fault:
+        raise BackendError(f"backend {with_colon(name)} {fault}")
+    backend = replace(backend, version=" ".join(hook.version.split()))
+    return backend if hook.materialise is None else replace(backend, jit=materialising(hook.materialise))
+
+
+def find_fault(backend: Backend, dtype: str) -> str:
+    """Return what is wrong with copies to a namespace and back; empty if nothing is."""
+    for sample in np.array([0, 255], "uint8"), np.array([0.5, -1.5], dtype):
+        wanted, kind = getattr(backend.xp, sample.dtype.name), sample.dtype
+        host = aligned_copy(sample, None)  # memory that a library may use as it is
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                array = backend.asarray(host, wanted if kind == dtype else None)
+                made, back = array.dtype, backend.to_numpy(array)
+                host[...] = 1
+                later = backend.to_numpy(array)
+        except Exception as error:  # a foreign library may raise anything
+            fault = f"a NumPy array of {kind} cannot be copied to it and back: {line_of(error)}"
+            return f"{fault}; a hook with to_numpy may help (see docs/libraries.md)"
+        if made != wanted:  # as JAX, unless it is told otherwise before its first array
+            remedy = "; set it up for float64 first, or use float32" if kind == np.float64 else ""
+            return f"it makes a {made} array of a {kind} one{remedy}"
+        if back.dtype != kind or not np.array_equal(back, sample):
+            fault = f"{sample.tolist()} of {kind}, copied to it and back, is {back!r:.80}"
+            return f"{fault}; give it a hook with to_numpy"
+        if not np.array_equal(later, back):
+            fault = f"the array of {kind} changes with the NumPy array x"
+            return f"its asarray(x, copy=True) does not copy: {fault}; have it copy"
+    return ""
 
 
 def materialising(materialise: Callable[..., Sequence[Array]]) -> Callable[..., Callable[..., Any]]:

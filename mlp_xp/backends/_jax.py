@@ -124,9 +124,9 @@ def _make_scan(jax: ModuleType) -> Callable[..., tuple[Any, Array]]:
     lax, jnp = jax.lax, jax.numpy
 
     def scan(
-        step: Callable[..., tuple[Any, Array]], carry: Any, xs: tuple[Array, ...], /, *count: Array
+        step: Callable[..., tuple[Any, Array]], carry: Any, xs: tuple[Array, ...], count: Array | None = None, /
     ) -> tuple[Any, Array]:
-        if not count:
+        if count is None:
             return lax.scan(step, carry, xs)
 
         # Without axes of length 1, for which XLA would copy arrays to another layout.
@@ -146,7 +146,7 @@ def _make_scan(jax: ModuleType) -> Callable[..., tuple[Any, Array]]:
             return carry, lax.dynamic_update_index_in_dim(ys, jnp.reshape(y, squeezed(y.shape)), i, axis=0)
 
         # The number of a step is unsigned, because JAX would look for each array whether it is negative.
-        first, last = jnp.uint32(0), jnp.asarray(*count, jnp.uint32)
+        first, last = jnp.uint32(0), jnp.asarray(count, jnp.uint32)
         y = jax.eval_shape(lambda carry: step(carry, row(first))[1], carry)
         ys = jnp.zeros((n, *squeezed(y.shape)), y.dtype)
         carry, ys = lax.fori_loop(first, last, counted, (carry, ys))

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.threads import LIMITS, limited
+from mlp_xp.backends.threads import LIMITS, ON_GPU, limited
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
+from mlp_xp.core.library import UNDECIDED, Backend
 from mlp_xp.core.loop import Rows, eager_scan, rows_of
 from mlp_xp.errors import MlpXpError, described, not_installed, with_colon, without_comment
 
@@ -67,7 +67,9 @@ def import_library(name: str, requirement: str) -> ModuleType:
 
 def no_device(name: str, device: str | None, known: Sequence[str]) -> BackendError:
     """Return the error for a device that the library does not have."""
-    return BackendError(f"backend {name}: device {device!r} is not available; choose one of {', '.join(known)}")
+    return BackendError(
+        f"backend {name}: device {device!r} is not available", remedy=f"choose one of {', '.join(known)}"
+    )
 
 
 def eager(
@@ -90,6 +92,7 @@ def eager(
         return xp.asarray(array, dtype=dtype, copy=True, **place)
 
     version, scan = str(getattr(library, "__version__", "unknown")), partial(eager_scan, xp=xp, rows=rows)
+    others.setdefault("threads", ON_GPU if others.get("on_gpu") else UNDECIDED)
     return Backend(name, version, xp, device, None, from_numpy, to_numpy, scan, jit, details=details, **others)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends._library import BackendError, Details, eager, import_library, line_of, no_device
-from mlp_xp.backends.threads import LIMITS, ON_GPU
+from mlp_xp.backends.threads import LIMITS
 from mlp_xp.core.functional import Array, sigmoid
 from mlp_xp.core.library import Backend
 
@@ -28,12 +28,9 @@ def open_library(device: str | None) -> Backend:
         return np.array(x.detach().cpu().numpy())
 
     details = Details((RuntimeError, MemoryError))  # PyTorch has no type of its own for most errors
-    fields: dict[str, Any] = {
-        "rows": torch.unbind,
-        "functions": ((sigmoid, lambda x, /, *, xp: torch.sigmoid(x)),),  # a fifth of the time
-    }
-    if place.type == "cpu":
-        LIMITS.add(torch)
+    on_gpu = place.type != "cpu"
+    if not on_gpu:
+        LIMITS.others[:] = [torch]
         imports = ("import torch as xp", "import array_api_compat.torch as xp")
         details = details._replace(imports=imports, thread_count=torch.get_num_threads)
     else:
@@ -41,8 +38,8 @@ def open_library(device: str | None) -> Backend:
         imports = (f"import torch, torch as xp; {use}", f"import torch, array_api_compat.torch as xp; {use}")
         copy_source = "(lambda x: np.asarray(x.cpu() if hasattr(x, 'cpu') else x))"
         details = details._replace(imports=imports, copy_source=copy_source)
-        fields |= {"threads": ON_GPU, "on_gpu": True}
-    backend = eager("torch", torch, xp, place, to_numpy, details, **fields)
+    own = (sigmoid, lambda x, /, *, xp: torch.sigmoid(x))  # a fifth of the time
+    backend = eager("torch", torch, xp, place, to_numpy, details, rows=torch.unbind, functions=(own,), on_gpu=on_gpu)
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         # Data with requires_grad would have PyTorch keep a graph that grows with each step.

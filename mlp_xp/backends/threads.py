@@ -25,7 +25,7 @@ LARGE_STEP = 4 * 10**9
 # OpenMP ends the process if it cannot start a thread.
 MOST_THREADS = 1024
 VARIABLES = tuple(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "GOTO", "MKL", "BLIS"))
-NUMBERS = re.compile(r"\s*0*[1-9][0-9]*\s*(,\s*[0-9]+\s*)*")
+NUMBERS = re.compile(r"\s*0*[1-9][0-9]*\s*(,\s*[0-9]+\s*)*")  # such as `4,2`, whose first number counts here
 ON_GPU = Threads(None, "it computes on a GPU", adjustable=False)
 
 
@@ -34,24 +34,19 @@ class ThreadsError(MlpXpError):
 
 
 def threads_chosen() -> dict[str, str]:
-    """Return the environment variables that set the thread count of BLAS and OpenMP, such as OMP_NUM_THREADS.
-
-    A value is a number, or a list such as `4,2`, whose first number counts here. The libraries ignore others.
-    """
+    """Return the environment variables that set the thread count of BLAS and OpenMP, such as OMP_NUM_THREADS."""
     return {name: os.environ[name] for name in VARIABLES if NUMBERS.fullmatch(os.environ.get(name, ""))}
 
 
 def check_threads(number: int) -> None:
     """Raise ThreadsError unless the number is whole and from 1 to MOST_THREADS. It may exceed the CPUs."""
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise ThreadsError(f"{number!r:.80} is not a whole number", setting="threads")
-    if not 1 <= number <= MOST_THREADS:
-        raise ThreadsError(f"{number} is out of range; it must be from 1 to {MOST_THREADS}", setting="threads")
+    if type(number) is not int or not 1 <= number <= MOST_THREADS:
+        raise ThreadsError(f"{number!r:.80} is not a whole number from 1 to {MOST_THREADS}", setting="threads")
 
 
 def in_words(number: int | None) -> str:
     """Return a thread count as text, such as `1 thread`."""
-    return "an unknown number of threads" if number is None else "1 thread" if number == 1 else f"{number} threads"
+    return "1 thread" if number == 1 else f"{number or 'an unknown number of'} threads"
 
 
 def available_cpus() -> int:
@@ -99,8 +94,8 @@ def on_threads(backend: Backend, number: int, reason: str) -> Backend:
         return _on_threads(backend, number, reason)
     if backend.threads.number == number:
         return backend
-    why = f"{backend.threads.reason}; leave the number out"
-    raise ThreadsError(f"backend {backend.name} cannot compute on {in_words(number)}: {why}", setting="threads")
+    fault = f"backend {backend.name} cannot compute on {in_words(number)}: {backend.threads.reason}"
+    raise ThreadsError(fault, remedy="leave the number out", setting="threads")
 
 
 @lru_cache(maxsize=64)
@@ -126,13 +121,9 @@ class Limits:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._is_inside = False
-        self._added: list[Any] = []
         self._found: list[Any] = []
-
-    def add(self, library: Any) -> None:
-        """Limit also what has `get_num_threads()` and `set_num_threads(number)` of its own, such as PyTorch."""
-        if library not in self._added:
-            self._added.append(library)
+        self.others: list[Any] = []
+        """What has `get_num_threads()` and `set_num_threads(number)` of its own, such as PyTorch."""
 
     def look(self) -> None:
         """Find the libraries that are loaded now, which takes milliseconds."""
@@ -154,7 +145,7 @@ class Limits:
             if self._is_inside:
                 yield
                 return
-            libraries = [*self._added, *self._found]
+            libraries = [*self.others, *self._found]
             before = [library.get_num_threads() for library in libraries]
             self._is_inside = True
             try:

@@ -278,16 +278,14 @@ def strangers(tmp_path, monkeypatch, forget):
     """A module `habits` in the current folder, which is not on Python's path."""
     (tmp_path / "habits.py").write_text(STRANGERS, "utf-8")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     yield "habits"
     forget("habits")
 
 
-def test_a_module_of_the_current_folder_is_found_and_the_path_stays_as_it_was(strangers):
-    before = [*sys.path]
-    assert open_backend("habits:without_device").name == "habits:without_device"
-    assert sys.path == before
+def test_a_module_of_the_current_folder_is_found(strangers):
     assert "did you mean 'habits:'?" in refusal("habits")
-    assert sys.path == before
+    assert open_backend("habits:without_device").name == "habits:without_device"
 
 
 def test_a_namespace_trains_as_numpy_also_without_the_device_keyword(strangers):
