@@ -14,10 +14,9 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.device import place_dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import predict_logits
+from mlp_xp.core.model import model_of
 from mlp_xp.core.network import Network
 from mlp_xp.core.plan import ceil_divide
-from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import DivergenceError, Event, layer_sizes, trajectory
 from mlp_xp.errors import DatasetError, MlpXpError, with_colon
 from mlp_xp.parity import notebook
@@ -153,14 +152,13 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     losses, looks, reports = [], [], []
 
     def logits(network: Network) -> Array:
-        inputs = on_device.test_inputs
-        return predict_logits(network, inputs, activation=config.activation, backend=backend, prepare=on_device.prepare)
+        return model_of(network, config.activation, on_device, backend).logits(on_device.test_inputs)
 
     for event in events:
         losses.append(event.losses)
         network = event.position.state.network
-        if event.report:
-            reports.append((event.position.step, event.report.accuracy or 0.0, event.report.test_loss or 0.0))
+        if event.report and event.report.test:
+            reports.append((event.position.step, event.report.test.score, event.report.test.loss))
             looks.append(backend.to_numpy(logits(network)))
     last = logits(network)
     predictions = backend.to_numpy(backend.xp.argmax(last, axis=1)).astype(np.int64)
@@ -362,7 +360,7 @@ def check(
     this training (see `amplification`). Raises what `record` raises for the reference, such as DivergenceError, and
     what `amplification` does.
     """
-    if not TASKS[dataset.task].exclusive or dataset.test_inputs is None:
+    if not dataset.task.exclusive or dataset.test_inputs is None:
         raise DatasetError("the parity check compares predicted classes of a test set; give data with both")
     length = longest_dot_product(config, dataset)
     reference = record(config, dataset, open_backend("numpy"), steps)

@@ -25,7 +25,7 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.loop import Carry, eager_scan
-from mlp_xp.core.metrics import evaluate
+from mlp_xp.core.model import model_of
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import MlpXpError, described, with_colon, without_comment
@@ -315,7 +315,9 @@ class Tracer:
         """Copy an array to the host. It is not checked, because this is what everything is checked with."""
         return self.backend.to_numpy(_own(x))
 
-    def scan(self, step: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...]) -> tuple[Carry, Any]:
+    def scan(
+        self, step: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...], count: None = None
+    ) -> tuple[Carry, Any]:
         """Scan eagerly, and count the steps."""
 
         def counted(carry: Carry, x: tuple[Array, ...]) -> tuple[Carry, Array]:
@@ -399,9 +401,7 @@ def train_and_evaluate(config: TrainConfig, dataset: Dataset, backend: Backend, 
     for event in events:
         network = event.position.state.network
     if on_device.test_inputs is not None:
-        facts = {"prepare": on_device.prepare, "task": on_device.task, "targets": on_device.targets}
-        how: dict[str, Any] = {"activation": config.activation, "backend": backend, **facts}
-        evaluate(network, on_device.test_inputs, on_device.test_labels, **how)
+        model_of(network, config.activation, on_device, backend).evaluate(on_device.test_inputs, on_device.test_labels)
 
 
 def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:

@@ -73,8 +73,8 @@ def test_a_step_is_listed_with_all_its_operations():
     names = [operation.name for operation in run.last_step]
     # forward; softmax; error; gradient; update
     assert names == [
-        *("matmul", "iadd", "max", "sub", "exp", "sum", "itruediv", "sub", "imul", "T", "matmul", "matmul"),
-        *("isub", "isub"),
+        *("matmul", "iadd", "max", "sub", "exp", "sum", "itruediv", "sub", "imul", "getitem"),
+        *("ones_like", "T", "matmul", "matmul", "isub", "isub"),
     ]
     assert str(run.last_step[0]) == "float64 (2, 36) @ float64 (36, 10)"
     assert str(run.last_step[2]) == "xp.max(float64 (2, 10), axis=-1, keepdims=True)"
@@ -83,7 +83,7 @@ def test_a_step_is_listed_with_all_its_operations():
     for operation in run.last_step:
         file, _, line = operation.place.partition(":")
         text = (PACKAGE.parent / file).read_text().splitlines()[int(line) - 1].strip()
-        assert operation.source == text
+        assert text.startswith(operation.source), "without its comment"
     assert "xp.max(" in run.last_step[2].source
     assert run.totals["exp"].calls >= 13
 
