@@ -208,9 +208,11 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
         warm_up=config.warm_up_steps, report_every=config.report_every, on_report=report,
     )  # fmt: skip
     logits = network.forward(data.test_inputs).output_input
+    hidden = network.weights_input_hidden, network.bias_input_hidden
+    weights = (*hidden, network.weights_hidden_output, network.bias_hidden_output)
     predictions = np.argmax(logits, axis=1)
     return Trajectory(
-        "notebook", np.__version__, "cpu", "float64", np.concatenate(losses), network.parameters,
+        "notebook", np.__version__, "cpu", "float64", np.concatenate(losses), weights,
         np.array(report_steps, np.int64), tuple(accuracies), (), np.stack([*looks, logits]), predictions,
         float(np.mean(predictions == dataset.test_labels)),
     )  # fmt: skip
