@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import MOST_NAMES, PREPARATIONS, UNNAMED, Dataset, Preparation
 from mlp_xp.core.functional import Array
 from mlp_xp.core.inputs import check_numbers, column_at, dtype_name, not_of, on_host, read_features
+from mlp_xp.core.library import Backend
 from mlp_xp.core.task import TASKS
 from mlp_xp.errors import DatasetError, DatasetWarning
 

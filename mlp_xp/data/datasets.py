@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.inputs import on_host, read_features
+from mlp_xp.core.library import Backend
 from mlp_xp.core.task import TASKS
 from mlp_xp.data.arrays import check_lengths, from_arrays, guess_task, read_columns
 from mlp_xp.data.csv_files import read_csv

@@ -9,7 +9,7 @@ import pytest
 from helpers import assert_one_line, call
 
 from mlp_xp.core.config import ConfigError, TrainConfig, declared
-from mlp_xp.core.functional import ACTIVATIONS, Activation, relu_derivative, tanh, tanh_derivative
+from mlp_xp.core.functional import ACTIVATIONS, Activation, identity_derivative, tanh, tanh_derivative
 from mlp_xp.core.network import INITIALISERS
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES
 
@@ -123,7 +123,7 @@ def test_a_configuration_cannot_be_changed_and_can_be_a_key():
         config.epochs = 0  # type: ignore[misc]
     one, other = (TrainConfig(activation=Activation(tanh, tanh_derivative)) for _ in range(2))
     assert {one: 1}[other] == 1
-    assert one != TrainConfig(activation=Activation(tanh, relu_derivative))
+    assert one != TrainConfig(activation=Activation(tanh, identity_derivative))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
