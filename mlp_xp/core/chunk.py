@@ -55,12 +55,12 @@ class Steps(NamedTuple):
         return Steps(
             np.pad(self.samples, ((0, more), (0, 0)), constant_values=NO_SAMPLE),
             np.pad(self.kept, ((0, more), (0, 0), (0, 0))),
-            type(self.rates)(*(np.pad(each, (0, more)) for each in self.rates)),
+            Rates(*(np.pad(each, (0, more)) for each in self.rates.used())),
         )
 
     def to_device(self, backend: Backend) -> "Steps":
         """Copy the arrays to the backend's device."""
-        rates = type(self.rates)(*(backend.asarray(each, backend.dtype) for each in self.rates))
+        rates = Rates(*(backend.asarray(each, backend.dtype) for each in self.rates.used()))
         return Steps(backend.asarray(self.samples), backend.asarray(self.kept), rates)
 
 
@@ -73,7 +73,7 @@ def make_steps(config: TrainConfig, samples: np.ndarray, first_step: int, total_
     k, batch_size = samples.shape
     steps = np.arange(first_step, first_step + k)
     learning_rates = SCHEDULES[config.schedule](config.learning_rate, steps, total_steps)
-    rates = OPTIMIZERS[config.optimizer].rates(learning_rates, steps, config.hyperparameters)
+    rates = OPTIMIZERS[config.optimizer].rates(learning_rates, steps, config)
     rates = rates._replace(error=rates.error / batch_size)  # the gradient of a batch is the mean over its samples
     return Steps(samples, draw_masks(config, k, batch_size, first_step), rates)
 
@@ -89,14 +89,11 @@ def make_plain_block(config: TrainConfig, task: Task, backend: Backend) -> Block
     """Return a block of any number of steps."""
     step = make_step(config, task, xp=backend.xp)
 
-    def block(state: State, batch: Batch, rates: Rates, count: Array | None) -> tuple[State, Array]:
-        def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
-            x, targets, kept, *numbers = row
-            return step(state, Batch(x, targets, kept), type(rates)(*numbers))
+    def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
+        x, targets, kept, *numbers = row
+        return step(state, Batch(x, targets, kept), Rates(*numbers))
 
-        return backend.scan(take, state, (*batch, *rates), count)
-
-    return block
+    return lambda state, batch, rates, count: backend.scan(take, state, (*batch, *rates.used()), count)
 
 
 @lru_cache(maxsize=8)
@@ -129,8 +126,7 @@ def make_chunk(
             taken = xp.take(inputs, xp.reshape(samples, (-1,)), axis=0)
             x = prepare(taken, *fitted, dtype=backend.dtype, xp=xp)
             batch = Batch(xp.reshape(x, (*samples.shape, features)), targets, kept)
-            rates = type(steps.rates)(*numbers)
-            return run_block(state, batch, rates, count(samples[:, 0]) if counts else None)
+            return run_block(state, batch, Rates(*numbers), count(samples[:, 0]) if counts else None)
 
         def count(samples: Array) -> Array:
             return xp.sum(xp.astype(samples != NO_SAMPLE, xp.int64))
@@ -138,7 +134,7 @@ def make_chunk(
         taken = xp.take(labels, xp.reshape(samples, (-1,)), axis=0)
         targets = task.encode(taken, outputs, scaling, dtype=backend.dtype, device=backend.device, xp=xp)
         targets = xp.reshape(targets, (k, batch_size, outputs))
-        rows = (samples, targets, steps.kept, *steps.rates)
+        rows = (samples, targets, steps.kept, *steps.rates.used())
         blocks = count(samples[::size, 0]) if counts else None
         state, logits = scan_blocks(backend.scan, block, state, rows, size, blocks, xp=xp)
         return state, xp.mean(task.loss(logits, targets, xp=xp), axis=-1)

@@ -22,7 +22,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array, find_activation
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer, Network, affine, backward, forward_from, gradient
-from mlp_xp.core.optimizers import OPTIMIZERS, DescentRates, Rates
+from mlp_xp.core.optimizers import OPTIMIZERS, Rates
 from mlp_xp.core.step import Batch, State
 from mlp_xp.core.task import Task
 
@@ -51,7 +51,7 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Bl
     """Return a block of at most BLOCK_SAMPLES samples that computes what as many steps of `make_step` do."""
     xp, scan = backend.xp, backend.scan
     activation = find_activation(config.activation)
-    update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)
+    update = OPTIMIZERS[config.optimizer].make_update(config, xp=xp)
     identity = backend.asarray(np.eye(BLOCK_SAMPLES), backend.dtype)
 
     def step(carry: tuple[Network, Array], row: tuple[Array, ...]) -> tuple[tuple[Network, Array], Array]:
@@ -60,7 +60,7 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Bl
         # product (B, n_1): x W_0 + b_0 at the block's start. overlap (B, K B): x times all inputs of the block.
         # place (K B, B): 1 at the row and the column of each sample of the step.
         product, overlap, place, targets, *numbers = row
-        rates, activations = DescentRates(*numbers), [activation] * len(above)
+        rates, activations = Rates(*numbers), [activation] * len(above)
         logits, tape = forward_from(product - overlap @ errors, above, activations, xp=xp)
         error = task.error(logits, targets, xp=xp)
         error *= rates.error
@@ -85,7 +85,7 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Bl
         places = xp.reshape(identity[:samples, :samples], (samples, steps, batch_size))
         errors = xp.zeros_like(products)
         products = xp.reshape(products, (steps, batch_size, products.shape[1]))
-        xs = (products, overlaps, xp.permute_dims(places, (1, 0, 2)), batch.targets, *rates)
+        xs = (products, overlaps, xp.permute_dims(places, (1, 0, 2)), batch.targets, *rates.used())
         (layers, errors), logits = scan(step, (tuple(above), errors), xs, count)
         weights, bias = first
         weights -= rows.T @ errors

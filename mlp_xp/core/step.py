@@ -40,7 +40,7 @@ def make_step(config: TrainConfig, task: Task, *, xp: Any) -> Step:
     with a factor for each sample.
     """
     activation = find_activation(config.activation)
-    update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)
+    update = OPTIMIZERS[config.optimizer].make_update(config, xp=xp)
 
     def step(state: State, batch: Batch, rates: Rates) -> tuple[State, Array]:
         layers, slots = list(state.network), list(state.slots)

@@ -24,7 +24,7 @@ import numpy as np
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.core.optimizers import AdamRates, MomentumRates, Rates
+from mlp_xp.core.optimizers import Rates
 from mlp_xp.core.step import Batch, State, make_step
 from mlp_xp.core.task import Task
 
@@ -74,10 +74,8 @@ def make_rates(config: TrainConfig, rate: float, first_step: int, size: int, dec
         t = first_step + np.arange(1, len(decay) + 1)
         corrected = rate * np.sqrt(1 - config.beta_2**t) / (1 - config.beta_1**t)
         share = 1 - config.beta_1
-        return AdamRates(
-            error=ones * (share / size), update=corrected, epsilon=ones * config.epsilon, decay=share * decay
-        )
-    return MomentumRates(error=ones * (rate / size), update=ones, decay=rate * decay)
+        return Rates(ones * (share / size), share * decay, corrected, ones * config.epsilon)
+    return Rates(error=ones * (rate / size), decay=rate * decay, update=ones)
 
 
 @lru_cache(maxsize=8)
@@ -107,10 +105,10 @@ def make_chunk(config: TrainConfig, backend: Backend, task: Task) -> Callable[..
             samples, targets, *numbers = row
             flat = [xp.reshape(layer.weights, (-1,)) for layer in state.network]  # before the update
             squares = sum(each @ each for each in flat)
-            state, logits = step(state, Batch(xp.take(X, samples, axis=0), targets, None), type(rates)(*numbers))
+            state, logits = step(state, Batch(xp.take(X, samples, axis=0), targets, None), Rates(*numbers))
             return state, xp.concat([xp.reshape(logits, (-1,)), xp.reshape(squares, (1,))])
 
-        state, rows = backend.scan(take, state, (samples, targets, *rates._replace(error=errors)))
+        state, rows = backend.scan(take, state, (samples, targets, *rates._replace(error=errors).used()))
         logits = xp.reshape(rows[:, :-1], (steps, size, outputs))
         losses = xp.mean(task.loss(logits, targets, xp=xp) * weights, axis=-1)
         return state, losses + 0.5 * penalties * rows[:, -1]
@@ -142,7 +140,7 @@ def make_epoch(
         decay = alpha / sums
         place = partial(backend.asarray, dtype=backend.dtype)
         rates = make_rates(config, rate, first_step, size, decay)
-        numbers = place(weights * (size / sums[:, None])), place(outputs * decay), type(rates)(*map(place, rates))
+        numbers = place(weights * (size / sums[:, None])), place(outputs * decay), Rates(*map(place, rates.used()))
         state, losses = run_chunk(state, samples.X, samples.labels, backend.asarray(rows), *numbers)
         sizes = np.full(len(rows), float(size))
         sizes[-1] -= filling
