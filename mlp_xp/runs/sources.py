@@ -34,7 +34,8 @@ def read_source(start_from: str | Path | None, job: Job) -> Source:
     try:
         model = load_model(start_from)
     except RunError as error:
-        raise RunError(error.text, setting="start_from") from error
+        error.setting = "start_from"
+        raise
     config, dataset, sizes = job.config, job.dataset, job.sizes
     hidden = [layer.bias.size for layer in model.network[:-1]]
     same = (model.task, model.class_names) == (dataset.task, dataset.class_names)
