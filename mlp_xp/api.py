@@ -378,28 +378,23 @@ def sweep(
     optuna: int | None = None,
     sampling_seed: int = 0,
     jobs: int | None = None,
-    device_memory: float | None = None,
     cluster: str | None = None,
     cache_dir: str | Path | None = None,
     retry_failed: bool = False,
-    pictures: bool = False,
 ) -> Iterator[Ending]:
     """Return a generator that trains many networks, and yields how each run ends, in the order in which they do.
 
     values: for each setting its values, as in `{"seed": range(8), "learning_rate": [0.01, 0.1], "hidden": [64, (512,
-    256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained. random:
-    instead draw so many settings; optuna: instead let Optuna choose so many by their accuracy on held-out samples, and
-    end bad ones early; each is trained with every seed. sampling_seed: of either. base: all other settings, or those of
-    training alone, or the name of a recipe. The summary is written at the end, pictures are not: `mlp-xp plot` draws
-    them.
+    256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained. random: draw
+    this many settings instead. optuna: let Optuna choose this many instead, by their accuracy on held-out samples. Both
+    train each setting with every seed. sampling_seed: seed of either. base: all other settings, or those of training
+    alone, or the name of a recipe. The summary is written at the end; `mlp-xp plot` draws the pictures.
 
     sweep_dir: the folder of the sweep, by default one below `runs` that depends on the settings. Members that have
     ended there are not trained again: their endings come first. If the generator is closed or its process is killed,
-    the same call goes on later. jobs: processes at once, by default one for each core, each with one thread.
-    device_memory: GiB of a GPU that they may use together; without it, one trains at a time there. cluster: the address
-    of a Dask or Ray cluster, such as dask://host:8786, whose machines share the sweep's folder. cache_dir: as for
-    `load_dataset`. retry_failed: train failed members again. pictures: draw those
-    of every run.
+    the same call goes on later. jobs: processes at once, each with one thread; by default one per core, or as many as
+    the memory admits, and one on a GPU. cluster: the address of a Dask or Ray cluster, such as dask://host:8786, whose
+    machines share the sweep's folder. cache_dir: as for `load_dataset`. retry_failed: train failed members again.
 
     Nothing is trained, read or written before the first ending is asked for; only the settings are checked at once.
 
@@ -415,7 +410,7 @@ def sweep(
     plan = make_plan(base, values, samples=random, trials=optuna, seed=sampling_seed)
     folder = default_folder(plan) if sweep_dir is None else _path(sweep_dir, "sweep_dir")
     cache = None if cache_dir is None else _path(cache_dir, "cache_dir")
-    how = How(jobs, device_memory, cluster, cache, retry_failed, pictures)
+    how = How(jobs, cluster, retry_failed, cache)
     check(plan, how)
     return run(plan, folder, how)
 

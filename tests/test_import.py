@@ -12,7 +12,7 @@ from mlp_xp.errors import not_installed
 
 HEAVY = (
     *("jax", "jaxlib", "torch", "cupy", "array_api_strict", "array_api_compat.torch", "array_api_compat.cupy"),
-    *("matplotlib", "PIL", "pooch", "rich", "cyclopts", "docstring_parser", "safetensors", "tensorboard"),
+    *("matplotlib", "PIL", "pooch", "rich", "cyclopts", "docstring_parser", "safetensors"),
     *("joblib", "optuna", "distributed"),
 )
 

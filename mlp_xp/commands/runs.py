@@ -17,7 +17,7 @@ from mlp_xp.commands.options import Condition, UsageError
 from mlp_xp.commands.process import print_error
 from mlp_xp.commands.tables import Column, print_table, squeeze
 from mlp_xp.errors import printable
-from mlp_xp.runs.sweep_index import FINISHED
+from mlp_xp.runs.sweep_index import FAILED, FINISHED
 from mlp_xp.runs.table import (
     RESULTS,
     UNREADABLE,
@@ -33,7 +33,7 @@ from mlp_xp.runs.table import (
 )
 from mlp_xp.show.terminal import say
 from mlp_xp.show.width import plain_console
-from mlp_xp.sweeps.summary import ENDED_EARLY, TESTED, Group, Spread, Summary, as_csv, as_json, summarise
+from mlp_xp.sweeps.summary import TESTED, Group, Spread, Summary, as_csv, as_json, summarise
 
 DEFAULT = Path("runs")
 HEADS = {
@@ -203,8 +203,8 @@ def show_summary(summary: Summary, console: Console) -> None:
     say(console, f"\n{summary.note}", wrap=True)
     if unfinished := [row for row in summary.rows if row.state != FINISHED]:
         say(console, f"{len(unfinished)} of {len(summary.rows)} runs are not finished, and do not count")
-    if summary.ranked and any(row.state in ENDED_EARLY for row in summary.rows):
-        text = "settings with failed or pruned runs come last, because the others are no fair sample"
+    if summary.ranked and any(row.state == FAILED for row in summary.rows):
+        text = "settings with failed runs come last, because the others are not a fair sample"
         say(console, text, wrap=True)
     for group in summary.tested:
         if summary.test_score in group.results:

@@ -46,7 +46,7 @@ class Standing:
     def __init__(self, count: int) -> None:
         self.count, self.began = count, time.monotonic()
         self.states: Counter[str] = Counter()
-        self.now = self.width = 0
+        self.now = 0
         self.best = "", -math.inf, ""
 
     def add(self, ending: Ending) -> None:
@@ -63,13 +63,9 @@ class Standing:
         return self.states.total() - self.states[INTERRUPTED]
 
     def line(self) -> str:
-        """Return the numbers of members that are done, running and failed, the best one, and the time left."""
+        """Return the numbers of members that are done and failed, the best one, and the time left."""
         left = self.count - self.done
-        parts = [
-            f"{self.done} of {self.count} done",
-            f"{min(self.width, left)} running",
-            f"{self.states[FAILED]} failed",
-        ]
+        parts = [f"{self.done} of {self.count} done", f"{self.states[FAILED]} failed"]
         name, _, score = self.best
         if name:
             parts.append(f"best {name}: held out {score}")
@@ -96,10 +92,8 @@ def sweep(
     optuna: int | None = None,
     sampling_seed: int = 0,
     jobs: int | None = None,
-    device_memory: float | None = None,
     cluster: str | None = None,
     retry_failed: bool = False,
-    pictures: bool = False,
     cache_dir: Path | None = None,
     **given: Any,
 ) -> int:
@@ -119,15 +113,14 @@ def sweep(
             A range, then also one of fractions such as 0.001..0.1, is sampled from: log-uniformly for learning-rate,
             weight-decay, batch-size and hidden if it starts above 0, and uniformly for all others. Of several values,
             one is drawn.
-        optuna: Let Optuna choose this many settings by the accuracy (or R²) on held-out samples, and end bad ones
-            early. Seeds and ranges are as for --random. Needs --validation.
+        optuna: Let Optuna choose this many settings by the accuracy (or R²) on held-out samples. Seeds and ranges are
+            as for --random. Needs --validation.
         sampling_seed: Seed of the choice of --random and --optuna. What Optuna chooses also depends on the order in
             which members end, unless --jobs is 1.
-        jobs: Processes at once, each with one thread. By default one for each core, or as many as the memory admits.
-        device_memory: GiB of a GPU that all processes together may use. Without it, one trains at a time on a GPU.
+        jobs: Processes at once, each with one thread. By default one per core, or as many as the memory admits; one on
+            a GPU.
         cluster: Train on a cluster instead, such as dask://host:8786, whose machines share the sweep's folder.
         retry_failed: Train members again that have failed.
-        pictures: Draw the pictures of every run.
         cache_dir: Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system.
     """
     base = base_settings(recipe, config, *(given.get(name, (None,))[0] for name in ("data_dir", "label")))
@@ -136,14 +129,7 @@ def sweep(
         for backend in named or (base.backend,):
             check_foreign(Settings(backend=backend), named and backend, repr(str(config)))
     plan = make_plan(base, given, samples=random, trials=optuna, seed=sampling_seed)
-    how = How(
-        jobs=jobs,
-        device_memory=device_memory,
-        cluster=cluster,
-        cache_dir=cache_dir,
-        retry_failed=retry_failed,
-        pictures=pictures,
-    )
+    how = How(jobs, cluster, retry_failed, cache_dir)
     return show(plan, sweep_dir or default_folder(plan), how)
 
 
@@ -156,23 +142,16 @@ def show(plan: Plan, folder: Path, how: How) -> int:
         with stop.printing():
             terminal.say(console, line)
 
-    def opened(width: int) -> None:
-        standing.width = width
-        if not width:
-            return
-        say(f"at once  {width} of them, {f'on {how.cluster}' if how.cluster else 'in processes of their own'}\n")
-        if not console.is_terminal:
-            say(HEADER)
-
     check(plan, how)
     say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), show_downloads(console) as progress:
-        endings = run(plan, folder, how, stop=lambda: bool(stop), say=say, opened=opened, progress=progress)
+        endings = run(plan, folder, how, stop=lambda: bool(stop), say=say, progress=progress)
         with contextlib.closing(endings), contextlib.closing(watch(endings, standing, console)) as watched:
             for ending in watched:
                 standing.add(ending)
                 if not ending.earlier and (not console.is_terminal or ending.state == FAILED):
-                    say(member_line(ending))
+                    header = f"{HEADER}\n" * (standing.now == 1 and not console.is_terminal)
+                    say(f"{header}{member_line(ending)}")
     if stop:
         raise stop.error_at(f"after {standing.done} of {plan.total} members; {ON}")
     say(f"\n{closing(standing)}\n")

@@ -27,7 +27,6 @@ def train(
     overwrite: bool = False,
     cache_dir: Path | None = None,
     threads: str = "auto",
-    tensorboard: bool = False,
     **given: Any,
 ) -> None:
     """Train a network with hand-written backpropagation, on any array library.
@@ -47,7 +46,6 @@ def train(
         threads: Threads of the CPU to compute on. auto: those on which the run to resume began, or else as many as a
             variable such as OMP_NUM_THREADS says, or else one, or for large steps all CPUs. While other programs
             use the CPUs, more than one can be ten times slower.
-        tensorboard: Also write TensorBoard event files to the run folder.
     """
     from mlp_xp.backends.opening import starting_on
     from mlp_xp.commands import training
@@ -89,11 +87,10 @@ def train(
         settings.train.check_fits(dataset.train_inputs.shape[0])
         recording.check_run(settings, dataset, backend, resume)
         backend = recording.choose_threads(resume, settings, dataset, backend)
-        write_events = training.make_event_writer() if tensorboard else None
         folder = resume or run_dir or run_folder.claim_folder(settings, dt.datetime.now())
         if is_new:
             training.claim(folder, bool(run_dir) and overwrite, held)
-        training.run(folder, settings, dataset, backend, console, overwrite=overwrite, write_events=write_events)
+        training.run(folder, settings, dataset, backend, console, overwrite=overwrite)
 
 
 def base_settings(recipe: str | None, config: Path | None, data_dir: str | None, label: str | None) -> Settings:

@@ -1,7 +1,7 @@
 """Train in a run folder and show it: reports, progress, pictures, and what was saved when it is interrupted."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from mlp_xp.commands.stopping import Stop, catch_signals
 from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.training import WARM_UP_EPOCH, Event, Report
 from mlp_xp.data.datasets import is_own
-from mlp_xp.errors import MlpXpError, not_installed, printable
-from mlp_xp.files import file_errors
+from mlp_xp.errors import printable
 from mlp_xp.runs import checkpoints, recording, replacing, run_folder
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show import terminal
@@ -41,7 +40,6 @@ def run(
     console: Console,
     *,
     overwrite: bool,
-    write_events: Callable[[Path], None] | None,
 ) -> None:
     """Train in a folder that this process holds, and show it. A signal or a closed output saves and stops the run."""
     stop = Stop()
@@ -62,9 +60,6 @@ def run(
         if not event.closing:
             with stop.printing():
                 console.print(terminal.report_line(event.report), soft_wrap=True)
-        # A new run that is to replace an old one has no event files before it does.
-        if write_events and replacing.current(folder) == folder:
-            write_events(folder)
 
     def stop_at(event: Event) -> None:
         epoch, sample = event.position[:2]
@@ -165,30 +160,3 @@ def load(
             progress=progress,
             **origin._asdict(),
         )
-
-
-def make_event_writer() -> Callable[[Path], None]:
-    """Return a function that writes new reports from metrics.jsonl to event files. Its first call deletes old ones."""
-    try:
-        from tensorboard.summary import Writer
-    except ImportError as error:
-        raise MlpXpError(f"--tensorboard: TensorBoard {not_installed('tensorboard')}") from error
-    writer, written = None, 0
-
-    def update(folder: Path) -> None:
-        nonlocal writer, written
-        if writer is None:
-            with file_errors(folder, "remove old event files in"):
-                for old in run_folder.event_files(folder):
-                    old.unlink()
-            writer = Writer(str(folder))
-        samples = run_folder.read_config(folder)[1]["train_samples"]
-        records = run_folder.read_metrics(folder)
-        for record in records[written:]:
-            for name in record.keys() - {"epoch", "sample", "seconds"}:
-                if record.get(name) is not None:
-                    writer.add_scalar(name, record[name], step=record["epoch"] * samples + record["sample"])
-        writer.flush()
-        written = len(records)
-
-    return update

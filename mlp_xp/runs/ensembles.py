@@ -51,8 +51,8 @@ def check_same_data(folders: Sequence[Path]) -> None:
     for folder, checksum in zip(folders, sums, strict=True):
         if checksum != sums[0]:
             raise RunError(
-                f"{str(folder)!r}: was trained on other data than {str(folders[0])!r}; name the data to evaluate on "
-                "(--data-dir), or give runs on the same data"
+                f"{str(folder)!r}: was trained on other data than {str(folders[0])!r}, or on another part of them; "
+                "give runs on the same data with the same split"
             )
 
 

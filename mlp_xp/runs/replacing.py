@@ -4,7 +4,7 @@ The order of the operations:
 
 1. The new run is written to `.new` in the run's folder. Nothing of the old run is touched.
 2. When the new run has its first checkpoint and model, `.new` is renamed to `.ready`. This one operation decides.
-3. The files that only the old run has are removed: result, pictures, event files.
+3. The files that only the old run has are removed: result and pictures.
 4. The files in `.ready` are moved into the folder, each over the one of the old run.
 5. `.ready`, now empty, is removed.
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import file_errors, sync
-from mlp_xp.runs.run_folder import METRICS, NEW, PICTURES, READY, RESULT, RUN_FILES, event_files
+from mlp_xp.runs.run_folder import METRICS, NEW, PICTURES, READY, RESULT, RUN_FILES
 
 
 def current(folder: Path) -> Path:
@@ -56,8 +56,8 @@ def _finish(folder: Path) -> None:
     with file_errors(folder, "replace the run in"):
         left = [name for name in RUN_FILES if (ready / name).exists()]
         if left:  # or else all were moved, after the next line had been done
-            for old in (*(folder / name for name in (RESULT, *PICTURES)), *event_files(folder)):
-                old.unlink(missing_ok=True)
+            for name in (RESULT, *PICTURES):
+                (folder / name).unlink(missing_ok=True)
             sync(folder)  # before the new files, beside which an old result would make the run look finished
         for name in left:
             (ready / name).replace(folder / name)

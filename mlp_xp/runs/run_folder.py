@@ -78,11 +78,6 @@ def check_new(folder: Path, overwrite: bool) -> None:
         raise RunError(f"{str(folder)!r} is neither empty nor a run; choose another folder", setting="run_dir")
 
 
-def event_files(folder: Path) -> list[Path]:
-    """Return the TensorBoard event files in a folder."""
-    return [path for path in folder.glob("events.out.tfevents.*") if not path.is_dir()]
-
-
 def create_run(
     folder: Path, settings: Settings, backend: Backend, dataset: Dataset, start_from_sha256: str | None = None
 ) -> None:
@@ -239,7 +234,7 @@ def clear(folder: Path) -> None:
     with file_errors(folder, "remove the old run in"):
         for name in (CHECKPOINT, MODEL, RESULT, METRICS, *PICTURES):
             (folder / name).unlink(missing_ok=True)
-        for old in (*event_files(folder), *left_aside(folder)):
+        for old in left_aside(folder):
             old.unlink()
 
 

@@ -3,7 +3,6 @@
 sweep.json      the plan and all members, written whole before the first one starts
 members/NAME/   the run of a member, as `mlp-xp train` writes it
 failures.json   {name: {"error": class, "reason": line}} of the members that failed
-pruned.json     likewise, of the trials that Optuna stopped early
 """
 
 import os
@@ -16,10 +15,8 @@ from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import REPORT_FIELDS, RESULT
 from mlp_xp.runs.settings import Settings, flatten, unflatten
 
-INDEX, MEMBERS, FAILURES, PRUNINGS = "sweep.json", "members", "failures.json", "pruned.json"
-FINISHED, FAILED, PRUNED, INTERRUPTED = "finished", "failed", "pruned", "interrupted"
-# The files that say why members have not finished, and the state of these.
-ENDINGS = {FAILURES: FAILED, PRUNINGS: PRUNED}
+INDEX, MEMBERS, FAILURES = "sweep.json", "members", "failures.json"
+FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
 ADVICE = "restore it from a copy, or start the sweep in another folder"
 GRID, RANDOM, OPTUNA = "grid", "random", "optuna"
 FORMAT = records.FORMAT
@@ -92,6 +89,15 @@ def read_index(folder: str | Path) -> Index:
         members.append(Member(name, {field: settings[field] for field in changes}))
     plan = {name: record[name] for name in ("kind", "seed", "options", "sums")}
     return Index(total=record["count"], base=base, members=tuple(members), **plan)
+
+
+def read_failures(folder: str | Path) -> dict[str, dict[str, str]]:
+    """Return the records of the members that failed, by name. Raises RunError."""
+    path = Path(folder) / FAILURES
+    found = read_file(path) if path.exists() else {}
+    for name, each in found.items():
+        records.check_fields(each, {"error": str, "reason": str}, f"{str(path)!r}, member {name:.60}", ADVICE)
+    return found
 
 
 def held_out(report: Mapping[str, Any]) -> float | None:

@@ -15,13 +15,13 @@ from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import CONFIG, METRICS, RESULT, read_config, read_metrics
 from mlp_xp.runs.settings import Settings, flatten
 from mlp_xp.runs.sweep_index import (
-    ENDINGS,
+    FAILED,
     FINISHED,
     HELD_OUT,
     INTERRUPTED,
     MEMBERS,
     is_sweep,
-    read_file,
+    read_failures,
     read_index,
     read_result,
 )
@@ -57,7 +57,7 @@ class Row(NamedTuple):
     read. The dataset of your own data is the name of their file or folder, and the task what the run is trained for."""
     state: str
     """finished: with a result; interrupted: without a result, but perhaps with reports; in use: a process trains it;
-    failed, pruned and not run: of members of a sweep; unreadable: missing or damaged files."""
+    failed and not run: of members of a sweep; unreadable: missing or damaged files."""
     reason: str = ""
     """The error of a failed or unreadable run, or who uses a run in use."""
     validation_accuracy: float | None = None
@@ -162,21 +162,15 @@ def sweep_rows(folder: Path) -> tuple[list[Row], list[str]]:
     """
     index = read_index(folder)
     common = flatten(index.base)
-    endings: dict[str, tuple[str, str]] = {}
-    for file, state in ENDINGS.items():
-        if (path := folder / file).exists():
-            for name, ending in read_file(path).items():
-                reason = ending.get("reason", "") if isinstance(ending, dict) else ending
-                endings[name] = state, str(reason)
+    failures = read_failures(folder)
     rows = []
     for name, settings in index.members:
         member = folder / MEMBERS / name
         row = read_row(member, name) if is_run(member) else Row(name, member, {}, NOT_RUN)
         if not row.settings:
             row = row._replace(settings=_plain({**common, **settings}))
-        if name in endings and row.state not in (FINISHED, IN_USE):
-            state, reason = endings[name]
-            row = row._replace(state=state, reason=reason)
+        if name in failures and row.state not in (FINISHED, IN_USE):
+            row = row._replace(state=FAILED, reason=failures[name]["reason"])
         rows.append(row)
     known = next((row.settings["task"] for row in rows if row.settings["task"]), None)  # of one that has begun
     rows = [row if row.settings["task"] else row._replace(settings={**row.settings, "task": known}) for row in rows]

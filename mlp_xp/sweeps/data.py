@@ -1,34 +1,23 @@
 """The data sets of a sweep: loaded and checked before anything is written, and again in each process that trains."""
 
 import functools
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from mlp_xp.backends.memory import training_bytes
 from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.checks import check_dataset
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.training import layer_sizes
 from mlp_xp.data.datasets import SETTING, load_dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import checksum, data_of
 from mlp_xp.runs.settings import Settings
-
-
-class Source(NamedTuple):
-    """What a sweep keeps of a data set."""
-
-    samples: int
-    """For training, held-out samples included."""
-    features: int
-    outputs: int
-    nbytes: int
-    crc32: str
-    """The checksum that config.json records as `data_crc32`."""
 
 
 def key_of(settings: Settings) -> str:
@@ -57,45 +46,45 @@ def _read(settings: Settings, backend: Backend, cache_dir: Path | None, progress
     return load_dataset(data_of(settings), backend, cache_dir=cache_dir, progress=progress, **origin)
 
 
-def load_sources(
-    settings: Iterable[tuple[str, Settings]], cache_dir: Path | None, progress: Any = None
-) -> dict[str, Source]:
-    """Load and check each data set once, and check that each member can be trained on its own.
+def survey(
+    members: Iterable[tuple[str, Settings]], cache_dir: Path | None = None, progress: Any = None
+) -> tuple[dict[str, str], int]:
+    """Load and check each data set once, with NumPy, and check that each member can be trained on its own.
 
-    settings: those of each member, after a text that names it. Raises DatasetError, ConfigError and what `load_dataset`
-    does.
+    members: the settings of each member, after a text that names it. Returns the checksum of each data set by
+    `key_of`, and a lower bound of the bytes that the largest member needs. Raises DatasetError, ConfigError and what
+    `load_dataset` does.
     """
-    sources: dict[str, Source] = {}
-    for place, each in settings:
-        key, numpy = key_of(each), open_backend("numpy", dtype=each.dtype)
+    sums: dict[str, str] = {}
+    largest = 0
+    # Members on the same data follow one another, so that one data set is in memory at a time.
+    for place, settings in sorted(members, key=lambda member: key_of(member[1])):
+        key, backend = key_of(settings), open_backend("numpy", dtype=settings.dtype)
         try:
-            if key not in sources:
-                dataset = _read(each, numpy, cache_dir, progress)
-                check_dataset(dataset, numpy)
-                arrays = [array for array in dataset[:4] if array is not None]
-                sources[key] = Source(
-                    samples=len(dataset.train_inputs),
-                    features=math.prod(dataset.train_inputs.shape[1:]),
-                    outputs=len(dataset.class_names),
-                    nbytes=sum(array.nbytes for array in arrays),
-                    crc32=checksum(dataset, numpy),
-                )
-            each.train.check_fits(sources[key].samples)
+            if key not in sums:
+                dataset = _read(settings, backend, cache_dir, progress)
+                check_dataset(dataset, backend)
+                sums[key] = checksum(dataset, backend)
+            settings.train.check_fits(len(dataset.train_inputs))
         except MlpXpError as error:
             if error.setting == SETTING:
-                error.setting = "data_dir" if each.data_dir else "dataset"
+                error.setting = "data_dir" if settings.data_dir else "dataset"
             error.text += place
             raise
-    return sources
+        data = sum(array.nbytes for array in dataset[:4] if array is not None)
+        sizes = layer_sizes(settings.train, dataset)
+        largest = max(largest, data + training_bytes(settings.train, sizes, backend.itemsize))
+    return sums, largest
 
 
-def sums_of_starts(settings: Iterable[tuple[str, Settings]], *, required: bool) -> dict[str, str]:
+def sums_of_starts(members: Iterable[tuple[str, Settings]], *, required: bool) -> dict[str, str]:
     """Return the checksum of each model that members begin with.
 
-    required: raise RunError for a run that has none; else it is left out, since members that have begun do not need it.
+    required: raise RunError for a run without a model; otherwise it is left out, because members that have begun do not
+    need it.
     """
     sums = {}
-    for start in dict.fromkeys(each.start_from for _, each in settings if each.start_from):
+    for start in dict.fromkeys(each.start_from for _, each in members if each.start_from):
         try:
             sums[start] = load_model(start).sha256
         except RunError:

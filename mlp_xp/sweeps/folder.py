@@ -1,15 +1,12 @@
-"""The folder of a sweep: sweep.json, the runs in members/, and the records of those that failed or were pruned.
+"""The folder of a sweep: sweep.json, the runs in members/, and the record of those that failed.
 
-In addition to what `runs.sweep_index` names:
-
-optuna.db       Optuna's own storage
-.stop-NAME      asks all members of a command to save and stop; removed at the end
+Besides what `runs.sweep_index` names, there is .stop-NAME while members are asked to save and stop.
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +15,10 @@ from mlp_xp.runs import records, run_folder
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import flatten
-from mlp_xp.runs.sweep_index import ADVICE, FAILURES, FORMAT, INDEX, MEMBERS, Index, Member, read_file, read_index
+from mlp_xp.runs.sweep_index import FAILURES, INDEX, MEMBERS, Index, Member, read_file, read_index
 from mlp_xp.sweeps.grid import Plan, Span, shown
 
-STUDY, STOP = "optuna.db", ".stop-"
+STOP = ".stop-"
 
 
 def record_of(plan: Plan) -> dict[str, Any]:
@@ -30,58 +27,33 @@ def record_of(plan: Plan) -> dict[str, Any]:
         name: {"from": values.first, "to": values.last} if isinstance(values, Span) else {"values": values}
         for name, values in plan.options.items()
     }
-    record = {
-        "format": FORMAT,
-        "kind": plan.kind,
-        "count": plan.total,
-        "seed": plan.seed,
-        "settings": flatten(plan.base),
-        "options": options,
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(record))
+    head = {"format": records.FORMAT, "kind": plan.kind, "count": plan.total, "seed": plan.seed}
+    plain: dict[str, Any] = json.loads(json.dumps({**head, "settings": flatten(plan.base), "options": options}))
     return plain
 
 
 def default_folder(plan: Plan) -> Path:
     """Return `runs/sweep-<dataset>-<backend>-<digest>`; the same plan has the same folder, so that it can go on."""
     digest = hashlib.sha256(json.dumps(record_of(plan), sort_keys=True).encode()).hexdigest()[:8]
-    base = plan.base
-    name = Path(base.data).resolve().name
-    return Path("runs") / f"sweep-{name}-{base.backend.replace(':', '-')}-{digest}"
+    name = Path(plan.base.data).resolve().name
+    return Path("runs") / f"sweep-{name}-{plan.base.backend.replace(':', '-')}-{digest}"
 
 
-def write_index(folder: Path, plan: Plan, members: tuple[Member, ...], sums: Mapping[str, str]) -> None:
+def write_index(folder: Path, plan: Plan, members: Sequence[Member], sums: Mapping[str, str]) -> None:
     """Write sweep.json. sums: the checksums of data and of models to start from, by their names. Raises FileError."""
     named = [{"name": name, "settings": settings} for name, settings in members]
     record = {**record_of(plan), "sums": dict(sums), "members": named}
     write_whole(folder / INDEX, (json.dumps(record, indent=1) + "\n").encode())
 
 
-def read_endings(folder: str | Path, file: str = FAILURES) -> dict[str, dict[str, str]]:
-    """Return the records of the members that failed, or of those in PRUNINGS, by name. Raises RunError."""
-    path = Path(folder) / file
-    if not path.exists():
-        return {}
-    found = read_file(path)
-    for name, each in found.items():
-        if not isinstance(each, dict) or not all(isinstance(each.get(field), str) for field in ("error", "reason")):
-            raise RunError(f"{str(path)!r}: the record of member {records.shortened(name)} is damaged; {ADVICE}")
-    return found
-
-
-def write_endings(folder: Path, endings: dict[str, dict[str, str]], file: str = FAILURES) -> None:
-    """Write the records of the members that failed, or of those in another file. Raises FileError."""
-    write_whole(folder / file, (json.dumps(dict(sorted(endings.items())), indent=1) + "\n").encode())
+def write_failures(folder: Path, failures: dict[str, dict[str, str]]) -> None:
+    """Write the records of the members that failed. Raises FileError."""
+    write_whole(folder / FAILURES, (json.dumps(dict(sorted(failures.items())), indent=1) + "\n").encode())
 
 
 def run_of(folder: str | Path, name: str) -> Path:
     """Return the run folder of a member."""
     return Path(folder) / MEMBERS / name
-
-
-def is_finished(folder: str | Path, name: str) -> bool:
-    """Return whether a member has ended: result.json is the last file of a run."""
-    return (run_of(folder, name) / run_folder.RESULT).exists()
 
 
 @contextlib.contextmanager
@@ -129,7 +101,7 @@ def _check_same(folder: Path, plan: Plan, sums: Mapping[str, str]) -> None:
                 f"{shown(new[name])}; give the same options as before, or choose another folder",
                 setting="sweep_dir",
             )
-    # The results of a sweep would else be of several data sets.
+    # Otherwise the results of a sweep would be of several data sets.
     for name, checksum in sums.items():
         if saved["sums"].get(name) != checksum:
             raise RunError(
@@ -140,7 +112,7 @@ def _check_same(folder: Path, plan: Plan, sums: Mapping[str, str]) -> None:
 
 
 def _by_name(record: dict[str, Any]) -> dict[str, Any]:
-    """Return all that sweep.json has about a plan in one level; settings that vary have lists of values."""
+    """Return what sweep.json says about a plan without nesting; settings that vary have lists of values."""
     varied = {name: each.get("values", each) for name, each in record["options"].items()}
     plan = {"sampling_seed": record["seed"], "count": record["count"]}
     return {"kind": record["kind"], **record["settings"], **varied, **plan}

@@ -1,7 +1,7 @@
-"""The members of a sweep: the grid of all given values, or samples from it. Nothing here reads or writes a file.
+"""The members of a sweep: every combination of the given values, or samples of them. Nothing here touches a file.
 
-A setting has values, or a span such as 0..31. A span of whole numbers in a grid stands for each of them; any other is
-sampled from. Seeds are never sampled: each sample is trained with every one of them, so that it has a mean and a
+A setting has values, or a span such as 0..31. In a grid, a span of whole numbers stands for each of them; any other
+span is sampled from. Seeds are never sampled: each sample is trained with every seed, so that it has a mean and a
 standard deviation.
 """
 
@@ -9,6 +9,7 @@ import itertools
 import math
 import os
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from mlp_xp.runs.settings import Settings, flatten
 from mlp_xp.runs.sweep_index import GRID, OPTUNA, RANDOM, Member
 
 SEED = "seed"
-# A sweep's index is one file, and names all members.
+# All members are named in one file.
 MOST_MEMBERS = 100_000
 # Settings that act by their ratio: a span of these is sampled log-uniformly, unless it starts at 0.
 BY_RATIO = ("learning_rate", "weight_decay", "batch_size", "hidden")
@@ -40,47 +41,44 @@ class Span(NamedTuple):
     def __str__(self) -> str:
         return f"{self.first}{DOTS}{self.last}"
 
+    def by_ratio(self, name: str) -> bool:
+        """Return whether values of the setting `name` are sampled log-uniformly from this span."""
+        return name in BY_RATIO and self.first > 0
+
+    def value(self, name: str, number: float) -> Any:
+        """Return a sampled number, rounded and within the span, as a value of the setting `name`."""
+        rounded = round(number) if self.whole else float(f"{number:.{DIGITS}g}")
+        return as_value(name, min(max(rounded, self.first), self.last))
+
+
+Values = tuple[Any, ...] | Span
+
 
 class Plan(NamedTuple):
-    """What a sweep is to do."""
+    """What a sweep trains."""
 
     kind: str
     """GRID, RANDOM or OPTUNA."""
     base: Settings
     """The settings that do not vary."""
-    options: dict[str, tuple[Any, ...] | Span]
+    options: dict[str, Values]
     """The settings that vary: their values, or the span that they are sampled from."""
     total: int
     """Number of members."""
     seed: int
-    """Of the sampling; 0 for a grid."""
+    """Seed of the sampling; 0 for a grid."""
     members: tuple[Member, ...]
     """All members of a grid or of random samples; none for Optuna, which chooses each by the results before it."""
 
     @property
-    def sampled(self) -> dict[str, tuple[Any, ...] | Span]:
+    def sampled(self) -> dict[str, Values]:
         """The settings that vary, without the seeds."""
         return {name: values for name, values in self.options.items() if name != SEED}
 
     @property
     def seeds(self) -> tuple[dict[str, Any], ...]:
-        """What each sample is trained with: the seeds that vary, or an empty setting."""
+        """What each sample is trained with: each seed as a setting, or one empty setting if the seed does not vary."""
         return tuple({SEED: seed} for seed in self.options[SEED]) if SEED in self.options else ({},)
-
-
-def parse_span(word: str, whole: bool) -> Span:
-    """Return the span that a word such as `0..31` means. whole: of whole numbers. Raises ConfigError."""
-    first, _, last = word.partition(DOTS)
-    kind, example = (int, "0..31") if whole else (float, "0.001..0.1")
-    try:
-        span = Span(kind(first), kind(last), whole)
-    except ValueError as error:
-        raise ConfigError(f"{word!r:.80} is not a range of {'whole ' * whole}numbers such as {example}") from error
-    if not -math.inf < span.first < span.last < math.inf:
-        raise ConfigError(
-            f"the range {word!r:.80} is empty or endless; give two finite numbers, the smaller first, as in {example}"
-        )
-    return span
 
 
 def make_plan(
@@ -91,11 +89,11 @@ def make_plan(
     trials: int | None = None,
     seed: int = 0,
 ) -> Plan:
-    """Return the plan of a sweep. Every member is checked: its settings alone, not yet with its data.
+    """Return the plan of a sweep. The settings of every member are checked, but not yet with its data.
 
-    given: for each setting a sequence of values, in which words such as "0..31" are spans, or a single value. Of
-    `hidden`, a value is a number, for one layer, or a tuple. samples: draw so many settings at random instead of taking
-    all combinations. trials: let Optuna choose so many. Each of either is trained with every seed. seed: of the
+    given: for each setting a sequence of values, in which texts such as "0..31" are spans, or a single value. A value
+    of `hidden` is a number, for one layer, or a tuple. samples: draw this many settings at random instead of taking all
+    combinations. trials: let Optuna choose this many. Both train each setting with every seed. seed: seed of the
     sampling. Raises ConfigError, which names the setting, and the member if only some fail.
     """
     if samples is not None and trials is not None:
@@ -103,7 +101,7 @@ def make_plan(
     wanted, option = (samples, "random") if trials is None else (trials, "optuna")
     if wanted is not None and wanted < 1:
         raise ConfigError(f"{wanted} is out of range; it must be at least 1", setting=option)
-    options: dict[str, tuple[Any, ...] | Span] = {}
+    options: dict[str, Values] = {}
     for name, value in given.items():
         if name not in DEFAULTS:
             raise ConfigError(f"is not a setting of a run; choose from {', '.join(DEFAULTS)}", setting=name)
@@ -115,9 +113,7 @@ def make_plan(
         raise ConfigError("it is a pair of functions, which a run folder cannot store; name one", setting="activation")
     if "dataset" in given and (base.data_dir or "data_dir" in given):
         raise ConfigError("is another data set than data_dir; give one of the two", setting="dataset")
-    # A worker may have another current folder. Not `resolve`: the name may be a link's.
-    paths = {name: os.path.abspath(path) for name in PATHS if (path := getattr(base, name))}  # noqa: PTH100
-    base = replace(base, **paths)
+    base = settings_of(base, {name: _absolute(getattr(base, name)) for name in PATHS})
     kind = GRID if wanted is None else RANDOM if trials is None else OPTUNA
     plan = Plan(kind, base, options, 0, 0 if wanted is None else seed, ())
     if wanted is not None and not plan.sampled:
@@ -127,13 +123,13 @@ def make_plan(
     total = math.prod(map(len, options.values())) if wanted is None else wanted * len(plan.seeds)
     if total > MOST_MEMBERS:
         raise ConfigError(f"the sweep has {total} members, more than {MOST_MEMBERS}; give fewer values")
-    plan = plan._replace(total=total)
-    if kind != OPTUNA:
-        found = _product(options)
-        if wanted is not None:
-            drawn = _sample(plan.sampled, wanted, seed)
-            found = ({**settings, **with_seed} for settings in drawn for with_seed in plan.seeds)
-        plan = plan._replace(members=tuple(Member(f"{i:04d}", settings) for i, settings in enumerate(found)))
+    if kind == OPTUNA:
+        found = []
+    elif wanted is None:
+        found = [dict(zip(options, values, strict=True)) for values in itertools.product(*options.values())]
+    else:
+        found = [{**drawn, **seed} for drawn in _sample(plan.sampled, wanted, seed) for seed in plan.seeds]
+    plan = plan._replace(total=total, members=tuple(Member(f"{i:04d}", each) for i, each in enumerate(found)))
     for _, settings in examples(plan):  # which checks them
         if kind == OPTUNA and settings.train.validation == 0:
             raise ConfigError(
@@ -143,11 +139,11 @@ def make_plan(
 
 
 def examples(plan: Plan) -> Iterator[tuple[str, Settings]]:
-    """Yield the settings of all members, each with a text that names it; of Optuna's, of the extreme ones.
+    """Yield the settings of all members, each with a text that names it. Of Optuna's members, yield extreme ones.
 
     Raises ConfigError for settings that are wrong together, which names the member.
     """
-    for settings in [m.settings for m in plan.members] or _corners(plan.options):
+    for settings in [member.settings for member in plan.members] or _corners(plan.options):
         place = f" (in a member with {described(settings)})" if settings else ""
         try:
             found = settings_of(plan.base, settings)
@@ -174,59 +170,74 @@ def described(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {shown(value)}" for name, value in settings.items())
 
 
-def _read(name: str, value: Any, *, sampled: bool) -> tuple[Any, ...] | Span:
+def as_value(name: str, number: Any) -> Any:
+    """Return a number as a value of the setting `name`: for `hidden`, 64 means one layer of 64 units."""
+    return (number,) if isinstance(DEFAULTS[name], tuple) and isinstance(number, int) else number
+
+
+def _absolute(path: str | None) -> str | None:
+    """Return a path as a worker with another current folder needs it. Links stay: a data set has the link's name."""
+    return path and os.path.abspath(path)  # noqa: PTH100
+
+
+def _read(name: str, value: Any, *, sampled: bool) -> Values:
     """Return the values of a setting, or the span to sample from."""
-    default = DEFAULTS[name]
-    kind = int if isinstance(default, tuple) else type(default)
-    several = isinstance(value, Sequence) and not isinstance(value, str | bytes | Span)
-    parts = [_part(name, each, kind) for each in (value if several else [value])]
-    if sampled and len(parts) == 1 and isinstance(parts[0], Span):
-        return parts[0]
+    several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
     values: list[Any] = []
-    for part in parts:
-        if isinstance(part, Span) and not part.whole:
+    for part in value if several else [value]:
+        span = _span(name, part)
+        if span is None:
+            values.append(part)
+        elif sampled and (not several or len(value) == 1):
+            return span
+        elif not span.whole:
             raise ConfigError(
-                f"the range {part} is to be sampled from: give it alone, and random or optuna with a number of members",
+                f"the range {span} is to be sampled from: give it alone, and random or optuna with a number of members",
                 setting=name,
             )
-        if isinstance(part, Span):
-            if part.last - part.first >= MOST_MEMBERS:
-                raise ConfigError(f"the range {part} has more than {MOST_MEMBERS} numbers", setting=name)
-            values += range(int(part.first), int(part.last) + 1)
+        elif span.last - span.first >= MOST_MEMBERS:
+            raise ConfigError(f"the range {span} has more than {MOST_MEMBERS} numbers", setting=name)
         else:
-            values.append(part)
+            values += range(int(span.first), int(span.last) + 1)
     if name in PATHS:
-        values = [each and os.path.abspath(each) for each in values]  # noqa: PTH100
-    if isinstance(default, tuple):  # 64 means one layer of 64 units
-        values = [(each,) if isinstance(each, int) else tuple(each) for each in values]
-    seen = set()
-    for each in values:
-        if each in seen:
+        values = [*map(_absolute, values)]
+    if isinstance(DEFAULTS[name], tuple):
+        values = [as_value(name, each) if isinstance(each, int) else tuple(each) for each in values]
+    for each, times in Counter(values).items():
+        if times > 1:
             raise ConfigError(f"{shown(each)} is given twice", setting=name)
-        seen.add(each)
     if not values:
         raise ConfigError("has no value; give one or leave it out", setting=name)
     return tuple(values)
 
 
-def _part(name: str, value: Any, kind: type) -> Any:
-    """Return a single value, or a span."""
-    if not isinstance(value, str) or DOTS not in value or kind not in (int, float):
-        return value
+def _span(name: str, word: Any) -> Span | None:
+    """Return the span that a word such as `0..31` means; None for any other value. Raises ConfigError."""
+    default = DEFAULTS[name]
+    whole = isinstance(default, int | tuple) and not isinstance(default, bool)
+    if not isinstance(word, str) or DOTS not in word or not (whole or isinstance(default, float)):
+        return None
+    first, _, last = word.partition(DOTS)
+    kind, example = (int, "0..31") if whole else (float, "0.001..0.1")
     try:
-        return parse_span(value, kind is int)
-    except ConfigError as error:
-        error.setting = name
-        raise
+        span = Span(kind(first), kind(last), whole)
+    except ValueError as error:
+        wanted = f"{'whole ' * whole}numbers such as {example}"
+        raise ConfigError(f"{word!r:.80} is not a range of {wanted}", setting=name) from error
+    if not -math.inf < span.first < span.last < math.inf:
+        raise ConfigError(
+            f"the range {word!r:.80} is empty or endless; give two finite numbers, the smaller first, as in {example}",
+            setting=name,
+        )
+    return span
 
 
-def _product(options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    return (dict(zip(options, values, strict=True)) for values in itertools.product(*options.values()))
-
-
-def _corners(options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _corners(options: Mapping[str, Values]) -> Iterator[dict[str, Any]]:
     """Yield every value and both ends of every span with the first ones of the others; then the last ones together."""
-    ends = {name: _ends(name, values) for name, values in options.items()}
+    ends = {
+        name: [as_value(name, end) for end in values[:2]] if isinstance(values, Span) else values
+        for name, values in options.items()
+    }
     first = {name: values[0] for name, values in ends.items()}
     for name, values in ends.items():
         for value in values:
@@ -234,18 +245,7 @@ def _corners(options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield {name: values[-1] for name, values in ends.items()}
 
 
-def _ends(name: str, values: tuple[Any, ...] | Span) -> Sequence[Any]:
-    if not isinstance(values, Span):
-        return values
-    return [as_value(name, end) for end in (values.first, values.last)]
-
-
-def as_value(name: str, number: float) -> Any:
-    """Return a number of a span as the value of a setting: for `hidden`, one layer."""
-    return (number,) if isinstance(DEFAULTS[name], tuple) else number
-
-
-def _sample(options: Mapping[str, Any], count: int, seed: int) -> list[dict[str, Any]]:
+def _sample(options: Mapping[str, Values], count: int, seed: int) -> list[dict[str, Any]]:
     """Return different settings, each value drawn independently of the others."""
     generator = random.Random(seed)
     found: dict[str, dict[str, Any]] = {}
@@ -260,19 +260,11 @@ def _sample(options: Mapping[str, Any], count: int, seed: int) -> list[dict[str,
     )
 
 
-def is_by_ratio(name: str, span: Span) -> bool:
-    """Return whether a span of a setting is sampled log-uniformly."""
-    return name in BY_RATIO and span.first > 0
-
-
-def _draw(name: str, values: tuple[Any, ...] | Span, generator: random.Random) -> Any:
+def _draw(name: str, values: Values, generator: random.Random) -> Any:
     if not isinstance(values, Span):
         return generator.choice(values)
-    if is_by_ratio(name, values):
-        drawn = math.exp(generator.uniform(math.log(values.first), math.log(values.last)))
-    elif values.whole:
+    if values.by_ratio(name):
+        return values.value(name, math.exp(generator.uniform(math.log(values.first), math.log(values.last))))
+    if values.whole:
         return as_value(name, generator.randint(int(values.first), int(values.last)))
-    else:
-        drawn = generator.uniform(values.first, values.last)
-    rounded = round(drawn) if values.whole else float(f"{drawn:.{DIGITS}g}")
-    return as_value(name, min(max(rounded, values.first), values.last))
+    return values.value(name, generator.uniform(values.first, values.last))

@@ -6,7 +6,7 @@ from mlp_xp.runs.sweep_index import FINISHED
 from mlp_xp.show import sweep_plots
 from mlp_xp.show.gallery import read_curves
 from mlp_xp.show.plots import PlotError, save
-from mlp_xp.sweeps.summary import ENDED_EARLY, Group, Summary, summary_of
+from mlp_xp.sweeps.summary import Group, Summary, summary_of
 
 CURVES, SETTINGS, HEAT_MAP = "curves.png", "settings.png", "heatmap.png"
 
@@ -45,4 +45,4 @@ def draw_sweep(sweep_dir: Path, summary: Summary | None = None) -> list[Path]:
 
 def _setting(group: Group, quantity: str) -> sweep_plots.Setting:
     scores = [value for row in group.members if row.state == FINISHED and (value := getattr(row, quantity)) is not None]
-    return sweep_plots.Setting(group.settings, scores, any(row.state in ENDED_EARLY for row in group.members))
+    return sweep_plots.Setting(group.settings, scores, group.failed)

@@ -1,31 +1,31 @@
-"""What comes out of a sweep: its settings, each over all seeds, ranked by held-out samples; summary.csv and .json.
+"""The results of a sweep: its settings, each over all seeds, ranked by held-out samples; summary.csv and .json.
 
-A setting is all that varies in the sweep but the seed. It is ranked by its mean accuracy, or R² for regression, on the
-held-out samples, and never by the test set: the best of many on the test set looks better there than it is on new data.
-So the figures of the test set are given for the best setting alone, which they played no part in choosing. Without
-held-out samples there is nothing to rank by: the loss on the training samples would prefer whatever fits them most
-closely, and most of all what overfits. Then no setting is called the best, and the test figures of all are given.
+A setting is everything that varies in the sweep except the seed. Settings are ranked by their mean accuracy, or R² for
+regression, on the held-out samples, and never by the test set: the best of many on the test set looks better there than
+it is on new data. Test results therefore appear only for the best setting; they never choose it. Without held-out
+samples, nothing is ranked, because the loss on the training samples would prefer what overfits. Then the test results
+of all settings are given.
 """
 
 import csv
 import datetime as dt
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from mlp_xp.files import write_whole
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, HELD_OUT, PRUNED
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, HELD_OUT
 from mlp_xp.runs.table import DATA, TEST_COLUMNS, Row, differing, shown, sweep_rows, words
 
 CSV, JSON = "summary.csv", "summary.json"
-# The figure of a run on the test set that goes with one on the held-out samples, and the name of both.
+# For each figure on the held-out samples, the same figure on the test set, and what both are called.
 TESTED = dict(zip(HELD_OUT, ("test_accuracy", "test_r2"), strict=True))
 SCORES = dict(zip(HELD_OUT, ("accuracy", "R²"), strict=True))
 SEED = "seed"
-ENDED_EARLY = (FAILED, PRUNED)
 ALL = "all runs"  # the name of the setting where nothing varies but the seed
 STATISTICS = ("", "_sd")
 
@@ -62,6 +62,11 @@ class Group(NamedTuple):
         """The number of finished members."""
         return sum(row.state == FINISHED for row in self.members)
 
+    @property
+    def failed(self) -> bool:
+        """Whether members have failed."""
+        return any(row.state == FAILED for row in self.members)
+
 
 class Summary(NamedTuple):
     """The settings of several runs, each over its seeds."""
@@ -71,10 +76,10 @@ class Summary(NamedTuple):
     rows: tuple[Row, ...]
     """The runs, in the order in which they were given."""
     groups: tuple[Group, ...]
-    """The settings; if they are ranked, the best first."""
+    """The settings; the best first if they are ranked."""
     ranked: bool
     note: str
-    """By what they are ranked, or why they are not."""
+    """What they are ranked by, or why they are not."""
     score: str
     """What they are ranked by if they can be: one of HELD_OUT."""
 
@@ -98,9 +103,8 @@ class Summary(NamedTuple):
 def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summary:
     """Summarise runs by their settings. names: the settings that vary; by default all in which the runs differ.
 
-    A setting with failed or pruned members comes after those without: what remains of it, the members that did not
-    diverge or were better than most, is no fair sample. Members that have not run yet are merely missing. Runs whose
-    settings cannot be read are in no group.
+    A setting with failed members comes after those without: its other members, which did not diverge, are not a fair
+    sample. Members that have not run yet are only missing. Runs whose settings cannot be read are in no group.
     """
     names = differing(rows) if names is None else names
     keys = [name for name in names if name != SEED]
@@ -112,19 +116,18 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
     accuracy, r2 = HELD_OUT
     score = r2 if is_r2 else accuracy
     summary = Summary(tuple(names), tuple(rows), (), False, "", score)
-    groups = [
-        _group({name: each[0].settings.get(name) for name in keys}, each, summary.quantities)
-        for each in members.values()
-    ]
+    groups = [_group(keys, rows, summary.quantities) for rows in members.values()]
     why = _why_not_ranked(groups, keys, score)
     if not why:
-        groups.sort(key=lambda group: _order(group, score))
+        last = math.inf, 0.0  # settings without results
+        groups.sort(key=lambda group: (group.failed, -group.results[score].mean) if group.results else last)
         groups = [each._replace(rank=i if each.results else None) for i, each in enumerate(groups, 1)]
     by = f"ranked by the mean {SCORES[score]} on the held-out samples, never by the test set"
     return summary._replace(groups=tuple(groups), ranked=not why, note=f"not ranked: {why}" if why else by)
 
 
-def _group(settings: dict[str, Any], members: Sequence[Row], quantities: Sequence[str]) -> Group:
+def _group(names: Sequence[str], members: Sequence[Row], quantities: Sequence[str]) -> Group:
+    settings = {name: members[0].settings.get(name) for name in names}
     results = {}
     for quantity in quantities:
         values = [getattr(row, quantity) for row in members if row.state == FINISHED]
@@ -151,12 +154,6 @@ def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -
     return ""
 
 
-def _order(group: Group, score: str) -> tuple[bool, bool, float]:
-    if not group.results:
-        return True, True, 0.0
-    return False, any(row.state in ENDED_EARLY for row in group.members), -group.results[score].mean
-
-
 def summary_of(sweep_dir: Path) -> Summary:
     """Return the summary of a sweep. Raises MlpXpError if its index is missing or damaged."""
     return summarise(*sweep_rows(sweep_dir))
@@ -165,8 +162,8 @@ def summary_of(sweep_dir: Path) -> Summary:
 def write_summary(sweep_dir: Path) -> list[Path]:
     """Write summary.csv and summary.json into a sweep's folder, and return their paths. Raises RunError and FileError.
 
-    summary.csv depends on the results of the members alone, so it is the same wherever and in whatever order they ran.
-    Times, dates and reasons of failures, which name folders, are in summary.json.
+    summary.csv depends only on the results of the members, wherever and in whatever order they ran. Times, dates and
+    reasons of failures, which name folders, are in summary.json.
     """
     summary = summary_of(sweep_dir)
     paths = [sweep_dir / CSV, sweep_dir / JSON]
@@ -178,8 +175,8 @@ def write_summary(sweep_dir: Path) -> list[Path]:
 def as_csv(summary: Summary) -> str:
     """Return a summary as CSV: a line for each setting, best first, then one for each run.
 
-    The results of a setting are means, with their standard deviations (`_sd`). Those on the test set are only there for
-    the settings in `Summary.tested`.
+    The results of a setting are means, with their standard deviations (`_sd`). Test results appear only for the
+    settings in `Summary.tested`.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -201,6 +198,8 @@ def as_csv(summary: Summary) -> str:
 
 def as_json(summary: Summary) -> dict[str, Any]:
     """Return a summary as a JSON object, with times, dates and reasons of failures."""
+    tested = {id(row) for group in summary.tested for row in group.members}
+    untested = [name for name in summary.quantities if name not in TEST_COLUMNS]
     return {
         "format": 1,
         "written": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -214,7 +213,11 @@ def as_json(summary: Summary) -> dict[str, Any]:
                 "settings": group.settings,
                 "runs": len(group.members),
                 "finished": group.finished,
-                **{q: found._asdict() for q, found in group.results.items() if _is_given(summary, group, q)},
+                **{
+                    name: found._asdict()
+                    for name, found in group.results.items()
+                    if group in summary.tested or name in untested
+                },
             }
             for group in summary.groups
         ],
@@ -225,22 +228,13 @@ def as_json(summary: Summary) -> dict[str, Any]:
                 "state": row.state,
                 "reason": row.reason or None,
                 **{
-                    q: getattr(row, q)
-                    for q in summary.quantities
-                    if row.state == FINISHED and _is_given(summary, group, q)
+                    name: getattr(row, name)
+                    for name in (summary.quantities if id(row) in tested else untested)
+                    if row.state == FINISHED
                 },
                 "seconds": row.seconds,
                 "date": row.date and row.date.isoformat(timespec="seconds"),
             }
-            for row, group in _with_groups(summary)
+            for row in summary.rows
         ],
     }
-
-
-def _with_groups(summary: Summary) -> list[tuple[Row, Group | None]]:
-    groups = {id(row): group for group in summary.groups for row in group.members}
-    return [(row, groups.get(id(row))) for row in summary.rows]
-
-
-def _is_given(summary: Summary, group: Group | None, quantity: str) -> bool:
-    return quantity not in TEST_COLUMNS or any(group is each for each in summary.tested)

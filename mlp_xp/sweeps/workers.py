@@ -1,7 +1,6 @@
 """Where members are trained: in processes of this machine, started by joblib's loky, or on a cluster of Dask or Ray.
 
-A place gives an executor for each member that is trained at once, and `train_all` waits for their futures. A killed
-process breaks loky's whole pool, so each pool here has one process, and its end costs only its own member.
+A killed process breaks loky's whole pool, so each pool here has one process, and its end costs only its own member.
 """
 
 import contextlib
@@ -14,13 +13,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from mlp_xp import __version__
 from mlp_xp.backends.threads import VARIABLES, threads_chosen
 from mlp_xp.core.config import ConfigError
 from mlp_xp.errors import MlpXpError, not_installed
-from mlp_xp.sweeps.member import Ending, Task, train_member
+from mlp_xp.sweeps.member import Ending, Work, train_member
 
 # Seconds: to wait for a scheduler and its first worker; between two looks at whether to stop; for members of a cluster
 # to save, after which those that no worker has begun are given up; until a process without work ends.
@@ -40,7 +40,7 @@ class ClusterError(MlpXpError):
 class Worker(Protocol):
     """What trains one member at a time."""
 
-    def submit(self, task: Task) -> "Future[Ending]":
+    def submit(self, work: Work) -> "Future[Ending]":
         """Begin to train a member."""
 
     def shutdown(self) -> None:
@@ -60,46 +60,56 @@ class Place(NamedTuple):
 
 
 def train_all(
-    work: Iterable[Task], place: Place, width: int, look: Callable[[], object], stop: Callable[[], object]
-) -> Generator[tuple[Task, Ending | None], None, None]:
-    """Train members, `width` at once, and yield each task as it ends, with its ending.
+    works: Iterable[Work], place: Place, width: int, stop_file: Path, asked: Callable[[], bool] = lambda: False
+) -> Generator[tuple[Work, Ending | None], None, None]:
+    """Train members, `width` at once, and yield each as it ends, with its ending, or None if its worker was killed.
 
-    The next task is taken from `work` when a worker is free, after the ending that freed it was yielded. The ending is
-    None if the worker was killed. look: called several times a second. stop: asks all members to save and stop; called
-    when the generator ends while members are trained, for which it then waits. Raises ProcessError, ClusterError, and
-    the error of a bug.
+    The next one is taken from `works` when a worker is free, after the ending that freed it was yielded. asked: called
+    several times a second; returns whether the members are to save and stop, which `stop_file` tells them. If the
+    generator is closed while members are trained, it tells them too, and waits for them; a KeyboardInterrupt after that
+    request ends them at once. Raises ProcessError, ClusterError, and the error of a bug.
     """
-    work, idle, running = iter(work), list[Worker](), dict["Future[Ending]", tuple[Task, Worker]]()
+    works, idle, running = iter(works), list[Worker](), dict["Future[Ending]", tuple[Work, Worker]]()
+    waits = True
+
+    def request() -> None:
+        with contextlib.suppress(OSError):
+            stop_file.touch()
+
     try:
         while True:
-            for task in itertools.islice(work, width - len(running)):
+            for work in itertools.islice(works, width - len(running)):
                 worker = idle.pop() if idle else place.worker()
-                running[worker.submit(task)] = task, worker
+                running[worker.submit(work)] = work, worker
             while idle:  # there is nothing left for them, and they would keep their memory
                 idle.pop().shutdown()
             if not running:
                 return
             wait(running, LOOK_EVERY, FIRST_COMPLETED)
-            look()
+            if asked():
+                request()
             for future in [each for each in running if each.done()]:
-                task, worker = running.pop(future)
+                work, worker = running.pop(future)
                 try:
                     ending = future.result()
                 except place.lost:
                     worker.shutdown()
-                    yield task, None
+                    yield work, None
                 except CancelledError as error:
                     raise ClusterError(
                         "the cluster's scheduler is gone; when it is well, the same command goes on", setting="cluster"
                     ) from error
                 else:
                     idle.append(worker)
-                    yield task, ending
+                    yield work, ending
+    except KeyboardInterrupt:
+        waits = not stop_file.exists()
+        raise
     finally:
-        if running:
-            stop()
         try:
-            wait(running, None if place.is_here else SAVING)
+            if running and waits:
+                request()
+                wait(running, None if place.is_here else SAVING)
         finally:
             for worker in (*idle, *(worker for _, worker in running.values())):
                 worker.shutdown()
@@ -115,15 +125,15 @@ class Process:
         resource_tracker.ensure_running()
         self._pool: Any = ProcessPoolExecutor(max_workers=1, timeout=IDLE, env=_environment())
 
-    def submit(self, task: Task) -> "Future[Ending]":
+    def submit(self, work: Work) -> "Future[Ending]":
         """Begin to train a member. Raises ProcessError if the system starts no process.
 
-        A terminal sends Ctrl-C to all processes. This one handles it, and the others, which inherit what is blocked
-        here, look for the file that says so.
+        A terminal sends Ctrl-C to all processes. This one handles it. The others inherit what is blocked here, and look
+        for the file that tells them.
         """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
         try:
-            future: Future[Ending] = self._pool.submit(train_member, task)
+            future: Future[Ending] = self._pool.submit(train_member, work)
         except OSError as error:
             raise ProcessError(
                 f"cannot start a process for a member: {error.strerror}; the same command goes on when there is room, "
@@ -141,7 +151,7 @@ class Process:
 def _environment() -> dict[str, str]:
     """Return variables that give every library in a process one thread, or as many as this process's variables say.
 
-    Where these differ, none is set.
+    If these differ, none is set.
     """
     numbers = {int(value.partition(",")[0]) for value in threads_chosen().values()} or {1}
     if len(numbers) > 1:
@@ -154,7 +164,7 @@ def _environment() -> dict[str, str]:
 class Remote(NamedTuple):
     """A cluster, which starts its workers itself."""
 
-    submit: Callable[[Task], "Future[Ending]"]
+    submit: Callable[[Work], "Future[Ending]"]
 
     def shutdown(self) -> None:
         """Leave the cluster's workers to it."""
@@ -169,8 +179,8 @@ def this_machine(width: int) -> Place:
 def connect(address: str) -> Iterator[Place]:
     """Connect to a cluster, such as `dask://host:8786`, whose workers see the sweep's folder under the same path.
 
-    Raises ConfigError for an address that is not one, and ClusterError where there is no such cluster, its workers
-    cannot be used, or a library is missing.
+    Raises ConfigError for anything but an address, and ClusterError if there is no such cluster, its workers cannot be
+    used, or a library is missing.
     """
     scheme, _, place = address.partition("://")
     opened = {"dask": _dask, "ray": _ray}.get(scheme)
@@ -193,7 +203,7 @@ def _dask(place: str) -> Iterator[Place]:
         for name in ("distributed.client", "tornado.application"):
             log = logging.getLogger(name)
             held.callback(log.setLevel, log.level)
-            log.setLevel(logging.CRITICAL)  # a scheduler that is gone is told in a line of our own
+            log.setLevel(logging.CRITICAL)  # our own line says that a scheduler is gone
         try:
             client = held.enter_context(library.Client(f"tcp://{place}", timeout=TIMEOUT, set_as_default=False))
             client.wait_for_workers(1, timeout=TIMEOUT)
@@ -211,7 +221,7 @@ def _dask(place: str) -> Iterator[Place]:
                     setting="cluster",
                 )
         executor = client.get_executor(pure=False)
-        remote = Remote(lambda task: executor.submit(train_member, task))
+        remote = Remote(lambda work: executor.submit(train_member, work))
         yield Place(lambda: remote, sum(client.ncores().values()), (library.scheduler.KilledWorker,), is_here=False)
 
 
@@ -228,7 +238,7 @@ def _ray(place: str) -> Iterator[Place]:
     except (ConnectionError, OSError, RuntimeError) as error:
         raise ClusterError(f"no Ray cluster answers at {place!r:.80}; check the address", setting="cluster") from error
     function, errors = ray.remote(train_member), ray.exceptions
-    remote = Remote(lambda task: function.remote(task).future())
+    remote = Remote(lambda work: function.remote(work).future())
     try:
         lost = errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError
         yield Place(lambda: remote, int(ray.cluster_resources().get("CPU", 1)), lost, is_here=False)

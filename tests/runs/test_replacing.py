@@ -42,10 +42,10 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> tuple[Path, Path]:
-    """An old run with a picture, event files and a file of the user's in its folder, and the new one, undisturbed."""
+    """An old run with a picture and a file of the user's in its folder, and the new one, undisturbed."""
     folder = tmp_path_factory.mktemp("runs")
     record_run(folder / "old", OLD, TINY, open_backend())
-    for name in ("curves.png", "events.out.tfevents.1.host", "notes.txt"):
+    for name in ("curves.png", "notes.txt"):
         (folder / "old" / name).write_text("old")
     record_run(folder / "new", NEW, TINY, open_backend())
     return folder / "old", folder / "new"

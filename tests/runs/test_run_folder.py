@@ -94,7 +94,7 @@ def test_no_folder_is_made_for_what_cannot_be_trained(tmp_path):
 
 
 def test_clear_removes_what_a_run_wrote_but_not_its_settings_and_what_is_the_users(tmp_path):
-    names = (*run_folder.RUN_FILES, "result.json", "curves.png", "events.out.tfevents.3", ".model.safetensors.9.aside")
+    names = (*run_folder.RUN_FILES, "result.json", "curves.png", ".model.safetensors.9.aside")
     for name in (*names, "notes.txt"):
         (tmp_path / name).write_text("")
     run_folder.clear(tmp_path)

@@ -98,14 +98,16 @@ def test_a_run_in_use_is_shown_as_that_and_its_lock_is_not_touched(runs):
 
 def test_members_of_a_sweep_have_the_states_of_the_sweep(tmp_path):
     members = [{"seed": i, "learning_rate": 0.5} for i in range(5)]
-    failures = {"0001": {"error": "DivergenceError", "reason": "the loss is nan"}, "0002": "out of memory"}
+    failures = {
+        "0001": {"error": "DivergenceError", "reason": "the loss is nan"},
+        "0002": {"error": "Killed", "reason": "out of memory"},
+    }
     folder = write_sweep(tmp_path / "s", members, [{"accuracy": 0.5}, None, None, None, None], failures=failures)
     write_run(folder / "members" / "0004", {"seed": 4}, [a_report(0, 0)])
-    (folder / "pruned.json").write_text('{"0004": {"error": "TrialPruned", "reason": "pruned in epoch 1"}}')
     rows = by_name(folder)
     assert [*rows] == ["0000", "0001", "0002", "0003", "0004"]
-    assert [row.state for row in rows.values()] == ["finished", "failed", "failed", "not run", "pruned"]
-    assert [row.reason for row in rows.values()] == ["", "the loss is nan", "out of memory", "", "pruned in epoch 1"]
+    assert [row.state for row in rows.values()] == ["finished", "failed", "failed", "not run", "interrupted"]
+    assert [row.reason for row in rows.values()] == ["", "the loss is nan", "out of memory", "", ""]
     assert [row.settings["seed"] for row in rows.values()] == [0, 1, 2, 3, 4]
     assert table.sweep_rows(folder)[1] == ["learning_rate", "seed"]
     # Found in a folder above, together with another: told apart by the names of the sweeps.

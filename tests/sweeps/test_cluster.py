@@ -14,7 +14,8 @@ import pytest
 from helpers import PATIENCE, assert_one_line, call, finish, start, wait_until
 from sweeping import arguments, assert_as_trained, state_of_files
 
-from mlp_xp.sweeps.folder import read_endings, run_of
+from mlp_xp.runs.sweep_index import read_failures
+from mlp_xp.sweeps.folder import run_of
 
 DASK = pytest.mark.needs("distributed")
 ENDLESS = 1_000_000
@@ -62,7 +63,7 @@ def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(cluster, data
     cluster.workers[0].send_signal(signal.SIGKILL)
     outcome = finish(process)
     assert outcome.code == 1, outcome
-    assert {*read_endings(folder)} == {*BAD}
+    assert {*read_failures(folder)} == {*BAD}
     assert_as_trained(folder, tmp_path / "trained", *GOOD)
     before = state_of_files(folder)
     again = call("sweep", *words)
@@ -120,19 +121,19 @@ def test_a_member_that_ends_every_worker_has_failed_and_stops_no_other(data_dir,
         )
         states = {ending.name: ending.state for ending in endings}
     assert states == {"0000": "finished", "0001": "failed", "0002": "finished"}
-    assert "its process was killed" in read_endings(tmp_path / "s")["0001"]["reason"]
+    assert "its process was killed" in read_failures(tmp_path / "s")["0001"]["reason"]
 
 
-def die_or_train(task):
+def die_or_train(work):
     """Train a member in a worker; 0001 kills it."""
     import os
     import signal
 
     from mlp_xp.sweeps.member import train_member
 
-    if task.name == "0001":
+    if work.name == "0001":
         os.kill(os.getpid(), signal.SIGKILL)
-    return train_member(task)
+    return train_member(work)
 
 
 @DASK
@@ -185,5 +186,5 @@ def test_members_on_ray_have_the_bits_of_train_and_failures_are_recorded(ray_add
     folder = tmp_path / "s"
     outcome = finish(start("sweep", *arguments(data_dir, folder, *WORDS, "--cluster", ray_address)))
     assert outcome.code == 1, outcome
-    assert {*read_endings(folder)} == {*BAD}
+    assert {*read_failures(folder)} == {*BAD}
     assert_as_trained(folder, tmp_path / "trained", *GOOD)

@@ -14,15 +14,17 @@ from sweeping import SMALL, TOO_FAST, Inline, arguments, assert_as_trained, stat
 
 import mlp_xp
 from mlp_xp.commands.sweep import HEADER
+from mlp_xp.data.arrays import DatasetError
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings, parse_settings
-from mlp_xp.runs.sweep_index import read_index
+from mlp_xp.runs.sweep_index import read_failures, read_index
 from mlp_xp.sweeps import member
 from mlp_xp.sweeps import run as running
-from mlp_xp.sweeps.folder import read_endings, run_of
-from mlp_xp.sweeps.grid import make_plan, settings_of
+from mlp_xp.sweeps.data import survey
+from mlp_xp.sweeps.folder import run_of
+from mlp_xp.sweeps.grid import examples, make_plan, settings_of
 
 WORDS = ["--hidden", "4", "5,3", "--learning-rate", "0.05", TOO_FAST, "--seed", "0..1"]
 GOOD, BAD = ("0000", "0001", "0002", "0003"), ("0004", "0005", "0006", "0007")
@@ -55,7 +57,7 @@ def test_members_have_the_bits_of_train(whole, tmp_path):
 
 def test_failed_members_are_recorded_and_stop_no_other(whole):
     folder, outcome = whole
-    failures = read_endings(folder)
+    failures = read_failures(folder)
     assert {*failures} == {*BAD}
     assert {each["error"] for each in failures.values()} == {"DivergenceError"}
     assert all(each["reason"].startswith("training diverged: ") for each in failures.values())
@@ -87,7 +89,7 @@ def test_the_same_command_repeats_nothing_but_failures_on_request(whole, data_di
     again = call("sweep", *arguments(data_dir, folder, *WORDS, "--retry-failed"))
     assert again.code == 1, again
     assert "4 of them before this command" in again.out
-    assert {*read_endings(folder)} == {*BAD}
+    assert {*read_failures(folder)} == {*BAD}
     assert state_of_files(run_of(folder, GOOD[0])) == {k: v for k, v in before.items() if f"/{GOOD[0]}/" in str(k)}
 
 
@@ -233,7 +235,7 @@ def test_a_sweep_does_not_go_on_with_other_data_or_weights(tmp_path):
     assert call(*sweep).code == 0
 
 
-@pytest.mark.parametrize("what", ["disk", "data", "folder"])
+@pytest.mark.parametrize("what", ["disk", "data", "file", "folder"])
 @pytest.mark.usefixtures("inline")
 def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(what, data_dir, tmp_path, monkeypatch):
     """A full disk, data that change, and a sweep's folder that a worker does not see."""
@@ -242,18 +244,28 @@ def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(what, data_dir
     def full(*_: object) -> None:
         raise FileError("'model.safetensors': cannot write: No space left on device")
 
+    def missing(*_: object) -> None:
+        raise DatasetError("'own.csv': no such file")
+
     with monkeypatch.context() as patch:
         if what == "disk":
             patch.setattr("mlp_xp.runs.checkpoints.save_model", full)
         elif what == "data":
             patch.setattr(member, "load", lambda *_: (None, "other"))
+        elif what == "file":
+            patch.setattr(member, "load", missing)
         else:
             submit = Inline.submit
-            patch.setattr(Inline, "submit", lambda self, task: submit(self, task._replace(sweep_dir=tmp_path / "no")))
+            patch.setattr(Inline, "submit", lambda self, work: submit(self, work._replace(sweep_dir=tmp_path / "no")))
         outcome = call("sweep", *arguments(data_dir, folder, "--hidden", 4, "--seed", "0..1"))
-    said = {"disk": "No space left", "data": "the data have changed", "folder": "does not see the sweep's folder"}
+    said = {
+        "disk": "No space left",
+        "data": "the data have changed",
+        "file": "no such file",
+        "folder": "does not see the sweep's folder",
+    }
     assert_one_line(outcome, 1 if what == "disk" else 2, "member 0000: ", said[what], "the same command goes on")
-    assert read_endings(folder) == {}
+    assert read_failures(folder) == {}
     assert call("sweep", *arguments(data_dir, folder, "--hidden", 4, "--seed", "0..1")).code == 0
 
 
@@ -285,10 +297,10 @@ def test_a_member_whose_checkpoint_is_damaged_says_what_to_do(done, data_dir):
     words = arguments(data_dir, done, "--hidden", 4, "--seed", "0..1")
     outcome = call("sweep", *words)
     assert outcome.code == 1, outcome
-    assert f"remove {str(run)!r} and give --retry-failed" in read_endings(done)["0000"]["reason"]
+    assert f"remove {str(run)!r} and give --retry-failed" in read_failures(done)["0000"]["reason"]
     shutil.rmtree(run)
     assert call("sweep", *words, "--retry-failed").code == 0
-    assert read_endings(done) == {}
+    assert read_failures(done) == {}
 
 
 # --- how many at once -------------------------------------------------------------------------------------------------
@@ -297,12 +309,12 @@ def test_a_member_whose_checkpoint_is_damaged_says_what_to_do(done, data_dir):
 def test_the_memory_limits_how_many_are_trained_at_once(monkeypatch, data_dir):
     said: list[str] = []
     plan = make_plan(settings_of(Settings(data_dir=str(data_dir)), SMALL), {"hidden": [4, 4000]})
-    sources = running.load_sources([("", plan.base)], None)
+    _, largest = survey(examples(plan))
     how = running.How(jobs=8)
-    assert running.processes(plan, sources, how, said.append) == 8
+    assert running.processes(plan, largest, how, said.append) == 8
     assert not said
-    monkeypatch.setattr(running, "available_bytes", lambda: 3 * running.ON_HOST)
-    fewer = running.processes(plan, sources, how, said.append)
+    monkeypatch.setattr(running, "available_bytes", lambda: 3 * running.OF_A_PROCESS)
+    fewer = running.processes(plan, largest, how, said.append)
     assert 1 <= fewer <= 3
     assert f"admit {fewer} member" in said[-1]
 

@@ -126,8 +126,12 @@ def test_settings_on_different_data_are_not_ranked(tmp_path):
 
 
 def test_a_setting_with_failed_members_comes_after_those_without(tmp_path):
-    """What remains of it is no fair sample; the same holds for pruned members."""
-    folder = a_sweep(tmp_path / "s", without=[SEEDS, 0], failures={f"{SEEDS:04d}": {"reason": "the loss is nan"}})
+    """What remains of it is not a fair sample."""
+    folder = a_sweep(
+        tmp_path / "s",
+        without=[SEEDS, 0],
+        failures={f"{SEEDS:04d}": {"error": "DivergenceError", "reason": "the loss is nan"}},
+    )
     summary = summary_of(folder)
     assert [each.settings["learning_rate"] for each in summary.groups] == [0.3, 0.01, 0.1]
     assert [(len(each.members), each.finished) for each in summary.groups] == [(6, 6), (6, 5), (6, 5)]
@@ -138,7 +142,7 @@ def test_a_setting_with_failed_members_comes_after_those_without(tmp_path):
     assert runs[SEEDS]["reason"] == "the loss is nan"
     out = call("runs", folder, "--summary").out
     assert "2 of 18 runs are not finished" in out
-    assert "settings with failed or pruned runs come last" in out
+    assert "settings with failed runs come last" in out
 
 
 def test_an_unfinished_run_does_not_count(tmp_path):

@@ -6,12 +6,15 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from subprocess import DEVNULL
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from helpers import PATIENCE, assert_one_line, finish, on_a_terminal, start, wait_until
@@ -21,10 +24,11 @@ import mlp_xp
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.sweep_index import read_failures
 from mlp_xp.sweeps import run as running
-from mlp_xp.sweeps.folder import read_endings, run_of
-from mlp_xp.sweeps.grid import settings_of
-from mlp_xp.sweeps.member import Ending, Task
+from mlp_xp.sweeps.folder import run_of
+from mlp_xp.sweeps.grid import make_plan, settings_of
+from mlp_xp.sweeps.member import Ending, Work
 from mlp_xp.sweeps.workers import Place, Process, ProcessError, this_machine, train_all
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
@@ -37,60 +41,109 @@ ENDLESS = 1_000_000
 # --- the loop, without processes --------------------------------------------------------------------------------------
 
 
-def tasks(names: str, asked: list[str]):
+STOP = Path("/nowhere/stop")
+
+
+def works(names: str, asked: list[str]) -> Iterator[Work]:
     for name in names:
         asked.append(name)
-        yield Task(name, Settings(), Path("s"), "", Path("stop"))
+        yield Work(name, Settings(), Path("s"), "", STOP)
 
 
 class Stub:
-    """A worker whose members end at once; those in `kills`, so many times, by a kill."""
+    """A worker whose members end at once; a member in `kills` is killed that many times."""
 
-    def __init__(self, kills: dict[str, int], alone: list[str]) -> None:
-        self.kills, self.alone = kills, alone
+    def __init__(self, kills: dict[str, int]) -> None:
+        self.kills, self.ended = kills, False
 
-    def submit(self, task: Task) -> Future:
+    def submit(self, work: Work) -> Future:
         future: Future = Future()
-        if self.kills.get(task.name, 0):
-            self.kills[task.name] -= 1
+        if self.kills.get(work.name, 0):
+            self.kills[work.name] -= 1
             future.set_exception(BrokenProcessPool("killed"))
         else:
-            future.set_result(Ending(task.name, "finished"))
+            future.set_result(Ending(work.name, "finished"))
         return future
 
     def shutdown(self) -> None:
-        self.alone.append("ended")
+        self.ended = True
 
 
-def test_a_killed_member_is_trained_again_after_the_others_and_fails_if_it_is_killed_alone(tmp_path):
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_killed_member_is_trained_again_after_the_others_and_fails_if_it_is_killed_alone(
+    stops, data_dir, tmp_path, monkeypatch
+):
+    """But not after a fault of a worker, such as a full disk, which ends the command."""
+    kills = {"0000": 1, "0002": 2}
+    monkeypatch.setattr(running, "this_machine", lambda _: Place(lambda: Stub(kills), 2, (BrokenProcessPool,)))
+    if stops:
+        fault = Ending("0003", "interrupted", error="FileError", reason="the disk is full")
+        monkeypatch.setattr(Stub, "submit", lambda self, work, submit=Stub.submit: _ending(self, work, submit, fault))
     said: list[str] = []
-    place = Place(lambda: Stub(kills, []), 2, (BrokenProcessPool,))
-    kills = {"a": 1, "c": 2}
-    endings = [*running._endings(tasks("abcd", []), place, 4, tmp_path / ".stop", bool, said.append)]
+    plan = make_plan(settings_of(Settings(data_dir=str(data_dir)), SMALL), {"seed": "0..3"})
+    endings = running.run(plan, tmp_path / "s", say=said.append)
+    if stops:
+        with pytest.raises(MlpXpError, match="member 0003: the disk is full; then the same command goes on"):
+            list(endings)
+        assert kills == {"0000": 0, "0002": 1}
+        return
     assert [(each.name, each.state) for each in endings] == [
-        ("b", "finished"), ("d", "finished"), ("a", "finished"), ("c", "failed"),
+        ("0001", "finished"), ("0003", "finished"), ("0000", "finished"), ("0002", "failed"),
     ]  # fmt: skip
-    assert [line.split()[4] for line in said] == ["a", "c"]
-    assert "its process was killed" in endings[-1].reason
-    assert not (tmp_path / ".stop").exists()
+    assert [line.split()[4] for line in said if "was killed" in line] == ["0000", "0002"]
+    assert "its process was killed" in read_failures(tmp_path / "s")["0002"]["reason"]
+    assert not [*(tmp_path / "s").glob(".stop*")]
 
 
-def test_a_task_is_asked_for_only_when_a_worker_is_free_and_the_ending_before_was_seen():
+def _ending(worker: Stub, work: Work, submit: Any, fault: Ending) -> Future:
+    future: Future = Future()
+    future.set_result(fault)
+    return future if work.name == fault.name else submit(worker, work)
+
+
+def test_a_member_is_asked_for_only_when_a_worker_is_free_and_the_ending_before_was_seen():
     """So Optuna knows all results when it chooses."""
     asked: list[str] = []
     started: list[Stub] = []
 
     def worker() -> Stub:
-        started.append(Stub({}, []))
+        started.append(Stub({}))
         return started[-1]
 
     seen = ""
-    for task, _ in train_all(tasks("abcde", asked), Place(worker, 2, ()), 2, bool, bool):
+    for work, _ in train_all(works("abcde", asked), Place(worker, 2, ()), 2, STOP):
         assert len(asked) <= len(seen) + 2
-        seen += task.name
+        seen += work.name
     assert seen == "abcde"
     assert len(started) == 2  # each is used again
-    assert all(each.alone for each in started)
+    assert all(each.ended for each in started)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_who_is_interrupted_waits_for_members_unless_they_were_asked_to_stop_before(asked, tmp_path):
+    """A second Ctrl-C ends the command at once."""
+    future, worker, stop_file = Future(), Stub({}), tmp_path / "stop"  # type: ignore[var-annotated]
+    worker.submit = lambda _: future  # type: ignore[method-assign]
+    calls = 0
+
+    def interrupted() -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            if not asked:  # the member ends when it is asked to stop
+                threading.Thread(target=lambda: (wait_for(stop_file), future.set_result(None))).start()
+            raise KeyboardInterrupt
+        return asked
+
+    with pytest.raises(KeyboardInterrupt):
+        [*train_all(works("a", []), Place(lambda: worker, 1, ()), 1, stop_file, interrupted)]
+    assert future.done() == (not asked)
+    assert worker.ended
+
+
+def wait_for(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.01)
 
 
 def test_a_process_that_the_system_does_not_start_is_one_line(monkeypatch):
@@ -102,7 +155,7 @@ def test_a_process_that_the_system_does_not_start_is_one_line(monkeypatch):
     monkeypatch.setattr(process._pool, "submit", refuse)
     place = Place(lambda: process, 1, ())
     with pytest.raises(ProcessError, match=r"^cannot start a process for a member: Resource .* the same command goes"):
-        next(train_all(tasks("a", []), place, 1, bool, bool))
+        next(train_all(works("a", []), place, 1, STOP))
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -115,8 +168,8 @@ def trained(tmp_path_factory) -> Path:
 
 
 def test_a_bug_in_a_member_is_a_traceback_with_its_place():
-    with pytest.raises(AttributeError) as caught:
-        next(train_all([Task("a", None, Path("/nowhere"), "", Path("/nowhere"))], this_machine(1), 1, bool, bool))  # type: ignore[arg-type]
+    with pytest.raises(TypeError) as caught:
+        next(train_all([Work("a", Settings(), None, "", STOP)], this_machine(1), 1, STOP))  # type: ignore[arg-type]
     assert "member.py" in str(caught.value.__cause__)
 
 
@@ -185,7 +238,7 @@ def test_a_signal_saves_all_members_and_the_command_goes_on(number, code, report
         if reports_of(folder, name) and not is_finished(folder, name):
             assert (run_of(folder, name) / "checkpoint.safetensors").exists()
             assert is_free(run_of(folder, name))
-    assert not read_endings(folder)
+    assert not read_failures(folder)
     assert finish(start("sweep", *arguments(data_dir, folder, *LONG_WORDS, **LONG))).code == 0
     assert_as_trained(folder, trained, *ALL)
 
@@ -228,7 +281,7 @@ def test_a_member_whose_process_is_always_killed_has_failed(data_dir, tmp_path):
     outcome = finish(process)
     assert outcome.code == 1, outcome
     assert len(killed) == 2
-    assert "its process was killed" in read_endings(folder)["0001"]["reason"]
+    assert "its process was killed" in read_failures(folder)["0001"]["reason"]
     assert is_finished(folder, "0000")
 
 

@@ -146,7 +146,6 @@ FOLDERS: dict[str, list[str]] = {
     "several labels": ["train --data-dir labels.csv --label red,big --validation 9 --epochs 2 --run-dir run"],
     "interrupted": [f"stop train {LONG}"],
     "adam on JAX": [f"train {TINY} --backend jax --optimizer adam --run-dir run"],
-    "TensorBoard": [f"train {TINY} --tensorboard --run-dir run"],
     "sweep": [
         f"sweep {OWN} --epochs 3 --seed 0..1 --optimizer sgd --learning-rate 0.01 1e200 --validation 9"
         " --sweep-dir sweep",
@@ -299,8 +298,6 @@ ERRORS = [
     case("no Matplotlib", "plot run", 2, "matplotlib", "-m pip install", missing=["matplotlib"]),
     case("no Optuna", f"sweep {OWN} --optuna 2 --learning-rate 0.1..0.2 --validation 9", 2, "optuna", "-m pip install",
          missing=["optuna"]),
-    case("no TensorBoard", f"{T} --tensorboard", 2, "tensorboard", "-m pip install", missing=["tensorboardX",
-         "tensorboard"]),
     case("no such device", "train --backend torch --device cuda:7 --data-dir images", 2, "torch", "cuda:7"),
     case("device of NumPy", "train --device cuda:0 --data-dir images", 2, "numpy", "cuda:0"),
     case("too little memory", "train --hidden 3000000 3000000 --data-dir images", 2, "memory"),

@@ -117,7 +117,6 @@ def without_extras(installed: Installed, version: str) -> None:
     run("mlp-xp plot a", "pip install matplotlib", code=2)
     run("mlp-xp predict a one.png", "pip install pillow", code=2)
     run("mlp-xp parity --backends array_api_compat:numpy --report-dir p", "pip install matplotlib", code=2)
-    run(f"mlp-xp train {words} --tensorboard", "pip install tensorboard", code=2)
     run("mlp-xp train --backend jax", "pip install jax", code=2)
     run("mlp-xp train --dataset kmnist", "check the network", code=2)
     installed.check([str(installed.bin / "python"), "-W", "error", "-c", LIBRARY], ("trained",))

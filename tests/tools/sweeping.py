@@ -1,6 +1,7 @@
 """Sweeps on TINY for tests: their options, members that are trained in this process, and what must not change."""
 
 import contextlib
+import os
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from helpers import assert_same_run, call, options, small_settings
 
 from mlp_xp.runs.settings import parse_settings
 from mlp_xp.sweeps.folder import run_of
-from mlp_xp.sweeps.member import Ending, Task, train_member
+from mlp_xp.sweeps.member import Ending, Work, train_member
 from mlp_xp.sweeps.workers import Place
 
 SMALL = {name: value for name, value in small_settings().items() if name != "hidden"}
@@ -23,9 +24,9 @@ ANEW = {"summary.csv", "summary.json", "curves.png", "settings.png", "heatmap.pn
 class Inline:
     """A worker that trains in this process, which is quicker than in others."""
 
-    def submit(self, task: Task) -> Future[Ending]:
+    def submit(self, work: Work) -> Future[Ending]:
         future: Future[Ending] = Future()
-        future.set_result(train_member(task._replace(parent=None)))
+        future.set_result(train_member(work._replace(parent=os.getppid())))
         return future
 
     def shutdown(self) -> None:
