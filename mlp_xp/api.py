@@ -14,14 +14,14 @@ from mlp_xp.core.config import TrainConfig, check_choice
 from mlp_xp.core.dataset import UNNAMED, Dataset, Origin, described
 from mlp_xp.core.inputs import read_features
 from mlp_xp.core.metrics import confusion_matrix
-from mlp_xp.core.task import Evaluation
+from mlp_xp.core.task import TASKS, Evaluation
 from mlp_xp.core.training import Event, Report, trajectory, with_threads
-from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_own, load_to_evaluate
+from mlp_xp.data.datasets import is_own, load_dataset, load_own, load_to_evaluate
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.data.tables import read_table
-from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
+from mlp_xp.data.tables import read_tables
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import Model, check_fit, evaluation_of, load_model
 from mlp_xp.runs.ensembles import Mean, check_same_data, load_models, members_of, outputs_of, predictions
@@ -239,7 +239,7 @@ def _predict(
     mean, of_runs = Mean(task), []
     for model in models:
         opened = open_backend(backend, device, model.dtype)
-        features = read_features("inputs", inputs, opened, model.feature_names)
+        features = read_features("X", inputs, opened, model.feature_names)
         if len(models) == 1:
             alone = opened.to_numpy(model.outputs(features, opened)).astype(float)
             return alone, alone[None]
@@ -310,11 +310,9 @@ def predict_table_ensemble(
             f"{str(folders[0])!r}: the run's network takes {described(models[0].image_shape)}, which are not from a "
             "table; use a run that was trained on one"
         )
-    read = read_table(_path(table, "table"), features=models[0].feature_names)
-    try:
-        outputs, of_runs = _predict(models, backend, device, read.features)
-    except DatasetError as error:  # names a row of the features
-        raise DatasetError(f"{str(table)!r}: {in_file(error.text, read.lines)}") from error
+    samples = read_tables(_path(table, "table"), Origin(), models[0].feature_names)
+    with samples.naming(samples.train):
+        outputs, of_runs = _predict(models, backend, device, samples.train.inputs)
     return TablePredictions(outputs, models[0].class_names, models[0].task, tuple(folders), of_runs)
 
 
@@ -474,7 +472,7 @@ def _other_data(place: str | Path, model: Model, origin: Origin, known: str, bac
             return dataset
     try:
         return load_to_evaluate(
-            place, backend, origin, task=model.task, class_names=model.class_names, feature_names=names or ()
+            place, backend, origin, task=TASKS[model.task], class_names=model.class_names, feature_names=names or ()
         )
     except MlpXpError as error:
         if error.setting in ("label", "picture_size"):  # which are the run's, not the caller's

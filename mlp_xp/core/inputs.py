@@ -11,7 +11,7 @@ import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.errors import DatasetError, nearest, some
+from mlp_xp.errors import DatasetError, Words, nearest, some
 
 INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
 FLOATS = ("float16", "bfloat16", "float32", "float64", "float128", "longdouble")
@@ -162,12 +162,12 @@ def check_numbers(what: str, X: np.ndarray, names: Sequence[str] = ()) -> None:
     if X.dtype.kind in "OU" and X.size:
         texts = (index for index, value in np.ndenumerate(X) if isinstance(value, str))
         place = next(texts, (0,) * X.ndim)
-        fault = f"{X[place]!s:.60} is not a number" if X.dtype.kind == "O" else f"{str(X[place])!r:.60} is text"
-        raise error_at(what, place, fault, "encode text as numbers first", names)
+        value = str(X[place]) if isinstance(X[place], str) else X[place]
+        raise error_at(what, place, f"{value!r:.60} is not a number", "encode text as numbers first", names)
     raise DatasetError(f"the dtype is {X.dtype}", remedy="give integers or floats", setting=what)
 
 
-def error_at(what: str, index: Sequence[int], fault: str, remedy: str, names: Sequence[str] = ()) -> DatasetError:
+def error_at(what: str, index: Sequence[int], fault: str, remedy: Words, names: Sequence[str] = ()) -> DatasetError:
     """Return an error about a value of an array, by its index. names: the columns of the array, if they have any."""
     row, *place = map(int, index)
     column: str | int | None = None

@@ -25,12 +25,12 @@ FAULTS = (ValueError, zipfile.BadZipFile, NotImplementedError, tokenize.TokenErr
 Array = npt.NDArray[Any]
 
 
-def read_array_files(path: Path, how: Origin = Origin(), features: Sequence[str] | None = None) -> Samples:
+def read_array_files(path: Path, how: Origin | None = None, features: Sequence[str] | None = None) -> Samples:
     """Read a .npz archive, or a folder of .npy files, with the arrays x_train, y_train, and x_test, y_test or neither.
 
     The names train_images, train_labels, test_images and test_labels are known too, and X and y for a training set
-    alone, all in any case. A DatasetWarning names arrays that are not used. Labels of shape (n, 1) become (n,); the rest
-    is as in the file, and not checked. Raises DatasetError, which names the file.
+    alone, all in any case. A DatasetWarning names arrays that are not used. Labels of shape (n, 1) become (n,); the
+    rest is as in the file, and not checked. Raises DatasetError, which names the file.
     """
     if path.is_dir():
         names = {file.stem: file for file in sorted(path.iterdir()) if file.suffix.lower() == ".npy"}
@@ -51,8 +51,8 @@ def read_array_files(path: Path, how: Origin = Origin(), features: Sequence[str]
         )
     if unused := [name for name in names if name not in (*train, *test)]:
         warnings.warn(DatasetWarning(f"these arrays are not used: {some(unused, 5)}", file=path), stacklevel=2)
-    parts = [Part(*(_read(names[name], name) for name in part), file=path) for part in (train, test) if part]
-    parts = [part._replace(labels=_flat(part.labels)) for part in parts]
+    arrays = {name: _read(names[name], name) for name in (*train, *test)}
+    parts = [Part(arrays[x], _flat(arrays[y]), path) for x, y in (train, test or train)]
     return Samples(parts[0], parts[1] if test else None)
 
 
@@ -73,7 +73,9 @@ def _opened(path: Path) -> Iterator[Any]:
             yield np.load(stream, allow_pickle=False)
         except FAULTS as error:
             reason = " ".join(str(error).split()).partition(". ")[0]  # NumPy goes on with advice to unpickle
-            raise DatasetError(f"is damaged, or not NumPy's: {reason}", remedy="save it again as plain arrays") from error
+            raise DatasetError(
+                f"is damaged, or not NumPy's: {reason}", remedy="save it again as plain arrays"
+            ) from error
 
 
 FORMAT = Format("arrays", lambda path, names, how: has_suffix(names, (".npz", ".npy")), read_array_files)

@@ -11,18 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend, open_backend_of
-from mlp_xp.core.dataset import MOST_NAMES, PREPARATIONS, UNNAMED, Dataset, Origin, Preparation
+from mlp_xp.core.dataset import MOST_NAMES, PREPARATIONS, Dataset, Origin, Preparation
 from mlp_xp.core.functional import Array
-from mlp_xp.core.inputs import columns_of, not_of, on_host, read_features, take_columns
+from mlp_xp.core.inputs import columns_of, dtype_name, not_of, on_host, read_features, take_columns
 from mlp_xp.core.library import Backend
 from mlp_xp.data.facts import Facts, first_difference
 from mlp_xp.data.labels import AS_NUMBERS, SHOWN, Meaning, meaning_of
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.scaling import fit_standardization, fit_targets
 from mlp_xp.data.sums import sum_of
-from mlp_xp.errors import Argument, DatasetError, DatasetWarning, some
-
-NO_TEST = ("hold out no test set (", Argument("test_fraction", 0), ")")
+from mlp_xp.errors import DatasetError, DatasetWarning, some
 
 
 def from_arrays(
@@ -66,17 +64,16 @@ def from_arrays(
     together, and for a single class. Gives a DatasetWarning for constant features, from which nothing is learned.
     """
     backend = backend or open_backend()
-    given = columns_of("X", X) if feature_names is None else tuple(map(str, feature_names))
-    names, labels = given if len(given) <= MOST_NAMES else (), columns_of("y", y)
+    columns, labels = columns_of("X", X), columns_of("y", y)
+    names = columns if feature_names is None else tuple(map(str, feature_names))
+    names = names if len(names) <= MOST_NAMES else ()
     held, share = None, 0.0
     if isinstance(test, tuple | list):
         if len(test) != 2:
             raise DatasetError(f"it has {len(test)} parts", remedy="give the test set as (X, y)", setting="test")
-        wholes = [
-            take_columns(f"{what} of the test set", each, wanted, backend)
-            for what, each, wanted in zip("Xy", test, (names, labels), strict=True)
-        ]
-        held = Part(*wholes, name=" of the test set")
+        part = " of the test set"
+        test_X = take_columns(f"X{part}", test[0], columns, backend)
+        held = Part(test_X, take_columns(f"y{part}", test[1], labels, backend), name=part)
     elif test is not None:
         if not isinstance(test, float | np.floating) or not 0 < test < 1:
             remedy = "give a share above 0 and below 1, the test set itself as (X, y), or None"
@@ -107,7 +104,7 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
     with samples.naming(samples.train):
         y = on_host("y", samples.train.labels, backend, samples.label_names)
         meaning = meaning_of(samples, y, how.task)
-    task, names, train, test = meaning.task, meaning.names, read_part(samples, samples.train, meaning, backend), None
+    task, train, test = meaning.task, read_part(samples, samples.train, meaning, backend), None
     features = math.prod(train.inputs.shape[1:])
     if samples.feature_names and len(samples.feature_names) != features:
         fault = f"there are {len(samples.feature_names)} for {features} features"
@@ -119,20 +116,20 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
         rows = len(train.labels)
         if not 0 < round(how.test_fraction * rows) < rows:
             fault = f"{how.test_fraction!r:.80} of {rows} rows leaves one part empty"
-            raise DatasetError(fault, remedy=("give another share, or ", *NO_TEST), setting="test_fraction")
+            raise DatasetError(fault, remedy="give another share", setting="test_fraction")
         with samples.naming(samples.train):
             classes = train.labels if how.stratify and task.exclusive else None
             chosen, left = split(classes, rows, how.test_fraction, how.split_seed)
         train, test = _taken(train, left, backend), _taken(train, chosen, backend)
     found = [_warning_of_labels(samples, train.labels, meaning)]
     is_image = train.inputs.dtype == backend.xp.uint8 and len(train.inputs.shape) > 2
-    preparation = (
-        "bytes" if standardize is None and is_image else "unchanged" if standardize is False else "standardize"
-    )
+    preparation = "unchanged" if standardize is False else "standardize"
+    if standardize is None and is_image:
+        preparation = "bytes"
     fitted: tuple[Array, ...] = ()
     if preparation == "standardize":
         # Of the host's arrays by NumPy, so that a table is seen alike by all libraries, to the last bit.
-        host = train.source is not None or not_of(samples.train.inputs, backend) is not None
+        host = not_of(samples.train.inputs, backend) is not None
         home = open_backend("numpy", dtype=backend.dtype_name) if host else backend
         fitted, constant = fit_standardization(backend.to_numpy(train.inputs) if host else train.inputs, home)
         fitted = tuple(map(backend.asarray, fitted)) if host else fitted
@@ -142,11 +139,15 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
     scaling = fit_targets(train.labels, backend) if task.scales and how.scale_targets else ()
     parts = [train, test] if test else [train]
     with np.errstate(over="ignore"):  # reported by `checks`
-        arrays = [(each.inputs, backend.asarray(each.labels, backend.dtype if task.floats else None)) for each in parts]
+        labels = [backend.asarray(each.labels, backend.dtype if task.floats else None) for each in parts]
     dataset = Dataset(
-        *(*arrays[0], *(arrays[1] if test else (None, None)), names, UNNAMED),
-        Preparation(PREPARATIONS[preparation], fitted),
-        task,
+        train_inputs=train.inputs,
+        train_labels=labels[0],
+        test_inputs=test.inputs if test else None,
+        test_labels=labels[1] if test else None,
+        class_names=meaning.names,
+        prepare=Preparation(PREPARATIONS[preparation], fitted),
+        task=task.name,
         inputs=samples.kind,
         feature_names=samples.feature_names,
         targets=scaling,
@@ -154,11 +155,10 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
     )
     if backend.dtype_name == "float64" or (train.source is None and not task.floats):
         return dataset
-    sources = [backend.to_numpy(each.inputs) if each.source is None else each.source for each in parts]
-    read = [array for source, each in zip(sources, parts, strict=True) for array in (source, each.labels)]
-    return dataset._replace(
-        read_as=(sum_of([array for each in arrays for array in each], backend), sum_of(read, backend))
-    )
+    read: list[Array] = []
+    for each in parts:
+        read += [each.inputs if each.source is None else each.source, each.labels]
+    return dataset._replace(read_as=(sum_of(dataset[:4], backend), sum_of(read, backend)))
 
 
 def read_part(samples: Samples, part: Part, meaning: Meaning, backend: Backend) -> _Read:
@@ -183,10 +183,8 @@ def _taken(part: _Read, rows: np.ndarray, backend: Backend) -> _Read:
 
 def _check_alike(samples: Samples, train: _Read, test: _Read) -> None:
     ours, theirs = (
-        Facts(
-            shape=tuple(each.inputs.shape[1:]), are_bytes="uint8" in str(each.inputs.dtype), count=each.labels[:1].size
-        )
-        for each in (train, test)
+        Facts(shape=tuple(x.shape[1:]), are_bytes="uint8" in dtype_name(x), outputs_count=labels[:1].size)
+        for x, labels, _ in (train, test)
     )
     if found := first_difference(ours, theirs):
         assert samples.test is not None
@@ -212,7 +210,7 @@ def _warning_of_labels(samples: Samples, labels: np.ndarray, meaning: Meaning) -
     else:
         missing = [name for name, same in zip(names, (labels == labels[0]).all(axis=0), strict=True) if same]
         text = f"the output {some(missing, SHOWN)} is the same in all rows; check where the labels are read from"
-    return DatasetWarning(text, file=samples.train.file) if missing else None
+    return _warning(samples, "y", text) if missing else None
 
 
 def _warning_of_features(samples: Samples, constant: np.ndarray) -> DatasetWarning | None:
@@ -224,8 +222,12 @@ def _warning_of_features(samples: Samples, constant: np.ndarray) -> DatasetWarni
         what = f"column {shown}" if len(places) == 1 else f"columns {shown}"
     else:
         what = f"pixels {some([*map(tuple, places)], SHOWN)}"
-    text = f"{what}: the same value in all training samples, from which nothing is learned"
-    return DatasetWarning(text, file=samples.train.file)
+    return _warning(samples, "X", f"{what}: the same value in all training samples, from which nothing is learned")
+
+
+def _warning(samples: Samples, what: str, text: str) -> DatasetWarning:
+    file = samples.train.file
+    return DatasetWarning(text, file=file, setting=None if file else what)
 
 
 def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -250,7 +252,7 @@ def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tup
     if not taken.any():
         raise DatasetError(
             f"all {rows} labels differ, so no class has two samples, one to train and one to test on",
-            remedy=("give ", AS_NUMBERS, " if they are quantities, or ", *NO_TEST, " if they are classes"),
+            remedy=("give ", AS_NUMBERS, " if they are quantities, or hold out no test set"),
             setting="y",
         )
     chosen = np.zeros(rows, np.bool_)

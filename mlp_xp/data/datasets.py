@@ -14,9 +14,10 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Task
 from mlp_xp.data.arrays import read_part, to_dataset
 from mlp_xp.data.downloads import Progress, fetch
-from mlp_xp.data.formats import check_options, format_of, read_samples
+from mlp_xp.data.formats import OPTIONS, check_options, format_of, read_samples
 from mlp_xp.data.labels import meaning_for
 from mlp_xp.data.mnist_files import read_files
+from mlp_xp.data.own import check_origin
 from mlp_xp.data.picture_folders import GIVE
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Samples
@@ -111,8 +112,14 @@ def load_to_evaluate(
     the network, whose classes need not all be there; labels are matched with their names by their text. feature_names:
     the columns of its tables, which may be in another order and among others. Raises as `load_dataset` does.
     """
-    place = Path(path)
-    samples = read_samples(place, how._replace(task=task.name, exclude=None), feature_names or None).to_evaluate()
+    place, how = Path(path), how._replace(task=task.name, exclude=None)
+    try:
+        samples = read_samples(place, how, feature_names or None).to_evaluate()
+    except DatasetError as error:
+        if error.setting in OPTIONS:  # which are the run's, not the caller's
+            fault = f"holds {format_of(place, how).holds}, which cannot be read as the run's own data were"
+            raise DatasetError(fault, remedy="give data in the same form", file=place) from error
+        raise
     with samples.naming(samples.train):
         y = on_host("y", samples.train.labels, backend, samples.label_names)
         meaning = meaning_for(samples, y, task, class_names)
@@ -121,7 +128,9 @@ def load_to_evaluate(
         fault = f"has {labels.shape[1]} columns of labels, the network {len(class_names)} outputs"
         raise DatasetError(fault, remedy="give as many", file=place)
     part = inputs, backend.asarray(labels, backend.dtype if task.floats else None)
-    dataset = Dataset(*part, *part, meaning.names, str(place.absolute()), task=task, origin=how, inputs=samples.kind)
+    dataset = Dataset(
+        *part, *part, meaning.names, str(place.absolute()), task=task.name, origin=how, inputs=samples.kind
+    )
     return dataset._replace(feature_names=samples.feature_names, is_own=True)
 
 

@@ -16,7 +16,7 @@ class Facts(NamedTuple):
     """Whether inputs are bytes; otherwise they are floats."""
     columns: tuple[str, ...] | None = None
     """The names of the features."""
-    count: int | None = None
+    outputs_count: int | None = None
     """How many labels or numbers a sample has, or how many classes there are."""
     outputs: tuple[str, ...] | None = None
     """Their names."""
@@ -45,8 +45,8 @@ def first_difference(ours: Facts, theirs: Facts) -> Difference | None:
             return Difference(_said(name, mine, outputs), _said(name, other, outputs))
     # Outputs that are numbered from 0 may have any names, except numbers: classes 1, 2, 3 are not the classes 0, 1, 2.
     for known, side in ((ours.outputs, theirs), (theirs.outputs, ours)):
-        if known and side.count and side.outputs is None and all(name.isdecimal() for name in known):
-            numbers = tuple(map(str, range(side.count)))
+        if known and side.outputs_count and side.outputs is None and all(name.isdecimal() for name in known):
+            numbers = tuple(map(str, range(side.outputs_count)))
             if known != numbers:
                 mine, other = (known, numbers) if side is theirs else (numbers, known)
                 return Difference(_said("outputs", mine, outputs), _said("outputs", other, outputs))
@@ -61,7 +61,7 @@ def _said(name: str, value: Any, outputs: str) -> str:
             return described(value)
         case "are_bytes":
             return "bytes" if value else "floats"
-        case "count":
+        case "outputs_count":
             return f"{value} {outputs}"
     text = ", ".join(value)
     return f"the {outputs if name == 'outputs' else name} {text if len(text) <= 80 else f'{text[:77]}...'}"

@@ -41,8 +41,6 @@ def check_options(name: str, row: Format | None, how: Origin) -> None:
     known = ("task", *row.options) if row and row.is_own else ()
     for option in OPTIONS:
         if option not in known and getattr(how, option) is not None:
-            raise DatasetError(
-                f"{name!r} holds {row.holds if row else mnist_files.IDX.holds}, which it says nothing about",
-                remedy="leave it out",
-                setting=option,
-            )
+            holds = row.holds if row else mnist_files.IDX.holds
+            fault = f"{name!r} holds {holds}, for which this means nothing"
+            raise DatasetError(fault, remedy="leave it out", setting=option)

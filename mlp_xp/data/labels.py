@@ -89,10 +89,7 @@ def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
         return task
     if y.ndim == 2 and y.shape[1] > 1:
         if ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
-            remedy = (
-                "give their numbers, y.argmax(axis=1), or, if they are not classes, ",
-                Argument("task", task.name),
-            )
+            remedy = ("give the numbers of the classes, y.argmax(axis=1), or else ", Argument("task", task.name))
             raise DatasetError("each row has a single 1, as if the columns were classes", remedy=remedy, setting="y")
         return task
     values = np.unique(y)
@@ -148,14 +145,15 @@ def read_columns(y: Labels, task: Task, samples: Samples) -> Labels:
     check_numbers("y", y, columns)
     if y.ndim not in (1, 2) or 0 in y.shape:
         raise DatasetError(f"the shape is {y.shape}", remedy="give (n,) or (n, outputs)", setting="y")
-    y = y.reshape(y.shape[0], -1)
     _check_finite(y, columns)
+    rows = y.reshape(y.shape[0], -1)
     if task.floats:
-        return y.astype(np.float64)
+        return rows.astype(np.float64)
     if (wrong := (y != 0) & (y != 1)).any():
         place = np.argwhere(wrong)[0]
-        raise error_at("y", place, f"{y[tuple(place)]} is neither 0 nor 1, as a label is", "correct it", columns)
-    return y.astype(np.uint8)
+        remedy = ("correct it, or, to predict numbers, give ", AS_NUMBERS)
+        raise error_at("y", place, f"{y[tuple(place)]} is neither 0 nor 1, as a label is", remedy, columns)
+    return rows.astype(np.uint8)
 
 
 def _check_finite(y: Labels, columns: Sequence[str] = ()) -> None:
@@ -173,10 +171,10 @@ def _numbers(texts: Labels) -> Labels:
     found = [FLAGS.get(text.lower(), text) for text in values.tolist()]
     numbers = [number_of(text) for text in found]
     if None in numbers:
-        wrong = np.argwhere(np.isin(texts, [v for v, number in zip(values, numbers, strict=True) if number is None]))[0]
-        raise error_at(
-            "y", wrong, f"{texts[tuple(wrong)].item()!r:.60} is not a number", "correct it, or leave out the row"
-        )
+        words = [value for value, number in zip(values, numbers, strict=True) if number is None]
+        place = np.argwhere(np.isin(texts, words))[0]
+        fault = f"{texts[tuple(place)].item()!r:.60} is not a number"
+        raise error_at("y", place, fault, "correct it, or leave out the row")
     whole = all(map(WHOLE.fullmatch, found))
     return np.array([*map(int, found)] if whole else numbers)[places].reshape(texts.shape)
 

@@ -22,12 +22,12 @@ Bytes = npt.NDArray[np.uint8]
 # What file managers leave behind, besides hidden files.
 LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 GIVE = (
-    "a table (CSV, Parquet) and its label, a .npz archive, or a folder of pictures for each class, of .npy files, or of "
-    "IDX or CSV files like MNIST's"
+    "a table (CSV, Parquet) and its label, a .npz archive, or a folder of pictures for each class, of .npy files, or "
+    "of IDX or CSV files like MNIST's"
 )
 
 
-def read_picture_folder(folder: Path, how: Origin = Origin(), features: Sequence[str] | None = None) -> Samples:
+def read_picture_folder(folder: Path, how: Origin, features: Sequence[str] | None = None) -> Samples:
     """Read a folder with a subfolder of pictures for each class, or with `train` and `test` that each are like that.
 
     The classes are the names of the subfolders (of `train`), by number if all are whole numbers, else by name; pictures
@@ -47,7 +47,9 @@ def read_picture_folder(folder: Path, how: Origin = Origin(), features: Sequence
     if train.is_dir() and (test.is_dir() or any(path.is_dir() for path in _list(train))):
         places, unused = [train, test], [path for path in _list(folder) if path not in (train, test)]
         if not test.is_dir():
-            raise DatasetError("has a folder 'train', but no 'test'", remedy=f"add it, or give {str(train)!r}", file=folder)
+            raise DatasetError(
+                "has a folder 'train', but no 'test'", remedy=f"add it, or give {str(train)!r}", file=folder
+            )
     class_names: tuple[str, ...] = ()
     pictures, labels = list[Path](), list[list[int]]()
     for place in places:

@@ -48,10 +48,7 @@ def not_trained_on(dataset: Dataset, trained: Dataset, backend: Backend) -> np.n
 
 
 def _rows(inputs: Array, labels: Array, backend: Backend) -> list[bytes]:
-    x, y = (array.reshape(len(array), -1) for array in map(backend.to_numpy, (inputs, labels)))
-    with np.errstate(over="ignore"):
-        # In float32 for comparison with data in it. To add 0 makes -0 and 0 one number.
-        x, y = (
-            each if each.dtype == np.uint8 and each is x else each.astype(np.float32) + np.float32(0) for each in (x, y)
-        )
+    x, y = backend.to_numpy(inputs), backend.to_numpy(labels).astype(np.float32)
+    with np.errstate(over="ignore"):  # in float32 for comparison with data in it; to add 0 makes -0 and 0 one number
+        x, y = x if x.dtype == np.uint8 else x.astype(np.float32) + np.float32(0), y + np.float32(0)
     return [a.tobytes() + b.tobytes() for a, b in zip(x, y, strict=True)]

@@ -192,8 +192,8 @@ def _not_a_number(word: str, line: int, name: str) -> DatasetError:
 
 
 def _error(fault: str, remedy: str, row: int, name: str, lines: Sequence[int]) -> DatasetError:
-    place = {"line": lines[row]} if len(lines) else {"row": row + 1}
-    return DatasetError(fault, remedy=remedy, column=name, **place)
+    line, row_number = (lines[row], None) if len(lines) else (None, row + 1)
+    return DatasetError(fault, remedy=remedy, column=name, line=line, row=row_number)
 
 
 def _check_finite(values: Floats, names: Sequence[str], lines: Sequence[int]) -> None:

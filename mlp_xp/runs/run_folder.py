@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import warnings
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -20,6 +19,7 @@ from mlp_xp.backends.threads import cpus, in_words, threads_chosen
 from mlp_xp.core.checks import check_arrays
 from mlp_xp.core.dataset import PREPARATIONS, Dataset
 from mlp_xp.core.training import Best, Position, Report
+from mlp_xp.data.sums import checksum as checksum  # noqa: PLC0414  (part of this module too)
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
@@ -167,15 +167,6 @@ def preparation_of(dataset: Dataset) -> str:
 def targets_of(dataset: Dataset) -> str:
     """Return whether the network is trained on standardised numbers, as one of TARGETS."""
     return "standardize" if dataset.targets else "unchanged"
-
-
-def checksum(dataset: Dataset, backend: Backend) -> str:
-    """Return a checksum of images and labels, to detect other data of the same shape."""
-    checksum = 0
-    for array in dataset[:4]:
-        if array is not None:
-            checksum = zlib.crc32(np.ascontiguousarray(backend.to_numpy(array)).data, checksum)
-    return f"{checksum:08x}"
 
 
 def check_resumable(folder: Path, settings: Settings) -> None:

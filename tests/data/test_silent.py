@@ -79,9 +79,9 @@ def test_numbers_of_pandas_are_read_as_the_numbers_they_are(dtype: str) -> None:
         from_arrays(frame, frame[["a", "b"]], task="regression").train_labels, expected[:, :2]
     )
     frame.loc[7, "b"] = None
-    with pytest.raises(DatasetError, match="X: row 7, column 'b'.* no value"):
+    with pytest.raises(DatasetError, match=r"X: row 7, column 'b'.* no value"):
         from_arrays(frame, KINDS)
-    with pytest.raises(DatasetError, match="X: row 0, column 'word'.* 'x'.*encode text as numbers"):
+    with pytest.raises(DatasetError, match=r"X: row 0, column 'word'.* 'x'.*encode text as numbers"):
         from_arrays(frame[["a"]].assign(word="x"), KINDS)
 
 
@@ -127,7 +127,7 @@ def test_labels_of_two_files_are_matched_by_their_text(tmp_path: Path) -> None:
     dataset = load_dataset(tmp_path, label="kind", task="classes")
     assert dataset.test_labels.tolist() == [0, 1] * 30
     write_samples(tmp_path / "test.csv", X + 1, ["01", "2"] * 30)
-    with pytest.raises(DatasetError, match="line 3, column 'kind'.* '2', .* '01', '1', 'x'"):
+    with pytest.raises(DatasetError, match=r"line 3, column 'kind'.* '2' is none of the 3 classes; they are '01'"):
         load_dataset(tmp_path, label="kind", task="classes")
 
 
