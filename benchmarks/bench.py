@@ -24,7 +24,7 @@ from mlp_xp.core.config import check_range
 from mlp_xp.data.datasets import MNIST_DIR
 from mlp_xp.errors import MlpXpError, nearest
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.show.plots import import_matplotlib
+from mlp_xp.show.plots import new_figure
 
 SLOW_TO_START = ("pytorch-compile", "pytorch-gpu-graphs")
 MOST_ROUNDS = {EPOCH: 5, FIT: 3}
@@ -107,7 +107,7 @@ def bench() -> int:
     """Measure, print and write. Return 1 if a loss is wrong."""
     options = parse()
     if options.output_dir:
-        import_matplotlib()  # raises PlotError before hours of measuring
+        new_figure(1, 1)  # raises PlotError before hours of measuring
         with file_errors(options.output_dir, "create"):
             options.output_dir.mkdir(parents=True, exist_ok=True)
     rounds = min(options.rounds, QUICK_ROUNDS) if options.quick else options.rounds

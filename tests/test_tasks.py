@@ -228,9 +228,9 @@ def test_curves_of_runs_without_test_set(place: Path) -> None:
     assert (losses.get_ylabel(), losses.get_xlabel()) == (NUMBERS_LOSS, "training samples seen")
     assert [text.get_text() for text in losses.get_legend().get_texts()] == ["training, mean since the last report"]
     losses, score = plots.draw_curves([read_curves(place / "held-out")]).axes
-    assert (losses.get_ylabel(), score.get_ylabel()) == (NUMBERS_LOSS, "held-out R²")
+    assert (losses.get_ylabel(), score.get_ylabel()) == (NUMBERS_LOSS, "R²")
     kinds = [text.get_text() for text in losses.get_legend().get_texts()]
-    assert kinds == ["training, mean since the last report", "held out", "kept, by held-out R²"]
+    assert kinds == ["training, mean since the last report", "held out", "kept, by the held-out samples"]
     held_out = [each["validation_loss"] for each in metrics(place / "held-out") if "validation_loss" in each]
     (curve,) = [line for line in losses.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
     np.testing.assert_array_equal(curve.get_xydata(), np.stack([[150, 300, 450, 600], held_out], axis=1))

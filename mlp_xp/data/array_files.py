@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.core.dataset import Origin
+from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import open_file
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
 from mlp_xp.errors import DatasetError, DatasetWarning, some

@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend, open_backend_of
-from mlp_xp.core.dataset import MOST_NAMES, PREPARATIONS, Dataset, Origin, Preparation
+from mlp_xp.core.dataset import MOST_NAMES, PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.functional import Array
 from mlp_xp.core.inputs import columns_of, dtype_name, not_of, on_host, read_features, take_columns
 from mlp_xp.core.library import Backend
 from mlp_xp.data.facts import Facts, first_difference
 from mlp_xp.data.labels import AS_NUMBERS, SHOWN, Meaning, meaning_of
+from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.scaling import fit_standardization, fit_targets
 from mlp_xp.data.sums import sum_of
-from mlp_xp.errors import DatasetError, DatasetWarning, some
+from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError, some
 
 
 def from_arrays(
@@ -61,7 +62,8 @@ def from_arrays(
     units; only the loss is in units of the standard deviations.
 
     Raises DatasetError, which names the row and column, for a value that is NaN or infinite, for arrays that do not fit
-    together, and for a single class. Gives a DatasetWarning for constant features, from which nothing is learned.
+    together, and for a single class; ConfigError for an unknown task or a seed out of range. Gives a DatasetWarning for
+    constant features, from which nothing is learned.
     """
     backend = backend or open_backend()
     columns, labels = columns_of("X", X), columns_of("y", y)
@@ -81,11 +83,11 @@ def from_arrays(
         share = float(test)
     classes = None if class_names is None else tuple(map(str, class_names))
     samples = Samples(Part(X, y), held, "arrays", names, labels, classes)
-    how = Origin(test_fraction=share, split_seed=seed, task=task, stratify=stratify, scale_targets=scale_targets)
     try:
+        how = Origin(test_fraction=share, split_seed=seed, task=task, stratify=stratify, scale_targets=scale_targets)
         return to_dataset(samples, backend, how, standardize=standardize)
-    except DatasetError as error:
-        error.setting = "test" if error.setting == "test_fraction" else error.setting
+    except MlpXpError as error:
+        error.setting = {"test_fraction": "test", "split_seed": "seed"}.get(error.setting or "", error.setting)
         raise
 
 

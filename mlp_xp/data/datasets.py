@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.dataset import Dataset, Origin
+from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.inputs import on_host
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Task
@@ -17,7 +18,7 @@ from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.formats import OPTIONS, check_options, format_of, read_samples
 from mlp_xp.data.labels import meaning_for
 from mlp_xp.data.mnist_files import read_files
-from mlp_xp.data.own import check_origin
+from mlp_xp.data.origin import Origin
 from mlp_xp.data.picture_folders import GIVE
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Samples
@@ -59,7 +60,6 @@ def load_dataset(
     the file and the fault, or DownloadError. If no data set is found, the error's `setting` is "name_or_folder".
     """
     origin = Origin(**how)
-    check_origin(origin)
     is_name = isinstance(name_or_folder, str) and name_or_folder in DATASETS
     path = Path(name_or_folder)
     if not is_name and (name_or_folder == "" or not os.path.lexists(path)):
@@ -112,7 +112,7 @@ def load_to_evaluate(
     the network, whose classes need not all be there; labels are matched with their names by their text. feature_names:
     the columns of its tables, which may be in another order and among others. Raises as `load_dataset` does.
     """
-    place, how = Path(path), how._replace(task=task.name, exclude=None)
+    place, how = Path(path), replace(how, task=task.name, exclude=None)
     try:
         samples = read_samples(place, how, feature_names or None).to_evaluate()
     except DatasetError as error:

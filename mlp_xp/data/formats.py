@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlp_xp.core.dataset import Origin
 from mlp_xp.data import array_files, mnist_files, picture_folders, tables
+from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import visible_names
 from mlp_xp.data.samples import Format, Samples
 from mlp_xp.errors import DatasetError

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.core.dataset import Origin
+from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import open_file, read_rows
 from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix

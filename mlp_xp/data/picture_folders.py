@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.core.dataset import Origin
+from mlp_xp.data.origin import Origin
 from mlp_xp.data.pictures import Paths, Pictures, decode, picture_suffixes, read_each
 from mlp_xp.data.reading import visible_names
 from mlp_xp.data.samples import Format, Part, Samples

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.core.dataset import Origin
+from mlp_xp.data.origin import Origin
 from mlp_xp.errors import DatasetError
 
 

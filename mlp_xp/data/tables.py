@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.core.dataset import MOST_NAMES, Origin
+from mlp_xp.core.dataset import MOST_NAMES
 from mlp_xp.core.inputs import check_columns, check_names
+from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import FLAGS, Stream, number_of, open_file, read_rows, visible_names
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
 from mlp_xp.errors import Argument, DatasetError, not_installed, printable, some

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.network import initial_layers
+from mlp_xp.core.task import TASKS
 from mlp_xp.files import FileError, file_errors
 from mlp_xp.runs import run_folder, sweep_index, table
 from mlp_xp.runs.checkpoints import Model, evaluation_of, load_model
@@ -25,7 +27,7 @@ def read_curves(folder: str | Path) -> plots.Curves:
     closing = sweep_index.read_result(folder)
     reports = [*run_folder.read_metrics(folder), *([closing] if closing else [])]
     standardised = record["targets"] == "standardize"
-    return plots.Curves(folder.resolve().name, reports, record["train_samples"], record["task"], standardised)
+    return plots.Curves(folder.resolve().name, reports, record["train_samples"], TASKS[record["task"]], standardised)
 
 
 def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[plots.Curves]:
@@ -36,14 +38,14 @@ def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[
     for each, folder in zip(curves, folders, strict=True):
         if each.task != curves[0].task:
             raise RunError(
-                f"{str(folder)!r}: its task is {each.task}, but that of {str(folders[0])!r} is {curves[0].task}; draw "
-                "runs of the same task in one picture"
+                f"{str(folder)!r}: its task is {each.task.name}, but that of {str(folders[0])!r} is "
+                f"{curves[0].task.name}; draw runs of the same task in one picture"
             )
     rows = [table.read_row(folder) for folder in folders]
     count = Counter(row.name for row in rows)
     names = [row.name if count[row.name] == 1 else str(row.folder) for row in rows]
     parts = zip(names, table.differences(rows), strict=True)
-    return [each._replace(name=": ".join(filter(None, part))) for each, part in zip(curves, parts, strict=True)]
+    return [replace(each, name=": ".join(filter(None, part))) for each, part in zip(curves, parts, strict=True)]
 
 
 def draw_run(folder: str | Path, dataset: Dataset | None, backend: Backend) -> list[Path]:

@@ -5,35 +5,35 @@ from pathlib import Path
 from mlp_xp.runs.sweep_index import FINISHED
 from mlp_xp.show import sweep_plots
 from mlp_xp.show.gallery import read_curves
-from mlp_xp.show.plots import PlotError, save
+from mlp_xp.show.plots import PlotError, draw_bands, factor_of, save
 from mlp_xp.sweeps.summary import Group, Summary, summary_of
 
 CURVES, SETTINGS, HEAT_MAP = "curves.png", "settings.png", "heatmap.png"
+MOST_BANDS = 5  # more of them on top of one another cannot be told apart
 
 
 def draw_sweep(sweep_dir: Path, summary: Summary | None = None) -> list[Path]:
     """Draw curves.png, settings.png and heatmap.png into a sweep's folder, and return the paths of those drawn.
 
-    summary: that of the sweep, if it has been read already. settings.png needs a setting that varies besides the seed,
-    heatmap.png two, with most pairs of their values. Raises PlotError without Matplotlib or a finished member, RunError
-    and FileError.
+    summary: that of the sweep, if it has been read already. settings.png needs a setting that varies besides the seed;
+    heatmap.png needs two, with most pairs of their values. Raises PlotError without Matplotlib or a finished member,
+    RunError and FileError.
     """
     summary = summary or summary_of(sweep_dir)
-    if not any(group.results for group in summary.groups):
+    groups = [group for group in summary.groups if group.results]
+    if not groups:
         raise PlotError(
             f"{str(sweep_dir)!r}: no member has finished, so there is nothing to draw; start the sweep again"
         )
-    held_out = all(summary.score in group.results for group in summary.groups if group.results)
-    quantity = summary.score if held_out else summary.test_score
-    score = quantity if held_out else quantity.removeprefix("test_")
+    quantity = summary.score if all(summary.score in group.results for group in groups) else summary.test_score
+    score = quantity.removeprefix("test_")
     settings = [_setting(group, quantity) for group in summary.groups]
-    # Only these are drawn, and the curves of thousands take long to read.
-    groups = [group for group in summary.groups if group.results]
+    # The curves of thousands take long to read.
     curves = {
         group.name: [read_curves(row.folder) for row in group.members if row.state == FINISHED]
-        for group in groups[: sweep_plots.MOST_BANDS]
+        for group in groups[:MOST_BANDS]
     }
-    figures = {CURVES: sweep_plots.draw_bands(curves, score=score, total=len(groups))}
+    figures = {CURVES: draw_bands(curves, score=score, total=len(groups))}
     if settings[0].settings:
         figures[SETTINGS] = sweep_plots.draw_settings(settings, score=score)
     if sweep_plots.can_draw_heat_map(settings):
@@ -44,5 +44,6 @@ def draw_sweep(sweep_dir: Path, summary: Summary | None = None) -> list[Path]:
 
 
 def _setting(group: Group, quantity: str) -> sweep_plots.Setting:
-    scores = [value for row in group.members if row.state == FINISHED and (value := getattr(row, quantity)) is not None]
+    found = [getattr(row, quantity) for row in group.members if row.state == FINISHED]
+    scores = [factor_of(quantity) * score for score in found if score is not None]
     return sweep_plots.Setting(group.settings, scores, group.failed)

@@ -14,7 +14,7 @@ from mlp_xp.backends.opening import Backend
 from mlp_xp.core.checks import check_dataset
 from mlp_xp.core.dataset import BYTES
 from mlp_xp.data.arrays import from_arrays, split
-from mlp_xp.errors import DatasetError, DatasetWarning
+from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError
 from mlp_xp.runs.checkpoints import load_model
 
 RANDOM = np.random.default_rng(5)
@@ -30,7 +30,7 @@ CONFIG = TrainConfig(
 
 
 def refusal(*args: Any, **kwargs: Any) -> str:
-    with pytest.raises(DatasetError) as caught:
+    with pytest.raises(MlpXpError) as caught:
         from_arrays(*args, **kwargs)
     message = str(caught.value)
     assert message.isprintable()
@@ -75,7 +75,7 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "labels 2": ((X, LABELS + 1), {}, "y: row 0, column "),
     "feature names": ((X, CLASSES), {"feature_names": "ab"}, "feature_names: there are 2 for 3 features; give one eac"),
     "unknown class": ((X, CLASSES), {"class_names": ["a", "b"]}, f"y: row {int(np.argmax(CLASSES == 'c'))}: 'c' is"),
-    "task": ((X, CLASSES), {"task": "class"}, "task: 'class' is not known; choose one of classes, labels, regression"),
+    "task": ((X, CLASSES), {"task": "class"}, "task: 'class' is not known (did you mean 'classes'?); choose one of"),
     "quantities": ((X, 150 + 7 * (np.arange(60) % 40)), {}, "y: 40 different whole numbers in 60 rows may be"),
     "decimal points": ((X, np.arange(60) % 3 * 1.0), {}, "y: 3 different whole numbers in 60 rows may be"),
     "one-hot": ((X, ONE_HOT.astype(int)), {}, "y: each row has a single 1, as if the columns were classes; give the"),

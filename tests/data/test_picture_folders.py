@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlp_xp.core.dataset import Origin
+from mlp_xp.data.origin import Origin
 from mlp_xp.data.picture_folders import read_image, read_picture_folder, read_pictures_like
 from mlp_xp.errors import DatasetError, DatasetWarning
 

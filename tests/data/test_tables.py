@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlp_xp.core.dataset import Origin
+from mlp_xp.data.origin import Origin
 from mlp_xp.data.tables import MISSING, Table, read_table
 from mlp_xp.errors import DatasetError, for_command_line
 
@@ -248,7 +248,7 @@ def test_a_csv_file_needs_no_library(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     code = (
         "import sys; sys.modules['pyarrow'] = None; from mlp_xp.data.datasets import *\n"
-        "for path in sys.argv[1:]: print(load_own(Path(path), open_backend(), Origin('kind', 0)))"
+        "for path in sys.argv[1:]: print(load_own(Path(path), open_backend(), Origin('kind', test_fraction=0)))"
     )
     command = [sys.executable, "-c", code, tmp_path / "t.csv", tmp_path / "t.parquet"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -34,15 +34,14 @@ def test_curves_are_at_the_samples_seen_and_in_the_same_axes() -> None:
     one, two = records(6, 2.0), records(4, 1.0)
     figure = plots.draw_curves([plots.Curves("one", one, 300), plots.Curves("$two^{", two, 1000)])
     losses, accuracy = figure.axes
-    assert [line.get_label() for line in accuracy.lines] == ["one", "$two^{"]
     assert xy(accuracy.lines[0])[0] == [0, 100, 200, 300, 400, 500]
     assert xy(accuracy.lines[1])[0] == [0, 100, 200, 1000]
     np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [100 * record["accuracy"] for record in one])
-    np.testing.assert_allclose(losses.lines[3].get_ydata(), [record["test_loss"] for record in two])
+    np.testing.assert_allclose(losses.lines[4].get_ydata(), [record["test_loss"] for record in two])
     assert accuracy.lines[0].get_color() == losses.lines[0].get_color() != accuracy.lines[1].get_color()
-    assert accuracy.get_ylabel() == "test accuracy (%)"
+    assert accuracy.get_ylabel() == "accuracy (%)"
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["one (83.33 %)", "$two^{ (75.00 %)"]
+    assert [text.get_text() for text in legend.get_texts()] == ["one (83.33 %)", r"\$two^{ (75.00 %)"]
 
 
 def test_curves_with_held_out_samples_show_them_and_which_network_was_kept() -> None:
@@ -75,8 +74,8 @@ def test_extreme_losses_no_reports_and_long_names_are_drawn_without_warnings(tmp
 
 
 def test_scores_far_below_the_others_are_below_the_axis() -> None:
-    """The axis of accuracies is for trained networks, and ends at 100."""
-    for shares, low, high in (((0.1, 0.95, 0.97, 1.0), 90, 100), ((0.5, 0.6, 0.7, 0.8), 40, 50)):
+    """The axis of accuracies is for trained networks, and ends at 100. The first report is of an untrained one."""
+    for shares, low, high in (((0.1, 0.95, 0.97, 1.0), 90, 100), ((0.5, 0.6, 0.7, 0.8), 50, 60)):
         reports = [{**each, "accuracy": at} for each, at in zip(records(4, 1.0), shares, strict=True)]
         axes = plots.draw_curves([plots.Curves("one", reports, 300)]).axes[1]
         assert low < axes.get_ylim()[0] < high

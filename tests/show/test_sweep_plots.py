@@ -11,7 +11,7 @@ from run_folders import write_sweep
 from mlp_xp import plot_run
 from mlp_xp.errors import MlpXpError
 from mlp_xp.show import sweep_plots
-from mlp_xp.show.plots import COLOURS, Curves
+from mlp_xp.show.plots import COLOURS, Curves, draw_bands
 from mlp_xp.show.sweep_plots import Setting
 
 RATES, UNITS = (0.01, 0.1, 1.0), ([8], [64, 32])
@@ -29,13 +29,13 @@ def curves(losses: list[float], accuracies: list[float], held_out: bool = True) 
 def settings(runs: int = 3) -> list[Setting]:
     random = np.random.default_rng(4)
     values = [{"learning_rate": rate, "hidden": units} for rate in RATES for units in UNITS]
-    return [Setting(each, random.uniform(0.5, 0.9, runs).tolist()) for each in values]
+    return [Setting(each, random.uniform(50, 90, runs).tolist()) for each in values]
 
 
 def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
     random = np.random.default_rng(4)
     given = {name: [curves(random.uniform(0.5, 2, 4).tolist(), [0.6] * 4) for _ in range(3)] for name in "ab"}
-    figure = sweep_plots.draw_bands(given, score="validation_accuracy", total=7)
+    figure = draw_bands(given, score="validation_accuracy", total=7)
     losses, accuracy = figure.axes
     for i, runs in enumerate(given.values()):
         values = np.array([[report["train_loss"] for report in run.records] for run in runs])
@@ -61,7 +61,7 @@ SCORE = "accuracy on held-out samples (%)"
 
 def test_a_band_ends_with_the_shortest_run_and_one_point_is_visible() -> None:
     short = [curves([1, 2], [0.5, 0.5]), curves([3, 4, 5, 6], [0.5] * 4)]
-    losses, accuracy = sweep_plots.draw_bands({"x": short}, score="validation_accuracy", total=1).axes
+    losses, accuracy = draw_bands({"x": short}, score="validation_accuracy", total=1).axes
     np.testing.assert_array_equal(losses.lines[0].get_xdata(), [100, 200])
     np.testing.assert_array_equal(losses.lines[0].get_ydata(), [2, 3])
     assert len(accuracy.lines[0].get_xdata()) == 1
@@ -76,9 +76,9 @@ def test_every_run_is_a_dot_and_the_mean_of_a_value_on_a_line() -> None:
     assert [tick.get_text() for tick in hidden.get_xticklabels()] == ["8", "64,32"]
     for axes, name, values, places in ((rate, "learning_rate", RATES, RATES), (hidden, "hidden", UNITS, (0, 1))):
         dots = sorted(y for line in axes.lines if line.get_linestyle() == "None" for y in line.get_ydata())
-        np.testing.assert_allclose(dots, sorted(100 * y for each in given for y in each.scores))
+        np.testing.assert_allclose(dots, sorted(y for each in given for y in each.scores))
         (line,) = (line for line in axes.lines if line.get_linestyle() != "None")
-        means = [100 * np.mean([each.scores for each in given if each.settings[name] == value]) for value in values]
+        means = [np.mean([each.scores for each in given if each.settings[name] == value]) for value in values]
         np.testing.assert_array_equal(line.get_xdata(), places)
         np.testing.assert_allclose(line.get_ydata(), means)
 
@@ -94,8 +94,8 @@ def test_a_heat_map_has_the_mean_of_each_pair() -> None:
     image = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
     for each in given[1:-1]:
         x, y = RATES.index(each.settings["learning_rate"]), UNITS.index(each.settings["hidden"])
-        np.testing.assert_allclose(image[y, x], 100 * np.mean(each.scores))
-        assert texts[x, y][0] == f"{100 * np.mean(each.scores):.2f}"
+        np.testing.assert_allclose(image[y, x], np.mean(each.scores))
+        assert texts[x, y][0] == f"{np.mean(each.scores):.2f}"
     assert (texts[0, 0][-1], texts[0, 1][-1], texts[2, 1]) == ("failed", "failed", ["no run"])
     assert np.isnan(image[0, 0])
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("learning rate", "hidden")
