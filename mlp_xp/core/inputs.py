@@ -79,7 +79,7 @@ def read_inputs(X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequenc
                 fault = f"there is the value {value}, but the network was trained on bytes"
                 raise DatasetError(fault, remedy=remedy, setting="X")
         X = xp.astype(X, xp.uint8)
-    return read_features("X", X, backend)
+    return read_features("X", X, backend, columns)
 
 
 def columns_of(what: str, X: Any) -> tuple[str, ...]:

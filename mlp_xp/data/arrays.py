@@ -149,10 +149,10 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
         test_labels=labels[1] if test else None,
         class_names=meaning.names,
         prepare=Preparation(PREPARATIONS[preparation], fitted),
-        task=task.name,
+        task=task,
         inputs=samples.kind,
         feature_names=samples.feature_names,
-        targets=scaling,
+        scaling=scaling,
         is_own=samples.is_own,
     )
     if backend.dtype_name == "float64" or (train.source is None and not task.floats):
@@ -185,8 +185,8 @@ def _taken(part: _Read, rows: np.ndarray, backend: Backend) -> _Read:
 
 def _check_alike(samples: Samples, train: _Read, test: _Read) -> None:
     ours, theirs = (
-        Facts(shape=tuple(x.shape[1:]), are_bytes="uint8" in dtype_name(x), outputs_count=labels[:1].size)
-        for x, labels, _ in (train, test)
+        Facts(shape=tuple(x.shape[1:]), are_bytes="uint8" in dtype_name(x), outputs=tuple(map(str, range(y[:1].size))))
+        for x, y, _ in (train, test)
     )
     if found := first_difference(ours, theirs):
         assert samples.test is not None

@@ -12,7 +12,7 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.inputs import on_host
 from mlp_xp.core.library import Backend
-from mlp_xp.core.task import Task
+from mlp_xp.core.model import Model
 from mlp_xp.data.arrays import read_part, to_dataset
 from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.formats import OPTIONS, check_options, format_of, read_samples
@@ -97,24 +97,17 @@ def load_own(path: Path, backend: Backend, how: Origin, *, features: Sequence[st
     return to_dataset(samples, backend, how)._replace(name=str(path.absolute()), origin=how)
 
 
-def load_to_evaluate(
-    path: str | os.PathLike[str],
-    backend: Backend,
-    how: Origin,
-    *,
-    task: Task,
-    class_names: Sequence[str],
-    feature_names: Sequence[str] = (),
-) -> Dataset:
+def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) -> Dataset:
     """Load your own data to evaluate a trained network on: their test set, or all samples if they have none.
 
-    Both parts of the data set are these samples. how: how to read them; there is no split. task, class_names: those of
-    the network, whose classes need not all be there; labels are matched with their names by their text. feature_names:
-    the columns of its tables, which may be in another order and among others. Raises as `load_dataset` does.
+    Both parts of the data set are these samples. how: how to read them; there is no split. The network's classes need
+    not all be there; labels are matched with their names by their text. The columns of a table may be in another order
+    and among others. Raises as `load_dataset` does, also for data that do not fit the network.
     """
-    place, how = Path(path), replace(how, task=task.name, exclude=None)
+    place, how, backend = Path(path), replace(how, task=model.task.name, exclude=None), model.backend
+    names = model.feature_names if model.inputs == "columns" else ()
     try:
-        samples = read_samples(place, how, feature_names or None).to_evaluate()
+        samples = read_samples(place, how, names or None).to_evaluate()
     except DatasetError as error:
         if error.setting in OPTIONS:  # which are the run's, not the caller's
             fault = f"holds {format_of(place, how).holds}, which cannot be read as the run's own data were"
@@ -122,16 +115,17 @@ def load_to_evaluate(
         raise
     with samples.naming(samples.train):
         y = on_host("y", samples.train.labels, backend, samples.label_names)
-        meaning = meaning_for(samples, y, task, class_names)
+        meaning = meaning_for(samples, y, model.task, model.class_names)
     inputs, labels, _ = read_part(samples, samples.train, meaning, backend)
-    if not task.exclusive and labels.shape[1] != len(class_names):
-        fault = f"has {labels.shape[1]} columns of labels, the network {len(class_names)} outputs"
-        raise DatasetError(fault, remedy="give as many", file=place)
-    part = inputs, backend.asarray(labels, backend.dtype if task.floats else None)
-    dataset = Dataset(
-        *part, *part, meaning.names, str(place.absolute()), task=task.name, origin=how, inputs=samples.kind
+    part = inputs, backend.asarray(labels, backend.dtype if model.task.floats else None)
+    return Dataset(
+        *(*part, *part, meaning.names, str(place.absolute())),
+        task=model.task,
+        origin=how,
+        inputs=samples.kind,
+        feature_names=samples.feature_names,
+        is_own=True,
     )
-    return dataset._replace(feature_names=samples.feature_names, is_own=True)
 
 
 def _check_test_set(path: Path, samples: Samples) -> None:

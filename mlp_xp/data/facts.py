@@ -16,52 +16,50 @@ class Facts(NamedTuple):
     """Whether inputs are bytes; otherwise they are floats."""
     columns: tuple[str, ...] | None = None
     """The names of the features."""
-    outputs_count: int | None = None
-    """How many labels or numbers a sample has, or how many classes there are."""
     outputs: tuple[str, ...] | None = None
-    """Their names."""
+    """The names of the classes, labels or numbers."""
+    may_be_numbered: bool = False
+    """Whether the outputs may have no names, but numbers from 0, as those of arrays."""
 
 
 class Difference(NamedTuple):
-    """The first fact in which two sides differ, in words: `the columns a, b`."""
+    """The first fact in which two sides differ, in words such as `the columns a, b`."""
 
     ours: str
     theirs: str
 
 
 def facts_of(thing: Any) -> Facts:
-    """Return the facts of a `Dataset` or a `Model`. Names that only number the outputs of arrays are not known."""
+    """Return the facts of a `Dataset` or a `Model`."""
     shape = getattr(thing, "input_shape", None) or tuple(thing.train_inputs.shape[1:])
-    names, count = thing.class_names, len(thing.class_names)
-    unnamed = thing.inputs == "arrays" and names == tuple(map(str, range(count)))
-    return Facts(thing.task, shape, None, thing.feature_names or None, count, None if unnamed else names)
+    return Facts(thing.task, shape, None, thing.feature_names or None, thing.class_names, thing.inputs == "arrays")
 
 
 def first_difference(ours: Facts, theirs: Facts) -> Difference | None:
-    """Return the first fact that both sides know and that differs, or None if they fit together."""
-    outputs = ours.task.outputs if ours.task else "outputs"
-    for name, (mine, other) in zip(Facts._fields, zip(ours, theirs, strict=True), strict=True):
+    """Return the first fact that both sides know and that differs, or None if they fit together.
+
+    Outputs that are numbered from 0 have any names, except other numbers: classes 1, 2, 3 are not the classes 0, 1, 2.
+    """
+    names = ours.outputs or (), theirs.outputs or ()
+    are_numbers = tuple(map(str, range(len(names[0])))) in names and len(names[0]) == len(names[1])
+    other_numbers = all(name.isdecimal() for side in names for name in side)
+    if (ours.may_be_numbered or theirs.may_be_numbered) and are_numbers and not other_numbers:
+        ours, theirs = ours._replace(outputs=None), theirs._replace(outputs=None)
+    for name in ("task", "shape", "are_bytes", "columns", "outputs"):
+        mine, other = getattr(ours, name), getattr(theirs, name)
         if mine is not None and other is not None and mine != other:
-            return Difference(_said(name, mine, outputs), _said(name, other, outputs))
-    # Outputs that are numbered from 0 may have any names, except numbers: classes 1, 2, 3 are not the classes 0, 1, 2.
-    for known, side in ((ours.outputs, theirs), (theirs.outputs, ours)):
-        if known and side.outputs_count and side.outputs is None and all(name.isdecimal() for name in known):
-            numbers = tuple(map(str, range(side.outputs_count)))
-            if known != numbers:
-                mine, other = (known, numbers) if side is theirs else (numbers, known)
-                return Difference(_said("outputs", mine, outputs), _said("outputs", other, outputs))
+            what = ours.task.outputs if name == "outputs" and ours.task else name
+            return Difference(_said(what, mine), _said(what, other))
     return None
 
 
-def _said(name: str, value: Any, outputs: str) -> str:
-    match name:
+def _said(what: str, value: Any) -> str:
+    match what:
         case "task":
             return f"the task {value.name}"
         case "shape":
             return described(value)
         case "are_bytes":
             return "bytes" if value else "floats"
-        case "outputs_count":
-            return f"{value} {outputs}"
     text = ", ".join(value)
-    return f"the {outputs if name == 'outputs' else name} {text if len(text) <= 80 else f'{text[:77]}...'}"
+    return f"the {what} {text if len(text) <= 80 else f'{text[:77]}...'}"

@@ -1,7 +1,6 @@
-"""How data are known again: a data set by a checksum of what was read, a sample by its content."""
+"""How a data set is known again: by a checksum of what was read."""
 
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,25 +29,3 @@ def sum_of(arrays: Sequence[Array | None], backend: Backend) -> str:
             values = values.astype(np.float64, copy=False) if values.dtype.kind == "f" else values
             total = zlib.crc32(np.ascontiguousarray(values).data, total)
     return f"{total:08x}"
-
-
-def not_trained_on(dataset: Dataset, trained: Dataset, backend: Backend) -> np.ndarray:
-    """Return which samples of a test set are not among the training samples of another data set, bool (n,).
-
-    Samples are compared by their content, inputs and label, wherever they stand: the same table in another order, in
-    another split or in float32 has the same samples. A sample that was trained on once counts once. The classes of both
-    must be the same, and their arrays must be on the backend's device.
-    """
-    known = Counter(_rows(trained.train_inputs, trained.train_labels, backend))
-    new = []
-    for row in _rows(dataset.test_inputs, dataset.test_labels, backend):
-        new.append(known[row] == 0)
-        known[row] -= known[row] > 0
-    return np.array(new, np.bool_)
-
-
-def _rows(inputs: Array, labels: Array, backend: Backend) -> list[bytes]:
-    x, y = backend.to_numpy(inputs), backend.to_numpy(labels).astype(np.float32)
-    with np.errstate(over="ignore"):  # in float32 for comparison with data in it; to add 0 makes -0 and 0 one number
-        x, y = x if x.dtype == np.uint8 else x.astype(np.float32) + np.float32(0), y + np.float32(0)
-    return [a.tobytes() + b.tobytes() for a, b in zip(x, y, strict=True)]
