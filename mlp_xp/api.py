@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.memory import check_memory
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.config import TrainConfig, check_choice
 from mlp_xp.core.dataset import UNNAMED, Dataset, described
 from mlp_xp.core.job import Job
+from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import confusion_matrix
-from mlp_xp.core.model import Model, backend_of
+from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory
 from mlp_xp.data.datasets import is_own, load_dataset, load_own, load_to_evaluate
@@ -56,7 +58,7 @@ def train(
     """Train, and yield a report every `report_every` samples and a closing one with the trained network.
 
     This is a generator: draw the reports as they come, or stop at any time. dataset: with arrays on the backend's
-    device. backend: unless it was opened with a number of threads, `Backend.choose_threads` chooses it. run_dir: a
+    device. backend: unless it was opened with a number of threads, `choose_threads` chooses it. run_dir: a
     folder to write the run to, with its pictures at the end; an existing run is resumed, to the same bits as if it had
     not been interrupted. With a constant schedule, the configuration may have more epochs than a finished run: it is
     then trained longer, to the same bits as if it had had them from the start. No other run can use the folder until
@@ -77,7 +79,7 @@ def train(
         if run_dir is None:
             check_memory(config, job.sizes, backend)
             trained = read_source(start_from, job).trained
-            events = trajectory(job.on(backend.choose_threads(job.work)), trained=trained)
+            events = trajectory(job.on(choose_threads(backend, job.work)), trained=trained)
         else:
             place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
             place |= {"origin": dataset.origin or Origin(), "start_from": start_from}
@@ -225,7 +227,7 @@ def _predicted(models: Sequence[Model], runs: np.ndarray, pictures: Pictures | N
 
 def _outputs(model: Model, inputs: Any) -> np.ndarray:
     """Return what a network says about inputs, float64 (n, outputs): on their own device, or else on the model's."""
-    where = backend_of(inputs, model.backend.dtype_name)
+    where = model.backend.like(inputs)
     model = model if where.name == "numpy" else model.on(where)
     return model.backend.to_numpy(model.outputs(model.read(inputs))).astype(np.float64)
 

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import open_backend, open_backend_of
 from mlp_xp.core.checks import check_inputs
 from mlp_xp.core.dataset import Dataset, Preparation, described
 from mlp_xp.core.device import all_finite
@@ -75,7 +74,7 @@ class Model(NamedTuple):
         Raises DatasetError for a shape, dtype or range that does not fit, or a value that is not finite, MlpXpError for
         outputs that are not finite, and BackendError.
         """
-        model = self.on(backend_of(X, self.backend.dtype_name))
+        model = self.on(self.backend.like(X))
         return self.task.decide(model.outputs(model.read(X)), self.class_names, xp=model.backend.xp)
 
     def predict_proba(self, X: Any, /) -> Array:
@@ -85,7 +84,7 @@ class Model(NamedTuple):
         """
         if not self.task.probabilities:
             raise MlpXpError(f"a {self.task.name} has no probabilities; call predict for its numbers")
-        model = self.on(backend_of(X, self.backend.dtype_name))
+        model = self.on(self.backend.like(X))
         return model.outputs(model.read(X))
 
     def read(self, X: Any, /) -> Array:
@@ -155,14 +154,6 @@ class Model(NamedTuple):
                 "range of the training data, or the training diverged; correct the data, or train again with a lower "
                 "learning rate"
             )
-
-
-def backend_of(X: Any, dtype: str) -> Backend:
-    """Open the library of an array on its device; NumPy for lists and what else NumPy reads. Raises BackendError."""
-    try:
-        return open_backend_of(X, dtype)
-    except TypeError:  # it has no namespace
-        return open_backend("numpy", dtype=dtype)
 
 
 def model_of(network: Network, activation: str | Activation, dataset: Dataset, backend: Backend) -> Model:

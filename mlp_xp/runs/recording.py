@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+from mlp_xp.backends import threads
 from mlp_xp.backends.memory import check_memory
 from mlp_xp.backends.opening import BackendFailure
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
@@ -106,7 +107,7 @@ def choose_threads(folder: Path | None, job: Job) -> Job:
     folder: None for a new run.
     """
     before = None if folder is None else run_folder.threads_of(folder, job.backend.name)
-    return job.on(job.backend.choose_threads(job.work, before))
+    return job.on(threads.choose_threads(job.backend, job.work, before))
 
 
 def find_start(folder: Path, settings: Settings, job: Job) -> Position | None:
