@@ -54,8 +54,8 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
     """Write the reproducer of an operation that deviates or raised, run it, and return whether it shows that.
 
     If a script is not possible, return why. If the library can be imported in several ways, the script uses the first
-    that shows it, or else the last. The script uses the backend's device, or the default device of a foreign namespace. Raises FileError if
-    the folder cannot be written.
+    that shows it, or else the last. It uses the backend's device, or the default device of a foreign namespace. Raises
+    FileError if the folder cannot be written.
     """
     inputs: dict[str, np.ndarray] = {}
 
