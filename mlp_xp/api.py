@@ -4,7 +4,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,19 +16,20 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.config import TrainConfig, check_choice
 from mlp_xp.core.dataset import UNNAMED, Dataset, described
+from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
-from mlp_xp.core.training import Event, Report, layer_sizes, multiply_adds, trajectory
-from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_own, load_to_evaluate
+from mlp_xp.core.training import Event, Report, trajectory
+from mlp_xp.data.datasets import is_own, load_dataset, load_own, load_to_evaluate
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.own import is_table
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.data.tables import read_table
-from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
+from mlp_xp.data.samples import Samples
+from mlp_xp.data.tables import is_table, read_tables
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_model
 from mlp_xp.runs.ensembles import check_alike, check_held_out, evaluate_pooled, members_of, pooled_logits, run_of
@@ -72,25 +73,25 @@ def train(
     """
     run_dir = None if run_dir is None else _path(run_dir)
     start_from = None if start_from is None else str(_path(start_from, "start_from"))
+    job = Job(config, dataset, backend)
     with ExitStack() as held:
         events: Iterator[Event]
         if run_dir is None:
-            trained = read_source(start_from, config, dataset).trained
-            check_memory(config, layer_sizes(config, dataset), backend)
-            backend = choose_threads(backend, multiply_adds(config, dataset))
-            events = trajectory(config, dataset, backend, trained=trained)
+            check_memory(config, job.sizes, backend)
+            trained = read_source(start_from, job).trained
+            events = trajectory(job.on(choose_threads(backend, job.work)), trained=trained)
         else:
             place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
             place |= {"origin": dataset.origin or Origin(), "start_from": start_from}
             settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
-            check_run(settings, dataset, backend, run_dir)
+            check_run(settings, job, run_dir)
             held.enter_context(open_folder(run_dir, existing=True))
-            recorded = train_in_folder(run_dir, settings, dataset, backend)
+            recorded = train_in_folder(run_dir, settings, job)
             events = held.enter_context(closing(recorded))
         if bar:
             from mlp_xp.show.terminal import watch
 
-            events = watch(events, config, dataset)
+            events = watch(events, job)
         for event in events:
             if run_dir is not None and event.closing:
                 with suppress(PlotError):  # without Matplotlib or space a run has no pictures, but is complete
@@ -202,24 +203,19 @@ def predict(models: Models, inputs: Any, *, backend: str = "numpy", device: str 
     """
     found = [model.on(open_backend(backend, device, model.backend.dtype_name)) for model in _models(models)]
     check_alike(found)
-    model, pictures, place = found[0], None, ""
-    lines: Sequence[int] = ()
+    model, pictures, samples = found[0], None, None
     if paths := _paths_in(inputs):
         if any(is_table(path.name) for path in paths):
-            inputs, lines = _table_for(model, paths)
-            place = f"{str(paths[0])!r}: "
+            samples = _table_for(model, paths)
+            inputs = samples.train.inputs
         else:
             pictures = _pictures_for(model, paths)
             inputs = pictures.images
     outputs = np.empty((len(found), 0, len(model.class_names)))
     if paths and not len(inputs):
         return _predicted(found, outputs, pictures)
-    try:
+    with samples.naming(samples.train) if samples else nullcontext():
         outputs = np.stack([_outputs(each, inputs) for each in found])
-    except DatasetError as error:  # names a row of the features
-        if not place:
-            raise
-        raise DatasetError(f"{place}{in_file(error.text, lines)}") from error
     return _predicted(found, outputs, pictures)
 
 
@@ -231,8 +227,9 @@ def _predicted(models: Sequence[Model], runs: np.ndarray, pictures: Pictures | N
 
 def _outputs(model: Model, inputs: Any) -> np.ndarray:
     """Return what a network says about inputs, float64 (n, outputs): on their own device, or else on the model's."""
-    where, inputs = model.read(inputs)
-    return where.backend.to_numpy(where.outputs(inputs)).astype(np.float64)
+    where = model.backend.like(inputs)
+    model = model if where.name == "numpy" else model.on(where)
+    return model.backend.to_numpy(model.outputs(model.read(inputs))).astype(np.float64)
 
 
 def _models(given: Models) -> list[Model]:
@@ -260,8 +257,8 @@ def _paths_in(inputs: Any) -> list[Path]:
     return []
 
 
-def _table_for(model: Model, paths: Sequence[Path]) -> tuple[np.ndarray, Sequence[int]]:
-    """Read the features of a table and the lines of its rows. Raises DatasetError, MlpXpError if it cannot fit."""
+def _table_for(model: Model, paths: Sequence[Path]) -> Samples:
+    """Read the features of a table. Raises DatasetError, MlpXpError if it cannot fit."""
     if len(paths) > 1:
         raise MlpXpError(f"{str(paths[0])!r} is a table; give it alone", setting="inputs")
     if model.inputs != "columns":
@@ -269,8 +266,7 @@ def _table_for(model: Model, paths: Sequence[Path]) -> tuple[np.ndarray, Sequenc
             f"{model.source!r}: the network takes {described(model.input_shape)}, which are not from a table; use a "
             "run that was trained on one"
         )
-    table = read_table(paths[0], features=model.feature_names)
-    return table.features, table.lines
+    return read_tables(paths[0], Origin(), model.feature_names)
 
 
 def _pictures_for(model: Model, paths: Sequence[Path]) -> Pictures:
@@ -435,16 +431,4 @@ def _other_data(place: str | Path, model: Model, origin: Origin, known: str) -> 
         dataset = load_own(Path(place), model.backend, origin, features=names)
         if run_folder.checksum(dataset, model.backend) == known:
             return dataset
-    try:
-        return load_to_evaluate(
-            place,
-            model.backend,
-            origin,
-            task=model.task.name,
-            class_names=model.class_names,
-            feature_names=names or (),
-        )
-    except MlpXpError as error:
-        if error.setting in ("label", "picture_size"):  # which are the run's, not the caller's
-            error.setting = None
-        raise
+    return load_to_evaluate(place, model, origin)

@@ -16,12 +16,13 @@ import numpy as np
 
 from mlp_xp import __version__
 from mlp_xp.backends.threads import cpus, in_words, threads_chosen
-from mlp_xp.core.checks import check_arrays
 from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.functional import Array
+from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Scaling
 from mlp_xp.core.training import Best, Position, Report
+from mlp_xp.data.sums import checksum as checksum  # noqa: PLC0414  (part of this module too)
 from mlp_xp.errors import Argument, MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
@@ -84,14 +85,13 @@ def check_new(folder: Path, overwrite: bool) -> None:
         raise RunError(f"{str(folder)!r} is neither empty nor a run; choose another folder", setting="run_dir")
 
 
-def create_run(
-    folder: Path, settings: Settings, backend: Backend, dataset: Dataset, start_from_sha256: str | None = None
-) -> None:
+def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: str | None = None) -> None:
     """Remove all files of a run that has not come to a checkpoint, and write config.json. Raises FileError.
 
     The folder must exist, and its lock must be held. start_from_sha256: the checksum of the model that the run begins
     with, if any.
     """
+    backend = job.backend
     number, reason = backend.threads[:2]
     record = {
         "format": records.FORMAT,
@@ -106,7 +106,7 @@ def create_run(
         },
         "threads": {"number": number, "reason": reason, "cpus": cpus(), **threads_chosen()},
         "machine": f"{platform.system()} {platform.machine()}",
-        **data_facts(settings, dataset, backend),
+        **data_facts(job),
         **({"start_from_sha256": start_from_sha256} if start_from_sha256 else {}),
     }
     clear(folder)
@@ -148,11 +148,11 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
     write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
 
 
-def data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[str, Any]:
+def data_facts(job: Job) -> dict[str, Any]:
     """Return the facts about the data that config.json records and a resumed run must have."""
-    check_arrays(dataset, backend)  # before the folder is created; the full check at the start of training comes later
+    dataset, backend = job.dataset, job.backend
     return {
-        "train_samples": dataset.train_inputs.shape[0] - settings.train.validation,
+        "train_samples": len(job.rows),
         "image_shape": list(dataset.train_inputs.shape[1:]),
         "class_names": list(dataset.class_names),
         "task": dataset.task.name,
@@ -174,15 +174,6 @@ def preparation_of(prepare: Preparation) -> str:
 def targets_of(scaling: Scaling) -> str:
     """Return whether the network is trained on standardised numbers, as one of TARGETS."""
     return "standardize" if scaling else "unchanged"
-
-
-def checksum(dataset: Dataset, backend: Backend) -> str:
-    """Return a checksum of images and labels, to detect other data of the same shape."""
-    checksum = 0
-    for array in dataset[:4]:
-        if array is not None:
-            checksum = zlib.crc32(np.ascontiguousarray(backend.to_numpy(array)).data, checksum)
-    return f"{checksum:08x}"
 
 
 def row_sums(dataset: Dataset, backend: Backend) -> dict[str, str]:
