@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import open_backend, open_backend_of
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import MOST_NAMES, PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.functional import Array
 from mlp_xp.core.inputs import columns_of, dtype_name, not_of, on_host, read_features, take_columns
 from mlp_xp.core.library import Backend
 from mlp_xp.data.facts import Facts, first_difference
-from mlp_xp.data.labels import AS_NUMBERS, SHOWN, Meaning, meaning_of
+from mlp_xp.data.labels import AS_NUMBERS, SHOWN, Meaning, labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.scaling import fit_standardization, fit_targets
@@ -104,7 +104,7 @@ class _Read(NamedTuple):
 def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: bool | None = None) -> Dataset:
     """Make a data set of samples. how: the split, the task and its scaling. See `from_arrays`."""
     with samples.naming(samples.train):
-        y = on_host("y", samples.train.labels, backend, samples.label_names)
+        y = labels_of(samples, samples.train, backend)
         meaning = meaning_of(samples, y, how.task)
     task, train, test = meaning.task, read_part(samples, samples.train, meaning, backend), None
     features = math.prod(train.inputs.shape[1:])
@@ -170,7 +170,7 @@ def read_part(samples: Samples, part: Part, meaning: Meaning, backend: Backend) 
         if not_of(X, backend):
             X = on_host("X", X, backend, names)
         inputs = read_features("X", X, backend, names)
-        labels = meaning.read(on_host("y", part.labels, backend, samples.label_names))
+        labels = meaning.read(labels_of(samples, part, backend))
         if len(labels) != inputs.shape[0]:
             fault = f"it has {inputs.shape[0]} rows, but there are {len(labels)} labels"
             raise DatasetError(fault, remedy="give one for each row", setting="X")
@@ -262,11 +262,3 @@ def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tup
     for which, count in enumerate(taken):
         chosen[np.flatnonzero(shuffled == which)[:count]] = True
     return order[chosen], order[~chosen]
-
-
-def backend_of(X: Any, dtype: str) -> Backend:
-    """Open the library of an array on its device; NumPy for lists and what else NumPy reads. Raises BackendError."""
-    try:
-        return open_backend_of(X, dtype)
-    except TypeError:  # it has no namespace
-        return open_backend("numpy", dtype=dtype)

@@ -13,6 +13,8 @@ from pathlib import Path
 from mlp_xp.errors import DatasetError
 
 GZIP_MAGIC = b"\x1f\x8b"
+# How pandas, R and spreadsheets write a missing value, in small letters.
+MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "#n/a", "<na>", "nat"}
 # What counts as true and false, in small letters.
 FLAGS = {"true": "1", "false": "0"}
 
