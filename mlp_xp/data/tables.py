@@ -6,9 +6,10 @@ line and column of a fault. The price is time: 20 MB/s, where pyarrow reads 150.
 
 import csv
 import importlib
+import io
 import re
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ import numpy.typing as npt
 from mlp_xp.core.dataset import MOST_NAMES
 from mlp_xp.core.inputs import check_columns, check_names
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import FLAGS, MISSING, Stream, number_of, open_file, read_rows, visible_names
+from mlp_xp.data.reading import FLAGS, MISSING, Stream, number_of, open_file, visible_names
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
 from mlp_xp.errors import Argument, DatasetError, not_installed, printable, some
 
@@ -29,8 +30,6 @@ WORDS = {"train": "train", "test": "test|t10k"}
 Columns = tuple[list[str], list[str], npt.NDArray[Any], list[npt.NDArray[Any]], Sequence[int]]
 """The names of the features and of the labels, the features (n, features), each column of labels (n,), and the line of
 each row in a text file."""
-Choose = Callable[[Sequence[str]], tuple[list[str], list[str]]]
-"""Returns the names of the features and of the labels from those of all columns."""
 
 
 def read_table(path: Path, how: Origin, features: Sequence[str] | None = None) -> Samples:
@@ -42,13 +41,9 @@ def read_table(path: Path, how: Origin, features: Sequence[str] | None = None) -
 
     Raises DatasetError, which names the file, the line (CSV) or row, counted from 1, and the column.
     """
-
-    def choose(names: Sequence[str]) -> tuple[list[str], list[str]]:
-        return _choose(names, how, features)
-
     with open_file(path) as stream:
         kind = next(kind for kind in KINDS if stream.peek(len(kind.magic)).startswith(kind.magic))
-        chosen, labelled, inputs, labels, lines = kind.read(stream, choose)
+        chosen, labelled, inputs, labels, lines = kind.read(stream, how, features)
     found = None if not labels else labels[0] if len(labels) == 1 else np.stack(labels, axis=1)
     names = tuple(chosen), tuple(labelled)
     return Samples(Part(inputs, found, path, lines), None, "columns", *names, are_written=bool(len(lines)))
@@ -111,14 +106,14 @@ def _split(given: str | None, names: Iterable[str]) -> list[str]:
 # CSV.
 
 
-def _read_csv(stream: Stream, choose: Choose) -> Columns:
+def _read_csv(stream: Stream, how: Origin, features: Sequence[str] | None) -> Columns:
     rows = read_rows(stream)
     number, names = next(rows, (0, []))
     if not names:
         raise DatasetError("is empty", remedy="give a table with the names of its columns in the first line")
     names = [name.strip() for name in names]
     _check_header(names, number)
-    chosen, labelled = choose(names)
+    chosen, labelled = _choose(names, how, features)
     places = {name: i for i, name in enumerate(names)}
     columns, label_columns = ([places[name] for name in each] for each in (chosen, labelled))
     values, lines, texts = array("d"), array("q"), [list[str]() for _ in labelled]
@@ -165,13 +160,47 @@ def _not_a_number(word: str, line: int, name: str) -> DatasetError:
     return DatasetError(f"{word!r:.60} is not a number", remedy=words, line=line, column=name)
 
 
+def read_rows(stream: Stream) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV file that are not empty, each with the number of its first line, from 1.
+
+    CSV is text in UTF-8 with commas between the fields, which may be quoted as in RFC 4180. Raises DatasetError for
+    other text, and for a row with more or fewer fields than the first.
+    """
+    number, width = 1, 0
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        reader = csv.reader(_checked_lines(text), strict=True, skipinitialspace=True)
+        try:
+            for row in reader:
+                if row and (len(row) > 1 or row[0].strip() or width == 1):
+                    width = width or len(row)
+                    if len(row) != width:
+                        raise DatasetError(
+                            f"has {len(row)} columns, the first row has {width}",
+                            remedy="check the commas and quotes from there on",
+                            line=number,
+                        )
+                    yield number, row
+                number = reader.line_num + 1
+        except csv.Error as error:
+            raise DatasetError(str(error), remedy="check the quotes from there on", line=number) from error
+
+
+def _checked_lines(text: io.TextIOWrapper) -> Iterator[str]:
+    for number, line in enumerate(text, 1):
+        if not line.isascii() and (wrong := re.search("[\udc80-\udcff]", line)):
+            byte = ord(wrong[0]) - 0xDC00
+            remedy = "save the file as CSV in UTF-8"
+            raise DatasetError(f"the byte 0x{byte:02x} is not UTF-8", remedy=remedy, line=number)
+        yield line
+
+
 # Tables of pyarrow.
 
 
-def _read_parquet(stream: Stream, choose: Choose) -> Columns:
+def _read_parquet(stream: Stream, how: Origin, features: Sequence[str] | None) -> Columns:
     def read(parquet: Any) -> tuple[Any, list[str], list[str]]:
         with parquet.ParquetFile(stream) as file:
-            chosen, labelled = choose(file.schema_arrow.names)
+            chosen, labelled = _choose(file.schema_arrow.names, how, features)
             return file.read([*chosen, *labelled]), chosen, labelled
 
     return _read_arrow("Parquet", "parquet", read)
@@ -209,7 +238,7 @@ class Kind(NamedTuple):
 
     suffixes: tuple[str, ...]
     magic: bytes
-    read: Callable[[Stream, Choose], Columns]
+    read: Callable[[Stream, Origin, Sequence[str] | None], Columns]
 
 
 KINDS = (
