@@ -19,7 +19,7 @@ class Column(NamedTuple):
 
     head: str
     cells: list[str]
-    left: bool
+    left: bool = False
     """Whether it is aligned to the left; numbers are aligned to the right."""
 
 

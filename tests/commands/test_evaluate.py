@@ -207,7 +207,7 @@ def test_without_mistakes_there_is_no_picture_of_them(folder, tmp_path, monkeypa
         ("evaluate", ["nowhere"], "'nowhere': is not a run"),
         ("evaluate", [], "error: RUN_DIR: is missing; --help"),
         ("predict", ["FOLDER"], "PICTURE: give at least one picture file"),
-        ("predict", ["FOLDER", "x.png", "--json", "--show"], "--show, --json and --csv: give only one"),
+        ("predict", ["FOLDER", "x.png", "--json", "--show"], "--show and --json: give only one"),
         ("plot", ["FOLDER", "--output", "x.png"], "--output: is for the curves of several runs"),
         ("plot", ["FOLDER", "FOLDER", "--data-dir", "x"], "--data-dir: is for a single run"),
         ("plot", ["FOLDER", "FOLDER", "--output", "x.jpg"], "'x.jpg' is not the name of a PNG file"),
