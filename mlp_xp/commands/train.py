@@ -129,7 +129,7 @@ def check_one_data_set(settings: Settings, given: Mapping[str, Any]) -> None:
     """Raise ConfigError if a data set is named, and the settings have files too."""
     if given.get("dataset") and settings.data_dir:
         raise ConfigError(
-            (f"{given['dataset']!r:.80} and ", Argument("data_dir"), " are two data sets"),
+            (f"{given['dataset']!r:.80} and ", Argument("data_dir", settings.data_dir), " are two data sets"),
             remedy="give only one of them",
             setting="dataset",
         )
