@@ -172,5 +172,6 @@ def first_change(saved: Settings, wanted: Settings, *, data: bool = False) -> Ch
     for name, value in now.items():
         if name not in free and before[name] != value:
             reason = f"; the schedule {saved.train.schedule} depends on them, from the first step" * (name == "epochs")
-            return Change(name, before[name], value, reason)
+            saved_value, wanted_value = ([*each] if isinstance(each, tuple) else each for each in (before[name], value))
+            return Change(name, saved_value, wanted_value, reason)
     return None
