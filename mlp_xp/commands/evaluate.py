@@ -14,7 +14,7 @@ from rich.console import Console
 from mlp_xp import api
 from mlp_xp.commands.data import naming_option, warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only_one
-from mlp_xp.commands.tables import Column, print_csv, print_table
+from mlp_xp.commands.tables import Column, figure, print_csv, print_table
 from mlp_xp.core.dataset import described
 from mlp_xp.core.metrics import precision_and_recall
 from mlp_xp.core.task import Evaluation
@@ -126,11 +126,9 @@ def show_runs(found: api.Evaluated, folders: Sequence[Path], console: Console) -
     """Print a table of the results of each run and of their ensemble."""
     names = [*map(printable, labels([read_row(folder) for folder in folders])), f"ensemble of {len(folders)}"]
     results = [*found.runs, found.result]
-    is_r2 = found.result.r2 is not None
-    scores = [f"{each.score:.4f}" if is_r2 else f"{100 * each.score:.2f}" for each in results]
-    losses = [f"{each.loss:.4f}" for each in results]
-    columns = Column("run", names, True), Column("test R²" if is_r2 else "test %", scores), Column("loss", losses)
-    print_table(columns, console)
+    head, kind = ("test %", "accuracy") if found.result.r2 is None else ("test R²", "r2")
+    scores, losses = ([figure(kind, each.score) for each in results], [f"{each.loss:.4f}" for each in results])
+    print_table([Column("run", names, True), Column(head, scores), Column("loss", losses)], console)
     say(console, "\nthe ensemble:")
 
 
