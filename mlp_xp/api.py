@@ -4,7 +4,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,14 +18,14 @@ from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory, with_threads
-from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_own, load_to_evaluate
+from mlp_xp.data.datasets import is_own, load_dataset, load_own, load_to_evaluate
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.own import is_table
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.data.tables import read_table
-from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
+from mlp_xp.data.samples import Samples
+from mlp_xp.data.tables import is_table, read_tables
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_model
 from mlp_xp.runs.ensembles import check_alike, check_held_out, evaluate_pooled, members_of, pooled_logits, run_of
@@ -197,24 +197,19 @@ def predict(models: Models, inputs: Any, *, backend: str = "numpy", device: str 
     """
     found = [model.on(open_backend(backend, device, model.backend.dtype_name)) for model in _models(models)]
     check_alike(found)
-    model, pictures, place = found[0], None, ""
-    lines: Sequence[int] = ()
+    model, pictures, samples = found[0], None, None
     if paths := _paths_in(inputs):
         if any(is_table(path.name) for path in paths):
-            inputs, lines = _table_for(model, paths)
-            place = f"{str(paths[0])!r}: "
+            samples = _table_for(model, paths)
+            inputs = samples.train.inputs
         else:
             pictures = _pictures_for(model, paths)
             inputs = pictures.images
     outputs = np.empty((len(found), 0, len(model.class_names)))
     if paths and not len(inputs):
         return _predicted(found, outputs, pictures)
-    try:
+    with samples.naming(samples.train) if samples else nullcontext():
         outputs = np.stack([_outputs(each, inputs) for each in found])
-    except DatasetError as error:  # names a row of the features
-        if not place:
-            raise
-        raise DatasetError(f"{place}{in_file(error.text, lines)}") from error
     return _predicted(found, outputs, pictures)
 
 
@@ -255,8 +250,8 @@ def _paths_in(inputs: Any) -> list[Path]:
     return []
 
 
-def _table_for(model: Model, paths: Sequence[Path]) -> tuple[np.ndarray, Sequence[int]]:
-    """Read the features of a table and the lines of its rows. Raises DatasetError, MlpXpError if it cannot fit."""
+def _table_for(model: Model, paths: Sequence[Path]) -> Samples:
+    """Read the features of a table. Raises DatasetError, MlpXpError if it cannot fit."""
     if len(paths) > 1:
         raise MlpXpError(f"{str(paths[0])!r} is a table; give it alone", setting="inputs")
     if model.inputs != "columns":
@@ -264,8 +259,7 @@ def _table_for(model: Model, paths: Sequence[Path]) -> tuple[np.ndarray, Sequenc
             f"{model.source!r}: the network takes {described(model.input_shape)}, which are not from a table; use a "
             "run that was trained on one"
         )
-    table = read_table(paths[0], features=model.feature_names)
-    return table.features, table.lines
+    return read_tables(paths[0], Origin(), model.feature_names)
 
 
 def _pictures_for(model: Model, paths: Sequence[Path]) -> Pictures:
@@ -430,16 +424,4 @@ def _other_data(place: str | Path, model: Model, origin: Origin, known: str) -> 
         dataset = load_own(Path(place), model.backend, origin, features=names)
         if run_folder.checksum(dataset, model.backend) == known:
             return dataset
-    try:
-        return load_to_evaluate(
-            place,
-            model.backend,
-            origin,
-            task=model.task.name,
-            class_names=model.class_names,
-            feature_names=names or (),
-        )
-    except MlpXpError as error:
-        if error.setting in ("label", "picture_size"):  # which are the run's, not the caller's
-            error.setting = None
-        raise
+    return load_to_evaluate(place, model, origin)

@@ -5,10 +5,8 @@ differently (`task="classes"` and `--task classes`), so the line is worded only 
 """
 
 import difflib
-import re
-import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 
@@ -106,12 +104,6 @@ class DatasetWarning(MlpXpWarning):
     """A data set that can be used for training, but is probably not what was intended."""
 
 
-def for_command_line(text: str) -> str:
-    """Return a message with arguments of Python as options: `task="classes"` as `--task classes`."""
-    text = text.replace("test=None", "--test-fraction 0")
-    return re.sub(r"""\b([a-z]+)=(["'])(.+?)\2""", lambda found: f"--{found[1]} {shlex.quote(found[3])}", text)
-
-
 def printable(text: str) -> str:
     """Return text with the characters that control a terminal, and others that it cannot show, written as escapes."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
@@ -135,6 +127,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return `" (did you mean 'numpy'?)"` for the known word closest to a mistyped one, or an empty string."""
     close = difflib.get_close_matches(word.lower(), list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def some(names: Sequence[Any], most: int = 12) -> str:
+    """Return the first of several names or values, for a message."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"{name!r:.60}" for name in names[:most]) + more
 
 
 def with_colon(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from mlp_xp.commands.process import as_argument, called, print_line
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.data.datasets import SETTING, load_dataset
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import Argument, MlpXpError
 from mlp_xp.runs.checkpoints import read_position
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import CONFIG, MODEL
@@ -28,16 +28,16 @@ def naming_option(option: str = "data_dir", run: Path | None = None) -> Iterator
         yield
     except MlpXpError as error:
         if error.setting == SETTING and run is not None:
-            reason = error.text.partition("; ")[0]
             raise MlpXpError(
-                f"{str(run / CONFIG)!r}: the run's data are not where it says: {reason}; give their folder with "
-                "--data-dir"
+                f"the run's data are not where it says: {error.fault}",
+                remedy=("give their folder with ", Argument("data_dir")),
+                file=run / CONFIG,
             ) from error
         if error.setting == SETTING:
             error.setting = option
         if error.setting == "data":  # the argument of the library's functions, which a command does not have
             error.setting = None
-            error.text += "; or give files with the same features with --data-dir"
+            error.notes.append(("or give files with the same features with ", Argument("data_dir")))
         raise
 
 

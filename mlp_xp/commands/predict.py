@@ -19,7 +19,7 @@ from mlp_xp.commands.process import end_with
 from mlp_xp.commands.tables import print_csv
 from mlp_xp.core.metrics import percent
 from mlp_xp.core.model import Model
-from mlp_xp.data.own import is_table
+from mlp_xp.data.tables import is_table
 from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep

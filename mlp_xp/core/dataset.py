@@ -72,6 +72,8 @@ class Dataset(NamedTuple):
     is_own: bool = False
     """Whether these are your own data, of `from_arrays` or `load_dataset`: held-out samples are then drawn from all of
     the training set. Of a published data set, and of one in its form, they are the last ones."""
+    read_as: tuple[str, str] = ("", "")
+    """A checksum of the four arrays and one of what was read, where it was cast to floats of less precision."""
 
     def __repr__(self) -> str:
         count, *shape = self.train_inputs.shape
