@@ -11,13 +11,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.memory import check_memory
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.config import TrainConfig, check_choice
 from mlp_xp.core.dataset import UNNAMED, Dataset, described
+from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
-from mlp_xp.core.training import Event, Report, trajectory, with_threads
+from mlp_xp.core.training import Event, Report, layer_sizes, multiply_adds, trajectory
 from mlp_xp.data.datasets import is_own, load_dataset, load_own, load_to_evaluate
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.picture_folders import read_pictures_like
@@ -54,7 +57,7 @@ def train(
     """Train, and yield a report every `report_every` samples and a closing one with the trained network.
 
     This is a generator: draw the reports as they come, or stop at any time. dataset: with arrays on the backend's
-    device. backend: unless it was opened with a number of threads, `Backend.choose_threads` chooses it. run_dir: a
+    device. backend: unless it was opened with a number of threads, `choose_threads` chooses it. run_dir: a
     folder to write the run to, with its pictures at the end; an existing run is resumed, to the same bits as if it had
     not been interrupted. With a constant schedule, the configuration may have more epochs than a finished run: it is
     then trained longer, to the same bits as if it had had them from the start. No other run can use the folder until
@@ -73,7 +76,9 @@ def train(
         events: Iterator[Event]
         if run_dir is None:
             trained = read_source(start_from, config, dataset).trained
-            events = trajectory(config, dataset, with_threads(config, dataset, backend), trained=trained)
+            check_memory(config, layer_sizes(config, dataset), backend)
+            backend = choose_threads(backend, multiply_adds(config, dataset))
+            events = trajectory(config, dataset, backend, trained=trained)
         else:
             place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
             place |= {"origin": dataset.origin or Origin(), "start_from": start_from}

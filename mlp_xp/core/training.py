@@ -7,14 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.memory import check_memory
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.checks import check_dataset, check_held_out
 from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps, steps_per_block
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.device import all_finite, copy_network, initial_state
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model, model_of
 from mlp_xp.core.network import Network, count_parameters
 from mlp_xp.core.plan import Chunk, ceil_divide, plan_epoch
@@ -254,20 +253,16 @@ def trajectory(
 
 
 def check_trainable(config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
-    """Raise DatasetError for data that cannot be trained on (see `checks`), ConfigError if there are too few.
-
-    Raises NotEnoughMemoryError if training needs more memory than is available.
-    """
+    """Raise DatasetError for data that cannot be trained on (see `checks`), ConfigError if there are too few."""
     check_dataset(dataset, backend)
     config.check_fits(dataset.train_inputs.shape[0])
     if config.validation and dataset.task.exclusive:
         check_held_out(backend.to_numpy(dataset.train_labels), config.validation, dataset.class_names)
-    check_memory(config, layer_sizes(config, dataset), backend)
 
 
-def with_threads(config: TrainConfig, dataset: Dataset, backend: Backend, before: int | None = None) -> Backend:
-    """Return the backend with a number of threads for these steps; see `Backend.choose_threads`."""
-    return backend.choose_threads(config.batch_size * count_parameters(layer_sizes(config, dataset)), before)
+def multiply_adds(config: TrainConfig, dataset: Dataset) -> int:
+    """Return the multiply-adds of the forward pass of one step, which decide on how many threads it computes."""
+    return config.batch_size * count_parameters(layer_sizes(config, dataset))
 
 
 def _chunks(
@@ -314,5 +309,6 @@ def check_state(position: Position, backend: Backend) -> None:
 def _diverged(what: str, epoch: int, value: object) -> DivergenceError:
     place = "the warm-up" if epoch == WARM_UP_EPOCH else f"epoch {epoch}"
     return DivergenceError(
-        f"training diverged: the {what} of {place} is {value}; lower the learning rate or choose another initialisation"
+        f"training diverged: the {what} of {place} is {value}",
+        remedy="lower the learning rate or choose another initialisation",
     )

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.foreign import find, hooks
-from mlp_xp.backends.opening import Backend
+from mlp_xp.backends import hooks
+from mlp_xp.backends._foreign import find
+from mlp_xp.core.library import Backend
 from mlp_xp.errors import printable
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.bounds import allowed_deviation, expect
@@ -70,7 +71,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
         return "NumPy has no result to compare with"
     if name == "materialise":
         return "the hook's function is not one of the namespace"
-    if not (backend.imports or ":" in backend.name or backend.name in hooks()):
+    if not (backend.details.imports or ":" in backend.name or backend.name in hooks()):
         return "the library has no name by which it is imported"
     text = expression(name, args, kwargs, word)
     body = f"{text}; return a" if name in INPLACE else f"return {text}"
@@ -134,8 +135,8 @@ def _run(script: Path) -> tuple[str, str]:
 
 def _imports(backend: Backend) -> tuple[list[str], str]:
     """Return lines that import the namespace of a backend as `xp`, the ones to try first, and a function to NumPy."""
-    if backend.imports:
-        return [*backend.imports], backend.copy_source
+    if backend.details.imports:
+        return [*backend.details.imports], backend.details.copy_source
     hook = find(backend.name)
     module, _, attributes = (backend.name if ":" in backend.name else hooks()[backend.name].value).partition(":")
     if hook is not backend.xp:
@@ -164,7 +165,7 @@ def _copy_source(backend: Backend) -> str:
         with suppress(Exception):  # a foreign library may raise anything
             if way(array).dtype == backend.dtype_name:
                 return source
-    return backend.copy_source
+    return backend.details.copy_source
 
 
 def _found(module: str, line: str) -> str:

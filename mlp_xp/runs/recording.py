@@ -4,8 +4,11 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from mlp_xp.backends.opening import Backend, BackendFailure
+from mlp_xp.backends import threads
+from mlp_xp.backends.memory import check_memory
+from mlp_xp.backends.opening import BackendFailure
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.library import Backend
 from mlp_xp.core.model import model_of
 from mlp_xp.core.network import Network
 from mlp_xp.core.training import (
@@ -14,8 +17,9 @@ from mlp_xp.core.training import (
     Position,
     check_state,
     check_trainable,
+    layer_sizes,
+    multiply_adds,
     trajectory,
-    with_threads,
 )
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError, file_errors, make_folder
@@ -34,6 +38,7 @@ def check_run(settings: Settings, dataset: Dataset, backend: Backend, folder: Pa
     if not isinstance(settings.train.activation, str):
         raise run_folder.RunError("the activation is a pair of functions, which a run folder cannot store; name one")
     check_trainable(settings.train, dataset, backend)
+    check_memory(settings.train, layer_sizes(settings.train, dataset), backend)
     if folder is None or not (folder / run_folder.CHECKPOINT).exists():
         read_source(settings.start_from, settings.train, dataset)
 
@@ -115,7 +120,7 @@ def choose_threads(folder: Path | None, settings: Settings, dataset: Dataset, ba
     folder: None for a new run.
     """
     before = None if folder is None else run_folder.threads_of(folder, backend.name)
-    return with_threads(settings.train, dataset, backend, before)
+    return threads.choose_threads(backend, multiply_adds(settings.train, dataset), before)
 
 
 def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> Position | None:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from mlp_xp import __version__
-from mlp_xp.backends.opening import Backend
 from mlp_xp.backends.threads import cpus, in_words, threads_chosen
 from mlp_xp.core.checks import check_arrays
 from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Scaling
 from mlp_xp.core.training import Best, Position, Report
 from mlp_xp.data.sums import checksum as checksum  # noqa: PLC0414  (part of this module too)

@@ -10,9 +10,9 @@ from rich.progress import Progress as Bar
 from rich.table import Column
 from rich.text import Text
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, described
+from mlp_xp.core.library import Backend
 from mlp_xp.core.network import count_parameters
 from mlp_xp.core.task import CLASSES, Evaluation
 from mlp_xp.core.task import Task as Kind

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from numerics import assert_near
 
 from mlp_xp import TrainConfig, evaluate, open_backend, train
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.checks import check_dataset
 from mlp_xp.core.dataset import BYTES
 from mlp_xp.core.features import standardize
+from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import from_arrays, split
 from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError
 from mlp_xp.runs.checkpoints import load_model

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from data_sets import csv_text
 
-from mlp_xp.backends.opening import Backend
+from mlp_xp.core.library import Backend
 from mlp_xp.data.datasets import DATASETS, load_dataset
 from mlp_xp.errors import DatasetError
 

@@ -13,9 +13,10 @@ from helpers import assert_one_line, call
 from PIL import Image
 
 from mlp_xp.api import evaluate, load_run, predict, train
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import ConfigError, TrainConfig
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.library import Backend
 from mlp_xp.core.task import REGRESSION
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.datasets import load_dataset

@@ -10,8 +10,9 @@ import pytest
 from data_sets import TINY
 from helpers import Namespace, call
 
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import ConfigError, TrainConfig
+from mlp_xp.core.library import Backend
 from mlp_xp.parity import compare as compare_module
 from mlp_xp.parity.compare import Comparison, amplification, check, record, tolerance
 from mlp_xp.parity.rounding import BOUNDS, rounding_at_random
@@ -47,7 +48,7 @@ def compared(backend: Backend, config: TrainConfig = ADAM, steps: int = 60) -> C
 
 
 def firsts(comparison: Comparison) -> list[int]:
-    return [quantity.first_step for quantity in comparison.all_quantities if quantity.first_step is not None]
+    return [quantity.first_step for quantity in comparison.quantities.values() if quantity.first_step is not None]
 
 
 @pytest.mark.parametrize(
@@ -64,8 +65,8 @@ def test_another_order_of_summation_agrees_and_a_fault_does_not(batch_size, acti
     name, function = ("tanh", np.tanh) if activation == "sigmoid" else ("exp", np.exp)
     wrong = faulty(dtype, **{name: lambda x: function(x) * (1 + off * (x < -0.5))})
     _, healthy, found = check(config, TINY, [reordered(dtype), wrong], 60)
-    assert healthy.agrees, [quantity for quantity in healthy.all_quantities if quantity.first_step]
-    assert min(quantity.head_room for quantity in healthy.all_quantities) > 1
+    assert healthy.agrees, [quantity for quantity in healthy.quantities.values() if quantity.first_step]
+    assert min(quantity.head_room for quantity in healthy.quantities.values()) > 1
     assert not found.agrees
     assert min(firsts(found)) <= 20
 

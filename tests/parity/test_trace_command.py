@@ -10,7 +10,7 @@ import pytest
 from helpers import NAMESPACE, assert_one_line, call
 
 import mlp_xp
-from mlp_xp.backends.opening import BACKENDS, BackendError, open_backend
+from mlp_xp.backends.opening import BackendError, open_backend
 from mlp_xp.parity import compare
 from mlp_xp.parity.bounds import Verdict
 from mlp_xp.parity.reproducer import write_reproducer
@@ -252,7 +252,7 @@ def test_one_that_is_not_usable_is_code_2_and_the_others_are_traced(data_dir, st
     def unusable(device):
         raise BackendError("backend torch: it is broken here; mend it")
 
-    monkeypatch.setitem(BACKENDS, "torch", unusable)
+    monkeypatch.setattr("mlp_xp.backends._torch.open_library", unusable)
     outcome = traced(data_dir, "--backends", "torch", "numpy", "--dtype", "float32", "--batch-size", "7")
     assert_one_line(outcome, 2, "error: backend torch: it is broken here; mend it")
     assert "on cpu, float32: " in outcome.out, "the others are traced all the same"
@@ -290,3 +290,11 @@ def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
     made = write_reproducer(backend, made_up, tmp_path)
     assert not made.shows
     assert made.said == "float32 (2, 1) 1.0 NumPy: float32 (2, 1) 1.0"
+
+
+def test_data_of_another_task_are_evaluated_as_such(tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    np.savez(tmp_path / "reg.npz", X=X, y=np.stack([X.sum(axis=1), X[:, 0]], axis=1))
+    outcome = traced(tmp_path / "reg.npz", "--backends", "numpy")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "no operation deviates" in outcome.out

@@ -9,8 +9,8 @@ import pytest
 from data_sets import TINY
 
 from mlp_xp import Model, TrainConfig, load_run, open_backend, train
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.inputs import library_of
+from mlp_xp.core.library import Backend
 from mlp_xp.core.model import backend_of
 from mlp_xp.core.task import CLASSES, REGRESSION
 from mlp_xp.data.arrays import from_arrays
