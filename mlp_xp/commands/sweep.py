@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mlp_xp.commands.options import only_one, with_settings
+from mlp_xp.commands.options import Recipe, only_one, with_settings
 from mlp_xp.commands.process import end_with
 from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop, catch_signals
@@ -88,7 +88,7 @@ def held_out_text(ending: Ending) -> str:
 
 @with_settings(Settings, several=True)
 @with_settings(SweepOptions, group="Parameters")
-def sweep(*, recipe: str | None = None, config: Path | None = None, **given: Any) -> int:
+def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) -> int:
     """Train a network for every combination of settings, several at once.
 
     Every setting of `train` takes several values. A range such as 0..31 stands for all whole numbers in it. --hidden
@@ -98,7 +98,6 @@ def sweep(*, recipe: str | None = None, config: Path | None = None, **given: Any
     code is 1.
 
     Args:
-        recipe: Set of settings to start from: notebook, standard, small or own, as for `train`.
         config: Start from the settings in this file instead, such as the config.json of a run.
     """
     only_one(recipe=recipe, config=config)
