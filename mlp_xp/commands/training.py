@@ -71,7 +71,7 @@ def run(
 
 
 def stop_at(event: Event, folder: Path, stop: Stop, hint: str) -> None:
-    """Raise InterruptedTrainingError if the training can stop after this event.
+    """Raise MlpXpError if the training can stop after this event.
 
     It stops at a checkpoint. In the warm-up, and in a run that is to replace another, none is saved: there it stops
     after a signal.

@@ -175,15 +175,3 @@ def test_predict_goes_on_after_a_bad_picture(odd_run, pictures, tmp_path):
     first, second = outcome.err.splitlines()
     assert first.startswith(f"error: {str(pictures / '1.png')!r}: cannot be decoded: ")
     assert second.startswith(f"error: {str(tmp_path / 'gone.png')!r}: no such file")
-
-
-def test_plot_goes_on_after_a_bad_run(odd_run, tmp_path):
-    drawn = tmp_path / "both.png"
-    outcome = call("plot", "nowhere", odd_run, odd_run, "--output", drawn)
-    assert (outcome.code, outcome.out) == (1, f"{drawn}\n")
-    assert outcome.err.startswith("error: 'nowhere': is not a run")
-    assert outcome.err.count("\n") == 1
-    drawn.unlink()
-    outcome = call("plot", "nowhere", "elsewhere", "--output", drawn)
-    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (1, "", 2)
-    assert not drawn.exists()
