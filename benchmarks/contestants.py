@@ -24,9 +24,9 @@ from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.device import initial_state
+from mlp_xp.core.job import Job as TrainingJob
 from mlp_xp.core.network import count_parameters, initial_layers
 from mlp_xp.core.plan import chunk_lengths, cut
-from mlp_xp.core.training import multiply_adds
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity import notebook
 
@@ -98,7 +98,7 @@ class MlpXp:
         self.order = np.arange(self.samples)
         sizes = (INPUTS, *workload.hidden, CLASSES)
         self.state, _ = initial_state(self.config, sizes, self.backend)
-        self.backend = choose_threads(self.backend, multiply_adds(self.config, self.dataset))
+        self.backend = choose_threads(self.backend, TrainingJob(self.config, self.dataset, self.backend).work)
         self.run_chunk = make_chunk(self.config, self.backend, self.dataset.prepare.function, self.dataset.task)
         self.training_set = TrainingSet(self.dataset.train_inputs, self.dataset.train_labels)
         # As in a run with one report per round.

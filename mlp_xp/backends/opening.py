@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -105,15 +106,25 @@ def open_namespace(namespace: Any, dtype: str = "float64", name: str | None = No
     own = namespace.__name__ if isinstance(namespace, ModuleType | type) else type(namespace).__name__
     name = name or own
     LIMITS.look()
-    return with_reports(open_hook(name, read_hook(name, namespace), dtype), dtype)
+    return _complete(open_hook(name, read_hook(name, namespace), dtype), dtype)
 
 
 def _once(name: str, xp: Any, device: Any, dtype: str, make: Callable[[], Backend]) -> Backend:
     key = (name, id(xp), str(device), dtype)  # the backend holds xp, so that no other object has its id
     if key not in _opened:
         LIMITS.look()
-        _opened.setdefault(key, with_reports(make(), dtype))
+        _opened.setdefault(key, _complete(make(), dtype))
     return _opened[key]
+
+
+def _complete(backend: Backend, dtype: str) -> Backend:
+    def like(array: Any) -> Backend:
+        try:
+            return open_backend_of(array, dtype)
+        except TypeError:  # it has no namespace
+            return open_backend("numpy", dtype=dtype)
+
+    return replace(with_reports(backend, dtype), like=like)
 
 
 def _check_dtype(dtype: str) -> None:

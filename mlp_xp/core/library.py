@@ -66,6 +66,9 @@ class Backend:
     """Whether it computes on a GPU, which has its own memory."""
     threads: Threads = UNDECIDED
     """The threads on which functions from `jit` compute."""
+    like: Callable[[Any], "Backend"] = lambda array: NotImplemented
+    """`like(array)` returns the backend of an array's library on its device, in the same dtype; NumPy's for lists and
+    anything else that NumPy reads."""
     details: Any = None
     """For `mlp_xp.backends` alone."""
 

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import open_backend, open_backend_of
-from mlp_xp.core.dataset import MOST_NAMES, PREPARATIONS, Dataset, Preparation
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.dataset import MOST_NAMES, PREPARATIONS, Dataset, Preparation, split
 from mlp_xp.core.functional import Array
 from mlp_xp.core.inputs import columns_of, dtype_name, not_of, on_host, read_features, take_columns
 from mlp_xp.core.library import Backend
 from mlp_xp.data.facts import Facts, first_difference
-from mlp_xp.data.labels import AS_NUMBERS, SHOWN, Meaning, meaning_of
+from mlp_xp.data.labels import SHOWN, Meaning, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.scaling import fit_standardization, fit_targets
@@ -230,43 +230,3 @@ def _warning_of_features(samples: Samples, constant: np.ndarray) -> DatasetWarni
 def _warning(samples: Samples, what: str, text: str) -> DatasetWarning:
     file = samples.train.file
     return DatasetWarning(text, file=file, setting=None if file else what)
-
-
-def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the samples to test on and of the others, int64 (n,) each, in the order of one shuffle.
-
-    NumPy's RandomState shuffles, the same on every machine. classes: whole numbers (rows,), to stratify: each class
-    then has its share of the test samples, rounded so that all together are as many as without classes, but at least
-    one sample in each part if it has two, and is left out of the test if it has one. None: the first samples of the
-    shuffle. Raises DatasetError if no class has two samples.
-    """
-    order = np.random.RandomState(seed).permutation(rows).astype(np.int64)
-    wanted = round(share * rows)
-    if classes is None:
-        return order[:wanted], order[wanted:]
-    counts = np.bincount(classes)
-    most = np.maximum(counts - 1, 0)
-    quotas = share * counts
-    taken = np.clip(np.floor(quotas).astype(np.int64), np.minimum(most, 1), most)
-    # The largest remainders first, as seats are given to parties; equal ones in the order of the classes.
-    for which in np.argsort(taken - quotas, kind="stable"):
-        taken[which] += taken.sum() < wanted and taken[which] < most[which]
-    if not taken.any():
-        raise DatasetError(
-            f"all {rows} labels differ, so no class has two samples, one to train and one to test on",
-            remedy=("give ", AS_NUMBERS, " if they are quantities, or hold out no test set"),
-            setting="y",
-        )
-    chosen = np.zeros(rows, np.bool_)
-    shuffled = classes[order]
-    for which, count in enumerate(taken):
-        chosen[np.flatnonzero(shuffled == which)[:count]] = True
-    return order[chosen], order[~chosen]
-
-
-def backend_of(X: Any, dtype: str) -> Backend:
-    """Open the library of an array on its device; NumPy for lists and what else NumPy reads. Raises BackendError."""
-    try:
-        return open_backend_of(X, dtype)
-    except TypeError:  # it has no namespace
-        return open_backend("numpy", dtype=dtype)

@@ -23,6 +23,7 @@ from mlp_xp.backends.threads import LIMITS
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
+from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.loop import Carry, eager_scan
 from mlp_xp.core.model import model_of
@@ -416,7 +417,7 @@ def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:
 
         def run(traced: Backend, task: str = task, X: Any = X, y: Any = y, config: TrainConfig = config) -> None:
             dataset = from_arrays(traced.asarray(X), y, 0.3, backend=traced, task=task)
-            for _ in trajectory(config, dataset, traced):
+            for _ in trajectory(Job(config, dataset, traced)):
                 pass
 
         yield f"small run for {task}", trace_run(run, backend)

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.job import Job
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
-from mlp_xp.core.training import layer_sizes
 from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.records import RunError, shortened
 
@@ -23,8 +22,8 @@ class Source(NamedTuple):
     """The checksum of the model that they come from."""
 
 
-def read_source(start_from: str | Path | None, config: TrainConfig, dataset: Dataset) -> Source:
-    """Return the layers of another run for a run with this configuration and these data; none for None.
+def read_source(start_from: str | Path | None, job: Job) -> Source:
+    """Return the layers of another run for a new run with this job; none for None.
 
     The output layer is not taken if the task or the names of its outputs differ. Where the numbers to predict are
     standardised otherwise than they were, it is changed so that the predictions of each feature vector stay. Raises
@@ -37,7 +36,7 @@ def read_source(start_from: str | Path | None, config: TrainConfig, dataset: Dat
     except RunError as error:
         error.setting = "start_from"
         raise
-    sizes = layer_sizes(config, dataset)
+    config, dataset, sizes = job.config, job.dataset, job.sizes
     hidden = [layer.bias.size for layer in model.network[:-1]]
     same = (model.task, model.class_names) == (dataset.task, dataset.class_names)
     for name, theirs, ours in (

@@ -16,6 +16,7 @@ from mlp_xp.backends._compile_cache import compile_cache
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import cpus
 from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.job import Job
 from mlp_xp.core.training import trajectory
 
 
@@ -72,17 +73,6 @@ def settings_after_opening(version: tuple[int, ...] = (0, 10, 2), **chosen: obje
     return settings
 
 
-def test_jax_keeps_everything_in_the_folder(cache):
-    assert settings_after_opening() == {
-        **DEFAULTS,
-        "jax_compilation_cache_dir": str(cache / FOLDER),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-        "jax_compilation_cache_max_size": _jax.MOST_BYTES,
-        "jax_persistent_cache_enable_xla_caches": "none",
-    }
-
-
 @pytest.mark.parametrize("chosen", [{"jax_compilation_cache_dir": "mine"}, {"jax_enable_compilation_cache": False}])
 def test_what_the_user_has_chosen_stays(chosen, cache):
     assert settings_after_opening(**chosen) == DEFAULTS | chosen
@@ -97,7 +87,7 @@ def train() -> str:
     backend = open_backend("jax")
     config = TrainConfig(epochs=1, hidden=(), report_every=200, defer_updates=False)
     numbers = sha256()
-    for event in trajectory(config, on_device(TINY, backend), backend):
+    for event in trajectory(Job(config, on_device(TINY, backend), backend)):
         numbers.update(event.losses.tobytes())
     assert event.report is not None
     for layer in event.report.model.network:

@@ -11,7 +11,6 @@ from data_sets import TINY
 from mlp_xp import Model, TrainConfig, load_run, open_backend, train
 from mlp_xp.core.inputs import library_of
 from mlp_xp.core.library import Backend
-from mlp_xp.core.model import backend_of
 from mlp_xp.core.task import CLASSES, REGRESSION
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import DatasetError, MlpXpError
@@ -66,7 +65,7 @@ def assert_kind(actual: Any, given: Any, backend: Backend) -> np.ndarray:
 
 
 @pytest.mark.parametrize("task", TARGETS)
-def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs, monkeypatch):
+def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs):
     transferred = []
 
     def counting(array: Any) -> np.ndarray:
@@ -74,10 +73,10 @@ def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs, m
         transferred.append(host.size)
         return host
 
-    assert backend_of(backend.asarray(X), "float64") is backend
-    watched = replace(backend, to_numpy=counting)
-    monkeypatch.setattr("mlp_xp.core.model.backend_of", lambda *_: watched)
     model, inputs = load_run(runs / task), backend.asarray(X)
+    assert model.backend.like(inputs) is backend
+    watched = replace(backend, to_numpy=counting)
+    model = model._replace(backend=replace(model.backend, like=lambda _: watched))
     expected = formula(model, standard(X))
     predicted = model.predict(inputs)
     on_host = assert_kind(predicted, inputs, backend)
@@ -209,8 +208,8 @@ class Foreign(np.ndarray):
 
 def test_arrays_of_a_library_that_no_backend_names(runs):
     model = load_run(runs / "regression")
-    opened = backend_of(X.view(Foreign), "float64")
+    opened = model.backend.like(X.view(Foreign))
     assert opened.name == "elsewhere"
     assert opened.xp is NAMESPACE
-    assert backend_of(X.view(Foreign), "float64") is opened, "so that nothing is compiled again"
+    assert model.backend.like(X.view(Foreign)) is opened, "so that nothing is compiled again"
     np.testing.assert_allclose(model.predict(X.view(Foreign)), formula(model, standard(X)), rtol=1e-9)
