@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +12,13 @@ import numpy as np
 
 from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.config import TrainConfig, check_choice
-from mlp_xp.core.dataset import UNNAMED, Dataset, Origin, described
+from mlp_xp.core.dataset import UNNAMED, Dataset, described
 from mlp_xp.core.inputs import read_features
 from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory, with_threads
 from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_own, load_to_evaluate
+from mlp_xp.data.origin import Origin
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
@@ -72,7 +74,7 @@ def train(
             events = trajectory(config, dataset, with_threads(config, dataset, backend), trained=trained)
         else:
             place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
-            place |= {**dataset.origin._asdict(), "start_from": start_from}
+            place |= {"origin": dataset.origin or Origin(), "start_from": start_from}
             settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
             check_run(settings, dataset, backend, run_dir)
             held.enter_context(open_folder(run_dir, existing=True))
@@ -253,7 +255,7 @@ def _pictures_for(run_dir: Path, model: Model, pictures: Sequence[str | Path]) -
     """Read pictures as the run's own were, or prepare them as MNIST's. Raises MlpXpError if they cannot fit."""
     paths = [_path(picture, "pictures") for picture in pictures]
     if model.inputs == "pictures":
-        resize = run_folder.read_config(run_dir)[0].picture_size is not None
+        resize = run_folder.read_config(run_dir)[0].origin.picture_size is not None
         return read_pictures_like(paths, model.image_shape, resize=resize)
     if model.inputs == "columns":
         raise MlpXpError(
@@ -449,11 +451,11 @@ def _data_of(
         origin = Origin() if place in DATASETS else settings.origin
         own = is_own(place, origin)
         if own and model.task == "classes":  # also where labels look like numbers, most of them
-            origin = origin._replace(task="classes")
+            origin = replace(origin, task="classes")
         if data is not None and own:
             dataset = _other_data(place, model, origin, record["data_crc32"], backend)
         else:
-            dataset = load_dataset(place, backend, cache_dir=cache_dir, **origin._asdict())
+            dataset = load_dataset(place, backend, cache_dir=cache_dir, **vars(origin))
         if data is None:
             run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, backend)})
     check_fit(model, dataset, f"the data set {dataset.name!r}")

@@ -1,20 +1,16 @@
 """The command line, read by cyclopts: a command is a function, and its parameters are the options.
 
-A command marked `with_settings` also has an option for every setting of a run, made from the fields of the dataclasses
-and their docstrings. It gets the settings that were typed, and no others, as keywords: what was not typed comes from a
-recipe, a file or a run, which only the command knows.
+A command marked `with_settings` also has an option for every setting that a dataclass declares. It gets the settings
+that were typed, and no others, as keywords: what was not typed comes from a recipe, a file or a run, which only the
+command knows.
 """
 
-import ast
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from cyclopts import App, Argument, Parameter, Token
 from cyclopts.exceptions import (
@@ -28,26 +24,29 @@ from cyclopts.exceptions import (
 )
 
 from mlp_xp import __version__
+from mlp_xp.core.config import MOST, Setting, declared
 from mlp_xp.errors import MlpXpError, nearest
 from mlp_xp.show.width import plain_console
 
 HELP = "--help lists all options"
-RunDirs = Annotated[Path, Parameter(name="RUN_DIR", required=True)]
-"""At least one folder of a run, for `*run_dirs`."""
-EPILOGUE = "All commands: --debug shows the traceback of an error, --version the version."
-# Names that other programs use for our options.
-ALIASES = {
-    "batch_size": ("-b", "--bs"),
-    "epochs": ("-e",),
-    "hidden": ("--layers", "--units"),
-    "learning_rate": ("--lr",),
-    "schedule": ("--lr-schedule", "--lr-scheduler"),
-    "weight_decay": ("--wd",),
-}
 DOTS = ".."  # between the ends of a range
 WANTED = {int: "a whole number such as 64", float: "a number such as 0.01"}
-# Options whose value names several columns, as in a,b; of two such options, the first would be lost in silence.
-NOT_TWICE = ("label", "exclude")
+
+# Parameters of several commands.
+RunDirs = Annotated[Path, Parameter(name="RUN_DIR", required=True)]
+"""At least one folder of a run, for `*run_dirs`."""
+CacheDir = Annotated[
+    Path | None,
+    Parameter(help="Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."),
+]
+BackendName = Annotated[
+    str,
+    Parameter(
+        help="Array library to compute with: numpy, cupy, jax, torch, array-api-strict, or `module:namespace`. It need "
+        "not be the one that the run was trained with."
+    ),
+]
+Device = Annotated[str | None, Parameter(help="Device to compute on, in the library's notation, such as cuda:1.")]
 
 
 class UsageError(MlpXpError):
@@ -60,6 +59,13 @@ class Condition(str):
     __slots__ = ()
 
 
+def only_one(**options: Any) -> None:
+    """Raise UsageError if more than one of these options is given."""
+    names = [f"--{name.replace('_', '-')}" for name, value in options.items() if value not in (None, False)]
+    if len(names) > 1:
+        raise UsageError(f"{' and '.join(names)}: give only one of these options")
+
+
 def make_app(commands: dict[str, str], load: Callable[[str], Callable[..., Any]], wanted: Sequence[str]) -> App:
     """Return the command line of all commands. Only those in `wanted` are loaded; of the others, the help has a line.
 
@@ -70,7 +76,7 @@ def make_app(commands: dict[str, str], load: Callable[[str], Callable[..., Any]]
         version=f"mlp-xp {__version__}",
         help="Train small networks, written once for any array library.",
         help_format="plaintext",
-        help_epilogue=EPILOGUE,
+        help_epilogue="All commands: --debug shows the traceback of an error, --version the version.",
         console=plain_console(),
         default_parameter=Parameter(
             converter=convert,
@@ -121,27 +127,31 @@ def _described(error: CycloptsError, app: App) -> str:
 
 
 def convert(hint: Any, tokens: Sequence[Token]) -> Any:
-    """Convert the words of an option to its type. Of an option that is repeated, the last one counts.
+    """Convert the words of an option to its type. If it is repeated, its last value counts. Raises UsageError.
 
-    An option with several values takes them in several words, or in one: 64,32 means 64 32. Raises UsageError.
+    An option with several values takes them in several words, or in one: 64,32 means 64 32.
     """
-    name, words = _last(tokens)
+    name, words = last_given(tokens)
     if get_origin(hint) is not tuple:
-        return _value(hint, words[-1], name)
+        return as_value(hint, words[-1], name)
     kind = get_args(hint)[0]
     if kind in (int, float, str):
         words = [part for word in words for part in word.split(",")]
-    return tuple(_value(kind, word, name) for word in words)
+    return tuple(as_value(kind, word, name) for word in words)
 
 
-def _last(tokens: Sequence[Token]) -> tuple[str, list[str]]:
-    """Return the name and the words of the last occurrence of an option, the first word of which has the index 0."""
-    start = max((i for i, token in enumerate(tokens) if token.index == 0), default=0)
-    return tokens[start].keyword or "an argument", [token.value for token in tokens[start:]]
+def last_given(tokens: Sequence[Token]) -> tuple[str, list[str]]:
+    """Return the name of an option and the words that follow it where it was given last."""
+    words: list[str] = []
+    for token in tokens:
+        if token.index == 0:  # the first word after the name
+            words = []
+        words.append(token.value)
+    return tokens[-1].keyword or "an argument", words
 
 
-def _value(kind: Any, word: str, name: str) -> Any:
-    """Convert a word.
+def as_value(kind: Any, word: str, name: str) -> Any:
+    """Convert a word. Raises UsageError.
 
     An empty one is refused: as a path it would mean the current folder, and it is usually a shell's unset variable.
     """
@@ -170,13 +180,8 @@ def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, **options)
 
     common = [
-        _option("debug", bool, False, "On an error, also show the traceback with all causes."),
-        _option(
-            "no_compile_cache",
-            bool,
-            False,
-            "JAX only: compile anew, and keep nothing that is compiled in the user's cache folder.",
-        ),
+        _option("debug", bool, False, "If the command fails, also show the traceback with all causes."),
+        _option("no_compile_cache", bool, False, "JAX only: compile again, and do not keep compiled code on disk."),
     ]
     # Without the line breaks in paragraphs: the help breaks lines where the terminal ends.
     text, mark, arguments = inspect.cleandoc(command.__doc__ or "").partition("\n\nArgs:")
@@ -188,41 +193,43 @@ def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_settings(kind: type, *, several: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a decorator that gives a command with `**given` an option for each field of a dataclass.
+    """Return a decorator that gives a command with `**given` an option for each setting that a dataclass declares.
 
     several: each option takes several values and ranges, and gives a tuple of values, and of words such as 0..31.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(command)
-        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        command.__signature__ = signature.replace(parameters=own + _options(kind, several))  # type: ignore[attr-defined]
+        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        options = [_setting_option(each, several) for each in declared(kind).values()]
+        command.__signature__ = signature.replace(parameters=own + options)  # type: ignore[attr-defined]
         return command
 
     return decorate
 
 
-def _options(kind: type, several: bool) -> list[inspect.Parameter]:
-    """Return the fields of a dataclass, and of dataclasses in it, as parameters of a command."""
-    hints, texts = get_type_hints(kind), _docstrings(kind)
-    options = []
-    for field in fields(kind):
-        hint = hints[field.name]
-        if isinstance(hint, type) and is_dataclass(hint):
-            options += _options(hint, several)
-            continue
-        if NoneType in get_args(hint) or str in get_args(hint):  # str | None, or an object that only Python has
-            hint = next(each for each in get_args(hint) if each is not NoneType)
-        more: dict[str, Any] = {"group": "Settings", "alias": ALIASES.get(field.name, ())}
-        if several:
-            more |= {"converter": partial(_swept, hint), "metavar": f"{_name(hint)}..."}
-            hint = tuple[str, ...]
-        elif hint is bool:
-            more["negative"] = f"--no-{field.name.replace('_', '-')}"
-        if field.name in NOT_TWICE:
-            more["allow_repeating"] = False
-        options.append(_option(field.name, hint, field.default, texts.get(field.name, ""), **more))
-    return options
+def _setting_option(setting: Setting, several: bool) -> inspect.Parameter:
+    """Return the option of a setting as a parameter of a command."""
+    kind: Any = int if setting.kind is tuple else setting.kind
+    hint: Any = Literal[setting.choices] if setting.choices else kind
+    more: dict[str, Any] = {"group": "Settings", "alias": setting.aliases}
+    if several:
+        hint = Literal["true", "false"] if kind is bool else hint
+        more["converter"] = partial(_swept, setting.kind, hint)
+    elif kind is bool:
+        more["negative"] = f"--no-{setting.name.replace('_', '-')}"
+    if setting.names_columns:  # of two such options, the first would be lost in silence
+        more["allow_repeating"] = False
+    if several or setting.kind is tuple:
+        hint = tuple[hint, ...]
+    text = setting.help
+    if setting.most != MOST:
+        text += f" [range: {setting.least:g} to {_brief(setting.most)}]"
+    return _option(setting.name, hint, setting.default, text, **more)
+
+
+def _brief(number: float) -> str:
+    return "2**32 - 1" if number == 2**32 - 1 else f"{number:.6g}"
 
 
 def _option(name: str, hint: Any, default: Any, text: str, **more: Any) -> inspect.Parameter:
@@ -230,37 +237,18 @@ def _option(name: str, hint: Any, default: Any, text: str, **more: Any) -> inspe
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _docstrings(kind: type) -> dict[str, str]:
-    """Return the docstring below each field of a dataclass, as one line."""
-    (definition,) = ast.parse(inspect.getsource(kind)).body
-    assert isinstance(definition, ast.ClassDef)
-    found = {}
-    for field, text in pairwise(definition.body):
-        match field, text:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
-                found[name] = " ".join(words.split())
-    return found
-
-
-def _swept(kind: Any, _: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
+def _swept(kind: type, hint: Any, _: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
     """Convert the values of a setting of a sweep. A range such as 0..31 stays a word; 64,32 is one value."""
-    name, words = _last(tokens)
-    return tuple(_swept_value(kind, word, name) for word in words)
+    name, words = last_given(tokens)
 
+    def value(word: str) -> Any:
+        if DOTS in word and kind in (int, float, tuple):
+            return word
+        if kind is tuple:
+            return tuple(as_value(int, part, name) for part in word.split(","))
+        return as_value(hint, word, name) == "true" if kind is bool else as_value(hint, word, name)
 
-def _swept_value(kind: Any, word: str, name: str) -> Any:
-    if kind is bool:
-        if word not in ("true", "false"):
-            raise UsageError(f"{name}: {word!r:.80} is neither true nor false; {HELP}")
-        return word == "true"
-    if get_origin(kind) is tuple:
-        parts = word.split(",")
-        return tuple(_value(int, part, name) for part in parts) if DOTS not in word else word
-    return word if DOTS in word and kind in (int, float) else _value(kind, word, name)
-
-
-def _name(hint: Any) -> str:
-    return str(getattr(get_args(hint)[0] if get_origin(hint) is tuple else hint, "__name__", hint)).upper()
+    return tuple(map(value, words))
 
 
 def _default_text(default: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""Run a command as a process: one line for each error, an exit code for each way to end."""
+"""Run a command as a process, with one line for each error and an exit code for each way to end."""
 
 import contextlib
 import errno
@@ -14,9 +14,9 @@ from typing import Any
 
 from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, for_command_line, not_installed, printable
 
-BROKEN_PIPE = 128 + 13  # as of a program that SIGPIPE ends
-# Errors caused by the machine: no space, no permission, a limit reached. Any other OSError that reaches `run` is
-# a bug, because the code that reads or writes a file reports a missing or invalid file itself.
+BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
+# Errors caused by the machine: no space, no permission, a limit reached. Any other OSError that reaches `run` is a bug,
+# because the code that reads or writes a file reports a missing or invalid file itself.
 SYSTEM_FAULTS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
     *(errno.ELOOP, errno.EMFILE, errno.ENFILE),
@@ -26,63 +26,60 @@ SYSTEM_FAULTS = {
 def run(main: Callable[[], int | None]) -> None:
     """Run a command's main function and exit with the code that it returns, or 0 for None.
 
-    An MlpXpError is printed as one line and gives its own exit code. A missing library, running out of memory, the
-    package's warnings, and SYSTEM_FAULTS that were not turned into an MlpXpError are also reported in one line. Every
-    other exception is a bug and keeps its traceback. With --debug, the traceback with all causes is printed first.
+    An error that a user or the machine caused is printed as one line and gives its own exit code: see `fault_of`. Every
+    other exception is a bug and keeps its traceback. With --debug, the traceback of each is printed first.
 
     If the reader of the output or of the errors has closed the pipe, as `head` does, the code is 141 and nothing more
     is printed. Output that the caller has closed, as in `>&-`, is discarded.
     """
     _open_streams()
     try:
-        code = _end(main)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+        try:
+            with _warnings_as_lines():
+                code = main() or 0
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:
+            fault = fault_of(error)
+            if fault is None:
+                raise
+            if "--debug" in sys.argv:
+                _show_traceback(error)
+            print_line(fault.kind, for_command_line(fault.worded(as_option)))
+            code = fault.exit_code
+        sys.stderr.flush()
     except BrokenPipeError:
         code = BROKEN_PIPE
     except OSError as error:
         if error.errno not in SYSTEM_FAULTS:
             raise
-        code = 1  # the errors cannot be printed, because their file is on a full disk
+        code = 1  # the error cannot be printed, because its file is on a full disk
     finally:
         silence_output()
     sys.exit(code)
 
 
-def _end(main: Callable[[], int | None]) -> int:
-    """Run a command's main function, print the error that ends it, and return the exit code."""
-    try:
-        with _warnings_as_lines():
-            code = main() or 0
-        sys.stdout.flush()
-        return code
-    except (Exception, KeyboardInterrupt) as error:
-        told = _told(error)
-        if told is None:
-            raise
-        if "--debug" in sys.argv:
-            _show_traceback(error)
-        code, kind, text = told
-        print_line(kind, text)
-        return code
-
-
-def _told(error: BaseException) -> tuple[int, str, str] | None:
-    """Return the exit code, kind and line of an error; None for a bug and a closed pipe."""
+def fault_of(error: BaseException) -> MlpXpError | None:
+    """Return what to say about an exception; None for a bug and for a closed pipe."""
+    fault = None
     match error:
         case MlpXpError():
-            return error.exit_code, error.kind, for_command_line(error.worded(as_option))
+            fault = error
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != "mlp_xp":
-            return 2, "error", f"{name} {not_installed(_requirement(name))}"
+            fault = MlpXpError(f"{name} {not_installed(_requirement(name))}")
         case KeyboardInterrupt():
-            return 130, "", "interrupted"
+            fault = MlpXpError("interrupted")
+            fault.kind, fault.exit_code = "", 130
         case OSError() if error.errno in SYSTEM_FAULTS:
             place = "the output" if error.filename is None else repr(os.fspath(error.filename))
-            text = f"{place}: {error.strerror or error}; fix the file or folder, or use another one"
-            return 2 if error.errno == errno.ENAMETOOLONG else 1, "error", text
+            fault = MlpXpError(
+                f"{place}: {error.strerror or error}", remedy="fix the file or folder, or use another one"
+            )
+            fault.exit_code = 2 if error.errno == errno.ENAMETOOLONG else 1
         case MemoryError():
-            return 2, "error", f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes"
-    return None
+            fault = MlpXpError(
+                f"out of memory: {str(error) or 'the sizes are too large'}", remedy="choose smaller sizes"
+            )
+    return fault
 
 
 def as_option(argument: Argument) -> str:
@@ -146,9 +143,9 @@ def _requirement(module: str) -> str:
 def _open_streams() -> None:
     r"""Make standard input, output and error usable where the caller has closed them, and for every character.
 
-    A closed one becomes the null device, also as a file descriptor: the next file that is opened would get its number,
-    and what a library writes to the standard output would end up in that file. A character that the encoding of the
-    output lacks, and a byte of a file's name that is no character, is printed as an escape such as \xe9.
+    A closed one becomes the null device, also as a file descriptor. Otherwise the next file that is opened would get
+    its number, and what a library writes to the standard output would end up in that file. What the encoding of the
+    output cannot express is printed as an escape such as \xe9.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -157,9 +154,9 @@ def _open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
         stream = getattr(sys, name)
         if stream is None:
-            # Python closes no such stream at its end; a warning about that would be a line of output.
+            # Python would not close it at the end, and a warning about that would be a line of output.
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
-        elif mode == "w" and hasattr(stream, "reconfigure"):  # not so where a test captures the output
+        elif mode == "w" and hasattr(stream, "reconfigure"):  # captured output, as in a test, has no such method
             stream.reconfigure(errors="backslashreplace")
 
 

@@ -20,8 +20,9 @@ from mlp_xp.commands.process import print_error
 from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop, catch_signals
 from mlp_xp.commands.train import base_settings
+from mlp_xp.runs.config_file import check_foreign
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.settings import Settings, check_foreign
+from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, INTERRUPTED, OPTUNA, held_out
 from mlp_xp.runs.table import UNREADABLE
 from mlp_xp.show import terminal
@@ -127,7 +128,7 @@ def sweep(
     if config:
         named = given.get("backend")
         for backend in named or (base.backend,):
-            check_foreign(Settings(backend=backend), named and backend, repr(str(config)))
+            check_foreign(Settings(backend=backend), named and backend, config)
     plan = make_plan(base, given, samples=random, trials=optuna, seed=sampling_seed)
     how = How(jobs, cluster, retry_failed, cache_dir)
     return show(plan, sweep_dir or default_folder(plan), how)

@@ -1,7 +1,7 @@
 """Train in a run folder and show it: reports, progress, pictures, and what was saved when it is interrupted."""
 
-import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,83 +22,69 @@ from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 
 
-def claim(folder: Path, overwrite: bool, held: contextlib.ExitStack) -> None:
-    """Claim the folder of a new run until the command ends. Raises RunError and FileError."""
-    try:
-        held.enter_context(recording.open_folder(folder, existing=overwrite))
-    except run_folder.RunError as error:
-        if error.setting and (folder / run_folder.CONFIG).exists():
-            error.text += " with --overwrite"
-        raise
-
-
 def run(
-    folder: Path,
-    settings: Settings,
-    dataset: Dataset,
-    backend: Backend,
-    console: Console,
-    *,
-    overwrite: bool,
+    folder: Path, settings: Settings, dataset: Dataset, backend: Backend, console: Console, *, overwrite: bool
 ) -> None:
     """Train in a folder that this process holds, and show it. A signal or a closed output saves and stops the run."""
     stop = Stop()
-    command = f"{called('train')} --resume {as_argument(folder)}"
-    resume = f"; resume with: {command}"
-    with stop.printing():
-        terminal.say(console, f"{terminal.describe(settings, dataset, backend)}\nrun      {folder}\n", indent=9)
+    hint = f"; resume with: {called('train')} --resume {as_argument(folder)}"
 
-    def show(event: Event, first: bool) -> None:
-        if first:  # not before, so that what the start of the training warns of stands above the table
-            with stop.printing():
-                if event.closing:
-                    terminal.say(console, "this run had ended; --epochs N trains it longer")
-                else:
-                    console.print(terminal.header(settings.train, dataset.task), soft_wrap=True)
-        if event.report is None:
-            return
-        if not event.closing:
-            with stop.printing():
-                console.print(terminal.report_line(event.report), soft_wrap=True)
+    def say(text: str, indent: int = 2) -> None:
+        with stop.printing():
+            terminal.say(console, text, indent=indent)
 
-    def stop_at(event: Event) -> None:
-        epoch, sample = event.position[:2]
-        if not stop or event.closing:
-            return
-        place = "in the warm-up" if epoch == WARM_UP_EPOCH else f"in epoch {epoch}, after {sample} samples"
-        if event.checkpoint:
-            raise stop.error_at(f"{place}{resume}")
-        if (stop.signal and epoch == WARM_UP_EPOCH) or replacing.current(folder) != folder:
-            raise stop.error_at(f"{place}; {recording.what_is_kept(folder)}")
-
+    say(f"{terminal.describe(settings, dataset, backend)}\nrun      {folder}\n", indent=9)
     with catch_signals(stop):
         events = recording.train_in_folder(
-            folder, settings, dataset, backend, overwrite=overwrite, save_now=lambda: bool(stop), resume_hint=resume
+            folder, settings, dataset, backend, overwrite=overwrite, save_now=lambda: bool(stop), resume_hint=hint
         )
-        with contextlib.closing(events):
-            watched = terminal.watch(events, settings.train, dataset, console)
-            try:
-                for i, event in enumerate(watched):
-                    show(event, first=not i)
-                    stop_at(event)
-            finally:
-                with stop.printing():  # the progress bar is removed, if its terminal is still there
-                    watched.close()
+        watched = terminal.watch(events, settings.train, dataset, console)
+        try:
+            head = terminal.header(settings.train, dataset.task)
+            for event in watched:
+                if event.closing:
+                    if head:  # it is the first event
+                        say("this run had ended; --epochs N trains it longer")
+                    continue
+                # The header comes with the first event, so that warnings of the start stand above the table.
+                with stop.printing():
+                    for line in filter(None, (head, event.report and terminal.report_line(event.report))):
+                        console.print(line, soft_wrap=True)
+                head = ""
+                if stop:
+                    stop_at(event, folder, stop, hint)
+        finally:
+            with stop.printing():  # the progress bar is removed, if its terminal is still there
+                watched.close()
+            events.close()
     report = event.report
     assert report is not None
     rmses: tuple[float, ...] = ()  # of each output, which a report does not have
     if report.rmse is not None and len(dataset.class_names) > 1:
         rmses = checkpoints.evaluation_of(checkpoints.load_model(folder), dataset, backend).rmses
-    with stop.printing():
-        terminal.say(console, f"\n{terminal.summary(report, dataset, rmses)}")
-        if event.position.best:
-            best, epoch = event.position.best, event.position.epoch
-            terminal.say(console, terminal.selected(best, epoch, settings.train, dataset))
-        if text := nothing_learned(report, settings, dataset, backend):
-            terminal.say(console, text)
-    draw_pictures(folder, dataset, backend, console, stop)
+    say(f"\n{terminal.summary(report, dataset, rmses)}")
+    if event.position.best:
+        say(terminal.selected(event.position.best, event.position.epoch, settings.train, dataset))
+    if text := nothing_learned(report, settings, dataset, backend):
+        say(text)
+    if text := draw_pictures(folder, dataset, backend):
+        say(text)
     if stop.error:
         raise stop.error_at(f"after the end of the training; the run in {str(folder)!r} is complete")
+
+
+def stop_at(event: Event, folder: Path, stop: Stop, hint: str) -> None:
+    """Raise InterruptedTrainingError if the training can stop after this event.
+
+    It stops at a checkpoint. In the warm-up, and in a run that is to replace another, none is saved: there it stops
+    after a signal.
+    """
+    epoch, sample = event.position[:2]
+    place = "in the warm-up" if epoch == WARM_UP_EPOCH else f"in epoch {epoch}, after {sample} samples"
+    if event.checkpoint:
+        raise stop.error_at(f"{place}{hint}")
+    if (stop.signal and epoch == WARM_UP_EPOCH) or replacing.current(folder) != folder:
+        raise stop.error_at(f"{place}; {recording.what_is_kept(folder)}")
 
 
 def nothing_learned(report: Report, settings: Settings, dataset: Dataset, backend: Backend) -> str:
@@ -117,8 +103,8 @@ def nothing_learned(report: Report, settings: Settings, dataset: Dataset, backen
     )
 
 
-def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Console, stop: Stop) -> None:
-    """Draw the pictures of the run, or print why they cannot be drawn. A run without pictures is complete."""
+def draw_pictures(folder: Path, dataset: Dataset, backend: Backend) -> str:
+    """Draw the pictures of a run, and say which, or why they cannot be drawn. A run without pictures is complete."""
     from mlp_xp.show.gallery import draw_run
     from mlp_xp.show.plots import PlotError
 
@@ -126,11 +112,8 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend, console: Con
         paths = draw_run(folder, dataset, backend)
     except PlotError as error:
         command = f"{called('plot')} {as_argument(folder)}".replace(" ", terminal.GLUE)
-        text = f"no pictures: {error}, then: {command}"
-    else:
-        text = f"drawn in {folder}: {', '.join(path.name for path in paths)}"
-    with stop.printing():
-        terminal.say(console, text)
+        return f"no pictures: {error}, then: {command}"
+    return f"drawn in {folder}: {', '.join(path.name for path in paths)}"
 
 
 def load(
@@ -149,7 +132,7 @@ def load(
             "train(..., run_dir=...) and the same data, or give them as files with --data-dir"
         )
     if resume and is_own(place, origin):  # what was guessed when the run began
-        origin = origin._replace(task=run_folder.read_config(resume)[1].get("task", origin.task))
+        origin = replace(origin, task=run_folder.read_config(resume)[1].get("task", origin.task))
     with show_downloads(console) as progress:
         return load_data(
             place,
@@ -158,5 +141,5 @@ def load(
             run=None if "data_dir" in given else resume,
             cache_dir=cache_dir,
             progress=progress,
-            **origin._asdict(),
+            **vars(origin),
         )

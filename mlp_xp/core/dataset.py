@@ -1,7 +1,7 @@
 """A data set on a device, and what the network sees of it: inputs prepared as features, labels as targets."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mlp_xp.core.features import flatten_and_scale, standardize, unchanged
 from mlp_xp.core.functional import Array
@@ -29,19 +29,6 @@ UNNAMED = "unnamed"
 MOST_NAMES = 2**16  # of features that a model file can store
 
 
-class Origin(NamedTuple):
-    """How `load_dataset` reads your own files, so that a run can read them again."""
-
-    label: str | None = None
-    test_fraction: float = 0.2
-    split_seed: int = 0
-    picture_size: int | None = None
-    task: str | None = None
-    stratify: bool = True
-    scale_targets: bool = True
-    exclude: str | None = None
-
-
 class Dataset(NamedTuple):
     """A training set and, unless it is None, a test set. `mlp_xp.from_arrays` makes one of your own arrays.
 
@@ -65,9 +52,9 @@ class Dataset(NamedTuple):
     prepare: Preparation = BYTES
     """From inputs to features."""
     task: str = "classes"
-    """A key of `task.TASKS`: classes (each sample has one), labels (each sample may have several), or regression."""
-    origin: Origin = Origin()
-    """The arguments of `load_dataset` for your own files."""
+    """A key of `losses.LOSSES`: classes (each sample has one), labels (each sample may have several), or regression."""
+    origin: Any = None
+    """How your own files were read, an `Origin` of `data.origin`; None for other data."""
     inputs: str = "arrays"
     """What `predict` reads: pictures as they are, columns of a table, or arrays, for which pictures are prepared as
     MNIST's were."""

@@ -5,18 +5,20 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mlp_xp.backends.opening import Backend
-from mlp_xp.core.dataset import Dataset, Origin
+from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.inputs import on_host, read_features
 from mlp_xp.data.arrays import check_lengths, from_arrays, guess_task, read_columns
 from mlp_xp.data.csv_files import read_csv
 from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.idx import read_idx
-from mlp_xp.data.own import OwnData, check_origin, find_table, is_table, read_own_data
+from mlp_xp.data.origin import Origin
+from mlp_xp.data.own import OwnData, find_table, is_table, read_own_data
 from mlp_xp.data.reading import some, visible_names
 from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
 from mlp_xp.errors import DatasetError, DatasetWarning, nearest
@@ -69,8 +71,7 @@ def load_dataset(
     A test set that is the training set is rejected: its accuracy would mean nothing. Raises DatasetError, which names
     the file and the fault, or DownloadError. If no data set is found, the error's `setting` is "name_or_folder".
     """
-    origin = Origin(label, test_fraction, split_seed, picture_size, task, stratify, scale_targets, exclude)
-    check_origin(origin)
+    origin = Origin(label, exclude, test_fraction, split_seed, picture_size, task, stratify, scale_targets)
     if is_own(name_or_folder, origin):
         return load_own(Path(name_or_folder), backend, origin)
     is_name = isinstance(name_or_folder, str) and name_or_folder in DATASETS
@@ -195,7 +196,7 @@ def load_to_evaluate(
     order and among others. Raises as `load_dataset` does.
     """
     place = Path(path)
-    how = origin._replace(task=task, exclude=None)
+    how = replace(origin, task=task, exclude=None)
     data = read_own_data(place, how, features=feature_names or None, least=1)
     data = data._replace(train=data.test or data.train, lines=data.lines[data.test is not None :])
     with _naming_file(place, data):

@@ -7,15 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from mlp_xp.core.dataset import Origin
 from mlp_xp.data.array_files import read_array_files
-from mlp_xp.data.arrays import TASKS
+from mlp_xp.data.origin import Origin
 from mlp_xp.data.picture_folders import read_picture_folder
 from mlp_xp.data.reading import visible_names
 from mlp_xp.data.tables import Table, read_table
 from mlp_xp.errors import DatasetError
 
-LARGEST_SIDE = 2048
 # A file is for training or for testing if its name has one of these words, between characters that are no letters.
 WORDS = {"train": "train", "test": "test|t10k"}
 
@@ -38,23 +36,6 @@ class OwnData(NamedTuple):
     """The names of its columns of labels."""
     lines: tuple[Sequence[int], ...] = ((), ())
     """The line of each row of tables in CSV, for the training set and the test set."""
-
-
-def check_origin(origin: Origin) -> None:
-    """Raise DatasetError for a value out of range, with the name of its setting."""
-    size, task = origin.picture_size, origin.task
-    for name, valid, wanted in (
-        ("test_fraction", 0 <= origin.test_fraction < 1, "at least 0 and below 1"),
-        ("split_seed", 0 <= origin.split_seed < 2**32, "a whole number from 0 to 2**32 - 1"),
-        (
-            "picture_size",
-            size is None or (isinstance(size, int) and 1 <= size <= LARGEST_SIDE),
-            f"a whole number from 1 to {LARGEST_SIDE}",
-        ),
-        ("task", task is None or task in TASKS, f"one of {', '.join(TASKS)}"),
-    ):
-        if not valid:
-            raise DatasetError(f"{getattr(origin, name)!r:.80} is not valid; it must be {wanted}", setting=name)
 
 
 def read_own_data(path: Path, origin: Origin, *, features: Sequence[str] | None = None, least: int = 2) -> OwnData:

@@ -20,11 +20,12 @@ from mlp_xp.backends.threads import cpus, in_words, threads_chosen
 from mlp_xp.core.checks import check_arrays
 from mlp_xp.core.dataset import PREPARATIONS, Dataset
 from mlp_xp.core.training import Best, Position, Report
-from mlp_xp.errors import MlpXpWarning
+from mlp_xp.errors import Argument, MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
+from mlp_xp.runs.config_file import parse_settings
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
-from mlp_xp.runs.settings import Settings, first_change, flatten, parse_settings, with_absolute_paths
+from mlp_xp.runs.settings import Settings, first_change, flatten, with_absolute_paths
 
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png", "predictions.png", "labels.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
@@ -68,7 +69,9 @@ def check_new(folder: Path, overwrite: bool) -> None:
         names = {path.name for path in folder.iterdir()}
     if CONFIG in names and not overwrite:
         raise RunError(
-            f"{str(folder)!r} already contains a run; choose another folder, or overwrite the run", setting="run_dir"
+            f"{str(folder)!r} already contains a run",
+            remedy=("choose another folder, or replace the run with ", Argument("overwrite")),
+            setting="run_dir",
         )
     if CONFIG in names:
         _, record = parse_settings(folder / CONFIG)

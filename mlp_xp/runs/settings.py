@@ -1,96 +1,79 @@
-"""All settings of a run: training configuration, backend and data. Also recipes, and settings in a file."""
+"""All settings of a run: training, backend and data. Also recipes to start from, and settings as one flat record."""
 
-import dataclasses
-import json
-import shlex
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlp_xp.backends.foreign import hooks
-from mlp_xp.backends.opening import Backend, open_backend
-from mlp_xp.core.config import ConfigError, TrainConfig, check_type
-from mlp_xp.core.dataset import PREPARATIONS, TARGETS, Origin
-from mlp_xp.core.task import TASKS
-from mlp_xp.data.own import check_origin
-from mlp_xp.errors import DatasetError, nearest
-from mlp_xp.runs import records
+from mlp_xp.core.config import ConfigError, TrainConfig, check_settings, declared, setting
+from mlp_xp.data.origin import Origin
+from mlp_xp.errors import nearest
+
+if TYPE_CHECKING:
+    from mlp_xp.backends.opening import Backend
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A training configuration, a backend and a data set."""
+    """A training configuration, a backend and a data set. Raises ConfigError.
 
-    backend: str = "numpy"
-    """numpy, cupy, jax, torch, array-api-strict, or `module:namespace` for another array API library."""
-    device: str | None = None
-    """The device, in the library's notation, such as cuda:1. By default the library's default device."""
-    dtype: str = "float64"
-    """float64 or float32."""
-    dataset: str | None = "mnist"
-    """mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters; all but mnist are downloaded once. Not with
-    --data-dir."""
-    data_dir: str | None = None
-    """Your own data instead of a named data set: a table with a header (CSV, Parquet), a .npz archive, or a folder with
-    pictures for each class, with two tables, .npy files, or IDX or CSV files like MNIST's."""
-    label: str | None = None
-    """Column with the labels, where --data-dir has tables with a header. Separate several with commas: they are numbers
-    to predict, or labels that are 0 or 1 each."""
-    exclude: str | None = None
-    """Columns to ignore, such as a row id; separate several with commas."""
-    test_fraction: float = 0.2
-    """Share of the samples to test on, below 1, if --data-dir has no test set of its own. 0: no test."""
-    split_seed: int = 0
-    """Seed of the shuffle that selects these samples, from 0 to 2**32 - 1."""
-    picture_size: int | None = None
-    """Pixels on a side to resize the pictures in --data-dir to. By default they must have one size."""
-    task: str | None = None
-    """classes, labels or regression. By default regression where the labels in --data-dir are numbers with a decimal
-    point, labels where there are several for each sample, and else classes; many whole numbers may be either, and need
-    it."""
-    stratify: bool = True
-    """Select these samples of each class in proportion, where there are classes; at least one where it has two."""
-    scale_targets: bool = True
-    """For regression on --data-dir, train on numbers with mean 0 and standard deviation 1. Predictions and errors stay
-    in the units of the data, and only the loss is in units of the standard deviations."""
-    start_from: str | None = None
-    """Begin with the trained weights of this run, which needs the same hidden layers. If the classes are others, the
-    output layer is drawn as for a new run. Inputs are prepared as the new data require."""
+    With `data_dir`, `dataset` becomes None: a record of both would not say where the data are from.
+    """
+
+    backend: str = setting(
+        "numpy",
+        "Array library to compute with: numpy, cupy, jax, torch, array-api-strict, or `module:namespace` for any other "
+        "that follows the array API standard.",
+        may_change=True,
+    )
+    device: str | None = setting(
+        None,
+        "Device to compute on, in the library's notation, such as cuda:1. By default the library's own default.",
+        may_change=True,
+    )
+    dtype: str = setting("float64", "Floating-point type to compute with.", choices=("float64", "float32"))
+    dataset: str | None = setting(
+        "mnist",
+        "mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters; all but mnist are downloaded once. Not with "
+        "--data-dir.",
+    )
+    data_dir: str | None = setting(
+        None,
+        "Your own data instead of a named data set: a table with a header (CSV, Parquet), a .npz archive, or a folder "
+        "with pictures for each class, with two tables, .npy files, or IDX or CSV files like MNIST's.",
+        may_change=True,
+        is_path=True,
+    )
+    origin: Origin = field(default_factory=Origin)
+    start_from: str | None = setting(
+        None,
+        "Begin with the trained weights of this run, which needs the same hidden layers. If the classes are others, "
+        "the output layer is drawn as for a new run. Inputs are prepared as the new data require.",
+        is_path=True,
+    )
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for a value of the wrong type or out of range, or an empty name.
-
-        With `data_dir`, `dataset` becomes None: a record of both would not say where the data are from.
-        """
-        for name, kind in (("test_fraction", float), ("split_seed", int), ("stratify", bool), ("scale_targets", bool)):
-            object.__setattr__(self, name, check_type(name, getattr(self, name), kind))
-        try:
-            check_origin(self.origin)
-        except DatasetError as error:
-            raise ConfigError(error.text, setting=error.setting) from error
+        check_settings(self)
         if self.data_dir is not None:
             object.__setattr__(self, "dataset", None)
-        required = ("backend", "dtype") if self.data_dir is not None else ("backend", "dtype", "dataset")
-        for name in (*required, "device", "data_dir", "label", "exclude", "start_from"):
-            value = getattr(self, name)
-            if (value is not None or name in required) and not check_type(name, value, str):
-                raise ConfigError("is an empty string; give a name or leave it out", setting=name)
+        elif self.dataset is None:
+            raise ConfigError("is missing; name a data set, or give data_dir", setting="dataset")
 
     @property
     def data(self) -> str:
         """The name of the data set, or the path of your own data."""
         return str(self.data_dir or self.dataset)
 
-    @property
-    def origin(self) -> Origin:
-        """How `load_dataset` reads the data."""
-        return Origin(*(getattr(self, name) for name in Origin._fields))
-
-    def open_backend(self, threads: int | None = None) -> Backend:
+    def open_backend(self, threads: int | None = None) -> "Backend":
         """Open the backend, as `open_backend` does."""
+        from mlp_xp.backends.opening import open_backend
+
         return open_backend(self.backend, self.device, self.dtype, threads)
 
+
+SETTINGS = declared(Settings)
+"""All settings of a run, by name, in the order of the command line."""
 
 # Sets of settings to start from. Except for the notebook's, they use what is common today.
 _MODERN = TrainConfig(
@@ -115,44 +98,56 @@ RECIPES = {
 }
 
 
-def flatten(settings: Settings) -> dict[str, Any]:
+def flatten(settings: Any) -> dict[str, Any]:
     """Return the settings as one flat record, as in config.json and on the command line."""
-    record = dataclasses.asdict(settings)
-    return {**{k: v for k, v in record.items() if k != "train"}, **record["train"]}
+    record: dict[str, Any] = {}
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        record |= flatten(value) if is_dataclass(value) else {each.name: value}
+    return record
+
+
+def settings_of(base: Settings, changes: Mapping[str, Any]) -> Settings:
+    """Return settings with some of them changed, which are given by name. Raises ConfigError."""
+
+    def changed(part: Any) -> Any:
+        values = {each.name: getattr(part, each.name) for each in fields(part)}
+        inner = {name: changed(value) for name, value in values.items() if is_dataclass(value)}
+        return replace(part, **inner, **{name: changes[name] for name in values.keys() & changes.keys()})
+
+    found: Settings = changed(base)
+    return found
+
+
+def unflatten(record: Mapping[str, Any], where: str) -> Settings:
+    """Return the settings of a flat record. Raises ConfigError, which names `where` and the wrong field."""
+    for name in record:
+        if name not in SETTINGS:
+            raise ConfigError(
+                f"{where}: the field {name!r:.60} is not known{nearest(name[:99], SETTINGS)}",
+                remedy=f"choose one of {', '.join(SETTINGS)}",
+            )
+    try:
+        return settings_of(Settings(), record)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.setting}: {error.text}") from error
 
 
 def with_absolute_paths(settings: Settings) -> Settings:
     """Return settings whose paths do not depend on the current folder, as config.json has them."""
-    data_dir, start_from = (path and str(Path(path).resolve()) for path in (settings.data_dir, settings.start_from))
-    return replace(settings, data_dir=data_dir, start_from=start_from)
+    record = flatten(settings)
+    paths = [each.name for each in SETTINGS.values() if each.is_path and record[each.name]]
+    return settings_of(settings, {name: str(Path(record[name]).resolve()) for name in paths})
 
 
-# Settings that may change when a run is resumed: they decide where it computes and reads, not what.
-FREE_SETTINGS = ("backend", "device", "data_dir")
-# Settings that mean something for your own data alone; what they did there is compared by `run_folder.check_data`.
-OF_OWN_DATA = ("stratify", "scale_targets")
-# The fields of a run's config.json.
-CONFIG_FIELDS = {
-    "format": int,
-    "settings": dict[str, Any],
-    "device": str | None,
-    "versions": dict[str, str],
-    "threads": dict[str, int | str | None],
-    "machine": str,
-    "train_samples": int,
-    "image_shape": list[int],
-    "class_names": list[str],
-    "task": TASKS,
-    "preparation": PREPARATIONS,
-    "targets": TARGETS,
-    "data_crc32": str,
-    "start_from_sha256": str | None,
-    "segments": list[dict[str, Any]] | None,
-}
+def with_fitting_batches(settings: Settings, samples: int) -> Settings:
+    """Return settings whose batches, which nobody chose, are not larger than the training set."""
+    left = samples - settings.train.validation
+    return settings_of(settings, {"batch_size": left}) if 0 < left < settings.train.batch_size else settings
 
 
 class Change(NamedTuple):
-    """A setting that a resumed run must keep, but does not have any more. Values as JSON has them."""
+    """A setting that a resumed run must keep, but does not have any more."""
 
     name: str
     saved: Any
@@ -160,69 +155,22 @@ class Change(NamedTuple):
     reason: str = ""
 
 
-def first_change(
-    saved: Settings, wanted: Settings, free: tuple[str, ...] = (*FREE_SETTINGS, *OF_OWN_DATA)
-) -> Change | None:
-    """Return the first setting that differs and must not, or None. free: those that may.
+def first_change(saved: Settings, wanted: Settings, *, data: bool = False) -> Change | None:
+    """Return the first setting that differs although a resumed run must keep it, or None.
 
-    The number of epochs may differ where no step depends on it: the run then becomes a longer or a shorter one. The
-    dataset may where one of both has files instead: `run_folder.check_data` compares the data themselves.
+    data: whether to compare how the data are read, too; otherwise `run_folder.check_data` compares the data themselves.
+    The number of epochs may differ where no step depends on it: the run then becomes a longer or a shorter one.
     """
-    before, now = (json.loads(json.dumps(flatten(with_absolute_paths(each)))) for each in (saved, wanted))
-    for name in now:
-        if name in free or before[name] == now[name]:
-            continue
-        if name == "epochs" and saved.train.schedule == "constant":
-            continue
-        if name == "dataset" and None in (before[name], now[name]):
-            continue
-        reason = f"; the schedule {saved.train.schedule} depends on them, from the first step" * (name == "epochs")
-        return Change(name, before[name], now[name], reason)
+    before, now = (flatten(with_absolute_paths(each)) for each in (saved, wanted))
+    free = {name for name, each in SETTINGS.items() if each.may_change}
+    if saved.train.schedule == "constant":
+        free.add("epochs")
+    if not data or None in (saved.dataset, wanted.dataset):
+        free.add("dataset")
+    if not data:
+        free |= declared(Origin).keys()
+    for name, value in now.items():
+        if name not in free and before[name] != value:
+            reason = f"; the schedule {saved.train.schedule} depends on them, from the first step" * (name == "epochs")
+            return Change(name, before[name], value, reason)
     return None
-
-
-def unflatten(record: dict[str, Any], where: str) -> Settings:
-    """Return the settings of a flat record. Raises ConfigError, which names `where` and the wrong field."""
-    known = flatten(Settings())
-    inner = {f.name for f in dataclasses.fields(TrainConfig)}
-    for name in record:
-        if name not in known:
-            raise ConfigError(
-                f"{where}: the field {records.shortened(name)} is not known{nearest(name[:99], known)}; choose one of "
-                f"{', '.join(known)}"
-            )
-    try:
-        train = TrainConfig(**{name: value for name, value in record.items() if name in inner})
-        return Settings(**{name: value for name, value in record.items() if name not in inner}, train=train)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
-
-
-def parse_settings(
-    path: Path, advice: str = "restore it from a copy, or train again"
-) -> tuple[Settings, dict[str, Any]]:
-    """Return the settings in a JSON file, a run's config.json or settings alone, and the file's whole record.
-
-    advice: what to do about a damaged file; by default about a run's. Raises MlpXpError.
-    """
-    where = repr(str(path))
-    record = records.check_fields(records.read_json(path, advice), {}, where, advice)
-    if "settings" not in record:
-        return unflatten(record, where), record
-    records.check_format(record, where)
-    records.check_fields(record, CONFIG_FIELDS, where, advice)
-    return unflatten(record["settings"], where), record
-
-
-def check_foreign(settings: Settings, named: str | None, where: str) -> None:
-    """Raise ConfigError if settings from a file name a foreign backend that the user has not named too.
-
-    named: the backend that the user gave, or None. To open a foreign backend is to import a module, which may run any
-    code; a file, which may come from anybody, must not decide that alone.
-    """
-    if (":" in settings.backend or settings.backend in hooks()) and named is None:
-        raise ConfigError(
-            f"{where} wants the module {settings.backend!r}, which is imported only if you name it too: give "
-            f"--backend {shlex.quote(settings.backend)} to allow it, or another backend",
-            setting="backend",
-        )

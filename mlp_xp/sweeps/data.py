@@ -25,7 +25,7 @@ def key_of(settings: Settings) -> str:
     if not settings.data_dir:
         return str(settings.data)
     # The floats of your own files have the member's dtype from the start, as in `train`.
-    origin = (f"{name} {value}" for name, value in settings.origin._asdict().items() if value is not None)
+    origin = (f"{name} {value}" for name, value in vars(settings.origin).items() if value is not None)
     return ", ".join([settings.data_dir, settings.dtype, *origin])
 
 
@@ -42,7 +42,7 @@ def _load(settings: Settings, cache_dir: Path | None) -> tuple[Dataset, str]:
 
 
 def _read(settings: Settings, backend: Backend, cache_dir: Path | None, progress: Any = None) -> Dataset:
-    origin = settings.origin._asdict() if settings.data_dir else {}
+    origin = vars(settings.origin) if settings.data_dir else {}
     return load_dataset(data_of(settings), backend, cache_dir=cache_dir, progress=progress, **origin)
 
 
@@ -69,7 +69,7 @@ def survey(
         except MlpXpError as error:
             if error.setting == SETTING:
                 error.setting = "data_dir" if settings.data_dir else "dataset"
-            error.text += place
+            error.notes.append(place)
             raise
         data = sum(array.nbytes for array in dataset[:4] if array is not None)
         sizes = layer_sizes(settings.train, dataset)

@@ -11,23 +11,17 @@ import os
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
-from mlp_xp.core.config import ConfigError, TrainConfig
-from mlp_xp.runs.settings import Settings, flatten
+from mlp_xp.core.config import ConfigError
+from mlp_xp.runs.settings import SETTINGS, Settings, flatten, settings_of
 from mlp_xp.runs.sweep_index import GRID, OPTUNA, RANDOM, Member
 
 SEED = "seed"
 # All members are named in one file.
 MOST_MEMBERS = 100_000
-# Settings that act by their ratio: a span of these is sampled log-uniformly, unless it starts at 0.
-BY_RATIO = ("learning_rate", "weight_decay", "batch_size", "hidden")
 DIGITS = 4  # significant digits of a sampled number, to keep tables legible
 DOTS = ".."
-DEFAULTS = flatten(Settings())
-PATHS = ("data_dir", "start_from")
-INNER = {field.name for field in fields(TrainConfig)}
 
 
 class Span(NamedTuple):
@@ -43,7 +37,7 @@ class Span(NamedTuple):
 
     def by_ratio(self, name: str) -> bool:
         """Return whether values of the setting `name` are sampled log-uniformly from this span."""
-        return name in BY_RATIO and self.first > 0
+        return SETTINGS[name].by_ratio and self.first > 0
 
     def value(self, name: str, number: float) -> Any:
         """Return a sampled number, rounded and within the span, as a value of the setting `name`."""
@@ -103,8 +97,8 @@ def make_plan(
         raise ConfigError(f"{wanted} is out of range; it must be at least 1", setting=option)
     options: dict[str, Values] = {}
     for name, value in given.items():
-        if name not in DEFAULTS:
-            raise ConfigError(f"is not a setting of a run; choose from {', '.join(DEFAULTS)}", setting=name)
+        if name not in SETTINGS:
+            raise ConfigError(f"is not a setting of a run; choose from {', '.join(SETTINGS)}", setting=name)
         options[name] = _read(name, value, sampled=name != SEED and wanted is not None)
     fixed = {name: values[0] for name, values in options.items() if not isinstance(values, Span) and len(values) == 1}
     options = {name: values for name, values in options.items() if name not in fixed}
@@ -113,7 +107,7 @@ def make_plan(
         raise ConfigError("it is a pair of functions, which a run folder cannot store; name one", setting="activation")
     if "dataset" in given and (base.data_dir or "data_dir" in given):
         raise ConfigError("is another data set than data_dir; give one of the two", setting="dataset")
-    base = settings_of(base, {name: _absolute(getattr(base, name)) for name in PATHS})
+    base = settings_of(base, {name: _absolute(path) for name, path in flatten(base).items() if SETTINGS[name].is_path})
     kind = GRID if wanted is None else RANDOM if trials is None else OPTUNA
     plan = Plan(kind, base, options, 0, 0 if wanted is None else seed, ())
     if wanted is not None and not plan.sampled:
@@ -144,20 +138,13 @@ def examples(plan: Plan) -> Iterator[tuple[str, Settings]]:
     Raises ConfigError for settings that are wrong together, which names the member.
     """
     for settings in [member.settings for member in plan.members] or _corners(plan.options):
-        place = f" (in a member with {described(settings)})" if settings else ""
+        place = f"in a member with {described(settings)}" if settings else ""
         try:
             found = settings_of(plan.base, settings)
         except ConfigError as error:
-            error.text += place
+            error.notes.append(place)
             raise
         yield place, found
-
-
-def settings_of(base: Settings, changes: Mapping[str, Any]) -> Settings:
-    """Return settings with some of them changed. Raises ConfigError."""
-    inner = {name: value for name, value in changes.items() if name in INNER}
-    outer = {name: value for name, value in changes.items() if name not in INNER}
-    return replace(base, **outer, train=replace(base.train, **inner))
 
 
 def shown(value: Any) -> str:
@@ -172,7 +159,7 @@ def described(settings: Mapping[str, Any]) -> str:
 
 def as_value(name: str, number: Any) -> Any:
     """Return a number as a value of the setting `name`: for `hidden`, 64 means one layer of 64 units."""
-    return (number,) if isinstance(DEFAULTS[name], tuple) and isinstance(number, int) else number
+    return (number,) if SETTINGS[name].kind is tuple and isinstance(number, int) else number
 
 
 def _absolute(path: str | None) -> str | None:
@@ -199,9 +186,9 @@ def _read(name: str, value: Any, *, sampled: bool) -> Values:
             raise ConfigError(f"the range {span} has more than {MOST_MEMBERS} numbers", setting=name)
         else:
             values += range(int(span.first), int(span.last) + 1)
-    if name in PATHS:
+    if SETTINGS[name].is_path:
         values = [*map(_absolute, values)]
-    if isinstance(DEFAULTS[name], tuple):
+    if SETTINGS[name].kind is tuple:
         values = [as_value(name, each) if isinstance(each, int) else tuple(each) for each in values]
     for each, times in Counter(values).items():
         if times > 1:
@@ -213,9 +200,8 @@ def _read(name: str, value: Any, *, sampled: bool) -> Values:
 
 def _span(name: str, word: Any) -> Span | None:
     """Return the span that a word such as `0..31` means; None for any other value. Raises ConfigError."""
-    default = DEFAULTS[name]
-    whole = isinstance(default, int | tuple) and not isinstance(default, bool)
-    if not isinstance(word, str) or DOTS not in word or not (whole or isinstance(default, float)):
+    whole = SETTINGS[name].kind in (int, tuple)
+    if not isinstance(word, str) or DOTS not in word or not (whole or SETTINGS[name].kind is float):
         return None
     first, _, last = word.partition(DOTS)
     kind, example = (int, "0..31") if whole else (float, "0.001..0.1")

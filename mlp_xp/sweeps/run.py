@@ -18,10 +18,11 @@ from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs import sweep_index
 from mlp_xp.runs.records import RunError
+from mlp_xp.runs.settings import settings_of
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED, OPTUNA, Index, Member
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.data import key_of, sums_of_starts, survey
-from mlp_xp.sweeps.grid import Plan, examples, settings_of
+from mlp_xp.sweeps.grid import Plan, examples
 from mlp_xp.sweeps.member import Ending, Work
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
@@ -209,7 +210,7 @@ def processes(plan: Plan, largest: int, how: How, say: Callable[[str], None]) ->
         try:
             backends[key] = backends.get(key) or settings.open_backend()
         except MlpXpError as error:
-            error.text += place
+            error.notes.append(place)
             raise
     if any(backend.on_gpu for backend in backends.values()):
         return how.jobs or 1

@@ -13,28 +13,24 @@ from mlp_xp import commands
 from mlp_xp.commands.options import Condition, UsageError, make_app, with_settings
 from mlp_xp.commands.options import call as call_app
 from mlp_xp.commands.process import as_option
+from mlp_xp.core.config import setting
 
 
 @dataclass(frozen=True)
 class Inner:
     """Inside."""
 
-    learning_rate: float = 0.5
-    """How fast.
-
-    In two paragraphs."""
-    units: tuple[int, ...] = (1, 2)
-    """How many."""
-    nested: bool = True
-    """Whether."""
+    learning_rate: float = setting(0.5, "How fast.", aliases=("--lr",))
+    units: tuple[int, ...] = setting((1, 2), "How many.")
+    nested: bool = setting(True, "Whether.")
+    kind: str = setting("fast", "Which.", choices=("fast", "slow"))
 
 
 @dataclass(frozen=True)
 class Settings:
     """Outside."""
 
-    label: str | None = None
-    """Which column."""
+    label: str | None = setting(None, "Which column.", names_columns=True)
     inner: Inner = field(default_factory=Inner)
 
 
@@ -103,11 +99,13 @@ def test_a_comma_separates_values_but_not_parts_of_a_path_or_a_condition():
 
 def test_settings_of_a_sweep_take_values_and_ranges():
     words = ["--units", "3", "5,4", "--learning-rate", "0.1", "1..2", "--nested", "true", "false", "--label", "a,b"]
+    words += ["--kind", "fast", "slow"]
     assert typed("sweep", *words) == {
         "units": ((3,), (5, 4)),
         "learning_rate": (0.1, "1..2"),
         "nested": (True, False),
         "label": ("a,b",),
+        "kind": ("fast", "slow"),
     }
 
 
@@ -135,7 +133,7 @@ def test_a_wrong_command_line_is_refused_in_one_line(words, parts):
     assert not set(message) & set("│╭╮╰╯─")
     for part in parts:
         assert part in message
-    with pytest.raises(UsageError, match="--nested: 'yes' is neither true nor false"):
+    with pytest.raises(UsageError, match="--nested: 'yes' is not known; choose one of true, false"):
         typed("sweep", "--nested", "yes")
 
 
@@ -147,7 +145,7 @@ def test_help_has_the_docstrings_types_names_and_defaults(monkeypatch):
     said = " ".join(out.getvalue().replace("│", " ").split())
     for part in (
         *("go [OPTIONS] PLACE", "Do something.", "PLACE Where. [required]", "--count INT How often. [default: 3]"),
-        *("--learning-rate --lr", "How fast. In two paragraphs. FLOAT [default: 0.5]", "How many. [default: 1 2]"),
+        *("--learning-rate --lr", "How fast. [default: 0.5] FLOAT", "How many. [default: 1 2]"),
         *("--nested --no-nested", "--debug", "show the traceback", "--no-compile-cache"),
     ):
         assert part in said, said

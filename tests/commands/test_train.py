@@ -265,10 +265,10 @@ def test_a_run_keeps_its_settings_when_it_is_resumed(finished, tmp_path):
     folder = finished[0]
     for words, parts in (
         (["--learning-rate", "0.5"], ["--learning-rate: a resumed run keeps its settings (0.05, not 0.5)"]),
-        (["--run-dir", tmp_path], ["--run-dir: a resumed run stays in its own folder"]),
-        (["--overwrite"], ["--overwrite: a resumed run stays"]),
-        (["--recipe", "small"], ["--resume and --recipe: settings come from one source"]),
-        (["--dataset", "kmnist"], ["--dataset: 'kmnist' and data_dir"]),
+        (["--run-dir", tmp_path], ["--resume and --run-dir: give only one"]),
+        (["--overwrite"], ["--resume and --overwrite: give only one"]),
+        (["--recipe", "small"], ["--resume and --recipe: give only one"]),
+        (["--dataset", "kmnist"], ["--dataset: 'kmnist' and --data-dir are two data sets"]),
     ):
         assert_one_line(call("train", "--resume", folder, *words), 2, *parts)
 
@@ -295,19 +295,19 @@ def test_data_that_moved_are_asked_for(data_dir, tmp_path):
     [
         (["--epochs", "0"], ["--epochs: 0", "at least 1"]),
         (["--epochs", str(10**399)], ["--epochs: 1000", "is out of range; it must be at most 2147483647"]),
-        (["--patience", "2"], ["--patience: 2", "unless samples are held out"]),
+        (["--patience", "2"], ["--patience: 2 needs held-out samples; hold some out with --validation"]),
         (["--optimizer", "adm"], ["--optimizer: 'adm'", "did you mean 'adam'?"]),
-        (["--threads", "two"], ["--threads: 'two' is neither"]),
+        (["--threads", "two"], ["--threads: 'two' is not a whole number"]),
         (["--device", "cuda:0"], ["numpy: device 'cuda:0'"]),
         (["--config", "none.json"], ["'none.json'", "No such file"]),
-        (["--config", "none.json", "--recipe", "small"], ["--config and --recipe: settings come from one source"]),
-        (["--dataset", "kmnist"], ["--dataset: 'kmnist' and data_dir"]),
+        (["--config", "none.json", "--recipe", "small"], ["--config and --recipe: give only one of these options"]),
+        (["--dataset", "kmnist"], ["--dataset: 'kmnist' and --data-dir are two data sets"]),
     ],
 )
 def test_wrong_values_are_refused_before_any_data_is_loaded(words, parts, tmp_path):
     outcome = call("train", "--data-dir", tmp_path / "nowhere", "--run-dir", tmp_path / "run", *words)
     assert_one_line(outcome, 2, *parts)
-    assert "nowhere" not in outcome.err.replace("nowhere'", "", words[0] == "--dataset")
+    assert "nowhere" not in outcome.err
     assert outcome.out == ""
     assert not (tmp_path / "run").exists()
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from helpers import assert_one_line, call
 
-from mlp_xp.core.config import RANGES, ConfigError, TrainConfig
+from mlp_xp.core.config import ConfigError, TrainConfig, declared
 from mlp_xp.core.functional import ACTIVATIONS, Activation, tanh, tanh_derivative
 from mlp_xp.core.network import INITIALISERS
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES
 
+SETTINGS = declared(TrainConfig)
 CHOICES = {
     "update_order": ("layerwise", "simultaneous"),
     "activation": tuple(ACTIVATIONS),
@@ -20,8 +21,7 @@ CHOICES = {
     "optimizer": tuple(OPTIMIZERS),
     "schedule": tuple(SCHEDULES),
 }
-FLAGS = {"decay_bias", "nesterov", "defer_updates"}
-NUMBERS = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in {*CHOICES, *FLAGS}]
+NUMBERS = [each.name for each in SETTINGS.values() if each.kind not in (str, bool)]
 NEEDS: dict[str, dict[str, Any]] = {"patience": {"validation": 1}, "clip_norm": {"update_order": "simultaneous"}}
 
 
@@ -38,8 +38,8 @@ def refusal(**settings: Any) -> str:
 @pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_out_of_range_are_refused_and_bounds_are_taken(name):
     """In the library and on the command line, whatever their size."""
-    least, most = RANGES[name]
-    whole = isinstance(least, int) and isinstance(most, int)
+    least, most, kind = SETTINGS[name].least, SETTINGS[name].most, SETTINGS[name].kind
+    whole = kind is not float
     for value in (least, most):
         TrainConfig(**{name: (value,) if name == "hidden" else value}, **NEEDS.get(name, {}))
     bad = [(least - 1, f"at least {least}"), (-(10**399), "at least "), (most * 10 + 1, f"at most {most}")]
@@ -60,10 +60,10 @@ def test_numbers_out_of_range_are_refused_and_bounds_are_taken(name):
     ("settings", "message"),
     [
         ({"hidden": (64, 0)}, "hidden: 0 is out of range; it must be at least 1"),
-        ({"patience": 2}, "patience: 2 is out of range; it must be 0 unless samples are held out with validation"),
-        ({"dropout": 0.2, "hidden": ()}, "dropout: needs a hidden layer, whose units it leaves out; leave it at 0"),
-        ({"nesterov": True}, "nesterov: needs the optimizer momentum, not sgd"),
-        ({"clip_norm": 1.0}, "clip_norm: needs all gradients before any update; choose the update order simultaneous"),
+        ({"patience": 2}, "patience: 2 needs held-out samples; hold some out with validation"),
+        ({"dropout": 0.2, "hidden": ()}, "dropout: needs a hidden layer; add one, or leave this at 0"),
+        ({"nesterov": True}, 'nesterov: is not possible with sgd; use optimizer="momentum"'),
+        ({"clip_norm": 1.0}, 'clip_norm: needs all gradients before any update; use update_order="simultaneous"'),
         ({"epochs": "3"}, "epochs: '3' is not a whole number"),
         ({"epochs": 2.5}, "epochs: 2.5 is not a whole number"),
         ({"epochs": True}, "epochs: True is not a whole number"),

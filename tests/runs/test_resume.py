@@ -211,8 +211,8 @@ def test_data_may_have_moved_but_must_be_the_runs(runs, data_dir, tmp_path):
         (["--epochs", "2"], ["--epochs: 2 is too few: the run in ", "has already come to epoch 3; give at least as m"]),
         (["--learning-rate", "0.1"], ["--learning-rate", "(0.05, not 0.1)"]),
         (["--start-from", "elsewhere"], ["--start-from"]),
-        (["--run-dir", "elsewhere"], ["--run-dir: a resumed run stays in its own folder"]),
-        (["--overwrite"], ["--overwrite: a resumed run stays in its own folder"]),
+        (["--run-dir", "elsewhere"], ["--resume and --run-dir: give only one"]),
+        (["--overwrite"], ["--resume and --overwrite: give only one"]),
     ],
 )
 def test_a_changed_setting_is_refused(arguments, parts, runs):

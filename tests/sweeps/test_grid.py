@@ -88,7 +88,7 @@ def test_the_largest_trial_that_optuna_may_choose_is_checked():
         (["--seed", "0..3", 2], ["--seed", "2 is given twice"]),
         (["--seed", "0..999", "--epochs", "1..999"], ["the sweep has 999000 members"]),
         (["--learning-rate", "0.1..1"], ["--learning-rate", "the range 0.1..1.0 is to be sampled from"]),
-        (["--patience", 0, 1], ["--patience", "1 is out of range", "in a member with patience 1"]),
+        (["--patience", 0, 1], ["--patience", "1 needs held-out samples", "in a member with patience 1"]),
         (["--validation", 0, 300], ["--validation", "300 is out of range", "in a member with validation 300"]),
         (["--epochs", 1, 2, "--random", 3], ["--random", "3 different settings are wanted, but there are only 2"]),
         (["--seed", "0..9", "--random", 3], ["--random", "no setting but the seed has several values or a range"]),

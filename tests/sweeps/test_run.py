@@ -17,14 +17,15 @@ from mlp_xp.commands.sweep import HEADER
 from mlp_xp.data.arrays import DatasetError
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
+from mlp_xp.runs.config_file import parse_settings
 from mlp_xp.runs.lock import locked
-from mlp_xp.runs.settings import Settings, parse_settings
+from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import read_failures, read_index
 from mlp_xp.sweeps import member
 from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.data import survey
 from mlp_xp.sweeps.folder import run_of
-from mlp_xp.sweeps.grid import examples, make_plan, settings_of
+from mlp_xp.sweeps.grid import examples, make_plan
 
 WORDS = ["--hidden", "4", "5,3", "--learning-rate", "0.05", TOO_FAST, "--seed", "0..1"]
 GOOD, BAD = ("0000", "0001", "0002", "0003"), ("0004", "0005", "0006", "0007")

@@ -11,10 +11,10 @@ import pytest
 from helpers import call, finish, start, wait_until
 from sweeping import arguments, assert_as_trained
 
-from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import read_failures, read_index, read_result
 from mlp_xp.sweeps.folder import run_of
-from mlp_xp.sweeps.grid import make_plan, settings_of
+from mlp_xp.sweeps.grid import make_plan
 from mlp_xp.sweeps.trials import Trials
 
 pytestmark = pytest.mark.needs("optuna")

@@ -23,11 +23,11 @@ from sweeping import SMALL, arguments, assert_as_trained, process_of, reports_of
 import mlp_xp
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.lock import locked
-from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import read_failures
 from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.folder import run_of
-from mlp_xp.sweeps.grid import make_plan, settings_of
+from mlp_xp.sweeps.grid import make_plan
 from mlp_xp.sweeps.member import Ending, Work
 from mlp_xp.sweeps.workers import Place, Process, ProcessError, this_machine, train_all
 

@@ -3,13 +3,13 @@
 import contextlib
 import os
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers import assert_same_run, call, options, small_settings
 
-from mlp_xp.runs.settings import parse_settings
+from mlp_xp.runs.config_file import parse_settings
+from mlp_xp.runs.settings import settings_of
 from mlp_xp.sweeps.folder import run_of
 from mlp_xp.sweeps.member import Ending, Work, train_member
 from mlp_xp.sweeps.workers import Place
@@ -53,7 +53,9 @@ def assert_as_trained(folder: Path, place: Path, *names: str) -> None:
                 outcome = call("train", "--config", config, "--run-dir", expected)
             assert outcome.code == 0, outcome
         # `train` records the task that it found in the data.
-        one, other = (replace(parse_settings(path)[0], task=None) for path in (config, expected / "config.json"))
+        one, other = (
+            settings_of(parse_settings(path)[0], {"task": None}) for path in (config, expected / "config.json")
+        )
         assert one == other
         assert_same_run(run_of(folder, name), expected)
 
