@@ -82,7 +82,7 @@ class MlpXpEpoch(Whole):
     def loss(self) -> float:
         """Return the loss on the first test images."""
         to_numpy = self.backend.to_numpy
-        layers = [(to_numpy(weights), to_numpy(bias)) for weights, bias in self.last.network]
+        layers = [(to_numpy(weights), to_numpy(bias)) for weights, bias in self.last.model.network]
         return loss_of(layers, self.job.data_dir)
 
 

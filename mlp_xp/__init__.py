@@ -5,15 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlp_xp.api import (
-        evaluate_ensemble,
-        evaluate_run,
+        evaluate,
         load_run,
         plot_curves,
         plot_run,
-        predict_ensemble,
-        predict_pictures,
-        predict_table,
-        predict_table_ensemble,
+        predict,
         sweep,
         train,
     )
@@ -21,10 +17,9 @@ if TYPE_CHECKING:
     from mlp_xp.core.config import TrainConfig
     from mlp_xp.core.dataset import Dataset
     from mlp_xp.core.functional import Activation
-    from mlp_xp.core.metrics import predict
+    from mlp_xp.core.model import Model
     from mlp_xp.data.arrays import from_arrays
     from mlp_xp.data.datasets import load_dataset
-    from mlp_xp.runs.checkpoints import Model
     from mlp_xp.runs.settings import RECIPES
 
 __version__ = "0.1.0"
@@ -34,8 +29,7 @@ __all__ = [
     "Dataset",
     "Model",
     "TrainConfig",
-    "evaluate_ensemble",
-    "evaluate_run",
+    "evaluate",
     "from_arrays",
     "load_dataset",
     "load_run",
@@ -43,10 +37,6 @@ __all__ = [
     "plot_curves",
     "plot_run",
     "predict",
-    "predict_ensemble",
-    "predict_pictures",
-    "predict_table",
-    "predict_table_ensemble",
     "sweep",
     "train",
 ]
@@ -56,23 +46,18 @@ __all__ = [
 _HOMES = {
     "Activation": "mlp_xp.core.functional",
     "Dataset": "mlp_xp.core.dataset",
-    "Model": "mlp_xp.runs.checkpoints",
+    "Model": "mlp_xp.core.model",
     "RECIPES": "mlp_xp.runs.settings",
     "TrainConfig": "mlp_xp.core.config",
-    "evaluate_ensemble": "mlp_xp.api",
-    "evaluate_run": "mlp_xp.api",
+    "evaluate": "mlp_xp.api",
     "from_arrays": "mlp_xp.data.arrays",
     "load_dataset": "mlp_xp.data.datasets",
     "load_run": "mlp_xp.api",
     "open_backend": "mlp_xp.backends.opening",
     "plot_curves": "mlp_xp.api",
     "plot_run": "mlp_xp.api",
-    "predict": "mlp_xp.core.metrics",
-    "predict_ensemble": "mlp_xp.api",
-    "predict_pictures": "mlp_xp.api",
+    "predict": "mlp_xp.api",
     "sweep": "mlp_xp.api",
-    "predict_table": "mlp_xp.api",
-    "predict_table_ensemble": "mlp_xp.api",
     "train": "mlp_xp.api",
 }
 

@@ -1,5 +1,6 @@
 """What the commands do, as one call each. `parity.compare.check` is such a call as well."""
 
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,21 +14,23 @@ import numpy as np
 from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.config import TrainConfig, check_choice
 from mlp_xp.core.dataset import UNNAMED, Dataset, described
-from mlp_xp.core.inputs import read_features
 from mlp_xp.core.metrics import confusion_matrix
+from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory, with_threads
 from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_own, load_to_evaluate
 from mlp_xp.data.origin import Origin
+from mlp_xp.data.own import is_table
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.tables import read_table
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
-from mlp_xp.runs.checkpoints import Model, check_fit, evaluation_of, load_model
-from mlp_xp.runs.ensembles import Mean, check_same_data, load_models, members_of, outputs_of, predictions
+from mlp_xp.runs.checkpoints import check_fit, load_model
+from mlp_xp.runs.ensembles import check_alike, check_held_out, evaluate_pooled, members_of, pooled_logits, run_of
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
+from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import RECIPES, Settings
 from mlp_xp.runs.sources import read_source
 from mlp_xp.runs.sweep_index import is_sweep
@@ -92,232 +95,198 @@ def train(
                 yield event.report
 
 
-def load_run(run_dir: str | Path) -> Model:
-    """Read the trained network of a run's folder, which predicts from arrays of any library: see `Model.predict`.
+def load_run(path: str | Path) -> Model:
+    """Read the trained network of a run's folder, or a model.safetensors file: see `Model.predict`.
 
-    Raises RunError if the folder is not a run, has no model yet, or its model is damaged.
+    Its arrays are NumPy's; `Model.on` moves it to another backend. Raises RunError if the folder is not a run, has no
+    model yet, or its model is damaged.
     """
-    return load_model(_path(run_dir))
+    return load_model(_path(path, "path"))
 
 
-class RunEvaluation(NamedTuple):
-    """A run's network on a test set."""
+Models = Model | str | Path | Sequence[Model | str | Path]
+"""A model; the folder of a run, or of a sweep, which stands for its finished members; or several of these, as one
+network whose predictions are the mean of theirs."""
+
+
+class Evaluated(NamedTuple):
+    """What networks do on a test set, alone and together."""
 
     result: Evaluation
+    """For several networks that of their mean probabilities, or numbers."""
     matrix: np.ndarray | None
-    """Confusion matrix, int64 (classes, classes). Rows: true class; columns: predicted class. None for other tasks."""
-    class_names: tuple[str, ...]
-
-
-def evaluate_run(
-    run_dir: str | Path,
-    backend: str = "numpy",
-    device: str | None = None,
-    *,
-    data: str | Path | Dataset | None = None,
-    cache_dir: str | Path | None = None,
-) -> RunEvaluation:
-    """Evaluate a run's network on the test set of its data, or of other data, prepared as the run's inputs were.
-
-    backend, device: as `open_backend` takes them. data, cache_dir: as `load_dataset` takes them, by default the run's
-    own data, which must not have changed; or a Dataset with arrays on the backend's device, which must be given if the
-    run's own data were in memory. Files of other data need not have all classes, and all their samples are used where
-    they have no test set of their own; the run's own data are known at another place too. Raises BackendError,
-    RunError, also if the network's outputs are not finite, and what `load_dataset` raises.
-    """
-    run_dir = _path(run_dir)
-    model = load_model(run_dir)
-    opened = open_backend(backend, device, model.dtype)
-    dataset = _data_of(run_dir, model, opened, data, cache_dir)
-    result, matrix = evaluation_of(model, dataset, opened), None
-    if model.task == "classes":
-        matrix = _matrix(dataset, opened.to_numpy(model.outputs(dataset.test_inputs, opened)), opened)
-    return RunEvaluation(result, matrix, model.class_names)
-
-
-def _matrix(dataset: Dataset, outputs: np.ndarray, backend: Backend) -> np.ndarray:
-    labels = backend.to_numpy(dataset.test_labels)
-    return confusion_matrix(labels, np.argmax(outputs, axis=1), outputs.shape[1])
-
-
-class EnsembleEvaluation(NamedTuple):
-    """Several runs' networks on a test set, and their ensemble."""
-
-    ensemble: RunEvaluation
-    """The evaluation of the mean of the networks' probabilities, or numbers."""
-    run_dirs: tuple[Path, ...]
-    """The runs; of a sweep, its finished members."""
+    """The confusion matrix, int64 (classes, classes). Rows: true class; columns: predicted class. None for other
+    tasks."""
+    models: tuple[Model, ...]
     runs: tuple[Evaluation, ...]
-    """What each run's network does alone."""
-    matrices: tuple[np.ndarray, ...] = ()
-    """The confusion matrix of each run; none for other tasks than classes."""
+    """What each network does alone."""
+    matrices: tuple[np.ndarray, ...]
+    """The confusion matrix of each; none for other tasks than classes."""
 
 
-def evaluate_ensemble(
-    run_dirs: Sequence[str | Path],
+def evaluate(
+    models: Models,
+    data: str | Path | Dataset | None = None,
+    *,
     backend: str = "numpy",
     device: str | None = None,
-    *,
-    data: str | Path | Dataset | None = None,
     cache_dir: str | Path | None = None,
-) -> EnsembleEvaluation:
-    """Evaluate the mean of the predictions of several runs' networks on the test set of their data, or of other data.
+) -> Evaluated:
+    """Evaluate a network, or several together, on the test set of their data, or of other data.
 
-    Predictions are the probabilities of classes or labels, or numbers. The loss of numbers is standardised as that of
-    the first run. run_dirs: folders of runs, or of sweeps, of which all finished members take part; or one sweep. The
-    others are as for `evaluate_run`, which also says what is raised; RunError also for runs with another task, other
-    inputs or outputs, or without `data` trained on other data.
+    Several networks need the same task, inputs and outputs; the loss of numbers is standardised as that of the first.
+    data: by default that of the run, which must not have changed; or as `load_dataset` takes it, read as the run's own,
+    with all its samples where it has no test set; or a Dataset with arrays on the backend's device, which must be given
+    if the run's data were in memory, and for a model that is not from the folder of a run. Files need not have all
+    classes. The run's own data, also at another place, are split as for the run. backend, device: as `open_backend`
+    takes them. cache_dir: as for `load_dataset`.
+
+    Raises BackendError, what `load_dataset` raises, and RunError: for data whose test set has rows that the run was
+    trained on, for runs that hold out different rows, and for outputs that are not finite.
     """
-    folders = members_of(_paths(run_dirs))
-    models = load_models(folders)
-    if data is None:
-        check_same_data(folders)
-    dataset = _data_of(folders[0], models[0], open_backend(backend, device, models[0].dtype), data, cache_dir)
-    mean, runs, matrices = Mean(models[0].task), [], []
-    for model in models:
-        opened = open_backend(backend, device, model.dtype)
-        runs.append(evaluation_of(model, dataset, opened))
-        outputs = outputs_of(model, dataset.test_inputs, opened)
-        mean.add(outputs)
-        if mean.task == "classes":
-            matrices.append(_matrix(dataset, outputs, opened))
-    result = mean.evaluation(opened.to_numpy(dataset.test_labels), models[0].targets[1] if models[0].targets else 1.0)
-    matrix = _matrix(dataset, mean.outputs(), opened) if mean.task == "classes" else None
-    ensemble = RunEvaluation(result, matrix, models[0].class_names)
-    return EnsembleEvaluation(ensemble, tuple(folders), tuple(runs), tuple(matrices))
+    found = _models(models)
+    check_alike(found)
+    datasets: dict[Any, Dataset] = {}
+    opened = [open_backend(backend, device, model.backend.dtype_name) for model in found]
+    found = [model.on(each) for model, each in zip(found, opened, strict=True)]
+    tests = [_data_of(model, data, cache_dir, datasets) for model in found]
+    check_held_out(found, tests)
+    runs, logits = [], []
+    for model, dataset in zip(found, tests, strict=True):
+        runs.append(model.evaluate(dataset.test_inputs, dataset.test_labels))
+        model.check_finite(math.isfinite(runs[-1].loss))
+        logits.append(model.backend.to_numpy(model.logits(dataset.test_inputs)))
+    result, labels = runs[0], found[0].backend.to_numpy(tests[0].test_labels)
+    if len(found) > 1:
+        pooled = pooled_logits(found, logits)
+        result = evaluate_pooled(found, pooled, labels)
+        logits.append(pooled)
+    matrices: list[np.ndarray] = []
+    if found[0].task.exclusive:
+        matrices = [confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1]) for z in logits]
+    matrix = matrices[-1] if matrices else None
+    return Evaluated(result, matrix, tuple(found), tuple(runs), tuple(matrices[: len(found)]))
 
 
-class PicturePredictions(NamedTuple):
-    """What the networks of one or more runs say about pictures."""
+class Predicted(NamedTuple):
+    """What networks say about inputs, alone and together. The arrays are NumPy's."""
 
-    pictures: Pictures
-    """The pictures as the networks see them, and the faults of those that cannot be read."""
-    probabilities: np.ndarray
-    """float64 (n, classes), a row for each of `pictures.paths`: of several runs the mean."""
-    class_names: tuple[str, ...]
-    run_dirs: tuple[Path, ...]
-    """The runs; of a sweep, its finished members."""
-    of_runs: np.ndarray
-    """The probabilities from each run alone, float64 (runs, n, classes)."""
+    values: np.ndarray
+    """classes: their names, (n,). labels: 0 or 1, int64 (n, labels). regression: numbers (n, outputs), or (n,) for a
+    single output."""
+    outputs: np.ndarray
+    """float64 (n, outputs): probabilities of the classes or labels, or numbers; for several networks the mean."""
+    models: tuple[Model, ...]
+    runs: np.ndarray
+    """The outputs of each network alone, float64 (models, n, outputs)."""
+    pictures: Pictures | None = None
+    """The pictures as the networks see them, a row of the outputs for each of `pictures.paths`, and the faults of those
+    that cannot be read. None for other inputs."""
 
 
-def predict_pictures(
-    run_dir: str | Path, pictures: Sequence[str | Path], backend: str = "numpy", device: str | None = None
-) -> PicturePredictions:
-    """Predict the classes of picture files, and of those in folders, by a run's network.
+def predict(models: Models, inputs: Any, *, backend: str = "numpy", device: str | None = None) -> Predicted:
+    """Predict by a network, or by several together, whose probabilities, or numbers, are then the mean of theirs.
 
-    Pictures are read as the run's own were if it was trained on a folder of pictures, and else prepared as MNIST's. A
-    file that cannot be read does not stop the others; see `Pictures.faults`. Raises BackendError, RunError, also if
-    the network's outputs are not finite, and MlpXpError where the network takes images that are not square.
+    inputs: arrays, as `Model.predict` takes them; a table with the columns of the training data, in any order and among
+    others: the path of a file as `tables.read_table` reads, or a DataFrame; or the path of a picture, of a folder of
+    pictures, or several of these in a list. Pictures are read as the run's own were if it was trained on a folder of
+    pictures, and else prepared as MNIST's. A file that cannot be read does not stop the others; see `Pictures.faults`.
+    backend, device: as `open_backend` takes them; arrays of another library than NumPy are used where they are.
+
+    Raises BackendError, DatasetError for a table that does not fit, and MlpXpError for models that do not fit together,
+    pictures where the network takes other inputs, and outputs that are not finite.
     """
-    return predict_ensemble([run_dir], pictures, backend, device)
+    found = [model.on(open_backend(backend, device, model.backend.dtype_name)) for model in _models(models)]
+    check_alike(found)
+    model, pictures, place = found[0], None, ""
+    lines: Sequence[int] = ()
+    if paths := _paths_in(inputs):
+        if any(is_table(path.name) for path in paths):
+            inputs, lines = _table_for(model, paths)
+            place = f"{str(paths[0])!r}: "
+        else:
+            pictures = _pictures_for(model, paths)
+            inputs = pictures.images
+    outputs = np.empty((len(found), 0, len(model.class_names)))
+    if paths and not len(inputs):
+        return _predicted(found, outputs, pictures)
+    try:
+        outputs = np.stack([_outputs(each, inputs) for each in found])
+    except DatasetError as error:  # names a row of the features
+        if not place:
+            raise
+        raise DatasetError(f"{place}{in_file(error.text, lines)}") from error
+    return _predicted(found, outputs, pictures)
 
 
-def predict_ensemble(
-    run_dirs: Sequence[str | Path], pictures: Sequence[str | Path], backend: str = "numpy", device: str | None = None
-) -> PicturePredictions:
-    """Predict the classes of picture files by the mean of the probabilities of several runs' networks.
-
-    run_dirs: as for `evaluate_ensemble`. pictures, backend, device: as for `predict_pictures`, which also says what is
-    raised; RunError also for runs with other images or classes.
-    """
-    folders = members_of(_paths(run_dirs))
-    models = load_models(folders)
-    read = _pictures_for(folders[0], models[0], pictures)
-    outputs, of_runs = _predict(models, backend, device, read.images)
-    return PicturePredictions(read, outputs, models[0].class_names, tuple(folders), of_runs)
+def _predicted(models: Sequence[Model], runs: np.ndarray, pictures: Pictures | None) -> Predicted:
+    outputs = runs[0] if len(models) == 1 else np.mean(runs, axis=0)
+    values = models[0].task.decide(outputs, models[0].class_names, xp=open_backend().xp)
+    return Predicted(values, outputs, tuple(models), runs, pictures)
 
 
-def _predict(
-    models: Sequence[Model], backend: str, device: str | None, inputs: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean of what networks predict, float64 (n, outputs), and what each does, (networks, n, outputs).
-
-    inputs: on the host; n may be 0.
-    """
-    task, outputs = models[0].task, len(models[0].class_names)
-    if not len(inputs):
-        return np.empty((0, outputs)), np.empty((len(models), 0, outputs))
-    mean, of_runs = Mean(task), []
-    for model in models:
-        opened = open_backend(backend, device, model.dtype)
-        features = read_features("inputs", inputs, opened, model.feature_names)
-        if len(models) == 1:
-            alone = opened.to_numpy(model.outputs(features, opened)).astype(float)
-            return alone, alone[None]
-        logarithms = outputs_of(model, features, opened)
-        of_runs.append(predictions(task, logarithms))
-        mean.add(logarithms)
-    return mean.outputs(), np.stack(of_runs)
+def _outputs(model: Model, inputs: Any) -> np.ndarray:
+    """Return what a network says about inputs, float64 (n, outputs): on their own device, or else on the model's."""
+    where, inputs = model.read(inputs)
+    return where.backend.to_numpy(where.outputs(inputs)).astype(np.float64)
 
 
-def _pictures_for(run_dir: Path, model: Model, pictures: Sequence[str | Path]) -> Pictures:
+def _models(given: Models) -> list[Model]:
+    """Return the models of an argument. Raises RunError."""
+    several = [given] if isinstance(given, Model | str | os.PathLike) else list(given)
+    if not several:
+        raise MlpXpError("there are none; give a run's folder, a model, or several in a list", setting="models")
+    found: dict[Any, Model] = {}
+    for each in several:
+        if isinstance(each, Model):
+            found[id(each)] = each
+        else:
+            for folder in members_of([_path(each, "models")]):
+                found.setdefault(folder.resolve(), load_model(folder))
+    return [*found.values()]
+
+
+def _paths_in(inputs: Any) -> list[Path]:
+    """Return the paths of an argument that may be paths or something else, which gives none."""
+    if isinstance(inputs, str | os.PathLike):
+        return [_path(inputs, "inputs")]
+    is_list = isinstance(inputs, list | tuple)
+    if is_list and inputs and all(isinstance(each, str | os.PathLike) for each in inputs):
+        return [_path(each, "inputs") for each in inputs]
+    return []
+
+
+def _table_for(model: Model, paths: Sequence[Path]) -> tuple[np.ndarray, Sequence[int]]:
+    """Read the features of a table and the lines of its rows. Raises DatasetError, MlpXpError if it cannot fit."""
+    if len(paths) > 1:
+        raise MlpXpError(f"{str(paths[0])!r} is a table; give it alone", setting="inputs")
+    if model.inputs != "columns":
+        raise MlpXpError(
+            f"{model.source!r}: the network takes {described(model.input_shape)}, which are not from a table; use a "
+            "run that was trained on one"
+        )
+    table = read_table(paths[0], features=model.feature_names)
+    return table.features, table.lines
+
+
+def _pictures_for(model: Model, paths: Sequence[Path]) -> Pictures:
     """Read pictures as the run's own were, or prepare them as MNIST's. Raises MlpXpError if they cannot fit."""
-    paths = [_path(picture, "pictures") for picture in pictures]
     if model.inputs == "pictures":
-        resize = run_folder.read_config(run_dir)[0].origin.picture_size is not None
-        return read_pictures_like(paths, model.image_shape, resize=resize)
+        folder = run_of(model)
+        resize = folder is not None and run_folder.read_config(folder)[0].origin.picture_size is not None
+        return read_pictures_like(paths, model.input_shape, resize=resize)
     if model.inputs == "columns":
         raise MlpXpError(
-            f"the run's network takes {described(model.image_shape)} from a table; give a table (CSV, Parquet) with "
+            f"the run's network takes {described(model.input_shape)} from a table; give a table (CSV, Parquet) with "
             "these columns"
         )
-    rows, *others = model.image_shape
-    if others != [rows] or model.task != "classes" or model.preparation != "bytes":
+    rows, *others = model.input_shape
+    if others != [rows] or not model.task.exclusive or not model.prepare.takes_bytes:
         raise MlpXpError(
-            f"the run's network takes {described(model.image_shape)}, but pictures are converted to squares only; "
+            f"the run's network takes {described(model.input_shape)}, but pictures are converted to squares only; "
             "use a run with square images"
         )
     return read_pictures(paths, size=rows)
-
-
-class TablePredictions(NamedTuple):
-    """What the networks of one or more runs say about the rows of a table."""
-
-    outputs: np.ndarray
-    """float64 (n, outputs), finite: probabilities of the classes or labels, or numbers; of several runs the mean."""
-    class_names: tuple[str, ...]
-    """The names of the outputs."""
-    task: str
-    run_dirs: tuple[Path, ...]
-    """The runs; of a sweep, its finished members."""
-    of_runs: np.ndarray
-    """The outputs of each run alone, float64 (runs, n, outputs)."""
-
-
-def predict_table(
-    run_dir: str | Path, table: str | Path, backend: str = "numpy", device: str | None = None
-) -> TablePredictions:
-    """Predict from the rows of a table, a file as `tables.read_table` reads, by the network of a run on tables.
-
-    The table needs the columns of the training data, in any order; others, such as the label's, are ignored. Raises
-    BackendError, RunError, DatasetError, also for a value that is too large for the network, and MlpXpError where the
-    network was not trained on a table.
-    """
-    return predict_table_ensemble([run_dir], table, backend, device)
-
-
-def predict_table_ensemble(
-    run_dirs: Sequence[str | Path], table: str | Path, backend: str = "numpy", device: str | None = None
-) -> TablePredictions:
-    """Predict from the rows of a table by the mean of the probabilities, or numbers, of several runs' networks.
-
-    run_dirs: as for `evaluate_ensemble`. table, backend, device: as for `predict_table`, which also says what is
-    raised; RunError also for runs with another task, other columns or outputs.
-    """
-    folders = members_of(_paths(run_dirs))
-    models = load_models(folders)
-    if models[0].inputs != "columns":
-        raise MlpXpError(
-            f"{str(folders[0])!r}: the run's network takes {described(models[0].image_shape)}, which are not from a "
-            "table; use a run that was trained on one"
-        )
-    read = read_table(_path(table, "table"), features=models[0].feature_names)
-    try:
-        outputs, of_runs = _predict(models, backend, device, read.features)
-    except DatasetError as error:  # names a row of the features
-        raise DatasetError(f"{str(table)!r}: {in_file(error.text, read.lines)}") from error
-    return TablePredictions(outputs, models[0].class_names, models[0].task, tuple(folders), of_runs)
 
 
 def plot_run(
@@ -330,7 +299,7 @@ def plot_run(
 ) -> list[Path]:
     """Draw the pictures of a run, or a sweep, into its folder, and return their paths.
 
-    Takes and raises what `evaluate_run` does; also PlotError without Matplotlib, or if the folder cannot be written. Of
+    Takes and raises what `evaluate` does; also PlotError without Matplotlib, or if the folder cannot be written. Of
     a run whose data were in memory and are not given, it draws the pictures that need none, and gives an MlpXpWarning;
     it warns too if it draws other data than the run's. A sweep has pictures of its own, which need no data.
     """
@@ -340,7 +309,7 @@ def plot_run(
             raise MlpXpError("is for a single run; leave it out: a sweep's pictures need no data", setting="data")
         return draw_sweep(run_dir)
     model = load_model(run_dir)
-    opened = open_backend(backend, device, model.dtype)
+    opened = open_backend(backend, device, model.backend.dtype_name)
     if data is None and run_folder.data_of(run_folder.read_config(run_dir)[0]) == UNNAMED:
         warnings.warn(
             f"{str(run_dir)!r}: the run's data were in memory, so only the pictures that need no data are drawn; for "
@@ -349,7 +318,7 @@ def plot_run(
             stacklevel=2,
         )
         return draw_run(run_dir, None, opened)
-    dataset = _data_of(run_dir, model, opened, data, cache_dir)
+    dataset = _data_of(model.on(opened), data, cache_dir, {})
     known = run_folder.read_config(run_dir)[1]["data_crc32"]
     if data is not None and run_folder.checksum(dataset, opened) != known:
         warnings.warn(
@@ -417,52 +386,55 @@ def sweep(
     return run(plan, folder, how)
 
 
-def _path(given: str | Path, setting: str = "run_dir") -> Path:
+def _path(given: Any, setting: str = "run_dir") -> Path:
     """Return a path. Raises MlpXpError for anything else, and for an empty string, which means the current folder."""
     if not isinstance(given, str | os.PathLike) or given == "":
         raise MlpXpError(f"{given!r:.80} is not a path; give a string or a Path", setting=setting)
     return Path(given)
 
 
-def _paths(given: Sequence[str | Path]) -> list[Path]:
-    """Return paths. Raises MlpXpError for a single one in place of several, unless it is a sweep's, and for none."""
-    if isinstance(given, str | os.PathLike) and is_sweep(Path(given)):
-        return [Path(given)]
-    if isinstance(given, str | os.PathLike) or not given:
-        raise MlpXpError(f"{given!r:.80} is not a list of folders; give one or more in a list", setting="run_dirs")
-    return [_path(each, "run_dirs") for each in given]
-
-
 def _data_of(
-    run_dir: Path, model: Model, backend: Backend, data: str | Path | Dataset | None, cache_dir: str | Path | None
+    model: Model, data: str | Path | Dataset | None, cache_dir: str | Path | None, known: dict[Any, Dataset]
 ) -> Dataset:
-    """Return the data to evaluate a run's network on. Raises what `evaluate_run` does."""
-    settings, record = run_folder.read_config(run_dir)
-    place = run_folder.data_of(settings) if data is None else data
-    if isinstance(place, Dataset):
-        dataset = place
-    elif place == UNNAMED:
-        raise MlpXpError(
-            f"{str(run_dir)!r}: the run's data were in memory; call evaluate_run, or evaluate_ensemble, with data=, "
-            "the same Dataset",
-            setting="data",
-        )
+    """Return the data to evaluate a network on, on its backend. Raises what `evaluate` does.
+
+    known: data that are loaded already, for other networks.
+    """
+    if isinstance(data, Dataset):
+        dataset = data
+    elif (run_dir := run_of(model)) is None:
+        raise MlpXpError("a model that is not from the folder of a run needs a Dataset; give one", setting="data")
     else:
+        settings, record = run_folder.read_config(run_dir)
+        place = run_folder.data_of(settings) if data is None else data
+        if place == UNNAMED:
+            raise MlpXpError(
+                f"{str(run_dir)!r}: the run's data were in memory; call evaluate with data=, the same Dataset",
+                setting="data",
+            )
         origin = Origin() if place in DATASETS else settings.origin
         own = is_own(place, origin)
-        if own and model.task == "classes":  # also where labels look like numbers, most of them
-            origin = replace(origin, task="classes")
-        if data is not None and own:
-            dataset = _other_data(place, model, origin, record["data_crc32"], backend)
-        else:
-            dataset = load_dataset(place, backend, cache_dir=cache_dir, **vars(origin))
+        if own and model.task.exclusive:  # also where labels look like numbers, most of them
+            origin = replace(origin, task=model.task.name)
+        key = str(place), origin, model.backend
+        if key not in known:
+            if data is not None and own:
+                known[key] = _other_data(place, model, origin, record["data_crc32"])
+            else:
+                known[key] = load_dataset(place, model.backend, cache_dir=cache_dir, **vars(origin))
+        dataset = known[key]
         if data is None:
-            run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, backend)})
+            run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, model.backend)})
     check_fit(model, dataset, f"the data set {dataset.name!r}")
+    if dataset.test_inputs is None:
+        raise RunError(
+            f"the data {dataset.name!r} have no test set: all their samples are for training, and how well a network "
+            "does on those says nothing; give other data, or train with a test set"
+        )
     return dataset
 
 
-def _other_data(place: str | Path, model: Model, origin: Origin, known: str, backend: Backend) -> Dataset:
+def _other_data(place: str | Path, model: Model, origin: Origin, known: str) -> Dataset:
     """Load files to evaluate on: all samples, or those of their test set; but the run's own data with its split.
 
     The run's own are those with its values, whatever else is in the table, and in which order its columns are.
@@ -471,12 +443,17 @@ def _other_data(place: str | Path, model: Model, origin: Origin, known: str, bac
     # What cannot be trained on, such as rows of one class only, is not the run's own, but can be evaluated on.
     with warnings.catch_warnings(), suppress(MlpXpError):
         warnings.simplefilter("ignore")
-        dataset = load_own(Path(place), backend, origin, features=names)
-        if run_folder.checksum(dataset, backend) == known:
+        dataset = load_own(Path(place), model.backend, origin, features=names)
+        if run_folder.checksum(dataset, model.backend) == known:
             return dataset
     try:
         return load_to_evaluate(
-            place, backend, origin, task=model.task, class_names=model.class_names, feature_names=names or ()
+            place,
+            model.backend,
+            origin,
+            task=model.task.name,
+            class_names=model.class_names,
+            feature_names=names or (),
         )
     except MlpXpError as error:
         if error.setting in ("label", "picture_size"):  # which are the run's, not the caller's

@@ -7,10 +7,10 @@ from PIL import Image
 
 from mlp_xp import (
     TrainConfig,
-    evaluate_run,
+    evaluate,
     load_dataset,
     open_backend,
-    predict_pictures,
+    predict,
     train,
 )
 from mlp_xp.core.dataset import Preparation
@@ -45,30 +45,30 @@ def plain_logits(run_dir: str, images: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["numpy", "jax", "array-api-strict"])
-def test_evaluate_run_counts_what_numpy_counts(run_dir, name):
-    result, matrix, class_names = evaluate_run(run_dir, name)
+def test_evaluate_counts_what_numpy_counts(run_dir, name):
+    result, matrix, models, *_ = evaluate(run_dir, backend=name)
     predictions = plain_logits(run_dir, TINY.test_inputs).argmax(axis=1)
     expected = np.zeros((10, 10), int)
     np.add.at(expected, (TINY.test_labels, predictions), 1)
     assert matrix.tolist() == expected.tolist()
     assert result.accuracy == np.trace(expected) / len(predictions)
-    assert class_names == tuple("0123456789")
+    assert models[0].class_names == tuple("0123456789")
 
 
-def test_evaluate_run_takes_other_data(run_dir, tmp_path):
+def test_evaluate_takes_other_data(run_dir, tmp_path):
     other = TINY._replace(test_inputs=TINY.train_inputs[:7], test_labels=TINY.train_labels[:7])
-    assert evaluate_run(run_dir, data=write_idx_folder(tmp_path, other)).matrix.sum() == 7
+    assert evaluate(run_dir, data=write_idx_folder(tmp_path, other)).matrix.sum() == 7
     with pytest.raises(MlpXpError, match="name_or_folder: 'nowhere'"):
-        evaluate_run(run_dir, data="nowhere/at/all/nowhere".rpartition("/")[2])
+        evaluate(run_dir, data="nowhere/at/all/nowhere".rpartition("/")[2])
 
 
 def test_a_run_on_data_in_memory_is_evaluated_with_them(tmp_path):
     backend = open_backend()
     for _ in train(TrainConfig(epochs=1, hidden=(4,)), TINY, backend, run_dir=tmp_path / "run"):
         pass
-    assert evaluate_run(tmp_path / "run", data=TINY).matrix.sum() == len(TINY.test_labels)
-    with pytest.raises(MlpXpError, match=r"^data: .*run': the run's data were in memory; call evaluate_run"):
-        evaluate_run(tmp_path / "run")
+    assert evaluate(tmp_path / "run", data=TINY).matrix.sum() == len(TINY.test_labels)
+    with pytest.raises(MlpXpError, match=r"^data: .*run': the run's data were in memory; call evaluate with"):
+        evaluate(tmp_path / "run")
 
 
 def test_a_run_folder_refuses_what_it_cannot_store(tmp_path):
@@ -78,16 +78,16 @@ def test_a_run_folder_refuses_what_it_cannot_store(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_predict_pictures_goes_on_after_a_bad_file(run_dir, tmp_path):
+def test_predict_goes_on_after_a_bad_file(run_dir, tmp_path):
     Image.fromarray(np.uint8(255 - 255 * np.eye(40, 30))).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"no picture")
-    pictures, probabilities, class_names, *_ = predict_pictures(run_dir, [str(tmp_path)])
+    _, probabilities, models, _, pictures = predict(run_dir, str(tmp_path))
     assert [path.name for path in pictures.paths] == ["a.png"]
     assert len(pictures.faults) == 1
     z = plain_logits(run_dir, pictures.images)
     e = np.exp(z - z.max(axis=1, keepdims=True))
     np.testing.assert_allclose(probabilities, e / e.sum(axis=1, keepdims=True), rtol=1000 * np.finfo(float).eps)
-    assert probabilities.shape == (1, len(class_names))
+    assert probabilities.shape == (1, len(models[0].class_names))
 
 
 def test_a_runs_own_data_must_not_have_changed(tmp_path):
@@ -95,8 +95,8 @@ def test_a_runs_own_data_must_not_have_changed(tmp_path):
     backend = open_backend()
     for _ in train(TrainConfig(epochs=1, hidden=(4,)), load_dataset(data, backend), backend, run_dir=tmp_path / "run"):
         pass
-    assert evaluate_run(tmp_path / "run").matrix.sum() == len(TINY.test_labels)
+    assert evaluate(tmp_path / "run").matrix.sum() == len(TINY.test_labels)
     write_idx_folder(data, TINY._replace(test_labels=TINY.test_labels[::-1].copy()))
     with pytest.raises(MlpXpError, match=r"started with data_crc32 .* give the run's own data"):
-        evaluate_run(tmp_path / "run")
-    assert evaluate_run(tmp_path / "run", data=data).matrix.sum() == len(TINY.test_labels)
+        evaluate(tmp_path / "run")
+    assert evaluate(tmp_path / "run", data=data).matrix.sum() == len(TINY.test_labels)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from helpers import assert_one_line, call, finish, options, small_settings, start
 
-from mlp_xp import evaluate_run
+from mlp_xp import evaluate
 from mlp_xp.errors import MlpXpError
 
 STRANGE = os.fsdecode(b"caf\xe9")  # a name that is not UTF-8
@@ -45,4 +45,4 @@ def test_a_folder_that_may_not_be_written_to(data_dir: Path, tmp_path: Path) -> 
 
 def test_an_empty_path_is_not_the_current_folder() -> None:
     with pytest.raises(MlpXpError, match="is not a path"):
-        evaluate_run("")
+        evaluate("")

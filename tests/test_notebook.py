@@ -9,7 +9,7 @@ from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.device import initial_state
-from mlp_xp.core.metrics import predict
+from mlp_xp.core.model import model_of
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity import notebook
@@ -49,7 +49,7 @@ def assert_as_printed(dataset: Dataset, backend: Backend, steps: int, retold: np
     losses = np.concatenate([event.losses for event in events])
     np.testing.assert_allclose(losses[:10], PRINTED.warm_up, rtol=1e-9)
     reports = [event.report for event in events if event.report]
-    found = [notebook.Report(each.epoch, each.sample, each.loss, each.accuracy) for each in reports]
+    found = [notebook.Report(each.epoch, each.sample, each.loss, each.test.accuracy) for each in reports]
     assert_printed(found, PRINTED.reports[: len(found)])
     assert_near(losses, retold[: len(losses)], trajectory_tolerance(len(losses), PIXELS))
     return len(found)
@@ -64,7 +64,7 @@ def retold(mnist_dir) -> np.ndarray:
 def test_the_first_lines(mnist, backend, retold):
     """The untrained network's output is printed with nine digits, so half of one in the ninth is allowed."""
     state, _ = initial_state(TrainConfig(), (PIXELS, 64, 10), backend)
-    output = predict(state.network, mnist.train_inputs[:1, ...], activation="sigmoid", backend=backend)
+    output = model_of(state.network, "sigmoid", mnist, backend).outputs(mnist.train_inputs[:1, ...])
     np.testing.assert_allclose(backend.to_numpy(output), [PRINTED.first_output], rtol=5e-9)
     is_fast = backend.name in FAST
     assert assert_as_printed(mnist, backend, 10001 if is_fast else 1000, retold) == 1 + is_fast

@@ -7,7 +7,7 @@ import functools
 import operator
 import re
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import cupy_stand_in
@@ -16,12 +16,10 @@ import pytest
 from backends import open_for_test
 from data_sets import on_device, synthetic
 
-import mlp_xp.core.training
 from mlp_xp.backends.opening import Backend, BackendError, BackendFailure, open_backend
-from mlp_xp.core.chunk import make_chunk
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.losses import cross_entropy
-from mlp_xp.core.task import CLASSES
+from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.core.training import Event, trajectory
 
 HOST = np.arange(6.0).reshape(2, 3)
@@ -166,21 +164,13 @@ FAULTS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
 }
 
 
-def train(backend: Backend) -> list[Event]:
+def train(backend: Backend, task: Task = CLASSES) -> list[Event]:
     config = TrainConfig(epochs=1, hidden=(4,), report_every=50)
-    return list(trajectory(config, on_device(synthetic(60), backend), backend))
-
-
-@pytest.fixture
-def forgetful() -> Iterator[None]:
-    """Chunks are made anew, before and after a fault is planted in them."""
-    make_chunk.cache_clear()
-    yield
-    make_chunk.cache_clear()
+    return list(trajectory(config, on_device(synthetic(60), backend)._replace(task=task), backend))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_inside_a_chunk_is_found(fault, forgetful, monkeypatch):
+def test_a_fault_inside_a_chunk_is_found(fault):
     plant, message = FAULTS[fault]
     done = []
 
@@ -188,11 +178,11 @@ def test_a_fault_inside_a_chunk_is_found(fault, forgetful, monkeypatch):
         done.append(plant(logits, xp))
         return cross_entropy(logits, targets, xp=xp)
 
-    monkeypatch.setitem(mlp_xp.core.training.TASKS, "classes", CLASSES._replace(loss=faulty))
+    wrong = CLASSES._replace(loss=faulty)
     with pytest.raises((TypeError, BackendFailure), match=re.escape(message)):
-        train(open_for_test(cupy_stand_in.NAME))
+        train(open_for_test(cupy_stand_in.NAME), wrong)
     assert not done
-    train(open_backend("numpy"))
+    train(open_backend("numpy"), wrong)
     assert done, "NumPy does not mind"
 
 

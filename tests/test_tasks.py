@@ -11,8 +11,8 @@ import pytest
 from data_sets import write_csv
 from helpers import assert_one_line, call, metrics
 
-from mlp_xp import TrainConfig, evaluate_run, load_dataset, load_run, open_backend, train
-from mlp_xp.api import predict_table
+from mlp_xp import TrainConfig, evaluate, load_dataset, load_run, open_backend, predict, train
+from mlp_xp.core.task import CLASSES
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
@@ -54,13 +54,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_evaluation_of_numbers(place: Path) -> None:
-    predicted, names, task, *_ = predict_table(place / "two", place / "two.csv")
-    assert (names, task, load_run(place / "two").feature_names) == (("price", "rooms"), "regression", tuple(NAMES))
+    predicted, names = predict(place / "two", place / "two.csv").values, ("price", "rooms")
+    assert (load_run(place / "two").class_names, load_run(place / "two").feature_names) == (names, tuple(NAMES))
     true = np.stack([PRICES[:, 0], (X[:, 2] * 3).astype(int)], axis=1)
     error, t = (predicted - true)[HELD_OUT], true[HELD_OUT]
     r2 = 1 - (error**2).sum(axis=0) / ((t - t.mean(axis=0)) ** 2).sum(axis=0)
     rmse = (error**2).mean(axis=0) ** 0.5
-    result, matrix, _ = evaluate_run(place / "two")
+    result, matrix, *_ = evaluate(place / "two")
     assert (matrix, result.samples) == (None, 40)
     np.testing.assert_allclose(result.r2s, r2, rtol=1e-10)
     np.testing.assert_allclose(result.rmses, rmse, rtol=1e-10)
@@ -78,7 +78,7 @@ def test_evaluation_of_numbers(place: Path) -> None:
 
 def test_evaluation_of_labels(place: Path) -> None:
     right = load_run(place / "three").predict(X[HELD_OUT]) == LABELS[HELD_OUT]
-    result, matrix, _ = evaluate_run(place / "three")
+    result, matrix, *_ = evaluate(place / "three")
     assert matrix is None
     assert result.label_accuracies == tuple(right.mean(axis=0).tolist())
     assert (result.accuracy, result.label_accuracy) == (right.all(axis=1).mean(), right.mean())
@@ -97,9 +97,10 @@ def test_predictions_of_several_labels(place: Path, tmp_path: Path) -> None:
     names, model = ("sick", "big, or so"), load_run(place / "flags")
     share = model.predict_proba(X)
     path = write_csv(tmp_path / "t.csv", {**dict(reversed(FEATURES.items())), "more": LABELS[:, 0]})
-    outputs, found, task, *_ = predict_table(place / "flags", path)
-    assert (found, task) == (names, "labels")
-    np.testing.assert_array_equal(outputs, share)
+    found = predict(place / "flags", path)
+    assert found.models[0].class_names == names
+    np.testing.assert_array_equal(found.outputs, share)
+    np.testing.assert_array_equal(found.values, share > 0.5)
     rows = [*csv.DictReader(call("predict", place / "flags", path, "--csv").out.splitlines())]
     assert [[float(row[name]) for name in names] for row in rows] == share.tolist()
     assert [json.loads(line) for line in call("predict", place / "flags", path, "--json").out.splitlines()] == [
@@ -110,7 +111,7 @@ def test_predictions_of_several_labels(place: Path, tmp_path: Path) -> None:
     dataset = load_dataset(place / "flags.csv", label='sick,"big, or so"', test_fraction=0)
     np.testing.assert_array_equal(dataset.train_labels, np.stack([LABELS[:, 1], X[:, 0] > 0], axis=1))
     alone = load_dataset(place / "flags.csv", label="big, or so", exclude="sick")
-    assert (alone.task, alone.class_names) == ("classes", ("false", "true"))
+    assert (alone.task, alone.class_names) == (CLASSES, ("false", "true"))
 
 
 def test_validation_of_numbers_is_by_r2(place: Path) -> None:

@@ -14,7 +14,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
-from mlp_xp.api import EnsembleEvaluation, RunEvaluation, evaluate_ensemble, evaluate_run, load_run
+from mlp_xp import api
 from mlp_xp.commands.data import naming_option, warn_of_unfinished
 from mlp_xp.commands.options import RunDirs, UsageError
 from mlp_xp.commands.tables import Column, print_table
@@ -60,21 +60,17 @@ def evaluate(
     if json and csv:
         raise UsageError("--json and --csv: give only one of these options")
     first, console = run_dirs[0], plain_console()
-    where = (backend, device)
     several = len(run_dirs) > 1 or is_sweep(first)
     members = members_of(run_dirs)
     member = members[0]
     warn_of_unfinished(members)
     with naming_option(run=None if data_dir else member):
-        if several:
-            evaluation = evaluate_ensemble(run_dirs, *where, data=data_dir, cache_dir=cache_dir)
-            whole = evaluation.ensemble
-        else:
-            whole = evaluate_run(first, *where, data=data_dir, cache_dir=cache_dir)
-    result, matrix, class_names = whole
+        found = api.evaluate(run_dirs, data_dir, backend=backend, device=device, cache_dir=cache_dir)
+    result, matrix, model = found.result, found.matrix, found.models[0]
+    class_names = model.class_names
     if json or csv:
-        runs = as_records(evaluation) if several else []
-        record = as_record(whole)
+        runs = as_records(found, members) if several else []
+        record = as_record(result, matrix, class_names)
         if csv:
             record = {"run": f"ensemble of {len(runs)}" if several else str(first), **record}
             csv_writer(sys.stdout, lineterminator="\n").writerows(csv_lines([*runs, record]))
@@ -82,9 +78,9 @@ def evaluate(
             print(dumps({**record, "runs": runs} if several else {"run": str(first), **record}, indent=2))
         return
     if several:
-        show_runs(evaluation, console)
+        show_runs(found, members, console)
     class_names = tuple(map(printable, class_names))  # from a file that may be anybody's
-    shape = load_run(member).image_shape
+    shape = model.input_shape
     say(console, f"{described_result(result, shape, class_names)}\n")
     if matrix is None:
         console.print(output_table(result, class_names))
@@ -99,20 +95,15 @@ def evaluate(
         console.print(line, soft_wrap=True)
 
 
-def as_records(evaluation: EnsembleEvaluation) -> list[dict[str, Any]]:
+def as_records(found: api.Evaluated, folders: Sequence[Path]) -> list[dict[str, Any]]:
     """Return the figures of each run of an ensemble as JSON data."""
-    names = evaluation.ensemble.class_names
-    return [
-        {"run": str(folder), **as_record(RunEvaluation(result, matrix, names))}
-        for folder, (result, matrix) in zip(
-            evaluation.run_dirs, itertools.zip_longest(evaluation.runs, evaluation.matrices), strict=True
-        )
-    ]
+    names = found.models[0].class_names
+    results = itertools.zip_longest(found.runs, found.matrices)
+    return [{"run": str(folder), **as_record(*each, names)} for folder, each in zip(folders, results, strict=True)]
 
 
-def as_record(evaluation: RunEvaluation) -> dict[str, Any]:
+def as_record(result: Evaluation, matrix: np.ndarray | None, names: Sequence[str]) -> dict[str, Any]:
     """Return all figures as JSON data: None for one that is not finite, as the precision of what is never predicted."""
-    result, matrix, names = evaluation
     figures = {name: _finite(getattr(result, name)) for name in FIGURES if getattr(result, name) is not None}
     if matrix is None:
         columns: dict[str, Sequence[float]] = {"r2": result.r2s, "rmse": result.rmses}
@@ -144,14 +135,14 @@ def csv_lines(records: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
         yield [*figures.values()]
 
 
-def show_runs(evaluation: EnsembleEvaluation, console: Console) -> None:
+def show_runs(found: api.Evaluated, folders: Sequence[Path], console: Console) -> None:
     """Print a table of what each run's network, and their ensemble, does."""
-    names = map(printable, labels([read_row(folder) for folder in evaluation.run_dirs]))
-    results = [*evaluation.runs, evaluation.ensemble.result]
+    names = map(printable, labels([read_row(folder) for folder in folders]))
+    results = [*found.runs, found.result]
     is_r2 = results[-1].r2 is not None
     rows = [
         [name, f"{result.score:.4f}" if is_r2 else f"{100 * result.score:.2f}", f"{result.loss:.4f}"]
-        for name, result in zip([*names, f"ensemble of {len(evaluation.runs)}"], results, strict=True)
+        for name, result in zip([*names, f"ensemble of {len(found.runs)}"], results, strict=True)
     ]
     heads, cells = ("run", "test R²" if is_r2 else "test %", "loss"), zip(*rows, strict=True)
     columns = [Column(head, [*each], head == "run") for head, each in zip(heads, cells, strict=True)]

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.api import load_run, predict_ensemble, predict_pictures, predict_table, predict_table_ensemble
+from mlp_xp import api
 from mlp_xp.commands.data import warn_of_unfinished
 from mlp_xp.commands.process import print_error
 from mlp_xp.core.metrics import percent
+from mlp_xp.core.task import Task
 from mlp_xp.data.own import is_table
 from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.runs.ensembles import members_of
@@ -38,7 +39,7 @@ class Predictions(NamedTuple):
     outputs: np.ndarray
     """float (n, outputs)."""
     class_names: Sequence[str]
-    task: str
+    task: Task
     members: Sequence["Member"] = ()
     """Of an ensemble."""
 
@@ -102,43 +103,23 @@ def predict(
     form = "csv" if csv else "json" if json else "text"
     several = bool(others) or is_sweep(run_dir)
     warn_of_unfinished(members_of(runs))
-    if any(is_table(path.name) for path in files):
-        return predict_rows(run_dir, runs if several else (), files, backend, device, form)
-    members: list[Member] = []
+    if len(files) > 1 and (tables := [path for path in files if is_table(path.name)]):
+        raise MlpXpError(f"PICTURE: {str(tables[0])!r} is a table; give it alone")
+    predicted = api.predict(runs, files, backend=backend, device=device)
+    model, members = predicted.models[0], list[Member]()
     if several:
-        read, probabilities, class_names, folders, of_runs = predict_ensemble(runs, files, backend, device)
-        members = _members(folders, of_runs)
-    else:
-        read, probabilities, class_names, *_ = predict_pictures(run_dir, files, backend, device)
-    paths = [str(path) for path in read.paths]
-    ink = show and load_run(members_of([run_dir])[0]).inputs != "pictures"
-    found = Predictions("picture", paths, probabilities, class_names, "classes", members)
-    print_predictions(found, form, read.images if show else None, ink)
+        folders = members_of(runs)
+        members = [*map(Member, folders, labels([read_row(folder) for folder in folders]), predicted.runs)]
+    read, shown = predicted.pictures, (predicted.outputs, model.class_names, model.task, members)
+    if read is None:
+        print_predictions(Predictions("row", range(1, len(predicted.outputs) + 1), *shown), form)
+        return 0
+    found = Predictions("picture", [str(path) for path in read.paths], *shown)
+    print_predictions(found, form, read.images if show else None, ink=model.inputs != "pictures")
     sys.stdout.flush()  # the errors, on stderr, must come last
     for fault in read.faults:
         print_error(str(fault))
     return 1 if read.faults else 0
-
-
-def _members(folders: Sequence[Path], of_runs: np.ndarray) -> list[Member]:
-    return [*map(Member, folders, labels([read_row(folder) for folder in folders]), of_runs)]
-
-
-def predict_rows(
-    run_dir: Path, runs: Sequence[Path], files: Sequence[Path], backend: str, device: str | None, form: str
-) -> int:
-    """Predict from the rows of a table and print the results. runs: those of an ensemble."""
-    table = files[0]
-    if len(files) > 1:
-        raise MlpXpError(f"PICTURE: {str(table)!r} is a table; give it alone")
-    members: list[Member] = []
-    if runs:
-        outputs, class_names, task, folders, of_runs = predict_table_ensemble(runs, table, backend, device)
-        members = _members(folders, of_runs)
-    else:
-        outputs, class_names, task, *_ = predict_table(run_dir, table, backend, device)
-    print_predictions(Predictions("row", range(1, len(outputs) + 1), outputs, class_names, task, members), form)
-    return 0
 
 
 def print_predictions(predictions: Predictions, form: str, images: np.ndarray | None = None, ink: bool = False) -> None:
@@ -148,7 +129,7 @@ def print_predictions(predictions: Predictions, form: str, images: np.ndarray | 
     """
     kind, names, outputs, class_names, task, members = predictions
     if form == "csv":
-        by_class = ["class"] if task == "classes" else []
+        by_class = ["class"] if task.exclusive else []
         writer = csv_writer(sys.stdout, lineterminator="\n")
         writer.writerow([kind, *by_class, *class_names])
         for name, row in zip(names, outputs, strict=True):
@@ -174,21 +155,21 @@ def print_predictions(predictions: Predictions, form: str, images: np.ndarray | 
             say(console, f"  {printable(each.name)}: {_answers(each.outputs[i], class_names, task, 1)}", indent=4)
 
 
-def _record(row: np.ndarray, class_names: Sequence[str], task: str) -> dict[str, Any]:
+def _record(row: np.ndarray, class_names: Sequence[str], task: Task) -> dict[str, Any]:
     by_name = dict(zip(class_names, row.tolist(), strict=True))
-    if task == "classes":
+    if task.exclusive:
         return {"class": class_names[int(np.argmax(row))], "probabilities": by_name}
-    if task == "labels":
+    if task.probabilities:
         return {"labels": [name for name, share in by_name.items() if share > 0.5], "probabilities": by_name}
     return {"outputs": by_name}
 
 
-def _answers(row: np.ndarray, class_names: Sequence[str], task: str, count: int) -> str:
+def _answers(row: np.ndarray, class_names: Sequence[str], task: Task, count: int) -> str:
     """Return the most probable classes, or all outputs of another task.
 
     Lines break only where the terminal is too narrow, never inside an answer.
     """
-    order = np.argsort(-row, kind="stable")[:count].tolist() if task == "classes" else range(len(row))
-    values = (f" {row[i]:.6g}" if task == "regression" else f" ({percent(row[i])})" for i in order)
+    order = np.argsort(-row, kind="stable")[:count].tolist() if task.exclusive else range(len(row))
+    values = (f" ({percent(row[i])})" if task.probabilities else f" {row[i]:.6g}" for i in order)
     answers = (printable(class_names[i]) + value for i, value in zip(order, values, strict=True))
     return ", ".join(answer.replace(" ", GLUE) for answer in answers)

@@ -16,7 +16,7 @@ from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.training import WARM_UP_EPOCH, Event, Report
 from mlp_xp.data.datasets import is_own
 from mlp_xp.errors import printable
-from mlp_xp.runs import checkpoints, recording, replacing, run_folder
+from mlp_xp.runs import recording, replacing, run_folder
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
@@ -59,10 +59,7 @@ def run(
             events.close()
     report = event.report
     assert report is not None
-    rmses: tuple[float, ...] = ()  # of each output, which a report does not have
-    if report.rmse is not None and len(dataset.class_names) > 1:
-        rmses = checkpoints.evaluation_of(checkpoints.load_model(folder), dataset, backend).rmses
-    say(f"\n{terminal.summary(report, dataset, rmses)}")
+    say(f"\n{terminal.summary(report, dataset)}")
     if event.position.best:
         say(terminal.selected(event.position.best, event.position.epoch, settings.train, dataset))
     if text := nothing_learned(report, settings, dataset, backend):
@@ -90,11 +87,11 @@ def stop_at(event: Event, folder: Path, stop: Stop, hint: str) -> None:
 def nothing_learned(report: Report, settings: Settings, dataset: Dataset, backend: Backend) -> str:
     """Say that a network is no better than a guess without its inputs, and what to try; an empty string if it is."""
     text = ""
-    if report.r2 is not None and report.r2 <= 0:
+    if report.test and report.test.r2 is not None and report.test.r2 <= 0:
         text = "no better than always predicting the mean"
-    if report.accuracy is not None and dataset.task == "classes":
+    if report.test and dataset.task.exclusive:
         counts = np.bincount(backend.to_numpy(dataset.test_labels), minlength=len(dataset.class_names))
-        if report.accuracy <= (share := counts.max() / counts.sum()):
+        if report.test.score <= (share := counts.max() / counts.sum()):
             name = printable(dataset.class_names[int(counts.argmax())])
             text = f"no better than always naming {name}, the most frequent class ({100 * share:.2f} %)"
     rate = settings.train.learning_rate / 10

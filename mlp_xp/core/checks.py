@@ -13,10 +13,9 @@ import numpy as np
 
 from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import BYTES, Dataset, Preparation
-from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.functional import Array
 from mlp_xp.core.inputs import INTEGERS, dtype_name, not_of
-from mlp_xp.core.task import TASKS
+from mlp_xp.core.task import TASKS, Task
 from mlp_xp.errors import DatasetError, DatasetWarning
 
 MOST_CLASSES = 2**16
@@ -45,15 +44,16 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
         extremes[name] = number(next(found)), number(next(found))
     if bad := [name for name, range_ in extremes.items() if not all(map(math.isfinite, range_))]:
         raise DatasetError(f"{bad[0]}: it has values that are not finite; remove the samples with NaN and infinity")
-    classes = len(dataset.class_names)
+    outputs = len(dataset.class_names)
     for name in ("train_labels", "test_labels"):
         lowest, highest = extremes.get(name, extremes["train_labels"])
-        if dataset.task == "classes" and (lowest < 0 or highest >= classes):
+        least, most = dataset.task.label_range(outputs)
+        if dataset.task.exclusive and not least <= lowest <= highest <= most:
             raise DatasetError(
-                f"{name}: they range from {lowest} to {highest}, outside the {classes} classes, 0 to "
-                f"{classes - 1}; number the classes from 0, and give each a name in class_names"
+                f"{name}: they range from {lowest} to {highest}, outside the {outputs} classes, 0 to {most}; number "
+                "the classes from 0, and give each a name in class_names"
             )
-        if dataset.task == "labels" and (lowest < 0 or highest > 1):
+        if not least <= lowest <= highest <= most:
             raise DatasetError(f"{name}: they range from {lowest} to {highest}; a label is 0 or 1")
     darkest, brightest = extremes["train_inputs"]
     if dataset.prepare == BYTES and brightest < DIM:
@@ -99,7 +99,7 @@ def check_arrays(dataset: Dataset, backend: Backend) -> None:
             )
     for part in ("train", "test") if dataset.test_inputs is not None else ("train",):
         images, labels = getattr(dataset, f"{part}_inputs"), getattr(dataset, f"{part}_labels")
-        _check_images(f"{part}_inputs", images, backend, dataset.prepare)
+        _check_inputs(f"{part}_inputs", images, backend, dataset.prepare)
         if 0 in images.shape:
             raise DatasetError(f"{part}_inputs: there are none (their shape is {tuple(images.shape)}); give some")
         _check_labels(f"{part}_labels", labels, dataset, backend)
@@ -121,28 +121,25 @@ def _arrays_of(dataset: Dataset) -> dict[str, Array]:
 
 def _check_labels(name: str, labels: Array, dataset: Dataset, backend: Backend) -> None:
     xp, outputs = backend.xp, len(dataset.class_names)
-    if dataset.task not in TASKS:
-        raise DatasetError(f"task: {dataset.task!r} is not known; choose one of {', '.join(TASKS)}")
+    if not isinstance(dataset.task, Task):
+        raise DatasetError(f"task: {dataset.task!r} is not a Task; give one of TASKS: {', '.join(TASKS)}")
     if not 1 <= outputs <= MOST_CLASSES:
         raise DatasetError(f"class_names: there are {outputs}; give 1 to {MOST_CLASSES}")
-    if dataset.task == "classes" and len(labels.shape) != 1:
+    if dataset.task.exclusive and len(labels.shape) != 1:
         raise DatasetError(f"{name}: their shape is {tuple(labels.shape)}; give (n,), one number per image")
-    if dataset.task != "classes" and tuple(labels.shape[1:]) != (outputs,):
+    if not dataset.task.exclusive and tuple(labels.shape[1:]) != (outputs,):
         raise DatasetError(f"{name}: their shape is {tuple(labels.shape)}; give (n, {outputs}), as class_names has")
     known = [getattr(xp, each) for each in INTEGERS if hasattr(xp, each)]
-    if dataset.task == "regression" and labels.dtype != backend.dtype:
+    if dataset.task.floats and labels.dtype != backend.dtype:
         raise DatasetError(f"{name}: their dtype is {dtype_name(labels)}; give the backend's, {backend.dtype_name}")
-    if dataset.task != "regression" and not any(labels.dtype == dtype for dtype in known):
+    if not dataset.task.floats and not any(labels.dtype == dtype for dtype in known):
         # NumPy's float64 equals None, so there is no default.
         raise DatasetError(
             f"{name}: their dtype is {dtype_name(labels)}; give class numbers as integers, such as uint8"
         )
 
 
-OTHERS = "; for a data set of other inputs, give prepare=dataset.prepare"
-
-
-def check_images(images: Array, backend: Backend, prepare: Preparation = BYTES) -> None:
+def check_inputs(inputs: Array, backend: Backend, prepare: Preparation) -> None:
     """Raise DatasetError unless inputs are of the backend's library, on its device, and such as `prepare` takes.
 
     With BYTES these are uint8 images (n, rows, columns[, channels]), else uint8 or the backend's floats (n, ...).
@@ -150,27 +147,26 @@ def check_images(images: Array, backend: Backend, prepare: Preparation = BYTES) 
     Checks only the dtype, never the values: the values of floating-point images do not show whether they are scaled to
     [0, 1]. Nothing is read from the device, so this may run inside a compiled function.
     """
-    if wrong := not_of(images, backend):
+    if wrong := not_of(inputs, backend):
         raise DatasetError(
-            f"images: they are {wrong[0]}, the backend is {wrong[1]}: copy them with backend.asarray(images)"
+            f"inputs: they are {wrong[0]}, the backend is {wrong[1]}: copy them with backend.asarray(inputs)"
         )
-    _check_images("images", images, backend, prepare)
+    _check_inputs("inputs", inputs, backend, prepare)
 
 
-def _check_images(name: str, images: Array, backend: Backend, prepare: Preparation) -> None:
-    of_bytes, shape = prepare.function is flatten_and_scale, tuple(images.shape)
-    others = OTHERS if name == "images" else ""  # of a function that has the argument
-    if of_bytes and len(shape) not in (3, 4):
-        raise DatasetError(f"{name}: their shape is {shape}; give (n, rows, columns), one as image[None]{others}")
+def _check_inputs(name: str, inputs: Array, backend: Backend, prepare: Preparation) -> None:
+    shape = tuple(inputs.shape)
+    if prepare.takes_bytes and len(shape) not in (3, 4):
+        raise DatasetError(f"{name}: their shape is {shape}; give (n, rows, columns), one as image[None]")
     if len(shape) < 2:
         raise DatasetError(f"{name}: their shape is {shape}; give (n, features), one as sample[None]")
-    if of_bytes and images.dtype != backend.xp.uint8:
+    if prepare.takes_bytes and inputs.dtype != backend.xp.uint8:
         raise DatasetError(
-            f"{name}: their dtype is {dtype_name(images)}; give bytes (uint8) from 0 to 255, which are scaled to "
-            f"[0, 1] here{others}"
+            f"{name}: their dtype is {dtype_name(inputs)}; give bytes (uint8) from 0 to 255, which are scaled to "
+            "[0, 1] here"
         )
-    if images.dtype != backend.xp.uint8 and images.dtype != backend.dtype:
-        raise DatasetError(f"{name}: their dtype is {dtype_name(images)}; give {backend.dtype_name} or bytes (uint8)")
+    if inputs.dtype != backend.xp.uint8 and inputs.dtype != backend.dtype:
+        raise DatasetError(f"{name}: their dtype is {dtype_name(inputs)}; give {backend.dtype_name} or bytes (uint8)")
 
 
 @lru_cache(maxsize=8)

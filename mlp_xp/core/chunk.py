@@ -41,7 +41,7 @@ class Extras(NamedTuple):
     fitted: tuple[Array, ...] = ()
     """Of the data set's `Preparation`."""
     scaling: tuple[Array, ...] = ()
-    """The field `targets` of the data set."""
+    """The field of the data set."""
     masks: tuple[Array, ...] = ()
     """With dropout: from `dropout.draw_masks`."""
     weights: tuple[Array, ...] = ()
@@ -112,7 +112,7 @@ def chunk_inputs(
     samples, coefficients, *masks = rows
     extras = Extras(
         dataset.prepare.fitted,
-        dataset.targets,
+        dataset.scaling,
         masks=tuple(map(backend.asarray, masks)),
         counts=tuple(map(backend.asarray, counts)),
     )

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from mlp_xp.core.features import flatten_and_scale, standardize, unchanged
 from mlp_xp.core.functional import Array
+from mlp_xp.core.task import CLASSES, Scaling, Task
 
 Prepare = Callable[..., Array]
 
@@ -19,6 +20,11 @@ class Preparation(NamedTuple):
     """A compiled function is made for each, so it must be hashable. Run folders store those in PREPARATIONS only."""
     fitted: tuple[Array, ...] = ()
     """What was fitted to the training set: arrays on the device, (features,) each. Other values compile nothing."""
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether inputs are images of bytes, which become features in [0, 1]."""
+        return self.function is flatten_and_scale
 
 
 PREPARATIONS: dict[str, Prepare] = {"bytes": flatten_and_scale, "standardize": standardize, "unchanged": unchanged}
@@ -51,8 +57,8 @@ class Dataset(NamedTuple):
     """A key of DATASETS, or the path of the data set's folder; UNNAMED for data in memory."""
     prepare: Preparation = BYTES
     """From inputs to features."""
-    task: str = "classes"
-    """A key of `losses.LOSSES`: classes (each sample has one), labels (each sample may have several), or regression."""
+    task: Task = CLASSES
+    """CLASSES (each sample has one), LABELS (each sample may have several), or REGRESSION."""
     origin: Any = None
     """How your own files were read, an `Origin` of `data.origin`; None for other data."""
     inputs: str = "arrays"
@@ -60,8 +66,8 @@ class Dataset(NamedTuple):
     MNIST's were."""
     feature_names: tuple[str, ...] = ()
     """Of the columns of a table."""
-    targets: tuple[Array, ...] = ()
-    """Of a regression whose network is trained on standardised numbers: their mean and standard deviation over the
+    scaling: Scaling = ()
+    """For a regression whose network is trained on standardised numbers: their mean and standard deviation over the
     training set, on the device, (outputs,) each. The labels above stay in their own units."""
     is_own: bool = False
     """Whether these are your own data, of `from_arrays` or `load_dataset`: held-out samples are then drawn from all of
@@ -70,7 +76,7 @@ class Dataset(NamedTuple):
     def __repr__(self) -> str:
         count, *shape = self.train_inputs.shape
         test = 0 if self.test_inputs is None else self.test_inputs.shape[0]
-        many = f"{len(self.class_names)} {'outputs' if self.task == 'regression' else self.task}"
+        many = f"{len(self.class_names)} {self.task.outputs}"
         return f"Dataset({self.name!r}, {count} training and {test} test {described(shape)}, {many})"
 
 

@@ -26,7 +26,7 @@ def place_dataset(dataset: Dataset, backend: Backend) -> Dataset:
         return array if array is None else backend.asarray(array, backend.dtype if array.dtype.kind == "f" else None)
 
     prepare = dataset.prepare._replace(fitted=tuple(map(place, dataset.prepare.fitted)))
-    targets = tuple(map(place, dataset.targets))
+    scaling = tuple(map(place, dataset.scaling))
     images, labels, test_inputs, test_labels = map(place, dataset[:4])
     return dataset._replace(
         train_inputs=images,
@@ -34,7 +34,7 @@ def place_dataset(dataset: Dataset, backend: Backend) -> Dataset:
         test_inputs=test_inputs,
         test_labels=test_labels,
         prepare=prepare,
-        targets=targets,
+        scaling=scaling,
     )
 
 

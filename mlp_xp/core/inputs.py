@@ -67,7 +67,7 @@ def read_inputs(X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequenc
         wanted = ", ".join(map(str, ("n", *shape)))
         raise DatasetError(f"X: its shape is {given}, but the network was trained on ({wanted}); give that{one}")
     if not is_bytes:
-        return read_features("X", X, backend)
+        return read_features("X", X, backend, columns)
     name, xp = dtype_name(X), np if isinstance(X, np.ndarray) else backend.xp
     if name not in INTEGERS:
         raise DatasetError(
@@ -79,7 +79,7 @@ def read_inputs(X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequenc
             if not 0 <= value <= 255:
                 raise DatasetError(f"X: it has the value {value}, but the network was trained on bytes, 0 to 255")
         X = xp.astype(X, xp.uint8)
-    return read_features("X", X, backend)
+    return read_features("X", X, backend, columns)
 
 
 def on_host(what: str, values: Any, backend: Backend) -> np.ndarray:

@@ -3,8 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,11 +15,11 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.device import all_finite, copy_network, initial_state
 from mlp_xp.core.functional import Array
-from mlp_xp.core.metrics import evaluate
+from mlp_xp.core.model import Model, model_of
 from mlp_xp.core.network import Network, count_parameters
 from mlp_xp.core.plan import Chunk, ceil_divide, plan_epoch
 from mlp_xp.core.step import State
-from mlp_xp.core.task import TASKS, Evaluation
+from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import MlpXpError
 
 WARM_UP_SAMPLE = 1
@@ -44,29 +43,20 @@ class Report(NamedTuple):
     report always that number."""
     loss: float
     """Of the step, before its update."""
-    accuracy: float | None
-    """On the test set, after the update; None without a test set, and for regression."""
     seconds: float
     """Since the start of training, including everything."""
     train_loss: float
     """Mean over the samples since the last report."""
-    test_loss: float | None
-    """None without a test set."""
     samples_per_second: float
     """Of training since the last report, without evaluation."""
-    network: Network
-    """A copy on the device. In the closing report the best network by validation, if samples are held out."""
-    validation_loss: float | None = None
-    """On the held-out samples, in the report at the end of an epoch; in the closing report the best network's."""
-    validation_accuracy: float | None = None
-    """On the same samples, in the same reports."""
-    validation_r2: float | None = None
-    """For regression instead of the accuracy."""
-    label_accuracy: float | None = None
-    """On the test set, for several labels at once. This and the next two: see `metrics.Evaluation`."""
-    r2: float | None = None
-    """On the test set, for regression."""
-    rmse: float | None = None
+    model: Model
+    """The network after the update, a copy. In the closing report the best one by validation, if samples are held
+    out."""
+    test: Evaluation | None = None
+    """On the test set, after the update. None without a test set."""
+    validation: Evaluation | None = None
+    """On the held-out samples, in the report at the end of an epoch; in the closing report loss and score of the best
+    network."""
 
 
 class Tally(NamedTuple):
@@ -92,7 +82,8 @@ class Best(NamedTuple):
     """
 
     network: Network
-    accuracy: float
+    score: float
+    """The accuracy, or R² for regression."""
     epoch: int
     loss: float
     """On the held-out samples."""
@@ -172,23 +163,16 @@ def trajectory(
     plan = plan_epoch(samples, config, count_parameters(sizes))
     # Of each batch size the last, which is the longest.
     longest = {chunk.batch_size: chunk.steps for chunk in sorted(plan, key=lambda chunk: chunk.steps)}
-    run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, TASKS[dataset.task])
-    evaluate_on = partial(
-        evaluate,
-        activation=config.activation,
-        backend=backend,
-        prepare=dataset.prepare,
-        task=dataset.task,
-        targets=dataset.targets,
-    )
+    run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, dataset.task)
 
-    def make_report(
-        position: Position, network: Network, sample: int, score: float | None, held_out_loss: float | None
-    ) -> Report:
+    def model(network: Network) -> Model:
+        return model_of(network, config.activation, dataset, backend)
+
+    def make_report(position: Position, network: Network, sample: int, validation: Evaluation | None) -> Report:
         check_state(position, backend)
         test: Evaluation | None = None
         if dataset.test_inputs is not None:
-            test = evaluate_on(network, dataset.test_inputs, dataset.test_labels)
+            test = model(network).evaluate(dataset.test_inputs, dataset.test_labels)
             if not np.isfinite(test.loss):  # the last update diverged, which no loss of the steps before it shows
                 raise _diverged(f"test loss after sample {sample}", position.epoch, test.loss)
         tally = position.tally
@@ -196,18 +180,12 @@ def trajectory(
             epoch=position.epoch,
             sample=sample,
             loss=position.loss,
-            accuracy=test and test.accuracy,
             seconds=time.perf_counter() - began,
             train_loss=tally.loss / tally.samples,
-            test_loss=test and test.loss,
             samples_per_second=tally.samples / tally.seconds,
-            network=copy_network(network, backend),
-            validation_loss=held_out_loss,
-            validation_accuracy=None if dataset.task == "regression" else score,
-            validation_r2=score if dataset.task == "regression" else None,
-            label_accuracy=test and test.label_accuracy,
-            r2=test and test.r2,
-            rmse=test and test.rmse,
+            model=model(copy_network(network, backend)),
+            test=test,
+            validation=validation,
         )
 
     position = start or Position(WARM_UP_EPOCH, 0, 0, 0, 0.0, float("nan"), state)
@@ -245,27 +223,30 @@ def trajectory(
             tally=tally.add(losses, chunk, time.perf_counter() - chunk_began),
         )
 
-        report = score = held_out_loss = None
+        report = validation = None
         if chunk.validate:
             check_state(position, backend)
-            result = evaluate_on(state.network, *held_out)
-            score, held_out_loss = result.score, result.loss
-            if not np.isfinite(held_out_loss):
-                raise _diverged(f"held-out loss after sample {chunk.stop}", epoch, held_out_loss)
+            validation = model(state.network).evaluate(*held_out)
+            if not np.isfinite(validation.loss):
+                raise _diverged(f"held-out loss after sample {chunk.stop}", epoch, validation.loss)
             best = position.best
-            if best is None or (score, -held_out_loss) > (best.accuracy, -best.loss):
-                best = Best(copy_network(state.network, backend), score, epoch, held_out_loss)
+            if best is None or (validation.score, -validation.loss) > (best.score, -best.loss):
+                best = Best(copy_network(state.network, backend), validation.score, epoch, validation.loss)
                 position = position._replace(best=best)
         if chunk.report is not None:
-            report = make_report(position, state.network, chunk.report, score, held_out_loss)
+            report = make_report(position, state.network, chunk.report, validation)
             position = position._replace(reports=position.reports + 1)
         position = position._replace(seconds=time.perf_counter() - began)
         yield Event(position, losses, report, chunk.checkpoint, closing=False)
         if is_cut:
             return
 
-    network, score, _, held_out_loss = position.best or (position.state.network, None, 0, None)
-    report = make_report(position, network, samples, score, held_out_loss)
+    network, validation = position.state.network, None
+    if position.best:
+        network, score, _, loss = position.best
+        figure: dict[str, Any] = {dataset.task.score: score}
+        validation = Evaluation(loss, **figure)
+    report = make_report(position, network, samples, validation)
     position = position._replace(seconds=report.seconds)
     yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
 
@@ -277,7 +258,7 @@ def check_trainable(config: TrainConfig, dataset: Dataset, backend: Backend) -> 
     """
     check_dataset(dataset, backend)
     config.check_fits(dataset.train_inputs.shape[0])
-    if config.validation and dataset.task == "classes":
+    if config.validation and dataset.task.exclusive:
         check_held_out(backend.to_numpy(dataset.train_labels), config.validation, dataset.class_names)
     check_memory(config, layer_sizes(config, dataset), backend)
 

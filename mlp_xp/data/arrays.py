@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend, open_backend, open_backend_of
+from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.dataset import MOST_NAMES, PREPARATIONS, UNNAMED, Dataset, Preparation
 from mlp_xp.core.functional import Array
 from mlp_xp.core.inputs import check_numbers, column_at, dtype_name, not_of, on_host, read_features
+from mlp_xp.core.task import TASKS
 from mlp_xp.errors import DatasetError, DatasetWarning
 
-TASKS = ("classes", "labels", "regression")
 # Rows that are looked at together.
 PIECE = 4096
 SHOWN = 5  # names in a message
@@ -84,9 +84,9 @@ def from_arrays(
     read = read_arrays(X, y, test, opened, *choices)
     prepare = Preparation(PREPARATIONS[read.preparation], read.fitted)
     return Dataset(
-        *(*read.train, *read.test, read.names, UNNAMED, prepare, read.task),
+        *(*read.train, *read.test, read.names, UNNAMED, prepare, TASKS[read.task]),
         feature_names=columns,
-        targets=read.targets,
+        scaling=read.targets,
         is_own=True,
     )
 
@@ -156,14 +156,6 @@ def read_arrays(
     with np.errstate(over="ignore"):  # reported by `checks`
         train, held = (None if each is None else backend.asarray(each, dtype) for each in (labels, test_labels))
     return Arrays((features, train), (test_features, held), names, task, preparation, fitted, targets)
-
-
-def backend_of(X: Any, dtype: str) -> Backend:
-    """Open the library of an array on its device; NumPy for lists and what else NumPy reads. Raises BackendError."""
-    try:
-        return open_backend_of(X, dtype)
-    except TypeError:  # it has no namespace
-        return open_backend("numpy", dtype=dtype)
 
 
 def guess_task(y: np.ndarray) -> str:

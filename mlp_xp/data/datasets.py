@@ -13,6 +13,7 @@ import numpy as np
 from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.inputs import on_host, read_features
+from mlp_xp.core.task import TASKS
 from mlp_xp.data.arrays import check_lengths, from_arrays, guess_task, read_columns
 from mlp_xp.data.csv_files import read_csv
 from mlp_xp.data.downloads import Progress, fetch
@@ -213,7 +214,7 @@ def load_to_evaluate(
     names = data.label_names if task != "classes" and data.label_names else tuple(class_names)
     return Dataset(
         *(*part, *part, names, str(place.absolute())),
-        task=task,
+        task=TASKS[task],
         origin=origin,
         inputs=data.inputs,
         feature_names=data.feature_names,

@@ -23,11 +23,10 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from mlp_xp.backends.opening import DTYPES, Backend
-from mlp_xp.core.dataset import Preparation
 from mlp_xp.core.device import all_finite, copy_network
 from mlp_xp.core.functional import Array, sigmoid
 from mlp_xp.core.losses import binary_cross_entropy, log_softmax, softmax
-from mlp_xp.core.metrics import predict_logits
+from mlp_xp.core.metrics import compiled_logits
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.optimizers import OPTIMIZERS as CORE_OPTIMIZERS
 from mlp_xp.core.step import State
@@ -405,9 +404,7 @@ class _MLP(BaseEstimator, ABC):
 
         link: another function of the outputs of the last layer.
         """
-        logits = predict_logits(
-            network, X, activation=ACTIVATIONS[self._activation], backend=backend, prepare=Preparation(as_they_are)
-        )
+        logits = compiled_logits(ACTIVATIONS[self._activation], backend, as_they_are)(network, X, ())
         return compiled(link or TASKS[self._task].link, backend)(logits)
 
     def _outputs(self, X: Any, method: str, link: Link | None = None) -> tuple[Array, Array, Backend]:

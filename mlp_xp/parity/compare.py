@@ -14,7 +14,7 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.device import place_dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import ADVICE
-from mlp_xp.core.metrics import predict_logits
+from mlp_xp.core.model import model_of
 from mlp_xp.core.network import Network
 from mlp_xp.core.plan import ceil_divide
 from mlp_xp.core.training import DivergenceError, Event, Report, layer_sizes, trajectory
@@ -167,8 +167,7 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     looks: list[np.ndarray] = []
 
     def logits(network: Network) -> Array:
-        images = on_device.test_inputs
-        return predict_logits(network, images, activation=config.activation, backend=backend, prepare=on_device.prepare)
+        return model_of(network, config.activation, on_device, backend).logits(on_device.test_inputs)
 
     for event in events:
         losses.append(event.losses)
@@ -186,8 +185,8 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
         np.concatenate(losses),
         tuple(backend.to_numpy(array).astype(np.float64) for layer in network for array in layer),
         np.array([step for step, _ in reports], np.int64),
-        tuple(report.accuracy or 0.0 for _, report in reports),
-        tuple(report.test_loss or 0.0 for _, report in reports),
+        tuple(report.test.score for _, report in reports if report.test),
+        tuple(report.test.loss for _, report in reports if report.test),
         np.stack([*looks, backend.to_numpy(last)]).astype(np.float64),
         predictions,
         float(np.mean(predictions == dataset.test_labels)),
@@ -423,7 +422,7 @@ def check(
     than the derived tolerance is compared again with what rounding does to this training (see `amplification`). Raises
     what `record` raises for the reference, such as DivergenceError, and what `amplification` does.
     """
-    if dataset.task != "classes" or dataset.test_inputs is None:
+    if not dataset.task.exclusive or dataset.test_inputs is None:
         raise DatasetError("the parity check compares predicted classes of a test set; give data with both")
     length = longest_dot_product(config, dataset)
     reference = record(config, dataset, open_backend("numpy"), steps)

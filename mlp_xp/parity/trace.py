@@ -25,7 +25,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.core.loop import Carry, eager_scan
-from mlp_xp.core.metrics import evaluate
+from mlp_xp.core.model import model_of
 from mlp_xp.errors import MlpXpError, described, with_colon, without_comment
 from mlp_xp.parity.bounds import KNOWN, Verdict, check
 from mlp_xp.parity.compare import start
@@ -429,8 +429,7 @@ def train_and_evaluate(config: TrainConfig, dataset: Dataset, backend: Backend, 
     on_device, events = start(config, dataset, backend, steps)
     for event in events:
         network = event.position.state.network
-    test = on_device.test_inputs, on_device.test_labels
-    evaluate(network, *test, activation=config.activation, backend=backend, prepare=dataset.prepare)
+    model_of(network, config.activation, on_device, backend).evaluate(on_device.test_inputs, on_device.test_labels)
 
 
 def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any], str]) -> str:

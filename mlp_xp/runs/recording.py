@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlp_xp.backends.opening import Backend, BackendFailure
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.model import model_of
 from mlp_xp.core.network import Network
 from mlp_xp.core.training import (
     WARM_UP_EPOCH,
@@ -29,7 +30,7 @@ def check_run(settings: Settings, dataset: Dataset, backend: Backend, folder: Pa
 
     folder: the run's folder; once it has a checkpoint, its `start_from` run is no longer needed.
     """
-    run_folder.preparation_of(dataset)
+    run_folder.preparation_of(dataset.prepare)
     if not isinstance(settings.train.activation, str):
         raise run_folder.RunError("the activation is a pair of functions, which a run folder cannot store; name one")
     check_trainable(settings.train, dataset, backend)
@@ -142,7 +143,7 @@ def save(folder: Path, position: Position, settings: Settings, dataset: Dataset,
     place = replacing.current(folder)
     # The checkpoint first: so a run that has a model but no checkpoint has lost it.
     checkpoints.save_checkpoint(place, position, settings, backend)
-    checkpoints.save_model(place, network, settings, dataset, backend)
+    checkpoints.save_model(place, model_of(network, settings.train.activation, dataset, backend))
     if place != folder:
         replacing.put_in_place(folder)
 

@@ -8,9 +8,9 @@ import os
 import platform
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from mlp_xp import __version__
 from mlp_xp.backends.opening import Backend
 from mlp_xp.backends.threads import cpus, in_words, threads_chosen
 from mlp_xp.core.checks import check_arrays
-from mlp_xp.core.dataset import PREPARATIONS, Dataset
+from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
+from mlp_xp.core.functional import Array
+from mlp_xp.core.task import Scaling
 from mlp_xp.core.training import Best, Position, Report
 from mlp_xp.errors import Argument, MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
@@ -27,6 +29,7 @@ from mlp_xp.runs.config_file import parse_settings
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
 from mlp_xp.runs.settings import Settings, first_change, flatten, with_absolute_paths
 
+ROW_SUMS = 2**64  # `row_sums` are counted modulo this number
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png", "predictions.png", "labels.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
@@ -152,24 +155,25 @@ def data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[s
         "train_samples": dataset.train_inputs.shape[0] - settings.train.validation,
         "image_shape": list(dataset.train_inputs.shape[1:]),
         "class_names": list(dataset.class_names),
-        "task": dataset.task,
-        "preparation": preparation_of(dataset),
-        "targets": targets_of(dataset),
+        "task": dataset.task.name,
+        "preparation": preparation_of(dataset.prepare),
+        "targets": targets_of(dataset.scaling),
         "data_crc32": checksum(dataset, backend),
+        "rows": row_sums(dataset, backend),
     }
 
 
-def preparation_of(dataset: Dataset) -> str:
-    """Return the name of the data set's preparation, a key of PREPARATIONS. Raises RunError for one of your own."""
+def preparation_of(prepare: Preparation) -> str:
+    """Return the name of a preparation, a key of PREPARATIONS. Raises RunError for one of your own."""
     for name, function in PREPARATIONS.items():
-        if dataset.prepare.function is function:
+        if prepare.function is function:
             return name
     raise RunError("the data set has a prepare function of its own, which a run folder cannot store")
 
 
-def targets_of(dataset: Dataset) -> str:
+def targets_of(scaling: Scaling) -> str:
     """Return whether the network is trained on standardised numbers, as one of TARGETS."""
-    return "standardize" if dataset.targets else "unchanged"
+    return "standardize" if scaling else "unchanged"
 
 
 def checksum(dataset: Dataset, backend: Backend) -> str:
@@ -179,6 +183,30 @@ def checksum(dataset: Dataset, backend: Backend) -> str:
         if array is not None:
             checksum = zlib.crc32(np.ascontiguousarray(backend.to_numpy(array)).data, checksum)
     return f"{checksum:08x}"
+
+
+def row_sums(dataset: Dataset, backend: Backend) -> dict[str, str]:
+    """Return a sum over the rows of each part, which depends on their content, but not on their order or float dtype.
+
+    It recognises rows that a network was trained on. Floats count with the precision of float32.
+    """
+    sums = {}
+    for part, arrays in (("train", dataset[:2]), ("test", dataset[2:4])):
+        rows = zip(*comparable_rows(arrays, backend), strict=True) if arrays[0] is not None else ()
+        total = sum(zlib.crc32(label, zlib.crc32(row)) for row, label in rows)
+        sums[part] = f"{total % ROW_SUMS:016x}"
+    return sums
+
+
+@np.errstate(over="ignore")  # a number that is too large for float32 becomes infinite
+def comparable_rows(arrays: Sequence[Array], backend: Backend) -> list[np.ndarray]:
+    """Return inputs and labels as rows on the host, which have the same bytes for the same numbers in another dtype."""
+    found = []
+    for array in map(backend.to_numpy, arrays):
+        if array.dtype != np.uint8 or array.ndim == 1:
+            array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+        found.append(np.ascontiguousarray(array.reshape(len(array), -1)))
+    return found
 
 
 def check_resumable(folder: Path, settings: Settings) -> None:
@@ -255,8 +283,14 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
-    """Return a report as its record in metrics.jsonl: every field that has a value, except the network."""
-    return {name: value for name, value in report._asdict().items() if name != "network" and value is not None}
+    """Return a report as its record in metrics.jsonl: every figure of REPORT_FIELDS that has a value."""
+    figures = report._asdict()
+    for prefix, result in (("", report.test), ("validation_", report.validation)):
+        if result:
+            figures |= {f"{prefix}{name}": value for name, value in result._asdict().items()}
+            figures[f"{prefix or 'test_'}loss"] = result.loss
+    figures["loss"] = report.loss
+    return {name: figures[name] for name in REPORT_FIELDS if figures.get(name) is not None}
 
 
 def write_result(folder: Path, closing: Report, best: Best | None) -> None:
@@ -284,8 +318,13 @@ def append_metrics(folder: Path, report: Report) -> None:
 
 
 # The fields of a line of metrics.jsonl, and of result.json.
-REPORT_FIELDS = {**get_type_hints(Report), "kept_epoch": int | None}
-del REPORT_FIELDS["network"]
+REPORT_FIELDS = {
+    **{"epoch": int, "sample": int, "loss": float, "accuracy": float | None, "seconds": float, "train_loss": float},
+    **{"test_loss": float | None, "samples_per_second": float},
+    **{f"validation_{name}": float | None for name in ("loss", "accuracy", "r2")},
+    **dict.fromkeys(("label_accuracy", "r2", "rmse"), float | None),
+    "kept_epoch": int | None,
+}
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:

@@ -7,9 +7,10 @@ import numpy as np
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.training import layer_sizes
-from mlp_xp.runs.checkpoints import Model, load_model
+from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.records import RunError, shortened
 
 
@@ -57,8 +58,8 @@ def _with_units_of(model: Model, dataset: Dataset) -> Network:
     """Return a network whose outputs are standardised as those of a data set with the same names."""
     *before, last = model.network
     # The backend's arrays: `tolist` is not in the standard, and `float` of each number is.
-    ours: Any = [[float(each[i]) for i in range(len(dataset.class_names))] for each in dataset.targets] or [0.0, 1.0]
-    theirs: Any = [each.astype(np.float64) for each in model.targets] or [0.0, 1.0]
+    ours: Any = [[float(each[i]) for i in range(len(dataset.class_names))] for each in dataset.scaling] or [0.0, 1.0]
+    theirs: Any = [each.astype(np.float64) for each in model.scaling] or [0.0, 1.0]
     if np.array_equal(ours, np.array(theirs)):
         return model.network
     (mean, deviation), (old_mean, old_deviation) = map(np.asarray, ours), theirs

@@ -11,11 +11,12 @@ import numpy as np
 from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.metrics import confusion_matrix
+from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import TASKS
 from mlp_xp.files import FileError, file_errors
 from mlp_xp.runs import run_folder, sweep_index, table
-from mlp_xp.runs.checkpoints import Model, evaluation_of, load_model
+from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
 
@@ -77,27 +78,27 @@ def _figures(folder: Path, dataset: Dataset | None, backend: Backend) -> Iterato
 
     None stands for a figure without content.
     """
-    model = load_model(folder)
-    names, is_image = model.class_names, len(model.image_shape) == 2
+    model = load_model(folder).on(backend)
+    names, is_image = model.class_names, len(model.input_shape) == 2
     task = None if dataset is None or dataset.test_inputs is None else model.task
     if dataset is not None and task is not None:
         images, labels = backend.to_numpy(dataset.test_inputs), backend.to_numpy(dataset.test_labels)
-        outputs = backend.to_numpy(model.outputs(dataset.test_inputs, backend))
-        if task != "classes":
-            result = evaluation_of(model, dataset, backend)
+        outputs = backend.to_numpy(model.outputs(dataset.test_inputs))
+        if not model.task.exclusive:
+            result = model.evaluate(dataset.test_inputs, dataset.test_labels)
     yield "curves.png", plots.draw_curves([read_curves(folder)])
-    if task == "classes":
+    if task and task.exclusive:
         matrix = confusion_matrix(labels, np.argmax(outputs, axis=1), len(names))
         yield "confusion.png", plots.draw_confusion(matrix, names)
         if is_image:
             ink, wrong = model.inputs != "pictures", np.trace(matrix) < matrix.sum()
             yield "mistakes.png", plots.draw_mistakes(images, labels, outputs, names, ink=ink) if wrong else None
     if is_image:
-        weights, initial = model.network[0].weights, _initial(folder, model)
-        yield "weights.png", plots.draw_weights(weights, model.image_shape, initial=initial)
-    if task == "regression":
+        weights, initial = backend.to_numpy(model.network[0].weights), _initial(folder, model)
+        yield "weights.png", plots.draw_weights(weights, model.input_shape, initial=initial)
+    if task and not task.probabilities:
         yield "predictions.png", plots.draw_predictions(labels, outputs, result.r2s, names)
-    if task == "labels":
+    if task and task.probabilities and not task.exclusive:
         share = np.mean(labels, axis=0, dtype=np.float64)
         yield "labels.png", plots.draw_labels(result.label_accuracies, np.maximum(share, 1 - share).tolist(), names)
 

@@ -14,7 +14,8 @@ from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, described
 from mlp_xp.core.network import count_parameters
-from mlp_xp.core.task import Evaluation
+from mlp_xp.core.task import CLASSES, Evaluation
+from mlp_xp.core.task import Task as Kind
 from mlp_xp.core.training import Best, Event, Report, layer_sizes
 from mlp_xp.errors import not_installed, printable
 from mlp_xp.runs.settings import Settings
@@ -59,7 +60,7 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     held_out = f" ({thousands(config.validation)} held out)" if config.validation else ""
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
-    targets = ", targets standardised" if dataset.targets else ""
+    targets = ", targets standardised" if dataset.scaling else ""
     start_from = f"\nweights  taken from {printable(settings.start_from)}" if settings.start_from else ""
     number, reason, _, complete = backend.threads
     more = "" if complete else ", and those that the library itself may start"
@@ -74,9 +75,9 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     )
 
 
-def header(config: TrainConfig, task: str = "classes") -> str:
+def header(config: TrainConfig, task: Kind = CLASSES) -> str:
     """Return the column names of the table of reports."""
-    names = HEADER.replace("accuracy", R2) if task == "regression" else HEADER
+    names = HEADER if task.probabilities else HEADER.replace("accuracy", R2)
     return names + HELD_OUT * bool(config.validation)
 
 
@@ -84,27 +85,21 @@ def report_line(report: Report) -> str:
     """Format a report as a row under the header. Figures that it lacks are dashes, or empty at the end of the row."""
     loss, train_loss, test_loss = (
         f"{'-':>10}" if value is None else f"{value:10.5f}" if value < 1000 else f"{value:10.3e}"
-        for value in (report.loss, report.train_loss, report.test_loss)
+        for value in (report.loss, report.train_loss, report.test and report.test.loss)
     )
-    score = report.r2 if report.accuracy is None else report.accuracy
-    validation = report.validation_r2 if report.validation_accuracy is None else report.validation_accuracy
-    shown = f"{'-':>9}" if score is None else f"{score:9.4f}"
-    held_out = "" if validation is None else f" {validation:9.4f}"
+    shown = f"{report.test.score:9.4f}" if report.test else f"{'-':>9}"
+    held_out = f" {report.validation.score:9.4f}" if report.validation else ""
     return (
         f"{report.epoch:5d} {report.sample:7d} {loss} {shown} "
         f"{train_loss} {test_loss} {report.samples_per_second:10.0f}{held_out}"
     )
 
 
-def summary(report: Report, dataset: Dataset, rmses: Sequence[float] = ()) -> str:
-    """Describe the closing report in one line. rmses: the root mean squared error of each output of a regression."""
-    if report.test_loss is None:
-        result = f"training loss {report.train_loss:.4f}; there is no test set"
-    else:
-        samples, *shape = dataset.test_inputs.shape
-        figures = report.accuracy, report.label_accuracy, report.r2, report.rmse
-        evaluation = Evaluation(report.test_loss, *figures, rmses=tuple(rmses), samples=samples)
-        result = described_result(evaluation, shape, dataset.class_names)
+def summary(report: Report, dataset: Dataset) -> str:
+    """Describe the closing report in one line."""
+    result = f"training loss {report.train_loss:.4f}; there is no test set"
+    if report.test:
+        result = described_result(report.test, report.model.input_shape, dataset.class_names)
     return f"trained in {report.seconds:.1f} s; {result}"
 
 
@@ -133,10 +128,10 @@ def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset)
     early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
     held_out = f"{thousands(config.validation)} held-out {described(dataset.train_inputs.shape[1:]).split()[0]}"
     loss = f", loss {best.loss:.4f}"
-    if dataset.task == "regression":
-        return f"kept the network of epoch {best.epoch}: R² {best.accuracy:.4f} on {held_out}{loss}{early}"
-    labels = " in all labels" if dataset.task == "labels" else ""
-    share = f"{100 * best.accuracy:.2f} % of {held_out} right{labels}"
+    if not dataset.task.probabilities:
+        return f"kept the network of epoch {best.epoch}: R² {best.score:.4f} on {held_out}{loss}{early}"
+    labels = "" if dataset.task.exclusive else " in all labels"
+    share = f"{100 * best.score:.2f} % of {held_out} right{labels}"
     return f"kept the network of epoch {best.epoch}: {share}{loss}{early}"
 
 

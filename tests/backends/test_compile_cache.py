@@ -101,10 +101,10 @@ def train() -> str:
     for event in trajectory(config, on_device(TINY, backend), backend):
         numbers.update(event.losses.tobytes())
     assert event.report is not None
-    for layer in event.report.network:
+    for layer in event.report.model.network:
         for array in layer:
             numbers.update(backend.to_numpy(array).tobytes())
-    return f"{numbers.hexdigest()} {event.report.accuracy} {event.report.test_loss}"
+    return f"{numbers.hexdigest()} {event.report.test}"
 
 
 PROGRAM = """

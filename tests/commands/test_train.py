@@ -27,6 +27,7 @@ from mlp_xp.backends.threads import threads_chosen
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.parity import notebook
 from mlp_xp.runs import checkpoints
+from mlp_xp.runs.run_folder import metrics_record
 from mlp_xp.runs.settings import RECIPES, Settings, flatten
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -74,14 +75,14 @@ def test_the_files_hold_what_the_library_measures(finished):
     folder, _ = finished
     settings = small_settings()
     reports = [*train(TrainConfig(**{**settings, "hidden": (4,)}), TINY, open_backend())]
-    expected = [{name: getattr(report, name) for name in METRICS_KEYS} for report in reports]
+    expected = [metrics_record(report) for report in reports]
     result = json.loads((folder / "result.json").read_text())
     for record, report in zip([*metrics(folder), result], expected, strict=True):
         assert set(record) == METRICS_KEYS
         assert without_times(record) == without_times(report)
         assert record["seconds"] > 0
     tensors = load_file(folder / "model.safetensors")
-    for number, layer in enumerate(reports[-1].network):
+    for number, layer in enumerate(reports[-1].model.network):
         np.testing.assert_array_equal(tensors[f"network.{number}.weights"], layer.weights)
         np.testing.assert_array_equal(tensors[f"network.{number}.bias"], layer.bias)
 

@@ -12,9 +12,10 @@ from data_sets import on_device, synthetic
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.backends.opening import BackendOutOfMemory
-from mlp_xp.core.checks import check_dataset, check_images
+from mlp_xp.core.checks import check_dataset, check_inputs
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.inputs import dtype_name, library_of
+from mlp_xp.core.task import LABELS, REGRESSION
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError
 
@@ -45,7 +46,7 @@ NUMBERS = HOST._replace(
     test_inputs=None,
     test_labels=None,
     class_names=("a", "b"),
-    task="regression",
+    task=REGRESSION,
     prepare=from_arrays(np.eye(4), [0, 1, 0, 1], standardize=False).prepare,
 )
 
@@ -64,13 +65,13 @@ FAULTS: dict[str, tuple[Dataset, dict[str, Any], str]] = {
     "one-hot labels": (HOST, {"train_labels": np.eye(10, dtype=np.uint8)[HOST.train_labels]}, "train_labels: their sh"),
     "channels": (HOST, {"test_inputs": HOST.test_inputs[..., None]}, "test_inputs: they are 6 x 6 x 1 pixels, the tra"),
     "test labels alone": (HOST, {"test_inputs": None}, "test_inputs, test_labels: one of them is None; give both, or "),
-    "unknown task": (HOST, {"task": "label"}, "task: 'label' is not known; choose one of classes, labels, regression"),
+    "unknown task": (HOST, {"task": "label"}, "task: 'label' is not a Task; give one of TASKS: classes"),
     "scaled images": (HOST, {"train_inputs": HOST.train_inputs / 255}, "train_inputs: their dtype is float64; give by"),
     "no images": (HOST, {"test_inputs": HOST.test_inputs[:0], "test_labels": HOST.test_labels[:0]}, "test_inputs: the"),
     "float32": (NUMBERS, {"train_inputs": NUMBERS.train_inputs.astype(np.float32)}, "train_inputs: their dtype is flo"),
     "one column": (NUMBERS, {"train_labels": NUMBERS.train_labels[:, :1]}, "train_labels: their shape is (60, 1); giv"),
     "NaN": (NUMBERS, {"train_inputs": changed(NUMBERS.train_inputs, np.nan)}, "train_inputs: it has values that are n"),
-    "label 2": (NUMBERS, {"task": "labels", "train_labels": np.full((60, 2), 2)}, "train_labels: they range from 2 to"),
+    "label 2": (NUMBERS, {"task": LABELS, "train_labels": np.full((60, 2), 2)}, "train_labels: they range from 2 to"),
 }  # fmt: skip
 
 
@@ -137,9 +138,9 @@ def test_arrays_of_every_library_for_every_backend(name, other, message, tmp_pat
     assert message in refusal(check_dataset, dataset, backend)
     assert message in refusal(next, train(CONFIG, dataset, backend, run_dir=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
-    message = refusal(check_images, dataset.test_inputs, backend)
-    assert message.startswith("images: they are ")
-    assert message.endswith("copy them with backend.asarray(images)")
+    message = refusal(check_inputs, dataset.test_inputs, backend, dataset.prepare)
+    assert message.startswith("inputs: they are ")
+    assert message.endswith("copy them with backend.asarray(inputs)")
 
 
 @pytest.mark.parametrize("field", Dataset._fields[:4])

@@ -59,7 +59,7 @@ def assert_retold(config: TrainConfig, backend: Backend, dtype, prepare: Prepara
         *(network.weights_input_hidden, network.bias_input_hidden),
         *(network.weights_hidden_output, network.bias_hidden_output),
     )
-    for actual, array in zip(parameters(events[-1].report.network, backend), wanted, strict=True):
+    for actual, array in zip(parameters(events[-1].report.model.network, backend), wanted, strict=True):
         assert actual.dtype == array.dtype == dtype
         assert_near(actual, array, tolerance)
 
@@ -166,7 +166,7 @@ def test_an_activation_of_ones_own_trains(backend, tmp_path):
     ends = []
     for config in (base, replace(base, defer_updates=False)):
         *_, last = train(config, dataset, backend)
-        ends.append(parameters(last.network, backend))
+        ends.append(parameters(last.model.network, backend))
     for one, other in zip(*ends, strict=True):
         assert_near(one, other, 1e-11)
     assert last.train_loss < 3
@@ -183,12 +183,12 @@ def test_training_changes_nothing_that_the_caller_owns(settings, backend):
     for event in trajectory(TrainConfig(epochs=1, hidden=(8,), report_every=100, **settings), dataset, backend):
         if event.report:
             reports.append(event.report)
-            then.append(parameters(event.report.network, backend))
+            then.append(parameters(event.report.model.network, backend))
     for array, original in zip(dataset[:4], HOST[:4], strict=True):
         np.testing.assert_array_equal(backend.to_numpy(array), original)
     assert len(reports) == 4
     for report, arrays in zip(reports, then, strict=True):
-        for array, original in zip(parameters(report.network, backend), arrays, strict=True):
+        for array, original in zip(parameters(report.model.network, backend), arrays, strict=True):
             np.testing.assert_array_equal(array, original)
     assert (then[0][0] != then[1][0]).any(), "they would differ if it were one array"
 

@@ -43,7 +43,7 @@ def run(config: TrainConfig, backend: Backend, host: Dataset = HOST, **options: 
 
 
 def host_network(report, backend: Backend) -> list[np.ndarray]:
-    return arrays_of(report.network, backend.to_numpy)
+    return arrays_of(report.model.network, backend.to_numpy)
 
 
 def plain_evaluation(arrays: list[np.ndarray], activation: str, host: Dataset = HOST) -> tuple[float, float]:
@@ -86,8 +86,8 @@ def test_what_reports_say_is_so_twice_to_the_same_bits(settings, backend):
         assert report.seconds > seconds
         seconds = report.seconds
         loss, accuracy = plain_evaluation(host_network(report, backend), config.activation)
-        assert_near(report.test_loss, loss, trajectory_tolerance(1, PIXELS))
-        assert report.accuracy == accuracy
+        assert_near(report.test.loss, loss, trajectory_tolerance(1, PIXELS))
+        assert report.test.accuracy == accuracy
     assert (reports[-1].epoch, reports[-1].sample) == (1, 300)
 
 
@@ -141,8 +141,9 @@ def test_a_data_set_of_its_own_preparation_is_trained_and_tested_through_it(back
     for a, b in zip(one, other, strict=True):
         assert_near(a.losses, b.losses, tolerance)
         if b.report:
-            assert_near(a.report.test_loss, b.report.test_loss, tolerance)
-            assert a.report.validation_accuracy == b.report.validation_accuracy
+            assert_near(a.report.test.loss, b.report.test.loss, tolerance)
+            if a.report.validation:
+                assert a.report.validation.accuracy == b.report.validation.accuracy
 
 
 def test_the_best_network_on_the_samples_held_out_is_kept():
@@ -166,8 +167,8 @@ def test_the_best_network_on_the_samples_held_out_is_kept():
     *others, closing = [event.report for event in events if event.report]
     assert [(report.epoch, report.sample) for report in others] == [(e, s) for e in range(15) for s in (0, 240)]
     expected = [scores[report.epoch][0] if report.sample == 240 else None for report in others]
-    assert [report.validation_accuracy for report in others] == expected
-    assert (closing.sample, closing.validation_accuracy) == (240, max(scores)[0])
+    assert [report.validation and report.validation.accuracy for report in others] == expected
+    assert (closing.sample, closing.validation.accuracy) == (240, max(scores)[0])
     assert (closing.loss, closing.train_loss) == (others[-1].loss, others[-1].train_loss)
     *_, last = run(replace(config, epochs=40, patience=2), backend)
     assert last.report.epoch == next(e for e in range(40) if e - scores.index(max(scores[: e + 1])) == 2)
@@ -387,7 +388,7 @@ def test_nothing_leaves_the_device_inside_a_chunk(settings, backend, monkeypatch
 
 
 def test_only_losses_leave_the_device_once_a_chunk(backend):
-    """A report takes one value more of the network: whether it is finite."""
+    """A report takes three values: whether the network is finite, its loss, and how many samples are right."""
     taken = []
 
     def counting(array):
@@ -396,7 +397,7 @@ def test_only_losses_leave_the_device_once_a_chunk(backend):
 
     expected = []
     for event in run(configuration(), replace(backend, to_numpy=counting)):
-        expected += [1] * (not event.closing) + [0] * (event.report is not None)
+        expected += [1] * (not event.closing) + [0, 0, 0] * (event.report is not None)
     assert taken == expected
 
 

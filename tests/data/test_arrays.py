@@ -9,13 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numerics import assert_near
 
-from mlp_xp import TrainConfig, evaluate_run, open_backend, predict, train
+from mlp_xp import TrainConfig, evaluate, open_backend, train
 from mlp_xp.backends.opening import Backend
 from mlp_xp.core.checks import check_dataset
 from mlp_xp.core.dataset import BYTES
+from mlp_xp.core.features import standardize
 from mlp_xp.data.arrays import from_arrays, split
 from mlp_xp.errors import DatasetError, DatasetWarning
 from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.runs.run_folder import metrics_record
 
 RANDOM = np.random.default_rng(5)
 X = RANDOM.standard_normal((60, 3)) * [1, 10, 0.1] + [5, -2, 0]
@@ -142,7 +144,7 @@ def test_arrays_of_the_device_are_not_copied_to_the_host(backend: Backend):
 )
 def test_labels_of_many_kinds(y, options, task, names):
     dataset = from_arrays(X.tolist(), y, **options)
-    assert (dataset.task, dataset.class_names) == (task, names)
+    assert (dataset.task.name, dataset.class_names) == (task, names)
     shown = dataset.train_labels if task != "classes" else np.array(names)[dataset.train_labels]
     np.testing.assert_array_equal(shown.reshape(np.shape(y)), np.array(y).astype(shown.dtype))
     check_dataset(dataset, open_backend())
@@ -235,7 +237,7 @@ def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend)
 def test_numbers_to_predict_of_any_size_are_standardised(scale: float) -> None:
     """Also where their squares are no numbers."""
     numbers = NUMBERS / 1e5 * scale
-    shift, deviation = from_arrays(X, numbers).targets
+    shift, deviation = from_arrays(X, numbers).scaling
     np.testing.assert_allclose(shift, (NUMBERS / 1e5).mean(axis=0) * scale, rtol=1e-12)
     np.testing.assert_allclose(deviation, (NUMBERS / 1e5).std(axis=0) * scale, rtol=1e-12)
     *_, last = train(CONFIG, from_arrays(X, numbers), open_backend())
@@ -280,10 +282,10 @@ def test_a_model_file_alone_predicts(task, backend: Backend, tmp_path, monkeypat
     """And training, evaluation and file give the figures of plain NumPy, in the units of the labels."""
     monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
     dataset = from_arrays(X, TARGETS[task], 0.25, backend=backend)
-    assert dataset.task == task
+    assert dataset.task.name == task
     *_, last = train(CONFIG, dataset, backend, run_dir=tmp_path / "run")
     model = load_model(tmp_path / "run")
-    assert (model.task, model.preparation, model.image_shape) == (task, "standardize", (3,))
+    assert (model.task.name, model.prepare.function, model.input_shape) == (task, standardize, (3,))
     held, left = split_of(task)
     np.testing.assert_array_equal(backend.to_numpy(dataset.test_inputs), X[held])
     train_x, x, t = X[left], X[held], TARGETS[task][held]
@@ -293,25 +295,24 @@ def test_a_model_file_alone_predicts(task, backend: Backend, tmp_path, monkeypat
     if task == "regression":
         deviation = NUMBERS[left].std(axis=0)
         p = p * deviation + NUMBERS[left].mean(axis=0)
-    actual = backend.to_numpy(model.outputs(backend.asarray(x), backend))
+    actual = backend.to_numpy(model.on(backend).outputs(backend.asarray(x)))
     np.testing.assert_allclose(actual, p, rtol=1e-9, atol=1e-9)
-    how = {"activation": "sigmoid", "prepare": dataset.prepare, "task": task, "targets": dataset.targets}
-    direct = predict(last.network, dataset.test_inputs, backend=backend, **how)
+    direct = last.model.outputs(dataset.test_inputs)
     np.testing.assert_array_equal(backend.to_numpy(direct), actual)
-    result = evaluate_run(tmp_path / "run", data=from_arrays(X, TARGETS[task], 0.25)).result
-    assert_near(result.loss, last.test_loss, 1e-9)
+    result = evaluate(tmp_path / "run", from_arrays(X, TARGETS[task], 0.25)).result
+    assert_near(result.loss, last.test.loss, 1e-9)
     if task == "classes":
-        assert last.accuracy == result.accuracy == np.mean(np.array(["a", "b", "c"])[p.argmax(axis=1)] == t)
+        assert last.test.accuracy == result.accuracy == np.mean(np.array(["a", "b", "c"])[p.argmax(axis=1)] == t)
     if task == "labels":
-        assert last.accuracy == result.accuracy == np.mean(((p > 0.5) == t).all(axis=1))
-        assert last.label_accuracy == pytest.approx(np.mean((p > 0.5) == t))
-        assert last.test_loss == pytest.approx(-np.mean(np.sum(t * np.log(p) + (1 - t) * np.log(1 - p), axis=1)))
+        assert last.test.accuracy == result.accuracy == np.mean(((p > 0.5) == t).all(axis=1))
+        assert last.test.label_accuracy == pytest.approx(np.mean((p > 0.5) == t))
+        assert last.test.loss == pytest.approx(-np.mean(np.sum(t * np.log(p) + (1 - t) * np.log(1 - p), axis=1)))
     if task == "regression":
-        assert last.accuracy is None
-        assert last.test_loss == pytest.approx(np.mean(np.sum(((p - t) / deviation) ** 2, axis=1)) / 2)
+        assert last.test.accuracy is None
+        assert last.test.loss == pytest.approx(np.mean(np.sum(((p - t) / deviation) ** 2, axis=1)) / 2)
         residual, total = np.sum((p - t) ** 2, axis=0), np.sum((t - t.mean(axis=0)) ** 2, axis=0)
-        assert last.r2 == pytest.approx(np.mean(1 - residual / total))
-        assert last.rmse == pytest.approx(np.mean(np.sqrt(residual / 15)))
+        assert last.test.r2 == pytest.approx(np.mean(1 - residual / total))
+        assert last.test.rmse == pytest.approx(np.mean(np.sqrt(residual / 15)))
         assert result.rmses == pytest.approx(np.sqrt(residual / 15).tolist())
 
 
@@ -324,7 +325,7 @@ def test_numbers_are_learned_as_those_standardised_by_hand():
     ]
     for one, other in zip(*runs, strict=True):
         for name in ("loss", "train_loss", "test_loss", "r2", "validation_loss", "validation_r2"):
-            ours, theirs = getattr(one, name), getattr(other, name)
+            ours, theirs = (metrics_record(each).get(name) for each in (one, other))
             assert (ours is None) == (theirs is None)
             if ours is not None:
                 assert_near(ours, theirs, 1e-9)

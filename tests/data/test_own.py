@@ -12,13 +12,15 @@ from data_sets import write_npz, write_samples
 from helpers import assert_one_line, call
 from PIL import Image
 
-from mlp_xp.api import evaluate_run, load_run, predict_table, train
+from mlp_xp.api import evaluate, load_run, predict, train
 from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.config import ConfigError, TrainConfig
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.task import REGRESSION
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.origin import Origin
+from mlp_xp.runs.run_folder import metrics_record
 
 RANDOM = np.random.default_rng(7)
 NAMES = np.array(["ant", "bee", "cat"])
@@ -142,9 +144,9 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
         assert_one_line(outcome, 2, f"{option.replace('no-', '')}: a resumed run keeps its settings")
     assert call("train", "--resume", tmp_path / "run")[::2] == (0, "")
     *_, report = train(config, dataset, open_backend())
-    assert figures(tmp_path / "run") == {name: getattr(report, name) for name in figures(tmp_path / "run")}
-    result = evaluate_run(tmp_path / "run").result
-    assert (result.loss, result.accuracy) == (report.test_loss, report.accuracy)
+    assert figures(tmp_path / "run") == {name: metrics_record(report)[name] for name in figures(tmp_path / "run")}
+    result = evaluate(tmp_path / "run").result
+    assert (result.loss, result.accuracy) == (report.test.loss, report.test.accuracy)
 
 
 def test_a_named_data_set_beside_your_own_is_refused(tmp_path: Path) -> None:
@@ -195,7 +197,7 @@ def test_excluded_columns(tmp_path: Path, no_pictures: None) -> None:
     assert_one_line(changed, 2, "--exclude: a resumed run keeps its settings ('id,row', not 'id')")
     assert call("train", "--resume", run, "--epochs", 3).code == 0
     dataset = load_dataset(path, open_backend(), label="kind", exclude="row,id")
-    assert evaluate_run(run, data=dataset).result.samples == 18
+    assert evaluate(run, data=dataset).result.samples == 18
 
 
 def test_a_run_that_learned_nothing_says_so(tmp_path: Path, no_pictures: None) -> None:
@@ -214,7 +216,7 @@ def test_quantities_taken_for_classes_name_the_option(tmp_path: Path) -> None:
     path = write_samples(tmp_path / "t.csv", TABLE, np.arange(90) * 37)
     outcome = call("train", "--data-dir", path, "--label", "kind", "--run-dir", tmp_path / "run")
     assert_one_line(outcome, 2, f"{str(path)!r}: column 'kind': ", "--task regression", "--task classes")
-    assert load_dataset(path, label="kind", task="regression").task == "regression"
+    assert load_dataset(path, label="kind", task="regression").task is REGRESSION
 
 
 # Predictions.
@@ -265,8 +267,8 @@ def test_predictions_of_a_table_are_those_of_the_evaluation(runs: Path, tmp_path
     rows = rows_of(outcome.out)
     assert [row["row"] for row in rows] == [str(i) for i in range(1, 28)]
     right = np.mean([row["class"] == NAMES[LABELS[i]] for row, i in zip(rows, order, strict=True)])
-    assert right == pytest.approx(evaluate_run(run).result.accuracy)
-    outputs = predict_table(run, path, backend.name).outputs
+    assert right == pytest.approx(evaluate(run).result.accuracy)
+    outputs = predict(run, path, backend=backend.name).outputs
     np.testing.assert_array_equal([[float(row[name]) for name in NAMES] for row in rows], outputs)
     np.testing.assert_allclose(outputs.sum(axis=1), 1)
     objects = [
@@ -279,7 +281,7 @@ def test_predictions_of_a_table_are_those_of_the_evaluation(runs: Path, tmp_path
 
 def test_predictions_of_numbers(runs: Path) -> None:
     run, path = runs / "run-numbers.csv", runs / "numbers.csv"
-    outputs = predict_table(run, path).outputs
+    outputs = predict(run, path).outputs
     assert outputs.shape == (90, 1)
     assert [json.loads(line) for line in call("predict", run, path, "--json").out.splitlines()] == [
         {"row": i, "outputs": {"kind": value}} for i, (value,) in enumerate(outputs.tolist(), 1)
@@ -299,7 +301,7 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: s
     assert whole == found, "of the folder as it was trained on"
     order = held_out(np.sort(LABELS))
     right = np.mean([found[i]["class"] == Path(found[i]["picture"]).parent.name for i in order])
-    assert right == pytest.approx(evaluate_run(run, data=dataset).result.accuracy)
+    assert right == pytest.approx(evaluate(run, data=dataset).result.accuracy)
     assert call("predict", run, runs / name / "ant", "--show").code == 0
 
 
@@ -307,7 +309,10 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: s
     ("arguments", "fault"),
     [
         (["run-table.csv", "numbers.csv"], "'numbers.csv': has no column 'x3'; its columns are"),
-        (["run-grey", "table.csv"], "'run-grey': the run's network takes images of 5 x 6, which are not from a table"),
+        (
+            ["run-grey", "table.csv"],
+            "'run-grey/model.safetensors': the network takes images of 5 x 6, which are not from a table",
+        ),
         (["run-table.csv", "table.csv", "grey/ant"], "PICTURE: 'table.csv' is a table; give it alone"),
         (["run-table.csv", "grey/ant"], "the run's network takes samples of 4 features from a table; give a table"),
     ],
@@ -379,7 +384,7 @@ def test_numbers_of_other_data_are_in_the_units_of_the_model(runs: Path, tmp_pat
     total = ((y - y.mean()) ** 2).sum()
     dataset = from_arrays(TABLE[:9, :3], y[:9], (TABLE[:, :3], y), standardize=False)
     for data in (path, dataset):
-        result = evaluate_run(run, data=data).result
+        result = evaluate(run, data=data).result
         assert (result.samples, result.rmse) == (90, pytest.approx(np.mean((y - predicted) ** 2) ** 0.5))
         assert result.r2 == pytest.approx(1 - ((y - predicted) ** 2).sum() / total)
 

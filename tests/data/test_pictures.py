@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mlp_xp.api import train
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.metrics import predict
 from mlp_xp.data import pictures
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.pictures import find_ink, label, otsu, paper, prepare_image, read_pictures
@@ -342,8 +341,7 @@ def test_a_network_trained_on_mnist_knows_them(mnist_dir: Path, tmp_path: Path, 
     *_, closing = train(config, load_dataset(backend=backend), backend)
 
     def classify(images: np.ndarray) -> np.ndarray:
-        probabilities = predict(closing.network, backend.asarray(images), activation=config.activation, backend=backend)
-        return backend.to_numpy(probabilities).argmax(axis=1)
+        return closing.model.predict_proba(images).argmax(axis=1)
 
     originals = load_dataset(mnist_dir).test_inputs[:300]
     for i, original in enumerate(originals):

@@ -13,7 +13,8 @@ from safetensors import safe_open
 from safetensors.numpy import save, save_file
 
 from mlp_xp import Model, TrainConfig, open_backend
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import BYTES, Dataset
+from mlp_xp.core.task import CLASSES, LABELS
 from mlp_xp.core.training import trajectory
 from mlp_xp.runs.checkpoints import (
     check_fit,
@@ -38,7 +39,7 @@ def folder(tmp_path_factory) -> Path:
     folder, backend = tmp_path_factory.mktemp("checkpoint"), open_backend()
     *_, event = trajectory(SETTINGS.train, TINY, backend)
     save_checkpoint(folder, event.position, SETTINGS, backend)
-    save_model(folder, event.position.state.network, SETTINGS, TINY, backend)
+    save_model(folder, event.report.model)
     return folder
 
 
@@ -114,13 +115,13 @@ def test_a_file_of_another_program_or_format_is_refused(metadata, tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({"network.0.weights": np.zeros((2, 2))}, path, metadata)
     with pytest.raises(RunError, match=r"model\.safetensors': (has format (None|2), but|is (damaged|truncated))"):
-        Model.load(path)
+        load_model(path)
 
 
 def test_a_checkpoint_and_a_model_are_not_each_other(folder, tmp_path):
     for name, other, reads in (
         ("checkpoint.safetensors", "model.safetensors", lambda: read_position(tmp_path)),
-        ("model.safetensors", "checkpoint.safetensors", lambda: Model.load(tmp_path / "model.safetensors")),
+        ("model.safetensors", "checkpoint.safetensors", lambda: load_model(tmp_path / "model.safetensors")),
     ):
         (tmp_path / name).write_bytes((folder / other).read_bytes())
         with pytest.raises(RunError, match=rf"{name}': (is not a model|is damaged: it has no field 'settings')"):
@@ -130,10 +131,10 @@ def test_a_checkpoint_and_a_model_are_not_each_other(folder, tmp_path):
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     path = tmp_path / "model.safetensors"
     with pytest.raises(RunError, match=r"model\.safetensors': does not exist"):
-        Model.load(path)
+        load_model(path)
     path.mkdir()
     with pytest.raises(RunError, match=r"model\.safetensors': cannot be read: Is a directory"):
-        Model.load(str(path))
+        load_model(str(path))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,9 @@ def test_more_epochs_are_no_other_setting_and_fewer_are_too_few(folder):
         check_settings(folder, SETTINGS)
 
 
-MODEL = Model((), "sigmoid", "float64", (6, 6), ("a", "b", "c"), source="runs/one/model.safetensors")
+MODEL = Model(
+    (), open_backend(), "sigmoid", BYTES, CLASSES, (), (6, 6), ("a", "b", "c"), source="runs/one/model.safetensors"
+)
 
 
 @pytest.mark.parametrize(
@@ -170,8 +173,8 @@ MODEL = Model((), "sigmoid", "float64", (6, 6), ("a", "b", "c"), source="runs/on
         ({}, {"class_names": ("0", "1", "2")}, ""),  # arrays may have no names
         ({"class_names": ("0", "1", "2")}, {"class_names": ("1", "2", "3")}, "the classes 0, 1, 2, but"),
         ({}, {"class_names": ("0", "1")}, "has the classes a, b, c, but the table has the classes 0, 1"),
-        ({}, {"task": "labels"}, "has the task classes, but the table has the task labels"),
-        ({"image_shape": (5, 6)}, {}, "has images of 5 x 6, but the table has images of 6 x 6"),
+        ({}, {"task": LABELS}, "has the task classes, but the table has the task labels"),
+        ({"input_shape": (5, 6)}, {}, "has images of 5 x 6, but the table has images of 6 x 6"),
         ({"feature_names": ("p", "q")}, {"feature_names": ("q", "p")}, "the columns p, q, but the table has the colum"),
         ({"feature_names": ("p", "q")}, {"feature_names": ()}, ""),
     ],

@@ -16,18 +16,16 @@ from safetensors.numpy import load_file
 
 from mlp_xp import (
     TrainConfig,
-    evaluate_ensemble,
-    evaluate_run,
+    evaluate,
     load_dataset,
     load_run,
     open_backend,
-    predict_ensemble,
-    predict_table,
-    predict_table_ensemble,
+    predict,
     train,
 )
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import MlpXpError
+from mlp_xp.runs.ensembles import run_of
 
 
 def train_run(folder: Path, data: Path | Dataset, dtype: str = "float64", **changes) -> Path:
@@ -70,8 +68,8 @@ def plain_probabilities(run_dir: Path, images: np.ndarray) -> np.ndarray:
 def test_the_ensemble_is_the_mean_of_the_probabilities(name, runs):
     name = open_for_test(name).name
     mean = np.mean([plain_probabilities(run, TINY.test_inputs) for run in runs], axis=0)
-    evaluation = evaluate_ensemble(runs, name)
-    result, matrix, class_names = evaluation.ensemble
+    evaluation = evaluate(runs, backend=name)
+    result, matrix, *_ = evaluation
     predictions = mean.argmax(axis=1)
     expected = np.zeros((10, 10), int)
     np.add.at(expected, (TINY.test_labels, predictions), 1)
@@ -79,21 +77,10 @@ def test_the_ensemble_is_the_mean_of_the_probabilities(name, runs):
     assert result.accuracy == np.mean(predictions == TINY.test_labels)
     loss = -np.mean(np.log(mean[np.arange(60), TINY.test_labels]))
     np.testing.assert_allclose(result.loss, loss, rtol=20 * np.finfo(np.float32).eps)  # one of them is in float32
-    assert class_names == tuple("0123456789")
-    assert evaluation.run_dirs == tuple(runs)
+    assert evaluation.models[0].class_names == tuple("0123456789")
+    assert [run_of(model) for model in evaluation.models] == runs
     for run, alone in zip(runs, evaluation.runs, strict=True):
-        assert alone == evaluate_run(run, name).result
-
-
-def test_a_network_that_is_certain_and_wrong_leaves_the_loss_finite(runs, tmp_path):
-    """Its probability of the true class underflows to 0, also in float64; that of the mean may not count as 0."""
-    from mlp_xp.runs.ensembles import Mean
-
-    mean = Mean()
-    mean.add(np.array([[-1e4, 0.0]]))
-    mean.add(np.array([[-2e4, 0.0]]))
-    assert mean.evaluation(np.array([0])).loss == pytest.approx(1e4 + np.log(2), rel=1e-15)
-    assert mean.outputs().tolist() == [[0.0, 1.0]]
+        assert alone == evaluate(run, backend=name).result
 
 
 def picture(folder: Path) -> Path:
@@ -110,11 +97,10 @@ def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
         (tmp_path / "members" / f"{i:04d}").symlink_to(runs[i])
     plan = {"format": 1, "kind": "grid", "count": len(members), "seed": 0, "settings": {}, "options": {}, "sums": {}}
     (tmp_path / "sweep.json").write_text(json.dumps({**plan, "members": members}))
-    evaluation = evaluate_ensemble([tmp_path])
-    assert [path.name for path in evaluation.run_dirs] == ["0000", "0001"]
-    assert evaluation.ensemble.result == evaluate_ensemble(runs[:2]).ensemble.result
-    assert evaluate_ensemble(str(tmp_path)).ensemble.result == evaluation.ensemble.result
-    assert evaluate_ensemble([tmp_path, runs[0]]).run_dirs == evaluation.run_dirs, "a run counts once"
+    evaluation = evaluate([tmp_path])
+    assert [run_of(model).name for model in evaluation.models] == ["0000", "0001"]
+    assert evaluation.result == evaluate(runs[:2]).result == evaluate(str(tmp_path)).result
+    assert len(evaluate([tmp_path, runs[0]]).models) == 2, "a run counts once"
     outcome = call("evaluate", tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
     assert "ensemble of 2" in outcome.out
@@ -127,10 +113,10 @@ def test_evaluate_shows_each_run_and_the_ensemble(runs, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     outcome = call("evaluate", *runs[:2])
     assert (outcome.code, outcome.err) == (0, "")
-    evaluation = evaluate_ensemble(runs[:2])
+    evaluation = evaluate(runs[:2])
     rows = re.findall(r"^(.+?) +(\d+\.\d\d) +(\d+\.\d{4})$", outcome.out, flags=re.MULTILINE)[:3]
     names = ["hidden 8, seed 0, activation sigmoid", "hidden 5,4, seed 1, activation tanh", "ensemble of 2"]
-    results = [*evaluation.runs, evaluation.ensemble.result]
+    results = [*evaluation.runs, evaluation.result]
     assert rows == [
         (name, f"{100 * result.accuracy:.2f}", f"{result.loss:.4f}")
         for name, result in zip(names, results, strict=True)
@@ -141,22 +127,22 @@ def test_evaluate_shows_each_run_and_the_ensemble(runs, monkeypatch):
 
 def test_predict_shows_each_run_and_the_ensemble(runs, tmp_path):
     path = picture(tmp_path)
-    found = predict_ensemble(runs, [path])
+    found = predict(runs, path)
     each = [plain_probabilities(run, found.pictures.images) for run in runs]
-    np.testing.assert_allclose(found.of_runs, each, rtol=20 * np.finfo(np.float32).eps)
-    np.testing.assert_allclose(found.probabilities, np.mean(each, axis=0), rtol=20 * np.finfo(np.float32).eps)
+    np.testing.assert_allclose(found.runs, each, rtol=20 * np.finfo(np.float32).eps)
+    np.testing.assert_allclose(found.outputs, np.mean(each, axis=0), rtol=20 * np.finfo(np.float32).eps)
     outcome = call("predict", *runs, path)
     assert (outcome.code, outcome.err) == (0, "")
     first, *rest = outcome.out.splitlines()
-    assert first.startswith(f"{path}: {found.probabilities.argmax()} (")
+    assert first.startswith(f"{path}: {found.outputs.argmax()} (")
     assert len(rest) == 3
-    for line, row in zip(rest, found.of_runs[:, 0], strict=True):
+    for line, row in zip(rest, found.runs[:, 0], strict=True):
         assert line.startswith("  ")
         assert f": {row.argmax()} (" in line
     record = json.loads(call("predict", *runs, path, "--json").out)
-    assert [*record["probabilities"].values()] == found.probabilities[0].tolist()
+    assert [*record["probabilities"].values()] == found.outputs[0].tolist()
     assert [each["run"] for each in record["runs"]] == [*map(str, runs)]
-    assert [[*each["probabilities"].values()] for each in record["runs"]] == found.of_runs[:, 0].tolist()
+    assert [[*each["probabilities"].values()] for each in record["runs"]] == found.runs[:, 0].tolist()
     assert_one_line(call("predict", *runs), 2, "PICTURE: give at least one")
     assert_one_line(call("predict", *runs[:2], tmp_path / "none.png"), 1, "none.png")
 
@@ -167,7 +153,7 @@ def test_runs_that_do_not_fit_together_are_refused(runs, tmp_path):
     path = picture(tmp_path)
     for odd, message in (
         (fewer, "its network has the classes 0, 1, 2, 3, but that of"),
-        (other, "was trained on other data than"),
+        (other, "has another test set than"),
     ):
         assert_one_line(call("evaluate", runs[0], odd), 2, message, str(odd), str(runs[0]))
     assert_one_line(call("predict", runs[0], fewer, path), 2, "its network has")
@@ -214,24 +200,23 @@ def test_tables_are_predicted_and_evaluated_by_the_mean(name, task, tables):
     """Against the mean of what each network says alone, with figures by their formulas."""
     name = open_for_test(name).name
     runs, new, true = tables[task]
-    found = predict_table_ensemble(runs, new, name)
-    alone = [predict_table(run, new, name) for run in runs]
+    found = predict(runs, new, backend=name)
+    alone = [predict(run, new, backend=name) for run in runs]
     np.testing.assert_allclose(found.outputs, np.mean([each.outputs for each in alone], axis=0), rtol=1e-11)
-    np.testing.assert_allclose(found.of_runs, [each.outputs for each in alone], rtol=1e-11)
-    assert (found.class_names, found.task, found.run_dirs) == (alone[0].class_names, task, tuple(runs))
-    evaluation = evaluate_ensemble(runs, name)
-    result, matrix, _ = evaluation.ensemble
-    assert list(evaluation.runs) == [evaluate_run(run, name).result for run in runs]
+    np.testing.assert_allclose(found.runs, [each.outputs for each in alone], rtol=1e-11)
+    evaluation = evaluate(runs, backend=name)
+    result, matrix, *_ = evaluation
+    assert list(evaluation.runs) == [evaluate(run, backend=name).result for run in runs]
     data = load_dataset(runs[0].parent / "whole.csv", open_backend("numpy"), label=",".join(LABEL[task]), task=task)
     models = [load_run(run) for run in runs]
-    mean = np.mean([np.asarray(model.outputs(data.test_inputs, open_backend("numpy"))) for model in models], axis=0)
+    mean = np.mean([model.outputs(data.test_inputs) for model in models], axis=0)
     assert result.samples == len(true) == 40
     if task == "regression":
         residual, total = ((true - mean) ** 2).sum(axis=0), ((true - true.mean(axis=0)) ** 2).sum(axis=0)
         np.testing.assert_allclose(result.r2s, 1 - residual / total, rtol=1e-9)
         np.testing.assert_allclose(result.rmses, (residual / 40) ** 0.5, rtol=1e-9)
         assert (result.r2, result.rmse) == pytest.approx((np.mean(result.r2s), np.mean(result.rmses)))
-        assert result.loss == pytest.approx((residual / models[0].targets[1] ** 2).sum() / 80, rel=1e-9)
+        assert result.loss == pytest.approx((residual / models[0].scaling[1] ** 2).sum() / 80, rel=1e-9)
         assert (matrix, result.accuracy) == (None, None)
     elif task == "labels":
         assert result.label_accuracies == tuple(((mean > 0.5) == true).mean(axis=0).tolist())
@@ -251,29 +236,29 @@ LABEL = {"classes": ["y0"], "labels": ["y0", "y1"], "regression": ["y0", "y1"]}
 def test_the_commands_print_all_figures_for_programs(task, tables):
     """Those of each run and the ensemble, in full precision."""
     runs, new, _ = tables[task]
-    outcome, evaluation = call("evaluate", *runs, "--json"), evaluate_ensemble(runs)
+    outcome, evaluation = call("evaluate", *runs, "--json"), evaluate(runs)
     assert (outcome.code, outcome.err) == (0, "")
     ensemble = json.loads(outcome.out)
     found = [*ensemble.pop("runs"), ensemble]
     assert [record.pop("run") for record in found[:2]] == [str(run) for run in runs]
-    for record, result in zip(found, [*evaluation.runs, evaluation.ensemble.result], strict=True):
+    for record, result in zip(found, [*evaluation.runs, evaluation.result], strict=True):
         for name in ("samples", "loss", "accuracy", "label_accuracy", "r2", "rmse"):
             assert record.get(name) == getattr(result, name)
     if task == "classes":
         assert [each["confusion_matrix"] for each in found[:2]] == [each.tolist() for each in evaluation.matrices]
-        assert found[2]["confusion_matrix"] == evaluation.ensemble.matrix.tolist()
+        assert found[2]["confusion_matrix"] == evaluation.matrix.tolist()
     elif task == "labels":
-        assert [each["accuracy"] for each in found[2]["labels"]] == [*evaluation.ensemble.result.label_accuracies]
+        assert [each["accuracy"] for each in found[2]["labels"]] == [*evaluation.result.label_accuracies]
     else:
-        assert [each["rmse"] for each in found[2]["outputs"]] == [*evaluation.ensemble.result.rmses]
+        assert [each["rmse"] for each in found[2]["outputs"]] == [*evaluation.result.rmses]
     assert json.loads(call("evaluate", runs[1], "--json").out) == {"run": str(runs[1]), **found[1]}
     rows = [*csv.DictReader(call("evaluate", *runs, "--csv").out.splitlines())]
     assert [row["run"] for row in rows] == [*map(str, runs), "ensemble of 2"]
     assert [float(row["loss"]) for row in rows] == [record["loss"] for record in found]
     lines = [json.loads(line) for line in call("predict", *runs, new, "--json").out.splitlines()]
-    key, predicted = "outputs" if task == "regression" else "probabilities", predict_table_ensemble(runs, new)
+    key, predicted = "outputs" if task == "regression" else "probabilities", predict(runs, new)
     assert [[*line[key].values()] for line in lines] == predicted.outputs.tolist()
-    assert [[*line["runs"][1][key].values()] for line in lines] == predicted.of_runs[1].tolist()
+    assert [[*line["runs"][1][key].values()] for line in lines] == predicted.runs[1].tolist()
 
 
 def test_figures_of_classes_that_are_not_there_are_null(tables, tmp_path):
@@ -294,7 +279,7 @@ def test_runs_of_different_tasks_or_columns_are_refused(tables, runs):
     assert_one_line(call("predict", *runs, new), 2, "takes images of 6 x 6, which are not from a table")
 
 
-@pytest.mark.parametrize("given", ["runs/a", [], [""]])
-def test_what_is_not_a_list_of_folders_is_refused(given):
-    with pytest.raises(MlpXpError, match="run_dirs: "):
-        evaluate_ensemble(given)
+@pytest.mark.parametrize("given", [[], [""], [3]])
+def test_what_is_no_model_is_refused(given):
+    with pytest.raises(MlpXpError, match="models: "):
+        evaluate(given)

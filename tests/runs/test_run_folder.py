@@ -14,6 +14,7 @@ from helpers import arrays_of
 from run_folders import a_config
 
 from mlp_xp import TrainConfig, open_backend, train
+from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
@@ -79,7 +80,9 @@ def test_the_library_goes_on_with_its_run_and_refuses_another(tmp_path):
     assert [(r.epoch, r.sample) for r in reports] == [(0, 0), (0, 100), (1, 0), (1, 100), (1, 200)]
     (again,) = finished_run(tmp_path / "run")
     assert again[:2] == reports[-1][:2]
-    for a, b in zip(arrays_of(again.network, np.array), arrays_of(reports[-1].network, np.array), strict=True):
+    for a, b in zip(
+        arrays_of(again.model.network, np.array), arrays_of(reports[-1].model.network, np.array), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(RunError, match="was made with seed 0"):
         finished_run(tmp_path / "run", TrainConfig(epochs=2, seed=3, hidden=(3,), report_every=100))
@@ -102,17 +105,19 @@ def test_clear_removes_what_a_run_wrote_but_not_its_settings_and_what_is_the_use
 
 
 def a_report(**changes) -> Report:
-    values = {"epoch": 1, "sample": 100, "loss": 0.1 + 0.2, "accuracy": 1 / 3, "seconds": 1.5, "train_loss": math.pi}
-    values |= {"test_loss": 5e-324, "samples_per_second": 1e6, "network": ()}
+    values = {"epoch": 1, "sample": 100, "loss": 0.1 + 0.2, "seconds": 1.5, "train_loss": math.pi}
+    values |= {"samples_per_second": 1e6, "model": None, "test": Evaluation(5e-324, 1 / 3)}
     return Report(**{**values, **changes})
 
 
 def test_metrics_are_appended_in_full_precision(tmp_path):
     assert run_folder.read_metrics(tmp_path) == []
-    reports = [a_report(), a_report(epoch=2, validation_accuracy=0.1 + 0.2)]
+    reports = [a_report(), a_report(epoch=2, test=None, validation=Evaluation(0.25, r2=0.1 + 0.2))]
     for report in reports:
         run_folder.append_metrics(tmp_path, report)
-    expected = [{k: v for k, v in report._asdict().items() if k != "network" and v is not None} for report in reports]
+    expected = [{k: v for k, v in report._asdict().items() if isinstance(v, int | float)} for report in reports]
+    expected[0] |= {"test_loss": 5e-324, "accuracy": 1 / 3}
+    expected[1] |= {"validation_loss": 0.25, "validation_r2": 0.1 + 0.2}
     assert run_folder.read_metrics(tmp_path) == expected
     assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == expected
 

@@ -45,7 +45,7 @@ def start(data_dir: Path, source: Path, folder: Path, backend: str = "numpy") ->
 def test_the_first_weights_are_those_of_the_other_run(source, backend: Backend):
     *_, last = train(STILL, on_device(TINY, backend), backend, start_from=source)
     expected = arrays_of(load_run(source).network, np.asarray)
-    for actual, wanted in zip(arrays_of(last.network, backend.to_numpy), expected, strict=True):
+    for actual, wanted in zip(arrays_of(last.model.network, backend.to_numpy), expected, strict=True):
         np.testing.assert_array_equal(actual, wanted)
 
 
@@ -54,7 +54,7 @@ def test_for_other_classes_the_output_layer_is_drawn_by_the_seed(names, source, 
     dataset = TINY._replace(class_names=names)
     *_, last = train(STILL, dataset, open_backend(), start_from=str(source), run_dir=tmp_path / "run")
     drawn = initial_layers((36, 4, len(names)), np.random.RandomState(STILL.seed), STILL.init)
-    for actual, wanted in zip(last.network, (load_run(source).network[0], drawn[1]), strict=True):
+    for actual, wanted in zip(last.model.network, (load_run(source).network[0], drawn[1]), strict=True):
         np.testing.assert_array_equal(actual.weights, wanted.weights)
         np.testing.assert_allclose(actual.bias, wanted.bias, rtol=0, atol=1e-28)
     assert load_run(tmp_path / "run").class_names == names

@@ -148,11 +148,11 @@ def test_a_run_on_images_has_its_pictures_with_its_numbers(tmp_path, monkeypatch
     backend, folder = open_backend(), tmp_path / "run"
     *_, last = train(TrainConfig(epochs=2, hidden=(4,), report_every=50), TINY, backend, run_dir=folder)
     assert [*figures] == names
-    assert figures["confusion.png"].axes[0].get_title().endswith(f"({100 * last.accuracy:.2f} %)")
+    assert figures["confusion.png"].axes[0].get_title().endswith(f"({100 * last.test.accuracy:.2f} %)")
     added = figures["weights.png"]
     assert added.get_suptitle() == "first-layer weights minus their initial values"
     first = initial_layers((36, 4), np.random.RandomState(0), "notebook")[0].weights
-    change = backend.to_numpy(last.network[0].weights) - first
+    change = backend.to_numpy(last.model.network[0].weights) - first
     assert np.max(np.abs(change)) == added.axes[0].images[0].get_clim()[1]
     with pytest.warns(MlpXpWarning, match="the run's data were in memory, so only the pictures that need no data"):
         assert plot_run(folder) == [folder / "curves.png", folder / "weights.png"]

@@ -11,6 +11,8 @@ from rich.console import Console
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.model import model_of
+from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report, trajectory
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.terminal import HEADER, describe, header, report_line, summary, thousands, watch
@@ -30,7 +32,7 @@ losses = st.floats(0, 1e308)
     accuracy=st.floats(0, 1), speed=st.floats(0, 1e9),
 )  # fmt: skip
 def test_any_report_is_a_row_of_the_headers_width(epoch, sample, loss, train_loss, test_loss, accuracy, speed):
-    report = Report(epoch, sample, loss, accuracy, 1.0, train_loss, test_loss, speed, network=())
+    report = Report(epoch, sample, loss, 1.0, train_loss, speed, None, Evaluation(test_loss, accuracy))
     row = report_line(report)
     assert len(HEADER) <= 80
     assert len(row) <= len(HEADER) + 1
@@ -42,8 +44,8 @@ def test_any_report_is_a_row_of_the_headers_width(epoch, sample, loss, train_los
 
 
 def test_accuracy_on_held_out_samples_has_a_column_where_there_are_some():
-    report = Report(3, 40000, 0.5, 0.25, 1.0, 0.75, 0.125, 9000.0, network=())
-    row = report_line(report._replace(validation_accuracy=0.98765))
+    report = Report(3, 40000, 0.5, 1.0, 0.75, 9000.0, None, Evaluation(0.125, 0.25))
+    row = report_line(report._replace(validation=Evaluation(0.5, 0.98765)))
     assert row.startswith(report_line(report))
     assert row.split()[-1] == "0.9877"
     assert (header(TrainConfig()), header(CONFIG)) == (HEADER, f"{HEADER}  held out")
@@ -65,7 +67,8 @@ def test_what_is_trained_is_described():
 
 
 def test_the_end_is_told_in_a_sentence():
-    report = Report(1, 200, 0.5, 0.98765, 12.34, 0.7, 0.04321, 9000.0, network=())
+    model = model_of((), "sigmoid", TINY, open_backend())
+    report = Report(1, 200, 0.5, 12.34, 0.7, 9000.0, model, Evaluation(0.04321, 0.98765, samples=60))
     assert summary(report, TINY) == "trained in 12.3 s; 98.77 % of 60 test images right, loss 0.0432"
 
 

@@ -21,7 +21,7 @@ from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.checks import INTEGERS
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.loop import eager_scan
-from mlp_xp.core.metrics import predict
+from mlp_xp.core.model import model_of
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.arrays import fit_standardization, from_arrays
 
@@ -121,7 +121,7 @@ def recorded() -> dict[str, Any]:
     for config in CONFIGS:
         for event in trajectory(config, data, backend, stop_after=25):
             network = event.position.state.network
-        predict(network, data.test_inputs, activation=config.activation, backend=backend)
+        model_of(network, config.activation, data, backend).outputs(data.test_inputs)
     X, columns = random.standard_normal((60, 3)), random.standard_normal((60, 2))
     for y in (X[:, 0] > 0, (columns > 0).astype(int), columns):
         dataset = from_arrays(X, y, 0.3, backend=backend)

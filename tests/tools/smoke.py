@@ -16,12 +16,12 @@ from pathlib import Path
 
 RUN = ["--epochs", "1", "--hidden", "8", "--batch-size", "100", "--report-every", "60000", "--backend", "numpy"]
 LIBRARY = """
-from mlp_xp import TrainConfig, load_dataset, open_backend, predict, train
+from mlp_xp import TrainConfig, load_dataset, open_backend, train
 backend = open_backend("numpy")
 dataset = load_dataset("mnist", backend)
 config = TrainConfig(epochs=1, batch_size=100, hidden=(8,), report_every=60000)
 *_, report = train(config, dataset, backend)
-probabilities = predict(report.network, dataset.test_inputs[:5], activation=config.activation, backend=backend)
+probabilities = report.model.predict_proba(dataset.test_inputs[:5])
 assert probabilities.shape == (5, 10), probabilities.shape
 print("trained")
 """

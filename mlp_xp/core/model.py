@@ -1,0 +1,183 @@
+"""A trained network with all that its numbers mean: how inputs become features, and what its outputs stand for."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_xp.backends.opening import open_backend, open_backend_of
+from mlp_xp.core.checks import check_inputs
+from mlp_xp.core.dataset import Dataset, Preparation, described
+from mlp_xp.core.device import all_finite
+from mlp_xp.core.functional import Activation, Array
+from mlp_xp.core.inputs import read_inputs
+from mlp_xp.core.library import Backend
+from mlp_xp.core.metrics import compiled_evaluation, compiled_logits, compiled_outputs
+from mlp_xp.core.network import Layer, Network
+from mlp_xp.core.task import Evaluation, Scaling, Task
+from mlp_xp.errors import MlpXpError
+
+
+class Model(NamedTuple):
+    """A trained network and everything that is needed to use it. All arrays are on the device of its backend.
+
+    `mlp_xp.train` yields it in its reports, and `mlp_xp.load_run` reads it from the folder of a run.
+    """
+
+    network: Network
+    backend: Backend
+    activation: str | Activation
+    prepare: Preparation
+    """From inputs to features."""
+    task: Task
+    scaling: Scaling
+    input_shape: tuple[int, ...]
+    """The shape of one input."""
+    class_names: tuple[str, ...]
+    """A name for each output of the network."""
+    feature_names: tuple[str, ...] = ()
+    inputs: str = "arrays"
+    """As in the `Dataset` that it was trained on."""
+    source: str = "the network"
+    """What messages call it: the file that it was read from."""
+    sha256: str = ""
+    """The checksum in this file."""
+
+    def __repr__(self) -> str:
+        many = f"{len(self.class_names)} {self.task.outputs}"
+        return (
+            f"Model({self.source!r}, network={self.network!r}, activation={self.activation!r}, "
+            f"{described(self.input_shape)}, {many})"
+        )
+
+    def on(self, backend: Backend) -> "Model":
+        """Return this model on another backend, whose dtype its numbers take."""
+        if backend is self.backend:
+            return self
+
+        def move(arrays: tuple[Array, ...]) -> tuple[Array, ...]:
+            return tuple(backend.asarray(self.backend.to_numpy(array), backend.dtype) for array in arrays)
+
+        network = tuple(Layer(*move(layer)) for layer in self.network)
+        prepare = self.prepare._replace(fitted=move(self.prepare.fitted))
+        return self._replace(network=network, backend=backend, prepare=prepare, scaling=move(self.scaling))
+
+    def predict(self, X: Any, /) -> Array:
+        """Predict from inputs X, (n, ...) as the network was trained on: NumPy arrays, lists, or a library's arrays.
+
+        A library's array must be of one that `open_backend` knows, or have a namespace of the standard. The computation
+        is on its device, in the model's dtype, and so is the result; all else is read by NumPy, for a NumPy array.
+
+        classes: the name of each sample's class, (n,); for other arrays than NumPy's, which have no text, its number,
+        int64: `class_names[number]` is the name. labels: 0 or 1, int64 (n, labels). regression: numbers (n, outputs),
+        or (n,) for a single output.
+
+        Raises DatasetError for a shape, dtype or range that does not fit, or a value that is not finite, MlpXpError for
+        outputs that are not finite, and BackendError.
+        """
+        model, inputs = self.read(X)
+        return self.task.decide(model.outputs(inputs), self.class_names, xp=model.backend.xp)
+
+    def predict_proba(self, X: Any, /) -> Array:
+        """Return the probabilities of the classes, or of each label, (n, outputs), from inputs as `predict` takes them.
+
+        The columns are in the order of `class_names`. Raises as `predict` does, and MlpXpError for a regression.
+        """
+        if not self.task.probabilities:
+            raise MlpXpError(f"a {self.task.name} has no probabilities; call predict for its numbers")
+        model, inputs = self.read(X)
+        return model.outputs(inputs)
+
+    def read(self, X: Any, /) -> tuple["Model", Array]:
+        """Return this model on the backend of X, and X as inputs on its device. Raises what `predict` does."""
+        model = self.on(backend_of(X, self.backend.dtype_name))
+        is_bytes = self.prepare.takes_bytes
+        return model, read_inputs(X, self.input_shape, is_bytes, self.feature_names, model.backend)
+
+    def logits(self, inputs: Array, /) -> Array:
+        """Return the outputs of the last layer, (n, outputs) on the device; for classes these are the logits.
+
+        inputs: bytes (n, rows, columns), or what else `prepare` takes, on the device. They go through the network in
+        parts of bounded memory. A function that a backend compiles may call this, and JAX can differentiate it;
+        PyTorch's autograd cannot, because it works in place. Raises MlpXpError for inputs of another dtype or size, or
+        not on the backend's device.
+        """
+        return self._run(compiled_logits(self.activation, self.backend, self.prepare.function), inputs)
+
+    def outputs(self, inputs: Array, /) -> Array:
+        """Return predictions (n, outputs) on the device: probabilities of the classes or labels, or numbers.
+
+        Numbers are in the units of the labels. inputs: as for `logits`. Raises as `logits` does, and MlpXpError if the
+        predictions are not finite.
+        """
+        run = compiled_outputs(self.activation, self.backend, self.prepare.function, self.task)
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below
+            outputs = self._run(run, inputs, self.scaling)
+        self.check_finite(all_finite([outputs], self.backend))
+        return outputs
+
+    def evaluate(self, inputs: Array, labels: Array, /) -> Evaluation:
+        """Return the loss and the figures of the task on inputs, as for `logits`, with labels as in a `Dataset`.
+
+        Class labels must lie in 0, ..., classes - 1. The loss of a network that has diverged is not finite. Raises as
+        `logits` does, and MlpXpError for labels of another shape.
+        """
+        outputs = len(self.class_names)
+        wanted = (inputs.shape[0],) if self.task.exclusive else (inputs.shape[0], outputs)
+        if tuple(labels.shape) != wanted:
+            raise MlpXpError(
+                f"their shape is {tuple(labels.shape)}, where {wanted} is expected; give labels for each input",
+                setting="labels",
+            )
+        run = compiled_evaluation(self.activation, self.backend, self.prepare.function, self.task)
+        with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
+            loss, *sums = map(self.backend.to_numpy, self._run(run, inputs, self.scaling, labels))
+        scaling = tuple(map(self.backend.to_numpy, self.scaling))
+        return self.task.figures(float(loss), sums, inputs.shape[0], outputs, scaling)
+
+    def _run(self, function: Any, inputs: Array, *others: Any) -> Any:
+        check_inputs(inputs, self.backend, self.prepare)
+        samples, *shape = inputs.shape
+        features = self.network[0].weights.shape[0]
+        if math.prod(shape) != features:
+            sizes = " x ".join(map(str, shape)) + f" = {math.prod(shape)} pixels" if len(shape) > 1 else f"{shape[0]}"
+            raise MlpXpError(
+                f"{sizes} do not match the network, which takes {features}; give inputs of the size it was trained on",
+                setting="inputs",
+            )
+        if not samples:
+            raise MlpXpError("there are none; give at least one", setting="inputs")
+        return function(self.network, inputs, self.prepare.fitted, *others)
+
+    def check_finite(self, finite: bool) -> None:
+        """Raise MlpXpError unless the model's outputs, or its loss, are finite."""
+        if not finite:
+            raise MlpXpError(
+                f"{self.source!r}: its outputs, or its loss, are not finite: an input or label is far outside the "
+                "range of the training data, or the training diverged; correct the data, or train again with a lower "
+                "learning rate"
+            )
+
+
+def backend_of(X: Any, dtype: str) -> Backend:
+    """Open the library of an array on its device; NumPy for lists and what else NumPy reads. Raises BackendError."""
+    try:
+        return open_backend_of(X, dtype)
+    except TypeError:  # it has no namespace
+        return open_backend("numpy", dtype=dtype)
+
+
+def model_of(network: Network, activation: str | Activation, dataset: Dataset, backend: Backend) -> Model:
+    """Return the model of a network that is trained on a data set, both on the backend's device."""
+    return Model(
+        network,
+        backend,
+        activation,
+        dataset.prepare,
+        dataset.task,
+        dataset.scaling,
+        tuple(dataset.train_inputs.shape[1:]),
+        dataset.class_names,
+        dataset.feature_names,
+        dataset.inputs,
+    )

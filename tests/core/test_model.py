@@ -1,0 +1,201 @@
+"""What a model says and how good it is, against plain NumPy, whatever the number of inputs."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from data_sets import on_device, synthetic
+from numerics import assert_close, assert_near, trajectory_tolerance
+
+import mlp_xp.core.metrics
+import mlp_xp.core.task
+from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.core.dataset import BYTES, Preparation
+from mlp_xp.core.device import to_device
+from mlp_xp.core.features import flatten_and_scale, standardize, unchanged
+from mlp_xp.core.metrics import confusion_matrix, percent
+from mlp_xp.core.model import Model
+from mlp_xp.core.network import Layer
+from mlp_xp.core.task import CLASSES, REGRESSION, Evaluation
+from mlp_xp.data.arrays import not_of
+from mlp_xp.errors import MlpXpError
+
+SIZE = 12
+PIXELS = SIZE * SIZE
+HOST = synthetic(20, 103, size=SIZE)
+ROUNDING = trajectory_tolerance(1, PIXELS)
+
+
+def host_layers() -> list[Layer]:
+    random = np.random.default_rng(9)
+    return [Layer(random.normal(size=s) / 4, random.normal(size=s[1])) for s in ((PIXELS, 8), (8, 10))]
+
+
+def model_on(backend: Backend, layers: list[Layer] | None = None, **changes: Any) -> Model:
+    """A network on the backend; with `layers`, of these."""
+    network = to_device(host_layers() if layers is None else layers, backend)
+    names = tuple(map(str, range(network[-1].bias.shape[0])))
+    model = Model(network, backend, "tanh", BYTES, CLASSES, (), (SIZE, SIZE), names)
+    return model._replace(**changes)
+
+
+def plain_logits(images: np.ndarray) -> np.ndarray:
+    first, second = host_layers()
+    x = images.reshape(len(images), -1) / 255
+    return np.tanh(x @ first.weights + first.bias) @ second.weights + second.bias
+
+
+def plain_probabilities(logits: np.ndarray) -> np.ndarray:
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
+def set_inputs_at_once(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlp_xp.core.metrics, "PART_BYTES", count * PIXELS * 8)
+    for name in ("logits", "outputs", "evaluation"):  # the size of a part is a part of what is compiled
+        getattr(mlp_xp.core.metrics, f"compiled_{name}").cache_clear()
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("inputs_at_once", [50, 10**6])
+def test_figures_and_predictions_are_plain_numpy(inputs_at_once, backend, monkeypatch):
+    set_inputs_at_once(inputs_at_once, monkeypatch)
+    dataset, model = on_device(HOST, backend), model_on(backend)
+    logits, p = plain_logits(HOST.test_inputs), plain_probabilities(plain_logits(HOST.test_inputs))
+    assert_close(model.logits(dataset.test_inputs), logits, backend, rtol=ROUNDING, atol=ROUNDING)
+    assert_close(model.outputs(dataset.test_inputs), p, backend, rtol=ROUNDING, atol=ROUNDING)
+    assert_close(model.outputs(dataset.test_inputs[:1, ...]), p[:1], backend, rtol=ROUNDING, atol=ROUNDING)
+    result = model.evaluate(dataset.test_inputs, dataset.test_labels)
+    loss, accuracy = result[:2]
+    assert result == Evaluation(loss, accuracy, samples=103)
+    assert_near(loss, -np.log(p[np.arange(103), HOST.test_labels]).mean(), ROUNDING)
+    assert accuracy == result.score == (p.argmax(axis=1) == HOST.test_labels).sum() / 103
+    assert type(loss) is type(accuracy) is float
+    # Neither images nor network have changed.
+    np.testing.assert_array_equal(backend.to_numpy(dataset.test_inputs), HOST.test_inputs)
+    for layer, original in zip(model.network, host_layers(), strict=True):
+        for array, expected in zip(layer, original, strict=True):
+            np.testing.assert_array_equal(backend.to_numpy(array), expected)
+
+
+@pytest.mark.parametrize("inputs_at_once", [1, 7, 50, 103, 10**6])
+def test_memory_is_bounded_and_parts_are_even(inputs_at_once, monkeypatch):
+    """At most two sizes, each of which is a compilation. Images are seen through the data set's own preparation."""
+    sizes = []
+
+    def inverted(images, **others):
+        sizes.append(len(images))
+        return 1 - flatten_and_scale(images, **others)
+
+    set_inputs_at_once(inputs_at_once, monkeypatch)
+    model = model_on(open_backend(), prepare=Preparation(inverted))
+    p = plain_probabilities(plain_logits(255 - HOST.test_inputs))
+    assert_near(model.outputs(HOST.test_inputs), p, ROUNDING)
+    assert sum(sizes) == 103
+    assert sizes[0] == max(sizes) <= inputs_at_once
+    assert len(sizes) == -(-103 // inputs_at_once)
+    assert len(set(sizes[:-1])) <= 1
+    assert max(sizes) - min(sizes) < len(sizes)
+
+
+def test_float32_predicts_in_float32(backend32):
+    rounding = trajectory_tolerance(1, PIXELS, np.float32)
+    logits = model_on(backend32).logits(backend32.asarray(HOST.test_inputs))
+    assert_close(logits, plain_logits(HOST.test_inputs), backend32, rtol=rounding, atol=rounding)
+
+
+@pytest.mark.every_backend
+def test_a_model_moves_to_another_backend(backend):
+    """All its arrays do, and they take the dtype of this backend."""
+    fitted, scaling = (np.full(PIXELS, 3.0), np.full(PIXELS, 2.0)), (np.full(10, 5.0), np.full(10, 7.0))
+    there = model_on(open_backend(), prepare=Preparation(standardize, fitted), task=REGRESSION, scaling=scaling)
+    here, x = there.on(backend), np.random.default_rng(1).normal(size=(5, SIZE, SIZE))
+    for array in (*here.network[0], *here.prepare.fitted, *here.scaling):
+        assert not_of(array, backend) is None
+    assert_close(here.outputs(backend.asarray(x)), there.outputs(x), backend, rtol=ROUNDING, atol=ROUNDING)
+    assert there.on(open_backend()) is there
+    assert there.on(open_backend(dtype="float32")).scaling[0].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        ((3, 10, 11), "uint8", "inputs: 10 x 11 = 110 pixels do not match the network, which takes 144; give"),
+        ((0, 12, 12), "uint8", "inputs: there are none; give at least one"),
+        ((12, 12), "uint8", r"inputs: their shape is \(12, 12\); give \(n, rows, columns\)"),
+        # Nothing is guessed: the same pixels scaled, or as integers, are refused by their dtype.
+        ((3, 12, 12), "float64", r"inputs: their dtype is float64; give bytes \(uint8\) from 0 to 255, which"),
+        ((3, 12, 12), "int64", r"inputs: their dtype is int64; give bytes \(uint8\) from 0 to 255, which"),
+    ],
+)
+def test_what_does_not_fit_the_network_is_refused(shape, dtype, message, backend):
+    model, inputs = model_on(backend), backend.asarray(np.zeros(shape, dtype))
+    labels = backend.asarray(np.zeros(shape[0], np.uint8))
+    for call in (model.logits, model.outputs, lambda inputs: model.evaluate(inputs, labels)):
+        with pytest.raises(MlpXpError, match=f"^{message}"):
+            call(inputs)
+
+
+@pytest.mark.parametrize("change", [lambda labels: labels[:1], lambda labels: labels[:, None]])
+def test_labels_of_another_shape_are_refused(change, backend):
+    """They would broadcast: an accuracy of 7 is possible."""
+    inputs, labels = backend.asarray(HOST.test_inputs), backend.asarray(change(HOST.test_labels))
+    with pytest.raises(MlpXpError, match=r"labels: their shape is .*, where \(103,\) is expected"):
+        model_on(backend).evaluate(inputs, labels)
+
+
+@pytest.mark.every_backend
+def test_logits_can_be_compiled(backend):
+    """Nothing is read from the device: inside a compiled function there is nothing to read yet."""
+    model, inputs = model_on(backend), backend.asarray(HOST.test_inputs)
+    compiled = backend.jit(lambda network, inputs: model._replace(network=network).logits(inputs))
+    expected = plain_logits(HOST.test_inputs)
+    assert_close(compiled(model.network, inputs), expected, backend, rtol=ROUNDING, atol=ROUNDING)
+
+
+def test_what_is_not_finite_gives_no_warning(backend):
+    """Training looks at the loss; warnings are errors here. In whole parts, and in a part that is left."""
+    first, second = host_layers()
+    dataset, broken = on_device(HOST, backend), model_on(backend, [Layer(first.weights * np.inf, first.bias), second])
+    assert np.isnan(broken.evaluate(dataset.test_inputs, dataset.test_labels).loss)
+    layers = [Layer(np.full((784, 2), 1e308), np.zeros(2)), Layer(np.full((2, 3), 1e308), np.zeros(3))]
+    for samples in (1004, 1005):
+        images = np.full((samples, 28, 28), 255, np.uint8)
+        assert not np.isfinite(model_on(open_backend(), layers, activation="relu").logits(images)).any()
+        with pytest.raises(MlpXpError, match="its outputs, or its loss, are not finite"):
+            model_on(open_backend(), layers, activation="relu").outputs(images)
+
+
+@pytest.mark.parametrize("samples", [7, 1000])
+def test_r2_of_constant_numbers_is_one_if_all_are_hit_and_else_zero(samples, backend):
+    """The mean of 0.1 is not always 0.1, and a share of its rounding error means nothing."""
+    x, y = (backend.asarray(np.full((samples, columns), 0.1)) for columns in (1, 2))
+    layers = [Layer(np.zeros((1, 2)), np.array([0.1, 0.3]))]
+    model = model_on(backend, layers, prepare=Preparation(unchanged), task=REGRESSION)
+    assert model.evaluate(x, y).r2s == (1, 0)
+
+
+def test_samples_that_are_right_are_counted_without_rounding(monkeypatch):
+    """More than float32 can count are counted as integers: the same number."""
+    model, results = model_on(open_backend(dtype="float32")), []
+    for limit in (mlp_xp.core.task.FLOAT32_INTEGERS, 0):
+        monkeypatch.setattr(mlp_xp.core.task, "FLOAT32_INTEGERS", limit)
+        mlp_xp.core.metrics.compiled_evaluation.cache_clear()
+        results.append(model.evaluate(*HOST[2:4]).accuracy)
+    assert results[0] == results[1]
+
+
+def test_confusion_matrix_is_that_of_a_loop(random):
+    """200 classes: the pairs do not fit into the bytes that the labels are."""
+    labels, predictions = random.integers(0, 200, (2, 5000), dtype=np.uint8)
+    expected = np.zeros((200, 200), np.int64)
+    for label, prediction in zip(labels, predictions, strict=True):
+        expected[label, prediction] += 1
+    matrix = confusion_matrix(labels, predictions, 200)
+    assert matrix.dtype == np.int64
+    np.testing.assert_array_equal(matrix, expected)
+
+
+@pytest.mark.parametrize(("share", "text"), [(0, "0.0 %"), (0.9999999, "99.9 %"), (1, "100.0 %"), (0.12999, "12.9 %")])
+def test_only_all_is_a_hundred_percent(share, text):
+    assert percent(share) == text
