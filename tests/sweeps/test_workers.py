@@ -29,7 +29,7 @@ from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.folder import run_of
 from mlp_xp.sweeps.grid import make_plan
 from mlp_xp.sweeps.member import Ending, Work
-from mlp_xp.sweeps.workers import Place, Process, ProcessError, this_machine, train_all
+from mlp_xp.sweeps.workers import Place, this_machine, train_all
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 LONG = {"epochs": 12, "report_every": 20, "checkpoint_every": 20}
@@ -146,18 +146,6 @@ def wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
-def test_a_process_that_the_system_does_not_start_is_one_line(monkeypatch):
-    process = Process()
-
-    def refuse(*_: object) -> None:
-        raise BlockingIOError(11, "Resource temporarily unavailable")
-
-    monkeypatch.setattr(process._pool, "submit", refuse)
-    place = Place(lambda: process, 1, ())
-    with pytest.raises(ProcessError, match=r"^cannot start a process for a member: Resource .* the same command goes"):
-        next(train_all(works("a", []), place, 1, STOP))
-
-
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
@@ -218,9 +206,7 @@ def test_a_sweep_that_is_killed_at_random_ends_in_the_same_bits(whom, data_dir, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "code", "reports"), [(signal.SIGINT, 130, 10), (signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 10)]
-)
+@pytest.mark.parametrize(("number", "code", "reports"), [(signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 10)])
 @pytest.mark.usefixtures("no_pictures_elsewhere")
 def test_a_signal_saves_all_members_and_the_command_goes_on(number, code, reports, data_dir, tmp_path, trained):
     """Ctrl-C reaches all processes, also while they start; they must leave it to the command."""
