@@ -58,18 +58,29 @@ def claim_folder(settings: Settings, now: dt.datetime) -> Path:
     raise AssertionError("itertools.count never ends")
 
 
-def check_new(folder: Path, overwrite: bool) -> None:
-    """Raise RunError unless a run may be written to the folder. overwrite: whether it may contain a run already.
+def names_in(folder: Path, setting: str, what: str, file: str) -> set[str]:
+    """Return the names in a folder that may not exist yet. Raises RunError unless it is empty, or has this file.
 
-    A folder that other programs use too, with a config.json of their own, is refused.
+    Files that a killed process has left do not count. setting, what: the folder's name and content, for the message.
     """
     if not folder.exists():
-        return
+        return set()
     if not folder.is_dir():
-        raise RunError(f"{str(folder)!r} is not a folder; choose another", setting="run_dir")
+        raise RunError(f"{str(folder)!r} is not a folder; choose another", setting=setting)
     # One look, because a run that starts there at the same time changes what is there.
     with file_errors(folder, "read"):
         names = {path.name for path in folder.iterdir()}
+    if file not in names and {name for name in names if not name.endswith(ASIDE)} - {LOCK, HOLDER, NEW, READY}:
+        raise RunError(f"{str(folder)!r} is neither empty nor a {what}; choose another folder", setting=setting)
+    return names
+
+
+def check_new(folder: Path, overwrite: bool) -> None:
+    """Raise RunError unless a run may be written to the folder. overwrite: whether it may contain a run already.
+
+    A folder with the config.json of another program is refused.
+    """
+    names = names_in(folder, "run_dir", "run", CONFIG)
     if CONFIG in names and not overwrite:
         raise RunError(
             f"{str(folder)!r} already contains a run",
@@ -80,8 +91,6 @@ def check_new(folder: Path, overwrite: bool) -> None:
         _, record = parse_settings(folder / CONFIG)
         if "settings" not in record:
             raise RunError(f"{str(folder / CONFIG)!r}: is not of a run; choose another folder", setting="run_dir")
-    elif {name for name in names if not name.endswith(ASIDE)} - {LOCK, HOLDER, NEW, READY}:
-        raise RunError(f"{str(folder)!r} is neither empty nor a run; choose another folder", setting="run_dir")
 
 
 def create_run(

@@ -122,8 +122,8 @@ def test_a_member_is_asked_for_only_when_a_worker_is_free_and_the_ending_before_
 @pytest.mark.parametrize("asked", [False, True])
 def test_who_is_interrupted_waits_for_members_unless_they_were_asked_to_stop_before(asked, tmp_path):
     """A second Ctrl-C ends the command at once."""
-    future, worker, stop_file = Future(), Stub({}), tmp_path / "stop"  # type: ignore[var-annotated]
-    worker.submit = lambda _: future  # type: ignore[method-assign]
+    future, worker, stop_file = Future(), Stub({}), tmp_path / "stop"
+    worker.submit = lambda _: future
     calls = 0
 
     def interrupted() -> bool:
@@ -157,7 +157,7 @@ def trained(tmp_path_factory) -> Path:
 
 def test_a_bug_in_a_member_is_a_traceback_with_its_place():
     with pytest.raises(TypeError) as caught:
-        next(train_all([Work("a", Settings(), None, "", STOP)], this_machine(1), 1, STOP))  # type: ignore[arg-type]
+        next(train_all([Work("a", Settings(), None, "", STOP)], this_machine(1), 1, STOP))
     assert "member.py" in str(caught.value.__cause__)
 
 
