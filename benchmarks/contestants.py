@@ -20,11 +20,11 @@ import numpy as np
 from benchmarks.workloads import Job
 from mlp_xp.backends.foreign import hooks
 from mlp_xp.backends.opening import BackendError, open_backend
-from mlp_xp.core.chunk import make_chunk, step_coefficients
+from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.device import initial_state
 from mlp_xp.core.network import count_parameters, initial_layers
-from mlp_xp.core.plan import Chunk, chunk_lengths, cut
+from mlp_xp.core.plan import chunk_lengths, cut
 from mlp_xp.core.training import with_threads
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity import notebook
@@ -98,7 +98,8 @@ class MlpXp:
         sizes = (INPUTS, *workload.hidden, CLASSES)
         self.state, _ = initial_state(self.config, sizes, self.backend)
         self.backend = with_threads(self.config, self.dataset, self.backend)
-        self.run_chunk = make_chunk(self.config, self.backend, self.dataset.prepare.function)
+        self.run_chunk = make_chunk(self.config, self.backend, self.dataset.prepare.function, self.dataset.task)
+        self.training_set = TrainingSet(self.dataset.train_inputs, self.dataset.train_labels)
         # As in a run with one report per round.
         samples = (workload.steps + 1) * workload.batch_size
         self.lengths = chunk_lengths(workload.batch_size, count_parameters(sizes), samples)
@@ -112,16 +113,11 @@ class MlpXp:
         backend, batch_size = self.backend, self.config.batch_size
         parts = []
         for length in cut(steps, self.lengths):
-            chunk = Chunk(start, length, batch_size)
-            self.state, losses = self.run_chunk(
-                self.state,
-                self.dataset.train_inputs,
-                self.dataset.train_labels,
-                backend.asarray(self.order[chunk.start : chunk.stop].reshape(length, batch_size)),
-                backend.asarray(step_coefficients(self.config, chunk, 0, steps), backend.dtype),
-            )
+            stop = start + length * batch_size
+            taken = make_steps(self.config, self.order[start:stop].reshape(length, batch_size), 0, steps)
+            self.state, losses = self.run_chunk(self.state, self.training_set, taken.to_device(backend))
             parts.append(backend.to_numpy(losses))
-            start = chunk.stop
+            start = stop
         return np.concatenate(parts)
 
     def loss(self) -> float:

@@ -36,11 +36,10 @@ from mlp_xp.runs.sources import read_source
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.show.gallery import draw_run, read_curves, told_apart
 from mlp_xp.show.plots import PlotError, draw_curves, save
-from mlp_xp.sweeps.folder import default_folder
-from mlp_xp.sweeps.grid import make_plan
 from mlp_xp.sweeps.member import Ending
+from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.pictures import draw_sweep
-from mlp_xp.sweeps.run import How, check, run
+from mlp_xp.sweeps.run import planned, run
 
 
 def train(
@@ -341,49 +340,34 @@ def plot_curves(run_dirs: Sequence[str | Path], output: str | Path) -> Path:
 
 
 def sweep(
-    values: Mapping[str, Any],
-    base: Settings | TrainConfig | str | None = None,
-    *,
-    sweep_dir: str | Path | None = None,
-    random: int | None = None,
-    optuna: int | None = None,
-    sampling_seed: int = 0,
-    jobs: int | None = None,
-    cluster: str | None = None,
-    cache_dir: str | Path | None = None,
-    retry_failed: bool = False,
+    values: Mapping[str, Any], base: Settings | TrainConfig | str | None = None, **options: Any
 ) -> Iterator[Ending]:
     """Return a generator that trains many networks, and yields how each run ends, in the order in which they do.
 
     values: for each setting its values, as in `{"seed": range(8), "learning_rate": [0.01, 0.1], "hidden": [64, (512,
-    256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained. random: draw
-    this many settings instead. optuna: let Optuna choose this many instead, by their accuracy on held-out samples. Both
-    train each setting with every seed. sampling_seed: seed of either. base: all other settings, or those of training
-    alone, or the name of a recipe. The summary is written at the end; `mlp-xp plot` draws the pictures.
+    256)]}`, or the text of a range, as in `{"learning_rate": "0.001..0.1"}`. All combinations are trained. base: all
+    other settings, or those of training alone, or the name of a recipe. options: sweep_dir, random, optuna,
+    sampling_seed, jobs, cluster, retry_failed and cache_dir, as `mlp-xp sweep --help` describes them; see
+    `SweepOptions`.
 
-    sweep_dir: the folder of the sweep, by default one below `runs` that depends on the settings. Members that have
-    ended there are not trained again: their endings come first. If the generator is closed or its process is killed,
-    the same call goes on later. jobs: processes at once, each with one thread; by default one per core, or as many as
-    the memory admits, and one on a GPU. cluster: the address of a Dask or Ray cluster, such as dask://host:8786, whose
-    machines share the sweep's folder. cache_dir: as for `load_dataset`. retry_failed: train failed members again.
+    Members that have ended in the sweep's folder are not trained again: their endings come first. If the generator is
+    closed or its process is killed, the same call goes on later. The summary is written at the end; `mlp-xp plot`
+    draws the pictures. Nothing is trained, read or written before the first ending is asked for; only the settings are
+    checked at once.
 
-    Nothing is trained, read or written before the first ending is asked for; only the settings are checked at once.
-
-    Raises ConfigError; the generator raises DatasetError, BackendError or ClusterError before anything is written,
-    RunError for a folder that is in use or belongs to something else, and FileError.
+    Raises ConfigError, and TypeError for an option that does not exist. The generator raises DatasetError, BackendError
+    or ClusterError before anything is written, RunError for a folder that is in use or belongs to something else, and
+    FileError.
     """
+    is_recipe = isinstance(base, str)
     if isinstance(base, str):
         check_choice("base", base, RECIPES)
         base = RECIPES[base]
     base = Settings() if base is None else Settings(train=base) if isinstance(base, TrainConfig) else base
     if not isinstance(base, Settings):
         raise MlpXpError(f"{base!r:.80} is neither Settings nor a TrainConfig nor a recipe's name", setting="base")
-    plan = make_plan(base, values, samples=random, trials=optuna, seed=sampling_seed)
-    folder = default_folder(plan) if sweep_dir is None else _path(sweep_dir, "sweep_dir")
-    cache = None if cache_dir is None else _path(cache_dir, "cache_dir")
-    how = How(jobs, cluster, retry_failed, cache)
-    check(plan, how)
-    return run(plan, folder, how)
+    how = SweepOptions(**options)
+    return run(*planned(base, values, how, is_recipe=is_recipe), how)
 
 
 def _path(given: Any, setting: str = "run_dir") -> Path:

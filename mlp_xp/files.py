@@ -23,12 +23,10 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        fault = FileError(
-            f"{str(path)!r}: cannot {doing}: {error.strerror or error}; free some space or fix the folder, then try "
-            "again"
-        )
+        reason = f"cannot {doing}: {error.strerror or error}"
+        fault = FileError(reason, file=path, remedy="free some space or fix the folder, then try again")
         if error.errno == errno.ENAMETOOLONG:
-            fault.exit_code = 2  # not the machine's fault, but the input's
+            fault.exit_code = 2  # the input's fault, not the machine's
         raise fault from error
 
 

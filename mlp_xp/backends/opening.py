@@ -280,6 +280,10 @@ def _open_torch(device: str | None) -> Backend:
     def to_numpy(x: Array) -> np.ndarray:
         return np.array(x.detach().cpu().numpy())
 
+    def own_sigmoid(z: Array, /, *, xp: Any) -> tuple[Array, Array]:
+        y = torch.sigmoid(z)
+        return y, y
+
     # PyTorch has no type of its own for most errors.
     use = "" if place.type == "cpu" else f"; xp.set_default_device({str(place)!r})"
     facts: dict[str, Any] = {
@@ -287,7 +291,7 @@ def _open_torch(device: str | None) -> Backend:
         "imports": (
             f"import torch as xp{use}", f"import torch, array_api_compat.torch as xp{use.replace('xp', 'torch')}",
         ),
-        "functions": ((sigmoid, lambda x, /, *, xp: torch.sigmoid(x)),),  # a fifth of the time
+        "functions": ((sigmoid, own_sigmoid),),  # a fifth of the time
         "copy_source": "(lambda x: np.asarray(x.cpu() if hasattr(x, 'cpu') else x))" if use else "np.asarray",
     }  # fmt: skip
     if place.type == "cpu":
@@ -381,9 +385,9 @@ def _open_jax(device: str | None) -> Backend:
     lax, jnp = jax.lax, jax.numpy
 
     def scan(
-        step: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...], /, *count: Array
+        step: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...], count: Array | None = None, /
     ) -> tuple[Carry, Array]:
-        if not count:
+        if count is None:
             return lax.scan(step, carry, xs)
 
         # Without axes of length 1, for which XLA would copy arrays to another layout.
@@ -403,7 +407,7 @@ def _open_jax(device: str | None) -> Backend:
             return carry, lax.dynamic_update_index_in_dim(ys, jnp.reshape(y, squeezed(y.shape)), i, axis=0)
 
         # The number of a step is unsigned, because JAX would look for each array whether it is negative.
-        first, last = jnp.uint32(0), jnp.asarray(*count, jnp.uint32)
+        first, last = jnp.uint32(0), jnp.asarray(count, jnp.uint32)
         y = jax.eval_shape(lambda carry: step(carry, row(first))[1], carry)
         ys = jnp.zeros((n, *squeezed(y.shape)), y.dtype)
         carry, ys = lax.fori_loop(first, last, counted, (carry, ys))

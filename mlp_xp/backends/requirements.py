@@ -20,7 +20,7 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "max": ("axis", "keepdims"),
     "mean": ("axis",),
     "min": ("axis",),
-    "ones": ("dtype",),
+    "ones_like": (),
     "permute_dims": (),
     "reshape": (),
     "sqrt": (),

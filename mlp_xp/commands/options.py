@@ -192,27 +192,30 @@ def with_common_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def with_settings(kind: type, *, several: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_settings(
+    kind: type, *, several: bool = False, group: str = "Settings"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that gives a command with `**given` an option for each setting that a dataclass declares.
 
     several: each option takes several values and ranges, and gives a tuple of values, and of words such as 0..31.
+    group: the heading of these options in the help.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(command)
         own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
-        options = [_setting_option(each, several) for each in declared(kind).values()]
+        options = [_setting_option(each, several, group) for each in declared(kind).values()]
         command.__signature__ = signature.replace(parameters=own + options)  # type: ignore[attr-defined]
         return command
 
     return decorate
 
 
-def _setting_option(setting: Setting, several: bool) -> inspect.Parameter:
+def _setting_option(setting: Setting, several: bool, group: str) -> inspect.Parameter:
     """Return the option of a setting as a parameter of a command."""
     kind: Any = int if setting.kind is tuple else setting.kind
     hint: Any = Literal[setting.choices] if setting.choices else kind
-    more: dict[str, Any] = {"group": "Settings", "alias": setting.aliases}
+    more: dict[str, Any] = {"group": group, "alias": setting.aliases}
     if several:
         hint = Literal["true", "false"] if kind is bool else hint
         more["converter"] = partial(_swept, setting.kind, hint)

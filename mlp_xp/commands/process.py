@@ -8,7 +8,7 @@ import shutil
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,15 @@ def as_option(argument: Argument) -> str:
 def print_error(text: str) -> None:
     """Print an error as `print_line` does."""
     print_line("error", text)
+
+
+def end_with(faults: Iterable[object]) -> int:
+    """Print errors below all output, and return the exit code: 1 if there are any, or else 0."""
+    lines = [*map(str, faults)]
+    sys.stdout.flush()
+    for line in lines:
+        print_error(line)
+    return 1 if lines else 0
 
 
 def print_line(kind: str, text: str) -> None:

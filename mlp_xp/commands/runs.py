@@ -4,18 +4,16 @@ The table has the settings in which the runs differ, their results, times and da
 setting, over all seeds.
 """
 
-import sys
 from collections.abc import Iterator, Sequence
-from csv import writer as csv_writer
 from json import dumps
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from mlp_xp.commands.options import Condition, UsageError
-from mlp_xp.commands.process import print_error
-from mlp_xp.commands.tables import Column, print_table, squeeze
+from mlp_xp.commands.options import Condition, only_one
+from mlp_xp.commands.process import end_with
+from mlp_xp.commands.tables import Column, print_csv, print_table, squeeze
 from mlp_xp.errors import printable
 from mlp_xp.runs.sweep_index import FAILED, FINISHED
 from mlp_xp.runs.table import (
@@ -46,7 +44,7 @@ HEADS = {
     "test_loss": "test loss",
     "seconds": "time (s)",
 }
-# What is left out first where the terminal is too narrow; of your own data the dataset is the name.
+# The columns that are left out first where the terminal is too narrow.
 SPARED = ("device", "dtype", "train_loss", "test_loss", "date", "data_dir", "backend")
 LEFT = ("name", "state", "date")
 
@@ -64,53 +62,36 @@ def runs(
     The exit code is 1 if a run cannot be read; the others are in the table.
 
     Args:
-        folders: Training runs, sweeps, or folders of runs. By default runs.
-        sort: Sort by this column or setting, such as validation_accuracy, train_loss, seconds, date, learning_rate. Not
-            by results on the test set.
-        where: Only runs that meet these conditions, such as optimizer=adam 'learning_rate<0.1' state=finished.
-        summary: One row per setting: mean and standard deviation over its seeds.
+        folders: Training runs, sweeps, or folders of them. By default runs.
+        sort: Sort by this column or setting, such as validation_accuracy, train_loss, seconds, date or learning_rate.
+            Results on the test set are refused, because no run should be chosen by them.
+        where: Show only runs that meet all these conditions, such as optimizer=adam 'learning_rate<0.1' state=finished.
+        summary: Show one row per setting: the mean and the standard deviation over its seeds.
         json: Print JSON, with all settings.
         csv: Print CSV.
     """
-    if json and csv:
-        raise UsageError("--json and --csv: give only one of these options")
-    if summary and sort:
-        raise UsageError("--sort: settings are ranked by their held-out samples; leave it out, or leave out --summary")
-    if sort:
-        check_column(sort, "sort")
+    only_one(json=json, csv=csv)
+    only_one(summary=summary, sort=sort)  # settings are ranked by their held-out samples
+    column = check_column(sort, "sort") if sort else ""
     select_rows([], where)  # a wrong condition is found before any run is read
-    rows, without_runs = find_runs(folders or (DEFAULT,))
-    faults = [*map(str, without_runs)]
-    faults += [row.reason for row in rows if row.state == UNREADABLE]
-    found, rows = len(rows), select_rows(rows, where)
-    rows = sort_rows(rows, sort) if sort else rows
-    if summary:
-        print_summary(summarise(rows), json=json, csv=csv)
-    elif json:
-        print(dumps([as_record(row) for row in rows], indent=2))
-    elif csv:
-        csv_writer(sys.stdout, lineterminator="\n").writerows(csv_lines(rows))
-    elif rows:
-        column = check_column(sort, "sort") if sort else ""
-        show_runs(rows, plain_console(), column)
-        if column and all(value_of(row, column) is None for row in rows):
-            say(plain_console(), f"not sorted: no run has a {words(column)}")
-    else:
-        say(plain_console(), f"none of {found} runs meets the conditions" if found else "no runs")
-    sys.stdout.flush()  # the errors, on stderr, must come last
-    for fault in faults:
-        print_error(fault)
-    return 1 if faults else 0
-
-
-def print_summary(summary: Summary, *, json: bool, csv: bool) -> None:
-    """Print a summary in the form that the command line names."""
+    found, without_runs = find_runs(folders or (DEFAULT,))
+    faults = [*without_runs, *(row.reason for row in found if row.state == UNREADABLE)]
+    rows, console = select_rows(found, where), plain_console()
+    rows = sort_rows(rows, column) if column else rows
+    whole = summarise(rows) if summary else None
     if json:
-        print(dumps(as_json(summary), indent=2))
+        print(dumps(as_json(whole) if whole else [as_record(row) for row in rows], indent=2))
     elif csv:
-        print(as_csv(summary), end="")
+        print(as_csv(whole), end="") if whole else print_csv(csv_lines(rows))
+    elif whole:
+        show_summary(whole, console)
+    elif rows:
+        show_runs(rows, console, column)
+        if column and all(value_of(row, column) is None for row in rows):
+            say(console, f"not sorted: no run has a {words(column)}")
     else:
-        show_summary(summary, plain_console())
+        say(console, f"none of {len(found)} runs meets the conditions" if found else "no runs")
+    return end_with(faults)
 
 
 def as_record(row: Row) -> dict[str, Any]:

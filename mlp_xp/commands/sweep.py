@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mlp_xp.commands.options import with_settings
-from mlp_xp.commands.process import print_error
+from mlp_xp.commands.options import only_one, with_settings
+from mlp_xp.commands.process import end_with
 from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop, catch_signals
 from mlp_xp.commands.train import base_settings
+from mlp_xp.core.config import declared
 from mlp_xp.runs.config_file import check_foreign
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
@@ -29,11 +30,11 @@ from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.plots import PlotError
 from mlp_xp.show.width import plain_console
-from mlp_xp.sweeps.folder import default_folder
-from mlp_xp.sweeps.grid import Plan, Span, described, make_plan, shown
+from mlp_xp.sweeps.grid import Plan, Span, described, shown
 from mlp_xp.sweeps.member import Ending
+from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.pictures import draw_sweep
-from mlp_xp.sweeps.run import How, check, run
+from mlp_xp.sweeps.run import planned, run
 from mlp_xp.sweeps.summary import summary_of
 
 HEADER = "member  state     train loss   held out  seconds  settings"
@@ -84,57 +85,32 @@ def held_out_text(ending: Ending) -> str:
 
 
 @with_settings(Settings, several=True)
-def sweep(
-    *,
-    recipe: str | None = None,
-    config: Path | None = None,
-    sweep_dir: Path | None = None,
-    random: int | None = None,
-    optuna: int | None = None,
-    sampling_seed: int = 0,
-    jobs: int | None = None,
-    cluster: str | None = None,
-    retry_failed: bool = False,
-    cache_dir: Path | None = None,
-    **given: Any,
-) -> int:
+@with_settings(SweepOptions, group="Parameters")
+def sweep(*, recipe: str | None = None, config: Path | None = None, **given: Any) -> int:
     """Train a network for every combination of settings, several at once.
 
     Every setting of `train` takes several values. A range such as 0..31 stands for all whole numbers in it. --hidden
     64 256 is two values, of one layer each; --hidden 512,256 64 is two values, of two layers and of one.
 
-    The same command again goes on with the members that are not done. If a member fails, the others go on, and the exit
+    Repeat the command to go on with the members that have not ended. If a member fails, the others go on, and the exit
     code is 1.
 
     Args:
-        recipe: Set of settings to start from: notebook, standard, small, or own, as for `train`.
+        recipe: Set of settings to start from: notebook, standard, small or own, as for `train`.
         config: Start from the settings in this file instead, such as the config.json of a run.
-        sweep_dir: Folder of the sweep. By default one below runs that depends on the settings.
-        random: Draw this many settings at random instead of taking all combinations; each is trained with every --seed.
-            A range, then also one of fractions such as 0.001..0.1, is sampled from: log-uniformly for learning-rate,
-            weight-decay, batch-size and hidden if it starts above 0, and uniformly for all others. Of several values,
-            one is drawn.
-        optuna: Let Optuna choose this many settings by the accuracy (or R²) on held-out samples. Seeds and ranges are
-            as for --random. Needs --validation.
-        sampling_seed: Seed of the choice of --random and --optuna. What Optuna chooses also depends on the order in
-            which members end, unless --jobs is 1.
-        jobs: Processes at once, each with one thread. By default one per core, or as many as the memory admits; one on
-            a GPU.
-        cluster: Train on a cluster instead, such as dask://host:8786, whose machines share the sweep's folder.
-        retry_failed: Train members again that have failed.
-        cache_dir: Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system.
     """
+    only_one(recipe=recipe, config=config)
+    options = SweepOptions(**{name: given.pop(name) for name in declared(SweepOptions) if name in given})
     base = base_settings(recipe, config, *(given.get(name, (None,))[0] for name in ("data_dir", "label")))
     if config:
         named = given.get("backend")
         for backend in named or (base.backend,):
             check_foreign(Settings(backend=backend), named and backend, config)
-    plan = make_plan(base, given, samples=random, trials=optuna, seed=sampling_seed)
-    how = How(jobs, cluster, retry_failed, cache_dir)
-    return show(plan, sweep_dir or default_folder(plan), how)
+    plan, folder = planned(base, given, options, is_recipe=not config)
+    return show(plan, folder, options)
 
 
-def show(plan: Plan, folder: Path, how: How) -> int:
+def show(plan: Plan, folder: Path, options: SweepOptions) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
     console = plain_console()
     stop, standing = Stop(), Standing(plan.total)
@@ -143,10 +119,9 @@ def show(plan: Plan, folder: Path, how: How) -> int:
         with stop.printing():
             terminal.say(console, line)
 
-    check(plan, how)
     say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), show_downloads(console) as progress:
-        endings = run(plan, folder, how, stop=lambda: bool(stop), say=say, progress=progress)
+        endings = run(plan, folder, options, stop=lambda: bool(stop), say=say, progress=progress)
         with contextlib.closing(endings), contextlib.closing(watch(endings, standing, console)) as watched:
             for ending in watched:
                 standing.add(ending)
@@ -165,10 +140,8 @@ def show(plan: Plan, folder: Path, how: How) -> int:
             say(f"drawn    {', '.join(map(str, drawn))}")
         except (PlotError, RunError) as error:  # the results are complete without pictures
             say(f"not drawn: {error.text}")
-    faults = [row.reason for row in summary.rows if row.state == UNREADABLE]
-    for fault in faults:
-        print_error(fault)
-    return 1 if standing.states[FAILED] or faults else 0
+    unreadable = end_with(row.reason for row in summary.rows if row.state == UNREADABLE)
+    return 1 if standing.states[FAILED] else unreadable
 
 
 def describe(plan: Plan) -> str:

@@ -1,7 +1,9 @@
 """Tables as wide as the terminal, or narrower: of runs, backends and operations."""
 
+import sys
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from csv import writer
+from typing import Any, NamedTuple
 
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
@@ -19,6 +21,11 @@ class Column(NamedTuple):
     cells: list[str]
     left: bool
     """Whether it is aligned to the left; numbers are aligned to the right."""
+
+
+def print_csv(lines: Iterable[Iterable[Any]]) -> None:
+    """Print the lines of a table as CSV."""
+    writer(sys.stdout, lineterminator="\n").writerows(lines)
 
 
 def print_table(columns: Iterable[Column], console: Console, gap: int = 2) -> None:

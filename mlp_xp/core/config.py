@@ -4,6 +4,7 @@ The checks, the command line and its help, the files of a run and its resume are
 file imports no array library, so that `--help` is quick.
 """
 
+import os
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from numbers import Integral, Real
@@ -85,6 +86,8 @@ def checked(setting: Setting, value: Any) -> Any:
     """Return a value as a plain Python value of the setting. Raises ConfigError if it cannot be one."""
     if isinstance(value, setting.or_else):
         return value
+    if setting.is_path and isinstance(value, os.PathLike):
+        value = os.fspath(value)
     value = as_kind(setting.name, value, setting.kind)
     if value == "":
         raise ConfigError("is an empty string", remedy="give a name or leave it out", setting=setting.name)

@@ -1,7 +1,6 @@
 """Optional speed-up: steps of plain gradient descent on a few samples, with the first layer written once per block.
 
-Only `chunks` and `memory` import it; `TrainConfig(defer_updates=False)` trains without it, and the
-trajectories agree to rounding.
+`TrainConfig(defer_updates=False)` trains without it, and the trajectories agree to rounding.
 
 A step on B samples changes the first layer's weights, by far the largest array, by a matrix of rank B, x^T e. Instead
 of writing all of W_0 at each step, keep the errors e and write W_0 once per block of K steps. In the block,
@@ -14,14 +13,21 @@ to each element of X X^T. (Known as delayed updates in quantum Monte Carlo, McDa
 Householder transformations use the same idea.)
 """
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
 from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array, find_activation
-from mlp_xp.core.network import Layer, forward_pass
-from mlp_xp.core.step import State, Step, make_update_and_descend
-from mlp_xp.core.task import CLASSES, Task
+from mlp_xp.core.network import Layer, Network, affine, backward, forward_from, gradient
+from mlp_xp.core.optimizers import OPTIMIZERS, Rates
+from mlp_xp.core.step import Batch, State
+from mlp_xp.core.task import Task
+
+Block = Callable[[State, Batch, Rates, Array | None], tuple[State, Array]]
+"""`block(state, batch, rates, count) -> state, logits` takes K steps. Batch, rates and logits have a first axis of K
+more than those of a step; count: see `Backend.scan`. The state is donated."""
 
 # Samples per block. On NumPy any number from 10 to 50 takes the same time within 5 %.
 BLOCK_SAMPLES = 25
@@ -40,59 +46,49 @@ def can_defer(config: TrainConfig, *, compiles: bool = False) -> bool:
     return config.defer_updates and config.batch_size <= largest and plain
 
 
-def make_deferred_block(config: TrainConfig, backend: Backend, task: Task = CLASSES) -> Step:
-    """Return `block(state, batch, *count) -> state, logits`, which takes K steps on B samples, K B <= BLOCK_SAMPLES.
-
-    batch and logits are those of the step from `steps.make_step` with a further first axis of length K. count: as
-    `Backend.scan` takes it. The state is donated.
-    """
+def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Block:
+    """Return a block of at most BLOCK_SAMPLES samples that computes what as many steps of `make_step` do."""
     xp, scan = backend.xp, backend.scan
     activation = find_activation(config.activation)
-    update_and_descend = make_update_and_descend(config, xp=xp)
-    of_input = activation.of == "input"
+    update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)
     identity = backend.asarray(np.eye(BLOCK_SAMPLES), backend.dtype)
 
-    def step(carry: tuple[State, Array], batch: tuple[Array, ...]) -> tuple[tuple[State, Array], Array]:
-        # The layers above the first are a network of their own, whose input is the first layer's output.
+    def step(carry: tuple[Network, Array], row: tuple[Array, ...]) -> tuple[tuple[Network, Array], Array]:
         # errors (K B, n_1): one row for each sample of the block, 0 for those of steps that are still to come.
-        (above, above_slots), errors = carry
+        above, errors = carry
         # product (B, n_1): x W_0 + b_0 at the block's start. overlap (B, K B): x times all inputs of the block.
         # place (K B, B): 1 at the row and the column of each sample of the step.
-        product, overlap, place, ones, targets, scale, *coefficients = batch
-        layers, slots = list(above), list(above_slots)
-        z = product - overlap @ errors
-        if layers:
-            y = activation.function(z, xp=xp)
-            inputs, seen, logits = forward_pass(layers, y, activation=activation, xp=xp)
-            seen.insert(0, z if of_input else y)
-        else:
-            inputs, seen, logits = list[Array](), list[Array](), z
+        product, overlap, place, targets, *rest = row
+        rates, activations = Rates(*rest), [activation] * len(above)
+        logits, tape = forward_from(product - overlap @ errors, above, activations, xp=xp)
         error = task.error(logits, targets, xp=xp)
-        error *= scale
-        for i in reversed(range(len(layers))):
-            layers[i], slots[i], error = update_and_descend(
-                layers[i], slots[i], inputs[i], seen[i], error, ones, coefficients
-            )
-        # Sets the rows of the step, which were 0: JAX has no assignment by index. On one sample, @ takes longer.
-        errors += place * error if error.shape[0] == 1 else place @ error
-        return (State(tuple(layers), tuple(slots)), errors), logits
+        error *= rates.error
+        layers = [Layer(None, None), *above]
+        descent: Iterable[tuple[int, Array, Array]] = backward(layers, [(None, None), *tape], error, activations, xp=xp)
+        if config.update_order == "simultaneous":
+            descent = list(descent)
+        for i, a, e in descent:
+            if i > 0:
+                layers[i], _ = update(layers[i], gradient(a, e, xp=xp), (), rates)
+            else:  # sets the rows of the step, which were 0: JAX has no assignment by index. One sample is faster by *.
+                errors += place * e if e.shape[0] == 1 else place @ e
+        return (tuple(layers[1:]), errors), logits
 
-    def block(state: State, batch: tuple[Array, ...], *count: Array) -> tuple[State, Array]:
-        x, *others = batch
-        steps, batch_size, features = x.shape
+    def block(state: State, batch: Batch, rates: Rates, count: Array | None) -> tuple[State, Array]:
+        first, *above = state.network
+        steps, batch_size, features = batch.x.shape
         samples = steps * batch_size
-        (weights, bias), *above = state.network
-        first_slots, *above_slots = state.slots
-        rows = xp.reshape(x, (samples, features))
-        products = rows @ weights + bias
+        rows = xp.reshape(batch.x, (samples, features))
+        products = affine(first, rows)
         overlaps = xp.reshape(rows @ rows.T + 1, (steps, batch_size, samples))
         places = xp.reshape(identity[:samples, :samples], (samples, steps, batch_size))
         errors = xp.zeros_like(products)
         products = xp.reshape(products, (steps, batch_size, products.shape[1]))
-        xs = (products, overlaps, xp.permute_dims(places, (1, 0, 2)), *others)
-        (new, errors), logits = scan(step, (State(tuple(above), tuple(above_slots)), errors), xs, *count)
+        xs = (products, overlaps, xp.permute_dims(places, (1, 0, 2)), batch.targets, *rates)
+        (layers, errors), logits = scan(step, (tuple(above), errors), xs, count)
+        weights, bias = first
         weights -= rows.T @ errors
         bias -= xp.sum(errors, axis=0)
-        return State((Layer(weights, bias), *new.network), (first_slots, *new.slots)), logits
+        return State((Layer(weights, bias), *layers), state.slots), logits
 
     return block

@@ -1,21 +1,21 @@
 """Dropout: in training, each hidden unit is switched off with a probability p, and the others are divided by 1 - p.
 
-Srivastava et al., 2014, in the inverted form, which leaves the network as it is in evaluation. The masks are drawn by
-NumPy on the host, so that they are the same on every backend, and sent to the device as one byte per unit, sample and
-step: with 512 and 256 hidden units and batches of 128, 98 KB per step.
+Srivastava et al., 2014, in the inverted form, which leaves the network as it is in evaluation. NumPy draws on the host
+which units are kept, so that they are the same on every backend, and they are sent to the device as one byte per unit,
+sample and step: with 512 and 256 hidden units and batches of 128, 98 KB per step.
 
-The mask of a step is a function of the settings and the step's number alone, so a resumed run needs no saved state, and
-masks do not depend on how a run is cut into chunks. Philox (Salmon et al., 2011) makes this cheap: it is a function of
-a key and a counter. The masks have a stream of their own; weights and shuffles are those of a run without dropout.
+The units of a step are a function of the settings and the step's number alone, so a resumed run needs no saved state,
+and they do not depend on how a run is cut into chunks. Philox (Salmon et al., 2011) makes this cheap: it is a function
+of a key and a counter. They have a random stream of their own; weights and shuffles are those of a run without dropout.
 """
 
-from itertools import accumulate
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.functional import Array
+from mlp_xp.core.functional import Activation, Array
 
 # Random numbers of 32 bits that one value of the counter gives.
 PER_COUNT = 8
@@ -24,10 +24,10 @@ PER_COUNT = 8
 def draw_masks(config: TrainConfig, steps: int, batch_size: int, first_step: int) -> np.ndarray:
     """Return which hidden units are kept, uint8 (steps, B, n_1 + ... + n_{L-1}): 1 with probability 1 - dropout.
 
-    first_step: the number of the first of the steps, from 0 at the start of training. batch_size: B, at most that of
-    the configuration.
+    Without dropout, (steps, B, 0). first_step: the number of the first of the steps, from 0 at the start of training.
+    batch_size: B, at most that of the configuration.
     """
-    units = sum(config.hidden)
+    units = sum(config.hidden) if config.dropout else 0
     counts = -(-config.batch_size * units // PER_COUNT)
     random = np.random.Philox(key=config.seed, counter=first_step * counts)
     numbers = random.random_raw(steps * counts * PER_COUNT // 2).astype("<u8").view("<u4")
@@ -35,11 +35,30 @@ def draw_masks(config: TrainConfig, steps: int, batch_size: int, first_step: int
     return kept.astype(np.uint8).reshape(steps, batch_size, units)
 
 
-def scaled_masks(kept: Array, config: TrainConfig, dtype: Any, /, *, xp: Any) -> list[Array]:
-    """Return what each hidden layer is multiplied by, (B, n_l): 0 or 1 / (1 - dropout).
+class Dropout(NamedTuple):
+    """An activation with dropout after it, used as an `Activation` is: y = f(z) * mask, so dy / dz = f'(z) * mask."""
 
-    kept: of one step, (B, n_1 + ... + n_{L-1}).
-    """
-    mask = xp.astype(kept, dtype) * (1 / (1 - config.dropout))
-    ends = [*accumulate(config.hidden)]
-    return [mask[:, end - units : end] for units, end in zip(config.hidden, ends, strict=True)]
+    activation: Activation
+    mask: Array
+    """(B, n_l): 0 or 1 / (1 - p)."""
+
+    def function(self, z: Array, /, *, xp: Any) -> tuple[Array, Any]:
+        """Return y, and what the activation saves."""
+        y, saved = self.activation.function(z, xp=xp)
+        return y * self.mask, saved
+
+    def pull(self, error: Array, saved: Any, /, *, xp: Any) -> Array:
+        """Return the error at z, given the error at y."""
+        return self.activation.pull(error, saved, xp=xp) * self.mask
+
+
+def with_dropout(
+    activations: Sequence[Activation], kept: Array, config: TrainConfig, dtype: Any, /, *, xp: Any
+) -> list[Dropout]:
+    """Return the activations of the hidden layers with dropout. kept: of one step, (B, n_1 + ... + n_{L-1})."""
+    masks = xp.astype(kept, dtype) * (1 / (1 - config.dropout))
+    dropped, start = [], 0
+    for activation, units in zip(activations, config.hidden, strict=True):
+        dropped.append(Dropout(activation, masks[:, start : start + units]))
+        start += units
+    return dropped

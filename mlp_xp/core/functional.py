@@ -7,9 +7,9 @@ Conventions of the whole package, used here for the first time:
   passes it as a keyword, because looking it up from `x` takes a microsecond or more at each call. Operators (`+`, `*`,
   `@`) need no `xp`.
 
-A function takes an array of any shape and returns one of the same shape and dtype. A derivative takes the *output* y of
-its function instead of the input x, because backpropagation has the output at hand; where the output does not determine
-it, as for GELU, it takes the input. Some functions do not need `xp`; they take it so that all have the same signature.
+An activation takes an array z of any shape. It returns its value, with the shape and dtype of z, and what its
+derivative is computed from: often the value itself, which backpropagation has at hand. Some functions do not need `xp`;
+they take it so that all have the same signature.
 """
 
 from collections.abc import Callable
@@ -18,72 +18,75 @@ from typing import Any, NamedTuple
 Array = Any  # The standard has no published static type for arrays yet.
 
 
-def sigmoid(x: Array, /, *, xp: Any) -> Array:
-    """Return 1 / (1 + exp(-x)), in [0, 1].
+def sigmoid(z: Array, /, *, xp: Any) -> tuple[Array, Array]:
+    """Return y = 1 / (1 + exp(-z)), in [0, 1], twice: the derivative is computed from it.
 
-    Computed as (1 + tanh(x / 2)) / 2, which does not overflow for any x. The absolute error is a few eps, so small
-    results have a large relative error; in float64 the result is 0 below about x = -38.
+    Computed as (1 + tanh(z / 2)) / 2, which does not overflow for any z. The absolute error is a few eps, so small
+    results have a large relative error; in float64 the result is 0 below about z = -38.
     """
-    y = xp.tanh(0.5 * x)
+    y = xp.tanh(0.5 * z)
     y *= 0.5
     y += 0.5
-    return y
+    return y, y
 
 
 def sigmoid_derivative(y: Array, /, *, xp: Any) -> Array:
-    """Return d sigmoid / dx = y (1 - y), where y = sigmoid(x)."""
+    """Return dy / dz = y (1 - y)."""
     d = 1 - y
     d *= y
     return d
 
 
-def tanh(x: Array, /, *, xp: Any) -> Array:
-    """Return the hyperbolic tangent, in [-1, 1]."""
-    return xp.tanh(x)
+def tanh(z: Array, /, *, xp: Any) -> tuple[Array, Array]:
+    """Return the hyperbolic tangent y, in [-1, 1], twice."""
+    y = xp.tanh(z)
+    return y, y
 
 
 def tanh_derivative(y: Array, /, *, xp: Any) -> Array:
-    """Return d tanh / dx = 1 - y^2, where y = tanh(x)."""
+    """Return dy / dz = 1 - y^2."""
     return 1 - y * y
 
 
-def relu(x: Array, /, *, xp: Any) -> Array:
-    """Return max(x, 0). NaN and -inf become NaN, so that a diverged network does not pass for a good one.
+def relu(z: Array, /, *, xp: Any) -> tuple[Array, Array]:
+    """Return y = max(z, 0), twice. NaN and -inf become NaN, so that a diverged network does not pass for a good one.
 
-    Computed as (|x| + x) / 2, which is exact, and infinite where 2 x is. NumPy's `where` takes several times as long
+    Computed as (|z| + z) / 2, which is exact, and infinite where 2 z is. NumPy's `where` takes several times as long
     for large arrays, because a processor cannot predict the signs.
     """
-    y = xp.abs(x)
-    y += x
+    y = xp.abs(z)
+    y += z
     y *= 0.5
-    return y
+    return y, y
 
 
 def relu_derivative(y: Array, /, *, xp: Any) -> Array:
-    """Return 1 where y = relu(x) is above 0, else 0. At x = 0 the derivative is taken as 0, as in PyTorch and JAX."""
+    """Return dy / dz, 1 where y is above 0, else 0. At z = 0 it is taken as 0, as in PyTorch and JAX."""
     return xp.astype(y > 0, y.dtype)
 
 
 GELU_SCALE = (2 / 3.141592653589793) ** 0.5
 
 
-def gelu(x: Array, /, *, xp: Any) -> Array:
-    """Return x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 (Hendrycks and Gimpel, 2016).
+def gelu(z: Array, /, *, xp: Any) -> tuple[Array, tuple[Array, Array]]:
+    """Return z (1 + t) / 2, t = tanh(sqrt(2 / pi) (z + 0.044715 z^3)) (Hendrycks and Gimpel, 2016), and (z, t).
 
-    This is their approximation of x Phi(x), within 5e-4, because the array API standard has no error function.
+    This is their approximation of z Phi(z), within 5e-4, because the array API standard has no error function. The
+    value does not determine the derivative, since gelu is not monotonic.
     """
-    return 0.5 * x * (1 + xp.tanh(GELU_SCALE * (x + 0.044715 * (x * x * x))))
+    t = xp.tanh(GELU_SCALE * (z + 0.044715 * (z * z * z)))
+    return 0.5 * z * (1 + t), (z, t)
 
 
-def gelu_derivative(x: Array, /, *, xp: Any) -> Array:
-    """Return d gelu / dx from the *input* x: gelu is not monotonic, so its output does not determine it."""
-    t = xp.tanh(GELU_SCALE * (x + 0.044715 * (x * x * x)))
-    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * (GELU_SCALE * (1 + 3 * 0.044715 * (x * x)))
+def gelu_derivative(saved: tuple[Array, Array], /, *, xp: Any) -> Array:
+    """Return d gelu / dz from z and t."""
+    z, t = saved
+    return 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * (GELU_SCALE * (1 + 3 * 0.044715 * (z * z)))
 
 
-def identity(x: Array, /, *, xp: Any) -> Array:
-    """Return x."""
-    return x
+def identity(z: Array, /, *, xp: Any) -> tuple[Array, Array]:
+    """Return z, twice."""
+    return z, z
 
 
 def identity_derivative(y: Array, /, *, xp: Any) -> Array:
@@ -94,17 +97,22 @@ def identity_derivative(y: Array, /, *, xp: Any) -> Array:
 class Activation(NamedTuple):
     """An activation function and its derivative."""
 
-    function: Callable[..., Array]
+    function: Callable[..., tuple[Array, Any]]
+    """`function(z, xp=)`: its value y, and `saved`, any arrays."""
     derivative: Callable[..., Array]
-    of: str = "output"
-    """What the derivative takes: the function's "output", or its "input", which must then be kept in memory too."""
+    """`derivative(saved, xp=)`: dy / dz."""
+
+    def pull(self, error: Array, saved: Any, /, *, xp: Any) -> Array:
+        """Return the error at z, given the error at y, which this may overwrite: the chain rule."""
+        error *= self.derivative(saved, xp=xp)
+        return error
 
 
 ACTIVATIONS = {
     "sigmoid": Activation(sigmoid, sigmoid_derivative),
     "tanh": Activation(tanh, tanh_derivative),
     "relu": Activation(relu, relu_derivative),
-    "gelu": Activation(gelu, gelu_derivative, of="input"),
+    "gelu": Activation(gelu, gelu_derivative),
     "identity": Activation(identity, identity_derivative),
 }
 

@@ -72,7 +72,7 @@ def _make_logits(activation: str | Activation, backend: Backend, prepare: Prepar
         def part(carry: tuple[()], xs: tuple[Array, ...]) -> tuple[tuple[()], Array]:
             x = prepare(xs[0], *fitted, dtype=network[0].weights.dtype, xp=xp)
             x = xp.reshape(x, (xs[0].shape[0], features))
-            return carry, forward(network, x, activation=pair, xp=xp)[-1]
+            return carry, forward(network, x, [pair] * (len(network) - 1), xp=xp)[0]
 
         samples, *shape = inputs.shape
         size = inputs_per_part(samples, features)

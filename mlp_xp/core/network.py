@@ -5,22 +5,19 @@ Notation, for a batch of B samples. The inputs are a_0 = x, shape (B, n_0). Laye
 
     z_l = a_l W_l + b_l            a_{l+1} = f(z_l), where f is the activation; the last z are the logits.
 
-The loss L is the mean over the samples of the loss of a `Task`, which has a link. Backpropagation
-(Rumelhart, Hinton and Williams, 1986) applies the chain rule from the last layer to the first. The error of layer l is
-e_l = dL/dz_l, shape (B, n_{l+1}):
+The loss L is the mean of a task's loss over the samples. Backpropagation (Rumelhart, Hinton and Williams, 1986) applies
+the chain rule from the last layer to the first. The error of layer l is e_l = dL/dz_l, shape (B, n_{l+1}):
 
     last layer     e = (link(logits) - targets) / B              (derived in `losses`)
     weights        dL/dW_l = a_l^T e_l        because dz_l[s, j] / dW_l[i, j] = a_l[s, i]
     bias           dL/db_l = sum_s e_l[s]     because dz_l[s, j] / db_l[j] = 1
     layer below    e_{l-1} = (e_l W_l^T) * f'(z_{l-1})           because dz_l[s, j] / da_l[s, i] = W_l[i, j]
 
-With dropout, a_{l+1} = f(z_l) * mask, and so e_{l-1} is multiplied by the mask of a_l too.
-
 All of this is linear in the error: multiplying the last error by a factor multiplies every gradient by it. The
 optimisers use this.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -45,6 +42,8 @@ class Layer(NamedTuple):
 
 
 Network = tuple[Layer, ...]
+Tape = list[tuple[Array, Any]]
+"""For each layer its input a_l, (B, n_l), and what the derivative of the activation that made it is computed from."""
 
 # From this many samples on, the gradient of a layer with few outputs is computed as the transpose of (e^T a).
 MANY_SAMPLES, FEW_OUTPUTS = 128, 32
@@ -75,80 +74,54 @@ def initial_layers(sizes: Sequence[int], random: np.random.RandomState, init: st
     )
 
 
-def forward(network: Sequence[Layer], x: Array, /, *, activation: Activation, xp: Any) -> tuple[Array, ...]:
-    """Compute the forward pass for inputs x, shape (B, n_0).
+def forward(network: Sequence[Layer], x: Array, activations: Sequence[Activation], /, *, xp: Any) -> tuple[Array, Tape]:
+    """Return the logits (B, n_L) for inputs x (B, n_0), and the tape. activations: one for each hidden layer."""
+    logits, tape = forward_from(affine(network[0], x), network[1:], activations, xp=xp)
+    return logits, [(x, None), *tape]
 
-    Returns (x, a_1, ..., a_{L-1}, logits): element l is the input of layer l, the last one is the logits (B, n_L).
+
+def forward_from(
+    z: Array, above: Sequence[Layer], activations: Sequence[Activation], /, *, xp: Any
+) -> tuple[Array, Tape]:
+    """Continue the forward pass from z_0 (B, n_1), through the layers above the first: logits, and their tape."""
+    tape = []
+    for layer, activation in zip(above, activations, strict=True):
+        a, saved = activation.function(z, xp=xp)
+        tape.append((a, saved))
+        z = affine(layer, a)
+    return z, tape
+
+
+def affine(layer: Layer, a: Array, /) -> Array:
+    """Return z = a W + b, (B, outputs)."""
+    z = a @ layer.weights
+    z += layer.bias
+    return z
+
+
+def backward(
+    network: Sequence[Layer], tape: Tape, error: Array, activations: Sequence[Activation], /, *, xp: Any
+) -> Iterator[tuple[int, Array, Array]]:
+    """Yield l, a_l and e_l of each layer, from the last to the first. `gradient(a, e)` then is the layer's gradient.
+
+    error: of the last layer, (B, n_L). The error goes down through the weights that `network`, which may be a list,
+    has when the next layer is asked for. So a caller decides whether to update a layer before or afterwards.
     """
-    inputs, _, logits = forward_pass(network, x, activation=activation, xp=xp)
-    return (*inputs, logits)
+    for i in reversed(range(len(network))):
+        a, saved = tape[i]
+        yield i, a, error
+        if i > 0:
+            error = activations[i - 1].pull(error @ network[i].weights.T, saved, xp=xp)
 
 
-def forward_pass(
-    network: Sequence[Layer], x: Array, /, *, activation: Activation, masks: Sequence[Array] = (), xp: Any
-) -> tuple[list[Array], list[Array], Array]:
-    """Compute the forward pass for inputs x, shape (B, n_0), and keep what backpropagation needs.
-
-    Returns the inputs [x, a_1, ..., a_{L-1}] of the layers; for each hidden layer what the derivative of its activation
-    takes, which is f(z), or else z; and the logits (B, n_L). masks: what each hidden layer is multiplied by,
-    (B, n_{l+1}), for dropout; empty for none.
-    """
-    inputs, seen = [x], []
-    for i, layer in enumerate(network[:-1]):
-        z = inputs[-1] @ layer.weights
-        z += layer.bias
-        y = activation.function(z, xp=xp)
-        seen.append(z if activation.of == "input" else y)
-        inputs.append(y * masks[i] if masks else y)
-    logits = inputs[-1] @ network[-1].weights
-    logits += network[-1].bias
-    return inputs, seen, logits
-
-
-def gradient(a: Array, error: Array, ones: Array, /) -> Layer:
-    """Return a layer's gradient, Layer(a^T e, 1^T e), from its input a (B, n_l) and its error e (B, n_{l+1}).
-
-    ones: B times 1. With it the sum over the samples is a product too, which NumPy computes in a third of the time.
-    """
+def gradient(a: Array, error: Array, /, *, xp: Any) -> Layer:
+    """Return a layer's gradient, Layer(a^T e, 1^T e), from its input a (B, n_l) and its error e (B, n_{l+1})."""
     samples, outputs = error.shape
     if samples == 1:
         # One sample: nothing to sum, and (n_l, 1) * (1, n_{l+1}) is the outer product. NumPy takes half the time of @.
         return Layer(a.T * error, error[0, ...])
     # PyTorch's BLAS takes up to 30 times as long for a^T e (1024 samples, 2048 inputs, 10 outputs).
     narrow = samples >= MANY_SAMPLES and outputs < FEW_OUTPUTS
+    # As a product, NumPy computes the sum over the samples in a third of the time.
+    ones = xp.ones_like(error[:, 0])
     return Layer((error.T @ a).T if narrow else a.T @ error, ones @ error)
-
-
-def error_below(layer: Layer, seen: Array, error: Array, /, *, activation: Activation, xp: Any) -> Array:
-    """Return the error of the layer below, (e W^T) * f'(z), shape (B, n_l).
-
-    seen: of the layer below, see `forward_pass`, shape (B, n_l). error: the layer's error e, shape (B, n_{l+1}).
-    """
-    below = error @ layer.weights.T
-    below *= activation.derivative(seen, xp=xp)
-    return below
-
-
-def backward(
-    network: Sequence[Layer],
-    inputs: Sequence[Array],
-    seen: Sequence[Array],
-    error: Array,
-    ones: Array,
-    /,
-    *,
-    activation: Activation,
-    masks: Sequence[Array] = (),
-    xp: Any,
-) -> list[Layer]:
-    """Return the gradients of all layers, from what `forward_pass` keeps and the error of the last layer (B, n_L).
-
-    ones: as in `gradient`.
-    """
-    gradients = [gradient(inputs[-1], error, ones)]
-    for i in reversed(range(1, len(network))):
-        error = error_below(network[i], seen[i - 1], error, activation=activation, xp=xp)
-        if masks:
-            error = error * masks[i - 1]
-        gradients.append(gradient(inputs[i - 1], error, ones))
-    return gradients[::-1]

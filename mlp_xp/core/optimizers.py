@@ -2,12 +2,10 @@
 
 An optimiser is two functions and a number.
 
-- `coefficients(rates, steps, settings)` computes on the host, once for many steps, the numbers that change from step to
-  step. The first is the scale of the error at the output. Backpropagation is linear in that error, so plain gradient
-  descent puts its learning rate there, and Adam 1 - beta_1: this multiplies 10 numbers per sample instead of a gradient
-  of 50 000. The last one is the factor of weight decay, where there is one.
-- `make_update(settings, xp=...)` returns `update(layer, gradient, slots, *coefficients) -> layer, slots`, which changes
-  one layer.
+- `rates(learning_rates, steps, settings)` computes on the host, once for many steps, the numbers that change from step
+  to step.
+- `make_update(settings, xp=...)` returns `update(layer, gradient, slots, rates) -> layer, slots`, which changes one
+  layer.
 - `slots` is the number of arrays that it keeps for each array of a layer: none, a velocity, or two moments.
 
 Donation: `update` may change the arrays of `layer` and `slots` in place, so the caller must not use them again. An
@@ -15,7 +13,7 @@ in-place operator such as `weights -= g` changes the array on NumPy, CuPy and Py
 code is right either way because it returns what it computed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -40,10 +38,27 @@ class Hyperparameters(NamedTuple):
     epsilon: float = 1e-8
 
 
-class Optimizer(NamedTuple):
-    """An optimiser; see the module's docstring. rates: float64 (n,). steps: int64 (n,), counted from 0."""
+class Rates(NamedTuple):
+    """The factors of one step, arrays () of the backend; or on the host those of many steps, float64 (steps,).
 
-    coefficients: Callable[[np.ndarray, np.ndarray, Hyperparameters], tuple[np.ndarray, ...]]
+    Every gradient is linear in the error at the output. A factor that all gradients have is applied there, to 10
+    numbers per sample instead of 50 000 in the gradients.
+    """
+
+    error: Array
+    """Of the error at the output: the learning rate in plain gradient descent. The mean over a batch adds 1 / B."""
+    update: Array
+    """Of what momentum and Adam subtract: their learning rate."""
+    epsilon: Array
+    """What Adam adds to the root of the mean squared gradient."""
+    decay: Array
+    """Of the parameters, for weight decay."""
+
+
+class Optimizer(NamedTuple):
+    """An optimiser; see the module's docstring. learning_rates: float64 (n,). steps: int64 (n,), counted from 0."""
+
+    rates: Callable[[np.ndarray, np.ndarray, Hyperparameters], Rates]
     make_update: Callable[..., Update]
     slots: int
 
@@ -52,42 +67,32 @@ class Optimizer(NamedTuple):
         return tuple(Layer(xp.zeros_like(layer.weights), xp.zeros_like(layer.bias)) for _ in range(self.slots))
 
 
-def _decay(rates: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
-    return (settings.weight_decay * rates,) if settings.weight_decay else ()
-
-
-def _decayed(g: Array, w: Array, decay: Array) -> Array:
-    """Return g + decay w. The caller may hold g, so that it must not change."""
-    decayed = decay * w
-    decayed += g
-    return decayed
-
-
-def _sgd_coefficients(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
-    return rates, *_decay(rates, settings)
+def sgd_rates(learning_rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> Rates:
+    """Return the rates of gradient descent, whose gradients arrive multiplied by the learning rate."""
+    ones = np.ones_like(learning_rates)
+    return Rates(error=learning_rates, update=ones, epsilon=ones, decay=settings.weight_decay * learning_rates)
 
 
 def sgd(settings: Hyperparameters, *, xp: Any) -> Update:
-    """Make the update of gradient descent, w - rate (g + weight_decay w).
+    """Make the update of gradient descent, w - rate (g + weight_decay w)."""
 
-    The gradient arrives already multiplied by the rate.
-    """
-
-    def update(layer: Layer, gradient: Layer, slots: Slots, /, *decay: Array) -> tuple[Layer, Slots]:
+    def update(layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /) -> tuple[Layer, Slots]:
         weights, bias = layer
-        if decay:
-            weights *= 1 - decay[0]
+        if settings.weight_decay:
+            weights *= 1 - rates.decay
             if settings.decay_bias:
-                bias *= 1 - decay[0]
-        weights -= gradient.weights
+                bias *= 1 - rates.decay
+        weights -= gradient.weights  # which has the learning rate in it
         bias -= gradient.bias
         return Layer(weights, bias), slots
 
     return update
 
 
-def _momentum_coefficients(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
-    return np.ones_like(rates), rates, *_decay(np.ones_like(rates), settings)
+def momentum_rates(learning_rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> Rates:
+    """Return the rates of momentum, which keeps sums of gradients without the learning rate."""
+    ones = np.ones_like(learning_rates)
+    return Rates(error=ones, update=learning_rates, epsilon=ones, decay=settings.weight_decay * ones)
 
 
 def momentum(settings: Hyperparameters, *, xp: Any) -> Update:
@@ -96,53 +101,57 @@ def momentum(settings: Hyperparameters, *, xp: Any) -> Update:
     The latter is Nesterov's. Sutskever et al., 2013, in the form that PyTorch uses.
     """
 
-    def update_array(w: Array, g: Array, v: Array, rate: Array, *decay: Array) -> tuple[Array, Array]:
-        if decay:
-            g = _decayed(g, w, decay[0])
+    def update_array(w: Array, g: Array, slots: Sequence[Array], rates: Rates, decays: bool) -> tuple[Array, Array]:
+        (v,) = slots
+        if decays:
+            g = _decayed(g, w, rates.decay)
         v *= settings.momentum
         v += g
-        w -= rate * (g + settings.momentum * v if settings.nesterov else v)
+        w -= rates.update * (g + settings.momentum * v if settings.nesterov else v)
         return w, v
 
     return _for_layers(update_array, settings)
 
 
-def _adam_coefficients(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
-    scales, *others = _corrected(rates, steps, settings)
-    return scales, *others, *_decay(scales, settings)
+def adam_rates(
+    learning_rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters, *, decoupled: bool = False
+) -> Rates:
+    """Return the rates of Adam, whose gradients arrive multiplied by 1 - beta_1, as its first moment takes them.
 
-
-def _adamw_coefficients(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
-    return *_corrected(rates, steps, settings), *_decay(rates, settings)
-
-
-def _corrected(rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> tuple[np.ndarray, ...]:
+    The corrections of the moments, which depend on the step t, are in the rates (section 2 of the paper, "the
+    efficiency of algorithm 1"): with c = sqrt(1 - beta_2^t), the rate is alpha c / (1 - beta_1^t), and epsilon c is
+    added. decoupled: for AdamW.
+    """
     t = steps + 1
     root = np.sqrt(1 - settings.beta_2**t)
-    return np.full(rates.shape, 1 - settings.beta_1), rates * root / (1 - settings.beta_1**t), settings.epsilon * root
+    share = np.full(learning_rates.shape, 1 - settings.beta_1)
+    return Rates(
+        error=share,
+        update=learning_rates * root / (1 - settings.beta_1**t),
+        epsilon=settings.epsilon * root,
+        decay=settings.weight_decay * (learning_rates if decoupled else share),
+    )
 
 
 def adam(settings: Hyperparameters, *, decoupled: bool = False, xp: Any) -> Update:
     """Make the update of Adam (Kingma and Ba, 2015, algorithm 1), or of AdamW (Loshchilov and Hutter, 2019).
 
-    The gradient arrives already multiplied by 1 - beta_1, as m takes it. The corrections of m and v, which depend on
-    the step t, are in the coefficients (section 2 of the paper, "the efficiency of algorithm 1"): with
-    c = sqrt(1 - beta_2^t), `rate` is alpha c / (1 - beta_1^t) and `small` is epsilon c. decoupled: AdamW, which
-    multiplies w by 1 - alpha weight_decay, where Adam adds weight_decay w to the gradient.
+    decoupled: AdamW, which multiplies w by 1 - alpha weight_decay, where Adam adds weight_decay w to the gradient.
     """
     beta_1, beta_2 = settings.beta_1, settings.beta_2
     share = (1 - beta_2) / (1 - beta_1) ** 2
 
     def update_array(
-        w: Array, g: Array, m: Array, v: Array, rate: Array, small: Array, *decay: Array
+        w: Array, g: Array, slots: Sequence[Array], rates: Rates, decays: bool
     ) -> tuple[Array, Array, Array]:
-        if decay and decoupled:
-            w *= 1 - decay[0]
-        elif decay:
-            g = _decayed(g, w, decay[0])
-        # w -= rate m / (sqrt(v) + small), in place where it can be, and with few arrays at a time: on NumPy, that takes
-        # two thirds of the time, because every new array of this size costs as much as the arithmetic in it. One that
-        # takes the place of another, just deleted, is in the cache already.
+        m, v = slots
+        if decays and decoupled:
+            w *= 1 - rates.decay
+        elif decays:
+            g = _decayed(g, w, rates.decay)
+        # w -= rate m / (sqrt(v) + epsilon), in place where it can be, and with few arrays at a time: on NumPy, that
+        # takes two thirds of the time, because every new array of this size costs as much as the arithmetic in it. One
+        # that takes the place of another, just deleted, is in the cache already.
         m *= beta_1
         m += g
         square = g * g
@@ -152,23 +161,31 @@ def adam(settings: Hyperparameters, *, decoupled: bool = False, xp: Any) -> Upda
         v += square
         del square
         root = xp.sqrt(v)
-        root += small
+        root += rates.epsilon
         change = m / root
         del root
-        change *= rate
+        change *= rates.update
         w -= change
         return w, m, v
 
     return _for_layers(update_array, settings)
 
 
+def _decayed(g: Array, w: Array, decay: Array) -> Array:
+    """Return g + decay w. The caller may hold g, so that it must not change."""
+    decayed = decay * w
+    decayed += g
+    return decayed
+
+
 def _for_layers(update_array: Callable[..., tuple[Array, ...]], settings: Hyperparameters) -> Update:
     """Apply the update of an array to a layer's weights and to its bias."""
+    decays = bool(settings.weight_decay)
 
-    def update(layer: Layer, gradient: Layer, slots: Slots, /, *coefficients: Array) -> tuple[Layer, Slots]:
-        of_bias = coefficients[:-1] if settings.weight_decay and not settings.decay_bias else coefficients
-        weights = update_array(layer.weights, gradient.weights, *(slot.weights for slot in slots), *coefficients)
-        bias = update_array(layer.bias, gradient.bias, *(slot.bias for slot in slots), *of_bias)
+    def update(layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /) -> tuple[Layer, Slots]:
+        of_bias = decays and settings.decay_bias
+        weights = update_array(layer.weights, gradient.weights, [slot.weights for slot in slots], rates, decays)
+        bias = update_array(layer.bias, gradient.bias, [slot.bias for slot in slots], rates, of_bias)
         new_layer, *new_slots = map(Layer, weights, bias)
         return new_layer, tuple(new_slots)
 
@@ -176,22 +193,23 @@ def _for_layers(update_array: Callable[..., tuple[Array, ...]], settings: Hyperp
 
 
 OPTIMIZERS = {
-    "sgd": Optimizer(_sgd_coefficients, sgd, slots=0),
-    "momentum": Optimizer(_momentum_coefficients, momentum, slots=1),
-    "adam": Optimizer(_adam_coefficients, adam, slots=2),
-    "adamw": Optimizer(_adamw_coefficients, partial(adam, decoupled=True), slots=2),
+    "sgd": Optimizer(sgd_rates, sgd, slots=0),
+    "momentum": Optimizer(momentum_rates, momentum, slots=1),
+    "adam": Optimizer(adam_rates, adam, slots=2),
+    "adamw": Optimizer(partial(adam_rates, decoupled=True), partial(adam, decoupled=True), slots=2),
 }
 
 
-def clip_by_norm(gradients: Sequence[Layer], limit: Array, /, *, xp: Any) -> list[Layer]:
-    """Return the gradients of all layers, multiplied by limit / norm if their common norm is above the limit, ().
+def clip_by_norm(gradients: Iterable[tuple[int, Layer]], limit: Array, /, *, xp: Any) -> list[tuple[int, Layer]]:
+    """Return gradients with their layers' numbers, multiplied by limit / norm if their common norm is above limit, ().
 
     Pascanu, Mikolov and Bengio, 2013, algorithm 1. NaN if the norm overflows, in float32 from 1.8e19 on.
     """
-    norm = xp.sqrt(sum(xp.sum(array * array) for gradient in gradients for array in gradient))
+    in_order = sorted(gradients, key=lambda pair: pair[0])
+    norm = xp.sqrt(sum(xp.sum(array * array) for _, gradient in in_order for array in gradient))
     # 0 times an infinite norm is NaN: else the factor would be 0, and nothing would be learned in silence.
     factor = limit / xp.where(norm > limit, norm, limit) + 0 * norm
-    return [Layer(factor * gradient.weights, factor * gradient.bias) for gradient in gradients]
+    return [(i, Layer(factor * gradient.weights, factor * gradient.bias)) for i, gradient in in_order]
 
 
 def constant(rate: float, steps: np.ndarray, total: int) -> np.ndarray:

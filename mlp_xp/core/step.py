@@ -1,14 +1,14 @@
 """The training step: forward pass, backpropagation and update for one batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dropout import scaled_masks
+from mlp_xp.core.dropout import with_dropout
 from mlp_xp.core.functional import Array, find_activation
-from mlp_xp.core.network import Layer, Network, backward, error_below, forward_pass, gradient
-from mlp_xp.core.optimizers import OPTIMIZERS, Slots, clip_by_norm
-from mlp_xp.core.task import CLASSES, Task
+from mlp_xp.core.network import Layer, Network, backward, forward, gradient
+from mlp_xp.core.optimizers import OPTIMIZERS, Rates, Slots, clip_by_norm
+from mlp_xp.core.task import Task
 
 
 class State(NamedTuple):
@@ -19,71 +19,50 @@ class State(NamedTuple):
     """The optimiser's arrays for each layer."""
 
 
-Step = Callable[[State, tuple[Array, ...]], tuple[State, Array]]
+class Batch(NamedTuple):
+    """What a step learns from."""
+
+    x: Array
+    """Inputs, (B, n_0)."""
+    targets: Array
+    """(B, n_L)."""
+    kept: Array
+    """Which hidden units dropout keeps, uint8 (B, units) from `draw_masks`; (B, 0) without dropout."""
 
 
-def make_step(config: TrainConfig, task: Task = CLASSES, *, xp: Any) -> Step:
-    """Return `step(state, (x, ones, targets, scale, *coefficients)) -> state, logits`.
+Step = Callable[[State, Batch, Rates], tuple[State, Array]]
 
-    x: inputs (B, n_0). ones: (B,), see `network.gradient`. targets: (B, n_L), for classes one-hot labels. scale: the
-    error at the output is multiplied by it; it includes 1 / B, and is (B, 1) for samples with weights, without
-    clip_norm. coefficients: see `optimizers`. With dropout, the bytes of `dropout.draw_masks` for this step come before
-    the scale. logits: (B, n_L), from before the update. The state is donated.
+
+def make_step(config: TrainConfig, task: Task, *, xp: Any) -> Step:
+    """Return `step(state, batch, rates) -> state, logits`, which trains the network on a batch.
+
+    logits: (B, n_L), from before the update. The state is donated. Without clip_norm, rates.error may also be (B, 1),
+    with a factor for each sample.
     """
     activation = find_activation(config.activation)
     update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)
-    update_and_descend = make_update_and_descend(config, xp=xp)
-    dropout, clip_norm = config.dropout, config.clip_norm
 
-    def step(state: State, batch: tuple[Array, ...]) -> tuple[State, Array]:
-        masks: list[Array] = []
-        if dropout:
-            x, ones, targets, kept, scale, *coefficients = batch
-            masks = scaled_masks(kept, config, x.dtype, xp=xp)
-        else:
-            x, ones, targets, scale, *coefficients = batch
+    def step(state: State, batch: Batch, rates: Rates) -> tuple[State, Array]:
         layers, slots = list(state.network), list(state.slots)
-        inputs, seen, logits = forward_pass(layers, x, activation=activation, masks=masks, xp=xp)
-        error = task.error(logits, targets, xp=xp)
-        error *= scale
-        if clip_norm:
-            gradients = backward(layers, inputs, seen, error, ones, activation=activation, masks=masks, xp=xp)
-            # The scale includes what the optimiser multiplies the error by, and so does the norm.
-            gradients = clip_by_norm(gradients, clip_norm * x.shape[0] * scale, xp=xp)
-            pairs = [update(*each, *coefficients) for each in zip(layers, gradients, slots, strict=True)]
-            return State(tuple(layer for layer, _ in pairs), tuple(slot for _, slot in pairs)), logits
-        for i in reversed(range(1, len(layers))):
-            layers[i], slots[i], error = update_and_descend(
-                layers[i], slots[i], inputs[i], seen[i - 1], error, ones, coefficients
-            )
-            if masks:
-                error = error * masks[i - 1]
-        layers[0], slots[0] = update(layers[0], gradient(x, error, ones), slots[0], *coefficients)
+        activations: list[Any] = [activation] * (len(layers) - 1)
+        if config.dropout:
+            activations = with_dropout(activations, batch.kept, config, batch.x.dtype, xp=xp)
+
+        logits, tape = forward(layers, batch.x, activations, xp=xp)
+        error = task.error(logits, batch.targets, xp=xp)
+        # Every gradient is linear in this error, so the learning rate of gradient descent is applied here.
+        error *= rates.error
+
+        # Textbooks bring the error down to all layers before they update any. The notebook updates a layer before the
+        # error goes down through its weights: `descent` then stands still while the layer changes.
+        descent: Iterable[tuple[int, Array, Array]] = backward(layers, tape, error, activations, xp=xp)
+        if config.update_order == "simultaneous":
+            descent = list(descent)
+        gradients: Iterable[tuple[int, Layer]] = ((i, gradient(a, e, xp=xp)) for i, a, e in descent)
+        if config.clip_norm:  # rates.error multiplies the gradients, and so their largest norm
+            gradients = clip_by_norm(gradients, config.clip_norm * batch.x.shape[0] * rates.error, xp=xp)
+        for i, g in gradients:
+            layers[i], slots[i] = update(layers[i], g, slots[i], rates)
         return State(tuple(layers), tuple(slots)), logits
 
     return step
-
-
-def make_update_and_descend(config: TrainConfig, *, xp: Any) -> Callable[..., tuple[Layer, Slots, Array]]:
-    """Return `update_and_descend(layer, slots, a, seen, error, ones, coefficients) -> layer, slots, error below`.
-
-    It updates a layer above the first from its input a (B, n_l) and its error (B, n_{l+1}); `seen` is of the layer
-    below, see `forward_pass`. The notebook ("layerwise") sends the error down through the *updated* weights, textbooks
-    ("simultaneous") through those of the forward pass. Only the latter is gradient descent in the strict sense.
-    """
-    activation = find_activation(config.activation)
-    update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)
-
-    layerwise = config.update_order == "layerwise"
-
-    def update_and_descend(
-        layer: Layer, slots: Slots, a: Array, seen: Array, error: Array, ones: Array, coefficients: Sequence[Array]
-    ) -> tuple[Layer, Slots, Array]:
-        if not layerwise:  # before the update, which may change the weights in place
-            below = error_below(layer, seen, error, activation=activation, xp=xp)
-        layer, slots = update(layer, gradient(a, error, ones), slots, *coefficients)
-        if layerwise:
-            below = error_below(layer, seen, error, activation=activation, xp=xp)
-        return layer, slots, below
-
-    return update_and_descend

@@ -10,8 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.core.functional import Array, identity, sigmoid
-from mlp_xp.core.losses import binary_cross_entropy, cross_entropy, half_squared_error, log_softmax, softmax
+from mlp_xp.core.functional import Array
+from mlp_xp.core.losses import (
+    binary_cross_entropy,
+    cross_entropy,
+    half_squared_error,
+    log_softmax,
+    probability,
+    softmax,
+    unchanged,
+)
 
 Scaling = tuple[Array, ...]
 """The mean and the standard deviation of numbers to predict that are standardised, (outputs,) each; otherwise empty."""
@@ -233,7 +241,7 @@ CLASSES = Task(
 LABELS = Task(
     name="labels",
     loss=binary_cross_entropy,
-    link=sigmoid,
+    link=probability,
     encode=standardized,
     decode=in_units,
     sums=_right_labels,
@@ -252,7 +260,7 @@ LABELS = Task(
 REGRESSION = Task(
     name="regression",
     loss=half_squared_error,
-    link=identity,
+    link=unchanged,
     encode=standardized,
     decode=in_units,
     sums=_squares,

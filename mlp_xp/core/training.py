@@ -10,7 +10,7 @@ import numpy as np
 from mlp_xp.backends.memory import check_memory
 from mlp_xp.backends.opening import Backend
 from mlp_xp.core.checks import check_dataset, check_held_out
-from mlp_xp.core.chunk import chunk_inputs, make_chunk
+from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps, steps_per_block
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.device import all_finite, copy_network, initial_state
@@ -164,6 +164,7 @@ def trajectory(
     # Of each batch size the last, which is the longest.
     longest = {chunk.batch_size: chunk.steps for chunk in sorted(plan, key=lambda chunk: chunk.steps)}
     run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, dataset.task)
+    training_set = TrainingSet(*dataset[:2], dataset.prepare.fitted, dataset.scaling)
 
     def model(network: Network) -> Model:
         return model_of(network, config.activation, dataset, backend)
@@ -206,12 +207,13 @@ def trajectory(
             chunk = Chunk(chunk.start, steps, chunk.batch_size)
 
         chunk_began = time.perf_counter()
-        state, device_losses = run_chunk(
-            position.state,
-            dataset.train_inputs,
-            dataset.train_labels,
-            *chunk_inputs(chunk, order, config, position.step, total_steps, dataset, backend, longest),
-        )
+        rows = order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)
+        taken = make_steps(config, rows, position.step, total_steps)
+        if backend.counts_steps:  # one compiled function serves all chunks
+            most = longest.get(chunk.batch_size, 1)
+            size = min(most, steps_per_block(config, chunk.batch_size, sizes[0], backend))
+            taken = taken.fill(size * ceil_divide(most, size))
+        state, device_losses = run_chunk(position.state, training_set, taken.to_device(backend))
         losses = backend.to_numpy(device_losses)[: chunk.steps].astype(np.float64)
         check_finite(losses, epoch, chunk)
         position = position._replace(

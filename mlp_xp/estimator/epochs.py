@@ -15,25 +15,22 @@ that compiles would compile all steps again for another size.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mlp_xp.backends.opening import Backend
-from mlp_xp.core.chunk import Extras, make_chunk
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array
-from mlp_xp.core.step import State
-from mlp_xp.core.task import TASKS
+from mlp_xp.core.optimizers import Rates
+from mlp_xp.core.step import Batch, State, make_step
+from mlp_xp.core.task import Task
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 """scikit-learn's names of activations, and the core's."""
 OPTIMIZERS = {"sgd": "momentum", "adam": "adam"}
-
-
-def as_they_are(inputs: Array, /, *, dtype: Any, xp: Any) -> Array:
-    """Return inputs, which are features of the dtype already; `dataset.unchanged` would copy them at each step."""
-    return inputs
 
 
 class Samples(NamedTuple):
@@ -41,7 +38,7 @@ class Samples(NamedTuple):
 
     X: Array
     """On the device, (n, features)."""
-    targets: Array
+    labels: Array
     """On the device; see `Dataset`."""
     weights: np.ndarray | None
     """On the host, (n,)."""
@@ -67,24 +64,61 @@ def make_config(estimator: Any, optimizer: Any) -> TrainConfig:
     )
 
 
-def coefficients(config: TrainConfig, rate: float, first_step: int, size: int, decay: np.ndarray) -> np.ndarray:
-    """Return the scale and the optimiser's coefficients for steps with batches of `size` samples, float64 (k, steps).
+def make_rates(config: TrainConfig, rate: float, first_step: int, size: int, decay: np.ndarray) -> Rates:
+    """Return the rates of steps with batches of `size` samples, float64 (steps,) each.
 
     decay: the factor of the weights in the gradient, (steps,). first_step: the number of steps before these.
     """
     ones = np.ones_like(decay)
     if config.optimizer == "adam":
         t = first_step + np.arange(1, len(decay) + 1)
-        rates = rate * np.sqrt(1 - config.beta_2**t) / (1 - config.beta_1**t)
+        corrected = rate * np.sqrt(1 - config.beta_2**t) / (1 - config.beta_1**t)
         share = 1 - config.beta_1
-        rows = [ones * (share / size), rates, ones * config.epsilon, share * decay]
-    else:
-        rows = [ones * (rate / size), ones, rate * decay]
-    return np.stack(rows if config.weight_decay else rows[:-1])
+        return Rates(error=ones * (share / size), update=corrected, epsilon=ones * config.epsilon, decay=share * decay)
+    return Rates(error=ones * (rate / size), update=ones, epsilon=ones, decay=rate * decay)
+
+
+@lru_cache(maxsize=8)
+def make_chunk(config: TrainConfig, backend: Backend, task: Task) -> Callable[..., tuple[State, Array]]:
+    """Return `chunk(state, X, labels, samples, weights, penalties, rates) -> state, losses`.
+
+    samples: int64 (steps, B). weights: those of the samples, (steps, B). penalties: the factor of half the sum of all
+    squared weights in each loss, (steps,). rates: the fields of `Rates`, (4, steps). losses: (steps,), of each step
+    before its update. The state is donated.
+    """
+    xp = backend.xp
+    config = replace(config, activation=backend.activation(config.activation))
+    step = make_step(config, task, xp=xp)
+
+    @np.errstate(over="ignore", invalid="ignore")  # the caller checks the losses
+    def chunk(
+        state: State, X: Array, labels: Array, samples: Array, weights: Array, penalties: Array, rates: Array
+    ) -> tuple[State, Array]:
+        steps, size = samples.shape
+        outputs = state.network[-1].bias.shape[0]
+        labels = xp.take(labels, xp.reshape(samples, (-1,)), axis=0)
+        targets = task.encode(labels, outputs, (), dtype=backend.dtype, device=backend.device, xp=xp)
+        targets = xp.reshape(targets, (steps, size, outputs))
+        error, *others = (rates[i, ...] for i in range(rates.shape[0]))
+        errors = xp.reshape(error, (steps, 1, 1)) * xp.reshape(weights, (steps, size, 1))
+
+        def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
+            samples, targets, *rates = row
+            flat = [xp.reshape(layer.weights, (-1,)) for layer in state.network]  # before the update
+            squares = sum(each @ each for each in flat)
+            state, logits = step(state, Batch(xp.take(X, samples, axis=0), targets, None), Rates(*rates))
+            return state, xp.concat([xp.reshape(logits, (-1,)), xp.reshape(squares, (1,))])
+
+        state, rows = backend.scan(take, state, (samples, targets, errors, *others))
+        logits = xp.reshape(rows[:, :-1], (steps, size, outputs))
+        losses = xp.mean(task.loss(logits, targets, xp=xp) * weights, axis=-1)
+        return state, losses + 0.5 * penalties * rows[:, -1]
+
+    return backend.jit(chunk, donate=(0,))
 
 
 def make_epoch(
-    config: TrainConfig, backend: Backend, task: str, samples: Samples, size: int, alpha: float
+    config: TrainConfig, backend: Backend, task: Task, samples: Samples, size: int, alpha: float
 ) -> Callable[..., tuple[State, float]]:
     """Return `epoch(state, order, rate, first_step) -> state, loss`.
 
@@ -92,35 +126,24 @@ def make_epoch(
     loss: the mean over the samples, from before each update, with the regularisation; for regression also the mean over
     the outputs. The state is donated. Raises ValueError for a batch whose weights sum to 0.
     """
-    run_chunk = make_chunk(config.of_steps(), backend, as_they_are, TASKS[task], penalised=alpha > 0)
+    run_chunk = make_chunk(config.of_steps(), backend, task)
 
     @np.errstate(over="ignore")  # of alpha by tiny weights, which the loss shows
     def epoch(state: State, order: np.ndarray, rate: float, first_step: int) -> tuple[State, float]:
-        outputs = state.network[-1].bias.shape[0] if task == "regression" else 1
+        outputs = state.network[-1].bias.shape[0] if task.floats else 1
         filling = -len(order) % size
         rows = np.concatenate([order, np.repeat(order[-1:], filling)]).reshape(-1, size)
-        weights: tuple[Array, ...] = ()
-        sums = sizes = np.full(len(rows), float(size))
-        sizes[-1] -= filling
+        weights = np.ones(rows.shape) if samples.weights is None else samples.weights[rows]
+        weights[-1, size - filling :] = 0
+        sums = weights.sum(axis=1)
+        if not (sums > 0).all():
+            raise ValueError("the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches")
         decay = alpha / sums
-        if samples.weights is not None or filling:
-            chosen = np.ones(rows.shape) if samples.weights is None else samples.weights[rows]
-            chosen[-1, size - filling :] = 0
-            sums = chosen.sum(axis=1)
-            if not (sums > 0).all():
-                raise ValueError(
-                    "the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches"
-                )
-            weights = (backend.asarray(chosen * (size / sums[:, None]), backend.dtype),)
-            decay = alpha / sums
-        state, losses = run_chunk(
-            state,
-            samples.X,
-            samples.targets,
-            backend.asarray(rows),
-            backend.asarray(coefficients(config, rate, first_step, size, decay), backend.dtype),
-            Extras(weights=weights, penalties=(backend.asarray(outputs * decay, backend.dtype),) if alpha else ()),
-        )
+        numbers = weights * (size / sums[:, None]), outputs * decay, make_rates(config, rate, first_step, size, decay)
+        place = partial(backend.asarray, dtype=backend.dtype)
+        state, losses = run_chunk(state, samples.X, samples.labels, backend.asarray(rows), *map(place, numbers))
+        sizes = np.full(len(rows), float(size))
+        sizes[-1] -= filling
         total = float(sizes @ backend.to_numpy(losses).astype(np.float64))
         return state, total / (outputs * len(order))
 

@@ -24,14 +24,15 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from mlp_xp.backends.opening import DTYPES, Backend
 from mlp_xp.core.device import all_finite, copy_network
-from mlp_xp.core.functional import Array, sigmoid
-from mlp_xp.core.losses import binary_cross_entropy, log_softmax, softmax
+from mlp_xp.core.features import unchanged
+from mlp_xp.core.functional import Array
+from mlp_xp.core.losses import binary_cross_entropy, log_softmax, probability, softmax
 from mlp_xp.core.metrics import compiled_logits
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.optimizers import OPTIMIZERS as CORE_OPTIMIZERS
 from mlp_xp.core.step import State
-from mlp_xp.core.task import TASKS
-from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, as_they_are, make_config, make_epoch
+from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task
+from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, make_config, make_epoch
 from mlp_xp.estimator.places import (
     check_features,
     check_unmasked,
@@ -67,7 +68,7 @@ def _both(logits: Array, /, *, xp: Any) -> Array:
 
 def label_probabilities(logits: Array, /, *, xp: Any) -> Array:
     """Return sigmoid(z), (n, outputs), or sigmoid(-z) and sigmoid(z), (n, 2), for one output."""
-    return sigmoid(_both(logits, xp=xp), xp=xp)
+    return probability(_both(logits, xp=xp), xp=xp)
 
 
 def log_label_probabilities(logits: Array, /, *, xp: Any) -> Array:
@@ -76,8 +77,8 @@ def log_label_probabilities(logits: Array, /, *, xp: Any) -> Array:
     return -binary_cross_entropy(z, xp.ones_like(z), xp=xp)
 
 
-PROBABILITIES = {"classes": softmax, "labels": label_probabilities}
-LOG_PROBABILITIES = {"classes": log_softmax, "labels": log_label_probabilities}
+PROBABILITIES = {CLASSES: softmax, LABELS: label_probabilities}
+LOG_PROBABILITIES = {CLASSES: log_softmax, LABELS: log_label_probabilities}
 
 
 def _largest(array: np.ndarray, first: int = 0) -> str:
@@ -146,8 +147,8 @@ class _MLP(BaseEstimator, ABC):
         """Return the score on held-out samples, whose targets are y (n, outputs)."""
 
     @property
-    def _task(self) -> str:
-        return {"softmax": "classes", "logistic": "labels", "identity": "regression"}[self.out_activation_]
+    def _task(self) -> Task:
+        return {"softmax": CLASSES, "logistic": LABELS, "identity": REGRESSION}[self.out_activation_]
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -319,8 +320,8 @@ class _MLP(BaseEstimator, ABC):
                 weights if weights is None else weights[chosen],
             )
         size = self._batch(len(rows))
-        targets = np.argmax(y, axis=1) if self._task == "classes" else y
-        samples = Samples(X, backend.asarray(targets, backend.dtype if self._task == "regression" else None), weights)
+        labels = np.argmax(y, axis=1) if self._task.exclusive else y
+        samples = Samples(X, backend.asarray(labels, backend.dtype if self._task.floats else None), weights)
         epoch = make_epoch(make_config(self, self._optimizer), backend, self._task, samples, size, float(self.alpha))
         best, loss = state.network, 0.0
         if held_out is not None:
@@ -404,8 +405,8 @@ class _MLP(BaseEstimator, ABC):
 
         link: another function of the outputs of the last layer.
         """
-        logits = compiled_logits(ACTIVATIONS[self._activation], backend, as_they_are)(network, X, ())
-        return compiled(link or TASKS[self._task].link, backend)(logits)
+        logits = compiled_logits(ACTIVATIONS[self._activation], backend, unchanged)(network, X, ())
+        return compiled(link or self._task.link, backend)(logits)
 
     def _outputs(self, X: Any, method: str, link: Link | None = None) -> tuple[Array, Array, Backend]:
         """Return predictions (n, outputs) with the backend on which they are, after X as checked."""

@@ -336,7 +336,9 @@ class Tracer:
         """Copy an array to the host. It is not checked, because this is what everything is checked with."""
         return self.backend.to_numpy(_own(x))
 
-    def scan(self, step: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...]) -> tuple[Carry, Any]:
+    def scan(
+        self, step: Callable[..., tuple[Carry, Array]], carry: Carry, xs: tuple[Array, ...], count: None = None
+    ) -> tuple[Carry, Any]:
         """Scan eagerly, and count the steps."""
 
         def counted(carry: Carry, x: tuple[Array, ...]) -> tuple[Carry, Array]:

@@ -102,7 +102,7 @@ def train_in_folder(
     except MlpXpError as error:
         kept = what_is_kept(folder)
         can_resume = isinstance(error, FileError | BackendFailure) and kept.endswith("is kept")
-        error.text += f"; {kept}" + resume_hint * can_resume
+        error.notes.append(kept + resume_hint * can_resume)
         raise
     finally:
         with contextlib.suppress(FileError):  # the next command removes it, and the first error is the cause

@@ -35,7 +35,8 @@ def read_source(start_from: str | Path | None, config: TrainConfig, dataset: Dat
     try:
         model = load_model(start_from)
     except RunError as error:
-        raise RunError(error.text, setting="start_from") from error
+        error.setting = "start_from"
+        raise
     hidden = [layer.bias.size for layer in model.network[:-1]]
     same = (model.task, model.class_names) == (dataset.task, dataset.class_names)
     for name, theirs, ours in (

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.errors import MlpXpError, nearest
+from mlp_xp.errors import Argument, MlpXpError, nearest
 from mlp_xp.runs.lock import holder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import CONFIG, METRICS, RESULT, read_config, read_metrics
-from mlp_xp.runs.settings import Settings, flatten
+from mlp_xp.runs.settings import SETTINGS, flatten
 from mlp_xp.runs.sweep_index import (
     FAILED,
     FINISHED,
@@ -34,45 +34,43 @@ COLUMNS = ("name", "state", *FIGURES, "date")
 # The names of figures in a report, where they are others.
 REPORTED_AS = {"test_accuracy": "accuracy", "test_r2": "r2", "test_rmse": "rmse"}
 DATA = ("dataset", "data_dir")
-COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "!=": operator.ne,
-    "<=": operator.le,
-    ">=": operator.ge,
-    "=": operator.eq,
-    "==": operator.eq,
-    "<": operator.lt,
-    ">": operator.gt,
+COMPARISONS = {"!=": "ne", "<=": "le", ">=": "ge", "==": "eq", "=": "eq", "<": "lt", ">": "gt"}
+CONDITION = re.compile(rf"\s*([A-Za-z_-]+)\s*({'|'.join(COMPARISONS)})\s*(.*?)\s*", re.DOTALL)
+YES_NO = {"yes": True, "true": True, "no": False, "false": False}
+# How the value of a condition is read, and what it must be.
+READERS: Mapping[Any, tuple[Callable[[str], Any], str]] = {
+    bool: (lambda word: YES_NO[word.lower()], "yes or no"),
+    tuple: (lambda word: [int(part) for part in word.split(",")], "a list of whole numbers such as 512,256"),
+    str: (str, "a text"),
 }
-CONDITION = re.compile(r"\s*([A-Za-z_-]+)\s*(!=|<=|>=|==|=|<|>)\s*(.*?)\s*", re.DOTALL)
 
 
 class Row(NamedTuple):
     """A run as a row of a table."""
 
     name: str
-    """The folder's name; of a member of a sweep, its name there."""
+    """The folder's name."""
     folder: Path
     settings: Mapping[str, Any]
-    """All settings, flat, as in config.json, or in sweep.json for a member that has not begun; empty if they cannot be
-    read. The dataset of your own data is the name of their file or folder, and the task what the run is trained for."""
+    """All settings, flat, as in config.json; empty if they cannot be read. The dataset of your own data is the name of
+    their file or folder."""
     state: str
     """finished: with a result; interrupted: without a result, but perhaps with reports; in use: a process trains it;
-    failed and not run: of members of a sweep; unreadable: missing or damaged files."""
+    failed or not run: a member of a sweep; unreadable: missing or damaged files."""
     reason: str = ""
     """The error of a failed or unreadable run, or who uses a run in use."""
     validation_accuracy: float | None = None
     validation_r2: float | None = None
-    """For regression instead of the accuracy."""
     test_accuracy: float | None = None
     test_r2: float | None = None
     train_loss: float | None = None
     test_loss: float | None = None
     test_rmse: float | None = None
-    """For regression: the root mean squared error."""
+    """The results. An unfinished run has those of its last report."""
     seconds: float | None = None
-    """How long the training took. An unfinished run has the results and the time of its last report."""
+    """How long the training took."""
     date: dt.datetime | None = None
-    """When the run's last record was written: the modification time of the file."""
+    """When the last record was written."""
 
 
 def find_runs(folders: Sequence[Path]) -> tuple[list[Row], list[RunError]]:
@@ -101,17 +99,17 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[Row], list[RunError]]:
 
 def _sources(folder: Path) -> dict[Path, list[Row]]:
     """Return the runs in a folder, by the folder of the run or the sweep. Raises RunError if there are none."""
+    remedy = "give a training run, or a folder of runs"
     if not folder.is_dir():
-        fault = "is not a folder" if folder.exists() else "no such folder"
-        raise RunError(f"{str(folder)!r}: {fault}; give a training run, or a folder of runs")
+        raise RunError("is not a folder" if folder.exists() else "no such folder", file=folder, remedy=remedy)
     try:
         inside = [folder] if is_run(folder) or is_sweep(folder) else sorted(folder.iterdir())
     except OSError as error:
-        reason = error.strerror or error
-        raise RunError(f"{str(folder)!r}: cannot be read: {reason}; fix the folder, or give another") from error
+        fault = f"cannot be read: {error.strerror or error}"
+        raise RunError(fault, file=folder, remedy="fix the folder, or give another") from error
     found = {each: rows for each in inside if (rows := _rows_of(each))}
     if not found:
-        raise RunError(f"{str(folder)!r}: contains no runs; give a training run, or a folder of runs")
+        raise RunError("contains no runs", file=folder, remedy=remedy)
     return found
 
 
@@ -150,7 +148,7 @@ def read_row(folder: Path, name: str | None = None) -> Row:
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return flat settings with lists for tuples, as JSON has them, and as the dataset of your own data their name."""
+    """Return flat settings as JSON has them, with the name of your own data as their dataset."""
     name = {"dataset": Path(settings["data_dir"]).name} if settings.get("data_dir") else {}
     return {name: [*value] if isinstance(value, tuple) else value for name, value in (settings | name).items()}
 
@@ -175,18 +173,16 @@ def sweep_rows(folder: Path) -> tuple[list[Row], list[str]]:
     known = next((row.settings["task"] for row in rows if row.settings["task"]), None)  # of one that has begun
     rows = [row if row.settings["task"] else row._replace(settings={**row.settings, "task": known}) for row in rows]
     varied = {name for _, settings in index.members for name in settings}
-    return rows, [name for name in flatten(Settings()) if name in varied]
+    return rows, [name for name in SETTINGS if name in varied]
 
 
 def differing(rows: Sequence[Row]) -> list[str]:
     """Return the settings in which rows differ, in the order of the command line.
 
-    Not the path of the data where their names tell them apart.
+    The path of the data is not among them where the names of the data tell them apart.
     """
     known = [row.settings for row in rows]
-    found = [
-        name for name in flatten(Settings()) if len({json.dumps(each[name]) for each in known if name in each}) > 1
-    ]
+    found = [name for name in SETTINGS if len({json.dumps(each[name]) for each in known if name in each}) > 1]
     names, both = ({tuple(map(each.get, keys)) for each in known} for keys in (DATA[:1], DATA))
     return [name for name in found if name != "data_dir" or len(names) < len(both)]
 
@@ -210,24 +206,18 @@ def shown(value: Any) -> str:
 def differences(rows: Sequence[Row]) -> list[str]:
     """Return in which settings each row differs from the others: `learning rate 0.1, seed 3`.
 
-    Only the last part of a path is given. Empty where no setting differs, and for unreadable rows.
+    Paths are shortened to their last part. The text is empty where no setting differs, and for unreadable rows.
     """
+
+    def brief(name: str, value: Any) -> str:
+        return f"{words(name)} {Path(value).name if SETTINGS[name].is_path and value else shown(value)}"
+
     names = differing(rows)
-    return [
-        ", ".join(f"{words(name)} {_brief(name, row.settings[name])}" for name in names if name in row.settings)
-        for row in rows
-    ]
-
-
-def _brief(name: str, value: Any) -> str:
-    return Path(value).name if name in ("data_dir", "start_from") and value else shown(value)
+    return [", ".join(brief(name, row.settings[name]) for name in names if name in row.settings) for row in rows]
 
 
 def labels(rows: Sequence[Row]) -> list[str]:
-    """Return a name for each row that says in which settings it differs from the others, see `differences`.
-
-    Rows that no setting tells apart have their folders' names too, and unreadable ones only these.
-    """
+    """Return a name for each row: its `differences` from the others, and its folder's name if they are not enough."""
     found = differences(rows)
     return [
         f"{label} ({row.name})" if label and found.count(label) > 1 else label or row.name
@@ -246,17 +236,17 @@ def check_column(name: str, option: str) -> str:
     Raises MlpXpError for an unknown one, and for results on the test set, by which runs are never chosen.
     """
     column = name.strip().replace("-", "_").lower()
-    known = [each for each in (*COLUMNS, *flatten(Settings())) if each not in TEST_COLUMNS]
+    known = [each for each in (*COLUMNS, *SETTINGS) if each not in TEST_COLUMNS]
     if column in TEST_COLUMNS or column == "accuracy":
         raise MlpXpError(
-            f"{column}: the run that is chosen because it is the best on the test set looks better there than it is on "
-            f"new data; hold out samples with --validation and use {' or '.join(HELD_OUT)}",
+            f"{column}: chosen as the best on the test set, a run looks better there than on new data",
+            remedy=("hold out samples with ", Argument("validation"), f" and use {' or '.join(HELD_OUT)}"),
             setting=option,
         )
     if column not in known:
         near = nearest(column, known) or next((f" (did you mean {each!r}?)" for each in known if column in each), "")
-        choice = "" if near else f"; choose one of {', '.join(known)}"
-        raise MlpXpError(f"{name!r:.80} is not a column{near}{choice}", setting=option)
+        remedy = "" if near else f"choose one of {', '.join(known)}"
+        raise MlpXpError(f"{name!r:.80} is not a column{near}", remedy=remedy, setting=option)
     return column
 
 
@@ -283,34 +273,22 @@ def select_rows(rows: Sequence[Row], conditions: Iterable[str]) -> list[Row]:
 def _condition(text: str) -> Callable[[Row], bool]:
     found = CONDITION.fullmatch(text)
     if not found or not found[3]:
-        raise MlpXpError(
-            f"{text!r:.80} is not a condition; give one such as optimizer=adam or 'learning_rate<0.1'", setting="where"
-        )
-    column, sign = check_column(found[1], "where"), found[2]
-    default = flatten(Settings()).get(column)
-    wanted: Any = found[3]
-    form = "a number"
+        remedy = "give one such as optimizer=adam or 'learning_rate<0.1'"
+        raise MlpXpError(f"{text!r:.80} is not a condition", remedy=remedy, setting="where")
+    column, comparison, word = check_column(found[1], "where"), COMPARISONS[found[2]], found[3]
+    kind = SETTINGS[column].kind if column in SETTINGS else float if column in FIGURES else str
+    read, form = READERS.get(kind, (float, "a number"))
     try:
-        if wanted == "none":
-            pass
-        elif isinstance(default, bool):
-            form = "yes or no"
-            wanted = {"yes": True, "true": True, "no": False, "false": False}[wanted.lower()]
-        elif isinstance(default, tuple):
-            form = "a list of whole numbers such as 512,256"
-            wanted = [int(part) for part in wanted.split(",")]
-        elif isinstance(default, int | float) or column in FIGURES:
-            wanted = float(wanted)
+        wanted: Any = None if word == "none" else read(word)
     except (ValueError, KeyError) as error:
-        raise MlpXpError(f"{text!r:.80}: {found[3]!r:.60} is not {form}", setting="where") from error
-    compare = COMPARISONS[sign]
+        raise MlpXpError(f"{text!r:.80}: {word!r:.60} is not {form}", setting="where") from error
 
     def test(row: Row) -> bool:
         value = value_of(row, column)
         if column == "date" and value is not None:
-            value = f"{value:%Y-%m-%d %H:%M}"[: len(wanted)]  # a day is as good as a minute
-        if value is None or wanted == "none":
-            return sign in ("=", "==", "!=") and (sign != "!=") == (value is None and wanted == "none")
-        return compare(value, wanted)
+            value = f"{value:%Y-%m-%d %H:%M}"[: len(word)]  # a day is as good as a minute
+        if value is None or wanted is None:
+            return comparison == ("eq" if value is wanted else "ne")
+        return bool(getattr(operator, comparison)(value, wanted))
 
     return test

@@ -69,7 +69,8 @@ def draw_run(folder: str | Path, dataset: Dataset | None, backend: Backend) -> l
                 with file_errors(folder / name, "remove"):
                     (folder / name).unlink(missing_ok=True)
     except FileError as error:
-        raise plots.PlotError(f"the run is complete, but {error.text.removesuffix(', then try again')}") from error
+        error.remedy = "free some space or fix the folder"
+        raise plots.PlotError(f"the run is complete, but {error.text}") from error
     return paths
 
 

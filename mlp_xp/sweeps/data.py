@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from mlp_xp.backends.memory import training_bytes
@@ -17,7 +16,7 @@ from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import checksum, data_of
-from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.settings import Settings, with_fitting_batches
 
 
 def key_of(settings: Settings) -> str:
@@ -29,33 +28,39 @@ def key_of(settings: Settings) -> str:
     return ", ".join([settings.data_dir, settings.dtype, *origin])
 
 
-def load(settings: Settings, cache_dir: Path | None) -> tuple[Dataset, str]:
+def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
     """Return a member's data set with its checksum; the one that this process used last is loaded already."""
     return _load(replace(settings, train=TrainConfig(), start_from=None), cache_dir)
 
 
 @functools.lru_cache(maxsize=1)
-def _load(settings: Settings, cache_dir: Path | None) -> tuple[Dataset, str]:
+def _load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
     backend = settings.open_backend()
     dataset = _read(settings, backend, cache_dir)
     return dataset, checksum(dataset, backend)
 
 
-def _read(settings: Settings, backend: Backend, cache_dir: Path | None, progress: Any = None) -> Dataset:
+def _read(settings: Settings, backend: Backend, cache_dir: str | None, progress: Any = None) -> Dataset:
     origin = vars(settings.origin) if settings.data_dir else {}
     return load_dataset(data_of(settings), backend, cache_dir=cache_dir, progress=progress, **origin)
 
 
 def survey(
-    members: Iterable[tuple[str, Settings]], cache_dir: Path | None = None, progress: Any = None
-) -> tuple[dict[str, str], int]:
+    members: Iterable[tuple[str, Settings]],
+    cache_dir: str | None = None,
+    progress: Any = None,
+    *,
+    fit_batches: bool = False,
+) -> tuple[dict[str, str], dict[str, int], int]:
     """Load and check each data set once, with NumPy, and check that each member can be trained on its own.
 
-    members: the settings of each member, after a text that names it. Returns the checksum of each data set by
-    `key_of`, and a lower bound of the bytes that the largest member needs. Raises DatasetError, ConfigError and what
-    `load_dataset` does.
+    members: the settings of each member, after a text that names it. fit_batches: whether batches become as small as a
+    small training set. Returns the checksum of each data set and its number of training samples, both by `key_of`, and
+    a lower bound of the bytes that the largest member needs. Raises DatasetError, ConfigError and what `load_dataset`
+    does.
     """
     sums: dict[str, str] = {}
+    samples: dict[str, int] = {}
     largest = 0
     # Members on the same data follow one another, so that one data set is in memory at a time.
     for place, settings in sorted(members, key=lambda member: key_of(member[1])):
@@ -65,7 +70,10 @@ def survey(
                 dataset = _read(settings, backend, cache_dir, progress)
                 check_dataset(dataset, backend)
                 sums[key] = checksum(dataset, backend)
-            settings.train.check_fits(len(dataset.train_inputs))
+                samples[key] = len(dataset.train_inputs)
+            if fit_batches:
+                settings = with_fitting_batches(settings, samples[key])
+            settings.train.check_fits(samples[key])
         except MlpXpError as error:
             if error.setting == SETTING:
                 error.setting = "data_dir" if settings.data_dir else "dataset"
@@ -74,7 +82,7 @@ def survey(
         data = sum(array.nbytes for array in dataset[:4] if array is not None)
         sizes = layer_sizes(settings.train, dataset)
         largest = max(largest, data + training_bytes(settings.train, sizes, backend.itemsize))
-    return sums, largest
+    return sums, samples, largest
 
 
 def sums_of_starts(members: Iterable[tuple[str, Settings]], *, required: bool) -> dict[str, str]:

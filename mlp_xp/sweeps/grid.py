@@ -63,6 +63,8 @@ class Plan(NamedTuple):
     """Seed of the sampling; 0 for a grid."""
     members: tuple[Member, ...]
     """All members of a grid or of random samples; none for Optuna, which chooses each by the results before it."""
+    fit_batches: bool = False
+    """Whether batches, whose size nobody chose, become as small as a small training set."""
 
     @property
     def sampled(self) -> dict[str, Values]:
@@ -90,11 +92,7 @@ def make_plan(
     combinations. trials: let Optuna choose this many. Both train each setting with every seed. seed: seed of the
     sampling. Raises ConfigError, which names the setting, and the member if only some fail.
     """
-    if samples is not None and trials is not None:
-        raise ConfigError("cannot be combined with optuna; leave out one of the two", setting="random")
     wanted, option = (samples, "random") if trials is None else (trials, "optuna")
-    if wanted is not None and wanted < 1:
-        raise ConfigError(f"{wanted} is out of range; it must be at least 1", setting=option)
     options: dict[str, Values] = {}
     for name, value in given.items():
         if name not in SETTINGS:

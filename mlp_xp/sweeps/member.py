@@ -45,7 +45,7 @@ class Work(NamedTuple):
     """The checksum of the data set."""
     stop_file: Path
     """While this file exists, members save and stop."""
-    cache_dir: Path | None = None
+    cache_dir: str | None = None
     parent: int | None = None
     """The process of the sweep, whose end ends the member too; None on a cluster."""
 

@@ -5,25 +5,25 @@ import itertools
 import os
 import uuid
 import warnings
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mlp_xp.backends.memory import available_bytes, in_units
 from mlp_xp.backends.opening import processes_share_devices
 from mlp_xp.backends.threads import available_cpus
-from mlp_xp.core.config import ConfigError
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs import sweep_index
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.settings import settings_of
+from mlp_xp.runs.settings import Settings, settings_of, with_fitting_batches
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED, OPTUNA, Index, Member
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.data import key_of, sums_of_starts, survey
-from mlp_xp.sweeps.grid import Plan, examples
+from mlp_xp.sweeps.folder import default_folder
+from mlp_xp.sweeps.grid import Plan, examples, make_plan
 from mlp_xp.sweeps.member import Ending, Work
+from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.summary import write_summary
 from mlp_xp.sweeps.trials import Trials
 from mlp_xp.sweeps.workers import Place, connect, this_machine, train_all
@@ -34,35 +34,20 @@ AGAIN = "remove the member's folder to train it again"
 KILLED = "its process was killed; probably it needs more memory than there is"
 
 
-@dataclass(frozen=True)
-class How:
-    """How to execute a sweep; this changes no result."""
+def planned(base: Settings, values: Mapping[str, Any], options: SweepOptions, *, is_recipe: bool) -> tuple[Plan, Path]:
+    """Return the plan of a sweep and its folder. values: see `make_plan`. Raises ConfigError.
 
-    jobs: int | None = None
-    """Processes at once, each with one thread. By default one per core, or as many as the memory admits; one on a GPU.
+    is_recipe: whether the base is a recipe, whose batches become as small as a small training set, as in `train`.
     """
-    cluster: str | None = None
-    """Train on a cluster instead, such as dask://host:8786, whose machines share the sweep's folder."""
-    retry_failed: bool = False
-    """Train failed members again."""
-    cache_dir: Path | None = None
-    """Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."""
-
-
-def check(plan: Plan, how: How) -> None:
-    """Raise ConfigError for options that contradict each other or are out of range."""
-    if how.jobs is not None and how.jobs < 1:
-        raise ConfigError(f"{how.jobs} is out of range; it must be at least 1", setting="jobs")
-    if how.cluster and plan.kind == OPTUNA:
-        raise ConfigError("Optuna's trials run on this machine only; leave out one of the two", setting="cluster")
-    if how.cluster and how.jobs is not None:
-        raise ConfigError("a cluster has its own number of processes; leave this out", setting="jobs")
+    plan = make_plan(base, values, samples=options.random, trials=options.optuna, seed=options.sampling_seed)
+    plan = plan._replace(fit_batches=is_recipe and "batch_size" not in values)
+    return plan, Path(options.sweep_dir) if options.sweep_dir else default_folder(plan)
 
 
 def run(
     plan: Plan,
     folder: Path,
-    how: How = How(),
+    how: SweepOptions = SweepOptions(),  # noqa: B008  (never changed)
     *,
     stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda line: None,
@@ -76,8 +61,7 @@ def run(
     Raises the errors of the plan's data and backends before anything is written, RunError for a folder that is in use,
     belongs to something else, or began with other data, FileError if a file cannot be written, and ClusterError.
     """
-    check(plan, how)
-    sums, largest = survey(examples(plan), how.cache_dir, progress)
+    sums, samples, largest = survey(examples(plan), how.cache_dir, progress, fit_batches=plan.fit_batches)
     sums |= sums_of_starts(examples(plan), required=not sweep_index.is_sweep(folder))
     with contextlib.ExitStack() as held:
         if how.cluster:
@@ -86,7 +70,7 @@ def run(
             held.enter_context(processes_share_devices())
             place = this_machine(processes(plan, largest, how, say))
         index = held.enter_context(places.open_sweep(folder, plan, sums))
-        sweep = _Sweep(plan, folder, how, index, stop)
+        sweep = _Sweep(plan, folder, how, index, samples, stop)
         earlier = [*sweep.earlier()]
         left = plan.total - len(earlier)
         if left:
@@ -105,8 +89,17 @@ def run(
 class _Sweep:
     """What is known about the members of a running sweep."""
 
-    def __init__(self, plan: Plan, folder: Path, how: How, index: Index, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        how: SweepOptions,
+        index: Index,
+        samples: Mapping[str, int],
+        stop: Callable[[], bool],
+    ) -> None:
         self.plan, self.folder, self.how, self.sums, self.stop = plan, folder, how, index.sums, stop
+        self.samples = samples  # for training, by the keys of data sets
         self.members = {member.name: member for member in index.members}
         self.trials = Trials(plan, index.members) if plan.kind == OPTUNA else None
         self.failures = sweep_index.read_failures(folder)
@@ -168,6 +161,8 @@ class _Sweep:
         for member in self._members_left():
             settings = settings_of(self.plan.base, member.settings)
             parent = None if self.how.cluster else os.getpid()
+            if self.plan.fit_batches:
+                settings = with_fitting_batches(settings, self.samples[key_of(settings)])
             crc32 = self.sums[key_of(settings)]
             yield Work(member.name, settings, self.folder.resolve(), crc32, stop_file, self.how.cache_dir, parent)
 
@@ -199,7 +194,7 @@ class _Sweep:
             self.trials.tell(self.members[ending.name], score)
 
 
-def processes(plan: Plan, largest: int, how: How, say: Callable[[str], None]) -> int:
+def processes(plan: Plan, largest: int, how: SweepOptions, say: Callable[[str], None]) -> int:
     """Return how many members to train at once: one per core, or as many as the memory admits; one on a GPU.
 
     Opens the backends, and raises BackendError, which names the member. largest: the bytes that the largest one needs.

@@ -247,6 +247,8 @@ def test_a_batch_that_nobody_chose_is_not_larger_than_the_training_set(data_dir,
     words = ["--data-dir", data_dir, "--epochs", 1, "--recipe", "standard", "--hidden", 4, "--validation", 80]
     assert call("train", *words, "--run-dir", tmp_path / "fits").code == 0
     assert settings_of(tmp_path / "fits")["batch_size"] == 120
+    assert call("sweep", *words, "--seed", 0, "--sweep-dir", tmp_path / "sweep").code == 0
+    assert_same_run(tmp_path / "sweep" / "members" / "0000", tmp_path / "fits")
     assert_one_line(call("train", *words, "--batch-size", 128), 2, "--batch-size: 128", "120 training samples")
 
 

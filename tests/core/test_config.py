@@ -123,7 +123,7 @@ def test_a_configuration_cannot_be_changed_and_can_be_a_key():
         config.epochs = 0  # type: ignore[misc]
     one, other = (TrainConfig(activation=Activation(tanh, tanh_derivative)) for _ in range(2))
     assert {one: 1}[other] == 1
-    assert one != TrainConfig(activation=Activation(tanh, tanh_derivative, of="input"))
+    assert one != TrainConfig(activation=Activation(tanh, identity_derivative))
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mlp_xp import TrainConfig, open_backend
-from mlp_xp.core.dropout import draw_masks, scaled_masks
+from mlp_xp.core.dropout import draw_masks, with_dropout
+from mlp_xp.core.functional import ACTIVATIONS
 
 CONFIG = TrainConfig(batch_size=7, hidden=(9, 4), dropout=0.3)
 
@@ -20,15 +21,16 @@ def test_masks_are_a_function_of_seed_and_step():
     np.testing.assert_array_equal(draw_masks(CONFIG, 1, 2, 100)[0], whole[0, :2])
     assert not np.array_equal(draw_masks(replace(CONFIG, seed=1), 10, 7, 100), whole)
     assert len({each.tobytes() for each in whole}) == 10
+    assert draw_masks(replace(CONFIG, dropout=0.0), 10, 7, 100).shape == (10, 7, 0)
 
 
-@pytest.mark.parametrize("p", [0.0, 0.01, 0.3, 0.999])
+@pytest.mark.parametrize("p", [0.01, 0.3, 0.999])
 def test_the_share_of_units_that_is_dropped(p):
     """Within five standard deviations, for every unit and in all; the kept ones make up for the others."""
     config = replace(CONFIG, dropout=p)
     kept = draw_masks(config, 4000, 7, 0)
     assert abs(kept.mean() - (1 - p)) <= 5 * (p * (1 - p) / kept.size) ** 0.5
     assert np.abs(kept.mean(axis=(0, 1)) - (1 - p)).max() <= 5 * (p * (1 - p) / (kept.size / 13)) ** 0.5
-    masks = scaled_masks(kept[0], config, float, xp=open_backend().xp)
-    np.testing.assert_array_equal(np.concatenate(masks, axis=1), kept[0] / (1 - p))
-    assert [mask.shape for mask in masks] == [(7, 9), (7, 4)]
+    layers = with_dropout([ACTIVATIONS["relu"]] * 2, kept[0], config, float, xp=open_backend().xp)
+    np.testing.assert_array_equal(np.concatenate([layer.mask for layer in layers], axis=1), kept[0] / (1 - p))
+    assert [layer.mask.shape for layer in layers] == [(7, 9), (7, 4)]

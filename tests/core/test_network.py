@@ -10,6 +10,7 @@ import pytest
 from numerics import assert_close, assert_near
 
 from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.core.dropout import Dropout
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.network import (
     FEW_OUTPUTS,
@@ -19,7 +20,6 @@ from mlp_xp.core.network import (
     backward,
     count_parameters,
     forward,
-    forward_pass,
     gradient,
     initial_layers,
 )
@@ -61,11 +61,12 @@ def gradients(
     xp, choice = backend.xp, ACTIVATIONS[activation]
 
     def run(network: list[Layer], x: Any, targets: Any, masks: list) -> list[Any]:
-        inputs, seen, logits = forward_pass(network, x, activation=choice, masks=masks, xp=xp)
+        activations = [Dropout(choice, mask) for mask in masks] or [choice] * (len(network) - 1)
+        logits, tape = forward(network, x, activations, xp=xp)
         loss = xp.mean(TASKS[task].loss(logits, targets, xp=xp))
         error = TASKS[task].error(logits, targets, xp=xp) / x.shape[0]
-        ones = xp.ones_like(error[:, 0])
-        return [loss, backward(network, inputs, seen, error, ones, activation=choice, masks=masks, xp=xp)]
+        found = [gradient(a, e, xp=xp) for _, a, e in backward(network, tape, error, activations, xp=xp)]
+        return [loss, found[::-1]]
 
     network = [Layer(*map(backend.asarray, layer)) for layer in layers]
     arrays = backend.asarray(x), backend.asarray(t), [backend.asarray(mask) for mask in masks]
@@ -164,16 +165,16 @@ def test_forward_and_backward_leave_their_inputs_as_they_were(backend):
     layers, x, targets, _ = make_case((6, 5, 4), 7)
     given = [backend.asarray(array) for array in (x, targets["classes"], *layers[0], *layers[1])]
     network = [Layer(*given[2:4]), Layer(*given[4:])]
-    how = {"activation": ACTIVATIONS["sigmoid"], "xp": backend.xp}
-    inputs, seen, logits = forward_pass(network, given[0], **how)
-    kept = [backend.to_numpy(each) for each in (*inputs, *seen, logits)]
-    backward(network, inputs, seen, logits, backend.xp.ones_like(logits[:, 0]), **how)
-    for array, expected in zip((*inputs, *seen, logits), kept, strict=True):
+    activations = [ACTIVATIONS["sigmoid"]]
+    logits, tape = forward(network, given[0], activations, xp=backend.xp)
+    arrays = [logits, *(array for taped in tape for array in taped if array is not None)]
+    kept = [backend.to_numpy(each) for each in arrays]
+    for _, a, e in backward(network, tape, logits, activations, xp=backend.xp):
+        gradient(a, e, xp=backend.xp)
+    for array, expected in zip(arrays, kept, strict=True):
         assert_close(array, expected, backend, rtol=0.0)
     for array, expected in zip(given, (x, targets["classes"], *layers[0], *layers[1]), strict=True):
         assert_close(array, expected, backend, rtol=0.0)
-    for one, other in zip(forward(network, given[0], **how), (*inputs, logits), strict=True):
-        assert_close(one, backend.to_numpy(other), backend, rtol=0.0)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_a_gradient_is_a_sum_over_the_samples(samples, outputs, backend):
     """For one sample, and where the product is computed the other way round, as for all others."""
     random = np.random.default_rng(samples)
     a, error = random.normal(size=(samples, 5)), random.normal(size=(samples, outputs))
-    layer = gradient(*map(backend.asarray, (a, error, np.ones(samples))))
+    layer = gradient(*map(backend.asarray, (a, error)), xp=backend.xp)
     tolerance = 8 * samples * float(backend.xp.finfo(backend.dtype).eps)  # Higham's gamma_n for terms of order 1 to 4
     assert_close(layer.weights, np.einsum("si,sj->ij", a, error), backend, rtol=0.0, atol=tolerance)
     assert_close(layer.bias, error.sum(axis=0), backend, rtol=0.0, atol=tolerance)

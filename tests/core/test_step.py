@@ -11,7 +11,7 @@ from numerics import assert_near, trajectory_tolerance
 import mlp_xp.core.chunk
 from mlp_xp import train
 from mlp_xp.backends.opening import Backend, open_backend
-from mlp_xp.core.chunk import make_chunk
+from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Preparation
 from mlp_xp.core.deferred import BLOCK_SAMPLES, LARGEST_BATCH, LARGEST_EAGER_BATCH, can_defer, make_deferred_block
@@ -19,7 +19,9 @@ from mlp_xp.core.device import initial_state
 from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.functional import Activation, relu, sigmoid
 from mlp_xp.core.network import Layer
-from mlp_xp.core.step import State, make_step
+from mlp_xp.core.optimizers import Rates
+from mlp_xp.core.step import Batch, State, make_step
+from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import trajectory
 from mlp_xp.parity import notebook
 from mlp_xp.runs.run_folder import RunError
@@ -96,16 +98,23 @@ def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, act
     rows, labels = notebook_rows(HOST)
     rates = np.linspace(1.0, 0.5, longest) * config.learning_rate  # no two alike: a mix-up shows
     x, targets = (array[: longest * batch_size].reshape(longest, batch_size, -1) for array in (rows, labels))
-    inputs = [backend.asarray(each) for each in (x, np.ones((longest, batch_size)), targets, rates / batch_size)]
-    step, block = backend.jit(make_step(config, xp=backend.xp)), backend.jit(make_deferred_block(config, backend))
+    batch = Batch(backend.asarray(x), backend.asarray(targets), backend.asarray(np.zeros((longest, batch_size, 0))))
+    rates = Rates(*(backend.asarray(each) for each in (rates / batch_size, *np.ones((3, longest)))))
+
+    def run_block(state: State, *arrays: Any) -> Any:
+        return make_deferred_block(config, CLASSES, backend)(state, *arrays, None)
+
+    step, block = backend.jit(make_step(config, CLASSES, xp=backend.xp)), backend.jit(run_block)
     expected, logits = initial_state(config, (PIXELS, *hidden, 10), backend)[0], []
     for i in range(longest):
-        expected, row = step(expected, tuple(array[i, ...] for array in inputs))
+        row_of_each = (type(arrays)(*(array[i, ...] for array in arrays)) for arrays in (batch, rates))
+        expected, row = step(expected, *row_of_each)
         logits.append(backend.to_numpy(row))
         if i + 1 not in (1, 2, longest // 2, longest):
             continue
         state, _ = initial_state(config, (PIXELS, *hidden, 10), backend)
-        actual, actual_logits = block(state, tuple(array[: i + 1, ...] for array in inputs))
+        first = (type(arrays)(*(array[: i + 1, ...] for array in arrays)) for arrays in (batch, rates))
+        actual, actual_logits = block(state, *first)
         tolerance = trajectory_tolerance(i + 1, PIXELS)
         assert_near(backend.to_numpy(actual_logits), np.stack(logits), tolerance)
         for one, other in zip(*(parameters(each.network, backend) for each in (actual, expected)), strict=True):
@@ -147,21 +156,21 @@ def test_only_plain_descent_on_few_samples_is_deferred(monkeypatch):
     made = []
     monkeypatch.setattr(mlp_xp.core.chunk, "make_deferred_block", lambda *args: made.append(args))
     for batch_size in (1, 7):
-        make_chunk.__wrapped__(TrainConfig(batch_size=batch_size), open_backend(), flatten_and_scale)
+        make_chunk.__wrapped__(TrainConfig(batch_size=batch_size), open_backend(), flatten_and_scale, CLASSES)
     assert [config.batch_size for config, *_ in made] == [1]
 
 
-def softplus(x: Any, /, *, xp: Any) -> Any:
-    return xp.log1p(xp.exp(-xp.abs(x))) + relu(x, xp=xp)
+def softplus(z: Any, /, *, xp: Any) -> Any:
+    return xp.log1p(xp.exp(-xp.abs(z))) + relu(z, xp=xp)[0], z
 
 
-def softplus_derivative(x: Any, /, *, xp: Any) -> Any:
-    return sigmoid(x, xp=xp)
+def softplus_derivative(z: Any, /, *, xp: Any) -> Any:
+    return sigmoid(z, xp=xp)[0]
 
 
 def test_an_activation_of_ones_own_trains(backend, tmp_path):
     """Softplus, whose derivative takes its input; deferred or not. A run folder cannot store it."""
-    dataset, activation = on_device(HOST, backend), Activation(softplus, softplus_derivative, of="input")
+    dataset, activation = on_device(HOST, backend), Activation(softplus, softplus_derivative)
     base = configuration("layerwise", 1, activation=activation, init="glorot", learning_rate=0.002)
     ends = []
     for config in (base, replace(base, defer_updates=False)):
@@ -204,9 +213,9 @@ def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, ba
     config = TrainConfig(hidden=(8,), batch_size=batch_size, optimizer=optimizer)
     state, _ = initial_state(config, (PIXELS, 8, 10), backend)
     rows, labels = notebook_rows(HOST)
-    batch = tuple(backend.asarray(array[:batch_size]) for array in (rows, np.ones(len(rows)), labels))
+    batch = Batch(*(backend.asarray(array[:batch_size]) for array in (rows, labels, np.zeros((batch_size, 0)))))
     before = arrays_of(state)
-    after = arrays_of(make_step(config, xp=backend.xp)(state, (*batch, 0.1, 0.1))[0])
+    after = arrays_of(make_step(config, CLASSES, xp=backend.xp)(state, batch, Rates(0.1, 0.1, 0.1, 0.0))[0])
     probe = changed = backend.asarray(np.zeros(1))
     changed += 1
     assert [a is b for a, b in zip(after, before, strict=True)] == [changed is probe] * len(before)
@@ -217,7 +226,7 @@ def test_a_chunk_gives_its_arrays_away_where_the_library_can():
     """Only then is the memory of the old state free for the new one."""
     backend, config = open_backend("jax"), configuration("layerwise", 7)
     dataset, (state, _) = on_device(HOST, backend), initial_state(config, (PIXELS, HIDDEN, 10), backend)
-    order, numbers = backend.asarray(np.arange(14).reshape(2, 7)), backend.asarray(np.full((2, 2), 0.1))
-    make_chunk(config, backend, flatten_and_scale)(state, dataset.train_inputs, dataset.train_labels, order, numbers)
+    steps = make_steps(config, np.arange(14).reshape(2, 7), 0, 2).to_device(backend)
+    make_chunk(config, backend, flatten_and_scale, CLASSES)(state, TrainingSet(*dataset[:2]), steps)
     assert all(array.is_deleted() for array in arrays_of(state))
-    assert not any(array.is_deleted() for array in (*dataset[:4], order, numbers))
+    assert not any(array.is_deleted() for array in (*dataset[:4], *steps))

@@ -13,14 +13,14 @@ from helpers import arrays_of
 from numerics import assert_near, trajectory_tolerance
 
 from mlp_xp.backends.opening import Backend, open_backend
-from mlp_xp.core.chunk import Extras, fill, make_chunk, step_coefficients, steps_per_block
+from mlp_xp.core.chunk import Steps, TrainingSet, make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, Preparation
 from mlp_xp.core.device import all_finite, initial_state
-from mlp_xp.core.dropout import draw_masks
 from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.network import Layer
 from mlp_xp.core.plan import Chunk
+from mlp_xp.core.step import State
 from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import WARM_UP_EPOCH, DivergenceError, Event, Position, check_finite, layer_sizes, trajectory
 
@@ -365,14 +365,11 @@ def close_all_ways_out(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Bac
     return replace(backend, to_numpy=leak)
 
 
-def chunk_inputs(config: TrainConfig, backend: Backend, steps: int) -> tuple:
+def chunk_inputs(config: TrainConfig, backend: Backend, steps: int) -> tuple[State, TrainingSet, Steps]:
     """All that a chunk takes."""
-    dataset = on_device(HOST, backend)
     state, _ = initial_state(config, (PIXELS, *config.hidden, 10), backend)
-    numbers = step_coefficients(config, Chunk(0, steps, config.batch_size), 0, steps)
-    order = np.arange(steps * config.batch_size).reshape(steps, config.batch_size)
-    arrays = [backend.asarray(order), backend.asarray(numbers, backend.dtype)]
-    return state, dataset.train_inputs, dataset.train_labels, *arrays
+    samples = np.arange(steps * config.batch_size).reshape(steps, config.batch_size)
+    return state, TrainingSet(*on_device(HOST, backend)[:2]), make_steps(config, samples, 0, steps).to_device(backend)
 
 
 @pytest.mark.parametrize("settings", STEPS_OF_ALL_KINDS)
@@ -382,9 +379,10 @@ def test_nothing_leaves_the_device_inside_a_chunk(settings, backend, monkeypatch
     with monkeypatch.context() as patch:
         closed = close_all_ways_out(backend, patch)
         # Not from the cache: that would keep what is closed.
-        state, losses = make_chunk.__wrapped__(config, closed, flatten_and_scale)(*inputs)
+        state, losses = make_chunk.__wrapped__(config, closed, flatten_and_scale, CLASSES)(*inputs)
     assert np.isfinite(backend.to_numpy(losses)).all()
-    assert all(type(array) is type(inputs[1]) for array in (losses, *(a for layer in state.network for a in layer)))
+    arrays = losses, *(array for layer in state.network for array in layer)
+    assert all(type(array) is type(inputs[1].inputs) for array in arrays)
 
 
 def test_only_losses_leave_the_device_once_a_chunk(backend):
@@ -405,12 +403,13 @@ def test_only_losses_leave_the_device_once_a_chunk(backend):
 def test_a_chunk_ends_without_a_warning_whatever_its_losses(top, backend):
     """The logits are the biases, and the difference of two of them is beyond float64."""
     config = configuration(hidden=())
-    state, images, labels, order, numbers = chunk_inputs(config, backend, 60)
+    state, training_set, steps = chunk_inputs(config, backend, 60)
     bias = np.full(10, -1.7e308)
     bias[3] = top
     (layer,) = state.network
     state = state._replace(network=(Layer(layer.weights * 0, backend.asarray(bias, backend.dtype)),))
-    _, losses = make_chunk(config, backend, flatten_and_scale)(state, images, labels, order, numbers * 0)
+    steps = steps._replace(rates=steps.rates * 0)
+    _, losses = make_chunk(config, backend, flatten_and_scale, CLASSES)(state, training_set, steps)
     # XLA may find the loss of class 3, 0 to rounding; it is NaN where 0 is multiplied by an infinity.
     assert not np.isfinite(backend.to_numpy(losses))[HOST.train_labels[:60] != 3].any()
 
@@ -422,21 +421,15 @@ def test_a_chunk_ends_without_a_warning_whatever_its_losses(top, backend):
 def test_steps_that_fill_up_a_chunk_are_not_taken(settings, steps):
     """Whatever they are: here steps on the same samples, at a rate of NaN."""
     config, backend = configuration(**settings), open_backend("jax")
-    size = config.batch_size
-    state, images, labels, order, numbers = chunk_inputs(config, backend, 30)
-    taken = [backend.to_numpy(order)[:steps], backend.to_numpy(numbers).T[:steps]]
-    if config.dropout:
-        taken.append(draw_masks(config, steps, size, 0))
-    filled, counts = fill(taken, 30, steps_per_block(config, size, PIXELS, 8, compiles=backend.compiles))
-    filled[0][steps:] = 1
-    filled[1][steps:] = np.nan
-    run_chunk, results = make_chunk(config, backend, flatten_and_scale), []
-    for rows, given in ((taken, ()), (filled, counts)):
-        state, _ = initial_state(config, (PIXELS, *config.hidden, 10), backend)
-        samples, rates, *masks = rows
-        extras = Extras(masks=tuple(map(backend.asarray, masks)), counts=tuple(map(backend.asarray, given)))
-        arrays = backend.asarray(samples), backend.asarray(rates.T, backend.dtype)
-        state, losses = run_chunk(state, images, labels, *arrays, extras)
+    rows = np.arange(steps * config.batch_size).reshape(steps, config.batch_size)
+    taken = make_steps(config, rows, 0, steps)
+    filled = taken.fill(50)
+    assert (filled.samples[steps:] == -1).all()
+    filled.samples[steps:, 1:], filled.rates[:, steps:] = 1, np.nan
+    run_chunk, results = make_chunk(config, backend, flatten_and_scale, CLASSES), []
+    for given in (taken, filled):
+        state, training_set, _ = chunk_inputs(config, backend, 1)
+        state, losses = run_chunk(state, training_set, given.to_device(backend))
         layers = [*state.network, *(layer for slots in state.slots for layer in slots)]
         results.append([backend.to_numpy(losses[:steps]), *arrays_of(layers, backend.to_numpy)])
     for expected, actual in zip(*results, strict=True):

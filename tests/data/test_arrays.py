@@ -336,12 +336,12 @@ def test_no_new_compilation_for_data_of_the_same_shape():
     """The mean and deviation are arguments of the compiled functions."""
     from mlp_xp.core.chunk import make_chunk
     from mlp_xp.core.features import standardize
-    from mlp_xp.core.task import CLASSES
+    from mlp_xp.core.task import TASKS
 
     backend, sizes = open_backend("jax"), []
     for factor in (1, 2, 3):
         for _ in train(CONFIG, from_arrays(X * factor, CLASSES, 0.25, backend=backend), backend):
             pass
-        chunk = make_chunk(CONFIG.of_steps(), backend, standardize, CLASSES)
+        chunk = make_chunk(CONFIG.of_steps(), backend, standardize, TASKS["classes"])
         sizes.append(chunk.__wrapped__._cache_size())
     assert sizes[0] == sizes[1] == sizes[2] > 0

@@ -14,6 +14,7 @@ from helpers import Namespace
 from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.config import ConfigError, TrainConfig
 from mlp_xp.core.network import Layer
+from mlp_xp.core.step import State
 from mlp_xp.parity.compare import (
     SAFETY,
     Comparison,
@@ -40,7 +41,7 @@ def faulty(change: Callable[[Any, Any], tuple[Any, Any]], backend: Backend | Non
     """A backend whose every step is done right, and then changed: `change(carry, logits) -> carry, logits`."""
     backend = backend or open_backend()
 
-    def scan(step, carry, xs, *count):
+    def scan(step, carry, xs, count=None):
         if carry == ():  # the parts of an evaluation, not steps
             return backend.scan(step, carry, xs)
 
@@ -49,7 +50,7 @@ def faulty(change: Callable[[Any, Any], tuple[Any, Any]], backend: Backend | Non
             # A block of deferred steps has logits of three dimensions, and is itself made of steps.
             return change(carry, logits) if logits.ndim == 2 else (carry, logits)
 
-        return backend.scan(changed_step, carry, xs, *count)
+        return backend.scan(changed_step, carry, xs, count)
 
     return replace(backend, name="faulty", scan=scan)
 
@@ -72,10 +73,10 @@ def shift_logits(carry, logits):
 
 def shift_bias(carry, logits):
     """Of the last layer: 1e-7 in one number, after the step's update."""
-    state, *rest = carry if type(carry) is tuple else (carry,)
-    bias = state.network[-1].bias + 1e-7 * (np.arange(10) == 3)
-    state = state._replace(network=(*state.network[:-1], Layer(state.network[-1].weights, bias)))
-    return (state, *rest) if rest else state, logits
+    network, other = carry  # of a state, or of a deferred step: the layers above the first
+    bias = network[-1].bias + 1e-7 * (np.arange(10) == 3)
+    network = (*network[:-1], Layer(network[-1].weights, bias))
+    return (State(network, other) if isinstance(carry, State) else (network, other)), logits
 
 
 @cache

@@ -160,7 +160,7 @@ def test_a_backend_that_fails_leaves_the_others_their_rows(data_dir, stranger):
     assert [rows[name][-1] for name in names] == ["FAILED", "agrees", "FAILED"]
     assert rows["no_such_module:xp"][-2:] == ["not", "run"]
     failing, diverging, missing = outcome.err.splitlines()
-    place = r"mlp_xp/core/functional\.py:\d+ \(y = xp\.tanh\(0\.5 \* x\)\)"
+    place = r"mlp_xp/core/functional\.py:\d+ \(y = xp\.tanh\(0\.5 \* z\)\)"
     said = rf"error: backend {names[0]}: failed in chunk, at {place}: OSError: lost the device"
     assert re.fullmatch(said, failing), failing
     assert diverging.startswith(f"error: backend {names[2]}: training diverged: the loss at sample ")

@@ -73,7 +73,7 @@ def test_the_command_names_the_operation_and_offers_a_reproducer_that_was_run(da
     outcome = traced(data_dir, "--backends", f"{stranger}:wrong")
     assert_one_line(outcome, 1, f"deviates: {stranger}:wrong: operation ", ", in step 1 (of the warm-up): ",
                     "xp.tanh(float64 (1, 8)) on cpu deviates by ", " eps at [0, ", "where 5 are allowed",
-                    "called at mlp_xp/core/functional.py:27: y = xp.tanh(0.5 * x)")  # fmt: skip
+                    "called at mlp_xp/core/functional.py:27: y = xp.tanh(0.5 * z)")  # fmt: skip
     script = Path("reproducers") / "strange_library-wrong-float64-tanh" / "reproduce.py"
     assert f"reproducer: python {script} shows it in a process of its own: " in outcome.out
     text = script.read_text()

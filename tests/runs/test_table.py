@@ -184,7 +184,7 @@ def test_rows_are_selected(conditions, left, runs):
 @pytest.mark.parametrize("words", [["--sort", "test_accuracy"], ["--where", "test-loss<1"], ["--sort", "test-loss"]])
 def test_no_run_is_chosen_by_the_test_set(words, runs):
     outcome = call("runs", runs, *words)
-    assert_one_line(outcome, 2, words[0], "looks better there than it is on new data", "validation_accuracy")
+    assert_one_line(outcome, 2, words[0], "looks better there than on new data", "validation_accuracy")
     assert outcome.out == ""
 
 
@@ -244,7 +244,7 @@ def test_csv_and_json_have_all_numbers_in_full(runs):
         (["good", "--sort", "speed"], "--sort: 'speed' is not a column (did you mean 'seed'?)"),
         (["good", "--where", "seed=x"], "'x' is not a number"),
         (["good", "--json", "--csv"], "--json and --csv"),
-        (["good", "--summary", "--sort", "seed"], "--sort: settings are ranked"),
+        (["good", "--summary", "--sort", "seed"], "--summary and --sort: give only one"),
     ],
 )
 def test_bad_input_is_one_line(words, message, tmp_path, monkeypatch):

@@ -70,7 +70,7 @@ class Library:
             return result
         return function(*args, **kwargs)
 
-    def scan(self, step: Callable[..., Any], carry: Any, xs: Any) -> Any:
+    def scan(self, step: Callable[..., Any], carry: Any, xs: Any, count: None = None) -> Any:
         """Count the steps: only they take features, which are floats; blocks of steps take the order, integers."""
 
         def counted(carry: Any, x: Any) -> Any:
