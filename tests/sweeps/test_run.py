@@ -294,3 +294,17 @@ def test_the_memory_limits_how_many_are_trained_at_once(monkeypatch, data_dir):
     fewer = running.processes(plan, largest, how, said.append)
     assert 1 <= fewer <= 3
     assert f"admit {fewer} member" in said[-1]
+
+
+@pytest.mark.usefixtures("inline")
+def test_members_on_different_splits_are_not_evaluated_on_their_training_rows(tmp_path):
+    """Nor does a message advise to do so."""
+    random, table = np.random.default_rng(0), tmp_path / "noise.csv"
+    lines = [f"{a},{b},{'xy'[random.integers(2)]}" for a, b in random.normal(size=(40, 2))]
+    write(table, ["a,b,y", *lines])
+    words = ["--data-dir", table, "--label", "y", "--epochs", 1, "--hidden", 4, "--split-seed", "0..2"]
+    assert call("sweep", *words, "--sweep-dir", tmp_path / "s").code == 0
+    for more in ([], ["--data-dir", table]):
+        outcome = call("evaluate", tmp_path / "s", *more)
+        assert_one_line(outcome, 2, "on another split", "give runs on the same data with the same split")
+        assert "--data-dir" not in outcome.err
