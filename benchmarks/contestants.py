@@ -23,9 +23,9 @@ from mlp_xp.backends.opening import BackendError, open_backend
 from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.device import initial_state
+from mlp_xp.core.job import Job as TrainingJob
 from mlp_xp.core.network import count_parameters, initial_layers
 from mlp_xp.core.plan import chunk_lengths, cut
-from mlp_xp.core.training import with_threads
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity import notebook
 
@@ -97,7 +97,7 @@ class MlpXp:
         self.order = np.arange(self.samples)
         sizes = (INPUTS, *workload.hidden, CLASSES)
         self.state, _ = initial_state(self.config, sizes, self.backend)
-        self.backend = with_threads(self.config, self.dataset, self.backend)
+        self.backend = self.backend.choose_threads(TrainingJob(self.config, self.dataset, self.backend).work)
         self.run_chunk = make_chunk(self.config, self.backend, self.dataset.prepare.function, self.dataset.task)
         self.training_set = TrainingSet(self.dataset.train_inputs, self.dataset.train_labels)
         # As in a run with one report per round.

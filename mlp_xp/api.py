@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.backends.memory import check_memory
 from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.config import TrainConfig, check_choice
 from mlp_xp.core.dataset import UNNAMED, Dataset, described
+from mlp_xp.core.job import Job
 from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
-from mlp_xp.core.training import Event, Report, trajectory, with_threads
+from mlp_xp.core.training import Event, Report, trajectory
 from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_own, load_to_evaluate
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.own import is_table
@@ -69,23 +71,25 @@ def train(
     """
     run_dir = None if run_dir is None else _path(run_dir)
     start_from = None if start_from is None else str(_path(start_from, "start_from"))
+    job = Job(config, dataset, backend)
     with ExitStack() as held:
         events: Iterator[Event]
         if run_dir is None:
-            trained = read_source(start_from, config, dataset).trained
-            events = trajectory(config, dataset, with_threads(config, dataset, backend), trained=trained)
+            check_memory(config, job.sizes, backend)
+            trained = read_source(start_from, job).trained
+            events = trajectory(job.on(backend.choose_threads(job.work)), trained=trained)
         else:
             place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
             place |= {"origin": dataset.origin or Origin(), "start_from": start_from}
             settings = Settings(backend.name, backend.device_name, backend.dtype_name, **place, train=config)
-            check_run(settings, dataset, backend, run_dir)
+            check_run(settings, job, run_dir)
             held.enter_context(open_folder(run_dir, existing=True))
-            recorded = train_in_folder(run_dir, settings, dataset, backend)
+            recorded = train_in_folder(run_dir, settings, job)
             events = held.enter_context(closing(recorded))
         if bar:
             from mlp_xp.show.terminal import watch
 
-            events = watch(events, config, dataset)
+            events = watch(events, job)
         for event in events:
             if run_dir is not None and event.closing:
                 with suppress(PlotError):  # without Matplotlib or space a run has no pictures, but is complete

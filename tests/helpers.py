@@ -26,6 +26,7 @@ from mlp_xp import commands
 from mlp_xp.backends.opening import Backend
 from mlp_xp.commands.process import run
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.job import Job
 from mlp_xp.runs import recording
 from mlp_xp.runs.settings import Settings
 
@@ -258,7 +259,8 @@ def record_run(
     folder: Path, settings: Settings, dataset: Dataset, backend: Backend, *, overwrite: bool = False
 ) -> None:
     """Train in a folder, as the command does."""
-    recording.check_run(settings, dataset, backend, folder)
+    job = Job(settings.train, dataset, backend)
+    recording.check_run(settings, job, folder)
     with recording.open_folder(folder, existing=True):
-        for _ in recording.train_in_folder(folder, settings, dataset, backend, overwrite=overwrite):
+        for _ in recording.train_in_folder(folder, settings, job, overwrite=overwrite):
             pass

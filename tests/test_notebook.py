@@ -9,6 +9,7 @@ from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.device import initial_state
+from mlp_xp.core.job import Job
 from mlp_xp.core.model import model_of
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.datasets import load_dataset
@@ -45,7 +46,7 @@ def retell(folder, steps: int) -> np.ndarray:
 
 def assert_as_printed(dataset: Dataset, backend: Backend, steps: int, retold: np.ndarray) -> int:
     """Train with default settings; return how many lines of the notebook's were compared."""
-    events = [*trajectory(TrainConfig(), dataset, backend, stop_after=10 + steps)]
+    events = [*trajectory(Job(TrainConfig(), dataset, backend), stop_after=10 + steps)]
     losses = np.concatenate([event.losses for event in events])
     np.testing.assert_allclose(losses[:10], PRINTED.warm_up, rtol=1e-9)
     reports = [event.report for event in events if event.report]

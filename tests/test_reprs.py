@@ -5,6 +5,7 @@ from data_sets import on_device, synthetic
 
 from mlp_xp import TrainConfig, train
 from mlp_xp.backends.opening import Backend
+from mlp_xp.core.job import Job
 from mlp_xp.core.network import Layer
 from mlp_xp.core.training import trajectory
 from mlp_xp.runs.checkpoints import load_model
@@ -18,7 +19,7 @@ def test_what_a_cell_shows(tmp_path, backend: Backend, monkeypatch) -> None:
     dataset = on_device(synthetic(300, 100, 12)._replace(name="mine"), backend)
     assert repr(dataset) == "Dataset('mine', 300 training and 100 test images of 12 x 12, 10 classes)"
     *_, report = train(CONFIG, dataset, backend, run_dir=str(tmp_path / "run"))
-    *_, event = trajectory(CONFIG, dataset, backend)
+    *_, event = trajectory(Job(CONFIG, dataset, backend))
     for value, start in (
         (report, "Report(epoch=0, sample=280, loss="),
         (event, "Event(epoch=0, sample=280, step=24, "),

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import on_device, synthetic, write_csv
+from data_sets import TINY, on_device, synthetic, write_csv
 from helpers import assert_one_line, call
+from PIL import Image
 
 import mlp_xp
-from mlp_xp import TrainConfig, open_backend, train
+from mlp_xp import TrainConfig, evaluate, from_arrays, load_run, open_backend, predict, train
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import DatasetError
 from mlp_xp.runs import run_folder
@@ -91,3 +92,124 @@ def test_rows_of_files_are_counted_as_in_the_file(tmp_path, runs):
     write(table, [0, 1, 2] * 8)
     outcome = call("train", "--data-dir", table, "--label", "y", "--task", "labels", "--run-dir", tmp_path / "run")
     assert_one_line(outcome, 2, "column 'y': line 4, column 'y' is 2, where a label is 0 or 1", "give --task regr")
+
+
+# A network is never evaluated on rows that it was trained on without a word.
+
+NOISE = np.random.RandomState(1).randint(0, 2, 80)
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
+    """Runs that know their training rows by heart, whose labels are noise: r0 and r1 hold out other rows."""
+    place = tmp_path_factory.mktemp("noise")
+    rows = np.random.RandomState(2).randn(80, 6).round(3)
+    write_csv(place / "noise.csv", {**{f"x{i}": rows[:, i].tolist() for i in range(6)}, "y": NOISE.tolist()})
+    lines = (place / "noise.csv").read_text().splitlines()
+    (place / "shuffled.csv").write_text("\n".join([lines[0], *np.random.RandomState(3).permutation(lines[1:])]) + "\n")
+    words = ("train", "--data-dir", place / "noise.csv", "--label", "y", "--task", "classes", "--epochs", 40)
+    for name, more in (
+        ("r0", ()), ("again", ("--seed", 1)), ("single", ("--dtype", "float32")), ("r1", ("--split-seed", 1)),
+    ):  # fmt: skip
+        outcome = call(*words, "--learning-rate", 0.01, *more, "--run-dir", place / name)
+        assert (outcome.code, outcome.err) == (0, "")
+    return place
+
+
+def in_memory(place: Path, **changes: Any) -> Any:
+    table = np.loadtxt(place / "noise.csv", delimiter=",", skiprows=1)
+    return from_arrays(table[:, :6], table[:, 6].astype(int), 0.2, task="classes", **changes)
+
+
+def test_runs_with_other_splits_are_not_evaluated_on_their_training_rows(noise):
+    """Alone each has chance on its own rows; together, or on the rows of the other one, they are refused."""
+    for name, seed in (("r0", 0), ("r1", 1)):
+        alone = evaluate(noise / name).result
+        assert alone.accuracy < 0.8
+        assert alone == evaluate(noise / name, noise / "noise.csv").result
+        assert alone == evaluate(noise / name, in_memory(noise, seed=seed)).result
+        with pytest.raises(RunError, match=rf"{name}': was trained on rows of this test set"):
+            evaluate(noise / name, in_memory(noise, seed=1 - seed))
+        with pytest.raises(RunError, match="was trained on rows of this test set"):
+            evaluate(load_run(noise / name), in_memory(noise, seed=1 - seed))
+    for data in ((), ("--data-dir", noise / "noise.csv")):
+        outcome = call("evaluate", noise / "r0", noise / "r1", *data)
+        assert_one_line(outcome, 2, "has another test set than", "same split")
+    with pytest.raises(RunError, match="was trained on rows of this test set"):
+        evaluate([noise / "r0", noise / "r1"], in_memory(noise, seed=0))
+
+
+def test_a_runs_own_rows_in_another_order_are_known(noise):
+    outcome = call("evaluate", noise / "r0", "--data-dir", noise / "shuffled.csv")
+    assert_one_line(outcome, 2, "was trained on rows of this test set")
+    train = in_memory(noise)
+    own = train._replace(test_inputs=train.train_inputs[::-1], test_labels=train.train_labels[::-1])
+    with pytest.raises(RunError, match="was trained on rows of this test set"):
+        evaluate(noise / "r0", own)
+    new = train._replace(test_inputs=train.test_inputs + 1)
+    assert evaluate(noise / "r0", new).result.samples == 16, "other rows are evaluated"
+
+
+def test_one_table_in_two_dtypes_is_the_same_data(noise):
+    found = evaluate([noise / "r0", noise / "single", noise / "again"])
+    assert [run.samples for run in found.runs] == [16] * 3
+    assert evaluate([noise / "single", noise / "r0"], noise / "noise.csv").runs == (found.runs[1], found.runs[0])
+
+
+def test_files_sorted_by_class_lose_none_to_the_held_out_samples(tmp_path, no_pictures):
+    """The last class would lie in the held-out tail as a whole."""
+    rows = np.random.RandomState(0).randn(120, 2) + np.repeat([[0, 0], [4, 0], [0, 4]], 40, axis=0)
+    labels = np.repeat(["ant", "bee", "cat"], 40).tolist()
+    table = write_csv(tmp_path / "sorted.csv", {"a": rows[:, 0].tolist(), "b": rows[:, 1].tolist(), "y": labels})
+    words = ("train", "--data-dir", table, "--label", "y", "--test-fraction", 0, "--validation", 40)
+    assert call(*words, "--epochs", 20, "--run-dir", tmp_path / "run").err == ""
+    assert np.mean(predict(tmp_path / "run", table).values == labels) > 0.9
+
+
+# Inputs mean the same in each form.
+
+
+def test_one_path_is_one_picture(tmp_path):
+    """Not a list of letters, of which `.` is the current folder."""
+    for _ in train(TrainConfig(epochs=1, hidden=(4,)), TINY, open_backend(), run_dir=tmp_path / "run"):
+        pass
+    path = tmp_path / "seven.png"
+    Image.fromarray(np.uint8(255 - 255 * np.eye(40, 30))).save(path)
+    expected = predict(tmp_path / "run", [path, path])
+    assert expected.outputs.shape == (2, 10)
+    for given in (path, str(path)):
+        found = predict(tmp_path / "run", given)
+        assert (found.values.tolist(), found.pictures.paths) == (expected.values[:1].tolist(), (path,))
+    model = load_run(tmp_path / "run")
+    assert predict(model, str(path)).outputs.tolist() == found.outputs.tolist()
+
+
+def test_a_table_is_the_same_as_a_file_and_in_memory(runs, tmp_path):
+    """Its columns may be in another order and among others."""
+    pd = pytest.importorskip("pandas")
+    for name in ("numbers", "float32"):
+        frame = pd.read_csv(runs / f"{name}.csv")
+        path = tmp_path / f"{name}.csv"
+        frame[["y", "b", "a"]].to_csv(path, index=False)
+        expected = predict(runs / name, runs / f"{name}.csv")
+        for inputs in (frame, frame[["b", "a"]], path, frame[["a", "b"]].to_numpy(), ROWS):
+            np.testing.assert_allclose(predict(runs / name, inputs).outputs, expected.outputs, rtol=1e-5)
+        assert (predict(load_run(runs / name), frame).values == expected.values).all()
+        with pytest.raises(DatasetError, match="has no column 'a'"):
+            predict(runs / name, frame[["b", "y"]])
+
+
+def test_a_model_keeps_the_meaning_of_its_numbers():
+    """The units of a regression, the probabilities of labels, standardised images: nothing of it can be forgotten."""
+    random = np.random.default_rng(0)
+    X = random.normal(5, 3, (200, 3))
+    config = TrainConfig(epochs=20, batch_size=4, hidden=(8,), learning_rate=0.05, init="glorot")
+    *_, report = train(config, from_arrays(X, 1000 + X @ [1, 20, 300], 0.2), open_backend())
+    assert report.test.r2 > 0.9
+    assert np.abs(report.model.predict(X) - (1000 + X @ [1, 20, 300])).mean() < 300
+    assert report.model.evaluate(X, (1000 + X @ [1, 20, 300])[:, None]).r2 > 0.9
+    images = random.integers(0, 256, (100, 4, 4), dtype=np.uint8)
+    labels = (images.reshape(100, 16)[:, :3] > 128).astype(int)
+    *_, report = train(config, from_arrays(images, labels, 0.2, standardize=True), open_backend())
+    assert report.model.predict_proba(images).shape == (100, 3)
+    assert np.mean(report.model.predict(images) == labels) > 0.8

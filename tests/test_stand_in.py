@@ -18,6 +18,7 @@ from data_sets import on_device, synthetic
 
 from mlp_xp.backends.opening import Backend, BackendError, BackendFailure, open_backend
 from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.job import Job
 from mlp_xp.core.losses import cross_entropy
 from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.core.training import Event, trajectory
@@ -166,7 +167,7 @@ FAULTS: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
 
 def train(backend: Backend, task: Task = CLASSES) -> list[Event]:
     config = TrainConfig(epochs=1, hidden=(4,), report_every=50)
-    return list(trajectory(config, on_device(synthetic(60), backend)._replace(task=task), backend))
+    return list(trajectory(Job(config, on_device(synthetic(60), backend)._replace(task=task), backend)))
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -15,6 +15,7 @@ from reference import Run, flat, plain_run
 
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.backends.opening import Backend
+from mlp_xp.core.job import Job
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import trajectory
@@ -46,7 +47,8 @@ def make_case(config: TrainConfig, task: str, samples: int, features: int, outpu
 def package_run(case: Case, backend: Backend) -> Run:
     y = {"classes": case.t.argmax(axis=1), "labels": case.t.astype(int)}.get(case.task, case.t)
     dataset = from_arrays(case.x, y, task=case.task, standardize=False, scale_targets=False, backend=backend)
-    events = [*trajectory(case.config, dataset, backend)]
+    dataset = dataset._replace(is_own=False)  # plain_run holds out the last samples
+    events = [*trajectory(Job(case.config, dataset, backend))]
     network = events[-1].position.state.network
     return Run(np.concatenate([event.losses for event in events]), flat([arrays_of(network, backend.to_numpy)]))
 

@@ -47,6 +47,7 @@ def train(
     """
     from mlp_xp.backends.opening import starting_on
     from mlp_xp.commands import training
+    from mlp_xp.core.job import Job
     from mlp_xp.runs import recording, run_folder
 
     only_one(resume=resume, config=config, recipe=recipe)
@@ -64,14 +65,14 @@ def train(
         dataset = training.load(settings, backend, resume, given, cache_dir, console)
         if not (resume or config or "batch_size" in given):
             settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
-        settings.train.check_fits(dataset.train_inputs.shape[0])
-        recording.check_run(settings, dataset, backend, resume)
-        backend = recording.choose_threads(resume, settings, dataset, backend)
+        job = Job(settings.train, dataset, backend)
+        recording.check_run(settings, job, resume)
+        job = recording.choose_threads(resume, job)
         if not is_run:  # created after all checks, so that a run that cannot begin leaves no folder
             folder = folder or run_folder.claim_folder(settings, dt.datetime.now())
             held.enter_context(recording.open_folder(folder, existing=overwrite))
         assert folder
-        training.run(folder, settings, dataset, backend, console, overwrite=overwrite)
+        training.run(folder, settings, job, console, overwrite=overwrite)
 
 
 def new_settings(recipe: str | None, config: Path | None, given: Mapping[str, Any]) -> Settings:

@@ -13,7 +13,8 @@ from mlp_xp.commands.data import load_data
 from mlp_xp.commands.process import as_argument, called
 from mlp_xp.commands.stopping import Stop, catch_signals
 from mlp_xp.core.dataset import UNNAMED, Dataset
-from mlp_xp.core.training import WARM_UP_EPOCH, Event, Report
+from mlp_xp.core.job import WARM_UP_EPOCH, Job
+from mlp_xp.core.training import Event, Report
 from mlp_xp.data.datasets import is_own
 from mlp_xp.errors import printable
 from mlp_xp.runs import recording, replacing, run_folder
@@ -22,23 +23,21 @@ from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 
 
-def run(
-    folder: Path, settings: Settings, dataset: Dataset, backend: Backend, console: Console, *, overwrite: bool
-) -> None:
+def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwrite: bool) -> None:
     """Train in a folder that this process holds, and show it. A signal or a closed output saves and stops the run."""
-    stop = Stop()
+    stop, dataset, backend = Stop(), job.dataset, job.backend
     hint = f"; resume with: {called('train')} --resume {as_argument(folder)}"
 
     def say(text: str, indent: int = 2) -> None:
         with stop.printing():
             terminal.say(console, text, indent=indent)
 
-    say(f"{terminal.describe(settings, dataset, backend)}\nrun      {folder}\n", indent=9)
+    say(f"{terminal.describe(settings, job)}\nrun      {folder}\n", indent=9)
     with catch_signals(stop):
         events = recording.train_in_folder(
-            folder, settings, dataset, backend, overwrite=overwrite, save_now=lambda: bool(stop), resume_hint=hint
+            folder, settings, job, overwrite=overwrite, save_now=lambda: bool(stop), resume_hint=hint
         )
-        watched = terminal.watch(events, settings.train, dataset, console)
+        watched = terminal.watch(events, job, console)
         try:
             head = terminal.header(settings.train, dataset.task)
             for event in watched:

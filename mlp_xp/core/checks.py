@@ -6,10 +6,8 @@ the classes gives an all-zero target, and images that are already scaled would b
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
-
-import numpy as np
 
 from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import BYTES, Dataset, Preparation
@@ -22,8 +20,6 @@ MOST_CLASSES = 2**16
 # If all pixels are below this value, no pixel uses the highest bit. Images with fewer than 8 bits always stay below it
 # (4 bits: 15, scikit-learn's digits: 16); 8-bit images reach it with any bright stroke.
 DIM = 128
-# What is rarer in shuffled data is taken for a sign of sorted ones.
-CHANCE = 1e-3
 
 
 def check_dataset(dataset: Dataset, backend: Backend) -> None:
@@ -61,21 +57,6 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
             f"train_inputs: the pixels range from {darkest} to {brightest}, where 0 to 255 is expected: the "
             f"network sees values of at most {brightest / 255:.2g} and learns slowly or badly; rescale all images so "
             "that the largest pixel is 255",
-            DatasetWarning,
-            stacklevel=2,
-        )
-
-
-def check_held_out(labels: np.ndarray, count: int, class_names: Sequence[str]) -> None:
-    """Give a DatasetWarning if the last `count` labels, of samples that are held out, are all equal, and not by chance.
-
-    labels: class numbers of the training set, (n,), on the host.
-    """
-    held = labels[-count:]
-    if (held == held[0]).all() and (labels == held[0]).mean() ** count < CHANCE:
-        warnings.warn(
-            f"all {count} held-out samples are of the class {class_names[int(held[0])]!r:.60}: the last samples are "
-            "held out, and they seem to be sorted; shuffle them first",
             DatasetWarning,
             stacklevel=2,
         )

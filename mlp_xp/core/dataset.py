@@ -3,9 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mlp_xp.core.features import flatten_and_scale, standardize, unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.task import CLASSES, Scaling, Task
+from mlp_xp.errors import DatasetError
 
 Prepare = Callable[..., Array]
 
@@ -78,6 +81,37 @@ class Dataset(NamedTuple):
         test = 0 if self.test_inputs is None else self.test_inputs.shape[0]
         many = f"{len(self.class_names)} {self.task.outputs}"
         return f"Dataset({self.name!r}, {count} training and {test} test {described(shape)}, {many})"
+
+
+def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the samples to test on and of the others, int64 (n,) each, in the order of one shuffle.
+
+    NumPy's RandomState shuffles, the same on every machine. classes: whole numbers (rows,), to stratify: each class
+    then has its share of the test samples, rounded so that all together are as many as without classes, but at least
+    one sample in each part if it has two, and is left out of the test if it has one. None: the first samples of the
+    shuffle. Raises DatasetError if no class has two samples.
+    """
+    order = np.random.RandomState(seed).permutation(rows).astype(np.int64)
+    wanted = round(share * rows)
+    if classes is None:
+        return order[:wanted], order[wanted:]
+    counts = np.bincount(classes)
+    most = np.maximum(counts - 1, 0)
+    quotas = share * counts
+    taken = np.clip(np.floor(quotas).astype(np.int64), np.minimum(most, 1), most)
+    # The largest remainders first, as seats are given to parties; equal ones in the order of the classes.
+    for which in np.argsort(taken - quotas, kind="stable"):
+        taken[which] += taken.sum() < wanted and taken[which] < most[which]
+    if not taken.any():
+        raise DatasetError(
+            f'y: give task="regression" if its values are quantities, or hold out no test set (test=None) if they are '
+            f"classes: all {rows} differ, so no class has two samples, one to train and one to test on"
+        )
+    chosen = np.zeros(rows, np.bool_)
+    shuffled = classes[order]
+    for which, count in enumerate(taken):
+        chosen[np.flatnonzero(shuffled == which)[:count]] = True
+    return order[chosen], order[~chosen]
 
 
 def described(shape: Sequence[int]) -> str:

@@ -1,29 +1,21 @@
 """A training run as a generator of events. It prints nothing and writes nothing."""
 
-import math
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.memory import check_memory
-from mlp_xp.backends.opening import Backend
-from mlp_xp.core.checks import check_dataset, check_held_out
-from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps, steps_per_block
-from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.chunk import make_chunk
 from mlp_xp.core.device import all_finite, copy_network, initial_state
-from mlp_xp.core.functional import Array
-from mlp_xp.core.model import Model, model_of
-from mlp_xp.core.network import Network, count_parameters
-from mlp_xp.core.plan import Chunk, ceil_divide, plan_epoch
+from mlp_xp.core.job import WARM_UP_EPOCH, Job
+from mlp_xp.core.library import Backend
+from mlp_xp.core.model import Model
+from mlp_xp.core.network import Network
+from mlp_xp.core.plan import Chunk
 from mlp_xp.core.step import State
 from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import MlpXpError
-
-WARM_UP_SAMPLE = 1
-WARM_UP_EPOCH = -1
 
 
 class DivergenceError(MlpXpError):
@@ -129,91 +121,40 @@ class Event(NamedTuple):
 
 
 def trajectory(
-    config: TrainConfig,
-    dataset: Dataset,
-    backend: Backend,
-    start: Position | None = None,
-    *,
-    stop_after: int | None = None,
-    checked: bool = False,
-    trained: Network = (),
+    job: Job, start: Position | None = None, *, stop_after: int | None = None, trained: Network = ()
 ) -> Iterator[Event]:
-    """Train, and yield an event after every chunk of steps. All their losses together are the run's loss trajectory.
+    """Train, and yield an event after every chunk of steps. All their losses together are the job's loss trajectory.
 
-    dataset: with arrays on the backend's device. start: the position to resume from, with its state on the device; the
-    state is donated. On the same backend the rest then has the same bits as if training had not been interrupted.
-    stop_after: end after this many steps, warm-up included; without a closing event if the run is longer, and perhaps
-    within a chunk, at a position that cannot be resumed from. checked: whether `check_trainable` has been called
-    already. trained: layers on the host to begin with, instead of the first ones of those that the seed draws.
+    start: the position to resume from, with its state on the device; the state is donated. On the same backend the rest
+    then has the same bits as if training had not been interrupted. stop_after: end after this many steps, warm-up
+    included; without a closing event if the job is longer, and perhaps within a chunk, at a position that cannot be
+    resumed from. trained: layers on the host to begin with, instead of the first ones of those that the seed draws.
 
-    Raises what `check_trainable` does, DivergenceError at the first loss that is not finite, of training, validation or
-    test, and before a report or a validation if the state is not finite, and BackendFailure where the array library
-    fails.
+    Raises DivergenceError at the first loss that is not finite, of training, validation or test, and before a report or
+    a validation if the state is not finite, and BackendFailure where the array library fails.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
-    if not checked:
-        check_trainable(config, dataset, backend)
-    samples = dataset.train_inputs.shape[0] - config.validation
-    held_out: tuple[Array, ...] = ()
-    if config.validation:
-        held_out = dataset.train_inputs[samples:, ...], dataset.train_labels[samples:, ...]
-    sizes = layer_sizes(config, dataset)
-    state, random = initial_state(config, sizes, backend, trained, start.state if start else None)
-    total_steps = config.warm_up_steps + config.epochs * ceil_divide(samples, config.batch_size)
-    plan = plan_epoch(samples, config, count_parameters(sizes))
-    # Of each batch size the last, which is the longest.
-    longest = {chunk.batch_size: chunk.steps for chunk in sorted(plan, key=lambda chunk: chunk.steps)}
+    config, dataset, backend = job.config, job.dataset, job.backend
+    state, random = initial_state(config, job.sizes, backend, trained, start.state if start else None)
     run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, dataset.task)
-    training_set = TrainingSet(*dataset[:2], dataset.prepare.fitted, dataset.scaling)
-
-    def model(network: Network) -> Model:
-        return model_of(network, config.activation, dataset, backend)
-
-    def make_report(position: Position, network: Network, sample: int, validation: Evaluation | None) -> Report:
-        check_state(position, backend)
-        test: Evaluation | None = None
-        if dataset.test_inputs is not None:
-            test = model(network).evaluate(dataset.test_inputs, dataset.test_labels)
-            if not np.isfinite(test.loss):  # the last update diverged, which no loss of the steps before it shows
-                raise _diverged(f"test loss after sample {sample}", position.epoch, test.loss)
-        tally = position.tally
-        return Report(
-            epoch=position.epoch,
-            sample=sample,
-            loss=position.loss,
-            seconds=time.perf_counter() - began,
-            train_loss=tally.loss / tally.samples,
-            samples_per_second=tally.samples / tally.seconds,
-            model=model(copy_network(network, backend)),
-            test=test,
-            validation=validation,
-        )
-
     position = start or Position(WARM_UP_EPOCH, 0, 0, 0, 0.0, float("nan"), state)
     new_tally = True
-    for epoch, order, chunk in _chunks(config, plan, samples, random):
+    for epoch, order, chunk in job.chunks(random):
         # A new tally begins after a report, and after the warm-up, which does not count.
         tally = Tally() if new_tally else position.tally
         new_tally = chunk.report is not None or epoch == WARM_UP_EPOCH
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
-            continue  # done before the run was resumed
+            continue  # done before the job was resumed
         if position.best and config.patience and epoch - position.best.epoch > config.patience:
             break
-        if stop_after is not None and position.step >= stop_after:
-            return
-        steps = chunk.steps if stop_after is None else min(chunk.steps, stop_after - position.step)
-        is_cut = steps < chunk.steps
-        if is_cut:
-            chunk = Chunk(chunk.start, steps, chunk.batch_size)
+        if stop_after is not None and position.step + chunk.steps > stop_after:
+            if position.step == stop_after:
+                return
+            chunk = Chunk(chunk.start, stop_after - position.step, chunk.batch_size)
 
         chunk_began = time.perf_counter()
-        rows = order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)
-        taken = make_steps(config, rows, position.step, total_steps)
-        if backend.counts_steps:  # one compiled function serves all chunks
-            most = longest.get(chunk.batch_size, 1)
-            size = min(most, steps_per_block(config, chunk.batch_size, sizes[0], backend))
-            taken = taken.fill(size * ceil_divide(most, size))
-        state, device_losses = run_chunk(position.state, training_set, taken.to_device(backend))
+        steps = job.steps(order, chunk, position.step)
+        state, device_losses = run_chunk(position.state, job.training_set, steps)
         losses = backend.to_numpy(device_losses)[: chunk.steps].astype(np.float64)
         check_finite(losses, epoch, chunk)
         position = position._replace(
@@ -227,69 +168,62 @@ def trajectory(
 
         report = validation = None
         if chunk.validate:
-            check_state(position, backend)
-            validation = model(state.network).evaluate(*held_out)
-            if not np.isfinite(validation.loss):
-                raise _diverged(f"held-out loss after sample {chunk.stop}", epoch, validation.loss)
-            best = position.best
-            if best is None or (validation.score, -validation.loss) > (best.score, -best.loss):
-                best = Best(copy_network(state.network, backend), validation.score, epoch, validation.loss)
-                position = position._replace(best=best)
+            validation = _validate(job, position)
+            position = position._replace(best=_better(job, position, validation))
         if chunk.report is not None:
-            report = make_report(position, state.network, chunk.report, validation)
+            report = _report(job, position, state.network, chunk.report, validation, began)
             position = position._replace(reports=position.reports + 1)
         position = position._replace(seconds=time.perf_counter() - began)
         yield Event(position, losses, report, chunk.checkpoint, closing=False)
-        if is_cut:
-            return
 
     network, validation = position.state.network, None
     if position.best:
         network, score, _, loss = position.best
         figure: dict[str, Any] = {dataset.task.score: score}
         validation = Evaluation(loss, **figure)
-    report = make_report(position, network, samples, validation)
+    report = _report(job, position, network, len(job.rows), validation, began)
     position = position._replace(seconds=report.seconds)
     yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
 
 
-def check_trainable(config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
-    """Raise DatasetError for data that cannot be trained on (see `checks`), ConfigError if there are too few.
-
-    Raises NotEnoughMemoryError if training needs more memory than is available.
-    """
-    check_dataset(dataset, backend)
-    config.check_fits(dataset.train_inputs.shape[0])
-    if config.validation and dataset.task.exclusive:
-        check_held_out(backend.to_numpy(dataset.train_labels), config.validation, dataset.class_names)
-    check_memory(config, layer_sizes(config, dataset), backend)
+def _validate(job: Job, position: Position) -> Evaluation:
+    """Return how good the network is on the held-out samples. Raises DivergenceError."""
+    check_state(position, job.backend)
+    validation = job.model(position.state.network).evaluate(*job.held_out)
+    if not np.isfinite(validation.loss):
+        raise _diverged(f"held-out loss after sample {position.sample}", position.epoch, validation.loss)
+    return validation
 
 
-def with_threads(config: TrainConfig, dataset: Dataset, backend: Backend, before: int | None = None) -> Backend:
-    """Return the backend with a number of threads for these steps; see `Backend.choose_threads`."""
-    return backend.choose_threads(config.batch_size * count_parameters(layer_sizes(config, dataset)), before)
+def _better(job: Job, position: Position, validation: Evaluation) -> Best:
+    """Return the best network so far, or this one. Ties go to the lower loss, and then to the earlier epoch."""
+    best = position.best
+    if best and (validation.score, -validation.loss) <= (best.score, -best.loss):
+        return best
+    return Best(copy_network(position.state.network, job.backend), validation.score, position.epoch, validation.loss)
 
 
-def _chunks(
-    config: TrainConfig, plan: list[Chunk], samples: int, random: np.random.RandomState
-) -> Iterator[tuple[int, np.ndarray, Chunk]]:
-    """Yield every chunk of a run with its epoch and the order of the epoch's samples, int64 (n,)."""
-    order = np.arange(samples)
-    for _ in range(config.warm_up_steps):
-        yield WARM_UP_EPOCH, order, Chunk(WARM_UP_SAMPLE, 1, 1)
-    for epoch in range(config.epochs):
-        # As the notebook does: an epoch shuffles the order that the last one left.
-        order = order[random.permutation(samples)]
-        for chunk in plan:
-            yield epoch, order, chunk
-
-
-def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:
-    """Return (n_0, ..., n_L): the pixels of an image, the units of each hidden layer, the number of classes.
-
-    Or, for other data, the numbers of features and of outputs.
-    """
-    return (math.prod(dataset.train_inputs.shape[1:]), *config.hidden, len(dataset.class_names))
+def _report(
+    job: Job, position: Position, network: Network, sample: int, validation: Evaluation | None, began: float
+) -> Report:
+    """Evaluate a network on the test set, and return its report. Raises DivergenceError."""
+    check_state(position, job.backend)
+    model, dataset, tally, test = job.model(network), job.dataset, position.tally, None
+    if dataset.test_inputs is not None:
+        test = model.evaluate(dataset.test_inputs, dataset.test_labels)
+        if not np.isfinite(test.loss):  # the last update diverged, which no loss of the steps before it shows
+            raise _diverged(f"test loss after sample {sample}", position.epoch, test.loss)
+    return Report(
+        epoch=position.epoch,
+        sample=sample,
+        loss=position.loss,
+        seconds=time.perf_counter() - began,
+        train_loss=tally.loss / tally.samples,
+        samples_per_second=tally.samples / tally.seconds,
+        model=job.model(copy_network(network, job.backend)),
+        test=test,
+        validation=validation,
+    )
 
 
 def check_finite(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:

@@ -13,11 +13,12 @@ from mlp_xp.core.config import ConfigError, TrainConfig, check_range
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.device import place_dataset
 from mlp_xp.core.functional import Array
+from mlp_xp.core.job import Job, layer_sizes
 from mlp_xp.core.library import ADVICE
 from mlp_xp.core.model import model_of
 from mlp_xp.core.network import Network
 from mlp_xp.core.plan import ceil_divide
-from mlp_xp.core.training import DivergenceError, Event, Report, layer_sizes, trajectory
+from mlp_xp.core.training import DivergenceError, Event, Report, trajectory
 from mlp_xp.errors import DatasetError, MlpXpError, with_colon
 from mlp_xp.parity import notebook
 from mlp_xp.parity.rounding import rounding_at_random
@@ -152,7 +153,7 @@ def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -
     # The number of epochs follows from the steps, not from the configuration.
     epoch_steps = ceil_divide(dataset.train_inputs.shape[0] - config.validation, config.batch_size)
     config = replace(config, epochs=ceil_divide(steps, epoch_steps), patience=0)
-    events = trajectory(config, on_device, backend, stop_after=config.warm_up_steps + steps)
+    events = trajectory(Job(config, on_device, backend), stop_after=config.warm_up_steps + steps)
     return on_device, (event for event in events if not event.closing)
 
 

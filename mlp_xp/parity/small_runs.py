@@ -7,6 +7,7 @@ import numpy as np
 
 from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.job import Job
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.parity.trace import Tracer, trace_run
@@ -31,7 +32,7 @@ def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:
 
         def run(traced: Backend, task: str = task, X: np.ndarray = X, y: np.ndarray = y) -> None:
             dataset = from_arrays(traced.asarray(X), y, 0.3, backend=traced, task=task)
-            for _ in trajectory(RICH if task == "classes" else CONFIG, dataset, traced):
+            for _ in trajectory(Job(RICH if task == "classes" else CONFIG, dataset, traced)):
                 pass
 
         yield f"small run for {task}", trace_run(run, backend)

@@ -4,19 +4,11 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
-from mlp_xp.backends.opening import Backend, BackendFailure
-from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.model import model_of
+from mlp_xp.backends.memory import check_memory
+from mlp_xp.backends.opening import BackendFailure
+from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.network import Network
-from mlp_xp.core.training import (
-    WARM_UP_EPOCH,
-    Event,
-    Position,
-    check_state,
-    check_trainable,
-    trajectory,
-    with_threads,
-)
+from mlp_xp.core.training import Event, Position, check_state, trajectory
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError, file_errors, make_folder
 from mlp_xp.runs import checkpoints, replacing, run_folder
@@ -25,17 +17,17 @@ from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sources import read_source
 
 
-def check_run(settings: Settings, dataset: Dataset, backend: Backend, folder: Path | None = None) -> None:
-    """Raise RunError, DatasetError or ConfigError for a run that cannot begin; before its folder is created.
+def check_run(settings: Settings, job: Job, folder: Path | None = None) -> None:
+    """Raise RunError or NotEnoughMemoryError for a run that cannot begin; before its folder is created.
 
     folder: the run's folder; once it has a checkpoint, its `start_from` run is no longer needed.
     """
-    run_folder.preparation_of(dataset.prepare)
+    run_folder.preparation_of(job.dataset.prepare)
     if not isinstance(settings.train.activation, str):
         raise run_folder.RunError("the activation is a pair of functions, which a run folder cannot store; name one")
-    check_trainable(settings.train, dataset, backend)
+    check_memory(job.config, job.sizes, job.backend)
     if folder is None or not (folder / run_folder.CHECKPOINT).exists():
-        read_source(settings.start_from, settings.train, dataset)
+        read_source(settings.start_from, job)
 
 
 @contextlib.contextmanager
@@ -57,8 +49,7 @@ def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
 def train_in_folder(
     folder: Path,
     settings: Settings,
-    dataset: Dataset,
-    backend: Backend,
+    job: Job,
     *,
     overwrite: bool = False,
     save_now: Callable[[], bool] = lambda: False,
@@ -76,25 +67,25 @@ def train_in_folder(
     Raises the same errors as `mlp_xp.train`. The message says which checkpoint is kept.
     """
     is_run = (folder / run_folder.CONFIG).exists()
-    backend = choose_threads(None if overwrite else folder, settings, dataset, backend)
-    start = None if overwrite or not is_run else find_start(folder, settings, dataset, backend)
+    job = choose_threads(None if overwrite else folder, job)
+    start = None if overwrite or not is_run else find_start(folder, settings, job)
     trained: Network = ()
     try:
         if start is None:
-            trained, sha256 = read_source(settings.start_from, settings.train, dataset)
+            trained, sha256 = read_source(settings.start_from, job)
             place = replacing.begin(folder) if overwrite and is_run else folder
-            run_folder.create_run(place, settings, backend, dataset, sha256)
+            run_folder.create_run(place, settings, job, sha256)
         else:
             run_folder.truncate_metrics(folder, start.reports)
             run_folder.begin_segment(folder, settings, start)
-        for event in trajectory(settings.train, dataset, backend, start, checked=True, trained=trained):
+        for event in trajectory(job, start, trained=trained):
             position = event.position
             if event.report is not None and not event.closing:
                 run_folder.append_metrics(replacing.current(folder), event.report)
             # Who stops a run that is to replace another may have started it by mistake.
             may_save = position.epoch != WARM_UP_EPOCH and replacing.current(folder) == folder
             if event.checkpoint or (may_save and save_now()):
-                save(folder, position, settings, dataset, backend)
+                save(folder, position, settings, job)
                 event = event._replace(checkpoint=True)
             if event.report is not None and event.closing:
                 run_folder.write_result(folder, event.report, position.best)
@@ -109,41 +100,41 @@ def train_in_folder(
             replacing.give_up(folder)
 
 
-def choose_threads(folder: Path | None, settings: Settings, dataset: Dataset, backend: Backend) -> Backend:
-    """Return the backend with the threads of a run: if it is in the folder, those on which it began. Raises RunError.
+def choose_threads(folder: Path | None, job: Job) -> Job:
+    """Return the job on the threads of a run: if it is in the folder, those on which it began. Raises RunError.
 
     folder: None for a new run.
     """
-    before = None if folder is None else run_folder.threads_of(folder, backend.name)
-    return with_threads(settings.train, dataset, backend, before)
+    before = None if folder is None else run_folder.threads_of(folder, job.backend.name)
+    return job.on(job.backend.choose_threads(job.work, before))
 
 
-def find_start(folder: Path, settings: Settings, dataset: Dataset, backend: Backend) -> Position | None:
+def find_start(folder: Path, settings: Settings, job: Job) -> Position | None:
     """Return the position of the run in the folder, with its state on the device, or None if it has no checkpoint yet.
 
     Raises RunError if the run has other settings or data, or its checkpoint is damaged or lost. Gives an MlpXpWarning
     if it was started with another number of threads.
     """
     run_folder.check_resumable(folder, settings)
-    run_folder.check_data(folder, run_folder.data_facts(settings, dataset, backend))
+    run_folder.check_data(folder, run_folder.data_facts(job))
     if not (folder / run_folder.CHECKPOINT).exists():
         return None
-    run_folder.warn_of_threads(folder, backend)
-    return checkpoints.load_checkpoint(folder, settings, backend)
+    run_folder.warn_of_threads(folder, job.backend)
+    return checkpoints.load_checkpoint(folder, settings, job.backend)
 
 
-def save(folder: Path, position: Position, settings: Settings, dataset: Dataset, backend: Backend) -> None:
+def save(folder: Path, position: Position, settings: Settings, job: Job) -> None:
     """Write a checkpoint and the model: the best network on the validation set, or else the current network.
 
     The first one of a run that replaces another puts it in place. Raises FileError, and DivergenceError instead of
     saving a state that is not finite.
     """
-    check_state(position, backend)
+    check_state(position, job.backend)
     network = position.best.network if position.best else position.state.network
     place = replacing.current(folder)
     # The checkpoint first: so a run that has a model but no checkpoint has lost it.
-    checkpoints.save_checkpoint(place, position, settings, backend)
-    checkpoints.save_model(place, model_of(network, settings.train.activation, dataset, backend))
+    checkpoints.save_checkpoint(place, position, settings, job.backend)
+    checkpoints.save_model(place, job.model(network))
     if place != folder:
         replacing.put_in_place(folder)
 

@@ -17,9 +17,9 @@ import numpy as np
 from mlp_xp import __version__
 from mlp_xp.backends.opening import Backend
 from mlp_xp.backends.threads import cpus, in_words, threads_chosen
-from mlp_xp.core.checks import check_arrays
 from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.functional import Array
+from mlp_xp.core.job import Job
 from mlp_xp.core.task import Scaling
 from mlp_xp.core.training import Best, Position, Report
 from mlp_xp.errors import Argument, MlpXpWarning
@@ -93,14 +93,13 @@ def check_new(folder: Path, overwrite: bool) -> None:
             raise RunError(f"{str(folder / CONFIG)!r}: is not of a run; choose another folder", setting="run_dir")
 
 
-def create_run(
-    folder: Path, settings: Settings, backend: Backend, dataset: Dataset, start_from_sha256: str | None = None
-) -> None:
+def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: str | None = None) -> None:
     """Remove all files of a run that has not come to a checkpoint, and write config.json. Raises FileError.
 
     The folder must exist, and its lock must be held. start_from_sha256: the checksum of the model that the run begins
     with, if any.
     """
+    backend = job.backend
     number, reason = backend.threads[:2]
     record = {
         "format": records.FORMAT,
@@ -115,7 +114,7 @@ def create_run(
         },
         "threads": {"number": number, "reason": reason, "cpus": cpus(), **threads_chosen()},
         "machine": f"{platform.system()} {platform.machine()}",
-        **data_facts(settings, dataset, backend),
+        **data_facts(job),
         **({"start_from_sha256": start_from_sha256} if start_from_sha256 else {}),
     }
     clear(folder)
@@ -157,11 +156,11 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
     write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
 
 
-def data_facts(settings: Settings, dataset: Dataset, backend: Backend) -> dict[str, Any]:
+def data_facts(job: Job) -> dict[str, Any]:
     """Return the facts about the data that config.json records and a resumed run must have."""
-    check_arrays(dataset, backend)  # before the folder is created; the full check at the start of training comes later
+    dataset, backend = job.dataset, job.backend
     return {
-        "train_samples": dataset.train_inputs.shape[0] - settings.train.validation,
+        "train_samples": len(job.rows),
         "image_shape": list(dataset.train_inputs.shape[1:]),
         "class_names": list(dataset.class_names),
         "task": dataset.task.name,

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.job import Job
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
-from mlp_xp.core.training import layer_sizes
 from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.records import RunError, shortened
 
@@ -23,8 +22,8 @@ class Start(NamedTuple):
     """The checksum of the model that they come from."""
 
 
-def read_source(start_from: str | Path | None, config: TrainConfig, dataset: Dataset) -> Start:
-    """Return the layers of another run for a run with this configuration and these data; none for None.
+def read_source(start_from: str | Path | None, job: Job) -> Start:
+    """Return the layers of another run for a new run with this job; none for None.
 
     The output layer is left out if the task or the names of the outputs differ. If the numbers to predict are
     standardised differently, the output layer is changed so that its predictions stay the same. Raises RunError if the
@@ -37,10 +36,11 @@ def read_source(start_from: str | Path | None, config: TrainConfig, dataset: Dat
     except RunError as error:
         error.setting = "start_from"
         raise
+    config, dataset = job.config, job.dataset
     hidden = [layer.bias.size for layer in model.network[:-1]]
     same = (model.task, model.class_names) == (dataset.task, dataset.class_names)
     for name, theirs, ours in (
-        ("inputs", model.network[0].weights.shape[0], layer_sizes(config, dataset)[0]),
+        ("inputs", model.network[0].weights.shape[0], job.sizes[0]),
         ("columns", model.feature_names or dataset.feature_names, dataset.feature_names or model.feature_names),
         ("hidden layers", hidden, [*config.hidden]),
         ("activation", model.activation, config.activation if isinstance(config.activation, str) else model.activation),

@@ -11,12 +11,11 @@ from rich.progress import Task as BarTask
 from rich.table import Column
 from rich.text import Text
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, described
-from mlp_xp.core.network import count_parameters
+from mlp_xp.core.job import Job
 from mlp_xp.core.task import CLASSES, Evaluation, Task
-from mlp_xp.core.training import Best, Event, Report, layer_sizes
+from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.errors import not_installed, printable
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.width import plain_console
@@ -50,11 +49,10 @@ def thousands(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
-def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
+def describe(settings: Settings, job: Job) -> str:
     """Describe the network, backend, data and training of a run in a few lines."""
-    config = settings.train
-    sizes = layer_sizes(config, dataset)
-    parameters = thousands(count_parameters(sizes))
+    config, dataset, backend = job.config, job.dataset, job.backend
+    parameters = thousands(job.parameters)
     train, *shape = dataset.train_inputs.shape
     test = 0 if dataset.test_inputs is None else dataset.test_inputs.shape[0]
     held_out = f" ({thousands(config.validation)} held out)" if config.validation else ""
@@ -66,7 +64,7 @@ def describe(settings: Settings, dataset: Dataset, backend: Backend) -> str:
     more = "" if complete else ", and those that the library itself may start"
     threads = "" if number is None else f"threads  {number}{more}: {reason}\n"
     return (
-        f"network  {'-'.join(map(str, sizes))}, {config.activation}, {parameters} parameters, {settings.dtype}\n"
+        f"network  {'-'.join(map(str, job.sizes))}, {config.activation}, {parameters} parameters, {settings.dtype}\n"
         f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n{threads}"
         f"data     {printable(settings.data)}: {thousands(train)} training{held_out} and "
         f"{thousands(test) if test else 'no'} test {described(shape)}{targets}\n"
@@ -140,16 +138,14 @@ class _Speed(ProgressColumn):
         return Text(f"{thousands(round(task.speed or 0))} samples/s")
 
 
-def watch(
-    events: Iterator[Event], config: TrainConfig, dataset: Dataset, console: Console | None = None
-) -> Generator[Event, None, None]:
+def watch(events: Iterator[Event], job: Job, console: Console | None = None) -> Generator[Event, None, None]:
     """Yield the events, with a progress bar below the other output on a terminal or in a notebook."""
     console = console or plain_console()
     seen = console.is_terminal or console.is_jupyter
     if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
         seen = False
         say(console, f"a progress bar in a notebook needs ipywidgets, which {not_installed('ipywidgets')}")
-    samples = dataset.train_inputs.shape[0] - config.validation
+    samples, epochs = len(job.rows), job.config.epochs
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -158,10 +154,10 @@ def watch(
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=console, transient=True, disable=not seen) as bar:
-        task = bar.add_task("warm-up", total=config.epochs * samples)
+        task = bar.add_task("warm-up", total=epochs * samples)
         for event in events:
             position = event.position
             epoch = max(position.epoch, 0)
             done = epoch * samples + (position.sample if position.epoch >= 0 else 0)
-            bar.update(task, completed=done, description=f"epoch {epoch}, {epoch + 1} of {config.epochs}")
+            bar.update(task, completed=done, description=f"epoch {epoch}, {epoch + 1} of {epochs}")
             yield event

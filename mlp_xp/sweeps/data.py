@@ -10,7 +10,7 @@ from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.checks import check_dataset
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.training import layer_sizes
+from mlp_xp.core.job import layer_sizes
 from mlp_xp.data.datasets import SETTING, load_dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import load_model

@@ -14,7 +14,7 @@ from mlp_xp.backends.memory import NotEnoughMemoryError
 from mlp_xp.backends.opening import Backend
 from mlp_xp.backends.threads import threads_chosen
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.training import WARM_UP_EPOCH
+from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
@@ -113,11 +113,12 @@ def _train(work: Work, folder: Path) -> Ending:
     if stopped():
         return Ending(work.name, INTERRUPTED)
     backend, dataset = _prepare(work)
-    recording.check_run(work.settings, dataset, backend, folder)
+    job = Job(work.settings.train, dataset, backend)
+    recording.check_run(work.settings, job, folder)
     with contextlib.ExitStack() as held:
         _claim(held, folder, stopped)
         if not (folder / run_folder.RESULT).exists():  # else a process of a killed sweep has just ended it
-            events = recording.train_in_folder(folder, work.settings, dataset, backend, save_now=stopped)
+            events = recording.train_in_folder(folder, work.settings, job, save_now=stopped)
             held.enter_context(contextlib.closing(events))
             for event in events:
                 can_stop = event.checkpoint or event.position.epoch == WARM_UP_EPOCH

@@ -17,6 +17,7 @@ from mlp_xp.backends.compile_cache import compile_cache
 from mlp_xp.backends.opening import _jax_threads, open_backend
 from mlp_xp.backends.threads import cpus
 from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.job import Job
 from mlp_xp.core.training import trajectory
 
 
@@ -98,7 +99,7 @@ def train() -> str:
     backend = open_backend("jax")
     config = TrainConfig(epochs=1, hidden=(), report_every=200, defer_updates=False)
     numbers = sha256()
-    for event in trajectory(config, on_device(TINY, backend), backend):
+    for event in trajectory(Job(config, on_device(TINY, backend), backend)):
         numbers.update(event.losses.tobytes())
     assert event.report is not None
     for layer in event.report.model.network:

@@ -40,14 +40,16 @@ PEAK = """
 import resource, sys
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.backends.memory import training_bytes
-from mlp_xp.core.training import layer_sizes, trajectory
+from mlp_xp.core.job import Job, layer_sizes
+from mlp_xp.core.training import trajectory
 from data_sets import on_device, synthetic
 backend = open_backend()
 dataset = on_device(synthetic(300, 100, 28), backend)
-for event in trajectory(TrainConfig(hidden=(4,), epochs=1, batch_size=100, optimizer="adam"), dataset, backend): pass
+job = Job(TrainConfig(hidden=(4,), epochs=1, batch_size=100, optimizer="adam"), dataset, backend)
+for event in trajectory(job): pass
 before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
 config = TrainConfig(hidden=(6000,), epochs=1, batch_size=100, optimizer="adam", warm_up_steps=1, learning_rate=1e-6)
-for event in trajectory(config, dataset, backend): pass
+for event in trajectory(Job(config, dataset, backend)): pass
 print(training_bytes(config, layer_sizes(config, dataset), 8))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
 """

@@ -17,6 +17,7 @@ from mlp_xp.backends import threads
 from mlp_xp.backends.opening import BackendError, open_backend
 from mlp_xp.backends.threads import LARGE_STEP, ON_GPU, ThreadsError, cpus, threads_by_work
 from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.job import Job
 from mlp_xp.core.training import trajectory
 
 PATIENCE = 60  # seconds
@@ -99,7 +100,7 @@ def test_runs_at_once_have_the_bits_of_a_run_alone_and_leave_the_threads_as_they
     dataset = on_device(HOST, backend)
 
     def run() -> tuple[bytes, list[int]]:
-        events = trajectory(CONFIG, dataset, backend)
+        events = trajectory(Job(CONFIG, dataset, backend))
         losses = [next(events).losses]
         between = counts(name)
         return np.concatenate([*losses, *(event.losses for event in events)]).tobytes(), between

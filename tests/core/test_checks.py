@@ -111,7 +111,7 @@ def test_data_are_checked_once_a_run_by_one_compiled_function(backend, monkeypat
         check_dataset(dataset, watched)
     assert len(compiled) == 1
     checked = []
-    monkeypatch.setattr("mlp_xp.core.training.check_dataset", lambda *args: checked.append(args))
+    monkeypatch.setattr("mlp_xp.core.job.check_dataset", lambda *args: checked.append(args))
     assert len([*train(CONFIG, dataset, backend)]) > 3
     assert len(checked) == 1
 
@@ -190,16 +190,6 @@ def test_images_that_are_too_dark_are_warned_of_once_a_run(brightest, backend):
     # Dark test images are no matter: the training set says what the scale is.
     bright = darkened(128)
     check_dataset(on_device(bright._replace(test_inputs=bright.test_inputs // 16), backend), backend)
-
-
-def test_held_out_samples_of_sorted_data_are_warned_of():
-    """Those at the end, of one class, unless by chance."""
-    kinds, backend, x = np.repeat(["ant", "bee"], 60), open_backend(), np.random.default_rng(1).normal(size=(120, 3))
-    config = TrainConfig(epochs=1, validation=20, hidden=(), init="glorot")
-    with pytest.warns(DatasetWarning, match="^all 20 held-out samples are of the class 'bee': the last samples are"):
-        next(train(config, from_arrays(x, kinds), backend))
-    next(train(config, from_arrays(x, kinds, 0.2), backend))
-    next(train(config, from_arrays(x, np.array(["ant", *["bee"] * 119])), backend))
 
 
 def test_a_library_that_fails_when_a_number_is_read_is_reported(monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from helpers import assert_one_line, call
 
 from mlp_xp.core.config import ConfigError, TrainConfig, declared
-from mlp_xp.core.functional import ACTIVATIONS, Activation, tanh, tanh_derivative
+from mlp_xp.core.functional import ACTIVATIONS, Activation, identity_derivative, tanh, tanh_derivative
 from mlp_xp.core.network import INITIALISERS
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES
 

@@ -18,6 +18,7 @@ from mlp_xp.core.deferred import BLOCK_SAMPLES, LARGEST_BATCH, LARGEST_EAGER_BAT
 from mlp_xp.core.device import initial_state
 from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.functional import Activation, relu, sigmoid
+from mlp_xp.core.job import Job
 from mlp_xp.core.network import Layer
 from mlp_xp.core.optimizers import Rates
 from mlp_xp.core.step import Batch, State, make_step
@@ -54,7 +55,7 @@ def assert_retold(config: TrainConfig, backend: Backend, dtype, prepare: Prepara
     steps = config.epochs * -(-len(images) // config.batch_size)
     expected = np.concatenate(notebook.trajectory(network, images, labels, steps, batch_size=config.batch_size))
     host = HOST._replace(prepare=prepare) if prepare else HOST
-    events = [*trajectory(config, on_device(host, backend), backend)]
+    events = [*trajectory(Job(config, on_device(host, backend), backend))]
     tolerance = trajectory_tolerance(len(expected), PIXELS, dtype)
     assert_near(np.concatenate([event.losses for event in events]), expected, tolerance)
     wanted = (
@@ -189,7 +190,7 @@ def test_training_changes_nothing_that_the_caller_owns(settings, backend):
     """Updates are in place, and donated arrays are gone: neither may reach the data set, or a report already given."""
     dataset = on_device(HOST, backend)
     reports, then = [], []
-    for event in trajectory(TrainConfig(epochs=1, hidden=(8,), report_every=100, **settings), dataset, backend):
+    for event in trajectory(Job(TrainConfig(epochs=1, hidden=(8,), report_every=100, **settings), dataset, backend)):
         if event.report:
             reports.append(event.report)
             then.append(parameters(event.report.model.network, backend))

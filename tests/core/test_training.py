@@ -18,11 +18,12 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, Preparation
 from mlp_xp.core.device import all_finite, initial_state
 from mlp_xp.core.features import flatten_and_scale
+from mlp_xp.core.job import WARM_UP_EPOCH, Job, layer_sizes
 from mlp_xp.core.network import Layer
 from mlp_xp.core.plan import Chunk
 from mlp_xp.core.step import State
 from mlp_xp.core.task import CLASSES
-from mlp_xp.core.training import WARM_UP_EPOCH, DivergenceError, Event, Position, check_finite, layer_sizes, trajectory
+from mlp_xp.core.training import DivergenceError, Event, Position, check_finite, trajectory
 
 HOST = synthetic(300)
 PIXELS = HOST.train_inputs[0].size
@@ -39,7 +40,7 @@ def configuration(**settings) -> TrainConfig:
 
 
 def run(config: TrainConfig, backend: Backend, host: Dataset = HOST, **options: Any) -> list[Event]:
-    return [*trajectory(config, on_device(host, backend), backend, **options)]
+    return [*trajectory(Job(config, on_device(host, backend), backend), **options)]
 
 
 def host_network(report, backend: Backend) -> list[np.ndarray]:
@@ -152,7 +153,7 @@ def test_the_best_network_on_the_samples_held_out_is_kept():
     config = configuration(validation=60, learning_rate=0.1, report_every=240, epochs=15)
     held_out = HOST._replace(test_inputs=HOST.train_inputs[240:], test_labels=HOST.train_labels[240:])
     events, scores, networks = [], [], []
-    for event in trajectory(config, on_device(HOST, backend), backend):
+    for event in trajectory(Job(config, on_device(HOST, backend), backend)):
         events.append(event)
         if event.position.epoch != WARM_UP_EPOCH and event.position.sample == 240 and event.losses.size:
             networks.append(arrays_of(event.position.state.network, backend.to_numpy))
@@ -195,7 +196,7 @@ def test_samples_per_second_are_samples_over_seconds_of_training(monkeypatch):
 
     backend, config = replace(numpy, to_numpy=to_numpy), configuration(batch_size=7, report_every=60)
     done = since = chunks = 0
-    for event in trajectory(config, HOST, backend):
+    for event in trajectory(Job(config, HOST, backend)):
         if event.position.epoch != WARM_UP_EPOCH and event.losses.size:
             chunks, done = chunks + 1, event.position.epoch * 300 + event.position.sample
         if event.report:
@@ -211,7 +212,7 @@ def test_samples_per_second_are_samples_over_seconds_of_training(monkeypatch):
 def assert_diverges(config: TrainConfig, backend: Backend) -> None:
     good, place = [], r"of (the warm-up|epoch \d+) is (inf|nan|not finite); lower the learning rate or choose another"
     with pytest.raises(DivergenceError, match=f"^training diverged: the .* {place} initialisation$") as caught:
-        good.extend(event.losses for event in trajectory(config, on_device(HOST, backend), backend))
+        good.extend(event.losses for event in trajectory(Job(config, on_device(HOST, backend), backend)))
     assert all(np.isfinite(losses).all() for losses in good)
     assert caught.value.exit_code == 1
 
@@ -271,7 +272,7 @@ def test_no_report_is_given_of_a_state_that_is_not_finite_though_every_loss_is(o
         state = state._replace(slots=((state.slots[0][0], wrong), *state.slots[1:]))
     start = Position(WARM_UP_EPOCH, 0, 0, 0, 0.0, float("nan"), state)
     with pytest.raises(DivergenceError, match=r"state after 1 samples of epoch 0 is not finite"):
-        next(trajectory(config, on_device(bright, backend), backend, start))
+        next(trajectory(Job(config, on_device(bright, backend), backend), start))
 
 
 def test_numbers_that_are_not_finite_are_found_in_any_array(backend):
@@ -304,7 +305,7 @@ def test_a_run_compiles_one_loop_for_each_size_of_a_batch_whatever_its_length(co
         images = np.random.default_rng(0).integers(0, 256, (size, 12, 12), dtype=np.uint8)
         host = HOST._replace(train_inputs=images, train_labels=np.arange(size, dtype=np.uint8) % 10)
         counts = {}
-        for event in trajectory(config, on_device(host, compiled.backend), compiled.backend):
+        for event in trajectory(Job(config, on_device(host, compiled.backend), compiled.backend)):
             counts[event.position.epoch] = compiled.count(config)
         assert counts == {WARM_UP_EPOCH: 1, **dict.fromkeys(range(config.epochs), expected)}
     for steps in (3, 60, 170):
@@ -326,12 +327,12 @@ def test_a_run_compiles_three_functions_beside_its_loops_and_shares_them(compile
     dataset = on_device(synthetic(47, 13, size=11), compiled.backend)  # shapes of no other test
     jax.monitoring.register_event_duration_secs_listener(note)
     config = configuration(hidden=(5, 6), optimizer="adam")
-    next(event for event in trajectory(config, dataset, compiled.backend) if event.report)
+    next(event for event in trajectory(Job(config, dataset, compiled.backend)) if event.report)
     assert len(names) == 5, names  # and the check of the data
     others = {"seed": 9, "learning_rate": 0.3, "init": "he", "schedule": "cosine", "epochs": 3}
-    next(trajectory(replace(config, **others), dataset, compiled.backend))
+    next(trajectory(Job(replace(config, **others), dataset, compiled.backend)))
     assert make_chunk.cache_info().currsize == 1
-    next(trajectory(replace(config, activation="relu"), dataset, compiled.backend))
+    next(trajectory(Job(replace(config, activation="relu"), dataset, compiled.backend)))
     assert make_chunk.cache_info().currsize == 2
 
 

@@ -14,6 +14,7 @@ from safetensors.numpy import save, save_file
 
 from mlp_xp import Model, TrainConfig, open_backend
 from mlp_xp.core.dataset import BYTES, Dataset
+from mlp_xp.core.job import Job
 from mlp_xp.core.task import CLASSES, LABELS
 from mlp_xp.core.training import trajectory
 from mlp_xp.runs.checkpoints import (
@@ -37,7 +38,7 @@ SETTINGS = Settings(train=TrainConfig(epochs=1, hidden=(2,), optimizer="momentum
 def folder(tmp_path_factory) -> Path:
     """A folder with a small checkpoint and a model."""
     folder, backend = tmp_path_factory.mktemp("checkpoint"), open_backend()
-    *_, event = trajectory(SETTINGS.train, TINY, backend)
+    *_, event = trajectory(Job(SETTINGS.train, TINY, backend))
     save_checkpoint(folder, event.position, SETTINGS, backend)
     save_model(folder, event.report.model)
     return folder

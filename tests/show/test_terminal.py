@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.job import Job
 from mlp_xp.core.model import model_of
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report, trajectory
@@ -18,6 +19,7 @@ from mlp_xp.runs.settings import Settings
 from mlp_xp.show.terminal import HEADER, describe, header, report_line, summary, thousands, watch
 
 CONFIG = TrainConfig(epochs=2, hidden=(5, 4), report_every=50, validation=20, batch_size=3)
+JOB = Job(CONFIG, TINY, open_backend())
 
 
 losses = st.floats(0, 1e308)
@@ -50,14 +52,14 @@ def test_accuracy_on_held_out_samples_has_a_column_where_there_are_some():
 
 def test_what_is_trained_is_described():
     settings = Settings(data_dir="/some/folder", train=CONFIG)
-    network, arrays, data, training = describe(settings, TINY, open_backend()).splitlines()
+    network, arrays, data, training = describe(settings, Job(CONFIG, TINY, open_backend())).splitlines()
     assert network == f"network  36-5-4-10, sigmoid, {36 * 5 + 5 + 5 * 4 + 4 + 4 * 10 + 10} parameters, float64"
     assert arrays.endswith(" on cpu")
     assert data == "data     /some/folder: 200 training (20 held out) and 60 test images of 6 x 6"
     for part in ("2 epochs", "batches of 3", "sgd", "0.01", "constant", "layerwise", "10 warm-up steps"):
         assert part in training
     assert len(training) <= 80
-    other = describe(Settings(train=TrainConfig(warm_up_steps=0)), TINY, open_backend())
+    other = describe(Settings(), Job(TrainConfig(warm_up_steps=0), TINY, open_backend()))
     assert "mnist: " in other
     assert "warm-up" not in other
 
@@ -72,9 +74,9 @@ def test_the_end_is_told_in_a_sentence():
 def test_everything_is_passed_on_with_a_bar_on_a_terminal_alone(terminal):
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=80)
-    events = trajectory(CONFIG, TINY, open_backend())
-    seen = [event.position[:2] for event in watch(events, CONFIG, TINY, console)]
-    expected = [event.position[:2] for event in trajectory(CONFIG, TINY, open_backend())]
+    events = trajectory(JOB)
+    seen = [event.position[:2] for event in watch(events, JOB, console)]
+    expected = [event.position[:2] for event in trajectory(JOB)]
     assert seen == expected
     said = file.getvalue()
     assert thousands(1234567) == "1 234 567"

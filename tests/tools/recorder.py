@@ -20,6 +20,7 @@ from data_sets import TINY, on_device
 from mlp_xp.backends.opening import Backend, open_backend
 from mlp_xp.core.checks import INTEGERS
 from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.job import Job
 from mlp_xp.core.loop import eager_scan
 from mlp_xp.core.model import model_of
 from mlp_xp.core.training import trajectory
@@ -119,13 +120,13 @@ def recorded() -> dict[str, Any]:
     backend, random = recorder.backend(), np.random.RandomState(0)
     data = on_device(TINY, backend)
     for config in CONFIGS:
-        for event in trajectory(config, data, backend, stop_after=25):
+        for event in trajectory(Job(config, data, backend), stop_after=25):
             network = event.position.state.network
         model_of(network, config.activation, data, backend).outputs(data.test_inputs)
     X, columns = random.standard_normal((60, 3)), random.standard_normal((60, 2))
     for y in (X[:, 0] > 0, (columns > 0).astype(int), columns):
         dataset = from_arrays(X, y, 0.3, backend=backend)
-        for _ in trajectory(TrainConfig(epochs=1, hidden=(3,)), dataset, backend, stop_after=25):
+        for _ in trajectory(Job(TrainConfig(epochs=1, hidden=(3,)), dataset, backend), stop_after=25):
             pass
     fit_standardization(backend.asarray(X), backend)  # of arrays on the device; NumPy does it for others
     optional = {*INTEGERS, "float64"} - {"int64", "uint8"}  # asked of a namespace that has them; the dtype of the run

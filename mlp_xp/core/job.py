@@ -1,0 +1,107 @@
+"""A configuration, a data set and a backend that fit together, with everything that follows from them."""
+
+import copy
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from mlp_xp.core.checks import check_dataset
+from mlp_xp.core.chunk import Steps, TrainingSet, make_steps, steps_per_block
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import Dataset, split
+from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
+from mlp_xp.core.model import Model, model_of
+from mlp_xp.core.network import Network, count_parameters
+from mlp_xp.core.plan import Chunk, ceil_divide, plan_epoch
+
+WARM_UP_SAMPLE = 1
+WARM_UP_EPOCH = -1
+
+
+class Job:
+    """What is trained, on which data and where.
+
+    sizes: (n_0, ..., n_L), the features, the units of each hidden layer, and the outputs. rows: the numbers of the
+    training samples that are trained on, int64 (n,). held_out: inputs and labels of the others, for validation; empty
+    without any. plan: the chunks of an epoch. total_steps: of the whole training, warm-up included.
+    """
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, backend: Backend) -> None:
+        """Check that all of it fits together.
+
+        dataset: with arrays on the backend's device. Raises DatasetError for data that cannot be trained on (see
+        `checks`), and ConfigError if there are too few.
+        """
+        check_dataset(dataset, backend)
+        config.check_fits(dataset.train_inputs.shape[0])
+        self.config, self.dataset, self.backend = config, dataset, backend
+        self.sizes = layer_sizes(config, dataset)
+        self.rows, self.held_out = _hold_out(config, dataset, backend)
+        self.parameters = count_parameters(self.sizes)
+        self.plan = plan_epoch(len(self.rows), config, self.parameters)
+        self.total_steps = config.warm_up_steps + config.epochs * ceil_divide(len(self.rows), config.batch_size)
+        self.training_set = TrainingSet(*dataset[:2], dataset.prepare.fitted, dataset.scaling)
+
+    @property
+    def work(self) -> int:
+        """The multiply-adds of a step's forward pass: samples x parameters."""
+        return self.config.batch_size * self.parameters
+
+    def on(self, backend: Backend) -> "Job":
+        """Return this job on the same backend with another number of threads."""
+        job = copy.copy(self)
+        job.backend = backend
+        return job
+
+    def model(self, network: Network) -> Model:
+        """Return a network of the job as a model."""
+        return model_of(network, self.config.activation, self.dataset, self.backend)
+
+    def chunks(self, random: np.random.RandomState) -> Iterator[tuple[int, np.ndarray, Chunk]]:
+        """Yield every chunk of the training with its epoch and the order of the epoch's samples, int64 (n,)."""
+        order = self.rows
+        for _ in range(self.config.warm_up_steps):
+            yield WARM_UP_EPOCH, order, Chunk(WARM_UP_SAMPLE, 1, 1)
+        for epoch in range(self.config.epochs):
+            # As the notebook does: an epoch shuffles the order that the last one left.
+            order = order[random.permutation(len(order))]
+            for chunk in self.plan:
+                yield epoch, order, chunk
+
+    def steps(self, order: np.ndarray, chunk: Chunk, first_step: int) -> Steps:
+        """Return what the steps of a chunk take, on the device. first_step: the number of its first one in the job."""
+        samples = order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)
+        steps = make_steps(self.config, samples, first_step, self.total_steps)
+        if self.backend.counts_steps:  # one compiled function serves all chunks
+            most = max((each.steps for each in self.plan if each.batch_size == chunk.batch_size), default=1)
+            size = min(most, steps_per_block(self.config, chunk.batch_size, self.sizes[0], self.backend))
+            steps = steps.fill(size * ceil_divide(most, size))
+        return steps.to_device(self.backend)
+
+
+def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:
+    """Return (n_0, ..., n_L): the features, the units of each hidden layer, and the outputs."""
+    return (math.prod(dataset.train_inputs.shape[1:]), *config.hidden, len(dataset.class_names))
+
+
+def _hold_out(config: TrainConfig, dataset: Dataset, backend: Backend) -> tuple[np.ndarray, tuple[Array, ...]]:
+    """Return the numbers of the samples to train on, and inputs and labels of those to hold out.
+
+    Own data may be sorted, so the samples are drawn, by the seed of the configuration, from each class in proportion.
+    The samples of a published data set are the last ones.
+    """
+    inputs, labels, rows = dataset.train_inputs, dataset.train_labels, dataset.train_inputs.shape[0]
+    left = rows - config.validation
+    if not config.validation:
+        return np.arange(rows), ()
+    if not dataset.is_own:
+        return np.arange(left), (inputs[left:, ...], labels[left:, ...])
+    classes = backend.to_numpy(labels) if dataset.task.exclusive else None
+    held_out, trained_on = split(classes, rows, config.validation / rows, config.seed)
+    # Where nearly every sample has a class of its own, these are too few.
+    more = config.validation - len(held_out)
+    numbers = backend.asarray(np.sort(np.concatenate([held_out, trained_on[:more]])))
+    parts = tuple(backend.xp.take(array, numbers, axis=0) for array in (inputs, labels))
+    return np.sort(trained_on[more:]), parts

@@ -1,0 +1,101 @@
+"""What follows from a configuration, data and a backend: which samples are held out, and in which order all come."""
+
+import numpy as np
+import pytest
+from data_sets import TINY
+from helpers import arrays_of
+
+from mlp_xp import TrainConfig, from_arrays, open_backend
+from mlp_xp.core.config import ConfigError
+from mlp_xp.core.job import Job
+from mlp_xp.core.step import State
+from mlp_xp.core.training import trajectory
+
+X = np.random.default_rng(3).normal(size=(90, 3)).round(6)
+KINDS = np.repeat(["ant", "bee", "cat"], [50, 30, 10])  # sorted, as many files are
+CONFIG = TrainConfig(epochs=2, hidden=(4,), batch_size=8, validation=18, init="glorot", learning_rate=0.05)
+
+
+def host(job: Job, arrays) -> list[np.ndarray]:
+    return [job.backend.to_numpy(array) for array in arrays]
+
+
+@pytest.mark.every_backend
+def test_own_data_are_held_out_by_lot_from_each_class(backend):
+    job = Job(CONFIG, from_arrays(X, KINDS, backend=backend), backend)
+    inputs, labels = host(job, job.held_out)
+    assert np.bincount(labels).tolist() == [10, 6, 2]
+    rows = [int(np.flatnonzero((row == X).all(axis=1))[0]) for row in inputs]
+    assert sorted([*rows, *job.rows]) == list(range(90)), "each sample is in one part"
+    assert (np.repeat([0, 1, 2], [50, 30, 10])[rows] == labels).all()
+    again, other = (Job(TrainConfig(**{**vars(CONFIG), "seed": seed}), job.dataset, backend) for seed in (0, 1))
+    assert (again.rows == job.rows).all()
+    assert (other.rows != job.rows).any()
+
+
+def test_numbers_are_held_out_by_lot_too():
+    job = Job(CONFIG, from_arrays(X, np.arange(90.0), task="regression"), open_backend())
+    _, labels = job.held_out
+    assert len(labels) == 18
+    assert labels.min() < 30
+    assert labels.max() > 60
+
+
+def test_a_class_of_each_sample_leaves_enough_held_out():
+    kinds = [*map(str, range(88)), "0", "1"]
+    job = Job(CONFIG, from_arrays(X, kinds), open_backend())
+    assert (len(job.rows), len(job.held_out[1])) == (72, 18)
+
+
+def test_the_last_samples_of_a_published_data_set_are_held_out():
+    job = Job(CONFIG, TINY, open_backend())
+    assert job.rows.tolist() == list(range(182))
+    for held_out, array in zip(job.held_out, TINY[:2], strict=True):
+        np.testing.assert_array_equal(held_out, array[182:])
+    assert Job(TrainConfig(), TINY, open_backend()).held_out == ()
+
+
+def test_the_held_out_samples_play_no_part_in_training():
+    """Whatever their labels are, the same network is trained."""
+    dataset = from_arrays(X, KINDS)
+    job = Job(CONFIG, dataset, open_backend())
+    changed = dataset.train_labels.copy()
+    held_out = np.setdiff1d(np.arange(90), job.rows)
+    kinds = dataset.train_labels[held_out]
+    changed[held_out] = np.roll(kinds, 1)  # as many of each class, so that the same samples are drawn
+    assert (changed != dataset.train_labels).any()
+    other = Job(CONFIG, dataset._replace(train_labels=changed), open_backend())
+    other.rows, other.held_out = job.rows, job.held_out
+    one, two = ([*trajectory(each)][-1].position.state.network for each in (job, other))
+    for ours, theirs in zip(arrays_of(one, np.asarray), arrays_of(two, np.asarray), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_resumed_job_holds_out_the_same_samples(backend):
+    dataset = from_arrays(X, KINDS, backend=backend)
+    events = [*trajectory(Job(CONFIG, dataset, backend))]
+    for event in trajectory(Job(CONFIG, dataset, backend)):
+        if event.position.epoch == 0 and event.position.best:
+            state = State(*map(backend_copy(backend), event.position.state))
+            break
+    rest = [*trajectory(Job(CONFIG, dataset, backend), event.position._replace(state=state))]
+    assert [each.losses.tolist() for each in rest] == [each.losses.tolist() for each in events[-len(rest) :]]
+    assert rest[-1].report.validation == events[-1].report.validation
+
+
+def backend_copy(backend):
+    def copy(tree):
+        if isinstance(tree, tuple):
+            made = [copy(each) for each in tree]
+            return type(tree)(*made) if hasattr(tree, "_fields") else tuple(made)
+        return backend.asarray(np.array(backend.to_numpy(tree)))
+
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting"), [({"validation": 90}, "validation"), ({"batch_size": 73}, "batch_size")]
+)
+def test_a_configuration_that_the_data_do_not_fit_is_refused(changes, setting):
+    with pytest.raises(ConfigError, match=f"^{setting}: "):
+        Job(TrainConfig(**{**vars(CONFIG), **changes}), from_arrays(X, KINDS), open_backend())
