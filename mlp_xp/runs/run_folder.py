@@ -94,7 +94,7 @@ def check_new(folder: Path, overwrite: bool) -> None:
 
 
 def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: str | None = None) -> None:
-    """Remove all files of a run that has not come to a checkpoint, and write config.json. Raises FileError.
+    """Write config.json of a new run, and remove the files of a run without a checkpoint. Raises FileError.
 
     The folder must exist, and its lock must be held. start_from_sha256: the checksum of the model that the run begins
     with, if any.
@@ -122,9 +122,9 @@ def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: st
 
 
 def threads_of(folder: Path, backend: str) -> int | None:
-    """Return the number of threads on which a run began, on which the last bits of its numbers depend.
+    """Return the number of threads on which a run began: the last bits of its numbers depend on it. Raises RunError.
 
-    None if it has not begun, and with another library, where the bits are other ones anyway. Raises RunError.
+    None if the run has not begun, or began with another library, whose last bits differ anyway.
     """
     if not (folder / CONFIG).exists():
         return None
@@ -135,7 +135,7 @@ def threads_of(folder: Path, backend: str) -> int | None:
 def warn_of_threads(folder: Path, backend: Backend) -> None:
     """Give an MlpXpWarning if a resumed run computes on another number of threads, and note it in its config.json.
 
-    With another library the last bits change anyway, and nothing is said. Raises RunError and FileError.
+    With another library, the last bits differ anyway, and there is no warning. Raises RunError and FileError.
     """
     before, now = threads_of(folder, backend.name), backend.threads.number
     if before in (None, now):
@@ -157,7 +157,7 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 
 def data_facts(job: Job) -> dict[str, Any]:
-    """Return the facts about the data that config.json records and a resumed run must have."""
+    """Return the facts about the data that config.json records. A resumed run must have the same."""
     dataset, backend = job.dataset, job.backend
     return {
         "train_samples": len(job.rows),
@@ -172,7 +172,7 @@ def data_facts(job: Job) -> dict[str, Any]:
 
 
 def preparation_of(prepare: Preparation) -> str:
-    """Return the name of a preparation, a key of PREPARATIONS. Raises RunError for one of your own."""
+    """Return the name of a preparation, a key of PREPARATIONS. Raises RunError for any other function."""
     for name, function in PREPARATIONS.items():
         if prepare.function is function:
             return name
@@ -185,7 +185,7 @@ def targets_of(scaling: Scaling) -> str:
 
 
 def checksum(dataset: Dataset, backend: Backend) -> str:
-    """Return a checksum of images and labels, to detect other data of the same shape."""
+    """Return a checksum of inputs and labels, which tells data of the same shape apart."""
     checksum = 0
     for array in dataset[:4]:
         if array is not None:
@@ -234,10 +234,10 @@ def check_resumable(folder: Path, settings: Settings) -> None:
 
 
 def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
-    """Give a run the number of epochs in the settings, and keep the old one and its result in config.json.
+    """Give a run the number of epochs in the settings. config.json keeps the old number and its result.
 
-    Removes what is of the shorter run if there is more to do: config.json decides, so it is replaced first. Raises
-    RunError and FileError.
+    If epochs are left to do, the result and pictures of the shorter run are removed. config.json is replaced first,
+    because it decides. Raises RunError and FileError.
     """
     kept, record = read_config(folder)
     epochs = settings.train.epochs
@@ -255,7 +255,7 @@ def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
 
 
 def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Raise RunError if facts about the data differ from those that the run started with; the message names one."""
+    """Raise RunError, which names the difference, if the data are not those that the run started with."""
     _, record = read_config(folder)
     for name, value in facts.items():
         if record[name] != value:
@@ -304,7 +304,7 @@ def metrics_record(report: Report) -> dict[str, Any]:
 def write_result(folder: Path, closing: Report, best: Best | None) -> None:
     """Write result.json, the closing report of a finished run. Raises FileError.
 
-    best: the network selected by validation, or None; its epoch and accuracy are written too.
+    best: the network that validation kept, or None; its epoch is written too.
     """
     record = metrics_record(closing)
     if best:
