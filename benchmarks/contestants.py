@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.workloads import Job
-from mlp_xp.backends.foreign import hooks
+from mlp_xp.backends import hooks
 from mlp_xp.backends.opening import BackendError, open_backend
+from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.device import initial_state
@@ -97,7 +98,7 @@ class MlpXp:
         self.order = np.arange(self.samples)
         sizes = (INPUTS, *workload.hidden, CLASSES)
         self.state, _ = initial_state(self.config, sizes, self.backend)
-        self.backend = self.backend.choose_threads(TrainingJob(self.config, self.dataset, self.backend).work)
+        self.backend = choose_threads(self.backend, TrainingJob(self.config, self.dataset, self.backend).work)
         self.run_chunk = make_chunk(self.config, self.backend, self.dataset.prepare.function, self.dataset.task)
         self.training_set = TrainingSet(self.dataset.train_inputs, self.dataset.train_labels)
         # As in a run with one report per round.

@@ -4,7 +4,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,22 +12,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.memory import check_memory
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.config import TrainConfig, check_choice
 from mlp_xp.core.dataset import UNNAMED, Dataset, described
 from mlp_xp.core.job import Job
+from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory
-from mlp_xp.data.datasets import in_file, is_own, load_dataset, load_own, load_to_evaluate
+from mlp_xp.data.datasets import is_own, load_dataset, load_own, load_to_evaluate
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.own import is_table
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.data.tables import read_table
-from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
+from mlp_xp.data.samples import Samples
+from mlp_xp.data.tables import is_table, read_tables
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_model
 from mlp_xp.runs.ensembles import check_alike, check_held_out, evaluate_pooled, members_of, pooled_logits, run_of
@@ -56,7 +58,7 @@ def train(
     """Train, and yield a report every `report_every` samples and a closing one with the trained network.
 
     This is a generator: draw the reports as they come, or stop at any time. dataset: with arrays on the backend's
-    device. backend: unless it was opened with a number of threads, `Backend.choose_threads` chooses it. run_dir: a
+    device. backend: unless it was opened with a number of threads, `choose_threads` chooses it. run_dir: a
     folder to write the run to, with its pictures at the end; an existing run is resumed, to the same bits as if it had
     not been interrupted. With a constant schedule, the configuration may have more epochs than a finished run: it is
     then trained longer, to the same bits as if it had had them from the start. No other run can use the folder until
@@ -77,7 +79,7 @@ def train(
         if run_dir is None:
             check_memory(config, job.sizes, backend)
             trained = read_source(start_from, job).trained
-            events = trajectory(job.on(backend.choose_threads(job.work)), trained=trained)
+            events = trajectory(job.on(choose_threads(backend, job.work)), trained=trained)
         else:
             place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
             place |= {"origin": dataset.origin or Origin(), "start_from": start_from}
@@ -201,24 +203,19 @@ def predict(models: Models, inputs: Any, *, backend: str = "numpy", device: str 
     """
     found = [model.on(open_backend(backend, device, model.backend.dtype_name)) for model in _models(models)]
     check_alike(found)
-    model, pictures, place = found[0], None, ""
-    lines: Sequence[int] = ()
+    model, pictures, samples = found[0], None, None
     if paths := _paths_in(inputs):
         if any(is_table(path.name) for path in paths):
-            inputs, lines = _table_for(model, paths)
-            place = f"{str(paths[0])!r}: "
+            samples = _table_for(model, paths)
+            inputs = samples.train.inputs
         else:
             pictures = _pictures_for(model, paths)
             inputs = pictures.images
     outputs = np.empty((len(found), 0, len(model.class_names)))
     if paths and not len(inputs):
         return _predicted(found, outputs, pictures)
-    try:
+    with samples.naming(samples.train) if samples else nullcontext():
         outputs = np.stack([_outputs(each, inputs) for each in found])
-    except DatasetError as error:  # names a row of the features
-        if not place:
-            raise
-        raise DatasetError(f"{place}{in_file(error.text, lines)}") from error
     return _predicted(found, outputs, pictures)
 
 
@@ -230,8 +227,9 @@ def _predicted(models: Sequence[Model], runs: np.ndarray, pictures: Pictures | N
 
 def _outputs(model: Model, inputs: Any) -> np.ndarray:
     """Return what a network says about inputs, float64 (n, outputs): on their own device, or else on the model's."""
-    where, inputs = model.read(inputs)
-    return where.backend.to_numpy(where.outputs(inputs)).astype(np.float64)
+    where = model.backend.like(inputs)
+    model = model if where.name == "numpy" else model.on(where)
+    return model.backend.to_numpy(model.outputs(model.read(inputs))).astype(np.float64)
 
 
 def _models(given: Models) -> list[Model]:
@@ -259,8 +257,8 @@ def _paths_in(inputs: Any) -> list[Path]:
     return []
 
 
-def _table_for(model: Model, paths: Sequence[Path]) -> tuple[np.ndarray, Sequence[int]]:
-    """Read the features of a table and the lines of its rows. Raises DatasetError, MlpXpError if it cannot fit."""
+def _table_for(model: Model, paths: Sequence[Path]) -> Samples:
+    """Read the features of a table. Raises DatasetError, MlpXpError if it cannot fit."""
     if len(paths) > 1:
         raise MlpXpError(f"{str(paths[0])!r} is a table; give it alone", setting="inputs")
     if model.inputs != "columns":
@@ -268,8 +266,7 @@ def _table_for(model: Model, paths: Sequence[Path]) -> tuple[np.ndarray, Sequenc
             f"{model.source!r}: the network takes {described(model.input_shape)}, which are not from a table; use a "
             "run that was trained on one"
         )
-    table = read_table(paths[0], features=model.feature_names)
-    return table.features, table.lines
+    return read_tables(paths[0], Origin(), model.feature_names)
 
 
 def _pictures_for(model: Model, paths: Sequence[Path]) -> Pictures:
@@ -434,16 +431,4 @@ def _other_data(place: str | Path, model: Model, origin: Origin, known: str) -> 
         dataset = load_own(Path(place), model.backend, origin, features=names)
         if run_folder.checksum(dataset, model.backend) == known:
             return dataset
-    try:
-        return load_to_evaluate(
-            place,
-            model.backend,
-            origin,
-            task=model.task.name,
-            class_names=model.class_names,
-            feature_names=names or (),
-        )
-    except MlpXpError as error:
-        if error.setting in ("label", "picture_size"):  # which are the run's, not the caller's
-            error.setting = None
-        raise
+    return load_to_evaluate(place, model, origin)

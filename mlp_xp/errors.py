@@ -8,7 +8,7 @@ import difflib
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 
@@ -135,6 +135,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return `" (did you mean 'numpy'?)"` for the known word closest to a mistyped one, or an empty string."""
     close = difflib.get_close_matches(word.lower(), list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def some(names: Sequence[Any], most: int = 12) -> str:
+    """Return the first of several names or values, for a message."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"{name!r:.60}" for name in names[:most]) + more
 
 
 def with_colon(name: str) -> str:

@@ -7,7 +7,9 @@ from functools import cache
 import cupy_stand_in
 import pytest
 
-from mlp_xp.backends.opening import BACKENDS, Backend, BackendError, open_backend
+from mlp_xp.backends import BACKENDS
+from mlp_xp.backends.opening import BackendError, open_backend
+from mlp_xp.core.library import Backend
 
 NEEDS_GPU = {"cupy"}
 # Names, separated by spaces; empty: all backends. Mutation testing sets it, since it runs the tests a thousand times.

@@ -14,8 +14,9 @@ from backends import backend_params, has_gpu, is_installed, open_for_test
 from data_sets import TINY, write_idx_folder
 from helpers import load_script
 
-from mlp_xp.backends.opening import BACKENDS, Backend
+from mlp_xp.backends import BACKENDS
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.library import Backend
 from mlp_xp.data.datasets import MNIST_DIR, load_dataset
 
 # One thread, as `make test` has it: on busy cores two BLAS threads wait for each other.

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.library import Backend
 from mlp_xp.parity.notebook import flat, one_hot
 
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

@@ -23,10 +23,10 @@ import array_api_compat.numpy as numpy
 import numpy as np
 
 from mlp_xp import commands
-from mlp_xp.backends.opening import Backend
 from mlp_xp.commands.process import run
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job
+from mlp_xp.core.library import Backend
 from mlp_xp.runs import recording
 from mlp_xp.runs.settings import Settings
 

@@ -5,7 +5,7 @@ from typing import Any
 import array_api_extra.testing as xpx_testing
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
+from mlp_xp.core.library import Backend
 
 
 def assert_close(actual, expected: np.ndarray, backend: Backend, rtol: float, atol: float = 0.0) -> None:

@@ -5,11 +5,11 @@ import pytest
 from numerics import assert_near, trajectory_tolerance
 from printed import PRINTED
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.device import initial_state
 from mlp_xp.core.job import Job
+from mlp_xp.core.library import Backend
 from mlp_xp.core.model import model_of
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.datasets import load_dataset

@@ -77,21 +77,21 @@ def test_masked_inputs_are_refused_by_a_model(runs):
     model, X = mlp_xp.load_run(runs / "numbers"), np.ma.array(ROWS)
     assert np.array_equal(model.predict(X), model.predict(ROWS))
     X[3, 1] = np.ma.masked
-    with pytest.raises(DatasetError, match="X: row 3, column 1 is masked"):
+    with pytest.raises(DatasetError, match="X: row 3, column 'b': the value is masked"):
         model.predict(X)
 
 
 def test_rows_of_files_are_counted_as_in_the_file(tmp_path, runs):
     table, rows = write(tmp_path / "t.csv", ["cat", "dog", "cow"]), ROWS.copy()
     outcome = call("evaluate", runs / "float32", "--data-dir", table)
-    assert_one_line(outcome, 2, "t.csv': column 'y': line 4 is 'cow', none of")
+    assert_one_line(outcome, 2, "t.csv', line 4, column 'y': 'cow' is none of")
     rows[2, 0] = 1e300
     write(table, CLASSES, rows)
     for command in (("predict", runs / "float32", table), ("evaluate", runs / "float32", "--data-dir", table)):
-        assert_one_line(call(*command), 2, "line 4, column 'a' is 1e+300, too large for float32")
+        assert_one_line(call(*command), 2, "line 4, column 'a': 1e+300 is too large for float32")
     write(table, [0, 1, 2] * 8)
     outcome = call("train", "--data-dir", table, "--label", "y", "--task", "labels", "--run-dir", tmp_path / "run")
-    assert_one_line(outcome, 2, "column 'y': line 4, column 'y' is 2, where a label is 0 or 1", "give --task regr")
+    assert_one_line(outcome, 2, "line 4, column 'y': 2 is neither 0 nor 1", "give --task regr")
 
 
 # A network is never evaluated on rows that it was trained on without a word.

@@ -14,8 +14,8 @@ from numerics import assert_near
 from reference import Run, flat, plain_run
 
 from mlp_xp import TrainConfig, open_backend
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.job import Job
+from mlp_xp.core.library import Backend
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import trajectory

@@ -4,13 +4,12 @@ Linux grants more memory than there is and kills the process that uses it, so a 
 without a message.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.library import Backend
 from mlp_xp.core.network import count_parameters
 from mlp_xp.core.optimizers import OPTIMIZERS
 from mlp_xp.errors import MlpXpError
@@ -29,10 +28,8 @@ def check_memory(config: TrainConfig, sizes: tuple[int, ...], backend: Backend) 
     """
     need, available = training_bytes(config, sizes, backend.itemsize), available_bytes()
     if not backend.on_gpu and need > available:
-        raise NotEnoughMemoryError(
-            f"training needs about {in_units(need)} of memory, but {in_units(available)} are available; choose fewer "
-            "hidden units or smaller batches"
-        )
+        fault = f"training needs about {in_units(need)} of memory, but {in_units(available)} are available"
+        raise NotEnoughMemoryError(fault, remedy="choose fewer hidden units or smaller batches")
 
 
 def training_bytes(config: TrainConfig, sizes: tuple[int, ...], itemsize: int) -> int:
@@ -42,37 +39,30 @@ def training_bytes(config: TrainConfig, sizes: tuple[int, ...], itemsize: int) -
     later), the best network if samples are held out, and the values of all layers for one batch. sizes: (n_0, ...,
     n_L). itemsize: bytes per number.
     """
-    parameters = count_parameters(sizes)
     copies = 2 + OPTIMIZERS[config.optimizer].slots + bool(config.validation)
-    return itemsize * (copies * parameters + config.batch_size * sum(sizes))
+    return itemsize * (copies * count_parameters(sizes) + config.batch_size * sum(sizes))
 
 
 def available_bytes() -> int:
     """Return how many bytes this process can still allocate: of the machine's memory, or less in a container."""
     import psutil
 
-    return min(psutil.virtual_memory().available + psutil.swap_memory().free, *_left_in_groups(), 2**63)
-
-
-def _left_in_groups() -> Iterator[int]:
-    """Yield what the control groups of this process leave to it; Linux limits the memory of containers by them."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers:  # version 1, whose groups current systems no longer use
-            continue
+    available = psutil.virtual_memory().available + psutil.swap_memory().free
+    try:  # a container is a control group, whose limit holds for the groups within it
+        path = Path("/proc/self/cgroup").read_text().rpartition("0::")[2].strip()
         folder = GROUPS / path.lstrip("/")
-        for group in (folder, *folder.parents):
-            try:
-                limit, used = ((group / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-                files = dict(each.split() for each in (group / "memory.stat").read_text().splitlines())
-            except OSError:  # the root has no limit, and a container sees only its own part
-                continue
-            if limit != "max":  # the system drops cached files when it needs their memory
-                yield max(0, int(limit) - int(used) + int(files["inactive_file"]) + int(files["active_file"]))
+    except OSError:
+        return available
+    for group in (folder, *folder.parents):
+        try:
+            limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+            files = dict(each.split() for each in (group / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):  # there is no limit ("max"), or this container does not see the group
+            continue
+        # The system drops cached files when it needs their memory.
+        left = limit - used + int(files["inactive_file"]) + int(files["active_file"])
+        available = min(available, max(0, left))
+    return available
 
 
 def in_units(number: int) -> str:

@@ -4,37 +4,15 @@
 namespace that lacks one of the functions or dtypes is refused when it is opened.
 """
 
-FUNCTIONS: dict[str, tuple[str, ...]] = {
-    "abs": (),
-    "all": ("axis",),
-    "arange": ("dtype",),
-    "argmax": ("axis",),
-    "asarray": ("copy", "dtype"),
-    "astype": (),
-    "concat": ("axis",),
-    "exp": (),
-    "finfo": (),
-    "isfinite": (),
-    "log": (),
-    "log1p": (),
-    "max": ("axis", "keepdims"),
-    "mean": ("axis",),
-    "min": ("axis",),
-    "ones_like": (),
-    "permute_dims": (),
-    "reshape": (),
-    "sqrt": (),
-    "stack": (),
-    "sum": ("axis", "keepdims"),
-    "take": ("axis",),
-    "tanh": (),
-    "where": (),
-    "zeros_like": (),
-}
-"""Functions of the namespace, each with the keyword arguments that it must take."""
+# Functions of the namespace, with the keyword arguments that they must take.
+_CALLS = """
+abs() all(axis) arange(dtype) argmax(axis) asarray(copy,dtype) astype() concat(axis) exp() finfo() isfinite() log()
+log1p() max(axis,keepdims) mean(axis) min(axis) ones_like() permute_dims() reshape() sqrt() stack() sum(axis,keepdims)
+take(axis) tanh() where() zeros_like()
+"""
+_pairs = (call.rstrip(")").split("(") for call in _CALLS.split())
+FUNCTIONS = {name: tuple(words.split(",")) if words else () for name, words in _pairs}
 DTYPES = ("int64", "uint8")
-"""Dtypes of the namespace."""
 ATTRIBUTES = ("T", "dtype", "shape")
-"""Attributes of arrays."""
-OPERATORS = ("*", "**", "*=", "+", "+=", "-", "-=", "-x", "/", "/=", "==", ">", "@", "float(x)", "int(x)", "x[]")
-"""Operators between arrays, or an array and a Python number. Those in place may be left undefined."""
+# Between arrays, or an array and a Python number. Those in place may be left undefined.
+OPERATORS = ("*", "**", "*=", "+", "+=", "-", "-=", "-x", "/", "/=", "==", ">", "@", "x[]")

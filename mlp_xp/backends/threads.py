@@ -1,84 +1,52 @@
 """The threads on which array libraries compute: how many, why, and a context in which they use that many.
 
 For a small network, passing work between threads costs more than it saves: on a busy machine a step takes over ten
-times longer. For wide layers and large batches, all CPUs together are faster. `threads_by_work` draws the line, from
-measurements; see docs/performance.md.
+times longer. For wide layers and large batches, all CPUs together are faster. See docs/performance.md.
 """
 
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from dataclasses import replace
+from functools import lru_cache, wraps
+from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
+from mlp_xp.core.library import Backend, Threads
 from mlp_xp.errors import MlpXpError
 
-# Samples x parameters, the multiply-adds of a forward pass, from which on a run uses all CPUs. If they have other work,
-# threads wait for each other: the shorter a step, the more it loses against one thread, up to 16 times. From here on it
-# loses a factor of 1.2 to 2.4; see docs/performance.md.
+# Multiply-adds of a forward pass from which on a run uses all CPUs. If they have other work, threads wait for each
+# other: the shorter a step, the more it loses against one thread, up to 16 times. From here on it loses a factor of 1.2
+# to 2.4; see docs/performance.md.
 LARGE_STEP = 4 * 10**9
 # OpenMP ends the process if it cannot start a thread.
 MOST_THREADS = 1024
 VARIABLES = tuple(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "GOTO", "MKL", "BLIS"))
-NUMBERS = re.compile(r"\s*0*[1-9][0-9]*\s*(,\s*[0-9]+\s*)*")
+NUMBERS = re.compile(r"\s*0*[1-9][0-9]*\s*(,\s*[0-9]+\s*)*")  # such as `4,2`, whose first number counts here
+ON_GPU = Threads(None, "it computes on a GPU", adjustable=False)
 
 
 class ThreadsError(MlpXpError):
     """An invalid thread count."""
 
 
-class Threads(NamedTuple):
-    """The threads on which a backend computes."""
-
-    number: int | None = None
-    """None: not chosen, or of no importance, as on a GPU."""
-    reason: str = ""
-    """Where the number comes from."""
-    adjustable: bool = True
-    """Whether a number can be chosen, and changed while the library runs."""
-    complete: bool = True
-    """Whether these are all threads of the library. One that is known only by its name may have others."""
-
-
-UNDECIDED = Threads()
-ON_GPU = Threads(None, "it computes on a GPU", adjustable=False)
-
-
 def threads_chosen() -> dict[str, str]:
-    """Return the environment variables that set the number of threads of BLAS and OpenMP, such as OMP_NUM_THREADS.
-
-    A value is a number, or a list such as `4,2`, whose first number counts here. The libraries ignore others.
-    Where there are any, only a number that the user gives, or that of a run to resume, overrides them.
-    """
+    """Return the environment variables that set the thread count of BLAS and OpenMP, such as OMP_NUM_THREADS."""
     return {name: os.environ[name] for name in VARIABLES if NUMBERS.fullmatch(os.environ.get(name, ""))}
 
 
 def check_threads(number: int) -> None:
     """Raise ThreadsError unless the number is whole and from 1 to MOST_THREADS. It may exceed the CPUs."""
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise ThreadsError(f"{number!r:.80} is not a whole number", setting="threads")
-    if not 1 <= number <= MOST_THREADS:
-        raise ThreadsError(f"{number} is out of range; it must be from 1 to {MOST_THREADS}", setting="threads")
+    if type(number) is not int or not 1 <= number <= MOST_THREADS:
+        raise ThreadsError(f"{number!r:.80} is not a whole number from 1 to {MOST_THREADS}", setting="threads")
 
 
 def in_words(number: int | None) -> str:
-    """Return a number of threads as text, such as `1 thread`."""
-    return "an unknown number of threads" if number is None else "1 thread" if number == 1 else f"{number} threads"
-
-
-def threads_by_work(work: int) -> tuple[int, str]:
-    """Return a thread count for steps whose forward pass has `work` multiply-adds, and the reason for it.
-
-    One, or for large steps all CPUs. work: samples of a step x parameters.
-    """
-    shown = f"{work:,} multiply-adds".replace(",", " ")
-    if work < LARGE_STEP:
-        return 1, f"a forward pass of {shown} is too small for more"
-    number = available_cpus()
-    return number, f"a forward pass has {shown}, and this process may use {number} CPUs"
+    """Return a thread count as text, such as `1 thread`."""
+    return "1 thread" if number == 1 else f"{number or 'an unknown number of'} threads"
 
 
 def available_cpus() -> int:
@@ -94,6 +62,54 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def choose_threads(backend: Backend, work: int, before: int | None = None) -> Backend:
+    """Choose a thread count for steps of this size; return the backend unchanged if one is already chosen.
+
+    The number with which `open_backend` was called comes first, then `before`, that of a run to resume, then
+    environment variables, and then a rule: one thread, or for large steps all CPUs. work: samples of a step x
+    parameters, the multiply-adds of a forward pass.
+    """
+    if backend.threads.number is not None or not backend.threads.adjustable:
+        return backend
+    if before is not None:
+        return on_threads(backend, before, "as when the run began")
+    if variables := threads_chosen():
+        reason = ", ".join(f"{name}={value}" for name, value in variables.items())
+        return replace(backend, threads=backend.threads._replace(number=backend.details.thread_count(), reason=reason))
+    shown = f"{work:,} multiply-adds".replace(",", " ")
+    if work < LARGE_STEP:
+        return on_threads(backend, 1, f"a forward pass of {shown} is too small for more")
+    number = available_cpus()
+    return on_threads(backend, number, f"a forward pass has {shown}, and this process may use {number} CPUs")
+
+
+def on_threads(backend: Backend, number: int, reason: str) -> Backend:
+    """Return the backend with this thread count: the same object for the same one.
+
+    Python threads that compute on different numbers of threads at once wait for each other, because the numbers
+    are the process's. Raises ThreadsError for an invalid number, and where the library does not let one choose.
+    """
+    check_threads(number)
+    if backend.threads.adjustable:
+        return _on_threads(backend, number, reason)
+    if backend.threads.number == number:
+        return backend
+    fault = f"backend {backend.name} cannot compute on {in_words(number)}: {backend.threads.reason}"
+    raise ThreadsError(fault, remedy="leave the number out", setting="threads")
+
+
+@lru_cache(maxsize=64)
+def _on_threads(backend: Backend, number: int, reason: str) -> Backend:
+    LIMITS.look()
+
+    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        return limited(backend.jit(function, donate), number)
+
+    with LIMITS.at(number):
+        count = backend.details.thread_count() or number  # a library may have a limit of its own
+    return replace(backend, jit=jit, threads=backend.threads._replace(number=count, reason=reason))
+
+
 class Limits:
     """The thread counts of the libraries in this process, and a context in which all have the same one.
 
@@ -105,20 +121,17 @@ class Limits:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._is_inside = False
-        self._added: list[Any] = []
         self._found: list[Any] = []
+        self.others: list[Any] = []
+        """What has `get_num_threads()` and `set_num_threads(number)` of its own, such as PyTorch."""
 
-    def look(self, *libraries: Any) -> None:
-        """Find the libraries that are loaded now, which takes milliseconds.
-
-        libraries: further ones, with `get_num_threads()` and `set_num_threads(number)`, such as PyTorch.
-        """
+    def look(self) -> None:
+        """Find the libraries that are loaded now, which takes milliseconds."""
         with self._lock:
-            self._added += [each for each in libraries if each not in self._added]
             self._found = ThreadpoolController().lib_controllers
 
     def count(self) -> int | None:
-        """Return the largest number of threads of a BLAS library; None if there is none."""
+        """Return the largest thread count of a BLAS library; None if there is none."""
         return max((each.get_num_threads() for each in self._found if each.user_api == "blas"), default=None)
 
     def default(self) -> AbstractContextManager[None]:
@@ -127,12 +140,12 @@ class Limits:
 
     @contextmanager
     def at(self, number: int) -> Iterator[None]:
-        """Let the libraries compute on so many threads in this context."""
+        """Let the libraries compute on this many threads in this context."""
         with self._lock:
             if self._is_inside:
                 yield
                 return
-            libraries = [*self._added, *self._found]
+            libraries = [*self.others, *self._found]
             before = [library.get_num_threads() for library in libraries]
             self._is_inside = True
             try:
@@ -155,3 +168,14 @@ def _set_threads(library: Any, number: int) -> None:
 
 
 LIMITS = Limits()  # one, because all backends share the libraries
+
+
+def limited(function: Callable[..., Any], number: int | None = None) -> Callable[..., Any]:
+    """Return a function that computes on this many threads, or by default as `LIMITS.default` says."""
+
+    @wraps(function)
+    def call(*args: Any) -> Any:
+        with LIMITS.default() if number is None else LIMITS.at(number):
+            return function(*args)
+
+    return call

@@ -8,66 +8,43 @@ that deviates instead.
 
 import json
 import math
+import re
 import shlex
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.progress import Progress as Bar
 from rich.progress import TextColumn
 
-from mlp_xp.backends.opening import BACKENDS, DTYPES, Backend, BackendError, open_backend
+from mlp_xp.backends import BACKENDS, DTYPES
+from mlp_xp.backends.opening import BackendError, open_backend
 from mlp_xp.commands.data import load_data
 from mlp_xp.commands.options import with_settings
 from mlp_xp.commands.process import print_error, print_line
 from mlp_xp.commands.tables import Column, print_table
-from mlp_xp.commands.trace import to_trace, trace_backends
 from mlp_xp.core.config import ConfigError, TrainConfig, check_choice, check_range
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.library import Backend
+from mlp_xp.core.training import DivergenceError
+from mlp_xp.errors import described, with_colon
 from mlp_xp.files import file_errors, write_whole
+from mlp_xp.parity import report
 from mlp_xp.parity.compare import Comparison, Failure, check, compare, longest_dot_product, record_notebook
-from mlp_xp.parity.report import (
-    COLUMNS,
-    about_rounding,
-    also,
-    json_record,
-    mismatches,
-    row,
-    rows_without_numbers,
-)
+from mlp_xp.parity.reproducer import write_reproducer
+from mlp_xp.parity.trace import Operation, Tracer, expression, small_runs, trace
 from mlp_xp.runs.settings import RECIPES
 from mlp_xp.show.terminal import say
 from mlp_xp.show.width import plain_console
 
-
-def open_backends(
-    backends: Sequence[str], pairs: Sequence[str], dtype: str
-) -> tuple[list[Backend], dict[str, str], list[BackendError]]:
-    """Open the backends. Return the usable ones, and by name the reason for each one that is not usable.
-
-    pairs: devices, each as NAME=DEVICE. The third value are the errors of those that were requested by name or device.
-    Raises BackendError for a name that is not known.
-    """
-    devices = {}
-    for pair in pairs:
-        name, _, device = pair.partition("=")
-        if not device or (name not in (backends or BACKENDS)):
-            raise ConfigError(f"--device: {pair!r} is not NAME=DEVICE; NAME must be one of the compared backends")
-        devices[name] = device
-    usable: list[Backend] = []
-    unusable: dict[str, str] = {}
-    missed: list[BackendError] = []
-    for name in backends or BACKENDS:
-        try:
-            usable.append(open_backend(name, devices.get(name), dtype))
-        except BackendError as error:
-            if error.setting:  # a name that is not known
-                raise BackendError(error.text, setting="backends") from error
-            if backends or name in devices:
-                missed.append(error)
-            unusable[name] = str(error)
-    return usable, unusable, missed
+TRACE_COLUMNS = ("operation", "calls", "in a step", "deviation in eps", "/ bound", "deviate")
+UNSHOWN = (
+    "; the fault may depend on earlier calls, on chance, or on an array's layout in memory, of which the script keeps "
+    "only C's and Fortran's"
+)
 
 
 @with_settings(TrainConfig)
@@ -98,8 +75,8 @@ def parity(
         dtype: float64 or float32, by default that of the recipe. Both are compared with float64; for float32 the
             tolerance follows from its larger eps.
         tolerance: Relative deviation to allow at every step, instead of the derived tolerance.
-        data_dir: Folder with four IDX files, instead of MNIST.
-        test_samples: Evaluate on this many test images, the first ones, instead of all.
+        data_dir: Your own data instead of MNIST: images of classes, or with --trace any data that can be trained on.
+        test_samples: Evaluate on this many test samples, the first ones, instead of all.
         notebook: Also compare the notebook's own loop in plain NumPy (one hidden layer; batches must divide the data).
         report_dir: Write parity.json and parity.png to this folder; with --trace, the reproducers.
         trace: Compare every single operation with NumPy, from the same inputs, and report the first one that deviates.
@@ -116,108 +93,240 @@ def parity(
     config = replace(preset.train, **given)
     if config.epochs != preset.train.epochs:
         raise ConfigError("the check runs for a number of steps; give --steps instead", setting="epochs")
+    for setting, value, wanted in (
+        ("notebook", notebook, False), ("tolerance", tolerance, False), ("all_operations", all_operations, True),
+    ):  # fmt: skip
+        if value and trace != wanted:
+            raise ConfigError(f"it has {'a meaning only' if wanted else 'no meaning'} with --trace", setting=setting)
     opened, unusable, missed = open_backends(backends, device, dtype)
-    refused = [*map(str, missed)]
-    not_run = [reason for reason in unusable.values() if reason not in refused]
-    if trace:
-        for setting, value in (("notebook", notebook), ("tolerance", tolerance)):
-            if value:
-                raise ConfigError("it has no meaning with --trace", setting=setting)
-        if missed and not opened:
-            raise missed[0]
-        code = trace_backends(config, load(data_dir, config, test_samples), opened, steps, report_dir, all_operations)
-        print_missing(not_run, refused)
-        return code or (2 if missed else 0)
-    if all_operations:
-        raise ConfigError("it has a meaning only with --trace", setting="all_operations")
     # NumPy in float64 is the reference; it is not compared with itself.
-    compared = [backend for backend in opened if (backend.name, dtype) != ("numpy", "float64")]
+    compared = [backend for backend in opened if trace or (backend.name, dtype) != ("numpy", "float64")]
     if not compared and not notebook:
         if missed:
             raise missed[0]
-        for reason in unusable.values():
-            say(plain_console(), f"not run: {reason}")
+        print_missing(unusable.values(), ())
         raise ConfigError(
-            "nothing to compare with the reference, NumPy in float64; install another library, such as "
-            f"{', '.join(unusable) or 'jax'}, or name another backend",
+            "nothing to compare with the reference, NumPy in float64",
+            remedy=f"install another library, such as {', '.join(unusable) or 'jax'}, or name another backend",
             setting="backends",
         )
-    if report_dir:
-        from mlp_xp.show.plots import draw_deviations, new_figure, save
+    if report_dir and not trace:
+        from mlp_xp.show.plots import new_figure
 
         new_figure(1, 1)  # raises an error now, not after an hour of training, if Matplotlib is not installed
     dataset = load(data_dir, config, test_samples)
-    if report_dir:
-        with file_errors(report_dir, "create"):
-            report_dir.mkdir(parents=True, exist_ok=True)
+    if trace:
+        codes = {trace_backend(config, dataset, each, steps, report_dir, all_operations) for each in compared}
+        code, failures = 1 if 1 in codes else max(codes), list[Failure]()
+    else:
+        asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
+        comparisons, failures = compare_all(config, dataset, compared, steps, tolerance, notebook)
+        faults = [fault for comparison in comparisons for fault in report.mismatches(comparison, config)]
+        try:
+            say(
+                plain_console(),
+                f"{steps} steps, {dtype}, batches of {config.batch_size}: "
+                "largest relative deviations from NumPy in float64",
+            )
+            print_results(comparisons, failures, unusable, config, steps)
+            for fault in faults:
+                print_line("mismatch", fault)
+        finally:  # also if nobody reads the output any more: the work is done
+            if report_dir:
+                record = report.json_record(comparisons, failures, unusable, asked | asdict(config), faults)
+                write_report(report_dir, record, comparisons)
+        code = 1 if faults else 3 if failures else 0
+    refused = [*map(str, missed)]
+    not_run = [reason for reason in unusable.values() if reason not in refused]
+    print_missing(not_run, [*(failure.reason for failure in failures), *refused])
+    return code or (2 if missed else 0)
 
-    console = plain_console()
-    comparisons: list[Comparison] = []
-    failures: list[Failure] = []
+
+def open_backends(
+    backends: Sequence[str], pairs: Sequence[str], dtype: str
+) -> tuple[list[Backend], dict[str, str], list[BackendError]]:
+    """Open the backends. Return the usable ones, and by name the reason for each one that is not usable.
+
+    pairs: devices, each as NAME=DEVICE. The third value are the errors of those that were requested by name or device.
+    Raises BackendError for a name that is not known.
+    """
+    devices = {}
+    for pair in pairs:
+        name, _, device = pair.partition("=")
+        if not device or (name not in (backends or BACKENDS)):
+            raise ConfigError(f"--device: {pair!r} is not NAME=DEVICE; NAME must be one of the compared backends")
+        devices[name] = device
+    usable: list[Backend] = []
+    unusable: dict[str, str] = {}
+    missed: list[BackendError] = []
+    for name in backends or BACKENDS:
+        try:
+            usable.append(open_backend(name, devices.get(name), dtype))
+        except BackendError as error:
+            if error.setting:  # a name that is not known
+                error.setting = "backends"
+                raise
+            if backends or name in devices:
+                missed.append(error)
+            unusable[name] = str(error)
+    return usable, unusable, missed
+
+
+def load(data_dir: Path | None, config: TrainConfig, test_samples: int | None) -> Dataset:
+    """Load the data set on the host, with as many test samples as wanted, and check it against the settings."""
+    dataset = load_data(data_dir or "mnist")
+    config.check_fits(dataset.train_inputs.shape[0])
+    if test_samples is None or dataset.test_inputs is None:
+        return dataset
+    check_range("test_samples", test_samples)
+    inputs, labels = (each[:test_samples] for each in (dataset.test_inputs, dataset.test_labels))
+    return dataset._replace(test_inputs=inputs, test_labels=labels)
+
+
+def compare_all(
+    config: TrainConfig,
+    dataset: Dataset,
+    backends: Sequence[Backend],
+    steps: int,
+    tolerance: float | None,
+    notebook: bool,
+) -> tuple[list[Comparison], list[Failure]]:
+    """Compare all backends, and perhaps the notebook's own loop, with a progress bar on a terminal."""
+    console, comparisons, failures = plain_console(), list[Comparison](), list[Failure]()
     parts = (TextColumn("{task.description}", markup=False), *Bar.get_default_columns()[1:])
     with Bar(*parts, console=console, transient=True, disable=not console.is_terminal) as bar:
-        names = ["numpy", *(backend.name for backend in compared), *["notebook"] * notebook]
+        names = ["numpy", *(backend.name for backend in backends), *["notebook"] * notebook]
         task = bar.add_task(names[0], total=len(names))
-        for done, result in enumerate(check(config, dataset, compared, steps, tolerance), 1):
+        for done, result in enumerate(check(config, dataset, backends, steps, tolerance), 1):
             if isinstance(result, Failure):
                 failures.append(result)
             else:
                 comparisons.append(result)
             bar.update(task, advance=1, description=names[min(done, len(names) - 1)])
         if notebook:
-            loop = record_notebook(config, dataset, steps)
-            length = longest_dot_product(config, dataset)
+            loop, length = record_notebook(config, dataset, steps), longest_dot_product(config, dataset)
             comparisons.append(compare(loop, comparisons[0].trajectory, length, tolerance))
-
-    faults = [fault for comparison in comparisons for fault in mismatches(comparison, config)]
-    note = about_rounding(comparisons)
-    try:
-        say(
-            console,
-            f"{steps} steps, {dtype}, batches of {config.batch_size}: "
-            "largest relative deviations from NumPy in float64",
-        )
-        rows = [row(comparison, i) for i, comparison in enumerate(comparisons)]
-        rows += rows_without_numbers(failures, unusable)
-        columns = [Column(head, [*cells], True) for head, cells in zip(COLUMNS, zip(*rows, strict=True), strict=True)]
-        print_table(columns, console, gap=1)
-        for comparison in comparisons[1:]:
-            say(console, also(comparison))
-        if note:
-            say(console, note)
-        for name, enough in to_trace(comparisons, failures, opened, config, steps):
-            options = shlex.join(["--trace", "--backends", name, "--steps", str(enough)])
-            say(console, f"to find the first operation that deviates, add: {options}")
-        for fault in faults:
-            print_line("mismatch", fault)
-        print_missing(not_run, [*(failure.reason for failure in failures), *refused])
-    finally:  # also if nobody reads the output any more: the work is done
-        if report_dir:
-            asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
-            record = json_record(comparisons, failures, unusable, asked | asdict(config), faults)
-            write_whole(report_dir / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
-            figure = draw_deviations(
-                {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]},
-                tolerance=max((each.allowed for each in comparisons), key=lambda allowed: float(allowed[-1])),
-            )
-            save(figure, report_dir / "parity.png")
-    return 1 if faults else 3 if failures else 2 if missed else 0
+    return comparisons, failures
 
 
-def load(data_dir: Path | None, config: TrainConfig, test_samples: int | None) -> Dataset:
-    """Load the data set on the host, with as many test images as wanted, and check it against the settings."""
-    dataset = load_data(data_dir or "mnist")
-    config.check_fits(dataset.train_inputs.shape[0])
-    if test_samples is None:
-        return dataset
-    check_range("test_samples", test_samples)
-    images, labels = (each[:test_samples] for each in (dataset.test_inputs, dataset.test_labels))
-    return dataset._replace(test_inputs=images, test_labels=labels)
+def print_results(
+    comparisons: Sequence[Comparison],
+    failures: Sequence[Failure],
+    unusable: dict[str, str],
+    config: TrainConfig,
+    steps: int,
+) -> None:
+    """Print the table, and what it does not show."""
+    console = plain_console()
+    cells = zip(*report.rows(comparisons, failures, unusable), strict=True)
+    print_table([Column(head, [*each], True) for head, each in zip(report.COLUMNS, cells, strict=True)], console, gap=1)
+    for comparison in comparisons[1:]:
+        say(console, report.also(comparison))
+    if note := report.about_rounding(comparisons):
+        say(console, note)
+    to_trace = {}  # the name of each backend that deviates or fails, and the number of steps that show it
+    for comparison in comparisons:
+        firsts = [quantity.first_step for quantity in comparison.quantities.values() if quantity.first_step is not None]
+        if firsts and comparison.trajectory.backend != "notebook":
+            to_trace[comparison.trajectory.backend] = max(1, min(firsts) - config.warm_up_steps)
+    for name, enough in (to_trace | {failure.backend.name: steps for failure in failures}).items():
+        options = shlex.join(["--trace", "--backends", name, "--steps", str(enough)])
+        say(console, f"to find the first operation that deviates, add: {options}")
 
 
-def print_missing(not_run: Sequence[str], errors: Sequence[str]) -> None:
+def write_report(folder: Path, record: dict[str, Any], comparisons: Sequence[Comparison]) -> None:
+    """Write parity.json and parity.png. Raises FileError."""
+    from mlp_xp.show.plots import draw_deviations, save
+
+    with file_errors(folder, "create"):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
+    curves = {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]}
+    largest = max((each.allowed for each in comparisons), key=lambda allowed: float(allowed[-1]))
+    save(draw_deviations(curves, tolerance=largest), folder / "parity.png")
+
+
+def print_missing(not_run: Iterable[str], errors: Iterable[str]) -> None:
     """Print why backends were not run, and as errors why those that were asked for failed or could not be opened."""
     for reason in not_run:
         say(plain_console(), f"not run: {reason}")
     for reason in errors:
         print_error(reason)
+
+
+def trace_backend(
+    config: TrainConfig, dataset: Dataset, backend: Backend, steps: int, folder: Path | None, all_operations: bool
+) -> int:
+    """Trace a run, and print the results. folder: for the reproducers.
+
+    all_operations: whether to trace `small_runs` too. Returns 1 if an operation deviates, 3 if none does but the
+    library raises (2: it is out of memory), else 0.
+    """
+    console, folder = plain_console(), folder or Path("reproducers")
+    run = trace(config, dataset, backend, steps)
+    where = f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}"
+    say(console, f"{where}, {backend.dtype_name}: {run.calls} operations in {run.steps} steps, warm-up included")
+    if run.last_step:
+        say(console, f"the {len(run.last_step)} operations of the last step:")
+        print_rows(("", "", ""), [(str(each.number), str(each), each.place) for each in run.last_step])
+    print_rows(TRACE_COLUMNS, [*rows_of(run)])
+    codes = [print_findings(backend, run, folder)]
+    for name, small in small_runs(backend) if all_operations else ():
+        say(console, f"{name}: {small.calls} operations in {small.steps} steps")
+        codes.append(print_findings(backend, small, folder / name.replace(" ", "-")))
+    return 1 if 1 in codes else max(codes)
+
+
+def print_findings(backend: Backend, run: Tracer, folder: Path) -> int:
+    """Print what a trace has found, and write a reproducer; return the exit code."""
+    console = plain_console()
+    try:
+        if operation := run.first or run.raised:
+            name = re.sub(r"\W+", "-", f"{backend.name}-{backend.dtype_name}-{operation.name}")
+            made = write_reproducer(backend, operation, folder / name)
+            if isinstance(made, str):
+                say(console, f"reproducer: none, because {made}")
+            else:
+                shows = "shows" if made.shows else "does NOT show"
+                script, why = shlex.quote(str(made.script)), "" if made.shows else UNSHOWN
+                say(console, f"reproducer: python {script} {shows} it in a process of its own: {made.said}{why}")
+    finally:  # the finding is not lost if the reproducer cannot be written
+        if run.first:
+            for other in (totals.first for totals in run.totals.values()):
+                if other and other is not run.first:
+                    say(console, f"also deviates: {deviation_line(backend, other)}")
+            print_line("deviates", deviation_line(backend, run.first))
+        elif not run.failure:
+            say(console, "no operation deviates")
+        if isinstance(run.failure, DivergenceError):
+            run.failure.remedy = ""  # of no use to a library that computed something wrong
+        if run.failure:
+            print_error(getattr(run.failure, "text", f"backend {with_colon(backend.name)} {described(run.failure)}"))
+    return 1 if run.first else getattr(run.failure, "exit_code", 0)
+
+
+def deviation_line(backend: Backend, operation: Operation) -> str:
+    """Return the line about an operation that deviates."""
+    return (
+        f"{with_colon(backend.name)} operation {operation.number}, {operation.when}: {operation} on "
+        f"{', '.join(dict.fromkeys(operation.devices)) or 'the host'} {operation.what}; called at {operation.place}: "
+        f"{operation.source}"
+    )
+
+
+def rows_of(run: Tracer) -> Iterator[tuple[str, ...]]:
+    """Yield the cells for TRACE_COLUMNS of each operation, the most frequent first."""
+    in_step = Counter(operation.name for operation in run.last_step)
+    a, b = np.zeros(1), np.zeros(2)
+    for name, totals in sorted(run.totals.items(), key=lambda item: -item[1].calls):
+        text = expression(name, (a, ... if name == "getitem" else b), {}, lambda x: "a" if x is a else "b")
+        shown = name if text.startswith("xp.") else text  # `a @ b`, `a[...]`, `a.T`, or the name of a function
+        used = f"{totals.used:.2g}" if totals.used else ""
+        numbers = str(totals.calls), str(in_step[name]), f"{totals.deviation:.3g}", used, str(totals.deviating or "")
+        yield (shown, *numbers)
+
+
+def print_rows(heads: Sequence[str], rows: list[tuple[str, ...]]) -> None:
+    """Print a table whose first column is on the left, and under a heading the others on the right."""
+    columns = zip(heads, zip(*rows, strict=True), strict=True)
+    print_table([Column(head, [*cells], not (head and i)) for i, (head, cells) in enumerate(columns)], plain_console())

@@ -18,7 +18,7 @@ from mlp_xp.commands.data import warn_of_unfinished
 from mlp_xp.commands.process import print_error
 from mlp_xp.core.metrics import percent
 from mlp_xp.core.task import Task
-from mlp_xp.data.own import is_table
+from mlp_xp.data.tables import is_table
 from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep

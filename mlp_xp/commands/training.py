@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.commands.data import load_data
 from mlp_xp.commands.process import as_argument, called
 from mlp_xp.commands.stopping import Stop, catch_signals
 from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
+from mlp_xp.core.library import Backend
 from mlp_xp.core.training import Event, Report
 from mlp_xp.data.datasets import is_own
 from mlp_xp.errors import printable

@@ -9,10 +9,10 @@ import warnings
 from collections.abc import Callable
 from functools import lru_cache
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import BYTES, Dataset, Preparation
 from mlp_xp.core.functional import Array
 from mlp_xp.core.inputs import INTEGERS, dtype_name, not_of
+from mlp_xp.core.library import Backend
 from mlp_xp.core.task import TASKS, Task
 from mlp_xp.errors import DatasetError, DatasetWarning
 
@@ -35,9 +35,8 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
         arrays.pop("test_inputs", None)  # no byte is wrong
     found = iter(_compiled_extremes(backend)(*arrays.values()))
     extremes = {}
-    for name, array in arrays.items():
-        number = backend.reported(float if array.dtype == backend.dtype else int, "a transfer to the host")
-        extremes[name] = number(next(found)), number(next(found))
+    for name in arrays:
+        extremes[name] = backend.to_numpy(next(found)).item(), backend.to_numpy(next(found)).item()
     if bad := [name for name, range_ in extremes.items() if not all(map(math.isfinite, range_))]:
         raise DatasetError(f"{bad[0]}: it has values that are not finite; remove the samples with NaN and infinity")
     outputs = len(dataset.class_names)

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Prepare
 from mlp_xp.core.deferred import BLOCK_SAMPLES, Block, can_defer, make_deferred_block
 from mlp_xp.core.dropout import draw_masks
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
 from mlp_xp.core.loop import scan_blocks
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES, Rates
 from mlp_xp.core.step import Batch, State, make_step

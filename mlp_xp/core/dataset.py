@@ -8,7 +8,7 @@ import numpy as np
 from mlp_xp.core.features import flatten_and_scale, standardize, unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.task import CLASSES, Scaling, Task
-from mlp_xp.errors import DatasetError
+from mlp_xp.errors import Argument, DatasetError
 
 Prepare = Callable[..., Array]
 
@@ -75,6 +75,8 @@ class Dataset(NamedTuple):
     is_own: bool = False
     """Whether these are your own data, of `from_arrays` or `load_dataset`: held-out samples are then drawn from all of
     the training set. Of a published data set, and of one in its form, they are the last ones."""
+    read_as: tuple[str, str] = ("", "")
+    """A checksum of the four arrays and one of what was read, where it was cast to floats of less precision."""
 
     def __repr__(self) -> str:
         count, *shape = self.train_inputs.shape
@@ -104,8 +106,9 @@ def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tup
         taken[which] += taken.sum() < wanted and taken[which] < most[which]
     if not taken.any():
         raise DatasetError(
-            f'y: give task="regression" if its values are quantities, or hold out no test set (test=None) if they are '
-            f"classes: all {rows} differ, so no class has two samples, one to train and one to test on"
+            f"all {rows} labels differ, so no class has two samples, one to train and one to test on",
+            remedy=("give ", Argument("task", "regression"), " if they are quantities, or hold out no test set"),
+            setting="y",
         )
     chosen = np.zeros(rows, np.bool_)
     shuffled = classes[order]

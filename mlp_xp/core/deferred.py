@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array, find_activation
+from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer, Network, affine, backward, forward_from, gradient
 from mlp_xp.core.optimizers import OPTIMIZERS, Rates
 from mlp_xp.core.step import Batch, State

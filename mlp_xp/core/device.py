@@ -5,10 +5,10 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer, Network, initial_layers
 from mlp_xp.core.optimizers import OPTIMIZERS
 from mlp_xp.core.step import State

@@ -1,13 +1,17 @@
 """What a caller gives as inputs or labels, as arrays of a backend: what is taken, and what is refused."""
 
+import numbers
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.errors import DatasetError
+from mlp_xp.errors import DatasetError, Words, nearest, some
 
 INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
 FLOATS = ("float16", "bfloat16", "float32", "float64", "float128", "longdouble")
@@ -16,104 +20,162 @@ FLOATS = ("float16", "bfloat16", "float32", "float64", "float128", "longdouble")
 def read_features(what: str, X: Any, backend: Backend, names: Sequence[str] = ()) -> Array:
     """Return features (n, ...) on the device: uint8 as it is, everything else as the backend's floats.
 
-    what: the name in errors. names: of the columns, for errors too. Raises DatasetError unless X is an array of
+    what: the name of X in errors. names: the columns, for errors too. Raises DatasetError unless X is an array of
     finite numbers, (n, features) or images.
     """
     if isinstance(X, np.ndarray) or not_of(X, backend):
-        X = on_host(what, X, backend)
-        check_numbers(what, X)
+        X = on_host(what, X, backend, names)
+        check_numbers(what, X, names)
         shape, name = X.shape, X.dtype.name
         with np.errstate(over="ignore"):  # reported below
             x = backend.asarray(X if name == "uint8" else X.astype(backend.dtype_name))
     else:
         shape, name = tuple(X.shape), dtype_name(X)
         if name not in (*INTEGERS, *FLOATS, "bool"):
-            raise DatasetError(f"{what}: its dtype is {name}; give integers or floats")
+            raise DatasetError(f"the dtype is {name}", remedy="give integers or floats", setting=what)
         x = X if name == "uint8" else backend.xp.astype(X, backend.dtype)
     if not 2 <= len(shape) <= 4:
         one = "; one feature is X[:, None]" if len(shape) == 1 else ""
-        raise DatasetError(
-            f"{what}: its shape is {shape}; give (n, features) or images (n, rows, columns[, channels]){one}"
-        )
+        wanted = f"give (n, features) or images (n, rows, columns[, channels]){one}"
+        raise DatasetError(f"the shape is {shape}", remedy=wanted, setting=what)
     if 0 in shape:
-        raise DatasetError(f"{what}: it has no values (its shape is {shape}); give some")
+        raise DatasetError(f"there are no values (the shape is {shape})", remedy="give some", setting=what)
     xp = backend.xp
     if name != "uint8" and not backend.to_numpy(xp.all(xp.isfinite(x))):
-        bad = np.argwhere(~np.isfinite(backend.to_numpy(x)))[0]
-        given = on_host(what, X, backend)[tuple(bad)]
-        reason = f"too large for {backend.dtype_name}" if np.isfinite(given) else "no finite number"
-        where = f"{what}: row {bad[0]}, {column_at(bad[1:], names)}"
-        raise DatasetError(f"{where} is {given}, {reason}; remove or replace it")
+        place = np.argwhere(~np.isfinite(backend.to_numpy(x)))[0]
+        value = on_host(what, X, backend)[tuple(place)]
+        reason = f"is too large for {backend.dtype_name}" if np.isfinite(value) else "is not a finite number"
+        raise error_at(what, place, f"{value} {reason}", "remove or replace it", names)
     return x
 
 
 def read_inputs(X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequence[str], backend: Backend) -> Array:
-    """Return inputs for a trained network, (n, *shape) on the device, of an array there, or of what NumPy reads.
+    """Return inputs for a trained network, (n, *shape) on the device, from an array there or what NumPy reads.
 
-    is_bytes: whether the network was trained on bytes; whole numbers from 0 to 255 are taken too. Else as
-    `read_features`. columns: the names of the features, or none. Raises DatasetError for a shape, dtype or range that
-    does not fit, for what is not finite, and for a table whose columns have other names or another order.
+    is_bytes: whether the network was trained on bytes; whole numbers from 0 to 255 are taken too. Otherwise as
+    `read_features`. columns: the names of the features, if they have any; those of a table are found by them, and
+    others are ignored. Raises DatasetError for a shape, dtype or range that does not fit, and values that are not
+    finite.
     """
-    names = [str(name) for name in getattr(X, "columns", ())]
-    if names and columns and names != [*columns]:
-        wrong = next((pair for pair in zip(names, columns, strict=False) if pair[0] != pair[1]), None)
-        reason = f"{wrong[0]!r:.60} is where {wrong[1]!r:.60} was" if wrong else f"{len(names)} are not {len(columns)}"
-        raise DatasetError(f"X: its columns are not those of the training data: {reason}; give the same, in that order")
+    X = take_columns("X", X, columns, backend)
     if not_of(X, backend):
-        X = on_host("X", X, backend)
+        X = on_host("X", X, backend, columns)
     given = tuple(X.shape)
     if given[1:] != shape or not given:
         one = "; one sample is X[None, ...]" if given == shape else ""
-        wanted = ", ".join(map(str, ("n", *shape)))
-        raise DatasetError(f"X: its shape is {given}, but the network was trained on ({wanted}); give that{one}")
+        wanted = f"the network was trained on ({', '.join(map(str, ('n', *shape)))})"
+        raise DatasetError(f"the shape is {given}, but {wanted}", remedy=f"give that{one}", setting="X")
     if not is_bytes:
         return read_features("X", X, backend, columns)
     name, xp = dtype_name(X), np if isinstance(X, np.ndarray) else backend.xp
+    remedy = "give whole numbers from 0 to 255, as uint8"
     if name not in INTEGERS:
-        raise DatasetError(
-            f"X: its dtype is {name}, but the network was trained on bytes; give whole numbers from 0 to 255, as uint8"
-        )
+        fault = f"the dtype is {name}, but the network was trained on bytes"
+        raise DatasetError(fault, remedy=remedy, setting="X")
     if name != "uint8":
         X = X if name == "int64" else xp.astype(X, xp.int64)
         for value in (int(xp.min(X)), int(xp.max(X))) if 0 not in given else ():
             if not 0 <= value <= 255:
-                raise DatasetError(f"X: it has the value {value}, but the network was trained on bytes, 0 to 255")
+                fault = f"there is the value {value}, but the network was trained on bytes"
+                raise DatasetError(fault, remedy=remedy, setting="X")
         X = xp.astype(X, xp.uint8)
     return read_features("X", X, backend, columns)
 
 
-def on_host(what: str, values: Any, backend: Backend) -> np.ndarray:
-    """Return a host array of lists, a NumPy array, or an array of the backend. Raises DatasetError.
+def columns_of(what: str, X: Any) -> tuple[str, ...]:
+    """Return the names of the columns of a table of pandas, Arrow or Polars; none for an array.
 
-    A masked array is taken if none of its values is masked.
+    Raises DatasetError if two columns have one name.
     """
+    names = tuple(map(str, getattr(X, "column_names", getattr(X, "columns", ()))))
+    check_names(names, what)
+    return names
+
+
+def check_names(names: Sequence[str], what: str | None = None) -> None:
+    """Raise DatasetError if two columns have one name; names that are empty are not compared."""
+    name, count = Counter(filter(None, names)).most_common(1)[0] if any(names) else ("", 1)
+    if count > 1:
+        raise DatasetError(f"has {count} columns named {name!r:.60}", remedy="rename them", setting=what)
+
+
+def check_columns(wanted: Sequence[str], names: Sequence[str], what: str | None = None) -> None:
+    """Raise DatasetError, with the nearest name, for a column that is wanted and is not there."""
+    for name in wanted:
+        if name not in names:
+            shown = f"its columns are {some(names)}"
+            raise DatasetError(f"has no column {name!r:.60}{nearest(name, names)}", remedy=shown, setting=what)
+
+
+def take_columns(what: str, X: Any, wanted: Sequence[str], backend: Backend) -> Any:
+    """Return the columns with these names of a table, in this order; an array, and all if none are wanted, as it is.
+
+    Raises DatasetError if one is missing, or there twice.
+    """
+    names = columns_of(what, X)
+    if not names or not wanted or names == (*wanted,):
+        return X
+    check_columns(wanted, names, what)
+    values = np.asarray(X)
+    return on_host(what, values[:, [names.index(name) for name in wanted]], backend, wanted)
+
+
+def on_host(what: str, values: Any, backend: Backend, names: Sequence[str] = ()) -> np.ndarray:
+    """Return a host array of lists, a NumPy array, a table, or an array of the backend. Raises DatasetError.
+
+    Objects that all are numbers, as in pandas' columns with nullable or Arrow numbers, become such numbers, and those
+    that all are text become strings. A masked array is taken if none of its values is masked.
+    """
+    remedy = "fill it in, or leave out the row"
     if isinstance(values, np.ma.MaskedArray) and (masked := np.ma.getmaskarray(values)).any():
-        row, *column = np.argwhere(masked)[0]
-        where = f"row {row}, {column_at(column)}" if column else f"row {row}"
-        raise DatasetError(f"{what}: {where} is masked: there is no value; fill it in, or leave out the row")
+        raise error_at(what, np.argwhere(masked)[0], "the value is masked, so there is no value", remedy, names)
     try:
         is_host = isinstance(values, np.ndarray) or not_of(values, backend)
         array = np.asarray(values) if is_host else backend.to_numpy(values)
+        array = np.strings.decode(array, "utf-8") if array.dtype.kind == "S" else array
     except (ValueError, TypeError, RuntimeError) as error:  # rows of several lengths, or another library's array
-        reason = " ".join(str(error).split())[:200]
-        raise DatasetError(f"{what}: cannot be read as an array ({reason}); give rows of one length") from error
-    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.reshape(-1)):
-        return array.astype(np.str_)  # as pandas has strings
+        fault = f"cannot be read as an array ({' '.join(str(error).split())[:200]})"
+        raise DatasetError(fault, remedy="give rows of one length, and text in UTF-8", setting=what) from error
+    if array.dtype.kind != "O":
+        return array
+    kinds = {*map(type, array.flat)}
+    for dtype, known in (
+        (np.str_, str),
+        (np.bool_, bool | np.bool_),
+        (np.int64, numbers.Integral | np.bool_),
+        (np.float64, numbers.Real | Decimal | np.bool_),
+    ):
+        if all(issubclass(kind, known) for kind in kinds):
+            with suppress(OverflowError):  # of an integer, which becomes a float
+                return array.astype(dtype)
+    known = numbers.Real | Decimal | np.bool_ | str
+    for place, value in np.ndenumerate(array):
+        if not isinstance(value, known):
+            raise error_at(what, place, f"there is no value, but {value!r:.60}", remedy, names)
     return array
 
 
-def check_numbers(what: str, X: np.ndarray) -> None:
-    """Raise DatasetError unless a host array holds integers, floats or booleans. what: its name in the error."""
-    if X.dtype.kind not in "biuf":
-        reason = "; encode text as numbers first" if X.dtype.kind in "OUS" else ""
-        raise DatasetError(f"{what}: its dtype is {X.dtype}; give integers or floats{reason}")
+def check_numbers(what: str, X: np.ndarray, names: Sequence[str] = ()) -> None:
+    """Raise DatasetError unless a host array holds integers, floats or booleans."""
+    if X.dtype.kind in "biuf":
+        return
+    if X.dtype.kind in "OU" and X.size:
+        texts = (index for index, value in np.ndenumerate(X) if isinstance(value, str))
+        place = next(texts, (0,) * X.ndim)
+        value = str(X[place]) if isinstance(X[place], str) else X[place]
+        raise error_at(what, place, f"{value!r:.60} is not a number", "encode text as numbers first", names)
+    raise DatasetError(f"the dtype is {X.dtype}", remedy="give integers or floats", setting=what)
 
 
-def column_at(index: Sequence[int], names: Sequence[str] = ()) -> str:
-    """Name a column of a table, by its name if it has one, or a pixel of an image, from its index in a row."""
-    if len(index) > 1:
-        return f"pixel ({', '.join(map(str, index))})"
-    return f"column {names[index[0]]!r:.60}" if index[0] < len(names) else f"column {index[0]}"
+def error_at(what: str, index: Sequence[int], fault: str, remedy: Words, names: Sequence[str] = ()) -> DatasetError:
+    """Return an error about a value of an array, by its index. names: the columns of the array, if they have any."""
+    row, *place = map(int, index)
+    column: str | int | None = None
+    if len(place) == 1:
+        column = names[place[0]] if place[0] < len(names) else place[0]
+    elif place:
+        fault = f"pixel ({', '.join(map(str, place))}): {fault}"
+    return DatasetError(fault, remedy=remedy, setting=what, row=row, column=column)
 
 
 def library_of(array: Any) -> str:

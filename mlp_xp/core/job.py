@@ -99,6 +99,8 @@ def _hold_out(config: TrainConfig, dataset: Dataset, backend: Backend) -> tuple[
     if not dataset.is_own:
         return np.arange(left), (inputs[left:, ...], labels[left:, ...])
     classes = backend.to_numpy(labels) if dataset.task.exclusive else None
+    if classes is not None and len(np.unique(classes)) == rows:
+        classes = None  # no class can be in both parts
     held_out, trained_on = split(classes, rows, config.validation / rows, config.seed)
     # Where nearly every sample has a class of its own, these are too few.
     more = config.validation - len(held_out)

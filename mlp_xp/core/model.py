@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import open_backend, open_backend_of
 from mlp_xp.core.checks import check_inputs
 from mlp_xp.core.dataset import Dataset, Preparation, described
 from mlp_xp.core.device import all_finite
@@ -75,8 +74,8 @@ class Model(NamedTuple):
         Raises DatasetError for a shape, dtype or range that does not fit, or a value that is not finite, MlpXpError for
         outputs that are not finite, and BackendError.
         """
-        model, inputs = self.read(X)
-        return self.task.decide(model.outputs(inputs), self.class_names, xp=model.backend.xp)
+        model = self.on(self.backend.like(X))
+        return self.task.decide(model.outputs(model.read(X)), self.class_names, xp=model.backend.xp)
 
     def predict_proba(self, X: Any, /) -> Array:
         """Return the probabilities of the classes, or of each label, (n, outputs), from inputs as `predict` takes them.
@@ -85,14 +84,12 @@ class Model(NamedTuple):
         """
         if not self.task.probabilities:
             raise MlpXpError(f"a {self.task.name} has no probabilities; call predict for its numbers")
-        model, inputs = self.read(X)
-        return model.outputs(inputs)
+        model = self.on(self.backend.like(X))
+        return model.outputs(model.read(X))
 
-    def read(self, X: Any, /) -> tuple["Model", Array]:
-        """Return this model on the backend of X, and X as inputs on its device. Raises what `predict` does."""
-        model = self.on(backend_of(X, self.backend.dtype_name))
-        is_bytes = self.prepare.takes_bytes
-        return model, read_inputs(X, self.input_shape, is_bytes, self.feature_names, model.backend)
+    def read(self, X: Any, /) -> Array:
+        """Return X as inputs on the device of the model's backend. Raises DatasetError as `predict` does."""
+        return read_inputs(X, self.input_shape, self.prepare.takes_bytes, self.feature_names, self.backend)
 
     def logits(self, inputs: Array, /) -> Array:
         """Return the outputs of the last layer, (n, outputs) on the device; for classes these are the logits.
@@ -157,14 +154,6 @@ class Model(NamedTuple):
                 "range of the training data, or the training diverged; correct the data, or train again with a lower "
                 "learning rate"
             )
-
-
-def backend_of(X: Any, dtype: str) -> Backend:
-    """Open the library of an array on its device; NumPy for lists and what else NumPy reads. Raises BackendError."""
-    try:
-        return open_backend_of(X, dtype)
-    except TypeError:  # it has no namespace
-        return open_backend("numpy", dtype=dtype)
 
 
 def model_of(network: Network, activation: str | Activation, dataset: Dataset, backend: Backend) -> Model:

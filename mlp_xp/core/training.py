@@ -248,5 +248,6 @@ def check_state(position: Position, backend: Backend) -> None:
 def _diverged(what: str, epoch: int, value: object) -> DivergenceError:
     place = "the warm-up" if epoch == WARM_UP_EPOCH else f"epoch {epoch}"
     return DivergenceError(
-        f"training diverged: the {what} of {place} is {value}; lower the learning rate or choose another initialisation"
+        f"training diverged: the {what} of {place} is {value}",
+        remedy="lower the learning rate or choose another initialisation",
     )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]
+Paths = Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
+"""One path, or several."""
 
 SIZE = 28
 FITTED = 20
@@ -53,14 +55,12 @@ class Pictures(NamedTuple):
     """The errors of the files and folders that were skipped."""
 
 
-def read_pictures(paths: Iterable[str | os.PathLike[str]], *, size: int = SIZE) -> Pictures:
+def read_pictures(paths: Paths, *, size: int = SIZE) -> Pictures:
     """Prepare picture files as `prepare_picture` does, and all those in folders; see `read_each`."""
     return read_each(paths, (size, size), lambda path: prepare_picture(path, size=size))
 
 
-def read_each(
-    paths: Iterable[str | os.PathLike[str]], shape: tuple[int, ...], read: Callable[[Path], Bytes]
-) -> Pictures:
+def read_each(paths: Paths, shape: tuple[int, ...], read: Callable[[Path], Bytes]) -> Pictures:
     """Read picture files, and all picture files in folders, by a function that returns uint8 of a shape.
 
     Those of a folder are in the order of their names, then those of each folder in it. Links are followed, hidden files
@@ -71,14 +71,15 @@ def read_each(
     files: list[Path] = []
     images: list[Bytes] = []
     faults: list[DatasetError] = []
-    for path in map(Path, paths):
+    for path in map(Path, [paths] if isinstance(paths, str | os.PathLike) else paths):
         try:
             found = [*_pictures_in(path, suffixes)] if path.is_dir() else [path]
         except OSError as error:
-            faults.append(DatasetError(f"{str(path)!r}: {fault(error)}"))
+            faults.append(fault(error, path))
             continue
         if not found:
-            faults.append(DatasetError(f"{str(path)!r}: contains no picture files; give a folder of PNG or JPEG files"))
+            remedy = "give a folder of PNG or JPEG files"
+            faults.append(DatasetError("contains no picture files", remedy=remedy, file=path))
         for file in found:
             try:
                 images.append(read(file))
@@ -96,9 +97,8 @@ def prepare_picture(path: str | os.PathLike[str], *, size: int = SIZE) -> Bytes:
     """
     prepared = prepare_image(decode(path), size=size)
     if prepared is None:
-        raise DatasetError(
-            f"{os.fspath(path)!r}: has no ink that stands out from the paper; give a picture of one digit or letter"
-        )
+        remedy = "give a picture of one digit or letter"
+        raise DatasetError("has no ink that stands out from the paper", remedy=remedy, file=path)
     return prepared
 
 
@@ -152,7 +152,7 @@ def decode(path: str | os.PathLike[str]) -> "Image.Image":
     Only Pillow's calls are in the try block: whatever they raise for a damaged file, and its decoders raise many types,
     is the file's fault.
     """
-    pillow, name = _pillow(), repr(os.fspath(path))
+    pillow = _pillow()
     from PIL import ImageOps
 
     try:
@@ -161,12 +161,14 @@ def decode(path: str | os.PathLike[str]) -> "Image.Image":
             with pillow.open(path, formats=_formats()) as opened:
                 return ImageOps.exif_transpose(opened)
     except pillow.UnidentifiedImageError as error:
-        raise DatasetError(f"{name}: is not a picture that Pillow can read; save it as PNG or JPEG") from error
+        fault_of_file = "is not a picture that Pillow can read"
+        raise DatasetError(fault_of_file, remedy="save it as PNG or JPEG", file=path) from error
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:  # from the system, not from a decoder
-            raise DatasetError(f"{name}: {fault(error)}") from error
+            raise fault(error, path) from error
         reason = printable(" ".join(str(error).split())) or type(error).__name__
-        raise DatasetError(f"{name}: cannot be decoded: {reason}; save it again as PNG or JPEG") from error
+        fault_of_file = f"cannot be decoded: {reason}"
+        raise DatasetError(fault_of_file, remedy="save it again as PNG or JPEG", file=path) from error
 
 
 def grey(image: "Image.Image") -> Floats:

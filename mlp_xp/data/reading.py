@@ -6,13 +6,16 @@ import io
 import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mlp_xp.errors import DatasetError
 
 GZIP_MAGIC = b"\x1f\x8b"
+# What counts as true and false, in small letters.
+FLAGS = {"true": "1", "false": "0"}
+
 Stream = io.BufferedReader | gzip.GzipFile
 
 
@@ -20,8 +23,8 @@ Stream = io.BufferedReader | gzip.GzipFile
 def open_file(path: str | os.PathLike[str]) -> Iterator[Stream]:
     """Open a file, gzipped or plain (detected by content, not by name), and close it at the end.
 
-    Errors in opening, reading and decompressing become a DatasetError of one line that starts with the path. A
-    DatasetError that is raised in the `with` block gets the path in front too.
+    Errors in opening, reading and decompressing become a DatasetError, which names the file. A DatasetError that is
+    raised in the `with` block gets the name too.
     """
     try:
         with Path(path).open("rb") as file:
@@ -30,24 +33,25 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[Stream]:
                     yield stream
             else:
                 yield file
-    except (DatasetError, OSError, EOFError, zlib.error, MemoryError) as error:
-        setting = getattr(error, "setting", None)
-        raise DatasetError(f"{os.fspath(path)!r}: {fault(error)}", setting=setting) from error
+    except DatasetError as error:
+        error.file = os.fspath(path)
+        raise
+    except (OSError, EOFError, zlib.error, MemoryError) as error:
+        raise fault(error, path) from error
 
 
-def fault(error: Exception) -> str:
-    """Return what is wrong with a file and what to do, in one line, to follow the path in a message."""
+def fault(error: Exception, path: str | os.PathLike[str]) -> DatasetError:
+    """Return what is wrong with a file, as an error that names it."""
     match error:
-        case DatasetError():
-            return error.text
         case FileNotFoundError():
-            return "no such file; check the path"
+            said = "no such file", "check the path"
         case OSError(strerror=str(reason)):
-            return f"cannot be read: {reason}; check the path and its permissions"
+            said = f"cannot be read: {reason}", "check the path and its permissions"
         case MemoryError():
-            return "is too large for the memory of this machine; give a smaller file"
+            said = "is too large for the memory of this machine", "give a smaller file"
         case _:
-            return f"is a damaged gzip stream ({error}); fetch the file again"
+            said = f"is a damaged gzip stream ({error})", "fetch the file again"
+    return DatasetError(said[0], remedy=said[1], file=os.fspath(path))
 
 
 def visible_names(folder: Path) -> list[str]:
@@ -55,13 +59,15 @@ def visible_names(folder: Path) -> list[str]:
     try:
         return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DatasetError(f"{str(folder)!r}: {fault(error)}") from error
+        raise fault(error, folder) from error
 
 
-def some(names: Sequence[str], most: int = 12) -> str:
-    """Return the first of several names, for a message."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(f"{name!r:.60}" for name in names[:most]) + more
+def number_of(text: str) -> float | None:
+    """Return the number that a text is, NaN and infinity included, or None. 1_000 is a number for Python alone."""
+    try:
+        return None if "_" in text else float(text)
+    except ValueError:
+        return None
 
 
 def read_rows(stream: Stream) -> Iterator[tuple[int, list[str]]]:
@@ -79,18 +85,20 @@ def read_rows(stream: Stream) -> Iterator[tuple[int, list[str]]]:
                     width = width or len(row)
                     if len(row) != width:
                         raise DatasetError(
-                            f"line {number}: has {len(row)} columns, the first row has {width}; check the commas and "
-                            "quotes from there on"
+                            f"has {len(row)} columns, the first row has {width}",
+                            remedy="check the commas and quotes from there on",
+                            line=number,
                         )
                     yield number, row
                 number = reader.line_num + 1
         except csv.Error as error:
-            raise DatasetError(f"line {number}: {error}; check the quotes from there on") from error
+            raise DatasetError(str(error), remedy="check the quotes from there on", line=number) from error
 
 
 def _checked_lines(text: io.TextIOWrapper) -> Iterator[str]:
     for number, line in enumerate(text, 1):
         if not line.isascii() and (wrong := re.search("[\udc80-\udcff]", line)):
             byte = ord(wrong[0]) - 0xDC00
-            raise DatasetError(f"line {number}: the byte 0x{byte:02x} is not UTF-8; save the file as CSV in UTF-8")
+            remedy = "save the file as CSV in UTF-8"
+            raise DatasetError(f"the byte 0x{byte:02x} is not UTF-8", remedy=remedy, line=number)
         yield line

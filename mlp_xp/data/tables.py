@@ -1,106 +1,125 @@
 """Tables with a header: CSV, by the standard library, and Parquet, by pyarrow.
 
-CSV is read as text first: type inference would turn the label 01 into 1, and faults are told by line and column, which
-pandas, polars and pyarrow do not do. The price is time: 20 MB/s, where pyarrow reads 150.
+CSV is read as text first: type inference would turn the label 01 into 1, and pandas, polars and pyarrow do not tell the
+line and column of a fault. The price is time: 20 MB/s, where pyarrow reads 150.
 """
 
 import csv
-import os
 import re
 from array import array
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.core.dataset import MOST_NAMES
-from mlp_xp.data.reading import Stream, open_file, read_rows, some
-from mlp_xp.errors import DatasetError, nearest, not_installed, printable
+from mlp_xp.core.inputs import check_columns, check_names
+from mlp_xp.data.origin import Origin
+from mlp_xp.data.reading import FLAGS, Stream, number_of, open_file, read_rows, visible_names
+from mlp_xp.data.samples import Format, Part, Samples, has_suffix
+from mlp_xp.errors import Argument, DatasetError, not_installed, printable, some
 
-PARQUET_MAGIC = b"PAR1"
-FLAGS = {"true": "1", "false": "0"}
 # How pandas, R and spreadsheets write a missing value.
 MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "#n/a", "<na>", "nat"}
-WHOLE = re.compile("[+-]?[0-9]{1,18}")
 FILL = "fill it in, or leave out the row or the column"
+# A file is for training or for testing if its name has one of these words, between characters that are not letters.
+WORDS = {"train": "train", "test": "test|t10k"}
 
 Floats = npt.NDArray[np.float64]
-Place = Callable[[int], str]
-"""Where a row is in its file, such as "line 7", by its number from 0."""
 
 
 class Table(NamedTuple):
-    """A table of numbers, with a label in each row."""
+    """A table of numbers, with labels."""
 
-    features: Floats
+    inputs: Floats
     """float64 (n, features), finite; n and features are at least 1."""
     labels: npt.NDArray[Any] | None
-    """(n,), or (n, columns) of several: int64 or float64 if all labels are such numbers, else strings, which several
-    columns do not have; None if no label was asked for."""
+    """(n,), or (n, columns) for several; None if no label was asked for. Text in CSV, whatever it means."""
     feature_names: tuple[str, ...]
     """The names of the columns of features, in the order of the file."""
     label_names: tuple[str, ...]
     """The names of the columns of labels."""
+    file: Path
     lines: Sequence[int] = ()
-    """The line in a CSV file on which each row begins, counted from 1; empty for a Parquet file."""
+    """The line in a CSV file on which each row begins, counted from 1; empty for other files."""
 
 
-def read_table(
-    path: str | os.PathLike[str],
-    label: str | None = None,
-    *,
-    features: Sequence[str] | None = None,
-    classes: bool = False,
-    exclude: str | None = None,
-) -> Table:
-    """Read a table with a header: CSV, gzipped or plain, or Parquet (detected by content, not by name).
+def read_table(path: Path, how: Origin, features: Sequence[str] | None = None) -> Table:
+    """Read a table with a header: CSV, gzipped or plain, or another kind in KINDS, detected by content, not by name.
 
-    label: the name of the column with the labels, or several with commas between them. exclude: columns to ignore, in
-    the same form. features: the names of the columns of features, in this order; other columns are ignored. By default
-    all columns but these; a label is needed then. Features are finite numbers or booleans, which become 1 and 0.
+    how: the columns of labels and those to ignore. features: the columns of features, in this order; others are
+    ignored. By default all columns but these; labels are needed then. Features are finite numbers or booleans, which
+    become 1 and 0. A label that marks a missing value, such as NA, is refused.
 
-    The labels of a CSV file are int64 if all are whole numbers, each written in one way, float64 if all are numbers,
-    else strings; those of a Parquet file have the type of their column. Several columns hold numbers or booleans. A
-    label that marks a missing value, such as NA, is refused, and so are labels of a CSV file of which some are text
-    and at least half numbers, unless `classes` says that they are names of classes.
-
-    Raises DatasetError, which names the file, the line (CSV) or row (Parquet), counted from 1, and the column.
+    Raises DatasetError, which names the file, the line (CSV) or row, counted from 1, and the column.
     """
     with open_file(path) as stream:
-        if stream.peek(len(PARQUET_MAGIC)).startswith(PARQUET_MAGIC):
-            return _read_parquet(stream, label, features, exclude)
-        return _read_csv(stream, label, features, classes, exclude)
+        kind = next(kind for kind in KINDS if stream.peek(len(kind.magic)).startswith(kind.magic))
+        choice = _Choice(how, features)
+        table, labels, lines = kind.read(stream, choice)
+    found = None if not labels else labels[0] if len(labels) == 1 else np.stack(labels, axis=1)
+    return Table(table, found, tuple(choice.features), tuple(choice.labels), path, lines)
 
 
-def _choose(
-    names: Sequence[str], label: str | None, features: Sequence[str] | None, exclude: str | None
-) -> tuple[list[str], list[str]]:
-    """Return the names of the columns of features and of labels. Raises DatasetError."""
-    counts = Counter(names)
-    if repeated := [name for name in names if counts[name] > 1 and name]:
-        raise DatasetError(f"has {counts[repeated[0]]} columns named {repeated[0]!r:.60}; rename them")
-    if len(names) > MOST_NAMES:
-        raise DatasetError(f"has {len(names)} columns; save so many features as arrays, in a .npz file")
-    if features is None:
-        if label is None:
-            raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
-        if unnamed := [i for i, name in enumerate(names, 1) if not name or name.startswith("__index_level_")]:
-            raise DatasetError(
-                f"column {unnamed[0]} has no name; name it, or leave it out if it is a row number (in pandas, write "
-                "with index=False)"
-            )
-    labels = _split(label, counts)
-    excluded = _split(exclude, counts) if features is None else []
-    for name in (*labels, *excluded, *(features or ())):
-        if name not in counts:
-            raise DatasetError(f"has no column {name!r:.60}{nearest(name, names)}; its columns are {some(names)}")
-    ignored = {*labels, *excluded}
-    chosen = [name for name in names if name not in ignored] if features is None else [*features]
-    if not chosen:
-        raise DatasetError("has no columns but the labels and those that are excluded; give a table with features")
-    return chosen, labels
+def read_tables(path: Path, how: Origin, features: Sequence[str] | None = None) -> Samples:
+    """Read a table, or a folder with two, for training and for testing, whose columns are found by their names."""
+    files, tables = [find_table(path, part) for part in WORDS] if path.is_dir() else [path], list[Table]()
+    for file in files:
+        tables.append(read_table(file, how, tables[0].feature_names if tables else features))
+    train, *held = (Part(table.inputs, table.labels, table.file, table.lines) for table in tables)
+    names = tables[0].feature_names, tables[0].label_names
+    written = any(len(table.lines) for table in tables)
+    return Samples(train, held[0] if held else None, "columns", *names, are_written=written)
+
+
+def is_table(name: str) -> bool:
+    """Return whether a file is a table by its name."""
+    return has_suffix([name], SUFFIXES)
+
+
+def find_table(folder: Path, part: str) -> Path:
+    """Return the only table in a folder for a part, "train" or "test", by its name. Raises DatasetError."""
+    tables = [name for name in visible_names(folder) if is_table(name)]
+    found = [name for name in tables if re.search(rf"(?<![^\W\d_])({WORDS[part]})(?![^\W\d_])", name.lower())]
+    if len(found) == 1:
+        return folder / found[0]
+    raise DatasetError(
+        f"has {len(found) or 'no'} tables with the word {part!r} in the name, but {some(found or tables, 3)}",
+        remedy="give a folder with one for training and one for testing, such as train.csv and test.csv, or one file",
+        file=folder,
+    )
+
+
+class _Choice:
+    """Which columns are features, and which are labels."""
+
+    def __init__(self, how: Origin, features: Sequence[str] | None) -> None:
+        self.how, self.given = how, features
+        self.features, self.labels = list[str](), list[str]()
+
+    def of(self, names: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Choose from the names of a table's columns. Raises DatasetError."""
+        check_names(names)
+        if len(names) > MOST_NAMES:
+            raise DatasetError(f"has {len(names)} columns", remedy="save so many features as arrays, in a .npz file")
+        if self.given is None:
+            if self.how.label is None:
+                fault = f"needs the name of the column with the labels: {some(names)}"
+                raise DatasetError(fault, setting="label")
+            for number, name in enumerate(names, 1):
+                if not name or name.startswith("__index_level_"):
+                    remedy = "name it, or leave it out if it is a row number (in pandas, write with index=False)"
+                    raise DatasetError(f"column {number} has no name", remedy=remedy)
+        self.labels = _split(self.how.label, names)
+        ignored = _split(self.how.exclude, names) if self.given is None else []
+        check_columns([*self.labels, *ignored, *(self.given or ())], names)
+        out = {*self.labels, *ignored}
+        self.features = [name for name in names if name not in out] if self.given is None else [*self.given]
+        if not self.features:
+            raise DatasetError("has no columns but the labels and those to ignore", remedy="give a table with features")
+        return self.features, self.labels
 
 
 def _split(given: str | None, names: Iterable[str]) -> list[str]:
@@ -113,18 +132,16 @@ def _split(given: str | None, names: Iterable[str]) -> list[str]:
 # CSV.
 
 
-def _read_csv(
-    stream: Stream, label: str | None, features: Sequence[str] | None, classes: bool, exclude: str | None
-) -> Table:
+def _read_csv(stream: Stream, choice: _Choice) -> tuple[Floats, list[npt.NDArray[Any]], Sequence[int]]:
     rows = read_rows(stream)
     number, names = next(rows, (0, []))
     if not names:
-        raise DatasetError("is empty; give a table with the names of its columns in the first line")
+        raise DatasetError("is empty", remedy="give a table with the names of its columns in the first line")
     names = [name.strip() for name in names]
     _check_header(names, number)
-    chosen, labelled = _choose(names, label, features, exclude)
+    chosen, labelled = choice.of(names)
     places = {name: i for i, name in enumerate(names)}
-    columns, label_columns = [places[name] for name in chosen], [places[name] for name in labelled]
+    columns, label_columns = ([places[name] for name in each] for each in (chosen, labelled))
     values, lines, texts = array("d"), array("q"), [list[str]() for _ in labelled]
     flags: list[int] = []
     for line, row in rows:
@@ -138,152 +155,99 @@ def _read_csv(
                 raise ValueError
             values.extend([*map(float, fields)])
         except ValueError as error:
-            wrong = next(i for i, field in enumerate(fields) if _number(field) is None)
-            raise DatasetError(f"line {line}, {_no_number(row[columns[wrong]], chosen[wrong])}") from error
+            wrong = next(i for i, field in enumerate(fields) if number_of(field) is None)
+            raise _not_a_number(row[columns[wrong]].strip(), line, chosen[wrong]) from error
         lines.append(line)
         for text, i in zip(texts, label_columns, strict=True):
             text.append(row[i].strip())
     if not lines:
-        raise DatasetError(f"line {number}: there are no rows below the header; give a table with rows")
-
-    def place(row: int) -> str:
-        return f"line {lines[row]}"
-
+        raise DatasetError("there are no rows below the header", remedy="give a table with rows", line=number)
     table = np.frombuffer(values, np.float64).reshape(len(lines), -1)
-    _check_finite(table, chosen, place)
-    found = [_labels(text, name, place, classes) for text, name in zip(texts, labelled, strict=True)]
-    return Table(table, _stack(found, labelled), tuple(chosen), tuple(labelled), lines)
+    _check_finite(table, chosen, lines)
+    for text, name in zip(texts, labelled, strict=True):
+        _check_marks(text, name, lines)
+    return table, [*map(np.array, texts)], lines
 
 
 def _check_header(names: Sequence[str], line: int) -> None:
     """Raise DatasetError if a first row does not look like the names of columns separated by commas."""
     if len(names) == 1 and (found := re.search("[;\t|]", names[0])):
-        raise DatasetError(
-            f"line {line}: is one column, {names[0]!r:.60}; the columns seem to be separated by {found[0]!r}: save the "
-            "table with commas between them"
-        )
+        fault = f"is one column, {names[0]!r:.60}; the columns seem to be separated by {found[0]!r}"
+        raise DatasetError(fault, remedy="save the table with commas between them", line=line)
     # Names that are 0, 1, 2 and so on are the column numbers that pandas writes.
-    if all(_number(name) is not None for name in names) and [*names] != [str(i) for i in range(len(names))]:
-        raise DatasetError(
-            f"line {line}: all names of columns are numbers, such as {names[0]!r:.60}: the header seems to be missing; "
-            "put the names of the columns into the first line"
-        )
+    if all(number_of(name) is not None for name in names) and [*names] != [str(i) for i in range(len(names))]:
+        fault = f"all names of columns are numbers, such as {names[0]!r:.60}: the header seems to be missing"
+        raise DatasetError(fault, remedy="put the names of the columns into the first line", line=line)
 
 
-def _no_number(field: str, name: str) -> str:
-    word, column = field.strip(), f"column {name!r:.60}"
+def _not_a_number(word: str, line: int, name: str) -> DatasetError:
     if word.lower() in MISSING:
-        return f"{column}: there is no value{f', but {word!r}' if word else ''}; {FILL}"
-    return (
-        f"{column}: {word!r:.60} is not a number; correct it (decimals have a point), encode text as numbers, or leave "
-        f"the column out with exclude={name!r}"
-    )
+        fault = f"there is no value{f', but {word!r}' if word else ''}"
+        return DatasetError(fault, remedy=FILL, line=line, column=name)
+    leave_out = Argument("exclude", name)
+    remedy = ("correct it (decimals have a point), encode text as numbers, or leave the column out with ", leave_out)
+    return DatasetError(f"{word!r:.60} is not a number", remedy=remedy, line=line, column=name)
 
 
-def _number(field: str) -> float | None:
-    """Return a number, NaN and infinity included, or None. 1_000 is a number for Python alone."""
-    try:
-        return None if "_" in field else float(field)
-    except ValueError:
-        return None
+# All kinds.
 
 
-def _labels(texts: list[str], name: str, place: Place, classes: bool) -> npt.NDArray[Any]:
-    """Return the labels in a column of CSV as `read_table` describes. Raises DatasetError."""
-    _check_marks(texts, name, place)
-    known = dict.fromkeys(texts)
-
-    def refuse(text: str, reason: str) -> DatasetError:
-        return DatasetError(f"{place(texts.index(text))}, column {name!r:.60}: {text!r:.60} {reason}")
-
-    if all(map(WHOLE.fullmatch, known)):
-        written: dict[int, str] = {}
-        for text in known:
-            if (other := written.setdefault(int(text), text)) != text:
-                raise refuse(
-                    text,
-                    f"is the same number as {other!r} in {place(texts.index(other))}; write both alike, or, if they "
-                    "are two classes, give one another name",
-                )
-        return np.array([*map(int, texts)], np.int64)
-    words = {text for text in known if _number(text) is None}
-    if not words:
-        values = np.array([*map(float, texts)])
-        _check_finite(values[:, None], [name], place)
-        return values
-    if not classes and 2 * sum(text in words for text in texts) <= len(texts):
-        raise refuse(
-            next(text for text in known if text in words),
-            "is not a number, as most of the other labels are; correct it, or leave out the row; if these are names of "
-            'classes, give task="classes"',
-        )
-    return np.array(texts)
+def _error(fault: str, remedy: str, row: int, name: str, lines: Sequence[int]) -> DatasetError:
+    line, row_number = (lines[row], None) if len(lines) else (None, row + 1)
+    return DatasetError(fault, remedy=remedy, column=name, line=line, row=row_number)
 
 
-# Both formats.
-
-
-def _check_finite(values: Floats, names: Sequence[str], place: Place) -> None:
+def _check_finite(values: Floats, names: Sequence[str], lines: Sequence[int]) -> None:
     """Raise DatasetError for a value (n, columns) that is NaN or infinite."""
     if not (finite := np.isfinite(values)).all():
         row, column = divmod(int(np.argmin(finite)), values.shape[1])
         value = values[row, column]
         reason = "there is no value, but 'nan'" if np.isnan(value) else f"{value} is infinite, or too large"
-        raise DatasetError(f"{place(row)}, column {names[column]!r:.60}: {reason}; {FILL}")
+        raise _error(reason, FILL, row, names[column], lines)
 
 
-def _check_marks(texts: Sequence[str], name: str, place: Place) -> None:
+def _check_marks(texts: Sequence[str], name: str, lines: Sequence[int]) -> None:
     """Raise DatasetError for a label that marks a missing value; a minus does not beside a plus."""
     marks = {text for text in {*texts} if text.strip().lower() in MISSING and not (text == "-" and "+" in texts)}
     if marks:
         row = next(row for row, text in enumerate(texts) if text in marks)
-        raise DatasetError(
-            f"{place(row)}, column {name!r:.60}: {texts[row]!r} marks a missing label; fill it in, or leave out the "
-            "row; if it is a class, give that another name"
-        )
-
-
-def _stack(columns: list[npt.NDArray[Any]], names: Sequence[str]) -> npt.NDArray[Any] | None:
-    """Return the columns of labels as one array: (n,) of one, (n, columns) of several. Raises DatasetError for text."""
-    if len(columns) < 2:
-        return columns[0] if columns else None
-    for i, (name, column) in enumerate(zip(names, columns, strict=True)):
-        if column.dtype.kind == "U":
-            lower = np.strings.lower(column)
-            if not (flags := np.isin(lower, [*FLAGS])).all():
-                raise DatasetError(
-                    f"column {name!r:.60} is text, such as {str(column[~flags][0])!r:.60}, where several columns of "
-                    "labels are numbers, or true and false; correct it, or give one column alone for classes"
-                )
-            columns[i] = (lower == "true").astype(np.int64)
-    return np.stack(columns, axis=1)
+        remedy = "fill it in, or leave out the row; if it is a class, give that another name"
+        raise _error(f"{texts[row]!r} marks a missing label", remedy, row, name, lines)
 
 
 # Parquet.
 
 
-def _read_parquet(stream: Stream, label: str | None, features: Sequence[str] | None, exclude: str | None) -> Table:
+def _read_parquet(stream: Stream, choice: _Choice) -> tuple[Floats, list[npt.NDArray[Any]], Sequence[int]]:
+    def read(parquet: Any) -> Any:
+        with parquet.ParquetFile(stream) as file:
+            features, labels = choice.of(file.schema_arrow.names)
+            return file.read([*features, *labels])
+
+    return _read_arrow("Parquet", "pyarrow.parquet", read, choice)
+
+
+def _read_arrow(
+    kind: str, module: str, read: Callable[[Any], Any], choice: _Choice
+) -> tuple[Floats, list[npt.NDArray[Any]], Sequence[int]]:
+    """Read a file of a kind that a module of pyarrow knows, by a function that returns the chosen columns."""
     try:
+        import importlib
+
         import pyarrow as pa
-        import pyarrow.parquet as pq
+
+        library = importlib.import_module(module)
     except ImportError as error:
-        raise DatasetError(f"Parquet needs pyarrow, which {not_installed('pyarrow')}") from error
+        raise DatasetError(f"{kind} needs pyarrow, which {not_installed('pyarrow')}") from error
     try:
-        with pq.ParquetFile(stream) as file:
-            chosen, labelled = _choose(file.schema_arrow.names, label, features, exclude)
-            columns = file.read([*chosen, *labelled])
+        columns = read(library)
         if not columns.num_rows:
-            raise DatasetError("there are no rows; give a table with rows")
-        table = np.stack([_floats(columns.column(name), name) for name in chosen], axis=1)
-        found = [_parquet_labels(columns.column(name), name) for name in labelled]
+            raise DatasetError("there are no rows", remedy="give a table with rows")
+        table = np.stack([_floats(columns.column(name), name) for name in choice.features], axis=1)
+        return table, [_arrow_labels(columns.column(name), name) for name in choice.labels], ()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = printable(" ".join(str(error).split())[:200])
-        raise DatasetError(f"is a damaged Parquet file: {reason}; write it again") from error
-    return Table(table, _stack(found, labelled), tuple(chosen), tuple(labelled))
-
-
-def _row(row: int) -> str:
-    return f"row {row + 1}"
+        raise DatasetError(f"is a damaged {kind} file: {reason}", remedy="write it again") from error
 
 
 def _floats(values: Any, name: str) -> Floats:
@@ -292,19 +256,18 @@ def _floats(values: Any, name: str) -> Floats:
 
     kind = values.type
     if not any(test(kind) for test in (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)):
-        raise DatasetError(
-            f"column {name!r:.60} has the type {kind}; encode it as numbers, or leave it out with exclude={name!r}"
-        )
+        remedy = ("encode it as numbers, or leave it out with ", Argument("exclude", name))
+        raise DatasetError(f"the type is {kind}", remedy=remedy, column=name)
     _check_nulls(values, name)
     if not types.is_floating(kind):
         values = values.cast(float64(), safe=False)  # a large integer is rounded, as in NumPy
     result = values.to_numpy().astype(np.float64)
-    _check_finite(result[:, None], [name], _row)
+    _check_finite(result[:, None], [name], ())
     return result
 
 
-def _parquet_labels(values: Any, name: str) -> npt.NDArray[Any]:
-    """Return the labels in a column, (n,): strings, also of booleans, int64 or float64."""
+def _arrow_labels(values: Any, name: str) -> npt.NDArray[Any]:
+    """Return the labels in a column, (n,): strings, booleans, int64 or float64."""
     from pyarrow import int64, types
 
     _check_nulls(values, name)
@@ -315,14 +278,36 @@ def _parquet_labels(values: Any, name: str) -> npt.NDArray[Any]:
         return values.cast(int64()).to_numpy()
     if types.is_floating(kind) or types.is_decimal(kind):
         return _floats(values, name)
-    if types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        texts = [*map(str, values.to_pylist())]
-        _check_marks(texts, name, _row)
+    if types.is_boolean(kind):
+        return values.to_numpy()
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        texts = values.to_pylist()
+        _check_marks(texts, name, ())
         return np.array(texts)
-    raise DatasetError(f"column {name!r:.60} has labels of the type {kind}; give strings, integers or floats")
+    raise DatasetError(f"the labels have the type {kind}", remedy="give strings, integers or floats", column=name)
 
 
 def _check_nulls(values: Any, name: str) -> None:
     if values.null_count:
-        row = int(np.argmax(values.is_null().to_numpy()))
-        raise DatasetError(f"{_row(row)}, column {name!r:.60}: there is no value; {FILL}")
+        raise _error("there is no value", FILL, int(np.argmax(values.is_null().to_numpy())), name, ())
+
+
+class Kind(NamedTuple):
+    """A kind of table: the ends of names of files, the first bytes, and the function that reads it."""
+
+    suffixes: tuple[str, ...]
+    magic: bytes
+    read: Callable[[Stream, _Choice], tuple[Floats, list[npt.NDArray[Any]], Sequence[int]]]
+
+
+KINDS = (
+    Kind((".parquet",), b"PAR1", _read_parquet),
+    Kind((".csv", ".csv.gz"), b"", _read_csv),  # the last, because any file may be one
+)
+SUFFIXES = tuple(suffix for kind in KINDS for suffix in kind.suffixes)
+FORMAT = Format(
+    "a table",
+    lambda path, names, how: not path.is_dir() or has_suffix(names, SUFFIXES),
+    read_tables,
+    options=("label", "exclude"),
+)

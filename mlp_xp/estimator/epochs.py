@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
 from mlp_xp.core.optimizers import Rates
 from mlp_xp.core.step import Batch, State, make_step
 from mlp_xp.core.task import Task

@@ -22,10 +22,11 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from mlp_xp.backends.opening import DTYPES, Backend
+from mlp_xp.backends import DTYPES
 from mlp_xp.core.device import all_finite, copy_network
 from mlp_xp.core.features import unchanged
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
 from mlp_xp.core.losses import binary_cross_entropy, log_softmax, probability, softmax
 from mlp_xp.core.metrics import compiled_logits
 from mlp_xp.core.network import Layer, Network

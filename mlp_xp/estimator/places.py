@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
 
-from mlp_xp.backends.opening import Backend, open_backend, open_backend_of
+from mlp_xp.backends.opening import open_backend, open_backend_of
 from mlp_xp.core.device import all_finite
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
 
 
 def is_foreign(array: Any) -> bool:

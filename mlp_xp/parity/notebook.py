@@ -1,7 +1,8 @@
 """The notebook's code in plain NumPy: the reference of the tests and the baseline of the benchmark.
 
 Every step performs the notebook's operations, in the notebook's order, oddities included, so that both the
-numbers and the time of a step are the notebook's. Only its global variables are attributes here.
+numbers and the time of a step are the notebook's. Only its global variables are attributes here. Functions are kept
+even if they are one operation, because their calls are part of the time of a step.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,6 @@ import numpy.typing as npt
 from mlp_xp.core.dataset import Dataset
 
 Array = npt.NDArray[np.floating[Any]]
-Scalar = np.floating[Any]
 
 
 class Data(NamedTuple):
@@ -58,15 +58,8 @@ def flat(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 
 def prepared(dataset: Dataset) -> Data:
     """Return images of bytes and their labels, on the host, as the notebook prepares them."""
-    return Data(
-        flat(dataset.train_inputs),
-        one_hot(dataset.train_labels),
-        flat(dataset.test_inputs),
-        one_hot(dataset.test_labels),
-    )
-
-
-# These functions are kept even if they are one operation, because their calls are part of the time of a step.
+    train, test = (dataset.train_inputs, dataset.train_labels), (dataset.test_inputs, dataset.test_labels)
+    return Data(flat(train[0]), one_hot(train[1]), flat(test[0]), one_hot(test[1]))
 
 
 def sigmoid(x: Array) -> Array:
@@ -81,9 +74,9 @@ def softmax(x: Array) -> Array:
     return out
 
 
-def cross_entropy_loss(y: Array, y_hat: Array) -> Scalar:
+def cross_entropy_loss(y: Array, y_hat: Array) -> np.floating[Any]:
     """Return the mean loss of a batch; NaN if any probability underflows to zero."""
-    loss: Scalar = -np.sum(y * np.log(y_hat)) / y.shape[0]
+    loss: np.floating[Any] = -np.sum(y * np.log(y_hat)) / y.shape[0]
     return loss
 
 
@@ -138,10 +131,9 @@ class Notebook:
         hidden_input: Array = np.dot(x, self.weights_input_hidden) + self.bias_input_hidden
         hidden_output = sigmoid(hidden_input)
         output_input: Array = np.dot(hidden_output, self.weights_hidden_output) + self.bias_hidden_output
-        output = softmax(output_input)
-        return Layers(hidden_input, hidden_output, output_input, output)
+        return Layers(hidden_input, hidden_output, output_input, softmax(output_input))
 
-    def train_step(self, x: Array, y: Array) -> Scalar:
+    def train_step(self, x: Array, y: Array) -> np.floating[Any]:
         """Take one step, update the parameters in place, and return the loss before the update.
 
         The notebook only takes steps on one row. For more rows, the gradient is that of the mean loss.
@@ -155,8 +147,7 @@ class Notebook:
         delta_hidden_output = softmax_and_cross_entropy_derivative(y, output)
         if not single:
             delta_hidden_output = delta_hidden_output / x.shape[0]
-        weights_hidden_output_gradient = matrix_derivative(hidden_output, delta_hidden_output)
-        self.weights_hidden_output -= self.learning_rate * weights_hidden_output_gradient
+        self.weights_hidden_output -= self.learning_rate * matrix_derivative(hidden_output, delta_hidden_output)
         if single:
             # The notebook computes the same difference again, and its squeeze only works for a single row.
             bias_hidden_output_gradient = softmax_and_cross_entropy_derivative(y, output)
@@ -166,10 +157,8 @@ class Notebook:
 
         # By default these are the updated output weights, as in the notebook.
         delta_input_hidden = np.dot(delta_hidden_output, weights_for_error.T) * sigmoid_derivative(hidden_output)
-        weights_input_hidden_gradient = matrix_derivative(x, delta_input_hidden)
-        self.weights_input_hidden -= self.learning_rate * weights_input_hidden_gradient
-        bias_input_hidden_gradient = delta_input_hidden.sum(axis=0)
-        self.bias_input_hidden -= self.learning_rate * bias_input_hidden_gradient
+        self.weights_input_hidden -= self.learning_rate * matrix_derivative(x, delta_input_hidden)
+        self.bias_input_hidden -= self.learning_rate * delta_input_hidden.sum(axis=0)
         return loss
 
 
@@ -196,29 +185,22 @@ def trajectory(
     on_report: Callable[[int, int, float], None] | None = None,
     report_every: int = 10000,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Train like the notebook, and return the losses of the warm-up and of the steps after it.
+    """Train like the notebook, in place, and return the losses of the warm-up and of the steps after it.
 
     The warm-up consists of steps on sample 1 only, for any batch size. Epochs follow until all steps are done.
     Each epoch is shuffled first, and its last batch may be short. `on_report` is called with the epoch, the index
-    of the batch's first sample, and the loss, after every step whose index is a multiple of `report_every`. The
-    network is trained in place; the data is not changed.
+    of the batch's first sample, and the loss, after every step whose index is a multiple of `report_every`.
     """
-    images = images.astype(network.dtype, copy=False)
-    labels = labels.astype(network.dtype, copy=False)
-    count = images.shape[0]
-    warm_up_losses = np.empty(warm_up)
-    losses = np.empty(steps)
-
-    index = 1
+    images, labels = (each.astype(network.dtype, copy=False) for each in (images, labels))
+    warm_up_losses, losses = np.empty(warm_up), np.empty(steps)
     for step in range(warm_up):
-        warm_up_losses[step] = network.train_step(images[index : index + 1], labels[index : index + 1])
+        warm_up_losses[step] = network.train_step(images[1:2], labels[1:2])
 
-    step = epoch = 0
+    count, step, epoch = images.shape[0], 0, 0
     while step < steps:
         # The permutation applies to the order of the previous epoch.
         shuffle_index = network.random.permutation(count)
-        images = images[shuffle_index]
-        labels = labels[shuffle_index]
+        images, labels = images[shuffle_index], labels[shuffle_index]
         for index in range(0, count, batch_size)[: steps - step]:
             loss = network.train_step(images[index : index + batch_size], labels[index : index + batch_size])
             loss = loss.mean()  # without effect, but part of the notebook's time

@@ -1,4 +1,4 @@
-"""Report the results of a parity check: as a table, sentences and JSON."""
+"""Report the results of a parity check: cells of a table, sentences and JSON."""
 
 import datetime as dt
 import math
@@ -14,9 +14,10 @@ from mlp_xp import __version__
 from mlp_xp.backends.threads import threads_chosen
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.errors import with_colon
-from mlp_xp.parity.compare import MARGIN, Comparison, Failure, Quantity
+from mlp_xp.parity.compare import MARGIN, Comparison, Failure
 
 COLUMNS = ("backend", "version", "device", "loss", "logits", "weights", "head-room", "verdict")
+ABOUT = ("backend", "version", "device", "dtype")
 
 
 def verdict(comparison: Comparison, position: int) -> str:
@@ -29,57 +30,50 @@ def verdict(comparison: Comparison, position: int) -> str:
     return "agrees" if steps == len(comparison.allowed) else f"agrees to step {steps}"
 
 
-def row(comparison: Comparison, position: int) -> tuple[str, ...]:
-    """Return the table cells for COLUMNS."""
-    trajectory = comparison.trajectory
-    head_room = comparison.head_room
-    return (
-        trajectory.backend,
-        trajectory.version,
-        trajectory.device,
-        *(f"{quantity.largest:.1e}" if quantity.largest else "0" for quantity in comparison.quantities),
-        "" if math.isinf(head_room) else f"{head_room:.3g} x",
-        verdict(comparison, position),
-    )
-
-
-def rows_without_numbers(failures: list[Failure], unusable: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
-    """Yield the table cells of backends that failed, and of those that cannot be used."""
-    for failure in failures:
-        yield (failure.backend, failure.version, failure.device, *[""] * 4, "FAILED")
+def rows(
+    comparisons: Sequence[Comparison], failures: Sequence[Failure], unusable: Mapping[str, str]
+) -> Iterator[tuple[str, ...]]:
+    """Yield the cells for COLUMNS: of the comparisons, of backends that failed, and of those that cannot be used."""
+    for i, each in enumerate(comparisons):
+        shown = [each.quantities[name] for name in COLUMNS[3:6]]
+        deviations = [f"{quantity.largest:.1e}" if quantity.largest else "0" for quantity in shown]
+        head_room = "" if math.isinf(each.head_room) else f"{each.head_room:.3g} x"
+        yield (*each.trajectory[:3], *deviations, head_room, verdict(each, i))
+    for backend, _ in failures:
+        yield (backend.name, backend.version, backend.device_name or "default", *[""] * 4, "FAILED")
     for name in unusable:
         yield (name, *[""] * 6, "not run")
 
 
 def mismatches(comparison: Comparison, config: TrainConfig) -> Iterator[str]:
     """Yield one line, with backend, step and quantity, for every quantity above its tolerance."""
-    for quantity in comparison.all_quantities:
-        if quantity.first_step is not None:
+    name, images = with_colon(comparison.trajectory.backend), len(comparison.trajectory.predictions)
+    for key, quantity in comparison.quantities.items():
+        if quantity.first_step is None:
+            continue
+        after = quantity.first_step - config.warm_up_steps
+        place = f"step {after} after the warm-up" if after > 0 else f"step {quantity.first_step} of the warm-up"
+        count = f"{quantity.largest:.0f} of {images} test images"
+        if key == "predictions":
+            yield f"{name} the predictions after {place} differ for {count}, where the logits leave no doubt"
+        elif key == "test_accuracy":
+            yield f"{name} the test accuracy after {place} differs by {count} more than can be in doubt"
+        else:
+            are, its = ("are", "their") if quantity.name in ("logits", "weights") else ("is", "its")
             times = 1 / quantity.head_room if quantity.head_room else math.inf
-            after = quantity.first_step - config.warm_up_steps
-            place = f"step {after} after the warm-up" if after > 0 else f"step {quantity.first_step} of the warm-up"
-            name, images = with_colon(comparison.trajectory.backend), len(comparison.trajectory.predictions)
-            count = f"{quantity.largest:.0f} of {images} test images"
-            if quantity is comparison.predictions:
-                yield f"{name} the predictions after {place} differ for {count}, where the logits leave no doubt"
-            elif quantity is comparison.accuracy:
-                yield f"{name} the test accuracy after {place} differs by {count} more than can be in doubt"
-            else:
-                are, its = ("are", "their") if quantity.name in ("logits", "weights") else ("is", "its")
-                yield (
-                    f"{name} the {quantity.name} of {place} {are} the first above {its} tolerance; "
-                    f"largest relative deviation {quantity.largest:.2e}, {times:.3g} times what is allowed"
-                )
+            yield (
+                f"{name} the {quantity.name} of {place} {are} the first above {its} tolerance; "
+                f"largest relative deviation {quantity.largest:.2e}, {times:.3g} times what is allowed"
+            )
 
 
 def also(comparison: Comparison) -> str:
     """Return the results that are not in the table, in one line."""
-    trajectory = comparison.trajectory
-    reports = len(trajectory.accuracies)
+    run = comparison.trajectory
     return (
-        f"{with_colon(trajectory.backend)} accuracy {100 * trajectory.accuracy:.2f} %; "
-        f"{comparison.predictions_differ} of {len(trajectory.predictions)} predictions and "
-        f"{comparison.accuracies_differ} of {reports} reported accuracies differ"
+        f"{with_colon(run.backend)} accuracy {100 * run.accuracy:.2f} %; "
+        f"{comparison.predictions_differ} of {len(run.predictions)} predictions and "
+        f"{comparison.accuracies_differ} of {len(run.accuracies)} reported accuracies differ"
     )
 
 
@@ -89,28 +83,27 @@ def about_rounding(comparisons: Sequence[Comparison]) -> str:
     if not amplified:
         return ""
     first, names = amplified[0], ", ".join(each.trajectory.backend for each in amplified)
-    said = (
+    later = first.compared_steps + 1
+    proves = f", which proves nothing from step {later} on, warm-up included" if later <= len(first.allowed) else ""
+    return (
         f"this training amplifies rounding, by more than the derived tolerance for {names}: allowed are {MARGIN} times "
-        f"the deviations of NumPy with random rounding, up to {first.allowed[-1]:.1e} for a loss"
+        f"the deviations of NumPy with random rounding, up to {first.allowed[-1]:.1e} for a loss{proves}"
     )
-    if first.compared_steps == len(first.allowed):
-        return said
-    return f"{said}, which proves nothing from step {first.compared_steps + 1} on, warm-up included"
 
 
 def json_record(
-    comparisons: list[Comparison],
-    failures: list[Failure],
-    unusable: dict[str, str],
+    comparisons: Sequence[Comparison],
+    failures: Sequence[Failure],
+    unusable: Mapping[str, str],
     arguments: Mapping[str, Any],
     faults: list[str],
 ) -> dict[str, Any]:
     """Return all results as JSON data, without the trajectories."""
 
-    def finite(quantity: Quantity) -> dict[str, Any]:
-        values = quantity._asdict()
+    def finite(values: dict[str, Any]) -> dict[str, Any]:
         return {name: None if value == math.inf else value for name, value in values.items()}
 
+    facts = ("amplified", "compared_steps", "accuracies_differ", "predictions_differ")
     return {
         "arguments": {name: str(v) if isinstance(v, Path) else v for name, v in arguments.items()},
         "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -124,18 +117,18 @@ def json_record(
         "threads": threads_chosen(),
         "backends": [
             {
-                **{name: getattr(each.trajectory, name) for name in ("backend", "version", "device", "dtype")},
+                **dict(zip(ABOUT, each.trajectory, strict=False)),
                 "verdict": verdict(each, i),
-                **{quantity.name.replace(" ", "_"): finite(quantity) for quantity in each.all_quantities},
-                "amplified": each.amplified,
-                "compared_steps": each.compared_steps,
+                **{name: finite(quantity._asdict()) for name, quantity in each.quantities.items()},
+                **{name: getattr(each, name) for name in facts},
                 "accuracy": each.trajectory.accuracy,
-                "accuracies_differ": each.accuracies_differ,
-                "predictions_differ": each.predictions_differ,
             }
             for i, each in enumerate(comparisons)
         ],
-        "failures": [failure._asdict() for failure in failures],
-        "unusable": unusable,
+        "failures": [
+            {"backend": it.name, "version": it.version, "device": it.device_name, "dtype": it.dtype_name, "reason": why}
+            for it, why in failures
+        ],
+        "unusable": dict(unusable),
         "mismatches": faults,
     }

@@ -28,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.library import Backend
 from mlp_xp.parity.bounds import ULPS
 
 UFUNCS = {"sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "pow": np.power}

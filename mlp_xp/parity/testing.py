@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from mlp_xp.backends.opening import Backend, open_backend, open_namespace
+from mlp_xp.backends.opening import open_backend, open_namespace
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.library import Backend
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity.compare import Comparison, check
 from mlp_xp.parity.report import also, mismatches

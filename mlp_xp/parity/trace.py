@@ -2,15 +2,14 @@
 
 `tracing(backend)` returns a backend whose arrays are of the class `Traced`. All that is done with them, functions and
 operators alike, is done by the library under test and by NumPy, from the same inputs, and compared (see `bounds`). The
-code of the package runs unchanged on such a backend: eagerly, also where the library compiles. `trace` does this for a
-whole training run, with reports and evaluation.
+code of the package runs unchanged on such a backend: eagerly, also where the library compiles.
 """
 
 import contextlib
 import linecache
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,34 +17,44 @@ from typing import Any, NamedTuple
 import array_api_compat.numpy as numpy_xp
 import numpy as np
 
-from mlp_xp.backends.foreign import rebuild
-from mlp_xp.backends.opening import Backend, BackendFailure
+from mlp_xp.backends._foreign import rebuild
+from mlp_xp.backends.opening import BackendFailure
 from mlp_xp.backends.threads import LIMITS
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
+from mlp_xp.core.job import Job
+from mlp_xp.core.library import Backend
 from mlp_xp.core.loop import Carry, eager_scan
 from mlp_xp.core.model import model_of
+from mlp_xp.core.training import trajectory
+from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import MlpXpError, described, with_colon, without_comment
 from mlp_xp.parity.bounds import KNOWN, Verdict, check
 from mlp_xp.parity.compare import start
 
 PACKAGE = Path(__file__).resolve().parent.parent
-# Files that call operations only on behalf of others: this one, `Backend.asarray`, and NumPy's errstate around it.
-_OURS = [str(PACKAGE / each) for each in ("backends/opening.py", "core/library.py", "backends/foreign.py")]
-_GO_BETWEENS = (__file__, *_OURS, str(Path(np.__file__).parent), contextlib.__file__)
-# A chunk scans blocks of steps, each of which scans its steps (see `chunks`).
+# Code that calls operations only on behalf of others, NumPy's errstate around it included.
+_GO_BETWEENS = (
+    *(__file__, str(PACKAGE / "backends"), str(PACKAGE / "core" / "library.py")),
+    *(str(Path(np.__file__).parent), contextlib.__file__),
+)
+# A chunk scans blocks of steps, each of which scans its steps (see `chunk`).
 STEP_DEPTH = 2
 BINARY = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "matmul": "@", "pow": "**"}
 INPLACE = {"iadd": "+=", "isub": "-=", "imul": "*=", "itruediv": "/="}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 SYMBOLS = BINARY | INPLACE | COMPARISONS
-CONVERSIONS = {"float", "int", "bool"}
 DTYPES = ("float64", "float32", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+SMALL = TrainConfig(hidden=(3,), epochs=1, batch_size=8, warm_up_steps=0, report_every=8)
+SMALL_RICH = replace(
+    SMALL, activation="relu", optimizer="adam", update_order="simultaneous", clip_norm=1.0, weight_decay=0.01,
+    dropout=0.2,
+)  # fmt: skip
 
 
 class LibraryError(BackendFailure):
-    """An operation that raises in the library under test."""
+    """An operation raises in the library under test."""
 
 
 class Operation(NamedTuple):
@@ -61,7 +70,7 @@ class Operation(NamedTuple):
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     devices: tuple[str, ...]
-    """Of the arrays among the arguments, in order."""
+    """The devices of the arrays among the arguments, in order."""
     place: str
     """The line of our source that called it, as `file:line`."""
     source: str
@@ -69,7 +78,6 @@ class Operation(NamedTuple):
     reference: Callable[..., Any]
     """NumPy's operation."""
     result: np.ndarray = np.empty(0)
-    """A host copy."""
     verdict: Verdict = Verdict()
 
     def __str__(self) -> str:
@@ -79,13 +87,9 @@ class Operation(NamedTuple):
     @property
     def what(self) -> str:
         """The deviation in words."""
-        if self.verdict.problem:
-            return self.verdict.problem
-        deviation, bound, at, (got, expected), _ = self.verdict
-        return (
-            f"deviates by {deviation:.3g} eps at {[*at]}, where {bound:.3g} are allowed: "
-            f"{got!r} instead of {expected!r}"
-        )
+        deviation, bound, at, (got, expected), problem = self.verdict
+        where = f"at {[*at]}, where {bound:.3g} are allowed: {got!r} instead of {expected!r}"
+        return problem or f"deviates by {deviation:.3g} eps {where}"
 
 
 @dataclass
@@ -107,7 +111,7 @@ class Traced:
 
     __slots__ = ("_tracer", "array", "host", "writes")
     __array_ufunc__ = None  # NumPy's scalars leave operators to this class
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = __bool__ = None  # type: ignore[assignment]
 
     def __init__(self, array: Array, tracer: "Tracer") -> None:
         self.array, self._tracer = array, tracer
@@ -130,40 +134,19 @@ class Traced:
             raise AttributeError(f"{name} is a method or private, which not every library has; use a function of xp")
         return value
 
-    def __getitem__(self, key: Any) -> Any:
-        return self._tracer.call("getitem", operator.getitem, None, (self, key))
 
-    def __neg__(self) -> Any:
-        return self._tracer.call("neg", operator.neg, None, (self,))
+def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
+    def call(self: Traced, *others: Any) -> Any:
+        args = (*others, self) if reflected else (self, *others)
+        return self._tracer.call(name, getattr(operator, name), None, args)
 
-    def __abs__(self) -> Any:
-        return self._tracer.call("abs", operator.abs, None, (self,))
-
-    def __float__(self) -> float:
-        return float(self._tracer.call("float", float, None, (self,)))
-
-    def __int__(self) -> int:
-        return int(self._tracer.call("int", int, None, (self,)))
-
-    def __bool__(self) -> bool:
-        return bool(self._tracer.call("bool", bool, None, (self,)))
+    return call
 
 
-def _add_operators() -> None:
-    for name in SYMBOLS:
-
-        def call(self: Traced, other: Any, name: str = name) -> Any:
-            return self._tracer.call(name, getattr(operator, name), None, (self, other))
-
-        def call_reflected(self: Traced, other: Any, name: str = name) -> Any:
-            return self._tracer.call(name, getattr(operator, name), None, (other, self))
-
-        setattr(Traced, f"__{name}__", call)
-        if name in BINARY:
-            setattr(Traced, f"__r{name}__", call_reflected)
-
-
-_add_operators()
+for _name in (*SYMBOLS, "getitem", "neg"):
+    setattr(Traced, f"__{_name}__", _operator(_name))
+for _name in BINARY:
+    setattr(Traced, f"__r{_name}__", _operator(_name, reflected=True))
 
 
 class Namespace:
@@ -232,21 +215,20 @@ class Tracer:
         Raises LibraryError if the library raises.
         """
         kwargs = kwargs or {}
-        place, source = _place()
         self.calls += 1
-        operation = Operation(
-            self.calls, self._in_step, self._when(), name, args, kwargs, (), place, source, reference or function
-        )
+        about = self.calls, self._in_step, self._when(), name
+        operation = Operation(*about, args, kwargs, (), *_place(), reference or function)
         operands: list[tuple[Traced, np.ndarray]] = []
-        stale: list[int] = []
+        stale = changed = 0
 
         def on_host(x: Any) -> Any:
+            nonlocal stale
             if not isinstance(x, Traced):
                 return self._numpy_dtype(x)
             before = x.host
             operands.append((x, self._host_copy(x)))
             if before is not None and not _equal(before, operands[-1][1]):
-                stale.append(len(operands))
+                stale = stale or len(operands)
             return operands[-1][1]
 
         try:
@@ -255,18 +237,16 @@ class Tracer:
                 kwargs={key: _map(on_host, value) for key, value in kwargs.items() if key != "device"},
                 devices=tuple(str(getattr(x.array, "device", "unknown device")) for x, _ in operands),
             )
-            own_args, own_kwargs = _map(_own, args), {key: _map(_own, value) for key, value in kwargs.items()}
-            result = function(*own_args, **own_kwargs)
+            result = function(*_map(_own, args), **{key: _map(_own, value) for key, value in kwargs.items()})
             is_array = hasattr(result, "shape") and hasattr(result, "dtype")
             host_result = self.backend.to_numpy(result) if is_array else np.asarray(result)
-            changed = [
-                i
-                for i, (x, before) in enumerate(operands, 1)
-                if not (name in INPLACE and x.array is result)
-                and not _equal(before, self._host_copy(x, anew=True))
-                # It may return a new object for the memory that it has changed.
-                and not (name in INPLACE and i == 1 and _equal(host_result, self._host_copy(x)))
-            ]
+            for i, (x, before) in reversed([*enumerate(operands, 1)]):
+                if name in INPLACE and x.array is result:
+                    continue
+                after = self._host_copy(x, anew=True)
+                # An operation in place may return a new object for the memory that it has changed.
+                if not _equal(before, after) and not (name in INPLACE and i == 1 and _equal(host_result, after)):
+                    changed = i
             self._writes += name in INPLACE or bool(changed)
         except (Exception, SystemExit) as error:  # a library may raise anything
             # `Backend.to_numpy` and `from_numpy` report the library's own error as the cause.
@@ -276,14 +256,14 @@ class Tracer:
                 self.raised = operation._replace(verdict=Verdict(problem=f"raised {said}"))
             raise LibraryError(
                 f"backend {with_colon(self.backend.name)} operation {self.calls}, {operation.when}, {operation} at "
-                f"{place} raised {said}"
+                f"{operation.place} raised {said}"
             ) from error
-        if not is_array and name not in CONVERSIONS:
+        if not is_array:
             verdict = Verdict(problem=f"is a {type(result).__name__}, not an array")
         elif stale:
-            verdict = Verdict(problem=f"has argument {stale[0]} changed since its last use, by another operation")
+            verdict = Verdict(problem=f"has argument {stale} changed since its last use, by another operation")
         elif changed:
-            verdict = Verdict(problem=f"changes its argument {changed[0]}")
+            verdict = Verdict(problem=f"changes its argument {changed}")
         else:
             verdict = check(name, operation.reference, operation.args, operation.kwargs, host_result)
         self._add(operation._replace(result=host_result, verdict=verdict))
@@ -369,13 +349,12 @@ class Tracer:
         return next((dtype for dtype, own in self._dtypes if own == x), x)
 
     def _add(self, operation: Operation) -> None:
-        verdict, name = operation.verdict, operation.name
-        totals = self.totals.setdefault(name, Totals())
+        verdict = operation.verdict
+        totals = self.totals.setdefault(operation.name, Totals())
         totals.calls += 1
         if not verdict.problem:
             totals.deviation = max(totals.deviation, verdict.deviation)
-            if verdict.bound:
-                totals.used = max(totals.used, verdict.deviation / verdict.bound)
+            totals.used = max(totals.used, verdict.deviation / (verdict.bound or np.inf))
         if verdict.deviates:
             totals.deviating += 1
             totals.first = totals.first or operation
@@ -388,20 +367,11 @@ def tracing(backend: Backend, warm_up: int = 0) -> tuple[Backend, Tracer]:
     """Return a backend that computes as the given one, operation by operation, and the tracer that checks it.
 
     warm_up: the number of steps that are named steps of the warm-up. What a library computes by a function of its own
-    (`Backend.functions`), it computes by operations of the standard here.
+    (`Backend.functions`), it computes by operations of the standard here, which NumPy can repeat.
     """
     tracer = Tracer(backend, warm_up)
-    traced = replace(
-        backend,
-        xp=tracer.xp,
-        from_numpy=tracer.from_numpy,
-        to_numpy=tracer.to_numpy,
-        scan=tracer.scan,
-        functions=(),  # operations of the standard only, which NumPy can repeat
-        counts_steps=False,
-        jit=tracer.jit,
-    )
-    return traced, tracer
+    own = {name: getattr(tracer, name) for name in ("xp", "from_numpy", "to_numpy", "scan", "jit")}
+    return replace(backend, **own, functions=(), counts_steps=False), tracer
 
 
 def trace(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Tracer:
@@ -427,11 +397,30 @@ def trace_run(run: Callable[[Backend], None], backend: Backend, warm_up: int = 0
 
 
 def train_and_evaluate(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> None:
-    """Train for `steps` steps after the warm-up, with reports, and evaluate the network on the test set."""
+    """Train for `steps` steps after the warm-up, with reports, and evaluate the network on the test set, if any."""
     on_device, events = start(config, dataset, backend, steps)
     for event in events:
         network = event.position.state.network
-    model_of(network, config.activation, on_device, backend).evaluate(on_device.test_inputs, on_device.test_labels)
+    if on_device.test_inputs is not None:
+        model_of(network, config.activation, on_device, backend).evaluate(on_device.test_inputs, on_device.test_labels)
+
+
+def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:
+    """Trace a short run for each task, with their names: together they use all that is asked of a library."""
+    random = np.random.default_rng(0)
+    images, features = random.integers(0, 256, (60, 4, 4), np.uint8), random.standard_normal((60, 3))
+    for task, X, y, config in (
+        ("classes", images, np.arange(60) % 3, SMALL_RICH),
+        ("labels", features, features > 0, SMALL),
+        ("regression", features, features, SMALL),
+    ):
+
+        def run(traced: Backend, task: str = task, X: Any = X, y: Any = y, config: TrainConfig = config) -> None:
+            dataset = from_arrays(traced.asarray(X), y, 0.3, backend=traced, task=task)
+            for _ in trajectory(Job(config, dataset, traced)):
+                pass
+
+        yield f"small run for {task}", trace_run(run, backend)
 
 
 def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any], str]) -> str:
@@ -449,16 +438,13 @@ def expression(name: str, args: Any, kwargs: dict[str, Any], word: Callable[[Any
             return f"({words})" if isinstance(x, tuple) else f"[{words}]"
         return "..." if x is Ellipsis else repr(x)
 
-    if name in SYMBOLS:
-        return f"{text(args[0])} {SYMBOLS[name]} {text(args[1])}"
-    if name == "getitem":
-        return f"{text(args[0])}[{', '.join(map(text, args[1])) if isinstance(args[1], tuple) else text(args[1])}]"
-    if name in ("neg", "T"):
-        return f"-{text(args[0])}" if name == "neg" else f"{text(args[0])}.T"
-    if name in CONVERSIONS or name == "materialise":
-        return f"{name}({text(args[0])})"
     words = [*map(text, args), *(f"{key}={text(value)}" for key, value in kwargs.items())]
-    return f"xp.{'asarray' if name == 'from_numpy' else name}({', '.join(words)})"
+    if name in SYMBOLS:
+        return f"{words[0]} {SYMBOLS[name]} {words[1]}"
+    if name == "getitem":
+        return f"{words[0]}[{', '.join(map(text, args[1])) if isinstance(args[1], tuple) else words[1]}]"
+    others = {"neg": f"-{words[0]}", "T": f"{words[0]}.T", "materialise": f"materialise({words[0]})"}
+    return others.get(name) or f"xp.{'asarray' if name == 'from_numpy' else name}({', '.join(words)})"
 
 
 def _place() -> tuple[str, str]:

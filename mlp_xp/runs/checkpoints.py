@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend, open_backend
-from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation, described
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.device import to_device
+from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.step import State
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
+from mlp_xp.data.facts import facts_of, first_difference
 from mlp_xp.files import write_whole
 from mlp_xp.runs.records import FORMAT, RunError, check_fields, check_format, parse, shortened
 from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, preparation_of, read_config, targets_of
@@ -145,32 +147,16 @@ def load_model(path: str | Path) -> Model:
 def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
     """Raise RunError unless another model, or a data set, has the model's task, inputs and outputs.
 
-    Columns and outputs need the same names in the same order. Arrays may have no columns' names, and the numbers from 0
-    as the names of their classes. whose: names the other one in the message.
+    whose: names the other one in the message. See `first_difference` for what is compared.
     """
-    shape = other.input_shape if isinstance(other, Model) else tuple(other.train_inputs.shape[1:])
-    names, columns = (model.class_names, other.class_names), (model.feature_names, other.feature_names)
-    numbers = tuple(map(str, range(len(model.class_names))))
-    if isinstance(other, Dataset) and "arrays" in (model.inputs, other.inputs) and numbers in names:
-        # Classes 1, 2, 3 are not the classes 0, 1, 2 without names.
-        unnamed = len(names[0]) == len(names[1]) and not all(name.isdecimal() for name in (*names[0], *names[1]))
-        names = (numbers, numbers) if unnamed else names
-    for what, ours, theirs in (
-        ("the task ", model.task.name, other.task.name),
-        ("", described(model.input_shape), described(shape)),
-        ("the columns ", *(columns if all(columns) else ((), ()))),
-        (f"the {model.task.outputs} ", *names),
-    ):
-        if ours != theirs:
-            raise RunError(
-                f"{model.source!r}: its network has {what}{_listed(ours)}, but {whose} has {what}{_listed(theirs)}; "
-                "give data and runs with the same task, inputs and outputs"
-            )
-
-
-def _listed(value: str | tuple[str, ...]) -> str:
-    text = value if isinstance(value, str) else ", ".join(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    ours, theirs = facts_of(model), facts_of(other)
+    if isinstance(other, Model):
+        ours, theirs = (each._replace(may_be_numbered=False) for each in (ours, theirs))
+    if found := first_difference(ours, theirs):
+        raise RunError(
+            f"{model.source!r}: its network has {found.ours}, but {whose} has {found.theirs}; "
+            "give data and runs with the same task, inputs and outputs"
+        )
 
 
 NUMBERS = ("epoch", "sample", "step", "reports", "seconds", "loss")

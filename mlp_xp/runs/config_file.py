@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.backends.foreign import hooks
+from mlp_xp.backends import hooks
 from mlp_xp.core.config import ConfigError
 from mlp_xp.core.dataset import PREPARATIONS, TARGETS
 from mlp_xp.core.task import TASKS

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
+from mlp_xp.backends import threads
 from mlp_xp.backends.memory import check_memory
 from mlp_xp.backends.opening import BackendFailure
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
@@ -102,7 +103,7 @@ def train_in_folder(
 def choose_threads(folder: Path | None, job: Job) -> Job:
     """Choose the threads of a job: those on which the run in the folder began, if any. Raises RunError."""
     before = None if folder is None else run_folder.threads_of(folder, job.backend.name)
-    return job.on(job.backend.choose_threads(job.work, before))
+    return job.on(threads.choose_threads(job.backend, job.work, before))
 
 
 def find_start(folder: Path, settings: Settings, job: Job) -> Position | None:

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from mlp_xp import __version__
-from mlp_xp.backends.opening import Backend
 from mlp_xp.backends.threads import cpus, in_words, threads_chosen
 from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.functional import Array
 from mlp_xp.core.job import Job
+from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Scaling
 from mlp_xp.core.training import Best, Position, Report
+from mlp_xp.data.sums import checksum as checksum  # noqa: PLC0414  (part of this module too)
 from mlp_xp.errors import Argument, MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
@@ -182,15 +183,6 @@ def preparation_of(prepare: Preparation) -> str:
 def targets_of(scaling: Scaling) -> str:
     """Return whether the network is trained on standardised numbers, as one of TARGETS."""
     return "standardize" if scaling else "unchanged"
-
-
-def checksum(dataset: Dataset, backend: Backend) -> str:
-    """Return a checksum of inputs and labels, which tells data of the same shape apart."""
-    checksum = 0
-    for array in dataset[:4]:
-        if array is not None:
-            checksum = zlib.crc32(np.ascontiguousarray(backend.to_numpy(array)).data, checksum)
-    return f"{checksum:08x}"
 
 
 def row_sums(dataset: Dataset, backend: Backend) -> dict[str, str]:

@@ -10,7 +10,7 @@ from mlp_xp.data.origin import Origin
 from mlp_xp.errors import nearest
 
 if TYPE_CHECKING:
-    from mlp_xp.backends.opening import Backend
+    from mlp_xp.core.library import Backend
 
 
 @dataclass(frozen=True)

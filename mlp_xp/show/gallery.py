@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers

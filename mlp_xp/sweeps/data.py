@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 from mlp_xp.backends.memory import training_bytes
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.checks import check_dataset
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import layer_sizes
+from mlp_xp.core.library import Backend
 from mlp_xp.data.datasets import SETTING, load_dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import load_model

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp.backends.memory import NotEnoughMemoryError
-from mlp_xp.backends.opening import Backend
-from mlp_xp.backends.threads import threads_chosen
+from mlp_xp.backends.threads import on_threads, threads_chosen
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
+from mlp_xp.core.library import Backend
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
@@ -137,7 +137,7 @@ def _prepare(work: Work) -> tuple[Backend, Dataset]:
     try:
         backend = work.settings.open_backend()
         if backend.threads.adjustable and not threads_chosen():  # on a cluster; in a process here these are chosen
-            backend = backend.on_threads(1, "a member of a sweep")
+            backend = on_threads(backend, 1, "a member of a sweep")
         dataset, crc32 = load(work.settings, work.cache_dir)
     except MlpXpError as error:  # the process of the sweep has loaded the same data
         raise WorkerError(f"on {platform.node()}: {error}") from error

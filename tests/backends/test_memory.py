@@ -11,8 +11,7 @@ from helpers import assert_one_line, call
 
 from mlp_xp.backends import memory
 from mlp_xp.backends.memory import NotEnoughMemoryError, available_bytes, check_memory, in_units, training_bytes
-from mlp_xp.backends.opening import BackendFailure, BackendOutOfMemory, open_backend
-from mlp_xp.backends.threads import ON_GPU
+from mlp_xp.backends.opening import BackendFailure, BackendOutOfMemory, open_backend, reported
 from mlp_xp.core.config import TrainConfig
 
 
@@ -33,7 +32,7 @@ def test_the_memory_of_a_gpu_is_left_to_its_library(monkeypatch):
     config, backend = TrainConfig(hidden=(10,)), open_backend()
     with pytest.raises(NotEnoughMemoryError, match=r"but 1000 bytes are available"):
         check_memory(config, (784, 10, 10), backend)
-    check_memory(config, (784, 10, 10), replace(backend, threads=ON_GPU))
+    check_memory(config, (784, 10, 10), replace(backend, on_gpu=True))
 
 
 PEAK = """
@@ -106,7 +105,7 @@ def test_an_error_of_a_foreign_library_is_one_line(error, kind, start):
         raise error
 
     with pytest.raises(kind) as caught:
-        backend.reported(chunk)()
+        reported(backend, chunk)()
     assert type(caught.value) is kind
     assert str(caught.value).startswith(start)
     assert "\n" not in str(caught.value)

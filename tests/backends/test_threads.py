@@ -14,8 +14,8 @@ from data_sets import on_device, synthetic
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlp_xp.backends import threads
-from mlp_xp.backends.opening import BackendError, open_backend
-from mlp_xp.backends.threads import LARGE_STEP, ON_GPU, ThreadsError, cpus, threads_by_work
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.backends.threads import LARGE_STEP, ON_GPU, ThreadsError, choose_threads, cpus, on_threads
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
 from mlp_xp.core.training import trajectory
@@ -145,18 +145,18 @@ def test_a_fault_restores_the_number_and_a_context_within_another_keeps_the_oute
 @eager
 def test_what_is_given_overrides_an_earlier_run_which_overrides_a_variable_which_overrides_the_rule(name, monkeypatch):
     backend = open_backend(name)
-    small = backend.choose_threads(10**6)
+    small = choose_threads(backend, 10**6)
     assert small.threads[:2] == (1, "a forward pass of 1 000 000 multiply-adds is too small for more")
     assert counts_inside(small, name) == {1}
     monkeypatch.setenv("OMP_NUM_THREADS", "2")  # which the libraries read when they were loaded
-    chosen = backend.choose_threads(10**6)
+    chosen = choose_threads(backend, 10**6)
     assert chosen.threads[:2] == (2, "OMP_NUM_THREADS=2")
     assert counts_inside(chosen, name) == {2}
-    resumed = backend.choose_threads(10**6, 3)
+    resumed = choose_threads(backend, 10**6, 3)
     assert resumed.threads[:2] == (3, "as when the run began")
     given = open_backend(name, threads=3)
     assert given.threads[:2] == (3, "as given")
-    assert given.choose_threads(10**12, 4) is given
+    assert choose_threads(given, 10**12, 4) is given
     assert given is open_backend(name, threads=3)
     assert counts_inside(given, name) == {3}
     assert {*counts(name)} == {2}
@@ -172,10 +172,12 @@ def test_a_variable_without_a_number_changes_nothing(value, monkeypatch):
 
 
 def test_the_rule_gives_large_steps_all_cpus(monkeypatch):
-    number, reason = threads_by_work(1024 * (784 * 2048 + 2048 * 2048 + 2048 * 10))
+    backend = open_backend()
+    number, reason = choose_threads(backend, 1024 * (784 * 2048 + 2048 * 2048 + 2048 * 10)).threads[:2]
+    assert number is not None
     assert 1 <= number <= cpus()
     assert "5 960 105 984 multiply-adds" in reason
-    assert threads_by_work(LARGE_STEP - 1)[0] == 1
+    assert choose_threads(backend, LARGE_STEP - 1).threads.number == 1
 
 
 @pytest.mark.parametrize("number", [0, 1025, "2"])
@@ -185,10 +187,10 @@ def test_an_invalid_number_names_the_setting(number):
 
 
 def test_on_a_gpu_no_number_is_taken():
-    backend = replace(open_backend(), threads=ON_GPU)
-    assert backend.choose_threads(10**12) is backend
-    with pytest.raises(BackendError, match=r"^threads: .* cannot compute on 2 threads: it computes on a GPU"):
-        backend.on_threads(2, "as given")
+    backend = replace(open_backend(), threads=ON_GPU, on_gpu=True)
+    assert choose_threads(backend, 10**12) is backend
+    with pytest.raises(ThreadsError, match=r"^threads: .* cannot compute on 2 threads: it computes on a GPU"):
+        on_threads(backend, 2, "as given")
 
 
 @pytest.mark.slow

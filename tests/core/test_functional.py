@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numerics import assert_close
 
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core import functional, losses
 from mlp_xp.core.functional import ACTIVATIONS
+from mlp_xp.core.library import Backend
 from mlp_xp.core.task import TASKS
 
 EDGES = [-1e308, -1e30, -800.0, -710.0, -40.0, -1.5, -1e-9, 0.0, 1e-300, 0.3, 1.0, 37.0, 710.0, 800.0, 1e30, 1e308]

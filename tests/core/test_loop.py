@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numerics import assert_close
 
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.library import Backend
 from mlp_xp.core.loop import eager_scan
 
 

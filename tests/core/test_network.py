@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from numerics import assert_close, assert_near
 
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dropout import Dropout
 from mlp_xp.core.functional import ACTIVATIONS
+from mlp_xp.core.library import Backend
 from mlp_xp.core.network import (
     FEW_OUTPUTS,
     INITIALISERS,

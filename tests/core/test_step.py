@@ -10,7 +10,7 @@ from numerics import assert_near, trajectory_tolerance
 
 import mlp_xp.core.chunk
 from mlp_xp import train
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Preparation
@@ -19,6 +19,7 @@ from mlp_xp.core.device import initial_state
 from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.functional import Activation, relu, sigmoid
 from mlp_xp.core.job import Job
+from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer
 from mlp_xp.core.optimizers import Rates
 from mlp_xp.core.step import Batch, State, make_step

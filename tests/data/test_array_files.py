@@ -47,19 +47,19 @@ def write(request: pytest.FixtureRequest) -> Any:
 )
 def test_names(tmp_path: Path, write: Any, names: tuple[str, ...]) -> None:
     expected = X, Y, X[:2] + 1, Y[:2]
-    train, test = read_array_files(write(tmp_path, **dict(zip(names, expected, strict=True))))
-    assert test is not None
-    for array, wanted in zip((*train, *test), expected, strict=True):
+    samples = read_array_files(write(tmp_path, **dict(zip(names, expected, strict=True))))
+    assert samples.test is not None
+    for array, wanted in zip((*samples.train[:2], *samples.test[:2]), expected, strict=True):
         np.testing.assert_array_equal(array, wanted, strict=True)
-    train, test = read_array_files(write(tmp_path, **dict(zip(names[:2], expected[:2], strict=True))))
-    np.testing.assert_array_equal(train[0], X)
-    assert test is None
+    samples = read_array_files(write(tmp_path, **dict(zip(names[:2], expected[:2], strict=True))))
+    np.testing.assert_array_equal(samples.train.inputs, X)
+    assert samples.test is None
 
 
 def test_arrays_are_contiguous(tmp_path: Path, write: Any) -> None:
     """The last bits of sums depend on it."""
     for features in (np.asfortranarray(X), X.astype(">f4")):
-        read = read_array_files(write(tmp_path, X=features, y=Y))[0][0]
+        read = read_array_files(write(tmp_path, X=features, y=Y)).train.inputs
         np.testing.assert_array_equal(read, features, strict=True)
         assert read.flags.c_contiguous
 
@@ -83,7 +83,7 @@ def test_labels(tmp_path: Path, write: Any, labels: np.ndarray, names: tuple[str
 def test_arrays_that_are_not_used_are_named(tmp_path: Path, write: Any) -> None:
     path = write(tmp_path, train_images=X, train_labels=Y, val_images=X, y_test=Y)
     with pytest.warns(DatasetWarning, match=r"these arrays are not used: 'val_images', 'y_test'$"):
-        assert read_array_files(path)[1] is None
+        assert read_array_files(path).test is None
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_arrays_that_are_not_used_are_named(tmp_path: Path, write: Any) -> None:
         ({}, "has no training set, but no arrays at all; name the arrays x_train"),
         ({"arr_0": X, "arr_1": Y}, "has no training set, but 'arr_0', 'arr_1'; name the arrays x_train"),
         ({"X": X}, "has no training set, but 'X'; "),
-        ({"X": X, "y": np.zeros(4, "M8[s]")}, "y: its shape is (4,) and its dtype datetime64[s]; "),
-        ({"X": np.where(X == 7, np.nan, X), "y": Y}, "X: row 2, column 1 is nan, no finite number"),
-        ({"X": X, "y": np.array([b"a", b"b", b"\xe9", b"c"])}, "is not NumPy's, or damaged: 'utf-8' codec can't"),
+        ({"X": X, "y": np.zeros(4, "M8[s]")}, ": the shape is (4,) and the dtype datetime64[s]; "),
+        ({"X": np.where(X == 7, np.nan, X), "y": Y}, ", row 2, column 1: nan is not a finite number"),
+        ({"X": X, "y": np.array([b"a", b"b", b"\xe9", b"c"])}, "cannot be read as an array ('utf-8' codec can't"),
     ],
 )
 def test_faults(tmp_path: Path, write: Any, arrays: dict[str, Any], fault: str) -> None:
@@ -130,7 +130,7 @@ def test_damaged_archives(tmp_path: Path) -> None:
         for damaged in (content[:place], content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :]):
             (tmp_path / "a.npz").write_bytes(damaged)
             try:
-                (features, labels), _ = read_array_files(tmp_path / "a.npz")
+                features, labels = read_array_files(tmp_path / "a.npz").train[:2]
             except DatasetError as error:
                 texts.append(str(error))
             else:
@@ -147,5 +147,5 @@ def test_what_is_not_an_archive(tmp_path: Path) -> None:
             read_array_files(tmp_path / path)
     folder = as_npy(tmp_path, X=X, y=Y)
     (folder / "X.npy").write_bytes((folder / "X.npy").read_bytes()[:-3])
-    with pytest.raises(DatasetError, match=r"X\.npy': is not NumPy's, or damaged: Failed to read all data for array"):
+    with pytest.raises(DatasetError, match=r"X\.npy': is damaged, or not NumPy's: Failed to read all data for array"):
         read_array_files(folder)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from data_sets import csv_text
 
-from mlp_xp.data.csv_files import read_csv
+from mlp_xp.data.mnist_files import read_csv
 from mlp_xp.errors import DatasetError
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (30, 6, 6), dtype=np.uint8)
@@ -47,21 +47,21 @@ def test_faulty_fields(tmp_path: Path, field: str, column: int) -> None:
     line[column - 1] = field
     for names in ("", "label,a,b,c,d\n"):
         fault = f"line {4 if names else 3}, column {column}: '{field}'"
-        with pytest.raises(DatasetError, match=f"file.csv': {re.escape(fault)} is not a whole number from 0 to 255"):
+        with pytest.raises(DatasetError, match=f"file.csv', {re.escape(fault)} is not a whole number from 0 to 255"):
             read_text(tmp_path, f"{names}1,2,3,4,5\n\n{','.join(line)}\n1,2,3,4,5\n")
 
 
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("", "has no samples; give a file with some"),
-        ("label,a,b,c,d\n", "has no samples; give a file with some"),
-        ("five,0,0,0,0\n1,2,3,4,5\n", "line 1, column 1: 'five' is not a whole number"),
-        ("1,2,3,4,5\n1,2,3,4\n", "line 2: has 4 columns, the first row has 5"),
-        ("1,2,3\n", "line 1: 3 columns, separated by commas, are not a label and the pixels of a square image; "),
-        ("1x1,1x2,2x1,2x2,label\n1,2,3,4,5\n", "line 1: the column 'label' is not the first; move it there"),
+        ("", ": has no samples; give a file with some"),
+        ("label,a,b,c,d\n", ": has no samples; give a file with some"),
+        ("five,0,0,0,0\n1,2,3,4,5\n", ", line 1, column 1: 'five' is not a whole number"),
+        ("1,2,3,4,5\n1,2,3,4\n", ", line 2: has 4 columns, the first row has 5"),
+        ("1,2,3\n", ", line 1: 3 columns, separated by commas, are not a label and the pixels of a square image; "),
+        ("1x1,1x2,2x1,2x2,label\n1,2,3,4,5\n", ", line 1: the column 'label' is not the first; move it there"),
     ],
 )
 def test_faulty_files(tmp_path: Path, text: str, fault: str) -> None:
-    with pytest.raises(DatasetError, match=re.escape(f"file.csv': {fault}")):
+    with pytest.raises(DatasetError, match=re.escape(f"file.csv'{fault}")):
         read_text(tmp_path, text)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from data_sets import csv_text
 
-from mlp_xp.backends.opening import Backend
+from mlp_xp.core.library import Backend
 from mlp_xp.data.datasets import DATASETS, load_dataset
 from mlp_xp.errors import DatasetError
 
@@ -119,7 +119,7 @@ def test_nothing_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
 def test_a_missing_file(tmp_path: Path) -> None:
     path = write_idx(tmp_path) / "t10k-images-idx3-ubyte.gz"
     path.unlink()
-    assert message(tmp_path).startswith(f"{str(path)!r}: not found, with or without .gz; give a table")
+    assert message(tmp_path).startswith(f"{str(path)!r}: not found, with or without .gz; add this file")
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,11 @@ def test_a_missing_file(tmp_path: Path) -> None:
         ),
         (
             {"t10k_images_idx3_ubyte": TEST.reshape(20, 4, 9)},
-            "t10k-images-idx3-ubyte.gz': its test images have another size, (4, 9), than the training images, (6, 6)",
+            "t10k-images-idx3-ubyte.gz': the test set has images of 4 x 9, the training set images of 6 x 6",
         ),
         (
             {"t10k_images_idx3_ubyte": TRAIN, "t10k_labels_idx1_ubyte": TRAIN_LABELS},
-            "': its test set is its training set: testing on the training set says nothing about other images",
+            "': the test set is the training set: testing on the training set says nothing about other samples",
         ),
     ],
 )
@@ -151,8 +151,8 @@ def test_faults(tmp_path: Path, changed: dict[str, np.ndarray], fault: str) -> N
     ("changed", "fault"),
     [
         ({"train": "10,1,2,3,4\n"}, "mnist_train.csv': label 10 of sample 0 is outside the 10 classes, 0 to 9; "),
-        ({"test": csv_text(TRAIN, TRAIN_LABELS, header=False)}, "': its test set is its training set"),
-        ({"train": "x,y,kind\n1,2,3\n"}, "or name the column of the labels, if this is a table with a header"),
+        ({"test": csv_text(TRAIN, TRAIN_LABELS, header=False)}, "': the test set is the training set"),
+        ({"train": "x,y,kind\n1,2,3\n"}, "; name the column of the labels, if this is a table with a header"),
     ],
 )
 def test_faults_of_csv_files(tmp_path: Path, changed: dict[str, str], fault: str) -> None:

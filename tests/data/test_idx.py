@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mlp_xp.data import idx
-from mlp_xp.data.idx import read_idx
+from mlp_xp.data import mnist_files
+from mlp_xp.data.mnist_files import read_idx
 from mlp_xp.errors import DatasetError
 
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
@@ -30,7 +30,7 @@ def write(folder: Path, data: bytes) -> Path:
 
 
 def test_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idx, "PIECE", 7)
+    monkeypatch.setattr(mnist_files, "PIECE", 7)
     for array in (IMAGES, LABELS):
         for content in (encode(array), gzip.compress(encode(array), mtime=0)):
             read = read_idx(write(tmp_path, content), array.ndim)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlp_xp.data.origin import Origin
 from mlp_xp.data.picture_folders import read_image, read_picture_folder, read_pictures_like
 from mlp_xp.errors import DatasetError, DatasetWarning
 
@@ -29,20 +30,26 @@ def fill(folder: Path, *names: str) -> Path:
     return folder
 
 
+def read(folder: Path) -> tuple[Any, Any, Any]:
+    """The images and labels of the training set, those of the test set or None, and the names of the classes."""
+    samples = read_picture_folder(folder, Origin())
+    return samples.train[:2], samples.test and samples.test[:2], samples.class_names
+
+
 def numbers(images: np.ndarray) -> list[int]:
     return images.reshape(len(images), -1)[:, 0].tolist()
 
 
 def test_classes_and_pictures_are_in_the_order_of_their_names(tmp_path: Path) -> None:
     fill(tmp_path, "dog/b.png", "cat/2.png", "cat/10.png", "dog/a.png", "Ant/x.png")
-    (images, labels), test, class_names = read_picture_folder(tmp_path)
+    (images, labels), test, class_names = read(tmp_path)
     assert test is None
     assert class_names == ("Ant", "cat", "dog")
     assert numbers(images) == [4, 2, 1, 3, 0]
     assert labels.tolist() == [0, 1, 1, 2, 2]
     assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
     numbered = fill(tmp_path / "numbered", *(f"{number}/a.png" for number in (10, 9, 0, 2)))
-    (images, _), _, class_names = read_picture_folder(numbered)
+    (images, _), _, class_names = read(numbered)
     assert class_names == ("0", "2", "9", "10")
     assert numbers(images) == [2, 3, 1, 0]
 
@@ -50,23 +57,23 @@ def test_classes_and_pictures_are_in_the_order_of_their_names(tmp_path: Path) ->
 def test_parts(tmp_path: Path) -> None:
     fill(tmp_path, "train/b/1.png", "train/a/1.png", "test/b/1.png", "test/b/2.png", "train/c/1.png", "test/a/7.png")
     (tmp_path / "test" / "c").mkdir()  # a class without pictures in the test set
-    (images, labels), test, class_names = read_picture_folder(tmp_path)
+    (images, labels), test, class_names = read(tmp_path)
     assert class_names == ("a", "b", "c")
     assert test is not None
     assert (numbers(images), labels.tolist()) == ([1, 0, 4], [0, 1, 2])
     assert (numbers(test[0]), test[1].tolist()) == ([5, 2, 3], [0, 1, 1])
-    assert read_picture_folder(fill(tmp_path / "more", "car/1.png", "train/1.png"))[2] == ("car", "train")
+    assert read(fill(tmp_path / "more", "car/1.png", "train/1.png"))[2] == ("car", "train")
 
 
 def test_one_picture_in_colour_makes_all_of_them_coloured(tmp_path: Path) -> None:
     save(tmp_path / "train/a/1.png", GREY)
     save(tmp_path / "train/b/1.png", np.repeat(GREY[..., None], 3, axis=2))
     save(tmp_path / "test/b/1.png", GREY)
-    train, test, _ = read_picture_folder(tmp_path)
+    train, test, _ = read(tmp_path)
     assert test is not None
     np.testing.assert_array_equal([*train[0], *test[0]], [GREY] * 3)
     save(tmp_path / "test/b/2.png", COLOUR)
-    train, test, _ = read_picture_folder(tmp_path)
+    train, test, _ = read(tmp_path)
     assert test is not None
     np.testing.assert_array_equal([*train[0], *test[0]], [*[np.repeat(GREY[..., None], 3, axis=2)] * 3, COLOUR])
 
@@ -112,13 +119,13 @@ def test_what_is_not_used_is_named_in_one_warning(tmp_path: Path) -> None:
     names = "'top.png', 'val', 'train/loose.png', 'train/a/note.txt', 'train/b/inside'"
     text = f"{str(tmp_path)!r}: these are not pictures in the folder of a class: {names}"
     with pytest.warns(DatasetWarning, match=f"^{re.escape(text)}$") as caught:
-        assert len(read_picture_folder(tmp_path)[0][0]) == 3
+        assert len(read(tmp_path)[0][0]) == 3
     assert len(caught) == 1
 
 
-def message(folder: Path, **options: Any) -> str:
+def message(folder: Path) -> str:
     with pytest.raises(DatasetError) as caught:
-        read_picture_folder(folder, **options)
+        read(folder)
     text = str(caught.value)
     assert text.isprintable()
     assert "; " in text
@@ -148,12 +155,9 @@ def test_faulty_pictures(tmp_path: Path) -> None:
 
 
 def test_folders_of_another_form(tmp_path: Path) -> None:
-    assert message(tmp_path).startswith(
-        "'.': has no folders of pictures, but needs one for each of two or more classes"
-    )
+    assert message(tmp_path).startswith("'.': has no data that are known here; give a table (CSV, Parquet)")
     assert "no such file" in message(tmp_path / "nowhere")
     fill(tmp_path, "a/1.png")
-    assert message(tmp_path).startswith("'.': has 1 folders of pictures, but needs one for each")
     (tmp_path / "b").mkdir()
     assert message(tmp_path).startswith("'b': has no pictures; add some, or remove this folder")
 

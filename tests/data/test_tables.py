@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlp_xp.data.origin import Origin
 from mlp_xp.data.tables import MISSING, Table, read_table
 from mlp_xp.errors import DatasetError, for_command_line
 
@@ -29,14 +30,18 @@ def write(path: Path, columns: dict[str, Any]) -> Path:
     return path
 
 
+def read(path: Path, label: str | None = "kind", features: Any = None, **options: Any) -> Table:
+    return read_table(path, Origin(label, **options), features)
+
+
 def read_text(tmp_path: Path, text: str | bytes, label: str | None = "kind", **options: Any) -> Table:
     path = tmp_path / "table.csv"
     path.write_bytes(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
-    table = read_table(path, label, **options)
-    assert table.features.dtype == np.float64
-    assert table.features.flags.c_contiguous
-    assert table.features.flags.writeable
-    assert table.features.shape == (len(table.lines), len(table.feature_names))
+    table = read(path, label, **options)
+    assert table.inputs.dtype == np.float64
+    assert table.inputs.flags.c_contiguous
+    assert table.inputs.flags.writeable
+    assert table.inputs.shape == (len(table.lines), len(table.feature_names))
     return table
 
 
@@ -55,41 +60,25 @@ def test_the_label_may_be_any_column(tmp_path: Path, label: str) -> None:
         table = read_text(tmp_path, content, label)
         others = [name for name in "abc" if name != label]
         assert table.feature_names == tuple(others)
-        assert table.features.tolist() == [["abc".index(name) + start for name in others] for start in (1, 4)]
-        assert labels_of(table) == ["abc".index(label) + start for start in (1, 4)]
+        assert table.inputs.tolist() == [["abc".index(name) + start for name in others] for start in (1, 4)]
+        assert labels_of(table) == [str("abc".index(label) + start) for start in (1, 4)]
         assert table.lines.tolist() == [3, 5]
-
-
-@pytest.mark.parametrize(
-    ("labels", "values"),
-    [
-        (["3", "-1", "+07"], [3, -1, 7]),
-        (["3", "1e2", "-0.5"], [3.0, 100.0, -0.5]),
-        (["01", "1", "x", "x", "x"], ["01", "1", "x", "x", "x"]),
-        (["1_0", "2_0", "3"], ["1_0", "2_0", "3"]),
-        (["a, b", " c ", "d"], ["a, b", "c", "d"]),
-        (["+", "-", "+"], ["+", "-", "+"]),
-    ],
-)
-def test_kinds_of_labels(tmp_path: Path, labels: list[str], values: list[Any]) -> None:
-    table = read_text(tmp_path, "x,kind\n" + "".join(f'1,"{label}"\n' for label in labels))
-    assert labels_of(table) == values
-    assert table.labels is not None
-    assert table.labels.dtype.kind == np.array(values).dtype.kind
 
 
 def test_several_labels(tmp_path: Path) -> None:
     text = 'p,x,q,"a,b"\n1,5,True,0.5\n0,6,false,2\n'
-    assert labels_of(read_text(tmp_path, text, "q, p")) == [[1, 1], [0, 0]]
+    assert labels_of(read_text(tmp_path, text, "q, p")) == [["True", "1"], ["false", "0"]]
     table = read_text(tmp_path, text, '"a,b",p', exclude="q")
-    assert (labels_of(table), table.label_names, table.feature_names) == ([[0.5, 1], [2, 0]], ("a,b", "p"), ("x",))
-    assert labels_of(read_text(tmp_path, text, "a,b", exclude="q,p")) == [0.5, 2]
-    with pytest.raises(DatasetError, match="column 'q' is text, such as 'red', where several columns of labels"):
-        read_text(tmp_path, text.replace("True", "red"), "p,q")
+    assert (labels_of(table), table.label_names, table.feature_names) == (
+        [["0.5", "1"], ["2", "0"]],
+        ("a,b", "p"),
+        ("x",),
+    )
+    assert labels_of(read_text(tmp_path, text, "a,b", exclude="q,p")) == ["0.5", "2"]
 
 
 def test_booleans_are_one_and_zero(tmp_path: Path) -> None:
-    assert read_text(tmp_path, "a,b,kind\nTrue,false,x\nFALSE,true,y\n").features.tolist() == [[1, 0], [0, 1]]
+    assert read_text(tmp_path, "a,b,kind\nTrue,false,x\nFALSE,true,y\n").inputs.tolist() == [[1, 0], [0, 1]]
     for field in ("1", "maybe"):
         with pytest.raises(DatasetError, match=f"line 3, column 'a': '{field}' is not a number; correct it"):
             read_text(tmp_path, f"a,kind\ntrue,x\n{field},y\n")
@@ -101,7 +90,7 @@ def test_booleans_are_one_and_zero(tmp_path: Path) -> None:
 def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **options: Any) -> str:
     with pytest.raises(DatasetError) as caught:
         read_text(tmp_path, text, label, **options)
-    message, start = caught.value.text, f"{str(tmp_path / 'table.csv')!r}: "
+    message, start = caught.value.text, repr(str(tmp_path / "table.csv"))
     assert message.isprintable()
     assert message.startswith(start)
     assert caught.value.exit_code == 2
@@ -122,7 +111,7 @@ def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **opt
 )
 def test_faulty_fields(tmp_path: Path, field: str, fault: str) -> None:
     text = refusal(tmp_path, f'length,width,kind\n\n1,2,"a\nb"\n1,{field},setosa\n1,2,setosa\n')
-    assert text.startswith(f"line 5, column 'width': {fault}")
+    assert text.startswith(f", line 5, column 'width': {fault}")
 
 
 def test_text_as_a_feature_names_the_option(tmp_path: Path) -> None:
@@ -133,18 +122,15 @@ def test_text_as_a_feature_names_the_option(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("", "is empty; give a table with the names of its columns in the first line"),
-        ("a,kind\n", "line 1: there are no rows below the header"),
-        ("a,Kinds\n1,2\n", "has no column 'kind' (did you mean 'Kinds'?); its columns are 'a', 'Kinds'"),
-        ("a,kind, a \n1,2,3\n", "has 2 columns named 'a'; rename them"),
-        (",a,kind\n0,1,2\n", "column 1 has no name; name it, or leave it out if it is a row number"),
-        ("kind\nx\n", "has no columns but the labels"),
-        ("5.1,3.5,1\n4.9,3.0,1\n", "line 1: all names of columns are numbers, such as '5.1': the header seems to be"),
-        ("a;b;kind\n1;2;x\n", "line 1: is one column, 'a;b;kind'; the columns seem to be separated by ';'"),
-        ("a\tkind\n1\tx\n", r"line 1: is one column, 'a\tkind'; the columns seem to be separated by '\t'"),
-        ("a,kind\n1,5\n1,1\n1,01\n", "line 4, column 'kind': '01' is the same number as '1' in line 3; write both"),
-        ("a,kind\n1,0.5\n1,inf\n", "line 3, column 'kind': inf is infinite"),
-        ("a,kind\n1,5\n1,6\n1,x\n", "line 4, column 'kind': 'x' is not a number, as most of the other labels are; "),
+        ("", ": is empty; give a table with the names of its columns in the first line"),
+        ("a,kind\n", ", line 1: there are no rows below the header"),
+        ("a,Kinds\n1,2\n", ": has no column 'kind' (did you mean 'Kinds'?); its columns are 'a', 'Kinds'"),
+        ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
+        (",a,kind\n0,1,2\n", ": column 1 has no name; name it, or leave it out if it is a row number"),
+        ("kind\nx\n", ": has no columns but the labels"),
+        ("5.1,3.5,1\n4.9,3.0,1\n", ", line 1: all names of columns are numbers, such as '5.1': the header seems to be"),
+        ("a;b;kind\n1;2;x\n", ", line 1: is one column, 'a;b;kind'; the columns seem to be separated by ';'"),
+        ("a\tkind\n1\tx\n", r", line 1: is one column, 'a\tkind'; the columns seem to be separated by '\t'"),
     ],
 )
 def test_faulty_files(tmp_path: Path, text: str, fault: str) -> None:
@@ -154,21 +140,17 @@ def test_faulty_files(tmp_path: Path, text: str, fault: str) -> None:
 def test_a_label_that_marks_a_missing_value(tmp_path: Path) -> None:
     for mark in MISSING:
         text = refusal(tmp_path, f'a,kind\n1,cat\n1,"{mark.upper()}"\n')
-        assert text.startswith(f"line 3, column 'kind': {mark.upper()!r} marks a missing label; fill it in")
+        assert text.startswith(f", line 3, column 'kind': {mark.upper()!r} marks a missing label; fill it in")
     mark = "NA"
     path = write(tmp_path / "t.parquet", {"x": [1, 2], "kind": ["cat", mark]})
     with pytest.raises(DatasetError, match=f"row 2, column 'kind': {re.escape(repr(mark))} marks a missing label"):
-        read_table(path, "kind")
-
-
-def test_text_among_numbers_may_be_a_class(tmp_path: Path) -> None:
-    assert labels_of(read_text(tmp_path, "a,kind\n1,5\n1,6\n1,x\n", classes=True)) == ["5", "6", "x"]
+        read(path, "kind")
 
 
 def test_a_label_is_needed(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DatasetError, match=r"^label: .*: needs the name of the column with the labels: 'a', 'b'$"):
-        read_table(tmp_path / "t.csv")
+        read(tmp_path / "t.csv", None)
 
 
 # Parquet.
@@ -188,14 +170,14 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
         "a.b": [1, 2, 3],
         "kind": ["x", "y", "x"],
     }
-    table = read_table(write(tmp_path / "t.parquet", columns), "kind")
+    table = read(write(tmp_path / "t.parquet", columns), "kind")
     expected = [
         [0.1, 0.5, 0.5, 0, 2**53, 1, 1.25, 1],
         [-2.5, 1.5, 1.5, 255, -1, 0, -3.5, 2],
         [1e300, 2.5, 2.5, 7, 0, 1, 0, 3],
     ]
-    assert table.features.tolist() == expected
-    assert table.features.flags.c_contiguous
+    assert table.inputs.tolist() == expected
+    assert table.inputs.flags.c_contiguous
     assert labels_of(table) == ["x", "y", "x"]
     assert table.feature_names == tuple(columns)[:-1]
 
@@ -206,14 +188,14 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
         (["b", "a", "b"], ["b", "a", "b"]),
         ([3, 1, -2], [3, 1, -2]),
         ([0.5, 1.5, 0.5], [0.5, 1.5, 0.5]),
-        ([True, False, True], ["True", "False", "True"]),
+        ([True, False, True], [True, False, True]),
     ],
 )
 def test_labels_of_parquet(tmp_path: Path, labels: list[Any], expected: list[Any]) -> None:
     import pyarrow as pa
 
     for values in (pa.array(labels), pa.array(labels).dictionary_encode()):
-        table = read_table(write(tmp_path / "t.parquet", {"x": [1, 2, 3], "kind": values}), "kind")
+        table = read(write(tmp_path / "t.parquet", {"x": [1, 2, 3], "kind": values}), "kind")
         assert labels_of(table) == expected
         assert table.labels is not None
         assert table.labels.dtype.kind == np.array(expected).dtype.kind
@@ -222,20 +204,20 @@ def test_labels_of_parquet(tmp_path: Path, labels: list[Any], expected: list[Any
 @pytest.mark.parametrize(
     ("columns", "fault"),
     [
-        ({"x": [1.0, None], "kind": ["a", "b"]}, "row 2, column 'x': there is no value; fill it in"),
-        ({"x": [1.0, math.nan], "kind": ["a", "b"]}, "row 2, column 'x': there is no value, but 'nan'"),
-        ({"x": [1.0, -math.inf], "kind": ["a", "b"]}, "row 2, column 'x': -inf is infinite"),
-        ({"x": [1, 2], "kind": ["a", None]}, "row 2, column 'kind': there is no value"),
-        ({"x": [1, 2], "kind": [0.5, math.nan]}, "row 2, column 'kind': there is no value, but 'nan'"),
-        ({"x": [1, 2], "kind": [[1], [2]]}, "column 'kind' has labels of the type list<"),
-        ({"a.b": ["red", "blue"], "kind": ["a", "b"]}, "column 'a.b' has the type string; encode it as numbers, or"),
-        ({"x": [], "kind": []}, "there are no rows; give a table with rows"),
+        ({"x": [1.0, None], "kind": ["a", "b"]}, ", row 2, column 'x': there is no value; fill it in"),
+        ({"x": [1.0, math.nan], "kind": ["a", "b"]}, ", row 2, column 'x': there is no value, but 'nan'"),
+        ({"x": [1.0, -math.inf], "kind": ["a", "b"]}, ", row 2, column 'x': -inf is infinite"),
+        ({"x": [1, 2], "kind": ["a", None]}, ", row 2, column 'kind': there is no value"),
+        ({"x": [1, 2], "kind": [0.5, math.nan]}, ", row 2, column 'kind': there is no value, but 'nan'"),
+        ({"x": [1, 2], "kind": [[1], [2]]}, ", column 'kind': the labels have the type list<"),
+        ({"a.b": ["red", "blue"], "kind": ["a", "b"]}, ", column 'a.b': the type is string; encode it as numbers, or"),
+        ({"x": [], "kind": []}, ": there are no rows; give a table with rows"),
     ],
 )
 def test_faulty_parquet(tmp_path: Path, columns: dict[str, Any], fault: str) -> None:
     path = write(tmp_path / "t.parquet", columns)
-    with pytest.raises(DatasetError, match=re.escape(f"{str(path)!r}: {fault}")):
-        read_table(path, "kind")
+    with pytest.raises(DatasetError, match=re.escape(f"{str(path)!r}{fault}")):
+        read(path, "kind")
 
 
 def test_damaged_parquet(tmp_path: Path) -> None:
@@ -244,7 +226,7 @@ def test_damaged_parquet(tmp_path: Path) -> None:
     for place in (5, 40, len(content) // 2, len(content) - 20):
         path.write_bytes(content[:place])
         with pytest.raises(DatasetError) as caught:
-            read_table(path, "kind")
+            read(path, "kind")
         assert str(caught.value).isprintable()
         assert str(caught.value).startswith(f"{str(path)!r}: is a damaged Parquet file: ")
 
@@ -253,22 +235,22 @@ def test_damaged_parquet(tmp_path: Path) -> None:
 def test_chosen_columns_in_their_order(tmp_path: Path, suffix: str) -> None:
     columns = {"text": ["?", "?"], "b": [1.0, 2.0], "a.b": [5.0, 6.0], "a": [True, False], "kind": ["x", "y"]}
     path = write(tmp_path / f"t.{suffix}", columns)
-    table = read_table(path, "kind", features=["a", "b", "a.b"], exclude="gone")
-    assert table.features.tolist() == [[1, 1, 5], [0, 2, 6]]
+    table = read(path, "kind", features=["a", "b", "a.b"], exclude="gone")
+    assert table.inputs.tolist() == [[1, 1, 5], [0, 2, 6]]
     assert table.feature_names == ("a", "b", "a.b")
-    assert read_table(path, features=["b"]).features.tolist() == [[1], [2]]
+    assert read(path, features=["b"]).inputs.tolist() == [[1], [2]]
     with pytest.raises(DatasetError, match=r"has no column 'c'; its columns are 'text', 'b'"):
-        read_table(path, features=["b", "c"])
+        read(path, features=["b", "c"])
 
 
 def test_a_csv_file_needs_no_library(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("a,kind\n1,x\n")
+    (tmp_path / "t.csv").write_text("a,kind\n1,x\n2,y\n")
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     code = (
-        "import sys; sys.modules['pyarrow'] = None; from mlp_xp.data.tables import read_table\n"
-        "print(read_table(sys.argv[1], 'kind').labels); read_table(sys.argv[2], 'kind')"
+        "import sys; sys.modules['pyarrow'] = None; from mlp_xp.data.datasets import *\n"
+        "for path in sys.argv[1:]: print(load_own(Path(path), open_backend(), Origin('kind', test_fraction=0)))"
     )
     command = [sys.executable, "-c", code, tmp_path / "t.csv", tmp_path / "t.parquet"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.stdout == "['x']\n"
+    assert run.stdout.startswith("Dataset('")
     assert "Parquet needs pyarrow, which is not installed; install it with: " in run.stderr

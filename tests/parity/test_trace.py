@@ -17,8 +17,7 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.training import DivergenceError
 from mlp_xp.parity.compare import record
-from mlp_xp.parity.small_runs import small_runs
-from mlp_xp.parity.trace import LibraryError, Tracer, trace, tracing
+from mlp_xp.parity.trace import LibraryError, Tracer, small_runs, trace, tracing
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50)
 PACKAGE = Path(mlp_xp.__file__).parent
@@ -84,7 +83,7 @@ def test_a_step_is_listed_with_all_its_operations():
     for operation in run.last_step:
         file, _, line = operation.place.partition(":")
         text = (PACKAGE.parent / file).read_text().splitlines()[int(line) - 1].strip()
-        assert operation.source == text
+        assert text.startswith(operation.source), "without its comment"
     assert "xp.max(" in run.last_step[2].source
     assert run.totals["exp"].calls >= 13
 

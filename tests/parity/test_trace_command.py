@@ -10,7 +10,7 @@ import pytest
 from helpers import NAMESPACE, assert_one_line, call
 
 import mlp_xp
-from mlp_xp.backends.opening import BACKENDS, BackendError, open_backend
+from mlp_xp.backends.opening import BackendError, open_backend
 from mlp_xp.parity import compare
 from mlp_xp.parity.bounds import Verdict
 from mlp_xp.parity.reproducer import write_reproducer
@@ -155,19 +155,6 @@ def test_a_reproducer_of_a_hook_uses_its_namespace_and_its_copy(data_dir, strang
     assert "/reproduce.py shows it in a process of its own: float64 (1, 8) " in " ".join(outcome.out.split())
 
 
-@pytest.mark.slow
-def test_a_reproducer_of_an_entry_point(data_dir, stranger, tmp_path):
-    """A name without a colon that an installed package has for a hook."""
-    (tmp_path / "far_hook.py").write_text(f"import {stranger}\nxp = {stranger}.wrong\n")
-    info = tmp_path / "far-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: far\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[mlp_xp.backends]\nfar-library = far_hook\n")
-    outcome = traced(data_dir, "--backends", "far-library")
-    assert_one_line(outcome, 1, "deviates: far-library: operation ", "xp.tanh(float64 (1, 8))")
-    assert "reproduce.py shows it in a process of its own: float64 (1, 8) " in outcome.out
-
-
 def test_a_finding_is_not_lost_with_its_reproducer(data_dir, stranger, tmp_path):
     (tmp_path / "file").touch()
     outcome = traced(data_dir, "--backends", f"{stranger}:wrong", "--report-dir", "file")
@@ -252,7 +239,7 @@ def test_one_that_is_not_usable_is_code_2_and_the_others_are_traced(data_dir, st
     def unusable(device):
         raise BackendError("backend torch: it is broken here; mend it")
 
-    monkeypatch.setitem(BACKENDS, "torch", unusable)
+    monkeypatch.setattr("mlp_xp.backends._torch.open_library", unusable)
     outcome = traced(data_dir, "--backends", "torch", "numpy", "--dtype", "float32", "--batch-size", "7")
     assert_one_line(outcome, 2, "error: backend torch: it is broken here; mend it")
     assert "on cpu, float32: " in outcome.out, "the others are traced all the same"
@@ -290,3 +277,11 @@ def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
     made = write_reproducer(backend, made_up, tmp_path)
     assert not made.shows
     assert made.said == "float32 (2, 1) 1.0 NumPy: float32 (2, 1) 1.0"
+
+
+def test_data_of_another_task_are_evaluated_as_such(tmp_path):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    np.savez(tmp_path / "reg.npz", X=X, y=np.stack([X.sum(axis=1), X[:, 0]], axis=1))
+    outcome = traced(tmp_path / "reg.npz", "--backends", "numpy")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "no operation deviates" in outcome.out

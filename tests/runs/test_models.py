@@ -9,9 +9,8 @@ import pytest
 from data_sets import TINY
 
 from mlp_xp import Model, TrainConfig, load_run, open_backend, train
-from mlp_xp.backends.opening import Backend
 from mlp_xp.core.inputs import library_of
-from mlp_xp.core.model import backend_of
+from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, REGRESSION
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import DatasetError, MlpXpError
@@ -66,7 +65,7 @@ def assert_kind(actual: Any, given: Any, backend: Backend) -> np.ndarray:
 
 
 @pytest.mark.parametrize("task", TARGETS)
-def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs, monkeypatch):
+def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs):
     transferred = []
 
     def counting(array: Any) -> np.ndarray:
@@ -74,10 +73,10 @@ def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs, m
         transferred.append(host.size)
         return host
 
-    assert backend_of(backend.asarray(X), "float64") is backend
-    watched = replace(backend, to_numpy=counting)
-    monkeypatch.setattr("mlp_xp.core.model.backend_of", lambda *_: watched)
     model, inputs = load_run(runs / task), backend.asarray(X)
+    assert model.backend.like(inputs) is backend
+    watched = replace(backend, to_numpy=counting)
+    model = model._replace(backend=replace(model.backend, like=lambda _: watched))
     expected = formula(model, standard(X))
     predicted = model.predict(inputs)
     on_host = assert_kind(predicted, inputs, backend)
@@ -114,10 +113,10 @@ def test_images_are_bytes_in_any_integer_dtype(runs, backend: Backend):
         np.testing.assert_allclose(assert_kind(model.predict_proba(inputs), inputs, backend), expected, rtol=1e-9)
     wrong = np.array(TINY.test_inputs, dtype="int64")
     wrong[3, 2, 1] = 300
-    with pytest.raises(DatasetError, match="X: it has the value 300, but the network was trained on byt"):
+    with pytest.raises(DatasetError, match="X: there is the value 300, but the network was trained on byt"):
         model.predict(backend.asarray(wrong))
     images = backend.xp.astype(backend.asarray(TINY.test_inputs), backend.dtype) / 255
-    with pytest.raises(DatasetError, match=r"its dtype is float64, but the network was trained on bytes; give whole"):
+    with pytest.raises(DatasetError, match=r"the dtype is float64, but the network was trained on bytes; give whole"):
         model.predict(images)
 
 
@@ -145,9 +144,9 @@ def test_outputs_that_are_not_finite_are_refused(runs):
 
 
 BAD = {
-    "a sample": (X[0], "X: its shape is (3,), but the network was trained on (n, 3); give that; one sample is X[None"),
+    "a sample": (X[0], "X: the shape is (3,), but the network was trained on (n, 3); give that; one sample is X[None"),
     "ragged": ([[1, 2, 3], [1]], "X: cannot be read as an array ("),
-    "text": ([["a", "b", "c"]], "X: its dtype is <U1; give integers or floats"),
+    "text": ([["a", "b", "c"]], "X: row 0, column 0: 'a' is not a number; encode text as numbers"),
 }
 
 
@@ -163,8 +162,8 @@ def test_what_does_not_fit_is_refused_on_a_device_too(runs, backend: Backend):
     bad = np.array(X)
     bad[7, 2] = np.inf
     for inputs, message in (
-        (X[:, :2], "X: its shape is (60, 2), but the network was trained on (n, 3)"),
-        (bad, "X: row 7, column 2 is inf, no finite number"),
+        (X[:, :2], "X: the shape is (60, 2), but the network was trained on (n, 3)"),
+        (bad, "inf is not a finite number"),
     ):
         with pytest.raises(DatasetError, match=re.escape(message)):
             load_run(runs / "classes").predict(backend.asarray(inputs))
@@ -182,8 +181,9 @@ def test_a_table_needs_the_columns_of_the_training_data(runs):
 
     model = load_run(runs / "classes")._replace(feature_names=("a", "b", "c"))
     assert model.predict(Frame(["a", "b", "c"])).tolist() == model.predict(X).tolist()
-    for columns, reason in ((["a", "c", "b"], "'c' is where 'b' was"), (["a", "b"], "2 are not 3")):
-        with pytest.raises(DatasetError, match=f"X: its columns are not those of the training data: {reason}; give"):
+    assert model.predict(Frame(["b", "a", "c"])).tolist() == model.predict(X[:, [1, 0, 2]]).tolist()
+    for columns, reason in ((["a", "d", "b"], "has no column 'c'"), (["a", "b", "b"], "has 2 columns named 'b'")):
+        with pytest.raises(DatasetError, match=f"X: {reason}"):
             model.predict(Frame(columns))
 
 
@@ -208,8 +208,8 @@ class Foreign(np.ndarray):
 
 def test_arrays_of_a_library_that_no_backend_names(runs):
     model = load_run(runs / "regression")
-    opened = backend_of(X.view(Foreign), "float64")
+    opened = model.backend.like(X.view(Foreign))
     assert opened.name == "elsewhere"
     assert opened.xp is NAMESPACE
-    assert backend_of(X.view(Foreign), "float64") is opened, "so that nothing is compiled again"
+    assert model.backend.like(X.view(Foreign)) is opened, "so that nothing is compiled again"
     np.testing.assert_allclose(model.predict(X.view(Foreign)), formula(model, standard(X)), rtol=1e-9)

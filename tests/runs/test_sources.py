@@ -11,7 +11,7 @@ from data_sets import TINY, on_device, write_idx_folder
 from helpers import arrays_of, assert_one_line, assert_same_run, call, die_at, options, small_settings
 
 from mlp_xp import TrainConfig, load_dataset, load_run, open_backend, train
-from mlp_xp.backends.opening import Backend
+from mlp_xp.core.library import Backend
 from mlp_xp.core.network import initial_layers
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.runs import run_folder

@@ -12,7 +12,8 @@ from typing import Any
 import array_api_compat
 from threadpoolctl import threadpool_limits
 
-from mlp_xp.backends.opening import BACKENDS, Backend
+from mlp_xp.backends import _cupy
+from mlp_xp.core.library import Backend
 
 NAME = "cupy-stand-in"
 """Its parameter for the fixture `backend`. The backend's own name is cupy."""
@@ -20,7 +21,7 @@ FOLDER = Path(__file__).resolve().parent / "stand_in"
 """A process with this folder on PYTHONPATH imports the stand-in as cupy."""
 
 _modules: dict[str, ModuleType] = {}
-_open_cupy = BACKENDS["cupy"]
+_open_cupy = _cupy.open_library
 
 
 def _taken_out() -> dict[str, ModuleType]:
@@ -42,7 +43,7 @@ def _put_in(modules: dict[str, ModuleType]) -> None:
 
 
 def _open_stand_in(device: str | None) -> Backend:
-    """Open the backend with the real `_open_cupy`, but forbid reading values in compiled functions."""
+    """Open the backend with the real opener, but forbid reading values in compiled functions."""
     from cupy._array import reading_forbidden
 
     backend = _open_cupy(device)
@@ -67,9 +68,9 @@ def installed() -> Iterator[None]:
 
     A backend opened here keeps its namespace and still works afterwards. May be nested.
     """
-    before, opener = _taken_out(), BACKENDS["cupy"]
+    before, opener = _taken_out(), _cupy.open_library
     _put_in(_modules)
-    BACKENDS["cupy"] = _open_stand_in
+    _cupy.open_library = _open_stand_in
     sys.path.insert(0, str(FOLDER))
     try:
         import array_api_compat.cupy  # noqa: F401
@@ -80,6 +81,6 @@ def installed() -> Iterator[None]:
         yield
     finally:
         sys.path.remove(str(FOLDER))
-        BACKENDS["cupy"] = opener
+        _cupy.open_library = opener
         _taken_out()
         _put_in(before)

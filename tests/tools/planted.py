@@ -15,8 +15,9 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 from data_sets import TINY
 
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.library import Backend
 from mlp_xp.core.loop import eager_scan
 from mlp_xp.parity.trace import Tracer, trace, train_and_evaluate
 

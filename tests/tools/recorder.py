@@ -17,10 +17,11 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parent.parent))
 from data_sets import TINY, on_device
 
-from mlp_xp.backends.opening import Backend, open_backend
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.checks import INTEGERS
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
+from mlp_xp.core.library import Backend
 from mlp_xp.core.loop import eager_scan
 from mlp_xp.core.model import model_of
 from mlp_xp.core.training import trajectory

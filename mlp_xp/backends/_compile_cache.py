@@ -4,9 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-CACHE_VARIABLE = "MLP_XP_CACHE"
-# The compiled functions of one network take about 0.1 MB.
-MOST_BYTES = 2**26
+MOST_BYTES = 2**26  # the compiled functions of one network take about 0.1 MB
 
 
 def compile_cache(name: str) -> Path | None:
@@ -15,24 +13,16 @@ def compile_cache(name: str) -> Path | None:
     The cache folder is MLP_XP_CACHE, else the system's. The folder is made if it is missing, and must belong to this
     user alone: whoever can write to it can run code in the processes that read it. Nothing is raised.
     """
-    try:
-        folder = _cache_folder().expanduser().absolute() / name
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_private(folder) or not os.access(folder, os.R_OK | os.X_OK):
-            return None
-    except (OSError, RuntimeError, ValueError):  # RuntimeError: no home; ValueError: a null character in the name
-        return None
-    return folder
-
-
-def _cache_folder() -> Path:
     from platformdirs import user_cache_dir
 
-    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_dir("mlp_xp"))
-
-
-def _is_private(folder: Path) -> bool:
-    if not hasattr(os, "getuid"):
-        return True
-    status = folder.stat()
-    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    try:
+        cache = Path(os.environ.get("MLP_XP_CACHE") or user_cache_dir("mlp_xp"))
+        folder = cache.expanduser().absolute() / name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+        others_write = hasattr(os, "getuid") and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        foreign = hasattr(os, "getuid") and status.st_uid != os.getuid()
+        usable = os.access(folder, os.R_OK | os.X_OK) and not others_write and not foreign
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: no home; ValueError: a null character in the name
+        return None
+    return folder if usable else None

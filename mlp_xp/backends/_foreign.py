@@ -1,0 +1,192 @@
+"""Array namespaces that are known only by a name which the user gives, and hooks for them (see docs/libraries.md)."""
+
+import importlib.util
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from mlp_xp.backends import BACKENDS, hooks, requirements
+from mlp_xp.backends._library import BackendError, Details, aligned_copy, eager, line_of
+from mlp_xp.backends.threads import limited
+from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend, Threads
+from mlp_xp.errors import described, with_colon
+
+
+class Hook(NamedTuple):
+    """An array namespace, and what its package adds to it."""
+
+    xp: Any
+    to_numpy: Callable[[Array], Any] | None = None
+    materialise: Callable[..., Sequence[Array]] | None = None
+    version: str = ""
+
+
+def look_in_current_folder() -> None:
+    """Find modules of the current folder too, after all others, as `python -m` does."""
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)
+
+
+def find(name: str) -> Any:
+    """Import what `module:attributes`, or the entry point of that name, stands for."""
+    look_in_current_folder()
+    if ":" not in name:
+        return hooks()[name].load()
+    module, _, attributes = name.partition(":")
+    found: Any = importlib.import_module(module)
+    for attribute in filter(None, attributes.split(".")):
+        if not hasattr(found, attribute):
+            importlib.import_module(f"{found.__name__}.{attribute}")
+        found = getattr(found, attribute)
+    return found
+
+
+def import_hook(name: str, device: str | None) -> Hook:
+    """Import `module:namespace` or the entry point of that name. Raises BackendError."""
+    start = f"backend {with_colon(name)}"
+    try:
+        found = find(name)
+    except (Exception, SystemExit) as error:  # a foreign module may raise anything while it is imported
+        raise BackendError(f"{start} no such array namespace can be imported: {line_of(error)}") from error
+    if device is not None:
+        raise BackendError(
+            f"{start} a device can be chosen only for {', '.join(BACKENDS)}, not {device!r}",
+            remedy="give a hook whose namespace makes arrays there (see docs/libraries.md)",
+        )
+    return read_hook(name, found)
+
+
+def read_hook(name: str, found: Any) -> Hook:
+    """Return what a namespace, or an object with one as `xp`, offers. Raises BackendError."""
+    with _opening(name):
+        if not hasattr(found, "xp") or hasattr(found, "asarray"):
+            return Hook(found, version=version_of(name, found))
+        to_numpy, materialise = (getattr(found, each, None) for each in ("to_numpy", "materialise"))
+        return Hook(found.xp, to_numpy, materialise, str(getattr(found, "version", "") or version_of(name, found.xp)))
+
+
+@contextmanager
+def _opening(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a foreign object may raise anything when it is asked what it has
+        raise BackendError(f"backend {with_colon(name)} it cannot be opened: {line_of(error)}") from error
+
+
+def version_of(name: str, xp: Any) -> str:
+    """Return the version of the package that holds a foreign namespace, which may itself name another's."""
+    from importlib.metadata import packages_distributions, version
+
+    module = str(getattr(xp, "__name__", "") or name.partition(":")[0]).partition(".")[0]
+    # The package first: a module that imports all of NumPy's names has NumPy's `__version__` too.
+    for package in packages_distributions().get(module, []):
+        return version(package)
+    return str(getattr(sys.modules.get(module), "__version__", "") or getattr(xp, "__version__", "unknown"))
+
+
+def open_hook(name: str, hook: Hook, dtype: str) -> Backend:
+    """Open a namespace. Raises BackendError if it lacks something, or does not return a NumPy array as it was given."""
+    xp, own, fault = hook.xp, hook.to_numpy, ""
+    with _opening(name):
+        wanted = (*requirements.FUNCTIONS, *requirements.DTYPES, dtype)
+        if missing := [each for each in wanted if not hasattr(xp, each)]:
+            fault = f"it does not implement the array API standard: it lacks {', '.join(missing)}"
+    # A hook may return the array's own memory, which an operation in place would change.
+    to_numpy = copy_to_host if own is None else lambda x: np.array(own(x))
+    # SystemExit too: a library that ends the process must not look like success.
+    backend = eager(name, None, xp, None, to_numpy, Details((Exception, SystemExit)), threads=Threads(complete=False))
+    with _opening(name):
+        fault = fault or find_fault(backend, dtype)
+    if fault:
+        raise BackendError(f"backend {with_colon(name)} {fault}")
+    backend = replace(backend, version=" ".join(hook.version.split()))
+    return backend if hook.materialise is None else replace(backend, jit=materialising(hook.materialise))
+
+
+def find_fault(backend: Backend, dtype: str) -> str:
+    """Return what is wrong with copies to a namespace and back; empty if nothing is."""
+    for sample in np.array([0, 255], "uint8"), np.array([0.5, -1.5], dtype):
+        wanted, kind = getattr(backend.xp, sample.dtype.name), sample.dtype
+        host = aligned_copy(sample, None)  # memory that a library may use as it is
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                array = backend.asarray(host, wanted if kind == dtype else None)
+                made, back = array.dtype, backend.to_numpy(array)
+                host[...] = 1
+                later = backend.to_numpy(array)
+        except Exception as error:  # a foreign library may raise anything
+            fault = f"a NumPy array of {kind} cannot be copied to it and back: {line_of(error)}"
+            return f"{fault}; a hook with to_numpy may help (see docs/libraries.md)"
+        if made != wanted:  # as JAX, unless it is told otherwise before its first array
+            remedy = "; set it up for float64 first, or use float32" if kind == np.float64 else ""
+            return f"it makes a {made} array of a {kind} one{remedy}"
+        if back.dtype != kind or not np.array_equal(back, sample):
+            fault = f"{sample.tolist()} of {kind}, copied to it and back, is {back!r:.80}"
+            return f"{fault}; give it a hook with to_numpy"
+        if not np.array_equal(later, back):
+            fault = f"the array of {kind} changes with the NumPy array x"
+            return f"its asarray(x, copy=True) does not copy: {fault}; have it copy"
+    return ""
+
+
+def materialising(materialise: Callable[..., Sequence[Array]]) -> Callable[..., Callable[..., Any]]:
+    """Return a `Backend.jit` whose functions have all arrays that they return computed at once.
+
+    Without that, a lazy library's graph would never end. These functions raise ValueError if `materialise` does not
+    return as many arrays.
+    """
+
+    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        @wraps(function)
+        def computed(*args: Any) -> Any:
+            result = function(*args)
+            arrays: list[Array] = []
+            rebuild(result, arrays.append)
+            found = list(materialise(*arrays))
+            if len(found) != len(arrays):
+                raise ValueError(f"materialise returns {len(found)} arrays instead of {len(arrays)}")
+            remaining = iter(found)
+            return rebuild(result, lambda _: next(remaining))
+
+        return limited(computed)
+
+    return jit
+
+
+def rebuild(tree: Any, change: Callable[[Array], Any]) -> Any:
+    """Return nested (named) tuples of arrays with every array changed, in order."""
+    if not isinstance(tree, tuple):
+        return change(tree)
+    parts = [rebuild(each, change) for each in tree]
+    return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+
+
+def copy_to_host(x: Array) -> np.ndarray:
+    """Copy an array of an unknown library to the host.
+
+    Raises TypeError if NumPy cannot read it. The library's own error in DLPack, if there was one, is the cause.
+    """
+    devices: tuple[Literal["cpu"] | None, ...] = (None, "cpu")  # "cpu" asks for a copy
+    refusals: list[Exception] = []
+    for device in devices:
+        try:
+            return np.array(np.from_dlpack(x, device=device))
+        # What the standard allows it to raise, and what libraries of older versions of the standard do.
+        except (AttributeError, TypeError, ValueError, BufferError, RuntimeError) as error:
+            refusals.append(error)
+    try:
+        array = np.array(x)
+    except Exception as error:
+        raise error from refusals[0]
+    if array.dtype == object:  # NumPy's answer for what it does not know
+        reason = f": {described(refusals[0])}" if hasattr(x, "__dlpack__") else ""
+        raise TypeError(f"NumPy cannot read a {type(x).__module__}.{type(x).__name__}{reason}") from refusals[0]
+    return array

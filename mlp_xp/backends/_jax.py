@@ -1,0 +1,187 @@
+"""JAX, which compiles, on the CPU or a GPU; and what must be said to it before it starts."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache, wraps
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from mlp_xp.backends._compile_cache import MOST_BYTES, compile_cache
+from mlp_xp.backends._library import BackendError, Details, aligned_copy, import_library, line_of, no_device
+from mlp_xp.backends.threads import ON_GPU, cpus
+from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend, Threads
+
+LARGE_BYTES = 2**16  # of an array for which a second copy takes longer than to look for a place
+# XLA's older code for elementwise operations, not cut into parts for many compiling threads.
+QUICK_TO_COMPILE = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+
+
+@contextmanager
+def _variable(name: str, value: str | None) -> Iterator[None]:
+    """Set an environment variable in this context; None leaves it as it is."""
+    before = os.environ.get(name)
+    if value is not None:
+        os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
+@contextmanager
+def processes_share_devices() -> Iterator[None]:
+    """Let this process and those that it starts share a device: by default JAX takes most of the memory of a GPU."""
+    name = "XLA_PYTHON_CLIENT_PREALLOCATE"
+    with _variable(name, os.environ.get(name, "false")):
+        yield
+
+
+@contextmanager
+def starting_on(threads: int | None) -> Iterator[None]:
+    """Let JAX start on this many threads in this context, unless it has started before. None: as it does anyway."""
+    # XLA reads it when it makes its pool of threads.
+    with _variable("NPROC", None if threads is None or "jax" in sys.modules else str(threads)):
+        yield
+
+
+def compile_afresh() -> None:
+    """Have JAX neither read nor keep compiled functions in this process, and in those that it starts.
+
+    Call it before JAX is imported. It sets the environment variable JAX_ENABLE_COMPILATION_CACHE.
+    """
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+
+
+def open_library(device: str | None) -> Backend:
+    """Open JAX on a device, such as cpu or cuda:1. Raises BackendError."""
+    jax = import_library("jax", "jax")
+    # Without this JAX turns every float64 into float32; it must be set before the first array is made.
+    jax.config.update("jax_enable_x64", True)
+    if jax.config.jax_default_matmul_precision is None:
+        # On a GPU the default may be TF32, whose products have 10 bits: less than float32 promises.
+        jax.config.update("jax_default_matmul_precision", "highest")
+    _set_compile_cache(jax)
+    try:
+        known = [f"{each.platform}:{each.id}" for each in jax.devices()]
+    except Exception as error:  # a RuntimeError, or an AssertionError for a platform without its plugin
+        chosen = os.environ.get("JAX_PLATFORMS")
+        advice = "run it in another process" if chosen is None else f"JAX_PLATFORMS is {chosen!r}; unset it"
+        raise BackendError(
+            f"backend jax: JAX {jax.__version__} is installed but cannot start: {line_of(error)}; {advice}"
+        ) from error
+    platform, _, index = (device or "").partition(":")
+    try:
+        place = dict(enumerate(jax.devices(platform or None)))[int(index or 0)]
+    except (RuntimeError, ValueError, KeyError, AssertionError) as error:
+        raise no_device("jax", device, known) from error
+    on_cpu = place.platform == "cpu"
+
+    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        compiled = jax.jit(function, donate_argnums=donate)
+        if donate or not on_cpu:
+            return compiled
+        quickly_compiled = jax.jit(function, compiler_options=QUICK_TO_COMPILE)
+
+        @wraps(function)
+        def call(*args: Any) -> Any:
+            try:
+                return quickly_compiled(*args)
+            except (jax.errors.JaxRuntimeError, ValueError) as error:
+                # This XLA lacks one of the options, or the call is in another compiled function, which allows none.
+                if "compile option" not in str(error) and "compiler_options" not in str(error):
+                    raise
+            return compiled(*args)
+
+        return call
+
+    def from_numpy(array: np.ndarray, dtype: Any) -> Array:
+        # jax.numpy.asarray takes four times as long, which is noticeable in a short chunk.
+        large = array.nbytes > LARGE_BYTES
+        return jax.device_put(aligned_copy(array, dtype) if large else np.array(array, dtype=dtype), place)
+
+    use = ""
+    if place != jax.devices()[0]:
+        number = jax.devices(place.platform).index(place)
+        use = f"; jax.config.update('jax_default_device', jax.devices({place.platform!r})[{number}])"
+    imports = (f"import jax; jax.config.update('jax_enable_x64', True){use}; import jax.numpy as xp",)
+    return Backend(
+        "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, _make_scan(jax), jit,
+        # Not on a GPU, where the host may have to wait for each step to see whether it is the last one.
+        compiles=True, counts_steps=on_cpu, on_gpu=not on_cpu, threads=_threads() if on_cpu else ON_GPU,
+        details=Details((jax.errors.JaxRuntimeError, MemoryError), imports=imports),
+    )  # fmt: skip
+
+
+def _make_scan(jax: ModuleType) -> Callable[..., tuple[Any, Array]]:
+    lax, jnp = jax.lax, jax.numpy
+
+    def scan(
+        step: Callable[..., tuple[Any, Array]], carry: Any, xs: tuple[Array, ...], count: Array | None = None, /
+    ) -> tuple[Any, Array]:
+        if count is None:
+            return lax.scan(step, carry, xs)
+
+        # Without axes of length 1, for which XLA would copy arrays to another layout.
+        def squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+            return tuple(length for length in shape if length != 1)
+
+        n = xs[0].shape[0]
+        arrays = [jnp.reshape(x, (n, *squeezed(x.shape[1:]))) for x in xs]
+
+        def row(i: Array) -> tuple[Array, ...]:
+            rows = (lax.dynamic_index_in_dim(array, i, keepdims=False) for array in arrays)
+            return tuple(jnp.reshape(each, x.shape[1:]) for each, x in zip(rows, xs, strict=True))
+
+        def counted(i: Array, both: tuple[Any, Array]) -> tuple[Any, Array]:
+            carry, ys = both
+            carry, y = step(carry, row(i))
+            return carry, lax.dynamic_update_index_in_dim(ys, jnp.reshape(y, squeezed(y.shape)), i, axis=0)
+
+        # The number of a step is unsigned, because JAX would look for each array whether it is negative.
+        first, last = jnp.uint32(0), jnp.asarray(count, jnp.uint32)
+        y = jax.eval_shape(lambda carry: step(carry, row(first))[1], carry)
+        ys = jnp.zeros((n, *squeezed(y.shape)), y.dtype)
+        carry, ys = lax.fori_loop(first, last, counted, (carry, ys))
+        return carry, jnp.reshape(ys, (n, *y.shape))
+
+    return scan
+
+
+@lru_cache(maxsize=1)  # it cannot change
+def _threads() -> Threads:
+    word = os.environ.get("NPROC", "")
+    number = int(word) if word.isdecimal() and int(word) else cpus()
+    return Threads(number, f"JAX took {number} when it started, and keeps that", adjustable=False)
+
+
+def _set_compile_cache(jax: ModuleType) -> None:
+    """Let JAX keep what it compiles, unless the user has chosen a folder or switched its cache off."""
+    # Any failure to read or write an entry is a warning, and JAX compiles. Added in front again at each call, because
+    # `catch_warnings` of a caller may have removed it.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry", UserWarning)
+    config = jax.config
+    if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
+        return
+    # A folder for each number of threads, on which the compiled code and its last bits depend: JAX's keys leave it out.
+    # Older versions may not keep entries of different processors apart.
+    name = f"jax-{_threads().number}"
+    if jax.version.__version_info__ >= (0, 10) and (folder := compile_cache(name)):
+        # By default only what takes a second to compile is kept.
+        for name, default, value in (
+            ("jax_persistent_cache_min_compile_time_secs", 1.0, 0.0),
+            ("jax_persistent_cache_min_entry_size_bytes", 0, -1),
+            ("jax_compilation_cache_max_size", -1, MOST_BYTES),
+            # XLA's own caches may stop a process that cannot write them.
+            ("jax_persistent_cache_enable_xla_caches", "xla_gpu_per_fusion_autotune_cache_dir", "none"),
+            ("jax_compilation_cache_dir", None, str(folder)),
+        ):
+            if getattr(config, name) == default:
+                config.update(name, value)

@@ -1,0 +1,165 @@
+"""What the modules of the libraries share: their errors, and how the failures of a library are reported."""
+
+import importlib
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial, wraps
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mlp_xp.backends.threads import LIMITS, ON_GPU, limited
+from mlp_xp.core.functional import Array
+from mlp_xp.core.library import UNDECIDED, Backend
+from mlp_xp.core.loop import Rows, eager_scan, rows_of
+from mlp_xp.errors import MlpXpError, described, not_installed, with_colon, without_comment
+
+# Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
+OUT_OF_MEMORY = ("resource_exhausted", "out of memory", "not enough memory", "can't allocate memory")
+LONGEST_LINE = 200  # characters of a library's message that are shown
+PACKAGE = Path(__file__).parent.parent
+ALIGNMENT = 64  # bytes, of the memory that XLA uses on a CPU
+
+
+class BackendError(MlpXpError):
+    """A backend that is unknown, not installed or not usable here, or a device or dtype that it does not have."""
+
+
+class BackendFailure(MlpXpError):  # noqa: N818
+    """An array library failed while it computed or copied. The message has its own error, in one line."""
+
+    exit_code = 3
+
+
+class BackendOutOfMemory(BackendFailure):
+    """An array library could not allocate memory."""
+
+    exit_code = 2
+
+
+class Details(NamedTuple):
+    """What `Backend.details` holds."""
+
+    errors: tuple[type[BaseException], ...] = (MemoryError,)
+    """What the library raises if it fails through no fault of the caller. See `reported`."""
+    thread_count: Callable[[], int | None] = LIMITS.count
+    """Returns the number of threads of the library now; None if it is unknown."""
+    imports: tuple[str, ...] = ()
+    """Lines of Python that import the namespace as `xp` in a script of its own, with the device and the settings made
+    here: first the library's own namespace, which has most functions, then the one used here. Empty for others."""
+
+
+def import_library(name: str, requirement: str) -> ModuleType:
+    """Import a library by its name in BACKENDS. Raises BackendError."""
+    module = name.replace("-", "_")
+    try:
+        return importlib.import_module(module)
+    except (ImportError, ValueError) as error:  # ValueError: JAX, for one of its variables, which it names
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            raise BackendError(f"backend {name}: {module} {not_installed(requirement)}") from error
+        raise BackendError(f"backend {name}: {module} is installed but cannot be imported: {line_of(error)}") from error
+
+
+def no_device(name: str, device: str | None, known: Sequence[str]) -> BackendError:
+    """Return the error for a device that the library does not have."""
+    return BackendError(
+        f"backend {name}: device {device!r} is not available", remedy=f"choose one of {', '.join(known)}"
+    )
+
+
+def eager(
+    name: str,
+    library: Any,
+    xp: Any,
+    device: Any,
+    to_numpy: Callable[[Array], np.ndarray],
+    details: Details,
+    rows: Rows = rows_of,
+    **others: Any,
+) -> Backend:
+    """Make a backend that does not compile. rows: see `eager_scan`. others: fields of Backend that have a default."""
+    place = {} if device is None else {"device": device}  # not every library has the keyword
+
+    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        return limited(function)
+
+    def from_numpy(array: np.ndarray, dtype: Any) -> Array:
+        return xp.asarray(array, dtype=dtype, copy=True, **place)
+
+    version, scan = str(getattr(library, "__version__", "unknown")), partial(eager_scan, xp=xp, rows=rows)
+    others.setdefault("threads", ON_GPU if others.get("on_gpu") else UNDECIDED)
+    return Backend(name, version, xp, device, None, from_numpy, to_numpy, scan, jit, details=details, **others)
+
+
+def with_reports(backend: Backend, dtype: str) -> Backend:
+    """Return the backend with its dtype, and with its transfers and all functions from `jit` `reported`."""
+
+    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        return reported(backend, backend.jit(function, donate))
+
+    return replace(
+        backend,
+        dtype=getattr(backend.xp, dtype),
+        dtype_name=dtype,
+        from_numpy=reported(backend, backend.from_numpy, "a transfer to the device"),
+        to_numpy=reported(backend, backend.to_numpy, "a transfer to the host"),
+        jit=jit,
+    )
+
+
+def reported(backend: Backend, function: Callable[..., Any], doing: str = "") -> Callable[..., Any]:
+    """Return the function, with errors of the library turned into BackendFailure or BackendOutOfMemory.
+
+    doing: what the function does, for the message; by default its name.
+    """
+    doing = doing or getattr(function, "__name__", "a function").replace("_", " ")
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except backend.details.errors as error:
+            if isinstance(error, MlpXpError):  # a foreign namespace may raise anything, so all is caught
+                raise
+            raise _failure(backend.name, doing, error) from error
+
+    return call
+
+
+def _failure(name: str, doing: str, error: BaseException) -> BackendFailure:
+    said = line_of(error)
+    if isinstance(error, MemoryError) or any(words in said.lower() for words in OUT_OF_MEMORY):
+        return BackendOutOfMemory(f"out of memory: backend {name}, in {doing}: {said}", remedy="choose smaller sizes")
+    return BackendFailure(
+        f"backend {with_colon(name)} failed in {doing}{_place(error)}: {said}",
+        remedy="try another backend or device, or see more with --debug",
+    )
+
+
+def _place(error: BaseException) -> str:
+    """Return the line of the package that called the library, as `, at file:line (source)`, if there is one."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if PACKAGE in path.parents and PACKAGE / "backends" not in path.parents and path.stem != "library":
+            place = f"{path.relative_to(PACKAGE.parent).as_posix()}:{frame.lineno}"
+            return f", at {place} ({without_comment(frame.line or '')})"
+    return ""
+
+
+def line_of(error: BaseException) -> str:
+    """Return the type and the message of an exception as one line; of a long message its beginning."""
+    line = described(error)
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..."
+
+
+def aligned_copy(array: np.ndarray, dtype: Any) -> np.ndarray:
+    """Copy a host array to memory that JAX on a CPU uses as it is. It copies other memory, in three times the time."""
+    dtype = np.dtype(dtype or array.dtype)
+    memory = np.empty(array.size * dtype.itemsize + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    copy = memory[start : start + array.size * dtype.itemsize].view(dtype).reshape(array.shape)
+    np.copyto(copy, array, casting="unsafe")
+    return copy

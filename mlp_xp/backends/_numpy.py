@@ -1,0 +1,15 @@
+"""NumPy."""
+
+import array_api_compat.numpy as xp
+import numpy as np
+
+from mlp_xp.backends._library import Details, eager, no_device
+from mlp_xp.core.library import Backend
+
+
+def open_library(device: str | None) -> Backend:
+    """Open NumPy. Raises BackendError for a device other than cpu."""
+    if device not in (None, "cpu"):
+        raise no_device("numpy", device, ["cpu"])
+    imports = ("import numpy as xp", "import array_api_compat.numpy as xp")
+    return eager("numpy", np, xp, "cpu", np.array, Details(imports=imports))

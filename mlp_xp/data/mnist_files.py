@@ -1,0 +1,151 @@
+"""Data in the form of MNIST: four IDX files, or two CSV files with an image per line and the label first."""
+
+import math
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mlp_xp.data.origin import Origin
+from mlp_xp.data.reading import open_file, read_rows
+from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
+from mlp_xp.data.samples import Format, Part, Samples, has_suffix
+from mlp_xp.data.tables import WORDS, find_table
+from mlp_xp.errors import DatasetError
+
+PIECE = 1 << 20
+CONTENT = {1: "labels", 3: "images"}
+BYTES = {str(value): value for value in range(256)}  # three times as fast as int()
+NOT_A_TABLE = "name the column of the labels, if this is a table with a header"
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def read_files(files: Sequence[Path], source: Source) -> Samples:
+    """Read four IDX files, or two CSV files, the training set first. Raises DatasetError, which names the file."""
+    half = len(files) // 2
+    return Samples(
+        _read_part(files[:half], source), _read_part(files[half:], source), class_names=source.class_names, is_own=False
+    )
+
+
+def _read_part(files: Sequence[Path], source: Source) -> Part:
+    images, labels = read_csv(files[0]) if len(files) == 1 else (read_idx(files[0], 3), read_idx(files[1], 1))
+    if len(images) != len(labels):
+        raise DatasetError(
+            f"has {len(images)} images, {files[-1].name} has {len(labels)} labels",
+            remedy="the numbers must be equal: fetch both files again",
+            file=files[0],
+        )
+    first, count = source.first_label, len(source.class_names)
+    if (outside := (labels < first) | (labels > first + count - 1)).any():
+        sample = int(np.argmax(outside))
+        raise DatasetError(
+            f"label {labels[sample]} of sample {sample} is outside the {count} classes, {first} to {first + count - 1}",
+            remedy="check that the file belongs to this data set",
+            file=files[-1],
+        )
+    labels -= np.uint8(first)
+    return Part(np.ascontiguousarray(images.swapaxes(1, 2)) if source.transposed else images, labels, files[0])
+
+
+def read_idx(path: str | os.PathLike[str], ndim: int) -> Bytes:
+    """Read an IDX file of unsigned bytes, gzipped or plain.
+
+    The format (http://yann.lecun.com/exdb/mnist/): two zero bytes, the type byte 0x08, the number of dimensions as one
+    byte, the size of each dimension as a big-endian uint32, then the values in row-major order.
+
+    ndim: 1 for labels, 3 for images (n, rows, columns). Returns a writable uint8 array of the header's shape. Raises
+    DatasetError if the file cannot be read, has another number of dimensions, no values, or not as many as its header
+    says.
+    """
+    with open_file(path) as stream:
+        magic, wanted = stream.read(4), bytes([0, 0, 8, ndim])
+        if magic != wanted:
+            fault = f"starts with {magic!r}, where an IDX file of {CONTENT[ndim]} starts with {wanted!r}"
+            raise DatasetError(fault, remedy="check that the files are not swapped, or fetch the file again")
+        sizes = stream.read(4 * ndim)
+        body = bytearray()
+        while piece := stream.read(PIECE):  # to the end, where a gzip stream checks its CRC
+            body += piece
+        shape = struct.unpack(f">{ndim}I", sizes) if len(sizes) == 4 * ndim else ()
+        if not shape or len(body) != math.prod(shape):
+            fault = f"its header promises {' x '.join(map(str, shape))} values, and {len(body)} were found"
+            raise DatasetError(fault, remedy="fetch the file again")
+        if not body:
+            raise DatasetError(f"has no {CONTENT[ndim]} (its shape is {shape})", remedy="give a file with some")
+        return np.frombuffer(body, np.uint8).reshape(shape)
+
+
+def read_csv(path: str | os.PathLike[str]) -> tuple[Bytes, Bytes]:
+    """Read a CSV file of labelled images, gzipped or plain.
+
+    Each row holds one sample: the label, then the pixels of a square image, row by row, all whole numbers from 0 to
+    255. The first row may contain names of columns.
+
+    Returns the images, uint8 (n, side, side), and the labels, uint8 (n,). Raises DatasetError, which names the file,
+    the line and the column.
+    """
+    values, columns = bytearray(), 0
+    with open_file(path) as stream:
+        for line, row in read_rows(stream):
+            if not columns:
+                columns = len(row)
+                _check_width(columns, line)
+                if _are_names(row, line):
+                    continue
+            try:
+                values += bytes(map(BYTES.__getitem__, row))
+            except KeyError as error:
+                column = next(i for i, field in enumerate(row) if field not in BYTES)
+                fault = f"{row[column]!r:.30} is not a whole number from 0 to 255, as labels and pixels are"
+                raise DatasetError(fault, remedy=NOT_A_TABLE, line=line, column=column + 1) from error
+        if not values:
+            raise DatasetError("has no samples", remedy="give a file with some")
+    samples, side = np.frombuffer(values, np.uint8).reshape(-1, columns), math.isqrt(columns - 1)
+    return samples[:, 1:].copy().reshape(-1, side, side), samples[:, 0].copy()
+
+
+def _check_width(columns: int, line: int) -> None:
+    if columns < 2 or math.isqrt(columns - 1) ** 2 != columns - 1:
+        fault = f"{columns} columns, separated by commas, are not a label and the pixels of a square image"
+        raise DatasetError(fault, remedy=NOT_A_TABLE, line=line)
+
+
+def _are_names(row: list[str], line: int) -> bool:
+    names = [name.strip().lower() for name in row]
+    if "label" in names[1:]:
+        raise DatasetError("the column 'label' is not the first", remedy="move it there", line=line)
+    if len(names) > 2 and names == [str(i) for i in range(len(names))]:  # column numbers, as pandas writes them
+        return True
+    # Names all differ. A faulty first sample has more pixels than grey levels, or zeros.
+    return names[0][:1].isalpha() and len({*names}) == len(names)
+
+
+def _read_idx_folder(folder: Path, how: Origin, features: Sequence[str] | None) -> Samples:
+    files = [next((each for each in (folder / name, folder / name[:-3]) if each.exists()), None) for name in IDX_FILES]
+    if None in files:
+        missing = IDX_FILES[files.index(None)]
+        raise DatasetError("not found, with or without .gz", remedy="add this file", file=folder / missing)
+    return read_files([file for file in files if file], DATASETS["mnist"])
+
+
+def _read_csv_folder(folder: Path, how: Origin, features: Sequence[str] | None) -> Samples:
+    return read_files([find_table(folder, part) for part in WORDS], DATASETS["mnist"])
+
+
+IDX = Format(
+    "images like MNIST's",
+    lambda path, names, how: path.is_dir() and any(f"{name.removesuffix('.gz')}.gz" in IDX_FILES for name in names),
+    _read_idx_folder,
+    is_own=False,
+)
+CSV = Format(
+    "images like MNIST's",
+    lambda path, names, how: path.is_dir() and how.label is None and has_suffix(names, (".csv", ".csv.gz")),
+    _read_csv_folder,
+    is_own=False,
+)

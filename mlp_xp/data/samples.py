@@ -1,0 +1,87 @@
+"""What every format reads: samples as they are in a file, before a task gives their labels a meaning."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlp_xp.data.origin import Origin
+from mlp_xp.errors import DatasetError
+
+
+class Part(NamedTuple):
+    """A training set or a test set."""
+
+    inputs: Any
+    """(n, ...): a host array, or anything that `from_arrays` takes."""
+    labels: Any
+    """(n,), or (n, columns) for several columns of labels; None if none were asked for."""
+    file: Path | None = None
+    """Where they come from; None for arrays in memory."""
+    lines: Sequence[int] = ()
+    """The line of a text file on which each sample begins, counted from 1."""
+    name: str = ""
+    """How messages tell a test set in memory from a training set."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A training set, perhaps a test set, and what is known about both."""
+
+    train: Part
+    test: Part | None = None
+    kind: str = "arrays"
+    """arrays, columns of a table, or pictures: the field `inputs` of `Dataset`."""
+    feature_names: tuple[str, ...] = ()
+    """The columns of a table."""
+    label_names: tuple[str, ...] = ()
+    """Its columns of labels."""
+    class_names: tuple[str, ...] | None = None
+    """The names of the classes 0, 1, ...; None where the labels themselves are names or numbers."""
+    are_written: bool = False
+    """Whether labels that are text may be numbers, as in CSV."""
+    is_own: bool = True
+    """Whether these are data of your own; otherwise they are images in the form of MNIST."""
+
+    def to_evaluate(self) -> "Samples":
+        """Return the test set alone, or all samples if there is none."""
+        return replace(self, train=self.test or self.train, test=None)
+
+    @contextmanager
+    def naming(self, part: Part) -> Iterator[None]:
+        """Have errors about the arrays of a part, X and y, name its file, the line and the column of labels."""
+        try:
+            yield
+        except DatasetError as error:
+            if error.setting not in ("X", "y"):
+                raise
+            if part.file is None:
+                error.setting += part.name
+                raise
+            if self.kind == "columns" and error.setting == "y" and error.column is None and len(self.label_names) == 1:
+                error.column = self.label_names[0]
+            if error.row is not None and self.kind == "columns":
+                error.line, error.row = (part.lines[error.row], None) if len(part.lines) else (None, error.row + 1)
+            error.file, error.setting = part.file, None
+            raise
+
+
+class Format(NamedTuple):
+    """A form in which data may be stored: a row in the table of `formats.py`."""
+
+    holds: str
+    """What such a file or folder holds, for messages."""
+    is_it: Callable[[Path, Sequence[str], Origin], bool]
+    """`is_it(path, names, how)`: whether a path is in this form. names: those in the folder, or the file's own."""
+    read: Callable[[Path, Origin, Sequence[str] | None], Samples]
+    """`read(path, how, features)`. features: the columns of a table to use, in this order; by default all others."""
+    options: tuple[str, ...] = ()
+    """The fields of `Origin` that mean something for this form alone; their default is None."""
+    is_own: bool = True
+    """Whether these are data of your own; otherwise they are images in the form of MNIST."""
+
+
+def has_suffix(names: Sequence[str], suffixes: tuple[str, ...]) -> bool:
+    """Return whether one of several names ends with one of several suffixes, in small or capital letters."""
+    return any(name.lower().endswith(suffixes) for name in names)

@@ -1,0 +1,61 @@
+"""What labels mean: a task and names, whether they are numbers or text, and every fault by its row."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlp_xp.data.labels import meaning_of
+from mlp_xp.data.samples import Part, Samples
+from mlp_xp.errors import DatasetError
+
+
+def meaning(labels: Any, task: str | None = None, *, written: bool = True, names: Any = None) -> tuple[str, Any, Any]:
+    """The task, the names of the outputs, and the labels of a data set."""
+    y = np.array(labels)
+    found = meaning_of(Samples(Part(None, y), class_names=names, are_written=written), y, task)
+    return found.task.name, found.names, found.read(y).tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "expected"),
+    [
+        (["3", "-1", "+07"], None, ("classes", ("-1", "3", "+07"), [1, 0, 2])),
+        (["3", "-1", "+07"], "regression", ("regression", ("0",), [[3], [-1], [7]])),
+        (["3", "1e2", "-0.5"], None, ("regression", ("0",), [[3], [100], [-0.5]])),
+        (["1.1", "1.10", "0.5"], "classes", ("classes", ("0.5", "1.1", "1.10"), [1, 2, 0])),
+        (["01", "1", "x", "x", "x"], None, ("classes", ("01", "1", "x"), [0, 1, 2, 2, 2])),
+        (["5", "6", "x"], "classes", ("classes", ("5", "6", "x"), [0, 1, 2])),
+        (["1_0", "2_0", "3"], None, ("classes", ("1_0", "2_0", "3"), [0, 1, 2])),
+        (["+", "-", "+"], None, ("classes", ("+", "-"), [0, 1, 0])),
+        (["True", "false"], None, ("classes", ("True", "false"), [0, 1])),
+        ([["True", "1"], ["false", "0"], ["true", "0"]], None, ("labels", ("0", "1"), [[1, 1], [0, 0], [1, 0]])),
+        ([["0.5", "1"], ["2", "true"]], None, ("regression", ("0", "1"), [[0.5, 1], [2, 1]])),
+    ],
+)
+def test_written_labels(labels: Any, task: str | None, expected: Any) -> None:
+    """Text in CSV, which may be numbers. Classes have the names that are written."""
+    assert meaning(labels, task) == expected
+
+
+def test_text_in_memory_is_never_a_number() -> None:
+    assert meaning(["3.5", "3.50"], written=False) == ("classes", ("3.5", "3.50"), [0, 1])
+    assert meaning(["b", "a"], names=("b", "a"), written=False) == ("classes", ("b", "a"), [0, 1])
+    assert meaning([1, 0], names=("1", "0"), written=False) == ("classes", ("1", "0"), [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "fault"),
+    [
+        (["5", "1", "01"], None, "y: row 2: '01' is the same number as '1'; write both alike, or, if they are two cl"),
+        (["0.5", "inf"], None, "y: row 1: the label inf is not a finite number; remove the row"),
+        (["5", "6", "x"], None, "y: row 2: 'x' is not a number, as most of the other labels are; correct it, or leave"),
+        (["5", "6", "x"], "regression", "y: row 2: 'x' is not a number; correct it, or leave out the row"),
+        ([["1", "0"], ["red", "0"]], None, "y: row 1, column 0: 'red' is not a number; correct it, or leave out"),
+        (["0", "2"], "labels", "y: row 1: 2 is neither 0 nor 1, as a label is; correct it"),
+    ],
+)
+def test_faults(labels: Any, task: str | None, fault: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        meaning(labels, task)
+    assert str(caught.value).startswith(fault)
