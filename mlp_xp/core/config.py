@@ -200,8 +200,9 @@ class TrainConfig:
     )
     validation: int = setting(
         0,
-        "Hold out this many training samples. The network is evaluated on them after every epoch, and the most "
-        "accurate one is kept; ties go to the lower loss.",
+        "Hold out this many training samples: of your own data drawn at random, in proportion from each class; of "
+        "others the last ones. The network is evaluated on them after every epoch, and the most accurate one is kept; "
+        "ties go to the lower loss.",
         in_steps=False,
     )
     patience: int = setting(
@@ -306,9 +307,3 @@ def check_choice(name: str, value: str, choices: Any) -> None:
             remedy=f"choose one of {', '.join(choices)}",
             setting=name,
         )
-
-
-def check_activation(activation: str | Activation) -> None:
-    """Raise ConfigError for an unknown name of an activation."""
-    if not isinstance(activation, Activation):
-        check_choice("activation", activation, ACTIVATIONS)
