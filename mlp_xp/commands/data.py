@@ -20,9 +20,9 @@ from mlp_xp.show.terminal import thousands
 
 @contextmanager
 def naming_option(option: str = "data_dir", run: Path | None = None) -> Iterator[None]:
-    """In errors about the first argument of `load_dataset`, name the command-line option that it came from.
+    """Have errors about the first argument of `load_dataset` name the option that it came from.
 
-    run: the folder whose config.json it came from instead, where the command line did not name the data.
+    run: the run whose config.json it came from instead, if the command line did not name the data.
     """
     try:
         yield
@@ -44,13 +44,13 @@ def naming_option(option: str = "data_dir", run: Path | None = None) -> Iterator
 def load_data(
     name_or_folder: str | os.PathLike[str], *args: Any, option: str = "data_dir", run: Path | None = None, **kwargs: Any
 ) -> Dataset:
-    """Call `load_dataset`, with faults of its first argument named after an option, or the run that it came from."""
+    """Call `load_dataset`. Its errors name the option, or the run, that its first argument came from."""
     with naming_option(option, run):
         return load_dataset(name_or_folder, *args, **kwargs)
 
 
 def warn_of_unfinished(folders: Iterable[Path]) -> None:
-    """Print a line on stderr for each run that has not ended: its network is that of its last checkpoint."""
+    """Print a line on stderr for each run that has not ended, because its network is that of its last checkpoint."""
     for folder in folders:
         row = read_row(folder)
         if row.state not in (INTERRUPTED, IN_USE) or not os.path.lexists(folder / MODEL):

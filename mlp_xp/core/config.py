@@ -9,13 +9,10 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from numbers import Integral, Real
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from mlp_xp.core.functional import ACTIVATIONS, Activation
 from mlp_xp.errors import Argument, MlpXpError, nearest
-
-if TYPE_CHECKING:
-    from mlp_xp.core.optimizers import Hyperparameters
 
 # Whole numbers below 2**31 fit an int32, and the product of two of them, such as the steps of a run, an int64.
 MOST = 2**31 - 1
@@ -202,13 +199,6 @@ class TrainConfig:
         return replace(
             self, **{each.name: each.default for each in declared(TrainConfig).values() if not each.in_steps}
         )
-
-    @property
-    def hyperparameters(self) -> "Hyperparameters":
-        """The settings of the optimiser."""
-        from mlp_xp.core.optimizers import Hyperparameters
-
-        return Hyperparameters(*(getattr(self, name) for name in Hyperparameters._fields))
 
     def check_fits(self, samples: int) -> None:
         """Raise ConfigError unless `samples` training samples are enough for validation, a batch and the warm-up."""
