@@ -17,10 +17,11 @@ that compiles would compile all steps again for another size.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from mlp_xp.core.chunk import TrainingSet
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
@@ -31,17 +32,6 @@ from mlp_xp.core.task import Task
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 """scikit-learn's names of activations, and the core's."""
 OPTIMIZERS = {"sgd": "momentum", "adam": "adam"}
-
-
-class Samples(NamedTuple):
-    """What is trained on."""
-
-    X: Array
-    """On the device, (n, features)."""
-    labels: Array
-    """On the device; see `Dataset`."""
-    weights: np.ndarray | None
-    """On the host, (n,)."""
 
 
 def make_config(estimator: Any, optimizer: Any) -> TrainConfig:
@@ -117,13 +107,20 @@ def make_chunk(config: TrainConfig, backend: Backend, task: Task) -> Callable[..
 
 
 def make_epoch(
-    config: TrainConfig, backend: Backend, task: Task, samples: Samples, size: int, alpha: float
+    config: TrainConfig,
+    backend: Backend,
+    task: Task,
+    samples: TrainingSet,
+    weights_of: np.ndarray | None,
+    size: int,
+    alpha: float,
 ) -> Callable[..., tuple[State, float]]:
     """Return `epoch(state, order, rate, first_step) -> state, loss`.
 
-    order: the samples of the epoch, int64 (n,) on the host, cut into batches of `size`; the last one may be smaller.
-    loss: the mean over the samples, from before each update, with the regularisation; for regression also the mean over
-    the outputs. The state is donated. Raises ValueError for a batch whose weights sum to 0.
+    samples: their inputs are features, (n, features). weights_of: those of the samples, (n,), on the host. order: the
+    samples of the epoch, int64 (n,) on the host, cut into batches of `size`; the last one may be smaller. loss: the
+    mean over the samples, from before each update, with the regularisation; for regression also the mean over the
+    outputs. The state is donated. Raises ValueError for a batch whose weights sum to 0.
     """
     run_chunk = make_chunk(config.of_steps(), backend, task)
 
@@ -132,7 +129,7 @@ def make_epoch(
         outputs = state.network[-1].bias.shape[0] if task.floats else 1
         filling = -len(order) % size
         rows = np.concatenate([order, np.repeat(order[-1:], filling)]).reshape(-1, size)
-        weights = np.ones(rows.shape) if samples.weights is None else samples.weights[rows]
+        weights = np.ones(rows.shape) if weights_of is None else weights_of[rows]
         weights[-1, size - filling :] = 0
         sums = weights.sum(axis=1)
         if not (sums > 0).all():
@@ -141,7 +138,7 @@ def make_epoch(
         place = partial(backend.asarray, dtype=backend.dtype)
         rates = make_rates(config, rate, first_step, size, decay)
         numbers = place(weights * (size / sums[:, None])), place(outputs * decay), Rates(*map(place, rates.used()))
-        state, losses = run_chunk(state, samples.X, samples.labels, backend.asarray(rows), *numbers)
+        state, losses = run_chunk(state, samples.inputs, samples.labels, backend.asarray(rows), *numbers)
         sizes = np.full(len(rows), float(size))
         sizes[-1] -= filling
         total = float(sizes @ backend.to_numpy(losses).astype(np.float64))

@@ -23,6 +23,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from mlp_xp.backends import DTYPES
+from mlp_xp.core.chunk import TrainingSet
 from mlp_xp.core.device import all_finite, copy_network
 from mlp_xp.core.features import unchanged
 from mlp_xp.core.functional import Array
@@ -33,7 +34,7 @@ from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.optimizers import OPTIMIZERS as CORE_OPTIMIZERS
 from mlp_xp.core.step import State
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, Task
-from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, Samples, make_config, make_epoch
+from mlp_xp.estimator.epochs import ACTIVATIONS, OPTIMIZERS, make_config, make_epoch
 from mlp_xp.estimator.places import (
     check_features,
     check_unmasked,
@@ -322,8 +323,9 @@ class _MLP(BaseEstimator, ABC):
             )
         size = self._batch(len(rows))
         labels = np.argmax(y, axis=1) if self._task.exclusive else y
-        samples = Samples(X, backend.asarray(labels, backend.dtype if self._task.floats else None), weights)
-        epoch = make_epoch(make_config(self, self._optimizer), backend, self._task, samples, size, float(self.alpha))
+        samples = TrainingSet(X, backend.asarray(labels, backend.dtype if self._task.floats else None))
+        config = make_config(self, self._optimizer)
+        epoch = make_epoch(config, backend, self._task, samples, weights, size, float(self.alpha))
         best, loss = state.network, 0.0
         if held_out is not None:
             best = copy_network(state.network, backend)

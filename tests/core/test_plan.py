@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.network import count_parameters
-from mlp_xp.core.plan import CHUNK_WORK, ENOUGH_STEPS, cut, plan_epoch
+from mlp_xp.core.plan import CHUNK_WORK, ENOUGH_STEPS, plan_epoch
 
 
 @st.composite
@@ -57,17 +57,6 @@ def test_a_plan_is_what_counting_finds(epoch):
     wanted = multiples(steps, config.checkpoint_every) if config.checkpoint_every else []
     assert {step for step, chunk in after if chunk.checkpoint} == {step for step, _ in wanted} | {end}
     assert [step for step, chunk in after if chunk.validate] == [end] * (config.validation > 0)
-
-
-@settings(deadline=None, derandomize=True, database=None, max_examples=200)
-@given(st.integers(0, 10**5), st.lists(st.integers(1, 3000), max_size=3))
-def test_cut_adds_up_with_as_few_as_can_be(steps, lengths):
-    lengths = sorted({*lengths, 1}, reverse=True)
-    parts = list(cut(steps, lengths))
-    assert (sum(parts), parts) == (steps, sorted(parts, reverse=True))
-    assert set(parts) <= {*lengths}
-    for length in lengths:
-        assert sum(part for part in parts if part < length) < length
 
 
 @pytest.mark.parametrize(
