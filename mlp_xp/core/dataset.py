@@ -41,8 +41,7 @@ MOST_NAMES = 2**16  # of features that a model file can store
 class Dataset(NamedTuple):
     """A training set and, unless it is None, a test set. `mlp_xp.from_arrays` makes one of your own arrays.
 
-    The names are those of MNIST, but `images` may be inputs of any kind. Images stay bytes on the device: 47 MB for
-    MNIST, where float64 takes 376 MB.
+    Images stay bytes on the device: 47 MB for MNIST, where float64 takes 376 MB.
     """
 
     train_inputs: Array

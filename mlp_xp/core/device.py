@@ -27,15 +27,7 @@ def place_dataset(dataset: Dataset, backend: Backend) -> Dataset:
 
     prepare = dataset.prepare._replace(fitted=tuple(map(place, dataset.prepare.fitted)))
     scaling = tuple(map(place, dataset.scaling))
-    images, labels, test_inputs, test_labels = map(place, dataset[:4])
-    return dataset._replace(
-        train_inputs=images,
-        train_labels=labels,
-        test_inputs=test_inputs,
-        test_labels=test_labels,
-        prepare=prepare,
-        scaling=scaling,
-    )
+    return Dataset(*map(place, dataset[:4]), *dataset[4:])._replace(prepare=prepare, scaling=scaling)
 
 
 def copy_network(network: Network, backend: Backend) -> Network:
