@@ -28,9 +28,10 @@ train: .venv/train
 test: .venv/test
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(ARGS)
 
-# Adds what is marked slow, every backend that is installed, and the 20 slowest tests at the end.
+# Adds what is marked slow, every backend that is installed, and the 20 slowest tests at the end. Some files have minutes
+# of slow tests: a process that has finished takes tests over from another one.
 test-all: .venv/test
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PARALLEL) --durations=20 $(ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PARALLEL:loadfile=worksteal) --durations=20 $(ARGS)
 
 # Executes docs/*.ipynb and writes their outputs, which `make test` compares.
 notebooks: .venv/test

@@ -30,5 +30,5 @@ def open_library(device: str | None) -> Backend:
     use = f"; xp.cuda.Device({place.id}).use()" if place.id else ""
     imports = (f"import cupy as xp{use}", f"import array_api_compat.cupy as xp{use}")
     # CuPy derives all errors of CUDA and its libraries from RuntimeError.
-    details = Details((RuntimeError, MemoryError), imports=imports, copy_source="xp.asnumpy")
+    details = Details((RuntimeError, MemoryError), imports=imports)
     return eager("cupy", cupy, xp, place, cupy.asnumpy, details, on_gpu=True)

@@ -50,8 +50,6 @@ class Details(NamedTuple):
     imports: tuple[str, ...] = ()
     """Lines of Python that import the namespace as `xp` in a script of its own, with the device and the settings made
     here: first the library's own namespace, which has most functions, then the one used here. Empty for others."""
-    copy_source: str = "np.asarray"
-    """The function, as Python source, with which such a script copies an array to the host."""
 
 
 def import_library(name: str, requirement: str) -> ModuleType:

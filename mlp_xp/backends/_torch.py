@@ -27,17 +27,13 @@ def open_library(device: str | None) -> Backend:
     def to_numpy(x: Array) -> np.ndarray:
         return np.array(x.detach().cpu().numpy())
 
-    details = Details((RuntimeError, MemoryError))  # PyTorch has no type of its own for most errors
     on_gpu = place.type != "cpu"
     if not on_gpu:
         LIMITS.others[:] = [torch]
-        imports = ("import torch as xp", "import array_api_compat.torch as xp")
-        details = details._replace(imports=imports, thread_count=torch.get_num_threads)
-    else:
-        use = f"torch.set_default_device({str(place)!r})"
-        imports = (f"import torch, torch as xp; {use}", f"import torch, array_api_compat.torch as xp; {use}")
-        copy_source = "(lambda x: np.asarray(x.cpu() if hasattr(x, 'cpu') else x))"
-        details = details._replace(imports=imports, copy_source=copy_source)
+    use = f"; torch.set_default_device({str(place)!r})" if on_gpu else ""
+    imports = (f"import torch, torch as xp{use}", f"import torch, array_api_compat.torch as xp{use}")
+    # PyTorch has no type of its own for most errors.
+    details = Details((RuntimeError, MemoryError), torch.get_num_threads, imports)
 
     def own_sigmoid(z: Array, /, *, xp: Any) -> tuple[Array, Array]:
         y = torch.sigmoid(z)  # in a fifth of the time

@@ -6,11 +6,9 @@ import re
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,13 +27,15 @@ import sys, numpy as np
 def call(xp, {names}):
     {body}
 *inputs, allowed = np.load(__file__.replace("reproduce.py", "inputs.npz")).values()
-result = {to_numpy}(call(xp, *(xp.asarray(x.copy(order="K"), dtype=getattr(xp, x.dtype.name)) for x in inputs)))
+result = ({to_numpy})(call(xp, *(xp.asarray(x.copy(order="K"), dtype=getattr(xp, x.dtype.name)) for x in inputs)))
 expected = np.asarray(call(np, *(x.astype("float64") if x.dtype.kind == "f" else x for x in inputs)))
 close = result.shape == expected.shape and np.allclose(result, 1.0 * expected, 0, allowed, equal_nan=True)
 got, wanted = (x.ravel()[{at}:][:1] for x in (result, expected))
 print(result.dtype, result.shape, *got, "NumPy:", {dtype!r}, expected.shape, *wanted)
 sys.exit(0 if close and result.dtype == {dtype!r} else "DEVIATES")
 '''
+# CuPy's arrays have get, PyTorch's cpu; NumPy reads what is on the host.
+TO_NUMPY = 'lambda x: np.asarray(x.get() if hasattr(x, "get") else x.cpu() if hasattr(x, "cpu") else x)'
 WORDS = 8  # of an error's message, which must be the same
 PATIENCE = 300  # seconds, for a process that imports a library
 
@@ -60,8 +60,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
     inputs: dict[str, np.ndarray] = {}
 
     def word(x: np.ndarray) -> str:
-        name = f"{'abcdefghijklmnopqrstuvwxyz'[len(inputs) % 26]}{len(inputs) // 26 or ''}"
-        inputs[name] = x
+        inputs[name := f"x{len(inputs)}"] = x
         return name
 
     name, args, kwargs, problem = operation.name, operation.args, operation.kwargs, operation.verdict.problem
@@ -73,28 +72,24 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
         return "the hook's function is not one of the namespace"
     if not (backend.details.imports or ":" in backend.name or backend.name in hooks()):
         return "the library has no name by which it is imported"
-    text = expression(name, args, kwargs, word)
-    body = f"{text}; return a" if name in INPLACE else f"return {text}"
-    changes = problem.startswith("changes")
+    text, shown = expression(name, args, kwargs, word), operation.result
+    body = f"{text}; return x0" if name in INPLACE else f"return {text}"
     # Of a wrong dtype or shape too, so that the script is content with a library that was repaired.
-    allowed = np.asarray(0.0) if changes else allowed_deviation(name, operation.reference, args, kwargs)
-    if changes:
-        changed = [*inputs][int(problem.split()[-1]) - 1]
-        body, shown = f"{text}; return {changed}", inputs[changed]
-    else:
-        shown = operation.result
-    dtype = expected.dtype if problem and not changes else shown.dtype
-    shape = operation.result.shape
-    lines, copy_source = _imports(backend)
+    allowed, dtype = allowed_deviation(name, operation.reference, args, kwargs), (expected if problem else shown).dtype
+    if problem.startswith("changes"):
+        changed = f"x{int(problem.split()[-1]) - 1}"
+        body, shown, allowed = f"{text}; return {changed}", inputs[changed], np.asarray(0.0)
+        dtype = shown.dtype
+    shape, at = operation.result.shape, operation.verdict.at
+    lines, to_numpy = _imports(backend)
+    title = printable(f"{backend.name} {backend.version}: {operation} {operation.what}")
     fields = {
-        "title": printable(f"{backend.name} {backend.version}: {operation} {operation.what}")
-        .replace("\\", "/")
-        .replace('"', "'"),
+        "title": title.replace("\\", "/").replace('"', "'"),
         "names": ", ".join(inputs),
         "body": body,
-        "to_numpy": copy_source,
+        "to_numpy": to_numpy,
         "dtype": dtype.name,
-        "at": 0 if problem else int(np.ravel_multi_index(operation.verdict.at, shape)) if shape else 0,
+        "at": 0 if problem or not shape else int(np.ravel_multi_index(at, shape)),
     }
     file = io.BytesIO()
     np.savez(file, **inputs, allowed=allowed)  # type: ignore[arg-type]
@@ -136,7 +131,7 @@ def _run(script: Path) -> tuple[str, str]:
 def _imports(backend: Backend) -> tuple[list[str], str]:
     """Return lines that import the namespace of a backend as `xp`, the ones to try first, and a function to NumPy."""
     if backend.details.imports:
-        return [*backend.details.imports], backend.details.copy_source
+        return [*backend.details.imports], TO_NUMPY
     hook = find(backend.name)
     module, _, attributes = (backend.name if ":" in backend.name else hooks()[backend.name].value).partition(":")
     if hook is not backend.xp:
@@ -150,22 +145,7 @@ def _imports(backend: Backend) -> tuple[list[str], str]:
         line = f"import {module}; xp = {module}.{attributes}"
     if copy_source:
         return [_found(module, f"import {hook.__name__}; {line}")], copy_source
-    return [_found(module, line)], _copy_source(backend)
-
-
-def _copy_source(backend: Backend) -> str:
-    """Return a function, as Python source, with which NumPy reads an array of a foreign namespace."""
-    array = backend.asarray(np.ones(1, backend.dtype_name))
-    ways: dict[str, Callable[[Any], np.ndarray]] = {
-        "np.asarray": np.asarray,
-        "np.from_dlpack": np.from_dlpack,
-        "(lambda x: np.from_dlpack(x, device='cpu'))": lambda x: np.from_dlpack(x, device="cpu"),
-    }
-    for source, way in ways.items():
-        with suppress(Exception):  # a foreign library may raise anything
-            if way(array).dtype == backend.dtype_name:
-                return source
-    return backend.details.copy_source
+    return [_found(module, line)], TO_NUMPY
 
 
 def _found(module: str, line: str) -> str:

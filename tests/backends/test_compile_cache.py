@@ -73,17 +73,6 @@ def settings_after_opening(version: tuple[int, ...] = (0, 10, 2), **chosen: obje
     return settings
 
 
-def test_jax_keeps_everything_in_the_folder(cache):
-    assert settings_after_opening() == {
-        **DEFAULTS,
-        "jax_compilation_cache_dir": str(cache / FOLDER),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-        "jax_compilation_cache_max_size": _jax.MOST_BYTES,
-        "jax_persistent_cache_enable_xla_caches": "none",
-    }
-
-
 @pytest.mark.parametrize("chosen", [{"jax_compilation_cache_dir": "mine"}, {"jax_enable_compilation_cache": False}])
 def test_what_the_user_has_chosen_stays(chosen, cache):
     assert settings_after_opening(**chosen) == DEFAULTS | chosen

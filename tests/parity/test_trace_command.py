@@ -155,19 +155,6 @@ def test_a_reproducer_of_a_hook_uses_its_namespace_and_its_copy(data_dir, strang
     assert "/reproduce.py shows it in a process of its own: float64 (1, 8) " in " ".join(outcome.out.split())
 
 
-@pytest.mark.slow
-def test_a_reproducer_of_an_entry_point(data_dir, stranger, tmp_path):
-    """A name without a colon that an installed package has for a hook."""
-    (tmp_path / "far_hook.py").write_text(f"import {stranger}\nxp = {stranger}.wrong\n")
-    info = tmp_path / "far-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: far\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[mlp_xp.backends]\nfar-library = far_hook\n")
-    outcome = traced(data_dir, "--backends", "far-library")
-    assert_one_line(outcome, 1, "deviates: far-library: operation ", "xp.tanh(float64 (1, 8))")
-    assert "reproduce.py shows it in a process of its own: float64 (1, 8) " in outcome.out
-
-
 def test_a_finding_is_not_lost_with_its_reproducer(data_dir, stranger, tmp_path):
     (tmp_path / "file").touch()
     outcome = traced(data_dir, "--backends", f"{stranger}:wrong", "--report-dir", "file")
