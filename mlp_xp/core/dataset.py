@@ -45,11 +45,11 @@ class Dataset(NamedTuple):
     """
 
     train_inputs: Array
-    """On the device: uint8 (n, rows, columns[, channels]), 0 to 255, or for another preparation than BYTES also the
-    backend's floats, and any shape (n, ...)."""
+    """Images on the device, uint8 (n, rows, columns[, channels]), 0 to 255. For another preparation than BYTES they
+    may also be the backend's floats, of any shape (n, ...)."""
     train_labels: Array
-    """On the device. classes: integers (n,), uint8 from `load_dataset`; each below the number of classes. labels: 0 or
-    1, integers (n, outputs). regression: floats (n, outputs)."""
+    """Labels on the device. classes: integers (n,), each below the number of classes, uint8 from `load_dataset`.
+    labels: 0 or 1, integers (n, outputs). regression: floats (n, outputs)."""
     test_inputs: Array
     test_labels: Array
     """Both are None if there is no test set. (`Array` is any type.)"""
@@ -58,7 +58,7 @@ class Dataset(NamedTuple):
     name: str = UNNAMED
     """A key of DATASETS, or the path of the data set's folder; UNNAMED for data in memory."""
     prepare: Preparation = BYTES
-    """From inputs to features."""
+    """How inputs become features."""
     task: Task = CLASSES
     """CLASSES (each sample has one), LABELS (each sample may have several), or REGRESSION."""
     origin: Any = None
@@ -67,7 +67,7 @@ class Dataset(NamedTuple):
     """What `predict` reads: pictures as they are, columns of a table, or arrays, for which pictures are prepared as
     MNIST's were."""
     feature_names: tuple[str, ...] = ()
-    """Of the columns of a table."""
+    """The names of the columns of a table."""
     scaling: Scaling = ()
     """For a regression whose network is trained on standardised numbers: their mean and standard deviation over the
     training set, on the device, (outputs,) each. The labels above stay in their own units."""

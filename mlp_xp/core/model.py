@@ -27,7 +27,7 @@ class Model(NamedTuple):
     backend: Backend
     activation: str | Activation
     prepare: Preparation
-    """From inputs to features."""
+    """How inputs become features."""
     task: Task
     scaling: Scaling
     input_shape: tuple[int, ...]
@@ -36,7 +36,7 @@ class Model(NamedTuple):
     """A name for each output of the network."""
     feature_names: tuple[str, ...] = ()
     inputs: str = "arrays"
-    """As in the `Dataset` that it was trained on."""
+    """This and the names are as in the `Dataset` that it was trained on."""
     source: str = "the network"
     """What messages call it: the file that it was read from."""
     sha256: str = ""
