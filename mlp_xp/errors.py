@@ -5,8 +5,6 @@ differently (`task="classes"` and `--task classes`), so the line is worded only 
 """
 
 import difflib
-import re
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -104,12 +102,6 @@ class DatasetError(MlpXpError):
 
 class DatasetWarning(MlpXpWarning):
     """A data set that can be used for training, but is probably not what was intended."""
-
-
-def for_command_line(text: str) -> str:
-    """Return a message with arguments of Python as options: `task="classes"` as `--task classes`."""
-    text = text.replace("test=None", "--test-fraction 0")
-    return re.sub(r"""\b([a-z]+)=(["'])(.+?)\2""", lambda found: f"--{found[1]} {shlex.quote(found[3])}", text)
 
 
 def printable(text: str) -> str:

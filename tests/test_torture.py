@@ -32,7 +32,7 @@ def torture(part: str, *words: str) -> subprocess.CompletedProcess:
     [
         ("kills", "--rounds 2"),
         ("calls", "--rounds 5"),
-        ("calls", "--only overwrite:9:kill"),
+        ("calls", "--only overwrite:kill:9"),
         ("power", "--rounds 20"),  # also proves that the shim's log gives what a run has left
         ("pairs", "--only resume:overwrite:12"),
     ],
@@ -47,8 +47,8 @@ def test_finds_no_fault(part: str, words: str) -> None:
     ("part", "plant", "words", "found"),
     [
         ("kills", "skip-steps", "--rounds 3", "fault: kills "),
-        ("calls", "in-place", "--only new:19:kill", "not whole"),
-        ("calls", "swallow", "--only new:30:ENOSPC+", "exit code "),
+        ("calls", "in-place", "--only new:kill:19", "not whole"),
+        ("calls", "swallow", "--only new:ENOSPC+:30", "exit code "),
         ("power", "no-folder-sync", "--only new:25:nothing:0", "was complete"),
         ("pairs", "no-lock", "--only new:resume:30", "is not refused"),
     ],

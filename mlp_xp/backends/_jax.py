@@ -1,22 +1,24 @@
 """JAX, which compiles, on the CPU or a GPU; and what must be said to it before it starts."""
 
 import os
+import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, wraps
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from mlp_xp.backends._compile_cache import MOST_BYTES, compile_cache
 from mlp_xp.backends._library import BackendError, Details, aligned_copy, import_library, line_of, no_device
 from mlp_xp.backends.threads import ON_GPU, cpus
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, Threads
 
+MOST_BYTES = 2**26  # of the folder for compiled functions; those of one network take about 0.1 MB
 LARGE_BYTES = 2**16  # of an array for which a second copy takes longer than to look for a place
 # XLA's older code for elementwise operations, not cut into parts for many compiling threads.
 QUICK_TO_COMPILE = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
@@ -185,3 +187,24 @@ def _set_compile_cache(jax: ModuleType) -> None:
         ):
             if getattr(config, name) == default:
                 config.update(name, value)
+
+
+def compile_cache(name: str) -> Path | None:
+    """Return the folder of this name for compiled functions in the user's cache folder, or None if it cannot be used.
+
+    The cache folder is MLP_XP_CACHE, else the system's. The folder is made if it is missing, and must belong to this
+    user alone: whoever can write to it can run code in the processes that read it. Nothing is raised.
+    """
+    from platformdirs import user_cache_dir
+
+    try:
+        cache = Path(os.environ.get("MLP_XP_CACHE") or user_cache_dir("mlp_xp"))
+        folder = cache.expanduser().absolute() / name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+        others_write = hasattr(os, "getuid") and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        foreign = hasattr(os, "getuid") and status.st_uid != os.getuid()
+        usable = os.access(folder, os.R_OK | os.X_OK) and not others_write and not foreign
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: no home; ValueError: a null character in the name
+        return None
+    return folder if usable else None

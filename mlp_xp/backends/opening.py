@@ -48,9 +48,10 @@ def open_backend(
     the number must be given at its first use; by default it takes all CPUs.
 
     Opening JAX switches on 64-bit floats in the whole process and, unless you have set them, full precision of products
-    on a GPU, and a compilation cache: JAX then keeps all that it compiles in this process in a folder that
-    `compile_cache` describes. JAX_ENABLE_COMPILATION_CACHE=false switches the cache off; JAX_COMPILATION_CACHE_DIR
-    names another folder. An unknown flag in XLA_FLAGS makes JAX end the process, with a line that names the flag.
+    on a GPU, and a compilation cache: JAX then keeps what it compiles in this process in a private folder below
+    MLP_XP_CACHE, or the user's cache folder. JAX_ENABLE_COMPILATION_CACHE=false switches the cache off;
+    JAX_COMPILATION_CACHE_DIR names another folder. An unknown flag in XLA_FLAGS makes JAX end the process, with a line
+    that names the flag.
 
     Several Python threads may train at once. A process that has used PyTorch or JAX must not be forked: their threads
     do not exist in the child, which waits for them forever. Start worker processes with

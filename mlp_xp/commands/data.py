@@ -9,7 +9,7 @@ from typing import Any
 from mlp_xp.commands.process import as_argument, called, print_line
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.data.datasets import SETTING, load_dataset
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import Argument, MlpXpError
 from mlp_xp.runs.checkpoints import read_position
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import CONFIG, MODEL
@@ -20,37 +20,37 @@ from mlp_xp.show.terminal import thousands
 
 @contextmanager
 def naming_option(option: str = "data_dir", run: Path | None = None) -> Iterator[None]:
-    """In errors about the first argument of `load_dataset`, name the command-line option that it came from.
+    """Have errors about the first argument of `load_dataset` name the option that it came from.
 
-    run: the folder whose config.json it came from instead, where the command line did not name the data.
+    run: the run whose config.json it came from instead, if the command line did not name the data.
     """
     try:
         yield
     except MlpXpError as error:
         if error.setting == SETTING and run is not None:
-            reason = error.text.partition("; ")[0]
             raise MlpXpError(
-                f"{str(run / CONFIG)!r}: the run's data are not where it says: {reason}; give their folder with "
-                "--data-dir"
+                f"the run's data are not where it says: {error.fault}",
+                remedy=("give their folder with ", Argument("data_dir")),
+                file=run / CONFIG,
             ) from error
         if error.setting == SETTING:
             error.setting = option
         if error.setting == "data":  # the argument of the library's functions, which a command does not have
             error.setting = None
-            error.text += "; or give files with the same features with --data-dir"
+            error.notes.append(("or give files with the same features with ", Argument("data_dir")))
         raise
 
 
 def load_data(
     name_or_folder: str | os.PathLike[str], *args: Any, option: str = "data_dir", run: Path | None = None, **kwargs: Any
 ) -> Dataset:
-    """Call `load_dataset`, with faults of its first argument named after an option, or the run that it came from."""
+    """Call `load_dataset`. Its errors name the option, or the run, that its first argument came from."""
     with naming_option(option, run):
         return load_dataset(name_or_folder, *args, **kwargs)
 
 
 def warn_of_unfinished(folders: Iterable[Path]) -> None:
-    """Print a line on stderr for each run that has not ended: its network is that of its last checkpoint."""
+    """Print a line on stderr for each run that has not ended, because its network is that of its last checkpoint."""
     for folder in folders:
         row = read_row(folder)
         if row.state not in (INTERRUPTED, IN_USE) or not os.path.lexists(folder / MODEL):

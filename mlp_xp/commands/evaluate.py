@@ -2,22 +2,19 @@
 
 import itertools
 import math
-import sys
-from collections.abc import Iterator, Sequence
-from csv import writer as csv_writer
+from collections.abc import Iterator, Mapping, Sequence
 from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.table import Table
 
 from mlp_xp import api
 from mlp_xp.commands.data import naming_option, warn_of_unfinished
-from mlp_xp.commands.options import RunDirs, UsageError
-from mlp_xp.commands.tables import Column, print_table
+from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only_one
+from mlp_xp.commands.tables import Column, figure, print_csv, print_table
 from mlp_xp.core.dataset import described
 from mlp_xp.core.metrics import precision_and_recall
 from mlp_xp.core.task import Evaluation
@@ -29,159 +26,129 @@ from mlp_xp.show.terminal import described_result, say
 from mlp_xp.show.width import plain_console
 
 FIGURES = ("samples", "loss", "accuracy", "label_accuracy", "r2", "rmse")  # of an `Evaluation`
+HEADS = {"classes": "class", "labels": "label", "outputs": "output", "r2": "R²", "rmse": "RMSE"}
+
+
+class Parts(NamedTuple):
+    """The figures of each class, label or output."""
+
+    kind: str
+    """classes, labels or outputs."""
+    names: Sequence[str]
+    columns: Mapping[str, Sequence[float]]
+    """The figures by their names, one for each of `names`."""
 
 
 def evaluate(
     *run_dirs: RunDirs,
     json: bool = False,
     csv: bool = False,
-    backend: str = "numpy",
-    device: str | None = None,
+    backend: BackendName = "numpy",
+    device: Device = None,
     data_dir: Path | None = None,
-    cache_dir: Path | None = None,
+    cache_dir: CacheDir = None,
 ) -> None:
     """Evaluate a run's network on the test set, in total and for each class, label or output.
 
-    With several runs, or a sweep, evaluate each, and the ensemble, whose probabilities or numbers are the mean of
-    theirs.
+    With several runs, or a sweep, evaluate each of them, and the ensemble, whose probabilities or numbers are the mean
+    of theirs.
 
     Args:
-        run_dirs: The folder of a training run; or several, or the folder of a sweep.
+        run_dirs: The folder of a training run or of a sweep, or the folders of several.
         json: Print a JSON object with all figures and the confusion matrix; for an ensemble also those of its runs.
         csv: Print a table in CSV with all figures, a line per run, and a last one for an ensemble.
-        backend: numpy, cupy, jax, torch, array-api-strict, or `module:namespace`, independent of the one used for
-            training.
-        device: The device, in the library's notation, such as cuda:1.
-        data_dir: Evaluate on this data, read as the run's own: its test set, or every sample if it has none. Or the
-            run's own data, if they have moved: their test part alone counts, so a run without a test set needs other
-            data.
-        cache_dir: Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system.
+        data_dir: Evaluate on this data, read as the run's own: on its test set, or on every sample if it has none. If
+            these are the run's own data, which have moved, only their test set is used.
     """
-    if json and csv:
-        raise UsageError("--json and --csv: give only one of these options")
-    first, console = run_dirs[0], plain_console()
-    several = len(run_dirs) > 1 or is_sweep(first)
-    members = members_of(run_dirs)
-    member = members[0]
-    warn_of_unfinished(members)
-    with naming_option(run=None if data_dir else member):
+    only_one(json=json, csv=csv)
+    folders, several = members_of(run_dirs), len(run_dirs) > 1 or is_sweep(run_dirs[0])
+    warn_of_unfinished(folders)
+    with naming_option(run=None if data_dir else folders[0]):
         found = api.evaluate(run_dirs, data_dir, backend=backend, device=device, cache_dir=cache_dir)
-    result, matrix, model = found.result, found.matrix, found.models[0]
-    class_names = model.class_names
+    model = found.models[0]
     if json or csv:
-        runs = as_records(found, members) if several else []
-        record = as_record(result, matrix, class_names)
+        each = zip(folders, itertools.zip_longest(found.runs, found.matrices), strict=True)
+        records = [{"run": str(folder), **as_record(*figures, model.class_names)} for folder, figures in each]
+        whole = as_record(found.result, found.matrix, model.class_names)
         if csv:
-            record = {"run": f"ensemble of {len(runs)}" if several else str(first), **record}
-            csv_writer(sys.stdout, lineterminator="\n").writerows(csv_lines([*runs, record]))
+            print_csv(csv_lines([*records, *([{"run": f"ensemble of {len(folders)}", **whole}] if several else [])]))
         else:
-            print(dumps({**record, "runs": runs} if several else {"run": str(first), **record}, indent=2))
+            print(dumps({**whole, "runs": records} if several else records[0], indent=2))
         return
+    console = plain_console()
     if several:
-        show_runs(found, members, console)
-    class_names = tuple(map(printable, class_names))  # from a file that may be anybody's
-    shape = model.input_shape
-    say(console, f"{described_result(result, shape, class_names)}\n")
-    if matrix is None:
-        console.print(output_table(result, class_names))
-        return
-    inputs = described(shape).split()[0]  # images or samples
-    console.print(class_table(matrix, class_names, inputs))
-    absent = [name for name, images_of in zip(class_names, matrix.sum(axis=1), strict=True) if not images_of]
-    if absent:
-        say(console, f"\nno test {inputs} of: {', '.join(absent)}")
-    say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
-    for line in confusion_lines(matrix, class_names, console.width):
-        console.print(line, soft_wrap=True)
+        show_runs(found, folders, console)
+    names = tuple(map(printable, model.class_names))  # they come from a file, which may be anybody's
+    say(console, f"{described_result(found.result, model.input_shape, names)}\n")
+    show_parts(parts_of(found.result, found.matrix, names), described(model.input_shape).split()[0], console)
+    if found.matrix is not None:
+        say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
+        for line in confusion_lines(found.matrix, names, console.width):
+            console.print(line, soft_wrap=True)
 
 
-def as_records(found: api.Evaluated, folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the figures of each run of an ensemble as JSON data."""
-    names = found.models[0].class_names
-    results = itertools.zip_longest(found.runs, found.matrices)
-    return [{"run": str(folder), **as_record(*each, names)} for folder, each in zip(folders, results, strict=True)]
+def parts_of(result: Evaluation, matrix: np.ndarray | None, names: Sequence[str]) -> Parts:
+    """Return the figures of each class, from a confusion matrix (n, n), or of each label or output."""
+    if matrix is not None:
+        counts, (precision, recall) = matrix.sum(axis=1), precision_and_recall(matrix)
+        columns = {"samples": counts, "precision": precision, "recall": recall}
+        return Parts("classes", names, {name: array.tolist() for name, array in columns.items()})
+    if result.label_accuracies:
+        return Parts("labels", names, {"accuracy": result.label_accuracies})
+    return Parts("outputs", names, {"r2": result.r2s, "rmse": result.rmses})
 
 
 def as_record(result: Evaluation, matrix: np.ndarray | None, names: Sequence[str]) -> dict[str, Any]:
-    """Return all figures as JSON data: None for one that is not finite, as the precision of what is never predicted."""
-    figures = {name: _finite(getattr(result, name)) for name in FIGURES if getattr(result, name) is not None}
-    if matrix is None:
-        columns: dict[str, Sequence[float]] = {"r2": result.r2s, "rmse": result.rmses}
-        if result.label_accuracies:
-            columns = {"accuracy": result.label_accuracies}
-        return {**figures, "labels" if result.label_accuracies else "outputs": _of_each(names, columns)}
-    precision, recall = precision_and_recall(matrix)
-    columns = {"samples": matrix.sum(axis=1).tolist(), "precision": precision.tolist(), "recall": recall.tolist()}
-    return {**figures, "classes": _of_each(names, columns), "confusion_matrix": matrix.tolist()}
+    """Return all figures as JSON data. One that is not finite, as the precision of what is never predicted, is None."""
 
+    def finite(value: float) -> float | None:
+        return value if math.isfinite(value) else None
 
-def _of_each(names: Sequence[str], columns: dict[str, Sequence[float]]) -> list[dict[str, Any]]:
+    figures = {name: finite(value) for name in FIGURES if (value := getattr(result, name)) is not None}
+    kind, _, columns = parts_of(result, matrix, names)
     rows = zip(names, *columns.values(), strict=True)
-    return [{"name": name, **dict(zip(columns, map(_finite, row), strict=True))} for name, *row in rows]
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    parts = [{"name": name, **dict(zip(columns, map(finite, row), strict=True))} for name, *row in rows]
+    return {**figures, kind: parts, **({} if matrix is None else {"confusion_matrix": matrix.tolist()})}
 
 
 def csv_lines(records: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
     """Yield the lines of a table with a line for each record of a run: a header, then the numbers in full precision."""
     for number, record in enumerate(records):
         figures = {name: value for name, value in record.items() if not isinstance(value, list)}
-        for each in record.get("classes") or record.get("labels") or record["outputs"]:
-            figures |= {f"{name} {each['name']}": value for name, value in each.items() if name != "name"}
+        for part in record.get("classes") or record.get("labels") or record["outputs"]:
+            figures |= {f"{name} {part['name']}": value for name, value in part.items() if name != "name"}
         if not number:
             yield [*figures]
         yield [*figures.values()]
 
 
 def show_runs(found: api.Evaluated, folders: Sequence[Path], console: Console) -> None:
-    """Print a table of what each run's network, and their ensemble, does."""
-    names = map(printable, labels([read_row(folder) for folder in folders]))
+    """Print a table of the results of each run and of their ensemble."""
+    names = [*map(printable, labels([read_row(folder) for folder in folders])), f"ensemble of {len(folders)}"]
     results = [*found.runs, found.result]
-    is_r2 = results[-1].r2 is not None
-    rows = [
-        [name, f"{result.score:.4f}" if is_r2 else f"{100 * result.score:.2f}", f"{result.loss:.4f}"]
-        for name, result in zip([*names, f"ensemble of {len(found.runs)}"], results, strict=True)
-    ]
-    heads, cells = ("run", "test R²" if is_r2 else "test %", "loss"), zip(*rows, strict=True)
-    columns = [Column(head, [*each], head == "run") for head, each in zip(heads, cells, strict=True)]
-    print_table(columns, console)
+    head, kind = ("test %", "accuracy") if found.result.r2 is None else ("test R²", "r2")
+    scores, losses = ([figure(kind, each.score) for each in results], [f"{each.loss:.4f}" for each in results])
+    print_table([Column("run", names, True), Column(head, scores), Column("loss", losses)], console)
     say(console, "\nthe ensemble:")
 
 
-def class_table(matrix: np.ndarray, class_names: Sequence[str], inputs: str = "images") -> Table:
-    """Return a table of precision and recall for each class with images, from a confusion matrix (n, n).
-
-    The precision of a class that was never predicted is a dash. inputs: images, or what else is classified.
-    """
-    table = _table("class", inputs, "precision", "recall")
-    precision, recall = precision_and_recall(matrix)
-    for name, images_of, p, r in zip(class_names, matrix.sum(axis=1), precision, recall, strict=True):
-        if images_of:
-            table.add_row(name, str(images_of), "-" if np.isnan(p) else f"{p:.4f}", f"{r:.4f}")
-    return table
-
-
-def output_table(result: Evaluation, names: Sequence[str]) -> Table:
-    """Return a table of the accuracy of each label, or of R² and the root mean squared error of each output."""
-    if result.label_accuracies:
-        table = _table("label", "accuracy")
-        for name, accuracy in zip(names, result.label_accuracies, strict=True):
-            table.add_row(name, f"{accuracy:.4f}")
-        return table
-    table = _table("output", "R²", "RMSE")
-    for name, r2, rmse in zip(names, result.r2s, result.rmses, strict=True):
-        table.add_row(name, f"{r2:.4f}", f"{rmse:.4g}")
-    return table
+def show_parts(parts: Parts, inputs: str, console: Console) -> None:
+    """Print a table of the figures of each class with test samples, label or output. inputs: images, or samples."""
+    present = [i for i, count in enumerate(parts.columns.get("samples", parts.names)) if count != 0]
+    heads = {**HEADS, "samples": inputs}
+    columns = [
+        Column(heads.get(name, name), [_figure(name, values[i]) for i in present])
+        for name, values in parts.columns.items()
+    ]
+    print_table([Column(heads[parts.kind], [parts.names[i] for i in present], True), *columns], console)
+    if absent := [name for i, name in enumerate(parts.names) if i not in present]:
+        say(console, f"\nno test {inputs} of: {', '.join(absent)}")
 
 
-def _table(first: str, *headings: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
-    return table
+def _figure(name: str, value: float) -> str:
+    if name == "samples":
+        return str(value)
+    return "-" if math.isnan(value) else f"{value:.4g}" if name == "rmse" else f"{value:.4f}"
 
 
 def confusion_lines(matrix: np.ndarray, class_names: Sequence[str], width: int) -> Iterator[str]:
@@ -193,18 +160,17 @@ def confusion_lines(matrix: np.ndarray, class_names: Sequence[str], width: int) 
     columns: list[int] = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)).tolist()
     label = max(cell_len(class_names[i]) for i in columns)
     widths = {j: 1 + max(3, cell_len(class_names[j]), len(str(matrix[:, j].max()))) for j in columns}
+
+    def right(text: str, column: int) -> str:
+        return " " * (widths[column] - cell_len(text)) + text
+
     while columns:
         ends = itertools.accumulate((widths[j] for j in columns), initial=label)
         count = max(1, sum(end <= width for end in ends) - 1)
         block, columns = columns[:count], columns[count:]
-        yield " " * label + "".join(_right(class_names[j], widths[j]) for j in block)
+        yield " " * label + "".join(right(class_names[j], j) for j in block)
         for i in rows:
-            cells = "".join(_right(str(matrix[i, j] or "."), widths[j]) for j in block)
+            cells = "".join(right(str(matrix[i, j] or "."), j) for j in block)
             yield set_cell_size(class_names[i], label) + cells
         if columns:
             yield ""
-
-
-def _right(text: str, width: int) -> str:
-    """Return a text aligned to the right in `width` cells."""
-    return " " * (width - cell_len(text)) + text

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from cyclopts import App, Argument, Parameter, Token
 from cyclopts.exceptions import (
@@ -26,6 +26,7 @@ from cyclopts.exceptions import (
 from mlp_xp import __version__
 from mlp_xp.core.config import MOST, Setting, declared
 from mlp_xp.errors import MlpXpError, nearest
+from mlp_xp.runs.settings import RECIPES, SETTINGS, differences
 from mlp_xp.show.width import plain_console
 
 HELP = "--help lists all options"
@@ -39,14 +40,20 @@ CacheDir = Annotated[
     Path | None,
     Parameter(help="Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."),
 ]
-BackendName = Annotated[
-    str,
+BackendName = Annotated[str, Parameter(help=SETTINGS["backend"].help)]
+Device = Annotated[str | None, Parameter(help=SETTINGS["device"].help)]
+OWN = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in differences(RECIPES["own"]).items())
+if TYPE_CHECKING:
+    RecipeName = str
+else:
+    RecipeName = Literal[tuple(RECIPES)]
+Recipe = Annotated[
+    RecipeName | None,
     Parameter(
-        help="Array library to compute with: numpy, cupy, jax, torch, array-api-strict, or `module:namespace`. It need "
-        "not be the one that the run was trained with."
+        help="Set of settings to start from; all other options override it. The default is notebook, whose values this "
+        f"help shows; for your own data it is own: {OWN}. A recipe's batch is not larger than the training set."
     ),
 ]
-Device = Annotated[str | None, Parameter(help="Device to compute on, in the library's notation, such as cuda:1.")]
 
 
 class UsageError(MlpXpError):

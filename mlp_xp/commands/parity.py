@@ -42,8 +42,8 @@ from mlp_xp.show.width import plain_console
 
 TRACE_COLUMNS = ("operation", "calls", "in a step", "deviation in eps", "/ bound", "deviate")
 UNSHOWN = (
-    "; the fault may depend on earlier calls, on chance, or on an array's layout in memory, of which the script keeps "
-    "only C's and Fortran's"
+    "; the fault may depend on earlier calls, on chance, or on an array's layout in memory: the script keeps only C's "
+    "and Fortran's"
 )
 
 

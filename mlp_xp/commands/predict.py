@@ -4,20 +4,21 @@ Several runs, or a sweep, before the pictures or the table answer as an ensemble
 """
 
 import itertools
-import sys
-from collections.abc import Sequence
-from csv import writer as csv_writer
+from collections.abc import Iterable, Iterator, Sequence
 from json import dumps
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from rich.console import Console
 
 from mlp_xp import api
 from mlp_xp.commands.data import warn_of_unfinished
-from mlp_xp.commands.process import print_error
+from mlp_xp.commands.options import BackendName, Device, only_one
+from mlp_xp.commands.process import end_with
+from mlp_xp.commands.tables import print_csv
 from mlp_xp.core.metrics import percent
-from mlp_xp.core.task import Task
+from mlp_xp.core.model import Model
 from mlp_xp.data.tables import is_table
 from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.runs.ensembles import members_of
@@ -30,38 +31,15 @@ LIKELIEST = 3
 SHADES = " .:-=+*#%@"
 
 
-class Predictions(NamedTuple):
-    """What to print about each picture or row."""
+class Answer(NamedTuple):
+    """What the networks say about one picture, or one row of a table."""
 
-    kind: str
-    """picture or row."""
-    names: Sequence[str | int]
+    name: str | int
+    """The path of the picture, or the number of the row, from 1."""
     outputs: np.ndarray
-    """float (n, outputs)."""
-    class_names: Sequence[str]
-    task: Task
-    members: Sequence["Member"] = ()
-    """Of an ensemble."""
-
-
-class Member(NamedTuple):
-    """A run of an ensemble."""
-
-    folder: Path
-    name: str
-    outputs: np.ndarray
-    """float (n, outputs)."""
-
-
-def drawing(image: np.ndarray, *, ink: bool) -> str:
-    """Return an image, uint8 (rows, columns[, 3]), as text. A pixel is two characters wide, to look square.
-
-    ink: whether 0 is paper, as in MNIST. In the pictures of a folder it is black, and drawn as ink.
-    """
-    grey = image.astype(int) if image.ndim == 2 else image.mean(axis=2).astype(int)
-    grey = grey if ink else 255 - grey
-    shades = grey * (len(SHADES) - 1) // 255
-    return "\n".join("".join(SHADES[shade] * 2 for shade in row).rstrip() for row in shades)
+    """float (outputs,)."""
+    runs: dict[Path, np.ndarray]
+    """For an ensemble, the outputs of each run, by its folder."""
 
 
 def predict(
@@ -71,17 +49,17 @@ def predict(
     show: bool = False,
     json: bool = False,
     csv: bool = False,
-    backend: str = "numpy",
-    device: str | None = None,
+    backend: BackendName = "numpy",
+    device: Device = None,
 ) -> int:
     """Predict classes, labels or numbers from pictures, or from the rows of a table, with the network of a run.
 
-    Percentages are rounded down: 100.0 % means certain. Further runs before the pictures or the table, or a sweep, make
-    an ensemble, whose probabilities or numbers are the mean of those of its runs. The exit code is 1 if a picture
-    cannot be read; the others are classified.
+    Percentages are rounded down: 100.0 % means certain. With several runs, or a sweep, the answer is that of the
+    ensemble, whose probabilities or numbers are the mean of theirs. If a picture cannot be read, the others are
+    classified, and the exit code is 1.
 
     Args:
-        run_dir: The folder of a training run, or of a sweep.
+        run_dir: The folder of a training run or of a sweep; more of them may follow.
         pictures: Picture files, or folders of them, also with a folder for each class; or a table (CSV, Parquet) with
             the columns of the run's data.
         show: Print each picture as the network sees it. Look at this first if the network gets a picture wrong.
@@ -89,87 +67,97 @@ def predict(
             for an ensemble, those of its runs too.
         csv: Print a table in CSV, with a line per picture or row, and the probabilities of all classes or labels, or
             the numbers.
-        backend: numpy, cupy, jax, torch, array-api-strict, or `module:namespace`.
-        device: The device, in the library's notation, such as cuda:1.
     """
+    only_one(show=show, json=json, csv=csv)
     others = tuple(itertools.takewhile(lambda path: is_run(path) or is_sweep(path), pictures))
     runs, files = (run_dir, *others), pictures[len(others) :]
+    tables = [path for path in files if is_table(path.name)]
     if not files:
         raise MlpXpError("PICTURE: give at least one picture file, a folder of them, or a table")
-    if show + json + csv > 1:
-        raise MlpXpError("--show, --json and --csv: give only one of these options")
-    if show and any(is_table(path.name) for path in files):
-        raise MlpXpError("a table has no pictures; leave it out", setting="show")
-    form = "csv" if csv else "json" if json else "text"
-    several = bool(others) or is_sweep(run_dir)
-    warn_of_unfinished(members_of(runs))
-    if len(files) > 1 and (tables := [path for path in files if is_table(path.name)]):
+    if tables and len(files) > 1:
         raise MlpXpError(f"PICTURE: {str(tables[0])!r} is a table; give it alone")
-    predicted = api.predict(runs, files, backend=backend, device=device)
-    model, members = predicted.models[0], list[Member]()
-    if several:
-        folders = members_of(runs)
-        members = [*map(Member, folders, labels([read_row(folder) for folder in folders]), predicted.runs)]
-    read, shown = predicted.pictures, (predicted.outputs, model.class_names, model.task, members)
-    if read is None:
-        print_predictions(Predictions("row", range(1, len(predicted.outputs) + 1), *shown), form)
-        return 0
-    found = Predictions("picture", [str(path) for path in read.paths], *shown)
-    print_predictions(found, form, read.images if show else None, ink=model.inputs != "pictures")
-    sys.stdout.flush()  # the errors, on stderr, must come last
-    for fault in read.faults:
-        print_error(str(fault))
-    return 1 if read.faults else 0
+    if show and tables:
+        raise MlpXpError("a table has no pictures; leave it out", setting="show")
+    folders = members_of(runs)
+    warn_of_unfinished(folders)
+    found = api.predict(runs, files, backend=backend, device=device)
+    several = bool(others) or is_sweep(run_dir)
+    names: Iterable[str | int] = range(1, len(found.outputs) + 1)
+    if found.pictures is not None:
+        names = map(str, found.pictures.paths)
+    answers = [
+        Answer(name, found.outputs[i], dict(zip(folders, found.runs[:, i], strict=True)) if several else {})
+        for i, name in enumerate(names)
+    ]
+    model, kind = found.models[0], "row" if found.pictures is None else "picture"
+    if csv:
+        by_class = ["class"] if model.task.exclusive else []
+        print_csv([[kind, *by_class, *model.class_names], *(csv_line(each, model) for each in answers)])
+    elif json:
+        for each in answers:
+            members = [{"run": str(folder), **as_record(outputs, model)} for folder, outputs in each.runs.items()]
+            record = {kind: each.name, **as_record(each.outputs, model)}
+            print(dumps({**record, "runs": members} if members else record))
+    else:
+        images = found.pictures.images if show and found.pictures else None
+        show_answers(answers, kind, model, images, plain_console())
+    return end_with(found.pictures.faults if found.pictures else ())
 
 
-def print_predictions(predictions: Predictions, form: str, images: np.ndarray | None = None, ink: bool = False) -> None:
-    """Print predictions.
+def csv_line(answer: Answer, model: Model) -> list[Any]:
+    """Return the line of an answer in a table: its name, the most probable class if it is one, and all outputs."""
+    likeliest = [model.class_names[int(np.argmax(answer.outputs))]] if model.task.exclusive else []
+    return [answer.name, *likeliest, *answer.outputs.tolist()]
 
-    form: csv, json or text. images: uint8 (n, rows, columns[, 3]), to draw above the text. ink: whether 0 is paper.
-    """
-    kind, names, outputs, class_names, task, members = predictions
-    if form == "csv":
-        by_class = ["class"] if task.exclusive else []
-        writer = csv_writer(sys.stdout, lineterminator="\n")
-        writer.writerow([kind, *by_class, *class_names])
-        for name, row in zip(names, outputs, strict=True):
-            likeliest = [class_names[int(np.argmax(row))]] if by_class else []
-            writer.writerow([name, *likeliest, *row.tolist()])
-        return
-    console = plain_console()
+
+def as_record(outputs: np.ndarray, model: Model) -> dict[str, Any]:
+    """Return an answer as JSON data."""
+    by_name = dict(zip(model.class_names, outputs.tolist(), strict=True))
+    if model.task.exclusive:
+        return {"class": model.class_names[int(np.argmax(outputs))], "probabilities": by_name}
+    if model.task.probabilities:
+        return {"labels": [name for name, share in by_name.items() if share > 0.5], "probabilities": by_name}
+    return {"outputs": by_name}
+
+
+def show_answers(
+    answers: Sequence[Answer], kind: str, model: Model, images: np.ndarray | None, console: Console
+) -> None:
+    """Print answers as text. images: uint8 (n, rows, columns[, 3]), to draw above them."""
+    ink = model.inputs != "pictures"  # 0 is paper, as in MNIST; in pictures of a folder it is black, drawn as ink
     if images is not None:
         rows, columns, *channels = images.shape[1:]
         colour = " in colour, drawn in grey" if channels else ""
         scale = "from paper, a space, to ink, @" if ink else "from light, a space, to dark, @"
         say(console, f"pictures as the network sees them, {rows} x {columns} pixels{colour}, {scale}:")
-    for i, (name, row) in enumerate(zip(names, outputs, strict=True)):
-        if form == "json":
-            runs = [{"run": str(each.folder), **_record(each.outputs[i], class_names, task)} for each in members]
-            print(dumps({kind: name, **_record(row, class_names, task), **({"runs": runs} if runs else {})}))
-            continue
+    names = labels([read_row(folder) for folder in answers[0].runs]) if answers else []
+    for i, each in enumerate(answers):
         if images is not None:
-            console.print(drawing(images[i], ink=ink), soft_wrap=True)
-        shown = printable(name) if isinstance(name, str) else f"{kind} {name}"
-        say(console, f"{shown}: {_answers(row, class_names, task, LIKELIEST)}")
-        for each in members:
-            say(console, f"  {printable(each.name)}: {_answers(each.outputs[i], class_names, task, 1)}", indent=4)
+            for line in drawing(images[i], ink=ink):
+                console.print(line, soft_wrap=True)
+        name = printable(each.name) if isinstance(each.name, str) else f"{kind} {each.name}"
+        say(console, f"{name}: {in_words(each.outputs, model, LIKELIEST)}")
+        for member, outputs in zip(names, each.runs.values(), strict=True):
+            say(console, f"  {printable(member)}: {in_words(outputs, model, 1)}", indent=4)
 
 
-def _record(row: np.ndarray, class_names: Sequence[str], task: Task) -> dict[str, Any]:
-    by_name = dict(zip(class_names, row.tolist(), strict=True))
-    if task.exclusive:
-        return {"class": class_names[int(np.argmax(row))], "probabilities": by_name}
-    if task.probabilities:
-        return {"labels": [name for name, share in by_name.items() if share > 0.5], "probabilities": by_name}
-    return {"outputs": by_name}
-
-
-def _answers(row: np.ndarray, class_names: Sequence[str], task: Task, count: int) -> str:
-    """Return the most probable classes, or all outputs of another task.
+def in_words(outputs: np.ndarray, model: Model, count: int) -> str:
+    """Return the `count` most probable classes, or all outputs of another task.
 
     Lines break only where the terminal is too narrow, never inside an answer.
     """
-    order = np.argsort(-row, kind="stable")[:count].tolist() if task.exclusive else range(len(row))
-    values = (f" ({percent(row[i])})" if task.probabilities else f" {row[i]:.6g}" for i in order)
-    answers = (printable(class_names[i]) + value for i, value in zip(order, values, strict=True))
+    exclusive, probabilities = model.task.exclusive, model.task.probabilities
+    order = np.argsort(-outputs, kind="stable")[:count].tolist() if exclusive else range(len(outputs))
+    values = (f" ({percent(outputs[i])})" if probabilities else f" {outputs[i]:.6g}" for i in order)
+    answers = (printable(model.class_names[i]) + value for i, value in zip(order, values, strict=True))
     return ", ".join(answer.replace(" ", GLUE) for answer in answers)
+
+
+def drawing(image: np.ndarray, *, ink: bool) -> Iterator[str]:
+    """Yield the lines of an image, uint8 (rows, columns[, 3]). A pixel is two characters wide, to look square.
+
+    ink: whether 0 is paper; otherwise it is drawn as ink.
+    """
+    grey = image.astype(int) if image.ndim == 2 else image.mean(axis=2).astype(int)
+    shades = (grey if ink else 255 - grey) * (len(SHADES) - 1) // 255
+    return ("".join(SHADES[shade] * 2 for shade in row).rstrip() for row in shades)

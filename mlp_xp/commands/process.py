@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, for_command_line, not_installed, printable
+from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, not_installed, printable
 
 BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
 # Errors caused by the machine: no space, no permission, a limit reached. Any other OSError that reaches `run` is a bug,
@@ -44,7 +44,7 @@ def run(main: Callable[[], int | None]) -> None:
                 raise
             if "--debug" in sys.argv:
                 _show_traceback(error)
-            print_line(fault.kind, for_command_line(fault.worded(as_option)))
+            print_line(fault.kind, fault.worded(as_option))
             code = fault.exit_code
         sys.stderr.flush()
     except BrokenPipeError:
@@ -126,7 +126,7 @@ def _warnings_as_lines() -> Iterator[None]:
         def show_line(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
             if issubclass(category, MlpXpWarning):
                 assert isinstance(message, MlpXpWarning)
-                print_line("warning", for_command_line(message.worded(as_option)))
+                print_line("warning", message.worded(as_option))
             else:
                 show(message, category, *place, **others)
 

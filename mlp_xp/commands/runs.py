@@ -13,10 +13,11 @@ from rich.console import Console
 
 from mlp_xp.commands.options import Condition, only_one
 from mlp_xp.commands.process import end_with
-from mlp_xp.commands.tables import Column, print_csv, print_table, squeeze
+from mlp_xp.commands.tables import Column, figure, print_csv, print_squeezed
 from mlp_xp.errors import printable
 from mlp_xp.runs.sweep_index import FAILED, FINISHED
 from mlp_xp.runs.table import (
+    FIGURES,
     RESULTS,
     UNREADABLE,
     Row,
@@ -31,7 +32,7 @@ from mlp_xp.runs.table import (
 )
 from mlp_xp.show.terminal import say
 from mlp_xp.show.width import plain_console
-from mlp_xp.sweeps.summary import TESTED, Group, Spread, Summary, as_csv, as_json, summarise
+from mlp_xp.sweeps.summary import Group, Spread, Summary, as_csv, as_json, summarise
 
 DEFAULT = Path("runs")
 HEADS = {
@@ -124,10 +125,7 @@ def show_runs(rows: Sequence[Row], console: Console, kept: str = "") -> None:
         for name in ("name", *settings, *states, *results, "seconds", "date")
     }
     spared = [name for name in (*SPARED, *reversed(settings)) if name != kept]
-    left_out = squeeze(columns, console, ("name", *settings), spared)
-    print_table(columns.values(), console)
-    if left_out:
-        say(console, f"no room for: {', '.join(left_out)}; --csv has all", wrap=True)
+    print_squeezed(columns, console, ("name", *settings), spared)
     if any(row.state != FINISHED and row.seconds is not None for row in rows):
         say(console, "unfinished runs: results of the last report; evaluate uses the checkpoint", wrap=True)
     for row in rows:
@@ -139,15 +137,9 @@ def _cell(row: Row, column: str) -> str:
     if column not in Row._fields:
         return printable(shown(row.settings[column])) if column in row.settings else ""
     value = getattr(row, column)
-    if value is None:
-        return ""
-    if column in (*TESTED, *TESTED.values()):
-        return score(column, value)
-    if column in ("train_loss", "test_loss"):
-        return f"{value:.4g}"
-    if column == "seconds":
-        return f"{value:.1f}"
-    return f"{value:%Y-%m-%d %H:%M}" if column == "date" else printable(value)
+    if column in FIGURES:
+        return figure(column, value)
+    return printable(value) if column != "date" else f"{value:%Y-%m-%d %H:%M}" if value else ""
 
 
 def _is_text(rows: Sequence[Row], column: str) -> bool:
@@ -169,18 +161,15 @@ def show_summary(summary: Summary, console: Console) -> None:
     if not names:
         cells["setting"] = [each.name for each in groups]
     cells["runs"] = [_count(each) for each in groups]
-    cells[quantity] = ["" if each is None else score(quantity, each.mean) for each in figures]
-    cells["s.d."] = ["" if each is None or each.sd is None else score(quantity, each.sd) for each in figures]
-    cells["train loss"] = ["" if each is None else f"{each.mean:.4g}" for each in losses]
+    cells[quantity] = [figure(quantity, each and each.mean) for each in figures]
+    cells["s.d."] = [figure(quantity, each and each.sd) for each in figures]
+    cells["train loss"] = [figure("train_loss", each and each.mean) for each in losses]
     columns = {
         head: Column(HEADS.get(head, words(head)), each, head == "setting" or _is_text(summary.rows, head))
         for head, each in cells.items()
         if any(each)
     }
-    left_out = squeeze(columns, console, names, ["train loss", "s.d."])
-    print_table(columns.values(), console)
-    if left_out:
-        say(console, f"no room for: {', '.join(left_out)}; --csv has all", wrap=True)
+    print_squeezed(columns, console, names, ["train loss", "s.d."])
     say(console, f"\n{summary.note}", wrap=True)
     if unfinished := [row for row in summary.rows if row.state != FINISHED]:
         say(console, f"{len(unfinished)} of {len(summary.rows)} runs are not finished, and do not count")
@@ -203,11 +192,6 @@ def _count(group: Group) -> str:
 
 
 def _spread(quantity: str, found: Spread) -> str:
-    more = "" if found.sd is None else f" (s.d. {score(quantity, found.sd)})"
-    mean = score(quantity, found.mean)
+    more = "" if found.sd is None else f" (s.d. {figure(quantity, found.sd)})"
+    mean = figure(quantity, found.mean)
     return f"R² {mean}{more} on the test set" if quantity == "test_r2" else f"{mean} %{more} of the test samples right"
-
-
-def score(quantity: str, value: float) -> str:
-    """Format an accuracy as a percentage, and R² as a number."""
-    return f"{value:.4f}" if quantity.endswith("r2") else f"{100 * value:.2f}"

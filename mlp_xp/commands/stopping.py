@@ -13,15 +13,6 @@ from mlp_xp.errors import MlpXpError
 PATIENCE = 1.0
 
 
-class InterruptedTrainingError(MlpXpError):
-    """A signal, or an output that cannot be written, stopped the training."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        """Set the exit code, which says what stopped the training."""
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
 class Stop:
     """Why training is to stop at the next chunk: the first signal, or else the first error of the output."""
 
@@ -52,16 +43,19 @@ class Stop:
             self.error = self.error or error
             silence_output()
 
-    def error_at(self, place: str) -> InterruptedTrainingError:
+    def error_at(self, place: str) -> MlpXpError:
         """Return the error that ends the command. place: where training stopped and what to do."""
         if self.signal or self.error is None:
-            error = InterruptedTrainingError(f"interrupted {place}", 128 + self.signal)
+            said, code = "interrupted", 128 + self.signal
+        elif isinstance(self.error, BrokenPipeError):
+            said, code = "the reader of the output closed the pipe", BROKEN_PIPE
+        else:
+            said, code = f"the output cannot be written ({self.error.strerror or self.error})", 1
+        error = MlpXpError(f"{said} {place}")
+        error.exit_code = code
+        if said == "interrupted":
             error.kind = ""  # it is what was asked for
-            return error
-        if isinstance(self.error, BrokenPipeError):
-            return InterruptedTrainingError(f"the reader of the output closed the pipe {place}", BROKEN_PIPE)
-        reason = self.error.strerror or self.error
-        return InterruptedTrainingError(f"the output cannot be written ({reason}) {place}", 1)
+        return error
 
 
 @contextlib.contextmanager

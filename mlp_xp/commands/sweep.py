@@ -15,16 +15,17 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from mlp_xp.commands.options import only_one, with_settings
+from mlp_xp.commands.options import Recipe, only_one, with_settings
 from mlp_xp.commands.process import end_with
 from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop, catch_signals
+from mlp_xp.commands.tables import figure
 from mlp_xp.commands.train import base_settings
 from mlp_xp.core.config import declared
 from mlp_xp.runs.config_file import check_foreign
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, INTERRUPTED, OPTUNA, held_out
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA, held_out
 from mlp_xp.runs.table import UNREADABLE
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
@@ -79,14 +80,15 @@ class Standing:
 
 def held_out_text(ending: Ending) -> str:
     """Format the figure on held-out samples, which alone says what is best (see `sweeps.summary`)."""
-    score = held_out(ending.result or {})
-    is_r2 = ending.result is not None and ending.result.get("validation_accuracy") is None
-    return "" if score is None else f"R² {score:.4f}" if is_r2 else f"{100 * score:.2f} %"
+    accuracy, r2 = ((ending.result or {}).get(name) for name in HELD_OUT)
+    if accuracy is not None:
+        return f"{figure('accuracy', accuracy)} %"
+    return "" if r2 is None else f"R² {figure('r2', r2)}"
 
 
 @with_settings(Settings, several=True)
 @with_settings(SweepOptions, group="Parameters")
-def sweep(*, recipe: str | None = None, config: Path | None = None, **given: Any) -> int:
+def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) -> int:
     """Train a network for every combination of settings, several at once.
 
     Every setting of `train` takes several values. A range such as 0..31 stands for all whole numbers in it. --hidden
@@ -96,7 +98,6 @@ def sweep(*, recipe: str | None = None, config: Path | None = None, **given: Any
     code is 1.
 
     Args:
-        recipe: Set of settings to start from: notebook, standard, small or own, as for `train`.
         config: Start from the settings in this file instead, such as the config.json of a run.
     """
     only_one(recipe=recipe, config=config)

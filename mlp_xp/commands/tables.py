@@ -19,13 +19,22 @@ class Column(NamedTuple):
 
     head: str
     cells: list[str]
-    left: bool
+    left: bool = False
     """Whether it is aligned to the left; numbers are aligned to the right."""
 
 
 def print_csv(lines: Iterable[Iterable[Any]]) -> None:
     """Print the lines of a table as CSV."""
     writer(sys.stdout, lineterminator="\n").writerows(lines)
+
+
+def figure(name: str, value: float | None) -> str:
+    """Format a result: accuracies in percent, R², losses and seconds as numbers, and nothing for None."""
+    if value is None:
+        return ""
+    if name.endswith("accuracy"):
+        return f"{100 * value:.2f}"
+    return f"{value:.4f}" if name.endswith("r2") else f"{value:.1f}" if name == "seconds" else f"{value:.4g}"
 
 
 def print_table(columns: Iterable[Column], console: Console, gap: int = 2) -> None:
@@ -48,21 +57,23 @@ def print_table(columns: Iterable[Column], console: Console, gap: int = 2) -> No
     console.print(table)
 
 
-def squeeze(columns: dict[str, Column], console: Console, cut: Iterable[str], spared: Iterable[str]) -> list[str]:
-    """Make a table as narrow as the terminal if that is possible, and return the heads of columns that were removed.
+def print_squeezed(columns: dict[str, Column], console: Console, cut: Iterable[str], spared: Iterable[str]) -> None:
+    """Print a table as narrow as the terminal, if that is possible, and name the columns that are left out.
 
     cut: columns whose long texts lose their starts, unless different ones would become the same. spared: columns to
-    remove then, the first one first.
+    leave out then, the first one first.
     """
     for name in cut:
         cells = [cell if len(cell) <= LONGEST else DOTS + cell[len(DOTS) - LONGEST :] for cell in columns[name].cells]
         if width(columns.values()) > console.width and len({*cells}) == len({*columns[name].cells}):
             columns[name] = columns[name]._replace(cells=cells)
-    removed = []
+    left_out = []
     for name in spared:
         if name in columns and width(columns.values()) > console.width:
-            removed.append(columns.pop(name).head)
-    return removed
+            left_out.append(columns.pop(name).head)
+    print_table(columns.values(), console)
+    if left_out:
+        say(console, f"no room for: {', '.join(left_out)}; --csv has all", wrap=True)
 
 
 def width(columns: Collection[Column], gap: int = 2) -> int:

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.commands.options import CacheDir, as_value, only_one, with_settings
-from mlp_xp.core.config import ConfigError, check_choice
+from mlp_xp.commands.options import CacheDir, Recipe, as_value, only_one, with_settings
+from mlp_xp.core.config import ConfigError
 from mlp_xp.errors import Argument
 from mlp_xp.runs.settings import RECIPES, Settings, first_change, settings_of, with_fitting_batches
 from mlp_xp.show.width import plain_console
@@ -20,7 +20,7 @@ from mlp_xp.show.width import plain_console
 @with_settings(Settings)
 def train(
     *,
-    recipe: str | None = None,
+    recipe: Recipe = None,
     config: Path | None = None,
     resume: Path | None = None,
     run_dir: Path | None = None,
@@ -32,10 +32,6 @@ def train(
     """Train a network with hand-written backpropagation, on any array library.
 
     Args:
-        recipe: Set of settings to start from: notebook, standard, small or own; all other options override it. The
-            default is notebook, whose values this help shows. For your own data it is own: --epochs 30 --batch-size 16
-            --learning-rate 0.003 --warm-up-steps 0 --update-order simultaneous --activation relu --init he --optimizer
-            adam. If a recipe's batch is larger than the training set, the batch is the whole set.
         config: Start from the settings in this file instead, such as the config.json of a run.
         resume: Continue this run with its own settings, on any backend. With a constant schedule, --epochs trains a
             finished run longer.
@@ -100,7 +96,6 @@ def base_settings(recipe: str | None, config: Path | None, data_dir: str | None,
         return settings
     if recipe is None:
         recipe = "own" if data_dir is not None and is_own(Path(data_dir), Origin(label)) else "notebook"
-    check_choice("recipe", recipe, RECIPES)
     return RECIPES[recipe]
 
 
@@ -130,7 +125,7 @@ def check_one_data_set(settings: Settings, given: Mapping[str, Any]) -> None:
     """Raise ConfigError if a data set is named, and the settings have files too."""
     if given.get("dataset") and settings.data_dir:
         raise ConfigError(
-            (f"{given['dataset']!r:.80} and ", Argument("data_dir"), " are two data sets"),
+            (f"{given['dataset']!r:.80} and ", Argument("data_dir", settings.data_dir), " are two data sets"),
             remedy="give only one of them",
             setting="dataset",
         )

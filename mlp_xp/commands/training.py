@@ -70,7 +70,7 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
 
 
 def stop_at(event: Event, folder: Path, stop: Stop, hint: str) -> None:
-    """Raise InterruptedTrainingError if the training can stop after this event.
+    """Raise MlpXpError if the training can stop after this event.
 
     It stops at a checkpoint. In the warm-up, and in a run that is to replace another, none is saved: there it stops
     after a signal.

@@ -43,8 +43,8 @@ class Steps(NamedTuple):
     """The numbers of their samples, int64 (k, B)."""
     kept: Array
     """What dropout keeps, uint8 (k, B, units); see `Batch`."""
-    rates: Array
-    """The fields of `Rates`, (4, k): one array, because each transfer has its cost."""
+    rates: Rates
+    """Those of their optimiser, (k,) each."""
 
     def fill(self, steps: int) -> "Steps":
         """Add steps that are not to be taken, so that there are `steps` of them. On the host.
@@ -55,13 +55,13 @@ class Steps(NamedTuple):
         return Steps(
             np.pad(self.samples, ((0, more), (0, 0)), constant_values=NO_SAMPLE),
             np.pad(self.kept, ((0, more), (0, 0), (0, 0))),
-            np.pad(self.rates, ((0, 0), (0, more))),
+            Rates(*(np.pad(each, (0, more)) for each in self.rates.used())),
         )
 
     def to_device(self, backend: Backend) -> "Steps":
         """Copy the arrays to the backend's device."""
-        place = backend.asarray
-        return Steps(place(self.samples), place(self.kept), place(self.rates, backend.dtype))
+        rates = Rates(*(backend.asarray(each, backend.dtype) for each in self.rates.used()))
+        return Steps(backend.asarray(self.samples), backend.asarray(self.kept), rates)
 
 
 @np.errstate(over="ignore")  # of a rate and a decay at the ends of their ranges; the losses show it
@@ -73,9 +73,9 @@ def make_steps(config: TrainConfig, samples: np.ndarray, first_step: int, total_
     k, batch_size = samples.shape
     steps = np.arange(first_step, first_step + k)
     learning_rates = SCHEDULES[config.schedule](config.learning_rate, steps, total_steps)
-    rates = OPTIMIZERS[config.optimizer].rates(learning_rates, steps, config.hyperparameters)
+    rates = OPTIMIZERS[config.optimizer].rates(learning_rates, steps, config)
     rates = rates._replace(error=rates.error / batch_size)  # the gradient of a batch is the mean over its samples
-    return Steps(samples, draw_masks(config, k, batch_size, first_step), np.stack(rates))
+    return Steps(samples, draw_masks(config, k, batch_size, first_step), rates)
 
 
 def steps_per_block(config: TrainConfig, batch_size: int, features: int, backend: Backend) -> int:
@@ -90,10 +90,10 @@ def make_plain_block(config: TrainConfig, task: Task, backend: Backend) -> Block
     step = make_step(config, task, xp=backend.xp)
 
     def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
-        x, targets, kept, *rates = row
-        return step(state, Batch(x, targets, kept), Rates(*rates))
+        x, targets, kept, *numbers = row
+        return step(state, Batch(x, targets, kept), Rates(*numbers))
 
-    return lambda state, batch, rates, count: backend.scan(take, state, (*batch, *rates), count)
+    return lambda state, batch, rates, count: backend.scan(take, state, (*batch, *rates.used()), count)
 
 
 @lru_cache(maxsize=8)
@@ -122,11 +122,11 @@ def make_chunk(
         counts = backend.counts_steps and k > 1
 
         def block(state: State, rows: tuple[Array, ...]) -> tuple[State, Array]:
-            samples, targets, kept, *rates = rows
+            samples, targets, kept, *numbers = rows
             taken = xp.take(inputs, xp.reshape(samples, (-1,)), axis=0)
             x = prepare(taken, *fitted, dtype=backend.dtype, xp=xp)
             batch = Batch(xp.reshape(x, (*samples.shape, features)), targets, kept)
-            return run_block(state, batch, Rates(*rates), count(samples[:, 0]) if counts else None)
+            return run_block(state, batch, Rates(*numbers), count(samples[:, 0]) if counts else None)
 
         def count(samples: Array) -> Array:
             return xp.sum(xp.astype(samples != NO_SAMPLE, xp.int64))
@@ -134,8 +134,7 @@ def make_chunk(
         taken = xp.take(labels, xp.reshape(samples, (-1,)), axis=0)
         targets = task.encode(taken, outputs, scaling, dtype=backend.dtype, device=backend.device, xp=xp)
         targets = xp.reshape(targets, (k, batch_size, outputs))
-        rates = [steps.rates[i, ...] for i in range(len(Rates._fields))]
-        rows = (samples, targets, steps.kept, *rates)
+        rows = (samples, targets, steps.kept, *steps.rates.used())
         blocks = count(samples[::size, 0]) if counts else None
         state, logits = scan_blocks(backend.scan, block, state, rows, size, blocks, xp=xp)
         return state, xp.mean(task.loss(logits, targets, xp=xp), axis=-1)

@@ -9,13 +9,10 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from numbers import Integral, Real
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from mlp_xp.core.functional import ACTIVATIONS, Activation
 from mlp_xp.errors import Argument, MlpXpError, nearest
-
-if TYPE_CHECKING:
-    from mlp_xp.core.optimizers import Hyperparameters
 
 # Whole numbers below 2**31 fit an int32, and the product of two of them, such as the steps of a run, an int64.
 MOST = 2**31 - 1
@@ -203,8 +200,9 @@ class TrainConfig:
     )
     validation: int = setting(
         0,
-        "Hold out this many training samples. The network is evaluated on them after every epoch, and the most "
-        "accurate one is kept; ties go to the lower loss.",
+        "Hold out this many training samples: of your own data drawn at random, in proportion from each class; of "
+        "others the last ones. The network is evaluated on them after every epoch, and the most accurate one is kept; "
+        "ties go to the lower loss.",
         in_steps=False,
     )
     patience: int = setting(
@@ -252,13 +250,6 @@ class TrainConfig:
         return replace(
             self, **{each.name: each.default for each in declared(TrainConfig).values() if not each.in_steps}
         )
-
-    @property
-    def hyperparameters(self) -> "Hyperparameters":
-        """The settings of the optimiser."""
-        from mlp_xp.core.optimizers import Hyperparameters
-
-        return Hyperparameters(*(getattr(self, name) for name in Hyperparameters._fields))
 
     def check_fits(self, samples: int) -> None:
         """Raise ConfigError unless `samples` training samples are enough for validation, a batch and the warm-up."""
@@ -316,9 +307,3 @@ def check_choice(name: str, value: str, choices: Any) -> None:
             remedy=f"choose one of {', '.join(choices)}",
             setting=name,
         )
-
-
-def check_activation(activation: str | Activation) -> None:
-    """Raise ConfigError for an unknown name of an activation."""
-    if not isinstance(activation, Activation):
-        check_choice("activation", activation, ACTIVATIONS)

@@ -14,6 +14,7 @@ Householder transformations use the same idea.)
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Bl
     """Return a block of at most BLOCK_SAMPLES samples that computes what as many steps of `make_step` do."""
     xp, scan = backend.xp, backend.scan
     activation = find_activation(config.activation)
-    update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)
+    update = OPTIMIZERS[config.optimizer].make_update(config, xp=xp)
     identity = backend.asarray(np.eye(BLOCK_SAMPLES), backend.dtype)
 
     def step(carry: tuple[Network, Array], row: tuple[Array, ...]) -> tuple[tuple[Network, Array], Array]:
@@ -58,12 +59,12 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Bl
         above, errors = carry
         # product (B, n_1): x W_0 + b_0 at the block's start. overlap (B, K B): x times all inputs of the block.
         # place (K B, B): 1 at the row and the column of each sample of the step.
-        product, overlap, place, targets, *rest = row
-        rates, activations = Rates(*rest), [activation] * len(above)
+        product, overlap, place, targets, *numbers = row
+        rates, activations = Rates(*numbers), [activation] * len(above)
         logits, tape = forward_from(product - overlap @ errors, above, activations, xp=xp)
         error = task.error(logits, targets, xp=xp)
         error *= rates.error
-        layers = [Layer(None, None), *above]
+        layers: list[Any] = [None, *above]  # the first one changes at the end of the block
         descent: Iterable[tuple[int, Array, Array]] = backward(layers, [(None, None), *tape], error, activations, xp=xp)
         if config.update_order == "simultaneous":
             descent = list(descent)
@@ -84,7 +85,7 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Bl
         places = xp.reshape(identity[:samples, :samples], (samples, steps, batch_size))
         errors = xp.zeros_like(products)
         products = xp.reshape(products, (steps, batch_size, products.shape[1]))
-        xs = (products, overlaps, xp.permute_dims(places, (1, 0, 2)), batch.targets, *rates)
+        xs = (products, overlaps, xp.permute_dims(places, (1, 0, 2)), batch.targets, *rates.used())
         (layers, errors), logits = scan(step, (tuple(above), errors), xs, count)
         weights, bias = first
         weights -= rows.T @ errors

@@ -151,7 +151,7 @@ def on_host(what: str, values: Any, backend: Backend, names: Sequence[str] = ())
     known = numbers.Real | Decimal | np.bool_ | str
     for place, value in np.ndenumerate(array):
         if not isinstance(value, known):
-            raise error_at(what, place, f"there is no value, but {value!r:.60}", remedy, names)
+            raise error_at(what, place, f"{value!r:.60} is neither a number nor text", remedy, names)
     return array
 
 

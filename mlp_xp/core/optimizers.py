@@ -3,17 +3,19 @@
 An optimiser is two functions and a number.
 
 - `rates(learning_rates, steps, settings)` computes on the host, once for many steps, the numbers that change from step
-  to step.
+  to step. learning_rates: float64 (n,). steps: int64 (n,), counted from 0.
 - `make_update(settings, xp=...)` returns `update(layer, gradient, slots, rates) -> layer, slots`, which changes one
   layer.
 - `slots` is the number of arrays that it keeps for each array of a layer: none, a velocity, or two moments.
+
+`settings` is a `TrainConfig`, which documents the fields that are used here.
 
 Donation: `update` may change the arrays of `layer` and `slots` in place, so the caller must not use them again. An
 in-place operator such as `weights -= g` changes the array on NumPy, CuPy and PyTorch, and makes a new one on JAX; the
 code is right either way because it returns what it computed.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -26,39 +28,32 @@ Slots = tuple[Layer, ...]
 Update = Callable[..., tuple[Layer, Slots]]
 
 
-class Hyperparameters(NamedTuple):
-    """The settings of the optimisers; each uses some of them. `TrainConfig` documents them and their ranges."""
-
-    weight_decay: float = 0.0
-    decay_bias: bool = True
-    momentum: float = 0.9
-    nesterov: bool = False
-    beta_1: float = 0.9  # Kingma and Ba, 2015, algorithm 1
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
-
-
 class Rates(NamedTuple):
-    """The factors of one step, arrays () of the backend; or on the host those of many steps, float64 (steps,).
+    """The factors of one step, arrays (); or of many steps, (steps,). An optimiser has the first ones that it uses.
 
     Every gradient is linear in the error at the output. A factor that all gradients have is applied there, to 10
     numbers per sample instead of 50 000 in the gradients.
     """
 
     error: Array
-    """Of the error at the output: the learning rate in plain gradient descent. The mean over a batch adds 1 / B."""
-    update: Array
-    """Of what momentum and Adam subtract: their learning rate."""
-    epsilon: Array
-    """What Adam adds to the root of the mean squared gradient."""
+    """Factor of the error at the output: the learning rate of plain gradient descent. A batch adds 1 / B, for the
+    mean."""
     decay: Array
-    """Of the parameters, for weight decay."""
+    """Factor of the parameters, for weight decay."""
+    update: Array = None
+    """Factor of what momentum or Adam subtracts: the learning rate."""
+    epsilon: Array = None
+    """What Adam adds to the root of the mean squared gradient."""
+
+    def used(self) -> list[Array]:
+        """Return the factors that the optimiser has. `Rates(*used)` is made of them again."""
+        return [each for each in self if each is not None]
 
 
 class Optimizer(NamedTuple):
-    """An optimiser; see the module's docstring. learning_rates: float64 (n,). steps: int64 (n,), counted from 0."""
+    """An optimiser; see the module's docstring."""
 
-    rates: Callable[[np.ndarray, np.ndarray, Hyperparameters], Rates]
+    rates: Callable[[np.ndarray, np.ndarray, Any], Rates]
     make_update: Callable[..., Update]
     slots: int
 
@@ -67,13 +62,12 @@ class Optimizer(NamedTuple):
         return tuple(Layer(xp.zeros_like(layer.weights), xp.zeros_like(layer.bias)) for _ in range(self.slots))
 
 
-def sgd_rates(learning_rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> Rates:
-    """Return the rates of gradient descent, whose gradients arrive multiplied by the learning rate."""
-    ones = np.ones_like(learning_rates)
-    return Rates(error=learning_rates, update=ones, epsilon=ones, decay=settings.weight_decay * learning_rates)
+def sgd_rates(learning_rates: np.ndarray, steps: np.ndarray, settings: Any) -> Rates:
+    """Return the rates of gradient descent."""
+    return Rates(error=learning_rates, decay=settings.weight_decay * learning_rates)
 
 
-def sgd(settings: Hyperparameters, *, xp: Any) -> Update:
+def sgd(settings: Any, *, xp: Any) -> Update:
     """Make the update of gradient descent, w - rate (g + weight_decay w)."""
 
     def update(layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /) -> tuple[Layer, Slots]:
@@ -82,27 +76,27 @@ def sgd(settings: Hyperparameters, *, xp: Any) -> Update:
             weights *= 1 - rates.decay
             if settings.decay_bias:
                 bias *= 1 - rates.decay
-        weights -= gradient.weights  # which has the learning rate in it
+        # The gradient has the learning rate in it, by rates.error.
+        weights -= gradient.weights
         bias -= gradient.bias
         return Layer(weights, bias), slots
 
     return update
 
 
-def momentum_rates(learning_rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters) -> Rates:
-    """Return the rates of momentum, which keeps sums of gradients without the learning rate."""
+def momentum_rates(learning_rates: np.ndarray, steps: np.ndarray, settings: Any) -> Rates:
+    """Return the rates of momentum, which sums up gradients without the learning rate."""
     ones = np.ones_like(learning_rates)
-    return Rates(error=ones, update=learning_rates, epsilon=ones, decay=settings.weight_decay * ones)
+    return Rates(error=ones, decay=settings.weight_decay * ones, update=learning_rates)
 
 
-def momentum(settings: Hyperparameters, *, xp: Any) -> Update:
+def momentum(settings: Any, *, xp: Any) -> Update:
     """Make the update of gradient descent with momentum m: v = m v + g, then w - rate v, or w - rate (g + m v).
 
     The latter is Nesterov's. Sutskever et al., 2013, in the form that PyTorch uses.
     """
 
-    def update_array(w: Array, g: Array, slots: Sequence[Array], rates: Rates, decays: bool) -> tuple[Array, Array]:
-        (v,) = slots
+    def update_array(w: Array, g: Array, v: Array, /, *, rates: Rates, decays: bool) -> tuple[Array, ...]:
         if decays:
             g = _decayed(g, w, rates.decay)
         v *= settings.momentum
@@ -113,27 +107,21 @@ def momentum(settings: Hyperparameters, *, xp: Any) -> Update:
     return _for_layers(update_array, settings)
 
 
-def adam_rates(
-    learning_rates: np.ndarray, steps: np.ndarray, settings: Hyperparameters, *, decoupled: bool = False
-) -> Rates:
-    """Return the rates of Adam, whose gradients arrive multiplied by 1 - beta_1, as its first moment takes them.
+def adam_rates(learning_rates: np.ndarray, steps: np.ndarray, settings: Any, *, decoupled: bool = False) -> Rates:
+    """Return the rates of Adam, or of AdamW. Gradients arrive multiplied by 1 - beta_1, as the first moment takes them.
 
     The corrections of the moments, which depend on the step t, are in the rates (section 2 of the paper, "the
     efficiency of algorithm 1"): with c = sqrt(1 - beta_2^t), the rate is alpha c / (1 - beta_1^t), and epsilon c is
-    added. decoupled: for AdamW.
+    added.
     """
     t = steps + 1
     root = np.sqrt(1 - settings.beta_2**t)
     share = np.full(learning_rates.shape, 1 - settings.beta_1)
-    return Rates(
-        error=share,
-        update=learning_rates * root / (1 - settings.beta_1**t),
-        epsilon=settings.epsilon * root,
-        decay=settings.weight_decay * (learning_rates if decoupled else share),
-    )
+    decay = settings.weight_decay * (learning_rates if decoupled else share)
+    return Rates(share, decay, learning_rates * root / (1 - settings.beta_1**t), settings.epsilon * root)
 
 
-def adam(settings: Hyperparameters, *, decoupled: bool = False, xp: Any) -> Update:
+def adam(settings: Any, *, decoupled: bool = False, xp: Any) -> Update:
     """Make the update of Adam (Kingma and Ba, 2015, algorithm 1), or of AdamW (Loshchilov and Hutter, 2019).
 
     decoupled: AdamW, which multiplies w by 1 - alpha weight_decay, where Adam adds weight_decay w to the gradient.
@@ -141,10 +129,7 @@ def adam(settings: Hyperparameters, *, decoupled: bool = False, xp: Any) -> Upda
     beta_1, beta_2 = settings.beta_1, settings.beta_2
     share = (1 - beta_2) / (1 - beta_1) ** 2
 
-    def update_array(
-        w: Array, g: Array, slots: Sequence[Array], rates: Rates, decays: bool
-    ) -> tuple[Array, Array, Array]:
-        m, v = slots
+    def update_array(w: Array, g: Array, m: Array, v: Array, /, *, rates: Rates, decays: bool) -> tuple[Array, ...]:
         if decays and decoupled:
             w *= 1 - rates.decay
         elif decays:
@@ -178,14 +163,15 @@ def _decayed(g: Array, w: Array, decay: Array) -> Array:
     return decayed
 
 
-def _for_layers(update_array: Callable[..., tuple[Array, ...]], settings: Hyperparameters) -> Update:
+def _for_layers(update_array: Callable[..., tuple[Array, ...]], settings: Any) -> Update:
     """Apply the update of an array to a layer's weights and to its bias."""
     decays = bool(settings.weight_decay)
 
     def update(layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /) -> tuple[Layer, Slots]:
         of_bias = decays and settings.decay_bias
-        weights = update_array(layer.weights, gradient.weights, [slot.weights for slot in slots], rates, decays)
-        bias = update_array(layer.bias, gradient.bias, [slot.bias for slot in slots], rates, of_bias)
+        kept = [slot.weights for slot in slots], [slot.bias for slot in slots]
+        weights = update_array(layer.weights, gradient.weights, *kept[0], rates=rates, decays=decays)
+        bias = update_array(layer.bias, gradient.bias, *kept[1], rates=rates, decays=of_bias)
         new_layer, *new_slots = map(Layer, weights, bias)
         return new_layer, tuple(new_slots)
 

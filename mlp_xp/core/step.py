@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dropout import with_dropout
 from mlp_xp.core.functional import Array, find_activation
-from mlp_xp.core.network import Layer, Network, backward, forward, gradient
+from mlp_xp.core.network import Network, backward, forward, gradient
 from mlp_xp.core.optimizers import OPTIMIZERS, Rates, Slots, clip_by_norm
 from mlp_xp.core.task import Task
 
@@ -40,7 +40,7 @@ def make_step(config: TrainConfig, task: Task, *, xp: Any) -> Step:
     with a factor for each sample.
     """
     activation = find_activation(config.activation)
-    update = OPTIMIZERS[config.optimizer].make_update(config.hyperparameters, xp=xp)
+    update = OPTIMIZERS[config.optimizer].make_update(config, xp=xp)
 
     def step(state: State, batch: Batch, rates: Rates) -> tuple[State, Array]:
         layers, slots = list(state.network), list(state.slots)
@@ -58,11 +58,13 @@ def make_step(config: TrainConfig, task: Task, *, xp: Any) -> Step:
         descent: Iterable[tuple[int, Array, Array]] = backward(layers, tape, error, activations, xp=xp)
         if config.update_order == "simultaneous":
             descent = list(descent)
-        gradients: Iterable[tuple[int, Layer]] = ((i, gradient(a, e, xp=xp)) for i, a, e in descent)
         if config.clip_norm:  # rates.error multiplies the gradients, and so their largest norm
-            gradients = clip_by_norm(gradients, config.clip_norm * batch.x.shape[0] * rates.error, xp=xp)
-        for i, g in gradients:
-            layers[i], slots[i] = update(layers[i], g, slots[i], rates)
+            limit = config.clip_norm * batch.x.shape[0] * rates.error
+            for i, g in clip_by_norm(((i, gradient(a, e, xp=xp)) for i, a, e in descent), limit, xp=xp):
+                layers[i], slots[i] = update(layers[i], g, slots[i], rates)
+            return State(tuple(layers), tuple(slots)), logits
+        for i, a, e in descent:
+            layers[i], slots[i] = update(layers[i], gradient(a, e, xp=xp), slots[i], rates)
         return State(tuple(layers), tuple(slots)), logits
 
     return step

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.dataset import MOST_NAMES, PREPARATIONS, Dataset, Preparation, split
+from mlp_xp.core.dataset import BYTES, MOST_NAMES, PREPARATIONS, Dataset, Preparation, split
 from mlp_xp.core.functional import Array
 from mlp_xp.core.inputs import columns_of, dtype_name, not_of, on_host, read_features, take_columns
 from mlp_xp.core.library import Backend
 from mlp_xp.data.facts import Facts, first_difference
-from mlp_xp.data.labels import SHOWN, Meaning, meaning_of
+from mlp_xp.data.labels import SHOWN, Meaning, labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.scaling import fit_standardization, fit_targets
@@ -98,89 +98,88 @@ class _Read(NamedTuple):
     """On the device."""
     labels: np.ndarray
     source: np.ndarray | None
-    """The inputs as they were read, on the host; None for arrays on the device, and for bytes."""
+    """The inputs before they were cast, on the host; None for bytes, and for arrays on the device."""
 
 
 def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: bool | None = None) -> Dataset:
     """Make a data set of samples. how: the split, the task and its scaling. See `from_arrays`."""
     with samples.naming(samples.train):
-        y = on_host("y", samples.train.labels, backend, samples.label_names)
-        meaning = meaning_of(samples, y, how.task)
-    task, train, test = meaning.task, read_part(samples, samples.train, meaning, backend), None
+        meaning = meaning_of(samples, labels_of(samples, samples.train, backend), how.task)
+    task, train = meaning.task, read_part(samples, samples.train, meaning, backend)
     features = math.prod(train.inputs.shape[1:])
     if samples.feature_names and len(samples.feature_names) != features:
         fault = f"there are {len(samples.feature_names)} for {features} features"
         raise DatasetError(fault, remedy="give one each", setting="feature_names")
-    if samples.test is not None:
-        test = read_part(samples, samples.test, meaning, backend)
-        _check_alike(samples, train, test)
-    elif how.test_fraction:
-        rows = len(train.labels)
-        if not 0 < round(how.test_fraction * rows) < rows:
-            fault = f"{how.test_fraction!r:.80} of {rows} rows leaves one part empty"
-            raise DatasetError(fault, remedy="give another share", setting="test_fraction")
-        with samples.naming(samples.train):
-            classes = train.labels if how.stratify and task.exclusive else None
-            chosen, left = split(classes, rows, how.test_fraction, how.split_seed)
-        train, test = _taken(train, left, backend), _taken(train, chosen, backend)
-    found = [_warning_of_labels(samples, train.labels, meaning)]
+    parts = _two_parts(samples, train, meaning, backend, how)
+    train, found = parts[0], [_warning_of_labels(samples, parts[0].labels, meaning)]
     is_image = train.inputs.dtype == backend.xp.uint8 and len(train.inputs.shape) > 2
-    preparation = "unchanged" if standardize is False else "standardize"
-    if standardize is None and is_image:
-        preparation = "bytes"
-    fitted: tuple[Array, ...] = ()
-    if preparation == "standardize":
-        # Of the host's arrays by NumPy, so that a table is seen alike by all libraries, to the last bit.
-        host = not_of(samples.train.inputs, backend) is not None
-        home = open_backend("numpy", dtype=backend.dtype_name) if host else backend
-        fitted, constant = fit_standardization(backend.to_numpy(train.inputs) if host else train.inputs, home)
-        fitted = tuple(map(backend.asarray, fitted)) if host else fitted
+    prepare = BYTES
+    if standardize or (standardize is None and not is_image):
+        # NumPy does it for arrays of the host, so that a table is seen alike by all libraries, to the last bit.
+        on_device = not_of(samples.train.inputs, backend) is None
+        home = backend if on_device else open_backend("numpy", dtype=backend.dtype_name)
+        fitted, constant = fit_standardization(train.inputs if on_device else backend.to_numpy(train.inputs), home)
+        prepare = Preparation(PREPARATIONS["standardize"], fitted if on_device else tuple(map(backend.asarray, fitted)))
         found.append(_warning_of_features(samples, constant))
+    elif standardize is False:
+        prepare = Preparation(PREPARATIONS["unchanged"])
     for warning in filter(None, found):
-        warnings.warn(warning, stacklevel=3)
-    scaling = fit_targets(train.labels, backend) if task.scales and how.scale_targets else ()
-    parts = [train, test] if test else [train]
+        warnings.warn(warning, stacklevel=3)  # for the caller of from_arrays, or load_dataset
     with np.errstate(over="ignore"):  # reported by `checks`
         labels = [backend.asarray(each.labels, backend.dtype if task.floats else None) for each in parts]
     dataset = Dataset(
         train_inputs=train.inputs,
         train_labels=labels[0],
-        test_inputs=test.inputs if test else None,
-        test_labels=labels[1] if test else None,
+        test_inputs=parts[1].inputs if len(parts) > 1 else None,
+        test_labels=labels[1] if len(parts) > 1 else None,
         class_names=meaning.names,
-        prepare=Preparation(PREPARATIONS[preparation], fitted),
+        prepare=prepare,
         task=task,
         inputs=samples.kind,
         feature_names=samples.feature_names,
-        scaling=scaling,
+        scaling=fit_targets(train.labels, backend) if task.scales and how.scale_targets else (),
         is_own=samples.is_own,
     )
     if backend.dtype_name == "float64" or (train.source is None and not task.floats):
         return dataset
-    read: list[Array] = []
-    for each in parts:
-        read += [each.inputs if each.source is None else each.source, each.labels]
+    read = [array for each in parts for array in (each.inputs if each.source is None else each.source, each.labels)]
     return dataset._replace(read_as=(sum_of(dataset[:4], backend), sum_of(read, backend)))
+
+
+def _two_parts(samples: Samples, train: _Read, meaning: Meaning, backend: Backend, how: Origin) -> list[_Read]:
+    """Return the training set and, if there is one, the test set: that of the files, or a share of the samples."""
+    if samples.test is not None:
+        test = read_part(samples, samples.test, meaning, backend)
+        _check_alike(samples, train, test)
+        return [train, test]
+    if not how.test_fraction:
+        return [train]
+    rows = len(train.labels)
+    if not 0 < round(how.test_fraction * rows) < rows:
+        fault = f"{how.test_fraction!r:.80} of {rows} rows leaves one part empty"
+        raise DatasetError(fault, remedy="give another share", setting="test_fraction")
+    with samples.naming(samples.train):
+        classes = train.labels if how.stratify and meaning.task.exclusive else None
+        chosen, left = split(classes, rows, how.test_fraction, how.split_seed)
+
+    def taken(which: np.ndarray) -> _Read:
+        inputs = backend.xp.take(train.inputs, backend.asarray(which), axis=0)
+        return _Read(inputs, train.labels[which], None if train.source is None else train.source[which])
+
+    return [taken(left), taken(chosen)]
 
 
 def read_part(samples: Samples, part: Part, meaning: Meaning, backend: Backend) -> _Read:
     """Read the inputs and labels of a part. Raises DatasetError, which names its file."""
     X, names = part.inputs, samples.feature_names
     with samples.naming(part):
-        if not_of(X, backend):
-            X = on_host("X", X, backend, names)
+        X = on_host("X", X, backend, names) if not_of(X, backend) else X
         inputs = read_features("X", X, backend, names)
-        labels = meaning.read(on_host("y", part.labels, backend, samples.label_names))
+        labels = meaning.read(labels_of(samples, part, backend))
         if len(labels) != inputs.shape[0]:
             fault = f"it has {inputs.shape[0]} rows, but there are {len(labels)} labels"
             raise DatasetError(fault, remedy="give one for each row", setting="X")
-    is_source = isinstance(X, np.ndarray) and X.dtype != np.uint8
-    return _Read(inputs, labels, X if is_source else None)
-
-
-def _taken(part: _Read, rows: np.ndarray, backend: Backend) -> _Read:
-    source = None if part.source is None else part.source[rows]
-    return _Read(backend.xp.take(part.inputs, backend.asarray(rows), axis=0), part.labels[rows], source)
+    return _Read(inputs, labels, X if isinstance(X, np.ndarray) and X.dtype != np.uint8 else None)
 
 
 def _check_alike(samples: Samples, train: _Read, test: _Read) -> None:

@@ -10,13 +10,12 @@ import numpy as np
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.inputs import on_host
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.data.arrays import read_part, to_dataset
 from mlp_xp.data.downloads import Progress, fetch
 from mlp_xp.data.formats import OPTIONS, check_options, format_of, read_samples
-from mlp_xp.data.labels import meaning_for
+from mlp_xp.data.labels import labels_of, meaning_for
 from mlp_xp.data.mnist_files import read_files
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.picture_folders import GIVE
@@ -114,7 +113,7 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
             raise DatasetError(fault, remedy="give data in the same form", file=place) from error
         raise
     with samples.naming(samples.train):
-        y = on_host("y", samples.train.labels, backend, samples.label_names)
+        y = labels_of(samples, samples.train, backend)
         meaning = meaning_for(samples, y, model.task, model.class_names)
     inputs, labels, _ = read_part(samples, samples.train, meaning, backend)
     part = inputs, backend.asarray(labels, backend.dtype if model.task.floats else None)

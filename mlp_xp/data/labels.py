@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.core.inputs import check_numbers, error_at
+from mlp_xp.core.inputs import check_numbers, error_at, on_host
+from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, TASKS, Task
-from mlp_xp.data.reading import FLAGS, number_of
-from mlp_xp.data.samples import Samples
+from mlp_xp.data.reading import FLAGS, MISSING, number_of
+from mlp_xp.data.samples import Part, Samples
 from mlp_xp.errors import Argument, DatasetError, some
 
 SHOWN = 5  # names in a message
@@ -73,6 +74,19 @@ def meaning_for(samples: Samples, y: Labels, task: Task, names: Sequence[str]) -
         return number_classes(np.array(known)[y] if known else y, names)
 
     return Meaning(task, tuple(names), read)
+
+
+def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
+    """Return the labels of a part on the host. Raises DatasetError for one that marks a missing value in a table."""
+    y = on_host("y", part.labels, backend, samples.label_names)
+    texts = np.unique(y).tolist() if samples.kind == "columns" and y.dtype.kind == "U" else []
+    # A minus is a class beside a plus.
+    marks = [text for text in texts if text.strip().lower() in MISSING and not (text == "-" and "+" in texts)]
+    if marks:
+        place = np.argwhere(np.isin(y, marks))[0]
+        remedy = "fill it in, or leave out the row; if it is a class, give that another name"
+        raise error_at("y", place, f"{y[tuple(place)].item()!r} marks a missing label", remedy, samples.label_names)
+    return y
 
 
 def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import open_file, read_rows
+from mlp_xp.data.reading import open_file
 from mlp_xp.data.registry import DATASETS, IDX_FILES, Source
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
-from mlp_xp.data.tables import WORDS, find_table
+from mlp_xp.data.tables import WORDS, find_table, read_rows
 from mlp_xp.errors import DatasetError
 
 PIECE = 1 << 20

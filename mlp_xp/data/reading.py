@@ -1,10 +1,8 @@
-"""Open files for reading, gzipped or plain, split CSV into rows, and report every fault of a file in one line."""
+"""Open files for reading, gzipped or plain, and report every fault of a file as an error that names it."""
 
-import csv
 import gzip
 import io
 import os
-import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,8 @@ from pathlib import Path
 from mlp_xp.errors import DatasetError
 
 GZIP_MAGIC = b"\x1f\x8b"
+# How pandas, R and spreadsheets write a missing value, in small letters.
+MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "#n/a", "<na>", "nat"}
 # What counts as true and false, in small letters.
 FLAGS = {"true": "1", "false": "0"}
 
@@ -68,37 +68,3 @@ def number_of(text: str) -> float | None:
         return None if "_" in text else float(text)
     except ValueError:
         return None
-
-
-def read_rows(stream: Stream) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a CSV file that are not empty, each with the number of its first line, from 1.
-
-    CSV is text in UTF-8 with commas between the fields, which may be quoted as in RFC 4180. Raises DatasetError for
-    other text, and for a row with more or fewer fields than the first.
-    """
-    number, width = 1, 0
-    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        reader = csv.reader(_checked_lines(text), strict=True, skipinitialspace=True)
-        try:
-            for row in reader:
-                if row and (len(row) > 1 or row[0].strip() or width == 1):
-                    width = width or len(row)
-                    if len(row) != width:
-                        raise DatasetError(
-                            f"has {len(row)} columns, the first row has {width}",
-                            remedy="check the commas and quotes from there on",
-                            line=number,
-                        )
-                    yield number, row
-                number = reader.line_num + 1
-        except csv.Error as error:
-            raise DatasetError(str(error), remedy="check the quotes from there on", line=number) from error
-
-
-def _checked_lines(text: io.TextIOWrapper) -> Iterator[str]:
-    for number, line in enumerate(text, 1):
-        if not line.isascii() and (wrong := re.search("[\udc80-\udcff]", line)):
-            byte = ord(wrong[0]) - 0xDC00
-            remedy = "save the file as CSV in UTF-8"
-            raise DatasetError(f"the byte 0x{byte:02x} is not UTF-8", remedy=remedy, line=number)
-        yield line

@@ -5,9 +5,12 @@ line and column of a fault. The price is time: 20 MB/s, where pyarrow reads 150.
 """
 
 import csv
+import importlib
+import io
 import re
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,61 +20,42 @@ import numpy.typing as npt
 from mlp_xp.core.dataset import MOST_NAMES
 from mlp_xp.core.inputs import check_columns, check_names
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import FLAGS, Stream, number_of, open_file, read_rows, visible_names
+from mlp_xp.data.reading import FLAGS, MISSING, Stream, number_of, open_file, visible_names
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
 from mlp_xp.errors import Argument, DatasetError, not_installed, printable, some
 
-# How pandas, R and spreadsheets write a missing value.
-MISSING = {"", "na", "n/a", "nan", "null", "none", "nil", "-", "--", "?", ".", "#n/a", "<na>", "nat"}
-FILL = "fill it in, or leave out the row or the column"
 # A file is for training or for testing if its name has one of these words, between characters that are not letters.
 WORDS = {"train": "train", "test": "test|t10k"}
 
-Floats = npt.NDArray[np.float64]
+Columns = tuple[list[str], list[str], npt.NDArray[Any], list[npt.NDArray[Any]], Sequence[int]]
+"""The names of the features and of the labels, the features (n, features), each column of labels (n,), and the line of
+each row in a text file."""
 
 
-class Table(NamedTuple):
-    """A table of numbers, with labels."""
-
-    inputs: Floats
-    """float64 (n, features), finite; n and features are at least 1."""
-    labels: npt.NDArray[Any] | None
-    """(n,), or (n, columns) for several; None if no label was asked for. Text in CSV, whatever it means."""
-    feature_names: tuple[str, ...]
-    """The names of the columns of features, in the order of the file."""
-    label_names: tuple[str, ...]
-    """The names of the columns of labels."""
-    file: Path
-    lines: Sequence[int] = ()
-    """The line in a CSV file on which each row begins, counted from 1; empty for other files."""
-
-
-def read_table(path: Path, how: Origin, features: Sequence[str] | None = None) -> Table:
+def read_table(path: Path, how: Origin, features: Sequence[str] | None = None) -> Samples:
     """Read a table with a header: CSV, gzipped or plain, or another kind in KINDS, detected by content, not by name.
 
     how: the columns of labels and those to ignore. features: the columns of features, in this order; others are
-    ignored. By default all columns but these; labels are needed then. Features are finite numbers or booleans, which
-    become 1 and 0. A label that marks a missing value, such as NA, is refused.
+    ignored. By default all columns but these; labels are needed then. The features in CSV are numbers or booleans,
+    which become 1 and 0; its labels are text, whatever they mean. Other tables are returned as they are.
 
     Raises DatasetError, which names the file, the line (CSV) or row, counted from 1, and the column.
     """
     with open_file(path) as stream:
         kind = next(kind for kind in KINDS if stream.peek(len(kind.magic)).startswith(kind.magic))
-        choice = _Choice(how, features)
-        table, labels, lines = kind.read(stream, choice)
+        chosen, labelled, inputs, labels, lines = kind.read(stream, how, features)
     found = None if not labels else labels[0] if len(labels) == 1 else np.stack(labels, axis=1)
-    return Table(table, found, tuple(choice.features), tuple(choice.labels), path, lines)
+    names = tuple(chosen), tuple(labelled)
+    return Samples(Part(inputs, found, path, lines), None, "columns", *names, are_written=bool(len(lines)))
 
 
 def read_tables(path: Path, how: Origin, features: Sequence[str] | None = None) -> Samples:
     """Read a table, or a folder with two, for training and for testing, whose columns are found by their names."""
-    files, tables = [find_table(path, part) for part in WORDS] if path.is_dir() else [path], list[Table]()
-    for file in files:
-        tables.append(read_table(file, how, tables[0].feature_names if tables else features))
-    train, *held = (Part(table.inputs, table.labels, table.file, table.lines) for table in tables)
-    names = tables[0].feature_names, tables[0].label_names
-    written = any(len(table.lines) for table in tables)
-    return Samples(train, held[0] if held else None, "columns", *names, are_written=written)
+    if not path.is_dir():
+        return read_table(path, how, features)
+    train = read_table(find_table(path, "train"), how, features)
+    test = read_table(find_table(path, "test"), how, train.feature_names)
+    return replace(train, test=test.train, are_written=train.are_written or test.are_written)
 
 
 def is_table(name: str) -> bool:
@@ -92,34 +76,24 @@ def find_table(folder: Path, part: str) -> Path:
     )
 
 
-class _Choice:
-    """Which columns are features, and which are labels."""
-
-    def __init__(self, how: Origin, features: Sequence[str] | None) -> None:
-        self.how, self.given = how, features
-        self.features, self.labels = list[str](), list[str]()
-
-    def of(self, names: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Choose from the names of a table's columns. Raises DatasetError."""
-        check_names(names)
-        if len(names) > MOST_NAMES:
-            raise DatasetError(f"has {len(names)} columns", remedy="save so many features as arrays, in a .npz file")
-        if self.given is None:
-            if self.how.label is None:
-                fault = f"needs the name of the column with the labels: {some(names)}"
-                raise DatasetError(fault, setting="label")
-            for number, name in enumerate(names, 1):
-                if not name or name.startswith("__index_level_"):
-                    remedy = "name it, or leave it out if it is a row number (in pandas, write with index=False)"
-                    raise DatasetError(f"column {number} has no name", remedy=remedy)
-        self.labels = _split(self.how.label, names)
-        ignored = _split(self.how.exclude, names) if self.given is None else []
-        check_columns([*self.labels, *ignored, *(self.given or ())], names)
-        out = {*self.labels, *ignored}
-        self.features = [name for name in names if name not in out] if self.given is None else [*self.given]
-        if not self.features:
-            raise DatasetError("has no columns but the labels and those to ignore", remedy="give a table with features")
-        return self.features, self.labels
+def _choose(names: Sequence[str], how: Origin, features: Sequence[str] | None) -> tuple[list[str], list[str]]:
+    """Return the names of the features and of the labels from those of a table's columns. Raises DatasetError."""
+    check_names(names)
+    if len(names) > MOST_NAMES:
+        raise DatasetError(f"has {len(names)} columns", remedy="save so many features as arrays, in a .npz file")
+    if features is None:
+        if how.label is None:
+            raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
+        for number, name in enumerate(names, 1):
+            if not name or name.startswith("__index_level_"):
+                remedy = "name it, or leave it out if it is a row number (in pandas, write with index=False)"
+                raise DatasetError(f"column {number} has no name", remedy=remedy)
+    labels, ignored = _split(how.label, names), _split(how.exclude, names) if features is None else []
+    check_columns([*labels, *ignored, *(features or ())], names)
+    chosen = [name for name in names if name not in {*labels, *ignored}] if features is None else [*features]
+    if not chosen:
+        raise DatasetError("has no columns but the labels and those to ignore", remedy="give a table with features")
+    return chosen, labels
 
 
 def _split(given: str | None, names: Iterable[str]) -> list[str]:
@@ -132,14 +106,14 @@ def _split(given: str | None, names: Iterable[str]) -> list[str]:
 # CSV.
 
 
-def _read_csv(stream: Stream, choice: _Choice) -> tuple[Floats, list[npt.NDArray[Any]], Sequence[int]]:
+def _read_csv(stream: Stream, how: Origin, features: Sequence[str] | None) -> Columns:
     rows = read_rows(stream)
     number, names = next(rows, (0, []))
     if not names:
         raise DatasetError("is empty", remedy="give a table with the names of its columns in the first line")
     names = [name.strip() for name in names]
     _check_header(names, number)
-    chosen, labelled = choice.of(names)
+    chosen, labelled = _choose(names, how, features)
     places = {name: i for i, name in enumerate(names)}
     columns, label_columns = ([places[name] for name in each] for each in (chosen, labelled))
     values, lines, texts = array("d"), array("q"), [list[str]() for _ in labelled]
@@ -163,10 +137,7 @@ def _read_csv(stream: Stream, choice: _Choice) -> tuple[Floats, list[npt.NDArray
     if not lines:
         raise DatasetError("there are no rows below the header", remedy="give a table with rows", line=number)
     table = np.frombuffer(values, np.float64).reshape(len(lines), -1)
-    _check_finite(table, chosen, lines)
-    for text, name in zip(texts, labelled, strict=True):
-        _check_marks(text, name, lines)
-    return table, [*map(np.array, texts)], lines
+    return chosen, labelled, table, [*map(np.array, texts)], lines
 
 
 def _check_header(names: Sequence[str], line: int) -> None:
@@ -182,114 +153,84 @@ def _check_header(names: Sequence[str], line: int) -> None:
 
 def _not_a_number(word: str, line: int, name: str) -> DatasetError:
     if word.lower() in MISSING:
-        fault = f"there is no value{f', but {word!r}' if word else ''}"
-        return DatasetError(fault, remedy=FILL, line=line, column=name)
+        fault, remedy = f"there is no value{f', but {word!r}' if word else ''}", "fill it in, or leave out the row"
+        return DatasetError(fault, remedy=remedy, line=line, column=name)
     leave_out = Argument("exclude", name)
-    remedy = ("correct it (decimals have a point), encode text as numbers, or leave the column out with ", leave_out)
-    return DatasetError(f"{word!r:.60} is not a number", remedy=remedy, line=line, column=name)
+    words = ("correct it (decimals have a point), encode text as numbers, or leave the column out with ", leave_out)
+    return DatasetError(f"{word!r:.60} is not a number", remedy=words, line=line, column=name)
 
 
-# All kinds.
+def read_rows(stream: Stream) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV file that are not empty, each with the number of its first line, from 1.
+
+    CSV is text in UTF-8 with commas between the fields, which may be quoted as in RFC 4180. Raises DatasetError for
+    other text, and for a row with more or fewer fields than the first.
+    """
+    number, width = 1, 0
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        reader = csv.reader(_checked_lines(text), strict=True, skipinitialspace=True)
+        try:
+            for row in reader:
+                if row and (len(row) > 1 or row[0].strip() or width == 1):
+                    width = width or len(row)
+                    if len(row) != width:
+                        raise DatasetError(
+                            f"has {len(row)} columns, the first row has {width}",
+                            remedy="check the commas and quotes from there on",
+                            line=number,
+                        )
+                    yield number, row
+                number = reader.line_num + 1
+        except csv.Error as error:
+            raise DatasetError(str(error), remedy="check the quotes from there on", line=number) from error
 
 
-def _error(fault: str, remedy: str, row: int, name: str, lines: Sequence[int]) -> DatasetError:
-    line, row_number = (lines[row], None) if len(lines) else (None, row + 1)
-    return DatasetError(fault, remedy=remedy, column=name, line=line, row=row_number)
+def _checked_lines(text: io.TextIOWrapper) -> Iterator[str]:
+    for number, line in enumerate(text, 1):
+        if not line.isascii() and (wrong := re.search("[\udc80-\udcff]", line)):
+            byte = ord(wrong[0]) - 0xDC00
+            remedy = "save the file as CSV in UTF-8"
+            raise DatasetError(f"the byte 0x{byte:02x} is not UTF-8", remedy=remedy, line=number)
+        yield line
 
 
-def _check_finite(values: Floats, names: Sequence[str], lines: Sequence[int]) -> None:
-    """Raise DatasetError for a value (n, columns) that is NaN or infinite."""
-    if not (finite := np.isfinite(values)).all():
-        row, column = divmod(int(np.argmin(finite)), values.shape[1])
-        value = values[row, column]
-        reason = "there is no value, but 'nan'" if np.isnan(value) else f"{value} is infinite, or too large"
-        raise _error(reason, FILL, row, names[column], lines)
+# Tables of pyarrow.
 
 
-def _check_marks(texts: Sequence[str], name: str, lines: Sequence[int]) -> None:
-    """Raise DatasetError for a label that marks a missing value; a minus does not beside a plus."""
-    marks = {text for text in {*texts} if text.strip().lower() in MISSING and not (text == "-" and "+" in texts)}
-    if marks:
-        row = next(row for row, text in enumerate(texts) if text in marks)
-        remedy = "fill it in, or leave out the row; if it is a class, give that another name"
-        raise _error(f"{texts[row]!r} marks a missing label", remedy, row, name, lines)
-
-
-# Parquet.
-
-
-def _read_parquet(stream: Stream, choice: _Choice) -> tuple[Floats, list[npt.NDArray[Any]], Sequence[int]]:
-    def read(parquet: Any) -> Any:
+def _read_parquet(stream: Stream, how: Origin, features: Sequence[str] | None) -> Columns:
+    def read(parquet: Any) -> tuple[Any, list[str], list[str]]:
         with parquet.ParquetFile(stream) as file:
-            features, labels = choice.of(file.schema_arrow.names)
-            return file.read([*features, *labels])
+            chosen, labelled = _choose(file.schema_arrow.names, how, features)
+            return file.read([*chosen, *labelled]), chosen, labelled
 
-    return _read_arrow("Parquet", "pyarrow.parquet", read, choice)
+    return _read_arrow("Parquet", "parquet", read)
 
 
-def _read_arrow(
-    kind: str, module: str, read: Callable[[Any], Any], choice: _Choice
-) -> tuple[Floats, list[npt.NDArray[Any]], Sequence[int]]:
-    """Read a file of a kind that a module of pyarrow knows, by a function that returns the chosen columns."""
+def _read_arrow(kind: str, module: str, read: Callable[[Any], tuple[Any, list[str], list[str]]]) -> Columns:
+    """Read a kind of file that a module of pyarrow knows. read: called with the module, returns columns and names."""
     try:
-        import importlib
-
         import pyarrow as pa
 
-        library = importlib.import_module(module)
+        library = importlib.import_module(f"pyarrow.{module}")
     except ImportError as error:
         raise DatasetError(f"{kind} needs pyarrow, which {not_installed('pyarrow')}") from error
     try:
-        columns = read(library)
-        if not columns.num_rows:
+        table, chosen, labelled = read(library)
+        if not table.num_rows:
             raise DatasetError("there are no rows", remedy="give a table with rows")
-        table = np.stack([_floats(columns.column(name), name) for name in choice.features], axis=1)
-        return table, [_arrow_labels(columns.column(name), name) for name in choice.labels], ()
+        features, labels = ([_values(table.column(name), pa) for name in names] for names in (chosen, labelled))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = printable(" ".join(str(error).split())[:200])
         raise DatasetError(f"is a damaged {kind} file: {reason}", remedy="write it again") from error
+    inputs = np.stack(features, axis=1)
+    return chosen, labelled, inputs.astype(np.float64) if inputs.dtype.kind in "biuf" else inputs, labels, ()
 
 
-def _floats(values: Any, name: str) -> Floats:
-    """Return a column of numbers or booleans as float64 (n,)."""
-    from pyarrow import float64, types
-
-    kind = values.type
-    if not any(test(kind) for test in (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)):
-        remedy = ("encode it as numbers, or leave it out with ", Argument("exclude", name))
-        raise DatasetError(f"the type is {kind}", remedy=remedy, column=name)
-    _check_nulls(values, name)
-    if not types.is_floating(kind):
-        values = values.cast(float64(), safe=False)  # a large integer is rounded, as in NumPy
-    result = values.to_numpy().astype(np.float64)
-    _check_finite(result[:, None], [name], ())
-    return result
-
-
-def _arrow_labels(values: Any, name: str) -> npt.NDArray[Any]:
-    """Return the labels in a column, (n,): strings, booleans, int64 or float64."""
-    from pyarrow import int64, types
-
-    _check_nulls(values, name)
-    if types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    kind = values.type
-    if types.is_integer(kind):
-        return values.cast(int64()).to_numpy()
-    if types.is_floating(kind) or types.is_decimal(kind):
-        return _floats(values, name)
-    if types.is_boolean(kind):
-        return values.to_numpy()
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        texts = values.to_pylist()
-        _check_marks(texts, name, ())
-        return np.array(texts)
-    raise DatasetError(f"the labels have the type {kind}", remedy="give strings, integers or floats", column=name)
-
-
-def _check_nulls(values: Any, name: str) -> None:
-    if values.null_count:
-        raise _error("there is no value", FILL, int(np.argmax(values.is_null().to_numpy())), name, ())
+def _values(column: Any, pa: Any) -> npt.NDArray[Any]:
+    """Return the values of a column, (n,); objects where there are none, and for text and decimals."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    return np.array(column.to_pylist(), object) if column.null_count else column.to_numpy()
 
 
 class Kind(NamedTuple):
@@ -297,7 +238,7 @@ class Kind(NamedTuple):
 
     suffixes: tuple[str, ...]
     magic: bytes
-    read: Callable[[Stream, _Choice], tuple[Floats, list[npt.NDArray[Any]], Sequence[int]]]
+    read: Callable[[Stream, Origin, Sequence[str] | None], Columns]
 
 
 KINDS = (

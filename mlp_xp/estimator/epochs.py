@@ -65,7 +65,7 @@ def make_config(estimator: Any, optimizer: Any) -> TrainConfig:
 
 
 def make_rates(config: TrainConfig, rate: float, first_step: int, size: int, decay: np.ndarray) -> Rates:
-    """Return the rates of steps with batches of `size` samples, float64 (steps,) each.
+    """Return the rates of steps on batches of `size` samples, float64 (steps,) each.
 
     decay: the factor of the weights in the gradient, (steps,). first_step: the number of steps before these.
     """
@@ -74,8 +74,8 @@ def make_rates(config: TrainConfig, rate: float, first_step: int, size: int, dec
         t = first_step + np.arange(1, len(decay) + 1)
         corrected = rate * np.sqrt(1 - config.beta_2**t) / (1 - config.beta_1**t)
         share = 1 - config.beta_1
-        return Rates(error=ones * (share / size), update=corrected, epsilon=ones * config.epsilon, decay=share * decay)
-    return Rates(error=ones * (rate / size), update=ones, epsilon=ones, decay=rate * decay)
+        return Rates(ones * (share / size), share * decay, corrected, ones * config.epsilon)
+    return Rates(error=ones * (rate / size), decay=rate * decay, update=ones)
 
 
 @lru_cache(maxsize=8)
@@ -83,7 +83,7 @@ def make_chunk(config: TrainConfig, backend: Backend, task: Task) -> Callable[..
     """Return `chunk(state, X, labels, samples, weights, penalties, rates) -> state, losses`.
 
     samples: int64 (steps, B). weights: those of the samples, (steps, B). penalties: the factor of half the sum of all
-    squared weights in each loss, (steps,). rates: the fields of `Rates`, (4, steps). losses: (steps,), of each step
+    squared weights in each loss, (steps,). rates: (steps,) each. losses: (steps,), of each step
     before its update. The state is donated.
     """
     xp = backend.xp
@@ -92,24 +92,23 @@ def make_chunk(config: TrainConfig, backend: Backend, task: Task) -> Callable[..
 
     @np.errstate(over="ignore", invalid="ignore")  # the caller checks the losses
     def chunk(
-        state: State, X: Array, labels: Array, samples: Array, weights: Array, penalties: Array, rates: Array
+        state: State, X: Array, labels: Array, samples: Array, weights: Array, penalties: Array, rates: Rates
     ) -> tuple[State, Array]:
         steps, size = samples.shape
         outputs = state.network[-1].bias.shape[0]
         labels = xp.take(labels, xp.reshape(samples, (-1,)), axis=0)
         targets = task.encode(labels, outputs, (), dtype=backend.dtype, device=backend.device, xp=xp)
         targets = xp.reshape(targets, (steps, size, outputs))
-        error, *others = (rates[i, ...] for i in range(rates.shape[0]))
-        errors = xp.reshape(error, (steps, 1, 1)) * xp.reshape(weights, (steps, size, 1))
+        errors = xp.reshape(rates.error, (steps, 1, 1)) * xp.reshape(weights, (steps, size, 1))
 
         def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
-            samples, targets, *rates = row
+            samples, targets, *numbers = row
             flat = [xp.reshape(layer.weights, (-1,)) for layer in state.network]  # before the update
             squares = sum(each @ each for each in flat)
-            state, logits = step(state, Batch(xp.take(X, samples, axis=0), targets, None), Rates(*rates))
+            state, logits = step(state, Batch(xp.take(X, samples, axis=0), targets, None), Rates(*numbers))
             return state, xp.concat([xp.reshape(logits, (-1,)), xp.reshape(squares, (1,))])
 
-        state, rows = backend.scan(take, state, (samples, targets, errors, *others))
+        state, rows = backend.scan(take, state, (samples, targets, *rates._replace(error=errors).used()))
         logits = xp.reshape(rows[:, :-1], (steps, size, outputs))
         losses = xp.mean(task.loss(logits, targets, xp=xp) * weights, axis=-1)
         return state, losses + 0.5 * penalties * rows[:, -1]
@@ -139,9 +138,10 @@ def make_epoch(
         if not (sums > 0).all():
             raise ValueError("the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches")
         decay = alpha / sums
-        numbers = weights * (size / sums[:, None]), outputs * decay, make_rates(config, rate, first_step, size, decay)
         place = partial(backend.asarray, dtype=backend.dtype)
-        state, losses = run_chunk(state, samples.X, samples.labels, backend.asarray(rows), *map(place, numbers))
+        rates = make_rates(config, rate, first_step, size, decay)
+        numbers = place(weights * (size / sums[:, None])), place(outputs * decay), Rates(*map(place, rates.used()))
+        state, losses = run_chunk(state, samples.X, samples.labels, backend.asarray(rows), *numbers)
         sizes = np.full(len(rows), float(size))
         sizes[-1] -= filling
         total = float(sizes @ backend.to_numpy(losses).astype(np.float64))

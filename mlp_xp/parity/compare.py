@@ -12,11 +12,8 @@ from mlp_xp.backends.opening import BackendFailure, open_backend, reported
 from mlp_xp.core.config import ConfigError, TrainConfig, check_range
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.device import place_dataset
-from mlp_xp.core.functional import Array
 from mlp_xp.core.job import Job, layer_sizes
 from mlp_xp.core.library import Backend
-from mlp_xp.core.model import model_of
-from mlp_xp.core.network import Network
 from mlp_xp.core.plan import ceil_divide
 from mlp_xp.core.training import DivergenceError, Event, trajectory
 from mlp_xp.errors import DatasetError, MlpXpError, with_colon
@@ -132,36 +129,32 @@ def longest_dot_product(config: TrainConfig, dataset: Dataset) -> int:
     return max(*layer_sizes(config, dataset)[:-1], config.batch_size)
 
 
-def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> tuple[Dataset, Iterator[Event]]:
-    """Return the data set on the device, and the events of a training run of `steps` steps after the warm-up.
+def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> tuple[Job, Iterator[Event]]:
+    """Return a job, and the events of its first `steps` steps after the warm-up.
 
-    dataset: arrays on the host. Raises ConfigError for fewer than one step, and what `trajectory` raises.
+    dataset: arrays on the host. Raises ConfigError for fewer than one step, and what `Job` and `trajectory` raise.
     """
-    on_device = place_dataset(dataset, backend)
     check_range("steps", steps)
     config.check_fits(dataset.train_inputs.shape[0])
     # The number of epochs follows from the steps, not from the configuration.
     epoch_steps = ceil_divide(dataset.train_inputs.shape[0] - config.validation, config.batch_size)
     config = replace(config, epochs=ceil_divide(steps, epoch_steps), patience=0)
-    events = trajectory(Job(config, on_device, backend), stop_after=config.warm_up_steps + steps)
-    return on_device, (event for event in events if not event.closing)
+    job = Job(config, place_dataset(dataset, backend), backend)
+    events = trajectory(job, stop_after=config.warm_up_steps + steps)
+    return job, (event for event in events if not event.closing)
 
 
 def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> Trajectory:
     """Train for `steps` steps after the warm-up and record what is compared. Arguments and errors: see `start`."""
-    on_device, events = start(config, dataset, backend, steps)
+    job, events = start(config, dataset, backend, steps)
     losses, looks, reports = [], [], []
-
-    def logits(network: Network) -> Array:
-        return model_of(network, config.activation, on_device, backend).logits(on_device.test_inputs)
-
     for event in events:
         losses.append(event.losses)
         network = event.position.state.network
         if event.report and event.report.test:
             reports.append((event.position.step, event.report.test.score, event.report.test.loss))
-            looks.append(backend.to_numpy(logits(network)))
-    last = logits(network)
+            looks.append(backend.to_numpy(event.report.model.logits(job.dataset.test_inputs)))
+    last = job.model(network).logits(job.dataset.test_inputs)
     predictions = backend.to_numpy(backend.xp.argmax(last, axis=1)).astype(np.int64)
     report_steps, accuracies, test_losses = zip(*reports, strict=True) if reports else ((), (), ())
     return Trajectory(

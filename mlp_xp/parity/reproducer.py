@@ -53,9 +53,9 @@ class Reproducer(NamedTuple):
 def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Reproducer | str:
     """Write the reproducer of an operation that deviates or raised, run it, and return whether it shows that.
 
-    If there can be none, return why. Of several ways to import the library, the first that shows it is kept, or else
-    the last. The script uses the backend's device, or the default device of a foreign namespace. Raises FileError if
-    the folder cannot be written.
+    If a script is not possible, return why. If the library can be imported in several ways, the script uses the first
+    that shows it, or else the last. It uses the backend's device, or the default device of a foreign namespace. Raises
+    FileError if the folder cannot be written.
     """
     inputs: dict[str, np.ndarray] = {}
 
@@ -74,7 +74,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
         return "the library has no name by which it is imported"
     text, shown = expression(name, args, kwargs, word), operation.result
     body = f"{text}; return x0" if name in INPLACE else f"return {text}"
-    # Of a wrong dtype or shape too, so that the script is content with a library that was repaired.
+    # Also for a wrong dtype or shape, so that the script is content with a library that was repaired.
     allowed, dtype = allowed_deviation(name, operation.reference, args, kwargs), (expected if problem else shown).dtype
     if problem.startswith("changes"):
         changed = f"x{int(problem.split()[-1]) - 1}"

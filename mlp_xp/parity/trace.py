@@ -26,7 +26,6 @@ from mlp_xp.core.functional import Array
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.loop import Carry, eager_scan
-from mlp_xp.core.model import model_of
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import MlpXpError, described, with_colon, without_comment
@@ -398,11 +397,11 @@ def trace_run(run: Callable[[Backend], None], backend: Backend, warm_up: int = 0
 
 def train_and_evaluate(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> None:
     """Train for `steps` steps after the warm-up, with reports, and evaluate the network on the test set, if any."""
-    on_device, events = start(config, dataset, backend, steps)
+    job, events = start(config, dataset, backend, steps)
     for event in events:
         network = event.position.state.network
-    if on_device.test_inputs is not None:
-        model_of(network, config.activation, on_device, backend).evaluate(on_device.test_inputs, on_device.test_labels)
+    if job.dataset.test_inputs is not None:
+        job.model(network).evaluate(job.dataset.test_inputs, job.dataset.test_labels)
 
 
 def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:

@@ -12,7 +12,7 @@ from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.runs.run_folder import HOLDER, LOCK, RunError
 
-# The answers of a file system that has no locks, such as a network mount without its lock service.
+# What a file system without locks answers, such as a network mount without its lock service.
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
@@ -22,13 +22,11 @@ class InUseError(RunError):
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of an existing folder, or raise InUseError at once, which names the process and host that hold it.
+    """Hold the lock of an existing folder. Raises InUseError at once if it is held, and FileError.
 
-    Two runs in one process, or in two of its threads, are also refused. Raises FileError if the folder cannot be
-    written. Where the file system has no locks, gives an MlpXpWarning and holds none. On NFS the lock is valid between
-    hosts, unless the folder is mounted with `nolock` or `local_lock`.
-
-    The lock leaves nothing in the folder. Two small files remain after a kill, and do no harm.
+    The error names the process and host that hold the lock. A second run in the same process or thread is also refused.
+    On a file system without locks, none is held, with an MlpXpWarning. On NFS the lock is valid between hosts, unless
+    the folder is mounted with `nolock` or `local_lock`. Two small files remain after a kill, and do no harm.
     """
     from filelock import FileLock, Timeout
 
@@ -57,20 +55,18 @@ def locked(folder: Path) -> Iterator[None]:
         write_whole(folder / HOLDER, f"{os.getpid()} {platform.node()}\n".encode())
         yield
     finally:
-        try:
-            # While the lock is held: filelock does not admit whoever opened this file before it lost its name.
-            with contextlib.suppress(OSError):
-                (folder / HOLDER).unlink(missing_ok=True)
-                path.unlink()
-        finally:
-            lock.release()
+        # The files go while the lock is held: filelock does not admit a process that opened the file before that.
+        with contextlib.suppress(OSError):
+            (folder / HOLDER).unlink(missing_ok=True)
+            path.unlink()
+        lock.release()
 
 
 def holder(folder: Path) -> str | None:
     """Name the process that trains in a folder, without touching its lock; None if no process is known to do so.
 
-    A process of another host that was killed counts as alive, because nothing here can tell. While a new process takes
-    the lock, its name is missing for a moment.
+    A killed process of another host counts as alive, because nothing here can tell. While a new process takes the lock,
+    its name is missing for a moment.
     """
     try:
         number, host = (folder / HOLDER).read_text().split()

@@ -19,7 +19,7 @@ from mlp_xp.runs.sources import read_source
 
 
 def check_run(settings: Settings, job: Job, folder: Path | None = None) -> None:
-    """Raise RunError or NotEnoughMemoryError for a run that cannot begin; before its folder is created.
+    """Check that a run can begin, before its folder is created. Raises RunError and NotEnoughMemoryError.
 
     folder: the run's folder; once it has a checkpoint, its `start_from` run is no longer needed.
     """
@@ -35,8 +35,8 @@ def check_run(settings: Settings, job: Job, folder: Path | None = None) -> None:
 def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
     """Create the folder of a run if needed, and hold its lock. existing: whether it may contain a run already.
 
-    What a killed process left in the folder is completed or undone. Raises RunError for a folder that is in use, or
-    contains something else, and FileError.
+    What a killed process left in the folder is completed or undone. Raises FileError, and RunError if the folder is in
+    use or contains something else.
     """
     run_folder.check_new(folder, overwrite=True)  # before the lock writes to a folder of something else
     with file_errors(folder, "create"):
@@ -58,12 +58,11 @@ def train_in_folder(
 ) -> Generator[Event, None, None]:
     """Resume the run in the folder, or start a new one, and yield the events of `trajectory`.
 
-    The caller has called `check_run`, and holds the folder by `open_folder`. Reports and checkpoints are written to
-    disk before they are yielded; the closing report has its own file. overwrite: start a new run, which replaces one in
-    the folder at its first checkpoint of its own; until then the old run is untouched. save_now: asked after every
-    chunk, but the warm-up and what is to replace an old run, whether to save a checkpoint there; the event then says
-    that one was saved. resume_hint: appended to the message of an error of a file or the array library after which the
-    run can be resumed.
+    The caller has called `check_run`, and holds the folder by `open_folder`. Reports and checkpoints are on disk before
+    they are yielded; the closing report has its own file. overwrite: start a new run. Its first checkpoint replaces the
+    run in the folder, which is untouched until then. save_now: asked after every chunk whether to save a checkpoint
+    there; the event then says that one was saved. It is not asked in the warm-up, nor before a new run replaces an old
+    one. resume_hint: ends the message of an error after which the run can be resumed.
 
     Raises the same errors as `mlp_xp.train`. The message says which checkpoint is kept.
     """
@@ -83,7 +82,7 @@ def train_in_folder(
             position = event.position
             if event.report is not None and not event.closing:
                 run_folder.append_metrics(replacing.current(folder), event.report)
-            # Who stops a run that is to replace another may have started it by mistake.
+            # A run that is to replace another may have been started by mistake, and is stopped for that reason.
             may_save = position.epoch != WARM_UP_EPOCH and replacing.current(folder) == folder
             if event.checkpoint or (may_save and save_now()):
                 save(folder, position, settings, job)
@@ -102,10 +101,7 @@ def train_in_folder(
 
 
 def choose_threads(folder: Path | None, job: Job) -> Job:
-    """Return the job on the threads of a run: if it is in the folder, those on which it began. Raises RunError.
-
-    folder: None for a new run.
-    """
+    """Choose the threads of a job: those on which the run in the folder began, if any. Raises RunError."""
     before = None if folder is None else run_folder.threads_of(folder, job.backend.name)
     return job.on(threads.choose_threads(job.backend, job.work, before))
 
@@ -114,7 +110,7 @@ def find_start(folder: Path, settings: Settings, job: Job) -> Position | None:
     """Return the position of the run in the folder, with its state on the device, or None if it has no checkpoint yet.
 
     Raises RunError if the run has other settings or data, or its checkpoint is damaged or lost. Gives an MlpXpWarning
-    if it was started with another number of threads.
+    if the run was started with another number of threads.
     """
     run_folder.check_resumable(folder, settings)
     run_folder.check_data(folder, run_folder.data_facts(job))
@@ -125,10 +121,10 @@ def find_start(folder: Path, settings: Settings, job: Job) -> Position | None:
 
 
 def save(folder: Path, position: Position, settings: Settings, job: Job) -> None:
-    """Write a checkpoint and the model: the best network on the validation set, or else the current network.
+    """Write a checkpoint and the model: the best network on the held-out samples, or else the current network.
 
-    The first one of a run that replaces another puts it in place. Raises FileError, and DivergenceError instead of
-    saving a state that is not finite.
+    The first checkpoint of a run that replaces another puts it in place. Raises FileError, and DivergenceError if the
+    state is not finite.
     """
     check_state(position, job.backend)
     network = position.best.network if position.best else position.state.network

@@ -1,17 +1,14 @@
 """Replace a run by another one in the same folder: whenever the process is killed, one of the two is whole.
 
-The order of the operations:
-
 1. The new run is written to `.new` in the run's folder. Nothing of the old run is touched.
 2. When the new run has its first checkpoint and model, `.new` is renamed to `.ready`. This one operation decides.
-3. The files that only the old run has are removed: result and pictures.
+3. The files that only the old run has are removed: its result and pictures.
 4. The files in `.ready` are moved into the folder, each over the one of the old run.
 5. `.ready`, now empty, is removed.
 
-A process that is killed before step 2 leaves the old run as it was: the next command removes `.new`. A process that is
-killed later leaves `.ready`: the next command does steps 3 to 5, which may be repeated from any point on, because until
-step 5 is done the new run writes nothing but what step 4 moves. In between, `read_config` refuses the folder. Both need
-the folder's lock.
+If the process is killed before step 2, the old run is as it was, and the next command removes `.new`. If it is killed
+later, `.ready` is left, and the next command does steps 3 to 5, which may be repeated from any point on. In between,
+`read_config` refuses the folder. All functions but the first two need the folder's lock, and raise FileError.
 """
 
 import shutil
@@ -34,14 +31,14 @@ def is_decided(folder: Path) -> bool:
 
 
 def begin(folder: Path) -> Path:
-    """Return an empty folder for a run that is to replace the one in `folder`. Raises FileError."""
+    """Return an empty folder for a run that is to replace the one in `folder`."""
     with file_errors(folder / NEW, "create"):
         (folder / NEW).mkdir()
     return folder / NEW
 
 
 def put_in_place(folder: Path) -> None:
-    """Replace the old run by the new one, which has its first checkpoint and model. Raises FileError."""
+    """Replace the old run by the new one, which has its first checkpoint and model."""
     new = folder / NEW
     with file_errors(folder, "replace the run in"):
         (new / METRICS).touch()  # or the old run's would stay
@@ -55,7 +52,7 @@ def _finish(folder: Path) -> None:
     ready = folder / READY
     with file_errors(folder, "replace the run in"):
         left = [name for name in RUN_FILES if (ready / name).exists()]
-        if left:  # or else all were moved, after the next line had been done
+        if left:  # otherwise all were moved, and the next lines were done before
             for name in (RESULT, *PICTURES):
                 (folder / name).unlink(missing_ok=True)
             sync(folder)  # before the new files, beside which an old result would make the run look finished
@@ -67,14 +64,14 @@ def _finish(folder: Path) -> None:
 
 
 def give_up(folder: Path) -> None:
-    """Remove a new run that has no checkpoint yet. Raises FileError."""
+    """Remove a new run that has no checkpoint yet."""
     if (folder / NEW).is_dir():
         with file_errors(folder / NEW, "remove"):
             shutil.rmtree(folder / NEW)
 
 
 def settle(folder: Path) -> None:
-    """Complete or undo the replacement that a killed process has left in the folder. Raises FileError."""
+    """Complete or undo the replacement that a killed process has left in the folder."""
     if is_decided(folder):
         _finish(folder)
     if current(folder) != folder:

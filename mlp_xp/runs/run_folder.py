@@ -59,18 +59,29 @@ def claim_folder(settings: Settings, now: dt.datetime) -> Path:
     raise AssertionError("itertools.count never ends")
 
 
-def check_new(folder: Path, overwrite: bool) -> None:
-    """Raise RunError unless a run may be written to the folder. overwrite: whether it may contain a run already.
+def names_in(folder: Path, setting: str, what: str, file: str) -> set[str]:
+    """Return the names in a folder that may not exist yet. Raises RunError unless it is empty, or has this file.
 
-    A folder that other programs use too, with a config.json of their own, is refused.
+    Files that a killed process has left do not count. setting, what: the folder's name and content, for the message.
     """
     if not folder.exists():
-        return
+        return set()
     if not folder.is_dir():
-        raise RunError(f"{str(folder)!r} is not a folder; choose another", setting="run_dir")
+        raise RunError(f"{str(folder)!r} is not a folder; choose another", setting=setting)
     # One look, because a run that starts there at the same time changes what is there.
     with file_errors(folder, "read"):
         names = {path.name for path in folder.iterdir()}
+    if file not in names and {name for name in names if not name.endswith(ASIDE)} - {LOCK, HOLDER, NEW, READY}:
+        raise RunError(f"{str(folder)!r} is neither empty nor a {what}; choose another folder", setting=setting)
+    return names
+
+
+def check_new(folder: Path, overwrite: bool) -> None:
+    """Raise RunError unless a run may be written to the folder. overwrite: whether it may contain a run already.
+
+    A folder with the config.json of another program is refused.
+    """
+    names = names_in(folder, "run_dir", "run", CONFIG)
     if CONFIG in names and not overwrite:
         raise RunError(
             f"{str(folder)!r} already contains a run",
@@ -81,12 +92,10 @@ def check_new(folder: Path, overwrite: bool) -> None:
         _, record = parse_settings(folder / CONFIG)
         if "settings" not in record:
             raise RunError(f"{str(folder / CONFIG)!r}: is not of a run; choose another folder", setting="run_dir")
-    elif {name for name in names if not name.endswith(ASIDE)} - {LOCK, HOLDER, NEW, READY}:
-        raise RunError(f"{str(folder)!r} is neither empty nor a run; choose another folder", setting="run_dir")
 
 
 def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: str | None = None) -> None:
-    """Remove all files of a run that has not come to a checkpoint, and write config.json. Raises FileError.
+    """Write config.json of a new run, and remove the files of a run without a checkpoint. Raises FileError.
 
     The folder must exist, and its lock must be held. start_from_sha256: the checksum of the model that the run begins
     with, if any.
@@ -114,9 +123,9 @@ def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: st
 
 
 def threads_of(folder: Path, backend: str) -> int | None:
-    """Return the number of threads on which a run began, on which the last bits of its numbers depend.
+    """Return the number of threads on which a run began: the last bits of its numbers depend on it. Raises RunError.
 
-    None if it has not begun, and with another library, where the bits are other ones anyway. Raises RunError.
+    None if the run has not begun, or began with another library, whose last bits differ anyway.
     """
     if not (folder / CONFIG).exists():
         return None
@@ -127,7 +136,7 @@ def threads_of(folder: Path, backend: str) -> int | None:
 def warn_of_threads(folder: Path, backend: Backend) -> None:
     """Give an MlpXpWarning if a resumed run computes on another number of threads, and note it in its config.json.
 
-    With another library the last bits change anyway, and nothing is said. Raises RunError and FileError.
+    With another library, the last bits differ anyway, and there is no warning. Raises RunError and FileError.
     """
     before, now = threads_of(folder, backend.name), backend.threads.number
     if before in (None, now):
@@ -149,7 +158,7 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 
 def data_facts(job: Job) -> dict[str, Any]:
-    """Return the facts about the data that config.json records and a resumed run must have."""
+    """Return the facts about the data that config.json records. A resumed run must have the same."""
     dataset, backend = job.dataset, job.backend
     return {
         "train_samples": len(job.rows),
@@ -164,7 +173,7 @@ def data_facts(job: Job) -> dict[str, Any]:
 
 
 def preparation_of(prepare: Preparation) -> str:
-    """Return the name of a preparation, a key of PREPARATIONS. Raises RunError for one of your own."""
+    """Return the name of a preparation, a key of PREPARATIONS. Raises RunError for any other function."""
     for name, function in PREPARATIONS.items():
         if prepare.function is function:
             return name
@@ -217,10 +226,10 @@ def check_resumable(folder: Path, settings: Settings) -> None:
 
 
 def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
-    """Give a run the number of epochs in the settings, and keep the old one and its result in config.json.
+    """Give a run the number of epochs in the settings. config.json keeps the old number and its result.
 
-    Removes what is of the shorter run if there is more to do: config.json decides, so it is replaced first. Raises
-    RunError and FileError.
+    If epochs are left to do, the result and pictures of the shorter run are removed. config.json is replaced first,
+    because it decides. Raises RunError and FileError.
     """
     kept, record = read_config(folder)
     epochs = settings.train.epochs
@@ -238,7 +247,7 @@ def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
 
 
 def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Raise RunError if facts about the data differ from those that the run started with; the message names one."""
+    """Raise RunError, which names the difference, if the data are not those that the run started with."""
     _, record = read_config(folder)
     for name, value in facts.items():
         if record[name] != value:
@@ -287,7 +296,7 @@ def metrics_record(report: Report) -> dict[str, Any]:
 def write_result(folder: Path, closing: Report, best: Best | None) -> None:
     """Write result.json, the closing report of a finished run. Raises FileError.
 
-    best: the network selected by validation, or None; its epoch and accuracy are written too.
+    best: the network that validation kept, or None; its epoch is written too.
     """
     record = metrics_record(closing)
     if best:

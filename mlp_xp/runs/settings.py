@@ -107,6 +107,11 @@ def flatten(settings: Any) -> dict[str, Any]:
     return record
 
 
+def differences(settings: Settings) -> dict[str, Any]:
+    """Return the settings that are not the defaults, by name."""
+    return {name: value for name, value in flatten(settings).items() if value != SETTINGS[name].default}
+
+
 def settings_of(base: Settings, changes: Mapping[str, Any]) -> Settings:
     """Return settings with some of them changed, which are given by name. Raises ConfigError."""
 
@@ -172,5 +177,6 @@ def first_change(saved: Settings, wanted: Settings, *, data: bool = False) -> Ch
     for name, value in now.items():
         if name not in free and before[name] != value:
             reason = f"; the schedule {saved.train.schedule} depends on them, from the first step" * (name == "epochs")
-            return Change(name, before[name], value, reason)
+            saved_value, wanted_value = ([*each] if isinstance(each, tuple) else each for each in (before[name], value))
+            return Change(name, saved_value, wanted_value, reason)
     return None

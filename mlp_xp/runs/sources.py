@@ -13,34 +13,34 @@ from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.records import RunError, shortened
 
 
-class Source(NamedTuple):
-    """What a run begins with."""
+class Start(NamedTuple):
+    """What a run begins with instead of the weights that its seed draws."""
 
     trained: Network = ()
-    """On the host: all layers, or all but the output layer where the outputs are others."""
+    """Layers on the host: all, or all but the output layer if the outputs differ."""
     sha256: str | None = None
     """The checksum of the model that they come from."""
 
 
-def read_source(start_from: str | Path | None, job: Job) -> Source:
+def read_source(start_from: str | Path | None, job: Job) -> Start:
     """Return the layers of another run for a new run with this job; none for None.
 
-    The output layer is not taken if the task or the names of its outputs differ. Where the numbers to predict are
-    standardised otherwise than they were, it is changed so that the predictions of each feature vector stay. Raises
-    RunError if the folder has no model, or its inputs, hidden layers or activation are others.
+    The output layer is left out if the task or the names of the outputs differ. If the numbers to predict are
+    standardised differently, the output layer is changed so that its predictions stay the same. Raises RunError if the
+    folder has no model, or if its inputs, hidden layers or activation differ.
     """
     if start_from is None:
-        return Source()
+        return Start()
     try:
         model = load_model(start_from)
     except RunError as error:
         error.setting = "start_from"
         raise
-    config, dataset, sizes = job.config, job.dataset, job.sizes
+    config, dataset = job.config, job.dataset
     hidden = [layer.bias.size for layer in model.network[:-1]]
     same = (model.task, model.class_names) == (dataset.task, dataset.class_names)
     for name, theirs, ours in (
-        ("inputs", model.network[0].weights.shape[0], sizes[0]),
+        ("inputs", model.network[0].weights.shape[0], job.sizes[0]),
         ("columns", model.feature_names or dataset.feature_names, dataset.feature_names or model.feature_names),
         ("hidden layers", hidden, [*config.hidden]),
         ("activation", model.activation, config.activation if isinstance(config.activation, str) else model.activation),
@@ -51,13 +51,13 @@ def read_source(start_from: str | Path | None, job: Job) -> Source:
                 f"{shortened(ours)}; give it the same",
                 setting="start_from",
             )
-    return Source(_with_units_of(model, dataset) if same else model.network[:-1], model.sha256)
+    return Start(_with_units_of(model, dataset) if same else model.network[:-1], model.sha256)
 
 
 def _with_units_of(model: Model, dataset: Dataset) -> Network:
-    """Return a network whose outputs are standardised as those of a data set with the same names."""
+    """Return the model's network with outputs that are standardised as those of a data set with the same names."""
     *before, last = model.network
-    # The backend's arrays: `tolist` is not in the standard, and `float` of each number is.
+    # The backend's arrays: the standard has no `tolist`, but `float` of each number.
     ours: Any = [[float(each[i]) for i in range(len(dataset.class_names))] for each in dataset.scaling] or [0.0, 1.0]
     theirs: Any = [each.astype(np.float64) for each in model.scaling] or [0.0, 1.0]
     if np.array_equal(ours, np.array(theirs)):

@@ -1,4 +1,4 @@
-"""What a sweep's folder has of its members: the names of its files, and their states. `sweeps.folder` writes it.
+"""The files of a sweep's folder, as commands read them; `sweeps.folder` writes them.
 
 sweep.json      the plan and all members, written whole before the first one starts
 members/NAME/   the run of a member, as `mlp-xp train` writes it
@@ -19,7 +19,6 @@ INDEX, MEMBERS, FAILURES = "sweep.json", "members", "failures.json"
 FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
 ADVICE = "restore it from a copy, or start the sweep in another folder"
 GRID, RANDOM, OPTUNA = "grid", "random", "optuna"
-FORMAT = records.FORMAT
 FIELDS = {
     "format": int,
     "kind": (GRID, RANDOM, OPTUNA),
@@ -30,7 +29,7 @@ FIELDS = {
     "sums": dict[str, Any],
     "members": list[dict[str, Any]],
 }
-# The figures of a report by which a run is compared with others: of classes or labels, and of regression.
+# The figures of a report by which runs are compared: that of classes and labels, and that of regression.
 HELD_OUT = ("validation_accuracy", "validation_r2")
 
 
@@ -51,7 +50,7 @@ class Index(NamedTuple):
     total: int
     """Number of members when all have been chosen."""
     seed: int
-    """Of the sampling."""
+    """Seed of the sampling."""
     options: dict[str, Any]
     """The settings that vary: {"values": [...]} or {"from": a, "to": b}."""
     base: Settings

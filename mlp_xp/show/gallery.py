@@ -50,14 +50,13 @@ def told_apart(curves: Sequence[plots.Curves], folders: Sequence[Path]) -> list[
 
 
 def draw_run(folder: str | Path, dataset: Dataset | None, backend: Backend) -> list[Path]:
-    """Draw the pictures of PICTURES into a run's folder, and return their paths.
+    """Draw the pictures of a run into its folder, and return their paths.
 
-    Those that do not fit the data are left out. With a test set, there are confusion.png and mistakes.png for classes,
-    predictions.png for regression, and labels.png for labels; mistakes.png and weights.png need images of one channel.
-    Without mistakes there is no mistakes.png, and an old one is removed. dataset: arrays on the backend's device; with
-    None only curves.png and weights.png are drawn. Raises RunError if the folder has no model, or one whose outputs are
-    not finite, and PlotError if Matplotlib is not installed or broken, or the folder cannot be written: the run itself
-    is complete and intact.
+    All runs have curves.png. With a test set, classes have confusion.png and mistakes.png, regression has
+    predictions.png, and labels have labels.png. Images of one channel have weights.png; mistakes.png needs them too.
+    Without mistakes, an old mistakes.png is removed. dataset: arrays on the backend's device; with None only curves.png
+    and weights.png are drawn. Raises RunError if the folder has no model, or its outputs are not finite, and PlotError
+    without a working Matplotlib, or if the folder cannot be written: the run itself is complete and intact.
     """
     folder, paths = Path(folder), []
     try:
@@ -75,10 +74,7 @@ def draw_run(folder: str | Path, dataset: Dataset | None, backend: Backend) -> l
 
 
 def _figures(folder: Path, dataset: Dataset | None, backend: Backend) -> Iterator[tuple[str, Any]]:
-    """Yield the names and figures of PICTURES that fit the data, each when the last one is written.
-
-    None stands for a figure without content.
-    """
+    """Yield the names and figures of the pictures that fit the data; None for a figure without content."""
     model = load_model(folder).on(backend)
     names, is_image = model.class_names, len(model.input_shape) == 2
     task = None if dataset is None or dataset.test_inputs is None else model.task

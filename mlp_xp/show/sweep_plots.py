@@ -30,7 +30,7 @@ LOG_RATIO = 8  # an axis of numbers that differ by this factor or more is logari
 TURNED: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
 
 
-class Setting(NamedTuple):
+class Scored(NamedTuple):
     """A setting of a sweep: its runs differ in their seeds."""
 
     settings: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Setting(NamedTuple):
 
 
 @drawing()
-def draw_settings(settings: Sequence[Setting], *, score: str) -> "Picture":
+def draw_settings(settings: Sequence[Scored], *, score: str) -> "Picture":
     """Draw accuracy (or R²) against each setting that varies: a dot for each run, and a line through the means.
 
     score: the field of a report that the scores are from. With two or more settings that vary, the mean of a value is
@@ -75,7 +75,7 @@ def draw_settings(settings: Sequence[Setting], *, score: str) -> "Picture":
 
 
 @drawing()
-def draw_heat_map(settings: Sequence[Setting], *, score: str) -> "Picture":
+def draw_heat_map(settings: Sequence[Scored], *, score: str) -> "Picture":
     """Draw the mean accuracy (or R²) over seeds for each pair of values of the two settings that vary.
 
     score: the field of a report that the scores are from.
@@ -108,7 +108,7 @@ def draw_heat_map(settings: Sequence[Setting], *, score: str) -> "Picture":
     return figure
 
 
-def can_draw_heat_map(settings: Sequence[Setting]) -> bool:
+def can_draw_heat_map(settings: Sequence[Scored]) -> bool:
     """Return whether two settings vary, and at least half of the pairs of their values have runs."""
     if len(settings[0].settings) != 2:
         return False
@@ -116,7 +116,7 @@ def can_draw_heat_map(settings: Sequence[Setting]) -> bool:
     return one > 1 and other > 1 and 2 * len(settings) >= one * other
 
 
-def _values(settings: Sequence[Setting], name: str) -> list[Any]:
+def _values(settings: Sequence[Scored], name: str) -> list[Any]:
     """Return the different values of a setting; numbers in their order, all else as given."""
     values = [*{json.dumps(each.settings[name]): each.settings[name] for each in settings}.values()]
     return sorted(values) if all(map(_is_number, values)) else values

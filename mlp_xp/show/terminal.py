@@ -5,16 +5,16 @@ import textwrap
 from collections.abc import Generator, Iterator, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.progress import Task as BarTask
 from rich.table import Column
 from rich.text import Text
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, described
 from mlp_xp.core.job import Job
-from mlp_xp.core.task import CLASSES, Evaluation
-from mlp_xp.core.task import Task as Kind
+from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.errors import not_installed, printable
 from mlp_xp.runs.settings import Settings
@@ -31,8 +31,8 @@ GLUE = "\ue000"
 def say(console: Console, text: str, indent: int = 2, *, wrap: bool = False) -> None:
     """Print text. On a terminal, long lines are broken between words and continued with an indent.
 
-    Elsewhere lines are not broken, so that programs can read them, unless `wrap` is set, as below a table, which is not
-    wider either. A word longer than a line, such as a path, is never broken.
+    Elsewhere lines are whole, so that programs can read them, unless `wrap` is set: below a table, text is not wider
+    than the table. A word longer than a line, such as a path, is never broken.
     """
     for line in text.split("\n"):
         pieces = [line]
@@ -73,14 +73,14 @@ def describe(settings: Settings, job: Job) -> str:
     )
 
 
-def header(config: TrainConfig, task: Kind = CLASSES) -> str:
+def header(config: TrainConfig, task: Task = CLASSES) -> str:
     """Return the column names of the table of reports."""
     names = HEADER if task.probabilities else HEADER.replace("accuracy", R2)
     return names + HELD_OUT * bool(config.validation)
 
 
 def report_line(report: Report) -> str:
-    """Format a report as a row under the header. Figures that it lacks are dashes, or empty at the end of the row."""
+    """Format a report as a row under the header, with dashes for missing figures."""
     loss, train_loss, test_loss = (
         f"{'-':>10}" if value is None else f"{value:10.5f}" if value < 1000 else f"{value:10.3e}"
         for value in (report.loss, report.train_loss, report.test and report.test.loss)
@@ -102,9 +102,9 @@ def summary(report: Report, dataset: Dataset) -> str:
 
 
 def described_result(result: Evaluation, shape: Sequence[int], names: Sequence[str]) -> str:
-    """Describe the figures of a test set whose samples have this shape each, and the network outputs of these names.
+    """Describe the result on a test set. shape: that of one sample. names: those of the network's outputs.
 
-    A mean of errors in different units means nothing, so each output has its own, or none is given if they are many.
+    A mean of errors in different units means nothing. So each output has its own error, or none if there are many.
     """
     samples = result.samples
     if result.accuracy is None:
@@ -134,7 +134,7 @@ def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset)
 
 
 class _Speed(ProgressColumn):
-    def render(self, task: Task) -> Text:
+    def render(self, task: BarTask) -> Text:
         return Text(f"{thousands(round(task.speed or 0))} samples/s")
 
 

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.files import ASIDE, file_errors, make_folder, write_whole
-from mlp_xp.runs import records, run_folder
+from mlp_xp.files import file_errors, make_folder, write_whole
+from mlp_xp.runs import records
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
+from mlp_xp.runs.run_folder import names_in
 from mlp_xp.runs.settings import flatten
 from mlp_xp.runs.sweep_index import FAILURES, INDEX, MEMBERS, Index, Member, read_file, read_index
 from mlp_xp.sweeps.grid import Plan, Span, shown
@@ -62,12 +63,11 @@ def open_sweep(folder: Path, plan: Plan, sums: Mapping[str, str]) -> Iterator[In
 
     Raises RunError for a folder that is in use, or belongs to another sweep or to something else, and FileError.
     """
-    _check_new(folder)
+    names_in(folder, "sweep_dir", "sweep", INDEX)
     with file_errors(folder, "create"):
         make_folder(folder)
     with locked(folder):
-        _check_new(folder)
-        if (folder / INDEX).exists():
+        if INDEX in names_in(folder, "sweep_dir", "sweep", INDEX):
             _check_same(folder, plan, sums)
         else:
             write_index(folder, plan, plan.members, sums)
@@ -76,17 +76,6 @@ def open_sweep(folder: Path, plan: Plan, sums: Mapping[str, str]) -> Iterator[In
             for path in folder.glob(f"{STOP}*"):
                 path.unlink()
         yield read_index(folder)
-
-
-def _check_new(folder: Path) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise RunError(f"{str(folder)!r} is not a folder; choose another", setting="sweep_dir")
-    with file_errors(folder, "read"):
-        names = {path.name for path in folder.iterdir() if not path.name.endswith(ASIDE)}
-    if INDEX not in names and names - {run_folder.LOCK, run_folder.HOLDER}:
-        raise RunError(f"{str(folder)!r} is neither empty nor a sweep; choose another folder", setting="sweep_dir")
 
 
 def _check_same(folder: Path, plan: Plan, sums: Mapping[str, str]) -> None:

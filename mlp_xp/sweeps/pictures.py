@@ -43,7 +43,7 @@ def draw_sweep(sweep_dir: Path, summary: Summary | None = None) -> list[Path]:
     return [sweep_dir / name for name in figures]
 
 
-def _setting(group: Group, quantity: str) -> sweep_plots.Setting:
+def _setting(group: Group, quantity: str) -> sweep_plots.Scored:
     found = [getattr(row, quantity) for row in group.members if row.state == FINISHED]
     scores = [factor_of(quantity) * score for score in found if score is not None]
-    return sweep_plots.Setting(group.settings, scores, group.failed)
+    return sweep_plots.Scored(group.settings, scores, group.failed)

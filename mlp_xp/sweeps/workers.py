@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from mlp_xp import __version__
 from mlp_xp.backends.threads import VARIABLES, threads_chosen
@@ -37,21 +37,11 @@ class ClusterError(MlpXpError):
     """A cluster that cannot be used."""
 
 
-class Worker(Protocol):
-    """What trains one member at a time."""
-
-    def submit(self, work: Work) -> "Future[Ending]":
-        """Begin to train a member."""
-
-    def shutdown(self) -> None:
-        """End the worker if it is ours."""
-
-
 class Place(NamedTuple):
     """Where members are trained."""
 
-    worker: Callable[[], Worker]
-    """Starts a worker."""
+    worker: Callable[[], "Process | Remote"]
+    """Starts what trains one member at a time."""
     width: int
     """How many members are trained at once."""
     lost: tuple[type[BaseException], ...]
@@ -69,8 +59,8 @@ def train_all(
     generator is closed while members are trained, it tells them too, and waits for them; a KeyboardInterrupt after that
     request ends them at once. Raises ProcessError, ClusterError, and the error of a bug.
     """
-    works, idle, running = iter(works), list[Worker](), dict["Future[Ending]", tuple[Work, Worker]]()
-    waits = True
+    works, idle, waits = iter(works), list[Process | Remote](), True
+    running: dict[Future[Ending], tuple[Work, Process | Remote]] = {}
 
     def request() -> None:
         with contextlib.suppress(OSError):
@@ -177,11 +167,7 @@ def this_machine(width: int) -> Place:
 
 @contextlib.contextmanager
 def connect(address: str) -> Iterator[Place]:
-    """Connect to a cluster, such as `dask://host:8786`, whose workers see the sweep's folder under the same path.
-
-    Raises ConfigError for anything but an address, and ClusterError if there is no such cluster, its workers cannot be
-    used, or a library is missing.
-    """
+    """Connect to a cluster, such as `dask://host:8786`. Raises ConfigError, and ClusterError if it cannot be used."""
     scheme, _, place = address.partition("://")
     opened = {"dask": _dask, "ray": _ray}.get(scheme)
     if opened is None or not place:

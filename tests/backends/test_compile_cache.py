@@ -12,7 +12,7 @@ import pytest
 from data_sets import TINY, on_device
 
 from mlp_xp.backends import _jax
-from mlp_xp.backends._compile_cache import compile_cache
+from mlp_xp.backends._jax import compile_cache
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import cpus
 from mlp_xp.core.config import TrainConfig

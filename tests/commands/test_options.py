@@ -14,6 +14,7 @@ from mlp_xp.commands.options import Condition, UsageError, make_app, with_settin
 from mlp_xp.commands.options import call as call_app
 from mlp_xp.commands.process import as_option
 from mlp_xp.core.config import setting
+from mlp_xp.runs.settings import SETTINGS
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,8 @@ def test_the_help_lists_the_commands_and_each_has_its_own(monkeypatch):
     for name in commands.COMMANDS:
         shown = top(name, "--help")
         assert (shown.code, shown.err) == (0, "")
-        assert {"--debug", "--no-compile-cache"} <= {*shown.out.split()}
+        settings = {f"--{each.replace('_', '-')}" for each in SETTINGS if name in ("train", "sweep")}
+        assert {"--debug", "--no-compile-cache", *settings} <= {*shown.out.split()}
         assert max(map(len, shown.out.splitlines())) <= 80
         assert top(name, "--version").out == "mlp-xp 0.1.0\n"
 

@@ -17,7 +17,7 @@ from helpers import SCRIPTS, Outcome, assert_one_line, call, finish, popen, star
 import mlp_xp
 from mlp_xp import commands
 from mlp_xp.commands.process import called, run
-from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.show.width import plain_console
 
@@ -63,7 +63,7 @@ def test_the_readme_lists_every_code():
         (lambda: 1, 1, ""),
         (raising(MlpXpError("no such thing")), 2, "error: no such thing"),
         (raising(MlpXpError("-1 is low", setting="learning_rate")), 2, "error: --learning-rate: -1 is low"),
-        (raising(MlpXpError('give task="classes"')), 2, "error: give --task classes"),
+        (raising(MlpXpError("no", remedy=("give ", Argument("task", "a b")))), 2, "error: no; give --task 'a b'"),
         (raising(BrokenLibraryError("it failed")), 3, "error: it failed"),
         (raising(FileError("disk full")), 1, "error: disk full"),
         (raising(KeyboardInterrupt), 130, "interrupted"),

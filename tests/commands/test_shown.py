@@ -12,7 +12,8 @@ from PIL import Image
 from rich.cells import cell_len
 
 from mlp_xp import TrainConfig, open_backend, train
-from mlp_xp.commands.evaluate import class_table, confusion_lines
+from mlp_xp.commands.evaluate import confusion_lines, parts_of, show_parts
+from mlp_xp.core.task import Evaluation
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.terminal import GLUE, say
@@ -131,9 +132,10 @@ def test_the_confusion_matrix_fits_and_says_all(names, width):
 def test_classes_without_images_are_left_out():
     matrix = np.array([[5, 1, 0, 0], [0, 0, 0, 0], [2, 0, 0, 0], [0, 0, 0, 0]])
     console = plain_console(file=io.StringIO(), width=80)
-    console.print(class_table(matrix, "abcd"))
+    show_parts(parts_of(Evaluation(0.0), matrix, "abcd"), "images", console)
     rows = [line.split() for line in console.file.getvalue().splitlines()[1:]]
-    assert rows == [["a", "6", "0.7143", "0.8333"], ["c", "2", "-", "0.0000"]]
+    assert rows[:2] == [["a", "6", "0.7143", "0.8333"], ["c", "2", "-", "0.0000"]]
+    assert rows[3] == ["no", "test", "images", "of:", "b,", "d"]
     assert [line.split() for line in confusion_lines(matrix, "abcd", 80)] == [
         ["a", "b", "c"],  # b: an image was taken for it
         ["a", "5", "1", "."],
@@ -173,15 +175,3 @@ def test_predict_goes_on_after_a_bad_picture(odd_run, pictures, tmp_path):
     first, second = outcome.err.splitlines()
     assert first.startswith(f"error: {str(pictures / '1.png')!r}: cannot be decoded: ")
     assert second.startswith(f"error: {str(tmp_path / 'gone.png')!r}: no such file")
-
-
-def test_plot_goes_on_after_a_bad_run(odd_run, tmp_path):
-    drawn = tmp_path / "both.png"
-    outcome = call("plot", "nowhere", odd_run, odd_run, "--output", drawn)
-    assert (outcome.code, outcome.out) == (1, f"{drawn}\n")
-    assert outcome.err.startswith("error: 'nowhere': is not a run")
-    assert outcome.err.count("\n") == 1
-    drawn.unlink()
-    outcome = call("plot", "nowhere", "elsewhere", "--output", drawn)
-    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (1, "", 2)
-    assert not drawn.exists()

@@ -244,33 +244,32 @@ def test_whichever_file_finds_the_disk_full_the_run_can_go_on(name, whole_run, d
     assert_same_run(folder, whole_run)
 
 
-@pytest.mark.parametrize("numbers", [(1, 1), (15, 1)])
-def test_a_second_signal_but_ctrl_c_does_not_keep_the_run_from_being_saved(numbers, data_dir, tmp_path, monkeypatch):
-    """A terminal that closes may send SIGHUP twice, and a batch system SIGTERM and SIGHUP."""
+def interrupted(numbers: tuple[int, ...], folder: Path, data_dir: Path):
+    """Train in this process, which gets these signals after its first report."""
 
     def append_and_interrupt(*args, append=run_folder.append_metrics):
         append(*args)
         for number in numbers:
             signal.raise_signal(number)
 
-    with not_ignored(), monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_folder, "append_metrics", append_and_interrupt)
-        outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", "--epochs", "1")
+        return call("train", "--data-dir", data_dir, "--run-dir", folder, "--epochs", "1")
+
+
+@pytest.mark.parametrize("numbers", [(1, 1), (15, 1)])
+def test_a_second_signal_but_ctrl_c_does_not_keep_the_run_from_being_saved(numbers, data_dir, tmp_path):
+    """A terminal that closes may send SIGHUP twice, and a batch system SIGTERM and SIGHUP."""
+    with not_ignored():
+        outcome = interrupted(numbers, tmp_path / "run", data_dir)
     assert_one_line(outcome, 128 + numbers[0], "interrupted in epoch 0", "--resume")
     assert (tmp_path / "run" / run_folder.CHECKPOINT).exists()
 
 
-def test_an_ignored_signal_stays_ignored(data_dir, tmp_path, monkeypatch):
+def test_an_ignored_signal_stays_ignored(data_dir, tmp_path):
     """A background job of a shell script has SIGINT ignored."""
-
-    def append_and_interrupt(*args, append=run_folder.append_metrics):
-        append(*args)
-        signal.raise_signal(signal.SIGINT)
-
     old = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with monkeypatch.context() as patch:
-            patch.setattr(run_folder, "append_metrics", append_and_interrupt)
-            assert call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", "--epochs", "1").code == 0
+        assert interrupted((signal.SIGINT,), tmp_path / "run", data_dir).code == 0
     finally:
         signal.signal(signal.SIGINT, old)

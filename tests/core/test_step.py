@@ -101,7 +101,7 @@ def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, act
     rates = np.linspace(1.0, 0.5, longest) * config.learning_rate  # no two alike: a mix-up shows
     x, targets = (array[: longest * batch_size].reshape(longest, batch_size, -1) for array in (rows, labels))
     batch = Batch(backend.asarray(x), backend.asarray(targets), backend.asarray(np.zeros((longest, batch_size, 0))))
-    rates = Rates(*(backend.asarray(each) for each in (rates / batch_size, *np.ones((3, longest)))))
+    rates = Rates(*(backend.asarray(each) for each in (rates / batch_size, rates)))
 
     def run_block(state: State, *arrays: Any) -> Any:
         return make_deferred_block(config, CLASSES, backend)(state, *arrays, None)
@@ -109,13 +109,13 @@ def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, act
     step, block = backend.jit(make_step(config, CLASSES, xp=backend.xp)), backend.jit(run_block)
     expected, logits = initial_state(config, (PIXELS, *hidden, 10), backend)[0], []
     for i in range(longest):
-        row_of_each = (type(arrays)(*(array[i, ...] for array in arrays)) for arrays in (batch, rates))
+        row_of_each = Batch(*(x[i, ...] for x in batch)), Rates(*(x[i, ...] for x in rates.used()))
         expected, row = step(expected, *row_of_each)
         logits.append(backend.to_numpy(row))
         if i + 1 not in (1, 2, longest // 2, longest):
             continue
         state, _ = initial_state(config, (PIXELS, *hidden, 10), backend)
-        first = (type(arrays)(*(array[: i + 1, ...] for array in arrays)) for arrays in (batch, rates))
+        first = Batch(*(x[: i + 1, ...] for x in batch)), Rates(*(x[: i + 1, ...] for x in rates.used()))
         actual, actual_logits = block(state, *first)
         tolerance = trajectory_tolerance(i + 1, PIXELS)
         assert_near(backend.to_numpy(actual_logits), np.stack(logits), tolerance)
@@ -216,8 +216,9 @@ def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, ba
     state, _ = initial_state(config, (PIXELS, 8, 10), backend)
     rows, labels = notebook_rows(HOST)
     batch = Batch(*(backend.asarray(array[:batch_size]) for array in (rows, labels, np.zeros((batch_size, 0)))))
+    rates = Rates(error=0.1, decay=0.0, update=0.1)
     before = arrays_of(state)
-    after = arrays_of(make_step(config, CLASSES, xp=backend.xp)(state, batch, Rates(0.1, 0.1, 0.1, 0.0))[0])
+    after = arrays_of(make_step(config, CLASSES, xp=backend.xp)(state, batch, rates)[0])
     probe = changed = backend.asarray(np.zeros(1))
     changed += 1
     assert [a is b for a, b in zip(after, before, strict=True)] == [changed is probe] * len(before)

@@ -412,7 +412,7 @@ def test_a_chunk_ends_without_a_warning_whatever_its_losses(top, backend):
     bias[3] = top
     (layer,) = state.network
     state = state._replace(network=(Layer(layer.weights * 0, backend.asarray(bias, backend.dtype)),))
-    steps = steps._replace(rates=steps.rates * 0)
+    steps = steps._replace(rates=type(steps.rates)(*(each * 0 for each in steps.rates.used())))
     _, losses = make_chunk(config, backend, flatten_and_scale, CLASSES)(state, training_set, steps)
     # XLA may find the loss of class 3, 0 to rounding; it is NaN where 0 is multiplied by an infinity.
     assert not np.isfinite(backend.to_numpy(losses))[HOST.train_labels[:60] != 3].any()
@@ -429,7 +429,9 @@ def test_steps_that_fill_up_a_chunk_are_not_taken(settings, steps):
     taken = make_steps(config, rows, 0, steps)
     filled = taken.fill(50)
     assert (filled.samples[steps:] == -1).all()
-    filled.samples[steps:, 1:], filled.rates[:, steps:] = 1, np.nan
+    filled.samples[steps:, 1:] = 1
+    for each in filled.rates.used():
+        each[steps:] = np.nan
     run_chunk, results = make_chunk(config, backend, flatten_and_scale, CLASSES), []
     for given in (taken, filled):
         state, training_set, _ = chunk_inputs(config, backend, 1)

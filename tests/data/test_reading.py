@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mlp_xp.data.reading import open_file, read_rows
+from mlp_xp.data.reading import open_file
+from mlp_xp.data.tables import read_rows
 from mlp_xp.errors import DatasetError
 
 TEXT = 'name,"the, value"\né,1\n"a ""b""\nc",2\n'

@@ -79,7 +79,7 @@ def test_numbers_of_pandas_are_read_as_the_numbers_they_are(dtype: str) -> None:
         from_arrays(frame, frame[["a", "b"]], task="regression").train_labels, expected[:, :2]
     )
     frame.loc[7, "b"] = None
-    with pytest.raises(DatasetError, match=r"X: row 7, column 'b'.* no value"):
+    with pytest.raises(DatasetError, match=r"X: row 7, column 'b': .*neither a number nor text"):
         from_arrays(frame, KINDS)
     with pytest.raises(DatasetError, match=r"X: row 0, column 'word'.* 'x'.*encode text as numbers"):
         from_arrays(frame[["a"]].assign(word="x"), KINDS)

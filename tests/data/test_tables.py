@@ -12,8 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.inputs import read_features
+from mlp_xp.data.labels import labels_of, meaning_of
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.tables import MISSING, Table, read_table
+from mlp_xp.data.reading import MISSING
+from mlp_xp.data.samples import Samples
+from mlp_xp.data.tables import read_table
 from mlp_xp.errors import DatasetError, for_command_line
 
 
@@ -30,24 +35,30 @@ def write(path: Path, columns: dict[str, Any]) -> Path:
     return path
 
 
-def read(path: Path, label: str | None = "kind", features: Any = None, **options: Any) -> Table:
-    return read_table(path, Origin(label, **options), features)
+def read(path: Path, label: str | None = "kind", features: Any = None, **options: Any) -> Samples:
+    """Read a table, and refuse what a data set of it refuses."""
+    samples = read_table(path, Origin(label, **options), features)
+    with samples.naming(samples.train):
+        read_features("X", samples.train.inputs, open_backend(), samples.feature_names)
+        if samples.train.labels is not None:
+            labels = labels_of(samples, samples.train, open_backend())
+            meaning_of(samples, labels, None).read(labels)
+    return samples
 
 
-def read_text(tmp_path: Path, text: str | bytes, label: str | None = "kind", **options: Any) -> Table:
+def read_text(tmp_path: Path, text: str | bytes, label: str | None = "kind", **options: Any) -> Samples:
     path = tmp_path / "table.csv"
     path.write_bytes(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
-    table = read(path, label, **options)
-    assert table.inputs.dtype == np.float64
-    assert table.inputs.flags.c_contiguous
-    assert table.inputs.flags.writeable
-    assert table.inputs.shape == (len(table.lines), len(table.feature_names))
-    return table
+    samples = read(path, label, **options)
+    assert samples.train.inputs.dtype == np.float64
+    assert samples.train.inputs.flags.c_contiguous
+    assert samples.train.inputs.flags.writeable
+    assert samples.train.inputs.shape == (len(samples.train.lines), len(samples.feature_names))
+    return samples
 
 
-def labels_of(table: Table) -> list[Any]:
-    assert table.labels is not None
-    return table.labels.tolist()
+def values_of(samples: Samples) -> list[Any]:
+    return samples.train.labels.tolist()
 
 
 # CSV.
@@ -60,25 +71,25 @@ def test_the_label_may_be_any_column(tmp_path: Path, label: str) -> None:
         table = read_text(tmp_path, content, label)
         others = [name for name in "abc" if name != label]
         assert table.feature_names == tuple(others)
-        assert table.inputs.tolist() == [["abc".index(name) + start for name in others] for start in (1, 4)]
-        assert labels_of(table) == [str("abc".index(label) + start) for start in (1, 4)]
-        assert table.lines.tolist() == [3, 5]
+        assert table.train.inputs.tolist() == [["abc".index(name) + start for name in others] for start in (1, 4)]
+        assert values_of(table) == [str("abc".index(label) + start) for start in (1, 4)]
+        assert table.train.lines.tolist() == [3, 5]
 
 
 def test_several_labels(tmp_path: Path) -> None:
     text = 'p,x,q,"a,b"\n1,5,True,0.5\n0,6,false,2\n'
-    assert labels_of(read_text(tmp_path, text, "q, p")) == [["True", "1"], ["false", "0"]]
+    assert values_of(read_text(tmp_path, text, "q, p")) == [["True", "1"], ["false", "0"]]
     table = read_text(tmp_path, text, '"a,b",p', exclude="q")
-    assert (labels_of(table), table.label_names, table.feature_names) == (
+    assert (values_of(table), table.label_names, table.feature_names) == (
         [["0.5", "1"], ["2", "0"]],
         ("a,b", "p"),
         ("x",),
     )
-    assert labels_of(read_text(tmp_path, text, "a,b", exclude="q,p")) == ["0.5", "2"]
+    assert values_of(read_text(tmp_path, text, "a,b", exclude="q,p")) == ["0.5", "2"]
 
 
 def test_booleans_are_one_and_zero(tmp_path: Path) -> None:
-    assert read_text(tmp_path, "a,b,kind\nTrue,false,x\nFALSE,true,y\n").inputs.tolist() == [[1, 0], [0, 1]]
+    assert read_text(tmp_path, "a,b,kind\nTrue,false,x\nFALSE,true,y\n").train.inputs.tolist() == [[1, 0], [0, 1]]
     for field in ("1", "maybe"):
         with pytest.raises(DatasetError, match=f"line 3, column 'a': '{field}' is not a number; correct it"):
             read_text(tmp_path, f"a,kind\ntrue,x\n{field},y\n")
@@ -100,10 +111,10 @@ def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **opt
 @pytest.mark.parametrize(
     ("field", "fault"),
     [
-        ("", "there is no value; fill it in, or leave out the row or the column"),
+        ("", "there is no value; fill it in, or leave out the row"),
         ("NA", "there is no value, but 'NA'; fill it in"),
-        ("nan", "there is no value, but 'nan'; fill it in"),
-        ("1e999", "inf is infinite, or too large"),
+        ("nan", "nan is not a finite number; remove or replace it"),
+        ("1e999", "inf is not a finite number"),
         ("x", "'x' is not a number; correct it (decimals have a point)"),
         ("1_000", "'1_000' is not a number; correct it"),
         ('"1,5"', "'1,5' is not a number; correct it (decimals have a point)"),
@@ -176,9 +187,9 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
         [-2.5, 1.5, 1.5, 255, -1, 0, -3.5, 2],
         [1e300, 2.5, 2.5, 7, 0, 1, 0, 3],
     ]
-    assert table.inputs.tolist() == expected
-    assert table.inputs.flags.c_contiguous
-    assert labels_of(table) == ["x", "y", "x"]
+    assert table.train.inputs.tolist() == expected
+    assert table.train.inputs.flags.c_contiguous
+    assert values_of(table) == ["x", "y", "x"]
     assert table.feature_names == tuple(columns)[:-1]
 
 
@@ -196,21 +207,19 @@ def test_labels_of_parquet(tmp_path: Path, labels: list[Any], expected: list[Any
 
     for values in (pa.array(labels), pa.array(labels).dictionary_encode()):
         table = read(write(tmp_path / "t.parquet", {"x": [1, 2, 3], "kind": values}), "kind")
-        assert labels_of(table) == expected
-        assert table.labels is not None
-        assert table.labels.dtype.kind == np.array(expected).dtype.kind
+        assert values_of(table) == expected
 
 
 @pytest.mark.parametrize(
     ("columns", "fault"),
     [
-        ({"x": [1.0, None], "kind": ["a", "b"]}, ", row 2, column 'x': there is no value; fill it in"),
-        ({"x": [1.0, math.nan], "kind": ["a", "b"]}, ", row 2, column 'x': there is no value, but 'nan'"),
-        ({"x": [1.0, -math.inf], "kind": ["a", "b"]}, ", row 2, column 'x': -inf is infinite"),
-        ({"x": [1, 2], "kind": ["a", None]}, ", row 2, column 'kind': there is no value"),
-        ({"x": [1, 2], "kind": [0.5, math.nan]}, ", row 2, column 'kind': there is no value, but 'nan'"),
-        ({"x": [1, 2], "kind": [[1], [2]]}, ", column 'kind': the labels have the type list<"),
-        ({"a.b": ["red", "blue"], "kind": ["a", "b"]}, ", column 'a.b': the type is string; encode it as numbers, or"),
+        ({"x": [1.0, None], "kind": ["a", "b"]}, ", row 2, column 'x': None is neither a number nor text"),
+        ({"x": [1.0, math.nan], "kind": ["a", "b"]}, ", row 2, column 'x': nan is not a finite number"),
+        ({"x": [1.0, -math.inf], "kind": ["a", "b"]}, ", row 2, column 'x': -inf is not a finite number"),
+        ({"x": [1, 2], "kind": ["a", None]}, ", row 2, column 'kind': None is neither a"),
+        ({"x": [1, 2], "kind": [0.5, math.nan]}, ", row 2, column 'kind': the label nan is not"),
+        ({"x": [1, 2], "kind": [[1], [2]]}, ", row 1, column 'kind': array([1]) is neither"),
+        ({"a.b": ["red", "blue"], "kind": ["a", "b"]}, ", row 1, column 'a.b': 'red' is not a number; encode text"),
         ({"x": [], "kind": []}, ": there are no rows; give a table with rows"),
     ],
 )
@@ -236,9 +245,9 @@ def test_chosen_columns_in_their_order(tmp_path: Path, suffix: str) -> None:
     columns = {"text": ["?", "?"], "b": [1.0, 2.0], "a.b": [5.0, 6.0], "a": [True, False], "kind": ["x", "y"]}
     path = write(tmp_path / f"t.{suffix}", columns)
     table = read(path, "kind", features=["a", "b", "a.b"], exclude="gone")
-    assert table.inputs.tolist() == [[1, 1, 5], [0, 2, 6]]
+    assert table.train.inputs.tolist() == [[1, 1, 5], [0, 2, 6]]
     assert table.feature_names == ("a", "b", "a.b")
-    assert read(path, features=["b"]).inputs.tolist() == [[1], [2]]
+    assert read(path, features=["b"]).train.inputs.tolist() == [[1], [2]]
     with pytest.raises(DatasetError, match=r"has no column 'c'; its columns are 'text', 'b'"):
         read(path, features=["b", "c"])
 

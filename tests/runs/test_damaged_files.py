@@ -54,6 +54,7 @@ def change(**values: object) -> Change:
         ("run/checkpoint.safetensors", cut, "train --resume run --epochs 2", ""),
         ("run/checkpoint.safetensors", flip, "train --resume run --epochs 2", ""),
         ("run/metrics.jsonl", lambda path: path.write_text('{"epoch": NaN}\n{}\n'), "plot run", "line 1"),
+        ("run/metrics.jsonl", lambda path: path.write_text('{"epoch": 1}\n'), "plot run", "no field 'sample'"),
         ("run/metrics.jsonl", cut, "train --resume run --epochs 2", "reports"),
         ("run/result.json", cut, "train --resume run --epochs 2", ""),
         ("run/config.json", cut, "evaluate run", ""),

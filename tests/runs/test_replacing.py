@@ -1,7 +1,6 @@
 """--overwrite: whatever happens and whenever, the old run or the new one is whole, and the next command finds it."""
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -165,19 +164,6 @@ def test_what_stops_before_the_first_checkpoint_leaves_the_old_run(
     assert_one_line(outcome, code, text)
     assert "--resume" not in outcome.err
     assert files(folder) == files(old)
-
-
-def test_a_run_that_diverges_before_its_first_checkpoint_leaves_the_old_one(old, data_dir, tmp_path):
-    folder = shutil.copytree(old, tmp_path / "run")
-    outcome = call("train", *overwriting(data_dir, folder, learning_rate=1e200))
-    assert_one_line(outcome, 1, "diverged", f"the old run in {str(folder)!r} is as it was")
-    assert files(folder) == files(old)
-
-
-def test_overwrite_where_nothing_is_writes_a_run(data_dir, tmp_path):
-    outcome = call("train", *overwriting(data_dir, tmp_path / "run"))
-    assert (outcome.code, outcome.err) == (0, "")
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["hidden"] == [3]
 
 
 @pytest.mark.parametrize("config", ["{}", "not JSON"])

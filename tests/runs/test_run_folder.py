@@ -96,14 +96,6 @@ def test_no_folder_is_made_for_what_cannot_be_trained(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_clear_removes_what_a_run_wrote_but_not_its_settings_and_what_is_the_users(tmp_path):
-    names = (*run_folder.RUN_FILES, "result.json", "curves.png", ".model.safetensors.9.aside")
-    for name in (*names, "notes.txt"):
-        (tmp_path / name).write_text("")
-    run_folder.clear(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes.txt"]
-
-
 def a_report(**changes) -> Report:
     values = {"epoch": 1, "sample": 100, "loss": 0.1 + 0.2, "seconds": 1.5, "train_loss": math.pi}
     values |= {"samples_per_second": 1e6, "model": None, "test": Evaluation(5e-324, 1 / 3)}
@@ -136,22 +128,6 @@ def test_a_line_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
     assert synced == [(False, first), (True, first)]
     run_folder.append_metrics(tmp_path, a_report())
     assert synced[2:] == [(False, (tmp_path / "metrics.jsonl").read_bytes())]
-
-
-@pytest.mark.parametrize(
-    ("line", "message"), [(b'{"epo', "is damaged: "), (b'{"epoch": 1}', "is damaged: it has no field 'sample'")]
-)
-def test_metrics_may_be_cut_off_but_not_damaged(line, message, tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    records = [run_folder.metrics_record(a_report(epoch=epoch)) for epoch in range(2)]
-    first, second = (json.dumps(record).encode() for record in records)
-    path.write_bytes(first + b"\n" + second + b'\n{"ep')
-    assert run_folder.read_metrics(tmp_path) == records
-    path.write_bytes(first + b"\n" + line + b"\n" + second + b"\n")
-    with pytest.raises(RunError) as caught:
-        run_folder.read_metrics(tmp_path)
-    assert f"{str(path)!r}, line 2: {message}" in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_metrics_are_cut_back_to_what_a_checkpoint_knows(tmp_path):

@@ -17,7 +17,7 @@ from mlp_xp.data.origin import Origin
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.config_file import check_foreign, parse_settings
 from mlp_xp.runs.records import RunError, fits
-from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, flatten, unflatten
+from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, first_change, flatten, settings_of, unflatten
 
 counts = st.integers(1, 10**6)
 configs = st.builds(
@@ -156,3 +156,22 @@ def test_a_file_does_not_decide_alone_that_a_module_is_imported():
     check_foreign(foreign, "os:environ", Path("config.json"))
     with pytest.raises(ConfigError, match=r"backend: 'config\.json' wants the module 'os:environ'"):
         check_foreign(foreign, None, Path("config.json"))
+
+
+@pytest.mark.parametrize(
+    ("saved", "wanted", "data", "changed"),
+    [
+        ({}, {"backend": "jax", "device": "cpu", "data_dir": "elsewhere", "epochs": 9}, True, None),
+        ({"data_dir": "a"}, {"data_dir": "b", "label": "x"}, False, None),
+        ({"data_dir": "a"}, {"data_dir": "b", "label": "x"}, True, ("label", None, "x")),
+        ({}, {"dataset": "kmnist"}, True, ("dataset", "mnist", "kmnist")),
+        ({}, {"dtype": "float32"}, False, ("dtype", "float64", "float32")),
+        ({"schedule": "cosine"}, {"schedule": "cosine", "epochs": 9}, False, ("epochs", 5, 9)),
+        ({}, {"hidden": (3,)}, False, ("hidden", [64], [3])),
+    ],
+)
+def test_what_a_resumed_run_must_keep(saved, wanted, data, changed):
+    """Where it computes and reads may change, and the number of epochs if no step depends on it."""
+    one, other = (settings_of(Settings(), each) for each in (saved, wanted))
+    found = first_change(one, other, data=data)
+    assert (found and found[:3]) == changed

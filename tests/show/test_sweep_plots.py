@@ -12,7 +12,7 @@ from mlp_xp import plot_run
 from mlp_xp.errors import MlpXpError
 from mlp_xp.show import sweep_plots
 from mlp_xp.show.plots import COLOURS, Curves, draw_bands
-from mlp_xp.show.sweep_plots import Setting
+from mlp_xp.show.sweep_plots import Scored
 
 RATES, UNITS = (0.01, 0.1, 1.0), ([8], [64, 32])
 
@@ -26,10 +26,10 @@ def curves(losses: list[float], accuracies: list[float], held_out: bool = True) 
     return Curves("a run", reports, 200)
 
 
-def settings(runs: int = 3) -> list[Setting]:
+def settings(runs: int = 3) -> list[Scored]:
     random = np.random.default_rng(4)
     values = [{"learning_rate": rate, "hidden": units} for rate in RATES for units in UNITS]
-    return [Setting(each, random.uniform(50, 90, runs).tolist()) for each in values]
+    return [Scored(each, random.uniform(50, 90, runs).tolist()) for each in values]
 
 
 def test_bands_are_mean_lowest_and_highest_over_the_runs() -> None:
@@ -102,7 +102,7 @@ def test_a_heat_map_has_the_mean_of_each_pair() -> None:
     assert bar.get_ylabel() == SCORE
     for few in ([each._replace(scores=[]) for each in given], given[1:2] * 2):
         assert sweep_plots.draw_heat_map(few, score="validation_accuracy").png().startswith(b"\x89PNG")
-    random = [Setting({"learning_rate": i / 20, "weight_decay": i / 30}, [0.5]) for i in range(20)]
+    random = [Scored({"learning_rate": i / 20, "weight_decay": i / 30}, [0.5]) for i in range(20)]
     assert not sweep_plots.can_draw_heat_map(random)
 
 

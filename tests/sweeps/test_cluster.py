@@ -1,4 +1,4 @@
-"""A sweep on a real Dask scheduler with two real workers, of which one is killed; and on Ray where it is installed."""
+"""A sweep on a real Dask scheduler with two real workers, of which one is killed."""
 
 import json
 import os
@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -145,46 +144,3 @@ def test_a_cluster_that_does_not_answer_is_refused_before_anything_is_written(da
         outcome = call("sweep", *arguments(data_dir, tmp_path / "s", "--cluster", address))
     assert_one_line(outcome, 2, "--cluster: no Dask scheduler with a worker answers at ")
     assert not (tmp_path / "s").exists()
-
-
-@pytest.mark.parametrize(("scheme", "module"), [("dask", "distributed"), ("ray", "ray")])
-def test_a_cluster_without_its_library_is_one_line(scheme, module, data_dir, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, module, None)
-    outcome = call("sweep", *arguments(data_dir, tmp_path / "s", "--cluster", f"{scheme}://h:1"))
-    assert_one_line(outcome, 2, "--cluster: ", "is not installed; install it with: ")
-    assert not (tmp_path / "s").exists()
-
-
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return opened.getsockname()[1]
-
-
-@pytest.fixture
-def ray_address(tmp_path_factory) -> Iterator[str]:
-    """The address of a Ray head with two processors, in processes of its own."""
-    port = free_port()
-    words = ["--head", "--block", "--num-cpus=2", "--include-dashboard=false", f"--port={free_port()}"]
-    words += [f"--ray-client-server-port={port}", "--disable-usage-stats", "--object-store-memory=200000000"]
-    ray = Path(sys.executable).with_name("ray")
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    log = tmp_path_factory.mktemp("ray") / "log"
-    with log.open("w") as file:
-        head = subprocess.Popen([ray, "start", *words], stdout=file, stderr=file, env=env, start_new_session=True)
-    try:
-        wait_until(lambda: "Ray runtime started" in log.read_text(), head)
-        yield f"ray://127.0.0.1:{port}"
-    finally:
-        os.killpg(head.pid, signal.SIGTERM)
-        head.wait(PATIENCE)
-
-
-@pytest.mark.needs("ray")
-@pytest.mark.slow
-def test_members_on_ray_have_the_bits_of_train_and_failures_are_recorded(ray_address, data_dir, tmp_path):
-    folder = tmp_path / "s"
-    outcome = finish(start("sweep", *arguments(data_dir, folder, *WORDS, "--cluster", ray_address)))
-    assert outcome.code == 1, outcome
-    assert {*read_failures(folder)} == {*BAD}
-    assert_as_trained(folder, tmp_path / "trained", *GOOD)

@@ -132,38 +132,21 @@ def test_a_setting_with_failed_members_comes_after_those_without(tmp_path):
         without=[SEEDS, 0],
         failures={f"{SEEDS:04d}": {"error": "DivergenceError", "reason": "the loss is nan"}},
     )
+    # An unfinished run does not count, whatever its last report says.
+    reports = [a_report(0, 500, validation_accuracy=1.0)]
+    write_run(folder / "members" / "0000", {"learning_rate": 0.01, "seed": 0}, reports)
     summary = summary_of(folder)
+    assert summary.groups[1].results["validation_accuracy"].mean < 0.5
     assert [each.settings["learning_rate"] for each in summary.groups] == [0.3, 0.01, 0.1]
     assert [(len(each.members), each.finished) for each in summary.groups] == [(6, 6), (6, 5), (6, 5)]
     write_summary(folder)
     states = {line["name"]: line["state"] for line in lines_of(folder) if line["kind"] == "run"}
-    assert (states["0000"], states[f"{SEEDS:04d}"], states["0001"]) == ("not run", "failed", "finished")
+    assert (states["0000"], states[f"{SEEDS:04d}"], states["0001"]) == ("interrupted", "failed", "finished")
     runs = json.loads((folder / "summary.json").read_text())["runs"]
     assert runs[SEEDS]["reason"] == "the loss is nan"
     out = call("runs", folder, "--summary").out
     assert "2 of 18 runs are not finished" in out
     assert "settings with failed runs come last" in out
-
-
-def test_an_unfinished_run_does_not_count(tmp_path):
-    """Its last report may even have the accuracy on held-out samples."""
-    folder = a_sweep(tmp_path / "s", without=[0])
-    reports = [a_report(0, 500, validation_accuracy=1.0)]
-    write_run(folder / "members" / "0000", {"learning_rate": 0.01, "seed": 0}, reports)
-    assert table.sweep_rows(folder)[0][0].validation_accuracy == 1.0
-    group = summary_of(folder).groups[-1]
-    assert group.results["validation_accuracy"].n == SEEDS - 1
-    assert group.results["validation_accuracy"].mean < 0.5
-    write_summary(folder)
-    assert next(line for line in lines_of(folder) if line["name"] == "0000")["validation_accuracy"] == ""
-
-
-def test_a_sweep_of_which_nothing_has_run(tmp_path):
-    folder = a_sweep(tmp_path / "s", without=range(3 * SEEDS))
-    write_summary(folder)
-    assert [line["finished"] for line in lines_of(folder)[:3]] == ["0"] * 3
-    out = call("runs", folder, "--summary").out
-    assert "not ranked: no run has finished" in out
 
 
 def test_the_same_results_give_the_same_bytes(tmp_path, monkeypatch):

@@ -81,7 +81,7 @@ def run_part(part: str, backend: str, options: argparse.Namespace, minutes: floa
         if options.plant:
             getattr(importlib.import_module("torture_faults"), options.plant.replace("-", "_"))()
         importlib.import_module(f"torture_{part}").main(session)
-    counts = ", ".join(f"{name} {n}" for name, n in session.counts.items() if not name.startswith("passed "))
+    counts = ", ".join(f"{name} {n}" for name, n in session.counts.items())
     seconds = time.monotonic() - began
     print(f"{part} on {backend}: {seconds:.0f} s, {counts}, faults {session.faults}", flush=True)
     return min(session.faults, 1)

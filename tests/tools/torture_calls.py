@@ -9,7 +9,6 @@ import errno
 import itertools
 import random
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,38 +90,22 @@ def wrong_end(outcome: Outcome, how: str, folder: Path, expected: Path) -> str:
     return f"exit code 0, but {wrong}" if wrong else outcome.err if base.TRACEBACK in outcome.err else ""
 
 
-def attempts(session: Session) -> Iterator[tuple[str, int, str]]:
-    """Yield scenario, call and fault: those of --only, or all, until each scenario has passed untouched."""
-    if session.only:
-        name, at, how = session.only.split(":")
-        yield name, int(at), how
-        return
-    # Kills at each call; errors at every STRIDE-th call of all scenarios, then at those between.
-    passes = [(1, 1, name, how) for name, how in itertools.product(SCENARIOS, KILLS)]
-    passes += [(i, STRIDE, name, how) for i, name, how in itertools.product(range(1, STRIDE + 1), SCENARIOS, ERRORS)]
-    for first, stride, name, how in passes:
-        for at in itertools.count(first, stride):
-            yield name, at, how
-            if session.counts.pop(f"passed {name} {how}", 0):  # the fault would have come after the last call
-                break
-
-
 def main(session: Session) -> None:
     """Go through all scenarios and faults, or as far as the time allows."""
     scenes: dict[str, Scene] = {}
-    for name, at, how in attempts(session):
-        if not session.goes_on():
-            break
+    # Kills at each call; errors at every STRIDE-th call of all scenarios, then at those between.
+    passes = [(name, how, 1, 1) for name, how in itertools.product(SCENARIOS, KILLS)]
+    passes += [(name, how, i, STRIDE) for i, name, how in itertools.product(range(1, STRIDE + 1), SCENARIOS, ERRORS)]
+    for name, how, at in session.every_call(passes):
         scene = scenes[name] = scenes.get(name) or make_scene(session, name)
         session.start_from(scene.start)
         before = base.progress(session.folder)
         control: dict[str, Any] = {**KILLS, **ERRORS}[how]
         outcome = base.run(session, *scene.words, at=at, **control)
-        session.counts["rounds"] += 1
-        if outcome.calls < at:
-            session.counts[f"passed {name} {how}"] = at
+        session.passed = outcome.calls < at
+        if session.passed:
             continue
         session.counts["kills" if how in KILLS else "errors"] += 1
         wrong = wrong_end(outcome, how, session.folder, scene.expected) or wrong_state(session, scene, before)
         if wrong:
-            session.report(wrong, f"{name}:{at}:{how}")
+            session.report(wrong, f"{name}:{how}:{at}")

@@ -10,7 +10,6 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,32 +73,16 @@ def stopped_round(session: Session, scene: Scene, pair: list[str], at: int) -> t
     return True, wrong or wrong_state(session, scene, -1)
 
 
-def rounds(session: Session) -> Iterator[tuple[str, str, int]]:
-    """Yield pairs of commands with a call."""
-    if session.only:
-        first, second, at = session.only.split(":")
-        yield first, second, int(at)
-        return
-    # Every STRIDE-th call of all combinations, then those between: a short time sees something of each.
-    for offset, (first, second) in itertools.product(range(1, STRIDE + 1), COMBINATIONS):
-        for at in itertools.count(offset, STRIDE):
-            yield first, second, at
-            if session.counts.pop(f"passed {first} {second}", 0):
-                break
-
-
 def main(session: Session) -> None:
     """Go through all combinations, or as far as the time allows."""
     scenes: dict[str, Scene] = {}
-    for first, second, at in rounds(session):
-        if not session.goes_on():
-            break
+    # Every STRIDE-th call of all combinations, then those between: a short time sees something of each.
+    passes = [(*pair, i, STRIDE) for i, pair in itertools.product(range(1, STRIDE + 1), COMBINATIONS)]
+    for first, second, at in session.every_call(passes):
         name = "overwrite" if "overwrite" in (first, second) else first
         scene = scenes[name] = scenes.get(name) or make_scene(session, name)
         session.start_from(scene.start)
         was_stopped, wrong = stopped_round(session, scene, [first, second], at)
-        session.counts["rounds"] += 1
-        if not was_stopped:
-            session.counts[f"passed {first} {second}"] = at
+        session.passed = not was_stopped
         if wrong:
             session.report(wrong, f"{first}:{second}:{at}")

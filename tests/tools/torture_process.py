@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import importlib
 import io
+import itertools
 import json
 import mmap
 import os
@@ -22,6 +23,7 @@ import sys
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +56,8 @@ class Session:
     plant: str
     counts: Counter[str] = field(default_factory=Counter)
     faults: int = 0
+    passed: bool = False
+    """Whether a round has passed untouched, because its fault would have come after the last call."""
 
     def __post_init__(self) -> None:
         self.root, self.data = self.space / "root", write_idx_folder(self.space / "data", TINY)
@@ -65,6 +69,25 @@ class Session:
         if self.plant and self.faults:
             return False
         return time.monotonic() < self.end and not (self.rounds and self.counts["rounds"] >= self.rounds)
+
+    def every_call(self, passes: Iterable[tuple[str, str, int, int]]) -> Iterator[tuple[str, str, int]]:
+        """Yield two words and a call, that of --only or of each pass, until the time is over.
+
+        passes: two words, the first call and the distance to the next one; a pass ends where a round has passed.
+        """
+        if self.only:
+            one, other, at = self.only.split(":")
+            yield one, other, int(at)
+            return
+        for one, other, first, stride in passes:
+            for at in itertools.count(first, stride):
+                if not self.goes_on():
+                    return
+                self.passed = False
+                yield one, other, at
+                self.counts["rounds"] += 1
+                if self.passed:
+                    break
 
     def start_from(self, folder: Path | None) -> None:
         """Empty the root, and put a copy of a run into it."""

@@ -1,0 +1,228 @@
+"""Data like MNIST's, in IDX and CSV files: they arrive unchanged on every backend, and every fault is told."""
+
+import gzip
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from data_sets import csv_text
+
+from mlp_xp.core.library import Backend
+from mlp_xp.data import mnist_files
+from mlp_xp.data.datasets import DATASETS, load_dataset
+from mlp_xp.data.mnist_files import read_csv, read_idx
+from mlp_xp.errors import DatasetError
+
+TRAIN, TEST = (
+    np.random.default_rng(seed).integers(0, 256, (count, 6, 6), dtype=np.uint8) for seed, count in ((1, 30), (2, 20))
+)
+TRAIN_LABELS, TEST_LABELS = np.arange(30, dtype=np.uint8) % 10, np.arange(20, dtype=np.uint8) % 10
+ARRAYS = {
+    "train-images-idx3-ubyte": TRAIN,
+    "train-labels-idx1-ubyte": TRAIN_LABELS,
+    "t10k-images-idx3-ubyte": TEST,
+    "t10k-labels-idx1-ubyte": TEST_LABELS,
+}
+
+
+def header(*shape: int, code: int = 8) -> bytes:
+    return bytes([0, 0, code, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
+
+
+def encode(array: np.ndarray) -> bytes:
+    return header(*array.shape) + array.tobytes()
+
+
+def write_idx(folder: Path, packed: bool = True, **changed: np.ndarray) -> Path:
+    """The four files, of ARRAYS but for those whose name with underscores is given."""
+    for name, array in ARRAYS.items():
+        data = encode(changed.get(name.replace("-", "_"), array))
+        (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(data, mtime=0) if packed else data)
+    return folder
+
+
+def write(folder: Path, data: bytes | str) -> Path:
+    (folder / "file").write_bytes(data.encode() if isinstance(data, str) else data)
+    return folder / "file"
+
+
+def message(function: Any, *args: Any) -> str:
+    """What an error says, without the name of the argument, which stands before what is no data set at all."""
+    with pytest.raises(DatasetError) as caught:
+        function(*args)
+    text = str(caught.value)
+    assert text.isprintable()
+    assert "--" not in text, "options are the command line's"
+    return text.removeprefix("name_or_folder: ")
+
+
+def assert_loaded(folder: Path | str, backend: Backend) -> None:
+    dataset = load_dataset(folder, backend)
+    assert dataset.class_names == tuple("0123456789")
+    for array, expected in zip(dataset[:4], ARRAYS.values(), strict=True):
+        assert array.dtype == backend.xp.uint8
+        np.testing.assert_array_equal(backend.to_numpy(array), expected)
+
+
+# Folders.
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["gzipped", "plain"])
+def test_folder_of_idx_files(tmp_path: Path, packed: bool, backend: Backend) -> None:
+    assert_loaded(write_idx(tmp_path, packed), backend)
+    assert_loaded(str(tmp_path), backend)
+    for array, expected in zip(load_dataset(tmp_path)[:4], ARRAYS.values(), strict=True):
+        np.testing.assert_array_equal(array, expected, strict=True)  # without a backend they are on the host
+
+
+def test_folder_of_csv_files(tmp_path: Path, backend: Backend) -> None:
+    texts = csv_text(TRAIN, TRAIN_LABELS), csv_text(TEST, TEST_LABELS, header=False)
+    (tmp_path / "Fashion-MNIST-Train.CSV.gz").write_bytes(gzip.compress(texts[0].encode(), mtime=0))
+    (tmp_path / "t10k.csv").write_text(texts[1])
+    (tmp_path / "sample_submission.csv").write_text("ImageId,Label\n")
+    (tmp_path / "._mnist_train.csv").write_text("what a Mac leaves behind")
+    assert_loaded(tmp_path, backend)
+
+
+def test_a_name_goes_before_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("data", "mnist"):
+        Path(folder).mkdir()
+        write_idx(Path(folder))
+    assert load_dataset("mnist").train_inputs.shape == (60000, 28, 28)
+    for path in ("data", "./data", Path("mnist"), "./mnist"):
+        assert load_dataset(path).train_inputs.shape == (30, 6, 6)
+
+
+def test_the_repository_has_mnist() -> None:
+    """Counts and the first ten labels as published: http://yann.lecun.com/exdb/mnist/."""
+    dataset = load_dataset()
+    assert (len(dataset.train_inputs), len(dataset.test_inputs), dataset.is_own) == (60000, 10000, False)
+    assert dataset.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert dataset.test_labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+
+
+@pytest.mark.parametrize("name", ["mnsit", "gone.csv", "", "x" * 300])
+def test_nothing_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    meant = " (did you mean 'mnist'?)" if name == "mnsit" else ""
+    start = f"{name!r}: no such folder, file or data set{meant}; choose one of {', '.join(DATASETS)}, or give a table"
+    assert message(load_dataset, name).startswith(start)
+    if name:
+        assert message(load_dataset, Path(name)).startswith(f"{name!r}: no such folder")
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        (
+            {"train_labels_idx1_ubyte": TRAIN_LABELS[:29]},
+            "train-images-idx3-ubyte.gz': has 30 images, train-labels-idx1-ubyte.gz has 29 labels; the numbers must be",
+        ),
+        (
+            {"train_labels_idx1_ubyte": np.where(TRAIN_LABELS == 3, 11, TRAIN_LABELS).astype(np.uint8)},
+            "train-labels-idx1-ubyte.gz': label 11 of sample 3 is outside the 10 classes, 0 to 9; ",
+        ),
+        (
+            {"t10k_images_idx3_ubyte": TEST.reshape(20, 4, 9)},
+            "t10k-images-idx3-ubyte.gz': the test set has images of 4 x 9, the training set images of 6 x 6",
+        ),
+        (
+            {"t10k_images_idx3_ubyte": TRAIN, "t10k_labels_idx1_ubyte": TRAIN_LABELS},
+            "': the test set is the training set: testing on the training set says nothing about other samples",
+        ),
+    ],
+)
+def test_faults_of_folders(tmp_path: Path, changed: dict[str, np.ndarray], fault: str) -> None:
+    assert fault in message(load_dataset, write_idx(tmp_path, **changed))
+    (tmp_path / "t10k-images-idx3-ubyte.gz").unlink()
+    assert "t10k-images-idx3-ubyte.gz': not found, with or without .gz" in message(load_dataset, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [
+        (["latest.csv", "train.csv"], "has no tables with the word 'test' in the name, but 'latest.csv', 'train.csv'"),
+        (["train.csv", "my_train.csv", "test.csv"], "has 2 tables with the word 'train' in the name, but 'my_train"),
+    ],
+)
+def test_train_and_test_are_whole_words(tmp_path: Path, names: list[str], fault: str) -> None:
+    for name in names:
+        (tmp_path / name).write_text(csv_text(TRAIN, TRAIN_LABELS))
+    start = f"{str(tmp_path)!r}: {fault}"
+    assert message(load_dataset, tmp_path).startswith(start)
+
+
+# IDX files.
+
+
+def test_idx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start of the format's own description is spelled out: reader and writer cannot be wrong together."""
+    data = b"\x00\x00\x08\x03\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00\x03\x00\x01\x02\xfd\xfe\xff"
+    assert read_idx(write(tmp_path, data), 3).tolist() == [[[0, 1, 2], [253, 254, 255]]]
+    monkeypatch.setattr(mnist_files, "PIECE", 7)
+    for array in (TRAIN, TRAIN_LABELS):
+        read = read_idx(write(tmp_path, gzip.compress(encode(array), mtime=0)), array.ndim)
+        np.testing.assert_array_equal(read, array, strict=True)
+        assert read.flags.c_contiguous
+        assert read.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("data", "ndim", "fault"),
+    [
+        (b"", 1, "starts with b'', where an IDX file of labels starts with b'\\x00\\x00\\x08\\x01'"),
+        (header(2, code=0x0D) + bytes(8), 1, r"starts with b'\x00\x00\r\x01'"),
+        (encode(TRAIN), 1, "check that the files are not swapped, or fetch the file again"),
+        (encode(TRAIN)[:9], 3, "its header promises  values, and 0 were found; fetch the file again"),
+        (header(5) + b"abcd", 1, "its header promises 5 values, and 4 were found; fetch the file again"),
+        (header(2**32 - 1, 28, 28), 3, "its header promises 4294967295 x 28 x 28 values, and 0 were found"),
+        (header(0, 28, 28), 3, "has no images (its shape is (0, 28, 28)); give a file with some"),
+    ],
+)
+def test_faults_of_idx(tmp_path: Path, data: bytes, ndim: int, fault: str) -> None:
+    text = message(read_idx, write(tmp_path, data), ndim)
+    assert text.startswith(f"{str(tmp_path / 'file')!r}: ")
+    assert fault in text
+
+
+# CSV files.
+
+
+@pytest.mark.parametrize("names", [True, False], ids=["names", "no names"])
+def test_csv(tmp_path: Path, names: bool) -> None:
+    text = csv_text(TRAIN, TRAIN_LABELS, names)
+    for variant in (text, f"\n{text}".replace(",", ", "), re.sub("[^,\n]+", '"\\g<0>"', text)):
+        images, labels = read_csv(write(tmp_path, variant))
+        np.testing.assert_array_equal(images, TRAIN, strict=True)
+        np.testing.assert_array_equal(labels, TRAIN_LABELS, strict=True)
+        assert images.flags.writeable
+        assert images.flags.c_contiguous
+    for first in ("label,pixel0,pixel1,pixel2,pixel3", "Label,0,1,2,3", '"label","p 1","p 2","p 3","p 4"', "0,1,2,3,4"):
+        images, labels = read_csv(write(tmp_path, f"{first}\n7,1,2,3,4\n"))
+        assert (images.tolist(), labels.tolist()) == ([[[1, 2], [3, 4]]], [7])
+
+
+@pytest.mark.parametrize("field", ["256", "-1", "1.5", "x", ""])
+@pytest.mark.parametrize("column", [1, 5])
+def test_faulty_fields(tmp_path: Path, field: str, column: int) -> None:
+    line = ["3", "1", "1", "1", "1"]
+    line[column - 1] = field
+    for names in ("", "label,a,b,c,d\n"):
+        fault = f", line {4 if names else 3}, column {column}: '{field}' is not a whole number from 0 to 255"
+        assert fault in message(read_csv, write(tmp_path, f"{names}1,2,3,4,5\n\n{','.join(line)}\n1,2,3,4,5\n"))
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("label,a,b,c,d\n", ": has no samples; give a file with some"),
+        ("five,0,0,0,0\n1,2,3,4,5\n", ", line 1, column 1: 'five' is not a whole number"),
+        ("1,2,3\n", ", line 1: 3 columns, separated by commas, are not a label and the pixels of a square image; name"),
+        ("1x1,1x2,2x1,2x2,label\n1,2,3,4,5\n", ", line 1: the column 'label' is not the first; move it there"),
+    ],
+)
+def test_faults_of_csv(tmp_path: Path, text: str, fault: str) -> None:
+    assert message(read_csv, write(tmp_path, text)).startswith(f"{str(tmp_path / 'file')!r}{fault}")
