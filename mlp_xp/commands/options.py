@@ -5,12 +5,15 @@ that were typed, and no others, as keywords: what was not typed comes from a rec
 command knows.
 """
 
+import ast
 import inspect
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import is_dataclass
+from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from cyclopts import App, Argument, Parameter, Token
 from cyclopts.exceptions import (
@@ -26,12 +29,28 @@ from cyclopts.exceptions import (
 from mlp_xp import __version__
 from mlp_xp.core.config import MOST, Setting, declared
 from mlp_xp.errors import MlpXpError, nearest
-from mlp_xp.runs.settings import RECIPES, SETTINGS, differences
+from mlp_xp.runs.settings import RECIPES, Settings, differences
 from mlp_xp.show.width import plain_console
 
 HELP = "--help lists all options"
 DOTS = ".."  # between the ends of a range
 WANTED = {int: "a whole number such as 64", float: "a number such as 0.01"}
+
+
+@cache
+def docstrings(kind: Any) -> dict[str, str]:
+    """Return the docstring below each setting of a dataclass, as one line."""
+    (definition,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(definition, ast.ClassDef)
+    hints, found = get_type_hints(kind), dict[str, str]()
+    for field, text in pairwise([*definition.body, None]):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(words))):
+                found[name] = " ".join(words.split())
+            case ast.AnnAssign(target=ast.Name(id=name)), _ if is_dataclass(hints[name]):
+                found |= docstrings(hints[name])
+    return found
+
 
 # Parameters of several commands.
 RunDirs = Annotated[Path, Parameter(name="RUN_DIR", required=True)]
@@ -40,8 +59,8 @@ CacheDir = Annotated[
     Path | None,
     Parameter(help="Folder for downloaded data sets. By default MLP_XP_CACHE, or the cache folder of the system."),
 ]
-BackendName = Annotated[str, Parameter(help=SETTINGS["backend"].help)]
-Device = Annotated[str | None, Parameter(help=SETTINGS["device"].help)]
+BackendName = Annotated[str, Parameter(help=docstrings(Settings)["backend"])]
+Device = Annotated[str | None, Parameter(help=docstrings(Settings)["device"])]
 OWN = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in differences(RECIPES["own"]).items())
 if TYPE_CHECKING:
     RecipeName = str
@@ -211,14 +230,15 @@ def with_settings(
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(command)
         own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
-        options = [_setting_option(each, several, group) for each in declared(kind).values()]
+        texts = docstrings(kind)
+        options = [_setting_option(each, texts[each.name], several, group) for each in declared(kind).values()]
         command.__signature__ = signature.replace(parameters=own + options)  # type: ignore[attr-defined]
         return command
 
     return decorate
 
 
-def _setting_option(setting: Setting, several: bool, group: str) -> inspect.Parameter:
+def _setting_option(setting: Setting, text: str, several: bool, group: str) -> inspect.Parameter:
     """Return the option of a setting as a parameter of a command."""
     kind: Any = int if setting.kind is tuple else setting.kind
     hint: Any = Literal[setting.choices] if setting.choices else kind
@@ -232,7 +252,6 @@ def _setting_option(setting: Setting, several: bool, group: str) -> inspect.Para
         more["allow_repeating"] = False
     if several or setting.kind is tuple:
         hint = tuple[hint, ...]
-    text = setting.help
     if setting.most != MOST:
         text += f" [range: {setting.least:g} to {_brief(setting.most)}]"
     return _option(setting.name, hint, setting.default, text, **more)

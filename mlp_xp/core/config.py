@@ -33,8 +33,6 @@ class Setting(NamedTuple):
     or_else: tuple[type, ...]
     """What it may be instead: None, or an object that only Python has."""
     default: Any
-    help: str
-    """What it means, for someone who reads `--help` for the first time."""
     least: float = 0
     most: float = MOST
     choices: tuple[str, ...] = ()
@@ -51,9 +49,12 @@ class Setting(NamedTuple):
     """Other names on the command line, which other programs use."""
 
 
-def setting(default: Any, help: str, **facts: Any) -> Any:
-    """Declare a field of a dataclass by its default, its help, and other fields of `Setting`."""
-    return field(default=default, metadata={"help": help, **facts})
+def setting(default: Any, **facts: Any) -> Any:
+    """Declare a field of a dataclass by its default and other fields of `Setting`.
+
+    The docstring below the field is its help: it is written for someone who reads `--help` for the first time.
+    """
+    return field(default=default, metadata={"facts": facts})
 
 
 @cache
@@ -62,13 +63,13 @@ def declared(kind: type) -> dict[str, Setting]:
     hints, found = get_type_hints(kind), dict[str, Setting]()
     for each in fields(kind):
         hint = hints[each.name]
-        if "help" not in each.metadata:
+        if "facts" not in each.metadata:
             found |= declared(hint)
             continue
         types = (tuple,) if get_origin(hint) is tuple else get_args(hint) or (hint,)
         (plain,) = (one for one in types if one not in (NoneType, Activation))
         or_else = tuple(one for one in types if one is not plain)
-        found[each.name] = Setting(each.name, plain, or_else, each.default, **each.metadata)
+        found[each.name] = Setting(each.name, plain, or_else, each.default, **each.metadata["facts"])
     return found
 
 
@@ -100,124 +101,72 @@ class TrainConfig:
     """What is trained and how. The defaults are the notebook's.
 
     Raises ConfigError for a value of the wrong type or out of range, so that no invalid configuration exists.
-    `declared(TrainConfig)` has the range, the choices and the meaning of each setting, as `mlp-xp train --help` shows
-    them. An activation may also be an `Activation`, a pair of functions of your own, which a run folder cannot store.
+    `declared(TrainConfig)` holds the ranges and choices. An activation may also be an `Activation`, a pair of functions
+    of your own, which a run folder cannot store.
     """
 
-    epochs: int = setting(5, "Passes over the training set.", least=1, in_steps=False, aliases=("-e",))
-    batch_size: int = setting(
-        1,
-        "Samples in a training step; the gradient is their mean. The last batch of an epoch may be smaller.",
-        least=1,
-        by_ratio=True,
-        aliases=("-b", "--bs"),
-    )
+    epochs: int = setting(5, least=1, in_steps=False, aliases=("-e",))
+    """Passes over the training set."""
+    batch_size: int = setting(1, least=1, by_ratio=True, aliases=("-b", "--bs"))
+    """Samples in a training step; the gradient is their mean. The last batch of an epoch may be smaller."""
     # A smaller rate, divided by the batch size, would lose its digits in float32, or be 0; a larger one would make
     # Adam's coefficients infinite in float64. What is too large for float32 alone diverges, which is reported.
-    learning_rate: float = setting(
-        0.01,
-        "How far an update follows the gradient.",
-        least=1e-30,
-        most=1e300,
-        in_steps=False,
-        by_ratio=True,
-        aliases=("--lr",),
-    )
-    hidden: tuple[int, ...] = setting(
-        (64,), "Units of each hidden layer.", least=1, by_ratio=True, aliases=("--layers", "--units")
-    )
-    seed: int = setting(
-        0,
-        "Random seed. On every backend, NumPy draws the initial weights, the order of the samples and the masks of "
-        "dropout from it.",
-        most=2**32 - 1,
-        in_steps=False,
-    )
-    report_every: int = setting(
-        10000, "Samples between two reports. Each epoch begins with one.", least=1, in_steps=False
-    )
-    warm_up_steps: int = setting(
-        10,
-        "Steps on the second training sample alone, before the first epoch. The notebook takes ten, and its numbers "
-        "depend on them.",
-        in_steps=False,
-    )
-    update_order: str = setting(
-        "layerwise",
-        "layerwise, as in the notebook: update a layer before the error passes down through it. simultaneous, as in "
-        "textbooks: compute all gradients at the same weights.",
-        choices=("layerwise", "simultaneous"),
-    )
-    activation: str | Activation = setting("sigmoid", "Activation of the hidden layers.", choices=tuple(ACTIVATIONS))
-    init: str = setting(
-        "notebook",
-        "Standard deviation of the initial weights. notebook: 1. glorot and he: the smaller, the wider the layer.",
-        choices=("notebook", "glorot", "he"),
-        in_steps=False,
-    )
-    optimizer: str = setting("sgd", "How gradients change the weights.", choices=("sgd", "momentum", "adam", "adamw"))
+    learning_rate: float = setting(0.01, least=1e-30, most=1e300, in_steps=False, by_ratio=True, aliases=("--lr",))
+    """How far an update follows the gradient."""
+    hidden: tuple[int, ...] = setting((64,), least=1, by_ratio=True, aliases=("--layers", "--units"))
+    """Units of each hidden layer."""
+    seed: int = setting(0, most=2**32 - 1, in_steps=False)
+    """Random seed. On every backend, NumPy draws the initial weights, the order of the samples and the masks of dropout
+    from it."""
+    report_every: int = setting(10000, least=1, in_steps=False)
+    """Samples between two reports. Each epoch begins with one."""
+    warm_up_steps: int = setting(10, in_steps=False)
+    """Steps on the second training sample alone, before the first epoch. The notebook takes ten, and its numbers depend
+    on them."""
+    update_order: str = setting("layerwise", choices=("layerwise", "simultaneous"))
+    """layerwise, as in the notebook: update a layer before the error passes down through it. simultaneous, as in
+    textbooks: compute all gradients at the same weights."""
+    activation: str | Activation = setting("sigmoid", choices=tuple(ACTIVATIONS))
+    """Activation of the hidden layers."""
+    init: str = setting("notebook", choices=("notebook", "glorot", "he"), in_steps=False)
+    """Standard deviation of the initial weights. notebook: 1. glorot and he: the smaller, the wider the layer."""
+    optimizer: str = setting("sgd", choices=("sgd", "momentum", "adam", "adamw"))
+    """How gradients change the weights."""
     schedule: str = setting(
-        "constant",
-        "How the learning rate changes. cosine: it falls to 0 at the end of the training.",
-        choices=("constant", "cosine"),
-        in_steps=False,
-        aliases=("--lr-schedule", "--lr-scheduler"),
+        "constant", choices=("constant", "cosine"), in_steps=False, aliases=("--lr-schedule", "--lr-scheduler")
     )
-    weight_decay: float = setting(
-        0.0,
-        "Pull the weights towards 0: add this multiple of them to their gradients. With adamw, subtract this multiple, "
-        "times the learning rate, from the weights instead.",
-        most=1e30,  # float32 can hold it
-        by_ratio=True,
-        aliases=("--wd",),
-    )
-    decay_bias: bool = setting(True, "Apply weight decay to biases too.")
-    momentum: float = setting(
-        0.9, "For the optimizer momentum: the share of the velocity that a step keeps.", most=BELOW_ONE
-    )
-    nesterov: bool = setting(False, "For the optimizer momentum: use Nesterov's variant.")
-    beta_1: float = setting(
-        0.9, "For adam and adamw: the share of the mean gradient that a step keeps.", most=BELOW_ONE
-    )
-    beta_2: float = setting(
-        0.999, "For adam and adamw: the share of the mean squared gradient that a step keeps.", most=BELOW_ONE
-    )
-    epsilon: float = setting(
-        1e-8,
-        "For adam and adamw: a small number added to the denominator of an update.",
-        least=1e-30,
-        most=1e30,
-        in_steps=False,
-    )
-    dropout: float = setting(
-        0.0, "Probability with which a step ignores each hidden unit of each sample.", most=BELOW_ONE
-    )
-    clip_norm: float = setting(
-        0.0,
-        "Scale a longer gradient, of all parameters together, down to this norm; 0: never. Needs --update-order "
-        "simultaneous.",
-        most=1e30,
-    )
-    validation: int = setting(
-        0,
-        "Hold out this many training samples: of your own data drawn at random, in proportion from each class; of "
-        "others the last ones. The network is evaluated on them after every epoch, and the most accurate one is kept; "
-        "ties go to the lower loss.",
-        in_steps=False,
-    )
-    patience: int = setting(
-        0, "Stop after this many epochs without a better network on the held-out samples; 0: never.", in_steps=False
-    )
-    checkpoint_every: int = setting(
-        0,
-        "Samples between two checkpoints, from which a run can be resumed; 0: only at the end of each epoch.",
-        in_steps=False,
-    )
-    defer_updates: bool = setting(
-        True,
-        "Use a faster algorithm for plain gradient descent with few samples in a step. Its numbers are the same up to "
-        "rounding.",
-    )
+    """How the learning rate changes. cosine: it falls to 0 at the end of the training."""
+    weight_decay: float = setting(0.0, most=1e30, by_ratio=True, aliases=("--wd",))
+    """Pull the weights towards 0: add this multiple of them to their gradients. With adamw, subtract this multiple,
+    times the learning rate, from the weights instead."""
+    decay_bias: bool = setting(True)
+    """Apply weight decay to biases too."""
+    momentum: float = setting(0.9, most=BELOW_ONE)
+    """For the optimizer momentum: the share of the velocity that a step keeps."""
+    nesterov: bool = setting(False)
+    """For the optimizer momentum: use Nesterov's variant."""
+    beta_1: float = setting(0.9, most=BELOW_ONE)
+    """For adam and adamw: the share of the mean gradient that a step keeps."""
+    beta_2: float = setting(0.999, most=BELOW_ONE)
+    """For adam and adamw: the share of the mean squared gradient that a step keeps."""
+    epsilon: float = setting(1e-8, least=1e-30, most=1e30, in_steps=False)
+    """For adam and adamw: a small number added to the denominator of an update."""
+    dropout: float = setting(0.0, most=BELOW_ONE)
+    """Probability with which a step ignores each hidden unit of each sample."""
+    clip_norm: float = setting(0.0, most=1e30)
+    """Scale a longer gradient, of all parameters together, down to this norm; 0: never. Needs --update-order
+    simultaneous."""
+    validation: int = setting(0, in_steps=False)
+    """Hold out this many training samples: of your own data drawn at random, in proportion from each class; of others
+    the last ones. The network is evaluated on them after every epoch, and the most accurate one is kept; ties go to the
+    lower loss."""
+    patience: int = setting(0, in_steps=False)
+    """Stop after this many epochs without a better network on the held-out samples; 0: never."""
+    checkpoint_every: int = setting(0, in_steps=False)
+    """Samples between two checkpoints, from which a run can be resumed; 0: only at the end of each epoch."""
+    defer_updates: bool = setting(True)
+    """Use a faster algorithm for plain gradient descent with few samples in a step. Its numbers are the same up to
+    rounding."""
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -11,41 +11,26 @@ LARGEST_SIDE = 2048
 class Origin:
     """How `load_dataset` reads your own files, so that a run can read them again. Raises ConfigError."""
 
-    label: str | None = setting(
-        None,
-        "Column with the labels, where --data-dir has tables with a header. Separate several with commas: they are "
-        "numbers to predict, or labels that are 0 or 1 each.",
-        names_columns=True,
-    )
-    exclude: str | None = setting(
-        None, "Columns to ignore, such as a row id; separate several with commas.", names_columns=True
-    )
-    test_fraction: float = setting(
-        0.2, "Share of the samples to test on, if --data-dir has no test set of its own; 0: no test.", most=BELOW_ONE
-    )
-    split_seed: int = setting(0, "Random seed of the choice of these samples.", most=2**32 - 1)
-    picture_size: int | None = setting(
-        None,
-        "Resize the pictures in --data-dir to a square with this many pixels on a side. By default they must all have "
-        "one size.",
-        least=1,
-        most=LARGEST_SIDE,
-    )
-    task: str | None = setting(
-        None,
-        "What to predict. By default regression where the labels in --data-dir have a decimal point, labels where "
-        "each sample has several, and otherwise classes. Many whole numbers may be either, and need this option.",
-        choices=("classes", "labels", "regression"),
-    )
-    stratify: bool = setting(
-        True,
-        "Choose the samples to test on from each class in proportion, and at least one where a class has two.",
-    )
-    scale_targets: bool = setting(
-        True,
-        "For regression: train on numbers with mean 0 and standard deviation 1. Predictions and errors stay in the "
-        "units of the data; only the loss is in standard deviations.",
-    )
+    label: str | None = setting(None, names_columns=True)
+    """Column with the labels, where --data-dir has tables with a header. Separate several with commas: they are numbers
+    to predict, or labels that are 0 or 1 each."""
+    exclude: str | None = setting(None, names_columns=True)
+    """Columns to ignore, such as a row id; separate several with commas."""
+    test_fraction: float = setting(0.2, most=BELOW_ONE)
+    """Share of the samples to test on, if --data-dir has no test set of its own; 0: no test."""
+    split_seed: int = setting(0, most=2**32 - 1)
+    """Random seed of the choice of these samples."""
+    picture_size: int | None = setting(None, least=1, most=LARGEST_SIDE)
+    """Resize the pictures in --data-dir to a square with this many pixels on a side. By default they must all have one
+    size."""
+    task: str | None = setting(None, choices=("classes", "labels", "regression"))
+    """What to predict. By default regression where the labels in --data-dir have a decimal point, labels where each
+    sample has several, and otherwise classes. Many whole numbers may be either, and need this option."""
+    stratify: bool = setting(True)
+    """Choose the samples to test on from each class in proportion, and at least one where a class has two."""
+    scale_targets: bool = setting(True)
+    """For regression: train on numbers with mean 0 and standard deviation 1. Predictions and errors stay in the units
+    of the data; only the loss is in standard deviations."""
 
     def __post_init__(self) -> None:
         check_settings(self)

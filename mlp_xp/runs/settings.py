@@ -20,37 +20,23 @@ class Settings:
     With `data_dir`, `dataset` becomes None: a record of both would not say where the data are from.
     """
 
-    backend: str = setting(
-        "numpy",
-        "Array library to compute with: numpy, cupy, jax, torch, array-api-strict, or `module:namespace` for any other "
-        "that follows the array API standard.",
-        may_change=True,
-    )
-    device: str | None = setting(
-        None,
-        "Device to compute on, in the library's notation, such as cuda:1. By default the library's own default.",
-        may_change=True,
-    )
-    dtype: str = setting("float64", "Floating-point type to compute with.", choices=("float64", "float32"))
-    dataset: str | None = setting(
-        "mnist",
-        "mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters; all but mnist are downloaded once. Not with "
-        "--data-dir.",
-    )
-    data_dir: str | None = setting(
-        None,
-        "Your own data instead of a named data set: a table with a header (CSV, Parquet), a .npz archive, or a folder "
-        "with pictures for each class, with two tables, .npy files, or IDX or CSV files like MNIST's.",
-        may_change=True,
-        is_path=True,
-    )
+    backend: str = setting("numpy", may_change=True)
+    """Array library to compute with: numpy, cupy, jax, torch, array-api-strict, or `module:namespace` for any other
+    that follows the array API standard."""
+    device: str | None = setting(None, may_change=True)
+    """Device to compute on, in the library's notation, such as cuda:1. By default the library's own default."""
+    dtype: str = setting("float64", choices=("float64", "float32"))
+    """Floating-point type to compute with."""
+    dataset: str | None = setting("mnist")
+    """mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters; all but mnist are downloaded once. Not with
+    --data-dir."""
+    data_dir: str | None = setting(None, may_change=True, is_path=True)
+    """Your own data instead of a named data set: a table with a header (CSV, Parquet), a .npz archive, or a folder with
+    pictures for each class, with two tables, .npy files, or IDX or CSV files like MNIST's."""
     origin: Origin = field(default_factory=Origin)
-    start_from: str | None = setting(
-        None,
-        "Begin with the trained weights of this run, which needs the same hidden layers. If the classes are others, "
-        "the output layer is drawn as for a new run. Inputs are prepared as the new data require.",
-        is_path=True,
-    )
+    start_from: str | None = setting(None, is_path=True)
+    """Begin with the trained weights of this run, which needs the same hidden layers. If the classes are others, the
+    output layer is drawn as for a new run. Inputs are prepared as the new data require."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:

@@ -21,17 +21,24 @@ from mlp_xp.runs.settings import SETTINGS
 class Inner:
     """Inside."""
 
-    learning_rate: float = setting(0.5, "How fast.", aliases=("--lr",))
-    units: tuple[int, ...] = setting((1, 2), "How many.")
-    nested: bool = setting(True, "Whether.")
-    kind: str = setting("fast", "Which.", choices=("fast", "slow"))
+    learning_rate: float = setting(0.5, aliases=("--lr",))
+    """How fast.
+
+    In two paragraphs."""
+    units: tuple[int, ...] = setting((1, 2))
+    """How many."""
+    nested: bool = setting(True)
+    """Whether."""
+    kind: str = setting("fast", choices=("fast", "slow"))
+    """Which."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """Outside."""
 
-    label: str | None = setting(None, "Which column.", names_columns=True)
+    label: str | None = setting(None, names_columns=True)
+    """Which column."""
     inner: Inner = field(default_factory=Inner)
 
 
@@ -146,7 +153,7 @@ def test_help_has_the_docstrings_types_names_and_defaults(monkeypatch):
     said = " ".join(out.getvalue().replace("│", " ").split())
     for part in (
         *("go [OPTIONS] PLACE", "Do something.", "PLACE Where. [required]", "--count INT How often. [default: 3]"),
-        *("--learning-rate --lr", "How fast. [default: 0.5] FLOAT", "How many. [default: 1 2]"),
+        *("--learning-rate --lr", "How fast. In two paragraphs. FLOAT [default: 0.5]", "How many. [default: 1 2]"),
         *("--nested --no-nested", "--debug", "show the traceback", "--no-compile-cache"),
     ):
         assert part in said, said

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mlp_xp.api import evaluate, load_run, predict, train
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.config import ConfigError, TrainConfig
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import REGRESSION
@@ -148,17 +148,6 @@ def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
     assert figures(tmp_path / "run") == {name: metrics_record(report)[name] for name in figures(tmp_path / "run")}
     result = evaluate(tmp_path / "run").result
     assert (result.loss, result.accuracy) == (report.test.loss, report.test.accuracy)
-
-
-def test_a_named_data_set_beside_your_own_is_refused(tmp_path: Path) -> None:
-    path, own = write_samples(tmp_path / "t.csv", TABLE, NAMES[LABELS]), tmp_path / "own.json"
-    own.write_text(json.dumps({"data_dir": str(path), "dataset": "mnist", "label": "kind"}))
-    words = ["--dataset", "mnist", "--label", "kind"]
-    for command, source in (("train", ["--config", own]), ("sweep", ["--data-dir", path])):
-        outcome = call(command, *source, *words, "--run-dir" if command == "train" else "--sweep-dir", tmp_path / "new")
-        assert_one_line(outcome, 2, "--dataset: ", "; give on")
-    assert_one_line(call("sweep", "--data-dir", path, tmp_path, *words, "--sweep-dir", tmp_path / "new"), 2, "two")
-    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -439,17 +428,3 @@ def test_faults(files: Path, monkeypatch: pytest.MonkeyPatch, path: str | None, 
     outcome = call("train", *(["--data-dir", path] if path else []), *options.split(), "--run-dir", "run")
     assert_one_line(outcome, 2, fault)
     assert not (files / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("test_fraction", float("nan")),
-        ("split_seed", -1),
-        ("picture_size", 0),
-        ("task", "class"),
-    ],
-)
-def test_settings_in_a_file_are_checked(tmp_path: Path, name: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"^{name}: "):
-        load_dataset(tmp_path, **{name: value})
