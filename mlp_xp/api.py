@@ -204,25 +204,22 @@ def predict(models: Models, inputs: Any, *, backend: str = "numpy", device: str 
     found = [model.on(open_backend(backend, device, model.backend.dtype_name)) for model in _models(models)]
     check_alike(found)
     model, pictures, samples = found[0], None, None
-    if paths := _paths_in(inputs):
+    given = inputs if isinstance(inputs, list | tuple) else [inputs]
+    if given and all(isinstance(each, str | os.PathLike) for each in given):
+        paths = _paths(inputs, "inputs")
         if any(is_table(path.name) for path in paths):
             samples = _table_for(model, paths)
             inputs = samples.train.inputs
         else:
             pictures = _pictures_for(model, paths)
             inputs = pictures.images
-    outputs = np.empty((len(found), 0, len(model.class_names)))
-    if paths and not len(inputs):
-        return _predicted(found, outputs, pictures)
-    with samples.naming(samples.train) if samples else nullcontext():
-        outputs = np.stack([_outputs(each, inputs) for each in found])
-    return _predicted(found, outputs, pictures)
-
-
-def _predicted(models: Sequence[Model], runs: np.ndarray, pictures: Pictures | None) -> Predicted:
-    outputs = runs[0] if len(models) == 1 else np.mean(runs, axis=0)
-    values = models[0].task.decide(outputs, models[0].class_names, xp=open_backend().xp)
-    return Predicted(values, outputs, tuple(models), runs, pictures)
+    runs = np.empty((len(found), 0, len(model.class_names)))
+    if len(inputs) or not (samples or pictures):
+        with samples.naming(samples.train) if samples else nullcontext():
+            runs = np.stack([_outputs(each, inputs) for each in found])
+    outputs = runs[0] if len(found) == 1 else np.mean(runs, axis=0)
+    values = model.task.decide(outputs, model.class_names, xp=open_backend().xp)
+    return Predicted(values, outputs, tuple(found), runs, pictures)
 
 
 def _outputs(model: Model, inputs: Any) -> np.ndarray:
@@ -234,27 +231,16 @@ def _outputs(model: Model, inputs: Any) -> np.ndarray:
 
 def _models(given: Models) -> list[Model]:
     """Return the models of an argument. Raises RunError."""
-    several = [given] if isinstance(given, Model | str | os.PathLike) else list(given)
-    if not several:
-        raise MlpXpError("there are none; give a run's folder, a model, or several in a list", setting="models")
     found: dict[Any, Model] = {}
-    for each in several:
+    for each in [given] if isinstance(given, Model | str | os.PathLike) else given:
         if isinstance(each, Model):
             found[id(each)] = each
         else:
             for folder in members_of([_path(each, "models")]):
                 found.setdefault(folder.resolve(), load_model(folder))
+    if not found:
+        raise MlpXpError("there are none; give a run's folder, a model, or several in a list", setting="models")
     return [*found.values()]
-
-
-def _paths_in(inputs: Any) -> list[Path]:
-    """Return the paths of an argument that may be paths or something else, which gives none."""
-    if isinstance(inputs, str | os.PathLike):
-        return [_path(inputs, "inputs")]
-    is_list = isinstance(inputs, list | tuple)
-    if is_list and inputs and all(isinstance(each, str | os.PathLike) for each in inputs):
-        return [_path(each, "inputs") for each in inputs]
-    return []
 
 
 def _table_for(model: Model, paths: Sequence[Path]) -> Samples:
@@ -330,12 +316,14 @@ def plot_run(
     return draw_run(run_dir, dataset, opened)
 
 
-def plot_curves(run_dirs: Sequence[str | Path], output: str | Path) -> Path:
-    """Draw the curves of several runs into one PNG file, each named by its folder and what differs; return its path.
+def plot_curves(run_dirs: str | Path | Sequence[str | Path], output: str | Path) -> Path:
+    """Draw the curves of one or more runs into one PNG file, each named by its folder and what differs.
+
+    Returns the path of the file.
 
     Raises RunError, PlotError without Matplotlib, and FileError.
     """
-    output, folders = _path(output, "output"), [_path(run_dir, "run_dirs") for run_dir in run_dirs]
+    output, folders = _path(output, "output"), _paths(run_dirs, "run_dirs")
     save(draw_curves(told_apart([read_curves(folder) for folder in folders], folders)), output)
     return output
 
@@ -376,6 +364,11 @@ def _path(given: Any, setting: str = "run_dir") -> Path:
     if not isinstance(given, str | os.PathLike) or given == "":
         raise MlpXpError(f"{given!r:.80} is not a path; give a string or a Path", setting=setting)
     return Path(given)
+
+
+def _paths(given: Any, setting: str) -> list[Path]:
+    """Return several paths, or a single one, as a list. Raises MlpXpError."""
+    return [_path(each, setting) for each in ([given] if isinstance(given, str | os.PathLike) else given)]
 
 
 def _data_of(

@@ -25,31 +25,32 @@ DIM = 128
 def check_dataset(dataset: Dataset, backend: Backend) -> None:
     """Raise DatasetError unless a data set can be used for training; warn if its images are too dark.
 
-    In addition to the requirements of `check_arrays`, class labels must be in 0, ..., classes - 1, other labels 0 or 1,
-    and floats finite. Gives a DatasetWarning if the largest byte of the training images is below 128. Makes one pass
-    over all arrays on the device, without bytes of the test set, and copies a few numbers to the host.
+    Its arrays must be as `Dataset` documents: of the backend's library and on its device, at least one input, inputs of
+    one size in both parts, one label for each, and 1 to 65536 classes or outputs. Class labels must be in 0, ...,
+    classes - 1, other labels 0 or 1, and floats finite. Gives a DatasetWarning if the largest byte of the training
+    images is below 128. Makes one pass over all arrays on the device, without bytes of the test set, and copies a few
+    numbers to the host.
     """
-    check_arrays(dataset, backend)
-    arrays = _arrays_of(dataset)
+    arrays = {name: each for name, each in zip(Dataset._fields[:4], dataset[:4], strict=True) if each is not None}
+    _check_arrays(arrays, dataset, backend)
     if dataset.train_inputs.dtype == backend.xp.uint8:
         arrays.pop("test_inputs", None)  # no byte is wrong
-    found = iter(_compiled_extremes(backend)(*arrays.values()))
-    extremes = {}
-    for name in arrays:
-        extremes[name] = backend.to_numpy(next(found)).item(), backend.to_numpy(next(found)).item()
+    values = [backend.to_numpy(each).item() for each in _compiled_extremes(backend)(*arrays.values())]
+    extremes = dict(zip(arrays, zip(values[::2], values[1::2], strict=True), strict=True))
     if bad := [name for name, range_ in extremes.items() if not all(map(math.isfinite, range_))]:
         raise DatasetError(f"{bad[0]}: it has values that are not finite; remove the samples with NaN and infinity")
     outputs = len(dataset.class_names)
+    least, most = dataset.task.label_range(outputs)
     for name in ("train_labels", "test_labels"):
         lowest, highest = extremes.get(name, extremes["train_labels"])
-        least, most = dataset.task.label_range(outputs)
-        if dataset.task.exclusive and not least <= lowest <= highest <= most:
-            raise DatasetError(
-                f"{name}: they range from {lowest} to {highest}, outside the {outputs} classes, 0 to {most}; number "
-                "the classes from 0, and give each a name in class_names"
-            )
         if not least <= lowest <= highest <= most:
-            raise DatasetError(f"{name}: they range from {lowest} to {highest}; a label is 0 or 1")
+            wanted = "; a label is 0 or 1"
+            if dataset.task.exclusive:
+                wanted = (
+                    f", outside the {outputs} classes, 0 to {most}; number the classes from 0, and give each a name in "
+                    "class_names"
+                )
+            raise DatasetError(f"{name}: they range from {lowest} to {highest}{wanted}")
     darkest, brightest = extremes["train_inputs"]
     if dataset.prepare == BYTES and brightest < DIM:
         warnings.warn(
@@ -61,14 +62,12 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
         )
 
 
-def check_arrays(dataset: Dataset, backend: Backend) -> None:
-    """Raise DatasetError unless the arrays of a data set have the form that `Dataset` documents.
-
-    The arrays must belong to the backend's library and be on its device. Inputs are (n, ...) with n >= 1 and the same
-    size in both parts; there is one label per input, and 1 to 65536 classes or outputs. Nothing is read from the
-    device.
-    """
-    arrays = _arrays_of(dataset)
+def _check_arrays(arrays: dict[str, Array], dataset: Dataset, backend: Backend) -> None:
+    """Check the form of the arrays, which reads nothing from the device."""
+    if not isinstance(dataset.task, Task):
+        raise DatasetError(f"task: {dataset.task!r} is not a Task; give one of TASKS: {', '.join(TASKS)}")
+    if not 1 <= len(dataset.class_names) <= MOST_CLASSES:
+        raise DatasetError(f"class_names: there are {len(dataset.class_names)}; give 1 to {MOST_CLASSES}")
     if ("test_inputs" in arrays) is not ("test_labels" in arrays):
         raise DatasetError("test_inputs, test_labels: one of them is None; give both, or None for both")
     for name, array in arrays.items():
@@ -77,46 +76,35 @@ def check_arrays(dataset: Dataset, backend: Backend) -> None:
                 f"the data set's arrays are {wrong[0]} ({name}), the backend is {wrong[1]}: load it with "
                 "load_dataset(..., backend), or copy each array with backend.asarray"
             )
-    for part in ("train", "test") if dataset.test_inputs is not None else ("train",):
-        images, labels = getattr(dataset, f"{part}_inputs"), getattr(dataset, f"{part}_labels")
-        _check_inputs(f"{part}_inputs", images, backend, dataset.prepare)
-        if 0 in images.shape:
-            raise DatasetError(f"{part}_inputs: there are none (their shape is {tuple(images.shape)}); give some")
+    for part in ("train", "test") if "test_inputs" in arrays else ("train",):
+        inputs, labels = arrays[f"{part}_inputs"], arrays[f"{part}_labels"]
+        _check_inputs(f"{part}_inputs", inputs, backend, dataset.prepare)
+        if 0 in inputs.shape:
+            raise DatasetError(f"{part}_inputs: there are none (their shape is {tuple(inputs.shape)}); give some")
         _check_labels(f"{part}_labels", labels, dataset, backend)
-        if labels.shape[0] != images.shape[0]:
+        if labels.shape[0] != inputs.shape[0]:
             raise DatasetError(
-                f"{part}_labels: there are {labels.shape[0]} for {images.shape[0]} images; give one label per image"
+                f"{part}_labels: there are {labels.shape[0]} for {inputs.shape[0]} inputs; give one label per input"
             )
-    sizes = [" x ".join(map(str, arrays[name].shape[1:])) for name in ("train_inputs", "test_inputs") if name in arrays]
-    if sizes[0] != sizes[-1]:
-        raise DatasetError(
-            f"test_inputs: they are {sizes[1]} pixels, the training images {sizes[0]}; "
-            "give images that all have the same size"
-        )
-
-
-def _arrays_of(dataset: Dataset) -> dict[str, Array]:
-    return {name: array for name, array in zip(Dataset._fields[:4], dataset[:4], strict=True) if array is not None}
+        if inputs.shape[1:] != dataset.train_inputs.shape[1:]:
+            ours, theirs = (" x ".join(map(str, each.shape[1:])) for each in (inputs, dataset.train_inputs))
+            raise DatasetError(
+                f"test_inputs: they are {ours} pixels, the training inputs {theirs}; give inputs of one size"
+            )
 
 
 def _check_labels(name: str, labels: Array, dataset: Dataset, backend: Backend) -> None:
     xp, outputs = backend.xp, len(dataset.class_names)
-    if not isinstance(dataset.task, Task):
-        raise DatasetError(f"task: {dataset.task!r} is not a Task; give one of TASKS: {', '.join(TASKS)}")
-    if not 1 <= outputs <= MOST_CLASSES:
-        raise DatasetError(f"class_names: there are {outputs}; give 1 to {MOST_CLASSES}")
     if dataset.task.exclusive and len(labels.shape) != 1:
-        raise DatasetError(f"{name}: their shape is {tuple(labels.shape)}; give (n,), one number per image")
+        raise DatasetError(f"{name}: their shape is {tuple(labels.shape)}; give (n,), one number per input")
     if not dataset.task.exclusive and tuple(labels.shape[1:]) != (outputs,):
         raise DatasetError(f"{name}: their shape is {tuple(labels.shape)}; give (n, {outputs}), as class_names has")
-    known = [getattr(xp, each) for each in INTEGERS if hasattr(xp, each)]
     if dataset.task.floats and labels.dtype != backend.dtype:
         raise DatasetError(f"{name}: their dtype is {dtype_name(labels)}; give the backend's, {backend.dtype_name}")
-    if not dataset.task.floats and not any(labels.dtype == dtype for dtype in known):
+    integers = [getattr(xp, each) for each in INTEGERS if hasattr(xp, each)]
+    if not dataset.task.floats and not any(labels.dtype == dtype for dtype in integers):
         # NumPy's float64 equals None, so there is no default.
-        raise DatasetError(
-            f"{name}: their dtype is {dtype_name(labels)}; give class numbers as integers, such as uint8"
-        )
+        raise DatasetError(f"{name}: their dtype is {dtype_name(labels)}; give integers, such as uint8")
 
 
 def check_inputs(inputs: Array, backend: Backend, prepare: Preparation) -> None:
@@ -151,14 +139,14 @@ def _check_inputs(name: str, inputs: Array, backend: Backend, prepare: Preparati
 
 @lru_cache(maxsize=8)
 def _compiled_extremes(backend: Backend) -> Callable[..., tuple[Array, ...]]:
-    """Return a function that finds the minimum and maximum of images and labels, as arrays () on the device."""
+    """Return a function that finds the minimum and maximum of inputs and labels, as arrays () on the device."""
     xp = backend.xp
 
-    def extremes(images: Array, *labels: Array) -> tuple[Array, ...]:
+    def extremes(inputs: Array, *labels: Array) -> tuple[Array, ...]:
         # Some libraries have unsigned integers wider than a byte, but no reductions for them. Bytes are not converted:
         # with the conversion JAX takes 0.3 s to compile this, without it 0.01 s.
         kept = (xp.uint8, backend.dtype)
-        arrays = (images, *(x if any(x.dtype == each for each in kept) else xp.astype(x, xp.int64) for x in labels))
+        arrays = (inputs, *(x if any(x.dtype == each for each in kept) else xp.astype(x, xp.int64) for x in labels))
         return tuple(find(array) for array in arrays for find in (xp.min, xp.max))
 
     return backend.jit(extremes)

@@ -41,16 +41,15 @@ MOST_NAMES = 2**16  # of features that a model file can store
 class Dataset(NamedTuple):
     """A training set and, unless it is None, a test set. `mlp_xp.from_arrays` makes one of your own arrays.
 
-    The names are those of MNIST, but `images` may be inputs of any kind. Images stay bytes on the device: 47 MB for
-    MNIST, where float64 takes 376 MB.
+    Images stay bytes on the device: 47 MB for MNIST, where float64 takes 376 MB.
     """
 
     train_inputs: Array
-    """On the device: uint8 (n, rows, columns[, channels]), 0 to 255, or for another preparation than BYTES also the
-    backend's floats, and any shape (n, ...)."""
+    """Images on the device, uint8 (n, rows, columns[, channels]), 0 to 255. For another preparation than BYTES they
+    may also be the backend's floats, of any shape (n, ...)."""
     train_labels: Array
-    """On the device. classes: integers (n,), uint8 from `load_dataset`; each below the number of classes. labels: 0 or
-    1, integers (n, outputs). regression: floats (n, outputs)."""
+    """Labels on the device. classes: integers (n,), each below the number of classes, uint8 from `load_dataset`.
+    labels: 0 or 1, integers (n, outputs). regression: floats (n, outputs)."""
     test_inputs: Array
     test_labels: Array
     """Both are None if there is no test set. (`Array` is any type.)"""
@@ -59,7 +58,7 @@ class Dataset(NamedTuple):
     name: str = UNNAMED
     """A key of DATASETS, or the path of the data set's folder; UNNAMED for data in memory."""
     prepare: Preparation = BYTES
-    """From inputs to features."""
+    """How inputs become features."""
     task: Task = CLASSES
     """CLASSES (each sample has one), LABELS (each sample may have several), or REGRESSION."""
     origin: Any = None
@@ -68,7 +67,7 @@ class Dataset(NamedTuple):
     """What `predict` reads: pictures as they are, columns of a table, or arrays, for which pictures are prepared as
     MNIST's were."""
     feature_names: tuple[str, ...] = ()
-    """Of the columns of a table."""
+    """The names of the columns of a table."""
     scaling: Scaling = ()
     """For a regression whose network is trained on standardised numbers: their mean and standard deviation over the
     training set, on the device, (outputs,) each. The labels above stay in their own units."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 
@@ -27,15 +28,8 @@ def place_dataset(dataset: Dataset, backend: Backend) -> Dataset:
 
     prepare = dataset.prepare._replace(fitted=tuple(map(place, dataset.prepare.fitted)))
     scaling = tuple(map(place, dataset.scaling))
-    images, labels, test_inputs, test_labels = map(place, dataset[:4])
-    return dataset._replace(
-        train_inputs=images,
-        train_labels=labels,
-        test_inputs=test_inputs,
-        test_labels=test_labels,
-        prepare=prepare,
-        scaling=scaling,
-    )
+    parts: Any = (*map(place, dataset[:4]), *dataset[4:])
+    return Dataset(*parts)._replace(prepare=prepare, scaling=scaling)
 
 
 def copy_network(network: Network, backend: Backend) -> Network:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,39 +18,31 @@ from mlp_xp.core.task import Scaling, Task
 PART_BYTES = 6 * 2**20
 
 
-@lru_cache(maxsize=8)
-def compiled_logits(activation: str | Activation, backend: Backend, prepare: Prepare) -> Callable[..., Array]:
-    """Return `logits(network, inputs, fitted)`, the outputs of the last layer, (n, outputs)."""
-    return backend.jit(_make_logits(activation, backend, prepare))
+class Functions(NamedTuple):
+    """What is asked of a trained network, compiled where the library compiles."""
+
+    logits: Callable[..., Array]
+    """`logits(network, inputs, fitted)`: the outputs of the last layer, (n, outputs)."""
+    outputs: Callable[..., Array]
+    """`outputs(network, inputs, fitted, scaling)`: predictions in the units of the labels, (n, outputs)."""
+    evaluation: Callable[..., tuple[Array, ...]]
+    """`evaluation(network, inputs, fitted, scaling, labels)`: see `loss_and_sums`."""
 
 
 @lru_cache(maxsize=8)
-def compiled_outputs(
-    activation: str | Activation, backend: Backend, prepare: Prepare, task: Task
-) -> Callable[..., Array]:
-    """Return `outputs(network, inputs, fitted, scaling)`, predictions in the units of the labels, (n, outputs)."""
-    logits_of = _make_logits(activation, backend, prepare)
+def functions_of(activation: str | Activation, backend: Backend, prepare: Prepare, task: Task) -> Functions:
+    """Return the functions for networks with an activation, for a preparation (see `Preparation`) and a task."""
+    logits_of, xp = _make_logits(activation, backend, prepare), backend.xp
 
     def outputs(network: Network, inputs: Array, fitted: tuple[Array, ...], scaling: Scaling) -> Array:
-        return task.decode(task.link(logits_of(network, inputs, fitted), xp=backend.xp), scaling)
-
-    return backend.jit(outputs)
-
-
-@lru_cache(maxsize=8)
-def compiled_evaluation(
-    activation: str | Activation, backend: Backend, prepare: Prepare, task: Task
-) -> Callable[..., tuple[Array, ...]]:
-    """Return `evaluation(network, inputs, fitted, scaling, labels)`, the mean loss and the sums of the task."""
-    logits_of = _make_logits(activation, backend, prepare)
+        return task.decode(task.link(logits_of(network, inputs, fitted), xp=xp), scaling)
 
     def evaluation(
         network: Network, inputs: Array, fitted: tuple[Array, ...], scaling: Scaling, labels: Array
     ) -> tuple[Array, ...]:
-        logits = logits_of(network, inputs, fitted)
-        return loss_and_sums(logits, labels, task, scaling, device=backend.device, xp=backend.xp)
+        return loss_and_sums(logits_of(network, inputs, fitted), labels, task, scaling, device=backend.device, xp=xp)
 
-    return backend.jit(evaluation)
+    return Functions(backend.jit(logits_of), backend.jit(outputs), backend.jit(evaluation))
 
 
 def loss_and_sums(

@@ -11,7 +11,7 @@ from mlp_xp.core.device import all_finite
 from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.inputs import read_inputs
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import compiled_evaluation, compiled_logits, compiled_outputs
+from mlp_xp.core.metrics import Functions, functions_of
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.task import Evaluation, Scaling, Task
 from mlp_xp.errors import MlpXpError
@@ -27,7 +27,7 @@ class Model(NamedTuple):
     backend: Backend
     activation: str | Activation
     prepare: Preparation
-    """From inputs to features."""
+    """How inputs become features."""
     task: Task
     scaling: Scaling
     input_shape: tuple[int, ...]
@@ -36,7 +36,7 @@ class Model(NamedTuple):
     """A name for each output of the network."""
     feature_names: tuple[str, ...] = ()
     inputs: str = "arrays"
-    """As in the `Dataset` that it was trained on."""
+    """This and the names are as in the `Dataset` that it was trained on."""
     source: str = "the network"
     """What messages call it: the file that it was read from."""
     sha256: str = ""
@@ -99,7 +99,7 @@ class Model(NamedTuple):
         PyTorch's autograd cannot, because it works in place. Raises MlpXpError for inputs of another dtype or size, or
         not on the backend's device.
         """
-        return self._run(compiled_logits(self.activation, self.backend, self.prepare.function), inputs)
+        return self._run(self._functions.logits, inputs)
 
     def outputs(self, inputs: Array, /) -> Array:
         """Return predictions (n, outputs) on the device: probabilities of the classes or labels, or numbers.
@@ -107,9 +107,8 @@ class Model(NamedTuple):
         Numbers are in the units of the labels. inputs: as for `logits`. Raises as `logits` does, and MlpXpError if the
         predictions are not finite.
         """
-        run = compiled_outputs(self.activation, self.backend, self.prepare.function, self.task)
         with np.errstate(over="ignore", invalid="ignore"):  # refused below
-            outputs = self._run(run, inputs, self.scaling)
+            outputs = self._run(self._functions.outputs, inputs, self.scaling)
         self.check_finite(all_finite([outputs], self.backend))
         return outputs
 
@@ -126,11 +125,15 @@ class Model(NamedTuple):
                 f"their shape is {tuple(labels.shape)}, where {wanted} is expected; give labels for each input",
                 setting="labels",
             )
-        run = compiled_evaluation(self.activation, self.backend, self.prepare.function, self.task)
         with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
-            loss, *sums = map(self.backend.to_numpy, self._run(run, inputs, self.scaling, labels))
+            found = self._run(self._functions.evaluation, inputs, self.scaling, labels)
+        loss, *sums = map(self.backend.to_numpy, found)
         scaling = tuple(map(self.backend.to_numpy, self.scaling))
         return self.task.figures(float(loss), sums, inputs.shape[0], outputs, scaling)
+
+    @property
+    def _functions(self) -> Functions:
+        return functions_of(self.activation, self.backend, self.prepare.function, self.task)
 
     def _run(self, function: Any, inputs: Array, *others: Any) -> Any:
         check_inputs(inputs, self.backend, self.prepare)

@@ -28,26 +28,24 @@ class Report(NamedTuple):
     """Figures about the run right after one step."""
 
     epoch: int
-    """From 0."""
+    """The number of the epoch, from 0."""
     sample: int
-    """The sample number of the report: a multiple of `report_every` among the step's samples, counted in the epoch's
-    order; at the end of an epoch with validation, where there is none, the number of training samples. In the closing
-    report always that number."""
+    """A multiple of `report_every` among the samples of the step, counted in the epoch's order. At the end of an epoch
+    with validation, and in the closing report, it is the number of training samples."""
     loss: float
-    """Of the step, before its update."""
+    """The loss of the step, before its update."""
     seconds: float
-    """Since the start of training, including everything."""
+    """Time since the start of training, including everything."""
     train_loss: float
-    """Mean over the samples since the last report."""
+    """The mean loss of the samples since the last report."""
     samples_per_second: float
-    """Of training since the last report, without evaluation."""
+    """The speed of training since the last report, without evaluation."""
     model: Model
-    """The network after the update, a copy. In the closing report the best one by validation, if samples are held
-    out."""
+    """A copy of the network after the update. The closing report has the best one, if samples are held out."""
     test: Evaluation | None = None
-    """On the test set, after the update. None without a test set."""
+    """The result on the test set, after the update; None without a test set."""
     validation: Evaluation | None = None
-    """On the held-out samples, in the report at the end of an epoch; in the closing report loss and score of the best
+    """The result on the held-out samples, at the end of an epoch. The closing report has loss and score of the best
     network."""
 
 
@@ -59,7 +57,7 @@ class Tally(NamedTuple):
     seconds: float = 0.0
 
     def add(self, losses: np.ndarray, chunk: Chunk, seconds: float) -> "Tally":
-        """Add a chunk that has these losses of its steps and took so long."""
+        """Add a chunk whose steps had these losses, and took this time."""
         return Tally(
             self.loss + float(losses.sum()) * chunk.batch_size,
             self.samples + chunk.steps * chunk.batch_size,
@@ -78,24 +76,24 @@ class Best(NamedTuple):
     """The accuracy, or R² for regression."""
     epoch: int
     loss: float
-    """On the held-out samples."""
+    """The loss on the held-out samples."""
 
 
 class Position(NamedTuple):
-    """How far a run has come: all that is needed to resume it."""
+    """How far a job has come: everything that is needed to resume it."""
 
     epoch: int
-    """From 0; WARM_UP_EPOCH during the warm-up."""
+    """The number of the epoch, from 0; WARM_UP_EPOCH during the warm-up."""
     sample: int
-    """Samples of the epoch done."""
+    """The samples of the epoch that are done."""
     step: int
-    """Steps done since the start of training."""
+    """The steps that are done since the start of training."""
     reports: int
-    """Reports given since the start of training, without the closing one."""
+    """The reports that were given since the start of training, without the closing one."""
     seconds: float
-    """Since the start of training."""
+    """Time since the start of training."""
     loss: float
-    """Of the last step."""
+    """The loss of the last step."""
     state: State
     """Valid until the generator continues, which donates it to the next step."""
     tally: Tally = Tally()
@@ -103,16 +101,16 @@ class Position(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What `trajectory` yields after every chunk of steps, and once at the end of the run."""
+    """What `trajectory` yields after every chunk of steps, and once at the end."""
 
     position: Position
     losses: np.ndarray
-    """Of the chunk's steps, float64 (n,); empty in the closing event."""
+    """The losses of the chunk's steps, float64 (n,); empty in the closing event."""
     report: Report | None
     checkpoint: bool
-    """Whether to save a checkpoint here. (A run can be resumed after any whole chunk but those of the warm-up.)"""
+    """Whether to save a checkpoint here. A job can be resumed after any whole chunk except those of the warm-up."""
     closing: bool
-    """Whether the run has ended; the report is then the closing one."""
+    """Whether the job has ended; the report is then the closing one."""
 
     def __repr__(self) -> str:
         names = ("epoch", "sample", "step", "seconds", "loss", "best")

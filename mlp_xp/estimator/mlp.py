@@ -29,7 +29,7 @@ from mlp_xp.core.features import unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.losses import binary_cross_entropy, log_softmax, probability, softmax
-from mlp_xp.core.metrics import compiled_logits
+from mlp_xp.core.metrics import functions_of
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.optimizers import OPTIMIZERS as CORE_OPTIMIZERS
 from mlp_xp.core.step import State
@@ -408,7 +408,8 @@ class _MLP(BaseEstimator, ABC):
 
         link: another function of the outputs of the last layer.
         """
-        logits = compiled_logits(ACTIVATIONS[self._activation], backend, unchanged)(network, X, ())
+        run = functions_of(ACTIVATIONS[self._activation], backend, unchanged, self._task)
+        logits = run.logits(network, X, ())
         return compiled(link or self._task.link, backend)(logits)
 
     def _outputs(self, X: Any, method: str, link: Link | None = None) -> tuple[Array, Array, Backend]:

@@ -10,7 +10,7 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.metrics import loss_and_sums
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
-from mlp_xp.runs.checkpoints import check_fit, load_model
+from mlp_xp.runs.checkpoints import check_fit
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import CONFIG, MODEL, ROW_SUMS, comparable_rows, read_config, row_sums
 from mlp_xp.runs.sweep_index import FINISHED, is_sweep
@@ -33,11 +33,6 @@ def members_of(folders: Sequence[Path]) -> list[Path]:
         for member in members:
             found.setdefault(member.resolve(), member)
     return [*found.values()]
-
-
-def load_models(folders: Sequence[Path]) -> list[Model]:
-    """Read the networks of several runs. Raises RunError if one cannot be read."""
-    return [load_model(folder) for folder in folders]
 
 
 def check_alike(models: Sequence[Model]) -> None:

@@ -53,8 +53,7 @@ def plain_probabilities(logits: np.ndarray) -> np.ndarray:
 
 def set_inputs_at_once(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlp_xp.core.metrics, "PART_BYTES", count * PIXELS * 8)
-    for name in ("logits", "outputs", "evaluation"):  # the size of a part is a part of what is compiled
-        getattr(mlp_xp.core.metrics, f"compiled_{name}").cache_clear()
+    mlp_xp.core.metrics.functions_of.cache_clear()  # the size of a part is a part of what is compiled
 
 
 @pytest.mark.every_backend
@@ -181,7 +180,7 @@ def test_samples_that_are_right_are_counted_without_rounding(monkeypatch):
     model, results = model_on(open_backend(dtype="float32")), []
     for limit in (mlp_xp.core.task.FLOAT32_INTEGERS, 0):
         monkeypatch.setattr(mlp_xp.core.task, "FLOAT32_INTEGERS", limit)
-        mlp_xp.core.metrics.compiled_evaluation.cache_clear()
+        mlp_xp.core.metrics.functions_of.cache_clear()
         results.append(model.evaluate(*HOST[2:4]).accuracy)
     assert results[0] == results[1]
 
