@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.commands.process import as_option
 from mlp_xp.core.inputs import read_features
 from mlp_xp.data.labels import labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import MISSING, open_file
 from mlp_xp.data.samples import Samples
 from mlp_xp.data.tables import read_rows, read_table
-from mlp_xp.errors import DatasetError, for_command_line
+from mlp_xp.errors import DatasetError
 
 
 def write(path: Path, columns: dict[str, Any]) -> Path:
@@ -127,8 +128,10 @@ def test_faulty_fields(tmp_path: Path, field: str, fault: str) -> None:
 
 
 def test_text_as_a_feature_names_the_option(tmp_path: Path) -> None:
-    text = refusal(tmp_path, "a,the b,kind\n1,red,x\n")
-    assert for_command_line(text).endswith("encode text as numbers, or leave the column out with --exclude 'the b'")
+    with pytest.raises(DatasetError) as caught:
+        read_text(tmp_path, "a,the b,kind\n1,red,x\n")
+    end = "encode text as numbers, or leave the column out with --exclude 'the b'"
+    assert caught.value.worded(as_option).endswith(end)
 
 
 @pytest.mark.parametrize(
