@@ -29,7 +29,7 @@ grids = st.fixed_dictionaries(
 
 
 @given(grids)
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_a_grid_has_each_combination_once(grid):
     plan = make_plan(Settings(), grid)
     names = [name for name, values in grid.items() if len(values) > 1]
@@ -50,7 +50,7 @@ def test_a_range_of_whole_numbers_has_both_ends_and_hidden_is_layers():
 
 
 @given(st.integers(1, 10), st.integers(0, 5), st.floats(1e-5, 1e-2), st.floats(2e-2, 10))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_samples_are_different_and_in_their_ranges_and_have_each_seed(number, seed, low, high):
     values = {"seed": "3..5", "learning_rate": f"{low}..{high}", "hidden": "8..64", "optimizer": ["sgd", "adam"]}
     plan = make_plan(Settings(), values, samples=number, seed=seed)
