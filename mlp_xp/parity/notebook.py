@@ -34,7 +34,7 @@ class Layers(NamedTuple):
     output: Array
 
 
-class Report(NamedTuple):
+class Figures(NamedTuple):
     """One report of the training loop: the loss of a step, and the test accuracy after it."""
 
     epoch: int

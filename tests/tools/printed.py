@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from mlp_xp.parity.notebook import Report
+from mlp_xp.parity.notebook import Figures
 
 
 class Printed(NamedTuple):
@@ -10,7 +10,7 @@ class Printed(NamedTuple):
 
     first_output: tuple[float, ...]  # printed by NumPy with nine significant digits
     warm_up: tuple[float, ...]  # printed in full
-    reports: tuple[Report, ...]  # losses printed in full, accuracies exact
+    reports: tuple[Figures, ...]  # losses printed in full, accuracies exact
 
 
 # The output in the copy of the notebook ends in epoch 2; the rest of the five epochs is unknown.
@@ -24,20 +24,20 @@ PRINTED: Final = Printed(
         *(2.895925896543204, 2.213008228387067, 1.6775624030332286, 1.2733157905064107, 0.9784849978958721),
     ),
     reports=(
-        Report(0, 0, 8.21996605027983, 0.0892),
-        Report(0, 10000, 1.2390590076281032, 0.7833),
-        Report(0, 20000, 0.16352187075209745, 0.8358),
-        Report(0, 30000, 0.18625180174804273, 0.8518),
-        Report(0, 40000, 0.017464559994938084, 0.8649),
-        Report(0, 50000, 2.336440394287572, 0.8795),
-        Report(1, 0, 0.03388167125926495, 0.8892),
-        Report(1, 10000, 0.0003113355522074509, 0.8915),
-        Report(1, 20000, 2.4832208308321015, 0.8934),
-        Report(1, 30000, 3.5124014555825642, 0.8997),
-        Report(1, 40000, 0.019325449800918094, 0.9031),
-        Report(1, 50000, 3.402583545306575, 0.9053),
-        Report(2, 0, 0.29551786162378396, 0.9081),
-        Report(2, 10000, 0.00176281519735282, 0.9067),
-        Report(2, 20000, 0.31044146769123204, 0.9101),
+        Figures(0, 0, 8.21996605027983, 0.0892),
+        Figures(0, 10000, 1.2390590076281032, 0.7833),
+        Figures(0, 20000, 0.16352187075209745, 0.8358),
+        Figures(0, 30000, 0.18625180174804273, 0.8518),
+        Figures(0, 40000, 0.017464559994938084, 0.8649),
+        Figures(0, 50000, 2.336440394287572, 0.8795),
+        Figures(1, 0, 0.03388167125926495, 0.8892),
+        Figures(1, 10000, 0.0003113355522074509, 0.8915),
+        Figures(1, 20000, 2.4832208308321015, 0.8934),
+        Figures(1, 30000, 3.5124014555825642, 0.8997),
+        Figures(1, 40000, 0.019325449800918094, 0.9031),
+        Figures(1, 50000, 3.402583545306575, 0.9053),
+        Figures(2, 0, 0.29551786162378396, 0.9081),
+        Figures(2, 10000, 0.00176281519735282, 0.9067),
+        Figures(2, 20000, 0.31044146769123204, 0.9101),
     ),
 )
