@@ -146,8 +146,10 @@ def evaluate(
     classes. The run's own data, also at another place, are split as for the run. backend, device: as `open_backend`
     takes them. cache_dir: as for `load_dataset`.
 
-    Raises BackendError, what `load_dataset` raises, and RunError: for data whose test set has rows that the run was
-    trained on, for runs that hold out different rows, and for outputs that are not finite.
+    Raises BackendError, what `load_dataset` raises, and RunError: for a test set that is the run's training rows or all
+    its rows, in any order, or a part of them by another split; for runs that hold out different rows; and for outputs
+    that are not finite. Rows are not compared one by one: a test set with only some of the training rows is not found,
+    nor is any for a model that is not from the folder of a run.
     """
     found = _models(models)
     check_alike(found)
@@ -207,8 +209,10 @@ def predict(models: Models, inputs: Any, *, backend: str = "numpy", device: str 
     given = inputs if isinstance(inputs, list | tuple) else [inputs]
     if given and all(isinstance(each, str | os.PathLike) for each in given):
         paths = _paths(inputs, "inputs")
-        if any(is_table(path.name) for path in paths):
-            samples = _table_for(model, paths)
+        if tables := [path for path in paths if is_table(path.name)]:
+            if len(paths) > 1:
+                raise MlpXpError(f"{str(tables[0])!r} is a table; give it alone", setting="inputs")
+            samples = _table_for(model, tables[0])
             inputs = samples.train.inputs
         else:
             pictures = _pictures_for(model, paths)
@@ -233,26 +237,22 @@ def _models(given: Models) -> list[Model]:
     """Return the models of an argument. Raises RunError."""
     found: dict[Any, Model] = {}
     for each in [given] if isinstance(given, Model | str | os.PathLike) else given:
-        if isinstance(each, Model):
-            found[id(each)] = each
-        else:
-            for folder in members_of([_path(each, "models")]):
-                found.setdefault(folder.resolve(), load_model(folder))
+        read = [each] if isinstance(each, Model) else map(load_model, members_of([_path(each, "models")]))
+        for model in read:  # one from a file counts once
+            found.setdefault(Path(model.source).resolve() if model.sha256 else id(model), model)
     if not found:
         raise MlpXpError("there are none; give a run's folder, a model, or several in a list", setting="models")
     return [*found.values()]
 
 
-def _table_for(model: Model, paths: Sequence[Path]) -> Samples:
+def _table_for(model: Model, path: Path) -> Samples:
     """Read the features of a table. Raises DatasetError, MlpXpError if it cannot fit."""
-    if len(paths) > 1:
-        raise MlpXpError(f"{str(paths[0])!r} is a table; give it alone", setting="inputs")
     if model.inputs != "columns":
         raise MlpXpError(
             f"{model.source!r}: the network takes {described(model.input_shape)}, which are not from a table; use a "
             "run that was trained on one"
         )
-    return read_tables(paths[0], Origin(), model.feature_names)
+    return read_tables(path, Origin(), model.feature_names)
 
 
 def _pictures_for(model: Model, paths: Sequence[Path]) -> Pictures:
@@ -394,7 +394,7 @@ def _data_of(
         own = is_own(place, origin)
         if own and model.task.exclusive:  # also where labels look like numbers, most of them
             origin = replace(origin, task=model.task.name)
-        key = str(place), origin, model.backend
+        key = str(place), origin, model.backend, record["data_crc32"]
         if key not in known:
             if data is not None and own:
                 known[key] = _other_data(place, model, origin, record["data_crc32"])

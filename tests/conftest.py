@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import cupy_stand_in
+import hypothesis
 import numpy as np
 import pytest
 from backends import backend_params, has_gpu, is_installed, open_for_test
@@ -22,6 +23,9 @@ from mlp_xp.data.datasets import MNIST_DIR, load_dataset
 # One thread, as `make test` has it: on busy cores two BLAS threads wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # before SciPy is imported: scikit-learn asks for it
+# The same examples each time: a test that fails by chance stops work that has nothing to do with it.
+hypothesis.settings.register_profile("same", derandomize=True, database=None)
+hypothesis.settings.load_profile("same")
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")  # a test leaves nothing in the user's cache folder
 
 QUICK_BACKENDS = {"numpy", "array-api-strict"}

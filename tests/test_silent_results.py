@@ -1,5 +1,6 @@
 """Faults that would change results without a word: each is refused in one line that says where."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,31 @@ def test_a_runs_own_rows_in_another_order_are_known(noise):
         evaluate(noise / "r0", own)
     new = train._replace(test_inputs=train.test_inputs + 1)
     assert evaluate(noise / "r0", new).result.samples == 16, "other rows are evaluated"
+
+
+def test_rows_of_bytes_are_known_as_numbers_too(tmp_path):
+    X = np.random.RandomState(0).randint(0, 256, (60, 3)).astype(np.uint8)
+    y = np.arange(60) % 2
+    assert [
+        *train(TrainConfig(epochs=1, hidden=(2,)), from_arrays(X, y, 0.2), open_backend(), run_dir=tmp_path / "run")
+    ]
+    numbers = X.astype(float)
+    with pytest.raises(RunError, match="was trained on rows of this test set"):
+        evaluate(tmp_path / "run", from_arrays(numbers, y, (numbers, y)))
+
+
+def test_a_model_counts_once_however_it_is_given(noise):
+    given = [noise / "r0", load_run(noise / "r0"), noise / "r0" / "model.safetensors"]
+    assert len(evaluate(given).runs) == 1
+
+
+def test_a_model_is_not_evaluated_on_the_rows_of_a_newer_run_in_its_folder(noise, tmp_path):
+    run = shutil.copytree(noise / "r0", tmp_path / "run")
+    model = load_run(run)
+    for file in (noise / "r1").iterdir():
+        shutil.copy(file, run / file.name)
+    with pytest.raises(RunError, match="has been trained since this model was read; read it again"):
+        evaluate(model)
 
 
 def test_one_table_in_two_dtypes_is_the_same_data(noise):

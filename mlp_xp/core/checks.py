@@ -33,8 +33,8 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
     """
     arrays = {name: each for name, each in zip(Dataset._fields[:4], dataset[:4], strict=True) if each is not None}
     _check_arrays(arrays, dataset, backend)
-    if dataset.train_inputs.dtype == backend.xp.uint8:
-        arrays.pop("test_inputs", None)  # no byte is wrong
+    if dataset.test_inputs is not None and dataset.test_inputs.dtype == backend.xp.uint8:
+        del arrays["test_inputs"]  # no byte is wrong
     values = [backend.to_numpy(each).item() for each in _compiled_extremes(backend)(*arrays.values())]
     extremes = dict(zip(arrays, zip(values[::2], values[1::2], strict=True), strict=True))
     if bad := [name for name, range_ in extremes.items() if not all(map(math.isfinite, range_))]:

@@ -101,9 +101,9 @@ def _hold_out(config: TrainConfig, dataset: Dataset, backend: Backend) -> tuple[
     classes = backend.to_numpy(labels) if dataset.task.exclusive else None
     if classes is not None and len(np.unique(classes)) == rows:
         classes = None  # no class can be in both parts
-    held_out, trained_on = split(classes, rows, config.validation / rows, config.seed)
-    # Where nearly every sample has a class of its own, these are too few.
-    more = config.validation - len(held_out)
-    numbers = backend.asarray(np.sort(np.concatenate([held_out, trained_on[:more]])))
+    # These may be too many or too few: each class of two samples gives one, and a class of one gives none.
+    drawn = np.concatenate(split(classes, rows, config.validation / rows, config.seed))
+    held_out, trained_on = np.sort(drawn[: config.validation]), np.sort(drawn[config.validation :])
+    numbers = backend.asarray(held_out)
     parts = tuple(backend.xp.take(array, numbers, axis=0) for array in (inputs, labels))
-    return np.sort(trained_on[more:]), parts
+    return trained_on, parts

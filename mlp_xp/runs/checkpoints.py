@@ -178,6 +178,12 @@ def save_checkpoint(folder: Path, position: Position, settings: Settings, backen
     write_tensors(folder / CHECKPOINT, tensors, {"settings": flatten(settings), "position": record})
 
 
+def read_sha256(path: Path) -> str:
+    """Return the checksum in a file of `write_tensors`. Raises RunError."""
+    with _opened(path) as (_, facts):
+        return str(facts.get("sha256"))
+
+
 def read_position(folder: Path) -> dict[str, Any]:
     """Return where the run's checkpoint was saved: its epoch, samples and more. Raises RunError.
 

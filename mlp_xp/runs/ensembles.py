@@ -10,7 +10,7 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.metrics import loss_and_sums
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
-from mlp_xp.runs.checkpoints import check_fit
+from mlp_xp.runs.checkpoints import check_fit, read_sha256
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import CONFIG, MODEL, ROW_SUMS, comparable_rows, read_config, row_sums
 from mlp_xp.runs.sweep_index import FINISHED, is_sweep
@@ -42,9 +42,16 @@ def check_alike(models: Sequence[Model]) -> None:
 
 
 def run_of(model: Model) -> Path | None:
-    """Return the folder of the run that a model was read from; None for another model."""
+    """Return the folder of the run that a model was read from; None for another model.
+
+    Raises RunError if the run has another model by now.
+    """
     path = Path(model.source)
-    return path.parent if path.name == MODEL and (path.parent / CONFIG).exists() else None
+    if path.name != MODEL or not (path.parent / CONFIG).exists():
+        return None
+    if read_sha256(path) != model.sha256:
+        raise RunError(f"{model.source!r}: the run has been trained since this model was read; read it again")
+    return path.parent
 
 
 def check_held_out(models: Sequence[Model], datasets: Sequence[Dataset]) -> None:

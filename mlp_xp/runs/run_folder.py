@@ -200,11 +200,14 @@ def row_sums(dataset: Dataset, backend: Backend) -> dict[str, str]:
 
 @np.errstate(over="ignore")  # a number that is too large for float32 becomes infinite
 def comparable_rows(arrays: Sequence[Array], backend: Backend) -> list[np.ndarray]:
-    """Return inputs and labels as rows on the host, which have the same bytes for the same numbers in another dtype."""
+    """Return inputs and labels as rows on the host, which have the same bytes for the same numbers in another dtype.
+
+    Images of bytes stay bytes.
+    """
     found = []
     for array in map(backend.to_numpy, arrays):
-        if array.dtype != np.uint8 or array.ndim == 1:
-            array = array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
+        if array.dtype != np.uint8 or array.ndim <= 2:
+            array = array.astype(np.float32)
         found.append(np.ascontiguousarray(array.reshape(len(array), -1)))
     return found
 

@@ -47,6 +47,14 @@ def test_a_class_of_each_sample_leaves_enough_held_out():
     assert (len(job.rows), len(job.held_out[1])) == (72, 18)
 
 
+@pytest.mark.parametrize(
+    "kinds", [[str(i % 30) for i in range(90)], [*["many"] * 70, *(str(i // 2) for i in range(20))]]
+)
+def test_no_more_are_held_out_than_are_wanted_of_many_classes(kinds):
+    job = Job(TrainConfig(**{**vars(CONFIG), "validation": 5}), from_arrays(X, kinds), open_backend())
+    assert (len(job.rows), len(job.held_out[1])) == (85, 5)
+
+
 def test_the_last_samples_of_a_published_data_set_are_held_out():
     job = Job(CONFIG, TINY, open_backend())
     assert job.rows.tolist() == list(range(182))

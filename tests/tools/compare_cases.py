@@ -78,8 +78,8 @@ def write_table(path: Path, header: str, rows: list[str]) -> None:
 
 
 # Trainings. The weights, records and figures of all runs that the commands write are compared, and what they print if
-# it is JSON or CSV. A command that begins with "stop " gets SIGTERM after its first report. None holds out samples of own
-# data: since 5292b23 these are drawn by lot.
+# it is JSON or CSV. A command that begins with "stop " gets SIGTERM after its first report. None holds out samples of
+# own data: since 5292b23 these are drawn by lot.
 
 OWN = "--data-dir table.csv --label kind"
 TINY = "--data-dir images --hidden 4 --epochs 2 --report-every 50 --checkpoint-every 70"
