@@ -139,14 +139,14 @@ def _check_inputs(name: str, inputs: Array, backend: Backend, prepare: Preparati
 
 @lru_cache(maxsize=8)
 def _compiled_extremes(backend: Backend) -> Callable[..., tuple[Array, ...]]:
-    """Return a function that finds the minimum and maximum of inputs and labels, as arrays () on the device."""
+    """Return a function that finds the minimum and maximum of each array, as arrays () on the device."""
     xp = backend.xp
 
-    def extremes(inputs: Array, *labels: Array) -> tuple[Array, ...]:
+    def extremes(*given: Array) -> tuple[Array, ...]:
         # Some libraries have unsigned integers wider than a byte, but no reductions for them. Bytes are not converted:
         # with the conversion JAX takes 0.3 s to compile this, without it 0.01 s.
         kept = (xp.uint8, backend.dtype)
-        arrays = (inputs, *(x if any(x.dtype == each for each in kept) else xp.astype(x, xp.int64) for x in labels))
+        arrays = [x if any(x.dtype == each for each in kept) else xp.astype(x, xp.int64) for x in given]
         return tuple(find(array) for array in arrays for find in (xp.min, xp.max))
 
     return backend.jit(extremes)

@@ -14,9 +14,9 @@ Prepare = Callable[..., Array]
 
 
 class Preparation(NamedTuple):
-    """How inputs become features: `function(inputs, *fitted, dtype=..., xp=...)`, from (n, ...) to (n, ...).
+    """How inputs become features: `function(inputs, *fitted, dtype=..., xp=...)`.
 
-    What it returns may have any shape of n rows with as many numbers as a row of the inputs.
+    It returns n rows for n inputs, with as many numbers in each as in an input; the caller flattens them.
     """
 
     function: Prepare
@@ -52,7 +52,7 @@ class Dataset(NamedTuple):
     labels: 0 or 1, integers (n, outputs). regression: floats (n, outputs)."""
     test_inputs: Array
     test_labels: Array
-    """Both are None if there is no test set. (`Array` is any type.)"""
+    """Like those above; both are None if there is no test set."""
     class_names: tuple[str, ...]
     """A name for each output of the network: of the classes, the labels, or the numbers."""
     name: str = UNNAMED
@@ -64,8 +64,8 @@ class Dataset(NamedTuple):
     origin: Any = None
     """How your own files were read, an `Origin` of `data.origin`; None for other data."""
     inputs: str = "arrays"
-    """What `predict` reads: pictures as they are, columns of a table, or arrays, for which pictures are prepared as
-    MNIST's were."""
+    """"pictures", "columns" of a table, or "arrays": what `predict` reads for this network. For "arrays", pictures are
+    prepared as MNIST's were."""
     feature_names: tuple[str, ...] = ()
     """The names of the columns of a table."""
     scaling: Scaling = ()

@@ -71,7 +71,9 @@ def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Bl
         for i, a, e in descent:
             if i > 0:
                 layers[i], _ = update(layers[i], gradient(a, e, xp=xp), (), rates)
-            else:  # sets the rows of the step, which were 0: JAX has no assignment by index. One sample is faster by *.
+            else:
+                # These rows of errors were 0, so adding sets them: JAX has no assignment by index. For one sample, * is
+                # faster than @.
                 errors += place * e if e.shape[0] == 1 else place @ e
         return (tuple(layers[1:]), errors), logits
 

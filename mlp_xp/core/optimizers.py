@@ -29,15 +29,16 @@ Update = Callable[..., tuple[Layer, Slots]]
 
 
 class Rates(NamedTuple):
-    """The factors of one step, arrays (); or of many steps, (steps,). An optimiser has the first ones that it uses.
+    """The factors of one step, arrays (); or of many steps, (steps,). Those that an optimiser does
+    not use are None, and are the last ones.
 
     Every gradient is linear in the error at the output. A factor that all gradients have is applied there, to 10
     numbers per sample instead of 50 000 in the gradients.
     """
 
     error: Array
-    """Factor of the error at the output: the learning rate of plain gradient descent. A batch adds 1 / B, for the
-    mean."""
+    """Factor of the error at the output: the learning rate of plain gradient descent, divided by the batch size where a
+    chunk is made, because the loss is a mean."""
     decay: Array
     """Factor of the parameters, for weight decay."""
     update: Array = None

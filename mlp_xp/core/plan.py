@@ -50,7 +50,7 @@ def plan_epoch(samples: int, config: TrainConfig, parameters: int) -> list[Chunk
     """
     size = config.batch_size
     steps, full_steps = ceil_divide(samples, size), samples // size
-    # Step -> sample. Of several samples within one step the first counts, so it is entered last.
+    # Step -> sample. Reversed, so that the first of several samples in a step is kept.
     reports = {sample // size: sample for sample in reversed(range(0, samples, config.report_every))}
     checkpoints = {steps - 1}
     if config.checkpoint_every:
@@ -77,8 +77,8 @@ def chunk_lengths(batch_size: int, parameters: int, interval: int) -> tuple[int,
     """Return the three lengths, in steps, that all chunks of full batches have, so that few functions are compiled.
 
     The longest divides the steps between two reports (`interval` samples) as evenly as possible into chunks of at most
-    CHUNK_WORK, or of ENOUGH_STEPS where that is more. Its square root and 1 make up the rest. batch_size: in samples.
-    parameters: the number of weights and biases.
+    CHUNK_WORK, or of ENOUGH_STEPS where that is more. What is left is cut into chunks of its square root, then of
+    single steps. batch_size: in samples. parameters: the number of weights and biases.
     """
     capacity = max(ENOUGH_STEPS, CHUNK_WORK // (batch_size * parameters))
     # One less: the first report comes after an epoch's first step, so the last stretch of the epoch lacks that one.

@@ -37,7 +37,7 @@ def make_step(config: TrainConfig, task: Task, *, xp: Any) -> Step:
     """Return `step(state, batch, rates) -> state, logits`, which trains the network on a batch.
 
     logits: (B, n_L), from before the update. The state is donated. Without clip_norm, rates.error may also be (B, 1),
-    with a factor for each sample.
+    with a factor for each sample: the estimators have sample weights.
     """
     activation = find_activation(config.activation)
     update = OPTIMIZERS[config.optimizer].make_update(config, xp=xp)
@@ -53,8 +53,8 @@ def make_step(config: TrainConfig, task: Task, *, xp: Any) -> Step:
         # Every gradient is linear in this error, so the learning rate of gradient descent is applied here.
         error *= rates.error
 
-        # Textbooks bring the error down to all layers before they update any. The notebook updates a layer before the
-        # error goes down through its weights: `descent` then stands still while the layer changes.
+        # `backward` computes an error when it is asked for. The notebook updates a layer first, so that the error then
+        # goes down through the new weights. Textbooks use the old ones: a list asks for all errors before any update.
         descent: Iterable[tuple[int, Array, Array]] = backward(layers, tape, error, activations, xp=xp)
         if config.update_order == "simultaneous":
             descent = list(descent)

@@ -126,7 +126,7 @@ def trajectory(
     start: the position to resume from, with its state on the device; the state is donated. On the same backend the rest
     then has the same bits as if training had not been interrupted. stop_after: end after this many steps, warm-up
     included; without a closing event if the job is longer, and perhaps within a chunk, at a position that cannot be
-    resumed from. trained: layers on the host to begin with, instead of the first ones of those that the seed draws.
+    resumed from. trained: layers on the host, which replace the first of those that the seed draws.
 
     Raises DivergenceError at the first loss that is not finite, of training, validation or test, and before a report or
     a validation if the state is not finite, and BackendFailure where the array library fails.
@@ -138,7 +138,8 @@ def trajectory(
     position = start or Position(WARM_UP_EPOCH, 0, 0, 0, 0.0, float("nan"), state)
     new_tally = True
     for epoch, order, chunk in job.chunks(random):
-        # A new tally begins after a report, and after the warm-up, which does not count.
+        # A new tally begins after a report, and after the warm-up, which does not count; so chunks that are skipped
+        # below tell a resumed job where it begins.
         tally = Tally() if new_tally else position.tally
         new_tally = chunk.report is not None or epoch == WARM_UP_EPOCH
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
