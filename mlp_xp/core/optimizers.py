@@ -29,11 +29,11 @@ Update = Callable[..., tuple[Layer, Slots]]
 
 
 class Rates(NamedTuple):
-    """The factors of one step, arrays (); or of many steps, (steps,). Those that an optimiser does
-    not use are None, and are the last ones.
+    """The factors of one step, arrays (); or of many steps, (steps,).
 
-    Every gradient is linear in the error at the output. A factor that all gradients have is applied there, to 10
-    numbers per sample instead of 50 000 in the gradients.
+    Those that an optimiser does not use are None, and are the last ones. Every gradient is linear in the error at the
+    output. A factor that all gradients have is applied there, to 10 numbers per sample instead of 50 000 in the
+    gradients.
     """
 
     error: Array
