@@ -119,7 +119,7 @@ def make_chunk(
         (k, batch_size), samples = steps.samples.shape, steps.samples
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
         size = steps_per_block(config, batch_size, features, backend)
-        counts = backend.counts_steps and k > 1
+        counts = backend.counts_steps and k > 1 and (k < size or k % size == 0)  # as all have that are filled up
 
         def block(state: State, rows: tuple[Array, ...]) -> tuple[State, Array]:
             samples, targets, kept, *numbers = rows
