@@ -115,7 +115,7 @@ def as_record(outputs: np.ndarray, model: Model) -> dict[str, Any]:
     by_name = dict(zip(model.class_names, outputs.tolist(), strict=True))
     if model.task.exclusive:
         return {"class": model.class_names[int(np.argmax(outputs))], "probabilities": by_name}
-    if model.task.probabilities:
+    if not model.task.floats:
         return {"labels": [name for name, share in by_name.items() if share > 0.5], "probabilities": by_name}
     return {"outputs": by_name}
 
@@ -146,7 +146,7 @@ def in_words(outputs: np.ndarray, model: Model, count: int) -> str:
 
     Lines break only where the terminal is too narrow, never inside an answer.
     """
-    exclusive, probabilities = model.task.exclusive, model.task.probabilities
+    exclusive, probabilities = model.task.exclusive, not model.task.floats
     order = np.argsort(-outputs, kind="stable")[:count].tolist() if exclusive else range(len(outputs))
     values = (f" ({percent(outputs[i])})" if probabilities else f" {outputs[i]:.6g}" for i in order)
     answers = (printable(model.class_names[i]) + value for i, value in zip(order, values, strict=True))

@@ -12,7 +12,7 @@ from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Network, forward
 from mlp_xp.core.plan import ceil_divide
-from mlp_xp.core.task import Scaling, Task
+from mlp_xp.core.task import Scaling, Task, in_units
 
 # Maximum bytes of inputs per forward pass.
 PART_BYTES = 6 * 2**20
@@ -35,7 +35,7 @@ def functions_of(activation: str | Activation, backend: Backend, prepare: Prepar
     logits_of, xp = _make_logits(activation, backend, prepare), backend.xp
 
     def outputs(network: Network, inputs: Array, fitted: tuple[Array, ...], scaling: Scaling) -> Array:
-        return task.decode(task.link(logits_of(network, inputs, fitted), xp=xp), scaling)
+        return in_units(task.link(logits_of(network, inputs, fitted), xp=xp), scaling)
 
     def evaluation(
         network: Network, inputs: Array, fitted: tuple[Array, ...], scaling: Scaling, labels: Array

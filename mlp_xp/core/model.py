@@ -82,7 +82,7 @@ class Model(NamedTuple):
 
         The columns are in the order of `class_names`. Raises as `predict` does, and MlpXpError for a regression.
         """
-        if not self.task.probabilities:
+        if self.task.floats:
             raise MlpXpError(f"a {self.task.name} has no probabilities; call predict for its numbers")
         model = self.on(self.backend.like(X))
         return model.outputs(model.read(X))

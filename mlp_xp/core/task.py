@@ -71,8 +71,6 @@ class Task(NamedTuple):
     """`link(z, xp=)`: predictions (n, outputs). The derivative of the loss by z is `link(z) - targets`."""
     encode: Callable[..., Array]
     """`encode(labels, outputs, scaling, dtype=, device=, xp=)`: a data set's labels to targets (n, outputs)."""
-    decode: Callable[[Array, Scaling], Array]
-    """`decode(predictions, scaling)`: predictions in the units of the labels."""
     sums: Callable[..., tuple[Array, ...]]
     """`sums(z, labels, targets, xp=)`: what the figures of an evaluation are computed from, on the device."""
     figures: Callable[..., Evaluation]
@@ -92,10 +90,8 @@ class Task(NamedTuple):
     """What an axis of losses is called."""
     exclusive: bool
     """Whether each sample has one of the outputs as its label, (n,); otherwise one label per output, (n, outputs)."""
-    probabilities: bool
-    """Whether predictions are probabilities."""
     floats: bool
-    """Whether labels are floats; otherwise they are integers."""
+    """Whether labels are floats, and predictions numbers; otherwise these are integers, and probabilities."""
     scales: bool
     """Whether labels can be standardised for training."""
 
@@ -224,7 +220,6 @@ CLASSES = Task(
     loss=cross_entropy,
     link=softmax,
     encode=one_hot,
-    decode=in_units,
     sums=_right_classes,
     figures=_class_figures,
     decide=_most_probable,
@@ -234,7 +229,6 @@ CLASSES = Task(
     outputs="classes",
     loss_name="cross-entropy loss (nats)",
     exclusive=True,
-    probabilities=True,
     floats=False,
     scales=False,
 )
@@ -263,7 +257,6 @@ REGRESSION = LABELS._replace(
     score="r2",
     outputs="outputs",
     loss_name="half squared error",
-    probabilities=False,
     floats=True,
     scales=True,
 )

@@ -9,7 +9,7 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.metrics import loss_and_sums
 from mlp_xp.core.model import Model
-from mlp_xp.core.task import Evaluation
+from mlp_xp.core.task import Evaluation, in_units
 from mlp_xp.runs.checkpoints import check_fit, read_sha256
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import CONFIG, MODEL, ROW_SUMS, comparable_rows, read_config, row_sums
@@ -94,7 +94,7 @@ def pooled_logits(models: Sequence[Model], logits: Sequence[np.ndarray]) -> np.n
     if task.scales:
         first, *_ = scalings = [tuple(map(model.backend.to_numpy, model.scaling)) for model in models]
         stacked = [
-            task.encode(task.decode(z, scaling), z.shape[1], first, dtype=np.float64, xp=xp)
+            task.encode(in_units(z, scaling), z.shape[1], first, dtype=np.float64, xp=xp)
             for z, scaling in zip(stacked, scalings, strict=True)
         ]
     return task.pool(np.stack(stacked))

@@ -93,9 +93,9 @@ def _figures(folder: Path, dataset: Dataset | None, backend: Backend) -> Iterato
     if is_image:
         weights, initial = backend.to_numpy(model.network[0].weights), _initial(folder, model)
         yield "weights.png", plots.draw_weights(weights, model.input_shape, initial=initial)
-    if task and not task.probabilities:
+    if task and task.floats:
         yield "predictions.png", plots.draw_predictions(labels, outputs, result.r2s, names)
-    if task and task.probabilities and not task.exclusive:
+    if task and not task.floats and not task.exclusive:
         share = np.mean(labels, axis=0, dtype=np.float64)
         yield "labels.png", plots.draw_labels(result.label_accuracies, np.maximum(share, 1 - share).tolist(), names)
 

@@ -75,7 +75,7 @@ def describe(settings: Settings, job: Job) -> str:
 
 def header(config: TrainConfig, task: Task = CLASSES) -> str:
     """Return the column names of the table of reports."""
-    names = HEADER if task.probabilities else HEADER.replace("accuracy", R2)
+    names = HEADER.replace("accuracy", R2) if task.floats else HEADER
     return names + HELD_OUT * bool(config.validation)
 
 
@@ -126,7 +126,7 @@ def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset)
     early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
     held_out = f"{thousands(config.validation)} held-out {described(dataset.train_inputs.shape[1:]).split()[0]}"
     loss = f", loss {best.loss:.4f}"
-    if not dataset.task.probabilities:
+    if dataset.task.floats:
         return f"kept the network of epoch {best.epoch}: R² {best.score:.4f} on {held_out}{loss}{early}"
     labels = "" if dataset.task.exclusive else " in all labels"
     share = f"{100 * best.score:.2f} % of {held_out} right{labels}"
