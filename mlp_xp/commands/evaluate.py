@@ -16,7 +16,6 @@ from mlp_xp.commands.data import naming_option, warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only_one
 from mlp_xp.commands.tables import Column, figure, print_csv, print_table
 from mlp_xp.core.dataset import described
-from mlp_xp.core.metrics import precision_and_recall
 from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import printable
 from mlp_xp.runs.ensembles import members_of
@@ -27,6 +26,17 @@ from mlp_xp.show.width import plain_console
 
 FIGURES = ("samples", "loss", "accuracy", "label_accuracy", "r2", "rmse")  # of an `Evaluation`
 HEADS = {"classes": "class", "labels": "label", "outputs": "output", "r2": "R²", "rmse": "RMSE"}
+
+
+def precision_and_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return precision and recall of each class, float64 (n,) each, from a confusion matrix (n, n).
+
+    Precision is the share of the samples predicted as the class that belong to it, recall the share of the samples of
+    the class that are predicted as it. NaN where there are no such samples.
+    """
+    correct = np.diagonal(matrix).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return correct / matrix.sum(axis=0), correct / matrix.sum(axis=1)
 
 
 class Parts(NamedTuple):

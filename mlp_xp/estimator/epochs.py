@@ -15,7 +15,6 @@ that compiles would compile all steps again for another size.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -65,7 +64,7 @@ def make_rates(config: TrainConfig, rate: float, first_step: int, size: int, dec
         corrected = rate * np.sqrt(1 - config.beta_2**t) / (1 - config.beta_1**t)
         share = 1 - config.beta_1
         return Rates(ones * (share / size), share * decay, corrected, ones * config.epsilon)
-    return Rates(error=ones * (rate / size), decay=rate * decay, update=ones)
+    return Rates(error=ones * (rate / size), decay=rate * decay, update=ones, epsilon=0 * ones)
 
 
 @lru_cache(maxsize=8)
@@ -77,8 +76,7 @@ def make_chunk(config: TrainConfig, backend: Backend, task: Task) -> Callable[..
     before its update. The state is donated.
     """
     xp = backend.xp
-    config = replace(config, activation=backend.activation(config.activation))
-    step = make_step(config, task, xp=xp)
+    step = make_step(config, task, backend)
 
     @np.errstate(over="ignore", invalid="ignore")  # the caller checks the losses
     def chunk(
@@ -98,7 +96,7 @@ def make_chunk(config: TrainConfig, backend: Backend, task: Task) -> Callable[..
             state, logits = step(state, Batch(xp.take(X, samples, axis=0), targets, None), Rates(*numbers))
             return state, xp.concat([xp.reshape(logits, (-1,)), xp.reshape(squares, (1,))])
 
-        state, rows = backend.scan(take, state, (samples, targets, *rates._replace(error=errors).used()))
+        state, rows = backend.scan(take, state, (samples, targets, *rates._replace(error=errors)))
         logits = xp.reshape(rows[:, :-1], (steps, size, outputs))
         losses = xp.mean(task.loss(logits, targets, xp=xp) * weights, axis=-1)
         return state, losses + 0.5 * penalties * rows[:, -1]
@@ -137,7 +135,7 @@ def make_epoch(
         decay = alpha / sums
         place = partial(backend.asarray, dtype=backend.dtype)
         rates = make_rates(config, rate, first_step, size, decay)
-        numbers = place(weights * (size / sums[:, None])), place(outputs * decay), Rates(*map(place, rates.used()))
+        numbers = place(weights * (size / sums[:, None])), place(outputs * decay), Rates(*map(place, rates))
         state, losses = run_chunk(state, samples.inputs, samples.labels, backend.asarray(rows), *numbers)
         sizes = np.full(len(rows), float(size))
         sizes[-1] -= filling

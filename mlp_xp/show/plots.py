@@ -5,6 +5,7 @@ state, and the caller's Matplotlib settings have no effect. Each raises PlotErro
 missing or broken Matplotlib, or too little memory. Any other exception is a bug and keeps its traceback.
 """
 
+import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlp_xp.core.metrics import percent
 from mlp_xp.core.plan import ceil_divide
 from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.errors import MlpXpError, not_installed
@@ -43,6 +43,11 @@ class PlotError(MlpXpError):
     """A picture that cannot be drawn. The text ends with what to do. exit_code: 2 if a library is missing, else 1."""
 
     exit_code = 1
+
+
+def percent(share: float) -> str:
+    """Format a share in [0, 1] as in `99.9 %`, rounded down: 100.0 % means all."""
+    return f"{math.floor(1000 * share) / 10:.1f} %"
 
 
 @contextmanager
@@ -179,7 +184,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     All runs have the same task. Without a test set and held-out samples, only losses are drawn. A circle on the
     held-out score marks the network that validation kept.
     """
-    score = runs[0].task.score if runs else CLASSES.score
+    score = runs[0].task.score_name if runs else CLASSES.score_name
     held_out = f"validation_{score}"
     kinds = {
         "training, mean since the last report": ("train_loss", "--"),

@@ -187,3 +187,8 @@ def test_a_notebook_shows_a_figure_and_pyplot_knows_nothing_of_it() -> None:
     code = "import sys; from mlp_xp.show import plots; figure = plots.draw_curves([plots.Curves('one', [], 300)]); "
     code += "assert figure._repr_png_()[1:4] == b'PNG'; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("share", "text"), [(0, "0.0 %"), (0.9999999, "99.9 %"), (1, "100.0 %"), (0.12999, "12.9 %")])
+def test_only_all_is_a_hundred_percent(share, text):
+    assert plots.percent(share) == text
