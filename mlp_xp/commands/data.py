@@ -15,7 +15,7 @@ from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import CONFIG, MODEL
 from mlp_xp.runs.sweep_index import INTERRUPTED
 from mlp_xp.runs.table import IN_USE, read_row
-from mlp_xp.show.terminal import thousands
+from mlp_xp.show.numbers import thousands
 
 
 @contextmanager
