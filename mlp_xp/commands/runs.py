@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mlp_xp.commands.options import Condition, only_one
+from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import end_with
 from mlp_xp.commands.tables import Column, print_csv, print_squeezed
 from mlp_xp.errors import printable
@@ -54,7 +54,7 @@ LEFT = ("name", "state", "date")
 def runs(
     *folders: Path,
     sort: str | None = None,
-    where: tuple[Condition, ...] = (),
+    where: tuple[str, ...] = (),
     summary: bool = False,
     json: bool = False,
     csv: bool = False,

@@ -221,7 +221,7 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
             if seen and (wanted is None or name in wanted):
                 axes = losses if name.endswith("loss") else scores[0]
                 values = np.array([[table[at] for at in seen] for table in tables])
-                is_marked = line == "-" or len(seen) == 1  # a line of one point is invisible
+                is_marked = line == "-" or len(runs) > 1 or len(seen) == 1  # a line of one point is invisible
                 axes.plot(seen, values.mean(axis=0), linestyle=line, **(marked if is_marked else look))
                 if len(runs) > 1:
                     axes.fill_between(seen, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
