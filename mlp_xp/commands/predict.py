@@ -23,7 +23,7 @@ from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import is_run, labels, read_row
-from mlp_xp.show.plots import percent
+from mlp_xp.show.numbers import percent
 from mlp_xp.show.terminal import GLUE, say
 from mlp_xp.show.width import plain_console
 
