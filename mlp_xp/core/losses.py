@@ -74,7 +74,7 @@ def probability(z: Array, /, *, xp: Any) -> Array:
     return sigmoid(z, xp=xp)[0]
 
 
-def unchanged(z: Array, /, *, xp: Any) -> Array:
+def identity_link(z: Array, /, *, xp: Any) -> Array:
     """Return z."""
     return z
 

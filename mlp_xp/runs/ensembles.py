@@ -8,7 +8,6 @@ import numpy as np
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.metrics import loss_and_sums
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation, in_units
 from mlp_xp.errors import MlpXpWarning
@@ -118,8 +117,4 @@ def pooled_logits(models: Sequence[Model], logits: Sequence[np.ndarray]) -> np.n
 
 def evaluate_pooled(models: Sequence[Model], logits: np.ndarray, labels: np.ndarray) -> Evaluation:
     """Return the figures of an ensemble from its logits (n, outputs) and the labels, as in a `Dataset`, on the host."""
-    model, numpy = models[0], open_backend()
-    scaling = tuple(map(model.backend.to_numpy, model.scaling))
-    with np.errstate(over="ignore", invalid="ignore"):
-        loss, *sums = loss_and_sums(logits, labels, model.task, scaling, xp=numpy.xp)
-    return model.task.figures(float(loss), sums, len(logits), scaling)
+    return models[0].task.evaluate(logits, labels, tuple(map(models[0].backend.to_numpy, models[0].scaling)))

@@ -122,7 +122,8 @@ def recorded() -> dict[str, Any]:
     for config in CONFIGS:
         for event in trajectory(Job(config, data, backend), stop_after=60):
             network = event.position.state.network
-        model_of(network, config.activation, data, backend).outputs(data.test_inputs)
+        outputs = model_of(network, config.activation, data, backend).outputs(data.test_inputs)
+        data.task.decide(outputs, data.class_names, xp=recorder)
     X, columns = random.standard_normal((60, 3)), random.standard_normal((60, 2))
     for y in (X[:, 0] > 0, (columns > 0).astype(int), columns):
         dataset = from_arrays(X, y, 0.3, backend=backend)
