@@ -88,7 +88,7 @@ def _figures(folder: Path, dataset: Dataset | None, backend: Backend) -> Iterato
         matrix = confusion_matrix(labels, np.argmax(outputs, axis=1), len(names))
         yield "confusion.png", plots.draw_confusion(matrix, names)
         if is_image:
-            ink, wrong = model.inputs != "pictures", np.trace(matrix) < matrix.sum()
+            ink, wrong = "pictures" not in model.inputs, np.trace(matrix) < matrix.sum()
             yield "mistakes.png", plots.draw_mistakes(images, labels, outputs, names, ink=ink) if wrong else None
     if is_image:
         weights, initial = backend.to_numpy(model.network[0].weights), _initial(folder, model)

@@ -55,7 +55,7 @@ def describe(settings: Settings, job: Job) -> str:
     parameters = thousands(job.parameters)
     train, *shape = dataset.train_inputs.shape
     test = 0 if dataset.test_inputs is None else dataset.test_inputs.shape[0]
-    held_out = f" ({thousands(config.validation)} held out)" if config.validation else ""
+    held_out = f", {thousands(config.validation)} held-out" if config.validation else ""
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
     targets = ", targets standardised" if dataset.scaling else ""
@@ -66,7 +66,7 @@ def describe(settings: Settings, job: Job) -> str:
     return (
         f"network  {'-'.join(map(str, job.sizes))}, {config.activation}, {parameters} parameters, {settings.dtype}\n"
         f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n{threads}"
-        f"data     {printable(settings.data)}: {thousands(train)} training{held_out} and "
+        f"data     {printable(settings.data)}: {thousands(train - config.validation)} training{held_out} and "
         f"{thousands(test) if test else 'no'} test {described(shape)}{targets}\n"
         f"training {epochs}, batches of {config.batch_size}, {config.optimizer} "
         f"{config.learning_rate:g} {config.schedule}, {config.update_order}{warm_up}{start_from}"
