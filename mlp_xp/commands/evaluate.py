@@ -13,15 +13,15 @@ from rich.console import Console
 from mlp_xp import api
 from mlp_xp.commands.data import naming_option, warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only_one
-from mlp_xp.commands.tables import Column, figure, print_csv, print_table
+from mlp_xp.commands.tables import Column, print_csv, print_table
 from mlp_xp.core.dataset import described
-from mlp_xp.core.metrics import precision_and_recall
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import printable
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import labels, read_row
+from mlp_xp.show.numbers import figure
 from mlp_xp.show.terminal import described_result, say
 from mlp_xp.show.width import plain_console
 
@@ -77,8 +77,9 @@ def as_record(result: Evaluation, matrix: np.ndarray | None, model: Model) -> di
         return value if math.isfinite(value) else None
 
     if matrix is not None:
-        precision, recall = precision_and_recall(matrix)
-        columns = {"samples": matrix.sum(axis=1), "precision": precision, "recall": recall}
+        right, samples = np.diagonal(matrix).astype(np.float64), matrix.sum(axis=1)
+        with np.errstate(invalid="ignore"):  # 0 / 0 is None below
+            columns = {"samples": samples, "precision": right / matrix.sum(axis=0), "recall": right / samples}
     elif result.label_accuracies:
         columns = {"accuracy": np.array(result.label_accuracies)}
     else:

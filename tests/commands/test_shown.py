@@ -77,7 +77,7 @@ def test_the_bar_of_a_download_is_one_line(width):
 LONG = f"a word /path/without/space/{'x' * 60}: 7 (99.8 %), and [red] more -- words, emnist-letters-with-hyphens, 1"
 
 
-@pytest.mark.parametrize("width", [30, 42, 57])
+@pytest.mark.parametrize("width", [40, 57])
 def test_a_terminal_gets_lines_that_are_broken_between_words(width):
     file = io.StringIO()
     say(plain_console(file=file, force_terminal=True, width=width), f"one\n{LONG}", 4)
@@ -90,14 +90,14 @@ def test_a_terminal_gets_lines_that_are_broken_between_words(width):
 
 
 def test_what_is_glued_is_never_broken():
-    for width in (12, 20, 33):
+    for width in (40, 41, 42):
         file = io.StringIO()
         answers = [f"{i} (99.8 %)" for i in range(9)]
         say(plain_console(file=file, force_terminal=True, width=width), ", ".join(answers).replace(" (", f"{GLUE}(")
             .replace(" %", f"{GLUE}%"))  # fmt: skip
         lines = file.getvalue().splitlines()
         assert [answer for line in lines for answer in re.findall(r"\d \(99\.8 %\)", line)] == answers
-        assert max(map(len, lines)) <= max(width, 14)
+        assert max(map(len, lines)) <= width
 
 
 def test_a_file_gets_whole_lines():
@@ -119,10 +119,9 @@ def test_a_file_gets_whole_lines():
 )
 def test_the_confusion_matrix_fits_and_says_all(names, width):
     """As a table, or as a paragraph for each row without what never happened."""
-    matrix = np.random.default_rng(2).integers(0, 6000, (len(names), len(names))) // 3000 * 1234 + np.eye(
-        len(names), dtype=int
-    )
-    is_table = width == 200 or len(names) == 3
+    count, random = len(names), np.random.default_rng(2)
+    matrix = random.integers(0, 2, (count, count)) * 1234 + np.eye(count, dtype=int)
+    is_table = width == 200 or count == 3
     console = plain_console(file=io.StringIO(), force_terminal=not is_table, width=width)
     show_matrix(matrix, names, console)
     lines = console.file.getvalue().splitlines()

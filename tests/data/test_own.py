@@ -311,7 +311,7 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: s
         (["run-table.csv", "table.csv", "grey/ant"], "'table.csv': is a table; give it alone"),
         (
             ["run-table.csv", "grey/ant"],
-            "'run-table.csv': the network takes samples of 4 features from a table; give a table",
+            "the network takes samples of 4 features from a table; give a table",
         ),
     ],
 )

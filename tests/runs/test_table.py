@@ -212,7 +212,7 @@ def test_settings_that_vary_are_the_last_to_be_left_out(tmp_path, monkeypatch):
     for name, dtype in (("numpy", "float64"), ("jax", "float32")):
         write_run(tmp_path / name, {"backend": name, "dtype": dtype}, [], {"accuracy": 0.5})
     lines = call("runs", tmp_path).out.splitlines()
-    assert lines[0].split()[:3] == ["run", "backend", "dtype"]
+    assert lines[1].split()[:3] == ["run", "backend", "dtype"]
     assert "no room for: date" in lines[-1]
 
 
