@@ -30,7 +30,6 @@ from mlp_xp.sweeps.workers import Place, connect, this_machine, train_all
 
 # Bytes of the interpreter and the libraries of a process, which `survey` does not count.
 OF_A_PROCESS = 100 << 20
-AGAIN = "remove the member's folder to train it again"
 KILLED = "its process was killed; probably it needs more memory than there is"
 
 
@@ -114,7 +113,7 @@ class _Sweep:
         for member in self.members.values():
             run = places.run_of(self.folder, member.name)
             try:
-                result = sweep_index.read_result(run, AGAIN)
+                result = sweep_index.read_result(run)
                 failed = self.failures.get(member.name)
             except RunError as error:  # it is no success, but stops no other member
                 result, failed = None, {"error": type(error).__name__, "reason": str(error)}
