@@ -202,7 +202,9 @@ def test_data_may_have_moved_but_must_be_the_runs(runs, data_dir, tmp_path):
     images = TINY.train_inputs.copy()
     images[-1, -1, -1] ^= 1
     write_idx_folder(tmp_path / "other", TINY._replace(train_inputs=images))
-    assert_one_line(call("train", "--resume", folder, "--data-dir", tmp_path / "other"), 2, "the run started with other data")
+    assert_one_line(
+        call("train", "--resume", folder, "--data-dir", tmp_path / "other"), 2, "the run started with other data"
+    )
 
 
 @pytest.mark.parametrize(
