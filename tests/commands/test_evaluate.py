@@ -200,7 +200,7 @@ def test_without_mistakes_there_is_no_picture_of_them(folder, tmp_path, monkeypa
     ("script", "args", "message"),
     [
         ("evaluate", ["nowhere"], "'nowhere': is not a run"),
-        ("evaluate", [], "error: RUN_DIR: is missing; --help"),
+        ("evaluate", [], "RUN_DIR requires an argument"),
         ("predict", ["FOLDER"], "PICTURE: give at least one picture file"),
         ("predict", ["FOLDER", "x.png", "--json", "--show"], "--show and --json: give only one"),
         ("plot", ["FOLDER", "--output", "x.png"], "--output: is for the curves of several runs"),
