@@ -12,7 +12,7 @@ from dataclasses import is_dataclass
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import cyclopts
 from cyclopts import App, Parameter, Token
@@ -48,15 +48,12 @@ CacheDir = Annotated[
 BackendName = Annotated[str, Parameter(help=docstrings(Settings)["backend"])]
 Device = Annotated[str | None, Parameter(help=docstrings(Settings)["device"])]
 OWN = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in differences(RECIPES["own"]).items())
-if TYPE_CHECKING:
-    RecipeName = str
-else:
-    RecipeName = Literal[tuple(RECIPES)]
 Recipe = Annotated[
-    RecipeName | None,
+    str | None,
     Parameter(
+        choices=tuple(RECIPES),
         help="Set of settings to start from; all other options override it. The default is notebook, whose values this "
-        f"help shows; for your own data it is own: {OWN}. A recipe's batch is not larger than the training set."
+        f"help shows; for your own data it is own: {OWN}. A recipe's batch is not larger than the training set.",
     ),
 ]
 
