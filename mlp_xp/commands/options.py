@@ -52,8 +52,8 @@ Recipe = Annotated[
     str | None,
     Parameter(
         choices=tuple(RECIPES),
-        help="Set of settings to start from; all other options override it. The default is notebook, whose values this "
-        f"help shows; for your own data it is own: {OWN}. A recipe's batch is not larger than the training set.",
+        help="Settings to start from; other options override them. By default notebook, whose values this help shows, "
+        f"or for your own data own: {OWN}. A recipe's batches become as small as a small training set.",
     ),
 ]
 
@@ -183,7 +183,7 @@ def _option(setting: Setting, text: str, several: bool, group: str) -> inspect.P
     if several or setting.kind is tuple:
         hint = tuple[hint, ...]
     if setting.most < 1:
-        text += f" [range: {setting.least:g} to {setting.most:g}]"
+        text += f" [from {setting.least:g} to below 1]"
     annotation = Annotated[hint, Parameter(help=text, **more)]
     return inspect.Parameter(
         setting.name, inspect.Parameter.KEYWORD_ONLY, default=setting.default, annotation=annotation

@@ -85,8 +85,8 @@ def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) ->
     Every setting of `train` takes several values. A range such as 0..31 stands for all whole numbers in it. --hidden
     64 256 is two values, of one layer each; --hidden 512,256 64 is two values, of two layers and of one.
 
-    Repeat the command to go on with the members that have not ended. If a member fails, the others go on, and the exit
-    code is 1.
+    Repeat the command to continue with the members that have not ended. If a member fails, the others continue, and the
+    exit code is 1.
 
     Args:
         config: Start from the settings in this file instead, such as the config.json of a run.

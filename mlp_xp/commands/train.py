@@ -35,11 +35,11 @@ def train(
         config: Start from the settings in this file instead, such as the config.json of a run.
         resume: Continue this run with its own settings, on any backend. With a constant schedule, --epochs trains a
             finished run longer.
-        run_dir: Folder to write the run to. By default runs/<dataset>-<backend>-<date-time>.
+        run_dir: Folder to write the run to. By default runs/DATASET-BACKEND-DATE-TIME.
         overwrite: Replace an existing run in --run-dir.
-        threads: Threads of the CPU to compute on. auto: the number with which a resumed run began; or else what a
-            variable such as OMP_NUM_THREADS says; or else one, and for large steps all CPUs. While other programs
-            use the CPUs, several threads can be ten times slower than one.
+        threads: CPU threads to compute on. auto: those of a resumed run, or what a variable such as OMP_NUM_THREADS
+            says, or one, or all CPUs for large steps. While other programs use the CPUs, several threads can be ten
+            times slower than one.
     """
     from mlp_xp.backends.opening import starting_on
     from mlp_xp.commands import training
