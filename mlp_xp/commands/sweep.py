@@ -25,11 +25,12 @@ from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.show.plots import PlotError
 from mlp_xp.show.width import plain_console
-from mlp_xp.sweeps.grid import Plan, Span
+from mlp_xp.sweeps.folder import folder_of
+from mlp_xp.sweeps.grid import Plan, Span, make_plan
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.pictures import draw_sweep
-from mlp_xp.sweeps.run import planned, run
+from mlp_xp.sweeps.run import run
 from mlp_xp.sweeps.summary import summary_of
 
 HEADER = "member  state     train loss   held out  seconds  settings"
@@ -98,14 +99,14 @@ def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) ->
         named = given.get("backend")
         for backend in named or (base.backend,):
             check_foreign(Settings(backend=backend), named and backend, config)
-    plan, folder = planned(base, given, options, is_recipe=not config)
-    return show(plan, folder, options)
+    return show(make_plan(base, given, options, is_recipe=not config))
 
 
-def show(plan: Plan, folder: Path, options: SweepOptions) -> int:
+def show(plan: Plan) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
     console = plain_console()
-    stop, standing, header = Stop(), Standing(plan.total), "" if console.is_terminal else f"{HEADER}\n"
+    stop, standing, folder = Stop(), Standing(plan.total), folder_of(plan)
+    header = "" if console.is_terminal else f"{HEADER}\n"
 
     def say(line: str) -> None:
         with stop.printing():
@@ -114,7 +115,7 @@ def show(plan: Plan, folder: Path, options: SweepOptions) -> int:
     say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), show_downloads(console) as progress, terminal.progress_bar(console) as bar:
         task = bar.add_task(standing.line(), total=plan.total)
-        endings = run(plan, folder, options, stop=lambda: bool(stop), say=say, progress=progress)
+        endings = run(plan, stop=lambda: bool(stop), say=say, progress=progress)
         with contextlib.closing(endings):
             for ending in endings:
                 standing.add(ending)

@@ -121,7 +121,7 @@ def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset)
     held_out = f"{thousands(config.validation)} held-out {inputs}"
     on = f"on {held_out}" if task.floats else f"of {held_out} right" + " in all labels" * (not task.exclusive)
     early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
-    score = f"{score_text(task.score, best.score)} {on}, loss {best.loss:.4f}"
+    score = f"{score_text(task.score_name, best.score)} {on}, loss {best.loss:.4f}"
     return f"kept the network of epoch {best.epoch}: {score}{early}"
 
 
@@ -142,7 +142,8 @@ def watch(events: Iterator[Event], job: Job, console: Console | None = None) -> 
     with progress_bar(console or plain_console()) as bar:
         task = bar.add_task("warm-up", total=epochs * samples)
         for event in events:
-            epoch, sample = event.position[:2]
-            done = 0 if epoch == WARM_UP_EPOCH else epoch * samples + sample
-            bar.update(task, completed=done, description=f"epoch {max(epoch, 0)}, {max(epoch, 0) + 1} of {epochs}")
+            epoch, sample = event.position.epoch, event.position.sample
+            if epoch != WARM_UP_EPOCH:
+                description = f"epoch {epoch}, {epoch + 1} of {epochs}"
+                bar.update(task, completed=epoch * samples + sample, description=description)
             yield event
