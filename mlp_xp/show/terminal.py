@@ -60,9 +60,8 @@ def describe(settings: Settings, job: Job) -> str:
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
     targets = ", targets standardised" if dataset.scaling else ""
     start_from = f"\nweights  taken from {printable(settings.start_from)}" if settings.start_from else ""
-    number, reason, _, complete = backend.threads
-    more = "" if complete else ", and those that the library itself may start"
-    threads = "" if number is None else f"threads  {number}{more}: {reason}\n"
+    number, reason = backend.threads[:2]
+    threads = "" if number is None else f"threads  {number}: {reason}\n"
     return (
         f"network  {'-'.join(map(str, job.sizes))}, {config.activation}, {parameters} parameters, {settings.dtype}\n"
         f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n{threads}"
