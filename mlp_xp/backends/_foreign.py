@@ -88,7 +88,7 @@ def _opened(name: str, found: Any, dtype: str) -> tuple[Backend, str]:
     to_numpy = copy_to_host if own is None else lambda x: np.array(own(x))
     version = " ".join(str(version or version_of(name, xp)).split())
     # SystemExit too: a library that ends the process must not look like success.
-    backend = eager(name, version, xp, None, to_numpy, Details((Exception, SystemExit)))
+    backend = eager(name, version, xp, None, to_numpy, Details((Exception, SystemExit), materialise=materialise))
     if materialise:
         backend = replace(backend, jit=materialising(materialise))
     wanted = (*requirements.FUNCTIONS, *requirements.DTYPES, dtype)

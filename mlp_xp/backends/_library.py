@@ -49,6 +49,8 @@ class Details(NamedTuple):
     imports: tuple[str, ...] = ()
     """Lines of Python that import the namespace as `xp` in a script of its own, with the device and the settings made
     here: first the library's own namespace, which has most functions, then the one used here. Empty for others."""
+    materialise: Callable[..., Sequence[Array]] | None = None
+    """The function of a hook that computes lazy arrays."""
 
 
 def import_library(name: str, requirement: str) -> ModuleType:
