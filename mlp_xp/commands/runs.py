@@ -4,6 +4,7 @@ The table has the settings in which the runs differ, their results, times and da
 setting, over all seeds.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from json import dumps
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 
 from rich.console import Console
 
-from mlp_xp.commands.options import Condition, only_one
+from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import end_with
-from mlp_xp.commands.tables import Column, figure, print_csv, print_squeezed
+from mlp_xp.commands.tables import Column, print_csv, print_squeezed
 from mlp_xp.errors import printable
 from mlp_xp.runs.sweep_index import FAILED, FINISHED
 from mlp_xp.runs.table import (
@@ -30,6 +31,7 @@ from mlp_xp.runs.table import (
     value_of,
     words,
 )
+from mlp_xp.show.numbers import figure
 from mlp_xp.show.terminal import say
 from mlp_xp.show.width import plain_console
 from mlp_xp.sweeps.summary import Group, Spread, Summary, as_csv, as_json, summarise
@@ -53,7 +55,7 @@ LEFT = ("name", "state", "date")
 def runs(
     *folders: Path,
     sort: str | None = None,
-    where: tuple[Condition, ...] = (),
+    where: tuple[str, ...] = (),
     summary: bool = False,
     json: bool = False,
     csv: bool = False,
@@ -171,8 +173,9 @@ def show_summary(summary: Summary, console: Console) -> None:
     }
     print_squeezed(columns, console, names, ["train loss", "s.d."])
     say(console, f"\n{summary.note}", wrap=True)
-    if unfinished := [row for row in summary.rows if row.state != FINISHED]:
-        say(console, f"{len(unfinished)} of {len(summary.rows)} runs are not finished, and do not count")
+    states = Counter(row.state for row in summary.rows)
+    if {*states} - {FINISHED}:
+        say(console, f"{', '.join(f'{number} {state}' for state, number in states.items())}; only finished runs count")
     if summary.ranked and any(row.state == FAILED for row in summary.rows):
         text = "settings with failed runs come last, because the others are not a fair sample"
         say(console, text, wrap=True)

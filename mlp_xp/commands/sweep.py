@@ -19,23 +19,24 @@ from mlp_xp.commands.options import Recipe, only_one, with_settings
 from mlp_xp.commands.process import end_with
 from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop, catch_signals
-from mlp_xp.commands.tables import figure
 from mlp_xp.commands.train import base_settings
 from mlp_xp.core.config import declared
 from mlp_xp.runs.config_file import check_foreign
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA, held_out
-from mlp_xp.runs.table import UNREADABLE
+from mlp_xp.runs.table import UNREADABLE, shown
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
+from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.show.plots import PlotError
 from mlp_xp.show.width import plain_console
-from mlp_xp.sweeps.grid import Plan, Span, described, shown
+from mlp_xp.sweeps.folder import folder_of
+from mlp_xp.sweeps.grid import Plan, Span, described, make_plan
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.pictures import draw_sweep
-from mlp_xp.sweeps.run import planned, run
+from mlp_xp.sweeps.run import run
 from mlp_xp.sweeps.summary import summary_of
 
 HEADER = "member  state     train loss   held out  seconds  settings"
@@ -80,10 +81,8 @@ class Standing:
 
 def held_out_text(ending: Ending) -> str:
     """Format the figure on held-out samples, which alone says what is best (see `sweeps.summary`)."""
-    accuracy, r2 = ((ending.result or {}).get(name) for name in HELD_OUT)
-    if accuracy is not None:
-        return f"{figure('accuracy', accuracy)} %"
-    return "" if r2 is None else f"R² {figure('r2', r2)}"
+    scores = [score_text(name, score) for name in HELD_OUT if (score := (ending.result or {}).get(name)) is not None]
+    return "".join(scores[:1])
 
 
 @with_settings(Settings, several=True)
@@ -107,14 +106,13 @@ def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) ->
         named = given.get("backend")
         for backend in named or (base.backend,):
             check_foreign(Settings(backend=backend), named and backend, config)
-    plan, folder = planned(base, given, options, is_recipe=not config)
-    return show(plan, folder, options)
+    return show(make_plan(base, given, options, is_recipe=not config))
 
 
-def show(plan: Plan, folder: Path, options: SweepOptions) -> int:
+def show(plan: Plan) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
     console = plain_console()
-    stop, standing = Stop(), Standing(plan.total)
+    stop, standing, folder = Stop(), Standing(plan.total), folder_of(plan)
 
     def say(line: str) -> None:
         with stop.printing():
@@ -122,7 +120,7 @@ def show(plan: Plan, folder: Path, options: SweepOptions) -> int:
 
     say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), show_downloads(console) as progress:
-        endings = run(plan, folder, options, stop=lambda: bool(stop), say=say, progress=progress)
+        endings = run(plan, stop=lambda: bool(stop), say=say, progress=progress)
         with contextlib.closing(endings), contextlib.closing(watch(endings, standing, console)) as watched:
             for ending in watched:
                 standing.add(ending)
@@ -152,8 +150,8 @@ def describe(plan: Plan) -> str:
         how = "chosen by Optuna" if plan.kind == OPTUNA else "drawn at random"
         if len(plan.seeds) > 1:
             settings = plan.total // len(plan.seeds)
-            how = f"{terminal.thousands(settings)} {how}, with {len(plan.seeds)} seeds each"
-    lines = [f"members  {terminal.thousands(plan.total)}, {how}"]
+            how = f"{thousands(settings)} {how}, with {len(plan.seeds)} seeds each"
+    lines = [f"members  {thousands(plan.total)}, {how}"]
     for name, values in plan.options.items():
         texts = [str(values)] if isinstance(values, Span) else [*map(shown, values)]
         if len(texts) > MANY:

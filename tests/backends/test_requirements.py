@@ -31,7 +31,7 @@ SIGNS = trace.SYMBOLS | {"getitem": "x[]", "neg": "-x"}
 def train_with_all_settings(backend: Backend) -> None:
     data, random = on_device(TINY, backend), np.random.RandomState(0)
     for config in CONFIGS:
-        for event in trajectory(Job(config, data, backend), stop_after=25):
+        for event in trajectory(Job(config, data, backend), stop_after=60):
             if event.report:
                 event.report.model.outputs(data.test_inputs)
     X, columns = random.standard_normal((60, 3)), random.standard_normal((60, 2))
