@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import reference
 from helpers import arrays_of
-from numerics import assert_near
+from numerics import assert_near, trajectory_tolerance
 from reference import Run, flat, plain_run
 
 from mlp_xp import TrainConfig, open_backend
@@ -85,6 +85,15 @@ def test_whole_runs_are_those_of_plain_numpy(name, backend):
     task = {"momentum": "labels", "adamw": "regression"}.get(name, "classes")
     case = make_case(replace(BASE, **SETTINGS[name]), task, 50, 9, 4, 3)
     assert_agree(package_run(case, backend), plain_run(*case))
+
+
+@pytest.mark.parametrize("name", [pytest.param("the notebook's", marks=pytest.mark.every_backend), "momentum"])
+def test_whole_runs_in_float32(name, backend32):
+    case = make_case(replace(BASE, **SETTINGS[name]), "classes", 50, 9, 4, 3)
+    actual, expected = package_run(case, backend32), plain_run(*case)
+    tolerance = trajectory_tolerance(len(expected.losses), 9, np.float32)
+    assert_near(actual.losses, expected.losses, tolerance)
+    assert_near(actual.parameters, expected.parameters, tolerance)
 
 
 def random_case(seed: int) -> Case:
