@@ -1,7 +1,7 @@
-"""The settings of a training run. What is known about a setting stands with its field.
+"""The settings of a training run, `TrainConfig`; above it, how a setting is declared and checked: skip that at first.
 
-The checks, the command line and its help, the files of a run and its resume are all made from these declarations. This
-file imports no array library, so that `--help` is quick.
+What is known about a setting stands with its field. The checks, the command line and its help, the files of a run and
+its resume are all made from these declarations. This file imports no array library, so that `--help` is quick.
 """
 
 import os

@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 from mlp_xp.core.checks import check_inputs
-from mlp_xp.core.dataset import Dataset, Preparation, described
+from mlp_xp.core.dataset import Preparation, described
 from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.inputs import read_inputs
 from mlp_xp.core.library import Backend
@@ -136,19 +136,3 @@ class Model(NamedTuple):
                 "range of the training data, or the training diverged; correct the data, or train again with a lower "
                 "learning rate"
             )
-
-
-def model_of(network: Network, activation: str | Activation, dataset: Dataset, backend: Backend) -> Model:
-    """Return the model of a network that is trained on a data set, both on the backend's device."""
-    return Model(
-        network,
-        backend,
-        activation,
-        dataset.prepare,
-        dataset.task,
-        dataset.scaling,
-        tuple(dataset.train_inputs.shape[1:]),
-        dataset.class_names,
-        dataset.feature_names,
-        dataset.inputs,
-    )

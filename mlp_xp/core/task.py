@@ -71,7 +71,7 @@ class Task(NamedTuple):
     figures: Callable[..., dict[str, Any]]
     """`figures(z, targets, scaling)`: fields of an `Evaluation`, from arrays on the host."""
     decide: Callable[..., Array]
-    """`decide(predictions, names, xp=)`: what `Model.predict` returns; `names` are those of the outputs."""
+    """`decide(predictions, names, xp=)`: the answer for each sample. `names` are those of the outputs."""
     pool: Callable[[np.ndarray], np.ndarray]
     """`pool(z)`: the z of several networks, float64 (networks, n, outputs) on the host, to the z of their ensemble,
     (n, outputs), whose predictions are the mean of theirs. All networks must have the same scaling."""
@@ -95,7 +95,10 @@ class Task(NamedTuple):
         return self.link(z, xp=xp) - targets
 
     def evaluate(self, z: np.ndarray, labels: np.ndarray, scaling: Sequence[np.ndarray] = ()) -> Evaluation:
-        """Return the loss and the figures of z (n, outputs), with labels as in a `Dataset`, all on the host."""
+        """Return the loss and the figures of z (n, outputs), all on the host.
+
+        labels: numbers of classes (n,); or 0 and 1, or numbers to predict, (n, outputs).
+        """
         targets = self.encode(labels, z.shape[1], scaling, dtype=z.dtype, xp=np)
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the loss shows it
             loss = float(np.mean(self.loss(z, targets, xp=np)))

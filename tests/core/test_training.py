@@ -13,7 +13,7 @@ from helpers import arrays_of
 from numerics import assert_near, trajectory_tolerance
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.chunk import NO_SAMPLE, Steps, TrainingSet, in_blocks, make_chunk, make_steps
+from mlp_xp.core.chunk import NO_SAMPLE, TrainingSet, make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.features import flatten_and_scale
@@ -22,7 +22,7 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import all_finite
 from mlp_xp.core.optimizers import Rates
 from mlp_xp.core.plan import Chunk
-from mlp_xp.core.step import State, initial_state
+from mlp_xp.core.step import initial_state
 from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import DivergenceError, Event, Position, check_finite, trajectory
 
@@ -321,21 +321,6 @@ def test_a_run_compiles_three_functions_beside_its_loops_and_shares_them(compile
     assert make_chunk.cache_info().currsize == 2
 
 
-# Nothing leaves the device inside a chunk.
-
-
-# The ways out of an array, by the names that the libraries give them.
-
-
-def chunk_inputs(config: TrainConfig, backend: Backend, steps: int) -> tuple[State, TrainingSet, Steps]:
-    """All that a chunk takes."""
-    state, _ = initial_state(config, (PIXELS, *config.hidden, 10), backend)
-    samples = np.arange(steps * config.batch_size).reshape(steps, config.batch_size)
-    size = 25 if config.batch_size == 1 else steps
-    in_order = in_blocks(make_steps(config, samples, 0, steps), -(-steps // size), size, backend)
-    return state, TrainingSet(*on_device(HOST, backend)[:2]), in_order
-
-
 def test_only_losses_leave_the_device_once_a_chunk(backend):
     taken = []
 
@@ -358,18 +343,17 @@ def test_steps_that_fill_up_a_chunk_are_not_taken(settings, steps):
     """Whatever they are: here steps on the same samples, at a rate of NaN."""
     config, backend = configuration(**settings), open_backend("jax")
     rows = np.arange(steps * config.batch_size).reshape(steps, config.batch_size)
-    taken, results = make_steps(config, rows, 0, steps), []
-    run_chunk = make_chunk(config, backend, flatten_and_scale, CLASSES)
+    training_set, results = TrainingSet(*on_device(HOST, backend)[:2]), []
     for blocks in (1, 3):
-        state, training_set, _ = chunk_inputs(config, backend, 1)
-        given = in_blocks(taken, blocks, steps, backend)
+        state, _ = initial_state(config, (PIXELS, *config.hidden, 10), backend)
+        given = make_steps(config, backend, rows, (blocks, steps), 0, steps)
         if blocks > 1:
             samples, _, rates = (np.array(each) for each in (given.samples, given.kept, given.rates))
             assert (samples[1:] == NO_SAMPLE).all()
             samples[1:, :, 1:] = 1
             rates[:, 1:] = np.nan
             given = given._replace(samples=backend.asarray(samples), rates=Rates(*map(backend.asarray, rates)))
-        state, losses = run_chunk(state, training_set, given)
+        state, losses = make_chunk(config, backend, flatten_and_scale, CLASSES)(state, training_set, given)
         layers = [*state.network, *(layer for slots in state.slots for layer in slots)]
         results.append([backend.to_numpy(losses)[:steps], *arrays_of(layers, backend.to_numpy)])
     for expected, actual in zip(*results, strict=True):
