@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.core.checks import check_inputs
+from mlp_xp.core.checks import check_inputs, check_labels
 from mlp_xp.core.dataset import Dataset, Preparation, described
 from mlp_xp.core.device import all_finite
 from mlp_xp.core.functional import Activation, Array
@@ -116,15 +116,10 @@ class Model(NamedTuple):
         """Return the loss and the figures of the task on inputs, as for `logits`, with labels as in a `Dataset`.
 
         Class labels must lie in 0, ..., classes - 1. The loss of a network that has diverged is not finite. Raises as
-        `logits` does, and MlpXpError for labels of another shape.
+        `logits` does, and DatasetError for other labels.
         """
         outputs = len(self.class_names)
-        wanted = (inputs.shape[0],) if self.task.exclusive else (inputs.shape[0], outputs)
-        if tuple(labels.shape) != wanted:
-            raise MlpXpError(
-                f"their shape is {tuple(labels.shape)}, where {wanted} is expected; give labels for each input",
-                setting="labels",
-            )
+        check_labels(labels, inputs, self.backend, self.task, outputs)
         with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
             found = self._run(self._functions.evaluation, inputs, self.scaling, labels)
         loss, *sums = map(self.backend.to_numpy, found)

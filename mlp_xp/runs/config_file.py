@@ -5,7 +5,7 @@ from typing import Any
 
 from mlp_xp.backends import hooks
 from mlp_xp.core.config import ConfigError
-from mlp_xp.core.dataset import PREPARATIONS, TARGETS
+from mlp_xp.core.dataset import PREPARATIONS
 from mlp_xp.core.task import TASKS
 from mlp_xp.errors import Argument
 from mlp_xp.runs import records
@@ -23,7 +23,7 @@ CONFIG_FIELDS = {
     "class_names": list[str],
     "task": TASKS,
     "preparation": PREPARATIONS,
-    "targets": TARGETS,
+    "targets": ("unchanged", "standardize"),
     "data_crc32": str,
     "rows": dict[str, str],
     "start_from_sha256": str | None,

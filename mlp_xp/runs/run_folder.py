@@ -22,7 +22,6 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Scaling
 from mlp_xp.core.training import Best, Position, Report
-from mlp_xp.data.sums import checksum as checksum  # noqa: PLC0414  (part of this module too)
 from mlp_xp.errors import Argument, MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
@@ -172,6 +171,15 @@ def data_facts(job: Job) -> dict[str, Any]:
     }
 
 
+def checksum(dataset: Dataset, backend: Backend) -> str:
+    """Return a checksum of inputs and labels, in hexadecimal."""
+    total = 0
+    for array in dataset[:4]:
+        if array is not None:
+            total = zlib.crc32(np.ascontiguousarray(backend.to_numpy(array)).data, total)
+    return f"{total:08x}"
+
+
 def preparation_of(prepare: Preparation) -> str:
     """Return the name of a preparation, a key of PREPARATIONS. Raises RunError for any other function."""
     for name, function in PREPARATIONS.items():
@@ -181,7 +189,7 @@ def preparation_of(prepare: Preparation) -> str:
 
 
 def targets_of(scaling: Scaling) -> str:
-    """Return whether the network is trained on standardised numbers, as one of TARGETS."""
+    """Return whether the network is trained on standardised numbers, "unchanged" or "standardize"."""
     return "standardize" if scaling else "unchanged"
 
 

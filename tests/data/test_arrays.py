@@ -11,10 +11,10 @@ from numerics import assert_near
 
 from mlp_xp import TrainConfig, evaluate, open_backend, train
 from mlp_xp.core.checks import check_dataset
-from mlp_xp.core.dataset import BYTES
+from mlp_xp.core.dataset import BYTES, split
 from mlp_xp.core.features import standardize
 from mlp_xp.core.library import Backend
-from mlp_xp.data.arrays import from_arrays, split
+from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError
 from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.run_folder import metrics_record
@@ -67,13 +67,13 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "NaN": ((changed(X, (7, 2), np.nan), CLASSES), {}, "X: row 7, column 2: nan is not a finite number; remove or re"),
     "of a table": ((Frame(changed(X, (7, 1), np.nan)), CLASSES), {}, "X: row 7, column 'age': nan is not a finite n"),
     "NaN class": ((X, changed(X[:, 0], 4, np.inf)), {"task": "classes"}, "y: row 4: the label inf is not a finite num"),
-    "masked": ((masked(X, (3, 1)), CLASSES), {}, "X: row 3, column 1: the value is masked, so there is no value; fil"),
+    "masked": ((masked(X, (3, 1)), CLASSES), {}, "X: row 3, column 1: the value is masked; fill it in, or leave out"),
     "masked y": ((X, masked(X[:, 0], 3)), {}, "y: row 3: the value is masked"),
     "one class": ((X, ["a"] * 60), {}, "y: all 60 rows are of the class 'a'; give at least two classes"),
     "lengths": ((X, CLASSES[1:]), {}, "X: it has 60 rows, but there are 59 labels; give one for each row"),
     "ragged": (([[1, 2], [3]], [0, 1]), {}, "X: cannot be read as an array ("),
     "text": ((NO_NUMBERS, CLASSES), {}, "X: row 0, column 0: 'a' is not a number; encode text as numbers first"),
-    "empty": ((X[:0], CLASSES[:0]), {}, "X: there are no values (the shape is (0, 3)); give"),
+    "empty": ((X[:0], CLASSES[:0]), {}, "X: the shape is (0, 3); give samples, (n, fe"),
     "labels 2": ((X, LABELS + 1), {}, "y: row 0, column "),
     "feature names": ((X, CLASSES), {"feature_names": "ab"}, "feature_names: there are 2 for 3 features; give one eac"),
     "unknown class": ((X, CLASSES), {"class_names": ["a", "b"]}, f"y: row {int(np.argmax(CLASSES == 'c'))}: 'c' is"),
@@ -96,12 +96,12 @@ def test_what_would_train_to_nonsense_is_refused_in_one_line(fault):
     assert refusal(*args, **options).startswith(message)
 
 
-def test_what_float32_does_not_hold_is_named_or_refused_in_training():
+def test_what_float32_does_not_hold_is_named():
     single = open_backend(dtype="float32")
     message = refusal(changed(X, (7, 2), 1e300), CLASSES, backend=single)
     assert message == "X: row 7, column 2: 1e+300 is too large for float32; remove or replace it"
-    with pytest.raises(DatasetError, match="train_labels: it has values that are not finite"):
-        check_dataset(from_arrays(X, changed(NUMBERS, (7, 1), 2e39), backend=single), single)
+    message = refusal(X, changed(NUMBERS, (7, 1), 2e39), backend=single)
+    assert message == "y: row 7, column 1: the label 2e+39 is too large for float32; give numbers of another unit"
 
 
 def test_arrays_of_the_device_are_not_copied_to_the_host(backend: Backend):
@@ -259,6 +259,10 @@ def test_images_of_bytes_stay_bytes_and_all_else_is_standardised():
         assert (dataset.prepare == BYTES) == (x is images and not options)
         for one, other in zip(dataset.prepare.fitted, fitted, strict=True):
             np.testing.assert_allclose(one, other)
+    for brightest in (16, 127):
+        with pytest.warns(DatasetWarning, match=f"X: the pixels are at most {brightest}, where .* so that the largest"):
+            from_arrays(np.minimum(images, brightest), CLASSES, (images, CLASSES))
+    from_arrays(np.minimum(images, 128), CLASSES, (images // 16, CLASSES))  # the training set says what the scale is
     assert repr(from_arrays(images, CLASSES)).endswith("60 training and 0 test images of 4 x 5 x 3, 3 classes)")
 
 

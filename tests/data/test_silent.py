@@ -8,9 +8,8 @@ import pytest
 from data_sets import write_samples
 from helpers import call
 
-from mlp_xp import from_arrays, load_dataset, load_run, open_backend
+from mlp_xp import from_arrays, load_dataset, load_run
 from mlp_xp.errors import DatasetError
-from mlp_xp.runs.run_folder import checksum
 
 RANDOM = np.random.default_rng(7)
 X = RANDOM.standard_normal((60, 3)) * [1, 10, 0.1] + [5, -2, 0]
@@ -79,7 +78,7 @@ def test_numbers_of_pandas_are_read_as_the_numbers_they_are(dtype: str) -> None:
         from_arrays(frame, frame[["a", "b"]], task="regression").train_labels, expected[:, :2]
     )
     frame.loc[7, "b"] = None
-    with pytest.raises(DatasetError, match=r"X: row 7, column 'b': .*neither a number nor text"):
+    with pytest.raises(DatasetError, match=r"X: row 7, column 'b': .* is not a number; encode"):
         from_arrays(frame, KINDS)
     with pytest.raises(DatasetError, match=r"X: row 0, column 'word'.* 'x'.*encode text as numbers"):
         from_arrays(frame[["a"]].assign(word="x"), KINDS)
@@ -97,9 +96,6 @@ def test_classes_have_the_names_that_are_written(tmp_path: Path) -> None:
         kinds = np.array(names)[np.arange(60) % len(names)]
         dataset = load_dataset(write_samples(tmp_path / "t.csv", X, kinds), label="kind", task=task, test_fraction=0)
         assert (dataset.class_names, labels_of(dataset)) == (names, kinds.tolist())
-    path = write_samples(tmp_path / "t.csv", X, np.array(["01", "1", "2"])[np.arange(60) % 3])
-    with pytest.raises(DatasetError, match=r"line 3, column 'kind'.*'1' .* same number .*'01'.* task=\"classes\""):
-        load_dataset(path, label="kind")
 
 
 @pytest.fixture(scope="module")
@@ -129,26 +125,3 @@ def test_labels_of_two_files_are_matched_by_their_text(tmp_path: Path) -> None:
     write_samples(tmp_path / "test.csv", X + 1, ["01", "2"] * 30)
     with pytest.raises(DatasetError, match=r"line 3, column 'kind'.* '2' is none of the 3 classes; they are '01'"):
         load_dataset(tmp_path, label="kind", task="classes")
-
-
-# The same data.
-
-
-def test_the_checksum_is_that_of_the_source(tmp_path: Path) -> None:
-    """A table has one, whatever dtype a run computes in; other rows, another split and changed arrays have others."""
-    path = write_samples(tmp_path / "t.csv", X, NUMBERS[:, 0])
-    opened = {dtype: open_backend(dtype=dtype) for dtype in ("float64", "float32")}
-
-    def sums(**options: Any) -> list[str]:
-        return [checksum(load_dataset(path, each, label="kind", **options), each) for each in opened.values()]
-
-    first, second = sums()
-    assert first == second
-    assert first != sums(split_seed=1)[0]
-    assert len({*sums(split_seed=1)}) == 1
-    for dtype, backend in opened.items():
-        dataset = load_dataset(path, backend, label="kind")
-        changed = dataset.test_labels + np.spacing(np.asarray(dataset.test_labels))
-        assert checksum(dataset._replace(test_labels=changed.astype(dtype)), backend) != first
-    write_samples(path, X, np.nextafter(NUMBERS[:, 0], np.inf))
-    assert first not in sums()
