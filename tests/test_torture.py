@@ -47,7 +47,7 @@ def test_finds_no_fault(part: str, words: str) -> None:
     ("part", "plant", "words", "found"),
     [
         ("kills", "skip-steps", "--rounds 3", "fault: kills "),
-        ("calls", "in-place", "--only new:kill:19", "not whole"),
+        ("calls", "in-place", "--only new:kill:19", "JSONDecodeError"),
         ("calls", "swallow", "--only new:ENOSPC+:30", "exit code "),
         ("power", "no-folder-sync", "--only new:25:nothing:0", "was complete"),
         ("pairs", "no-lock", "--only new:resume:30", "is not refused"),

@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mlp_xp.files import file_errors, write_whole
+from mlp_xp.runs.checkpoints import load_checkpoint
+from mlp_xp.runs.lock import locked
+
 
 def replace(original: Callable[..., Any], other: Callable[..., Any]) -> None:
     """Put another function in the place of one, in all modules of the package that have imported it."""
@@ -19,14 +23,11 @@ def replace(original: Callable[..., Any], other: Callable[..., Any]) -> None:
 
 def in_place() -> None:
     """Files are written in place instead of aside."""
-    from mlp_xp.files import write_whole
-
     replace(write_whole, Path.write_bytes)
 
 
 def skip_steps() -> None:
     """A resumed run leaves out the rest of an epoch."""
-    from mlp_xp.runs.checkpoints import load_checkpoint
 
     def load(*args: Any) -> Any:
         position = load_checkpoint(*args)
@@ -43,18 +44,16 @@ def no_folder_sync() -> None:
 
 def no_lock() -> None:
     """The lock of a folder does not lock."""
-    from mlp_xp.runs.lock import locked
-
     replace(locked, lambda *_: contextlib.nullcontext())
+
+
+@contextlib.contextmanager
+def ignored(*_: Any) -> Iterator[None]:
+    """Ignore an error of the disk."""
+    with contextlib.suppress(OSError):
+        yield
 
 
 def swallow() -> None:
     """An error of the disk is ignored."""
-    from mlp_xp.files import file_errors
-
-    @contextlib.contextmanager
-    def ignore(*_: Any) -> Iterator[None]:
-        with contextlib.suppress(OSError):
-            yield
-
-    replace(file_errors, ignore)
+    replace(file_errors, ignored)

@@ -1,63 +1,55 @@
 """What the torture tools share: processes that are forked, counted and killed, and the checks of what they leave.
 
 Every process is forked from one that has imported all that a training needs, because that takes a hundred times as long
-as a training of two hundred samples. The shim counts the calls that change files below the root, and kills the process,
-or lets a call fail, at the number asked for.
+as a training of two hundred samples.
 """
 
 import contextlib
 import ctypes
 import importlib
-import io
 import itertools
 import json
 import mmap
 import os
 import random
-import runpy
-import select
-import shlex
 import shutil
 import signal
 import sys
 import time
 import traceback
+from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import helpers
 from data_sets import TINY, write_idx_folder
-from helpers import assert_same_run, options
+
+from mlp_xp import commands, load_run
+from mlp_xp.runs.checkpoints import read_tensors
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 120  # seconds, for what a process does in less than ten
 TORN = 1000  # as in the shim
-HANGS = -999
 TRACEBACK = "Traceback (most recent call last)"
 
 
-@dataclass
+@dataclass(eq=False)
 class Session:
-    """What a tool works with."""
+    """What a part works with."""
 
     space: Path
     """An empty folder."""
     part: str
     backend: str
-    seed: int
+    options: Namespace
+    """Of the command line."""
     end: float
     """The time, by time.monotonic, after which no new round begins."""
-    rounds: int
-    """At most this many; 0: any number."""
-    only: str
-    """A single round."""
-    plant: str
     counts: Counter[str] = field(default_factory=Counter)
     faults: int = 0
-    passed: bool = False
-    """Whether a round has passed untouched, because its fault would have come after the last call."""
 
     def __post_init__(self) -> None:
         self.root, self.data = self.space / "root", write_idx_folder(self.space / "data", TINY)
@@ -65,29 +57,26 @@ class Session:
         self.root.mkdir()
 
     def goes_on(self) -> bool:
-        """Return whether there is time for another round. A planted fault need be found once only."""
-        if self.plant and self.faults:
-            return False
-        return time.monotonic() < self.end and not (self.rounds and self.counts["rounds"] >= self.rounds)
+        """Return whether there is time for another round."""
+        return time.monotonic() < self.end and not self.counts["rounds"] >= self.options.rounds > 0
 
-    def every_call(self, passes: Iterable[tuple[str, str, int, int]]) -> Iterator[tuple[str, str, int]]:
-        """Yield two words and a call, that of --only or of each pass, until the time is over.
+    def every_call(self, passes: Iterable[tuple[str, str, int, int]], attack: Callable[[str, str, int], bool]) -> None:
+        """Attack at the call of --only, or at those of each pass, until the time is over.
 
-        passes: two words, the first call and the distance to the next one; a pass ends where a round has passed.
+        passes: two words, the first call and the distance to the next one. attack: called with the words and the
+        number of the call; returns whether there was such a call. A pass ends with the first that there is not.
         """
-        if self.only:
-            one, other, at = self.only.split(":")
-            yield one, other, int(at)
-            return
+        if self.options.only:
+            one, other, at = self.options.only.split(":")
+            passes = [(one, other, int(at), 1)]
         for one, other, first, stride in passes:
             for at in itertools.count(first, stride):
                 if not self.goes_on():
                     return
-                self.passed = False
-                yield one, other, at
+                with self.judged(f"{one}:{other}:{at}"):
+                    if not attack(one, other, at):
+                        break
                 self.counts["rounds"] += 1
-                if self.passed:
-                    break
 
     def start_from(self, folder: Path | None) -> None:
         """Empty the root, and put a copy of a run into it."""
@@ -96,19 +85,24 @@ class Session:
         if folder:
             shutil.copytree(folder, self.folder)
 
-    def report(self, what: str, only: str) -> None:
-        """Keep a fault: what is wrong, the command that shows it again, and the root as it is."""
-        words = ["python", "tests/tools/torture.py", self.part, "--backends", self.backend, "--seed", str(self.seed)]
-        words += [*(["--plant", self.plant] if self.plant else []), "--only", only]
-        kept = ROOT / "build" / "torture" / f"{self.part}-{self.backend}-{only.replace(':', '-')}"
-        shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(self.root, kept)
-        self.faults += 1
-        print(f"fault: {self.part} {only}: {what}\n  {shlex.join(words)}\n  {kept}", flush=True)
+    @contextlib.contextmanager
+    def judged(self, only: str) -> Iterator[None]:
+        """Report an exception as a fault: what is wrong, the command that shows it again, and the root as it is."""
+        try:
+            yield
+        except Exception as error:
+            what = str(error) or traceback.extract_tb(error.__traceback__)[-1].line
+            words = f"python tests/tools/torture.py {self.part} --backends {self.backend} --seed {self.options.seed}"
+            words += (f" --plant {self.options.plant}" if self.options.plant else "") + f" --only {only}"
+            kept = ROOT / "build" / "torture" / f"{self.part}-{self.backend}-{only.replace(':', '-')}"
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(self.root, kept)
+            self.faults += 1
+            print(f"fault: {self.part} {only}: {type(error).__name__} {what}\n  {words}\n  {kept}", flush=True)
 
 
 class Outcome(NamedTuple):
-    """The end of a process. code: the exit code, or minus the number of the signal that killed it, or HANGS."""
+    """The end of a process. code: the exit code, or minus the number of the signal that killed it."""
 
     code: int
     err: str
@@ -119,34 +113,17 @@ class Process(NamedTuple):
     """A process that was forked."""
 
     pid: int
-    handle: int
     err: Path
     counter: mmap.mmap
-
-
-def call(*words: Any) -> int:
-    """Run a script of the package in this process, and return its exit code."""
-    sys.argv = [str(ROOT / "scripts" / f"{words[0]}.py"), *map(str, words[1:])]
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else bool(stop.code)
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
 
 
 def preload(session: Session) -> None:
     """Import what a training process needs, by a whole training, and start no thread. There are no pictures."""
     sys.modules["matplotlib"] = None  # type: ignore[assignment]
-    with contextlib.redirect_stdout(io.StringIO()):
-        assert call("train", "--data-dir", session.data, "--epochs", 1, "--run-dir", session.space / "first") == 0
-        assert call("evaluate", session.space / "first") == 0
+    first = helpers.call("train", "--data-dir", session.data, "--epochs", 1, "--run-dir", session.space / "first")
+    assert first.code == 0, first
     for name in {"jax": ["jax", "jax.numpy"], "torch": ["torch", "array_api_compat.torch"]}.get(session.backend, []):
         importlib.import_module(name)
-    threads = len([*Path("/proc/self/task").iterdir()])
-    assert threads == 1 or session.backend != "numpy", f"{threads} threads: this process cannot be forked"
 
 
 def fork(
@@ -166,32 +143,33 @@ def fork(
         try:
             for fd, path in ((1, os.devnull), (2, err)):
                 os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), fd)
+            signal.alarm(PATIENCE)  # kills a process that hangs
             signal.signal(signal.SIGINT, signal.default_int_handler)  # the caller may ignore them, as nohup does
             signal.signal(signal.SIGHUP, signal.SIG_DFL)
-            sys.stdout, sys.stderr = (os.fdopen(fd, "w", closefd=False) for fd in (1, 2))
             logfd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if log else -1
             address = ctypes.addressof(ctypes.c_int64.from_buffer(counter))
             arm = ctypes.CDLL(os.environ["LD_PRELOAD"]).torture_arm
             arm.argtypes = [ctypes.c_char_p, ctypes.c_void_p, ctypes.c_long, *[ctypes.c_int] * 4]
             arm(os.fsencode(session.root), address, at, int(number), error, stays, logfd)
-            code = call(*words)
-            sys.stderr.flush()
+            sys.argv = [*map(str, words)]
+            commands.main(sys.argv[0])
+        except SystemExit as stop:
+            code = stop.code
+        except BaseException:
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(code)
-    return Process(pid, os.pidfd_open(pid), err, counter)
+    return Process(pid, err, counter)
 
 
 def wait(process: Process) -> Outcome:
-    """Wait for the end of a process. One that does not end is killed."""
-    ended = select.select([process.handle], [], [], PATIENCE)[0]
-    if not ended:
-        os.kill(process.pid, signal.SIGKILL)
+    """Wait for the end of a process."""
     status = os.waitpid(process.pid, 0)[1]
-    os.close(process.handle)
     err = process.err.read_text(errors="replace") if process.err.exists() else ""
     process.err.unlink(missing_ok=True)
     calls = int.from_bytes(process.counter[:8], "little", signed=True)
-    return Outcome(os.waitstatus_to_exitcode(status) if ended else HANGS, err.strip(), calls)
+    return Outcome(os.waitstatus_to_exitcode(status), err.strip(), calls)
 
 
 def run(session: Session, *words: Any, **control: Any) -> Outcome:
@@ -221,34 +199,34 @@ def draw_settings(rng: random.Random, backend: str) -> dict[str, Any]:
     return {"backend": backend, **held_out, **{name: rng.choice(values) for name, values in CHOICES.items()}}
 
 
-def new_run(session: Session, settings: dict[str, Any]) -> list[Any]:
-    """Return the command that starts a run."""
-    return ["train", *options(settings), "--data-dir", session.data, "--run-dir", session.folder]
+def command(session: Session, settings: dict[str, Any], how: str = "new") -> list[Any]:
+    """Return the command that starts a run, replaces one (overwrite) or goes on with it (resume)."""
+    if how == "resume":
+        return ["train", "--resume", session.folder]
+    words = ["train", *helpers.options(settings), "--data-dir", session.data, "--run-dir", session.folder]
+    return [*words, "--overwrite"] if how == "overwrite" else words
 
 
 def go_on(session: Session, settings: dict[str, Any]) -> list[Any]:
-    """Return the command with which a person continues: --resume, or the first command where there is no run yet."""
-    is_there = (session.folder / "config.json").exists()
-    return ["train", "--resume", session.folder] if is_there else new_run(session, settings)
+    """Return the command with which a person continues: the first one if there is no run yet."""
+    return command(session, settings, "resume" if (session.folder / "config.json").exists() else "new")
 
 
 def reference(session: Session, settings: dict[str, Any], name: str = "expected") -> tuple[Path, Outcome]:
     """Train an undisturbed run, and move it out of the root. Return its folder, and how the training ended."""
     session.start_from(None)
-    outcome, kept = run(session, *new_run(session, settings)), session.space / name
+    outcome, kept = run(session, *command(session, settings)), session.space / name
     shutil.rmtree(kept, ignore_errors=True)
     if outcome.code == 0:
         session.folder.rename(kept)
     return kept, outcome
 
 
-# Checks. Each returns what is wrong, or an empty string.
+# Checks, which raise AssertionError or, for a file that cannot be read, the package's own error.
 
 
 def checkpoint(folder: Path) -> tuple[dict[str, bytes], Any]:
     """Return the tensors of a run's checkpoint, and its position."""
-    from mlp_xp.runs.checkpoints import read_tensors
-
     tensors, facts = read_tensors(folder / "checkpoint.safetensors")
     return {name: tensor.tobytes() for name, tensor in tensors.items()}, facts["position"]
 
@@ -261,40 +239,28 @@ def progress(folder: Path) -> int:
         return -1
 
 
-def differs(folder: Path, expected: Path) -> str:
+def check_same(folder: Path, expected: Path) -> None:
     """Compare two finished runs, bit by bit."""
-    try:
-        assert_same_run(folder, expected)
-        return "" if checkpoint(folder)[0] == checkpoint(expected)[0] else "checkpoint.safetensors differs"
-    except Exception as error:
-        return f"the finished run differs: {type(error).__name__} {error}"
+    helpers.assert_same_run(folder, expected)
+    assert checkpoint(folder)[0] == checkpoint(expected)[0]
 
 
-def not_whole(folder: Path) -> str:
+def check_whole(folder: Path) -> None:
     """Check that every file of a run folder is complete, or absent."""
-    from mlp_xp import load_run
-
     if not folder.exists() or is_replaced(folder):
-        return ""
+        return
     there = {path.name for path in folder.iterdir()}
-    try:
-        if "config.json" not in there:
-            held = there & {"model.safetensors", "checkpoint.safetensors"}
-            return f"no config.json, but {held}" if held else ""
-        json.loads((folder / "config.json").read_text())
-        if "model.safetensors" in there:
-            load_run(folder)
-        if "checkpoint.safetensors" in there:
-            lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
-            saved = checkpoint(folder)[1]["reports"]
-            if len([json.loads(line) for line in lines if line.endswith("\n")]) < saved:
-                return f"metrics.jsonl has less than the {saved} reports of the checkpoint"
-        if "result.json" in there:
-            json.loads((folder / "result.json").read_text())
-            return "" if "checkpoint.safetensors" in there else "a result without a checkpoint"
-    except Exception as error:
-        return f"not whole: {error}"
-    return ""
+    saved = there & {"model.safetensors", "checkpoint.safetensors", "result.json"}
+    assert "config.json" in there or not saved, f"no config.json, but {saved}"
+    assert "checkpoint.safetensors" in there or "result.json" not in there, "a result without a checkpoint"
+    for name in there & {"config.json", "result.json"}:
+        json.loads((folder / name).read_text())
+    if "model.safetensors" in there:
+        load_run(folder)
+    if "checkpoint.safetensors" in there:
+        lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+        reports = [json.loads(line) for line in lines if line.endswith("\n")]
+        assert len(reports) >= checkpoint(folder)[1]["reports"], "metrics.jsonl has less reports than the checkpoint"
 
 
 def is_replaced(folder: Path) -> bool:
@@ -302,17 +268,17 @@ def is_replaced(folder: Path) -> bool:
     return (folder / ".ready").is_dir()
 
 
-def unlike_an_error(outcome: Outcome, code: int) -> str:
-    """Check that a process ended with this code and one line on standard error."""
-    if outcome.code != code or TRACEBACK in outcome.err or outcome.err.count("\n"):
-        return f"exit code {outcome.code} instead of {code} and one line: {outcome.err[-300:]}"
-    return ""
+def check_end(outcome: Outcome, *codes: int) -> None:
+    """Check that a process ended with one of these codes, and with one line on standard error for an error."""
+    is_right = outcome.code in codes and TRACEBACK not in outcome.err
+    is_right = is_right and (outcome.code not in (1, 2) or "\n" not in outcome.err)
+    assert is_right, f"exit code {outcome.code} instead of {' or '.join(map(str, codes))}: {outcome.err[-300:]}"
 
 
-def goes_on_to(session: Session, settings: dict[str, Any], expected: Path, old: Path | None = None) -> str:
+def check_goes_on(session: Session, settings: dict[str, Any], expected: Path, old: Path | None = None) -> None:
     """Check that a run goes on to the expected end, or is still the old one that it was to replace."""
     outcome = run(session, *go_on(session, settings))
-    if outcome.code:
-        return f"cannot go on: {outcome.err}"
-    wrong = not_whole(session.folder) or differs(session.folder, expected)
-    return "" if wrong and old and not differs(session.folder, old) else wrong
+    assert outcome.code == 0, f"cannot go on: {outcome.err}"
+    check_whole(session.folder)
+    is_old = old and (old / "config.json").read_bytes() == (session.folder / "config.json").read_bytes()
+    check_same(session.folder, old if old and is_old else expected)
