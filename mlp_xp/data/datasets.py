@@ -86,7 +86,15 @@ def load_dataset(
             remedy=f"choose one of {', '.join(DATASETS)}, or give {pictures.GIVE}",
             setting=SETTING,
         )
-    return load_own(path, backend, origin)
+    samples = _read(path, origin)
+    if samples.test is not None and np.array_equal(samples.train.inputs, samples.test.inputs):
+        raise DatasetError(
+            "the test set is the training set: testing on the training set says nothing about other samples",
+            remedy="give a test set of its own",
+            file=path,
+        )
+    dataset = to_dataset(samples, backend, origin)
+    return dataset._replace(name=str(path.absolute()), origin=origin if samples.is_own else None)
 
 
 def is_published(name_or_folder: str | os.PathLike[str]) -> bool:
@@ -100,19 +108,6 @@ def is_own(name_or_folder: str | os.PathLike[str], how: Origin) -> bool:
     if name_or_folder == "" or is_published(name_or_folder) or not os.path.lexists(path):
         return False
     return _format_of(path, how).is_own
-
-
-def load_own(path: Path, backend: Backend, how: Origin, *, features: Sequence[str] | None = None) -> Dataset:
-    """Load a file or folder as `load_dataset` does. features: the columns of a table, in this order; by default all."""
-    samples = _read(path, how, features)
-    if samples.test is not None and np.array_equal(samples.train.inputs, samples.test.inputs):
-        raise DatasetError(
-            "the test set is the training set: testing on the training set says nothing about other samples",
-            remedy="give a test set of its own",
-            file=path,
-        )
-    dataset = to_dataset(samples, backend, how)
-    return dataset._replace(name=str(path.absolute()), origin=how if samples.is_own else None)
 
 
 def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) -> Dataset:
@@ -150,7 +145,7 @@ def _format_of(path: Path, how: Origin) -> Format:
     return next(row for row in FORMATS if row.is_it(path, names, how))
 
 
-def _read(path: Path, how: Origin, features: Sequence[str] | None) -> Samples:
+def _read(path: Path, how: Origin, features: Sequence[str] | None = None) -> Samples:
     row = _format_of(path, how)
     _check_options(str(path), row, how)
     return row.read(path, how, features)

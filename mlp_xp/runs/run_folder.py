@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import warnings
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 
 from mlp_xp import __version__
 from mlp_xp.backends.threads import cpus, in_words, threads_chosen
-from mlp_xp.core.dataset import PREPARATIONS, Preparation
+from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Scaling

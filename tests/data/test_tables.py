@@ -257,8 +257,8 @@ def test_a_csv_file_needs_no_library(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,kind\n1,x\n2,y\n")
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     code = (
-        "import sys; sys.modules['pyarrow'] = None; from mlp_xp.data.datasets import *\n"
-        "for path in sys.argv[1:]: print(load_own(Path(path), open_backend(), Origin('kind', test_fraction=0)))"
+        "import sys; sys.modules['pyarrow'] = None; from mlp_xp import load_dataset\n"
+        "for path in sys.argv[1:]: print(load_dataset(path, label='kind', test_fraction=0))"
     )
     command = [sys.executable, "-c", code, tmp_path / "t.csv", tmp_path / "t.parquet"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
