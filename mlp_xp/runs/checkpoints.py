@@ -120,7 +120,7 @@ def load_model(path: str | Path) -> Model:
 
     Raises RunError if there is none, or it is damaged.
     """
-    path = Path(path)
+    source = path = Path(path)
     if path.suffix != ".safetensors":
         read_config(path)  # or else the folder is not a run
         path = path / MODEL
@@ -138,7 +138,7 @@ def load_model(path: str | Path) -> Model:
         tuple(facts["class_names"]),
         tuple(facts["feature_names"]),
         facts["inputs"],
-        str(path),
+        str(source),
         facts["sha256"],
     )
 
