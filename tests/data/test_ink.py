@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mlp_xp.api import train
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.data.ink import find_ink, label, otsu, paper, prepare_image
+from mlp_xp.data.ink import find_ink, otsu, paper, prepare_image
 from mlp_xp.data.pictures import read_pictures
 from mlp_xp.runs.settings import RECIPES
 
@@ -193,23 +193,6 @@ def test_otsu_finds_the_best_of_all_splits(random: np.random.Generator) -> None:
     # Its histogram moves a value by half a bin at most.
     bin_width = np.ptp(values) / 256
     assert within(otsu(values)) <= min(every) + len(values) * bin_width * np.ptp(values) / 10
-
-
-def test_pieces_are_numbered_as_a_flood_fill_finds_them(random: np.random.Generator) -> None:
-    mask = random.random((20, 30)) < 0.35
-    numbers = label(mask)
-    assert np.array_equal(numbers > 0, mask)
-    left = {tuple(place) for place in np.argwhere(mask).tolist()}
-    pieces = 0
-    while left:
-        pieces += 1
-        reached = [left.pop()]
-        for row, column in reached:
-            near = {(row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & left
-            left -= near
-            reached += near
-        assert len({numbers[place] for place in reached}) == 1
-    assert len(np.unique(numbers[mask])) == pieces
 
 
 def test_paper_is_a_quadratic_known_from_its_border_alone() -> None:
