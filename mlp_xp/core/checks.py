@@ -4,6 +4,8 @@ What is rejected here would otherwise fail inside the array library, or give a w
 the classes gives an all-zero target, and images that are already scaled would be divided by 255 again.
 """
 
+import numpy as np
+
 from mlp_xp.core.dataset import Dataset, Preparation
 from mlp_xp.core.functional import Array
 from mlp_xp.core.inputs import INTEGERS, dtype_name, not_of
@@ -30,11 +32,11 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
         if 0 in inputs.shape or inputs.shape[1:] != shape[1:]:
             fault = f"{part}_inputs: their shape is {tuple(inputs.shape)}, that of train_inputs {shape}"
             raise DatasetError(f"{fault}; give some, all of one size")
-        values = backend.to_numpy(labels)
-        least, most = dataset.task.label_range(outputs)
-        if not least <= values.min() <= values.max() <= most:
-            fault = f"{part}_labels: they range from {values.min()} to {values.max()}, outside {least} to {most}"
-            raise DatasetError(f"{fault}; number classes from 0, and name each in class_names; other labels are 0 or 1")
+        values, most = backend.to_numpy(labels), outputs - 1 if dataset.task.exclusive else 1
+        if not np.isfinite(values).all() or not (dataset.task.floats or 0 <= values.min() <= values.max() <= most):
+            fault = f"{part}_labels: they range from {values.min()} to {values.max()}"
+            wanted = "finite numbers" if dataset.task.floats else f"0 to {most}"
+            raise DatasetError(f"{fault}; give {wanted}; classes are numbered from 0, each with a name in class_names")
 
 
 def check_inputs(inputs: Array, backend: Backend, prepare: Preparation, name: str = "inputs") -> None:

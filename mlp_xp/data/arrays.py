@@ -140,7 +140,7 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
         task=meaning.task,
         inputs=samples.kind,
         feature_names=samples.feature_names,
-        scaling=fit_targets(train.labels, backend) if meaning.task.scales and how.scale_targets else (),
+        scaling=fit_targets(train.labels, backend) if meaning.task.floats and how.scale_targets else (),
         is_own=samples.is_own,
     )
     if test is None:

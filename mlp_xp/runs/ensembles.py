@@ -111,7 +111,7 @@ def evaluate_pooled(
     task, xp = models[0].task, open_backend().xp
     first, *_ = scalings = [tuple(map(model.backend.to_numpy, model.scaling)) for model in models]
     stacked = [each.astype(np.float64) for each in logits]
-    if task.scales:
+    if task.floats:
         stacked = [
             task.encode(in_units(z, scaling), z.shape[1], first, dtype=np.float64, xp=xp)
             for z, scaling in zip(stacked, scalings, strict=True)
@@ -119,4 +119,4 @@ def evaluate_pooled(
     pooled = task.pool(np.stack(stacked))
     with np.errstate(over="ignore", invalid="ignore"):
         loss, *sums = loss_and_sums(pooled, labels, task, first, xp=xp)
-    return task.figures(float(loss), sums, *pooled.shape, first), pooled
+    return task.figures(float(loss), sums, len(pooled), first), pooled

@@ -59,9 +59,9 @@ def changed(array: np.ndarray, value: float) -> np.ndarray:
 
 
 FAULTS: dict[str, tuple[Dataset, dict[str, Any], str]] = {
-    "label above": (HOST, with_label("train_labels", 10, np.uint8), "train_labels: they range from 0 to 10, outside 0"),
-    "test label": (HOST, with_label("test_labels", -1, np.int8), "test_labels: they range from -1 to 9, outside 0 to"),
-    "no classes": (HOST, {"class_names": ()}, "train_labels: they range from 0 to 9, outside 0 to -1"),
+    "label above": (HOST, with_label("train_labels", 10, np.uint8), "train_labels: they range from 0 to 10; give 0 to"),
+    "test label": (HOST, with_label("test_labels", -1, np.int8), "test_labels: they range from -1 to 9; give 0 to 9"),
+    "no classes": (HOST, {"class_names": ()}, "train_labels: they range from 0 to 9; give 0 to -1;"),
     "float labels": (HOST, {"train_labels": HOST.train_labels.astype(float)}, "train_labels: their dtype is float64; "),
     "one-hot labels": (HOST, {"train_labels": np.eye(10, dtype=np.uint8)[HOST.train_labels]}, "train_labels: their sh"),
     "channels": (HOST, {"test_inputs": HOST.test_inputs[..., None]}, "test_inputs: their shape is (20, 6, 6, 1), that"),
