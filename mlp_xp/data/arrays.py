@@ -115,22 +115,26 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
         fault = f"there are {len(samples.feature_names)} for {features} features"
         raise DatasetError(fault, remedy="give one each", setting="feature_names")
     train, test = _two_parts(samples, whole, meaning, backend, how)
-    found = [_warning_of_labels(samples, train.labels, meaning)]
+    if text := _doubt_about_labels(samples, train.labels, meaning):
+        _warn(samples, "y", text)
     is_image = train.inputs.dtype == backend.xp.uint8 and len(train.inputs.shape) > 2
-    prepare = BYTES
+    prepare = Preparation(PREPARATIONS["unchanged"])
     if standardize or (standardize is None and not is_image):
         # NumPy does it for arrays of the host, so that a table is seen alike by all libraries, to the last bit.
         on_device = not_of(samples.train.inputs, backend) is None
         home = backend if on_device else open_backend("numpy", dtype=backend.dtype_name)
         fitted, constant = fit_standardization(train.inputs if on_device else backend.to_numpy(train.inputs), home)
         prepare = Preparation(PREPARATIONS["standardize"], fitted if on_device else tuple(map(backend.asarray, fitted)))
-        found.append(_warning_of_features(samples, constant))
-    elif standardize is False:
-        prepare = Preparation(PREPARATIONS["unchanged"])
-    else:
-        found.append(_warning_of_dark(samples, backend.to_numpy(backend.xp.max(train.inputs)).item()))
-    for warning in filter(None, found):
-        warnings.warn(warning, stacklevel=3)  # for the caller of from_arrays, or load_dataset
+        if constant.any():
+            what = f"{_shown(constant, samples.feature_names)}: the same value in all training samples"
+            _warn(samples, "X", f"{what}, from which nothing is learned")
+    elif standardize is None:
+        prepare = BYTES
+        if (brightest := backend.to_numpy(backend.xp.max(train.inputs)).item()) < DIM:
+            text = (
+                f"the pixels are at most {brightest}, where up to 255 is expected; the network learns slowly or badly"
+            )
+            _warn(samples, "X", f"{text}; rescale all images so that the largest pixel is 255")
     dataset = Dataset(
         *train.on(backend, meaning),
         None,
@@ -193,40 +197,33 @@ def read_part(samples: Samples, part: Part, meaning: Meaning, backend: Backend) 
     return Read(inputs, labels)
 
 
-def _warning_of_labels(samples: Samples, labels: np.ndarray, meaning: Meaning) -> DatasetWarning | None:
-    """Return a warning of classes without samples, or of constant outputs. Raises DatasetError for a single class."""
+def _doubt_about_labels(samples: Samples, labels: np.ndarray, meaning: Meaning) -> str:
+    """Return what may be wrong with the labels of a training set, or "". Raises DatasetError for a single class."""
     names = meaning.names
-    if meaning.task.exclusive:
-        counts = np.bincount(labels, minlength=len(names))
-        if (counts > 0).sum() < 2:
-            with samples.naming(samples.train):
-                fault = f"all {len(labels)} rows are of the class {names[int(labels[0])]!r}"
-                raise DatasetError(fault, remedy="give at least two classes", setting="y")
-        missing = [name for name, count in zip(names, counts, strict=True) if not count]
-        text = f"no training sample is of the class {some(missing, SHOWN)}; a network cannot learn it"
-    else:
-        missing = [name for name, same in zip(names, (labels == labels[0]).all(axis=0), strict=True) if same]
-        text = f"the output {some(missing, SHOWN)} is the same in all rows; check where the labels are read from"
-    return _warning(samples, "y", text) if missing else None
+    if not meaning.task.exclusive:
+        same = [name for name, same in zip(names, (labels == labels[0]).all(axis=0), strict=True) if same]
+        text = f"the output {some(same, SHOWN)} is the same in all rows; check where the labels are read from"
+        return text if same else ""
+    counts = np.bincount(labels, minlength=len(names))
+    if (counts > 0).sum() < 2:
+        with samples.naming(samples.train):
+            fault = f"all {len(labels)} rows are of the class {names[int(labels[0])]!r}"
+            raise DatasetError(fault, remedy="give at least two classes", setting="y")
+    missing = [name for name, count in zip(names, counts, strict=True) if not count]
+    text = f"no training sample is of the class {some(missing, SHOWN)}; a network cannot learn it"
+    return text if missing else ""
 
 
-def _warning_of_features(samples: Samples, constant: np.ndarray) -> DatasetWarning | None:
-    is_table = constant.ndim == 1
-    places: list[Any] = [place[0] if is_table else tuple(place) for place in np.argwhere(constant).tolist()]
-    names = [samples.feature_names[i] for i in places] if is_table and samples.feature_names else places
-    what = f"{'column' if is_table else 'pixel'}{'s' * (len(names) > 1)} {some(names, SHOWN)}"
-    text = f"{what}: the same value in all training samples, from which nothing is learned"
-    return _warning(samples, "X", text) if names else None
+def _shown(which: np.ndarray, columns: Sequence[str]) -> str:
+    """Return which features these are, for a message: `column 'age'`, `columns 1, 2`, or `pixels (0, 3), (0, 4)`."""
+    places = np.argwhere(which).tolist()
+    if which.ndim > 1:
+        return f"pixels {some([*map(tuple, places)], SHOWN)}"
+    names = [columns[i] if columns else i for (i,) in places]
+    return f"column{'s' * (len(names) > 1)} {some(names, SHOWN)}"
 
 
-def _warning_of_dark(samples: Samples, brightest: int) -> DatasetWarning | None:
-    text = (
-        f"the pixels are at most {brightest}, where up to 255 is expected, so the network sees values of at most "
-        f"{brightest / 255:.2g} and learns slowly or badly; rescale all images so that the largest pixel is 255"
-    )
-    return _warning(samples, "X", text) if brightest < DIM else None
-
-
-def _warning(samples: Samples, what: str, text: str) -> DatasetWarning:
+def _warn(samples: Samples, setting: str, text: str) -> None:
     file = samples.train.file
-    return DatasetWarning(text, file=file, setting=None if file else what)
+    warning = DatasetWarning(text, file=file, setting=None if file else setting)
+    warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
