@@ -81,11 +81,8 @@ def write_csv(path: Path, columns: Mapping[str, Iterable[Any]]) -> Path:
 def write_samples(path: Path, features: np.ndarray, labels: Any, names: Any = None) -> Path:
     """Write a table with the labels in its last column, `kind`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*(names or (f"x{i}" for i in range(features.shape[1]))), "kind"])
-        writer.writerows([*row, label] for row, label in zip(features.tolist(), labels, strict=True))
-    return path
+    names = names or [f"x{i}" for i in range(features.shape[1])]
+    return write_csv(path, {**dict(zip(names, features.T.tolist(), strict=True)), "kind": labels})
 
 
 def write_npz(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:

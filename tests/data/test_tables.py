@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_sets import write_csv
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.commands.process import as_option
@@ -26,14 +27,12 @@ from mlp_xp.errors import DatasetError
 
 def write(path: Path, columns: dict[str, Any]) -> Path:
     """Write a table as CSV, or as Parquet where the path ends like that."""
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    if path.suffix != ".parquet":
+        return write_csv(path, columns)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-        pq.write_table(pa.table(columns), path)
-    else:
-        rows = [columns, *zip(*columns.values(), strict=True)]
-        path.write_text("\n".join(",".join(map(str, row)) for row in rows) + "\n")
+    pq.write_table(pa.table(columns), path)
     return path
 
 
