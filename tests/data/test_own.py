@@ -129,7 +129,7 @@ def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.Monk
     moved = call("evaluate", "again", "--data-dir", "moved.csv")
     assert moved == (*shown[:2], "warning: 68 of 90 rows are left out: the network was trained on them\n")
     write_samples(tmp_path / "t.csv", TABLE + 1, NAMES[LABELS])
-    assert_one_line(call("evaluate", "run"), 2, "data_crc32")
+    assert_one_line(call("evaluate", "run"), 2, "the run started with other data")
 
 
 @pytest.mark.usefixtures("no_pictures")

@@ -62,7 +62,7 @@ def test_a_row_has_what_the_files_say(runs):
     assert (rows["d"].state, rows["d"].test_accuracy) == ("interrupted", 0.4)
     assert (rows["e"].state, rows["e"].test_accuracy) == ("interrupted", None)
     assert rows["f"].state == "unreadable"
-    assert "result.json': is damaged" in rows["f"].reason
+    assert "result.json': is not JSON" in rows["f"].reason
 
 
 @pytest.mark.parametrize(
