@@ -35,11 +35,11 @@ def train(
         config: Start from the settings in this file instead, such as the config.json of a run.
         resume: Continue this run with its own settings, on any backend. With a constant schedule, --epochs trains a
             finished run longer.
-        run_dir: Folder to write the run to. By default runs/<dataset>-<backend>-<date-time>.
+        run_dir: Folder to write the run to. By default runs/DATASET-BACKEND-DATE-TIME.
         overwrite: Replace an existing run in --run-dir.
-        threads: Threads of the CPU to compute on. auto: the number with which a resumed run began; or else what a
-            variable such as OMP_NUM_THREADS says; or else one, and for large steps all CPUs. While other programs
-            use the CPUs, several threads can be ten times slower than one.
+        threads: CPU threads to compute on. auto: those of a resumed run, or what a variable such as OMP_NUM_THREADS
+            says, or one, or all CPUs for large steps. While other programs use the CPUs, several threads can be ten
+            times slower than one.
     """
     from mlp_xp.backends.opening import starting_on
     from mlp_xp.commands import training
@@ -50,6 +50,9 @@ def train(
     only_one(resume=resume, config=config, recipe=recipe)
     only_one(resume=resume, run_dir=run_dir)
     only_one(resume=resume, overwrite=overwrite)
+    only_one(dataset=given.get("dataset"), data_dir=given.get("data_dir"))
+    if "dataset" in given:  # instead of the files that a configuration names
+        given["data_dir"] = None
     folder, number = resume or run_dir, None if threads == "auto" else threads
     with ExitStack() as held:
         is_run = folder is not None and (folder / run_folder.CONFIG).exists()
@@ -82,7 +85,6 @@ def new_settings(recipe: str | None, config: Path | None, given: Mapping[str, An
     settings = settings_of(base_settings(recipe, config, given.get("data_dir"), given.get("label")), given)
     if config:
         check_foreign(settings, given.get("backend"), config)
-    check_one_data_set(settings, given)
     return settings
 
 
@@ -112,7 +114,6 @@ def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
     settings = settings_of(saved, given)
     if settings.backend != saved.backend and "device" not in given:
         settings = settings_of(settings, {"device": None})  # the saved device belongs to another library
-    check_one_data_set(settings, given)
     if change := first_change(saved, settings, data=True):
         raise ConfigError(
             f"a resumed run keeps its settings ({change.saved!r}, not {change.wanted!r}{change.reason})",
@@ -123,13 +124,3 @@ def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
     if (folder / run_folder.CHECKPOINT).exists():
         checkpoints.check_settings(folder, settings)  # before the data are loaded
     return settings
-
-
-def check_one_data_set(settings: Settings, given: Mapping[str, Any]) -> None:
-    """Raise ConfigError if a data set is named, and the settings have files too."""
-    if given.get("dataset") and settings.data_dir:
-        raise ConfigError(
-            (f"{given['dataset']!r:.80} and ", Argument("data_dir", settings.data_dir), " are two data sets"),
-            remedy="give only one of them",
-            setting="dataset",
-        )

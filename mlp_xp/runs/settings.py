@@ -28,8 +28,7 @@ class Settings:
     dtype: str = setting("float64", choices=("float64", "float32"))
     """Floating-point type to compute with."""
     dataset: str | None = setting("mnist")
-    """mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters; all but mnist are downloaded once. Not with
-    --data-dir."""
+    """Data set: mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters. All but mnist are downloaded once."""
     data_dir: str | None = setting(None, may_change=True, is_path=True)
     """Your own data instead of a named data set: a table with a header (CSV, Parquet), a .npz archive, or a folder with
     pictures for each class, with two tables, .npy files, or IDX or CSV files like MNIST's."""
