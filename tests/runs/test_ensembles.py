@@ -165,13 +165,12 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[Pat
     return found
 
 
-@pytest.mark.parametrize("task", ["classes", "labels", "regression"])
-@pytest.mark.parametrize("name", ["numpy", "torch"])
-def test_tables_are_evaluated_by_the_mean(name, task, tables):
+@pytest.mark.parametrize("task", ["labels", "regression"])
+def test_tables_are_evaluated_by_the_mean(task, tables):
     """Against the mean of what each network says alone, with figures by their formulas."""
     runs, _, data = tables[task]
     models, true = [load_run(run) for run in runs], data.test_labels
-    result, matrix, *_ = evaluate(runs, backend=open_for_test(name).name)
+    result, matrix, *_ = evaluate(runs)
     mean = np.mean([model.outputs(data.test_inputs) for model in models], axis=0)
     assert result.samples == len(true) == 40
     if task == "regression":
@@ -181,15 +180,12 @@ def test_tables_are_evaluated_by_the_mean(name, task, tables):
         assert (result.r2, result.rmse) == pytest.approx((np.mean(result.r2s), np.mean(result.rmses)))
         assert result.loss == pytest.approx((residual / models[0].scaling[1] ** 2).sum() / 80, rel=1e-9)
         assert (matrix, result.accuracy) == (None, None)
-    elif task == "labels":
+    else:
         assert result.label_accuracies == tuple(((mean > 0.5) == true).mean(axis=0).tolist())
         assert result.accuracy == ((mean > 0.5) == true).all(axis=1).mean()
         assert result.label_accuracy == pytest.approx(((mean > 0.5) == true).mean())
         of_true = np.where(true, mean, 1 - mean)
         assert result.loss == pytest.approx(-np.log(of_true).sum(axis=1).mean(), rel=1e-9)
-    else:
-        assert result.accuracy == (mean.argmax(axis=1) == true).mean() == np.trace(matrix) / 40
-        assert result.loss == pytest.approx(-np.log(mean[np.arange(40), true]).mean(), rel=1e-9)
 
 
 @pytest.mark.parametrize("task", ["classes", "labels", "regression"])

@@ -224,13 +224,6 @@ def test_a_changed_setting_is_refused(arguments, parts, runs):
     assert files(runs()) == before
 
 
-def test_a_schedule_that_depends_on_the_epochs_forbids_others(runs):
-    before = files(folder := runs(epochs=1, schedule="cosine"))
-    outcome = call("train", "--resume", folder, "--epochs", 2)
-    assert_one_line(outcome, 2, "--epochs: a resumed run keeps its settings (1, not 2; the schedule cosine depends on")
-    assert files(folder) == before
-
-
 @pytest.mark.parametrize("lost", [["result.json"], ["model.safetensors"]])
 def test_a_run_that_lost_its_checkpoint_is_not_started_over(lost, runs, tmp_path):
     folder = shutil.copytree(runs(epochs=1), tmp_path / "run")
