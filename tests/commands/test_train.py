@@ -279,7 +279,7 @@ def test_data_that_moved_are_asked_for(data_dir, tmp_path):
     run = tmp_path / "run"
     assert call("train", "--data-dir", data, "--run-dir", run, *options(small_settings(epochs=1))).code == 0
     data.rename(tmp_path / "elsewhere")
-    for words in (["train", "--resume"], ["evaluate"]):
+    for words in (["train", "--epochs", 2, "--resume"], ["evaluate"]):
         said = (
             f"error: {str(run / 'config.json')!r}: the run's data are not where it says: {str(data)!r}: no such folder"
         )
