@@ -227,17 +227,6 @@ def test_a_module_is_imported_only_if_the_command_line_names_it(finished, tmp_pa
     assert call("train", *words, *named.split()).code == 0
 
 
-def test_a_run_keeps_its_settings_when_it_is_resumed(finished, tmp_path):
-    folder = finished[0]
-    for words, parts in (
-        (["--learning-rate", "0.5"], ["--learning-rate: a resumed run keeps its settings (0.05, not 0.5)"]),
-        (["--run-dir", tmp_path], ["--resume and --run-dir: give only one"]),
-        (["--overwrite"], ["--resume and --overwrite: give only one"]),
-        (["--recipe", "small"], ["--resume and --recipe: give only one"]),
-    ):
-        assert_one_line(call("train", "--resume", folder, *words), 2, *parts)
-
-
 def test_data_that_moved_are_asked_for(data_dir, tmp_path):
     data = shutil.copytree(data_dir, tmp_path / "data")
     run = tmp_path / "run"
@@ -264,6 +253,8 @@ def test_data_that_moved_are_asked_for(data_dir, tmp_path):
         (["--config", "none.json"], ["'none.json'", "No such file"]),
         (["--config", "none.json", "--recipe", "small"], ["--config and --recipe: give only one of these options"]),
         (["--dataset", "kmnist"], ["--dataset and --data-dir: give only one of these options"]),
+        (["--resume", "x"], ["--resume and --run-dir: give only one of these options"]),
+        (["--resume", "x", "--recipe", "small"], ["--resume and --recipe: give only one of these options"]),
     ],
 )
 def test_wrong_values_are_refused_before_any_data_is_loaded(words, parts, tmp_path):
