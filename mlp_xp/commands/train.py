@@ -76,7 +76,7 @@ def train(
 
 def new_settings(recipe: str | None, config: Path | None, given: Mapping[str, Any]) -> Settings:
     """Return the settings of a new run: those given, and else those of a file or a recipe. Raises MlpXpError."""
-    from mlp_xp.runs.config_file import check_foreign
+    from mlp_xp.runs.records import check_foreign
 
     settings = settings_of(base_settings(recipe, config, given.get("data_dir"), given.get("label")), given)
     if config:
@@ -88,11 +88,11 @@ def base_settings(recipe: str | None, config: Path | None, data_dir: str | None,
     """Return the settings of a file or a recipe; by default of the recipe for the data. Raises MlpXpError."""
     from mlp_xp.data.datasets import is_own
     from mlp_xp.data.origin import Origin
-    from mlp_xp.runs.config_file import parse_settings
+    from mlp_xp.runs.records import parse_settings
     from mlp_xp.runs.run_folder import data_of
 
     if config:
-        settings, record = parse_settings(config, "give a saved configuration")
+        settings, record = parse_settings(config)
         if settings.origin.task is None and is_own(data_of(settings), settings.origin):
             return settings_of(settings, {"task": record.get("task")})  # what was guessed for the run
         return settings
@@ -104,7 +104,7 @@ def base_settings(recipe: str | None, config: Path | None, data_dir: str | None,
 def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
     """Return a run's settings, with those given that may change. Raises ConfigError for another one, and RunError."""
     from mlp_xp.runs import checkpoints, run_folder
-    from mlp_xp.runs.config_file import check_foreign
+    from mlp_xp.runs.records import check_foreign
 
     saved, _ = run_folder.read_config(folder)
     settings = settings_of(saved, given)

@@ -109,18 +109,19 @@ def settings_of(base: Settings, changes: Mapping[str, Any]) -> Settings:
     return found
 
 
-def unflatten(record: Mapping[str, Any], where: str) -> Settings:
-    """Return the settings of a flat record. Raises ConfigError, which names `where` and the wrong field."""
+def unflatten(record: Mapping[str, Any], file: Path) -> Settings:
+    """Return the settings of a flat record in a file. Raises ConfigError, which names the file and the field."""
     for name in record:
         if name not in SETTINGS:
             raise ConfigError(
-                f"{where}: the field {name!r:.60} is not known{nearest(name[:99], SETTINGS)}",
+                f"the field {name!r:.60} is not known{nearest(name[:99], SETTINGS)}",
+                file=file,
                 remedy=f"choose one of {', '.join(SETTINGS)}",
             )
     try:
         return settings_of(Settings(), record)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error.setting}: {error.text}") from error
+        raise ConfigError(f"{error.setting}: {error.text}", file=file) from error
 
 
 def with_absolute_paths(settings: Settings) -> Settings:

@@ -53,13 +53,12 @@ def describe(settings: Settings, job: Job) -> str:
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
     targets = ", targets standardised" if dataset.scaling else ""
-    number, reason, _, complete = backend.threads
-    more = "" if complete else ", and those that the library itself may start"
+    number, reason = backend.threads[:2]
     lines = {
         "network": f"{'-'.join(map(str, job.sizes))}, {config.activation}, {thousands(job.parameters)} parameters, "
         f"{settings.dtype}",
         "arrays": f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}",
-        "threads": "" if number is None else f"{number}{more}: {reason}",
+        "threads": "" if number is None else f"{number}: {reason}",
         "data": f"{printable(settings.data)}: {parts} {described(shape)}{targets}{'' if test else ', no test set'}",
         "training": f"{epochs}, batches of {config.batch_size}, {config.optimizer} {config.learning_rate:g} "
         f"{config.schedule}, {config.update_order}{warm_up}",
