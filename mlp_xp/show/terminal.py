@@ -6,10 +6,11 @@ from collections.abc import Generator, Iterator, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, described
-from mlp_xp.core.job import Job
+from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.errors import printable
@@ -123,22 +124,25 @@ def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset)
     return f"kept the network of epoch {best.epoch}: {score}{early}"
 
 
-def watch(events: Iterator[Event], job: Job, console: Console | None = None) -> Generator[Event, None, None]:
-    """Yield the events, with a progress bar below the other output on a terminal or in a notebook."""
-    console = console or plain_console()
-    seen = console.is_terminal or console.is_jupyter
-    samples, epochs = len(job.rows), job.config.epochs
+def progress_bar(console: Console) -> Bar:
+    """Return a bar below the other output, removed at its end, on a terminal or in a notebook; nothing elsewhere."""
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=None),  # what is left of the line
         TextColumn("{task.percentage:3.0f} %"),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=console, transient=True, disable=not seen) as bar:
+    return Bar(*columns, console=console, transient=True, disable=not (console.is_terminal or console.is_jupyter))
+
+
+def watch(events: Iterator[Event], job: Job, console: Console | None = None) -> Generator[Event, None, None]:
+    """Yield the events, with a progress bar on a terminal or in a notebook."""
+    samples, epochs = len(job.rows), job.config.epochs
+    with progress_bar(console or plain_console()) as bar:
         task = bar.add_task("warm-up", total=epochs * samples)
         for event in events:
-            position = event.position
-            epoch = max(position.epoch, 0)
-            done = epoch * samples + (position.sample if position.epoch >= 0 else 0)
-            bar.update(task, completed=done, description=f"epoch {epoch}, {epoch + 1} of {epochs}")
+            epoch, sample = event.position.epoch, event.position.sample
+            if epoch != WARM_UP_EPOCH:
+                description = f"epoch {epoch}, {epoch + 1} of {epochs}"
+                bar.update(task, completed=epoch * samples + sample, description=description)
             yield event
