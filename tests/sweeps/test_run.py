@@ -150,11 +150,13 @@ def test_members_train_on_your_own_table_with_the_bits_of_train(tmp_path, backen
     features, kinds = rng.normal(size=(80, 3)), rng.integers(0, 2, 80)
     lines = ["a,b,c,kind", *(f"{a},{b},{c},{'xy'[kind]}" for (a, b, c), kind in zip(features, kinds, strict=True))]
     (tmp_path / "own.csv").write_text("\n".join(lines))
-    words = ["--data-dir", tmp_path / "own.csv", "--label", "kind", "--recipe", "small", "--epochs", 1, "--hidden", 4]
-    words += ["--validation", 10, "--backend", backend, "--test-fraction", 0, 0.25, "--sweep-dir", tmp_path / "s"]
-    outcome = call("sweep", *words)
+    words = ["--data-dir", tmp_path / "own.csv", "--label", "kind", "--recipe", "standard", "--epochs", 1]
+    words += ["--hidden", 4, "--validation", 10, "--backend", backend, "--test-fraction", 0, 0.25]
+    outcome = call("sweep", *words, "--sweep-dir", tmp_path / "s")
     assert outcome.code == 0, outcome
     assert_as_trained(tmp_path / "s", tmp_path, "0000", "0001")
+    for name, batch_size in (("0000", 70), ("0001", 50)):  # instead of 128: all samples that are trained on
+        assert parse_settings(run_of(tmp_path / "s", name) / "config.json")[0].train.batch_size == batch_size
 
 
 @pytest.mark.usefixtures("inline")

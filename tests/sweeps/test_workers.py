@@ -245,31 +245,6 @@ def test_a_killed_process_costs_only_its_own_member(data_dir, tmp_path, trained)
     assert_as_trained(folder, trained, *ALL)
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("no_pictures_elsewhere")
-def test_a_member_whose_process_is_always_killed_has_failed(data_dir, tmp_path):
-    """As by the system, for a member that needs more memory than there is."""
-    folder = tmp_path / "s"
-    words = ["--hidden", 4, "--epochs", 12, ENDLESS, "--jobs", 2]
-    process = start("sweep", *arguments(data_dir, folder, *words, **{**LONG, "epochs": None}))
-    killed: set[int] = set()
-
-    def kill_again() -> bool:
-        worker = process_of(folder, "0001")
-        if worker and worker not in killed and reports_of(folder, "0001"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker, signal.SIGKILL)
-            killed.add(worker)
-        return process.poll() is not None
-
-    wait_until(kill_again, SimpleNamespace(poll=lambda: None))
-    outcome = finish(process)
-    assert outcome.code == 1, outcome
-    assert len(killed) == 2
-    assert "its process was killed" in read_failures(folder)["0001"]["reason"]
-    assert is_finished(folder, "0000")
-
-
 def is_free(run: Path) -> bool:
     with contextlib.suppress(MlpXpError), locked(run):
         return True
