@@ -22,7 +22,7 @@ from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory
-from mlp_xp.data.datasets import is_own, load_dataset, load_own, load_to_evaluate
+from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
@@ -32,7 +32,7 @@ from mlp_xp.data.tables import is_table, read_tables
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_model
-from mlp_xp.runs.ensembles import check_alike, check_held_out, evaluate_pooled, members_of, pooled_logits, run_of
+from mlp_xp.runs.ensembles import check_alike, evaluate_pooled, held_out, members_of, pooled_logits, run_of
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import RECIPES, Settings
@@ -143,21 +143,22 @@ def evaluate(
     data: by default that of the run, which must not have changed; or as `load_dataset` takes it, read as the run's own,
     with all its samples where it has no test set; or a Dataset with arrays on the backend's device, which must be given
     if the run's data were in memory, and for a model that is not from the folder of a run. Files need not have all
-    classes. The run's own data, also at another place, are split as for the run. backend, device: as `open_backend`
-    takes them. cache_dir: as for `load_dataset`.
+    classes. backend, device: as `open_backend` takes them. cache_dir: as for `load_dataset`.
 
-    Raises BackendError, what `load_dataset` raises, and RunError: for a test set that is the run's training rows or all
-    its rows, in any order, or a part of them by another split; for runs that hold out different rows; and for outputs
-    that are not finite. Rows are not compared one by one: a test set with only some of the training rows is not found,
-    nor is any for a model that is not from the folder of a run.
+    Rows of other data that a network was trained on are left out, with an MlpXpWarning: of a run's own table, in any
+    order, just its test rows are left. A row is known by its numbers in float32 and its label; one that is there more
+    often than in the training data is left as often as that. Nothing is known of the rows of a published data set, of
+    one in its form, and of a model that is not from the folder of a run.
+
+    Raises BackendError, what `load_dataset` raises, and RunError: for data of which no row is left, for runs that hold
+    out different rows of their own data, and for outputs that are not finite.
     """
     found = _models(models)
     check_alike(found)
     datasets: dict[Any, Dataset] = {}
     opened = [open_backend(backend, device, model.backend.dtype_name) for model in found]
     found = [model.on(each) for model, each in zip(found, opened, strict=True)]
-    tests = [_data_of(model, data, cache_dir, datasets) for model in found]
-    check_held_out(found, tests)
+    tests = held_out(found, [_data_of(model, data, cache_dir, datasets) for model in found], own=data is None)
     runs, logits = [], []
     for model, dataset in zip(found, tests, strict=True):
         runs.append(model.evaluate(dataset.test_inputs, dataset.test_labels))
@@ -304,7 +305,8 @@ def plot_run(
             stacklevel=2,
         )
         return draw_run(run_dir, None, opened)
-    dataset = _data_of(model.on(opened), data, cache_dir, {})
+    model = model.on(opened)
+    dataset = _data_of(model, data, cache_dir, {}, moved=True)
     known = run_folder.read_config(run_dir)[1]["data_crc32"]
     if data is not None and run_folder.checksum(dataset, opened) != known:
         warnings.warn(
@@ -313,6 +315,7 @@ def plot_run(
             MlpXpWarning,
             stacklevel=2,
         )
+        (dataset,) = held_out([model], [dataset], own=False)
     return draw_run(run_dir, dataset, opened)
 
 
@@ -372,18 +375,24 @@ def _paths(given: Any, setting: str) -> list[Path]:
 
 
 def _data_of(
-    model: Model, data: str | Path | Dataset | None, cache_dir: str | Path | None, known: dict[Any, Dataset]
+    model: Model,
+    data: str | Path | Dataset | None,
+    cache_dir: str | Path | None,
+    known: dict[Any, Dataset],
+    *,
+    moved: bool = False,
 ) -> Dataset:
     """Return the data to evaluate a network on, on its backend. Raises what `evaluate` does.
 
-    known: data that are loaded already, for other networks.
+    known: data that are loaded already, for other networks. moved: whether files are split as the run's own are;
+    otherwise their test set, or all their samples, are to be evaluated on.
     """
     if isinstance(data, Dataset):
         dataset = data
     elif (run_dir := run_of(model)) is None:
         raise MlpXpError("a model that is not from the folder of a run needs a Dataset; give one", setting="data")
     else:
-        settings, record = run_folder.read_config(run_dir)
+        settings, _ = run_folder.read_config(run_dir)
         place = run_folder.data_of(settings) if data is None else data
         if place == UNNAMED:
             raise MlpXpError(
@@ -394,12 +403,13 @@ def _data_of(
         own = is_own(place, origin)
         if own and model.task.exclusive:  # also where labels look like numbers, most of them
             origin = replace(origin, task=model.task.name)
-        key = str(place), origin, model.backend, record["data_crc32"]
+        key = str(place), origin, model.backend, model.feature_names
         if key not in known:
-            if data is not None and own:
-                known[key] = _other_data(place, model, origin, record["data_crc32"])
-            else:
-                known[key] = load_dataset(place, model.backend, cache_dir=cache_dir, **vars(origin))
+            known[key] = (
+                load_to_evaluate(place, model, origin)
+                if data is not None and own and not moved
+                else load_dataset(place, model.backend, cache_dir=cache_dir, **vars(origin))
+            )
         dataset = known[key]
         if data is None:
             run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, model.backend)})
@@ -410,18 +420,3 @@ def _data_of(
             "does on those says nothing; give other data, or train with a test set"
         )
     return dataset
-
-
-def _other_data(place: str | Path, model: Model, origin: Origin, known: str) -> Dataset:
-    """Load files to evaluate on: all samples, or those of their test set; but the run's own data with its split.
-
-    The run's own are those with its values, whatever else is in the table, and in which order its columns are.
-    """
-    names = (model.feature_names if model.inputs == "columns" else ()) or None
-    # What cannot be trained on, such as rows of one class only, is not the run's own, but can be evaluated on.
-    with warnings.catch_warnings(), suppress(MlpXpError):
-        warnings.simplefilter("ignore")
-        dataset = load_own(Path(place), model.backend, origin, features=names)
-        if run_folder.checksum(dataset, model.backend) == known:
-            return dataset
-    return load_to_evaluate(place, model, origin)

@@ -1,6 +1,7 @@
 """Faults that would change results without a word: each is refused in one line that says where."""
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 import mlp_xp
 from mlp_xp import TrainConfig, evaluate, from_arrays, load_run, open_backend, predict, train
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.errors import DatasetError
+from mlp_xp.errors import DatasetError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.records import RunError
 
@@ -106,8 +107,6 @@ def noise(tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
     place = tmp_path_factory.mktemp("noise")
     rows = np.random.RandomState(2).randn(80, 6).round(3)
     write_csv(place / "noise.csv", {**{f"x{i}": rows[:, i].tolist() for i in range(6)}, "y": NOISE.tolist()})
-    lines = (place / "noise.csv").read_text().splitlines()
-    (place / "shuffled.csv").write_text("\n".join([lines[0], *np.random.RandomState(3).permutation(lines[1:])]) + "\n")
     words = ("train", "--data-dir", place / "noise.csv", "--label", "y", "--task", "classes", "--epochs", 40)
     for name, more in (
         ("r0", ()), ("again", ("--seed", 1)), ("single", ("--dtype", "float32")), ("r1", ("--split-seed", 1)),
@@ -122,33 +121,77 @@ def in_memory(place: Path, **changes: Any) -> Any:
     return from_arrays(table[:, :6], table[:, 6].astype(int), 0.2, task="classes", **changes)
 
 
-def test_runs_with_other_splits_are_not_evaluated_on_their_training_rows(noise):
-    """Alone each has chance on its own rows; together, or on the rows of the other one, they are refused."""
+def write_lines(place: Path, lines: list[str]) -> Path:
+    """Write a table with some lines of the noise, or with others in its form."""
+    heads = (place / "noise.csv").read_text().splitlines()[0]
+    (place / "given.csv").write_text("\n".join([heads, *lines]) + "\n")
+    return place / "given.csv"
+
+
+def accuracy_of(run: Path, lines: list[str]) -> float:
+    """Return the accuracy of a run on some lines, from its predictions."""
+    return float(np.mean(predict(run, write_lines(run.parent, lines)).values == [line[-1] for line in lines]))
+
+
+def lines_of(place: Path, seed: int) -> tuple[list[str], list[str]]:
+    """Return the lines of the noise that a split trains on, and those that it holds out."""
+    lines = (place / "noise.csv").read_text().splitlines()[1:]
+    data = load_dataset(place / "noise.csv", label="y", task="classes", split_seed=seed)
+    texts = {tuple(map(float, line.split(",")[:-1])): line for line in lines}
+    train, test = ([texts[tuple(row)] for row in rows.tolist()] for rows in (data.train_inputs, data.test_inputs))
+    return train, test
+
+
+def evaluated(runs: Any, table: Path, rows: int, left_out: int) -> float:
+    """Return the accuracy on a table, and see that some of its rows are left out, with a warning."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = evaluate(runs, table).result
+    said = [f"{left_out} of {rows} rows are left out"] if left_out else []
+    assert [str(each.message).partition(":")[0] for each in caught] == said
+    assert result.samples == rows - left_out
+    return result.accuracy
+
+
+NEW = [f"{i}.5,{-i},1,2,3,4,{i % 2}" for i in range(10)]
+
+
+def test_rows_that_a_network_was_trained_on_are_left_out(noise):
+    """The run's own table, in any order; one that has grown; a part of its training rows; rows that are there twice."""
+    run, (train, test) = noise / "r0", lines_of(noise, 0)
+    assert accuracy_of(run, test) == evaluate(run).result.accuracy < 0.8
+    shuffled = np.random.RandomState(4).permutation([*train, *test]).tolist()
+    for lines, left in (
+        ([*train, *test], test),
+        (shuffled, test),
+        ([*train, *NEW, *test], [*test, *NEW]),
+        ([*NEW, *test], [*test, *NEW]),
+        ([*train[:30], *NEW], NEW),
+        ([*train[:2], *train[:2], test[0]], [*train[:2], test[0]]),
+    ):
+        expected = accuracy_of(run, left)
+        assert evaluated(run, write_lines(noise, lines), len(lines), len(lines) - len(left)) == expected
+    outcome = call("evaluate", run, "--data-dir", noise / "noise.csv")
+    assert outcome[::2] == (0, "warning: 64 of 80 rows are left out: the network was trained on them\n")
+    outcome = call("evaluate", run, "--data-dir", write_lines(noise, train[:9]))
+    assert_one_line(outcome, 2, "no rows but those that the network was trained on", "give other data")
+
+
+def test_runs_with_other_splits_are_evaluated_on_rows_that_none_was_trained_on(noise):
+    """Alone each has chance on its own rows; together, on those that all of them hold out, or they are refused."""
+    runs, neither = [noise / "r0", noise / "r1"], sorted({*lines_of(noise, 0)[1]} & {*lines_of(noise, 1)[1]})
+    assert neither
+    evaluated(runs, noise / "noise.csv", 80, 80 - len(neither))
     for name, seed in (("r0", 0), ("r1", 1)):
         alone = evaluate(noise / name).result
         assert alone.accuracy < 0.8
-        assert alone == evaluate(noise / name, noise / "noise.csv").result
-        assert alone == evaluate(noise / name, in_memory(noise, seed=seed)).result
-        with pytest.raises(RunError, match=rf"{name}': was trained on rows of this test set"):
-            evaluate(noise / name, in_memory(noise, seed=1 - seed))
-        with pytest.raises(RunError, match="was trained on rows of this test set"):
-            evaluate(load_run(noise / name), in_memory(noise, seed=1 - seed))
-    for data in ((), ("--data-dir", noise / "noise.csv")):
-        outcome = call("evaluate", noise / "r0", noise / "r1", *data)
-        assert_one_line(outcome, 2, "has another test set than", "same split")
-    with pytest.raises(RunError, match="was trained on rows of this test set"):
-        evaluate([noise / "r0", noise / "r1"], in_memory(noise, seed=0))
-
-
-def test_a_runs_own_rows_in_another_order_are_known(noise):
-    outcome = call("evaluate", noise / "r0", "--data-dir", noise / "shuffled.csv")
-    assert_one_line(outcome, 2, "was trained on rows of this test set")
-    train = in_memory(noise)
-    own = train._replace(test_inputs=train.train_inputs[::-1], test_labels=train.train_labels[::-1])
-    with pytest.raises(RunError, match="was trained on rows of this test set"):
-        evaluate(noise / "r0", own)
-    new = train._replace(test_inputs=train.test_inputs + 1)
-    assert evaluate(noise / "r0", new).result.samples == 16, "other rows are evaluated"
+        assert alone == evaluate(noise / name, in_memory(noise, seed=seed)).result, "without a warning"
+        for model in (noise / name, load_run(noise / name)):
+            with pytest.warns(MlpXpWarning, match=f"{16 - len(neither)} of 16 rows are left out: the network was"):
+                assert evaluate(model, in_memory(noise, seed=1 - seed)).result.samples == len(neither)
+    assert_one_line(call("evaluate", *runs), 2, "has another test set than", "same split")
+    with pytest.warns(MlpXpWarning, match=f"{16 - len(neither)} of 16 rows are left out: a network was trained"):
+        assert evaluate(runs, in_memory(noise, seed=0)).result.samples == len(neither)
 
 
 def test_rows_of_bytes_are_known_as_numbers_too(tmp_path):
@@ -158,8 +201,8 @@ def test_rows_of_bytes_are_known_as_numbers_too(tmp_path):
         *train(TrainConfig(epochs=1, hidden=(2,)), from_arrays(X, y, 0.2), open_backend(), run_dir=tmp_path / "run")
     ]
     numbers = X.astype(float)
-    with pytest.raises(RunError, match="was trained on rows of this test set"):
-        evaluate(tmp_path / "run", from_arrays(numbers, y, (numbers, y)))
+    with pytest.warns(MlpXpWarning, match="48 of 60 rows are left out"):
+        assert evaluate(tmp_path / "run", from_arrays(numbers, y, (numbers, y))).result.samples == 12
 
 
 def test_a_model_counts_once_however_it_is_given(noise):
@@ -179,7 +222,9 @@ def test_a_model_is_not_evaluated_on_the_rows_of_a_newer_run_in_its_folder(noise
 def test_one_table_in_two_dtypes_is_the_same_data(noise):
     found = evaluate([noise / "r0", noise / "single", noise / "again"])
     assert [run.samples for run in found.runs] == [16] * 3
-    assert evaluate([noise / "single", noise / "r0"], noise / "noise.csv").runs == (found.runs[1], found.runs[0])
+    with pytest.warns(MlpXpWarning, match="64 of 80 rows are left out"):
+        again = evaluate([noise / "single", noise / "r0"], noise / "noise.csv")
+    assert [run.accuracy for run in again.runs] == [found.runs[1].accuracy, found.runs[0].accuracy]
 
 
 def test_files_sorted_by_class_lose_none_to_the_held_out_samples(tmp_path, no_pictures):

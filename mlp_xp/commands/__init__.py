@@ -35,6 +35,11 @@ def call(words: list[str]) -> int | None:
     """Run the command that the words name, and return its exit code."""
     from mlp_xp.commands import options
 
+    if "--no-compile-cache" in words:
+        from mlp_xp.backends.opening import compile_afresh
+
+        compile_afresh()
+    words = [word for word in words if word not in ("--debug", "--no-compile-cache")]  # see `process.run` for --debug
     code: int | None = options.call(options.make_app(COMMANDS, load, words[:1]), words)
     return code
 

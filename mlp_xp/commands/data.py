@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.commands.process import as_argument, called, print_line
+from mlp_xp.commands.process import called, print_line
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.data.datasets import SETTING, load_dataset
 from mlp_xp.errors import Argument, MlpXpError
@@ -15,7 +15,7 @@ from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import CONFIG, MODEL
 from mlp_xp.runs.sweep_index import INTERRUPTED
 from mlp_xp.runs.table import IN_USE, read_row
-from mlp_xp.show.terminal import thousands
+from mlp_xp.show.numbers import thousands
 
 
 @contextmanager
@@ -64,5 +64,5 @@ def warn_of_unfinished(folders: Iterable[Path]) -> None:
             place = "its network is that of an unknown epoch"
         text = f"{row.reason or INTERRUPTED}; {place}"
         if row.state == INTERRUPTED:
-            text += f"; resume with: {called('train')} --resume {as_argument(folder)}"
+            text += f"; resume with: {called('train', '--resume', folder)}"
         print_line("warning", f"{str(folder)!r}: {text}")

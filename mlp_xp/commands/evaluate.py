@@ -14,14 +14,14 @@ from rich.console import Console
 from mlp_xp import api
 from mlp_xp.commands.data import naming_option, warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only_one
-from mlp_xp.commands.tables import Column, figure, print_csv, print_table
+from mlp_xp.commands.tables import Column, print_csv, print_table
 from mlp_xp.core.dataset import described
-from mlp_xp.core.metrics import precision_and_recall
 from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import printable
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import labels, read_row
+from mlp_xp.show.numbers import figure
 from mlp_xp.show.terminal import described_result, say
 from mlp_xp.show.width import plain_console
 
@@ -57,8 +57,8 @@ def evaluate(
         run_dirs: The folder of a training run or of a sweep, or the folders of several.
         json: Print a JSON object with all figures and the confusion matrix; for an ensemble also those of its runs.
         csv: Print a table in CSV with all figures, a line per run, and a last one for an ensemble.
-        data_dir: Evaluate on this data, read as the run's own: on its test set, or on every sample if it has none. If
-            these are the run's own data, which have moved, only their test set is used.
+        data_dir: Evaluate on this data, read as the run's own: on its test set, or on every sample if it has none. Rows
+            that the run was trained on are left out.
     """
     only_one(json=json, csv=csv)
     folders, several = members_of(run_dirs), len(run_dirs) > 1 or is_sweep(run_dirs[0])
@@ -96,6 +96,17 @@ def parts_of(result: Evaluation, matrix: np.ndarray | None, names: Sequence[str]
     if result.label_accuracies:
         return Parts("labels", names, {"accuracy": result.label_accuracies})
     return Parts("outputs", names, {"r2": result.r2s, "rmse": result.rmses})
+
+
+def precision_and_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return precision and recall of each class, float64 (n,) each, from a confusion matrix (n, n).
+
+    Precision is the share of the samples predicted as the class that belong to it, recall the share of the samples of
+    the class that are predicted as it. NaN where there are no such samples.
+    """
+    correct = np.diagonal(matrix).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return correct / matrix.sum(axis=0), correct / matrix.sum(axis=1)
 
 
 def as_record(result: Evaluation, matrix: np.ndarray | None, names: Sequence[str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.backends.opening import BackendError, open_backend
 from mlp_xp.commands.data import load_data
 from mlp_xp.commands.options import with_settings
-from mlp_xp.commands.process import print_error, print_line
+from mlp_xp.commands.process import print_line
 from mlp_xp.commands.tables import Column, print_table
 from mlp_xp.core.config import ConfigError, TrainConfig, check_choice, check_range
 from mlp_xp.core.dataset import Dataset
@@ -251,7 +251,7 @@ def print_missing(not_run: Iterable[str], errors: Iterable[str]) -> None:
     for reason in not_run:
         say(plain_console(), f"not run: {reason}")
     for reason in errors:
-        print_error(reason)
+        print_line("error", reason)
 
 
 def trace_backend(
@@ -301,7 +301,9 @@ def print_findings(backend: Backend, run: Tracer, folder: Path) -> int:
         if isinstance(run.failure, DivergenceError):
             run.failure.remedy = ""  # of no use to a library that computed something wrong
         if run.failure:
-            print_error(getattr(run.failure, "text", f"backend {with_colon(backend.name)} {described(run.failure)}"))
+            print_line(
+                "error", getattr(run.failure, "text", f"backend {with_colon(backend.name)} {described(run.failure)}")
+            )
     return 1 if run.first else getattr(run.failure, "exit_code", 0)
 
 

@@ -17,13 +17,13 @@ from mlp_xp.commands.data import warn_of_unfinished
 from mlp_xp.commands.options import BackendName, Device, only_one
 from mlp_xp.commands.process import end_with
 from mlp_xp.commands.tables import print_csv
-from mlp_xp.core.metrics import percent
 from mlp_xp.core.model import Model
 from mlp_xp.data.tables import is_table
 from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import is_run, labels, read_row
+from mlp_xp.show.numbers import percent
 from mlp_xp.show.terminal import GLUE, say
 from mlp_xp.show.width import plain_console
 

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import os
 import shlex
-import shutil
 import sys
 import traceback
 import warnings
@@ -43,7 +42,7 @@ def run(main: Callable[[], int | None]) -> None:
             if fault is None:
                 raise
             if "--debug" in sys.argv:
-                _show_traceback(error)
+                traceback.print_exception(error)
             print_line(fault.kind, fault.worded(as_option))
             code = fault.exit_code
         sys.stderr.flush()
@@ -60,26 +59,27 @@ def run(main: Callable[[], int | None]) -> None:
 
 def fault_of(error: BaseException) -> MlpXpError | None:
     """Return what to say about an exception; None for a bug and for a closed pipe."""
-    fault = None
     match error:
         case MlpXpError():
-            fault = error
+            return error
         case ModuleNotFoundError(name=str(name)) if name.partition(".")[0] != "mlp_xp":
-            fault = MlpXpError(f"{name} {not_installed(_requirement(name))}")
+            return MlpXpError(f"{name} {not_installed(_requirement(name))}")
         case KeyboardInterrupt():
-            fault = MlpXpError("interrupted")
-            fault.kind, fault.exit_code = "", 130
+            return ended("interrupted", 130, kind="")
         case OSError() if error.errno in SYSTEM_FAULTS:
             place = "the output" if error.filename is None else repr(os.fspath(error.filename))
-            fault = MlpXpError(
-                f"{place}: {error.strerror or error}", remedy="fix the file or folder, or use another one"
-            )
-            fault.exit_code = 2 if error.errno == errno.ENAMETOOLONG else 1
+            text = f"{place}: {error.strerror or error}; fix the file or folder, or use another one"
+            return ended(text, 2 if error.errno == errno.ENAMETOOLONG else 1)
         case MemoryError():
-            fault = MlpXpError(
-                f"out of memory: {str(error) or 'the sizes are too large'}", remedy="choose smaller sizes"
-            )
-    return fault
+            return MlpXpError(f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes")
+    return None
+
+
+def ended(text: str, code: int, kind: str = "error") -> MlpXpError:
+    """Return an error that ends a command with an exit code. kind: what is printed before the text."""
+    error = MlpXpError(text)
+    error.exit_code, error.kind = code, kind
+    return error
 
 
 def as_option(argument: Argument) -> str:
@@ -88,17 +88,12 @@ def as_option(argument: Argument) -> str:
     return option if argument.value is None else f"{option} {shlex.quote(str(argument.value))}"
 
 
-def print_error(text: str) -> None:
-    """Print an error as `print_line` does."""
-    print_line("error", text)
-
-
 def end_with(faults: Iterable[object]) -> int:
     """Print errors below all output, and return the exit code: 1 if there are any, or else 0."""
     lines = [*map(str, faults)]
     sys.stdout.flush()
     for line in lines:
-        print_error(line)
+        print_line("error", line)
     return 1 if lines else 0
 
 
@@ -132,15 +127,6 @@ def _warnings_as_lines() -> Iterator[None]:
 
         warnings.showwarning = show_line
         yield
-
-
-def _show_traceback(error: BaseException) -> None:
-    """Print the traceback of an exception, including causes that `from None` hides."""
-    link: BaseException | None = error
-    while link is not None:
-        link.__suppress_context__ = link.__cause__ is not None
-        link = link.__cause__ or link.__context__
-    traceback.print_exception(error)
 
 
 def _requirement(module: str) -> str:
@@ -179,23 +165,12 @@ def silence_output() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def called(name: str) -> str:
+def called(name: str, *words: object) -> str:
     """Return the command line of another command, started like this one: script, `mlp-xp` or `python -m mlp_xp`."""
-    program = Path(sys.argv[0])
+    program, python = Path(sys.argv[0]), shlex.quote(sys.orig_argv[0])
+    start = f"{program.name} {name}"
     if program.name == "__main__.py":
-        return f"{_python()} -m mlp_xp {name}"
-    if program.suffix == ".py":
-        return f"{_python()} {shlex.quote(str(program.with_name(f'{name}.py')))}"
-    return f"{program.name} {name}"
-
-
-def _python() -> str:
-    """Return the running Python as the caller can type it: `python` if that is the same one, or else its path."""
-    if shutil.which("python") == sys.executable:
-        return "python"
-    return shlex.quote(sys.executable)
-
-
-def as_argument(path: Path) -> str:
-    """Return a path as a word of a command line, which is not taken as an option."""
-    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
+        start = f"{python} -m mlp_xp {name}"
+    elif program.suffix == ".py":
+        start = f"{python} {shlex.quote(str(program.with_name(f'{name}.py')))}"
+    return f"{start} {shlex.join(map(str, words))}"

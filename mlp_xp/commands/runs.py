@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.console import Console
 
-from mlp_xp.commands.options import Condition, only_one
+from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import end_with
-from mlp_xp.commands.tables import Column, figure, print_csv, print_squeezed
+from mlp_xp.commands.tables import Column, print_csv, print_squeezed
 from mlp_xp.errors import printable
 from mlp_xp.runs.sweep_index import FAILED, FINISHED
 from mlp_xp.runs.table import (
@@ -30,6 +30,7 @@ from mlp_xp.runs.table import (
     value_of,
     words,
 )
+from mlp_xp.show.numbers import figure
 from mlp_xp.show.terminal import say
 from mlp_xp.show.width import plain_console
 from mlp_xp.sweeps.summary import Group, Spread, Summary, as_csv, as_json, summarise
@@ -53,7 +54,7 @@ LEFT = ("name", "state", "date")
 def runs(
     *folders: Path,
     sort: str | None = None,
-    where: tuple[Condition, ...] = (),
+    where: tuple[str, ...] = (),
     summary: bool = False,
     json: bool = False,
     csv: bool = False,

@@ -5,8 +5,9 @@ import signal
 import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
-from mlp_xp.commands.process import BROKEN_PIPE, silence_output
+from mlp_xp.commands.process import BROKEN_PIPE, ended, silence_output
 from mlp_xp.errors import MlpXpError
 
 # Seconds after which a second Ctrl-C does not wait for the end of the chunk.
@@ -46,16 +47,10 @@ class Stop:
     def error_at(self, place: str) -> MlpXpError:
         """Return the error that ends the command. place: where training stopped and what to do."""
         if self.signal or self.error is None:
-            said, code = "interrupted", 128 + self.signal
-        elif isinstance(self.error, BrokenPipeError):
-            said, code = "the reader of the output closed the pipe", BROKEN_PIPE
-        else:
-            said, code = f"the output cannot be written ({self.error.strerror or self.error})", 1
-        error = MlpXpError(f"{said} {place}")
-        error.exit_code = code
-        if said == "interrupted":
-            error.kind = ""  # it is what was asked for
-        return error
+            return ended(f"interrupted {place}", 128 + self.signal, kind="")  # it is what was asked for
+        if isinstance(self.error, BrokenPipeError):
+            return ended(f"the reader of the output closed the pipe {place}", BROKEN_PIPE)
+        return ended(f"the output cannot be written ({self.error.strerror or self.error}) {place}", 1)
 
 
 @contextlib.contextmanager
@@ -64,10 +59,11 @@ def catch_signals(stop: Stop) -> Iterator[None]:
 
     One that is ignored stays so: SIGHUP under nohup, and SIGINT in a background job of a shell script.
     """
-    names = (name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-    numbers = [signal.Signals[name] for name in names]
-    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    old = {number: signal.signal(number, stop.handle) for number in numbers}
+    old: dict[int, Any] = {}
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        number = getattr(signal, name, signal.SIGINT)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            old.setdefault(number, signal.signal(number, stop.handle))
     try:
         yield
     finally:

@@ -19,7 +19,6 @@ from mlp_xp.commands.options import Recipe, only_one, with_settings
 from mlp_xp.commands.process import end_with
 from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop, catch_signals
-from mlp_xp.commands.tables import figure
 from mlp_xp.commands.train import base_settings
 from mlp_xp.core.config import declared
 from mlp_xp.runs.config_file import check_foreign
@@ -29,6 +28,7 @@ from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTE
 from mlp_xp.runs.table import UNREADABLE
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
+from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.show.plots import PlotError
 from mlp_xp.show.width import plain_console
 from mlp_xp.sweeps.grid import Plan, Span, described, shown
@@ -80,10 +80,8 @@ class Standing:
 
 def held_out_text(ending: Ending) -> str:
     """Format the figure on held-out samples, which alone says what is best (see `sweeps.summary`)."""
-    accuracy, r2 = ((ending.result or {}).get(name) for name in HELD_OUT)
-    if accuracy is not None:
-        return f"{figure('accuracy', accuracy)} %"
-    return "" if r2 is None else f"R² {figure('r2', r2)}"
+    scores = [score_text(name, score) for name in HELD_OUT if (score := (ending.result or {}).get(name)) is not None]
+    return "".join(scores[:1])
 
 
 @with_settings(Settings, several=True)
@@ -152,8 +150,8 @@ def describe(plan: Plan) -> str:
         how = "chosen by Optuna" if plan.kind == OPTUNA else "drawn at random"
         if len(plan.seeds) > 1:
             settings = plan.total // len(plan.seeds)
-            how = f"{terminal.thousands(settings)} {how}, with {len(plan.seeds)} seeds each"
-    lines = [f"members  {terminal.thousands(plan.total)}, {how}"]
+            how = f"{thousands(settings)} {how}, with {len(plan.seeds)} seeds each"
+    lines = [f"members  {thousands(plan.total)}, {how}"]
     for name, values in plan.options.items():
         texts = [str(values)] if isinstance(values, Span) else [*map(shown, values)]
         if len(texts) > MANY:

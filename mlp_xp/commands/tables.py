@@ -28,15 +28,6 @@ def print_csv(lines: Iterable[Iterable[Any]]) -> None:
     writer(sys.stdout, lineterminator="\n").writerows(lines)
 
 
-def figure(name: str, value: float | None) -> str:
-    """Format a result: accuracies in percent, R², losses and seconds as numbers, and nothing for None."""
-    if value is None:
-        return ""
-    if name.endswith("accuracy"):
-        return f"{100 * value:.2f}"
-    return f"{value:.4f}" if name.endswith("r2") else f"{value:.1f}" if name == "seconds" else f"{value:.4g}"
-
-
 def print_table(columns: Iterable[Column], console: Console, gap: int = 2) -> None:
     """Print a table, or a paragraph for each row where it is wider than the terminal. gap: between columns."""
     columns = [*columns]

@@ -8,9 +8,9 @@ import datetime as dt
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from mlp_xp.commands.options import CacheDir, Recipe, as_value, only_one, with_settings
+from mlp_xp.commands.options import CacheDir, Recipe, only_one, with_settings
 from mlp_xp.core.config import ConfigError
 from mlp_xp.errors import Argument
 from mlp_xp.runs.settings import RECIPES, Settings, first_change, settings_of, with_fitting_batches
@@ -26,7 +26,7 @@ def train(
     run_dir: Path | None = None,
     overwrite: bool = False,
     cache_dir: CacheDir = None,
-    threads: str = "auto",
+    threads: int | Literal["auto"] = "auto",
     **given: Any,
 ) -> None:
     """Train a network with hand-written backpropagation, on any array library.
@@ -49,7 +49,7 @@ def train(
     only_one(resume=resume, config=config, recipe=recipe)
     only_one(resume=resume, run_dir=run_dir)
     only_one(resume=resume, overwrite=overwrite)
-    folder, number = resume or run_dir, None if threads == "auto" else as_value(int, threads, "--threads")
+    folder, number = resume or run_dir, None if threads == "auto" else threads
     with ExitStack() as held:
         is_run = folder is not None and (folder / run_folder.CONFIG).exists()
         if folder and is_run:  # refused, or locked, before anything is loaded

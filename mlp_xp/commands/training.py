@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from mlp_xp.commands.data import load_data
-from mlp_xp.commands.process import as_argument, called
+from mlp_xp.commands.process import called
 from mlp_xp.commands.stopping import Stop, catch_signals
 from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
@@ -26,7 +26,7 @@ from mlp_xp.show.download_progress import show_downloads
 def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwrite: bool) -> None:
     """Train in a folder that this process holds, and show it. A signal or a closed output saves and stops the run."""
     stop, dataset, backend = Stop(), job.dataset, job.backend
-    hint = f"; resume with: {called('train')} --resume {as_argument(folder)}"
+    hint = f"; resume with: {called('train', '--resume', folder)}"
 
     def say(text: str, indent: int = 2) -> None:
         with stop.printing():
@@ -107,7 +107,7 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend) -> str:
     try:
         paths = draw_run(folder, dataset, backend)
     except PlotError as error:
-        command = f"{called('plot')} {as_argument(folder)}".replace(" ", terminal.GLUE)
+        command = called("plot", folder).replace(" ", terminal.GLUE)
         return f"no pictures: {error}, then: {command}"
     return f"drawn in {folder}: {', '.join(path.name for path in paths)}"
 

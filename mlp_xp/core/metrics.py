@@ -1,6 +1,5 @@
-"""Predictions and figures of a network as compiled functions, and what confusion matrices tell."""
+"""Predictions and figures of a network as compiled functions, and confusion matrices."""
 
-import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -93,19 +92,3 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) 
     """
     pairs = labels.astype(np.int64) * classes + predictions.astype(np.int64)
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
-
-
-def precision_and_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return precision and recall of each class, float64 (n,) each, from a confusion matrix (n, n).
-
-    Precision is the share of the samples predicted as the class that belong to it, recall the share of the samples of
-    the class that are predicted as it. NaN where there are no such samples.
-    """
-    correct = np.diagonal(matrix).astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        return correct / matrix.sum(axis=0), correct / matrix.sum(axis=1)
-
-
-def percent(share: float) -> str:
-    """Format a share in [0, 1] as in `99.9 %`, rounded down: 100.0 % means all."""
-    return f"{math.floor(1000 * share) / 10:.1f} %"

@@ -20,6 +20,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+from sklearn.neural_network._stochastic_optimizers import AdamOptimizer
 
 from mlp_xp.core.chunk import TrainingSet
 from mlp_xp.core.config import TrainConfig
@@ -31,40 +32,40 @@ from mlp_xp.core.task import Task
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 """scikit-learn's names of activations, and the core's."""
-OPTIMIZERS = {"sgd": "momentum", "adam": "adam"}
 
 
-def make_config(estimator: Any, optimizer: Any) -> TrainConfig:
-    """Return the parameters of an estimator on which its steps depend, but for the rate and the regularisation.
+def make_config(activation: str, optimizer: Any, *, decays: bool) -> TrainConfig:
+    """Return what steps depend on, apart from the rate and the regularisation, which are numbers that enter them.
 
-    optimizer: what has those of the optimiser.
+    activation: scikit-learn's name. optimizer: scikit-learn's. decays: whether there is regularisation.
     """
+    if isinstance(optimizer, AdamOptimizer):
+        facts = {"optimizer": "adam", **{name: getattr(optimizer, name) for name in ("beta_1", "beta_2")}}
+    else:
+        facts = {"optimizer": "momentum", "momentum": optimizer.momentum, "nesterov": optimizer.nesterov}
     return TrainConfig(
         update_order="simultaneous",
-        activation=ACTIVATIONS[estimator.activation],
-        optimizer=OPTIMIZERS[optimizer.solver],
-        momentum=optimizer.momentum,
-        nesterov=optimizer.nesterovs_momentum and optimizer.solver == "sgd",
-        beta_1=optimizer.beta_1,
-        beta_2=optimizer.beta_2,
-        epsilon=optimizer.epsilon,
-        weight_decay=1.0 if estimator.alpha else 0.0,  # the factor is a coefficient: another one compiles nothing
+        activation=ACTIVATIONS[activation],
+        weight_decay=float(decays),
         decay_bias=False,
         defer_updates=False,
+        **facts,
     )
 
 
-def make_rates(config: TrainConfig, rate: float, first_step: int, size: int, decay: np.ndarray) -> Rates:
-    """Return the rates of steps on batches of `size` samples, float64 (steps,) each.
+def make_rates(optimizer: Any, size: int, decay: np.ndarray) -> Rates:
+    """Return the rates of the next steps on batches of `size` samples, float64 (steps,) each; Adam counts the steps.
 
-    decay: the factor of the weights in the gradient, (steps,). first_step: the number of steps before these.
+    decay: the factor of the weights in the gradient, (steps,).
     """
     ones = np.ones_like(decay)
-    if config.optimizer == "adam":
-        t = first_step + np.arange(1, len(decay) + 1)
-        corrected = rate * np.sqrt(1 - config.beta_2**t) / (1 - config.beta_1**t)
-        share = 1 - config.beta_1
-        return Rates(ones * (share / size), share * decay, corrected, ones * config.epsilon)
+    if isinstance(optimizer, AdamOptimizer):
+        t = optimizer.t + np.arange(1, len(decay) + 1)
+        optimizer.t += len(decay)
+        update = optimizer.learning_rate_init * np.sqrt(1 - optimizer.beta_2**t) / (1 - optimizer.beta_1**t)
+        share = 1 - optimizer.beta_1
+        return Rates(ones * (share / size), share * decay, update, ones * optimizer.epsilon)
+    rate = optimizer.learning_rate
     return Rates(error=ones * (rate / size), decay=rate * decay, update=ones)
 
 
@@ -73,8 +74,8 @@ def make_chunk(config: TrainConfig, backend: Backend, task: Task) -> Callable[..
     """Return `chunk(state, X, labels, samples, weights, penalties, rates) -> state, losses`.
 
     samples: int64 (steps, B). weights: those of the samples, (steps, B). penalties: the factor of half the sum of all
-    squared weights in each loss, (steps,). rates: (steps,) each. losses: (steps,), of each step
-    before its update. The state is donated.
+    squared weights in each loss, (steps,). rates: (steps,) each. losses: (steps,), of each step before its update. The
+    state is donated.
     """
     xp = backend.xp
     config = replace(config, activation=backend.activation(config.activation))
@@ -114,18 +115,20 @@ def make_epoch(
     weights_of: np.ndarray | None,
     size: int,
     alpha: float,
-) -> Callable[..., tuple[State, float]]:
-    """Return `epoch(state, order, rate, first_step) -> state, loss`.
+    optimizer: Any,
+) -> Callable[[State, np.ndarray], tuple[State, float]]:
+    """Return `epoch(state, order) -> state, loss`.
 
     samples: their inputs are features, (n, features). weights_of: those of the samples, (n,), on the host. order: the
     samples of the epoch, int64 (n,) on the host, cut into batches of `size`; the last one may be smaller. loss: the
     mean over the samples, from before each update, with the regularisation; for regression also the mean over the
     outputs. The state is donated. Raises ValueError for a batch whose weights sum to 0.
     """
-    run_chunk = make_chunk(config.of_steps(), backend, task)
+    run_chunk = make_chunk(config, backend, task)
+    place = partial(backend.asarray, dtype=backend.dtype)
 
     @np.errstate(over="ignore")  # of alpha by tiny weights, which the loss shows
-    def epoch(state: State, order: np.ndarray, rate: float, first_step: int) -> tuple[State, float]:
+    def epoch(state: State, order: np.ndarray) -> tuple[State, float]:
         outputs = state.network[-1].bias.shape[0] if task.floats else 1
         filling = -len(order) % size
         rows = np.concatenate([order, np.repeat(order[-1:], filling)]).reshape(-1, size)
@@ -135,9 +138,8 @@ def make_epoch(
         if not (sums > 0).all():
             raise ValueError("the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches")
         decay = alpha / sums
-        place = partial(backend.asarray, dtype=backend.dtype)
-        rates = make_rates(config, rate, first_step, size, decay)
-        numbers = place(weights * (size / sums[:, None])), place(outputs * decay), Rates(*map(place, rates.used()))
+        rates = Rates(*map(place, make_rates(optimizer, size, decay).used()))
+        numbers = place(weights * (size / sums[:, None])), place(outputs * decay), rates
         state, losses = run_chunk(state, samples.inputs, samples.labels, backend.asarray(rows), *numbers)
         sizes = np.full(len(rows), float(size))
         sizes[-1] -= filling

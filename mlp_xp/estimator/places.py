@@ -23,7 +23,7 @@ def to_host(array: Any) -> Any:
     return open_backend_of(array).to_numpy(array) if is_foreign(array) else array
 
 
-def choose_backend(X: Array, name: str | None, device: str | None, dtype: str | None) -> Backend:
+def choose_backend(X: Array, name: str | None = None, device: str | None = None, dtype: str | None = None) -> Backend:
     """Open the backend that computes with X: X's own library, device and dtype, unless they are given.
 
     Everything but float32 becomes float64. Raises BackendError as `open_backend` does.
@@ -55,20 +55,17 @@ def compiled(function: Callable[..., Array], backend: Backend) -> Callable[..., 
 def check_unmasked(**arrays: Any) -> None:
     """Raise ValueError for a masked value in one of the arrays: scikit-learn's checks take what is below the mask."""
     for name, array in arrays.items():
-        if isinstance(array, np.ma.MaskedArray) and (masked := np.ma.getmaskarray(array)).any():
-            place = zip(("row", "column"), np.argwhere(masked)[0].tolist(), strict=False)
-            where = ", ".join(f"{axis} {number}" for axis, number in place)
-            raise ValueError(f"{name}: {where} is masked: there is no value; impute it, or leave out the row")
+        if np.ma.is_masked(array):
+            raise ValueError(f"{name} has masked values; impute them, or leave out their rows")
 
 
-def check_features(X: Array) -> None:
-    """Raise ValueError unless X, of another library than NumPy, is a matrix of finite real numbers."""
+def stand_in(X: Array) -> np.ndarray:
+    """Return zeros of X's shape, which take no memory, for scikit-learn's checks of all but X's numbers.
+
+    Raises ValueError unless these are finite. X: of another library than NumPy.
+    """
     xp = array_namespace(X)
-    if len(X.shape) != 2:
-        raise ValueError(f"X has shape {tuple(X.shape)}; it must have two axes, (samples, features)")
-    if 0 in X.shape:
-        raise ValueError(f"X has shape {tuple(X.shape)}; there must be at least one sample and one feature")
-    if xp.isdtype(X.dtype, "complex floating"):
-        raise ValueError("Complex data not supported: X must be real")
     if xp.isdtype(X.dtype, "real floating") and not all_finite([X], open_backend_of(X)):
         raise ValueError("X contains NaN or infinity; remove or impute them")
+    kind = complex if xp.isdtype(X.dtype, "complex floating") else float
+    return np.broadcast_to(np.zeros((), kind), tuple(X.shape))

@@ -25,7 +25,6 @@ CONFIG_FIELDS = {
     "preparation": PREPARATIONS,
     "targets": TARGETS,
     "data_crc32": str,
-    "rows": dict[str, str],
     "start_from_sha256": str | None,
     "segments": list[dict[str, Any]] | None,
 }

@@ -1,5 +1,6 @@
 """Several networks as one, whose predictions are the mean of theirs. A single run is an ensemble of one."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.metrics import loss_and_sums
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation, in_units
+from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.checkpoints import check_fit, read_sha256
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import CONFIG, MODEL, ROW_SUMS, comparable_rows, read_config, row_sums
+from mlp_xp.runs.rows import read_rows, row_sums, unseen
+from mlp_xp.runs.run_folder import CONFIG, MODEL, checksum, read_config
 from mlp_xp.runs.sweep_index import FINISHED, is_sweep
 from mlp_xp.runs.table import sweep_rows
 
@@ -54,34 +57,47 @@ def run_of(model: Model) -> Path | None:
     return path.parent
 
 
-def check_held_out(models: Sequence[Model], datasets: Sequence[Dataset]) -> None:
-    """Raise RunError if a network was trained on rows of its test set, or the test sets differ.
+def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, own: bool) -> list[Dataset]:
+    """Return data sets without the test rows that one of the networks was trained on, with an MlpXpWarning if any is.
 
-    Rows are compared by content, whatever their order and dtype. datasets: one for each model, on its backend.
+    datasets: one for each model, on its backend. own: whether they are the runs' own, with their own split, which have
+    no such rows. Raises RunError if the test sets differ, or no row is left.
     """
-    sums: dict[int, list[int]] = {}
+    trained = [] if own else _trained_rows(models, datasets)
+    distinct = {id(dataset): (dataset, model.backend) for model, dataset in zip(models, datasets, strict=True)}
+    if len(distinct) == 1 and not trained:
+        return [*datasets]
+    sums = {each: row_sums(*dataset[2:4], backend) for each, (dataset, backend) in distinct.items()}
+    first = sums[id(datasets[0])]
     for model, dataset in zip(models, datasets, strict=True):
-        folder = run_of(model)
-        if folder is None:
-            continue
-        if id(dataset) not in sums:
-            sums[id(dataset)] = [int(each, 16) for each in row_sums(dataset, model.backend).values()]
-        train, test = sums[id(dataset)]
-        known, held_out = (int(each, 16) for each in read_config(folder)[1]["rows"].values())
-        whole = (known + held_out) % ROW_SUMS
-        if test != held_out and (test in (known, whole) or (train + test) % ROW_SUMS == whole):
-            raise RunError(
-                f"{str(folder)!r}: was trained on rows of this test set: these are the run's own data, in another "
-                "order or split otherwise; give them in their order, with the run's split"
-            )
-    first = comparable_rows(datasets[0][2:4], models[0].backend)
-    for model, dataset in zip(models, datasets, strict=True):
-        ours = first if dataset is datasets[0] else comparable_rows(dataset[2:4], model.backend)
-        if not all(map(np.array_equal, ours, first)):
+        if not np.array_equal(sums[id(dataset)], first):
             raise RunError(
                 f"{model.source!r}: has another test set than {models[0].source!r}: it was trained on other data, or "
                 "on another split of the same; give runs on the same data with the same split"
             )
+    places = unseen(first, trained)
+    network = "the network" if len(models) == 1 else "a network"
+    if not len(places):
+        raise RunError(f"there are no rows but those that {network} was trained on; give other data")
+    if len(places) == len(first):
+        return [*datasets]
+    left_out = f"{len(first) - len(places)} of {len(first)} rows are left out: {network} was trained on them"
+    warnings.warn(left_out, MlpXpWarning, stacklevel=3)
+    for each, (dataset, backend) in distinct.items():
+        which = backend.asarray(places)
+        inputs, labels = (backend.xp.take(array, which, axis=0) for array in dataset[2:4])
+        distinct[each] = dataset._replace(test_inputs=inputs, test_labels=labels), backend
+    return [distinct[id(dataset)][0] for dataset in datasets]
+
+
+def _trained_rows(models: Sequence[Model], datasets: Sequence[Dataset]) -> list[np.ndarray]:
+    """Return the sums of the rows that each network was trained on, but not if its data set is the one of its run."""
+    found = []
+    for model, dataset in zip(models, datasets, strict=True):
+        if (folder := run_of(model)) and (rows := read_rows(folder)) is not None:
+            own = read_config(folder)[1]["data_crc32"]
+            found += [] if checksum(dataset, model.backend) == own else [rows]
+    return found
 
 
 def pooled_logits(models: Sequence[Model], logits: Sequence[np.ndarray]) -> np.ndarray:

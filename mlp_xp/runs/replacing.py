@@ -2,7 +2,7 @@
 
 1. The new run is written to `.new` in the run's folder. Nothing of the old run is touched.
 2. When the new run has its first checkpoint and model, `.new` is renamed to `.ready`. This one operation decides.
-3. The files that only the old run has are removed: its result and pictures.
+3. The files that only the old run has are removed: its result, rows and pictures.
 4. The files in `.ready` are moved into the folder, each over the one of the old run.
 5. `.ready`, now empty, is removed.
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import file_errors, sync
+from mlp_xp.runs.rows import ROWS
 from mlp_xp.runs.run_folder import METRICS, NEW, PICTURES, READY, RESULT, RUN_FILES
 
 
@@ -53,7 +54,7 @@ def _finish(folder: Path) -> None:
     with file_errors(folder, "replace the run in"):
         left = [name for name in RUN_FILES if (ready / name).exists()]
         if left:  # otherwise all were moved, and the next lines were done before
-            for name in (RESULT, *PICTURES):
+            for name in (RESULT, ROWS, *PICTURES):
                 (folder / name).unlink(missing_ok=True)
             sync(folder)  # before the new files, beside which an old result would make the run look finished
         for name in left:

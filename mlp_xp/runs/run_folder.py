@@ -7,8 +7,7 @@ import json
 import os
 import platform
 import warnings
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ import numpy as np
 
 from mlp_xp import __version__
 from mlp_xp.backends.threads import cpus, in_words, threads_chosen
-from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
-from mlp_xp.core.functional import Array
+from mlp_xp.core.dataset import PREPARATIONS, Preparation
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Scaling
@@ -28,14 +26,14 @@ from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, writ
 from mlp_xp.runs import records
 from mlp_xp.runs.config_file import parse_settings
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
+from mlp_xp.runs.rows import ROWS, row_sums, write_rows
 from mlp_xp.runs.settings import Settings, first_change, flatten, with_absolute_paths
 
-ROW_SUMS = 2**64  # `row_sums` are counted modulo this number
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png", "predictions.png", "labels.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
-# In the order in which a new run's files are put over those of an old one.
-RUN_FILES = (CHECKPOINT, MODEL, METRICS, CONFIG)
+# In the order in which a new run's files are put over those of an old one. Some runs have no rows, which come last.
+RUN_FILES = (CHECKPOINT, MODEL, METRICS, CONFIG, ROWS)
 # The lock and who holds it, see `lock`; a run that is to replace the one in the folder, see `replacing`.
 LOCK, HOLDER, NEW, READY = ".lock", ".holder", ".new", ".ready"
 
@@ -95,10 +93,10 @@ def check_new(folder: Path, overwrite: bool) -> None:
 
 
 def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: str | None = None) -> None:
-    """Write config.json of a new run, and remove the files of a run without a checkpoint. Raises FileError.
+    """Write config.json of a new run, and rows.npy for your own data. Raises FileError.
 
-    The folder must exist, and its lock must be held. start_from_sha256: the checksum of the model that the run begins
-    with, if any.
+    The files of a run without a checkpoint are removed. The folder must exist, and its lock must be held.
+    start_from_sha256: the checksum of the model that the run begins with, if any.
     """
     backend = job.backend
     number, reason = backend.threads[:2]
@@ -119,6 +117,8 @@ def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: st
         **({"start_from_sha256": start_from_sha256} if start_from_sha256 else {}),
     }
     clear(folder)
+    if job.dataset.is_own:
+        write_rows(folder, row_sums(*job.dataset[:2], backend))
     write_json(folder / CONFIG, record)
 
 
@@ -168,7 +168,6 @@ def data_facts(job: Job) -> dict[str, Any]:
         "preparation": preparation_of(dataset.prepare),
         "targets": targets_of(dataset.scaling),
         "data_crc32": checksum(dataset, backend),
-        "rows": row_sums(dataset, backend),
     }
 
 
@@ -183,33 +182,6 @@ def preparation_of(prepare: Preparation) -> str:
 def targets_of(scaling: Scaling) -> str:
     """Return whether the network is trained on standardised numbers, as one of TARGETS."""
     return "standardize" if scaling else "unchanged"
-
-
-def row_sums(dataset: Dataset, backend: Backend) -> dict[str, str]:
-    """Return a sum over the rows of each part, which depends on their content, but not on their order or float dtype.
-
-    It recognises rows that a network was trained on. Floats count with the precision of float32.
-    """
-    sums = {}
-    for part, arrays in (("train", dataset[:2]), ("test", dataset[2:4])):
-        rows = zip(*comparable_rows(arrays, backend), strict=True) if arrays[0] is not None else ()
-        total = sum(zlib.crc32(label, zlib.crc32(row)) for row, label in rows)
-        sums[part] = f"{total % ROW_SUMS:016x}"
-    return sums
-
-
-@np.errstate(over="ignore")  # a number that is too large for float32 becomes infinite
-def comparable_rows(arrays: Sequence[Array], backend: Backend) -> list[np.ndarray]:
-    """Return inputs and labels as rows on the host, which have the same bytes for the same numbers in another dtype.
-
-    Images of bytes stay bytes.
-    """
-    found = []
-    for array in map(backend.to_numpy, arrays):
-        if array.dtype != np.uint8 or array.ndim <= 2:
-            array = array.astype(np.float32)
-        found.append(np.ascontiguousarray(array.reshape(len(array), -1)))
-    return found
 
 
 def check_resumable(folder: Path, settings: Settings) -> None:
@@ -266,7 +238,7 @@ def clear(folder: Path) -> None:
     config.json is only replaced, never removed: a process that is killed here must not leave a folder without settings.
     """
     with file_errors(folder, "remove the old run in"):
-        for name in (CHECKPOINT, MODEL, RESULT, METRICS, *PICTURES):
+        for name in (CHECKPOINT, MODEL, RESULT, METRICS, ROWS, *PICTURES):
             (folder / name).unlink(missing_ok=True)
         for old in left_aside(folder):
             old.unlink()

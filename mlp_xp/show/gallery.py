@@ -75,35 +75,32 @@ def draw_run(folder: str | Path, dataset: Dataset | None, backend: Backend) -> l
 
 def _figures(folder: Path, dataset: Dataset | None, backend: Backend) -> Iterator[tuple[str, Any]]:
     """Yield the names and figures of the pictures that fit the data; None for a figure without content."""
-    model = load_model(folder).on(backend)
-    names, is_image = model.class_names, len(model.input_shape) == 2
-    task = None if dataset is None or dataset.test_inputs is None else model.task
-    if dataset is not None and task is not None:
-        images, labels = backend.to_numpy(dataset.test_inputs), backend.to_numpy(dataset.test_labels)
-        outputs = backend.to_numpy(model.outputs(dataset.test_inputs))
-        if not model.task.exclusive:
-            result = model.evaluate(dataset.test_inputs, dataset.test_labels)
+    model, (settings, _) = load_model(folder).on(backend), run_folder.read_config(folder)
     yield "curves.png", plots.draw_curves([read_curves(folder)])
-    if task and task.exclusive:
+    if dataset is not None and dataset.test_inputs is not None:
+        yield from _test_figures(model, dataset, backend)
+    if len(model.input_shape) == 2:
+        weights, initial = backend.to_numpy(model.network[0].weights), None
+        if not settings.start_from:  # otherwise they are those of another run
+            random = np.random.RandomState(settings.train.seed)
+            initial = initial_layers(weights.shape, random, settings.train.init)[0].weights
+        yield "weights.png", plots.draw_weights(weights, model.input_shape, initial=initial)
+
+
+def _test_figures(model: Model, dataset: Dataset, backend: Backend) -> Iterator[tuple[str, Any]]:
+    task, names, labels = model.task, model.class_names, backend.to_numpy(dataset.test_labels)
+    outputs = backend.to_numpy(model.outputs(dataset.test_inputs))
+    if task.exclusive:
         matrix = confusion_matrix(labels, np.argmax(outputs, axis=1), len(names))
         yield "confusion.png", plots.draw_confusion(matrix, names)
-        if is_image:
-            ink, wrong = model.inputs != "pictures", np.trace(matrix) < matrix.sum()
+        if len(model.input_shape) == 2:
+            images, ink = backend.to_numpy(dataset.test_inputs), model.inputs != "pictures"
+            wrong = np.trace(matrix) < matrix.sum()
             yield "mistakes.png", plots.draw_mistakes(images, labels, outputs, names, ink=ink) if wrong else None
-    if is_image:
-        weights, initial = backend.to_numpy(model.network[0].weights), _initial(folder, model)
-        yield "weights.png", plots.draw_weights(weights, model.input_shape, initial=initial)
-    if task and task.floats:
+        return
+    result = model.evaluate(dataset.test_inputs, dataset.test_labels)
+    if task.floats:
         yield "predictions.png", plots.draw_predictions(labels, outputs, result.r2s, names)
-    if task and not task.floats and not task.exclusive:
+    else:
         share = np.mean(labels, axis=0, dtype=np.float64)
         yield "labels.png", plots.draw_labels(result.label_accuracies, np.maximum(share, 1 - share).tolist(), names)
-
-
-def _initial(folder: Path, model: Model) -> np.ndarray | None:
-    """Return a run's first-layer weights before training, float64; None if they are those of another run."""
-    settings, _ = run_folder.read_config(folder)
-    if settings.start_from:
-        return None
-    random = np.random.RandomState(settings.train.seed)
-    return initial_layers(model.network[0].weights.shape, random, settings.train.init)[0].weights

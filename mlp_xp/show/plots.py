@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlp_xp.core.metrics import percent
 from mlp_xp.core.plan import ceil_divide
 from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
+from mlp_xp.show.numbers import percent, score_text, thousands
 
 if TYPE_CHECKING:
     from mlp_xp.show.figure import Picture
@@ -27,16 +27,12 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, distinct for every kind of colour vision; without yellow, which is too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osv^DPX"
-LINES = ("-", "--", ":", "-.")
 DPI = 130
 NARROW = 10  # an axis of losses whose largest and smallest have a smaller ratio is linear
-LONGEST_LINE, MOST_LINES = 100, 3  # characters and lines of a run's name, in a legend below the axes
-LONGEST_NAME, LONGEST_CLASS, LONGEST_ABOVE = 60, 24, 10  # characters of a name, of a class, and above a small image
-MOST_PIXELS = 256  # on a side of an image among many
+LONGEST_NAME, LONGEST_CLASS, LONGEST_ABOVE = 300, 24, 10  # characters in a legend, on an axis, and above an image
+LEGEND_WIDTH, LEGEND_ROW, LEGEND_SIZE = 100, 0.2, 9.0  # characters, inches, points
 MOST_NAMED = 60  # classes beside a confusion matrix; with more, numbers and some of the names are left out
 RIGHT = "#dcefe0"  # the colour of right predictions
-LEGEND_ROW, LEGEND_SIZE = 0.2, 9.0  # inches, points
-SHORT_LABEL = 45  # characters of labels that stand in two columns of a legend
 
 
 class PlotError(MlpXpError):
@@ -92,15 +88,11 @@ def text(name: str, most: int = LONGEST_NAME) -> str:
 
 
 def legend_below(figure: "Picture", lines: Sequence[Any], names: Sequence[str]) -> None:
-    """Add a legend below the axes, which makes the figure higher. A long name takes a few lines, and is cut there."""
-    wrapped = [
-        "\n".join(textwrap.wrap(name, LONGEST_LINE, max_lines=MOST_LINES, placeholder=" ...", break_on_hyphens=False))
-        for name in (text(name, LONGEST_LINE * MOST_LINES) for name in names)
-    ]
-    columns = 2 if all(len(name) <= SHORT_LABEL for name in wrapped) else 1
-    place: dict[str, Any] = {"loc": "outside lower center", "ncols": columns}
+    """Add a legend below the axes, which makes the figure higher. A long name takes several lines."""
+    wrapped = [textwrap.fill(text(name), LEGEND_WIDTH) for name in names]
+    place: dict[str, Any] = {"loc": "outside lower center"}
     figure.legend(lines, wrapped, frameon=False, fontsize=LEGEND_SIZE, **place)
-    rows = ceil_divide(sum(1 + name.count("\n") for name in wrapped), columns)
+    rows = len("\n".join(wrapped).splitlines())
     figure.set_figheight(figure.get_figheight() + LEGEND_ROW * rows)
 
 
@@ -167,9 +159,14 @@ class Curves:
         return found
 
     def of(self, name: str) -> dict[int, float]:
-        """Return a figure by the samples seen, an accuracy as a percentage, of the reports that have it."""
-        factor = factor_of(name) if name.endswith(("accuracy", "r2")) else 1
-        return {at: factor * record[name] for at, record in self._points.items() if record.get(name) is not None}
+        """Return a figure by the samples seen, an accuracy as a percentage, of the reports that have it.
+
+        Scores begin after the first step: that of a network before training would flatten the curve.
+        """
+        if name.endswith("loss"):
+            return {at: record[name] for at, record in self._points.items() if record.get(name) is not None}
+        factor = factor_of(name)
+        return {at: factor * record[name] for at, record in self._points.items() if at and record.get(name) is not None}
 
 
 @drawing()
@@ -179,59 +176,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
     All runs have the same task. Without a test set and held-out samples, only losses are drawn. A circle on the
     held-out score marks the network that validation kept.
     """
-    score = runs[0].task.score if runs else CLASSES.score
-    held_out = f"validation_{score}"
-    kinds = {
-        "training, mean since the last report": ("train_loss", "--"),
-        "test": ("test_loss", "-"),
-        "held out": ("validation_loss", ":"),
-    }
-    figure, losses, scores = _curve_axes(any(run.of(score) or run.of(held_out) for run in runs))
-    handles, names, styles = [], [], dict[str, dict[str, Any]]()
-    for i, run in enumerate(runs):
-        # Runs with the same colour have different markers.
-        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS) % len(MARKERS)]
-        look: dict[str, Any] = {"color": colour, "linewidth": 1.3}
-        marked = {**look, "marker": marker, "markersize": 3.5}
-        for kind, (figure_name, line) in kinds.items():
-            if points := run.of(figure_name):
-                styles[kind] = {"linestyle": line}
-                losses.plot([*points], [*points.values()], linestyle=line, **(marked if kind == "test" else look))
-        for figure_name, line in ((score, "-"), (held_out, ":")):
-            if points := run.of(figure_name):
-                scores.plot([*points], [*points.values()], linestyle=line, **(marked if line == "-" else look))
-        last = run.records[-1] if run.records else {}
-        if run.kept is not None and last.get(held_out) is not None:
-            circle: dict[str, Any] = {"marker": "o", "markersize": 10, "fillstyle": "none", "linestyle": ""}
-            scores.plot((run.kept + 1) * run.samples, factor_of(score) * last[held_out], color=colour, **circle)
-            styles["kept, by the held-out samples"] = circle
-        handles += losses.plot([], [], **marked)
-        names.append(f"{run.name} ({_result(last, score, held_out)})")
-    loss_names = {run.task.loss_name + ",\nstandardised targets" * run.standardised for run in runs}
-    name = "accuracy (%)" if factor_of(score) == 100 else "R²"
-    if factor_of(score) == 100 and not all(run.task.exclusive for run in runs):
-        name = "accuracy, all labels right (%)"
-    drawn = [point for line in scores.lines for point in zip(*line.get_data(), strict=True)] if scores else []
-    _finish(losses, "loss" if len(loss_names) != 1 else loss_names.pop(), scores, name, drawn)
-    losses.legend(
-        [losses.plot([], [], color="#555555", **style)[0] for style in styles.values()],
-        [*styles], frameon=False, fontsize=LEGEND_SIZE,
-    )  # fmt: skip
-    legend_below(figure, handles, names)
-    return figure
-
-
-def _result(last: Mapping[str, Any], score: str, held_out: str) -> str:
-    """Describe the score in the last record of a run."""
-    if not last:
-        return "no report yet"
-    found = next(((name, last[name]) for name in (score, held_out) if last.get(name) is not None), None)
-    if found is None:
-        return "no test set"
-    name, value = found
-    shown = f"{100 * value:.2f} %" if factor_of(name) == 100 else f"R² {value:.4f}"
-    epoch = f", of epoch {last['kept_epoch']}" if last.get("kept_epoch") is not None else ""
-    return "held out " * (name == held_out) + shown + epoch
+    return _draw_lines([(f"{run.name} ({_result(run)})", [run]) for run in runs])
 
 
 @drawing()
@@ -243,70 +188,86 @@ def draw_bands(curves: Mapping[str, Sequence[Curves]], *, score: str, total: int
     field of a report; a figure on held-out samples is known at the end of each epoch. total: the number of settings
     that have runs.
     """
-    figure, losses, scores = _curve_axes(has_score=True)
-    handles, points = list[Any](), list[tuple[float, float]]()
-    for i, runs in enumerate(curves.values()):
-        look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "linestyle": LINES[i % len(LINES)]}
-        for axes, quantity in ((losses, "train_loss"), (scores, score)):
-            tables = [run.of(quantity) for run in runs]
-            seen = sorted(set.intersection(*map(set, tables)))
-            if not seen:
-                continue
-            values = np.array([[table[at] for at in seen] for table in tables])
-            marker = "o" if len(seen) == 1 else None  # a line of one point is invisible
-            lines = axes.plot(seen, values.mean(axis=0), marker=marker, linewidth=1.5, **look)
-            handles += lines if axes is losses else []
-            axes.fill_between(seen, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
-            if axes is scores:
-                points += [point for run in values.tolist() for point in zip(seen, run, strict=True)]
+    figure = _draw_lines([*curves.items()], ("train_loss", score))
     which = "each setting" if len(curves) == total else f"the first {len(curves)} of {total} settings"
-    losses.set_title(f"Mean over the runs of {which}, and from the lowest to the highest", fontsize=11)
-    labels = any(not run.task.exclusive for runs in curves.values() for run in runs) and factor_of(score) == 100
-    _finish(losses, "training loss", scores, score_name(score) + ", all labels right" * labels, points)
-    legend_below(figure, handles, [*curves])
+    figure.axes[0].set_title(f"Mean over the runs of {which}, and from the lowest to the highest", fontsize=11)
     return figure
 
 
-def score_name(score: str) -> str:
-    """Return what an axis of a report's figure is called, such as `accuracy on held-out samples (%)`."""
-    name, unit = ("accuracy", " (%)") if factor_of(score) == 100 else ("R²", "")
-    return (f"{name} on held-out samples" if score.startswith("validation_") else f"test {name}") + unit
+def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence[str] | None = None) -> "Picture":
+    """Draw the mean of the runs in each group, with its name. wanted: the fields of a report; by default all."""
+    from matplotlib.lines import Line2D
 
-
-def _curve_axes(has_score: bool) -> tuple["Picture", Any, Any]:
-    """Return a figure with axes for losses, and for scores or None."""
+    task = groups[0][1][0].task if groups else CLASSES
+    held_out = f"validation_{task.score}"
+    kinds = (
+        ("train_loss", "--", "training, mean since the last report"),
+        ("test_loss", "-", "test"),
+        ("validation_loss", ":", "held out"),
+        (task.score, "-", "test"),
+        (held_out, ":", "held out"),
+    )
+    has_score = any(run.of(name) for _, runs in groups for run in runs for name in (task.score, held_out))
     figure = new_figure(8, 6.2 if has_score else 3.8)
     losses, *scores = figure.subplots(1 + has_score, 1, sharex=True, squeeze=False)[:, 0]
-    return figure, losses, scores[0] if scores else None
+    handles, styles = [], dict[str, dict[str, Any]]()
+    for i, (_, runs) in enumerate(groups):
+        look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "linewidth": 1.3}
+        marked = {**look, "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)], "markersize": 3.5}
+        handles.append(Line2D([], [], **marked))
+        for name, line, kind in kinds:
+            tables = [run.of(name) for run in runs]
+            seen = sorted(set.intersection(*map(set, tables)))
+            if seen and (wanted is None or name in wanted):
+                axes = losses if name.endswith("loss") else scores[0]
+                values = np.array([[table[at] for at in seen] for table in tables])
+                is_marked = line == "-" or len(runs) > 1 or len(seen) == 1  # a line of one point is invisible
+                axes.plot(seen, values.mean(axis=0), linestyle=line, **(marked if is_marked else look))
+                if len(runs) > 1:
+                    axes.fill_between(seen, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
+                styles[kind] = {"linestyle": line}
+        for run in runs if len(runs) == 1 else ():
+            if run.kept is not None and run.records[-1].get(held_out) is not None:
+                circle: dict[str, Any] = {"marker": "o", "markersize": 10, "fillstyle": "none", "linestyle": ""}
+                score = factor_of(task.score) * run.records[-1][held_out]
+                scores[0].plot((run.kept + 1) * run.samples, score, color=look["color"], **circle)
+                styles["kept, by the held-out samples"] = circle
+    standardised = any(run.standardised for _, runs in groups for run in runs)
+    losses.set(ylabel=task.loss_name + ",\nstandardised targets" * standardised)
+    _scale_losses(losses)
+    for axes in scores:
+        axes.set(ylabel="R²" if task.floats else "accuracy (%)" if task.exclusive else "accuracy, all labels right (%)")
+        if not task.floats:
+            end_at_whole(axes)
+        elif axes.get_ylim()[1] > 0:  # R² far below 0 would flatten the curve
+            axes.set_ylim(bottom=max(axes.get_ylim()[0], 0))
+    for axes in (losses, *scores):
+        tidy(axes)
+    axes.set(xlabel="training samples seen")
+    axes.xaxis.set_major_formatter(lambda value, _: thousands(round(value)))
+    keys = [Line2D([], [], color="#555555", **style) for style in styles.values()]
+    losses.legend(keys, [*styles], frameon=False, fontsize=LEGEND_SIZE)
+    legend_below(figure, handles, [name for name, _ in groups])
+    return figure
 
 
-def _finish(losses: Any, loss_name: str, scores: Any, name: str, points: Sequence[tuple[float, float]]) -> None:
-    """Name and scale the axes of curves. points: what is drawn of scores, as (samples seen, score).
+def _scale_losses(axes: Any) -> None:
+    values = [value for line in axes.lines for value in line.get_ydata() if value > 0]
+    if values and max(values) >= NARROW * min(values):
+        axes.set(yscale="log")
+        axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+    axes.yaxis.set_major_formatter("{x:.3g}")
+    axes.yaxis.set_minor_formatter("")
 
-    Scores before training and each R² below 0 may lie below the axis, which is for trained networks.
-    """
-    losses.set(ylabel=loss_name)
-    positive = [value for line in losses.lines for value in line.get_ydata() if value > 0]
-    if positive and max(positive) >= NARROW * min(positive):
-        losses.set(yscale="log")
-        losses.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
-    losses.yaxis.set_major_formatter("{x:.3g}")
-    losses.yaxis.set_minor_formatter("")
-    if scores:
-        scores.set(ylabel=name)
-        percents = "%" in name
-        if later := [score for at, score in points if at > 0]:
-            low, high = min(later), max(later)
-            low = low if percents or high < 0 else max(low, 0)
-            margin = 0.05 * (high - low) + (0.5 if percents else 0.005)
-            scores.set_ylim(low - margin, high + margin)
-        if percents:
-            end_at_whole(scores)
-        tidy(scores)
-    bottom = scores or losses
-    bottom.set(xlabel="training samples seen")
-    bottom.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}".replace(",", " "))
-    tidy(losses)
+
+def _result(run: Curves) -> str:
+    """Describe the score in the last record of a run."""
+    last = run.records[-1] if run.records else {}
+    epoch = f", of epoch {run.kept}" if run.kept is not None else ""
+    for name, of in ((run.task.score, ""), (f"validation_{run.task.score}", "held out ")):
+        if last.get(name) is not None:
+            return of + score_text(name, last[name]) + epoch
+    return "no test set" if last else "no report yet"
 
 
 # Pictures of one network.
@@ -341,7 +302,8 @@ def draw_confusion(matrix: np.ndarray, class_names: Sequence[str]) -> "Picture":
             dark = row != column and norm(shares[row, column]) > 0.6
             look: dict[str, Any] = {"color": "white" if dark else "black", "fontsize": font}
             weight = "bold" if row == column else "normal"
-            axes.text(column, row, str(count), ha="center", va="center", fontweight=weight, **look)
+            label = axes.text(column, row, str(count), ha="center", va="center", fontweight=weight, **look)
+            label.set_in_layout(False)  # measuring all of them would take a fifth of the time
     step = ceil_divide(classes, MOST_NAMED)
     named = range(0, classes, step)
     names, font = [text(class_names[i], LONGEST_CLASS) for i in named], min(10, 0.75 * step * cell)
@@ -368,26 +330,26 @@ def draw_mistakes(
     probabilities: (n, classes). ink: whether 0 is white, as in MNIST; in the pictures of a folder it is black.
     """
     darkest, brightest = (0, 255) if images.dtype == np.uint8 else (images.min(), images.max())
-    look = {"cmap": "gray_r" if ink else "gray", "vmin": darkest, "vmax": brightest, "interpolation": "nearest"}
+    look: dict[str, Any] = {"vmin": darkest, "vmax": brightest, "interpolation": "nearest"}
     predictions, sureness = np.argmax(probabilities, axis=1), np.max(probabilities, axis=1)
     wrong = np.flatnonzero(predictions != labels)
     mistakes = len(wrong)
     wrong = wrong[np.argsort(-sureness[wrong], kind="stable")][:count]
-    columns = min(max(len(wrong), 1), 5)
-    rows = max(ceil_divide(len(wrong), columns), 1)
-    figure = new_figure(max(1.8 * columns, 3.6), 0.8 + 2.1 * rows)
-    title = f"the {len(wrong)} most confident of {mistakes} mistakes" if len(wrong) < mistakes else "all mistakes"
-    figure.suptitle(title if mistakes else "no mistakes", fontsize=10.5)
-    figure.set_layout_engine(None)  # it takes seconds for so many axes
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=1 - 0.7 / figure.get_figheight(), hspace=0.3)
-    grid = [*figure.subplots(rows, columns, squeeze=False).flat]
-    for axes in grid[len(wrong) :]:
-        axes.set_axis_off()
-    for i, axes in zip(wrong, grid, strict=False):
-        axes.imshow(images[i], **look)
-        axes.set(xticks=[], yticks=[])
+    columns = min(max(len(wrong), 3), 5)
+    rows, row = ceil_divide(len(wrong), columns), images.shape[1] / images.shape[2] + 0.35  # where an image is 1 wide
+    figure = new_figure(1.8 * columns, 0.6 + 1.5 * row * rows)
+    axes = figure.subplots()  # one for all images: each further one takes longer than an image
+    for place, i in enumerate(wrong):
+        left, top = 1.2 * (place % columns), row * (place // columns)
+        axes.imshow(images[i], "gray_r" if ink else "gray", extent=(left, left + 1, top + row - 0.35, top), **look)
         truth, answer = (text(class_names[each[i]], LONGEST_ABOVE) for each in (labels, predictions))
-        axes.set_title(f"is {truth}\nsays {answer}, {percent(sureness[i])}", fontsize=8)
+        said = f"is {truth}\nsays {answer}, {percent(sureness[i])}"
+        axes.text(left + 0.5, top - 0.04, said, ha="center", va="bottom", fontsize=8)
+    axes.set(xlim=(-0.1, 1.2 * columns - 0.1), ylim=(row * rows - 0.25, -0.35), xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    title = f"the {len(wrong)} most confident of {mistakes} mistakes" if len(wrong) < mistakes else "all mistakes"
+    axes.set_facecolor("#eeeeee")  # so that the edges of white images are seen
+    axes.set_title(title if mistakes else "no mistakes", fontsize=10.5)
     return figure
 
 
@@ -418,15 +380,13 @@ def draw_weights(
     if units < weights.shape[1]:
         title += f", the first {units} of {weights.shape[1]} units"
     images = np.moveaxis(shown.reshape(*image_shape, units), 2, 0)
-    step = ceil_divide(max(image_shape), MOST_PIXELS)
-    images = images[:, ::step, ::step]
     height, width = images.shape[1:]
     sheet = montage(images, min(units, max(1, round((units * height / width) ** 0.5))))  # about as wide as high
     largest = float(np.max(np.abs(images))) or 1.0
     figure = new_figure(7.6, 0.6 + min(12.0, 6.4 * sheet.shape[0] / sheet.shape[1]))
-    figure.suptitle(title, fontsize=10.5)
     axes = figure.subplots()
     axes.set_axis_off()
+    axes.set_title(title, fontsize=10.5)
     axes.imshow(sheet, interpolation="nearest", cmap="PuOr_r", vmin=-largest, vmax=largest)
     figure.colorbar(axes.images[0], ax=axes, label=label, shrink=0.8)
     return figure

@@ -10,18 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mlp_xp.runs.table import shown, words
-from mlp_xp.show.plots import (
-    COLOURS,
-    LONGEST_CLASS,
-    drawing,
-    end_at_whole,
-    factor_of,
-    new_figure,
-    panels,
-    score_name,
-    text,
-    tidy,
-)  # fmt: skip
+from mlp_xp.show import plots
+from mlp_xp.show.plots import COLOURS, LONGEST_CLASS, drawing, factor_of
 
 if TYPE_CHECKING:
     from mlp_xp.show.figure import Picture
@@ -49,28 +39,25 @@ def draw_settings(settings: Sequence[Scored], *, score: str) -> "Picture":
     over all values of the others. Numbers have a logarithmic axis where they differ by a factor of LOG_RATIO or more.
     """
     names = [*settings[0].settings]
-    figure, grid = panels(len(names), 3, 4.2)
+    figure, grid = plots.panels(len(names), 3, 4.2)
     for axes, name in zip(grid, names, strict=True):
         values = _values(settings, name)
         is_scale = all(map(_is_number, values))
-        places = values if is_scale else [*range(len(values))]
-        known = [
-            (at, scores)
-            for at, value in zip(places, values, strict=True)
-            if (scores := [y for each in settings if each.settings[name] == value for y in each.scores])
-        ]
-        for at, scores in known:
-            axes.plot([at] * len(scores), scores, "o", markersize=4, alpha=0.4, color=COLOURS[0])
-        axes.plot([at for at, _ in known], [np.mean(each) for _, each in known], linewidth=1.5, color=COLOURS[0])
-        if is_scale and min(values) > 0 and max(values) >= LOG_RATIO * min(values):
+        means = {}
+        for at, value in zip(values if is_scale else range(len(values)), values, strict=True):
+            if scores := [y for each in settings if each.settings[name] == value for y in each.scores]:
+                means[at] = np.mean(scores)
+                axes.plot([at] * len(scores), scores, "o", markersize=4, alpha=0.4, color=COLOURS[0])
+        axes.plot([*means], [*means.values()], linewidth=1.5, color=COLOURS[0])
+        if not is_scale:
+            axes.set_xticks(range(len(values)), _labels(values), **TURNED)
+        elif min(values) > 0 and max(values) >= LOG_RATIO * min(values):
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
-        if not is_scale:
-            axes.set_xticks(places, _labels(values), **TURNED)
         if factor_of(score) == 100:
-            end_at_whole(axes)
+            plots.end_at_whole(axes)
         axes.set(xlabel=words(name), ylabel=score_name(score))
-        tidy(axes)
+        plots.tidy(axes)
     return figure
 
 
@@ -78,34 +65,38 @@ def draw_settings(settings: Sequence[Scored], *, score: str) -> "Picture":
 def draw_heat_map(settings: Sequence[Scored], *, score: str) -> "Picture":
     """Draw the mean accuracy (or R²) over seeds for each pair of values of the two settings that vary.
 
-    score: the field of a report that the scores are from.
+    score: the field of a report that the scores are from. At least one setting must have scores.
     """
     horizontal, vertical = settings[0].settings
     across, up = _values(settings, horizontal), _values(settings, vertical)
     means = np.full((len(up), len(across)), np.nan)
     texts = dict.fromkeys(np.ndindex(means.shape), "no run")
-    percents = factor_of(score) == 100
+    digits = 2 if factor_of(score) == 100 else 3
     for each in settings:
         place = up.index(each.settings[vertical]), across.index(each.settings[horizontal])
-        mean = f"{np.mean(each.scores):.{2 if percents else 3}f}" if each.scores else ""
         means[place] = np.mean(each.scores) if each.scores else np.nan
-        texts[place] = mean + "\nfailed" * each.failed
-    figure = new_figure(max(5.5, 0.9 * len(across) + 2.6), max(3.4, 0.6 * len(up) + 2.4))
+        texts[place] = f"{means[place]:.{digits}f}" * bool(each.scores) + "\nfailed" * each.failed
+    figure = plots.new_figure(max(5.5, 0.9 * len(across) + 2.6), max(3.4, 0.6 * len(up) + 2.4))
     axes = figure.subplots()
     # Matplotlib would extend the scale of equal means on both sides, beyond 100 %.
-    highest = max(means[~np.isnan(means)], default=0.0)
-    lowest = min(means[~np.isnan(means)].min(initial=highest), highest - factor_of(score) / 100)
+    highest = np.nanmax(means)
+    lowest = min(np.nanmin(means), highest - factor_of(score) / 100)
     image = axes.imshow(means, cmap="cividis", origin="lower", aspect="auto", vmin=lowest, vmax=highest)
     figure.colorbar(image, ax=axes, label=score_name(score))
-    for (row, column), words_of in texts.items():
-        is_dark = not np.isnan(means[row, column]) and float(image.norm(means[row, column])) < 0.55  # type: ignore[arg-type]
-        colour = "white" if is_dark else "black"
-        axes.text(column, row, words_of, ha="center", va="center", color=colour, fontsize=9)
+    for (row, column), said in texts.items():
+        is_dark = means[row, column] < lowest + 0.55 * (highest - lowest)
+        axes.text(column, row, said, ha="center", va="center", color="white" if is_dark else "black", fontsize=9)
     axes.set_xticks(range(len(across)), _labels(across), **TURNED)
     axes.set_yticks(range(len(up)), _labels(up))
     axes.set(xlabel=words(horizontal), ylabel=words(vertical))
-    axes.set_title(f"Mean {'accuracy' if percents else 'R²'} over seeds", fontsize=11)
+    axes.set_title("Mean over seeds", fontsize=11)
     return figure
+
+
+def score_name(score: str) -> str:
+    """Return what an axis of a report's figure is called, such as `accuracy on held-out samples (%)`."""
+    name, unit = ("accuracy", " (%)") if factor_of(score) == 100 else ("R²", "")
+    return (f"{name} on held-out samples" if score.startswith("validation_") else f"test {name}") + unit
 
 
 def can_draw_heat_map(settings: Sequence[Scored]) -> bool:
@@ -127,4 +118,4 @@ def _is_number(value: Any) -> bool:
 
 
 def _labels(values: Sequence[Any]) -> list[str]:
-    return [text(shown(value), LONGEST_CLASS) for value in values]
+    return [plots.text(shown(value), LONGEST_CLASS) for value in values]

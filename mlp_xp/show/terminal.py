@@ -1,23 +1,20 @@
 """Show a training run on the terminal: its settings, a progress bar, one line per report, a summary."""
 
-import importlib.util
 import textwrap
 from collections.abc import Generator, Iterator, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from rich.progress import Task as BarTask
-from rich.table import Column
-from rich.text import Text
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, described
 from mlp_xp.core.job import Job
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
-from mlp_xp.errors import not_installed, printable
+from mlp_xp.errors import printable
 from mlp_xp.runs.settings import Settings
+from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.show.width import plain_console
 
 HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"
@@ -44,33 +41,30 @@ def say(console: Console, text: str, indent: int = 2, *, wrap: bool = False) -> 
             console.print(piece.replace(GLUE, " "), soft_wrap=True)
 
 
-def thousands(number: int) -> str:
-    """Format an integer with spaces between thousands, as in 60 000."""
-    return f"{number:,}".replace(",", " ")
-
-
 def describe(settings: Settings, job: Job) -> str:
     """Describe the network, backend, data and training of a run in a few lines."""
     config, dataset, backend = job.config, job.dataset, job.backend
-    parameters = thousands(job.parameters)
-    train, *shape = dataset.train_inputs.shape
+    samples, *shape = dataset.train_inputs.shape
     test = 0 if dataset.test_inputs is None else dataset.test_inputs.shape[0]
-    held_out = f" ({thousands(config.validation)} held out)" if config.validation else ""
+    counts = {"training": samples - config.validation, "held-out": config.validation, "test": test}
+    first, *others = [f"{thousands(count)} {part}" for part, count in counts.items() if count]
+    parts = f"{', '.join([first, *others[:-1]])} and {others[-1]}" if others else first
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
     targets = ", targets standardised" if dataset.scaling else ""
-    start_from = f"\nweights  taken from {printable(settings.start_from)}" if settings.start_from else ""
     number, reason, _, complete = backend.threads
     more = "" if complete else ", and those that the library itself may start"
-    threads = "" if number is None else f"threads  {number}{more}: {reason}\n"
-    return (
-        f"network  {'-'.join(map(str, job.sizes))}, {config.activation}, {parameters} parameters, {settings.dtype}\n"
-        f"arrays   {backend.name} {backend.version} on {backend.device_name or 'its default device'}\n{threads}"
-        f"data     {printable(settings.data)}: {thousands(train)} training{held_out} and "
-        f"{thousands(test) if test else 'no'} test {described(shape)}{targets}\n"
-        f"training {epochs}, batches of {config.batch_size}, {config.optimizer} "
-        f"{config.learning_rate:g} {config.schedule}, {config.update_order}{warm_up}{start_from}"
-    )
+    lines = {
+        "network": f"{'-'.join(map(str, job.sizes))}, {config.activation}, {thousands(job.parameters)} parameters, "
+        f"{settings.dtype}",
+        "arrays": f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}",
+        "threads": "" if number is None else f"{number}{more}: {reason}",
+        "data": f"{printable(settings.data)}: {parts} {described(shape)}{targets}{'' if test else ', no test set'}",
+        "training": f"{epochs}, batches of {config.batch_size}, {config.optimizer} {config.learning_rate:g} "
+        f"{config.schedule}, {config.update_order}{warm_up}",
+        "weights": f"taken from {printable(settings.start_from)}" if settings.start_from else "",
+    }
+    return "\n".join(f"{name:8} {text}" for name, text in lines.items() if text)
 
 
 def header(config: TrainConfig, task: Task = CLASSES) -> str:
@@ -106,16 +100,15 @@ def described_result(result: Evaluation, shape: Sequence[int], names: Sequence[s
 
     A mean of errors in different units means nothing. So each output has its own error, or none if there are many.
     """
-    samples = result.samples
+    samples = thousands(result.samples)
     if result.accuracy is None:
-        rmses = (result.rmse,) if len(names) == 1 else result.rmses
-        errors = [f"{rmse:.4g}" for rmse in rmses if len(names) <= FEW]
+        means, rmses = "", [f"{rmse:.4g}" for rmse in result.rmses]
         if len(names) > 1:
-            errors = [f"{error} ({printable(name)})" for name, error in zip(names, errors, strict=False)]
-        means = f", mean of {len(names)} outputs" if len(names) > 1 else ""
-        error = f", root mean squared error {', '.join(errors)}" if errors else ""
-        return f"R² {result.r2:.4f}{means}{error} on {thousands(samples)} test samples"
-    text = f"{100 * result.accuracy:.2f} % of {thousands(samples)} test {described(shape).split()[0]} right"
+            means = f", mean of {len(names)} outputs"
+            rmses = [f"{rmse} ({printable(name)})" for name, rmse in zip(names, rmses, strict=True)]
+        error = f", root mean squared error {', '.join(rmses)}" if len(names) <= FEW else ""
+        return f"R² {result.r2:.4f}{means}{error} on {samples} test samples"
+    text = f"{100 * result.accuracy:.2f} % of {samples} test {described(shape).split()[0]} right"
     if result.label_accuracy is not None:
         text += f" in all labels, {100 * result.label_accuracy:.2f} % of the labels"
     return f"{text}, loss {result.loss:.4f}"
@@ -123,34 +116,23 @@ def described_result(result: Evaluation, shape: Sequence[int], names: Sequence[s
 
 def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset) -> str:
     """Describe in one line which network validation selected."""
+    task, inputs = dataset.task, described(dataset.train_inputs.shape[1:]).split()[0]
+    held_out = f"{thousands(config.validation)} held-out {inputs}"
+    on = f"on {held_out}" if task.floats else f"of {held_out} right" + " in all labels" * (not task.exclusive)
     early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
-    held_out = f"{thousands(config.validation)} held-out {described(dataset.train_inputs.shape[1:]).split()[0]}"
-    loss = f", loss {best.loss:.4f}"
-    if dataset.task.floats:
-        return f"kept the network of epoch {best.epoch}: R² {best.score:.4f} on {held_out}{loss}{early}"
-    labels = "" if dataset.task.exclusive else " in all labels"
-    share = f"{100 * best.score:.2f} % of {held_out} right{labels}"
-    return f"kept the network of epoch {best.epoch}: {share}{loss}{early}"
-
-
-class _Speed(ProgressColumn):
-    def render(self, task: BarTask) -> Text:
-        return Text(f"{thousands(round(task.speed or 0))} samples/s")
+    score = f"{score_text(task.score, best.score)} {on}, loss {best.loss:.4f}"
+    return f"kept the network of epoch {best.epoch}: {score}{early}"
 
 
 def watch(events: Iterator[Event], job: Job, console: Console | None = None) -> Generator[Event, None, None]:
     """Yield the events, with a progress bar below the other output on a terminal or in a notebook."""
     console = console or plain_console()
     seen = console.is_terminal or console.is_jupyter
-    if console.is_jupyter and importlib.util.find_spec("ipywidgets") is None:
-        seen = False
-        say(console, f"a progress bar in a notebook needs ipywidgets, which {not_installed('ipywidgets')}")
     samples, epochs = len(job.rows), job.config.epochs
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
-        _Speed(Column(no_wrap=True)),
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=console, transient=True, disable=not seen) as bar:

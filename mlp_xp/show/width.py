@@ -1,14 +1,12 @@
 """The console that commands print on, as wide as the terminal, or as the variable COLUMNS says."""
 
-import os
-import shutil
 import threading
 from typing import Any
 
 from rich.console import Console
 
-# In fewer columns, tables and help are unreadable, and a terminal breaks the lines itself. A line of a thousand is as
-# good as one that is never broken, while libraries fill lines of a million with spaces.
+# In fewer columns, tables and help are unreadable, and a terminal breaks the lines itself. Libraries fill lines of a
+# million columns with spaces.
 NARROWEST, WIDEST = 40, 1000
 
 
@@ -24,14 +22,8 @@ class _Console(Console):
 
 
 def plain_console(**options: Any) -> Console:
-    """Return a console that prints text unchanged: no markup, no `:emoji:` names, no highlighting.
-
-    It is as wide as COLUMNS says, or else as the terminal, which it follows when that is resized.
-    """
-    if "COLUMNS" in os.environ:
-        columns = shutil.get_terminal_size().columns
-        options.setdefault("width", min(max(columns, NARROWEST), WIDEST))
+    """Return a console that prints text unchanged: no markup, no `:emoji:` names, no highlighting."""
     console = _Console(highlight=False, markup=False, emoji=False, **options)
-    if "width" not in options and console.width < NARROWEST:
-        console.width = NARROWEST
+    if not NARROWEST <= console.width <= WIDEST:
+        console.width = min(max(console.width, NARROWEST), WIDEST)
     return console

@@ -13,8 +13,8 @@ from helpers import assert_one_line, call
 from PIL import Image
 
 from mlp_xp import TrainConfig, load_dataset, open_backend, train
+from mlp_xp.commands.evaluate import precision_and_recall
 from mlp_xp.commands.plot import free_name
-from mlp_xp.core.metrics import precision_and_recall
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.show.gallery import draw_run

@@ -10,9 +10,8 @@ import pytest
 from helpers import assert_one_line, call, call_main, on_a_terminal
 
 from mlp_xp import commands
-from mlp_xp.commands.options import Condition, UsageError, make_app, with_settings
+from mlp_xp.commands.options import UsageError, make_app, with_settings
 from mlp_xp.commands.options import call as call_app
-from mlp_xp.commands.process import as_option
 from mlp_xp.core.config import setting
 from mlp_xp.runs.settings import SETTINGS
 
@@ -49,7 +48,6 @@ def go(
     *files: Path,
     count: int = 3,
     names: tuple[str, ...] = (),
-    where: tuple[Condition, ...] = (),
     shell: Literal["bash", "zsh"] = "zsh",
     output: Path | None = None,
     loud: bool = False,
@@ -61,7 +59,7 @@ def go(
         place: Where.
         count: How often.
     """
-    return place, files, {"count": count, "names": names, "where": where, "loud": loud, "output": output}, given
+    return place, files, {"count": count, "names": names, "loud": loud, "output": output}, given
 
 
 @with_settings(Settings, several=True)
@@ -100,9 +98,9 @@ def test_the_last_of_a_repeated_option_counts_and_replaces_a_list():
     assert typed("go", "a", "--nested", "--no-nested")[3] == {"nested": False}
 
 
-def test_a_comma_separates_values_but_not_parts_of_a_path_or_a_condition():
-    _, _, options, given = typed("go", "a,b", "--units", "2,3", "4", "--names", "x,y", "--where", "hidden=5,4")
-    assert (given["units"], options["names"], options["where"]) == ((2, 3, 4), ("x", "y"), ("hidden=5,4",))
+def test_a_comma_separates_numbers_but_not_parts_of_a_path_or_a_name():
+    _, files, options, given = typed("go", "a,b", "c,d", "--units", "2,3", "4", "--names", "hidden=5,4")
+    assert (files, given["units"], options["names"]) == ((Path("c,d"),), (2, 3, 4), ("hidden=5,4",))
 
 
 def test_settings_of_a_sweep_take_values_and_ranges():
@@ -120,28 +118,29 @@ def test_settings_of_a_sweep_take_values_and_ranges():
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["a", "--cuont", "4"], ["--cuont: ", "(did you mean '--count'?)"]),
-        (["a", "--cou", "4"], ["--cou: ", "(did you mean '--count'?)"]),  # no abbreviations: they may change meaning
-        (["a", "--count"], ["--count: needs a value"]),
-        (["a", "--count", "many"], ["--count: ", "'many'", "a whole number"]),
-        (["a", "--count", "9" * 5000], ["--count: ", "'999"]),
-        (["a", "--lr", "fast"], ["--lr: ", "'fast'", "such as 0.01"]),
-        (["a", "--shell", "zhs"], ["--shell: ", "'zhs'", "did you mean 'zsh'?", "bash, zsh"]),
-        (["a", "--output="], ["--output: is empty"]),
-        (["a", "--label", "x", "--label", "y"], ["--label: is given twice", "a,b"]),
-        ([""], ["is empty"]),
-        ([], ["PLACE: is missing"]),
+        (["a", "--cuont", "4"], ["--cuont", "Did you mean --count?"]),
+        (["a", "--cou", "4"], ["--cou", "Did you mean --count?"]),  # no abbreviations: they may change meaning
+        (["a", "--count"], ["--count requires an argument"]),
+        (["a", "--count", "many"], ["--count: ", '"many"']),
+        (["a", "--count", "2.5"], ["--count: ", '"2.5"']),
+        (["a", "--count", "9" * 5000], ["--count: ", '"999']),
+        (["a", "--lr", "fast"], ["--lr: ", '"fast"']),
+        (["a", "--shell", "zhs"], ["--shell", '"zhs"', 'Did you mean "zsh"?', '"bash", "zsh"']),
+        (["a", "--output="], ["--output=: is empty"]),
+        (["a", "--output", ""], ["--output: is empty"]),
+        (["a", "--label", "x", "--label", "y"], ["--label specified multiple times"]),
+        ([], ["PLACE requires an argument"]),
     ],
 )
 def test_a_wrong_command_line_is_refused_in_one_line(words, parts):
     with pytest.raises(UsageError) as caught:
         typed("go", *words)
-    message = caught.value.worded(as_option)
+    message = str(caught.value)
     assert message.isprintable()
     assert not set(message) & set("│╭╮╰╯─")
     for part in parts:
         assert part in message
-    with pytest.raises(UsageError, match="--nested: 'yes' is not known; choose one of true, false"):
+    with pytest.raises(UsageError, match=r'Invalid value "yes" for --nested\. Choose from: "true", "false"'):
         typed("sweep", "--nested", "yes")
 
 
@@ -154,7 +153,7 @@ def test_help_has_the_docstrings_types_names_and_defaults(monkeypatch):
     for part in (
         *("go [OPTIONS] PLACE", "Do something.", "PLACE Where. [required]", "--count INT How often. [default: 3]"),
         *("--learning-rate --lr", "How fast. In two paragraphs. FLOAT [default: 0.5]", "How many. [default: 1 2]"),
-        *("--nested --no-nested", "--debug", "show the traceback", "--no-compile-cache"),
+        "--nested --no-nested",
     ):
         assert part in said, said
     assert "None" not in said
@@ -175,19 +174,19 @@ def test_the_help_lists_the_commands_and_each_has_its_own(monkeypatch):
     for words in ([], ["-h"], ["--help"]):
         shown = top(*words)
         assert (shown.code, shown.err) == (0, "")
-        assert {*commands.COMMANDS} <= {*shown.out.split()}
+        assert {*commands.COMMANDS, "--debug", "--no-compile-cache", "--version"} <= {*shown.out.split()}
     for name in commands.COMMANDS:
         shown = top(name, "--help")
         assert (shown.code, shown.err) == (0, "")
         settings = {f"--{each.replace('_', '-')}" for each in SETTINGS if name in ("train", "sweep")}
-        assert {"--debug", "--no-compile-cache", *settings} <= {*shown.out.split()}
+        assert settings <= {*shown.out.split()}
         assert max(map(len, shown.out.splitlines())) <= 80
         assert top(name, "--version").out == "mlp-xp 0.1.0\n"
 
 
 def test_an_unknown_command_is_refused():
     assert_one_line(top("tarin", "--epochs", "3"), 2, "error: tarin: is not a command (did you mean 'train'?)")
-    assert_one_line(top("--epochs", "3"), 2, "error: --epochs: ")
+    assert_one_line(top("--epochs", "3"), 2, "error: --epochs: is not a command")
 
 
 def test_on_a_terminal_an_error_is_one_line_too(monkeypatch):
@@ -195,7 +194,7 @@ def test_on_a_terminal_an_error_is_one_line_too(monkeypatch):
     code, said = on_a_terminal("train", "--epohcs", "3")
     assert code == 2
     (line,) = said.decode().splitlines()
-    assert line.startswith("error: --epohcs: is not an option (did you mean '--epochs'?)")
+    assert line.startswith("error: Unknown option: --epohcs. Did you mean --epochs?")
 
 
 def test_an_error_shows_control_characters_as_escapes():
@@ -211,4 +210,4 @@ def test_completion_knows_commands_and_options(shell):
     assert (shown.code, shown.err) == (0, "")
     for word in ("mlp-xp", "evaluate", "learning-rate"):
         assert word in shown.out
-    assert_one_line(top("completion", "tcsh"), 2, "tcsh", "bash, zsh, fish")
+    assert_one_line(top("completion", "tcsh"), 2, "tcsh", '"bash", "zsh", "fish"')

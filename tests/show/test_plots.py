@@ -12,6 +12,7 @@ from run_folders import a_report, write_run
 
 from mlp_xp import TrainConfig, open_backend, plot_curves, plot_run, train
 from mlp_xp.core.network import initial_layers
+from mlp_xp.core.task import REGRESSION
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.run_folder import RunError
 from mlp_xp.show import plots
@@ -34,10 +35,10 @@ def test_curves_are_at_the_samples_seen_and_in_the_same_axes() -> None:
     one, two = records(6, 2.0), records(4, 1.0)
     figure = plots.draw_curves([plots.Curves("one", one, 300), plots.Curves("$two^{", two, 1000)])
     losses, accuracy = figure.axes
-    assert xy(accuracy.lines[0])[0] == [0, 100, 200, 300, 400, 500]
-    assert xy(accuracy.lines[1])[0] == [0, 100, 200, 1000]
-    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [100 * record["accuracy"] for record in one])
-    np.testing.assert_allclose(losses.lines[4].get_ydata(), [record["test_loss"] for record in two])
+    assert xy(accuracy.lines[0])[0] == [100, 200, 300, 400, 500], "without that of the untrained network"
+    assert xy(accuracy.lines[1])[0] == [100, 200, 1000]
+    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [100 * record["accuracy"] for record in one[1:]])
+    np.testing.assert_allclose(losses.lines[3].get_ydata(), [record["test_loss"] for record in two])
     assert accuracy.lines[0].get_color() == losses.lines[0].get_color() != accuracy.lines[1].get_color()
     assert accuracy.get_ylabel() == "accuracy (%)"
     (legend,) = figure.legends
@@ -59,7 +60,7 @@ def test_curves_with_held_out_samples_show_them_and_which_network_was_kept() -> 
     test, held_out, circle = accuracy.lines
     assert xy(held_out) == ([100, 200], [45.0, 75.0])
     assert xy(circle) == ([100], [45.0])
-    assert xy(test)[0] == [0, 50, 100, 150, 200]
+    assert xy(test)[0] == [50, 100, 150, 200]
 
 
 def test_extreme_losses_no_reports_and_long_names_are_drawn_without_warnings(tmp_path: Path) -> None:
@@ -73,13 +74,14 @@ def test_extreme_losses_no_reports_and_long_names_are_drawn_without_warnings(tmp
     assert plots.draw_mistakes(np.zeros((2, 4, 4), np.uint8), np.array([0, 1]), np.eye(2)[::-1], names).png()
 
 
-def test_scores_far_below_the_others_are_below_the_axis() -> None:
-    """The axis of accuracies is for trained networks, and ends at 100. The first report is of an untrained one."""
-    for shares, low, high in (((0.1, 0.95, 0.97, 1.0), 90, 100), ((0.5, 0.6, 0.7, 0.8), 50, 60)):
-        reports = [{**each, "accuracy": at} for each, at in zip(records(4, 1.0), shares, strict=True)]
-        axes = plots.draw_curves([plots.Curves("one", reports, 300)]).axes[1]
-        assert low < axes.get_ylim()[0] < high
-        assert 100 * max(shares) <= axes.get_ylim()[1] < 101
+def test_an_axis_of_accuracies_ends_at_100_and_one_of_r2_does_not_begin_far_below_0() -> None:
+    reports = [{**each, "accuracy": at} for each, at in zip(records(4, 1.0), (0.1, 0.95, 0.97, 1.0), strict=True)]
+    low, high = plots.draw_curves([plots.Curves("one", reports, 300)]).axes[1].get_ylim()
+    assert 90 < low < 95
+    assert 100 <= high < 101
+    reports = [{**each, "r2": at} for each, at in zip(records(4, 1.0), (-900, -80, 0.5, 0.9), strict=True)]
+    low, high = plots.draw_curves([plots.Curves("one", reports, 300, REGRESSION)]).axes[1].get_ylim()
+    assert low == 0 < 0.9 < high
 
 
 def test_confusion_counts_every_pair_and_colours_only_mistakes() -> None:
@@ -103,14 +105,15 @@ def test_mistakes_are_the_surest_wrong_answers() -> None:
     labels = np.array([0, 1, 2, 0, 1])
     probabilities = np.array([[0.9, 0.1, 0], [0.6, 0.4, 0], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.1, 0.9, 0.0]])
     images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
-    figure = plots.draw_mistakes(images, labels, probabilities, "abc", count=2)
-    for axes, brightness, title in zip(
-        figure.axes, (2, 1), ("is c\nsays b, 80.0 %", "is b\nsays a, 60.0 %"), strict=True
-    ):
-        np.testing.assert_array_equal(axes.images[0].get_array(), np.full((4, 4), brightness))
-        assert axes.get_title() == title
-    assert figure.get_suptitle() == "the 2 most confident of 3 mistakes"
-    assert plots.draw_mistakes(images, labels, np.eye(3)[labels], "abc").get_suptitle() == "no mistakes"
+    (axes,) = plots.draw_mistakes(images, labels, probabilities, "abc", count=2).axes
+    assert [text.get_text() for text in axes.texts] == ["is c\nsays b, 80.0 %", "is b\nsays a, 60.0 %"]
+    for image, text, brightness in zip(axes.images, axes.texts, (2, 1), strict=True):
+        np.testing.assert_array_equal(image.get_array(), np.full((4, 4), brightness))
+        left, right, bottom, top = image.get_extent()
+        assert left < text.get_position()[0] < right
+        assert text.get_position()[1] < top < bottom, "above its image"
+    assert axes.get_title() == "the 2 most confident of 3 mistakes"
+    assert plots.draw_mistakes(images, labels, np.eye(3)[labels], "abc").axes[0].get_title() == "no mistakes"
 
 
 def test_weights_show_each_unit_on_one_scale_about_zero() -> None:
@@ -125,7 +128,7 @@ def test_weights_show_each_unit_on_one_scale_about_zero() -> None:
         np.testing.assert_array_equal(sheet[top : top + 4, left : left + 5], weights[:, unit].reshape(4, 5))
     low, high = image.get_clim()
     assert -low == high == np.max(np.abs(weights[:, :100]))
-    assert figure.get_suptitle() == "first-layer weights, the first 100 of 120 units"
+    assert figure.axes[0].get_title() == "first-layer weights, the first 100 of 120 units"
 
 
 def test_deviations_hide_no_peak() -> None:
@@ -150,7 +153,7 @@ def test_a_run_on_images_has_its_pictures_with_its_numbers(tmp_path, monkeypatch
     assert [*figures] == names
     assert figures["confusion.png"].axes[0].get_title().endswith(f"({100 * last.test.accuracy:.2f} %)")
     added = figures["weights.png"]
-    assert added.get_suptitle() == "first-layer weights minus their initial values"
+    assert added.axes[0].get_title() == "first-layer weights minus their initial values"
     first = initial_layers((36, 4), np.random.RandomState(0), "notebook")[0].weights
     change = backend.to_numpy(last.model.network[0].weights) - first
     assert np.max(np.abs(change)) == added.axes[0].images[0].get_clim()[1]

@@ -304,7 +304,7 @@ def test_members_on_different_splits_are_not_evaluated_on_their_training_rows(tm
     write(table, ["a,b,y", *lines])
     words = ["--data-dir", table, "--label", "y", "--epochs", 1, "--hidden", 4, "--split-seed", "0..2"]
     assert call("sweep", *words, "--sweep-dir", tmp_path / "s").code == 0
-    for more in ([], ["--data-dir", table]):
+    for more, fault in (([], "on another split"), (["--data-dir", table], "no rows but those that a network")):
         outcome = call("evaluate", tmp_path / "s", *more)
-        assert_one_line(outcome, 2, "on another split", "give runs on the same data with the same split")
+        assert_one_line(outcome, 2, fault)
         assert "--data-dir" not in outcome.err

@@ -1,0 +1,27 @@
+"""Numbers as people read them."""
+
+import math
+
+
+def thousands(number: int) -> str:
+    """Format an integer with spaces between thousands, as in 60 000."""
+    return f"{number:,}".replace(",", " ")
+
+
+def percent(share: float) -> str:
+    """Format a share in [0, 1] as in `99.9 %`, rounded down: 100.0 % means all."""
+    return f"{math.floor(1000 * share) / 10:.1f} %"
+
+
+def figure(name: str, value: float | None) -> str:
+    """Format a result by its name: accuracies in percent, R², losses and seconds as numbers, nothing for None."""
+    if value is None:
+        return ""
+    if name.endswith("accuracy"):
+        return f"{100 * value:.2f}"
+    return f"{value:.4f}" if name.endswith("r2") else f"{value:.1f}" if name == "seconds" else f"{value:.4g}"
+
+
+def score_text(name: str, value: float) -> str:
+    """Format an accuracy as in `98.77 %`, and R² as in `R² 0.9877`."""
+    return f"R² {figure(name, value)}" if name.endswith("r2") else f"{figure(name, value)} %"

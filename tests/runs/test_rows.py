@@ -1,0 +1,148 @@
+"""The rows that a network was trained on, in all forms of data and on all backends."""
+
+import io
+import shutil
+
+import numpy as np
+import pytest
+from backends import backend_params, open_for_test
+from data_sets import TINY, write_csv, write_idx_folder, write_npz
+from helpers import assert_one_line, call
+from PIL import Image
+
+from mlp_xp import TrainConfig, evaluate, from_arrays, load_dataset, open_backend, train
+from mlp_xp.core.dataset import Dataset
+from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.runs.rows import read_rows, row_sums, unseen, write_rows
+
+RANDOM = np.random.RandomState(0)
+X, Y = RANDOM.randn(60, 3).round(3), np.arange(60) % 3
+NAMES = np.array(["ant", "bee", "cat"])
+
+
+def train_run(folder, dataset: Dataset, backend=None, **changes):
+    config = TrainConfig(epochs=1, hidden=(3,), warm_up_steps=0, **changes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlp_xp.api.draw_run", lambda *_: [])
+        for _ in train(config, dataset, backend or open_backend(), run_dir=folder):
+            pass
+    return folder
+
+
+def write_pictures(folder, images, labels):
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / label / f"{i}.png")
+
+
+@pytest.mark.parametrize("name", backend_params())
+def test_a_row_has_one_sum_on_each_backend_and_in_each_dtype(name):
+    """Other numbers, another label, or the same numbers in other columns have another sum; -0 is 0."""
+    home = open_backend()
+    sums = row_sums(X, Y, home)
+    assert (sums.shape, sums.dtype, len({*sums.tolist()})) == ((60,), np.uint64, 60)
+    for dtype in ("float64", "float32"):
+        each = open_for_test(name, dtype)
+        inputs, labels = each.asarray(X, each.dtype), each.asarray(Y.astype(np.uint8))
+        assert np.array_equal(row_sums(inputs, labels, each), sums)
+    assert not {*row_sums(X, (Y + 1) % 3, home).tolist()} & {*sums.tolist()}
+    assert not {*row_sums(X[:, ::-1], Y, home).tolist()} & {*sums.tolist()}
+    assert np.array_equal(row_sums(X * 0, Y, home), row_sums(X * -0.0, Y, home))
+    assert np.array_equal(row_sums(X, np.float64(Y[:, None]), home), sums), "numbers to predict"
+    images = RANDOM.randint(0, 256, (60, 4, 5, 3)).astype(np.uint8)
+    assert np.array_equal(row_sums(images, Y, home), row_sums(images.reshape(60, -1).astype(float), Y, home))
+
+
+@pytest.mark.parametrize(
+    ("given", "trained", "places"),
+    [
+        ("abcd", ["ca"], [1, 3]),
+        ("aabca", ["ab"], [1, 3, 4]),
+        ("aaab", ["aa", "ab"], [2]),
+        ("ab", ["aab"], []),
+        ("ab", [], [0, 1]),
+    ],
+)
+def test_rows_are_left_as_often_as_they_are_new(given, trained, places):
+    def sums(text):
+        return np.frombuffer(text.encode(), np.uint8).astype(np.uint64)
+
+    assert unseen(sums(given), map(sums, trained)).tolist() == places
+
+
+def test_rows_are_known_again_in_each_form(tmp_path):
+    """What is given: all that a run was trained and tested on, and 6 more rows."""
+    more, y = np.vstack([X, X[:6] + 5]), [*Y, *Y[:6]]
+    images = RANDOM.randint(0, 256, (66, 4, 5)).astype(np.uint8)
+    pd = pytest.importorskip("pandas")
+    columns = {f"x{i}": X[:, i].tolist() for i in range(3)}
+    write_csv(tmp_path / "t.csv", {**columns, "kind": NAMES[Y].tolist()})
+    table = {f"x{i}": more[:, i].tolist() for i in (2, 0, 1)}
+    write_csv(tmp_path / "grown.csv", {"kind": NAMES[y].tolist(), **table})
+    write_npz(tmp_path / "a.npz", X, Y)
+    write_npz(tmp_path / "grown.npz", more, np.array(y))
+    write_pictures(tmp_path / "pictures", images[:60], NAMES[Y])
+    write_pictures(tmp_path / "grown", images, NAMES[y])
+    frame = pd.DataFrame({"x0": X[:, 0], "x1": X[:, 1], "x2": X[:, 2]})
+    grown = pd.DataFrame(table)[["x0", "x1", "x2"]]
+    for number, (data, other) in enumerate(
+        (
+            (load_dataset(tmp_path / "t.csv", label="kind"), tmp_path / "grown.csv"),
+            (load_dataset(tmp_path / "a.npz"), tmp_path / "grown.npz"),
+            (load_dataset(tmp_path / "pictures"), tmp_path / "grown"),
+            (from_arrays(frame, NAMES[Y], 0.2), from_arrays(frame, NAMES[Y], (grown, NAMES[y]))),
+        )
+    ):
+        run = train_run(tmp_path / f"run{number}", data)
+        with pytest.warns(MlpXpWarning, match="48 of 66 rows are left out"):
+            assert evaluate(run, other).result.samples == 18
+
+
+def test_held_out_samples_of_the_training_are_trained_on_too(tmp_path):
+    """They chose the network, so it does better on them than on others."""
+    run = train_run(tmp_path / "run", from_arrays(X, Y, 0.2), validation=8)
+    with pytest.warns(MlpXpWarning, match="48 of 60 rows are left out"):
+        evaluate(run, from_arrays(X, Y, (X, Y)))
+
+
+def test_a_data_set_with_its_own_test_set(tmp_path):
+    """A row that is in both of its parts is tested on as ever, unless it is given as other data."""
+    data = from_arrays(X[:40], Y[:40], (X[39:], Y[39:]))
+    run = train_run(tmp_path / "run", data)
+    assert evaluate(run, data).result.samples == 21
+    with pytest.warns(MlpXpWarning, match="1 of 21 rows are left out"):
+        evaluate(run, from_arrays(X, Y, (X[39:], Y[39:])))
+
+
+def test_data_like_mnists_have_no_rows(tmp_path):
+    """So that no time passes before the training."""
+    run = train_run(tmp_path / "run", load_dataset(write_idx_folder(tmp_path / "data", TINY)))
+    assert read_rows(run) is None
+
+
+def test_damaged_rows_end_in_one_line(tmp_path):
+    write_csv(tmp_path / "t.csv", {"a": X[:, 0].tolist(), "y": NAMES[Y].tolist()})
+    run = train_run(tmp_path / "run", load_dataset(tmp_path / "t.csv", label="y"))
+    file = io.BytesIO()
+    np.save(file, np.array([{}]), allow_pickle=True)
+    for content in (b"", b"nonsense", (run / "rows.npy").read_bytes()[:-9], file.getvalue()):
+        (run / "rows.npy").write_bytes(content)
+        outcome = call("evaluate", run, "--data-dir", tmp_path / "t.csv")
+        assert_one_line(outcome, 2, "rows.npy': is damaged", "restore it from a copy")
+    write_rows(run, X)
+    with pytest.raises(MlpXpError, match=r"it has float64 of the shape \(60, 3\)"):
+        evaluate(run, tmp_path / "t.csv")
+
+
+def test_a_replaced_run_has_the_rows_of_the_new_one(tmp_path):
+    """Also if the new one has none: those of the old one would leave out what nobody trained on."""
+    write_csv(tmp_path / "t.csv", {"a": X[:, 0].tolist(), "y": NAMES[Y].tolist()})
+    own = ("train", "--data-dir", tmp_path / "t.csv", "--label", "y", "--epochs", 1, "--hidden", 3)
+    idx = ("train", "--data-dir", write_idx_folder(tmp_path / "data", TINY), "--epochs", 1, "--hidden", 3)
+    for words, rows in ((own, True), ((*own, "--split-seed", 2), True), (idx, False), (own, True)):
+        assert call(*words, "--run-dir", tmp_path / "run", "--overwrite").code == 0
+        assert (read_rows(tmp_path / "run") is not None) == rows
+        if rows:
+            single = shutil.copytree(tmp_path / "run", tmp_path / "copy", dirs_exist_ok=True)
+            expected = load_dataset(tmp_path / "t.csv", label="y", split_seed=2 * ("--split-seed" in words))
+            assert np.array_equal(read_rows(single), row_sums(*expected[:2], open_backend()))
