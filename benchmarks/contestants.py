@@ -14,13 +14,12 @@ from benchmarks.workloads import Job
 from mlp_xp.backends import hooks
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import choose_threads
-from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.device import initial_state
 from mlp_xp.core.job import Job as TrainingJob
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import count_parameters, initial_layers
 from mlp_xp.core.plan import chunk_lengths, cut
+from mlp_xp.core.step import initial_state
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.parity import notebook
@@ -106,37 +105,36 @@ class MlpXp(Program):
             set_torch_threads(job.threads)
         workload = job.workload
         self.backend = open_backend(backend, device, dtype or workload.dtype)
-        self.config = TrainConfig(
+        # As in a run with one report per round.
+        samples = (workload.steps + 1) * workload.batch_size
+        config = TrainConfig(
             batch_size=workload.batch_size,
             learning_rate=workload.learning_rate,
             hidden=tuple(workload.hidden),
             init=workload.init,
             update_order=order,
+            report_every=samples,
             warm_up_steps=0,
         )
         self.dataset = load_dataset(job.data_dir, self.backend)
         self.samples = self.dataset.train_inputs.shape[0]
         self.order = np.arange(self.samples)
         sizes = (INPUTS, *workload.hidden, CLASSES)
-        self.state, _ = initial_state(self.config, sizes, self.backend)
-        self.backend = choose_threads(self.backend, TrainingJob(self.config, self.dataset, self.backend).work)
-        self.run_chunk = make_chunk(self.config, self.backend, self.dataset.prepare.function, self.dataset.task)
-        self.training_set = TrainingSet(self.dataset.train_inputs, self.dataset.train_labels)
-        # As in a run with one report per round.
-        samples = (workload.steps + 1) * workload.batch_size
+        self.state, _ = initial_state(config, sizes, self.backend)
+        training = TrainingJob(config, self.dataset, self.backend)
+        self.training = training.on(choose_threads(self.backend, training.work))
         self.lengths = chunk_lengths(workload.batch_size, count_parameters(sizes), samples)
 
     def shuffle(self, permutation: np.ndarray) -> None:
         self.order = self.order[permutation]
 
     def train(self, start: int, steps: int) -> np.ndarray:
-        backend, batch_size = self.backend, self.config.batch_size
-        parts = []
+        batch_size, parts = self.job.workload.batch_size, []
         for length in cut(steps, self.lengths):
             stop = start + length * batch_size
-            taken = make_steps(self.config, self.order[start:stop].reshape(length, batch_size), 0, steps)
-            self.state, losses = self.run_chunk(self.state, self.training_set, taken.to_device(backend))
-            parts.append(backend.to_numpy(losses))
+            samples = self.order[start:stop].reshape(length, batch_size)
+            self.state, losses = self.training.run(self.state, samples, 0)
+            parts.append(losses)
             start = stop
         return np.concatenate(parts)
 

@@ -40,10 +40,11 @@ from mlp_xp.runs.sources import read_source
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.show.gallery import draw_run, read_curves, told_apart
 from mlp_xp.show.plots import PlotError, draw_curves, save
+from mlp_xp.sweeps.grid import make_plan
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.pictures import draw_sweep
-from mlp_xp.sweeps.run import planned, run
+from mlp_xp.sweeps.run import run
 
 
 def train(
@@ -359,7 +360,7 @@ def sweep(
     if not isinstance(base, Settings):
         raise MlpXpError(f"{base!r:.80} is neither Settings nor a TrainConfig nor a recipe's name", setting="base")
     how = SweepOptions(**options)
-    return run(*planned(base, values, how, is_recipe=is_recipe), how)
+    return run(make_plan(base, values, how, is_recipe=is_recipe))
 
 
 def _path(given: Any, setting: str = "run_dir") -> Path:

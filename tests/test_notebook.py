@@ -7,10 +7,10 @@ from printed import PRINTED
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.device import initial_state
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import model_of
+from mlp_xp.core.step import initial_state
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity import notebook

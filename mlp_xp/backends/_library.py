@@ -13,8 +13,7 @@ import numpy as np
 
 from mlp_xp.backends.threads import LIMITS, ON_GPU, limited
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import UNDECIDED, Backend
-from mlp_xp.core.loop import Rows, eager_scan, rows_of
+from mlp_xp.core.library import UNDECIDED, Backend, Rows, eager_scan, rows_of
 from mlp_xp.errors import MlpXpError, described, not_installed, with_colon, without_comment
 
 # Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
@@ -22,6 +21,7 @@ OUT_OF_MEMORY = ("resource_exhausted", "out of memory", "not enough memory", "ca
 LONGEST_LINE = 200  # characters of a library's message that are shown
 PACKAGE = Path(__file__).parent.parent
 ALIGNMENT = 64  # bytes, of the memory that XLA uses on a CPU
+KEPT_BYTES = 31 * 2**20  # glibc's largest threshold is 32 MiB
 
 
 class BackendError(MlpXpError):
@@ -82,9 +82,13 @@ def eager(
 ) -> Backend:
     """Make a backend that does not compile. rows: see `eager_scan`. others: fields of Backend that have a default."""
     place = {} if device is None else {"device": device}  # not every library has the keyword
+    # glibc gives freed memory back to the system, and fetches it again at every step, page by page, until it has once
+    # freed a block as large as this; then it keeps up to twice as much.
+    np.empty(KEPT_BYTES, np.uint8)
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        return limited(function)
+        # NumPy would warn of an overflow, which the caller sees in the result.
+        return limited(np.errstate(over="ignore", invalid="ignore")(function))
 
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
         return xp.asarray(array, dtype=dtype, copy=True, **place)

@@ -29,6 +29,17 @@ FIGURES = ("samples", "loss", "accuracy", "label_accuracy", "r2", "rmse")  # of 
 HEADS = {"classes": "class", "labels": "label", "outputs": "output", "r2": "R²", "rmse": "RMSE"}
 
 
+def precision_and_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return precision and recall of each class, float64 (n,) each, from a confusion matrix (n, n).
+
+    Precision is the share of the samples predicted as the class that belong to it, recall the share of the samples of
+    the class that are predicted as it. NaN where there are no such samples.
+    """
+    correct = np.diagonal(matrix).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return correct / matrix.sum(axis=0), correct / matrix.sum(axis=1)
+
+
 class Parts(NamedTuple):
     """The figures of each class, label or output."""
 
@@ -96,17 +107,6 @@ def parts_of(result: Evaluation, matrix: np.ndarray | None, names: Sequence[str]
     if result.label_accuracies:
         return Parts("labels", names, {"accuracy": result.label_accuracies})
     return Parts("outputs", names, {"r2": result.r2s, "rmse": result.rmses})
-
-
-def precision_and_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return precision and recall of each class, float64 (n,) each, from a confusion matrix (n, n).
-
-    Precision is the share of the samples predicted as the class that belong to it, recall the share of the samples of
-    the class that are predicted as it. NaN where there are no such samples.
-    """
-    correct = np.diagonal(matrix).astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        return correct / matrix.sum(axis=0), correct / matrix.sum(axis=1)
 
 
 def as_record(result: Evaluation, matrix: np.ndarray | None, names: Sequence[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The table has the settings in which the runs differ, their results, times and da
 setting, over all seeds.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from json import dumps
 from pathlib import Path
@@ -172,8 +173,9 @@ def show_summary(summary: Summary, console: Console) -> None:
     }
     print_squeezed(columns, console, names, ["train loss", "s.d."])
     say(console, f"\n{summary.note}", wrap=True)
-    if unfinished := [row for row in summary.rows if row.state != FINISHED]:
-        say(console, f"{len(unfinished)} of {len(summary.rows)} runs are not finished, and do not count")
+    states = Counter(row.state for row in summary.rows)
+    if {*states} - {FINISHED}:
+        say(console, f"{', '.join(f'{number} {state}' for state, number in states.items())}; only finished runs count")
     if summary.ranked and any(row.state == FAILED for row in summary.rows):
         text = "settings with failed runs come last, because the others are not a fair sample"
         say(console, text, wrap=True)

@@ -25,17 +25,18 @@ from mlp_xp.runs.config_file import check_foreign
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA, held_out
-from mlp_xp.runs.table import UNREADABLE
+from mlp_xp.runs.table import UNREADABLE, shown
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.show.plots import PlotError
 from mlp_xp.show.width import plain_console
-from mlp_xp.sweeps.grid import Plan, Span, described, shown
+from mlp_xp.sweeps.folder import folder_of
+from mlp_xp.sweeps.grid import Plan, Span, described, make_plan
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.pictures import draw_sweep
-from mlp_xp.sweeps.run import planned, run
+from mlp_xp.sweeps.run import run
 from mlp_xp.sweeps.summary import summary_of
 
 HEADER = "member  state     train loss   held out  seconds  settings"
@@ -105,14 +106,13 @@ def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) ->
         named = given.get("backend")
         for backend in named or (base.backend,):
             check_foreign(Settings(backend=backend), named and backend, config)
-    plan, folder = planned(base, given, options, is_recipe=not config)
-    return show(plan, folder, options)
+    return show(make_plan(base, given, options, is_recipe=not config))
 
 
-def show(plan: Plan, folder: Path, options: SweepOptions) -> int:
+def show(plan: Plan) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
     console = plain_console()
-    stop, standing = Stop(), Standing(plan.total)
+    stop, standing, folder = Stop(), Standing(plan.total), folder_of(plan)
 
     def say(line: str) -> None:
         with stop.printing():
@@ -120,7 +120,7 @@ def show(plan: Plan, folder: Path, options: SweepOptions) -> int:
 
     say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), show_downloads(console) as progress:
-        endings = run(plan, folder, options, stop=lambda: bool(stop), say=say, progress=progress)
+        endings = run(plan, stop=lambda: bool(stop), say=say, progress=progress)
         with contextlib.closing(endings), contextlib.closing(watch(endings, standing, console)) as watched:
             for ending in watched:
                 standing.add(ending)

@@ -75,7 +75,7 @@ def stop_at(event: Event, folder: Path, stop: Stop, hint: str) -> None:
     It stops at a checkpoint. In the warm-up, and in a run that is to replace another, none is saved: there it stops
     after a signal.
     """
-    epoch, sample = event.position[:2]
+    epoch, sample = event.position.epoch, event.position.sample
     place = "in the warm-up" if epoch == WARM_UP_EPOCH else f"in epoch {epoch}, after {sample} samples"
     if event.checkpoint:
         raise stop.error_at(f"{place}{hint}")

@@ -40,10 +40,10 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
     if bad := [name for name, range_ in extremes.items() if not all(map(math.isfinite, range_))]:
         raise DatasetError(f"{bad[0]}: it has values that are not finite; remove the samples with NaN and infinity")
     outputs = len(dataset.class_names)
-    least, most = dataset.task.label_range(outputs)
-    for name in ("train_labels", "test_labels"):
+    most = outputs - 1 if dataset.task.exclusive else 1
+    for name in () if dataset.task.floats else ("train_labels", "test_labels"):
         lowest, highest = extremes.get(name, extremes["train_labels"])
-        if not least <= lowest <= highest <= most:
+        if not 0 <= lowest <= highest <= most:
             wanted = "; a label is 0 or 1"
             if dataset.task.exclusive:
                 wanted = (

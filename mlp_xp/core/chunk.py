@@ -1,9 +1,8 @@
 """A chunk of steps as one function of arrays, which a backend may compile as a whole, and what it is called with."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +12,6 @@ from mlp_xp.core.deferred import BLOCK_SAMPLES, Block, can_defer, make_deferred_
 from mlp_xp.core.dropout import draw_masks
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.core.loop import scan_blocks
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES, Rates
 from mlp_xp.core.step import Batch, State, make_step
 from mlp_xp.core.task import Scaling, Task
@@ -22,8 +20,7 @@ from mlp_xp.core.task import Scaling, Task
 # without compilation more steps at once save more of what each block costs than the cache does.
 BLOCK_BYTES = 2**19
 EAGER_BLOCK_BYTES = 3 * 2**20
-KEPT_BYTES = 31 * 2**20  # of a block that is freed at the start; glibc's largest threshold is 32 MiB
-NO_SAMPLE = -1  # in a step that fills up a chunk
+NO_SAMPLE = -1  # in a step that fills up a block
 
 
 class TrainingSet(NamedTuple):
@@ -37,7 +34,7 @@ class TrainingSet(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What the steps of a chunk take in addition, for k steps on B samples; on the host or on the device."""
+    """What steps take in addition. On the host: of k steps, (k, ...) each. On the device: in blocks, by `in_blocks`."""
 
     samples: Array
     """The numbers of their samples, int64 (k, B)."""
@@ -45,23 +42,6 @@ class Steps(NamedTuple):
     """What dropout keeps, uint8 (k, B, units); see `Batch`."""
     rates: Rates
     """Those of their optimiser, (k,) each."""
-
-    def fill(self, steps: int) -> "Steps":
-        """Add steps that are not to be taken, so that there are `steps` of them. On the host.
-
-        They serve a backend with `counts_steps`: chunks of one length share one compiled function.
-        """
-        more = steps - len(self.samples)
-        return Steps(
-            np.pad(self.samples, ((0, more), (0, 0)), constant_values=NO_SAMPLE),
-            np.pad(self.kept, ((0, more), (0, 0), (0, 0))),
-            Rates(*(np.pad(each, (0, more)) for each in self.rates.used())),
-        )
-
-    def to_device(self, backend: Backend) -> "Steps":
-        """Copy the arrays to the backend's device."""
-        rates = Rates(*(backend.asarray(each, backend.dtype) for each in self.rates.used()))
-        return Steps(backend.asarray(self.samples), backend.asarray(self.kept), rates)
 
 
 @np.errstate(over="ignore")  # of a rate and a decay at the ends of their ranges; the losses show it
@@ -71,9 +51,9 @@ def make_steps(config: TrainConfig, samples: np.ndarray, first_step: int, total_
     first_step: the number of the first one, from 0 at the start of training. total_steps: of the whole training.
     """
     k, batch_size = samples.shape
-    steps = np.arange(first_step, first_step + k)
-    learning_rates = SCHEDULES[config.schedule](config.learning_rate, steps, total_steps)
-    rates = OPTIMIZERS[config.optimizer].rates(learning_rates, steps, config)
+    numbers = np.arange(first_step, first_step + k)
+    learning_rates = SCHEDULES[config.schedule](config.learning_rate, numbers, total_steps)
+    rates = OPTIMIZERS[config.optimizer].rates(learning_rates, numbers, config)
     rates = rates._replace(error=rates.error / batch_size)  # the gradient of a batch is the mean over its samples
     return Steps(samples, draw_masks(config, k, batch_size, first_step), rates)
 
@@ -85,15 +65,27 @@ def steps_per_block(config: TrainConfig, batch_size: int, features: int, backend
     return max(1, (BLOCK_SAMPLES if deferred else block_bytes // (features * backend.itemsize)) // batch_size)
 
 
+def in_blocks(steps: Steps, blocks: int, size: int, backend: Backend) -> Steps:
+    """Copy steps to the device, (blocks, size, ...) each, filled up with steps that are not to be taken."""
+
+    def place(array: np.ndarray, dtype: Any = None, filling: int = 0) -> Array:
+        more = blocks * size - len(array)
+        filled = np.pad(array, ((0, more), *[(0, 0)] * (array.ndim - 1)), constant_values=filling) if more else array
+        return backend.asarray(filled.reshape(blocks, size, *array.shape[1:]), dtype)
+
+    rates = Rates(*(place(each, backend.dtype) for each in steps.rates))
+    return Steps(place(steps.samples, filling=NO_SAMPLE), place(steps.kept), rates)
+
+
 def make_plain_block(config: TrainConfig, task: Task, backend: Backend) -> Block:
     """Return a block of any number of steps."""
-    step = make_step(config, task, xp=backend.xp)
+    step = make_step(config, task, backend)
 
     def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
-        x, targets, kept, *numbers = row
-        return step(state, Batch(x, targets, kept), Rates(*numbers))
+        x, targets, kept, *rates = row
+        return step(state, Batch(x, targets, kept), Rates(*rates))
 
-    return lambda state, batch, rates, count: backend.scan(take, state, (*batch, *rates.used()), count)
+    return lambda state, batch, rates, count: backend.scan(take, state, (*batch, *rates), count)
 
 
 @lru_cache(maxsize=8)
@@ -102,41 +94,34 @@ def make_chunk(
 ) -> Callable[[State, TrainingSet, Steps], tuple[State, Array]]:
     """Return `chunk(state, training_set, steps) -> state, losses`, compiled where it can be.
 
-    prepare: see `Preparation`. losses: (k,), of each step before its update; those of steps that fill up mean nothing.
-    The state is donated.
+    prepare: see `Preparation`. steps: from `in_blocks`. losses: of each step before its update, in one row; those of
+    steps that fill up mean nothing. The state is donated.
     """
     xp = backend.xp
-    config = replace(config, activation=backend.activation(config.activation))  # perhaps the library's own function
-    # glibc gives freed memory back to the system, and fetches it again at every step, page by page, until it has once
-    # freed a block as large as this; then it keeps up to twice as much.
-    np.empty(KEPT_BYTES, np.uint8)
     make_block = make_deferred_block if can_defer(config, compiles=backend.compiles) else make_plain_block
     run_block = make_block(config, task, backend)
 
-    @np.errstate(over="ignore", invalid="ignore")  # the caller checks the losses
     def chunk(state: State, training_set: TrainingSet, steps: Steps) -> tuple[State, Array]:
         inputs, labels, fitted, scaling = training_set
-        (k, batch_size), samples = steps.samples.shape, steps.samples
+        blocks, size, batch_size = steps.samples.shape
         features, outputs = state.network[0].weights.shape[0], state.network[-1].bias.shape[0]
-        size = steps_per_block(config, batch_size, features, backend)
-        counts = backend.counts_steps and k > 1 and (k < size or k % size == 0)  # as all have that are filled up
+        counts = backend.counts_steps and blocks * size > 1
 
-        def block(state: State, rows: tuple[Array, ...]) -> tuple[State, Array]:
-            samples, targets, kept, *numbers = rows
+        def count(samples: Array) -> Array | None:
+            return xp.sum(xp.astype(samples != NO_SAMPLE, xp.int64)) if counts else None
+
+        def block(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
+            samples, targets, kept, *rates = row
             taken = xp.take(inputs, xp.reshape(samples, (-1,)), axis=0)
             x = prepare(taken, *fitted, dtype=backend.dtype, xp=xp)
             batch = Batch(xp.reshape(x, (*samples.shape, features)), targets, kept)
-            return run_block(state, batch, Rates(*numbers), count(samples[:, 0]) if counts else None)
+            return run_block(state, batch, Rates(*rates), count(samples[:, 0]))
 
-        def count(samples: Array) -> Array:
-            return xp.sum(xp.astype(samples != NO_SAMPLE, xp.int64))
-
-        taken = xp.take(labels, xp.reshape(samples, (-1,)), axis=0)
+        taken = xp.take(labels, xp.reshape(steps.samples, (-1,)), axis=0)
         targets = task.encode(taken, outputs, scaling, dtype=backend.dtype, device=backend.device, xp=xp)
-        targets = xp.reshape(targets, (k, batch_size, outputs))
-        rows = (samples, targets, steps.kept, *steps.rates.used())
-        blocks = count(samples[::size, 0]) if counts else None
-        state, logits = scan_blocks(backend.scan, block, state, rows, size, blocks, xp=xp)
-        return state, xp.mean(task.loss(logits, targets, xp=xp), axis=-1)
+        targets = xp.reshape(targets, (blocks, size, batch_size, outputs))
+        rows = (steps.samples, targets, steps.kept, *steps.rates)
+        state, logits = backend.scan(block, state, rows, count(steps.samples[:, 0, 0]))
+        return state, xp.reshape(xp.mean(task.loss(logits, targets, xp=xp), axis=-1), (-1,))
 
     return backend.jit(chunk, donate=(0,))

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.functional import Array, find_activation
+from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer, Network, affine, backward, forward_from, gradient
 from mlp_xp.core.optimizers import OPTIMIZERS, Rates
@@ -49,49 +49,50 @@ def can_defer(config: TrainConfig, *, compiles: bool = False) -> bool:
 
 def make_deferred_block(config: TrainConfig, task: Task, backend: Backend) -> Block:
     """Return a block of at most BLOCK_SAMPLES samples that computes what as many steps of `make_step` do."""
-    xp, scan = backend.xp, backend.scan
-    activation = find_activation(config.activation)
+    xp, activation = backend.xp, backend.activation(config.activation)
     update = OPTIMIZERS[config.optimizer].make_update(config, xp=xp)
-    identity = backend.asarray(np.eye(BLOCK_SAMPLES), backend.dtype)
+    ones = backend.asarray(np.eye(BLOCK_SAMPLES), backend.dtype)
 
     def step(carry: tuple[Network, Array], row: tuple[Array, ...]) -> tuple[tuple[Network, Array], Array]:
-        # errors (K B, n_1): one row for each sample of the block, 0 for those of steps that are still to come.
-        above, errors = carry
+        # all_errors (K B, n_1): those of the first layer, 0 for the steps that are still to come.
+        above, all_errors = carry
         # product (B, n_1): x W_0 + b_0 at the block's start. overlap (B, K B): x times all inputs of the block.
         # place (K B, B): 1 at the row and the column of each sample of the step.
-        product, overlap, place, targets, *numbers = row
-        rates, activations = Rates(*numbers), [activation] * len(above)
-        logits, tape = forward_from(product - overlap @ errors, above, activations, xp=xp)
+        product, overlap, place, targets, rate = row
+        activations = [activation] * len(above)
+        logits, tape = forward_from(product - overlap @ all_errors, above, activations, xp=xp)
         error = task.error(logits, targets, xp=xp)
-        error *= rates.error
+        error *= rate
         layers: list[Any] = [None, *above]  # the first one changes at the end of the block
-        descent: Iterable[tuple[int, Array, Array]] = backward(layers, [(None, None), *tape], error, activations, xp=xp)
+        errors: Iterable[tuple[int, Array, Array]] = backward(layers, [(None, None), *tape], error, activations, xp=xp)
         if config.update_order == "simultaneous":
-            descent = list(descent)
-        for i, a, e in descent:
+            errors = list(errors)
+        for i, a, e in errors:
             if i > 0:
-                layers[i], _ = update(layers[i], gradient(a, e, xp=xp), (), rates)
+                layers[i], _ = update(layers[i], gradient(a, e, xp=xp), (), None)  # the rate is in the error
             else:
-                # These rows of errors were 0, so adding sets them: JAX has no assignment by index. For one sample, * is
-                # faster than @.
-                errors += place * e if e.shape[0] == 1 else place @ e
-        return (tuple(layers[1:]), errors), logits
+                # These rows were 0, so adding sets them: JAX has no assignment by index. For one sample, * is faster
+                # than @.
+                all_errors += place * e if e.shape[0] == 1 else place @ e
+        return (tuple(layers[1:]), all_errors), logits
 
     def block(state: State, batch: Batch, rates: Rates, count: Array | None) -> tuple[State, Array]:
-        first, *above = state.network
+        (weights, bias), *above = state.network
         steps, batch_size, features = batch.x.shape
         samples = steps * batch_size
-        rows = xp.reshape(batch.x, (samples, features))
-        products = affine(first, rows)
-        overlaps = xp.reshape(rows @ rows.T + 1, (steps, batch_size, samples))
-        places = xp.reshape(identity[:samples, :samples], (samples, steps, batch_size))
-        errors = xp.zeros_like(products)
-        products = xp.reshape(products, (steps, batch_size, products.shape[1]))
-        xs = (products, overlaps, xp.permute_dims(places, (1, 0, 2)), batch.targets, *rates.used())
-        (layers, errors), logits = scan(step, (tuple(above), errors), xs, count)
-        weights, bias = first
-        weights -= rows.T @ errors
-        bias -= xp.sum(errors, axis=0)
-        return State((Layer(weights, bias), *layers), state.slots), logits
+        x = xp.reshape(batch.x, (samples, features))
+        products = affine(state.network[0], x)
+        all_errors = xp.zeros_like(products)
+        xs = (
+            xp.reshape(products, (steps, batch_size, products.shape[1])),
+            xp.reshape(x @ x.T + 1, (steps, batch_size, samples)),
+            xp.permute_dims(xp.reshape(ones[:samples, :samples], (samples, steps, batch_size)), (1, 0, 2)),
+            batch.targets,
+            rates.error,
+        )
+        (above, all_errors), logits = backend.scan(step, (tuple(above), all_errors), xs, count)
+        weights -= x.T @ all_errors
+        bias -= xp.sum(all_errors, axis=0)
+        return State((Layer(weights, bias), *above), state.slots), logits
 
     return block

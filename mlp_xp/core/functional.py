@@ -115,8 +115,3 @@ ACTIVATIONS = {
     "gelu": Activation(gelu, gelu_derivative),
     "identity": Activation(identity, identity_derivative),
 }
-
-
-def find_activation(activation: str | Activation) -> Activation:
-    """Return an activation, given by its name in ACTIVATIONS or as it is."""
-    return activation if isinstance(activation, Activation) else ACTIVATIONS[activation]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mlp_xp.core.checks import check_dataset
-from mlp_xp.core.chunk import Steps, TrainingSet, make_steps, steps_per_block
+from mlp_xp.core.chunk import TrainingSet, in_blocks, make_chunk, make_steps, steps_per_block
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, split
 from mlp_xp.core.functional import Array
@@ -15,6 +15,7 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model, model_of
 from mlp_xp.core.network import Network, count_parameters
 from mlp_xp.core.plan import Chunk, ceil_divide, plan_epoch
+from mlp_xp.core.step import State
 
 WARM_UP_SAMPLE = 1
 WARM_UP_EPOCH = -1
@@ -42,7 +43,6 @@ class Job:
         self.parameters = count_parameters(self.sizes)
         self.plan = plan_epoch(len(self.rows), config, self.parameters)
         self.total_steps = config.warm_up_steps + config.epochs * ceil_divide(len(self.rows), config.batch_size)
-        self.training_set = TrainingSet(*dataset[:2], dataset.prepare.fitted, dataset.scaling)
 
     @property
     def work(self) -> int:
@@ -59,26 +59,58 @@ class Job:
         """Return a network of the job as a model."""
         return model_of(network, self.config.activation, self.dataset, self.backend)
 
-    def chunks(self, random: np.random.RandomState) -> Iterator[tuple[int, np.ndarray, Chunk]]:
-        """Yield every chunk of the training with its epoch and the order of the epoch's samples, int64 (n,)."""
+    def chunks(
+        self, random: np.random.RandomState, stop_after: int | None = None
+    ) -> Iterator[tuple[int, Chunk, np.ndarray]]:
+        """Yield each chunk of the training with its epoch and its samples, int64 (steps, B).
+
+        random: the generator that has drawn the weights. stop_after: end after this many steps, perhaps within a chunk.
+        """
+        left = self.total_steps if stop_after is None else stop_after
+        for epoch, chunk, order in self._all_chunks(random):
+            if chunk.steps > left:
+                chunk = Chunk(chunk.start, left, chunk.batch_size)  # without what would follow the whole chunk
+            if not left:
+                return
+            left -= chunk.steps
+            yield epoch, chunk, order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)
+
+    def _all_chunks(self, random: np.random.RandomState) -> Iterator[tuple[int, Chunk, np.ndarray]]:
         order = self.rows
         for _ in range(self.config.warm_up_steps):
-            yield WARM_UP_EPOCH, order, Chunk(WARM_UP_SAMPLE, 1, 1)
+            yield WARM_UP_EPOCH, Chunk(WARM_UP_SAMPLE, 1, 1), order
         for epoch in range(self.config.epochs):
             # As the notebook does: an epoch shuffles the order that the last one left.
             order = order[random.permutation(len(order))]
             for chunk in self.plan:
-                yield epoch, order, chunk
+                yield epoch, chunk, order
 
-    def steps(self, order: np.ndarray, chunk: Chunk, first_step: int) -> Steps:
-        """Return what the steps of a chunk take, on the device. first_step: the number of its first one in the job."""
-        samples = order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)
-        steps = make_steps(self.config, samples, first_step, self.total_steps)
-        if self.backend.counts_steps:  # one compiled function serves all chunks
-            most = max((each.steps for each in self.plan if each.batch_size == chunk.batch_size), default=1)
-            size = min(most, steps_per_block(self.config, chunk.batch_size, self.sizes[0], self.backend))
-            steps = steps.fill(size * ceil_divide(most, size))
-        return steps.to_device(self.backend)
+    def run(self, state: State, samples: np.ndarray, first_step: int) -> tuple[State, np.ndarray]:
+        """Take a step on each row of samples, (k, B): return the state, and the losses, float64 (k,) on the host.
+
+        first_step: the number of the first step in the job. The state is donated.
+        """
+        config, dataset, backend = self.config, self.dataset, self.backend
+        k, batch_size = samples.shape
+        size = steps_per_block(config, batch_size, self.sizes[0], backend)
+        if backend.counts_steps:  # one compiled function serves all chunks
+            most = max((each.steps for each in self.plan if each.batch_size == batch_size), default=1)
+            size = min(size, most)
+            parts = [(samples, ceil_divide(most, size), size)]
+        else:  # whole blocks, and the rest as a shorter one
+            whole = k - k % size
+            parts = [(samples[:whole], whole // size, size), (samples[whole:], 1, k - whole)]
+        run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, dataset.task)
+        training_set = TrainingSet(*dataset[:2], dataset.prepare.fitted, dataset.scaling)
+        losses = []
+        for rows, blocks, size in parts:
+            if len(rows):
+                steps = make_steps(config, rows, first_step, self.total_steps)
+                state, found = run_chunk(state, training_set, in_blocks(steps, blocks, size, backend))
+                losses.append(found)
+                first_step += len(rows)
+        all_losses = losses[0] if len(losses) == 1 else backend.xp.concat(losses, axis=0)
+        return state, backend.to_numpy(all_losses)[:k].astype(np.float64)
 
 
 def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:

@@ -1,15 +1,46 @@
 """What the core asks of an array library. `mlp_xp.backends` makes a `Backend` of each library."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.core.functional import Activation, Array, find_activation
+from mlp_xp.core.functional import ACTIVATIONS, Activation, Array
 
-Scan = Callable[..., tuple[Any, Array]]
+Carry = Any  # what a step changes and passes on to the next one
+Scan = Callable[..., tuple[Carry, Array]]  # called with a step, a carry, xs, and perhaps a count; see `Backend`
+Rows = Callable[[Array], Sequence[Array]]
+
+
+def rows_of(x: Array) -> Sequence[Array]:
+    """Return x[i, ...] for every i."""
+    return [x[i, ...] for i in range(x.shape[0])]
+
+
+def eager_scan(
+    step: Callable[..., tuple[Carry, Array]],
+    carry: Carry,
+    xs: Sequence[Array],
+    count: None = None,
+    /,
+    *,
+    xp: Any,
+    rows: Rows = rows_of,
+) -> tuple[Carry, Array]:
+    """Call `carry, y = step(carry, x)` for every x along the first axis of the arrays `xs`, in a plain Python loop.
+
+    The arrays in `xs` have one length n >= 1; a step receives row i of each. Returns the last carry and the stacked y,
+    shape (n, *y.shape). The contract is that of `jax.lax.scan`. The carry is donated: a step may update its arrays in
+    place, so the caller must use the returned ones. count: None; see `Backend.scan`. rows: returns the x[i, ...] of an
+    array, for a library that has a faster way than indexing.
+    """
+    ys = []
+    for row in zip(*map(rows, xs), strict=True):
+        carry, y = step(carry, row)
+        ys.append(y)
+    return carry, xp.stack(ys)
 
 
 class Threads(NamedTuple):
@@ -48,7 +79,7 @@ class Backend:
     to_numpy: Callable[[Array], np.ndarray]
     """Copies a device array to the host."""
     scan: Scan
-    """Repeats a step, or a block of them; see `loop.eager_scan` for the contract. With `counts_steps`, a fourth
+    """Repeats a step, or a block of them; see `eager_scan` for the contract. With `counts_steps`, a fourth
     argument may say how many steps to take, an integer array () from 1 to n; the y of the others are 0."""
     jit: Callable[..., Callable[..., Any]]
     """`jit(function, donate=())` returns a function that computes the same, compiled where the library compiles. The
@@ -92,7 +123,7 @@ class Backend:
 
     def activation(self, activation: str | Activation) -> Activation:
         """Return an activation, given by its name or as it is, with the library's own function where it has one."""
-        found = find_activation(activation)
+        found = activation if isinstance(activation, Activation) else ACTIVATIONS[activation]
         return found._replace(function=dict(self.functions).get(found.function, found.function))
 
 

@@ -1,7 +1,7 @@
-"""Predictions and figures of a network as compiled functions, and confusion matrices."""
+"""What is asked of a network on the device, as compiled functions; and the confusion matrix."""
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial, update_wrapper
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from mlp_xp.core.dataset import Prepare
 from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.library import Backend
-from mlp_xp.core.network import Network, forward
+from mlp_xp.core.network import Layer, Network, forward
 from mlp_xp.core.plan import ceil_divide
 from mlp_xp.core.task import Scaling, Task, in_units
 
@@ -31,51 +31,32 @@ class Functions(NamedTuple):
 @lru_cache(maxsize=8)
 def functions_of(activation: str | Activation, backend: Backend, prepare: Prepare, task: Task) -> Functions:
     """Return the functions for networks with an activation, for a preparation (see `Preparation`) and a task."""
-    logits_of, xp = _make_logits(activation, backend, prepare), backend.xp
+    xp, function = backend.xp, backend.activation(activation)
+
+    def part(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
+        x = prepare(inputs, *fitted, dtype=network[0].weights.dtype, xp=xp)
+        x = xp.reshape(x, (inputs.shape[0], network[0].weights.shape[0]))
+        return forward(network, x, [function] * (len(network) - 1), xp=xp)[0]
+
+    def logits(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
+        samples, *shape = inputs.shape
+        size = inputs_per_part(samples, network[0].weights.shape[0])
+        whole = samples - samples % size
+        # In parts of bounded memory. All whole ones are in one loop, which a compiler sees once.
+        parts = (xp.reshape(inputs[:whole, ...], (-1, size, *shape)),)
+        _, rows = backend.scan(lambda carry, row: (carry, part(network, row[0], fitted)), (), parts)
+        rows = xp.reshape(rows, (whole, -1))
+        return rows if whole == samples else xp.concat([rows, part(network, inputs[whole:, ...], fitted)], axis=0)
 
     def outputs(network: Network, inputs: Array, fitted: tuple[Array, ...], scaling: Scaling) -> Array:
-        return in_units(task.link(logits_of(network, inputs, fitted), xp=xp), scaling)
+        return in_units(task.link(logits(network, inputs, fitted), xp=xp), scaling)
 
     def evaluation(
         network: Network, inputs: Array, fitted: tuple[Array, ...], scaling: Scaling, labels: Array
     ) -> tuple[Array, ...]:
-        return loss_and_sums(logits_of(network, inputs, fitted), labels, task, scaling, device=backend.device, xp=xp)
+        return loss_and_sums(logits(network, inputs, fitted), labels, task, scaling, device=backend.device, xp=xp)
 
-    return Functions(backend.jit(logits_of), backend.jit(outputs), backend.jit(evaluation))
-
-
-def loss_and_sums(
-    logits: Array, labels: Array, task: Task, scaling: Scaling, /, *, device: Any = None, xp: Any
-) -> tuple[Array, ...]:
-    """Return the mean loss of logits (n, outputs), (), and the sums from which the task computes its figures."""
-    targets = task.encode(labels, logits.shape[1], scaling, dtype=logits.dtype, device=device, xp=xp)
-    return xp.mean(task.loss(logits, targets, xp=xp)), *task.sums(logits, labels, targets, xp=xp)
-
-
-def _make_logits(activation: str | Activation, backend: Backend, prepare: Prepare) -> Callable[..., Array]:
-    """Return `logits(network, inputs, fitted)`, which works in parts of bounded memory."""
-    xp, pair = backend.xp, backend.activation(activation)
-
-    @np.errstate(over="ignore", invalid="ignore")  # the result shows it
-    def logits(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
-        features = network[0].weights.shape[0]
-
-        def part(carry: tuple[()], xs: tuple[Array, ...]) -> tuple[tuple[()], Array]:
-            x = prepare(xs[0], *fitted, dtype=network[0].weights.dtype, xp=xp)
-            x = xp.reshape(x, (xs[0].shape[0], features))
-            return carry, forward(network, x, [pair] * (len(network) - 1), xp=xp)[0]
-
-        samples, *shape = inputs.shape
-        size = inputs_per_part(samples, features)
-        whole = samples - samples % size
-        # All whole parts in one loop, which a compiler sees once.
-        _, rows = backend.scan(part, (), (xp.reshape(inputs[:whole, ...], (-1, size, *shape)),))
-        rows = xp.reshape(rows, (whole, -1))
-        if whole == samples:
-            return rows
-        return xp.concat([rows, part((), (inputs[whole:, ...],))[1]], axis=0)
-
-    return logits
+    return Functions(backend.jit(logits), backend.jit(outputs), backend.jit(evaluation))
 
 
 def inputs_per_part(samples: int, features: int) -> int:
@@ -83,6 +64,43 @@ def inputs_per_part(samples: int, features: int) -> int:
     capacity = max(1, PART_BYTES // (features * np.dtype(np.float64).itemsize))
     # As equal as possible; only the last may be smaller, so that a forward pass is compiled for at most two sizes.
     return ceil_divide(samples, ceil_divide(samples, capacity))
+
+
+def loss_and_sums(
+    logits: Array, labels: Array, task: Task, scaling: Scaling, /, *, device: Any = None, xp: Any
+) -> tuple[Array, ...]:
+    """Return the mean loss of logits (n, outputs), (), and the sums from which the task computes its figures."""
+    targets = task.encode(labels, logits.shape[1], scaling, dtype=logits.dtype, device=device, xp=xp)
+    return xp.mean(task.loss(logits, targets, xp=xp)), *task.sums(logits, targets, xp=xp)
+
+
+@lru_cache(maxsize=64)
+def compiled(function: Callable[..., Any], backend: Backend) -> Callable[..., Any]:
+    """Return the function without its keyword xp, compiled where the library compiles."""
+    return backend.jit(update_wrapper(partial(function, xp=backend.xp), function))
+
+
+def copy_network(network: Network, backend: Backend) -> Network:
+    """Copy a network on the device. Later steps, which may work in place, do not change the copy."""
+    return compiled(_network_copy, backend)(network)
+
+
+def _network_copy(network: Network, /, *, xp: Any) -> Network:
+    return tuple(Layer(*(xp.asarray(array, copy=True) for array in layer)) for layer in network)
+
+
+def all_finite(arrays: Sequence[Array], backend: Backend) -> bool:
+    """Return whether all numbers of some floating-point arrays on the device are finite.
+
+    Reads one value from the device; and all arrays if the sum of the numbers is not finite.
+    """
+    if np.isfinite(backend.to_numpy(compiled(_sum_of_all, backend)(tuple(arrays)))):
+        return True
+    return all(np.isfinite(backend.to_numpy(array)).all() for array in arrays)
+
+
+def _sum_of_all(arrays: tuple[Array, ...], /, *, xp: Any) -> Array:
+    return sum(xp.sum(array) for array in arrays)
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:

@@ -3,15 +3,12 @@
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from mlp_xp.core.checks import check_inputs
 from mlp_xp.core.dataset import Dataset, Preparation, described
-from mlp_xp.core.device import all_finite
 from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.inputs import read_inputs
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import Functions, functions_of
+from mlp_xp.core.metrics import Functions, all_finite, functions_of
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.task import Evaluation, Scaling, Task
 from mlp_xp.errors import MlpXpError
@@ -107,8 +104,7 @@ class Model(NamedTuple):
         Numbers are in the units of the labels. inputs: as for `logits`. Raises as `logits` does, and MlpXpError if the
         predictions are not finite.
         """
-        with np.errstate(over="ignore", invalid="ignore"):  # refused below
-            outputs = self._run(self._functions.outputs, inputs, self.scaling)
+        outputs = self._run(self._functions.outputs, inputs, self.scaling)
         self.check_finite(all_finite([outputs], self.backend))
         return outputs
 
@@ -125,11 +121,10 @@ class Model(NamedTuple):
                 f"their shape is {tuple(labels.shape)}, where {wanted} is expected; give labels for each input",
                 setting="labels",
             )
-        with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
-            found = self._run(self._functions.evaluation, inputs, self.scaling, labels)
+        found = self._run(self._functions.evaluation, inputs, self.scaling, labels)
         loss, *sums = map(self.backend.to_numpy, found)
         scaling = tuple(map(self.backend.to_numpy, self.scaling))
-        return self.task.figures(float(loss), sums, inputs.shape[0], outputs, scaling)
+        return self.task.figures(float(loss), sums, inputs.shape[0], scaling)
 
     @property
     def _functions(self) -> Functions:

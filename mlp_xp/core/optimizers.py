@@ -2,10 +2,10 @@
 
 An optimiser is two functions and a number.
 
-- `rates(learning_rates, steps, settings)` computes on the host, once for many steps, the numbers that change from step
-  to step. learning_rates: float64 (n,). steps: int64 (n,), counted from 0.
 - `make_update(settings, xp=...)` returns `update(layer, gradient, slots, rates) -> layer, slots`, which changes one
   layer.
+- `rates(learning_rates, numbers, settings)` computes on the host, once for many steps, the factors that change from
+  step to step. learning_rates: float64 (n,). numbers: those of the steps, int64 (n,), from 0.
 - `slots` is the number of arrays that it keeps for each array of a layer: none, a velocity, or two moments.
 
 `settings` is a `TrainConfig`, which documents the fields that are used here.
@@ -29,26 +29,21 @@ Update = Callable[..., tuple[Layer, Slots]]
 
 
 class Rates(NamedTuple):
-    """The factors of one step, arrays (); or of many steps, (steps,).
+    """The factors of one step, arrays (); or of many steps, (steps,). Those that an optimiser does not use are 0.
 
-    Those that an optimiser does not use are None, and are the last ones. Every gradient is linear in the error at the
-    output. A factor that all gradients have is applied there, to 10 numbers per sample instead of 50 000 in the
-    gradients.
+    Every gradient is linear in the error at the output. A factor that all gradients have is applied there, to 10
+    numbers per sample instead of 50 000 in the gradients.
     """
 
     error: Array
-    """Factor of the error at the output: the learning rate of plain gradient descent, divided by the batch size where a
-    chunk is made, because the loss is a mean."""
+    """Factor of the error at the output: the learning rate of plain gradient descent, divided by the batch size in
+    `make_steps`, because the loss is a mean."""
     decay: Array
     """Factor of the parameters, for weight decay."""
-    update: Array = None
+    update: Array
     """Factor of what momentum or Adam subtracts: the learning rate."""
-    epsilon: Array = None
+    epsilon: Array
     """What Adam adds to the root of the mean squared gradient."""
-
-    def used(self) -> list[Array]:
-        """Return the factors that the optimiser has. `Rates(*used)` is made of them again."""
-        return [each for each in self if each is not None]
 
 
 class Optimizer(NamedTuple):
@@ -63,9 +58,10 @@ class Optimizer(NamedTuple):
         return tuple(Layer(xp.zeros_like(layer.weights), xp.zeros_like(layer.bias)) for _ in range(self.slots))
 
 
-def sgd_rates(learning_rates: np.ndarray, steps: np.ndarray, settings: Any) -> Rates:
+def sgd_rates(learning_rates: np.ndarray, numbers: np.ndarray, settings: Any) -> Rates:
     """Return the rates of gradient descent."""
-    return Rates(error=learning_rates, decay=settings.weight_decay * learning_rates)
+    none = np.zeros_like(learning_rates)
+    return Rates(error=learning_rates, decay=settings.weight_decay * learning_rates, update=none, epsilon=none)
 
 
 def sgd(settings: Any, *, xp: Any) -> Update:
@@ -85,10 +81,10 @@ def sgd(settings: Any, *, xp: Any) -> Update:
     return update
 
 
-def momentum_rates(learning_rates: np.ndarray, steps: np.ndarray, settings: Any) -> Rates:
+def momentum_rates(learning_rates: np.ndarray, numbers: np.ndarray, settings: Any) -> Rates:
     """Return the rates of momentum, which sums up gradients without the learning rate."""
     ones = np.ones_like(learning_rates)
-    return Rates(error=ones, decay=settings.weight_decay * ones, update=learning_rates)
+    return Rates(error=ones, decay=settings.weight_decay * ones, update=learning_rates, epsilon=np.zeros_like(ones))
 
 
 def momentum(settings: Any, *, xp: Any) -> Update:
@@ -108,14 +104,14 @@ def momentum(settings: Any, *, xp: Any) -> Update:
     return _for_layers(update_array, settings)
 
 
-def adam_rates(learning_rates: np.ndarray, steps: np.ndarray, settings: Any, *, decoupled: bool = False) -> Rates:
+def adam_rates(learning_rates: np.ndarray, numbers: np.ndarray, settings: Any, *, decoupled: bool = False) -> Rates:
     """Return the rates of Adam, or of AdamW. Gradients arrive multiplied by 1 - beta_1, as the first moment takes them.
 
     The corrections of the moments, which depend on the step t, are in the rates (section 2 of the paper, "the
     efficiency of algorithm 1"): with c = sqrt(1 - beta_2^t), the rate is alpha c / (1 - beta_1^t), and epsilon c is
     added.
     """
-    t = steps + 1
+    t = numbers + 1
     root = np.sqrt(1 - settings.beta_2**t)
     share = np.full(learning_rates.shape, 1 - settings.beta_1)
     decay = settings.weight_decay * (learning_rates if decoupled else share)
@@ -169,10 +165,10 @@ def _for_layers(update_array: Callable[..., tuple[Array, ...]], settings: Any) -
     decays = bool(settings.weight_decay)
 
     def update(layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /) -> tuple[Layer, Slots]:
-        of_bias = decays and settings.decay_bias
-        kept = [slot.weights for slot in slots], [slot.bias for slot in slots]
-        weights = update_array(layer.weights, gradient.weights, *kept[0], rates=rates, decays=decays)
-        bias = update_array(layer.bias, gradient.bias, *kept[1], rates=rates, decays=of_bias)
+        of_weights, of_bias = [slot.weights for slot in slots], [slot.bias for slot in slots]
+        bias_decays = decays and settings.decay_bias
+        weights = update_array(layer.weights, gradient.weights, *of_weights, rates=rates, decays=decays)
+        bias = update_array(layer.bias, gradient.bias, *of_bias, rates=rates, decays=bias_decays)
         new_layer, *new_slots = map(Layer, weights, bias)
         return new_layer, tuple(new_slots)
 
@@ -199,17 +195,17 @@ def clip_by_norm(gradients: Iterable[tuple[int, Layer]], limit: Array, /, *, xp:
     return [(i, Layer(factor * gradient.weights, factor * gradient.bias)) for i, gradient in in_order]
 
 
-def constant(rate: float, steps: np.ndarray, total: int) -> np.ndarray:
-    """Return the same rate for every step: float64 (n,) for steps (n,)."""
-    return np.full(steps.shape, rate)
+def constant(rate: float, numbers: np.ndarray, total: int) -> np.ndarray:
+    """Return the same rate for every step: float64 (n,) for the numbers of the steps, (n,)."""
+    return np.full(numbers.shape, rate)
 
 
-def cosine(rate: float, steps: np.ndarray, total: int) -> np.ndarray:
-    """Return rate (1 + cos(pi step / total)) / 2, float64 (n,) for steps (n,) of a run of `total` steps.
+def cosine(rate: float, numbers: np.ndarray, total: int) -> np.ndarray:
+    """Return rate (1 + cos(pi t / total)) / 2 for each step t of a run of `total` steps: float64 (n,) for numbers (n,).
 
     Loshchilov and Hutter, 2017, eq. 5, without restarts.
     """
-    return rate * (1 + np.cos(np.pi * steps / total)) / 2
+    return rate * (1 + np.cos(np.pi * numbers / total)) / 2
 
 
 SCHEDULES = {"constant": constant, "cosine": cosine}

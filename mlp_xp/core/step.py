@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dropout import with_dropout
-from mlp_xp.core.functional import Array, find_activation
-from mlp_xp.core.network import Network, backward, forward, gradient
+from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend
+from mlp_xp.core.network import Layer, Network, backward, forward, gradient, initial_layers
 from mlp_xp.core.optimizers import OPTIMIZERS, Rates, Slots, clip_by_norm
 from mlp_xp.core.task import Task
 
@@ -23,7 +26,7 @@ class Batch(NamedTuple):
     """What a step learns from."""
 
     x: Array
-    """Inputs, (B, n_0)."""
+    """Features, (B, n_0)."""
     targets: Array
     """(B, n_L)."""
     kept: Array
@@ -33,13 +36,13 @@ class Batch(NamedTuple):
 Step = Callable[[State, Batch, Rates], tuple[State, Array]]
 
 
-def make_step(config: TrainConfig, task: Task, *, xp: Any) -> Step:
+def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
     """Return `step(state, batch, rates) -> state, logits`, which trains the network on a batch.
 
     logits: (B, n_L), from before the update. The state is donated. Without clip_norm, rates.error may also be (B, 1),
     with a factor for each sample: the estimators have sample weights.
     """
-    activation = find_activation(config.activation)
+    xp, activation = backend.xp, backend.activation(config.activation)
     update = OPTIMIZERS[config.optimizer].make_update(config, xp=xp)
 
     def step(state: State, batch: Batch, rates: Rates) -> tuple[State, Array]:
@@ -50,21 +53,39 @@ def make_step(config: TrainConfig, task: Task, *, xp: Any) -> Step:
 
         logits, tape = forward(layers, batch.x, activations, xp=xp)
         error = task.error(logits, batch.targets, xp=xp)
-        # Every gradient is linear in this error, so the learning rate of gradient descent is applied here.
-        error *= rates.error
+        error *= rates.error  # every gradient is linear in it: the learning rate of gradient descent is applied here
 
-        # `backward` computes an error when it is asked for. The notebook updates a layer first, so that the error then
-        # goes down through the new weights. Textbooks use the old ones: a list asks for all errors before any update.
-        descent: Iterable[tuple[int, Array, Array]] = backward(layers, tape, error, activations, xp=xp)
+        # `backward` computes the error of a layer when it is asked for. The notebook has updated the layer above by
+        # then, so that the error comes down through new weights. In textbooks all errors come before any update.
+        errors: Iterable[tuple[int, Array, Array]] = backward(layers, tape, error, activations, xp=xp)
         if config.update_order == "simultaneous":
-            descent = list(descent)
+            errors = list(errors)
+        gradients: Iterable[tuple[int, Layer]] = ((i, gradient(a, e, xp=xp)) for i, a, e in errors)
         if config.clip_norm:  # rates.error multiplies the gradients, and so their largest norm
-            limit = config.clip_norm * batch.x.shape[0] * rates.error
-            for i, g in clip_by_norm(((i, gradient(a, e, xp=xp)) for i, a, e in descent), limit, xp=xp):
-                layers[i], slots[i] = update(layers[i], g, slots[i], rates)
-            return State(tuple(layers), tuple(slots)), logits
-        for i, a, e in descent:
-            layers[i], slots[i] = update(layers[i], gradient(a, e, xp=xp), slots[i], rates)
+            gradients = clip_by_norm(gradients, config.clip_norm * batch.x.shape[0] * rates.error, xp=xp)
+        for i, g in gradients:
+            layers[i], slots[i] = update(layers[i], g, slots[i], rates)
         return State(tuple(layers), tuple(slots)), logits
 
     return step
+
+
+def to_device(network: Network, backend: Backend) -> Network:
+    """Copy a network on the host to the backend's device, in the backend's dtype."""
+    return tuple(Layer(*(backend.asarray(array, backend.dtype) for array in layer)) for layer in network)
+
+
+def initial_state(
+    config: TrainConfig, sizes: tuple[int, ...], backend: Backend, trained: Network = ()
+) -> tuple[State, np.random.RandomState]:
+    """Return the state before the first step, for layer sizes (n_0, ..., n_L), and the random generator.
+
+    The generator has drawn the weights; the shuffles of the epochs continue its stream. trained: layers on the host
+    that replace the first ones of those drawn, which does not change the stream.
+    """
+    random = np.random.RandomState(config.seed)
+    drawn = initial_layers(sizes, random, config.init)
+    layers = (*trained, *drawn[len(trained) :])
+    # On the host, because JAX would compile something for each shape.
+    slots = [OPTIMIZERS[config.optimizer].empty_slots(layer, xp=np) for layer in layers]
+    return State(to_device(layers, backend), tuple(to_device(each, backend) for each in slots)), random

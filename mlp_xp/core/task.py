@@ -24,9 +24,6 @@ from mlp_xp.core.losses import (
 Scaling = tuple[Array, ...]
 """The mean and the standard deviation of numbers to predict that are standardised, (outputs,) each; otherwise empty."""
 
-# float32 holds every whole number up to this one.
-FLOAT32_INTEGERS = 2**24
-
 
 class Evaluation(NamedTuple):
     """The result of a network on a set of samples with labels. The figures of other tasks are None."""
@@ -72,17 +69,15 @@ class Task(NamedTuple):
     encode: Callable[..., Array]
     """`encode(labels, outputs, scaling, dtype=, device=, xp=)`: a data set's labels to targets (n, outputs)."""
     sums: Callable[..., tuple[Array, ...]]
-    """`sums(z, labels, targets, xp=)`: what the figures of an evaluation are computed from, on the device."""
+    """`sums(z, targets, xp=)`: what the figures of an evaluation are computed from, on the device."""
     figures: Callable[..., Evaluation]
-    """`figures(loss, sums, samples, outputs, scaling)`: an Evaluation, from a mean loss and from sums on the host."""
+    """`figures(loss, sums, samples, scaling)`: an Evaluation, from a mean loss and from sums on the host."""
     decide: Callable[..., Array]
     """`decide(predictions, names, xp=)`: what `Model.predict` returns; `names` are those of the outputs."""
     pool: Callable[[np.ndarray], np.ndarray]
     """`pool(z)`: the z of several networks, float64 (networks, n, outputs) on the host, to the z of their ensemble,
     (n, outputs), whose predictions are the mean of theirs. All networks must have the same scaling."""
-    label_range: Callable[[int], tuple[float, float]]
-    """`label_range(outputs)`: the lowest and the highest label that is allowed."""
-    score: str
+    score_name: str
     """The field of `Evaluation` that tells which of two networks is better: the higher, the better."""
     outputs: str
     """What the outputs are called: "classes", "labels" or "outputs"."""
@@ -91,9 +86,8 @@ class Task(NamedTuple):
     exclusive: bool
     """Whether each sample has one of the outputs as its label, (n,); otherwise one label per output, (n, outputs)."""
     floats: bool
-    """Whether labels are floats, and predictions numbers; otherwise these are integers, and probabilities."""
-    scales: bool
-    """Whether labels can be standardised for training."""
+    """Whether labels are floats, which can be standardised for training, and predictions numbers; otherwise these are
+    integers, and probabilities."""
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -129,20 +123,18 @@ def _count(which: Array, /, *, xp: Any, **axis: int) -> Array:
     return xp.sum(xp.astype(which, xp.int64), **axis)
 
 
-def _right_classes(z: Array, labels: Array, targets: Array, /, *, xp: Any) -> tuple[Array, ...]:
+def _right_classes(z: Array, targets: Array, /, *, xp: Any) -> tuple[Array, ...]:
     """Return how many samples are right, ()."""
-    right = xp.astype(xp.argmax(z, axis=1), xp.int64) == xp.astype(labels, xp.int64)
-    # JAX compiles a sum of floats faster than one of integers. It is exact below this number of samples.
-    return (xp.sum(xp.astype(right, z.dtype)) if z.shape[0] < FLOAT32_INTEGERS else _count(right, xp=xp),)
+    return (_count(xp.argmax(z, axis=1) == xp.argmax(targets, axis=1), xp=xp),)
 
 
-def _right_labels(z: Array, labels: Array, targets: Array, /, *, xp: Any) -> tuple[Array, ...]:
+def _right_labels(z: Array, targets: Array, /, *, xp: Any) -> tuple[Array, ...]:
     """Return how many labels of each output are right, (outputs,), and how many samples have all labels right, ()."""
     right = (z > 0) == (targets > 0)
     return _count(right, axis=0, xp=xp), _count(xp.all(right, axis=1), xp=xp)
 
 
-def _squares(z: Array, labels: Array, targets: Array, /, *, xp: Any) -> tuple[Array, ...]:
+def _squares(z: Array, targets: Array, /, *, xp: Any) -> tuple[Array, ...]:
     """Return the sums of the squared errors, and of the targets' squared distances from their mean, (outputs,) each."""
     # From the first target, so that equal ones have exactly no distance from their mean.
     apart = targets - targets[:1, ...]
@@ -154,15 +146,13 @@ def _class_figures(loss: float, sums: Sequence[np.ndarray], samples: int, *_: An
     return Evaluation(loss, float(sums[0]) / samples, samples=samples)
 
 
-def _label_figures(loss: float, sums: Sequence[np.ndarray], samples: int, outputs: int, *_: Any) -> Evaluation:
+def _label_figures(loss: float, sums: Sequence[np.ndarray], samples: int, *_: Any) -> Evaluation:
     right, all_right = sums
-    shares = float(all_right) / samples, int(right.sum()) / (samples * outputs)
+    shares = float(all_right) / samples, int(right.sum()) / (samples * len(right))
     return Evaluation(loss, *shares, label_accuracies=tuple((right / samples).tolist()), samples=samples)
 
 
-def _number_figures(
-    loss: float, sums: Sequence[np.ndarray], samples: int, outputs: int, scaling: Sequence[np.ndarray]
-) -> Evaluation:
+def _number_figures(loss: float, sums: Sequence[np.ndarray], samples: int, scaling: Sequence[np.ndarray]) -> Evaluation:
     residual, total = (x.astype(np.float64) for x in sums)
     with np.errstate(divide="ignore", invalid="ignore"):
         r2 = np.where(total > 0, 1 - residual / total, residual == 0)
@@ -203,18 +193,6 @@ def _pool_numbers(z: np.ndarray) -> np.ndarray:
     return np.mean(z, axis=0)
 
 
-def _class_numbers(outputs: int) -> tuple[float, float]:
-    return 0, outputs - 1
-
-
-def _zero_or_one(outputs: int) -> tuple[float, float]:
-    return 0, 1
-
-
-def _any_number(outputs: int) -> tuple[float, float]:
-    return -math.inf, math.inf
-
-
 CLASSES = Task(
     name="classes",
     loss=cross_entropy,
@@ -224,13 +202,11 @@ CLASSES = Task(
     figures=_class_figures,
     decide=_most_probable,
     pool=_pool_classes,
-    label_range=_class_numbers,
-    score="accuracy",
+    score_name="accuracy",
     outputs="classes",
     loss_name="cross-entropy loss (nats)",
     exclusive=True,
     floats=False,
-    scales=False,
 )
 LABELS = CLASSES._replace(
     name="labels",
@@ -241,7 +217,6 @@ LABELS = CLASSES._replace(
     figures=_label_figures,
     decide=_likely,
     pool=_pool_labels,
-    label_range=_zero_or_one,
     outputs="labels",
     exclusive=False,
 )
@@ -253,11 +228,9 @@ REGRESSION = LABELS._replace(
     figures=_number_figures,
     decide=_numbers,
     pool=_pool_numbers,
-    label_range=_any_number,
-    score="r2",
+    score_name="r2",
     outputs="outputs",
     loss_name="half squared error",
     floats=True,
-    scales=True,
 )
 TASKS = {task.name: task for task in (CLASSES, LABELS, REGRESSION)}

@@ -1,19 +1,19 @@
 """A training run as a generator of events. It prints nothing and writes nothing."""
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.core.chunk import make_chunk
-from mlp_xp.core.device import all_finite, copy_network, initial_state
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.library import Backend
+from mlp_xp.core.metrics import all_finite, copy_network
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Network
 from mlp_xp.core.plan import Chunk
-from mlp_xp.core.step import State
+from mlp_xp.core.step import State, initial_state
 from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import MlpXpError
 
@@ -56,14 +56,6 @@ class Tally(NamedTuple):
     samples: int = 0
     seconds: float = 0.0
 
-    def add(self, losses: np.ndarray, chunk: Chunk, seconds: float) -> "Tally":
-        """Add a chunk whose steps had these losses, and took this time."""
-        return Tally(
-            self.loss + float(losses.sum()) * chunk.batch_size,
-            self.samples + chunk.steps * chunk.batch_size,
-            self.seconds + seconds,
-        )
-
 
 class Best(NamedTuple):
     """The network with the highest accuracy, or R² for regression, on the held-out samples so far, and its epoch.
@@ -82,20 +74,20 @@ class Best(NamedTuple):
 class Position(NamedTuple):
     """How far a job has come: everything that is needed to resume it."""
 
-    epoch: int
-    """The number of the epoch, from 0; WARM_UP_EPOCH during the warm-up."""
-    sample: int
-    """The samples of the epoch that are done."""
-    step: int
-    """The steps that are done since the start of training."""
-    reports: int
-    """The reports that were given since the start of training, without the closing one."""
-    seconds: float
-    """Time since the start of training."""
-    loss: float
-    """The loss of the last step."""
     state: State
     """Valid until the generator continues, which donates it to the next step."""
+    epoch: int = WARM_UP_EPOCH
+    """The number of the epoch, from 0; WARM_UP_EPOCH during the warm-up."""
+    sample: int = 0
+    """The samples of the epoch that are done."""
+    step: int = 0
+    """The steps that are done since the start of training."""
+    reports: int = 0
+    """The reports that were given since the start of training, without the closing one."""
+    seconds: float = 0.0
+    """Time since the start of training."""
+    loss: float = math.nan
+    """The loss of the last step."""
     tally: Tally = Tally()
     best: Best | None = None
 
@@ -132,37 +124,34 @@ def trajectory(
     a validation if the state is not finite, and BackendFailure where the array library fails.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
-    config, dataset, backend = job.config, job.dataset, job.backend
-    state, random = initial_state(config, job.sizes, backend, trained, start.state if start else None)
-    run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, dataset.task)
-    position = start or Position(WARM_UP_EPOCH, 0, 0, 0, 0.0, float("nan"), state)
-    new_tally = True
-    for epoch, order, chunk in job.chunks(random):
-        # A new tally begins after a report, and after the warm-up, which does not count; so chunks that are skipped
-        # below tell a resumed job where it begins.
-        tally = Tally() if new_tally else position.tally
-        new_tally = chunk.report is not None or epoch == WARM_UP_EPOCH
+    config, backend = job.config, job.backend
+    state, random = initial_state(config, job.sizes, backend, trained)  # the generator has drawn the weights
+    position = start or Position(state)
+    begins = True
+    for epoch, chunk, samples in job.chunks(random, stop_after):
+        # Sums begin anew after a report, and after the warm-up, which does not count. Chunks that a resumed job skips
+        # tell it too.
+        tally = Tally() if begins else position.tally
+        begins = chunk.report is not None or epoch == WARM_UP_EPOCH
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
-            continue  # done before the job was resumed
+            continue
         if position.best and config.patience and epoch - position.best.epoch > config.patience:
             break
-        if stop_after is not None and position.step + chunk.steps > stop_after:
-            if position.step == stop_after:
-                return
-            chunk = Chunk(chunk.start, stop_after - position.step, chunk.batch_size)
 
         chunk_began = time.perf_counter()
-        steps = job.steps(order, chunk, position.step)
-        state, device_losses = run_chunk(position.state, job.training_set, steps)
-        losses = backend.to_numpy(device_losses)[: chunk.steps].astype(np.float64)
+        state, losses = job.run(position.state, samples, position.step)
         check_finite(losses, epoch, chunk)
         position = position._replace(
+            state=state,
             epoch=epoch,
             sample=chunk.stop,
             step=position.step + chunk.steps,
             loss=float(losses[-1]),
-            state=state,
-            tally=tally.add(losses, chunk, time.perf_counter() - chunk_began),
+            tally=Tally(
+                tally.loss + float(losses.sum()) * chunk.batch_size,
+                tally.samples + samples.size,
+                tally.seconds + time.perf_counter() - chunk_began,
+            ),
         )
 
         report = validation = None
@@ -175,10 +164,12 @@ def trajectory(
         position = position._replace(seconds=time.perf_counter() - began)
         yield Event(position, losses, report, chunk.checkpoint, closing=False)
 
+    if stop_after is not None and stop_after < job.total_steps:
+        return
     network, validation = position.state.network, None
     if position.best:
         network, score, _, loss = position.best
-        figure: dict[str, Any] = {dataset.task.score: score}
+        figure: dict[str, Any] = {job.dataset.task.score_name: score}
         validation = Evaluation(loss, **figure)
     report = _report(job, position, network, len(job.rows), validation, began)
     position = position._replace(seconds=report.seconds)

@@ -137,7 +137,7 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
         task=task,
         inputs=samples.kind,
         feature_names=samples.feature_names,
-        scaling=fit_targets(train.labels, backend) if task.scales and how.scale_targets else (),
+        scaling=fit_targets(train.labels, backend) if task.floats and how.scale_targets else (),
         is_own=samples.is_own,
     )
     if backend.dtype_name == "float64" or (train.source is None and not task.floats):

@@ -15,7 +15,6 @@ that compiles would compile all steps again for another size.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -66,7 +65,7 @@ def make_rates(optimizer: Any, size: int, decay: np.ndarray) -> Rates:
         share = 1 - optimizer.beta_1
         return Rates(ones * (share / size), share * decay, update, ones * optimizer.epsilon)
     rate = optimizer.learning_rate
-    return Rates(error=ones * (rate / size), decay=rate * decay, update=ones)
+    return Rates(error=ones * (rate / size), decay=rate * decay, update=ones, epsilon=0 * ones)
 
 
 @lru_cache(maxsize=8)
@@ -78,8 +77,7 @@ def make_chunk(config: TrainConfig, backend: Backend, task: Task) -> Callable[..
     state is donated.
     """
     xp = backend.xp
-    config = replace(config, activation=backend.activation(config.activation))
-    step = make_step(config, task, xp=xp)
+    step = make_step(config, task, backend)
 
     @np.errstate(over="ignore", invalid="ignore")  # the caller checks the losses
     def chunk(
@@ -99,7 +97,7 @@ def make_chunk(config: TrainConfig, backend: Backend, task: Task) -> Callable[..
             state, logits = step(state, Batch(xp.take(X, samples, axis=0), targets, None), Rates(*numbers))
             return state, xp.concat([xp.reshape(logits, (-1,)), xp.reshape(squares, (1,))])
 
-        state, rows = backend.scan(take, state, (samples, targets, *rates._replace(error=errors).used()))
+        state, rows = backend.scan(take, state, (samples, targets, *rates._replace(error=errors)))
         logits = xp.reshape(rows[:, :-1], (steps, size, outputs))
         losses = xp.mean(task.loss(logits, targets, xp=xp) * weights, axis=-1)
         return state, losses + 0.5 * penalties * rows[:, -1]
@@ -138,7 +136,7 @@ def make_epoch(
         if not (sums > 0).all():
             raise ValueError("the sample weights of a batch sum to 0; drop samples of weight 0, or use larger batches")
         decay = alpha / sums
-        rates = Rates(*map(place, make_rates(optimizer, size, decay).used()))
+        rates = Rates(*map(place, make_rates(optimizer, size, decay)))
         numbers = place(weights * (size / sums[:, None])), place(outputs * decay), rates
         state, losses = run_chunk(state, samples.inputs, samples.labels, backend.asarray(rows), *numbers)
         sizes = np.full(len(rows), float(size))

@@ -23,12 +23,11 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from mlp_xp.backends import DTYPES
 from mlp_xp.core.chunk import TrainingSet
-from mlp_xp.core.device import all_finite, copy_network
 from mlp_xp.core.features import unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.losses import binary_cross_entropy, log_softmax, probability, softmax
-from mlp_xp.core.metrics import functions_of
+from mlp_xp.core.metrics import all_finite, compiled, copy_network, functions_of
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.optimizers import OPTIMIZERS
 from mlp_xp.core.step import State
@@ -37,7 +36,6 @@ from mlp_xp.estimator.epochs import ACTIVATIONS, make_config, make_epoch
 from mlp_xp.estimator.places import (
     check_unmasked,
     choose_backend,
-    compiled,
     is_foreign,
     stand_in,
     to_host,

@@ -1,16 +1,14 @@
 """Where arrays live: which library and device an input belongs to, and the way from one to another."""
 
-from collections.abc import Callable
-from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
 
 from mlp_xp.backends.opening import open_backend, open_backend_of
-from mlp_xp.core.device import all_finite
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
+from mlp_xp.core.metrics import all_finite
 
 
 def is_foreign(array: Any) -> bool:
@@ -44,12 +42,6 @@ def transfer(array: Array, backend: Backend, dtype: Any = None, *, copy: bool = 
     if (source.name, source.device_name) == (backend.name, backend.device_name):
         return backend.xp.astype(array, dtype or array.dtype, copy=copy)
     return backend.asarray(array if is_numpy_array(array) else source.to_numpy(array), dtype)
-
-
-@lru_cache(maxsize=16)
-def compiled(function: Callable[..., Array], backend: Backend) -> Callable[..., Array]:
-    """Return the function without its keyword xp, compiled where the library compiles: op by op takes JAX longer."""
-    return backend.jit(partial(function, xp=backend.xp))
 
 
 def check_unmasked(**arrays: Any) -> None:

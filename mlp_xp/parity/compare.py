@@ -11,7 +11,6 @@ import numpy as np
 from mlp_xp.backends.opening import BackendFailure, open_backend, reported
 from mlp_xp.core.config import ConfigError, TrainConfig, check_range
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.device import place_dataset
 from mlp_xp.core.job import Job, layer_sizes
 from mlp_xp.core.library import Backend
 from mlp_xp.core.plan import ceil_divide
@@ -127,6 +126,18 @@ def tolerance(steps: np.ndarray, dtype: str, length: int) -> np.ndarray:
 def longest_dot_product(config: TrainConfig, dataset: Dataset) -> int:
     """Return the number of terms of the longest sum in a step: the largest number of inputs, or the batch size."""
     return max(*layer_sizes(config, dataset)[:-1], config.batch_size)
+
+
+def place_dataset(dataset: Dataset, backend: Backend) -> Dataset:
+    """Copy a data set from the host to the backend's device, its floats in the backend's dtype."""
+
+    def place(array: np.ndarray | None) -> Any:
+        return array if array is None else backend.asarray(array, backend.dtype if array.dtype.kind == "f" else None)
+
+    prepare = dataset.prepare._replace(fitted=tuple(map(place, dataset.prepare.fitted)))
+    scaling = tuple(map(place, dataset.scaling))
+    arrays = dict(zip(Dataset._fields[:4], map(place, dataset[:4]), strict=True))
+    return dataset._replace(**arrays, prepare=prepare, scaling=scaling)
 
 
 def start(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> tuple[Job, Iterator[Event]]:

@@ -24,8 +24,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.core.job import Job
-from mlp_xp.core.library import Backend
-from mlp_xp.core.loop import Carry, eager_scan
+from mlp_xp.core.library import Backend, Carry, eager_scan
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import MlpXpError, described, with_colon, without_comment
@@ -45,10 +44,10 @@ INPLACE = {"iadd": "+=", "isub": "-=", "imul": "*=", "itruediv": "/="}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 SYMBOLS = BINARY | INPLACE | COMPARISONS
 DTYPES = ("float64", "float32", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
-SMALL = TrainConfig(hidden=(3,), epochs=1, batch_size=8, warm_up_steps=0, report_every=8)
+SMALL = TrainConfig(hidden=(3,), epochs=1, warm_up_steps=0, report_every=40)
 SMALL_RICH = replace(
-    SMALL, activation="relu", optimizer="adam", update_order="simultaneous", clip_norm=1.0, weight_decay=0.01,
-    dropout=0.2,
+    SMALL, batch_size=8, report_every=8, activation="relu", optimizer="adam", update_order="simultaneous",
+    clip_norm=1.0, weight_decay=0.01, dropout=0.2,
 )  # fmt: skip
 
 
@@ -293,6 +292,7 @@ class Tracer:
 
         compute = self.backend.jit(materialise)
 
+        @np.errstate(over="ignore", invalid="ignore")  # as `jit` of the libraries that do not compile
         def computed(*args: Any) -> Any:
             result = function(*args)
             before: list[Traced] = []

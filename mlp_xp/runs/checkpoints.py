@@ -12,11 +12,10 @@ import numpy as np
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
-from mlp_xp.core.device import to_device
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
-from mlp_xp.core.step import State
+from mlp_xp.core.step import State, to_device
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
 from mlp_xp.data.facts import facts_of, first_difference

@@ -107,7 +107,7 @@ def pooled_logits(models: Sequence[Model], logits: Sequence[np.ndarray]) -> np.n
     """
     task, xp = models[0].task, open_backend().xp
     stacked = [each.astype(np.float64) for each in logits]
-    if task.scales:
+    if task.floats:
         first, *_ = scalings = [tuple(map(model.backend.to_numpy, model.scaling)) for model in models]
         stacked = [
             task.encode(in_units(z, scaling), z.shape[1], first, dtype=np.float64, xp=xp)
@@ -122,4 +122,4 @@ def evaluate_pooled(models: Sequence[Model], logits: np.ndarray, labels: np.ndar
     scaling = tuple(map(model.backend.to_numpy, model.scaling))
     with np.errstate(over="ignore", invalid="ignore"):
         loss, *sums = loss_and_sums(logits, labels, model.task, scaling, xp=numpy.xp)
-    return model.task.figures(float(loss), sums, *logits.shape, scaling)
+    return model.task.figures(float(loss), sums, len(logits), scaling)

@@ -199,15 +199,15 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
     from matplotlib.lines import Line2D
 
     task = groups[0][1][0].task if groups else CLASSES
-    held_out = f"validation_{task.score}"
+    held_out = f"validation_{task.score_name}"
     kinds = (
         ("train_loss", "--", "training, mean since the last report"),
         ("test_loss", "-", "test"),
         ("validation_loss", ":", "held out"),
-        (task.score, "-", "test"),
+        (task.score_name, "-", "test"),
         (held_out, ":", "held out"),
     )
-    has_score = any(run.of(name) for _, runs in groups for run in runs for name in (task.score, held_out))
+    has_score = any(run.of(name) for _, runs in groups for run in runs for name in (task.score_name, held_out))
     figure = new_figure(8, 6.2 if has_score else 3.8)
     losses, *scores = figure.subplots(1 + has_score, 1, sharex=True, squeeze=False)[:, 0]
     handles, styles = [], dict[str, dict[str, Any]]()
@@ -229,7 +229,7 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
         for run in runs if len(runs) == 1 else ():
             if run.kept is not None and run.records[-1].get(held_out) is not None:
                 circle: dict[str, Any] = {"marker": "o", "markersize": 10, "fillstyle": "none", "linestyle": ""}
-                score = factor_of(task.score) * run.records[-1][held_out]
+                score = factor_of(task.score_name) * run.records[-1][held_out]
                 scores[0].plot((run.kept + 1) * run.samples, score, color=look["color"], **circle)
                 styles["kept, by the held-out samples"] = circle
     standardised = any(run.standardised for _, runs in groups for run in runs)
@@ -264,7 +264,7 @@ def _result(run: Curves) -> str:
     """Describe the score in the last record of a run."""
     last = run.records[-1] if run.records else {}
     epoch = f", of epoch {run.kept}" if run.kept is not None else ""
-    for name, of in ((run.task.score, ""), (f"validation_{run.task.score}", "held out ")):
+    for name, of in ((run.task.score_name, ""), (f"validation_{run.task.score_name}", "held out ")):
         if last.get(name) is not None:
             return of + score_text(name, last[name]) + epoch
     return "no test set" if last else "no report yet"

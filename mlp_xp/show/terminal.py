@@ -120,7 +120,7 @@ def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset)
     held_out = f"{thousands(config.validation)} held-out {inputs}"
     on = f"on {held_out}" if task.floats else f"of {held_out} right" + " in all labels" * (not task.exclusive)
     early = f"; stopped early, after epoch {last_epoch}" if last_epoch < config.epochs - 1 else ""
-    score = f"{score_text(task.score, best.score)} {on}, loss {best.loss:.4f}"
+    score = f"{score_text(task.score_name, best.score)} {on}, loss {best.loss:.4f}"
     return f"kept the network of epoch {best.epoch}: {score}{early}"
 
 

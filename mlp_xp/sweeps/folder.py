@@ -16,40 +16,49 @@ from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import names_in
 from mlp_xp.runs.settings import flatten
-from mlp_xp.runs.sweep_index import FAILURES, INDEX, MEMBERS, Index, Member, read_file, read_index
-from mlp_xp.sweeps.grid import Plan, Span, shown
+from mlp_xp.runs.sweep_index import FAILURES, GRID, INDEX, MEMBERS, Index, Member, read_file, read_index
+from mlp_xp.runs.table import shown
+from mlp_xp.sweeps.grid import Plan, Span
 
 STOP = ".stop-"
 
 
-def record_of(plan: Plan) -> dict[str, Any]:
+def folder_of(plan: Plan) -> Path:
+    """Return the folder of a sweep: that of its options, or `runs/sweep-<dataset>-<backend>-<digest>`.
+
+    The same plan has the same folder, so that it can go on.
+    """
+    if plan.how.sweep_dir:
+        return Path(plan.how.sweep_dir)
+    digest = hashlib.sha256(json.dumps(_record_of(plan), sort_keys=True).encode()).hexdigest()[:8]
+    return Path("runs") / f"sweep-{Path(plan.base.data).name}-{plan.base.backend.replace(':', '-')}-{digest}"
+
+
+def _record_of(plan: Plan) -> dict[str, Any]:
     """Return a plan as in sweep.json, without the members."""
     options = {
         name: {"from": values.first, "to": values.last} if isinstance(values, Span) else {"values": values}
         for name, values in plan.options.items()
     }
-    head = {"format": records.FORMAT, "kind": plan.kind, "count": plan.total, "seed": plan.seed}
+    seed = 0 if plan.kind == GRID else plan.how.sampling_seed
+    head = {"format": records.FORMAT, "kind": plan.kind, "count": plan.total, "seed": seed}
     plain: dict[str, Any] = json.loads(json.dumps({**head, "settings": flatten(plan.base), "options": options}))
     return plain
 
 
-def default_folder(plan: Plan) -> Path:
-    """Return `runs/sweep-<dataset>-<backend>-<digest>`; the same plan has the same folder, so that it can go on."""
-    digest = hashlib.sha256(json.dumps(record_of(plan), sort_keys=True).encode()).hexdigest()[:8]
-    name = Path(plan.base.data).resolve().name
-    return Path("runs") / f"sweep-{name}-{plan.base.backend.replace(':', '-')}-{digest}"
-
-
 def write_index(folder: Path, plan: Plan, members: Sequence[Member], sums: Mapping[str, str]) -> None:
     """Write sweep.json. sums: the checksums of data and of models to start from, by their names. Raises FileError."""
-    named = [{"name": name, "settings": settings} for name, settings in members]
-    record = {**record_of(plan), "sums": dict(sums), "members": named}
-    write_whole(folder / INDEX, (json.dumps(record, indent=1) + "\n").encode())
+    record = {**_record_of(plan), "sums": dict(sums), "members": [member._asdict() for member in members]}
+    _write(folder / INDEX, record)
 
 
-def write_failures(folder: Path, failures: dict[str, dict[str, str]]) -> None:
+def write_failures(folder: Path, failures: Mapping[str, Mapping[str, str]]) -> None:
     """Write the records of the members that failed. Raises FileError."""
-    write_whole(folder / FAILURES, (json.dumps(dict(sorted(failures.items())), indent=1) + "\n").encode())
+    _write(folder / FAILURES, dict(sorted(failures.items())))
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
 
 
 def run_of(folder: str | Path, name: str) -> Path:
@@ -63,11 +72,11 @@ def open_sweep(folder: Path, plan: Plan, sums: Mapping[str, str]) -> Iterator[In
 
     Raises RunError for a folder that is in use, or belongs to another sweep or to something else, and FileError.
     """
-    names_in(folder, "sweep_dir", "sweep", INDEX)
+    names_in(folder, "sweep_dir", "sweep", INDEX)  # before the lock writes to a folder of something else
     with file_errors(folder, "create"):
         make_folder(folder)
     with locked(folder):
-        if INDEX in names_in(folder, "sweep_dir", "sweep", INDEX):
+        if (folder / INDEX).exists():
             _check_same(folder, plan, sums)
         else:
             write_index(folder, plan, plan.members, sums)
@@ -82,7 +91,7 @@ def _check_same(folder: Path, plan: Plan, sums: Mapping[str, str]) -> None:
     """Raise RunError, which names what differs, if the folder belongs to another sweep, or the data have changed."""
     read_index(folder)  # refuses a damaged one
     saved = read_file(folder / INDEX)
-    old, new = _by_name(saved), _by_name(record_of(plan))
+    old, new = _by_name(saved), _by_name(_record_of(plan))
     for name in new:
         if old.get(name) != new[name]:
             raise RunError(

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import platform
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -12,15 +11,13 @@ from typing import Any, NamedTuple
 
 from mlp_xp.backends.memory import NotEnoughMemoryError
 from mlp_xp.backends.threads import on_threads, threads_chosen
-from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
-from mlp_xp.core.library import Backend
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.lock import InUseError
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.settings import Settings
+from mlp_xp.runs.settings import Settings, with_fitting_batches
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED, read_result
 from mlp_xp.sweeps.data import load
 from mlp_xp.sweeps.folder import run_of
@@ -39,6 +36,8 @@ class Work(NamedTuple):
     name: str
     """The member."""
     settings: Settings
+    fit_batches: bool
+    """See `Plan`."""
     sweep_dir: Path
     """The folder of the sweep, absolute."""
     crc32: str
@@ -62,8 +61,6 @@ class Ending(NamedTuple):
     """The class of the error of a failed member."""
     reason: str = ""
     """Why it failed, or what its worker lacked, as one line."""
-    notes: tuple[str, ...] = ()
-    """Warnings."""
     seconds: float = 0.0
     settings: dict[str, Any] = {}  # noqa: RUF012  (never changed)
     """The settings that vary; filled in by the process that runs the sweep."""
@@ -74,25 +71,20 @@ class Ending(NamedTuple):
 def train_member(work: Work) -> Ending:
     """Train or resume one member, and say how it ended. Exceptions that are not MlpXpError are bugs, and pass."""
     began, folder = time.perf_counter(), run_of(work.sweep_dir, work.name)
-    notes: list[warnings.WarningMessage] = []
-    with contextlib.ExitStack() as held:
-        # The filters belong to all threads of a process, and a worker of Dask trains in another than the main one.
-        if threading.current_thread() is threading.main_thread():
-            notes = held.enter_context(warnings.catch_warnings(record=True)) or []
-            warnings.simplefilter("always", MlpXpWarning)
-        try:
+    try:
+        with warnings.catch_warnings(action="ignore", category=MlpXpWarning):  # the process of the sweep has given them
             ending = _train(work, folder)
-        except (MlpXpError, MemoryError) as error:
-            reason = str(error) if isinstance(error, MlpXpError) else f"out of memory: {error}"
-            reason = reason.removesuffix(f"; {recording.what_is_kept(folder)}")
-            if type(error) is RunError:  # what is damaged fails again
-                reason += f"; to train it anew, remove {str(folder)!r} and give --retry-failed"
-            state = INTERRUPTED if _may_pass(error, work) else FAILED
-            ending = Ending(work.name, state, error=type(error).__name__, reason=reason)
+    except (MlpXpError, MemoryError) as error:
+        if isinstance(error, MlpXpError):
+            error.notes.clear()  # they say how to resume a single run
+        reason = str(error) if isinstance(error, MlpXpError) else f"out of memory: {error}"
+        if type(error) is RunError:  # what is damaged fails again
+            reason += f"; to train it anew, remove {str(folder)!r} and give --retry-failed"
+        state = INTERRUPTED if _may_pass(error, work) else FAILED
+        ending = Ending(work.name, state, error=type(error).__name__, reason=reason)
     if _is_alone(work):
         os._exit(1)  # loky's worker would wait for another task
-    texts = tuple(str(note.message) for note in notes if issubclass(note.category, MlpXpWarning))
-    return ending._replace(notes=texts, seconds=time.perf_counter() - began)
+    return ending._replace(seconds=time.perf_counter() - began)
 
 
 def _may_pass(error: Exception, work: Work) -> bool:
@@ -112,13 +104,12 @@ def _train(work: Work, folder: Path) -> Ending:
 
     if stopped():
         return Ending(work.name, INTERRUPTED)
-    backend, dataset = _prepare(work)
-    job = Job(work.settings.train, dataset, backend)
-    recording.check_run(work.settings, job, folder)
+    settings, job = _prepare(work)
+    recording.check_run(settings, job, folder)
     with contextlib.ExitStack() as held:
         _claim(held, folder, stopped)
         if not (folder / run_folder.RESULT).exists():  # else a process of a killed sweep has just ended it
-            events = recording.train_in_folder(folder, work.settings, job, save_now=stopped)
+            events = recording.train_in_folder(folder, settings, job, save_now=stopped)
             held.enter_context(contextlib.closing(events))
             for event in events:
                 can_stop = event.checkpoint or event.position.epoch == WARM_UP_EPOCH
@@ -127,23 +118,25 @@ def _train(work: Work, folder: Path) -> Ending:
         return Ending(work.name, FINISHED, read_result(folder))
 
 
-def _prepare(work: Work) -> tuple[Backend, Dataset]:
-    """Return the library and the data set of a member. Raises WorkerError for what this worker lacks."""
+def _prepare(work: Work) -> tuple[Settings, Job]:
+    """Return the settings and the job of a member. Raises WorkerError for what this worker lacks."""
+    settings, here = work.settings, platform.node()
     if not (work.sweep_dir / INDEX).exists():
         raise WorkerError(
-            f"{platform.node()} does not see the sweep's folder {str(work.sweep_dir)!r}; give a --sweep-dir that all "
-            "workers share"
+            f"{here} does not see the sweep's folder {str(work.sweep_dir)!r}; give a --sweep-dir that all workers share"
         )
     try:
-        backend = work.settings.open_backend()
+        backend = settings.open_backend()
         if backend.threads.adjustable and not threads_chosen():  # on a cluster; in a process here these are chosen
             backend = on_threads(backend, 1, "a member of a sweep")
-        dataset, crc32 = load(work.settings, work.cache_dir)
+        dataset, crc32 = load(settings, work.cache_dir)
     except MlpXpError as error:  # the process of the sweep has loaded the same data
-        raise WorkerError(f"on {platform.node()}: {error}") from error
+        raise WorkerError(f"on {here}: {error}") from error
     if crc32 != work.crc32:
-        raise WorkerError(f"the data have changed since the sweep's command began, or {platform.node()} has others")
-    return backend, dataset
+        raise WorkerError(f"the data have changed since the sweep's command began, or {here} has others")
+    if work.fit_batches:
+        settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
+    return settings, Job(settings.train, dataset, backend)
 
 
 def _claim(held: contextlib.ExitStack, folder: Path, stopped: Callable[[], bool]) -> None:
@@ -152,9 +145,8 @@ def _claim(held: contextlib.ExitStack, folder: Path, stopped: Callable[[], bool]
     while True:
         try:
             held.enter_context(recording.open_folder(folder, existing=True))
+            return
         except InUseError:
             if time.monotonic() > end or stopped():
                 raise
             time.sleep(0.1)
-        else:
-            return

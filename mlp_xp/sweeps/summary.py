@@ -10,6 +10,7 @@ of all settings are given.
 import csv
 import datetime as dt
 import io
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -23,11 +24,9 @@ from mlp_xp.runs.table import DATA, TEST_COLUMNS, Row, differing, shown, sweep_r
 
 CSV, JSON = "summary.csv", "summary.json"
 # For each figure on the held-out samples, the same figure on the test set, and what both are called.
-TESTED = dict(zip(HELD_OUT, ("test_accuracy", "test_r2"), strict=True))
-SCORES = dict(zip(HELD_OUT, ("accuracy", "R²"), strict=True))
+SCORES = dict(zip(HELD_OUT, (("test_accuracy", "accuracy"), ("test_r2", "R²")), strict=True))
 SEED = "seed"
 ALL = "all runs"  # the name of the setting where nothing varies but the seed
-STATISTICS = ("", "_sd")
 
 
 class Spread(NamedTuple):
@@ -86,7 +85,7 @@ class Summary(NamedTuple):
     @property
     def test_score(self) -> str:
         """The same figure on the test set."""
-        return TESTED[self.score]
+        return SCORES[self.score][0]
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -112,9 +111,7 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
     for row in rows:
         if row.settings:
             members.setdefault(json.dumps([row.settings.get(name) for name in keys]), []).append(row)
-    is_r2 = any(row.validation_r2 is not None or row.test_r2 is not None for row in rows)
-    accuracy, r2 = HELD_OUT
-    score = r2 if is_r2 else accuracy
+    score = HELD_OUT[any(row.validation_r2 is not None or row.test_r2 is not None for row in rows)]
     summary = Summary(tuple(names), tuple(rows), (), False, "", score)
     groups = [_group(keys, rows, summary.quantities) for rows in members.values()]
     why = _why_not_ranked(groups, keys, score)
@@ -122,7 +119,7 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
         last = math.inf, 0.0  # settings without results
         groups.sort(key=lambda group: (group.failed, -group.results[score].mean) if group.results else last)
         groups = [each._replace(rank=i if each.results else None) for i, each in enumerate(groups, 1)]
-    by = f"ranked by the mean {SCORES[score]} on the held-out samples, never by the test set"
+    by = f"ranked by the mean {SCORES[score][1]} on the held-out samples, never by the test set"
     return summary._replace(groups=tuple(groups), ranked=not why, note=f"not ranked: {why}" if why else by)
 
 
@@ -166,10 +163,10 @@ def write_summary(sweep_dir: Path) -> list[Path]:
     reasons of failures, which name folders, are in summary.json.
     """
     summary = summary_of(sweep_dir)
-    paths = [sweep_dir / CSV, sweep_dir / JSON]
-    write_whole(paths[0], as_csv(summary).encode("utf-8", "backslashreplace"))
-    write_whole(paths[1], (json.dumps(as_json(summary), indent=2) + "\n").encode())
-    return paths
+    texts = {CSV: as_csv(summary), JSON: json.dumps(as_json(summary), indent=2) + "\n"}
+    for name, text in texts.items():
+        write_whole(sweep_dir / name, text.encode("utf-8", "backslashreplace"))
+    return [sweep_dir / name for name in texts]
 
 
 def as_csv(summary: Summary) -> str:
@@ -178,63 +175,57 @@ def as_csv(summary: Summary) -> str:
     The results of a setting are means, with their standard deviations (`_sd`). Test results appear only for the
     settings in `Summary.tested`.
     """
-    file = io.StringIO()
+    file, record = io.StringIO(), as_json(summary)
     writer = csv.writer(file, lineterminator="\n")
-    heads = [f"{quantity}{end}" for quantity in summary.quantities for end in STATISTICS]
+    heads = [head for name in summary.quantities for head in (name, f"{name}_sd")]
     writer.writerow(["kind", "rank", "name", *summary.varied, "state", "runs", "finished", *heads])
-    record = as_json(summary)
-    for each in (*record["settings"], *record["runs"]):
-        values = [shown(each["settings"][name]) if name in each["settings"] else "" for name in summary.varied]
-        figures = [each.get(quantity) for quantity in summary.quantities]
-        if "state" in each:
-            row = ["run", "", each["name"], *values, each["state"], "", ""]
-            cells = [cell for figure in figures for cell in (figure, None)]
-        else:
-            row = ["setting", each["rank"] or "", each["name"], *values, "", each["runs"], each["finished"]]
-            cells = [figure and figure[part] for figure in figures for part in ("mean", "sd")]
-        writer.writerow([*row, *("" if cell is None else repr(cell) for cell in cells)])
+    for kind in ("setting", "run"):
+        for each in record[f"{kind}s"]:
+            values = [shown(each["settings"][name]) if name in each["settings"] else "" for name in summary.varied]
+            facts = [each.get(name) for name in ("state", "runs", "finished")]
+            found = [each.get(name) for name in summary.quantities]
+            pairs = [(x and x["mean"], x and x["sd"]) if kind == "setting" else (x, None) for x in found]
+            # `csv` writes all digits of a number, and None as an empty cell.
+            writer.writerow([kind, each.get("rank"), each["name"], *values, *facts, *itertools.chain(*pairs)])
     return file.getvalue()
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
     """Return a summary as a JSON object, with times, dates and reasons of failures."""
-    tested = {id(row) for group in summary.tested for row in group.members}
-    untested = [name for name in summary.quantities if name not in TEST_COLUMNS]
+    tested = {id(each) for group in summary.tested for each in (group, *group.members)}
+
+    def names(each: Group | Row) -> list[str]:
+        return [name for name in summary.quantities if name not in TEST_COLUMNS or id(each) in tested]
+
+    groups = [
+        {
+            "rank": group.rank,
+            "name": group.name,
+            "settings": group.settings,
+            "runs": len(group.members),
+            "finished": group.finished,
+            **{name: group.results[name]._asdict() for name in names(group) if name in group.results},
+        }
+        for group in summary.groups
+    ]
+    runs = [
+        {
+            "name": row.name,
+            "settings": {name: row.settings[name] for name in summary.varied if name in row.settings},
+            "state": row.state,
+            "reason": row.reason or None,
+            **{name: getattr(row, name) for name in names(row) if row.state == FINISHED},
+            "seconds": row.seconds,
+            "date": row.date and row.date.isoformat(timespec="seconds"),
+        }
+        for row in summary.rows
+    ]
     return {
         "format": 1,
         "written": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "ranked_by": summary.score if summary.ranked else None,
         "note": summary.note,
         "varied": list(summary.varied),
-        "settings": [
-            {
-                "rank": group.rank,
-                "name": group.name,
-                "settings": group.settings,
-                "runs": len(group.members),
-                "finished": group.finished,
-                **{
-                    name: found._asdict()
-                    for name, found in group.results.items()
-                    if group in summary.tested or name in untested
-                },
-            }
-            for group in summary.groups
-        ],
-        "runs": [
-            {
-                "name": row.name,
-                "settings": {name: row.settings[name] for name in summary.varied if name in row.settings},
-                "state": row.state,
-                "reason": row.reason or None,
-                **{
-                    name: getattr(row, name)
-                    for name in (summary.quantities if id(row) in tested else untested)
-                    if row.state == FINISHED
-                },
-                "seconds": row.seconds,
-                "date": row.date and row.date.isoformat(timespec="seconds"),
-            }
-            for row in summary.rows
-        ],
+        "settings": groups,
+        "runs": runs,
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.runs.sweep_index import Member
-from mlp_xp.sweeps.grid import Plan, Span, shown
+from mlp_xp.sweeps.grid import Plan, Span
 
 
 class Trials:
@@ -29,14 +29,12 @@ class Trials:
         kinds = optuna.distributions
         for name, values in plan.sampled.items():
             if not isinstance(values, Span):
-                self._distributions[name] = kinds.CategoricalDistribution([*map(shown, values)])
-            elif values.whole:
-                ends = int(values.first), int(values.last)
-                self._distributions[name] = kinds.IntDistribution(*ends, log=values.by_ratio(name))
+                self._distributions[name] = kinds.CategoricalDistribution([*map(str, values)])
             else:
-                self._distributions[name] = kinds.FloatDistribution(*values[:2], log=values.by_ratio(name))
+                kind: Any = kinds.IntDistribution if values.whole else kinds.FloatDistribution
+                self._distributions[name] = kind(values.first, values.last, log=values.by_ratio)
         # A sweep that goes on does not draw the same random numbers again.
-        sampler = optuna.samplers.TPESampler(seed=plan.seed + len(begun))
+        sampler = optuna.samplers.TPESampler(seed=plan.how.sampling_seed + len(begun))
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._scores: list[dict[str, float | None]] = []  # of each trial, by the names of its members
         for member in begun[:: len(plan.seeds)]:
@@ -47,9 +45,9 @@ class Trials:
         """Begin another trial, and return its members."""
         first, params = len(self._scores) * len(self._plan.seeds), self._begin()
         settings = {
-            name: values.value(name, params[name])
+            name: values.value(params[name])
             if isinstance(values, Span)
-            else next(value for value in values if shown(value) == params[name])
+            else next(value for value in values if str(value) == params[name])
             for name, values in self._plan.sampled.items()
         }
         return [Member(f"{i:04d}", {**settings, **seed}) for i, seed in enumerate(self._plan.seeds, first)]
@@ -63,7 +61,7 @@ class Trials:
     def _parameter(self, name: str, value: Any) -> Any:
         if isinstance(self._plan.options[name], Span):
             return value[0] if isinstance(value, tuple) else value
-        return shown(value)
+        return str(value)
 
     def tell(self, member: Member, score: float | None) -> None:
         """Note the score of a member on held-out samples; None if it failed. The last member ends the trial."""

@@ -36,6 +36,9 @@ class ProcessError(MlpXpError):
 class ClusterError(MlpXpError):
     """A cluster that cannot be used."""
 
+    def __init__(self, fault: str) -> None:
+        super().__init__(fault, setting="cluster")
+
 
 class Place(NamedTuple):
     """Where members are trained."""
@@ -86,9 +89,8 @@ def train_all(
                     worker.shutdown()
                     yield work, None
                 except CancelledError as error:
-                    raise ClusterError(
-                        "the cluster's scheduler is gone; when it is well, the same command goes on", setting="cluster"
-                    ) from error
+                    lost = "the cluster's scheduler is gone; when it is well, the same command goes on"
+                    raise ClusterError(lost) from error
                 else:
                     idle.append(worker)
                     yield work, ending
@@ -139,16 +141,9 @@ class Process:
 
 
 def _environment() -> dict[str, str]:
-    """Return variables that give every library in a process one thread, or as many as this process's variables say.
-
-    If these differ, none is set.
-    """
-    numbers = {int(value.partition(",")[0]) for value in threads_chosen().values()} or {1}
-    if len(numbers) > 1:
-        return {}
-    number = str(numbers.pop())
-    jax = {"NPROC": os.environ.get("NPROC", number)}
-    return dict.fromkeys((*VARIABLES, "VECLIB_MAXIMUM_THREADS"), number) | jax
+    """Return variables that give every library in a process one thread, or as many as this process's variables say."""
+    number = next(iter(threads_chosen().values()), "1").partition(",")[0]
+    return {name: os.environ.get(name, number) for name in (*VARIABLES, "VECLIB_MAXIMUM_THREADS", "NPROC")}
 
 
 class Remote(NamedTuple):
@@ -183,7 +178,7 @@ def _dask(place: str) -> Iterator[Place]:
     try:
         import distributed
     except ModuleNotFoundError as error:
-        raise ClusterError(f"Dask {not_installed('dask[distributed]')}", setting="cluster") from error
+        raise ClusterError(f"Dask {not_installed('dask[distributed]')}") from error
     library: Any = distributed
     with contextlib.ExitStack() as held:
         for name in ("distributed.client", "tornado.application"):
@@ -196,15 +191,13 @@ def _dask(place: str) -> Iterator[Place]:
         except (OSError, ValueError, TimeoutError) as error:
             raise ClusterError(
                 f"no Dask scheduler with a worker answers at {place!r:.80} within {TIMEOUT} s; check the address, that "
-                f"`dask scheduler` runs there, and start `dask worker --nthreads 1 {place:.80}`",
-                setting="cluster",
+                f"`dask scheduler` runs there, and start `dask worker --nthreads 1 {place:.80}`"
             ) from error
         for worker, facts in client.get_versions(packages=["mlp_xp"])["workers"].items():
             if (found := facts["packages"].get("mlp_xp")) != __version__:
                 raise ClusterError(
                     f"the worker {worker} has {f'mlp_xp {found}' if found else 'no mlp_xp'}, but this is mlp_xp "
-                    f"{__version__}; install the same version there",
-                    setting="cluster",
+                    f"{__version__}; install the same version there"
                 )
         executor = client.get_executor(pure=False)
         remote = Remote(lambda work: executor.submit(train_member, work))
@@ -216,13 +209,13 @@ def _ray(place: str) -> Iterator[Place]:
     try:
         import ray as library
     except ModuleNotFoundError as error:
-        raise ClusterError(f"Ray {not_installed('ray[client]')}", setting="cluster") from error
+        raise ClusterError(f"Ray {not_installed('ray[client]')}") from error
     ray: Any = library
     try:
         with warnings.catch_warnings(action="ignore"):  # the line below says it
             ray.init(f"ray://{place}", logging_level="ERROR")
     except (ConnectionError, OSError, RuntimeError) as error:
-        raise ClusterError(f"no Ray cluster answers at {place!r:.80}; check the address", setting="cluster") from error
+        raise ClusterError(f"no Ray cluster answers at {place!r:.80}; check the address") from error
     function, errors = ray.remote(train_member), ray.exceptions
     remote = Remote(lambda work: function.remote(work).future())
     try:

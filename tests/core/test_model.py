@@ -8,15 +8,14 @@ from data_sets import on_device, synthetic
 from numerics import assert_close, assert_near, trajectory_tolerance
 
 import mlp_xp.core.metrics
-import mlp_xp.core.task
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import BYTES, Preparation
-from mlp_xp.core.device import to_device
 from mlp_xp.core.features import flatten_and_scale, standardize, unchanged
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import confusion_matrix, percent
+from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer
+from mlp_xp.core.step import to_device
 from mlp_xp.core.task import CLASSES, REGRESSION, Evaluation
 from mlp_xp.data.arrays import not_of
 from mlp_xp.errors import MlpXpError
@@ -175,16 +174,6 @@ def test_r2_of_constant_numbers_is_one_if_all_are_hit_and_else_zero(samples, bac
     assert model.evaluate(x, y).r2s == (1, 0)
 
 
-def test_samples_that_are_right_are_counted_without_rounding(monkeypatch):
-    """More than float32 can count are counted as integers: the same number."""
-    model, results = model_on(open_backend(dtype="float32")), []
-    for limit in (mlp_xp.core.task.FLOAT32_INTEGERS, 0):
-        monkeypatch.setattr(mlp_xp.core.task, "FLOAT32_INTEGERS", limit)
-        mlp_xp.core.metrics.functions_of.cache_clear()
-        results.append(model.evaluate(*HOST[2:4]).accuracy)
-    assert results[0] == results[1]
-
-
 def test_confusion_matrix_is_that_of_a_loop(random):
     """200 classes: the pairs do not fit into the bytes that the labels are."""
     labels, predictions = random.integers(0, 200, (2, 5000), dtype=np.uint8)
@@ -194,8 +183,3 @@ def test_confusion_matrix_is_that_of_a_loop(random):
     matrix = confusion_matrix(labels, predictions, 200)
     assert matrix.dtype == np.int64
     np.testing.assert_array_equal(matrix, expected)
-
-
-@pytest.mark.parametrize(("share", "text"), [(0, "0.0 %"), (0.9999999, "99.9 %"), (1, "100.0 %"), (0.12999, "12.9 %")])
-def test_only_all_is_a_hundred_percent(share, text):
-    assert percent(share) == text

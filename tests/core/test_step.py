@@ -11,18 +11,17 @@ from numerics import assert_near, trajectory_tolerance
 import mlp_xp.core.chunk
 from mlp_xp import train
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps
+from mlp_xp.core.chunk import TrainingSet, in_blocks, make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Preparation
 from mlp_xp.core.deferred import BLOCK_SAMPLES, LARGEST_BATCH, LARGEST_EAGER_BATCH, can_defer, make_deferred_block
-from mlp_xp.core.device import initial_state
 from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.functional import Activation, relu, sigmoid
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer
 from mlp_xp.core.optimizers import Rates
-from mlp_xp.core.step import Batch, State, make_step
+from mlp_xp.core.step import Batch, State, initial_state, make_step
 from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import trajectory
 from mlp_xp.parity import notebook
@@ -101,21 +100,21 @@ def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, act
     rates = np.linspace(1.0, 0.5, longest) * config.learning_rate  # no two alike: a mix-up shows
     x, targets = (array[: longest * batch_size].reshape(longest, batch_size, -1) for array in (rows, labels))
     batch = Batch(backend.asarray(x), backend.asarray(targets), backend.asarray(np.zeros((longest, batch_size, 0))))
-    rates = Rates(*(backend.asarray(each) for each in (rates / batch_size, rates)))
+    rates = Rates(*(backend.asarray(each) for each in (rates / batch_size, rates, 0 * rates, 0 * rates)))
 
     def run_block(state: State, *arrays: Any) -> Any:
         return make_deferred_block(config, CLASSES, backend)(state, *arrays, None)
 
-    step, block = backend.jit(make_step(config, CLASSES, xp=backend.xp)), backend.jit(run_block)
+    step, block = backend.jit(make_step(config, CLASSES, backend)), backend.jit(run_block)
     expected, logits = initial_state(config, (PIXELS, *hidden, 10), backend)[0], []
     for i in range(longest):
-        row_of_each = Batch(*(x[i, ...] for x in batch)), Rates(*(x[i, ...] for x in rates.used()))
+        row_of_each = Batch(*(x[i, ...] for x in batch)), Rates(*(x[i, ...] for x in rates))
         expected, row = step(expected, *row_of_each)
         logits.append(backend.to_numpy(row))
         if i + 1 not in (1, 2, longest // 2, longest):
             continue
         state, _ = initial_state(config, (PIXELS, *hidden, 10), backend)
-        first = Batch(*(x[: i + 1, ...] for x in batch)), Rates(*(x[: i + 1, ...] for x in rates.used()))
+        first = Batch(*(x[: i + 1, ...] for x in batch)), Rates(*(x[: i + 1, ...] for x in rates))
         actual, actual_logits = block(state, *first)
         tolerance = trajectory_tolerance(i + 1, PIXELS)
         assert_near(backend.to_numpy(actual_logits), np.stack(logits), tolerance)
@@ -216,9 +215,9 @@ def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, ba
     state, _ = initial_state(config, (PIXELS, 8, 10), backend)
     rows, labels = notebook_rows(HOST)
     batch = Batch(*(backend.asarray(array[:batch_size]) for array in (rows, labels, np.zeros((batch_size, 0)))))
-    rates = Rates(error=0.1, decay=0.0, update=0.1)
+    rates = Rates(error=0.1, decay=0.0, update=0.1, epsilon=0.0)
     before = arrays_of(state)
-    after = arrays_of(make_step(config, CLASSES, xp=backend.xp)(state, batch, rates)[0])
+    after = arrays_of(make_step(config, CLASSES, backend)(state, batch, rates)[0])
     probe = changed = backend.asarray(np.zeros(1))
     changed += 1
     assert [a is b for a, b in zip(after, before, strict=True)] == [changed is probe] * len(before)
@@ -229,7 +228,7 @@ def test_a_chunk_gives_its_arrays_away_where_the_library_can():
     """Only then is the memory of the old state free for the new one."""
     backend, config = open_backend("jax"), configuration("layerwise", 7)
     dataset, (state, _) = on_device(HOST, backend), initial_state(config, (PIXELS, HIDDEN, 10), backend)
-    steps = make_steps(config, np.arange(14).reshape(2, 7), 0, 2).to_device(backend)
+    steps = in_blocks(make_steps(config, np.arange(14).reshape(2, 7), 0, 2), 1, 2, backend)
     make_chunk(config, backend, flatten_and_scale, CLASSES)(state, TrainingSet(*dataset[:2]), steps)
     assert all(array.is_deleted() for array in arrays_of(state))
-    assert not any(array.is_deleted() for array in (*dataset[:4], *steps[:2], *steps.rates.used()))
+    assert not any(array.is_deleted() for array in (*dataset[:4], *steps[:2], *steps.rates))

@@ -13,16 +13,17 @@ from helpers import arrays_of
 from numerics import assert_near, trajectory_tolerance
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.chunk import Steps, TrainingSet, make_chunk, make_steps
+from mlp_xp.core.chunk import NO_SAMPLE, Steps, TrainingSet, in_blocks, make_chunk, make_steps
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, Preparation
-from mlp_xp.core.device import all_finite, initial_state
 from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.job import WARM_UP_EPOCH, Job, layer_sizes
 from mlp_xp.core.library import Backend
+from mlp_xp.core.metrics import all_finite
 from mlp_xp.core.network import Layer
+from mlp_xp.core.optimizers import Rates
 from mlp_xp.core.plan import Chunk
-from mlp_xp.core.step import State
+from mlp_xp.core.step import State, initial_state
 from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import DivergenceError, Event, Position, check_finite, trajectory
 
@@ -273,7 +274,7 @@ def test_no_report_is_given_of_a_state_that_is_not_finite_though_every_loss_is(o
         state = state._replace(network=(wrong, *state.network[1:]))
     else:
         state = state._replace(slots=((state.slots[0][0], wrong), *state.slots[1:]))
-    start = Position(WARM_UP_EPOCH, 0, 0, 0, 0.0, float("nan"), state)
+    start = Position(state)
     with pytest.raises(DivergenceError, match=r"state after 1 samples of epoch 0 is not finite"):
         next(trajectory(Job(config, on_device(bright, backend), backend), start))
 
@@ -373,13 +374,15 @@ def chunk_inputs(config: TrainConfig, backend: Backend, steps: int) -> tuple[Sta
     """All that a chunk takes."""
     state, _ = initial_state(config, (PIXELS, *config.hidden, 10), backend)
     samples = np.arange(steps * config.batch_size).reshape(steps, config.batch_size)
-    return state, TrainingSet(*on_device(HOST, backend)[:2]), make_steps(config, samples, 0, steps).to_device(backend)
+    size = 25 if config.batch_size == 1 else steps
+    in_order = in_blocks(make_steps(config, samples, 0, steps), -(-steps // size), size, backend)
+    return state, TrainingSet(*on_device(HOST, backend)[:2]), in_order
 
 
 @pytest.mark.parametrize("settings", STEPS_OF_ALL_KINDS)
 def test_nothing_leaves_the_device_inside_a_chunk(settings, backend, monkeypatch):
     config = configuration(**settings)
-    inputs = chunk_inputs(config, backend, 30 if config.batch_size == 1 else 5)
+    inputs = chunk_inputs(config, backend, 50 if config.batch_size == 1 else 5)
     with monkeypatch.context() as patch:
         closed = close_all_ways_out(backend, patch)
         # Not from the cache: that would keep what is closed.
@@ -407,15 +410,15 @@ def test_only_losses_leave_the_device_once_a_chunk(backend):
 def test_a_chunk_ends_without_a_warning_whatever_its_losses(top, backend):
     """The logits are the biases, and the difference of two of them is beyond float64."""
     config = configuration(hidden=())
-    state, training_set, steps = chunk_inputs(config, backend, 60)
+    state, training_set, steps = chunk_inputs(config, backend, 50)
     bias = np.full(10, -1.7e308)
     bias[3] = top
     (layer,) = state.network
     state = state._replace(network=(Layer(layer.weights * 0, backend.asarray(bias, backend.dtype)),))
-    steps = steps._replace(rates=type(steps.rates)(*(each * 0 for each in steps.rates.used())))
+    steps = steps._replace(rates=type(steps.rates)(*(each * 0 for each in steps.rates)))
     _, losses = make_chunk(config, backend, flatten_and_scale, CLASSES)(state, training_set, steps)
     # XLA may find the loss of class 3, 0 to rounding; it is NaN where 0 is multiplied by an infinity.
-    assert not np.isfinite(backend.to_numpy(losses))[HOST.train_labels[:60] != 3].any()
+    assert not np.isfinite(backend.to_numpy(losses))[HOST.train_labels[:50] != 3].any()
 
 
 @pytest.mark.parametrize(
@@ -426,17 +429,19 @@ def test_steps_that_fill_up_a_chunk_are_not_taken(settings, steps):
     """Whatever they are: here steps on the same samples, at a rate of NaN."""
     config, backend = configuration(**settings), open_backend("jax")
     rows = np.arange(steps * config.batch_size).reshape(steps, config.batch_size)
-    taken = make_steps(config, rows, 0, steps)
-    filled = taken.fill(50)
-    assert (filled.samples[steps:] == -1).all()
-    filled.samples[steps:, 1:] = 1
-    for each in filled.rates.used():
-        each[steps:] = np.nan
-    run_chunk, results = make_chunk(config, backend, flatten_and_scale, CLASSES), []
-    for given in (taken, filled):
+    taken, results = make_steps(config, rows, 0, steps), []
+    run_chunk = make_chunk(config, backend, flatten_and_scale, CLASSES)
+    for blocks in (1, 3):
         state, training_set, _ = chunk_inputs(config, backend, 1)
-        state, losses = run_chunk(state, training_set, given.to_device(backend))
+        given = in_blocks(taken, blocks, steps, backend)
+        if blocks > 1:
+            samples, _, rates = (np.array(each) for each in (given.samples, given.kept, given.rates))
+            assert (samples[1:] == NO_SAMPLE).all()
+            samples[1:, :, 1:] = 1
+            rates[:, 1:] = np.nan
+            given = given._replace(samples=backend.asarray(samples), rates=Rates(*map(backend.asarray, rates)))
+        state, losses = run_chunk(state, training_set, given)
         layers = [*state.network, *(layer for slots in state.slots for layer in slots)]
-        results.append([backend.to_numpy(losses[:steps]), *arrays_of(layers, backend.to_numpy)])
+        results.append([backend.to_numpy(losses)[:steps], *arrays_of(layers, backend.to_numpy)])
     for expected, actual in zip(*results, strict=True):
         assert_near(actual, expected, trajectory_tolerance(steps, PIXELS))

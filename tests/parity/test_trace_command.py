@@ -189,7 +189,7 @@ def materialise(*arrays):
 def test_a_fault_in_materialise_is_found(text, said, data_dir, stranger, tmp_path):
     (tmp_path / f"wrong_{len(text)}.py").write_text(text)
     outcome = traced(data_dir, "--backends", f"wrong_{len(text)}:")
-    assert_one_line(outcome, 1, f"materialise(float64 (36, 8)) on cpu {said}", "called at mlp_xp/core/training.py:")
+    assert_one_line(outcome, 1, f"materialise(float64 (36, 8)) on cpu {said}", "called at mlp_xp/core/job.py:")
     assert "reproducer: none, because the hook's function is not one of the namespace" in outcome.out
 
 

@@ -76,8 +76,8 @@ def test_everything_is_passed_on_with_a_bar_on_a_terminal_alone(terminal):
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=80)
     events = trajectory(JOB)
-    seen = [event.position[:2] for event in watch(events, JOB, console)]
-    expected = [event.position[:2] for event in trajectory(JOB)]
+    seen = [event.position[1:4] for event in watch(events, JOB, console)]
+    expected = [event.position[1:4] for event in trajectory(JOB)]
     assert seen == expected
     said = file.getvalue()
     assert thousands(1234567) == "1 234 567"

@@ -14,6 +14,7 @@ from mlp_xp.core.config import ConfigError, TrainConfig
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.runs.settings import Settings
 from mlp_xp.sweeps.grid import examples, make_plan
+from mlp_xp.sweeps.options import SweepOptions
 
 VALUES = {
     "seed": st.integers(0, 2**32 - 1),
@@ -53,8 +54,8 @@ def test_a_range_of_whole_numbers_has_both_ends_and_hidden_is_layers():
 @settings(max_examples=20, deadline=None)
 def test_samples_are_different_and_in_their_ranges_and_have_each_seed(number, seed, low, high):
     values = {"seed": "3..5", "learning_rate": f"{low}..{high}", "hidden": "8..64", "optimizer": ["sgd", "adam"]}
-    plan = make_plan(Settings(), values, samples=number, seed=seed)
-    assert plan == make_plan(Settings(), values, samples=number, seed=seed)
+    plan = make_plan(Settings(), values, SweepOptions(random=number, sampling_seed=seed))
+    assert plan == make_plan(Settings(), values, SweepOptions(random=number, sampling_seed=seed))
     assert plan.total == len(plan.members) == 3 * number
     seeds: dict[str, list[int]] = {}
     for member in plan.members:
@@ -67,7 +68,7 @@ def test_samples_are_different_and_in_their_ranges_and_have_each_seed(number, se
 
 
 def test_a_learning_rate_is_drawn_log_uniformly_and_epochs_uniformly():
-    plan = make_plan(Settings(), {"learning_rate": "0.0001..1", "epochs": "1..9999"}, samples=2000)
+    plan = make_plan(Settings(), {"learning_rate": "0.0001..1", "epochs": "1..9999"}, SweepOptions(random=2000))
     for name, middle in (("learning_rate", 0.01), ("epochs", 5000)):
         below = sum(member.settings[name] < middle for member in plan.members)
         assert abs(below - 1000) < 5 * (2000 / 4) ** 0.5, name  # five standard deviations of a fair coin
@@ -76,7 +77,7 @@ def test_a_learning_rate_is_drawn_log_uniformly_and_epochs_uniformly():
 def test_the_largest_trial_that_optuna_may_choose_is_checked():
     """Its memory depends on several settings together."""
     values = {"hidden": "8..4096", "batch_size": [16, 8192], "seed": "0..9"}
-    plan = make_plan(replace(Settings(), train=TrainConfig(validation=100)), values, trials=3)
+    plan = make_plan(replace(Settings(), train=TrainConfig(validation=100)), values, SweepOptions(optuna=3))
     checked = [each.train for _, each in examples(plan)]
     assert any((each.hidden, each.batch_size) == ((4096,), 8192) for each in checked)
 
@@ -84,8 +85,11 @@ def test_the_largest_trial_that_optuna_may_choose_is_checked():
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["--seed", "5..3"], ["--seed", "the range '5..3' is empty", "the smaller first"]),
-        (["--learning-rate", "1..inf", "--random", 1], ["--learning-rate", "the range '1..inf' is empty or endless"]),
+        (["--seed", "5..3"], ["--seed", "'5..3' is not a range", "the smaller first"]),
+        (
+            ["--learning-rate", "1..inf", "--random", 1],
+            ["--learning-rate", "'1..inf' is not a range; give two finite numbers"],
+        ),
         (["--seed", "0..3", 2], ["--seed", "2 is given twice"]),
         (["--seed", "0..999", "--epochs", "1..999"], ["the sweep has 999000 members"]),
         (["--learning-rate", "0.1..1"], ["--learning-rate", "the range 0.1..1.0 is to be sampled from"]),

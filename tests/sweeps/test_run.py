@@ -25,7 +25,7 @@ from mlp_xp.sweeps import member
 from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.data import survey
 from mlp_xp.sweeps.folder import run_of
-from mlp_xp.sweeps.grid import examples, make_plan
+from mlp_xp.sweeps.grid import make_plan
 from mlp_xp.sweeps.options import SweepOptions
 
 WORDS = ["--hidden", "4", "5,3", "--learning-rate", "0.05", TOO_FAST, "--seed", "0..1"]
@@ -286,12 +286,12 @@ def test_a_member_whose_checkpoint_is_damaged_says_what_to_do(done, data_dir):
 def test_the_memory_limits_how_many_are_trained_at_once(monkeypatch, data_dir):
     said: list[str] = []
     plan = make_plan(settings_of(Settings(data_dir=str(data_dir)), SMALL), {"hidden": [4, 4000]})
-    *_, largest = survey(examples(plan))
+    _, largest, _ = survey(plan)
     how = SweepOptions(jobs=8)
-    assert running.processes(plan, largest, how, said.append) == 8
+    assert running.processes(how, largest, said.append) == 8
     assert not said
     monkeypatch.setattr(running, "available_bytes", lambda: 3 * running.OF_A_PROCESS)
-    fewer = running.processes(plan, largest, how, said.append)
+    fewer = running.processes(how, largest, said.append)
     assert 1 <= fewer <= 3
     assert f"admit {fewer} member" in said[-1]
 

@@ -145,7 +145,7 @@ def test_a_setting_with_failed_members_comes_after_those_without(tmp_path):
     runs = json.loads((folder / "summary.json").read_text())["runs"]
     assert runs[SEEDS]["reason"] == "the loss is nan"
     out = call("runs", folder, "--summary").out
-    assert "2 of 18 runs are not finished" in out
+    assert "1 interrupted, 16 finished, 1 failed; only finished runs count" in out
     assert "settings with failed runs come last" in out
 
 

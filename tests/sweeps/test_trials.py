@@ -15,12 +15,13 @@ from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import read_failures, read_index, read_result
 from mlp_xp.sweeps.folder import run_of
 from mlp_xp.sweeps.grid import make_plan
+from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.trials import Trials
 
 pytestmark = pytest.mark.needs("optuna")
 VALIDATION = 60
 VALUES = {"learning_rate": "0.01..0.1", "hidden": "2..9", "optimizer": ["sgd", "adam"], "seed": "3..4"}
-PLAN = make_plan(settings_of(Settings(), {"validation": VALIDATION}), VALUES, trials=3)
+PLAN = make_plan(settings_of(Settings(), {"validation": VALIDATION}), VALUES, SweepOptions(optuna=3))
 
 
 def test_a_trial_has_each_seed_and_its_value_is_the_mean():

@@ -29,6 +29,7 @@ from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.folder import run_of
 from mlp_xp.sweeps.grid import make_plan
 from mlp_xp.sweeps.member import Ending, Work
+from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.workers import Place, this_machine, train_all
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
@@ -47,7 +48,7 @@ STOP = Path("/nowhere/stop")
 def works(names: str, asked: list[str]) -> Iterator[Work]:
     for name in names:
         asked.append(name)
-        yield Work(name, Settings(), Path("s"), "", STOP)
+        yield Work(name, Settings(), False, Path("s"), "", STOP)
 
 
 class Stub:
@@ -80,8 +81,10 @@ def test_a_killed_member_is_trained_again_after_the_others_and_fails_if_it_is_ki
         fault = Ending("0003", "interrupted", error="FileError", reason="the disk is full")
         monkeypatch.setattr(Stub, "submit", lambda self, work, submit=Stub.submit: _ending(self, work, submit, fault))
     said: list[str] = []
-    plan = make_plan(settings_of(Settings(data_dir=str(data_dir)), SMALL), {"seed": "0..3"})
-    endings = running.run(plan, tmp_path / "s", say=said.append)
+    plan = make_plan(
+        settings_of(Settings(data_dir=str(data_dir)), SMALL), {"seed": "0..3"}, SweepOptions(sweep_dir=tmp_path / "s")
+    )
+    endings = running.run(plan, say=said.append)
     if stops:
         with pytest.raises(MlpXpError, match="member 0003: the disk is full; then the same command goes on"):
             list(endings)
@@ -160,7 +163,7 @@ def trained(tmp_path_factory) -> Path:
 
 def test_a_bug_in_a_member_is_a_traceback_with_its_place():
     with pytest.raises(TypeError) as caught:
-        next(train_all([Work("a", Settings(), None, "", STOP)], this_machine(1), 1, STOP))
+        next(train_all([Work("a", Settings(), False, None, "", STOP)], this_machine(1), 1, STOP))
     assert "member.py" in str(caught.value.__cause__)
 
 

@@ -18,8 +18,7 @@ from data_sets import TINY
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.library import Backend
-from mlp_xp.core.loop import eager_scan
+from mlp_xp.core.library import Backend, eager_scan
 from mlp_xp.parity.trace import Tracer, trace, train_and_evaluate
 
 CONFIG = TrainConfig(hidden=(8,), report_every=50, warm_up_steps=2)

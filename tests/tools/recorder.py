@@ -21,8 +21,7 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.checks import INTEGERS
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
-from mlp_xp.core.library import Backend
-from mlp_xp.core.loop import eager_scan
+from mlp_xp.core.library import Backend, eager_scan
 from mlp_xp.core.model import model_of
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.arrays import fit_standardization, from_arrays
@@ -121,7 +120,7 @@ def recorded() -> dict[str, Any]:
     backend, random = recorder.backend(), np.random.RandomState(0)
     data = on_device(TINY, backend)
     for config in CONFIGS:
-        for event in trajectory(Job(config, data, backend), stop_after=25):
+        for event in trajectory(Job(config, data, backend), stop_after=60):
             network = event.position.state.network
         model_of(network, config.activation, data, backend).outputs(data.test_inputs)
     X, columns = random.standard_normal((60, 3)), random.standard_normal((60, 2))
