@@ -90,7 +90,7 @@ def without_extras(installed: Installed, version: str) -> None:
         run(f"{program} --version", version)
         run(f"{program} --help", "Usage: mlp-xp COMMAND", "train", "parity")
         run(f"{program} train --help", "Usage: mlp-xp train [OPTIONS]", "--epochs -e INT", "--debug")
-        run(f"{program} train --epcohs 3", "did you mean '--epochs'?", code=2)
+        run(f"{program} train --epcohs 3", "Did you mean --epochs?", code=2)
     for name in ("evaluate", "predict", "plot", "parity"):
         run(f"mlp-xp {name} --help", f"Usage: mlp-xp {name} ", "--debug", "--version")
     for shell in ("bash", "zsh", "fish"):
