@@ -4,7 +4,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, nullcontext, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,12 +27,12 @@ from mlp_xp.data.origin import Origin
 from mlp_xp.data.picture_folders import read_pictures_like
 from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.data.samples import Samples
+from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.tables import is_table, read_tables
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_model
-from mlp_xp.runs.ensembles import check_alike, evaluate_pooled, held_out, members_of, pooled_logits, run_of
+from mlp_xp.runs.ensembles import evaluate_pooled, file_of, held_out, members_of, run_of
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import RECIPES, Settings
@@ -154,25 +154,19 @@ def evaluate(
     Raises BackendError, what `load_dataset` raises, and RunError: for data of which no row is left, for runs that hold
     out different rows of their own data, and for outputs that are not finite.
     """
-    found = _models(models)
-    check_alike(found)
-    datasets: dict[Any, Dataset] = {}
-    opened = [open_backend(backend, device, model.backend.dtype_name) for model in found]
-    found = [model.on(each) for model, each in zip(found, opened, strict=True)]
+    found, datasets = _models(models, backend, device), dict[Any, Dataset]()
     tests = held_out(found, [_data_of(model, data, cache_dir, datasets) for model in found], own=data is None)
-    runs, logits = [], []
+    runs, logits, exclusive = [], [], found[0].task.exclusive
     for model, dataset in zip(found, tests, strict=True):
         runs.append(model.evaluate(dataset.test_inputs, dataset.test_labels))
         model.check_finite(math.isfinite(runs[-1].loss))
-        logits.append(model.backend.to_numpy(model.logits(dataset.test_inputs)))
+        if exclusive or len(found) > 1:
+            logits.append(model.backend.to_numpy(model.logits(dataset.test_inputs)))
     result, labels = runs[0], found[0].backend.to_numpy(tests[0].test_labels)
     if len(found) > 1:
-        pooled = pooled_logits(found, logits)
-        result = evaluate_pooled(found, pooled, labels)
+        result, pooled = evaluate_pooled(found, logits, labels)
         logits.append(pooled)
-    matrices: list[np.ndarray] = []
-    if found[0].task.exclusive:
-        matrices = [confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1]) for z in logits]
+    matrices = [confusion_matrix(labels, np.argmax(z, axis=1), z.shape[1]) for z in logits if exclusive]
     matrix = matrices[-1] if matrices else None
     return Evaluated(result, matrix, tuple(found), tuple(runs), tuple(matrices[: len(found)]))
 
@@ -205,27 +199,39 @@ def predict(models: Models, inputs: Any, *, backend: str = "numpy", device: str 
     Raises BackendError, DatasetError for a table that does not fit, and MlpXpError for models that do not fit together,
     pictures where the network takes other inputs, and outputs that are not finite.
     """
-    found = [model.on(open_backend(backend, device, model.backend.dtype_name)) for model in _models(models)]
-    check_alike(found)
-    model, pictures, samples = found[0], None, None
-    given = inputs if isinstance(inputs, list | tuple) else [inputs]
-    if given and all(isinstance(each, str | os.PathLike) for each in given):
-        paths = _paths(inputs, "inputs")
-        if tables := [path for path in paths if is_table(path.name)]:
-            if len(paths) > 1:
-                raise MlpXpError(f"{str(tables[0])!r} is a table; give it alone", setting="inputs")
-            samples = _table_for(model, tables[0])
-            inputs = samples.train.inputs
-        else:
-            pictures = _pictures_for(model, paths)
-            inputs = pictures.images
-    runs = np.empty((len(found), 0, len(model.class_names)))
-    if len(inputs) or not (samples or pictures):
-        with samples.naming(samples.train) if samples else nullcontext():
-            runs = np.stack([_outputs(each, inputs) for each in found])
+    found = _models(models, backend, device)
+    samples, pictures = _read(found[0], inputs)
+    runs = np.empty((len(found), 0, len(found[0].class_names)))
+    if pictures is None or pictures.paths:
+        with samples.naming(samples.train):
+            runs = np.stack([_outputs(each, samples.train.inputs) for each in found])
     outputs = runs[0] if len(found) == 1 else np.mean(runs, axis=0)
-    values = model.task.decide(outputs, model.class_names, xp=open_backend().xp)
+    values = found[0].task.decide(outputs, found[0].class_names, xp=open_backend().xp)
     return Predicted(values, outputs, tuple(found), runs, pictures)
+
+
+def _read(model: Model, inputs: Any) -> tuple[Samples, Pictures | None]:
+    """Read the inputs of `predict`, and say which are pictures. Raises DatasetError, MlpXpError if they cannot fit."""
+    given = inputs if isinstance(inputs, list | tuple) else [inputs]
+    if not given or not all(isinstance(each, str | os.PathLike) for each in given):
+        return Samples(Part(inputs, None)), None
+    paths, takes = _paths(inputs, "inputs"), f"{model.source!r}: the network takes {described(model.input_shape)}"
+    if tables := [path for path in paths if is_table(path.name)]:
+        if len(paths) > 1:
+            raise MlpXpError("is a table; give it alone", file=tables[0])
+        if model.inputs != "columns":
+            raise MlpXpError(f"{takes}, which are not from a table; use a run that was trained on one")
+        return read_tables(tables[0], Origin(), model.feature_names), None
+    rows, *others = model.input_shape
+    if "pictures" in model.inputs:
+        pictures = read_pictures_like(paths, model.input_shape, resize=model.inputs == "resized pictures")
+    elif model.inputs == "columns":
+        raise MlpXpError(f"{takes} from a table; give a table (CSV, Parquet) with these columns")
+    elif others != [rows] or not model.task.exclusive or not model.prepare.takes_bytes:
+        raise MlpXpError(f"{takes}, but pictures are converted to squares only; use a run with square images")
+    else:
+        pictures = read_pictures(paths, size=rows)
+    return Samples(Part(pictures.images, None)), pictures
 
 
 def _outputs(model: Model, inputs: Any) -> np.ndarray:
@@ -235,46 +241,19 @@ def _outputs(model: Model, inputs: Any) -> np.ndarray:
     return model.backend.to_numpy(model.outputs(model.read(inputs))).astype(np.float64)
 
 
-def _models(given: Models) -> list[Model]:
-    """Return the models of an argument. Raises RunError."""
+def _models(given: Models, backend: str, device: str | None) -> list[Model]:
+    """Return the models of an argument on a backend, each in its dtype. Raises RunError unless they fit together."""
     found: dict[Any, Model] = {}
     for each in [given] if isinstance(given, Model | str | os.PathLike) else given:
         read = [each] if isinstance(each, Model) else map(load_model, members_of([_path(each, "models")]))
         for model in read:  # one from a file counts once
-            found.setdefault(Path(model.source).resolve() if model.sha256 else id(model), model)
+            found.setdefault(file_of(model) or id(model), model)
     if not found:
         raise MlpXpError("there are none; give a run's folder, a model, or several in a list", setting="models")
-    return [*found.values()]
-
-
-def _table_for(model: Model, path: Path) -> Samples:
-    """Read the features of a table. Raises DatasetError, MlpXpError if it cannot fit."""
-    if model.inputs != "columns":
-        raise MlpXpError(
-            f"{model.source!r}: the network takes {described(model.input_shape)}, which are not from a table; use a "
-            "run that was trained on one"
-        )
-    return read_tables(path, Origin(), model.feature_names)
-
-
-def _pictures_for(model: Model, paths: Sequence[Path]) -> Pictures:
-    """Read pictures as the run's own were, or prepare them as MNIST's. Raises MlpXpError if they cannot fit."""
-    if model.inputs == "pictures":
-        folder = run_of(model)
-        resize = folder is not None and run_folder.read_config(folder)[0].origin.picture_size is not None
-        return read_pictures_like(paths, model.input_shape, resize=resize)
-    if model.inputs == "columns":
-        raise MlpXpError(
-            f"the run's network takes {described(model.input_shape)} from a table; give a table (CSV, Parquet) with "
-            "these columns"
-        )
-    rows, *others = model.input_shape
-    if others != [rows] or not model.task.exclusive or not model.prepare.takes_bytes:
-        raise MlpXpError(
-            f"the run's network takes {described(model.input_shape)}, but pictures are converted to squares only; "
-            "use a run with square images"
-        )
-    return read_pictures(paths, size=rows)
+    models = [*found.values()]
+    for model in models:
+        check_fit(model, models[0], f"that of {models[0].source!r}")
+    return [model.on(open_backend(backend, device, model.backend.dtype_name)) for model in models]
 
 
 def plot_run(
@@ -296,28 +275,24 @@ def plot_run(
         if data is not None:
             raise MlpXpError("is for a single run; leave it out: a sweep's pictures need no data", setting="data")
         return draw_sweep(run_dir)
-    model = load_model(run_dir)
-    opened = open_backend(backend, device, model.backend.dtype_name)
-    if data is None and run_folder.data_of(run_folder.read_config(run_dir)[0]) == UNNAMED:
-        warnings.warn(
-            f"{str(run_dir)!r}: the run's data were in memory, so only the pictures that need no data are drawn; for "
-            "the others call plot_run with data=, the same Dataset",
-            MlpXpWarning,
-            stacklevel=2,
+    (model,), (settings, record) = _models(run_dir, backend, device), run_folder.read_config(run_dir)
+    dataset, text = None, ""
+    if data is None and run_folder.data_of(settings) == UNNAMED:
+        text = (
+            "the run's data were in memory, so only the pictures that need no data are drawn; for the others call "
+            "plot_run with data=, the same Dataset"
         )
-        return draw_run(run_dir, None, opened)
-    model = model.on(opened)
-    dataset = _data_of(model, data, cache_dir, {}, moved=True)
-    known = run_folder.read_config(run_dir)[1]["data_crc32"]
-    if data is not None and run_folder.checksum(dataset, opened) != known:
-        warnings.warn(
-            f"{str(run_dir)!r}: the run was trained on other data than these, whose test set its pictures now show; "
-            "give the run's own data to draw them as they were",
-            MlpXpWarning,
-            stacklevel=2,
-        )
-        (dataset,) = held_out([model], [dataset], own=False)
-    return draw_run(run_dir, dataset, opened)
+    else:
+        dataset = _data_of(model, data, cache_dir, {}, moved=True)
+        if data is not None and run_folder.checksum(dataset, model.backend) != record["data_crc32"]:
+            (dataset,) = held_out([model], [dataset], own=False)
+            text = (
+                "the run was trained on other data than these, whose test set its pictures now show; give the run's "
+                "own data to draw them as they were"
+            )
+    if text:
+        warnings.warn(f"{str(run_dir)!r}: {text}", MlpXpWarning, stacklevel=2)
+    return draw_run(run_dir, dataset, model.backend)
 
 
 def plot_curves(run_dirs: str | Path | Sequence[str | Path], output: str | Path) -> Path:

@@ -72,12 +72,8 @@ class Fault(Exception):  # noqa: N818  (the base of warnings too)
 
     @property
     def text(self) -> str:
-        """The line without the setting. To assign one replaces everything but the setting."""
+        """The line without the setting."""
         return self._said(in_python)
-
-    @text.setter
-    def text(self, text: str) -> None:
-        Fault.__init__(self, text, setting=self.setting)
 
 
 def _joined(words: Words, name: Callable[[Argument], str]) -> str:

@@ -23,11 +23,8 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = f"cannot {doing}: {error.strerror or error}"
-        fault = FileError(reason, file=path, remedy="free some space or fix the folder, then try again")
-        if error.errno == errno.ENAMETOOLONG:
-            fault.exit_code = 2  # the input's fault, not the machine's
-        raise fault from error
+        remedy = "free some space or fix the folder, then try again"
+        raise FileError(f"cannot {doing}: {error.strerror or error}", file=path, remedy=remedy) from error
 
 
 def write_whole(path: Path, data: bytes) -> None:

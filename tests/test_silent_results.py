@@ -14,7 +14,7 @@ from PIL import Image
 import mlp_xp
 from mlp_xp import TrainConfig, evaluate, from_arrays, load_run, open_backend, predict, train
 from mlp_xp.data.datasets import load_dataset
-from mlp_xp.errors import DatasetError, MlpXpWarning
+from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.records import RunError
 
@@ -55,7 +55,7 @@ def test_one_changed_bit_anywhere_is_other_data(name, tmp_path, monkeypatch):
     for place in np.linspace(0, getattr(host, name).size - 1, 31).astype(int):
         array = getattr(host, name).copy()
         array.reshape(-1)[place] ^= 1  # the lowest bit: a label stays within the classes
-        with pytest.raises(RunError, match="data_crc32"):
+        with pytest.raises(RunError, match="started with other data"):
             next(train(config, host._replace(**{name: array}), backend, run_dir=tmp_path))
 
 
@@ -217,6 +217,14 @@ def test_a_model_is_not_evaluated_on_the_rows_of_a_newer_run_in_its_folder(noise
         shutil.copy(file, run / file.name)
     with pytest.raises(RunError, match="has been trained since this model was read; read it again"):
         evaluate(model)
+
+
+def test_a_model_beside_the_config_of_another_run_is_not_of_that_run(noise, tmp_path):
+    """Its rows and data would be those of the other run."""
+    shutil.copy(noise / "r0" / "model.safetensors", tmp_path)
+    shutil.copy(noise / "r1" / "config.json", tmp_path)
+    with pytest.raises(MlpXpError, match="a model that is not from the folder of a run needs a Dataset"):
+        evaluate(tmp_path / "model.safetensors", noise / "noise.csv")
 
 
 def test_one_table_in_two_dtypes_is_the_same_data(noise):

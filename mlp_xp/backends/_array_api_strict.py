@@ -20,4 +20,6 @@ def open_library(device: str | None) -> Backend:
         return np.array(xp.asarray(x, device=host))
 
     # A script uses its CPU device, which computes the same and which NumPy can read.
-    return eager("array-api-strict", xp, xp, place, to_numpy, Details(imports=("import array_api_strict as xp",)))
+    return eager(
+        "array-api-strict", xp.__version__, xp, place, to_numpy, Details(imports=("import array_api_strict as xp",))
+    )

@@ -31,4 +31,4 @@ def open_library(device: str | None) -> Backend:
     imports = (f"import cupy as xp{use}", f"import array_api_compat.cupy as xp{use}")
     # CuPy derives all errors of CUDA and its libraries from RuntimeError.
     details = Details((RuntimeError, MemoryError), imports=imports)
-    return eager("cupy", cupy, xp, place, cupy.asnumpy, details, on_gpu=True)
+    return eager("cupy", cupy.__version__, xp, place, cupy.asnumpy, details, on_gpu=True)

@@ -3,12 +3,11 @@
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,17 +15,8 @@ from mlp_xp.backends import BACKENDS, hooks, requirements
 from mlp_xp.backends._library import BackendError, Details, aligned_copy, eager, line_of
 from mlp_xp.backends.threads import limited
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend, Threads
+from mlp_xp.core.library import Backend
 from mlp_xp.errors import described, with_colon
-
-
-class Hook(NamedTuple):
-    """An array namespace, and what its package adds to it."""
-
-    xp: Any
-    to_numpy: Callable[[Array], Any] | None = None
-    materialise: Callable[..., Sequence[Array]] | None = None
-    version: str = ""
 
 
 def look_in_current_folder() -> None:
@@ -49,7 +39,7 @@ def find(name: str) -> Any:
     return found
 
 
-def import_hook(name: str, device: str | None) -> Hook:
+def import_foreign(name: str, device: str | None) -> Any:
     """Import `module:namespace` or the entry point of that name. Raises BackendError."""
     start = f"backend {with_colon(name)}"
     try:
@@ -61,24 +51,7 @@ def import_hook(name: str, device: str | None) -> Hook:
             f"{start} a device can be chosen only for {', '.join(BACKENDS)}, not {device!r}",
             remedy="give a hook whose namespace makes arrays there (see docs/libraries.md)",
         )
-    return read_hook(name, found)
-
-
-def read_hook(name: str, found: Any) -> Hook:
-    """Return what a namespace, or an object with one as `xp`, offers. Raises BackendError."""
-    with _opening(name):
-        if not hasattr(found, "xp") or hasattr(found, "asarray"):
-            return Hook(found, version=version_of(name, found))
-        to_numpy, materialise = (getattr(found, each, None) for each in ("to_numpy", "materialise"))
-        return Hook(found.xp, to_numpy, materialise, str(getattr(found, "version", "") or version_of(name, found.xp)))
-
-
-@contextmanager
-def _opening(name: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # a foreign object may raise anything when it is asked what it has
-        raise BackendError(f"backend {with_colon(name)} it cannot be opened: {line_of(error)}") from error
+    return found
 
 
 def version_of(name: str, xp: Any) -> str:
@@ -92,23 +65,36 @@ def version_of(name: str, xp: Any) -> str:
     return str(getattr(sys.modules.get(module), "__version__", "") or getattr(xp, "__version__", "unknown"))
 
 
-def open_hook(name: str, hook: Hook, dtype: str) -> Backend:
-    """Open a namespace. Raises BackendError if it lacks something, or does not return a NumPy array as it was given."""
-    xp, own, fault = hook.xp, hook.to_numpy, ""
-    with _opening(name):
-        wanted = (*requirements.FUNCTIONS, *requirements.DTYPES, dtype)
-        if missing := [each for each in wanted if not hasattr(xp, each)]:
-            fault = f"it does not implement the array API standard: it lacks {', '.join(missing)}"
-    # A hook may return the array's own memory, which an operation in place would change.
-    to_numpy = copy_to_host if own is None else lambda x: np.array(own(x))
-    # SystemExit too: a library that ends the process must not look like success.
-    backend = eager(name, None, xp, None, to_numpy, Details((Exception, SystemExit)), threads=Threads(complete=False))
-    with _opening(name):
-        fault = fault or find_fault(backend, dtype)
+def open_foreign(name: str, found: Any, dtype: str) -> Backend:
+    """Open a namespace, or a hook, which has one as `xp`.
+
+    Raises BackendError if it lacks something, or does not return a NumPy array as it was given.
+    """
+    try:
+        backend, fault = _opened(name, found, dtype)
+    except Exception as error:  # a foreign object may raise anything when it is asked what it has
+        raise BackendError(f"backend {with_colon(name)} it cannot be opened: {line_of(error)}") from error
     if fault:
         raise BackendError(f"backend {with_colon(name)} {fault}")
-    backend = replace(backend, version=" ".join(hook.version.split()))
-    return backend if hook.materialise is None else replace(backend, jit=materialising(hook.materialise))
+    return backend
+
+
+def _opened(name: str, found: Any, dtype: str) -> tuple[Backend, str]:
+    """Return the backend of a namespace or hook, and what is wrong with it; empty if nothing is."""
+    hook = found if hasattr(found, "xp") and not hasattr(found, "asarray") else None
+    xp = found if hook is None else hook.xp
+    own, materialise, version = (getattr(hook, each, None) for each in ("to_numpy", "materialise", "version"))
+    # A hook may return the array's own memory, which an operation in place would change.
+    to_numpy = copy_to_host if own is None else lambda x: np.array(own(x))
+    version = " ".join(str(version or version_of(name, xp)).split())
+    # SystemExit too: a library that ends the process must not look like success.
+    backend = eager(name, version, xp, None, to_numpy, Details((Exception, SystemExit), materialise=materialise))
+    if materialise:
+        backend = replace(backend, jit=materialising(materialise))
+    wanted = (*requirements.FUNCTIONS, *requirements.DTYPES, dtype)
+    if missing := [each for each in wanted if not hasattr(xp, each)]:
+        return backend, f"it does not implement the array API standard: it lacks {', '.join(missing)}"
+    return backend, find_fault(backend, dtype)
 
 
 def find_fault(backend: Backend, dtype: str) -> str:
@@ -170,23 +156,16 @@ def rebuild(tree: Any, change: Callable[[Array], Any]) -> Any:
 
 
 def copy_to_host(x: Array) -> np.ndarray:
-    """Copy an array of an unknown library to the host.
-
-    Raises TypeError if NumPy cannot read it. The library's own error in DLPack, if there was one, is the cause.
-    """
-    devices: tuple[Literal["cpu"] | None, ...] = (None, "cpu")  # "cpu" asks for a copy
-    refusals: list[Exception] = []
-    for device in devices:
+    """Copy an array of an unknown library to the host. Raises TypeError if NumPy cannot read it."""
+    refusals = []
+    for device in (None, "cpu"):  # "cpu" asks for a copy
         try:
             return np.array(np.from_dlpack(x, device=device))
         # What the standard allows it to raise, and what libraries of older versions of the standard do.
         except (AttributeError, TypeError, ValueError, BufferError, RuntimeError) as error:
-            refusals.append(error)
-    try:
-        array = np.array(x)
-    except Exception as error:
-        raise error from refusals[0]
+            refusals.append(described(error))
+    array = np.array(x)
     if array.dtype == object:  # NumPy's answer for what it does not know
-        reason = f": {described(refusals[0])}" if hasattr(x, "__dlpack__") else ""
-        raise TypeError(f"NumPy cannot read a {type(x).__module__}.{type(x).__name__}{reason}") from refusals[0]
+        reason = f": {refusals[0]}" if hasattr(x, "__dlpack__") else ""
+        raise TypeError(f"NumPy cannot read a {type(x).__module__}.{type(x).__name__}{reason}")
     return array

@@ -5,7 +5,7 @@ import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache, wraps
 from pathlib import Path
 from types import ModuleType
@@ -38,20 +38,16 @@ def _variable(name: str, value: str | None) -> Iterator[None]:
             os.environ[name] = before
 
 
-@contextmanager
-def processes_share_devices() -> Iterator[None]:
+def processes_share_devices() -> AbstractContextManager[None]:
     """Let this process and those that it starts share a device: by default JAX takes most of the memory of a GPU."""
     name = "XLA_PYTHON_CLIENT_PREALLOCATE"
-    with _variable(name, os.environ.get(name, "false")):
-        yield
+    return _variable(name, os.environ.get(name, "false"))
 
 
-@contextmanager
-def starting_on(threads: int | None) -> Iterator[None]:
+def starting_on(threads: int | None) -> AbstractContextManager[None]:
     """Let JAX start on this many threads in this context, unless it has started before. None: as it does anyway."""
     # XLA reads it when it makes its pool of threads.
-    with _variable("NPROC", None if threads is None or "jax" in sys.modules else str(threads)):
-        yield
+    return _variable("NPROC", None if threads is None or "jax" in sys.modules else str(threads))
 
 
 def compile_afresh() -> None:

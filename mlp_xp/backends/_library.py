@@ -3,7 +3,6 @@
 import importlib
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +12,7 @@ import numpy as np
 
 from mlp_xp.backends.threads import LIMITS, ON_GPU, limited
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import UNDECIDED, Backend, Rows, eager_scan, rows_of
+from mlp_xp.core.library import Backend, Rows, eager_scan, rows_of
 from mlp_xp.errors import MlpXpError, described, not_installed, with_colon, without_comment
 
 # Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
@@ -50,6 +49,8 @@ class Details(NamedTuple):
     imports: tuple[str, ...] = ()
     """Lines of Python that import the namespace as `xp` in a script of its own, with the device and the settings made
     here: first the library's own namespace, which has most functions, then the one used here. Empty for others."""
+    materialise: Callable[..., Sequence[Array]] | None = None
+    """The function of a hook that computes lazy arrays."""
 
 
 def import_library(name: str, requirement: str) -> ModuleType:
@@ -71,15 +72,9 @@ def no_device(name: str, device: str | None, known: Sequence[str]) -> BackendErr
 
 
 def eager(
-    name: str,
-    library: Any,
-    xp: Any,
-    device: Any,
-    to_numpy: Callable[[Array], np.ndarray],
-    details: Details,
-    rows: Rows = rows_of,
-    **others: Any,
-) -> Backend:
+    name: str, version: str, xp: Any, device: Any, to_numpy: Callable[[Array], np.ndarray], details: Details,
+    rows: Rows = rows_of, **others: Any,
+) -> Backend:  # fmt: skip
     """Make a backend that does not compile. rows: see `eager_scan`. others: fields of Backend that have a default."""
     place = {} if device is None else {"device": device}  # not every library has the keyword
     # glibc gives freed memory back to the system, and fetches it again at every step, page by page, until it has once
@@ -93,25 +88,10 @@ def eager(
     def from_numpy(array: np.ndarray, dtype: Any) -> Array:
         return xp.asarray(array, dtype=dtype, copy=True, **place)
 
-    version, scan = str(getattr(library, "__version__", "unknown")), partial(eager_scan, xp=xp, rows=rows)
-    others.setdefault("threads", ON_GPU if others.get("on_gpu") else UNDECIDED)
+    scan = partial(eager_scan, xp=xp, rows=rows)
+    if others.get("on_gpu"):
+        others["threads"] = ON_GPU
     return Backend(name, version, xp, device, None, from_numpy, to_numpy, scan, jit, details=details, **others)
-
-
-def with_reports(backend: Backend, dtype: str) -> Backend:
-    """Return the backend with its dtype, and with its transfers and all functions from `jit` `reported`."""
-
-    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        return reported(backend, backend.jit(function, donate))
-
-    return replace(
-        backend,
-        dtype=getattr(backend.xp, dtype),
-        dtype_name=dtype,
-        from_numpy=reported(backend, backend.from_numpy, "a transfer to the device"),
-        to_numpy=reported(backend, backend.to_numpy, "a transfer to the host"),
-        jit=jit,
-    )
 
 
 def reported(backend: Backend, function: Callable[..., Any], doing: str = "") -> Callable[..., Any]:

@@ -40,16 +40,9 @@ def open_library(device: str | None) -> Backend:
         return y, y
 
     backend = eager(
-        "torch",
-        torch,
-        xp,
-        place,
-        to_numpy,
-        details,
-        rows=torch.unbind,
-        functions=((sigmoid, own_sigmoid),),
-        on_gpu=on_gpu,
-    )
+        "torch", torch.__version__, xp, place, to_numpy, details, torch.unbind,
+        functions=((sigmoid, own_sigmoid),), on_gpu=on_gpu,
+    )  # fmt: skip
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         # Data with requires_grad would have PyTorch keep a graph that grows with each step.

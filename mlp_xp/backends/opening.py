@@ -11,10 +11,11 @@ from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
 from mlp_xp.backends import BACKENDS, DTYPES, hooks
-from mlp_xp.backends._foreign import import_hook, look_in_current_folder, open_hook, read_hook
+from mlp_xp.backends._foreign import import_foreign, look_in_current_folder, open_foreign
 from mlp_xp.backends._jax import compile_afresh, processes_share_devices, starting_on
-from mlp_xp.backends._library import BackendError, BackendFailure, BackendOutOfMemory, reported, with_reports
+from mlp_xp.backends._library import BackendError, BackendFailure, BackendOutOfMemory, reported
 from mlp_xp.backends.threads import LIMITS, check_threads, on_threads
+from mlp_xp.core.config import check_choice
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, name_of
 from mlp_xp.errors import nearest
@@ -32,7 +33,7 @@ __all__ = [
     "starting_on",
 ]
 
-_opened: dict[tuple[str, int, str, str], Backend] = {}
+_opened: dict[tuple[str, int, str, str], tuple[Backend, Any]] = {}
 
 
 def open_backend(
@@ -57,10 +58,10 @@ def open_backend(
     do not exist in the child, which waits for them forever. Start worker processes with
     `multiprocessing.get_context("spawn")`.
 
-    Raises BackendError if the library, the device or the dtype is not available, and ThreadsError for an invalid thread
-    count.
+    Raises BackendError if the library or the device is not available, ConfigError for another dtype, and ThreadsError
+    for an invalid thread count.
     """
-    _check_dtype(dtype)
+    check_choice("dtype", dtype, DTYPES)
     if threads is not None:
         check_threads(threads)
     if name in BACKENDS:
@@ -68,8 +69,8 @@ def open_backend(
             library = importlib.import_module(f"mlp_xp.backends._{name.replace('-', '_')}").open_library(device)
         backend = _once(name, library.xp, library.device, dtype, lambda: library)
     elif ":" in name or name in hooks():
-        hook = import_hook(name, device)
-        backend = _once(name, hook.xp, None, dtype, lambda: open_hook(name, hook, dtype))
+        found = import_foreign(name, device)
+        backend = _once(name, found, None, dtype, lambda: open_foreign(name, found, dtype))
     else:
         known, module = [*BACKENDS, *hooks()], name.partition(".")[0]
         look_in_current_folder()
@@ -100,37 +101,41 @@ def open_namespace(namespace: Any, dtype: str = "float64", name: str | None = No
     """Open an array namespace, or a hook for one (see docs/libraries.md), that is not known by a name.
 
     dtype: as in `open_backend`. name: what messages call it; by default its own. Raises BackendError for a namespace
-    that lacks something, or that does not return a NumPy array as it was given.
+    that lacks something, or that does not return a NumPy array as it was given, and ConfigError for another dtype.
     """
-    _check_dtype(dtype)
+    check_choice("dtype", dtype, DTYPES)
     # Not the `__name__` of any other object: one that passes on what it lacks would have another's.
     own = namespace.__name__ if isinstance(namespace, ModuleType | type) else type(namespace).__name__
-    name = name or own
     LIMITS.look()
-    return _complete(open_hook(name, read_hook(name, namespace), dtype), dtype)
+    return _complete(open_foreign(name or own, namespace, dtype), dtype)
 
 
-def _once(name: str, xp: Any, device: Any, dtype: str, make: Callable[[], Backend]) -> Backend:
-    key = (name, id(xp), str(device), dtype)  # the backend holds xp, so that no other object has its id
+def _once(name: str, found: Any, device: Any, dtype: str, make: Callable[[], Backend]) -> Backend:
+    key = (name, id(found), str(device), dtype)
     if key not in _opened:
         LIMITS.look()
-        _opened.setdefault(key, _complete(make(), dtype))
-    return _opened[key]
+        _opened.setdefault(key, (_complete(make(), dtype), found))  # held, so that no other object has its id
+    return _opened[key][0]
 
 
 def _complete(backend: Backend, dtype: str) -> Backend:
+    """Return the backend with its dtype, with `like`, and with transfers and functions from `jit` `reported`."""
+
+    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        return reported(backend, backend.jit(function, donate))
+
     def like(array: Any) -> Backend:
         try:
             return open_backend_of(array, dtype)
         except TypeError:  # it has no namespace
             return open_backend("numpy", dtype=dtype)
 
-    return replace(with_reports(backend, dtype), like=like)
-
-
-def _check_dtype(dtype: str) -> None:
-    if dtype not in DTYPES:
-        near = nearest(dtype, DTYPES) if isinstance(dtype, str) else ""
-        raise BackendError(
-            f"{dtype!r} is not known{near}", remedy=f"choose one of {', '.join(DTYPES)}", setting="dtype"
-        )
+    return replace(
+        backend,
+        dtype=getattr(backend.xp, dtype),
+        dtype_name=dtype,
+        from_numpy=reported(backend, backend.from_numpy, "a transfer to the device"),
+        to_numpy=reported(backend, backend.to_numpy, "a transfer to the host"),
+        jit=jit,
+        like=like,
+    )

@@ -7,7 +7,7 @@ times longer. For wide layers and large batches, all CPUs together are faster. S
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import lru_cache, wraps
@@ -53,8 +53,7 @@ def available_cpus() -> int:
     """Return how many CPUs' time this process may use: in a container, its share."""
     from joblib import cpu_count
 
-    number: int = cpu_count()
-    return number
+    return int(cpu_count())
 
 
 def cpus() -> int:
@@ -149,22 +148,21 @@ class Limits:
             before = [library.get_num_threads() for library in libraries]
             self._is_inside = True
             try:
-                for library in libraries:
-                    _set_threads(library, number)
+                _set_threads(libraries, [number] * len(libraries))
                 yield
             finally:
-                for library, old in zip(libraries, before, strict=True):
-                    _set_threads(library, old)
+                _set_threads(libraries, before)
                 self._is_inside = False
 
 
-def _set_threads(library: Any, number: int) -> None:
-    # Newer versions of threadpoolctl let only one Python thread set the number of OpenBLAS, until that is cleared, and
-    # ignore the others. Here the lock of Limits sees to the order.
-    release = getattr(library, "clear_controlling_thread", lambda force: None)
-    release(force=True)
-    library.set_num_threads(number)
-    release(force=True)
+def _set_threads(libraries: Sequence[Any], numbers: Sequence[int]) -> None:
+    for library, number in zip(libraries, numbers, strict=True):
+        # Newer versions of threadpoolctl let only one Python thread set the number of OpenBLAS, until that is cleared,
+        # and ignore the others. Here the lock of Limits sees to the order.
+        release = getattr(library, "clear_controlling_thread", lambda force: None)
+        release(force=True)
+        library.set_num_threads(number)
+        release(force=True)
 
 
 LIMITS = Limits()  # one, because all backends share the libraries

@@ -2,13 +2,12 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from json import dumps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from mlp_xp import api
@@ -16,6 +15,7 @@ from mlp_xp.commands.data import naming_option, warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir, Device, RunDirs, only_one
 from mlp_xp.commands.tables import Column, print_csv, print_table
 from mlp_xp.core.dataset import described
+from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.errors import printable
 from mlp_xp.runs.ensembles import members_of
@@ -26,28 +26,7 @@ from mlp_xp.show.terminal import described_result, say
 from mlp_xp.show.width import plain_console
 
 FIGURES = ("samples", "loss", "accuracy", "label_accuracy", "r2", "rmse")  # of an `Evaluation`
-HEADS = {"classes": "class", "labels": "label", "outputs": "output", "r2": "R²", "rmse": "RMSE"}
-
-
-def precision_and_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return precision and recall of each class, float64 (n,) each, from a confusion matrix (n, n).
-
-    Precision is the share of the samples predicted as the class that belong to it, recall the share of the samples of
-    the class that are predicted as it. NaN where there are no such samples.
-    """
-    correct = np.diagonal(matrix).astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        return correct / matrix.sum(axis=0), correct / matrix.sum(axis=1)
-
-
-class Parts(NamedTuple):
-    """The figures of each class, label or output."""
-
-    kind: str
-    """classes, labels or outputs."""
-    names: Sequence[str]
-    columns: Mapping[str, Sequence[float]]
-    """The figures by their names, one for each of `names`."""
+HEADS, ONE = {"r2": "R²", "rmse": "RMSE"}, {"classes": "class", "labels": "label", "outputs": "output"}
 
 
 def evaluate(
@@ -77,111 +56,91 @@ def evaluate(
     with naming_option(run=None if data_dir else folders[0]):
         found = api.evaluate(run_dirs, data_dir, backend=backend, device=device, cache_dir=cache_dir)
     model = found.models[0]
-    if json or csv:
-        each = zip(folders, itertools.zip_longest(found.runs, found.matrices), strict=True)
-        records = [{"run": str(folder), **as_record(*figures, model.class_names)} for folder, figures in each]
-        whole = as_record(found.result, found.matrix, model.class_names)
-        if csv:
-            print_csv(csv_lines([*records, *([{"run": f"ensemble of {len(folders)}", **whole}] if several else [])]))
-        else:
-            print(dumps({**whole, "runs": records} if several else records[0], indent=2))
-        return
-    console = plain_console()
-    if several:
-        show_runs(found, folders, console)
-    names = tuple(map(printable, model.class_names))  # they come from a file, which may be anybody's
-    say(console, f"{described_result(found.result, model.input_shape, names)}\n")
-    show_parts(parts_of(found.result, found.matrix, names), described(model.input_shape).split()[0], console)
-    if found.matrix is not None:
-        say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
-        for line in confusion_lines(found.matrix, names, console.width):
-            console.print(line, soft_wrap=True)
+    results = itertools.zip_longest((*found.runs, found.result), (*found.matrices, found.matrix))
+    *each, whole = (as_record(result, matrix, model) for result, matrix in results)
+    records = [{"run": str(folder), **record} for folder, record in zip(folders, each, strict=True)]
+    if csv:
+        print_csv(csv_lines([*records, *([{"run": f"ensemble of {len(folders)}", **whole}] if several else [])]))
+    elif json:
+        print(dumps({**whole, "runs": records} if several else records[0], indent=2))
+    else:
+        show(found, whole, folders if several else (), plain_console())
 
 
-def parts_of(result: Evaluation, matrix: np.ndarray | None, names: Sequence[str]) -> Parts:
-    """Return the figures of each class, from a confusion matrix (n, n), or of each label or output."""
-    if matrix is not None:
-        counts, (precision, recall) = matrix.sum(axis=1), precision_and_recall(matrix)
-        columns = {"samples": counts, "precision": precision, "recall": recall}
-        return Parts("classes", names, {name: array.tolist() for name, array in columns.items()})
-    if result.label_accuracies:
-        return Parts("labels", names, {"accuracy": result.label_accuracies})
-    return Parts("outputs", names, {"r2": result.r2s, "rmse": result.rmses})
+def as_record(result: Evaluation, matrix: np.ndarray | None, model: Model) -> dict[str, Any]:
+    """Return all figures, in total and for each class, label or output, as JSON data.
 
-
-def as_record(result: Evaluation, matrix: np.ndarray | None, names: Sequence[str]) -> dict[str, Any]:
-    """Return all figures as JSON data. One that is not finite, as the precision of what is never predicted, is None."""
+    One that is not finite, as the precision of a class that is never predicted, is None.
+    """
 
     def finite(value: float) -> float | None:
         return value if math.isfinite(value) else None
 
-    figures = {name: finite(value) for name in FIGURES if (value := getattr(result, name)) is not None}
-    kind, _, columns = parts_of(result, matrix, names)
-    rows = zip(names, *columns.values(), strict=True)
-    parts = [{"name": name, **dict(zip(columns, map(finite, row), strict=True))} for name, *row in rows]
-    return {**figures, kind: parts, **({} if matrix is None else {"confusion_matrix": matrix.tolist()})}
+    if matrix is not None:
+        right, samples = np.diagonal(matrix).astype(np.float64), matrix.sum(axis=1)
+        with np.errstate(invalid="ignore"):  # 0 / 0 is None below
+            columns = {"samples": samples, "precision": right / matrix.sum(axis=0), "recall": right / samples}
+    elif result.label_accuracies:
+        columns = {"accuracy": np.array(result.label_accuracies)}
+    else:
+        columns = {"r2": np.array(result.r2s), "rmse": np.array(result.rmses)}
+    rows = zip(*(array.tolist() for array in columns.values()), strict=True)
+    parts = [
+        {"name": name, **dict(zip(columns, map(finite, row), strict=True))}
+        for name, row in zip(model.class_names, rows, strict=True)
+    ]
+    record = {name: finite(value) for name in FIGURES if (value := getattr(result, name)) is not None}
+    confusion = {} if matrix is None else {"confusion_matrix": matrix.tolist()}
+    return {**record, model.task.outputs: parts, **confusion}
 
 
 def csv_lines(records: Sequence[dict[str, Any]]) -> Iterator[list[Any]]:
-    """Yield the lines of a table with a line for each record of a run: a header, then the numbers in full precision."""
+    """Yield the lines of a table with a line for each record: a header, then the numbers in full precision."""
     for number, record in enumerate(records):
         figures = {name: value for name, value in record.items() if not isinstance(value, list)}
-        for part in record.get("classes") or record.get("labels") or record["outputs"]:
+        for part in next(value for value in record.values() if isinstance(value, list)):
             figures |= {f"{name} {part['name']}": value for name, value in part.items() if name != "name"}
         if not number:
             yield [*figures]
         yield [*figures.values()]
 
 
-def show_runs(found: api.Evaluated, folders: Sequence[Path], console: Console) -> None:
-    """Print a table of the results of each run and of their ensemble."""
-    names = [*map(printable, labels([read_row(folder) for folder in folders])), f"ensemble of {len(folders)}"]
-    results = [*found.runs, found.result]
-    head, kind = ("test %", "accuracy") if found.result.r2 is None else ("test R²", "r2")
-    scores, losses = ([figure(kind, each.score) for each in results], [f"{each.loss:.4f}" for each in results])
-    print_table([Column("run", names, True), Column(head, scores), Column("loss", losses)], console)
-    say(console, "\nthe ensemble:")
-
-
-def show_parts(parts: Parts, inputs: str, console: Console) -> None:
-    """Print a table of the figures of each class with test samples, label or output. inputs: images, or samples."""
-    present = [i for i, count in enumerate(parts.columns.get("samples", parts.names)) if count != 0]
-    heads = {**HEADS, "samples": inputs}
-    columns = [
-        Column(heads.get(name, name), [_figure(name, values[i]) for i in present])
-        for name, values in parts.columns.items()
-    ]
-    print_table([Column(heads[parts.kind], [parts.names[i] for i in present], True), *columns], console)
-    if absent := [name for i, name in enumerate(parts.names) if i not in present]:
+def show(found: api.Evaluated, whole: dict[str, Any], folders: Sequence[Path], console: Console) -> None:
+    """Print the figures of a network, or of several in `folders` and of their ensemble."""
+    model = found.models[0]
+    if folders:
+        runs = [*map(printable, labels([read_row(folder) for folder in folders])), f"ensemble of {len(folders)}"]
+        results = [*found.runs, found.result]
+        head, kind = ("test %", "accuracy") if found.result.r2 is None else ("test R²", "r2")
+        scores, losses = ([figure(kind, each.score) for each in results], [f"{each.loss:.4f}" for each in results])
+        print_table([Column("run", runs, True), Column(head, scores), Column("loss", losses)], console)
+        say(console, "\nthe ensemble:")
+    names = tuple(map(printable, model.class_names))  # they come from a file, which may be anybody's
+    say(console, f"{described_result(found.result, model.input_shape, names)}\n")
+    inputs, parts = described(model.input_shape).split()[0], whole[model.task.outputs]
+    shown = [i for i, part in enumerate(parts) if part.get("samples") != 0]
+    heads = HEADS | {"name": ONE[model.task.outputs], "samples": inputs}
+    columns = [Column(heads["name"], [names[i] for i in shown], True)]
+    for name in [*parts[0]][1:]:
+        columns.append(Column(heads.get(name, name), [_cell(name, parts[i][name]) for i in shown]))
+    print_table(columns, console)
+    if absent := [name for i, name in enumerate(names) if i not in shown]:
         say(console, f"\nno test {inputs} of: {', '.join(absent)}")
+    if found.matrix is not None:
+        say(console, "\nconfusion matrix (rows: true class; columns: predicted class)")
+        show_matrix(found.matrix, names, console)
 
 
-def _figure(name: str, value: float) -> str:
-    if name == "samples":
-        return str(value)
-    return "-" if math.isnan(value) else f"{value:.4g}" if name == "rmse" else f"{value:.4f}"
-
-
-def confusion_lines(matrix: np.ndarray, class_names: Sequence[str], width: int) -> Iterator[str]:
-    """Yield a confusion matrix (n, n) as lines of at most `width` cells, in several blocks of columns if needed.
-
-    A class without images has no row, and it has a column only if it was predicted.
-    """
+def show_matrix(matrix: np.ndarray, names: Sequence[str], console: Console) -> None:
+    """Print a confusion matrix (n, n). A class without samples has a column only if it was predicted."""
     rows: list[int] = np.flatnonzero(matrix.sum(axis=1)).tolist()
-    columns: list[int] = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)).tolist()
-    label = max(cell_len(class_names[i]) for i in columns)
-    widths = {j: 1 + max(3, cell_len(class_names[j]), len(str(matrix[:, j].max()))) for j in columns}
+    columns = [Column("", [names[i] for i in rows], True)]
+    for j in np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1)).tolist():
+        columns.append(Column(names[j], [str(matrix[i, j] or ".") for i in rows]))
+    print_table(columns, console)
 
-    def right(text: str, column: int) -> str:
-        return " " * (widths[column] - cell_len(text)) + text
 
-    while columns:
-        ends = itertools.accumulate((widths[j] for j in columns), initial=label)
-        count = max(1, sum(end <= width for end in ends) - 1)
-        block, columns = columns[:count], columns[count:]
-        yield " " * label + "".join(right(class_names[j], j) for j in block)
-        for i in rows:
-            cells = "".join(right(str(matrix[i, j] or "."), j) for j in block)
-            yield set_cell_size(class_names[i], label) + cells
-        if columns:
-            yield ""
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if name == "samples" else f"{value:.4g}" if name == "rmse" else f"{value:.4f}"

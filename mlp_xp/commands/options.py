@@ -12,7 +12,7 @@ from dataclasses import is_dataclass
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import cyclopts
 from cyclopts import App, Parameter, Token
@@ -48,15 +48,12 @@ CacheDir = Annotated[
 BackendName = Annotated[str, Parameter(help=docstrings(Settings)["backend"])]
 Device = Annotated[str | None, Parameter(help=docstrings(Settings)["device"])]
 OWN = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in differences(RECIPES["own"]).items())
-if TYPE_CHECKING:
-    RecipeName = str
-else:
-    RecipeName = Literal[tuple(RECIPES)]
 Recipe = Annotated[
-    RecipeName | None,
+    str | None,
     Parameter(
-        help="Set of settings to start from; all other options override it. The default is notebook, whose values this "
-        f"help shows; for your own data it is own: {OWN}. A recipe's batch is not larger than the training set."
+        choices=tuple(RECIPES),
+        help="Settings to start from; other options override them. By default notebook, whose values this help shows, "
+        f"or for your own data own: {OWN}. A recipe's batches become as small as a small training set.",
     ),
 ]
 
@@ -186,7 +183,7 @@ def _option(setting: Setting, text: str, several: bool, group: str) -> inspect.P
     if several or setting.kind is tuple:
         hint = tuple[hint, ...]
     if setting.most < 1:
-        text += f" [range: {setting.least:g} to {setting.most:g}]"
+        text += f" [from {setting.least:g} to below 1]"
     annotation = Annotated[hint, Parameter(help=text, **more)]
     return inspect.Parameter(
         setting.name, inspect.Parameter.KEYWORD_ONLY, default=setting.default, annotation=annotation

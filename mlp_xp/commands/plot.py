@@ -5,15 +5,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlp_xp.api import plot_run
+from mlp_xp.api import plot_curves, plot_run
 from mlp_xp.commands.data import naming_option, warn_of_unfinished
 from mlp_xp.commands.options import BackendName, CacheDir, RunDirs
 from mlp_xp.commands.process import end_with
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.sweep_index import is_sweep
-from mlp_xp.show.gallery import read_curves, told_apart
-from mlp_xp.show.plots import draw_curves, save
-from mlp_xp.sweeps.pictures import draw_sweep
+from mlp_xp.show.gallery import read_curves
 
 
 def plot(
@@ -31,7 +29,7 @@ def plot(
         run_dirs: The folder of a run or a sweep, or the folders of several runs.
         output: PNG file for the curves of several runs. An existing file is replaced if all runs can be read. By
             default curves.png in the current folder, or the first of curves-2.png, curves-3.png, ... that is free.
-        data_dir: Folder with the data of a single run, if it has moved.
+        data_dir: The data of a single run, if they have moved.
     """
     folder, *others = run_dirs
     if data_dir and (others or is_sweep(folder)):
@@ -43,9 +41,6 @@ def plot(
             "is for the curves of several runs; leave it out: the pictures of a single run are written to its folder",
             setting="output",
         )
-    if is_sweep(folder):
-        print(*draw_sweep(folder), sep="\n")
-        return 0
     warn_of_unfinished([folder])
     with naming_option(run=None if data_dir else folder):
         print(*plot_run(folder, backend, data=data_dir, cache_dir=cache_dir), sep="\n")
@@ -59,18 +54,17 @@ def draw_several(run_dirs: Sequence[Path], output: Path) -> int:
     for folder in run_dirs:
         if is_sweep(folder):
             raise MlpXpError("is a sweep, which has pictures of its own; give it alone", file=folder)
-    runs, folders, faults = [], [], list[Exception]()
+    folders, faults = [], list[Exception]()
     for folder in run_dirs:
         try:
-            runs.append(read_curves(folder))
+            read_curves(folder)
             folders.append(folder)
         except (MlpXpError, OSError) as error:
             faults.append(error)
     if faults and os.path.lexists(output):
         faults.append(MlpXpError("not replaced, because a run is missing; leave it out, or fix it", file=output))
-    elif runs:
-        save(draw_curves(told_apart(runs, folders)), output)
-        print(output)
+    elif folders:
+        print(plot_curves(folders, output))
     return end_with(faults)
 
 

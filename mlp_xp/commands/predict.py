@@ -4,10 +4,10 @@ Several runs, or a sweep, before the pictures or the table answer as an ensemble
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from json import dumps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -18,7 +18,6 @@ from mlp_xp.commands.options import BackendName, Device, only_one
 from mlp_xp.commands.process import end_with
 from mlp_xp.commands.tables import print_csv
 from mlp_xp.core.model import Model
-from mlp_xp.data.tables import is_table
 from mlp_xp.errors import MlpXpError, printable
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
@@ -29,17 +28,6 @@ from mlp_xp.show.width import plain_console
 
 LIKELIEST = 3
 SHADES = " .:-=+*#%@"
-
-
-class Answer(NamedTuple):
-    """What the networks say about one picture, or one row of a table."""
-
-    name: str | int
-    """The path of the picture, or the number of the row, from 1."""
-    outputs: np.ndarray
-    """float (outputs,)."""
-    runs: dict[Path, np.ndarray]
-    """For an ensemble, the outputs of each run, by its folder."""
 
 
 def predict(
@@ -71,43 +59,29 @@ def predict(
     only_one(show=show, json=json, csv=csv)
     others = tuple(itertools.takewhile(lambda path: is_run(path) or is_sweep(path), pictures))
     runs, files = (run_dir, *others), pictures[len(others) :]
-    tables = [path for path in files if is_table(path.name)]
     if not files:
         raise MlpXpError("PICTURE: give at least one picture file, a folder of them, or a table")
-    if tables and len(files) > 1:
-        raise MlpXpError(f"PICTURE: {str(tables[0])!r} is a table; give it alone")
-    if show and tables:
-        raise MlpXpError("a table has no pictures; leave it out", setting="show")
     folders = members_of(runs)
     warn_of_unfinished(folders)
     found = api.predict(runs, files, backend=backend, device=device)
-    several = bool(others) or is_sweep(run_dir)
-    names: Iterable[str | int] = range(1, len(found.outputs) + 1)
-    if found.pictures is not None:
-        names = map(str, found.pictures.paths)
-    answers = [
-        Answer(name, found.outputs[i], dict(zip(folders, found.runs[:, i], strict=True)) if several else {})
-        for i, name in enumerate(names)
-    ]
+    if show and found.pictures is None:
+        raise MlpXpError("a table has no pictures; leave it out", setting="show")
+    members = folders if others or is_sweep(run_dir) else []
     model, kind = found.models[0], "row" if found.pictures is None else "picture"
+    names = [*map(str, found.pictures.paths)] if found.pictures else [*range(1, len(found.outputs) + 1)]
     if csv:
-        by_class = ["class"] if model.task.exclusive else []
-        print_csv([[kind, *by_class, *model.class_names], *(csv_line(each, model) for each in answers)])
+        head = [kind, *(["class"] if model.task.exclusive else []), *model.class_names]
+        chosen = [[each] if model.task.exclusive else [] for each in found.values.tolist()]
+        cells = zip(names, chosen, found.outputs.tolist(), strict=True)
+        print_csv([head, *([name, *value, *outputs] for name, value, outputs in cells)])
     elif json:
-        for each in answers:
-            members = [{"run": str(folder), **as_record(outputs, model)} for folder, outputs in each.runs.items()]
-            record = {kind: each.name, **as_record(each.outputs, model)}
-            print(dumps({**record, "runs": members} if members else record))
+        for i, name in enumerate(names):
+            record = {kind: name, **as_record(found.outputs[i], model)}
+            each = [{"run": str(run), **as_record(found.runs[j, i], model)} for j, run in enumerate(members)]
+            print(dumps({**record, "runs": each} if members else record))
     else:
-        images = found.pictures.images if show and found.pictures else None
-        show_answers(answers, kind, model, images, plain_console())
+        show_answers(found, names, members, plain_console(), draw=show)
     return end_with(found.pictures.faults if found.pictures else ())
-
-
-def csv_line(answer: Answer, model: Model) -> list[Any]:
-    """Return the line of an answer in a table: its name, the most probable class if it is one, and all outputs."""
-    likeliest = [model.class_names[int(np.argmax(answer.outputs))]] if model.task.exclusive else []
-    return [answer.name, *likeliest, *answer.outputs.tolist()]
 
 
 def as_record(outputs: np.ndarray, model: Model) -> dict[str, Any]:
@@ -121,24 +95,25 @@ def as_record(outputs: np.ndarray, model: Model) -> dict[str, Any]:
 
 
 def show_answers(
-    answers: Sequence[Answer], kind: str, model: Model, images: np.ndarray | None, console: Console
+    found: api.Predicted, names: Sequence[str | int], members: Sequence[Path], console: Console, *, draw: bool
 ) -> None:
-    """Print answers as text. images: uint8 (n, rows, columns[, 3]), to draw above them."""
-    ink = model.inputs != "pictures"  # 0 is paper, as in MNIST; in pictures of a folder it is black, drawn as ink
+    """Print answers as text. names: the pictures, or the numbers of the rows. members: the runs of an ensemble."""
+    model, images = found.models[0], found.pictures.images if draw and found.pictures else None
+    ink = "pictures" not in model.inputs  # 0 is paper, as in MNIST; in pictures of a folder it is black, drawn as ink
     if images is not None:
         rows, columns, *channels = images.shape[1:]
         colour = " in colour, drawn in grey" if channels else ""
         scale = "from paper, a space, to ink, @" if ink else "from light, a space, to dark, @"
         say(console, f"pictures as the network sees them, {rows} x {columns} pixels{colour}, {scale}:")
-    names = labels([read_row(folder) for folder in answers[0].runs]) if answers else []
-    for i, each in enumerate(answers):
+    alone = labels([read_row(folder) for folder in members])
+    for i, name in enumerate(names):
         if images is not None:
             for line in drawing(images[i], ink=ink):
                 console.print(line, soft_wrap=True)
-        name = printable(each.name) if isinstance(each.name, str) else f"{kind} {each.name}"
-        say(console, f"{name}: {in_words(each.outputs, model, LIKELIEST)}")
-        for member, outputs in zip(names, each.runs.values(), strict=True):
-            say(console, f"  {printable(member)}: {in_words(outputs, model, 1)}", indent=4)
+        shown = printable(name) if isinstance(name, str) else f"row {name}"
+        say(console, f"{shown}: {in_words(found.outputs[i], model, LIKELIEST)}")
+        for j, member in enumerate(alone):
+            say(console, f"  {printable(member)}: {in_words(found.runs[j, i], model, 1)}", indent=4)
 
 
 def in_words(outputs: np.ndarray, model: Model, count: int) -> str:

@@ -68,8 +68,7 @@ def fault_of(error: BaseException) -> MlpXpError | None:
             return ended("interrupted", 130, kind="")
         case OSError() if error.errno in SYSTEM_FAULTS:
             place = "the output" if error.filename is None else repr(os.fspath(error.filename))
-            text = f"{place}: {error.strerror or error}; fix the file or folder, or use another one"
-            return ended(text, 2 if error.errno == errno.ENAMETOOLONG else 1)
+            return ended(f"{place}: {error.strerror or error}; fix the file or folder, or use another one", 1)
         case MemoryError():
             return MlpXpError(f"out of memory: {str(error) or 'the sizes are too large'}; choose smaller sizes")
     return None

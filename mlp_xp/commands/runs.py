@@ -47,8 +47,8 @@ HEADS = {
     "test_loss": "test loss",
     "seconds": "time (s)",
 }
-# The columns that are left out first where the terminal is too narrow.
-SPARED = ("device", "dtype", "train_loss", "test_loss", "date", "data_dir", "backend")
+# The columns that are left out first where the terminal is too narrow; settings come last, because they vary.
+SPARED = ("date", "test_loss", "train_loss", "seconds")
 LEFT = ("name", "state", "date")
 
 

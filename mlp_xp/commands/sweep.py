@@ -5,15 +5,9 @@ Every member is a run in a folder of its own, as `train` writes it. The same com
 
 import contextlib
 import math
-import time
 from collections import Counter
-from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
 from mlp_xp.commands.options import Recipe, only_one, with_settings
 from mlp_xp.commands.process import end_with
@@ -21,18 +15,17 @@ from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop, catch_signals
 from mlp_xp.commands.train import base_settings
 from mlp_xp.core.config import declared
-from mlp_xp.runs.config_file import check_foreign
-from mlp_xp.runs.records import RunError
+from mlp_xp.runs.records import RunError, check_foreign
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA, held_out
-from mlp_xp.runs.table import UNREADABLE, shown
+from mlp_xp.runs.table import UNREADABLE, shown, words
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.show.plots import PlotError
 from mlp_xp.show.width import plain_console
 from mlp_xp.sweeps.folder import folder_of
-from mlp_xp.sweeps.grid import Plan, Span, described, make_plan
+from mlp_xp.sweeps.grid import Plan, Span, make_plan
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.pictures import draw_sweep
@@ -48,15 +41,14 @@ class Standing:
     """How far a sweep has come."""
 
     def __init__(self, count: int) -> None:
-        self.count, self.began = count, time.monotonic()
-        self.states: Counter[str] = Counter()
-        self.now = 0
+        self.count, self.states = count, Counter[str]()
+        self.earlier = 0
         self.best = "", -math.inf, ""
 
     def add(self, ending: Ending) -> None:
         """Count a member that has ended."""
         self.states[ending.state] += 1
-        self.now += not ending.earlier
+        self.earlier += ending.earlier
         score = held_out(ending.result or {})
         if score is not None and score > self.best[1]:
             self.best = ending.name, score, held_out_text(ending)
@@ -67,22 +59,22 @@ class Standing:
         return self.states.total() - self.states[INTERRUPTED]
 
     def line(self) -> str:
-        """Return the numbers of members that are done and failed, the best one, and the time left."""
-        left = self.count - self.done
-        parts = [f"{self.done} of {self.count} done", f"{self.states[FAILED]} failed"]
+        """Return the numbers of members that are done and failed, and the best one."""
         name, _, score = self.best
-        if name:
-            parts.append(f"best {name}: held out {score}")
-        if self.now:
-            seconds = (time.monotonic() - self.began) / self.now * left
-            parts.append(f"{seconds / 60:.0f} min left" if seconds > 90 else f"{seconds:.0f} s left")
-        return ", ".join(parts)
+        best = f", best {name}: held out {score}" if name else ""
+        return f"{self.done} of {self.count} done, {self.states[FAILED]} failed{best}"
+
+    def closing(self) -> str:
+        """Describe a sweep that has ended."""
+        numbers = [f"{number} {state}" for state, number in self.states.items() if state != FINISHED]
+        text = ", ".join([f"{self.states[FINISHED]} of {self.count} members finished", *numbers])
+        return text + f" ({self.earlier} of them before this command)" * bool(self.earlier)
 
 
 def held_out_text(ending: Ending) -> str:
     """Format the figure on held-out samples, which alone says what is best (see `sweeps.summary`)."""
-    scores = [score_text(name, score) for name in HELD_OUT if (score := (ending.result or {}).get(name)) is not None]
-    return "".join(scores[:1])
+    result = ending.result or {}
+    return next((score_text(name, result[name]) for name in HELD_OUT if result.get(name) is not None), "")
 
 
 @with_settings(Settings, several=True)
@@ -93,8 +85,8 @@ def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) ->
     Every setting of `train` takes several values. A range such as 0..31 stands for all whole numbers in it. --hidden
     64 256 is two values, of one layer each; --hidden 512,256 64 is two values, of two layers and of one.
 
-    Repeat the command to go on with the members that have not ended. If a member fails, the others go on, and the exit
-    code is 1.
+    Repeat the command to continue with the members that have not ended. If a member fails, the others continue, and the
+    exit code is 1.
 
     Args:
         config: Start from the settings in this file instead, such as the config.json of a run.
@@ -113,23 +105,26 @@ def show(plan: Plan) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
     console = plain_console()
     stop, standing, folder = Stop(), Standing(plan.total), folder_of(plan)
+    header = "" if console.is_terminal else f"{HEADER}\n"
 
     def say(line: str) -> None:
         with stop.printing():
             terminal.say(console, line)
 
     say(f"{describe(plan)}\nsweep    {folder}")
-    with catch_signals(stop), show_downloads(console) as progress:
+    with catch_signals(stop), show_downloads(console) as progress, terminal.progress_bar(console) as bar:
+        task = bar.add_task(standing.line(), total=plan.total)
         endings = run(plan, stop=lambda: bool(stop), say=say, progress=progress)
-        with contextlib.closing(endings), contextlib.closing(watch(endings, standing, console)) as watched:
-            for ending in watched:
+        with contextlib.closing(endings):
+            for ending in endings:
                 standing.add(ending)
+                bar.update(task, completed=standing.done, description=standing.line())
                 if not ending.earlier and (not console.is_terminal or ending.state == FAILED):
-                    header = f"{HEADER}\n" * (standing.now == 1 and not console.is_terminal)
-                    say(f"{header}{member_line(ending)}")
+                    say(header + member_line(ending))
+                    header = ""
     if stop:
         raise stop.error_at(f"after {standing.done} of {plan.total} members; {ON}")
-    say(f"\n{closing(standing)}\n")
+    say(f"\n{standing.closing()}\n")
     summary = summary_of(folder)
     if standing.states[FINISHED]:
         with stop.printing():
@@ -164,19 +159,6 @@ def member_line(ending: Ending) -> str:
     """Format how a member has ended as a row under the header."""
     loss = f"{ending.result['train_loss']:.5f}" if ending.result else ""
     reason = f"; {ending.reason}" if ending.reason else ""
+    settings = ", ".join(f"{words(name)} {shown(value)}" for name, value in ending.settings.items())
     figures = f"{loss:>11} {held_out_text(ending):>10} {ending.seconds:8.1f}"
-    return f"{ending.name:>6}  {ending.state:9}{figures}  {described(ending.settings)}{reason}"
-
-
-def closing(standing: Standing) -> str:
-    """Describe a sweep that has ended."""
-    others = [f"{number} {state}" for state, number in standing.states.items() if state != FINISHED]
-    earlier = standing.done - standing.now
-    text = f"{standing.states[FINISHED]} of {standing.count} members finished" + "".join(f", {each}" for each in others)
-    return text + f" ({earlier} of them before this command)" * bool(earlier)
-
-
-def watch(endings: Iterator[Ending], standing: Standing, console: Console) -> Generator[Ending, None, None]:
-    """Yield the endings, with a line on a terminal that says how far the sweep is."""
-    with Live(get_renderable=lambda: Text(standing.line(), no_wrap=True), console=console, transient=True):
-        yield from endings
+    return f"{ending.name:>6}  {ending.state:9}{figures}  {settings}{reason}"

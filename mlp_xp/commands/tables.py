@@ -29,12 +29,15 @@ def print_csv(lines: Iterable[Iterable[Any]]) -> None:
 
 
 def print_table(columns: Iterable[Column], console: Console, gap: int = 2) -> None:
-    """Print a table, or a paragraph for each row where it is wider than the terminal. gap: between columns."""
+    """Print a table, or a paragraph for each row where it is wider than the terminal. gap: between columns.
+
+    A cell that is empty, or a point, is left out of a paragraph.
+    """
     columns = [*columns]
     if width(columns, gap) > console.width:
         first, *others = columns
         for i, name in enumerate(first.cells):
-            pairs = [f"{each.head} {each.cells[i]}".strip() for each in others if each.cells[i]]
+            pairs = [f"{each.head} {each.cells[i]}".strip() for each in others if each.cells[i] not in ("", ".")]
             say(console, f"{name}: {', '.join(pair.replace(' ', GLUE) for pair in pairs)}")
         return
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), show_header=any(each.head for each in columns))

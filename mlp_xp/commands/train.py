@@ -35,11 +35,11 @@ def train(
         config: Start from the settings in this file instead, such as the config.json of a run.
         resume: Continue this run with its own settings, on any backend. With a constant schedule, --epochs trains a
             finished run longer.
-        run_dir: Folder to write the run to. By default runs/<dataset>-<backend>-<date-time>.
+        run_dir: Folder to write the run to. By default runs/DATASET-BACKEND-DATE-TIME.
         overwrite: Replace an existing run in --run-dir.
-        threads: Threads of the CPU to compute on. auto: the number with which a resumed run began; or else what a
-            variable such as OMP_NUM_THREADS says; or else one, and for large steps all CPUs. While other programs
-            use the CPUs, several threads can be ten times slower than one.
+        threads: CPU threads to compute on. auto: those of a resumed run, or what a variable such as OMP_NUM_THREADS
+            says, or one, or all CPUs for large steps. While other programs use the CPUs, several threads can be ten
+            times slower than one.
     """
     from mlp_xp.backends.opening import starting_on
     from mlp_xp.commands import training
@@ -49,6 +49,9 @@ def train(
     only_one(resume=resume, config=config, recipe=recipe)
     only_one(resume=resume, run_dir=run_dir)
     only_one(resume=resume, overwrite=overwrite)
+    only_one(dataset=given.get("dataset"), data_dir=given.get("data_dir"))
+    if "dataset" in given:  # instead of the files that a configuration names
+        given["data_dir"] = None
     folder, number = resume or run_dir, None if threads == "auto" else threads
     with ExitStack() as held:
         is_run = folder is not None and (folder / run_folder.CONFIG).exists()
@@ -73,12 +76,11 @@ def train(
 
 def new_settings(recipe: str | None, config: Path | None, given: Mapping[str, Any]) -> Settings:
     """Return the settings of a new run: those given, and else those of a file or a recipe. Raises MlpXpError."""
-    from mlp_xp.runs.config_file import check_foreign
+    from mlp_xp.runs.records import check_foreign
 
     settings = settings_of(base_settings(recipe, config, given.get("data_dir"), given.get("label")), given)
     if config:
         check_foreign(settings, given.get("backend"), config)
-    check_one_data_set(settings, given)
     return settings
 
 
@@ -86,11 +88,11 @@ def base_settings(recipe: str | None, config: Path | None, data_dir: str | None,
     """Return the settings of a file or a recipe; by default of the recipe for the data. Raises MlpXpError."""
     from mlp_xp.data.datasets import is_own
     from mlp_xp.data.origin import Origin
-    from mlp_xp.runs.config_file import parse_settings
+    from mlp_xp.runs.records import parse_settings
     from mlp_xp.runs.run_folder import data_of
 
     if config:
-        settings, record = parse_settings(config, "give a saved configuration")
+        settings, record = parse_settings(config)
         if settings.origin.task is None and is_own(data_of(settings), settings.origin):
             return settings_of(settings, {"task": record.get("task")})  # what was guessed for the run
         return settings
@@ -102,13 +104,12 @@ def base_settings(recipe: str | None, config: Path | None, data_dir: str | None,
 def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
     """Return a run's settings, with those given that may change. Raises ConfigError for another one, and RunError."""
     from mlp_xp.runs import checkpoints, run_folder
-    from mlp_xp.runs.config_file import check_foreign
+    from mlp_xp.runs.records import check_foreign
 
     saved, _ = run_folder.read_config(folder)
     settings = settings_of(saved, given)
     if settings.backend != saved.backend and "device" not in given:
         settings = settings_of(settings, {"device": None})  # the saved device belongs to another library
-    check_one_data_set(settings, given)
     if change := first_change(saved, settings, data=True):
         raise ConfigError(
             f"a resumed run keeps its settings ({change.saved!r}, not {change.wanted!r}{change.reason})",
@@ -119,13 +120,3 @@ def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
     if (folder / run_folder.CHECKPOINT).exists():
         checkpoints.check_settings(folder, settings)  # before the data are loaded
     return settings
-
-
-def check_one_data_set(settings: Settings, given: Mapping[str, Any]) -> None:
-    """Raise ConfigError if a data set is named, and the settings have files too."""
-    if given.get("dataset") and settings.data_dir:
-        raise ConfigError(
-            (f"{given['dataset']!r:.80} and ", Argument("data_dir", settings.data_dir), " are two data sets"),
-            remedy="give only one of them",
-            setting="dataset",
-        )

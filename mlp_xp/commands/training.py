@@ -85,17 +85,17 @@ def stop_at(event: Event, folder: Path, stop: Stop, hint: str) -> None:
 
 def nothing_learned(report: Report, settings: Settings, dataset: Dataset, backend: Backend) -> str:
     """Say that a network is no better than a guess without its inputs, and what to try; an empty string if it is."""
-    text = ""
-    if report.test and report.test.r2 is not None and report.test.r2 <= 0:
-        text = "no better than always predicting the mean"
-    if report.test and dataset.task.exclusive:
+    guess, score = "predicting the mean", 0.0
+    if dataset.task.exclusive and report.test:
         counts = np.bincount(backend.to_numpy(dataset.test_labels), minlength=len(dataset.class_names))
-        if report.test.score <= (share := counts.max() / counts.sum()):
-            name = printable(dataset.class_names[int(counts.argmax())])
-            text = f"no better than always naming {name}, the most frequent class ({100 * share:.2f} %)"
-    rate = settings.train.learning_rate / 10
+        score = counts.max() / counts.sum()
+        name = printable(dataset.class_names[int(counts.argmax())])
+        guess = f"naming {name}, the most frequent class ({100 * score:.2f} %)"
+    if not report.test or report.test.score > score or not (dataset.task.exclusive or dataset.task.floats):
+        return ""
     return (
-        text and f"{text}; try a lower --learning-rate, such as {rate:g}, more --epochs, another --seed, or more data"
+        f"no better than always {guess}; try a lower --learning-rate, such as {settings.train.learning_rate / 10:g}, "
+        "more --epochs, another --seed, or more data"
     )
 
 

@@ -108,28 +108,28 @@ class TrainConfig:
     epochs: int = setting(5, least=1, in_steps=False, aliases=("-e",))
     """Passes over the training set."""
     batch_size: int = setting(1, least=1, by_ratio=True, aliases=("-b", "--bs"))
-    """Samples in a training step; the gradient is their mean. The last batch of an epoch may be smaller."""
+    """Samples per training step; the gradient is their mean. The last batch of an epoch may be smaller."""
     # A smaller rate, divided by the batch size, would lose its digits in float32, or be 0; a larger one would make
     # Adam's coefficients infinite in float64. What is too large for float32 alone diverges, which is reported.
     learning_rate: float = setting(0.01, least=1e-30, most=1e300, in_steps=False, by_ratio=True, aliases=("--lr",))
     """How far an update follows the gradient."""
     hidden: tuple[int, ...] = setting((64,), least=1, by_ratio=True, aliases=("--layers", "--units"))
-    """Units of each hidden layer."""
+    """Units of each hidden layer, such as 512 256 for two layers."""
     seed: int = setting(0, most=2**32 - 1, in_steps=False)
-    """Random seed. On every backend, NumPy draws the initial weights, the order of the samples and the masks of dropout
-    from it."""
+    """Random seed, 0 to 2**32 - 1, for the initial weights, the order of the samples and dropout. They are the same on
+    every backend, because NumPy draws them."""
     report_every: int = setting(10000, least=1, in_steps=False)
     """Samples between two reports. Each epoch begins with one."""
     warm_up_steps: int = setting(10, in_steps=False)
     """Steps on the second training sample alone, before the first epoch. The notebook takes ten, and its numbers depend
     on them."""
     update_order: str = setting("layerwise", choices=("layerwise", "simultaneous"))
-    """layerwise, as in the notebook: update a layer before the error passes down through it. simultaneous, as in
-    textbooks: compute all gradients at the same weights."""
+    """layerwise: update a layer before the error passes down through it, as the notebook does. simultaneous: compute
+    all gradients at the same weights, as textbooks do."""
     activation: str | Activation = setting("sigmoid", choices=tuple(ACTIVATIONS))
     """Activation of the hidden layers."""
     init: str = setting("notebook", choices=("notebook", "glorot", "he"), in_steps=False)
-    """Standard deviation of the initial weights. notebook: 1. glorot and he: the smaller, the wider the layer."""
+    """Standard deviation of the initial weights. notebook: 1. glorot and he: smaller for wider layers."""
     optimizer: str = setting("sgd", choices=("sgd", "momentum", "adam", "adamw"))
     """How gradients change the weights."""
     schedule: str = setting(
@@ -154,12 +154,12 @@ class TrainConfig:
     dropout: float = setting(0.0, most=BELOW_ONE)
     """Probability with which a step ignores each hidden unit of each sample."""
     clip_norm: float = setting(0.0, most=1e30)
-    """Scale a longer gradient, of all parameters together, down to this norm; 0: never. Needs --update-order
+    """Scale the gradient of all parameters down to this norm if it is longer; 0: never. Needs --update-order
     simultaneous."""
     validation: int = setting(0, in_steps=False)
-    """Hold out this many training samples: of your own data drawn at random, in proportion from each class; of others
-    the last ones. The network is evaluated on them after every epoch, and the most accurate one is kept; ties go to the
-    lower loss."""
+    """Hold out this many training samples. The network is evaluated on them after every epoch, and the most accurate
+    one is kept; ties go to the lower loss. Your own data are drawn from at random, in proportion from each class; of a
+    named data set, the last samples are held out."""
     patience: int = setting(0, in_steps=False)
     """Stop after this many epochs without a better network on the held-out samples; 0: never."""
     checkpoint_every: int = setting(0, in_steps=False)
@@ -237,7 +237,8 @@ def as_kind(name: str, value: Any, kind: type) -> Any:
 def check_range(name: str, value: float | tuple[int, ...], least: float = 1, most: float = MOST) -> None:
     """Raise ConfigError unless a number, or each of several, is from `least` to `most`."""
     for number in value if isinstance(value, tuple) else (value,):
-        wanted = f"at most {most}" if number > most else f"at least {least}"
+        # A lower limit such as 1e-30 keeps digits; whoever meets it has given 0 or less.
+        wanted = f"at most {most}" if number > most else "above 0" if 0 < least < 1 else f"at least {least}"
         if number != number:
             raise ConfigError(f"nan is not a number; it must be {wanted}", setting=name)
         if not least <= number <= most:

@@ -64,8 +64,8 @@ class Dataset(NamedTuple):
     origin: Any = None
     """How your own files were read, an `Origin` of `data.origin`; None for other data."""
     inputs: str = "arrays"
-    """"pictures", "columns" of a table, or "arrays": what `predict` reads for this network. For "arrays", pictures are
-    prepared as MNIST's were."""
+    """"pictures", "resized pictures", "columns" of a table, or "arrays": what `predict` reads for this network. For
+    "arrays", pictures are prepared as MNIST's were."""
     feature_names: tuple[str, ...] = ()
     """The names of the columns of a table."""
     scaling: Scaling = ()

@@ -52,8 +52,6 @@ class Threads(NamedTuple):
     """Where the number comes from."""
     adjustable: bool = True
     """Whether a number can be chosen, and changed while the library runs."""
-    complete: bool = True
-    """Whether these are all threads of the library. A library known only by its name may start others."""
 
 
 UNDECIDED = Threads()

@@ -35,7 +35,7 @@ class Model(NamedTuple):
     inputs: str = "arrays"
     """This and the names are as in the `Dataset` that it was trained on."""
     source: str = "the network"
-    """What messages call it: the file that it was read from."""
+    """What messages call it: the folder or file that it was read from."""
     sha256: str = ""
     """The checksum in this file."""
 

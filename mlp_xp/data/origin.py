@@ -12,22 +12,23 @@ class Origin:
     """How `load_dataset` reads your own files, so that a run can read them again. Raises ConfigError."""
 
     label: str | None = setting(None, names_columns=True)
-    """Column with the labels, where --data-dir has tables with a header. Separate several with commas: they are numbers
-    to predict, or labels that are 0 or 1 each."""
+    """Column with the labels, if --data-dir has tables with a header. Separate several with commas, to predict several
+    numbers, or several labels that are 0 or 1 each."""
     exclude: str | None = setting(None, names_columns=True)
     """Columns to ignore, such as a row id; separate several with commas."""
     test_fraction: float = setting(0.2, most=BELOW_ONE)
-    """Share of the samples to test on, if --data-dir has no test set of its own; 0: no test."""
+    """Share of the samples to test on, if --data-dir has no test set of its own; 0: do not test."""
     split_seed: int = setting(0, most=2**32 - 1)
-    """Random seed of the choice of these samples."""
+    """Random seed, 0 to 2**32 - 1, that chooses the samples to test on."""
     picture_size: int | None = setting(None, least=1, most=LARGEST_SIDE)
     """Resize the pictures in --data-dir to a square with this many pixels on a side. By default they must all have one
     size."""
     task: str | None = setting(None, choices=("classes", "labels", "regression"))
-    """What to predict. By default regression where the labels in --data-dir have a decimal point, labels where each
-    sample has several, and otherwise classes. Many whole numbers may be either, and need this option."""
+    """What to predict: one class, several labels that apply or not, or numbers (regression). By default regression if
+    the labels in --data-dir have a decimal point, labels if each sample has several, and otherwise classes. Many
+    different whole numbers may be classes or quantities, and need this option."""
     stratify: bool = setting(True)
-    """Choose the samples to test on from each class in proportion, and at least one where a class has two."""
+    """Choose the samples to test on in proportion from each class, and at least one of a class that has two."""
     scale_targets: bool = setting(True)
     """For regression: train on numbers with mean 0 and standard deviation 1. Predictions and errors stay in the units
     of the data; only the loss is in standard deviations."""

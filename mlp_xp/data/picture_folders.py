@@ -79,7 +79,8 @@ def read_picture_folder(folder: Path, how: Origin, features: Sequence[str] | Non
     images, count = _read(pictures, how.picture_size), len(labels[0])
     numbers = [np.array(each, np.int64) for each in labels]
     held = Part(images[count:], numbers[1], test) if len(places) > 1 else None
-    return Samples(Part(images[:count], numbers[0], places[0]), held, "pictures", class_names=class_names)
+    kind = "resized pictures" if how.picture_size else "pictures"
+    return Samples(Part(images[:count], numbers[0], places[0]), held, kind, class_names=class_names)
 
 
 def _list(folder: Path) -> list[Path]:

@@ -43,6 +43,7 @@ BINARY = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "matmul": "@", "po
 INPLACE = {"iadd": "+=", "isub": "-=", "imul": "*=", "itruediv": "/="}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 SYMBOLS = BINARY | INPLACE | COMPARISONS
+ATTRIBUTES = ("shape", "dtype", "device", "ndim", "size")
 DTYPES = ("float64", "float32", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 SMALL = TrainConfig(hidden=(3,), epochs=1, warm_up_steps=0, report_every=40)
 SMALL_RICH = replace(
@@ -92,30 +93,24 @@ class Operation(NamedTuple):
 
 @dataclass
 class Totals:
-    """All calls of one operation."""
+    """All calls of one operation: the largest deviation in eps, the largest share of its bound, the first beyond it."""
 
     calls: int = 0
     deviating: int = 0
     deviation: float = 0.0
-    """Largest, in eps."""
     used: float = 0.0
-    """Largest share of its bound that a deviation took."""
     first: Operation | None = None
-    """The first call beyond its bound."""
 
 
 class Traced:
-    """An array of the library under test."""
+    """An array of the library under test, with a copy of its last known content on the host."""
 
-    __slots__ = ("_tracer", "array", "host", "writes")
+    __slots__ = ("_tracer", "array", "host")
     __array_ufunc__ = None  # NumPy's scalars leave operators to this class
     __hash__ = __bool__ = None  # type: ignore[assignment]
 
-    def __init__(self, array: Array, tracer: "Tracer") -> None:
-        self.array, self._tracer = array, tracer
-        self.host: np.ndarray | None = None
-        """A copy on the host, up to date unless the tracer has counted more `writes` since."""
-        self.writes = 0
+    def __init__(self, array: Array, tracer: "Tracer", host: np.ndarray) -> None:
+        self.array, self._tracer, self.host = array, tracer, host
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
         return self._tracer.xp
@@ -124,13 +119,11 @@ class Traced:
         raise TypeError("a traced array becomes a NumPy array only by Backend.to_numpy")
 
     def __getattr__(self, name: str) -> Any:
-        """Return shape, dtype, device and so on, as the library has them."""
         if name == "T":
             return self._tracer.call("T", operator.attrgetter("T"), None, (self,))
-        # `__array_interface__` and the like would let NumPy in.
-        if name.startswith("_") or (callable(value := getattr(self.array, name)) and not isinstance(value, type)):
-            raise AttributeError(f"{name} is a method or private, which not every library has; use a function of xp")
-        return value
+        if name in ATTRIBUTES:
+            return getattr(self.array, name)
+        raise AttributeError(f"{name}: not every library has it; use a function of xp")
 
 
 def _operator(name: str, *, reflected: bool = False) -> Callable[..., Any]:
@@ -195,8 +188,6 @@ class Tracer:
     def __post_init__(self) -> None:
         self.xp = Namespace(self)
         self._depth, self._in_step = 0, False
-        # Operations that work in place. Each may change other arrays too, which share memory with the one it changes.
-        self._writes = 0
         xp = self.backend.xp
         self._dtypes = [(np.dtype(name), getattr(xp, name)) for name in DTYPES if hasattr(xp, name)]
 
@@ -217,16 +208,11 @@ class Tracer:
         about = self.calls, self._in_step, self._when(), name
         operation = Operation(*about, args, kwargs, (), *_place(), reference or function)
         operands: list[tuple[Traced, np.ndarray]] = []
-        stale = changed = 0
 
         def on_host(x: Any) -> Any:
-            nonlocal stale
             if not isinstance(x, Traced):
                 return self._numpy_dtype(x)
-            before = x.host
-            operands.append((x, self._host_copy(x)))
-            if before is not None and not _equal(before, operands[-1][1]):
-                stale = stale or len(operands)
+            operands.append((x, self.backend.to_numpy(x.array)))
             return operands[-1][1]
 
         try:
@@ -235,17 +221,16 @@ class Tracer:
                 kwargs={key: _map(on_host, value) for key, value in kwargs.items() if key != "device"},
                 devices=tuple(str(getattr(x.array, "device", "unknown device")) for x, _ in operands),
             )
+            stale = [i for i, (x, before) in enumerate(operands, 1) if not _equal(x.host, before)]
             result = function(*_map(_own, args), **{key: _map(_own, value) for key, value in kwargs.items()})
             is_array = hasattr(result, "shape") and hasattr(result, "dtype")
             host_result = self.backend.to_numpy(result) if is_array else np.asarray(result)
-            for i, (x, before) in reversed([*enumerate(operands, 1)]):
-                if name in INPLACE and x.array is result:
-                    continue
-                after = self._host_copy(x, anew=True)
+            changed = []
+            for i, (x, before) in enumerate(operands, 1):
+                x.host = self.backend.to_numpy(x.array)
                 # An operation in place may return a new object for the memory that it has changed.
-                if not _equal(before, after) and not (name in INPLACE and i == 1 and _equal(host_result, after)):
-                    changed = i
-            self._writes += name in INPLACE or bool(changed)
+                in_place = name in INPLACE and (x.array is result or (i == 1 and _equal(host_result, x.host)))
+                changed += [] if in_place or _equal(before, x.host) else [i]
         except (Exception, SystemExit) as error:  # a library may raise anything
             # `Backend.to_numpy` and `from_numpy` report the library's own error as the cause.
             cause = error.__cause__ if isinstance(error, BackendFailure) and error.__cause__ else error
@@ -259,57 +244,35 @@ class Tracer:
         if not is_array:
             verdict = Verdict(problem=f"is a {type(result).__name__}, not an array")
         elif stale:
-            verdict = Verdict(problem=f"has argument {stale} changed since its last use, by another operation")
+            verdict = Verdict(problem=f"has argument {stale[0]} changed since its last use, by another operation")
         elif changed:
-            verdict = Verdict(problem=f"changes its argument {changed}")
+            verdict = Verdict(problem=f"changes its argument {changed[0]}")
         else:
             verdict = check(name, operation.reference, operation.args, operation.kwargs, host_result)
         self._add(operation._replace(result=host_result, verdict=verdict))
         if not is_array:
             return result
         # An operator that works in place returns the array that it changed.
-        traced = next((x for x, _ in operands if x.array is result), Traced(result, self))
-        traced.host, traced.writes = host_result, self._writes
+        traced = next((x for x, _ in operands if x.array is result), Traced(result, self, host_result))
+        traced.host = host_result
         return traced
-
-    def _host_copy(self, x: Traced, anew: bool = False) -> np.ndarray:
-        """Return a copy of an array on the host: the last one if nothing has been written since, unless `anew`."""
-        if anew or x.host is None or x.writes != self._writes:
-            x.host, x.writes = self.backend.to_numpy(x.array), self._writes
-        return x.host
 
     def from_numpy(self, array: np.ndarray, dtype: Any) -> Any:
         """Copy a host array to the device, as `Backend.from_numpy`."""
         return self.call("from_numpy", self.backend.from_numpy, np.array, (np.array(array, order="C"), dtype))
 
     def jit(self, function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        """Return the function itself, with its results computed by the hook's `materialise` where there is one."""
-        if self.backend.compiles:
+        """Return the function itself, with each array that it returns computed by the hook's `materialise`, if any."""
+        materialise = self.backend.details.materialise
+        function = np.errstate(over="ignore", invalid="ignore")(function)  # as libraries that do not compile
+        if materialise is None:
             return function
 
-        def materialise(*arrays: Array) -> tuple[Array, ...]:
-            return arrays
+        def compute(array: Array) -> Array:
+            (computed,) = materialise(array)
+            return computed
 
-        compute = self.backend.jit(materialise)
-
-        @np.errstate(over="ignore", invalid="ignore")  # as `jit` of the libraries that do not compile
-        def computed(*args: Any) -> Any:
-            result = function(*args)
-            before: list[Traced] = []
-            rebuild(result, before.append)
-            hosts = [self._host_copy(x) for x in before]
-            rows = zip(before, hosts, compute(*map(_own, before)), strict=True)
-
-            def checked(_: Any) -> Any:
-                x, host, new = next(rows)
-                if new is _own(x) and _equal(host, self._host_copy(x, anew=True)):
-                    return x
-                x.host = host
-                return self.call("materialise", lambda _: new, np.array, (x,))
-
-            return rebuild(result, checked)
-
-        return computed
+        return lambda *args: rebuild(function(*args), lambda x: self.call("materialise", compute, np.array, (x,)))
 
     def to_numpy(self, x: Any) -> np.ndarray:
         """Copy an array to the host. It is not checked, because this is what everything is checked with."""

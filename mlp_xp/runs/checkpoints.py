@@ -20,12 +20,10 @@ from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
 from mlp_xp.data.facts import facts_of, first_difference
 from mlp_xp.files import write_whole
-from mlp_xp.runs.records import FORMAT, RunError, check_fields, check_format, parse, shortened
+from mlp_xp.runs.records import FORMAT, REMEDY, RunError, check_fields, check_format, parse, shortened
 from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, preparation_of, read_config, targets_of
 from mlp_xp.runs.settings import Settings, first_change, flatten, unflatten
 
-REMEDY = "restore it from a copy, or train again"
-ALTERED = "is truncated or altered"
 # What the fitted arrays of a preparation, and those of standardised numbers, are called in a model's file.
 FITTED, SCALING = ("shift", "scale"), ("target_shift", "target_scale")
 
@@ -70,7 +68,7 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     with _opened(path) as (file, facts):
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a dictionary)
     if facts.get("sha256") != _digest(tensors, {name: value for name, value in facts.items() if name != "sha256"}):
-        raise RunError(f"{str(path)!r}: was altered: its content does not match its SHA-256 sum; {REMEDY}")
+        raise RunError("was altered: its content does not match its SHA-256 sum", file=path, remedy=REMEDY)
     return tensors, facts
 
 
@@ -79,21 +77,20 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Open a safetensors file and read its metadata. Raises RunError, also for a fault within the `with` block."""
     from safetensors import SafetensorError, safe_open
 
-    where = repr(str(path))
     try:
         path.open("rb").close()  # safetensors reports any file that it cannot open as missing
         with safe_open(path, framework="np") as file:
-            facts = parse((file.metadata() or {}).get("mlp_xp", "{}"), where, REMEDY, wrong=ALTERED)
-            check_format(check_fields(facts, {}, where, REMEDY), where)
+            facts = check_fields(parse((file.metadata() or {}).get("mlp_xp", "{}"), path), {}, path)
+            check_format(facts, path)
             yield file, facts
     except FileNotFoundError as error:
-        raise RunError(
-            f"{where}: does not exist; if its run is training, wait for the first checkpoint, else resume the run"
-        ) from error
+        remedy = "if its run is training, wait for the first checkpoint, else resume the run"
+        raise RunError("does not exist", file=path, remedy=remedy) from error
     except OSError as error:
-        raise RunError(f"{where}: cannot be read: {error.strerror or error}; {REMEDY}") from error
+        raise RunError(f"cannot be read: {error.strerror or error}", file=path, remedy=REMEDY) from error
     except (SafetensorError, ValueError) as error:
-        raise RunError(f"{where}: {ALTERED}: {' '.join(str(error).split())}; {REMEDY}") from error
+        reason = " ".join(str(error).split())
+        raise RunError(f"is truncated or altered: {reason}", file=path, remedy=REMEDY) from error
 
 
 def save_model(folder: Path, model: Model) -> None:
@@ -120,13 +117,13 @@ def load_model(path: str | Path) -> Model:
 
     Raises RunError if there is none, or it is damaged.
     """
-    path = Path(path)
+    source = path = Path(path)
     if path.suffix != ".safetensors":
         read_config(path)  # or else the folder is not a run
         path = path / MODEL
     tensors, facts = read_tensors(path)
     if "activation" not in facts:
-        raise RunError(f"{str(path)!r}: is not a model; give the {MODEL} of a run")
+        raise RunError("is not a model", file=path, remedy=f"give the {MODEL} of a run")
     return Model(
         _network_of(tensors, "network"),
         open_backend("numpy", dtype=facts["dtype"]),
@@ -138,7 +135,7 @@ def load_model(path: str | Path) -> Model:
         tuple(facts["class_names"]),
         tuple(facts["feature_names"]),
         facts["inputs"],
-        str(path),
+        str(source),
         facts["sha256"],
     )
 
@@ -193,25 +190,25 @@ def read_position(folder: Path) -> dict[str, Any]:
 
 def _read_facts(path: Path) -> dict[str, Any]:
     with _opened(path) as (_, facts):
-        return check_fields(
-            facts, {"settings": dict[str, Any], "position": dict[str, Any]}, repr(str(path)), "start the run again"
-        )
+        return check_fields(facts, {"settings": dict[str, Any], "position": dict[str, Any]}, path)
 
 
 def check_settings(folder: Path, settings: Settings) -> None:
     """Raise RunError unless the run's checkpoint fits these settings, epochs included. Only its metadata are read."""
     path = folder / CHECKPOINT
     facts = _read_facts(path)
-    if change := first_change(unflatten(facts["settings"], repr(str(path))), settings):
+    if change := first_change(unflatten(facts["settings"], path), settings):
         raise RunError(
-            f"{str(path)!r}: was made with {change.name} {shortened(change.saved)}, but the run's configuration has "
-            f"{shortened(change.wanted)}{change.reason}; resume with the settings of the checkpoint"
+            f"was made with {change.name} {shortened(change.saved)}, but the run's configuration has "
+            f"{shortened(change.wanted)}{change.reason}",
+            file=path,
+            remedy="resume with the settings of the checkpoint",
         )
     done = facts["position"]["epoch"] + 1
     if done > settings.train.epochs:
         raise RunError(
-            f"{settings.train.epochs} is too few: the run in {str(folder)!r} has already come to epoch {done}; give at "
-            "least as many, or start a new run",
+            f"{settings.train.epochs} is too few: the run in {str(folder)!r} has already come to epoch {done}",
+            remedy="give at least as many, or start a new run",
             setting="epochs",
         )
 

@@ -12,7 +12,7 @@ from mlp_xp.core.metrics import loss_and_sums
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation, in_units
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.runs.checkpoints import check_fit, read_sha256
+from mlp_xp.runs.checkpoints import read_sha256
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.rows import read_rows, row_sums, unseen
 from mlp_xp.runs.run_folder import CONFIG, MODEL, checksum, read_config
@@ -38,23 +38,23 @@ def members_of(folders: Sequence[Path]) -> list[Path]:
     return [*found.values()]
 
 
-def check_alike(models: Sequence[Model]) -> None:
-    """Raise RunError unless all models have the same task, inputs and outputs."""
-    for model in models:
-        check_fit(model, models[0], f"that of {models[0].source!r}")
+def file_of(model: Model) -> Path | None:
+    """Return the file that a model was read from, or None."""
+    path = Path(model.source).resolve()
+    return None if not model.sha256 else path / MODEL if path.is_dir() else path
 
 
 def run_of(model: Model) -> Path | None:
-    """Return the folder of the run that a model was read from; None for another model.
+    """Return the folder of the run that a model was read from; None for another model, and for one from a mere file.
 
     Raises RunError if the run has another model by now.
     """
     path = Path(model.source)
-    if path.name != MODEL or not (path.parent / CONFIG).exists():
+    if not model.sha256 or not (path / CONFIG).exists():
         return None
-    if read_sha256(path) != model.sha256:
+    if read_sha256(path / MODEL) != model.sha256:
         raise RunError(f"{model.source!r}: the run has been trained since this model was read; read it again")
-    return path.parent
+    return path
 
 
 def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, own: bool) -> list[Dataset]:
@@ -100,26 +100,23 @@ def _trained_rows(models: Sequence[Model], datasets: Sequence[Dataset]) -> list[
     return found
 
 
-def pooled_logits(models: Sequence[Model], logits: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the logits of an ensemble, float64 (n, outputs), whose predictions are the mean of those of its models.
+def evaluate_pooled(
+    models: Sequence[Model], logits: Sequence[np.ndarray], labels: np.ndarray
+) -> tuple[Evaluation, np.ndarray]:
+    """Return the figures and the logits, float64 (n, outputs), of the mean of several networks' predictions.
 
-    logits: those of each model, (n, outputs), on the host. Numbers are standardised as those of the first model.
+    logits: those of each model, (n, outputs), on the host. labels: as in a `Dataset`, on the host. Numbers are
+    standardised as those of the first model.
     """
     task, xp = models[0].task, open_backend().xp
+    first, *_ = scalings = [tuple(map(model.backend.to_numpy, model.scaling)) for model in models]
     stacked = [each.astype(np.float64) for each in logits]
     if task.floats:
-        first, *_ = scalings = [tuple(map(model.backend.to_numpy, model.scaling)) for model in models]
         stacked = [
             task.encode(in_units(z, scaling), z.shape[1], first, dtype=np.float64, xp=xp)
             for z, scaling in zip(stacked, scalings, strict=True)
         ]
-    return task.pool(np.stack(stacked))
-
-
-def evaluate_pooled(models: Sequence[Model], logits: np.ndarray, labels: np.ndarray) -> Evaluation:
-    """Return the figures of an ensemble from its logits (n, outputs) and the labels, as in a `Dataset`, on the host."""
-    model, numpy = models[0], open_backend()
-    scaling = tuple(map(model.backend.to_numpy, model.scaling))
+    pooled = task.pool(np.stack(stacked))
     with np.errstate(over="ignore", invalid="ignore"):
-        loss, *sums = loss_and_sums(logits, labels, model.task, scaling, xp=numpy.xp)
-    return model.task.figures(float(loss), sums, len(logits), scaling)
+        loss, *sums = loss_and_sums(pooled, labels, task, first, xp=xp)
+    return task.figures(float(loss), sums, len(pooled), first), pooled

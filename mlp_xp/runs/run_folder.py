@@ -24,7 +24,7 @@ from mlp_xp.data.sums import checksum as checksum  # noqa: PLC0414  (part of thi
 from mlp_xp.errors import Argument, MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
-from mlp_xp.runs.config_file import parse_settings
+from mlp_xp.runs.records import REPORT_FIELDS, parse_settings
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
 from mlp_xp.runs.rows import ROWS, row_sums, write_rows
 from mlp_xp.runs.settings import Settings, first_change, flatten, with_absolute_paths
@@ -136,20 +136,19 @@ def threads_of(folder: Path, backend: str) -> int | None:
 def warn_of_threads(folder: Path, backend: Backend) -> None:
     """Give an MlpXpWarning if a resumed run computes on another number of threads, and note it in its config.json.
 
-    With another library, the last bits differ anyway, and there is no warning. Raises RunError and FileError.
+    Raises RunError and FileError.
     """
     before, now = threads_of(folder, backend.name), backend.threads.number
-    if before in (None, now):
-        return
-    warnings.warn(
-        f"{str(folder)!r}: the run was started with {in_words(before)} and is resumed with {in_words(now)}, so the "
-        "last digits of its numbers may differ from those of an uninterrupted run",
-        MlpXpWarning,
-        stacklevel=3,
-    )
-    _, record = read_config(folder)
-    record["threads"]["resumed_with"] = in_words(now)
-    write_json(folder / CONFIG, record)
+    if before not in (None, now):
+        warnings.warn(
+            f"{str(folder)!r}: the run was started with {in_words(before)} and is resumed with {in_words(now)}, so the "
+            "last digits of its numbers may differ from those of an uninterrupted run",
+            MlpXpWarning,
+            stacklevel=3,
+        )
+        _, record = read_config(folder)
+        record["threads"]["resumed_with"] = in_words(now)
+        write_json(folder / CONFIG, record)
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
@@ -211,7 +210,7 @@ def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
     if kept.train.epochs != epochs:
         old: dict[str, Any] = {"epochs": kept.train.epochs}
         if (folder / RESULT).exists():
-            old["result"] = records.read_json(folder / RESULT, "delete it", wrong="is damaged")
+            old["result"] = records.read_json(folder / RESULT)
         record["segments"] = [*record.get("segments", []), old]
         record["settings"]["epochs"] = epochs
         write_json(folder / CONFIG, record)
@@ -226,9 +225,11 @@ def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
     _, record = read_config(folder)
     for name, value in facts.items():
         if record[name] != value:
+            what = "a checksum of" if name == "data_crc32" else name.replace("_", " ")
             raise RunError(
-                f"{str(folder / CONFIG)!r}: the run started with {name} {record[name]!r}, but these data have "
-                f"{value!r}; give the run's own data"
+                f"the run started with other data: {what} {record[name]!r}, not {value!r}",
+                file=folder / CONFIG,
+                remedy="give the run's own data",
             )
 
 
@@ -292,32 +293,21 @@ def append_metrics(folder: Path, report: Report) -> None:
             sync(folder)  # or a checkpoint could outlast the reports that it counts
 
 
-# The fields of a line of metrics.jsonl, and of result.json.
-REPORT_FIELDS = {
-    **{"epoch": int, "sample": int, "loss": float, "accuracy": float | None, "seconds": float, "train_loss": float},
-    **{"test_loss": float | None, "samples_per_second": float},
-    **{f"validation_{name}": float | None for name in ("loss", "accuracy", "r2")},
-    **dict.fromkeys(("label_accuracy", "r2", "rmse"), float | None),
-    "kept_epoch": int | None,
-}
-
-
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
     """Return the reports of a run, oldest first. An incomplete last line is ignored. A missing file gives [].
 
     Raises RunError, which names the line and the field, for what is not a report.
     """
-    path, reports = Path(folder) / METRICS, []
-    for number, line in enumerate(_lines(path, "train again"), 1):
-        where = f"{str(path)!r}, line {number}"
-        record = records.parse(line, where, "train again", wrong="is damaged")
-        reports.append(records.check_fields(record, REPORT_FIELDS, where, "train again"))
-    return reports
+    path = Path(folder) / METRICS
+    return [
+        records.check_fields(records.parse(line, path, number), REPORT_FIELDS, path, number)
+        for number, line in enumerate(_lines(path), 1)
+    ]
 
 
-def _lines(path: Path, advice: str) -> list[bytes]:
+def _lines(path: Path) -> list[bytes]:
     """Return the complete lines of a file without their ends; none if it is missing. Raises RunError."""
-    return records.read_bytes(path, advice).split(b"\n")[:-1] if path.exists() else []
+    return records.read_bytes(path).split(b"\n")[:-1] if path.exists() else []
 
 
 def truncate_metrics(folder: Path, reports: int) -> None:
@@ -329,11 +319,10 @@ def truncate_metrics(folder: Path, reports: int) -> None:
     with file_errors(folder, "remove temporary files in"):
         for old in left_aside(folder):
             old.unlink()
-    lines = _lines(path, "start the run again")
+    lines = _lines(path)
     if len(lines) < reports:
-        raise RunError(
-            f"{str(path)!r}: has {len(lines)} reports, the checkpoint expects {reports}; start the run again"
-        )
+        fault = f"has {len(lines)} reports, the checkpoint expects {reports}"
+        raise RunError(fault, file=path, remedy=records.REMEDY)
     write_whole(path, b"".join(line + b"\n" for line in lines[:reports]))
 
 

@@ -28,8 +28,7 @@ class Settings:
     dtype: str = setting("float64", choices=("float64", "float32"))
     """Floating-point type to compute with."""
     dataset: str | None = setting("mnist")
-    """mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters; all but mnist are downloaded once. Not with
-    --data-dir."""
+    """Data set: mnist, fashion-mnist, kmnist, emnist-digits or emnist-letters. All but mnist are downloaded once."""
     data_dir: str | None = setting(None, may_change=True, is_path=True)
     """Your own data instead of a named data set: a table with a header (CSV, Parquet), a .npz archive, or a folder with
     pictures for each class, with two tables, .npy files, or IDX or CSV files like MNIST's."""
@@ -110,18 +109,19 @@ def settings_of(base: Settings, changes: Mapping[str, Any]) -> Settings:
     return found
 
 
-def unflatten(record: Mapping[str, Any], where: str) -> Settings:
-    """Return the settings of a flat record. Raises ConfigError, which names `where` and the wrong field."""
+def unflatten(record: Mapping[str, Any], file: Path) -> Settings:
+    """Return the settings of a flat record in a file. Raises ConfigError, which names the file and the field."""
     for name in record:
         if name not in SETTINGS:
             raise ConfigError(
-                f"{where}: the field {name!r:.60} is not known{nearest(name[:99], SETTINGS)}",
+                f"the field {name!r:.60} is not known{nearest(name[:99], SETTINGS)}",
+                file=file,
                 remedy=f"choose one of {', '.join(SETTINGS)}",
             )
     try:
         return settings_of(Settings(), record)
     except ConfigError as error:
-        raise ConfigError(f"{where}: {error.setting}: {error.text}") from error
+        raise ConfigError(f"{error.setting}: {error.text}", file=file) from error
 
 
 def with_absolute_paths(settings: Settings) -> Settings:

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp.runs import records
-from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import REPORT_FIELDS, RESULT
+from mlp_xp.runs.records import REPORT_FIELDS, RunError
+from mlp_xp.runs.run_folder import RESULT
 from mlp_xp.runs.settings import Settings, flatten, unflatten
 
 INDEX, MEMBERS, FAILURES = "sweep.json", "members", "failures.json"
 FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
-ADVICE = "restore it from a copy, or start the sweep in another folder"
 GRID, RANDOM, OPTUNA = "grid", "random", "optuna"
 FIELDS = {
     "format": int,
@@ -65,26 +64,20 @@ def is_sweep(folder: Path) -> bool:
     return os.path.lexists(folder / INDEX)
 
 
-def read_file(path: Path) -> dict[str, Any]:
-    """Return the object in one of a sweep's JSON files. Raises RunError."""
-    return records.check_fields(records.read_json(path, ADVICE), {}, repr(str(path)), ADVICE)
-
-
 def read_index(folder: str | Path) -> Index:
     """Return the content of sweep.json. Raises MlpXpError if the folder is not a sweep's, or the file is damaged."""
     path = Path(folder) / INDEX
     if not os.path.lexists(path):
         raise RunError(f"{str(folder)!r}: is not a sweep: it has no {INDEX}; give the folder of a sweep")
-    where = repr(str(path))
-    record = records.check_fields(read_file(path), FIELDS, where, ADVICE)
-    records.check_format(record, where)
-    base = unflatten(record["settings"], where)
+    record = records.read_json(path, FIELDS)
+    records.check_format(record, path)
+    base = unflatten(record["settings"], path)
     members = []
     for number, each in enumerate(record["members"]):
         name, changes = each.get("name"), each.get("settings")
         if name != f"{number:04d}" or not isinstance(changes, dict):
-            raise RunError(f"{where}: member {number} is damaged; {ADVICE}")
-        settings = flatten(unflatten({**record["settings"], **changes}, f"{where}, member {name}"))
+            raise RunError(f"is damaged: member {number}", file=path, remedy=records.REMEDY)
+        settings = flatten(unflatten({**record["settings"], **changes}, path))
         members.append(Member(name, {field: settings[field] for field in changes}))
     plan = {name: record[name] for name in ("kind", "seed", "options", "sums")}
     return Index(total=record["count"], base=base, members=tuple(members), **plan)
@@ -93,9 +86,9 @@ def read_index(folder: str | Path) -> Index:
 def read_failures(folder: str | Path) -> dict[str, dict[str, str]]:
     """Return the records of the members that failed, by name. Raises RunError."""
     path = Path(folder) / FAILURES
-    found = read_file(path) if path.exists() else {}
-    for name, each in found.items():
-        records.check_fields(each, {"error": str, "reason": str}, f"{str(path)!r}, member {name:.60}", ADVICE)
+    found = records.read_json(path) if path.exists() else {}
+    for each in found.values():
+        records.check_fields(each, {"error": str, "reason": str}, path)
     return found
 
 
@@ -104,10 +97,7 @@ def held_out(report: Mapping[str, Any]) -> float | None:
     return next((report[name] for name in HELD_OUT if report.get(name) is not None), None)
 
 
-def read_result(run: Path, advice: str = "resume the run") -> dict[str, Any] | None:
+def read_result(run: Path) -> dict[str, Any] | None:
     """Return the closing report of a run, which is in its own file; None if it is unfinished. Raises RunError."""
     path = run / RESULT
-    if not os.path.lexists(path):
-        return None
-    record = records.read_json(path, advice, wrong="is damaged")
-    return records.check_fields(record, REPORT_FIELDS, repr(str(path)), advice)
+    return records.read_json(path, REPORT_FIELDS) if os.path.lexists(path) else None

@@ -151,11 +151,12 @@ class Curves:
         """The reports by the samples seen.
 
         Of two reports at one place the first counts: the one at the end of an epoch, not that of the next one's first
-        step. A closing report with the figures of the kept epoch would be a jump at the end.
+        step. A closing report with the figures of an earlier epoch, which validation kept, would be a jump at the end.
         """
         found: dict[int, Mapping[str, Any]] = {}
-        for record in self.records[: -1 if self.kept is not None and len(self.records) > 1 else None]:
-            found.setdefault(record["epoch"] * self.samples + record["sample"], record)
+        for record in self.records:
+            if record.get("kept_epoch") in (None, record["epoch"]):
+                found.setdefault(record["epoch"] * self.samples + record["sample"], record)
         return found
 
     def of(self, name: str) -> dict[int, float]:
@@ -207,7 +208,8 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
         (task.score_name, "-", "test"),
         (held_out, ":", "held out"),
     )
-    has_score = any(run.of(name) for _, runs in groups for run in runs for name in (task.score_name, held_out))
+    every = [run for _, runs in groups for run in runs]
+    has_score = any(run.kept is not None or run.of(task.score_name) or run.of(held_out) for run in every)
     figure = new_figure(8, 6.2 if has_score else 3.8)
     losses, *scores = figure.subplots(1 + has_score, 1, sharex=True, squeeze=False)[:, 0]
     handles, styles = [], dict[str, dict[str, Any]]()
@@ -227,13 +229,13 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
                     axes.fill_between(seen, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
                 styles[kind] = {"linestyle": line}
         for run in runs if len(runs) == 1 else ():
-            if run.kept is not None and run.records[-1].get(held_out) is not None:
+            if run.kept is not None:
                 circle: dict[str, Any] = {"marker": "o", "markersize": 10, "fillstyle": "none", "linestyle": ""}
                 score = factor_of(task.score_name) * run.records[-1][held_out]
                 scores[0].plot((run.kept + 1) * run.samples, score, color=look["color"], **circle)
                 styles["kept, by the held-out samples"] = circle
-    standardised = any(run.standardised for _, runs in groups for run in runs)
-    losses.set(ylabel=task.loss_name + ",\nstandardised targets" * standardised)
+    standardised = ",\nstandardised targets" * any(run.standardised for run in every)
+    losses.set(ylabel=task.loss_name + standardised)
     _scale_losses(losses)
     for axes in scores:
         axes.set(ylabel="R²" if task.floats else "accuracy (%)" if task.exclusive else "accuracy, all labels right (%)")

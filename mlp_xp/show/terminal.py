@@ -6,10 +6,11 @@ from collections.abc import Generator, Iterator, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset, described
-from mlp_xp.core.job import Job
+from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.errors import printable
@@ -52,13 +53,12 @@ def describe(settings: Settings, job: Job) -> str:
     epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     warm_up = f", {config.warm_up_steps} warm-up steps" if config.warm_up_steps else ""
     targets = ", targets standardised" if dataset.scaling else ""
-    number, reason, _, complete = backend.threads
-    more = "" if complete else ", and those that the library itself may start"
+    number, reason = backend.threads[:2]
     lines = {
         "network": f"{'-'.join(map(str, job.sizes))}, {config.activation}, {thousands(job.parameters)} parameters, "
         f"{settings.dtype}",
         "arrays": f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}",
-        "threads": "" if number is None else f"{number}{more}: {reason}",
+        "threads": "" if number is None else f"{number}: {reason}",
         "data": f"{printable(settings.data)}: {parts} {described(shape)}{targets}{'' if test else ', no test set'}",
         "training": f"{epochs}, batches of {config.batch_size}, {config.optimizer} {config.learning_rate:g} "
         f"{config.schedule}, {config.update_order}{warm_up}",
@@ -124,22 +124,25 @@ def selected(best: Best, last_epoch: int, config: TrainConfig, dataset: Dataset)
     return f"kept the network of epoch {best.epoch}: {score}{early}"
 
 
-def watch(events: Iterator[Event], job: Job, console: Console | None = None) -> Generator[Event, None, None]:
-    """Yield the events, with a progress bar below the other output on a terminal or in a notebook."""
-    console = console or plain_console()
-    seen = console.is_terminal or console.is_jupyter
-    samples, epochs = len(job.rows), job.config.epochs
+def progress_bar(console: Console) -> Bar:
+    """Return a bar below the other output, removed at its end, on a terminal or in a notebook; nothing elsewhere."""
     columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=None),  # what is left of the line
         TextColumn("{task.percentage:3.0f} %"),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=console, transient=True, disable=not seen) as bar:
+    return Bar(*columns, console=console, transient=True, disable=not (console.is_terminal or console.is_jupyter))
+
+
+def watch(events: Iterator[Event], job: Job, console: Console | None = None) -> Generator[Event, None, None]:
+    """Yield the events, with a progress bar on a terminal or in a notebook."""
+    samples, epochs = len(job.rows), job.config.epochs
+    with progress_bar(console or plain_console()) as bar:
         task = bar.add_task("warm-up", total=epochs * samples)
         for event in events:
-            position = event.position
-            epoch = max(position.epoch, 0)
-            done = epoch * samples + (position.sample if position.epoch >= 0 else 0)
-            bar.update(task, completed=done, description=f"epoch {epoch}, {epoch + 1} of {epochs}")
+            epoch, sample = event.position.epoch, event.position.sample
+            if epoch != WARM_UP_EPOCH:
+                description = f"epoch {epoch}, {epoch + 1} of {epochs}"
+                bar.update(task, completed=epoch * samples + sample, description=description)
             yield event

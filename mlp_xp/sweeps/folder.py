@@ -16,7 +16,7 @@ from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import names_in
 from mlp_xp.runs.settings import flatten
-from mlp_xp.runs.sweep_index import FAILURES, GRID, INDEX, MEMBERS, Index, Member, read_file, read_index
+from mlp_xp.runs.sweep_index import FAILURES, GRID, INDEX, MEMBERS, Index, Member, read_index
 from mlp_xp.runs.table import shown
 from mlp_xp.sweeps.grid import Plan, Span
 
@@ -90,7 +90,7 @@ def open_sweep(folder: Path, plan: Plan, sums: Mapping[str, str]) -> Iterator[In
 def _check_same(folder: Path, plan: Plan, sums: Mapping[str, str]) -> None:
     """Raise RunError, which names what differs, if the folder belongs to another sweep, or the data have changed."""
     read_index(folder)  # refuses a damaged one
-    saved = read_file(folder / INDEX)
+    saved = records.read_json(folder / INDEX)
     old, new = _by_name(saved), _by_name(_record_of(plan))
     for name in new:
         if old.get(name) != new[name]:

@@ -27,7 +27,6 @@ from mlp_xp.sweeps.workers import Place, connect, this_machine, train_all
 
 # Bytes of the interpreter and the libraries of a process, which `survey` does not count.
 OF_A_PROCESS = 100 << 20
-AGAIN = "remove the member's folder to train it again"
 KILLED = "its process was killed; probably it needs more memory than there is"
 
 
@@ -102,7 +101,7 @@ class _Sweep:
         """Yield the members that have ended before."""
         for name in self.members:
             try:
-                result = sweep_index.read_result(places.run_of(self.folder, name), AGAIN)
+                result = sweep_index.read_result(places.run_of(self.folder, name))
                 failure = self.failures.get(name)
             except RunError as error:  # it is no success, but stops no other member
                 result, failure = None, {"error": type(error).__name__, "reason": str(error)}

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import types
-from dataclasses import replace
 from pathlib import Path
 
 import array_api_compat.numpy
@@ -13,15 +12,15 @@ import numpy as np
 import pytest
 from backends import open_for_test
 from data_sets import on_device, synthetic
+from helpers import NAMESPACE
 
 from mlp_xp import from_arrays, train
 from mlp_xp.backends import BACKENDS, _jax
 from mlp_xp.backends._foreign import copy_to_host
 from mlp_xp.backends.opening import BackendError, BackendFailure, open_backend, open_backend_of
-from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.config import ConfigError, TrainConfig
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.network import Layer
-from mlp_xp.errors import MlpXpError
 
 NAMELESS = types.SimpleNamespace(**vars(array_api_compat.numpy) | {"__name__": ""})
 del NAMELESS.__name__
@@ -32,12 +31,10 @@ def refusal(*args, **kwargs) -> str:
     """The message of the refusal, held to what each one owes: one line, and the exit code of bad usage."""
     with pytest.raises(BackendError) as caught:
         open_backend(*args, **kwargs)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert isinstance(caught.value, MlpXpError)
+    assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
     assert caught.value.__cause__ is caught.value.__context__, "the cause is not hidden"
-    return message
+    return str(caught.value)
 
 
 class Blocker:
@@ -63,23 +60,20 @@ def forget(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_unknown_names_are_refused_with_the_nearest():
-    assert refusal("numpy", dtype="flaot32").startswith("dtype: 'flaot32' is not known (did you mean 'float32'?)")
+    with pytest.raises(ConfigError, match=r"^dtype: 'flaot32' is not known \(did you mean 'float32'\?\)"):
+        open_backend("numpy", dtype="flaot32")
     message = refusal("nunpy")
     assert message.startswith("backend: 'nunpy' is not known (did you mean 'numpy'?)")
     assert all(name in message for name in BACKENDS)
-    assert "did you mean 'torch'" in refusal("pytorch")
-    assert "did you mean 'jax'" in refusal("JAX")
     assert "did you mean" not in refusal("zzz")
-    assert "''" in refusal("")
 
 
 @pytest.mark.parametrize("name", [name for name in BACKENDS if name != "cupy"])
-@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
-def test_unknown_devices_are_refused_with_those_there_are(name, device):
-    open_for_test(name)
-    message = refusal(name, device=device)
-    assert message.startswith(f"backend {name}: device {device!r} is not available; choose one of ")
-    assert "cpu" in message.lower()
+def test_unknown_devices_are_refused_with_those_there_are(name):
+    for device in ("nonsense", "cuda:99"):
+        message = refusal(name, device=device)
+        assert message.startswith(f"backend {name}: device {device!r} is not available; choose one of ")
+        assert "cpu" in message.lower()
 
 
 @pytest.mark.parametrize("name", ["jax", "torch", "array-api-strict", "array_api_compat:numpy", cupy_stand_in.NAME])
@@ -113,13 +107,6 @@ def test_a_library_that_is_broken_is_not_called_missing(monkeypatch, forget):
 # CuPy: on a machine with a GPU the real one opens, and the fixture `backend` tests it; here it must say why it cannot.
 
 
-def assert_says_no_gpu(message: str) -> None:
-    assert message.startswith("backend cupy: CuPy ")
-    assert "is installed but finds no usable GPU" in message
-    assert "tried to count the devices, to add and to multiply two small matrices" in message
-    assert "nvidia-smi" in message
-
-
 @pytest.mark.parametrize("lost", ["full", "cuda.runtime.getDeviceCount"])
 def test_cupy_without_a_driver_or_the_libraries_of_its_kernels_says_so(lost, monkeypatch):
     """CuPy's error for a driver is a RuntimeError. The libraries are looked for only at first use."""
@@ -130,8 +117,8 @@ def test_cupy_without_a_driver_or_the_libraries_of_its_kernels_says_so(lost, mon
     with cupy_stand_in.installed():
         monkeypatch.setattr(f"cupy.{lost}", fail)
         message = refusal("cupy")
-    assert_says_no_gpu(message)
-    assert "RuntimeError: libnvrtc.so.12: cannot open" in message
+    assert "is installed but finds no usable GPU" in message
+    assert "RuntimeError: libnvrtc.so.12: cannot open; check that nvidia-smi shows a GPU" in message
 
 
 # JAX, which starts only when it is first asked for its devices, and reads the environment then.
@@ -165,26 +152,6 @@ def test_jax_that_cannot_start_says_so_in_one_line(name, value, expected):
 # module:namespace
 
 
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [
-        ("no_such_module:xp", "No module named 'no_such_module'"),
-        ("array_api_compat:nonsense", "No module named 'array_api_compat.nonsense'"),
-        (
-            "numpy:pi",
-            "does not implement the array API standard: it lacks abs, all, arange, argmax, asarray, astype, concat",
-        ),
-        ("raises_on_import:", "RuntimeError: no wish to"),
-    ],
-)
-def test_namespaces_that_are_none_are_refused(name, why, tmp_path, monkeypatch):
-    (tmp_path / "raises_on_import.py").write_text("raise RuntimeError('no wish to')", "utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    message = refusal(name)
-    assert message.startswith(f"backend {name.removesuffix(':')}: ")
-    assert why in message
-
-
 def test_the_documented_hook_puts_all_arrays_on_a_device(monkeypatch, forget):
     """array-api-strict refuses to mix devices."""
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "docs" / "hooks")
@@ -200,23 +167,9 @@ def test_the_documented_hook_puts_all_arrays_on_a_device(monkeypatch, forget):
 # Strangers with habits of their own.
 
 
-STRANGERS = '''
-"""Namespaces like NumPy's, each with a habit of a real library."""
-import array_api_compat.numpy as numpy
-
-
-class Namespace:
-    """Without the names that are given, and with others instead."""
-
-    def __init__(self, *lacks, **has):
-        self.lacks = lacks
-        self.__dict__.update(has)
-
-    def __getattr__(self, name):
-        if name in self.lacks:
-            raise AttributeError(name)
-        return getattr(numpy, name)
-
+STRANGERS = (
+    NAMESPACE
+    + """
 
 def asarray(x, dtype=None, copy=None):
     return numpy.asarray(x, dtype=dtype, copy=copy)
@@ -226,28 +179,28 @@ def arange(stop, dtype=None):
     return numpy.arange(stop, dtype=dtype)
 
 
-class Boxed:
-    """An array that NumPy knows nothing of."""
-
-    def __init__(self, value):
-        self.value, self.dtype, self.shape = value, value.dtype, value.shape
+def ones(shape, dtype=None):
+    return numpy.ones(shape, dtype=dtype)
 
 
-def boxed(x, dtype=None, copy=None):
-    return Boxed(numpy.asarray(x, dtype=dtype, copy=copy))
+class OnlyFloat32(Namespace):
+    def __getattr__(self, name):
+        return getattr(numpy, "" if name == "float64" else name)
+
+
+class Boxed:  # an array that NumPy knows nothing of
+    def __init__(self, x, dtype=None, copy=None):
+        self.value = numpy.asarray(x, dtype=dtype, copy=copy)
+        self.dtype, self.shape = self.value.dtype, self.value.shape
 
 
 def fails(*args, **kwargs):
     raise RuntimeError("no array\\ntoday")
 
 
-def ones(shape, dtype=None):
-    return numpy.ones(shape, dtype=dtype)
-
-
 without_device = Namespace(asarray=asarray, arange=arange, ones=ones)
-only_float32 = Namespace("float64")
-boxes = Namespace(asarray=boxed)
+only_float32 = OnlyFloat32()
+boxes = Namespace(asarray=Boxed)
 failing = Namespace(asarray=fails)
 sharing = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype))
 widening = Namespace(asarray=lambda x, dtype=None, copy=None: numpy.asarray(x, dtype=dtype or "float64"))
@@ -260,9 +213,8 @@ class Hook:
     @staticmethod
     def to_numpy(x):
         return x.value.copy()
-
-
-'''
+"""
+)
 
 
 @pytest.fixture
@@ -290,21 +242,28 @@ def test_a_namespace_trains_as_numpy_also_without_the_device_keyword(strangers):
 
 def test_a_namespace_of_float32_alone_is_usable_with_float32(strangers):
     assert open_backend("habits:only_float32", dtype="float32").dtype_name == "float32"
-    assert "it lacks float64" in refusal("habits:only_float32")
 
 
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("failing", "cannot be copied to it and back: RuntimeError: no array today"),
-        ("widening", "it makes a float64 array of a uint8 one"),
-        ("inexact", "[0.5, -1.5] of float64, copied to it and back, is array([ 1.5, -4.5])"),
-        ("boxes", "TypeError: NumPy cannot read a habits.Boxed; a hook with to_numpy may help"),
-        ("sharing", "its asarray(x, copy=True) does not copy: the array of uint8 changes with the NumPy array x"),
+        ("no_such_module:xp", "No module named 'no_such_module'"),
+        ("array_api_compat:nonsense", "No module named 'array_api_compat.nonsense'"),
+        ("raises_on_import:", "imported: SystemExit: 3"),
+        ("numpy:pi", "does not implement the array API standard: it lacks abs, all, arange, argmax, asarray, astype,"),
+        ("habits:only_float32", "it lacks float64"),
+        ("habits:failing", "cannot be copied to it and back: RuntimeError: no array today"),
+        ("habits:widening", "it makes a float64 array of a uint8 one"),
+        ("habits:inexact", "[0.5, -1.5] of float64, copied to it and back, is array([ 1.5, -4.5])"),
+        ("habits:boxes", "TypeError: NumPy cannot read a habits.Boxed; a hook with to_numpy may help"),
+        ("habits:sharing", "its asarray(x, copy=True) does not copy: the array of uint8 changes with the NumPy array"),
     ],
 )
-def test_a_namespace_that_does_not_return_what_it_is_given_is_refused(name, why, strangers):
-    assert why in refusal(f"habits:{name}")
+def test_a_namespace_that_lacks_something_or_returns_something_else_is_refused(name, why, strangers):
+    Path("raises_on_import.py").write_text("raise SystemExit(3)", "utf-8")
+    message = refusal(name)
+    assert message.startswith(f"backend {name.removesuffix(':')}: ")
+    assert why in message
 
 
 def test_a_hook_says_how_its_arrays_come_back(strangers):
@@ -337,12 +296,6 @@ class OnAnotherDevice:
         raise TypeError("implicit conversion")
 
 
-def test_arrays_of_another_device_come_back_by_dlpack():
-    host = copy_to_host(OnAnotherDevice())
-    assert host.tolist() == [0, 1, 2]
-    host[0] = 5  # it is a copy, and may be written to
-
-
 class OldStrict:
     """As array-api-strict's arrays up to 2022.12: DLPack of an older version of the standard."""
 
@@ -356,8 +309,11 @@ class OldStrict:
         return np.arange(3.0)
 
 
-def test_without_usable_dlpack_numpys_own_way_is_taken():
-    assert copy_to_host(OldStrict()).tolist() == [0, 1, 2]
+@pytest.mark.parametrize("kind", [OnAnotherDevice, OldStrict])
+def test_arrays_come_back_by_dlpack_or_else_by_numpys_own_way(kind):
+    host = copy_to_host(kind())
+    assert host.tolist() == [0, 1, 2]
+    host[0] = 5  # it is a copy, and may be written to
 
 
 def test_a_lazy_library_computes_all_arrays_of_a_result_at_once(tmp_path, monkeypatch, forget):
@@ -462,14 +418,6 @@ def test_opening_twice_gives_one_backend(backend):
     again = open_backend(backend.name, backend.device_name)
     assert again is backend
     assert open_backend(backend.name, backend.device_name, "float32") is not backend
-    assert open_backend("array_api_compat:numpy") is not open_backend("numpy")
-
-
-def test_a_backend_is_hashed_by_identity():
-    """What it holds need not be hashable: CuPy's devices are not."""
-    backend = replace(open_backend("numpy"), device=[], dtype=[], xp=[])
-    assert {backend: 1}[backend] == 1
-    assert backend != replace(backend)
 
 
 @pytest.mark.slow

@@ -1,11 +1,75 @@
-"""The list of what the package asks of a library is what it asks in runs of all settings."""
+"""The lists of what the package asks of a library are what it asks in runs of all settings."""
 
-from recorder import recorded
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from data_sets import TINY, on_device
 
 from mlp_xp.backends import requirements
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.core.checks import INTEGERS
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.job import Job
+from mlp_xp.core.library import Backend
+from mlp_xp.core.training import trajectory
+from mlp_xp.data.arrays import from_arrays
+from mlp_xp.parity import trace
+from mlp_xp.parity.trace import Namespace, Traced, Tracer, tracing
+
+BASE = TrainConfig(epochs=1, hidden=(3,), validation=20, report_every=100)
+CONFIGS = (
+    replace(BASE, optimizer="momentum", weight_decay=0.01),
+    replace(BASE, hidden=(), update_order="simultaneous", batch_size=37, defer_updates=False),
+    replace(BASE, activation="tanh", init="he", schedule="cosine"),
+    replace(BASE, activation="relu", optimizer="adam", weight_decay=0.01, batch_size=37),
+    replace(BASE, update_order="simultaneous", dropout=0.5, clip_norm=1.0),
+)
+SIGNS = trace.SYMBOLS | {"getitem": "x[]", "neg": "-x"}
 
 
-def test_the_list_is_what_runs_of_all_settings_use():
-    """After a change, `python tests/tools/recorder.py` prints the new lists."""
-    for name, found in recorded().items():
-        assert getattr(requirements, name) == found
+def train_with_all_settings(backend: Backend) -> None:
+    data, random = on_device(TINY, backend), np.random.RandomState(0)
+    for config in CONFIGS:
+        for event in trajectory(Job(config, data, backend), stop_after=60):
+            if event.report:
+                event.report.model.outputs(data.test_inputs)
+    X, columns = random.standard_normal((60, 3)), random.standard_normal((60, 2))
+    for y in (X[:, 0] > 0, (columns > 0).astype(int), columns):
+        dataset = from_arrays(backend.asarray(X), y, 0.3, backend=backend)
+        for _ in trajectory(Job(TrainConfig(epochs=1, hidden=(3,)), dataset, backend), stop_after=25):
+            pass
+
+
+def test_the_lists_are_what_runs_of_all_settings_use(monkeypatch):
+    functions: dict[str, set[str]] = {}
+    names: set[str] = set()  # of operators, attributes and dtypes
+    call = Tracer.call
+
+    def recorded(self: Tracer, name: str, own: Any, reference: Any, args: Any, kwargs: Any = None) -> Any:
+        if reference is None:
+            names.add(SIGNS.get(name, name))
+        else:
+            functions.setdefault(name, set()).update({*(kwargs or ())} - {"device"})
+        return call(self, name, own, reference, args, kwargs)
+
+    def noted(look: Any) -> Any:
+        def look_and_note(self: Any, name: str) -> Any:
+            found = look(self, name)
+            names.add(name)
+            return found
+
+        return look_and_note
+
+    monkeypatch.setattr(Tracer, "call", recorded)
+    for kind in (Traced, Namespace):
+        monkeypatch.setattr(kind, "__getattr__", noted(kind.__getattr__))
+    traced, _ = tracing(open_backend())
+    train_with_all_settings(traced)
+    functions.pop("from_numpy")
+    functions["asarray"] |= {"copy", "dtype"}  # of `Backend.from_numpy`
+    functions |= {name: set() for name in names & {"finfo"}}
+    assert {name: tuple(sorted(words)) for name, words in functions.items()} == requirements.FUNCTIONS
+    # Not every library needs to have these: integers, `device` and `__name__` are asked for with a default.
+    names -= {*functions, *INTEGERS, "float64", "device", "__name__"} - {"int64", "uint8"}
+    assert names == {*requirements.DTYPES, *requirements.ATTRIBUTES, *requirements.OPERATORS}

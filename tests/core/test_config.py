@@ -46,8 +46,9 @@ def test_numbers_out_of_range_are_refused_and_bounds_are_taken(name):
     (least, most), whole = RANGES[name], SETTINGS[name].kind is not float
     for value in (least, most):
         TrainConfig(**{name: (value,) if name == "hidden" else value}, **NEEDS.get(name, {}))
-    bad = [(least - 1, f"at least {least}"), (-(10**399), "at least "), (most * 10 + 1, f"at most {most}")]
-    bad += [(10**399, "at most ")] if whole else [(math.inf, "at most "), (-math.inf, "at least ")]
+    low = "above 0" if 0 < least < 1 else f"at least {least}"
+    bad = [(least - 1, low), (-(10**399), low), (most * 10 + 1, f"at most {most}")]
+    bad += [(10**399, "at most ")] if whole else [(math.inf, "at most "), (-math.inf, low)]
     for value, wanted in bad:
         if isinstance(value, int) and not whole and abs(value) > 1e300:
             continue  # no float
@@ -57,7 +58,7 @@ def test_numbers_out_of_range_are_refused_and_bounds_are_taken(name):
         outcome = call("train", f"--{name.replace('_', '-')}={value}")
         assert_one_line(outcome, 2, f"error: --{name.replace('_', '-')}: ", " is out of range; it must be ", wanted)
     if not whole:
-        assert refusal(**{name: math.nan}) == f"{name}: nan is not a number; it must be at least {least}"
+        assert refusal(**{name: math.nan}) == f"{name}: nan is not a number; it must be {low}"
 
 
 @pytest.mark.parametrize(

@@ -198,11 +198,13 @@ def test_data_may_have_moved_but_must_be_the_runs(runs, data_dir, tmp_path):
     assert call("train", "--resume", folder, "--data-dir", moved).code == 0
     fewer = TINY._replace(train_inputs=TINY.train_inputs[:150], train_labels=TINY.train_labels[:150])
     write_idx_folder(tmp_path / "fewer", fewer)
-    assert_one_line(call("train", "--resume", folder, "--data-dir", tmp_path / "fewer"), 2, "train_samples 200", "150")
+    assert_one_line(call("train", "--resume", folder, "--data-dir", tmp_path / "fewer"), 2, "train samples 200", "150")
     images = TINY.train_inputs.copy()
     images[-1, -1, -1] ^= 1
     write_idx_folder(tmp_path / "other", TINY._replace(train_inputs=images))
-    assert_one_line(call("train", "--resume", folder, "--data-dir", tmp_path / "other"), 2, "data_crc32")
+    assert_one_line(
+        call("train", "--resume", folder, "--data-dir", tmp_path / "other"), 2, "the run started with other data"
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from data_sets import TINY
 from helpers import arrays_of
 from run_folders import a_config
 
-from mlp_xp import TrainConfig, open_backend, train
+from mlp_xp import TrainConfig, evaluate, open_backend, train
+from mlp_xp.core.dataset import Preparation
+from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report
 from mlp_xp.errors import MlpXpError
@@ -94,6 +96,20 @@ def test_no_folder_is_made_for_what_cannot_be_trained(tmp_path):
         with pytest.raises(MlpXpError, match=message):
             next(train(config, dataset, open_backend(), run_dir=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_refuses_what_it_cannot_store(tmp_path):
+    inverted = TINY._replace(prepare=Preparation(lambda images, **how: 1 - flatten_and_scale(images, **how)))
+    with pytest.raises(MlpXpError, match="prepare"):
+        next(train(CONFIG, inverted, open_backend(), run_dir=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_on_data_in_memory_is_evaluated_with_them(tmp_path):
+    finished_run(tmp_path / "run")
+    assert evaluate(tmp_path / "run", data=TINY).matrix.sum() == len(TINY.test_labels)
+    with pytest.raises(MlpXpError, match=r"^data: .*run': the run's data were in memory; call evaluate with"):
+        evaluate(tmp_path / "run")
 
 
 def a_report(**changes) -> Report:

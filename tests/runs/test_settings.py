@@ -15,8 +15,7 @@ from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.optimizers import OPTIMIZERS
 from mlp_xp.data.origin import Origin
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.config_file import check_foreign, parse_settings
-from mlp_xp.runs.records import RunError, fits
+from mlp_xp.runs.records import RunError, check_foreign, fits, parse_settings
 from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, first_change, flatten, settings_of, unflatten
 
 counts = st.integers(1, 10**6)
@@ -53,15 +52,15 @@ settings = st.builds(
 @given(settings)
 def test_settings_survive_a_file(original):
     """Every field, bit for bit: a resumed run depends on it."""
-    assert unflatten(json.loads(json.dumps(flatten(original))), "here") == original
+    assert unflatten(json.loads(json.dumps(flatten(original))), Path("here")) == original
 
 
 def test_the_record_is_flat_and_complete_and_what_it_lacks_has_its_default():
     record = flatten(Settings())
     assert [*record] == [*SETTINGS]
     assert record == {name: each.default for name, each in SETTINGS.items()}
-    assert unflatten({}, "here") == Settings()
-    found = unflatten({"epochs": 2, "backend": "jax", "learning_rate": 1}, "here")
+    assert unflatten({}, Path("here")) == Settings()
+    found = unflatten({"epochs": 2, "backend": "jax", "learning_rate": 1}, Path("here"))
     assert found == Settings("jax", train=TrainConfig(epochs=2, learning_rate=1.0))
     assert type(found.train.learning_rate) is float
 
@@ -77,7 +76,7 @@ def test_the_record_is_flat_and_complete_and_what_it_lacks_has_its_default():
 )
 def test_a_wrong_setting_is_named_with_where_it_is(record, message):
     with pytest.raises(ConfigError) as caught:
-        unflatten(record, "'some.json'")
+        unflatten(record, Path("some.json"))
     assert "'some.json'" in str(caught.value)
     assert message in str(caught.value)
 

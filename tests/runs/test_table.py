@@ -62,7 +62,7 @@ def test_a_row_has_what_the_files_say(runs):
     assert (rows["d"].state, rows["d"].test_accuracy) == ("interrupted", 0.4)
     assert (rows["e"].state, rows["e"].test_accuracy) == ("interrupted", None)
     assert rows["f"].state == "unreadable"
-    assert "result.json': is damaged" in rows["f"].reason
+    assert "result.json': is not JSON" in rows["f"].reason
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_the_table_shows_what_differs_and_fits_in_eighty_columns(runs):
     assert max(map(len, lines[:-1])) <= 80
     assert lines[6].split() == ["d", "9", "0.01", "64", "0", "sgd", "interrupted", "40.00", "1.0"]
     assert lines[8:] == [
-        "no room for: train loss, test loss, date; --csv has all",
+        "no room for: date, test loss, train loss; --csv has all",
         "unfinished runs: results of the last report; evaluate uses the checkpoint",
     ]
     outcome = call("runs", runs / "a", "--sort", "validation-r2")
@@ -205,6 +205,15 @@ def test_the_table_shows_what_differs_and_fits_in_eighty_columns(runs):
     assert max(map(len, lines)) <= 80
     assert lines[-3].split()[:6] == ["a", "0.1", "3", "sgd", "92.00", "91.00"]
     assert lines[-2].split()[:6] == ["b", "0.01", "0", "adam", "90.00", "95.00"]
+
+
+def test_settings_that_vary_are_the_last_to_be_left_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    for name, dtype in (("numpy", "float64"), ("jax", "float32")):
+        write_run(tmp_path / name, {"backend": name, "dtype": dtype}, [], {"accuracy": 0.5})
+    lines = call("runs", tmp_path).out.splitlines()
+    assert lines[1].split()[:3] == ["run", "backend", "dtype"]
+    assert "no room for: date" in lines[-1]
 
 
 def test_long_names_lose_their_starts_and_stay_different(tmp_path, monkeypatch):

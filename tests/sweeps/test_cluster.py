@@ -70,12 +70,37 @@ def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(cluster, data
     assert state_of_files(folder) == before
 
 
-@DASK
+@pytest.fixture
+def ray(tmp_path_factory) -> Iterator[str]:
+    """The address of a Ray cluster of one node, which sees the sweep's folder, but works in another one."""
+    places = [tmp_path_factory.mktemp(name) for name in ("ray", "elsewhere")]
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        ports = one.getsockname()[1], other.getsockname()[1]
+    command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--head", "--block"]
+    command += ["--node-ip-address=127.0.0.1", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={places[0]}"]
+    command += [f"--port={ports[0]}", f"--ray-client-server-port={ports[1]}", "--object-store-memory=100000000"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+    process = subprocess.Popen(command, cwd=places[1], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        assert process.stdout
+        assert any(b"Ray runtime started" in line for line in process.stdout)
+        yield f"ray://127.0.0.1:{ports[1]}"
+    finally:
+        process.terminate()  # which ends all of its processes
+        process.communicate(timeout=PATIENCE)
+
+
 @pytest.mark.slow
-def test_ctrl_c_saves_the_members_on_the_cluster_and_they_go_on_here(cluster, data_dir, tmp_path):
+@pytest.mark.parametrize(
+    "library", [pytest.param("dask", marks=DASK), pytest.param("ray", marks=pytest.mark.needs("ray"))]
+)
+def test_ctrl_c_saves_the_members_on_the_cluster_and_they_go_on_here(library, request, data_dir, tmp_path):
     folder = tmp_path / "s"
+    address = request.getfixturevalue("ray") if library == "ray" else request.getfixturevalue("cluster").address
     words = arguments(data_dir, folder, "--hidden", 4, "--seed", "0..3", epochs=40)
-    process = start("sweep", *words, "--cluster", cluster.address)
+    process = start("sweep", *words, "--cluster", address)
     wait_until((run_of(folder, "0000") / "checkpoint.safetensors").exists, process)
     process.send_signal(signal.SIGINT)
     outcome = finish(process)

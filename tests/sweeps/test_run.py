@@ -17,8 +17,8 @@ from mlp_xp.commands.sweep import HEADER
 from mlp_xp.data.arrays import DatasetError
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
-from mlp_xp.runs.config_file import parse_settings
 from mlp_xp.runs.lock import locked
+from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import read_failures, read_index
 from mlp_xp.sweeps import member

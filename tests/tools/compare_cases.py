@@ -276,7 +276,7 @@ ERRORS = [
     case("no threads", "train --threads 0", 2, "--threads", "0"),
     case("threads that are no number", "train --threads two", 2, "--threads", "two"),
     case("two sources of settings", "train --recipe small --config run/config.json", 2, "--recipe", "--config"),
-    case("two data sets", "train --dataset kmnist --data-dir images", 2, "kmnist", "images"),
+    case("two data sets", "train --dataset kmnist --data-dir images", 2, "--dataset|kmnist", "--data-dir|images"),
     case("batch of more than all", "train --data-dir images --batch-size 201", 2, "--batch-size", "201", "200"),
     case("all held out", "train --data-dir images --validation 200", 2, "--validation", "200"),
     case("JSON and CSV", "evaluate run --json --csv", 2, "--json", "--csv"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import assert_same_run, call, options, small_settings
 
-from mlp_xp.runs.config_file import parse_settings
+from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.settings import settings_of
 from mlp_xp.sweeps.folder import run_of
 from mlp_xp.sweeps.member import Ending, Work, train_member
