@@ -1,7 +1,4 @@
-"""Planted faults, for the tests of the trace and for the table in docs/parity.md.
-
-`python tests/tools/planted.py` prints the table; `--update-docs docs/parity.md` writes it there.
-"""
+"""Planted faults, for the tests of the trace and for the table in docs/parity.md, which this program prints."""
 
 import sys
 from collections.abc import Callable
@@ -161,11 +158,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    made = table()
-    if sys.argv[1:2] == ["--update-docs"]:
-        path = Path(sys.argv[2])
-        before, header, rest = path.read_text(encoding="utf-8").partition(HEADER[0])
-        assert header, f"{path} has no table of planted faults"
-        path.write_text(f"{before}{made}\n\n{rest.partition(chr(10) * 2)[2]}", encoding="utf-8")
-    else:
-        print(made)
+    print(table())
