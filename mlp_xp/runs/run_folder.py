@@ -208,6 +208,12 @@ def check_resumable(folder: Path, settings: Settings) -> None:
             )
 
 
+def has_ended(folder: Path, settings: Settings) -> bool:
+    """Return whether a run is finished and has no more epochs in these settings. Raises RunError."""
+    is_whole = (folder / RESULT).exists() and (folder / CHECKPOINT).exists()
+    return is_whole and read_config(folder)[0].train.epochs == settings.train.epochs
+
+
 def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
     """Give a run the number of epochs in the settings. config.json keeps the old number and its result.
 
