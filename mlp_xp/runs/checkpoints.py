@@ -1,17 +1,16 @@
 """Models and checkpoints on disk: safetensors files, which contain no code, with metadata and a checksum."""
 
-import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
+from mlp_xp.core.dataset import PREPARATIONS, TARGETS, Dataset, Preparation
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
@@ -21,7 +20,7 @@ from mlp_xp.core.training import Best, Position, Tally
 from mlp_xp.data.facts import facts_of, first_difference
 from mlp_xp.files import write_whole
 from mlp_xp.runs.records import FORMAT, REMEDY, RunError, check_fields, check_format, parse, shortened
-from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, preparation_of, read_config, targets_of
+from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, preparation_of, read_config
 from mlp_xp.runs.settings import Settings, first_change, flatten, unflatten
 
 # What the fitted arrays of a preparation, and those of standardised numbers, are called in a model's file.
@@ -65,16 +64,14 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], facts: Mapping[str
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read the tensors and metadata of a file of `write_tensors`. Raises RunError if it is missing or altered."""
-    with _opened(path) as (file, facts):
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a dictionary)
+    tensors, facts = _read(path, tensors=True)
     if facts.get("sha256") != _digest(tensors, {name: value for name, value in facts.items() if name != "sha256"}):
         raise RunError("was altered: its content does not match its SHA-256 sum", file=path, remedy=REMEDY)
     return tensors, facts
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Open a safetensors file and read its metadata. Raises RunError, also for a fault within the `with` block."""
+def _read(path: Path, *, tensors: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read the metadata of a safetensors file, and its tensors if asked to. Raises RunError."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -82,7 +79,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
         with safe_open(path, framework="np") as file:
             facts = check_fields(parse((file.metadata() or {}).get("mlp_xp", "{}"), path), {}, path)
             check_format(facts, path)
-            yield file, facts
+            return {name: file.get_tensor(name) for name in file.keys() if tensors}, facts  # noqa: SIM118
     except FileNotFoundError as error:
         remedy = "if its run is training, wait for the first checkpoint, else resume the run"
         raise RunError("does not exist", file=path, remedy=remedy) from error
@@ -104,7 +101,7 @@ def save_model(folder: Path, model: Model) -> None:
         "preparation": preparation_of(model.prepare),
         "inputs": model.inputs,
         "feature_names": list(model.feature_names),
-        "targets": targets_of(model.scaling),
+        "targets": TARGETS[bool(model.scaling)],
     }
     tensors = _network_tensors("network", model.network, model.backend)
     for names, arrays in ((FITTED, model.prepare.fitted), (SCALING, model.scaling)):
@@ -176,8 +173,7 @@ def save_checkpoint(folder: Path, position: Position, settings: Settings, backen
 
 def read_sha256(path: Path) -> str:
     """Return the checksum in a file of `write_tensors`. Raises RunError."""
-    with _opened(path) as (_, facts):
-        return str(facts.get("sha256"))
+    return str(_read(path)[1].get("sha256"))
 
 
 def read_position(folder: Path) -> dict[str, Any]:
@@ -189,8 +185,7 @@ def read_position(folder: Path) -> dict[str, Any]:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
-    with _opened(path) as (_, facts):
-        return check_fields(facts, {"settings": dict[str, Any], "position": dict[str, Any]}, path)
+    return check_fields(_read(path)[1], {"settings": dict[str, Any], "position": dict[str, Any]}, path)
 
 
 def check_settings(folder: Path, settings: Settings) -> None:

@@ -8,6 +8,7 @@ import os
 import platform
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,9 @@ import numpy as np
 
 from mlp_xp import __version__
 from mlp_xp.backends.threads import cpus, in_words, threads_chosen
-from mlp_xp.core.dataset import PREPARATIONS, Preparation
+from mlp_xp.core.dataset import PREPARATIONS, TARGETS, Preparation
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
-from mlp_xp.core.task import Scaling
 from mlp_xp.core.training import Best, Position, Report
 from mlp_xp.data.sums import checksum as checksum  # noqa: PLC0414  (part of this module too)
 from mlp_xp.errors import Argument, MlpXpWarning
@@ -44,17 +44,15 @@ def claim_folder(settings: Settings, now: dt.datetime) -> Path:
     If it exists, -2, -3, ... is appended to its name: two runs that start in the same second get two folders.
     """
     data = Path(settings.data).resolve().name  # a data set's name may be the path of a folder
-    wanted = Path("runs") / f"{data}-{settings.backend.replace(':', '-')}-{now:%Y%m%d-%H%M%S}"
-    for number in itertools.count(1):
-        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
-        with file_errors(folder, "create"):
-            make_folder(folder.parent)
-            try:
+    wanted = folder = Path("runs") / f"{data}-{settings.backend.replace(':', '-')}-{now:%Y%m%d-%H%M%S}"
+    with file_errors(wanted, "create"):
+        make_folder(wanted.parent)
+        for number in itertools.count(2):
+            with suppress(FileExistsError):
                 make_folder(folder, exist_ok=False)
-            except FileExistsError:
-                continue
-        return folder
-    raise AssertionError("itertools.count never ends")
+                break
+            folder = wanted.with_name(f"{wanted.name}-{number}")
+    return folder
 
 
 def names_in(folder: Path, setting: str, what: str, file: str) -> set[str]:
@@ -165,7 +163,7 @@ def data_facts(job: Job) -> dict[str, Any]:
         "class_names": list(dataset.class_names),
         "task": dataset.task.name,
         "preparation": preparation_of(dataset.prepare),
-        "targets": targets_of(dataset.scaling),
+        "targets": TARGETS[bool(dataset.scaling)],
         "data_crc32": checksum(dataset, backend),
     }
 
@@ -178,24 +176,23 @@ def preparation_of(prepare: Preparation) -> str:
     raise RunError("the data set has a prepare function of its own, which a run folder cannot store")
 
 
-def targets_of(scaling: Scaling) -> str:
-    """Return whether the network is trained on standardised numbers, as one of TARGETS."""
-    return "standardize" if scaling else "unchanged"
-
-
 def check_resumable(folder: Path, settings: Settings) -> None:
     """Raise RunError if the run in the folder has other settings, or has lost its checkpoint."""
     kept, _ = read_config(folder)
     if change := first_change(kept, settings):
         raise RunError(
-            f"{str(folder / CONFIG)!r}: the run was made with {change.name} {change.saved!r}, but the configuration "
-            f"has {change.wanted!r}{change.reason}; resume with the settings of the run, or use another folder"
+            f"the run was made with {change.name} {change.saved!r}, but the configuration has {change.wanted!r}"
+            f"{change.reason}",
+            file=folder / CONFIG,
+            remedy="resume with the settings of the run, or use another folder",
         )
     for name in (RESULT, MODEL):
         if (folder / name).exists() and not (folder / CHECKPOINT).exists():
             raise RunError(
-                f"{str(folder)!r}: the run has {name} but no {CHECKPOINT}, so it cannot be resumed, and starting it "
-                f"over would destroy it; restore {CHECKPOINT}, or train in another folder"
+                f"the run has {name} but no {CHECKPOINT}, so it cannot be resumed, and starting it over would destroy "
+                "it",
+                file=folder,
+                remedy=f"restore {CHECKPOINT}, or train in another folder",
             )
 
 
