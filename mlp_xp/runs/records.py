@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin
 
 from mlp_xp.backends import hooks
 from mlp_xp.core.config import ConfigError
-from mlp_xp.core.dataset import PREPARATIONS, TARGETS
+from mlp_xp.core.dataset import PREPARATIONS
 from mlp_xp.core.task import TASKS
 from mlp_xp.errors import Argument, MlpXpError
 from mlp_xp.runs.settings import Settings, unflatten
@@ -16,6 +16,7 @@ from mlp_xp.runs.settings import Settings, unflatten
 # Written to config.json, models and checkpoints. A change that an older version cannot read raises it.
 FORMAT = 1
 REMEDY = "restore it from a copy, or train again"
+TARGETS = ("unchanged", "standardize")  # whether a network is trained on standardised numbers
 CONFIG_FIELDS = {
     "format": int,
     "settings": dict[str, Any],

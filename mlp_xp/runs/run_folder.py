@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import warnings
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,15 +17,14 @@ import numpy as np
 
 from mlp_xp import __version__
 from mlp_xp.backends.threads import cpus, in_words, threads_chosen
-from mlp_xp.core.dataset import PREPARATIONS, TARGETS, Preparation
+from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.training import Best, Position, Report
-from mlp_xp.data.sums import checksum as checksum  # noqa: PLC0414  (part of this module too)
 from mlp_xp.errors import Argument, MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
-from mlp_xp.runs.records import REPORT_FIELDS, parse_settings
+from mlp_xp.runs.records import REPORT_FIELDS, TARGETS, parse_settings
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
 from mlp_xp.runs.rows import ROWS, row_sums, write_rows
 from mlp_xp.runs.settings import Settings, first_change, flatten, with_absolute_paths
@@ -166,6 +166,15 @@ def data_facts(job: Job) -> dict[str, Any]:
         "targets": TARGETS[bool(dataset.scaling)],
         "data_crc32": checksum(dataset, backend),
     }
+
+
+def checksum(dataset: Dataset, backend: Backend) -> str:
+    """Return a checksum of inputs and labels, in hexadecimal."""
+    total = 0
+    for array in dataset[:4]:
+        if array is not None:
+            total = zlib.crc32(np.ascontiguousarray(backend.to_numpy(array)).data, total)
+    return f"{total:08x}"
 
 
 def preparation_of(prepare: Preparation) -> str:

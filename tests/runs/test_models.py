@@ -10,7 +10,6 @@ from data_sets import TINY
 from helpers import Namespace
 
 from mlp_xp import Model, TrainConfig, load_run, open_backend, train
-from mlp_xp.core.inputs import library_of
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, REGRESSION
 from mlp_xp.data.arrays import from_arrays
@@ -56,7 +55,7 @@ def standard(x: np.ndarray) -> np.ndarray:
 
 def assert_kind(actual: Any, given: Any, backend: Backend) -> np.ndarray:
     """Assert that an array is of the library and on the device of another one, and return it on the host."""
-    assert library_of(actual) == library_of(given)
+    assert type(actual).__module__.partition(".")[0] == type(given).__module__.partition(".")[0]
     if hasattr(given, "device"):
         assert actual.device == given.device
     return backend.to_numpy(actual)
@@ -101,7 +100,7 @@ def test_images_are_bytes_in_any_integer_dtype(runs, backend: Backend):
         np.testing.assert_allclose(assert_kind(model.predict_proba(inputs), inputs, backend), expected, rtol=1e-9)
     wrong = np.array(TINY.test_inputs, dtype="int64")
     wrong[3, 2, 1] = 300
-    with pytest.raises(DatasetError, match="X: there is the value 300, but the network was trained on byt"):
+    with pytest.raises(DatasetError, match="X: there are values outside 0 to 255, but the network was trained on byt"):
         model.predict(backend.asarray(wrong))
     images = backend.xp.astype(backend.asarray(TINY.test_inputs), backend.dtype) / 255
     with pytest.raises(DatasetError, match=r"the dtype is float64, but the network was trained on bytes; give whole"):
