@@ -194,7 +194,7 @@ def read_position(folder: Path) -> dict[str, Any]:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
-    return check_fields(_read(path)[1], {"settings": dict[str, Any], "position": dict[str, Any]}, path)
+    return check_fields(_read(path)[1], {"settings": dict, "position": dict}, path)
 
 
 def check_settings(folder: Path, settings: Settings) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -132,19 +131,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "kind", "expected"),
-    [
-        (1, int, True),
-        (True, int, False),
-        (1.0, int, False),
-        (1, float, True),
-        (None, float | None, True),
-        (None, float, False),
-        (["a"], list[str], True),
-        (["a", 1], list[str], False),
-        ({"a": "b"}, dict[str, int | None], False),
-        ([{"a": 1}], list[dict[str, Any]], True),
-        ("c", {"a": 1}, False),
-    ],
+    [(1, int, True), (True, int, False), (1.0, int, False), (None, str | None, True), ("c", {"a": 1}, False)],
 )
 def test_a_value_has_a_type_or_not(value, kind, expected):
     assert fits(value, kind) == expected
