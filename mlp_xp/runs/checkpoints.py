@@ -18,9 +18,9 @@ from mlp_xp.core.step import State, to_device
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
 from mlp_xp.files import write_whole
-from mlp_xp.runs.records import FORMAT, REMEDY, TARGETS, RunError, check_fields, check_format, parse, shortened
-from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, preparation_of, read_config
-from mlp_xp.runs.settings import Settings, first_change, flatten, unflatten
+from mlp_xp.runs.records import FORMAT, REMEDY, TARGETS, RunError, check_fields, check_format, parse
+from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, check_unchanged, preparation_of, read_config
+from mlp_xp.runs.settings import Settings, flatten, unflatten
 
 # What the fitted arrays of a preparation, and those of standardised numbers, are called in a model's file.
 FITTED, SCALING = ("shift", "scale"), ("target_shift", "target_scale")
@@ -201,13 +201,7 @@ def check_settings(folder: Path, settings: Settings) -> None:
     """Raise RunError unless the run's checkpoint fits these settings, epochs included. Only its metadata are read."""
     path = folder / CHECKPOINT
     facts = _read_facts(path)
-    if change := first_change(unflatten(facts["settings"], path), settings):
-        raise RunError(
-            f"was made with {change.name} {shortened(change.saved)}, but the run's configuration has "
-            f"{shortened(change.wanted)}{change.reason}",
-            file=path,
-            remedy="resume with the settings of the checkpoint",
-        )
+    check_unchanged(unflatten(facts["settings"], path), settings, path)
     done = facts["position"]["epoch"] + 1
     if done > settings.train.epochs:
         raise RunError(

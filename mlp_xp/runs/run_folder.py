@@ -185,16 +185,20 @@ def preparation_of(prepare: Preparation) -> str:
     raise RunError("the data set has a prepare function of its own, which a run folder cannot store")
 
 
-def check_resumable(folder: Path, settings: Settings) -> None:
-    """Raise RunError if the run in the folder has other settings, or has lost its checkpoint."""
-    kept, _ = read_config(folder)
-    if change := first_change(kept, settings):
+def check_unchanged(saved: Settings, wanted: Settings, file: Path) -> None:
+    """Raise RunError if a setting differs that a resumed run must keep. saved: the settings in a file."""
+    if change := first_change(saved, wanted):
         raise RunError(
-            f"the run was made with {change.name} {change.saved!r}, but the configuration has {change.wanted!r}"
-            f"{change.reason}",
-            file=folder / CONFIG,
+            f"was made with {change.name} {records.shortened(change.saved)}, but the configuration has "
+            f"{records.shortened(change.wanted)}{change.reason}",
+            file=file,
             remedy="resume with the settings of the run, or use another folder",
         )
+
+
+def check_resumable(folder: Path, settings: Settings) -> None:
+    """Raise RunError if the run in the folder has other settings, or has lost its checkpoint."""
+    check_unchanged(read_config(folder)[0], settings, folder / CONFIG)
     for name in (RESULT, MODEL):
         if (folder / name).exists() and not (folder / CHECKPOINT).exists():
             raise RunError(
