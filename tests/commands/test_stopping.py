@@ -17,7 +17,6 @@ from helpers import (
     call,
     die_at,
     finish,
-    load_script,
     metrics,
     not_ignored,
     on_a_terminal,
@@ -164,7 +163,7 @@ def test_a_signal_in_the_warm_up_ends_training_too(data_dir, tmp_path, monkeypat
 
 
 def test_a_signal_while_loading_is_one_line_too(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(load_script("training"), "load_data", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("mlp_xp.commands.training.load_data", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     with not_ignored():
         outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run")
     assert (outcome.code, outcome.err) == (130, "interrupted\n")
