@@ -4,8 +4,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 # Tests in one file share expensive fixtures, so one process runs all of them.
-PARALLEL = --numprocesses=auto --maxprocesses=4 --dist=loadfile
-PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+PYTEST = -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 # `make gpu` installs into .venv-gpu for the newest CUDA that the driver supports, or for CUDA=12 or CUDA=13. INSTALL=no
 # uses PYTHON as it is. GPU_LOG gets all output.
@@ -14,24 +13,24 @@ CUDA = $(or $(filter 12,$(DRIVER)),13)
 INSTALL = yes
 GPU_LOG = docs/gpu.txt
 GPU_PYTHON = $(if $(filter no,$(INSTALL)),$(PYTHON),.venv-gpu/bin/python)
-GPU_PARTS = "-m pytest $(PARALLEL) -m gpu" \
+GPU_PARTS = "$(PYTEST) -m gpu" \
   "scripts/parity.py --backends cupy --steps 2000" "scripts/parity.py --backends cupy --steps 2000 --dtype float32" \
   "scripts/bench.py --rounds 5 --workloads one-float64 one-float32 batch-128" \
   "scripts/bench.py --rounds 5 --workloads batch-1024-deep --steps 20"
 
 .PHONY: train test test-all notebooks mutants torture compare gpu lint types check dist smoke clean
 
-train: .venv/train
+train: .venv/plots
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
 
-# One thread per process, unless the variable says otherwise: processes do not compete, and CI has it too.
+# One thread per process, so that they do not compete.
 test: .venv/test
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PARALLEL) -m 'not slow' $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) -m 'not slow' $(ARGS)
 
 # Adds what is marked slow, every backend that is installed, and the 20 slowest tests at the end. Some files have minutes
 # of slow tests: a process that has finished takes tests over from another one.
 test-all: .venv/test
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest $(PARALLEL:loadfile=worksteal) --durations=20 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) --dist=worksteal --durations=20 $(ARGS)
 
 # Executes docs/*.ipynb and writes their outputs, which `make test` compares.
 notebooks: .venv/test
@@ -99,39 +98,18 @@ dist: .venv/dist
 smoke: dist
 	$(BIN)/python tests/tools/smoke.py dist/*.whl
 
-# Where pip can install the pip that comes with Python into a venv, that takes less than half of the time.
-BUNDLED = $$($(PYTHON) -c 'import ensurepip; print(ensurepip.__path__[0] + "/_bundled")')
-QUICK_VENV = $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install --quiet \
-  --disable-pip-version-check --no-compile --no-index $(BUNDLED)/*.whl && $(BIN)/python -m pip --version
-
 # A venv whose creation failed may have a python but no pip. It is removed, because make would take it as complete.
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "mlp_xp needs Python 3.11 or newer; choose one with: make PYTHON=python3.13"; exit 1; }
-	@{ $(QUICK_VENV); } > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || \
+	@$(PYTHON) -m venv --clear .venv || \
 	  { rm -rf .venv; echo "$(PYTHON) cannot create a virtual environment (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 
-# The modification times of these files show what was installed since the last change of pyproject.toml.
-# Without bytecode, which Python writes for what it imports: to compile all takes as long as the rest.
-.venv/train: .venv/bin/python pyproject.toml
-	$(PIP_INSTALL) '.[plots]' --no-compile
+# .venv/NAME: the extra NAME of pyproject.toml is installed. Without bytecode, which Python writes for what it imports: to
+# compile all takes as long as the rest.
+.venv/%: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[$*]'
 	@touch $@
-
-.venv/test: .venv/bin/python pyproject.toml
-	$(PIP_INSTALL) '.[test]'
-	@touch $@ .venv/train
-
-.venv/mutation: .venv/bin/python pyproject.toml
-	$(PIP_INSTALL) '.[mutation]'
-	@touch $@ .venv/test .venv/train
-
-.venv/dist: .venv/bin/python pyproject.toml
-	$(PIP_INSTALL) '.[dist]'
-	@touch $@
-
-.venv/dev: .venv/bin/python pyproject.toml
-	$(PIP_INSTALL) '.[dev]'
-	@touch $@ .venv/test .venv/train
 
 clean:
 	rm -rf .venv .venv-gpu build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -9,7 +9,6 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
@@ -22,7 +21,7 @@ from benchmarks.workloads import CURVES, EPOCH, FIT, QUICK, QUICK_ROUNDS, STEPS,
 from mlp_xp.commands.process import run
 from mlp_xp.core.config import check_range
 from mlp_xp.data.datasets import MNIST_DIR
-from mlp_xp.errors import MlpXpError, nearest
+from mlp_xp.errors import MlpXpError
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.show.plots import new_figure
 
@@ -31,23 +30,25 @@ MOST_ROUNDS = {EPOCH: 5, FIT: 3}
 ON_CURVES = ("notebook", "mlp_xp-numpy", "mlp_xp-jax", "pytorch")
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise MlpXpError."""
-        raise MlpXpError(f"{message}; --help lists all options")
+def contestant_name(name: str) -> str:
+    """Return a name that a contestant has. Raises ArgumentTypeError."""
+    names = [*dict.fromkeys(name for known in ALL.values() for name in known)]
+    if name not in names and not is_foreign(name):
+        raise argparse.ArgumentTypeError(f"{name!r} is not known; choose from {', '.join(names)}, or module:namespace")
+    return name
 
 
 def parse() -> argparse.Namespace:
-    """Return the options. Raises MlpXpError for the first that is wrong."""
-    names = list(dict.fromkeys(name for known in ALL.values() for name in known))
-    parser = Parser(prog="scripts/bench.py", description=(__doc__ or "").partition("\n")[0], allow_abbrev=False)
+    """Return the options. Raises MlpXpError for a number that is too small."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench.py", description=(__doc__ or "").partition("\n")[0], usage=argparse.SUPPRESS
+    )
     add = parser.add_argument
     add("--quick", action="store_true", help="three workloads in three short rounds, without compiled PyTorch")
-    add("--workloads", nargs="+", default=[], metavar="NAME", help=f"by default all: {', '.join(WORKLOADS)}")
-    everyone = f"by default all: {', '.join(names)}; module:namespace runs mlp_xp on any array API namespace"
-    add("--contestants", nargs="+", default=[], metavar="NAME", help=everyone)
+    names = f"by default all: {', '.join(WORKLOADS)}"
+    add("--workloads", nargs="+", default=[], metavar="NAME", choices=WORKLOADS, help=names)
+    everyone = "by default all; module:namespace runs mlp_xp on any array API namespace"
+    add("--contestants", nargs="+", default=[], metavar="NAME", type=contestant_name, help=everyone)
     add("--curves", action="store_true", help="instead, measure against batch size and hidden units")
     add("--rounds", type=int, default=11, help="timed rounds, after one for compilation; at most 5 of whole programs")
     add("--steps", type=int, help="steps per round, instead of the number defined by each workload")
@@ -55,14 +56,6 @@ def parse() -> argparse.Namespace:
     add("--data-dir", type=Path, default=MNIST_DIR, help="folder with four IDX files: 28 x 28 pixels, 10 classes")
     add("--output-dir", type=Path, help="write bench.json and bench.png, or curves.json and curves.png, there")
     options = parser.parse_args()
-    for kind, given, known in (
-        ("workloads", options.workloads, WORKLOADS),
-        ("contestants", options.contestants, names),
-    ):
-        for name in given:
-            if name not in known and not (kind == "contestants" and is_foreign(name)):
-                hint = f"{nearest(name, known)}; choose from {', '.join(known)}"
-                raise MlpXpError(f"--{kind}: {name!r} is not known{hint}")
     for field in ("rounds", "steps", "threads"):
         if (number := getattr(options, field)) is not None:
             check_range(field, number)

@@ -1,13 +1,6 @@
 """The contestants that take training steps: `mlp_xp`, and the same network as the users of other libraries write it.
 
-A contestant is a class with `__init__(job, ...)`, which loads the data and builds the network, and
-
-    samples                   the number of training samples, n
-    shuffle(permutation)      start an epoch; the permutation, int64 (n,), applies to the order of the previous epoch
-    train(start, steps)       take `steps` steps, starting at sample `start` of the epoch; return the losses (steps,)
-    loss()                    return the loss that all contestants with the same update order must have
-
-Only `train` is timed. All contestants start from the same weights and see the same samples in the same order.
+All contestants start from the same weights and see the same samples in the same order. Only `train` is timed.
 """
 
 import importlib
@@ -19,14 +12,16 @@ import numpy as np
 
 from benchmarks.workloads import Job
 from mlp_xp.backends import hooks
-from mlp_xp.backends.opening import BackendError, open_backend
+from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import choose_threads
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job as TrainingJob
+from mlp_xp.core.library import Backend
 from mlp_xp.core.network import count_parameters, initial_layers
 from mlp_xp.core.plan import chunk_lengths, cut
 from mlp_xp.core.step import initial_state
 from mlp_xp.data.datasets import load_dataset
+from mlp_xp.errors import MlpXpError
 from mlp_xp.parity import notebook
 
 INPUTS, CLASSES = 784, 10
@@ -37,16 +32,23 @@ Layers = list[tuple[np.ndarray, np.ndarray]]
 """The weights (inputs, outputs) and bias (outputs,) of each layer, on the host."""
 
 
-class Unavailable(Exception):  # noqa: N818  (not an error)
+class UnavailableError(MlpXpError):
     """The reason why a contestant cannot run on this machine."""
 
 
 def import_or_unavailable(name: str) -> Any:
-    """Return the module. Raises Unavailable with the reason."""
+    """Return the module. Raises UnavailableError with the reason."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise Unavailable(f"{error}; install the bench extra") from error
+        raise UnavailableError(f"{error}; install the bench extra") from error
+
+
+def set_torch_threads(threads: int) -> Any:
+    """Import PyTorch and set its number of threads: its environment variables are not enough in every build."""
+    torch = import_or_unavailable("torch")
+    torch.set_num_threads(threads)
+    return torch
 
 
 def initial_network(job: Job) -> tuple[Layers, np.random.RandomState]:
@@ -56,34 +58,53 @@ def initial_network(job: Job) -> tuple[Layers, np.random.RandomState]:
     return [(weights.astype(job.dtype), bias.astype(job.dtype)) for weights, bias in layers], random
 
 
-def loss_of(layers: Layers, data_dir: str) -> float:
-    """Return the mean cross-entropy of a network with sigmoids on the first test images, in float64."""
-    data = load_dataset(data_dir)
-    labels = np.asarray(data.test_labels[:CHECK_SAMPLES]).astype(np.int64)
-    x = np.asarray(data.test_inputs[:CHECK_SAMPLES]).reshape(len(labels), -1) / 255
-    *hidden, (weights, bias) = ([array.astype(np.float64) for array in layer] for layer in layers)
-    for inner, shift in hidden:
-        x = 1 / (1 + np.exp(-(x @ inner + shift)))
-    logits = x @ weights + bias
-    logits -= logits.max(axis=1, keepdims=True)
-    return float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]).mean())
+class Program:
+    """A contestant. `__init__` loads the data and builds the network; raises MlpXpError if it cannot run here."""
+
+    job: Job
+    samples: int
+    """The number of training samples, n."""
+
+    def shuffle(self, permutation: np.ndarray) -> None:
+        """Start an epoch; the permutation, int64 (n,), applies to the order of the previous epoch."""
+
+    def train(self, start: int, steps: int) -> Any:
+        """Take `steps` steps, starting at sample `start` of the epoch, and return the losses (steps,)."""
+        raise NotImplementedError
+
+    def network(self) -> Any:
+        """Return the layers, on the host."""
+        raise NotImplementedError
+
+    def loss(self) -> float:
+        """Return the mean cross-entropy on the first test images, in float64, of a network with sigmoids."""
+        data = load_dataset(self.job.data_dir)
+        labels = np.asarray(data.test_labels[:CHECK_SAMPLES]).astype(np.int64)
+        x = np.asarray(data.test_inputs[:CHECK_SAMPLES]).reshape(len(labels), -1) / 255
+        *hidden, (weights, bias) = ([array.astype(np.float64) for array in layer] for layer in self.network())
+        for inner, shift in hidden:
+            x = 1 / (1 + np.exp(-(x @ inner + shift)))
+        logits = x @ weights + bias
+        logits -= logits.max(axis=1, keepdims=True)
+        return float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]).mean())
 
 
-class MlpXp:
+def on_host(network: Any, backend: Backend) -> Layers:
+    """Return the layers of a network of `mlp_xp`."""
+    return [(backend.to_numpy(weights), backend.to_numpy(bias)) for weights, bias in network]
+
+
+class MlpXp(Program):
     """`mlp_xp`, which runs steps in chunks like `mlp_xp.core.training.trajectory`."""
 
     def __init__(
         self, job: Job, backend: str, device: str | None = None, order: str = LAYERWISE, dtype: str | None = None
     ) -> None:
-        """Load the data and build the network on a backend."""
         self.job = job
         if backend == "torch":
             set_torch_threads(job.threads)
         workload = job.workload
-        try:
-            self.backend = open_backend(backend, device, dtype or workload.dtype)
-        except BackendError as error:
-            raise Unavailable(str(error)) from error
+        self.backend = open_backend(backend, device, dtype or workload.dtype)
         # As in a run with one report per round.
         samples = (workload.steps + 1) * workload.batch_size
         config = TrainConfig(
@@ -105,11 +126,9 @@ class MlpXp:
         self.lengths = chunk_lengths(workload.batch_size, count_parameters(sizes), samples)
 
     def shuffle(self, permutation: np.ndarray) -> None:
-        """Start an epoch."""
         self.order = self.order[permutation]
 
     def train(self, start: int, steps: int) -> np.ndarray:
-        """Run the steps in chunks."""
         batch_size, parts = self.job.workload.batch_size, []
         for length in cut(steps, self.lengths):
             stop = start + length * batch_size
@@ -119,18 +138,14 @@ class MlpXp:
             start = stop
         return np.concatenate(parts)
 
-    def loss(self) -> float:
-        """Return the loss on the first test images."""
-        to_numpy = self.backend.to_numpy
-        layers = [(to_numpy(weights), to_numpy(bias)) for weights, bias in self.state.network]
-        return loss_of(layers, self.job.data_dir)
+    def network(self) -> Layers:
+        return on_host(self.state.network, self.backend)
 
 
-class Rows:
+class Rows(Program):
     """What the others share: rows in [0, 1] of the workload's dtype, shuffled by copying, and one call per step."""
 
     def __init__(self, job: Job) -> None:
-        """Load the training set, with int64 labels."""
         self.job = job
         dataset = load_dataset(job.data_dir)
         self.images: Any = dataset.train_inputs.reshape(len(dataset.train_inputs), -1).astype(job.dtype)
@@ -139,48 +154,41 @@ class Rows:
         self.samples = len(self.labels)
 
     def shuffle(self, permutation: np.ndarray) -> None:
-        """Start an epoch with a shuffled copy."""
         self.images, self.labels = self.images[permutation], self.labels[permutation]
 
     def train(self, start: int, steps: int) -> np.ndarray:
-        """Take the steps one by one; copy the losses to the host after the last step."""
         size = self.job.workload.batch_size
-        losses = []
-        for first in range(start, start + steps * size, size):
-            losses.append(self.step(self.images[first : first + size], self.labels[first : first + size]))
-        return self.on_host(losses)
+        starts = range(start, start + steps * size, size)
+        return self.stacked([self.step(self.images[i : i + size], self.labels[i : i + size]) for i in starts])
 
     def step(self, x: Any, y: Any) -> Any:
         """Take a step on a batch, and return its loss."""
         raise NotImplementedError
 
-    def on_host(self, losses: list[Any]) -> np.ndarray:
-        """Return the losses as one array."""
+    def stacked(self, losses: list[Any]) -> np.ndarray:
+        """Copy the losses to the host, after the last step."""
         return np.array(losses)
-
-    def network(self) -> Layers:
-        """Return the layers."""
-        raise NotImplementedError
-
-    def loss(self) -> float:
-        """Return the loss on the first test images."""
-        return loss_of(self.network(), self.job.data_dir)
 
 
 def check_one_hidden_layer(job: Job) -> None:
-    """Raise Unavailable unless the workload's network has one hidden layer."""
+    """Raise UnavailableError unless the workload's network has one hidden layer."""
     if len(job.workload.hidden) != 1:
-        raise Unavailable("written for one hidden layer")
+        raise UnavailableError("written for one hidden layer")
+
+
+def layers_of(model: notebook.Notebook) -> Layers:
+    """Return the layers of the notebook's network."""
+    hidden = (model.weights_input_hidden, model.bias_input_hidden)
+    return [hidden, (model.weights_hidden_output, model.bias_hidden_output)]
 
 
 class Notebook(Rows):
     """The notebook's loop in plain NumPy, from `parity.notebook`, the reference of the tests."""
 
     def __init__(self, job: Job) -> None:
-        """Load the data as float64, like the notebook, and build its network."""
         check_one_hidden_layer(job)
         self.job = job
-        data = notebook.prepared(load_dataset(job.data_dir))
+        data = notebook.prepared(load_dataset(job.data_dir))  # as float64, like the notebook
         self.images = data.train_inputs.astype(job.dtype, copy=False)
         self.labels = data.train_labels.astype(job.dtype, copy=False)
         self.samples = len(self.labels)
@@ -190,30 +198,24 @@ class Notebook(Rows):
         ((self.model.weights_input_hidden, _), (self.model.weights_hidden_output, _)), _ = initial_network(job)
 
     def step(self, x: Any, y: Any) -> Any:
-        """Take a step on a batch, and return its loss."""
         return self.model.train_step(x, y).mean()
 
     def network(self) -> Layers:
-        """Return the layers."""
-        model = self.model
-        return [
-            (model.weights_input_hidden, model.bias_input_hidden),
-            (model.weights_hidden_output, model.bias_hidden_output),
-        ]
+        return layers_of(self.model)
 
 
 class PyTorch(Rows):
     """PyTorch as it is usually written: modules, autograd, an optimiser."""
 
     def __init__(self, job: Job, compile_mode: str | None = None, device: str = "cpu") -> None:
-        """Build the modules with the common initial weights.
+        """Build the modules.
 
         compile_mode: the mode of `torch.compile`; "reduce-overhead" replays forward and backward pass as CUDA graphs.
         With None the model is not compiled.
         """
         torch = self.torch = set_torch_threads(job.threads)
         if device != "cpu" and not torch.cuda.is_available():
-            raise Unavailable(f"PyTorch {torch.__version__} finds no usable GPU")
+            raise UnavailableError(f"PyTorch {torch.__version__} finds no usable GPU")
         super().__init__(job)
         self.images, self.labels = (torch.from_numpy(array).to(device) for array in (self.images, self.labels))
         nn = torch.nn
@@ -231,56 +233,35 @@ class PyTorch(Rows):
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=job.workload.learning_rate)
 
     def shuffle(self, permutation: np.ndarray) -> None:
-        """Start an epoch with a shuffled copy."""
         super().shuffle(self.torch.from_numpy(permutation).to(self.images.device))
         if self.images.is_cuda:
             self.torch.cuda.synchronize()  # otherwise the next timed round would include the copy
 
     def step(self, x: Any, y: Any) -> Any:
-        """Take a step on a batch, and return its loss."""
         self.optimizer.zero_grad()
         loss = self.cross_entropy(self.predict(x), y)
         loss.backward()
         self.optimizer.step()
         return loss.detach()
 
-    def on_host(self, losses: list[Any]) -> np.ndarray:
-        """Return the losses as one array."""
+    def stacked(self, losses: list[Any]) -> np.ndarray:
         return np.array(self.torch.stack(losses).cpu().numpy())
 
     def network(self) -> Layers:
-        """Return the layers on the host."""
         linears = [module for module in self.model if hasattr(module, "weight")]
         return [(x.weight.detach().cpu().numpy().T, x.bias.detach().cpu().numpy()) for x in linears]
-
-
-def set_torch_threads(threads: int) -> Any:
-    """Import PyTorch and set its number of threads: its environment variables are not enough in every build."""
-    torch = import_or_unavailable("torch")
-    torch.set_num_threads(threads)
-    return torch
 
 
 class ScikitLearn(Rows):
     """scikit-learn's MLPClassifier, with one partial fit per batch."""
 
     def __init__(self, job: Job) -> None:
-        """Build the classifier and overwrite its weights."""
-        import_or_unavailable("sklearn")
-        from sklearn.neural_network import MLPClassifier
-
+        neural_network = import_or_unavailable("sklearn.neural_network")
         super().__init__(job)
-        size = job.workload.batch_size
-        self.model = MLPClassifier(
-            hidden_layer_sizes=job.workload.hidden,
-            activation="logistic",
-            solver="sgd",
-            alpha=0,
-            batch_size=size,
-            learning_rate_init=job.workload.learning_rate,
-            momentum=0,
-            nesterovs_momentum=False,
-            shuffle=False,
+        size, rate = job.workload.batch_size, job.workload.learning_rate
+        options = {"activation": "logistic", "solver": "sgd", "alpha": 0, "momentum": 0, "nesterovs_momentum": False}
+        self.model = neural_network.MLPClassifier(
+            job.workload.hidden, batch_size=size, learning_rate_init=rate, shuffle=False, **options
         )
         # The first fit creates the weights. The optimiser keeps these arrays, so they are overwritten in place.
         self.model.partial_fit(self.images[:size], self.labels[:size], classes=range(CLASSES))
@@ -290,12 +271,10 @@ class ScikitLearn(Rows):
                 array[...] = values
 
     def step(self, x: Any, y: Any) -> Any:
-        """Take a step on a batch, and return its loss."""
         self.model.partial_fit(x, y)
         return self.model.loss_
 
     def network(self) -> Layers:
-        """Return the layers."""
         return list(zip(self.model.coefs_, self.model.intercepts_, strict=True))
 
 
@@ -306,7 +285,6 @@ class Keras(Rows):
     """
 
     def __init__(self, job: Job) -> None:
-        """Build the model and its training step."""
         os.environ["KERAS_BACKEND"] = "jax"
         jax = import_or_unavailable("jax")
         jax.config.update("jax_enable_x64", job.workload.dtype == "float64")
@@ -338,12 +316,10 @@ class Keras(Rows):
         self.state: Any = tuple([variable.value for variable in part] for part in variables)
 
     def step(self, x: Any, y: Any) -> Any:
-        """Take a step on a batch, and return its loss."""
         self.state, loss = self.train_step(self.state, x, y)
         return loss
 
     def network(self) -> Layers:
-        """Return the layers on the host."""
         arrays = [np.array(array) for array in self.state[0]]
         return list(zip(arrays[::2], arrays[1::2], strict=True))
 
@@ -352,7 +328,6 @@ class Numba(Rows):
     """The limit of the machine: the notebook's step as one compiled loop. Without `fastmath`."""
 
     def __init__(self, job: Job) -> None:
-        """Prepare the loop, which Numba compiles on the first call."""
         check_one_hidden_layer(job)
         numba = import_or_unavailable("numba")
         import_or_unavailable("scipy")  # Numba takes BLAS from SciPy
@@ -362,7 +337,6 @@ class Numba(Rows):
         self.layers, _ = initial_network(job)
 
     def train(self, start: int, steps: int) -> np.ndarray:
-        """Take all steps in one call."""
         rows = slice(start, start + steps * self.job.workload.batch_size)
         losses = np.empty(steps, self.job.dtype)
         rate, one = self.job.dtype(self.job.workload.learning_rate), self.job.dtype(1)
@@ -371,7 +345,6 @@ class Numba(Rows):
         return losses
 
     def network(self) -> Layers:
-        """Return the layers."""
         return self.layers
 
 
@@ -429,52 +402,32 @@ def train_single_samples(
 
 def train_batches(x: Any, labels: Any, w0: Any, b0: Any, w1: Any, b1: Any, rate: Any, one: Any, losses: Any) -> None:
     """Take one step per batch, with BLAS for matrix products. x and labels hold `losses.size` batches in order."""
-    steps = losses.size
-    size = x.shape[0] // steps
-    hidden, outputs = w1.shape
-    a, error, e = (
-        np.empty((size, hidden), x.dtype),
-        np.empty((size, hidden), x.dtype),
-        np.empty((size, outputs), x.dtype),
-    )
-    g0, g1 = np.empty_like(w0), np.empty_like(w1)
-    for step in range(steps):
+    size = labels.size // losses.size
+    a, error = np.empty((size, b0.size), x.dtype), np.empty((size, b0.size), x.dtype)
+    e, g0, g1 = np.empty((size, b1.size), x.dtype), np.empty_like(w0), np.empty_like(w1)
+    for step in range(losses.size):
         rows = x[step * size : (step + 1) * size]
         np.dot(rows, w0, a)
-        for s in range(size):
-            for j in range(hidden):
-                a[s, j] = one / (one + np.exp(-(a[s, j] + b0[j])))
+        a[:] = one / (one + np.exp(-(a + b0)))
         np.dot(a, w1, e)
+        e += b1
         loss = one - one
         for s in range(size):
-            label = labels[step * size + s]
-            row = e[s]
-            row += b1
-            top = row.max()
-            total = one - one
-            for k in range(outputs):
-                row[k] = np.exp(row[k] - top)
-                total += row[k]
-            loss -= np.log(row[label] / total)
-            for k in range(outputs):
-                row[k] *= rate / (total * size)
-            row[label] -= rate / size
+            row, label = e[s], labels[step * size + s]
+            row[:] = np.exp(row - row.max())
+            row /= row.sum()
+            loss -= np.log(row[label])
+            row[label] -= one
         losses[step] = loss / size
+        e *= rate / size
         np.dot(a.T, e, g1)
-        for j in range(hidden):
-            for k in range(outputs):
-                w1[j, k] -= g1[j, k]
+        w1 -= g1
         np.dot(e, w1.T, error)
-        for s in range(size):
-            for k in range(outputs):
-                b1[k] -= e[s, k]
-            for j in range(hidden):
-                error[s, j] *= a[s, j] * (one - a[s, j])
-                b0[j] -= error[s, j]
+        error *= a * (one - a)
         np.dot(rows.T, error, g0)
-        for i in range(w0.shape[0]):
-            for j in range(hidden):
-                w0[i, j] -= g0[i, j]
+        w0 -= g0
+        b1 -= e.sum(axis=0)
+        b0 -= error.sum(axis=0)
 
 
 class Contestant(NamedTuple):

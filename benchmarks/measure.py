@@ -6,42 +6,76 @@ alive; whole programs run in a new process in each round.
 """
 
 import datetime as dt
-import json
 import os
 import platform
-import subprocess
-import sys
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from benchmarks.whole import ALL, WARM, contestant_of
+from benchmarks.contestants import initial_network
+from benchmarks.whole import ALL, WARM, contestant_of, make_contestant
 from benchmarks.workloads import STEPS, Job, Workload
 from mlp_xp.errors import MlpXpError
 
 Record = dict[str, Any]
 """What bench.json contains."""
-ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = ("numpy", "jax", "torch", "cupy-cuda12x", "cupy-cuda13x", "scikit-learn", "keras", "numba")
 # NPROC is for XLA.
 POOLS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS"),
     "NPROC",
 )
-# From this number of elements in a layer's outputs on, the references, which are not timed, use all processors.
-MANY_ELEMENTS = 2**20
 
 
 class WorkerError(MlpXpError):
-    """A contestant's process that ended too early; the message is its last line of output."""
+    """The reason why a contestant's process did not start, or ended too early."""
+
+
+def serve(job: Job, connection: Connection) -> None:
+    """Run a contestant: send its number of samples, the seconds of a round for each True that comes, then the rest.
+
+    The rest, after False, is the peak memory and the loss.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    try:
+        contestant = make_contestant(job)
+        _, random = initial_network(job)
+        contestant.shuffle(random.permutation(contestant.samples))
+        start, samples = 0, job.workload.steps * job.workload.batch_size
+        connection.send(contestant.samples)
+        while connection.recv():
+            if start + samples > contestant.samples:
+                contestant.shuffle(random.permutation(contestant.samples))
+                start = 0
+            began = time.perf_counter()
+            contestant.train(start, job.workload.steps)
+            connection.send(time.perf_counter() - began)
+            start += samples
+        peak = peak_bytes()  # before the test images are loaded for the loss
+        connection.send({"peak_bytes": peak, "loss": contestant.loss()})
+    except Exception as error:
+        reason = str(error) if isinstance(error, MlpXpError) else f"{type(error).__name__}: {error}"
+        connection.send(WorkerError(reason))
+
+
+def peak_bytes() -> int:
+    """Return the peak memory of this process."""
+    try:
+        # On Linux, ru_maxrss includes the peak of the process that started this one; VmHWM does not.
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
 
 
 class Worker:
@@ -52,64 +86,55 @@ class Worker:
 
         cache: the folder in which `mlp_xp` keeps what JAX compiled; empty for none.
         """
-        gpu = contestant_of(job.contestant, job.workload.kind).gpu
-        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        variables = dict.fromkeys(POOLS, str(job.threads)) | {"PYTHONPATH": os.pathsep.join(paths)}
+        variables = dict.fromkeys(POOLS, str(job.threads)) | {
+            "JAX_ENABLE_COMPILATION_CACHE": "true" if cache else "false"
+        }
         # Else the time of the first round would depend on earlier runs.
-        variables |= {"MLP_XP_CACHE": cache} if cache else {"JAX_ENABLE_COMPILATION_CACHE": "false"}
-        removed = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")
-        kept = {name: value for name, value in os.environ.items() if name not in removed}
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        began = time.perf_counter()
+        variables |= {"MLP_XP_CACHE": cache} if cache else {}
+        spawn = get_context("spawn")
+        self.connection, its = spawn.Pipe()
+        self.process = spawn.Process(target=serve, args=(job, its))
         # PyTorch runs the backward pass on a GPU from a second thread, and usually nobody pins it.
-        with on_processors(None if gpu else job.threads):
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "benchmarks.worker",
-                    json.dumps(job._asdict() | {"workload": job.workload._asdict()}),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self.errors,
-                text=True,
-                env=kept | variables,
-            )
+        processors = None if contestant_of(job.contestant, job.workload.kind).gpu else job.threads
+        began = time.perf_counter()
+        with mock.patch.dict(os.environ, variables), on_processors(processors):
+            os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)
+            self.process.start()
+        its.close()
         try:
-            first = self.read()
-            if "unavailable" in first:
-                raise WorkerError(first["unavailable"])
+            self.samples: int = self.read()
         except WorkerError:
             self.close()
             raise
-        self.samples: int = first["ready"]
         self.start_seconds = time.perf_counter() - began
 
     def close(self) -> None:
         """End the process."""
         self.process.kill()
-        self.process.communicate()
-        self.errors.close()
+        self.process.join()
 
-    def read(self) -> Record:
-        """Return the next answer. Raises WorkerError with the last line of errors if there is none."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.process.wait()
-            self.errors.seek(0)
-            said = self.errors.read().strip().splitlines() or [f"ended with code {self.process.returncode}"]
-            raise WorkerError(said[-1])
-        answer: Record = json.loads(line)
+    def read(self) -> Any:
+        """Return the next answer. Raises WorkerError if there is none."""
+        try:
+            answer = self.connection.recv()
+        except EOFError:
+            self.process.join()
+            answer = WorkerError(f"ended with code {self.process.exitcode}")
+        if isinstance(answer, WorkerError):
+            raise answer
         return answer
 
-    def ask(self, command: str) -> Record:
-        """Send a command and return its answer."""
-        assert self.process.stdin is not None
+    def round(self) -> float:
+        """Run a round and return its seconds."""
         with suppress(BrokenPipeError):  # read raises the error
-            print(command, file=self.process.stdin, flush=True)
-        return self.read()
+            self.connection.send(True)
+        return float(self.read())
+
+    def end(self) -> Record:
+        """Return the peak memory and the loss."""
+        with suppress(BrokenPipeError):
+            self.connection.send(False)
+        return dict(self.read())
 
 
 @contextmanager
@@ -150,37 +175,37 @@ def measure(
     with ExitStack() as held:
         caches = Path(held.enter_context(tempfile.TemporaryDirectory()))
         workers: dict[str, Worker] = {}
+
+        def start(name: str, cache: str = "") -> Worker:
+            worker = Worker(Job(name, workload, threads, str(data_dir)), cache)
+            held.callback(worker.close)
+            return worker
+
         for i in range(rounds + 1):
             for name, result in results.items():
                 if "unavailable" in result:
                     continue
                 say(f"{workload.name}: round {i} of {rounds}, {name}")
-                cache = "" if workload.kind == STEPS else str(caches / (WARM if name == WARM else f"{i}"))
                 try:
-                    worker = workers.pop(name, None)
-                    if worker is None:
-                        worker = Worker(Job(name, workload, threads, str(data_dir)), cache)
-                        held.callback(worker.close)
-                        result["start_seconds"].append(worker.start_seconds)
-                    check_fits(workload, worker.samples)
-                    result["round_seconds"].append(worker.ask("round")["seconds"])
+                    if name not in workers:
+                        cache = "" if workload.kind == STEPS else str(caches / (WARM if name == WARM else f"{i}"))
+                        workers[name] = start(name, cache)
+                        result["start_seconds"].append(workers[name].start_seconds)
+                    check_fits(workload, workers[name].samples)
+                    result["round_seconds"].append(workers[name].round())
                     if i == rounds or workload.kind != STEPS:
-                        result |= worker.ask("end")
-                    else:
-                        workers[name] = worker
+                        result |= workers.pop(name).end()
                 except WorkerError as error:
                     results[name] = {"contestant": name, "unavailable": str(error)}
         ran = [name for name, result in results.items() if "loss" in result]
         losses = {}
         if workload.kind == STEPS:
-            large = workload.batch_size * max(workload.hidden, default=1) >= MANY_ELEMENTS
             for order in sorted({contestant_of(name, STEPS).order for name in ran}):
                 say(f"{workload.name}: reference, {order}")
-                worker = Worker(Job(order, workload, (os.cpu_count() or 1) if large else threads, str(data_dir)), "")
-                held.callback(worker.close)
+                worker = start(order)
                 for _ in range(rounds + 1):
-                    worker.ask("round")
-                losses[order] = worker.ask("end")["loss"]
+                    worker.round()
+                losses[order] = worker.end()["loss"]
         elif (first := next(iter(ALL[workload.kind]))) in ran:
             losses = {ALL[workload.kind][first].order: results[first]["loss"]}
     return {**workload._asdict(), "reference_loss": losses, "results": list(results.values())}

@@ -5,110 +5,78 @@ Each round is a new process. `__init__` imports, loads and builds; `train` does 
 
 from typing import Any
 
-import numpy as np
-
 from benchmarks.contestants import (
     CONTESTANTS,
     LAYERWISE,
     REFERENCES,
     Contestant,
+    Layers,
     MlpXp,
-    Unavailable,
+    Program,
+    Rows,
     import_or_unavailable,
     is_foreign,
-    loss_of,
+    layers_of,
+    on_host,
 )
 from benchmarks.workloads import EPOCH, FIT, STEPS, Job
 from mlp_xp import TrainConfig, load_dataset, open_backend, train
-from mlp_xp.backends.opening import BackendError
 from mlp_xp.parity import notebook
 
 WARM = "mlp_xp-jax-warm"
 
 
-class Whole:
-    """A program that is run once: a single sample is all there is to train on, as far as `measure` sees."""
-
-    samples = 1
-
-    def shuffle(self, permutation: np.ndarray) -> None:
-        """Do nothing: the program shuffles."""
-
-
-class NotebookEpoch(Whole):
+class NotebookEpoch(Program):
     """An epoch of the notebook's own loop, with its reports."""
 
     def __init__(self, job: Job) -> None:
-        """Load the data and build the network."""
         self.job = job
         self.data = notebook.prepared(load_dataset(job.data_dir))
+        self.samples = len(self.data.train_inputs)
         self.model = notebook.Notebook()
 
     def train(self, start: int, steps: int) -> None:
-        """Train an epoch."""
         data, model = self.data, self.model
 
         def report(*_: object) -> None:
             notebook.accuracy(model, data.test_inputs, data.test_labels)
 
-        notebook.trajectory(model, data.train_inputs, data.train_labels, len(data.train_inputs), on_report=report)
+        notebook.trajectory(model, data.train_inputs, data.train_labels, self.samples, on_report=report)
 
-    def loss(self) -> float:
-        """Return the loss on the first test images."""
-        model = self.model
-        layers = [
-            (model.weights_input_hidden, model.bias_input_hidden),
-            (model.weights_hidden_output, model.bias_hidden_output),
-        ]
-        return loss_of(layers, self.job.data_dir)
+    def network(self) -> Layers:
+        return layers_of(self.model)
 
 
-class MlpXpEpoch(Whole):
+class MlpXpEpoch(Program):
     """The same with `train`, the generator of the package."""
 
     def __init__(self, job: Job, backend: str) -> None:
-        """Load the data and open the backend."""
         self.job = job
-        try:
-            self.backend = open_backend(backend, "cpu" if backend == "jax" else None)
-        except BackendError as error:
-            raise Unavailable(str(error)) from error
+        self.backend = open_backend(backend, "cpu" if backend == "jax" else None)
         self.dataset = load_dataset(job.data_dir, self.backend)
+        self.samples = self.dataset.train_inputs.shape[0]
 
     def train(self, start: int, steps: int) -> None:
-        """Train an epoch."""
         *_, self.last = train(TrainConfig(epochs=1), self.dataset, self.backend)
 
-    def loss(self) -> float:
-        """Return the loss on the first test images."""
-        to_numpy = self.backend.to_numpy
-        layers = [(to_numpy(weights), to_numpy(bias)) for weights, bias in self.last.model.network]
-        return loss_of(layers, self.job.data_dir)
+    def network(self) -> Layers:
+        return on_host(self.last.model.network, self.backend)
 
 
-class Fit(Whole):
+class Fit(Rows):
     """`MLPClassifier(random_state=0).fit` of scikit-learn, or of `mlp_xp` on a backend, with the same defaults."""
 
     def __init__(self, job: Job, backend: str | None = None) -> None:
-        """Load the data, and open the backend, so that the time to import its library is not that of `fit`."""
-        import_or_unavailable("sklearn")
         options: dict[str, Any] = {"random_state": 0}
-        if backend is None:
-            from sklearn.neural_network import MLPClassifier
-        else:
-            from mlp_xp.estimator import MLPClassifier
+        if backend:  # opened here, so that the time to import its library is not that of `fit`
+            options["backend"] = open_backend(backend, None, job.workload.dtype).name
+        module = import_or_unavailable("mlp_xp.estimator" if backend else "sklearn.neural_network")
+        self.model: Any = module.MLPClassifier(**options)
+        super().__init__(job)
 
-            try:
-                options["backend"] = open_backend(backend, None, job.workload.dtype).name
-            except BackendError as error:
-                raise Unavailable(str(error)) from error
-        self.model: Any = MLPClassifier(**options)
-        data = load_dataset(job.data_dir)
-        self.images = data.train_inputs.reshape(len(data.train_inputs), -1).astype(job.dtype) / job.dtype(255)
-        self.labels = data.train_labels
+    shuffle = Program.shuffle  # `fit` shuffles
 
-    def train(self, start: int, steps: int) -> None:
-        """Train until the loss does not get better."""
+    def train(self, start: int, steps: int) -> Any:
         self.model.fit(self.images, self.labels)
 
     def loss(self) -> float:
@@ -143,7 +111,7 @@ def contestant_of(name: str, kind: str) -> Contestant:
     return known[name]
 
 
-def make_contestant(job: Job) -> Any:
-    """Create the contestant of a job. Raises Unavailable."""
+def make_contestant(job: Job) -> Program:
+    """Create the contestant of a job. Raises MlpXpError if it cannot run here."""
     contestant = contestant_of(job.contestant, job.workload.kind)
     return contestant.make(job, *contestant.arguments)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from backends import backend_params, has_gpu, is_installed, open_for_test
 from data_sets import TINY, write_idx_folder
-from helpers import load_script
 
 from mlp_xp.backends import BACKENDS
 from mlp_xp.core.dataset import Dataset
@@ -120,22 +119,16 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_pictures() -> Iterator[None]:
     """Training without pictures, which take long and have their own tests; has no effect on other processes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(load_script("training"), "draw_pictures", lambda *_: None)
+        patch.setattr("mlp_xp.commands.training.draw_pictures", lambda *_: None)
         yield
 
 
-@pytest.fixture(scope="session")
-def no_matplotlib(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a module in place of Matplotlib, which cannot be imported: a run without it has no pictures."""
+@pytest.fixture
+def no_pictures_elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training in other processes without Matplotlib, whose pictures take longer than all else in a short run."""
     folder = tmp_path_factory.mktemp("modules")
     (folder / "matplotlib.py").write_text("raise ImportError")
-    return folder
-
-
-@pytest.fixture
-def no_pictures_elsewhere(no_matplotlib: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training in other processes without pictures, which take longer than all else in a short run."""
-    monkeypatch.setenv("PYTHONPATH", str(no_matplotlib), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
 
 
 @pytest.fixture

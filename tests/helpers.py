@@ -1,7 +1,6 @@
 """Helpers for tests of the commands, which run in this process or in a separate one."""
 
 import contextlib
-import importlib
 import inspect
 import io
 import itertools
@@ -15,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -56,11 +54,6 @@ class Outcome(NamedTuple):
     err: str
 
 
-def load_script(name: str) -> ModuleType:
-    """Return the module of a command."""
-    return importlib.import_module(f"mlp_xp.commands.{name}")
-
-
 def call(name: str, *args: Any) -> Outcome:
     """Run a command in this process, like its script."""
     return call_main(lambda: commands.call([name, *sys.argv[1:]]), SCRIPTS / f"{name}.py", *args)
@@ -86,15 +79,14 @@ def call_main(main: Callable[[], int | None], *argv: Any) -> Outcome:
 def not_ignored() -> Iterator[None]:
     """Give SIGINT and SIGHUP their usual effect, in what is started too: `nohup make test &` runs with both ignored."""
     usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
-    old = {number: signal.getsignal(number) for number in usual}
-    for number, handler in usual.items():
-        if old[number] is signal.SIG_IGN:
-            signal.signal(number, handler)
+    ignored = [number for number in usual if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, usual[number])
     try:
         yield
     finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def start(name: str, *args: Any, first: str = "", **options: Any) -> subprocess.Popen:

@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from mlp_xp.core.checks import check_inputs
+from mlp_xp.core.checks import check_inputs, check_labels
 from mlp_xp.core.dataset import Preparation, described
 from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.inputs import read_inputs
@@ -119,12 +119,9 @@ class Model(NamedTuple):
         """Return the loss and the figures of the task on inputs, as for `logits`, with labels as in a `Dataset`.
 
         Class labels must lie in 0, ..., classes - 1. The loss of a network that has diverged is not finite. Raises as
-        `logits` does, and MlpXpError for labels of another shape.
+        `logits` does, and DatasetError for other labels.
         """
-        wanted = (inputs.shape[0],) if self.task.exclusive else (inputs.shape[0], len(self.class_names))
-        if tuple(labels.shape) != wanted:
-            fault = f"their shape is {tuple(labels.shape)}, where {wanted} is expected"
-            raise MlpXpError(fault, remedy="give labels for each input", setting="labels")
+        check_labels(labels, inputs, self.backend, self.task, len(self.class_names))
         to_numpy = self.backend.to_numpy
         return self.task.evaluate(to_numpy(self.logits(inputs)), to_numpy(labels), tuple(map(to_numpy, self.scaling)))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_sets import write_csv
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.commands.process import as_option
@@ -20,28 +21,26 @@ from mlp_xp.data.labels import labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import MISSING, open_file
 from mlp_xp.data.samples import Samples
-from mlp_xp.data.tables import read_rows, read_table
+from mlp_xp.data.tables import read_rows, read_tables
 from mlp_xp.errors import DatasetError
 
 
 def write(path: Path, columns: dict[str, Any]) -> Path:
     """Write a table as CSV, or as Parquet where the path ends like that."""
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    if path.suffix != ".parquet":
+        return write_csv(path, columns)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-        pq.write_table(pa.table(columns), path)
-    else:
-        rows = [columns, *zip(*columns.values(), strict=True)]
-        path.write_text("\n".join(",".join(map(str, row)) for row in rows) + "\n")
+    pq.write_table(pa.table(columns), path)
     return path
 
 
 def read(path: Path, label: str | None = "kind", features: Any = None, **options: Any) -> Samples:
     """Read a table, and refuse what a data set of it refuses."""
-    samples = read_table(path, Origin(label, **options), features)
+    samples = read_tables(path, Origin(label, **options), features)
     with samples.naming(samples.train):
-        read_features("X", samples.train.inputs, open_backend(), samples.feature_names)
+        read_features("X", samples.train.inputs, open_backend())
         if samples.train.labels is not None:
             labels = labels_of(samples, samples.train, open_backend())
             meaning_of(samples, labels, None).read(labels)
@@ -92,9 +91,6 @@ def test_several_labels(tmp_path: Path) -> None:
 
 def test_booleans_are_one_and_zero(tmp_path: Path) -> None:
     assert read_text(tmp_path, "a,b,kind\nTrue,false,x\nFALSE,true,y\n").train.inputs.tolist() == [[1, 0], [0, 1]]
-    for field in ("1", "maybe"):
-        with pytest.raises(DatasetError, match=f"line 3, column 'a': '{field}' is not a number; correct it"):
-            read_text(tmp_path, f"a,kind\ntrue,x\n{field},y\n")
 
 
 # What is refused.
@@ -111,61 +107,43 @@ def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **opt
 
 
 @pytest.mark.parametrize(
-    ("field", "fault"),
+    ("text", "fault"),
     [
-        ("", "there is no value; fill it in, or leave out the row"),
-        ("NA", "there is no value, but 'NA'; fill it in"),
-        ("nan", "nan is not a finite number; remove or replace it"),
-        ("1e999", "inf is not a finite number"),
-        ("x", "'x' is not a number; correct it (decimals have a point)"),
-        ("1_000", "'1_000' is not a number; correct it"),
-        ('"1,5"', "'1,5' is not a number; correct it (decimals have a point)"),
+        ('length,width,kind\n\n1,2,"a\nb"\n1,,setosa\n', ", line 5, column 'width': there is no value; fill it in"),
+        ("width,kind\nNA,x\n", ", line 2, column 'width': there is no value, but 'NA'; fill it in"),
+        ("width,kind\nnan,x\n", ", line 2, column 'width': nan is not a finite number; remove or replace it"),
+        ("width,kind\n1,x\n1e999,x\n", ", line 3, column 'width': inf is not a finite number"),
+        (
+            'width,kind\n"1,5",x\n',
+            ", line 2, column 'width': '1,5' is not a number; correct it (decimals have a point)",
+        ),
+        ("a,kind\ntrue,x\nmaybe,y\n", ", line 3, column 'a': 'maybe' is not a number"),
+        ("", ": is empty; give a table with the names of its columns in the first line"),
+        ("a,kind\n", ", line 1: there are no rows below the header"),
+        ("a,Kinds\n1,2\n", ": has no column 'kind' (did you mean 'Kinds'?); its columns are 'a', 'Kinds'"),
+        ("5.1,3.5,1\n4.9,3.0,1\n", ": has no column 'kind'; its columns are '5.1', '3.5', '1'"),
+        ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
+        (",a,kind\n0,1,2\n", ": column 1 has no name; name it, or leave it out if it is a row number"),
+        ("kind\nx\n", ": has no columns but the labels"),
     ],
 )
-def test_faulty_fields(tmp_path: Path, field: str, fault: str) -> None:
-    text = refusal(tmp_path, f'length,width,kind\n\n1,2,"a\nb"\n1,{field},setosa\n1,2,setosa\n')
-    assert text.startswith(f", line 5, column 'width': {fault}")
+def test_faulty_text(tmp_path: Path, text: str, fault: str) -> None:
+    assert refusal(tmp_path, text).startswith(fault)
 
 
 def test_text_as_a_feature_names_the_option(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as caught:
         read_text(tmp_path, "a,the b,kind\n1,red,x\n")
-    end = "encode text as numbers, or leave the column out with --exclude 'the b'"
-    assert caught.value.worded(as_option).endswith(end)
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("", ": is empty; give a table with the names of its columns in the first line"),
-        ("a,kind\n", ", line 1: there are no rows below the header"),
-        ("a,Kinds\n1,2\n", ": has no column 'kind' (did you mean 'Kinds'?); its columns are 'a', 'Kinds'"),
-        ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
-        (",a,kind\n0,1,2\n", ": column 1 has no name; name it, or leave it out if it is a row number"),
-        ("kind\nx\n", ": has no columns but the labels"),
-        ("5.1,3.5,1\n4.9,3.0,1\n", ", line 1: all names of columns are numbers, such as '5.1': the header seems to be"),
-        ("a;b;kind\n1;2;x\n", ", line 1: is one column, 'a;b;kind'; the columns seem to be separated by ';'"),
-        ("a\tkind\n1\tx\n", r", line 1: is one column, 'a\tkind'; the columns seem to be separated by '\t'"),
-    ],
-)
-def test_faulty_files(tmp_path: Path, text: str, fault: str) -> None:
-    assert refusal(tmp_path, text).startswith(fault)
+    assert caught.value.worded(as_option).endswith("or leave the column out with --exclude 'the b'")
 
 
 def test_a_label_that_marks_a_missing_value(tmp_path: Path) -> None:
     for mark in MISSING:
         text = refusal(tmp_path, f'a,kind\n1,cat\n1,"{mark.upper()}"\n')
         assert text.startswith(f", line 3, column 'kind': {mark.upper()!r} marks a missing label; fill it in")
-    mark = "NA"
-    path = write(tmp_path / "t.parquet", {"x": [1, 2], "kind": ["cat", mark]})
-    with pytest.raises(DatasetError, match=f"row 2, column 'kind': {re.escape(repr(mark))} marks a missing label"):
+    path = write(tmp_path / "t.parquet", {"x": [1, 2], "kind": ["cat", "NA"]})
+    with pytest.raises(DatasetError, match="row 2, column 'kind': 'NA' marks a missing label"):
         read(path, "kind")
-
-
-def test_a_label_is_needed(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(DatasetError, match=r"^label: .*: needs the name of the column with the labels: 'a', 'b'$"):
-        read(tmp_path / "t.csv", None)
 
 
 # Parquet.
@@ -175,49 +153,29 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
     import pyarrow as pa
 
     columns = {
-        "double": [0.1, -2.5, 1e300],
-        "float": pa.array([0.5, 1.5, 2.5], pa.float32()),
-        "half": pa.array(np.array([0.5, 1.5, 2.5], np.float16)),
-        "byte": pa.array([0, 255, 7], pa.uint8()),
-        "long": [2**53, -1, 0],
-        "flag": [True, False, True],
-        "decimal": [Decimal("1.25"), Decimal("-3.5"), Decimal(0)],
-        "a.b": [1, 2, 3],
-        "kind": ["x", "y", "x"],
+        "double": [0.1, -2.5],
+        "float": pa.array([0.5, 1.5], pa.float32()),
+        "half": pa.array(np.array([0.5, 1.5], np.float16)),
+        "byte": pa.array([0, 255], pa.uint8()),
+        "long": [2**53, -1],
+        "flag": [True, False],
+        "decimal": [Decimal("1.25"), Decimal("-3.5")],
+        "a.b": [1, 2],
+        "kind": ["x", "y"],
     }
     table = read(write(tmp_path / "t.parquet", columns), "kind")
-    expected = [
-        [0.1, 0.5, 0.5, 0, 2**53, 1, 1.25, 1],
-        [-2.5, 1.5, 1.5, 255, -1, 0, -3.5, 2],
-        [1e300, 2.5, 2.5, 7, 0, 1, 0, 3],
-    ]
-    assert table.train.inputs.tolist() == expected
+    assert table.train.inputs.tolist() == [[0.1, 0.5, 0.5, 0, 2**53, 1, 1.25, 1], [-2.5, 1.5, 1.5, 255, -1, 0, -3.5, 2]]
     assert table.train.inputs.flags.c_contiguous
-    assert values_of(table) == ["x", "y", "x"]
     assert table.feature_names == tuple(columns)[:-1]
-
-
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        (["b", "a", "b"], ["b", "a", "b"]),
-        ([3, 1, -2], [3, 1, -2]),
-        ([0.5, 1.5, 0.5], [0.5, 1.5, 0.5]),
-        ([True, False, True], [True, False, True]),
-    ],
-)
-def test_labels_of_parquet(tmp_path: Path, labels: list[Any], expected: list[Any]) -> None:
-    import pyarrow as pa
-
-    for values in (pa.array(labels), pa.array(labels).dictionary_encode()):
-        table = read(write(tmp_path / "t.parquet", {"x": [1, 2, 3], "kind": values}), "kind")
-        assert values_of(table) == expected
+    for labels in (["b", "a"], [3, -2], [0.5, 1.5], [True, False]):
+        for values in (pa.array(labels), pa.array(labels).dictionary_encode()):
+            assert values_of(read(write(tmp_path / "t.parquet", {"x": [1, 2], "kind": values}), "kind")) == labels
 
 
 @pytest.mark.parametrize(
     ("columns", "fault"),
     [
-        ({"x": [1.0, None], "kind": ["a", "b"]}, ", row 2, column 'x': None is neither a number nor text"),
+        ({"x": [1.0, None], "kind": ["a", "b"]}, ", row 2, column 'x': None is not a number; encode"),
         ({"x": [1.0, math.nan], "kind": ["a", "b"]}, ", row 2, column 'x': nan is not a finite number"),
         ({"x": [1.0, -math.inf], "kind": ["a", "b"]}, ", row 2, column 'x': -inf is not a finite number"),
         ({"x": [1, 2], "kind": ["a", None]}, ", row 2, column 'kind': None is neither a"),
@@ -260,8 +218,8 @@ def test_a_csv_file_needs_no_library(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,kind\n1,x\n2,y\n")
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     code = (
-        "import sys; sys.modules['pyarrow'] = None; from mlp_xp.data.datasets import *\n"
-        "for path in sys.argv[1:]: print(load_own(Path(path), open_backend(), Origin('kind', test_fraction=0)))"
+        "import sys; sys.modules['pyarrow'] = None; from mlp_xp import load_dataset\n"
+        "for path in sys.argv[1:]: print(load_dataset(path, label='kind', test_fraction=0))"
     )
     command = [sys.executable, "-c", code, tmp_path / "t.csv", tmp_path / "t.parquet"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -304,8 +262,8 @@ def test_rows(tmp_path: Path) -> None:
         (b"a,b\n1,2,\n", ", line 2: has 3 columns, the first row has 2"),
         (b'a,b\n1,2\n"3,4\n5,6\n', ", line 3: unexpected end of data; check the quotes"),
         (b'a,b\n"1"2,3\n', ", line 2: ',' expected after '\"'; check the quotes"),
-        ("a,b\n1,2\n3,é\n".encode("latin-1"), ", line 3: the byte 0xe9 is not UTF-8; save the file as CSV in UTF-8"),
-        ("a,b\n".encode("utf-16"), ", line 1: the byte 0xff is not UTF-8"),
+        ("a,b\n1,2\n3,é\n".encode("latin-1"), ": the byte 0xe9 is not UTF-8; save the file in UTF-8"),
+        ("a,b\n".encode("utf-16"), ": the byte 0xff is not UTF-8"),
         (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-9], ": is a damaged gzip stream (Compressed file ended before"),
         (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-8] + bytes(8), ": is a damaged gzip stream (CRC check failed"),
     ],

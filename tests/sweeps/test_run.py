@@ -1,9 +1,10 @@
 """Sweeps: the bits of `train`, failures, what the same command does again, and what is refused."""
 
-import csv
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from helpers import assert_one_line, assert_same_run, call
 from sweeping import SMALL, TOO_FAST, Inline, arguments, assert_as_trained, state_of_files
 
 import mlp_xp
+from mlp_xp.backends.memory import NotEnoughMemoryError
 from mlp_xp.commands.sweep import HEADER
 from mlp_xp.data.arrays import DatasetError
 from mlp_xp.errors import MlpXpError
@@ -21,7 +23,6 @@ from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import read_failures, read_index
-from mlp_xp.sweeps import member
 from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.data import survey
 from mlp_xp.sweeps.folder import run_of
@@ -90,29 +91,21 @@ def test_the_same_command_repeats_nothing_but_failures_on_request(whole, data_di
 
 
 @pytest.mark.parametrize(
-    ("words", "parts"),
+    ("place", "words", "parts"),
     [
-        ([*WORDS[:6], "--seed", "0..2"], ["seed was 0,1, and is now 0,1,2"]),
-        ([*WORDS, "--random", 3], ["kind was grid, and is now random"]),
+        ("", [*WORDS[:6], "--seed", "0..2"], ["--sweep-dir: ", "seed was 0,1, and is now 0,1,2"]),
+        ("", [*WORDS, "--random", 3], ["--sweep-dir: ", "kind was grid, and is now random"]),
+        ("members/0000", WORDS, ["--sweep-dir: ", "is neither empty nor a sweep"]),
+        ("sweep.json", WORDS, ["--sweep-dir: ", "is not a folder"]),
+        ("", WORDS, [f"is in use by process {os.getpid()}"]),
     ],
-)  # fmt: skip
-def test_the_folder_of_another_sweep_is_refused(words, parts, whole, data_dir):
+)
+def test_a_folder_in_use_or_of_something_else_is_refused(place, words, parts, whole, data_dir):
     folder, _ = whole
     before = state_of_files(folder)
-    outcome = call("sweep", *arguments(data_dir, folder, *words))
-    assert_one_line(outcome, 2, "--sweep-dir: ", "belongs to another sweep: ", *parts)
+    with locked(folder) if "in use" in parts[0] else contextlib.nullcontext():
+        assert_one_line(call("sweep", *arguments(data_dir, folder / place, *words)), 2, *parts)
     assert state_of_files(folder) == before
-
-
-def test_a_folder_of_something_else_and_one_in_use_are_refused(whole, data_dir, tmp_path):
-    folder, _ = whole
-    run = run_of(folder, GOOD[0])
-    assert_one_line(call("sweep", *arguments(data_dir, run)), 2, "--sweep-dir: ", "is neither empty nor a sweep")
-    (tmp_path / "file").touch()
-    assert_one_line(call("sweep", *arguments(data_dir, tmp_path / "file")), 2, "--sweep-dir: ", "is not a folder")
-    with locked(folder):
-        outcome = call("sweep", *arguments(data_dir, folder, *WORDS))
-    assert_one_line(outcome, 2, repr(str(folder)), f"is in use by process {os.getpid()}")
 
 
 @pytest.mark.usefixtures("inline")
@@ -149,32 +142,13 @@ def test_members_train_on_your_own_table_with_the_bits_of_train(tmp_path, backen
     features, kinds = rng.normal(size=(80, 3)), rng.integers(0, 2, 80)
     lines = ["a,b,c,kind", *(f"{a},{b},{c},{'xy'[kind]}" for (a, b, c), kind in zip(features, kinds, strict=True))]
     (tmp_path / "own.csv").write_text("\n".join(lines))
-    words = ["--data-dir", tmp_path / "own.csv", "--label", "kind", "--recipe", "small", "--epochs", 1, "--hidden", 4]
-    words += ["--validation", 10, "--backend", backend, "--test-fraction", 0, 0.25, "--sweep-dir", tmp_path / "s"]
-    outcome = call("sweep", *words)
+    words = ["--data-dir", tmp_path / "own.csv", "--label", "kind", "--recipe", "standard", "--epochs", 1]
+    words += ["--hidden", 4, "--validation", 10, "--backend", backend, "--test-fraction", 0, 0.25]
+    outcome = call("sweep", *words, "--sweep-dir", tmp_path / "s")
     assert outcome.code == 0, outcome
     assert_as_trained(tmp_path / "s", tmp_path, "0000", "0001")
-
-
-@pytest.mark.usefixtures("inline")
-def test_a_regression_is_ranked_by_r2_on_held_out_samples(tmp_path):
-    table = tmp_path / "own.csv"
-    table.write_text("a,b\n" + "\n".join(f"{i / 7},{i / 3}" for i in range(60)))
-    words = ["--data-dir", table, "--label", "b", "--task", "regression", "--epochs", 2, "--validation", 20]
-    words += ["--hidden", 4, "--seed", 0, 1, "--learning-rate", 0.0001, 0.01, "--sweep-dir", tmp_path / "s"]
-    outcome = call("sweep", *words)
-    assert (outcome.code, outcome.err) == (0, ""), outcome
-    assert "ranked by the mean R² on the held-out samples, never by the test set" in outcome.out
-    results = [json.loads((run_of(tmp_path / "s", f"000{i}") / "result.json").read_text()) for i in range(4)]
-    means = [sum(result["validation_r2"] for result in results[i : i + 2]) / 2 for i in (0, 2)]
-    rows = [*csv.DictReader((tmp_path / "s" / "summary.csv").read_text().splitlines())]
-    best = means.index(max(means))
-    assert rows[0]["learning_rate"] == ("0.0001", "0.01")[best]
-    assert [float(row["validation_r2"]) for row in rows[:2]] == pytest.approx(sorted(means, reverse=True), rel=1e-11)
-    rmse = sum(r["rmse"] for r in results[2 * best :][:2]) / 2
-    assert float(rows[0]["test_rmse"]) == pytest.approx(rmse, rel=1e-11)
-    assert not rows[1]["test_rmse"]
-    assert f" on the test set, root mean squared error {rmse:.4g}, loss " in outcome.out
+    for name, batch_size in (("0000", 70), ("0001", 50)):  # instead of 128: all samples that are trained on
+        assert parse_settings(run_of(tmp_path / "s", name) / "config.json")[0].train.batch_size == batch_size
 
 
 # --- data and weights that change -------------------------------------------------------------------------------------
@@ -212,72 +186,68 @@ def test_a_sweep_does_not_go_on_with_other_data_or_weights(tmp_path):
     assert call(*sweep).code == 0
 
 
-@pytest.mark.parametrize("what", ["disk", "data", "file", "folder"])
+def fails_with(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("place", "effect", "code", "said"),
+    [
+        ("mlp_xp.runs.checkpoints.save_model", fails_with(FileError("No space left")), 1, "No space left"),
+        ("mlp_xp.sweeps.member.load", lambda *_: (None, "other"), 2, "the data have changed"),
+        ("mlp_xp.sweeps.member.load", fails_with(DatasetError("'own.csv': no such file")), 2, "no such file"),
+        ("mlp_xp.sweeps.member.INDEX", "elsewhere.json", 2, "does not see the sweep's folder"),
+        ("mlp_xp.runs.recording.check_memory", fails_with(NotEnoughMemoryError("needs 9 GiB")), 2, "needs 9 GiB"),
+    ],
+)
 @pytest.mark.usefixtures("inline")
-def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(what, data_dir, tmp_path, monkeypatch):
-    """A full disk, data that change, and a sweep's folder that a worker does not see."""
-    folder = tmp_path / "s"
-
-    def full(*_: object) -> None:
-        raise FileError("'model.safetensors': cannot write: No space left on device")
-
-    def missing(*_: object) -> None:
-        raise DatasetError("'own.csv': no such file")
-
+def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(
+    place, effect, code, said, data_dir, tmp_path, monkeypatch
+):
+    """A full disk, data that change, a sweep's folder that a worker does not see, or the memory of another machine."""
+    words = arguments(data_dir, tmp_path / "s", "--hidden", 4, "--seed", "0..1")
     with monkeypatch.context() as patch:
-        if what == "disk":
-            patch.setattr("mlp_xp.runs.checkpoints.save_model", full)
-        elif what == "data":
-            patch.setattr(member, "load", lambda *_: (None, "other"))
-        elif what == "file":
-            patch.setattr(member, "load", missing)
-        else:
-            submit = Inline.submit
-            patch.setattr(Inline, "submit", lambda self, work: submit(self, work._replace(sweep_dir=tmp_path / "no")))
-        outcome = call("sweep", *arguments(data_dir, folder, "--hidden", 4, "--seed", "0..1"))
-    said = {
-        "disk": "No space left",
-        "data": "the data have changed",
-        "file": "no such file",
-        "folder": "does not see the sweep's folder",
-    }
-    assert_one_line(outcome, 1 if what == "disk" else 2, "member 0000: ", said[what], "the same command goes on")
-    assert read_failures(folder) == {}
-    assert call("sweep", *arguments(data_dir, folder, "--hidden", 4, "--seed", "0..1")).code == 0
+        patch.setattr(place, effect)
+        patch.setattr(Inline, "parent", None)
+        outcome = call("sweep", *words)
+    assert_one_line(outcome, code, "member 0000: ", said, "the same command goes on")
+    assert read_failures(tmp_path / "s") == {}
+    assert call("sweep", *words).code == 0
+
+
+@pytest.mark.usefixtures("inline")
+def test_a_member_that_needs_more_memory_than_this_machine_has_fails_alone(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlp_xp.runs.recording.check_memory", fails_with(NotEnoughMemoryError("needs 9 GiB")))
+    assert call("sweep", *arguments(data_dir, tmp_path / "s", "--hidden", 4, "--seed", "0..1")).code == 1
+    assert {*read_failures(tmp_path / "s")} == {"0000", "0001"}
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def done(data_dir, tmp_path, inline) -> Path:
-    folder = tmp_path / "s"
-    assert call("sweep", *arguments(data_dir, folder, "--hidden", 4, "--seed", "0..1")).code == 0
-    return folder
-
-
-@pytest.mark.parametrize("file", ["result.json", "config.json"])
-def test_a_damaged_member_stops_no_other_and_is_no_success(file, done, data_dir):
-    (run_of(done, "0000") / file).write_text("{")
-    shutil.rmtree(run_of(done, "0001"))
-    outcome = call("sweep", *arguments(data_dir, done, "--hidden", 4, "--seed", "0..1"))
-    assert outcome.code == 1, outcome
-    assert f"{file}': is " in outcome.out + outcome.err
-    assert (run_of(done, "0001") / "result.json").exists()
-    assert (run_of(done, "0000") / file).read_text() == "{"
-
-
-def test_a_member_whose_checkpoint_is_damaged_says_what_to_do(done, data_dir):
-    run = run_of(done, "0000")
-    (run / "result.json").unlink()
-    (run / "checkpoint.safetensors").write_bytes(b"damaged")
-    words = arguments(data_dir, done, "--hidden", 4, "--seed", "0..1")
+@pytest.mark.parametrize("file", ["result.json", "config.json", "checkpoint.safetensors"])
+@pytest.mark.usefixtures("inline")
+def test_a_damaged_member_stops_no_other_and_is_no_success(file, data_dir, tmp_path):
+    words = arguments(data_dir, tmp_path, "--hidden", 4, "--seed", "0..1")
+    assert call("sweep", *words).code == 0
+    damaged, other = run_of(tmp_path, "0000"), run_of(tmp_path, "0001")
+    shutil.rmtree(other)
+    if file == "checkpoint.safetensors":
+        (damaged / "result.json").unlink()
+    (damaged / file).write_text("{")
     outcome = call("sweep", *words)
     assert outcome.code == 1, outcome
-    assert f"remove {str(run)!r} and give --retry-failed" in read_failures(done)["0000"]["reason"]
-    shutil.rmtree(run)
+    assert file in outcome.out + outcome.err
+    assert (other / "result.json").exists()
+    assert (damaged / file).read_text() == "{"
+    if file == "checkpoint.safetensors":
+        assert f"remove {str(damaged)!r} and give --retry-failed" in read_failures(tmp_path)["0000"]["reason"]
+    shutil.rmtree(damaged)
     assert call("sweep", *words, "--retry-failed").code == 0
-    assert read_failures(done) == {}
+    assert read_failures(tmp_path) == {}
 
 
 # --- how many at once -------------------------------------------------------------------------------------------------
@@ -294,17 +264,3 @@ def test_the_memory_limits_how_many_are_trained_at_once(monkeypatch, data_dir):
     fewer = running.processes(how, largest, said.append)
     assert 1 <= fewer <= 3
     assert f"admit {fewer} member" in said[-1]
-
-
-@pytest.mark.usefixtures("inline")
-def test_members_on_different_splits_are_not_evaluated_on_their_training_rows(tmp_path):
-    """Nor does a message advise to do so."""
-    random, table = np.random.default_rng(0), tmp_path / "noise.csv"
-    lines = [f"{a},{b},{'xy'[random.integers(2)]}" for a, b in random.normal(size=(40, 2))]
-    write(table, ["a,b,y", *lines])
-    words = ["--data-dir", table, "--label", "y", "--epochs", 1, "--hidden", 4, "--split-seed", "0..2"]
-    assert call("sweep", *words, "--sweep-dir", tmp_path / "s").code == 0
-    for more, fault in (([], "on another split"), (["--data-dir", table], "no rows but those that a network")):
-        outcome = call("evaluate", tmp_path / "s", *more)
-        assert_one_line(outcome, 2, fault)
-        assert "--data-dir" not in outcome.err

@@ -4,6 +4,7 @@ test_docs.py executes them as well, and compares the outputs with those that are
 """
 
 import copy
+import math
 import os
 import re
 import sys
@@ -89,19 +90,15 @@ def same_text(one: str, other: str, *, numbers: bool = True) -> bool:
     """Return whether two texts are equal but for white space and the last digits of numbers, or for all numbers."""
     if "".join(NUMBER.sub("0", one).split()) != "".join(NUMBER.sub("0", other).split()):
         return False
-    pairs = zip(NUMBER.findall(one), NUMBER.findall(other), strict=True)
-    return not numbers or all(_same_number(*pair) for pair in pairs)
+    return not numbers or all(map(_same_number, NUMBER.findall(one), NUMBER.findall(other)))
 
 
 def _same_number(one: str, other: str) -> bool:
-    if one == other:
-        return True
-    if not {".", "e"} & {*one, *other}:
-        return False
+    if {".", "e"}.isdisjoint(one + other):
+        return one == other
     # One unit of the last digit that is shown, or a share.
-    unit = 10.0 ** -min(len(text.partition("e")[0].partition(".")[2]) for text in (one, other))
-    scale = max(abs(float(one)), abs(float(other)))
-    return abs(float(one) - float(other)) <= max(TOLERANCE * scale, 1.01 * unit if "e" not in one + other else 0)
+    unit = 0 if "e" in one + other else 10.0 ** -min(len(text.partition(".")[2]) for text in (one, other))
+    return math.isclose(float(one), float(other), rel_tol=TOLERANCE, abs_tol=1.01 * unit)
 
 
 def _text(cell: NotebookNode) -> str:

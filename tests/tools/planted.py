@@ -1,11 +1,9 @@
-"""Planted faults, for the tests of the trace and for the table in docs/parity.md.
-
-`python tests/tools/planted.py` prints the table; `--update-docs docs/parity.md` writes it there.
-"""
+"""Planted faults, for the tests of the trace and for the table in docs/parity.md, which this program prints."""
 
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +47,7 @@ class Library:
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(numpy_xp, name)
-        return (
-            (lambda *args, **kwargs: self.operator(name, function, *args, **kwargs)) if name == self.name else function
-        )
+        return partial(self.operator, name, function) if name == self.name else function
 
     def asarray(self, x: Any, /, **kwargs: Any) -> Any:
         return numpy_xp.asarray(x, **kwargs).view(self.array)
@@ -93,24 +89,12 @@ def off_by(function, *args, **kwargs):
     return function(*args, **kwargs) + 1e-9
 
 
-def rounded(function, *args, **kwargs):
-    return function(*args, **kwargs).astype(np.float32).astype(np.float64)
-
-
-def wrong(function, *args, **kwargs):
-    return numpy_xp.argmin(*args, **kwargs)
-
-
 def without_keepdims(function, x, /, axis, keepdims=False):
     return function(x, axis=axis)
 
 
-def as_float32(function, *args, **kwargs):
-    return np.asarray(function(*args, **kwargs), dtype=np.float32)
-
-
-def unwritten(function, x, other):
-    return x
+def rounded(function, *args, **kwargs):
+    return function(*args, **kwargs).astype(np.float32).astype(np.float64)
 
 
 def scribbling(function, x):
@@ -119,34 +103,30 @@ def scribbling(function, x):
     return y
 
 
-def as_float(function, *args, **kwargs):
-    return float(np.max(function(*args, **kwargs)))
-
-
+# By name: the function or operator, its change, at which calls, the steps to trace, and what the trace says and where.
 FAULTS = {
     "tanh off by 1e-9": ("tanh", off_by, lambda n: n == 29, 60, "deviates by", "functional.py"),
     "tanh always off": ("tanh", off_by, lambda n: True, 20, "deviates by", "functional.py"),
     "matmul rounded to float32 once in 5000 calls": (
-        "matmul",
-        rounded,
-        lambda n: n == 5000,
-        1700,
-        "deviates by",
-        ".py",
+        *("matmul", rounded, lambda n: n == 5000, 1700, "deviates by", ".py"),
     ),
-    "argmax wrong": ("argmax", wrong, lambda n: n == 1, 60, "instead of", "task.py"),
+    "argmax wrong": (
+        *("argmax", lambda f, *args, **kwargs: numpy_xp.argmin(*args, **kwargs), lambda n: n == 1, 60),
+        *("instead of", "task.py"),
+    ),
     "max ignores keepdims": (
-        "max",
-        without_keepdims,
-        lambda n: n > 3,
-        20,
-        "has shape (1,) instead of (1, 1)",
-        "losses",
+        *("max", without_keepdims, lambda n: n > 3, 20, "has shape (1,) instead of (1, 1)", "losses"),
     ),
-    "sum returns float32": ("sum", as_float32, lambda n: n == 30, 60, "is float32 instead of float64", "losses.py"),
-    "-= does not write": ("isub", unwritten, lambda n: n == 77, 60, "deviates by", "optimizers.py"),
+    "sum returns float32": (
+        *("sum", lambda f, *args, **kwargs: np.asarray(f(*args, **kwargs), dtype=np.float32), lambda n: n == 30, 60),
+        *("is float32 instead of float64", "losses.py"),
+    ),
+    "-= does not write": ("isub", lambda f, x, y: x, lambda n: n == 77, 60, "deviates by", "optimizers.py"),
     "exp changes its input": ("exp", scribbling, lambda n: n == 12, 60, "changes its argument 1", "losses.py"),
-    "exp returns a float": ("exp", as_float, lambda n: n == 12, 60, "is a float, not an array", "losses.py"),
+    "exp returns a float": (
+        *("exp", lambda f, *args: float(np.max(f(*args))), lambda n: n == 12, 60),
+        *("is a float, not an array", "losses.py"),
+    ),
 }
 
 
@@ -178,11 +158,4 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    made = table()
-    if sys.argv[1:2] == ["--update-docs"]:
-        path = Path(sys.argv[2])
-        before, header, rest = path.read_text(encoding="utf-8").partition(HEADER[0])
-        assert header, f"{path} has no table of planted faults"
-        path.write_text(f"{before}{made}\n\n{rest.partition(chr(10) * 2)[2]}", encoding="utf-8")
-    else:
-        print(made)
+    print(table())
