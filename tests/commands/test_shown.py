@@ -13,6 +13,7 @@ from rich.cells import cell_len
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.commands.evaluate import show_matrix
+from mlp_xp.commands.tables import Column, print_table
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.terminal import GLUE, say
@@ -104,6 +105,13 @@ def test_a_file_gets_whole_lines():
     file = io.StringIO()
     say(plain_console(file=file, width=40), LONG)
     assert file.getvalue() == f"{LONG}\n"
+
+
+def test_control_characters_are_shown_as_escapes():
+    console = plain_console(file=io.StringIO(), width=40)
+    say(console, f"bad\x1b[31m{GLUE}name")
+    print_table([Column("name", ["a\x1b[0m"], True)], console)
+    assert console.file.getvalue().split() == [r"bad\x1b[31m", "name", "name", r"a\x1b[0m"]
 
 
 # The tables of evaluate.
