@@ -136,4 +136,4 @@ def test_a_sweep_that_cannot_be_drawn_is_one_line(tmp_path, monkeypatch) -> None
         patch.setitem(sys.modules, "matplotlib.figure", None)
         assert_one_line(call("plot", whole), 2, "pip install matplotlib")
     (whole / "members" / "0000" / "metrics.jsonl").write_text("{}\n")
-    assert_one_line(call("plot", whole), 2, "metrics.jsonl', line 1: is ")
+    assert_one_line(call("plot", whole), 2, "metrics.jsonl', line 1: is damaged")
