@@ -24,8 +24,7 @@ from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory
 from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.picture_folders import read_pictures_like
-from mlp_xp.data.pictures import Pictures, read_pictures
+from mlp_xp.data.pictures import Pictures, read_pictures, read_pictures_like
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.tables import is_table, read_tables

@@ -31,8 +31,8 @@ class Fault(Exception):  # noqa: N818  (the base of warnings too)
     """What an error or a warning says.
 
     fault: what is wrong. remedy: what to do about it. setting: the Python name of the wrong argument, if a single
-    argument is wrong. file, line, row, column: where the fault is; a row of an array counts from 0, a line of a file
-    from 1. notes: what else to say, such as what has been saved. Each may be changed until the line is shown.
+    argument is wrong. file, line, row, column: where the fault is; a row of an array counts from 0, a row or line of a
+    table from 1. notes: what else to say, such as what has been saved. Each may be changed until the line is shown.
     """
 
     def __init__(

@@ -48,12 +48,16 @@ TINY = synthetic(200, 60, 6)
 """200 training and 60 test images of 6 x 6."""
 
 
+def idx_bytes(array: np.ndarray, code: int = 8) -> bytes:
+    """Return an array of bytes as an IDX file."""
+    return bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
 def write_idx_folder(folder: Path, dataset: Dataset) -> Path:
     """Write the four files of a host data set as plain IDX, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, array in zip(IDX_NAMES, dataset[:4], strict=True):
-        header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-        (folder / name).write_bytes(header + array.tobytes())
+        (folder / name).write_bytes(idx_bytes(array))
     return folder
 
 
@@ -77,11 +81,8 @@ def write_csv(path: Path, columns: Mapping[str, Iterable[Any]]) -> Path:
 def write_samples(path: Path, features: np.ndarray, labels: Any, names: Any = None) -> Path:
     """Write a table with the labels in its last column, `kind`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*(names or (f"x{i}" for i in range(features.shape[1]))), "kind"])
-        writer.writerows([*row, label] for row, label in zip(features.tolist(), labels, strict=True))
-    return path
+    names = names or [f"x{i}" for i in range(features.shape[1])]
+    return write_csv(path, {**dict(zip(names, features.T.tolist(), strict=True)), "kind": labels})
 
 
 def write_npz(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:

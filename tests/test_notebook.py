@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numerics import assert_near, trajectory_tolerance
-from printed import PRINTED
+from printed import PRINTED, Figures
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
@@ -22,7 +22,7 @@ PIXELS = 28 * 28
 FAST = {"numpy", "jax"}
 
 
-def assert_printed(reports: list[notebook.Figures], printed: tuple[notebook.Figures, ...]) -> None:
+def assert_printed(reports: list[Figures], printed: tuple[Figures, ...]) -> None:
     """Losses to a relative 1e-9, all else exactly: what is promised to users."""
     assert len(reports) == len(printed)
     for report, line in zip(reports, printed, strict=True):
@@ -36,7 +36,7 @@ def retell(folder, steps: int) -> np.ndarray:
 
     def report(epoch: int, sample: int, loss: float) -> None:
         share = notebook.accuracy(network, data.test_inputs, data.test_labels)
-        reports.append(notebook.Figures(epoch, sample, loss, share))
+        reports.append(Figures(epoch, sample, loss, share))
 
     losses = notebook.trajectory(network, data.train_inputs, data.train_labels, steps, on_report=report)
     np.testing.assert_allclose(losses[0], PRINTED.warm_up, rtol=1e-9)
@@ -50,7 +50,7 @@ def assert_as_printed(dataset: Dataset, backend: Backend, steps: int, retold: np
     losses = np.concatenate([event.losses for event in events])
     np.testing.assert_allclose(losses[:10], PRINTED.warm_up, rtol=1e-9)
     reports = [event.report for event in events if event.report]
-    found = [notebook.Figures(each.epoch, each.sample, each.loss, each.test.accuracy) for each in reports]
+    found = [Figures(each.epoch, each.sample, each.loss, each.test.accuracy) for each in reports]
     assert_printed(found, PRINTED.reports[: len(found)])
     assert_near(losses, retold[: len(losses)], trajectory_tolerance(len(losses), PIXELS))
     return len(found)

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import Progress as Bar
-from rich.progress import TextColumn
+from rich.progress import track
 
 from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.backends.opening import BackendError, open_backend
@@ -99,46 +98,52 @@ def parity(
         if value and trace != wanted:
             raise ConfigError(f"it has {'a meaning only' if wanted else 'no meaning'} with --trace", setting=setting)
     opened, unusable, missed = open_backends(backends, device, dtype)
+    for reason in unusable.values():
+        if reason not in map(str, missed):
+            say(plain_console(), f"not run: {reason}")
     # NumPy in float64 is the reference; it is not compared with itself.
     compared = [backend for backend in opened if trace or (backend.name, dtype) != ("numpy", "float64")]
     if not compared and not notebook:
-        if missed:
-            raise missed[0]
-        print_missing(unusable.values(), ())
-        raise ConfigError(
-            "nothing to compare with the reference, NumPy in float64",
-            remedy=f"install another library, such as {', '.join(unusable) or 'jax'}, or name another backend",
-            setting="backends",
+        raise (
+            missed[0]
+            if missed
+            else ConfigError(
+                "nothing to compare with the reference, NumPy in float64",
+                remedy=f"install another library, such as {', '.join(unusable) or 'jax'}, or name another backend",
+                setting="backends",
+            )
         )
     if report_dir and not trace:
         from mlp_xp.show.plots import new_figure
 
         new_figure(1, 1)  # raises an error now, not after an hour of training, if Matplotlib is not installed
-    dataset = load(data_dir, config, test_samples)
+    dataset = load_data(data_dir or "mnist")
+    config.check_fits(dataset.train_inputs.shape[0])
+    if test_samples is not None and dataset.test_inputs is not None:
+        check_range("test_samples", test_samples)
+        inputs, labels = (each[:test_samples] for each in (dataset.test_inputs, dataset.test_labels))
+        dataset = dataset._replace(test_inputs=inputs, test_labels=labels)
     if trace:
-        codes = {trace_backend(config, dataset, each, steps, report_dir, all_operations) for each in compared}
-        code, failures = 1 if 1 in codes else max(codes), list[Failure]()
+        code = worst(trace_backend(config, dataset, each, steps, report_dir, all_operations) for each in compared)
     else:
-        asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
         comparisons, failures = compare_all(config, dataset, compared, steps, tolerance, notebook)
         faults = [fault for comparison in comparisons for fault in report.mismatches(comparison, config)]
         try:
-            say(
-                plain_console(),
-                f"{steps} steps, {dtype}, batches of {config.batch_size}: "
-                "largest relative deviations from NumPy in float64",
-            )
+            about = f"{steps} steps, {dtype}, batches of {config.batch_size}"
+            say(plain_console(), f"{about}: largest relative deviations from NumPy in float64")
             print_results(comparisons, failures, unusable, config, steps)
             for fault in faults:
                 print_line("mismatch", fault)
+            for failure in failures:
+                print_line("error", failure.reason)
         finally:  # also if nobody reads the output any more: the work is done
             if report_dir:
+                asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
                 record = report.json_record(comparisons, failures, unusable, asked | asdict(config), faults)
                 write_report(report_dir, record, comparisons)
         code = 1 if faults else 3 if failures else 0
-    refused = [*map(str, missed)]
-    not_run = [reason for reason in unusable.values() if reason not in refused]
-    print_missing(not_run, [*(failure.reason for failure in failures), *refused])
+    for error in missed:
+        print_line("error", str(error))
     return code or (2 if missed else 0)
 
 
@@ -150,62 +155,42 @@ def open_backends(
     pairs: devices, each as NAME=DEVICE. The third value are the errors of those that were requested by name or device.
     Raises BackendError for a name that is not known.
     """
-    devices = {}
+    names, devices = backends or BACKENDS, {pair.partition("=")[0]: pair.partition("=")[2] for pair in pairs}
     for pair in pairs:
-        name, _, device = pair.partition("=")
-        if not device or (name not in (backends or BACKENDS)):
-            raise ConfigError(f"--device: {pair!r} is not NAME=DEVICE; NAME must be one of the compared backends")
-        devices[name] = device
-    usable: list[Backend] = []
-    unusable: dict[str, str] = {}
-    missed: list[BackendError] = []
-    for name in backends or BACKENDS:
+        if pair.endswith("=") or pair.partition("=")[0] not in names:
+            fault = f"{pair!r} is not NAME=DEVICE; NAME must be one of the compared backends"
+            raise ConfigError(fault, setting="device")
+    usable, unusable, missed = list[Backend](), dict[str, str](), list[BackendError]()
+    for name in names:
         try:
             usable.append(open_backend(name, devices.get(name), dtype))
         except BackendError as error:
             if error.setting:  # a name that is not known
                 error.setting = "backends"
                 raise
-            if backends or name in devices:
-                missed.append(error)
+            missed += [error] if backends or name in devices else []
             unusable[name] = str(error)
     return usable, unusable, missed
 
 
-def load(data_dir: Path | None, config: TrainConfig, test_samples: int | None) -> Dataset:
-    """Load the data set on the host, with as many test samples as wanted, and check it against the settings."""
-    dataset = load_data(data_dir or "mnist")
-    config.check_fits(dataset.train_inputs.shape[0])
-    if test_samples is None or dataset.test_inputs is None:
-        return dataset
-    check_range("test_samples", test_samples)
-    inputs, labels = (each[:test_samples] for each in (dataset.test_inputs, dataset.test_labels))
-    return dataset._replace(test_inputs=inputs, test_labels=labels)
-
-
 def compare_all(
-    config: TrainConfig,
-    dataset: Dataset,
-    backends: Sequence[Backend],
-    steps: int,
-    tolerance: float | None,
+    config: TrainConfig, dataset: Dataset, backends: Sequence[Backend], steps: int, tolerance: float | None,
     notebook: bool,
-) -> tuple[list[Comparison], list[Failure]]:
+) -> tuple[list[Comparison], list[Failure]]:  # fmt: skip
     """Compare all backends, and perhaps the notebook's own loop, with a progress bar on a terminal."""
     console, comparisons, failures = plain_console(), list[Comparison](), list[Failure]()
-    parts = (TextColumn("{task.description}", markup=False), *Bar.get_default_columns()[1:])
-    with Bar(*parts, console=console, transient=True, disable=not console.is_terminal) as bar:
-        names = ["numpy", *(backend.name for backend in backends), *["notebook"] * notebook]
-        task = bar.add_task(names[0], total=len(names))
-        for done, result in enumerate(check(config, dataset, backends, steps, tolerance), 1):
-            if isinstance(result, Failure):
-                failures.append(result)
-            else:
-                comparisons.append(result)
-            bar.update(task, advance=1, description=names[min(done, len(names) - 1)])
-        if notebook:
-            loop, length = record_notebook(config, dataset, steps), longest_dot_product(config, dataset)
-            comparisons.append(compare(loop, comparisons[0].trajectory, length, tolerance))
+    results = check(config, dataset, backends, steps, tolerance)
+    shown = track(
+        results, "comparing", 1 + len(backends), console=console, transient=True, disable=not console.is_terminal
+    )
+    for result in shown:
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            comparisons.append(result)
+    if notebook:
+        loop, length = record_notebook(config, dataset, steps), longest_dot_product(config, dataset)
+        comparisons.append(compare(loop, comparisons[0].trajectory, length, tolerance))
     return comparisons, failures
 
 
@@ -218,8 +203,7 @@ def print_results(
 ) -> None:
     """Print the table, and what it does not show."""
     console = plain_console()
-    cells = zip(*report.rows(comparisons, failures, unusable), strict=True)
-    print_table([Column(head, [*each], True) for head, each in zip(report.COLUMNS, cells, strict=True)], console, gap=1)
+    show_rows(report.COLUMNS, report.rows(comparisons, failures, unusable), numbers=False)
     for comparison in comparisons[1:]:
         say(console, report.also(comparison))
     if note := report.about_rounding(comparisons):
@@ -246,12 +230,10 @@ def write_report(folder: Path, record: dict[str, Any], comparisons: Sequence[Com
     save(draw_deviations(curves, tolerance=largest), folder / "parity.png")
 
 
-def print_missing(not_run: Iterable[str], errors: Iterable[str]) -> None:
-    """Print why backends were not run, and as errors why those that were asked for failed or could not be opened."""
-    for reason in not_run:
-        say(plain_console(), f"not run: {reason}")
-    for reason in errors:
-        print_line("error", reason)
+def worst(codes: Iterable[int]) -> int:
+    """Return the exit code of several traces: 1, a deviation, is the most important one."""
+    found = [*codes]
+    return 1 if 1 in found else max(found)
 
 
 def trace_backend(
@@ -268,18 +250,18 @@ def trace_backend(
     say(console, f"{where}, {backend.dtype_name}: {run.calls} operations in {run.steps} steps, warm-up included")
     if run.last_step:
         say(console, f"the {len(run.last_step)} operations of the last step:")
-        print_rows(("", "", ""), [(str(each.number), str(each), each.place) for each in run.last_step])
-    print_rows(TRACE_COLUMNS, [*rows_of(run)])
+        show_rows(("", "", ""), ((str(each.number), str(each), each.place) for each in run.last_step), numbers=False)
+    show_rows(TRACE_COLUMNS, rows_of(run))
     codes = [print_findings(backend, run, folder)]
     for name, small in small_runs(backend) if all_operations else ():
         say(console, f"{name}: {small.calls} operations in {small.steps} steps")
         codes.append(print_findings(backend, small, folder / name.replace(" ", "-")))
-    return 1 if 1 in codes else max(codes)
+    return worst(codes)
 
 
 def print_findings(backend: Backend, run: Tracer, folder: Path) -> int:
     """Print what a trace has found, and write a reproducer; return the exit code."""
-    console = plain_console()
+    console, failure = plain_console(), run.failure
     try:
         if operation := run.first or run.raised:
             name = re.sub(r"\W+", "-", f"{backend.name}-{backend.dtype_name}-{operation.name}")
@@ -287,24 +269,23 @@ def print_findings(backend: Backend, run: Tracer, folder: Path) -> int:
             if isinstance(made, str):
                 say(console, f"reproducer: none, because {made}")
             else:
-                shows = "shows" if made.shows else "does NOT show"
-                script, why = shlex.quote(str(made.script)), "" if made.shows else UNSHOWN
+                shows, why = ("shows", "") if made.shows else ("does NOT show", UNSHOWN)
+                script = shlex.quote(str(made.script))
                 say(console, f"reproducer: python {script} {shows} it in a process of its own: {made.said}{why}")
     finally:  # the finding is not lost if the reproducer cannot be written
+        for other in (totals.first for totals in run.totals.values()):
+            if other and other is not run.first:
+                say(console, f"also deviates: {deviation_line(backend, other)}")
         if run.first:
-            for other in (totals.first for totals in run.totals.values()):
-                if other and other is not run.first:
-                    say(console, f"also deviates: {deviation_line(backend, other)}")
             print_line("deviates", deviation_line(backend, run.first))
-        elif not run.failure:
+        elif not failure:
             say(console, "no operation deviates")
-        if isinstance(run.failure, DivergenceError):
-            run.failure.remedy = ""  # of no use to a library that computed something wrong
-        if run.failure:
-            print_line(
-                "error", getattr(run.failure, "text", f"backend {with_colon(backend.name)} {described(run.failure)}")
-            )
-    return 1 if run.first else getattr(run.failure, "exit_code", 0)
+        if isinstance(failure, DivergenceError):
+            failure.remedy = ""  # of no use to a library that computed something wrong
+        if failure:
+            own = f"backend {with_colon(backend.name)} {described(failure)}"
+            print_line("error", getattr(failure, "text", own))
+    return 1 if run.first else getattr(failure, "exit_code", 0)
 
 
 def deviation_line(backend: Backend, operation: Operation) -> str:
@@ -328,7 +309,8 @@ def rows_of(run: Tracer) -> Iterator[tuple[str, ...]]:
         yield (shown, *numbers)
 
 
-def print_rows(heads: Sequence[str], rows: list[tuple[str, ...]]) -> None:
-    """Print a table whose first column is on the left, and under a heading the others on the right."""
-    columns = zip(heads, zip(*rows, strict=True), strict=True)
-    print_table([Column(head, [*cells], not (head and i)) for i, (head, cells) in enumerate(columns)], plain_console())
+def show_rows(heads: Sequence[str], rows: Iterable[tuple[str, ...]], *, numbers: bool = True) -> None:
+    """Print a table. numbers: whether all columns but the first have numbers."""
+    columns = enumerate(zip(heads, zip(*rows, strict=True), strict=True))
+    shown = [Column(head, [*cells], left=not (numbers and i)) for i, (head, cells) in columns]
+    print_table(shown, plain_console(), gap=2 if numbers else 1)

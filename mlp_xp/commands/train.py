@@ -45,6 +45,7 @@ def train(
     from mlp_xp.commands import training
     from mlp_xp.core.job import Job
     from mlp_xp.runs import recording, run_folder
+    from mlp_xp.show.terminal import say
 
     only_one(resume=resume, config=config, recipe=recipe)
     only_one(resume=resume, run_dir=run_dir)
@@ -61,6 +62,9 @@ def train(
         with starting_on(run_folder.threads_of(resume, settings.backend) if resume else None):
             backend = settings.open_backend(number)
         console = plain_console()
+        if resume and "data_dir" not in given and run_folder.has_ended(resume, settings):
+            say(console, f"the run in {resume} has ended; --epochs N trains it longer")
+            return
         dataset = training.load(settings, backend, resume, given, cache_dir, console)
         if not (resume or config or "batch_size" in given):
             settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])

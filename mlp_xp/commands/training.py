@@ -42,8 +42,6 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
             head = terminal.header(settings.train, dataset.task)
             for event in watched:
                 if event.closing:
-                    if head:  # it is the first event
-                        say("this run had ended; --epochs N trains it longer")
                     continue
                 # The header comes with the first event, so that warnings of the start stand above the table.
                 with stop.printing():

@@ -32,10 +32,7 @@ class Preparation(NamedTuple):
 
 PREPARATIONS: dict[str, Prepare] = {"bytes": flatten_and_scale, "standardize": standardize, "unchanged": unchanged}
 BYTES = Preparation(flatten_and_scale)
-TARGETS = ("unchanged", "standardize")  # whether a network is trained on standardised numbers, in files
-
 UNNAMED = "unnamed"
-MOST_NAMES = 2**16  # of features that a model file can store
 
 
 class Dataset(NamedTuple):
@@ -74,8 +71,6 @@ class Dataset(NamedTuple):
     is_own: bool = False
     """Whether these are your own data, of `from_arrays` or `load_dataset`: held-out samples are then drawn from all of
     the training set. Of a published data set, and of one in its form, they are the last ones."""
-    read_as: tuple[str, str] = ("", "")
-    """A checksum of the four arrays and one of what was read, where it was cast to floats of less precision."""
 
     def __repr__(self) -> str:
         count, *shape = self.train_inputs.shape

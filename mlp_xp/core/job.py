@@ -8,7 +8,7 @@ import numpy as np
 
 from mlp_xp.core.checks import check_dataset
 from mlp_xp.core.chunk import TrainingSet, in_blocks, make_chunk, make_steps, steps_per_block
-from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.config import ConfigError, TrainConfig
 from mlp_xp.core.dataset import Dataset, split
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
@@ -121,21 +121,28 @@ def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:
 def _hold_out(config: TrainConfig, dataset: Dataset, backend: Backend) -> tuple[np.ndarray, tuple[Array, ...]]:
     """Return the numbers of the samples to train on, and inputs and labels of those to hold out.
 
-    Own data may be sorted, so the samples are drawn, by the seed of the configuration, from each class in proportion.
-    The samples of a published data set are the last ones.
+    Own data may be sorted, so the samples are drawn, by the seed of the configuration, from each class in proportion;
+    a class with two samples or more keeps one to train on. The samples of a published data set are the last ones.
     """
     inputs, labels, rows = dataset.train_inputs, dataset.train_labels, dataset.train_inputs.shape[0]
-    left = rows - config.validation
     if not config.validation:
         return np.arange(rows), ()
     if not dataset.is_own:
-        return np.arange(left), (inputs[left:, ...], labels[left:, ...])
+        first = rows - config.validation
+        return np.arange(first), (inputs[first:, ...], labels[first:, ...])
     classes = backend.to_numpy(labels) if dataset.task.exclusive else None
     if classes is not None and len(np.unique(classes)) == rows:
         classes = None  # no class can be in both parts
-    # These may be too many or too few: each class of two samples gives one, and a class of one gives none.
-    drawn = np.concatenate(split(classes, rows, config.validation / rows, config.seed))
-    held_out, trained_on = np.sort(drawn[: config.validation]), np.sort(drawn[config.validation :])
+    chosen, left = split(classes, rows, config.validation / rows, config.seed)
+    if classes is not None:  # these may be too few; one of each class that has two is left, and single ones go last
+        counts, (kinds, first) = np.bincount(classes), np.unique(classes[left], return_index=True)
+        rest = np.delete(left, first[counts[kinds] > 1])
+        chosen = np.concatenate([chosen, rest[np.argsort(counts[classes[rest]] == 1, kind="stable")]])
+    if len(chosen) < config.validation:
+        fault = f"{config.validation} of {rows} samples leave a class without any to train on"
+        raise ConfigError(fault, remedy=f"hold out at most {len(chosen)}", setting="validation")
+    held_out = np.sort(chosen[: config.validation])
+    trained_on = np.setdiff1d(np.arange(rows), held_out)
     numbers = backend.asarray(held_out)
     parts = tuple(backend.xp.take(array, numbers, axis=0) for array in (inputs, labels))
     return trained_on, parts

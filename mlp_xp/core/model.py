@@ -3,7 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from mlp_xp.core.checks import check_inputs
+from mlp_xp.core.checks import check_inputs, check_labels
 from mlp_xp.core.dataset import Dataset, Preparation, described
 from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.inputs import read_inputs
@@ -112,15 +112,10 @@ class Model(NamedTuple):
         """Return the loss and the figures of the task on inputs, as for `logits`, with labels as in a `Dataset`.
 
         Class labels must lie in 0, ..., classes - 1. The loss of a network that has diverged is not finite. Raises as
-        `logits` does, and MlpXpError for labels of another shape.
+        `logits` does, and DatasetError for other labels.
         """
         outputs = len(self.class_names)
-        wanted = (inputs.shape[0],) if self.task.exclusive else (inputs.shape[0], outputs)
-        if tuple(labels.shape) != wanted:
-            raise MlpXpError(
-                f"their shape is {tuple(labels.shape)}, where {wanted} is expected; give labels for each input",
-                setting="labels",
-            )
+        check_labels(labels, inputs, self.backend, self.task, outputs)
         found = self._run(self._functions.evaluation, inputs, self.scaling, labels)
         loss, *sums = map(self.backend.to_numpy, found)
         scaling = tuple(map(self.backend.to_numpy, self.scaling))

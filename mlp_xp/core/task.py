@@ -103,7 +103,8 @@ def one_hot(labels: Array, outputs: int, scaling: Scaling = (), /, *, dtype: Any
     By comparison, because assignment by index is not in the standard for integer arrays, and JAX has none at all.
     """
     place = {} if device is None else {"device": device}  # not every library has the keyword
-    return xp.astype(labels[..., None] == xp.arange(outputs, dtype=labels.dtype, **place), dtype)
+    labels = xp.astype(labels, xp.int64)  # a byte cannot count more than 256 classes
+    return xp.astype(labels[..., None] == xp.arange(outputs, dtype=xp.int64, **place), dtype)
 
 
 def standardized(

@@ -12,16 +12,26 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
+from mlp_xp.data import array_files, mnist_files, pictures, tables
 from mlp_xp.data.arrays import read_part, to_dataset
 from mlp_xp.data.downloads import Progress, fetch
-from mlp_xp.data.formats import OPTIONS, check_options, format_of, read_samples
 from mlp_xp.data.labels import labels_of, meaning_for
-from mlp_xp.data.mnist_files import read_files
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.picture_folders import GIVE
+from mlp_xp.data.reading import visible_names
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.data.samples import Samples
+from mlp_xp.data.samples import Format, Samples
 from mlp_xp.errors import DatasetError, nearest
+
+# The forms in which data may be stored, one row each. The first one that fits a file or folder reads it.
+FORMATS: tuple[Format, ...] = (
+    mnist_files.IDX,
+    mnist_files.CSV,
+    array_files.FORMAT,
+    tables.FORMAT,
+    pictures.FORMAT,
+)
+# A task is for data of your own, in any form.
+OPTIONS = ("task", *(option for row in FORMATS for option in row.options))
 
 _HERE = Path(__file__).resolve().parent
 # Next to this file in an installed package; at the top of the repository in a clone.
@@ -46,8 +56,8 @@ def load_dataset(
     A folder (a path, or a string that is not a name) may hold data like MNIST's: four IDX files with its names, gzipped
     or plain, or two CSV files in the format of `mnist_files.read_csv`: one with the word `train` in its name, one with
     `test` or `t10k` (`mnist_train.csv`, but not `latest.csv`). The labels are 0 to 9, the images `uint8`. Otherwise it
-    holds your own data, in one of the forms of `formats.FORMATS`: a table with a header, a .npz archive, or a folder of
-    pictures, tables or .npy files.
+    holds your own data, in one of the other FORMATS: a table with a header, a .npz archive, or a folder of pictures,
+    tables or .npy files.
 
     how: the fields of `Origin`, for your own data. label: the column of a table that has the labels, or several as in
     "a,b"; without it a folder of CSV files is taken for one like MNIST's. exclude: columns to ignore, in the same form.
@@ -58,42 +68,46 @@ def load_dataset(
     A test set that is the training set is rejected: its accuracy would mean nothing. Raises DatasetError, which names
     the file and the fault, or DownloadError. If no data set is found, the error's `setting` is "name_or_folder".
     """
-    origin = Origin(**how)
-    is_name = isinstance(name_or_folder, str) and name_or_folder in DATASETS
+    origin, backend = Origin(**how), backend or open_backend()
+    if is_published(name_or_folder):
+        name = str(name_or_folder)
+        _check_options(name, mnist_files.IDX, origin)
+        folder = MNIST_DIR if name == "mnist" and MNIST_DIR.is_dir() else None
+        files = (
+            [*map(folder.joinpath, DATASETS[name].files)]
+            if folder
+            else fetch(name, cache_dir=cache_dir, progress=progress)
+        )
+        return to_dataset(mnist_files.read_files(files, DATASETS[name]), backend, origin)._replace(name=name)
     path = Path(name_or_folder)
-    if not is_name and (name_or_folder == "" or not os.path.lexists(path)):
+    if name_or_folder == "" or not os.path.lexists(path):
         raise DatasetError(
             f"{str(name_or_folder)!r}: no such folder, file or data set{nearest(str(name_or_folder), DATASETS)}",
-            remedy=f"choose one of {', '.join(DATASETS)}, or give {GIVE}",
+            remedy=f"choose one of {', '.join(DATASETS)}, or give {pictures.GIVE}",
             setting=SETTING,
         )
-    if is_name:
-        check_options(str(name_or_folder), None, origin)
-    if is_name and (name_or_folder != "mnist" or not MNIST_DIR.is_dir()):
-        name = str(name_or_folder)
-        samples = read_files(fetch(name, cache_dir=cache_dir, progress=progress), DATASETS[name])
-    else:
-        samples = read_samples(MNIST_DIR if is_name else path, origin)
-    _check_test_set(path, samples)
-    dataset = to_dataset(samples, backend or open_backend(), origin)
-    if not samples.is_own:
-        return dataset._replace(name=str(name_or_folder) if is_name else str(path.absolute()))
-    return dataset._replace(name=str(path.absolute()), origin=origin)
+    samples = _read(path, origin)
+    if samples.test is not None and np.array_equal(samples.train.inputs, samples.test.inputs):
+        raise DatasetError(
+            "the test set is the training set: testing on the training set says nothing about other samples",
+            remedy="give a test set of its own",
+            file=path,
+        )
+    dataset = to_dataset(samples, backend, origin)
+    return dataset._replace(name=str(path.absolute()), origin=origin if samples.is_own else None)
+
+
+def is_published(name_or_folder: str | os.PathLike[str]) -> bool:
+    """Return whether this is the name of a data set in DATASETS; a path never is."""
+    return isinstance(name_or_folder, str) and name_or_folder in DATASETS
 
 
 def is_own(name_or_folder: str | os.PathLike[str], how: Origin) -> bool:
     """Return whether a file or folder has your own data; False for data like MNIST's, and if it does not exist."""
     path = Path(name_or_folder)
-    if (isinstance(name_or_folder, str) and name_or_folder in ("", *DATASETS)) or not os.path.lexists(path):
+    if name_or_folder == "" or is_published(name_or_folder) or not os.path.lexists(path):
         return False
-    return format_of(path, how).is_own
-
-
-def load_own(path: Path, backend: Backend, how: Origin, *, features: Sequence[str] | None = None) -> Dataset:
-    """Load your own data as `load_dataset` does. features: the columns of a table, in this order; by default all."""
-    samples = read_samples(path, how, features)
-    _check_test_set(path, samples)
-    return to_dataset(samples, backend, how)._replace(name=str(path.absolute()), origin=how)
+    return _format_of(path, how).is_own
 
 
 def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) -> Dataset:
@@ -104,21 +118,19 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     and among others. Raises as `load_dataset` does, also for data that do not fit the network.
     """
     place, how, backend = Path(path), replace(how, task=model.task.name, exclude=None), model.backend
-    names = model.feature_names if model.inputs == "columns" else ()
     try:
-        samples = read_samples(place, how, names or None).to_evaluate()
+        samples = _read(place, how, model.feature_names if model.inputs == "columns" else None)
     except DatasetError as error:
         if error.setting in OPTIONS:  # which are the run's, not the caller's
-            fault = f"holds {format_of(place, how).holds}, which cannot be read as the run's own data were"
+            fault = f"holds {_format_of(place, how).holds}, which cannot be read as the run's own data were"
             raise DatasetError(fault, remedy="give data in the same form", file=place) from error
         raise
-    with samples.naming(samples.train):
-        y = labels_of(samples, samples.train, backend)
-        meaning = meaning_for(samples, y, model.task, model.class_names)
-    inputs, labels, _ = read_part(samples, samples.train, meaning, backend)
-    part = inputs, backend.asarray(labels, backend.dtype if model.task.floats else None)
+    part = samples.test or samples.train
+    with samples.naming(part):
+        meaning = meaning_for(samples, labels_of(samples, part, backend), model.task, model.class_names)
+    arrays = read_part(samples, part, meaning, backend).on(backend, meaning)
     return Dataset(
-        *(*part, *part, meaning.names, str(place.absolute())),
+        *(*arrays, *arrays, meaning.names, str(place.absolute())),
         task=model.task,
         origin=how,
         inputs=samples.kind,
@@ -127,10 +139,21 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     )
 
 
-def _check_test_set(path: Path, samples: Samples) -> None:
-    if samples.test is not None and np.array_equal(samples.train.inputs, samples.test.inputs):
-        raise DatasetError(
-            "the test set is the training set: testing on the training set says nothing about other samples",
-            remedy="give a test set of its own",
-            file=path,
-        )
+def _format_of(path: Path, how: Origin) -> Format:
+    """Return the form of a file or folder, which must exist, by its name or by the names in it."""
+    names = visible_names(path) if path.is_dir() else [path.name]
+    return next(row for row in FORMATS if row.is_it(path, names, how))
+
+
+def _read(path: Path, how: Origin, features: Sequence[str] | None = None) -> Samples:
+    row = _format_of(path, how)
+    _check_options(str(path), row, how)
+    return row.read(path, how, features)
+
+
+def _check_options(name: str, row: Format, how: Origin) -> None:
+    """Raise DatasetError for an option that means nothing for data in a form."""
+    for option in OPTIONS:
+        if getattr(how, option) is not None and option not in (("task", *row.options) if row.is_own else ()):
+            fault = f"{name!r} holds {row.holds}, for which this means nothing"
+            raise DatasetError(fault, remedy="leave it out", setting=option)

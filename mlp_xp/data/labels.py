@@ -1,5 +1,10 @@
-"""What labels mean: classes by their names, labels that are 0 or 1, or numbers to predict."""
+"""What labels mean: classes by their names, labels that are 0 or 1, or numbers to predict.
 
+A class is known by the text of its labels, so that `01` and `1` are two classes. Labels in CSV are text, which may be
+meant as numbers; text in memory never is, unless the task says so.
+"""
+
+import math
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlp_xp.core.inputs import check_numbers, error_at, on_host
+from mlp_xp.core.inputs import NUMBERS, check_numbers, error_at, on_host
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, TASKS, Task
 from mlp_xp.data.reading import FLAGS, MISSING, number_of
@@ -35,25 +40,58 @@ class Meaning(NamedTuple):
     numbers, float64 (n, outputs). Raises DatasetError, about the setting "y"."""
 
 
+def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
+    """Return the labels of a part on the host. Raises DatasetError for a missing one."""
+    y = on_host("y", part.labels, backend)
+    if y.dtype.kind == "O" and y.size:  # of pandas, or of pyarrow
+        known = str if isinstance(y.flat[0], str) else NUMBERS
+        for place, value in np.ndenumerate(y):
+            if not isinstance(value, known):
+                fault, remedy = f"{value!r:.60} is neither a number nor text, as others are", "correct it"
+                raise error_at("y", place, fault, f"{remedy}, or leave out the row")
+        found = y.astype(np.str_) if known is str else np.array(y.ravel().tolist()).reshape(y.shape)
+        y = y.astype(np.float64) if found.dtype.kind == "O" else found
+    if y.dtype.kind == "f" and not (finite := np.isfinite(y)).all():
+        place = np.argwhere(~finite)[0]
+        raise error_at("y", place, f"the label {y[tuple(place)]} is not a finite number", "remove the row")
+    texts = np.unique(y).tolist() if samples.kind == "columns" and y.dtype.kind == "U" else []
+    # A minus is a class beside a plus.
+    marks = [text for text in texts if text.strip().lower() in MISSING and not (text == "-" and "+" in texts)]
+    if marks:
+        remedy = "fill it in, or leave out the row; if it is a class, give that another name"
+        raise _error_at_first(y, marks, "marks a missing label", remedy)
+    return y
+
+
 def meaning_of(samples: Samples, y: Labels, task: str | None) -> Meaning:
     """Return what the labels of a training set mean. task: a key of TASKS; by default it is guessed.
 
     Raises DatasetError, also where either of two tasks may be meant.
     """
-    written, guessed = samples.are_written and y.dtype.kind == "U", task is None
-    if guessed and written and y.ndim == 1 and _are_words(y):
-        task, guessed = CLASSES.name, False
-    found = TASKS[task] if task else guess_task(_numbers(y) if written else y, samples.class_names)
+    if task is not None:
+        found = TASKS[task]
+    elif y.dtype.kind == "U" and y.ndim == 1 and not (samples.are_written and _are_numbers(y)):
+        found = CLASSES
+    else:
+        found = guess_task(numbers_of(y), samples.class_names)
+    names = samples.class_names
     if found.exclusive:
-        if guessed and written:
-            _check_written(y)
-        return _classes(samples, y)
+        if names is None:
+            names = tuple(map(str, np.unique(y).tolist()))
+            if samples.are_written and not any(math.isnan(number_of(name)) for name in names):
+                names = tuple(sorted(names, key=lambda name: (number_of(name), name)))
+        elif len(set(names)) < len(names):
+            fault = "a name is there twice"
+            raise DatasetError(fault, remedy="give each class a name of its own", setting="class_names")
+        of_numbers = samples.class_names and y.dtype.kind != "U"  # which count the names
+        known = tuple(map(str, range(len(names)))) if of_numbers else names
+        return Meaning(found, names, partial(number_classes, names=known))
     count = y.shape[1] if y.ndim == 2 else 1
-    names = samples.class_names or samples.label_names or tuple(map(str, range(count)))
+    names = names or samples.label_names or tuple(map(str, range(count)))
     if len(names) != count:
         fault = f"there are {len(names)} for {count} columns of y"
         raise DatasetError(fault, remedy="give one each", setting="class_names")
-    return Meaning(found, names, partial(read_columns, task=found, samples=samples))
+    return Meaning(found, names, partial(read_columns, task=found))
 
 
 def meaning_for(samples: Samples, y: Labels, task: Task, names: Sequence[str]) -> Meaning:
@@ -62,31 +100,13 @@ def meaning_for(samples: Samples, y: Labels, task: Task, names: Sequence[str]) -
     Whole numbers are the classes' numbers, from 0, where no class has one of them as its name.
     """
     if not task.exclusive:
-        shown = samples.label_names or tuple(names)
-        return Meaning(task, shown, partial(read_columns, task=task, samples=samples))
+        return Meaning(task, samples.label_names or tuple(names), partial(read_columns, task=task))
     known = samples.class_names or ()
     if known and not {*known} & {*names}:
         raise DatasetError(f"the classes are {some(known, SHOWN)}, none of which the network knows", setting="y")
     if y.dtype.kind in "biu" and not known and not {*map(str, np.unique(y).tolist())} & {*names}:
         return Meaning(task, tuple(names), partial(number_classes, names=[*map(str, range(len(names)))]))
-
-    def read(y: Labels) -> Labels:
-        return number_classes(np.array(known)[y] if known else y, names)
-
-    return Meaning(task, tuple(names), read)
-
-
-def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
-    """Return the labels of a part on the host. Raises DatasetError for one that marks a missing value in a table."""
-    y = on_host("y", part.labels, backend, samples.label_names)
-    texts = np.unique(y).tolist() if samples.kind == "columns" and y.dtype.kind == "U" else []
-    # A minus is a class beside a plus.
-    marks = [text for text in texts if text.strip().lower() in MISSING and not (text == "-" and "+" in texts)]
-    if marks:
-        place = np.argwhere(np.isin(y, marks))[0]
-        remedy = "fill it in, or leave out the row; if it is a class, give that another name"
-        raise error_at("y", place, f"{y[tuple(place)].item()!r} marks a missing label", remedy, samples.label_names)
-    return y
+    return Meaning(task, tuple(names), lambda y: number_classes(np.array(known)[y] if known else y, names))
 
 
 def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
@@ -97,7 +117,7 @@ def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
     few rows, unless they are all those from 0 or 1 up to the largest, or the classes have names.
     """
     task = REGRESSION if y.dtype.kind == "f" else LABELS if y.ndim == 2 else CLASSES
-    if y.dtype.kind not in "biuf" or 0 in y.shape:
+    if 0 in y.shape:
         return task
     if y.ndim == 2 and y.shape[1] > 1:
         if ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
@@ -120,23 +140,6 @@ def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
     return task
 
 
-def _classes(samples: Samples, y: Labels) -> Meaning:
-    if y.ndim != 1 or y.dtype.kind not in "biufU":
-        fault = f"the shape is {y.shape} and the dtype {y.dtype}"
-        raise DatasetError(fault, remedy="give the class of each sample, (n,), as an integer or a string", setting="y")
-    _check_finite(y)
-    if samples.class_names is None:
-        names = tuple(map(str, np.unique(y).tolist()))
-        if samples.are_written and all(number_of(name) is not None for name in names):
-            names = tuple(sorted(names, key=lambda name: (float(name), name)))
-        return Meaning(CLASSES, names, partial(number_classes, names=names))
-    names = samples.class_names
-    if len(set(names)) < len(names):
-        raise DatasetError("a name is there twice", remedy="give each class a name of its own", setting="class_names")
-    known = names if y.dtype.kind == "U" else [*map(str, range(len(names)))]
-    return Meaning(CLASSES, names, partial(number_classes, names=known))
-
-
 def number_classes(y: Labels, names: Sequence[str]) -> Labels:
     """Return the number of each sample's class, whose name is the text of its label. See `Meaning.read`."""
     if y.ndim != 1:
@@ -150,70 +153,44 @@ def number_classes(y: Labels, names: Sequence[str]) -> Labels:
     return np.array([known[text] for text in texts], np.uint8 if len(names) <= 256 else np.int32)[places]
 
 
-def read_columns(y: Labels, task: Task, samples: Samples) -> Labels:
+def read_columns(y: Labels, task: Task) -> Labels:
     """Return labels 0 or 1, or numbers to predict. See `Meaning.read`."""
-    columns = samples.label_names
-    y = _numbers(y) if samples.are_written and y.dtype.kind == "U" else y
-    check_numbers("y", y, columns)
+    y = numbers_of(y)
     if y.ndim not in (1, 2) or 0 in y.shape:
         raise DatasetError(f"the shape is {y.shape}", remedy="give (n,) or (n, outputs)", setting="y")
-    _check_finite(y, columns)
     rows = y.reshape(y.shape[0], -1)
     if task.floats:
         return rows.astype(np.float64)
     if (wrong := (y != 0) & (y != 1)).any():
         place = np.argwhere(wrong)[0]
         remedy = ("correct it, or, to predict numbers, give ", AS_NUMBERS)
-        raise error_at("y", place, f"{y[tuple(place)]} is neither 0 nor 1, as a label is", remedy, columns)
+        raise error_at("y", place, f"{y[tuple(place)]} is neither 0 nor 1, as a label is", remedy)
     return rows.astype(np.uint8)
 
 
-def _check_finite(y: Labels, columns: Sequence[str] = ()) -> None:
-    if y.dtype.kind == "f" and not (finite := np.isfinite(y)).all():
-        place = np.argwhere(~finite)[0]
-        raise error_at("y", place, f"the label {y[tuple(place)]} is not a finite number", "remove the row", columns)
+def numbers_of(y: Labels) -> Labels:
+    """Return labels as numbers; text as int64 if all are whole numbers, else as float64; true is 1, and false 0."""
+    if y.dtype.kind != "U":
+        return check_numbers("y", y)
+    values, places = np.unique(y, return_inverse=True)
+    texts = [FLAGS.get(text.lower(), text) for text in values.tolist()]
+    numbers = [*map(number_of, texts)]
+    if words := [value for value, number in zip(values, numbers, strict=True) if not math.isfinite(number)]:
+        raise _error_at_first(y, words, "is not a finite number", "correct it, or leave out the row")
+    whole = all(map(WHOLE.fullmatch, texts))
+    return np.array([*map(int, texts)] if whole else numbers)[places].reshape(y.shape)
 
 
-# Labels that are text even where they are numbers.
+def _are_numbers(texts: Labels) -> bool:
+    """Return whether labels are numbers; False if some are words. Raises DatasetError for a few words among numbers."""
+    words = np.isnan([*map(number_of, texts.tolist())])
+    if words.any() and 2 * words.sum() <= len(texts):
+        remedy = ("correct it, or leave out the row; if these are names of classes, give ", AS_CLASSES)
+        raise _error_at_first(texts, texts[words], "is not a number, as most of the other labels are", remedy)
+    return not words.any()
 
 
-def _numbers(texts: Labels) -> Labels:
-    """Return the numbers, int64 if all are whole numbers, otherwise float64; true is 1, and false 0."""
-    values, places = np.unique(texts, return_inverse=True)
-    found = [FLAGS.get(text.lower(), text) for text in values.tolist()]
-    numbers = [number_of(text) for text in found]
-    if None in numbers:
-        words = [value for value, number in zip(values, numbers, strict=True) if number is None]
-        place = np.argwhere(np.isin(texts, words))[0]
-        fault = f"{texts[tuple(place)].item()!r:.60} is not a number"
-        raise error_at("y", place, fault, "correct it, or leave out the row")
-    whole = all(map(WHOLE.fullmatch, found))
-    return np.array([*map(int, found)] if whole else numbers)[places].reshape(texts.shape)
-
-
-def _are_words(texts: Labels) -> bool:
-    """Return whether labels are words; False if all are numbers. Raises DatasetError for a few words among numbers."""
-    values, counts = np.unique(texts, return_counts=True)
-    words = [number_of(text) is None for text in values.tolist()]
-    if any(words) and 2 * counts[words].sum() <= len(texts):
-        row = int(np.argmax(np.isin(texts, values[words])))
-        raise DatasetError(
-            f"{texts[row].item()!r:.60} is not a number, as most of the other labels are",
-            remedy=("correct it, or leave out the row; if these are names of classes, give ", AS_CLASSES),
-            setting="y",
-            row=row,
-        )
-    return any(words)
-
-
-def _check_written(texts: Labels) -> None:
-    """Raise DatasetError if one number is written in two ways."""
-    written: dict[int, str] = {}
-    for text in dict.fromkeys(texts.tolist()):
-        if (other := written.setdefault(int(text), text)) != text:
-            raise DatasetError(
-                f"{text!r} is the same number as {other!r}",
-                remedy=("write both alike, or, if they are two classes, give ", AS_CLASSES),
-                setting="y",
-                row=int(np.argmax(texts == text)),
-            )
+def _error_at_first(texts: Labels, wrong: Any, fault: str, remedy: Any) -> DatasetError:
+    """Return an error about the first of some wrong texts."""
+    place = np.argwhere(np.isin(texts, wrong))[0]
+    return error_at("y", place, f"{texts[tuple(place)].item()!r:.60} {fault}", remedy)

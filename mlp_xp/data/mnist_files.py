@@ -94,7 +94,6 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[Bytes, Bytes]:
         for line, row in read_rows(stream):
             if not columns:
                 columns = len(row)
-                _check_width(columns, line)
                 if _are_names(row, line):
                     continue
             try:
@@ -109,20 +108,17 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[Bytes, Bytes]:
     return samples[:, 1:].copy().reshape(-1, side, side), samples[:, 0].copy()
 
 
-def _check_width(columns: int, line: int) -> None:
+def _are_names(row: list[str], line: int) -> bool:
+    """Return whether a first row has the names of columns, or their numbers, as pandas writes them."""
+    columns = len(row)
     if columns < 2 or math.isqrt(columns - 1) ** 2 != columns - 1:
         fault = f"{columns} columns, separated by commas, are not a label and the pixels of a square image"
         raise DatasetError(fault, remedy=NOT_A_TABLE, line=line)
-
-
-def _are_names(row: list[str], line: int) -> bool:
-    names = [name.strip().lower() for name in row]
-    if "label" in names[1:]:
+    if "label" in [name.strip().lower() for name in row[1:]]:
         raise DatasetError("the column 'label' is not the first", remedy="move it there", line=line)
-    if len(names) > 2 and names == [str(i) for i in range(len(names))]:  # column numbers, as pandas writes them
-        return True
     # Names all differ. A faulty first sample has more pixels than grey levels, or zeros.
-    return names[0][:1].isalpha() and len({*names}) == len(names)
+    are_names = row[0].strip()[:1].isalpha() and len({*row}) == columns
+    return are_names or (columns > 2 and row == [*map(str, range(columns))])
 
 
 def _read_idx_folder(folder: Path, how: Origin, features: Sequence[str] | None) -> Samples:

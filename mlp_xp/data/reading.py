@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[Stream]:
     except DatasetError as error:
         error.file = os.fspath(path)
         raise
-    except (OSError, EOFError, zlib.error, MemoryError) as error:
+    except (OSError, EOFError, zlib.error, MemoryError, UnicodeDecodeError) as error:
         raise fault(error, path) from error
 
 
@@ -49,6 +50,8 @@ def fault(error: Exception, path: str | os.PathLike[str]) -> DatasetError:
             said = f"cannot be read: {reason}", "check the path and its permissions"
         case MemoryError():
             said = "is too large for the memory of this machine", "give a smaller file"
+        case UnicodeDecodeError(object=content, start=start):
+            said = f"the byte 0x{content[start]:02x} is not UTF-8", "save the file in UTF-8"
         case _:
             said = f"is a damaged gzip stream ({error})", "fetch the file again"
     return DatasetError(said[0], remedy=said[1], file=os.fspath(path))
@@ -62,9 +65,9 @@ def visible_names(folder: Path) -> list[str]:
         raise fault(error, folder) from error
 
 
-def number_of(text: str) -> float | None:
-    """Return the number that a text is, NaN and infinity included, or None. 1_000 is a number for Python alone."""
+def number_of(text: str) -> float:
+    """Return the number that a text is, or NaN. 1_000 is a number for Python alone."""
     try:
-        return None if "_" in text else float(text)
+        return math.nan if "_" in text else float(text)
     except ValueError:
-        return None
+        return math.nan

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,23 +44,22 @@ class Samples:
     is_own: bool = True
     """Whether these are data of your own; otherwise they are images in the form of MNIST."""
 
-    def to_evaluate(self) -> "Samples":
-        """Return the test set alone, or all samples if there is none."""
-        return replace(self, train=self.test or self.train, test=None)
-
     @contextmanager
     def naming(self, part: Part) -> Iterator[None]:
-        """Have errors about the arrays of a part, X and y, name its file, the line and the column of labels."""
+        """Have errors about the arrays of a part, X and y, name its file, the line, and the column."""
         try:
             yield
         except DatasetError as error:
             if error.setting not in ("X", "y"):
                 raise
+            names = self.feature_names if error.setting == "X" else self.label_names
+            if names and isinstance(error.column, int):
+                error.column = names[error.column]
             if part.file is None:
                 error.setting += part.name
                 raise
-            if self.kind == "columns" and error.setting == "y" and error.column is None and len(self.label_names) == 1:
-                error.column = self.label_names[0]
+            if error.setting == "y" and error.column is None and len(names) == 1:
+                error.column = names[0]
             if error.row is not None and self.kind == "columns":
                 error.line, error.row = (part.lines[error.row], None) if len(part.lines) else (None, error.row + 1)
             error.file, error.setting = part.file, None
@@ -68,7 +67,7 @@ class Samples:
 
 
 class Format(NamedTuple):
-    """A form in which data may be stored: a row in the table of `formats.py`."""
+    """A form in which data may be stored: a row in `datasets.FORMATS`."""
 
     holds: str
     """What such a file or folder holds, for messages."""

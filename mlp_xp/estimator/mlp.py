@@ -199,8 +199,8 @@ class _MLP(BaseEstimator):
     def _state(self, slots: int, backend: Backend) -> State:
         """Return the network with what the last call of partial_fit or fit left to the optimiser, or zeros."""
         network = self._network(backend, copy=True)
-        # On the host too, where nothing has to be compiled.
-        zeros = [np.zeros(array.shape) for layer in network for array in layer * slots]
+        # Weights and bias of each slot of each layer; on the host, where nothing has to be compiled.
+        zeros = [np.zeros(array.shape) for layer in network for array in (*layer,) * slots]
         arrays = iter([transfer(array, backend, backend.dtype) for array in self._slots or zeros])
         return State(network, tuple(tuple(Layer(next(arrays), next(arrays)) for _ in range(slots)) for _ in network))
 
@@ -213,18 +213,8 @@ class _MLP(BaseEstimator):
             self.best_loss_ = None if self.early_stopping else np.inf
             self.validation_scores_ = [] if self.early_stopping else None
             self.best_validation_score_ = -np.inf if self.early_stopping else None
-        order = rows = np.arange(len(y))
-        if self.early_stopping:
-            stratify = y[:, 0] if is_classifier(self) and self.n_outputs_ == 1 else None
-            rows, held_out = train_test_split(
-                rows, random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
-            )
-            if len(held_out) < 2:
-                raise ValueError(
-                    "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
-                )
-            X_held_out, order = backend.xp.take(X, backend.asarray(held_out), axis=0), order[: len(rows)]
-            weights_held_out = None if weights is None else weights[held_out]
+        rows, held_out = self._split(y) if self.early_stopping else (np.arange(len(y)), None)
+        order = np.arange(len(rows))
         size = min(200 if self.batch_size == "auto" else int(self.batch_size), len(rows))
         if self.batch_size != "auto" and self.batch_size > size:
             message = f"batch_size={self.batch_size} is clipped to the {size} training samples"
@@ -235,7 +225,9 @@ class _MLP(BaseEstimator):
         epoch = make_epoch(config, backend, self._task, samples, weights, size, float(self.alpha), self._optimizer)
         state = self._state(OPTIMIZERS[config.optimizer].slots, backend)
         best, loss = state.network, 0.0
-        if self.early_stopping:
+        if held_out is not None:
+            X_held_out = backend.xp.take(X, backend.asarray(held_out), axis=0)
+            weights_held_out = None if weights is None else weights[held_out]
             best = copy_network(best, backend)
             if not np.isfinite(self.best_validation_score_):  # the network before training is no result
                 loss = np.nan
@@ -250,7 +242,7 @@ class _MLP(BaseEstimator):
                 self.loss_curve_.append(self.loss_)
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
-                if self.early_stopping:
+                if held_out is not None:
                     outputs = backend.to_numpy(self._predictions(X_held_out, state.network, backend))
                     score = self._score(y[held_out], outputs, weights_held_out)
                     self.validation_scores_.append(score)
@@ -282,6 +274,18 @@ class _MLP(BaseEstimator):
                 raise
             warnings.warn("Training interrupted by user.", stacklevel=CALLER)
         return (state._replace(network=best), loss) if self.early_stopping else (state, self.loss_)
+
+    def _split(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers of the samples to train on, and of those held out, as scikit-learn draws them."""
+        stratify = y[:, 0] if is_classifier(self) and self.n_outputs_ == 1 else None
+        rows, held_out = train_test_split(
+            np.arange(len(y)), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
+        )
+        if len(held_out) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        return rows, held_out
 
     def _score(self, y: np.ndarray, outputs: np.ndarray, weights: np.ndarray | None) -> float:
         """Return the score on held-out samples, whose targets are y (n, outputs)."""

@@ -55,7 +55,6 @@ class Trajectory(NamedTuple):
 class Quantity(NamedTuple):
     """The deviation of one quantity from the reference, compared with its tolerance."""
 
-    name: str
     largest: float
     """The largest deviation: relative, or a number of test images for the accuracy and the predictions."""
     head_room: float
@@ -71,7 +70,7 @@ class Comparison(NamedTuple):
     quantities: dict[str, Quantity]
     """Everything that must be within its tolerance: loss, logits, weights, test_loss, test_accuracy, predictions. The
     last two count test images: by which the accuracy deviates beyond those whose prediction may change (see
-    `close_calls`), and whose prediction changed although it may not."""
+    `in_doubt`), and whose prediction changed although it may not."""
     deviations: np.ndarray
     """Relative deviations of the losses, float64 (steps,)."""
     allowed: np.ndarray
@@ -168,20 +167,13 @@ def record(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) 
     last = job.model(network).logits(job.dataset.test_inputs)
     predictions = backend.to_numpy(backend.xp.argmax(last, axis=1)).astype(np.int64)
     report_steps, accuracies, test_losses = zip(*reports, strict=True) if reports else ((), (), ())
+    weights = tuple(backend.to_numpy(array).astype(np.float64) for layer in network for array in layer)
     return Trajectory(
-        backend.name,
-        backend.version,
-        backend.device_name or "default",
-        backend.dtype_name,
-        np.concatenate(losses),
-        tuple(backend.to_numpy(array).astype(np.float64) for layer in network for array in layer),
-        np.array(report_steps, np.int64),
-        accuracies,
-        test_losses,
-        np.stack([*looks, backend.to_numpy(last)]).astype(np.float64),
-        predictions,
+        backend.name, backend.version, backend.device_name or "default", backend.dtype_name, np.concatenate(losses),
+        weights, np.array(report_steps, np.int64), accuracies, test_losses,
+        np.stack([*looks, backend.to_numpy(last)]).astype(np.float64), predictions,
         float(np.mean(predictions == dataset.test_labels)),
-    )
+    )  # fmt: skip
 
 
 def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajectory:
@@ -223,24 +215,17 @@ def record_notebook(config: TrainConfig, dataset: Dataset, steps: int) -> Trajec
     )  # fmt: skip
 
 
-def relative_margins(logits: np.ndarray) -> np.ndarray:
-    """Return by how much the largest logit of each image exceeds the second, relative to the largest of all: (n,).
+def in_doubt(logits: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Return for which images a relative deviation of the logits by `allowed` may change the prediction, (looks, n).
 
-    logits: (n, classes). With a single class there is no second, and the margin is infinite.
+    Each of the two largest logits may move by that much, so their difference by twice as much. logits: (looks, n,
+    classes). allowed: (looks,), relative to the largest logit of a look.
     """
-    if logits.shape[1] == 1:
-        return np.full(logits.shape[0], np.inf)
-    second, first = np.moveaxis(np.partition(logits, -2, axis=1)[:, -2:], 1, 0)
-    return (first - second) / (np.max(np.abs(logits)) or 1)
-
-
-def close_calls(margins: np.ndarray, allowed: np.ndarray | float) -> np.ndarray:
-    """Return for which images a relative deviation of the logits by `allowed` may change the prediction.
-
-    Each of the two largest logits may move by that much, so the margin by twice as much.
-    """
+    second, first = np.moveaxis(np.partition(logits, -2, axis=2)[..., -2:], 2, 0)
+    largest = np.max(np.abs(logits), axis=(1, 2))
     with np.errstate(over="ignore"):  # whoever allows that much allows everything
-        return margins <= 2 * allowed
+        doubt: np.ndarray = first - second <= (2 * allowed * largest)[:, None]
+    return doubt
 
 
 def measure(run: Trajectory, reference: Trajectory) -> dict[str, Series]:
@@ -272,14 +257,14 @@ def measure(run: Trajectory, reference: Trajectory) -> dict[str, Series]:
     return {name: (at, np.where(np.isnan(values), np.inf, values)) for name, (at, values) in found.items()}
 
 
-def quantity_of(name: str, series: Series, allowed: np.ndarray) -> Quantity:
+def quantity_of(series: Series, allowed: np.ndarray) -> Quantity:
     """Compare deviations with what is allowed for each."""
     steps, deviations = series
     beyond, is_some = deviations > allowed, deviations > 0
     with np.errstate(over="ignore"):  # a large tolerance that was given
         ratios = allowed[is_some] / deviations[is_some]
     first = int(steps[np.argmax(beyond)]) if beyond.any() else None
-    return Quantity(name, float(np.max(deviations, initial=0)), float(np.min(ratios, initial=math.inf)), first)
+    return Quantity(float(np.max(deviations, initial=0)), float(np.min(ratios, initial=math.inf)), first)
 
 
 def updates_before(name: str, steps: np.ndarray) -> np.ndarray:
@@ -297,7 +282,7 @@ def compare(
     """Compare a run with the reference, step by step.
 
     See `measure` for the deviations. The test loss is a mean over the test images, and so also a sum of that length. A
-    prediction may differ only for an image in `close_calls`, and an accuracy by the number of these. length: as in
+    prediction may differ only for an image `in_doubt`, and an accuracy by the number of these. length: as in
     `tolerance`. fixed_tolerance: replaces `tolerance`. amplified: factors of it, see `amplification`.
     """
     found, images, reports = measure(run, reference), len(reference.predictions), reference.report_steps
@@ -310,8 +295,7 @@ def compare(
         return derived if amplified is None else amplified[updates_before(name, steps)] * derived
 
     bounds = {name: allowed(name, steps) for name, (steps, _) in found.items()}
-    margins = np.array([*map(relative_margins, reference.logits)])
-    close = close_calls(margins, bounds["logits"][:, None])
+    close = in_doubt(reference.logits, bounds["logits"])
     moved = np.abs(np.rint(images * (np.array(run.accuracies) - np.array(reference.accuracies))))
     flipped = run.predictions != reference.predictions
     beyond = moved - close[:-1].sum(axis=1)
@@ -320,7 +304,7 @@ def compare(
     bounds |= {"test_accuracy": np.zeros(reports.shape), "predictions": np.zeros(1)}
     return Comparison(
         run,
-        {name: quantity_of(name.replace("_", " "), found[name], bounds[name]) for name in found},
+        {name: quantity_of(found[name], bounds[name]) for name in found},
         deviations=found["loss"][1],
         allowed=bounds["loss"],
         amplified=amplified is not None and bool(np.any(amplified > 1)),

@@ -16,15 +16,6 @@ from mlp_xp.core.dataset import Dataset
 Array = npt.NDArray[np.floating[Any]]
 
 
-class Data(NamedTuple):
-    """Images as rows of numbers in [0, 1], and one-hot labels."""
-
-    train_inputs: npt.NDArray[np.float64]
-    train_labels: npt.NDArray[np.float64]
-    test_inputs: npt.NDArray[np.float64]
-    test_labels: npt.NDArray[np.float64]
-
-
 class Layers(NamedTuple):
     """The result of a forward pass: the input and output of both layers."""
 
@@ -32,15 +23,6 @@ class Layers(NamedTuple):
     hidden_output: Array
     output_input: Array
     output: Array
-
-
-class Figures(NamedTuple):
-    """One report of the training loop: the loss of a step, and the test accuracy after it."""
-
-    epoch: int
-    sample: int  # the index of the sample in the shuffled epoch
-    loss: float
-    accuracy: float
 
 
 def one_hot(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -56,10 +38,12 @@ def flat(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return rows
 
 
-def prepared(dataset: Dataset) -> Data:
-    """Return images of bytes and their labels, on the host, as the notebook prepares them."""
-    train, test = (dataset.train_inputs, dataset.train_labels), (dataset.test_inputs, dataset.test_labels)
-    return Data(flat(train[0]), one_hot(train[1]), flat(test[0]), one_hot(test[1]))
+def prepared(dataset: Dataset) -> Dataset:
+    """Return images of bytes and their labels as the notebook prepares them: rows in [0, 1], and one-hot labels."""
+    return dataset._replace(
+        train_inputs=flat(dataset.train_inputs), train_labels=one_hot(dataset.train_labels),
+        test_inputs=flat(dataset.test_inputs), test_labels=one_hot(dataset.test_labels),
+    )  # fmt: skip
 
 
 def sigmoid(x: Array) -> Array:
@@ -104,19 +88,11 @@ class Notebook:
     """
 
     def __init__(
-        self,
-        *,
-        input_size: int = 28 * 28,
-        hidden_size: int = 64,
-        output_size: int = 10,
-        learning_rate: float = 0.01,
-        seed: int = 0,
-        dtype: npt.DTypeLike = np.float64,
-        textbook: bool = False,
-    ) -> None:
+        self, *, input_size: int = 28 * 28, hidden_size: int = 64, output_size: int = 10, learning_rate: float = 0.01,
+        seed: int = 0, dtype: npt.DTypeLike = np.float64, textbook: bool = False,
+    ) -> None:  # fmt: skip
         """Draw the weights like the notebook."""
-        # A private generator gives the same numbers as np.random.seed and np.random.randn without changing the
-        # global state. It is kept because the shuffles continue its sequence.
+        # The same numbers as np.random.seed and np.random.randn give. The shuffles continue their sequence.
         self.random = np.random.RandomState(seed)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.learning_rate = float(learning_rate)  # a Python number, which does not promote float32 arrays
@@ -175,16 +151,9 @@ def accuracy(network: Notebook, images: Array, labels: Array) -> float:
 
 
 def trajectory(
-    network: Notebook,
-    images: Array,
-    labels: Array,
-    steps: int,
-    *,
-    batch_size: int = 1,
-    warm_up: int = 10,
-    on_report: Callable[[int, int, float], None] | None = None,
-    report_every: int = 10000,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    network: Notebook, images: Array, labels: Array, steps: int, *, batch_size: int = 1, warm_up: int = 10,
+    on_report: Callable[[int, int, float], None] | None = None, report_every: int = 10000,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:  # fmt: skip
     """Train like the notebook, in place, and return the losses of the warm-up and of the steps after it.
 
     The warm-up consists of steps on sample 1 only, for any batch size. Epochs follow until all steps are done.

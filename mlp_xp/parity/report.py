@@ -53,16 +53,16 @@ def mismatches(comparison: Comparison, config: TrainConfig) -> Iterator[str]:
             continue
         after = quantity.first_step - config.warm_up_steps
         place = f"step {after} after the warm-up" if after > 0 else f"step {quantity.first_step} of the warm-up"
-        count = f"{quantity.largest:.0f} of {images} test images"
+        start, count = f"{name} the {key.replace('_', ' ')}", f"{quantity.largest:.0f} of {images} test images"
         if key == "predictions":
-            yield f"{name} the predictions after {place} differ for {count}, where the logits leave no doubt"
+            yield f"{start} after {place} differ for {count}, where the logits leave no doubt"
         elif key == "test_accuracy":
-            yield f"{name} the test accuracy after {place} differs by {count} more than can be in doubt"
+            yield f"{start} after {place} differs by {count} more than can be in doubt"
         else:
-            are, its = ("are", "their") if quantity.name in ("logits", "weights") else ("is", "its")
+            are, its = ("are", "their") if key in ("logits", "weights") else ("is", "its")
             times = 1 / quantity.head_room if quantity.head_room else math.inf
             yield (
-                f"{name} the {quantity.name} of {place} {are} the first above {its} tolerance; "
+                f"{start} of {place} {are} the first above {its} tolerance; "
                 f"largest relative deviation {quantity.largest:.2e}, {times:.3g} times what is allowed"
             )
 
@@ -100,29 +100,25 @@ def json_record(
 ) -> dict[str, Any]:
     """Return all results as JSON data, without the trajectories."""
 
-    def finite(values: dict[str, Any]) -> dict[str, Any]:
-        return {name: None if value == math.inf else value for name, value in values.items()}
+    def about(comparison: Comparison) -> dict[str, Any]:
+        quantities = {
+            name: {word: None if value == math.inf else value for word, value in quantity._asdict().items()}
+            for name, quantity in comparison.quantities.items()
+        }
+        facts = ("amplified", "compared_steps", "accuracies_differ", "predictions_differ")
+        return quantities | {name: getattr(comparison, name) for name in facts}
 
-    facts = ("amplified", "compared_steps", "accuracies_differ", "predictions_differ")
+    versions = {"mlp_xp": __version__, "python": platform.python_version(), "numpy": np.__version__}
     return {
         "arguments": {name: str(v) if isinstance(v, Path) else v for name, v in arguments.items()},
         "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "mlp_xp": __version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "array-api-compat": version("array-api-compat"),
-        },
+        "versions": versions | {"array-api-compat": version("array-api-compat")},
         "machine": f"{platform.system()} {platform.machine()}",
         "threads": threads_chosen(),
         "backends": [
-            {
-                **dict(zip(ABOUT, each.trajectory, strict=False)),
-                "verdict": verdict(each, i),
-                **{name: finite(quantity._asdict()) for name, quantity in each.quantities.items()},
-                **{name: getattr(each, name) for name in facts},
-                "accuracy": each.trajectory.accuracy,
-            }
+            dict(zip(ABOUT, each.trajectory, strict=False))
+            | {"verdict": verdict(each, i), "accuracy": each.trajectory.accuracy}
+            | about(each)
             for i, each in enumerate(comparisons)
         ],
         "failures": [

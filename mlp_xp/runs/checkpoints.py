@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
+from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.step import State, to_device
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
-from mlp_xp.data.facts import facts_of, first_difference
 from mlp_xp.files import write_whole
 from mlp_xp.runs.records import FORMAT, REMEDY, RunError, check_fields, check_format, parse, shortened
 from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, preparation_of, read_config, targets_of
@@ -143,16 +142,26 @@ def load_model(path: str | Path) -> Model:
 def check_fit(model: Model, other: "Model | Dataset", whose: str) -> None:
     """Raise RunError unless another model, or a data set, has the model's task, inputs and outputs.
 
-    whose: names the other one in the message. See `first_difference` for what is compared.
+    whose: names the other one in the message. Columns without names fit all. Outputs that are numbered from 0 in arrays
+    have any names, except other numbers: classes 1, 2, 3 are not the classes 0, 1, 2.
     """
-    ours, theirs = facts_of(model), facts_of(other)
-    if isinstance(other, Model):
-        ours, theirs = (each._replace(may_be_numbered=False) for each in (ours, theirs))
-    if found := first_difference(ours, theirs):
-        raise RunError(
-            f"{model.source!r}: its network has {found.ours}, but {whose} has {found.theirs}; "
-            "give data and runs with the same task, inputs and outputs"
-        )
+    shape = other.input_shape if isinstance(other, Model) else tuple(other.train_inputs.shape[1:])
+    names = model.class_names, other.class_names
+    of_arrays = isinstance(other, Dataset) and "arrays" in (model.inputs, other.inputs)
+    are_numbers = tuple(map(str, range(len(names[0])))) in names and len(names[0]) == len(names[1])
+    fit = of_arrays and are_numbers and not all(name.isdecimal() for side in names for name in side)
+    for what, ours, theirs in (
+        ("task", [model.task.name], [other.task.name]),
+        ("", [described(model.input_shape)], [described(shape)]),
+        ("columns", model.feature_names, other.feature_names or model.feature_names),
+        (model.task.outputs, *((names[1], names[1]) if fit else names)),
+    ):
+        if [*ours] != [*theirs] and ours:
+            mine, other_ = (f"the {what} {', '.join(each):.80}" if what else each[0] for each in (ours, theirs))
+            raise RunError(
+                f"{model.source!r}: its network has {mine}, but {whose} has {other_}; "
+                "give data and runs with the same task, inputs and outputs"
+            )
 
 
 NUMBERS = ("epoch", "sample", "step", "reports", "seconds", "loss")

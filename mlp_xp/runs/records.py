@@ -8,7 +8,7 @@ from typing import Any, Union, get_args, get_origin
 
 from mlp_xp.backends import hooks
 from mlp_xp.core.config import ConfigError
-from mlp_xp.core.dataset import PREPARATIONS, TARGETS
+from mlp_xp.core.dataset import PREPARATIONS
 from mlp_xp.core.task import TASKS
 from mlp_xp.errors import Argument, MlpXpError
 from mlp_xp.runs.settings import Settings, unflatten
@@ -28,7 +28,7 @@ CONFIG_FIELDS = {
     "class_names": list[str],
     "task": TASKS,
     "preparation": PREPARATIONS,
-    "targets": TARGETS,
+    "targets": ("unchanged", "standardize"),
     "data_crc32": str,
     "start_from_sha256": str | None,
     "segments": list[dict[str, Any]] | None,

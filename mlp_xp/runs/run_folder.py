@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import warnings
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,11 @@ import numpy as np
 
 from mlp_xp import __version__
 from mlp_xp.backends.threads import cpus, in_words, threads_chosen
-from mlp_xp.core.dataset import PREPARATIONS, Preparation
+from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import Scaling
 from mlp_xp.core.training import Best, Position, Report
-from mlp_xp.data.sums import checksum as checksum  # noqa: PLC0414  (part of this module too)
 from mlp_xp.errors import Argument, MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
@@ -170,6 +170,15 @@ def data_facts(job: Job) -> dict[str, Any]:
     }
 
 
+def checksum(dataset: Dataset, backend: Backend) -> str:
+    """Return a checksum of inputs and labels, in hexadecimal."""
+    total = 0
+    for array in dataset[:4]:
+        if array is not None:
+            total = zlib.crc32(np.ascontiguousarray(backend.to_numpy(array)).data, total)
+    return f"{total:08x}"
+
+
 def preparation_of(prepare: Preparation) -> str:
     """Return the name of a preparation, a key of PREPARATIONS. Raises RunError for any other function."""
     for name, function in PREPARATIONS.items():
@@ -179,7 +188,7 @@ def preparation_of(prepare: Preparation) -> str:
 
 
 def targets_of(scaling: Scaling) -> str:
-    """Return whether the network is trained on standardised numbers, as one of TARGETS."""
+    """Return whether the network is trained on standardised numbers, "unchanged" or "standardize"."""
     return "standardize" if scaling else "unchanged"
 
 
@@ -197,6 +206,12 @@ def check_resumable(folder: Path, settings: Settings) -> None:
                 f"{str(folder)!r}: the run has {name} but no {CHECKPOINT}, so it cannot be resumed, and starting it "
                 f"over would destroy it; restore {CHECKPOINT}, or train in another folder"
             )
+
+
+def has_ended(folder: Path, settings: Settings) -> bool:
+    """Return whether a run is finished and has no more epochs in these settings. Raises RunError."""
+    is_whole = (folder / RESULT).exists() and (folder / CHECKPOINT).exists()
+    return is_whole and read_config(folder)[0].train.epochs == settings.train.epochs
 
 
 def begin_segment(folder: Path, settings: Settings, position: Position) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from helpers import assert_one_line, call, call_main, on_a_terminal
+from helpers import assert_one_line, call_main
 
 from mlp_xp import commands
 from mlp_xp.commands.options import UsageError, make_app, with_settings
@@ -187,21 +187,6 @@ def test_the_help_lists_the_commands_and_each_has_its_own(monkeypatch):
 def test_an_unknown_command_is_refused():
     assert_one_line(top("tarin", "--epochs", "3"), 2, "error: tarin: is not a command (did you mean 'train'?)")
     assert_one_line(top("--epochs", "3"), 2, "error: --epochs: is not a command")
-
-
-def test_on_a_terminal_an_error_is_one_line_too(monkeypatch):
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    code, said = on_a_terminal("train", "--epohcs", "3")
-    assert code == 2
-    (line,) = said.decode().splitlines()
-    assert line.startswith("error: Unknown option: --epohcs. Did you mean --epochs?")
-
-
-def test_an_error_shows_control_characters_as_escapes():
-    for words in (["bad\n\x1b[31m"], ["--bad\n\x1b[31m"], ["--device", "bad\n\x1b[31m"], ["--recipe", "bad\n\x1b[31m"]):
-        outcome = call("train", *words)
-        assert_one_line(outcome, 2, r"bad\n\x1b[31m")
-        assert outcome.err[:-1].isprintable()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -14,10 +14,11 @@ from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.backends.opening import BackendOutOfMemory
 from mlp_xp.core.checks import check_dataset, check_inputs
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.inputs import dtype_name, library_of
-from mlp_xp.core.task import LABELS, REGRESSION
+from mlp_xp.core.inputs import dtype_name
+from mlp_xp.core.job import Job
+from mlp_xp.core.task import CLASSES, LABELS, REGRESSION
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError
+from mlp_xp.errors import DatasetError, MlpXpError
 
 HOST = synthetic(60, 20, 6)
 CONFIG = TrainConfig(epochs=1, hidden=(4,), report_every=20)
@@ -58,19 +59,18 @@ def changed(array: np.ndarray, value: float) -> np.ndarray:
 
 
 FAULTS: dict[str, tuple[Dataset, dict[str, Any], str]] = {
-    "label above": (HOST, with_label("train_labels", 10, np.uint8), "train_labels: they range from 0 to 10, outside t"),
-    "no classes": (HOST, {"class_names": ()}, "class_names: there are 0; give 1 to 65536"),
-    "many classes": (HOST, {"class_names": ("a",) * 65537}, "class_names: there are 65537; give 1 to 65536"),
+    "label above": (HOST, with_label("train_labels", 10, np.uint8), "train_labels: they range from 0 to 10; give 0 to"),
+    "test label": (HOST, with_label("test_labels", -1, np.int8), "test_labels: they range from -1 to 9; give 0 to 9"),
+    "no classes": (HOST, {"class_names": ()}, "train_labels: they range from 0 to 9; give 0 to -1;"),
     "float labels": (HOST, {"train_labels": HOST.train_labels.astype(float)}, "train_labels: their dtype is float64; "),
     "one-hot labels": (HOST, {"train_labels": np.eye(10, dtype=np.uint8)[HOST.train_labels]}, "train_labels: their sh"),
-    "channels": (HOST, {"test_inputs": HOST.test_inputs[..., None]}, "test_inputs: they are 6 x 6 x 1 pixels, the tra"),
+    "channels": (HOST, {"test_inputs": HOST.test_inputs[..., None]}, "test_inputs: their shape is (20, 6, 6, 1), that"),
     "test labels alone": (HOST, {"test_inputs": None}, "test_inputs, test_labels: one of them is None; give both, or "),
-    "unknown task": (HOST, {"task": "label"}, "task: 'label' is not a Task; give one of TASKS: classes"),
     "scaled images": (HOST, {"train_inputs": HOST.train_inputs / 255}, "train_inputs: their dtype is float64; give by"),
     "no images": (HOST, {"test_inputs": HOST.test_inputs[:0], "test_labels": HOST.test_labels[:0]}, "test_inputs: the"),
     "float32": (NUMBERS, {"train_inputs": NUMBERS.train_inputs.astype(np.float32)}, "train_inputs: their dtype is flo"),
-    "one column": (NUMBERS, {"train_labels": NUMBERS.train_labels[:, :1]}, "train_labels: their shape is (60, 1); giv"),
-    "NaN": (NUMBERS, {"train_inputs": changed(NUMBERS.train_inputs, np.nan)}, "train_inputs: it has values that are n"),
+    "one column": (NUMBERS, {"train_labels": NUMBERS.train_labels[:, :1]}, "train_labels: their shape is (60, 1), whe"),
+    "NaN": (NUMBERS, {"train_labels": changed(NUMBERS.train_labels, np.nan)}, "train_labels: they range from nan to n"),
     "label 2": (NUMBERS, {"task": LABELS, "train_labels": np.full((60, 2), 2)}, "train_labels: they range from 2 to"),
 }  # fmt: skip
 
@@ -95,26 +95,15 @@ def test_what_would_train_to_nonsense_is_refused(fault, backend):
     assert refusal(next, train(CONFIG, dataset, backend)) == message
 
 
-def test_data_are_checked_once_a_run_by_one_compiled_function(backend, monkeypatch):
-    """A few numbers go to the host, one by one."""
-    compiled = []
-
-    def jit(function, donate=()):
-        compiled.append(function)
-        return backend.jit(function, donate)
-
-    def to_numpy(array):
-        assert array.shape == (), "an array was copied to the host"
-        return backend.to_numpy(array)
-
-    watched, dataset = replace(backend, jit=jit, to_numpy=to_numpy), on_device(HOST, backend)
-    for _ in range(3):
-        check_dataset(dataset, watched)
-    assert len(compiled) == 1
-    checked = []
-    monkeypatch.setattr("mlp_xp.core.job.check_dataset", lambda *args: checked.append(args))
-    assert len([*train(CONFIG, dataset, backend)]) > 3
-    assert len(checked) == 1
+@pytest.mark.parametrize("count", [256, 257, 300])
+def test_more_classes_than_a_byte_counts(count):
+    """Labels of bytes in many classes: with the numbers of the classes as bytes, one label would be two classes."""
+    labels = np.arange(60, dtype=np.uint8)
+    dataset = HOST._replace(train_labels=labels, class_names=tuple(map(str, range(count))))
+    job = Job(replace(CONFIG, batch_size=60), dataset, open_backend())
+    targets = CLASSES.encode(labels, count, (), dtype=np.float64, xp=open_backend().xp)
+    np.testing.assert_array_equal(targets, np.eye(60, count))
+    assert job.sizes[-1] == count
 
 
 # Arrays of another library or on another device.
@@ -124,9 +113,9 @@ def test_data_are_checked_once_a_run_by_one_compiled_function(backend, monkeypat
     ("name", "other", "message"),
     [
         ("numpy", "array_api_compat:numpy", ""),
-        ("numpy", "jax", "arrays are jax arrays (train_inputs), the backend is numpy: load it with load_dataset(...,"),
-        ("array-api-strict", "torch", "arrays are torch arrays (train_inputs), the backend is array-api-strict: load"),
-        ("array-api-strict", "array_api_strict:", "arrays are on array_api_strict.Device("),  # two devices
+        ("numpy", "jax", "inputs: they are jaxlib.ArrayImpl, the backend is numpy; copy them with backend.asarray, or"),
+        ("array-api-strict", "torch", "inputs: they are torch.Tensor, the backend is array-api-strict; copy them with"),
+        ("array-api-strict", "array_api_strict:", "inputs: they are on array_api_strict.Device("),  # two devices
     ],
 )
 def test_arrays_of_every_library_for_every_backend(name, other, message, tmp_path):
@@ -136,12 +125,10 @@ def test_arrays_of_every_library_for_every_backend(name, other, message, tmp_pat
     if not message:
         check_dataset(dataset, backend)
         return
-    assert message in refusal(check_dataset, dataset, backend)
+    assert refusal(check_dataset, dataset, backend).startswith(f"train_{message}")
     assert message in refusal(next, train(CONFIG, dataset, backend, run_dir=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
-    message = refusal(check_inputs, dataset.test_inputs, backend, dataset.prepare)
-    assert message.startswith("inputs: they are ")
-    assert message.endswith("copy them with backend.asarray(inputs)")
+    assert refusal(check_inputs, dataset.test_inputs, backend, dataset.prepare).startswith(message)
 
 
 @pytest.mark.parametrize("field", Dataset._fields[:4])
@@ -150,7 +137,7 @@ def test_one_array_elsewhere_is_named(field):
     elsewhere = open_backend("array-api-strict", device="device2")
     wrong = on_device(HOST, backend)._replace(**{field: elsewhere.asarray(getattr(HOST, field))})
     message = refusal(check_dataset, wrong, backend)
-    assert f"arrays are on array_api_strict.Device('device2') ({field}), the backend is on " in message
+    assert message.startswith(f"{field}: they are on array_api_strict.Device('device2'), the backend is on ")
 
 
 def test_an_array_of_a_subclass_is_of_the_library(tmp_path):
@@ -158,48 +145,22 @@ def test_an_array_of_a_subclass_is_of_the_library(tmp_path):
     mapped = np.memmap(tmp_path / "images", np.uint8, "w+", shape=HOST.train_inputs.shape)
     mapped[...] = HOST.train_inputs
     check_dataset(HOST._replace(train_inputs=mapped), open_backend())
-    assert "arrays are list arrays (train_inputs), the backend is numpy: " in refusal(
-        check_dataset, HOST._replace(train_inputs=HOST.train_inputs.tolist()), open_backend()
-    )
+    message = refusal(check_inputs, HOST.train_inputs.tolist(), open_backend(), HOST.prepare)
+    assert message.startswith("inputs: they are builtins.list, the backend is numpy; ")
 
 
-def test_names_of_libraries_and_dtypes(backend):
-    names = {"array-api-strict": "array_api_strict"}
-    assert library_of(backend.asarray(np.ones(2))) == names.get(backend.name, backend.name)
-    assert library_of([1, 2]) == "list"
+def test_names_of_dtypes(backend):
+    assert dtype_name(backend.asarray(np.ones(2))) == "float64"
     for written in ("uint8", "library.core.uint8", "<dtype: 'uint8'>", "<class 'library.uint8'>"):
         assert dtype_name(SimpleNamespace(dtype=written)) == "uint8"
 
 
-# Warnings.
-
-
-def darkened(brightest: int) -> Dataset:
-    """The same with no pixel above this, as scikit-learn's digits, which go to 16."""
-    images = HOST.train_inputs.astype(float) * brightest / HOST.train_inputs.max()
-    return HOST._replace(train_inputs=np.rint(images).astype(np.uint8))
-
-
-@pytest.mark.parametrize("brightest", [16, 127])
-def test_images_that_are_too_dark_are_warned_of_once_a_run(brightest, backend):
-    dataset = on_device(darkened(brightest), backend)
-    with pytest.warns(DatasetWarning) as caught:
-        assert len([*train(CONFIG, dataset, backend)]) == 4
-    (message,) = [str(each.message) for each in caught]
-    assert message.startswith(f"train_inputs: the pixels range from 0 to {brightest}, where 0 to 255 is expected: ")
-    assert message.endswith("rescale all images so that the largest pixel is 255")
-    # Dark test images are no matter: the training set says what the scale is.
-    bright = darkened(128)
-    check_dataset(on_device(bright._replace(test_inputs=bright.test_inputs // 16), backend), backend)
-
-
-def test_a_library_that_fails_when_a_number_is_read_is_reported(monkeypatch):
+def test_a_library_that_fails_when_a_number_is_read_is_reported():
     """As a GPU's does, which computes after the call that asked for it has returned."""
 
     class Failing:
         def __array__(self, *args, **kwargs):
             raise MemoryError("the device is full")
 
-    monkeypatch.setattr("mlp_xp.core.checks._compiled_extremes", lambda backend: lambda *arrays: [Failing()] * 8)
     with pytest.raises(BackendOutOfMemory, match=r"in a transfer to the host: MemoryError: the device is full"):
-        check_dataset(HOST, open_backend())
+        open_backend().to_numpy(Failing())

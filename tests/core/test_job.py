@@ -55,6 +55,24 @@ def test_no_more_are_held_out_than_are_wanted_of_many_classes(kinds):
     assert (len(job.rows), len(job.held_out[1])) == (85, 5)
 
 
+@pytest.mark.parametrize("kinds", [[0] * 85 + [1] * 5, [0] * 40 + [1] * 40 + [2] * 2 + [*range(3, 11)]])
+@pytest.mark.parametrize("held_out", [40, 70, 80, 87, 88, 89])
+def test_a_class_of_two_samples_keeps_one_to_train_on(kinds, held_out):
+    """Unless too many are wanted, which is refused; single samples are held out last."""
+    counts = np.bincount(kinds)
+    most = 90 - sum(counts > 1)
+    for seed in range(5):
+        config = TrainConfig(validation=held_out, seed=seed, warm_up_steps=0)
+        if held_out > most:
+            with pytest.raises(ConfigError, match=f"validation: {held_out} of 90 .* hold out at most {most}"):
+                Job(config, from_arrays(X, kinds), open_backend())
+            continue
+        job = Job(config, from_arrays(X, kinds), open_backend())
+        trained = {kinds[row] for row in job.rows}
+        assert (len(job.rows), len(job.held_out[1])) == (90 - held_out, held_out)
+        assert trained >= {*np.flatnonzero(counts > 1 if held_out > 90 - len(counts) else counts)}
+
+
 def test_the_last_samples_of_a_published_data_set_are_held_out():
     job = Job(CONFIG, TINY, open_backend())
     assert job.rows.tolist() == list(range(182))

@@ -11,13 +11,13 @@ import mlp_xp.core.metrics
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import BYTES, Preparation
 from mlp_xp.core.features import flatten_and_scale, standardize, unchanged
+from mlp_xp.core.inputs import not_of
 from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer
 from mlp_xp.core.step import to_device
 from mlp_xp.core.task import CLASSES, REGRESSION, Evaluation
-from mlp_xp.data.arrays import not_of
 from mlp_xp.errors import MlpXpError
 
 SIZE = 12
@@ -123,8 +123,8 @@ def test_a_model_moves_to_another_backend(backend):
         ((0, 12, 12), "uint8", "inputs: there are none; give at least one"),
         ((12, 12), "uint8", r"inputs: their shape is \(12, 12\); give \(n, rows, columns\)"),
         # Nothing is guessed: the same pixels scaled, or as integers, are refused by their dtype.
-        ((3, 12, 12), "float64", r"inputs: their dtype is float64; give bytes \(uint8\) from 0 to 255, which"),
-        ((3, 12, 12), "int64", r"inputs: their dtype is int64; give bytes \(uint8\) from 0 to 255, which"),
+        ((3, 12, 12), "float64", r"inputs: their dtype is float64; give bytes \(uint8\); bytes are scaled"),
+        ((3, 12, 12), "int64", r"inputs: their dtype is int64; give bytes \(uint8\); bytes are scaled"),
     ],
 )
 def test_what_does_not_fit_the_network_is_refused(shape, dtype, message, backend):

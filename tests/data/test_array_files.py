@@ -92,7 +92,7 @@ def test_arrays_that_are_not_used_are_named(tmp_path: Path, write: Any) -> None:
         ({}, "has no training set, but no arrays at all; name the arrays x_train"),
         ({"arr_0": X, "arr_1": Y}, "has no training set, but 'arr_0', 'arr_1'; name the arrays x_train"),
         ({"X": X}, "has no training set, but 'X'; "),
-        ({"X": X, "y": np.zeros(4, "M8[s]")}, ": the shape is (4,) and the dtype datetime64[s]; "),
+        ({"X": X, "y": np.zeros(4, "M8[s]")}, ", row 0: np.datetime64('1970-01-01T00:00:00') is not a number; "),
         ({"X": np.where(X == 7, np.nan, X), "y": Y}, ", row 2, column 1: nan is not a finite number"),
         ({"X": X, "y": np.array([b"a", b"b", b"\xe9", b"c"])}, "cannot be read as an array ('utf-8' codec can't"),
     ],

@@ -9,14 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numerics import assert_near
 
-from mlp_xp import TrainConfig, evaluate, open_backend, train
+from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.core.checks import check_dataset
-from mlp_xp.core.dataset import BYTES
+from mlp_xp.core.dataset import BYTES, split
 from mlp_xp.core.features import standardize
 from mlp_xp.core.library import Backend
-from mlp_xp.data.arrays import from_arrays, split
+from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError
-from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.run_folder import metrics_record
 
 RANDOM = np.random.default_rng(5)
@@ -52,10 +51,8 @@ def masked(array: np.ndarray, index: Any) -> np.ma.MaskedArray:
 class Frame:
     """What is read of a table of pandas."""
 
-    columns = ("area", "age", "floor")
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
+    def __init__(self, values: np.ndarray, columns: Any = ("area", "age", "floor")) -> None:
+        self.values, self.columns = values, tuple(columns)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return self.values
@@ -67,13 +64,13 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "NaN": ((changed(X, (7, 2), np.nan), CLASSES), {}, "X: row 7, column 2: nan is not a finite number; remove or re"),
     "of a table": ((Frame(changed(X, (7, 1), np.nan)), CLASSES), {}, "X: row 7, column 'age': nan is not a finite n"),
     "NaN class": ((X, changed(X[:, 0], 4, np.inf)), {"task": "classes"}, "y: row 4: the label inf is not a finite num"),
-    "masked": ((masked(X, (3, 1)), CLASSES), {}, "X: row 3, column 1: the value is masked, so there is no value; fil"),
+    "masked": ((masked(X, (3, 1)), CLASSES), {}, "X: row 3, column 1: the value is masked; fill it in, or leave out"),
     "masked y": ((X, masked(X[:, 0], 3)), {}, "y: row 3: the value is masked"),
     "one class": ((X, ["a"] * 60), {}, "y: all 60 rows are of the class 'a'; give at least two classes"),
     "lengths": ((X, CLASSES[1:]), {}, "X: it has 60 rows, but there are 59 labels; give one for each row"),
     "ragged": (([[1, 2], [3]], [0, 1]), {}, "X: cannot be read as an array ("),
     "text": ((NO_NUMBERS, CLASSES), {}, "X: row 0, column 0: 'a' is not a number; encode text as numbers first"),
-    "empty": ((X[:0], CLASSES[:0]), {}, "X: there are no values (the shape is (0, 3)); give"),
+    "empty": ((X[:0], CLASSES[:0]), {}, "X: the shape is (0, 3); give samples, (n, fe"),
     "labels 2": ((X, LABELS + 1), {}, "y: row 0, column "),
     "feature names": ((X, CLASSES), {"feature_names": "ab"}, "feature_names: there are 2 for 3 features; give one eac"),
     "unknown class": ((X, CLASSES), {"class_names": ["a", "b"]}, f"y: row {int(np.argmax(CLASSES == 'c'))}: 'c' is"),
@@ -96,12 +93,12 @@ def test_what_would_train_to_nonsense_is_refused_in_one_line(fault):
     assert refusal(*args, **options).startswith(message)
 
 
-def test_what_float32_does_not_hold_is_named_or_refused_in_training():
+def test_what_float32_does_not_hold_is_named():
     single = open_backend(dtype="float32")
     message = refusal(changed(X, (7, 2), 1e300), CLASSES, backend=single)
     assert message == "X: row 7, column 2: 1e+300 is too large for float32; remove or replace it"
-    with pytest.raises(DatasetError, match="train_labels: it has values that are not finite"):
-        check_dataset(from_arrays(X, changed(NUMBERS, (7, 1), 2e39), backend=single), single)
+    message = refusal(X, changed(NUMBERS, (7, 1), 2e39), backend=single)
+    assert message == "y: row 7, column 1: the label 2e+39 is too large for float32; give numbers of another unit"
 
 
 def test_arrays_of_the_device_are_not_copied_to_the_host(backend: Backend):
@@ -163,6 +160,19 @@ def split_of(task: str) -> tuple[list[int], list[int]]:
     return held, [i for i in order if i not in held]
 
 
+@pytest.mark.parametrize("task", TARGETS)
+def test_a_share_is_held_out_and_the_rest_is_fitted(task: str, backend: Backend) -> None:
+    dataset, (held, left) = from_arrays(X, TARGETS[task], 0.25, backend=backend), split_of(task)
+    np.testing.assert_array_equal(backend.to_numpy(dataset.test_inputs), X[held])
+    np.testing.assert_array_equal(backend.to_numpy(dataset.train_inputs), X[left])
+    pairs = [(dataset.prepare.fitted, X[left])]
+    if task == "regression":
+        pairs.append((dataset.scaling, NUMBERS[left]))
+    for fitted, values in pairs:
+        expected = [values.mean(axis=0), values.std(axis=0)]
+        np.testing.assert_allclose([*map(backend.to_numpy, fitted)], expected, rtol=1e-12)
+
+
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(st.lists(st.integers(0, 6), min_size=2, max_size=80), st.floats(0.01, 0.99), st.integers(0, 2**32 - 1))
 def test_each_class_is_in_both_parts(classes: list[int], share: float, seed: int) -> None:
@@ -188,6 +198,64 @@ def test_the_split_is_the_same_on_every_machine() -> None:
     assert held.tolist() == [1, 17, 2, 0, 18, 6]  # of classes with 14 and 6 samples 4 and 2
     assert len(left) == 14
     assert split(None, 20, 0.3, 7)[0].tolist() == np.random.RandomState(7).permutation(20)[:6].tolist()
+
+
+# Tables in memory.
+
+NAMES = ("area", "age", "floor")
+
+
+def test_columns_of_a_test_set_are_found_by_their_names() -> None:
+    order, back = [2, 0, 1], [1, 0]
+    expected = from_arrays(X[20:], NUMBERS[20:], (X[:20], NUMBERS[:20]))
+    turned = Frame(X[:20, order], [NAMES[i] for i in order]), Frame(NUMBERS[:20, back], ["rent", "price"])
+    dataset = from_arrays(Frame(X[20:], NAMES), Frame(NUMBERS[20:], ["price", "rent"]), turned)
+    for one, other in zip(dataset[:4], expected[:4], strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert (dataset.feature_names, dataset.class_names) == (NAMES, ("price", "rent"))
+    more = Frame(np.c_[NUMBERS[:20], X[:20]], ["price", "rent", *NAMES])
+    np.testing.assert_array_equal(from_arrays(Frame(X, NAMES), CLASSES, (more, CLASSES[:20])).test_inputs, X[:20])
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "fault"),
+    [
+        (("area", "years", "floor"), ("price", "rent"), "has no column 'age'; its columns are 'area', 'years', 'fl"),
+        (("area", "age", "area"), ("price", "rent"), "has 2 columns named 'area'; rename them"),
+        (NAMES, ("price", "costs"), "has no column 'rent'; its columns are 'price', 'costs'"),
+        (NAMES, ("price", "price"), "has 2 columns named 'price'; rename them"),
+    ],
+)
+def test_renamed_columns_of_a_test_set_are_refused(features: Any, labels: Any, fault: str) -> None:
+    test = Frame(X, features), Frame(NUMBERS, labels)
+    with pytest.raises(DatasetError, match=f"of the test set: {fault}"):
+        from_arrays(Frame(X, NAMES), Frame(NUMBERS, ("price", "rent")), test)
+    if "twice" in fault or "2 columns" in fault:
+        with pytest.raises(DatasetError, match=fault):
+            from_arrays(*test)
+
+
+@pytest.mark.needs("pandas")
+@pytest.mark.parametrize("dtype", ["Float64", "Int64", "int64[pyarrow]", "float32[pyarrow]"])
+def test_numbers_of_pandas_are_read_as_the_numbers_they_are(dtype: str) -> None:
+    import pandas as pd
+
+    columns = {"a": np.arange(60) % 7, "b": np.arange(60), "flag": np.arange(60) % 2 == 0}
+    frame = pd.DataFrame(columns).astype({"a": dtype, "b": dtype})
+    expected = np.stack([*columns.values()], axis=1).astype(float)
+    for flag in (frame["flag"], frame["flag"].astype("boolean")):
+        dataset = from_arrays(frame.assign(flag=flag), CLASSES, standardize=False)
+        np.testing.assert_array_equal(dataset.train_inputs, expected)
+    assert from_arrays(frame, frame["a"], task="classes").class_names[1].startswith("1")
+    assert from_arrays(frame, frame["flag"].astype("boolean")).class_names == ("False", "True")
+    np.testing.assert_array_equal(
+        from_arrays(frame, frame[["a", "b"]], task="regression").train_labels, expected[:, :2]
+    )
+    frame.loc[7, "b"] = None
+    with pytest.raises(DatasetError, match=r"X: row 7, column 'b': .* is not a number; encode"):
+        from_arrays(frame, CLASSES)
+    with pytest.raises(DatasetError, match=r"X: row 0, column 'word'.* 'x'.*encode text as numbers"):
+        from_arrays(frame[["a"]].assign(word="x"), CLASSES)
 
 
 # Scaling.
@@ -226,7 +294,7 @@ def test_constant_features_are_named_and_become_exactly_zero(backend32: Backend)
     np.testing.assert_array_equal(rows[:, 1:], 0)
     np.testing.assert_allclose(rows[:, 0].std(), 1, rtol=1e-5)
     with pytest.warns(DatasetWarning, match="^X: column 'age': the same value"):
-        assert from_arrays(Frame(changed(X, (slice(None), 1), 3.5)), CLASSES).feature_names == Frame.columns
+        assert from_arrays(Frame(changed(X, (slice(None), 1), 3.5)), CLASSES).feature_names == ("area", "age", "floor")
     with pytest.warns(DatasetWarning, match="y: the output '1' is the same in all rows"):
         from_arrays(X, changed(LABELS, (slice(None), 1), 1))
     with pytest.warns(DatasetWarning, match="no training sample is of the class 'three'"):
@@ -259,61 +327,11 @@ def test_images_of_bytes_stay_bytes_and_all_else_is_standardised():
         assert (dataset.prepare == BYTES) == (x is images and not options)
         for one, other in zip(dataset.prepare.fitted, fitted, strict=True):
             np.testing.assert_allclose(one, other)
+    for brightest in (16, 127):
+        with pytest.warns(DatasetWarning, match=f"X: the pixels are at most {brightest}, where .* so that the largest"):
+            from_arrays(np.minimum(images, brightest), CLASSES, (images, CLASSES))
+    from_arrays(np.minimum(images, 128), CLASSES, (images // 16, CLASSES))  # the training set says what the scale is
     assert repr(from_arrays(images, CLASSES)).endswith("60 training and 0 test images of 4 x 5 x 3, 3 classes)")
-
-
-# Runs.
-
-
-def formula(network: Any, x: np.ndarray, task: str) -> np.ndarray:
-    """Predictions in plain NumPy."""
-    hidden = 1 / (1 + np.exp(-(x @ network[0].weights + network[0].bias)))
-    z = hidden @ network[1].weights + network[1].bias
-    if task == "regression":
-        return z
-    if task == "labels":
-        return 1 / (1 + np.exp(-z))
-    e = np.exp(z)
-    return e / e.sum(axis=1, keepdims=True)
-
-
-@pytest.mark.parametrize("task", ["classes", "labels", pytest.param("regression", marks=pytest.mark.every_backend)])
-def test_a_model_file_alone_predicts(task, backend: Backend, tmp_path, monkeypatch):
-    """And training, evaluation and file give the figures of plain NumPy, in the units of the labels."""
-    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
-    dataset = from_arrays(X, TARGETS[task], 0.25, backend=backend)
-    assert dataset.task.name == task
-    *_, last = train(CONFIG, dataset, backend, run_dir=tmp_path / "run")
-    model = load_model(tmp_path / "run")
-    assert (model.task.name, model.prepare.function, model.input_shape) == (task, standardize, (3,))
-    held, left = split_of(task)
-    np.testing.assert_array_equal(backend.to_numpy(dataset.test_inputs), X[held])
-    train_x, x, t = X[left], X[held], TARGETS[task][held]
-    host = [type(layer)(*map(np.asarray, layer)) for layer in model.network]
-    p = formula(host, (x - train_x.mean(axis=0)) / train_x.std(axis=0), task)
-    deviation = 1.0
-    if task == "regression":
-        deviation = NUMBERS[left].std(axis=0)
-        p = p * deviation + NUMBERS[left].mean(axis=0)
-    actual = backend.to_numpy(model.on(backend).outputs(backend.asarray(x)))
-    np.testing.assert_allclose(actual, p, rtol=1e-9, atol=1e-9)
-    direct = last.model.outputs(dataset.test_inputs)
-    np.testing.assert_array_equal(backend.to_numpy(direct), actual)
-    result = evaluate(tmp_path / "run", from_arrays(X, TARGETS[task], 0.25)).result
-    assert_near(result.loss, last.test.loss, 1e-9)
-    if task == "classes":
-        assert last.test.accuracy == result.accuracy == np.mean(np.array(["a", "b", "c"])[p.argmax(axis=1)] == t)
-    if task == "labels":
-        assert last.test.accuracy == result.accuracy == np.mean(((p > 0.5) == t).all(axis=1))
-        assert last.test.label_accuracy == pytest.approx(np.mean((p > 0.5) == t))
-        assert last.test.loss == pytest.approx(-np.mean(np.sum(t * np.log(p) + (1 - t) * np.log(1 - p), axis=1)))
-    if task == "regression":
-        assert last.test.accuracy is None
-        assert last.test.loss == pytest.approx(np.mean(np.sum(((p - t) / deviation) ** 2, axis=1)) / 2)
-        residual, total = np.sum((p - t) ** 2, axis=0), np.sum((t - t.mean(axis=0)) ** 2, axis=0)
-        assert last.test.r2 == pytest.approx(np.mean(1 - residual / total))
-        assert last.test.rmse == pytest.approx(np.mean(np.sqrt(residual / 15)))
-        assert result.rmses == pytest.approx(np.sqrt(residual / 15).tolist())
 
 
 def test_numbers_are_learned_as_those_standardised_by_hand():
@@ -335,7 +353,6 @@ def test_numbers_are_learned_as_those_standardised_by_hand():
 def test_no_new_compilation_for_data_of_the_same_shape():
     """The mean and deviation are arguments of the compiled functions."""
     from mlp_xp.core.chunk import make_chunk
-    from mlp_xp.core.features import standardize
     from mlp_xp.core.task import TASKS
 
     backend, sizes = open_backend("jax"), []

@@ -10,10 +10,11 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from data_sets import idx_bytes
 from rich.console import Console
 
 from mlp_xp.data import downloads
@@ -24,8 +25,7 @@ from mlp_xp.show.download_progress import show_downloads
 
 
 def idx(array: np.ndarray) -> bytes:
-    head = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
-    return gzip.compress(head + array.tobytes(), mtime=0)
+    return gzip.compress(idx_bytes(array), mtime=0)
 
 
 TRAIN = np.random.default_rng(1).integers(0, 256, (30, 28, 28), dtype=np.uint8)
@@ -153,7 +153,7 @@ def test_the_registry_is_well_formed(mnist_dir: Path) -> None:
     assert DATASETS["mnist"].checksums == sums == {name: checksum for checksum, name in listed}
 
 
-def test_downloaded_once_checked_and_fetched_again_if_damaged(tmp_path: Path, mirrors: Callable[..., None]) -> None:
+def test_downloaded_once_checked_and_fetched_again_if_damaged(tmp_path: Path, mirrors: Any) -> None:
     with serve(content={name: CONTENT[name] for name in IDX_FILES[:2]}) as server:
         mirrors(server.url)
         assert "HTTP status 404" in message(tmp_path)
@@ -169,7 +169,7 @@ def test_downloaded_once_checked_and_fetched_again_if_damaged(tmp_path: Path, mi
 
 
 @pytest.mark.parametrize("reply", [not_found, stalling])
-def test_next_mirror(tmp_path: Path, mirrors: Callable[..., None], dead: str, reply: Reply) -> None:
+def test_next_mirror(tmp_path: Path, mirrors: Any, dead: str, reply: Reply) -> None:
     with serve(reply) as bad, serve() as good:
         mirrors(dead, bad.url, good.url)
         assert get(tmp_path) == CONTENT
@@ -188,7 +188,7 @@ def test_next_mirror(tmp_path: Path, mirrors: Callable[..., None], dead: str, re
         (stalling, "ConnectionError"),
     ],
 )
-def test_every_mirror_fails(tmp_path: Path, mirrors: Callable[..., None], dead: str, reply: Reply, fault: str) -> None:
+def test_every_mirror_fails(tmp_path: Path, mirrors: Any, dead: str, reply: Reply, fault: str) -> None:
     """Each is named with its fault, and what was there before is kept."""
     there = tmp_path / "kmnist" / IDX_FILES[0]
     there.parent.mkdir()
@@ -205,9 +205,7 @@ def test_every_mirror_fails(tmp_path: Path, mirrors: Callable[..., None], dead: 
     assert left_behind(tmp_path) == [IDX_FILES[0]]
 
 
-def test_cache_folder_that_cannot_be_used(
-    tmp_path: Path, mirrors: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_folder_that_cannot_be_used(tmp_path: Path, mirrors: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import pooch
 
     (tmp_path / "file").write_bytes(b"")
@@ -234,13 +232,7 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_progress(
-    tmp_path: Path,
-    mirrors: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    terminal: bool,
-) -> None:
+def test_progress(tmp_path: Path, mirrors: Any, monkeypatch: pytest.MonkeyPatch, capfd: Any, terminal: bool) -> None:
     """It is told in bytes, drawn on a terminal, and nothing else is printed."""
     monkeypatch.setattr(downloads, "CHUNK_BYTES", 1000)
     told: list[tuple[str, int, int]] = []
@@ -254,9 +246,6 @@ def test_progress(
         assert done[-1] == len(data)
         assert (name in console.file.getvalue()) is terminal
     assert capfd.readouterr() == ("", "")
-
-
-# Data sets that were downloaded.
 
 
 # Not square, so that a transposition left out, or one too many, shows in the shape too.
@@ -300,7 +289,7 @@ def test_emnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_mnist_is_downloaded_only_where_there_is_no_repository(
-    tmp_path: Path, mirrors: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, mirrors: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("mlp_xp.data.datasets.fetch", lambda *_, **__: pytest.fail("downloaded"))

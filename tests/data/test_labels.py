@@ -25,6 +25,7 @@ def meaning(labels: Any, task: str | None = None, *, written: bool = True, names
         (["3", "1e2", "-0.5"], None, ("regression", ("0",), [[3], [100], [-0.5]])),
         (["1.1", "1.10", "0.5"], "classes", ("classes", ("0.5", "1.1", "1.10"), [1, 2, 0])),
         (["01", "1", "x", "x", "x"], None, ("classes", ("01", "1", "x"), [0, 1, 2, 2, 2])),
+        (["1", "01", "2"], None, ("classes", ("01", "1", "2"), [1, 0, 2])),
         (["5", "6", "x"], "classes", ("classes", ("5", "6", "x"), [0, 1, 2])),
         (["1_0", "2_0", "3"], None, ("classes", ("1_0", "2_0", "3"), [0, 1, 2])),
         (["+", "-", "+"], None, ("classes", ("+", "-"), [0, 1, 0])),
@@ -47,11 +48,10 @@ def test_text_in_memory_is_never_a_number() -> None:
 @pytest.mark.parametrize(
     ("labels", "task", "fault"),
     [
-        (["5", "1", "01"], None, "y: row 2: '01' is the same number as '1'; write both alike, or, if they are two cl"),
-        (["0.5", "inf"], None, "y: row 1: the label inf is not a finite number; remove the row"),
+        (["0.5", "inf"], None, "y: row 1: 'inf' is not a finite number; correct it, or leave out the row"),
         (["5", "6", "x"], None, "y: row 2: 'x' is not a number, as most of the other labels are; correct it, or leave"),
-        (["5", "6", "x"], "regression", "y: row 2: 'x' is not a number; correct it, or leave out the row"),
-        ([["1", "0"], ["red", "0"]], None, "y: row 1, column 0: 'red' is not a number; correct it, or leave out"),
+        (["5", "6", "x"], "regression", "y: row 2: 'x' is not a finite number; correct it, or leave out"),
+        ([["1", "0"], ["red", "0"]], None, "y: row 1, column 0: 'red' is not a finite number; correct it, or"),
         (["0", "2"], "labels", "y: row 1: 2 is neither 0 nor 1, as a label is; correct it"),
     ],
 )

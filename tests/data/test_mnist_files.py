@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import csv_text
+from data_sets import csv_text, idx_bytes
 
 from mlp_xp.core.library import Backend
 from mlp_xp.data import mnist_files
@@ -27,18 +27,10 @@ ARRAYS = {
 }
 
 
-def header(*shape: int, code: int = 8) -> bytes:
-    return bytes([0, 0, code, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
-
-
-def encode(array: np.ndarray) -> bytes:
-    return header(*array.shape) + array.tobytes()
-
-
 def write_idx(folder: Path, packed: bool = True, **changed: np.ndarray) -> Path:
     """The four files, of ARRAYS but for those whose name with underscores is given."""
     for name, array in ARRAYS.items():
-        data = encode(changed.get(name.replace("-", "_"), array))
+        data = idx_bytes(changed.get(name.replace("-", "_"), array))
         (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(data, mtime=0) if packed else data)
     return folder
 
@@ -164,7 +156,7 @@ def test_idx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_idx(write(tmp_path, data), 3).tolist() == [[[0, 1, 2], [253, 254, 255]]]
     monkeypatch.setattr(mnist_files, "PIECE", 7)
     for array in (TRAIN, TRAIN_LABELS):
-        read = read_idx(write(tmp_path, gzip.compress(encode(array), mtime=0)), array.ndim)
+        read = read_idx(write(tmp_path, gzip.compress(idx_bytes(array), mtime=0)), array.ndim)
         np.testing.assert_array_equal(read, array, strict=True)
         assert read.flags.c_contiguous
         assert read.flags.writeable
@@ -174,12 +166,12 @@ def test_idx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("data", "ndim", "fault"),
     [
         (b"", 1, "starts with b'', where an IDX file of labels starts with b'\\x00\\x00\\x08\\x01'"),
-        (header(2, code=0x0D) + bytes(8), 1, r"starts with b'\x00\x00\r\x01'"),
-        (encode(TRAIN), 1, "check that the files are not swapped, or fetch the file again"),
-        (encode(TRAIN)[:9], 3, "its header promises  values, and 0 were found; fetch the file again"),
-        (header(5) + b"abcd", 1, "its header promises 5 values, and 4 were found; fetch the file again"),
-        (header(2**32 - 1, 28, 28), 3, "its header promises 4294967295 x 28 x 28 values, and 0 were found"),
-        (header(0, 28, 28), 3, "has no images (its shape is (0, 28, 28)); give a file with some"),
+        (idx_bytes(np.zeros(2, np.uint8), 0x0D), 1, r"starts with b'\x00\x00\r\x01'"),
+        (idx_bytes(TRAIN), 1, "check that the files are not swapped, or fetch the file again"),
+        (idx_bytes(TRAIN)[:9], 3, "its header promises  values, and 0 were found; fetch the file again"),
+        (b"\0\0\x08\x01\0\0\0\x05abcd", 1, "its header promises 5 values, and 4 were found; fetch the file again"),
+        (b"\0\0\x08\x03" + b"\xff" * 12, 3, "its header promises 4294967295 x 4294967295 x 4294967295 values, and 0"),
+        (idx_bytes(TRAIN[:0]), 3, "has no images (its shape is (0, 6, 6)); give a file with some"),
     ],
 )
 def test_faults_of_idx(tmp_path: Path, data: bytes, ndim: int, fault: str) -> None:

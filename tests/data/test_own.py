@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import write_npz, write_samples
+from data_sets import write_csv, write_npz, write_samples
 from helpers import assert_one_line, call
 from PIL import Image
 
@@ -17,11 +17,10 @@ from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
-from mlp_xp.core.task import REGRESSION
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.origin import Origin
-from mlp_xp.runs.run_folder import metrics_record
+from mlp_xp.errors import DatasetError
 
 RANDOM = np.random.default_rng(7)
 NAMES = np.array(["ant", "bee", "cat"])
@@ -134,24 +133,6 @@ def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_an_interrupted_run_is_resumed(tmp_path: Path) -> None:
-    path = write_samples(tmp_path / "t.csv", TABLE, NAMES[LABELS])
-    dataset = load_dataset(path, label="kind", split_seed=9)
-    config = TrainConfig(epochs=3, report_every=20)
-    for number, _ in enumerate(train(config, dataset, open_backend(), run_dir=tmp_path / "run")):
-        if number == 5:
-            break
-    for option, value in (("--label", "x0"), ("--no-stratify", None)):
-        outcome = call("train", "--resume", tmp_path / "run", option, *([value] if value else []))
-        assert_one_line(outcome, 2, f"{option.replace('no-', '')}: a resumed run keeps its settings")
-    assert call("train", "--resume", tmp_path / "run")[::2] == (0, "")
-    *_, report = train(config, dataset, open_backend())
-    assert figures(tmp_path / "run") == {name: metrics_record(report)[name] for name in figures(tmp_path / "run")}
-    result = evaluate(tmp_path / "run").result
-    assert (result.loss, result.accuracy) == (report.test.loss, report.test.accuracy)
-
-
-@pytest.mark.usefixtures("no_pictures")
 def test_a_recipes_batch_is_at_most_the_training_set(tmp_path: Path) -> None:
     """Six rows train with the defaults. A batch size that somebody chose is not changed."""
     path, run = write_samples(tmp_path / "six.csv", TABLE[:6], NAMES[LABELS[:6]]), tmp_path / "run"
@@ -171,13 +152,10 @@ def test_a_recipes_batch_is_at_most_the_training_set(tmp_path: Path) -> None:
 
 def test_excluded_columns(tmp_path: Path, no_pictures: None) -> None:
     """They may be text; the run has the bits of one on a table without them, and does not need them any more."""
-    columns = {"id": [f"n{i}" for i in range(90)], **{f"x{i}": column.tolist() for i, column in enumerate(TABLE.T)}}
-    columns |= {"row": [*range(90)], "kind": NAMES[LABELS].tolist()}
-    path, run = tmp_path / "t.csv", tmp_path / "run"
-    rows = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
-    path.write_text("\n".join(rows) + "\n")
-    plain = write_samples(tmp_path / "plain.csv", TABLE, NAMES[LABELS])
-    words = ("--label", "kind", "--epochs", 1)
+    columns = {f"x{i}": column.tolist() for i, column in enumerate(TABLE.T)} | {"kind": NAMES[LABELS].tolist()}
+    plain = write_csv(tmp_path / "plain.csv", columns)
+    path = write_csv(tmp_path / "t.csv", {"id": [f"n{i}" for i in range(90)], **columns, "row": range(90)})
+    run, words = tmp_path / "run", ("--label", "kind", "--epochs", 1)
     assert call("train", "--data-dir", path, *words, "--exclude", "id,row", "--run-dir", run).code == 0
     assert call("train", "--data-dir", plain, *words, "--run-dir", tmp_path / "plain").code == 0
     assert figures(run) == figures(tmp_path / "plain")
@@ -187,8 +165,6 @@ def test_excluded_columns(tmp_path: Path, no_pictures: None) -> None:
     changed = call("train", "--resume", run, "--epochs", 2, "--exclude", "id")
     assert_one_line(changed, 2, "--exclude: a resumed run keeps its settings ('id,row', not 'id')")
     assert call("train", "--resume", run, "--epochs", 3).code == 0
-    dataset = load_dataset(path, open_backend(), label="kind", exclude="row,id")
-    assert evaluate(run, data=dataset).result.samples == 18
 
 
 def test_a_run_that_learned_nothing_says_so(tmp_path: Path, no_pictures: None) -> None:
@@ -201,13 +177,6 @@ def test_a_run_that_learned_nothing_says_so(tmp_path: Path, no_pictures: None) -
         f"\nno better than always {guess}; try a lower --learning-rate, such as 1e-10, more --epochs, " in outcome.out
     )
     assert "no better" not in call(*words, "--overwrite", "--epochs", 8, "--learning-rate", 0.02).out
-
-
-def test_quantities_taken_for_classes_name_the_option(tmp_path: Path) -> None:
-    path = write_samples(tmp_path / "t.csv", TABLE, np.arange(90) * 37)
-    outcome = call("train", "--data-dir", path, "--label", "kind", "--run-dir", tmp_path / "run")
-    assert_one_line(outcome, 2, f"{str(path)!r}, column 'kind': ", "--task regression", "--task classes")
-    assert load_dataset(path, label="kind", task="regression").task is REGRESSION
 
 
 # Predictions.
@@ -249,9 +218,7 @@ def test_predictions_of_a_table_are_those_of_the_evaluation(runs: Path, tmp_path
     """The rows of the test set, with the columns in another order, and others between them."""
     order = held_out(LABELS)
     columns = {"id": [f"n{i}" for i in order], **{f"x{i}": TABLE[order, i].tolist() for i in (2, 0, 3, 1)}}
-    path = tmp_path / "test.csv"
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([columns, *zip(*columns.values(), strict=True)])
+    path = write_csv(tmp_path / "test.csv", columns)
     run = runs / "run-table.csv"
     outcome = call("predict", run, path, "--csv", "--backend", backend.name)
     assert (outcome.code, outcome.err) == (0, "")
@@ -367,12 +334,32 @@ def test_all_samples_of_other_data_are_used(runs: Path, tmp_path: Path) -> None:
     fault = "has images of 4 x 6; give data and runs with the same"
     assert_one_line(call("evaluate", runs / "run-grey", "--data-dir", smaller), 2, fault)
     # A copy with the columns in another order, and others between them, has the rows of the training too.
-    with (tmp_path / "moved.csv").open("w", newline="") as file:
-        rows = [("kind", "x2", "note", "x0", "x3", "x1")]
-        rows += [(NAMES[kind], c, "text", a, d, b) for (a, b, c, d), kind in zip(TABLE.tolist(), LABELS, strict=True)]
-        csv.writer(file).writerows(rows)
+    moved = {"kind": NAMES[LABELS], **{f"x{i}": TABLE[:, i].tolist() for i in (2, 0, 3, 1)}, "note": ["text"] * 90}
+    write_csv(tmp_path / "moved.csv", moved)
     assert shown(tmp_path / "moved.csv") == call("evaluate", run).out.partition(",")[0]
     assert "of 27 test samples" in shown(tmp_path / "moved.csv")
+
+
+def test_labels_of_other_files_are_matched_by_their_text(tmp_path: Path, no_pictures: None) -> None:
+    """Also where all labels of a file are numbers."""
+    run, path = tmp_path / "run", write_samples(tmp_path / "t.csv", TABLE, np.array(["01", "1", "x"])[LABELS])
+    options = ("--data-dir", path, "--label", "kind", "--task", "classes", "--epochs", 2)
+    assert call("train", *options, "--run-dir", run).code == 0
+    for label in ("01", "1", "x"):
+        path = write_samples(tmp_path / "new.csv", TABLE + 0.25, [label] * 90)
+        right = np.mean(load_run(run).predict(TABLE + 0.25) == label)
+        outcome = call("evaluate", run, "--data-dir", path)
+        assert (outcome.err, outcome.out.partition(",")[0]) == ("", f"{100 * right:.2f} % of 90 test samples right")
+
+
+def test_labels_of_two_files_are_matched_by_their_text(tmp_path: Path) -> None:
+    write_samples(tmp_path / "train.csv", TABLE, np.array(["01", "1", "x"])[LABELS])
+    write_samples(tmp_path / "test.csv", TABLE + 1, ["01", "1"] * 45)
+    dataset = load_dataset(tmp_path, label="kind", task="classes")
+    assert dataset.test_labels.tolist() == [0, 1] * 45
+    write_samples(tmp_path / "test.csv", TABLE + 1, ["01", "2"] * 45)
+    with pytest.raises(DatasetError, match=r"line 3, column 'kind'.* '2' is none of the 3 classes; they are '01'"):
+        load_dataset(tmp_path, label="kind", task="classes")
 
 
 def test_numbers_of_other_data_are_in_the_units_of_the_model(runs: Path, tmp_path: Path) -> None:
@@ -395,6 +382,7 @@ def test_numbers_of_other_data_are_in_the_units_of_the_model(runs: Path, tmp_pat
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("files")
     write_samples(place / "one-class.csv", TABLE, ["ant"] * 90)
+    write_samples(place / "sums.csv", TABLE, np.arange(90) * 37)
     write_samples(place / "good.csv", TABLE, NAMES[LABELS])
     write_npz(place / "good.npz", TABLE, LABELS)
     write_pictures(place / "pictures", IMAGES, NAMES[LABELS])
@@ -415,13 +403,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "--label kind",
             "'one-class.csv', column 'kind': all 72 rows are of the class 'ant'; give at",
         ),
+        (
+            "sums.csv",
+            "--label kind",
+            "'sums.csv', column 'kind': 90 different whole numbers in 90 rows may be quantities",
+        ),
         ("good.csv", "", "--label: 'good.csv': needs the name of the column with the labels: 'x0', 'x1', 'x2', 'x3'"),
         ("good.csv", "--label kind --test-fraction 0.001", "--test-fraction: 0.001 of 90 rows leaves one"),
-        (
-            "good.csv",
-            "--label kind --picture-size 9",
-            "--picture-size: 'good.csv' holds a table, for which this means not",
-        ),
+        ("good.csv", "--label kind --picture-size 9", "--picture-size: 'good.csv' holds a table, for which this means"),
         ("good.csv", "--label kind --task regression", "'good.csv', line 2, column 'kind': 'ant' is not a"),
         ("good.npz", "--label kind", "--label: 'good.npz' holds arrays, for which this means nothing; leave it o"),
         ("pictures", "--exclude kind", "--exclude: 'pictures' holds pictures, for which this means nothing; leave it"),

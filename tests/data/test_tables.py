@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_sets import write_csv
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.commands.process import as_option
@@ -20,28 +21,26 @@ from mlp_xp.data.labels import labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import MISSING, open_file
 from mlp_xp.data.samples import Samples
-from mlp_xp.data.tables import read_rows, read_table
+from mlp_xp.data.tables import read_rows, read_tables
 from mlp_xp.errors import DatasetError
 
 
 def write(path: Path, columns: dict[str, Any]) -> Path:
     """Write a table as CSV, or as Parquet where the path ends like that."""
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    if path.suffix != ".parquet":
+        return write_csv(path, columns)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-        pq.write_table(pa.table(columns), path)
-    else:
-        rows = [columns, *zip(*columns.values(), strict=True)]
-        path.write_text("\n".join(",".join(map(str, row)) for row in rows) + "\n")
+    pq.write_table(pa.table(columns), path)
     return path
 
 
 def read(path: Path, label: str | None = "kind", features: Any = None, **options: Any) -> Samples:
     """Read a table, and refuse what a data set of it refuses."""
-    samples = read_table(path, Origin(label, **options), features)
+    samples = read_tables(path, Origin(label, **options), features)
     with samples.naming(samples.train):
-        read_features("X", samples.train.inputs, open_backend(), samples.feature_names)
+        read_features("X", samples.train.inputs, open_backend())
         if samples.train.labels is not None:
             labels = labels_of(samples, samples.train, open_backend())
             meaning_of(samples, labels, None).read(labels)
@@ -92,9 +91,8 @@ def test_several_labels(tmp_path: Path) -> None:
 
 def test_booleans_are_one_and_zero(tmp_path: Path) -> None:
     assert read_text(tmp_path, "a,b,kind\nTrue,false,x\nFALSE,true,y\n").train.inputs.tolist() == [[1, 0], [0, 1]]
-    for field in ("1", "maybe"):
-        with pytest.raises(DatasetError, match=f"line 3, column 'a': '{field}' is not a number; correct it"):
-            read_text(tmp_path, f"a,kind\ntrue,x\n{field},y\n")
+    with pytest.raises(DatasetError, match="line 3, column 'a': 'maybe' is not a number; correct it"):
+        read_text(tmp_path, "a,kind\ntrue,x\nmaybe,y\n")
 
 
 # What is refused.
@@ -118,7 +116,6 @@ def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **opt
         ("nan", "nan is not a finite number; remove or replace it"),
         ("1e999", "inf is not a finite number"),
         ("x", "'x' is not a number; correct it (decimals have a point)"),
-        ("1_000", "'1_000' is not a number; correct it"),
         ('"1,5"', "'1,5' is not a number; correct it (decimals have a point)"),
     ],
 )
@@ -143,9 +140,8 @@ def test_text_as_a_feature_names_the_option(tmp_path: Path) -> None:
         ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
         (",a,kind\n0,1,2\n", ": column 1 has no name; name it, or leave it out if it is a row number"),
         ("kind\nx\n", ": has no columns but the labels"),
-        ("5.1,3.5,1\n4.9,3.0,1\n", ", line 1: all names of columns are numbers, such as '5.1': the header seems to be"),
-        ("a;b;kind\n1;2;x\n", ", line 1: is one column, 'a;b;kind'; the columns seem to be separated by ';'"),
-        ("a\tkind\n1\tx\n", r", line 1: is one column, 'a\tkind'; the columns seem to be separated by '\t'"),
+        ("5.1,3.5,1\n4.9,3.0,1\n", ": has no column 'kind'; its columns are '5.1', '3.5', '1'"),
+        ("a;b;kind\n1;2;x\n", ": has no column 'kind' (did you mean 'a;b;kind'?); its columns are 'a;b;kind'"),
     ],
 )
 def test_faulty_files(tmp_path: Path, text: str, fault: str) -> None:
@@ -217,7 +213,7 @@ def test_labels_of_parquet(tmp_path: Path, labels: list[Any], expected: list[Any
 @pytest.mark.parametrize(
     ("columns", "fault"),
     [
-        ({"x": [1.0, None], "kind": ["a", "b"]}, ", row 2, column 'x': None is neither a number nor text"),
+        ({"x": [1.0, None], "kind": ["a", "b"]}, ", row 2, column 'x': None is not a number; encode"),
         ({"x": [1.0, math.nan], "kind": ["a", "b"]}, ", row 2, column 'x': nan is not a finite number"),
         ({"x": [1.0, -math.inf], "kind": ["a", "b"]}, ", row 2, column 'x': -inf is not a finite number"),
         ({"x": [1, 2], "kind": ["a", None]}, ", row 2, column 'kind': None is neither a"),
@@ -260,8 +256,8 @@ def test_a_csv_file_needs_no_library(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,kind\n1,x\n2,y\n")
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     code = (
-        "import sys; sys.modules['pyarrow'] = None; from mlp_xp.data.datasets import *\n"
-        "for path in sys.argv[1:]: print(load_own(Path(path), open_backend(), Origin('kind', test_fraction=0)))"
+        "import sys; sys.modules['pyarrow'] = None; from mlp_xp import load_dataset\n"
+        "for path in sys.argv[1:]: print(load_dataset(path, label='kind', test_fraction=0))"
     )
     command = [sys.executable, "-c", code, tmp_path / "t.csv", tmp_path / "t.parquet"]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -304,8 +300,8 @@ def test_rows(tmp_path: Path) -> None:
         (b"a,b\n1,2,\n", ", line 2: has 3 columns, the first row has 2"),
         (b'a,b\n1,2\n"3,4\n5,6\n', ", line 3: unexpected end of data; check the quotes"),
         (b'a,b\n"1"2,3\n', ", line 2: ',' expected after '\"'; check the quotes"),
-        ("a,b\n1,2\n3,é\n".encode("latin-1"), ", line 3: the byte 0xe9 is not UTF-8; save the file as CSV in UTF-8"),
-        ("a,b\n".encode("utf-16"), ", line 1: the byte 0xff is not UTF-8"),
+        ("a,b\n1,2\n3,é\n".encode("latin-1"), ": the byte 0xe9 is not UTF-8; save the file in UTF-8"),
+        ("a,b\n".encode("utf-16"), ": the byte 0xff is not UTF-8"),
         (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-9], ": is a damaged gzip stream (Compressed file ended before"),
         (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-8] + bytes(8), ": is a damaged gzip stream (CRC check failed"),
     ],

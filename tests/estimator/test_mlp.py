@@ -98,24 +98,6 @@ def test_bad_features_on_a_device(bad: float, backend: Backend) -> None:
         estimator.fit(backend.asarray(X[:, 0]), y)
 
 
-@pytest.mark.parametrize(
-    ("task", "settings"),
-    [
-        ("binary", {"early_stopping": True, "max_iter": 30, "n_iter_no_change": 2, "learning_rate_init": 0.03}),
-        ("regression", {"early_stopping": True, "solver": "sgd", "learning_rate": "adaptive", "tol": 0.01}),
-        ("multiclass", {"tol": 0.05, "n_iter_no_change": 2, "max_iter": 100, "learning_rate_init": 0.02}),
-        ("multilabel", {"activation": "logistic", "shuffle": False, "alpha": 0}),
-        ("regression", {"activation": "tanh", "hidden_layer_sizes": [5], "batch_size": 71}),
-        ("multiclass", {"activation": "identity", "hidden_layer_sizes": [], "batch_size": 1, "max_iter": 2}),
-    ],
-    ids=["stops early", "adaptive", "converges", "logistic", "tanh", "no hidden layer"],
-)
-def test_the_rest_is_scikit_learns_too(task: str, settings: dict) -> None:
-    X, y = data(task)
-    ours, theirs = pair(task, **settings)
-    assert_equal(ours.fit(X, y), theirs.fit(X, y))
-
-
 @pytest.mark.parametrize(("task", "solver"), [("multiclass", "adam"), ("multilabel", "sgd"), ("regression", "sgd")])
 def test_sample_weights_warm_start_and_partial_fit_are_scikit_learns(task: str, solver: str) -> None:
     X, y = data(task)

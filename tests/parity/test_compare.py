@@ -19,7 +19,6 @@ from mlp_xp.core.step import State
 from mlp_xp.parity.compare import (
     SAFETY,
     Comparison,
-    Quantity,
     Trajectory,
     check,
     compare,
@@ -33,10 +32,7 @@ WARM_UP, STEPS = 10, 130
 CONFIG = TrainConfig(hidden=(8,), learning_rate=0.05, report_every=50)
 LENGTH = longest_dot_product(CONFIG, TINY)
 every_batch_size = pytest.mark.parametrize("batch_size", [1, 7])
-
-
-def config_of(batch_size: int) -> TrainConfig:
-    return replace(CONFIG, batch_size=batch_size)
+BATCHES = replace(CONFIG, batch_size=7)
 
 
 def faulty(change: Callable[[Any, Any], tuple[Any, Any]], backend: Backend | None = None) -> Backend:
@@ -83,48 +79,43 @@ def shift_bias(carry, logits):
 
 @cache
 def reference(batch_size: int = 1) -> Trajectory:
-    return record(config_of(batch_size), TINY, open_backend(), STEPS)
+    return record(replace(CONFIG, batch_size=batch_size), TINY, open_backend(), STEPS)
 
 
 def compared(backend: Backend, batch_size: int = 1) -> Comparison:
     """The comparison without what rounding may do to this training, which takes long."""
-    return compare(record(config_of(batch_size), TINY, backend, STEPS), reference(batch_size), LENGTH)
-
-
-def shown(comparison: Comparison) -> list[Quantity]:
-    return [comparison.quantities[name] for name in ("loss", "logits", "weights")]
+    return compare(record(replace(CONFIG, batch_size=batch_size), TINY, backend, STEPS), reference(batch_size), LENGTH)
 
 
 def firsts(comparison: Comparison) -> tuple[int | None, ...]:
-    return tuple(quantity.first_step for quantity in shown(comparison))
+    return tuple(comparison.quantities[name].first_step for name in ("loss", "logits", "weights"))
 
 
 # Right computations.
 
 
-def assert_agrees(comparison: Comparison, steps: int) -> None:
+def assert_agrees(comparison: Comparison) -> None:
     assert comparison.agrees
-    for quantity in shown(comparison):
-        assert quantity.first_step is None
+    for quantity in comparison.quantities.values():
         assert quantity.head_room > 1
         assert quantity.head_room == math.inf or quantity.largest > 0
     losses = comparison.trajectory.losses
-    assert len(losses) == len(comparison.deviations) == WARM_UP + steps
+    assert len(losses) == len(comparison.deviations) == WARM_UP + STEPS
     assert losses[-50:].mean() < losses[WARM_UP : WARM_UP + 50].mean(), "it learns"
 
 
 def test_every_backend_agrees_with_head_room(backend):
     itself, comparison = check(CONFIG, TINY, [backend], STEPS)
     assert itself.agrees
-    assert [(quantity.largest, quantity.head_room) for quantity in shown(itself)] == [(0, math.inf)] * 3
-    assert_agrees(comparison, STEPS)
+    assert {(quantity.largest, quantity.head_room) for quantity in itself.quantities.values()} == {(0, math.inf)}
+    assert_agrees(comparison)
     assert (comparison.trajectory.backend, comparison.trajectory.dtype) == (backend.name, "float64")
     assert (comparison.accuracies_differ, comparison.predictions_differ) == (0, 0)
 
 
 def test_every_backend_agrees_in_float32_but_only_by_its_own_eps(backend32):
-    run = record(config_of(7), TINY, backend32, STEPS)
-    assert_agrees(compare(run, reference(7), LENGTH), STEPS)
+    run = record(BATCHES, TINY, backend32, STEPS)
+    assert_agrees(compare(run, reference(7), LENGTH))
     stricter = compare(run, reference(7), LENGTH, float(tolerance(WARM_UP + STEPS, "float64", LENGTH)))
     assert stricter.quantities["loss"].first_step == 1
     assert not stricter.agrees
@@ -186,15 +177,15 @@ def test_the_notebooks_loop_refuses_what_the_notebook_does_not_have():
 @pytest.mark.parametrize("steps", [29, 30])
 def test_exactly_so_many_steps_are_recorded(steps):
     """29 steps are an epoch. Samples held out and patience change nothing of that."""
-    trajectory = record(config_of(7), TINY, open_backend(), steps)
+    trajectory = record(BATCHES, TINY, open_backend(), steps)
     assert len(trajectory.losses) == WARM_UP + steps
     assert trajectory.logits.shape == (len(trajectory.report_steps) + 1, 60, 10)
     assert trajectory.predictions.shape == (60,)
     np.testing.assert_array_equal(trajectory.predictions, trajectory.logits[-1].argmax(axis=1))
     assert trajectory.accuracy == np.mean(trajectory.predictions == TINY.test_labels)
-    longer = record(config_of(7), TINY, open_backend(), 35)
+    longer = record(BATCHES, TINY, open_backend(), 35)
     np.testing.assert_array_equal(longer.losses[: WARM_UP + steps], trajectory.losses)
-    held_out = record(replace(config_of(7), validation=60, patience=1, epochs=2), TINY, open_backend(), 2 * steps)
+    held_out = record(replace(BATCHES, validation=60, patience=1, epochs=2), TINY, open_backend(), 2 * steps)
     assert len(held_out.losses) == WARM_UP + 2 * steps
 
 
@@ -235,17 +226,17 @@ def test_a_loss_may_deviate_by_so_much_and_no_more(times, agrees, dtype):
 
 
 def test_logits_and_weights_deviate_relative_to_their_largest():
-    logits = made_up().logits.copy()
+    logits, (weights, bias) = made_up().logits.copy(), made_up().weights
     logits[1, 2, 3] += 1e-6
-    comparison = compare(made_up(logits=logits), made_up(), 36)
-    assert comparison.quantities["logits"].first_step == 5
-    assert comparison.quantities["logits"].largest == pytest.approx(1e-6 / np.abs(made_up().logits[1]).max())
-    assert comparison.quantities["weights"].first_step is comparison.quantities["loss"].first_step is None
-    weights, bias = made_up().weights
-    comparison = compare(made_up(weights=(weights, bias + 1e-6)), made_up(), 36)
-    assert comparison.quantities["weights"].first_step == 20
-    assert comparison.quantities["weights"].largest == pytest.approx(1e-6 / np.abs(bias).max())
-    assert comparison.quantities["logits"].first_step is comparison.quantities["loss"].first_step is None
+    for changes, name, step, largest in (
+        ({"logits": logits}, "logits", 5, np.abs(made_up().logits[1]).max()),
+        ({"weights": (weights, bias + 1e-6)}, "weights", 20, np.abs(bias).max()),
+    ):
+        comparison = compare(made_up(**changes), made_up(), 36)
+        assert comparison.quantities[name].largest == pytest.approx(1e-6 / largest)
+        assert {each: found.first_step for each, found in comparison.quantities.items() if found.first_step} == {
+            name: step
+        }
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -273,7 +264,7 @@ def test_a_prediction_may_change_only_where_two_logits_are_close():
     bound = float(tolerance(20, "float64", 36))
     flipped = made_up().predictions.copy()
     flipped[2] = 9
-    assert compare(made_up(predictions=flipped), made_up(), 36).quantities["predictions"] == ("predictions", 1, 0, 20)
+    assert compare(made_up(predictions=flipped), made_up(), 36).quantities["predictions"] == (1, 0, 20)
     for margin, agrees in ((1.9, True), (2.1, False)):
         logits = made_up().logits.copy()
         logits[-1, 2, 9] = logits[-1, 2, 3] - margin * bound * logits[-1].max()
@@ -285,7 +276,7 @@ def test_a_prediction_may_change_only_where_two_logits_are_close():
 def test_an_accuracy_may_change_by_as_many_images_as_have_two_close_logits():
     bound = float(tolerance(5, "float64", 36))
     changed = (0.25, 1.0, 0.75)  # of four images, two more are right at step 5
-    assert compare(made_up(accuracies=changed), made_up(), 36).quantities["test_accuracy"] == ("test accuracy", 2, 0, 5)
+    assert compare(made_up(accuracies=changed), made_up(), 36).quantities["test_accuracy"] == (2, 0, 5)
     for close, agrees in (([1.9, 1.9], True), ([1.9, 2.1], False)):
         logits = made_up().logits.copy()
         for image, margin in enumerate(close):
@@ -330,7 +321,6 @@ def wrong_argmax() -> Backend:
     return replace(open_backend(), name="argmax", xp=Namespace(argmax=lambda x, axis: np.argmin(x, axis=axis)))
 
 
-EVALUATED = replace(CONFIG, batch_size=7)
 MANY = synthetic(200, 300, 6)
 
 
@@ -342,8 +332,8 @@ MANY = synthetic(200, 300, 6)
     ],
 )
 def test_what_is_wrong_in_evaluation_alone_is_found(make, found, unseen):
-    numpy = record(EVALUATED, MANY, open_backend(), 60)
-    comparison = compare(record(EVALUATED, MANY, make(), 60), numpy, LENGTH)
+    numpy = record(BATCHES, MANY, open_backend(), 60)
+    comparison = compare(record(BATCHES, MANY, make(), 60), numpy, LENGTH)
     assert not comparison.agrees
     assert {name for name in found if comparison.quantities[name].first_step is None} == set()
     assert {name for name in unseen if comparison.quantities[name].first_step is not None} == set()

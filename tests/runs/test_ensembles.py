@@ -9,9 +9,10 @@ from unittest import mock
 import numpy as np
 import pytest
 from backends import backend_params, open_for_test
-from data_sets import TINY, synthetic, write_idx_folder
+from data_sets import TINY, synthetic, write_csv, write_idx_folder
 from helpers import assert_one_line, call
 from PIL import Image
+from run_folders import write_sweep
 from safetensors.numpy import load_file
 
 from mlp_xp import (
@@ -68,147 +69,108 @@ def plain_probabilities(run_dir: Path, images: np.ndarray) -> np.ndarray:
 def test_the_ensemble_is_the_mean_of_the_probabilities(name, runs):
     name = open_for_test(name).name
     mean = np.mean([plain_probabilities(run, TINY.test_inputs) for run in runs], axis=0)
-    evaluation = evaluate(runs, backend=name)
-    result, matrix, *_ = evaluation
-    predictions = mean.argmax(axis=1)
-    expected = np.zeros((10, 10), int)
+    found = evaluate(runs, backend=name)
+    predictions, expected = mean.argmax(axis=1), np.zeros((10, 10), int)
     np.add.at(expected, (TINY.test_labels, predictions), 1)
-    assert matrix.tolist() == expected.tolist()
-    assert result.accuracy == np.mean(predictions == TINY.test_labels)
+    assert found.matrix.tolist() == expected.tolist()
+    assert found.result.accuracy == np.mean(predictions == TINY.test_labels)
     loss = -np.mean(np.log(mean[np.arange(60), TINY.test_labels]))
-    np.testing.assert_allclose(result.loss, loss, rtol=20 * np.finfo(np.float32).eps)  # one of them is in float32
-    assert evaluation.models[0].class_names == tuple("0123456789")
-    assert [run_of(model) for model in evaluation.models] == runs
-    for run, alone in zip(runs, evaluation.runs, strict=True):
-        assert alone == evaluate(run, backend=name).result
+    np.testing.assert_allclose(found.result.loss, loss, rtol=20 * np.finfo(np.float32).eps)  # one of them is in float32
+    assert [run_of(model) for model in found.models] == runs
+    assert list(found.runs) == [evaluate(run, backend=name).result for run in runs]
 
 
-def picture(folder: Path) -> Path:
+@pytest.fixture
+def picture(tmp_path) -> Path:
     ink = np.zeros((60, 60), np.uint8)
     ink[10:50, 25:33] = 255
-    Image.fromarray(ink).save(folder / "one.png")
-    return folder / "one.png"
+    Image.fromarray(ink).save(tmp_path / "one.png")
+    return tmp_path / "one.png"
 
 
 def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
-    members = [{"name": f"{i:04d}", "settings": {"seed": i}} for i in range(3)]
-    (tmp_path / "members").mkdir()
+    sweep = write_sweep(tmp_path / "s", [{"seed": i} for i in range(3)], [None] * 3)
+    (sweep / "members").mkdir()
     for i in range(2):
-        (tmp_path / "members" / f"{i:04d}").symlink_to(runs[i])
-    plan = {"format": 1, "kind": "grid", "count": len(members), "seed": 0, "settings": {}, "options": {}, "sums": {}}
-    (tmp_path / "sweep.json").write_text(json.dumps({**plan, "members": members}))
-    evaluation = evaluate([tmp_path])
-    assert [run_of(model).name for model in evaluation.models] == ["0000", "0001"]
-    assert evaluation.result == evaluate(runs[:2]).result == evaluate(str(tmp_path)).result
-    assert len(evaluate([tmp_path, runs[0]]).models) == 2, "a run counts once"
-    outcome = call("evaluate", tmp_path)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "ensemble of 2" in outcome.out
-    for folder in (tmp_path / "members").iterdir():
+        (sweep / "members" / f"{i:04d}").symlink_to(runs[i])
+    found = evaluate([sweep, runs[0]])
+    assert [run_of(model).name for model in found.models] == ["0000", "0001"], "a run counts once"
+    assert found.result == evaluate(runs[:2]).result == evaluate(str(sweep)).result
+    assert "ensemble of 2" in call("evaluate", sweep).out
+    for folder in (sweep / "members").iterdir():
         folder.unlink()
-    assert_one_line(call("evaluate", tmp_path), 2, "no member of this sweep has finished")
+    assert_one_line(call("evaluate", sweep), 2, "no member of this sweep has finished")
 
 
-def test_evaluate_shows_each_run_and_the_ensemble(runs, monkeypatch):
+def test_the_commands_show_each_run_and_the_ensemble(runs, picture, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    outcome = call("evaluate", *runs[:2])
+    found, outcome = evaluate(runs[:2]), call("evaluate", *runs[:2])
     assert (outcome.code, outcome.err) == (0, "")
-    evaluation = evaluate(runs[:2])
     rows = re.findall(r"^(.+?) +(\d+\.\d\d) +(\d+\.\d{4})$", outcome.out, flags=re.MULTILINE)[:3]
     names = ["hidden 8, seed 0, activation sigmoid", "hidden 5,4, seed 1, activation tanh", "ensemble of 2"]
-    results = [*evaluation.runs, evaluation.result]
-    assert rows == [
-        (name, f"{100 * result.accuracy:.2f}", f"{result.loss:.4f}")
-        for name, result in zip(names, results, strict=True)
-    ]
-    assert f"{100 * results[2].accuracy:.2f} % of 60 test images right, loss {results[2].loss:.4f}" in outcome.out
-    assert "confusion matrix" in outcome.out
-
-
-def test_predict_shows_each_run_and_the_ensemble(runs, tmp_path):
-    path = picture(tmp_path)
-    found = predict(runs, path)
-    each = [plain_probabilities(run, found.pictures.images) for run in runs]
-    np.testing.assert_allclose(found.runs, each, rtol=20 * np.finfo(np.float32).eps)
-    np.testing.assert_allclose(found.outputs, np.mean(each, axis=0), rtol=20 * np.finfo(np.float32).eps)
-    outcome = call("predict", *runs, path)
-    assert (outcome.code, outcome.err) == (0, "")
-    first, *rest = outcome.out.splitlines()
-    assert first.startswith(f"{path}: {found.outputs.argmax()} (")
-    assert len(rest) == 3
-    for line, row in zip(rest, found.runs[:, 0], strict=True):
-        assert line.startswith("  ")
-        assert f": {row.argmax()} (" in line
-    record = json.loads(call("predict", *runs, path, "--json").out)
-    assert [*record["probabilities"].values()] == found.outputs[0].tolist()
-    assert [each["run"] for each in record["runs"]] == [*map(str, runs)]
-    assert [[*each["probabilities"].values()] for each in record["runs"]] == found.runs[:, 0].tolist()
+    results = [*found.runs, found.result]
+    assert rows == [(name, f"{100 * x.accuracy:.2f}", f"{x.loss:.4f}") for name, x in zip(names, results, strict=True)]
+    assert f"{rows[2][1]} % of 60 test images right, loss {rows[2][2]}" in outcome.out
+    predicted = predict(runs, picture)
+    each = [plain_probabilities(run, predicted.pictures.images) for run in runs]
+    np.testing.assert_allclose(predicted.runs, each, rtol=20 * np.finfo(np.float32).eps)
+    np.testing.assert_allclose(predicted.outputs, np.mean(each, axis=0), rtol=20 * np.finfo(np.float32).eps)
+    lines = call("predict", *runs, picture).out.splitlines()
+    assert lines[0].startswith(f"{picture}: {predicted.values[0]} (")
+    assert [line.split(": ")[1][0] for line in lines[1:]] == [str(row.argmax()) for row in predicted.runs[:, 0]]
     assert_one_line(call("predict", *runs), 2, "PICTURE: give at least one")
-    assert_one_line(call("predict", *runs[:2], tmp_path / "none.png"), 1, "none.png")
+    assert_one_line(call("predict", *runs[:2], "none.png"), 1, "none.png")
 
 
-def test_runs_that_do_not_fit_together_are_refused(runs, tmp_path):
+def test_runs_that_do_not_fit_together_are_refused(runs, picture, tables, tmp_path):
     fewer = train_run(tmp_path / "fewer", synthetic(200, 60, 6, classes=4))
     other = train_run(tmp_path / "other", write_idx_folder(tmp_path / "d3", synthetic(210, 60, 6)))
-    path = picture(tmp_path)
-    for odd, message in (
-        (fewer, "its network has the classes 0, 1, 2, 3, but that of"),
-        (other, "has another test set than"),
+    (labels, _), new, _ = tables["labels"]
+    (regression, _), _, _ = tables["regression"]
+    for words, message in (
+        (("evaluate", runs[0], fewer), "its network has the classes 0, 1, 2, 3, but that of"),
+        (("evaluate", runs[0], other), "has another test set than"),
+        (("predict", runs[0], fewer, picture), "its network has the classes"),
+        (("evaluate", labels, regression), "its network has the task regression, but that of"),
+        (("predict", labels, regression, new), "its network has the task regression"),
+        (("predict", *runs, new), "takes images of 6 x 6, which are not from a table"),
     ):
-        assert_one_line(call("evaluate", runs[0], odd), 2, message, str(odd), str(runs[0]))
-    assert_one_line(call("predict", runs[0], fewer, path), 2, "its network has")
+        assert_one_line(call(*words), 2, message, str(words[1]))
     # Other data for training are no fault where the data to evaluate on are named, or there are none.
-    named = call("evaluate", runs[0], other, "--data-dir", tmp_path / "d3")
-    assert (named.code, named.err) == (0, "")
-    assert call("predict", runs[0], other, path).code == 0
-
-
-NAMES = ("length", "width", "age")
+    assert call("evaluate", runs[0], other, "--data-dir", tmp_path / "d3")[::2] == (0, "")
+    assert call("predict", runs[0], other, picture).code == 0
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[Path], Path, np.ndarray]]:
-    """For each task: two runs on a table, a table of 40 rows without answers, and the answers."""
+def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[Path], Path, Dataset]]:
+    """For each task: two runs on a table, a table of 40 rows without answers, and the data of the first."""
     found, random = {}, np.random.default_rng(2)
     features = random.normal(size=(200, 3))
-    answers = {
+    columns = dict(zip(("length", "width", "age"), features.T.tolist(), strict=True))
+    for task, values in {
         "classes": (features[:, :1] + features[:, 1:2] > 0) + 1 * (features[:, 2:] > 0.5),
         "labels": (features[:, :2] + random.normal(size=(200, 2)) > 0).astype(int),
         "regression": features[:, :2] * [3, 500] + random.normal(size=(200, 2)) + 70,
-    }
-    for task, values in answers.items():
+    }.items():
         folder = tmp_path_factory.mktemp(task)
-        outputs = [f"y{i}" for i in range(values.shape[1])]
-        for name, columns in (("whole", slice(0, 200)), ("new", slice(0, 40))):
-            rows = np.hstack([features, values])[columns] if name == "whole" else features[columns]
-            heads = ",".join([*NAMES, *outputs][: rows.shape[1]])
-            lines = [",".join(f"{each:g}" if each % 1 == 0 else repr(float(each)) for each in row) for row in rows]
-            (folder / f"{name}.csv").write_text("\n".join([heads, *lines]) + "\n")
-        backend = open_backend("numpy")
-        data = load_dataset(folder / "whole.csv", backend, label=",".join(outputs), task=task)
+        outputs = {f"y{i}": column for i, column in enumerate(values.T.tolist())}
+        write_csv(folder / "whole.csv", {**columns, **outputs})
+        new = write_csv(folder / "new.csv", {name: column[:40] for name, column in columns.items()})
+        data = load_dataset(folder / "whole.csv", label=",".join(outputs), task=task)
         runs = [
             train_run(folder / "a", data, activation="relu", batch_size=8, epochs=3),
             train_run(folder / "b", data, seed=1, hidden=(5, 4), activation="tanh", batch_size=8, epochs=3),
         ]
-        found[task] = runs, folder / "new.csv", backend.to_numpy(data.test_labels)
+        found[task] = runs, new, data
     return found
 
 
-@pytest.mark.parametrize("task", ["classes", "labels", "regression"])
-@pytest.mark.parametrize("name", ["numpy", "torch"])
-def test_tables_are_predicted_and_evaluated_by_the_mean(name, task, tables):
+@pytest.mark.parametrize("task", ["labels", "regression"])
+def test_tables_are_evaluated_by_the_mean(task, tables):
     """Against the mean of what each network says alone, with figures by their formulas."""
-    name = open_for_test(name).name
-    runs, new, true = tables[task]
-    found = predict(runs, new, backend=name)
-    alone = [predict(run, new, backend=name) for run in runs]
-    np.testing.assert_allclose(found.outputs, np.mean([each.outputs for each in alone], axis=0), rtol=1e-11)
-    np.testing.assert_allclose(found.runs, [each.outputs for each in alone], rtol=1e-11)
-    evaluation = evaluate(runs, backend=name)
-    result, matrix, *_ = evaluation
-    assert list(evaluation.runs) == [evaluate(run, backend=name).result for run in runs]
-    data = load_dataset(runs[0].parent / "whole.csv", open_backend("numpy"), label=",".join(LABEL[task]), task=task)
-    models = [load_run(run) for run in runs]
+    runs, _, data = tables[task]
+    models, true = [load_run(run) for run in runs], data.test_labels
+    result, matrix, *_ = evaluate(runs)
     mean = np.mean([model.outputs(data.test_inputs) for model in models], axis=0)
     assert result.samples == len(true) == 40
     if task == "regression":
@@ -218,39 +180,32 @@ def test_tables_are_predicted_and_evaluated_by_the_mean(name, task, tables):
         assert (result.r2, result.rmse) == pytest.approx((np.mean(result.r2s), np.mean(result.rmses)))
         assert result.loss == pytest.approx((residual / models[0].scaling[1] ** 2).sum() / 80, rel=1e-9)
         assert (matrix, result.accuracy) == (None, None)
-    elif task == "labels":
+    else:
         assert result.label_accuracies == tuple(((mean > 0.5) == true).mean(axis=0).tolist())
         assert result.accuracy == ((mean > 0.5) == true).all(axis=1).mean()
         assert result.label_accuracy == pytest.approx(((mean > 0.5) == true).mean())
         of_true = np.where(true, mean, 1 - mean)
         assert result.loss == pytest.approx(-np.log(of_true).sum(axis=1).mean(), rel=1e-9)
-    else:
-        assert result.accuracy == (mean.argmax(axis=1) == true).mean() == np.trace(matrix) / 40
-        assert result.loss == pytest.approx(-np.log(mean[np.arange(40), true]).mean(), rel=1e-9)
-
-
-LABEL = {"classes": ["y0"], "labels": ["y0", "y1"], "regression": ["y0", "y1"]}
 
 
 @pytest.mark.parametrize("task", ["classes", "labels", "regression"])
 def test_the_commands_print_all_figures_for_programs(task, tables):
     """Those of each run and the ensemble, in full precision."""
     runs, new, _ = tables[task]
-    outcome, evaluation = call("evaluate", *runs, "--json"), evaluate(runs)
-    assert (outcome.code, outcome.err) == (0, "")
-    ensemble = json.loads(outcome.out)
+    evaluation, ensemble = evaluate(runs), json.loads(call("evaluate", *runs, "--json").out)
     found = [*ensemble.pop("runs"), ensemble]
     assert [record.pop("run") for record in found[:2]] == [str(run) for run in runs]
     for record, result in zip(found, [*evaluation.runs, evaluation.result], strict=True):
         for name in ("samples", "loss", "accuracy", "label_accuracy", "r2", "rmse"):
             assert record.get(name) == getattr(result, name)
-    if task == "classes":
-        assert [each["confusion_matrix"] for each in found[:2]] == [each.tolist() for each in evaluation.matrices]
-        assert found[2]["confusion_matrix"] == evaluation.matrix.tolist()
-    elif task == "labels":
-        assert [each["accuracy"] for each in found[2]["labels"]] == [*evaluation.result.label_accuracies]
-    else:
-        assert [each["rmse"] for each in found[2]["outputs"]] == [*evaluation.result.rmses]
+        for kind, name, values in (
+            ("labels", "accuracy", result.label_accuracies),
+            ("outputs", "r2", result.r2s),
+            ("outputs", "rmse", result.rmses),
+        ):
+            assert [each[name] for each in record.get(kind, [])] == [*values]
+    matrices = [*evaluation.matrices, evaluation.matrix] if task == "classes" else []
+    assert [each["confusion_matrix"] for each in found[: len(matrices)]] == [each.tolist() for each in matrices]
     assert json.loads(call("evaluate", runs[1], "--json").out) == {"run": str(runs[1]), **found[1]}
     rows = [*csv.DictReader(call("evaluate", *runs, "--csv").out.splitlines())]
     assert [row["run"] for row in rows] == [*map(str, runs), "ensemble of 2"]
@@ -262,21 +217,11 @@ def test_the_commands_print_all_figures_for_programs(task, tables):
 
 
 def test_figures_of_classes_that_are_not_there_are_null(tables, tmp_path):
-    runs, _, _ = tables["classes"]
-    (tmp_path / "one.csv").write_text("length,width,age,y0\n9,9,9,2\n")
-    outcome = call("evaluate", runs[0], "--data-dir", tmp_path / "one.csv", "--json")
+    write_csv(tmp_path / "one.csv", {"length": [9], "width": [9], "age": [9], "y0": [2]})
+    outcome = call("evaluate", tables["classes"][0][0], "--data-dir", tmp_path / "one.csv", "--json")
     record = json.loads(outcome.out, parse_constant=pytest.fail)
     assert [each["recall"] for each in record["classes"]] == [None, None, 1.0]
     assert [each["precision"] for each in record["classes"]] == [None, None, 1.0]
-
-
-def test_runs_of_different_tasks_or_columns_are_refused(tables, runs):
-    (one, _), new, _ = tables["labels"]
-    (other, _), _, _ = tables["regression"]
-    message = "its network has the task regression, but that of"
-    assert_one_line(call("evaluate", one, other), 2, message, str(one))
-    assert_one_line(call("predict", one, other, new), 2, message, str(one))
-    assert_one_line(call("predict", *runs, new), 2, "takes images of 6 x 6, which are not from a table")
 
 
 @pytest.mark.parametrize("given", [[], [""], [3]])

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import TINY
+from helpers import Namespace
 
 from mlp_xp import Model, TrainConfig, load_run, open_backend, train
-from mlp_xp.core.inputs import library_of
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, REGRESSION
 from mlp_xp.data.arrays import from_arrays
@@ -28,15 +28,13 @@ CONFIG = TrainConfig(epochs=2, hidden=(4,), learning_rate=0.05, init="glorot", r
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A run for each task, one on images of bytes, and one in float32."""
+    """A run for each task, and one on images of bytes."""
     folder = tmp_path_factory.mktemp("models")
-    numpy, single = open_backend(), open_backend(dtype="float32")
     data = {task: from_arrays(X, y) for task, y in TARGETS.items()} | {"bytes": TINY}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlp_xp.api.draw_run", lambda *_: [])  # pictures take long
         for name, dataset in data.items():
-            list(train(CONFIG, dataset, numpy, run_dir=folder / name))
-        list(train(CONFIG, from_arrays(X, X[:, 0] * 2.5, backend=single), single, run_dir=folder / "single"))
+            list(train(CONFIG, dataset, open_backend(), run_dir=folder / name))
     return folder
 
 
@@ -47,8 +45,7 @@ def formula(model: Model, x: np.ndarray) -> np.ndarray:
         z = np.exp(z)
         return z / z.sum(axis=1, keepdims=True)
     if model.task is REGRESSION:
-        mean, deviation = (TARGETS["regression"].mean(axis=0), TARGETS["regression"].std(axis=0))
-        return z * deviation + mean if z.shape[1] == 2 else z * (2.5 * X[:, 0]).std() + (2.5 * X[:, 0]).mean()
+        return z * TARGETS["regression"].std(axis=0) + TARGETS["regression"].mean(axis=0)
     return 1 / (1 + np.exp(-z))
 
 
@@ -58,7 +55,7 @@ def standard(x: np.ndarray) -> np.ndarray:
 
 def assert_kind(actual: Any, given: Any, backend: Backend) -> np.ndarray:
     """Assert that an array is of the library and on the device of another one, and return it on the host."""
-    assert library_of(actual) == library_of(given)
+    assert type(actual).__module__.partition(".")[0] == type(given).__module__.partition(".")[0]
     if hasattr(given, "device"):
         assert actual.device == given.device
     return backend.to_numpy(actual)
@@ -95,16 +92,6 @@ def test_the_result_is_an_array_of_the_same_kind(task, backend: Backend, runs):
     assert max(transferred) == 1, "single values alone are copied to the host"
 
 
-def test_lists_and_everything_that_numpy_reads_give_numpy_arrays(runs):
-    model = load_run(runs / "classes")
-    wanted = [NAMES[i] for i in formula(model, standard(X)).argmax(axis=1)]
-    for inputs in (X, X.tolist(), np.asfortranarray(X), X[::-1][::-1]):
-        predicted = model.predict(inputs)
-        assert isinstance(predicted, np.ndarray)
-        assert predicted.tolist() == wanted
-    assert model.class_names == NAMES
-
-
 def test_images_are_bytes_in_any_integer_dtype(runs, backend: Backend):
     model = load_run(runs / "bytes")
     expected = formula(model, TINY.test_inputs.reshape(60, 36) / 255)
@@ -113,55 +100,18 @@ def test_images_are_bytes_in_any_integer_dtype(runs, backend: Backend):
         np.testing.assert_allclose(assert_kind(model.predict_proba(inputs), inputs, backend), expected, rtol=1e-9)
     wrong = np.array(TINY.test_inputs, dtype="int64")
     wrong[3, 2, 1] = 300
-    with pytest.raises(DatasetError, match="X: there is the value 300, but the network was trained on byt"):
+    with pytest.raises(DatasetError, match="X: there are values outside 0 to 255, but the network was trained on byt"):
         model.predict(backend.asarray(wrong))
     images = backend.xp.astype(backend.asarray(TINY.test_inputs), backend.dtype) / 255
     with pytest.raises(DatasetError, match=r"the dtype is float64, but the network was trained on bytes; give whole"):
         model.predict(images)
 
 
-def test_a_model_computes_in_its_own_dtype(runs, backend32: Backend):
-    model = load_run(runs / "single")
-    assert model.backend.dtype_name == "float32"
-    inputs = backend32.asarray(X)
-    predicted = model.predict(inputs)
-    assert predicted.dtype == backend32.dtype
-    assert tuple(predicted.shape) == (60,), "a single output"
-    np.testing.assert_allclose(backend32.to_numpy(predicted), formula(model, standard(X))[:, 0], rtol=1e-4, atol=1e-5)
-
-
-def test_the_file_alone_is_enough(runs, tmp_path):
-    path = tmp_path / "mine.safetensors"
-    path.write_bytes((runs / "classes" / "model.safetensors").read_bytes())
-    assert load_run(str(path)).predict(X).tolist() == load_run(runs / "classes").predict(X).tolist()
-
-
-def test_outputs_that_are_not_finite_are_refused(runs):
-    model = load_run(runs / "regression")
-    model = model._replace(network=tuple(layer._replace(weights=layer.weights * 1e308) for layer in model.network))
-    with pytest.raises(MlpXpError, match=r"regression': its outputs, or its loss, are not finite"):
-        model.predict(X)
-
-
-BAD = {
-    "a sample": (X[0], "X: the shape is (3,), but the network was trained on (n, 3); give that; one sample is X[None"),
-    "ragged": ([[1, 2, 3], [1]], "X: cannot be read as an array ("),
-    "text": ([["a", "b", "c"]], "X: row 0, column 0: 'a' is not a number; encode text as numbers"),
-}
-
-
-@pytest.mark.parametrize("what", BAD)
-def test_what_does_not_fit_is_refused_in_one_line(what, runs):
-    inputs, message = BAD[what]
-    with pytest.raises(DatasetError, match=re.escape(message)) as caught:
-        load_run(runs / "regression").predict(inputs)
-    assert "\n" not in str(caught.value)
-
-
-def test_what_does_not_fit_is_refused_on_a_device_too(runs, backend: Backend):
+def test_what_does_not_fit_is_refused_in_one_line(runs, backend: Backend):
     bad = np.array(X)
     bad[7, 2] = np.inf
     for inputs, message in (
+        (X[0], "X: the shape is (3,), but the network was trained on (n, 3); give that; one sample is X[None"),
         (X[:, :2], "X: the shape is (60, 2), but the network was trained on (n, 3)"),
         (bad, "inf is not a finite number"),
     ):
@@ -173,43 +123,35 @@ def test_a_table_needs_the_columns_of_the_training_data(runs):
     class Frame:
         """As pandas and polars have them."""
 
-        def __init__(self, columns: list[str]) -> None:
-            self.columns = columns
+        def __init__(self, columns: str) -> None:
+            self.columns = [*columns]
 
         def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
             return X
 
     model = load_run(runs / "classes")._replace(feature_names=("a", "b", "c"))
-    assert model.predict(Frame(["a", "b", "c"])).tolist() == model.predict(X).tolist()
-    assert model.predict(Frame(["b", "a", "c"])).tolist() == model.predict(X[:, [1, 0, 2]]).tolist()
-    for columns, reason in ((["a", "d", "b"], "has no column 'c'"), (["a", "b", "b"], "has 2 columns named 'b'")):
+    assert model.predict(X.tolist()).tolist() == model.predict(X).tolist(), "a list"
+    assert model.predict(Frame("bac")).tolist() == model.predict(X[:, [1, 0, 2]]).tolist()
+    for columns, reason in (("adb", "has no column 'c'"), ("abb", "has 2 columns named 'b'")):
         with pytest.raises(DatasetError, match=f"X: {reason}"):
             model.predict(Frame(columns))
 
 
-class Namespace:
-    """A namespace of the standard that no backend has the name of."""
-
-    __name__ = "elsewhere"
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(np, name)
-
-
-NAMESPACE = Namespace()
-
-
 class Foreign(np.ndarray):
+    """An array of a library that no backend names."""
+
     __module__ = "elsewhere"
 
     def __array_namespace__(self, api_version: Any = None) -> Any:
         return NAMESPACE
 
 
+NAMESPACE = Namespace(__name__="elsewhere")
+
+
 def test_arrays_of_a_library_that_no_backend_names(runs):
     model = load_run(runs / "regression")
     opened = model.backend.like(X.view(Foreign))
-    assert opened.name == "elsewhere"
-    assert opened.xp is NAMESPACE
+    assert (opened.name, opened.xp) == ("elsewhere", NAMESPACE)
     assert model.backend.like(X.view(Foreign)) is opened, "so that nothing is compiled again"
     np.testing.assert_allclose(model.predict(X.view(Foreign)), formula(model, standard(X)), rtol=1e-9)

@@ -4,9 +4,7 @@ import errno
 import os
 import re
 import shutil
-import signal
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -108,11 +106,6 @@ def old(data_dir, tmp_path_factory) -> Path:
     return folder
 
 
-def overwriting(data_dir: Path, folder: Path, **changes) -> list:
-    settings = small_settings(hidden=[3], epochs=2, **changes)
-    return ["--data-dir", data_dir, "--run-dir", folder, "--overwrite", *options(settings)]
-
-
 def test_what_was_killed_before_its_first_checkpoint_is_told(old, tmp_path):
     """And the run that is resumed then is the old one."""
     folder = shutil.copytree(old, tmp_path / "run")
@@ -125,45 +118,14 @@ def test_what_was_killed_before_its_first_checkpoint_is_told(old, tmp_path):
     assert not [*folder.glob(".*")]
 
 
-def fail_with(error: BaseException) -> Callable:
-    def fail(*_, **__):
-        raise error
+def test_what_stops_before_the_first_checkpoint_leaves_the_old_run(old, data_dir, tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    return fail
-
-
-def interrupt_after(function: Callable) -> Callable:
-    def interrupting(*args):
-        function(*args)
-        signal.raise_signal(signal.SIGTERM)
-
-    return interrupting
-
-
-@pytest.mark.parametrize(
-    ("module", "name", "change", "code", "text"),
-    [
-        (run_folder, "create_run", interrupt_after, 143, "in the warm-up"),
-        (os, "fsync", lambda _: fail_with(OSError(errno.ENOSPC, "No space left on device")), 1, "No space left"),
-    ],
-)
-def test_what_stops_before_the_first_checkpoint_leaves_the_old_run(
-    module, name, change, code, text, old, data_dir, tmp_path, monkeypatch
-):
-    folder = shutil.copytree(old, tmp_path / "run")
+    folder, settings = shutil.copytree(old, tmp_path / "run"), small_settings(hidden=[3], epochs=2)
     with monkeypatch.context() as patch:
-        patch.setattr(module, name, change(getattr(module, name)))
-        outcome = call("train", *overwriting(data_dir, folder, checkpoint_every=0))
-    assert_one_line(outcome, code, text)
+        patch.setattr(os, "fsync", fail)
+        outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, "--overwrite", *options(settings))
+    assert_one_line(outcome, 1, "No space left")
     assert "--resume" not in outcome.err
     assert files(folder) == files(old)
-
-
-@pytest.mark.parametrize("config", ["{}", "not JSON"])
-def test_a_folder_of_another_program_is_not_overwritten(config, data_dir, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").write_text(config)
-    (tmp_path / "run" / "model.safetensors").write_text("precious")
-    before = files(tmp_path / "run")
-    assert_one_line(call("train", *overwriting(data_dir, tmp_path / "run")), 2, "config.json")
-    assert files(tmp_path / "run") == before

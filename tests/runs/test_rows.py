@@ -1,7 +1,6 @@
 """The rows that a network was trained on, in all forms of data and on all backends."""
 
 import io
-import shutil
 
 import numpy as np
 import pytest
@@ -12,8 +11,8 @@ from PIL import Image
 
 from mlp_xp import TrainConfig, evaluate, from_arrays, load_dataset, open_backend, train
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.errors import MlpXpError, MlpXpWarning
-from mlp_xp.runs.rows import read_rows, row_sums, unseen, write_rows
+from mlp_xp.errors import MlpXpWarning
+from mlp_xp.runs.rows import read_rows, row_sums, unseen
 
 RANDOM = np.random.RandomState(0)
 X, Y = RANDOM.randn(60, 3).round(3), np.arange(60) % 3
@@ -98,51 +97,35 @@ def test_rows_are_known_again_in_each_form(tmp_path):
             assert evaluate(run, other).result.samples == 18
 
 
-def test_held_out_samples_of_the_training_are_trained_on_too(tmp_path):
-    """They chose the network, so it does better on them than on others."""
-    run = train_run(tmp_path / "run", from_arrays(X, Y, 0.2), validation=8)
-    with pytest.warns(MlpXpWarning, match="48 of 60 rows are left out"):
-        evaluate(run, from_arrays(X, Y, (X, Y)))
-
-
 def test_a_data_set_with_its_own_test_set(tmp_path):
     """A row that is in both of its parts is tested on as ever, unless it is given as other data."""
     data = from_arrays(X[:40], Y[:40], (X[39:], Y[39:]))
-    run = train_run(tmp_path / "run", data)
+    run = train_run(tmp_path / "run", data, validation=8)  # these are trained on too: they choose the network
     assert evaluate(run, data).result.samples == 21
     with pytest.warns(MlpXpWarning, match="1 of 21 rows are left out"):
         evaluate(run, from_arrays(X, Y, (X[39:], Y[39:])))
 
 
-def test_data_like_mnists_have_no_rows(tmp_path):
-    """So that no time passes before the training."""
-    run = train_run(tmp_path / "run", load_dataset(write_idx_folder(tmp_path / "data", TINY)))
-    assert read_rows(run) is None
+@pytest.fixture
+def table(tmp_path):
+    return write_csv(tmp_path / "t.csv", {"a": X[:, 0].tolist(), "y": NAMES[Y].tolist()})
 
 
-def test_damaged_rows_end_in_one_line(tmp_path):
-    write_csv(tmp_path / "t.csv", {"a": X[:, 0].tolist(), "y": NAMES[Y].tolist()})
-    run = train_run(tmp_path / "run", load_dataset(tmp_path / "t.csv", label="y"))
-    file = io.BytesIO()
-    np.save(file, np.array([{}]), allow_pickle=True)
+def test_damaged_rows_end_in_one_line(table, tmp_path):
+    run, file = train_run(tmp_path / "run", load_dataset(table, label="y")), io.BytesIO()
+    np.save(file, X)
     for content in (b"", b"nonsense", (run / "rows.npy").read_bytes()[:-9], file.getvalue()):
         (run / "rows.npy").write_bytes(content)
-        outcome = call("evaluate", run, "--data-dir", tmp_path / "t.csv")
+        outcome = call("evaluate", run, "--data-dir", table)
         assert_one_line(outcome, 2, "rows.npy': is damaged", "restore it from a copy")
-    write_rows(run, X)
-    with pytest.raises(MlpXpError, match=r"it has float64 of the shape \(60, 3\)"):
-        evaluate(run, tmp_path / "t.csv")
 
 
-def test_a_replaced_run_has_the_rows_of_the_new_one(tmp_path):
-    """Also if the new one has none: those of the old one would leave out what nobody trained on."""
-    write_csv(tmp_path / "t.csv", {"a": X[:, 0].tolist(), "y": NAMES[Y].tolist()})
-    own = ("train", "--data-dir", tmp_path / "t.csv", "--label", "y", "--epochs", 1, "--hidden", 3)
-    idx = ("train", "--data-dir", write_idx_folder(tmp_path / "data", TINY), "--epochs", 1, "--hidden", 3)
-    for words, rows in ((own, True), ((*own, "--split-seed", 2), True), (idx, False), (own, True)):
-        assert call(*words, "--run-dir", tmp_path / "run", "--overwrite").code == 0
-        assert (read_rows(tmp_path / "run") is not None) == rows
-        if rows:
-            single = shutil.copytree(tmp_path / "run", tmp_path / "copy", dirs_exist_ok=True)
-            expected = load_dataset(tmp_path / "t.csv", label="y", split_seed=2 * ("--split-seed" in words))
-            assert np.array_equal(read_rows(single), row_sums(*expected[:2], open_backend()))
+def test_a_replaced_run_has_the_rows_of_the_new_one(table, tmp_path):
+    """Also if the new one has none, as data like MNIST's: those of the old one would leave out what is new."""
+    run, common = tmp_path / "run", ("--epochs", 1, "--hidden", 3, "--run-dir", tmp_path / "run", "--overwrite")
+    own, idx = ("--data-dir", table, "--label", "y"), ("--data-dir", write_idx_folder(tmp_path / "data", TINY))
+    for words, seed in ((own, 0), ((*own, "--split-seed", 2), 2), (idx, None), (own, 0)):
+        assert call("train", *words, *common).code == 0
+        data = None if seed is None else load_dataset(table, label="y", split_seed=seed)
+        sums = None if data is None else row_sums(*data[:2], open_backend())
+        assert np.array_equal(read_rows(run), sums) if data else read_rows(run) is None

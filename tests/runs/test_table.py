@@ -10,7 +10,6 @@ import pytest
 from helpers import assert_one_line, call
 from run_folders import a_report, write_run, write_sweep
 
-from mlp_xp.errors import MlpXpError
 from mlp_xp.runs import table
 from mlp_xp.runs.lock import locked
 
@@ -62,25 +61,15 @@ def test_a_row_has_what_the_files_say(runs):
     assert (rows["d"].state, rows["d"].test_accuracy) == ("interrupted", 0.4)
     assert (rows["e"].state, rows["e"].test_accuracy) == ("interrupted", None)
     assert rows["f"].state == "unreadable"
-    assert "result.json': is not JSON" in rows["f"].reason
+    assert "result.json'" in rows["f"].reason
 
 
-@pytest.mark.parametrize(
-    ("file", "content", "reason"),
-    [
-        ("config.json", "", "is not JSON"),
-        ("result.json", '{"epoch": 3}', "it has no field 'sample'"),
-    ],
-)
-def test_a_damaged_run_is_a_row_with_its_reason(file, content, reason, tmp_path):
-    write_run(tmp_path / "r" / "one", {}, [], {})
-    (tmp_path / "r" / "one" / file).write_text(content)
-    write_run(tmp_path / "r" / "two", {}, [], {})
-    rows = by_name(tmp_path / "r")
-    assert (rows["one"].state, rows["two"].state) == ("unreadable", "finished")
-    assert reason in rows["one"].reason
+def test_a_damaged_run_is_a_row_with_its_reason(tmp_path):
+    for name in ("one", "two"):
+        write_run(tmp_path / "r" / name, {}, [], {})
+    (tmp_path / "r" / "one" / "result.json").write_text('{"epoch": 3}')
     outcome = call("runs", tmp_path / "r")
-    assert_one_line(outcome, 1, reason)
+    assert_one_line(outcome, 1, "it has no field 'sample'")
     assert [line.split()[:2] for line in outcome.out.splitlines()[-2:]] == [["one", "unreadable"], ["two", "finished"]]
 
 
@@ -89,10 +78,7 @@ def test_a_run_in_use_is_shown_as_that_and_its_lock_is_not_touched(runs):
         row = by_name(runs)["d"]
         assert (row.state, row.reason.startswith(f"in use by process {os.getpid()} on ")) == ("in use", True)
         assert (runs / "d" / ".lock").exists()
-    assert by_name(runs)["d"].state == "interrupted"
-    # Left behind by a killed process.
-    (runs / "d" / ".lock").write_text("")
-    (runs / "d" / ".holder").write_text(f"{2**22 + 1} {os.uname().nodename}\n")
+    (runs / "d" / ".holder").write_text(f"{2**22 + 1} {os.uname().nodename}\n")  # of a killed process
     assert by_name(runs)["d"].state == "interrupted"
 
 
@@ -137,9 +123,12 @@ def test_your_own_data_are_named_by_their_file(tmp_path):
         write_run(tmp_path / "r" / name, {"data_dir": path}, [], {})
     rows = by_name(tmp_path / "r")
     assert [rows[name].settings["dataset"] for name in ("one", "two", "four")] == ["prices.csv", "iris.csv", "mnist"]
-    assert table.differing([rows["one"], rows["two"], rows["four"]]) == ["dataset"]
-    assert table.differing([rows["two"], rows["three"]]) == ["data_dir"]
-    assert table.differing([*rows.values()]) == ["dataset", "data_dir"]
+    for names, expected in (
+        (("one", "two", "four"), ["dataset"]),
+        (("two", "three"), ["data_dir"]),
+        (rows, ["dataset", "data_dir"]),
+    ):
+        assert table.differing([rows[name] for name in names]) == expected
     assert call("runs", tmp_path / "r", "--where", "dataset=iris.csv", "--csv").out.count("\n") == 3
     write_sweep(tmp_path / "s", [{"data_dir": "/a/x.csv"}, {"data_dir": "/a/y.csv"}], [{}, None])
     assert [row.settings["dataset"] for row in table.sweep_rows(tmp_path / "s")[0]] == ["x.csv", "y.csv"]
@@ -165,7 +154,6 @@ def test_rows_are_sorted(column, order, runs):
         (["optimizer != adam"], "acdef"),
         (["learning_rate<=0.03", "state=finished"], "bc"),
         (["hidden=32,16"], "c"),
-        (["hidden", "=64"], None),
         (["validation_accuracy>0.9"], "a"),
         (["validation_accuracy=none"], "cdef"),
         (["defer_updates=yes"], "abcdef"),
@@ -173,12 +161,7 @@ def test_rows_are_sorted(column, order, runs):
     ],
 )
 def test_rows_are_selected(conditions, left, runs):
-    rows = [*by_name(runs).values()]
-    if left is None:
-        with pytest.raises(MlpXpError, match="is not a condition"):
-            table.select_rows(rows, conditions)
-    else:
-        assert "".join(row.name for row in table.select_rows(rows, conditions)) == left
+    assert "".join(row.name for row in table.select_rows([*by_name(runs).values()], conditions)) == left
 
 
 @pytest.mark.parametrize("words", [["--sort", "test_accuracy"], ["--where", "test-loss<1"], ["--sort", "test-loss"]])
@@ -200,11 +183,6 @@ def test_the_table_shows_what_differs_and_fits_in_eighty_columns(runs):
     ]
     outcome = call("runs", runs / "a", "--sort", "validation-r2")
     assert outcome.out.endswith("\nnot sorted: no run has a validation r2\n")
-    outcome = call("runs", runs / "a", runs / "b")
-    lines = outcome.out.splitlines()
-    assert max(map(len, lines)) <= 80
-    assert lines[-3].split()[:6] == ["a", "0.1", "3", "sgd", "92.00", "91.00"]
-    assert lines[-2].split()[:6] == ["b", "0.01", "0", "adam", "90.00", "95.00"]
 
 
 def test_settings_that_vary_are_the_last_to_be_left_out(tmp_path, monkeypatch):
@@ -252,6 +230,7 @@ def test_csv_and_json_have_all_numbers_in_full(runs):
         (["empty"], "'empty': contains no runs"),
         (["good", "--sort", "speed"], "--sort: 'speed' is not a column (did you mean 'seed'?)"),
         (["good", "--where", "seed=x"], "'x' is not a number"),
+        (["good", "--where", "hidden"], "'hidden' is not a condition"),
         (["good", "--json", "--csv"], "--json and --csv"),
         (["good", "--summary", "--sort", "seed"], "--summary and --sort: give only one"),
     ],

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from helpers import assert_one_line, assert_same_run, call
 from sweeping import SMALL, TOO_FAST, Inline, arguments, assert_as_trained, state_of_files
 
 import mlp_xp
+from mlp_xp.backends.memory import NotEnoughMemoryError
 from mlp_xp.commands.sweep import HEADER
 from mlp_xp.data.arrays import DatasetError
 from mlp_xp.errors import MlpXpError
@@ -21,7 +23,6 @@ from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import read_failures, read_index
-from mlp_xp.sweeps import member
 from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.data import survey
 from mlp_xp.sweeps.folder import run_of
@@ -149,11 +150,13 @@ def test_members_train_on_your_own_table_with_the_bits_of_train(tmp_path, backen
     features, kinds = rng.normal(size=(80, 3)), rng.integers(0, 2, 80)
     lines = ["a,b,c,kind", *(f"{a},{b},{c},{'xy'[kind]}" for (a, b, c), kind in zip(features, kinds, strict=True))]
     (tmp_path / "own.csv").write_text("\n".join(lines))
-    words = ["--data-dir", tmp_path / "own.csv", "--label", "kind", "--recipe", "small", "--epochs", 1, "--hidden", 4]
-    words += ["--validation", 10, "--backend", backend, "--test-fraction", 0, 0.25, "--sweep-dir", tmp_path / "s"]
-    outcome = call("sweep", *words)
+    words = ["--data-dir", tmp_path / "own.csv", "--label", "kind", "--recipe", "standard", "--epochs", 1]
+    words += ["--hidden", 4, "--validation", 10, "--backend", backend, "--test-fraction", 0, 0.25]
+    outcome = call("sweep", *words, "--sweep-dir", tmp_path / "s")
     assert outcome.code == 0, outcome
     assert_as_trained(tmp_path / "s", tmp_path, "0000", "0001")
+    for name, batch_size in (("0000", 70), ("0001", 50)):  # instead of 128: all samples that are trained on
+        assert parse_settings(run_of(tmp_path / "s", name) / "config.json")[0].train.batch_size == batch_size
 
 
 @pytest.mark.usefixtures("inline")
@@ -212,38 +215,43 @@ def test_a_sweep_does_not_go_on_with_other_data_or_weights(tmp_path):
     assert call(*sweep).code == 0
 
 
-@pytest.mark.parametrize("what", ["disk", "data", "file", "folder"])
+def fails_with(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("place", "effect", "code", "said"),
+    [
+        ("mlp_xp.runs.checkpoints.save_model", fails_with(FileError("No space left")), 1, "No space left"),
+        ("mlp_xp.sweeps.member.load", lambda *_: (None, "other"), 2, "the data have changed"),
+        ("mlp_xp.sweeps.member.load", fails_with(DatasetError("'own.csv': no such file")), 2, "no such file"),
+        ("mlp_xp.sweeps.member.INDEX", "elsewhere.json", 2, "does not see the sweep's folder"),
+        ("mlp_xp.runs.recording.check_memory", fails_with(NotEnoughMemoryError("needs 9 GiB")), 2, "needs 9 GiB"),
+    ],
+)
 @pytest.mark.usefixtures("inline")
-def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(what, data_dir, tmp_path, monkeypatch):
-    """A full disk, data that change, and a sweep's folder that a worker does not see."""
-    folder = tmp_path / "s"
-
-    def full(*_: object) -> None:
-        raise FileError("'model.safetensors': cannot write: No space left on device")
-
-    def missing(*_: object) -> None:
-        raise DatasetError("'own.csv': no such file")
-
+def test_what_a_worker_lacks_fails_no_member_and_ends_the_command(
+    place, effect, code, said, data_dir, tmp_path, monkeypatch
+):
+    """A full disk, data that change, a sweep's folder that a worker does not see, or the memory of another machine."""
+    words = arguments(data_dir, tmp_path / "s", "--hidden", 4, "--seed", "0..1")
     with monkeypatch.context() as patch:
-        if what == "disk":
-            patch.setattr("mlp_xp.runs.checkpoints.save_model", full)
-        elif what == "data":
-            patch.setattr(member, "load", lambda *_: (None, "other"))
-        elif what == "file":
-            patch.setattr(member, "load", missing)
-        else:
-            submit = Inline.submit
-            patch.setattr(Inline, "submit", lambda self, work: submit(self, work._replace(sweep_dir=tmp_path / "no")))
-        outcome = call("sweep", *arguments(data_dir, folder, "--hidden", 4, "--seed", "0..1"))
-    said = {
-        "disk": "No space left",
-        "data": "the data have changed",
-        "file": "no such file",
-        "folder": "does not see the sweep's folder",
-    }
-    assert_one_line(outcome, 1 if what == "disk" else 2, "member 0000: ", said[what], "the same command goes on")
-    assert read_failures(folder) == {}
-    assert call("sweep", *arguments(data_dir, folder, "--hidden", 4, "--seed", "0..1")).code == 0
+        patch.setattr(place, effect)
+        patch.setattr(Inline, "parent", None)
+        outcome = call("sweep", *words)
+    assert_one_line(outcome, code, "member 0000: ", said, "the same command goes on")
+    assert read_failures(tmp_path / "s") == {}
+    assert call("sweep", *words).code == 0
+
+
+@pytest.mark.usefixtures("inline")
+def test_a_member_that_needs_more_memory_than_this_machine_has_fails_alone(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlp_xp.runs.recording.check_memory", fails_with(NotEnoughMemoryError("needs 9 GiB")))
+    assert call("sweep", *arguments(data_dir, tmp_path / "s", "--hidden", 4, "--seed", "0..1")).code == 1
+    assert {*read_failures(tmp_path / "s")} == {"0000", "0001"}
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------

@@ -14,13 +14,12 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from subprocess import DEVNULL
 from types import SimpleNamespace
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from helpers import PATIENCE, assert_one_line, finish, on_a_terminal, start, wait_until
 from sweeping import SMALL, arguments, assert_as_trained, process_of, reports_of, state_of_files
 
-import mlp_xp
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.settings import Settings, settings_of
@@ -52,22 +51,25 @@ def works(names: str, asked: list[str]) -> Iterator[Work]:
 
 
 class Stub:
-    """A worker whose members end at once; a member in `kills` is killed that many times."""
+    """A worker whose members end at once; `outcomes` may have other endings or errors of a member's attempts."""
 
-    def __init__(self, kills: dict[str, int]) -> None:
-        self.kills, self.ended = kills, False
+    def __init__(self, outcomes: dict[str, list]) -> None:
+        self.outcomes, self.ended = outcomes, False
 
     def submit(self, work: Work) -> Future:
         future: Future = Future()
-        if self.kills.get(work.name, 0):
-            self.kills[work.name] -= 1
-            future.set_exception(BrokenProcessPool("killed"))
-        else:
-            future.set_result(Ending(work.name, "finished"))
+        outcome, *self.outcomes[work.name] = self.outcomes.get(work.name) or [Ending(work.name, "finished")]
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        elif outcome:
+            future.set_result(outcome)
         return future
 
     def shutdown(self) -> None:
         self.ended = True
+
+
+KILL = BrokenProcessPool("killed")
 
 
 @pytest.mark.parametrize("stops", [False, True])
@@ -75,20 +77,18 @@ def test_a_killed_member_is_trained_again_after_the_others_and_fails_if_it_is_ki
     stops, data_dir, tmp_path, monkeypatch
 ):
     """But not after a fault of a worker, such as a full disk, which ends the command."""
-    kills = {"0000": 1, "0002": 2}
-    monkeypatch.setattr(running, "this_machine", lambda _: Place(lambda: Stub(kills), 2, (BrokenProcessPool,)))
+    outcomes = {"0000": [KILL], "0002": [KILL, KILL]}
+    monkeypatch.setattr(running, "this_machine", lambda _: Place(lambda: Stub(outcomes), 2, (BrokenProcessPool,)))
     if stops:
-        fault = Ending("0003", "interrupted", error="FileError", reason="the disk is full")
-        monkeypatch.setattr(Stub, "submit", lambda self, work, submit=Stub.submit: _ending(self, work, submit, fault))
+        outcomes["0003"] = [Ending("0003", "interrupted", error="FileError", reason="the disk is full")]
     said: list[str] = []
-    plan = make_plan(
-        settings_of(Settings(data_dir=str(data_dir)), SMALL), {"seed": "0..3"}, SweepOptions(sweep_dir=tmp_path / "s")
-    )
+    how = SweepOptions(sweep_dir=tmp_path / "s")
+    plan = make_plan(settings_of(Settings(data_dir=str(data_dir)), SMALL), {"seed": "0..3"}, how)
     endings = running.run(plan, say=said.append)
     if stops:
         with pytest.raises(MlpXpError, match="member 0003: the disk is full; then the same command goes on"):
             list(endings)
-        assert kills == {"0000": 0, "0002": 1}
+        assert outcomes["0002"] == [KILL]
         return
     assert [(each.name, each.state) for each in endings] == [
         ("0001", "finished"), ("0003", "finished"), ("0000", "finished"), ("0002", "failed"),
@@ -96,12 +96,6 @@ def test_a_killed_member_is_trained_again_after_the_others_and_fails_if_it_is_ki
     assert [line.split()[4] for line in said if "was killed" in line] == ["0000", "0002"]
     assert "its process was killed" in read_failures(tmp_path / "s")["0002"]["reason"]
     assert not [*(tmp_path / "s").glob(".stop*")]
-
-
-def _ending(worker: Stub, work: Work, submit: Any, fault: Ending) -> Future:
-    future: Future = Future()
-    future.set_result(fault)
-    return future if work.name == fault.name else submit(worker, work)
 
 
 def test_a_member_is_asked_for_only_when_a_worker_is_free_and_the_ending_before_was_seen():
@@ -122,34 +116,33 @@ def test_a_member_is_asked_for_only_when_a_worker_is_free_and_the_ending_before_
     assert all(each.ended for each in started)
 
 
-@pytest.mark.parametrize("asked", [False, True])
-def test_who_is_interrupted_waits_for_members_unless_they_were_asked_to_stop_before(asked, tmp_path):
+@pytest.mark.parametrize(
+    ("answers", "waits"),
+    [([False], True), ([False, KeyboardInterrupt], True), ([False, True, KeyboardInterrupt], False)],
+    ids=["closed", "interrupted", "interrupted twice"],
+)
+def test_who_leaves_waits_for_members_unless_they_were_asked_to_stop_before(answers, waits, tmp_path):
     """A second Ctrl-C ends the command at once."""
-    future, worker, stop_file = Future(), Stub({}), tmp_path / "stop"
-    worker.submit = lambda _: future
-    calls = 0
+    worker, stop_file, saved = Stub({}), tmp_path / "stop", Future()
+    worker.submit = lambda work: saved if work.name == "b" else Stub.submit(worker, work)
+    training = train_all(works("ab", []), Place(lambda: worker, 2, ()), 2, stop_file, Mock(side_effect=answers))
+    assert next(training)[0].name == "a"
 
-    def interrupted() -> bool:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            if not asked:  # the member ends when it is asked to stop
-                threading.Thread(target=lambda: (wait_for(stop_file), future.set_result(None))).start()
-            raise KeyboardInterrupt
-        return asked
+    def save() -> None:
+        end = time.monotonic() + 5  # so that a fault does not hang
+        while time.monotonic() < end and not (waits and stop_file.exists()):
+            time.sleep(0.01)
+        saved.set_result(None)
 
-    late = threading.Timer(5, lambda: future.done() or future.set_result(None))  # so that a fault does not hang
-    late.start()
-    with pytest.raises(KeyboardInterrupt):
-        list(train_all(works("a", []), Place(lambda: worker, 1, ()), 1, stop_file, interrupted))
-    assert future.done() == (not asked)
-    late.cancel()
+    threading.Thread(target=save).start()
+    if len(answers) == 1:
+        training.close()
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            next(training)
+    assert saved.done() == waits
+    assert stop_file.exists()
     assert worker.ended
-
-
-def wait_for(path: Path) -> None:
-    while not path.exists():
-        time.sleep(0.01)
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -252,31 +245,6 @@ def test_a_killed_process_costs_only_its_own_member(data_dir, tmp_path, trained)
     assert_as_trained(folder, trained, *ALL)
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("no_pictures_elsewhere")
-def test_a_member_whose_process_is_always_killed_has_failed(data_dir, tmp_path):
-    """As by the system, for a member that needs more memory than there is."""
-    folder = tmp_path / "s"
-    words = ["--hidden", 4, "--epochs", 12, ENDLESS, "--jobs", 2]
-    process = start("sweep", *arguments(data_dir, folder, *words, **{**LONG, "epochs": None}))
-    killed: set[int] = set()
-
-    def kill_again() -> bool:
-        worker = process_of(folder, "0001")
-        if worker and worker not in killed and reports_of(folder, "0001"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker, signal.SIGKILL)
-            killed.add(worker)
-        return process.poll() is not None
-
-    wait_until(kill_again, SimpleNamespace(poll=lambda: None))
-    outcome = finish(process)
-    assert outcome.code == 1, outcome
-    assert len(killed) == 2
-    assert "its process was killed" in read_failures(folder)["0001"]["reason"]
-    assert is_finished(folder, "0000")
-
-
 def is_free(run: Path) -> bool:
     with contextlib.suppress(MlpXpError), locked(run):
         return True
@@ -305,17 +273,6 @@ def test_without_the_process_of_the_sweep_its_members_save_and_their_processes_e
     for name in names:
         assert (run_of(folder, name) / "checkpoint.safetensors").exists()
         assert is_free(run_of(folder, name))
-
-
-@pytest.mark.slow
-def test_whoever_leaves_a_sweep_waits_until_its_members_have_saved(data_dir, tmp_path):
-    base = settings_of(Settings(data_dir=str(data_dir)), {**SMALL, "hidden": (4,)})
-    endings = mlp_xp.sweep({"epochs": [1, ENDLESS]}, base, sweep_dir=tmp_path / "s", jobs=2)
-    assert next(endings).name == "0000"
-    wait_until(lambda: reports_of(tmp_path / "s", "0001") > 2, SimpleNamespace(poll=lambda: None))
-    endings.close()
-    assert is_free(run_of(tmp_path / "s", "0001"))
-    assert (run_of(tmp_path / "s", "0001") / "checkpoint.safetensors").exists()
 
 
 @pytest.mark.slow

@@ -7,9 +7,8 @@ from sklearn.datasets import make_classification, make_multilabel_classification
 
 from mlp_xp.estimator import MLPClassifier, MLPRegressor
 
-EPOCHS = 8
 TOLERANCE = 1e-8
-SHAPE = {"hidden_layer_sizes": (12, 7), "batch_size": 16, "max_iter": EPOCHS, "alpha": 0.3, "random_state": 5}
+SHAPE = {"hidden_layer_sizes": (12, 7), "batch_size": 16, "max_iter": 8, "alpha": 0.3, "random_state": 5}
 
 
 def data(task: str):

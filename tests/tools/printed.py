@@ -2,7 +2,14 @@
 
 from typing import Final, NamedTuple
 
-from mlp_xp.parity.notebook import Figures
+
+class Figures(NamedTuple):
+    """One report of the training loop: the loss of a step, and the test accuracy after it."""
+
+    epoch: int
+    sample: int  # the index of the sample in the shuffled epoch
+    loss: float
+    accuracy: float
 
 
 class Printed(NamedTuple):

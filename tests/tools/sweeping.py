@@ -24,9 +24,11 @@ ANEW = {"summary.csv", "summary.json", "curves.png", "settings.png", "heatmap.pn
 class Inline:
     """A worker that trains in this process, which is quicker than in others."""
 
+    parent: int | None = os.getppid()
+
     def submit(self, work: Work) -> Future[Ending]:
         future: Future[Ending] = Future()
-        future.set_result(train_member(work._replace(parent=os.getppid())))
+        future.set_result(train_member(work._replace(parent=self.parent)))
         return future
 
     def shutdown(self) -> None:

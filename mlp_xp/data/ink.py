@@ -1,0 +1,188 @@
+"""Convert a user's picture of a digit or letter to the form of MNIST's images.
+
+The authors of MNIST scaled black and white scans to fit into 20 x 20 pixels, keeping the aspect ratio, which left grey
+edges, and put the centre of mass of the ink in the middle of 28 x 28 pixels (LeCun, Bottou, Bengio and Haffner, 1998,
+section III.A). This module first separates ink from paper and then does the same. A picture may have any size and mode;
+it may be dark on light or light on dark, transparent, or a photo under uneven light.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Floats = npt.NDArray[np.float64]
+Bytes = npt.NDArray[np.uint8]
+
+SIZE = 28
+FITTED = 20
+
+# More pixels do not improve a digit, unless it fills less than 1/25 of the picture's side.
+LARGEST_SIDE = 500
+# On the scale from black (0) to white (1): border pixels this close to the median show paper under even light.
+EVEN = 0.03
+# Ink must differ from the paper by more than this, on the same scale, and by more than NOISE times the paper's noise.
+FAINTEST = 0.05
+NOISE = 4.0
+# A piece with less than this share of all ink is dirt; the dot on an i has several times more.
+DIRT = 0.02
+# Fainter ink does not count for a digit's extent: JPEG leaves such traces around it.
+EDGE = 0.02
+
+
+def prepare_image(image: "Image.Image", *, size: int = SIZE) -> Bytes | None:
+    """Convert an upright image to the form of MNIST's images: uint8 (size, size), or None if it has no ink.
+
+    Paper becomes 0, ink up to 255. Ink is what differs from paper, and the border of the picture is mostly paper. The
+    ink is scaled with antialiasing so that its longer side has 20 pixels, or the same share of another `size`. It is
+    then moved by whole pixels so that its centre of mass is within half a pixel of pixel (size / 2, size / 2), as in
+    every image of MNIST, or as close as the picture's edges allow.
+    """
+    from PIL import Image
+
+    ink = find_ink(grey(image))
+    if ink is None:
+        return None
+    ink = _without_dirt(ink)
+    rows, columns = np.nonzero(ink >= EDGE)
+    ink = ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    scale = round(size * FITTED / SIZE) / max(ink.shape)
+    fitted_size = max(1, round(ink.shape[1] * scale)), max(1, round(ink.shape[0] * scale))
+    resized = Image.fromarray(ink.astype(np.float32)).resize(fitted_size, Image.Resampling.LANCZOS)
+    fitted = np.asarray(resized, np.float64)
+    fitted = np.clip(fitted * (255 / fitted.max()), 0, 255)
+    places = []
+    for axis in (0, 1):
+        amounts = fitted.sum(axis=1 - axis)
+        centre = float(amounts @ np.arange(len(amounts)) / amounts.sum())
+        places.append(min(max(round(size / 2 - centre), 0), size - len(amounts)))
+    canvas = np.zeros((size, size), np.uint8)
+    row, column = places
+    canvas[row : row + fitted.shape[0], column : column + fitted.shape[1]] = np.rint(fitted)
+    return canvas
+
+
+def grey(image: "Image.Image") -> Floats:
+    """Return grey levels from 0, black, to 1, white: float64 (rows, columns), each at most LARGEST_SIDE."""
+    from PIL import Image
+
+    if image.mode[0] in "IF":
+        # Scanners use 10, 12 or 16 bits, so the value of white is known only from the picture itself.
+        values = np.nan_to_num(np.asarray(image).astype(np.float64))
+        values -= values.min()
+        image = Image.fromarray((values * (255 / max(values.max(), 1e-300))).astype(np.uint8))
+    grey = image.convert("RGB").convert("L")
+    if image.has_transparency_data:
+        alpha = image.convert("RGBA").getchannel("A")
+        grey = Image.composite(grey, Image.new("L", grey.size, _behind(np.asarray(grey), np.asarray(alpha))), alpha)
+    grey.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.BOX)
+    return np.asarray(grey, np.float64) / 255
+
+
+def _behind(grey: Bytes, alpha: Bytes) -> int:
+    """Return a background grey for a transparent picture, so that the drawing stands out."""
+    # Only the most opaque pixels: edges often contain some of the background colour.
+    drawn = grey[alpha == alpha.max()]
+    most = int(np.median(drawn))
+    # If both dark and light pixels are opaque, the paper is opaque too, and only its surroundings are transparent.
+    if int(drawn.max()) - int(drawn.min()) >= 64:
+        return most
+    return 255 if most < 128 else 0
+
+
+def find_ink(grey: Floats) -> Floats | None:
+    """Return the amount of ink, 0 to 1, at each of the grey values (rows, columns), 0 to 1; None if there is no ink.
+
+    Paper is what most of the border shows. Ink is either darker or lighter than paper: whichever differs more. Otsu's
+    threshold (1979) separates the two and gives the strength of the ink and the noise of the paper.
+    """
+    difference = grey - paper(grey)
+    difference *= np.sign(np.sum(difference * difference**2))
+    if difference.max() <= FAINTEST:
+        return None
+    is_ink = difference > otsu(difference)
+    noise = NOISE * 1.4826 * float(np.median(np.abs(difference[~is_ink])))
+    full = float(np.quantile(difference[is_ink], 0.9))
+    if full <= max(FAINTEST, noise):
+        return None
+    return np.clip((difference - noise) / (full - noise), 0, 1)
+
+
+def paper(grey: Floats) -> Floats:
+    """Return the brightness of the paper, (rows, columns) or (1, 1), from the border of grey values (rows, columns).
+
+    It is one value if most of the border has it. Otherwise it is a polynomial of degree 2 in both coordinates, to model
+    lamps, shadows and lenses. It is fitted with least absolute deviations (iteratively reweighted least squares), which
+    ink at the border changes little.
+    """
+    rows, columns = grey.shape
+    width = max(1, round(0.05 * min(rows, columns)))
+    border = np.ones((rows, columns), np.bool_)
+    border[width:-width, width:-width] = False
+    shade = grey[border]
+    most = float(np.median(shade))
+    if np.mean(np.abs(shade - most) <= EVEN) > 0.5 or min(rows, columns) < 8:
+        return np.full((1, 1), most)
+    y, x = np.linspace(-1, 1, rows), np.linspace(-1, 1, columns)
+    at_row, at_column = (indices[:: 1 + shade.size // 1000] for indices in np.nonzero(border))
+    shade = grey[at_row, at_column]
+    powers = [(i, j) for i in range(3) for j in range(3 - i)]
+    terms = np.stack([y[at_row] ** i * x[at_column] ** j for i, j in powers], axis=1)
+    weights = np.ones(len(shade))
+    for _ in range(15):
+        solution = np.linalg.lstsq(terms * weights[:, None], shade * weights, rcond=None)[0]
+        weights = np.maximum(np.abs(shade - terms @ solution), 1e-3) ** -0.5
+    coefficients = np.zeros((3, 3))
+    coefficients[tuple(zip(*powers, strict=True))] = solution
+    return np.polynomial.polynomial.polygrid2d(y, x, coefficients).astype(np.float64)
+
+
+def otsu(values: Floats) -> float:
+    """Return the threshold between the two classes with the largest variance between their means (Otsu, 1979).
+
+    The values must not all be equal. At least one value is above the threshold, and one is not.
+    """
+    counts, edges = np.histogram(values, bins=256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    below = np.cumsum(counts)[:-1]
+    above = values.size - below
+    sums = np.cumsum(counts * centres)
+    between = (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2 * below * above
+    return float(edges[1 + np.argmax(between)])
+
+
+def _without_dirt(ink: Floats) -> Floats:
+    """Return ink (rows, columns) without pieces that have very little of it, which would change the crop."""
+    rows, columns = ink.shape
+    # Coarse cells make it fast to find pieces, and join pieces that are a few pixels apart.
+    cell = -(-max(rows, columns) // 100)
+    padded = np.pad(ink, ((0, -rows % cell), (0, -columns % cell)))
+    cells = padded.reshape(padded.shape[0] // cell, cell, padded.shape[1] // cell, cell)
+    occupied = cells.max(axis=(1, 3)) > 0.25
+    pieces = label(occupied)
+    amounts = np.bincount(pieces.ravel(), weights=cells.sum(axis=(1, 3)).ravel())
+    amounts[0] = 0
+    kept = amounts[pieces] >= min(DIRT * amounts.sum(), amounts.max())
+    # The neighbouring cells contain the blurred edges.
+    kept = _spread(kept & occupied)
+    return ink * np.repeat(np.repeat(kept, cell, axis=0), cell, axis=1)[:rows, :columns]
+
+
+def label(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Number the connected pieces (8 neighbours) of a mask (rows, columns), from above 0; 0 outside the mask."""
+    numbers = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
+    while True:
+        spread = np.where(mask, _spread(numbers), 0)
+        if np.array_equal(spread, numbers):
+            return numbers
+        numbers = spread
+
+
+def _spread(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the maximum over each pixel and its 8 neighbours."""
+    padded = np.pad(values, 1)
+    rows = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    return np.maximum(np.maximum(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])

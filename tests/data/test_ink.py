@@ -1,0 +1,250 @@
+"""Own pictures brought to MNIST's form: what must not matter, and what the result must be."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from mlp_xp.api import train
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.data.datasets import load_dataset
+from mlp_xp.data.ink import find_ink, otsu, paper, prepare_image
+from mlp_xp.data.pictures import read_pictures
+from mlp_xp.runs.settings import RECIPES
+
+FONTS = Path(mpl.get_data_path()) / "fonts" / "ttf"
+DIGITS = "0123456789"
+
+
+def prepare(picture: Image.Image) -> np.ndarray:
+    prepared = prepare_image(picture)
+    assert prepared is not None
+    return prepared
+
+
+def draw(
+    digit: str, face: str = "DejaVuSans", height: int = 100, margin: float = 0.3, dark: bool = True
+) -> Image.Image:
+    """A digit, black on white or white on black, with a margin in multiples of the type size."""
+    font = ImageFont.truetype(FONTS / f"{face}.ttf", height)
+    left, top, right, bottom = font.getbbox(digit)
+    edge = int(margin * height)
+    image = Image.new("L", (int(right - left) + 2 * edge, int(bottom - top) + 2 * edge), 255 if dark else 0)
+    ImageDraw.Draw(image).text((edge - left, edge - top), digit, fill=0 if dark else 255, font=font)
+    return image
+
+
+def inked(image: Image.Image, mode: str, ink, background=None) -> Image.Image:
+    """A black on white drawing again, in other colours: `ink` through the drawing as a mask."""
+    mask = image.point(lambda value: 255 - value)
+    result = Image.new(mode, image.size, background)
+    result.paste(Image.new(mode, image.size, ink), mask=mask)
+    return result
+
+
+def photo(image: Image.Image, random: np.random.Generator) -> Image.Image:
+    """A drawing as a camera sees it: grey ink, a lamp from one side, dark corners, noise, specks, JPEG."""
+    grey = np.asarray(image.resize((500, round(500 * image.height / image.width)), Image.Resampling.BICUBIC)) / 255
+    y, x = np.meshgrid(np.linspace(-1, 1, grey.shape[0]), np.linspace(-1, 1, grey.shape[1]), indexing="ij")
+    angle = random.uniform(0, 2 * np.pi)
+    seen = (0.3 + 0.7 * grey) * (0.75 + 0.15 * (np.cos(angle) * x + np.sin(angle) * y) - 0.1 * (x**2 + y**2))
+    for row, column in random.integers(0, min(grey.shape) - 4, (5, 2)):
+        seen[row : row + 3, column : column + 3] *= 0.4
+    seen += random.normal(0, 0.02, seen.shape)
+    file = io.BytesIO()
+    Image.fromarray(np.uint8(np.clip(seen, 0, 1) * 255)).save(file, "JPEG", quality=70)
+    return Image.open(file)
+
+
+def likeness(a: np.ndarray, b: np.ndarray) -> float:
+    """The correlation of two results; a centre of mass half-way between pixels may be moved to either."""
+    moved = (np.roll(b, (i, j), axis=(0, 1)) for i in (-1, 0, 1) for j in (-1, 0, 1))
+    return max(float(np.corrcoef(a.ravel(), each.ravel())[0, 1]) for each in moved)
+
+
+def largest_difference(a: np.ndarray, b: np.ndarray) -> int:
+    return int(np.abs(a.astype(int) - b.astype(int)).max())
+
+
+# What the result is.
+
+
+@pytest.mark.parametrize("digit", "058")
+def test_result_is_as_mnist_was_made(digit: str) -> None:
+    result = prepare(draw(digit))
+    assert result.shape == (28, 28)
+    assert result.dtype == np.uint8
+    assert result.max() == 255
+    rows, columns = np.nonzero(result)
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 == 20
+    amounts = result.astype(float)
+    centre = [np.sum(amounts.sum(axis=1 - axis) * np.arange(28)) / amounts.sum() for axis in (0, 1)]
+    assert np.all(np.abs(np.array(centre) - 14) <= 0.5)
+
+
+def test_aspect_ratio_is_kept() -> None:
+    image = Image.new("L", (300, 300), 255)
+    ImageDraw.Draw(image).rectangle((100, 30, 149, 229), fill=0)
+    result = prepare(image)
+    rows, columns = np.nonzero(result)
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (20, 5)
+
+
+def test_ink_that_cannot_be_centred_stays_in_the_picture() -> None:
+    # A heavy block with a long thin arm: centred by mass, the arm would stick out.
+    image = Image.new("L", (300, 300), 255)
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((50, 110, 100, 190), fill=0)
+    pen.rectangle((100, 148, 249, 152), fill=0)
+    result = prepare(image)
+    assert np.ptp(np.nonzero(result)[1]) + 1 == 20
+
+
+# What must not matter.
+
+
+@pytest.mark.parametrize("digit", "17")
+def test_polarity_position_and_size_hardly_matter(digit: str) -> None:
+    drawn = draw(digit)
+    prepared = prepare(drawn)
+    assert largest_difference(prepared, prepare(draw(digit, dark=False))) <= 1
+    corner = Image.new("L", (400, 300), 255)
+    corner.paste(drawn, (400 - drawn.width, 300 - drawn.height))
+    np.testing.assert_array_equal(prepared, prepare(corner))
+    # The same drawing with larger pixels: type of another size has another shape.
+    enlarged = drawn.resize((7 * drawn.width, 7 * drawn.height), Image.Resampling.NEAREST)
+    assert likeness(prepared, prepare(enlarged)) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("mode", "ink", "background"),
+    [
+        ("RGB", (255, 220, 0), (0, 60, 0)),
+        ("RGBA", (0, 0, 0, 255), (0, 0, 0, 0)),
+        ("RGBA", (255, 255, 255, 255), (0, 0, 0, 0)),
+        ("LA", (255, 255), (0, 0)),
+        ("CMYK", (0, 0, 0, 255), (0, 0, 0, 0)),
+        ("I;16", 4095, 0),
+        ("F", -3.5, 12.0),
+    ],
+)
+def test_mode_and_colours_hardly_matter(mode: str, ink, background) -> None:
+    drawn = draw("5")
+    if mode in ("I;16", "F"):
+        share = 1 - np.asarray(drawn) / 255
+        values = background + (ink - background) * share
+        image = Image.fromarray(values.astype({"I;16": np.uint16, "F": np.float32}[mode]))
+    else:
+        image = inked(drawn, mode, ink, background)
+    # Edges of transparent ink are blended twice by the drawing itself, once in colour and once in opacity.
+    allowed = 70 if "A" in mode else 6
+    assert largest_difference(prepare(image), prepare(drawn)) <= allowed
+
+
+def test_a_card_with_transparent_corners_is_not_ink() -> None:
+    drawn = draw("5", margin=1.0)
+    card = drawn.convert("RGBA")
+    alpha = Image.new("L", card.size, 0)
+    ImageDraw.Draw(alpha).rounded_rectangle((10, 10, card.width - 10, card.height - 10), radius=40, fill=255)
+    card.putalpha(alpha)
+    assert largest_difference(prepare(card), prepare(drawn)) <= 1
+
+
+def test_transparent_drawing_that_fills_its_picture() -> None:
+    # More ink than background, and dark at its edges: still no black digit on a card.
+    drawn = draw("8", "DejaVuSans-Bold", margin=0)
+    filled = inked(drawn, "RGBA", (255, 255, 255, 255), (0, 0, 0, 0))
+    assert np.mean(np.asarray(drawn) < 128) > 0.5
+    assert likeness(prepare(filled), prepare(draw("8", "DejaVuSans-Bold"))) > 0.95
+
+
+def test_the_dot_on_an_i_is_no_dirt() -> None:
+    image = draw("i")
+    ink = prepare(image).any(axis=1)
+    first, last = np.flatnonzero(ink)[[0, -1]]
+    assert last - first + 1 == 20
+    assert not ink[first:last].all()
+
+
+def test_photos_are_cleaned(random: np.random.Generator) -> None:
+    drawn = {digit: prepare(draw(digit, "DejaVuSans-Bold", 200)) for digit in DIGITS}
+    for digit in "0147":
+        seen = prepare(photo(draw(digit, "DejaVuSans-Bold", 200), random))
+        alike = {other: likeness(seen, drawn[other]) for other in DIGITS}
+        assert max(alike, key=alike.__getitem__) == digit
+        assert alike[digit] > 0.95
+
+
+# The parts.
+
+
+def test_otsu_finds_the_best_of_all_splits(random: np.random.Generator) -> None:
+    values = np.concatenate([random.normal(0, 1, 500), random.normal(6, 1, 200)])
+
+    def within(threshold: float) -> float:
+        parts = values[values > threshold], values[values <= threshold]
+        return sum(len(part) * np.var(part) for part in parts)
+
+    every = [within(threshold) for threshold in np.sort(values)[:-1]]
+    # Its histogram moves a value by half a bin at most.
+    bin_width = np.ptp(values) / 256
+    assert within(otsu(values)) <= min(every) + len(values) * bin_width * np.ptp(values) / 10
+
+
+def test_paper_is_a_quadratic_known_from_its_border_alone() -> None:
+    y, x = np.meshgrid(np.linspace(-1, 1, 90), np.linspace(-1, 1, 120), indexing="ij")
+    light = 0.6 + 0.1 * x - 0.2 * y + 0.05 * x * y - 0.1 * x**2 + 0.05 * y**2
+    seen = light.copy()
+    seen[20:70, 30:90] = 0.1
+    np.testing.assert_allclose(paper(seen), light, rtol=0, atol=1e-9)
+    # Ink that reaches the border in one place: least squares would be off by 0.15 there.
+    seen[:20, 40:60] = 0.1
+    np.testing.assert_allclose(paper(seen), light, rtol=0, atol=0.01)
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.new("L", (1, 1), 0),
+        Image.new("L", (300, 1), 255),
+        Image.new("RGBA", (50, 50), (0, 0, 0, 0)),
+    ],
+)
+def test_blank(image: Image.Image) -> None:
+    assert prepare_image(image) is None
+
+
+def test_blank_photo(random: np.random.Generator) -> None:
+    y, x = np.meshgrid(np.linspace(-1, 1, 200), np.linspace(-1, 1, 300), indexing="ij")
+    assert find_ink(0.6 + 0.2 * x - 0.1 * y**2 + random.normal(0, 0.02, x.shape)) is None
+
+
+# What it is for: a network trained on MNIST knows them.
+
+
+@pytest.mark.slow
+def test_a_network_trained_on_mnist_knows_them(mnist_dir: Path, tmp_path: Path, random: np.random.Generator) -> None:
+    recipe = RECIPES["small"]
+    backend = open_backend(dtype=recipe.dtype)
+    config = replace(recipe.train, epochs=3)
+    *_, closing = train(config, load_dataset(backend=backend), backend)
+
+    def classify(images: np.ndarray) -> np.ndarray:
+        return closing.model.predict_proba(images).argmax(axis=1)
+
+    originals = load_dataset(mnist_dir).test_inputs[:300]
+    for i, original in enumerate(originals):
+        enlarged = Image.fromarray(255 - original).resize((196, 196), Image.Resampling.BICUBIC)
+        enlarged.save(tmp_path / f"{i:03}.png")
+    assert np.mean(classify(read_pictures([tmp_path]).images) == classify(originals)) >= 0.97
+
+    photos = [photo(Image.fromarray(255 - np.pad(original, 6)), random) for original in originals[:100]]
+    seen = classify(np.stack([prepare(each) for each in photos]))
+    assert np.mean(seen == classify(originals[:100])) >= 0.95

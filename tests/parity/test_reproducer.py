@@ -1,0 +1,171 @@
+"""The reproducers that `parity --trace` writes and runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import NAMESPACE, SCRIPTS, assert_one_line, call
+
+from mlp_xp.backends.opening import open_backend
+from mlp_xp.parity import compare
+from mlp_xp.parity.bounds import Verdict
+from mlp_xp.parity.reproducer import write_reproducer
+from mlp_xp.parity.trace import tracing
+
+LIBRARIES = (
+    NAMESPACE
+    + """
+
+def lost(x):
+    raise RuntimeError("device lost")
+
+
+class Sometimes:
+    calls = 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return numpy.tanh(x) + 1e-9 * (self.calls == 12)
+
+
+class Hook:
+    xp = numpy
+
+    def materialise(*arrays):
+        return [numpy.astype(numpy.astype(x, "float32"), x.dtype) for x in arrays]
+
+
+class InPlace:
+    xp = numpy
+
+    def materialise(*arrays):
+        for x in arrays:
+            if x.ndim == 2:
+                x *= 1.0000001
+        return arrays
+
+
+right = Namespace()
+wrong = Namespace(tanh=lambda x: numpy.tanh(x) + 1e-9)
+rare = Namespace(log1p=lambda x: numpy.log1p(x) + 1e-9)
+raising = Namespace(exp=lost)
+sometimes = Namespace(tanh=Sometimes(), argmax=numpy.argmin)
+"""
+)
+
+
+@pytest.fixture(autouse=True)
+def libraries(tmp_path, monkeypatch) -> None:
+    """An importable module with the namespaces above."""
+    (tmp_path / "strange_library.py").write_text(LIBRARIES)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "strange_library", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def traced(data_dir: Path, name: str, *arguments: Any):
+    words = ["--hidden", "8", "--steps", "20", "--trace", "--backends", name]
+    return call("parity", "--data-dir", data_dir, *words, *arguments)
+
+
+def run(script: Path) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, str(script)], check=False, capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+def test_a_deviation_has_a_reproducer_that_was_run(data_dir):
+    outcome = traced(data_dir, "strange_library:wrong")
+    assert_one_line(outcome, 1, "deviates: strange_library:wrong: operation ", ", in step 1 (of the warm-up): ",
+                    "xp.tanh(float64 (1, 8)) on cpu deviates by ", " eps at [0, ", "where 5 are allowed",
+                    "called at mlp_xp/core/functional.py:27: y = xp.tanh(0.5 * z)")  # fmt: skip
+    script = Path("reproducers") / "strange_library-wrong-float64-tanh" / "reproduce.py"
+    assert f"reproducer: python {script} shows it in a process of its own: " in outcome.out
+    text = script.read_text()
+    assert "mlp_xp" not in text
+    assert len(text.splitlines()) <= 12
+    assert run(script) == (1, "DEVIATES\n")
+    script.write_text(text.replace("import wrong as xp", "import right as xp"))
+    assert run(script) == (0, "")
+
+
+def test_an_operation_that_raises_has_one_too(data_dir):
+    outcome = traced(data_dir, "strange_library:raising")
+    assert_one_line(outcome, 3, "error: backend strange_library:raising: operation ", " xp.exp(float64 (1, 10)) at "
+                    "mlp_xp/core/losses.py:", "raised RuntimeError: device lost")  # fmt: skip
+    script = Path("reproducers") / "strange_library-raising-float64-exp" / "reproduce.py"
+    said = f"reproducer: python {script} shows it in a process of its own: RuntimeError: device lost"
+    assert said in " ".join(outcome.out.split())
+
+
+def test_one_that_does_not_show_it_says_so(data_dir):
+    outcome = traced(data_dir, "strange_library:sometimes")
+    assert outcome.code == 1
+    assert "reproduce.py does NOT show it in a process of its own: float64 (60, 8) " in outcome.out
+    assert "; the fault may depend on earlier calls, on chance, or on an array's layout in memory" in outcome.out
+    (line,) = [line for line in outcome.out.splitlines() if line.startswith("also deviates: ")]
+    assert "xp.argmax(float64 (60, 10), axis=1) on cpu deviates by" in line
+
+
+def test_that_of_a_hook_uses_its_namespace_and_its_copy(data_dir, monkeypatch):
+    """The library is array-api-strict on a device that NumPy cannot read."""
+    monkeypatch.syspath_prepend(SCRIPTS.parent / "docs" / "hooks")
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS.parent / "docs" / "hooks"))
+    fault = "Namespace.tanh = lambda self, x: array_api_strict.tanh(x) + 1e-9\n"
+    Path("strange_hook.py").write_text(f"from device_hook import *\n{fault}xp = Namespace()\n")
+    outcome = traced(data_dir, "strange_hook:")
+    assert outcome.code == 1
+    assert "/reproduce.py shows it in a process of its own: float64 (1, 8) " in " ".join(outcome.out.split())
+    del sys.modules["strange_hook"], sys.modules["device_hook"]
+
+
+@pytest.mark.parametrize(("name", "said"), [("Hook", "deviates by "), ("InPlace", "changes its argument 1")])
+def test_a_fault_in_materialise_is_found_and_has_none(name, said, data_dir):
+    outcome = traced(data_dir, f"strange_library:{name}")
+    assert_one_line(outcome, 1, f"materialise(float64 (36, 8)) on cpu {said}", "called at mlp_xp/core/")
+    assert "reproducer: none, because the hook's function is not one of the namespace" in outcome.out
+
+
+def test_that_of_a_small_run_is_in_a_folder_of_its_own_and_a_finding_is_not_lost_without(data_dir):
+    outcome = traced(data_dir, "strange_library:rare", "--all-operations", "--report-dir", "new")
+    assert_one_line(outcome, 1, "deviates: strange_library:rare: operation ", "xp.log1p(float64 ")
+    assert [path.name for path in Path("new").iterdir()] == ["small-run-for-labels"]
+    Path("file").touch()
+    outcome = traced(data_dir, "strange_library:wrong", "--report-dir", "file")
+    assert outcome.code == 1
+    deviates, error = outcome.err.splitlines()
+    assert deviates.startswith("deviates: strange_library:wrong: operation ")
+    assert error.startswith("error: 'file/")
+
+
+def test_parity_names_the_command_that_traces(data_dir, monkeypatch):
+    monkeypatch.setattr(compare, "ROUNDING_RUNS", 1)  # three take long
+    arguments = ["--data-dir", str(data_dir), "--hidden", "8", "--steps", "20", "--batch-size", "7"]
+    outcome = call("parity", *arguments, "--backends", "strange_library:right", "strange_library:wrong")
+    assert outcome.code == 1
+    (line,) = [line for line in outcome.out.splitlines() if "--trace" in line]
+    prefix, _, words = line.partition(": ")
+    assert prefix == "to find the first operation that deviates, add"
+    assert words.split() == ["--trace", "--backends", "strange_library:wrong", "--steps", "1"]
+    outcome = call("parity", *arguments, *words.split())
+    assert "xp.tanh(float64 (1, 8))" in outcome.err, "the warm-up is on single samples"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["jax", "torch", "array-api-strict"])
+def test_a_reproducer_runs_on_every_known_library(name, tmp_path):
+    """The deviation is made up, so the library must be found not to show it.
+
+    PyTorch's own max returns two arrays: that it differs must not count.
+    """
+    backend = open_backend(name, dtype="float32")
+    traced_backend, tracer = tracing(backend)
+    x = traced_backend.asarray(np.ones((2, 3), np.float32))
+    tracer._in_step = True
+    traced_backend.xp.max(x, axis=-1, keepdims=True)
+    made_up = tracer.last_step[0]._replace(verdict=Verdict(9, 1, (0, 0), (1, 2)))
+    made = write_reproducer(backend, made_up, tmp_path)
+    assert not made.shows
+    assert made.said == "float32 (2, 1) 1.0 NumPy: float32 (2, 1) 1.0"
