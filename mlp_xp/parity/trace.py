@@ -165,25 +165,23 @@ class Namespace:
 
 @dataclass
 class Tracer:
-    """Calls the operations of a backend, compares each with NumPy's, and keeps what was found."""
+    """Calls the operations of a backend, compares each with NumPy's, and keeps what was found.
+
+    warm_up: the steps of the warm-up, which are named as such. totals: by the name of the operation. last_step: the
+    operations of the last step, in order. first: the first operation beyond its bound. failure: what ended the run
+    early. raised: the operation that did, if the library raised in one. steps, calls: the numbers of steps begun,
+    warm-up included, and of operations.
+    """
 
     backend: Backend
     warm_up: int = 0
-    """Steps of the warm-up, which are named as such."""
     totals: dict[str, Totals] = field(default_factory=dict)
-    """By the name of the operation."""
     last_step: list[Operation] = field(default_factory=list)
-    """The operations of the last step, in order."""
     first: Operation | None = None
-    """The first operation beyond its bound."""
     failure: Exception | None = None
-    """What ended the run early."""
     raised: Operation | None = None
-    """The operation that did, if the library raised in one."""
     steps: int = 0
-    """Number of steps begun, warm-up included."""
     calls: int = 0
-    """Number of operations."""
 
     def __post_init__(self) -> None:
         self.xp = Namespace(self)

@@ -188,20 +188,14 @@ def test_says_what_is_wrong() -> None:
         MLPClassifier(solver="lbfgs").fit(X, y)
     with pytest.raises(BackendError, match="did you mean 'torch'"):
         MLPClassifier(backend="troch").fit(X, y)
-    with pytest.raises(ValueError, match="weights of a batch sum to 0"):
-        MLPClassifier(batch_size=10, shuffle=False).fit(X, y, sample_weight=np.arange(len(y)) // 10)
     with pytest.raises(ValueError, match="partial_fit does not support early_stopping"):
         MLPClassifier(early_stopping=True).partial_fit(X, y, classes=[0, 1])
-    with pytest.raises(ValueError, match="training diverged: the loss, the weights or"):
-        MLPRegressor(solver="sgd", learning_rate_init=1e30, max_iter=5).fit(X, y)
     with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
         MLPClassifier(**SMALL, class_weight={0: 1, 1: -2}).fit(X, y)
-    weights = np.where(np.arange(len(y)) == 4, -0.5, 1)
     with pytest.raises(ValueError, match="Negative values in data passed to `sample_weight`"):
-        MLPClassifier(**SMALL).fit(X, y, sample_weight=weights)
-    masked = np.ma.masked_array(X, np.arange(X.size).reshape(X.shape) == 19)
+        MLPClassifier(**SMALL).fit(X, y, sample_weight=-X[:, 0])
     with pytest.raises(ValueError, match="X has masked values"):
-        MLPClassifier(**SMALL).fit(masked, y)
+        MLPClassifier(**SMALL).fit(np.ma.masked_greater(X, 1), y)
     with pytest.raises(ValueError, match="could not convert string to float: "):
         MLPRegressor(**SMALL).fit(X[:2], np.array(["1.5", "a"]))
     with pytest.raises(TypeError, match="sparse X is not supported"):

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pytest
 from helpers import PATIENCE, assert_one_line, call, finish, start, wait_until
@@ -22,44 +21,37 @@ WORDS = ["--hidden", "4", "5,3", "--learning-rate", "0.05", "1e200", "--seed", "
 GOOD, BAD = ("0000", "0001", "0002", "0003"), ("0004", "0005", "0006", "0007")
 
 
-class Cluster(NamedTuple):
-    """A scheduler and its workers."""
-
-    address: str
-    scheduler: subprocess.Popen
-    workers: tuple[subprocess.Popen, ...]
+@pytest.fixture
+def processes(tmp_path) -> Iterator[list[subprocess.Popen]]:
+    """A scheduler and two workers of Dask, which see the sweep's folder, but work in another one."""
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    common = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(tmp_path / "scheduler.json")]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": place}
+    kinds = [["scheduler", "--port", "0"], *2 * [["worker", "--nthreads", "1", "--no-nanny"]]]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    found = [subprocess.Popen([sys.executable, "-m", "dask", *kind, *common], env=env, **quiet) for kind in kinds]
+    yield found
+    for process in found:
+        process.kill()
+        process.wait(PATIENCE)
 
 
 @pytest.fixture
-def cluster(tmp_path) -> Iterator[Cluster]:
-    """Processes of their own, which see the sweep's folder, but work in another one."""
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    file, place = tmp_path / "scheduler.json", tmp_path / "elsewhere"
-    place.mkdir()
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": place, "env": env}
-    common = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(file)]
-    processes = [subprocess.Popen([sys.executable, "-m", "dask", "scheduler", *common, "--port", "0"], **quiet)]
-    try:
-        wait_until(lambda: file.exists() and file.read_text().endswith("}"), processes[0])
-        for _ in range(2):
-            command = [sys.executable, "-m", "dask", "worker", *common, "--nthreads", "1", "--no-nanny"]
-            processes.append(subprocess.Popen(command, **quiet))
-        address = json.loads(file.read_text())["address"].replace("tcp", "dask")
-        yield Cluster(address, processes[0], tuple(processes[1:]))
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait(PATIENCE)
+def dask(processes, tmp_path) -> str:
+    file = tmp_path / "scheduler.json"
+    wait_until(lambda: file.exists() and file.read_text().endswith("}"), processes[0])
+    return json.loads(file.read_text())["address"].replace("tcp", "dask")
 
 
 @DASK
 @pytest.mark.slow
-def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(cluster, data_dir, tmp_path):
+def test_a_worker_is_killed_and_the_members_have_the_bits_of_train(dask, processes, data_dir, tmp_path):
     folder = tmp_path / "s"
-    words = arguments(data_dir, folder, *WORDS, "--cluster", cluster.address, epochs=10)
+    words = arguments(data_dir, folder, *WORDS, "--cluster", dask, epochs=10)
     process = start("sweep", *words)
     wait_until(lambda: [*folder.glob("members/*/result.json")], process)
-    cluster.workers[0].send_signal(signal.SIGKILL)
+    processes[1].kill()
     outcome = finish(process)
     assert outcome.code == 1, outcome
     assert {*read_failures(folder)} == {*BAD}
@@ -98,9 +90,8 @@ def ray(tmp_path_factory) -> Iterator[str]:
 )
 def test_ctrl_c_saves_the_members_on_the_cluster_and_they_go_on_here(library, request, data_dir, tmp_path):
     folder = tmp_path / "s"
-    address = request.getfixturevalue("ray") if library == "ray" else request.getfixturevalue("cluster").address
     words = arguments(data_dir, folder, "--hidden", 4, "--seed", "0..3", epochs=40)
-    process = start("sweep", *words, "--cluster", address)
+    process = start("sweep", *words, "--cluster", request.getfixturevalue(library))
     wait_until((run_of(folder, "0000") / "checkpoint.safetensors").exists, process)
     process.send_signal(signal.SIGINT)
     outcome = finish(process)
@@ -112,12 +103,12 @@ def test_ctrl_c_saves_the_members_on_the_cluster_and_they_go_on_here(library, re
 
 @DASK
 @pytest.mark.slow
-def test_without_its_scheduler_the_command_ends_and_trains_nothing_here(cluster, data_dir, tmp_path):
+def test_without_its_scheduler_the_command_ends_and_trains_nothing_here(dask, processes, data_dir, tmp_path):
     folder = tmp_path / "s"
-    words = ["--hidden", 4, "--seed", "0..1", "--epochs", 5, ENDLESS, "--cluster", cluster.address]
+    words = ["--hidden", 4, "--seed", "0..1", "--epochs", 5, ENDLESS, "--cluster", dask]
     process = start("sweep", *arguments(data_dir, folder, *words, epochs=None))
     wait_until((run_of(folder, "0000") / "result.json").exists, process)
-    for each in (*cluster.workers, cluster.scheduler):
+    for each in reversed(processes):
         each.kill()
     assert_one_line(finish(process), 2, "--cluster: ", "the same command goes on")
 

@@ -2,91 +2,68 @@
 
 import csv
 import io
+import itertools
 import json
-import math
 import os
 import platform
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+import pytest
 from helpers import assert_one_line, call
 from run_folders import a_report, write_run, write_sweep
 
-from mlp_xp.runs import table
-from mlp_xp.sweeps.summary import spread, summarise, summary_of, write_summary
+from mlp_xp.sweeps.summary import spread, summary_of, write_summary
 
-SEEDS = 6
-
-
-def test_mean_and_deviation_are_those_of_statistics(random):
-    for n in (1, 2, 300):
-        values = random.uniform(0.9, 1, n).tolist()
-        found = spread(values)
-        assert found.n == n
-        assert math.isclose(found.mean, statistics.fmean(values), rel_tol=1e-15)
-        assert found.sd is None if n == 1 else math.isclose(found.sd, statistics.stdev(values), rel_tol=1e-11)
-        assert spread(values[::-1]) == found  # the order of the runs has no effect
-    assert spread([0.97] * 7) == (7, 0.97, 0.0)
+# On held-out samples, of two seeds for each learning rate. The best there is the worst on the test set.
+SCORES = {0.01: (0.2, 0.24), 0.1: (0.6, 0.66), 0.3: (0.4, 0.42)}
 
 
-def a_sweep(folder: Path, *, held_out: bool = True, **changes) -> Path:
-    """A sweep of 3 learning rates by SEEDS seeds. The best on held-out samples is the worst on the test set."""
-    random = np.random.default_rng(3)
-    members = [{"learning_rate": rate, "seed": seed} for rate in (0.01, 0.1, 0.3) for seed in range(SEEDS)]
-    results = []
-    for member in members:
-        good = {0.01: 0.2, 0.1: 0.6, 0.3: 0.4}[member["learning_rate"]] + random.uniform(0, 0.1)
-        result = {"accuracy": 1 - good, "train_loss": 3 - good, "test_loss": good, "seconds": random.uniform(1, 9)}
-        results.append({**result, "validation_accuracy": good} if held_out else result)
-    for index in changes.pop("without", ()):
+def a_sweep(folder: Path, *, held_out: bool = True, without: Sequence[int] = (), **changes) -> Path:
+    members = [{"learning_rate": rate, "seed": seed} for rate in SCORES for seed in range(2)]
+    results: list = []
+    for score in itertools.chain(*SCORES.values()):
+        result = {"accuracy": 1 - score, "train_loss": 3 - score, "test_loss": score}
+        results.append({**result, "validation_accuracy": score} if held_out else result)
+    for index in without:
         results[index] = None
     return write_sweep(folder, members, results, **changes)
 
 
-def lines_of(folder: Path) -> list[dict[str, str]]:
-    return [*csv.DictReader(io.StringIO((folder / "summary.csv").read_text()))]
+def lines_of(folder: Path, kind: str) -> list[dict[str, str]]:
+    lines = csv.DictReader(io.StringIO((folder / "summary.csv").read_text()))
+    return [line for line in lines if line["kind"] == kind]
 
 
-def results_of(folder: Path, name: str, rate: float) -> list[float]:
-    """Results as the files have them."""
-    index = json.loads((folder / "sweep.json").read_text())
-    found = [each["name"] for each in index["members"] if each["settings"]["learning_rate"] == rate]
-    paths = [folder / "members" / each / "result.json" for each in found]
-    return [json.loads(path.read_text())[name] for path in paths if path.exists()]
+def test_one_value_has_no_deviation_and_equal_ones_none():
+    assert spread([0.97]) == (1, 0.97, None)
+    assert spread([0.97] * 7) == (7, 0.97, 0.0)
 
 
 def test_each_setting_and_each_member_has_its_figures(tmp_path):
+    """The best setting alone has figures of the test set."""
     folder = a_sweep(tmp_path / "s")
     assert write_summary(folder) == [folder / "summary.csv", folder / "summary.json"]
-    settings = [line for line in lines_of(folder) if line["kind"] == "setting"]
-    assert [(line["rank"], line["learning_rate"]) for line in settings] == [("1", "0.1"), ("2", "0.3"), ("3", "0.01")]
-    for line in settings:
-        assert (line["runs"], line["finished"], line["seed"]) == (str(SEEDS), str(SEEDS), "")
-        for column in ("validation_accuracy", "train_loss"):
-            values = results_of(folder, column, float(line["learning_rate"]))
-            assert math.isclose(float(line[column]), statistics.fmean(values), rel_tol=1e-11)
-            assert math.isclose(float(line[f"{column}_sd"]), np.std(values, ddof=1), rel_tol=1e-9)
+    settings, runs = lines_of(folder, "setting"), lines_of(folder, "run")
     record = json.loads((folder / "summary.json").read_text())
-    assert [each["settings"] for each in record["settings"]] == [{"learning_rate": rate} for rate in (0.1, 0.3, 0.01)]
-    best = record["settings"][0]["validation_accuracy"]
-    assert (best["n"], best["mean"]) == (SEEDS, float(settings[0]["validation_accuracy"]))
+    assert [line["rank"] for line in settings] == ["1", "2", "3"]
+    for rate, line, of_json in zip((0.1, 0.3, 0.01), settings, record["settings"], strict=True):
+        assert (line["learning_rate"], line["seed"], line["runs"], line["finished"]) == (str(rate), "", "2", "2")
+        assert of_json["settings"] == {"learning_rate": rate}
+        mean, sd = statistics.fmean(SCORES[rate]), statistics.stdev(SCORES[rate])
+        assert of_json["validation_accuracy"] == {"n": 2, "mean": mean, "sd": sd}
+        for column, value in (("validation_accuracy", mean), ("train_loss", 3 - mean)):
+            assert [float(line[column]), float(line[f"{column}_sd"])] == pytest.approx([value, sd], rel=1e-9)
+        assert ("test_accuracy" in of_json) == bool(line["test_accuracy"]) == bool(line["test_loss"]) == (rate == 0.1)
     assert record["ranked_by"] == "validation_accuracy"
-    runs = [line for line in lines_of(folder) if line["kind"] == "run"]
-    assert [line["name"] for line in runs] == [f"{i:04d}" for i in range(3 * SEEDS)]
-    for line in runs:
-        result = json.loads((folder / "members" / line["name"] / "result.json").read_text())
-        assert float(line["validation_accuracy"]) == result["validation_accuracy"]
-        assert float(line["train_loss"]) == result["train_loss"]
-        assert line["test_accuracy"] == ("" if float(line["learning_rate"]) != 0.1 else repr(result["accuracy"]))
-    # The best setting by the test set is the worst by the held-out samples; the best alone has figures of the test set.
-    tested = [line for line in lines_of(folder) if line["test_accuracy"] or line["test_loss"]]
-    assert {line["learning_rate"] for line in tested} == {"0.1"}
-    assert ["test_accuracy" in each for each in record["settings"]] == [True, False, False]
-    assert sum("test_accuracy" in each for each in record["runs"]) == SEEDS
+    assert [line["name"] for line in runs] == [f"{i:04d}" for i in range(6)]
+    for score, line, of_json in zip(itertools.chain(*SCORES.values()), runs, record["runs"], strict=True):
+        assert (float(line["validation_accuracy"]), float(line["train_loss"])) == (score, 3 - score)
+        assert line["test_accuracy"] == (repr(1 - score) if score >= 0.6 else "")
+        assert ("test_accuracy" in of_json) == (score >= 0.6)
     out = call("runs", folder, "--summary").out
-    best = statistics.fmean(results_of(folder, "accuracy", 0.1))
-    assert f"best: learning rate 0.1: {100 * best:.2f} % (s.d. " in out
+    assert "best: learning rate 0.1: 37.00 % (s.d. 4.24) of the test samples right" in out
     assert out.count("of the test samples right") == 1
     assert "never by the test set" in out
 
@@ -94,58 +71,62 @@ def test_each_setting_and_each_member_has_its_figures(tmp_path):
 def test_without_held_out_samples_nothing_is_ranked_and_the_reason_is_given(tmp_path):
     folder = a_sweep(tmp_path / "s", held_out=False)
     write_summary(folder)
-    settings = [line for line in lines_of(folder) if line["kind"] == "setting"]
-    assert [line["learning_rate"] for line in settings] == ["0.01", "0.1", "0.3"]  # as given
-    assert {line["rank"] for line in settings} == {""}
+    settings = lines_of(folder, "setting")
+    assert [(line["rank"], line["learning_rate"]) for line in settings] == [("", "0.01"), ("", "0.1"), ("", "0.3")]
     assert all(line["test_accuracy"] for line in settings)
-    record = json.loads((folder / "summary.json").read_text())
-    assert record["ranked_by"] is None
-    printed = call("runs", folder, "--summary").out
-    assert max(map(len, printed.partition("\n0.01:")[0].splitlines()[:-3])) <= 80
-    out = " ".join(printed.split())
+    assert json.loads((folder / "summary.json").read_text())["ranked_by"] is None
+    out = " ".join(call("runs", folder, "--summary").out.split())
     assert "not ranked: no samples were held out, and the best on the test set would look better there" in out
     assert "best:" not in out
     assert "rank " not in out
 
 
-def test_settings_on_different_data_are_not_ranked(tmp_path):
-    members = [{"dataset": name, "seed": seed} for name in ("mnist", "kmnist") for seed in range(2)]
-    folder = write_sweep(tmp_path / "s", members, [{"validation_accuracy": 0.5}] * 4)
-    assert "differ in dataset" in summary_of(folder).note
-    both = [{"validation": count} for count in (100, 5000)]
-    folder = write_sweep(tmp_path / "v", both, [{"validation_accuracy": accuracy} for accuracy in (0.5, 0.6)])
-    summary = summary_of(folder)
+@pytest.mark.parametrize(
+    ("members", "results", "note"),
+    [
+        ([{"dataset": "mnist"}, {"dataset": "kmnist"}], [0.5, 0.5], "differ in dataset"),
+        ([{"validation": 100}, {"validation": 5000}], [0.5, 0.6], "differ in validation"),
+        ([{"validation": 0}, {"validation": 100}], [None, 0.5], "some settings hold no samples out"),
+        ([{"seed": 1}, {"seed": 2}], [0.5, 0.5], "one setting only"),
+    ],
+)
+def test_settings_that_do_not_compare_are_not_ranked(members, results, note, tmp_path):
+    results = [{} if each is None else {"validation_accuracy": each} for each in results]
+    summary = summary_of(write_sweep(tmp_path / "s", members, results))
     assert not summary.ranked
-    assert "differ in validation" in summary.note
-    mixed = [{"validation": count} for count in (0, 100)]
-    folder = write_sweep(tmp_path / "t", mixed, [{}, {"validation_accuracy": 0.5}])
-    assert "some settings hold no samples out" in summary_of(folder).note
-    folder = write_sweep(tmp_path / "u", [{"seed": 1}, {"seed": 2}], [{"validation_accuracy": 0.5}] * 2)
-    assert "one setting only" in summary_of(folder).note
-    assert summary_of(folder).groups[0].name == "all runs"
+    assert note in summary.note
+    assert (summary.groups[0].name == "all runs") == ("seed" in members[0])
+
+
+def test_a_regression_is_ranked_by_r2_on_held_out_samples(tmp_path):
+    members = [{"learning_rate": rate, "seed": seed} for rate in (0.1, 0.2) for seed in (0, 1)]
+    scores = [0.5, 0.6, 0.7, 0.9]
+    results = [{"accuracy": None, "validation_r2": score, "r2": 1 - score, "rmse": 2 * score} for score in scores]
+    write_summary(write_sweep(tmp_path / "s", members, results))
+    best, other = lines_of(tmp_path / "s", "setting")
+    assert (best["learning_rate"], other["learning_rate"]) == ("0.2", "0.1")
+    assert [float(line["validation_r2"]) for line in (best, other)] == pytest.approx([0.8, 0.55])
+    assert (float(best["test_rmse"]), other["test_rmse"]) == (pytest.approx(1.6), "")
+    out = call("runs", tmp_path / "s", "--summary").out
+    assert "ranked by the mean R² on the held-out samples, never by the test set" in out
+    assert " on the test set, root mean squared error 1.6, loss " in out
 
 
 def test_a_setting_with_failed_members_comes_after_those_without(tmp_path):
-    """What remains of it is not a fair sample."""
-    folder = a_sweep(
-        tmp_path / "s",
-        without=[SEEDS, 0],
-        failures={f"{SEEDS:04d}": {"error": "DivergenceError", "reason": "the loss is nan"}},
-    )
-    # An unfinished run does not count, whatever its last report says.
+    """What remains of it is not a fair sample. An unfinished run does not count, whatever its last report says."""
+    failures = {"0002": {"error": "DivergenceError", "reason": "the loss is nan"}}
+    folder = a_sweep(tmp_path / "s", without=[2, 0], failures=failures)
     reports = [a_report(0, 500, validation_accuracy=1.0)]
     write_run(folder / "members" / "0000", {"learning_rate": 0.01, "seed": 0}, reports)
-    summary = summary_of(folder)
-    assert summary.groups[1].results["validation_accuracy"].mean < 0.5
-    assert [each.settings["learning_rate"] for each in summary.groups] == [0.3, 0.01, 0.1]
-    assert [(len(each.members), each.finished) for each in summary.groups] == [(6, 6), (6, 5), (6, 5)]
+    groups = summary_of(folder).groups
+    assert [(each.settings["learning_rate"], each.finished) for each in groups] == [(0.3, 2), (0.01, 1), (0.1, 1)]
+    assert groups[1].results["validation_accuracy"].mean == 0.24
     write_summary(folder)
-    states = {line["name"]: line["state"] for line in lines_of(folder) if line["kind"] == "run"}
-    assert (states["0000"], states[f"{SEEDS:04d}"], states["0001"]) == ("interrupted", "failed", "finished")
-    runs = json.loads((folder / "summary.json").read_text())["runs"]
-    assert runs[SEEDS]["reason"] == "the loss is nan"
+    states = [line["state"] for line in lines_of(folder, "run")]
+    assert states == ["interrupted", "finished", "failed", "finished", "finished", "finished"]
+    assert json.loads((folder / "summary.json").read_text())["runs"][2]["reason"] == "the loss is nan"
     out = call("runs", folder, "--summary").out
-    assert "1 interrupted, 16 finished, 1 failed; only finished runs count" in out
+    assert "1 interrupted, 4 finished, 1 failed; only finished runs count" in out
     assert "settings with failed runs come last" in out
 
 
@@ -169,14 +150,10 @@ def test_the_same_results_give_the_same_bytes(tmp_path, monkeypatch):
 def test_any_runs_can_be_summarised(tmp_path):
     for i in range(4):
         result = {"accuracy": 0.9, "validation_accuracy": 0.9 + i / 100}
-        write_run(tmp_path / "runs" / f"r{i}", {"seed": i, "hidden": [4 + i % 2]}, [], result)
-    write_run(tmp_path / "runs" / "x", {"hidden": [7]}, [], {})
-    (tmp_path / "runs" / "x" / "config.json").write_text("{")
-    rows, _ = table.find_runs([tmp_path / "runs"])
-    summary = summarise(rows)
-    assert [(each.name, each.finished) for each in summary.groups] == [("hidden 5", 2), ("hidden 4", 2)]
-    outcome = call("runs", tmp_path / "runs", "--summary")
-    assert_one_line(outcome, 1, "is not JSON")
-    listed = [*csv.DictReader(io.StringIO(call("runs", tmp_path / "runs", "--summary", "--csv").out))]
+        write_run(tmp_path / f"r{i}", {"seed": i, "hidden": [4 + i % 2]}, [], result)
+    (write_run(tmp_path / "x", {"hidden": [7]}, [], {}) / "config.json").write_text("{")
+    assert_one_line(call("runs", tmp_path, "--summary"), 1, "is not JSON")
+    listed = [*csv.DictReader(io.StringIO(call("runs", tmp_path, "--summary", "--csv").out))]
     assert [line["kind"] for line in listed] == ["setting"] * 2 + ["run"] * 5
-    assert json.loads(call("runs", tmp_path / "runs", "--summary", "--json").out)["ranked_by"] == "validation_accuracy"
+    assert [(line["name"], line["finished"]) for line in listed[:2]] == [("hidden 5", "2"), ("hidden 4", "2")]
+    assert json.loads(call("runs", tmp_path, "--summary", "--json").out)["ranked_by"] == "validation_accuracy"

@@ -4,7 +4,6 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -33,9 +32,9 @@ from mlp_xp.sweeps.workers import Place, this_machine, train_all
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 LONG = {"epochs": 12, "report_every": 20, "checkpoint_every": 20}
-LONG_WORDS = ["--hidden", "4", "--seed", "0..3"]
 ALL = ("0000", "0001", "0002", "0003")
 ENDLESS = 1_000_000
+NOBODY = SimpleNamespace(poll=lambda: None)  # a process that does not end
 
 
 # --- the loop, without processes --------------------------------------------------------------------------------------
@@ -160,84 +159,71 @@ def test_a_bug_in_a_member_is_a_traceback_with_its_place():
     assert "member.py" in str(caught.value.__cause__)
 
 
+@pytest.fixture
+def words(data_dir, tmp_path, no_pictures_elsewhere) -> list:
+    """The options of a sweep of some seconds."""
+    return arguments(data_dir, tmp_path / "s", "--hidden", "4", "--seed", "0..3", **LONG)
+
+
 def progress(folder: Path) -> int:
     return sum(reports_of(folder, name) for name in ALL)
 
 
-def is_finished(folder: Path, name: str) -> bool:
-    return (run_of(folder, name) / "result.json").exists()
-
-
 def finished(folder: Path) -> dict:
     """Return the files of the members that have ended, which must never change again."""
-    done = [run_of(folder, name) for name in ALL if is_finished(folder, name)]
+    done = [run for run in (folder / "members").glob("*") if (run / "result.json").exists()]
     return {path: content for run in done for path, content in state_of_files(run).items()}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("whom", ["the command", "all processes"])
-@pytest.mark.usefixtures("no_pictures_elsewhere")
-def test_a_sweep_that_is_killed_at_random_ends_in_the_same_bits(whom, data_dir, tmp_path, trained):
-    folder, generator = tmp_path / "s", random.Random(whom)
-    last, done = 0, {}
+def test_a_sweep_that_is_killed_at_random_ends_in_the_same_bits(whom, words, tmp_path, trained):
+    folder, generator, done = tmp_path / "s", random.Random(whom), {}
     for _ in range(2):
-        words = arguments(data_dir, folder, *LONG_WORDS, **LONG)
         process = start("sweep", *words, start_new_session=True, stdout=DEVNULL, stderr=DEVNULL)
-        goal = last + generator.randrange(1, 150)
-        wait_until(lambda: process.poll() is not None or progress(folder) >= goal, SimpleNamespace(poll=lambda: None))  # noqa: B023
+        goal = progress(folder) + generator.randrange(1, 150)
+        wait_until(lambda: process.poll() is not None or progress(folder) >= goal, NOBODY)  # noqa: B023
         time.sleep(generator.random() / 20)  # so that it may be anywhere
-        if whom == "the command":
-            process.kill()
-        else:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            (os.kill if whom == "the command" else os.killpg)(process.pid, signal.SIGKILL)
         process.wait()
-        last = progress(folder)
-        now = finished(folder)
-        assert {path: now[path] for path in done} == done
-        done = now
-    outcome = finish(start("sweep", *arguments(data_dir, folder, *LONG_WORDS, **LONG)))
+        assert done.items() <= finished(folder).items()
+        done = finished(folder)
+    outcome = finish(start("sweep", *words))
     assert (outcome.code, outcome.err) == (0, ""), outcome
-    now = finished(folder)
-    assert {path: now[path] for path in done} == done
+    assert done.items() <= finished(folder).items()
     assert_as_trained(folder, trained, *ALL)
     assert not [*folder.glob(".stop*")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code", "reports"), [(signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 10)])
-@pytest.mark.usefixtures("no_pictures_elsewhere")
-def test_a_signal_saves_all_members_and_the_command_goes_on(number, code, reports, data_dir, tmp_path, trained):
+def test_a_signal_saves_all_members_and_the_command_goes_on(number, code, reports, words, tmp_path, trained):
     """Ctrl-C reaches all processes, also while they start; they must leave it to the command."""
     folder = tmp_path / "s"
-    process = start("sweep", *arguments(data_dir, folder, *LONG_WORDS, **LONG), start_new_session=True)
+    process = start("sweep", *words, start_new_session=True)
     wait_until(lambda: progress(folder) > reports if reports else (folder / "members").exists(), process)
     time.sleep(0 if reports else 0.3)
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)  # as a terminal does
-    else:
-        process.send_signal(number)
+    # A terminal sends Ctrl-C to all processes.
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     outcome = finish(process)
     assert_one_line(outcome, code, "interrupted after ", " of 4 members; the same command goes on")
-    for name in ALL:
-        if reports_of(folder, name) and not is_finished(folder, name):
-            assert (run_of(folder, name) / "checkpoint.safetensors").exists()
-            assert is_free(run_of(folder, name))
+    assert all(has_saved(folder, name) for name in ALL if reports_of(folder, name))
     assert not read_failures(folder)
-    assert finish(start("sweep", *arguments(data_dir, folder, *LONG_WORDS, **LONG))).code == 0
+    assert finish(start("sweep", *words)).code == 0
     assert_as_trained(folder, trained, *ALL)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_pictures_elsewhere")
-def test_a_killed_process_costs_only_its_own_member(data_dir, tmp_path, trained):
+def test_a_killed_process_costs_only_its_own_member(words, tmp_path, trained):
     folder = tmp_path / "s"
-    process = start("sweep", *arguments(data_dir, folder, *LONG_WORDS, "--jobs", 2, **LONG))
+    process = start("sweep", *words, "--jobs", 2)
     wait_until(lambda: reports_of(folder, "0001") > 5 and process_of(folder, "0001"), process)
     other = process_of(folder, "0000")  # None if it has not begun yet
     os.kill(process_of(folder, "0001"), signal.SIGKILL)
-    wait_until(lambda: is_finished(folder, "0000") or reports_of(folder, "0002"), process)
-    assert is_finished(folder, "0000") or other in (None, process_of(folder, "0000"))
+    result = run_of(folder, "0000") / "result.json"
+    wait_until(lambda: result.exists() or reports_of(folder, "0002"), process)
+    assert result.exists() or other in (None, process_of(folder, "0000"))
     outcome = finish(process)
     assert (outcome.code, outcome.err) == (0, ""), outcome
     assert "the process of member 0001 was killed; it goes on later, alone" in outcome.out
@@ -245,9 +231,10 @@ def test_a_killed_process_costs_only_its_own_member(data_dir, tmp_path, trained)
     assert_as_trained(folder, trained, *ALL)
 
 
-def is_free(run: Path) -> bool:
-    with contextlib.suppress(MlpXpError), locked(run):
-        return True
+def has_saved(folder: Path, name: str) -> bool:
+    """Return whether a member has a checkpoint, and no process holds its folder."""
+    with contextlib.suppress(MlpXpError), locked(run_of(folder, name)):
+        return (run_of(folder, name) / "checkpoint.safetensors").exists()
     return False
 
 
@@ -263,22 +250,19 @@ def is_there(pid: int) -> bool:
 def test_without_the_process_of_the_sweep_its_members_save_and_their_processes_end(data_dir, tmp_path):
     folder = tmp_path / "s"
     words = arguments(data_dir, folder, "--hidden", 4, "--seed", "0..1", "--jobs", 2, seed=None, epochs=ENDLESS)
-    process = start("sweep", *words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = start("sweep", *words, stdout=DEVNULL, stderr=DEVNULL)
     names = ALL[:2]
     wait_until(lambda: all(reports_of(folder, name) > 5 and process_of(folder, name) for name in names), process)
     workers = [process_of(folder, name) for name in names]
     process.kill()
     process.wait(PATIENCE)
-    wait_until(lambda: not any(map(is_there, workers)), SimpleNamespace(poll=lambda: None))
-    for name in names:
-        assert (run_of(folder, name) / "checkpoint.safetensors").exists()
-        assert is_free(run_of(folder, name))
+    wait_until(lambda: not any(map(is_there, workers)), NOBODY)
+    assert all(has_saved(folder, name) for name in names)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_pictures_elsewhere")
-def test_a_terminal_of_80_columns_shows_how_far_it_is(data_dir, tmp_path):
-    code, said = on_a_terminal("sweep", *arguments(data_dir, tmp_path / "s", *LONG_WORDS, **LONG, validation=40))
+def test_a_terminal_of_80_columns_shows_how_far_it_is(words):
+    code, said = on_a_terminal("sweep", *words, "--validation", 40)
     assert code == 0, said
     text = said.decode()
     assert "0 of 4 done, " in text  # before the first has ended
