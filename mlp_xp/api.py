@@ -266,31 +266,24 @@ def plot_run(
     """Draw the pictures of a run, or a sweep, into its folder, and return their paths.
 
     Takes and raises what `evaluate` does; also PlotError without Matplotlib, or if the folder cannot be written. Of
-    a run whose data were in memory and are not given, it draws the pictures that need none, and gives an MlpXpWarning;
-    it warns too if it draws other data than the run's. A sweep has pictures of its own, which need no data.
+    a run whose data were in memory and are not given, it draws the pictures that need none, and gives an MlpXpWarning.
+    A sweep has pictures of its own, which need no data.
     """
     run_dir = _path(run_dir)
     if is_sweep(run_dir):
         if data is not None:
             raise MlpXpError("is for a single run; leave it out: a sweep's pictures need no data", setting="data")
         return draw_sweep(run_dir)
-    (model,), (settings, record) = _models(run_dir, backend, device), run_folder.read_config(run_dir)
-    dataset, text = None, ""
-    if data is None and run_folder.data_of(settings) == UNNAMED:
-        text = (
-            "the run's data were in memory, so only the pictures that need no data are drawn; for the others call "
-            "plot_run with data=, the same Dataset"
-        )
+    (model,), (settings, _), dataset = _models(run_dir, backend, device), run_folder.read_config(run_dir), None
+    if data is not None or settings.data != UNNAMED:
+        (dataset,) = held_out([model], [_data_of(model, data, cache_dir, {})], own=data is None)
     else:
-        dataset = _data_of(model, data, cache_dir, {}, moved=True)
-        if data is not None and run_folder.checksum(dataset, model.backend) != record["data_crc32"]:
-            (dataset,) = held_out([model], [dataset], own=False)
-            text = (
-                "the run was trained on other data than these, whose test set its pictures now show; give the run's "
-                "own data to draw them as they were"
-            )
-    if text:
-        warnings.warn(f"{str(run_dir)!r}: {text}", MlpXpWarning, stacklevel=2)
+        warnings.warn(
+            f"{str(run_dir)!r}: the run's data were in memory, so only the pictures that need no data are drawn; for "
+            "the others call plot_run with data=, the same Dataset",
+            MlpXpWarning,
+            stacklevel=2,
+        )
     return draw_run(run_dir, dataset, model.backend)
 
 
@@ -350,17 +343,11 @@ def _paths(given: Any, setting: str) -> list[Path]:
 
 
 def _data_of(
-    model: Model,
-    data: str | Path | Dataset | None,
-    cache_dir: str | Path | None,
-    known: dict[Any, Dataset],
-    *,
-    moved: bool = False,
+    model: Model, data: str | Path | Dataset | None, cache_dir: str | Path | None, known: dict[Any, Dataset]
 ) -> Dataset:
     """Return the data to evaluate a network on, on its backend. Raises what `evaluate` does.
 
-    known: data that are loaded already, for other networks. moved: whether files are split as the run's own are;
-    otherwise their test set, or all their samples, are to be evaluated on.
+    known: data that are loaded already, for other networks.
     """
     if isinstance(data, Dataset):
         dataset = data
@@ -379,12 +366,10 @@ def _data_of(
         if own and model.task.exclusive:  # also where labels look like numbers, most of them
             origin = replace(origin, task=model.task.name)
         key = str(place), origin, model.backend, model.feature_names
-        if key not in known:
-            known[key] = (
-                load_to_evaluate(place, model, origin)
-                if data is not None and own and not moved
-                else load_dataset(place, model.backend, cache_dir=cache_dir, **vars(origin))
-            )
+        if key not in known and own and data is not None:
+            known[key] = load_to_evaluate(place, model, origin)
+        elif key not in known:
+            known[key] = load_dataset(place, model.backend, cache_dir=cache_dir, **vars(origin))
         dataset = known[key]
         if data is None:
             run_folder.check_data(run_dir, {"data_crc32": run_folder.checksum(dataset, model.backend)})

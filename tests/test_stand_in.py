@@ -39,31 +39,18 @@ def cupy(request: pytest.FixtureRequest) -> types.ModuleType:
 pytestmark = pytest.mark.every_backend
 
 
-def check_devices(cupy: types.ModuleType) -> None:
+def test_devices_compare_by_index_and_have_no_hash(cupy):
     device = cupy.cuda.Device(0)
     assert (int(device), repr(device)) == (0, "<CUDA Device 0>")
     assert device == cupy.cuda.Device(0) == cupy.cuda.Device(device)
-    assert device != cupy.cuda.Device(1)
-    assert device != 0
+    assert device not in (cupy.cuda.Device(1), 0)
     with pytest.raises(TypeError, match="unhashable"):
         functools.lru_cache(id)(device)
     assert cupy.ndarray.__hash__ is None
-
-
-def test_devices_compare_by_index_and_have_no_hash(cupy):
-    check_devices(cupy)
     with cupy.cuda.Device(0):
         assert cupy.zeros(1).device == cupy.cuda.Device()
     with pytest.raises(RuntimeError, match="cudaErrorInvalidDevice"):
         cupy.cuda.Device(cupy.cuda.runtime.getDeviceCount()).use()
-
-
-@pytest.mark.needs("cupy")
-def test_the_real_cupys_devices_are_as_the_stand_ins():
-    import cupy
-
-    assert "+stand-in" not in cupy.__version__
-    check_devices(cupy)
 
 
 def test_no_array_becomes_numpys_by_itself(cupy):
@@ -108,28 +95,20 @@ def test_arrays_of_numpys_are_refused(cupy):
     assert type(np.exp(cupy.ones(2))) is type(np.concatenate([cupy.ones(2)])) is cupy.ndarray
 
 
-def test_scalars_are_accepted_and_promote_as_numpys(cupy):
+def test_scalars_promote_as_numpys_and_single_elements_are_arrays_without_dimensions(cupy):
     for scalar in (2, 2.0, np.float64(2)):
         for dtype in ("float32", "int64"):
-            host, device = np.ones(3, dtype), cupy.ones(3, dtype)
-            for result in (device + scalar, scalar + device):
+            for result in (cupy.ones(3, dtype) + scalar, scalar + cupy.ones(3, dtype)):
                 assert type(result) is cupy.ndarray
-                assert result.dtype == (host + scalar).dtype
-                assert result.tolist() == [3, 3, 3]
-
-
-def test_single_elements_are_arrays_without_dimensions(cupy):
+                assert result.dtype == (np.ones(3, dtype) + scalar).dtype
     x = cupy.asarray(HOST)
     for result in (cupy.sum(x), cupy.argmax(x), x.sum(), x[1, 2], -x[0, 1], x[0, 1] * 2):
-        assert type(result) is cupy.ndarray
-        assert result.shape == ()
+        assert (type(result), result.shape) == (cupy.ndarray, ())
     element = x[1, 2]
     element += 10  # a view
     assert (x.tolist()[1], float(element), int(element), bool(element)) == ([3, 4, 15], 15.0, 15, True)
     with pytest.raises(TypeError):
         operator.index(cupy.argmax(x))
-    with pytest.raises(TypeError, match="0-d"):
-        iter(element)
     with pytest.raises((TypeError, ValueError)):
         bool(x)
 

@@ -172,17 +172,16 @@ def _set_compile_cache(jax: ModuleType) -> None:
     # Older versions may not keep entries of different processors apart.
     name = f"jax-{_threads().number}"
     if jax.version.__version_info__ >= (0, 10) and (folder := compile_cache(name)):
-        # By default only what takes a second to compile is kept.
-        for name, default, value in (
-            ("jax_persistent_cache_min_compile_time_secs", 1.0, 0.0),
-            ("jax_persistent_cache_min_entry_size_bytes", 0, -1),
-            ("jax_compilation_cache_max_size", -1, MOST_BYTES),
-            # XLA's own caches may stop a process that cannot write them.
-            ("jax_persistent_cache_enable_xla_caches", "xla_gpu_per_fusion_autotune_cache_dir", "none"),
-            ("jax_compilation_cache_dir", None, str(folder)),
+        # By default only what takes a second to compile is kept. XLA's own caches may stop a process that cannot write
+        # them.
+        for name, value in (
+            ("jax_persistent_cache_min_compile_time_secs", 0.0),
+            ("jax_persistent_cache_min_entry_size_bytes", -1),
+            ("jax_compilation_cache_max_size", MOST_BYTES),
+            ("jax_persistent_cache_enable_xla_caches", "none"),
+            ("jax_compilation_cache_dir", str(folder)),
         ):
-            if getattr(config, name) == default:
-                config.update(name, value)
+            config.update(name, value)
 
 
 def compile_cache(name: str) -> Path | None:

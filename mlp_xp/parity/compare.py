@@ -28,28 +28,27 @@ Series = tuple[np.ndarray, np.ndarray]
 
 
 class Trajectory(NamedTuple):
-    """What is compared of one run, on the host."""
+    """What is compared of one run, on the host.
+
+    losses: of every step, warm-up included, float64 (steps,). weights: the final weights and bias of each layer, in
+    order, float64. report_steps: the number of steps done at every report, int64 (reports,). accuracies, test_losses:
+    on the test set at every report; the notebook has no losses. logits: of all test images at every report and at the
+    end, float64 (reports + 1, n, classes). predictions: the final ones for all test images by the library's own argmax,
+    int64 (n,). accuracy: the final one on the test set.
+    """
 
     backend: str
     version: str
     device: str
     dtype: str
     losses: np.ndarray
-    """The loss of every step, warm-up included, float64 (steps,)."""
     weights: tuple[np.ndarray, ...]
-    """The final weights and bias of each layer, in order, float64."""
     report_steps: np.ndarray
-    """The number of steps done at every report, int64 (reports,)."""
     accuracies: tuple[float, ...]
-    """Test accuracy at every report."""
     test_losses: tuple[float, ...]
-    """Test loss at every report; empty for the notebook, which has none."""
     logits: np.ndarray
-    """Logits of all test images at every report and at the end, float64 (reports + 1, n, classes)."""
     predictions: np.ndarray
-    """Final predictions for all test images by the library's own argmax, int64 (n,)."""
     accuracy: float
-    """Final test accuracy."""
 
 
 class Quantity(NamedTuple):

@@ -10,9 +10,6 @@ from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity.compare import Comparison, check
 from mlp_xp.parity.report import also, mismatches
 
-# Enough images for reports in which every class occurs.
-TRAINING_IMAGES, TEST_IMAGES = 2000, 500
-
 
 def assert_parity(
     library: Any,
@@ -38,7 +35,7 @@ def assert_parity(
     else:
         backend = open_backend(library, None, dtype) if isinstance(library, str) else open_namespace(library, dtype)
     config = config or TrainConfig(report_every=100)
-    dataset = dataset or first_images(TRAINING_IMAGES, TEST_IMAGES)
+    dataset = dataset or first_images()
     _, result = check(config, dataset, [backend], steps)
     if not isinstance(result, Comparison):
         raise AssertionError(result.reason)
@@ -46,10 +43,10 @@ def assert_parity(
         raise AssertionError("\n".join([*mismatches(result, config), also(result)]))
 
 
-def first_images(training: int, test: int) -> Dataset:
-    """Return the first images of MNIST, on the host."""
+def first_images() -> Dataset:
+    """Return the first images of MNIST, on the host: enough for reports in which every class occurs."""
     mnist = load_dataset()
     return mnist._replace(
-        train_inputs=mnist.train_inputs[:training], train_labels=mnist.train_labels[:training],
-        test_inputs=mnist.test_inputs[:test], test_labels=mnist.test_labels[:test],
+        train_inputs=mnist.train_inputs[:2000], train_labels=mnist.train_labels[:2000],
+        test_inputs=mnist.test_inputs[:500], test_labels=mnist.test_labels[:500],
     )  # fmt: skip

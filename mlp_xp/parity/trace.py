@@ -27,7 +27,7 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend, Carry, eager_scan
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.errors import MlpXpError, described, with_colon, without_comment
+from mlp_xp.errors import MlpXpError, one_line, with_colon, without_comment
 from mlp_xp.parity.bounds import KNOWN, Verdict, check
 from mlp_xp.parity.compare import start
 
@@ -165,25 +165,23 @@ class Namespace:
 
 @dataclass
 class Tracer:
-    """Calls the operations of a backend, compares each with NumPy's, and keeps what was found."""
+    """Calls the operations of a backend, compares each with NumPy's, and keeps what was found.
+
+    warm_up: the steps of the warm-up, which are named as such. totals: by the name of the operation. last_step: the
+    operations of the last step, in order. first: the first operation beyond its bound. failure: what ended the run
+    early. raised: the operation that did, if the library raised in one. steps, calls: the numbers of steps begun,
+    warm-up included, and of operations.
+    """
 
     backend: Backend
     warm_up: int = 0
-    """Steps of the warm-up, which are named as such."""
     totals: dict[str, Totals] = field(default_factory=dict)
-    """By the name of the operation."""
     last_step: list[Operation] = field(default_factory=list)
-    """The operations of the last step, in order."""
     first: Operation | None = None
-    """The first operation beyond its bound."""
     failure: Exception | None = None
-    """What ended the run early."""
     raised: Operation | None = None
-    """The operation that did, if the library raised in one."""
     steps: int = 0
-    """Number of steps begun, warm-up included."""
     calls: int = 0
-    """Number of operations."""
 
     def __post_init__(self) -> None:
         self.xp = Namespace(self)
@@ -234,7 +232,7 @@ class Tracer:
         except (Exception, SystemExit) as error:  # a library may raise anything
             # `Backend.to_numpy` and `from_numpy` report the library's own error as the cause.
             cause = error.__cause__ if isinstance(error, BackendFailure) and error.__cause__ else error
-            said = described(cause)
+            said = one_line(cause)
             if operation.args is not args:  # else an argument could not be read
                 self.raised = operation._replace(verdict=Verdict(problem=f"raised {said}"))
             raise LibraryError(

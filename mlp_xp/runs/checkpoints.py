@@ -1,10 +1,9 @@
 """Models and checkpoints on disk: safetensors files, which contain no code, with metadata and a checksum."""
 
-import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ from mlp_xp.core.step import State, to_device
 from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
 from mlp_xp.files import write_whole
-from mlp_xp.runs.records import FORMAT, REMEDY, RunError, check_fields, check_format, parse, shortened
-from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, preparation_of, read_config, targets_of
-from mlp_xp.runs.settings import Settings, first_change, flatten, unflatten
+from mlp_xp.runs.records import FORMAT, REMEDY, TARGETS, RunError, check_fields, check_format, parse
+from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, check_unchanged, preparation_of, read_config
+from mlp_xp.runs.settings import Settings, flatten, unflatten
 
 # What the fitted arrays of a preparation, and those of standardised numbers, are called in a model's file.
 FITTED, SCALING = ("shift", "scale"), ("target_shift", "target_scale")
@@ -64,16 +63,14 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], facts: Mapping[str
 
 def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read the tensors and metadata of a file of `write_tensors`. Raises RunError if it is missing or altered."""
-    with _opened(path) as (file, facts):
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is not a dictionary)
+    tensors, facts = _read(path, tensors=True)
     if facts.get("sha256") != _digest(tensors, {name: value for name, value in facts.items() if name != "sha256"}):
         raise RunError("was altered: its content does not match its SHA-256 sum", file=path, remedy=REMEDY)
     return tensors, facts
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Open a safetensors file and read its metadata. Raises RunError, also for a fault within the `with` block."""
+def _read(path: Path, *, tensors: bool = False) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read the metadata of a safetensors file, and its tensors if asked to. Raises RunError."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -81,7 +78,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
         with safe_open(path, framework="np") as file:
             facts = check_fields(parse((file.metadata() or {}).get("mlp_xp", "{}"), path), {}, path)
             check_format(facts, path)
-            yield file, facts
+            return {name: file.get_tensor(name) for name in file.keys() if tensors}, facts  # noqa: SIM118
     except FileNotFoundError as error:
         remedy = "if its run is training, wait for the first checkpoint, else resume the run"
         raise RunError("does not exist", file=path, remedy=remedy) from error
@@ -103,7 +100,7 @@ def save_model(folder: Path, model: Model) -> None:
         "preparation": preparation_of(model.prepare),
         "inputs": model.inputs,
         "feature_names": list(model.feature_names),
-        "targets": targets_of(model.scaling),
+        "targets": TARGETS[bool(model.scaling)],
     }
     tensors = _network_tensors("network", model.network, model.backend)
     for names, arrays in ((FITTED, model.prepare.fitted), (SCALING, model.scaling)):
@@ -185,8 +182,7 @@ def save_checkpoint(folder: Path, position: Position, settings: Settings, backen
 
 def read_sha256(path: Path) -> str:
     """Return the checksum in a file of `write_tensors`. Raises RunError."""
-    with _opened(path) as (_, facts):
-        return str(facts.get("sha256"))
+    return str(_read(path)[1].get("sha256"))
 
 
 def read_position(folder: Path) -> dict[str, Any]:
@@ -198,21 +194,14 @@ def read_position(folder: Path) -> dict[str, Any]:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
-    with _opened(path) as (_, facts):
-        return check_fields(facts, {"settings": dict[str, Any], "position": dict[str, Any]}, path)
+    return check_fields(_read(path)[1], {"settings": dict, "position": dict}, path)
 
 
 def check_settings(folder: Path, settings: Settings) -> None:
     """Raise RunError unless the run's checkpoint fits these settings, epochs included. Only its metadata are read."""
     path = folder / CHECKPOINT
     facts = _read_facts(path)
-    if change := first_change(unflatten(facts["settings"], path), settings):
-        raise RunError(
-            f"was made with {change.name} {shortened(change.saved)}, but the run's configuration has "
-            f"{shortened(change.wanted)}{change.reason}",
-            file=path,
-            remedy="resume with the settings of the checkpoint",
-        )
+    check_unchanged(unflatten(facts["settings"], path), settings, path)
     done = facts["position"]["epoch"] + 1
     if done > settings.train.epochs:
         raise RunError(

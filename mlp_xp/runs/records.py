@@ -3,8 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
 from mlp_xp.backends import hooks
 from mlp_xp.core.config import ConfigError
@@ -16,30 +15,19 @@ from mlp_xp.runs.settings import Settings, unflatten
 # Written to config.json, models and checkpoints. A change that an older version cannot read raises it.
 FORMAT = 1
 REMEDY = "restore it from a copy, or train again"
+TARGETS = ("unchanged", "standardize")  # whether a network is trained on standardised numbers
 CONFIG_FIELDS = {
-    "format": int,
-    "settings": dict[str, Any],
-    "device": str | None,
-    "versions": dict[str, str],
-    "threads": dict[str, int | str | None],
-    "machine": str,
-    "train_samples": int,
-    "image_shape": list[int],
-    "class_names": list[str],
-    "task": TASKS,
-    "preparation": PREPARATIONS,
-    "targets": ("unchanged", "standardize"),
-    "data_crc32": str,
-    "start_from_sha256": str | None,
-    "segments": list[dict[str, Any]] | None,
+    **{"format": int, "settings": dict, "device": str | None, "versions": dict, "threads": dict, "machine": str},
+    **{"train_samples": int, "image_shape": list, "class_names": list, "task": TASKS, "preparation": PREPARATIONS},
+    **{"targets": TARGETS, "data_crc32": str, "start_from_sha256": str | None, "segments": list | None},
 }
-# The fields of a line of metrics.jsonl, and of result.json.
+# The fields of a line of metrics.jsonl, and of result.json. A whole number may stand for a float.
+NUMBER, OPTIONAL = int | float, int | float | None
 REPORT_FIELDS = {
-    **{"epoch": int, "sample": int, "loss": float, "accuracy": float | None, "seconds": float, "train_loss": float},
-    **{"test_loss": float | None, "samples_per_second": float},
-    **{f"validation_{name}": float | None for name in ("loss", "accuracy", "r2")},
-    **dict.fromkeys(("label_accuracy", "r2", "rmse"), float | None),
-    "kept_epoch": int | None,
+    **{"epoch": int, "sample": int, "loss": NUMBER, "accuracy": OPTIONAL, "seconds": NUMBER, "train_loss": NUMBER},
+    **{"test_loss": OPTIONAL, "samples_per_second": NUMBER},
+    **{f"validation_{name}": OPTIONAL for name in ("loss", "accuracy", "r2")},
+    **{"label_accuracy": OPTIONAL, "r2": OPTIONAL, "rmse": OPTIONAL, "kept_epoch": int | None},
 }
 
 
@@ -74,25 +62,10 @@ def check_foreign(settings: Settings, named: str | None, file: Path) -> None:
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Return whether a value that was read from JSON has an annotated type.
-
-    kind: None, bool, int, float (which a whole number fits too), str or Any; `list[...]` or `dict[str, ...]` of these;
-    a union of these; or a tuple or dict of the strings that are allowed.
-    """
-    if kind is Any:
-        return True
+    """Return whether a value that was read from JSON has a type, or is one of the strings in a tuple or dict."""
     if isinstance(kind, tuple | dict):
         return isinstance(value, str) and value in kind
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        return any(fits(value, each) for each in inner)
-    if origin is list:
-        return isinstance(value, list) and all(fits(each, inner[0]) for each in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(fits(each, inner[1]) for each in value.values())
-    if kind in (None, NoneType):
-        return value is None
-    return type(value) in (int, float) if kind is float else type(value) is kind
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def check_fields(record: Any, kinds: Mapping[str, Any], path: Path, line: int | None = None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import platform
 import warnings
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,11 @@ from mlp_xp.backends.threads import cpus, in_words, threads_chosen
 from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
-from mlp_xp.core.task import Scaling
 from mlp_xp.core.training import Best, Position, Report
 from mlp_xp.errors import Argument, MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
-from mlp_xp.runs.records import REPORT_FIELDS, parse_settings
+from mlp_xp.runs.records import REPORT_FIELDS, TARGETS, parse_settings
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
 from mlp_xp.runs.rows import ROWS, row_sums, write_rows
 from mlp_xp.runs.settings import Settings, first_change, flatten, with_absolute_paths
@@ -44,17 +44,15 @@ def claim_folder(settings: Settings, now: dt.datetime) -> Path:
     If it exists, -2, -3, ... is appended to its name: two runs that start in the same second get two folders.
     """
     data = Path(settings.data).resolve().name  # a data set's name may be the path of a folder
-    wanted = Path("runs") / f"{data}-{settings.backend.replace(':', '-')}-{now:%Y%m%d-%H%M%S}"
-    for number in itertools.count(1):
-        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
-        with file_errors(folder, "create"):
-            make_folder(folder.parent)
-            try:
+    wanted = folder = Path("runs") / f"{data}-{settings.backend.replace(':', '-')}-{now:%Y%m%d-%H%M%S}"
+    with file_errors(wanted, "create"):
+        make_folder(wanted.parent)
+        for number in itertools.count(2):
+            with suppress(FileExistsError):
                 make_folder(folder, exist_ok=False)
-            except FileExistsError:
-                continue
-        return folder
-    raise AssertionError("itertools.count never ends")
+                break
+            folder = wanted.with_name(f"{wanted.name}-{number}")
+    return folder
 
 
 def names_in(folder: Path, setting: str, what: str, file: str) -> set[str]:
@@ -165,7 +163,7 @@ def data_facts(job: Job) -> dict[str, Any]:
         "class_names": list(dataset.class_names),
         "task": dataset.task.name,
         "preparation": preparation_of(dataset.prepare),
-        "targets": targets_of(dataset.scaling),
+        "targets": TARGETS[bool(dataset.scaling)],
         "data_crc32": checksum(dataset, backend),
     }
 
@@ -187,24 +185,27 @@ def preparation_of(prepare: Preparation) -> str:
     raise RunError("the data set has a prepare function of its own, which a run folder cannot store")
 
 
-def targets_of(scaling: Scaling) -> str:
-    """Return whether the network is trained on standardised numbers, "unchanged" or "standardize"."""
-    return "standardize" if scaling else "unchanged"
+def check_unchanged(saved: Settings, wanted: Settings, file: Path) -> None:
+    """Raise RunError if a setting differs that a resumed run must keep. saved: the settings in a file."""
+    if change := first_change(saved, wanted):
+        raise RunError(
+            f"was made with {change.name} {records.shortened(change.saved)}, but the configuration has "
+            f"{records.shortened(change.wanted)}{change.reason}",
+            file=file,
+            remedy="resume with the settings of the run, or use another folder",
+        )
 
 
 def check_resumable(folder: Path, settings: Settings) -> None:
     """Raise RunError if the run in the folder has other settings, or has lost its checkpoint."""
-    kept, _ = read_config(folder)
-    if change := first_change(kept, settings):
-        raise RunError(
-            f"{str(folder / CONFIG)!r}: the run was made with {change.name} {change.saved!r}, but the configuration "
-            f"has {change.wanted!r}{change.reason}; resume with the settings of the run, or use another folder"
-        )
+    check_unchanged(read_config(folder)[0], settings, folder / CONFIG)
     for name in (RESULT, MODEL):
         if (folder / name).exists() and not (folder / CHECKPOINT).exists():
             raise RunError(
-                f"{str(folder)!r}: the run has {name} but no {CHECKPOINT}, so it cannot be resumed, and starting it "
-                f"over would destroy it; restore {CHECKPOINT}, or train in another folder"
+                f"the run has {name} but no {CHECKPOINT}, so it cannot be resumed, and starting it over would destroy "
+                "it",
+                file=folder,
+                remedy=f"restore {CHECKPOINT}, or train in another folder",
             )
 
 

@@ -23,10 +23,10 @@ FIELDS = {
     "kind": (GRID, RANDOM, OPTUNA),
     "count": int,
     "seed": int,
-    "options": dict[str, Any],
-    "settings": dict[str, Any],
-    "sums": dict[str, Any],
-    "members": list[dict[str, Any]],
+    "options": dict,
+    "settings": dict,
+    "sums": dict,
+    "members": list,
 }
 # The figures of a report by which runs are compared: that of classes and labels, and that of regression.
 HELD_OUT = ("validation_accuracy", "validation_r2")
@@ -74,7 +74,7 @@ def read_index(folder: str | Path) -> Index:
     base = unflatten(record["settings"], path)
     members = []
     for number, each in enumerate(record["members"]):
-        name, changes = each.get("name"), each.get("settings")
+        name, changes = (each.get("name"), each.get("settings")) if isinstance(each, dict) else ("", None)
         if name != f"{number:04d}" or not isinstance(changes, dict):
             raise RunError(f"is damaged: member {number}", file=path, remedy=records.REMEDY)
         settings = flatten(unflatten({**record["settings"], **changes}, path))

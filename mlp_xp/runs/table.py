@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlp_xp.errors import Argument, MlpXpError, nearest
+from mlp_xp.files import file_errors
 from mlp_xp.runs.lock import holder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.run_folder import CONFIG, METRICS, RESULT, read_config, read_metrics
@@ -82,10 +83,14 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[Row], list[RunError]]:
     sources: dict[Path, list[Row]] = {}
     faults = []
     for folder in folders:
-        try:
-            sources |= _sources(folder)
-        except RunError as error:
-            faults.append(error)
+        is_one = is_run(folder) or is_sweep(folder) or not folder.is_dir()
+        with file_errors(folder, "read"):
+            inside = [folder] if is_one else sorted(folder.iterdir())
+        found = {each: found_rows for each in inside if (found_rows := _rows_of(each))}
+        if not found:
+            fault = "contains no runs" if folder.exists() else "no such folder"
+            faults.append(RunError(fault, file=folder, remedy="give a training run, or a folder of runs"))
+        sources |= found
     if faults and not sources:
         raise faults[0]
     rows: list[Row] = []
@@ -95,22 +100,6 @@ def find_runs(folders: Sequence[Path]) -> tuple[list[Row], list[RunError]]:
         rows += [row._replace(name=prefix + row.name) if row.folder != source else row for row in found_rows]
     names = Counter(row.name for row in rows)
     return [row._replace(name=str(row.folder)) if names[row.name] > 1 else row for row in rows], faults
-
-
-def _sources(folder: Path) -> dict[Path, list[Row]]:
-    """Return the runs in a folder, by the folder of the run or the sweep. Raises RunError if there are none."""
-    remedy = "give a training run, or a folder of runs"
-    if not folder.is_dir():
-        raise RunError("is not a folder" if folder.exists() else "no such folder", file=folder, remedy=remedy)
-    try:
-        inside = [folder] if is_run(folder) or is_sweep(folder) else sorted(folder.iterdir())
-    except OSError as error:
-        fault = f"cannot be read: {error.strerror or error}"
-        raise RunError(fault, file=folder, remedy="fix the folder, or give another") from error
-    found = {each: rows for each in inside if (rows := _rows_of(each))}
-    if not found:
-        raise RunError("contains no runs", file=folder, remedy=remedy)
-    return found
 
 
 def _rows_of(folder: Path) -> list[Row]:

@@ -99,14 +99,11 @@ def test_units():
     ],
 )
 def test_an_error_of_a_foreign_library_is_one_line(error, kind, start):
-    backend = replace(open_backend("array_api_compat:numpy"), name="foreign")
-
     def chunk() -> None:
         raise error
 
     with pytest.raises(kind) as caught:
-        reported(backend, chunk)()
-    assert type(caught.value) is kind
+        reported(replace(open_backend("array_api_compat:numpy"), name="foreign"), chunk)()
     assert str(caught.value).startswith(start)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300

@@ -3,8 +3,8 @@
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -56,42 +56,17 @@ def own_counts(name: str) -> list[int]:
     return [each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"]
 
 
-def counts(name: str) -> list[int]:
-    """The threads of every library of this process."""
-    return [each["num_threads"] for each in threadpool_info()] + own_counts(name)
-
-
 def counts_inside(backend: Any, name: str) -> set[int]:
     """The threads of the library in a compiled function."""
     seen: list[int] = []
-
-    def function(x: Any) -> Any:
-        seen.extend(own_counts(name))
-        return x
-
-    backend.jit(function)(backend.asarray(np.ones(2)))
+    backend.jit(lambda x: (seen.extend(own_counts(name)), x)[1])(backend.asarray(np.ones(2)))
     return {*seen}
 
 
 def at_once(functions: list[Any]) -> list[Any]:
-    """Call functions in Python threads of their own, all at once, and return their results."""
-    results: list[Any] = [None] * len(functions)
-    gate = threading.Barrier(len(functions))
-
-    def work(i: int) -> None:
-        gate.wait(PATIENCE)
-        try:
-            results[i] = functions[i]()
-        except BaseException as error:
-            results[i] = error
-
-    workers = [threading.Thread(target=work, args=(i,)) for i in range(len(functions))]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(PATIENCE)
-    assert not any(worker.is_alive() for worker in workers)
-    return results
+    """Call functions in Python threads of their own, and return their results."""
+    with ThreadPoolExecutor(len(functions)) as pool:
+        return [each.result(PATIENCE) for each in [pool.submit(function) for function in functions]]
 
 
 @eager
@@ -102,21 +77,21 @@ def test_runs_at_once_have_the_bits_of_a_run_alone_and_leave_the_threads_as_they
     def run() -> tuple[bytes, list[int]]:
         events = trajectory(Job(CONFIG, dataset, backend))
         losses = [next(events).losses]
-        between = counts(name)
+        between = own_counts(name)
         return np.concatenate([*losses, *(event.losses for event in events)]).tobytes(), between
 
-    before = counts(name)
+    before = own_counts(name)
     assert set(before) == {2}
     alone, between = run()
     assert between == before, "a run between two chunks holds no limit"
     for _ in range(3):
         assert [each[0] for each in at_once([run] * 4)] == [alone] * 4
-        assert counts(name) == before
+        assert own_counts(name) == before
 
 
 def test_runs_with_other_numbers_at_once_wait_for_each_other():
     """BLAS has one number for all Python threads."""
-    before = counts("numpy")
+    before = own_counts("numpy")
     backends = {number: open_backend("numpy", threads=number) for number in (1, 2, 3)}
 
     def work(number: int) -> Any:
@@ -124,7 +99,7 @@ def test_runs_with_other_numbers_at_once_wait_for_each_other():
 
     results = at_once([work(number) for number in (1, 2, 3, 1, 2)])
     assert results == [[{number}] * 50 for number in (1, 2, 3, 1, 2)]
-    assert counts("numpy") == before
+    assert own_counts("numpy") == before
 
 
 def test_a_fault_restores_the_number_and_a_context_within_another_keeps_the_outer_one():
@@ -159,7 +134,7 @@ def test_what_is_given_overrides_an_earlier_run_which_overrides_a_variable_which
     assert choose_threads(given, 10**12, 4) is given
     assert given is open_backend(name, threads=3)
     assert counts_inside(given, name) == {3}
-    assert {*counts(name)} == {2}
+    assert {*own_counts(name)} == {2}
 
 
 @pytest.mark.parametrize("value", ["abc", "", "0"])

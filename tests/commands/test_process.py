@@ -150,14 +150,6 @@ def test_a_reader_who_leaves_ends_a_command_quietly_but_no_bug(body, code, last)
     assert last or not outcome.err
 
 
-def test_in_a_pipe_of_the_system_whose_reader_has_left():
-    reader, writer = os.pipe()
-    os.close(reader)
-    process = start("train", "--epohcs", stdout=writer, stderr=writer)
-    os.close(writer)
-    assert finish(process).code == 141
-
-
 def test_the_thread_of_a_progress_bar_ends_quietly():
     """Pytest makes an exception in a thread an error."""
 

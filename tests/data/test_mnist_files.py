@@ -2,6 +2,7 @@
 
 import gzip
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,22 @@ from mlp_xp.core.library import Backend
 from mlp_xp.data import mnist_files
 from mlp_xp.data.datasets import DATASETS, load_dataset
 from mlp_xp.data.mnist_files import read_csv, read_idx
+from mlp_xp.data.registry import IDX_FILES
 from mlp_xp.errors import DatasetError
 
 TRAIN, TEST = (
     np.random.default_rng(seed).integers(0, 256, (count, 6, 6), dtype=np.uint8) for seed, count in ((1, 30), (2, 20))
 )
 TRAIN_LABELS, TEST_LABELS = np.arange(30, dtype=np.uint8) % 10, np.arange(20, dtype=np.uint8) % 10
-ARRAYS = {
-    "train-images-idx3-ubyte": TRAIN,
-    "train-labels-idx1-ubyte": TRAIN_LABELS,
-    "t10k-images-idx3-ubyte": TEST,
-    "t10k-labels-idx1-ubyte": TEST_LABELS,
-}
+ARRAYS = [TRAIN, TRAIN_LABELS, TEST, TEST_LABELS]
 
 
-def write_idx(folder: Path, packed: bool = True, **changed: np.ndarray) -> Path:
-    """The four files, of ARRAYS but for those whose name with underscores is given."""
-    for name, array in ARRAYS.items():
-        data = idx_bytes(changed.get(name.replace("-", "_"), array))
-        (folder / (f"{name}.gz" if packed else name)).write_bytes(gzip.compress(data, mtime=0) if packed else data)
+def write_idx(folder: Path, arrays: Sequence[np.ndarray] = ARRAYS, packed: bool = True) -> Path:
+    """Write the four files."""
+    folder.mkdir(exist_ok=True)
+    for name, array in zip(IDX_FILES, arrays, strict=True):
+        data = idx_bytes(array)
+        (folder / (name if packed else name[:-3])).write_bytes(gzip.compress(data, mtime=0) if packed else data)
     return folder
 
 
@@ -50,41 +48,31 @@ def message(function: Any, *args: Any) -> str:
     return text.removeprefix("name_or_folder: ")
 
 
-def assert_loaded(folder: Path | str, backend: Backend) -> None:
-    dataset = load_dataset(folder, backend)
-    assert dataset.class_names == tuple("0123456789")
-    for array, expected in zip(dataset[:4], ARRAYS.values(), strict=True):
-        assert array.dtype == backend.xp.uint8
-        np.testing.assert_array_equal(backend.to_numpy(array), expected)
-
-
 # Folders.
 
 
-@pytest.mark.parametrize("packed", [True, False], ids=["gzipped", "plain"])
-def test_folder_of_idx_files(tmp_path: Path, packed: bool, backend: Backend) -> None:
-    assert_loaded(write_idx(tmp_path, packed), backend)
-    assert_loaded(str(tmp_path), backend)
-    for array, expected in zip(load_dataset(tmp_path)[:4], ARRAYS.values(), strict=True):
-        np.testing.assert_array_equal(array, expected, strict=True)  # without a backend they are on the host
-
-
-def test_folder_of_csv_files(tmp_path: Path, backend: Backend) -> None:
-    texts = csv_text(TRAIN, TRAIN_LABELS), csv_text(TEST, TEST_LABELS, header=False)
-    (tmp_path / "Fashion-MNIST-Train.CSV.gz").write_bytes(gzip.compress(texts[0].encode(), mtime=0))
-    (tmp_path / "t10k.csv").write_text(texts[1])
-    (tmp_path / "sample_submission.csv").write_text("ImageId,Label\n")
-    (tmp_path / "._mnist_train.csv").write_text("what a Mac leaves behind")
-    assert_loaded(tmp_path, backend)
+def test_folders_of_idx_and_of_csv_files(tmp_path: Path, backend: Backend) -> None:
+    packed, plain, tables = write_idx(tmp_path / "a"), write_idx(tmp_path / "b", packed=False), tmp_path / "c"
+    tables.mkdir()
+    text = csv_text(TRAIN, TRAIN_LABELS).encode()
+    (tables / "Fashion-MNIST-Train.CSV.gz").write_bytes(gzip.compress(text, mtime=0))
+    (tables / "t10k.csv").write_text(csv_text(TEST, TEST_LABELS, header=False))
+    (tables / "sample_submission.csv").write_text("ImageId,Label\n")
+    (tables / "._mnist_train.csv").write_text("what a Mac leaves behind")
+    for folder in (packed, str(plain), tables):
+        dataset = load_dataset(folder, backend)
+        assert dataset.class_names == tuple("0123456789")
+        for array, expected in zip(dataset[:4], ARRAYS, strict=True):
+            assert array.dtype == backend.xp.uint8
+            np.testing.assert_array_equal(backend.to_numpy(array), expected)
+    assert type(load_dataset(packed).train_inputs) is np.ndarray, "without a backend they are on the host"
 
 
 def test_a_name_goes_before_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for folder in ("data", "mnist"):
-        Path(folder).mkdir()
-        write_idx(Path(folder))
+    write_idx(Path("mnist"))
     assert load_dataset("mnist").train_inputs.shape == (60000, 28, 28)
-    for path in ("data", "./data", Path("mnist"), "./mnist"):
+    for path in (Path("mnist"), "./mnist"):
         assert load_dataset(path).train_inputs.shape == (30, 6, 6)
 
 
@@ -107,28 +95,22 @@ def test_nothing_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
 
 
 @pytest.mark.parametrize(
-    ("changed", "fault"),
+    ("arrays", "fault"),
     [
+        ([TRAIN, TRAIN_LABELS[:29]], "train-images-idx3-ubyte.gz': has 30 images, train-labels-idx1-ubyte.gz has 29"),
         (
-            {"train_labels_idx1_ubyte": TRAIN_LABELS[:29]},
-            "train-images-idx3-ubyte.gz': has 30 images, train-labels-idx1-ubyte.gz has 29 labels; the numbers must be",
+            [TRAIN, TRAIN_LABELS + 1],
+            "train-labels-idx1-ubyte.gz': label 10 of sample 9 is outside the 10 classes, 0 to",
         ),
         (
-            {"train_labels_idx1_ubyte": np.where(TRAIN_LABELS == 3, 11, TRAIN_LABELS).astype(np.uint8)},
-            "train-labels-idx1-ubyte.gz': label 11 of sample 3 is outside the 10 classes, 0 to 9; ",
+            [*ARRAYS[:2], TEST.reshape(20, 4, 9)],
+            "t10k-images-idx3-ubyte.gz': the test set has images of 4 x 9, the tra",
         ),
-        (
-            {"t10k_images_idx3_ubyte": TEST.reshape(20, 4, 9)},
-            "t10k-images-idx3-ubyte.gz': the test set has images of 4 x 9, the training set images of 6 x 6",
-        ),
-        (
-            {"t10k_images_idx3_ubyte": TRAIN, "t10k_labels_idx1_ubyte": TRAIN_LABELS},
-            "': the test set is the training set: testing on the training set says nothing about other samples",
-        ),
+        ([*ARRAYS[:2], *ARRAYS[:2]], "': the test set is the training set: testing on the training set says nothing"),
     ],
 )
-def test_faults_of_folders(tmp_path: Path, changed: dict[str, np.ndarray], fault: str) -> None:
-    assert fault in message(load_dataset, write_idx(tmp_path, **changed))
+def test_faults_of_folders(tmp_path: Path, arrays: list[np.ndarray], fault: str) -> None:
+    assert fault in message(load_dataset, write_idx(tmp_path, [*arrays, *ARRAYS[len(arrays) :]]))
     (tmp_path / "t10k-images-idx3-ubyte.gz").unlink()
     assert "t10k-images-idx3-ubyte.gz': not found, with or without .gz" in message(load_dataset, tmp_path)
 
@@ -142,9 +124,8 @@ def test_faults_of_folders(tmp_path: Path, changed: dict[str, np.ndarray], fault
 )
 def test_train_and_test_are_whole_words(tmp_path: Path, names: list[str], fault: str) -> None:
     for name in names:
-        (tmp_path / name).write_text(csv_text(TRAIN, TRAIN_LABELS))
-    start = f"{str(tmp_path)!r}: {fault}"
-    assert message(load_dataset, tmp_path).startswith(start)
+        (tmp_path / name).write_text("")
+    assert message(load_dataset, tmp_path).startswith(f"{str(tmp_path)!r}: {fault}")
 
 
 # IDX files.
@@ -202,9 +183,9 @@ def test_csv(tmp_path: Path, names: bool) -> None:
 def test_faulty_fields(tmp_path: Path, field: str, column: int) -> None:
     line = ["3", "1", "1", "1", "1"]
     line[column - 1] = field
-    for names in ("", "label,a,b,c,d\n"):
-        fault = f", line {4 if names else 3}, column {column}: '{field}' is not a whole number from 0 to 255"
-        assert fault in message(read_csv, write(tmp_path, f"{names}1,2,3,4,5\n\n{','.join(line)}\n1,2,3,4,5\n"))
+    text = f"label,a,b,c,d\n1,2,3,4,5\n\n{','.join(line)}\n1,2,3,4,5\n"
+    fault = f", line 4, column {column}: '{field}' is not a whole number from 0 to 255"
+    assert fault in message(read_csv, write(tmp_path, text))
 
 
 @pytest.mark.parametrize(

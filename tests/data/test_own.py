@@ -20,7 +20,6 @@ from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.origin import Origin
-from mlp_xp.errors import DatasetError
 
 RANDOM = np.random.default_rng(7)
 NAMES = np.array(["ant", "bee", "cat"])
@@ -112,16 +111,10 @@ def figures(folder: Path) -> dict[str, Any]:
 def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_samples(tmp_path / "t.csv", TABLE, NAMES[LABELS])
-    options = "--recipe notebook --label kind --test-fraction 0.25 --split-seed 3 --epochs 2 --report-every 20"
+    options = "--label kind --test-fraction 0.25 --split-seed 3 --no-stratify --epochs 2"
     assert call("train", "--data-dir", "t.csv", *options.split(), "--run-dir", "run")[::2] == (0, "")
-    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
-    assert {name: settings[name] for name in vars(Origin())} == {
-        **vars(Origin()),
-        **{"label": "kind", "test_fraction": 0.25, "split_seed": 3},
-    }
     shown = call("evaluate", "run")
     assert (shown.code, shown.err) == (0, "")
-    assert "right" in shown.out
     assert call("train", "--config", "run/config.json", "--run-dir", "again")[::2] == (0, "")
     assert figures(tmp_path / "again") == figures(tmp_path / "run")
     (tmp_path / "t.csv").rename(tmp_path / "moved.csv")
@@ -129,7 +122,7 @@ def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.Monk
     moved = call("evaluate", "again", "--data-dir", "moved.csv")
     assert moved == (*shown[:2], "warning: 68 of 90 rows are left out: the network was trained on them\n")
     write_samples(tmp_path / "t.csv", TABLE + 1, NAMES[LABELS])
-    assert_one_line(call("evaluate", "run"), 2, "the run started with other data")
+    assert_one_line(call("evaluate", "run"), 2, "'run/config.json': the run started with other data")
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -171,11 +164,8 @@ def test_a_run_that_learned_nothing_says_so(tmp_path: Path, no_pictures: None) -
     kinds = (np.arange(90) % 9 == 0).astype(int)
     path = write_samples(tmp_path / "t.csv", TABLE + 3 * kinds[:, None], kinds)
     words = ("train", "--data-dir", path, "--label", "kind", "--run-dir", tmp_path / "run")
-    guess = "naming 0, the most frequent class (88.89 %)"
     outcome = call(*words, "--init", "glorot", "--learning-rate", 1e-9, "--epochs", 1, "--split-seed", 3)
-    assert (
-        f"\nno better than always {guess}; try a lower --learning-rate, such as 1e-10, more --epochs, " in outcome.out
-    )
+    assert "\nno better than always naming 0, the most frequent class (88.89 %); try a lower --learn" in outcome.out
     assert "no better" not in call(*words, "--overwrite", "--epochs", 8, "--learning-rate", 0.02).out
 
 
@@ -214,37 +204,25 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def test_predictions_of_a_table_are_those_of_the_evaluation(runs: Path, tmp_path: Path, backend: Backend) -> None:
+def test_predictions_of_a_table_are_those_of_the_evaluation(runs: Path, tmp_path: Path) -> None:
     """The rows of the test set, with the columns in another order, and others between them."""
     order = held_out(LABELS)
     columns = {"id": [f"n{i}" for i in order], **{f"x{i}": TABLE[order, i].tolist() for i in (2, 0, 3, 1)}}
-    path = write_csv(tmp_path / "test.csv", columns)
-    run = runs / "run-table.csv"
-    outcome = call("predict", run, path, "--csv", "--backend", backend.name)
-    assert (outcome.code, outcome.err) == (0, "")
-    rows = rows_of(outcome.out)
+    run, path = runs / "run-table.csv", write_csv(tmp_path / "test.csv", columns)
+    rows = rows_of(call("predict", run, path, "--csv").out)
     assert [row["row"] for row in rows] == [str(i) for i in range(1, 28)]
     right = np.mean([row["class"] == NAMES[LABELS[i]] for row, i in zip(rows, order, strict=True)])
     assert right == pytest.approx(evaluate(run).result.accuracy)
-    outputs = predict(run, path, backend=backend.name).outputs
+    outputs = predict(run, path).outputs
     np.testing.assert_array_equal([[float(row[name]) for name in NAMES] for row in rows], outputs)
-    np.testing.assert_allclose(outputs.sum(axis=1), 1)
-    objects = [
-        json.loads(line) for line in call("predict", run, path, "--json", "--backend", backend.name).out.splitlines()
-    ]
+    objects = [json.loads(line) for line in call("predict", run, path, "--json").out.splitlines()]
     assert [each["class"] for each in objects] == [row["class"] for row in rows]
     np.testing.assert_array_equal([[*each["probabilities"].values()] for each in objects], outputs)
-    assert call("predict", run, path).out.startswith("row 1: ")
-
-
-def test_predictions_of_numbers(runs: Path) -> None:
     run, path = runs / "run-numbers.csv", runs / "numbers.csv"
     outputs = predict(run, path).outputs
-    assert outputs.shape == (90, 1)
     assert [json.loads(line) for line in call("predict", run, path, "--json").out.splitlines()] == [
         {"row": i, "outputs": {"kind": value}} for i, (value,) in enumerate(outputs.tolist(), 1)
     ]
-    assert call("predict", run, path, "--csv").out.startswith(f"row,kind\n1,{outputs[0, 0].item()!r}\n")
     assert call("predict", run, path).out.splitlines()[0] == f"row 1: kind {outputs[0, 0]:.6g}"
 
 
@@ -271,15 +249,9 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: s
     ("arguments", "fault"),
     [
         (["run-table.csv", "numbers.csv"], "'numbers.csv': has no column 'x3'; its columns are"),
-        (
-            ["run-grey", "table.csv"],
-            "'run-grey': the network takes images of 5 x 6, which are not from a table",
-        ),
+        (["run-grey", "table.csv"], "takes images of 5 x 6, which are not from a table"),
         (["run-table.csv", "table.csv", "grey/ant"], "'table.csv': is a table; give it alone"),
-        (
-            ["run-table.csv", "grey/ant"],
-            "the network takes samples of 4 features from a table; give a table",
-        ),
+        (["run-table.csv", "grey/ant"], "takes samples of 4 features from a table"),
     ],
 )
 def test_faults_of_predictions(runs: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], fault: str) -> None:
@@ -291,18 +263,19 @@ def test_other_data_must_have_the_same_columns_and_classes(runs: Path, tmp_path:
     """Else columns in another order, or other classes in the same number, would be evaluated to nonsense."""
     run = runs / "run-table.csv"
     same = write_samples(tmp_path / "same.csv", TABLE + 0.1, NAMES[LABELS])
-    assert call("evaluate", run, "--data-dir", same).code == 0
     turned = write_samples(tmp_path / "turned.csv", TABLE[:, ::-1] + 0.1, NAMES[LABELS], ["x3", "x2", "x1", "x0"])
-    assert call("evaluate", run, "--data-dir", turned).out == call("evaluate", run, "--data-dir", same).out
+    assert call("evaluate", run, "--data-dir", turned).out == call("evaluate", run, "--data-dir", same).out != ""
     others = write_samples(tmp_path / "others.csv", TABLE + 0.1, NAMES[LABELS], ["x0", "x1", "x2", "y"])
-    assert_one_line(call("evaluate", run, "--data-dir", others), 2, "others.csv': has no column 'x3'")
     dogs = write_samples(tmp_path / "dogs.csv", TABLE + 0.1, np.array(["ant", "bee", "dog"])[LABELS])
-    fault = "dogs.csv', line 4, column 'kind': 'dog' is none of the 3 classes; they are 'ant', 'bee', 'cat'"
-    assert_one_line(call("evaluate", run, "--data-dir", dogs), 2, fault)
-    fault = f"error: {str(runs / 'grey')!r}: holds pictures, which cannot be read as the run's own data were"
-    assert_one_line(call("evaluate", run, "--data-dir", runs / "grey"), 2, fault)
-    fault = f"error: {str(same)!r}: holds a table, which cannot be read as the run's own data were"
-    assert_one_line(call("evaluate", runs / "run-grey", "--data-dir", same), 2, fault)
+    smaller = write_pictures(tmp_path / "smaller", IMAGES[:, :4], NAMES[LABELS])
+    for name, data, fault in (
+        ("run-table.csv", others, "others.csv': has no column 'x3'"),
+        ("run-table.csv", dogs, "dogs.csv', line 4, column 'kind': 'dog' is none of the 3 classes; they are 'ant'"),
+        ("run-table.csv", runs / "grey", f"{str(runs / 'grey')!r}: holds pictures, which cannot be read as the run's"),
+        ("run-grey", same, f"{str(same)!r}: holds a table, which cannot be read as the run's own data were"),
+        ("run-grey", smaller, "has images of 4 x 6; give data and runs with the same"),
+    ):
+        assert_one_line(call("evaluate", runs / name, "--data-dir", data), 2, fault)
 
 
 def test_all_samples_of_other_data_are_used(runs: Path, tmp_path: Path) -> None:
@@ -323,16 +296,6 @@ def test_all_samples_of_other_data_are_used(runs: Path, tmp_path: Path) -> None:
     write_samples(tmp_path / "parts" / "test.csv", TABLE[:7] + 2, NAMES[LABELS[:7]])
     right = np.mean(model.predict(TABLE[:7] + 2) == NAMES[LABELS[:7]])
     assert shown(tmp_path / "parts") == f"{100 * right:.2f} % of 7 test samples right"
-    new = 255 - IMAGES[LABELS == 1]
-    write_pictures(tmp_path / "pictures", new, ["bee"] * 30)
-    right = np.mean(load_run(runs / "run-grey").predict(new) == "bee")
-    found = call("evaluate", runs / "run-grey", "--data-dir", tmp_path / "pictures").out
-    assert found.startswith(f"{100 * right:.2f} % of 30 test images right")
-    fewer = write_npz(tmp_path / "fewer.npz", TABLE, LABELS)
-    assert_one_line(call("evaluate", runs / "run-table.csv", "--data-dir", fewer), 2, "holds arrays, which cannot be")
-    smaller = write_pictures(tmp_path / "smaller", IMAGES[:, :4], NAMES[LABELS])
-    fault = "has images of 4 x 6; give data and runs with the same"
-    assert_one_line(call("evaluate", runs / "run-grey", "--data-dir", smaller), 2, fault)
     # A copy with the columns in another order, and others between them, has the rows of the training too.
     moved = {"kind": NAMES[LABELS], **{f"x{i}": TABLE[:, i].tolist() for i in (2, 0, 3, 1)}, "note": ["text"] * 90}
     write_csv(tmp_path / "moved.csv", moved)
@@ -350,16 +313,6 @@ def test_labels_of_other_files_are_matched_by_their_text(tmp_path: Path, no_pict
         right = np.mean(load_run(run).predict(TABLE + 0.25) == label)
         outcome = call("evaluate", run, "--data-dir", path)
         assert (outcome.err, outcome.out.partition(",")[0]) == ("", f"{100 * right:.2f} % of 90 test samples right")
-
-
-def test_labels_of_two_files_are_matched_by_their_text(tmp_path: Path) -> None:
-    write_samples(tmp_path / "train.csv", TABLE, np.array(["01", "1", "x"])[LABELS])
-    write_samples(tmp_path / "test.csv", TABLE + 1, ["01", "1"] * 45)
-    dataset = load_dataset(tmp_path, label="kind", task="classes")
-    assert dataset.test_labels.tolist() == [0, 1] * 45
-    write_samples(tmp_path / "test.csv", TABLE + 1, ["01", "2"] * 45)
-    with pytest.raises(DatasetError, match=r"line 3, column 'kind'.* '2' is none of the 3 classes; they are '01'"):
-        load_dataset(tmp_path, label="kind", task="classes")
 
 
 def test_numbers_of_other_data_are_in_the_units_of_the_model(runs: Path, tmp_path: Path) -> None:

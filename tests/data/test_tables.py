@@ -91,8 +91,6 @@ def test_several_labels(tmp_path: Path) -> None:
 
 def test_booleans_are_one_and_zero(tmp_path: Path) -> None:
     assert read_text(tmp_path, "a,b,kind\nTrue,false,x\nFALSE,true,y\n").train.inputs.tolist() == [[1, 0], [0, 1]]
-    with pytest.raises(DatasetError, match="line 3, column 'a': 'maybe' is not a number; correct it"):
-        read_text(tmp_path, "a,kind\ntrue,x\nmaybe,y\n")
 
 
 # What is refused.
@@ -109,59 +107,43 @@ def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **opt
 
 
 @pytest.mark.parametrize(
-    ("field", "fault"),
+    ("text", "fault"),
     [
-        ("", "there is no value; fill it in, or leave out the row"),
-        ("NA", "there is no value, but 'NA'; fill it in"),
-        ("nan", "nan is not a finite number; remove or replace it"),
-        ("1e999", "inf is not a finite number"),
-        ("x", "'x' is not a number; correct it (decimals have a point)"),
-        ('"1,5"', "'1,5' is not a number; correct it (decimals have a point)"),
+        ('length,width,kind\n\n1,2,"a\nb"\n1,,setosa\n', ", line 5, column 'width': there is no value; fill it in"),
+        ("width,kind\nNA,x\n", ", line 2, column 'width': there is no value, but 'NA'; fill it in"),
+        ("width,kind\nnan,x\n", ", line 2, column 'width': nan is not a finite number; remove or replace it"),
+        ("width,kind\n1,x\n1e999,x\n", ", line 3, column 'width': inf is not a finite number"),
+        (
+            'width,kind\n"1,5",x\n',
+            ", line 2, column 'width': '1,5' is not a number; correct it (decimals have a point)",
+        ),
+        ("a,kind\ntrue,x\nmaybe,y\n", ", line 3, column 'a': 'maybe' is not a number"),
+        ("", ": is empty; give a table with the names of its columns in the first line"),
+        ("a,kind\n", ", line 1: there are no rows below the header"),
+        ("a,Kinds\n1,2\n", ": has no column 'kind' (did you mean 'Kinds'?); its columns are 'a', 'Kinds'"),
+        ("5.1,3.5,1\n4.9,3.0,1\n", ": has no column 'kind'; its columns are '5.1', '3.5', '1'"),
+        ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
+        (",a,kind\n0,1,2\n", ": column 1 has no name; name it, or leave it out if it is a row number"),
+        ("kind\nx\n", ": has no columns but the labels"),
     ],
 )
-def test_faulty_fields(tmp_path: Path, field: str, fault: str) -> None:
-    text = refusal(tmp_path, f'length,width,kind\n\n1,2,"a\nb"\n1,{field},setosa\n1,2,setosa\n')
-    assert text.startswith(f", line 5, column 'width': {fault}")
+def test_faulty_text(tmp_path: Path, text: str, fault: str) -> None:
+    assert refusal(tmp_path, text).startswith(fault)
 
 
 def test_text_as_a_feature_names_the_option(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as caught:
         read_text(tmp_path, "a,the b,kind\n1,red,x\n")
-    end = "encode text as numbers, or leave the column out with --exclude 'the b'"
-    assert caught.value.worded(as_option).endswith(end)
-
-
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("", ": is empty; give a table with the names of its columns in the first line"),
-        ("a,kind\n", ", line 1: there are no rows below the header"),
-        ("a,Kinds\n1,2\n", ": has no column 'kind' (did you mean 'Kinds'?); its columns are 'a', 'Kinds'"),
-        ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
-        (",a,kind\n0,1,2\n", ": column 1 has no name; name it, or leave it out if it is a row number"),
-        ("kind\nx\n", ": has no columns but the labels"),
-        ("5.1,3.5,1\n4.9,3.0,1\n", ": has no column 'kind'; its columns are '5.1', '3.5', '1'"),
-        ("a;b;kind\n1;2;x\n", ": has no column 'kind' (did you mean 'a;b;kind'?); its columns are 'a;b;kind'"),
-    ],
-)
-def test_faulty_files(tmp_path: Path, text: str, fault: str) -> None:
-    assert refusal(tmp_path, text).startswith(fault)
+    assert caught.value.worded(as_option).endswith("or leave the column out with --exclude 'the b'")
 
 
 def test_a_label_that_marks_a_missing_value(tmp_path: Path) -> None:
     for mark in MISSING:
         text = refusal(tmp_path, f'a,kind\n1,cat\n1,"{mark.upper()}"\n')
         assert text.startswith(f", line 3, column 'kind': {mark.upper()!r} marks a missing label; fill it in")
-    mark = "NA"
-    path = write(tmp_path / "t.parquet", {"x": [1, 2], "kind": ["cat", mark]})
-    with pytest.raises(DatasetError, match=f"row 2, column 'kind': {re.escape(repr(mark))} marks a missing label"):
+    path = write(tmp_path / "t.parquet", {"x": [1, 2], "kind": ["cat", "NA"]})
+    with pytest.raises(DatasetError, match="row 2, column 'kind': 'NA' marks a missing label"):
         read(path, "kind")
-
-
-def test_a_label_is_needed(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(DatasetError, match=r"^label: .*: needs the name of the column with the labels: 'a', 'b'$"):
-        read(tmp_path / "t.csv", None)
 
 
 # Parquet.
@@ -171,43 +153,23 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
     import pyarrow as pa
 
     columns = {
-        "double": [0.1, -2.5, 1e300],
-        "float": pa.array([0.5, 1.5, 2.5], pa.float32()),
-        "half": pa.array(np.array([0.5, 1.5, 2.5], np.float16)),
-        "byte": pa.array([0, 255, 7], pa.uint8()),
-        "long": [2**53, -1, 0],
-        "flag": [True, False, True],
-        "decimal": [Decimal("1.25"), Decimal("-3.5"), Decimal(0)],
-        "a.b": [1, 2, 3],
-        "kind": ["x", "y", "x"],
+        "double": [0.1, -2.5],
+        "float": pa.array([0.5, 1.5], pa.float32()),
+        "half": pa.array(np.array([0.5, 1.5], np.float16)),
+        "byte": pa.array([0, 255], pa.uint8()),
+        "long": [2**53, -1],
+        "flag": [True, False],
+        "decimal": [Decimal("1.25"), Decimal("-3.5")],
+        "a.b": [1, 2],
+        "kind": ["x", "y"],
     }
     table = read(write(tmp_path / "t.parquet", columns), "kind")
-    expected = [
-        [0.1, 0.5, 0.5, 0, 2**53, 1, 1.25, 1],
-        [-2.5, 1.5, 1.5, 255, -1, 0, -3.5, 2],
-        [1e300, 2.5, 2.5, 7, 0, 1, 0, 3],
-    ]
-    assert table.train.inputs.tolist() == expected
+    assert table.train.inputs.tolist() == [[0.1, 0.5, 0.5, 0, 2**53, 1, 1.25, 1], [-2.5, 1.5, 1.5, 255, -1, 0, -3.5, 2]]
     assert table.train.inputs.flags.c_contiguous
-    assert values_of(table) == ["x", "y", "x"]
     assert table.feature_names == tuple(columns)[:-1]
-
-
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        (["b", "a", "b"], ["b", "a", "b"]),
-        ([3, 1, -2], [3, 1, -2]),
-        ([0.5, 1.5, 0.5], [0.5, 1.5, 0.5]),
-        ([True, False, True], [True, False, True]),
-    ],
-)
-def test_labels_of_parquet(tmp_path: Path, labels: list[Any], expected: list[Any]) -> None:
-    import pyarrow as pa
-
-    for values in (pa.array(labels), pa.array(labels).dictionary_encode()):
-        table = read(write(tmp_path / "t.parquet", {"x": [1, 2, 3], "kind": values}), "kind")
-        assert values_of(table) == expected
+    for labels in (["b", "a"], [3, -2], [0.5, 1.5], [True, False]):
+        for values in (pa.array(labels), pa.array(labels).dictionary_encode()):
+            assert values_of(read(write(tmp_path / "t.parquet", {"x": [1, 2], "kind": values}), "kind")) == labels
 
 
 @pytest.mark.parametrize(
@@ -325,13 +287,5 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
             continue
         with pytest.raises(DatasetError, match=f"': {fault}"), open_file(tmp_path / name):
             pass
-
-
-def test_only_faults_of_the_file_are_its_faults(tmp_path: Path) -> None:
-    """A defect keeps its type and traceback; the setting that an error names is kept."""
-    (tmp_path / "file").write_text("a")
-    for defect in (ValueError, TypeError):
-        with pytest.raises(defect, match=r"^planted$"), open_file(tmp_path / "file"):
-            raise defect("planted")
-    with pytest.raises(DatasetError, match=r"^label: '.*file': planted$"), open_file(tmp_path / "file"):
-        raise DatasetError("planted", setting="label")
+    with pytest.raises(ValueError, match=r"^planted$"), open_file(__file__):  # a defect keeps its type
+        raise ValueError("planted")

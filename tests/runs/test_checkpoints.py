@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 def test_a_checkpoint_of_other_settings_is_refused(folder):
     """More epochs are none, and fewer are too few."""
-    with pytest.raises(RunError, match="was made with seed 0, but the run's configuration has 1"):
+    with pytest.raises(RunError, match="was made with seed 0, but the configuration has 1"):
         load_checkpoint(folder, settings_of(SETTINGS, {"seed": 1}), open_backend())
     check_settings(folder, settings_of(SETTINGS, {"epochs": 3}))
     _, facts = read_tensors(folder / "checkpoint.safetensors")

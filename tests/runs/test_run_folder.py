@@ -90,18 +90,15 @@ def test_the_library_goes_on_with_its_run_and_refuses_another(tmp_path):
         finished_run(tmp_path / "run", TrainConfig(epochs=2, seed=3, hidden=(3,), report_every=100))
 
 
-def test_no_folder_is_made_for_what_cannot_be_trained(tmp_path):
-    bad = TINY._replace(train_labels=TINY.train_labels + 9)
-    for config, dataset, message in ((CONFIG, bad, "train_labels"), (TrainConfig(batch_size=201), TINY, "batch_size")):
+def test_no_folder_is_made_for_what_cannot_be_trained_or_stored(tmp_path):
+    inverted = TINY._replace(prepare=Preparation(lambda images, **how: 1 - flatten_and_scale(images, **how)))
+    for config, dataset, message in (
+        (CONFIG, TINY._replace(train_labels=TINY.train_labels + 9), "train_labels"),
+        (TrainConfig(batch_size=201), TINY, "batch_size"),
+        (CONFIG, inverted, "prepare"),
+    ):
         with pytest.raises(MlpXpError, match=message):
             next(train(config, dataset, open_backend(), run_dir=tmp_path / "run"))
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_run_folder_refuses_what_it_cannot_store(tmp_path):
-    inverted = TINY._replace(prepare=Preparation(lambda images, **how: 1 - flatten_and_scale(images, **how)))
-    with pytest.raises(MlpXpError, match="prepare"):
-        next(train(CONFIG, inverted, open_backend(), run_dir=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 

@@ -2,54 +2,26 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 from run_folders import a_config
 
 from mlp_xp.core.config import ConfigError, TrainConfig
-from mlp_xp.core.functional import ACTIVATIONS
-from mlp_xp.core.optimizers import OPTIMIZERS
 from mlp_xp.data.origin import Origin
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.records import RunError, check_foreign, fits, parse_settings
+from mlp_xp.runs.records import check_foreign, fits, parse_settings
 from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, first_change, flatten, settings_of, unflatten
 
-counts = st.integers(1, 10**6)
-configs = st.builds(
-    TrainConfig,
-    epochs=counts,
-    learning_rate=st.floats(1e-30, 1e10),
-    hidden=st.lists(st.integers(1, 5000), max_size=4).map(tuple),
-    update_order=st.sampled_from(["layerwise", "simultaneous"]),
-    activation=st.sampled_from([*ACTIVATIONS]),
-    optimizer=st.sampled_from([*OPTIMIZERS]),
-    weight_decay=st.floats(0, 10),
-    validation=counts,
-    patience=counts,
-    decay_bias=st.booleans(),
-)
-names = st.text(min_size=1, max_size=20)
-settings = st.builds(
-    Settings,
-    backend=names,
-    device=st.none() | names,
-    data_dir=st.none() | names,
-    origin=st.builds(
-        Origin,
-        test_fraction=st.floats(0, 0.999),
-        picture_size=st.none() | st.integers(1, 2048),
-        task=st.none() | st.sampled_from(["classes", "labels", "regression"]),
-    ),
-    train=configs,
+ODD = Settings(
+    "a.b:c",
+    "cuda:1",
+    data_dir="/some where/ä.csv",
+    origin=Origin(test_fraction=0.1 + 0.2, picture_size=5, task="labels"),
+    train=TrainConfig(learning_rate=1e-30, weight_decay=1 / 3, hidden=(), validation=7, decay_bias=True),
 )
 
 
-@hypothesis_settings(max_examples=25, deadline=None)
-@given(settings)
+@pytest.mark.parametrize("original", [*RECIPES.values(), ODD])
 def test_settings_survive_a_file(original):
     """Every field, bit for bit: a resumed run depends on it."""
     assert unflatten(json.loads(json.dumps(flatten(original))), Path("here")) == original
@@ -125,26 +97,9 @@ def test_a_wrong_file_is_refused_in_one_line(content, message, tmp_path):
     assert caught.value.exit_code == 2
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(RunError, match=r"none\.json': cannot be read: No such file"):
-        parse_settings(tmp_path / "none.json")
-
-
 @pytest.mark.parametrize(
     ("value", "kind", "expected"),
-    [
-        (1, int, True),
-        (True, int, False),
-        (1.0, int, False),
-        (1, float, True),
-        (None, float | None, True),
-        (None, float, False),
-        (["a"], list[str], True),
-        (["a", 1], list[str], False),
-        ({"a": "b"}, dict[str, int | None], False),
-        ([{"a": 1}], list[dict[str, Any]], True),
-        ("c", {"a": 1}, False),
-    ],
+    [(1, int, True), (True, int, False), (1.0, int, False), (None, str | None, True), ("c", {"a": 1}, False)],
 )
 def test_a_value_has_a_type_or_not(value, kind, expected):
     assert fits(value, kind) == expected

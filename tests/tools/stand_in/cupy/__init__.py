@@ -4,43 +4,26 @@ It exists because array-api-strict and JAX's compiler reject only some of what C
 hashed, no implicit conversion to NumPy, no operations with NumPy arrays, 0-dimensional arrays where NumPy returns
 scalars, index arrays that wrap around, no floating-point warnings, and a switch that forbids the host to read values.
 
-It has only what `array_api_compat.cupy` takes from CuPy; any other name raises AttributeError. It cannot show a GPU's
-rounding, speed, kernels, libraries, asynchrony, or several devices.
+It has NumPy's functions, more than CuPy's. It cannot show a GPU's rounding, speed, kernels, libraries, asynchrony, or
+several devices.
 """
 
 import numpy as np
 
-from cupy import cuda
-from cupy._array import array, asarray, asnumpy, functions, ndarray, on_device
+from cupy import cuda  # noqa: F401
+from cupy._array import array, asarray, asnumpy, functions, ndarray, on_device  # noqa: F401
 
 __version__ = "14.2.0+stand-in"
+_OWN = {"array", "asarray", "asnumpy", "cuda", "fft", "linalg", "ndarray", "take"}
 
-# cupy/__init__.py, names whose function computes on the device, or creates an array from numbers and shapes.
-_FUNCTIONS = """
-abs absolute add all any arange arccos arccosh arcsin arcsinh arctan arctan2 arctanh argmax argmin argsort
-bitwise_and bitwise_or bitwise_xor broadcast_arrays broadcast_to ceil clip concatenate conj copysign cos cosh
-count_nonzero cumsum divide dot empty empty_like equal exp expand_dims expm1 eye flip floor floor_divide full full_like
-greater greater_equal hypot imag invert isfinite isin isinf isnan left_shift less less_equal linspace log log10 log1p
-log2 logaddexp logical_and logical_not logical_or logical_xor matmul max maximum mean meshgrid min minimum moveaxis
-multiply negative nextafter not_equal ones ones_like outer positive power prod real reciprocal remainder repeat
-reshape result_type right_shift roll round searchsorted shares_memory sign signbit sin sinh sort sqrt square squeeze
-stack std subtract sum take_along_axis tan tanh tensordot tile transpose tril triu true_divide trunc var where zeros
-zeros_like
-"""
-# What cupy/__init__.py imports from NumPy unchanged.
-_NUMPYS = """
-bool_ can_cast complex64 complex128 dtype e finfo float16 float32 float64 floating iinfo inf int8 int16 int32 int64
-integer intp isdtype issubdtype nan newaxis number pi promote_types uint8 uint16 uint32 uint64
-"""
-__all__ = ["array", "asarray", "asnumpy", "cuda", "fft", "linalg", "ndarray", "nonzero", "take", "unique"]
-__all__.extend(_FUNCTIONS.split() + _NUMPYS.split())
-
-for _name in _FUNCTIONS.split():
-    globals()[_name] = functions[_name] = on_device(getattr(np, _name))
-for _name in _NUMPYS.split():
-    globals()[_name] = getattr(np, _name)
-for _name in ("nonzero", "unique"):  # the shape of the result depends on values
-    globals()[_name] = functions[_name] = on_device(getattr(np, _name), reads=True)
+for _name, _value in vars(np).items():
+    if _name not in (*_OWN, "test") and not _name.startswith("_") and type(_value) is not type(np):
+        if callable(_value) and not isinstance(_value, type):
+            # The shape of the result of these depends on values.
+            _value = functions[_name] = on_device(_value, reads=_name in ("nonzero", "unique"))
+        globals()[_name] = _value
+__all__ = [name for name in globals() if not name.startswith("_") and name not in ("functions", "np", "on_device")]
+__all__ += ["fft", "linalg", "take"]
 
 
 def take(a, indices, axis=None):

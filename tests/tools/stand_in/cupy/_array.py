@@ -145,16 +145,10 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
 
     device = property(lambda self: Device(0))
 
-    # Copies to the host.
-
     def get(self, order: str = "C") -> np.ndarray:
         """Return a copy on the host (`_ndarray_base.get`)."""
         host_reads("ndarray.get")
         return np.array(self._host, order=order)
-
-    def item(self) -> Any:
-        """Return the only element as a Python number."""
-        return self.get().item()
 
     def tolist(self) -> Any:
         """Return nested lists of Python numbers."""
@@ -172,12 +166,6 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     def __repr__(self) -> str:
         return repr(self.get())
 
-    def __str__(self) -> str:
-        return str(self.get())
-
-    def __format__(self, spec: str) -> str:
-        return format(self.get(), spec)
-
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         """Reject implicit conversion (`_ndarray_base.__array__`)."""
         raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()` instead.")
@@ -189,8 +177,6 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     def __dlpack__(self, **_: Any) -> Any:
         """Raise BufferError: CuPy exports device memory, which a library without a GPU cannot import."""
         raise BufferError("Unsupported device in DLTensor.")
-
-    # NumPy's functions on device arrays.
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Call CuPy's ufunc of the same name, which rejects NumPy arrays (`_ndarray_base.__array_ufunc__`)."""
@@ -207,8 +193,6 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         """Call CuPy's function of the same name (`_ndarray_base.__array_function__`)."""
         function = functions.get(func.__name__)
         return NotImplemented if function is None else function(*args, **kwargs)
-
-    # Elements.
 
     def __len__(self) -> int:
         return len(self._host)

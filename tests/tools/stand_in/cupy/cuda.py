@@ -1,8 +1,14 @@
 """A single device, which is the CPU (cupy/cuda/device.pyx, cupy_backends/cuda/api/runtime.pyx)."""
 
+import sys
 from typing import Any
 
-__all__ = ["Device", "runtime"]
+device = sys.modules["cupy.cuda.device"] = sys.modules[__name__]  # CuPy's module of the class
+
+
+def is_available() -> bool:
+    """Return whether there is a device."""
+    return True
 
 
 class Device:
@@ -30,9 +36,6 @@ class Device:
         """Make this the current device. Raises CUDARuntimeError, a RuntimeError, for any other than device 0."""
         if self.id:
             raise runtime.CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
-
-    def synchronize(self) -> None:
-        """Wait for the device; here it has always finished."""
 
     def __enter__(self) -> "Device":
         self.use()
