@@ -100,7 +100,7 @@ class DatasetWarning(MlpXpWarning):
     """A data set that can be used for training, but is probably not what was intended."""
 
 
-def printable(text: str) -> str:
+def escaped(text: str) -> str:
     """Return text with the characters that control a terminal, and others that it cannot show, written as escapes."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
@@ -110,7 +110,7 @@ def not_installed(requirement: str) -> str:
     return f"is not installed; install it with: {sys.executable} -m pip install {requirement}"
 
 
-def described(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Return the type and the message of an exception in one line; another library's may raise when it is read."""
     try:
         message = str(error)

@@ -16,7 +16,7 @@ from mlp_xp.backends._library import BackendError, Details, aligned_copy, eager,
 from mlp_xp.backends.threads import limited
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.errors import described, with_colon
+from mlp_xp.errors import one_line, with_colon
 
 
 def look_in_current_folder() -> None:
@@ -163,7 +163,7 @@ def copy_to_host(x: Array) -> np.ndarray:
             return np.array(np.from_dlpack(x, device=device))
         # What the standard allows it to raise, and what libraries of older versions of the standard do.
         except (AttributeError, TypeError, ValueError, BufferError, RuntimeError) as error:
-            refusals.append(described(error))
+            refusals.append(one_line(error))
     array = np.array(x)
     if array.dtype == object:  # NumPy's answer for what it does not know
         reason = f": {refusals[0]}" if hasattr(x, "__dlpack__") else ""

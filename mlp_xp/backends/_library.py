@@ -13,7 +13,7 @@ import numpy as np
 from mlp_xp.backends.threads import LIMITS, ON_GPU, limited
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, Rows, eager_scan, rows_of
-from mlp_xp.errors import MlpXpError, described, not_installed, with_colon, without_comment
+from mlp_xp.errors import MlpXpError, not_installed, one_line, with_colon, without_comment
 
 # Parts of the messages of XLA and PyTorch, in lower case; other libraries have an exception for it.
 OUT_OF_MEMORY = ("resource_exhausted", "out of memory", "not enough memory", "can't allocate memory")
@@ -135,7 +135,7 @@ def _place(error: BaseException) -> str:
 
 def line_of(error: BaseException) -> str:
     """Return the type and the message of an exception as one line; of a long message its beginning."""
-    line = described(error)
+    line = one_line(error)
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 3]}..."
 
 

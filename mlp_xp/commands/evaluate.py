@@ -17,7 +17,6 @@ from mlp_xp.commands.tables import Column, print_csv, print_table
 from mlp_xp.core.dataset import described
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
-from mlp_xp.errors import printable
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import labels, read_row
@@ -109,13 +108,13 @@ def show(found: api.Evaluated, whole: dict[str, Any], folders: Sequence[Path], c
     """Print the figures of a network, or of several in `folders` and of their ensemble."""
     model = found.models[0]
     if folders:
-        runs = [*map(printable, labels([read_row(folder) for folder in folders])), f"ensemble of {len(folders)}"]
+        runs = [*labels([read_row(folder) for folder in folders]), f"ensemble of {len(folders)}"]
         results = [*found.runs, found.result]
         head, kind = ("test %", "accuracy") if found.result.r2 is None else ("test R²", "r2")
         scores, losses = ([figure(kind, each.score) for each in results], [f"{each.loss:.4f}" for each in results])
         print_table([Column("run", runs, True), Column(head, scores), Column("loss", losses)], console)
         say(console, "\nthe ensemble:")
-    names = tuple(map(printable, model.class_names))  # they come from a file, which may be anybody's
+    names = model.class_names
     say(console, f"{described_result(found.result, model.input_shape, names)}\n")
     inputs, parts = described(model.input_shape).split()[0], whole[model.task.outputs]
     shown = [i for i, part in enumerate(parts) if part.get("samples") != 0]

@@ -29,7 +29,7 @@ from mlp_xp.core.config import ConfigError, TrainConfig, check_choice, check_ran
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.core.training import DivergenceError
-from mlp_xp.errors import described, with_colon
+from mlp_xp.errors import one_line, with_colon
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity import report
 from mlp_xp.parity.compare import Comparison, Failure, check, compare, longest_dot_product, record_notebook
@@ -283,7 +283,7 @@ def print_findings(backend: Backend, run: Tracer, folder: Path) -> int:
         if isinstance(failure, DivergenceError):
             failure.remedy = ""  # of no use to a library that computed something wrong
         if failure:
-            own = f"backend {with_colon(backend.name)} {described(failure)}"
+            own = f"backend {with_colon(backend.name)} {one_line(failure)}"
             print_line("error", getattr(failure, "text", own))
     return 1 if run.first else getattr(failure, "exit_code", 0)
 

@@ -18,7 +18,7 @@ from mlp_xp.commands.options import BackendName, Device, only_one
 from mlp_xp.commands.process import end_with
 from mlp_xp.commands.tables import print_csv
 from mlp_xp.core.model import Model
-from mlp_xp.errors import MlpXpError, printable
+from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.ensembles import members_of
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.runs.table import is_run, labels, read_row
@@ -110,10 +110,10 @@ def show_answers(
         if images is not None:
             for line in drawing(images[i], ink=ink):
                 console.print(line, soft_wrap=True)
-        shown = printable(name) if isinstance(name, str) else f"row {name}"
+        shown = name if isinstance(name, str) else f"row {name}"
         say(console, f"{shown}: {in_words(found.outputs[i], model, LIKELIEST)}")
         for j, member in enumerate(alone):
-            say(console, f"  {printable(member)}: {in_words(found.runs[j, i], model, 1)}", indent=4)
+            say(console, f"  {member}: {in_words(found.runs[j, i], model, 1)}", indent=4)
 
 
 def in_words(outputs: np.ndarray, model: Model, count: int) -> str:
@@ -124,7 +124,7 @@ def in_words(outputs: np.ndarray, model: Model, count: int) -> str:
     exclusive, probabilities = model.task.exclusive, not model.task.floats
     order = np.argsort(-outputs, kind="stable")[:count].tolist() if exclusive else range(len(outputs))
     values = (f" ({percent(outputs[i])})" if probabilities else f" {outputs[i]:.6g}" for i in order)
-    answers = (printable(model.class_names[i]) + value for i, value in zip(order, values, strict=True))
+    answers = (model.class_names[i] + value for i, value in zip(order, values, strict=True))
     return ", ".join(answer.replace(" ", GLUE) for answer in answers)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, not_installed, printable
+from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning, escaped, not_installed
 
 BROKEN_PIPE = 128 + 13  # the exit code of a program that SIGPIPE ends
 # Errors caused by the machine: no space, no permission, a limit reached. Any other OSError that reaches `run` is a bug,
@@ -103,7 +103,7 @@ def print_line(kind: str, text: str) -> None:
     escapes.
     """
     try:
-        print(f"{kind}{': ' if kind else ''}{printable(text)}", file=sys.stderr)
+        print(f"{kind}{': ' if kind else ''}{escaped(text)}", file=sys.stderr)
     except BrokenPipeError:
         raise
     except OSError:

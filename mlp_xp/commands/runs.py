@@ -15,7 +15,7 @@ from rich.console import Console
 from mlp_xp.commands.options import only_one
 from mlp_xp.commands.process import end_with
 from mlp_xp.commands.tables import Column, print_csv, print_squeezed
-from mlp_xp.errors import printable
+from mlp_xp.errors import escaped
 from mlp_xp.runs.sweep_index import FAILED, FINISHED
 from mlp_xp.runs.table import (
     FIGURES,
@@ -112,7 +112,7 @@ def csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
         settings = [shown(row.settings[name]) if name in row.settings else "" for name in names]
         others = [record[name] for name in (*RESULTS, "seconds", "date", "reason")]
         cells = [row.name, record["folder"], row.state, *settings, *others]
-        yield ["" if cell is None else printable(str(cell)) for cell in cells]
+        yield ["" if cell is None else escaped(str(cell)) for cell in cells]
 
 
 def show_runs(rows: Sequence[Row], console: Console, kept: str = "") -> None:
@@ -132,16 +132,16 @@ def show_runs(rows: Sequence[Row], console: Console, kept: str = "") -> None:
         say(console, "unfinished runs: results of the last report; evaluate uses the checkpoint", wrap=True)
     for row in rows:
         if row.reason and row.state != UNREADABLE:  # the command prints those as errors
-            say(console, f"{printable(row.name)}: {printable(row.reason)}")
+            say(console, f"{row.name}: {row.reason}")
 
 
 def _cell(row: Row, column: str) -> str:
     if column not in Row._fields:
-        return printable(shown(row.settings[column])) if column in row.settings else ""
+        return shown(row.settings[column]) if column in row.settings else ""
     value = getattr(row, column)
     if column in FIGURES:
         return figure(column, value)
-    return printable(value) if column != "date" else f"{value:%Y-%m-%d %H:%M}" if value else ""
+    return value if column != "date" else f"{value:%Y-%m-%d %H:%M}" if value else ""
 
 
 def _is_text(rows: Sequence[Row], column: str) -> bool:
@@ -159,7 +159,7 @@ def show_summary(summary: Summary, console: Console) -> None:
     figures = [each.results.get(quantity) for each in groups]
     losses = [each.results.get("train_loss") for each in groups]
     cells = {"rank": [str(each.rank or "-") for each in groups]} if summary.ranked else {}
-    cells |= {name: [printable(shown(each.settings[name])) for each in groups] for name in names}
+    cells |= {name: [shown(each.settings[name]) for each in groups] for name in names}
     if not names:
         cells["setting"] = [each.name for each in groups]
     cells["runs"] = [_count(each) for each in groups]
@@ -186,7 +186,7 @@ def show_summary(summary: Summary, console: Console) -> None:
             if "test_rmse" in group.results:
                 loss = f", root mean squared error {group.results['test_rmse'].mean:.4g}{loss}"
             best = "best: " if summary.ranked else ""
-            say(console, f"{best}{printable(group.name)}: {found}{loss}")
+            say(console, f"{best}{group.name}: {found}{loss}")
 
 
 def _count(group: Group) -> str:

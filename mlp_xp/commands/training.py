@@ -16,7 +16,6 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.training import Event, Report
 from mlp_xp.data.datasets import is_own
-from mlp_xp.errors import printable
 from mlp_xp.runs import recording, replacing, run_folder
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show import terminal
@@ -87,7 +86,7 @@ def nothing_learned(report: Report, settings: Settings, dataset: Dataset, backen
     if dataset.task.exclusive and report.test:
         counts = np.bincount(backend.to_numpy(dataset.test_labels), minlength=len(dataset.class_names))
         score = counts.max() / counts.sum()
-        name = printable(dataset.class_names[int(counts.argmax())])
+        name = dataset.class_names[int(counts.argmax())]
         guess = f"naming {name}, the most frequent class ({100 * score:.2f} %)"
     if not report.test or report.test.score > score or not (dataset.task.exclusive or dataset.task.floats):
         return ""

@@ -13,7 +13,7 @@ from mlp_xp.data.ink import SIZE, Bytes, prepare_image
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import fault, visible_names
 from mlp_xp.data.samples import Format, Part, Samples
-from mlp_xp.errors import Argument, DatasetError, DatasetWarning, nearest, not_installed, printable, some
+from mlp_xp.errors import Argument, DatasetError, DatasetWarning, escaped, nearest, not_installed, some
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -234,7 +234,7 @@ def decode(path: str | os.PathLike[str]) -> "Image.Image":
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:  # from the system, not from a decoder
             raise fault(error, path) from error
-        reason = printable(" ".join(str(error).split())) or type(error).__name__
+        reason = escaped(" ".join(str(error).split())) or type(error).__name__
         if isinstance(error, pillow.UnidentifiedImageError):
             reason = "it is not a picture that Pillow can read"
         raise DatasetError(f"cannot be decoded: {reason}", remedy="save it again as PNG or JPEG", file=path) from error

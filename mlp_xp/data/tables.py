@@ -22,7 +22,7 @@ from mlp_xp.core.inputs import find_columns
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import FLAGS, MISSING, Stream, number_of, open_file, visible_names
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
-from mlp_xp.errors import Argument, DatasetError, not_installed, printable, some
+from mlp_xp.errors import Argument, DatasetError, escaped, not_installed, some
 
 # A file is for training or for testing if its name has one of these words, between characters that are not letters.
 WORDS = {"train": "train", "test": "test|t10k"}
@@ -185,7 +185,7 @@ def _read_parquet(stream: Stream, choose: Choose) -> Columns:
             raise DatasetError("there are no rows", remedy="give a table with rows")
         features, labels = ([_values(table.column(name), pa) for name in names] for names in (chosen, labelled))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = printable(" ".join(str(error).split())[:200])
+        reason = escaped(" ".join(str(error).split())[:200])
         raise DatasetError(f"is a damaged Parquet file: {reason}", remedy="write it again") from error
     inputs = np.stack(features, axis=1)
     return Columns(chosen, labelled, inputs.astype(np.float64) if inputs.dtype.kind in "biuf" else inputs, labels)

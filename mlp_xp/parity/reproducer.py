@@ -15,7 +15,7 @@ import numpy as np
 from mlp_xp.backends import hooks
 from mlp_xp.backends._foreign import find
 from mlp_xp.core.library import Backend
-from mlp_xp.errors import printable
+from mlp_xp.errors import escaped
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity.bounds import allowed_deviation, expect
 from mlp_xp.parity.trace import INPLACE, Operation, expression
@@ -80,7 +80,7 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
         dtype = shown.dtype
     shape, at = operation.result.shape, operation.verdict.at
     lines, to_numpy = _imports(backend)
-    title = printable(f"{backend.name} {backend.version}: {operation} {operation.what}")
+    title = escaped(f"{backend.name} {backend.version}: {operation} {operation.what}")
     fields = {
         "title": title.replace("\\", "/").replace('"', "'"),
         "names": ", ".join(inputs),

@@ -27,7 +27,7 @@ from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend, Carry, eager_scan
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.arrays import from_arrays
-from mlp_xp.errors import MlpXpError, described, with_colon, without_comment
+from mlp_xp.errors import MlpXpError, one_line, with_colon, without_comment
 from mlp_xp.parity.bounds import KNOWN, Verdict, check
 from mlp_xp.parity.compare import start
 
@@ -232,7 +232,7 @@ class Tracer:
         except (Exception, SystemExit) as error:  # a library may raise anything
             # `Backend.to_numpy` and `from_numpy` report the library's own error as the cause.
             cause = error.__cause__ if isinstance(error, BackendFailure) and error.__cause__ else error
-            said = described(cause)
+            said = one_line(cause)
             if operation.args is not args:  # else an argument could not be read
                 self.raised = operation._replace(verdict=Verdict(problem=f"raised {said}"))
             raise LibraryError(

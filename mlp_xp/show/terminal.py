@@ -13,7 +13,6 @@ from mlp_xp.core.dataset import Dataset, described
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
-from mlp_xp.errors import printable
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.show.width import plain_console
@@ -59,10 +58,10 @@ def describe(settings: Settings, job: Job) -> str:
         f"{settings.dtype}",
         "arrays": f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}",
         "threads": "" if number is None else f"{number}: {reason}",
-        "data": f"{printable(settings.data)}: {parts} {described(shape)}{targets}{'' if test else ', no test set'}",
+        "data": f"{settings.data}: {parts} {described(shape)}{targets}{'' if test else ', no test set'}",
         "training": f"{epochs}, batches of {config.batch_size}, {config.optimizer} {config.learning_rate:g} "
         f"{config.schedule}, {config.update_order}{warm_up}",
-        "weights": f"taken from {printable(settings.start_from)}" if settings.start_from else "",
+        "weights": f"taken from {settings.start_from}" if settings.start_from else "",
     }
     return "\n".join(f"{name:8} {text}" for name, text in lines.items() if text)
 
@@ -105,7 +104,7 @@ def described_result(result: Evaluation, shape: Sequence[int], names: Sequence[s
         means, rmses = "", [f"{rmse:.4g}" for rmse in result.rmses]
         if len(names) > 1:
             means = f", mean of {len(names)} outputs"
-            rmses = [f"{rmse} ({printable(name)})" for name, rmse in zip(names, rmses, strict=True)]
+            rmses = [f"{rmse} ({name})" for name, rmse in zip(names, rmses, strict=True)]
         error = f", root mean squared error {', '.join(rmses)}" if len(names) <= FEW else ""
         return f"R² {result.r2:.4f}{means}{error} on {samples} test samples"
     text = f"{100 * result.accuracy:.2f} % of {samples} test {described(shape).split()[0]} right"

@@ -4,6 +4,9 @@ import threading
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
+
+from mlp_xp.errors import escaped
 
 # In fewer columns, tables and help are unreadable, and a terminal breaks the lines itself. Libraries fill lines of a
 # million columns with spaces.
@@ -11,6 +14,10 @@ NARROWEST, WIDEST = 40, 1000
 
 
 class _Console(Console):
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Show control characters as escapes: a name from a file may have some, which would act on the terminal."""
+        return super().render_str("\n".join(map(escaped, text.split("\n"))), **options)
+
     def on_broken_pipe(self) -> None:
         """Leave a closed pipe to the command, which ends with the exit code for it; rich would exit with 1.
 

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.commands.evaluate import show_matrix
+from mlp_xp.commands.tables import Column, print_table
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.terminal import GLUE, say
@@ -106,6 +107,13 @@ def test_a_file_gets_whole_lines():
     assert file.getvalue() == f"{LONG}\n"
 
 
+def test_control_characters_are_shown_as_escapes():
+    console = plain_console(file=io.StringIO(), width=40)
+    say(console, f"bad\x1b[31m{GLUE}name")
+    print_table([Column("name", ["a\x1b[0m"], True)], console)
+    assert console.file.getvalue().split() == [r"bad\x1b[31m", "name", "name", r"a\x1b[0m"]
+
+
 # The tables of evaluate.
 
 
@@ -136,17 +144,6 @@ def test_the_confusion_matrix_fits_and_says_all(names, width):
             assert line.split(", ") == said
 
 
-def test_classes_without_images_are_left_out():
-    matrix = np.array([[5, 1, 0, 0], [0, 0, 0, 0], [2, 0, 0, 0], [0, 0, 0, 0]])
-    console = plain_console(file=io.StringIO(), width=80)
-    show_matrix(matrix, "abcd", console)
-    assert [line.split() for line in console.file.getvalue().splitlines()] == [
-        ["a", "b", "c"],  # b: an image was taken for it
-        ["a", "5", "1", "."],
-        ["c", "2", ".", "."],
-    ]
-
-
 def test_evaluate_on_data_without_some_classes(tmp_path, odd_run):
     few = TINY._replace(test_inputs=TINY.test_inputs[TINY.test_labels < 2],
                         test_labels=TINY.test_labels[TINY.test_labels < 2])  # fmt: skip
@@ -155,6 +152,8 @@ def test_evaluate_on_data_without_some_classes(tmp_path, odd_run):
     assert "nan" not in outcome.out
     table = outcome.out.split("recall\n")[1].split("\n\n")[0].splitlines()
     assert [int(row.split()[-3]) for row in table] == [np.sum(TINY.test_labels == i) for i in (0, 1)]
+    rows = outcome.out.split("predicted class)\n")[1].splitlines()[1:]
+    assert all(row.startswith(name) for row, name in zip(rows, (ODD, ":x:"), strict=True))
     assert "no test images of: [red], [/], 4, 5, 6, 7, 8, 9\n" in outcome.out
 
 

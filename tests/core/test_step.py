@@ -46,7 +46,7 @@ def parameters(network, backend: Backend) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     ("update_order", "hidden", "activation", "batch_size"),
     [("layerwise", (HIDDEN,), "sigmoid", 1), ("layerwise", (), "sigmoid", 1), ("simultaneous", (HIDDEN, 8), "gelu", 2),
-     ("layerwise", (HIDDEN,), "sigmoid", LARGEST_BATCH)],
+     ("layerwise", (1,), "sigmoid", LARGEST_BATCH)],
 )  # fmt: skip
 def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, activation, batch_size, backend):
     config = configuration(update_order, batch_size, hidden=hidden, activation=activation, init="glorot")

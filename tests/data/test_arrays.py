@@ -12,7 +12,6 @@ from numerics import assert_near
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.core.checks import check_dataset
 from mlp_xp.core.dataset import BYTES, split
-from mlp_xp.core.features import standardize
 from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError
@@ -334,18 +333,3 @@ def test_numbers_are_learned_as_those_standardised_by_hand():
             assert (ours is None) == (theirs is None)
             if ours is not None:
                 assert_near(ours, theirs, 1e-9)
-
-
-@pytest.mark.slow
-def test_no_new_compilation_for_data_of_the_same_shape():
-    """The mean and deviation are arguments of the compiled functions."""
-    from mlp_xp.core.chunk import make_chunk
-    from mlp_xp.core.task import TASKS
-
-    backend, sizes = open_backend("jax"), []
-    for factor in (1, 2, 3):
-        for _ in train(CONFIG, from_arrays(X * factor, CLASSES, 0.25, backend=backend), backend):
-            pass
-        chunk = make_chunk(CONFIG.of_steps(), backend, standardize, TASKS["classes"])
-        sizes.append(chunk.__wrapped__._cache_size())
-    assert sizes[0] == sizes[1] == sizes[2] > 0

@@ -20,7 +20,6 @@ from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.origin import Origin
-from mlp_xp.errors import DatasetError
 
 RANDOM = np.random.default_rng(7)
 NAMES = np.array(["ant", "bee", "cat"])
@@ -297,11 +296,6 @@ def test_all_samples_of_other_data_are_used(runs: Path, tmp_path: Path) -> None:
     write_samples(tmp_path / "parts" / "test.csv", TABLE[:7] + 2, NAMES[LABELS[:7]])
     right = np.mean(model.predict(TABLE[:7] + 2) == NAMES[LABELS[:7]])
     assert shown(tmp_path / "parts") == f"{100 * right:.2f} % of 7 test samples right"
-    new = 255 - IMAGES[LABELS == 1]
-    write_pictures(tmp_path / "pictures", new, ["bee"] * 30)
-    right = np.mean(load_run(runs / "run-grey").predict(new) == "bee")
-    found = call("evaluate", runs / "run-grey", "--data-dir", tmp_path / "pictures").out
-    assert found.startswith(f"{100 * right:.2f} % of 30 test images right")
     # A copy with the columns in another order, and others between them, has the rows of the training too.
     moved = {"kind": NAMES[LABELS], **{f"x{i}": TABLE[:, i].tolist() for i in (2, 0, 3, 1)}, "note": ["text"] * 90}
     write_csv(tmp_path / "moved.csv", moved)
@@ -319,16 +313,6 @@ def test_labels_of_other_files_are_matched_by_their_text(tmp_path: Path, no_pict
         right = np.mean(load_run(run).predict(TABLE + 0.25) == label)
         outcome = call("evaluate", run, "--data-dir", path)
         assert (outcome.err, outcome.out.partition(",")[0]) == ("", f"{100 * right:.2f} % of 90 test samples right")
-
-
-def test_labels_of_two_files_are_matched_by_their_text(tmp_path: Path) -> None:
-    write_samples(tmp_path / "train.csv", TABLE, np.array(["01", "1", "x"])[LABELS])
-    write_samples(tmp_path / "test.csv", TABLE + 1, ["01", "1"] * 45)
-    dataset = load_dataset(tmp_path, label="kind", task="classes")
-    assert dataset.test_labels.tolist() == [0, 1] * 45
-    write_samples(tmp_path / "test.csv", TABLE + 1, ["01", "2"] * 45)
-    with pytest.raises(DatasetError, match=r"line 3, column 'kind'.* '2' is none of the 3 classes; they are '01'"):
-        load_dataset(tmp_path, label="kind", task="classes")
 
 
 def test_numbers_of_other_data_are_in_the_units_of_the_model(runs: Path, tmp_path: Path) -> None:
