@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
-from data_sets import TINY
+from data_sets import TINY, on_device
 from helpers import arrays_of
+from numerics import assert_near, trajectory_tolerance
 
 from mlp_xp import TrainConfig, from_arrays, open_backend
 from mlp_xp.core.config import ConfigError
 from mlp_xp.core.job import Job
+from mlp_xp.core.step import initial_state
 from mlp_xp.core.training import trajectory
 
 X = np.random.default_rng(3).normal(size=(90, 3)).round(6)
@@ -102,3 +104,14 @@ def test_the_held_out_samples_play_no_part_in_training():
 def test_a_configuration_that_the_data_do_not_fit_is_refused(changes, setting):
     with pytest.raises(ConfigError, match=f"^{setting}: "):
         Job(TrainConfig(**{**vars(CONFIG), **changes}), from_arrays(X, KINDS), open_backend())
+
+
+def test_the_rest_of_a_chunk_goes_on_where_its_blocks_ended(backend):
+    """With deferred updates a block has 25 samples, without them more than there are here."""
+    results = []
+    for defer in (True, False):
+        config = TrainConfig(epochs=1, hidden=(4,), schedule="cosine", learning_rate=0.1, defer_updates=defer)
+        job = Job(config, on_device(TINY, backend), backend)
+        state, _ = initial_state(config, job.sizes, backend)
+        results.append(job.run(state, np.arange(60)[:, None], 0)[1])
+    assert_near(*results, trajectory_tolerance(60, 36))
