@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from helpers import SCRIPTS, Outcome, assert_one_line, call, finish, popen, start
+from helpers import SCRIPTS, assert_one_line, call, call_main, finish, popen, start
 
 import mlp_xp
 from mlp_xp import commands
@@ -24,16 +24,6 @@ from mlp_xp.show.width import plain_console
 ROOT = SCRIPTS.parent
 PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-
-
-class BrokenLibraryError(MlpXpError):
-    exit_code = 3
-
-
-def ended(main, capsys) -> Outcome:
-    with pytest.raises(SystemExit) as caught:
-        run(main)
-    return Outcome(caught.value.code, *capsys.readouterr())
 
 
 def raising(error):
@@ -64,7 +54,6 @@ def test_the_readme_lists_every_code():
         (raising(MlpXpError("no such thing")), 2, "error: no such thing"),
         (raising(MlpXpError("-1 is low", setting="learning_rate")), 2, "error: --learning-rate: -1 is low"),
         (raising(MlpXpError("no", remedy=("give ", Argument("task", "a b")))), 2, "error: no; give --task 'a b'"),
-        (raising(BrokenLibraryError("it failed")), 3, "error: it failed"),
         (raising(FileError("disk full")), 1, "error: disk full"),
         (raising(KeyboardInterrupt), 130, "interrupted"),
         (raising(PermissionError(13, "Permission denied", "a/b")), 1, "error: 'a/b': Permission denied; fix the"),
@@ -73,8 +62,8 @@ def test_the_readme_lists_every_code():
         (lambda: warnings.warn("odd\n", MlpXpWarning, stacklevel=1), 0, r"warning: odd\n"),
     ],
 )
-def test_every_end_has_its_code_and_at_most_one_line(main, code, line, capsys):
-    outcome = ended(main, capsys)
+def test_every_end_has_its_code_and_at_most_one_line(main, code, line):
+    outcome = call_main(main, "mlp-xp")
     assert (outcome.code, outcome.out) == (code, "")
     assert outcome.err.startswith(line)
     assert outcome.err.count("\n") == bool(line)
@@ -94,15 +83,14 @@ def test_a_bug_keeps_its_traceback(error):
         run(raising(error))
 
 
-def test_debug_shows_the_traceback_with_all_causes(monkeypatch, capsys):
+def test_debug_shows_the_traceback_with_all_causes():
     def main():
         try:
             raise ValueError("the reason")
         except ValueError as error:
             raise MlpXpError("no such thing") from error
 
-    monkeypatch.setattr(sys, "argv", ["mlp-xp", "--debug"])
-    outcome = ended(main, capsys)
+    outcome = call_main(main, "mlp-xp", "--debug")
     assert outcome.code == 2
     assert outcome.err.startswith("Traceback")
     assert "ValueError: the reason" in outcome.err

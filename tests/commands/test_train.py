@@ -178,6 +178,8 @@ def test_a_saved_configuration_is_a_start(finished, tmp_path):
     assert call("train", "--config", tmp_path / "some.json", "--run-dir", tmp_path / "some", "--seed", 5).code == 0
     defaults = {**json.loads(json.dumps(flatten(Settings()))), "dataset": None}
     assert settings_of(tmp_path / "some") == {**defaults, **some, "seed": 5}
+    other = call("train", *again, tmp_path / "other", "--dataset", "mnist", "--batch-size", 60_001)
+    assert_one_line(other, 2, "--batch-size: 60001", "60000 training samples")  # instead of the file's data
 
 
 def test_a_batch_that_nobody_chose_is_not_larger_than_the_training_set(data_dir, tmp_path):
