@@ -69,7 +69,7 @@ FAULTS: dict[str, tuple[Dataset, dict[str, Any], str]] = {
     "scaled images": (HOST, {"train_inputs": HOST.train_inputs / 255}, "train_inputs: their dtype is float64; give by"),
     "no images": (HOST, {"test_inputs": HOST.test_inputs[:0], "test_labels": HOST.test_labels[:0]}, "test_inputs: the"),
     "float32": (NUMBERS, {"train_inputs": NUMBERS.train_inputs.astype(np.float32)}, "train_inputs: their dtype is flo"),
-    "one column": (NUMBERS, {"train_labels": NUMBERS.train_labels[:, :1]}, "train_labels: their shape is (60, 1), whe"),
+    "one column": (NUMBERS, {"train_labels": NUMBERS.train_labels[:, :1]}, "train_labels: their shape is (60, 1)"),
     "NaN": (NUMBERS, {"train_labels": changed(NUMBERS.train_labels, np.nan)}, "train_labels: they range from nan to n"),
     "label 2": (NUMBERS, {"task": LABELS, "train_labels": np.full((60, 2), 2)}, "train_labels: they range from 2 to"),
 }  # fmt: skip
