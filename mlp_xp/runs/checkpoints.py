@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation, described
+from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer, Network
@@ -108,8 +109,8 @@ def save_model(folder: Path, model: Model) -> None:
     write_tensors(folder / MODEL, tensors, facts)
 
 
-def load_model(path: str | Path) -> Model:
-    """Read the last saved model of a run, or a file of `save_model`, into NumPy's arrays.
+def load_model(path: str | Path, backend: Backend | None = None) -> Model:
+    """Read the last saved model of a run, or a file of `save_model`. backend: by default NumPy in the model's dtype.
 
     Raises RunError if there is none, or it is damaged.
     """
@@ -120,13 +121,18 @@ def load_model(path: str | Path) -> Model:
     tensors, facts = read_tensors(path)
     if "activation" not in facts:
         raise RunError("is not a model", file=path, remedy=f"give the {MODEL} of a run")
+    place = backend or open_backend("numpy", dtype=facts["dtype"])
+
+    def placed(names: Iterable[str]) -> tuple[Array, ...]:
+        return tuple(place.asarray(tensors[name], place.dtype) for name in names if name in tensors)
+
     return Model(
-        _network_of(tensors, "network"),
-        open_backend("numpy", dtype=facts["dtype"]),
+        to_device(_network_of(tensors, "network"), place),
+        place,
         facts["activation"],
-        Preparation(PREPARATIONS[facts["preparation"]], tuple(tensors[name] for name in FITTED if name in tensors)),
+        Preparation(PREPARATIONS[facts["preparation"]], placed(FITTED)),
         TASKS[facts["task"]],
-        tuple(tensors[name] for name in SCALING if name in tensors),
+        placed(SCALING),
         tuple(facts["image_shape"]),
         tuple(facts["class_names"]),
         tuple(facts["feature_names"]),

@@ -75,7 +75,7 @@ def draw_run(folder: str | Path, dataset: Dataset | None, backend: Backend) -> l
 
 def _figures(folder: Path, dataset: Dataset | None, backend: Backend) -> Iterator[tuple[str, Any]]:
     """Yield the names and figures of the pictures that fit the data; None for a figure without content."""
-    model, (settings, _) = load_model(folder).on(backend), run_folder.read_config(folder)
+    model, (settings, _) = load_model(folder, backend), run_folder.read_config(folder)
     yield "curves.png", plots.draw_curves([read_curves(folder)])
     if dataset is not None and dataset.test_inputs is not None:
         yield from _test_figures(model, dataset, backend)
