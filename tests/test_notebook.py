@@ -9,7 +9,6 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
-from mlp_xp.core.model import model_of
 from mlp_xp.core.step import initial_state
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.datasets import load_dataset
@@ -65,7 +64,7 @@ def retold(mnist_dir) -> np.ndarray:
 def test_the_first_lines(mnist, backend, retold):
     """The untrained network's output is printed with nine digits, so half of one in the ninth is allowed."""
     state, _ = initial_state(TrainConfig(), (PIXELS, 64, 10), backend)
-    output = model_of(state.network, "sigmoid", mnist, backend).outputs(mnist.train_inputs[:1, ...])
+    output = Job(TrainConfig(), mnist, backend).model(state.network).outputs(mnist.train_inputs[:1, ...])
     np.testing.assert_allclose(backend.to_numpy(output), [PRINTED.first_output], rtol=5e-9)
     is_fast = backend.name in FAST
     assert assert_as_printed(mnist, backend, 10001 if is_fast else 1000, retold) == 1 + is_fast

@@ -38,41 +38,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
     return place
 
 
-@pytest.mark.parametrize("name", ["train_inputs", "train_labels", "test_inputs", "test_labels"])
-def test_one_changed_bit_anywhere_is_other_data(name, tmp_path, monkeypatch):
+def test_one_changed_bit_anywhere_is_another_checksum(backend):
     """31 places over each array, its ends among them: a checksum that leaves out a tenth of them misses some."""
-    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
-    random, backend = np.random.default_rng(5), open_backend()
-    host = synthetic(20, 20, 2)._replace(
-        train_inputs=random.integers(0, 256, (12003, 2, 2), dtype=np.uint8),
-        train_labels=random.integers(0, 10, 12003, dtype=np.uint8),
-        test_inputs=random.integers(0, 256, (6001, 2, 2), dtype=np.uint8),
-        test_labels=random.integers(0, 10, 6001, dtype=np.uint8),
-    )
-    config = TrainConfig(epochs=1, batch_size=4000, hidden=(1,), warm_up_steps=0)
-    assert len([*train(config, host, backend, run_dir=tmp_path)]) > 1
-    assert len([*train(config, host, backend, run_dir=tmp_path)]) == 1, "accepted when it comes again"
-    for place in np.linspace(0, getattr(host, name).size - 1, 31).astype(int):
-        array = getattr(host, name).copy()
-        array.reshape(-1)[place] ^= 1  # the lowest bit: a label stays within the classes
-        with pytest.raises(RunError, match="started with other data"):
-            next(train(config, host._replace(**{name: array}), backend, run_dir=tmp_path))
-
-
-def test_a_checksum_is_the_same_on_every_backend(backend):
-    host = synthetic(150, 40, 6)
-    assert run_folder.checksum(on_device(host, backend), backend) == run_folder.checksum(host, open_backend())
-
-
-def test_a_text_among_numbers_is_no_class(tmp_path):
-    numbers = [f"{value:.1f}" for value in ROWS[:, 0]]
-    table = write(tmp_path / "t.csv", [*numbers[:13], "1.2 kg", *numbers[14:]])
-    outcome = call("train", "--data-dir", table, "--label", "y", "--run-dir", tmp_path / "run")
-    assert_one_line(outcome, 2, "t.csv", "line 15, column 'y': '1.2 kg' is not a number", "give --task classes")
-    assert "1.2 kg" in load_dataset(table, label="y", task="classes").class_names
-    for mark in ("NA", "nan", "?"):
-        with pytest.raises(DatasetError, match=r"line 7, column 'y': '.*' marks a missing label.*another name"):
-            load_dataset(write(table, [*CLASSES[:5], mark, *CLASSES[6:]]), label="y")
+    random = np.random.default_rng(5)
+    host = synthetic(20, 20, 2)
+    for name, shape in (("train_inputs", (12003, 2, 2)), ("train_labels", 12003), ("test_labels", 6001)):
+        host = host._replace(**{name: random.integers(0, 10, shape, dtype=np.uint8)})
+    expected = run_folder.checksum(host, open_backend())
+    assert run_folder.checksum(on_device(host, backend), backend) == expected
+    for name in host._fields[:4]:
+        for place in np.linspace(0, getattr(host, name).size - 1, 31).astype(int):
+            array = getattr(host, name).copy()
+            array.reshape(-1)[place] ^= 1
+            changed = on_device(host._replace(**{name: array}), backend)
+            assert run_folder.checksum(changed, backend) != expected, (name, place)
 
 
 def test_masked_inputs_are_refused_by_a_model(runs):
@@ -84,16 +63,14 @@ def test_masked_inputs_are_refused_by_a_model(runs):
 
 
 def test_rows_of_files_are_counted_as_in_the_file(tmp_path, runs):
-    table, rows = write(tmp_path / "t.csv", ["cat", "dog", "cow"]), ROWS.copy()
-    outcome = call("evaluate", runs / "float32", "--data-dir", table)
-    assert_one_line(outcome, 2, "t.csv', line 4, column 'y': 'cow' is none of")
+    rows = ROWS.copy()
     rows[2, 0] = 1e300
-    write(table, CLASSES, rows)
+    table = write(tmp_path / "t.csv", CLASSES, rows)
     for command in (("predict", runs / "float32", table), ("evaluate", runs / "float32", "--data-dir", table)):
         assert_one_line(call(*command), 2, "line 4, column 'a': 1e+300 is too large for float32")
-    write(table, [0, 1, 2] * 8)
-    outcome = call("train", "--data-dir", table, "--label", "y", "--task", "labels", "--run-dir", tmp_path / "run")
-    assert_one_line(outcome, 2, "line 4, column 'y': 2 is neither 0 nor 1", "give --task regr")
+    write(table, [*ROWS[:2, 0].tolist(), "1.2 kg", *ROWS[3:, 0].tolist()])
+    outcome = call("train", "--data-dir", table, "--label", "y", "--run-dir", tmp_path / "run")
+    assert_one_line(outcome, 2, "line 4, column 'y': '1.2 kg' is not a number", "give --task classes")
 
 
 # A network is never evaluated on rows that it was trained on without a word.
@@ -194,17 +171,6 @@ def test_runs_with_other_splits_are_evaluated_on_rows_that_none_was_trained_on(n
         assert evaluate(runs, in_memory(noise, seed=0)).result.samples == len(neither)
 
 
-def test_rows_of_bytes_are_known_as_numbers_too(tmp_path):
-    X = np.random.RandomState(0).randint(0, 256, (60, 3)).astype(np.uint8)
-    y = np.arange(60) % 2
-    assert [
-        *train(TrainConfig(epochs=1, hidden=(2,)), from_arrays(X, y, 0.2), open_backend(), run_dir=tmp_path / "run")
-    ]
-    numbers = X.astype(float)
-    with pytest.warns(MlpXpWarning, match="48 of 60 rows are left out"):
-        assert evaluate(tmp_path / "run", from_arrays(numbers, y, (numbers, y))).result.samples == 12
-
-
 def test_a_model_counts_once_however_it_is_given(noise):
     given = [noise / "r0", load_run(noise / "r0"), noise / "r0" / "model.safetensors"]
     assert len(evaluate(given).runs) == 1
@@ -233,16 +199,6 @@ def test_one_table_in_two_dtypes_is_the_same_data(noise):
     with pytest.warns(MlpXpWarning, match="64 of 80 rows are left out"):
         again = evaluate([noise / "single", noise / "r0"], noise / "noise.csv")
     assert [run.accuracy for run in again.runs] == [found.runs[1].accuracy, found.runs[0].accuracy]
-
-
-def test_files_sorted_by_class_lose_none_to_the_held_out_samples(tmp_path, no_pictures):
-    """The last class would lie in the held-out tail as a whole."""
-    rows = np.random.RandomState(0).randn(120, 2) + np.repeat([[0, 0], [4, 0], [0, 4]], 40, axis=0)
-    labels = np.repeat(["ant", "bee", "cat"], 40).tolist()
-    table = write_csv(tmp_path / "sorted.csv", {"a": rows[:, 0].tolist(), "b": rows[:, 1].tolist(), "y": labels})
-    words = ("train", "--data-dir", table, "--label", "y", "--test-fraction", 0, "--validation", 40)
-    assert call(*words, "--epochs", 20, "--run-dir", tmp_path / "run").err == ""
-    assert np.mean(predict(tmp_path / "run", table).values == labels) > 0.9
 
 
 # Inputs mean the same in each form.
@@ -276,19 +232,3 @@ def test_a_table_is_the_same_as_a_file_and_in_memory(runs, tmp_path):
         assert (predict(load_run(runs / name), frame).values == expected.values).all()
         with pytest.raises(DatasetError, match="has no column 'a'"):
             predict(runs / name, frame[["b", "y"]])
-
-
-def test_a_model_keeps_the_meaning_of_its_numbers():
-    """The units of a regression, the probabilities of labels, standardised images: nothing of it can be forgotten."""
-    random = np.random.default_rng(0)
-    X = random.normal(5, 3, (200, 3))
-    config = TrainConfig(epochs=20, batch_size=4, hidden=(8,), learning_rate=0.05, init="glorot")
-    *_, report = train(config, from_arrays(X, 1000 + X @ [1, 20, 300], 0.2), open_backend())
-    assert report.test.r2 > 0.9
-    assert np.abs(report.model.predict(X) - (1000 + X @ [1, 20, 300])).mean() < 300
-    assert report.model.evaluate(X, (1000 + X @ [1, 20, 300])[:, None]).r2 > 0.9
-    images = random.integers(0, 256, (100, 4, 4), dtype=np.uint8)
-    labels = (images.reshape(100, 16)[:, :3] > 128).astype(int)
-    *_, report = train(config, from_arrays(images, labels, 0.2, standardize=True), open_backend())
-    assert report.model.predict_proba(images).shape == (100, 3)
-    assert np.mean(report.model.predict(images) == labels) > 0.8

@@ -1,5 +1,6 @@
 """A chunk of steps as one function of arrays, which a backend may compile as a whole, and what it is called with."""
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -8,19 +9,19 @@ import numpy as np
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Prepare
-from mlp_xp.core.deferred import BLOCK_SAMPLES, Block, can_defer, make_deferred_block
+from mlp_xp.core.deferred import BLOCK_SAMPLES, can_defer, make_deferred_block
 from mlp_xp.core.dropout import draw_masks
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES, Rates
-from mlp_xp.core.step import Batch, State, make_step
+from mlp_xp.core.step import Batch, State, make_block
 from mlp_xp.core.task import Scaling, Task
 
 # Maximum bytes of inputs per block of steps. Compiled, they stay in a processor core's own cache until their last use;
 # without compilation more steps at once save more of what each block costs than the cache does.
 BLOCK_BYTES = 2**19
 EAGER_BLOCK_BYTES = 3 * 2**20
-NO_SAMPLE = -1  # in a step that fills up a block
+NO_SAMPLE = -1
 
 
 class TrainingSet(NamedTuple):
@@ -34,28 +35,46 @@ class TrainingSet(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """What steps take in addition. On the host: of k steps, (k, ...) each. On the device: in blocks, by `in_blocks`."""
+    """What the steps of a chunk take in addition, on the device: `blocks` blocks of K steps on B samples each."""
 
     samples: Array
-    """The numbers of their samples, int64 (k, B)."""
+    """The numbers of their samples, int64 (blocks, K, B). NO_SAMPLE in steps that fill up the last block, which are not
+    taken."""
     kept: Array
-    """What dropout keeps, uint8 (k, B, units); see `Batch`."""
+    """What dropout keeps, uint8 (blocks, K, B, units); see `Batch`."""
     rates: Rates
-    """Those of their optimiser, (k,) each."""
+    """Those of their optimiser, (blocks, K) each."""
 
 
 @np.errstate(over="ignore")  # of a rate and a decay at the ends of their ranges; the losses show it
-def make_steps(config: TrainConfig, samples: np.ndarray, first_step: int, total_steps: int) -> Steps:
-    """Return what the steps on these samples, (k, B), take, on the host.
+def make_steps(
+    config: TrainConfig,
+    backend: Backend,
+    samples: np.ndarray,
+    blocks: tuple[int, int],
+    first_step: int,
+    total_steps: int,
+) -> Steps:
+    """Return the steps on these samples, int64 (k, B) on the host.
 
-    first_step: the number of the first one, from 0 at the start of training. total_steps: of the whole training.
+    blocks: the number of blocks, and of steps in each; together they have room for k steps or more. first_step: the
+    number of the first one, from 0 at the start of training. total_steps: of the whole training.
     """
     k, batch_size = samples.shape
     numbers = np.arange(first_step, first_step + k)
     learning_rates = SCHEDULES[config.schedule](config.learning_rate, numbers, total_steps)
     rates = OPTIMIZERS[config.optimizer].rates(learning_rates, numbers, config)
     rates = rates._replace(error=rates.error / batch_size)  # the gradient of a batch is the mean over its samples
-    return Steps(samples, draw_masks(config, k, batch_size, first_step), rates)
+    kept = draw_masks(config, k, batch_size, first_step)
+    more = math.prod(blocks) - k
+
+    def place(array: np.ndarray, dtype: Any = None, filling: int = 0) -> Array:
+        if more:
+            array = np.pad(array, ((0, more), *[(0, 0)] * (array.ndim - 1)), constant_values=filling)
+        return backend.asarray(array.reshape(*blocks, *array.shape[1:]), dtype)
+
+    on_device = Rates(*(place(each, backend.dtype) for each in rates))
+    return Steps(place(samples, filling=NO_SAMPLE), place(kept), on_device)
 
 
 def steps_per_block(config: TrainConfig, batch_size: int, features: int, backend: Backend) -> int:
@@ -65,41 +84,18 @@ def steps_per_block(config: TrainConfig, batch_size: int, features: int, backend
     return max(1, (BLOCK_SAMPLES if deferred else block_bytes // (features * backend.itemsize)) // batch_size)
 
 
-def in_blocks(steps: Steps, blocks: int, size: int, backend: Backend) -> Steps:
-    """Copy steps to the device, (blocks, size, ...) each, filled up with steps that are not to be taken."""
-
-    def place(array: np.ndarray, dtype: Any = None, filling: int = 0) -> Array:
-        more = blocks * size - len(array)
-        filled = np.pad(array, ((0, more), *[(0, 0)] * (array.ndim - 1)), constant_values=filling) if more else array
-        return backend.asarray(filled.reshape(blocks, size, *array.shape[1:]), dtype)
-
-    rates = Rates(*(place(each, backend.dtype) for each in steps.rates))
-    return Steps(place(steps.samples, filling=NO_SAMPLE), place(steps.kept), rates)
-
-
-def make_plain_block(config: TrainConfig, task: Task, backend: Backend) -> Block:
-    """Return a block of any number of steps."""
-    step = make_step(config, task, backend)
-
-    def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
-        x, targets, kept, *rates = row
-        return step(state, Batch(x, targets, kept), Rates(*rates))
-
-    return lambda state, batch, rates, count: backend.scan(take, state, (*batch, *rates), count)
-
-
 @lru_cache(maxsize=8)
 def make_chunk(
     config: TrainConfig, backend: Backend, prepare: Prepare, task: Task
 ) -> Callable[[State, TrainingSet, Steps], tuple[State, Array]]:
     """Return `chunk(state, training_set, steps) -> state, losses`, compiled where it can be.
 
-    prepare: see `Preparation`. steps: from `in_blocks`. losses: of each step before its update, in one row; those of
-    steps that fill up mean nothing. The state is donated.
+    prepare: see `Preparation`. losses: of each step before its update, (blocks K,); those of steps that fill up mean
+    nothing. The state is donated.
     """
     xp = backend.xp
-    make_block = make_deferred_block if can_defer(config, compiles=backend.compiles) else make_plain_block
-    run_block = make_block(config, task, backend)
+    deferred = can_defer(config, compiles=backend.compiles)
+    run_block = (make_deferred_block if deferred else make_block)(config, task, backend)
 
     def chunk(state: State, training_set: TrainingSet, steps: Steps) -> tuple[State, Array]:
         inputs, labels, fitted, scaling = training_set

@@ -1,10 +1,12 @@
-"""The settings of a training run. What is known about a setting stands with its field.
+"""The settings of a training run, `TrainConfig`; above it, how a setting is declared and checked: skip that at first.
 
-The checks, the command line and its help, the files of a run and its resume are all made from these declarations. This
-file imports no array library, so that `--help` is quick.
+What is known about a setting stands with its field. The checks, the command line and its help, the files of a run and
+its resume are all made from these declarations. This file imports no array library, so that `--help` is quick.
 """
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from numbers import Integral, Real
@@ -12,12 +14,17 @@ from types import NoneType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from mlp_xp.core.functional import ACTIVATIONS, Activation
-from mlp_xp.errors import Argument, MlpXpError, nearest
+from mlp_xp.errors import Argument, MlpXpError, Words, nearest
 
 # Whole numbers below 2**31 fit an int32, and the product of two of them, such as the steps of a run, an int64.
 MOST = 2**31 - 1
 # At a factor of 1 a running mean would keep its first value forever; closer to 1, float32 holds few factors.
 BELOW_ONE = 0.999999
+# What is accepted for each kind of setting, and its name.
+KINDS: dict[type, tuple[Any, str]] = {
+    int: (Integral, "a whole number"), float: (Real, "a number"), bool: (bool, "true or false"), str: (str, "a string"),
+    tuple: (Iterable, "a list of whole numbers"),
+}  # fmt: skip
 
 
 class ConfigError(MlpXpError):
@@ -96,6 +103,39 @@ def checked(setting: Setting, value: Any) -> Any:
     return value
 
 
+def as_kind(name: str, value: Any, kind: type) -> Any:
+    """Return a value as a plain Python `kind`: int, float, bool, str, or a tuple of int. Raises ConfigError.
+
+    NumPy's numbers are accepted, whole numbers where a float is wanted, and any sequence of whole numbers.
+    """
+    accepted, wanted = KINDS[kind]
+    # A bool is a whole number too, and a string a sequence.
+    if isinstance(value, accepted) and (kind in (bool, str) or not isinstance(value, bool | str)):
+        with suppress(OverflowError, TypeError):  # too large for a float; an array without axes
+            return tuple(as_kind(name, unit, int) for unit in value) if kind is tuple else kind(value)
+    raise ConfigError(f"{value!r:.80} is not {wanted}", setting=name)
+
+
+def check_range(name: str, value: float | tuple[int, ...], least: float = 1, most: float = MOST) -> None:
+    """Raise ConfigError unless a number, or each of several, is from `least` to `most`."""
+    for number in value if isinstance(value, tuple) else (value,):
+        if not least <= number <= most:
+            # A lower limit such as 1e-30 keeps digits; whoever meets it has given 0 or less.
+            wanted = f"at most {most}" if number > most else "above 0" if 0 < least < 1 else f"at least {least}"
+            raise _out_of_range(name, number, wanted)
+
+
+def _out_of_range(name: str, value: Any, wanted: str) -> ConfigError:
+    return ConfigError(f"{value!r:.80} is out of range; it must be {wanted}", setting=name)
+
+
+def check_choice(name: str, value: str, choices: Any) -> None:
+    """Raise ConfigError, with the closest known name, unless the value is one of the choices."""
+    if value not in choices:
+        fault = f"{value!r} is not known{nearest(value, choices)}"
+        raise ConfigError(fault, remedy=f"choose one of {', '.join(choices)}", setting=name)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """What is trained and how. The defaults are the notebook's.
@@ -170,35 +210,26 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.patience and not self.validation:
-            raise ConfigError(
-                f"{self.patience} needs held-out samples",
-                remedy=("hold some out with ", Argument("validation")),
-                setting="patience",
-            )
-        if self.nesterov and self.optimizer != "momentum":
-            raise ConfigError(
-                f"is not possible with {self.optimizer}",
-                remedy=("use ", Argument("optimizer", "momentum")),
-                setting="nesterov",
-            )
-        if self.clip_norm and self.update_order != "simultaneous":
-            raise ConfigError(
-                "needs all gradients before any update",
-                remedy=("use ", Argument("update_order", "simultaneous")),
-                setting="clip_norm",
-            )
-        if self.dropout and not self.hidden:
-            raise ConfigError("needs a hidden layer", remedy="add one, or leave this at 0", setting="dropout")
+        remedy: Words
+        for name, fits, fault, remedy in (
+            ("patience", self.validation, f"{self.patience} needs held-out samples",
+             ("hold some out with ", Argument("validation"))),
+            ("nesterov", self.optimizer == "momentum", f"is not possible with {self.optimizer}",
+             ("use ", Argument("optimizer", "momentum"))),
+            ("clip_norm", self.update_order == "simultaneous", "needs all gradients before any update",
+             ("use ", Argument("update_order", "simultaneous"))),
+            ("dropout", self.hidden, "needs a hidden layer", "add one, or leave this at 0"),
+        ):  # fmt: skip
+            if getattr(self, name) and not fits:
+                raise ConfigError(fault, remedy=remedy, setting=name)
 
     def of_steps(self) -> "TrainConfig":
         """Return the settings on which a step depends; all others have their defaults.
 
         So runs that differ only in the others, such as the seed and the learning rate, share compiled code.
         """
-        return replace(
-            self, **{each.name: each.default for each in declared(TrainConfig).values() if not each.in_steps}
-        )
+        others = {each.name: each.default for each in declared(TrainConfig).values() if not each.in_steps}
+        return replace(self, **others)
 
     def check_fits(self, samples: int) -> None:
         """Raise ConfigError unless `samples` training samples are enough for validation, a batch and the warm-up."""
@@ -210,50 +241,3 @@ class TrainConfig:
         ):
             if not fits:
                 raise _out_of_range(name, getattr(self, name), wanted)
-
-
-def as_kind(name: str, value: Any, kind: type) -> Any:
-    """Return a value as a plain Python `kind`: int, float, bool, str, or a tuple of int (from a tuple or a list).
-
-    NumPy's numbers are accepted, and whole numbers where a float is wanted. Raises ConfigError.
-    """
-    try:
-        if kind is tuple and not isinstance(value, str):
-            return tuple(as_kind(name, unit, int) for unit in value)
-        if kind is bool and isinstance(value, bool):
-            return value
-        if kind is int and isinstance(value, Integral) and not isinstance(value, bool):
-            return int(value)
-        if kind is float and isinstance(value, Real) and not isinstance(value, bool):
-            return float(value)
-        if kind is str and isinstance(value, str):
-            return value
-    except (TypeError, OverflowError):  # not iterable, or too large for a float
-        pass
-    wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a string"}
-    raise ConfigError(f"{value!r:.80} is not {wanted.get(kind, 'a list of whole numbers')}", setting=name)
-
-
-def check_range(name: str, value: float | tuple[int, ...], least: float = 1, most: float = MOST) -> None:
-    """Raise ConfigError unless a number, or each of several, is from `least` to `most`."""
-    for number in value if isinstance(value, tuple) else (value,):
-        # A lower limit such as 1e-30 keeps digits; whoever meets it has given 0 or less.
-        wanted = f"at most {most}" if number > most else "above 0" if 0 < least < 1 else f"at least {least}"
-        if number != number:
-            raise ConfigError(f"nan is not a number; it must be {wanted}", setting=name)
-        if not least <= number <= most:
-            raise _out_of_range(name, number, wanted)
-
-
-def _out_of_range(name: str, value: Any, wanted: str) -> ConfigError:
-    return ConfigError(f"{value!r:.80} is out of range; it must be {wanted}", setting=name)
-
-
-def check_choice(name: str, value: str, choices: Any) -> None:
-    """Raise ConfigError, with the closest known name, unless the value is one of the choices."""
-    if value not in choices:
-        raise ConfigError(
-            f"{value!r} is not known{nearest(value, choices)}",
-            remedy=f"choose one of {', '.join(choices)}",
-            setting=name,
-        )

@@ -13,7 +13,7 @@ to each element of X X^T. (Known as delayed updates in quantum Monte Carlo, McDa
 Householder transformations use the same idea.)
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,8 @@ from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer, Network, affine, backward, forward_from, gradient
 from mlp_xp.core.optimizers import OPTIMIZERS, Rates
-from mlp_xp.core.step import Batch, State
+from mlp_xp.core.step import Batch, Block, State
 from mlp_xp.core.task import Task
-
-Block = Callable[[State, Batch, Rates, Array | None], tuple[State, Array]]
-"""`block(state, batch, rates, count) -> state, logits` takes K steps. Batch, rates and logits have a first axis of K
-more than those of a step; count: see `Backend.scan`. The state is donated."""
 
 # Samples per block. On NumPy any number from 10 to 50 takes the same time within 5 %.
 BLOCK_SAMPLES = 25

@@ -103,7 +103,7 @@ class Activation(NamedTuple):
     """`derivative(saved, xp=)`: dy / dz."""
 
     def pull(self, error: Array, saved: Any, /, *, xp: Any) -> Array:
-        """Return the error at z, given the error at y, which this may overwrite: the chain rule."""
+        """Return dL / dz, given `error` = dL / dy of any loss L, which this may overwrite: the chain rule."""
         error *= self.derivative(saved, xp=xp)
         return error
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from mlp_xp.core.checks import check_dataset
-from mlp_xp.core.chunk import TrainingSet, in_blocks, make_chunk, make_steps, steps_per_block
+from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps, steps_per_block
 from mlp_xp.core.config import ConfigError, TrainConfig
 from mlp_xp.core.dataset import Dataset, split
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.core.model import Model, model_of
+from mlp_xp.core.model import Model
 from mlp_xp.core.network import Network, count_parameters
 from mlp_xp.core.plan import Chunk, ceil_divide, plan_epoch
 from mlp_xp.core.step import State
@@ -57,7 +57,9 @@ class Job:
 
     def model(self, network: Network) -> Model:
         """Return a network of the job as a model."""
-        return model_of(network, self.config.activation, self.dataset, self.backend)
+        data, shape = self.dataset, tuple(self.dataset.train_inputs.shape[1:])
+        meaning = data.prepare, data.task, data.scaling, shape, data.class_names, data.feature_names, data.inputs
+        return Model(network, self.backend, self.config.activation, *meaning)
 
     def chunks(
         self, random: np.random.RandomState, stop_after: int | None = None
@@ -68,10 +70,10 @@ class Job:
         """
         left = self.total_steps if stop_after is None else stop_after
         for epoch, chunk, order in self._all_chunks(random):
-            if chunk.steps > left:
-                chunk = Chunk(chunk.start, left, chunk.batch_size)  # without what would follow the whole chunk
-            if not left:
+            if left == 0:
                 return
+            if left < chunk.steps:
+                chunk = Chunk(chunk.start, left, chunk.batch_size)  # without what would follow the whole chunk
             left -= chunk.steps
             yield epoch, chunk, order[chunk.start : chunk.stop].reshape(chunk.steps, chunk.batch_size)
 
@@ -96,17 +98,17 @@ class Job:
         if backend.counts_steps:  # one compiled function serves all chunks
             most = max((each.steps for each in self.plan if each.batch_size == batch_size), default=1)
             size = min(size, most)
-            parts = [(samples, ceil_divide(most, size), size)]
+            parts = [(samples, (ceil_divide(most, size), size))]
         else:  # whole blocks, and the rest as a shorter one
             whole = k - k % size
-            parts = [(samples[:whole], whole // size, size), (samples[whole:], 1, k - whole)]
+            parts = [(samples[:whole], (whole // size, size)), (samples[whole:], (1, k - whole))]
         run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, dataset.task)
         training_set = TrainingSet(*dataset[:2], dataset.prepare.fitted, dataset.scaling)
         losses = []
-        for rows, blocks, size in parts:
+        for rows, blocks in parts:
             if len(rows):
-                steps = make_steps(config, rows, first_step, self.total_steps)
-                state, found = run_chunk(state, training_set, in_blocks(steps, blocks, size, backend))
+                steps = make_steps(config, backend, rows, blocks, first_step, self.total_steps)
+                state, found = run_chunk(state, training_set, steps)
                 losses.append(found)
                 first_step += len(rows)
         all_losses = losses[0] if len(losses) == 1 else backend.xp.concat(losses, axis=0)

@@ -82,7 +82,8 @@ class Backend:
     jit: Callable[..., Callable[..., Any]]
     """`jit(function, donate=())` returns a function that computes the same, compiled where the library compiles. The
     function may overwrite its arguments at the positions in `donate`. A function without donated arguments is expected
-    to be called seldom: it may be compiled in half the time, to code that takes a tenth longer."""
+    to be called seldom: it may be compiled in half the time, to code that takes a tenth longer. An overflow in it gives
+    no warning."""
     dtype_name: str = "float64"
     """float64 or float32: the name that was asked for, not what `finfo` of a foreign namespace says."""
     compiles: bool = False

@@ -23,12 +23,11 @@ from typing import Any
 
 from mlp_xp.core.functional import Array, sigmoid
 
-# From this many samples on, a softmax is faster on a copy made by `by_output`.
-MANY = 64
+MANY = 64  # samples, from which on a softmax is faster by output
 
 
 def by_output(x: Array, /, *, xp: Any) -> Array:
-    """Turn outputs (..., n) into rows (n, samples), in memory too: NumPy sums and compares few long rows faster."""
+    """Return a copy of outputs (..., n) as rows (n, samples). Only for speed: NumPy sums few long rows faster."""
     columns = xp.reshape(x, (-1, x.shape[-1])).T
     copied = xp.reshape(columns, (-1,))
     return xp.reshape(copied, columns.shape)
@@ -74,7 +73,7 @@ def probability(z: Array, /, *, xp: Any) -> Array:
     return sigmoid(z, xp=xp)[0]
 
 
-def unchanged(z: Array, /, *, xp: Any) -> Array:
+def identity_link(z: Array, /, *, xp: Any) -> Array:
     """Return z."""
     return z
 

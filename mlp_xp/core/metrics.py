@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial, update_wrapper
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -11,26 +11,17 @@ from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer, Network, forward
 from mlp_xp.core.plan import ceil_divide
-from mlp_xp.core.task import Scaling, Task, in_units
 
 # Maximum bytes of inputs per forward pass.
 PART_BYTES = 6 * 2**20
 
 
-class Functions(NamedTuple):
-    """What is asked of a trained network, compiled where the library compiles."""
-
-    logits: Callable[..., Array]
-    """`logits(network, inputs, fitted)`: the outputs of the last layer, (n, outputs)."""
-    outputs: Callable[..., Array]
-    """`outputs(network, inputs, fitted, scaling)`: predictions in the units of the labels, (n, outputs)."""
-    evaluation: Callable[..., tuple[Array, ...]]
-    """`evaluation(network, inputs, fitted, scaling, labels)`: see `loss_and_sums`."""
-
-
 @lru_cache(maxsize=8)
-def functions_of(activation: str | Activation, backend: Backend, prepare: Prepare, task: Task) -> Functions:
-    """Return the functions for networks with an activation, for a preparation (see `Preparation`) and a task."""
+def make_logits(activation: str | Activation, backend: Backend, prepare: Prepare) -> Callable[..., Array]:
+    """Return `logits(network, inputs, fitted)`, (n, outputs), compiled where the library compiles.
+
+    prepare, fitted: see `Preparation`. The inputs go through the network in parts of bounded memory.
+    """
     xp, function = backend.xp, backend.activation(activation)
 
     def part(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
@@ -42,21 +33,13 @@ def functions_of(activation: str | Activation, backend: Backend, prepare: Prepar
         samples, *shape = inputs.shape
         size = inputs_per_part(samples, network[0].weights.shape[0])
         whole = samples - samples % size
-        # In parts of bounded memory. All whole ones are in one loop, which a compiler sees once.
+        # All whole parts are in one loop, which a compiler sees once.
         parts = (xp.reshape(inputs[:whole, ...], (-1, size, *shape)),)
         _, rows = backend.scan(lambda carry, row: (carry, part(network, row[0], fitted)), (), parts)
         rows = xp.reshape(rows, (whole, -1))
         return rows if whole == samples else xp.concat([rows, part(network, inputs[whole:, ...], fitted)], axis=0)
 
-    def outputs(network: Network, inputs: Array, fitted: tuple[Array, ...], scaling: Scaling) -> Array:
-        return in_units(task.link(logits(network, inputs, fitted), xp=xp), scaling)
-
-    def evaluation(
-        network: Network, inputs: Array, fitted: tuple[Array, ...], scaling: Scaling, labels: Array
-    ) -> tuple[Array, ...]:
-        return loss_and_sums(logits(network, inputs, fitted), labels, task, scaling, device=backend.device, xp=xp)
-
-    return Functions(backend.jit(logits), backend.jit(outputs), backend.jit(evaluation))
+    return backend.jit(logits)
 
 
 def inputs_per_part(samples: int, features: int) -> int:
@@ -64,14 +47,6 @@ def inputs_per_part(samples: int, features: int) -> int:
     capacity = max(1, PART_BYTES // (features * np.dtype(np.float64).itemsize))
     # As equal as possible; only the last may be smaller, so that a forward pass is compiled for at most two sizes.
     return ceil_divide(samples, ceil_divide(samples, capacity))
-
-
-def loss_and_sums(
-    logits: Array, labels: Array, task: Task, scaling: Scaling, /, *, device: Any = None, xp: Any
-) -> tuple[Array, ...]:
-    """Return the mean loss of logits (n, outputs), (), and the sums from which the task computes its figures."""
-    targets = task.encode(labels, logits.shape[1], scaling, dtype=logits.dtype, device=device, xp=xp)
-    return xp.mean(task.loss(logits, targets, xp=xp)), *task.sums(logits, targets, xp=xp)
 
 
 @lru_cache(maxsize=64)

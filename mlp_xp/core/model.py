@@ -4,13 +4,13 @@ import math
 from typing import Any, NamedTuple
 
 from mlp_xp.core.checks import check_inputs, check_labels
-from mlp_xp.core.dataset import Dataset, Preparation, described
+from mlp_xp.core.dataset import Preparation, described
 from mlp_xp.core.functional import Activation, Array
 from mlp_xp.core.inputs import read_inputs
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import Functions, all_finite, functions_of
+from mlp_xp.core.metrics import all_finite, compiled, make_logits
 from mlp_xp.core.network import Layer, Network
-from mlp_xp.core.task import Evaluation, Scaling, Task
+from mlp_xp.core.task import Evaluation, Scaling, Task, in_units
 from mlp_xp.errors import MlpXpError
 
 
@@ -96,7 +96,14 @@ class Model(NamedTuple):
         PyTorch's autograd cannot, because it works in place. Raises MlpXpError for inputs of another dtype or size, or
         not on the backend's device.
         """
-        return self._run(self._functions.logits, inputs)
+        check_inputs(inputs, self.backend, self.prepare)
+        samples, *shape = inputs.shape
+        features = self.network[0].weights.shape[0]
+        if math.prod(shape) != features or not samples:
+            fault = f"their shape is {tuple(inputs.shape)}, but the network takes at least one with {features} numbers"
+            raise MlpXpError(fault, remedy="give inputs of the size it was trained on", setting="inputs")
+        logits = make_logits(self.activation, self.backend, self.prepare.function)
+        return logits(self.network, inputs, self.prepare.fitted)
 
     def outputs(self, inputs: Array, /) -> Array:
         """Return predictions (n, outputs) on the device: probabilities of the classes or labels, or numbers.
@@ -104,7 +111,7 @@ class Model(NamedTuple):
         Numbers are in the units of the labels. inputs: as for `logits`. Raises as `logits` does, and MlpXpError if the
         predictions are not finite.
         """
-        outputs = self._run(self._functions.outputs, inputs, self.scaling)
+        outputs = in_units(compiled(self.task.link, self.backend)(self.logits(inputs)), self.scaling)
         self.check_finite(all_finite([outputs], self.backend))
         return outputs
 
@@ -114,30 +121,9 @@ class Model(NamedTuple):
         Class labels must lie in 0, ..., classes - 1. The loss of a network that has diverged is not finite. Raises as
         `logits` does, and DatasetError for other labels.
         """
-        outputs = len(self.class_names)
-        check_labels(labels, inputs, self.backend, self.task, outputs)
-        found = self._run(self._functions.evaluation, inputs, self.scaling, labels)
-        loss, *sums = map(self.backend.to_numpy, found)
-        scaling = tuple(map(self.backend.to_numpy, self.scaling))
-        return self.task.figures(float(loss), sums, inputs.shape[0], scaling)
-
-    @property
-    def _functions(self) -> Functions:
-        return functions_of(self.activation, self.backend, self.prepare.function, self.task)
-
-    def _run(self, function: Any, inputs: Array, *others: Any) -> Any:
-        check_inputs(inputs, self.backend, self.prepare)
-        samples, *shape = inputs.shape
-        features = self.network[0].weights.shape[0]
-        if math.prod(shape) != features:
-            sizes = " x ".join(map(str, shape)) + f" = {math.prod(shape)} pixels" if len(shape) > 1 else f"{shape[0]}"
-            raise MlpXpError(
-                f"{sizes} do not match the network, which takes {features}; give inputs of the size it was trained on",
-                setting="inputs",
-            )
-        if not samples:
-            raise MlpXpError("there are none; give at least one", setting="inputs")
-        return function(self.network, inputs, self.prepare.fitted, *others)
+        check_labels(labels, inputs, self.backend, self.task, len(self.class_names))
+        to_numpy = self.backend.to_numpy
+        return self.task.evaluate(to_numpy(self.logits(inputs)), to_numpy(labels), tuple(map(to_numpy, self.scaling)))
 
     def check_finite(self, finite: bool) -> None:
         """Raise MlpXpError unless the model's outputs, or its loss, are finite."""
@@ -147,19 +133,3 @@ class Model(NamedTuple):
                 "range of the training data, or the training diverged; correct the data, or train again with a lower "
                 "learning rate"
             )
-
-
-def model_of(network: Network, activation: str | Activation, dataset: Dataset, backend: Backend) -> Model:
-    """Return the model of a network that is trained on a data set, both on the backend's device."""
-    return Model(
-        network,
-        backend,
-        activation,
-        dataset.prepare,
-        dataset.task,
-        dataset.scaling,
-        tuple(dataset.train_inputs.shape[1:]),
-        dataset.class_names,
-        dataset.feature_names,
-        dataset.inputs,
-    )

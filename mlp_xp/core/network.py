@@ -83,7 +83,7 @@ def forward(network: Sequence[Layer], x: Array, activations: Sequence[Activation
 def forward_from(
     z: Array, above: Sequence[Layer], activations: Sequence[Activation], /, *, xp: Any
 ) -> tuple[Array, Tape]:
-    """Continue the forward pass from z_0 (B, n_1), through the layers above the first: logits, and their tape."""
+    """Return the logits and the tape of the layers above the first, given its z_0 (B, n_1), however it was computed."""
     tape = []
     for layer, activation in zip(above, activations, strict=True):
         a, saved = activation.function(z, xp=xp)

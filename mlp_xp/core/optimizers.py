@@ -36,8 +36,8 @@ class Rates(NamedTuple):
     """
 
     error: Array
-    """Factor of the error at the output: the learning rate of plain gradient descent, divided by the batch size in
-    `make_steps`, because the loss is a mean."""
+    """Factor of the error at the output: the learning rate of plain gradient descent. It is divided by the batch size
+    for each chunk of steps, because the loss is a mean."""
     decay: Array
     """Factor of the parameters, for weight decay."""
     update: Array

@@ -50,13 +50,14 @@ def plan_epoch(samples: int, config: TrainConfig, parameters: int) -> list[Chunk
     """
     size = config.batch_size
     steps, full_steps = ceil_divide(samples, size), samples // size
+    last = steps - 1
     # Step -> sample. Reversed, so that the first of several samples in a step is kept.
     reports = {sample // size: sample for sample in reversed(range(0, samples, config.report_every))}
-    checkpoints = {steps - 1}
+    checkpoints = {last}
     if config.checkpoint_every:
         checkpoints |= {sample // size for sample in range(0, samples, config.checkpoint_every)}
     if config.validation:
-        reports.setdefault(steps - 1, samples)
+        reports.setdefault(last, samples)
     lengths = chunk_lengths(size, parameters, min(config.report_every, config.checkpoint_every or samples, samples))
     plan: list[Chunk] = []
     step = 0
@@ -65,11 +66,8 @@ def plan_epoch(samples: int, config: TrainConfig, parameters: int) -> list[Chunk
         for length in cut(end + 1 - step, lengths):
             plan.append(Chunk(step * size, length, size if step < full_steps else samples % size))
             step += length
-        plan[-1] = plan[-1]._replace(
-            report=reports.get(end),
-            validate=end == steps - 1 and config.validation > 0,
-            checkpoint=end in checkpoints,
-        )
+        validate = end == last and config.validation > 0
+        plan[-1] = plan[-1]._replace(report=reports.get(end), validate=validate, checkpoint=end in checkpoints)
     return plan
 
 
@@ -78,7 +76,7 @@ def chunk_lengths(batch_size: int, parameters: int, interval: int) -> tuple[int,
 
     The longest divides the steps between two reports (`interval` samples) as evenly as possible into chunks of at most
     CHUNK_WORK, or of ENOUGH_STEPS where that is more. What is left is cut into chunks of its square root, then of
-    single steps. batch_size: in samples. parameters: the number of weights and biases.
+    single steps. parameters: the number of weights and biases.
     """
     capacity = max(ENOUGH_STEPS, CHUNK_WORK // (batch_size * parameters))
     # One less: the first report comes after an epoch's first step, so the last stretch of the epoch lacks that one.

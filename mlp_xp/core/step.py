@@ -70,6 +70,22 @@ def make_step(config: TrainConfig, task: Task, backend: Backend) -> Step:
     return step
 
 
+Block = Callable[[State, Batch, Rates, Array | None], tuple[State, Array]]
+"""`block(state, batch, rates, count) -> state, logits` takes K steps. Batch, rates and logits have a first axis of K
+more than those of a step; count: see `Backend.scan`. The state is donated."""
+
+
+def make_block(config: TrainConfig, task: Task, backend: Backend) -> Block:
+    """Return a block of any number of steps, one after the other."""
+    step = make_step(config, task, backend)
+
+    def take(state: State, row: tuple[Array, ...]) -> tuple[State, Array]:
+        x, targets, kept, *rates = row
+        return step(state, Batch(x, targets, kept), Rates(*rates))
+
+    return lambda state, batch, rates, count: backend.scan(take, state, (*batch, *rates), count)
+
+
 def to_device(network: Network, backend: Backend) -> Network:
     """Copy a network on the host to the backend's device, in the backend's dtype."""
     return tuple(Layer(*(backend.asarray(array, backend.dtype) for array in layer)) for layer in network)

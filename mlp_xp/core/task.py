@@ -15,10 +15,10 @@ from mlp_xp.core.losses import (
     binary_cross_entropy,
     cross_entropy,
     half_squared_error,
+    identity_link,
     log_softmax,
     probability,
     softmax,
-    unchanged,
 )
 
 Scaling = tuple[Array, ...]
@@ -68,12 +68,10 @@ class Task(NamedTuple):
     """`link(z, xp=)`: predictions (n, outputs). The derivative of the loss by z is `link(z) - targets`."""
     encode: Callable[..., Array]
     """`encode(labels, outputs, scaling, dtype=, device=, xp=)`: a data set's labels to targets (n, outputs)."""
-    sums: Callable[..., tuple[Array, ...]]
-    """`sums(z, targets, xp=)`: what the figures of an evaluation are computed from, on the device."""
-    figures: Callable[..., Evaluation]
-    """`figures(loss, sums, samples, scaling)`: an Evaluation, from a mean loss and from sums on the host."""
+    figures: Callable[..., dict[str, Any]]
+    """`figures(z, targets, scaling)`: fields of an `Evaluation`, from arrays on the host."""
     decide: Callable[..., Array]
-    """`decide(predictions, names, xp=)`: what `Model.predict` returns; `names` are those of the outputs."""
+    """`decide(predictions, names, xp=)`: the answer for each sample. `names` are those of the outputs."""
     pool: Callable[[np.ndarray], np.ndarray]
     """`pool(z)`: the z of several networks, float64 (networks, n, outputs) on the host, to the z of their ensemble,
     (n, outputs), whose predictions are the mean of theirs. All networks must have the same scaling."""
@@ -95,6 +93,16 @@ class Task(NamedTuple):
     def error(self, z: Array, targets: Array, /, *, xp: Any) -> Array:
         """Return the derivative of the loss by z, link(z) - targets, (n, outputs). Targets of classes must sum to 1."""
         return self.link(z, xp=xp) - targets
+
+    def evaluate(self, z: np.ndarray, labels: np.ndarray, scaling: Sequence[np.ndarray] = ()) -> Evaluation:
+        """Return the loss and the figures of z (n, outputs), all on the host.
+
+        labels: numbers of classes (n,); or 0 and 1, or numbers to predict, (n, outputs).
+        """
+        targets = self.encode(labels, z.shape[1], scaling, dtype=z.dtype, xp=np)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # the loss shows it
+            loss = float(np.mean(self.loss(z, targets, xp=np)))
+            return Evaluation(loss, samples=len(z), **self.figures(z, targets, scaling))
 
 
 def one_hot(labels: Array, outputs: int, scaling: Scaling = (), /, *, dtype: Any, device: Any = None, xp: Any) -> Array:
@@ -120,48 +128,28 @@ def in_units(predictions: Array, scaling: Scaling, /) -> Array:
     return predictions * scaling[1] + scaling[0] if scaling else predictions
 
 
-def _count(which: Array, /, *, xp: Any, **axis: int) -> Array:
-    return xp.sum(xp.astype(which, xp.int64), **axis)
+def _class_figures(z: np.ndarray, targets: np.ndarray, _: Sequence[np.ndarray]) -> dict[str, Any]:
+    return {"accuracy": float(np.mean(np.argmax(z, axis=1) == np.argmax(targets, axis=1)))}
 
 
-def _right_classes(z: Array, targets: Array, /, *, xp: Any) -> tuple[Array, ...]:
-    """Return how many samples are right, ()."""
-    return (_count(xp.argmax(z, axis=1) == xp.argmax(targets, axis=1), xp=xp),)
-
-
-def _right_labels(z: Array, targets: Array, /, *, xp: Any) -> tuple[Array, ...]:
-    """Return how many labels of each output are right, (outputs,), and how many samples have all labels right, ()."""
+def _label_figures(z: np.ndarray, targets: np.ndarray, _: Sequence[np.ndarray]) -> dict[str, Any]:
     right = (z > 0) == (targets > 0)
-    return _count(right, axis=0, xp=xp), _count(xp.all(right, axis=1), xp=xp)
+    return {
+        "accuracy": float(np.mean(right.all(axis=1))),
+        "label_accuracy": float(np.mean(right)),
+        "label_accuracies": tuple(np.mean(right, axis=0).tolist()),
+    }
 
 
-def _squares(z: Array, targets: Array, /, *, xp: Any) -> tuple[Array, ...]:
-    """Return the sums of the squared errors, and of the targets' squared distances from their mean, (outputs,) each."""
+def _number_figures(z: np.ndarray, targets: np.ndarray, scaling: Sequence[np.ndarray]) -> dict[str, Any]:
     # From the first target, so that equal ones have exactly no distance from their mean.
-    apart = targets - targets[:1, ...]
-    error, centred = z - targets, apart - xp.mean(apart, axis=0)
-    return xp.sum(error * error, axis=0), xp.sum(centred * centred, axis=0)
-
-
-def _class_figures(loss: float, sums: Sequence[np.ndarray], samples: int, *_: Any) -> Evaluation:
-    return Evaluation(loss, float(sums[0]) / samples, samples=samples)
-
-
-def _label_figures(loss: float, sums: Sequence[np.ndarray], samples: int, *_: Any) -> Evaluation:
-    right, all_right = sums
-    shares = float(all_right) / samples, int(right.sum()) / (samples * len(right))
-    return Evaluation(loss, *shares, label_accuracies=tuple((right / samples).tolist()), samples=samples)
-
-
-def _number_figures(loss: float, sums: Sequence[np.ndarray], samples: int, scaling: Sequence[np.ndarray]) -> Evaluation:
-    residual, total = (x.astype(np.float64) for x in sums)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        r2 = np.where(total > 0, 1 - residual / total, residual == 0)
-    rmse = np.sqrt(residual / samples)
-    if scaling:
-        rmse = rmse * scaling[1].astype(np.float64)
-    result = Evaluation(loss, r2=float(np.mean(r2)), rmse=float(np.mean(rmse)), samples=samples)
-    return result._replace(r2s=tuple(r2.tolist()), rmses=tuple(rmse.tolist()))
+    apart = targets - targets[:1]
+    error, centred = z - targets, apart - np.mean(apart, axis=0)
+    residual, total = (np.sum(x * x, axis=0).astype(np.float64) for x in (error, centred))
+    r2s = np.where(total > 0, 1 - residual / total, residual == 0)
+    rmses = np.sqrt(residual / len(z)) * (scaling[1].astype(np.float64) if scaling else 1.0)
+    means = {"r2": float(np.mean(r2s)), "rmse": float(np.mean(rmses))}
+    return {**means, "r2s": tuple(r2s.tolist()), "rmses": tuple(rmses.tolist())}
 
 
 def _most_probable(predictions: Array, names: Sequence[str], /, *, xp: Any) -> Array:
@@ -199,7 +187,6 @@ CLASSES = Task(
     loss=cross_entropy,
     link=softmax,
     encode=one_hot,
-    sums=_right_classes,
     figures=_class_figures,
     decide=_most_probable,
     pool=_pool_classes,
@@ -214,7 +201,6 @@ LABELS = CLASSES._replace(
     loss=binary_cross_entropy,
     link=probability,
     encode=standardized,
-    sums=_right_labels,
     figures=_label_figures,
     decide=_likely,
     pool=_pool_labels,
@@ -224,8 +210,7 @@ LABELS = CLASSES._replace(
 REGRESSION = LABELS._replace(
     name="regression",
     loss=half_squared_error,
-    link=unchanged,
-    sums=_squares,
+    link=identity_link,
     figures=_number_figures,
     decide=_numbers,
     pool=_pool_numbers,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.core.functional import Array
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import all_finite, copy_network
@@ -55,6 +56,11 @@ class Tally(NamedTuple):
     loss: float = 0.0
     samples: int = 0
     seconds: float = 0.0
+
+    def add(self, losses: np.ndarray, batch_size: int, seconds: float) -> "Tally":
+        """Add steps on batches of this size, which had these losses and took this time."""
+        samples = losses.size * batch_size
+        return Tally(self.loss + float(losses.sum()) * batch_size, self.samples + samples, self.seconds + seconds)
 
 
 class Best(NamedTuple):
@@ -124,18 +130,15 @@ def trajectory(
     a validation if the state is not finite, and BackendFailure where the array library fails.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
-    config, backend = job.config, job.backend
-    state, random = initial_state(config, job.sizes, backend, trained)  # the generator has drawn the weights
-    position = start or Position(state)
+    state, random = initial_state(job.config, job.sizes, job.backend, trained)
+    position, patience = start or Position(state), job.config.patience
     begins = True
     for epoch, chunk, samples in job.chunks(random, stop_after):
-        # Sums begin anew after a report, and after the warm-up, which does not count. Chunks that a resumed job skips
-        # tell it too.
-        tally = Tally() if begins else position.tally
-        begins = chunk.report is not None or epoch == WARM_UP_EPOCH
+        # A tally begins after a report, and after the warm-up, which does not count; also if those chunks are skipped.
+        tally, begins = Tally() if begins else position.tally, chunk.report is not None or epoch == WARM_UP_EPOCH
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
-            continue
-        if position.best and config.patience and epoch - position.best.epoch > config.patience:
+            continue  # done before the job was resumed
+        if patience and position.best and epoch - position.best.epoch > patience:
             break
 
         chunk_began = time.perf_counter()
@@ -147,16 +150,13 @@ def trajectory(
             sample=chunk.stop,
             step=position.step + chunk.steps,
             loss=float(losses[-1]),
-            tally=Tally(
-                tally.loss + float(losses.sum()) * chunk.batch_size,
-                tally.samples + samples.size,
-                tally.seconds + time.perf_counter() - chunk_began,
-            ),
+            tally=tally.add(losses, chunk.batch_size, time.perf_counter() - chunk_began),
         )
 
         report = validation = None
         if chunk.validate:
-            validation = _validate(job, position)
+            check_state(position, job.backend)
+            validation = _evaluate(job, position, state.network, job.held_out, "held-out")
             position = position._replace(best=_better(job, position, validation))
         if chunk.report is not None:
             report = _report(job, position, state.network, chunk.report, validation, began)
@@ -164,33 +164,18 @@ def trajectory(
         position = position._replace(seconds=time.perf_counter() - began)
         yield Event(position, losses, report, chunk.checkpoint, closing=False)
 
-    if stop_after is not None and stop_after < job.total_steps:
-        return
+    if stop_after is None or stop_after >= job.total_steps:
+        yield _closing_event(job, position, began)
+
+
+def _closing_event(job: Job, position: Position, began: float) -> Event:
     network, validation = position.state.network, None
     if position.best:
         network, score, _, loss = position.best
         figure: dict[str, Any] = {job.dataset.task.score_name: score}
         validation = Evaluation(loss, **figure)
     report = _report(job, position, network, len(job.rows), validation, began)
-    position = position._replace(seconds=report.seconds)
-    yield Event(position, np.empty(0), report, checkpoint=True, closing=True)
-
-
-def _validate(job: Job, position: Position) -> Evaluation:
-    """Return how good the network is on the held-out samples. Raises DivergenceError."""
-    check_state(position, job.backend)
-    validation = job.model(position.state.network).evaluate(*job.held_out)
-    if not np.isfinite(validation.loss):
-        raise _diverged(f"held-out loss after sample {position.sample}", position.epoch, validation.loss)
-    return validation
-
-
-def _better(job: Job, position: Position, validation: Evaluation) -> Best:
-    """Return the best network so far, or this one. Ties go to the lower loss, and then to the earlier epoch."""
-    best = position.best
-    if best and (validation.score, -validation.loss) <= (best.score, -best.loss):
-        return best
-    return Best(copy_network(position.state.network, job.backend), validation.score, position.epoch, validation.loss)
+    return Event(position._replace(seconds=report.seconds), np.empty(0), report, checkpoint=True, closing=True)
 
 
 def _report(
@@ -198,11 +183,9 @@ def _report(
 ) -> Report:
     """Evaluate a network on the test set, and return its report. Raises DivergenceError."""
     check_state(position, job.backend)
-    model, dataset, tally, test = job.model(network), job.dataset, position.tally, None
+    dataset, tally, test = job.dataset, position.tally, None
     if dataset.test_inputs is not None:
-        test = model.evaluate(dataset.test_inputs, dataset.test_labels)
-        if not np.isfinite(test.loss):  # the last update diverged, which no loss of the steps before it shows
-            raise _diverged(f"test loss after sample {sample}", position.epoch, test.loss)
+        test = _evaluate(job, position, network, dataset[2:4], "test")
     return Report(
         epoch=position.epoch,
         sample=sample,
@@ -214,6 +197,21 @@ def _report(
         test=test,
         validation=validation,
     )
+
+
+def _evaluate(job: Job, position: Position, network: Network, samples: tuple[Array, Array], which: str) -> Evaluation:
+    found = job.model(network).evaluate(*samples)
+    if not math.isfinite(found.loss):  # the last update diverged, which no loss of the steps before it shows
+        raise _diverged(f"{which} loss after sample {position.sample}", position.epoch, found.loss)
+    return found
+
+
+def _better(job: Job, position: Position, validation: Evaluation) -> Best:
+    """Return the best network so far, or this one. Ties go to the lower loss, and then to the earlier epoch."""
+    best = position.best
+    if best and (validation.score, -validation.loss) <= (best.score, -best.loss):
+        return best
+    return Best(copy_network(position.state.network, job.backend), validation.score, position.epoch, validation.loss)
 
 
 def check_finite(losses: np.ndarray, epoch: int, chunk: Chunk) -> None:

@@ -27,7 +27,7 @@ from mlp_xp.core.features import unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.losses import binary_cross_entropy, log_softmax, probability, softmax
-from mlp_xp.core.metrics import all_finite, compiled, copy_network, functions_of
+from mlp_xp.core.metrics import all_finite, compiled, copy_network, make_logits
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.optimizers import OPTIMIZERS
 from mlp_xp.core.step import State
@@ -293,8 +293,8 @@ class _MLP(BaseEstimator):
 
     def _predictions(self, X: Array, network: Network, backend: Backend, links: Links = PREDICTIONS) -> Array:
         """Return a function of the outputs of the last layer, (n, outputs) on the backend's device."""
-        run = functions_of(ACTIVATIONS[self._shape["activation"]], backend, unchanged, self._task)
-        return compiled(links[self._task], backend)(run.logits(network, X, ()))
+        logits = make_logits(ACTIVATIONS[self._shape["activation"]], backend, unchanged)
+        return compiled(links[self._task], backend)(logits(network, X, ()))
 
     def _outputs(self, X: Any, method: str, links: Links = PREDICTIONS) -> tuple[Array, Array]:
         """Return X as checked, and predictions (n, outputs) on the device where they were computed."""

@@ -357,12 +357,13 @@ def trace_run(run: Callable[[Backend], None], backend: Backend, warm_up: int = 0
 
 
 def train_and_evaluate(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -> None:
-    """Train for `steps` steps after the warm-up, with reports, and evaluate the network on the test set, if any."""
+    """Train for `steps` steps after the warm-up, with reports, and predict for the test set, if any."""
     job, events = start(config, dataset, backend, steps)
     for event in events:
         network = event.position.state.network
     if job.dataset.test_inputs is not None:
-        job.model(network).evaluate(job.dataset.test_inputs, job.dataset.test_labels)
+        model = job.model(network)
+        model.task.decide(model.outputs(job.dataset.test_inputs), model.class_names, xp=backend.xp)
 
 
 def small_runs(backend: Backend) -> Iterator[tuple[str, Tracer]]:

@@ -8,7 +8,6 @@ import numpy as np
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.metrics import loss_and_sums
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation, in_units
 from mlp_xp.errors import MlpXpWarning
@@ -117,6 +116,4 @@ def evaluate_pooled(
             for z, scaling in zip(stacked, scalings, strict=True)
         ]
     pooled = task.pool(np.stack(stacked))
-    with np.errstate(over="ignore", invalid="ignore"):
-        loss, *sums = loss_and_sums(pooled, labels, task, first, xp=xp)
-    return task.figures(float(loss), sums, len(pooled), first), pooled
+    return task.evaluate(pooled, labels, first), pooled

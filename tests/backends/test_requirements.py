@@ -33,7 +33,8 @@ def train_with_all_settings(backend: Backend) -> None:
     for config in CONFIGS:
         for event in trajectory(Job(config, data, backend), stop_after=60):
             if event.report:
-                event.report.model.outputs(data.test_inputs)
+                outputs = event.report.model.outputs(data.test_inputs)
+                data.task.decide(outputs, data.class_names, xp=backend.xp)
     X, columns = random.standard_normal((60, 3)), random.standard_normal((60, 2))
     for y in (X[:, 0] > 0, (columns > 0).astype(int), columns):
         dataset = from_arrays(backend.asarray(X), y, 0.3, backend=backend)

@@ -58,7 +58,7 @@ def test_numbers_out_of_range_are_refused_and_bounds_are_taken(name):
         outcome = call("train", f"--{name.replace('_', '-')}={value}")
         assert_one_line(outcome, 2, f"error: --{name.replace('_', '-')}: ", " is out of range; it must be ", wanted)
     if not whole:
-        assert refusal(**{name: math.nan}) == f"{name}: nan is not a number; it must be {low}"
+        assert refusal(**{name: math.nan}) == f"{name}: nan is out of range; it must be {low}"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from helpers import arrays_of
 from mlp_xp import TrainConfig, from_arrays, open_backend
 from mlp_xp.core.config import ConfigError
 from mlp_xp.core.job import Job
-from mlp_xp.core.step import State
 from mlp_xp.core.training import trajectory
 
 X = np.random.default_rng(3).normal(size=(90, 3)).round(6)
@@ -95,28 +94,6 @@ def test_the_held_out_samples_play_no_part_in_training():
     one, two = ([*trajectory(each)][-1].position.state.network for each in (job, other))
     for ours, theirs in zip(arrays_of(one, np.asarray), arrays_of(two, np.asarray), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-
-
-def test_a_resumed_job_holds_out_the_same_samples(backend):
-    dataset = from_arrays(X, KINDS, backend=backend)
-    events = [*trajectory(Job(CONFIG, dataset, backend))]
-    for event in trajectory(Job(CONFIG, dataset, backend)):
-        if event.position.epoch == 0 and event.position.best:
-            state = State(*map(backend_copy(backend), event.position.state))
-            break
-    rest = [*trajectory(Job(CONFIG, dataset, backend), event.position._replace(state=state))]
-    assert [each.losses.tolist() for each in rest] == [each.losses.tolist() for each in events[-len(rest) :]]
-    assert rest[-1].report.validation == events[-1].report.validation
-
-
-def backend_copy(backend):
-    def copy(tree):
-        if isinstance(tree, tuple):
-            made = [copy(each) for each in tree]
-            return type(tree)(*made) if hasattr(tree, "_fields") else tuple(made)
-        return backend.asarray(np.array(backend.to_numpy(tree)))
-
-    return copy
 
 
 @pytest.mark.parametrize(

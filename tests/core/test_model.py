@@ -52,7 +52,7 @@ def plain_probabilities(logits: np.ndarray) -> np.ndarray:
 
 def set_inputs_at_once(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlp_xp.core.metrics, "PART_BYTES", count * PIXELS * 8)
-    mlp_xp.core.metrics.functions_of.cache_clear()  # the size of a part is a part of what is compiled
+    mlp_xp.core.metrics.make_logits.cache_clear()  # the size of a part is a part of what is compiled
 
 
 @pytest.mark.every_backend
@@ -119,8 +119,16 @@ def test_a_model_moves_to_another_backend(backend):
 @pytest.mark.parametrize(
     ("shape", "dtype", "message"),
     [
-        ((3, 10, 11), "uint8", "inputs: 10 x 11 = 110 pixels do not match the network, which takes 144; give"),
-        ((0, 12, 12), "uint8", "inputs: there are none; give at least one"),
+        (
+            (3, 10, 11),
+            "uint8",
+            r"inputs: their shape is \(3, 10, 11\), but the network takes at least one with 144",
+        ),
+        (
+            (0, 12, 12),
+            "uint8",
+            r"inputs: their shape is \(0, 12, 12\), but the network takes at least one with 144",
+        ),
         ((12, 12), "uint8", r"inputs: their shape is \(12, 12\); give \(n, rows, columns\)"),
         # Nothing is guessed: the same pixels scaled, or as integers, are refused by their dtype.
         ((3, 12, 12), "float64", r"inputs: their dtype is float64; give bytes \(uint8\); bytes are scaled"),

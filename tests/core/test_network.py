@@ -12,7 +12,6 @@ from numerics import assert_close
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dropout import Dropout
 from mlp_xp.core.functional import ACTIVATIONS
-from mlp_xp.core.library import Backend
 from mlp_xp.core.network import (
     FEW_OUTPUTS,
     INITIALISERS,
@@ -35,85 +34,64 @@ CASES = [
 ]
 
 
-def make_case(sizes: tuple[int, ...], batch_size: int) -> tuple[list[Layer], np.ndarray, dict[str, np.ndarray], list]:
-    """A network with biases that are not 0, a batch, targets for each task, and masks as of dropout."""
+def make_case(sizes: tuple[int, ...], batch_size: int) -> tuple[list[Layer], np.ndarray, np.ndarray, list]:
+    """A network with biases that are not 0, a batch, one-hot targets, and masks as of dropout."""
     random = np.random.default_rng([len(sizes), batch_size])
     layers = [Layer(random.normal(size=shape), random.normal(size=shape[1])) for shape in pairwise(sizes)]
-    targets = {
-        "classes": np.eye(sizes[-1])[random.integers(0, sizes[-1], batch_size)],
-        "labels": random.integers(0, 2, (batch_size, sizes[-1])).astype(float),
-        "regression": random.normal(size=(batch_size, sizes[-1])),
-    }
+    targets = np.eye(sizes[-1])[random.integers(0, sizes[-1], batch_size)]
     masks = [random.integers(0, 2, (batch_size, units)) / 0.7 for units in sizes[1:-1]]
     return layers, random.normal(size=(batch_size, sizes[0])), targets, masks
 
 
-def gradients(
-    layers: list[Layer], x: np.ndarray, t: np.ndarray, activation: str, task: str, masks: list, backend: Backend
-) -> list[Any]:
-    """The mean loss and its gradients, as the package computes them, on the device."""
-    xp, choice = backend.xp, ACTIVATIONS[activation]
-
-    def run(network: list[Layer], x: Any, targets: Any, masks: list) -> list[Any]:
-        activations = [Dropout(choice, mask) for mask in masks] or [choice] * (len(network) - 1)
-        logits, tape = forward(network, x, activations, xp=xp)
-        loss = xp.mean(TASKS[task].loss(logits, targets, xp=xp))
-        error = TASKS[task].error(logits, targets, xp=xp) / x.shape[0]
-        found = [gradient(a, e, xp=xp) for _, a, e in backward(network, tape, error, activations, xp=xp)]
-        return [loss, found[::-1]]
-
-    network = [Layer(*map(backend.asarray, layer)) for layer in layers]
-    arrays = backend.asarray(x), backend.asarray(t), [backend.asarray(mask) for mask in masks]
-    loss, found = backend.jit(run)(network, *arrays)
-    return [loss, *(array for layer in found for array in layer)]
-
-
-def rounding(backend: Backend) -> float:
-    """A few dozen operations a value, on sums of at most seven terms of order 1 to 10."""
-    return 1000 * float(backend.xp.finfo(backend.dtype).eps)
+def mean_loss(network: Any, x: Any, t: Any, activations: list, task: str, xp: Any) -> tuple[Any, Any, Any]:
+    logits, tape = forward(network, x, activations, xp=xp)
+    return xp.mean(TASKS[task].loss(logits, t, xp=xp)), logits, tape
 
 
 @cache
-def autograd(case: int, task: str, with_masks: bool) -> list[np.ndarray]:
-    open_backend("jax")  # which makes JAX keep float64
+def autograd(case: int, task: str, dropped: bool) -> list[np.ndarray]:
+    """The gradients of the loss, whose values other tests know, by JAX."""
+    xp = open_backend("jax").xp
     activation, sizes, batch_size = CASES[case]
     layers, x, targets, masks = make_case(sizes, batch_size)
-    function = {"sigmoid": jax.nn.sigmoid, "tanh": jax.numpy.tanh, "relu": jax.nn.relu, "gelu": jax.nn.gelu}.get(
-        activation, lambda z: z
-    )
-    t = targets[task]
+    activations = activations_of(activation, masks if dropped else [], len(sizes) - 2)
+    network, x, t = [Layer(*map(xp.asarray, layer)) for layer in layers], xp.asarray(x), xp.asarray(targets)
+    found = jax.jit(jax.grad(lambda network: mean_loss(network, x, t, activations, task, xp)[0]))(network)
+    return [np.array(array) for layer in found for array in layer]
 
-    def loss(network: list[Layer]) -> Any:
-        a = x
-        for i, layer in enumerate(network[:-1]):
-            a = function(a @ layer.weights + layer.bias) * (masks[i] if with_masks else 1)
-        z = a @ network[-1].weights + network[-1].bias
-        if task == "classes":
-            return -(t * jax.nn.log_softmax(z)).sum(axis=1).mean()
-        if task == "labels":
-            return -(t * jax.nn.log_sigmoid(z) + (1 - t) * jax.nn.log_sigmoid(-z)).sum(axis=1).mean()
-        return 0.5 * ((z - t) ** 2).sum(axis=1).mean()
 
-    value, found = jax.jit(jax.value_and_grad(loss))([Layer(*map(jax.numpy.asarray, layer)) for layer in layers])
-    return [np.array(each) for each in (value, *(array for layer in found for array in layer))]
+def activations_of(name: str, masks: list, count: int) -> list:
+    return [Dropout(ACTIVATIONS[name], mask) for mask in masks] or [ACTIVATIONS[name]] * count
 
 
 @pytest.mark.every_backend
 @pytest.mark.parametrize("task", TASKS)
 def test_gradients_are_those_of_autograd(task, backend):
     """For every loss and activation, with dropout and without."""
+    xp = backend.xp
     for case, (activation, sizes, batch_size) in enumerate(CASES[: 5 if task == "classes" else 1]):
         layers, x, targets, masks = make_case(sizes, batch_size)
-        for dropped in (masks, []):
-            actual = gradients(layers, x, targets[task], activation, task, dropped, backend)
-            for one, expected in zip(actual, autograd(case, task, bool(dropped)), strict=True):
-                assert_close(one, expected, backend, rtol=rounding(backend), atol=rounding(backend))
+
+        def gradients(network: Any, x: Any, t: Any, masks: list, activation: str = activation) -> list:
+            activations = activations_of(activation, masks, len(network) - 1)
+            _, logits, tape = mean_loss(network, x, t, activations, task, xp)
+            error = TASKS[task].error(logits, t, xp=xp) / x.shape[0]
+            return [gradient(a, e, xp=xp) for _, a, e in backward(network, tape, error, activations, xp=xp)][::-1]
+
+        network = [Layer(*map(backend.asarray, layer)) for layer in layers]
+        for used in (masks, []):
+            arrays = backend.asarray(x), backend.asarray(targets), [*map(backend.asarray, used)]
+            actual = [array for layer in backend.jit(gradients)(network, *arrays) for array in layer]
+            # A few dozen operations a value, on sums of at most seven terms of order 1 to 10.
+            rounding = 1000 * float(xp.finfo(backend.dtype).eps)
+            for one, expected in zip(actual, autograd(case, task, bool(used)), strict=True):
+                assert_close(one, expected, backend, rtol=rounding, atol=rounding)
 
 
 def test_forward_and_backward_leave_their_inputs_as_they_were(backend):
     """Training updates in place, but the gradient itself is a pure function."""
     layers, x, targets, _ = make_case((6, 5, 4), 7)
-    given = [backend.asarray(array) for array in (x, targets["classes"], *layers[0], *layers[1])]
+    given = [backend.asarray(array) for array in (x, targets, *layers[0], *layers[1])]
     network = [Layer(*given[2:4]), Layer(*given[4:])]
     activations = [ACTIVATIONS["sigmoid"]]
     logits, tape = forward(network, given[0], activations, xp=backend.xp)
@@ -123,7 +101,7 @@ def test_forward_and_backward_leave_their_inputs_as_they_were(backend):
         gradient(a, e, xp=backend.xp)
     for array, expected in zip(arrays, kept, strict=True):
         assert_close(array, expected, backend, rtol=0.0)
-    for array, expected in zip(given, (x, targets["classes"], *layers[0], *layers[1]), strict=True):
+    for array, expected in zip(given, (x, targets, *layers[0], *layers[1]), strict=True):
         assert_close(array, expected, backend, rtol=0.0)
 
 

@@ -17,6 +17,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils.class_weight import compute_sample_weight
 
 from mlp_xp.backends.opening import BackendError
 from mlp_xp.core.library import Backend
@@ -271,18 +272,15 @@ def test_another_network_than_that_in_training_is_refused() -> None:
 def test_partial_fit_takes_class_weights_of_classes_that_a_batch_lacks(task: str) -> None:
     """The weights belong to all classes, as in scikit-learn's SGDClassifier; classes without one have weight 1."""
     X, y = data(task)
-    if task == "multilabel":
-        class_weight, classes, rows = [{1: 5}, {0: 2}, {1: 3}], np.arange(3), y[:, 0] == 0
-        weights = np.prod([np.where(y[:, i] == k, w, 1) for i, k, w in ((0, 1, 5), (1, 0, 2), (2, 1, 3))], axis=0)
-    else:
-        class_weight, classes, rows, weights = {0: 5}, np.unique(y), y > 0, np.where(y == 0, 5, 1)
+    class_weight = {0: 5} if task == "multiclass" else [{1: 5}, {0: 2}, {1: 3}]
+    rows, classes = y.reshape(len(y), -1)[:, 0] == 0, np.arange(3)
+    weights = compute_sample_weight(class_weight, y)
     weighted, expected = MLPClassifier(**SMALL, class_weight=class_weight), MLPClassifier(**SMALL)
     for chosen in (rows, ~rows):
-        kwargs = {"classes": classes}
-        weighted.partial_fit(X[chosen], y[chosen], **kwargs)
-        expected.partial_fit(X[chosen], y[chosen], weights[chosen], **kwargs)
+        weighted.partial_fit(X[chosen], y[chosen], classes=classes)
+        expected.partial_fit(X[chosen], y[chosen], weights[chosen], classes=classes)
     assert_equal(weighted, expected)
     if task == "multiclass":
         wrong = MLPClassifier(**SMALL, class_weight={0: 1, 5: 2})
         fails(wrong, X[rows], y[rows], "are not in class_weight", incremental=True, classes=classes)
-        fails(weighted, X[rows], y[rows] + 1, "has classes not in `self.classes_`", incremental=True)
+        fails(weighted, X[rows], y[rows] + 3, "has classes not in `self.classes_`", incremental=True)

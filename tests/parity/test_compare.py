@@ -328,7 +328,7 @@ MANY = synthetic(200, 300, 6)
     ("make", "found", "unseen"),
     [
         (negated, ("logits", "test_loss", "test_accuracy", "predictions"), ("loss", "weights")),
-        (wrong_argmax, ("test_accuracy", "predictions"), ("loss", "logits", "weights", "test_loss")),
+        (wrong_argmax, ("predictions",), ("loss", "logits", "weights", "test_loss", "test_accuracy")),
     ],
 )
 def test_what_is_wrong_in_evaluation_alone_is_found(make, found, unseen):

@@ -42,7 +42,7 @@ def test_the_record_is_flat_and_complete_and_what_it_lacks_has_its_default():
     [
         ({"epoch": 2}, "'epoch' is not known (did you mean 'epochs'?)"),
         ({"epochs": "2"}, "epochs: '2' is not a whole number"),
-        ({"learning_rate": float("nan")}, "learning_rate: nan is not a number"),
+        ({"learning_rate": float("nan")}, "learning_rate: nan is out of range"),
         ({"data_dir": ""}, "data_dir: is an empty string"),
     ],
 )

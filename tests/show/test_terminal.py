@@ -12,7 +12,6 @@ from rich.console import Console
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
-from mlp_xp.core.model import model_of
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Report, trajectory
 from mlp_xp.runs.settings import Settings
@@ -66,8 +65,7 @@ def test_what_is_trained_is_described():
 
 
 def test_the_end_is_told_in_a_sentence():
-    model = model_of((), "sigmoid", TINY, open_backend())
-    report = Report(1, 200, 0.5, 12.34, 0.7, 9000.0, model, Evaluation(0.04321, 0.98765, samples=60))
+    report = Report(1, 200, 0.5, 12.34, 0.7, 9000.0, JOB.model(()), Evaluation(0.04321, 0.98765, samples=60))
     assert summary(report, TINY) == "trained in 12.3 s; 98.77 % of 60 test images right, loss 0.0432"
 
 

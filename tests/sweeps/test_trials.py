@@ -1,10 +1,8 @@
 """Members that Optuna chooses, one for each seed; what a killed sweep has left is all that Optuna has to know."""
 
-import json
 import os
 import signal
 from pathlib import Path
-from statistics import fmean
 from subprocess import DEVNULL
 
 import pytest
@@ -12,7 +10,7 @@ from helpers import call, finish, start, wait_until
 from sweeping import arguments, assert_as_trained
 
 from mlp_xp.runs.settings import Settings, settings_of
-from mlp_xp.runs.sweep_index import read_failures, read_index, read_result
+from mlp_xp.runs.sweep_index import read_failures, read_index
 from mlp_xp.sweeps.folder import run_of
 from mlp_xp.sweeps.grid import make_plan
 from mlp_xp.sweeps.options import SweepOptions
@@ -76,10 +74,6 @@ def test_optuna_chooses_and_goes_on_after_a_kill(data_dir, tmp_path):
     assert [member.name for member in members] == [f"{i:04d}" for i in range(total)]
     assert read_failures(folder) == {}
     assert_as_trained(folder, tmp_path / "t", "0000", "0005")
-    assert {path.name for path in folder.iterdir()} >= {"sweep.json", "members", "summary.csv"}
-    accuracies = [read_result(run_of(folder, member.name))["validation_accuracy"] for member in members]
-    best = json.loads((folder / "summary.json").read_text())["settings"][0]["validation_accuracy"]["mean"]
-    assert best == pytest.approx(max(fmean(accuracies[i : i + 2]) for i in range(0, total, 2)))
 
 
 @pytest.mark.usefixtures("inline")
