@@ -38,8 +38,8 @@ class Steps(NamedTuple):
     """What the steps of a chunk take in addition, on the device: `blocks` blocks of K steps on B samples each."""
 
     samples: Array
-    """The numbers of their samples, int64 (blocks, K, B). NO_SAMPLE in steps that fill up the last block, which are not
-    taken."""
+    """The numbers of their samples, int64 (blocks, K, B). If the last block is not full, its remaining steps have
+    NO_SAMPLE and are not taken."""
     kept: Array
     """What dropout keeps, uint8 (blocks, K, B, units); see `Batch`."""
     rates: Rates

@@ -83,9 +83,9 @@ def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tup
     """Return the numbers of the samples to test on and of the others, int64 (n,) each, in the order of one shuffle.
 
     NumPy's RandomState shuffles, the same on every machine. classes: whole numbers (rows,), to stratify: each class
-    then has its share of the test samples, rounded so that all together are as many as without classes, but at least
-    one sample in each part if it has two, and is left out of the test if it has one. None: the first samples of the
-    shuffle. Raises DatasetError if no class has two samples.
+    then has its share of the test samples, rounded so that all together are as many as without classes if that is
+    possible: a class of two samples or more has at least one in each part, and a single sample is not tested on. None:
+    the first samples of the shuffle. Raises DatasetError if no class has two samples.
     """
     order = np.random.RandomState(seed).permutation(rows).astype(np.int64)
     wanted = round(share * rows)

@@ -136,7 +136,9 @@ def _hold_out(config: TrainConfig, dataset: Dataset, backend: Backend) -> tuple[
     if classes is not None and len(np.unique(classes)) == rows:
         classes = None  # no class can be in both parts
     chosen, left = split(classes, rows, config.validation / rows, config.seed)
-    if classes is not None:  # these may be too few; one of each class that has two is left, and single ones go last
+    if classes is not None:
+        # `split` may choose too few. Of the others, one sample stays in each class that has two or more, and those that
+        # are the only one of their class are taken last.
         counts, (kinds, first) = np.bincount(classes), np.unique(classes[left], return_index=True)
         rest = np.delete(left, first[counts[kinds] > 1])
         chosen = np.concatenate([chosen, rest[np.argsort(counts[classes[rest]] == 1, kind="stable")]])

@@ -81,9 +81,8 @@ class Backend:
     argument may say how many steps to take, an integer array () from 1 to n; the y of the others are 0."""
     jit: Callable[..., Callable[..., Any]]
     """`jit(function, donate=())` returns a function that computes the same, compiled where the library compiles. The
-    function may overwrite its arguments at the positions in `donate`. A function without donated arguments is expected
-    to be called seldom: it may be compiled in half the time, to code that takes a tenth longer. An overflow in it gives
-    no warning."""
+    function may overwrite its arguments at the positions in `donate`. If nothing is donated, the function
+    is called rarely, so it may be compiled quickly rather than well. An overflow in it gives no warning."""
     dtype_name: str = "float64"
     """float64 or float32: the name that was asked for, not what `finfo` of a foreign namespace says."""
     compiles: bool = False

@@ -8,7 +8,8 @@ Each is a pair: a loss of the network's last outputs z (for classes called logit
     regression    t_i any number                  p = z              L = sum_i (z_i - t_i)^2 / 2
 
 These are the canonical links, with which all three have the same derivative (Bishop, Pattern Recognition and Machine
-Learning, 2006, section 4.3.6). L is -sum_i t_i z_i + A(z) + a term without z, and p is the gradient of A:
+Learning, 2006, section 4.3.6). Each can be written L = A(z) - sum_i t_i z_i + a term without z, and the gradient of A
+is p:
 
     classes       log p_i = z_i - log sum_j exp(z_j), and sum_i t_i = 1:    A = log sum_j exp(z_j)
     labels        log p_i = z_i - log(1 + exp(z_i)) and log(1 - p_i) = -log(1 + exp(z_i)):  A = sum_i log(1 + exp(z_i))
@@ -23,11 +24,14 @@ from typing import Any
 
 from mlp_xp.core.functional import Array, sigmoid
 
-MANY = 64  # samples, from which on a softmax is faster by output
+MANY = 64  # with this many samples or more, softmax is faster on the transposed array
 
 
 def by_output(x: Array, /, *, xp: Any) -> Array:
-    """Return a copy of outputs (..., n) as rows (n, samples). Only for speed: NumPy sums few long rows faster."""
+    """Return outputs (..., n) transposed to (n, samples) and contiguous in memory; perhaps the same memory.
+
+    NumPy sums a few long rows faster than many short ones.
+    """
     columns = xp.reshape(x, (-1, x.shape[-1])).T
     copied = xp.reshape(columns, (-1,))
     return xp.reshape(copied, columns.shape)

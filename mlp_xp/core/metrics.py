@@ -12,7 +12,7 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer, Network, forward
 from mlp_xp.core.plan import ceil_divide
 
-# Maximum bytes of inputs per forward pass.
+# Maximum bytes of the widest layer per forward pass.
 PART_BYTES = 6 * 2**20
 
 
@@ -31,7 +31,7 @@ def make_logits(activation: str | Activation, backend: Backend, prepare: Prepare
 
     def logits(network: Network, inputs: Array, fitted: tuple[Array, ...]) -> Array:
         samples, *shape = inputs.shape
-        size = inputs_per_part(samples, network[0].weights.shape[0])
+        size = inputs_per_part(samples, max(max(layer.weights.shape) for layer in network))
         whole = samples - samples % size
         # All whole parts are in one loop, which a compiler sees once.
         parts = (xp.reshape(inputs[:whole, ...], (-1, size, *shape)),)
@@ -42,9 +42,9 @@ def make_logits(activation: str | Activation, backend: Backend, prepare: Prepare
     return backend.jit(logits)
 
 
-def inputs_per_part(samples: int, features: int) -> int:
-    """Return the number of inputs that go through the network at once, of `samples` inputs."""
-    capacity = max(1, PART_BYTES // (features * np.dtype(np.float64).itemsize))
+def inputs_per_part(samples: int, width: int) -> int:
+    """Return the number of inputs that go through the network at once. width: the units of its widest layer."""
+    capacity = max(1, PART_BYTES // (width * np.dtype(np.float64).itemsize))
     # As equal as possible; only the last may be smaller, so that a forward pass is compiled for at most two sizes.
     return ceil_divide(samples, ceil_divide(samples, capacity))
 

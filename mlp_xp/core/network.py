@@ -104,8 +104,9 @@ def backward(
 ) -> Iterator[tuple[int, Array, Array]]:
     """Yield l, a_l and e_l of each layer, from the last to the first. `gradient(a, e)` then is the layer's gradient.
 
-    error: of the last layer, (B, n_L). The error goes down through the weights that `network`, which may be a list,
-    has when the next layer is asked for. So a caller decides whether to update a layer before or afterwards.
+    error: of the last layer, (B, n_L). This is a generator: it computes the next error only when it is asked for it,
+    with the weights that `network` holds at that moment. A caller that replaces `network[l]`, of a list, as soon as it
+    gets l has the notebook's layerwise order; one that collects all values first has textbook order.
     """
     for i in reversed(range(len(network))):
         a, saved = tape[i]

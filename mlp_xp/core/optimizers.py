@@ -105,8 +105,9 @@ def momentum(settings: Any, *, xp: Any) -> Update:
 
 
 def adam_rates(learning_rates: np.ndarray, numbers: np.ndarray, settings: Any, *, decoupled: bool = False) -> Rates:
-    """Return the rates of Adam, or of AdamW. Gradients arrive multiplied by 1 - beta_1, as the first moment takes them.
+    """Return the rates of Adam, or of AdamW.
 
+    `error` is 1 - beta_1, so an update receives g' = (1 - beta_1) g, and the first moment is beta_1 m + g'.
     The corrections of the moments, which depend on the step t, are in the rates (section 2 of the paper, "the
     efficiency of algorithm 1"): with c = sqrt(1 - beta_2^t), the rate is alpha c / (1 - beta_1^t), and epsilon c is
     added.

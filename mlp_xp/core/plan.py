@@ -75,8 +75,8 @@ def chunk_lengths(batch_size: int, parameters: int, interval: int) -> tuple[int,
     """Return the three lengths, in steps, that all chunks of full batches have, so that few functions are compiled.
 
     The longest divides the steps between two reports (`interval` samples) as evenly as possible into chunks of at most
-    CHUNK_WORK, or of ENOUGH_STEPS where that is more. What is left is cut into chunks of its square root, then of
-    single steps. parameters: the number of weights and biases.
+    CHUNK_WORK, or of ENOUGH_STEPS where that is more. A remainder is cut into chunks of the square root of this length,
+    rounded down, and what then remains into single steps. parameters: the number of weights and biases.
     """
     capacity = max(ENOUGH_STEPS, CHUNK_WORK // (batch_size * parameters))
     # One less: the first report comes after an epoch's first step, so the last stretch of the epoch lacks that one.

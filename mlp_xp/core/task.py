@@ -142,10 +142,11 @@ def _label_figures(z: np.ndarray, targets: np.ndarray, _: Sequence[np.ndarray]) 
 
 
 def _number_figures(z: np.ndarray, targets: np.ndarray, scaling: Sequence[np.ndarray]) -> dict[str, Any]:
+    z, targets = z.astype(np.float64), targets.astype(np.float64)  # NumPy adds up float32 columns one by one
     # From the first target, so that equal ones have exactly no distance from their mean.
     apart = targets - targets[:1]
     error, centred = z - targets, apart - np.mean(apart, axis=0)
-    residual, total = (np.sum(x * x, axis=0).astype(np.float64) for x in (error, centred))
+    residual, total = (np.sum(x * x, axis=0) for x in (error, centred))
     r2s = np.where(total > 0, 1 - residual / total, residual == 0)
     rmses = np.sqrt(residual / len(z)) * (scaling[1].astype(np.float64) if scaling else 1.0)
     means = {"r2": float(np.mean(r2s)), "rmse": float(np.mean(rmses))}

@@ -31,14 +31,15 @@ class Report(NamedTuple):
     epoch: int
     """The number of the epoch, from 0."""
     sample: int
-    """A multiple of `report_every` among the samples of the step, counted in the epoch's order. At the end of an epoch
-    with validation, and in the closing report, it is the number of training samples."""
+    """A multiple of `report_every` among the samples of the step, counted in the epoch's order; without one, and in the
+    closing report, the number of training samples."""
     loss: float
     """The loss of the step, before its update."""
     seconds: float
     """Time since the start of training, including everything."""
     train_loss: float
-    """The mean loss of the samples since the last report."""
+    """The mean loss of the samples since the last report. If the closing report has no further samples, this and the
+    speed are those of the last report."""
     samples_per_second: float
     """The speed of training since the last report, without evaluation."""
     model: Model
@@ -130,15 +131,18 @@ def trajectory(
     a validation if the state is not finite, and BackendFailure where the array library fails.
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
+    is_cut = stop_after is not None and stop_after < job.total_steps
     state, random = initial_state(job.config, job.sizes, job.backend, trained)
     position, patience = start or Position(state), job.config.patience
     begins = True
     for epoch, chunk, samples in job.chunks(random, stop_after):
-        # A tally begins after a report, and after the warm-up, which does not count; also if those chunks are skipped.
+        # A tally begins after each report and each step of the warm-up. A resumed job follows the chunks that it skips,
+        # to know whether the next one begins a tally.
         tally, begins = Tally() if begins else position.tally, chunk.report is not None or epoch == WARM_UP_EPOCH
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
             continue  # done before the job was resumed
         if patience and position.best and epoch - position.best.epoch > patience:
+            is_cut = False
             break
 
         chunk_began = time.perf_counter()
@@ -164,7 +168,7 @@ def trajectory(
         position = position._replace(seconds=time.perf_counter() - began)
         yield Event(position, losses, report, chunk.checkpoint, closing=False)
 
-    if stop_after is None or stop_after >= job.total_steps:
+    if not is_cut:
         yield _closing_event(job, position, began)
 
 
@@ -173,7 +177,7 @@ def _closing_event(job: Job, position: Position, began: float) -> Event:
     if position.best:
         network, score, _, loss = position.best
         figure: dict[str, Any] = {job.dataset.task.score_name: score}
-        validation = Evaluation(loss, **figure)
+        validation = Evaluation(loss, samples=len(job.held_out[1]), **figure)
     report = _report(job, position, network, len(job.rows), validation, began)
     return Event(position._replace(seconds=report.seconds), np.empty(0), report, checkpoint=True, closing=True)
 

@@ -95,6 +95,18 @@ def test_memory_is_bounded_and_parts_are_even(inputs_at_once, monkeypatch):
     assert len(sizes) == -(-103 // inputs_at_once)
     assert len(set(sizes[:-1])) <= 1
     assert max(sizes) - min(sizes) < len(sizes)
+    sizes.clear()
+    wide = [Layer(np.zeros(shape), np.zeros(shape[1])) for shape in ((PIXELS, 2 * PIXELS), (2 * PIXELS, 10))]
+    model_on(open_backend(), wide, prepare=Preparation(inverted)).outputs(HOST.test_inputs)
+    assert max(sizes) <= max(1, inputs_at_once // 2)
+
+
+def test_float32_figures_of_many_samples_are_those_of_float64():
+    random = np.random.default_rng(0)
+    z, targets = random.normal(size=(2, 10**6, 2)).astype(np.float32)
+    found = REGRESSION.evaluate(z, targets, ())
+    expected = np.sqrt(np.mean((z.astype(np.float64) - targets) ** 2, axis=0))
+    np.testing.assert_allclose(found.rmses, expected, rtol=1e-12)
 
 
 def test_float32_predicts_in_float32(backend32):

@@ -153,8 +153,12 @@ def test_the_best_network_on_the_samples_held_out_is_kept():
     assert [report.validation and report.validation.accuracy for report in others] == expected
     assert (closing.sample, closing.validation.accuracy) == (240, max(scores)[0])
     assert (closing.loss, closing.train_loss) == (others[-1].loss, others[-1].train_loss)
-    *_, last = run(replace(config, epochs=40, patience=2), backend)
-    assert last.report.epoch == next(e for e in range(40) if e - scores.index(max(scores[: e + 1])) == 2)
+    assert closing.validation.samples == others[-1].validation.samples
+    # Patience ends the job, also if it was to be cut off later.
+    for stop_after in (None, 40 * 240):  # one step after the warm-up less than in all
+        *_, last = run(replace(config, epochs=40, patience=2), backend, stop_after=stop_after)
+        assert last.closing
+        assert last.report.epoch == next(e for e in range(40) if e - scores.index(max(scores[: e + 1])) == 2)
 
 
 def test_samples_per_second_are_those_of_training_alone(monkeypatch):
