@@ -141,14 +141,14 @@ def evaluate(
 
     Several networks need the same task, inputs and outputs; the loss of numbers is standardised as that of the first.
     data: by default that of the run, which must not have changed; or as `load_dataset` takes it, read as the run's own,
-    with all its samples where it has no test set; or a Dataset with arrays on the backend's device, which must be given
-    if the run's data were in memory, and for a model that is not from the folder of a run. Files need not have all
-    classes. backend, device: as `open_backend` takes them. cache_dir: as for `load_dataset`.
+    or a Dataset with arrays on the backend's device, which must be given if the run's data were in memory, and for a
+    model that is not from the folder of a run. All samples are used where other data have no test set. Files need not
+    have all classes. backend, device: as `open_backend` takes them. cache_dir: as for `load_dataset`.
 
     Rows of other data that a network was trained on are left out, with an MlpXpWarning: of a run's own table, in any
-    order, just its test rows are left. A row is known by its numbers in float32 and its label; one that is there more
-    often than in the training data is left as often as that. Nothing is known of the rows of a published data set, of
-    one in its form, and of a model that is not from the folder of a run.
+    order, just its test rows are left. A row is known by its numbers and its label. Rows that the training set has
+    several times may be in other data by chance, so they count, with a warning, unless all training rows are there.
+    Rows are not compared for a published data set, for one in its form, and for a model without the folder of a run.
 
     Raises BackendError, what `load_dataset` raises, and RunError: for data of which no row is left, for runs that hold
     out different rows of their own data, and for outputs that are not finite.
@@ -350,7 +350,10 @@ def _data_of(
     known: data that are loaded already, for other networks.
     """
     if isinstance(data, Dataset):
-        dataset = data
+        dataset = data if data.test_inputs is not None else data._replace(test_inputs=data[0], test_labels=data[1])
+    elif data is not None and not isinstance(data, str | Path):
+        remedy = "give a path, a name, or a Dataset, as `from_arrays` makes one"
+        raise MlpXpError(f"{type(data).__name__} is not a data set", remedy=remedy, setting="data")
     elif (run_dir := run_of(model)) is None:
         raise MlpXpError("a model that is not from the folder of a run needs a Dataset; give one", setting="data")
     else:

@@ -15,7 +15,13 @@ def a_report(epoch: int, sample: int, **results: float) -> dict[str, Any]:
 
 def a_config(settings: dict[str, Any], **facts: Any) -> dict[str, Any]:
     """Return the content of config.json of a run with these settings, and defaults for all others."""
-    data = {"train_samples": 1000, "image_shape": [28, 28], "class_names": [*"0123456789"], "data_crc32": "12345678"}
+    data = {
+        "inputs": "arrays",
+        "train_samples": 1000,
+        "image_shape": [28, 28],
+        "class_names": [*"0123456789"],
+        "data_crc32": "12345678",
+    }
     data |= {"task": settings.get("task") or "classes", "preparation": "bytes", "targets": "unchanged"}
     place = {"device": "cpu", "versions": {}, "threads": {"number": 1}, "machine": "Linux x86_64"}
     return {"format": 1, "settings": {**flatten(Settings()), **settings}, **place, **data, **facts}

@@ -177,7 +177,7 @@ def _closing_event(job: Job, position: Position, began: float) -> Event:
     if position.best:
         network, score, _, loss = position.best
         figure: dict[str, Any] = {job.dataset.task.score_name: score}
-        validation = Evaluation(loss, samples=len(job.held_out[1]), **figure)
+        validation = Evaluation(loss, samples=job.held_out[1].shape[0], **figure)
     report = _report(job, position, network, len(job.rows), validation, began)
     return Event(position._replace(seconds=report.seconds), np.empty(0), report, checkpoint=True, closing=True)
 

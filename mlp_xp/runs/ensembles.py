@@ -13,7 +13,7 @@ from mlp_xp.core.task import Evaluation, in_units
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.checkpoints import read_sha256
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.rows import read_rows, row_sums, unseen
+from mlp_xp.runs.rows import read_rows, row_sums, seen
 from mlp_xp.runs.run_folder import CONFIG, MODEL, checksum, read_config
 from mlp_xp.runs.sweep_index import FINISHED, is_sweep
 from mlp_xp.runs.table import sweep_rows
@@ -62,41 +62,50 @@ def held_out(models: Sequence[Model], datasets: Sequence[Dataset], *, own: bool)
     datasets: one for each model, on its backend. own: whether they are the runs' own, with their own split, which have
     no such rows. Raises RunError if the test sets differ, or no row is left.
     """
-    trained = [] if own else _trained_rows(models, datasets)
     distinct = {id(dataset): (dataset, model.backend) for model, dataset in zip(models, datasets, strict=True)}
-    if len(distinct) == 1 and not trained:
-        return [*datasets]
-    sums = {each: row_sums(*dataset[2:4], backend) for each, (dataset, backend) in distinct.items()}
-    first = sums[id(datasets[0])]
+    if len(distinct) > 1:
+        # In float32, because runs in both dtypes may have the same data.
+        tests = {each: row_sums(*dataset[2:4], backend, "float32") for each, (dataset, backend) in distinct.items()}
+        for model, dataset in zip(models, datasets, strict=True):
+            if not np.array_equal(tests[id(dataset)], tests[id(datasets[0])]):
+                raise RunError(
+                    f"{model.source!r}: has another test set than {models[0].source!r}: it was trained on other data, "
+                    "or on another split of the same; give runs on the same data with the same split"
+                )
+    count = datasets[0].test_labels.shape[0]
+    marks, unsure = np.zeros(count, np.bool_), 0
     for model, dataset in zip(models, datasets, strict=True):
-        if not np.array_equal(sums[id(dataset)], first):
-            raise RunError(
-                f"{model.source!r}: has another test set than {models[0].source!r}: it was trained on other data, or "
-                "on another split of the same; give runs on the same data with the same split"
-            )
-    places = unseen(first, trained)
+        if not own and len(trained := _trained_rows(model, dataset)):
+            found, more = seen(row_sums(*dataset[2:4], model.backend), trained)
+            marks, unsure = marks | found, max(unsure, more)
     network = "the network" if len(models) == 1 else "a network"
-    if not len(places):
+    if marks.all():
         raise RunError(f"there are no rows but those that {network} was trained on; give other data")
-    if len(places) == len(first):
+    if unsure:
+        warnings.warn(
+            f"{unsure} of {count} rows equal rows that the training set has several times. They count, although "
+            f"{network} may have been trained on them",
+            MlpXpWarning,
+            stacklevel=3,
+        )
+    if not marks.any():
         return [*datasets]
-    left_out = f"{len(first) - len(places)} of {len(first)} rows are left out: {network} was trained on them"
+    left_out = f"{marks.sum()} of {count} rows are left out: {network} was trained on them"
     warnings.warn(left_out, MlpXpWarning, stacklevel=3)
     for each, (dataset, backend) in distinct.items():
-        which = backend.asarray(places)
+        which = backend.asarray(np.flatnonzero(~marks).astype(np.int64))
         inputs, labels = (backend.xp.take(array, which, axis=0) for array in dataset[2:4])
         distinct[each] = dataset._replace(test_inputs=inputs, test_labels=labels), backend
     return [distinct[id(dataset)][0] for dataset in datasets]
 
 
-def _trained_rows(models: Sequence[Model], datasets: Sequence[Dataset]) -> list[np.ndarray]:
-    """Return the sums of the rows that each network was trained on, but not if its data set is the one of its run."""
-    found = []
-    for model, dataset in zip(models, datasets, strict=True):
-        if (folder := run_of(model)) and (rows := read_rows(folder)) is not None:
-            own = read_config(folder)[1]["data_crc32"]
-            found += [] if checksum(dataset, model.backend) == own else [rows]
-    return found
+def _trained_rows(model: Model, dataset: Dataset) -> np.ndarray:
+    """Return the sums of the rows that a network was trained on; none if the data set is the one of its run."""
+    if folder := run_of(model):
+        record = read_config(folder)[1]
+        if checksum(dataset, model.backend) != record["data_crc32"]:
+            return read_rows(folder, record)
+    return np.empty(0, np.uint64)
 
 
 def evaluate_pooled(

@@ -2,11 +2,9 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterable
-from functools import reduce
 from hashlib import blake2b
-from operator import or_
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,16 +16,17 @@ from mlp_xp.runs.records import RunError
 ROWS = "rows.npy"
 
 
-@np.errstate(over="ignore")  # a number that is too large for float32 becomes infinite
-def row_sums(inputs: Array, labels: Array, backend: Backend) -> np.ndarray:
-    """Return a checksum of each row and its label, uint64 (n,), which is the same on every backend and in every dtype.
+@np.errstate(over="ignore")  # a number that is too large for the dtype becomes infinite
+def row_sums(inputs: Array, labels: Array, backend: Backend, dtype: str | None = None) -> np.ndarray:
+    """Return a checksum of each row and its label, uint64 (n,), which is the same on every backend.
 
-    Numbers count with the precision of float32. A class counts by its number, which is the same in all data that fit
-    one network.
+    dtype: float32 or float64, in which numbers are compared; by default that of the backend. A class counts by its
+    number, which is the same in all data that fit one network.
     """
+    kind = np.dtype(dtype or backend.dtype_name).newbyteorder("<")
 
     def digest(row: np.ndarray, label: np.ndarray) -> bytes:
-        numbers = np.concatenate([row, label], dtype="<f4", casting="unsafe") + 0  # -0 becomes 0
+        numbers = np.concatenate([row, label], dtype=kind, casting="unsafe") + 0  # -0 becomes 0
         return blake2b(numbers.tobytes(), digest_size=8).digest()
 
     parts = [array.reshape(len(array), -1) for array in map(backend.to_numpy, (inputs, labels))]
@@ -41,12 +40,15 @@ def write_rows(folder: Path, sums: np.ndarray) -> None:
     write_whole(folder / ROWS, file.getvalue())
 
 
-def read_rows(folder: Path) -> np.ndarray | None:
-    """Return the sums of the rows that a run was trained on; None if its data are published. Raises RunError."""
-    path = folder / ROWS
+def read_rows(folder: Path, record: dict[str, Any]) -> np.ndarray:
+    """Return the sums of the rows that a run was trained on, none if its data are published. Raises RunError.
+
+    record: the run's config.json, which has their number.
+    """
+    path, number = folder / ROWS, record.get("rows") or 0
     try:
-        sums = np.load(path) if path.exists() else None
-        if sums is not None and (sums.dtype != np.uint64 or sums.ndim != 1):
+        sums = np.load(path) if number else np.empty(0, np.uint64)
+        if sums.dtype != np.uint64 or sums.shape != (number,):
             raise ValueError(f"it has {sums.dtype} of the shape {sums.shape}")
         return sums
     except (OSError, ValueError, EOFError) as error:
@@ -54,15 +56,18 @@ def read_rows(folder: Path) -> np.ndarray | None:
         raise RunError(f"is damaged: {reason}", file=path, remedy="restore it from a copy, or train again") from error
 
 
-def unseen(sums: np.ndarray, trained: Iterable[np.ndarray]) -> np.ndarray:
-    """Return the places of the rows that no network was trained on, int64. trained: the sums of each network's rows.
+def seen(sums: np.ndarray, trained: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return which rows a network was trained on, bool (n,), and how many others may be such rows.
 
-    A row that is there more often than a network has seen it is left as often as that.
+    If all its rows are there, these are its data, perhaps with more rows: each is marked as often as the network has
+    seen it. Of other data, a row is marked that the network has seen once. What it has seen several times may be there
+    by chance, as in a table of few categories, and is not marked.
     """
-    known: Counter[int] = reduce(or_, (Counter(each.tolist()) for each in trained), Counter())  # the largest counts
-    places = []
+    known, given = Counter(trained.tolist()), Counter(sums.tolist())
+    repeated = set() if known <= given else {each for each, count in known.items() if count > 1}
+    known = Counter({each: count for each, count in known.items() if each not in repeated})
+    marks = np.zeros(len(sums), np.bool_)
     for place, each in enumerate(sums.tolist()):
         known[each] -= 1
-        if known[each] < 0:
-            places.append(place)
-    return np.array(places, np.int64)
+        marks[place] = known[each] >= 0
+    return marks, sum(given[each] for each in repeated)

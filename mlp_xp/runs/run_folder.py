@@ -112,6 +112,7 @@ def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: st
         "threads": {"number": number, "reason": reason, "cpus": cpus(), **threads_chosen()},
         "machine": f"{platform.system()} {platform.machine()}",
         **data_facts(job),
+        **({"rows": job.dataset.train_inputs.shape[0]} if job.dataset.is_own else {}),
         **({"start_from_sha256": start_from_sha256} if start_from_sha256 else {}),
     }
     clear(folder)
@@ -159,6 +160,7 @@ def data_facts(job: Job) -> dict[str, Any]:
     dataset, backend = job.dataset, job.backend
     return {
         "train_samples": len(job.rows),
+        "inputs": dataset.inputs,
         "image_shape": list(dataset.train_inputs.shape[1:]),
         "class_names": list(dataset.class_names),
         "task": dataset.task.name,
