@@ -25,17 +25,6 @@ from mlp_xp.data.tables import read_rows, read_tables
 from mlp_xp.errors import DatasetError
 
 
-def write(path: Path, columns: dict[str, Any]) -> Path:
-    """Write a table as CSV, or as Parquet where the path ends like that."""
-    if path.suffix != ".parquet":
-        return write_csv(path, columns)
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pq.write_table(pa.table(columns), path)
-    return path
-
-
 def read(path: Path, label: str | None = "kind", features: Any = None, **options: Any) -> Samples:
     """Read a table, and refuse what a data set of it refuses."""
     samples = read_tables(path, Origin(label, **options), features)
@@ -141,7 +130,7 @@ def test_a_label_that_marks_a_missing_value(tmp_path: Path) -> None:
     for mark in MISSING:
         text = refusal(tmp_path, f'a,kind\n1,cat\n1,"{mark.upper()}"\n')
         assert text.startswith(f", line 3, column 'kind': {mark.upper()!r} marks a missing label; fill it in")
-    path = write(tmp_path / "t.parquet", {"x": [1, 2], "kind": ["cat", "NA"]})
+    path = write_csv(tmp_path / "t.parquet", {"x": [1, 2], "kind": ["cat", "NA"]})
     with pytest.raises(DatasetError, match="row 2, column 'kind': 'NA' marks a missing label"):
         read(path, "kind")
 
@@ -163,13 +152,13 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
         "a.b": [1, 2],
         "kind": ["x", "y"],
     }
-    table = read(write(tmp_path / "t.parquet", columns), "kind")
+    table = read(write_csv(tmp_path / "t.parquet", columns), "kind")
     assert table.train.inputs.tolist() == [[0.1, 0.5, 0.5, 0, 2**53, 1, 1.25, 1], [-2.5, 1.5, 1.5, 255, -1, 0, -3.5, 2]]
     assert table.train.inputs.flags.c_contiguous
     assert table.feature_names == tuple(columns)[:-1]
     for labels in (["b", "a"], [3, -2], [0.5, 1.5], [True, False]):
         for values in (pa.array(labels), pa.array(labels).dictionary_encode()):
-            assert values_of(read(write(tmp_path / "t.parquet", {"x": [1, 2], "kind": values}), "kind")) == labels
+            assert values_of(read(write_csv(tmp_path / "t.parquet", {"x": [1, 2], "kind": values}), "kind")) == labels
 
 
 @pytest.mark.parametrize(
@@ -186,13 +175,13 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
     ],
 )
 def test_faulty_parquet(tmp_path: Path, columns: dict[str, Any], fault: str) -> None:
-    path = write(tmp_path / "t.parquet", columns)
+    path = write_csv(tmp_path / "t.parquet", columns)
     with pytest.raises(DatasetError, match=re.escape(f"{str(path)!r}{fault}")):
         read(path, "kind")
 
 
 def test_damaged_parquet(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.parquet", {"x": [0.1, 0.2, 0.3], "i": [1, 2, 3], "kind": ["a", "b", "a"]})
+    path = write_csv(tmp_path / "t.parquet", {"x": [0.1, 0.2, 0.3], "i": [1, 2, 3], "kind": ["a", "b", "a"]})
     content = path.read_bytes()
     for place in (5, 40, len(content) // 2, len(content) - 20):
         path.write_bytes(content[:place])
@@ -205,7 +194,7 @@ def test_damaged_parquet(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_chosen_columns_in_their_order(tmp_path: Path, suffix: str) -> None:
     columns = {"text": ["?", "?"], "b": [1.0, 2.0], "a.b": [5.0, 6.0], "a": [True, False], "kind": ["x", "y"]}
-    path = write(tmp_path / f"t.{suffix}", columns)
+    path = write_csv(tmp_path / f"t.{suffix}", columns)
     table = read(path, "kind", features=["a", "b", "a.b"], exclude="gone")
     assert table.train.inputs.tolist() == [[1, 1, 5], [0, 2, 6]]
     assert table.feature_names == ("a", "b", "a.b")
