@@ -23,7 +23,6 @@ LABELS = np.stack([X[:, 0] > 0.3, NUMBERS[:, 0] > 0, RANDOM.random(200) > 0.9], 
 NAMES = ["length", "width", "age", "mass"]
 FEATURES = dict(zip(NAMES, X.T, strict=True))
 HELD_OUT = np.random.RandomState(0).permutation(200)[:40]  # the rows that --test-fraction selects
-NUMBERS_LOSS = "half squared error,\nstandardised targets"
 
 
 @pytest.fixture(scope="module")

@@ -119,16 +119,8 @@ def test_a_model_moves_to_another_backend(backend):
 @pytest.mark.parametrize(
     ("shape", "dtype", "message"),
     [
-        (
-            (3, 10, 11),
-            "uint8",
-            r"inputs: their shape is \(3, 10, 11\), but the network takes at least one with 144",
-        ),
-        (
-            (0, 12, 12),
-            "uint8",
-            r"inputs: their shape is \(0, 12, 12\), but the network takes at least one with 144",
-        ),
+        ((3, 10, 11), "uint8", r"inputs: their shape is \(3, 10, 11\), but the network takes at least one with 144"),
+        ((0, 12, 12), "uint8", r"inputs: their shape is \(0, 12, 12\), but the network takes at least one with 144"),
         ((12, 12), "uint8", r"inputs: their shape is \(12, 12\); give \(n, rows, columns\)"),
         # Nothing is guessed: the same pixels scaled, or as integers, are refused by their dtype.
         ((3, 12, 12), "float64", r"inputs: their dtype is float64; give bytes \(uint8\); bytes are scaled"),
