@@ -69,14 +69,6 @@ def test_a_class_of_two_samples_keeps_one_to_train_on(kinds, held_out):
         assert trained >= {*np.flatnonzero(counts > 1 if held_out > 90 - len(counts) else counts)}
 
 
-def test_the_last_samples_of_a_published_data_set_are_held_out():
-    job = Job(CONFIG, TINY, open_backend())
-    assert job.rows.tolist() == list(range(182))
-    for held_out, array in zip(job.held_out, TINY[:2], strict=True):
-        np.testing.assert_array_equal(held_out, array[182:])
-    assert Job(TrainConfig(), TINY, open_backend()).held_out == ()
-
-
 def test_the_held_out_samples_play_no_part_in_training():
     """Whatever their labels are, the same network is trained."""
     dataset = from_arrays(X, KINDS)

@@ -1,5 +1,6 @@
 """A run as its caller sees it: reports and their places, held-out samples, divergence; and what a chunk may not do."""
 
+import contextlib
 import time
 from dataclasses import replace
 from typing import Any
@@ -198,6 +199,15 @@ DIVERGING = [
 @pytest.mark.parametrize("settings", DIVERGING)
 def test_divergence_is_told_with_its_place_and_no_warning(settings, backend):
     assert_diverges(configuration(**{"warm_up_steps": 0, "epochs": 5, "learning_rate": 1e300, **settings}), backend)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_rates_at_the_ends_of_their_range_train_or_diverge(dtype, optimizer):
+    for rate, decay in ((1e300, 0), (1e300, 1e30), (1e-30, 1e30), (1e-30, 0)):
+        settings = {"batch_size": 50, "learning_rate": rate, "weight_decay": decay, "optimizer": optimizer}
+        with contextlib.suppress(DivergenceError):
+            run(configuration(**settings), open_backend(dtype=dtype))
 
 
 @pytest.mark.parametrize(

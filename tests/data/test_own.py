@@ -4,12 +4,11 @@ import csv
 import json
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from data_sets import write_csv, write_npz, write_pictures, write_samples
-from helpers import assert_one_line, call
+from helpers import assert_one_line, assert_same_run, call
 
 from mlp_xp.api import evaluate, load_run, predict, train
 from mlp_xp.backends.opening import open_backend
@@ -86,11 +85,6 @@ def test_two_tables(tmp_path: Path) -> None:
 # Runs find their data again.
 
 
-def figures(folder: Path) -> dict[str, Any]:
-    record = json.loads((folder / "result.json").read_text())
-    return {name: record[name] for name in ("loss", "train_loss", "test_loss", "accuracy")}
-
-
 @pytest.mark.usefixtures("no_pictures")
 def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -101,7 +95,7 @@ def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.Monk
     shown = call("evaluate", "run")
     assert (shown.code, shown.err) == (0, "")
     assert call("train", "--config", "run/config.json", "--run-dir", "again")[::2] == (0, "")
-    assert figures(tmp_path / "again") == figures(tmp_path / "run")
+    assert_same_run(tmp_path / "again", tmp_path / "run")
     assert load_run("run").feature_names == ("x0", "x1", "x2", "x3")
     moved = call("evaluate", "again", "--data-dir", write_csv(tmp_path / "moved.csv", columns))
     assert moved == (*shown[:2], "warning: 68 of 90 rows are left out: the network was trained on them\n")
