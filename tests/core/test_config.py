@@ -124,8 +124,3 @@ def test_a_configuration_cannot_be_changed_and_can_be_a_key():
     one, other = (TrainConfig(activation=Activation(tanh, tanh_derivative)) for _ in range(2))
     assert {one: 1}[other] == 1
     assert one != TrainConfig(activation=Activation(tanh, identity_derivative))
-
-
-def test_other_commands_refuse_them_too():
-    for value in (2**31, -(10**29)):
-        assert_one_line(call("parity", f"--steps={value}"), 2, "error: --steps: ", " is out of range; it must be at ")
