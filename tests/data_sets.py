@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
@@ -70,7 +71,13 @@ def csv_text(images: np.ndarray, labels: np.ndarray, header: bool = True, ending
 
 
 def write_csv(path: Path, columns: Mapping[str, Iterable[Any]]) -> Path:
-    """Write a table with a header, its columns by name."""
+    """Write a table with a header, its columns by name: as Parquet where the path ends like that, else as CSV."""
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table(dict(columns)), path)
+        return path
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -83,6 +90,14 @@ def write_samples(path: Path, features: np.ndarray, labels: Any, names: Any = No
     path.parent.mkdir(parents=True, exist_ok=True)
     names = names or [f"x{i}" for i in range(features.shape[1])]
     return write_csv(path, {**dict(zip(names, features.T.tolist(), strict=True)), "kind": labels})
+
+
+def write_pictures(folder: Path, images: np.ndarray, labels: Any) -> Path:
+    """Write a folder of pictures for each label."""
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / str(label) / f"{number:05}.png")
+    return folder
 
 
 def write_npz(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:

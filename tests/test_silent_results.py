@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import TINY, on_device, synthetic, write_csv
+from data_sets import on_device, synthetic, write_csv
 from helpers import assert_one_line, call
-from PIL import Image
 
 import mlp_xp
-from mlp_xp import TrainConfig, evaluate, from_arrays, load_run, open_backend, predict, train
+from mlp_xp import evaluate, from_arrays, load_run, open_backend, predict
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import DatasetError, MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
@@ -148,8 +147,6 @@ def test_rows_that_a_network_was_trained_on_are_left_out(noise):
     ):
         expected = accuracy_of(run, left)
         assert evaluated(run, write_lines(noise, lines), len(lines), len(lines) - len(left)) == expected
-    outcome = call("evaluate", run, "--data-dir", noise / "noise.csv")
-    assert outcome[::2] == (0, "warning: 64 of 80 rows are left out: the network was trained on them\n")
     outcome = call("evaluate", run, "--data-dir", write_lines(noise, train[:9]))
     assert_one_line(outcome, 2, "no rows but those that the network was trained on", "give other data")
 
@@ -202,21 +199,6 @@ def test_one_table_in_two_dtypes_is_the_same_data(noise):
 
 
 # Inputs mean the same in each form.
-
-
-def test_one_path_is_one_picture(tmp_path):
-    """Not a list of letters, of which `.` is the current folder."""
-    for _ in train(TrainConfig(epochs=1, hidden=(4,)), TINY, open_backend(), run_dir=tmp_path / "run"):
-        pass
-    path = tmp_path / "seven.png"
-    Image.fromarray(np.uint8(255 - 255 * np.eye(40, 30))).save(path)
-    expected = predict(tmp_path / "run", [path, path])
-    assert expected.outputs.shape == (2, 10)
-    for given in (path, str(path)):
-        found = predict(tmp_path / "run", given)
-        assert (found.values.tolist(), found.pictures.paths) == (expected.values[:1].tolist(), (path,))
-    model = load_run(tmp_path / "run")
-    assert predict(model, str(path)).outputs.tolist() == found.outputs.tolist()
 
 
 def test_a_table_is_the_same_as_a_file_and_in_memory(runs, tmp_path):

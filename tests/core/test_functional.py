@@ -1,15 +1,17 @@
-"""Activations and losses against exact arithmetic, and their derivatives against central differences."""
+"""Activations, losses and scaled bytes against exact arithmetic, and derivatives against central differences."""
 
 import decimal
 import math
 from collections.abc import Callable
 from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from numerics import assert_close
 
 from mlp_xp.core import functional, losses
+from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.functional import ACTIVATIONS
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import TASKS
@@ -106,14 +108,29 @@ def check_softmax(backend: Backend) -> None:
         assert (backend.to_numpy(loss) >= 0).all()
 
 
-def test_values_are_right_to_rounding(backend):
+def check_scaling(backend: Backend) -> None:
+    """One division: half an eps; or, where it is a product with 1 / 255 rounded, one and a half."""
+    given = np.arange(256, dtype=np.uint8).reshape(2, 4, 8, 4)  # with channels
+    images = backend.asarray(given)
+    rows = flatten_and_scale(images, dtype=backend.dtype, xp=backend.xp)
+    expected = np.array([float(Fraction(i, 255)) for i in range(256)]).reshape(2, 128)
+    assert_close(rows, expected, backend, rtol=1.5 * eps(backend))
+    assert backend.to_numpy(rows).max() <= 1
+    np.testing.assert_array_equal(backend.to_numpy(images), given)
+
+
+def check_values(backend: Backend) -> None:
     check_activation_values(backend)
     check_softmax(backend)
+    check_scaling(backend)
+
+
+def test_values_are_right_to_rounding(backend):
+    check_values(backend)
 
 
 def test_values_are_right_to_rounding_in_float32(backend32):
-    check_activation_values(backend32)
-    check_softmax(backend32)
+    check_values(backend32)
     for activation in ACTIVATIONS.values():
         y, saved = activation.function(device(backend32, [-1.0, 0.0, 2.0]), xp=backend32.xp)
         assert y.dtype == activation.derivative(saved, xp=backend32.xp).dtype == backend32.dtype

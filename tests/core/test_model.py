@@ -1,5 +1,6 @@
 """What a model says and how good it is, against plain NumPy, whatever the number of inputs."""
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer
 from mlp_xp.core.step import to_device
-from mlp_xp.core.task import CLASSES, REGRESSION, Evaluation
+from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, TASKS, Evaluation
 from mlp_xp.errors import MlpXpError
 
 SIZE = 12
@@ -131,16 +132,8 @@ def test_a_model_moves_to_another_backend(backend):
 @pytest.mark.parametrize(
     ("shape", "dtype", "message"),
     [
-        (
-            (3, 10, 11),
-            "uint8",
-            r"inputs: their shape is \(3, 10, 11\), but the network takes at least one with 144",
-        ),
-        (
-            (0, 12, 12),
-            "uint8",
-            r"inputs: their shape is \(0, 12, 12\), but the network takes at least one with 144",
-        ),
+        ((3, 10, 11), "uint8", r"inputs: their shape is \(3, 10, 11\), but the network takes at least one with 144"),
+        ((0, 12, 12), "uint8", r"inputs: their shape is \(0, 12, 12\), but the network takes at least one with 144"),
         ((12, 12), "uint8", r"inputs: their shape is \(12, 12\); give \(n, rows, columns\)"),
         # Nothing is guessed: the same pixels scaled, or as integers, are refused by their dtype.
         ((3, 12, 12), "float64", r"inputs: their dtype is float64; give bytes \(uint8\); bytes are scaled"),
@@ -203,3 +196,34 @@ def test_confusion_matrix_is_that_of_a_loop(random):
     matrix = confusion_matrix(labels, predictions, 200)
     assert matrix.dtype == np.int64
     np.testing.assert_array_equal(matrix, expected)
+
+
+# Tasks.
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_the_predictions_of_an_ensemble_are_the_mean_of_its_members(task):
+    z = np.random.RandomState(0).normal(size=(3, 5, 4)) * 20
+    members = [task.link(each, xp=np) for each in z]
+    np.testing.assert_allclose(task.link(task.pool(z), xp=np), np.mean(members, axis=0), rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("task", [CLASSES, LABELS], ids=repr)
+def test_the_loss_of_an_ensemble_is_finite_where_probabilities_underflow(task):
+    z = np.zeros((2, 1, 3))
+    z[:, 0, 0] = 3000.0, 4000.0  # so sure of what is wrong
+    targets = np.array([[0.0, 1.0, 0.0]])
+    assert 2000 < task.loss(task.pool(z), targets, xp=np)[0] < 4001
+
+
+def test_decisions():
+    p = np.array([[0.2, 0.7, 0.1], [0.6, 0.3, 0.1]])
+    assert CLASSES.decide(p, ("a", "b", "c"), xp=np).tolist() == ["b", "a"]
+    assert LABELS.decide(p, ("a", "b", "c"), xp=np).tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert REGRESSION.decide(p, ("a", "b", "c"), xp=np).tolist() == p.tolist()
+    assert REGRESSION.decide(p[:, :1], ("a",), xp=np).tolist() == [0.2, 0.6]
+
+
+def test_a_task_survives_a_pickle_and_can_be_a_key():
+    assert [pickle.loads(pickle.dumps(task)) for task in TASKS.values()] == [*TASKS.values()]
+    assert {*TASKS.values()} == {CLASSES, LABELS, REGRESSION}

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import notebook_rows, on_device, synthetic
+from helpers import arrays_of
 from numerics import assert_near, trajectory_tolerance
 
 import mlp_xp.core.chunk
@@ -18,7 +19,6 @@ from mlp_xp.core.deferred import BLOCK_SAMPLES, LARGEST_BATCH, LARGEST_EAGER_BAT
 from mlp_xp.core.features import flatten_and_scale
 from mlp_xp.core.functional import Activation, relu, sigmoid
 from mlp_xp.core.job import Job
-from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer
 from mlp_xp.core.optimizers import Rates
 from mlp_xp.core.step import Batch, State, initial_state, make_step
@@ -37,10 +37,6 @@ def configuration(update_order: str, batch_size: int, **settings) -> TrainConfig
         update_order=update_order,
         batch_size=batch_size,
     )
-
-
-def parameters(network, backend: Backend) -> list[np.ndarray]:
-    return [backend.to_numpy(array) for layer in network for array in layer]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +69,7 @@ def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, act
         actual, actual_logits = block(state, *first)
         tolerance = trajectory_tolerance(i + 1, PIXELS)
         assert_near(backend.to_numpy(actual_logits), np.stack(logits), tolerance)
-        for one, other in zip(*(parameters(each.network, backend) for each in (actual, expected)), strict=True):
+        for one, other in zip(*(arrays_of(each.network, backend.to_numpy) for each in (actual, expected)), strict=True):
             assert_near(one, other, tolerance)
 
 
@@ -133,7 +129,7 @@ def test_an_activation_of_ones_own_trains(backend, tmp_path):
     ends = []
     for config in (base, replace(base, defer_updates=False)):
         *_, last = train(config, dataset, backend)
-        ends.append(parameters(last.model.network, backend))
+        ends.append(arrays_of(last.model.network, backend.to_numpy))
     for one, other in zip(*ends, strict=True):
         assert_near(one, other, 1e-11)
     assert last.train_loss < 3
@@ -150,17 +146,17 @@ def test_training_changes_nothing_that_the_caller_owns(settings, backend):
     for event in trajectory(Job(TrainConfig(epochs=1, hidden=(8,), report_every=100, **settings), dataset, backend)):
         if event.report:
             reports.append(event.report)
-            then.append(parameters(event.report.model.network, backend))
+            then.append(arrays_of(event.report.model.network, backend.to_numpy))
     for array, original in zip(dataset[:4], HOST[:4], strict=True):
         np.testing.assert_array_equal(backend.to_numpy(array), original)
     assert len(reports) == 4
     for report, arrays in zip(reports, then, strict=True):
-        for array, original in zip(parameters(report.model.network, backend), arrays, strict=True):
+        for array, original in zip(arrays_of(report.model.network, backend.to_numpy), arrays, strict=True):
             np.testing.assert_array_equal(array, original)
     assert (then[0][0] != then[1][0]).any(), "they would differ if it were one array"
 
 
-def arrays_of(state: State) -> list:
+def arrays_in(state: State) -> list:
     layers: list[Layer] = [*state.network, *(layer for slots in state.slots for layer in slots)]
     return [array for layer in layers for array in layer]
 
@@ -173,8 +169,8 @@ def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, ba
     rows, labels = notebook_rows(HOST)
     batch = Batch(*(backend.asarray(array[:batch_size]) for array in (rows, labels, np.zeros((batch_size, 0)))))
     rates = Rates(error=0.1, decay=0.0, update=0.1, epsilon=0.0)
-    before = arrays_of(state)
-    after = arrays_of(make_step(config, CLASSES, backend)(state, batch, rates)[0])
+    before = arrays_in(state)
+    after = arrays_in(make_step(config, CLASSES, backend)(state, batch, rates)[0])
     probe = changed = backend.asarray(np.zeros(1))
     changed += 1
     assert [a is b for a, b in zip(after, before, strict=True)] == [changed is probe] * len(before)
@@ -187,5 +183,5 @@ def test_a_chunk_gives_its_arrays_away_where_the_library_can():
     dataset, (state, _) = on_device(HOST, backend), initial_state(config, (PIXELS, HIDDEN, 10), backend)
     steps = make_steps(config, backend, np.arange(14).reshape(2, 7), (1, 2), 0, 2)
     make_chunk(config, backend, flatten_and_scale, CLASSES)(state, TrainingSet(*dataset[:2]), steps)
-    assert all(array.is_deleted() for array in arrays_of(state))
+    assert all(array.is_deleted() for array in arrays_in(state))
     assert not any(array.is_deleted() for array in (*dataset[:4], *steps[:2], *steps.rates))

@@ -1,11 +1,13 @@
 """A run as its caller sees it: reports and their places, held-out samples, divergence; and what a chunk may not do."""
 
+import contextlib
 import time
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import reference
 from data_sets import on_device, synthetic
 from helpers import arrays_of
 from numerics import assert_near, trajectory_tolerance
@@ -43,20 +45,14 @@ def run(config: TrainConfig, backend: Backend, host: Dataset = HOST, **options: 
     return [*trajectory(Job(config, on_device(host, backend), backend), **options)]
 
 
-def host_network(report, backend: Backend) -> list[np.ndarray]:
-    return arrays_of(report.model.network, backend.to_numpy)
-
-
 def plain_evaluation(arrays: list[np.ndarray], activation: str, host: Dataset = HOST) -> tuple[float, float]:
-    function = {"sigmoid": lambda z: 1 / (1 + np.exp(-z)), "tanh": np.tanh}[activation]
     a = host.test_inputs.reshape(len(host.test_inputs), -1) / 255
     layers = list(zip(arrays[::2], arrays[1::2], strict=True))
     for weights, bias in layers[:-1]:
-        a = function(a @ weights + bias)
-    z = a @ layers[-1][0] + layers[-1][1]
-    z = z - z.max(axis=1, keepdims=True)
-    right = np.arange(len(z)), host.test_labels
-    return float(np.mean(np.log(np.exp(z).sum(axis=1)) - z[right])), float((z.argmax(axis=1) == right[1]).mean())
+        a = reference.ACTIVATIONS[activation](a @ weights + bias)
+    logits = a @ layers[-1][0] + layers[-1][1]
+    losses, p = reference.losses_and_predictions(logits, np.eye(10)[host.test_labels], "classes")
+    return losses.mean(), (p.argmax(axis=1) == host.test_labels).mean()
 
 
 @pytest.mark.parametrize("settings", STEPS_OF_ALL_KINDS)
@@ -68,7 +64,8 @@ def test_what_reports_say_is_so_twice_to_the_same_bits(settings, backend):
         assert one.losses.tobytes() == other.losses.tobytes()
         assert one.losses.dtype == np.float64
         if one.report:
-            for x, y in zip(*(host_network(event.report, backend) for event in (one, other)), strict=True):
+            networks = (arrays_of(event.report.model.network, backend.to_numpy) for event in (one, other))
+            for x, y in zip(*networks, strict=True):
                 assert x.tobytes() == y.tobytes()
     everything = np.concatenate([event.losses for event in events if event.position.epoch != WARM_UP_EPOCH])
     full, rest = divmod(300, config.batch_size)
@@ -86,7 +83,7 @@ def test_what_reports_say_is_so_twice_to_the_same_bits(settings, backend):
         since = step + 1
         assert report.seconds > seconds
         seconds = report.seconds
-        loss, accuracy = plain_evaluation(host_network(report, backend), config.activation)
+        loss, accuracy = plain_evaluation(arrays_of(report.model.network, backend.to_numpy), config.activation)
         assert_near(report.test.loss, loss, trajectory_tolerance(1, PIXELS))
         assert report.test.accuracy == accuracy
     assert (reports[-1].epoch, reports[-1].sample) == (1, 300)
@@ -145,7 +142,9 @@ def test_the_best_network_on_the_samples_held_out_is_kept():
     best = scores.index(max(scores))
     assert accuracies.index(max(accuracies)) < best < 14, "the first of equal ones or the last proves less"
     assert events[-1].position.best[1:3] == (accuracies[best], best)
-    for array, expected in zip(host_network(events[-1].report, backend), networks[best], strict=True):
+    for array, expected in zip(
+        arrays_of(events[-1].report.model.network, backend.to_numpy), networks[best], strict=True
+    ):
         np.testing.assert_array_equal(array, expected)
     *others, closing = [event.report for event in events if event.report]
     assert [(report.epoch, report.sample) for report in others] == [(e, s) for e in range(15) for s in (0, 240)]
@@ -203,6 +202,15 @@ DIVERGING = [
 @pytest.mark.parametrize("settings", DIVERGING)
 def test_divergence_is_told_with_its_place_and_no_warning(settings, backend):
     assert_diverges(configuration(**{"warm_up_steps": 0, "epochs": 5, "learning_rate": 1e300, **settings}), backend)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_rates_at_the_ends_of_their_range_train_or_diverge(dtype, optimizer):
+    for rate, decay in ((1e300, 0), (1e300, 1e30), (1e-30, 1e30), (1e-30, 0)):
+        settings = {"batch_size": 50, "learning_rate": rate, "weight_decay": decay, "optimizer": optimizer}
+        with contextlib.suppress(DivergenceError):
+            run(configuration(**settings), open_backend(dtype=dtype))
 
 
 @pytest.mark.parametrize(

@@ -151,22 +151,10 @@ def test_labels_of_many_kinds(y, options, task, names):
     check_dataset(dataset, open_backend())
 
 
-def split_of(task: str) -> tuple[list[int], list[int]]:
-    """The samples of a test set of a quarter, and the others, in the order of a shuffle.
-
-    Of the classes' 34, 25 and 1 samples a quarter is 8.5, 6.25 and 0.25.
-    """
-    order = np.random.RandomState(0).permutation(60).tolist()
-    held = order[:15]
-    if task == "classes":
-        first = {i for name, count in (("a", 9), ("c", 6)) for i in [i for i in order if CLASSES[i] == name][:count]}
-        held = [i for i in order if i in first]
-    return held, [i for i in order if i not in held]
-
-
 @pytest.mark.parametrize("task", TARGETS)
 def test_a_share_is_held_out_and_the_rest_is_fitted(task: str, backend: Backend) -> None:
-    dataset, (held, left) = from_arrays(X, TARGETS[task], 0.25, backend=backend), split_of(task)
+    dataset = from_arrays(X, TARGETS[task], 0.25, backend=backend)
+    held, left = split(np.unique(CLASSES, return_inverse=True)[1] if task == "classes" else None, 60, 0.25, 0)
     np.testing.assert_array_equal(backend.to_numpy(dataset.test_inputs), X[held])
     np.testing.assert_array_equal(backend.to_numpy(dataset.train_inputs), X[left])
     pairs = [(dataset.prepare.fitted, X[left])]

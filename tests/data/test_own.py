@@ -4,18 +4,16 @@ import csv
 import json
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import write_csv, write_npz, write_samples
-from helpers import assert_one_line, call
-from PIL import Image
+from data_sets import write_csv, write_npz, write_pictures, write_samples
+from helpers import assert_one_line, assert_same_run, call
 
 from mlp_xp.api import evaluate, load_run, predict, train
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import Dataset, split
 from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.datasets import load_dataset
@@ -30,14 +28,6 @@ IMAGES = (RANDOM.integers(0, 90, (90, 5, 6)) + 80 * (np.arange(30).reshape(5, 6)
 )
 
 
-def write_parquet(path: Path, features: np.ndarray, labels: Any) -> Path:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pq.write_table(pa.table({**{f"x{i}": column for i, column in enumerate(features.T)}, "kind": [*labels]}), path)
-    return path
-
-
 def write_npy(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     np.save(path / "X.npy", features)
@@ -45,14 +35,7 @@ def write_npy(path: Path, features: np.ndarray, labels: np.ndarray) -> Path:
     return path
 
 
-def write_pictures(path: Path, images: np.ndarray, labels: Any) -> Path:
-    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        (path / str(label)).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path / str(label) / f"{number:05}.png")
-    return path
-
-
-WRITERS = {".csv": write_samples, ".parquet": write_parquet, ".npz": write_npz, "": write_npy}
+WRITERS = {".csv": write_samples, ".parquet": write_samples, ".npz": write_npz, "": write_npy}
 ARRAYS = ("train_inputs", "train_labels", "test_inputs", "test_labels")
 
 
@@ -102,26 +85,21 @@ def test_two_tables(tmp_path: Path) -> None:
 # Runs find their data again.
 
 
-def figures(folder: Path) -> dict[str, Any]:
-    record = json.loads((folder / "result.json").read_text())
-    return {name: record[name] for name in ("loss", "train_loss", "test_loss", "accuracy")}
-
-
 @pytest.mark.usefixtures("no_pictures")
 def test_a_run_reads_its_data_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_samples(tmp_path / "t.csv", TABLE, NAMES[LABELS])
-    options = "--label kind --test-fraction 0.25 --split-seed 3 --no-stratify --epochs 2"
+    columns = {f"x{i}": column.tolist() for i, column in enumerate(TABLE.T)} | {"kind": NAMES[LABELS]}
+    write_csv(tmp_path / "t.csv", {"id": [f"n{i}" for i in range(90)], **columns})
+    options = "--label kind --exclude id --test-fraction 0.25 --split-seed 3 --no-stratify --epochs 2"
     assert call("train", "--data-dir", "t.csv", *options.split(), "--run-dir", "run")[::2] == (0, "")
     shown = call("evaluate", "run")
     assert (shown.code, shown.err) == (0, "")
     assert call("train", "--config", "run/config.json", "--run-dir", "again")[::2] == (0, "")
-    assert figures(tmp_path / "again") == figures(tmp_path / "run")
-    (tmp_path / "t.csv").rename(tmp_path / "moved.csv")
-    assert_one_line(call("evaluate", "run"), 2, "the run's data are not where it says")
-    moved = call("evaluate", "again", "--data-dir", "moved.csv")
+    assert_same_run(tmp_path / "again", tmp_path / "run")
+    assert load_run("run").feature_names == ("x0", "x1", "x2", "x3")
+    moved = call("evaluate", "again", "--data-dir", write_csv(tmp_path / "moved.csv", columns))
     assert moved == (*shown[:2], "warning: 68 of 90 rows are left out: the network was trained on them\n")
-    write_samples(tmp_path / "t.csv", TABLE + 1, NAMES[LABELS])
+    write_csv(tmp_path / "t.csv", {"id": range(90), **columns, "x0": range(90)})
     assert_one_line(call("evaluate", "run"), 2, "'run/config.json': the run started with other data")
 
 
@@ -130,34 +108,13 @@ def test_a_recipes_batch_is_at_most_the_training_set(tmp_path: Path) -> None:
     """Six rows train with the defaults. A batch size that somebody chose is not changed."""
     path, run = write_samples(tmp_path / "six.csv", TABLE[:6], NAMES[LABELS[:6]]), tmp_path / "run"
     words = ["train", "--data-dir", path, "--label", "kind", "--run-dir", run]
-    assert_one_line(call(*words, "--batch-size", 16), 2, "--batch-size: 16 ", "at most the 3 training samples")
-    assert_one_line(call(*words, "--validation", 3), 2, "--validation: 3 ", "below the 3 training samples")
-    assert not run.exists()
     outcome = call(*words, "--validation", 1, "--epochs", 2)
     assert (outcome.code, outcome.err) == (0, "")
     assert "batches of 2," in outcome.out
     config = run / "config.json"
     assert json.loads(config.read_text())["settings"]["batch_size"] == 2
-    assert call("train", "--resume", run, "--epochs", 3)[::2] == (0, "")
     config.write_text(json.dumps({**json.loads(config.read_text())["settings"], "batch_size": 4}))
     assert_one_line(call("train", "--config", config, "--run-dir", tmp_path / "new"), 2, "--batch-size: 4 ")
-
-
-def test_excluded_columns(tmp_path: Path, no_pictures: None) -> None:
-    """They may be text; the run has the bits of one on a table without them, and does not need them any more."""
-    columns = {f"x{i}": column.tolist() for i, column in enumerate(TABLE.T)} | {"kind": NAMES[LABELS].tolist()}
-    plain = write_csv(tmp_path / "plain.csv", columns)
-    path = write_csv(tmp_path / "t.csv", {"id": [f"n{i}" for i in range(90)], **columns, "row": range(90)})
-    run, words = tmp_path / "run", ("--label", "kind", "--epochs", 1)
-    assert call("train", "--data-dir", path, *words, "--exclude", "id,row", "--run-dir", run).code == 0
-    assert call("train", "--data-dir", plain, *words, "--run-dir", tmp_path / "plain").code == 0
-    assert figures(run) == figures(tmp_path / "plain")
-    assert load_run(run).feature_names == ("x0", "x1", "x2", "x3")
-    assert call("evaluate", run).out == call("evaluate", run, "--data-dir", plain).out
-    assert call("predict", run, path).out == call("predict", run, plain).out != ""
-    changed = call("train", "--resume", run, "--epochs", 2, "--exclude", "id")
-    assert_one_line(changed, 2, "--exclude: a resumed run keeps its settings ('id,row', not 'id')")
-    assert call("train", "--resume", run, "--epochs", 3).code == 0
 
 
 def test_a_run_that_learned_nothing_says_so(tmp_path: Path, no_pictures: None) -> None:
@@ -194,19 +151,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def held_out(labels: np.ndarray) -> np.ndarray:
-    """The rows that a test fraction of 0.3 selects: in the order of a shuffle, the first 9 of each class of 30."""
-    order = np.random.RandomState(0).permutation(90)
-    return order[[(labels[order[:i]] == labels[row]).sum() < 9 for i, row in enumerate(order)]]
-
-
 def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
 def test_predictions_of_a_table_are_those_of_the_evaluation(runs: Path, tmp_path: Path) -> None:
     """The rows of the test set, with the columns in another order, and others between them."""
-    order = held_out(LABELS)
+    order, _ = split(LABELS, 90, 0.3, 0)
     columns = {"id": [f"n{i}" for i in order], **{f"x{i}": TABLE[order, i].tolist() for i in (2, 0, 3, 1)}}
     run, path = runs / "run-table.csv", write_csv(tmp_path / "test.csv", columns)
     rows = rows_of(call("predict", run, path, "--csv").out)
@@ -215,15 +166,8 @@ def test_predictions_of_a_table_are_those_of_the_evaluation(runs: Path, tmp_path
     assert right == pytest.approx(evaluate(run).result.accuracy)
     outputs = predict(run, path).outputs
     np.testing.assert_array_equal([[float(row[name]) for name in NAMES] for row in rows], outputs)
-    objects = [json.loads(line) for line in call("predict", run, path, "--json").out.splitlines()]
-    assert [each["class"] for each in objects] == [row["class"] for row in rows]
-    np.testing.assert_array_equal([[*each["probabilities"].values()] for each in objects], outputs)
-    run, path = runs / "run-numbers.csv", runs / "numbers.csv"
-    outputs = predict(run, path).outputs
-    assert [json.loads(line) for line in call("predict", run, path, "--json").out.splitlines()] == [
-        {"row": i, "outputs": {"kind": value}} for i, (value,) in enumerate(outputs.tolist(), 1)
-    ]
-    assert call("predict", run, path).out.splitlines()[0] == f"row 1: kind {outputs[0, 0]:.6g}"
+    first = json.loads(call("predict", run, path, "--json").out.partition("\n")[0])
+    assert first == {"row": 1, "class": rows[0]["class"], "probabilities": dict(zip(NAMES, outputs[0], strict=True))}
 
 
 @pytest.mark.parametrize(("name", "size"), [("grey", None), ("colour", 5)])
@@ -235,14 +179,13 @@ def test_predictions_of_pictures_are_those_of_the_evaluation(runs: Path, name: s
     assert [Path(row["picture"]).parent.name for row in found] == sorted(NAMES[LABELS])
     whole = rows_of(call("predict", run, runs / name, "--csv").out)
     assert whole == found, "of the folder as it was trained on"
-    order = held_out(np.sort(LABELS))
+    order, _ = split(np.sort(LABELS), 90, 0.3, 0)
     right = np.mean([found[i]["class"] == Path(found[i]["picture"]).parent.name for i in order])
     assert right == pytest.approx(evaluate(run, data=dataset).result.accuracy)
     assert call("predict", run, runs / name / "ant", "--show").code == 0
     model = load_run(run)._replace(source="the network", sha256="")  # it knows alone how it reads pictures
-    assert (
-        predict(model, str(runs / name / "ant")).outputs.tolist() == predict(run, runs / name / "ant").outputs.tolist()
-    )
+    one, other = predict(model, str(runs / name / "ant")), predict(run, runs / name / "ant")
+    np.testing.assert_array_equal(one.outputs, other.outputs)
 
 
 @pytest.mark.parametrize(
@@ -260,11 +203,7 @@ def test_faults_of_predictions(runs: Path, monkeypatch: pytest.MonkeyPatch, argu
 
 
 def test_other_data_must_have_the_same_columns_and_classes(runs: Path, tmp_path: Path) -> None:
-    """Else columns in another order, or other classes in the same number, would be evaluated to nonsense."""
-    run = runs / "run-table.csv"
-    same = write_samples(tmp_path / "same.csv", TABLE + 0.1, NAMES[LABELS])
-    turned = write_samples(tmp_path / "turned.csv", TABLE[:, ::-1] + 0.1, NAMES[LABELS], ["x3", "x2", "x1", "x0"])
-    assert call("evaluate", run, "--data-dir", turned).out == call("evaluate", run, "--data-dir", same).out != ""
+    """Else other columns, or other classes in the same number, would be evaluated to nonsense."""
     others = write_samples(tmp_path / "others.csv", TABLE + 0.1, NAMES[LABELS], ["x0", "x1", "x2", "y"])
     dogs = write_samples(tmp_path / "dogs.csv", TABLE + 0.1, np.array(["ant", "bee", "dog"])[LABELS])
     smaller = write_pictures(tmp_path / "smaller", IMAGES[:, :4], NAMES[LABELS])
@@ -272,14 +211,14 @@ def test_other_data_must_have_the_same_columns_and_classes(runs: Path, tmp_path:
         ("run-table.csv", others, "others.csv': has no column 'x3'"),
         ("run-table.csv", dogs, "dogs.csv', line 4, column 'kind': 'dog' is none of the 3 classes; they are 'ant'"),
         ("run-table.csv", runs / "grey", f"{str(runs / 'grey')!r}: holds pictures, which cannot be read as the run's"),
-        ("run-grey", same, f"{str(same)!r}: holds a table, which cannot be read as the run's own data were"),
+        ("run-grey", others, f"{str(others)!r}: holds a table, which cannot be read as the run's own data were"),
         ("run-grey", smaller, "has images of 4 x 6; give data and runs with the same"),
     ):
         assert_one_line(call("evaluate", runs / name, "--data-dir", data), 2, fault)
 
 
 def test_all_samples_of_other_data_are_used(runs: Path, tmp_path: Path) -> None:
-    """Unless they have a test set; of the run's own data elsewhere the samples trained on are left out."""
+    """Unless they have a test set."""
     run, model = runs / "run-table.csv", load_run(runs / "run-table.csv")
 
     def shown(path: Path) -> str:
@@ -296,11 +235,6 @@ def test_all_samples_of_other_data_are_used(runs: Path, tmp_path: Path) -> None:
     write_samples(tmp_path / "parts" / "test.csv", TABLE[:7] + 2, NAMES[LABELS[:7]])
     right = np.mean(model.predict(TABLE[:7] + 2) == NAMES[LABELS[:7]])
     assert shown(tmp_path / "parts") == f"{100 * right:.2f} % of 7 test samples right"
-    # A copy with the columns in another order, and others between them, has the rows of the training too.
-    moved = {"kind": NAMES[LABELS], **{f"x{i}": TABLE[:, i].tolist() for i in (2, 0, 3, 1)}, "note": ["text"] * 90}
-    write_csv(tmp_path / "moved.csv", moved)
-    assert shown(tmp_path / "moved.csv") == call("evaluate", run).out.partition(",")[0]
-    assert "of 27 test samples" in shown(tmp_path / "moved.csv")
 
 
 def test_labels_of_other_files_are_matched_by_their_text(tmp_path: Path, no_pictures: None) -> None:
@@ -335,12 +269,9 @@ def test_numbers_of_other_data_are_in_the_units_of_the_model(runs: Path, tmp_pat
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("files")
     write_samples(place / "one-class.csv", TABLE, ["ant"] * 90)
-    write_samples(place / "sums.csv", TABLE, np.arange(90) * 37)
     write_samples(place / "good.csv", TABLE, NAMES[LABELS])
     write_npz(place / "good.npz", TABLE, LABELS)
     write_pictures(place / "pictures", IMAGES, NAMES[LABELS])
-    write_samples(place / "lacking" / "train.csv", TABLE, NAMES[LABELS])
-    write_samples(place / "lacking" / "test.csv", TABLE[:, :3], NAMES[LABELS])
     write_samples(place / "other" / "train.csv", TABLE, NAMES[LABELS])
     write_samples(place / "other" / "test.csv", TABLE + 1, np.where(LABELS == 2, "dog", NAMES[LABELS]))
     write_samples(place / "same" / "train.csv", TABLE, NAMES[LABELS])
@@ -351,23 +282,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("path", "options", "fault"),
     [
-        (
-            "one-class.csv",
-            "--label kind",
-            "'one-class.csv', column 'kind': all 72 rows are of the class 'ant'; give at",
-        ),
-        (
-            "sums.csv",
-            "--label kind",
-            "'sums.csv', column 'kind': 90 different whole numbers in 90 rows may be quantities",
-        ),
+        ("one-class.csv", "--label kind", "'one-class.csv', column 'kind': all 72 rows are of the class 'ant'; g"),
         ("good.csv", "", "--label: 'good.csv': needs the name of the column with the labels: 'x0', 'x1', 'x2', 'x3'"),
         ("good.csv", "--label kind --test-fraction 0.001", "--test-fraction: 0.001 of 90 rows leaves one"),
         ("good.csv", "--label kind --picture-size 9", "--picture-size: 'good.csv' holds a table, for which this means"),
         ("good.csv", "--label kind --task regression", "'good.csv', line 2, column 'kind': 'ant' is not a"),
         ("good.npz", "--label kind", "--label: 'good.npz' holds arrays, for which this means nothing; leave it o"),
         ("pictures", "--exclude kind", "--exclude: 'pictures' holds pictures, for which this means nothing; leave it"),
-        ("lacking", "--label kind", "'lacking/test.csv': has no column 'x3'; its columns are"),
         ("other", "--label kind", "'other/test.csv', line 4, column 'kind': 'dog' is none of the 3 classes; the"),
         ("same", "--label kind", "'same': the test set is the training set: testing on the training set says n"),
         ("none.csv", "--label kind", "--data-dir: 'none.csv': no such folder, file or data set; choose one of"),

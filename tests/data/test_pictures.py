@@ -164,11 +164,7 @@ def test_faulty_pictures(tmp_path: Path) -> None:
     [
         ([], "", "'.': has no data that are known here; give a table (CSV, Parquet)"),
         (["a/1.png"], "b", "'b': has no pictures"),
-        (
-            ["train/cat/1.png", "train/dog/1.png"],
-            "",
-            "'.': has a folder 'train', but no 'test'; add it, or give 'train'",
-        ),
+        (["train/cat/1.png", "train/dog/1.png"], "", "'.': has a folder 'train', but no 'test'; add it, or give"),
         (["train/cat/1.png", "train/dog/1.png"], "test/cat", "'test': has no pictures; add a folder of them for each"),
         (["train/cat/1.png", "test/cats/1.png"], "", "'test/cats': is not a class of the training pictures (did you m"),
     ],

@@ -5,9 +5,8 @@ import io
 import numpy as np
 import pytest
 from backends import backend_params, open_for_test
-from data_sets import TINY, write_csv, write_idx_folder, write_npz
+from data_sets import TINY, write_csv, write_idx_folder, write_npz, write_pictures
 from helpers import assert_one_line, call
-from PIL import Image
 
 from mlp_xp import TrainConfig, evaluate, from_arrays, load_dataset, open_backend, train
 from mlp_xp.core.dataset import Dataset
@@ -27,12 +26,6 @@ def train_run(folder, dataset: Dataset, backend=None, **changes):
         for _ in train(config, dataset, backend or open_backend(), run_dir=folder):
             pass
     return folder
-
-
-def write_pictures(folder, images, labels):
-    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-        (folder / label).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(folder / label / f"{i}.png")
 
 
 @pytest.mark.parametrize("name", backend_params())

@@ -14,7 +14,6 @@ from mlp_xp import TrainConfig, open_backend, plot_curves, plot_run, train
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import REGRESSION
 from mlp_xp.errors import MlpXpWarning
-from mlp_xp.runs.run_folder import RunError
 from mlp_xp.show import plots
 from mlp_xp.show.gallery import read_curves
 
@@ -173,9 +172,6 @@ def test_curves_of_several_runs_are_named_by_what_differs(tmp_path: Path, monkey
     namesake = write_run(tmp_path / "x" / "a", {"seed": 7}, [a_report(0, 0)])
     plot_curves([runs[0], namesake], tmp_path / "c.png")
     assert [each.name for each in drawn] == [f"{runs[0]}: seed 0", f"{namesake}: seed 7"]
-    other = write_run(tmp_path / "c", {"task": "regression"}, [a_report(0, 0)])
-    with pytest.raises(RunError, match=r"its task is regression, but that of '.*/a' is classes"):
-        plot_curves([runs[0], other], tmp_path / "d.png")
 
 
 def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_sets import write_samples
 from helpers import assert_one_line, assert_same_run, call
 from sweeping import SMALL, TOO_FAST, Inline, arguments, assert_as_trained, state_of_files
 
@@ -127,10 +128,8 @@ def test_the_library_does_the_same(whole, tmp_path):
 @pytest.mark.parametrize("backend", ["numpy", pytest.param("jax", marks=pytest.mark.slow)])
 def test_members_train_on_your_own_table_with_the_bits_of_train(tmp_path, backend):
     rng = np.random.default_rng(0)
-    features, kinds = rng.normal(size=(80, 3)), rng.integers(0, 2, 80)
-    lines = ["a,b,c,kind", *(f"{a},{b},{c},{'xy'[kind]}" for (a, b, c), kind in zip(features, kinds, strict=True))]
-    (tmp_path / "own.csv").write_text("\n".join(lines))
-    words = ["--data-dir", tmp_path / "own.csv", "--label", "kind", "--recipe", "standard", "--epochs", 1]
+    path = write_samples(tmp_path / "own.csv", rng.normal(size=(80, 3)), rng.choice(["x", "y"], 80))
+    words = ["--data-dir", path, "--label", "kind", "--recipe", "standard", "--epochs", 1]
     words += ["--hidden", 4, "--validation", 10, "--backend", backend, "--test-fraction", 0, 0.25]
     outcome = call("sweep", *words, "--sweep-dir", tmp_path / "s")
     assert outcome.code == 0, outcome
