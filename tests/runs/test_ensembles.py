@@ -4,7 +4,6 @@ import csv
 import json
 import re
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -28,14 +27,15 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.ensembles import run_of
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def train_run(folder: Path, data: Path | Dataset, dtype: str = "float64", **changes) -> Path:
     backend = open_backend("numpy", dtype=dtype)
     config = TrainConfig(**{"epochs": 2, "hidden": (8,), "learning_rate": 0.1, "init": "glorot", **changes})
-    with mock.patch("mlp_xp.api.draw_run"):
-        dataset = data if isinstance(data, Dataset) else load_dataset(data, backend)
-        for _ in train(config, dataset, backend, run_dir=folder):
-            pass
+    dataset = data if isinstance(data, Dataset) else load_dataset(data, backend)
+    for _ in train(config, dataset, backend, run_dir=folder):
+        pass
     return folder
 
 

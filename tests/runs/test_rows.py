@@ -14,17 +14,16 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.rows import read_rows, row_sums, unseen
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 RANDOM = np.random.RandomState(0)
 X, Y = RANDOM.randn(60, 3).round(3), np.arange(60) % 3
 NAMES = np.array(["ant", "bee", "cat"])
 
 
-def train_run(folder, dataset: Dataset, backend=None, **changes):
+def train_run(folder, dataset: Dataset, **changes):
     config = TrainConfig(epochs=1, hidden=(3,), warm_up_steps=0, **changes)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlp_xp.api.draw_run", lambda *_: [])
-        for _ in train(config, dataset, backend or open_backend(), run_dir=folder):
-            pass
+    for _ in train(config, dataset, open_backend(), run_dir=folder):
+        pass
     return folder
 
 
