@@ -194,11 +194,9 @@ def test_without_mistakes_there_is_no_picture_of_them(folder, tmp_path, monkeypa
 )
 def test_every_fault_is_one_line(script, args, message, folder, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    code, out, err = call(script, *(folder if arg == "FOLDER" else arg for arg in args))
-    assert (code, out) == (2, "")
-    assert message in err
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
+    outcome = call(script, *(folder if arg == "FOLDER" else arg for arg in args))
+    assert_one_line(outcome, 2, "error: ", message)
+    assert outcome.out == ""
 
 
 def test_a_run_that_has_not_ended_is_named_as_that(tmp_path) -> None:

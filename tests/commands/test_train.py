@@ -211,22 +211,6 @@ def test_wrong_values_are_refused_before_any_data_is_loaded(words, parts, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "parts"),
-    [
-        (["--batch-size", 201], ["--batch-size: 201", "200 training samples"]),
-        (["--run-dir", "{}/file/run"], ["file/run", "Not a directory"]),
-    ],
-)
-def test_what_does_not_fit_is_refused_before_anything_is_written(words, parts, data_dir, tmp_path):
-    (tmp_path / "file").write_text("")
-    words = [str(word).format(tmp_path) for word in words]
-    outcome = call("train", "--data-dir", data_dir, "--run-dir", tmp_path / "run", *words)
-    assert_one_line(outcome, 1 if "--run-dir" in words else 2, *parts)
-    assert outcome.out == "" or "--run-dir" in words
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
 # On a terminal, and in a pipe.
 
 
