@@ -135,6 +135,12 @@ def small_run(data_dir: Path, tmp_path_factory: pytest.TempPathFactory, no_pictu
 
 
 @pytest.fixture
+def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 80 columns for what is printed in this process."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
 def no_pictures_elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training in other processes without Matplotlib, whose pictures take longer than all else in a short run."""
     folder = tmp_path_factory.mktemp("modules")

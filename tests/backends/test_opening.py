@@ -132,11 +132,7 @@ except mlp_xp.errors.MlpXpError as error:
     ("name", "variables", "said"),
     [
         ("jax", {"JAX_PLATFORMS": "nonsense"}, "RuntimeError: Unable to initialize backend 'nonsense'"),
-        (
-            "jax",
-            {"JAX_ENABLE_X64": "maybe"},
-            "invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'",
-        ),
+        ("jax", {"JAX_ENABLE_X64": "maybe"}, "invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'"),
         # On a GPU the default for float32 may be TF32, with 10 bits.
         ("jax", {}, "highest"),
         ("jax", {"JAX_DEFAULT_MATMUL_PRECISION": "tensorfloat32"}, "tensorfloat32"),
@@ -320,9 +316,8 @@ def test_a_lazy_library_computes_all_arrays_of_a_result_at_once():
         backend.jit(lambda x: (x, x, x))(np.ones(2))
 
 
-@pytest.fixture
-def installed_package(tmp_path, monkeypatch, forget):
-    """A package `far` with a version in its metadata only, and an entry point for this package."""
+def test_an_entry_point_is_a_backend_by_name(tmp_path, monkeypatch, forget):
+    """Its version is that of its package, which has it in its metadata only."""
     (tmp_path / "far_arrays.py").write_text("from array_api_compat.numpy import *\n")
     info = tmp_path / "far-4.2.dist-info"
     info.mkdir()
@@ -330,15 +325,10 @@ def installed_package(tmp_path, monkeypatch, forget):
     (info / "top_level.txt").write_text("far_arrays\n")
     (info / "entry_points.txt").write_text("[mlp_xp.backends]\nfar = far_arrays\n")
     monkeypatch.syspath_prepend(tmp_path)
-    yield
-    forget("far_arrays")
-
-
-def test_an_entry_point_is_a_backend_by_name(installed_package):
-    """Its version is that of its package."""
     backend = open_backend("far")
     assert (backend.name, backend.version, backend.xp.__name__) == ("far", "4.2", "far_arrays")
     assert refusal("zzz").endswith(", far")
+    forget("far_arrays")
 
 
 # In and out.

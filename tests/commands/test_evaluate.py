@@ -18,6 +18,8 @@ from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.show.gallery import draw_run
 
+pytestmark = pytest.mark.usefixtures("eighty_columns")
+
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -36,11 +38,6 @@ def folder(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr("mlp_xp.commands.training.draw_pictures", lambda *_: None)
         assert call("train", *settings, "--optimizer", "sgd", "--run-dir", folder).code == 0
     return folder
-
-
-@pytest.fixture(autouse=True)
-def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
 
 
 def test_evaluate_says_what_numpy_counts(folder, digits) -> None:

@@ -19,12 +19,8 @@ from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.terminal import GLUE, say
 from mlp_xp.show.width import plain_console
 
+pytestmark = pytest.mark.usefixtures("eighty_columns")
 ODD = "a:x:b [red]c[/red] :smile:"
-
-
-@pytest.fixture(autouse=True)
-def columns(monkeypatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
 
 
 @pytest.fixture(scope="module")

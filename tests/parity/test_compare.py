@@ -280,31 +280,20 @@ class Negating(np.ndarray):
         return (-product if product.shape[0] > 100 else product).view(Negating)
 
 
-def negated() -> Backend:
-    numpy = open_backend()
-    xp = Namespace(
-        astype=lambda x, dtype: np.asarray(x).astype(dtype).view(Negating if dtype == np.float64 else np.ndarray)
-    )
-    return replace(numpy, name="negated", xp=xp)
-
-
-def wrong_argmax() -> Backend:
-    return replace(open_backend(), name="argmax", xp=Namespace(argmax=lambda x, axis: np.argmin(x, axis=axis)))
-
-
-MANY = synthetic(200, 300, 6)
+def negating(x, dtype):
+    return np.asarray(x).astype(dtype).view(Negating if dtype == np.float64 else np.ndarray)
 
 
 @pytest.mark.parametrize(
-    ("make", "found", "unseen"),
+    ("functions", "found", "unseen"),
     [
-        (negated, ("logits", "test_loss", "test_accuracy", "predictions"), ("loss", "weights")),
-        (wrong_argmax, ("predictions",), ("loss", "logits", "weights", "test_loss", "test_accuracy")),
+        ({"astype": negating}, ("logits", "test_loss", "test_accuracy", "predictions"), ("loss", "weights")),
+        ({"argmax": np.argmin}, ("predictions",), ("loss", "logits", "weights", "test_loss", "test_accuracy")),
     ],
 )
-def test_what_is_wrong_in_evaluation_alone_is_found(make, found, unseen):
-    numpy = record(BATCHES, MANY, open_backend(), 60)
-    comparison = compare(record(BATCHES, MANY, make(), 60), numpy, LENGTH)
+def test_what_is_wrong_in_evaluation_alone_is_found(functions, found, unseen):
+    wrong, data = replace(open_backend(), xp=Namespace(**functions)), synthetic(200, 300, 6)
+    comparison = compare(record(BATCHES, data, wrong, 60), record(BATCHES, data, open_backend(), 60), LENGTH)
     assert not comparison.agrees
     assert {name for name in found if comparison.quantities[name].first_step is None} == set()
     assert {name for name in unseen if comparison.quantities[name].first_step is not None} == set()

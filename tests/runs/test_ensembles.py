@@ -102,8 +102,7 @@ def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
     assert_one_line(call("evaluate", sweep), 2, "no member of this sweep has finished")
 
 
-def test_the_commands_show_each_run_and_the_ensemble(runs, picture, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+def test_the_commands_show_each_run_and_the_ensemble(runs, picture, eighty_columns):
     found, outcome = evaluate(runs[:2]), call("evaluate", *runs[:2])
     assert (outcome.code, outcome.err) == (0, "")
     rows = re.findall(r"^(.+?) +(\d+\.\d\d) +(\d+\.\d{4})$", outcome.out, flags=re.MULTILINE)[:3]

@@ -9,7 +9,7 @@ from run_folders import a_config
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.data.origin import Origin
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.records import fits, parse_settings
+from mlp_xp.runs.records import parse_settings
 from mlp_xp.runs.settings import RECIPES, SETTINGS, Settings, first_change, flatten, settings_of, unflatten
 
 ODD = Settings(
@@ -65,6 +65,8 @@ def test_a_file_has_settings_alone_or_as_a_run_has_them(tmp_path):
         (b'{"learning_rate": 1e999}', "learning_rate: inf is "),
         (json.dumps(a_config({}, format=2)).encode(), "has format 2, but this version of mlp_xp reads format 1"),
         (json.dumps(a_config({}, train_samples="9")).encode(), "'train_samples' is '9', which is not int"),
+        (json.dumps(a_config({}, train_samples=True)).encode(), "'train_samples' is True, which is not int"),
+        (json.dumps(a_config({}, train_samples=9.0)).encode(), "'train_samples' is 9.0, which is not int"),
         (json.dumps(a_config({}, task="sorting")).encode(), "'sorting', which is not one of classes, labels, regress"),
         (b'{"format": 1, "settings": {}}', "it has no field 'versions'"),
         (b'{"seed": -1}', "seed: -1 is out of range"),
@@ -82,14 +84,6 @@ def test_a_wrong_file_is_refused_in_one_line(content, message, tmp_path):
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "expected"),
-    [(1, int, True), (True, int, False), (1.0, int, False), (None, str | None, True), ("c", {"a": 1}, False)],
-)
-def test_a_value_has_a_type_or_not(value, kind, expected):
-    assert fits(value, kind) == expected
 
 
 @pytest.mark.parametrize(

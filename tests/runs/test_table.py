@@ -13,10 +13,7 @@ from run_folders import a_report, write_run, write_sweep
 from mlp_xp.runs import table
 from mlp_xp.runs.lock import locked
 
-
-@pytest.fixture(autouse=True)
-def eighty_columns(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+pytestmark = pytest.mark.usefixtures("eighty_columns")
 
 
 @pytest.fixture
