@@ -14,15 +14,7 @@ from PIL import Image
 from run_folders import write_sweep
 from safetensors.numpy import load_file
 
-from mlp_xp import (
-    TrainConfig,
-    evaluate,
-    load_dataset,
-    load_run,
-    open_backend,
-    predict,
-    train,
-)
+from mlp_xp import TrainConfig, evaluate, load_dataset, load_run, open_backend, predict, train
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.ensembles import run_of

@@ -9,16 +9,7 @@ from pathlib import Path
 
 import pytest
 from data_sets import TINY
-from helpers import (
-    assert_one_line,
-    assert_same_run,
-    call,
-    files,
-    killed_at,
-    options,
-    record_run,
-    small_settings,
-)
+from helpers import assert_one_line, assert_same_run, call, files, killed_at, options, record_run, small_settings
 
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.errors import MlpXpWarning
