@@ -171,6 +171,7 @@ def test_a_module_is_imported_only_if_the_command_line_names_it(finished, tmp_pa
     named = "--backend array_api_compat:numpy"
     assert_one_line(call("train", *words), 2, "--backend: ", "is imported only if you name it too", named)
     assert_one_line(call("sweep", *words[:2], "--seed", "0..1"), 2, "--backend: ", named)
+    assert_one_line(call("train", "--resume", tmp_path), 2, "--backend: ", named)
     assert call("train", *words, *named.split()).code == 0
 
 
