@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from backends import backend_params, open_for_test
-from data_sets import TINY, write_csv, write_idx_folder, write_npz
+from data_sets import TINY, write_csv, write_idx_folder, write_npz, write_samples
 from helpers import assert_one_line, call
 from PIL import Image
 
@@ -73,8 +73,7 @@ def test_rows_are_known_again_in_each_form(tmp_path):
     more, y = np.vstack([X, X[:6] + 5]), [*Y, *Y[:6]]
     images = RANDOM.randint(0, 256, (66, 4, 5)).astype(np.uint8)
     pd = pytest.importorskip("pandas")
-    columns = {f"x{i}": X[:, i].tolist() for i in range(3)}
-    write_csv(tmp_path / "t.csv", {**columns, "kind": NAMES[Y].tolist()})
+    write_samples(tmp_path / "t.csv", X, NAMES[Y].tolist())
     table = {f"x{i}": more[:, i].tolist() for i in (2, 0, 1)}
     write_csv(tmp_path / "grown.csv", {"kind": NAMES[y].tolist(), **table})
     write_npz(tmp_path / "a.npz", X, Y)
