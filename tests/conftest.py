@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from backends import backend_params, has_gpu, is_installed, open_for_test
 from data_sets import TINY, write_idx_folder
+from helpers import call, options, small_settings
 
 from mlp_xp.backends import BACKENDS
 from mlp_xp.core.dataset import Dataset
@@ -120,7 +121,23 @@ def no_pictures() -> Iterator[None]:
     """Training without pictures, which take long and have their own tests; has no effect on other processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlp_xp.commands.training.draw_pictures", lambda *_: None)
+        patch.setattr("mlp_xp.api.draw_run", lambda *_: [])
         yield
+
+
+@pytest.fixture(scope="module")
+def small_run(data_dir: Path, tmp_path_factory: pytest.TempPathFactory, no_pictures: None) -> Path:
+    """A run that `train` has finished, with small settings on the small data set."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
+    assert (outcome.code, outcome.err) == (0, "")
+    return folder
+
+
+@pytest.fixture
+def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 80 columns for what is printed in this process."""
+    monkeypatch.setenv("COLUMNS", "80")
 
 
 @pytest.fixture

@@ -188,6 +188,11 @@ def assert_same_run(folder: Path, expected: Path) -> None:
     assert without_times(results[0]) == without_times(results[1])
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """Return the contents of all files of a folder, by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
 def arrays_of(network: Any, to_numpy: Callable[[Any], np.ndarray]) -> list[np.ndarray]:
     """Return all arrays of a network on the host."""
     return [to_numpy(array) for layer in network for array in layer]

@@ -76,14 +76,6 @@ def test_unknown_devices_are_refused_with_those_there_are(name):
         assert "cpu" in message.lower()
 
 
-@pytest.mark.parametrize("name", ["jax", "torch", "array-api-strict", "array_api_compat:numpy", cupy_stand_in.NAME])
-def test_the_name_of_a_device_opens_it_again_and_arrays_are_there(name):
-    """As a run that the library began is resumed from the command line."""
-    backend = open_for_test(name)
-    assert open_backend(backend.name, backend.device_name).device == backend.device
-    assert backend.device is None or backend.asarray(np.ones(2)).device == backend.device
-
-
 @pytest.mark.parametrize("name", MODULES)
 def test_a_library_that_is_not_installed_is_told_with_the_pip_line(name, monkeypatch, forget):
     forget(MODULES[name])
@@ -140,11 +132,7 @@ except mlp_xp.errors.MlpXpError as error:
     ("name", "variables", "said"),
     [
         ("jax", {"JAX_PLATFORMS": "nonsense"}, "RuntimeError: Unable to initialize backend 'nonsense'"),
-        (
-            "jax",
-            {"JAX_ENABLE_X64": "maybe"},
-            "invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'",
-        ),
+        ("jax", {"JAX_ENABLE_X64": "maybe"}, "invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'"),
         # On a GPU the default for float32 may be TF32, with 10 bits.
         ("jax", {}, "highest"),
         ("jax", {"JAX_DEFAULT_MATMUL_PRECISION": "tensorfloat32"}, "tensorfloat32"),
@@ -158,10 +146,7 @@ def test_jax_in_a_fresh_process_says_what_is_wrong_and_keeps_what_is_chosen(name
     assert said in run.stdout
 
 
-# module:namespace
-
-
-# Strangers with habits of their own.
+# module:namespace, of libraries with habits of their own.
 
 
 STRANGERS = (
@@ -236,6 +221,7 @@ def test_a_namespace_trains_as_numpy(name, strangers, monkeypatch, forget):
     config, numpy, backend = TrainConfig(epochs=1, hidden=(4,), report_every=100), open_backend(), open_backend(name)
     expected = [report.loss for report in train(config, on_device(synthetic(100), numpy), numpy)]
     assert [report.loss for report in train(config, on_device(synthetic(100), backend), backend)] == expected
+    assert open_backend(name, backend.device_name) is backend
     forget("device_hook")
 
 
@@ -330,9 +316,8 @@ def test_a_lazy_library_computes_all_arrays_of_a_result_at_once():
         backend.jit(lambda x: (x, x, x))(np.ones(2))
 
 
-@pytest.fixture
-def installed_package(tmp_path, monkeypatch, forget):
-    """A package `far` with a version in its metadata only, and an entry point for this package."""
+def test_an_entry_point_is_a_backend_by_name(tmp_path, monkeypatch, forget):
+    """Its version is that of its package, which has it in its metadata only."""
     (tmp_path / "far_arrays.py").write_text("from array_api_compat.numpy import *\n")
     info = tmp_path / "far-4.2.dist-info"
     info.mkdir()
@@ -340,15 +325,10 @@ def installed_package(tmp_path, monkeypatch, forget):
     (info / "top_level.txt").write_text("far_arrays\n")
     (info / "entry_points.txt").write_text("[mlp_xp.backends]\nfar = far_arrays\n")
     monkeypatch.syspath_prepend(tmp_path)
-    yield
-    forget("far_arrays")
-
-
-def test_an_entry_point_is_a_backend_by_name(installed_package):
-    """Its version is that of its package."""
     backend = open_backend("far")
     assert (backend.name, backend.version, backend.xp.__name__) == ("far", "4.2", "far_arrays")
     assert refusal("zzz").endswith(", far")
+    forget("far_arrays")
 
 
 # In and out.
@@ -392,9 +372,12 @@ def test_neither_way_shares_memory(size, backend):
 
 
 def test_opening_twice_gives_one_backend(backend):
-    """So that what was compiled for it is not compiled again; another dtype or namespace is another backend."""
-    again = open_backend(backend.name, backend.device_name)
-    assert again is backend
+    """So that what was compiled for it is not compiled again; another dtype or namespace is another backend.
+
+    A run records the name of its device, and is resumed on it.
+    """
+    assert open_backend(backend.name, backend.device_name) is backend
+    assert backend.device is None or backend.asarray(np.ones(2)).device == backend.device
     assert open_backend(backend.name, backend.device_name, "float32") is not backend
 
 

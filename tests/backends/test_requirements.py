@@ -3,19 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from data_sets import TINY, on_device
+from data_sets import TINY
 
 from mlp_xp.backends import requirements
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.checks import INTEGERS
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.job import Job
-from mlp_xp.core.library import Backend
-from mlp_xp.core.training import trajectory
-from mlp_xp.data.arrays import from_arrays
 from mlp_xp.parity import trace
-from mlp_xp.parity.trace import Namespace, Traced, Tracer, tracing
+from mlp_xp.parity.trace import Namespace, Traced, Tracer
 
 BASE = TrainConfig(epochs=1, hidden=(3,), validation=20, report_every=100)
 CONFIGS = (
@@ -26,20 +21,6 @@ CONFIGS = (
     replace(BASE, update_order="simultaneous", dropout=0.5, clip_norm=1.0),
 )
 SIGNS = trace.SYMBOLS | {"getitem": "x[]", "neg": "-x"}
-
-
-def train_with_all_settings(backend: Backend) -> None:
-    data, random = on_device(TINY, backend), np.random.RandomState(0)
-    for config in CONFIGS:
-        for event in trajectory(Job(config, data, backend), stop_after=60):
-            if event.report:
-                outputs = event.report.model.outputs(data.test_inputs)
-                data.task.decide(outputs, data.class_names, xp=backend.xp)
-    X, columns = random.standard_normal((60, 3)), random.standard_normal((60, 2))
-    for y in (X[:, 0] > 0, (columns > 0).astype(int), columns):
-        dataset = from_arrays(backend.asarray(X), y, 0.3, backend=backend)
-        for _ in trajectory(Job(TrainConfig(epochs=1, hidden=(3,)), dataset, backend), stop_after=25):
-            pass
 
 
 def test_the_lists_are_what_runs_of_all_settings_use(monkeypatch):
@@ -65,8 +46,10 @@ def test_the_lists_are_what_runs_of_all_settings_use(monkeypatch):
     monkeypatch.setattr(Tracer, "call", recorded)
     for kind in (Traced, Namespace):
         monkeypatch.setattr(kind, "__getattr__", noted(kind.__getattr__))
-    traced, _ = tracing(open_backend())
-    train_with_all_settings(traced)
+    for config in CONFIGS:
+        trace.trace(config, TINY, open_backend(), 60)
+    for _ in trace.small_runs(open_backend()):  # the other tasks
+        pass
     functions.pop("from_numpy")
     functions["asarray"] |= {"copy", "dtype"}  # of `Backend.from_numpy`
     functions |= {name: set() for name in names & {"finfo"}}

@@ -1,5 +1,6 @@
 """On how many threads libraries compute, also where several Python threads train at once, and why."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backends import is_installed
 from data_sets import on_device, synthetic
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -34,17 +36,14 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No choice in the environment, and two threads in every library, whatever this process was started with."""
     for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:
         monkeypatch.delenv(name)
-    try:
-        import torch
-    except ImportError:
-        with threadpool_limits(limits=2):
-            yield
-        return
-    before = torch.get_num_threads()
+    torch = importlib.import_module("torch") if is_installed("torch") else None
+    before = torch and torch.get_num_threads()
     with threadpool_limits(limits=2):
-        torch.set_num_threads(2)
+        if torch:
+            torch.set_num_threads(2)
         yield
-    torch.set_num_threads(before)
+    if torch:
+        torch.set_num_threads(before)
 
 
 def own_counts(name: str) -> list[int]:

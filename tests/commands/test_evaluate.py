@@ -18,6 +18,8 @@ from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.show.gallery import draw_run
 
+pytestmark = pytest.mark.usefixtures("eighty_columns")
+
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -36,11 +38,6 @@ def folder(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr("mlp_xp.commands.training.draw_pictures", lambda *_: None)
         assert call("train", *settings, "--optimizer", "sgd", "--run-dir", folder).code == 0
     return folder
-
-
-@pytest.fixture(autouse=True)
-def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
 
 
 def test_evaluate_says_what_numpy_counts(folder, digits) -> None:
@@ -194,11 +191,9 @@ def test_without_mistakes_there_is_no_picture_of_them(folder, tmp_path, monkeypa
 )
 def test_every_fault_is_one_line(script, args, message, folder, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    code, out, err = call(script, *(folder if arg == "FOLDER" else arg for arg in args))
-    assert (code, out) == (2, "")
-    assert message in err
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
+    outcome = call(script, *(folder if arg == "FOLDER" else arg for arg in args))
+    assert_one_line(outcome, 2, "error: ", message)
+    assert outcome.out == ""
 
 
 def test_a_run_that_has_not_ended_is_named_as_that(tmp_path) -> None:

@@ -19,25 +19,19 @@ from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.terminal import GLUE, say
 from mlp_xp.show.width import plain_console
 
+pytestmark = pytest.mark.usefixtures("eighty_columns")
 ODD = "a:x:b [red]c[/red] :smile:"
 
 
-@pytest.fixture(autouse=True)
-def columns(monkeypatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-
-
 @pytest.fixture(scope="module")
-def odd_run(tmp_path_factory) -> Path:
+def odd_run(tmp_path_factory, no_pictures) -> Path:
     """A run in a folder with an odd name, of classes with odd names."""
     folder = tmp_path_factory.mktemp("runs") / ODD.replace("/", "")
     names = (ODD, ":x:", "[red]", "[/]", *"456789")
     dataset = TINY._replace(class_names=names, name=str(folder.parent / "data"))
     write_idx_folder(folder.parent / "data", dataset)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlp_xp.api.draw_run", lambda *_: None)
-        for _ in train(TrainConfig(epochs=1, hidden=(4,)), dataset, open_backend(), run_dir=folder):
-            pass
+    for _ in train(TrainConfig(epochs=1, hidden=(4,)), dataset, open_backend(), run_dir=folder):
+        pass
     return folder
 
 
@@ -48,15 +42,6 @@ def test_names_of_classes(odd_run):
     for part in (first, second):
         assert all(f"\n{name}  " in part for name in (":x:", "[red]", "[/]"))
         assert f"\n{ODD}  " in f"\n{part}"
-
-
-def test_names_of_pictures(odd_run, tmp_path):
-    path = tmp_path / f"{ODD.replace('/', '')}.png"
-    Image.fromarray(255 - np.pad(TINY.test_inputs[0] // 200 * 255, 4)).save(path)
-    outcome = call("predict", odd_run, path)
-    assert outcome.code == 0, outcome
-    assert outcome.out.startswith(f"{path}: ")
-    assert len(re.findall(r"\(\d+\.\d %\)", outcome.out)) == 3
 
 
 @pytest.mark.parametrize("width", [80, 56])
@@ -160,21 +145,18 @@ def test_evaluate_on_data_without_some_classes(tmp_path, odd_run):
 # A fault hides no other result.
 
 
-@pytest.fixture
-def pictures(tmp_path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
+def test_predict_names_each_picture_and_goes_on_after_a_bad_one(odd_run, tmp_path):
+    pictures = tmp_path / ODD.replace("/", "")
+    pictures.mkdir()
     for i in range(3):
-        Image.fromarray(255 - np.pad(TINY.test_inputs[i] // 200 * 255, 4)).resize((140, 140)).save(folder / f"{i}.png")
-    content = (folder / "1.png").read_bytes()
-    (folder / "1.png").write_bytes(content[: len(content) // 2])
-    return folder
-
-
-def test_predict_goes_on_after_a_bad_picture(odd_run, pictures, tmp_path):
+        image = Image.fromarray(255 - np.pad(TINY.test_inputs[i] // 200 * 255, 4))
+        image.resize((140, 140)).save(pictures / f"{i}.png")
+    content = (pictures / "1.png").read_bytes()
+    (pictures / "1.png").write_bytes(content[: len(content) // 2])
     outcome = call("predict", odd_run, pictures, tmp_path / "gone.png")
     assert outcome.code == 1
     assert [line.split(": ")[0] for line in outcome.out.splitlines()] == [str(pictures / f"{i}.png") for i in (0, 2)]
+    assert len(re.findall(r"\(\d+\.\d %\)", outcome.out)) == 6
     first, second = outcome.err.splitlines()
     assert first.startswith(f"error: {str(pictures / '1.png')!r}: cannot be decoded: ")
     assert second.startswith(f"error: {str(tmp_path / 'gone.png')!r}: no such file")

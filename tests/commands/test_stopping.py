@@ -41,14 +41,6 @@ CONTROL = re.compile(r"[^\n\x20-\x7e]")  # nothing but printable ASCII and line 
 FOREVER = {"epochs": 10**6, "checkpoint_every": 150}
 
 
-@pytest.fixture(scope="module")
-def whole_run(data_dir, tmp_path_factory) -> Path:
-    """A run that came to its end."""
-    folder = tmp_path_factory.mktemp("whole") / "run"
-    assert call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings())).code == 0
-    return folder
-
-
 def test_divergence_keeps_what_was_reported_and_saved(data_dir, tmp_path):
     """For its place see tests/core/test_training.py."""
     folder = tmp_path / "run"
@@ -165,7 +157,7 @@ def test_ctrl_c_on_a_terminal_ends_with_one_line(forever, tmp_path, monkeypatch)
     assert_goes_on(tmp_path / "run", monkeypatch)
 
 
-def test_a_signal_in_the_warm_up_ends_training_too(whole_run, data_dir, tmp_path, monkeypatch):
+def test_a_signal_in_the_warm_up_ends_training_too(small_run, data_dir, tmp_path, monkeypatch):
     def create_and_interrupt(*args, create=run_folder.create_run):
         create(*args)
         signal.raise_signal(signal.SIGINT)
@@ -176,7 +168,7 @@ def test_a_signal_in_the_warm_up_ends_training_too(whole_run, data_dir, tmp_path
     assert_one_line(outcome, 130, "interrupted in the warm-up; no checkpoint was saved yet; --resume starts")
     assert "resume with" not in outcome.err
     assert call("train", "--resume", tmp_path / "run").code == 0
-    assert_same_run(tmp_path / "run", whole_run)
+    assert_same_run(tmp_path / "run", small_run)
 
 
 def test_a_signal_while_loading_is_one_line_too(forever, monkeypatch):
@@ -187,7 +179,7 @@ def test_a_signal_while_loading_is_one_line_too(forever, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_pipe_that_breaks_after_training_loses_nothing(whole_run, data_dir, tmp_path):
+def test_a_pipe_that_breaks_after_training_loses_nothing(small_run, data_dir, tmp_path):
     """The last line is that of the pictures, which are drawn although nobody reads it."""
     folder = tmp_path / "run"
     process = start("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
@@ -195,12 +187,12 @@ def test_a_pipe_that_breaks_after_training_loses_nothing(whole_run, data_dir, tm
     process.stdout.close()
     process.stdout = None
     assert_one_line(finish(process), 141, "closed the pipe after the end", f"the run in {str(folder)!r} is complete")
-    assert_same_run(folder, whole_run)
+    assert_same_run(folder, small_run)
     assert (folder / "weights.png").exists()
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "model.safetensors", "checkpoint.safetensors", "result.json"])
-def test_whichever_file_finds_the_disk_full_the_run_can_go_on(name, whole_run, data_dir, tmp_path, monkeypatch):
+def test_whichever_file_finds_the_disk_full_the_run_can_go_on(name, small_run, data_dir, tmp_path, monkeypatch):
     folder, fsync = tmp_path / "run", os.fsync
 
     def full(descriptor):
@@ -213,7 +205,7 @@ def test_whichever_file_finds_the_disk_full_the_run_can_go_on(name, whole_run, d
         outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings()))
     assert_one_line(outcome, 1, repr(str(folder / name)), "No space left on device", f" --resume {folder}\n")
     assert call("train", "--resume", folder).code == 0
-    assert_same_run(folder, whole_run)
+    assert_same_run(folder, small_run)
 
 
 def test_only_ctrl_c_a_while_after_another_signal_stops_without_saving():

@@ -4,7 +4,6 @@ import csv
 import json
 import re
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -15,27 +14,20 @@ from PIL import Image
 from run_folders import write_sweep
 from safetensors.numpy import load_file
 
-from mlp_xp import (
-    TrainConfig,
-    evaluate,
-    load_dataset,
-    load_run,
-    open_backend,
-    predict,
-    train,
-)
+from mlp_xp import TrainConfig, evaluate, load_dataset, load_run, open_backend, predict, train
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.ensembles import run_of
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def train_run(folder: Path, data: Path | Dataset, dtype: str = "float64", **changes) -> Path:
     backend = open_backend("numpy", dtype=dtype)
     config = TrainConfig(**{"epochs": 2, "hidden": (8,), "learning_rate": 0.1, "init": "glorot", **changes})
-    with mock.patch("mlp_xp.api.draw_run"):
-        dataset = data if isinstance(data, Dataset) else load_dataset(data, backend)
-        for _ in train(config, dataset, backend, run_dir=folder):
-            pass
+    dataset = data if isinstance(data, Dataset) else load_dataset(data, backend)
+    for _ in train(config, dataset, backend, run_dir=folder):
+        pass
     return folder
 
 
@@ -102,8 +94,7 @@ def test_a_sweep_is_the_ensemble_of_its_finished_members(runs, tmp_path):
     assert_one_line(call("evaluate", sweep), 2, "no member of this sweep has finished")
 
 
-def test_the_commands_show_each_run_and_the_ensemble(runs, picture, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+def test_the_commands_show_each_run_and_the_ensemble(runs, picture, eighty_columns):
     found, outcome = evaluate(runs[:2]), call("evaluate", *runs[:2])
     assert (outcome.code, outcome.err) == (0, "")
     rows = re.findall(r"^(.+?) +(\d+\.\d\d) +(\d+\.\d{4})$", outcome.out, flags=re.MULTILINE)[:3]

@@ -10,7 +10,7 @@ from pathlib import Path
 import filelock
 import pytest
 from data_sets import TINY
-from helpers import assert_one_line, call, finish, options, small_settings, start, wait_until
+from helpers import assert_one_line, call, files, finish, options, small_settings, start, wait_until
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.errors import MlpXpWarning
@@ -19,10 +19,6 @@ from mlp_xp.runs.run_folder import RunError
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_a_second_process_is_refused_until_the_first_is_killed(data_dir, tmp_path):
@@ -39,7 +35,6 @@ def test_a_second_process_is_refused_until_the_first_is_killed(data_dir, tmp_pat
         with pytest.raises(RunError, match=f"process {process.pid} on"):
             next(train(CONFIG, TINY, open_backend(), run_dir=folder))
         assert files(folder) == before
-        assert_one_line(call("evaluate", folder), 0, "warning: ", "in use by process", " of epoch 0 (1 of")
     finally:
         process.kill()
         finish(process)
@@ -93,7 +88,6 @@ def test_a_file_system_without_locks_gives_a_warning_and_trains(fault, tmp_path,
     def acquire(*_, **__):
         raise fault
 
-    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
     monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
     with pytest.warns(MlpXpWarning, match=r"has no file locks \(.*\), so a second run in this folder is not refused"):
         assert len([*train(CONFIG, TINY, open_backend(), run_dir=tmp_path / "run")]) == 5

@@ -27,14 +27,12 @@ CONFIG = TrainConfig(epochs=2, hidden=(4,), learning_rate=0.05, init="glorot", r
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, no_pictures):
     """A run for each task, and one on images of bytes."""
     folder = tmp_path_factory.mktemp("models")
     data = {task: from_arrays(X, y) for task, y in TARGETS.items()} | {"bytes": TINY}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlp_xp.api.draw_run", lambda *_: [])  # pictures take long
-        for name, dataset in data.items():
-            list(train(CONFIG, dataset, open_backend(), run_dir=folder / name))
+    for name, dataset in data.items():
+        list(train(CONFIG, dataset, open_backend(), run_dir=folder / name))
     return folder
 
 

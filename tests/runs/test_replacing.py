@@ -9,15 +9,7 @@ from pathlib import Path
 
 import pytest
 from data_sets import TINY
-from helpers import (
-    assert_one_line,
-    assert_same_run,
-    call,
-    killed_at,
-    options,
-    record_run,
-    small_settings,
-)
+from helpers import assert_one_line, assert_same_run, call, files, killed_at, options, record_run, small_settings
 
 from mlp_xp import TrainConfig, open_backend
 from mlp_xp.errors import MlpXpWarning
@@ -28,10 +20,6 @@ from mlp_xp.runs.settings import Settings
 pytestmark = pytest.mark.usefixtures("no_pictures")
 OLD = Settings(train=TrainConfig(epochs=1, hidden=(3,), batch_size=50, report_every=100))
 NEW = Settings(train=TrainConfig(epochs=1, hidden=(2,), batch_size=50, report_every=100, checkpoint_every=150))
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name not in (".new", ".ready")}
 
 
 @pytest.fixture(scope="module")
@@ -99,33 +87,26 @@ def test_killed_between_any_two_operations_the_old_or_the_new_run_is_whole(step,
 # The command.
 
 
-@pytest.fixture(scope="module")
-def old(data_dir, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    assert call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings())).code == 0
-    return folder
-
-
-def test_what_was_killed_before_its_first_checkpoint_is_told(old, tmp_path):
+def test_what_was_killed_before_its_first_checkpoint_is_told(small_run, tmp_path):
     """And the run that is resumed then is the old one."""
-    folder = shutil.copytree(old, tmp_path / "run")
+    folder = shutil.copytree(small_run, tmp_path / "run")
     (folder / ".new").mkdir()
     (folder / ".new" / "metrics.jsonl").touch()
     outcome = call("train", "--resume", folder)
     assert outcome.code == 0
     assert re.fullmatch("warning: .*stopped before its first checkpoint.*the old run is as it was\n", outcome.err)
-    assert_same_run(folder, old)
+    assert_same_run(folder, small_run)
     assert not [*folder.glob(".*")]
 
 
-def test_what_stops_before_the_first_checkpoint_leaves_the_old_run(old, data_dir, tmp_path, monkeypatch):
+def test_what_stops_before_the_first_checkpoint_leaves_the_old_run(small_run, data_dir, tmp_path, monkeypatch):
     def fail(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    folder, settings = shutil.copytree(old, tmp_path / "run"), small_settings(hidden=[3], epochs=2)
+    folder, settings = shutil.copytree(small_run, tmp_path / "run"), small_settings(hidden=[3], epochs=2)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
         outcome = call("train", "--data-dir", data_dir, "--run-dir", folder, "--overwrite", *options(settings))
     assert_one_line(outcome, 1, "No space left")
     assert "--resume" not in outcome.err
-    assert files(folder) == files(old)
+    assert files(folder) == files(small_run)

@@ -14,17 +14,16 @@ from mlp_xp.errors import MlpXpWarning
 from mlp_xp.runs.rows import read_rows, row_sums, seen
 from mlp_xp.runs.run_folder import read_config
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 RANDOM = np.random.RandomState(0)
 X, Y = RANDOM.randn(60, 3).round(3), np.arange(60) % 3
 NAMES = np.array(["ant", "bee", "cat"])
 
 
-def train_run(folder, dataset: Dataset, backend=None, **changes):
+def train_run(folder, dataset: Dataset, **changes):
     config = TrainConfig(epochs=1, hidden=(3,), warm_up_steps=0, **changes)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlp_xp.api.draw_run", lambda *_: [])
-        for _ in train(config, dataset, backend or open_backend(), run_dir=folder):
-            pass
+    for _ in train(config, dataset, open_backend(), run_dir=folder):
+        pass
     return folder
 
 
@@ -80,8 +79,7 @@ def test_rows_are_known_again_in_each_form(tmp_path):
     more, y = np.vstack([X, X[:6] + 5]), [*Y, *Y[:6]]
     images = RANDOM.randint(0, 256, (66, 4, 5)).astype(np.uint8)
     pd = pytest.importorskip("pandas")
-    columns = {f"x{i}": X[:, i].tolist() for i in range(3)}
-    write_csv(tmp_path / "t.csv", {**columns, "kind": NAMES[Y].tolist()})
+    write_samples(tmp_path / "t.csv", X, NAMES[Y].tolist())
     table = {f"x{i}": more[:, i].tolist() for i in (2, 0, 1)}
     write_csv(tmp_path / "grown.csv", {"kind": NAMES[y].tolist(), **table})
     write_npz(tmp_path / "a.npz", X, Y)

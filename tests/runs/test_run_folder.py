@@ -24,13 +24,9 @@ from mlp_xp.runs import run_folder
 from mlp_xp.runs.run_folder import RunError
 from mlp_xp.runs.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 NOW = dt.datetime(2024, 2, 3, 4, 5, 6)
 CONFIG = TrainConfig(epochs=2, hidden=(3,), report_every=100)
-
-
-@pytest.fixture(autouse=True)
-def no_pictures_by_the_library(monkeypatch):
-    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
 
 
 def test_the_default_folder_says_data_backend_and_time_and_is_a_new_one(tmp_path, monkeypatch):

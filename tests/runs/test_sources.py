@@ -22,19 +22,6 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 STILL = TrainConfig(epochs=1, hidden=(4,), learning_rate=1e-30, batch_size=10, warm_up_steps=0, seed=7)
 
 
-@pytest.fixture(autouse=True)
-def no_pictures_by_the_library(monkeypatch):
-    """Which take long and have their own tests."""
-    monkeypatch.setattr("mlp_xp.api.draw_run", lambda *_: [])
-
-
-@pytest.fixture(scope="module")
-def source(data_dir, tmp_path_factory, no_pictures):
-    folder = tmp_path_factory.mktemp("source") / "run"
-    assert call("train", "--data-dir", data_dir, "--run-dir", folder, *options(small_settings())).code == 0
-    return folder
-
-
 def start(data_dir: Path, source: Path, folder: Path, backend: str = "numpy") -> list[Any]:
     settings = options(
         small_settings(epochs=2, seed=5, optimizer="adam", batch_size=20, report_every=100, checkpoint_every=0)
@@ -42,27 +29,27 @@ def start(data_dir: Path, source: Path, folder: Path, backend: str = "numpy") ->
     return ["--data-dir", data_dir, "--start-from", source, "--run-dir", folder, "--backend", backend, *settings]
 
 
-def test_the_first_weights_are_those_of_the_other_run(source, backend: Backend):
-    *_, last = train(STILL, on_device(TINY, backend), backend, start_from=source)
-    expected = arrays_of(load_run(source).network, np.asarray)
+def test_the_first_weights_are_those_of_the_other_run(small_run, backend: Backend):
+    *_, last = train(STILL, on_device(TINY, backend), backend, start_from=small_run)
+    expected = arrays_of(load_run(small_run).network, np.asarray)
     for actual, wanted in zip(arrays_of(last.model.network, backend.to_numpy), expected, strict=True):
         np.testing.assert_array_equal(actual, wanted)
 
 
 @pytest.mark.parametrize("names", [tuple("abcdefghij"), (*"0123456789", "none")])
-def test_for_other_classes_the_output_layer_is_drawn_by_the_seed(names, source, tmp_path):
+def test_for_other_classes_the_output_layer_is_drawn_by_the_seed(names, small_run, tmp_path):
     dataset = TINY._replace(class_names=names)
-    *_, last = train(STILL, dataset, open_backend(), start_from=str(source), run_dir=tmp_path / "run")
+    *_, last = train(STILL, dataset, open_backend(), start_from=str(small_run), run_dir=tmp_path / "run")
     drawn = initial_layers((36, 4, len(names)), np.random.RandomState(STILL.seed), STILL.init)
-    for actual, wanted in zip(last.model.network, (load_run(source).network[0], drawn[1]), strict=True):
+    for actual, wanted in zip(last.model.network, (load_run(small_run).network[0], drawn[1]), strict=True):
         np.testing.assert_array_equal(actual.weights, wanted.weights)
         np.testing.assert_allclose(actual.bias, wanted.bias, rtol=0, atol=1e-28)
     assert load_run(tmp_path / "run").class_names == names
 
 
 @pytest.mark.parametrize("backend", ["numpy", "jax"])
-def test_killed_it_is_resumed_without_the_other_run(backend, source, data_dir, tmp_path, monkeypatch):
-    other = shutil.copytree(source, tmp_path / "other")
+def test_killed_it_is_resumed_without_the_other_run(backend, small_run, data_dir, tmp_path, monkeypatch):
+    other = shutil.copytree(small_run, tmp_path / "other")
     outcome = call("train", *start(data_dir, other, tmp_path / "whole", backend))
     assert (outcome.code, outcome.err) == (0, "")
     assert f"\nweights  taken from {other}\n" in outcome.out
@@ -76,12 +63,12 @@ def test_killed_it_is_resumed_without_the_other_run(backend, source, data_dir, t
     assert_same_run(tmp_path / "run", tmp_path / "whole")
     record = json.loads((tmp_path / "run" / "config.json").read_text())
     assert record["settings"]["start_from"] == str(other)
-    assert record["start_from_sha256"] == load_run(source).sha256
+    assert record["start_from_sha256"] == load_run(small_run).sha256
     assert len(record["start_from_sha256"]) == 64
 
 
-def test_before_its_first_checkpoint_it_needs_the_other_run(source, data_dir, tmp_path, monkeypatch):
-    other, folder = shutil.copytree(source, tmp_path / "other"), tmp_path / "run"
+def test_before_its_first_checkpoint_it_needs_the_other_run(small_run, data_dir, tmp_path, monkeypatch):
+    other, folder = shutil.copytree(small_run, tmp_path / "other"), tmp_path / "run"
     with monkeypatch.context() as patch:
         die_at(patch, run_folder.create_run, 1)
         assert call("train", *start(data_dir, other, folder)).code == 130
@@ -91,25 +78,25 @@ def test_before_its_first_checkpoint_it_needs_the_other_run(source, data_dir, tm
     assert call("train", "--resume", folder).code == 0
 
 
-def test_a_resumed_run_does_not_take_other_weights(source, data_dir, tmp_path, monkeypatch):
+def test_a_resumed_run_does_not_take_other_weights(small_run, data_dir, tmp_path, monkeypatch):
     folder = tmp_path / "run"
-    assert call("train", *start(data_dir, source, folder)).code == 0
-    monkeypatch.chdir(source.parent)
-    assert call("train", "--resume", folder, "--start-from", source.name).code == 0
-    for run, other in ((folder, folder), (shutil.copytree(source, tmp_path / "plain"), folder)):
+    assert call("train", *start(data_dir, small_run, folder)).code == 0
+    monkeypatch.chdir(small_run.parent)
+    assert call("train", "--resume", folder, "--start-from", small_run.name).code == 0
+    for run, other in ((folder, folder), (shutil.copytree(small_run, tmp_path / "plain"), folder)):
         outcome = call("train", "--resume", run, "--start-from", other)
         assert_one_line(outcome, 2, "--start-from: a resumed run keeps its settings (", f"not {str(other)!r})")
     config = TrainConfig(epochs=3, hidden=(4,), learning_rate=0.05, report_every=50, checkpoint_every=70)
     with pytest.raises(RunError, match="was made with start_from None, but the configuration has"):
-        next(train(config, load_dataset(data_dir), open_backend(), run_dir=source, start_from=folder))
+        next(train(config, load_dataset(data_dir), open_backend(), run_dir=small_run, start_from=folder))
 
 
-def test_weights_that_do_not_fit_are_refused_in_one_line(source, data_dir, tmp_path):
+def test_weights_that_do_not_fit_are_refused_in_one_line(small_run, data_dir, tmp_path):
     def attempt(*arguments: Any, data: Path = data_dir) -> Any:
-        common = ["--start-from", source, "--data-dir", data, "--run-dir", tmp_path / "run"]
+        common = ["--start-from", small_run, "--data-dir", data, "--run-dir", tmp_path / "run"]
         return call("train", *common, *options(small_settings()), *arguments)
 
-    has = f"--start-from: the network of {str(source)!r} has"
+    has = f"--start-from: the network of {str(small_run)!r} has"
     assert_one_line(attempt("--hidden", 5), 2, f"{has} hidden layers [4], but the new run has [5]; give it the same")
     assert_one_line(attempt("--activation", "relu"), 2, f"{has} activation 'sigmoid', but the new run has 'relu'")
     cut = {name: getattr(TINY, name)[:, 1:] for name in ("train_inputs", "test_inputs")}
@@ -117,8 +104,8 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(source, data_dir, tmp_p
     assert_one_line(attempt(data=other), 2, f"{has} inputs 36, but the new run has 30; give it the same")
     nowhere = tmp_path / "nowhere"
     assert_one_line(attempt("--start-from", nowhere), 2, f"--start-from: {str(nowhere)!r}: is not a run")
-    damaged = shutil.copytree(source, tmp_path / "damaged")
-    (damaged / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes()[:-1])
+    damaged = shutil.copytree(small_run, tmp_path / "damaged")
+    (damaged / "model.safetensors").write_bytes((small_run / "model.safetensors").read_bytes()[:-1])
     assert_one_line(attempt("--start-from", damaged), 2, "--start-from:", "is truncated or altered")
     assert not (tmp_path / "run").exists()
 
