@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 from backends import backend_params, open_for_test
-from data_sets import TINY, write_csv, write_idx_folder, write_npz, write_pictures
+from data_sets import TINY, write_csv, write_idx_folder, write_npz, write_pictures, write_samples
 from helpers import assert_one_line, call
 
 from mlp_xp import TrainConfig, evaluate, from_arrays, load_dataset, open_backend, train
