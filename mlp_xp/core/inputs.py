@@ -114,10 +114,13 @@ def on_host(what: str, values: Any, backend: Backend) -> np.ndarray:
     try:
         is_host = isinstance(values, np.ndarray) or not_of(values, backend)
         array = np.asarray(values) if is_host else backend.to_numpy(values)
+        if not array.ndim:
+            raise ValueError("it is a single value")
         return np.strings.decode(array, "utf-8") if array.dtype.kind == "S" else array
     except (ValueError, TypeError, RuntimeError) as error:  # rows of several lengths, or another library's array
         fault = f"cannot be read as an array ({' '.join(str(error).split())[:200]})"
-        raise DatasetError(fault, remedy="give rows of one length, and text in UTF-8", setting=what) from error
+        remedy = "give a value or a row for each sample, rows of one length, and text in UTF-8"
+        raise DatasetError(fault, remedy=remedy, setting=what) from error
 
 
 def check_numbers(what: str, array: np.ndarray) -> np.ndarray:

@@ -243,12 +243,10 @@ def check_data(folder: Path, facts: Mapping[str, Any]) -> None:
     _, record = read_config(folder)
     for name, value in facts.items():
         if record[name] != value:
-            what = "a checksum of" if name == "data_crc32" else name.replace("_", " ")
-            raise RunError(
-                f"the run started with other data: {what} {record[name]!r}, not {value!r}",
-                file=folder / CONFIG,
-                remedy="give the run's own data",
-            )
+            fault = "the run started with other data: values, rows or their order have changed since"
+            if name != "data_crc32":
+                fault = f"the run started with other data: {name.replace('_', ' ')} {record[name]!r}, not {value!r}"
+            raise RunError(fault, file=folder / CONFIG, remedy="give the run's own data")
 
 
 def clear(folder: Path) -> None:

@@ -68,6 +68,7 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "one class": ((X, ["a"] * 60), {}, "y: all 60 rows are of the class 'a'; give at least two classes"),
     "lengths": ((X, CLASSES[1:]), {}, "X: it has 60 rows, but there are 59 labels; give one for each row"),
     "ragged": (([[1, 2], [3]], [0, 1]), {}, "X: cannot be read as an array ("),
+    "no labels": ((X, None), {}, "y: cannot be read as an array (it is a single value)"),
     "text": ((NO_NUMBERS, CLASSES), {}, "X: row 0, column 0: 'a' is not a number; encode text as numbers first"),
     "empty": ((X[:0], CLASSES[:0]), {}, "X: the shape is (0, 3); give samples, (n, fe"),
     "labels 2": ((X, LABELS + 1), {}, "y: row 0, column "),
