@@ -18,7 +18,7 @@ GPU_PARTS = "$(PYTEST) -m gpu" \
   "scripts/bench.py --rounds 5 --workloads one-float64 one-float32 batch-128" \
   "scripts/bench.py --rounds 5 --workloads batch-1024-deep --steps 20"
 
-.PHONY: train test test-all notebooks mutants torture compare gpu lint types check dist smoke clean
+.PHONY: train test test-all notebooks mutants torture gpu lint types check dist smoke clean
 
 train: .venv/plots
 	$(BIN)/python scripts/train.py --backend numpy $(ARGS)
@@ -44,11 +44,6 @@ mutants: .venv/mutation
 # minutes; `make torture ARGS="--minutes 60"`, `make torture ARGS="kills --backends numpy"`.
 torture: .venv/test
 	$(BIN)/python tests/tools/torture.py $(ARGS)
-
-# Weights, files, errors and speed of this checkout beside those of another one that has a .venv with everything:
-# `make compare REFERENCE=../reference ARGS="weights --only sweep"`.
-compare: .venv/test
-	$(BIN)/python tests/tools/compare.py $(REFERENCE) $(ARGS)
 
 # Tests, parity check and benchmark on an NVIDIA GPU. All parts run, also if one fails. No TF32, which multiplies float32
 # with ten bits; and JAX leaves memory to the others.
