@@ -24,6 +24,7 @@ from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError, some
 # If all pixels are below this value, no pixel uses the highest bit. Images with fewer than 8 bits always stay below it
 # (4 bits: 15, scikit-learn's digits: 16); 8-bit images reach it with any bright stroke.
 DIM = 128
+COARSE = 1e-3  # the largest distance of neighbouring numbers of a dtype, in standard deviations
 
 
 def from_arrays(
@@ -128,6 +129,8 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
         if constant.any():
             what = f"{_shown(constant, samples.feature_names)}: the same value in all training samples"
             _warn(samples, "X", f"{what}, from which nothing is learned")
+        if (coarse := _coarse(fitted, home).reshape(constant.shape) & ~constant).any():
+            _warn(samples, "X", f"{_shown(coarse, samples.feature_names)}: {_rounded(backend)}")
     elif standardize is None:
         prepare = BYTES
         if (brightest := backend.to_numpy(backend.xp.max(train.inputs)).item()) < DIM:
@@ -135,6 +138,9 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
                 f"the pixels are at most {brightest}, where up to 255 is expected; the network learns slowly or badly"
             )
             _warn(samples, "X", f"{text}; rescale all images so that the largest pixel is 255")
+    scaling = fit_targets(train.labels, backend) if meaning.task.floats and how.scale_targets else ()
+    if scaling and _coarse(scaling, backend).any():
+        _warn(samples, "y", _rounded(backend))
     dataset = Dataset(
         *train.on(backend, meaning),
         None,
@@ -144,13 +150,23 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
         task=meaning.task,
         inputs=samples.kind,
         feature_names=samples.feature_names,
-        scaling=fit_targets(train.labels, backend) if meaning.task.floats and how.scale_targets else (),
+        scaling=scaling,
         is_own=samples.is_own,
     )
     if test is None:
         return dataset
     test_inputs, test_labels = test.on(backend, meaning)
     return dataset._replace(test_inputs=test_inputs, test_labels=test_labels)
+
+
+def _coarse(fitted: tuple[Array, Array], backend: Backend) -> np.ndarray:
+    """Return which columns lose what they differ by in the backend's dtype, bool (n,). fitted: means and deviations."""
+    mean, deviation = (np.abs(backend.to_numpy(each)).astype(np.float64) for each in fitted)
+    return np.asarray(mean * np.finfo(backend.dtype_name).eps > COARSE * deviation)
+
+
+def _rounded(backend: Backend) -> str:
+    return f"the values differ in digits that {backend.dtype_name} rounds away; use float64, or subtract their mean"
 
 
 def _two_parts(

@@ -37,6 +37,15 @@ def refusal(*args: Any, **kwargs: Any) -> str:
     return message
 
 
+def test_digits_that_float32_rounds_away_are_named():
+    times, prices = 100 * X + np.array([0, 1.7e9, 0]), 1e9 + 100 * X[:, :1]
+    with pytest.warns(DatasetWarning, match="column 1: the values differ in digits that float32 rounds away"):
+        from_arrays(times, CLASSES, backend=open_backend(dtype="float32"))
+    with pytest.warns(DatasetWarning, match="^y: the values differ in digits that float32"):
+        from_arrays(X, prices, backend=open_backend(dtype="float32"))
+    from_arrays(times, prices)  # float64 has them
+
+
 def changed(array: np.ndarray, index: Any, value: Any) -> np.ndarray:
     array = np.array(array)
     array[index] = value
