@@ -28,6 +28,7 @@ def check_dataset(dataset: Dataset, backend: Backend) -> None:
         if inputs is None:
             continue
         check_inputs(inputs, backend, dataset.prepare, f"{part}_inputs")
+        _check_place(labels, backend, f"{part}_labels")
         check_labels(labels, inputs, backend, dataset.task, outputs, f"{part}_labels")
         if 0 in inputs.shape or inputs.shape[1:] != shape[1:]:
             fault = f"{part}_inputs: their shape is {tuple(inputs.shape)}, that of train_inputs {shape}"
@@ -61,8 +62,7 @@ def check_inputs(inputs: Array, backend: Backend, prepare: Preparation, name: st
 def check_labels(
     labels: Array, inputs: Array, backend: Backend, task: Task, outputs: int, name: str = "labels"
 ) -> None:
-    """Raise DatasetError unless labels are of the backend's library, and their shape and dtype are those of a task."""
-    _check_place(labels, backend, name)
+    """Raise DatasetError unless the shape and the dtype of labels are those of a task."""
     wanted = (inputs.shape[0],) if task.exclusive else (inputs.shape[0], outputs)
     if tuple(labels.shape) != wanted:
         fault = f"{name}: their shape is {tuple(labels.shape)}, where {wanted} is expected"

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,8 +42,8 @@ class Steps(NamedTuple):
     NO_SAMPLE and are not taken."""
     kept: Array
     """What dropout keeps, uint8 (blocks, K, B, units); see `Batch`."""
-    rates: Rates
-    """Those of their optimiser, (blocks, K) each."""
+    rates: Array
+    """The four `Rates` of their optimiser, (4, blocks, K)."""
 
 
 @np.errstate(over="ignore")  # of a rate and a decay at the ends of their ranges; the losses show it
@@ -66,15 +66,19 @@ def make_steps(
     rates = OPTIMIZERS[config.optimizer].rates(learning_rates, numbers, config)
     rates = rates._replace(error=rates.error / batch_size)  # the gradient of a batch is the mean over its samples
     kept = draw_masks(config, k, batch_size, first_step)
-    more = math.prod(blocks) - k
 
-    def place(array: np.ndarray, dtype: Any = None, filling: int = 0) -> Array:
-        if more:
-            array = np.pad(array, ((0, more), *[(0, 0)] * (array.ndim - 1)), constant_values=filling)
-        return backend.asarray(array.reshape(*blocks, *array.shape[1:]), dtype)
+    def filled(array: np.ndarray, filling: int = 0) -> np.ndarray:
+        every = np.full((math.prod(blocks), *array.shape[1:]), filling, array.dtype)
+        every[:k] = array
+        return every.reshape(*blocks, *array.shape[1:])
 
-    on_device = Rates(*(place(each, backend.dtype) for each in rates))
-    return Steps(place(samples, filling=NO_SAMPLE), place(kept), on_device)
+    # The rates are one array, because each transfer to a device takes as long as several steps.
+    rates_of_all = np.stack([filled(each) for each in rates])
+    return Steps(
+        backend.asarray(filled(samples, NO_SAMPLE)),
+        backend.asarray(filled(kept)),
+        backend.asarray(rates_of_all, backend.dtype),
+    )
 
 
 def steps_per_block(config: TrainConfig, batch_size: int, features: int, backend: Backend) -> int:
@@ -116,7 +120,8 @@ def make_chunk(
         taken = xp.take(labels, xp.reshape(steps.samples, (-1,)), axis=0)
         targets = task.encode(taken, outputs, scaling, dtype=backend.dtype, device=backend.device, xp=xp)
         targets = xp.reshape(targets, (blocks, size, batch_size, outputs))
-        rows = (steps.samples, targets, steps.kept, *steps.rates)
+        rates = (steps.rates[i, ...] for i in range(len(Rates._fields)))
+        rows = (steps.samples, targets, steps.kept, *rates)
         state, logits = backend.scan(block, state, rows, count(steps.samples[:, 0, 0]))
         return state, xp.reshape(xp.mean(task.loss(logits, targets, xp=xp), axis=-1), (-1,))
 

@@ -38,6 +38,7 @@ class Job:
         check_dataset(dataset, backend)
         config.check_fits(dataset.train_inputs.shape[0])
         self.config, self.dataset, self.backend = config, dataset, backend
+        self._step_config = config.of_steps()
         self.sizes = layer_sizes(config, dataset)
         self.rows, self.held_out = _hold_out(config, dataset, backend)
         self.parameters = count_parameters(self.sizes)
@@ -102,7 +103,7 @@ class Job:
         else:  # whole blocks, and the rest as a shorter one
             whole = k - k % size
             parts = [(samples[:whole], (whole // size, size)), (samples[whole:], (1, k - whole))]
-        run_chunk = make_chunk(config.of_steps(), backend, dataset.prepare.function, dataset.task)
+        run_chunk = make_chunk(self._step_config, backend, dataset.prepare.function, dataset.task)
         training_set = TrainingSet(*dataset[:2], dataset.prepare.fitted, dataset.scaling)
         losses = []
         for rows, blocks in parts:

@@ -21,7 +21,6 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import all_finite
 from mlp_xp.core.network import Layer
-from mlp_xp.core.optimizers import Rates
 from mlp_xp.core.plan import Chunk
 from mlp_xp.core.step import initial_state
 from mlp_xp.core.task import CLASSES
@@ -302,7 +301,7 @@ def test_steps_that_fill_up_a_chunk_are_not_taken(settings, steps):
             assert (samples[1:] == NO_SAMPLE).all()
             samples[1:, :, 1:] = 1
             rates[:, 1:] = np.nan
-            given = given._replace(samples=backend.asarray(samples), rates=Rates(*map(backend.asarray, rates)))
+            given = given._replace(samples=backend.asarray(samples), rates=backend.asarray(rates))
         state, losses = make_chunk(config, backend, flatten_and_scale, CLASSES)(state, training_set, given)
         layers = [*state.network, *(layer for slots in state.slots for layer in slots)]
         results.append([backend.to_numpy(losses)[:steps], *arrays_of(layers, backend.to_numpy)])
