@@ -120,7 +120,8 @@ class MlpXp(Program):
         self.samples = self.dataset.train_inputs.shape[0]
         self.order = np.arange(self.samples)
         sizes = (INPUTS, *workload.hidden, CLASSES)
-        self.state, _ = initial_state(config, sizes, self.backend)
+        drawn = initial_layers(sizes, np.random.RandomState(config.seed), config.init)
+        self.state = initial_state(config, drawn, self.backend)
         training = TrainingJob(config, self.dataset, self.backend)
         self.training = training.on(choose_threads(self.backend, training.work))
         self.lengths = chunk_lengths(workload.batch_size, count_parameters(sizes), samples)

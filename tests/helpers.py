@@ -22,9 +22,12 @@ import numpy as np
 
 from mlp_xp import commands
 from mlp_xp.commands.process import run
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
+from mlp_xp.core.network import initial_layers
+from mlp_xp.core.step import State, initial_state
 from mlp_xp.runs import recording
 from mlp_xp.runs.settings import Settings
 
@@ -191,6 +194,11 @@ def assert_same_run(folder: Path, expected: Path) -> None:
 def files(folder: Path) -> dict[str, bytes]:
     """Return the contents of all files of a folder, by name."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def first_state(config: TrainConfig, sizes: tuple[int, ...], backend: Backend) -> State:
+    """Return the state with which training starts, on the device."""
+    return initial_state(config, initial_layers(sizes, np.random.RandomState(config.seed), config.init), backend)
 
 
 def arrays_of(network: Any, to_numpy: Callable[[Any], np.ndarray]) -> list[np.ndarray]:

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from helpers import first_state
 from numerics import assert_near, trajectory_tolerance
 
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
-from mlp_xp.core.step import initial_state
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.parity import notebook
@@ -101,7 +101,7 @@ def retold(mnist_dir) -> np.ndarray:
 @pytest.mark.every_backend
 def test_the_first_lines(mnist, backend, retold):
     """The untrained network's output is printed with nine digits, so half of one in the ninth is allowed."""
-    state, _ = initial_state(TrainConfig(), (PIXELS, 64, 10), backend)
+    state = first_state(TrainConfig(), (PIXELS, 64, 10), backend)
     output = Job(TrainConfig(), mnist, backend).model(state.network).outputs(mnist.train_inputs[:1, ...])
     np.testing.assert_allclose(backend.to_numpy(output), [FIRST_OUTPUT], rtol=5e-9)
     is_fast = backend.name in FAST

@@ -9,7 +9,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dropout import with_dropout
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
-from mlp_xp.core.network import Layer, Network, backward, forward, gradient, initial_layers
+from mlp_xp.core.network import Layer, Network, backward, forward, gradient
 from mlp_xp.core.optimizers import OPTIMIZERS, Rates, Slots, clip_by_norm
 from mlp_xp.core.task import Task
 
@@ -91,17 +91,8 @@ def to_device(network: Network, backend: Backend) -> Network:
     return tuple(Layer(*(backend.asarray(array, backend.dtype) for array in layer)) for layer in network)
 
 
-def initial_state(
-    config: TrainConfig, sizes: tuple[int, ...], backend: Backend, trained: Network = ()
-) -> tuple[State, np.random.RandomState]:
-    """Return the state before the first step, for layer sizes (n_0, ..., n_L), and the random generator.
-
-    The generator has drawn the weights; the shuffles of the epochs continue its stream. trained: layers on the host
-    that replace the first ones of those drawn, which does not change the stream.
-    """
-    random = np.random.RandomState(config.seed)
-    drawn = initial_layers(sizes, random, config.init)
-    layers = (*trained, *drawn[len(trained) :])
+def initial_state(config: TrainConfig, network: Network, backend: Backend) -> State:
+    """Return the state before the first step on the device: a network on the host, and the optimiser's empty slots."""
     # On the host, because JAX would compile something for each shape.
-    slots = [OPTIMIZERS[config.optimizer].empty_slots(layer, xp=np) for layer in layers]
-    return State(to_device(layers, backend), tuple(to_device(each, backend) for each in slots)), random
+    slots = [OPTIMIZERS[config.optimizer].empty_slots(layer, xp=np) for layer in network]
+    return State(to_device(network, backend), tuple(to_device(each, backend) for each in slots))

@@ -12,7 +12,7 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import all_finite, copy_network
 from mlp_xp.core.model import Model
-from mlp_xp.core.network import Network
+from mlp_xp.core.network import Network, initial_layers
 from mlp_xp.core.plan import Chunk
 from mlp_xp.core.step import State, initial_state
 from mlp_xp.core.task import Evaluation
@@ -132,8 +132,9 @@ def trajectory(
     """
     began = time.perf_counter() - (start.seconds if start else 0.0)
     is_cut = stop_after is not None and stop_after < job.total_steps
-    state, random = initial_state(job.config, job.sizes, job.backend, trained)
-    position, patience = start or Position(state), job.config.patience
+    config, random = job.config, np.random.RandomState(job.config.seed)
+    drawn = initial_layers(job.sizes, random, config.init)  # also if resumed: the shuffles continue the stream
+    position = start or Position(initial_state(config, (*trained, *drawn[len(trained) :]), job.backend))
     begins = True
     for epoch, chunk, samples in job.chunks(random, stop_after):
         # A tally begins after each report and each step of the warm-up. A resumed job follows the chunks that it skips,
@@ -141,7 +142,7 @@ def trajectory(
         tally, begins = Tally() if begins else position.tally, chunk.report is not None or epoch == WARM_UP_EPOCH
         if start and (epoch, chunk.stop) <= (start.epoch, start.sample):
             continue  # done before the job was resumed
-        if patience and position.best and epoch - position.best.epoch > patience:
+        if config.patience and position.best and epoch - position.best.epoch > config.patience:
             is_cut = False
             break
 

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 from data_sets import TINY, on_device
-from helpers import arrays_of
+from helpers import arrays_of, first_state
 from numerics import assert_near, trajectory_tolerance
 
 from mlp_xp import TrainConfig, from_arrays, open_backend
 from mlp_xp.core.config import ConfigError
 from mlp_xp.core.job import Job
-from mlp_xp.core.step import initial_state
 from mlp_xp.core.training import trajectory
 
 X = np.random.default_rng(3).normal(size=(90, 3)).round(6)
@@ -91,6 +90,6 @@ def test_the_rest_of_a_chunk_goes_on_where_its_blocks_ended(backend):
     for defer in (True, False):
         config = TrainConfig(epochs=1, hidden=(4,), schedule="cosine", learning_rate=0.1, defer_updates=defer)
         job = Job(config, on_device(TINY, backend), backend)
-        state, _ = initial_state(config, job.sizes, backend)
+        state = first_state(config, job.sizes, backend)
         results.append(job.run(state, np.arange(60)[:, None], 0)[1])
     assert_near(*results, trajectory_tolerance(60, 36))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import notebook_rows, on_device, synthetic
-from helpers import arrays_of
+from helpers import arrays_of, first_state
 from numerics import assert_near, trajectory_tolerance
 
 import mlp_xp.core.chunk
@@ -21,7 +21,7 @@ from mlp_xp.core.functional import Activation, relu, sigmoid
 from mlp_xp.core.job import Job
 from mlp_xp.core.network import Layer
 from mlp_xp.core.optimizers import Rates
-from mlp_xp.core.step import Batch, State, initial_state, make_step
+from mlp_xp.core.step import Batch, State, make_step
 from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import trajectory
 from mlp_xp.runs.run_folder import RunError
@@ -57,14 +57,14 @@ def test_a_block_of_any_length_is_its_steps_one_by_one(update_order, hidden, act
         return make_deferred_block(config, CLASSES, backend)(state, *arrays, None)
 
     step, block = backend.jit(make_step(config, CLASSES, backend)), backend.jit(run_block)
-    expected, logits = initial_state(config, (PIXELS, *hidden, 10), backend)[0], []
+    expected, logits = first_state(config, (PIXELS, *hidden, 10), backend), []
     for i in range(longest):
         row_of_each = Batch(*(x[i, ...] for x in batch)), Rates(*(x[i, ...] for x in rates))
         expected, row = step(expected, *row_of_each)
         logits.append(backend.to_numpy(row))
         if i + 1 not in (1, 2, longest // 2, longest):
             continue
-        state, _ = initial_state(config, (PIXELS, *hidden, 10), backend)
+        state = first_state(config, (PIXELS, *hidden, 10), backend)
         first = Batch(*(x[: i + 1, ...] for x in batch)), Rates(*(x[: i + 1, ...] for x in rates))
         actual, actual_logits = block(state, *first)
         tolerance = trajectory_tolerance(i + 1, PIXELS)
@@ -165,7 +165,7 @@ def arrays_in(state: State) -> list:
 def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, backend):
     """The contract of donation: what comes back is what went in, on libraries whose arrays can be changed."""
     config = TrainConfig(hidden=(8,), batch_size=batch_size, optimizer=optimizer)
-    state, _ = initial_state(config, (PIXELS, 8, 10), backend)
+    state = first_state(config, (PIXELS, 8, 10), backend)
     rows, labels = notebook_rows(HOST)
     batch = Batch(*(backend.asarray(array[:batch_size]) for array in (rows, labels, np.zeros((batch_size, 0)))))
     rates = Rates(error=0.1, decay=0.0, update=0.1, epsilon=0.0)
@@ -180,7 +180,7 @@ def test_a_step_updates_in_place_where_the_library_can(batch_size, optimizer, ba
 def test_a_chunk_gives_its_arrays_away_where_the_library_can():
     """Only then is the memory of the old state free for the new one."""
     backend, config = open_backend("jax"), configuration("layerwise", 7)
-    dataset, (state, _) = on_device(HOST, backend), initial_state(config, (PIXELS, HIDDEN, 10), backend)
+    dataset, state = on_device(HOST, backend), first_state(config, (PIXELS, HIDDEN, 10), backend)
     steps = make_steps(config, backend, np.arange(14).reshape(2, 7), (1, 2), 0, 2)
     make_chunk(config, backend, flatten_and_scale, CLASSES)(state, TrainingSet(*dataset[:2]), steps)
     assert all(array.is_deleted() for array in arrays_in(state))

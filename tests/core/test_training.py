@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 from data_sets import on_device, synthetic
-from helpers import arrays_of
+from helpers import arrays_of, first_state
 from numerics import assert_near, trajectory_tolerance
 
 from mlp_xp.backends.opening import open_backend
@@ -22,7 +22,6 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import all_finite
 from mlp_xp.core.network import Layer
 from mlp_xp.core.plan import Chunk
-from mlp_xp.core.step import initial_state
 from mlp_xp.core.task import CLASSES
 from mlp_xp.core.training import DivergenceError, Event, Position, check_finite, check_state, trajectory
 
@@ -123,6 +122,23 @@ def test_a_run_may_end_after_any_number_of_steps():
             wanted = [e.position.step for e in whole if getattr(e, kind) and e.position.step <= steps and not e.closing]
             found = [e.position.step for e in events if getattr(e, kind) and not e.closing]
             assert found == wanted
+
+
+def test_a_resumed_job_has_no_second_state_on_the_device():
+    """Next to the state to resume from, whose memory may be half of what there is."""
+    backend, placed = open_backend(), []
+
+    def counting(array, dtype):
+        placed.append(array.shape)
+        return backend.from_numpy(array, dtype)
+
+    job = Job(configuration(), on_device(HOST, backend), replace(backend, from_numpy=counting))
+    events = trajectory(job)
+    start = next(event.position for event in events if event.position.epoch != WARM_UP_EPOCH)
+    weights = job.sizes[:2]
+    assert placed.count(weights) == 1
+    next(trajectory(job, start))
+    assert placed.count(weights) == 1
 
 
 def test_the_best_network_on_the_samples_held_out_is_kept():
@@ -236,7 +252,7 @@ def test_an_update_that_breaks_the_network_is_told_though_no_loss_shows_it(backe
 @pytest.mark.parametrize("slot", [False, True])
 def test_a_state_that_is_not_finite_is_told_though_every_loss_is(slot, backend):
     """A saturated unit is 1 whatever its weights, and an infinite second moment of Adam stops its parameter."""
-    state, _ = initial_state(configuration(optimizer="adam"), (3, 2), backend)
+    state = first_state(configuration(optimizer="adam"), (3, 2), backend)
     check_state(Position(state), backend)
     wrong = Layer(backend.asarray(np.array([[1.0, np.inf]] * 3)), state.network[0].bias)
     wrong_state = state._replace(slots=((state.slots[0][0], wrong),)) if slot else state._replace(network=(wrong,))
@@ -278,7 +294,7 @@ def test_only_losses_leave_the_device_once_a_chunk(backend):
         return backend.to_numpy(array)
 
     job = Job(configuration(), on_device(HOST, backend), replace(backend, to_numpy=counting))
-    state, _ = initial_state(job.config, job.sizes, backend)
+    state = first_state(job.config, job.sizes, backend)
     taken.clear()  # the check of the data reads some numbers
     job.run(state, np.arange(60)[:, None], 0)
     assert len(taken) == 1
@@ -294,7 +310,7 @@ def test_steps_that_fill_up_a_chunk_are_not_taken(settings, steps):
     rows = np.arange(steps * config.batch_size).reshape(steps, config.batch_size)
     training_set, results = TrainingSet(*on_device(HOST, backend)[:2]), []
     for blocks in (1, 3):
-        state, _ = initial_state(config, (PIXELS, *config.hidden, 10), backend)
+        state = first_state(config, (PIXELS, *config.hidden, 10), backend)
         given = make_steps(config, backend, rows, (blocks, steps), 0, steps)
         if blocks > 1:
             samples, _, rates = (np.array(each) for each in (given.samples, given.kept, given.rates))
