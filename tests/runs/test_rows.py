@@ -116,9 +116,11 @@ def table(tmp_path):
 
 
 def test_damaged_rows_end_in_one_line(table, tmp_path):
-    run, file = train_run(tmp_path / "run", load_dataset(table, label="y")), io.BytesIO()
+    run, file, archive = train_run(tmp_path / "run", load_dataset(table, label="y")), io.BytesIO(), io.BytesIO()
     np.save(file, X)
-    for content in (b"", b"nonsense", (run / "rows.npy").read_bytes()[:-9], file.getvalue(), None):
+    np.savez(archive, X)
+    whole = (run / "rows.npy").read_bytes()
+    for content in (b"", b"nonsense", whole[:-9], file.getvalue(), archive.getvalue(), None):
         (run / "rows.npy").unlink() if content is None else (run / "rows.npy").write_bytes(content)
         outcome = call("evaluate", run, "--data-dir", table)
         assert_one_line(outcome, 2, "rows.npy': is damaged", "restore it from a copy")
