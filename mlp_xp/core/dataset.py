@@ -8,7 +8,6 @@ import numpy as np
 from mlp_xp.core.features import flatten_and_scale, standardize, unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.task import CLASSES, Scaling, Task
-from mlp_xp.errors import Argument, DatasetError
 
 Prepare = Callable[..., Array]
 
@@ -68,47 +67,21 @@ class Dataset(NamedTuple):
     scaling: Scaling = ()
     """For a regression whose network is trained on standardised numbers: their mean and standard deviation over the
     training set, on the device, (outputs,) each. The labels above stay in their own units."""
-    is_own: bool = False
-    """Whether these are your own data, of `from_arrays` or `load_dataset`: held-out samples are then drawn from all of
-    the training set. Of a published data set, and of one in its form, they are the last ones."""
+    hold_out: Callable[[np.ndarray, int, int], np.ndarray] | None = None
+    """`hold_out(labels, count, seed)` chooses the `count` training samples to hold out for validation, and returns
+    their numbers, int64 (count,), in ascending order; it gets the labels on the host. Your own data have such a
+    function, because they may be sorted. None, for published data and data in their form: the last ones."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether these are your own data, of `from_arrays` or `load_dataset`."""
+        return self.hold_out is not None
 
     def __repr__(self) -> str:
         count, *shape = self.train_inputs.shape
         test = 0 if self.test_inputs is None else self.test_inputs.shape[0]
         many = f"{len(self.class_names)} {self.task.outputs}"
         return f"Dataset({self.name!r}, {count} training and {test} test {described(shape)}, {many})"
-
-
-def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the samples to test on and of the others, int64 (n,) each, in the order of one shuffle.
-
-    NumPy's RandomState shuffles, the same on every machine. classes: whole numbers (rows,), to stratify: each class
-    then has its share of the test samples, rounded so that all together are as many as without classes if that is
-    possible: a class of two samples or more has at least one in each part, and a single sample is not tested on. None:
-    the first samples of the shuffle. Raises DatasetError if no class has two samples.
-    """
-    order = np.random.RandomState(seed).permutation(rows).astype(np.int64)
-    wanted = round(share * rows)
-    if classes is None:
-        return order[:wanted], order[wanted:]
-    counts = np.bincount(classes)
-    most = np.maximum(counts - 1, 0)
-    quotas = share * counts
-    taken = np.clip(np.floor(quotas).astype(np.int64), np.minimum(most, 1), most)
-    # The largest remainders first, as seats are given to parties; equal ones in the order of the classes.
-    for which in np.argsort(taken - quotas, kind="stable"):
-        taken[which] += taken.sum() < wanted and taken[which] < most[which]
-    if not taken.any():
-        raise DatasetError(
-            f"all {rows} labels differ, so no class has two samples, one to train and one to test on",
-            remedy=("give ", Argument("task", "regression"), " if they are quantities, or hold out no test set"),
-            setting="y",
-        )
-    chosen = np.zeros(rows, np.bool_)
-    shuffled = classes[order]
-    for which, count in enumerate(taken):
-        chosen[np.flatnonzero(shuffled == which)[:count]] = True
-    return order[chosen], order[~chosen]
 
 
 def described(shape: Sequence[int]) -> str:

@@ -1,6 +1,5 @@
 """What the core asks of an array library. `mlp_xp.backends` makes a `Backend` of each library."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -98,16 +97,13 @@ class Backend:
     like: Callable[[Any], "Backend"] = lambda array: NotImplemented
     """`like(array)` returns the backend of an array's library on its device, in the same dtype; NumPy's for lists and
     anything else that NumPy reads."""
+    device_name: str | None = None
+    """The device's name as `open_backend` takes it; None for a foreign namespace, whose default device is used."""
     details: Any = None
     """For `mlp_xp.backends` alone."""
 
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, {self.version}, {self.device_name or 'default device'}, {self.dtype_name})"
-
-    @property
-    def device_name(self) -> str | None:
-        """The device's name as `open_backend` takes it; None for a foreign namespace, whose default device is used."""
-        return None if self.device is None else name_of(self.device)
 
     @property
     def itemsize(self) -> int:
@@ -123,9 +119,3 @@ class Backend:
         """Return an activation, given by its name or as it is, with the library's own function where it has one."""
         found = activation if isinstance(activation, Activation) else ACTIVATIONS[activation]
         return found._replace(function=dict(self.functions).get(found.function, found.function))
-
-
-def name_of(device: Any) -> str:
-    """Return the name of a library's device object, as `open_backend` takes it."""
-    name = re.sub(r".*Device\('(.*)'\)", r"\1", str(device))  # array-api-strict's
-    return re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's

@@ -14,7 +14,6 @@ from mlp_xp.core.dataset import BYTES, Preparation
 from mlp_xp.core.features import flatten_and_scale, standardize, unchanged
 from mlp_xp.core.inputs import not_of
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import Layer
 from mlp_xp.core.step import to_device
@@ -185,17 +184,6 @@ def test_r2_of_constant_numbers_is_one_if_all_are_hit_and_else_zero(samples, bac
     layers = [Layer(np.zeros((1, 2)), np.array([0.1, 0.3]))]
     model = model_on(backend, layers, prepare=Preparation(unchanged), task=REGRESSION)
     assert model.evaluate(x, y).r2s == (1, 0)
-
-
-def test_confusion_matrix_is_that_of_a_loop(random):
-    """200 classes: the pairs do not fit into the bytes that the labels are."""
-    labels, predictions = random.integers(0, 200, (2, 5000), dtype=np.uint8)
-    expected = np.zeros((200, 200), np.int64)
-    for label, prediction in zip(labels, predictions, strict=True):
-        expected[label, prediction] += 1
-    matrix = confusion_matrix(labels, predictions, 200)
-    assert matrix.dtype == np.int64
-    np.testing.assert_array_equal(matrix, expected)
 
 
 # Tasks.
