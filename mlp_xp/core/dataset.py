@@ -7,7 +7,9 @@ import numpy as np
 
 from mlp_xp.core.features import flatten_and_scale, standardize, unchanged
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend, dtype_name
 from mlp_xp.core.task import CLASSES, Scaling, Task
+from mlp_xp.errors import DatasetError
 
 Prepare = Callable[..., Array]
 
@@ -87,3 +89,61 @@ class Dataset(NamedTuple):
 def described(shape: Sequence[int]) -> str:
     """Describe inputs by the shape of one: `images of 28 x 28` or `samples of 4 features`."""
     return f"images of {' x '.join(map(str, shape))}" if len(shape) > 1 else f"samples of {shape[0]} features"
+
+
+def check_dataset(dataset: Dataset, backend: Backend) -> None:
+    """Raise DatasetError unless a data set can be used for training.
+
+    Its arrays must be as `Dataset` documents, with at least one sample in each part and inputs of one size. What is
+    refused here would otherwise fail inside the array library, or give a wrong result silently. Only the labels are
+    read from the device.
+    """
+    if (dataset.test_inputs is None) is not (dataset.test_labels is None):
+        raise DatasetError("test_inputs, test_labels: one of them is None; give both, or None for both")
+    shape, outputs = tuple(dataset.train_inputs.shape[1:]), len(dataset.class_names)
+    for part, inputs, labels in (("train", *dataset[:2]), ("test", *dataset[2:4])):
+        if inputs is not None:
+            check_inputs(inputs, shape, dataset.prepare, backend, f"{part}_inputs")
+            check_labels(labels, inputs.shape[0], dataset.task, outputs, backend, f"{part}_labels")
+
+
+def check_inputs(
+    inputs: Array, shape: tuple[int, ...], prepare: Preparation, backend: Backend, name: str = "inputs"
+) -> None:
+    """Raise DatasetError unless inputs are (n, *shape), on the backend's device, and of a dtype that `prepare` takes.
+
+    With BYTES this is uint8, else uint8 or the backend's floats: the values of floating-point images do not show
+    whether they are scaled to [0, 1]. Nothing is read from the device, so this may run inside a compiled function.
+    """
+    backend.check_place(inputs, name)
+    found = tuple(inputs.shape)
+    if found[1:] != shape or not shape or 0 in found:
+        wanted = ", ".join(map(str, ("n", *(shape or ("features",)))))
+        raise DatasetError(f"{name}: their shape is {found}; give one or more, ({wanted})")
+    if inputs.dtype != backend.xp.uint8 and (prepare.takes_bytes or inputs.dtype != backend.dtype):
+        wanted = f"bytes (uint8){'' if prepare.takes_bytes else f' or {backend.dtype_name}'}"
+        raise DatasetError(f"{name}: their dtype is {dtype_name(inputs)}; give {wanted}; bytes are scaled to [0, 1]")
+
+
+def check_labels(
+    labels: Array, samples: int, task: Task, outputs: int, backend: Backend, name: str = "labels"
+) -> np.ndarray:
+    """Return labels on the host. Raises DatasetError unless they are a task's: see `Dataset.train_labels`.
+
+    The labels of classes must be in 0, ..., outputs - 1.
+    """
+    backend.check_place(labels, name)
+    wanted, most = ((samples,), outputs - 1) if task.exclusive else ((samples, outputs), 1)
+    if tuple(labels.shape) != wanted:
+        fault = f"{name}: their shape is {tuple(labels.shape)}, where {wanted} is expected"
+        raise DatasetError(f"{fault}; give labels for each input")
+    dtype = dtype_name(labels)
+    if (labels.dtype != backend.dtype) if task.floats else not dtype.startswith(("int", "uint")):
+        kind = f"the backend's, {backend.dtype_name}" if task.floats else "integers, such as uint8"
+        raise DatasetError(f"{name}: their dtype is {dtype}; give {kind}")
+    values = backend.to_numpy(labels)
+    if not np.isfinite(values).all() or not (task.floats or 0 <= values.min() <= values.max() <= most):
+        fault = f"{name}: they range from {values.min()} to {values.max()}"
+        kind = "finite numbers" if task.floats else f"0 to {most}"
+        raise DatasetError(f"{fault}; give {kind}; classes are numbered from 0, each with a name in class_names")
+    return values

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mlp_xp.core.checks import check_dataset
 from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps, steps_per_block
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import Dataset, check_dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
