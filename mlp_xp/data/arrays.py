@@ -13,17 +13,14 @@ import numpy as np
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described, split
 from mlp_xp.core.functional import Array
-from mlp_xp.core.inputs import columns_of, dtype_name, error_at, find_columns, not_of, read_features, take_columns
+from mlp_xp.core.inputs import columns_of, dtype_name, error_at, find_columns, read_features, take_columns
 from mlp_xp.core.library import Backend
 from mlp_xp.data.labels import SHOWN, Meaning, labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
-from mlp_xp.data.scaling import fit_standardization, fit_targets
+from mlp_xp.data.scaling import fit_scaling
 from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError, some
 
-# If all pixels are below this value, no pixel uses the highest bit. Images with fewer than 8 bits always stay below it
-# (4 bits: 15, scikit-learn's digits: 16); 8-bit images reach it with any bright stroke.
-DIM = 128
 COARSE = 1e-3  # the largest distance of neighbouring numbers of a dtype, in standard deviations
 
 
@@ -66,7 +63,7 @@ def from_arrays(
 
     Raises DatasetError, which names the row and column, for a value that is NaN or infinite, for arrays that do not fit
     together, and for a single class; ConfigError for an unknown task or a seed out of range. Gives a DatasetWarning for
-    constant features, from which nothing is learned, and for images whose pixels are all below 128.
+    columns to standardise whose values are equal, or differ in digits that the backend's dtype rounds away.
     """
     columns, labels = columns_of(X), columns_of(y)
     find_columns(columns, columns, "X")
@@ -116,31 +113,19 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
         fault = f"there are {len(samples.feature_names)} for {features} features"
         raise DatasetError(fault, remedy="give one each", setting="feature_names")
     train, test = _two_parts(samples, whole, meaning, backend, how)
-    if text := _doubt_about_labels(samples, train.labels, meaning):
-        _warn(samples, "y", text)
+    if meaning.task.exclusive and (train.labels == train.labels[0]).all():
+        with samples.naming(samples.train):
+            fault = f"all {len(train.labels)} rows are of the class {meaning.names[int(train.labels[0])]!r}"
+            raise DatasetError(fault, remedy="give at least two classes", setting="y")
     is_image = train.inputs.dtype == backend.xp.uint8 and len(train.inputs.shape) > 2
-    prepare = Preparation(PREPARATIONS["unchanged"])
+    prepare, scaling = Preparation(PREPARATIONS["unchanged"]), ()
     if standardize or (standardize is None and not is_image):
-        # NumPy does it for arrays of the host, so that a table is seen alike by all libraries, to the last bit.
-        on_device = not_of(samples.train.inputs, backend) is None
-        home = backend if on_device else open_backend("numpy", dtype=backend.dtype_name)
-        fitted, constant = fit_standardization(train.inputs if on_device else backend.to_numpy(train.inputs), home)
-        prepare = Preparation(PREPARATIONS["standardize"], fitted if on_device else tuple(map(backend.asarray, fitted)))
-        if constant.any():
-            what = f"{_shown(constant, samples.feature_names)}: the same value in all training samples"
-            _warn(samples, "X", f"{what}, from which nothing is learned")
-        if (coarse := _coarse(fitted, home).reshape(constant.shape) & ~constant).any():
-            _warn(samples, "X", f"{_shown(coarse, samples.feature_names)}: {_rounded(backend)}")
+        fitted = _fit(samples, "X", backend.to_numpy(train.inputs), samples.feature_names, backend)
+        prepare = Preparation(PREPARATIONS["standardize"], fitted)
     elif standardize is None:
         prepare = BYTES
-        if (brightest := backend.to_numpy(backend.xp.max(train.inputs)).item()) < DIM:
-            text = (
-                f"the pixels are at most {brightest}, where up to 255 is expected; the network learns slowly or badly"
-            )
-            _warn(samples, "X", f"{text}; rescale all images so that the largest pixel is 255")
-    scaling = fit_targets(train.labels, backend) if meaning.task.floats and how.scale_targets else ()
-    if scaling and _coarse(scaling, backend).any():
-        _warn(samples, "y", _rounded(backend))
+    if meaning.task.floats and how.scale_targets:
+        scaling = _fit(samples, "y", train.labels, meaning.names, backend)
     dataset = Dataset(
         *train.on(backend, meaning),
         None,
@@ -159,14 +144,22 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
     return dataset._replace(test_inputs=test_inputs, test_labels=test_labels)
 
 
-def _coarse(fitted: tuple[Array, Array], backend: Backend) -> np.ndarray:
-    """Return which columns lose what they differ by in the backend's dtype, bool (n,). fitted: means and deviations."""
-    mean, deviation = (np.abs(backend.to_numpy(each)).astype(np.float64) for each in fitted)
-    return np.asarray(mean * np.finfo(backend.dtype_name).eps > COARSE * deviation)
+def _fit(
+    samples: Samples, what: str, values: np.ndarray, names: Sequence[str], backend: Backend
+) -> tuple[Array, Array]:
+    """Return the mean and the standard deviation of the columns of X or y on the device; 1 for a deviation of 0.
 
-
-def _rounded(backend: Backend) -> str:
-    return f"the values differ in digits that {backend.dtype_name} rounds away; use float64, or subtract their mean"
+    Warns of columns from which nothing is learned: what their values differ by is 0, or the dtype rounds it away.
+    """
+    mean, deviation = fit_scaling(values, backend.dtype_name, exact=what == "y")
+    if (lost := np.abs(mean) * np.finfo(backend.dtype_name).eps >= COARSE * deviation).any():
+        columns = [names[i] if names else i for i in np.flatnonzero(lost).tolist()]
+        fault = f"columns {some(columns, SHOWN)}: the values are equal, or differ in digits that {backend.dtype_name} "
+        file, setting = samples.train.file, None if samples.train.file else what
+        remedy = "leave these columns out, use float64, or subtract the mean"
+        warning = DatasetWarning(f"{fault}rounds away", remedy=remedy, file=file, setting=setting)
+        warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
+    return backend.asarray(mean, backend.dtype), backend.asarray(np.where(deviation, deviation, 1.0), backend.dtype)
 
 
 def _two_parts(
@@ -211,35 +204,3 @@ def read_part(samples: Samples, part: Part, meaning: Meaning, backend: Backend) 
             fault = f"it has {inputs.shape[0]} rows, but there are {len(labels)} labels"
             raise DatasetError(fault, remedy="give one for each row", setting="X")
     return Read(inputs, labels)
-
-
-def _doubt_about_labels(samples: Samples, labels: np.ndarray, meaning: Meaning) -> str:
-    """Return what may be wrong with the labels of a training set, or "". Raises DatasetError for a single class."""
-    names = meaning.names
-    if not meaning.task.exclusive:
-        same = [name for name, same in zip(names, (labels == labels[0]).all(axis=0), strict=True) if same]
-        text = f"the output {some(same, SHOWN)} is the same in all rows; check where the labels are read from"
-        return text if same else ""
-    counts = np.bincount(labels, minlength=len(names))
-    if (counts > 0).sum() < 2:
-        with samples.naming(samples.train):
-            fault = f"all {len(labels)} rows are of the class {names[int(labels[0])]!r}"
-            raise DatasetError(fault, remedy="give at least two classes", setting="y")
-    missing = [name for name, count in zip(names, counts, strict=True) if not count]
-    text = f"no training sample is of the class {some(missing, SHOWN)}; a network cannot learn it"
-    return text if missing else ""
-
-
-def _shown(which: np.ndarray, columns: Sequence[str]) -> str:
-    """Return which features these are, for a message: `column 'age'`, `columns 1, 2`, or `pixels (0, 3), (0, 4)`."""
-    places = np.argwhere(which).tolist()
-    if which.ndim > 1:
-        return f"pixels {some([*map(tuple, places)], SHOWN)}"
-    names = [columns[i] if columns else i for (i,) in places]
-    return f"column{'s' * (len(names) > 1)} {some(names, SHOWN)}"
-
-
-def _warn(samples: Samples, setting: str, text: str) -> None:
-    file = samples.train.file
-    warning = DatasetWarning(text, file=file, setting=None if file else setting)
-    warnings.warn(warning, stacklevel=4)  # for the caller of from_arrays, or load_dataset
