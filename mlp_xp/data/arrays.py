@@ -118,14 +118,14 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
             fault = f"all {len(train.labels)} rows are of the class {meaning.names[int(train.labels[0])]!r}"
             raise DatasetError(fault, remedy="give at least two classes", setting="y")
     is_image = train.inputs.dtype == backend.xp.uint8 and len(train.inputs.shape) > 2
-    prepare, scaling = Preparation(PREPARATIONS["unchanged"]), ()
+    prepare = Preparation(PREPARATIONS["unchanged"])
     if standardize or (standardize is None and not is_image):
         fitted = _fit(samples, "X", backend.to_numpy(train.inputs), samples.feature_names, backend)
         prepare = Preparation(PREPARATIONS["standardize"], fitted)
     elif standardize is None:
         prepare = BYTES
-    if meaning.task.floats and how.scale_targets:
-        scaling = _fit(samples, "y", train.labels, meaning.names, backend)
+    scaled = meaning.task.floats and how.scale_targets
+    scaling = _fit(samples, "y", train.labels, meaning.names, backend) if scaled else ()
     dataset = Dataset(
         *train.on(backend, meaning),
         None,

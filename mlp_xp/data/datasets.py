@@ -15,7 +15,7 @@ from mlp_xp.core.model import Model
 from mlp_xp.data import array_files, mnist_files, pictures, tables
 from mlp_xp.data.arrays import read_part, to_dataset
 from mlp_xp.data.downloads import Progress, fetch
-from mlp_xp.data.labels import labels_of, meaning_for
+from mlp_xp.data.labels import labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import visible_names
 from mlp_xp.data.registry import DATASETS
@@ -127,7 +127,7 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
         raise
     part = samples.test or samples.train
     with samples.naming(part):
-        meaning = meaning_for(samples, labels_of(samples, part, backend), model.task, model.class_names)
+        meaning = meaning_of(samples, labels_of(samples, part, backend), how.task, model.class_names)
     arrays = read_part(samples, part, meaning, backend).on(backend, meaning)
     return Dataset(
         *(*arrays, *arrays, meaning.names, str(place.absolute())),
