@@ -94,7 +94,11 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[Bytes, Bytes]:
         for line, row in read_rows(stream):
             if not columns:
                 columns = len(row)
-                if _are_names(row, line):
+                if columns < 2 or math.isqrt(columns - 1) ** 2 != columns - 1:
+                    fault = f"{columns} columns, separated by commas, are not a label and the pixels of a square image"
+                    raise DatasetError(fault, remedy=NOT_A_TABLE, line=line)
+                # pandas numbers columns that have no names.
+                if row[0].strip()[:1].isalpha() or row == [*map(str, range(columns))]:
                     continue
             try:
                 values += bytes(map(BYTES.__getitem__, row))
@@ -106,19 +110,6 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[Bytes, Bytes]:
             raise DatasetError("has no samples", remedy="give a file with some")
     samples, side = np.frombuffer(values, np.uint8).reshape(-1, columns), math.isqrt(columns - 1)
     return samples[:, 1:].copy().reshape(-1, side, side), samples[:, 0].copy()
-
-
-def _are_names(row: list[str], line: int) -> bool:
-    """Return whether a first row has the names of columns, or their numbers, as pandas writes them."""
-    columns = len(row)
-    if columns < 2 or math.isqrt(columns - 1) ** 2 != columns - 1:
-        fault = f"{columns} columns, separated by commas, are not a label and the pixels of a square image"
-        raise DatasetError(fault, remedy=NOT_A_TABLE, line=line)
-    if "label" in [name.strip().lower() for name in row[1:]]:
-        raise DatasetError("the column 'label' is not the first", remedy="move it there", line=line)
-    # Names all differ. A faulty first sample has more pixels than grey levels, or zeros.
-    are_names = row[0].strip()[:1].isalpha() and len({*row}) == columns
-    return are_names or (columns > 2 and row == [*map(str, range(columns))])
 
 
 def _read_idx_folder(folder: Path, how: Origin, features: Sequence[str] | None) -> Samples:

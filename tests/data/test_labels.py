@@ -13,7 +13,8 @@ from mlp_xp.errors import DatasetError
 def meaning(labels: Any, task: str | None = None, *, written: bool = True, names: Any = None) -> tuple[str, Any, Any]:
     """The task, the names of the outputs, and the labels of a data set."""
     y = np.array(labels)
-    found = meaning_of(Samples(Part(None, y), class_names=names, are_written=written), y, task)
+    lines = range(len(y)) if written else ()
+    found = meaning_of(Samples(Part(None, y, lines=lines), class_names=names), y, task)
     return found.task.name, found.names, found.read(y).tolist()
 
 
