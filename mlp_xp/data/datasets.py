@@ -14,7 +14,7 @@ from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.data import array_files, mnist_files, pictures, tables
 from mlp_xp.data.arrays import read_part, to_dataset
-from mlp_xp.data.downloads import Progress, fetch
+from mlp_xp.data.downloads import fetch
 from mlp_xp.data.labels import labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import visible_names
@@ -44,14 +44,12 @@ def load_dataset(
     backend: Backend | None = None,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
     **how: Any,
 ) -> Dataset:
     """Load a data set by its name in DATASETS, or your own from a file or folder.
 
     The arrays are on the backend's device; without a backend they are NumPy arrays on the host. MNIST is read from the
-    package or the repository if it is there. Other data sets are downloaded once; see `downloads.fetch` for `cache_dir`
-    and `progress`.
+    package or the repository if it is there. Others are downloaded once; see `downloads.fetch` for `cache_dir`.
 
     A folder (a path, or a string that is not a name) may hold data like MNIST's: four IDX files with its names, gzipped
     or plain, or two CSV files in the format of `mnist_files.read_csv`: one with the word `train` in its name, one with
@@ -73,11 +71,7 @@ def load_dataset(
         name = str(name_or_folder)
         _check_options(name, mnist_files.IDX, origin)
         folder = MNIST_DIR if name == "mnist" and MNIST_DIR.is_dir() else None
-        files = (
-            [*map(folder.joinpath, DATASETS[name].files)]
-            if folder
-            else fetch(name, cache_dir=cache_dir, progress=progress)
-        )
+        files = [*map(folder.joinpath, DATASETS[name].files)] if folder else fetch(name, cache_dir=cache_dir)
         return to_dataset(mnist_files.read_files(files, DATASETS[name]), backend, origin)._replace(name=name)
     path = Path(name_or_folder)
     if name_or_folder == "" or not os.path.lexists(path):
