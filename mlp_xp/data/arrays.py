@@ -6,7 +6,7 @@ Everything that would train to nonsense is refused here, with its row and column
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from mlp_xp.backends.reading import columns_of, error_at, find_columns, read_fea
 from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, dtype_name
+from mlp_xp.core.task import Task
 from mlp_xp.data.labels import SHOWN, Meaning, labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
@@ -70,16 +71,14 @@ def from_arrays(
     find_columns(columns, columns, "X")
     find_columns(labels, labels, "y")
     held, share, part = None, 0.0, " of the test set"
-    if isinstance(test, tuple | list):
-        if len(test) != 2:
-            raise DatasetError(f"it has {len(test)} parts", remedy="give the test set as (X, y)", setting="test")
+    if isinstance(test, tuple | list) and len(test) == 2:
         test_X, test_y = take_columns(f"X{part}", test[0], columns), take_columns(f"y{part}", test[1], labels)
         held = Part(test_X, test_y, name=part)
-    elif test is not None:
-        if not isinstance(test, float | np.floating) or not 0 < test < 1:
-            remedy = "give a share above 0 and below 1, the test set itself as (X, y), or None"
-            raise DatasetError(f"{test!r:.80} is not a test set", remedy=remedy, setting="test")
+    elif isinstance(test, float | np.floating) and 0 < test < 1:
         share = float(test)
+    elif test is not None:
+        fault = "is neither a share above 0 and below 1 nor a test set, (X, y)"
+        raise DatasetError(fault, remedy="give one of these, or None", setting="test")
     names = columns if feature_names is None else tuple(map(str, feature_names))
     classes = None if class_names is None else tuple(map(str, class_names))
     samples = Samples(Part(X, y), held, "arrays", names, labels, classes)
@@ -91,30 +90,17 @@ def from_arrays(
         raise
 
 
-class Read(NamedTuple):
-    """A part of a data set."""
-
-    inputs: Array
-    """On the device."""
-    labels: np.ndarray
-    """On the host."""
-
-    def on(self, backend: Backend, meaning: Meaning) -> tuple[Array, Array]:
-        """Return both on the device."""
-        return self.inputs, backend.asarray(self.labels, backend.dtype if meaning.task.floats else None)
-
-
 def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: bool | None = None) -> Dataset:
     """Make a data set of samples. how: the split, the task and its scaling. See `from_arrays`."""
     with samples.naming(samples.train):
         meaning = meaning_of(samples, labels_of(samples, samples.train, backend), how.task)
-    whole = read_part(samples, samples.train, meaning, backend)
-    features = math.prod(whole.inputs.shape[1:])
+    task, train = meaning.task, read_part(samples, samples.train, meaning, backend)
+    features = math.prod(train.inputs.shape[1:])
     if samples.feature_names and len(samples.feature_names) != features:
         fault = f"there are {len(samples.feature_names)} for {features} features"
         raise DatasetError(fault, remedy="give one each", setting="feature_names")
-    train, test = _two_parts(samples, whole, meaning, backend, how)
-    if meaning.task.exclusive and (train.labels == train.labels[0]).all():
+    train, test = _two_parts(samples, train, meaning, backend, how)
+    if task.exclusive and (train.labels == train.labels[0]).all():
         with samples.naming(samples.train):
             fault = f"all {len(train.labels)} rows are of the class {meaning.names[int(train.labels[0])]!r}"
             raise DatasetError(fault, remedy="give at least two classes", setting="y")
@@ -125,24 +111,51 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
         prepare = Preparation(PREPARATIONS["standardize"], fitted)
     elif standardize is None:
         prepare = BYTES
-    scaled = meaning.task.floats and how.scale_targets
-    scaling = _fit(samples, "y", train.labels, meaning.names, backend) if scaled else ()
-    dataset = Dataset(
-        *train.on(backend, meaning),
-        None,
-        None,
-        meaning.names,
+    scaled = task.floats and how.scale_targets
+    (x, y), (test_x, test_y) = (on_device(part, task, backend) for part in (train, test))
+    return Dataset(
+        *(x, y, test_x, test_y, meaning.names),
         prepare=prepare,
-        task=meaning.task,
+        task=task,
         inputs=samples.kind,
         feature_names=samples.feature_names,
-        scaling=scaling,
-        hold_out=hold_out if samples.is_own else None,
+        scaling=_fit(samples, "y", train.labels, meaning.names, backend) if scaled else (),
+        hold_out=hold_out,
     )
-    if test is None:
-        return dataset
-    test_inputs, test_labels = test.on(backend, meaning)
-    return dataset._replace(test_inputs=test_inputs, test_labels=test_labels)
+
+
+def _two_parts(
+    samples: Samples, train: Part, meaning: Meaning, backend: Backend, how: Origin
+) -> tuple[Part, Part | None]:
+    """Return the training set and, if there is one, the test set: that of the files, or a share of the samples."""
+    if samples.test is not None:
+        test = read_part(samples, samples.test, meaning, backend)
+        theirs, ours = (
+            f"{described(x.shape[1:])} as {dtype_name(x)}, with {y[:1].size} labels each" for x, y, *_ in (test, train)
+        )
+        if theirs != ours:
+            setting, fault = None if test.file else "test", f"the test set has {theirs}, the training set {ours}"
+            raise DatasetError(fault, remedy="give the same", setting=setting, file=test.file)
+        return train, test
+    if not how.test_fraction:
+        return train, None
+    if not 0 < round(how.test_fraction * len(train.labels)) < len(train.labels):
+        fault = f"{how.test_fraction!r:.80} of {len(train.labels)} rows leaves one part empty"
+        raise DatasetError(fault, remedy="give another share", setting="test_fraction")
+    with samples.naming(samples.train):
+        classes = train.labels if how.stratify and meaning.task.exclusive else None
+        numbers = split(classes, len(train.labels), how.test_fraction, how.split_seed)
+    of_test, of_train = (
+        Part(backend.xp.take(train.inputs, backend.asarray(which), axis=0), train.labels[which]) for which in numbers
+    )
+    return of_train, of_test
+
+
+def on_device(part: Part | None, task: Task, backend: Backend) -> tuple[Array, Array]:
+    """Return the inputs and labels of a part that `read_part` returned, both on the device; None for no part."""
+    if part is None:
+        return None, None
+    return part.inputs, backend.asarray(part.labels, backend.dtype if task.floats else None)
 
 
 def _fit(
@@ -163,37 +176,8 @@ def _fit(
     return backend.asarray(mean, backend.dtype), backend.asarray(np.where(deviation, deviation, 1.0), backend.dtype)
 
 
-def _two_parts(
-    samples: Samples, train: Read, meaning: Meaning, backend: Backend, how: Origin
-) -> tuple[Read, Read | None]:
-    """Return the training set and, if there is one, the test set: that of the files, or a share of the samples."""
-    if samples.test is not None:
-        test = read_part(samples, samples.test, meaning, backend)
-        facts = ([described(x.shape[1:]), dtype_name(x), f"{y[:1].size} labels each"] for x, y in (train, test))
-        for ours, theirs in zip(*facts, strict=True):
-            if ours != theirs:
-                setting, file = None if samples.test.file else "test", samples.test.file
-                fault = f"the test set has {theirs}, the training set {ours}"
-                raise DatasetError(fault, remedy="give the same", setting=setting, file=file)
-        return train, test
-    if not how.test_fraction:
-        return train, None
-    rows = len(train.labels)
-    if not 0 < round(how.test_fraction * rows) < rows:
-        fault = f"{how.test_fraction!r:.80} of {rows} rows leaves one part empty"
-        raise DatasetError(fault, remedy="give another share", setting="test_fraction")
-    with samples.naming(samples.train):
-        classes = train.labels if how.stratify and meaning.task.exclusive else None
-        chosen, left = split(classes, rows, how.test_fraction, how.split_seed)
-    of_test, of_train = (
-        Read(backend.xp.take(train.inputs, backend.asarray(which), axis=0), train.labels[which])
-        for which in (chosen, left)
-    )
-    return of_train, of_test
-
-
-def read_part(samples: Samples, part: Part, meaning: Meaning, backend: Backend) -> Read:
-    """Read the inputs and labels of a part. Raises DatasetError, which names its file."""
+def read_part(samples: Samples, part: Part, meaning: Meaning, backend: Backend) -> Part:
+    """Return a part with its inputs on the device and its labels as `Meaning.read` has them. Raises DatasetError."""
     with samples.naming(part):
         inputs, labels = read_features("X", part.inputs, backend), meaning.read(labels_of(samples, part, backend))
         with np.errstate(over="ignore"):
@@ -204,4 +188,4 @@ def read_part(samples: Samples, part: Part, meaning: Meaning, backend: Backend) 
         if len(labels) != inputs.shape[0]:
             fault = f"it has {inputs.shape[0]} rows, but there are {len(labels)} labels"
             raise DatasetError(fault, remedy="give one for each row", setting="X")
-    return Read(inputs, labels)
+    return part._replace(inputs=inputs, labels=labels)

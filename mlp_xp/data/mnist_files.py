@@ -27,9 +27,8 @@ Bytes = npt.NDArray[np.uint8]
 def read_files(files: Sequence[Path], source: Source) -> Samples:
     """Read four IDX files, or two CSV files, the training set first. Raises DatasetError, which names the file."""
     half = len(files) // 2
-    return Samples(
-        _read_part(files[:half], source), _read_part(files[half:], source), class_names=source.class_names, is_own=False
-    )
+    train, test = (_read_part(part, source) for part in (files[:half], files[half:]))
+    return Samples(train, test, class_names=source.class_names)
 
 
 def _read_part(files: Sequence[Path], source: Source) -> Part:

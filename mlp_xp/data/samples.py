@@ -39,8 +39,6 @@ class Samples:
     """Its columns of labels."""
     class_names: tuple[str, ...] | None = None
     """The names of the classes 0, 1, ...; None where the labels themselves are names or numbers."""
-    is_own: bool = True
-    """Whether these are data of your own; otherwise they are images in the form of MNIST."""
 
     @property
     def are_written(self) -> bool:

@@ -87,9 +87,9 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "quantities": ((X, 150 + 7 * (np.arange(60) % 40)), {}, "y: 40 different whole numbers in 60 rows may be"),
     "decimal points": ((X, np.arange(60) % 3 * 1.0), {}, "y: 3 different whole numbers in 60 rows may be"),
     "one-hot": ((X, ONE_HOT.astype(int)), {}, "y: each row has a single 1, as if the columns were classes; give the"),
-    "share": ((X, CLASSES, 1.0), {}, "test: 1.0 is not a test set; give a share above 0 and below 1, the test set i"),
+    "share": ((X, CLASSES, 1.0), {}, "test: is neither a share above 0 and below 1 nor a test set, (X, y); give one"),
     "all differ": ((X, [*map(str, range(60))], 0.2), {}, "y: all 60 labels differ, so no class has two samples"),
-    "test part": ((X, CLASSES, (X,)), {}, "test: it has 1 parts; give the test set as (X, y)"),
+    "test part": ((X, CLASSES, (X,)), {}, "test: is neither a share above 0"),
     "test class": ((X, CLASSES, (X, ["a"] * 59 + ["d"])), {}, "y of the test set: row 59: 'd' is none of the 3 cla"),
     "test kind": ((X, CLASSES, (X, [1] * 60)), {}, "y of the test set: row 0: '1' is none of the 3 classes; they are"),
     "renamed": ((Frame(X), CLASSES, (Frame(X, ("area", "years", "floor")), CLASSES)), {}, "X of the test set: has no"),
@@ -97,7 +97,7 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "twice X": ((Frame(X, ("area", "age", "area")), CLASSES), {}, "X: has 2 columns named 'area'; rename them"),
     "renamed y": ((X, Frame(NUMBERS, "ab"), (X, Frame(NUMBERS, "ac"))), {}, "y of the test set: has no column"),
     "twice y": ((X, Frame(NUMBERS, "aa")), {}, "y: has 2 columns named 'a'; rename them"),
-    "test shape": ((X, CLASSES, (X[:, 1:], CLASSES)), {}, "test: the test set has samples of 2 features, the train"),
+    "test shape": ((X, CLASSES, (X[:, 1:], CLASSES)), {}, "test: the test set has samples of 2 features as float64"),
 }  # fmt: skip
 
 

@@ -99,7 +99,10 @@ def test_nothing_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
     [
         ([TRAIN, TRAIN_LABELS[:29]], "train-images-idx3-ubyte.gz': has 30 images, train-labels-idx1-ubyte.gz has 29"),
         ([TRAIN, TRAIN_LABELS + 1], "train-labels-idx1-ubyte.gz': label 10 of sample 9 is outside the 10 classes"),
-        ([*ARRAYS[:2], TEST.reshape(20, 4, 9)], "t10k-images-idx3-ubyte.gz': the test set has images of 4 x 9, the"),
+        (
+            [*ARRAYS[:2], TEST.reshape(20, 4, 9)],
+            "t10k-images-idx3-ubyte.gz': the test set has images of 4 x 9 as",
+        ),
         ([*ARRAYS[:2], *ARRAYS[:2]], "': the test set is the training set: testing on the training set says nothing"),
     ],
 )
