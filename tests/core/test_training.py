@@ -23,7 +23,7 @@ from mlp_xp.core.metrics import all_finite
 from mlp_xp.core.network import Layer
 from mlp_xp.core.plan import Chunk
 from mlp_xp.core.task import CLASSES
-from mlp_xp.core.training import DivergenceError, Event, Position, check_finite, check_state, trajectory
+from mlp_xp.core.training import DivergenceError, Event, Position, check_losses, check_state, trajectory
 
 HOST = synthetic(300)
 PIXELS = HOST.train_inputs[0].size
@@ -238,8 +238,8 @@ def test_rates_at_the_ends_of_their_range_train_or_diverge(dtype, optimizer):
 )
 def test_the_place_is_that_of_the_first_bad_loss(losses, epoch, chunk, place):
     with pytest.raises(DivergenceError, match=place):
-        check_finite(np.array(losses), epoch, chunk)
-    check_finite(np.array([0.0, 1e308, 5.0]), 0, Chunk(0, 3, 1))
+        check_losses(np.array(losses), epoch, chunk)
+    check_losses(np.array([0.0, 1e308, 5.0]), 0, Chunk(0, 3, 1))
 
 
 def test_an_update_that_breaks_the_network_is_told_though_no_loss_shows_it(backend):
