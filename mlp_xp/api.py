@@ -14,24 +14,24 @@ import numpy as np
 from mlp_xp.backends.memory import check_memory
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import choose_threads
-from mlp_xp.core.config import TrainConfig, check_choice
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import UNNAMED, Dataset, described
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory
 from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.pictures import Pictures, read_pictures, read_pictures_like
+from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.tables import is_table, read_tables
+from mlp_xp.declared import check_choice
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_model
-from mlp_xp.runs.ensembles import evaluate_pooled, file_of, held_out, members_of, run_of
+from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, file_of, held_out, members_of, run_of
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import RECIPES, Settings
@@ -222,14 +222,12 @@ def _read(model: Model, inputs: Any) -> tuple[Samples, Pictures | None]:
             raise MlpXpError(f"{takes}, which are not from a table; use a run that was trained on one")
         return read_tables(tables[0], Origin(), model.feature_names), None
     rows, *others = model.input_shape
-    if "pictures" in model.inputs:
-        pictures = read_pictures_like(paths, model.input_shape, resize=model.inputs == "resized pictures")
-    elif model.inputs == "columns":
+    if model.inputs == "columns":
         raise MlpXpError(f"{takes} from a table; give a table (CSV, Parquet) with these columns")
-    elif others != [rows] or not model.task.exclusive or not model.prepare.takes_bytes:
+    is_square = others == [rows] and model.task.exclusive and model.prepare.takes_bytes
+    if "pictures" not in model.inputs and not is_square:
         raise MlpXpError(f"{takes}, but pictures are converted to squares only; use a run with square images")
-    else:
-        pictures = read_pictures(paths, size=rows)
+    pictures = read_pictures(paths, model.input_shape, model.inputs)
     return Samples(Part(pictures.images, None)), pictures
 
 

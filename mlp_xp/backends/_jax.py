@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends._library import BackendError, Details, aligned_copy, import_library, line_of, no_device
+from mlp_xp.backends.reading import LibraryBackend
 from mlp_xp.backends.threads import ON_GPU, Threads, cpus
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, Carry
@@ -116,7 +117,7 @@ def open_library(device: str | None) -> Backend:
         number = jax.devices(place.platform).index(place)
         use = f"; jax.config.update('jax_default_device', jax.devices({place.platform!r})[{number}])"
     imports = (f"import jax; jax.config.update('jax_enable_x64', True){use}; import jax.numpy as xp",)
-    return Backend(
+    return LibraryBackend(
         "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, *_loops(jax), jit,
         compiles=True, block_bytes=2**19, on_gpu=not on_cpu, threads=_threads() if on_cpu else ON_GPU,
         details=Details((jax.errors.JaxRuntimeError, MemoryError), imports=imports),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.backends.reading import LibraryBackend
 from mlp_xp.backends.threads import LIMITS, ON_GPU, UNDECIDED, limited
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, Carry
@@ -123,7 +124,7 @@ def eager(
 
     loops = partial(eager_scan, xp=xp, rows=rows), partial(eager_scan_blocks, xp=xp)
     others["threads"] = ON_GPU if others.get("on_gpu") else UNDECIDED
-    return Backend(name, version, xp, device, None, from_numpy, to_numpy, *loops, jit, details=details, **others)
+    return LibraryBackend(name, version, xp, device, None, from_numpy, to_numpy, *loops, jit, details=details, **others)
 
 
 def reported(backend: Backend, function: Callable[..., Any], doing: str = "") -> Callable[..., Any]:

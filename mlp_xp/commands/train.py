@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlp_xp.commands.options import CacheDir, Recipe, only_one, with_settings
-from mlp_xp.core.config import ConfigError
+from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument
 from mlp_xp.runs.settings import RECIPES, Settings, first_change, settings_of, with_fitting_batches
 from mlp_xp.show.width import plain_console
@@ -65,7 +65,7 @@ def train(
         if resume and "data_dir" not in given and run_folder.has_ended(resume, settings):
             say(console, f"the run in {resume} has ended; --epochs N trains it longer")
             return
-        dataset = training.load(settings, backend, resume, given, cache_dir, console)
+        dataset = training.load(settings, backend, resume, given, cache_dir)
         if not (resume or config or "batch_size" in given):
             settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
         job = Job(settings.train, dataset, backend)
