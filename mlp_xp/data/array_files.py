@@ -1,7 +1,6 @@
 """NumPy's own files: .npz archives, as Keras publishes MNIST, and folders of .npy files. Never a pickle."""
 
 import tokenize
-import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import open_file
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
-from mlp_xp.errors import DatasetError, DatasetWarning, some
+from mlp_xp.errors import DatasetError, some
 
 # The names of the arrays of each part, inputs before labels; a file may use any case.
 TRAIN = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"))
@@ -29,8 +28,8 @@ def read_array_files(path: Path, how: Origin | None = None, features: Sequence[s
     """Read a .npz archive, or a folder of .npy files, with the arrays x_train, y_train, and x_test, y_test or neither.
 
     The names train_images, train_labels, test_images and test_labels are known too, and X and y for a training set
-    alone, all in any case. A DatasetWarning names arrays that are not used. Labels of shape (n, 1) become (n,); the
-    rest is as in the file, and not checked. Raises DatasetError, which names the file.
+    alone, all in any case. Other arrays are ignored. Labels of shape (n, 1) become (n,); the rest is as in the file,
+    and not checked. Raises DatasetError, which names the file.
     """
     if path.is_dir():
         names = {file.stem: file for file in sorted(path.iterdir()) if file.suffix.lower() == ".npy"}
@@ -49,8 +48,6 @@ def read_array_files(path: Path, how: Origin | None = None, features: Sequence[s
             remedy="name the arrays x_train, y_train and, if there is a test set, x_test and y_test; or X and y",
             file=path,
         )
-    if unused := [name for name in names if name not in (*train, *test)]:
-        warnings.warn(DatasetWarning(f"these arrays are not used: {some(unused, 5)}", file=path), stacklevel=2)
     arrays = {name: _read(names[name], name) for name in (*train, *test)}
     parts = [Part(arrays[x], _flat(arrays[y]), path) for x, y in (train, test or train)]
     return Samples(parts[0], parts[1] if test else None)

@@ -42,19 +42,9 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[Stream]:
 
 
 def fault(error: Exception, path: str | os.PathLike[str]) -> DatasetError:
-    """Return what is wrong with a file, as an error that names it."""
-    match error:
-        case FileNotFoundError():
-            said = "no such file", "check the path"
-        case OSError(strerror=str(reason)):
-            said = f"cannot be read: {reason}", "check the path and its permissions"
-        case MemoryError():
-            said = "is too large for the memory of this machine", "give a smaller file"
-        case UnicodeDecodeError(object=content, start=start):
-            said = f"the byte 0x{content[start]:02x} is not UTF-8", "save the file in UTF-8"
-        case _:
-            said = f"is a damaged gzip stream ({error})", "fetch the file again"
-    return DatasetError(said[0], remedy=said[1], file=os.fspath(path))
+    """Return what the system, gzip or a decoder of text said about a file, as an error that names it."""
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return DatasetError(f"cannot be read: {reason}", remedy="check the path and the file", file=os.fspath(path))
 
 
 def visible_names(folder: Path) -> list[str]:

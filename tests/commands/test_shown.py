@@ -144,4 +144,4 @@ def test_predict_names_each_picture_and_goes_on_after_a_bad_one(odd_run, tmp_pat
     assert len(re.findall(r"\(\d+\.\d %\)", outcome.out)) == 6
     first, second = outcome.err.splitlines()
     assert first.startswith(f"error: {str(pictures / '1.png')!r}: cannot be decoded: ")
-    assert second.startswith(f"error: {str(tmp_path / 'gone.png')!r}: no such file")
+    assert second.startswith(f"error: {str(tmp_path / 'gone.png')!r}: cannot be read: No such file")

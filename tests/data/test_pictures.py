@@ -142,7 +142,7 @@ def test_faulty_pictures(tmp_path: Path) -> None:
         assert message(tmp_path).startswith(f"'b/2.png': {fault}")
     path.unlink()
     path.symlink_to("nowhere")
-    assert message(tmp_path).startswith("'b/2.png': no such file")
+    assert message(tmp_path).startswith("'b/2.png': cannot be read: No such file")
     path.unlink()
     for values, fault in (
         (np.full((3, 4), 1.5, np.float32), "has values of 32 bits"),
@@ -160,7 +160,7 @@ def test_faulty_pictures(tmp_path: Path) -> None:
         (["a/1.png"], "b", "'b': has no pictures"),
         (["train/cat/1.png", "train/dog/1.png"], "", "'train': has no pictures"),
         (["train/cat/1.png", "train/dog/1.png"], "test/cat", "'test': has no pictures; add a folder of them for each"),
-        (["train/cat/1.png", "train/b/1.png", "test/cats/1.png"], "", "'test', row 0: 'cats' is none of the 2 classes"),
+        (["train/cat/1.png", "train/b/1.png", "test/cats/1.png"], "", "'test', row 0: the label 'cats' is none of"),
     ],
 )
 def test_faulty_folders(tmp_path: Path, names: list[str], empty: str, fault: str) -> None:
@@ -179,7 +179,7 @@ def test_pictures_for_a_network(tmp_path: Path) -> None:
     assert [str(fault).removeprefix(f"'{tmp_path}/") for fault in grey.faults] == [
         "red.png': has 4 x 3 pixels in colour, and the network was trained on 4 x 3 pixels; convert it",
         "turned.png': has 3 x 4 pixels, and the network was trained on 4 x 3 pixels; convert it",
-        "gone.png': no such file; check the path",
+        "gone.png': cannot be read: No such file or directory; check the path and the file",
     ]
     resized = read_pictures([tmp_path], (3, 4, 3), "resized pictures")
     assert not resized.faults
@@ -235,7 +235,7 @@ def test_a_fault_hides_no_other_picture(tmp_path: Path, monkeypatch: pytest.Monk
     assert [str(path) for path in found.paths] == names
     np.testing.assert_array_equal(found.images[2], prepare_image(bar(6)))
     expected = (
-        "'gone.png': no such file",
+        "'gone.png': cannot be read: No such file",
         "'digits/2.png': cannot be decoded: image file is truncated",
         "'digits/4.png': cannot be decoded: it is not a picture that Pillow can read; save",
         "'digits/5.png': has no ink that stands out from the paper",

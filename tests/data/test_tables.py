@@ -245,10 +245,10 @@ def test_rows(tmp_path: Path) -> None:
         (b"a,b\n1,2,\n", ", line 2: has 3 columns, the first row has 2"),
         (b'a,b\n1,2\n"3,4\n5,6\n', ", line 3: unexpected end of data; check the quotes"),
         (b'a,b\n"1"2,3\n', ", line 2: ',' expected after '\"'; check the quotes"),
-        ("a,b\n1,2\n3,é\n".encode("latin-1"), ": the byte 0xe9 is not UTF-8; save the file in UTF-8"),
-        ("a,b\n".encode("utf-16"), ": the byte 0xff is not UTF-8"),
-        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-9], ": is a damaged gzip stream (Compressed file ended before"),
-        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-8] + bytes(8), ": is a damaged gzip stream (CRC check failed"),
+        ("a,b\n1,2\n3,é\n".encode("latin-1"), ": cannot be read: 'utf-8' codec can't decode byte 0xe9"),
+        ("a,b\n".encode("utf-16"), ": cannot be read: 'utf-8' codec can't decode byte 0xff"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-9], ": cannot be read: Compressed file ended before"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-8] + bytes(8), ": cannot be read: CRC check failed"),
     ],
 )
 def test_faulty_rows(tmp_path: Path, content: bytes, fault: str) -> None:
@@ -261,7 +261,7 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     (tmp_path / "closed").write_text("a")
     (tmp_path / "closed").chmod(0)
     for name, fault in (
-        ("none", "no such file; check the path"),
+        ("none", "cannot be read: No such file or directory; check the path"),
         (".", "cannot be read: Is a directory; check the path"),
         ("x" * 300, "cannot be read: File name too long"),
         ("closed", "cannot be read: Permission denied"),
