@@ -82,7 +82,7 @@ BAD: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "empty": ((X[:0], CLASSES[:0]), {}, "X: the shape is (0, 3); give samples, (n, fe"),
     "labels 2": ((X, LABELS + 1), {}, "y: row 0, column "),
     "feature names": ((X, CLASSES), {"feature_names": "ab"}, "feature_names: there are 2 for 3 features; give one eac"),
-    "unknown class": ((X, CLASSES), {"class_names": ["a", "b"]}, f"y: row {int(np.argmax(CLASSES == 'c'))}: the label 'c' is"),
+    "unknown class": ((X, CLASSES), {"class_names": ["a", "b"]}, f"y: row {int(np.argmax(CLASSES == 'c'))}: the label"),
     "task": ((X, CLASSES), {"task": "class"}, "task: 'class' is not known (did you mean 'classes'?); choose one of"),
     "quantities": ((X, 150 + 7 * (np.arange(60) % 40)), {}, "y: 40 different whole numbers in 60 rows may be"),
     "decimal points": ((X, np.arange(60) % 3 * 1.0), {}, "y: 3 different whole numbers in 60 rows may be"),
