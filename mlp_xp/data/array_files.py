@@ -1,7 +1,5 @@
 """NumPy's own files: .npz archives, as Keras publishes MNIST, and folders of .npy files. Never a pickle."""
 
-import tokenize
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import open_file
+from mlp_xp.data.reading import fault, open_file
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
 from mlp_xp.errors import DatasetError
 
 # The names of the arrays of each part, inputs before labels; a file may use any case.
 TRAIN = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"))
 TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
-# What NumPy raises for a file that is damaged, not its own, or holds a pickle, besides what `open_file` knows.
-FAULTS = (ValueError, zipfile.BadZipFile, NotImplementedError, tokenize.TokenError)
 
 Array = npt.NDArray[Any]
 
@@ -62,10 +58,8 @@ def _load(path: Path) -> dict[str, Array]:
             found = np.load(stream, allow_pickle=False)
             found = {path.stem: found} if isinstance(found, np.ndarray) else found
             return {name.lower(): np.ascontiguousarray(found[name]) for name in found if _is_known(name)}
-        except FAULTS as error:
-            reason = " ".join(str(error).split()).partition(". ")[0]  # NumPy goes on with advice to unpickle
-            remedy = "save it again as plain arrays"
-            raise DatasetError(f"is damaged, or not NumPy's: {reason}", remedy=remedy) from error
+        except Exception as error:  # of many types, for a file that is damaged, not NumPy's, or holds a pickle
+            raise fault(error) from error
 
 
 FORMAT = Format("arrays", lambda path, names, how: has_suffix(names, (".npz", ".npy")), read_array_files)

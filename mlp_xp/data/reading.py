@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlp_xp.errors import DatasetError
+from mlp_xp.errors import DatasetError, escaped
 
 GZIP_MAGIC = b"\x1f\x8b"
 # How pandas, R and spreadsheets write a missing value, in small letters.
@@ -38,13 +38,14 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[Stream]:
         error.file = os.fspath(path)
         raise
     except (OSError, EOFError, zlib.error, MemoryError, UnicodeDecodeError) as error:
-        raise fault(error, path) from error
+        raise fault(error, Path(path)) from error
 
 
-def fault(error: Exception, path: str | os.PathLike[str]) -> DatasetError:
-    """Return what the system, gzip or a decoder of text said about a file, as an error that names it."""
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return DatasetError(f"cannot be read: {reason}", remedy="check the path and the file", file=os.fspath(path))
+def fault(error: Exception, path: Path | None = None) -> DatasetError:
+    """Return what the system or a library said about a file as an error; `open_file` adds the path."""
+    said = escaped(" ".join(str(getattr(error, "strerror", None) or error).split()))[:200]
+    reason = said.partition(". ")[0] or type(error).__name__  # NumPy goes on with advice to unpickle
+    return DatasetError(f"cannot be read: {reason}", remedy="check the path and the file", file=path)
 
 
 def visible_names(folder: Path) -> list[str]:

@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from mlp_xp.backends.reading import find_columns
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import FLAGS, MISSING, Stream, number_of, open_file, visible_names
+from mlp_xp.data.reading import FLAGS, MISSING, Stream, fault, number_of, open_file, visible_names
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix
-from mlp_xp.errors import Argument, DatasetError, escaped, not_installed, some
+from mlp_xp.errors import Argument, DatasetError, not_installed, some
 
 # A file is for training or for testing if its name has one of these words, between characters that are not letters.
 WORDS = {"train": "train", "test": "test|t10k"}
@@ -171,8 +171,7 @@ def _read_parquet(stream: Stream, choose: Choose) -> Found:
             raise DatasetError("there are no rows", remedy="give a table with rows")
         features, labels = ([_values(table.column(name), pa) for name in names] for names in (chosen, labelled))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = escaped(" ".join(str(error).split())[:200])
-        raise DatasetError(f"is a damaged Parquet file: {reason}", remedy="write it again") from error
+        raise fault(error) from error
     inputs = np.stack(features, axis=1)
     inputs = inputs.astype(np.float64) if inputs.dtype.kind in "biuf" else inputs
     return (chosen, labelled), inputs, labels, ()

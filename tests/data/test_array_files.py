@@ -108,10 +108,10 @@ class Trap:
 
 def test_nothing_is_unpickled(tmp_path: Path, write: Any) -> None:
     path = write(tmp_path, X=np.array([[Trap()]], object), y=Y[:1])
-    with pytest.raises(DatasetError, match="Object arrays cannot be loaded when allow_pickle=False; save it again"):
+    with pytest.raises(DatasetError, match="cannot be read: Object arrays cannot be loaded when allow_pickle=False; "):
         read_array_files(path)
     (tmp_path / "a.npz").write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(DatasetError, match=r"contains pickled \(object\) data; save it again as plain arrays$"):
+    with pytest.raises(DatasetError, match=r"contains pickled \(object\) data; check the path and the file$"):
         read_array_files(tmp_path / "a.npz")
 
 
@@ -144,5 +144,5 @@ def test_what_is_not_an_archive(tmp_path: Path) -> None:
             read_array_files(tmp_path / path)
     folder = as_npy(tmp_path, X=X, y=Y)
     (folder / "X.npy").write_bytes((folder / "X.npy").read_bytes()[:-3])
-    with pytest.raises(DatasetError, match=r"X\.npy': is damaged, or not NumPy's: Failed to read all data for array"):
+    with pytest.raises(DatasetError, match=r"X\.npy': cannot be read: Failed to read all data for array"):
         read_array_files(folder)

@@ -182,7 +182,7 @@ def test_damaged_parquet(tmp_path: Path) -> None:
         with pytest.raises(DatasetError) as caught:
             read(path, "kind")
         assert str(caught.value).isprintable()
-        assert str(caught.value).startswith(f"{str(path)!r}: is a damaged Parquet file: ")
+        assert str(caught.value).startswith(f"{str(path)!r}: cannot be read: ")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
