@@ -99,10 +99,7 @@ def _split(given: str | None, names: Sequence[str]) -> list[str]:
 
 def _read_csv(stream: Stream, choose: Choose) -> Found:
     rows = read_rows(stream)
-    number, names = next(rows, (0, []))
-    if not names:
-        raise DatasetError("is empty", remedy="give a table with the names of its columns in the first line")
-    names = [name.strip() for name in names]
+    names = [name.strip() for name in next(rows, (0, []))[1]]
     chosen, labelled = choose(names)
     columns, label_columns = find_columns(chosen, names), find_columns(labelled, names)
     values, lines, texts = array("d"), array("q"), [list[str]() for _ in labelled]
@@ -114,9 +111,7 @@ def _read_csv(stream: Stream, choose: Choose) -> Found:
         lines.append(line)
         for text, i in zip(texts, label_columns, strict=True):
             text.append(row[i].strip())
-    if not lines:
-        raise DatasetError("there are no rows below the header", remedy="give a table with rows", line=number)
-    table = np.frombuffer(values, np.float64).reshape(len(lines), -1)
+    table = np.frombuffer(values, np.float64).reshape(len(lines), len(columns))
     return (chosen, labelled), table, [*map(np.array, texts)], lines
 
 
@@ -167,8 +162,6 @@ def _read_parquet(stream: Stream, choose: Choose) -> Found:
         with parquet.ParquetFile(stream) as file:
             chosen, labelled = choose(file.schema_arrow.names)
             table = file.read([*chosen, *labelled])
-        if not table.num_rows:
-            raise DatasetError("there are no rows", remedy="give a table with rows")
         features, labels = ([_values(table.column(name), pa) for name in names] for names in (chosen, labelled))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise fault(error) from error

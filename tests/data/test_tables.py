@@ -101,8 +101,8 @@ def refusal(tmp_path: Path, text: str | bytes, label: str | None = "kind", **opt
         ("width,kind\n1,x\n1e999,x\n", ", line 3, column 'width': inf is not a finite number"),
         ('width,kind\n"1,5",x\n', ", line 2, column 'width': '1,5' is not a number; correct it (decimals have a"),
         ("a,kind\ntrue,x\nmaybe,y\n", ", line 3, column 'a': 'maybe' is not a number"),
-        ("", ": is empty; give a table with the names of its columns in the first line"),
-        ("a,kind\n", ", line 1: there are no rows below the header"),
+        ("", ": has no column 'kind'; its columns are"),
+        ("a,kind\n", ": the shape is (0, 1); give samples"),
         ("a,Kinds\n1,2\n", ": has no column 'kind' (did you mean 'Kinds'?); its columns are 'a', 'Kinds'"),
         ("5.1,3.5,1\n4.9,3.0,1\n", ": has no column 'kind'; its columns are '5.1', '3.5', '1'"),
         ("a,kind, a \n1,2,3\n", ": has 2 columns named 'a'; rename them"),
@@ -165,7 +165,7 @@ def test_parquet_is_read_as_written(tmp_path: Path) -> None:
         ({"x": [1, 2], "kind": [0.5, math.nan]}, ", row 2, column 'kind': the label nan is not"),
         ({"x": [1, 2], "kind": [[1], [2]]}, ", row 1, column 'kind': array([1]) is neither"),
         ({"a.b": ["red", "blue"], "kind": ["a", "b"]}, ", row 1, column 'a.b': 'red' is not a number; encode text"),
-        ({"x": [], "kind": []}, ": there are no rows; give a table with rows"),
+        ({"x": [], "kind": []}, ": the shape is (0, 1); give samples"),
     ],
 )
 def test_faulty_parquet(tmp_path: Path, columns: dict[str, Any], fault: str) -> None:
