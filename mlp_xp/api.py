@@ -78,7 +78,7 @@ def train(
         events: Iterator[Event]
         if run_dir is None:
             check_memory(config, job.sizes, backend)
-            trained = read_source(start_from, job).trained
+            trained = read_source(start_from, job)
             events = trajectory(job.on(choose_threads(backend, job.work)), trained=trained)
         else:
             place: dict[str, Any] = {"dataset" if dataset.name in (*DATASETS, UNNAMED) else "data_dir": dataset.name}
@@ -358,7 +358,7 @@ def _data_of(
         raise MlpXpError("a model that is not from the folder of a run needs a Dataset; give one", setting="data")
     else:
         settings, _ = run_folder.read_config(run_dir)
-        place = run_folder.data_of(settings) if data is None else data
+        place = settings.data if data is None else data
         if place == UNNAMED:
             raise MlpXpError(
                 f"{str(run_dir)!r}: the run's data were in memory; call evaluate with data=, the same Dataset",

@@ -93,11 +93,10 @@ def base_settings(recipe: str | None, config: Path | None, data_dir: str | None,
     from mlp_xp.data.datasets import is_own
     from mlp_xp.data.origin import Origin
     from mlp_xp.runs.records import parse_settings
-    from mlp_xp.runs.run_folder import data_of
 
     if config:
         settings, record = parse_settings(config)
-        if settings.origin.task is None and is_own(data_of(settings), settings.origin):
+        if settings.origin.task is None and is_own(settings.data, settings.origin):
             return settings_of(settings, {"task": record.get("task")})  # what was guessed for the run
         return settings
     if recipe is None:

@@ -11,7 +11,7 @@ from mlp_xp.backends.opening import BackendFailure
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.network import Network
 from mlp_xp.core.training import Event, Position, check_state, trajectory
-from mlp_xp.errors import MlpXpError, MlpXpWarning
+from mlp_xp.errors import Argument, MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError, file_errors, make_folder
 from mlp_xp.runs import checkpoints, replacing, run_folder
 from mlp_xp.runs.lock import locked
@@ -39,7 +39,7 @@ def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
     What a killed process left in the folder is completed or undone. Raises FileError, and RunError if the folder is in
     use or contains something else.
     """
-    run_folder.check_new(folder, overwrite=True)  # before the lock writes to a folder of something else
+    run_folder.check_folder(folder, "run_dir", "run", run_folder.CONFIG)  # before the lock writes to it
     with file_errors(folder, "create"):
         make_folder(folder)
     with locked(folder):
@@ -50,7 +50,14 @@ def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
                 MlpXpWarning,
                 stacklevel=3,
             )
-        run_folder.check_new(folder, overwrite=existing)
+        if (folder / run_folder.CONFIG).exists():
+            run_folder.read_config(folder)  # refuses that of another program
+            if not existing:
+                raise run_folder.RunError(
+                    f"{str(folder)!r} already contains a run",
+                    remedy=("choose another folder, or replace the run with ", Argument("overwrite")),
+                    setting="run_dir",
+                )
         yield
 
 
@@ -71,18 +78,19 @@ def train_in_folder(
     there; the event then says that one was saved. It is not asked in the warm-up, nor before a new run replaces an old
     one. resume_hint: ends the message of an error after which the run can be resumed.
 
-    Raises the same errors as `mlp_xp.train`. The message says which checkpoint is kept.
+    Raises the same errors as `mlp_xp.train`. The message says whether a checkpoint is kept.
     """
     is_run = (folder / run_folder.CONFIG).exists()
-    job = choose_threads(None if overwrite else folder, job)
-    start = None if overwrite or not is_run else find_start(folder, settings, job)
+    old = folder if is_run and not overwrite else None
+    job = choose_threads(old, job)
+    start = find_start(folder, settings, job) if old else None
     trained: Network = ()
     try:
         if start is None:
-            trained, sha256 = read_source(settings.start_from, job)
+            trained = read_source(settings.start_from, job)
             if is_run and overwrite:
                 replacing.begin(folder)
-            run_folder.create_run(folder, settings, job, sha256)
+            run_folder.create_run(folder, settings, job)
         else:
             run_folder.truncate_metrics(folder, start.reports)
             run_folder.begin_segment(folder, settings, start)
@@ -99,9 +107,8 @@ def train_in_folder(
                 run_folder.write_result(folder, event.report, position.best)
             yield event
     except MlpXpError as error:
-        kept = what_is_kept(folder)
-        can_resume = isinstance(error, FileError | BackendFailure) and kept.endswith("is kept")
-        error.notes.append(kept + resume_hint * can_resume)
+        can_resume = isinstance(error, FileError | BackendFailure) and (folder / run_folder.CHECKPOINT).exists()
+        error.notes.append(what_is_kept(folder) + resume_hint * can_resume)
         raise
     finally:
         with contextlib.suppress(FileError):  # the next command does it, and the first error is the cause
@@ -109,7 +116,7 @@ def train_in_folder(
 
 
 def choose_threads(folder: Path | None, job: Job) -> Job:
-    """Choose the threads of a job: those on which the run in the folder began, if any. Raises RunError."""
+    """Choose the threads of a job: those on which the run in the folder, if any, began. Raises MlpXpError."""
     before = None if folder is None else run_folder.threads_of(folder, job.backend.name)
     return job.on(threads.choose_threads(job.backend, job.work, before))
 
@@ -149,8 +156,4 @@ def what_is_kept(folder: Path) -> str:
     if not (folder / run_folder.CHECKPOINT).exists():
         is_run = (folder / run_folder.CONFIG).exists()
         return f"no checkpoint was saved yet{'; --resume starts the run from its beginning' * is_run}"
-    try:
-        position = checkpoints.read_position(folder)
-    except MlpXpError as error:
-        return f"the checkpoint cannot be read: {error}"
-    return f"the checkpoint of epoch {position['epoch']}, after {position['sample']} samples, is kept"
+    return "the last checkpoint is kept"

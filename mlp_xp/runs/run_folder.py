@@ -21,7 +21,7 @@ from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.training import Best, Position, Report
-from mlp_xp.errors import Argument, MlpXpWarning
+from mlp_xp.errors import MlpXpWarning
 from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import REPORT_FIELDS, TARGETS, parse_settings
@@ -55,13 +55,13 @@ def claim_folder(settings: Settings, now: dt.datetime) -> Path:
     return folder
 
 
-def names_in(folder: Path, setting: str, what: str, file: str) -> set[str]:
-    """Return the names in a folder that may not exist yet. Raises RunError unless it is empty, or has this file.
+def check_folder(folder: Path, setting: str, what: str, file: str) -> None:
+    """Raise RunError unless a folder is empty or missing, or has this file. Raises FileError.
 
     Files that a killed process has left do not count. setting, what: the folder's name and content, for the message.
     """
     if not folder.exists():
-        return set()
+        return
     if not folder.is_dir():
         raise RunError(f"{str(folder)!r} is not a folder; choose another", setting=setting)
     # One look, because a run that starts there at the same time changes what is there.
@@ -69,32 +69,12 @@ def names_in(folder: Path, setting: str, what: str, file: str) -> set[str]:
         names = {path.name for path in folder.iterdir()}
     if file not in names and {name for name in names if not name.endswith(ASIDE)} - {LOCK, HOLDER}:
         raise RunError(f"{str(folder)!r} is neither empty nor a {what}; choose another folder", setting=setting)
-    return names
 
 
-def check_new(folder: Path, overwrite: bool) -> None:
-    """Raise RunError unless a run may be written to the folder. overwrite: whether it may contain a run already.
-
-    A folder with the config.json of another program is refused.
-    """
-    names = names_in(folder, "run_dir", "run", CONFIG)
-    if CONFIG in names and not overwrite:
-        raise RunError(
-            f"{str(folder)!r} already contains a run",
-            remedy=("choose another folder, or replace the run with ", Argument("overwrite")),
-            setting="run_dir",
-        )
-    if CONFIG in names:
-        _, record = parse_settings(folder / CONFIG)
-        if "settings" not in record:
-            raise RunError(f"{str(folder / CONFIG)!r}: is not of a run; choose another folder", setting="run_dir")
-
-
-def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: str | None = None) -> None:
+def create_run(folder: Path, settings: Settings, job: Job) -> None:
     """Write config.json of a new run, and rows.npy for your own data. Raises FileError.
 
     The files of a run without a checkpoint are removed. The folder must exist, and its lock must be held.
-    start_from_sha256: the checksum of the model that the run begins with, if any.
     """
     backend = job.backend
     number, reason = backend.threads[:2]
@@ -113,7 +93,6 @@ def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: st
         "machine": f"{platform.system()} {platform.machine()}",
         **data_facts(job),
         **({"rows": job.dataset.train_inputs.shape[0]} if job.dataset.is_own else {}),
-        **({"start_from_sha256": start_from_sha256} if start_from_sha256 else {}),
     }
     clear(folder)
     if job.dataset.is_own:
@@ -122,21 +101,16 @@ def create_run(folder: Path, settings: Settings, job: Job, start_from_sha256: st
 
 
 def threads_of(folder: Path, backend: str) -> int | None:
-    """Return the number of threads on which a run began: the last bits of its numbers depend on it. Raises RunError.
+    """Return the number of threads on which a run began: the last bits of its numbers depend on it. Raises MlpXpError.
 
-    None if the run has not begun, or began with another library, whose last bits differ anyway.
+    None if it began with another library, whose last bits differ anyway.
     """
-    if not (folder / CONFIG).exists():
-        return None
     settings, record = read_config(folder)
     return record["threads"].get("number") if settings.backend == backend else None
 
 
 def warn_of_threads(folder: Path, backend: Backend) -> None:
-    """Give an MlpXpWarning if a resumed run computes on another number of threads, and note it in its config.json.
-
-    Raises RunError and FileError.
-    """
+    """Give an MlpXpWarning if a resumed run computes on another number of threads. Raises MlpXpError."""
     before, now = threads_of(folder, backend.name), backend.threads.number
     if before not in (None, now):
         warnings.warn(
@@ -145,9 +119,6 @@ def warn_of_threads(folder: Path, backend: Backend) -> None:
             MlpXpWarning,
             stacklevel=3,
         )
-        _, record = read_config(folder)
-        record["threads"]["resumed_with"] = in_words(now)
-        write_json(folder / CONFIG, record)
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
@@ -218,18 +189,14 @@ def has_ended(folder: Path, settings: Settings) -> bool:
 
 
 def begin_segment(folder: Path, settings: Settings, position: Position) -> None:
-    """Give a run the number of epochs in the settings. config.json keeps the old number and its result.
+    """Give a run the number of epochs in the settings.
 
     If epochs are left to do, the result and pictures of the shorter run are removed. config.json is replaced first,
-    because it decides. Raises RunError and FileError.
+    because it decides. Raises MlpXpError.
     """
     kept, record = read_config(folder)
     epochs = settings.train.epochs
     if kept.train.epochs != epochs:
-        old: dict[str, Any] = {"epochs": kept.train.epochs}
-        if (folder / RESULT).exists():
-            old["result"] = records.read_json(folder / RESULT)
-        record["segments"] = [*record.get("segments", []), old]
         record["settings"]["epochs"] = epochs
         write_json(folder / CONFIG, record)
     if position.epoch < epochs - 1:
@@ -276,7 +243,10 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
             f"{str(folder)!r}: is being replaced by a new run, which has no checkpoint yet; wait for it, or, if it was "
             "interrupted, resume the old run, which is kept"
         )
-    return parse_settings(folder / CONFIG)
+    settings, record = parse_settings(folder / CONFIG)
+    if "settings" not in record:
+        raise RunError("is of another program, not of a run; choose another folder", file=folder / CONFIG)
+    return settings, record
 
 
 def metrics_record(report: Report) -> dict[str, Any]:
@@ -345,8 +315,3 @@ def truncate_metrics(folder: Path, reports: int) -> None:
         fault = f"has {len(lines)} reports, the checkpoint expects {reports}"
         raise RunError(fault, file=path, remedy=records.REMEDY)
     write_whole(path, b"".join(line + b"\n" for line in lines[:reports]))
-
-
-def data_of(settings: Settings) -> str | Path:
-    """Return the name or folder of a run's data, as `load_dataset` takes it."""
-    return Path(settings.data_dir) if settings.data_dir else settings.data

@@ -46,9 +46,9 @@ class Settings:
             raise ConfigError("is missing; name a data set, or give data_dir", setting="dataset")
 
     @property
-    def data(self) -> str:
-        """The name of the data set, or the path of your own data."""
-        return str(self.data_dir or self.dataset)
+    def data(self) -> str | Path:
+        """The name of the data set, or the path of your own data, as `load_dataset` takes it."""
+        return Path(self.data_dir) if self.data_dir else str(self.dataset)
 
     def open_backend(self, threads: int | None = None) -> "Backend":
         """Open the backend, as `open_backend` does."""

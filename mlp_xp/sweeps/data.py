@@ -13,7 +13,7 @@ from mlp_xp.core.job import layer_sizes
 from mlp_xp.data.datasets import SETTING, load_dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import load_model
-from mlp_xp.runs.run_folder import checksum, data_of
+from mlp_xp.runs.run_folder import checksum
 from mlp_xp.runs.settings import Settings, with_fitting_batches
 from mlp_xp.sweeps.grid import Plan, examples
 
@@ -35,7 +35,7 @@ def load(settings: Settings, cache_dir: str | None, progress: Any = None) -> tup
 @functools.lru_cache(maxsize=1)
 def _load(settings: Settings, cache_dir: str | None, progress: Any) -> tuple[Dataset, str]:
     backend, origin = settings.open_backend(), vars(settings.origin) if settings.data_dir else {}
-    dataset = load_dataset(data_of(settings), backend, cache_dir=cache_dir, progress=progress, **origin)
+    dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, progress=progress, **origin)
     check_dataset(dataset, backend)
     return dataset, checksum(dataset, backend)
 

@@ -21,6 +21,7 @@ from mlp_xp.core.training import Report
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import FileError
 from mlp_xp.runs import run_folder
+from mlp_xp.runs.recording import open_folder
 from mlp_xp.runs.run_folder import RunError
 from mlp_xp.runs.settings import Settings
 
@@ -57,12 +58,13 @@ def test_where_a_new_run_may_be_written(kind, overwrite, tmp_path):
         (path / ".config.json.77.aside").write_text("{")
         (path / ".lock").write_text("")
     if kind in ("none", "empty", "half") or (kind == "run" and overwrite):
-        run_folder.check_new(path, overwrite)
+        with open_folder(path, existing=overwrite):
+            pass
     else:
-        with pytest.raises(RunError) as caught:
-            run_folder.check_new(path, overwrite)
+        with pytest.raises(RunError) as caught, open_folder(path, existing=overwrite):
+            pass
         assert str(path) in str(caught.value)
-        assert caught.value.setting == "run_dir"
+        assert (caught.value.setting == "run_dir") != (kind == "another program")
 
 
 def finished_run(folder: Path, config: TrainConfig = CONFIG) -> list[Report]:
