@@ -28,12 +28,13 @@ from mlp_xp.runs.sweep_index import (
 )
 
 IN_USE, NOT_RUN, UNREADABLE = "in use", "not run", "unreadable"
-RESULTS = ("validation_accuracy", "validation_r2", "test_accuracy", "test_r2", "train_loss", "test_loss")
-TEST_COLUMNS = ("test_accuracy", "test_r2", "test_loss", "test_rmse")
-FIGURES = (*RESULTS, "test_rmse", "seconds")
+# The figures of a run, and what a report calls those of the test set.
+FIGURES = dict(zip(HELD_OUT, HELD_OUT, strict=True)) | {
+    **{"test_accuracy": "accuracy", "test_r2": "r2", "test_rmse": "rmse"},
+    **{"train_loss": "train_loss", "test_loss": "test_loss", "seconds": "seconds"},
+}
+TEST_COLUMNS = tuple(name for name in FIGURES if name.startswith("test_"))
 COLUMNS = ("name", "state", *FIGURES, "date")
-# The names of figures in a report, where they are others.
-REPORTED_AS = {"test_accuracy": "accuracy", "test_r2": "r2", "test_rmse": "rmse"}
 DATA = ("dataset", "data_dir")
 COMPARISONS = {"!=": "ne", "<=": "le", ">=": "ge", "==": "eq", "=": "eq", "<": "lt", ">": "gt"}
 CONDITION = re.compile(rf"\s*([A-Za-z_-]+)\s*({'|'.join(COMPARISONS)})\s*(.*?)\s*", re.DOTALL)
@@ -60,16 +61,9 @@ class Row(NamedTuple):
     failed or not run: a member of a sweep; unreadable: missing or damaged files."""
     reason: str = ""
     """The error of a failed or unreadable run, or who uses a run in use."""
-    validation_accuracy: float | None = None
-    validation_r2: float | None = None
-    test_accuracy: float | None = None
-    test_r2: float | None = None
-    train_loss: float | None = None
-    test_loss: float | None = None
-    test_rmse: float | None = None
-    """The results. An unfinished run has those of its last report."""
-    seconds: float | None = None
-    """How long the training took."""
+    figures: Mapping[str, float] = {}
+    """The results, by the names in FIGURES, and how long the training took. An unfinished run has those of its last
+    report."""
     date: dt.datetime | None = None
     """When the last record was written."""
 
@@ -126,8 +120,7 @@ def read_row(folder: Path, name: str | None = None) -> Row:
         report = result or next(iter(read_metrics(folder)[-1:]), {})
     except MlpXpError as error:
         return row._replace(reason=str(error))
-    figures: dict[str, Any] = {column: report.get(REPORTED_AS.get(column, column)) for column in FIGURES}
-    row = row._replace(**figures)
+    row = row._replace(figures={name: report[key] for name, key in FIGURES.items() if report.get(key) is not None})
     written = next(path for path in (folder / RESULT, folder / METRICS, folder / CONFIG) if path.exists())
     row = row._replace(date=dt.datetime.fromtimestamp(written.stat().st_mtime).astimezone())
     user = holder(folder)
@@ -216,7 +209,8 @@ def labels(rows: Sequence[Row]) -> list[str]:
 
 def value_of(row: Row, column: str) -> Any:
     """Return the value of a setting or of one of COLUMNS; None where the row has none."""
-    return getattr(row, column) if column in COLUMNS else row.settings.get(column)
+    fields = {**row.settings, **row.figures, "name": row.name, "state": row.state, "date": row.date}
+    return fields.get(column)
 
 
 def check_column(name: str, option: str) -> str:
