@@ -76,8 +76,8 @@ def runs(
     only_one(summary=summary, sort=sort)  # settings are ranked by their held-out samples
     column = check_column(sort, "sort") if sort else ""
     select_rows([], where)  # a wrong condition is found before any run is read
-    found, without_runs = find_runs(folders or (DEFAULT,))
-    faults = [*without_runs, *(row.reason for row in found if row.state == UNREADABLE)]
+    found = find_runs(folders or (DEFAULT,))
+    faults = [row.reason for row in found if row.state == UNREADABLE]
     rows, console = select_rows(found, where), plain_console()
     rows = sort_rows(rows, column) if column else rows
     whole = summarise(rows) if summary else None

@@ -115,9 +115,7 @@ def parse(content: bytes | str, path: Path, line: int | None = None) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {shortened(twice)} is there twice")
+        raise ValueError(f"of the fields {shortened([name for name, _ in pairs])} one is there twice")
     return record
 
 

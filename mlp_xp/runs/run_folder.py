@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import platform
-import warnings
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,18 +15,18 @@ from typing import Any
 import numpy as np
 
 from mlp_xp import __version__
-from mlp_xp.backends.threads import cpus, in_words, threads_chosen
+from mlp_xp.backends.threads import cpus, threads_chosen
 from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
+from mlp_xp.core.model import Model
 from mlp_xp.core.training import Best, Position, Report
-from mlp_xp.errors import MlpXpWarning
-from mlp_xp.files import ASIDE, file_errors, left_aside, make_folder, sync, write_whole
+from mlp_xp.files import ASIDE, file_errors, make_folder, sync, write_whole
 from mlp_xp.runs import records
 from mlp_xp.runs.records import REPORT_FIELDS, TARGETS, parse_settings
 from mlp_xp.runs.records import RunError as RunError  # noqa: PLC0414  (part of this module too)
 from mlp_xp.runs.rows import ROWS, row_sums, write_rows
-from mlp_xp.runs.settings import Settings, first_change, flatten, with_absolute_paths
+from mlp_xp.runs.settings import Settings, flatten, with_absolute_paths
 
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png", "predictions.png", "labels.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
@@ -109,18 +108,6 @@ def threads_of(folder: Path, backend: str) -> int | None:
     return record["threads"].get("number") if settings.backend == backend else None
 
 
-def warn_of_threads(folder: Path, backend: Backend) -> None:
-    """Give an MlpXpWarning if a resumed run computes on another number of threads. Raises MlpXpError."""
-    before, now = threads_of(folder, backend.name), backend.threads.number
-    if before not in (None, now):
-        warnings.warn(
-            f"{str(folder)!r}: the run was started with {in_words(before)} and is resumed with {in_words(now)}, so the "
-            "last digits of its numbers may differ from those of an uninterrupted run",
-            MlpXpWarning,
-            stacklevel=3,
-        )
-
-
 def write_json(path: Path, record: dict[str, Any]) -> None:
     """Write a file with one JSON value. Raises FileError."""
     write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
@@ -128,16 +115,19 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 def data_facts(job: Job) -> dict[str, Any]:
     """Return the facts about the data that config.json records. A resumed run must have the same."""
-    dataset, backend = job.dataset, job.backend
+    facts = {"train_samples": len(job.rows), **meaning_of(job.dataset, job.dataset.train_inputs.shape[1:])}
+    return facts | {"data_crc32": checksum(job.dataset, job.backend)}
+
+
+def meaning_of(data: Model | Dataset, input_shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return what inputs and outputs of a network mean, as config.json and the file of a model record it."""
     return {
-        "train_samples": len(job.rows),
-        "inputs": dataset.inputs,
-        "image_shape": list(dataset.train_inputs.shape[1:]),
-        "class_names": list(dataset.class_names),
-        "task": dataset.task.name,
-        "preparation": preparation_of(dataset.prepare),
-        "targets": TARGETS[bool(dataset.scaling)],
-        "data_crc32": checksum(dataset, backend),
+        "inputs": data.inputs,
+        "image_shape": list(input_shape),
+        "class_names": list(data.class_names),
+        "task": data.task.name,
+        "preparation": preparation_of(data.prepare),
+        "targets": TARGETS[bool(data.scaling)],
     }
 
 
@@ -156,30 +146,6 @@ def preparation_of(prepare: Preparation) -> str:
         if prepare.function is function:
             return name
     raise RunError("the data set has a prepare function of its own, which a run folder cannot store")
-
-
-def check_unchanged(saved: Settings, wanted: Settings, file: Path) -> None:
-    """Raise RunError if a setting differs that a resumed run must keep. saved: the settings in a file."""
-    if change := first_change(saved, wanted):
-        raise RunError(
-            f"was made with {change.name} {records.shortened(change.saved)}, but the configuration has "
-            f"{records.shortened(change.wanted)}{change.reason}",
-            file=file,
-            remedy="resume with the settings of the run, or use another folder",
-        )
-
-
-def check_resumable(folder: Path, settings: Settings) -> None:
-    """Raise RunError if the run in the folder has other settings, or has lost its checkpoint."""
-    check_unchanged(read_config(folder)[0], settings, folder / CONFIG)
-    for name in (RESULT, MODEL):
-        if (folder / name).exists() and not (folder / CHECKPOINT).exists():
-            raise RunError(
-                f"the run has {name} but no {CHECKPOINT}, so it cannot be resumed, and starting it over would destroy "
-                "it",
-                file=folder,
-                remedy=f"restore {CHECKPOINT}, or train in another folder",
-            )
 
 
 def has_ended(folder: Path, settings: Settings) -> bool:
@@ -224,8 +190,6 @@ def clear(folder: Path) -> None:
     with file_errors(folder, "remove the old run in"):
         for name in RUN_FILES:
             (folder / name).unlink(missing_ok=True)
-        for old in left_aside(folder):
-            old.unlink()
 
 
 def is_replaced(folder: Path) -> bool:
@@ -304,12 +268,9 @@ def _lines(path: Path) -> list[bytes]:
 def truncate_metrics(folder: Path, reports: int) -> None:
     """Keep the first `reports` lines of metrics.jsonl, those written before the checkpoint.
 
-    Also removes temporary files of an interrupted write. Raises RunError if reports are missing, and FileError.
+    Raises RunError if reports are missing, and FileError.
     """
     path = folder / METRICS
-    with file_errors(folder, "remove temporary files in"):
-        for old in left_aside(folder):
-            old.unlink()
     lines = _lines(path)
     if len(lines) < reports:
         fault = f"has {len(lines)} reports, the checkpoint expects {reports}"
