@@ -48,6 +48,7 @@ def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, boo
     largest member needs; and whether one computes on a GPU. Raises DatasetError, ConfigError, BackendError, RunError
     and what `load_dataset` does.
     """
+    _load.cache_clear()  # the files may have changed since
     sums: dict[str, str] = {}
     largest, on_gpu = 0, False
     # Members on the same data follow one another, so that one data set is in memory at a time.
