@@ -1,7 +1,6 @@
 """Load data sets on a backend's device: by name, from files like MNIST's, or from your own files."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,13 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.data import array_files, mnist_files, pictures, tables
-from mlp_xp.data.arrays import read_part, to_dataset
-from mlp_xp.data.downloads import Progress, fetch
-from mlp_xp.data.labels import labels_of, meaning_for
+from mlp_xp.data.arrays import on_device, read_part, to_dataset
+from mlp_xp.data.downloads import fetch
+from mlp_xp.data.labels import labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import visible_names
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.data.samples import Format, Samples
+from mlp_xp.data.samples import Format
 from mlp_xp.data.splitting import hold_out
 from mlp_xp.errors import DatasetError, nearest
 
@@ -45,14 +44,12 @@ def load_dataset(
     backend: Backend | None = None,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
     **how: Any,
 ) -> Dataset:
     """Load a data set by its name in DATASETS, or your own from a file or folder.
 
     The arrays are on the backend's device; without a backend they are NumPy arrays on the host. MNIST is read from the
-    package or the repository if it is there. Other data sets are downloaded once; see `downloads.fetch` for `cache_dir`
-    and `progress`.
+    package or the repository if it is there. Others are downloaded once; see `downloads.fetch` for `cache_dir`.
 
     A folder (a path, or a string that is not a name) may hold data like MNIST's: four IDX files with its names, gzipped
     or plain, or two CSV files in the format of `mnist_files.read_csv`: one with the word `train` in its name, one with
@@ -70,45 +67,35 @@ def load_dataset(
     the file and the fault, or DownloadError. If no data set is found, the error's `setting` is "name_or_folder".
     """
     origin, backend = Origin(**how), backend or open_backend()
-    if is_published(name_or_folder):
-        name = str(name_or_folder)
-        _check_options(name, mnist_files.IDX, origin)
-        folder = MNIST_DIR if name == "mnist" and MNIST_DIR.is_dir() else None
-        files = (
-            [*map(folder.joinpath, DATASETS[name].files)]
-            if folder
-            else fetch(name, cache_dir=cache_dir, progress=progress)
-        )
-        return to_dataset(mnist_files.read_files(files, DATASETS[name]), backend, origin)._replace(name=name)
-    path = Path(name_or_folder)
-    if name_or_folder == "" or not os.path.lexists(path):
+    row, text = _format_of(name_or_folder, origin), str(name_or_folder)
+    if row is None:
         raise DatasetError(
-            f"{str(name_or_folder)!r}: no such folder, file or data set{nearest(str(name_or_folder), DATASETS)}",
+            f"{text!r}: no such folder, file or data set{nearest(text, DATASETS)}",
             remedy=f"choose one of {', '.join(DATASETS)}, or give {pictures.GIVE}",
             setting=SETTING,
         )
-    samples = _read(path, origin)
+    _check_options(text, row, origin)
+    if _is_published(name_or_folder):
+        folder = MNIST_DIR if text == "mnist" and MNIST_DIR.is_dir() else None
+        files = [*map(folder.joinpath, DATASETS[text].files)] if folder else fetch(text, cache_dir=cache_dir)
+        samples = mnist_files.read_files(files, DATASETS[text])
+        return to_dataset(samples, backend, origin)._replace(name=text, hold_out=None)
+    path = Path(name_or_folder)
+    samples = row.read(path, origin, None)
     if samples.test is not None and np.array_equal(samples.train.inputs, samples.test.inputs):
         raise DatasetError(
             "the test set is the training set: testing on the training set says nothing about other samples",
             remedy="give a test set of its own",
             file=path,
         )
-    dataset = to_dataset(samples, backend, origin)
-    return dataset._replace(name=str(path.absolute()), origin=origin if samples.is_own else None)
-
-
-def is_published(name_or_folder: str | os.PathLike[str]) -> bool:
-    """Return whether this is the name of a data set in DATASETS; a path never is."""
-    return isinstance(name_or_folder, str) and name_or_folder in DATASETS
+    dataset = to_dataset(samples, backend, origin)._replace(name=str(path.absolute()))
+    return dataset._replace(origin=origin) if row.is_own else dataset._replace(hold_out=None)
 
 
 def is_own(name_or_folder: str | os.PathLike[str], how: Origin) -> bool:
     """Return whether a file or folder has your own data; False for data like MNIST's, and if it does not exist."""
-    path = Path(name_or_folder)
-    if name_or_folder == "" or is_published(name_or_folder) or not os.path.lexists(path):
-        return False
-    return _format_of(path, how).is_own
+    row = _format_of(name_or_folder, how)
+    return row is not None and row.is_own
 
 
 def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) -> Dataset:
@@ -119,17 +106,20 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     and among others. Raises as `load_dataset` does, also for data that do not fit the network.
     """
     place, how, backend = Path(path), replace(how, task=model.task.name, exclude=None), model.backend
+    row = _format_of(place, how)
+    assert row is not None
     try:
-        samples = _read(place, how, model.feature_names if model.inputs == "columns" else None)
+        _check_options(str(place), row, how)
+        samples = row.read(place, how, model.feature_names if model.inputs == "columns" else None)
     except DatasetError as error:
         if error.setting in OPTIONS:  # which are the run's, not the caller's
-            fault = f"holds {_format_of(place, how).holds}, which cannot be read as the run's own data were"
+            fault = f"holds {row.holds}, which cannot be read as the run's own data were"
             raise DatasetError(fault, remedy="give data in the same form", file=place) from error
         raise
     part = samples.test or samples.train
     with samples.naming(part):
-        meaning = meaning_for(samples, labels_of(samples, part, backend), model.task, model.class_names)
-    arrays = read_part(samples, part, meaning, backend).on(backend, meaning)
+        meaning = meaning_of(samples, labels_of(samples, part, backend), how.task, model.class_names)
+    arrays = on_device(read_part(samples, part, meaning, backend), model.task, backend)
     return Dataset(
         *(*arrays, *arrays, meaning.names, str(place.absolute())),
         task=model.task,
@@ -140,16 +130,19 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     )
 
 
-def _format_of(path: Path, how: Origin) -> Format:
-    """Return the form of a file or folder, which must exist, by its name or by the names in it."""
+def _is_published(name_or_folder: str | os.PathLike[str]) -> bool:
+    return isinstance(name_or_folder, str) and name_or_folder in DATASETS  # a path never is
+
+
+def _format_of(name_or_folder: str | os.PathLike[str], how: Origin) -> Format | None:
+    """Return the form of a published data set, or of a file or folder by the names in it; None if there is none."""
+    path = Path(name_or_folder)
+    if _is_published(name_or_folder):
+        return mnist_files.IDX
+    if name_or_folder == "" or not os.path.lexists(path):
+        return None
     names = visible_names(path) if path.is_dir() else [path.name]
     return next(row for row in FORMATS if row.is_it(path, names, how))
-
-
-def _read(path: Path, how: Origin, features: Sequence[str] | None = None) -> Samples:
-    row = _format_of(path, how)
-    _check_options(str(path), row, how)
-    return row.read(path, how, features)
 
 
 def _check_options(name: str, row: Format, how: Origin) -> None:

@@ -27,29 +27,14 @@ Bytes = npt.NDArray[np.uint8]
 def read_files(files: Sequence[Path], source: Source) -> Samples:
     """Read four IDX files, or two CSV files, the training set first. Raises DatasetError, which names the file."""
     half = len(files) // 2
-    return Samples(
-        _read_part(files[:half], source), _read_part(files[half:], source), class_names=source.class_names, is_own=False
-    )
+    train, test = (_read_part(part, source) for part in (files[:half], files[half:]))
+    return Samples(train, test, class_names=source.class_names)
 
 
 def _read_part(files: Sequence[Path], source: Source) -> Part:
     images, labels = read_csv(files[0]) if len(files) == 1 else (read_idx(files[0], 3), read_idx(files[1], 1))
-    if len(images) != len(labels):
-        raise DatasetError(
-            f"has {len(images)} images, {files[-1].name} has {len(labels)} labels",
-            remedy="the numbers must be equal: fetch both files again",
-            file=files[0],
-        )
-    first, count = source.first_label, len(source.class_names)
-    if (outside := (labels < first) | (labels > first + count - 1)).any():
-        sample = int(np.argmax(outside))
-        raise DatasetError(
-            f"label {labels[sample]} of sample {sample} is outside the {count} classes, {first} to {first + count - 1}",
-            remedy="check that the file belongs to this data set",
-            file=files[-1],
-        )
-    labels -= np.uint8(first)
-    return Part(np.ascontiguousarray(images.swapaxes(1, 2)) if source.transposed else images, labels, files[0])
+    labels -= np.uint8(source.first_label)
+    return Part(np.ascontiguousarray(images.swapaxes(1, 2)) if source.transposed else images, labels, files[-1])
 
 
 def read_idx(path: str | os.PathLike[str], ndim: int) -> Bytes:
@@ -94,7 +79,11 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[Bytes, Bytes]:
         for line, row in read_rows(stream):
             if not columns:
                 columns = len(row)
-                if _are_names(row, line):
+                if columns < 2 or math.isqrt(columns - 1) ** 2 != columns - 1:
+                    fault = f"{columns} columns, separated by commas, are not a label and the pixels of a square image"
+                    raise DatasetError(fault, remedy=NOT_A_TABLE, line=line)
+                # pandas numbers columns that have no names.
+                if row[0].strip()[:1].isalpha() or row == [*map(str, range(columns))]:
                     continue
             try:
                 values += bytes(map(BYTES.__getitem__, row))
@@ -106,19 +95,6 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[Bytes, Bytes]:
             raise DatasetError("has no samples", remedy="give a file with some")
     samples, side = np.frombuffer(values, np.uint8).reshape(-1, columns), math.isqrt(columns - 1)
     return samples[:, 1:].copy().reshape(-1, side, side), samples[:, 0].copy()
-
-
-def _are_names(row: list[str], line: int) -> bool:
-    """Return whether a first row has the names of columns, or their numbers, as pandas writes them."""
-    columns = len(row)
-    if columns < 2 or math.isqrt(columns - 1) ** 2 != columns - 1:
-        fault = f"{columns} columns, separated by commas, are not a label and the pixels of a square image"
-        raise DatasetError(fault, remedy=NOT_A_TABLE, line=line)
-    if "label" in [name.strip().lower() for name in row[1:]]:
-        raise DatasetError("the column 'label' is not the first", remedy="move it there", line=line)
-    # Names all differ. A faulty first sample has more pixels than grey levels, or zeros.
-    are_names = row[0].strip()[:1].isalpha() and len({*row}) == columns
-    return are_names or (columns > 2 and row == [*map(str, range(columns))])
 
 
 def _read_idx_folder(folder: Path, how: Origin, features: Sequence[str] | None) -> Samples:

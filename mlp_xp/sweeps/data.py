@@ -3,7 +3,6 @@
 import functools
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mlp_xp.backends.memory import training_bytes
 from mlp_xp.core.config import TrainConfig
@@ -12,7 +11,7 @@ from mlp_xp.core.job import layer_sizes
 from mlp_xp.data.datasets import SETTING, load_dataset
 from mlp_xp.errors import MlpXpError
 from mlp_xp.runs.checkpoints import load_model
-from mlp_xp.runs.run_folder import checksum, data_of
+from mlp_xp.runs.run_folder import checksum
 from mlp_xp.runs.settings import Settings, with_fitting_batches
 from mlp_xp.sweeps.grid import Plan, examples
 
@@ -26,20 +25,20 @@ def key_of(settings: Settings) -> str:
     return ", ".join([settings.data_dir, settings.dtype, *origin])
 
 
-def load(settings: Settings, cache_dir: str | None, progress: Any = None) -> tuple[Dataset, str]:
+def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
     """Return a member's data set with its checksum; the one that this process used last is loaded already."""
-    return _load(replace(settings, train=TrainConfig(), start_from=None), cache_dir, progress)
+    return _load(replace(settings, train=TrainConfig(), start_from=None), cache_dir)
 
 
 @functools.lru_cache(maxsize=1)
-def _load(settings: Settings, cache_dir: str | None, progress: Any) -> tuple[Dataset, str]:
+def _load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
     backend, origin = settings.open_backend(), vars(settings.origin) if settings.data_dir else {}
-    dataset = load_dataset(data_of(settings), backend, cache_dir=cache_dir, progress=progress, **origin)
+    dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **origin)
     check_dataset(dataset, backend)
     return dataset, checksum(dataset, backend)
 
 
-def survey(plan: Plan, progress: Any = None, *, is_new: bool = True) -> tuple[dict[str, str], int, bool]:
+def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, bool]:
     """Check that each member can be trained on its own, with its data and on its backend.
 
     Each data set is loaded once, with NumPy. The backends are those of this machine, so they are not opened for a
@@ -49,6 +48,7 @@ def survey(plan: Plan, progress: Any = None, *, is_new: bool = True) -> tuple[di
     largest member needs; and whether one computes on a GPU. Raises DatasetError, ConfigError, BackendError, RunError
     and what `load_dataset` does.
     """
+    _load.cache_clear()  # the files may have changed since
     sums: dict[str, str] = {}
     largest, on_gpu = 0, False
     # Members on the same data follow one another, so that one data set is in memory at a time.
@@ -56,7 +56,7 @@ def survey(plan: Plan, progress: Any = None, *, is_new: bool = True) -> tuple[di
         try:
             on_gpu |= not plan.how.cluster and settings.open_backend().on_gpu
             on_host = replace(settings, backend="numpy", device=None)
-            dataset, sums[key_of(settings)] = load(on_host, plan.how.cache_dir, progress)
+            dataset, sums[key_of(settings)] = load(on_host, plan.how.cache_dir)
             if plan.fit_batches:
                 settings = with_fitting_batches(settings, len(dataset.train_inputs))
             settings.train.check_fits(len(dataset.train_inputs))
