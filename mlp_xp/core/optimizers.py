@@ -1,13 +1,13 @@
 """Optimisers and learning-rate schedules: how gradients change the weights.
 
-An optimiser is a function that changes one array of a layer, its weights or its bias: `update(w, g, slots, rates,
+An optimiser has a function that changes one array of a layer, its weights or its bias: `change(w, g, slots, rates,
 settings, xp=)` returns the new w and slots. g is the gradient of w, and the slots are arrays that the optimiser keeps
 for w from step to step, of the shape of w: none, a velocity, or two moments. `settings` is a `TrainConfig`.
 
 What changes from step to step, such as the learning rate, is in `rates`: a few numbers, computed on the host for many
 steps at once. They are factors, so that a step is a few products.
 
-The arrays w and slots are donated: an update may work in place, so the caller must not use them again. An in-place
+The arrays w and slots are donated: an optimiser may work in place, so the caller must not use them again. An in-place
 operator such as `w -= g` changes the array on NumPy, CuPy and PyTorch, and makes a new one on JAX; the code is right
 either way because it returns what it computed. g must not change, because the caller may need it.
 """
@@ -23,7 +23,7 @@ from mlp_xp.core.network import Layer
 Slots = tuple[Layer, ...]
 """What an optimiser keeps for a layer: the slots of its weights and of its bias, in the form of layers."""
 Update = Callable[..., tuple[Layer, Slots]]
-Updated = tuple[Array, Sequence[Array]]
+Changed = tuple[Array, Sequence[Array]]
 
 
 class Rates(NamedTuple):
@@ -34,24 +34,24 @@ class Rates(NamedTuple):
     are multiplied instead of 50 000 in the gradients. For a mean over a batch, it is divided by the batch size."""
     decay: Array
     """Factor of the parameters, for weight decay."""
-    update: Array
+    step_size: Array
     """Factor of what momentum or Adam subtracts: the learning rate."""
     epsilon: Array
     """What Adam adds to the root of the mean squared gradient."""
 
 
-def sgd(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any, /, *, xp: Any) -> Updated:
+def sgd(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any, /, *, xp: Any) -> Changed:
     """Gradient descent: w - g, where g has the learning rate in it, by rates.error."""
     w -= g
     return w, slots
 
 
 def sgd_rates(learning_rates: np.ndarray, step_numbers: np.ndarray, settings: Any) -> tuple[np.ndarray, ...]:
-    """Return the rates error, update and epsilon of gradient descent; see `Optimizer`."""
+    """Return the rates error, step_size and epsilon of gradient descent; see `Optimizer`."""
     return learning_rates, 0 * learning_rates, 0 * learning_rates
 
 
-def momentum(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any, /, *, xp: Any) -> Updated:
+def momentum(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any, /, *, xp: Any) -> Changed:
     """Gradient descent with momentum m: v = m v + g, then w - rate v; with Nesterov's variant, w - rate (g + m v).
 
     Sutskever et al., 2013, in the form that PyTorch uses.
@@ -59,16 +59,16 @@ def momentum(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings:
     (v,) = slots
     v *= settings.momentum
     v += g
-    w -= rates.update * (g + settings.momentum * v if settings.nesterov else v)
+    w -= rates.step_size * (g + settings.momentum * v if settings.nesterov else v)
     return w, (v,)
 
 
 def momentum_rates(learning_rates: np.ndarray, step_numbers: np.ndarray, settings: Any) -> tuple[np.ndarray, ...]:
-    """Return the rates error, update and epsilon of momentum, which sums up gradients without the learning rate."""
+    """Return the rates error, step_size and epsilon of momentum, which sums up gradients without the learning rate."""
     return np.ones_like(learning_rates), learning_rates, 0 * learning_rates
 
 
-def adam(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any, /, *, xp: Any) -> Updated:
+def adam(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any, /, *, xp: Any) -> Changed:
     """Adam (Kingma and Ba, 2015, algorithm 1): w - rate m / (sqrt(v) + epsilon), with moments m and v of the gradient.
 
     By rates.error, g is 1 - beta_1 times the gradient, so m = beta_1 m + g, and v takes the share of g * g.
@@ -90,13 +90,13 @@ def adam(w: Array, g: Array, slots: Sequence[Array], rates: Rates, settings: Any
     root += rates.epsilon
     change = m / root
     del root
-    change *= rates.update
+    change *= rates.step_size
     w -= change
     return w, (m, v)
 
 
 def adam_rates(learning_rates: np.ndarray, step_numbers: np.ndarray, settings: Any) -> tuple[np.ndarray, ...]:
-    """Return the rates error, update and epsilon of Adam, with the corrections of the moments, for each step.
+    """Return the rates error, step_size and epsilon of Adam, with the corrections of the moments, for each step.
 
     These are as in section 2 of the paper, "the efficiency of algorithm 1": for step t, counted from 1, with
     c = sqrt(1 - beta_2^t), the rate is alpha c / (1 - beta_1^t), and epsilon c is added.
@@ -108,9 +108,9 @@ def adam_rates(learning_rates: np.ndarray, step_numbers: np.ndarray, settings: A
 
 
 class Optimizer(NamedTuple):
-    """An optimiser: its update of an array, and the rates for it."""
+    """An optimiser: how it changes an array, and the rates for it."""
 
-    update: Callable[..., Updated]
+    change: Callable[..., Changed]
     """See the module's docstring."""
     other_rates: Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, ...]]
     """`other_rates(learning_rates, step_numbers, settings)`: all `Rates` but decay, float64 (n,) each."""
@@ -125,9 +125,9 @@ class Optimizer(NamedTuple):
 
         learning_rates: float64 (n,). step_numbers: int64 (n,), from 0 at the start of training: Adam depends on them.
         """
-        error, update, epsilon = self.other_rates(learning_rates, step_numbers, settings)
+        error, step_size, epsilon = self.other_rates(learning_rates, step_numbers, settings)
         decay = settings.weight_decay * (learning_rates if self.decoupled else error)
-        return Rates(error, decay, update, epsilon)
+        return Rates(error, decay, step_size, epsilon)
 
     def empty_slots(self, layer: Layer, /, *, xp: Any) -> Slots:
         """Return what the optimiser keeps for a layer before the first step: zeros."""
@@ -136,7 +136,7 @@ class Optimizer(NamedTuple):
     def make_update(self, settings: Any, *, xp: Any) -> Update:
         """Return `update(layer, gradient, slots, rates) -> layer, slots`, with weight decay. It donates both."""
         decays, bias_decays = settings.weight_decay > 0, settings.weight_decay > 0 and settings.decay_bias
-        change = self.update
+        change = self.change
 
         def update(layer: Layer, gradient: Layer, slots: Slots, rates: Rates, /) -> tuple[Layer, Slots]:
             (weights, bias), (weights_g, bias_g) = layer, gradient
