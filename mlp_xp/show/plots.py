@@ -235,7 +235,7 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
                 scores[0].plot((run.kept + 1) * run.samples, score, color=look["color"], **circle)
                 styles["kept, by the held-out samples"] = circle
     standardised = ",\nstandardised targets" * any(run.standardised for run in every)
-    losses.set(ylabel=task.loss_name + standardised)
+    losses.set(ylabel=f"loss{standardised}")
     _scale_losses(losses)
     for axes in scores:
         axes.set(ylabel="R²" if task.floats else "accuracy (%)" if task.exclusive else "accuracy, all labels right (%)")
