@@ -69,7 +69,7 @@ def test_rows_of_files_are_counted_as_in_the_file(tmp_path, runs):
         assert_one_line(call(*command), 2, "line 4, column 'a': 1e+300 is too large for float32")
     write(table, [*ROWS[:2, 0].tolist(), "1.2 kg", *ROWS[3:, 0].tolist()])
     outcome = call("train", "--data-dir", table, "--label", "y", "--run-dir", tmp_path / "run")
-    assert_one_line(outcome, 2, "line 4, column 'y': '1.2 kg' is not a number", "give --task classes")
+    assert_one_line(outcome, 2, "line 4, column 'y': '1.2 kg' is not a finite number", "give --task classes")
 
 
 # A network is never evaluated on rows that it was trained on without a word.
