@@ -32,10 +32,9 @@ from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_model
 from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, held_out, members_of, run_of
-from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
+from mlp_xp.runs.recording import check_run, open_folder, read_source, train_in_folder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import RECIPES, Settings
-from mlp_xp.runs.sources import read_source
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.show.gallery import compared, draw_run
 from mlp_xp.show.plots import PlotError, draw_curves, save
@@ -150,7 +149,7 @@ def evaluate(
     several times may be in other data by chance, so they count, with a warning, unless all training rows are there.
     Rows are not compared for a published data set, for one in its form, and for a model without the folder of a run.
 
-    Raises BackendError, what `load_dataset` raises, and RunError: for data of which no row is left, for runs that hold
+    Raises BackendError, what `load_dataset` raises, and RunError: for data without a row that is left, for runs that hold
     out different rows of their own data, and for outputs that are not finite.
     """
     found, datasets = _models(models, backend, device), dict[Any, Dataset]()
@@ -350,8 +349,7 @@ def _data_of(
     if isinstance(data, Dataset):
         dataset = data if data.test_inputs is not None else data._replace(test_inputs=data[0], test_labels=data[1])
     elif data is not None and not isinstance(data, str | Path):
-        remedy = "give a path, a name, or a Dataset, as `from_arrays` makes one"
-        raise MlpXpError(f"{type(data).__name__} is not a data set", remedy=remedy, setting="data")
+        raise MlpXpError(f"{type(data).__name__} is not a path, a name or a Dataset", setting="data")
     elif (run_dir := run_of(model)) is None:
         raise MlpXpError("a model that is not from the folder of a run needs a Dataset; give one", setting="data")
     else:

@@ -20,7 +20,7 @@ from mlp_xp.core.task import TASKS
 from mlp_xp.core.training import Best, Position, Tally
 from mlp_xp.files import write_whole
 from mlp_xp.runs.records import FORMAT, REMEDY, RunError, check_fields, check_format, parse
-from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, meaning_of, read_config
+from mlp_xp.runs.run_folder import CHECKPOINT, MODEL, facts_of, read_config
 from mlp_xp.runs.settings import Settings, check_unchanged, flatten, unflatten
 
 # What the fitted arrays of a preparation, and those of standardised numbers, are called in a model's file.
@@ -96,7 +96,7 @@ def save_model(folder: Path, model: Model) -> None:
         "activation": model.activation,
         "dtype": model.backend.dtype_name,
         "feature_names": list(model.feature_names),
-        **meaning_of(model, model.input_shape),
+        **facts_of(model, model.input_shape),
     }
     tensors = _network_tensors("network", model.network, model.backend)
     for names, arrays in ((FITTED, model.prepare.fitted), (SCALING, model.scaling)):
