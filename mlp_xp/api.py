@@ -149,8 +149,8 @@ def evaluate(
     several times may be in other data by chance, so they count, with a warning, unless all training rows are there.
     Rows are not compared for a published data set, for one in its form, and for a model without the folder of a run.
 
-    Raises BackendError, what `load_dataset` raises, and RunError: for data without a row that is left, for runs that hold
-    out different rows of their own data, and for outputs that are not finite.
+    Raises BackendError, what `load_dataset` raises, and RunError: if no row is left, for runs that hold out different
+    rows of their own data, and for outputs that are not finite.
     """
     found, datasets = _models(models, backend, device), dict[Any, Dataset]()
     tests = held_out(found, [_data_of(model, data, cache_dir, datasets) for model in found], own=data is None)

@@ -58,7 +58,7 @@ def read_source(start_from: str | Path | None, job: Job) -> Network:
     if start_from is None:
         return ()
     try:
-        model = load_model(start_from)
+        model = checkpoints.load_model(start_from)
     except RunError as error:
         error.setting = "start_from"
         raise
