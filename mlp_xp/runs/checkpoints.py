@@ -186,22 +186,10 @@ def read_sha256(path: Path) -> str:
     return str(_read(path)[1].get("sha256"))
 
 
-def read_position(folder: Path) -> dict[str, Any]:
-    """Return where the run's checkpoint was saved: its epoch, samples and more. Raises RunError.
-
-    Only the file's metadata are read.
-    """
-    return _read_facts(folder / CHECKPOINT)["position"]
-
-
-def _read_facts(path: Path) -> dict[str, Any]:
-    return check_fields(_read(path)[1], {"settings": dict, "position": dict}, path)
-
-
 def check_settings(folder: Path, settings: Settings) -> None:
     """Raise MlpXpError unless the run's checkpoint fits these settings, epochs included. Only its metadata are read."""
     path = folder / CHECKPOINT
-    facts = _read_facts(path)
+    facts = check_fields(_read(path)[1], {"settings": dict, "position": dict}, path)
     check_unchanged(unflatten(facts["settings"], path), settings, path)
     done = facts["position"]["epoch"] + 1
     if done > settings.train.epochs:
