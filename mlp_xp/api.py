@@ -243,7 +243,9 @@ def _models(given: Models, backend: str, device: str | None) -> list[Model]:
     for each in [given] if isinstance(given, Model | str | os.PathLike) else given:
         read = [each] if isinstance(each, Model) else map(load_model, members_of([_path(each, "models")]))
         for model in read:  # one from a file counts once
-            found.setdefault(Path(model.source).resolve() if model.sha256 else id(model), model)
+            place = Path(model.source).resolve()
+            place = place.parent if place.name == run_folder.MODEL else place
+            found.setdefault(place if model.sha256 else id(model), model)
     if not found:
         raise MlpXpError("there are none; give a run's folder, a model, or several in a list", setting="models")
     models = [*found.values()]
