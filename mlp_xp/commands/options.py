@@ -22,7 +22,7 @@ from mlp_xp import __version__
 from mlp_xp.core.config import Setting, declared
 from mlp_xp.errors import MlpXpError, nearest
 from mlp_xp.runs.settings import RECIPES, Settings, differences
-from mlp_xp.show.width import plain_console
+from mlp_xp.show.console import plain_console
 
 HELP = "--help lists all options"
 RANGE = ".."  # between the ends of a range

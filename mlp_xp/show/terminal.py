@@ -1,6 +1,5 @@
 """Show a training run on the terminal: its settings, a progress bar, one line per report, a summary."""
 
-import textwrap
 from collections.abc import Generator, Iterator, Sequence
 
 from rich.console import Console
@@ -14,31 +13,13 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.task import CLASSES, Evaluation, Task
 from mlp_xp.core.training import Best, Event, Report
 from mlp_xp.runs.settings import Settings
+from mlp_xp.show.console import plain_console
 from mlp_xp.show.numbers import score_text, thousands
-from mlp_xp.show.width import plain_console
 
 HEADER = "epoch  sample       loss  accuracy  mean loss  test loss  samples/s"
 R2 = "      R²"  # instead of the accuracy, for regression
 HELD_OUT = "  held out"
 FEW = 4  # outputs whose errors fit in a line
-# A space at which `say` does not break lines. From Unicode's private use area, so that no text contains it.
-GLUE = "\ue000"
-
-
-def say(console: Console, text: str, indent: int = 2, *, wrap: bool = False) -> None:
-    """Print text. On a terminal, long lines are broken between words and continued with an indent.
-
-    Elsewhere lines are whole, so that programs can read them, unless `wrap` is set: below a table, text is not wider
-    than the table. A word longer than a line, such as a path, is never broken.
-    """
-    for line in text.split("\n"):
-        pieces = [line]
-        if (wrap or console.is_terminal) and len(line) > console.width:
-            pieces = textwrap.wrap(
-                line, console.width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
-            )
-        for piece in pieces:
-            console.print(piece.replace(GLUE, " "), soft_wrap=True)
 
 
 def describe(settings: Settings, job: Job) -> str:

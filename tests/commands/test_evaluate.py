@@ -35,7 +35,7 @@ def folder(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "first"
     settings = ["--data-dir", digits, "--epochs", 1, "--recipe", "small", "--init", "glorot", "--learning-rate", 0.1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mlp_xp.commands.training.draw_pictures", lambda *_: None)
+        patch.setattr("mlp_xp.commands.train.draw_run", lambda *_: [])
         assert call("train", *settings, "--optimizer", "sgd", "--run-dir", folder).code == 0
     return folder
 
@@ -82,7 +82,7 @@ def test_predict_shows_what_the_network_saw(folder, pictures) -> None:
     code, out, _ = call("predict", folder, pictures / "2.png", "--show")
     assert code == 0
     note, *drawn = out.splitlines()[:29]
-    assert note == "pictures as the network sees them, 28 x 28 pixels, from paper, a space, to ink, @:"
+    assert note == "pictures as the network sees them, 28 x 28 pixels, from 0, a space, to 255, @:"
     assert max(map(len, drawn)) <= 56
     ink = np.array([[character != " " for character in line.ljust(56)] for line in drawn])
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
@@ -97,11 +97,9 @@ def draw_only_names(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"mlp_xp.show.plots.{name}", lambda *_, **__: "a figure")
 
 
-@pytest.mark.parametrize(
-    ("mode", "colour"), [("L", ""), pytest.param("RGB", " in colour, drawn in grey", marks=pytest.mark.slow)]
-)
-def test_predict_shows_pictures_of_a_folder_as_they_are(mode, colour, tmp_path, monkeypatch) -> None:
-    """Dark is ink, and the network's colours are mentioned. So are the mistakes, which are no negatives."""
+@pytest.mark.parametrize("mode", ["L", pytest.param("RGB", marks=pytest.mark.slow)])
+def test_predict_shows_pictures_of_a_folder_as_they_are(mode, tmp_path, monkeypatch) -> None:
+    """In grey. So are the mistakes, which are no negatives."""
     for i in range(12):
         picture = Image.new("RGB", (8, 8), (250, 240, 255))
         picture.paste((i // 2, 10, 5), (2, 2, 6, 4))  # in both classes, so that half are mistakes
@@ -116,9 +114,8 @@ def test_predict_shows_pictures_of_a_folder_as_they_are(mode, colour, tmp_path, 
     code, out, _ = call("predict", run, tmp_path / "data" / "a" / "0.png", "--show")
     assert code == 0
     note, *drawn = out.splitlines()[:9]
-    scale = "from light, a space, to dark, @"
-    assert note == f"pictures as the network sees them, 8 x 8 pixels{colour}, {scale}:"
-    assert drawn == [*[""] * 2, *["    %%%%%%%%"] * 2, *[""] * 4]
+    assert note == "pictures as the network sees them, 8 x 8 pixels, from 0, a space, to 255, @:"
+    assert drawn == [*["%" * 16] * 2, *["%%%%" + " " * 8 + "%%%%"] * 2, *["%" * 16] * 4]
 
 
 def test_plot_draws_one_run_and_lays_several_over_one_another(folder, tmp_path, monkeypatch) -> None:
@@ -216,6 +213,6 @@ def test_a_run_that_has_not_ended_is_named_as_that(tmp_path) -> None:
     for words in (("evaluate", run), ("predict", run, picture), ("evaluate", run, "--csv")):
         outcome = call(*words)
         assert_one_line(outcome, 0, f"warning: {str(run)!r}: interrupted; {where}; resume with: ")
-        assert outcome.err.endswith(f"train.py --resume {run}\n")
+        assert outcome.err.endswith(f"-m mlp_xp train --resume {run}\n")
     (run / "checkpoint.safetensors").unlink()
     assert_one_line(call("evaluate", run), 0, "interrupted; its network is that of an unknown epoch")

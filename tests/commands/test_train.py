@@ -83,7 +83,7 @@ def test_what_is_printed_is_what_was_measured(finished):
     rows = [row.split() for row in lines[lines.index(HEADER) + 1 :]][:12]
     assert [[*map(int, row[:2])] for row in rows] == [[each["epoch"], each["sample"]] for each in metrics(folder)]
     result = json.loads((folder / "result.json").read_text())
-    assert f"{100 * result['accuracy']:.2f} % of 60 test images right" in lines[-1]
+    assert f"{100 * result['accuracy']:.2f} % of 60 test images right" in lines[-2]
 
 
 def test_the_kept_network_and_an_early_stop_are_told(data_dir, tmp_path):
