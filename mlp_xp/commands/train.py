@@ -18,13 +18,13 @@ from mlp_xp.commands.data import load_data
 from mlp_xp.commands.options import CacheDir, Recipe, only_one, with_settings
 from mlp_xp.commands.process import called
 from mlp_xp.commands.stopping import Stop, catch_signals
-from mlp_xp.core.config import ConfigError
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.training import Event
 from mlp_xp.data.datasets import is_own
 from mlp_xp.data.origin import Origin
+from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument
-from mlp_xp.runs import recording, replacing, run_folder
+from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.records import check_foreign, parse_settings
 from mlp_xp.runs.settings import RECIPES, Settings, first_change, settings_of, with_fitting_batches
 from mlp_xp.show import terminal
@@ -178,5 +178,5 @@ def stop_at(event: Event, folder: Path, stop: Stop, hint: str) -> None:
     place = "in the warm-up" if epoch == WARM_UP_EPOCH else f"in epoch {epoch}, after {sample} samples"
     if event.checkpoint:
         raise stop.error_at(f"{place}{hint}")
-    if (stop.signal and epoch == WARM_UP_EPOCH) or replacing.current(folder) != folder:
+    if (stop.signal and epoch == WARM_UP_EPOCH) or run_folder.is_replaced(folder):
         raise stop.error_at(f"{place}; {recording.what_is_kept(folder)}")
