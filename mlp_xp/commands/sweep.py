@@ -21,7 +21,6 @@ from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTE
 from mlp_xp.runs.table import UNREADABLE, shown, words
 from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console
-from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.show.plots import PlotError
 from mlp_xp.sweeps.folder import folder_of
@@ -65,9 +64,9 @@ def show(plan: Plan) -> int:
     console, folder, states, header = plain_console(), folder_of(plan), Counter[str](), f"{HEADER}\n"
     stop = Stop(console)
     stop.say(f"{describe(plan)}\nsweep    {folder}")
-    with catch_signals(stop), show_downloads(console) as progress, terminal.progress_bar(console) as bar:
+    with catch_signals(stop), terminal.progress_bar(console) as bar:
         task = bar.add_task("", total=plan.total)
-        endings = run(plan, stop=lambda: bool(stop), say=stop.say, progress=progress)
+        endings = run(plan, stop=lambda: bool(stop), say=stop.say)
         with contextlib.closing(endings):
             for ending in endings:
                 states[ending.state] += 1

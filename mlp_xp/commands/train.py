@@ -14,13 +14,13 @@ from typing import Any, Literal
 from rich.console import Console
 
 from mlp_xp.backends.opening import starting_on
-from mlp_xp.commands.data import load_data
+from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.options import CacheDir, Recipe, only_one, with_settings
 from mlp_xp.commands.process import called
 from mlp_xp.commands.stopping import Stop, catch_signals
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.training import Event
-from mlp_xp.data.datasets import is_own
+from mlp_xp.data.datasets import is_own, load_dataset
 from mlp_xp.data.origin import Origin
 from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument
@@ -29,7 +29,6 @@ from mlp_xp.runs.records import check_foreign, parse_settings
 from mlp_xp.runs.settings import RECIPES, Settings, first_change, settings_of, with_fitting_batches
 from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console, say
-from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.gallery import draw_run
 from mlp_xp.show.plots import PlotError
 
@@ -83,16 +82,8 @@ def train(
         place, origin = run_folder.data_of(settings), settings.origin
         if resume and is_own(place, origin):  # what was guessed when the run began
             origin = replace(origin, task=run_folder.read_config(resume)[1].get("task", origin.task))
-        with show_downloads(console) as progress:
-            dataset = load_data(
-                place,
-                backend,
-                option="data_dir" if settings.data_dir else "dataset",
-                run=None if "data_dir" in given else resume,
-                cache_dir=cache_dir,
-                progress=progress,
-                **vars(origin),
-            )
+        with naming_option("data_dir" if settings.data_dir else "dataset", None if "data_dir" in given else resume):
+            dataset = load_dataset(place, backend, cache_dir=cache_dir, **vars(origin))
         if not (resume or config or "batch_size" in given):
             settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
         job = Job(settings.train, dataset, backend)

@@ -12,9 +12,7 @@ from PIL import Image
 from rich.cells import cell_len
 
 from mlp_xp import TrainConfig, open_backend, train
-from mlp_xp.data.registry import DATASETS
 from mlp_xp.show.console import plain_console, print_table, say
-from mlp_xp.show.download_progress import show_downloads
 
 pytestmark = pytest.mark.usefixtures("eighty_columns")
 ODD = "a:x:b [red]c[/red] :smile:"
@@ -39,20 +37,6 @@ def test_names_of_classes(odd_run):
     for part in (first, second):
         assert all(f"\n{name}  " in part for name in (":x:", "[red]", "[/]"))
         assert f"\n{ODD}  " in f"\n{part}"
-
-
-@pytest.mark.parametrize("width", [80, 56])
-def test_the_bar_of_a_download_is_one_line(width):
-    file = max(DATASETS["emnist-letters"].checksums, key=len)
-    out = io.StringIO()
-    with show_downloads(plain_console(file=out, force_terminal=True, width=width)) as progress:
-        progress(file, 123_456_789, 535_145_245)
-    lines = [line for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())) if line]
-    assert lines
-    for line in lines:
-        assert line.startswith(file)
-        assert len(line) <= width
-    assert re.search(r"123\.5/535\.1 MB", lines[-1])
 
 
 # Lines.
