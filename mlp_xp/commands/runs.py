@@ -18,7 +18,6 @@ from mlp_xp.errors import escaped
 from mlp_xp.runs.sweep_index import FINISHED
 from mlp_xp.runs.table import (
     FIGURES,
-    RESULTS,
     UNREADABLE,
     Row,
     check_column,
@@ -27,6 +26,7 @@ from mlp_xp.runs.table import (
     select_rows,
     shown,
     sort_rows,
+    value_of,
     words,
 )
 from mlp_xp.show.console import plain_console, print_csv, print_table, say
@@ -71,8 +71,8 @@ def runs(
     only_one(summary=summary, sort=sort)  # settings are ranked by their held-out samples
     column = check_column(sort, "sort") if sort else ""
     select_rows([], where)  # a wrong condition is found before any run is read
-    found, without_runs = find_runs(folders or (DEFAULT,))
-    faults = [*without_runs, *(row.reason for row in found if row.state == UNREADABLE)]
+    found = find_runs(folders or (DEFAULT,))
+    faults = [row.reason for row in found if row.state == UNREADABLE]
     rows, console = select_rows(found, where), plain_console()
     rows = sort_rows(rows, column) if column else rows
     whole = summarise(rows) if summary else None
@@ -91,13 +91,14 @@ def runs(
 
 def as_record(row: Row) -> dict[str, Any]:
     """Return a row as JSON data."""
-    record = {**row._asdict(), "folder": str(row.folder), "settings": dict(row.settings)}
-    return {**record, "date": row.date and row.date.isoformat(timespec="seconds")}
+    figures = {name: row.figures.get(name) for name in FIGURES}
+    record = {"name": row.name, "folder": str(row.folder), "settings": dict(row.settings), "state": row.state}
+    return {**record, "reason": row.reason, **figures, "date": row.date and row.date.isoformat(timespec="seconds")}
 
 
 def csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
     """Yield the lines of a table as CSV: a header, then one for each run, its numbers in full precision."""
-    names = ["name", "folder", "state", *differing(rows), *RESULTS, "seconds", "date", "reason"]
+    names = ["name", "folder", "state", *differing(rows), *FIGURES, "date", "reason"]
     yield names
     for row in rows:
         record = {name: shown(value) for name, value in row.settings.items()} | as_record(row)
@@ -108,11 +109,11 @@ def show_runs(rows: Sequence[Row], console: Console) -> None:
     """Print runs as a table, with the most important columns first: those that do not fit are left out."""
     settings = differing(rows)
     states = ["state"] if any(row.state != FINISHED for row in rows) else []
-    results = [name for name in RESULTS if any(getattr(row, name) is not None for row in rows)]
-    scores, losses = ([name for name in results if name.endswith("loss") == is_loss] for is_loss in (False, True))
-    names = ["name", *states, *scores, *settings, *losses, "seconds", "date"]
+    figures = [name for name in FIGURES if any(name in row.figures for row in rows)]
+    scores = [name for name in figures if name.endswith(("accuracy", "r2"))]
+    names = ["name", *states, *scores, *settings, *(name for name in figures if name not in scores), "date"]
     print_table(map(head, names), ([_cell(row, name) for name in names] for row in rows), console)
-    if any(row.state != FINISHED and row.seconds is not None for row in rows):
+    if any(row.state != FINISHED and row.figures for row in rows):
         say(console, "unfinished runs: results of the last report; evaluate uses the checkpoint")
     for row in rows:
         if row.reason and row.state != UNREADABLE:  # the command prints those as errors
@@ -125,12 +126,12 @@ def head(column: str) -> str:
 
 
 def _cell(row: Row, column: str) -> str:
-    if column not in Row._fields:
-        return shown(row.settings[column]) if column in row.settings else ""
-    value = getattr(row, column)
+    value = value_of(row, column)
+    if column in row.settings:
+        return shown(value)
     if column in FIGURES:
         return figure(column, value)
-    return value if column != "date" else f"{value:%Y-%m-%d %H:%M}" if value else ""
+    return "" if value is None else f"{value:%Y-%m-%d %H:%M}" if column == "date" else value
 
 
 def show_summary(summary: Summary, console: Console) -> None:

@@ -22,11 +22,9 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.training import Event
 from mlp_xp.data.datasets import is_own, load_dataset
 from mlp_xp.data.origin import Origin
-from mlp_xp.declared import ConfigError
-from mlp_xp.errors import Argument
 from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.records import check_foreign, parse_settings
-from mlp_xp.runs.settings import RECIPES, Settings, first_change, settings_of, with_fitting_batches
+from mlp_xp.runs.settings import RECIPES, Settings, check_unchanged, settings_of, with_fitting_batches
 from mlp_xp.show import terminal
 from mlp_xp.show.console import plain_console, say
 from mlp_xp.show.gallery import draw_run
@@ -79,7 +77,7 @@ def train(
         if resume and "data_dir" not in given and run_folder.has_ended(resume, settings):
             say(console, f"the run in {resume} has ended; --epochs N trains it longer")
             return
-        place, origin = run_folder.data_of(settings), settings.origin
+        place, origin = settings.data, settings.origin
         if resume and is_own(place, origin):  # what was guessed when the run began
             origin = replace(origin, task=run_folder.read_config(resume)[1].get("task", origin.task))
         with naming_option("data_dir" if settings.data_dir else "dataset", None if "data_dir" in given else resume):
@@ -87,8 +85,7 @@ def train(
         if not (resume or config or "batch_size" in given):
             settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
         job = Job(settings.train, dataset, backend)
-        recording.check_run(settings, job, resume)
-        job = recording.choose_threads(resume, job)
+        job = recording.check_run(settings, job, resume)
         if not is_run:  # created after all checks, so that a run that cannot begin leaves no folder
             folder = folder or run_folder.claim_folder(settings, dt.datetime.now())
             held.enter_context(recording.open_folder(folder, existing=overwrite))
@@ -100,7 +97,7 @@ def base_settings(recipe: str | None, config: Path | None, data_dir: str | None,
     """Return the settings of a file or a recipe; by default of the recipe for the data. Raises MlpXpError."""
     if config:
         settings, record = parse_settings(config)
-        if settings.origin.task is None and is_own(run_folder.data_of(settings), settings.origin):
+        if settings.origin.task is None and is_own(settings.data, settings.origin):
             return settings_of(settings, {"task": record.get("task")})  # what was guessed for the run
         return settings
     if recipe is None:
@@ -114,12 +111,7 @@ def resumed(folder: Path, given: Mapping[str, Any]) -> Settings:
     settings = settings_of(saved, given)
     if settings.backend != saved.backend and "device" not in given:
         settings = settings_of(settings, {"device": None})  # the saved device belongs to another library
-    if change := first_change(saved, settings, data=True):
-        raise ConfigError(
-            f"a resumed run keeps its settings ({change.saved!r}, not {change.wanted!r}{change.reason})",
-            remedy=("leave the option out, or start a new run with ", Argument("config")),
-            setting=change.name,
-        )
+    check_unchanged(saved, settings, data=True)
     return settings
 
 
