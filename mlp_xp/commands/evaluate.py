@@ -113,7 +113,7 @@ def show(found: api.Evaluated, whole: dict[str, Any], folders: Sequence[Path], c
         scores = ((run, figure(kind, each.score), f"{each.loss:.4f}") for run, each in results)
         print_table(("run", head, "loss"), scores, console)
         say(console, "\nthe ensemble:")
-    say(console, f"{described_result(found.result, model.input_shape, names)}\n")
+    say(console, f"{described_result(found.result, model.input_shape)}\n")
     parts = whole[model.task.outputs]
     heads = HEADS | {"name": ONE[model.task.outputs], "samples": described(model.input_shape).split()[0]}
     rows = ([_cell(*item) for item in part.items()] for part in parts)

@@ -168,8 +168,6 @@ def _option(setting: Setting, text: str, several: bool, group: str) -> inspect.P
         more["allow_repeating"] = False
     if several or setting.kind is tuple:
         hint = tuple[hint, ...]
-    if setting.most < 1:
-        text += f" [from {setting.least:g} to below 1]"
     annotation = Annotated[hint, Parameter(help=text, **more)]
     return inspect.Parameter(
         setting.name, inspect.Parameter.KEYWORD_ONLY, default=setting.default, annotation=annotation

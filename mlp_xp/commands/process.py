@@ -6,7 +6,7 @@ import shlex
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ def run(main: Callable[[], int | None]) -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         try:
-            with _warnings_as_lines():
+            with warnings.catch_warnings():
+                warnings.simplefilter("default", MlpXpWarning)
+                warnings.showwarning = _show_warning
                 code = main() or 0
             sys.stdout.flush()
         except (Exception, KeyboardInterrupt) as error:
@@ -103,22 +105,12 @@ def print_line(kind: str, text: str) -> None:
     print(f"{kind}{': ' if kind else ''}{escaped(text)}", file=sys.stderr)
 
 
-@contextlib.contextmanager
-def _warnings_as_lines() -> Iterator[None]:
-    """Print each of the package's own warnings once, as one line on stderr; leave all others to Python."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("default", MlpXpWarning)
-        show = warnings.showwarning
-
-        def show_line(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
-            if issubclass(category, MlpXpWarning):
-                assert isinstance(message, MlpXpWarning)
-                print_line("warning", message.worded(as_option))
-            else:
-                show(message, category, *place, **others)
-
-        warnings.showwarning = show_line
-        yield
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
+    """Print one of the package's own warnings as one line on stderr; all others as Python does."""
+    if isinstance(message, MlpXpWarning):
+        print_line("warning", message.worded(as_option))
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
 
 
 def silence_output() -> None:

@@ -139,7 +139,7 @@ def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwri
                 watched.close()
             events.close()
     assert event.report
-    stop.say(f"\n{terminal.summary(event.report, dataset)}")
+    stop.say(f"\n{terminal.summary(event.report)}")
     if event.position.best:
         stop.say(terminal.selected(event.position.best, event.position.epoch, settings.train, dataset))
     try:  # a run without pictures is complete

@@ -17,7 +17,7 @@ from mlp_xp.core.plan import ceil_divide
 from mlp_xp.core.task import CLASSES, Task
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.files import write_whole
-from mlp_xp.show.numbers import percent, score_text, thousands
+from mlp_xp.show.numbers import percent, thousands
 
 if TYPE_CHECKING:
     from mlp_xp.show.figure import Picture
@@ -157,7 +157,7 @@ def draw_curves(runs: Sequence[Curves]) -> "Picture":
 
     All runs have the same task. Without a test set and held-out samples, only losses are drawn.
     """
-    return _draw_lines([(f"{run.name} ({_result(run)})", [run]) for run in runs])
+    return _draw_lines([(run.name, [run]) for run in runs])
 
 
 @drawing()
@@ -226,16 +226,6 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
     losses.legend([*styles.values()], [*styles], **LEGEND)
     legend_below(figure, handles, [name for name, _ in groups])
     return figure
-
-
-def _result(run: Curves) -> str:
-    """Describe the score in the last record of a run."""
-    last = run.records[-1] if run.records else {}
-    epoch = f", of epoch {last['kept_epoch']}" if "kept_epoch" in last else ""
-    for name, of in ((run.task.score_name, ""), (f"validation_{run.task.score_name}", "held out ")):
-        if last.get(name) is not None:
-            return of + score_text(name, last[name]) + epoch
-    return "no test set" if last else "no report yet"
 
 
 # Pictures of one network.
