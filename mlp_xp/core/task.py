@@ -197,7 +197,7 @@ CLASSES = Task(
     exclusive=True,
     floats=False,
 )
-LABELS = CLASSES._replace(
+LABELS = Task(
     name="labels",
     loss=binary_cross_entropy,
     link=probability,
@@ -205,19 +205,24 @@ LABELS = CLASSES._replace(
     figures=_label_figures,
     decide=_likely,
     pool=_pool_labels,
+    score_name="accuracy",
     outputs="labels",
+    loss_name="cross-entropy loss (nats)",
     exclusive=False,
+    floats=False,
 )
-REGRESSION = LABELS._replace(
+REGRESSION = Task(
     name="regression",
     loss=half_squared_error,
     link=identity_link,
+    encode=standardized,
     figures=_number_figures,
     decide=_numbers,
     pool=_pool_numbers,
     score_name="r2",
     outputs="outputs",
     loss_name="half squared error",
+    exclusive=False,
     floats=True,
 )
 TASKS = {task.name: task for task in (CLASSES, LABELS, REGRESSION)}

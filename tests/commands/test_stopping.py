@@ -96,7 +96,7 @@ def assert_goes_on(folder: Path, monkeypatch) -> None:
     with monkeypatch.context() as patch:
         die_at(patch, run_folder.append_metrics, 20)
         assert call("train", "--resume", folder).code == 130
-    saved = checkpoints.read_position(folder)
+    saved = checkpoints.read_tensors(folder / "checkpoint.safetensors")[1]["position"]
     after = [*map(without_times, metrics(folder))]
     assert len(after) >= 20
     assert len(after) > saved["reports"] > 0
@@ -108,7 +108,7 @@ def assert_saved(outcome: Outcome, code: int, said: str, folder: Path, monkeypat
     assert_one_line(outcome, code, said, f"--resume {folder}\n")
     assert not CONTROL.search(outcome.out)
     place = re.search(r"epoch (\d+), after (\d+) samples", outcome.err)
-    saved = checkpoints.read_position(folder)
+    saved = checkpoints.read_tensors(folder / "checkpoint.safetensors")[1]["position"]
     assert (saved["epoch"], saved["sample"]) == tuple(map(int, place.groups()))
     assert saved["reports"] == len(metrics(folder))
     assert_goes_on(folder, monkeypatch)
