@@ -95,7 +95,7 @@ class Model(NamedTuple):
     class_names: tuple[str, ...]
     """A name for each output of the network."""
     feature_names: tuple[str, ...] = ()
-    inputs: str = "arrays"
+    kind: str = "arrays"
     """This and the names are as in the `Dataset` that it was trained on."""
     source: str = "the network"
     """What messages call it: the folder or file that it was read from."""
