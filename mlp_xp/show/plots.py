@@ -76,7 +76,7 @@ def save(figure: "Picture", path: str | Path) -> None:
 
 
 def text(name: str, most: int = LONGEST_NAME) -> str:
-    """Return a name as Matplotlib draws it: shortened, without mathematics, and with bytes that are no letters escaped.
+    """Return a name as Matplotlib draws it: shortened, without mathematics, and with bytes that are not UTF-8 escaped.
 
     A folder's name may have such bytes, and Matplotlib refuses them.
     """
@@ -132,9 +132,9 @@ class Curves:
     def of(self, name: str) -> dict[int, float]:
         """Return a figure by the samples seen, an accuracy as a percentage, of the reports that have it.
 
-        Scores begin after the first step: that of a network before training would flatten the curve. Of two reports at
-        one place the first counts: the one at the end of an epoch, not that of the next one's first step. A closing
-        report with the figures of an earlier epoch, which validation kept, would be a jump at the end.
+        Scores begin after the first step: that of a network before training would flatten the curve. Where two reports
+        have one place, the first counts: the one at the end of an epoch, not that of the next one's first step. A
+        closing report with the figures of an earlier epoch, which validation kept, is left out.
         """
         found: dict[int, float] = {}
         for record in self.records:
