@@ -201,7 +201,7 @@ def _draw_lines(groups: Sequence[tuple[str, Sequence[Curves]]], wanted: Sequence
                 if len(runs) > 1:
                     axes.fill_between(seen, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15)
                 styles[kind] = Line2D([], [], color="#555555", linestyle=line)
-    losses.set(ylabel=task.loss_name + ",\nstandardised targets" * any(run.standardised for run in every))
+    losses.set(ylabel="loss" + ",\nstandardised targets" * any(run.standardised for run in every))
     positive = [value for line in losses.lines for value in line.get_ydata() if value > 0]
     if positive and max(positive) >= 10 * min(positive):
         losses.set(yscale="log")
