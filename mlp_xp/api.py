@@ -39,9 +39,8 @@ from mlp_xp.runs.sources import read_source
 from mlp_xp.runs.sweep_index import is_sweep
 from mlp_xp.show.gallery import draw_run, read_curves, told_apart
 from mlp_xp.show.plots import PlotError, draw_curves, save
-from mlp_xp.sweeps.grid import make_plan
+from mlp_xp.sweeps.grid import SweepOptions, make_plan
 from mlp_xp.sweeps.member import Ending
-from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import run
 

@@ -22,6 +22,7 @@ from mlp_xp.runs.table import (
     RESULTS,
     UNREADABLE,
     Row,
+    as_record,
     check_column,
     differing,
     find_runs,
@@ -95,12 +96,6 @@ def runs(
     else:
         say(console, f"none of {len(found)} runs meets the conditions" if found else "no runs")
     return end_with(faults)
-
-
-def as_record(row: Row) -> dict[str, Any]:
-    """Return a row as JSON data."""
-    record = {**row._asdict(), "folder": str(row.folder), "settings": dict(row.settings)}
-    return {**record, "date": row.date and row.date.isoformat(timespec="seconds")}
 
 
 def csv_lines(rows: Sequence[Row]) -> Iterator[list[Any]]:
@@ -179,7 +174,7 @@ def show_summary(summary: Summary, console: Console) -> None:
     if summary.ranked and any(row.state == FAILED for row in summary.rows):
         text = "settings with failed runs come last, because the others are not a fair sample"
         say(console, text, wrap=True)
-    for group in summary.tested:
+    for group in groups:
         if summary.test_score in group.results:
             loss = f", loss {group.results['test_loss'].mean:.4f}" if "test_loss" in group.results else ""
             found = _spread(summary.test_score, group.results[summary.test_score])

@@ -18,16 +18,15 @@ from mlp_xp.core.config import declared
 from mlp_xp.runs.records import RunError, check_foreign
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA, held_out
-from mlp_xp.runs.table import UNREADABLE, shown, words
+from mlp_xp.runs.table import UNREADABLE, described, shown
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.show.plots import PlotError
 from mlp_xp.show.width import plain_console
 from mlp_xp.sweeps.folder import folder_of
-from mlp_xp.sweeps.grid import Plan, Span, make_plan
+from mlp_xp.sweeps.grid import Plan, Span, SweepOptions, make_plan
 from mlp_xp.sweeps.member import Ending
-from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import run
 from mlp_xp.sweeps.summary import summary_of
@@ -159,6 +158,5 @@ def member_line(ending: Ending) -> str:
     """Format how a member has ended as a row under the header."""
     loss = f"{ending.result['train_loss']:.5f}" if ending.result else ""
     reason = f"; {ending.reason}" if ending.reason else ""
-    settings = ", ".join(f"{words(name)} {shown(value)}" for name, value in ending.settings.items())
     figures = f"{loss:>11} {held_out_text(ending):>10} {ending.seconds:8.1f}"
-    return f"{ending.name:>6}  {ending.state:9}{figures}  {settings}{reason}"
+    return f"{ending.name:>6}  {ending.state:9}{figures}  {described(ending.settings)}{reason}"

@@ -32,8 +32,10 @@ def check_run(settings: Settings, job: Job, folder: Path | None = None) -> None:
 
 
 @contextlib.contextmanager
-def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
+def open_folder(folder: Path, *, existing: bool, wait: float = 0.0) -> Iterator[None]:
     """Create the folder of a run if needed, and hold its lock. existing: whether it may contain a run already.
+
+    wait: the seconds in which another process may give up the folder.
 
     What a killed process left in the folder is completed or undone. Raises FileError, and RunError if the folder is in
     use or contains something else.
@@ -41,7 +43,7 @@ def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
     run_folder.check_new(folder, overwrite=True)  # before the lock writes to a folder of something else
     with file_errors(folder, "create"):
         make_folder(folder)
-    with locked(folder):
+    with locked(folder, wait):
         replacing.settle(folder)
         run_folder.check_new(folder, overwrite=existing)
         yield

@@ -22,7 +22,7 @@ FIELDS = {
     "format": int,
     "kind": (GRID, RANDOM, OPTUNA),
     "count": int,
-    "seed": int,
+    "sampling_seed": int,
     "options": dict,
     "settings": dict,
     "sums": dict,
@@ -42,16 +42,8 @@ class Member(NamedTuple):
 
 
 class Index(NamedTuple):
-    """The content of sweep.json."""
+    """What sweep.json says about the runs of a sweep."""
 
-    kind: str
-    """GRID, RANDOM or OPTUNA."""
-    total: int
-    """Number of members when all have been chosen."""
-    seed: int
-    """Seed of the sampling."""
-    options: dict[str, Any]
-    """The settings that vary: {"values": [...]} or {"from": a, "to": b}."""
     base: Settings
     """The settings that do not vary."""
     sums: dict[str, str]
@@ -65,7 +57,7 @@ def is_sweep(folder: Path) -> bool:
 
 
 def read_index(folder: str | Path) -> Index:
-    """Return the content of sweep.json. Raises MlpXpError if the folder is not a sweep's, or the file is damaged."""
+    """Return what sweep.json says. Raises MlpXpError if the folder is not a sweep's, or the file is damaged."""
     path = Path(folder) / INDEX
     if not os.path.lexists(path):
         raise RunError(f"{str(folder)!r}: is not a sweep: it has no {INDEX}; give the folder of a sweep")
@@ -79,8 +71,7 @@ def read_index(folder: str | Path) -> Index:
             raise RunError(f"is damaged: member {number}", file=path, remedy=records.REMEDY)
         settings = flatten(unflatten({**record["settings"], **changes}, path))
         members.append(Member(name, {field: settings[field] for field in changes}))
-    plan = {name: record[name] for name in ("kind", "seed", "options", "sums")}
-    return Index(total=record["count"], base=base, members=tuple(members), **plan)
+    return Index(base, record["sums"], tuple(members))
 
 
 def read_failures(folder: str | Path) -> dict[str, dict[str, str]]:

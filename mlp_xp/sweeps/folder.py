@@ -1,6 +1,7 @@
 """The folder of a sweep: sweep.json, the runs in members/, and the record of those that failed.
 
-Besides what `runs.sweep_index` names, there is .stop-NAME while members are asked to save and stop.
+Besides what `runs.sweep_index` names, .stop-NAME is there from when members are asked to save and stop until the next
+command.
 """
 
 import contextlib
@@ -35,13 +36,10 @@ def folder_of(plan: Plan) -> Path:
 
 
 def _record_of(plan: Plan) -> dict[str, Any]:
-    """Return a plan as in sweep.json, without the members."""
-    options = {
-        name: {"from": values.first, "to": values.last} if isinstance(values, Span) else {"values": values}
-        for name, values in plan.options.items()
-    }
+    """Return a plan as in sweep.json, without the members. The options are lists of values, or texts as in 0.1..1.0."""
+    options = {name: str(values) if isinstance(values, Span) else values for name, values in plan.options.items()}
     seed = 0 if plan.kind == GRID else plan.how.sampling_seed
-    head = {"format": records.FORMAT, "kind": plan.kind, "count": plan.total, "seed": seed}
+    head = {"format": records.FORMAT, "kind": plan.kind, "count": plan.total, "sampling_seed": seed}
     plain: dict[str, Any] = json.loads(json.dumps({**head, "settings": flatten(plan.base), "options": options}))
     return plain
 
@@ -88,29 +86,24 @@ def open_sweep(folder: Path, plan: Plan, sums: Mapping[str, str]) -> Iterator[In
 
 
 def _check_same(folder: Path, plan: Plan, sums: Mapping[str, str]) -> None:
-    """Raise RunError, which names what differs, if the folder belongs to another sweep, or the data have changed."""
+    """Raise RunError, which names what differs, if the folder belongs to another sweep, or the data have changed.
+
+    Otherwise the results of a sweep would be of several data sets.
+    """
     read_index(folder)  # refuses a damaged one
     saved = records.read_json(folder / INDEX)
-    old, new = _by_name(saved), _by_name(_record_of(plan))
-    for name in new:
-        if old.get(name) != new[name]:
+    old = _by_name(saved, saved["sums"])
+    for name, value in _by_name(_record_of(plan), sums).items():
+        if old.get(name) != value:
             raise RunError(
                 f"{str(folder)!r} belongs to another sweep: {name} was {shown(old.get(name))}, and is now "
-                f"{shown(new[name])}; give the same options as before, or choose another folder",
-                setting="sweep_dir",
-            )
-    # Otherwise the results of a sweep would be of several data sets.
-    for name, checksum in sums.items():
-        if saved["sums"].get(name) != checksum:
-            raise RunError(
-                f"{str(folder)!r}: the sweep began when {name!r} had other content; give the same data and weights as "
-                "before, or choose another folder",
+                f"{shown(value)}; give the same options, data and weights as before, or choose another folder",
                 setting="sweep_dir",
             )
 
 
-def _by_name(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what sweep.json says about a plan without nesting; settings that vary have lists of values."""
-    varied = {name: each.get("values", each) for name, each in record["options"].items()}
-    plan = {"sampling_seed": record["seed"], "count": record["count"]}
-    return {"kind": record["kind"], **record["settings"], **varied, **plan}
+def _by_name(record: dict[str, Any], sums: Mapping[str, str]) -> dict[str, Any]:
+    """Return what sweep.json says about a plan and its data without nesting."""
+    sampling = {name: record[name] for name in ("sampling_seed", "count")}
+    content = {f"the checksum of {name!r}": value for name, value in sums.items()}
+    return {"kind": record["kind"], **record["settings"], **record["options"], **sampling, **content}

@@ -25,9 +25,8 @@ from mlp_xp.runs.settings import Settings, settings_of
 from mlp_xp.runs.sweep_index import read_failures
 from mlp_xp.sweeps import run as running
 from mlp_xp.sweeps.folder import run_of
-from mlp_xp.sweeps.grid import make_plan
+from mlp_xp.sweeps.grid import SweepOptions, make_plan
 from mlp_xp.sweeps.member import Ending, Work
-from mlp_xp.sweeps.options import SweepOptions
 from mlp_xp.sweeps.workers import Place, this_machine, train_all
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
