@@ -1,6 +1,7 @@
 """Open array libraries by name, or by an array."""
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,9 +16,9 @@ from mlp_xp.backends._foreign import import_foreign, look_in_current_folder, ope
 from mlp_xp.backends._jax import compile_afresh, processes_share_devices, starting_on
 from mlp_xp.backends._library import BackendError, BackendFailure, BackendOutOfMemory, reported
 from mlp_xp.backends.threads import LIMITS, check_threads, on_threads
-from mlp_xp.core.config import check_choice
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend, name_of
+from mlp_xp.core.library import Backend
+from mlp_xp.declared import check_choice
 from mlp_xp.errors import nearest
 
 __all__ = [
@@ -119,7 +120,7 @@ def _once(name: str, found: Any, device: Any, dtype: str, make: Callable[[], Bac
 
 
 def _complete(backend: Backend, dtype: str) -> Backend:
-    """Return the backend with its dtype, with `like`, and with transfers and functions from `jit` `reported`."""
+    """Return the backend with what depends on its dtype, and with transfers and functions from `jit` `reported`."""
 
     def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         return reported(backend, backend.jit(function, donate))
@@ -134,8 +135,15 @@ def _complete(backend: Backend, dtype: str) -> Backend:
         backend,
         dtype=getattr(backend.xp, dtype),
         dtype_name=dtype,
+        device_name=None if backend.device is None else name_of(backend.device),
         from_numpy=reported(backend, backend.from_numpy, "a transfer to the device"),
         to_numpy=reported(backend, backend.to_numpy, "a transfer to the host"),
         jit=jit,
         like=like,
     )
+
+
+def name_of(device: Any) -> str:
+    """Return the name of a library's device object, as `open_backend` takes it."""
+    name = re.sub(r".*Device\('(.*)'\)", r"\1", str(device))  # array-api-strict's
+    return re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's

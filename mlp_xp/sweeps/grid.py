@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.core.config import ConfigError, check_settings, setting
+from mlp_xp.declared import ConfigError, check_settings, setting
 from mlp_xp.errors import Argument
 from mlp_xp.runs.settings import SETTINGS, Settings, settings_of, with_absolute_paths
 from mlp_xp.runs.sweep_index import GRID, OPTUNA, RANDOM, Member

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 
 from mlp_xp.backends.memory import NotEnoughMemoryError
 from mlp_xp.backends.threads import on_threads, threads_chosen
-from mlp_xp.core.checks import check_dataset
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import Dataset, check_dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.errors import MlpXpError, MlpXpWarning
