@@ -21,7 +21,7 @@ from rich.progress import track
 
 from mlp_xp.backends import BACKENDS, DTYPES
 from mlp_xp.backends.opening import BackendError, open_backend
-from mlp_xp.commands.data import load_data
+from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.options import with_settings
 from mlp_xp.commands.process import print_line
 from mlp_xp.commands.tables import Column, print_table
@@ -29,6 +29,7 @@ from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.core.training import DivergenceError
+from mlp_xp.data.datasets import load_dataset
 from mlp_xp.declared import ConfigError, check_choice, check_range
 from mlp_xp.errors import one_line, with_colon
 from mlp_xp.files import file_errors, write_whole
@@ -118,7 +119,8 @@ def parity(
         from mlp_xp.show.plots import new_figure
 
         new_figure(1, 1)  # raises an error now, not after an hour of training, if Matplotlib is not installed
-    dataset = load_data(data_dir or "mnist")
+    with naming_option():
+        dataset = load_dataset(data_dir or "mnist")
     config.check_fits(dataset.train_inputs.shape[0])
     if test_samples is not None and dataset.test_inputs is not None:
         check_range("test_samples", test_samples)

@@ -142,15 +142,15 @@ def key_of(settings: Settings) -> str:
     return ", ".join([settings.data_dir, settings.dtype, *origin])
 
 
-def load(settings: Settings, cache_dir: str | None, progress: Any = None) -> tuple[Dataset, str]:
+def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
     """Return a member's data set with its checksum; the one that this process used last is loaded already."""
-    return _load(replace(settings, train=TrainConfig(), start_from=None), cache_dir, progress)
+    return _load(replace(settings, train=TrainConfig(), start_from=None), cache_dir)
 
 
 @functools.lru_cache(maxsize=1)
-def _load(settings: Settings, cache_dir: str | None, progress: Any) -> tuple[Dataset, str]:
+def _load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
     backend, origin = settings.open_backend(), vars(settings.origin) if settings.data_dir else {}
-    dataset = load_dataset(data_of(settings), backend, cache_dir=cache_dir, progress=progress, **origin)
+    dataset = load_dataset(data_of(settings), backend, cache_dir=cache_dir, **origin)
     check_dataset(dataset, backend)
     return dataset, checksum(dataset, backend)
 

@@ -37,12 +37,11 @@ def run(
     *,
     stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda line: None,
-    progress: Any = None,
 ) -> Generator[Ending, None, None]:
     """Train the members that have not ended, and yield how each one ends; first those that had ended before.
 
     stop: asked several times a second whether all members are to save and stop. say: called with lines about the sweep
-    as a whole. progress: shows downloads, as for `load_dataset`.
+    as a whole.
 
     Raises the errors of the plan's data and backends before anything is written, RunError for a folder that is in use,
     belongs to something else, or began with other data, FileError if a file cannot be written, and ClusterError.
@@ -51,7 +50,7 @@ def run(
     with contextlib.ExitStack() as held:
         if not how.cluster:
             held.enter_context(processes_share_devices())
-        sums, largest, on_gpu = survey(plan, progress, is_new=not sweep_index.is_sweep(folder))
+        sums, largest, on_gpu = survey(plan, is_new=not sweep_index.is_sweep(folder))
         if how.cluster:
             place = held.enter_context(connect(how.cluster))
         else:
@@ -72,7 +71,7 @@ def run(
             raise kind(f"member {sweep.fault.name}: {sweep.fault.reason}; then the same command goes on")
 
 
-def survey(plan: Plan, progress: Any = None, *, is_new: bool = True) -> tuple[dict[str, str], int, bool]:
+def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, bool]:
     """Check that each member can be trained on its own, with its data and on its backend.
 
     Each data set is loaded once, with NumPy. The backends are those of this machine, so they are not opened for a
@@ -84,12 +83,13 @@ def survey(plan: Plan, progress: Any = None, *, is_new: bool = True) -> tuple[di
     """
     sums: dict[str, str] = {}
     largest, on_gpu = 0, False
+    forget()  # the files may have changed
     # Members on the same data follow one another, so that one data set is in memory at a time.
     for place, settings in sorted(examples(plan), key=lambda member: key_of(member[1])):
         try:
             on_gpu |= not plan.how.cluster and settings.open_backend().on_gpu
             on_host = replace(settings, backend="numpy", device=None)
-            dataset, sums[key_of(settings)] = load(on_host, plan.how.cache_dir, progress)
+            dataset, sums[key_of(settings)] = load(on_host, plan.how.cache_dir)
             if plan.fit_batches:
                 settings = with_fitting_batches(settings, len(dataset.train_inputs))
             settings.train.check_fits(len(dataset.train_inputs))
