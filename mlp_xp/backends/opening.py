@@ -122,8 +122,8 @@ def _once(name: str, found: Any, device: Any, dtype: str, make: Callable[[], Bac
 def _complete(backend: Backend, dtype: str) -> Backend:
     """Return the backend with what depends on its dtype, and with transfers and functions from `jit` `reported`."""
 
-    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        return reported(backend, backend.jit(function, donate))
+    def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        return reported(backend, backend.jit(function, **options))
 
     def like(array: Any) -> Backend:
         try:

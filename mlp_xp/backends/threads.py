@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import lru_cache, wraps
-from typing import Any
+from typing import Any, NamedTuple
 
 from threadpoolctl import ThreadpoolController
 
-from mlp_xp.core.library import Backend, Threads
+from mlp_xp.core.library import Backend
 from mlp_xp.errors import MlpXpError
 
 # Multiply-adds of a forward pass from which on a run uses all CPUs. If they have other work, threads wait for each
@@ -26,6 +26,20 @@ LARGE_STEP = 4 * 10**9
 MOST_THREADS = 1024
 VARIABLES = tuple(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "GOTO", "MKL", "BLIS"))
 NUMBERS = re.compile(r"\s*0*[1-9][0-9]*\s*(,\s*[0-9]+\s*)*")  # such as `4,2`, whose first number counts here
+
+
+class Threads(NamedTuple):
+    """The CPU threads on which a backend computes."""
+
+    number: int | None = None
+    """None: not chosen yet, or of no importance, as on a GPU."""
+    reason: str = ""
+    """Where the number comes from."""
+    adjustable: bool = True
+    """Whether a number can be chosen, and changed while the library runs."""
+
+
+UNDECIDED = Threads()
 ON_GPU = Threads(None, "it computes on a GPU", adjustable=False)
 
 
@@ -101,8 +115,8 @@ def on_threads(backend: Backend, number: int, reason: str) -> Backend:
 def _on_threads(backend: Backend, number: int, reason: str) -> Backend:
     LIMITS.look()
 
-    def jit(function: Callable[..., Any], donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        return limited(backend.jit(function, donate), number)
+    def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+        return limited(backend.jit(function, **options), number)
 
     with LIMITS.at(number):
         count = backend.details.thread_count() or number  # a library may have a limit of its own

@@ -4,7 +4,6 @@ Every member is a run in a folder of its own, as `train` writes it. The same com
 """
 
 import contextlib
-import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from mlp_xp.commands.train import base_settings
 from mlp_xp.declared import declared
 from mlp_xp.runs.records import RunError, check_foreign
 from mlp_xp.runs.settings import Settings
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA, held_out
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA
 from mlp_xp.runs.table import UNREADABLE, described, shown
 from mlp_xp.show import terminal
 from mlp_xp.show.numbers import score_text, thousands
@@ -35,42 +34,8 @@ ON = "the same command goes on"
 MANY = 10  # values of a setting that are listed
 
 
-class Standing:
-    """How far a sweep has come."""
-
-    def __init__(self, count: int) -> None:
-        self.count, self.states = count, Counter[str]()
-        self.earlier = 0
-        self.best = "", -math.inf, ""
-
-    def add(self, ending: Ending) -> None:
-        """Count a member that has ended."""
-        self.states[ending.state] += 1
-        self.earlier += ending.earlier
-        score = held_out(ending.result or {})
-        if score is not None and score > self.best[1]:
-            self.best = ending.name, score, held_out_text(ending)
-
-    @property
-    def done(self) -> int:
-        """The number of members that have ended."""
-        return self.states.total() - self.states[INTERRUPTED]
-
-    def line(self) -> str:
-        """Return the numbers of members that are done and failed, and the best one."""
-        name, _, score = self.best
-        best = f", best {name}: held out {score}" if name else ""
-        return f"{self.done} of {self.count} done, {self.states[FAILED]} failed{best}"
-
-    def closing(self) -> str:
-        """Describe a sweep that has ended."""
-        numbers = [f"{number} {state}" for state, number in self.states.items() if state != FINISHED]
-        text = ", ".join([f"{self.states[FINISHED]} of {self.count} members finished", *numbers])
-        return text + f" ({self.earlier} of them before this command)" * bool(self.earlier)
-
-
 def held_out_text(ending: Ending) -> str:
-    """Format the figure on held-out samples, which alone says what is best (see `sweeps.summary`)."""
+    """Format the figure on held-out samples, which alone says how good a member is."""
     result = ending.result or {}
     return next((score_text(name, result[name]) for name in HELD_OUT if result.get(name) is not None), "")
 
@@ -102,7 +67,7 @@ def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) ->
 def show(plan: Plan) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
     console = plain_console()
-    stop, standing, folder = Stop(), Standing(plan.total), folder_of(plan)
+    stop, states, folder = Stop(), Counter[str](), folder_of(plan)
     header = "" if console.is_terminal else f"{HEADER}\n"
 
     def say(line: str) -> None:
@@ -111,20 +76,20 @@ def show(plan: Plan) -> int:
 
     say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), terminal.progress_bar(console) as bar:
-        task = bar.add_task(standing.line(), total=plan.total)
+        task = bar.add_task("", total=plan.total)
         endings = run(plan, stop=lambda: bool(stop), say=say)
         with contextlib.closing(endings):
             for ending in endings:
-                standing.add(ending)
-                bar.update(task, completed=standing.done, description=standing.line())
+                states[ending.state] += 1
+                bar.update(task, completed=states.total() - states[INTERRUPTED], description=counted(states, plan))
                 if not ending.earlier and (not console.is_terminal or ending.state == FAILED):
                     say(header + member_line(ending))
                     header = ""
     if stop:
-        raise stop.error_at(f"after {standing.done} of {plan.total} members; {ON}")
-    say(f"\n{standing.closing()}\n")
+        raise stop.error_at(f"after {states.total() - states[INTERRUPTED]} of {plan.total} members; {ON}")
+    say(f"\n{counted(states, plan)}\n")
     summary = summary_of(folder)
-    if standing.states[FINISHED]:
+    if states[FINISHED]:
         with stop.printing():
             show_summary(summary, console)
         try:
@@ -133,7 +98,13 @@ def show(plan: Plan) -> int:
         except (PlotError, RunError) as error:  # the results are complete without pictures
             say(f"not drawn: {error.text}")
     unreadable = end_with(row.reason for row in summary.rows if row.state == UNREADABLE)
-    return 1 if standing.states[FAILED] else unreadable
+    return 1 if states[FAILED] else unreadable
+
+
+def counted(states: Counter[str], plan: Plan) -> str:
+    """Say how many members have ended, and how."""
+    others = [f"{number} {state}" for state, number in states.items() if state != FINISHED]
+    return ", ".join([f"{states[FINISHED]} of {plan.total} members finished", *others])
 
 
 def describe(plan: Plan) -> str:

@@ -22,7 +22,6 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from mlp_xp.backends import DTYPES
-from mlp_xp.core.chunk import TrainingSet
 from mlp_xp.core.features import unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
@@ -166,7 +165,7 @@ class _MLP(BaseEstimator):
         labels = np.argmax(y, axis=1) if task.exclusive else y
         network, rows = self._network(backend, copy=True), np.arange(len(y))
         run = self._run = SimpleNamespace(backend=backend, weights=weights, epoch=None, state=State(network, ()))
-        run.samples = TrainingSet(X, backend.asarray(labels, backend.dtype if task.floats else None))
+        run.X, run.labels = X, backend.asarray(labels, backend.dtype if task.floats else None)
         is_result = self.early_stopping and np.isfinite(self.best_validation_score_)  # of an earlier fit
         run.best = copy_network(network, backend), 0.0 if is_result else np.nan
         held_out = math.ceil(self.validation_fraction * len(y)) if self.early_stopping else 0
@@ -187,8 +186,8 @@ class _MLP(BaseEstimator):
         run = self._run
         if run.epoch is None:  # the optimiser is new
             config = make_config(self.activation, self._optimizer, decays=self.alpha > 0)
-            facts = run.weights, run.size, float(self.alpha), self._optimizer
-            run.epoch = make_epoch(config, run.backend, TASKS[self.out_activation_], run.samples, *facts)
+            facts = run.X, run.labels, run.weights, run.size, float(self.alpha), self._optimizer
+            run.epoch = make_epoch(config, run.backend, TASKS[self.out_activation_], *facts)
             slots, network = OPTIMIZERS[config.optimizer].slots, run.state.network
             # Weights and bias of each slot of each layer; on the host, where nothing has to be compiled.
             zeros = [np.zeros(array.shape) for layer in network for array in (*layer,) * slots]
@@ -207,8 +206,8 @@ class _MLP(BaseEstimator):
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> np.ndarray:
         """Return the outputs, (n, outputs) on the host. X: in training the numbers of samples."""
         if hasattr(self, "_run"):
-            backend, samples = self._run.backend, self._run.samples
-            X = backend.xp.take(samples.inputs, backend.asarray(X), axis=0)
+            backend = self._run.backend
+            X = backend.xp.take(self._run.X, backend.asarray(X), axis=0)
             logits = self._logits_of(X, self._run.state.network, backend)
         else:
             logits = self._logits(X)

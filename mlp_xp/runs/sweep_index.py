@@ -6,7 +6,6 @@ failures.json   {name: {"error": class, "reason": line}} of the members that fai
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,11 +80,6 @@ def read_failures(folder: str | Path) -> dict[str, dict[str, str]]:
     for each in found.values():
         records.check_fields(each, {"error": str, "reason": str}, path)
     return found
-
-
-def held_out(report: Mapping[str, Any]) -> float | None:
-    """Return the accuracy, or R² for regression, of a report on the held-out samples; None without any."""
-    return next((report[name] for name in HELD_OUT if report.get(name) is not None), None)
 
 
 def read_result(run: Path) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError
 from mlp_xp.runs import recording
 from mlp_xp.runs.lock import InUseError
-from mlp_xp.runs.run_folder import RESULT, checksum, data_of
+from mlp_xp.runs.run_folder import RESULT, checksum
 from mlp_xp.runs.settings import Settings, with_fitting_batches
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, INDEX, INTERRUPTED, read_result
 from mlp_xp.sweeps.folder import run_of
@@ -101,7 +101,7 @@ def _train(work: Work, folder: Path) -> Ending:
     if work.stopped():
         return Ending(work.name, INTERRUPTED)
     settings, job = _prepare(work)
-    recording.check_run(settings, job, folder)
+    job = recording.check_run(settings, job, folder)
     with recording.open_folder(folder, existing=True, wait=HANDOVER):
         if not (folder / RESULT).exists():  # else a process of a killed sweep has just ended it
             with contextlib.closing(recording.train_in_folder(folder, settings, job, save_now=work.stopped)) as events:
@@ -150,7 +150,7 @@ def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
 @functools.lru_cache(maxsize=1)
 def _load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
     backend, origin = settings.open_backend(), vars(settings.origin) if settings.data_dir else {}
-    dataset = load_dataset(data_of(settings), backend, cache_dir=cache_dir, **origin)
+    dataset = load_dataset(settings.data, backend, cache_dir=cache_dir, **origin)
     check_dataset(dataset, backend)
     return dataset, checksum(dataset, backend)
 

@@ -117,8 +117,8 @@ def draw_heat_map(groups: Sequence[Group], score: str) -> "Picture":
 
 def _scores(group: Group, score: str) -> list[float]:
     """Return the scores of the finished runs of a setting: accuracies as percentages, or R²."""
-    found = [getattr(row, score) for row in group.members if row.state == FINISHED]
-    return [factor_of(score) * each for each in found if each is not None]
+    found = [row.figures for row in group.members if row.state == FINISHED]
+    return [factor_of(score) * figures[score] for figures in found if score in figures]
 
 
 def _score_name(score: str) -> str:

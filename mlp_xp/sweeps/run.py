@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mlp_xp.backends.memory import available_bytes, in_units, training_bytes
 from mlp_xp.backends.opening import processes_share_devices
@@ -19,7 +18,7 @@ from mlp_xp.runs import sweep_index
 from mlp_xp.runs.checkpoints import load_model
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import settings_of, with_fitting_batches
-from mlp_xp.runs.sweep_index import FAILED, FINISHED, INTERRUPTED, Index, Member
+from mlp_xp.runs.sweep_index import FAILED, FINISHED, HELD_OUT, INTERRUPTED, Index, Member
 from mlp_xp.sweeps import folder as places
 from mlp_xp.sweeps.grid import Plan, SweepOptions, examples
 from mlp_xp.sweeps.member import Ending, Work, forget, key_of, load
@@ -137,14 +136,15 @@ class _Sweep:
     def earlier(self) -> Iterator[Ending]:
         """Yield the members that have ended before."""
         for name in self.members:
+            failure = self.failures.get(name)
             try:
                 result = sweep_index.read_result(places.run_of(self.folder, name))
-                failure = self.failures.get(name)
             except RunError as error:  # it is no success, but stops no other member
                 result, failure = None, {"error": type(error).__name__, "reason": str(error)}
-            if result or failure:
-                facts: dict[str, Any] = failure if failure and not result else {"result": result}
-                yield self._note(Ending(name, FINISHED if result else FAILED, **facts, earlier=True))
+            if result:
+                yield self._note(Ending(name, FINISHED, result, earlier=True))
+            elif failure:
+                yield self._note(Ending(name, FAILED, None, failure["error"], failure["reason"], earlier=True))
 
     def train(self, place: Place, width: int, say: Callable[[str], None]) -> Generator[Ending, None, None]:
         """Train members, and yield how each one ends. Those that are running save and stop after `stop`, or `close`.
@@ -190,7 +190,8 @@ class _Sweep:
         else:
             self._ended.add(ending.name)
             if self.trials:
-                self.trials.tell(member, sweep_index.held_out(ending.result) if ending.result else None)
+                result = ending.result or {}
+                self.trials.tell(member, next((result[name] for name in HELD_OUT if name in result), None))
         if ending.state == FAILED and not ending.earlier:
             self.failures[ending.name] = {"error": ending.error, "reason": ending.reason}
             places.write_failures(self.folder, self.failures)

@@ -13,28 +13,18 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from mlp_xp.files import write_whole
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, HELD_OUT
-from mlp_xp.runs.table import (
-    DATA,
-    FIGURES,
-    TEST_COLUMNS,
-    Row,
-    as_record,
-    described,
-    differing,
-    shown,
-    sweep_rows,
-    words,
-)
+from mlp_xp.runs.table import DATA, FIGURES, TEST_COLUMNS, Row, as_record, described, differing, shown, sweep_rows
 from mlp_xp.sweeps.grid import SEED
 
 CSV, JSON = "summary.csv", "summary.json"
+T = TypeVar("T")
 QUANTITIES = tuple(name for name in FIGURES if name != "seconds")
 # For each figure on the held-out samples, the same figure on the test set, and what both are called.
 SCORES = dict(zip(HELD_OUT, (("test_accuracy", "accuracy"), ("test_r2", "R²")), strict=True))
@@ -114,27 +104,31 @@ def summarise(rows: Sequence[Row], names: Sequence[str] | None = None) -> Summar
         if row.settings:
             members.setdefault(json.dumps([row.settings.get(name) for name in keys]), []).append(row)
     groups = [_group(keys, rows) for rows in members.values()]
-    score = HELD_OUT[any(row.validation_r2 is not None or row.test_r2 is not None for row in rows)]
+    score = HELD_OUT[any({"validation_r2", "test_r2"} & row.figures.keys() for row in rows)]
     why = _why_not_ranked(groups, keys, score)
     if why:
         return Summary(tuple(names), tuple(rows), tuple(groups), ranked=False, note=f"not ranked: {why}", score=score)
     last = math.inf, 0.0  # settings without results
     groups.sort(key=lambda group: (group.failed, -group.results[score].mean) if group.results else last)
-    best, without = groups[0].members, dict[str, Any](dict.fromkeys(TEST_COLUMNS))
-    rows = [row if row in best else row._replace(**without) for row in rows]
+    best = groups[0].members
+    rows = [row if row in best else row._replace(figures=_untested(row.figures)) for row in rows]
     for i, group in enumerate(groups):
-        found = {name: each for name, each in group.results.items() if i == 0 or name not in TEST_COLUMNS}
-        groups[i] = group._replace(results=found, rank=i + 1 if found else None)
+        results = group.results if i == 0 else _untested(group.results)
+        groups[i] = group._replace(results=results, rank=i + 1 if results else None)
     note = f"ranked by the mean {SCORES[score][1]} on the held-out samples, never by the test set"
     return Summary(tuple(names), tuple(rows), tuple(groups), ranked=True, note=note, score=score)
 
 
+def _untested(figures: Mapping[str, T]) -> dict[str, T]:
+    return {name: each for name, each in figures.items() if name not in TEST_COLUMNS}
+
+
 def _group(names: Sequence[str], members: Sequence[Row]) -> Group:
     results = {}
+    finished = [row.figures for row in members if row.state == FINISHED]
     for quantity in QUANTITIES:
-        values = [getattr(row, quantity) for row in members if row.state == FINISHED]
-        if values and None not in values:
-            results[quantity] = spread(values)
+        if finished and all(quantity in figures for figures in finished):
+            results[quantity] = spread([figures[quantity] for figures in finished])
     return Group({name: members[0].settings.get(name) for name in names}, tuple(members), results)
 
 
@@ -145,14 +139,14 @@ def _why_not_ranked(groups: Sequence[Group], names: Sequence[str], score: str) -
         return "no run has finished"
     if len(groups) == 1:
         return "there is one setting only"
-    if other := [name for name in DATA if name in names]:
-        return f"the settings differ in {words(other[0])}, and results on different data do not compare"
-    if missing := [group for group in finished if score not in group.results]:
-        none = "no samples were held out" if missing == finished else "some settings hold no samples out"
-        return f"{none}, and the best on the test set would look better there than on new data; use --validation"
-    if "validation" in names:
-        return "the settings differ in validation, and results on different held-out samples do not compare"
-    return ""
+    if {*DATA} & {*names}:
+        return "results on different data do not compare"
+    if any(score not in group.results for group in finished):
+        return (
+            "not all settings hold samples out, and the best on the test set would look better there than on new data; "
+            "use --validation"
+        )
+    return "results on different held-out samples do not compare" if "validation" in names else ""
 
 
 def summary_of(sweep_dir: Path) -> Summary:

@@ -28,14 +28,14 @@ def curves(losses: list[float], accuracies: list[float], held_out: bool = True) 
 
 
 def group(settings: dict, accuracies: list[float], *failed: str) -> Group:
-    rows = [Row("", Path(), settings, "finished", validation_accuracy=each) for each in accuracies]
+    rows = [Row("", Path(), settings, "finished", figures={"validation_accuracy": each}) for each in accuracies]
     return Group(settings, (*rows, *(Row("", Path(), settings, state) for state in failed)), {})
 
 
 def scores(groups: Sequence[Group]) -> list[float]:
     """Return the accuracies of all finished runs, as percentages."""
     rows = [row for each in groups for row in each.members]
-    return [100 * row.validation_accuracy for row in rows if row.state == "finished"]
+    return [100 * row.figures["validation_accuracy"] for row in rows if row.state == "finished"]
 
 
 def settings(runs: int = 3) -> list[Group]:
