@@ -17,13 +17,13 @@ from mlp_xp.declared import declared
 from mlp_xp.runs.records import RunError, check_foreign
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA
-from mlp_xp.runs.table import UNREADABLE, described, shown
+from mlp_xp.runs.table import UNREADABLE, described, words
 from mlp_xp.show import terminal
 from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.show.plots import PlotError
 from mlp_xp.show.width import plain_console
 from mlp_xp.sweeps.folder import folder_of
-from mlp_xp.sweeps.grid import Plan, Span, SweepOptions, make_plan
+from mlp_xp.sweeps.grid import Plan, SweepOptions, make_plan
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import run
@@ -31,7 +31,6 @@ from mlp_xp.sweeps.summary import summary_of
 
 HEADER = "member  state     train loss   held out  seconds  settings"
 ON = "the same command goes on"
-MANY = 10  # values of a setting that are listed
 
 
 def held_out_text(ending: Ending) -> str:
@@ -76,7 +75,7 @@ def show(plan: Plan) -> int:
 
     say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), terminal.progress_bar(console) as bar:
-        task = bar.add_task("", total=plan.total)
+        task = bar.add_task(counted(states, plan), total=plan.total)
         endings = run(plan, stop=lambda: bool(stop), say=say)
         with contextlib.closing(endings):
             for ending in endings:
@@ -115,13 +114,7 @@ def describe(plan: Plan) -> str:
         if len(plan.seeds) > 1:
             settings = plan.total // len(plan.seeds)
             how = f"{thousands(settings)} {how}, with {len(plan.seeds)} seeds each"
-    lines = [f"members  {thousands(plan.total)}, {how}"]
-    for name, values in plan.options.items():
-        texts = [str(values)] if isinstance(values, Span) else [*map(shown, values)]
-        if len(texts) > MANY:
-            texts = [*texts[: MANY - 2], "...", texts[-1]]
-        lines.append(f"         {name.replace('_', '-')}: {' '.join(texts)}")
-    return "\n".join(lines)
+    return f"members  {thousands(plan.total)}, {how}; they differ in {', '.join(map(words, plan.options)) or 'nothing'}"
 
 
 def member_line(ending: Ending) -> str:

@@ -6,6 +6,7 @@ failures.json   {name: {"error": class, "reason": line}} of the members that fai
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,11 @@ class Member(NamedTuple):
     """The settings that vary in the sweep."""
 
 
+def numbered(settings: Iterable[dict[str, Any]], first: int = 0) -> tuple[Member, ...]:
+    """Return a member for each of these settings, named by its number."""
+    return tuple(Member(f"{i:04d}", each) for i, each in enumerate(settings, first))
+
+
 class Index(NamedTuple):
     """What sweep.json says about the runs of a sweep."""
 
@@ -63,14 +69,11 @@ def read_index(folder: str | Path) -> Index:
     record = records.read_json(path, FIELDS)
     records.check_format(record, path)
     base = unflatten(record["settings"], path)
-    members = []
-    for number, each in enumerate(record["members"]):
-        name, changes = (each.get("name"), each.get("settings")) if isinstance(each, dict) else ("", None)
-        if name != f"{number:04d}" or not isinstance(changes, dict):
-            raise RunError(f"is damaged: member {number}", file=path, remedy=records.REMEDY)
-        settings = flatten(unflatten({**record["settings"], **changes}, path))
-        members.append(Member(name, {field: settings[field] for field in changes}))
-    return Index(base, record["sums"], tuple(members))
+    found = []
+    for changes in record["members"]:
+        settings = flatten(unflatten({**record["settings"], **records.check_fields(changes, {}, path)}, path))
+        found.append({name: settings[name] for name in changes})
+    return Index(base, record["sums"], numbered(found))
 
 
 def read_failures(folder: str | Path) -> dict[str, dict[str, str]]:

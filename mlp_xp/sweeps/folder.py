@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlp_xp.files import file_errors, make_folder, write_whole
+from mlp_xp.files import file_errors, make_folder
 from mlp_xp.runs import records
 from mlp_xp.runs.lock import locked
 from mlp_xp.runs.records import RunError
-from mlp_xp.runs.run_folder import check_folder
+from mlp_xp.runs.run_folder import check_folder, write_json
 from mlp_xp.runs.settings import flatten
 from mlp_xp.runs.sweep_index import FAILURES, GRID, INDEX, MEMBERS, Index, Member, read_index
 from mlp_xp.runs.table import shown
@@ -46,17 +46,13 @@ def _record_of(plan: Plan) -> dict[str, Any]:
 
 def write_index(folder: Path, plan: Plan, members: Sequence[Member], sums: Mapping[str, str]) -> None:
     """Write sweep.json. sums: the checksums of data and of models to start from, by their names. Raises FileError."""
-    record = {**_record_of(plan), "sums": dict(sums), "members": [member._asdict() for member in members]}
-    _write(folder / INDEX, record)
+    record = {**_record_of(plan), "sums": dict(sums), "members": [member.settings for member in members]}
+    write_json(folder / INDEX, record)
 
 
 def write_failures(folder: Path, failures: Mapping[str, Mapping[str, str]]) -> None:
     """Write the records of the members that failed. Raises FileError."""
-    _write(folder / FAILURES, dict(sorted(failures.items())))
-
-
-def _write(path: Path, record: dict[str, Any]) -> None:
-    write_whole(path, (json.dumps(record, indent=1) + "\n").encode())
+    write_json(folder / FAILURES, dict(sorted(failures.items())))
 
 
 def run_of(folder: str | Path, name: str) -> Path:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from mlp_xp.declared import ConfigError, check_settings, setting
 from mlp_xp.errors import Argument
 from mlp_xp.runs.settings import SETTINGS, Settings, settings_of, with_absolute_paths
-from mlp_xp.runs.sweep_index import GRID, OPTUNA, RANDOM, Member
+from mlp_xp.runs.sweep_index import GRID, OPTUNA, RANDOM, Member, numbered
 from mlp_xp.runs.table import described
 
 SEED = "seed"
@@ -168,7 +168,7 @@ def make_plan(
         found = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
     elif how.random:
         found = [{**drawn, **seed} for drawn in _sample(plan.sampled, how) for seed in plan.seeds]
-    plan = plan._replace(members=tuple(Member(f"{i:04d}", each) for i, each in enumerate(found)))
+    plan = plan._replace(members=numbered(found))
     for _, settings in examples(plan):  # which checks them
         if how.optuna and settings.train.validation == 0:
             fault = "0 held-out samples, but Optuna chooses by the accuracy on them; hold some out"

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from mlp_xp.errors import MlpXpError, not_installed
-from mlp_xp.runs.sweep_index import Member
+from mlp_xp.runs.sweep_index import Member, numbered
 from mlp_xp.sweeps.grid import Plan, Span
 
 
@@ -41,14 +41,14 @@ class Trials:
             self._study.enqueue_trial({name: self._parameter(name, member.settings[name]) for name in plan.sampled})
             self._begin()
 
-    def ask(self) -> list[Member]:
+    def ask(self) -> tuple[Member, ...]:
         """Begin another trial, and return its members."""
         first, params = len(self._scores) * len(self._plan.seeds), self._begin()
         settings = {
             name: values.value(params[name]) if isinstance(values, Span) else values[params[name]]
             for name, values in self._plan.sampled.items()
         }
-        return [Member(f"{i:04d}", {**settings, **seed}) for i, seed in enumerate(self._plan.seeds, first)]
+        return numbered([{**settings, **seed} for seed in self._plan.seeds], first)
 
     def _begin(self) -> dict[str, Any]:
         self._scores.append([])
