@@ -24,7 +24,6 @@ from mlp_xp.backends.opening import BackendError, open_backend
 from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.options import with_settings
 from mlp_xp.commands.process import print_line
-from mlp_xp.commands.tables import Column, print_table
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
@@ -38,8 +37,7 @@ from mlp_xp.parity.compare import Comparison, Failure, check, compare, longest_d
 from mlp_xp.parity.reproducer import write_reproducer
 from mlp_xp.parity.trace import Operation, Tracer, expression, small_runs, trace
 from mlp_xp.runs.settings import RECIPES
-from mlp_xp.show.terminal import say
-from mlp_xp.show.width import plain_console
+from mlp_xp.show.console import plain_console, print_table, say
 
 TRACE_COLUMNS = ("operation", "calls", "in a step", "deviation in eps", "/ bound", "deviate")
 UNSHOWN = (
@@ -206,7 +204,8 @@ def print_results(
 ) -> None:
     """Print the table, and what it does not show."""
     console = plain_console()
-    show_rows(report.COLUMNS, report.rows(comparisons, failures, unusable), numbers=False)
+    rows = report.rows(comparisons, failures, unusable)
+    print_table(report.COLUMNS, rows, console, left=len(report.COLUMNS), gap=1)
     for comparison in comparisons[1:]:
         say(console, report.also(comparison))
     if note := report.about_rounding(comparisons):
@@ -253,8 +252,9 @@ def trace_backend(
     say(console, f"{where}, {backend.dtype_name}: {run.calls} operations in {run.steps} steps, warm-up included")
     if run.last_step:
         say(console, f"the {len(run.last_step)} operations of the last step:")
-        show_rows(("", "", ""), ((str(each.number), str(each), each.place) for each in run.last_step), numbers=False)
-    show_rows(TRACE_COLUMNS, rows_of(run))
+        operations = ((str(each.number), str(each), each.place) for each in run.last_step)
+        print_table(("", "", ""), operations, console, left=3, gap=1)
+    print_table(TRACE_COLUMNS, rows_of(run), console)
     codes = [print_findings(backend, run, folder)]
     for name, small in small_runs(backend) if all_operations else ():
         say(console, f"{name}: {small.calls} operations in {small.steps} steps")
@@ -310,10 +310,3 @@ def rows_of(run: Tracer) -> Iterator[tuple[str, ...]]:
         used = f"{totals.used:.2g}" if totals.used else ""
         numbers = str(totals.calls), str(in_step[name]), f"{totals.deviation:.3g}", used, str(totals.deviating or "")
         yield (shown, *numbers)
-
-
-def show_rows(heads: Sequence[str], rows: Iterable[tuple[str, ...]], *, numbers: bool = True) -> None:
-    """Print a table. numbers: whether all columns but the first have numbers."""
-    columns = enumerate(zip(heads, zip(*rows, strict=True), strict=True))
-    shown = [Column(head, [*cells], left=not (numbers and i)) for i, (head, cells) in columns]
-    print_table(shown, plain_console(), gap=2 if numbers else 1)

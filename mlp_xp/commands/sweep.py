@@ -14,16 +14,17 @@ from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop, catch_signals
 from mlp_xp.commands.train import base_settings
 from mlp_xp.declared import declared
+from mlp_xp.errors import some
 from mlp_xp.runs.records import RunError, check_foreign
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA
 from mlp_xp.runs.table import UNREADABLE, described, words
 from mlp_xp.show import terminal
+from mlp_xp.show.console import plain_console
 from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.show.plots import PlotError
-from mlp_xp.show.width import plain_console
 from mlp_xp.sweeps.folder import folder_of
-from mlp_xp.sweeps.grid import Plan, SweepOptions, make_plan
+from mlp_xp.sweeps.grid import Plan, Span, SweepOptions, make_plan
 from mlp_xp.sweeps.member import Ending
 from mlp_xp.sweeps.pictures import draw_sweep
 from mlp_xp.sweeps.run import run
@@ -31,12 +32,6 @@ from mlp_xp.sweeps.summary import summary_of
 
 HEADER = "member  state     train loss   held out  seconds  settings"
 ON = "the same command goes on"
-
-
-def held_out_text(ending: Ending) -> str:
-    """Format the figure on held-out samples, which alone says how good a member is."""
-    result = ending.result or {}
-    return next((score_text(name, result[name]) for name in HELD_OUT if result.get(name) is not None), "")
 
 
 @with_settings(Settings, several=True)
@@ -65,45 +60,35 @@ def sweep(*, recipe: Recipe = None, config: Path | None = None, **given: Any) ->
 
 def show(plan: Plan) -> int:
     """Train the members and show how each one ends. Returns 1 if a member failed."""
-    console = plain_console()
-    stop, states, folder = Stop(), Counter[str](), folder_of(plan)
-    header = "" if console.is_terminal else f"{HEADER}\n"
-
-    def say(line: str) -> None:
-        with stop.printing():
-            terminal.say(console, line)
-
-    say(f"{describe(plan)}\nsweep    {folder}")
+    console, folder, states, header = plain_console(), folder_of(plan), Counter[str](), f"{HEADER}\n"
+    stop = Stop(console)
+    stop.say(f"{describe(plan)}\nsweep    {folder}")
     with catch_signals(stop), terminal.progress_bar(console) as bar:
-        task = bar.add_task(counted(states, plan), total=plan.total)
-        endings = run(plan, stop=lambda: bool(stop), say=say)
+        task = bar.add_task("", total=plan.total)
+        endings = run(plan, stop=lambda: bool(stop), say=stop.say)
         with contextlib.closing(endings):
             for ending in endings:
                 states[ending.state] += 1
-                bar.update(task, completed=states.total() - states[INTERRUPTED], description=counted(states, plan))
-                if not ending.earlier and (not console.is_terminal or ending.state == FAILED):
-                    say(header + member_line(ending))
+                done = states.total() - states[INTERRUPTED]
+                said = f"{done} of {plan.total} done, {states[FAILED]} failed"
+                bar.update(task, completed=done, description=said)
+                if not ending.earlier:
+                    stop.say(header + member_line(ending))
                     header = ""
     if stop:
         raise stop.error_at(f"after {states.total() - states[INTERRUPTED]} of {plan.total} members; {ON}")
-    say(f"\n{counted(states, plan)}\n")
+    others = (f", {number} {state}" for state, number in states.items() if state != FINISHED)
+    stop.say(f"\n{states[FINISHED]} of {plan.total} members finished{''.join(others)}\n")
     summary = summary_of(folder)
     if states[FINISHED]:
         with stop.printing():
             show_summary(summary, console)
         try:
-            drawn = draw_sweep(folder, summary)
-            say(f"drawn    {', '.join(map(str, drawn))}")
+            stop.say(f"drawn    {', '.join(map(str, draw_sweep(folder, summary)))}")
         except (PlotError, RunError) as error:  # the results are complete without pictures
-            say(f"not drawn: {error.text}")
+            stop.say(f"not drawn: {error.text}")
     unreadable = end_with(row.reason for row in summary.rows if row.state == UNREADABLE)
     return 1 if states[FAILED] else unreadable
-
-
-def counted(states: Counter[str], plan: Plan) -> str:
-    """Say how many members have ended, and how."""
-    others = [f"{number} {state}" for state, number in states.items() if state != FINISHED]
-    return ", ".join([f"{states[FINISHED]} of {plan.total} members finished", *others])
 
 
 def describe(plan: Plan) -> str:
@@ -114,12 +99,17 @@ def describe(plan: Plan) -> str:
         if len(plan.seeds) > 1:
             settings = plan.total // len(plan.seeds)
             how = f"{thousands(settings)} {how}, with {len(plan.seeds)} seeds each"
-    return f"members  {thousands(plan.total)}, {how}; they differ in {', '.join(map(words, plan.options)) or 'nothing'}"
+    lines = [f"members  {thousands(plan.total)}, {how}"]
+    for name, values in plan.options.items():
+        lines.append(f"         {words(name)}: {values if isinstance(values, Span) else some(values)}")
+    return "\n".join(lines)
 
 
 def member_line(ending: Ending) -> str:
-    """Format how a member has ended as a row under the header."""
-    loss = f"{ending.result['train_loss']:.5f}" if ending.result else ""
+    """Format how a member has ended as a row under the header. Its score is that on held-out samples."""
+    result = ending.result or {}
+    score = next((score_text(name, result[name]) for name in HELD_OUT if result.get(name) is not None), "")
+    loss = f"{result['train_loss']:.5f}" if result else ""
     reason = f"; {ending.reason}" if ending.reason else ""
-    figures = f"{loss:>11} {held_out_text(ending):>10} {ending.seconds:8.1f}"
+    figures = f"{loss:>11} {score:>10} {ending.seconds:8.1f}"
     return f"{ending.name:>6}  {ending.state:9}{figures}  {described(ending.settings)}{reason}"

@@ -1,4 +1,4 @@
-"""What a sweep says about its progress; for its runs see tests/sweeps."""
+"""What a sweep says about its members; for its runs see tests/sweeps."""
 
 from mlp_xp.commands.sweep import member_line
 from mlp_xp.runs.sweep_index import FINISHED

@@ -264,5 +264,5 @@ def test_a_terminal_of_80_columns_shows_how_far_it_is(words):
     code, said = on_a_terminal("sweep", *words, "--validation", 40)
     assert code == 0, said
     text = said.decode()
-    assert "0 of 4 members finished" in text  # before the first has ended
+    assert " of 4 done, 0 failed" in text
     assert "4 of 4 members finished" in text
