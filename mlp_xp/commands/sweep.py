@@ -76,9 +76,7 @@ def show(plan: Plan) -> int:
                     stop.say(header + member_line(ending))
                     header = ""
     if stop:
-        raise stop.error_at(
-            f"after {done} of {plan.total} members; the same command goes on"
-        )
+        raise stop.error_at(f"after {done} of {plan.total} members; the same command goes on")
     others = (f", {number} {state}" for state, number in states.items() if state != FINISHED)
     stop.say(f"\n{states[FINISHED]} of {plan.total} members finished{''.join(others)}\n")
     summary = summary_of(folder)
