@@ -26,7 +26,7 @@ from mlp_xp.core.dataset import unchanged
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.losses import binary_cross_entropy, log_softmax, probability, softmax
-from mlp_xp.core.metrics import all_finite, compiled, copy_network, make_logits
+from mlp_xp.core.model import all_finite, compiled, copy_network, make_logits
 from mlp_xp.core.network import Layer, Network
 from mlp_xp.core.optimizers import OPTIMIZERS
 from mlp_xp.core.step import State
