@@ -50,7 +50,9 @@ def read_idx(path: str | os.PathLike[str], ndim: int) -> Bytes:
         if magic != wanted:
             fault = f"starts with {magic!r}, where an IDX file of {CONTENT[ndim]} starts with {wanted!r}"
             raise DatasetError(fault, remedy="check that the files are not swapped, or fetch the file again")
-        sizes, body = stream.read(4 * ndim), bytearray(stream.read())
+        sizes, body = stream.read(4 * ndim), bytearray()
+        while piece := stream.read(1 << 20):  # a read of the whole file would copy it twice
+            body += piece
         shape = struct.unpack(f">{ndim}I", sizes) if len(sizes) == 4 * ndim else ()
         if not shape or len(body) != math.prod(shape):
             fault = f"its header promises {' x '.join(map(str, shape))} values, and {len(body)} were found"
