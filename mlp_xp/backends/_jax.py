@@ -109,7 +109,7 @@ def open_library(device: str | None) -> Backend:
     if place != jax.devices()[0]:
         number = jax.devices(place.platform).index(place)
         use = f"; jax.config.update('jax_default_device', jax.devices({place.platform!r})[{number}])"
-    imports = (f"import jax; jax.config.update('jax_enable_x64', True){use}; import jax.numpy as xp",)
+    imports = f"import jax; jax.config.update('jax_enable_x64', True){use}; import jax.numpy as xp"
     return Backend(
         "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, _make_scan(jax), jit,
         # Not on a GPU, where the host may have to wait for each step to see whether it is the last one.

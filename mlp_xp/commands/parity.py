@@ -10,13 +10,12 @@ import json
 import math
 import re
 import shlex
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.progress import track
 
 from mlp_xp.backends import BACKENDS, DTYPES
@@ -32,18 +31,15 @@ from mlp_xp.core.training import DivergenceError
 from mlp_xp.errors import one_line, with_colon
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity import report
-from mlp_xp.parity.compare import Comparison, Failure, check, compare, longest_dot_product, record_notebook
+from mlp_xp.parity.compare import Comparison, Failure, check, compare, record_notebook
 from mlp_xp.parity.reproducer import write_reproducer
-from mlp_xp.parity.trace import Operation, Tracer, expression, small_runs, trace
+from mlp_xp.parity.trace import Operation, Tracer, small_runs, trace
 from mlp_xp.runs.settings import RECIPES
 from mlp_xp.show.terminal import say
 from mlp_xp.show.width import plain_console
 
-TRACE_COLUMNS = ("operation", "calls", "in a step", "deviation in eps", "/ bound", "deviate")
-UNSHOWN = (
-    "; the fault may depend on earlier calls, on chance, or on an array's layout in memory: the script keeps only C's "
-    "and Fortran's"
-)
+TRACE_COLUMNS = ("operation", "calls", "deviation in eps", "/ bound", "deviate")
+UNSHOWN = "; the fault may depend on earlier calls, on chance, or on an array's layout in memory"
 
 
 @with_settings(TrainConfig)
@@ -97,28 +93,24 @@ def parity(
     ):  # fmt: skip
         if value and trace != wanted:
             raise ConfigError(f"it has {'a meaning only' if wanted else 'no meaning'} with --trace", setting=setting)
-    opened, unusable, missed = open_backends(backends, device, dtype)
-    for reason in unusable.values():
-        if reason not in map(str, missed):
-            say(plain_console(), f"not run: {reason}")
+    console = plain_console()
+    devices = dict(pair.partition("=")[::2] for pair in device)
+    opened, unusable = open_backends(backends or BACKENDS, devices, dtype)
+    missed = [error for name, error in unusable.items() if backends or name in devices]
+    for error in unusable.values():
+        if error not in missed:
+            say(console, f"not run: {error}")
     # NumPy in float64 is the reference; it is not compared with itself.
     compared = [backend for backend in opened if trace or (backend.name, dtype) != ("numpy", "float64")]
     if not compared and not notebook:
-        raise (
-            missed[0]
-            if missed
-            else ConfigError(
-                "nothing to compare with the reference, NumPy in float64",
-                remedy=f"install another library, such as {', '.join(unusable) or 'jax'}, or name another backend",
-                setting="backends",
-            )
-        )
+        remedy = f"install another library, such as {', '.join(unusable) or 'jax'}, or name another backend"
+        nothing = ConfigError("nothing to compare with NumPy in float64", remedy=remedy, setting="backends")
+        raise missed[0] if missed else nothing
     if report_dir and not trace:
         from mlp_xp.show.plots import new_figure
 
         new_figure(1, 1)  # raises an error now, not after an hour of training, if Matplotlib is not installed
     dataset = load_data(data_dir or "mnist")
-    config.check_fits(dataset.train_inputs.shape[0])
     if test_samples is not None and dataset.test_inputs is not None:
         check_range("test_samples", test_samples)
         inputs, labels = (each[:test_samples] for each in (dataset.test_inputs, dataset.test_labels))
@@ -126,21 +118,25 @@ def parity(
     if trace:
         code = worst(trace_backend(config, dataset, each, steps, report_dir, all_operations) for each in compared)
     else:
-        comparisons, failures = compare_all(config, dataset, compared, steps, tolerance, notebook)
+        results = check(config, dataset, compared, steps, tolerance)
+        hidden, total = not console.is_terminal, 1 + len(compared)
+        found = [*track(results, "comparing", total, console=console, transient=True, disable=hidden)]
+        comparisons = [each for each in found if isinstance(each, Comparison)]
+        failures = [each for each in found if isinstance(each, Failure)]
+        if notebook:
+            reference, _, _, allowed, *_ = comparisons[0]
+            comparisons.append(compare(record_notebook(config, dataset, steps), reference, allowed))
         faults = [fault for comparison in comparisons for fault in report.mismatches(comparison, config)]
-        try:
-            about = f"{steps} steps, {dtype}, batches of {config.batch_size}"
-            say(plain_console(), f"{about}: largest relative deviations from NumPy in float64")
-            print_results(comparisons, failures, unusable, config, steps)
-            for fault in faults:
-                print_line("mismatch", fault)
-            for failure in failures:
-                print_line("error", failure.reason)
-        finally:  # also if nobody reads the output any more: the work is done
-            if report_dir:
-                asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
-                record = report.json_record(comparisons, failures, unusable, asked | asdict(config), faults)
-                write_report(report_dir, record, comparisons)
+        if report_dir:
+            asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
+            write_report(report_dir, comparisons, failures, asked | asdict(config), unusable, faults)
+        about = f"{steps} steps, {dtype}, batches of {config.batch_size}"
+        say(console, f"{about}: largest relative deviations from NumPy in float64")
+        print_results(comparisons, failures, unusable, config, steps)
+        for fault in faults:
+            print_line("mismatch", fault)
+        for failure in failures:
+            print_line("error", failure.reason)
         code = 1 if faults else 3 if failures else 0
     for error in missed:
         print_line("error", str(error))
@@ -148,19 +144,17 @@ def parity(
 
 
 def open_backends(
-    backends: Sequence[str], pairs: Sequence[str], dtype: str
-) -> tuple[list[Backend], dict[str, str], list[BackendError]]:
-    """Open the backends. Return the usable ones, and by name the reason for each one that is not usable.
+    names: Sequence[str], devices: Mapping[str, str], dtype: str
+) -> tuple[list[Backend], dict[str, BackendError]]:
+    """Open the backends; return those that are usable, and by name the error of each other one.
 
-    pairs: devices, each as NAME=DEVICE. The third value are the errors of those that were requested by name or device.
-    Raises BackendError for a name that is not known.
+    devices: by the names of backends. Raises BackendError for a name that is not known, and ConfigError for a device of
+    none of them.
     """
-    names, devices = backends or BACKENDS, {pair.partition("=")[0]: pair.partition("=")[2] for pair in pairs}
-    for pair in pairs:
-        if pair.endswith("=") or pair.partition("=")[0] not in names:
-            fault = f"{pair!r} is not NAME=DEVICE; NAME must be one of the compared backends"
-            raise ConfigError(fault, setting="device")
-    usable, unusable, missed = list[Backend](), dict[str, str](), list[BackendError]()
+    for name, device in devices.items():
+        if name not in names or not device:
+            raise ConfigError(f"{name!r} is not one of the compared backends; give NAME=DEVICE", setting="device")
+    usable, unusable = list[Backend](), dict[str, BackendError]()
     for name in names:
         try:
             usable.append(open_backend(name, devices.get(name), dtype))
@@ -168,36 +162,14 @@ def open_backends(
             if error.setting:  # a name that is not known
                 error.setting = "backends"
                 raise
-            missed += [error] if backends or name in devices else []
-            unusable[name] = str(error)
-    return usable, unusable, missed
-
-
-def compare_all(
-    config: TrainConfig, dataset: Dataset, backends: Sequence[Backend], steps: int, tolerance: float | None,
-    notebook: bool,
-) -> tuple[list[Comparison], list[Failure]]:  # fmt: skip
-    """Compare all backends, and perhaps the notebook's own loop, with a progress bar on a terminal."""
-    console, comparisons, failures = plain_console(), list[Comparison](), list[Failure]()
-    results = check(config, dataset, backends, steps, tolerance)
-    shown = track(
-        results, "comparing", 1 + len(backends), console=console, transient=True, disable=not console.is_terminal
-    )
-    for result in shown:
-        if isinstance(result, Failure):
-            failures.append(result)
-        else:
-            comparisons.append(result)
-    if notebook:
-        loop, length = record_notebook(config, dataset, steps), longest_dot_product(config, dataset)
-        comparisons.append(compare(loop, comparisons[0].trajectory, length, tolerance))
-    return comparisons, failures
+            unusable[name] = error
+    return usable, unusable
 
 
 def print_results(
     comparisons: Sequence[Comparison],
     failures: Sequence[Failure],
-    unusable: dict[str, str],
+    unusable: Iterable[str],
     config: TrainConfig,
     steps: int,
 ) -> None:
@@ -208,24 +180,35 @@ def print_results(
         say(console, report.also(comparison))
     if note := report.about_rounding(comparisons):
         say(console, note)
-    to_trace = {}  # the name of each backend that deviates or fails, and the number of steps that show it
+    to_trace = {failure.backend.name: steps for failure in failures}  # and the number of steps that show it
     for comparison in comparisons:
-        firsts = [quantity.first_step for quantity in comparison.quantities.values() if quantity.first_step is not None]
-        if firsts and comparison.trajectory.backend != "notebook":
-            to_trace[comparison.trajectory.backend] = max(1, min(firsts) - config.warm_up_steps)
-    for name, enough in (to_trace | {failure.backend.name: steps for failure in failures}).items():
+        firsts = [each.first_step for each in comparison.quantities.values() if each.first_step is not None]
+        if firsts and comparison.trajectory.backend.name != "notebook":
+            to_trace[comparison.trajectory.backend.name] = max(1, min(firsts) - config.warm_up_steps)
+    for name, enough in to_trace.items():
         options = shlex.join(["--trace", "--backends", name, "--steps", str(enough)])
         say(console, f"to find the first operation that deviates, add: {options}")
 
 
-def write_report(folder: Path, record: dict[str, Any], comparisons: Sequence[Comparison]) -> None:
+def write_report(
+    folder: Path,
+    comparisons: Sequence[Comparison],
+    failures: Sequence[Failure],
+    arguments: dict[str, Any],
+    unusable: dict[str, BackendError],
+    faults: list[str],
+) -> None:
     """Write parity.json and parity.png. Raises FileError."""
     from mlp_xp.show.plots import draw_deviations, save
 
+    record = {"arguments": arguments, **report.json_record(comparisons, failures)}
+    record |= {"unusable": unusable, "mismatches": faults}
     with file_errors(folder, "create"):
         folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "parity.json", (json.dumps(record, indent=2) + "\n").encode())
-    curves = {f"{each.trajectory.backend}, {each.trajectory.dtype}": each.deviations for each in comparisons[1:]}
+    write_whole(folder / "parity.json", (json.dumps(record, indent=2, default=str) + "\n").encode())
+    backends = [each.trajectory.backend for each in comparisons]
+    names = [f"{each.name}, {each.dtype_name}" for each in backends]
+    curves = {name: each.deviations for name, each in zip(names[1:], comparisons[1:], strict=True)}
     largest = max((each.allowed for each in comparisons), key=lambda allowed: float(allowed[-1]))
     save(draw_deviations(curves, tolerance=largest), folder / "parity.png")
 
@@ -244,47 +227,40 @@ def trace_backend(
     all_operations: whether to trace `small_runs` too. Returns 1 if an operation deviates, 3 if none does but the
     library raises (2: it is out of memory), else 0.
     """
-    console, folder = plain_console(), folder or Path("reproducers")
-    run = trace(config, dataset, backend, steps)
-    where = f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}"
-    say(console, f"{where}, {backend.dtype_name}: {run.calls} operations in {run.steps} steps, warm-up included")
-    if run.last_step:
-        say(console, f"the {len(run.last_step)} operations of the last step:")
-        show_rows(("", "", ""), ((str(each.number), str(each), each.place) for each in run.last_step), numbers=False)
-    show_rows(TRACE_COLUMNS, rows_of(run))
-    codes = [print_findings(backend, run, folder)]
-    for name, small in small_runs(backend) if all_operations else ():
-        say(console, f"{name}: {small.calls} operations in {small.steps} steps")
-        codes.append(print_findings(backend, small, folder / name.replace(" ", "-")))
+    console, folder, codes = plain_console(), folder or Path("reproducers"), []
+    where = f"{backend.name} {backend.version} on {backend.device_name or 'its default device'}, {backend.dtype_name}"
+    runs = chain([("", trace(config, dataset, backend, steps))], small_runs(backend) if all_operations else ())
+    for name, run in runs:
+        say(console, f"{name or where}: {run.calls} operations in {run.steps} steps, warm-up included")
+        show_rows(TRACE_COLUMNS, rows_of(run))
+        codes.append(print_findings(backend, run, folder / name.replace(" ", "-")))
     return worst(codes)
 
 
 def print_findings(backend: Backend, run: Tracer, folder: Path) -> int:
     """Print what a trace has found, and write a reproducer; return the exit code."""
     console, failure = plain_console(), run.failure
-    try:
-        if operation := run.first or run.raised:
-            name = re.sub(r"\W+", "-", f"{backend.name}-{backend.dtype_name}-{operation.name}")
-            made = write_reproducer(backend, operation, folder / name)
-            if isinstance(made, str):
-                say(console, f"reproducer: none, because {made}")
-            else:
-                shows, why = ("shows", "") if made.shows else ("does NOT show", UNSHOWN)
-                script = shlex.quote(str(made.script))
-                say(console, f"reproducer: python {script} {shows} it in a process of its own: {made.said}{why}")
-    finally:  # the finding is not lost if the reproducer cannot be written
-        for other in (totals.first for totals in run.totals.values()):
-            if other and other is not run.first:
-                say(console, f"also deviates: {deviation_line(backend, other)}")
-        if run.first:
-            print_line("deviates", deviation_line(backend, run.first))
-        elif not failure:
-            say(console, "no operation deviates")
-        if isinstance(failure, DivergenceError):
-            failure.remedy = ""  # of no use to a library that computed something wrong
-        if failure:
-            own = f"backend {with_colon(backend.name)} {one_line(failure)}"
-            print_line("error", getattr(failure, "text", own))
+    for other in (totals.first for totals in run.totals.values()):
+        if other and other is not run.first:
+            say(console, f"also deviates: {deviation_line(backend, other)}")
+    if run.first:
+        print_line("deviates", deviation_line(backend, run.first))
+    elif not failure:
+        say(console, "no operation deviates")
+    if isinstance(failure, DivergenceError):
+        failure.remedy = ""  # of no use to a library that computed something wrong
+    if failure:
+        own = f"backend {with_colon(backend.name)} {one_line(failure)}"
+        print_line("error", getattr(failure, "text", own))
+    if operation := run.first or run.raised:
+        name = re.sub(r"\W+", "-", f"{backend.name}-{backend.dtype_name}-{operation.name}")
+        made = write_reproducer(backend, operation, folder / name)
+        if isinstance(made, str):
+            say(console, f"reproducer: none, because {made}")
+        else:
+            shows, why = ("shows", "") if made.shows else ("does NOT show", UNSHOWN)
+            script = shlex.quote(str(made.script))
+            say(console, f"reproducer: python {script} {shows} it in a process of its own: {made.said}{why}")
     return 1 if run.first else getattr(failure, "exit_code", 0)
 
 
@@ -299,14 +275,9 @@ def deviation_line(backend: Backend, operation: Operation) -> str:
 
 def rows_of(run: Tracer) -> Iterator[tuple[str, ...]]:
     """Yield the cells for TRACE_COLUMNS of each operation, the most frequent first."""
-    in_step = Counter(operation.name for operation in run.last_step)
-    a, b = np.zeros(1), np.zeros(2)
     for name, totals in sorted(run.totals.items(), key=lambda item: -item[1].calls):
-        text = expression(name, (a, ... if name == "getitem" else b), {}, lambda x: "a" if x is a else "b")
-        shown = name if text.startswith("xp.") else text  # `a @ b`, `a[...]`, `a.T`, or the name of a function
         used = f"{totals.used:.2g}" if totals.used else ""
-        numbers = str(totals.calls), str(in_step[name]), f"{totals.deviation:.3g}", used, str(totals.deviating or "")
-        yield (shown, *numbers)
+        yield name, str(totals.calls), f"{totals.deviation:.3g}", used, str(totals.deviating or "")
 
 
 def show_rows(heads: Sequence[str], rows: Iterable[tuple[str, ...]], *, numbers: bool = True) -> None:

@@ -35,15 +35,7 @@ ULPS = {
     **{"exp": 3.0, "expm1": 3.0, "log": 3.0, "log1p": 2.0, "tanh": 5.0},
 }
 SUMS = {"sum", "mean", "matmul"}
-EXACT = {
-    *("lt", "le", "gt", "ge", "eq", "ne", "neg", "getitem", "T", "float", "int", "bool", "from_numpy", "asarray"),
-    *("arange", "argmax", "astype", "concat", "max", "min", "reshape", "stack", "take", "where", "zeros_like"),
-    *("abs", "all", "any", "broadcast_to", "expand_dims", "full", "isfinite", "isnan", "maximum", "minimum", "ones"),
-    *("ones_like", "permute_dims", "sign", "squeeze", "zeros"),
-    "materialise",  # of a hook
-}
 INPLACE = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv"}
-KNOWN = {*ULPS, *SUMS, *EXACT, *INPLACE}
 
 
 class Verdict(NamedTuple):
@@ -91,7 +83,7 @@ def check(
 ) -> Verdict:
     """Compare the result of an operation, a host array, with `function(*args, **kwargs)` of NumPy.
 
-    name: one of KNOWN. args, kwargs: host arrays, NumPy dtypes and Python values. The arguments are not changed.
+    args, kwargs: host arrays, NumPy dtypes and Python values. The arguments are not changed.
     """
     with np.errstate(all="ignore"):
         try:
@@ -103,17 +95,10 @@ def check(
         any_integer = name == "argmax" and result.dtype.kind in "iu"
         if result.dtype != expected.dtype and not any_integer:
             return Verdict(problem=f"is {result.dtype} instead of {expected.dtype}")
-        if np.array_equal(result, expected):
+        if np.array_equal(result, expected, equal_nan=True):
             return Verdict()
         if name in ("max", "min", "argmax") and np.isnan(args[0]).any():
             return Verdict()
-        differs = np.ones(expected.shape, bool)
-        if INPLACE.get(name, name) in ULPS:  # works element by element, so that only those that differ are repeated
-            differs = (result != expected) & ~(np.isnan(result) & np.isnan(expected))
-            if not differs.any():
-                return Verdict()
-            args = tuple(np.broadcast_to(x, differs.shape)[differs] if isinstance(x, np.ndarray) else x for x in args)
-            result, expected = result[differs], expected[differs]
         reference = refer(name, function, args, kwargs, expected)
         deviations = reference.deviations(result)
         if (deviations > reference.bound).any() and any(map(_has_subnormal, args)):
@@ -123,7 +108,7 @@ def check(
             deviations = np.minimum(deviations, other)
         worst = int(np.argmax(deviations))
         deviation, got, wanted = (float(x.ravel()[worst]) for x in (deviations, result, reference.value))
-        index = tuple(map(int, np.argwhere(differs)[worst]))
+        index = tuple(map(int, np.unravel_index(worst, result.shape)))
         return Verdict(deviation, reference.bound, index, (got, wanted))
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from mlp_xp.backends._foreign import rebuild
 from mlp_xp.backends.opening import BackendFailure
+from mlp_xp.backends.requirements import FUNCTIONS
 from mlp_xp.backends.threads import LIMITS
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
@@ -28,7 +29,7 @@ from mlp_xp.core.library import Backend, Carry, eager_scan
 from mlp_xp.core.training import trajectory
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import MlpXpError, one_line, with_colon, without_comment
-from mlp_xp.parity.bounds import KNOWN, Verdict, check
+from mlp_xp.parity.bounds import INPLACE, Verdict, check
 from mlp_xp.parity.compare import start
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -40,9 +41,8 @@ _GO_BETWEENS = (
 # A chunk scans blocks of steps, each of which scans its steps (see `chunk`).
 STEP_DEPTH = 2
 BINARY = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "matmul": "@", "pow": "**"}
-INPLACE = {"iadd": "+=", "isub": "-=", "imul": "*=", "itruediv": "/="}
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
-SYMBOLS = BINARY | INPLACE | COMPARISONS
+SYMBOLS = BINARY | COMPARISONS | {name: f"{BINARY[plain]}=" for name, plain in INPLACE.items()}
 ATTRIBUTES = ("shape", "dtype", "device", "ndim", "size")
 DTYPES = ("float64", "float32", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
 SMALL = TrainConfig(hidden=(3,), epochs=1, warm_up_steps=0, report_every=40)
@@ -52,19 +52,14 @@ SMALL_RICH = replace(
 )  # fmt: skip
 
 
-class LibraryError(BackendFailure):
-    """An operation raises in the library under test."""
-
-
 class Operation(NamedTuple):
     """One operation of the run. Arrays are host copies from before the operation; dtypes are NumPy's."""
 
     number: int
     """From 1."""
-    in_step: bool
-    """Whether it is part of a step, or between steps: preparation of a block of steps, loss, evaluation."""
     when: str
-    """The step in words, counted from 1 with the first of the warm-up."""
+    """The step in words, counted from 1 with the first of the warm-up, and whether it is part of the step or comes
+    after it: preparation of a block of steps, loss, evaluation."""
     name: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -149,15 +144,13 @@ class Namespace:
     def __getattr__(self, name: str) -> Any:
         tracer = self._tracer
         function = getattr(tracer.backend.xp, name)
-        if name in DTYPES or not callable(function):
+        if name in (*DTYPES, "finfo") or not callable(function):
             return function
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            if name in KNOWN:
-                return tracer.call(name, function, getattr(numpy_xp, name), args, kwargs)
-            if any(isinstance(x, Traced) for x in (*args, *kwargs.values())):
-                raise MlpXpError(f"xp.{name}, called at {_place()[0]}, has no bound; add it to mlp_xp/parity/bounds.py")
-            return function(*args, **kwargs)  # about dtypes, such as finfo
+            if name not in FUNCTIONS:
+                raise MlpXpError(f"xp.{name}, called at {_place()[0]}, is not in mlp_xp/backends/requirements.py")
+            return tracer.call(name, function, getattr(numpy_xp, name), args, kwargs)
 
         self.__dict__[name] = call
         return call
@@ -167,16 +160,14 @@ class Namespace:
 class Tracer:
     """Calls the operations of a backend, compares each with NumPy's, and keeps what was found.
 
-    warm_up: the steps of the warm-up, which are named as such. totals: by the name of the operation. last_step: the
-    operations of the last step, in order. first: the first operation beyond its bound. failure: what ended the run
-    early. raised: the operation that did, if the library raised in one. steps, calls: the numbers of steps begun,
-    warm-up included, and of operations.
+    warm_up: the steps of the warm-up, which are named as such. totals: by the name of the operation. first: the first
+    operation beyond its bound. failure: what ended the run early. raised: the operation that did, if the library raised
+    in one. steps, calls: the numbers of steps begun, warm-up included, and of operations.
     """
 
     backend: Backend
     warm_up: int = 0
     totals: dict[str, Totals] = field(default_factory=dict)
-    last_step: list[Operation] = field(default_factory=list)
     first: Operation | None = None
     failure: Exception | None = None
     raised: Operation | None = None
@@ -199,12 +190,11 @@ class Tracer:
     ) -> Any:
         """Call an operation of the library, and check it. reference: NumPy's, if it is another function.
 
-        Raises LibraryError if the library raises.
+        Raises BackendFailure if the library raises.
         """
         kwargs = kwargs or {}
         self.calls += 1
-        about = self.calls, self._in_step, self._when(), name
-        operation = Operation(*about, args, kwargs, (), *_place(), reference or function)
+        operation = Operation(self.calls, self._when(), name, args, kwargs, (), *_place(), reference or function)
         operands: list[tuple[Traced, np.ndarray]] = []
 
         def on_host(x: Any) -> Any:
@@ -235,7 +225,7 @@ class Tracer:
             said = one_line(cause)
             if operation.args is not args:  # else an argument could not be read
                 self.raised = operation._replace(verdict=Verdict(problem=f"raised {said}"))
-            raise LibraryError(
+            raise BackendFailure(
                 f"backend {with_colon(self.backend.name)} operation {self.calls}, {operation.when}, {operation} at "
                 f"{operation.place} raised {said}"
             ) from error
@@ -283,7 +273,7 @@ class Tracer:
 
         def counted(carry: Carry, x: tuple[Array, ...]) -> tuple[Carry, Array]:
             if self._depth == STEP_DEPTH:
-                self.steps, self._in_step, self.last_step = self.steps + 1, True, []
+                self.steps, self._in_step = self.steps + 1, True
             try:
                 return step(carry, x)
             finally:
@@ -319,8 +309,6 @@ class Tracer:
             totals.deviating += 1
             totals.first = totals.first or operation
             self.first = self.first or operation
-        if operation.in_step:
-            self.last_step.append(operation)
 
 
 def tracing(backend: Backend, warm_up: int = 0) -> tuple[Backend, Tracer]:
@@ -347,7 +335,7 @@ def trace_run(run: Callable[[Backend], None], backend: Backend, warm_up: int = 0
     """Call a function with a backend that checks every operation, and return the tracer: see `trace`."""
     traced, tracer = tracing(backend, warm_up)
     try:
-        with LIMITS.default():
+        with LIMITS.at():
             run(traced)
     except Exception as error:
         if tracer.first is None and not isinstance(error, BackendFailure):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp import __version__
-from mlp_xp.backends.threads import cpus, in_words, threads_chosen
+from mlp_xp.backends.threads import cpus, threads_chosen
 from mlp_xp.core.dataset import PREPARATIONS, Dataset, Preparation
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
@@ -140,13 +140,13 @@ def warn_of_threads(folder: Path, backend: Backend) -> None:
     before, now = threads_of(folder, backend.name), backend.threads.number
     if before not in (None, now):
         warnings.warn(
-            f"{str(folder)!r}: the run was started with {in_words(before)} and is resumed with {in_words(now)}, so the "
+            f"{str(folder)!r}: the run was started with threads={before} and is resumed with threads={now}, so the "
             "last digits of its numbers may differ from those of an uninterrupted run",
             MlpXpWarning,
             stacklevel=3,
         )
         _, record = read_config(folder)
-        record["threads"]["resumed_with"] = in_words(now)
+        record["threads"]["resumed_with"] = now
         write_json(folder / CONFIG, record)
 
 

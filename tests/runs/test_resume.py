@@ -167,9 +167,11 @@ def test_a_run_goes_on_with_its_threads_and_others_are_told(shorter_run, tmp_pat
     assert (outcome.code, outcome.err) == (0, "")
     assert "\nthreads  3: as when the run began\n" in outcome.out
     outcome = call("train", "--resume", folder, "--threads", 2, "--epochs", 4)
-    assert_one_line(outcome, 0, f"warning: {str(folder)!r}: the run was started with 3 threads and is resumed with 2")
+    assert_one_line(
+        outcome, 0, f"warning: {str(folder)!r}: the run was started with threads=3 and is resumed with threads=2"
+    )
     assert "\nthreads  2: as given\n" in outcome.out
-    assert record_of(folder)["threads"] == {**record["threads"], "resumed_with": "2 threads"}
+    assert record_of(folder)["threads"] == {**record["threads"], "resumed_with": 2}
 
 
 def test_data_may_have_moved_but_must_be_the_runs(small_run, data_dir, tmp_path):
