@@ -19,8 +19,8 @@ from benchmarks.report import agrees, conditions, curve_table, measured, table
 from benchmarks.whole import ALL
 from benchmarks.workloads import CURVES, EPOCH, FIT, QUICK, QUICK_ROUNDS, STEPS, WORKLOADS, Workload
 from mlp_xp.commands.process import run
-from mlp_xp.core.config import check_range
 from mlp_xp.data.datasets import MNIST_DIR
+from mlp_xp.declared import check_range
 from mlp_xp.errors import MlpXpError
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.show.plots import new_figure

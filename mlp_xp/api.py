@@ -14,11 +14,10 @@ import numpy as np
 from mlp_xp.backends.memory import check_memory
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import choose_threads
-from mlp_xp.core.config import TrainConfig, check_choice
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import UNNAMED, Dataset, described
 from mlp_xp.core.job import Job
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.model import Model
 from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory
@@ -28,10 +27,11 @@ from mlp_xp.data.pictures import Pictures, read_pictures, read_pictures_like
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.tables import is_table, read_tables
+from mlp_xp.declared import check_choice
 from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.runs import run_folder
 from mlp_xp.runs.checkpoints import check_fit, load_model
-from mlp_xp.runs.ensembles import evaluate_pooled, file_of, held_out, members_of, run_of
+from mlp_xp.runs.ensembles import confusion_matrix, evaluate_pooled, file_of, held_out, members_of, run_of
 from mlp_xp.runs.recording import check_run, open_folder, train_in_folder
 from mlp_xp.runs.records import RunError
 from mlp_xp.runs.settings import RECIPES, Settings

@@ -47,7 +47,7 @@ def make_case(config: TrainConfig, task: str, samples: int, features: int, outpu
 def package_run(case: Case, backend: Backend) -> Run:
     y = {"classes": case.t.argmax(axis=1), "labels": case.t.astype(int)}.get(case.task, case.t)
     dataset = from_arrays(case.x, y, task=case.task, standardize=False, scale_targets=False, backend=backend)
-    dataset = dataset._replace(is_own=False)  # plain_run holds out the last samples
+    dataset = dataset._replace(hold_out=None)  # plain_run holds out the last samples
     events = [*trajectory(Job(case.config, dataset, backend))]
     network = events[-1].position.state.network
     return Run(np.concatenate([event.losses for event in events]), flat([arrays_of(network, backend.to_numpy)]))

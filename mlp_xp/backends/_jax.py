@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.backends._library import BackendError, Details, aligned_copy, import_library, line_of, no_device
+from mlp_xp.backends.reading import LibraryBackend
 from mlp_xp.backends.threads import ON_GPU, cpus
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, Threads
@@ -110,7 +111,7 @@ def open_library(device: str | None) -> Backend:
         number = jax.devices(place.platform).index(place)
         use = f"; jax.config.update('jax_default_device', jax.devices({place.platform!r})[{number}])"
     imports = f"import jax; jax.config.update('jax_enable_x64', True){use}; import jax.numpy as xp"
-    return Backend(
+    return LibraryBackend(
         "jax", jax.__version__, jax.numpy, place, None, from_numpy, np.array, _make_scan(jax), jit,
         # Not on a GPU, where the host may have to wait for each step to see whether it is the last one.
         compiles=True, counts_steps=on_cpu, on_gpu=not on_cpu, threads=_threads() if on_cpu else ON_GPU,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlp_xp.backends.reading import LibraryBackend
 from mlp_xp.backends.threads import LIMITS, ON_GPU
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend, Rows, eager_scan, rows_of
@@ -91,7 +92,7 @@ def eager(
     scan = partial(eager_scan, xp=xp, rows=rows)
     if others.get("on_gpu"):
         others["threads"] = ON_GPU
-    return Backend(name, version, xp, device, None, from_numpy, to_numpy, scan, jit, details=details, **others)
+    return LibraryBackend(name, version, xp, device, None, from_numpy, to_numpy, scan, jit, details=details, **others)
 
 
 def reported(backend: Backend, function: Callable[..., Any], doing: str = "") -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """Open array libraries by name, or by an array."""
 
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
@@ -13,10 +14,10 @@ from mlp_xp.backends import BACKENDS, DTYPES, hooks
 from mlp_xp.backends._foreign import import_foreign, open_foreign
 from mlp_xp.backends._jax import compile_afresh, processes_share_devices, starting_on
 from mlp_xp.backends._library import BackendError, BackendFailure, BackendOutOfMemory, reported
-from mlp_xp.backends.threads import LIMITS, check_threads, on_threads
-from mlp_xp.core.config import check_choice
+from mlp_xp.backends.threads import LIMITS, THREADS, on_threads
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend, name_of
+from mlp_xp.core.library import Backend
+from mlp_xp.declared import check_choice, checked
 from mlp_xp.errors import nearest
 
 __all__ = [
@@ -61,8 +62,7 @@ def open_backend(
     thread count.
     """
     check_choice("dtype", dtype, DTYPES)
-    if threads is not None:
-        check_threads(threads)
+    threads = checked(THREADS, threads)
     if name in BACKENDS:
         with starting_on(threads):
             library = importlib.import_module(f"mlp_xp.backends._{name.replace('-', '_')}").open_library(device)
@@ -128,8 +128,15 @@ def _complete(backend: Backend, dtype: str) -> Backend:
         backend,
         dtype=getattr(backend.xp, dtype),
         dtype_name=dtype,
+        device_name=None if backend.device is None else name_of(backend.device),
         from_numpy=reported(backend, backend.from_numpy, "a transfer to the device"),
         to_numpy=reported(backend, backend.to_numpy, "a transfer to the host"),
         jit=jit,
         like=like,
     )
+
+
+def name_of(device: Any) -> str:
+    """Return the name of a library's device object, as `open_backend` takes it."""
+    name = re.sub(r".*Device\('(.*)'\)", r"\1", str(device))  # array-api-strict's
+    return re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's

@@ -10,19 +10,20 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from types import NoneType
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-from mlp_xp.core.config import ConfigError, as_kind, check_range
 from mlp_xp.core.library import Backend, Threads
+from mlp_xp.declared import ConfigError, Setting, checked
 
 # Multiply-adds of a forward pass from which on a run uses all CPUs. If they have other work, threads wait for each
 # other: the shorter a step, the more it loses against one thread, up to 16 times. From here on it loses a factor of 1.2
 # to 2.4; see docs/performance.md.
 LARGE_STEP = 4 * 10**9
-# OpenMP ends the process if it cannot start a thread.
-MOST_THREADS = 1024
+# The number may exceed the CPUs, but OpenMP ends the process if it cannot start a thread.
+THREADS = Setting("threads", int, (NoneType,), None, least=1, most=1024)
 VARIABLES = tuple(f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "GOTO", "MKL", "BLIS"))
 ON_GPU = Threads(None, "it computes on a GPU", adjustable=False)
 
@@ -30,11 +31,6 @@ ON_GPU = Threads(None, "it computes on a GPU", adjustable=False)
 def threads_chosen() -> dict[str, str]:
     """Return the environment variables that set the thread count of BLAS and OpenMP, such as OMP_NUM_THREADS."""
     return {name: value for name in VARIABLES if (value := os.environ.get(name))}
-
-
-def check_threads(number: int) -> None:
-    """Raise ConfigError unless the number is whole and from 1 to MOST_THREADS. It may exceed the CPUs."""
-    check_range("threads", as_kind("threads", number, int), 1, MOST_THREADS)
 
 
 def available_cpus() -> int:
@@ -77,7 +73,7 @@ def on_threads(backend: Backend, number: int, reason: str) -> Backend:
     Python threads that compute on different numbers of threads at once wait for each other, because the numbers
     are the process's. Raises ConfigError for an invalid number, and where the library does not let one choose.
     """
-    check_threads(number)
+    checked(THREADS, number)
     if not backend.threads.adjustable:
         if backend.threads.number == number:
             return backend

@@ -19,7 +19,7 @@ from cyclopts import App, Parameter, Token
 from docstring_parser.attrdoc import AttributeDocstrings
 
 from mlp_xp import __version__
-from mlp_xp.core.config import Setting, declared
+from mlp_xp.declared import Setting, declared
 from mlp_xp.errors import MlpXpError, nearest
 from mlp_xp.runs.settings import RECIPES, Settings, differences
 from mlp_xp.show.width import plain_console

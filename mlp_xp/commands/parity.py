@@ -24,10 +24,11 @@ from mlp_xp.commands.data import load_data
 from mlp_xp.commands.options import with_settings
 from mlp_xp.commands.process import print_line
 from mlp_xp.commands.tables import Column, print_table
-from mlp_xp.core.config import ConfigError, TrainConfig, check_choice, check_range
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.core.training import DivergenceError
+from mlp_xp.declared import ConfigError, check_choice, check_range
 from mlp_xp.errors import one_line, with_colon
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity import report

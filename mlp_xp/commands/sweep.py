@@ -14,7 +14,7 @@ from mlp_xp.commands.process import end_with
 from mlp_xp.commands.runs import show_summary
 from mlp_xp.commands.stopping import Stop, catch_signals
 from mlp_xp.commands.train import base_settings
-from mlp_xp.core.config import declared
+from mlp_xp.declared import declared
 from mlp_xp.runs.records import RunError, check_foreign
 from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA, held_out

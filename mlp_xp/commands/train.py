@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlp_xp.commands.options import CacheDir, Recipe, only_one, with_settings
-from mlp_xp.core.config import ConfigError
+from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument
 from mlp_xp.runs.settings import RECIPES, Settings, first_change, settings_of, with_fitting_batches
 from mlp_xp.show.width import plain_console

@@ -16,7 +16,7 @@ from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.training import Event, Report
 from mlp_xp.data.datasets import is_own
-from mlp_xp.runs import recording, replacing, run_folder
+from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show import terminal
 from mlp_xp.show.download_progress import show_downloads
@@ -76,7 +76,7 @@ def stop_at(event: Event, folder: Path, stop: Stop, hint: str) -> None:
     place = "in the warm-up" if epoch == WARM_UP_EPOCH else f"in epoch {epoch}, after {sample} samples"
     if event.checkpoint:
         raise stop.error_at(f"{place}{hint}")
-    if (stop.signal and epoch == WARM_UP_EPOCH) or replacing.current(folder) != folder:
+    if (stop.signal and epoch == WARM_UP_EPOCH) or run_folder.is_replaced(folder):
         raise stop.error_at(f"{place}; {recording.what_is_kept(folder)}")
 
 

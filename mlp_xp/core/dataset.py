@@ -7,8 +7,9 @@ import numpy as np
 
 from mlp_xp.core.features import flatten_and_scale, standardize, unchanged
 from mlp_xp.core.functional import Array
+from mlp_xp.core.library import Backend, dtype_name
 from mlp_xp.core.task import CLASSES, Scaling, Task
-from mlp_xp.errors import Argument, DatasetError
+from mlp_xp.errors import DatasetError
 
 Prepare = Callable[..., Array]
 
@@ -68,9 +69,15 @@ class Dataset(NamedTuple):
     scaling: Scaling = ()
     """For a regression whose network is trained on standardised numbers: their mean and standard deviation over the
     training set, on the device, (outputs,) each. The labels above stay in their own units."""
-    is_own: bool = False
-    """Whether these are your own data, of `from_arrays` or `load_dataset`: held-out samples are then drawn from all of
-    the training set. Of a published data set, and of one in its form, they are the last ones."""
+    hold_out: Callable[[np.ndarray, int, int], np.ndarray] | None = None
+    """`hold_out(labels, count, seed)` chooses the `count` training samples to hold out for validation, and returns
+    their numbers, int64 (count,), in ascending order; it gets the labels on the host. Your own data have such a
+    function, because they may be sorted. None, for published data and data in their form: the last ones."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether these are your own data, of `from_arrays` or `load_dataset`."""
+        return self.hold_out is not None
 
     def __repr__(self) -> str:
         count, *shape = self.train_inputs.shape
@@ -79,38 +86,64 @@ class Dataset(NamedTuple):
         return f"Dataset({self.name!r}, {count} training and {test} test {described(shape)}, {many})"
 
 
-def split(classes: np.ndarray | None, rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the samples to test on and of the others, int64 (n,) each, in the order of one shuffle.
-
-    NumPy's RandomState shuffles, the same on every machine. classes: whole numbers (rows,), to stratify: each class
-    then has its share of the test samples, rounded so that all together are as many as without classes if that is
-    possible: a class of two samples or more has at least one in each part, and a single sample is not tested on. None:
-    the first samples of the shuffle. Raises DatasetError if no class has two samples.
-    """
-    order = np.random.RandomState(seed).permutation(rows).astype(np.int64)
-    wanted = round(share * rows)
-    if classes is None:
-        return order[:wanted], order[wanted:]
-    counts = np.bincount(classes)
-    most = np.maximum(counts - 1, 0)
-    quotas = share * counts
-    taken = np.clip(np.floor(quotas).astype(np.int64), np.minimum(most, 1), most)
-    # The largest remainders first, as seats are given to parties; equal ones in the order of the classes.
-    for which in np.argsort(taken - quotas, kind="stable"):
-        taken[which] += taken.sum() < wanted and taken[which] < most[which]
-    if not taken.any():
-        raise DatasetError(
-            f"all {rows} labels differ, so no class has two samples, one to train and one to test on",
-            remedy=("give ", Argument("task", "regression"), " if they are quantities, or hold out no test set"),
-            setting="y",
-        )
-    chosen = np.zeros(rows, np.bool_)
-    shuffled = classes[order]
-    for which, count in enumerate(taken):
-        chosen[np.flatnonzero(shuffled == which)[:count]] = True
-    return order[chosen], order[~chosen]
-
-
 def described(shape: Sequence[int]) -> str:
     """Describe inputs by the shape of one: `images of 28 x 28` or `samples of 4 features`."""
     return f"images of {' x '.join(map(str, shape))}" if len(shape) > 1 else f"samples of {shape[0]} features"
+
+
+def check_dataset(dataset: Dataset, backend: Backend) -> None:
+    """Raise DatasetError unless a data set can be used for training.
+
+    Its arrays must be as `Dataset` documents, with at least one sample in each part and inputs of one size. What is
+    refused here would otherwise fail inside the array library, or give a wrong result silently. Only the labels are
+    read from the device.
+    """
+    if (dataset.test_inputs is None) is not (dataset.test_labels is None):
+        raise DatasetError("test_inputs, test_labels: one of them is None; give both, or None for both")
+    shape, outputs = tuple(dataset.train_inputs.shape[1:]), len(dataset.class_names)
+    for part, inputs, labels in (("train", *dataset[:2]), ("test", *dataset[2:4])):
+        if inputs is not None:
+            check_inputs(inputs, shape, dataset.prepare, backend, f"{part}_inputs")
+            check_labels(labels, inputs.shape[0], dataset.task, outputs, backend, f"{part}_labels")
+
+
+def check_inputs(
+    inputs: Array, shape: tuple[int, ...], prepare: Preparation, backend: Backend, name: str = "inputs"
+) -> None:
+    """Raise DatasetError unless inputs are (n, *shape), on the backend's device, and of a dtype that `prepare` takes.
+
+    With BYTES this is uint8, else uint8 or the backend's floats: the values of floating-point images do not show
+    whether they are scaled to [0, 1]. Nothing is read from the device, so this may run inside a compiled function.
+    """
+    backend.check_place(inputs, name)
+    found = tuple(inputs.shape)
+    if found[1:] != shape or not shape or 0 in found:
+        wanted = ", ".join(map(str, ("n", *(shape or ("features",)))))
+        raise DatasetError(f"{name}: their shape is {found}; give one or more, ({wanted})")
+    if inputs.dtype != backend.xp.uint8 and (prepare.takes_bytes or inputs.dtype != backend.dtype):
+        wanted = f"bytes (uint8){'' if prepare.takes_bytes else f' or {backend.dtype_name}'}"
+        raise DatasetError(f"{name}: their dtype is {dtype_name(inputs)}; give {wanted}; bytes are scaled to [0, 1]")
+
+
+def check_labels(
+    labels: Array, samples: int, task: Task, outputs: int, backend: Backend, name: str = "labels"
+) -> np.ndarray:
+    """Return labels on the host. Raises DatasetError unless they are a task's: see `Dataset.train_labels`.
+
+    The labels of classes must be in 0, ..., outputs - 1.
+    """
+    backend.check_place(labels, name)
+    wanted, most = ((samples,), outputs - 1) if task.exclusive else ((samples, outputs), 1)
+    if tuple(labels.shape) != wanted:
+        fault = f"{name}: their shape is {tuple(labels.shape)}, where {wanted} is expected"
+        raise DatasetError(f"{fault}; give labels for each input")
+    dtype = dtype_name(labels)
+    if (labels.dtype != backend.dtype) if task.floats else not dtype.startswith(("int", "uint")):
+        kind = f"the backend's, {backend.dtype_name}" if task.floats else "integers, such as uint8"
+        raise DatasetError(f"{name}: their dtype is {dtype}; give {kind}")
+    values = backend.to_numpy(labels)
+    if not np.isfinite(values).all() or not (task.floats or 0 <= values.min() <= values.max() <= most):
+        fault = f"{name}: they range from {values.min()} to {values.max()}"
+        kind = "finite numbers" if task.floats else f"0 to {most}"
+        raise DatasetError(f"{fault}; give {kind}; classes are numbered from 0, each with a name in class_names")
+    return values

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mlp_xp.core.checks import check_dataset
 from mlp_xp.core.chunk import TrainingSet, make_chunk, make_steps, steps_per_block
-from mlp_xp.core.config import ConfigError, TrainConfig
-from mlp_xp.core.dataset import Dataset, split
+from mlp_xp.core.config import TrainConfig
+from mlp_xp.core.dataset import Dataset, check_dataset
 from mlp_xp.core.functional import Array
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
@@ -40,10 +39,22 @@ class Job:
         self.config, self.dataset, self.backend = config, dataset, backend
         self._step_config = config.of_steps()
         self.sizes = layer_sizes(config, dataset)
-        self.rows, self.held_out = _hold_out(config, dataset, backend)
+        held_out = self._hold_out()
+        self.rows = np.setdiff1d(np.arange(dataset.train_inputs.shape[0]), held_out)
+        self.held_out: tuple[Array, ...] = ()
+        if config.validation:
+            numbers = backend.asarray(held_out)
+            self.held_out = tuple(backend.xp.take(array, numbers, axis=0) for array in dataset[:2])
         self.parameters = count_parameters(self.sizes)
         self.plan = plan_epoch(len(self.rows), config, self.parameters)
         self.total_steps = config.warm_up_steps + config.epochs * ceil_divide(len(self.rows), config.batch_size)
+
+    def _hold_out(self) -> np.ndarray:
+        """Return the numbers of the samples to hold out, in ascending order."""
+        config, data, samples = self.config, self.dataset, self.dataset.train_inputs.shape[0]
+        if data.hold_out is None or not config.validation:
+            return np.arange(samples - config.validation, samples)
+        return data.hold_out(self.backend.to_numpy(data.train_labels), config.validation, config.seed)
 
     @property
     def work(self) -> int:
@@ -119,35 +130,3 @@ class Job:
 def layer_sizes(config: TrainConfig, dataset: Dataset) -> tuple[int, ...]:
     """Return (n_0, ..., n_L): the features, the units of each hidden layer, and the outputs."""
     return (math.prod(dataset.train_inputs.shape[1:]), *config.hidden, len(dataset.class_names))
-
-
-def _hold_out(config: TrainConfig, dataset: Dataset, backend: Backend) -> tuple[np.ndarray, tuple[Array, ...]]:
-    """Return the numbers of the samples to train on, and inputs and labels of those to hold out.
-
-    Own data may be sorted, so the samples are drawn, by the seed of the configuration, from each class in proportion;
-    a class with two samples or more keeps one to train on. The samples of a published data set are the last ones.
-    """
-    inputs, labels, rows = dataset.train_inputs, dataset.train_labels, dataset.train_inputs.shape[0]
-    if not config.validation:
-        return np.arange(rows), ()
-    if not dataset.is_own:
-        first = rows - config.validation
-        return np.arange(first), (inputs[first:, ...], labels[first:, ...])
-    classes = backend.to_numpy(labels) if dataset.task.exclusive else None
-    if classes is not None and len(np.unique(classes)) == rows:
-        classes = None  # no class can be in both parts
-    chosen, left = split(classes, rows, config.validation / rows, config.seed)
-    if classes is not None:
-        # `split` may choose too few. Of the others, one sample stays in each class that has two or more, and those that
-        # are the only one of their class are taken last.
-        counts, (kinds, first) = np.bincount(classes), np.unique(classes[left], return_index=True)
-        rest = np.delete(left, first[counts[kinds] > 1])
-        chosen = np.concatenate([chosen, rest[np.argsort(counts[classes[rest]] == 1, kind="stable")]])
-    if len(chosen) < config.validation:
-        fault = f"{config.validation} of {rows} samples leave a class without any to train on"
-        raise ConfigError(fault, remedy=f"hold out at most {len(chosen)}", setting="validation")
-    held_out = np.sort(chosen[: config.validation])
-    trained_on = np.setdiff1d(np.arange(rows), held_out)
-    numbers = backend.asarray(held_out)
-    parts = tuple(backend.xp.take(array, numbers, axis=0) for array in (inputs, labels))
-    return trained_on, parts

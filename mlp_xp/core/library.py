@@ -1,6 +1,5 @@
 """What the core asks of an array library. `mlp_xp.backends` makes a `Backend` of each library."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -95,19 +94,16 @@ class Backend:
     """Whether it computes on a GPU, which has its own memory."""
     threads: Threads = UNDECIDED
     """The threads on which functions from `jit` compute."""
-    like: Callable[[Any], "Backend"] = lambda array: NotImplemented
+    like: Callable[[Any], "Backend"] = NotImplemented
     """`like(array)` returns the backend of an array's library on its device, in the same dtype; NumPy's for lists and
-    anything else that NumPy reads."""
+    anything else that NumPy reads. A model predicts there."""
+    device_name: str | None = None
+    """The device's name as `open_backend` takes it; None for a foreign namespace, whose default device is used."""
     details: Any = None
     """For `mlp_xp.backends` alone."""
 
     def __repr__(self) -> str:
         return f"Backend({self.name!r}, {self.version}, {self.device_name or 'default device'}, {self.dtype_name})"
-
-    @property
-    def device_name(self) -> str | None:
-        """The device's name as `open_backend` takes it; None for a foreign namespace, whose default device is used."""
-        return None if self.device is None else name_of(self.device)
 
     @property
     def itemsize(self) -> int:
@@ -119,13 +115,26 @@ class Backend:
         """Copy a host array (NumPy, native byte order) to the device. dtype: None keeps the array's own."""
         return self.from_numpy(np.asarray(array, order="C"), dtype)
 
+    def read(self, X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequence[str]) -> Array:
+        """Return what a caller gives as inputs, in any form, as inputs of a network: (n, *shape) on the device.
+
+        is_bytes: whether the network was trained on bytes: the inputs are then uint8, else uint8 or the backend's
+        floats. columns: the names of the features, if they have any. Raises DatasetError for what does not fit, and
+        for numbers that are not finite.
+        """
+        raise NotImplementedError
+
+    def check_place(self, array: Any, name: str) -> None:
+        """Raise DatasetError, with this name, unless an array is of this library and on this device."""
+        raise NotImplementedError
+
     def activation(self, activation: str | Activation) -> Activation:
         """Return an activation, given by its name or as it is, with the library's own function where it has one."""
         found = activation if isinstance(activation, Activation) else ACTIVATIONS[activation]
         return found._replace(function=dict(self.functions).get(found.function, found.function))
 
 
-def name_of(device: Any) -> str:
-    """Return the name of a library's device object, as `open_backend` takes it."""
-    name = re.sub(r".*Device\('(.*)'\)", r"\1", str(device))  # array-api-strict's
-    return re.sub(r"<CUDA Device (\d+)>", r"cuda:\1", name)  # CuPy's
+def dtype_name(array: Array) -> str:
+    """Return the name of an array's dtype, such as float64."""
+    # Libraries write it as `library.uint8` or `<dtype: 'uint8'>` too.
+    return str(array.dtype).rpartition(".")[2].removeprefix("<dtype: '").removesuffix("'>")

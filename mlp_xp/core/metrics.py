@@ -1,4 +1,4 @@
-"""What is asked of a network on the device, as compiled functions; and the confusion matrix."""
+"""What is asked of a network on the device, as compiled functions."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial, update_wrapper
@@ -76,12 +76,3 @@ def all_finite(arrays: Sequence[Array], backend: Backend) -> bool:
 
 def _sum_of_all(arrays: tuple[Array, ...], /, *, xp: Any) -> Array:
     return sum(xp.sum(array) for array in arrays)
-
-
-def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, classes: int) -> np.ndarray:
-    """Return the confusion matrix, int64 (classes, classes), of host arrays (n,).
-
-    Rows: true class; columns: predicted class.
-    """
-    pairs = labels.astype(np.int64) * classes + predictions.astype(np.int64)
-    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)

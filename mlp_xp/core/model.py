@@ -1,12 +1,9 @@
 """A trained network with all that its numbers mean: how inputs become features, and what its outputs stand for."""
 
-import math
 from typing import Any, NamedTuple
 
-from mlp_xp.core.checks import check_inputs, check_labels
-from mlp_xp.core.dataset import Preparation, described
+from mlp_xp.core.dataset import Preparation, check_inputs, check_labels, described
 from mlp_xp.core.functional import Activation, Array
-from mlp_xp.core.inputs import read_inputs
 from mlp_xp.core.library import Backend
 from mlp_xp.core.metrics import all_finite, compiled, make_logits
 from mlp_xp.core.network import Layer, Network
@@ -86,22 +83,17 @@ class Model(NamedTuple):
 
     def read(self, X: Any, /) -> Array:
         """Return X as inputs on the device of the model's backend. Raises DatasetError as `predict` does."""
-        return read_inputs(X, self.input_shape, self.prepare.takes_bytes, self.feature_names, self.backend)
+        return self.backend.read(X, self.input_shape, self.prepare.takes_bytes, self.feature_names)
 
     def logits(self, inputs: Array, /) -> Array:
         """Return the outputs of the last layer, (n, outputs) on the device; for classes these are the logits.
 
-        inputs: bytes (n, rows, columns), or what else `prepare` takes, on the device. They go through the network in
+        inputs: (n, *input_shape) on the device, bytes or what else `prepare` takes. They go through the network in
         parts of bounded memory. A function that a backend compiles may call this, and JAX can differentiate it;
-        PyTorch's autograd cannot, because it works in place. Raises MlpXpError for inputs of another dtype or size, or
-        not on the backend's device.
+        PyTorch's autograd cannot, because it works in place. Raises DatasetError for inputs of another dtype or shape,
+        or not on the backend's device.
         """
-        check_inputs(inputs, self.backend, self.prepare)
-        samples, *shape = inputs.shape
-        features = self.network[0].weights.shape[0]
-        if math.prod(shape) != features or not samples:
-            fault = f"their shape is {tuple(inputs.shape)}, but the network takes at least one with {features} numbers"
-            raise MlpXpError(fault, remedy="give inputs of the size it was trained on", setting="inputs")
+        check_inputs(inputs, self.input_shape, self.prepare, self.backend)
         logits = make_logits(self.activation, self.backend, self.prepare.function)
         return logits(self.network, inputs, self.prepare.fitted)
 
@@ -118,12 +110,13 @@ class Model(NamedTuple):
     def evaluate(self, inputs: Array, labels: Array, /) -> Evaluation:
         """Return the loss and the figures of the task on inputs, as for `logits`, with labels as in a `Dataset`.
 
-        Class labels must lie in 0, ..., classes - 1. The loss of a network that has diverged is not finite. Raises as
-        `logits` does, and DatasetError for other labels.
+        The loss of a network that has diverged is not finite. Raises as `logits` does, and DatasetError for labels that
+        are not the task's.
         """
-        check_labels(labels, inputs, self.backend, self.task, len(self.class_names))
-        to_numpy = self.backend.to_numpy
-        return self.task.evaluate(to_numpy(self.logits(inputs)), to_numpy(labels), tuple(map(to_numpy, self.scaling)))
+        backend, to_numpy = self.backend, self.backend.to_numpy
+        logits = to_numpy(self.logits(inputs))
+        values = check_labels(labels, inputs.shape[0], self.task, len(self.class_names), backend)
+        return self.task.evaluate(logits, values, tuple(map(to_numpy, self.scaling)))
 
     def check_finite(self, finite: bool) -> None:
         """Raise MlpXpError unless the model's outputs, or its loss, are finite."""

@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described, split
+from mlp_xp.backends.reading import columns_of, error_at, find_columns, not_of, read_features, take_columns
+from mlp_xp.core.dataset import BYTES, PREPARATIONS, Dataset, Preparation, described
 from mlp_xp.core.functional import Array
-from mlp_xp.core.inputs import columns_of, dtype_name, error_at, find_columns, not_of, read_features, take_columns
-from mlp_xp.core.library import Backend
+from mlp_xp.core.library import Backend, dtype_name
 from mlp_xp.data.labels import SHOWN, Meaning, labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.scaling import fit_standardization, fit_targets
+from mlp_xp.data.splitting import hold_out, split
 from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError, some
 
 # If all pixels are below this value, no pixel uses the highest bit. Images with fewer than 8 bits always stay below it
@@ -151,7 +152,7 @@ def to_dataset(samples: Samples, backend: Backend, how: Origin, *, standardize: 
         inputs=samples.kind,
         feature_names=samples.feature_names,
         scaling=scaling,
-        is_own=samples.is_own,
+        hold_out=hold_out if samples.is_own else None,
     )
     if test is None:
         return dataset

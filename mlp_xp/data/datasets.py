@@ -20,6 +20,7 @@ from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import visible_names
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Format, Samples
+from mlp_xp.data.splitting import hold_out
 from mlp_xp.errors import DatasetError, nearest
 
 # The forms in which data may be stored, one row each. The first one that fits a file or folder reads it.
@@ -135,7 +136,7 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
         origin=how,
         inputs=samples.kind,
         feature_names=samples.feature_names,
-        is_own=True,
+        hold_out=hold_out,
     )
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mlp_xp.core.config import BELOW_ONE, check_settings, setting
+from mlp_xp.declared import BELOW_ONE, check_settings, setting
 
 LARGEST_SIDE = 2048
 

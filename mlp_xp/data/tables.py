@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlp_xp.core.inputs import find_columns
+from mlp_xp.backends.reading import find_columns
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import FLAGS, MISSING, Stream, number_of, open_file, visible_names
 from mlp_xp.data.samples import Format, Part, Samples, has_suffix

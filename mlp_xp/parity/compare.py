@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlp_xp.backends.opening import BackendFailure, open_backend, reported
-from mlp_xp.core.config import ConfigError, TrainConfig, check_range
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.job import Job, layer_sizes
 from mlp_xp.core.library import Backend
 from mlp_xp.core.plan import ceil_divide
 from mlp_xp.core.training import DivergenceError, Event, trajectory
+from mlp_xp.declared import ConfigError, check_range
 from mlp_xp.errors import DatasetError, MlpXpError, with_colon
 from mlp_xp.parity import notebook
 from mlp_xp.parity.rounding import rounding_at_random

@@ -1,6 +1,7 @@
 """Training that writes a run folder, and exact resume from it."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from mlp_xp.backends.opening import BackendFailure
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.network import Network
 from mlp_xp.core.training import Event, Position, check_state, trajectory
-from mlp_xp.errors import MlpXpError
+from mlp_xp.errors import MlpXpError, MlpXpWarning
 from mlp_xp.files import FileError, file_errors, make_folder
 from mlp_xp.runs import checkpoints, replacing, run_folder
 from mlp_xp.runs.lock import locked
@@ -42,7 +43,13 @@ def open_folder(folder: Path, *, existing: bool) -> Iterator[None]:
     with file_errors(folder, "create"):
         make_folder(folder)
     with locked(folder):
-        replacing.settle(folder)
+        if replacing.settle(folder):
+            warnings.warn(
+                f"{str(folder)!r}: a new run that was to replace this one was stopped before its first checkpoint; the "
+                "old run is as it was",
+                MlpXpWarning,
+                stacklevel=3,
+            )
         run_folder.check_new(folder, overwrite=existing)
         yield
 
@@ -60,7 +67,7 @@ def train_in_folder(
 
     The caller has called `check_run`, and holds the folder by `open_folder`. Reports and checkpoints are on disk before
     they are yielded; the closing report has its own file. overwrite: start a new run. Its first checkpoint replaces the
-    run in the folder, which is untouched until then. save_now: asked after every chunk whether to save a checkpoint
+    run in the folder, which comes back if there is none. save_now: asked after every chunk whether to save a checkpoint
     there; the event then says that one was saved. It is not asked in the warm-up, nor before a new run replaces an old
     one. resume_hint: ends the message of an error after which the run can be resumed.
 
@@ -73,17 +80,18 @@ def train_in_folder(
     try:
         if start is None:
             trained, sha256 = read_source(settings.start_from, job)
-            place = replacing.begin(folder) if overwrite and is_run else folder
-            run_folder.create_run(place, settings, job, sha256)
+            if is_run and overwrite:
+                replacing.begin(folder)
+            run_folder.create_run(folder, settings, job, sha256)
         else:
             run_folder.truncate_metrics(folder, start.reports)
             run_folder.begin_segment(folder, settings, start)
         for event in trajectory(job, start, trained=trained):
             position = event.position
             if event.report is not None and not event.closing:
-                run_folder.append_metrics(replacing.current(folder), event.report)
+                run_folder.append_metrics(folder, event.report)
             # A run that is to replace another may have been started by mistake, and is stopped for that reason.
-            may_save = position.epoch != WARM_UP_EPOCH and replacing.current(folder) == folder
+            may_save = position.epoch != WARM_UP_EPOCH and not run_folder.is_replaced(folder)
             if event.checkpoint or (may_save and save_now()):
                 save(folder, position, settings, job)
                 event = event._replace(checkpoint=True)
@@ -96,8 +104,8 @@ def train_in_folder(
         error.notes.append(kept + resume_hint * can_resume)
         raise
     finally:
-        with contextlib.suppress(FileError):  # the next command removes it, and the first error is the cause
-            replacing.give_up(folder)
+        with contextlib.suppress(FileError):  # the next command does it, and the first error is the cause
+            replacing.settle(folder)
 
 
 def choose_threads(folder: Path | None, job: Job) -> Job:
@@ -123,25 +131,21 @@ def find_start(folder: Path, settings: Settings, job: Job) -> Position | None:
 def save(folder: Path, position: Position, settings: Settings, job: Job) -> None:
     """Write a checkpoint and the model: the best network on the held-out samples, or else the current network.
 
-    The first checkpoint of a run that replaces another puts it in place. Raises FileError, and DivergenceError if the
+    With the first checkpoint, the run that this one replaces is gone. Raises FileError, and DivergenceError if the
     state is not finite.
     """
     check_state(position, job.backend)
     network = position.best.network if position.best else position.state.network
-    place = replacing.current(folder)
     # The checkpoint first: so a run that has a model but no checkpoint has lost it.
-    checkpoints.save_checkpoint(place, position, settings, job.backend)
-    checkpoints.save_model(place, job.model(network))
-    if place != folder:
-        replacing.put_in_place(folder)
+    checkpoints.save_checkpoint(folder, position, settings, job.backend)
+    checkpoints.save_model(folder, job.model(network))
+    replacing.settle(folder)
 
 
 def what_is_kept(folder: Path) -> str:
     """Say what is in a run's folder after an error."""
-    if replacing.current(folder) != folder:
+    if run_folder.is_replaced(folder):
         return f"the old run in {str(folder)!r} is as it was"
-    if replacing.is_decided(folder):
-        return f"the new run in {str(folder)!r} has its first checkpoint, and the next training there puts it in place"
     if not (folder / run_folder.CHECKPOINT).exists():
         is_run = (folder / run_folder.CONFIG).exists()
         return f"no checkpoint was saved yet{'; --resume starts the run from its beginning' * is_run}"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp.backends import hooks
-from mlp_xp.core.config import ConfigError
 from mlp_xp.core.dataset import PREPARATIONS
 from mlp_xp.core.task import TASKS
+from mlp_xp.declared import ConfigError
 from mlp_xp.errors import Argument, MlpXpError
 from mlp_xp.runs.settings import Settings, unflatten
 

@@ -32,10 +32,10 @@ from mlp_xp.runs.settings import Settings, first_change, flatten, with_absolute_
 PICTURES = ("curves.png", "confusion.png", "mistakes.png", "weights.png", "predictions.png", "labels.png")
 CONFIG, METRICS, RESULT = "config.json", "metrics.jsonl", "result.json"
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
-# In the order in which a new run's files are put over those of an old one. Some runs have no rows, which come last.
-RUN_FILES = (CHECKPOINT, MODEL, METRICS, CONFIG, ROWS)
-# The lock and who holds it, see `lock`; a run that is to replace the one in the folder, see `replacing`.
-LOCK, HOLDER, NEW, READY = ".lock", ".holder", ".new", ".ready"
+# All files but config.json, in the order in which they are removed or moved aside.
+RUN_FILES = (CHECKPOINT, MODEL, RESULT, METRICS, ROWS, *PICTURES)
+# The lock and who holds it, see `lock`; a run that is being replaced, see `replacing`.
+LOCK, HOLDER, OLD = ".lock", ".holder", ".replaced"
 
 
 def claim_folder(settings: Settings, now: dt.datetime) -> Path:
@@ -67,7 +67,7 @@ def names_in(folder: Path, setting: str, what: str, file: str) -> set[str]:
     # One look, because a run that starts there at the same time changes what is there.
     with file_errors(folder, "read"):
         names = {path.name for path in folder.iterdir()}
-    if file not in names and {name for name in names if not name.endswith(ASIDE)} - {LOCK, HOLDER, NEW, READY}:
+    if file not in names and {name for name in names if not name.endswith(ASIDE)} - {LOCK, HOLDER}:
         raise RunError(f"{str(folder)!r} is neither empty nor a {what}; choose another folder", setting=setting)
     return names
 
@@ -255,10 +255,15 @@ def clear(folder: Path) -> None:
     config.json is only replaced, never removed: a process that is killed here must not leave a folder without settings.
     """
     with file_errors(folder, "remove the old run in"):
-        for name in (CHECKPOINT, MODEL, RESULT, METRICS, ROWS, *PICTURES):
+        for name in RUN_FILES:
             (folder / name).unlink(missing_ok=True)
         for old in left_aside(folder):
             old.unlink()
+
+
+def is_replaced(folder: Path) -> bool:
+    """Return whether a run is moved aside for a new one that has no checkpoint yet; see `replacing`."""
+    return (folder / OLD).is_dir() and not (folder / CHECKPOINT).exists()
 
 
 def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
@@ -266,10 +271,10 @@ def read_config(folder: str | Path) -> tuple[Settings, dict[str, Any]]:
     folder = Path(folder)
     if not (folder / CONFIG).exists():
         raise RunError(f"{str(folder)!r}: is not a run: it has no {CONFIG}; give the folder of a training run")
-    if (folder / READY).is_dir():
+    if is_replaced(folder):
         raise RunError(
-            f"{str(folder)!r}: a run here is being replaced by a new one; if that was interrupted, resume the run to "
-            "complete it"
+            f"{str(folder)!r}: is being replaced by a new run, which has no checkpoint yet; wait for it, or, if it was "
+            "interrupted, resume the old run, which is kept"
         )
     return parse_settings(folder / CONFIG)
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlp_xp.core.config import ConfigError, TrainConfig, check_settings, declared, setting
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.data.origin import Origin
+from mlp_xp.declared import ConfigError, check_settings, declared, setting
 from mlp_xp.errors import nearest
 
 if TYPE_CHECKING:

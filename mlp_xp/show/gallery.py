@@ -10,13 +10,13 @@ import numpy as np
 
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
-from mlp_xp.core.metrics import confusion_matrix
 from mlp_xp.core.model import Model
 from mlp_xp.core.network import initial_layers
 from mlp_xp.core.task import TASKS
 from mlp_xp.files import FileError, file_errors
 from mlp_xp.runs import run_folder, sweep_index, table
 from mlp_xp.runs.checkpoints import load_model
+from mlp_xp.runs.ensembles import confusion_matrix
 from mlp_xp.runs.records import RunError
 from mlp_xp.show import plots
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from mlp_xp.backends.memory import training_bytes
-from mlp_xp.core.checks import check_dataset
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset
+from mlp_xp.core.dataset import Dataset, check_dataset
 from mlp_xp.core.job import layer_sizes
 from mlp_xp.data.datasets import SETTING, load_dataset
 from mlp_xp.errors import MlpXpError

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mlp_xp.core.config import ConfigError
+from mlp_xp.declared import ConfigError
 from mlp_xp.runs.settings import SETTINGS, Settings, settings_of, with_absolute_paths
 from mlp_xp.runs.sweep_index import GRID, OPTUNA, RANDOM, Member
 from mlp_xp.runs.table import shown

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mlp_xp.core.config import ConfigError, check_settings, setting
+from mlp_xp.declared import ConfigError, check_settings, setting
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from mlp_xp import __version__
 from mlp_xp.backends.threads import VARIABLES, threads_chosen
-from mlp_xp.core.config import ConfigError
+from mlp_xp.declared import ConfigError
 from mlp_xp.errors import MlpXpError, not_installed
 from mlp_xp.sweeps.member import Ending, Work, train_member
 

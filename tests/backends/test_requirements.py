@@ -7,11 +7,11 @@ from data_sets import TINY
 
 from mlp_xp.backends import requirements
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.checks import INTEGERS
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.parity import trace
 from mlp_xp.parity.trace import Namespace, Traced, Tracer
 
+INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
 BASE = TrainConfig(epochs=1, hidden=(3,), validation=20, report_every=100)
 CONFIGS = (
     replace(BASE, optimizer="momentum", weight_decay=0.01),

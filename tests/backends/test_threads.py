@@ -17,9 +17,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.backends.threads import LARGE_STEP, ON_GPU, choose_threads, cpus, on_threads
-from mlp_xp.core.config import ConfigError, TrainConfig
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.job import Job
 from mlp_xp.core.training import trajectory
+from mlp_xp.declared import ConfigError
 
 PATIENCE = 60  # seconds
 # Products large enough that OpenBLAS would split them, into sums of another order.

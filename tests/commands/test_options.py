@@ -12,7 +12,7 @@ from helpers import assert_one_line, call_main
 from mlp_xp import commands
 from mlp_xp.commands.options import UsageError, make_app, with_settings
 from mlp_xp.commands.options import call as call_app
-from mlp_xp.core.config import setting
+from mlp_xp.declared import setting
 from mlp_xp.runs.settings import SETTINGS
 
 

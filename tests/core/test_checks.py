@@ -12,10 +12,9 @@ from data_sets import on_device, synthetic
 
 from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.backends.opening import BackendOutOfMemory
-from mlp_xp.core.checks import check_dataset, check_inputs
-from mlp_xp.core.dataset import Dataset
-from mlp_xp.core.inputs import dtype_name
+from mlp_xp.core.dataset import Dataset, check_dataset, check_inputs
 from mlp_xp.core.job import Job
+from mlp_xp.core.library import dtype_name
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.errors import DatasetError, MlpXpError
@@ -64,7 +63,7 @@ FAULTS: dict[str, tuple[Dataset, dict[str, Any], str]] = {
     "no classes": (HOST, {"class_names": ()}, "train_labels: they range from 0 to 9; give 0 to -1;"),
     "float labels": (HOST, {"train_labels": HOST.train_labels.astype(float)}, "train_labels: their dtype is float64; "),
     "one-hot labels": (HOST, {"train_labels": np.eye(10, dtype=np.uint8)[HOST.train_labels]}, "train_labels: their sh"),
-    "channels": (HOST, {"test_inputs": HOST.test_inputs[..., None]}, "test_inputs: their shape is (20, 6, 6, 1), that"),
+    "channels": (HOST, {"test_inputs": HOST.test_inputs[..., None]}, "test_inputs: their shape is (20, 6, 6, 1); give"),
     "test labels alone": (HOST, {"test_inputs": None}, "test_inputs, test_labels: one of them is None; give both, or "),
     "scaled images": (HOST, {"train_inputs": HOST.train_inputs / 255}, "train_inputs: their dtype is float64; give by"),
     "no images": (HOST, {"test_inputs": HOST.test_inputs[:0], "test_labels": HOST.test_labels[:0]}, "test_inputs: the"),
@@ -128,7 +127,7 @@ def test_arrays_of_every_library_for_every_backend(name, other, message, tmp_pat
     assert refusal(check_dataset, dataset, backend).startswith(f"train_{message}")
     assert message in refusal(next, train(CONFIG, dataset, backend, run_dir=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
-    assert refusal(check_inputs, dataset.test_inputs, backend, dataset.prepare).startswith(message)
+    assert refusal(check_inputs, dataset.test_inputs, (6, 6), dataset.prepare, backend).startswith(message)
 
 
 @pytest.mark.parametrize("field", Dataset._fields[:4])
@@ -145,7 +144,7 @@ def test_an_array_of_a_subclass_is_of_the_library(tmp_path):
     mapped = np.memmap(tmp_path / "images", np.uint8, "w+", shape=HOST.train_inputs.shape)
     mapped[...] = HOST.train_inputs
     check_dataset(HOST._replace(train_inputs=mapped), open_backend())
-    message = refusal(check_inputs, HOST.train_inputs.tolist(), open_backend(), HOST.prepare)
+    message = refusal(check_inputs, HOST.train_inputs.tolist(), (6, 6), HOST.prepare, open_backend())
     assert message.startswith("inputs: they are builtins.list, the backend is numpy; ")
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from helpers import assert_one_line, call
 
-from mlp_xp.core.config import ConfigError, TrainConfig, declared
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import ACTIVATIONS, Activation, identity_derivative, tanh, tanh_derivative
 from mlp_xp.core.network import INITIALISERS
 from mlp_xp.core.optimizers import OPTIMIZERS, SCHEDULES
+from mlp_xp.declared import ConfigError, declared
 
 SETTINGS = declared(TrainConfig)
 TABLES = {

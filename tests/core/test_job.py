@@ -7,9 +7,9 @@ from helpers import arrays_of, first_state
 from numerics import assert_near, trajectory_tolerance
 
 from mlp_xp import TrainConfig, from_arrays, open_backend
-from mlp_xp.core.config import ConfigError
 from mlp_xp.core.job import Job
 from mlp_xp.core.training import trajectory
+from mlp_xp.declared import ConfigError
 
 X = np.random.default_rng(3).normal(size=(90, 3)).round(6)
 KINDS = np.repeat(["ant", "bee", "cat"], [50, 30, 10])  # sorted, as many files are

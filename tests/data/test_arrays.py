@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from numerics import assert_near
 
 from mlp_xp import TrainConfig, open_backend, train
-from mlp_xp.core.checks import check_dataset
-from mlp_xp.core.dataset import BYTES, split
+from mlp_xp.core.dataset import BYTES, check_dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import from_arrays
+from mlp_xp.data.splitting import split
 from mlp_xp.errors import DatasetError, DatasetWarning, MlpXpError
 from mlp_xp.runs.run_folder import metrics_record
 

@@ -13,11 +13,12 @@ from helpers import assert_one_line, assert_same_run, call
 from mlp_xp.api import evaluate, load_run, predict, train
 from mlp_xp.backends.opening import open_backend
 from mlp_xp.core.config import TrainConfig
-from mlp_xp.core.dataset import Dataset, split
+from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.data.arrays import from_arrays
 from mlp_xp.data.datasets import load_dataset
 from mlp_xp.data.origin import Origin
+from mlp_xp.data.splitting import split
 
 RANDOM = np.random.default_rng(7)
 NAMES = np.array(["ant", "bee", "cat"])

@@ -15,8 +15,8 @@ import pytest
 from data_sets import write_csv
 
 from mlp_xp.backends.opening import open_backend
+from mlp_xp.backends.reading import read_features
 from mlp_xp.commands.process import as_option
-from mlp_xp.core.inputs import read_features
 from mlp_xp.data.labels import labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import MISSING, open_file

@@ -12,10 +12,11 @@ from data_sets import TINY, synthetic
 from helpers import Namespace
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.config import ConfigError, TrainConfig
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.library import Backend
 from mlp_xp.core.network import Layer
 from mlp_xp.core.step import State
+from mlp_xp.declared import ConfigError
 from mlp_xp.parity.compare import (
     SAFETY,
     Comparison,

@@ -9,8 +9,9 @@ from data_sets import TINY
 from helpers import Namespace
 
 from mlp_xp.backends.opening import open_backend
-from mlp_xp.core.config import ConfigError, TrainConfig
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.library import Backend
+from mlp_xp.declared import ConfigError
 from mlp_xp.parity import compare as compare_module
 from mlp_xp.parity.compare import amplification, check, record, tolerance
 from mlp_xp.parity.report import about_rounding

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from mlp_xp import TrainConfig, evaluate, load_dataset, load_run, open_backend, predict, train
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.errors import MlpXpError
-from mlp_xp.runs.ensembles import run_of
+from mlp_xp.runs.ensembles import confusion_matrix, run_of
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -219,3 +219,14 @@ def test_figures_of_classes_that_are_not_there_are_null(tables, tmp_path):
 def test_what_is_no_model_is_refused(given):
     with pytest.raises(MlpXpError, match="models: "):
         evaluate(given)
+
+
+def test_confusion_matrix_is_that_of_a_loop(random):
+    """200 classes: the pairs do not fit into the bytes that the labels are."""
+    labels, predictions = random.integers(0, 200, (2, 5000), dtype=np.uint8)
+    expected = np.zeros((200, 200), np.int64)
+    for label, prediction in zip(labels, predictions, strict=True):
+        expected[label, prediction] += 1
+    matrix = confusion_matrix(labels, predictions, 200)
+    assert matrix.dtype == np.int64
+    np.testing.assert_array_equal(matrix, expected)

@@ -8,8 +8,9 @@ from helpers import assert_one_line, call
 from sweeping import arguments
 
 import mlp_xp
-from mlp_xp.core.config import ConfigError, TrainConfig
+from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.functional import ACTIVATIONS
+from mlp_xp.declared import ConfigError
 from mlp_xp.runs.settings import Settings
 from mlp_xp.sweeps.grid import examples, make_plan
 from mlp_xp.sweeps.options import SweepOptions

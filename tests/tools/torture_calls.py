@@ -51,12 +51,11 @@ def make_scene(session: Session, name: str) -> Scene:
     return Scene(session.folder.rename(session.space / f"{name}-start"), settings, expected)
 
 
-def holds(root: Path, old: Path) -> bool:
-    """Return whether all files of a run are in one of the folders below the root."""
+def holds(folder: Path, old: Path) -> bool:
+    """Return whether each file of an old run is in its folder, or moved aside there."""
     names = ("model.safetensors", "checkpoint.safetensors", "result.json", "metrics.jsonl")
-    wanted = [(old / name).read_bytes() for name in names]
-    places = [[model.with_name(name) for name in names] for model in root.rglob("model.safetensors")]
-    return any(all(p.exists() for p in place) and [p.read_bytes() for p in place] == wanted for place in places)
+    found = {name: [place for place in (folder, folder / ".replaced") if (place / name).exists()] for name in names}
+    return all((old / name).read_bytes() in [(p / name).read_bytes() for p in found[name]] for name in names)
 
 
 def check_state(session: Session, scene: Scene, before: int) -> None:
@@ -65,8 +64,8 @@ def check_state(session: Session, scene: Scene, before: int) -> None:
     reached = base.progress(session.folder)
     if scene.old is None:
         assert reached >= before, f"the checkpoint of step {before} was complete, but now there is that of {reached}"
-    elif reached < 0 and not base.is_replaced(session.folder):
-        assert holds(session.root, scene.old), "neither the old run nor a checkpoint of the new one is left"
+    elif reached < 0:
+        assert holds(session.folder, scene.old), "neither the old run nor a checkpoint of the new one is left"
     base.check_goes_on(session, scene.settings, scene.expected, scene.old)
 
 

@@ -264,8 +264,8 @@ def check_whole(folder: Path) -> None:
 
 
 def is_replaced(folder: Path) -> bool:
-    """Return whether a new run was about to take the place of an old one. Until that is done, the folder is refused."""
-    return (folder / ".ready").is_dir()
+    """Return whether a new run without a checkpoint is to replace an old one. Commands refuse such a folder."""
+    return (folder / ".replaced").is_dir() and not (folder / "checkpoint.safetensors").exists()
 
 
 def check_end(outcome: Outcome, *codes: int) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from mlp_xp.core.functional import Array
-from mlp_xp.core.library import Backend
+from mlp_xp.core.library import Backend, dtype_name
 from mlp_xp.errors import DatasetError, Words, nearest, some
 
-INTEGERS = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64")
 NUMBERS = Real | Decimal | np.bool_
 
 
@@ -71,7 +70,7 @@ def _as_bytes(X: Array, backend: Backend) -> Array:
     if name == "uint8":
         return X
     fault = f"the dtype is {name}"
-    if name in INTEGERS:
+    if name.startswith(("int", "uint")):
         values = xp.astype(X, xp.int64)
         x = xp.astype(values, xp.uint8)
         if bool(xp.all(x == values)):
@@ -167,7 +166,15 @@ def not_of(array: Any, backend: Backend) -> tuple[str, str] | None:
     return None
 
 
-def dtype_name(array: Array) -> str:
-    """Return the name of an array's dtype, such as float64."""
-    # Libraries write it as `library.uint8` or `<dtype: 'uint8'>` too.
-    return str(array.dtype).rpartition(".")[2].removeprefix("<dtype: '").removesuffix("'>")
+class LibraryBackend(Backend):
+    """A backend that reads what a caller gives."""
+
+    def read(self, X: Any, shape: tuple[int, ...], is_bytes: bool, columns: Sequence[str]) -> Array:
+        """See `read_inputs`."""
+        return read_inputs(X, shape, is_bytes, columns, self)
+
+    def check_place(self, array: Any, name: str) -> None:
+        """See `Backend.check_place`."""
+        if wrong := not_of(array, self):
+            fault = f"{name}: they are {wrong[0]}, the backend is {wrong[1]}"
+            raise DatasetError(f"{fault}; copy them with backend.asarray, or load the data set with this backend")
