@@ -241,11 +241,11 @@ def trace_backend(
 def print_findings(backend: Backend, run: Tracer, folder: Path) -> int:
     """Print what a trace has found, and write a reproducer; return the exit code."""
     console, failure = plain_console(), run.failure
-    for other in (totals.first for totals in run.totals.values()):
-        if other and other is not run.first:
-            say(console, f"also deviates: {deviation_line(backend, other)}")
-    if run.first:
-        print_line("deviates", deviation_line(backend, run.first))
+    found = [*run.deviating.values()]
+    for other in found[1:]:
+        say(console, f"also deviates: {deviation_line(backend, other)}")
+    if found:
+        print_line("deviates", deviation_line(backend, found[0]))
     elif not failure:
         say(console, "no operation deviates")
     if isinstance(failure, DivergenceError):
@@ -253,7 +253,7 @@ def print_findings(backend: Backend, run: Tracer, folder: Path) -> int:
     if failure:
         own = f"backend {with_colon(backend.name)} {one_line(failure)}"
         print_line("error", getattr(failure, "text", own))
-    if operation := run.first or run.raised:
+    if operation := found[0] if found else run.raised:
         name = re.sub(r"\W+", "-", f"{backend.name}-{backend.dtype_name}-{operation.name}")
         made = write_reproducer(backend, operation, folder / name)
         if isinstance(made, str):
@@ -262,7 +262,7 @@ def print_findings(backend: Backend, run: Tracer, folder: Path) -> int:
             shows, why = ("shows", "") if made.shows else ("does NOT show", UNSHOWN)
             script = shlex.quote(str(made.script))
             say(console, f"reproducer: python {script} {shows} it in a process of its own: {made.said}{why}")
-    return 1 if run.first else getattr(failure, "exit_code", 0)
+    return 1 if found else getattr(failure, "exit_code", 0)
 
 
 def deviation_line(backend: Backend, operation: Operation) -> str:
@@ -276,9 +276,11 @@ def deviation_line(backend: Backend, operation: Operation) -> str:
 
 def rows_of(run: Tracer) -> Iterator[tuple[str, ...]]:
     """Yield the cells for TRACE_COLUMNS of each operation, the most frequent first."""
-    for name, totals in sorted(run.totals.items(), key=lambda item: -item[1].calls):
-        used = f"{totals.used:.2g}" if totals.used else ""
-        yield name, str(totals.calls), f"{totals.deviation:.3g}", used, str(totals.deviating or "")
+    for name, verdicts in sorted(run.verdicts.items(), key=lambda item: -len(item[1])):
+        largest = max(each.deviation for each in verdicts)
+        used = max(each.deviation / (each.bound or math.inf) for each in verdicts)
+        deviating = sum(each.deviates for each in verdicts)
+        yield name, str(len(verdicts)), f"{largest:.3g}", f"{used:.2g}" if used else "", str(deviating or "")
 
 
 def show_rows(heads: Sequence[str], rows: Iterable[tuple[str, ...]], *, numbers: bool = True) -> None:

@@ -58,8 +58,8 @@ class Operation(NamedTuple):
     number: int
     """From 1."""
     when: str
-    """The step in words, counted from 1 with the first of the warm-up, and whether it is part of the step or comes
-    after it: preparation of a block of steps, loss, evaluation."""
+    """The step in words, warm-up included, and whether it is part of the step or comes after it: preparation of a block
+    of steps, loss, evaluation."""
     name: str
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -84,17 +84,6 @@ class Operation(NamedTuple):
         deviation, bound, at, (got, expected), problem = self.verdict
         where = f"at {[*at]}, where {bound:.3g} are allowed: {got!r} instead of {expected!r}"
         return problem or f"deviates by {deviation:.3g} eps {where}"
-
-
-@dataclass
-class Totals:
-    """All calls of one operation: the largest deviation in eps, the largest share of its bound, the first beyond it."""
-
-    calls: int = 0
-    deviating: int = 0
-    deviation: float = 0.0
-    used: float = 0.0
-    first: Operation | None = None
 
 
 class Traced:
@@ -160,15 +149,14 @@ class Namespace:
 class Tracer:
     """Calls the operations of a backend, compares each with NumPy's, and keeps what was found.
 
-    warm_up: the steps of the warm-up, which are named as such. totals: by the name of the operation. first: the first
-    operation beyond its bound. failure: what ended the run early. raised: the operation that did, if the library raised
-    in one. steps, calls: the numbers of steps begun, warm-up included, and of operations.
+    verdicts: of all calls, by the name of the operation. deviating: the first operation of each name that is beyond its
+    bound, in the order in which they were found. failure: what ended the run early. raised: the operation that did, if
+    the library raised in one. steps, calls: the numbers of steps begun, warm-up included, and of operations.
     """
 
     backend: Backend
-    warm_up: int = 0
-    totals: dict[str, Totals] = field(default_factory=dict)
-    first: Operation | None = None
+    verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
+    deviating: dict[str, Operation] = field(default_factory=dict)
     failure: Exception | None = None
     raised: Operation | None = None
     steps: int = 0
@@ -194,7 +182,8 @@ class Tracer:
         """
         kwargs = kwargs or {}
         self.calls += 1
-        operation = Operation(self.calls, self._when(), name, args, kwargs, (), *_place(), reference or function)
+        when = f"{'in' if self._in_step else 'after'} step {self.steps}" if self.steps else "before the first step"
+        operation = Operation(self.calls, when, name, args, kwargs, (), *_place(), reference or function)
         operands: list[tuple[Traced, np.ndarray]] = []
 
         def on_host(x: Any) -> Any:
@@ -285,13 +274,6 @@ class Tracer:
         finally:
             self._depth -= 1
 
-    def _when(self) -> str:
-        if not self.steps:
-            return "before the first step"
-        after = self.steps - self.warm_up
-        relative = "" if not self.warm_up else f" ({after} after the warm-up)" if after > 0 else " (of the warm-up)"
-        return f"{'in' if self._in_step else 'after'} step {self.steps}{relative}"
-
     def _numpy_dtype(self, x: Any) -> Any:
         """Return NumPy's dtype for a dtype of the library, and anything else as it is."""
         if x is None or isinstance(x, (bool, int, float, slice, np.ndarray)) or x is Ellipsis:
@@ -299,25 +281,18 @@ class Tracer:
         return next((dtype for dtype, own in self._dtypes if own == x), x)
 
     def _add(self, operation: Operation) -> None:
-        verdict = operation.verdict
-        totals = self.totals.setdefault(operation.name, Totals())
-        totals.calls += 1
-        if not verdict.problem:
-            totals.deviation = max(totals.deviation, verdict.deviation)
-            totals.used = max(totals.used, verdict.deviation / (verdict.bound or np.inf))
-        if verdict.deviates:
-            totals.deviating += 1
-            totals.first = totals.first or operation
-            self.first = self.first or operation
+        self.verdicts.setdefault(operation.name, []).append(operation.verdict)
+        if operation.verdict.deviates:
+            self.deviating.setdefault(operation.name, operation)
 
 
-def tracing(backend: Backend, warm_up: int = 0) -> tuple[Backend, Tracer]:
+def tracing(backend: Backend) -> tuple[Backend, Tracer]:
     """Return a backend that computes as the given one, operation by operation, and the tracer that checks it.
 
-    warm_up: the number of steps that are named steps of the warm-up. What a library computes by a function of its own
-    (`Backend.functions`), it computes by operations of the standard here, which NumPy can repeat.
+    What a library computes by a function of its own (`Backend.functions`), it computes by operations of the standard
+    here, which NumPy can repeat.
     """
-    tracer = Tracer(backend, warm_up)
+    tracer = Tracer(backend)
     own = {name: getattr(tracer, name) for name in ("xp", "from_numpy", "to_numpy", "scan", "jit")}
     return replace(backend, **own, functions=(), counts_steps=False), tracer
 
@@ -328,17 +303,17 @@ def trace(config: TrainConfig, dataset: Dataset, backend: Backend, steps: int) -
     dataset: arrays on the host. If the library raises, the tracer has the BackendFailure as its `failure`, and after an
     operation that deviates any other exception. Raises what `compare.start` raises, if no operation deviated before.
     """
-    return trace_run(lambda traced: train_and_evaluate(config, dataset, traced, steps), backend, config.warm_up_steps)
+    return trace_run(lambda traced: train_and_evaluate(config, dataset, traced, steps), backend)
 
 
-def trace_run(run: Callable[[Backend], None], backend: Backend, warm_up: int = 0) -> Tracer:
+def trace_run(run: Callable[[Backend], None], backend: Backend) -> Tracer:
     """Call a function with a backend that checks every operation, and return the tracer: see `trace`."""
-    traced, tracer = tracing(backend, warm_up)
+    traced, tracer = tracing(backend)
     try:
         with LIMITS.at():
             run(traced)
     except Exception as error:
-        if tracer.first is None and not isinstance(error, BackendFailure):
+        if not tracer.deviating and not isinstance(error, BackendFailure):
             raise
         tracer.failure = error
     return tracer
