@@ -23,7 +23,7 @@ from mlp_xp.core.task import Evaluation
 from mlp_xp.core.training import Event, Report, trajectory
 from mlp_xp.data.datasets import is_own, load_dataset, load_to_evaluate
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.pictures import Pictures, read_pictures, read_pictures_like
+from mlp_xp.data.pictures import Pictures, read_pictures
 from mlp_xp.data.registry import DATASETS
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.data.tables import is_table, read_tables
@@ -222,14 +222,12 @@ def _read(model: Model, inputs: Any) -> tuple[Samples, Pictures | None]:
             raise MlpXpError(f"{takes}, which are not from a table; use a run that was trained on one")
         return read_tables(tables[0], Origin(), model.feature_names), None
     rows, *others = model.input_shape
-    if "pictures" in model.inputs:
-        pictures = read_pictures_like(paths, model.input_shape, resize=model.inputs == "resized pictures")
-    elif model.inputs == "columns":
+    if model.inputs == "columns":
         raise MlpXpError(f"{takes} from a table; give a table (CSV, Parquet) with these columns")
-    elif others != [rows] or not model.task.exclusive or not model.prepare.takes_bytes:
+    is_square = others == [rows] and model.task.exclusive and model.prepare.takes_bytes
+    if "pictures" not in model.inputs and not is_square:
         raise MlpXpError(f"{takes}, but pictures are converted to squares only; use a run with square images")
-    else:
-        pictures = read_pictures(paths, size=rows)
+    pictures = read_pictures(paths, model.input_shape, model.inputs)
     return Samples(Part(pictures.images, None)), pictures
 
 

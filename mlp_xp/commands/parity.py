@@ -14,21 +14,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.progress import track
 
-from mlp_xp.backends import BACKENDS, DTYPES
+from mlp_xp.backends import BACKENDS
 from mlp_xp.backends.opening import BackendError, open_backend
-from mlp_xp.commands.data import load_data
-from mlp_xp.commands.options import with_settings
+from mlp_xp.commands.data import naming_option
+from mlp_xp.commands.options import only_one, with_settings
 from mlp_xp.commands.process import print_line
 from mlp_xp.commands.tables import Column, print_table
 from mlp_xp.core.config import TrainConfig
 from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.core.training import DivergenceError
-from mlp_xp.declared import ConfigError, check_choice, check_range
+from mlp_xp.data.datasets import load_dataset
+from mlp_xp.declared import ConfigError, check_range
 from mlp_xp.errors import one_line, with_colon
 from mlp_xp.files import file_errors, write_whole
 from mlp_xp.parity import report
@@ -46,11 +47,11 @@ UNSHOWN = "; the fault may depend on earlier calls, on chance, or on an array's 
 @with_settings(TrainConfig)
 def parity(
     *,
-    recipe: str = "notebook",
+    recipe: Literal["notebook", "standard", "small"] = "notebook",
     backends: tuple[str, ...] = (),
     device: tuple[str, ...] = (),
     steps: int = 1000,
-    dtype: str | None = None,
+    dtype: Literal["float64", "float32"] | None = None,
     tolerance: float | None = None,
     data_dir: Path | None = None,
     test_samples: int | None = None,
@@ -63,46 +64,42 @@ def parity(
     """Train on several array libraries and compare each, step by step, with NumPy.
 
     Args:
-        recipe: Set of training settings and dtype to start from: notebook, standard or small.
+        recipe: Set of training settings and dtype to start from.
         backends: Names, or `module:namespace` for any other module that implements the standard. By default all usable
             ones.
         device: Devices, each as NAME=DEVICE, such as torch=cuda:0.
         steps: Update steps, after the ten steps of the notebook's warm-up.
-        dtype: float64 or float32, by default that of the recipe. Both are compared with float64; for float32 the
-            tolerance follows from its larger eps.
+        dtype: Floating-point type to compute with, by default that of the recipe. Both are compared with float64; for
+            float32 the tolerance follows from its larger eps.
         tolerance: Relative deviation to allow at every step, instead of the derived tolerance.
         data_dir: Your own data instead of MNIST: images of classes, or with --trace any data that can be trained on.
         test_samples: Evaluate on this many test samples, the first ones, instead of all.
         notebook: Also compare the notebook's own loop in plain NumPy (one hidden layer; batches must divide the data).
         report_dir: Write parity.json and parity.png to this folder; with --trace, the reproducers.
         trace: Compare every single operation with NumPy, from the same inputs, and report the first one that deviates.
-        all_operations: With --trace, also trace small runs of other tasks and settings: together they use all that is
-            required.
+        all_operations: Like --trace, but also trace small runs of other tasks and settings: together they use all that
+            is required.
     """
     check_range("steps", steps)
     if tolerance is not None and not 0 < tolerance < math.inf:
         raise ConfigError(f"{tolerance} is out of range; it must be finite and above 0", setting="tolerance")
-    check_choice("recipe", recipe, RECIPES)
+    trace = trace or all_operations
+    only_one(trace=trace, notebook=notebook)
+    only_one(trace=trace, tolerance=tolerance)
     preset = RECIPES[recipe]
-    dtype = dtype or preset.dtype
-    check_choice("dtype", dtype, DTYPES)
+    float_type = dtype or preset.dtype
     config = replace(preset.train, **given)
     if config.epochs != preset.train.epochs:
         raise ConfigError("the check runs for a number of steps; give --steps instead", setting="epochs")
-    for setting, value, wanted in (
-        ("notebook", notebook, False), ("tolerance", tolerance, False), ("all_operations", all_operations, True),
-    ):  # fmt: skip
-        if value and trace != wanted:
-            raise ConfigError(f"it has {'a meaning only' if wanted else 'no meaning'} with --trace", setting=setting)
     console = plain_console()
     devices = dict(pair.partition("=")[::2] for pair in device)
-    opened, unusable = open_backends(backends or BACKENDS, devices, dtype)
+    opened, unusable = open_backends(backends or BACKENDS, devices, float_type)
     missed = [error for name, error in unusable.items() if backends or name in devices]
     for error in unusable.values():
         if error not in missed:
             say(console, f"not run: {error}")
     # NumPy in float64 is the reference; it is not compared with itself.
-    compared = [backend for backend in opened if trace or (backend.name, dtype) != ("numpy", "float64")]
+    compared = [backend for backend in opened if trace or (backend.name, float_type) != ("numpy", "float64")]
     if not compared and not notebook:
         remedy = f"install another library, such as {', '.join(unusable) or 'jax'}, or name another backend"
         nothing = ConfigError("nothing to compare with NumPy in float64", remedy=remedy, setting="backends")
@@ -111,7 +108,8 @@ def parity(
         from mlp_xp.show.plots import new_figure
 
         new_figure(1, 1)  # raises an error now, not after an hour of training, if Matplotlib is not installed
-    dataset = load_data(data_dir or "mnist")
+    with naming_option():
+        dataset = load_dataset(data_dir or "mnist")
     if test_samples is not None and dataset.test_inputs is not None:
         check_range("test_samples", test_samples)
         inputs, labels = (each[:test_samples] for each in (dataset.test_inputs, dataset.test_labels))
@@ -131,7 +129,7 @@ def parity(
         if report_dir:
             asked = {"steps": steps, "tolerance": tolerance, "data_dir": data_dir, "test_samples": test_samples}
             write_report(report_dir, comparisons, failures, asked | asdict(config), unusable, faults)
-        about = f"{steps} steps, {dtype}, batches of {config.batch_size}"
+        about = f"{steps} steps, {float_type}, batches of {config.batch_size}"
         say(console, f"{about}: largest relative deviations from NumPy in float64")
         print_results(comparisons, failures, unusable, config, steps)
         for fault in faults:

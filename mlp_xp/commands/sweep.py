@@ -20,7 +20,6 @@ from mlp_xp.runs.settings import Settings
 from mlp_xp.runs.sweep_index import FAILED, FINISHED, GRID, HELD_OUT, INTERRUPTED, OPTUNA, held_out
 from mlp_xp.runs.table import UNREADABLE, shown, words
 from mlp_xp.show import terminal
-from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.numbers import score_text, thousands
 from mlp_xp.show.plots import PlotError
 from mlp_xp.show.width import plain_console
@@ -112,9 +111,9 @@ def show(plan: Plan) -> int:
             terminal.say(console, line)
 
     say(f"{describe(plan)}\nsweep    {folder}")
-    with catch_signals(stop), show_downloads(console) as progress, terminal.progress_bar(console) as bar:
+    with catch_signals(stop), terminal.progress_bar(console) as bar:
         task = bar.add_task(standing.line(), total=plan.total)
-        endings = run(plan, stop=lambda: bool(stop), say=say, progress=progress)
+        endings = run(plan, stop=lambda: bool(stop), say=say)
         with contextlib.closing(endings):
             for ending in endings:
                 standing.add(ending)

@@ -65,7 +65,7 @@ def train(
         if resume and "data_dir" not in given and run_folder.has_ended(resume, settings):
             say(console, f"the run in {resume} has ended; --epochs N trains it longer")
             return
-        dataset = training.load(settings, backend, resume, given, cache_dir, console)
+        dataset = training.load(settings, backend, resume, given, cache_dir)
         if not (resume or config or "batch_size" in given):
             settings = with_fitting_batches(settings, dataset.train_inputs.shape[0])
         job = Job(settings.train, dataset, backend)

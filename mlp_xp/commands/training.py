@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from mlp_xp.commands.data import load_data
+from mlp_xp.commands.data import naming_option
 from mlp_xp.commands.process import called
 from mlp_xp.commands.stopping import Stop, catch_signals
 from mlp_xp.core.dataset import UNNAMED, Dataset
 from mlp_xp.core.job import WARM_UP_EPOCH, Job
 from mlp_xp.core.library import Backend
 from mlp_xp.core.training import Event, Report
-from mlp_xp.data.datasets import is_own
+from mlp_xp.data.datasets import is_own, load_dataset
 from mlp_xp.runs import recording, run_folder
 from mlp_xp.runs.settings import Settings
 from mlp_xp.show import terminal
-from mlp_xp.show.download_progress import show_downloads
 
 
 def run(folder: Path, settings: Settings, job: Job, console: Console, *, overwrite: bool) -> None:
@@ -110,12 +109,7 @@ def draw_pictures(folder: Path, dataset: Dataset, backend: Backend) -> str:
 
 
 def load(
-    settings: Settings,
-    backend: Backend,
-    resume: Path | None,
-    given: Mapping[str, Any],
-    cache_dir: Path | None,
-    console: Console,
+    settings: Settings, backend: Backend, resume: Path | None, given: Mapping[str, Any], cache_dir: Path | None
 ) -> Dataset:
     """Load the data set to the device. resume: the run to resume. given: the settings that the command line names."""
     place, origin = run_folder.data_of(settings), settings.origin
@@ -126,13 +120,5 @@ def load(
         )
     if resume and is_own(place, origin):  # what was guessed when the run began
         origin = replace(origin, task=run_folder.read_config(resume)[1].get("task", origin.task))
-    with show_downloads(console) as progress:
-        return load_data(
-            place,
-            backend,
-            option="data_dir" if settings.data_dir else "dataset",
-            run=None if "data_dir" in given else resume,
-            cache_dir=cache_dir,
-            progress=progress,
-            **vars(origin),
-        )
+    with naming_option("data_dir" if settings.data_dir else "dataset", None if "data_dir" in given else resume):
+        return load_dataset(place, backend, cache_dir=cache_dir, **vars(origin))

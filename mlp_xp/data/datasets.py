@@ -13,9 +13,9 @@ from mlp_xp.core.dataset import Dataset
 from mlp_xp.core.library import Backend
 from mlp_xp.core.model import Model
 from mlp_xp.data import array_files, mnist_files, pictures, tables
-from mlp_xp.data.arrays import read_part, to_dataset
-from mlp_xp.data.downloads import Progress, fetch
-from mlp_xp.data.labels import labels_of, meaning_for
+from mlp_xp.data.arrays import on_device, read_part, to_dataset
+from mlp_xp.data.downloads import fetch
+from mlp_xp.data.labels import labels_of, meaning_of
 from mlp_xp.data.origin import Origin
 from mlp_xp.data.reading import visible_names
 from mlp_xp.data.registry import DATASETS
@@ -45,14 +45,12 @@ def load_dataset(
     backend: Backend | None = None,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
     **how: Any,
 ) -> Dataset:
     """Load a data set by its name in DATASETS, or your own from a file or folder.
 
     The arrays are on the backend's device; without a backend they are NumPy arrays on the host. MNIST is read from the
-    package or the repository if it is there. Other data sets are downloaded once; see `downloads.fetch` for `cache_dir`
-    and `progress`.
+    package or the repository if it is there. Others are downloaded once; see `downloads.fetch` for `cache_dir`.
 
     A folder (a path, or a string that is not a name) may hold data like MNIST's: four IDX files with its names, gzipped
     or plain, or two CSV files in the format of `mnist_files.read_csv`: one with the word `train` in its name, one with
@@ -71,31 +69,29 @@ def load_dataset(
     """
     origin, backend = Origin(**how), backend or open_backend()
     if is_published(name_or_folder):
-        name = str(name_or_folder)
-        _check_options(name, mnist_files.IDX, origin)
+        name, row = str(name_or_folder), mnist_files.IDX
+        _check_options(name, row, origin)
         folder = MNIST_DIR if name == "mnist" and MNIST_DIR.is_dir() else None
-        files = (
-            [*map(folder.joinpath, DATASETS[name].files)]
-            if folder
-            else fetch(name, cache_dir=cache_dir, progress=progress)
-        )
-        return to_dataset(mnist_files.read_files(files, DATASETS[name]), backend, origin)._replace(name=name)
-    path = Path(name_or_folder)
-    if name_or_folder == "" or not os.path.lexists(path):
-        raise DatasetError(
-            f"{str(name_or_folder)!r}: no such folder, file or data set{nearest(str(name_or_folder), DATASETS)}",
-            remedy=f"choose one of {', '.join(DATASETS)}, or give {pictures.GIVE}",
-            setting=SETTING,
-        )
-    samples = _read(path, origin)
-    if samples.test is not None and np.array_equal(samples.train.inputs, samples.test.inputs):
-        raise DatasetError(
-            "the test set is the training set: testing on the training set says nothing about other samples",
-            remedy="give a test set of its own",
-            file=path,
-        )
-    dataset = to_dataset(samples, backend, origin)
-    return dataset._replace(name=str(path.absolute()), origin=origin if samples.is_own else None)
+        files = [*map(folder.joinpath, DATASETS[name].files)] if folder else fetch(name, cache_dir=cache_dir)
+        samples = mnist_files.read_files(files, DATASETS[name])
+    else:
+        path = Path(name_or_folder)
+        if name_or_folder == "" or not os.path.lexists(path):
+            raise DatasetError(
+                f"{str(name_or_folder)!r}: no such folder, file or data set{nearest(str(name_or_folder), DATASETS)}",
+                remedy=f"choose one of {', '.join(DATASETS)}, or give {pictures.GIVE}",
+                setting=SETTING,
+            )
+        name, row = str(path.absolute()), _format_of(path, origin)
+        samples = _read(path, row, origin)
+        if samples.test is not None and np.array_equal(samples.train.inputs, samples.test.inputs):
+            raise DatasetError(
+                "the test set is the training set: testing on the training set says nothing about other samples",
+                remedy="give a test set of its own",
+                file=path,
+            )
+    dataset = to_dataset(samples, backend, origin)._replace(name=name)
+    return dataset._replace(origin=origin) if row.is_own else dataset._replace(hold_out=None)
 
 
 def is_published(name_or_folder: str | os.PathLike[str]) -> bool:
@@ -119,17 +115,18 @@ def load_to_evaluate(path: str | os.PathLike[str], model: Model, how: Origin) ->
     and among others. Raises as `load_dataset` does, also for data that do not fit the network.
     """
     place, how, backend = Path(path), replace(how, task=model.task.name, exclude=None), model.backend
+    row = _format_of(place, how)
     try:
-        samples = _read(place, how, model.feature_names if model.inputs == "columns" else None)
+        samples = _read(place, row, how, model.feature_names if model.inputs == "columns" else None)
     except DatasetError as error:
         if error.setting in OPTIONS:  # which are the run's, not the caller's
-            fault = f"holds {_format_of(place, how).holds}, which cannot be read as the run's own data were"
+            fault = f"holds {row.holds}, which cannot be read as the run's own data were"
             raise DatasetError(fault, remedy="give data in the same form", file=place) from error
         raise
     part = samples.test or samples.train
     with samples.naming(part):
-        meaning = meaning_for(samples, labels_of(samples, part, backend), model.task, model.class_names)
-    arrays = read_part(samples, part, meaning, backend).on(backend, meaning)
+        meaning = meaning_of(samples, labels_of(samples, part, backend), how.task, model.class_names)
+    arrays = on_device(read_part(samples, part, meaning, backend), model.task, backend)
     return Dataset(
         *(*arrays, *arrays, meaning.names, str(place.absolute())),
         task=model.task,
@@ -146,8 +143,7 @@ def _format_of(path: Path, how: Origin) -> Format:
     return next(row for row in FORMATS if row.is_it(path, names, how))
 
 
-def _read(path: Path, how: Origin, features: Sequence[str] | None = None) -> Samples:
-    row = _format_of(path, how)
+def _read(path: Path, row: Format, how: Origin, features: Sequence[str] | None = None) -> Samples:
     _check_options(str(path), row, how)
     return row.read(path, how, features)
 

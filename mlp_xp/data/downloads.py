@@ -1,9 +1,9 @@
 """Download the files of a published data set into a cache folder, and verify them, with pooch."""
 
 import os
+import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 from mlp_xp.data.registry import DATASETS, Source
@@ -12,9 +12,6 @@ from mlp_xp.errors import MlpXpError
 CACHE_VARIABLE = "MLP_XP_CACHE"
 TIMEOUT_SECONDS = 20.0  # without data, after which the next mirror is tried
 CHUNK_BYTES = 1 << 16
-
-Progress = Callable[[str, int, int], None]
-"""Called during a download with the file's name, the bytes received and the bytes expected (0 if unknown)."""
 
 
 class DownloadError(MlpXpError):
@@ -25,7 +22,6 @@ def fetch(
     name: str,
     *,
     cache_dir: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> list[Path]:
     """Return the four files of a data set in DATASETS, from the cache folder or the first mirror that has them.
@@ -33,6 +29,8 @@ def fetch(
     A file in the cache with the right checksum is used without network access. A downloaded file replaces an old one
     only when it is complete and its checksum is right. The checksum of an archive is checked when it is downloaded; the
     four files extracted from it are then used as they are.
+
+    On a terminal, pooch names each file on stderr and shows a progress bar.
 
     cache_dir: by default the environment variable MLP_XP_CACHE, else the system's cache folder. timeout: seconds
     without data after which the next mirror is tried. Raises DownloadError, which names each mirror and its fault.
@@ -42,9 +40,9 @@ def fetch(
     files = [folder / file for file in source.files]
     try:
         if source.archive is None:
-            _download(name, source, folder, progress, timeout)
+            _download(name, source, folder, timeout)
         elif not all(file.is_file() for file in files):
-            _download(name, source, folder, progress, timeout)
+            _download(name, source, folder, timeout)
             with zipfile.ZipFile(folder / source.archive) as archive, tempfile.TemporaryDirectory(dir=folder) as aside:
                 for file in files:
                     Path(archive.extract(f"gzip/{file.name}", aside)).replace(file)
@@ -64,21 +62,22 @@ def cache_folder(cache_dir: str | os.PathLike[str] | None = None) -> Path:
     return Path(cache_dir or os.environ.get(CACHE_VARIABLE) or pooch.os_cache("mlp_xp")).expanduser().absolute()
 
 
-def _download(name: str, source: Source, folder: Path, progress: Progress | None, timeout: float) -> None:
+def _download(name: str, source: Source, folder: Path, timeout: float) -> None:
     import pooch
     from requests import RequestException
 
-    pooch.get_logger().setLevel("WARNING")  # its lines would stand between the progress bars
+    seen = sys.stderr is not None and sys.stderr.isatty()
+    pooch.get_logger().setLevel("INFO" if seen else "WARNING")
+    download = pooch.HTTPDownloader(
+        progressbar=seen,
+        chunk_size=CHUNK_BYTES,
+        timeout=timeout,
+        headers={"Accept-Encoding": "identity"},  # a server that compresses again would change the file
+    )
     mirrors = list(source.mirrors)
     for file, checksum in source.checksums.items():
         faults = []
         for mirror in tuple(mirrors):
-            download = pooch.HTTPDownloader(
-                progressbar=_Bar(file, progress),
-                chunk_size=CHUNK_BYTES,
-                timeout=timeout,
-                headers={"Accept-Encoding": "identity"},  # a server that compresses again would change the file
-            )
             try:
                 pooch.retrieve(mirror + file, f"sha256:{checksum}", file, folder, downloader=download)
                 break
@@ -94,24 +93,3 @@ def _download(name: str, source: Source, folder: Path, progress: Progress | None
                 f"{name}: cannot be downloaded: {'; '.join(faults)}; check the network, or put "
                 f"{', '.join(source.checksums)} from {source.home} into {str(folder)!r} by hand"
             )
-
-
-class _Bar:
-    """A progress bar in the form that pooch expects, which calls `progress`."""
-
-    total = 0
-
-    def __init__(self, file: str, progress: Progress | None) -> None:
-        self.file, self.progress = file, progress
-        self.reset()
-
-    def reset(self) -> None:
-        self.done = 0
-
-    def update(self, count: int) -> None:
-        self.done += count  # pooch counts the last chunk as a full one
-        if self.progress is not None:
-            self.progress(self.file, min(self.done, self.total or self.done), self.total)
-
-    def close(self) -> None:
-        pass

@@ -15,7 +15,7 @@ import numpy as np
 from mlp_xp.backends.reading import NUMBERS, check_numbers, error_at, on_host
 from mlp_xp.core.library import Backend
 from mlp_xp.core.task import CLASSES, LABELS, REGRESSION, TASKS, Task
-from mlp_xp.data.reading import FLAGS, MISSING, number_of
+from mlp_xp.data.reading import FLAGS, MISSING, in_order, number_of
 from mlp_xp.data.samples import Part, Samples
 from mlp_xp.errors import Argument, DatasetError, some
 
@@ -49,7 +49,7 @@ def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
             if not isinstance(value, known):
                 fault, remedy = f"{value!r:.60} is neither a number nor text, as others are", "correct it"
                 raise error_at("y", place, fault, f"{remedy}, or leave out the row")
-        found = y.astype(np.str_) if known is str else np.array(y.ravel().tolist()).reshape(y.shape)
+        found = np.array(y.ravel().tolist()).reshape(y.shape)
         y = y.astype(np.float64) if found.dtype.kind == "O" else found
     if y.dtype.kind == "f" and not (finite := np.isfinite(y)).all():
         place = np.argwhere(~finite)[0]
@@ -63,50 +63,34 @@ def labels_of(samples: Samples, part: Part, backend: Backend) -> Labels:
     return y
 
 
-def meaning_of(samples: Samples, y: Labels, task: str | None) -> Meaning:
-    """Return what the labels of a training set mean. task: a key of TASKS; by default it is guessed.
+def meaning_of(samples: Samples, y: Labels, task: str | None, trained: Sequence[str] | None = None) -> Meaning:
+    """Return what labels mean. task: a key of TASKS; by default it is guessed. trained: the outputs of a network.
 
-    Raises DatasetError, also where either of two tasks may be meant.
+    Classes are matched with those of a trained network by the text of the labels. Whole numbers are the numbers of the
+    classes, from 0, where these have names of their own, or no class of the network has one of them as its name. Raises
+    DatasetError, also where either of two tasks may be meant.
     """
     if task is not None:
         found = TASKS[task]
-    elif y.dtype.kind == "U" and y.ndim == 1 and not (samples.are_written and _are_numbers(y)):
+    elif y.dtype.kind == "U" and y.ndim == 1 and not (samples.are_written and _most_are_numbers(y)):
         found = CLASSES
     else:
         found = guess_task(numbers_of(y), samples.class_names)
-    names = samples.class_names
+    texts = [*map(str, np.unique(y).tolist())] if found.exclusive else []
     if found.exclusive:
-        if names is None:
-            names = tuple(map(str, np.unique(y).tolist()))
-            if samples.are_written and not any(math.isnan(number_of(name)) for name in names):
-                names = tuple(sorted(names, key=lambda name: (number_of(name), name)))
-        elif len(set(names)) < len(names):
+        names = tuple(trained or samples.class_names or (in_order(texts) if samples.are_written else texts))
+        if len(set(names)) < len(names):
             fault = "a name is there twice"
             raise DatasetError(fault, remedy="give each class a name of its own", setting="class_names")
-        of_numbers = samples.class_names and y.dtype.kind != "U"  # which count the names
-        known = tuple(map(str, range(len(names)))) if of_numbers else names
+        numbered = y.dtype.kind in "iu" and (samples.class_names or not {*texts} & {*names})
+        known = [*map(str, range(len(names)))] if numbered else names
         return Meaning(found, names, partial(number_classes, names=known))
     count = y.shape[1] if y.ndim == 2 else 1
-    names = names or samples.label_names or tuple(map(str, range(count)))
+    names = samples.class_names or samples.label_names or tuple(trained or map(str, range(count)))
     if len(names) != count:
-        fault = f"there are {len(names)} for {count} columns of y"
-        raise DatasetError(fault, remedy="give one each", setting="class_names")
+        fault = f"has {count} columns, and there are {len(names)} names for them"
+        raise DatasetError(fault, remedy="give one each", setting="y")
     return Meaning(found, names, partial(read_columns, task=found))
-
-
-def meaning_for(samples: Samples, y: Labels, task: Task, names: Sequence[str]) -> Meaning:
-    """Return what labels mean to a trained network: its classes are matched by the text of the labels.
-
-    Whole numbers are the classes' numbers, from 0, where no class has one of them as its name.
-    """
-    if not task.exclusive:
-        return Meaning(task, samples.label_names or tuple(names), partial(read_columns, task=task))
-    known = samples.class_names or ()
-    if known and not {*known} & {*names}:
-        raise DatasetError(f"the classes are {some(known, SHOWN)}, none of which the network knows", setting="y")
-    if y.dtype.kind in "biu" and not known and not {*map(str, np.unique(y).tolist())} & {*names}:
-        return Meaning(task, tuple(names), partial(number_classes, names=[*map(str, range(len(names)))]))
-    return Meaning(task, tuple(names), lambda y: number_classes(np.array(known)[y] if known else y, names))
 
 
 def guess_task(y: Labels, class_names: Sequence[str] | None = None) -> Task:
@@ -176,18 +160,14 @@ def numbers_of(y: Labels) -> Labels:
     texts = [FLAGS.get(text.lower(), text) for text in values.tolist()]
     numbers = [*map(number_of, texts)]
     if words := [value for value, number in zip(values, numbers, strict=True) if not math.isfinite(number)]:
-        raise _error_at_first(y, words, "is not a finite number", "correct it, or leave out the row")
+        remedy = ("correct it, or leave out the row; if these are names of classes, give ", AS_CLASSES)
+        raise _error_at_first(y, words, "is not a finite number", remedy)
     whole = all(map(WHOLE.fullmatch, texts))
     return np.array([*map(int, texts)] if whole else numbers)[places].reshape(y.shape)
 
 
-def _are_numbers(texts: Labels) -> bool:
-    """Return whether labels are numbers; False if some are words. Raises DatasetError for a few words among numbers."""
-    words = np.isnan([*map(number_of, texts.tolist())])
-    if words.any() and 2 * words.sum() <= len(texts):
-        remedy = ("correct it, or leave out the row; if these are names of classes, give ", AS_CLASSES)
-        raise _error_at_first(texts, texts[words], "is not a number, as most of the other labels are", remedy)
-    return not words.any()
+def _most_are_numbers(texts: Labels) -> bool:
+    return 2 * np.isnan([*map(number_of, texts.tolist())]).sum() <= len(texts)
 
 
 def _error_at_first(texts: Labels, wrong: Any, fault: str, remedy: Any) -> DatasetError:

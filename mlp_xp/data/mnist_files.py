@@ -27,9 +27,8 @@ Bytes = npt.NDArray[np.uint8]
 def read_files(files: Sequence[Path], source: Source) -> Samples:
     """Read four IDX files, or two CSV files, the training set first. Raises DatasetError, which names the file."""
     half = len(files) // 2
-    return Samples(
-        _read_part(files[:half], source), _read_part(files[half:], source), class_names=source.class_names, is_own=False
-    )
+    train, test = (_read_part(part, source) for part in (files[:half], files[half:]))
+    return Samples(train, test, class_names=source.class_names)
 
 
 def _read_part(files: Sequence[Path], source: Source) -> Part:
@@ -94,7 +93,11 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[Bytes, Bytes]:
         for line, row in read_rows(stream):
             if not columns:
                 columns = len(row)
-                if _are_names(row, line):
+                if columns < 2 or math.isqrt(columns - 1) ** 2 != columns - 1:
+                    fault = f"{columns} columns, separated by commas, are not a label and the pixels of a square image"
+                    raise DatasetError(fault, remedy=NOT_A_TABLE, line=line)
+                # pandas numbers columns that have no names.
+                if row[0].strip()[:1].isalpha() or row == [*map(str, range(columns))]:
                     continue
             try:
                 values += bytes(map(BYTES.__getitem__, row))
@@ -106,19 +109,6 @@ def read_csv(path: str | os.PathLike[str]) -> tuple[Bytes, Bytes]:
             raise DatasetError("has no samples", remedy="give a file with some")
     samples, side = np.frombuffer(values, np.uint8).reshape(-1, columns), math.isqrt(columns - 1)
     return samples[:, 1:].copy().reshape(-1, side, side), samples[:, 0].copy()
-
-
-def _are_names(row: list[str], line: int) -> bool:
-    """Return whether a first row has the names of columns, or their numbers, as pandas writes them."""
-    columns = len(row)
-    if columns < 2 or math.isqrt(columns - 1) ** 2 != columns - 1:
-        fault = f"{columns} columns, separated by commas, are not a label and the pixels of a square image"
-        raise DatasetError(fault, remedy=NOT_A_TABLE, line=line)
-    if "label" in [name.strip().lower() for name in row[1:]]:
-        raise DatasetError("the column 'label' is not the first", remedy="move it there", line=line)
-    # Names all differ. A faulty first sample has more pixels than grey levels, or zeros.
-    are_names = row[0].strip()[:1].isalpha() and len({*row}) == columns
-    return are_names or (columns > 2 and row == [*map(str, range(columns))])
 
 
 def _read_idx_folder(folder: Path, how: Origin, features: Sequence[str] | None) -> Samples:

@@ -2,18 +2,18 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from mlp_xp.data.ink import SIZE, Bytes, prepare_image
+from mlp_xp.data.ink import Bytes, prepare_image
 from mlp_xp.data.origin import Origin
-from mlp_xp.data.reading import fault, visible_names
+from mlp_xp.data.reading import fault, in_order, visible_names
 from mlp_xp.data.samples import Format, Part, Samples
-from mlp_xp.errors import Argument, DatasetError, DatasetWarning, escaped, nearest, not_installed, some
+from mlp_xp.errors import Argument, DatasetError, escaped, not_installed
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 Paths = Iterable[str | os.PathLike[str]] | str | os.PathLike[str]
 """One path, or several."""
 
-# What file managers leave behind, besides hidden files.
-LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 GIVE = (
     "a table (CSV, Parquet) and its label, a .npz archive, or a folder of pictures for each class, of .npy files, or "
     "of IDX or CSV files like MNIST's"
@@ -35,63 +33,38 @@ GIVE = (
 def read_picture_folder(folder: Path, how: Origin, features: Sequence[str] | None = None) -> Samples:
     """Read a folder with a subfolder of pictures for each class, or with `train` and `test` that each are like that.
 
-    The classes are the names of the subfolders (of `train`), by number if all are whole numbers, else by name; pictures
-    are in the order of their names. Any format that Pillow reads will do, except EPS. The EXIF orientation is applied;
-    an animation gives its first frame; 16 bits become 8, and transparency is shown on white. If every pixel of every
-    picture is grey, the images are grey, else in colour.
+    The classes are the names of the subfolders (of `train`), by number if all are numbers, else by name; pictures are
+    in the order of their names. Any format that Pillow reads will do, except EPS; other files are ignored. The EXIF
+    orientation is applied; an animation gives its first frame; 16 bits become 8, and transparency is shown on white. If
+    every pixel of every picture is grey, the images are grey, else in colour.
 
     how: with `picture_size`, each picture is resized to such a square, whatever its shape; by default all must have one
-    size. Links are followed; hidden files, Thumbs.db and desktop.ini are ignored. One DatasetWarning names other files
-    that are not pictures, and folders that are not used.
+    size.
 
-    The images are uint8 (n, rows, columns) if all pictures of both parts are grey, else (n, rows, columns, 3); a label
-    is the number of a class, int64 (n,). Raises DatasetError, which names the picture or folder.
+    The images are uint8 (n, rows, columns) if all pictures of both parts are grey, else (n, rows, columns, 3); the
+    labels are the names of the classes, (n,). Raises DatasetError, which names the picture or folder.
     """
-    suffixes, train, test = picture_suffixes(), folder / "train", folder / "test"
-    places, unused = [folder], list[Path]()
-    if train.is_dir() and (test.is_dir() or any(path.is_dir() for path in _list(train))):
-        places, unused = [train, test], [path for path in _list(folder) if path not in (train, test)]
-        if not test.is_dir():
-            fault, remedy = "has a folder 'train', but no 'test'", f"add it, or give {str(train)!r}"
-            raise DatasetError(fault, remedy=remedy, file=folder)
-    class_names: tuple[str, ...] = ()
-    pictures, labels = list[Path](), list[list[int]]()
-    for place in places:
-        classes = {path.name: path for path in _list(place) if path.is_dir()}
-        unused += [path for path in _list(place) if not path.is_dir()]
-        numbered = all(name.isascii() and name.isdigit() for name in classes)
-        in_order = sorted(classes, key=(lambda name: (int(name), name)) if numbered else None)
-        class_names = class_names or tuple(in_order)
-        if not class_names:
-            raise DatasetError("has no data that are known here", remedy=f"give {GIVE}", file=folder)
-        labels.append([])
-        for name in in_order:
-            inside = _list(classes[name])
-            found = [path for path in inside if path.suffix.lower() in suffixes and not path.is_dir()]
-            unused += [path for path in inside if path.suffix.lower() not in suffixes or path.is_dir()]
-            if name not in class_names:
-                fault = f"is not a class of the training pictures{nearest(name, class_names)}"
-                raise DatasetError(fault, remedy="rename or remove this folder", file=classes[name])
-            if not found and place is not test:
-                raise DatasetError("has no pictures", remedy="add some, or remove this folder", file=classes[name])
-            pictures += found
-            labels[-1] += [class_names.index(name)] * len(found)
-    if not labels[-1]:
+    places = [folder / "train", folder / "test"]
+    places = places if all(place.is_dir() for place in places) else [folder]
+    parts = [_pictures_by_class(place) for place in places]
+    if not parts[0]:
+        raise DatasetError("has no data that are known here", remedy=f"give {GIVE}", file=folder)
+    for name, pictures in parts[0].items():
+        if not pictures:
+            raise DatasetError("has no pictures", remedy="add some, or remove this folder", file=places[0] / name)
+    if not any(parts[-1].values()):
         raise DatasetError("has no pictures", remedy="add a folder of them for each class", file=places[-1])
-    if unused:
-        names = some([str(path.relative_to(folder)) for path in unused], 5)
-        text = f"these are not pictures in the folder of a class: {names}"
-        warnings.warn(DatasetWarning(text, file=folder), stacklevel=2)
-    images, count = _read_alike(pictures, how.picture_size), len(labels[0])
-    numbers = [np.array(each, np.int64) for each in labels]
-    held = Part(images[count:], numbers[1], test) if len(places) > 1 else None
+    images = _read_alike([path for part in parts for pictures in part.values() for path in pictures], how.picture_size)
+    labels = [np.array([name for name, pictures in part.items() for _ in pictures]) for part in parts]
+    train, *test = (Part(*each) for each in zip(np.split(images, [len(labels[0])]), labels, places, strict=False))
     kind = "resized pictures" if how.picture_size else "pictures"
-    return Samples(Part(images[:count], numbers[0], places[0]), held, kind, class_names=class_names)
+    return Samples(train, test[0] if test else None, kind, class_names=tuple(parts[0]))
 
 
-def _list(folder: Path) -> list[Path]:
-    """Return what is in a folder, by name, without hidden files and litter."""
-    return [folder / name for name in visible_names(folder) if name.lower() not in LITTER]
+def _pictures_by_class(folder: Path) -> dict[str, list[Path]]:
+    """Return the pictures in each subfolder, by its name."""
+    names = in_order(name for name in visible_names(folder) if (folder / name).is_dir())
+    return {name: [folder / name / each for each in visible_names(folder / name) if is_picture(each)] for name in names}
 
 
 def _read_alike(paths: list[Path], side: int | None) -> Bytes:
@@ -100,7 +73,7 @@ def _read_alike(paths: list[Path], side: int | None) -> Bytes:
     for path in paths:
         images.append(read_image(path, None if side is None else (side, side)))
         if images[-1].shape[:2] != images[0].shape[:2]:
-            fault = f"has {_size(images[-1].shape)} pixels, {str(paths[0])!r} has {_size(images[0].shape)}"
+            fault = f"has {_size(images[-1].shape[:2])}, {str(paths[0])!r} has {_size(images[0].shape[:2])}"
             remedy = ("resize the pictures to one size, as ", Argument("picture_size"), " does")
             raise DatasetError(fault, remedy=remedy, file=path)
     if any(image.ndim == 3 for image in images):
@@ -124,57 +97,38 @@ class Pictures(NamedTuple):
     """The errors of the files and folders that were skipped."""
 
 
-def read_pictures(paths: Paths, *, size: int = SIZE) -> Pictures:
-    """Read picture files, and those in folders, as images of MNIST, uint8 (n, size, size); see `ink.prepare_image`.
-
-    A picture without ink is a fault. See `read_each`.
-    """
-
-    def read(path: Path) -> Bytes:
-        prepared = prepare_image(decode(path), size=size)
-        if prepared is None:
-            remedy = "give a picture of one digit or letter"
-            raise DatasetError("has no ink that stands out from the paper", remedy=remedy, file=path)
-        return prepared
-
-    return read_each(paths, (size, size), read)
-
-
-def read_pictures_like(paths: Paths, shape: tuple[int, ...], *, resize: bool) -> Pictures:
+def read_pictures(paths: Paths, shape: tuple[int, ...], kind: str = "arrays") -> Pictures:
     """Read picture files, and those in folders, as images uint8 of a shape, (rows, columns) or (rows, columns, 3).
 
-    resize: whether pictures of another size are resized; otherwise they are faults, and so are pictures in colour where
-    the shape is that of grey ones. See `read_each`.
+    kind: how the network's own were read, as in `Dataset.inputs`. "pictures": as they are; another size is a fault, and
+    so is a picture in colour where the shape is that of grey ones. "resized pictures": resized. Else as images of
+    MNIST, see `ink.prepare_image`; a picture without ink is then a fault.
+
+    The pictures of a folder are in the order of their names, then those of each folder in it; hidden files and folders
+    are ignored. What cannot be read, and a folder without pictures, is skipped and reported in `faults`. Raises
+    DatasetError without Pillow.
     """
 
     def read(path: Path) -> Bytes:
-        image = read_image(path, (shape[0], shape[1]) if resize else None)
-        if image.shape[:2] != shape[:2]:
-            fault = f"has {_size(image.shape)} pixels, not {_size(shape)}"
-            raise DatasetError(fault, remedy="resize it", file=path)
-        if image.ndim > len(shape):
-            fault = "is in colour, and the training pictures are grey"
-            raise DatasetError(fault, remedy="make it grey", file=path)
-        return np.broadcast_to(image[..., None], shape) if image.ndim < len(shape) else image
+        if "pictures" not in kind:
+            image = prepare_image(decode(path), size=shape[0])
+            if image is None:
+                remedy = "give a picture of one digit or letter"
+                raise DatasetError("has no ink that stands out from the paper", remedy=remedy, file=path)
+            return image
+        image = read_image(path, (shape[0], shape[1]) if kind == "resized pictures" else None)
+        if image.ndim < len(shape):
+            image = np.broadcast_to(image[..., None], (*image.shape, 3))
+        if image.shape != shape:
+            fault = f"has {_size(image.shape)}, and the network was trained on {_size(shape)}"
+            raise DatasetError(fault, remedy="convert it", file=path)
+        return image
 
-    return read_each(paths, shape, read)
-
-
-def read_each(paths: Paths, shape: tuple[int, ...], read: Callable[[Path], Bytes]) -> Pictures:
-    """Read picture files, and all picture files in folders, by a function that returns uint8 of a shape.
-
-    Those of a folder are in the order of their names, then those of each folder in it. Links are followed, hidden files
-    and folders are ignored. What cannot be read, and a folder without pictures, is skipped and reported in `faults`.
-    Raises DatasetError without Pillow.
-    """
-    suffixes = picture_suffixes()
+    _pillow()
     files, images, faults = list[Path](), list[Bytes](), list[DatasetError]()
     for path in map(Path, [paths] if isinstance(paths, str | os.PathLike) else paths):
-        try:
-            found = [*_pictures_in(path, suffixes)] if path.is_dir() else [path]
-        except OSError as error:
-            faults.append(fault(error, path))
-            continue
+        is_folder = next(os.walk(path), None) is not None
+        found = [*_pictures_below(path)] if is_folder else [path]
         if not found:
             remedy = "give a folder of PNG or JPEG files"
             faults.append(DatasetError("contains no picture files", remedy=remedy, file=path))
@@ -187,23 +141,19 @@ def read_each(paths: Paths, shape: tuple[int, ...], read: Callable[[Path], Bytes
     return Pictures(tuple(files), np.array(images, np.uint8).reshape(-1, *shape), tuple(faults))
 
 
-def _pictures_in(folder: Path, suffixes: set[str], above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Yield the pictures in a folder, then those of each folder in it, but not of a link to one that it is in."""
-    above = (*above, folder.resolve())
-    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    yield from (path for path in inside if path.suffix.lower() in suffixes and path.is_file())
-    for path in inside:
-        if path.is_dir() and path.resolve() not in above:
-            yield from _pictures_in(path, suffixes, above)
+def _pictures_below(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in sorted(files) if is_picture(name) and not name.startswith("."))
 
 
 # Files.
 
 
-def picture_suffixes() -> set[str]:
-    """Return the ends of the names of files that may be pictures, such as .png. Raises DatasetError without Pillow."""
-    pillow, known = _pillow()
-    return {suffix for suffix, form in pillow.registered_extensions().items() if form in known}
+def is_picture(name: str) -> bool:
+    """Return whether a file is a picture by the end of its name, such as .png. Raises DatasetError without Pillow."""
+    pillow, formats = _pillow()
+    return pillow.registered_extensions().get(Path(name).suffix.lower()) in formats
 
 
 def _pillow() -> tuple[ModuleType, list[str]]:
@@ -257,14 +207,11 @@ def read_image(path: Path, size: tuple[int, int] | None = None) -> Bytes:
     if image.has_transparency_data:
         opaque = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), opaque)
-    if image.mode in ("1", "L"):
-        image = image.convert("L")
-    else:
-        image = image.convert("RGB")
-        red, green, blue = image.split()
-        image = red if red.tobytes() == green.tobytes() == blue.tobytes() else image
+    image = image.convert("RGB")
+    red, green, blue = image.split()
+    image = red if red.tobytes() == green.tobytes() == blue.tobytes() else image
     return np.asarray(image if size is None else image.resize((size[1], size[0]), Image.Resampling.LANCZOS))
 
 
 def _size(shape: Sequence[int]) -> str:
-    return f"{shape[1]} x {shape[0]}"
+    return f"{shape[1]} x {shape[0]} pixels{' in colour' * (len(shape) > 2)}"

@@ -5,7 +5,7 @@ import io
 import math
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,3 +71,9 @@ def number_of(text: str) -> float:
         return math.nan if "_" in text else float(text)
     except ValueError:
         return math.nan
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return names in the order of their numbers if all are numbers, otherwise in that of their letters."""
+    names = sorted(names)
+    return names if any(math.isnan(number_of(name)) for name in names) else sorted(names, key=number_of)

@@ -39,10 +39,11 @@ class Samples:
     """Its columns of labels."""
     class_names: tuple[str, ...] | None = None
     """The names of the classes 0, 1, ...; None where the labels themselves are names or numbers."""
-    are_written: bool = False
-    """Whether labels that are text may be numbers, as in CSV."""
-    is_own: bool = True
-    """Whether these are data of your own; otherwise they are images in the form of MNIST."""
+
+    @property
+    def are_written(self) -> bool:
+        """Whether labels that are text may be numbers, because they are from a text file."""
+        return len(self.train.lines) > 0
 
     @contextmanager
     def naming(self, part: Part) -> Iterator[None]:

@@ -27,21 +27,12 @@ from mlp_xp.errors import Argument, DatasetError, escaped, not_installed, some
 # A file is for training or for testing if its name has one of these words, between characters that are not letters.
 WORDS = {"train": "train", "test": "test|t10k"}
 
-Choose = Callable[[Sequence[str]], tuple[list[str], list[str]]]
-"""The names of a table's columns to those of the features and of the labels."""
-
-
-class Columns(NamedTuple):
-    """What is read of a table."""
-
-    feature_names: list[str]
-    label_names: list[str]
-    features: npt.NDArray[Any]
-    """(n, features)."""
-    labels: list[npt.NDArray[Any]]
-    """(n,) each."""
-    lines: Sequence[int] = ()
-    """The line of each row in a text file."""
+Names = tuple[list[str], list[str]]
+"""The columns of features, and those of labels."""
+Choose = Callable[[Sequence[str]], Names]
+"""Chooses them among the names of all columns."""
+Found = tuple[Names, npt.NDArray[Any], list[npt.NDArray[Any]], Sequence[int]]
+"""The names, the features (n, columns), the columns of labels (n,), and the line of each row if the file is text."""
 
 
 def read_tables(path: Path, how: Origin, features: Sequence[str] | None = None) -> Samples:
@@ -56,17 +47,12 @@ def read_tables(path: Path, how: Origin, features: Sequence[str] | None = None) 
     """
     if path.is_dir():
         train = read_tables(find_table(path, "train"), how, features)
-        test = read_tables(find_table(path, "test"), how, train.feature_names)
-        return replace(train, test=test.train, are_written=train.are_written or test.are_written)
+        return replace(train, test=read_tables(find_table(path, "test"), how, train.feature_names).train)
     with open_file(path) as stream:
         kind = next(kind for kind in KINDS if stream.peek(len(kind.magic)).startswith(kind.magic))
-        found = kind.read(stream, partial(_choose, how=how, features=features))
-    labels = found.labels[0] if len(found.labels) == 1 else np.stack(found.labels, axis=1) if found.labels else None
-    part, names = (
-        Part(found.features, labels, path, found.lines),
-        (tuple(found.feature_names), tuple(found.label_names)),
-    )
-    return Samples(part, None, "columns", *names, are_written=bool(len(found.lines)))
+        (chosen, labelled), inputs, columns, lines = kind.read(stream, partial(_choose, how=how, features=features))
+    labels = None if not columns else columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+    return Samples(Part(inputs, labels, path, lines), None, "columns", tuple(chosen), tuple(labelled))
 
 
 def is_table(name: str) -> bool:
@@ -87,7 +73,7 @@ def find_table(folder: Path, part: str) -> Path:
     )
 
 
-def _choose(names: Sequence[str], how: Origin, features: Sequence[str] | None) -> tuple[list[str], list[str]]:
+def _choose(names: Sequence[str], how: Origin, features: Sequence[str] | None) -> Names:
     if features is None and how.label is None:
         raise DatasetError(f"needs the name of the column with the labels: {some(names)}", setting="label")
     if features is None and (nameless := [i for i, name in enumerate(names, 1) if not name or INDEX.match(name)]):
@@ -111,7 +97,7 @@ def _split(given: str | None, names: Sequence[str]) -> list[str]:
     return [*dict.fromkeys(name.strip() for name in next(csv.reader([given], skipinitialspace=True)))]
 
 
-def _read_csv(stream: Stream, choose: Choose) -> Columns:
+def _read_csv(stream: Stream, choose: Choose) -> Found:
     rows = read_rows(stream)
     number, names = next(rows, (0, []))
     if not names:
@@ -131,7 +117,7 @@ def _read_csv(stream: Stream, choose: Choose) -> Columns:
     if not lines:
         raise DatasetError("there are no rows below the header", remedy="give a table with rows", line=number)
     table = np.frombuffer(values, np.float64).reshape(len(lines), -1)
-    return Columns(chosen, labelled, table, [*map(np.array, texts)], lines)
+    return (chosen, labelled), table, [*map(np.array, texts)], lines
 
 
 def _number(field: str, line: int, column: str) -> float:
@@ -171,7 +157,7 @@ def read_rows(stream: Stream) -> Iterator[tuple[int, list[str]]]:
             raise DatasetError(str(error), remedy="check the quotes from there on", line=number) from error
 
 
-def _read_parquet(stream: Stream, choose: Choose) -> Columns:
+def _read_parquet(stream: Stream, choose: Choose) -> Found:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -188,7 +174,8 @@ def _read_parquet(stream: Stream, choose: Choose) -> Columns:
         reason = escaped(" ".join(str(error).split())[:200])
         raise DatasetError(f"is a damaged Parquet file: {reason}", remedy="write it again") from error
     inputs = np.stack(features, axis=1)
-    return Columns(chosen, labelled, inputs.astype(np.float64) if inputs.dtype.kind in "biuf" else inputs, labels)
+    inputs = inputs.astype(np.float64) if inputs.dtype.kind in "biuf" else inputs
+    return (chosen, labelled), inputs, labels, ()
 
 
 def _values(column: Any, pa: Any) -> npt.NDArray[Any]:
@@ -203,7 +190,7 @@ class Kind(NamedTuple):
 
     suffixes: tuple[str, ...]
     magic: bytes
-    read: Callable[[Stream, Choose], Columns]
+    read: Callable[[Stream, Choose], Found]
 
 
 KINDS = (

@@ -15,7 +15,7 @@ from mlp_xp.backends._foreign import find
 from mlp_xp.core.library import Backend
 from mlp_xp.errors import escaped
 from mlp_xp.files import file_errors, write_whole
-from mlp_xp.parity.bounds import INPLACE, allowed_deviation, expect
+from mlp_xp.parity.bounds import INPLACE, expect, refer
 from mlp_xp.parity.trace import Operation, expression
 
 SCRIPT = """\
@@ -71,7 +71,8 @@ def write_reproducer(backend: Backend, operation: Operation, folder: Path) -> Re
     text, shown = expression(name, args, kwargs, word), operation.result
     body = f"{text}; return x0" if name in INPLACE else f"return {text}"
     # Also for a wrong dtype or shape, so that the script is content with a library that was repaired.
-    allowed, dtype = allowed_deviation(name, operation.reference, args, kwargs), (expected if problem else shown).dtype
+    allowed = refer(name, operation.reference, args, kwargs).allowed
+    dtype = (expected if problem else shown).dtype
     if problem.startswith("changes"):
         changed = f"x{int(problem.split()[-1]) - 1}"
         body, shown, allowed = f"{text}; return {changed}", inputs[changed], np.asarray(0.0)

@@ -3,7 +3,6 @@
 import functools
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mlp_xp.backends.memory import training_bytes
 from mlp_xp.core.config import TrainConfig
@@ -26,20 +25,20 @@ def key_of(settings: Settings) -> str:
     return ", ".join([settings.data_dir, settings.dtype, *origin])
 
 
-def load(settings: Settings, cache_dir: str | None, progress: Any = None) -> tuple[Dataset, str]:
+def load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
     """Return a member's data set with its checksum; the one that this process used last is loaded already."""
-    return _load(replace(settings, train=TrainConfig(), start_from=None), cache_dir, progress)
+    return _load(replace(settings, train=TrainConfig(), start_from=None), cache_dir)
 
 
 @functools.lru_cache(maxsize=1)
-def _load(settings: Settings, cache_dir: str | None, progress: Any) -> tuple[Dataset, str]:
+def _load(settings: Settings, cache_dir: str | None) -> tuple[Dataset, str]:
     backend, origin = settings.open_backend(), vars(settings.origin) if settings.data_dir else {}
-    dataset = load_dataset(data_of(settings), backend, cache_dir=cache_dir, progress=progress, **origin)
+    dataset = load_dataset(data_of(settings), backend, cache_dir=cache_dir, **origin)
     check_dataset(dataset, backend)
     return dataset, checksum(dataset, backend)
 
 
-def survey(plan: Plan, progress: Any = None, *, is_new: bool = True) -> tuple[dict[str, str], int, bool]:
+def survey(plan: Plan, *, is_new: bool = True) -> tuple[dict[str, str], int, bool]:
     """Check that each member can be trained on its own, with its data and on its backend.
 
     Each data set is loaded once, with NumPy. The backends are those of this machine, so they are not opened for a
@@ -56,7 +55,7 @@ def survey(plan: Plan, progress: Any = None, *, is_new: bool = True) -> tuple[di
         try:
             on_gpu |= not plan.how.cluster and settings.open_backend().on_gpu
             on_host = replace(settings, backend="numpy", device=None)
-            dataset, sums[key_of(settings)] = load(on_host, plan.how.cache_dir, progress)
+            dataset, sums[key_of(settings)] = load(on_host, plan.how.cache_dir)
             if plan.fit_batches:
                 settings = with_fitting_batches(settings, len(dataset.train_inputs))
             settings.train.check_fits(len(dataset.train_inputs))

@@ -35,12 +35,11 @@ def run(
     *,
     stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda line: None,
-    progress: Any = None,
 ) -> Generator[Ending, None, None]:
     """Train the members that have not ended, and yield how each one ends; first those that had ended before.
 
     stop: asked several times a second whether all members are to save and stop. say: called with lines about the sweep
-    as a whole. progress: shows downloads, as for `load_dataset`.
+    as a whole.
 
     Raises the errors of the plan's data and backends before anything is written, RunError for a folder that is in use,
     belongs to something else, or began with other data, FileError if a file cannot be written, and ClusterError.
@@ -49,7 +48,7 @@ def run(
     with contextlib.ExitStack() as held:
         if not how.cluster:
             held.enter_context(processes_share_devices())
-        sums, largest, on_gpu = survey(plan, progress, is_new=not sweep_index.is_sweep(folder))
+        sums, largest, on_gpu = survey(plan, is_new=not sweep_index.is_sweep(folder))
         if how.cluster:
             place = held.enter_context(connect(how.cluster))
         else:

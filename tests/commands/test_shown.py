@@ -15,7 +15,6 @@ from mlp_xp import TrainConfig, open_backend, train
 from mlp_xp.commands.evaluate import show_matrix
 from mlp_xp.commands.tables import Column, print_table
 from mlp_xp.data.registry import DATASETS
-from mlp_xp.show.download_progress import show_downloads
 from mlp_xp.show.terminal import GLUE, say
 from mlp_xp.show.width import plain_console
 
@@ -42,20 +41,6 @@ def test_names_of_classes(odd_run):
     for part in (first, second):
         assert all(f"\n{name}  " in part for name in (":x:", "[red]", "[/]"))
         assert f"\n{ODD}  " in f"\n{part}"
-
-
-@pytest.mark.parametrize("width", [80, 56])
-def test_the_bar_of_a_download_is_one_line(width):
-    file = max(DATASETS["emnist-letters"].checksums, key=len)
-    out = io.StringIO()
-    with show_downloads(plain_console(file=out, force_terminal=True, width=width)) as progress:
-        progress(file, 123_456_789, 535_145_245)
-    lines = [line for line in re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())) if line]
-    assert lines
-    for line in lines:
-        assert line.startswith(file)
-        assert len(line) <= width
-    assert re.search(r"123\.5/535\.1 MB", lines[-1])
 
 
 # Lines.

@@ -13,7 +13,8 @@ from mlp_xp.errors import DatasetError
 def meaning(labels: Any, task: str | None = None, *, written: bool = True, names: Any = None) -> tuple[str, Any, Any]:
     """The task, the names of the outputs, and the labels of a data set."""
     y = np.array(labels)
-    found = meaning_of(Samples(Part(None, y), class_names=names, are_written=written), y, task)
+    lines = range(len(y)) if written else ()
+    found = meaning_of(Samples(Part(None, y, lines=lines), class_names=names), y, task)
     return found.task.name, found.names, found.read(y).tolist()
 
 
@@ -49,7 +50,11 @@ def test_text_in_memory_is_never_a_number() -> None:
     ("labels", "task", "fault"),
     [
         (["0.5", "inf"], None, "y: row 1: 'inf' is not a finite number; correct it, or leave out the row"),
-        (["5", "6", "x"], None, "y: row 2: 'x' is not a number, as most of the other labels are; correct it, or leave"),
+        (
+            ["5", "6", "x"],
+            None,
+            "y: row 2: 'x' is not a finite number; correct it, or leave out the row; if these are names",
+        ),
         (["5", "6", "x"], "regression", "y: row 2: 'x' is not a finite number; correct it, or leave out"),
         ([["1", "0"], ["red", "0"]], None, "y: row 1, column 0: 'red' is not a finite number; correct it, or"),
         (["0", "2"], "labels", "y: row 1: 2 is neither 0 nor 1, as a label is; correct it"),

@@ -99,7 +99,10 @@ def test_nothing_to_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: 
     [
         ([TRAIN, TRAIN_LABELS[:29]], "train-images-idx3-ubyte.gz': has 30 images, train-labels-idx1-ubyte.gz has 29"),
         ([TRAIN, TRAIN_LABELS + 1], "train-labels-idx1-ubyte.gz': label 10 of sample 9 is outside the 10 classes"),
-        ([*ARRAYS[:2], TEST.reshape(20, 4, 9)], "t10k-images-idx3-ubyte.gz': the test set has images of 4 x 9, the"),
+        (
+            [*ARRAYS[:2], TEST.reshape(20, 4, 9)],
+            "t10k-images-idx3-ubyte.gz': the test set has images of 4 x 9 as",
+        ),
         ([*ARRAYS[:2], *ARRAYS[:2]], "': the test set is the training set: testing on the training set says nothing"),
     ],
 )
@@ -186,9 +189,9 @@ def test_faulty_fields(tmp_path: Path, field: str, column: int) -> None:
     ("text", "fault"),
     [
         ("label,a,b,c,d\n", ": has no samples; give a file with some"),
-        ("five,0,0,0,0\n1,2,3,4,5\n", ", line 1, column 1: 'five' is not a whole number"),
+        ("5,x,0,0,0\n1,2,3,4,5\n", ", line 1, column 2: 'x' is not a whole number"),
         ("1,2,3\n", ", line 1: 3 columns, separated by commas, are not a label and the pixels of a square image; name"),
-        ("1x1,1x2,2x1,2x2,label\n1,2,3,4,5\n", ", line 1: the column 'label' is not the first; move it there"),
+        ("1x1,1x2,2x1,2x2,label\n1,2,3,4,5\n", ", line 1, column 1: '1x1' is not a whole number"),
     ],
 )
 def test_faults_of_csv(tmp_path: Path, text: str, fault: str) -> None:
